@@ -1,0 +1,34 @@
+"""The pure join: which label belongs to which prediction, what happens when none comes, and the accounting.
+
+No IO, no clock, no randomness, no logging: a step takes a batch and returns its effects. Where records come
+from and where effects go is the edges' work (`streams`).
+"""
+
+from joins.commit import CommitPoint
+from joins.effect import Effects, OutcomeRow, RejectRow
+from joins.partition import Partition
+from joins.policy import KindPolicy, Policy, policy_from
+from joins.rebuild import RebuildError, needed_from_ms, rebuild
+from joins.record import Batch, Idle, LabelRecord, Op, PredictionRecord
+from joins.store import MemoryStore, Store
+
+__all__ = [
+    "Batch",
+    "CommitPoint",
+    "Effects",
+    "Idle",
+    "KindPolicy",
+    "LabelRecord",
+    "MemoryStore",
+    "Op",
+    "OutcomeRow",
+    "Partition",
+    "Policy",
+    "PredictionRecord",
+    "RebuildError",
+    "RejectRow",
+    "Store",
+    "needed_from_ms",
+    "policy_from",
+    "rebuild",
+]

@@ -1,0 +1,109 @@
+"""Where every consumed record ended. Two identities hold at every commit:
+
+    predictions consumed = pending + joined + implied + expired + retracted + aged out   (for every kind)
+                         + duplicate + conflict + rejected
+    labels consumed      = heads + superseded + stale + duplicate + aged out + rejected + heartbeats
+
+A head is the label of record of its key, kind and definition, whether or not its prediction exists. All
+counters are cumulative over the partition's life. This module must not decide where a record goes.
+"""
+
+import msgspec
+
+from schemas.status import Reason, Status
+
+__all__ = ["Counters", "LabelCounts", "OutcomeCounts", "PredictionCounts"]
+
+
+class PredictionCounts(msgspec.Struct):
+    """Where prediction records ended; `accepted` of them are counted once per kind by OutcomeCounts."""
+
+    consumed: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    rejected: int = 0
+
+
+class OutcomeCounts(msgspec.Struct):
+    """Accepted predictions of one kind by what is known about them (the loop's own definition)."""
+
+    pending: int = 0
+    joined: int = 0
+    implied: int = 0
+    expired: int = 0
+    retracted: int = 0
+    aged_out: int = 0
+
+    def move(self, before: Status, after: Status, reason: Reason) -> None:
+        """Count one outcome that went from one status to another."""
+        if before is Status.PENDING and after is Status.JOINED:  # by far the most frequent
+            self.pending -= 1
+            self.joined += 1
+            return
+        place = "aged_out" if reason is Reason.AGED_OUT else after.value
+        setattr(self, before.value, getattr(self, before.value) - 1)
+        setattr(self, place, getattr(self, place) + 1)
+
+
+class LabelCounts(msgspec.Struct):
+    """Where label records of one kind ended, all definitions together.
+
+    `early` (known before the prediction was made) and `other_definition` are counted beside.
+    """
+
+    consumed: int = 0
+    heads: int = 0
+    superseded: int = 0
+    stale: int = 0
+    duplicate: int = 0
+    aged_out: int = 0
+    rejected: int = 0
+    heartbeats: int = 0
+    early: int = 0
+    other_definition: int = 0
+
+
+class Counters(msgspec.Struct):
+    """All counters of one partition, as the ledger keeps them."""
+
+    predictions: PredictionCounts
+    outcomes: dict[str, OutcomeCounts]
+    labels: dict[str, LabelCounts]
+
+    @classmethod
+    def zero(cls, kinds: list[str]) -> "Counters":
+        """Return counters of a partition that has read nothing."""
+        return cls(
+            PredictionCounts(),
+            {kind: OutcomeCounts() for kind in kinds},
+            {kind: LabelCounts() for kind in kinds},
+        )
+
+    def violations(self) -> list[str]:
+        """Return a sentence for each identity that does not hold; none is the only healthy answer."""
+        found = []
+        p = self.predictions
+        refused = p.duplicate + p.conflict + p.rejected
+        for kind, o in self.outcomes.items():
+            placed = o.pending + o.joined + o.implied + o.expired + o.retracted + o.aged_out + refused
+            if placed != p.consumed:
+                found.append(f"{p.consumed} predictions were consumed and {placed} are accounted for ({kind})")
+        for kind, c in self.labels.items():
+            placed = c.heads + c.superseded + c.stale + c.duplicate + c.aged_out + c.rejected + c.heartbeats
+            if placed != c.consumed:
+                found.append(f"{c.consumed} labels were consumed and {placed} are accounted for ({kind})")
+        return found
+
+    def add(self, other: "Counters") -> None:
+        """Add another partition's counters to these."""
+        _add(self.predictions, other.predictions)
+        for kind, outcomes in other.outcomes.items():
+            _add(self.outcomes.setdefault(kind, OutcomeCounts()), outcomes)
+        for kind, labels in other.labels.items():
+            _add(self.labels.setdefault(kind, LabelCounts()), labels)
+
+
+def _add(mine: msgspec.Struct, theirs: msgspec.Struct) -> None:
+    for name in mine.__struct_fields__:
+        setattr(mine, name, getattr(mine, name) + getattr(theirs, name))

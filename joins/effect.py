@@ -1,0 +1,48 @@
+"""What a step gives to the world: revisions of outcomes, and records that ended without one."""
+
+from typing import Any
+
+import msgspec
+
+from joins.record import LabelValue
+from schemas.status import Reason, RejectReason, Status
+
+__all__ = ["Effects", "OutcomeRow", "RejectRow"]
+
+
+class OutcomeRow(msgspec.Struct, frozen=True, gc=False):
+    """One revision of one outcome; the fields mean what `schemas.message.Outcome` says."""
+
+    key: str
+    id: str
+    kind: str
+    definition: str
+    status: Status
+    reason: Reason
+    value: LabelValue
+    previous: LabelValue
+    previous_status: Status
+    predicted_at_ms: int
+    known_at_ms: int
+    revision: int
+    prediction_offset: int
+    label_offset: int | None
+    label_time_ms: int | None
+    eligible: bool
+    projection: Any
+
+
+class RejectRow(msgspec.Struct, frozen=True, gc=False):
+    """A record that made no outcome: its position and the reason, without its payload."""
+
+    input: str
+    offset: int
+    reason: RejectReason
+    kind: str | None = None
+
+
+class Effects(msgspec.Struct):
+    """All that one step produced, in the order in which it was decided."""
+
+    outcomes: list[OutcomeRow]
+    rejects: list[RejectRow]

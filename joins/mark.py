@@ -1,0 +1,63 @@
+"""How far time has certainly advanced: marks of inputs, and the stream time that they make.
+
+A mark moves only on evidence: three records beyond it (so that one absurd timestamp never moves it), a
+heartbeat, or a close. It never goes back. This module must not read a clock.
+"""
+
+from collections.abc import Iterable
+from heapq import nlargest
+
+import msgspec
+
+from joins.record import Idle
+
+__all__ = ["CONFIRMATIONS", "PREDICTIONS", "Mark", "stream_time_ms"]
+
+PREDICTIONS = "predictions"
+"""Name of the predictions input; the other inputs are named by their label kind."""
+
+CONFIRMATIONS = 3
+"""The mark is the third greatest time read: a leap counts once three records have made it."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """How far one input of one partition has come.
+
+    Attributes:
+        greatest: the three greatest times read, in ms, greatest first.
+        assured_ms: what a heartbeat or a close promised.
+        reached_ms: the mark itself; kept because it must not go back when `disorder` is raised.
+    """
+
+    greatest: tuple[int, ...] = ()
+    assured_ms: int | None = None
+    reached_ms: int | None = None
+
+    def advance(self, times_ms: Iterable[int], assured_ms: int | None, disorder_ms: int) -> "Mark":
+        """Return the mark after more records and, where there is one, a promise."""
+        greatest = tuple(nlargest(CONFIRMATIONS, (*self.greatest, *times_ms)))
+        assured = _greatest(self.assured_ms, assured_ms)
+        confirmed = greatest[-1] - disorder_ms if len(greatest) == CONFIRMATIONS else None
+        return Mark(greatest, assured, _greatest(self.reached_ms, assured, confirmed))
+
+
+def stream_time_ms(predictions_ms: int | None, labels_ms: int | None, kind: str, idle: Idle) -> int | None:
+    """Return a kind's stream time: the least mark of its inputs that are not idle, or None before that.
+
+    When both are idle, time goes on from the greatest mark by the time elapsed.
+    """
+    silent = (PREDICTIONS in idle.inputs, kind in idle.inputs)
+    if silent == (True, True):
+        latest = _greatest(predictions_ms, labels_ms)
+        return None if latest is None else latest + idle.elapsed_ms
+    if silent == (True, False):
+        return labels_ms
+    if silent == (False, True):
+        return predictions_ms
+    if predictions_ms is None or labels_ms is None:
+        return None
+    return min(predictions_ms, labels_ms)
+
+
+def _greatest(*times_ms: int | None) -> int | None:
+    return max((time for time in times_ms if time is not None), default=None)

@@ -1,0 +1,365 @@
+"""One partition of the join: records in, revisions of outcomes out, and a commit point to go on from.
+
+The canonical order of a step is predictions, then labels, then time: marks move, deadlines pass, what
+waited too long is let go. So what a step does is a function of the state and of the ranges it was given,
+and the state itself depends only on what was read and on the cursors (see docs/semantics.md).
+
+No IO, no clock, no randomness: `now` and idleness come with the batch.
+"""
+
+from collections.abc import Iterable
+
+from joins.chain import Event, follow, reason_of_label
+from joins.commit import CommitPoint
+from joins.effect import Effects, OutcomeRow, RejectRow
+from joins.index import Cursor
+from joins.mark import PREDICTIONS
+from joins.policy import FUTURE_MARK_MS, FUTURE_REJECT_MS, LABELS_PER_CHAIN_MAX, Policy
+from joins.record import Batch, LabelRecord, Op, PredictionRecord
+from joins.settle import Settlement
+from joins.state import (
+    FINGERPRINT_MASK,
+    Chain,
+    ChainName,
+    KeyState,
+    LabelState,
+    Place,
+    PredictionState,
+    chain_part,
+    label_part,
+    name_code,
+    prediction_part,
+    waiting_bytes,
+)
+from joins.store import Store
+from schemas.status import Reason, RejectReason, Status
+
+__all__ = ["Partition"]
+
+CONTRACT_SHIFT = 48
+"""The bits of a digest above this stand for the contract: another contract is never a conflict."""
+
+_NEVER_MS = -(1 << 62)
+
+
+class Partition:
+    """The join of one partition.
+
+    Args:
+        policy: the loop's rules.
+        store: holds this partition's keys; nobody else may change it.
+        point: where to go on; a new partition starts from nothing.
+    """
+
+    def __init__(self, policy: Policy, store: Store, point: CommitPoint | None = None) -> None:
+        self.policy = policy
+        self.store = store
+        self.point = point or CommitPoint.start(list(policy.kinds))
+        self.effects = Effects([], [])
+        self.behind_predictions: list[tuple[int, int, str, str]] = []
+        self.behind_labels: list[tuple[str, int, str, str]] = []
+        self._name_codes: dict[ChainName, int] = {}
+
+    def step(self, batch: Batch) -> Effects:
+        """Read one batch and return what came of it; the commit point has then moved behind it.
+
+        Raises:
+            ValueError: the batch does not start where the partition stands.
+        """
+        self._check_range(batch)
+        point = self.point
+        self.effects = Effects([], [])
+        self.take_predictions(batch.predictions, point.labels_next, batch.now_ms)
+        self.take_labels(batch.labels, batch.predictions_next, batch.now_ms)
+        self._advance_marks(batch)
+        point.predictions_next = batch.predictions_next
+        point.labels_next = batch.labels_next
+        Settlement(self, batch.idle).run()
+        self.behind_predictions = []
+        self.behind_labels = []
+        point.fingerprint &= FINGERPRINT_MASK
+        return self.effects
+
+    def take_predictions(self, records: Iterable[PredictionRecord], labels_first: int, now_ms: int) -> None:
+        """Apply predictions in offset order. A label that waited joins at once."""
+        get, point = self.store.get, self.point
+        index = self.store.by_prediction.add
+        too_new_ms = now_ms + FUTURE_REJECT_MS
+        floor_ms = _NEVER_MS if point.floor_ms is None else point.floor_ms
+        behind_ms = max((time_ms for time_ms, _ in point.cursors.values()), default=_NEVER_MS)
+        consumed = accepted = fingerprint = 0
+        for r in records:
+            consumed += 1
+            key, time_ms = r.key, r.time_ms
+            if time_ms > too_new_ms or time_ms < floor_ms:
+                self._refuse(r.offset, RejectReason.FUTURE if time_ms > too_new_ms else RejectReason.TOO_OLD)
+                continue
+            state = get(key)
+            if state is None:
+                state = KeyState({}, {})
+                self.store.put(key, state)
+            elif (known := state.predictions.get(r.id)) is not None:
+                self._refuse_again(r, known)
+                continue
+            prediction = PredictionState(time_ms, r.offset, r.digest, r.eligible, r.projection, {})
+            if state.labels and not state.predictions:
+                point.waiting_bytes -= _count_labels(state) * waiting_bytes(key)
+            state.predictions[r.id] = prediction
+            index((time_ms, r.offset, key, r.id))
+            accepted += 1
+            fingerprint += prediction_part(prediction)
+            for name, labels in state.labels.items():
+                if (label := self._label_of_record(name, labels, time_ms)) is not None:
+                    self._join(key, r.id, prediction, name, label, r.offset + 1 + labels_first)
+            if time_ms <= behind_ms:
+                self.behind_predictions.append((time_ms, r.offset, key, r.id))
+        point.fingerprint += fingerprint
+        point.counters.predictions.consumed += consumed
+        point.counters.predictions.accepted += accepted
+        for outcomes in point.counters.outcomes.values():
+            outcomes.pending += accepted
+
+    def take_labels(self, records: Iterable[LabelRecord], predictions_next: int, now_ms: int) -> None:
+        """Apply labels in offset order: each to every prediction of its key that it can reach."""
+        get, kinds, by_label = self.store.get, self.policy.kinds, self.store.by_label
+        counts_of, waiting_ms = self.point.counters.labels, self.point.waiting_ms
+        too_new_ms = now_ms + FUTURE_REJECT_MS
+        for r in records:
+            kind, key, known_at_ms = r.kind, r.key, r.known_at_ms
+            counts = counts_of[kind]
+            counts.consumed += 1
+            if r.op is Op.HEARTBEAT:
+                counts.heartbeats += 1
+                continue
+            if known_at_ms > too_new_ms or r.time_ms > too_new_ms:
+                counts.rejected += 1
+                self.effects.rejects.append(RejectRow("labels", r.offset, RejectReason.FUTURE, kind))
+                continue
+            rules = kinds[kind]
+            if r.definition != rules.definition:
+                counts.other_definition += 1
+            state = get(key)
+            if state is None:
+                state = KeyState({}, {})
+                self.store.put(key, state)
+            name = (kind, r.definition)
+            label = LabelState(r.time_ms, r.offset, r.value, known_at_ms)
+            if not self._keep(state, name, label, key):
+                continue
+            for id_, prediction in state.predictions.items():
+                if abs(known_at_ms - prediction.time_ms) <= rules.retain_ms:
+                    chain = prediction.chains.get(name)
+                    if chain is None or _order(chain) < (label.time_ms, label.offset):
+                        self._join(key, id_, prediction, name, label, predictions_next + label.offset + 1)
+            by_label[kind].add((known_at_ms, label.offset, key, r.definition))
+            if waiting_ms and not label.joined and known_at_ms <= waiting_ms.get(kind, _NEVER_MS):
+                self.behind_labels.append((kind, label.offset, key, r.definition))
+
+    def forget_label(self, key: str, name: ChainName, offset: int) -> None:
+        """Drop one label from the state, if it is there."""
+        state = self.store.get(key)
+        label = None if state is None else state.label_at(name, offset)
+        if state is None or label is None:
+            return
+        labels = state.labels[name]
+        if label is labels[-1]:
+            self.point.fingerprint -= label_part(label)
+            if len(labels) > 1:
+                self.point.fingerprint += label_part(labels[-2])
+        labels.remove(label)
+        if not labels:
+            del state.labels[name]
+        if not state.predictions:
+            self.point.waiting_bytes -= waiting_bytes(key)
+            if not state.labels:
+                self.store.delete(key)
+
+    def forget_prediction(self, key: str, id_: str) -> None:
+        """Drop one prediction from the state, if it is there; its key's labels may stay."""
+        state = self.store.get(key)
+        prediction = None if state is None else state.predictions.pop(id_, None)
+        if state is None or prediction is None:
+            return
+        self.point.fingerprint -= prediction_part(prediction)
+        for name, chain in prediction.chains.items():
+            self.point.fingerprint -= chain_part(prediction.offset, self._code(name), chain)
+        if not state.predictions:
+            self.point.waiting_bytes += _count_labels(state) * waiting_bytes(key)
+            if not state.labels:
+                self.store.delete(key)
+
+    def time_out(self, key: str, id_: str, kind: str, revision: int, *, aged_out: bool = False) -> None:
+        """Let a pending outcome of the loop's own definition end without a label, if it is pending."""
+        state = self.store.get(key)
+        prediction = None if state is None else state.predictions.get(id_)
+        rules = self.policy.kinds[kind]
+        name = (kind, rules.definition)
+        if prediction is None or name in prediction.chains:
+            return
+        implies = rules.implies and prediction.eligible and not aged_out
+        event = Event.AGE_OUT if aged_out else Event.IMPLY if implies else Event.EXPIRE
+        status = follow(Status.PENDING, event)
+        value = rules.implied if implies else None
+        chain = Chain(status, value, prediction.time_ms + rules.horizon_ms)
+        reason = Reason.AGED_OUT if aged_out else Reason.TIMEOUT
+        self._revise(key, id_, prediction, name, (chain, reason, revision))
+
+    def _join(
+        self, key: str, id_: str, prediction: PredictionState, name: ChainName, label: LabelState, revision: int
+    ) -> None:
+        """Make `label` the label of record of one prediction."""
+        before = prediction.chains.get(name)
+        status = Status.PENDING if before is None else before.status
+        known_at_ms = label.known_at_ms
+        if label.value is None:
+            event, reason = Event.RETRACTION, Reason.RETRACTION
+        else:
+            event = Event.LABEL
+            horizon_ms = self.policy.kinds[name[0]].horizon_ms
+            reason = reason_of_label(status, prediction.time_ms, known_at_ms, horizon_ms)
+            if reason is Reason.EARLY:
+                self.point.counters.labels[name[0]].early += 1
+        label.joined = True
+        chain = Chain(follow(status, event), label.value, known_at_ms, label.time_ms, label.offset)
+        self._revise(key, id_, prediction, name, (chain, reason, revision))
+
+    def _revise(
+        self, key: str, id_: str, prediction: PredictionState, name: ChainName, change: tuple[Chain, Reason, int]
+    ) -> None:
+        """Replace a chain, count the change and emit the revision."""
+        chain, reason, revision = change
+        kind, definition = name
+        before = prediction.chains.get(name)
+        prediction.chains[name] = chain
+        code = self._code(name)
+        self.point.fingerprint += chain_part(prediction.offset, code, chain)
+        if before is None:
+            previous, previous_status = None, Status.PENDING
+        else:
+            previous, previous_status = before.value, before.status
+            self.point.fingerprint -= chain_part(prediction.offset, code, before)
+        if definition == self.policy.kinds[kind].definition:
+            self.point.counters.outcomes[kind].move(previous_status, chain.status, reason)
+        self.effects.outcomes.append(
+            OutcomeRow(
+                key,
+                id_,
+                kind,
+                definition,
+                chain.status,
+                reason,
+                chain.value,
+                previous,
+                previous_status,
+                prediction.time_ms,
+                chain.known_at_ms,
+                revision,
+                prediction.offset,
+                chain.label_offset,
+                chain.label_time_ms,
+                prediction.eligible,
+                prediction.projection,
+            )
+        )
+
+    def _code(self, name: ChainName) -> int:
+        code = self._name_codes.get(name)
+        if code is None:
+            code = self._name_codes[name] = name_code(name)
+        return code
+
+    def _label_of_record(self, name: ChainName, labels: list[LabelState], time_ms: int) -> LabelState | None:
+        """Return the greatest label that reaches a prediction made at `time_ms`, or None."""
+        retain_ms = self.policy.kinds[name[0]].retain_ms
+        for label in reversed(labels):
+            if abs(label.known_at_ms - time_ms) <= retain_ms:
+                return label
+        return None
+
+    def _keep(self, state: KeyState, name: ChainName, label: LabelState, key: str) -> bool:
+        """Put a label among those of its chain and count it; False if it is a duplicate of the head."""
+        counts = self.point.counters.labels[name[0]]
+        labels = state.labels.get(name)
+        if labels is None:
+            state.labels[name] = [label]
+            counts.heads += 1
+            self.point.fingerprint += label_part(label)
+        else:
+            head = labels[-1]
+            if head.time_ms == label.time_ms and head.value == label.value:
+                counts.duplicate += 1
+                row = RejectRow("labels", label.offset, RejectReason.DUPLICATE, name[0])
+                self.effects.rejects.append(row)
+                return False
+            labels.append(label)
+            if label.time_ms >= head.time_ms:
+                if head.place == Place.HEAD:
+                    head.place = Place.SUPERSEDED
+                    counts.heads -= 1
+                    counts.superseded += 1
+                counts.heads += 1
+                self.point.fingerprint += label_part(label) - label_part(head)
+            else:
+                label.place = Place.STALE
+                counts.stale += 1
+                self.effects.rejects.append(RejectRow("labels", label.offset, RejectReason.STALE, name[0]))
+                labels.sort(key=lambda kept: (kept.time_ms, kept.offset))
+        if not state.predictions:
+            self.point.waiting_bytes += waiting_bytes(key)
+        if labels is not None and len(labels) > LABELS_PER_CHAIN_MAX:
+            self.forget_label(key, name, labels[0].offset)
+        return True
+
+    def _refuse(self, offset: int, reason: RejectReason) -> None:
+        self.point.counters.predictions.rejected += 1
+        self.effects.rejects.append(RejectRow(PREDICTIONS, offset, reason))
+
+    def _refuse_again(self, record: PredictionRecord, known: PredictionState) -> None:
+        """Refuse a prediction whose (key, id) is known: the first stands."""
+        counts = self.point.counters.predictions
+        another_contract = (record.digest ^ known.digest) >> CONTRACT_SHIFT != 0
+        if record.digest == known.digest or another_contract:
+            counts.duplicate += 1
+            reason = RejectReason.DUPLICATE
+        else:
+            counts.conflict += 1
+            reason = RejectReason.CONFLICT
+        self.effects.rejects.append(RejectRow(PREDICTIONS, record.offset, reason))
+
+    def _advance_marks(self, batch: Batch) -> None:
+        """Move every input's mark by what was read of it, and by what heartbeats and a close promise."""
+        latest_ms = batch.now_ms + FUTURE_MARK_MS
+        times: dict[str, list[int]] = {name: [] for name in self.point.marks}
+        assured: dict[str, int | None] = dict.fromkeys(times, batch.close_at_ms)
+        times[PREDICTIONS] = [r.time_ms for r in batch.predictions if r.time_ms <= latest_ms]
+        for label in batch.labels:
+            if label.op is not Op.HEARTBEAT:
+                if label.known_at_ms <= latest_ms:
+                    times[label.kind].append(label.known_at_ms)
+            elif label.time_ms <= latest_ms:
+                assured[label.kind] = max(label.time_ms, assured[label.kind] or label.time_ms)
+        for name, mark in self.point.marks.items():
+            self.point.marks[name] = mark.advance(times[name], assured[name], self.policy.disorder_ms)
+
+    def _check_range(self, batch: Batch) -> None:
+        for name, first, records, following in (
+            ("predictions", self.point.predictions_next, batch.predictions, batch.predictions_next),
+            ("labels", self.point.labels_next, batch.labels, batch.labels_next),
+        ):
+            start = records[0].offset if records else first
+            last = records[-1].offset if records else following - 1
+            if not first <= start <= last + 1 or last >= following:
+                raise ValueError(
+                    f"{name} [{start}, {last}] do not lie in the range [{first}, {following}) of this step"
+                )
+
+
+def _order(chain: Chain) -> Cursor:
+    """Return where a chain's label stands among labels: a timeout stands before all of them."""
+    if chain.label_time_ms is None or chain.label_offset is None:
+        return (_NEVER_MS, -1)
+    return (chain.label_time_ms, chain.label_offset)
+
+
+def _count_labels(state: KeyState) -> int:
+    return sum(len(labels) for labels in state.labels.values())

@@ -1,0 +1,89 @@
+"""The rules of one loop's join, taken from its config. Must not hold state."""
+
+from dataclasses import dataclass
+
+from joins.record import LabelValue
+from schemas.config import ImplyConfig, LoopConfig
+
+__all__ = [
+    "FUTURE_MARK_MS",
+    "FUTURE_REJECT_MS",
+    "LABELS_PER_CHAIN_MAX",
+    "KindPolicy",
+    "Policy",
+    "policy_from",
+]
+
+FUTURE_MARK_MS = 300_000
+"""A time further ahead than five minutes moves no mark: producers' clocks differ by less."""
+
+FUTURE_REJECT_MS = 3_600_000
+"""A time further ahead than an hour is refused, as Kafka 4 brokers do by default."""
+
+LABELS_PER_CHAIN_MAX = 16
+"""Labels kept per key, kind and definition; more corrections than this push out the oldest."""
+
+SETTLE_LIMIT = 100_000
+"""Entries that one step may time out, evict or let go, each: a long close is spread over steps."""
+
+WAITING_BYTES_MAX = 256 * 1024 * 1024
+"""Memory for labels whose prediction has not come, per partition; beyond it the oldest go."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindPolicy:
+    """The rules of one label kind.
+
+    Attributes:
+        definition: the loop's own; only this one expires, is implied and is counted.
+        horizon_ms: age at which a prediction without a label is final.
+        retain_ms: a label joins a prediction if its known_at is within this of the prediction's time.
+        implies: whether the deadline implies a value instead of expiring.
+        implied: that value.
+    """
+
+    definition: str
+    horizon_ms: int
+    retain_ms: int
+    implies: bool = False
+    implied: LabelValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules of one loop.
+
+    Attributes:
+        kinds: by name.
+        disorder_ms: how far records of one input may be out of order.
+        settle_limit: bound on the entries that one step times out, evicts or lets go, each.
+        waiting_bytes_max: bound on labels of keys without a prediction, per partition.
+    """
+
+    kinds: dict[str, KindPolicy]
+    disorder_ms: int = 0
+    settle_limit: int = SETTLE_LIMIT
+    waiting_bytes_max: int = WAITING_BYTES_MAX
+
+    @property
+    def retain_ms(self) -> int:
+        """The greatest retain of all kinds: how long a key stays."""
+        return max(kind.retain_ms for kind in self.kinds.values())
+
+
+def policy_from(config: LoopConfig) -> Policy:
+    """Take the join's rules out of a loop's config."""
+    kinds = {}
+    for name, label in config.labels.items():
+        implied: LabelValue = None
+        if isinstance(label.on_timeout, ImplyConfig):
+            multiclass = config.predictions.outputs[name].task == "multiclass"
+            implied = str(label.on_timeout.imply) if multiclass else float(label.on_timeout.imply)
+        kinds[name] = KindPolicy(
+            definition=label.definition,
+            horizon_ms=label.horizon,
+            retain_ms=label.retain,
+            implies=implied is not None,
+            implied=implied,
+        )
+    return Policy(kinds=kinds, disorder_ms=config.disorder)

@@ -1,0 +1,78 @@
+"""A partition's state made again from what it had accepted, without deciding anything again.
+
+Accepted predictions and labels say what is known; the commit point's cursors say which deadlines have
+passed. The fingerprint proves that the result is the state that was lost.
+"""
+
+from collections.abc import Iterable
+
+from joins.commit import CommitPoint
+from joins.partition import Partition
+from joins.policy import Policy
+from joins.record import LabelRecord, PredictionRecord
+from joins.state import FINGERPRINT_MASK
+from joins.store import Store
+
+__all__ = ["RebuildError", "needed_from_ms", "rebuild"]
+
+_NEVER_FUTURE_MS = 1 << 61
+
+
+class RebuildError(Exception):
+    """The rebuilt state is not the one the commit point describes."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        self.expected = expected
+        self.found = found
+        super().__init__(f"the rebuilt state has fingerprint {found}, the commit point says {expected}")
+
+
+def needed_from_ms(policy: Policy, point: CommitPoint) -> int | None:
+    """Return the time from which predictions and labels are needed to rebuild; None: all of them.
+
+    A label that is still kept may have joined a prediction that has left, up to one retain earlier.
+    """
+    if point.left_ms is None:
+        return None
+    return min(point.left_ms, *point.reach_ms.values()) - policy.retain_ms
+
+
+def rebuild(
+    policy: Policy,
+    store: Store,
+    point: CommitPoint,
+    predictions: Iterable[PredictionRecord],
+    labels: Iterable[LabelRecord],
+) -> Partition:
+    """Fill an empty store and return the partition as it stood at `point`.
+
+    Args:
+        policy: the rules that the lost state was made under.
+        store: empty.
+        point: the newest commit point.
+        predictions: accepted ones made at `needed_from_ms` or later, in offset order.
+        labels: known at `needed_from_ms` or later, without refused ones, duplicates, and ones that were
+            let go before they joined; in offset order.
+
+    Raises:
+        RebuildError: the fingerprint is another.
+    """
+    partition = Partition(policy, store)
+    # The first two takes are those of a running partition; what they emit was emitted long ago.
+    partition.take_predictions(predictions, 0, _NEVER_FUTURE_MS)
+    partition.take_labels(labels, 0, _NEVER_FUTURE_MS)
+    for kind, cursor in point.cursors.items():
+        for time_ms, offset, key, id_ in store.by_prediction.between(None, cursor[0] + 1, len(store.by_prediction)):
+            if (time_ms, offset) <= cursor:
+                partition.time_out(key, id_, kind, 0)
+    for kind, reach_ms in point.reach_ms.items():
+        for _, offset, key, definition in store.by_label[kind].take(reach_ms, len(store.by_label[kind])):
+            partition.forget_label(key, (kind, definition), offset)
+    if point.left_ms is not None:
+        for _, _, key, id_ in store.by_prediction.take(point.left_ms, len(store.by_prediction)):
+            partition.forget_prediction(key, id_)
+    found = partition.point.fingerprint & FINGERPRINT_MASK
+    if found != point.fingerprint:
+        raise RebuildError(point.fingerprint, found)
+    partition.point = point
+    return partition

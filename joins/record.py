@@ -1,0 +1,107 @@
+"""What the join reads: canonical records of its inputs, already decoded, and the batch they come in.
+
+Records carry only what joining needs; features and the rest travel beside them in frames. This module
+must not decode or validate: `schemas` and the edges have done that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+__all__ = ["Batch", "Idle", "LabelRecord", "LabelValue", "Op", "PredictionRecord"]
+
+LabelValue = float | str | None
+"""A number (binary: 0.0 or 1.0), a class, or None where a label was retracted."""
+
+
+class Op(StrEnum):
+    """What a label record does."""
+
+    UPSERT = "upsert"
+    RETRACT = "retract"
+    HEARTBEAT = "heartbeat"
+
+
+class PredictionRecord(msgspec.Struct, frozen=True, gc=False):
+    """One prediction.
+
+    Attributes:
+        offset: position in the partition's predictions; strictly growing.
+        key: what labels are joined on.
+        id: which prediction of the key this is; (key, id) is its identity.
+        time_ms: when it was made, UTC.
+        digest: of the typed contract fields; its upper 16 bits stand for the contract itself.
+        eligible: whether a label can be expected at all.
+        projection: what outcomes repeat of it (version, output, slices); opaque to the join.
+    """
+
+    offset: int
+    key: str
+    id: str
+    time_ms: int
+    digest: int
+    eligible: bool
+    projection: Any
+
+
+class LabelRecord(msgspec.Struct, frozen=True, gc=False):
+    """One label, retraction or heartbeat.
+
+    Attributes:
+        offset: position in the partition's labels; strictly growing.
+        key: what it is true for; empty for a heartbeat.
+        kind: label kind, one of the policy's.
+        definition: what the value means.
+        op: upsert, retract or heartbeat.
+        value: None unless op is upsert.
+        time_ms: when the label became true; the label of record is the one with the greatest.
+        known_at_ms: when this system could know it: max(time, arrival), or the time under `clock: event`.
+    """
+
+    offset: int
+    key: str
+    kind: str
+    definition: str
+    op: Op
+    value: LabelValue
+    time_ms: int
+    known_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Inputs of this partition that are caught up and silent, as the edge found them.
+
+    Attributes:
+        inputs: 'predictions' or label kinds. They are left out of the minimum that makes stream time.
+        elapsed_ms: how long the longest-silent one has been silent; counts only when all are idle.
+    """
+
+    inputs: frozenset[str] = frozenset()
+    elapsed_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's input of one partition: everything a redo needs to take the same step again.
+
+    Attributes:
+        predictions: in offset order, all below `predictions_next`.
+        labels: in offset order, all below `labels_next`.
+        predictions_next: the offset after the range read, records or not.
+        labels_next: the same of the labels.
+        now_ms: the wall clock at the edge; times far ahead of it are refused.
+        close_at_ms: all inputs are complete up to this time (the `close` command).
+        idle: which inputs are silent; never in file replay.
+    """
+
+    predictions: Sequence[PredictionRecord]
+    labels: Sequence[LabelRecord]
+    predictions_next: int
+    labels_next: int
+    now_ms: int
+    close_at_ms: int | None = None
+    idle: Idle = field(default_factory=Idle)

@@ -1,0 +1,159 @@
+"""What time does to a partition at the end of a step: deadlines pass, and what is out of reach leaves.
+
+Every pass goes along an index from a cursor and stops at the policy's limit, so a step stays short
+however far time leapt; the next step goes on. Must not read records.
+"""
+
+from typing import TYPE_CHECKING
+
+from joins.effect import RejectRow
+from joins.mark import PREDICTIONS, stream_time_ms
+from joins.record import Idle
+from joins.state import ChainName, LabelState, Place
+from schemas.status import RejectReason
+
+if TYPE_CHECKING:
+    from joins.partition import Partition
+
+__all__ = ["Settlement"]
+
+OFFSET_MAX = (1 << 62) - 1
+"""Greater than every offset: a cursor at (t, OFFSET_MAX) has dealt with all of time t."""
+
+
+class Settlement:
+    """One step's settling of one partition.
+
+    Args:
+        partition: whose state is settled; its effects receive the rows.
+        idle: inputs that are left out of stream time.
+    """
+
+    def __init__(self, partition: "Partition", idle: Idle) -> None:
+        self._partition = partition
+        self._policy = partition.policy
+        self._point = partition.point
+        self._store = partition.store
+        self._revision = self._point.predictions_next + self._point.labels_next
+        marks = self._point.marks
+        self._stream_ms = {
+            kind: stream_time_ms(marks[PREDICTIONS].reached_ms, marks[kind].reached_ms, kind, idle)
+            for kind in self._policy.kinds
+        }
+
+    def run(self) -> None:
+        """Settle everything that the marks allow."""
+        for kind, cursor in self._point.cursors.items():
+            for time_ms, offset, key, id_ in self._partition.behind_predictions:
+                if (time_ms, offset) <= cursor:
+                    self._partition.time_out(key, id_, kind, self._revision)
+        swept = [self._sweep(kind) for kind in self._policy.kinds]
+        for kind in self._policy.kinds:
+            self._let_labels_go(kind)
+        for kind, offset, key, definition in self._partition.behind_labels:
+            self._drop_waiting(key, (kind, definition), offset)
+        self._keep_waiting_bounded()
+        self._raise_floor()
+        if all(swept):
+            self._let_predictions_go()
+
+    def _sweep(self, kind: str) -> bool:
+        """Time out what is past its deadline; False if the limit stopped it short.
+
+        The label input's own mark is the proof that no label came: the idle rule alone times out nothing.
+        """
+        stream_ms = self._stream_ms[kind]
+        proof_ms = self._point.marks[kind].reached_ms
+        if stream_ms is None or proof_ms is None:
+            return True
+        until_ms = min(stream_ms, proof_ms) - self._policy.kinds[kind].horizon_ms
+        cursor = self._point.cursors.get(kind)
+        due = self._store.by_prediction.between(cursor, until_ms, self._policy.settle_limit)
+        for _, _, key, id_ in due:
+            self._partition.time_out(key, id_, kind, self._revision)
+        complete = len(due) < self._policy.settle_limit
+        reached = (until_ms - 1, OFFSET_MAX) if complete else (due[-1][0], due[-1][1])
+        self._point.cursors[kind] = reached if cursor is None else max(cursor, reached)
+        return complete
+
+    def _let_labels_go(self, kind: str) -> None:
+        """Forget labels that no prediction to come can be near enough to."""
+        stream_ms = self._stream_ms[kind]
+        if stream_ms is None:
+            return
+        reach_ms = stream_ms - self._policy.kinds[kind].retain_ms
+        taken = self._store.by_label[kind].take(reach_ms, self._policy.settle_limit)
+        for _, offset, key, definition in taken:
+            name = (kind, definition)
+            state = self._store.get(key)
+            label = None if state is None else state.label_at(name, offset)
+            if state is not None and label is not None:
+                if not label.joined:
+                    late = RejectReason.TOO_LATE if state.predictions else RejectReason.UNKNOWN_PREDICTION
+                    self._age_out(label, kind, late)
+                self._partition.forget_label(key, name, label.offset)
+        if len(taken) == self._policy.settle_limit:
+            reach_ms = taken[-1][0]
+        self._point.reach_ms[kind] = max(reach_ms, self._point.reach_ms.get(kind, reach_ms))
+
+    def _keep_waiting_bounded(self) -> None:
+        """Let the oldest waiting labels go until the rest fits its memory; the cursor remembers how far."""
+        while self._point.waiting_bytes > self._policy.waiting_bytes_max:
+            oldest = {
+                kind: entries
+                for kind, index in self._store.by_label.items()
+                if (entries := index.between(self._waiting_cursor(kind), OFFSET_MAX, self._policy.settle_limit))
+            }
+            if not oldest:
+                return
+            kind = min(oldest, key=lambda name: oldest[name][0])
+            for known_at_ms, offset, key, definition in oldest[kind]:
+                self._drop_waiting(key, (kind, definition), offset)
+                self._point.waiting_ms[kind] = known_at_ms
+                if self._point.waiting_bytes <= self._policy.waiting_bytes_max:
+                    break
+
+    def _waiting_cursor(self, kind: str) -> tuple[int, int] | None:
+        reached_ms = self._point.waiting_ms.get(kind)
+        return None if reached_ms is None else (reached_ms, OFFSET_MAX)
+
+    def _drop_waiting(self, key: str, name: ChainName, offset: int) -> None:
+        state = self._store.get(key)
+        label = None if state is None else state.label_at(name, offset)
+        if state is not None and label is not None and not label.joined:
+            self._age_out(label, name[0], RejectReason.WAITING_LIMIT)
+            self._partition.forget_label(key, name, label.offset)
+
+    def _age_out(self, label: LabelState, kind: str, reason: RejectReason) -> None:
+        """Count a label of record that leaves without having joined; others are placed already."""
+        if label.place == Place.HEAD:
+            counts = self._point.counters.labels[kind]
+            counts.heads -= 1
+            counts.aged_out += 1
+            self._partition.effects.rejects.append(RejectRow("labels", label.offset, reason, kind))
+
+    def _raise_floor(self) -> None:
+        """Raise the floor to the least stream time less the greatest retain; it never goes back."""
+        times_ms = [time for time in self._stream_ms.values() if time is not None]
+        if len(times_ms) == len(self._stream_ms):
+            floor_ms = min(times_ms) - self._policy.retain_ms
+            reached = self._point.floor_ms
+            self._point.floor_ms = floor_ms if reached is None else max(reached, floor_ms)
+
+    def _let_predictions_go(self) -> None:
+        """Forget predictions below the floor; what is still pending there ends as aged out."""
+        floor_ms = self._point.floor_ms
+        if floor_ms is None:
+            return
+        taken = self._store.by_prediction.take(floor_ms, self._policy.settle_limit)
+        for _, _, key, id_ in taken:
+            state = self._store.get(key)
+            if state is None or id_ not in state.predictions:
+                continue
+            for kind in self._policy.kinds:
+                self._partition.time_out(key, id_, kind, self._revision, aged_out=True)
+            self._partition.forget_prediction(key, id_)
+        left_ms = taken[-1][0] if len(taken) == self._policy.settle_limit else floor_ms
+        reached = self._point.left_ms
+        self._point.left_ms = left_ms if reached is None else max(reached, left_ms)
+

@@ -1,0 +1,149 @@
+"""What the join remembers of a key. Plain data: `joins.partition` and `joins.settle` change it.
+
+A partition's fingerprint is the sum of the parts below over its predictions, chains and labels of record,
+modulo 2**63. A sum has no order, so it can follow every change, and two states can be compared without
+comparing them. Positions stand for contents: what is at an offset never changes.
+"""
+
+from collections.abc import Iterable
+from struct import Struct
+from typing import Any
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from joins.record import LabelValue
+from schemas.status import Status
+
+__all__ = [
+    "FINGERPRINT_MASK",
+    "Chain",
+    "ChainName",
+    "KeyState",
+    "LabelState",
+    "Place",
+    "PredictionState",
+    "chain_part",
+    "full_fingerprint",
+    "label_part",
+    "name_code",
+    "prediction_part",
+    "waiting_bytes",
+]
+
+ChainName = tuple[str, str]
+"""(kind, definition)."""
+
+FINGERPRINT_MASK = (1 << 63) - 1
+"""Fingerprints are added modulo 2**63, so that they fit a signed column."""
+
+WAITING_LABEL_BYTES = 400
+"""What one label of a key without a prediction is taken to cost beside its key."""
+
+_pack_three = Struct("<qqq").pack
+_pack_five = Struct("<qqqqq").pack
+_NO_LABEL = -1
+_STATUS_CODE = {status: code for code, status in enumerate(Status)}
+
+
+class Place:
+    """Where a label is counted; see `joins.accounting`. Small integers, because millions are kept."""
+
+    HEAD = 0
+    SUPERSEDED = 1
+    STALE = 2
+
+
+class Chain(msgspec.Struct, frozen=True, gc=False):
+    """What is known about one kind and definition of one prediction; pending has none.
+
+    Attributes:
+        status: joined, implied, expired or retracted.
+        value: of the label of record, or implied.
+        known_at_ms: of the label of record, or the deadline.
+        label_time_ms: of the label of record; with `label_offset` it orders labels. None after a timeout.
+        label_offset: its position; None after a timeout.
+    """
+
+    status: Status
+    value: LabelValue
+    known_at_ms: int
+    label_time_ms: int | None = None
+    label_offset: int | None = None
+
+
+class PredictionState(msgspec.Struct, gc=False):
+    """One prediction and its chains. `projection` is handed back with every outcome."""
+
+    time_ms: int
+    offset: int
+    digest: int
+    eligible: bool
+    projection: Any
+    chains: dict[ChainName, Chain]
+
+
+class LabelState(msgspec.Struct, gc=False):
+    """One label that is kept. `value` is None where it retracts; `joined` once it was of record somewhere."""
+
+    time_ms: int
+    offset: int
+    value: LabelValue
+    known_at_ms: int
+    place: int = Place.HEAD
+    joined: bool = False
+
+
+class KeyState(msgspec.Struct, gc=False):
+    """Everything remembered of one key.
+
+    Attributes:
+        predictions: by id.
+        labels: per chain in growing order of (time, offset): the last is the label of record.
+    """
+
+    predictions: dict[str, PredictionState]
+    labels: dict[ChainName, list[LabelState]]
+
+    def label_at(self, name: ChainName, offset: int) -> LabelState | None:
+        """Return the label of a chain that came at `offset`, if it is still kept."""
+        return next((label for label in self.labels.get(name, ()) if label.offset == offset), None)
+
+
+def prediction_part(prediction: PredictionState) -> int:
+    """Return what a prediction adds to the fingerprint."""
+    return xxh3_64_intdigest(_pack_three(prediction.offset, prediction.time_ms, prediction.digest))
+
+
+def chain_part(prediction_offset: int, name_code: int, chain: Chain) -> int:
+    """Return what a chain adds to the fingerprint; `name_code` stands for its kind and definition."""
+    label_offset = _NO_LABEL if chain.label_offset is None else chain.label_offset
+    code = _STATUS_CODE[chain.status]
+    return xxh3_64_intdigest(_pack_five(prediction_offset, name_code, label_offset, chain.known_at_ms, code))
+
+
+def label_part(label: LabelState) -> int:
+    """Return what a label of record adds to the fingerprint."""
+    return xxh3_64_intdigest(_pack_three(label.offset, label.time_ms, label.known_at_ms))
+
+
+def name_code(name: ChainName) -> int:
+    """Return a number that stands for a kind and definition."""
+    return xxh3_64_intdigest("\0".join(name).encode()) & FINGERPRINT_MASK
+
+
+def full_fingerprint(states: Iterable[KeyState]) -> int:
+    """Return the fingerprint of these keys by looking at all of them: the check on the running sum."""
+    total = 0
+    for state in states:
+        for prediction in state.predictions.values():
+            total += prediction_part(prediction)
+            for name, chain in prediction.chains.items():
+                total += chain_part(prediction.offset, name_code(name), chain)
+        total += sum(label_part(labels[-1]) for labels in state.labels.values())
+    return total & FINGERPRINT_MASK
+
+
+def waiting_bytes(key: str) -> int:
+    """Return the estimated memory of one label of a key that has no prediction."""
+    return WAITING_LABEL_BYTES + len(key)

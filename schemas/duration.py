@@ -1,0 +1,87 @@
+"""Durations as people write them (`36h`, `7d`, `1h30m`, `P7D`), kept as whole milliseconds.
+
+This module must not know what a duration is used for.
+"""
+
+import re
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+__all__ = ["DURATION_MAX_MS", "DurationMs", "format_duration", "parse_duration_ms"]
+
+DURATION_MAX_MS = 36_525 * 86_400_000
+"""A hundred years: beyond it, a time of today plus a duration would leave the range of dates in the lake."""
+
+_UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_NUMBER = r"[0-9]{1,15}(\.[0-9]{1,9})?"
+_SHORT_PATTERN = rf"(?=.)({_NUMBER}d)?({_NUMBER}h)?({_NUMBER}m)?({_NUMBER}s)?({_NUMBER}ms)?"
+_ISO_PATTERN = r"P(?=.)([0-9]{1,15}W)?([0-9]{1,15}D)?(T(?=.)([0-9]{1,15}H)?([0-9]{1,15}M)?([0-9]{1,15}S)?)?"
+_SHORT = re.compile(_SHORT_PATTERN)
+_SHORT_PART = re.compile(r"([0-9.]+)(ms|[dhms])")
+_ISO = re.compile(_ISO_PATTERN)
+_ISO_PART = re.compile(r"([0-9]+)([WDHMS])")
+_ISO_MS = {"W": 604_800_000, "D": 86_400_000, "H": 3_600_000, "M": 60_000, "S": 1_000}
+
+
+def parse_duration_ms(text: object) -> int:
+    """Return the milliseconds that `text` stands for.
+
+    Understood are the short form, largest unit first and each unit once (`1d12h`, `1.5h`, `250ms`), and
+    ISO 8601 with weeks, days, hours, minutes and seconds (`P7D`, `PT36H`).
+
+    Raises:
+        ValueError: not a duration, not whole milliseconds, or more than a hundred years; the message
+            shows the forms that are understood.
+    """
+    if isinstance(text, (int, float)) and not isinstance(text, bool):
+        raise ValueError(f"{text} has no unit; write {text}s, {text}m, {text}h or {text}d")  # noqa: TRY004 - pydantic turns ValueError, and only that, into a message with a place
+    if not isinstance(text, str):
+        raise ValueError(f"{_short(text)} is not a duration; write 90s, 15m, 36h, 7d, 1h30m or P7D")
+    if _SHORT.fullmatch(text):
+        exact = sum(Decimal(number) * _UNITS_MS[unit] for number, unit in _SHORT_PART.findall(text))
+    elif _ISO.fullmatch(text):
+        exact = sum(Decimal(number) * _ISO_MS[unit] for number, unit in _ISO_PART.findall(text))
+    else:
+        raise ValueError(f"{_short(text)} is not a duration; write 90s, 15m, 36h, 7d, 1h30m or P7D")
+    if exact > DURATION_MAX_MS:
+        raise ValueError(f"{text!r} is more than a hundred years")
+    if exact != int(exact):
+        raise ValueError(f"{text!r} is not a whole number of milliseconds")
+    return int(exact)
+
+
+def format_duration(ms: int) -> str:
+    """Write `ms` in the short form that `parse_duration_ms` reads back.
+
+    >>> format_duration(129_600_000), format_duration(5_400_000), format_duration(0)
+    ('1d12h', '1h30m', '0s')
+    """
+    parts = []
+    rest = abs(ms)
+    for unit, size in _UNITS_MS.items():
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return ("-" if ms < 0 else "") + ("".join(parts) or "0s")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - about half a line
+
+
+DurationMs = Annotated[
+    int,
+    BeforeValidator(parse_duration_ms),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^({_SHORT_PATTERN}|{_ISO_PATTERN})$",
+            "examples": ["90s", "15m", "36h", "7d", "1h30m", "P7D"],
+        }
+    ),
+]
+"""A field that is written as a duration and held as whole milliseconds; dumped as JSON it is text again."""

@@ -1,0 +1,117 @@
+"""Hypothesis strategies for the join: two inputs, disordered as far as is allowed, and ways to cut them up."""
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from joins import Batch, Effects, KindPolicy, LabelRecord, MemoryStore, Op, Partition, Policy, PredictionRecord
+
+__all__ = ["FAR_MS", "History", "cuts", "histories", "play", "policies"]
+
+FAR_MS = 100_000
+"""Later than everything in a history: closing here ends every outcome."""
+
+KINDS = ("click", "sale")
+
+
+@dataclass(frozen=True)
+class History:
+    """Both inputs of one partition in offset order."""
+
+    policy: Policy
+    predictions: list[PredictionRecord]
+    labels: list[LabelRecord]
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    """Draw rules with one or two kinds, short enough that deadlines pass within a history."""
+    kinds = {}
+    for name in KINDS[: draw(st.integers(1, 2))]:
+        horizon = draw(st.integers(1, 60))
+        implies = draw(st.booleans())
+        kinds[name] = KindPolicy(
+            definition=f"{name}-1",
+            horizon_ms=horizon,
+            retain_ms=horizon + draw(st.integers(0, 60)),
+            implies=implies,
+            implied=0.0 if implies else None,
+        )
+    return Policy(kinds, disorder_ms=draw(st.integers(0, 20)), settle_limit=draw(st.sampled_from([1, 3, 1000])))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    """Draw a policy and two inputs; each input is out of order by at most the policy's disorder."""
+    policy = draw(policies())
+    times = st.integers(0, 400)
+    keys = st.sampled_from(["a", "b", "c", "d"])
+    wanted = draw(
+        st.lists(st.tuples(times, keys, st.sampled_from(["x", "y"]), st.integers(0, 1), st.booleans()), max_size=14)
+    )
+    predictions = [
+        PredictionRecord(i, key, f"{id_}{time}", time, digest, eligible, None)
+        for i, (time, key, id_, digest, eligible) in enumerate(_disordered(draw, wanted, policy.disorder_ms))
+    ]
+    kinds = st.sampled_from(sorted(policy.kinds))
+    values = st.sampled_from([0.0, 1.0, None, 1.0, "heartbeat"])
+    wanted_labels = draw(
+        st.lists(st.tuples(times, keys, kinds, st.sampled_from(["1", "1", "2"]), values, st.integers(0, 30)), max_size=24)
+    )
+    labels = []
+    for i, (known, key, kind, definition, value, age) in enumerate(
+        _disordered(draw, wanted_labels, policy.disorder_ms)
+    ):
+        if value == "heartbeat":
+            # A heartbeat promises that nothing older comes: it may not run ahead of the disorder.
+            time = known - policy.disorder_ms
+            labels.append(LabelRecord(i, "", kind, f"{kind}-1", Op.HEARTBEAT, None, time, time))
+        else:
+            op = Op.RETRACT if value is None else Op.UPSERT
+            labels.append(LabelRecord(i, key, kind, f"{kind}-{definition}", op, value, known - age, known))
+    return History(policy, predictions, labels)
+
+
+def _disordered(draw: st.DrawFn, rows: list[tuple], disorder_ms: int) -> list[tuple]:
+    """Order rows by time, each delayed by no more than the disorder; some come twice, at once or much later."""
+    delays = [draw(st.integers(0, disorder_ms)) for _ in rows]
+    ordered = [row for _, row in sorted(zip(delays, rows, strict=True), key=lambda pair: pair[0] + pair[1][0])]
+    again = draw(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=3)) if ordered else []
+    for source, gap in again:
+        position = source % len(ordered)
+        ordered.insert(min(position + 1 + gap, len(ordered)), ordered[position])
+    return ordered
+
+
+@st.composite
+def cuts(draw: st.DrawFn, history: History) -> list[tuple[int, int]]:
+    """Draw batch boundaries: growing pairs of (predictions read, labels read), however far apart."""
+    steps = draw(st.integers(1, 6))
+    ends_p = sorted(draw(st.lists(st.integers(0, len(history.predictions)), min_size=steps, max_size=steps)))
+    ends_l = sorted(draw(st.lists(st.integers(0, len(history.labels)), min_size=steps, max_size=steps)))
+    return [*zip(ends_p, ends_l, strict=True), (len(history.predictions), len(history.labels))]
+
+
+def play(
+    history: History, boundaries: list[tuple[int, int]], *, close_at_ms: int | None
+) -> tuple[Partition, list[Effects]]:
+    """Run a history through a partition in the given batches, then settle what the limit held back."""
+    partition = Partition(history.policy, MemoryStore(list(history.policy.kinds)))
+    effects = []
+    p0 = l0 = 0
+    for p1, l1 in boundaries:
+        effects.append(
+            partition.step(Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS))
+        )
+        p0, l0 = p1, l1
+    settling = True
+    while settling:
+        before = _progress(partition)
+        effects.append(partition.step(Batch([], [], p0, l0, now_ms=FAR_MS, close_at_ms=close_at_ms)))
+        settling = _progress(partition) != before
+    return partition, effects
+
+
+def _progress(partition: Partition) -> tuple:
+    point = partition.point
+    return (dict(point.cursors), dict(point.reach_ms), point.left_ms, point.fingerprint, len(partition.store))
