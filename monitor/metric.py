@@ -12,7 +12,7 @@ import polars as pl
 from monitor.cell import LOSS_UNIT
 from monitor.cohort import ALL, day_ends
 from monitor.plan import CellPlan
-from schemas.config import BINARY_METRICS
+from schemas.config import BINARY_METRICS, COMMON_METRICS, RARE_METRICS
 
 __all__ = ["Dimension", "metrics"]
 
@@ -22,9 +22,6 @@ _DIMENSIONS = ("version", "slice", "day", "month")
 _AT_THRESHOLD = ("accuracy", "balanced_accuracy", "f1", "mcc", "precision", "recall")
 _RARE_SHARE = 0.2
 """Below this share of the rarer class accuracy is left out: always saying "no" would reach 80 % of it."""
-
-_COMMON_DEFAULT = ("accuracy", "f1", "roc_auc", "log_loss", "brier")
-_RARE_DEFAULT = ("roc_auc", "log_loss", "precision", "recall", "brier")
 
 
 def metrics(
@@ -120,7 +117,7 @@ def _chosen(rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
         common = min(negatives, positives) > 0 and min(negatives, positives) >= _RARE_SHARE * (
             negatives + positives
         )
-        names = kind.metrics or (_COMMON_DEFAULT if common else _RARE_DEFAULT)
+        names = kind.metrics or (COMMON_METRICS if common else RARE_METRICS)
         chosen.extend((kind.name, name, place) for place, name in enumerate(names))
     return pl.DataFrame(
         chosen, schema={"kind": pl.String, "name": pl.String, "place": pl.Int64}, orient="row"

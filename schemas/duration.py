@@ -35,13 +35,12 @@ def parse_duration_ms(text: object) -> int:
         ValueError: not a duration, not whole milliseconds, or more than a hundred years; the message
             shows the forms that are understood.
     """
-    if isinstance(text, (int, float)) and not isinstance(text, bool):
-        raise ValueError(f"{text} has no unit; write {text}s, {text}m, {text}h or {text}d")  # noqa: TRY004 - pydantic turns ValueError, and only that, into a message with a place
-    if not isinstance(text, str):
-        raise ValueError(f"{_short(text)} is not a duration; write 90s, 15m, 36h, 7d, 1h30m or P7D")
-    if _SHORT.fullmatch(text):
+    number = isinstance(text, (int, float)) and not isinstance(text, bool)
+    if number:
+        raise ValueError(f"{text} has no unit; write {text}s, {text}m, {text}h or {text}d")
+    if isinstance(text, str) and _SHORT.fullmatch(text):
         exact = sum(Decimal(number) * _UNITS_MS[unit] for number, unit in _SHORT_PART.findall(text))
-    elif _ISO.fullmatch(text):
+    elif isinstance(text, str) and _ISO.fullmatch(text):
         exact = sum(Decimal(number) * _ISO_MS[unit] for number, unit in _ISO_PART.findall(text))
     else:
         raise ValueError(f"{_short(text)} is not a duration; write 90s, 15m, 36h, 7d, 1h30m or P7D")

@@ -100,7 +100,11 @@ class FieldMap(_Strict):
 
 
 def _widen(value: object) -> object:
-    return {"path": value} if isinstance(value, (str, list)) else value
+    if isinstance(value, (str, list)):
+        return {"path": value}
+    if not isinstance(value, (dict, FieldMap)):
+        raise ValueError("must be a path, a list of paths, or a mapping such as {path: ts, unit: ms}")  # noqa: TRY004 - pydantic turns only ValueError into a message with a place
+    return value
 
 
 ShortFieldMap = Annotated[
@@ -136,12 +140,9 @@ def _target_problems(source: SourceMap) -> Iterator[Problem]:
     for target, field in source.map.items():
         path = ("map", target)
         if not is_target(target, source.as_):
-            labels = source.as_ == "labels"
-            names = LABEL_TARGETS if labels else PREDICTION_TARGETS | {*_PREDICTION_GROUPS, "features"}
-            best = nearest(target, names)
-            there = "labels have" if labels else "predictions have"
-            listed = [f"{name}NAME" if name.endswith(".") else name for name in sorted(names)]
-            hint = f"did you mean {best!r}?" if best else f"{there} {', '.join(listed)}"
+            best = nearest(target, _names(source))
+            listed = [f"{name}NAME" if name.endswith(".") else name for name in sorted(_names(source))]
+            hint = f"did you mean {best!r}?" if best else f"{source.as_} have {', '.join(listed)}"
             yield Problem(path, f"unknown field; {hint}")
             continue
         for option in ("unit", "zone"):
@@ -154,9 +155,16 @@ def _target_problems(source: SourceMap) -> Iterator[Problem]:
             yield Problem(path, "only `features` can take every field below a path ('.*')")
 
 
+def _names(source: SourceMap) -> frozenset[str]:
+    if source.as_ == "labels":
+        return LABEL_TARGETS
+    return PREDICTION_TARGETS | {*_PREDICTION_GROUPS, "features"}
+
+
 def _missing_problems(source: SourceMap) -> Iterator[Problem]:
     """Find what a source needs and does not say, and what it says in vain."""
     given = set(source.map)
+    given |= {nearest(target, _names(source)) or "" for target in given if not is_target(target, source.as_)}
     if "time" not in given:
         yield Problem(("map", "time"), "is missing")
     if "key" not in given and "heartbeat" not in given:

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-__all__ = ["Problem", "ProblemsError", "did_you_mean", "nearest"]
+__all__ = ["Path", "Problem", "ProblemsError", "did_you_mean", "dotted", "nearest"]
 
 Path = tuple[str | int, ...]
+"""Keys and list positions that lead from a model to a value inside it."""
 
 _WORD_MAX = 80
 """Longer words are no misspelt names, and comparing them would take time."""
@@ -29,13 +30,16 @@ class Problem:
     path: Path
     message: str
 
+    def __str__(self) -> str:
+        return f"{dotted(self.path)}: {self.message}" if self.path else self.message
+
 
 class ProblemsError(ValueError):
     """Raised inside a pydantic validator: one or more faults at places below the validated model."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(f"{_dotted(p.path)}{p.message}" for p in self.problems))
+        super().__init__("; ".join(str(problem) for problem in self.problems))
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -60,11 +64,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; there is {', '.join(names)}" if names else ""
 
 
+def dotted(path: Path) -> str:
+    """Write a path as people do.
+
+    >>> dotted(("ingest", 0, "map", "key"))
+    'ingest[0].map.key'
+    """
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
 def _fold(name: str) -> str:
     return name.lower().replace("-", "_")
-
-
-def _dotted(path: Path) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") + (
-        ": " if path else ""
-    )

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from schemas.errors import TruthloopError
 
-__all__ = ["note", "print_json", "reporting_errors", "results", "warn"]
+__all__ = ["note", "notes", "print_json", "reporting_errors", "results", "warn"]
 
 results = Console(highlight=False, soft_wrap=True)
 """For what was asked: tables, JSON."""

@@ -1,0 +1,4 @@
+"""The lake: Delta tables that remember how far they were written, and views that need only DuckDB.
+
+Must not decide what a row says: the join and the evidence do. May import schemas only.
+"""

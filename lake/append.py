@@ -1,0 +1,144 @@
+"""The exactly-once append: how far an application has written is checked and moved on one table handle.
+
+Law: the position and the rows are one commit. The check is worth something only because the write goes
+through the same handle: Delta then refuses it if another writer of the same application came between.
+Written by URI instead, the table is opened again and both writers succeed (`test_two_writers` fails).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from lake.disk import make_durable
+from schemas.errors import LakeConflict, LakeError
+
+__all__ = ["Claim", "TableWriter", "WriteMode"]
+
+ATTEMPTS_MAX = 20
+"""Every lost attempt is another writer's success, so this many in a row is a crowd, not bad luck."""
+
+COMMITS_PER_CHECKPOINT = 50
+"""A reader reads at most this many log entries beside the checkpoint."""
+
+WriteMode = Literal["append", "overwrite"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The range of positions that one write stands for.
+
+    Attributes:
+        app: who writes, for instance one input's partition.
+        first: where the application must stand before.
+        following: where it stands afterwards, the first position that is not written.
+    """
+
+    app: str
+    first: int
+    following: int
+
+    def is_applied(self, table: str, applied: int) -> bool:
+        """Tell whether the range is there already, given how far the application has come.
+
+        Raises:
+            LakeConflict: the application stands elsewhere.
+        """
+        if applied >= self.following:
+            return True
+        if applied != self.first:
+            raise LakeConflict(
+                f"{self.app!r} has written up to {applied}, "
+                f"and these rows are [{self.first}, {self.following})",
+                where=table,
+                hint="Another writer was here, or this one remembers a lake that was put back: "
+                "start it again, so that it reads where the lake stands.",
+            )
+        return False
+
+
+class TableWriter:
+    """One Delta table, opened once and kept up to date.
+
+    Args:
+        folder: the table's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._handle: DeltaTable | None = None
+
+    @property
+    def handle(self) -> DeltaTable:
+        """The table as it stands now.
+
+        Raises:
+            LakeError: the table cannot be read.
+        """
+        try:
+            if self._handle is None:
+                self._handle = DeltaTable(str(self._folder))
+            else:
+                self._handle.update_incremental()
+        except (DeltaError, OSError) as error:
+            self._handle = None
+            raise LakeError(
+                f"the table cannot be read: {error}",
+                where=str(self._folder),
+                hint="Bring the lake back from its backup if the folder is damaged.",
+            ) from error
+        return self._handle
+
+    def write(self, frame: pl.DataFrame, mode: WriteMode, claim: Claim) -> bool:
+        """Commit the rows and the position; False if the range was there already.
+
+        Raises:
+            LakeConflict: the application stands neither before nor behind the range.
+            LakeError: the disk is full, or other writers never let this one through.
+        """
+        refused: CommitFailedError | None = None
+        for _ in range(ATTEMPTS_MAX):
+            handle = self.handle
+            if claim.is_applied(self._folder.name, handle.transaction_version(claim.app) or 0):
+                # its writer may have been killed before the rows were safe from a power cut
+                make_durable(self._folder, handle.version())
+                return False
+            try:
+                self._commit(handle, frame, mode, claim)
+            except CommitFailedError as error:
+                self._handle = None
+                refused = error
+            else:
+                return True
+        raise LakeError(
+            f"other writers came first {ATTEMPTS_MAX} times: {refused}",
+            where=str(self._folder),
+            hint="Run one writer per partition.",
+        )
+
+    def _commit(self, handle: DeltaTable, frame: pl.DataFrame, mode: WriteMode, claim: Claim) -> None:
+        properties: dict[str, Any] = {
+            "commit_properties": CommitProperties(app_transactions=[Transaction(claim.app, claim.following)]),
+            # a checkpoint of a commit that is not durable yet could not be taken back
+            "post_commithook_properties": PostCommitHookProperties(create_checkpoint=False),
+        }
+        try:
+            write_deltalake(handle, frame, mode=mode, **properties)
+            version = handle.version()
+            make_durable(self._folder, version)
+            if version % COMMITS_PER_CHECKPOINT == 0:
+                handle.create_checkpoint()
+                handle.cleanup_metadata()
+        except CommitFailedError:
+            raise
+        except (DeltaError, OSError) as error:
+            self._handle = None
+            raise LakeError(
+                f"could not be written: {error}",
+                where=str(self._folder),
+                hint="See that the disk has room and the folder is writable, then run the same command "
+                "again: it goes on where the lake stands.",
+            ) from error

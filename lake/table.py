@@ -1,0 +1,236 @@
+"""The tables of the lake: their names, their columns, and what each column's type is called elsewhere.
+
+Law: a table's columns are a function of the loop's config, and only ever grow. Must not touch files.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import polars as pl
+
+from schemas.config import LoopConfig
+
+__all__ = [
+    "PARTITION_COLUMN",
+    "RECORDED_AT",
+    "TABLES",
+    "TYPES",
+    "ColumnType",
+    "column_type_of",
+    "column_type_of_delta",
+    "required_columns",
+    "schemas_of",
+]
+
+TABLES = ("rejects", "labels", "predictions", "outcomes", "cells", "ledger")
+"""All tables, in the order in which one step of a loop is written.
+
+A reader takes them in the opposite order. What it then sees is complete: a duplicate is never without
+its rejection, a deadline that has passed (ledger) never without its outcome.
+"""
+
+PARTITION_COLUMN = "recorded_on"
+RECORDED_AT = "recorded_at"
+
+TIME = pl.Datetime("us", "UTC")
+
+_COMMON: dict[str, pl.DataType] = {PARTITION_COLUMN: pl.Date(), RECORDED_AT: TIME}
+_POSITION: dict[str, pl.DataType] = {
+    "partition": pl.Int32(),
+    "offset": pl.Int64(),
+    "source": pl.String(),
+    "source_row": pl.Int64(),
+}
+_PREDICTIONS: dict[str, pl.DataType] = _POSITION | {
+    "key": pl.String(),
+    "id": pl.String(),
+    "predicted_at": TIME,
+    "arrived_at": TIME,
+    "version": pl.String(),
+    "eligible": pl.Boolean(),
+    "weight": pl.Float64(),
+    "extras": pl.String(),
+    "digest": pl.Int64(),
+    "flags": pl.List(pl.String()),
+}
+_LABELS: dict[str, pl.DataType] = _POSITION | {
+    "key": pl.String(),
+    "kind": pl.String(),
+    "definition": pl.String(),
+    "value": pl.Float64(),
+    "value_class": pl.String(),
+    "op": pl.String(),
+    "label_time": TIME,
+    "known_at": TIME,
+    "arrived_at": TIME,
+    "happened_at": TIME,
+    "label_source": pl.String(),
+    "origin": pl.String(),
+    "batch_id": pl.String(),
+    "flags": pl.List(pl.String()),
+}
+_OUTCOMES: dict[str, pl.DataType] = {
+    "partition": pl.Int32(),
+    "key": pl.String(),
+    "id": pl.String(),
+    "kind": pl.String(),
+    "definition": pl.String(),
+    "status": pl.String(),
+    "reason": pl.String(),
+    "value": pl.Float64(),
+    "value_class": pl.String(),
+    "previous": pl.Float64(),
+    "previous_class": pl.String(),
+    "previous_status": pl.String(),
+    "predicted_at": TIME,
+    "known_at": TIME,
+    "revision": pl.Int64(),
+    "prediction_offset": pl.Int64(),
+    "label_offset": pl.Int64(),
+    "label_time": TIME,
+    "version": pl.String(),
+    "eligible": pl.Boolean(),
+    "weight": pl.Float64(),
+    "output": pl.Float64(),
+    "output_class": pl.String(),
+}
+_REJECTS: dict[str, pl.DataType] = {
+    "input": pl.String(),
+    "stage": pl.String(),
+    "reason": pl.String(),
+    "detail": pl.String(),
+    **_POSITION,
+    "kind": pl.String(),
+    "digest": pl.Int64(),
+}
+_LEDGER: dict[str, pl.DataType] = {
+    "sequence": pl.Int64(),
+    "partition": pl.Int32(),
+    "now": TIME,
+    "predictions_first": pl.Int64(),
+    "predictions_next": pl.Int64(),
+    "labels_first": pl.Int64(),
+    "labels_next": pl.Int64(),
+    "floor": TIME,
+    "policy": pl.String(),
+    "marks": pl.String(),
+    "cursors": pl.String(),
+    "counters": pl.String(),
+    "fingerprint": pl.Int64(),
+    "run": pl.String(),
+    "close_at": TIME,
+}
+_CELLS: dict[str, pl.DataType] = {
+    "version": pl.String(),
+    "slice": pl.String(),
+    "day": pl.Date(),
+    "kind": pl.String(),
+    "definition": pl.String(),
+    "measure": pl.String(),
+    "bin": pl.Int64(),
+    "amount": pl.Int64(),
+    "sequence": pl.Int64(),
+}
+_FIXED: dict[str, dict[str, pl.DataType]] = {
+    "rejects": _REJECTS,
+    "labels": _LABELS,
+    "predictions": _PREDICTIONS,
+    "outcomes": _OUTCOMES,
+    "cells": _CELLS,
+    "ledger": _LEDGER,
+}
+_OPTIONAL: dict[str, set[str]] = {
+    "rejects": {"detail", "partition", "offset", "kind", "digest"},
+    "labels": {
+        *("key", "value", "value_class", "arrived_at", "happened_at"),
+        *("label_source", "batch_id"),
+    },
+    "predictions": {"arrived_at", "extras"},
+    "outcomes": {
+        *("value", "value_class", "previous", "previous_class", "label_offset", "label_time"),
+        *("output", "output_class"),
+    },
+    "cells": set(),
+    "ledger": {"floor", "close_at"},
+}
+_FEATURES: dict[str, pl.DataType] = {
+    "float": pl.Float64(),
+    "int": pl.Int64(),
+    "string": pl.String(),
+    "bool": pl.Boolean(),
+}
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """One type of column under its three names.
+
+    Attributes:
+        polars: the data type in frames.
+        delta: the name in Delta's schema; of a list, that of its elements.
+        duckdb: the name in DuckDB.
+    """
+
+    polars: pl.DataType
+    delta: str
+    duckdb: str
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the column holds lists."""
+        return isinstance(self.polars, pl.List)
+
+
+TYPES = (
+    ColumnType(pl.Boolean(), "boolean", "BOOLEAN"),
+    ColumnType(pl.Int32(), "integer", "INTEGER"),
+    ColumnType(pl.Int64(), "long", "BIGINT"),
+    ColumnType(pl.Float64(), "double", "DOUBLE"),
+    ColumnType(pl.String(), "string", "VARCHAR"),
+    ColumnType(pl.Date(), "date", "DATE"),
+    ColumnType(TIME, "timestamp", "TIMESTAMP WITH TIME ZONE"),
+    ColumnType(pl.List(pl.String()), "string", "VARCHAR[]"),
+)
+
+
+def column_type_of(dtype: pl.DataType) -> ColumnType:
+    """Return the names of a Polars type.
+
+    Raises:
+        KeyError: no table has a column of this type.
+    """
+    for column_type in TYPES:
+        if column_type.polars == dtype:
+            return column_type
+    raise KeyError(str(dtype))
+
+
+def column_type_of_delta(name: str, *, is_list: bool) -> ColumnType:
+    """Return the names of a Delta type, given its name or that of its elements.
+
+    Raises:
+        KeyError: no table has a column of this type.
+    """
+    for column_type in TYPES:
+        if (column_type.delta, column_type.is_list) == (name, is_list):
+            return column_type
+    raise KeyError(name)
+
+
+def required_columns(table: str) -> frozenset[str]:
+    """Return the columns of `table` that never hold a null. A config's columns always may."""
+    return frozenset(_COMMON) | (frozenset(_FIXED[table]) - _OPTIONAL[table])
+
+
+def schemas_of(config: LoopConfig) -> Mapping[str, pl.Schema]:
+    """Return each table's columns for this config, in order; every time is UTC in microseconds."""
+    own = {table: dict(columns) for table, columns in _FIXED.items()}
+    for kind, output in config.predictions.outputs.items():
+        own["predictions"][f"output_{kind}"] = pl.String() if output.task == "multiclass" else pl.Float64()
+    for name in config.predictions.slices:
+        own["predictions"][f"slice_{name}"] = pl.String()
+        own["outcomes"][f"slice_{name}"] = pl.String()
+    for name, feature in config.predictions.features.items():
+        own["predictions"][f"feature_{name}"] = _FEATURES[feature.type]
+    return MappingProxyType({table: pl.Schema(_COMMON | own[table]) for table in TABLES})

@@ -1,0 +1,111 @@
+"""The views: `views.sql`, written into the lake from a template, so that DuckDB alone can read it.
+
+What a view shows is written in `views.sql.template`; here are only the parts that depend on the config.
+Law: a name or a value enters SQL through `quote_name` and `quote_text` and in no other way.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+
+import polars as pl
+
+from lake.disk import write_atomically
+from lake.marker import make_folder
+from lake.table import PARTITION_COLUMN, RECORDED_AT, TABLES, column_type_of
+from schemas.config import LoopConfig
+
+__all__ = ["VIEWS_FILE", "quote_name", "quote_text", "render_views", "write_views"]
+
+VIEWS_FILE = "views.sql"
+
+_TEMPLATE = Path(__file__).with_name("views.sql.template")
+_STAND_INS = "views"
+
+_TABLE = Template("""
+SET VARIABLE truthloop_log = (SELECT list(file) FROM glob(truthloop_path('$table/_delta_log/*')));
+SET VARIABLE truthloop_checkpoint = truthloop_checkpoint();
+SET VARIABLE truthloop_commits = truthloop_commits();
+SET VARIABLE truthloop_$table = truthloop_active('$table');
+CREATE OR REPLACE TEMP VIEW all_$table AS
+  SELECT CAST(recorded_at AT TIME ZONE 'UTC' AS DATE) AS recorded_on, *
+  FROM read_parquet(getvariable('truthloop_$table'), hive_partitioning = false, schema = MAP {
+    $columns
+  });
+""")
+
+
+def quote_name(name: str) -> str:
+    """Return `name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(text: str) -> str:
+    """Return `text` as an SQL string.
+
+    Raises:
+        ValueError: the text holds a NUL, which no SQL string can.
+    """
+    if "\x00" in text:
+        raise ValueError("a NUL character cannot be written in SQL")
+    return "'" + text.replace("'", "''") + "'"
+
+
+def write_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]) -> None:
+    """Write `views.sql` and the files without rows that stand in where a table has none."""
+    folder = path / _STAND_INS
+    make_folder(folder)
+    write_atomically(folder / "none.json", "")
+    draft = folder / "none.parquet.draft"
+    pl.DataFrame(schema={"add": pl.Struct({"path": pl.String()})}).write_parquet(draft)
+    os.replace(draft, folder / "none.parquet")  # noqa: PTH105 - same line as the write it completes
+    write_atomically(path / VIEWS_FILE, render_views(path, config, schemas))
+
+
+def render_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]) -> str:
+    """Return the SQL that shows the lake in `path`, whose tables have these columns."""
+    slices = [f"slice_{name}" for name in config.predictions.slices]
+    features = [f"feature_{name}" for name in config.predictions.features]
+    kept = [quote_name(name) for name in (*slices, *features)]
+    values = Template(_TEMPLATE.read_text("utf-8"))
+    return values.substitute(
+        path=quote_text(str(path)),
+        loop_comment=config.loop,
+        timezone=quote_text(config.timezone),
+        kinds=_kinds(config),
+        tables="".join(_table(table, schemas[table]) for table in reversed(TABLES)),
+        output=_output(config, "DOUBLE", {"binary", "regression"}),
+        output_class=_output(config, "VARCHAR", {"multiclass"}),
+        projection="".join(f",\n    p.{name}" for name in kept),
+        columns="".join(f",\n    e.{name}" for name in kept),
+    )
+
+
+def _table(table: str, schema: pl.Schema) -> str:
+    columns = [(name, dtype) for name, dtype in schema.items() if name != PARTITION_COLUMN]
+    columns.sort(key=lambda column: column[0] != RECORDED_AT)
+    entries = [
+        f"{quote_text(name)}: {{name: {quote_text(name)}, type: {quote_text(column_type_of(dtype).duckdb)}, "
+        "default_value: NULL}"
+        for name, dtype in columns
+    ]
+    return _TABLE.substitute(table=table, columns=",\n    ".join(entries))
+
+
+def _kinds(config: LoopConfig) -> str:
+    return ", ".join(
+        f"({quote_text(kind)}, {quote_text(label.definition)}, "
+        f"{label.horizon}::BIGINT, {label.retain}::BIGINT, {label.early}::BIGINT)"
+        for kind, label in config.labels.items()
+    )
+
+
+def _output(config: LoopConfig, duckdb_type: str, tasks: set[str]) -> str:
+    """Return the expression that takes each kind's output from its own column."""
+    cases = "".join(
+        f" WHEN {quote_text(kind)} THEN p.{quote_name(f'output_{kind}')}"
+        for kind, output in config.predictions.outputs.items()
+        if output.task in tasks
+    )
+    return f"CAST(CASE k.kind{cases} END AS {duckdb_type})" if cases else f"CAST(NULL AS {duckdb_type})"

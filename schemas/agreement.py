@@ -1,0 +1,88 @@
+"""Whether the parts of a loop's config name the same kinds, slices and outputs.
+
+What one field may be is said where the field is, in `schemas.config`; this module only looks across.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from schemas.mapping import Scalar
+from schemas.problem import Path, Problem, did_you_mean
+
+if TYPE_CHECKING:
+    from schemas.config import LoopConfig
+
+__all__ = ["disagreements"]
+
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+def disagreements(config: "LoopConfig") -> list[Problem]:
+    """Return what one part of the config says and another does not know; none is healthy."""
+    return [*_kind_problems(config), *_cohort_problems(config), *_source_problems(config)]
+
+
+def _kind_problems(config: "LoopConfig") -> Iterator[Problem]:
+    """Find kinds that only one of outputs and labels has, and what does not fit a kind's task."""
+    outputs, labels = config.predictions.outputs, config.labels
+    for kind in sorted(set(outputs) - set(labels)):
+        message = f"labels has no kind {kind!r}, and every output needs one{did_you_mean(kind, labels)}"
+        yield Problem(("predictions", "outputs", kind), message)
+    for kind in sorted(set(labels) - set(outputs)):
+        message = (
+            f"predictions.outputs has no {kind!r}, and every kind needs one{did_you_mean(kind, outputs)}"
+        )
+        yield Problem(("labels", kind), message)
+    for kind in sorted(set(labels) & set(outputs)):
+        task, timeout = outputs[kind].task, labels[kind].on_timeout
+        if not isinstance(timeout, str) and (message := _imply_problem(task, timeout.imply)):
+            yield Problem(("labels", kind, "on_timeout", "imply"), message)
+
+
+def _imply_problem(task: str, value: Scalar) -> str:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if task == "binary":
+        return "" if value in (0, 1) else f"must be 0 or 1 for task: binary, not {value!r}"
+    if task == "regression":
+        return "" if number else f"must be a number for task: regression, not {value!r}"
+    return "" if isinstance(value, str) else f"must be a class as text for task: multiclass, not {value!r}"
+
+
+def _cohort_problems(config: "LoopConfig") -> Iterator[Problem]:
+    """Find names in cohorts, coverage and metrics that the loop does not have."""
+    slices = config.predictions.slices
+    for at, name in enumerate(config.cohorts.by):
+        if name != "version" and name not in slices:
+            hint = did_you_mean(name, ["version", *slices])
+            message = f"{name!r} is neither 'version' nor one of predictions.slices{hint}"
+            yield Problem(("cohorts", "by", at), message)
+    named: list[tuple[Path, str]] = [
+        (("coverage", at, "label"), goal.label) for at, goal in enumerate(config.coverage)
+    ]
+    named += [(("metrics", kind), kind) for kind in config.metrics]
+    for path, kind in named:
+        if kind not in config.labels:
+            yield Problem(path, f"{kind!r} is not a label kind{did_you_mean(kind, config.labels)}")
+    for kind, output in config.predictions.outputs.items():
+        if config.metrics.get(kind) and output.task != "binary":
+            yield Problem(
+                ("metrics", kind), f"metrics are for task: binary by now, and this is {output.task}"
+            )
+
+
+def _source_problems(config: "LoopConfig") -> Iterator[Problem]:
+    """Find kinds, slices and outputs that a source names and the loop does not have."""
+    groups = {"outputs": set(config.predictions.outputs), "slices": set(config.predictions.slices)}
+    for at, source in enumerate(config.ingest):
+        if source.kind is not None and source.kind not in config.labels:
+            hint = did_you_mean(source.kind, config.labels)
+            yield Problem(("ingest", at, "kind"), f"{source.kind!r} is not a label kind{hint}")
+        for target in source.map:
+            group, _, name = target.partition(".")
+            path = ("ingest", at, "map", target)
+            if group in groups and name not in groups[group]:
+                hint = did_you_mean(name, groups[group])
+                yield Problem(path, f"{name!r} is not one of predictions.{group}{hint}")
+            elif group == "features" and name and not _PLAIN_NAME.fullmatch(name):
+                yield Problem(path, f"{name!r} must be a plain name: letters, digits and _")

@@ -1,0 +1,140 @@
+"""Cells of parts are the cells of the whole, to the bit, and both are what counting row by row finds."""
+
+from dataclasses import dataclass
+from random import Random
+
+import polars as pl
+from cell_cases import (
+    DAY_MS,
+    EPOCH_MS,
+    HOUR_MS,
+    OWN,
+    Prediction,
+    Revision,
+    as_counter,
+    config_of,
+    count_slowly,
+    outcomes_frame,
+    predictions_frame,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from monitor import CellPlan, fold, merge
+
+PLAN = CellPlan.from_config(config_of())
+
+OUTPUTS = st.one_of(
+    st.none(), st.floats(0, 1), st.sampled_from([0.0, 1.0, 0.3, float("nan"), float("inf"), 1.5, -0.1])
+)
+AGES_MS = st.one_of(
+    st.integers(-HOUR_MS, 20 * DAY_MS), st.sampled_from([-1, 0, 1, 60_000, HOUR_MS, DAY_MS, DAY_MS + 1])
+)
+
+
+@dataclass(frozen=True)
+class History:
+    """Predictions and revisions, each with the number of the fold it comes in."""
+
+    predictions: list[tuple[int, Prediction]]
+    revisions: list[tuple[int, Revision]]
+
+
+@st.composite
+def histories(draw: st.DrawFn, folds: int = 3) -> History:
+    """Draw chains of several kinds and definitions, with labels, timeouts, corrections, retractions."""
+    predictions, revisions = [], []
+    for number in range(draw(st.integers(0, 6))):
+        prediction = Prediction(
+            key=f"k{number}",
+            predicted_at_ms=EPOCH_MS + draw(st.integers(-4 * DAY_MS, 4 * DAY_MS)),
+            version=draw(st.sampled_from(["v1", "v2"])),
+            eligible=draw(st.sampled_from([True, True, True, False])),
+            output=draw(OUTPUTS),
+            country=draw(st.sampled_from(["DE", "FR", None])),
+        )
+        came_in = draw(st.integers(0, folds - 1))
+        predictions.append((came_in, prediction))
+        chains = st.lists(
+            st.tuples(st.sampled_from(sorted(OWN)), st.sampled_from(["own", "other"])),
+            unique=True,
+            max_size=3,
+        )
+        for kind, whose in draw(chains):
+            fold_number, definition = came_in, OWN[kind] if whose == "own" else f"{kind}-other"
+            for revision in range(draw(st.integers(1, 5))):
+                fold_number = draw(st.integers(fold_number, folds - 1))
+                status = draw(st.sampled_from(["joined", "joined", "implied", "expired", "retracted"]))
+                value = (
+                    draw(st.sampled_from([0.0, 1.0, 1.0, 7.0])) if status in ("joined", "implied") else None
+                )
+                known_at_ms = prediction.predicted_at_ms + draw(AGES_MS)
+                one = Revision(prediction, status, value, known_at_ms, revision * 3, kind, definition)
+                revisions.append((fold_number, one))
+    return History(predictions, revisions)
+
+
+@given(history=histories())
+def test_one_fold_finds_what_counting_row_by_row_finds(history: History) -> None:
+    """The oracle looks at the newest revisions only, and knows nothing of folds, signs or frames."""
+    predictions = [one for _, one in history.predictions]
+    revisions = [one for _, one in history.revisions]
+    cells = fold(PLAN, predictions_frame(predictions), outcomes_frame(revisions), outcomes_frame([]))
+    assert as_counter(cells) == count_slowly(PLAN, predictions, revisions)
+
+
+@given(history=histories(), order=st.randoms(use_true_random=False))
+def test_folds_in_sequence_add_up_to_one_fold_of_everything_bit_for_bit(
+    history: History, order: Random
+) -> None:
+    """Wherever the folds are cut, and in whatever order the rows of each come."""
+    total = merge()
+    for number in range(3):
+        predictions = [one for came_in, one in history.predictions if came_in == number]
+        revisions = [one for came_in, one in history.revisions if came_in == number]
+        touched = {one.chain for one in revisions}
+        earlier = [one for came_in, one in history.revisions if came_in < number and one.chain in touched]
+        for rows in (predictions, revisions, earlier):
+            order.shuffle(rows)
+        plan = PLAN.knowing(total)
+        grown = fold(plan, predictions_frame(predictions), outcomes_frame(revisions), outcomes_frame(earlier))
+        total = merge(total, grown)
+    whole = fold(
+        PLAN,
+        predictions_frame([one for _, one in history.predictions]),
+        outcomes_frame([one for _, one in history.revisions]),
+        outcomes_frame([]),
+    )
+    assert_frame_equal(total, whole, check_exact=True)
+
+
+@given(history=histories(folds=1), sides=st.lists(st.booleans(), min_size=6, max_size=6))
+def test_cells_of_partitions_add_up_in_any_order(history: History, sides: list[bool]) -> None:
+    """A key lives in one partition, so partitions can be folded apart: merging commutes."""
+    parts = []
+    for side in (True, False):
+        keys = {f"k{number}" for number, chosen in enumerate(sides) if chosen is side}
+        predictions = predictions_frame([one for _, one in history.predictions if one.key in keys])
+        revisions = [one for _, one in history.revisions if one.prediction.key in keys]
+        parts.append(fold(PLAN, predictions, outcomes_frame(revisions), outcomes_frame([])))
+    whole = fold(
+        PLAN,
+        predictions_frame([one for _, one in history.predictions]),
+        outcomes_frame([one for _, one in history.revisions]),
+        outcomes_frame([]),
+    )
+    assert_frame_equal(merge(*parts), whole, check_exact=True)
+    assert_frame_equal(merge(*reversed(parts)), whole, check_exact=True)
+
+
+@given(history=histories(folds=1))
+def test_every_cell_has_an_inverse(history: History) -> None:
+    """Adding the negative of a cell leaves nothing behind, not even a zero."""
+    cells = fold(
+        PLAN,
+        predictions_frame([one for _, one in history.predictions]),
+        outcomes_frame([one for _, one in history.revisions]),
+        outcomes_frame([]),
+    )
+    assert merge(cells, cells.with_columns(-pl.col("amount"))).is_empty()

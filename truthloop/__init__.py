@@ -1,0 +1,43 @@
+"""Truthloop, assembled: command line, settings, demo, and `truthloop.open` for notebooks.
+
+The other packages (`joins`, `lake`, `monitor`, `schemas`, `streams`) have common names. Before anything
+else, this module makes sure that what Python would import under these names is really ours.
+"""
+
+from importlib.metadata import packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["PACKAGES", "open"]
+
+PACKAGES = ("joins", "lake", "monitor", "schemas", "streams")
+_HOME = Path(__file__).resolve().parent.parent
+_ADVICE = "Truthloop is a service: install it in an environment of its own, and do not put other code on its path."
+
+
+def _make_sure_of_our_packages() -> None:
+    """Raise ImportError where another package of the same name would be imported, or has overwritten ours."""
+    owners = packages_distributions()
+    for name in PACKAGES:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ImportError(f"`import {name}` finds nothing; Truthloop's own is {_HOME / name}. {_ADVICE}")
+        found = Path(spec.origin).resolve()
+        if found.parent != _HOME / name:
+            raise ImportError(f"`import {name}` finds {found}; Truthloop's own is {_HOME / name}. {_ADVICE}")
+        if others := sorted(set(owners.get(name, ())) - {"truthloop"}):
+            raise ImportError(f"{', '.join(others)} also installs a package named `{name}`. {_ADVICE}")
+
+
+def open(path: str | Path = "lake") -> "duckdb.DuckDBPyConnection":  # noqa: A001 - `truthloop.open(...)` reads as it should
+    """Return a DuckDB connection with the views of the lake at `path`; see `truthloop.notebook`."""
+    from truthloop.notebook import open_lake  # noqa: PLC0415 - keeps `import truthloop` light
+
+    return open_lake(Path(path))
+
+
+_make_sure_of_our_packages()

@@ -1,0 +1,40 @@
+"""The `truthloop` command: one function a command, each in its own file under `truthloop/commands`."""
+
+import sys
+
+import typer
+
+from truthloop.commands.check import check
+from truthloop.commands.coverage import coverage
+from truthloop.commands.demo import demo
+from truthloop.commands.explain import explain
+from truthloop.commands.metrics import metrics
+from truthloop.commands.new import new
+from truthloop.commands.replay import replay
+from truthloop.commands.sql import sql
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="truthloop",
+    help="Joins what a model predicted with what later turned out to be true, exactly once, and says how far "
+    "the result can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (demo, new, check, replay, coverage, metrics, explain, sql):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

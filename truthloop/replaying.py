@@ -1,0 +1,86 @@
+"""Opens the files that were named, replays them under a progress bar, and keeps the interpreter out of the way."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from joins.accounting import Counters
+from schemas.errors import InputError
+from streams.record_file import open_record_file
+from streams.replay import ReplaySummary
+from streams.replay import replay as replay_records
+from truthloop.progress import progress_bar
+from truthloop.settings import Settings
+
+__all__ = ["account_lines", "replay_files"]
+
+
+def replay_files(
+    settings: Settings,
+    predictions: list[Path],
+    labels: list[Path],
+    *,
+    now_ms: int,
+    close_at_ms: int | None,
+    total: int | None = None,
+) -> ReplaySummary:
+    """Replay files into the loop's lake; see `streams.replay.replay`.
+
+    Raises:
+        InputError: nothing was given to do, or a file cannot be used.
+    """
+    if not predictions and not labels and close_at_ms is None:
+        raise InputError("no files were given", hint="truthloop replay --predictions FILE --labels FILE")
+    sources = settings.config.ingest
+    files = [open_record_file(path, "predictions", sources) for path in predictions]
+    files += [open_record_file(path, "labels", sources) for path in labels]
+    with _without_cyclic_collection(), progress_bar(total) as report:
+        return replay_records(
+            settings.lake, settings.config, files, now_ms=now_ms, close_at_ms=close_at_ms, progress=report
+        )
+
+
+@contextmanager
+def _without_cyclic_collection() -> Iterator[None]:
+    """Switch the cyclic collector off: the join's state has millions of objects and no cycles."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def account_lines(counters: Counters) -> list[str]:
+    """Return the two identities in plain words: a line for the predictions and one for the labels of a kind."""
+    lines = []
+    p = counters.predictions
+    for kind, o in counters.outcomes.items():
+        named = {
+            "joined": o.joined,
+            "pending": o.pending,
+            "implied": o.implied,
+            "expired": o.expired,
+            "retracted": o.retracted,
+            "aged out": o.aged_out,
+            "duplicate": p.duplicate,
+            "conflicting": p.conflict,
+            "rejected": p.rejected,
+        }
+        lines.append(f"{kind}: {p.consumed:,} predictions = {_sum(named)}")
+    for kind, c in counters.labels.items():
+        named = {
+            "of record": c.heads,
+            "superseded": c.superseded,
+            "stale": c.stale,
+            "duplicate": c.duplicate,
+            "that found no prediction": c.aged_out,
+            "rejected": c.rejected,
+            "heartbeats": c.heartbeats,
+        }
+        lines.append(f"{kind}: {c.consumed:,} labels = {_sum(named)}")
+    return lines
+
+
+def _sum(named: dict[str, int]) -> str:
+    return " + ".join(f"{count:,} {name}" for name, count in named.items() if count) or "0"
