@@ -151,6 +151,7 @@ class Partition:
                     chain = prediction.chains.get(name)
                     if chain is None or _order(chain) < (label.time_ms, label.offset):
                         self._join(key, id_, prediction, name, label, predictions_next + label.offset + 1)
+            label.out_of_reach = not label.joined and bool(state.predictions)
             by_label[kind].add((known_at_ms, label.offset, key, r.definition))
             if waiting_ms and not label.joined and known_at_ms <= waiting_ms.get(kind, _NEVER_MS):
                 self.behind_labels.append((kind, label.offset, key, r.definition))
@@ -274,6 +275,7 @@ class Partition:
         for label in reversed(labels):
             if abs(label.known_at_ms - time_ms) <= retain_ms:
                 return label
+            label.out_of_reach = True
         return None
 
     def _keep(self, state: KeyState, name: ChainName, label: LabelState, key: str) -> bool:

@@ -89,7 +89,7 @@ class Settlement:
             label = None if state is None else state.label_at(name, offset)
             if state is not None and label is not None:
                 if not label.joined:
-                    late = RejectReason.TOO_LATE if state.predictions else RejectReason.UNKNOWN_PREDICTION
+                    late = RejectReason.TOO_LATE if label.out_of_reach else RejectReason.UNKNOWN_PREDICTION
                     self._age_out(label, kind, late)
                 self._partition.forget_label(key, name, label.offset)
         if len(taken) == self._policy.settle_limit:

@@ -84,7 +84,17 @@ class PredictionState(msgspec.Struct, gc=False):
 
 
 class LabelState(msgspec.Struct, gc=False):
-    """One label that is kept. `value` is None where it retracts; `joined` once it was of record somewhere."""
+    """One label that is kept.
+
+    Attributes:
+        time_ms: with the offset it orders labels.
+        offset: its position.
+        value: None where it retracts.
+        known_at_ms: when it could be known.
+        place: where it is counted.
+        joined: it has been the label of record of some prediction.
+        out_of_reach: its key had a prediction, made more than `retain` away.
+    """
 
     time_ms: int
     offset: int
@@ -92,6 +102,7 @@ class LabelState(msgspec.Struct, gc=False):
     known_at_ms: int
     place: int = Place.HEAD
     joined: bool = False
+    out_of_reach: bool = False
 
 
 class KeyState(msgspec.Struct, gc=False):

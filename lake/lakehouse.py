@@ -188,7 +188,14 @@ class Lake:
 
     def _grow(self, table: str, schema: pl.Schema) -> None:
         known = self.schema(table)
+        folded = {name.lower(): name for name in known}
         for name, dtype in schema.items():
+            if folded.get(name.lower(), name) != name:
+                raise LakeError(
+                    f"{name!r} would be a second {folded[name.lower()]!r}: Delta and DuckDB ignore case",
+                    where=str(self.path / table),
+                    hint="Write it as before, or give it another name in the config.",
+                )
             if name in known and known[name] != dtype:
                 raise LakeError(
                     f"column {name!r} holds {column_type_of(known[name]).duckdb} in the lake, "

@@ -47,6 +47,6 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
         raise LakeError(
             f"the views cannot be loaded: {error}",
             where=str(views),
-            hint="If a replay was at work, try again; else files of the lake are missing: bring back its backup.",
+            hint="If a replay was at work, try again; else files are missing: bring back the backup.",
         ) from error
     return connection

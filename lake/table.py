@@ -94,6 +94,7 @@ _OUTCOMES: dict[str, pl.DataType] = {
     "weight": pl.Float64(),
     "output": pl.Float64(),
     "output_class": pl.String(),
+    "sequence": pl.Int64(),
 }
 _REJECTS: dict[str, pl.DataType] = {
     "input": pl.String(),
@@ -103,6 +104,7 @@ _REJECTS: dict[str, pl.DataType] = {
     **_POSITION,
     "kind": pl.String(),
     "digest": pl.Int64(),
+    "sequence": pl.Int64(),
 }
 _LEDGER: dict[str, pl.DataType] = {
     "sequence": pl.Int64(),
@@ -118,6 +120,7 @@ _LEDGER: dict[str, pl.DataType] = {
     "cursors": pl.String(),
     "counters": pl.String(),
     "fingerprint": pl.Int64(),
+    "point": pl.String(),
     "run": pl.String(),
     "close_at": TIME,
 }
@@ -131,6 +134,7 @@ _CELLS: dict[str, pl.DataType] = {
     "bin": pl.Int64(),
     "amount": pl.Int64(),
     "sequence": pl.Int64(),
+    "plan": pl.String(),
 }
 _FIXED: dict[str, dict[str, pl.DataType]] = {
     "rejects": _REJECTS,
@@ -141,7 +145,7 @@ _FIXED: dict[str, dict[str, pl.DataType]] = {
     "ledger": _LEDGER,
 }
 _OPTIONAL: dict[str, set[str]] = {
-    "rejects": {"detail", "partition", "offset", "kind", "digest"},
+    "rejects": {"detail", "partition", "offset", "source", "source_row", "kind", "digest", "sequence"},
     "labels": {
         *("key", "value", "value_class", "arrived_at", "happened_at"),
         *("label_source", "batch_id"),

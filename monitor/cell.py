@@ -173,7 +173,7 @@ def _outcome_cells(plan: CellPlan, kind: KindPlan, states: pl.DataFrame) -> Iter
     )
     counted = counted.with_columns(
         measure=pl.when(_LABELLED).then(pl.lit("labels")).otherwise("status").cast(_STATE_MEASURE),
-        bin=pl.when(_LABELLED).then(_age_edge(kind, age_us.clip(0))).otherwise(0),
+        bin=pl.when(_LABELLED).then(_age_edge(kind, age_us)).otherwise(0),
     )
     early = counted.filter(_LABELLED, age_us < 0).with_columns(measure=pl.lit("early"))
     scores = _scores(kind, counted.filter(_LABELLED)) if kind.task == "binary" else None

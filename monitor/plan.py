@@ -102,6 +102,7 @@ class CellPlan:
 
         A fold that continues from cells in the lake needs it: without it, a slice name could be given
         another hundred values, and an outcome could be counted in another slice than its prediction.
+        Of the cells only the column `slice` is looked at.
         """
         known: dict[str, set[str]] = {name: set(self.values.get(name, ())) for name in self.slices}
         for text in cells.get_column("slice").unique():

@@ -1,4 +1,4 @@
-"""Rules on single fields of a config, to be used as pydantic validators.
+"""Rules on single fields of configs and messages, to be used as pydantic validators.
 
 Each takes a value, returns it unchanged, and raises ValueError (which pydantic turns into a message with
 a place) where the rule does not hold. This module must not look at more than one field.
@@ -11,7 +11,18 @@ from typing import TypeVar
 
 from schemas.duration import format_duration
 
-__all__ = ["each_once", "growing", "is_no_bool", "keys_without_repeats", "local_folder", "without_repeats"]
+__all__ = [
+    "each_once",
+    "growing",
+    "is_identifier",
+    "is_no_bool",
+    "keys_without_repeats",
+    "local_folder",
+    "without_repeats",
+]
+
+IDENTIFIER_BYTES_MAX = 1_024
+"""Keys and ids are held in memory for as long as their labels may come."""
 
 Item = TypeVar("Item", bound=Hashable)
 Value = TypeVar("Value")
@@ -70,3 +81,16 @@ def local_folder(uri: str) -> str:
     if "\0" in uri:
         raise ValueError("a path cannot hold a NUL character")
     return uri
+
+
+def is_identifier(text: str) -> str:
+    """Refuse keys and ids that cannot be stored or compared everywhere."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError("a key or id must be valid Unicode, without lone surrogates") from None
+    if not 1 <= size <= IDENTIFIER_BYTES_MAX:
+        raise ValueError(f"a key or id has 1 to {IDENTIFIER_BYTES_MAX} bytes of UTF-8, and this one {size}")
+    if "\0" in text:
+        raise ValueError("a key or id cannot hold a NUL character")
+    return text

@@ -15,7 +15,7 @@ from lake import Lake
 from schemas.errors import LakeError
 from streams.ledger import APP, Step
 
-__all__ = ["LakeWriter", "StepFrames"]
+__all__ = ["LakeWriter", "StepFrames", "steps_written"]
 
 WRITES_AHEAD = 2
 """Steps that may wait to be written; more would only hold memory."""
@@ -90,7 +90,7 @@ class LakeWriter:
         self._append("ledger", step.rows(), APP, step.sequence)
         rows = (frames.rejects, frames.labels, frames.predictions, frames.outcomes)
         for table, frame in zip(_TABLES, rows, strict=True):
-            self._append(table, pl.DataFrame() if frame is None else frame, APP, step.sequence)
+            self._append(table, pl.DataFrame(schema=self._lake.schema(table)) if frame is None else frame, APP, step.sequence)
 
     def _append(self, table: str, frame: pl.DataFrame, app: str, sequence: int) -> None:
         self._lake.append(
@@ -100,3 +100,8 @@ class LakeWriter:
     def _wait_until_fewer_than(self, count: int) -> None:
         while len(self._waiting) >= count:
             self._waiting.popleft().result()
+
+
+def steps_written(lake: Lake) -> int:
+    """Return how many steps every table holds: readers of several tables should go no further."""
+    return min(lake.applied(table, APP) for table in (*_TABLES, "ledger"))

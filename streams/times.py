@@ -65,12 +65,19 @@ def _from_number(series: pl.Series, unit: str | None) -> pl.Series:
     rate = _PER_SECOND[unit]
     if series.dtype.is_integer():
         # bounded before multiplying, so that nothing overflows
-        bounded = series.to_frame("v").select(pl.when(pl.col("v").is_between(0, (LAST_MS + 1) * rate // 1_000)).then("v"))
+        bounded = series.to_frame("v").select(
+            pl.when(pl.col("v").is_between(0, (LAST_MS + 1) * rate // 1_000)).then("v")
+        )
         whole = bounded.to_series().cast(pl.Int64, strict=False)
         return whole * (1_000 // rate) if rate <= 1_000 else whole // (rate // 1_000)  # fmt: skip
     ms = to_number(series) * 1_000 / rate
     ms = ms.round() if rate <= 1_000 else ms.floor()
-    return ms.to_frame("v").select(pl.when(pl.col("v").is_between(0, LAST_MS)).then("v")).to_series().cast(pl.Int64)
+    return (
+        ms.to_frame("v")
+        .select(pl.when(pl.col("v").is_between(0, LAST_MS)).then("v"))
+        .to_series()
+        .cast(pl.Int64)
+    )
 
 
 def _from_datetime(series: pl.Series, zone: str | None) -> TimeColumn:
@@ -90,12 +97,16 @@ def _localise(naive: pl.Series, is_naive: pl.Series, zone: str | None) -> TimeCo
     later = naive.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
     result = _finish(naive, earlier.dt.epoch("ms"))
     gap = _where(naive.is_not_null() & earlier.is_null(), RejectReason.NONEXISTENT_TIME)
-    return TimeColumn(result.ms, gap.zip_with(gap.is_not_null(), result.fault), (earlier != later).fill_null(value=False))
+    return TimeColumn(
+        result.ms, gap.zip_with(gap.is_not_null(), result.fault), (earlier != later).fill_null(value=False)
+    )
 
 
 def _from_text(series: pl.Series, unit: str | None, zone: str | None) -> TimeColumn:
     parts = series.str.extract_groups(_ISO).struct.unnest()
-    stamp = pl.concat_str("date", pl.lit("T"), pl.col("clock").fill_null("00:00"), pl.lit(":"), pl.col("second").fill_null("00"))
+    stamp = pl.concat_str(
+        "date", pl.lit("T"), pl.col("clock").fill_null("00:00"), pl.lit(":"), pl.col("second").fill_null("00")
+    )
     fraction = pl.col("fraction").str.head(3).str.pad_end(3, "0").cast(pl.Int64).fill_null(0)
     clock = parts.select(
         stamp.str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False, time_unit="ms").alias("local"),
@@ -107,15 +118,21 @@ def _from_text(series: pl.Series, unit: str | None, zone: str | None) -> TimeCol
     numbers = series.str.contains(_NUMBER).fill_null(value=False)
     if numbers.any():
         typed = series.zip_with(numbers, pl.Series([None], dtype=pl.String)).cast(pl.Int64, strict=False)
-        real = series.zip_with(numbers & typed.is_null(), pl.Series([None], dtype=pl.String)).cast(pl.Float64, strict=False)
-        fixed = fixed.zip_with(~numbers, _from_number(typed, unit).zip_with(typed.is_not_null(), _from_number(real, unit)))
+        real = series.zip_with(numbers & typed.is_null(), pl.Series([None], dtype=pl.String)).cast(
+            pl.Float64, strict=False
+        )
+        fixed = fixed.zip_with(
+            ~numbers, _from_number(typed, unit).zip_with(typed.is_not_null(), _from_number(real, unit))
+        )
     result = _finish(series, fixed)
     is_naive = local.is_not_null() & shift.is_null()
     if not is_naive.any():
         return result
     placed = _localise(local.zip_with(is_naive, pl.Series([None], dtype=local.dtype)), is_naive, zone)
     return TimeColumn(
-        placed.ms.zip_with(is_naive, result.ms), placed.fault.zip_with(is_naive, result.fault), placed.is_ambiguous
+        placed.ms.zip_with(is_naive, result.ms),
+        placed.fault.zip_with(is_naive, result.fault),
+        placed.is_ambiguous,
     )
 
 

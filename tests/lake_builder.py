@@ -21,19 +21,42 @@ RECORDED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
 
 Row = Mapping[str, Any]
 
-_PREDICTION: Row = {"source": "f" * 64, "version": "v1", "eligible": True, "weight": 1.0, "digest": 7, "flags": []}
+_PREDICTION: Row = {
+    "source": "f" * 64,
+    "version": "v1",
+    "eligible": True,
+    "weight": 1.0,
+    "digest": 7,
+    "flags": [],
+}
 _LABEL: Row = {
-    **{"source": "a" * 64, "kind": "fraud", "definition": "chargeback-1", "op": "upsert"},
-    **{"origin": "live", "flags": []},
+    "source": "a" * 64,
+    "kind": "fraud",
+    "definition": "chargeback-1",
+    "op": "upsert",
+    "origin": "live",
+    "flags": [],
 }
 _OUTCOME: Row = {
-    **{"kind": "fraud", "definition": "chargeback-1", "previous_status": "pending", "version": "v1"},
-    **{"eligible": True, "weight": 1.0},
+    "kind": "fraud",
+    "definition": "chargeback-1",
+    "previous_status": "pending",
+    "version": "v1",
+    "eligible": True,
+    "weight": 1.0,
 }
 _REJECT: Row = {"stage": "join", "source": "f" * 64, "source_row": 1}
 _LEDGER: Row = {
-    **{"predictions_first": 0, "predictions_next": 0, "labels_first": 0, "labels_next": 0, "policy": "{}"},
-    **{"marks": "{}", "cursors": "{}", "counters": "{}", "fingerprint": 0, "run": "{}"},
+    "predictions_first": 0,
+    "predictions_next": 0,
+    "labels_first": 0,
+    "labels_next": 0,
+    "policy": "{}",
+    "marks": "{}",
+    "cursors": "{}",
+    "counters": "{}",
+    "fingerprint": 0,
+    "run": "{}",
 }
 
 
@@ -107,9 +130,14 @@ class LakeBuilder:
         return self.add("labels", {**_LABEL, **row, **times, **other})
 
     def outcome(self, key: str, status: str, known: float, revision: int, **other: object) -> "LakeBuilder":
-        """Append a revision of a prediction that was made in the morning at offset 0 unless told otherwise."""
+        """Append a revision of the prediction made in the morning at offset 0, unless told otherwise."""
         row = {"partition": 0, "key": key, "id": key, "status": status, "reason": "first"}
-        place = {"known_at": hour(known), "revision": revision, "predicted_at": hour(0), "prediction_offset": 0}
+        place = {
+            "known_at": hour(known),
+            "revision": revision,
+            "predicted_at": hour(0),
+            "prediction_offset": 0,
+        }
         return self.add("outcomes", {**_OUTCOME, **row, **place, **other})
 
     def reject(self, input_: str, offset: int, reason: str, **other: object) -> "LakeBuilder":

@@ -46,9 +46,9 @@ def explain(error: ValidationError, value: object) -> list[Problem]:
             found.extend(Problem((*path, *problem.path), problem.message) for problem in cause.problems)
         else:
             by_path.setdefault(path, []).append(detail)
+    above = {path[:length] for path in by_path for length in range(len(path))}
     for path, details in by_path.items():
-        deeper = any(len(other) > len(path) and other[: len(path)] == path for other in by_path)
-        if not (deeper and all(_is_choice(detail) for detail in details)):
+        if not (path in above and all(_is_choice(detail) for detail in details)):
             found.append(Problem(path, _in_words(details)))
     return found
 

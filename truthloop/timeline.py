@@ -84,8 +84,8 @@ def draw_timeline(label: LabelConfig, ages_ms: Sequence[int], width: int) -> lis
 
 
 def in_ascii(lines: Sequence[str]) -> list[str]:
-    """Return the same drawing for terminals that have no box characters."""
-    return [line.translate(_ASCII) for line in lines]
+    """Return the same lines for terminals that have nothing but ASCII."""
+    return [line.translate(_ASCII).encode("ascii", "backslashreplace").decode() for line in lines]
 
 
 def _steps(age_ms: int, unit_ms: int) -> float:
@@ -200,7 +200,9 @@ def _place(
     waiting = [other for other in others if other not in placed]
     for at, text in _beside(mark, waiting, width):
         end = at + len(text)
-        ties = any(at <= other.column < end and other.column != mark.column for other in others)
+        rightwards = at == mark.column
+        first, last = (at, end) if rightwards else (at - 1, end - 1)  # with a blank beside the text
+        ties = any(first <= other.column <= last and other.column != mark.column for other in others)
         names = any(at <= start + len(name) and start <= end for start, name in row)
         if not ties and not names:
             return at, text

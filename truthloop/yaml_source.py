@@ -254,8 +254,8 @@ def _in_words(error: yaml.MarkedYAMLError) -> YamlError:
     said = error.problem or error.context or "not YAML"
     words = next((ours for theirs, ours in _WORDS.items() if theirs in said), said)
     at, began = error.problem_mark or error.context_mark, error.context_mark
-    if "unexpected end" in said and began is not None:
-        at = began  # a quote that is not closed is mended where it starts
+    if began is not None and ("unexpected end" in said or "<stream end>" in said):
+        at = began  # a quote or bracket that is never closed is mended where it starts
     line = 1 if at is None else _line(at)
     since = f" (it began in line {_line(began)})" if began is not None and _line(began) < line else ""
     column = "" if at is None else f", column {at.column + 1}"

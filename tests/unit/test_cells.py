@@ -1,6 +1,8 @@
 """What is counted where: cases at the edges of bins, days, slices, chains."""
 
+import math
 from datetime import date
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -47,6 +49,14 @@ def test_the_default_threshold_shifts_nothing() -> None:
     assert positive_from == 32
     assert edges[0] == pytest.approx(1 / (1 + 2.718281828459045**7.75))
     assert edges[31] == 0.5
+
+
+def test_a_shifted_grid_keeps_its_bins_equally_wide_and_moves_by_half_a_bin_at_most() -> None:
+    """The threshold 0.3 moves every edge alike, not one edge alone."""
+    edges, _ = score_edges(0.3)
+    logits = [math.log(edge / (1 - edge)) for edge in edges]
+    assert [after - before for before, after in pairwise(logits)] == pytest.approx([0.25] * 62, abs=1e-6)
+    assert abs(logits[0] + 7.75) <= 0.125
 
 
 def test_age_edges_grow_from_nothing_to_beyond_and_hold_the_ages_asked_for() -> None:

@@ -20,10 +20,14 @@ def replay(
     labels: Annotated[
         list[Path] | None, typer.Option("--labels", "-l", help="A file of labels; may be repeated.")
     ] = None,
-    config: Annotated[Path, typer.Option("--config", "-c", help="The loop's config.")] = Path("truthloop.yaml"),
+    config: Annotated[Path, typer.Option("--config", "-c", help="The loop's config.")] = Path(
+        "truthloop.yaml"
+    ),
     close: Annotated[
         str | None,
-        typer.Option(help="All inputs are complete up to this time (ISO 8601 with offset): deadlines before it pass."),
+        typer.Option(
+            help="All inputs are complete up to this time (ISO 8601 with offset): deadlines before it pass."
+        ),
     ] = None,
     now: Annotated[
         str | None, typer.Option(help="Take this for the present (ISO 8601 with offset); it is recorded.")

@@ -6,6 +6,7 @@ decide what a model may know (see `features`).
 """
 
 import zipfile
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def read_weather(folder: Path) -> pl.DataFrame:
         raise _unreadable(folder, error) from error
 
 
-def with_instants(raw: pl.DataFrame, zone_by_airport: dict[str, str | None]) -> pl.DataFrame:
+def with_instants(raw: pl.DataFrame, zone_by_airport: Mapping[str, str | None]) -> pl.DataFrame:
     """Return one row per flight of `raw`, with instants in place of local clocks.
 
     The scheduled arrival is the first time after the scheduled departure at which the clock at the
@@ -152,7 +153,11 @@ def _first_after_departure(zone: str) -> pl.Expr:
 
 
 def _instant(column: str) -> pl.Expr:
-    return pl.col(column).str.to_datetime(format="%Y-%m-%dT%H:%M:%SZ", time_unit="us").dt.replace_time_zone("UTC")
+    return (
+        pl.col(column)
+        .str.to_datetime(format="%Y-%m-%dT%H:%M:%SZ", time_unit="us")
+        .dt.replace_time_zone("UTC")
+    )
 
 
 def _two_digits(number: pl.Expr) -> pl.Expr:

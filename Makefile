@@ -1,0 +1,51 @@
+# The verbs of this project. They need Python 3.11 or newer and make; everything else they install themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check format bench schemas clean
+
+help: ## Show the verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.demo ## A year of real flights through the whole product
+	@$(BIN)/truthloop demo
+
+test: $(VENV)/.dev ## All tests
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.dev ## Lint, types, import arrows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Replay speed on generated records; see benchmarks/README.md
+	$(BIN)/python benchmarks/replay.py
+
+schemas: $(VENV)/.dev ## Write schemas/json again after a change of the models
+	$(BIN)/python -m schemas.publish
+
+clean: ## Remove what the verbs made
+	rm -rf $(VENV) demo-out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Truthloop needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make environments: its ensurepip is missing. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing into $(VENV): about 240 MB to download from PyPI, 900 MB on disk. Nothing else is touched."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing into $(VENV): about 310 MB to download from PyPI, 1.2 GB on disk. Nothing else is touched."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@touch $@ $(VENV)/.demo

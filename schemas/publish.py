@@ -1,0 +1,77 @@
+"""The published JSON Schemas (draft 2020-12): of the config, for editors; of each message, for producers.
+
+`python -m schemas.publish` rewrites the files in `schemas/json`; a test proves that they are current. What
+a schema cannot say (sizes in bytes, names that must agree) the models still check. Must not hold a rule of
+its own.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import DictSchema
+
+from schemas.config import LoopConfig
+from schemas.message import Label, LedgerEntry, Outcome, Prediction, Rejection
+
+__all__ = ["FOLDER", "json_schemas", "main", "render", "write_json_schemas"]
+
+FOLDER = Path(__file__).parent / "json"
+
+_DIALECT = GenerateJsonSchema.schema_dialect
+_MODELS: dict[str, tuple[str, type[BaseModel]]] = {
+    "config": ("truthloop.yaml", LoopConfig),
+    "prediction": ("Prediction", Prediction),
+    "label": ("Label", Label),
+    "outcome": ("Outcome", Outcome),
+    "rejection": ("Rejection", Rejection),
+    "ledger_entry": ("Ledger entry", LedgerEntry),
+}
+
+
+class _Generator(GenerateJsonSchema):
+    """Says of mappings with bounded names that other names are refused, which pydantic leaves open."""
+
+    def dict_schema(self, schema: DictSchema) -> JsonSchemaValue:
+        found = super().dict_schema(schema)
+        return {**found, "additionalProperties": False} if "patternProperties" in found else found
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Return every published schema by its file name, which is its `$id` too."""
+    schemas = {}
+    for name, (title, model) in _MODELS.items():
+        file = f"{name}.schema.json"
+        body = model.model_json_schema(mode="validation", schema_generator=_Generator)
+        schemas[file] = {"$schema": _DIALECT, "$id": file, **body, "title": title}
+    return schemas
+
+
+def write_json_schemas(folder: Path) -> list[Path]:
+    """Write every schema into `folder`, remove those no longer published, return what was written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    schemas = json_schemas()
+    for old in folder.glob("*.schema.json"):
+        if old.name not in schemas:
+            old.unlink()
+    for file, schema in schemas.items():
+        (folder / file).write_text(render(schema), encoding="utf-8")
+    return [folder / file for file in schemas]
+
+
+def render(schema: dict[str, Any]) -> str:
+    """Return a schema's text as it is committed."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Rewrite the committed files and name them."""
+    for path in write_json_schemas(FOLDER):
+        sys.stdout.write(f"{path}\n")
+
+
+if __name__ == "__main__":
+    main()

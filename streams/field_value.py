@@ -1,0 +1,140 @@
+"""One canonical field's raw values: paths joined, constants filled in, values mapped, predicates answered.
+
+This module must not know what a field means; types and limits are checked by who asks.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from schemas.status import RejectReason
+from streams.field_plan import Field
+from streams.raw import AT, ROW
+from streams.scalar import MARK, tidy, to_identity, to_text
+
+__all__ = ["MAX_TEXT_BYTES", "Checks", "Rejected", "is_bad_text", "raw_values", "scaled"]
+
+MAX_TEXT_BYTES: Final = 200
+"""Versions, slices, classes, definitions: names that people group by, not documents."""
+
+
+def raw_values(frame: pl.DataFrame, field: Field | None) -> pl.Series:
+    """Return the field's values as a tidied column; null where a record has none.
+
+    With `in` the answer is Boolean (null stays null); with `values` it is text, null where not listed.
+    """
+    if field is None:
+        return pl.repeat(None, frame.height, dtype=pl.String, eager=True)
+    if not field.slots:
+        values = tidy(pl.Series([field.constant]).new_from_index(0, frame.height))
+    elif len(field.slots) == 1:
+        values = _slot(frame, field.slots[0])
+    else:
+        values = _composite([to_identity(_slot(frame, slot)) for slot in field.slots])
+    if field.values is not None:
+        values = to_text(values).replace_strict(
+            list(field.values), list(field.values.values()), default=None, return_dtype=pl.String
+        )
+    if field.allowed is not None:
+        values = to_text(values).is_in(list(field.allowed))
+    return values
+
+
+def scaled(numbers: pl.Series, field: Field | None) -> pl.Series:
+    """Return numbers times the field's scale; null where that leaves the finite ones."""
+    if field is None or field.scale is None:
+        return numbers
+    product = (numbers * field.scale).alias("v").to_frame()
+    return product.select(pl.when(pl.col("v").is_finite()).then("v")).to_series()
+
+
+def is_bad_text(texts: pl.Series, limit_bytes: int) -> pl.Series:
+    """Tell where a text is empty, longer than its limit, or holds a NUL; false where it is missing."""
+    size = texts.str.len_bytes()
+    bad = (size == 0) | (size > limit_bytes) | texts.str.contains(MARK, literal=True)
+    return bad.fill_null(value=False)
+
+
+def _slot(frame: pl.DataFrame, slot: str) -> pl.Series:
+    if slot in frame.columns:
+        return frame.get_column(slot)
+    return pl.repeat(None, frame.height, dtype=pl.String, eager=True)
+
+
+def _composite(parts: list[pl.Series]) -> pl.Series:
+    """Join parts with '|', their own '|' and backslashes escaped; a missing or empty part spoils the whole."""
+    frame = pl.DataFrame([part.alias(f"p{index}") for index, part in enumerate(parts)])
+    escaped = [
+        pl.col(name).str.replace_all("\\", "\\\\", literal=True).str.replace_all("|", "\\|", literal=True)
+        for name in frame.columns
+    ]
+    is_whole = pl.all_horizontal(pl.all().fill_null("") != "")
+    return frame.select(
+        pl.when(is_whole).then(pl.concat_str(escaped, separator="|")).otherwise(pl.lit(""))
+    ).to_series()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Records of a chunk that are rejected.
+
+    Attributes:
+        frame: `row`, `at`, `reason`, `detail` of each.
+        is_good: Boolean, one a record of the chunk: it stays.
+    """
+
+    frame: pl.DataFrame
+    is_good: pl.Series
+
+
+class Checks:
+    """Collects what is wrong with the records of one chunk: faults that reject, and flags that do not."""
+
+    def __init__(self, height: int) -> None:
+        self._height = height
+        self._faults: list[tuple[pl.Series, RejectReason, str]] = []
+        self._flags: list[tuple[pl.Series, str]] = []
+
+    def reject(self, mask: pl.Series, reason: RejectReason, detail: str) -> None:
+        """Reject where the mask is true. The first fault of a record is the one it is rejected for."""
+        if mask.any():
+            self._faults.append((mask, reason, detail))
+
+    def flag(self, mask: pl.Series, name: str) -> None:
+        """Flag where the mask is true."""
+        if mask.any():
+            self._flags.append((mask, name))
+
+    def flags(self) -> pl.Series:
+        """Return each record's flags as a list, in the order in which they were raised."""
+        if not self._flags:
+            return pl.Series([[]], dtype=pl.List(pl.String)).new_from_index(0, self._height)
+        frame = pl.DataFrame([mask.alias(f"f{index}") for index, (mask, _) in enumerate(self._flags)])
+        names = [pl.when(f"f{index}").then(pl.lit(name)) for index, (_, name) in enumerate(self._flags)]
+        # names of flags are built of plain identifiers, so a comma separates them
+        joined = frame.select(pl.concat_str(names, separator=",", ignore_nulls=True).alias("v"))
+        none = pl.lit([], dtype=pl.List(pl.String))
+        return joined.select(
+            pl.when(pl.col("v") == "").then(none).otherwise(pl.col("v").str.split(","))
+        ).to_series()
+
+    def rejected(self, rows: pl.DataFrame) -> Rejected | None:
+        """Return the rejected records, or None where all are good.
+
+        Args:
+            rows: the raw frame's `row` and `at`.
+        """
+        if not self._faults:
+            return None
+        columns = list(rows.get_columns())
+        reasons, details = [], []
+        for index, (mask, reason, detail) in enumerate(self._faults):
+            columns.append(mask.fill_null(value=False).alias(f"m{index}"))
+            reasons.append(pl.when(f"m{index}").then(pl.lit(str(reason))))
+            details.append(pl.when(f"m{index}").then(pl.lit(detail)))
+        judged = pl.DataFrame(columns).select(
+            ROW, AT, pl.coalesce(reasons).alias("reason"), pl.coalesce(details).alias("detail")
+        )
+        is_bad = judged.get_column("reason").is_not_null()
+        return Rejected(judged.filter(is_bad), ~is_bad)

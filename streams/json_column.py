@@ -1,0 +1,93 @@
+"""Values at a dotted path of many JSON objects as one column.
+
+A path is first a literal name, then nested fields. Values of one type keep it; mixed ones become text, by
+the same rules as everywhere (`streams.scalar`). This module must not parse JSON.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from streams.scalar import EXACT, MARK, to_text
+
+__all__ = ["JsonObjects", "json_series"]
+
+
+class JsonObjects:
+    """Objects (or list elements of any type), and their values by path. Columns are read once and kept."""
+
+    def __init__(self, objects: Sequence[Any]) -> None:
+        self.objects = objects
+        self._columns: dict[str, list[Any]] = {}
+
+    def column(self, path: str) -> list[Any]:
+        """Return one value an object; None where it is missing or null."""
+        found = self._columns.get(path)
+        if found is None:
+            found = _pick(self.objects, path)
+            parent, dot, leaf = path.rpartition(".")
+            if dot:
+                nested = _pick(self.column(parent), leaf)
+                if found.count(None) == len(found):
+                    found = nested
+                else:
+                    found = [
+                        value if value is not None else other
+                        for value, other in zip(found, nested, strict=True)
+                    ]
+            self._columns[path] = found
+        return found
+
+
+def _pick(objects: Sequence[Any], name: str) -> list[Any]:
+    try:
+        return [value.get(name) for value in objects]
+    except AttributeError:  # not all of them are objects
+        return [value.get(name) if type(value) is dict else None for value in objects]
+
+
+def json_series(values: list[Any], *, is_identity: bool) -> pl.Series:
+    """Return decoded JSON values as a tidied column.
+
+    Args:
+        values: None, str, int, float, bool, list or dict.
+        is_identity: booleans and broken numbers among texts become the empty text, which no identity is.
+    """
+    types = set(map(type, values)) - {type(None)}
+    if types <= {str}:
+        return pl.Series(values, dtype=pl.String)
+    if types == {bool}:
+        return pl.Series(values, dtype=pl.Boolean)
+    if types == {int}:
+        try:
+            return pl.Series(values, dtype=pl.Int64)
+        except (OverflowError, TypeError):
+            return _mixed(values, is_identity=is_identity)
+    if types <= {int, float}:
+        try:
+            numbers = pl.Series(values, dtype=pl.Float64, strict=False)
+        except OverflowError:
+            return _mixed(values, is_identity=is_identity)
+        if int not in types or (numbers.abs() < EXACT).all():
+            return numbers
+    return _mixed(values, is_identity=is_identity)
+
+
+def _mixed(values: list[Any], *, is_identity: bool) -> pl.Series:
+    floats = {value for value in values if type(value) is float}
+    texts = dict(zip(floats, to_text(pl.Series(list(floats), dtype=pl.Float64)), strict=True))
+
+    def text(value: object) -> str | None:
+        if value is None or type(value) is str:
+            return value
+        if type(value) is bool:
+            return "" if is_identity else str(value).lower()
+        if type(value) is int:
+            return str(value)
+        if type(value) is float:
+            return "" if is_identity and not value.is_integer() else texts[value]
+        return MARK + msgspec.json.encode(value).decode()
+
+    return pl.Series([text(value) for value in values], dtype=pl.String)

@@ -1,0 +1,269 @@
+"""File replay end to end: real files, a real lake, and everything that can interrupt it."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from replay_case import CLOSE_MS, CONFIG, NOW_MS, Files, finals, oracle_of, run, table, write_files
+
+from lake import Lake
+from schemas.errors import ConfigError, InputError, LakeError
+from streams import sorted_input
+
+TABLES = ("predictions", "labels", "outcomes", "rejects")
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make many steps of few records."""
+    monkeypatch.setattr(sorted_input, "ROWS_PER_SLICE", 20)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_replay_leaves_the_oracles_outcomes_in_the_lake(tmp_path: Path, seed: int):
+    """From files through mapping, partitions, steps and tables, the outcomes are those of the naive join."""
+    files = write_files(tmp_path, seed=seed)
+    summary = run(tmp_path / "lake", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    assert summary.counters.violations() == []
+    assert finals(tmp_path / "lake") == oracle_of(files)
+
+
+@pytest.mark.parametrize("nights", [2, 5])
+def test_night_after_night_gives_what_one_run_gives(tmp_path: Path, nights: int):
+    """A nightly job goes on from what the lake holds; the state is rebuilt and proven every time."""
+    files = write_files(tmp_path, nights=nights)
+    for predictions, labels in zip(files.prediction_files, files.label_files, strict=True):
+        run(tmp_path / "lake", [predictions], [labels])
+    run(tmp_path / "lake", [], [], close_at_ms=CLOSE_MS)
+    assert finals(tmp_path / "lake") == oracle_of(files)
+
+
+def test_files_that_were_read_are_skipped_by_content_and_change_nothing(tmp_path: Path):
+    """The same bytes under another name are the same records; the lake stays as it is."""
+    files = write_files(tmp_path)
+    lake = tmp_path / "lake"
+    run(lake, files.prediction_files, files.label_files)
+    versions = {name: Lake.open(lake).version(name) for name in TABLES}
+    renamed = tmp_path / "renamed.jsonl"
+    renamed.write_bytes(files.prediction_files[0].read_bytes())
+    summary = run(lake, [renamed], files.label_files)
+    assert summary.skipped == ["renamed.jsonl", "labels-0.jsonl"]
+    assert {name: Lake.open(lake).version(name) for name in TABLES} == versions
+
+
+def appends_of(tmp_path: Path, files: Files) -> int:
+    """Return how many appends an uninterrupted run makes, leaving its lake at 'whole'."""
+    calls = 0
+    append = Lake.append
+
+    def counted(lake: Lake, *args: object, **how: object) -> bool:
+        nonlocal calls
+        calls += 1
+        return append(lake, *args, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lake, "append", counted)
+        run(tmp_path / "whole", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    return calls
+
+
+def test_a_crash_at_any_append_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whatever was written when it stopped, the same command again gives the same rows as an unbroken run."""
+    files = write_files(tmp_path, count=30)
+    total = appends_of(tmp_path, files)
+    assert total > 20
+    append = Lake.append
+    for crash_at in range(total):
+        lake = tmp_path / f"lake-{crash_at}"
+        calls = 0
+
+        def crashing(mine: Lake, *args: object, **how: object) -> bool:
+            nonlocal calls
+            calls += 1
+            if calls > crash_at:  # noqa: B023 - called within this turn of the loop only
+                raise LakeError("the disk is full")
+            return append(mine, *args, **how)
+
+        monkeypatch.setattr(Lake, "append", crashing)
+        with pytest.raises(LakeError, match="disk is full"):
+            run(lake, files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+        monkeypatch.setattr(Lake, "append", append)
+        run(lake, files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+        for name in TABLES:
+            assert_frame_equal(table(lake, name), table(tmp_path / "whole", name))
+
+
+def test_other_files_are_refused_while_a_run_is_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A step may be half written: only the same files can finish it, and the message names them."""
+    files = write_files(tmp_path, nights=2)
+    append = Lake.append
+
+    def crashing(lake: Lake, name: str, *args: object, **how: object) -> bool:
+        if name == "outcomes":
+            raise LakeError("the disk is full")
+        return append(lake, name, *args, **how)
+
+    monkeypatch.setattr(Lake, "append", crashing)
+    with pytest.raises(LakeError):
+        run(tmp_path / "lake", files.prediction_files[:1], files.label_files[:1])
+    monkeypatch.setattr(Lake, "append", append)
+    with pytest.raises(InputError, match=r"--predictions predictions-0.jsonl --labels labels-0.jsonl"):
+        run(tmp_path / "lake", files.prediction_files[1:], files.label_files[1:])
+
+
+def test_a_killed_process_is_finished_by_the_same_command(tmp_path: Path):
+    """kill -9 in the middle of writing: the rerun gives the rows of an unbroken run."""
+    files = write_files(tmp_path, count=200)
+    run(tmp_path / "whole", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    program = f"""
+import os, signal, sys
+sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from replay_case import CLOSE_MS, run
+from lake import Lake
+from streams import sorted_input
+sorted_input.ROWS_PER_SLICE = 20
+append, calls = Lake.append, 0
+def killing(lake, *args, **how):
+    global calls
+    calls += 1
+    if calls == 17:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return append(lake, *args, **how)
+Lake.append = killing
+folder = Path({str(tmp_path)!r})
+run(folder / "lake", sorted(folder.glob("predictions-*")), sorted(folder.glob("labels-*")), close_at_ms=CLOSE_MS)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, timeout=120)  # noqa: S603 - our own program
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    summary = run(tmp_path / "lake", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    assert summary.redone
+    for name in TABLES:
+        assert_frame_equal(table(tmp_path / "lake", name), table(tmp_path / "whole", name))
+
+
+def test_rows_removed_behind_the_ledgers_back_are_noticed(tmp_path: Path):
+    """The rebuilt state has another fingerprint, and the next night says so instead of going on."""
+    files = write_files(tmp_path, nights=2)
+    lake = tmp_path / "lake"
+    run(lake, files.prediction_files[:1], files.label_files[:1])
+    opened = Lake.open(lake)
+    rows = opened.scan("predictions").collect()
+    newest = rows.sort("predicted_at").head(rows.height - 1)
+    applied = opened.applied("predictions", "replay")
+    opened.replace(
+        "predictions",
+        newest.drop("recorded_on", "recorded_at"),
+        app="replay",
+        first=applied,
+        following=applied + 1,
+        recorded_at=rows["recorded_at"][0],
+    )
+    with pytest.raises(LakeError, match="table predictions"):
+        run(lake, files.prediction_files[1:], files.label_files[1:])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"labels": {"click": {"horizon": 7_200_000}}}, r"labels\.click\.horizon_ms was 3600000 and is 7200000"),
+        ({"labels": {"click": {"definition": "c2"}}}, r"labels\.click\.definition was 'c1' and is 'c2'"),
+        ({"labels": {"sale": {"retain": 40_000_000}}}, r"labels\.sale\.retain_ms"),
+        ({"partitions": 4}, r"partitions was 3 and is 4"),
+    ],
+)
+def test_other_rules_on_a_lake_with_outcomes_are_refused_by_name(tmp_path: Path, change: dict, named: str):
+    """What was decided under one rule is not decided again under another."""
+    files = write_files(tmp_path, nights=2)
+    run(tmp_path / "lake", files.prediction_files[:1], files.label_files[:1])
+    changed = CONFIG.model_copy(update={name: value for name, value in change.items() if name != "labels"})
+    if "labels" in change:
+        labels = dict(CONFIG.labels)
+        for kind, update in change["labels"].items():
+            labels[kind] = labels[kind].model_copy(update=update)
+        changed = changed.model_copy(update={"labels": labels})
+    with pytest.raises(ConfigError, match=named):
+        run(tmp_path / "lake", files.prediction_files[1:], files.label_files[1:], config=changed)
+
+
+def test_a_new_feature_in_the_contract_is_a_new_column_and_no_conflict(tmp_path: Path):
+    """The contract may grow between nights, and a prediction that comes again under it is a duplicate."""
+    files = write_files(tmp_path)
+    lake = tmp_path / "lake"
+    run(lake, files.prediction_files, files.label_files)
+    features = dict(CONFIG.predictions.features)
+    features["other"] = features["amount"]
+    grown = CONFIG.model_copy(update={"predictions": CONFIG.predictions.model_copy(update={"features": features})})
+    again = tmp_path / "again.jsonl"
+    newest = files.prediction_files[0].read_text("utf-8").splitlines()[-1]
+    again.write_text(newest + "\n\n", "utf-8")
+    run(lake, [again], [], config=grown)
+    assert "feature_other" in Lake.open(lake).schema("predictions")
+    reasons = table(lake, "rejects").filter(pl.col("input") == "predictions")["reason"].to_list()
+    assert set(reasons) == {"duplicate"}
+
+
+def test_every_bad_record_leaves_a_row_with_its_position_and_nothing_else_is_lost(tmp_path: Path):
+    """Files with poison: the good lines are joined, each bad one is a reject with row and reason."""
+    files = write_files(tmp_path, count=20)
+    lines = files.prediction_files[0].read_bytes().splitlines()
+    poison = [b"{", b"[1]", b'{"key": ""}', b'{"key": "a", "time": 1e999}', b"\xff\xfe", b'{"key":"a","key":"b","time":1}']
+    for at, line in enumerate(poison):
+        lines.insert(3 * at, line)
+    poisoned = tmp_path / "poisoned.jsonl"
+    poisoned.write_bytes(b"\n".join(lines) + b"\n")
+    summary = run(tmp_path / "lake", [poisoned], files.label_files, close_at_ms=CLOSE_MS)
+    assert finals(tmp_path / "lake") == oracle_of(files)
+    rejects = table(tmp_path / "lake", "rejects").filter(pl.col("stage") == "mapping").sort("source_row")
+    assert rejects["source_row"].to_list() == [1, 4, 7, 10, 13, 16]
+    assert rejects["reason"].to_list() == ["not_json", "not_an_object", "bad_key", "not_json", "not_json", "duplicate_json_key"]
+    (file, _) = summary.files
+    assert (file.read, file.mapped, file.rejected) == (len(lines), len(lines) - 6, 6)
+
+
+def test_two_replays_at_once_are_refused(tmp_path: Path):
+    """One at a time: the second says so instead of waiting or mixing in."""
+    files = write_files(tmp_path)
+    lake = tmp_path / "lake"
+    run(lake, files.prediction_files, files.label_files)
+    program = f"""
+import sys
+from pathlib import Path
+from filelock import FileLock
+with FileLock(Path({str(lake)!r}) / "replay.lock"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:  # noqa: S603 - our own program
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(LakeError, match="another replay is at work"):
+            run(lake, [], [], close_at_ms=CLOSE_MS)
+        holder.communicate()
+
+
+def test_a_large_input_out_of_order_is_refused_with_the_command_that_sorts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What does not fit in memory must be in order; in order it is read as it comes and gives the same."""
+    files = write_files(tmp_path)
+    monkeypatch.setattr(sorted_input, "SORT_BYTES_MAX", 10)
+    run(tmp_path / "lake", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    assert finals(tmp_path / "lake") == oracle_of(files)
+    lines = files.prediction_files[0].read_text("utf-8").splitlines()
+    shuffled = tmp_path / "shuffled.jsonl"
+    shuffled.write_text("\n".join(reversed(lines)) + "\n", "utf-8")
+    with pytest.raises(InputError, match="ORDER BY"):
+        run(tmp_path / "other", [shuffled], [])
+
+
+def test_a_time_far_ahead_of_now_is_rejected_and_moves_nothing(tmp_path: Path):
+    """A clock that is wrong by a year leaves a row and no mark."""
+    wrong = tmp_path / "wrong.jsonl"
+    wrong.write_text(f'{{"key": "a", "time": {NOW_MS + 3_600_001}}}\n', "utf-8")
+    run(tmp_path / "lake", [wrong], [])
+    assert table(tmp_path / "lake", "rejects")["reason"].to_list() == ["future"]

@@ -1,0 +1,98 @@
+"""`truthloop coverage`: how much of the truth has arrived, cohort by cohort, age by age."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from truthloop.console import note, print_json, reporting_errors, results
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["coverage"]
+
+
+def coverage(
+    kind: Annotated[str | None, typer.Option(help="One label kind; all when left out.")] = None,
+    version: Annotated[str | None, typer.Option(help="One model version; all when left out.")] = None,
+    slice_: Annotated[
+        str,
+        typer.Option(
+            "--slice", help="A slice such as origin=JFK, or 'every'; the whole cohort when left out."
+        ),
+    ] = "",
+    last: Annotated[int, typer.Option(min=1, help="Cohort days to show, the newest last.")] = 14,
+    config: Annotated[Path, typer.Option("--config", "-c", help="The loop's config.")] = Path(
+        "truthloop.yaml"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print every cohort as one JSON document.")] = False,
+) -> None:
+    """Show the share of each day's predictions whose label was known by an age.
+
+    A dash means that the day has not reached this age yet. A young cohort is not a bad cohort, so no
+    share is shown before it is due.
+    """
+    with reporting_errors():
+        import polars as pl  # noqa: PLC0415 - keeps --help fast
+
+        from monitor import coverage as coverage_of  # noqa: PLC0415 - the same
+        from monitor import judge_goals  # noqa: PLC0415 - the same
+        from truthloop.evidence import read_evidence  # noqa: PLC0415 - the same
+        from truthloop.selection import check_choice  # noqa: PLC0415 - the same
+        from truthloop.settings import load_settings  # noqa: PLC0415 - the same
+
+        settings = load_settings(config)
+        evidence = read_evidence(settings)
+        reach = evidence.reach
+        rows = coverage_of(evidence.cells, evidence.plan, reach.observed_until_ms, reach.matured_until_ms)
+        goals = judge_goals(rows, evidence.plan)
+        for column, chosen in (("kind", kind), ("version", version), ("slice", slice_)):
+            if chosen is not None and chosen != "every":
+                check_choice(f"--{column}", chosen, rows[column])
+                rows = rows.filter(pl.col(column) == chosen)
+                goals = goals.filter(pl.col(column) == chosen)
+        if as_json:
+            print_json({"cohorts": _plain(rows), "goals": _plain(goals)})
+            return
+        for table in _tables(rows, last):
+            results.print(table)
+        missed = goals.filter(pl.col("verdict") == "missed").height
+        judged = goals.filter(pl.col("verdict") != "not_due").height
+        if judged:
+            note(f"coverage goals: {judged - missed:,} of {judged:,} cohorts due have reached theirs")
+
+
+def _plain(frame: "pl.DataFrame") -> list[dict[str, object]]:
+    import polars as pl  # noqa: PLC0415 - keeps --help fast
+
+    return frame.with_columns(pl.col("day").cast(pl.String)).to_dicts()
+
+
+def _tables(rows: "pl.DataFrame", last: int) -> list[object]:
+    """Return one table per kind, version and slice: days down, ages across."""
+    from truthloop.tables import age_text, plain_table, share_text  # noqa: PLC0415 - keeps --help fast
+
+    tables: list[object] = []
+    for (kind, version, slice_), group in rows.group_by("kind", "version", "slice", maintain_order=True):
+        ages = group["age_ms"].unique().sort().to_list()
+        name = f"{kind}, {version}" + (f", {slice_}" if slice_ else "")
+        table = plain_table(
+            "day:",
+            "predictions",
+            *map(age_text, ages),
+            "so far",
+            "final:",
+            title=f"Labels known by age: {name}",
+        )
+        days = group["day"].unique().sort().to_list()[-last:]
+        for (day,), cohort in group.group_by("day", maintain_order=True):
+            if day in days:
+                first = cohort.row(0, named=True)
+                shares = map(share_text, cohort.sort("age_ms")["coverage"].to_list())
+                final = "yes" if first["is_mature"] else "not yet"
+                table.add_row(
+                    str(day), f"{first['predictions']:,}", *shares, share_text(first["so_far"]), final
+                )
+        tables.append(table)
+    return tables

@@ -1,0 +1,166 @@
+"""`truthloop demo`: a year of real flights through the whole product, and what to make of it."""
+
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from truthloop.console import note, notes, print_json, reporting_errors, results
+
+if TYPE_CHECKING:
+    from streams.replay import ReplaySummary
+    from truthloop.conservation import Conservation
+    from truthloop.demo.prepare import Prepared
+    from truthloop.demo.summary import Summary
+
+__all__ = ["demo"]
+
+MARKER = ".truthloop-demo"
+CLOSED_AT = "2014-01-03T00:00:00Z"
+"""Past the deadline of the last flight of 2013: whatever has no label by then never gets one."""
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo writes; an earlier demo there is replaced.")] = Path(
+        "demo-out"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Run a year of real flights through the whole product, from files, and explain what comes out.
+
+    A small model predicts, two hours before departure, whether a flight out of New York in 2013 will be more
+    than 15 minutes late. The truth is known when the plane is in; cancelled and diverted flights never get a
+    label.
+    """
+    with reporting_errors():
+        from truthloop.demo.prepare import prepare  # noqa: PLC0415 - keeps --help fast
+
+        started = time.perf_counter()
+        note(f"This writes about 20 MB into {folder}: two data files, a config and the lake. Nothing is downloaded.")
+        _take_folder(folder)
+        with notes.status("preparing the flights ...") as status:
+            prepared = prepare(folder, lambda step, _done, _steps: status.update(f"{step} ..."))
+        replay, conservation, summary, replay_s = _run(prepared)
+        seconds = {"total": time.perf_counter() - started, "replay": replay_s}
+        if as_json:
+            print_json(_document(prepared, conservation, summary, seconds))
+        else:
+            _tell(prepared, (replay, conservation, summary), seconds)
+        if not conservation.holds:
+            for violation in conservation.violations:
+                notes.print(f"[bold red]an identity does not hold:[/] {violation}")
+            raise typer.Exit(1)
+
+
+def _take_folder(folder: Path) -> None:
+    """Make the demo's folder, or clear an earlier demo out of it; anything else that is there stays."""
+    from schemas.errors import InputError  # noqa: PLC0415 - keeps --help fast
+
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise InputError("holds something that is not the demo's", where=str(folder), hint="Choose another --folder.")
+    shutil.rmtree(folder / "lake", ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).touch()
+
+
+def _run(prepared: "Prepared") -> "tuple[ReplaySummary, Conservation, Summary, float]":
+    """Replay the files and read back what the lake says."""
+    from lake import Lake, connect  # noqa: PLC0415 - keeps --help fast
+    from truthloop.conservation import check_conservation  # noqa: PLC0415 - the same
+    from truthloop.demo.summary import summarise  # noqa: PLC0415 - the same
+    from truthloop.evidence import read_evidence  # noqa: PLC0415 - the same
+    from truthloop.moments import moment_ms, now_ms  # noqa: PLC0415 - the same
+    from truthloop.replaying import replay_files  # noqa: PLC0415 - the same
+    from truthloop.settings import load_settings  # noqa: PLC0415 - the same
+
+    settings = load_settings(prepared.config)
+    started = time.perf_counter()
+    replay = replay_files(
+        settings,
+        [prepared.predictions],
+        [prepared.labels],
+        now_ms=now_ms(),
+        close_at_ms=moment_ms(CLOSED_AT, "close"),
+        total=prepared.prediction_rows + prepared.label_rows,
+    )
+    replay_s = time.perf_counter() - started
+    evidence = read_evidence(settings)
+    definitions = {kind: label.definition for kind, label in settings.config.labels.items()}
+    conservation = check_conservation(Lake.open(settings.lake), replay.counters, definitions, replay.files)
+    with connect(settings.lake) as views:
+        return replay, conservation, summarise(views, evidence), replay_s
+
+
+def _document(
+    prepared: "Prepared", conservation: "Conservation", summary: "Summary", seconds: dict[str, float]
+) -> dict[str, object]:
+    import polars as pl  # noqa: PLC0415 - keeps --help fast
+
+    return {
+        "records": {
+            "predictions": prepared.prediction_rows,
+            "labels": prepared.label_rows,
+            "trained_on": prepared.training_rows,
+        },
+        "conservation": {
+            "holds": conservation.holds,
+            "predictions": conservation.predictions,
+            "labels": conservation.labels,
+            "violations": conservation.violations,
+        },
+        "coverage": {
+            "by_age": [asdict(age) for age in summary.ages],
+            "usual_day": summary.usual_coverage,
+            "storm": [asdict(day) for day in summary.storm],
+        },
+        "metrics": summary.months.with_columns(pl.col("month").cast(pl.String)).to_dicts(),
+        "lake": str(prepared.config.parent / "lake"),
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+    }
+
+
+def _tell(
+    prepared: "Prepared", told: "tuple[ReplaySummary, Conservation, Summary]", seconds: dict[str, float]
+) -> None:
+    from truthloop.commands.metrics import metric_tables  # noqa: PLC0415 - keeps --help fast
+    from truthloop.replaying import account_lines  # noqa: PLC0415 - the same
+    from truthloop.tables import plain_table, share_text  # noqa: PLC0415 - the same
+
+    replay, conservation, summary = told
+    records = prepared.prediction_rows + prepared.label_rows
+    results.print(
+        f"\n[bold]A year of flights, joined.[/] {records:,} records in {seconds['replay']:.1f} s "
+        f"({records / seconds['replay']:,.0f} a second); {seconds['total']:.1f} s with training the model."
+    )
+    results.print("\n[bold]Every record is in exactly one place[/] (counted twice: by the join, and from the rows)")
+    for line in account_lines(replay.counters):
+        results.print(f"  {line}")
+    table = plain_table("hours after prediction", "labels in", "late among these", "late in the end")
+    for age in summary.ages:
+        table.add_row(str(age.age_h), *map(share_text, (age.coverage, age.arrived_share, age.final_share)))
+    results.print("\n[bold]Young labels flatter the model.[/] Late planes are late with their labels, too:")
+    results.print(table)
+    days = ", ".join(f"{day.day} {share_text(day.coverage)} of {day.predictions:,}" for day in summary.storm)
+    results.print(
+        f"\n[bold]Some truth never comes.[/] Of a usual day's flights {share_text(summary.usual_coverage)} get a "
+        f"label in the end.\n  In the blizzard of February: {days}. The rest stayed on the ground: they have "
+        "expired,\n  and are neither late nor on time."
+    )
+    results.print("\n[bold]How the model of January did[/]")
+    for metric_table in metric_tables(summary.months, ["month"]):
+        results.print(metric_table)
+    where = f"-c {prepared.config}"
+    results.print(
+        "\n[bold]What to type next[/]\n"
+        f'  truthloop sql {where} "SELECT carrier, avg(value) FROM (SELECT slice_carrier AS carrier, value FROM '
+        'outcomes_arrived) GROUP BY ALL ORDER BY 2"\n'
+        f'  truthloop explain {where} "2013-02-09|"      everything known about a flight\n'
+        f"  truthloop coverage {where}              how much of the truth is in, day by day\n"
+        f"  truthloop metrics {where} --by slice    who is hard to predict\n"
+        f"  less {prepared.config}                   the config that made this"
+    )
+    if conservation.holds:
+        note("Both identities hold.")

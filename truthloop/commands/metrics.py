@@ -1,0 +1,98 @@
+"""`truthloop metrics`: how well the model did, and whether the number can be trusted yet."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from truthloop.console import note, print_json, reporting_errors, results
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["metric_tables", "metrics"]
+
+
+def metrics(
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="version, slice, day or month; may be repeated. month when left out."),
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="One label kind; all when left out.")] = None,
+    config: Annotated[Path, typer.Option("--config", "-c", help="The loop's config.")] = Path(
+        "truthloop.yaml"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show metrics under River's names, each with its number of labels and its status.
+
+    `mature`: every outcome of the group is final. `provisional`: labels are still to come, so the number
+    will move, and not at random: what comes late is often what went wrong. `no_data`: nothing is known.
+    """
+    with reporting_errors():
+        import polars as pl  # noqa: PLC0415 - keeps --help fast
+
+        from monitor import metrics as metrics_of  # noqa: PLC0415 - the same
+        from truthloop.evidence import read_evidence  # noqa: PLC0415 - the same
+        from truthloop.selection import check_choice  # noqa: PLC0415 - the same
+        from truthloop.settings import load_settings  # noqa: PLC0415 - the same
+
+        groups = _dimensions(by or ["month"])
+        evidence = read_evidence(load_settings(config))
+        rows = metrics_of(evidence.cells, evidence.plan, groups, evidence.reach.matured_until_ms)
+        if kind is not None:
+            check_choice("--kind", kind, pl.Series([plan.name for plan in evidence.plan.kinds]))
+            rows = rows.filter(pl.col("kind") == kind)
+        if as_json:
+            dates = [name for name, dtype in rows.schema.items() if dtype == pl.Date]
+            print_json({"metrics": rows.with_columns(pl.col(dates).cast(pl.String)).to_dicts()})
+            return
+        if rows.is_empty():
+            note("No metrics: no label has arrived, or no kind is binary.")
+        for table in metric_tables(rows, list(groups)):
+            results.print(table)
+
+
+def _dimensions(names: list[str]) -> list[Literal["version", "slice", "day", "month"]]:
+    from schemas.errors import ConfigError  # noqa: PLC0415 - keeps --help fast
+
+    known: dict[str, Literal["version", "slice", "day", "month"]] = {
+        "version": "version",
+        "slice": "slice",
+        "day": "day",
+        "month": "month",
+    }
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"cannot group by {name!r}", where="--by", hint=f"It is one of {', '.join(known)}."
+            )
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def metric_tables(rows: "pl.DataFrame", by: list[str]) -> list[object]:
+    """Return one table per kind and definition: groups down, metrics across."""
+    from truthloop.tables import number_text, plain_table, share_text  # noqa: PLC0415 - keeps --help fast
+
+    tables: list[object] = []
+    for (kind, definition), mine in rows.group_by("kind", "definition", maintain_order=True):
+        names = mine["name"].unique(maintain_order=True).to_list()
+        columns = [*(f"{name}:" for name in by), "predictions", "labelled", "coverage", *names, "status:"]
+        table = plain_table(*columns, title=f"{kind} ({definition})")
+        for group, values in mine.group_by(by, maintain_order=True):
+            first = values.row(0, named=True)
+            shown = dict(zip(values["name"].to_list(), values["value"].to_list(), strict=True))
+            statuses = set(values["status"].to_list()) - {"no_data"}
+            table.add_row(
+                *(
+                    f"{part:%Y-%m}" if name == "month" else str(part)
+                    for name, part in zip(by, group, strict=True)
+                ),
+                f"{first['predictions']:,}",
+                f"{first['labelled']:,}",
+                share_text(first["coverage"]),
+                *(number_text(shown[name]) for name in names),
+                min(statuses, default="no_data"),
+            )
+        tables.append(table)
+    return tables

@@ -1,0 +1,148 @@
+"""Writes the demo's files as a company would have them: scored flights, arrivals, and the config of the loop.
+
+The two files are in the company's own shape, not in ours; `truthloop.yaml` maps them. This module must not
+use anything of Truthloop's but its errors, and nothing in it depends on the clock or on chance.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from schemas.errors import TruthloopError
+from truthloop.demo.features import FEATURES, features_at_prediction
+from truthloop.demo.flights import FLIGHT_KEY, data_folder, read_flights, read_weather
+from truthloop.demo.model import LATE_AFTER_MIN, TRAINED_AT, LateModel, known_labels, train
+
+__all__ = ["Prepared", "Report", "labels_of", "predictions_of", "prepare"]
+
+Report = Callable[[str, int, int], None]
+"""Told before each step, and at the end: what comes now, how many steps are done, how many there are."""
+
+_CONFIG = Path(__file__).with_name("truthloop.yaml")
+_MODEL_NAME = "late-arrival"
+_STEPS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `prepare` has written.
+
+    Attributes:
+        predictions: Parquet file, one row per flight, in order of scored_at.
+        labels: CSV file, one row per flight that arrived, in order of arrival.
+        config: the loop's `truthloop.yaml`.
+        prediction_rows: rows in `predictions`.
+        label_rows: rows in `labels`; the other flights were cancelled or diverted and never get a label.
+        training_rows: flights of January that the model was trained on; they are in neither file.
+    """
+
+    predictions: Path
+    labels: Path
+    config: Path
+    prediction_rows: int
+    label_rows: int
+    training_rows: int
+
+
+def prepare(folder: Path, report: Report = lambda _step, _done, _steps: None) -> Prepared:
+    """Write predictions.parquet, labels.csv and truthloop.yaml into `folder`, making it if need be.
+
+    The same flights give the same files. Data files of an earlier run are replaced as a whole; a
+    truthloop.yaml that is already there stays as it is, because people change theirs.
+
+    Raises:
+        TruthloopError: the flights or scikit-learn are not installed, or `folder` cannot be written.
+    """
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)  # first, so that a folder of no use costs no time
+    report("reading flights and weather", 0, _STEPS)
+    source = data_folder()
+    flights, weather = read_flights(source), read_weather(source)
+    report("finding what was known two hours before each departure", 1, _STEPS)
+    features = features_at_prediction(flights, weather)
+    report("training a model on January", 2, _STEPS)
+    in_january = pl.col("predicted_at") < TRAINED_AT
+    model = train(features.filter(in_january), known_labels(flights, TRAINED_AT), version="v1")
+    report("scoring the flights from February on", 3, _STEPS)
+    later = features.filter(~in_january)
+    predictions = predictions_of(later, model)
+    labels = labels_of(flights.join(later, on=FLIGHT_KEY, how="semi"))
+    report("writing predictions and labels", 4, _STEPS)
+    prepared = Prepared(
+        predictions=folder / "predictions.parquet",
+        labels=folder / "labels.csv",
+        config=folder / "truthloop.yaml",
+        prediction_rows=predictions.height,
+        label_rows=labels.height,
+        training_rows=model.training_rows,
+    )
+    with _explained(folder):
+        _write_whole(prepared.predictions, predictions.write_parquet)
+        _write_whole(prepared.labels, labels.write_csv)
+        if not prepared.config.exists():
+            _write_whole(prepared.config, lambda path: path.write_bytes(_CONFIG.read_bytes()))
+    report("ready", _STEPS, _STEPS)
+    return prepared
+
+
+def predictions_of(features: pl.DataFrame, model: LateModel) -> pl.DataFrame:
+    """Return the log of a scoring service: flight {}, scored_at, model {}, score_percent, features {}.
+
+    Args:
+        features: as `features.features_at_prediction` returns it.
+        model: what scores them.
+
+    Returns:
+        One row per row of `features`, in its order.
+    """
+    return features.select(
+        flight=pl.struct(date="flight_date", number="flight", origin="origin", scheduled="scheduled"),
+        scored_at="predicted_at",
+        model=pl.struct(name=pl.lit(_MODEL_NAME), version=pl.lit(model.version)),
+        score_percent=model.percent_late(features),
+        features=pl.struct(FEATURES),
+    )
+
+
+def labels_of(flights: pl.DataFrame) -> pl.DataFrame:
+    """Return the log of an airport: `FLIGHT_KEY`, arrived_at_utc (epoch seconds), delay_min, status.
+
+    Args:
+        flights: as `flights.with_instants` returns it.
+
+    Returns:
+        One row per flight that arrived where it was bound for, in order of arrival, then key.
+    """
+    return (
+        flights.filter(pl.col("arrived_at").is_not_null())
+        .sort("arrived_at", *FLIGHT_KEY)
+        .select(
+            *FLIGHT_KEY,
+            arrived_at_utc=pl.col("arrived_at").dt.epoch("s"),
+            delay_min="arr_delay_min",
+            status=pl.when(pl.col("arr_delay_min") > LATE_AFTER_MIN)
+            .then(pl.lit("late"))
+            .otherwise(pl.lit("on_time")),
+        )
+    )
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise TruthloopError(
+            f"the demo's files cannot be written: {error}", where=str(folder), hint="choose another folder"
+        ) from error
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under another name first, so that an interrupted run never leaves half of it behind."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    write(unfinished)
+    unfinished.replace(path)
