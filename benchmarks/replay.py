@@ -31,7 +31,9 @@ EVENTS_PER_SECOND = 2_000
 
 def main() -> None:
     """Generate, replay, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--records", type=int, default=2_000_000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()

@@ -1,4 +1,6 @@
-"""Where every consumed record ended. Two identities hold at every commit:
+"""Where every consumed record ended.
+
+Two identities hold at every commit:
 
     predictions consumed = pending + joined + implied + expired + retracted + aged out   (for every kind)
                          + duplicate + conflict + rejected
@@ -88,7 +90,9 @@ class Counters(msgspec.Struct):
         for kind, o in self.outcomes.items():
             placed = o.pending + o.joined + o.implied + o.expired + o.retracted + o.aged_out + refused
             if placed != p.consumed:
-                found.append(f"{p.consumed} predictions were consumed and {placed} are accounted for ({kind})")
+                found.append(
+                    f"{p.consumed} predictions were consumed and {placed} are accounted for ({kind})"
+                )
         for kind, c in self.labels.items():
             placed = c.heads + c.superseded + c.stale + c.duplicate + c.aged_out + c.rejected + c.heartbeats
             if placed != c.consumed:

@@ -1,4 +1,4 @@
-"""The commit point: what a step leaves behind, so that the next one, a redo or a rebuild can go on from it."""
+"""The commit point: what a step leaves behind, for the next one, a redo or a rebuild to go on from."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""An index by time: what is due, in order, without ever scanning the state. Must not look at what it holds."""
+"""An index by time: what is due, in order, without scanning the state. Must not look at what it holds."""
 
 from bisect import bisect_left
 from typing import Any

@@ -156,46 +156,50 @@ class Partition:
             if waiting_ms and not label.joined and known_at_ms <= waiting_ms.get(kind, _NEVER_MS):
                 self.behind_labels.append((kind, label.offset, key, r.definition))
 
-    def forget_label(self, key: str, name: ChainName, offset: int) -> None:
-        """Drop one label from the state, if it is there."""
-        state = self.store.get(key)
-        label = None if state is None else state.label_at(name, offset)
-        if state is None or label is None:
-            return
+    def drop_label(self, key: str, state: KeyState, name: ChainName, label: LabelState) -> None:
+        """Take one label out of its key's state, and the key out of the store if nothing is left."""
         labels = state.labels[name]
         if label is labels[-1]:
             self.point.fingerprint -= label_part(label)
-            if len(labels) > 1:
-                self.point.fingerprint += label_part(labels[-2])
-        labels.remove(label)
-        if not labels:
-            del state.labels[name]
+            if len(labels) == 1:
+                del state.labels[name]
+            else:
+                labels.pop()
+                self.point.fingerprint += label_part(labels[-1])
+        else:
+            labels.remove(label)
         if not state.predictions:
             self.point.waiting_bytes -= waiting_bytes(key)
             if not state.labels:
                 self.store.delete(key)
 
-    def forget_prediction(self, key: str, id_: str) -> None:
-        """Drop one prediction from the state, if it is there; its key's labels may stay."""
-        state = self.store.get(key)
-        prediction = None if state is None else state.predictions.pop(id_, None)
-        if state is None or prediction is None:
-            return
+    def drop_prediction(self, key: str, state: KeyState, id_: str) -> None:
+        """Take one prediction out of its key's state, and the key out of the store if nothing is left."""
+        prediction = state.predictions.pop(id_)
         self.point.fingerprint -= prediction_part(prediction)
         for name, chain in prediction.chains.items():
             self.point.fingerprint -= chain_part(prediction.offset, self._code(name), chain)
-        if not state.predictions:
+        if state.predictions:
+            return
+        if state.labels:
             self.point.waiting_bytes += _count_labels(state) * waiting_bytes(key)
-            if not state.labels:
-                self.store.delete(key)
+        else:
+            self.store.delete(key)
 
-    def time_out(self, key: str, id_: str, kind: str, revision: int, *, aged_out: bool = False) -> None:
+    def time_out(
+        self,
+        key: str,
+        id_: str,
+        prediction: PredictionState,
+        kind: str,
+        revision: int,
+        *,
+        aged_out: bool = False,
+    ) -> None:
         """Let a pending outcome of the loop's own definition end without a label, if it is pending."""
-        state = self.store.get(key)
-        prediction = None if state is None else state.predictions.get(id_)
         rules = self.policy.kinds[kind]
         name = (kind, rules.definition)
-        if prediction is None or name in prediction.chains:
+        if name in prediction.chains:
             return
         implies = rules.implies and prediction.eligible and not aged_out
         event = Event.AGE_OUT if aged_out else Event.IMPLY if implies else Event.EXPIRE
@@ -206,7 +210,13 @@ class Partition:
         self._revise(key, id_, prediction, name, (chain, reason, revision))
 
     def _join(
-        self, key: str, id_: str, prediction: PredictionState, name: ChainName, label: LabelState, revision: int
+        self,
+        key: str,
+        id_: str,
+        prediction: PredictionState,
+        name: ChainName,
+        label: LabelState,
+        revision: int,
     ) -> None:
         """Make `label` the label of record of one prediction."""
         before = prediction.chains.get(name)
@@ -225,7 +235,12 @@ class Partition:
         self._revise(key, id_, prediction, name, (chain, reason, revision))
 
     def _revise(
-        self, key: str, id_: str, prediction: PredictionState, name: ChainName, change: tuple[Chain, Reason, int]
+        self,
+        key: str,
+        id_: str,
+        prediction: PredictionState,
+        name: ChainName,
+        change: tuple[Chain, Reason, int],
     ) -> None:
         """Replace a chain, count the change and emit the revision."""
         chain, reason, revision = change
@@ -309,7 +324,7 @@ class Partition:
         if not state.predictions:
             self.point.waiting_bytes += waiting_bytes(key)
         if labels is not None and len(labels) > LABELS_PER_CHAIN_MAX:
-            self.forget_label(key, name, labels[0].offset)
+            self.drop_label(key, state, name, labels[0])
         return True
 
     def _refuse(self, offset: int, reason: RejectReason) -> None:

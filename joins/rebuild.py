@@ -61,18 +61,36 @@ def rebuild(
     # The first two takes are those of a running partition; what they emit was emitted long ago.
     partition.take_predictions(predictions, 0, _NEVER_FUTURE_MS)
     partition.take_labels(labels, 0, _NEVER_FUTURE_MS)
-    for kind, cursor in point.cursors.items():
-        for time_ms, offset, key, id_ in store.by_prediction.between(None, cursor[0] + 1, len(store.by_prediction)):
-            if (time_ms, offset) <= cursor:
-                partition.time_out(key, id_, kind, 0)
-    for kind, reach_ms in point.reach_ms.items():
-        for _, offset, key, definition in store.by_label[kind].take(reach_ms, len(store.by_label[kind])):
-            partition.forget_label(key, (kind, definition), offset)
-    if point.left_ms is not None:
-        for _, _, key, id_ in store.by_prediction.take(point.left_ms, len(store.by_prediction)):
-            partition.forget_prediction(key, id_)
+    _pass_deadlines(partition, point)
+    _let_go(partition, point)
     found = partition.point.fingerprint & FINGERPRINT_MASK
     if found != point.fingerprint:
         raise RebuildError(point.fingerprint, found)
     partition.point = point
     return partition
+
+
+def _pass_deadlines(partition: Partition, point: CommitPoint) -> None:
+    """Time out what is pending behind each cursor."""
+    for key, state in partition.store.items():
+        for id_, prediction in state.predictions.items():
+            for kind, cursor in point.cursors.items():
+                if (prediction.time_ms, prediction.offset) <= cursor:
+                    partition.time_out(key, id_, prediction, kind, 0)
+
+
+def _let_go(partition: Partition, point: CommitPoint) -> None:
+    """Drop what was needed only to know what had joined."""
+    store = partition.store
+    for kind, reach_ms in point.reach_ms.items():
+        for _, offset, key, definition in store.by_label[kind].take(reach_ms, len(store.by_label[kind])):
+            name = (kind, definition)
+            state = store.get(key)
+            label = None if state is None else state.label_at(name, offset)
+            if state is not None and label is not None:
+                partition.drop_label(key, state, name, label)
+    if point.left_ms is not None:
+        for _, _, key, id_ in store.by_prediction.take(point.left_ms, len(store.by_prediction)):
+            state = store.get(key)
+            if state is not None:
+                partition.drop_prediction(key, state, id_)

@@ -46,7 +46,7 @@ class Settlement:
         for kind, cursor in self._point.cursors.items():
             for time_ms, offset, key, id_ in self._partition.behind_predictions:
                 if (time_ms, offset) <= cursor:
-                    self._partition.time_out(key, id_, kind, self._revision)
+                    self._time_out(key, id_, kind)
         swept = [self._sweep(kind) for kind in self._policy.kinds]
         for kind in self._policy.kinds:
             self._let_labels_go(kind)
@@ -70,11 +70,17 @@ class Settlement:
         cursor = self._point.cursors.get(kind)
         due = self._store.by_prediction.between(cursor, until_ms, self._policy.settle_limit)
         for _, _, key, id_ in due:
-            self._partition.time_out(key, id_, kind, self._revision)
+            self._time_out(key, id_, kind)
         complete = len(due) < self._policy.settle_limit
         reached = (until_ms - 1, OFFSET_MAX) if complete else (due[-1][0], due[-1][1])
         self._point.cursors[kind] = reached if cursor is None else max(cursor, reached)
         return complete
+
+    def _time_out(self, key: str, id_: str, kind: str) -> None:
+        state = self._store.get(key)
+        prediction = None if state is None else state.predictions.get(id_)
+        if prediction is not None:
+            self._partition.time_out(key, id_, prediction, kind, self._revision)
 
     def _let_labels_go(self, kind: str) -> None:
         """Forget labels that no prediction to come can be near enough to."""
@@ -84,14 +90,15 @@ class Settlement:
         reach_ms = stream_ms - self._policy.kinds[kind].retain_ms
         taken = self._store.by_label[kind].take(reach_ms, self._policy.settle_limit)
         for _, offset, key, definition in taken:
-            name = (kind, definition)
             state = self._store.get(key)
+            name = (kind, definition)
             label = None if state is None else state.label_at(name, offset)
-            if state is not None and label is not None:
-                if not label.joined:
-                    late = RejectReason.TOO_LATE if label.out_of_reach else RejectReason.UNKNOWN_PREDICTION
-                    self._age_out(label, kind, late)
-                self._partition.forget_label(key, name, label.offset)
+            if state is None or label is None:
+                continue
+            if not label.joined:
+                late = RejectReason.TOO_LATE if label.out_of_reach else RejectReason.UNKNOWN_PREDICTION
+                self._age_out(label, kind, late)
+            self._partition.drop_label(key, state, name, label)
         if len(taken) == self._policy.settle_limit:
             reach_ms = taken[-1][0]
         self._point.reach_ms[kind] = max(reach_ms, self._point.reach_ms.get(kind, reach_ms))
@@ -102,7 +109,11 @@ class Settlement:
             oldest = {
                 kind: entries
                 for kind, index in self._store.by_label.items()
-                if (entries := index.between(self._waiting_cursor(kind), OFFSET_MAX, self._policy.settle_limit))
+                if (
+                    entries := index.between(
+                        self._waiting_cursor(kind), OFFSET_MAX, self._policy.settle_limit
+                    )
+                )
             }
             if not oldest:
                 return
@@ -122,7 +133,7 @@ class Settlement:
         label = None if state is None else state.label_at(name, offset)
         if state is not None and label is not None and not label.joined:
             self._age_out(label, name[0], RejectReason.WAITING_LIMIT)
-            self._partition.forget_label(key, name, label.offset)
+            self._partition.drop_label(key, state, name, label)
 
     def _age_out(self, label: LabelState, kind: str, reason: RejectReason) -> None:
         """Count a label of record that leaves without having joined; others are placed already."""
@@ -148,12 +159,12 @@ class Settlement:
         taken = self._store.by_prediction.take(floor_ms, self._policy.settle_limit)
         for _, _, key, id_ in taken:
             state = self._store.get(key)
-            if state is None or id_ not in state.predictions:
+            prediction = None if state is None else state.predictions.get(id_)
+            if state is None or prediction is None:
                 continue
             for kind in self._policy.kinds:
-                self._partition.time_out(key, id_, kind, self._revision, aged_out=True)
-            self._partition.forget_prediction(key, id_)
+                self._partition.time_out(key, id_, prediction, kind, self._revision, aged_out=True)
+            self._partition.drop_prediction(key, state, id_)
         left_ms = taken[-1][0] if len(taken) == self._policy.settle_limit else floor_ms
         reached = self._point.left_ms
         self._point.left_ms = left_ms if reached is None else max(reached, left_ms)
-

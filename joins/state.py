@@ -118,7 +118,10 @@ class KeyState(msgspec.Struct, gc=False):
 
     def label_at(self, name: ChainName, offset: int) -> LabelState | None:
         """Return the label of a chain that came at `offset`, if it is still kept."""
-        return next((label for label in self.labels.get(name, ()) if label.offset == offset), None)
+        for label in self.labels.get(name, ()):
+            if label.offset == offset:
+                return label
+        return None
 
 
 def prediction_part(prediction: PredictionState) -> int:

@@ -24,10 +24,11 @@ __all__ = [
 ]
 
 TABLES = ("rejects", "labels", "predictions", "outcomes", "cells", "ledger")
-"""All tables, in the order in which one step of a loop is written.
+"""All tables, in the order in which the rows of one step are written; only the ledger's go before them all,
+because whatever is missing after a crash is made again from it.
 
-A reader takes them in the opposite order. What it then sees is complete: a duplicate is never without
-its rejection, a deadline that has passed (ledger) never without its outcome.
+A reader takes them in the opposite order. What it then sees is honest: a duplicate is never without its
+rejection, and an outcome whose row is still to come shows as pending.
 """
 
 PARTITION_COLUMN = "recorded_on"

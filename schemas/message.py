@@ -15,7 +15,7 @@ from pydantic.config import JsonDict
 
 from schemas.config import Name
 from schemas.moment import Moment
-from schemas.rule import is_identifier, is_no_bool
+from schemas.rule import is_finite_json, is_identifier, is_no_bool
 from schemas.status import Reason, RejectReason, Status
 
 __all__ = ["Label", "LabelValue", "LedgerEntry", "Outcome", "Prediction", "Rejection"]
@@ -28,6 +28,8 @@ Identifier = Annotated[
     AfterValidator(is_identifier),
 ]
 """1 to 1024 bytes of UTF-8 (JSON Schema can only count characters), no NUL."""
+
+Json = Annotated[JsonValue, AfterValidator(is_finite_json)]
 
 LabelValue = float | str
 """A number (binary: 0 or 1; regression), or a class (multiclass)."""
@@ -90,7 +92,7 @@ class Prediction(_Message):
     slices: dict[Name, str | None] = Field(
         default_factory=dict, description="By name: the group it belongs to."
     )
-    features: dict[str, JsonValue] = Field(
+    features: dict[str, Json] = Field(
         default_factory=dict, description="What the model was given, in the units of the loop's contract."
     )
     weight: float = Field(default=1.0, ge=0.0, description="How much it counts; no unit.")
@@ -220,14 +222,14 @@ class LedgerEntry(_Message):
     floor: Moment | None = Field(
         default=None, description="Older predictions are refused; none before time is known."
     )
-    policy: dict[str, JsonValue] = Field(description="The rules of the join as they were, durations in ms.")
+    policy: dict[str, Json] = Field(description="The rules of the join as they were, durations in ms.")
     marks: dict[str, Moment | None] = Field(description="How far each input has certainly come.")
     cursors: dict[Name, tuple[Signed, Position] | None] = Field(
         description="By kind: the last (prediction time in ms, offset) that was looked at for its deadline."
     )
-    counters: dict[str, JsonValue] = Field(description="Where every record ended; cumulative.")
+    counters: dict[str, Json] = Field(description="Where every record ended; cumulative.")
     fingerprint: Signed = Field(description="Order-free sum over the state, as a signed integer.")
-    run: dict[str, JsonValue] = Field(description="The run that the step belongs to.")
+    run: dict[str, Json] = Field(description="The run that the step belongs to.")
     close_at: Moment | None = Field(default=None, description="All inputs are complete up to this time.")
 
     @model_validator(mode="after")

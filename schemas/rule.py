@@ -4,16 +4,20 @@ Each takes a value, returns it unchanged, and raises ValueError (which pydantic 
 a place) where the rule does not hold. This module must not look at more than one field.
 """
 
+import math
 import re
 from collections.abc import Hashable
 from itertools import pairwise
 from typing import TypeVar
+
+from pydantic import JsonValue
 
 from schemas.duration import format_duration
 
 __all__ = [
     "each_once",
     "growing",
+    "is_finite_json",
     "is_identifier",
     "is_no_bool",
     "keys_without_repeats",
@@ -94,3 +98,12 @@ def is_identifier(text: str) -> str:
     if "\0" in text:
         raise ValueError("a key or id cannot hold a NUL character")
     return text
+
+
+def is_finite_json(value: JsonValue) -> JsonValue:
+    """Refuse NaN and infinities anywhere inside, which pydantic's JSON reader lets through."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("numbers must be finite")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        is_finite_json(inner)
+    return value

@@ -4,7 +4,7 @@ The join sees only what joining needs. What an outcome repeats of its prediction
 travels through it as an opaque tuple, laid out by `Projection`. Must not decide anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -37,7 +37,7 @@ class Projection:
 
     columns: tuple[str, ...]
     schema: dict[str, pl.DataType]
-    kinds: dict[str, str]
+    kinds: Mapping[str, str]
 
     @classmethod
     def of(cls, config: LoopConfig) -> "Projection":
@@ -84,19 +84,27 @@ def label_records(frame: pl.DataFrame) -> list[LabelRecord]:
 
 def prediction_rows(frame: pl.DataFrame) -> pl.DataFrame:
     """Return canonical predictions in the lake's columns."""
-    return frame.with_columns(
-        _moment("time_ms").alias("predicted_at"), _moment("arrived_at_ms").alias("arrived_at")
-    ).rename({"row": "source_row"}).drop("time_ms", "arrived_at_ms", "order_ms")
+    return (
+        frame.with_columns(
+            _moment("time_ms").alias("predicted_at"), _moment("arrived_at_ms").alias("arrived_at")
+        )
+        .rename({"row": "source_row"})
+        .drop("time_ms", "arrived_at_ms", "order_ms")
+    )
 
 
 def label_rows(frame: pl.DataFrame) -> pl.DataFrame:
     """Return canonical labels in the lake's columns."""
-    return frame.with_columns(
-        _moment("time_ms").alias("label_time"),
-        _moment("order_ms").alias("known_at"),
-        _moment("arrived_at_ms").alias("arrived_at"),
-        _moment("happened_at_ms").alias("happened_at"),
-    ).rename({"row": "source_row"}).drop("time_ms", "arrived_at_ms", "happened_at_ms", "order_ms")
+    return (
+        frame.with_columns(
+            _moment("time_ms").alias("label_time"),
+            _moment("order_ms").alias("known_at"),
+            _moment("arrived_at_ms").alias("arrived_at"),
+            _moment("happened_at_ms").alias("happened_at"),
+        )
+        .rename({"row": "source_row"})
+        .drop("time_ms", "arrived_at_ms", "happened_at_ms", "order_ms")
+    )
 
 
 def outcome_rows(effects: Sequence[tuple[int, Effects]], projection: Projection) -> pl.DataFrame:
@@ -206,5 +214,3 @@ def mapping_reject_rows(file: RecordFile, rejects: pl.DataFrame) -> pl.DataFrame
 
 def _moment(column: str) -> pl.Expr:
     return pl.col(column).cast(pl.Datetime("ms", "UTC")).cast(_MOMENT)
-
-

@@ -16,7 +16,7 @@ Role = Literal["predictions", "labels"]
 REJECTS_SCHEMA = pl.Schema(
     {"row": pl.Int64(), "reason": pl.String(), "detail": pl.String(), "digest": pl.Int64()}
 )
-"""Records that never became a message. `detail` holds no payload; `digest` is signed xxh3-64 of the record."""
+"""Records that never became a message. `detail` holds no payload; `digest`: signed xxh3-64 of the record."""
 
 _FEATURE_DTYPES: dict[str, pl.DataType] = {
     "float": pl.Float64(),

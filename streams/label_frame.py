@@ -15,7 +15,7 @@ from streams.field_plan import Plan
 from streams.field_value import MAX_TEXT_BYTES, Checks, Rejected, is_bad_text, raw_values, scaled
 from streams.frame import records_schema
 from streams.raw import AT, ROW
-from streams.scalar import MARK, to_bool, to_number, to_text
+from streams.scalar import to_bool, to_number, to_text
 
 __all__ = ["LabelFrames"]
 
@@ -52,6 +52,12 @@ class _Conversion:
         is_heartbeat = op == "heartbeat"
         keys = identity(self._values("key"), checks, "key", RejectReason.BAD_KEY, must=~is_heartbeat)
         columns["key"] = _keep(keys, ~is_heartbeat)
+        if plan.is_canonical:
+            detail = "key: a heartbeat has none"
+            checks.reject(is_heartbeat & keys.is_not_null(), RejectReason.BAD_KEY, detail)
+            detail = "value: a retraction or heartbeat has none"
+            has_value = self._values("value").is_not_null()
+            checks.reject((op != "upsert") & has_value, RejectReason.BAD_VALUE, detail)
         columns["time_ms"] = required_time(raw, plan, checks)
         columns["kind"] = self._kind()
         columns["definition"] = self._definition()
@@ -68,7 +74,7 @@ class _Conversion:
         rejected = checks.rejected(raw.select(ROW, AT))
         if rejected is not None:
             frame = frame.filter(rejected.is_good)
-        return frame.select(schema.names()).cast(dict(schema)), rejected
+        return frame.select(schema.names()).cast(schema), rejected
 
     def _values(self, target: str) -> pl.Series:
         return raw_values(self.raw, self.plan.fields.get(target))

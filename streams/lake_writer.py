@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
+from typing import Self
 
 import polars as pl
 
@@ -48,7 +49,7 @@ class LakeWriter:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lake-writer")
         self._waiting: deque[Future[None]] = deque()
 
-    def __enter__(self) -> "LakeWriter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -90,7 +91,12 @@ class LakeWriter:
         self._append("ledger", step.rows(), APP, step.sequence)
         rows = (frames.rejects, frames.labels, frames.predictions, frames.outcomes)
         for table, frame in zip(_TABLES, rows, strict=True):
-            self._append(table, pl.DataFrame(schema=self._lake.schema(table)) if frame is None else frame, APP, step.sequence)
+            self._append(
+                table,
+                pl.DataFrame(schema=self._lake.schema(table)) if frame is None else frame,
+                APP,
+                step.sequence,
+            )
 
     def _append(self, table: str, frame: pl.DataFrame, app: str, sequence: int) -> None:
         self._lake.append(

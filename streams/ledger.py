@@ -3,7 +3,6 @@
 A step's ledger row is written before its other rows, so that after a crash it says what to write again.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -91,7 +90,7 @@ class Step:
         }
 
 
-_SCHEMA = {
+_SCHEMA: dict[str, Any] = {
     "sequence": pl.Int64,
     "partition": pl.Int32,
     "now": _MOMENT,

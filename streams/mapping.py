@@ -100,7 +100,7 @@ class Mapper:
         if rejected is not None:
             digests = raw.digests(rejected.frame.get_column(AT).to_list())
             late = rejected.frame.with_columns(pl.Series("digest", digests, dtype=pl.Int64))
-            rejects = pl.concat([rejects, late.select(REJECTS_SCHEMA.names()).cast(dict(REJECTS_SCHEMA))])
+            rejects = pl.concat([rejects, late.select(REJECTS_SCHEMA.names()).cast(REJECTS_SCHEMA)])
         filtered = raw.filtered + raw.frame.height - taken.height
         return MappedChunk(records, rejects.sort(ROW, maintain_order=True), raw.rows_read, filtered)
 

@@ -71,7 +71,7 @@ class _Conversion:
         if rejected is not None:
             frame = frame.filter(rejected.is_good)
         digests = content_digests(frame.drop(*_NOT_IN_DIGEST), contract)
-        return frame.with_columns(digests.alias("digest")).select(schema.names()).cast(dict(schema)), rejected
+        return frame.with_columns(digests.alias("digest")).select(schema.names()).cast(schema), rejected
 
     def _values(self, target: str) -> pl.Series:
         return raw_values(self.raw, self.plan.fields.get(target))
@@ -93,9 +93,10 @@ class _Conversion:
 
     def _version(self) -> pl.Series:
         field = self.plan.fields.get("version")
+        if field is None or (field.is_optional and not set(field.slots) & set(self.raw.columns)):
+            # nothing in the whole file tells a version; one record without it is at fault
+            return pl.repeat(UNVERSIONED, self.raw.height, eager=True)
         texts = to_text(self._values("version"))
-        if field is None or field.is_optional:
-            texts = texts.fill_null(UNVERSIONED)
         self.checks.reject(texts.is_null(), RejectReason.BAD_VERSION, "version: missing")
         detail = f"version: not a text of 1 to {MAX_TEXT_BYTES} bytes without NUL"
         self.checks.reject(is_bad_text(texts, MAX_TEXT_BYTES), RejectReason.BAD_VERSION, detail)

@@ -131,11 +131,17 @@ class _Replay:
         self._partitions = restore(self._lake, self._policy, self._projection, base, self._config.partitions)
         self._sequence = 0 if base is None else base.sequence + 1
         with self._writer:
-            if torn and last is not None and last.run.finished:
-                self._step(None, None, last, last.run)
-            logs = [SortedInput(role, [f for f in fresh if f.role == role], self._config, first)
-                    for role, first in (("predictions", run.predictions_first), ("labels", run.labels_first))]
-            self._read(logs, run, last if torn and not (last is not None and last.run.finished) else None)
+            again = last if torn else None
+            if again is not None and again.run.finished:
+                self._step(None, None, again, again.run)
+                again = None
+            logs = [
+                SortedInput(
+                    "predictions", _with_role(fresh, "predictions"), self._config, run.predictions_first
+                ),
+                SortedInput("labels", _with_role(fresh, "labels"), self._config, run.labels_first),
+            ]
+            self._read(logs, run, again)
             self._finish(logs, run, close_at_ms)
         counters = Counters.zero(list(self._policy.kinds))
         for partition in self._partitions:
@@ -182,7 +188,9 @@ class _Replay:
             for file in log.files:
                 rejects = [frame for rejected, frame in log.rejects if rejected is file]
                 if rejects:
-                    self._writer.write_mapping_rejects(file.sha256, mapping_reject_rows(file, pl.concat(rejects)))
+                    self._writer.write_mapping_rejects(
+                        file.sha256, mapping_reject_rows(file, pl.concat(rejects))
+                    )
         run.files = [RunFile(**vars(counts)) for log in logs for counts in log.counts]
         run.finished = True
         settled = not run.files and close_at_ms is None
@@ -259,7 +267,9 @@ def _refuse_twice(files: Sequence[RecordFile]) -> None:
     seen: dict[str, RecordFile] = {}
     for file in files:
         if (other := seen.setdefault(file.sha256, file)) is not file:
-            raise InputError(f"has the same content as {other.path}", where=str(file.path), hint="Give it once.")
+            raise InputError(
+                f"has the same content as {other.path}", where=str(file.path), hint="Give it once."
+            )
 
 
 def _recut(
@@ -272,7 +282,11 @@ def _recut(
         for frames, frame in zip(held, batch, strict=True):
             if frame is not None:
                 frames.append(frame)
-        if all(_following(_joined(held[at]), 0) >= wanted[at][1] for at in (0, 1) if wanted[at][0] < wanted[at][1]):
+        if all(
+            _following(_joined(held[at]), 0) >= wanted[at][1]
+            for at in (0, 1)
+            if wanted[at][0] < wanted[at][1]
+        ):
             break
     whole = [_joined(frames) for frames in held]
     yield window(whole[0], *wanted[0]), window(whole[1], *wanted[1])
@@ -287,6 +301,10 @@ def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame | None:
 def _following(frame: pl.DataFrame | None, first: int) -> int:
     """Return the offset after a frame's last record, or `first` where there is none."""
     return first if frame is None else int(frame["offset"][-1]) + 1
+
+
+def _with_role(files: Sequence[RecordFile], role: str) -> list[RecordFile]:
+    return [file for file in files if file.role == role]
 
 
 def _of(frame: pl.DataFrame, partition: int) -> pl.DataFrame:

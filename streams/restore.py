@@ -12,7 +12,9 @@ from streams.ledger import Step
 __all__ = ["restore"]
 
 
-def restore(lake: Lake, policy: Policy, projection: Projection, step: Step | None, partitions: int) -> list[Partition]:
+def restore(
+    lake: Lake, policy: Policy, projection: Projection, step: Step | None, partitions: int
+) -> list[Partition]:
     """Return every partition as it stood after `step`; fresh ones where there was none.
 
     Raises:
@@ -43,7 +45,7 @@ def restore(lake: Lake, policy: Policy, projection: Projection, step: Step | Non
             raise LakeError(
                 f"partition {partition}: {error}",
                 where=f"ledger step {step.sequence}",
-                hint="Rows of predictions, labels or rejects were changed or removed behind the ledger's back. "
+                hint="Rows of predictions, labels or rejects were changed or removed since. "
                 "Restore the lake from a backup, or replay the files into a new one.",
             ) from None
     return found

@@ -33,7 +33,7 @@ _BOOLS: Final = {"true": True, "false": False}
 def tidy(series: pl.Series) -> pl.Series:
     """Reduce a column to String, integers, Float64, Boolean or Datetime; what does not fit gets `MARK`."""
     dtype = series.dtype
-    if dtype == pl.String or dtype == pl.Boolean or dtype == pl.Datetime or dtype.is_integer():
+    if dtype in (pl.String, pl.Boolean, pl.Datetime) or dtype.is_integer():
         return series
     if dtype.is_float() or dtype.is_decimal():
         return series.cast(pl.Float64)
@@ -71,7 +71,7 @@ def to_text(series: pl.Series) -> pl.Series:
 
 
 def to_identity(series: pl.Series) -> pl.Series:
-    """Return texts and whole numbers as text; everything else becomes the empty text, which no rule accepts."""
+    """Return texts and whole numbers as text; all else becomes the empty text, which no rule accepts."""
     if series.dtype == pl.String or series.dtype.is_integer():
         return to_text(series)
     if series.dtype == pl.Float64:

@@ -25,6 +25,9 @@ ROWS_PER_SLICE = 125_000
 """Rows handed on at once: large enough for columnar work, small enough for steady progress."""
 
 
+_SORT = "duckdb -c \"COPY (FROM 'in.parquet' ORDER BY time) TO 'out.parquet'\""
+
+
 @dataclass
 class FileCounts:
     """What became of one file's records: read = mapped + filtered + rejected (without list fan-out)."""
@@ -94,10 +97,9 @@ class SortedInput:
             first_ms = times[0]
             if not times.is_sorted() or (latest_ms is not None and first_ms < latest_ms):
                 raise InputError(
-                    f"too large to be sorted in memory (together over {SORT_BYTES_MAX >> 30} GiB) and not in order",
+                    f"not in order, and over {SORT_BYTES_MAX >> 30} GiB in all: too large to be sorted in memory",
                     where=str(file.path),
-                    hint="Sort it by time first, for instance: duckdb -c \"COPY (FROM 'in.parquet' ORDER BY time) "
-                    "TO 'out.parquet'\", and give several files in order of time.",
+                    hint=f"Sort it by time first ({_SORT}), and give several files in order.",
                 )
             latest_ms = times[-1]
             yield from frame.iter_slices(ROWS_PER_SLICE)

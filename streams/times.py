@@ -18,10 +18,12 @@ __all__ = ["LAST_MS", "TimeColumn", "to_time"]
 LAST_MS: Final = 253_402_300_799_999
 """9999-12-31T23:59:59.999Z. The first time is 0: labels from before 1970 are a wrong unit, not history."""
 
-_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_MS_PER_SECOND: Final = 1_000
+_PER_SECOND: Final = {"s": 1, "ms": _MS_PER_SECOND, "us": 1_000_000, "ns": 1_000_000_000}
 _ISO: Final = (
     r"^(?<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"(?:[Tt ](?<clock>(?:[01][0-9]|2[0-3]):[0-5][0-9])(?::(?<second>[0-5][0-9])(?:[.,](?<fraction>[0-9]{1,18}))?)?"
+    r"(?:[Tt ](?<clock>(?:[01][0-9]|2[0-3]):[0-5][0-9])"
+    r"(?::(?<second>[0-5][0-9])(?:[.,](?<fraction>[0-9]{1,18}))?)?"
     r"(?<offset>[Zz]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?)?$"
 )
 _NUMBER: Final = r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
@@ -66,12 +68,14 @@ def _from_number(series: pl.Series, unit: str | None) -> pl.Series:
     if series.dtype.is_integer():
         # bounded before multiplying, so that nothing overflows
         bounded = series.to_frame("v").select(
-            pl.when(pl.col("v").is_between(0, (LAST_MS + 1) * rate // 1_000)).then("v")
+            pl.when(pl.col("v").is_between(0, (LAST_MS + 1) * rate // _MS_PER_SECOND)).then("v")
         )
         whole = bounded.to_series().cast(pl.Int64, strict=False)
-        return whole * (1_000 // rate) if rate <= 1_000 else whole // (rate // 1_000)  # fmt: skip
-    ms = to_number(series) * 1_000 / rate
-    ms = ms.round() if rate <= 1_000 else ms.floor()
+        return (
+            whole * (_MS_PER_SECOND // rate) if rate <= _MS_PER_SECOND else whole // (rate // _MS_PER_SECOND)
+        )
+    ms = to_number(series) * _MS_PER_SECOND / rate
+    ms = ms.round() if rate <= _MS_PER_SECOND else ms.floor()
     return (
         ms.to_frame("v")
         .select(pl.when(pl.col("v").is_between(0, LAST_MS)).then("v"))

@@ -1,10 +1,20 @@
-"""Hypothesis strategies for the join: two inputs, disordered as far as is allowed, and ways to cut them up."""
+"""Hypothesis strategies for the join: two inputs, out of order as far as is allowed, and ways to cut them."""
 
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from joins import Batch, Effects, KindPolicy, LabelRecord, MemoryStore, Op, Partition, Policy, PredictionRecord
+from joins import (
+    Batch,
+    Effects,
+    KindPolicy,
+    LabelRecord,
+    MemoryStore,
+    Op,
+    Partition,
+    Policy,
+    PredictionRecord,
+)
 
 __all__ = ["FAR_MS", "History", "cuts", "histories", "play", "policies"]
 
@@ -37,7 +47,9 @@ def policies(draw: st.DrawFn) -> Policy:
             implies=implies,
             implied=0.0 if implies else None,
         )
-    return Policy(kinds, disorder_ms=draw(st.integers(0, 20)), settle_limit=draw(st.sampled_from([1, 3, 1000])))
+    return Policy(
+        kinds, disorder_ms=draw(st.integers(0, 20)), settle_limit=draw(st.sampled_from([1, 3, 1000]))
+    )
 
 
 @st.composite
@@ -47,7 +59,9 @@ def histories(draw: st.DrawFn) -> History:
     times = st.integers(0, 400)
     keys = st.sampled_from(["a", "b", "c", "d"])
     wanted = draw(
-        st.lists(st.tuples(times, keys, st.sampled_from(["x", "y"]), st.integers(0, 1), st.booleans()), max_size=14)
+        st.lists(
+            st.tuples(times, keys, st.sampled_from(["x", "y"]), st.integers(0, 1), st.booleans()), max_size=14
+        )
     )
     predictions = [
         PredictionRecord(i, key, f"{id_}{time}", time, digest, eligible, None)
@@ -56,7 +70,10 @@ def histories(draw: st.DrawFn) -> History:
     kinds = st.sampled_from(sorted(policy.kinds))
     values = st.sampled_from([0.0, 1.0, None, 1.0, "heartbeat"])
     wanted_labels = draw(
-        st.lists(st.tuples(times, keys, kinds, st.sampled_from(["1", "1", "2"]), values, st.integers(0, 30)), max_size=24)
+        st.lists(
+            st.tuples(times, keys, kinds, st.sampled_from(["1", "1", "2"]), values, st.integers(0, 30)),
+            max_size=24,
+        )
     )
     labels = []
     for i, (known, key, kind, definition, value, age) in enumerate(
@@ -75,7 +92,9 @@ def histories(draw: st.DrawFn) -> History:
 def _disordered(draw: st.DrawFn, rows: list[tuple], disorder_ms: int) -> list[tuple]:
     """Order rows by time, each delayed by no more than the disorder; some come twice, at once or much later."""
     delays = [draw(st.integers(0, disorder_ms)) for _ in rows]
-    ordered = [row for _, row in sorted(zip(delays, rows, strict=True), key=lambda pair: pair[0] + pair[1][0])]
+    ordered = [
+        row for _, row in sorted(zip(delays, rows, strict=True), key=lambda pair: pair[0] + pair[1][0])
+    ]
     again = draw(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=3)) if ordered else []
     for source, gap in again:
         position = source % len(ordered)

@@ -14,10 +14,21 @@ from lake.lakehouse import Lake
 from lake.table import schemas_of
 from schemas.config import LoopConfig
 
-__all__ = ["MORNING", "LakeBuilder", "hour", "loop_config", "ms"]
+__all__ = ["CONFIG_TEXT", "MORNING", "RECORDED_AT", "LakeBuilder", "hour", "loop_config", "ms"]
 
 MORNING = datetime(2026, 3, 1, 8, tzinfo=UTC)
 RECORDED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
+
+CONFIG_TEXT = """
+version: 1
+loop: card-fraud
+clock: event
+lake: {uri: ./the lake}
+partitions: 2
+predictions: {outputs: {fraud: {task: binary}}}
+labels: {fraud: {definition: chargeback-1, horizon: 10h, retain: 20h, early: 1h}}
+"""
+"""The config of `loop_config` as people write it, with the lake beside it."""
 
 Row = Mapping[str, Any]
 
@@ -44,6 +55,7 @@ _OUTCOME: Row = {
     "version": "v1",
     "eligible": True,
     "weight": 1.0,
+    "sequence": 0,
 }
 _REJECT: Row = {"stage": "join", "source": "f" * 64, "source_row": 1}
 _LEDGER: Row = {
@@ -56,6 +68,7 @@ _LEDGER: Row = {
     "cursors": "{}",
     "counters": "{}",
     "fingerprint": 0,
+    "point": "{}",
     "run": "{}",
 }
 
@@ -70,7 +83,7 @@ def ms(count: float) -> int:
     return round(hour(count).timestamp() * 1000)
 
 
-def loop_config(**changes: Any) -> LoopConfig:  # noqa: ANN401 - any part of a config may be replaced
+def loop_config(**changes: Any) -> LoopConfig:
     """Return a config with one kind, `fraud`: horizon 10 h, retain 20 h, early 1 h; parts may be replaced."""
     document: dict[str, Any] = {
         "version": 1,
@@ -112,9 +125,7 @@ class LakeBuilder:
         first = self._written[table]
         following = first + max(len(rows), 1)
         frame = self.frame(table, rows)
-        self.lake.append(
-            table, frame, app="builder", first=first, following=following, recorded_at=RECORDED_AT
-        )
+        self.lake.append(table, frame, app="builder", first=first, following=following, recorded_at=RECORDED_AT)
         self._written[table] = following
         return self
 

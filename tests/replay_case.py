@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+from oracle import Final, final_outcomes
 
 from joins import LabelRecord, Op, PredictionRecord, policy_from
 from lake import Lake
-from oracle import Final, final_outcomes
 from schemas.config import LoopConfig
 from streams.record_file import open_record_file
 from streams.replay import ReplaySummary, replay
@@ -53,8 +53,8 @@ class Files:
 
 
 def write_files(folder: Path, *, seed: int = 1, count: int = 60, nights: int = 1) -> Files:
-    """Write seeded predictions and labels as JSON lines, cut into nights by time; labels include all sorts."""
-    rng = random.Random(seed)  # noqa: S311 - test data
+    """Write seeded predictions and labels as JSON lines, cut into nights by time."""
+    rng = random.Random(seed)
     end_ms = 48 * 60 * MINUTE_MS
     predictions = [
         {
@@ -84,8 +84,13 @@ def write_files(folder: Path, *, seed: int = 1, count: int = 60, nights: int = 1
                     "definition": rng.choice([None, None, None, "other"]),
                 }
             )
-    labels = [{k: v for k, v in m.items() if v is not None and not (k == "value" and m["op"] == "retract")} for m in labels]
-    labels += [{"kind": kind, "op": "heartbeat", "time": START_MS + end_ms // 2} for kind in ("click", "sale")]
+    labels = [
+        {k: v for k, v in m.items() if v is not None and not (k == "value" and m["op"] == "retract")}
+        for m in labels
+    ]
+    labels += [
+        {"kind": kind, "op": "heartbeat", "time": START_MS + end_ms // 2} for kind in ("click", "sale")
+    ]
     predictions.sort(key=lambda row: row["time"])
     labels.sort(key=lambda row: row["time"])
     cut_ms = [START_MS + end_ms * (night + 1) // nights for night in range(nights - 1)] + [1 << 60]
@@ -130,12 +135,18 @@ def table(lake: Path, name: str) -> pl.DataFrame:
 
 def finals(lake: Path) -> dict[tuple[str, str, str, str], Final]:
     """Return the newest revision of every chain: (status, value, known_at in ms)."""
-    rows = table(lake, "outcomes").sort("revision").unique(
-        ["key", "id", "kind", "definition"], keep="last", maintain_order=True
+    rows = (
+        table(lake, "outcomes")
+        .sort("revision")
+        .unique(["key", "id", "kind", "definition"], keep="last", maintain_order=True)
     )
     rows = rows.with_columns(pl.col("known_at").dt.epoch("ms"))
     return {
-        (row["key"], row["id"], row["kind"], row["definition"]): (row["status"], row["value"], row["known_at"])
+        (row["key"], row["id"], row["kind"], row["definition"]): (
+            row["status"],
+            row["value"],
+            row["known_at"],
+        )
         for row in rows.iter_rows(named=True)
     }
 

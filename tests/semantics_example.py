@@ -73,8 +73,8 @@ def run(example: Example) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
             if row.definition == "own":
                 value = "-" if row.value is None else f"{row.value:g}"
                 found[row.id] = [row.status.value, row.reason.value, value]
-    for _, state in partition.store.items():
-        for id_ in state.predictions:
+    for key, state in partition.store.items():
+        for id_ in state.predictions or (key,):
             found.setdefault(id_, ["pending"])
     return found, rejects
 

@@ -59,7 +59,10 @@ def check_conservation(
         violations += _compare(f"predictions ({kind})", told, counted)
     for kind, counted in labels.items():
         c = counters.labels[kind]
-        told = {name: getattr(c, name) for name in ("consumed", "stale", "duplicate", "aged_out", "rejected", "heartbeats")}
+        told = {
+            name: getattr(c, name)
+            for name in ("consumed", "stale", "duplicate", "aged_out", "rejected", "heartbeats")
+        }
         told["kept"] = c.heads + c.superseded
         violations += _compare(f"labels ({kind})", told, counted)
     for file in files:
@@ -80,7 +83,12 @@ def _count_predictions(lake: Lake, kind: str, definition: str) -> dict[str, int]
         .sort("revision")
         .group_by("partition", "prediction_offset")
         .agg(pl.col("status", "reason").last())
-        .select(pl.when(pl.col("reason") == "aged_out").then(pl.lit("aged_out")).otherwise("status").alias("place"))
+        .select(
+            pl.when(pl.col("reason") == "aged_out")
+            .then(pl.lit("aged_out"))
+            .otherwise("status")
+            .alias("place")
+        )
         .group_by("place")
         .len()
         .collect()

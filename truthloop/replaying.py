@@ -1,4 +1,4 @@
-"""Opens the files that were named, replays them under a progress bar, and keeps the interpreter out of the way."""
+"""Opens the files that were named, replays them under a progress bar, and says what became of them."""
 
 import gc
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def _without_cyclic_collection() -> Iterator[None]:
 
 
 def account_lines(counters: Counters) -> list[str]:
-    """Return the two identities in plain words: a line for the predictions and one for the labels of a kind."""
+    """Return both identities in plain words: per kind a line of predictions and one of labels."""
     lines = []
     p = counters.predictions
     for kind, o in counters.outcomes.items():

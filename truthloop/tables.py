@@ -1,10 +1,14 @@
-"""Numbers as people read them in a terminal: shares, ages, and tables that do not wrap."""
+"""Numbers as people read them in a terminal: shares, ages, and tables of which nothing is cut off."""
 
+from rich.measure import Measurement
 from rich.table import Table
 
 from schemas.duration import format_duration
+from truthloop.console import results
 
-__all__ = ["age_text", "number_text", "plain_table", "share_text"]
+__all__ = ["age_text", "number_text", "plain_table", "print_table", "share_text"]
+
+UNKNOWN = "-"
 
 
 def plain_table(*columns: str, title: str | None = None) -> Table:
@@ -20,14 +24,20 @@ def plain_table(*columns: str, title: str | None = None) -> Table:
 
 def share_text(share: float | None) -> str:
     """Return a share in per cent, or a dash where nothing is known."""
-    return "–" if share is None else f"{100 * share:.1f} %"
+    return UNKNOWN if share is None else f"{100 * share:.1f} %"
 
 
 def number_text(value: float | None) -> str:
     """Return a metric's value, or a dash where nothing is known."""
-    return "–" if value is None else f"{value:.4f}"
+    return UNKNOWN if value is None else f"{value:.4f}"
 
 
 def age_text(age_ms: int) -> str:
     """Return a label age in the config's own form."""
     return format_duration(age_ms)
+
+
+def print_table(table: Table) -> None:
+    """Print a table on stdout at its full width: a number cut off would be a wrong number."""
+    wanted = Measurement.get(results, results.options.update(max_width=1_000), table).maximum
+    results.print(table, width=max(wanted, results.width), crop=False)

@@ -179,12 +179,16 @@ def _rows_below(marks: Sequence[_Mark], width: int) -> list[str]:
 
 
 def _beside(mark: _Mark, others: Sequence[_Mark], width: int) -> list[tuple[int, str]]:
-    """Return where a name can stand, as (column, text): to the right of its column, or to the left."""
+    """Return where a name can stand, as (column, text): to the right of its column, or to the left.
+
+    A very long one in the middle has room on neither side, and stands across.
+    """
     goes_on = any(other.column == mark.column for other in others)
     right = (mark.column, f"{'├' if goes_on else '└'} {mark.text}")
     left_text = f"{mark.text} {'┤' if goes_on else '┘'}"
     left = (mark.column - len(left_text) + 1, left_text)
-    return [(at, text) for at, text in (right, left) if at >= 0 and at + len(text) <= width]
+    across = (min(mark.column, width - len(mark.text)), mark.text)
+    return [(at, text) for at, text in (right, left) if at >= 0 and at + len(text) <= width] or [across]
 
 
 def _place(
@@ -200,7 +204,7 @@ def _place(
     waiting = [other for other in others if other not in placed]
     for at, text in _beside(mark, waiting, width):
         end = at + len(text)
-        rightwards = at == mark.column
+        rightwards = at == mark.column and text != mark.text
         first, last = (at, end) if rightwards else (at - 1, end - 1)  # with a blank beside the text
         ties = any(first <= other.column <= last and other.column != mark.column for other in others)
         names = any(at <= start + len(name) and start <= end for start, name in row)

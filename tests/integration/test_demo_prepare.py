@@ -14,7 +14,7 @@ from schemas.mapping import FieldMap
 from truthloop.demo import prepare as demo_prepare
 from truthloop.demo.features import FEATURES, features_at_prediction
 from truthloop.demo.flights import FLIGHT_KEY, NEW_YORK, data_folder, read_flights, read_weather
-from truthloop.demo.model import TRAINED_AT, known_labels, train
+from truthloop.demo.model import TRAINED_AT, _matrix, known_labels, train
 from truthloop.demo.prepare import Prepared, labels_of, prepare
 from truthloop.settings import load_settings
 
@@ -116,9 +116,7 @@ def test_the_files_have_the_companys_columns(demo: Demo) -> None:
         "score_percent": pl.Float64,
     }
     assert demo.labels.columns == [*FLIGHT_KEY, "arrived_at_utc", "delay_min", "status"]
-    assert (
-        demo.labels.schema["scheduled"] == pl.String
-    )  # a time that a reader takes for a number would not join
+    assert demo.labels.schema["scheduled"] == pl.String  # a time that a reader takes for a number would not join
     assert demo.predictions["model"].struct["version"].unique().to_list() == ["v1"]
 
 
@@ -201,6 +199,26 @@ def test_the_model_knows_nothing_that_became_known_after_it_was_trained() -> Non
     assert scores[0].equals(scores[1])
 
 
+def test_the_model_does_not_depend_on_the_order_of_its_training_rows() -> None:
+    """Sums are rounded by their order, so training has an order of its own."""
+    flights = read_flights(data_folder())
+    labels = known_labels(flights, TRAINED_AT)
+    features = features_at_prediction(flights, read_weather(data_folder()))
+    january = features.filter(pl.col("predicted_at") < TRAINED_AT)
+    mixed = january.sample(fraction=1, shuffle=True, seed=7)
+    one, other = (train(frame, labels, version="v1") for frame in (january, mixed))
+    exact = [model.classifier.predict_proba(_matrix(features, model.categories))[:, 1] for model in (one, other)]
+    assert (exact[0] == exact[1]).all()
+
+
+def test_training_calls_late_what_the_labels_call_late() -> None:
+    """More than fifteen minutes; sixteen are late for the model too."""
+    flights = read_flights(data_folder())
+    labels = known_labels(flights, TRAINED_AT).join(flights, on=FLIGHT_KEY)
+    assert set(labels.filter(arr_delay_min=15)["late"]) == {False}
+    assert set(labels.filter(arr_delay_min=16)["late"]) == {True}
+
+
 def test_the_model_is_of_use_and_loses_some_of_it_over_the_year(joined: pl.DataFrame) -> None:
     """Better than chance in every month, far from perfect, and too low when more flights are late."""
     labelled = joined.filter(pl.col("late").is_not_null())
@@ -209,8 +227,7 @@ def test_the_model_is_of_use_and_loses_some_of_it_over_the_year(joined: pl.DataF
     months = (
         labelled.group_by("month")
         .agg(
-            auc=(ranks.filter("late").sum() - positives * (positives + 1) / 2)
-            / (positives * (pl.len() - positives)),
+            auc=(ranks.filter("late").sum() - positives * (positives + 1) / 2) / (positives * (pl.len() - positives)),
             late=pl.col("late").mean(),
             predicted=pl.col("score").mean(),
         )
@@ -257,9 +274,7 @@ def test_only_the_impossible_wind_is_outside_the_contract(demo: Demo) -> None:
             wrong |= ~column.is_in(one.categories)
         outside[name] = features.filter(wrong)
     assert {name for name, rows in outside.items() if rows.height} == {"wind_mph"}
-    assert outside["wind_mph"].select("origin", pl.col("wind_mph").round(0)).unique().rows() == [
-        ("EWR", 1048.0)
-    ]
+    assert outside["wind_mph"].select("origin", pl.col("wind_mph").round(0)).unique().rows() == [("EWR", 1048.0)]
 
 
 def test_coverage_by_age_and_the_goal_are_as_the_config_says(demo: Demo, joined: pl.DataFrame) -> None:

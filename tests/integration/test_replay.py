@@ -1,8 +1,10 @@
 """File replay end to end: real files, a real lake, and everything that can interrupt it."""
 
+import itertools
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -24,7 +26,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_replay_leaves_the_oracles_outcomes_in_the_lake(tmp_path: Path, seed: int):
+def test_a_replay_leaves_the_oracles_outcomes_in_the_lake(tmp_path: Path, seed: int) -> None:
     """From files through mapping, partitions, steps and tables, the outcomes are those of the naive join."""
     files = write_files(tmp_path, seed=seed)
     summary = run(tmp_path / "lake", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
@@ -33,7 +35,7 @@ def test_a_replay_leaves_the_oracles_outcomes_in_the_lake(tmp_path: Path, seed: 
 
 
 @pytest.mark.parametrize("nights", [2, 5])
-def test_night_after_night_gives_what_one_run_gives(tmp_path: Path, nights: int):
+def test_night_after_night_gives_what_one_run_gives(tmp_path: Path, nights: int) -> None:
     """A nightly job goes on from what the lake holds; the state is rebuilt and proven every time."""
     files = write_files(tmp_path, nights=nights)
     for predictions, labels in zip(files.prediction_files, files.label_files, strict=True):
@@ -42,7 +44,7 @@ def test_night_after_night_gives_what_one_run_gives(tmp_path: Path, nights: int)
     assert finals(tmp_path / "lake") == oracle_of(files)
 
 
-def test_files_that_were_read_are_skipped_by_content_and_change_nothing(tmp_path: Path):
+def test_files_that_were_read_are_skipped_by_content_and_change_nothing(tmp_path: Path) -> None:
     """The same bytes under another name are the same records; the lake stays as it is."""
     files = write_files(tmp_path)
     lake = tmp_path / "lake"
@@ -71,7 +73,19 @@ def appends_of(tmp_path: Path, files: Files) -> int:
     return calls
 
 
-def test_a_crash_at_any_append_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def crashing_append(append: Callable[..., bool], crash_at: int) -> Callable[..., bool]:
+    """Return an append that works `crash_at` times and then no more."""
+    calls = itertools.count()
+
+    def crashing(lake: Lake, *args: object, **how: object) -> bool:
+        if next(calls) >= crash_at:
+            raise LakeError("the disk is full")
+        return append(lake, *args, **how)
+
+    return crashing
+
+
+def test_a_crash_at_any_append_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was written when it stopped, the same command again gives the same rows as an unbroken run."""
     files = write_files(tmp_path, count=30)
     total = appends_of(tmp_path, files)
@@ -79,16 +93,7 @@ def test_a_crash_at_any_append_is_harmless(tmp_path: Path, monkeypatch: pytest.M
     append = Lake.append
     for crash_at in range(total):
         lake = tmp_path / f"lake-{crash_at}"
-        calls = 0
-
-        def crashing(mine: Lake, *args: object, **how: object) -> bool:
-            nonlocal calls
-            calls += 1
-            if calls > crash_at:  # noqa: B023 - called within this turn of the loop only
-                raise LakeError("the disk is full")
-            return append(mine, *args, **how)
-
-        monkeypatch.setattr(Lake, "append", crashing)
+        monkeypatch.setattr(Lake, "append", crashing_append(append, crash_at))
         with pytest.raises(LakeError, match="disk is full"):
             run(lake, files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
         monkeypatch.setattr(Lake, "append", append)
@@ -97,7 +102,9 @@ def test_a_crash_at_any_append_is_harmless(tmp_path: Path, monkeypatch: pytest.M
             assert_frame_equal(table(lake, name), table(tmp_path / "whole", name))
 
 
-def test_other_files_are_refused_while_a_run_is_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_other_files_are_refused_while_a_run_is_unfinished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A step may be half written: only the same files can finish it, and the message names them."""
     files = write_files(tmp_path, nights=2)
     append = Lake.append
@@ -115,8 +122,8 @@ def test_other_files_are_refused_while_a_run_is_unfinished(tmp_path: Path, monke
         run(tmp_path / "lake", files.prediction_files[1:], files.label_files[1:])
 
 
-def test_a_killed_process_is_finished_by_the_same_command(tmp_path: Path):
-    """kill -9 in the middle of writing: the rerun gives the rows of an unbroken run."""
+def test_a_killed_process_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    """Kill -9 in the middle of writing: the rerun gives the rows of an unbroken run."""
     files = write_files(tmp_path, count=200)
     run(tmp_path / "whole", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
     program = f"""
@@ -138,7 +145,7 @@ Lake.append = killing
 folder = Path({str(tmp_path)!r})
 run(folder / "lake", sorted(folder.glob("predictions-*")), sorted(folder.glob("labels-*")), close_at_ms=CLOSE_MS)
 """
-    killed = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, timeout=120)  # noqa: S603 - our own program
+    killed = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     summary = run(tmp_path / "lake", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
     assert summary.redone
@@ -146,7 +153,7 @@ run(folder / "lake", sorted(folder.glob("predictions-*")), sorted(folder.glob("l
         assert_frame_equal(table(tmp_path / "lake", name), table(tmp_path / "whole", name))
 
 
-def test_rows_removed_behind_the_ledgers_back_are_noticed(tmp_path: Path):
+def test_rows_removed_behind_the_ledgers_back_are_noticed(tmp_path: Path) -> None:
     """The rebuilt state has another fingerprint, and the next night says so instead of going on."""
     files = write_files(tmp_path, nights=2)
     lake = tmp_path / "lake"
@@ -170,13 +177,18 @@ def test_rows_removed_behind_the_ledgers_back_are_noticed(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"labels": {"click": {"horizon": 7_200_000}}}, r"labels\.click\.horizon_ms was 3600000 and is 7200000"),
+        (
+            {"labels": {"click": {"horizon": 7_200_000}}},
+            r"labels\.click\.horizon_ms was 3600000 and is 7200000",
+        ),
         ({"labels": {"click": {"definition": "c2"}}}, r"labels\.click\.definition was 'c1' and is 'c2'"),
         ({"labels": {"sale": {"retain": 40_000_000}}}, r"labels\.sale\.retain_ms"),
         ({"partitions": 4}, r"partitions was 3 and is 4"),
     ],
 )
-def test_other_rules_on_a_lake_with_outcomes_are_refused_by_name(tmp_path: Path, change: dict, named: str):
+def test_other_rules_on_a_lake_with_outcomes_are_refused_by_name(
+    tmp_path: Path, change: dict, named: str
+) -> None:
     """What was decided under one rule is not decided again under another."""
     files = write_files(tmp_path, nights=2)
     run(tmp_path / "lake", files.prediction_files[:1], files.label_files[:1])
@@ -190,14 +202,16 @@ def test_other_rules_on_a_lake_with_outcomes_are_refused_by_name(tmp_path: Path,
         run(tmp_path / "lake", files.prediction_files[1:], files.label_files[1:], config=changed)
 
 
-def test_a_new_feature_in_the_contract_is_a_new_column_and_no_conflict(tmp_path: Path):
+def test_a_new_feature_in_the_contract_is_a_new_column_and_no_conflict(tmp_path: Path) -> None:
     """The contract may grow between nights, and a prediction that comes again under it is a duplicate."""
     files = write_files(tmp_path)
     lake = tmp_path / "lake"
     run(lake, files.prediction_files, files.label_files)
     features = dict(CONFIG.predictions.features)
     features["other"] = features["amount"]
-    grown = CONFIG.model_copy(update={"predictions": CONFIG.predictions.model_copy(update={"features": features})})
+    grown = CONFIG.model_copy(
+        update={"predictions": CONFIG.predictions.model_copy(update={"features": features})}
+    )
     again = tmp_path / "again.jsonl"
     newest = files.prediction_files[0].read_text("utf-8").splitlines()[-1]
     again.write_text(newest + "\n\n", "utf-8")
@@ -207,11 +221,18 @@ def test_a_new_feature_in_the_contract_is_a_new_column_and_no_conflict(tmp_path:
     assert set(reasons) == {"duplicate"}
 
 
-def test_every_bad_record_leaves_a_row_with_its_position_and_nothing_else_is_lost(tmp_path: Path):
+def test_every_bad_record_leaves_a_row_with_its_position_and_nothing_else_is_lost(tmp_path: Path) -> None:
     """Files with poison: the good lines are joined, each bad one is a reject with row and reason."""
     files = write_files(tmp_path, count=20)
     lines = files.prediction_files[0].read_bytes().splitlines()
-    poison = [b"{", b"[1]", b'{"key": ""}', b'{"key": "a", "time": 1e999}', b"\xff\xfe", b'{"key":"a","key":"b","time":1}']
+    poison = [
+        b"{",
+        b"[1]",
+        b'{"key": ""}',
+        b'{"key": "a", "time": 1e999}',
+        b"\xff\xfe",
+        b'{"key":"a","key":"b","time":1}',
+    ]
     for at, line in enumerate(poison):
         lines.insert(3 * at, line)
     poisoned = tmp_path / "poisoned.jsonl"
@@ -220,12 +241,19 @@ def test_every_bad_record_leaves_a_row_with_its_position_and_nothing_else_is_los
     assert finals(tmp_path / "lake") == oracle_of(files)
     rejects = table(tmp_path / "lake", "rejects").filter(pl.col("stage") == "mapping").sort("source_row")
     assert rejects["source_row"].to_list() == [1, 4, 7, 10, 13, 16]
-    assert rejects["reason"].to_list() == ["not_json", "not_an_object", "bad_key", "not_json", "not_json", "duplicate_json_key"]
+    assert rejects["reason"].to_list() == [
+        "not_json",
+        "not_an_object",
+        "bad_key",
+        "not_json",
+        "not_json",
+        "duplicate_json_key",
+    ]
     (file, _) = summary.files
     assert (file.read, file.mapped, file.rejected) == (len(lines), len(lines) - 6, 6)
 
 
-def test_two_replays_at_once_are_refused(tmp_path: Path):
+def test_two_replays_at_once_are_refused(tmp_path: Path) -> None:
     """One at a time: the second says so instead of waiting or mixing in."""
     files = write_files(tmp_path)
     lake = tmp_path / "lake"
@@ -238,7 +266,9 @@ with FileLock(Path({str(lake)!r}) / "replay.lock"):
     print("held", flush=True)
     sys.stdin.read()
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:  # noqa: S603 - our own program
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(LakeError, match="another replay is at work"):
@@ -248,7 +278,7 @@ with FileLock(Path({str(lake)!r}) / "replay.lock"):
 
 def test_a_large_input_out_of_order_is_refused_with_the_command_that_sorts_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """What does not fit in memory must be in order; in order it is read as it comes and gives the same."""
     files = write_files(tmp_path)
     monkeypatch.setattr(sorted_input, "SORT_BYTES_MAX", 10)
@@ -261,9 +291,9 @@ def test_a_large_input_out_of_order_is_refused_with_the_command_that_sorts_it(
         run(tmp_path / "other", [shuffled], [])
 
 
-def test_a_time_far_ahead_of_now_is_rejected_and_moves_nothing(tmp_path: Path):
+def test_a_time_far_ahead_of_now_is_rejected_and_moves_nothing(tmp_path: Path) -> None:
     """A clock that is wrong by a year leaves a row and no mark."""
     wrong = tmp_path / "wrong.jsonl"
-    wrong.write_text(f'{{"key": "a", "time": {NOW_MS + 3_600_001}}}\n', "utf-8")
+    wrong.write_text(f'{{"key": "a", "version": "v1", "time": {NOW_MS + 3_600_001}}}\n', "utf-8")
     run(tmp_path / "lake", [wrong], [])
     assert table(tmp_path / "lake", "rejects")["reason"].to_list() == ["future"]

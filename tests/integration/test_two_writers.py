@@ -35,7 +35,7 @@ def test_two_processes_append_the_same_ranges_and_each_is_there_once(tmp_path: P
     row = {"partition": 0, "offset": 0, "source": "f", "source_row": 1}
     frame = builder.frame("rejects", [row | {"input": "labels", "reason": "stale", "stage": "join"}])
     frame.write_parquet(tmp_path / "frame.parquet")
-    path = f"{Path.cwd()}:{Path(__file__).parent.parent}"
+    path = f"{Path(__file__).parents[2]}:{Path(__file__).parents[1]}"
     command = [sys.executable, "-c", WRITER, builder.lake.path, tmp_path / "frame.parquet", ROUNDS]
     writers = [
         subprocess.Popen(

@@ -26,7 +26,9 @@ def newest(effects: list[Effects]) -> dict[tuple[str, str, str, str], tuple]:
 
 @given(data=st.data(), history=histories())
 @EXAMPLES
-def test_final_outcomes_are_the_oracles_for_any_interleaving_and_batching(data: st.DataObject, history: History):
+def test_final_outcomes_are_the_oracles_for_any_interleaving_and_batching(
+    data: st.DataObject, history: History
+) -> None:
     """However the inputs are cut and interleaved, closing them leaves exactly the oracle's outcomes."""
     _, effects = play(history, data.draw(cuts(history)), close_at_ms=FAR_MS)
     assert newest(effects) == final_outcomes(history.policy, history.predictions, history.labels)
@@ -34,7 +36,7 @@ def test_final_outcomes_are_the_oracles_for_any_interleaving_and_batching(data: 
 
 @given(data=st.data(), history=histories())
 @EXAMPLES
-def test_state_does_not_depend_on_interleaving_or_batching(data: st.DataObject, history: History):
+def test_state_does_not_depend_on_interleaving_or_batching(data: st.DataObject, history: History) -> None:
     """Two ways of reading the same records end in the same state, by fingerprint, cursors and floor."""
     one, _ = play(history, data.draw(cuts(history)), close_at_ms=None)
     two, _ = play(history, data.draw(cuts(history)), close_at_ms=None)
@@ -48,7 +50,7 @@ def test_state_does_not_depend_on_interleaving_or_batching(data: st.DataObject, 
 @EXAMPLES
 def test_both_identities_hold_after_every_step_and_fingerprints_are_those_of_a_full_scan(
     data: st.DataObject, history: History
-):
+) -> None:
     """Every record consumed is in exactly one place, also counted independently from rows and records."""
     boundaries = data.draw(cuts(history))
     for end in range(1, len(boundaries) + 1):
@@ -65,7 +67,11 @@ def test_both_identities_hold_after_every_step_and_fingerprints_are_those_of_a_f
     assert sum(c.heads + c.superseded for c in counts.labels.values()) == len(kept)
     finals = newest(effects)
     for kind, outcomes in counts.outcomes.items():
-        own = [f[0] for (_, _, k, d), f in finals.items() if (k, d) == (kind, history.policy.kinds[kind].definition)]
+        own = [
+            f[0]
+            for (_, _, k, d), f in finals.items()
+            if (k, d) == (kind, history.policy.kinds[kind].definition)
+        ]
         for status in ("joined", "implied", "retracted"):
             assert getattr(outcomes, status) == own.count(status)
         assert outcomes.expired + outcomes.aged_out == own.count("expired")
@@ -73,7 +79,7 @@ def test_both_identities_hold_after_every_step_and_fingerprints_are_those_of_a_f
 
 @given(data=st.data(), history=histories())
 @EXAMPLES
-def test_the_revision_history_is_a_function_of_the_recorded_ranges(data: st.DataObject, history: History):
+def test_the_revision_history_is_a_function_of_the_recorded_ranges(data: st.DataObject, history: History) -> None:
     """The same ranges again give the same rows, in the same order: redo is exact."""
     boundaries = data.draw(cuts(history))
     _, one = play(history, boundaries, close_at_ms=FAR_MS)
@@ -83,7 +89,9 @@ def test_the_revision_history_is_a_function_of_the_recorded_ranges(data: st.Data
 
 @given(data=st.data(), history=histories())
 @EXAMPLES
-def test_rebuilding_from_accepted_records_and_cursors_gives_the_same_state(data: st.DataObject, history: History):
+def test_rebuilding_from_accepted_records_and_cursors_gives_the_same_state(
+    data: st.DataObject, history: History
+) -> None:
     """A lost store comes back from what was accepted; the fingerprint agrees and nothing is decided again."""
     partition, effects = play(history, data.draw(cuts(history)), close_at_ms=None)
     since = needed_from_ms(history.policy, partition.point)
@@ -110,7 +118,7 @@ def test_rebuilding_from_accepted_records_and_cursors_gives_the_same_state(data:
 @EXAMPLES
 def test_nothing_is_implied_or_expired_without_proof_that_the_label_input_has_passed(
     data: st.DataObject, history: History
-):
+) -> None:
     """A timeout row never comes before the label input itself has passed the deadline."""
     boundaries = data.draw(cuts(history))
     for end in range(1, len(boundaries) + 1):

@@ -74,9 +74,7 @@ def weather_at(*hours: datetime, origin: str = "JFK") -> pl.DataFrame:
 NO_WEATHER = weather_at(datetime(2013, 1, 1, tzinfo=UTC)).clear()
 
 
-def shaken(
-    flights: pl.DataFrame, weather: pl.DataFrame, moment: datetime
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def shaken(flights: pl.DataFrame, weather: pl.DataFrame, moment: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Change everything that happened after `moment`: departures, cancellations, arrivals, weather."""
     chance = pl.int_range(pl.len()).hash(3) % 4
     left_later = pl.col("departed_at").is_null() | (pl.col("departed_at") > moment)
@@ -91,9 +89,7 @@ def shaken(
         arr_delay_min=pl.when(pl.col("arrived_at") <= moment).then("arr_delay_min"),
     )
     later_hour = pl.col("hour_start") + HOUR > moment
-    new_weather = weather.with_columns(
-        pl.when(later_hour).then(pl.col(name) + 7).otherwise(name) for name in WEATHER
-    )
+    new_weather = weather.with_columns(pl.when(later_hour).then(pl.col(name) + 7).otherwise(name) for name in WEATHER)
     return new_flights, new_weather
 
 
@@ -174,15 +170,13 @@ def test_the_airport_is_judged_by_who_left_in_the_two_hours_before_both_ends_inc
 
 def test_an_airport_that_nobody_left_has_no_mean_delay() -> None:
     """No flight at all is not a delay of zero."""
-    found = features_at_prediction(
-        flights_of(flight(1, datetime(2013, 7, 1, 10, 0, tzinfo=UTC), 0)), NO_WEATHER
-    )
+    found = features_at_prediction(flights_of(flight(1, datetime(2013, 7, 1, 10, 0, tzinfo=UTC), 0)), NO_WEATHER)
     assert found.select("origin_departures", "origin_delay_min").row(0) == (0, None)
 
 
 def test_the_airports_state_equals_a_plain_count(flights: pl.DataFrame, features: pl.DataFrame) -> None:
     """The sums that are subtracted from each other give what counting would, on 300 flights of the year."""
-    picked = random.Random(11).sample(range(features.height), 300)  # noqa: S311 - a sample, not a secret
+    picked = random.Random(11).sample(range(features.height), 300)
     columns = ("origin", "predicted_at", "origin_departures", "origin_delay_min")
     for origin, at, count, mean in features[picked].select(columns).iter_rows():
         left = flights.filter(
@@ -213,9 +207,7 @@ def test_there_is_one_row_per_flight_in_order_of_prediction(
 
 
 @pytest.mark.parametrize(("day", "weekday"), [("2013-03-10", 7), ("2013-11-03", 7), ("2013-03-11", 1)])
-def test_hours_are_new_yorks_also_when_the_clocks_change(
-    features: pl.DataFrame, day: str, weekday: int
-) -> None:
+def test_hours_are_new_yorks_also_when_the_clocks_change(features: pl.DataFrame, day: str, weekday: int) -> None:
     """Hour and weekday are those of the timetable, and the prediction is two real hours earlier."""
     found = features.filter(flight_date=day)
     assert found["hour"].to_list() == [int(clock[:2]) for clock in found["scheduled"]]

@@ -120,6 +120,7 @@ def clocks(raw: pl.DataFrame, year: pl.DataFrame) -> pl.DataFrame:
         pytest.param((7, 1, 9, 0), 1200, "LAX", (7, 1, 19, 0), id="another zone"),
         pytest.param((7, 1, 22, 0), 100, "LAX", (7, 2, 8, 0), id="next day there and here"),
         pytest.param((7, 1, 23, 0), 30, "ATL", (7, 2, 4, 30), id="overnight"),
+        pytest.param((7, 1, 9, 0), 600, "LAX", (7, 2, 13, 0), id="not at the moment it leaves"),
         pytest.param((7, 1, 23, 59), 340, "SJU", (7, 2, 7, 40), id="Puerto Rico is not in the list"),
         pytest.param((1, 1, 23, 59), 440, "STT", (1, 2, 8, 40), id="Saint Thomas keeps that time"),
         pytest.param((7, 1, 21, 0), 2359, "LAX", (7, 2, 6, 59), id="next day here, not there"),
@@ -216,9 +217,7 @@ def test_months_differ_as_known(year: pl.DataFrame) -> None:
 def test_days_of_snow_and_storm_stay_unlabelled(year: pl.DataFrame) -> None:
     """Share of flights that never got a label: the worst days, the usual day, the airports."""
     days = year.group_by("flight_date").agg(never=pl.col("arrived_at").is_null().mean())
-    worst = dict(
-        days.sort("never", descending=True).head(3).with_columns(pl.col("never").round(2)).iter_rows()
-    )
+    worst = dict(days.sort("never", descending=True).head(3).with_columns(pl.col("never").round(2)).iter_rows())
     assert worst == {"2013-02-09": 0.57, "2013-02-08": 0.51, "2013-05-23": 0.23}
     usual, bad = (days["never"].quantile(q, "linear") or 0.0 for q in (0.5, 0.95))
     assert (round(usual, 3), round(bad, 3)) == (0.010, 0.108)
@@ -240,8 +239,7 @@ def test_labels_come_as_late_as_known(arrived: pl.DataFrame) -> None:
         "late": arrived.filter(pl.col("late")),
     }
     found = {
-        name: [round(part["minutes"].quantile(q, "nearest") or 0) for q in quantiles]
-        for name, part in groups.items()
+        name: [round(part["minutes"].quantile(q, "nearest") or 0) for q in quantiles] for name, part in groups.items()
     }
     assert found == known
 
@@ -278,9 +276,7 @@ def test_the_clock_at_the_destination_shows_the_recorded_arrival(clocks: pl.Data
 
 def test_a_flight_takes_as_long_as_it_was_in_the_air_and_a_little_more(clocks: pl.DataFrame) -> None:
     """Arrival minus departure minus air time is taxiing: never negative, never hours of a wrong zone."""
-    taxi = (
-        (clocks["arrived_at"] - clocks["departed_at"]).dt.total_minutes() - clocks["air_time"]
-    ).drop_nulls()
+    taxi = ((clocks["arrived_at"] - clocks["departed_at"]).dt.total_minutes() - clocks["air_time"]).drop_nulls()
     assert (taxi.min(), taxi.max()) == (5, 235)
 
 
@@ -298,8 +294,7 @@ def test_days_on_which_the_clocks_change_are_whole(
     flights = year.filter(pl.col("flight_date") == day)
     local = flights["scheduled_departure"].dt.convert_time_zone(NEW_YORK)
     assert (
-        local.dt.strftime("%Y-%m-%d %H:%M").to_list()
-        == (flights["flight_date"] + " " + flights["scheduled"]).to_list()
+        local.dt.strftime("%Y-%m-%d %H:%M").to_list() == (flights["flight_date"] + " " + flights["scheduled"]).to_list()
     )
     assert flights.height > 800
     six = flights.filter(pl.col("scheduled") == "06:00")["scheduled_departure"]

@@ -37,8 +37,30 @@ def test_understood_forms_become_whole_milliseconds(text: str, ms: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "d", "7", "7 d", " 7d", "7d ", "7D", "-7d", "+7d", "1h1d", "1d1d", "1e3s", "٣d", "P", "PT", "P1DT", "P1Y"]
-    + ["1w", "P1.5D", True, None, [], "7d\n"],
+    [
+        "",
+        "d",
+        "7",
+        "7 d",
+        " 7d",
+        "7d ",
+        "7D",
+        "-7d",
+        "+7d",
+        "1h1d",
+        "1d1d",
+        "1e3s",
+        "٣d",
+        "P",
+        "PT",
+        "P1DT",
+        "P1Y",
+        "1w",
+        "P1.5D",
+        "7d\n",
+        True,
+        None,
+    ],
 )
 def test_what_is_no_duration_is_refused_with_the_forms_that_are(text: object) -> None:
     """The message shows how to write one."""
@@ -70,16 +92,22 @@ def test_what_is_written_is_read_back(ms: int) -> None:
     assert re.search(TypeAdapter(DurationMs).json_schema()["pattern"], text)
 
 
+def fault_of(text: str) -> str | None:
+    """Return why a duration is refused, shortened, or None."""
+    try:
+        parse_duration_ms(text)
+    except ValueError as error:
+        return str(error).partition(" is ")[2]
+    return None
+
+
 @given(st.text(alphabet="0123456789.dhmsPTWDHMS ", max_size=12))
 def test_the_published_pattern_accepts_what_the_parser_accepts(text: str) -> None:
     """An editor that validates by the schema and the program agree on form."""
     fits = re.search(TypeAdapter(DurationMs).json_schema()["pattern"], text) is not None
-    try:
-        parse_duration_ms(text)
-    except ValueError as error:
-        assert fits == ("not a duration" not in str(error))
-    else:
-        assert fits
+    assert fits == (
+        fault_of(text) in (None, "more than a hundred years", "not a whole number of milliseconds")
+    )
 
 
 def test_a_model_dumped_as_json_can_be_read_again() -> None:

@@ -32,9 +32,7 @@ def rejects(builder: LakeBuilder, *offsets: int) -> pl.DataFrame:
 
 def append(builder: LakeBuilder, frame: pl.DataFrame, first: int, following: int, app: str = "p0") -> bool:
     """Append to rejects."""
-    return builder.lake.append(
-        "rejects", frame, app=app, first=first, following=following, recorded_at=RECORDED_AT
-    )
+    return builder.lake.append("rejects", frame, app=app, first=first, following=following, recorded_at=RECORDED_AT)
 
 
 def offsets(lake: Lake) -> list[int]:
@@ -64,9 +62,7 @@ def test_the_same_range_again_writes_nothing(builder: LakeBuilder) -> None:
 
 
 @pytest.mark.parametrize(("first", "following"), [(0, 9), (2, 9), (4, 9)])
-def test_a_range_that_does_not_fit_says_where_the_lake_stands(
-    builder: LakeBuilder, first: int, following: int
-) -> None:
+def test_a_range_that_does_not_fit_says_where_the_lake_stands(builder: LakeBuilder, first: int, following: int) -> None:
     """Neither a gap nor an overlap is written."""
     append(builder, rejects(builder, 0), 0, 3)
     with pytest.raises(LakeConflict, match=rf"'p0' has written up to 3, and these rows are \[{first}, 9\)"):
@@ -133,9 +129,7 @@ Change = Callable[[pl.DataFrame], pl.DataFrame]
         (lambda frame: frame.with_columns(source_row=pl.lit("1")), "'source_row' is String and .* Int64"),
     ],
 )
-def test_a_frame_that_does_not_fit_is_refused_by_name(
-    builder: LakeBuilder, change: Change, message: str
-) -> None:
+def test_a_frame_that_does_not_fit_is_refused_by_name(builder: LakeBuilder, change: Change, message: str) -> None:
     """Nothing is written, and the position stays."""
     with pytest.raises(LakeError, match=message):
         append(builder, change(rejects(builder, 0)), 0, 1)
@@ -207,9 +201,7 @@ def test_checkpoints_are_written_now_and_then(builder: LakeBuilder) -> None:
 
 
 def _newest_file(lake: Lake) -> Path:
-    return max(
-        (lake.path / "rejects").glob("recorded_on=*/*.parquet"), key=lambda file: file.stat().st_mtime_ns
-    )
+    return max((lake.path / "rejects").glob("recorded_on=*/*.parquet"), key=lambda file: file.stat().st_mtime_ns)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "zeros", "log"])
@@ -287,7 +279,7 @@ def test_a_full_disk_leaves_nothing_half_written(builder: LakeBuilder, tmp_path:
     many = builder.frame("rejects", [ROW | {"source": f"{n:x}" * 9, "offset": n} for n in range(1, 20_000)])
     many.write_parquet(tmp_path / "many.parquet")
     command = [sys.executable, "-c", FULL_DISK, builder.lake.path, tmp_path / "many.parquet", limit]
-    path = f"{Path.cwd()}:{Path(__file__).parent.parent}"
+    path = f"{Path(__file__).parents[2]}:{Path(__file__).parents[1]}"
     done = subprocess.run(
         [str(part) for part in command], env={"PYTHONPATH": path}, capture_output=True, text=True, check=False
     )

@@ -74,9 +74,7 @@ def test_a_column_is_never_taken_away(tmp_path: Path) -> None:
 def test_a_column_never_changes_its_type(tmp_path: Path) -> None:
     """The message names the column, both types and the way out."""
     Lake.create(tmp_path, loop_config(predictions={**BINARY, "features": {"amount": {"type": "float"}}}))
-    with pytest.raises(
-        LakeError, match=r"'feature_amount' holds DOUBLE in the lake.*VARCHAR(.|\n)*another name"
-    ):
+    with pytest.raises(LakeError, match=r"'feature_amount' holds DOUBLE in the lake.*VARCHAR(.|\n)*another name"):
         Lake.create(tmp_path, loop_config(predictions={**BINARY, "features": {"amount": {"type": "string"}}}))
 
 

@@ -1,6 +1,7 @@
 """`truthloop new`: what it writes is valid, explained, and never overwrites by accident."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -24,7 +25,9 @@ def run(*arguments: str) -> Result:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize(("loop", "kind"), [("my-model", "purchase"), ("123", "null"), ("1e5", "True"), ("no", "y")])
+@pytest.mark.parametrize(
+    ("loop", "kind"), [("my-model", "purchase"), ("123", "null"), ("1e5", "True"), ("no", "y")]
+)
 def test_what_it_writes_is_a_valid_config(tmp_path: Path, loop: str, kind: str, task: Task) -> None:
     """For every task, and for names that YAML could take for something else."""
     path = tmp_path / "truthloop.yaml"
@@ -34,7 +37,11 @@ def test_what_it_writes_is_a_valid_config(tmp_path: Path, loop: str, kind: str, 
     assert (config.loop, list(config.labels)) == (loop, [kind])
     assert config.predictions.outputs[kind].task == task
     assert [source.as_ for source in config.ingest] == ["predictions", "labels"]
-    expected = [] if task == "binary" else [f"metrics.{kind}: task: {task} has no metrics yet; outcomes and coverage are kept"]
+    expected = (
+        []
+        if task == "binary"
+        else [f"metrics.{kind}: task: {task} has no metrics yet; outcomes and coverage are kept"]
+    )
     assert [str(remark) for remark in advise(config)] == expected
 
 
@@ -42,13 +49,15 @@ def test_what_it_writes_is_a_valid_config(tmp_path: Path, loop: str, kind: str, 
 def test_every_section_is_explained(task: Task) -> None:
     """A comment stands above each section, and lines fit an editor."""
     lines = starting_config("a", "purchase", task).splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in pairwise(lines):
         if line[:1].isalpha() and not line.startswith("loop:"):
             assert before.startswith("#"), line
     assert max(map(len, lines)) <= 110
 
 
-def test_the_default_file_stands_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_file_stands_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And the next command is named."""
     monkeypatch.chdir(tmp_path)
     result = run()

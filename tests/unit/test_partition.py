@@ -2,10 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from joins import Batch, Effects, Idle, KindPolicy, LabelRecord, MemoryStore, Op, Partition, Policy, PredictionRecord
+from joins import (
+    Batch,
+    Effects,
+    Idle,
+    KindPolicy,
+    LabelRecord,
+    MemoryStore,
+    Op,
+    Partition,
+    Policy,
+    PredictionRecord,
+)
 from joins.policy import FUTURE_MARK_MS, FUTURE_REJECT_MS, LABELS_PER_CHAIN_MAX
 from joins.state import full_fingerprint, waiting_bytes
 
@@ -21,7 +33,7 @@ class Bench:
         self.partition = Partition(policy, MemoryStore(list(policy.kinds)))
         self.effects = Effects([], [])
 
-    def step(self, predictions: Sequence = (), labels: Sequence = (), **how) -> Effects:
+    def step(self, predictions: Sequence = (), labels: Sequence = (), **how: Any) -> Effects:
         """Take one step; predictions are (key, time[, id, digest, eligible]), labels (key, value, known[, ...])."""
         point = self.partition.point
         rows = [
@@ -69,7 +81,9 @@ class Bench:
 
 
 @pytest.mark.parametrize(("known", "reason"), [(1_100, "first"), (1_101, "late")])
-def test_a_label_is_late_when_known_after_the_deadline_whether_or_not_the_sweep_has_come(known: int, reason: str):
+def test_a_label_is_late_when_known_after_the_deadline_whether_or_not_the_sweep_has_come(
+    known: int, reason: str
+) -> None:
     """Known at the horizon is in time, a millisecond later is late."""
     bench = Bench()
     bench.step([("a", 1_000)], [("a", 1.0, known)])
@@ -77,7 +91,7 @@ def test_a_label_is_late_when_known_after_the_deadline_whether_or_not_the_sweep_
 
 
 @pytest.mark.parametrize(("known", "joined"), [(1_200, True), (1_201, False), (800, True), (799, False)])
-def test_a_label_joins_within_retain_of_the_prediction_on_both_sides(known: int, *, joined: bool):
+def test_a_label_joins_within_retain_of_the_prediction_on_both_sides(known: int, *, joined: bool) -> None:
     """At retain it joins, a millisecond beyond it does not; the same before the prediction was made."""
     bench = Bench()
     bench.step([("a", 1_000)], [("a", 1.0, known)])
@@ -85,7 +99,9 @@ def test_a_label_joins_within_retain_of_the_prediction_on_both_sides(known: int,
 
 
 @pytest.mark.parametrize(("known", "reason"), [(1_000, "first"), (999, "early")])
-def test_a_label_known_before_the_prediction_is_early_by_its_time_not_by_processing_order(known: int, reason: str):
+def test_a_label_known_before_the_prediction_is_early_by_its_time_not_by_processing_order(
+    known: int, reason: str
+) -> None:
     """Processing order says nothing: a label that waited is early only if it was known before."""
     bench = Bench()
     bench.step([], [("a", 1.0, known)])
@@ -95,21 +111,21 @@ def test_a_label_known_before_the_prediction_is_early_by_its_time_not_by_process
 
 
 @pytest.mark.parametrize(("mark", "expired"), [(1_100, False), (1_101, True)])
-def test_a_prediction_expires_once_both_inputs_have_passed_its_deadline(mark: int, *, expired: bool):
+def test_a_prediction_expires_once_both_inputs_have_passed_its_deadline(mark: int, *, expired: bool) -> None:
     """At the deadline a label in time may still come; behind it none can."""
     bench = Bench()
     bench.step([("a", 1_000)], close_at_ms=mark)
     assert bench.outcomes() == ([("a", "expired", "timeout", None, None)] if expired else [])
 
 
-def test_silence_of_the_label_input_is_no_proof():
+def test_silence_of_the_label_input_is_no_proof() -> None:
     """Without a mark of its own the label input lets nothing expire, however far predictions have come."""
     bench = Bench()
     bench.step([("a", 1_000), ("b", 5_000), ("c", 5_000), ("d", 5_000)])
     assert bench.outcomes() == []
 
 
-def test_an_idle_label_input_ages_predictions_out_but_never_expires_or_implies_them():
+def test_an_idle_label_input_ages_predictions_out_but_never_expires_or_implies_them() -> None:
     """The idle rule moves the floor; below it a pending prediction ends with a reason of its own."""
     bench = Bench(Policy({"click": replace(CLICK, implies=True, implied=0.0)}))
     silent = Idle(frozenset({"click"}))
@@ -120,7 +136,7 @@ def test_an_idle_label_input_ages_predictions_out_but_never_expires_or_implies_t
     assert bench.partition.point.counters.outcomes["click"].aged_out == 1
 
 
-def test_a_heartbeat_is_proof():
+def test_a_heartbeat_is_proof() -> None:
     """It says that the labels are complete up to its time, and makes no outcome of its own."""
     bench = Bench()
     bench.step([("a", 1_000), ("b", 5_000), ("c", 5_000), ("d", 5_000)], [("", "beat", 1_101)])
@@ -129,7 +145,7 @@ def test_a_heartbeat_is_proof():
 
 
 @pytest.mark.parametrize(("eligible", "expected"), [(True, ("implied", 0.0)), (False, ("expired", None))])
-def test_the_deadline_implies_a_value_only_for_eligible_predictions(eligible: bool, expected: tuple):  # noqa: FBT001 - a case
+def test_the_deadline_implies_a_value_only_for_eligible_predictions(eligible: bool, expected: tuple) -> None:
     """A blocked transaction says nothing about fraud, so nothing is implied of it."""
     bench = Bench(Policy({"click": replace(CLICK, implies=True, implied=0.0)}))
     bench.step([("a", 1_000, "a", 0, eligible)], close_at_ms=1_101)
@@ -137,7 +153,7 @@ def test_the_deadline_implies_a_value_only_for_eligible_predictions(eligible: bo
     assert bench.effects.outcomes[0].known_at_ms == 1_100
 
 
-def test_implied_then_a_late_label_is_joined_late_with_the_implied_value_as_previous():
+def test_implied_then_a_late_label_is_joined_late_with_the_implied_value_as_previous() -> None:
     """The late truth replaces the assumption and says what it replaced."""
     bench = Bench(Policy({"click": replace(CLICK, implies=True, implied=0.0)}))
     bench.step([("a", 1_000)], close_at_ms=1_101)
@@ -146,18 +162,21 @@ def test_implied_then_a_late_label_is_joined_late_with_the_implied_value_as_prev
     assert bench.effects.outcomes[0].previous_status == "implied"
 
 
-def test_a_retraction_is_final_until_a_newer_label_and_is_never_implied():
+def test_a_retraction_is_final_until_a_newer_label_and_is_never_implied() -> None:
     """Retracted before the deadline stays retracted behind it; a newer label joins again."""
     bench = Bench(Policy({"click": replace(CLICK, implies=True, implied=0.0)}))
     bench.step([("a", 1_000)], [("a", 1.0, 1_010), ("a", None, 1_020)])
-    assert bench.outcomes() == [("a", "joined", "first", 1.0, None), ("a", "retracted", "retraction", None, 1.0)]
+    assert bench.outcomes() == [
+        ("a", "joined", "first", 1.0, None),
+        ("a", "retracted", "retraction", None, 1.0),
+    ]
     bench.step(close_at_ms=1_101)
     assert bench.outcomes() == []
     bench.step([], [("a", 0.0, 1_050)])
     assert bench.outcomes() == [("a", "joined", "first", 0.0, None)]
 
 
-def test_an_older_label_is_stale_and_the_same_again_is_a_duplicate():
+def test_an_older_label_is_stale_and_the_same_again_is_a_duplicate() -> None:
     """The label of record is a maximum by (time, offset), so re-sent and disordered labels converge."""
     bench = Bench()
     bench.step([("a", 1_000)], [("a", 1.0, 1_050), ("a", 0.0, 1_040), ("a", 1.0, 1_050)])
@@ -165,14 +184,14 @@ def test_an_older_label_is_stale_and_the_same_again_is_a_duplicate():
     assert bench.rejects() == [("labels", 1, "stale"), ("labels", 2, "duplicate")]
 
 
-def test_at_equal_times_another_value_of_a_greater_offset_is_of_record():
+def test_at_equal_times_another_value_of_a_greater_offset_is_of_record() -> None:
     """A tie in time is settled by the order in the log."""
     bench = Bench()
     bench.step([("a", 1_000)], [("a", 1.0, 1_050), ("a", 0.0, 1_050)])
     assert bench.outcomes()[-1] == ("a", "joined", "correction", 0.0, 1.0)
 
 
-def test_another_definition_makes_a_chain_of_its_own_and_never_expires():
+def test_another_definition_makes_a_chain_of_its_own_and_never_expires() -> None:
     """It stands beside the loop's own chain, flagged by its name and outside the identities of outcomes."""
     bench = Bench()
     bench.step([("a", 1_000)], [("a", 1.0, 1_050, "d2")])
@@ -182,7 +201,7 @@ def test_another_definition_makes_a_chain_of_its_own_and_never_expires():
     assert bench.partition.point.counters.labels["click"].other_definition == 1
 
 
-def test_one_label_is_true_for_every_prediction_of_its_key():
+def test_one_label_is_true_for_every_prediction_of_its_key() -> None:
     """A champion and a shadow version are both joined, also one that is made later."""
     bench = Bench()
     bench.step([("a", 1_000, "v1"), ("a", 1_001, "v2")], [("a", 1.0, 1_050)])
@@ -191,7 +210,7 @@ def test_one_label_is_true_for_every_prediction_of_its_key():
     assert [o[0] for o in bench_first + bench.outcomes()] == ["v1", "v2", "v3"]
 
 
-def test_kinds_have_deadlines_of_their_own():
+def test_kinds_have_deadlines_of_their_own() -> None:
     """A click is expected soon, a sale much later; each ends by its own rule."""
     bench = Bench(Policy({"click": CLICK, "sale": KindPolicy("s1", horizon_ms=500, retain_ms=600)}))
     bench.step([("a", 1_000)], close_at_ms=1_400)
@@ -200,11 +219,15 @@ def test_kinds_have_deadlines_of_their_own():
     assert [(o.kind, o.status.value) for o in bench.effects.outcomes] == [("sale", "joined")]
 
 
-def test_the_same_prediction_again_is_a_duplicate_another_content_a_conflict_another_contract_no_conflict():
-    """The first stands. The digest's upper bits are the contract's: a changed contract never makes a conflict."""
+def test_the_first_prediction_stands_and_a_changed_contract_never_makes_a_conflict() -> (
+    None
+):
+    """Equal content is a duplicate, another a conflict; the digest's upper bits are the contract's."""
     bench = Bench()
     contract = 7 << 48
-    bench.step([("a", 1_000, "a", 5), ("a", 1_000, "a", 5), ("a", 1_000, "a", 6), ("a", 1_000, "a", contract | 6)])
+    bench.step(
+        [("a", 1_000, "a", 5), ("a", 1_000, "a", 5), ("a", 1_000, "a", 6), ("a", 1_000, "a", contract | 6)]
+    )
     assert bench.rejects() == [
         ("predictions", 1, "duplicate"),
         ("predictions", 2, "conflict"),
@@ -212,10 +235,8 @@ def test_the_same_prediction_again_is_a_duplicate_another_content_a_conflict_ano
     ]
 
 
-@pytest.mark.parametrize(
-    ("ahead", "rejected"), [(FUTURE_REJECT_MS, False), (FUTURE_REJECT_MS + 1, True)]
-)
-def test_times_more_than_an_hour_ahead_are_rejected(ahead: int, *, rejected: bool):
+@pytest.mark.parametrize(("ahead", "rejected"), [(FUTURE_REJECT_MS, False), (FUTURE_REJECT_MS + 1, True)])
+def test_times_more_than_an_hour_ahead_are_rejected(ahead: int, *, rejected: bool) -> None:
     """The boundary pair for predictions and for labels."""
     bench = Bench()
     bench.step([("a", NOW_MS + ahead)], [("b", 1.0, NOW_MS + ahead)])
@@ -224,7 +245,7 @@ def test_times_more_than_an_hour_ahead_are_rejected(ahead: int, *, rejected: boo
 
 
 @pytest.mark.parametrize(("ahead", "moves"), [(FUTURE_MARK_MS, True), (FUTURE_MARK_MS + 1, False)])
-def test_times_more_than_five_minutes_ahead_move_no_mark(ahead: int, *, moves: bool):
+def test_times_more_than_five_minutes_ahead_move_no_mark(ahead: int, *, moves: bool) -> None:
     """Neither records nor heartbeats may push time into the future."""
     bench = Bench()
     time = NOW_MS + ahead
@@ -235,7 +256,7 @@ def test_times_more_than_five_minutes_ahead_move_no_mark(ahead: int, *, moves: b
 
 
 @pytest.mark.parametrize(("time", "kept"), [(1_800, True), (1_799, False)])
-def test_a_prediction_older_than_the_floor_is_too_old(time: int, *, kept: bool):
+def test_a_prediction_older_than_the_floor_is_too_old(time: int, *, kept: bool) -> None:
     """The floor is the least stream time less the greatest retain; at the floor it is still taken."""
     bench = Bench()
     bench.step(close_at_ms=2_000)
@@ -244,7 +265,7 @@ def test_a_prediction_older_than_the_floor_is_too_old(time: int, *, kept: bool):
     assert bench.rejects() == ([] if kept else [("predictions", 0, "too_old")])
 
 
-def test_a_prediction_behind_the_cursor_is_timed_out_in_its_own_step():
+def test_a_prediction_behind_the_cursor_is_timed_out_in_its_own_step() -> None:
     """It comes late but not too late: its deadline has passed, so it does not wait for another sweep."""
     bench = Bench()
     bench.step(close_at_ms=2_000)
@@ -253,7 +274,9 @@ def test_a_prediction_behind_the_cursor_is_timed_out_in_its_own_step():
 
 
 @pytest.mark.parametrize(("close", "gone"), [(1_250, False), (1_251, True)])
-def test_a_label_without_a_prediction_waits_for_retain_and_then_leaves_one_row(close: int, *, gone: bool):
+def test_a_label_without_a_prediction_waits_for_retain_and_then_leaves_one_row(
+    close: int, *, gone: bool
+) -> None:
     """At retain a prediction could still be near enough; behind it none can."""
     bench = Bench()
     bench.step([], [("a", 1.0, 1_050)], close_at_ms=close)
@@ -261,7 +284,7 @@ def test_a_label_without_a_prediction_waits_for_retain_and_then_leaves_one_row(c
     assert len(bench.partition.store) == (0 if gone else 1)
 
 
-def test_a_label_beyond_its_predictions_retain_leaves_as_too_late():
+def test_a_label_beyond_its_predictions_retain_leaves_as_too_late() -> None:
     """Its key has a prediction, so the row says too late and not unknown."""
     bench = Bench(Policy({"click": CLICK, "sale": KindPolicy("s1", horizon_ms=500, retain_ms=2_000)}))
     bench.step([("a", 1_000)], [("a", 1.0, 1_201)])
@@ -269,7 +292,7 @@ def test_a_label_beyond_its_predictions_retain_leaves_as_too_late():
     assert ("labels", 0, "too_late") in bench.rejects()
 
 
-def test_waiting_labels_are_bounded_by_memory_oldest_first():
+def test_waiting_labels_are_bounded_by_memory_oldest_first() -> None:
     """Over budget the oldest go, each with a row, and one that comes behind the cursor goes at once."""
     bench = Bench(replace(POLICY, waiting_bytes_max=2 * waiting_bytes("a")))
     bench.step([], [("a", 1.0, 1_000), ("b", 1.0, 1_001), ("c", 1.0, 1_002)])
@@ -279,7 +302,7 @@ def test_waiting_labels_are_bounded_by_memory_oldest_first():
     assert bench.partition.point.waiting_bytes == 2 * waiting_bytes("a")
 
 
-def test_labels_kept_per_chain_are_bounded():
+def test_labels_kept_per_chain_are_bounded() -> None:
     """A key that is corrected without end keeps the newest; its outcome stays right."""
     bench = Bench()
     bench.step([("a", 1_000)], [("a", float(i % 2), 1_001 + i) for i in range(LABELS_PER_CHAIN_MAX + 5)])
@@ -289,7 +312,7 @@ def test_labels_kept_per_chain_are_bounded():
     assert bench.outcomes()[-1][3] == float((LABELS_PER_CHAIN_MAX + 4) % 2)
 
 
-def test_nothing_is_left_of_a_key_when_everything_is_out_of_reach():
+def test_nothing_is_left_of_a_key_when_everything_is_out_of_reach() -> None:
     """State does not only grow."""
     bench = Bench()
     bench.step([("a", 1_000)], [("a", 1.0, 1_050), ("b", 1.0, 1_050)])
@@ -299,7 +322,7 @@ def test_nothing_is_left_of_a_key_when_everything_is_out_of_reach():
     assert bench.partition.point.waiting_bytes == 0
 
 
-def test_a_long_close_is_spread_over_steps():
+def test_a_long_close_is_spread_over_steps() -> None:
     """One step times out no more than its limit; the next goes on where it stopped."""
     bench = Bench(replace(POLICY, settle_limit=2))
     bench.step([(key, 1_000 + i) for i, key in enumerate("abcde")], close_at_ms=2_000)
@@ -309,7 +332,7 @@ def test_a_long_close_is_spread_over_steps():
     assert counts == [2, 2, 1]
 
 
-def test_a_longer_horizon_does_not_unexpire():
+def test_a_longer_horizon_does_not_unexpire() -> None:
     """Cursors never go back: what has expired under one rule stays so under a longer one."""
     bench = Bench()
     bench.step([("a", 1_000)], close_at_ms=1_101)
@@ -322,7 +345,7 @@ def test_a_longer_horizon_does_not_unexpire():
     assert bench.outcomes() == [("b", "expired", "timeout", None, None)]
 
 
-def test_revisions_of_a_chain_grow():
+def test_revisions_of_a_chain_grow() -> None:
     """Whatever decides, the newest revision has the greatest number."""
     bench = Bench(Policy({"click": replace(CLICK, implies=True, implied=0.0)}))
     seen = [
@@ -336,7 +359,7 @@ def test_revisions_of_a_chain_grow():
     assert revisions == sorted(set(revisions))
 
 
-def test_a_batch_that_does_not_start_where_the_partition_stands_is_refused():
+def test_a_batch_that_does_not_start_where_the_partition_stands_is_refused() -> None:
     """A skipped or repeated range is a defect of the caller and leaves the state unmoved."""
     bench = Bench()
     bench.step([("a", 1_000)])

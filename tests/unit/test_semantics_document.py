@@ -10,7 +10,7 @@ EXAMPLES = examples_of(DOCUMENT.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"line {example.line}")
-def test_an_example_of_the_document_is_what_the_join_does(example: Example):
+def test_an_example_of_the_document_is_what_the_join_does(example: Example) -> None:
     """Outcomes and rejected records are exactly those that the document shows."""
     outcomes, rejects = run(example)
     shown = {name: outcomes[name] for name in example.outcomes}
@@ -18,7 +18,7 @@ def test_an_example_of_the_document_is_what_the_join_does(example: Example):
     assert rejects == example.rejects
 
 
-def test_the_document_has_an_example_for_every_rule():
+def test_the_document_has_an_example_for_every_rule() -> None:
     """A bold sentence is a rule, and is followed by an example; the parser found them all."""
     text = DOCUMENT.read_text("utf-8")
     assert len(EXAMPLES) == text.count("```join")

@@ -26,13 +26,14 @@ def axis(lines: list[str]) -> str:
     return next(line for line in lines[1:-1] if "━" in line or "┯" in line)
 
 
-def column_of(lines: list[str], name: str) -> int:
-    """Return the column that a name below the line is tied to."""
+def column_of(lines: list[str], name: str) -> int | None:
+    """Return the column that a name below the line is tied to; None where it stands across its column."""
     row = next(line for line in lines if name in line)
     at = row.index(name)
     if at >= 2 and row[at - 2] in "├└":
         return at - 2
-    return at + len(name) + 1
+    end = at + len(name) + 1
+    return end if row[end : end + 1] in ("┤", "┘") else None
 
 
 def test_months_on_a_log_scale_look_like_this() -> None:
@@ -61,6 +62,15 @@ def test_minutes_on_a_linear_scale_look_like_this() -> None:
         " └ early -5m",
         "┄ label waits for prediction   ━ open   ─ late, still joins",
     ]
+
+
+def test_a_name_too_long_for_either_side_stands_across_its_column() -> None:
+    """Nothing is cut off, at the least width and the longest durations."""
+    lines = draw_timeline(
+        label(expected_delay="17d23h59m59s999ms", horizon="36d", retain="36d", early="0s"), [], 60
+    )
+    assert any("expected_delay 17d23h59m59s999ms" in line for line in lines)
+    assert max(map(len, lines)) <= 60
 
 
 def test_without_early_ages_or_delay_only_what_is_there_is_drawn() -> None:
@@ -124,13 +134,16 @@ def test_every_drawing_is_complete_in_order_and_inside_its_width(
     names = {0: "prediction 0", horizon: f"horizon {format_duration(horizon)}"}
     line_at = lines.index(axis(lines))
     below = lines[line_at + 1 : -1]
-    columns = [column_of(below, names[0]), column_of(below, names[horizon])]
+    found = [column_of(below, names[0]), column_of(below, names[horizon])]
     if expected is not None:
-        columns.insert(1, column_of(below, f"expected_delay {format_duration(expected)}"))
-    columns.append(column_of(below, f"retain {format_duration(horizon + more)}"))
+        found.insert(1, column_of(below, f"expected_delay {format_duration(expected)}"))
+    found.append(column_of(below, f"retain {format_duration(horizon + more)}"))
     if early:
-        columns.insert(0, column_of(below, f"early {format_duration(-early)}"))
-        assert columns[0] < columns[1]
+        found.insert(0, column_of(below, f"early {format_duration(-early)}"))
+        assert found[0] is not None
+        assert found[1] is not None
+        assert found[0] < found[1]
+    columns = [column for column in found if column is not None]
     assert columns == sorted(columns)
     assert all(axis(lines)[column] in "┬┼┯┿" for column in columns)
     above = " ".join(lines[1:line_at]).replace("│", " ").split()

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from truthloop.console import note, print_json, reporting_errors, results
+from truthloop.console import note, print_json, reporting_errors
 
 if TYPE_CHECKING:
     import polars as pl
+    from rich.table import Table
 
 __all__ = ["coverage"]
 
@@ -41,6 +42,7 @@ def coverage(
         from truthloop.evidence import read_evidence  # noqa: PLC0415 - the same
         from truthloop.selection import check_choice  # noqa: PLC0415 - the same
         from truthloop.settings import load_settings  # noqa: PLC0415 - the same
+        from truthloop.tables import print_table  # noqa: PLC0415 - the same
 
         settings = load_settings(config)
         evidence = read_evidence(settings)
@@ -56,7 +58,7 @@ def coverage(
             print_json({"cohorts": _plain(rows), "goals": _plain(goals)})
             return
         for table in _tables(rows, last):
-            results.print(table)
+            print_table(table)
         missed = goals.filter(pl.col("verdict") == "missed").height
         judged = goals.filter(pl.col("verdict") != "not_due").height
         if judged:
@@ -69,11 +71,11 @@ def _plain(frame: "pl.DataFrame") -> list[dict[str, object]]:
     return frame.with_columns(pl.col("day").cast(pl.String)).to_dicts()
 
 
-def _tables(rows: "pl.DataFrame", last: int) -> list[object]:
+def _tables(rows: "pl.DataFrame", last: int) -> "list[Table]":
     """Return one table per kind, version and slice: days down, ages across."""
     from truthloop.tables import age_text, plain_table, share_text  # noqa: PLC0415 - keeps --help fast
 
-    tables: list[object] = []
+    tables: list[Table] = []
     for (kind, version, slice_), group in rows.group_by("kind", "version", "slice", maintain_order=True):
         ages = group["age_ms"].unique().sort().to_list()
         name = f"{kind}, {version}" + (f", {slice_}" if slice_ else "")

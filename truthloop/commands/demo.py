@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["demo"]
 
 MARKER = ".truthloop-demo"
+SHOWN_METRICS = ("roc_auc", "log_loss", "accuracy", "recall")
 CLOSED_AT = "2014-01-03T00:00:00Z"
 """Past the deadline of the last flight of 2013: whatever has no label by then never gets one."""
 
 
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where the demo writes; an earlier demo there is replaced.")] = Path(
-        "demo-out"
-    ),
+    folder: Annotated[
+        Path, typer.Option(help="Where the demo writes; an earlier demo there is replaced.")
+    ] = Path("demo-out"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Run a year of real flights through the whole product, from files, and explain what comes out.
@@ -39,7 +40,9 @@ def demo(
         from truthloop.demo.prepare import prepare  # noqa: PLC0415 - keeps --help fast
 
         started = time.perf_counter()
-        note(f"This writes about 20 MB into {folder}: two data files, a config and the lake. Nothing is downloaded.")
+        note(
+            f"This writes about 20 MB into {folder}: data files, a config and the lake. It downloads nothing."
+        )
         _take_folder(folder)
         with notes.status("preparing the flights ...") as status:
             prepared = prepare(folder, lambda step, _done, _steps: status.update(f"{step} ..."))
@@ -60,7 +63,9 @@ def _take_folder(folder: Path) -> None:
     from schemas.errors import InputError  # noqa: PLC0415 - keeps --help fast
 
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
-        raise InputError("holds something that is not the demo's", where=str(folder), hint="Choose another --folder.")
+        raise InputError(
+            "holds something that is not the demo's", where=str(folder), hint="Choose another --folder."
+        )
     shutil.rmtree(folder / "lake", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()
@@ -125,9 +130,11 @@ def _document(
 def _tell(
     prepared: "Prepared", told: "tuple[ReplaySummary, Conservation, Summary]", seconds: dict[str, float]
 ) -> None:
-    from truthloop.commands.metrics import metric_tables  # noqa: PLC0415 - keeps --help fast
+    import polars as pl  # noqa: PLC0415 - keeps --help fast
+
+    from truthloop.commands.metrics import metric_tables  # noqa: PLC0415 - the same
     from truthloop.replaying import account_lines  # noqa: PLC0415 - the same
-    from truthloop.tables import plain_table, share_text  # noqa: PLC0415 - the same
+    from truthloop.tables import plain_table, print_table, share_text  # noqa: PLC0415 - the same
 
     replay, conservation, summary = told
     records = prepared.prediction_rows + prepared.label_rows
@@ -135,32 +142,40 @@ def _tell(
         f"\n[bold]A year of flights, joined.[/] {records:,} records in {seconds['replay']:.1f} s "
         f"({records / seconds['replay']:,.0f} a second); {seconds['total']:.1f} s with training the model."
     )
-    results.print("\n[bold]Every record is in exactly one place[/] (counted twice: by the join, and from the rows)")
+    results.print(
+        "\n[bold]Every record is in exactly one place[/] (counted twice: by the join, and from the rows)"
+    )
     for line in account_lines(replay.counters):
         results.print(f"  {line}")
     table = plain_table("hours after prediction", "labels in", "late among these", "late in the end")
     for age in summary.ages:
         table.add_row(str(age.age_h), *map(share_text, (age.coverage, age.arrived_share, age.final_share)))
     results.print("\n[bold]Young labels flatter the model.[/] Late planes are late with their labels, too:")
-    results.print(table)
-    days = ", ".join(f"{day.day} {share_text(day.coverage)} of {day.predictions:,}" for day in summary.storm)
+    print_table(table)
     results.print(
         f"\n[bold]Some truth never comes.[/] Of a usual day's flights {share_text(summary.usual_coverage)} get a "
-        f"label in the end.\n  In the blizzard of February: {days}. The rest stayed on the ground: they have "
-        "expired,\n  and are neither late nor on time."
+        "label in the end.\nThe others were cancelled or diverted: they have expired, neither late nor on time.\n"
+        "In the blizzard of February that was:"
     )
+    storm = plain_table("day:", "predictions", "labels in the end")
+    for day in summary.storm:
+        storm.add_row(day.day, f"{day.predictions:,}", share_text(day.coverage))
+    print_table(storm)
     results.print("\n[bold]How the model of January did[/]")
-    for metric_table in metric_tables(summary.months, ["month"]):
-        results.print(metric_table)
+    shown = summary.months.filter(pl.col("name").is_in(SHOWN_METRICS))
+    for metric_table in metric_tables(shown, ["month"]):
+        print_table(metric_table)
     where = f"-c {prepared.config}"
-    results.print(
-        "\n[bold]What to type next[/]\n"
-        f'  truthloop sql {where} "SELECT carrier, avg(value) FROM (SELECT slice_carrier AS carrier, value FROM '
-        'outcomes_arrived) GROUP BY ALL ORDER BY 2"\n'
-        f'  truthloop explain {where} "2013-02-09|"      everything known about a flight\n'
-        f"  truthloop coverage {where}              how much of the truth is in, day by day\n"
-        f"  truthloop metrics {where} --by slice    who is hard to predict\n"
-        f"  less {prepared.config}                   the config that made this"
-    )
+    commands = {
+        f"truthloop coverage {where}": "how much of the truth is in, day by day",
+        f"truthloop metrics {where} --by slice": "whose flights are hard to predict",
+        f"truthloop explain {where} '2013-02-09|UA'": "everything known about a flight",
+        f"truthloop sql {where} 'FROM scored LIMIT 5'": "your own questions; without a query: the views",
+        f"less {prepared.config}": "the config that made this",
+    }
+    width = max(map(len, commands))
+    results.print("\n[bold]What to type next[/]")
+    for command, meaning in commands.items():
+        results.print(f"  {command:<{width}}   {meaning}")
     if conservation.holds:
         note("Both identities hold.")

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from truthloop.console import note, print_json, reporting_errors, results
+from truthloop.console import note, print_json, reporting_errors
 
 if TYPE_CHECKING:
     import polars as pl
+    from rich.table import Table
 
 __all__ = ["metric_tables", "metrics"]
 
@@ -36,6 +37,7 @@ def metrics(
         from truthloop.evidence import read_evidence  # noqa: PLC0415 - the same
         from truthloop.selection import check_choice  # noqa: PLC0415 - the same
         from truthloop.settings import load_settings  # noqa: PLC0415 - the same
+        from truthloop.tables import print_table  # noqa: PLC0415 - the same
 
         groups = _dimensions(by or ["month"])
         evidence = read_evidence(load_settings(config))
@@ -50,7 +52,7 @@ def metrics(
         if rows.is_empty():
             note("No metrics: no label has arrived, or no kind is binary.")
         for table in metric_tables(rows, list(groups)):
-            results.print(table)
+            print_table(table)
 
 
 def _dimensions(names: list[str]) -> list[Literal["version", "slice", "day", "month"]]:
@@ -70,11 +72,11 @@ def _dimensions(names: list[str]) -> list[Literal["version", "slice", "day", "mo
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def metric_tables(rows: "pl.DataFrame", by: list[str]) -> list[object]:
+def metric_tables(rows: "pl.DataFrame", by: list[str]) -> "list[Table]":
     """Return one table per kind and definition: groups down, metrics across."""
     from truthloop.tables import number_text, plain_table, share_text  # noqa: PLC0415 - keeps --help fast
 
-    tables: list[object] = []
+    tables: list[Table] = []
     for (kind, definition), mine in rows.group_by("kind", "definition", maintain_order=True):
         names = mine["name"].unique(maintain_order=True).to_list()
         columns = [*(f"{name}:" for name in by), "predictions", "labelled", "coverage", *names, "status:"]

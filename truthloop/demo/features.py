@@ -84,15 +84,11 @@ def _with_origin_state(predictions: pl.DataFrame, flights: pl.DataFrame) -> pl.D
     count = until["count"] - before["count"]
     delay = until["delay"] - before["delay"]
     return predictions.with_columns(origin_departures=count, delay=delay).with_columns(
-        origin_delay_min=pl.when(pl.col("origin_departures") > 0).then(
-            pl.col("delay") / pl.col("origin_departures")
-        )
+        origin_delay_min=pl.when(pl.col("origin_departures") > 0).then(pl.col("delay") / pl.col("origin_departures"))
     )
 
 
-def _last_before(
-    predictions: pl.DataFrame, sums: pl.DataFrame, moment: pl.Expr, *, inclusive: bool
-) -> pl.DataFrame:
+def _last_before(predictions: pl.DataFrame, sums: pl.DataFrame, moment: pl.Expr, *, inclusive: bool) -> pl.DataFrame:
     """Return count and delay of the same airport's newest sums at `moment`, 0 where there are none."""
     return (
         predictions.select("origin", moment=moment)

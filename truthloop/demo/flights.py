@@ -115,16 +115,13 @@ def with_instants(raw: pl.DataFrame, zone_by_airport: Mapping[str, str | None]) 
     # A time zone is a parameter of the whole column, so each zone is a frame of its own for a moment.
     by_zone = departures.partition_by("zone", as_dict=True, include_key=False)
     timed = pl.concat(
-        frame.with_columns(scheduled_arrival=_first_after_departure(str(zone)))
-        for (zone,), frame in by_zone.items()
+        frame.with_columns(scheduled_arrival=_first_after_departure(str(zone))) for (zone,), frame in by_zone.items()
     )
     return timed.select(
         flight_date=pl.date("year", "month", "day").cast(pl.String),
         flight=pl.col("carrier") + pl.col("flight").cast(pl.String),
         origin="origin",
-        scheduled=_two_digits(pl.col("sched_dep_time") // 100)
-        + ":"
-        + _two_digits(pl.col("sched_dep_time") % 100),
+        scheduled=_two_digits(pl.col("sched_dep_time") // 100) + ":" + _two_digits(pl.col("sched_dep_time") % 100),
         carrier="carrier",
         dest="dest",
         distance_mi="distance",
@@ -139,9 +136,7 @@ def with_instants(raw: pl.DataFrame, zone_by_airport: Mapping[str, str | None]) 
 
 def _first_after_departure(zone: str) -> pl.Expr:
     """Return the scheduled arrival as an instant, for destinations in `zone`."""
-    midnight = (
-        pl.col("scheduled_departure").dt.convert_time_zone(zone).dt.replace_time_zone(None).dt.truncate("1d")
-    )
+    midnight = pl.col("scheduled_departure").dt.convert_time_zone(zone).dt.replace_time_zone(None).dt.truncate("1d")
     hours, minutes = pl.col("sched_arr_time") // 100, pl.col("sched_arr_time") % 100
     same_day, next_day = (
         (midnight + pl.duration(days=days, hours=hours, minutes=minutes))
@@ -153,11 +148,7 @@ def _first_after_departure(zone: str) -> pl.Expr:
 
 
 def _instant(column: str) -> pl.Expr:
-    return (
-        pl.col(column)
-        .str.to_datetime(format="%Y-%m-%dT%H:%M:%SZ", time_unit="us")
-        .dt.replace_time_zone("UTC")
-    )
+    return pl.col(column).str.to_datetime(format="%Y-%m-%dT%H:%M:%SZ", time_unit="us").dt.replace_time_zone("UTC")
 
 
 def _two_digits(number: pl.Expr) -> pl.Expr:

@@ -7,15 +7,17 @@ choose features (see `features`) and must not read or write files.
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import polars as pl
 
 from schemas.errors import TruthloopError
 from truthloop.demo.features import FEATURES, TEXT_FEATURES
 from truthloop.demo.flights import FLIGHT_KEY, NEW_YORK
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["LATE_AFTER_MIN", "TRAINED_AT", "LateModel", "known_labels", "train"]
 
@@ -52,14 +54,12 @@ class LateModel:
         matrix = _matrix(features, self.categories)
         with _one_thread():
             probability = self.classifier.predict_proba(matrix)[:, 1]
-        return pl.Series("score_percent", np.round(probability * 100, 2), dtype=pl.Float64)
+        return (pl.Series("score_percent", probability, dtype=pl.Float64) * 100).round(2)
 
 
 def known_labels(flights: pl.DataFrame, at: datetime) -> pl.DataFrame:
     """Return `FLIGHT_KEY` and late (Boolean) of the flights that had arrived before `at`."""
-    return flights.filter(pl.col("arrived_at") < at).select(
-        *FLIGHT_KEY, late=pl.col("arr_delay_min") > LATE_AFTER_MIN
-    )
+    return flights.filter(pl.col("arrived_at") < at).select(*FLIGHT_KEY, late=pl.col("arr_delay_min") > LATE_AFTER_MIN)
 
 
 def train(features: pl.DataFrame, labels: pl.DataFrame, *, version: str) -> LateModel:
@@ -76,14 +76,12 @@ def train(features: pl.DataFrame, labels: pl.DataFrame, *, version: str) -> Late
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - a second to import, and optional
     except ImportError as error:
-        raise TruthloopError(
-            "the demo's model needs scikit-learn", hint="pip install 'scikit-learn>=1.6'"
-        ) from error
-    # The order of the rows decides how sums are rounded, so it is part of the recipe.
+        raise TruthloopError("the demo's model needs scikit-learn", hint="pip install 'scikit-learn>=1.6'") from error
+    # How sums are rounded may depend on the order of the rows, so the order is part of the recipe.
     rows = features.join(labels, on=FLIGHT_KEY, how="inner", validate="1:1").sort("predicted_at", *FLIGHT_KEY)
     categories = {name: rows[name].unique().sort().to_list() for name in TEXT_FEATURES}
     classifier = HistGradientBoostingClassifier(
-        # Small trees: the best of seven settings over three thirds of January, each held out in turn.
+        # Small trees: the least log loss of seven settings, each third of January held out in turn.
         max_iter=40,
         learning_rate=0.1,
         max_leaf_nodes=8,
@@ -110,7 +108,7 @@ def _one_thread() -> AbstractContextManager[object]:
     return limits
 
 
-def _matrix(features: pl.DataFrame, categories: dict[str, list[str]]) -> np.ndarray[Any, Any]:
+def _matrix(features: pl.DataFrame, categories: dict[str, list[str]]) -> "np.ndarray[Any, Any]":
     """Return `FEATURES` as numbers, one row per flight; missing values and unseen texts become NaN."""
     codes = [
         pl.col(name).replace_strict(known, range(len(known)), default=None, return_dtype=pl.Float32)

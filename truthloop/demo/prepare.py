@@ -123,9 +123,7 @@ def labels_of(flights: pl.DataFrame) -> pl.DataFrame:
             *FLIGHT_KEY,
             arrived_at_utc=pl.col("arrived_at").dt.epoch("s"),
             delay_min="arr_delay_min",
-            status=pl.when(pl.col("arr_delay_min") > LATE_AFTER_MIN)
-            .then(pl.lit("late"))
-            .otherwise(pl.lit("on_time")),
+            status=pl.when(pl.col("arr_delay_min") > LATE_AFTER_MIN).then(pl.lit("late")).otherwise(pl.lit("on_time")),
         )
     )
 

@@ -1,4 +1,4 @@
-"""What the demo shows at the end: the numbers, and what they mean, for somebody who sees this for the first time.
+"""What the demo shows at the end: numbers for somebody who sees this for the first time.
 
 Reads the lake only through its views and cells, as anybody could. Must not write.
 """

@@ -1,0 +1,190 @@
+"""The commands as people use them: files in, answers out, exit codes and both streams."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from replay_case import CLOSE_MS, Files, write_files
+from typer.testing import CliRunner, Result
+
+from lake import Lake
+from truthloop.__main__ import app
+from truthloop.conservation import check_conservation
+from truthloop.evidence import read_evidence, refresh_cells
+from truthloop.replaying import replay_files
+from truthloop.settings import Settings, load_settings
+
+CONFIG = """
+version: 1
+loop: test
+clock: event
+partitions: 3
+disorder: 0s
+predictions:
+  outputs: {click: {task: binary}, sale: {task: regression}}
+  slices: [country]
+  features: {amount: {type: float, min: 0}}
+labels:
+  click: {definition: c1, horizon: 1h, retain: 6h, on_timeout: {imply: 0}}
+  sale: {definition: s1, horizon: 4h, retain: 8h}
+cohorts: {by: [version, country], ages: [30m, 1h, 4h]}
+coverage: [{label: sale, age: 4h, min: 0.9}]
+"""
+CLOSE = "2023-12-14T22:13:20+00:00"
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    """A folder with a config and two files, which is also the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "truthloop.yaml").write_text(CONFIG, "utf-8")
+    return write_files(tmp_path, nights=2)
+
+
+def call(*words: object) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def replayed(files: Files) -> Result:
+    """Replay everything and close."""
+    words: list[object] = ["replay", "--close", CLOSE]
+    for role, paths in (("predictions", files.prediction_files), ("labels", files.label_files)):
+        words += [word for path in paths for word in (f"--{role}", path)]
+    return call(*words)
+
+
+def test_replay_accounts_for_every_record_and_says_so(files: Files) -> None:
+    """Both identities stand on stdout in plain words."""
+    done = replayed(files)
+    assert done.exit_code == 0, done.stderr
+    assert f"{len(files.predictions)} predictions = " in done.stdout
+    assert "joined" in done.stdout
+    assert "without" not in done.stderr
+
+
+def test_replay_prints_one_json_document(files: Files) -> None:
+    """For programs: nothing else on stdout."""
+    document = json.loads(call("replay", "-p", files.prediction_files[0], "--json").stdout)
+    assert document["conservation"] == {"holds": True, "violations": []}
+    assert document["files"][0]["read"] == len(files.prediction_files[0].read_text("utf-8").splitlines())
+    again = json.loads(call("replay", "-p", files.prediction_files[0], "--json").stdout)
+    assert again["skipped"] == ["predictions-0.jsonl"]
+    assert again["counters"] == document["counters"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["replay"], "no files were given"),
+        (["replay", "-p", "nowhere.parquet"], "nowhere.parquet"),
+        (["replay", "-p", "predictions-0.jsonl", "--close", "soon"], "'soon' is not a moment"),
+        (["coverage", "-c", "missing.yaml"], "missing.yaml"),
+        (["metrics", "--by", "colour"], "cannot group by 'colour'"),
+    ],
+)
+@pytest.mark.usefixtures("files")
+def test_what_cannot_be_done_is_said_on_stderr_with_exit_code_two(words: list[str], said: str) -> None:
+    """Usage and config: nothing on stdout, nothing written."""
+    refused = call(*words)
+    assert refused.exit_code == 2
+    assert said in refused.stderr
+    assert refused.stdout == ""
+    assert not Path("lake").exists()
+
+
+@pytest.mark.usefixtures("files")
+def test_a_lake_that_is_not_there_is_named_with_the_next_step() -> None:
+    """Before the first replay there is nothing to show, and the message says what to run."""
+    refused = call("coverage")
+    assert refused.exit_code == 1
+    assert "replay" in refused.stderr
+
+
+def test_coverage_shows_shares_only_where_they_are_due(files: Files) -> None:
+    """After the close every cohort is final; goals are judged."""
+    replayed(files)
+    shown = call("coverage", "--kind", "sale", "--version", "v1")
+    assert shown.exit_code == 0
+    assert "Labels known by age: sale, v1" in shown.stdout
+    assert "yes" in shown.stdout
+    assert "coverage goals:" in shown.stderr
+    document = json.loads(call("coverage", "--json").stdout)
+    assert {row["kind"] for row in document["cohorts"]} == {"click", "sale"}
+    assert all(row["due"] for row in document["cohorts"])
+
+
+def test_coverage_of_a_name_that_is_not_there_suggests_the_nearest(files: Files) -> None:
+    """A typing error costs seconds."""
+    replayed(files)
+    refused = call("coverage", "--slice", "country=DEE")
+    assert refused.exit_code == 2
+    assert "did you mean 'country=DE'" in refused.stderr
+
+
+def test_metrics_are_null_where_nothing_is_known_and_tell_mature_from_provisional(files: Files) -> None:
+    """Before any label there is no number; before the close it is provisional; after it, mature."""
+    call("replay", "-p", files.prediction_files[0])
+    rows = json.loads(call("metrics", "--json").stdout)["metrics"]
+    assert rows == [] or {row["status"] for row in rows} == {"no_data"}
+    assert all(row["value"] is None for row in rows)
+    call("replay", "-p", files.prediction_files[1], "-l", files.label_files[0], "-l", files.label_files[1])
+    rows = json.loads(call("metrics", "--json", "--by", "version").stdout)["metrics"]
+    assert "provisional" in {row["status"] for row in rows}
+    call("replay", "--close", CLOSE)
+    rows = json.loads(call("metrics", "--json", "--by", "version").stdout)["metrics"]
+    assert {row["status"] for row in rows if row["definition"] == "c1"} <= {"mature", "no_data"}
+    shown = call("metrics", "--by", "version", "--by", "month")
+    assert "click (c1)" in shown.stdout
+
+
+def test_cells_folded_night_by_night_are_the_cells_of_one_fold(files: Files, tmp_path: Path) -> None:
+    """The incremental fold is exact, corrections across nights included."""
+    settings = load_settings(tmp_path / "truthloop.yaml")
+    whole = Settings(settings.config, settings.path, tmp_path / "whole")
+    for predictions, labels in zip(files.prediction_files, files.label_files, strict=True):
+        replay_files(settings, [predictions], [labels], now_ms=CLOSE_MS, close_at_ms=None)
+        refresh_cells(settings)
+        replay_files(whole, [predictions], [labels], now_ms=CLOSE_MS, close_at_ms=None)
+    for either in (settings, whole):
+        replay_files(either, [], [], now_ms=CLOSE_MS, close_at_ms=CLOSE_MS)
+    one, two = read_evidence(settings), read_evidence(whole)
+    assert one.cells.height > 50
+    assert one.cells.equals(two.cells)
+    assert one.reach == two.reach
+
+
+def test_cells_are_made_again_when_the_config_counts_otherwise(files: Files, tmp_path: Path) -> None:
+    """Another set of ages, and back again: each time the cells are those of a fresh fold."""
+    settings = load_settings(tmp_path / "truthloop.yaml")
+    replayed(files)
+    first = read_evidence(settings).cells
+    cohorts = settings.config.cohorts.model_copy(update={"ages": [420_000]})
+    other = Settings(settings.config.model_copy(update={"cohorts": cohorts}), settings.path, settings.lake)
+    assert not read_evidence(other).cells.equals(first)
+    assert read_evidence(settings).cells.equals(first)
+    assert Lake.open(settings.lake).scan("cells").select(pl.col("plan").n_unique()).collect().item() == 1
+
+
+def test_conservation_is_counted_a_second_time_from_the_rows(files: Files, tmp_path: Path) -> None:
+    """It agrees with the ledger; a row taken away makes it disagree."""
+    settings = load_settings(tmp_path / "truthloop.yaml")
+    summary = replay_files(
+        settings, files.prediction_files, files.label_files, now_ms=CLOSE_MS + 1, close_at_ms=CLOSE_MS
+    )
+    definitions = {kind: label.definition for kind, label in settings.config.labels.items()}
+    lake = Lake.open(settings.lake)
+    assert check_conservation(lake, summary.counters, definitions, summary.files).violations == []
+    rows = lake.scan("outcomes").collect()
+    lake.replace(
+        "outcomes",
+        rows.filter(pl.col("status") != "retracted").drop("recorded_on", "recorded_at"),
+        app="test",
+        first=0,
+        following=1,
+        recorded_at=rows["recorded_at"][0],
+    )
+    broken = check_conservation(lake, summary.counters, definitions, summary.files)
+    assert not broken.holds
+    assert any("retracted" in sentence for sentence in broken.violations)

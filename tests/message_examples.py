@@ -1,0 +1,92 @@
+"""Good canonical messages, one of each form, as JSON documents; changed by tests to make bad ones."""
+
+from typing import Any
+
+__all__ = ["HEARTBEAT", "LABEL", "LEDGER_ENTRY", "OUTCOME", "PREDICTION", "REJECTION", "RETRACTION"]
+
+Document = dict[str, Any]
+
+PREDICTION: Document = {
+    "v": 1,
+    "key": "tx-1",
+    "id": "tx-1|v2",
+    "time": "2013-01-01T10:00:00Z",
+    "arrived_at": 1_357_034_400_250,
+    "version": "v2",
+    "outputs": {"fraud": 0.3, "category": "food", "amount": None},
+    "slices": {"country": "DE", "channel": None},
+    "features": {"amount": 12.5, "card": "c1", "new": True, "items": [1, {"a": None}]},
+    "weight": 1.0,
+    "eligible": True,
+}
+LABEL: Document = {
+    "v": 1,
+    "key": "tx-1",
+    "kind": "fraud",
+    "value": 1,
+    "op": "upsert",
+    "time": 1_357_034_400_000,
+    "happened_at": "2013-01-01T10:59:59.999+01:00",
+    "arrived_at": "2013-01-02T00:00:00Z",
+    "definition": "chargeback-10.4",
+    "source": "disputes",
+    "origin": "backfill",
+    "batch_id": "2013-01",
+}
+RETRACTION: Document = {"v": 1, "key": "tx-1", "kind": "fraud", "op": "retract", "time": 0}
+HEARTBEAT: Document = {"v": 1, "kind": "fraud", "op": "heartbeat", "time": 0}
+OUTCOME: Document = {
+    "v": 1,
+    "partition": 0,
+    "key": "tx-1",
+    "id": "tx-1|v2",
+    "kind": "fraud",
+    "definition": "chargeback-10.4",
+    "status": "joined",
+    "reason": "first",
+    "value": 1.0,
+    "previous": None,
+    "previous_status": "pending",
+    "predicted_at": 1_357_034_400_000,
+    "known_at": 1_357_120_800_000,
+    "revision": 7,
+    "prediction_offset": 3,
+    "label_offset": 4,
+    "label_time": 1_357_120_800_000,
+    "version": "v2",
+    "eligible": True,
+    "weight": 1.0,
+    "output": 0.3,
+    "slices": {"country": "DE"},
+}
+REJECTION: Document = {
+    "v": 1,
+    "input": "labels",
+    "stage": "join",
+    "reason": "stale",
+    "detail": None,
+    "partition": 0,
+    "offset": 12,
+    "source": "0" * 64,
+    "source_row": 13,
+    "kind": "fraud",
+    "digest": -5,
+}
+LEDGER_ENTRY: Document = {
+    "v": 1,
+    "sequence": 4,
+    "partition": 0,
+    "now": 1_357_120_800_000,
+    "predictions_first": 0,
+    "predictions_next": 10,
+    "labels_first": 0,
+    "labels_next": 0,
+    "floor": None,
+    "policy": {"partitions": 8, "disorder_ms": 600_000, "labels": {"fraud": {"horizon_ms": 1}}},
+    "marks": {"predictions": 1_357_034_400_000, "fraud": None},
+    "cursors": {"fraud": [1_357_034_399_999, 4_611_686_018_427_387_903]},
+    "counters": {"predictions": {"consumed": 10}},
+    "fingerprint": -1,
+    "run": {"files": []},
+    "close_at": None,
+}
