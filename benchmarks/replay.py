@@ -90,7 +90,9 @@ def generate(folder: Path, records: int, seed: int) -> tuple[int, int]:
     labels = pl.DataFrame({"key": keys.gather(labelled), "value": values, "time": times[labelled] + delays})
     chance = pl.Series(rng.random(labelled.size))
     again = labels.filter(chance < 0.02)
-    corrected = labels.filter(chance > 0.97).with_columns(1 - pl.col("value"), pl.col("time") + HOUR_MS)
+    corrected = labels.filter(chance > 0.97).with_columns(
+        value=1 - pl.col("value"), time=pl.col("time") + HOUR_MS
+    )
     labels = pl.concat([labels, again, corrected]).sort("time")
     predictions.write_parquet(folder / "predictions.parquet")
     labels.write_parquet(folder / "labels.parquet")

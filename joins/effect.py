@@ -1,6 +1,6 @@
 """What a step gives to the world: revisions of outcomes, and records that ended without one."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -10,7 +10,7 @@ from schemas.status import Reason, RejectReason, Status
 __all__ = ["Effects", "OutcomeRow", "RejectRow"]
 
 
-class OutcomeRow(msgspec.Struct, frozen=True, gc=False):
+class OutcomeRow(NamedTuple):
     """One revision of one outcome; the fields mean what `schemas.message.Outcome` says."""
 
     key: str

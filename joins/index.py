@@ -12,17 +12,14 @@ Cursor = tuple[int, int]
 class TimeIndex:
     """Entries `(time_ms, offset, ...)` in order of time and offset.
 
-    Records come nearly in order, so entries are kept in one sorted list; what came since is sorted in
+    `add(entry)` adds one, in any order. Records come nearly in order, so entries are kept in one sorted list; what came since is sorted in
     only when somebody asks. (time, offset) must be unique: nothing further is compared.
     """
 
     def __init__(self) -> None:
         self._entries: list[tuple[Any, ...]] = []
         self._fresh: list[tuple[Any, ...]] = []
-
-    def add(self, entry: tuple[Any, ...]) -> None:
-        """Add one entry, in any order."""
-        self._fresh.append(entry)
+        self.add = self._fresh.append
 
     def between(self, after: Cursor | None, until_ms: int, limit: int) -> list[tuple[Any, ...]]:
         """Return up to `limit` entries behind `after` whose time is less than `until_ms`, in order."""

@@ -69,6 +69,7 @@ class Partition:
         self._check_range(batch)
         point = self.point
         self.effects = Effects([], [])
+        point.counters.predictions.consumed += len(batch.predictions)
         self.take_predictions(batch.predictions, point.labels_next, batch.now_ms)
         self.take_labels(batch.labels, batch.predictions_next, batch.now_ms)
         self._advance_marks(batch)
@@ -82,79 +83,77 @@ class Partition:
 
     def take_predictions(self, records: Iterable[PredictionRecord], labels_first: int, now_ms: int) -> None:
         """Apply predictions in offset order. A label that waited joins at once."""
-        get, point = self.store.get, self.point
+        get, put, point = self.store.get, self.store.put, self.point
         index = self.store.by_prediction.add
         too_new_ms = now_ms + FUTURE_REJECT_MS
         floor_ms = _NEVER_MS if point.floor_ms is None else point.floor_ms
         behind_ms = max((time_ms for time_ms, _ in point.cursors.values()), default=_NEVER_MS)
-        consumed = accepted = fingerprint = 0
-        for r in records:
-            consumed += 1
-            key, time_ms = r.key, r.time_ms
+        accepted = 0
+        for record in records:
+            offset, key, id_, time_ms, digest, eligible, projection = record
             if time_ms > too_new_ms or time_ms < floor_ms:
-                self._refuse(r.offset, RejectReason.FUTURE if time_ms > too_new_ms else RejectReason.TOO_OLD)
+                self._refuse(offset, RejectReason.FUTURE if time_ms > too_new_ms else RejectReason.TOO_OLD)
                 continue
+            prediction = PredictionState(time_ms, offset, digest, eligible, projection, {})
             state = get(key)
             if state is None:
-                state = KeyState({}, {})
-                self.store.put(key, state)
-            elif (known := state.predictions.get(r.id)) is not None:
-                self._refuse_again(r, known)
+                put(key, KeyState({id_: prediction}, {}))
+            elif (known := state.predictions.get(id_)) is not None:
+                self._refuse_again(offset, digest, known)
                 continue
-            prediction = PredictionState(time_ms, r.offset, r.digest, r.eligible, r.projection, {})
-            if state.labels and not state.predictions:
-                point.waiting_bytes -= _count_labels(state) * waiting_bytes(key)
-            state.predictions[r.id] = prediction
-            index((time_ms, r.offset, key, r.id))
+            else:
+                if not state.predictions:
+                    point.waiting_bytes -= _count_labels(state) * waiting_bytes(key)
+                state.predictions[id_] = prediction
+                for name, labels in state.labels.items():
+                    if (label := self._label_of_record(name, labels, time_ms)) is not None:
+                        self._join(key, id_, prediction, name, label, offset + 1 + labels_first)
+            index((time_ms, offset, key, id_))
             accepted += 1
-            fingerprint += prediction_part(prediction)
-            for name, labels in state.labels.items():
-                if (label := self._label_of_record(name, labels, time_ms)) is not None:
-                    self._join(key, r.id, prediction, name, label, r.offset + 1 + labels_first)
+            point.fingerprint += prediction_part(prediction)
             if time_ms <= behind_ms:
-                self.behind_predictions.append((time_ms, r.offset, key, r.id))
-        point.fingerprint += fingerprint
-        point.counters.predictions.consumed += consumed
+                self.behind_predictions.append((time_ms, offset, key, id_))
         point.counters.predictions.accepted += accepted
         for outcomes in point.counters.outcomes.values():
             outcomes.pending += accepted
 
     def take_labels(self, records: Iterable[LabelRecord], predictions_next: int, now_ms: int) -> None:
         """Apply labels in offset order: each to every prediction of its key that it can reach."""
-        get, kinds, by_label = self.store.get, self.policy.kinds, self.store.by_label
+        get, kinds = self.store.get, self.policy.kinds
+        index = {kind: by_label.add for kind, by_label in self.store.by_label.items()}
         counts_of, waiting_ms = self.point.counters.labels, self.point.waiting_ms
         too_new_ms = now_ms + FUTURE_REJECT_MS
-        for r in records:
-            kind, key, known_at_ms = r.kind, r.key, r.known_at_ms
+        for offset, key, kind, definition, op, value, time_ms, known_at_ms in records:
             counts = counts_of[kind]
             counts.consumed += 1
-            if r.op is Op.HEARTBEAT:
+            if op is Op.HEARTBEAT:
                 counts.heartbeats += 1
                 continue
-            if known_at_ms > too_new_ms or r.time_ms > too_new_ms:
+            if known_at_ms > too_new_ms or time_ms > too_new_ms:
                 counts.rejected += 1
-                self.effects.rejects.append(RejectRow("labels", r.offset, RejectReason.FUTURE, kind))
+                self.effects.rejects.append(RejectRow("labels", offset, RejectReason.FUTURE, kind))
                 continue
             rules = kinds[kind]
-            if r.definition != rules.definition:
+            if definition != rules.definition:
                 counts.other_definition += 1
             state = get(key)
             if state is None:
                 state = KeyState({}, {})
                 self.store.put(key, state)
-            name = (kind, r.definition)
-            label = LabelState(r.time_ms, r.offset, r.value, known_at_ms)
+            name = (kind, definition)
+            label = LabelState(time_ms, offset, value, known_at_ms)
             if not self._keep(state, name, label, key):
                 continue
             for id_, prediction in state.predictions.items():
                 if abs(known_at_ms - prediction.time_ms) <= rules.retain_ms:
                     chain = prediction.chains.get(name)
-                    if chain is None or _order(chain) < (label.time_ms, label.offset):
-                        self._join(key, id_, prediction, name, label, predictions_next + label.offset + 1)
-            label.out_of_reach = not label.joined and bool(state.predictions)
-            by_label[kind].add((known_at_ms, label.offset, key, r.definition))
-            if waiting_ms and not label.joined and known_at_ms <= waiting_ms.get(kind, _NEVER_MS):
-                self.behind_labels.append((kind, label.offset, key, r.definition))
+                    if chain is None or _order(chain) < (time_ms, offset):
+                        self._join(key, id_, prediction, name, label, predictions_next + offset + 1)
+            if not label.joined:
+                label.out_of_reach = bool(state.predictions)
+                if waiting_ms and known_at_ms <= waiting_ms.get(kind, _NEVER_MS):
+                    self.behind_labels.append((kind, offset, key, definition))
+            index[kind]((known_at_ms, offset, key, definition))
 
     def drop_label(self, key: str, state: KeyState, name: ChainName, label: LabelState) -> None:
         """Take one label out of its key's state, and the key out of the store if nothing is left."""
@@ -207,16 +206,10 @@ class Partition:
         value = rules.implied if implies else None
         chain = Chain(status, value, prediction.time_ms + rules.horizon_ms)
         reason = Reason.AGED_OUT if aged_out else Reason.TIMEOUT
-        self._revise(key, id_, prediction, name, (chain, reason, revision))
+        self._revise(key, id_, prediction, name, (None, chain, reason, revision))
 
     def _join(
-        self,
-        key: str,
-        id_: str,
-        prediction: PredictionState,
-        name: ChainName,
-        label: LabelState,
-        revision: int,
+        self, key: str, id_: str, prediction: PredictionState, name: ChainName, label: LabelState, revision: int
     ) -> None:
         """Make `label` the label of record of one prediction."""
         before = prediction.chains.get(name)
@@ -232,7 +225,7 @@ class Partition:
                 self.point.counters.labels[name[0]].early += 1
         label.joined = True
         chain = Chain(follow(status, event), label.value, known_at_ms, label.time_ms, label.offset)
-        self._revise(key, id_, prediction, name, (chain, reason, revision))
+        self._revise(key, id_, prediction, name, (before, chain, reason, revision))
 
     def _revise(
         self,
@@ -240,14 +233,13 @@ class Partition:
         id_: str,
         prediction: PredictionState,
         name: ChainName,
-        change: tuple[Chain, Reason, int],
+        change: tuple[Chain | None, Chain, Reason, int],
     ) -> None:
-        """Replace a chain, count the change and emit the revision."""
-        chain, reason, revision = change
+        """Replace a chain (None: it was pending), count the change and emit the revision."""
+        before, chain, reason, revision = change
         kind, definition = name
-        before = prediction.chains.get(name)
         prediction.chains[name] = chain
-        code = self._code(name)
+        code = self._name_codes.get(name) or self._code(name)
         self.point.fingerprint += chain_part(prediction.offset, code, chain)
         if before is None:
             previous, previous_status = None, Status.PENDING
@@ -298,16 +290,15 @@ class Partition:
         counts = self.point.counters.labels[name[0]]
         labels = state.labels.get(name)
         if labels is None:
+            if _is_of_record(label, name, state):
+                return self._refuse_duplicate(label, name[0])
             state.labels[name] = [label]
             counts.heads += 1
             self.point.fingerprint += label_part(label)
         else:
             head = labels[-1]
             if head.time_ms == label.time_ms and head.value == label.value:
-                counts.duplicate += 1
-                row = RejectRow("labels", label.offset, RejectReason.DUPLICATE, name[0])
-                self.effects.rejects.append(row)
-                return False
+                return self._refuse_duplicate(label, name[0])
             labels.append(label)
             if label.time_ms >= head.time_ms:
                 if head.place == Place.HEAD:
@@ -327,34 +318,39 @@ class Partition:
             self.drop_label(key, state, name, labels[0])
         return True
 
+    def _refuse_duplicate(self, label: LabelState, kind: str) -> bool:
+        self.point.counters.labels[kind].duplicate += 1
+        self.effects.rejects.append(RejectRow("labels", label.offset, RejectReason.DUPLICATE, kind))
+        return False
+
     def _refuse(self, offset: int, reason: RejectReason) -> None:
         self.point.counters.predictions.rejected += 1
         self.effects.rejects.append(RejectRow(PREDICTIONS, offset, reason))
 
-    def _refuse_again(self, record: PredictionRecord, known: PredictionState) -> None:
+    def _refuse_again(self, offset: int, digest: int, known: PredictionState) -> None:
         """Refuse a prediction whose (key, id) is known: the first stands."""
         counts = self.point.counters.predictions
-        another_contract = (record.digest ^ known.digest) >> CONTRACT_SHIFT != 0
-        if record.digest == known.digest or another_contract:
+        another_contract = (digest ^ known.digest) >> CONTRACT_SHIFT != 0
+        if digest == known.digest or another_contract:
             counts.duplicate += 1
             reason = RejectReason.DUPLICATE
         else:
             counts.conflict += 1
             reason = RejectReason.CONFLICT
-        self.effects.rejects.append(RejectRow(PREDICTIONS, record.offset, reason))
+        self.effects.rejects.append(RejectRow(PREDICTIONS, offset, reason))
 
     def _advance_marks(self, batch: Batch) -> None:
         """Move every input's mark by what was read of it, and by what heartbeats and a close promise."""
         latest_ms = batch.now_ms + FUTURE_MARK_MS
         times: dict[str, list[int]] = {name: [] for name in self.point.marks}
         assured: dict[str, int | None] = dict.fromkeys(times, batch.close_at_ms)
-        times[PREDICTIONS] = [r.time_ms for r in batch.predictions if r.time_ms <= latest_ms]
-        for label in batch.labels:
-            if label.op is not Op.HEARTBEAT:
-                if label.known_at_ms <= latest_ms:
-                    times[label.kind].append(label.known_at_ms)
-            elif label.time_ms <= latest_ms:
-                assured[label.kind] = max(label.time_ms, assured[label.kind] or label.time_ms)
+        times[PREDICTIONS] = [record[3] for record in batch.predictions if record[3] <= latest_ms]
+        for _, _, kind, _, op, _, time_ms, known_at_ms in batch.labels:
+            if op is not Op.HEARTBEAT:
+                if known_at_ms <= latest_ms:
+                    times[kind].append(known_at_ms)
+            elif time_ms <= latest_ms:
+                assured[kind] = max(time_ms, assured[kind] or time_ms)
         for name, mark in self.point.marks.items():
             self.point.marks[name] = mark.advance(times[name], assured[name], self.policy.disorder_ms)
 
@@ -363,8 +359,8 @@ class Partition:
             ("predictions", self.point.predictions_next, batch.predictions, batch.predictions_next),
             ("labels", self.point.labels_next, batch.labels, batch.labels_next),
         ):
-            start = records[0].offset if records else first
-            last = records[-1].offset if records else following - 1
+            start = records[0][0] if records else first
+            last = records[-1][0] if records else following - 1
             if not first <= start <= last + 1 or last >= following:
                 raise ValueError(
                     f"{name} [{start}, {last}] do not lie in the range [{first}, {following}) of this step"
@@ -376,6 +372,15 @@ def _order(chain: Chain) -> Cursor:
     if chain.label_time_ms is None or chain.label_offset is None:
         return (_NEVER_MS, -1)
     return (chain.label_time_ms, chain.label_offset)
+
+
+def _is_of_record(label: LabelState, name: ChainName, state: KeyState) -> bool:
+    """Tell whether a prediction was joined by the same label, which has left the state since."""
+    for prediction in state.predictions.values():
+        chain = prediction.chains.get(name)
+        if chain is not None and chain.label_time_ms == label.time_ms and chain.value == label.value:
+            return True
+    return False
 
 
 def _count_labels(state: KeyState) -> int:

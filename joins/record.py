@@ -7,9 +7,7 @@ must not decode or validate: `schemas` and the edges have done that.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
-
-import msgspec
+from typing import Any, NamedTuple
 
 __all__ = ["Batch", "Idle", "LabelRecord", "LabelValue", "Op", "PredictionRecord"]
 
@@ -25,8 +23,8 @@ class Op(StrEnum):
     HEARTBEAT = "heartbeat"
 
 
-class PredictionRecord(msgspec.Struct, frozen=True, gc=False):
-    """One prediction.
+class PredictionRecord(NamedTuple):
+    """One prediction; edges that have columns may as well zip them into plain tuples of this order.
 
     Attributes:
         offset: position in the partition's predictions; strictly growing.
@@ -47,8 +45,8 @@ class PredictionRecord(msgspec.Struct, frozen=True, gc=False):
     projection: Any
 
 
-class LabelRecord(msgspec.Struct, frozen=True, gc=False):
-    """One label, retraction or heartbeat.
+class LabelRecord(NamedTuple):
+    """One label, retraction or heartbeat; plain tuples of this order will do as well.
 
     Attributes:
         offset: position in the partition's labels; strictly growing.

@@ -51,8 +51,7 @@ class Claim:
             return True
         if applied != self.first:
             raise LakeConflict(
-                f"{self.app!r} has written up to {applied}, "
-                f"and these rows are [{self.first}, {self.following})",
+                f"{self.app!r} has written up to {applied}, and these rows are [{self.first}, {self.following})",
                 where=table,
                 hint="Another writer was here, or this one remembers a lake that was put back: "
                 "start it again, so that it reads where the lake stands.",
@@ -132,6 +131,9 @@ class TableWriter:
             if version % COMMITS_PER_CHECKPOINT == 0:
                 handle.create_checkpoint()
                 handle.cleanup_metadata()
+                # a handle goes on carrying the commits it was opened before: opened again, it starts from
+                # the checkpoint (measured at 400 commits: 15-20 ms an append instead of 52)
+                self._handle = None
         except CommitFailedError:
             raise
         except (DeltaError, OSError) as error:

@@ -127,11 +127,7 @@ _NEAR = """
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str, *values: object) -> list[Row]:
     # by way of Arrow: DuckDB alone needs pytz to hand over times with a zone
-    return [
-        row
-        for batch in connection.sql(query, params=list(values)).to_arrow_reader()
-        for row in batch.to_pylist()
-    ]
+    return [row for batch in connection.sql(query, params=list(values)).to_arrow_reader() for row in batch.to_pylist()]
 
 
 def _chain(row: Row) -> tuple[str, str, str]:
@@ -141,9 +137,7 @@ def _chain(row: Row) -> tuple[str, str, str]:
 def _fate(
     label: Row, revisions: list[Row], newest: dict[tuple[str, str, str], Row], retain: dict[str, timedelta]
 ) -> LabelFate:
-    mine = [
-        row for row in revisions if row["label_offset"] == label["offset"] and row["kind"] == label["kind"]
-    ]
+    mine = [row for row in revisions if row["label_offset"] == label["offset"] and row["kind"] == label["kind"]]
     record_of = {row["id"] for row in mine if newest[_chain(row)] is row}
     once_of = {row["id"] for row in mine} - record_of
     facts = dict(label)

@@ -156,9 +156,7 @@ class Lake:
         except KeyError:
             raise LakeError(f"there is no table {table!r}; there are {', '.join(TABLES)}") from None
 
-    def _write(
-        self, table: str, frame: pl.DataFrame, mode: WriteMode, claim: Claim, recorded_at: datetime
-    ) -> bool:
+    def _write(self, table: str, frame: pl.DataFrame, mode: WriteMode, claim: Claim, recorded_at: datetime) -> bool:
         if recorded_at.tzinfo is None:
             raise ValueError("recorded_at needs a time zone")
         if claim.following < claim.first or (claim.following == claim.first and frame.height):

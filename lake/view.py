@@ -4,7 +4,6 @@ What a view shows is written in `views.sql.template`; here are only the parts th
 Law: a name or a value enters SQL through `quote_name` and `quote_text` and in no other way.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -59,7 +58,7 @@ def write_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]
     write_atomically(folder / "none.json", "")
     draft = folder / "none.parquet.draft"
     pl.DataFrame(schema={"add": pl.Struct({"path": pl.String()})}).write_parquet(draft)
-    os.replace(draft, folder / "none.parquet")  # noqa: PTH105 - same line as the write it completes
+    draft.replace(folder / "none.parquet")
     write_atomically(path / VIEWS_FILE, render_views(path, config, schemas))
 
 

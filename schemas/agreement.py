@@ -30,9 +30,7 @@ def _kind_problems(config: "LoopConfig") -> Iterator[Problem]:
         message = f"labels has no kind {kind!r}, and every output needs one{did_you_mean(kind, labels)}"
         yield Problem(("predictions", "outputs", kind), message)
     for kind in sorted(set(labels) - set(outputs)):
-        message = (
-            f"predictions.outputs has no {kind!r}, and every kind needs one{did_you_mean(kind, outputs)}"
-        )
+        message = f"predictions.outputs has no {kind!r}, and every kind needs one{did_you_mean(kind, outputs)}"
         yield Problem(("labels", kind), message)
     for kind in sorted(set(labels) & set(outputs)):
         task, timeout = outputs[kind].task, labels[kind].on_timeout
@@ -57,18 +55,14 @@ def _cohort_problems(config: "LoopConfig") -> Iterator[Problem]:
             hint = did_you_mean(name, ["version", *slices])
             message = f"{name!r} is neither 'version' nor one of predictions.slices{hint}"
             yield Problem(("cohorts", "by", at), message)
-    named: list[tuple[Path, str]] = [
-        (("coverage", at, "label"), goal.label) for at, goal in enumerate(config.coverage)
-    ]
+    named: list[tuple[Path, str]] = [(("coverage", at, "label"), goal.label) for at, goal in enumerate(config.coverage)]
     named += [(("metrics", kind), kind) for kind in config.metrics]
     for path, kind in named:
         if kind not in config.labels:
             yield Problem(path, f"{kind!r} is not a label kind{did_you_mean(kind, config.labels)}")
     for kind, output in config.predictions.outputs.items():
         if config.metrics.get(kind) and output.task != "binary":
-            yield Problem(
-                ("metrics", kind), f"metrics are for task: binary by now, and this is {output.task}"
-            )
+            yield Problem(("metrics", kind), f"metrics are for task: binary by now, and this is {output.task}")
 
 
 def _source_problems(config: "LoopConfig") -> Iterator[Problem]:

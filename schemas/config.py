@@ -56,15 +56,11 @@ MAX_PARTITIONS = 1_024
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """Names of kinds, slices and features: they become column names, so they are plain identifiers."""
 
-Metric = Literal[
-    "accuracy", "balanced_accuracy", "brier", "f1", "log_loss", "mcc", "precision", "recall", "roc_auc"
-]
+Metric = Literal["accuracy", "balanced_accuracy", "brier", "f1", "log_loss", "mcc", "precision", "recall", "roc_auc"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class LakeConfig(_Strict):
@@ -93,9 +89,7 @@ class OutputConfig(_Strict):
     @model_validator(mode="after")
     def _only_binary_has_a_threshold(self) -> "OutputConfig":
         if self.threshold is not None and self.task != "binary":
-            raise ProblemsError(
-                [Problem(("threshold",), f"is for task: binary only, and this is task: {self.task}")]
-            )
+            raise ProblemsError([Problem(("threshold",), f"is for task: binary only, and this is task: {self.task}")])
         return self
 
 
@@ -160,12 +154,8 @@ class ImplyConfig(_Strict):
 class LabelConfig(_Strict):
     """What is expected of one label kind."""
 
-    definition: str = Field(
-        min_length=1, max_length=200, description="What the value means, as a name with a version."
-    )
-    expected_delay: DurationMs | None = Field(
-        default=None, description="When most labels are in; for the time line."
-    )
+    definition: str = Field(min_length=1, max_length=200, description="What the value means, as a name with a version.")
+    expected_delay: DurationMs | None = Field(default=None, description="When most labels are in; for the time line.")
     horizon: DurationMs = Field(gt=0, description="Age at which a prediction without a label is final.")
     retain: DurationMs = Field(gt=0, description="Age until which it can still be joined or corrected.")
     early: DurationMs = Field(
@@ -213,9 +203,7 @@ class CoverageGoal(_Strict):
 class LoopConfig(_Strict):
     """One deployed model's feedback loop."""
 
-    version: Annotated[Literal[1], BeforeValidator(is_no_bool)] = Field(
-        description="Version of this form of config."
-    )
+    version: Annotated[Literal[1], BeforeValidator(is_no_bool)] = Field(description="Version of this form of config.")
     loop: str = Field(pattern=LOOP_PATTERN, description="Name of the loop.")
     timezone: Annotated[str, AfterValidator(known_zone)] = Field(
         default="UTC", description="IANA time zone of cohort days; everything is stored in UTC."
@@ -238,9 +226,7 @@ class LoopConfig(_Strict):
     labels: Annotated[dict[Name, LabelConfig], AfterValidator(keys_without_repeats)] = Field(
         min_length=1, description="What is expected of the labels, by kind."
     )
-    ingest: list[SourceMap] = Field(
-        default_factory=list, description="How files become predictions and labels."
-    )
+    ingest: list[SourceMap] = Field(default_factory=list, description="How files become predictions and labels.")
     cohorts: CohortConfig = Field(default_factory=CohortConfig, description="How predictions are grouped.")
     coverage: list[CoverageGoal] = Field(
         default_factory=list, description="How much of the truth must be there by which age."

@@ -50,15 +50,14 @@ def _zones() -> frozenset[str]:
 
 
 def _not_empty(path: str | list[str]) -> str | list[str]:
-    if not path or (isinstance(path, list) and "" in path):
-        raise ValueError("a path cannot be empty")
+    """Refuse a composite of nothing. An empty *name* is fine: spreadsheets and pandas write such columns."""
+    if isinstance(path, list) and not path:
+        raise ValueError("a list of paths cannot be empty")
     return path
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class FieldMap(_Strict):
@@ -107,9 +106,7 @@ def _widen(value: object) -> object:
     return value
 
 
-ShortFieldMap = Annotated[
-    FieldMap, BeforeValidator(_widen, json_schema_input_type=str | list[str] | FieldMap)
-]
+ShortFieldMap = Annotated[FieldMap, BeforeValidator(_widen, json_schema_input_type=str | list[str] | FieldMap)]
 
 
 class SourceMap(_Strict):
@@ -151,7 +148,7 @@ def _target_problems(source: SourceMap) -> Iterator[Problem]:
         if field.in_ is not None and target not in _TESTS:
             yield Problem((*path, "in"), f"is for {', '.join(sorted(_TESTS))} only")
         paths = field.path if isinstance(field.path, list) else [field.path or ""]
-        if target != "features" and any(part == "*" or part.endswith(".*") for part in paths):
+        if target != "features" and any(part.endswith(".*") for part in paths):
             yield Problem(path, "only `features` can take every field below a path ('.*')")
 
 

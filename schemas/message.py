@@ -69,9 +69,7 @@ _REASONS: dict[Status, frozenset[Reason]] = {
 class _Message(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
 
-    v: Annotated[Literal[1], BeforeValidator(is_no_bool)] = Field(
-        description="Version of the message's form."
-    )
+    v: Annotated[Literal[1], BeforeValidator(is_no_bool)] = Field(description="Version of the message's form.")
 
 
 class Prediction(_Message):
@@ -82,16 +80,12 @@ class Prediction(_Message):
         default=None, description="Which prediction of the key this is; the key itself when left out."
     )
     time: Moment = Field(description="When it was made.")
-    arrived_at: Moment | None = Field(
-        default=None, description="When it reached the first topic that Truthloop read."
-    )
+    arrived_at: Moment | None = Field(default=None, description="When it reached the first topic that Truthloop read.")
     version: Version = Field(description="Version of the model.")
     outputs: dict[Name, LabelValue | None] = Field(
         description="By label kind: a probability from 0 to 1 (binary), a class (multiclass) or a number."
     )
-    slices: dict[Name, str | None] = Field(
-        default_factory=dict, description="By name: the group it belongs to."
-    )
+    slices: dict[Name, str | None] = Field(default_factory=dict, description="By name: the group it belongs to.")
     features: dict[str, Json] = Field(
         default_factory=dict, description="What the model was given, in the units of the loop's contract."
     )
@@ -116,12 +110,8 @@ class Label(_Message):
     op: Literal["upsert", "retract", "heartbeat"] = Field(default="upsert", description="What it does.")
     time: Moment = Field(description="When it became known.")
     happened_at: Moment | None = Field(default=None, description="When what it tells of happened.")
-    arrived_at: Moment | None = Field(
-        default=None, description="When it reached the first topic that Truthloop read."
-    )
-    definition: Definition | None = Field(
-        default=None, description="What the value means; the config's when left out."
-    )
+    arrived_at: Moment | None = Field(default=None, description="When it reached the first topic that Truthloop read.")
+    definition: Definition | None = Field(default=None, description="What the value means; the config's when left out.")
     source: str | None = Field(default=None, max_length=200, description="Where it comes from.")
     origin: Literal["live", "backfill"] = Field(default="live", description="backfill: a past told anew.")
     batch_id: str | None = Field(default=None, max_length=200, description="Which backfill it belongs to.")
@@ -135,9 +125,7 @@ class Label(_Message):
         if self.key is None:
             raise ValueError(f"op: {self.op} needs a key")
         if (self.value is not None) != (self.op == "upsert"):
-            raise ValueError(
-                "op: upsert needs a value" if self.op == "upsert" else "a retraction has no value"
-            )
+            raise ValueError("op: upsert needs a value" if self.op == "upsert" else "a retraction has no value")
         return self
 
 
@@ -186,17 +174,11 @@ class Rejection(_Message):
     input: Literal["predictions", "labels"] = Field(description="Which input it came by.")
     stage: Literal["mapping", "join"] = Field(description="mapping: never became a message; join: did.")
     reason: RejectReason = Field(strict=False, description="Why.")
-    detail: str | None = Field(
-        default=None, max_length=1_000, description="What is wrong, without its values."
-    )
+    detail: str | None = Field(default=None, max_length=1_000, description="What is wrong, without its values.")
     partition: Partition | None = Field(default=None, description="Where it got that far.")
     offset: Position | None = Field(default=None, description="Position in that partition.")
-    source: str = Field(
-        min_length=1, max_length=1_024, description="sha256 of the file in hex, or the topic."
-    )
-    source_row: Position = Field(
-        description="1-based record of the file (its header not counted), or offset."
-    )
+    source: str = Field(min_length=1, max_length=1_024, description="sha256 of the file in hex, or the topic.")
+    source_row: Position = Field(description="1-based record of the file (its header not counted), or offset.")
     kind: Name | None = Field(default=None, description="Label kind, where it is known.")
     digest: Signed | None = Field(default=None, description="xxh3-64 of the record, as a signed integer.")
 
@@ -219,9 +201,7 @@ class LedgerEntry(_Message):
     predictions_next: Position = Field(description="Offset after the last one.")
     labels_first: Position = Field(description="First offset of the labels that were read.")
     labels_next: Position = Field(description="Offset after the last one.")
-    floor: Moment | None = Field(
-        default=None, description="Older predictions are refused; none before time is known."
-    )
+    floor: Moment | None = Field(default=None, description="Older predictions are refused; none before time is known.")
     policy: dict[str, Json] = Field(description="The rules of the join as they were, durations in ms.")
     marks: dict[str, Moment | None] = Field(description="How far each input has certainly come.")
     cursors: dict[Name, tuple[Signed, Position] | None] = Field(

@@ -14,9 +14,7 @@ __all__ = ["MOMENT_MAX_MS", "Moment", "parse_moment_ms"]
 MOMENT_MAX_MS = 253_402_300_799_999
 """9999-12-31T23:59:59.999Z. The first instant is 0: what is before 1970 is a wrong unit, not history."""
 
-_PATTERN = (
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,18})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
+_PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,18})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _TEXT = re.compile(_PATTERN)
 _FRACTION = re.compile(r"\.([0-9]+)")
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")

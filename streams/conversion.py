@@ -6,8 +6,8 @@ travels through it as an opaque tuple, laid out by `Projection`. Must not decide
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-import msgspec
 import polars as pl
 from confluent_kafka import murmur2
 
@@ -59,27 +59,27 @@ def partition_of(keys: pl.Series, partitions: int) -> pl.Series:
 def prediction_records(frame: pl.DataFrame, projection: Projection) -> list[PredictionRecord]:
     """Return the frame's rows as the join reads them."""
     projected = zip(*(frame[name].to_list() for name in projection.columns), strict=True)
-    columns = [frame[name].to_list() for name in ("offset", "key", "id", "time_ms", "digest", "eligible")]
-    return list(map(PredictionRecord, *columns, projected))
+    columns = [frame[name].to_list() for name in PredictionRecord._fields[:-1]]
+    return cast("list[PredictionRecord]", list(zip(*columns, projected, strict=True)))
 
 
 def label_records(frame: pl.DataFrame) -> list[LabelRecord]:
     """Return the frame's rows as the join reads them."""
     values = frame["value"].to_list()
-    classes = frame["value_class"].to_list()
-    return list(
-        map(
-            LabelRecord,
-            frame["offset"].to_list(),
-            frame["key"].fill_null("").to_list(),
-            frame["kind"].to_list(),
-            frame["definition"].to_list(),
-            [_OPS[op] for op in frame["op"].to_list()],
-            [number if name is None else name for number, name in zip(values, classes, strict=True)],
-            frame["time_ms"].to_list(),
-            frame["order_ms"].to_list(),
-        )
+    if frame["value_class"].null_count() < frame.height:
+        classes = frame["value_class"].to_list()
+        values = [number if name is None else name for number, name in zip(values, classes, strict=True)]
+    columns = (
+        frame["offset"].to_list(),
+        frame["key"].fill_null("").to_list(),
+        frame["kind"].to_list(),
+        frame["definition"].to_list(),
+        [_OPS[op] for op in frame["op"].to_list()],
+        values,
+        frame["time_ms"].to_list(),
+        frame["order_ms"].to_list(),
     )
+    return cast("list[LabelRecord]", list(zip(*columns, strict=True)))
 
 
 def prediction_rows(frame: pl.DataFrame) -> pl.DataFrame:
@@ -115,7 +115,7 @@ def outcome_rows(effects: Sequence[tuple[int, Effects]], projection: Projection)
 
 def _outcomes_of(partition: int, effects: Effects, projection: Projection) -> pl.DataFrame:
     rows = effects.outcomes
-    columns = list(zip(*map(msgspec.structs.astuple, rows), strict=True)) or [()] * 17
+    columns = list(zip(*rows, strict=True)) or [()] * 17
     projected = list(zip(*columns[16], strict=True)) or [()] * len(projection.columns)
     names = ("key", "id", "kind", "definition", "status", "reason")
     data = {name: pl.Series(name, columns[at], dtype=pl.String) for at, name in enumerate(names)}

@@ -168,7 +168,8 @@ FAULTS = [
     ),
     ("key: tx.id", "kye: tx.id", 17, "ingest[0].map.kye: unknown field; did you mean 'key'?"),
     ("key: tx.id", "key: 5", 17, "ingest[0].map.key: must be a path, a list of paths, or a mapping such as"),
-    ("key: tx.id", "key: ''", 17, "ingest[0].map.key: a path cannot be empty"),
+    ("key: tx.id", "key: []", 17, "ingest[0].map.key: a list of paths cannot be empty"),
+    ("      time: {path: ts, unit: ms}\n", "", 16, "ingest[0].map.time: is missing"),
     ("      key: tx.id\n", "", 16, "ingest[0].map.key: is missing"),
     (
         "outputs.fraud: score",

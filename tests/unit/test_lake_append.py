@@ -1,5 +1,6 @@
 """The exactly-once append on one process: positions, refusals, what a power cut or a full disk leaves."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -198,6 +199,24 @@ def test_checkpoints_are_written_now_and_then(builder: LakeBuilder) -> None:
     reopened = Lake.open(builder.lake.path)
     assert reopened.applied("rejects", "p0") == COMMITS_PER_CHECKPOINT + 1
     assert offsets(reopened) == list(range(COMMITS_PER_CHECKPOINT + 1))
+
+
+def test_an_append_returns_when_its_rows_would_outlive_a_power_cut(
+    builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data, log entry and the folders that name them are on the disk, also when another process wrote them."""
+    synced: list[Path] = []
+
+    def record(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+
+    monkeypatch.setattr(os, "fsync", record)
+    for _ in range(2):
+        synced.clear()
+        append(builder, rejects(builder, 0), 0, 1)
+        file = _newest_file(builder.lake)
+        log = builder.lake.path / "rejects" / "_delta_log" / f"{1:020d}.json"
+        assert set(synced) == {file, file.parent, file.parent.parent, log, log.parent}
 
 
 def _newest_file(lake: Lake) -> Path:

@@ -14,6 +14,7 @@ from lake_builder import RECORDED_AT, LakeBuilder, hour, loop_config, ms
 
 import truthloop.notebook
 from lake.append import COMMITS_PER_CHECKPOINT
+from lake.lakehouse import Lake
 from lake.session import connect
 from lake.view import quote_name, quote_text
 from schemas.errors import LakeError
@@ -265,8 +266,20 @@ def test_compaction_doubles_no_row(builder: LakeBuilder, *, checkpointed: bool, 
             handle.create_checkpoint()
         if vacuumed:
             handle.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    assert Lake.open(builder.lake.path).scan("predictions").collect().height == 5
     builder.predict("later", 0, 5)
     assert one(builder, "SELECT count(*) AS n, count(known_at) AS known FROM scored") == {"n": 6, "known": 5}
+
+
+def test_paths_are_read_from_the_log_as_urls(builder: LakeBuilder) -> None:
+    """Delta writes them percent-encoded; another writer's file may have a space in its name."""
+    builder.predict("a", 0, 0)
+    (file,) = (builder.lake.path / "predictions").glob("recorded_on=*/*.parquet")
+    log = builder.lake.path / "predictions" / "_delta_log" / f"{1:020d}.json"
+    log.write_text(log.read_text("utf-8").replace(file.name, "another%20name.parquet"), "utf-8")
+    file.rename(file.with_name("another name.parquet"))
+    assert one(builder)["key"] == "a"
+    assert Lake.open(builder.lake.path).scan("predictions").collect()["key"].to_list() == ["a"]
 
 
 def test_a_replaced_table_shows_only_its_new_rows(builder: LakeBuilder) -> None:

@@ -30,9 +30,7 @@ _RANKS = {"prediction": 0, "label": 1, "revision": 2}
 
 def explain(
     key: Annotated[str, typer.Argument(help="What predictions and labels are joined on.")],
-    config: Annotated[Path, typer.Option("--config", "-c", help="The loop's config.")] = Path(
-        "truthloop.yaml"
-    ),
+    config: Annotated[Path, typer.Option("--config", "-c", help="The loop's config.")] = Path("truthloop.yaml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Tell everything that is known about one key, and what it still waits for."""
@@ -145,9 +143,7 @@ def _outcome(expectation: "Expectation") -> dict[str, Any]:
         text += f"; by the label of {_time(label['label_time'])}, known {_time(label['known_at'])}"
     record = None
     if label is not None:
-        record = {
-            name: _plain(label[name]) for name in ("partition", "offset", "label_time", "known_at", "source")
-        }
+        record = {name: _plain(label[name]) for name in ("partition", "offset", "label_time", "known_at", "source")}
     return {
         **{name: _plain(row[name]) for name in ("id", "kind", "definition", "status", "reason")},
         "value": value,
