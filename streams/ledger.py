@@ -23,7 +23,19 @@ _MOMENT = pl.Datetime("us", "UTC")
 
 
 class RunFile(msgspec.Struct):
-    """One file of a run and what became of its records; the counts are zero until the run has finished."""
+    """One file of a run and what became of its records; the counts are zero until the run has finished.
+
+    Attributes:
+        name: of the file, without folders.
+        sha256: of its content, hex.
+        role: 'predictions' or 'labels'.
+        read: records in the file = mapped + filtered + rejected, where no list makes several of one.
+        mapped: canonical records made of them.
+        filtered: records that the config's `where` leaves out.
+        rejected: records that could not be mapped.
+        reasons: why, with counts.
+        flags: what was out of the contract and kept, with counts.
+    """
 
     name: str
     sha256: str
@@ -32,6 +44,8 @@ class RunFile(msgspec.Struct):
     mapped: int = 0
     filtered: int = 0
     rejected: int = 0
+    reasons: dict[str, int] = {}
+    flags: dict[str, int] = {}
 
 
 class RunRecord(msgspec.Struct):

@@ -191,7 +191,7 @@ class _Replay:
                     self._writer.write_mapping_rejects(
                         file.sha256, mapping_reject_rows(file, pl.concat(rejects))
                     )
-        run.files = [RunFile(**vars(counts)) for log in logs for counts in log.counts]
+        run.files = [counts for log in logs for counts in log.counts]
         run.finished = True
         settled = not run.files and close_at_ms is None
         while not settled:

@@ -13,10 +13,11 @@ import polars as pl
 
 from schemas.config import LoopConfig
 from schemas.errors import InputError
+from streams.ledger import RunFile
 from streams.mapping import Mapper
 from streams.record_file import RecordFile
 
-__all__ = ["FileCounts", "SortedInput", "known_at_ms"]
+__all__ = ["SortedInput", "known_at_ms"]
 
 SORT_BYTES_MAX = 2 * 1024**3
 """Files up to this size in all are sorted in memory; as frames they take about three times as much."""
@@ -26,19 +27,6 @@ ROWS_PER_SLICE = 125_000
 
 
 _SORT = "duckdb -c \"COPY (FROM 'in.parquet' ORDER BY time) TO 'out.parquet'\""
-
-
-@dataclass
-class FileCounts:
-    """What became of one file's records: read = mapped + filtered + rejected (without list fan-out)."""
-
-    name: str
-    sha256: str
-    role: str
-    read: int = 0
-    mapped: int = 0
-    filtered: int = 0
-    rejected: int = 0
 
 
 @dataclass
@@ -58,11 +46,11 @@ class SortedInput:
     files: Sequence[RecordFile]
     config: LoopConfig
     first_offset: int
-    counts: list[FileCounts] = field(init=False)
+    counts: list[RunFile] = field(init=False)
     rejects: list[tuple[RecordFile, pl.DataFrame]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        self.counts = [FileCounts(file.path.name, file.sha256, file.role) for file in self.files]
+        self.counts = [RunFile(file.path.name, file.sha256, file.role) for file in self.files]
 
     def slices(self) -> Iterator[pl.DataFrame]:
         """Yield the log in order, as frames with the columns source, order_ms and offset added.
@@ -111,6 +99,8 @@ class SortedInput:
                 counts.filtered += chunk.filtered
                 counts.rejected += chunk.rejects.height
                 counts.mapped += chunk.records.height
+                _count(counts.reasons, chunk.rejects["reason"])
+                _count(counts.flags, chunk.records["flags"].explode().drop_nulls())
                 if not chunk.rejects.is_empty():
                     self.rejects.append((file, chunk.rejects))
                 yield file, self._with_order(chunk.records, file)
@@ -127,6 +117,12 @@ class SortedInput:
             .with_columns(partitions.cast(pl.List(pl.Int32)).alias("partition"))
             .explode("partition")
         )
+
+
+def _count(counts: dict[str, int], names: pl.Series) -> None:
+    """Add how often each name occurs."""
+    for name, count in names.value_counts().iter_rows():
+        counts[name] = counts.get(name, 0) + count
 
 
 def known_at_ms(config: LoopConfig) -> pl.Expr:

@@ -79,6 +79,10 @@ def account_lines(counters: Counters) -> list[str]:
             "heartbeats": c.heartbeats,
         }
         lines.append(f"{kind}: {c.consumed:,} labels = {_sum(named)}")
+        if c.other_definition:
+            lines.append(f"{kind}: {c.other_definition:,} of these name another definition and are kept beside")
+        if c.early:
+            lines.append(f"{kind}: {c.early:,} were known before their prediction was made")
     return lines
 
 

@@ -90,3 +90,6 @@ def _tell_files(summary: "ReplaySummary") -> None:
         filtered = f", {file.filtered:,} filtered" if file.filtered else ""
         rejected = f", [yellow]{file.rejected:,} rejected[/]" if file.rejected else ""
         results.print(f"{file.name}: {file.read:,} records read{filtered}{rejected}")
+        for title, counts in (("rejected", file.reasons), ("kept and flagged", file.flags)):
+            for name, count in sorted(counts.items(), key=lambda item: -item[1]):
+                results.print(f"  {title}: {name} {count:,}")
