@@ -73,6 +73,7 @@ def render_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema
         loop_comment=config.loop,
         timezone=quote_text(config.timezone),
         kinds=_kinds(config),
+        ages=_ages(config),
         tables="".join(_table(table, schemas[table]) for table in reversed(TABLES)),
         output=_output(config, "DOUBLE", {"binary", "regression"}),
         output_class=_output(config, "VARCHAR", {"multiclass"}),
@@ -95,9 +96,30 @@ def _table(table: str, schema: pl.Schema) -> str:
 def _kinds(config: LoopConfig) -> str:
     return ", ".join(
         f"({quote_text(kind)}, {quote_text(label.definition)}, "
-        f"{label.horizon}::BIGINT, {label.retain}::BIGINT, {label.early}::BIGINT)"
+        f"{label.horizon}::BIGINT, {label.retain}::BIGINT, {label.early}::BIGINT, {_threshold(config, kind)})"
         for kind, label in config.labels.items()
     )
+
+
+def _threshold(config: LoopConfig, kind: str) -> str:
+    output = config.predictions.outputs[kind]
+    if output.task != "binary":
+        return "NULL::DOUBLE"
+    return f"{0.5 if output.threshold is None else output.threshold!r}::DOUBLE"
+
+
+def _ages(config: LoopConfig) -> str:
+    """Return the ages that coverage is shown at: of the cohorts, of the goals, and the horizon."""
+    pairs = [
+        (kind, age_ms)
+        for kind, label in config.labels.items()
+        for age_ms in {
+            *config.cohorts.ages,
+            *(goal.age for goal in config.coverage if goal.label == kind),
+            label.horizon,
+        }
+    ]
+    return ", ".join(f"({quote_text(kind)}, {age_ms}::BIGINT)" for kind, age_ms in sorted(pairs))
 
 
 def _output(config: LoopConfig, duckdb_type: str, tasks: set[str]) -> str:

@@ -4,7 +4,8 @@ The other packages (`joins`, `lake`, `monitor`, `schemas`, `streams`) have commo
 else, this module makes sure that what Python would import under these names is really ours.
 """
 
-from importlib.metadata import packages_distributions
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,6 @@ _ADVICE = (
 
 def _make_sure_of_our_packages() -> None:
     """Raise ImportError where another package of the same name would be imported, or has overwritten ours."""
-    owners = packages_distributions()
     for name in PACKAGES:
         spec = find_spec(name)
         if spec is None or spec.origin is None:
@@ -31,8 +31,21 @@ def _make_sure_of_our_packages() -> None:
         found = Path(spec.origin).resolve()
         if found.parent != _HOME / name:
             raise ImportError(f"`import {name}` finds {found}; Truthloop's own is {_HOME / name}. {_ADVICE}")
-        if others := sorted(set(owners.get(name, ())) - {"truthloop"}):
-            raise ImportError(f"{', '.join(others)} also installs a package named `{name}`. {_ADVICE}")
+    for owner, name in _other_owners():
+        raise ImportError(f"{owner} also installs a package named `{name}`. {_ADVICE}")
+
+
+def _other_owners() -> Iterator[tuple[str, str]]:
+    """Find other distributions that install one of our names: what they overwrote sits in the right place.
+
+    Their records are searched as bytes; `packages_distributions` would take longer than all of `--help`.
+    """
+    for folder in map(Path, sys.path):
+        for record in folder.glob("*.dist-info/RECORD"):
+            owner = record.parent.name.partition("-")[0]
+            if owner != "truthloop":
+                content = b"\n" + record.read_bytes()
+                yield from ((owner, name) for name in PACKAGES if f"\n{name}/__init__.py,".encode() in content)
 
 
 def open(path: str | Path = "lake") -> "duckdb.DuckDBPyConnection":  # noqa: A001 - `truthloop.open(...)` reads as it should

@@ -21,6 +21,7 @@ app = typer.Typer(
     "the result can be trusted.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # Rich takes longer to load than the rest of --help
     pretty_exceptions_enable=False,
 )
 for command in (demo, new, check, replay, coverage, metrics, explain, sql):

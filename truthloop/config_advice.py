@@ -61,8 +61,7 @@ def _on_label(config: LoopConfig, kind: str, label: LabelConfig) -> Iterator[Pro
 
 def _has_heartbeat(config: LoopConfig, kind: str) -> bool:
     return any(
-        source.as_ == "labels" and source.kind in (kind, None) and "heartbeat" in source.map
-        for source in config.ingest
+        source.as_ == "labels" and source.kind in (kind, None) and "heartbeat" in source.map for source in config.ingest
     )
 
 

@@ -75,9 +75,7 @@ def _find(value: object, parts: list[str]) -> Path:
         found: str | int
         if isinstance(here, list):
             if not (part.isdecimal() and int(part) < len(here)):
-                raise LookupError(
-                    f"{dotted(path)} has {len(here)} items, counted from 0, and no {part.lower()}"
-                )
+                raise LookupError(f"{dotted(path)} has {len(here)} items, counted from 0, and no {part.lower()}")
             found = int(part)
             here = here[found]
         else:
@@ -95,9 +93,7 @@ def _match(part: str, here: object, shape: Shape, path: Path) -> str:
         return part if part in matching else matching.pop()
     place = dotted(path) or "the config"
     if matching:
-        raise LookupError(
-            f"{place} has {' and '.join(map(repr, sorted(matching)))}; write the one that is meant"
-        )
+        raise LookupError(f"{place} has {' and '.join(map(repr, sorted(matching)))}; write the one that is meant")
     raise LookupError(f"{place} has no key {part.lower()!r}{did_you_mean(part, known)}")
 
 

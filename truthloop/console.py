@@ -4,19 +4,39 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from schemas.errors import TruthloopError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 __all__ = ["note", "notes", "print_json", "reporting_errors", "results", "warn"]
 
-results = Console(highlight=False, soft_wrap=True)
+
+class _LazyConsole:
+    """A Rich console that is made when it is first used: loading Rich takes longer than a short command."""
+
+    def __init__(self, *, stderr: bool) -> None:
+        self._stderr = stderr
+
+    @cached_property
+    def _console(self) -> "Console":
+        from rich.console import Console  # noqa: PLC0415 - that is the point
+
+        return Console(stderr=self._stderr, highlight=False, soft_wrap=True, emoji=False)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._console, name)
+
+
+results = cast("Console", _LazyConsole(stderr=False))
 """For what was asked: tables, JSON."""
 
-notes = Console(stderr=True, highlight=False, soft_wrap=True)
+notes = cast("Console", _LazyConsole(stderr=True))
 """For everything else: progress, remarks, warnings, errors."""
 
 
@@ -27,6 +47,8 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """Say what deserves a second look."""
+    from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
+
     notes.print(f"[yellow]warning:[/] {escape(text)}")
 
 
@@ -41,6 +63,8 @@ def reporting_errors() -> Iterator[None]:
     try:
         yield
     except TruthloopError as error:
+        from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
+
         place = f"{escape(error.where)}: " if error.where else ""
         notes.print(f"[bold red]error:[/] {place}{escape(error.what)}")
         if error.hint:

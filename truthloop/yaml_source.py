@@ -122,9 +122,7 @@ def read_yaml(text: str) -> YamlDocument:
             loader.dispose()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise YamlError(
-            f"the character U+{ord(text[error.position]):04X} is not allowed in YAML", line
-        ) from None
+        raise YamlError(f"the character U+{ord(text[error.position]):04X} is not allowed in YAML", line) from None
     except yaml.MarkedYAMLError as error:
         raise _in_words(error) from None
     document = YamlDocument(None, {})

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from replay_case import CLOSE_MS, Files, write_files
 from typer.testing import CliRunner, Result
 
-from lake import Lake
+from lake import Lake, connect
+from monitor import coverage, metrics
 from truthloop.__main__ import app
 from truthloop.conservation import check_conservation
 from truthloop.evidence import read_evidence, refresh_cells
@@ -28,7 +30,8 @@ predictions:
 labels:
   click: {definition: c1, horizon: 1h, retain: 6h, on_timeout: {imply: 0}}
   sale: {definition: s1, horizon: 4h, retain: 8h}
-cohorts: {by: [version, country], ages: [30m, 1h, 4h]}
+cohorts: {by: [version, country], ages: [30m, 1h]}
+metrics: {click: [accuracy, precision, recall, log_loss, brier]}
 coverage: [{label: sale, age: 4h, min: 0.9}]
 """
 CLOSE = "2023-12-14T22:13:20+00:00"
@@ -165,6 +168,33 @@ def test_cells_are_made_again_when_the_config_counts_otherwise(files: Files, tmp
     assert not read_evidence(other).cells.equals(first)
     assert read_evidence(settings).cells.equals(first)
     assert Lake.open(settings.lake).scan("cells").select(pl.col("plan").n_unique()).collect().item() == 1
+
+
+def test_the_views_of_coverage_and_metrics_say_what_the_cells_say(files: Files, tmp_path: Path) -> None:
+    """Two ways of counting, rows in DuckDB and integers in cells, agree before and after the close."""
+    settings = load_settings(tmp_path / "truthloop.yaml")
+    words = [word for path in files.prediction_files for word in ("-p", path)]
+    call("replay", *words, "-l", files.label_files[0])
+    for _ in ("open", "closed"):
+        evidence = read_evidence(settings)
+        reach = evidence.reach
+        cohorts = coverage(evidence.cells, evidence.plan, reach.observed_until_ms, reach.matured_until_ms)
+        wanted = ["version", "day", "kind", "age_ms", "predictions", "labelled", "coverage", "due"]
+        cohorts = cohorts.filter(pl.col("slice") == "").select(wanted)
+        rows = metrics(evidence.cells, evidence.plan, ["version", "day"], reach.matured_until_ms)
+        with connect(settings.lake) as views:
+            seen = views.sql(f"SELECT {', '.join(map(quoted, wanted))} FROM coverage").pl()
+            assert_frame_equal(seen, cohorts, check_row_order=False, check_dtypes=False)
+            for name in ("accuracy", "precision", "recall", "log_loss", "brier"):
+                mine = rows.filter(pl.col("name") == name, pl.col("definition") == "c1").select("version", "day", "kind", "value", "status")
+                told = views.sql(f'SELECT version, "day", kind, "{name}" AS value, status FROM metrics').pl()
+                assert_frame_equal(told, mine, check_row_order=False, rel_tol=1e-8)
+        call("replay", "-l", files.label_files[1], "--close", CLOSE)
+
+
+def quoted(name: str) -> str:
+    """Return a column's name as SQL."""
+    return f'"{name}"'
 
 
 def test_conservation_is_counted_a_second_time_from_the_rows(files: Files, tmp_path: Path) -> None:

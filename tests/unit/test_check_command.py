@@ -119,9 +119,7 @@ def test_a_bad_config_is_refused_with_file_line_and_suggestion(tmp_path: Path) -
 
 def test_json_of_a_bad_config_is_one_document(tmp_path: Path) -> None:
     """Every fault with file, line and message; exit code 2."""
-    result = run(
-        tmp_path, GOOD.replace("horizon: 120d", "horizn: 120d").replace("unit: ms", "unit: m"), "--json"
-    )
+    result = run(tmp_path, GOOD.replace("horizon: 120d", "horizn: 120d").replace("unit: ms", "unit: m"), "--json")
     assert result.exit_code == 2
     file = str(tmp_path / "truthloop.yaml")
     assert json.loads(result.stdout) == {
@@ -135,8 +133,7 @@ def test_json_of_a_bad_config_is_one_document(tmp_path: Path) -> None:
             {
                 "file": file,
                 "line": 20,
-                "message": "ingest[0].map.time.unit: must be 's', 'ms', 'us' or 'ns', not 'm'; "
-                "did you mean 'ms'?",
+                "message": "ingest[0].map.time.unit: must be 's', 'ms', 'us' or 'ns', not 'm'; did you mean 'ms'?",
             },
         ],
         "warnings": [],
@@ -237,9 +234,7 @@ def test_a_mapped_heartbeat_is_proof_enough_for_implying(tmp_path: Path) -> None
 def test_a_kind_without_source_and_metrics_of_other_tasks_are_warned_of(tmp_path: Path) -> None:
     """A second kind that no file gives, of a task that has no metrics yet."""
     text = GOOD.replace("threshold: 0.5}", "threshold: 0.5}\n    amount: {task: regression}")
-    text = text.replace(
-        "labels:\n", "labels:\n  amount: {definition: a-v1, horizon: 121d, retain: 200d}\n", 1
-    )
+    text = text.replace("labels:\n", "labels:\n  amount: {definition: a-v1, horizon: 121d, retain: 200d}\n", 1)
     messages = [found["message"] for found in json.loads(run(tmp_path, text, "--json").stdout)["warnings"]]
     assert messages == [
         "metrics.amount: task: regression has no metrics yet; outcomes and coverage are kept",

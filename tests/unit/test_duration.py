@@ -105,9 +105,7 @@ def fault_of(text: str) -> str | None:
 def test_the_published_pattern_accepts_what_the_parser_accepts(text: str) -> None:
     """An editor that validates by the schema and the program agree on form."""
     fits = re.search(TypeAdapter(DurationMs).json_schema()["pattern"], text) is not None
-    assert fits == (
-        fault_of(text) in (None, "more than a hundred years", "not a whole number of milliseconds")
-    )
+    assert fits == (fault_of(text) in (None, "more than a hundred years", "not a whole number of milliseconds"))
 
 
 def test_a_model_dumped_as_json_can_be_read_again() -> None:

@@ -37,8 +37,7 @@ def test_it_refuses_to_start_where_another_distribution_claims_one_of_its_names(
     """An overwritten package sits in the right place; only the list of distributions tells."""
     info = tmp_path / "somebody-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody\nVersion: 1.0\n", "utf-8")
-    (info / "top_level.txt").write_text("schemas\n", "utf-8")
+    (info / "RECORD").write_text("somebody.py,,\nschemas/__init__.py,,\n", "utf-8")
     refused = start(tmp_path)
     assert refused.returncode != 0
     assert "somebody also installs a package named `schemas`" in refused.stderr

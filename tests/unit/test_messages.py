@@ -37,9 +37,7 @@ def test_good_messages_are_read_and_come_back(model: type[BaseModel], document: 
 
 @pytest.mark.parametrize(("model", "document"), GOOD)
 @pytest.mark.parametrize("version", [..., 2, "1", True, 1.5, None])
-def test_only_version_1_is_understood(
-    model: type[BaseModel], document: dict[str, Any], version: object
-) -> None:
+def test_only_version_1_is_understood(model: type[BaseModel], document: dict[str, Any], version: object) -> None:
     """Another version means something else."""
     with pytest.raises(ValidationError, match="v\n"):
         read(model, document, v=version)
@@ -105,14 +103,10 @@ def test_a_key_that_is_no_unicode_is_refused() -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-@pytest.mark.parametrize(
-    "field", ['"weight":{}', '"outputs":{{"fraud":{}}}', '"features":{{"a":[{{"b":{}}}]}}']
-)
+@pytest.mark.parametrize("field", ['"weight":{}', '"outputs":{{"fraud":{}}}', '"features":{{"a":[{{"b":{}}}]}}'])
 def test_numbers_that_are_not_finite_are_refused(field: str, number: str) -> None:
     """Also deep inside features."""
-    rest = {
-        name: value for name, value in PREDICTION.items() if name not in ("weight", "outputs", "features")
-    }
+    rest = {name: value for name, value in PREDICTION.items() if name not in ("weight", "outputs", "features")}
     base = {**rest, "outputs": {}, "features": {}}
     base.pop(field.split('"')[1], None)
     text = json.dumps(base)[:-1] + "," + field.format(number) + "}"
@@ -212,9 +206,7 @@ def test_a_rejection_without_a_place_is_refused(changes: dict[str, object], mess
 
 def test_a_record_that_was_never_mapped_has_no_partition() -> None:
     """Its position is that in the source."""
-    assert read(
-        Rejection, REJECTION, stage="mapping", reason="bad_key", partition=None, offset=None, kind=None
-    )
+    assert read(Rejection, REJECTION, stage="mapping", reason="bad_key", partition=None, offset=None, kind=None)
 
 
 @pytest.mark.parametrize(

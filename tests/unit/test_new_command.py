@@ -25,9 +25,7 @@ def run(*arguments: str) -> Result:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize(
-    ("loop", "kind"), [("my-model", "purchase"), ("123", "null"), ("1e5", "True"), ("no", "y")]
-)
+@pytest.mark.parametrize(("loop", "kind"), [("my-model", "purchase"), ("123", "null"), ("1e5", "True"), ("no", "y")])
 def test_what_it_writes_is_a_valid_config(tmp_path: Path, loop: str, kind: str, task: Task) -> None:
     """For every task, and for names that YAML could take for something else."""
     path = tmp_path / "truthloop.yaml"
@@ -38,9 +36,7 @@ def test_what_it_writes_is_a_valid_config(tmp_path: Path, loop: str, kind: str, 
     assert config.predictions.outputs[kind].task == task
     assert [source.as_ for source in config.ingest] == ["predictions", "labels"]
     expected = (
-        []
-        if task == "binary"
-        else [f"metrics.{kind}: task: {task} has no metrics yet; outcomes and coverage are kept"]
+        [] if task == "binary" else [f"metrics.{kind}: task: {task} has no metrics yet; outcomes and coverage are kept"]
     )
     assert [str(remark) for remark in advise(config)] == expected
 
@@ -55,9 +51,7 @@ def test_every_section_is_explained(task: Task) -> None:
     assert max(map(len, lines)) <= 110
 
 
-def test_the_default_file_stands_in_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_file_stands_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the next command is named."""
     monkeypatch.chdir(tmp_path)
     result = run()

@@ -61,9 +61,7 @@ def test_absolute_and_home_lakes_are_kept(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     absolute = load_settings(write(tmp_path, changed("./lake", str(tmp_path / "x"))), {})
     assert absolute.lake == tmp_path.resolve() / "x"
-    assert (
-        load_settings(write(tmp_path, changed("./lake", "~/x")), {}).lake == tmp_path.resolve() / "home" / "x"
-    )
+    assert load_settings(write(tmp_path, changed("./lake", "~/x")), {}).lake == tmp_path.resolve() / "home" / "x"
 
 
 @pytest.mark.parametrize(
@@ -83,9 +81,7 @@ def test_absolute_and_home_lakes_are_kept(tmp_path: Path, monkeypatch: pytest.Mo
         ("a: 1\nb: 2\n  c: 3\n", 3, "column 4: a ':' does not fit here"),
     ],
 )
-def test_what_is_not_yaml_is_refused_with_line_and_column(
-    tmp_path: Path, text: str, line: int, message: str
-) -> None:
+def test_what_is_not_yaml_is_refused_with_line_and_column(tmp_path: Path, text: str, line: int, message: str) -> None:
     """In words for people, at the place where it can be mended."""
     at, said = one(tmp_path, text)
     assert at == line
@@ -105,9 +101,7 @@ def test_an_alias_bomb_is_refused(tmp_path: Path) -> None:
 def test_an_alias_stands_for_the_value_of_its_anchor(tmp_path: Path) -> None:
     """Aliases are followed, and may be used where a value repeats."""
     text = changed("retain: 200d", "retain: &long 200d").replace("expected_delay", "")
-    settings = load_settings(
-        write(tmp_path, text.replace("horizon: 120d", "horizon: 120d\n    early: 1d")), {}
-    )
+    settings = load_settings(write(tmp_path, text.replace("horizon: 120d", "horizon: 120d\n    early: 1d")), {})
     assert settings.config.labels["fraud"].retain == 200 * 86_400_000
     assert read_yaml("a: &x {b: 1}\nc: *x\n").value == {"a": {"b": 1}, "c": {"b": 1}}
 
@@ -124,9 +118,7 @@ def test_each_fault_is_told_with_its_line_and_the_nearest_right_name(
 
 def test_kinds_that_only_one_part_names_are_told_where_they_stand(tmp_path: Path) -> None:
     """Outputs and labels must name the same kinds."""
-    found = refused(
-        tmp_path, changed("    fraud: {task: binary, threshold: 0.5}", "    frauds: {task: binary}")
-    )
+    found = refused(tmp_path, changed("    fraud: {task: binary, threshold: 0.5}", "    frauds: {task: binary}"))
     assert (6, "predictions.outputs.frauds: labels has no kind 'frauds', and every output needs one") in [
         (problem.line, problem.message.partition(";")[0]) for problem in found
     ]
@@ -135,9 +127,7 @@ def test_kinds_that_only_one_part_names_are_told_where_they_stand(tmp_path: Path
 
 def test_all_faults_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
     """One message with a line for each, as compilers write them."""
-    text = (
-        changed("card-fraud", "X").replace("horizon: 120d", "horizn: 120x").replace("unit: ms", "unit: min")
-    )
+    text = changed("card-fraud", "X").replace("horizon: 120d", "horizn: 120x").replace("unit: ms", "unit: min")
     path = write(tmp_path, text + "kafka: {}\n")
     with pytest.raises(ConfigError) as caught:
         load_settings(path, {})
@@ -167,9 +157,7 @@ def test_thousands_of_faults_make_a_short_report(tmp_path: Path) -> None:
         (b"#" * 50_000_000, None, "larger than 256 KiB, which no config is; is this a data file?"),
     ],
 )
-def test_a_file_that_is_no_config_is_refused(
-    tmp_path: Path, content: bytes, line: int | None, message: str
-) -> None:
+def test_a_file_that_is_no_config_is_refused(tmp_path: Path, content: bytes, line: int | None, message: str) -> None:
     """Empty, a list, another encoding, a data file."""
     at, said = one(tmp_path, content)
     assert at == line

@@ -66,9 +66,7 @@ def test_minutes_on_a_linear_scale_look_like_this() -> None:
 
 def test_a_name_too_long_for_either_side_stands_across_its_column() -> None:
     """Nothing is cut off, at the least width and the longest durations."""
-    lines = draw_timeline(
-        label(expected_delay="17d23h59m59s999ms", horizon="36d", retain="36d", early="0s"), [], 60
-    )
+    lines = draw_timeline(label(expected_delay="17d23h59m59s999ms", horizon="36d", retain="36d", early="0s"), [], 60)
     assert any("expected_delay 17d23h59m59s999ms" in line for line in lines)
     assert max(map(len, lines)) <= 60
 

@@ -24,7 +24,7 @@ def coverage(
         ),
     ] = "",
     last: Annotated[int, typer.Option(min=1, help="Cohort days to show, the newest last.")] = 14,
-    config: Annotated[Path, typer.Option("--config", "-c", help="The loop's config.")] = Path(
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
         "truthloop.yaml"
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print every cohort as one JSON document.")] = False,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas.duration import format_duration
 from schemas.errors import TruthloopError
 from truthloop.console import print_json, reporting_errors, results
 
@@ -30,7 +29,7 @@ _RANKS = {"prediction": 0, "label": 1, "revision": 2}
 
 def explain(
     key: Annotated[str, typer.Argument(help="What predictions and labels are joined on.")],
-    config: Annotated[Path, typer.Option("--config", "-c", help="The loop's config.")] = Path("truthloop.yaml"),
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path("truthloop.yaml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Tell everything that is known about one key, and what it still waits for."""
@@ -126,6 +125,8 @@ def _revision_text(row: dict[str, Any]) -> str:
         before = row["previous"] if row["previous_class"] is None else row["previous_class"]
         text += f"; before it was {row['previous_status']}" + ("" if before is None else f" {_value(before)}")
     side = "before" if age_ms < 0 else "after"
+    from schemas.duration import format_duration  # noqa: PLC0415 - keeps --help fast
+
     return f"{text}; {format_duration(abs(age_ms))} {side} the prediction, by {row['definition']}"
 
 

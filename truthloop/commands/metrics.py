@@ -20,7 +20,7 @@ def metrics(
         typer.Option(help="version, slice, day or month; may be repeated. month when left out."),
     ] = None,
     kind: Annotated[str | None, typer.Option(help="One label kind; all when left out.")] = None,
-    config: Annotated[Path, typer.Option("--config", "-c", help="The loop's config.")] = Path(
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
         "truthloop.yaml"
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

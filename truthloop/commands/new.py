@@ -108,9 +108,7 @@ _TASKS: dict[Task, dict[str, str]] = {
 
 def new(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("truthloop.yaml"),
-    loop: Annotated[
-        str, typer.Option(help="Name of the loop: lower-case letters, digits and -.")
-    ] = "my-model",
+    loop: Annotated[str, typer.Option(help="Name of the loop: lower-case letters, digits and -.")] = "my-model",
     kind: Annotated[str, typer.Option(help="Name of the label kind: letters, digits and _.")] = "purchase",
     task: Annotated[Task, typer.Option(help="What the model predicts.")] = "binary",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if there is one.")] = False,

@@ -15,12 +15,12 @@ __all__ = ["replay"]
 
 def replay(
     predictions: Annotated[
-        list[Path] | None, typer.Option("--predictions", "-p", help="A file of predictions; may be repeated.")
+        list[Path] | None, typer.Option("--predictions", "-p", metavar="FILE", help="A file of predictions; may be repeated.")
     ] = None,
     labels: Annotated[
-        list[Path] | None, typer.Option("--labels", "-l", help="A file of labels; may be repeated.")
+        list[Path] | None, typer.Option("--labels", "-l", metavar="FILE", help="A file of labels; may be repeated.")
     ] = None,
-    config: Annotated[Path, typer.Option("--config", "-c", help="The loop's config.")] = Path(
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
         "truthloop.yaml"
     ),
     close: Annotated[
@@ -30,7 +30,7 @@ def replay(
         ),
     ] = None,
     now: Annotated[
-        str | None, typer.Option(help="Take this for the present (ISO 8601 with offset); it is recorded.")
+        str | None, typer.Option(metavar="TIME", help="Take this for the present (ISO 8601 with offset); it is recorded.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
