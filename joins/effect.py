@@ -42,7 +42,17 @@ class RejectRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Effects(msgspec.Struct):
-    """All that one step produced, in the order in which it was decided."""
+    """All that one step produced, in the order in which it was decided.
 
-    outcomes: list[OutcomeRow]
+    Attributes:
+        revisions: plain tuples in the order of OutcomeRow's fields, for edges that make columns of them.
+        rejects: records that ended without an outcome.
+    """
+
+    revisions: list[tuple[Any, ...]]
     rejects: list[RejectRow]
+
+    @property
+    def outcomes(self) -> list[OutcomeRow]:
+        """The revisions with their names."""
+        return [OutcomeRow._make(revision) for revision in self.revisions]

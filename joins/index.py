@@ -12,8 +12,9 @@ Cursor = tuple[int, int]
 class TimeIndex:
     """Entries `(time_ms, offset, ...)` in order of time and offset.
 
-    `add(entry)` adds one, in any order. Records come nearly in order, so entries are kept in one sorted list; what came since is sorted in
-    only when somebody asks. (time, offset) must be unique: nothing further is compared.
+    `add(entry)` adds one, in any order. Records come nearly in order, so entries are kept in one sorted list;
+    what came since is sorted in only when somebody asks. (time, offset) must be unique: nothing further is
+    compared.
     """
 
     def __init__(self) -> None:

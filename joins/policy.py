@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from joins.record import LabelValue
+from joins.state import ChainName, chain_name, name_code
 from schemas.config import ImplyConfig, LoopConfig
 
 __all__ = [
     "FUTURE_MARK_MS",
     "FUTURE_REJECT_MS",
     "LABELS_PER_CHAIN_MAX",
+    "ChainRules",
     "KindPolicy",
     "Policy",
     "policy_from",
@@ -50,6 +52,29 @@ class KindPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class ChainRules:
+    """What applies to the chains of one kind and definition.
+
+    Attributes:
+        name: of the chains.
+        kind: label kind.
+        definition: the loop's own, or another.
+        is_own: whether it is the loop's own.
+        horizon_ms: as for the kind.
+        retain_ms: as for the kind.
+        code: number that stands for the name in fingerprints.
+    """
+
+    name: ChainName
+    kind: str
+    definition: str
+    is_own: bool
+    horizon_ms: int
+    retain_ms: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The rules of one loop.
 
@@ -69,6 +94,13 @@ class Policy:
     def retain_ms(self) -> int:
         """The greatest retain of all kinds: how long a key stays."""
         return max(kind.retain_ms for kind in self.kinds.values())
+
+    def rules_of(self, kind: str, definition: str) -> ChainRules:
+        """Return what applies to the chains of a kind and definition."""
+        rules = self.kinds[kind]
+        name = chain_name(kind, definition)
+        is_own = definition == rules.definition
+        return ChainRules(name, kind, definition, is_own, rules.horizon_ms, rules.retain_ms, name_code(name))
 
 
 def policy_from(config: LoopConfig) -> Policy:

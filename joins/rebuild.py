@@ -83,8 +83,7 @@ def _let_go(partition: Partition, point: CommitPoint) -> None:
     """Drop what was needed only to know what had joined."""
     store = partition.store
     for kind, reach_ms in point.reach_ms.items():
-        for _, offset, key, definition in store.by_label[kind].take(reach_ms, len(store.by_label[kind])):
-            name = (kind, definition)
+        for _, offset, key, name in store.by_label[kind].take(reach_ms, len(store.by_label[kind])):
             state = store.get(key)
             label = None if state is None else state.label_at(name, offset)
             if state is not None and label is not None:

@@ -50,8 +50,8 @@ class Settlement:
         swept = [self._sweep(kind) for kind in self._policy.kinds]
         for kind in self._policy.kinds:
             self._let_labels_go(kind)
-        for kind, offset, key, definition in self._partition.behind_labels:
-            self._drop_waiting(key, (kind, definition), offset)
+        for kind, offset, key, name in self._partition.behind_labels:
+            self._drop_waiting(key, kind, name, offset)
         self._keep_waiting_bounded()
         self._raise_floor()
         if all(swept):
@@ -89,9 +89,8 @@ class Settlement:
             return
         reach_ms = stream_ms - self._policy.kinds[kind].retain_ms
         taken = self._store.by_label[kind].take(reach_ms, self._policy.settle_limit)
-        for _, offset, key, definition in taken:
+        for _, offset, key, name in taken:
             state = self._store.get(key)
-            name = (kind, definition)
             label = None if state is None else state.label_at(name, offset)
             if state is None or label is None:
                 continue
@@ -109,17 +108,13 @@ class Settlement:
             oldest = {
                 kind: entries
                 for kind, index in self._store.by_label.items()
-                if (
-                    entries := index.between(
-                        self._waiting_cursor(kind), OFFSET_MAX, self._policy.settle_limit
-                    )
-                )
+                if (entries := index.between(self._waiting_cursor(kind), OFFSET_MAX, self._policy.settle_limit))
             }
             if not oldest:
                 return
-            kind = min(oldest, key=lambda name: oldest[name][0])
-            for known_at_ms, offset, key, definition in oldest[kind]:
-                self._drop_waiting(key, (kind, definition), offset)
+            kind = min(oldest, key=lambda candidate: oldest[candidate][0])
+            for known_at_ms, offset, key, name in oldest[kind]:
+                self._drop_waiting(key, kind, name, offset)
                 self._point.waiting_ms[kind] = known_at_ms
                 if self._point.waiting_bytes <= self._policy.waiting_bytes_max:
                     break
@@ -128,11 +123,11 @@ class Settlement:
         reached_ms = self._point.waiting_ms.get(kind)
         return None if reached_ms is None else (reached_ms, OFFSET_MAX)
 
-    def _drop_waiting(self, key: str, name: ChainName, offset: int) -> None:
+    def _drop_waiting(self, key: str, kind: str, name: ChainName, offset: int) -> None:
         state = self._store.get(key)
         label = None if state is None else state.label_at(name, offset)
         if state is not None and label is not None and not label.joined:
-            self._age_out(label, name[0], RejectReason.WAITING_LIMIT)
+            self._age_out(label, kind, RejectReason.WAITING_LIMIT)
             self._partition.drop_label(key, state, name, label)
 
     def _age_out(self, label: LabelState, kind: str, reason: RejectReason) -> None:

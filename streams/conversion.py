@@ -59,7 +59,11 @@ def partition_of(keys: pl.Series, partitions: int) -> pl.Series:
 def prediction_records(frame: pl.DataFrame, projection: Projection) -> list[PredictionRecord]:
     """Return the frame's rows as the join reads them."""
     projected = zip(*(frame[name].to_list() for name in projection.columns), strict=True)
-    columns = [frame[name].to_list() for name in PredictionRecord._fields[:-1]]
+    keys = frame["key"].to_list()
+    # ids are keys unless a key has several predictions: then half of the texts need not be made
+    ids = keys if frame["id"].equals(frame["key"], check_names=False) else frame["id"].to_list()
+    rest = [frame[name].to_list() for name in ("offset", "time_ms", "digest", "eligible")]
+    columns = (rest[0], keys, ids, *rest[1:])
     return cast("list[PredictionRecord]", list(zip(*columns, projected, strict=True)))
 
 
@@ -114,7 +118,7 @@ def outcome_rows(effects: Sequence[tuple[int, Effects]], projection: Projection)
 
 
 def _outcomes_of(partition: int, effects: Effects, projection: Projection) -> pl.DataFrame:
-    rows = effects.outcomes
+    rows = effects.revisions
     columns = list(zip(*rows, strict=True)) or [()] * 17
     projected = list(zip(*columns[16], strict=True)) or [()] * len(projection.columns)
     names = ("key", "id", "kind", "definition", "status", "reason")

@@ -33,6 +33,7 @@ class _Lines:
 
     def __init__(self, path: Path) -> None:
         self.number = 0
+        self.last = b""
         self.has_marks = False
         self._blocks = read_lines(path)
 
@@ -40,6 +41,7 @@ class _Lines:
         for block in self._blocks:
             for line in block:
                 self.number += 1
+                self.last = line
                 if len(line) > MAX_LINE_BYTES:
                     self.has_marks = True
                     yield f"{_TOO_LARGE}\n"
@@ -69,9 +71,7 @@ def check_csv(path: Path, plan: Plan) -> None:
     """
     names = read_csv_header(path)
     if plan.each is not None:
-        raise InputError(
-            "a CSV file has no lists to take records from", where=str(path), hint="Remove `each`."
-        )
+        raise InputError("a CSV file has no lists to take records from", where=str(path), hint="Remove `each`.")
     for slot in plan.slots:
         if slot.is_required and slot.path not in names:
             raise missing_column(slot.path, names, path)
@@ -111,9 +111,7 @@ def _header(reader: Iterator[list[str]], path: Path) -> list[str]:
     except csv.Error:
         names = []
     if not names or any(name.startswith("\x00\x01") for name in names):
-        raise InputError(
-            "the first line is no CSV header", where=str(path), hint="Name the columns in the first line."
-        )
+        raise InputError("the first line is no CSV header", where=str(path), hint="Name the columns in the first line.")
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise InputError(
@@ -124,9 +122,7 @@ def _header(reader: Iterator[list[str]], path: Path) -> list[str]:
     return names
 
 
-def _read_chunk(
-    reader: Iterator[list[str]], lines: _Lines, first: int, width: int, path: Path
-) -> tuple[_Rows, int]:
+def _read_chunk(reader: Iterator[list[str]], lines: _Lines, first: int, width: int, path: Path) -> tuple[_Rows, int]:
     rows = _Rows([], [], [])
     row = first
     while row - first < ROWS_PER_CHUNK:
@@ -137,12 +133,13 @@ def _read_chunk(
         except csv.Error as error:
             if "field larger" in str(error) or "unexpected end" in str(error):
                 raise InputError(
-                    f"line {lines.number}: a quote opened in record {row} is never closed, or its cell is too large",
+                    f"line {lines.number}: a quote opened in record {row} is never closed, or a cell is too large",
                     where=str(path),
-                    hint="Nothing after it can be told apart. Close the quote, or double a quote inside a cell.",
+                    hint="What follows cannot be told apart. Close the quote; double a quote inside a cell.",
                 ) from error
             detail = "quotes do not enclose a whole cell"
-            rows.rejects.append(Reject(row, RejectReason.NOT_AN_OBJECT, detail, record_digest(b"")))
+            digest = record_digest(lines.last)
+            rows.rejects.append(Reject(row, RejectReason.NOT_AN_OBJECT, detail, digest))
             row += 1
             continue
         if len(cells) == width and not lines.has_marks:
@@ -184,7 +181,7 @@ def _to_raw(rows: _Rows, places: dict[str, int], plan: Plan, *, keep_unknown: bo
     ]
     columns += [column(slot.path).alias(slot.name) for slot in plan.slots if slot.path in places]
     if plan.group is not None and keep_unknown:
-        prefix = f"{plan.group}."
+        prefix = f"{plan.group}." if plan.group else ""
         unknown = {name.removeprefix(prefix): name for name in places if name.startswith(prefix)}
         members = [
             json_member(name, text_as_json(column(place)))

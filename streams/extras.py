@@ -33,9 +33,7 @@ def as_object(members: Sequence[pl.Series], length: int) -> pl.Series:
         return pl.repeat(None, length, dtype=pl.String, eager=True)
     frame = pl.DataFrame([column.alias(f"m{index}") for index, column in enumerate(members)])
     joined = frame.select(pl.concat_str(pl.all(), separator=",", ignore_nulls=True).alias("v"))
-    return joined.select(
-        pl.when(pl.col("v") != "").then(pl.concat_str(pl.lit("{"), "v", pl.lit("}")))
-    ).to_series()
+    return joined.select(pl.when(pl.col("v") != "").then(pl.concat_str(pl.lit("{"), "v", pl.lit("}")))).to_series()
 
 
 def text_as_json(texts: pl.Series) -> pl.Series:

@@ -63,8 +63,8 @@ class Plan:
         fields: canonical field -> how it is made; what is absent has its default.
         where: raw column -> texts that are taken.
         each: path of the list whose elements are the records.
-        group: path of the object that holds features by name, known and unknown.
-        known: names in `group` that are read as typed columns.
+        group: path of the object that holds features by name, known and unknown; empty for the record itself.
+        known: names in `group` that are no unknown features.
         strays: mapped features that the contract does not have: name -> their entry in `fields`.
         kind: label kind of every record, where the map fixes it.
         label_source: name of the source, where the map gives one.
@@ -106,9 +106,7 @@ def canonical_plan(role: Role, config: LoopConfig) -> Plan:
     if role == "predictions":
         contract = config.predictions
         names = ["key", "id", "time", "arrived_at", "version", "eligible", "weight"]
-        names += [f"outputs.{kind}" for kind in contract.outputs] + [
-            f"slices.{name}" for name in contract.slices
-        ]
+        names += [f"outputs.{kind}" for kind in contract.outputs] + [f"slices.{name}" for name in contract.slices]
         names += [f"features.{name}" for name in contract.features]
         required = {"key", "time"}
     else:
@@ -143,7 +141,7 @@ def mapped_plan(source: SourceMap, config: LoopConfig) -> Plan:
     for target, how in source.map.items():
         name = target.removeprefix("features.")
         if target == "features":
-            group = str(how.path).removesuffix(".*")
+            group = str(how.path).removesuffix("*").removesuffix(".")
         elif target.startswith("features.") and name not in contract:
             fields[target] = _field(how, slots, target)
             strays[name] = target
@@ -152,9 +150,11 @@ def mapped_plan(source: SourceMap, config: LoopConfig) -> Plan:
     if group is not None:
         for name in contract:
             if f"features.{name}" not in fields:
-                slot = slots.take(f"{group}.{name}", is_required=False)
+                slot = slots.take(f"{group}.{name}" if group else name, is_required=False)
                 fields[f"features.{name}"] = Field(slots=(slot,), is_optional=True)
     where = {slots.take(path): _texts(wanted) for path, wanted in source.where.items()}
+    # where every field of the record is a feature, those that became something else are not
+    taken = {slot.path.partition(".")[0] for slot in slots.all()} | {source.each or ""} if group == "" else set()
     return Plan(
         role=source.as_,
         is_canonical=False,
@@ -163,7 +163,7 @@ def mapped_plan(source: SourceMap, config: LoopConfig) -> Plan:
         where=where,
         each=source.each,
         group=group,
-        known=frozenset(contract) | frozenset(strays),
+        known=frozenset(contract) | frozenset(strays) | taken,
         strays=strays,
         kind=source.kind,
         label_source=source.source,

@@ -63,16 +63,14 @@ def _slot(frame: pl.DataFrame, slot: str) -> pl.Series:
 
 
 def _composite(parts: list[pl.Series]) -> pl.Series:
-    """Join parts with '|', their own '|' and backslashes escaped; a missing or empty part spoils the whole."""
+    """Join parts with '|', their own '|' and backslashes escaped; a missing or empty part spoils all."""
     frame = pl.DataFrame([part.alias(f"p{index}") for index, part in enumerate(parts)])
     escaped = [
         pl.col(name).str.replace_all("\\", "\\\\", literal=True).str.replace_all("|", "\\|", literal=True)
         for name in frame.columns
     ]
     is_whole = pl.all_horizontal(pl.all().fill_null("") != "")
-    return frame.select(
-        pl.when(is_whole).then(pl.concat_str(escaped, separator="|")).otherwise(pl.lit(""))
-    ).to_series()
+    return frame.select(pl.when(is_whole).then(pl.concat_str(escaped, separator="|")).otherwise(pl.lit(""))).to_series()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +113,7 @@ class Checks:
         # names of flags are built of plain identifiers, so a comma separates them
         joined = frame.select(pl.concat_str(names, separator=",", ignore_nulls=True).alias("v"))
         none = pl.lit([], dtype=pl.List(pl.String))
-        return joined.select(
-            pl.when(pl.col("v") == "").then(none).otherwise(pl.col("v").str.split(","))
-        ).to_series()
+        return joined.select(pl.when(pl.col("v") == "").then(none).otherwise(pl.col("v").str.split(","))).to_series()
 
     def rejected(self, rows: pl.DataFrame) -> Rejected | None:
         """Return the rejected records, or None where all are good.

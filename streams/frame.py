@@ -13,9 +13,7 @@ __all__ = ["REJECTS_SCHEMA", "Role", "feature_dtype", "output_dtype", "records_s
 
 Role = Literal["predictions", "labels"]
 
-REJECTS_SCHEMA = pl.Schema(
-    {"row": pl.Int64(), "reason": pl.String(), "detail": pl.String(), "digest": pl.Int64()}
-)
+REJECTS_SCHEMA = pl.Schema({"row": pl.Int64(), "reason": pl.String(), "detail": pl.String(), "digest": pl.Int64()})
 """Records that never became a message. `detail` holds no payload; `digest`: signed xxh3-64 of the record."""
 
 _FEATURE_DTYPES: dict[str, pl.DataType] = {

@@ -33,10 +33,7 @@ class JsonObjects:
                 if found.count(None) == len(found):
                     found = nested
                 else:
-                    found = [
-                        value if value is not None else other
-                        for value, other in zip(found, nested, strict=True)
-                    ]
+                    found = [value if value is not None else other for value, other in zip(found, nested, strict=True)]
             self._columns[path] = found
         return found
 
@@ -60,19 +57,25 @@ def json_series(values: list[Any], *, is_identity: bool) -> pl.Series:
         return pl.Series(values, dtype=pl.String)
     if types == {bool}:
         return pl.Series(values, dtype=pl.Boolean)
-    if types == {int}:
-        try:
-            return pl.Series(values, dtype=pl.Int64)
-        except (OverflowError, TypeError):
-            return _mixed(values, is_identity=is_identity)
     if types <= {int, float}:
-        try:
-            numbers = pl.Series(values, dtype=pl.Float64, strict=False)
-        except OverflowError:
-            return _mixed(values, is_identity=is_identity)
-        if int not in types or (numbers.abs() < EXACT).all():
+        numbers = _numbers(values, types)
+        if numbers is not None:
             return numbers
     return _mixed(values, is_identity=is_identity)
+
+
+def _numbers(values: list[Any], types: set[type]) -> pl.Series | None:
+    """Return numbers as Int64, else as Float64, or None where that would not keep every one exactly."""
+    try:
+        if types == {int}:
+            return pl.Series(values, dtype=pl.Int64)
+        numbers = pl.Series(values, dtype=pl.Float64, strict=False)
+    except (OverflowError, TypeError):
+        return None
+    if int not in types:
+        return numbers
+    # an integer past all doubles has become null
+    return numbers if (numbers.abs() < EXACT).all() and numbers.null_count() == values.count(None) else None
 
 
 def _mixed(values: list[Any], *, is_identity: bool) -> pl.Series:
@@ -87,7 +90,8 @@ def _mixed(values: list[Any], *, is_identity: bool) -> pl.Series:
         if type(value) is int:
             return str(value)
         if type(value) is float:
-            return "" if is_identity and not value.is_integer() else texts[value]
+            is_whole = value.is_integer() and abs(value) < EXACT
+            return texts[value] if is_whole or not is_identity else ""
         return MARK + msgspec.json.encode(value).decode()
 
     return pl.Series([text(value) for value in values], dtype=pl.String)

@@ -78,8 +78,8 @@ def read_json_lines(path: Path, plan: Plan, *, keep_unknown: bool) -> Iterator[R
 def _no_cycle_search() -> Iterator[None]:
     """Keep Python from looking for cycles among decoded objects, which have none.
 
-    The search would run for every 700 new objects and costs as much as all the decoding. One block lasts a few
-    hundredths of a second.
+    The search would run for every 700 new objects and costs as much as all the decoding. One block lasts
+    a few hundredths of a second.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -116,9 +116,7 @@ def parse_lines(lines: Sequence[bytes], first_row: int) -> ParsedLines:
             reason, detail = RejectReason.DUPLICATE_JSON_KEY, "an object has the same name twice"
         except UnicodeDecodeError:
             reason, detail = RejectReason.NOT_JSON, "not UTF-8"
-        except (
-            ValueError
-        ) as error:  # msgspec's own errors are ValueErrors, as is an integer of too many digits
+        except ValueError as error:  # msgspec's own errors are ValueErrors, as is an integer of too many digits
             if not line.strip():
                 blank += 1
                 continue
@@ -139,9 +137,9 @@ def _check_whole(line: bytes, value: dict[str, Any]) -> None:
     The decoder keeps the last of two equal names. Without escapes, quotes stand around names and texts
     only, so a name that was dropped is missing from the quotes of what is encoded again.
     """
-    if b"\\" not in line and line.count(b"{") + line.count(b"[") <= MAX_DEPTH:
-        if line.count(b'"') == _encode(value).count(b'"'):
-            return
+    is_simple = b"\\" not in line and line.count(b"{") + line.count(b"[") <= MAX_DEPTH
+    if is_simple and line.count(b'"') == _encode(value).count(b'"'):
+        return
     # every name ends in a quote and a colon, so equal counts prove that none was dropped
     if _count_names(value, 1) != len(_NAME.findall(line)):
         json.loads(line, object_pairs_hook=_refuse_doubled)
@@ -178,9 +176,7 @@ def _refuse_doubled(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _to_raw(
-    parsed: ParsedLines, lines: list[bytes], first: int, plan: Plan, *, keep_unknown: bool
-) -> RawChunk:
+def _to_raw(parsed: ParsedLines, lines: list[bytes], first: int, plan: Plan, *, keep_unknown: bool) -> RawChunk:
     whole = JsonObjects(parsed.objects)
     owners: list[int] | None = None
     elements: JsonObjects | None = None
@@ -194,6 +190,8 @@ def _to_raw(
             rejects.append(Reject(first + position, RejectReason.NOT_AN_OBJECT, detail, digest))
 
     def values_at(path: str) -> list[Any]:
+        if not path:
+            return list(whole.objects) if owners is None else [whole.objects[owner] for owner in owners]
         if plan.each is None or owners is None or elements is None:
             return whole.column(path)
         if path == plan.each:
@@ -206,10 +204,7 @@ def _to_raw(
     positions = parsed.positions if owners is None else [parsed.positions[owner] for owner in owners]
     at = pl.Series(AT, positions, dtype=pl.Int64)
     columns = [(at + first).alias(ROW), at]
-    columns += [
-        json_series(values_at(slot.path), is_identity=slot.is_identity).alias(slot.name)
-        for slot in plan.slots
-    ]
+    columns += [json_series(values_at(slot.path), is_identity=slot.is_identity).alias(slot.name) for slot in plan.slots]
     if plan.group is not None and keep_unknown:
         columns.append(_unknown(values_at(plan.group), plan.known))
 

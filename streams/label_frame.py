@@ -117,9 +117,7 @@ class _Conversion:
     def _value(self, is_needed: pl.Series) -> None:
         field = self.plan.fields.get("value")
         given = self._values("value")
-        self.checks.reject(
-            is_needed & given.is_null(), RejectReason.BAD_VALUE, "value: missing, or not in `values`"
-        )
+        self.checks.reject(is_needed & given.is_null(), RejectReason.BAD_VALUE, "value: missing, or not in `values`")
         number = pl.repeat(None, self.raw.height, dtype=pl.Float64, eager=True)
         text = pl.repeat(None, self.raw.height, dtype=pl.String, eager=True)
         for task in sorted({output.task for output in self.config.predictions.outputs.values()}):
@@ -156,12 +154,9 @@ class _Conversion:
 
 
 def _class(given: pl.Series) -> pl.Series:
-    """Return classes as text; a number that is not whole is no class."""
+    """Return classes as text, and null where there is none."""
     texts = to_text(given)
-    bad = is_bad_text(texts, MAX_TEXT_BYTES)
-    if given.dtype == pl.Float64:
-        bad |= ~((given == given.floor()).fill_null(value=False))
-    return _keep(texts, ~bad)
+    return _keep(texts, ~is_bad_text(texts, MAX_TEXT_BYTES))
 
 
 def _words(given: pl.Series) -> pl.Series:
@@ -170,9 +165,7 @@ def _words(given: pl.Series) -> pl.Series:
         return given.cast(pl.Int64)
     if given.dtype != pl.String:
         return pl.repeat(None, len(given), dtype=pl.Int64, eager=True)
-    return given.str.to_lowercase().replace_strict(
-        {"true": 1, "false": 0}, default=None, return_dtype=pl.Int64
-    )
+    return given.str.to_lowercase().replace_strict({"true": 1, "false": 0}, default=None, return_dtype=pl.Int64)
 
 
 def _keep(values: pl.Series, mask: pl.Series) -> pl.Series:

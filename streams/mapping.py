@@ -55,12 +55,10 @@ class Mapper:
 
     def __init__(self, file: RecordFile, config: LoopConfig) -> None:
         self._file = file
-        self._plan = (
-            canonical_plan(file.role, config) if file.source is None else mapped_plan(file.source, config)
-        )
+        self._plan = canonical_plan(file.role, config) if file.source is None else mapped_plan(file.source, config)
         self._keep_unknown = config.predictions.unknown_features == "keep"
         self._frames: PredictionFrames | LabelFrames = (
-            PredictionFrames(self._plan, config)
+            PredictionFrames(self._plan, config, is_typed=file.form != "csv")
             if file.role == "predictions"
             else LabelFrames(self._plan, config)
         )

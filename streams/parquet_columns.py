@@ -75,9 +75,7 @@ class _Layout:
         fields = inner.fields if isinstance(inner, pl.Struct) else []
         return dict(pl.Schema([(field.name, field.dtype) for field in fields]))
 
-    def _in_element(
-        self, path: str, plan: Plan, element: Mapping[str, pl.DataType]
-    ) -> tuple[str, ...] | None:
+    def _in_element(self, path: str, plan: Plan, element: Mapping[str, pl.DataType]) -> tuple[str, ...] | None:
         if path == plan.each:
             return ()
         below = path.removeprefix(f"{plan.each}.")
@@ -98,13 +96,17 @@ def read_parquet(path: Path, plan: Plan, *, keep_unknown: bool) -> Iterator[RawC
     """
     layout = _Layout(path, plan)
     places = [index for index, name in enumerate(layout.schema) if name in set(layout.roots())]
+    first = 1
+    for part in _batches(path, places):
+        yield _to_raw(part, first, layout, plan, keep_unknown=keep_unknown)
+        first += part.height
+
+
+def _batches(path: Path, places: list[int]) -> Iterator[pl.DataFrame]:
     with _readable(path):
         query = pl.scan_parquet(path, glob=False).select(pl.nth(places))
-        first = 1
         for batch in query.collect_batches(chunk_size=ROWS_PER_BATCH, maintain_order=True):
-            for part in batch.iter_slices(ROWS_PER_BATCH):
-                yield _to_raw(part, first, layout, plan, keep_unknown=keep_unknown)
-                first += part.height
+            yield from batch.iter_slices(ROWS_PER_BATCH)
 
 
 def _to_raw(part: pl.DataFrame, first: int, layout: _Layout, plan: Plan, *, keep_unknown: bool) -> RawChunk:
@@ -145,9 +147,7 @@ def _list_at(each: str, schema: pl.Schema, path: Path) -> tuple[str, ...]:
     if names is None:
         raise missing_column(each, leaf_names(schema), path)
     if not isinstance(_dtype_at(names, schema), pl.List):
-        raise InputError(
-            f"each: column {each!r} is no list", where=str(path), hint="Remove `each`, or name a list."
-        )
+        raise InputError(f"each: column {each!r} is no list", where=str(path), hint="Remove `each`, or name a list.")
     return names
 
 
@@ -162,8 +162,12 @@ def _dtype_at(names: Sequence[str], schema: Mapping[str, pl.DataType]) -> pl.Dat
 def _unknown_paths(plan: Plan, schema: Mapping[str, pl.DataType]) -> dict[str, tuple[str, ...]]:
     if plan.group is None:
         return {}
+    if not plan.group:
+        return {name: (name,) for name in schema if name not in plan.known}
     prefix = f"{plan.group}."
-    found = {name.removeprefix(prefix): (name,) for name in schema if name.startswith(prefix)}
+    found: dict[str, tuple[str, ...]] = {
+        name.removeprefix(prefix): (name,) for name in schema if name.startswith(prefix)
+    }
     names = find_path(plan.group, schema)
     if names is not None:
         dtype = _dtype_at(names, schema)
@@ -173,7 +177,7 @@ def _unknown_paths(plan: Plan, schema: Mapping[str, pl.DataType]) -> dict[str, t
 
 
 def _unknown_in_element(plan: Plan, element: Mapping[str, pl.DataType]) -> dict[str, tuple[str, ...]]:
-    if plan.group is None or plan.each is None:
+    if not plan.group or plan.each is None:
         return {}
     if plan.group == plan.each:
         return {name: (name,) for name in element if name not in plan.known}

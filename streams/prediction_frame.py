@@ -4,6 +4,7 @@ Only what cannot be joined is rejected (key, id, time, version). Bad outputs, sl
 null or stay as they are, with a flag; what did not fit its type is kept in extras.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import polars as pl
@@ -12,7 +13,7 @@ from schemas.config import FeatureConfig, LoopConfig
 from schemas.status import RejectReason
 from streams.common_field import identity, optional_time, required_time, short_text
 from streams.digest import content_digests, contract_hash
-from streams.extras import as_object, json_member
+from streams.extras import as_object, json_member, text_as_json
 from streams.field_plan import Plan
 from streams.field_value import MAX_TEXT_BYTES, Checks, Rejected, is_bad_text, raw_values, scaled
 from streams.frame import records_schema
@@ -26,25 +27,36 @@ UNVERSIONED: Final = "unversioned"
 """The version of a model that names none."""
 
 
-class PredictionFrames:
-    """Maps chunks of raw columns under one plan and contract."""
+_AsJson = Callable[[pl.Series], pl.Series]
 
-    def __init__(self, plan: Plan, config: LoopConfig) -> None:
+
+class PredictionFrames:
+    """Maps chunks of raw columns under one plan and contract.
+
+    Args:
+        plan: of the file.
+        config: the loop's.
+        is_typed: the file tells numbers from texts; without it (CSV) unknown features are judged by their look.
+    """
+
+    def __init__(self, plan: Plan, config: LoopConfig, *, is_typed: bool) -> None:
         self._plan = plan
+        self._as_json = json_text if is_typed else text_as_json
         self._config = config
         self._schema = records_schema("predictions", config)
         self._contract = contract_hash(config)
 
     def convert(self, raw: pl.DataFrame) -> tuple[pl.DataFrame, Rejected | None]:
         """Return the canonical frame of the good records, and the others."""
-        return _Conversion(raw, self._plan, self._config).finish(self._schema, self._contract)
+        return _Conversion(raw, self._plan, self._config, self._as_json).finish(self._schema, self._contract)
 
 
 class _Conversion:
     """One chunk on its way."""
 
-    def __init__(self, raw: pl.DataFrame, plan: Plan, config: LoopConfig) -> None:
+    def __init__(self, raw: pl.DataFrame, plan: Plan, config: LoopConfig, as_json: _AsJson) -> None:
         self.raw = raw
+        self.as_json = as_json
         self.plan = plan
         self.contract = config.predictions
         self.checks = Checks(raw.height)
@@ -154,7 +166,7 @@ class _Conversion:
             self.checks.flag(~is_seen, f"{column}:unseen")
 
     def _take(self, column: str, name: str, values: pl.Series, given: pl.Series, is_good: pl.Series) -> None:
-        """Keep good values; what is there and not good becomes null, is flagged, and its text goes to extras."""
+        """Keep good values; others become null, are flagged, and their text goes to extras."""
         is_unfit = given.is_not_null() & ~is_good
         self.columns[column] = values
         if is_unfit.any():
@@ -165,8 +177,12 @@ class _Conversion:
 
     def _extras(self) -> pl.Series:
         members = list(self.unfit)
-        for name, target in self.plan.strays.items():
-            members.append(json_member(name, json_text(self._values(target))))
+        strays = self.plan.strays if self.contract.unknown_features == "keep" else {}
+        for name, target in strays.items():
+            given, field = self._values(target), self.plan.fields[target]
+            is_scaled = field.scale is not None
+            values = json_text(scaled(to_number(given), field)) if is_scaled else self.as_json(given)
+            members.append(json_member(name, values))
         if UNKNOWN in self.raw.columns:
             members.append(self.raw.get_column(UNKNOWN).str.strip_prefix("{").str.strip_suffix("}"))
         return as_object(members, self.raw.height)

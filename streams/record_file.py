@@ -69,7 +69,7 @@ def open_record_file(path: Path, role: str | None, sources: Sequence[SourceMap])
         raise InputError(
             "no `files` pattern of `ingest` matches its name, so it is not known what it holds",
             where=str(path),
-            hint="Say --predictions or --labels for a file in the canonical form, or add a map under `ingest`.",
+            hint="Say --predictions or --labels for a canonical file, or add a map under `ingest`.",
         )
     if form == "parquet":
         parquet_schema(path)
@@ -85,9 +85,7 @@ def _form(path: Path) -> Form:
     name = path.name.lower()
     suffix = max((suffix for suffix in FORMS if name.endswith(suffix)), key=len, default="")
     if path.is_dir():
-        raise InputError(
-            "this is a folder", where=str(path), hint="Name the files in it, for instance with a glob."
-        )
+        raise InputError("this is a folder", where=str(path), hint="Name the files in it, for instance with a glob.")
     if not path.exists():
         raise InputError("there is no such file", where=str(path), hint="Check the path.")
     if not suffix:
@@ -95,9 +93,7 @@ def _form(path: Path) -> Form:
             f"unknown suffix {path.suffix!r}", where=str(path), hint=f"Files may end in {', '.join(FORMS)}."
         )
     if path.stat().st_size == 0:
-        raise InputError(
-            "the file is empty", where=str(path), hint="Its writer may have died; write it again."
-        )
+        raise InputError("the file is empty", where=str(path), hint="Its writer may have died; write it again.")
     return FORMS[suffix]
 
 

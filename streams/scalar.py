@@ -42,8 +42,7 @@ def tidy(series: pl.Series) -> pl.Series:
     if dtype == pl.Date:
         return series.cast(pl.Datetime("ms"))
     if dtype == pl.Binary:
-        text = series.cast(pl.String, strict=False)
-        return _choose(series.is_not_null() & text.is_null(), MARK, text)
+        return pl.Series([None if value is None else _decoded(value) for value in series], dtype=pl.String)
     return _choose(series.is_not_null(), MARK + json_text(series), None)
 
 
@@ -110,6 +109,13 @@ def to_bool(series: pl.Series) -> pl.Series:
         return answer
     words = series.str.to_lowercase().replace_strict(_BOOLS, default=None, return_dtype=pl.Boolean)
     return _choose(words.is_not_null(), words, answer)
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return MARK
 
 
 def _is_whole(series: pl.Series) -> pl.Series:

@@ -71,17 +71,10 @@ def _from_number(series: pl.Series, unit: str | None) -> pl.Series:
             pl.when(pl.col("v").is_between(0, (LAST_MS + 1) * rate // _MS_PER_SECOND)).then("v")
         )
         whole = bounded.to_series().cast(pl.Int64, strict=False)
-        return (
-            whole * (_MS_PER_SECOND // rate) if rate <= _MS_PER_SECOND else whole // (rate // _MS_PER_SECOND)
-        )
+        return whole * (_MS_PER_SECOND // rate) if rate <= _MS_PER_SECOND else whole // (rate // _MS_PER_SECOND)
     ms = to_number(series) * _MS_PER_SECOND / rate
     ms = ms.round() if rate <= _MS_PER_SECOND else ms.floor()
-    return (
-        ms.to_frame("v")
-        .select(pl.when(pl.col("v").is_between(0, LAST_MS)).then("v"))
-        .to_series()
-        .cast(pl.Int64)
-    )
+    return ms.to_frame("v").select(pl.when(pl.col("v").is_between(0, LAST_MS)).then("v")).to_series().cast(pl.Int64)
 
 
 def _from_datetime(series: pl.Series, zone: str | None) -> TimeColumn:

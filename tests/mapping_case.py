@@ -22,9 +22,7 @@ def loop(**predictions: Any) -> LoopConfig:
     contract: Record = {"outputs": outputs, "slices": ["country"], "features": {}} | predictions
     label = {"definition": "d-1", "horizon": "7d", "retain": "9d"}
     labels = dict.fromkeys(contract["outputs"], label)
-    return LoopConfig.model_validate(
-        {"version": 1, "loop": "test", "predictions": contract, "labels": labels}
-    )
+    return LoopConfig.model_validate({"version": 1, "loop": "test", "predictions": contract, "labels": labels})
 
 
 def source_map(**parts: Any) -> SourceMap:
@@ -51,9 +49,7 @@ def write_records(path: Path, records: list[Record]) -> Path:
     return path
 
 
-def map_file(
-    path: Path, role: str | None, config: LoopConfig, sources: list[SourceMap] | None = None
-) -> MappedChunk:
+def map_file(path: Path, role: str | None, config: LoopConfig, sources: list[SourceMap] | None = None) -> MappedChunk:
     """Map a whole file and return it as one chunk."""
     chunks = list(Mapper(open_record_file(path, role, sources or []), config).chunks())
     return MappedChunk(

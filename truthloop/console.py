@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,29 +14,35 @@ from schemas.errors import TruthloopError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["note", "notes", "print_json", "reporting_errors", "results", "warn"]
+__all__ = ["Stream", "note", "notes", "print_json", "reporting_errors", "results", "warn"]
 
 
-class _LazyConsole:
-    """A Rich console that is made when it is first used: loading Rich takes longer than a short command."""
+class Stream:
+    """One of the two output streams. Rich is loaded when something is first printed: it takes longer than --help.
+
+    Args:
+        stderr: whether this is stderr; stdout otherwise.
+    """
 
     def __init__(self, *, stderr: bool) -> None:
         self._stderr = stderr
 
     @cached_property
-    def _console(self) -> "Console":
+    def console(self) -> "Console":
+        """The Rich console of the stream."""
         from rich.console import Console  # noqa: PLC0415 - that is the point
 
         return Console(stderr=self._stderr, highlight=False, soft_wrap=True, emoji=False)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._console, name)
+    def print(self, *what: object, markup: bool = True) -> None:
+        """Print text or anything else that Rich can show; `markup` says whether text holds Rich's markup."""
+        self.console.print(*what, markup=markup)
 
 
-results = cast("Console", _LazyConsole(stderr=False))
+results = Stream(stderr=False)
 """For what was asked: tables, JSON."""
 
-notes = cast("Console", _LazyConsole(stderr=True))
+notes = Stream(stderr=True)
 """For everything else: progress, remarks, warnings, errors."""
 
 

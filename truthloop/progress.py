@@ -43,7 +43,7 @@ def progress_bar(total: int | None) -> Iterator[Report]:
         _Rate(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=notes, transient=True) as bar:
+    with Progress(*columns, console=notes.console, transient=True) as bar:
         task = bar.add_task("reading ...", total=total)
 
         def report(records: int, event_time_ms: int | None) -> None:

@@ -39,5 +39,6 @@ def age_text(age_ms: int) -> str:
 
 def print_table(table: Table) -> None:
     """Print a table on stdout at its full width: a number cut off would be a wrong number."""
-    wanted = Measurement.get(results, results.options.update(max_width=1_000), table).maximum
-    results.print(table, width=max(wanted, results.width), crop=False)
+    console = results.console
+    wanted = Measurement.get(console, console.options.update(max_width=1_000), table).maximum
+    console.print(table, width=max(wanted, console.width), crop=False)

@@ -19,7 +19,7 @@ from joins import (
     PredictionRecord,
 )
 from joins.policy import FUTURE_MARK_MS, FUTURE_REJECT_MS, LABELS_PER_CHAIN_MAX
-from joins.state import full_fingerprint, waiting_bytes
+from joins.state import chain_name, full_fingerprint, waiting_bytes
 
 CLICK = KindPolicy("d1", horizon_ms=100, retain_ms=200)
 POLICY = Policy({"click": CLICK})
@@ -308,7 +308,7 @@ def test_labels_kept_per_chain_are_bounded() -> None:
     bench.step([("a", 1_000)], [("a", float(i % 2), 1_001 + i) for i in range(LABELS_PER_CHAIN_MAX + 5)])
     state = bench.partition.store.get("a")
     assert state is not None
-    assert len(state.labels[("click", "d1")]) == LABELS_PER_CHAIN_MAX
+    assert len(state.labels[chain_name("click", "d1")]) == LABELS_PER_CHAIN_MAX
     assert bench.outcomes()[-1][3] == float((LABELS_PER_CHAIN_MAX + 4) % 2)
 
 

@@ -74,7 +74,8 @@ def test_without_a_query_it_lists_the_views(config: Path) -> None:
     """The first is the one to begin with."""
     views = json.loads(run(config, "--json").stdout)
     assert [view["view"] for view in views] == [
-        *("scored", "outcomes_arrived", "revisions", "rejects", "ledger", "unmatched", "scored_at(t)")
+        *("scored", "outcomes_arrived", "revisions", "coverage", "metrics"),
+        *("rejects", "ledger", "unmatched", "scored_at(t)"),
     ]
     assert "pending ones included" in run(config).stdout
 

@@ -37,7 +37,7 @@ def check(
         if as_json:
             print_json({"ok": True, "errors": [], "warnings": [_json(remark) for remark in remarks]})
             return
-        _say([f"{config} is valid.", "", *summarise(settings.config, settings.lake, results.width)])
+        _say([f"{config} is valid.", "", *summarise(settings.config, settings.lake, results.console.width)])
         for remark in remarks:
             warn(f"{remark.where}: {remark.message}")
 
@@ -46,8 +46,8 @@ def _say(lines: list[str]) -> None:
     """Print lines as they are: the config's own words are no markup."""
     from truthloop.timeline import in_ascii  # noqa: PLC0415 - keeps --help fast
 
-    for line in in_ascii(lines) if results.options.ascii_only else lines:
-        results.print(line, markup=False, emoji=False, no_wrap=True, overflow="ignore", crop=False)
+    for line in in_ascii(lines) if results.console.options.ascii_only else lines:
+        results.console.print(line, markup=False, emoji=False, no_wrap=True, overflow="ignore", crop=False)
 
 
 def _json(problem: "ConfigProblem") -> dict[str, object]:

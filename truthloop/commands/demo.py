@@ -44,7 +44,7 @@ def demo(
             f"This writes about 20 MB into {folder}: data files, a config and the lake. It downloads nothing."
         )
         _take_folder(folder)
-        with notes.status("preparing the flights ...") as status:
+        with notes.console.status("preparing the flights ...") as status:
             prepared = prepare(folder, lambda step, _done, _steps: status.update(f"{step} ..."))
         replay, conservation, summary, replay_s = _run(prepared)
         seconds = {"total": time.perf_counter() - started, "replay": replay_s}
