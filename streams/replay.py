@@ -32,6 +32,7 @@ from streams.conversion import (
 )
 from streams.lake_writer import LakeWriter, StepFrames
 from streams.ledger import Ledger, RunFile, RunRecord, Step, check_policy, copy_of, policy_json
+from streams.mapping import Mapper
 from streams.merge import aligned_batches, window
 from streams.record_file import RecordFile
 from streams.restore import restore
@@ -89,6 +90,8 @@ def replay(
         LakeError: the lake refuses, or another replay is at work on it.
         ConfigError: the rules differ from those the lake was made under.
     """
+    for file in files:
+        Mapper(file, config)  # refuses a file that lacks mapped columns, before anything is written
     lake = Lake.create(lake_path, config)
     lock = FileLock(lake_path / "replay.lock", timeout=0)
     try:

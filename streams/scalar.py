@@ -7,6 +7,7 @@ travels as text behind `MARK`, which no reading accepts. This module must not kn
 
 from typing import Final
 
+import msgspec
 import polars as pl
 
 from schemas.mapping import Scalar
@@ -27,6 +28,7 @@ MARK: Final = "\x00"
 EXACT: Final = 2.0**53
 """Whole floats below it are exact, so they can be read and written as integers."""
 _JSON_HEAD: Final = '{"v":'
+_WRITTEN: Final = (pl.String, pl.Boolean, pl.Null, pl.Date, pl.Datetime)
 _BOOLS: Final = {"true": True, "false": False}
 
 
@@ -48,6 +50,11 @@ def tidy(series: pl.Series) -> pl.Series:
 
 def json_text(series: pl.Series) -> pl.Series:
     """Return each value as JSON; null stays null."""
+    if not _is_written(series.dtype):
+        texts = [
+            None if value is None else msgspec.json.encode(value, enc_hook=str).decode() for value in series.to_list()
+        ]
+        return pl.Series(texts, dtype=pl.String)
     encoded = series.alias("v").to_frame().select(pl.struct("v").struct.json_encode()).to_series()
     text = encoded.str.strip_prefix(_JSON_HEAD).str.head(-1)
     return _choose(series.is_null(), None, text) if series.null_count() else text
@@ -109,6 +116,15 @@ def to_bool(series: pl.Series) -> pl.Series:
         return answer
     words = series.str.to_lowercase().replace_strict(_BOOLS, default=None, return_dtype=pl.Boolean)
     return _choose(words.is_not_null(), words, answer)
+
+
+def _is_written(dtype: pl.DataType | type[pl.DataType]) -> bool:
+    """Tell whether Polars can write the type as JSON; it panics over bytes, for one."""
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return _is_written(dtype.inner)
+    if isinstance(dtype, pl.Struct):
+        return all(_is_written(field.dtype) for field in dtype.fields)
+    return dtype in _WRITTEN or dtype.is_float() or (dtype.is_integer() and dtype != pl.Int128)
 
 
 def _decoded(value: bytes) -> str:

@@ -103,19 +103,19 @@ def test_blank_lines_keep_the_numbering(tmp_path: Path) -> None:
 
 def test_detail_holds_no_payload(tmp_path: Path) -> None:
     """What is wrong is named by field and form; the value stays in the file."""
-    secret = "jane@example.com"
+    private = "jane@example.com"
     lines = [
-        f'{{"key":"{secret}',
-        f'{{"key":["{secret}"],"time":1,"version":"v"}}',
-        f'{{"key":"k","time":"{secret}","version":"v"}}',
-        f'{{"key":"k","time":1,"version":{{"{secret}":1}}}}',
-        f'{{"{secret}":1,"{secret}":2}}',
+        f'{{"key":"{private}',
+        f'{{"key":["{private}"],"time":1,"version":"v"}}',
+        f'{{"key":"k","time":"{private}","version":"v"}}',
+        f'{{"key":"k","time":1,"version":{{"{private}":1}}}}',
+        f'{{"{private}":1,"{private}":2}}',
     ]
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(lines))
     rejects = map_file(path, "predictions", loop()).rejects
     assert rejects["reason"].to_list() == ["not_json", "bad_key", "bad_time", "bad_version", "duplicate_json_key"]
-    assert secret not in str(rejects.rows())
+    assert private not in str(rejects.rows())
     assert "jane" not in str(rejects.rows())
 
 

@@ -1,6 +1,8 @@
 """The mapping's rules, one case a line: what is rejected, what is flagged, and what the frames hold."""
 
 import json
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -246,9 +248,17 @@ def test_nan_in_parquet_is_an_invalid_feature(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected", "flag"),
-    [("DE", "DE", None), (None, None, None), (3, "3", None), (True, "true", None), ("", "", None)]
-    + [("x" * 200, "x" * 200, None), ("x" * 201, "x" * 200, "cut"), ("x" * 199 + "é", "x" * 199, "cut")]
-    + [(["DE"], None, "invalid")],
+    [
+        ("DE", "DE", None),
+        (None, None, None),
+        (3, "3", None),
+        (True, "true", None),
+        ("", "", None),
+        ("x" * 200, "x" * 200, None),
+        ("x" * 201, "x" * 200, "cut"),
+        ("x" * 199 + "é", "x" * 199, "cut"),
+        (["DE"], None, "invalid"),
+    ],
 )
 def test_slices_are_short_texts(tmp_path: Path, value: object, expected: str | None, flag: str | None) -> None:
     """Scalars become text, long ones are cut between characters, and lists are no slice."""
@@ -273,11 +283,7 @@ def test_slices_are_short_texts(tmp_path: Path, value: object, expected: str | N
     ],
 )
 def test_weight_and_eligible_have_defaults(
-    tmp_path: Path,
-    field: str,
-    value: object,
-    expected: object,
-    is_flagged: bool,  # noqa: FBT001 - a table's column
+    tmp_path: Path, field: str, value: object, expected: object, is_flagged: bool
 ) -> None:
     """What is missing or unreadable has its default; unreadable ones are flagged."""
     row = only(map_records(tmp_path, [prediction(**{field: value})]).records)
@@ -591,3 +597,18 @@ def test_parquet_columns_of_every_type_are_read(tmp_path: Path) -> None:
         pl.DataFrame([series.alias("key"), pl.Series("time", [1])]).write_parquet(tmp_path / "a.parquet")
         chunk = map_file(tmp_path / "a.parquet", "predictions", loop())
         assert chunk.records["key"].to_list() == ([expected] if expected else []), series.dtype
+
+
+def test_unknown_parquet_columns_of_every_type_are_kept(tmp_path: Path) -> None:
+    """Extras are valid JSON whatever a file's columns hold, bytes and moments included."""
+    odd = {
+        "bytes": pl.Series([b"\xff"]), "list": pl.Series([[b"a"]]), "struct": pl.Series([{"d": Decimal("1.5")}]),
+        "time": pl.Series([time(1, 2)]), "span": pl.Series([timedelta(1)]), "nan": pl.Series([float("nan")]),
+        "nested": pl.Series([[float("inf")]]), "category": pl.Series(["c"], dtype=pl.Categorical),
+        "day": pl.Series([date(2024, 1, 2)]), "big": pl.Series([1]).cast(pl.Int128), "none": pl.Series([None]),
+    }  # fmt: skip
+    columns = [series.alias(f"features.{name}") for name, series in odd.items()]
+    frame = pl.DataFrame([pl.Series("key", ["k"]), pl.Series("time", [1]), *columns])
+    frame.write_parquet(tmp_path / "a.parquet")
+    row = only(map_file(tmp_path / "a.parquet", "predictions", loop()).records)
+    assert {"bytes", "list", "struct", "time", "span", "category", "day", "big"} <= set(json.loads(row["extras"]))

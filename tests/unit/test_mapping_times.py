@@ -122,7 +122,7 @@ def test_numbers_need_a_unit(value: float, unit: str | None, ms: int | None) -> 
 )
 def test_naive_times_need_a_zone(
     text: str, zone: str | None, ms: int | None, fault: str | None, is_ambiguous: bool
-) -> None:  # noqa: E501, FBT001 - a table's columns
+) -> None:
     """Without a zone a naive time is a fault; with one, gaps are faults and the hour that comes twice is flagged."""
     expected = (ms, fault, is_ambiguous)
     assert told(text, None, zone) == expected

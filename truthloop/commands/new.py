@@ -70,7 +70,7 @@ cohorts:
   by: [version]                # version, and names of slices
   ages: [6h, 1d, 3d, 7d]
 
-# How many labels are wanted by which age; `truthloop coverage` says no where there are fewer.
+# How many labels are wanted by which age; `truthloop coverage` says which days missed it.
 coverage:
   - {label: $kind_value, age: 3d, min: 0.5}
 $metrics""")
