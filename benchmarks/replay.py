@@ -2,9 +2,10 @@
 
 Generated predictions and labels in the canonical form, as Parquet: 50 predictions a second, delays lognormal with
 a median of one hour, 2 % of labels twice, 3 % corrected, 22 % never. With a horizon of 6 and a retain of 12 hours,
-a run of 10 million records (30 hours) goes through everything: waiting, deadlines, corrections, leaving. Prints one line of JSON a run: records a
-second by the wall clock, CPU seconds a million records, and the greatest memory, with the same records read,
-mapped and thrown away beside it, so that runs on different machines can be compared by their ratio.
+a run of 10 million records (30 hours) goes through everything: waiting, deadlines, corrections, leaving.
+
+Prints one line of JSON: records a second by the wall clock, CPU seconds a million records, the greatest memory, and the
+wall time as a multiple of reading and mapping the same files alone, which can be compared between machines.
 """
 
 import argparse
@@ -32,9 +33,7 @@ PREDICTIONS_PER_SECOND = 50
 
 def main() -> None:
     """Generate, replay, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=2_000_000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
@@ -91,9 +90,7 @@ def generate(folder: Path, records: int, seed: int) -> tuple[int, int]:
     labels = pl.DataFrame({"key": keys.gather(labelled), "value": values, "time": times[labelled] + delays})
     chance = pl.Series(rng.random(labelled.size))
     again = labels.filter(chance < 0.02)
-    corrected = labels.filter(chance > 0.97).with_columns(
-        value=1 - pl.col("value"), time=pl.col("time") + HOUR_MS
-    )
+    corrected = labels.filter(chance > 0.97).with_columns(value=1 - pl.col("value"), time=pl.col("time") + HOUR_MS)
     labels = pl.concat([labels, again, corrected]).sort("time")
     predictions.write_parquet(folder / "predictions.parquet")
     labels.write_parquet(folder / "labels.parquet")

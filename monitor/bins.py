@@ -39,9 +39,7 @@ def score_edges(threshold: float) -> tuple[tuple[float, ...], int]:
     Returns:
         The inner edges, strictly growing, and the number of the first positive bin (1 to 63).
     """
-    logit = (
-        -math.inf if threshold <= 0 else math.inf if threshold >= 1 else math.log(threshold / (1 - threshold))
-    )
+    logit = -math.inf if threshold <= 0 else math.inf if threshold >= 1 else math.log(threshold / (1 - threshold))
     last = SCORE_BINS - 1
     place = (logit - _LOGIT_LEAST) / _LOGIT_STEP
     positive_from = 1 if place < 1 else last if place > last else round(place)

@@ -51,9 +51,7 @@ _OUTCOME_SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-def fold(
-    plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, earlier: pl.DataFrame
-) -> pl.DataFrame:
+def fold(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
     """Return the cells by which the lake's cells grow when these rows are added to it.
 
     Adding the result to the cells of all earlier rows (`merge`) gives the cells of all rows, to the bit,
@@ -168,9 +166,7 @@ def _prediction_cells(plan: CellPlan, predictions: pl.DataFrame) -> Iterator[pl.
 def _outcome_cells(plan: CellPlan, kind: KindPlan, states: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Count the states of one kind, each `sign` times."""
     age_us = (pl.col("first_known_at") - pl.col("predicted_at")).dt.total_microseconds()
-    counted = states.filter(
-        _LABELLED | pl.col("status").is_in([Status.EXPIRED.value, Status.RETRACTED.value])
-    )
+    counted = states.filter(_LABELLED | pl.col("status").is_in([Status.EXPIRED.value, Status.RETRACTED.value]))
     counted = counted.with_columns(
         measure=pl.when(_LABELLED).then(pl.lit("labels")).otherwise("status").cast(_STATE_MEASURE),
         bin=pl.when(_LABELLED).then(_age_edge(kind, age_us)).otherwise(0),
@@ -180,9 +176,7 @@ def _outcome_cells(plan: CellPlan, kind: KindPlan, states: pl.DataFrame) -> Iter
     for name, keys in _groupings(plan, ["version", "day", "definition"]):
         amount = pl.col("sign").sum()
         yield _cells(plan, name, counted.group_by(*keys, "measure", "bin").agg(amount=amount), kind=kind)
-        yield _cells(
-            plan, name, early.group_by(*keys, "measure", pl.lit(0).alias("bin")).agg(amount=amount), kind=kind
-        )
+        yield _cells(plan, name, early.group_by(*keys, "measure", pl.lit(0).alias("bin")).agg(amount=amount), kind=kind)
         if scores is not None:
             yield from _score_cells(plan, name, scores.group_by(*keys, "measure", "bin").agg(_SUMS), kind)
 
@@ -214,9 +208,7 @@ def _scores(kind: KindPlan, labelled: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _score_cells(
-    plan: CellPlan, name: str | None, counts: pl.DataFrame, kind: KindPlan
-) -> Iterator[pl.DataFrame]:
+def _score_cells(plan: CellPlan, name: str | None, counts: pl.DataFrame, kind: KindPlan) -> Iterator[pl.DataFrame]:
     yield _cells(plan, name, counts, kind=kind)
     keys = [column for column in counts.columns if column not in {"measure", "bin", *_AMOUNTS}]
     scored = counts.filter(pl.col("measure") != "no_output").group_by(keys).agg(pl.col(_AMOUNTS).sum())

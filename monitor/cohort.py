@@ -56,9 +56,7 @@ def day_ends(days: Iterable[date], timezone: str) -> pl.DataFrame:
     zone = ZoneInfo(timezone)
     distinct = sorted(set(days))
     ends = [_start_ms(day + timedelta(days=1), zone) for day in distinct]
-    return pl.DataFrame(
-        {"day": distinct, "day_end_ms": ends}, schema={"day": pl.Date, "day_end_ms": pl.Int64}
-    )
+    return pl.DataFrame({"day": distinct, "day_end_ms": ends}, schema={"day": pl.Date, "day_end_ms": pl.Int64})
 
 
 def _start_ms(day: date, zone: ZoneInfo) -> int:

@@ -103,9 +103,7 @@ def judge_goals(coverage_rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
     return judged.select(*columns, verdict.alias("verdict")).sort("kind", *_COHORT, "age_ms", "min")
 
 
-def expected_curve(
-    cells: pl.DataFrame, plan: CellPlan, observed_until_ms: Mapping[str, int | None]
-) -> pl.DataFrame:
+def expected_curve(cells: pl.DataFrame, plan: CellPlan, observed_until_ms: Mapping[str, int | None]) -> pl.DataFrame:
     """Return, per version and kind, the coverage to be expected by each edge of the age grid.
 
     It is the Kaplan-Meier curve of label age, pooled over the days: a step from one edge to the next is
@@ -138,9 +136,7 @@ def expected_curve(
         )
         stays = pl.when(pl.col("waiting") > 0).then(1 - pl.col("arrived") / pl.col("waiting")).otherwise(1.0)
         expected = pl.when(pl.col("predictions") > 0).then(1 - stays.cum_prod().over("version"))
-        parts.append(
-            steps.with_columns(kind=pl.lit(kind.name), expected=expected).select(_CURVE_SCHEMA.names())
-        )
+        parts.append(steps.with_columns(kind=pl.lit(kind.name), expected=expected).select(_CURVE_SCHEMA.names()))
     return pl.concat(parts).sort("kind", "version", "age_ms")
 
 

@@ -64,9 +64,7 @@ def metrics(
     """
     dimensions = (by,) if isinstance(by, str) else tuple(by)
     if unknown := set(dimensions) - set(_DIMENSIONS):
-        raise ValueError(
-            f"cannot group by {sorted(unknown)}; by is one or several of {', '.join(_DIMENSIONS)}"
-        )
+        raise ValueError(f"cannot group by {sorted(unknown)}; by is one or several of {', '.join(_DIMENSIONS)}")
     rows = _rows_of_binary_kinds(cells, plan, mature_until_ms)
     chosen = _chosen(rows, plan)
     if "slice" not in dimensions:
@@ -106,22 +104,16 @@ def _chosen(rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
     """Return kind, name and place of every metric to be shown."""
     of_all = rows.filter("is_own", pl.col("slice") == ALL)
     classes = {
-        name: dict(
-            of_all.filter(pl.col("measure") == name).group_by("kind").agg(pl.col("amount").sum()).iter_rows()
-        )
+        name: dict(of_all.filter(pl.col("measure") == name).group_by("kind").agg(pl.col("amount").sum()).iter_rows())
         for name in ("score_0", "score_1")
     }
     chosen: list[tuple[str, str, int]] = []
     for kind in plan.kinds:
         negatives, positives = classes["score_0"].get(kind.name, 0), classes["score_1"].get(kind.name, 0)
-        common = min(negatives, positives) > 0 and min(negatives, positives) >= _RARE_SHARE * (
-            negatives + positives
-        )
+        common = min(negatives, positives) > 0 and min(negatives, positives) >= _RARE_SHARE * (negatives + positives)
         names = kind.metrics or (COMMON_METRICS if common else RARE_METRICS)
         chosen.extend((kind.name, name, place) for place, name in enumerate(names))
-    return pl.DataFrame(
-        chosen, schema={"kind": pl.String, "name": pl.String, "place": pl.Int64}, orient="row"
-    )
+    return pl.DataFrame(chosen, schema={"kind": pl.String, "name": pl.String, "place": pl.Int64}, orient="row")
 
 
 def _groups(rows: pl.DataFrame, by: list[str]) -> pl.DataFrame:

@@ -91,9 +91,7 @@ class CellPlan:
         Time zone, slices, kinds, tasks, definitions, thresholds and ages are in it; which metrics are
         shown, and how high a goal is, are not.
         """
-        kinds = [
-            [kind.name, kind.task, kind.definition, kind.threshold, kind.age_edges_ms] for kind in self.kinds
-        ]
+        kinds = [[kind.name, kind.task, kind.definition, kind.threshold, kind.age_edges_ms] for kind in self.kinds]
         document = json.dumps([_FORMAT, self.timezone, self.slices, kinds])
         return hashlib.sha256(document.encode()).hexdigest()[:32]
 
@@ -116,9 +114,7 @@ class CellPlan:
         First come, first admitted, by (predicted_at, key, id): times and names of the data, never
         partitions, offsets or the order of rows.
         """
-        admitted = {
-            name: self.values.get(name, frozenset()) | self._newcomers(name, frames) for name in self.slices
-        }
+        admitted = {name: self.values.get(name, frozenset()) | self._newcomers(name, frames) for name in self.slices}
         return replace(self, values=admitted)
 
     def _newcomers(self, name: str, frames: tuple[pl.DataFrame, ...]) -> frozenset[str]:
@@ -131,9 +127,7 @@ class CellPlan:
             return frozenset(new)
         order = ["predicted_at", "key", "id"]
         wanted = pl.Series(sorted(new), dtype=pl.String).implode()
-        rows = pl.concat(
-            frame.select(column, *order).filter(pl.col(column).is_in(wanted)) for frame in frames
-        )
+        rows = pl.concat(frame.select(column, *order).filter(pl.col(column).is_in(wanted)) for frame in frames)
         first = rows.sort(*order, column).unique(column, keep="first", maintain_order=True)
         return frozenset(first.get_column(column).head(room))
 

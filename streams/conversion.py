@@ -89,9 +89,7 @@ def label_records(frame: pl.DataFrame) -> list[LabelRecord]:
 def prediction_rows(frame: pl.DataFrame) -> pl.DataFrame:
     """Return canonical predictions in the lake's columns."""
     return (
-        frame.with_columns(
-            _moment("time_ms").alias("predicted_at"), _moment("arrived_at_ms").alias("arrived_at")
-        )
+        frame.with_columns(_moment("time_ms").alias("predicted_at"), _moment("arrived_at_ms").alias("arrived_at"))
         .rename({"row": "source_row"})
         .drop("time_ms", "arrived_at_ms", "order_ms")
     )
@@ -195,9 +193,7 @@ def reject_rows(effects: Sequence[tuple[int, Effects]], batch: Sequence[pl.DataF
         for name, part in zip(("predictions", "labels"), batch, strict=True)
         if part is not None
     ]
-    empty = pl.DataFrame(
-        schema={"input": pl.String, "offset": pl.Int64, "source": pl.String, "source_row": pl.Int64}
-    )
+    empty = pl.DataFrame(schema={"input": pl.String, "offset": pl.Int64, "source": pl.String, "source_row": pl.Int64})
     return frame.join(pl.concat([empty, *positions]), on=["input", "offset"], how="left").with_columns(
         pl.lit("join").alias("stage"),
         pl.lit(None, dtype=pl.String).alias("detail"),

@@ -21,21 +21,35 @@ class JsonObjects:
     def __init__(self, objects: Sequence[Any]) -> None:
         self.objects = objects
         self._columns: dict[str, list[Any]] = {}
+        self._nested: dict[str, JsonObjects] = {}
 
     def column(self, path: str) -> list[Any]:
         """Return one value an object; None where it is missing or null."""
         found = self._columns.get(path)
         if found is None:
             found = _pick(self.objects, path)
-            parent, dot, leaf = path.rpartition(".")
-            if dot:
-                nested = _pick(self.column(parent), leaf)
-                if found.count(None) == len(found):
-                    found = nested
-                else:
-                    found = [value if value is not None else other for value, other in zip(found, nested, strict=True)]
+            end = path.rfind(".")
+            while end >= 0 and None in found:
+                below = self._below(path[:end])
+                if below is not None:
+                    found = _filled(found, below.column(path[end + 1 :]))
+                end = path.rfind(".", 0, end)
             self._columns[path] = found
         return found
+
+    def _below(self, name: str) -> "JsonObjects | None":
+        """Return the values under one literal name, or None where no object has it."""
+        if name not in self._nested:
+            self._nested[name] = JsonObjects(_pick(self.objects, name))
+        below = self._nested[name]
+        return None if below.objects.count(None) == len(below.objects) else below
+
+
+def _filled(found: list[Any], others: list[Any]) -> list[Any]:
+    """Return the values found, and the others where there is none."""
+    if found.count(None) == len(found):
+        return others
+    return [value if value is not None else other for value, other in zip(found, others, strict=True)]
 
 
 def _pick(objects: Sequence[Any], name: str) -> list[Any]:

@@ -99,9 +99,7 @@ class LakeWriter:
             )
 
     def _append(self, table: str, frame: pl.DataFrame, app: str, sequence: int) -> None:
-        self._lake.append(
-            table, frame, app=app, first=sequence, following=sequence + 1, recorded_at=self._recorded_at
-        )
+        self._lake.append(table, frame, app=app, first=sequence, following=sequence + 1, recorded_at=self._recorded_at)
 
     def _wait_until_fewer_than(self, count: int) -> None:
         while len(self._waiting) >= count:

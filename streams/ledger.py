@@ -170,9 +170,7 @@ def _differences(old: Any, new: Any, path: str) -> list[str]:  # noqa: ANN401 - 
     if isinstance(old, dict) and isinstance(new, dict):
         names = [*old, *(name for name in new if name not in old)]
         return [
-            text
-            for name in names
-            for text in _differences(old.get(name), new.get(name), f"{path}.{name}".lstrip("."))
+            text for name in names for text in _differences(old.get(name), new.get(name), f"{path}.{name}".lstrip("."))
         ]
     return [] if old == new else [f"{path} was {old!r} and is {new!r}"]
 

@@ -139,9 +139,7 @@ class _Replay:
                 self._step(None, None, again, again.run)
                 again = None
             logs = [
-                SortedInput(
-                    "predictions", _with_role(fresh, "predictions"), self._config, run.predictions_first
-                ),
+                SortedInput("predictions", _with_role(fresh, "predictions"), self._config, run.predictions_first),
                 SortedInput("labels", _with_role(fresh, "labels"), self._config, run.labels_first),
             ]
             self._read(logs, run, again)
@@ -191,9 +189,7 @@ class _Replay:
             for file in log.files:
                 rejects = [frame for rejected, frame in log.rejects if rejected is file]
                 if rejects:
-                    self._writer.write_mapping_rejects(
-                        file.sha256, mapping_reject_rows(file, pl.concat(rejects))
-                    )
+                    self._writer.write_mapping_rejects(file.sha256, mapping_reject_rows(file, pl.concat(rejects)))
         run.files = [counts for log in logs for counts in log.counts]
         run.finished = True
         settled = not run.files and close_at_ms is None
@@ -270,9 +266,7 @@ def _refuse_twice(files: Sequence[RecordFile]) -> None:
     seen: dict[str, RecordFile] = {}
     for file in files:
         if (other := seen.setdefault(file.sha256, file)) is not file:
-            raise InputError(
-                f"has the same content as {other.path}", where=str(file.path), hint="Give it once."
-            )
+            raise InputError(f"has the same content as {other.path}", where=str(file.path), hint="Give it once.")
 
 
 def _recut(
@@ -285,11 +279,7 @@ def _recut(
         for frames, frame in zip(held, batch, strict=True):
             if frame is not None:
                 frames.append(frame)
-        if all(
-            _following(_joined(held[at]), 0) >= wanted[at][1]
-            for at in (0, 1)
-            if wanted[at][0] < wanted[at][1]
-        ):
+        if all(_following(_joined(held[at]), 0) >= wanted[at][1] for at in (0, 1) if wanted[at][0] < wanted[at][1]):
             break
     whole = [_joined(frames) for frames in held]
     yield window(whole[0], *wanted[0]), window(whole[1], *wanted[1])

@@ -12,9 +12,7 @@ from streams.ledger import Step
 __all__ = ["restore"]
 
 
-def restore(
-    lake: Lake, policy: Policy, projection: Projection, step: Step | None, partitions: int
-) -> list[Partition]:
+def restore(lake: Lake, policy: Policy, projection: Projection, step: Step | None, partitions: int) -> list[Partition]:
     """Return every partition as it stood after `step`; fresh ones where there was none.
 
     Raises:

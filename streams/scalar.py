@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 import polars as pl
+from polars.datatypes import DataType, DataTypeClass
 
 from schemas.mapping import Scalar
 
@@ -118,7 +119,7 @@ def to_bool(series: pl.Series) -> pl.Series:
     return _choose(words.is_not_null(), words, answer)
 
 
-def _is_written(dtype: pl.DataType | type[pl.DataType]) -> bool:
+def _is_written(dtype: DataType | DataTypeClass) -> bool:
     """Tell whether Polars can write the type as JSON; it panics over bytes, for one."""
     if isinstance(dtype, (pl.List, pl.Array)):
         return _is_written(dtype.inner)

@@ -61,9 +61,7 @@ class SortedInput:
         offset = self.first_offset
         small = sum(file.path.stat().st_size for file in self.files) <= SORT_BYTES_MAX
         for frame in self._sorted_in_memory() if small else self._checked_order():
-            numbered = frame.with_columns(
-                pl.int_range(offset, offset + frame.height, dtype=pl.Int64).alias("offset")
-            )
+            numbered = frame.with_columns(pl.int_range(offset, offset + frame.height, dtype=pl.Int64).alias("offset"))
             offset += frame.height
             yield numbered
 

@@ -47,9 +47,7 @@ def policies(draw: st.DrawFn) -> Policy:
             implies=implies,
             implied=0.0 if implies else None,
         )
-    return Policy(
-        kinds, disorder_ms=draw(st.integers(0, 20)), settle_limit=draw(st.sampled_from([1, 3, 1000]))
-    )
+    return Policy(kinds, disorder_ms=draw(st.integers(0, 20)), settle_limit=draw(st.sampled_from([1, 3, 1000])))
 
 
 @st.composite
@@ -59,9 +57,7 @@ def histories(draw: st.DrawFn) -> History:
     times = st.integers(0, 400)
     keys = st.sampled_from(["a", "b", "c", "d"])
     wanted = draw(
-        st.lists(
-            st.tuples(times, keys, st.sampled_from(["x", "y"]), st.integers(0, 1), st.booleans()), max_size=14
-        )
+        st.lists(st.tuples(times, keys, st.sampled_from(["x", "y"]), st.integers(0, 1), st.booleans()), max_size=14)
     )
     predictions = [
         PredictionRecord(i, key, f"{id_}{time}", time, digest, eligible, None)
@@ -92,9 +88,7 @@ def histories(draw: st.DrawFn) -> History:
 def _disordered(draw: st.DrawFn, rows: list[tuple], disorder_ms: int) -> list[tuple]:
     """Order rows by time, each delayed by no more than the disorder; some come twice, at once or much later."""
     delays = [draw(st.integers(0, disorder_ms)) for _ in rows]
-    ordered = [
-        row for _, row in sorted(zip(delays, rows, strict=True), key=lambda pair: pair[0] + pair[1][0])
-    ]
+    ordered = [row for _, row in sorted(zip(delays, rows, strict=True), key=lambda pair: pair[0] + pair[1][0])]
     again = draw(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=3)) if ordered else []
     for source, gap in again:
         position = source % len(ordered)
@@ -119,9 +113,7 @@ def play(
     effects = []
     p0 = l0 = 0
     for p1, l1 in boundaries:
-        effects.append(
-            partition.step(Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS))
-        )
+        effects.append(partition.step(Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS)))
         p0, l0 = p1, l1
     settling = True
     while settling:

@@ -23,9 +23,7 @@ def final_outcomes(
     for label in labels:
         if label.op is Op.HEARTBEAT:
             continue
-        before = [
-            m for m in distinct if (m.key, m.kind, m.definition) == (label.key, label.kind, label.definition)
-        ]
+        before = [m for m in distinct if (m.key, m.kind, m.definition) == (label.key, label.kind, label.definition)]
         newest = max(before, key=lambda m: (m.time_ms, m.offset), default=None)
         if newest is None or (newest.time_ms, newest.op, newest.value) != (
             label.time_ms,

@@ -85,12 +85,9 @@ def write_files(folder: Path, *, seed: int = 1, count: int = 60, nights: int = 1
                 }
             )
     labels = [
-        {k: v for k, v in m.items() if v is not None and not (k == "value" and m["op"] == "retract")}
-        for m in labels
+        {k: v for k, v in m.items() if v is not None and not (k == "value" and m["op"] == "retract")} for m in labels
     ]
-    labels += [
-        {"kind": kind, "op": "heartbeat", "time": START_MS + end_ms // 2} for kind in ("click", "sale")
-    ]
+    labels += [{"kind": kind, "op": "heartbeat", "time": START_MS + end_ms // 2} for kind in ("click", "sale")]
     predictions.sort(key=lambda row: row["time"])
     labels.sort(key=lambda row: row["time"])
     cut_ms = [START_MS + end_ms * (night + 1) // nights for night in range(nights - 1)] + [1 << 60]

@@ -17,9 +17,7 @@ __all__ = ["PACKAGES", "open"]
 
 PACKAGES = ("joins", "lake", "monitor", "schemas", "streams")
 _HOME = Path(__file__).resolve().parent.parent
-_ADVICE = (
-    "Truthloop is a service: install it in an environment of its own, and do not put other code on its path."
-)
+_ADVICE = "Truthloop is a service: install it in an environment of its own, and do not put other code on its path."
 
 
 def _make_sure_of_our_packages() -> None:

@@ -60,8 +60,7 @@ def check_conservation(
     for kind, counted in labels.items():
         c = counters.labels[kind]
         told = {
-            name: getattr(c, name)
-            for name in ("consumed", "stale", "duplicate", "aged_out", "rejected", "heartbeats")
+            name: getattr(c, name) for name in ("consumed", "stale", "duplicate", "aged_out", "rejected", "heartbeats")
         }
         told["kept"] = c.heads + c.superseded
         violations += _compare(f"labels ({kind})", told, counted)
@@ -83,12 +82,7 @@ def _count_predictions(lake: Lake, kind: str, definition: str) -> dict[str, int]
         .sort("revision")
         .group_by("partition", "prediction_offset")
         .agg(pl.col("status", "reason").last())
-        .select(
-            pl.when(pl.col("reason") == "aged_out")
-            .then(pl.lit("aged_out"))
-            .otherwise("status")
-            .alias("place")
-        )
+        .select(pl.when(pl.col("reason") == "aged_out").then(pl.lit("aged_out")).otherwise("status").alias("place"))
         .group_by("place")
         .len()
         .collect()

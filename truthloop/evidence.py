@@ -80,9 +80,7 @@ def _fold_new_steps(lake: Lake, plan: CellPlan) -> bool:
     delta = _delta(lake, plan.knowing(merge(known)), first, complete)
     if delta.is_empty():
         return True
-    rows = delta.with_columns(
-        pl.lit(complete - 1, dtype=pl.Int64).alias("sequence"), pl.lit(plan.digest).alias("plan")
-    )
+    rows = delta.with_columns(pl.lit(complete - 1, dtype=pl.Int64).alias("sequence"), pl.lit(plan.digest).alias("plan"))
     write = lake.append if counted_alike else lake.replace
     recorded_at = datetime.fromtimestamp(now_ms() / 1000, UTC)
     return write("cells", rows, app=APP, first=position, following=position + 1, recorded_at=recorded_at)
@@ -93,9 +91,7 @@ def _delta(lake: Lake, plan: CellPlan, first: int, following: int) -> pl.DataFra
     steps = lake.scan("ledger").filter(
         pl.col("partition") == 0, pl.col("sequence").is_between(first, following, closed="left")
     )
-    start, end = (
-        steps.select(pl.col("predictions_first").min(), pl.col("predictions_next").max()).collect().row(0)
-    )
+    start, end = steps.select(pl.col("predictions_first").min(), pl.col("predictions_next").max()).collect().row(0)
     position = ["partition", "offset"]
     refused = lake.scan("rejects").filter(pl.col("input") == "predictions", pl.col("stage") == "join")
     predictions = (
@@ -108,9 +104,7 @@ def _delta(lake: Lake, plan: CellPlan, first: int, following: int) -> pl.DataFra
     new = outcomes.filter(pl.col("sequence").is_between(first, following, closed="left")).collect()
     chain = ["key", "id", "kind", "definition"]
     old = outcomes.filter(pl.col("sequence") < first)
-    earlier = (
-        old.join(new.lazy().select(chain).unique(), on=chain, how="semi").collect() if first else new.clear()
-    )
+    earlier = old.join(new.lazy().select(chain).unique(), on=chain, how="semi").collect() if first else new.clear()
     return fold(plan, predictions, new, earlier)
 
 

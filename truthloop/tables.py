@@ -13,9 +13,7 @@ UNKNOWN = "-"
 
 def plain_table(*columns: str, title: str | None = None) -> Table:
     """Return an empty table; columns whose name ends in ':' are text, the others are numbers."""
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         text = column.endswith(":")
         table.add_column(column.removesuffix(":"), justify="left" if text else "right", no_wrap=True)

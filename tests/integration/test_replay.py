@@ -102,9 +102,7 @@ def test_a_crash_at_any_append_is_harmless(tmp_path: Path, monkeypatch: pytest.M
             assert_frame_equal(table(lake, name), table(tmp_path / "whole", name))
 
 
-def test_other_files_are_refused_while_a_run_is_unfinished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_files_are_refused_while_a_run_is_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step may be half written: only the same files can finish it, and the message names them."""
     files = write_files(tmp_path, nights=2)
     append = Lake.append
@@ -186,9 +184,7 @@ def test_rows_removed_behind_the_ledgers_back_are_noticed(tmp_path: Path) -> Non
         ({"partitions": 4}, r"partitions was 3 and is 4"),
     ],
 )
-def test_other_rules_on_a_lake_with_outcomes_are_refused_by_name(
-    tmp_path: Path, change: dict, named: str
-) -> None:
+def test_other_rules_on_a_lake_with_outcomes_are_refused_by_name(tmp_path: Path, change: dict, named: str) -> None:
     """What was decided under one rule is not decided again under another."""
     files = write_files(tmp_path, nights=2)
     run(tmp_path / "lake", files.prediction_files[:1], files.label_files[:1])
@@ -209,9 +205,7 @@ def test_a_new_feature_in_the_contract_is_a_new_column_and_no_conflict(tmp_path:
     run(lake, files.prediction_files, files.label_files)
     features = dict(CONFIG.predictions.features)
     features["other"] = features["amount"]
-    grown = CONFIG.model_copy(
-        update={"predictions": CONFIG.predictions.model_copy(update={"features": features})}
-    )
+    grown = CONFIG.model_copy(update={"predictions": CONFIG.predictions.model_copy(update={"features": features})})
     again = tmp_path / "again.jsonl"
     newest = files.prediction_files[0].read_text("utf-8").splitlines()[-1]
     again.write_text(newest + "\n\n", "utf-8")
@@ -266,9 +260,7 @@ with FileLock(Path({str(lake)!r}) / "replay.lock"):
     print("held", flush=True)
     sys.stdin.read()
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(LakeError, match="another replay is at work"):

@@ -25,9 +25,7 @@ from monitor import CellPlan, fold, merge
 
 PLAN = CellPlan.from_config(config_of())
 
-OUTPUTS = st.one_of(
-    st.none(), st.floats(0, 1), st.sampled_from([0.0, 1.0, 0.3, float("nan"), float("inf"), 1.5, -0.1])
-)
+OUTPUTS = st.one_of(st.none(), st.floats(0, 1), st.sampled_from([0.0, 1.0, 0.3, float("nan"), float("inf"), 1.5, -0.1]))
 AGES_MS = st.one_of(
     st.integers(-HOUR_MS, 20 * DAY_MS), st.sampled_from([-1, 0, 1, 60_000, HOUR_MS, DAY_MS, DAY_MS + 1])
 )
@@ -66,9 +64,7 @@ def histories(draw: st.DrawFn, folds: int = 3) -> History:
             for revision in range(draw(st.integers(1, 5))):
                 fold_number = draw(st.integers(fold_number, folds - 1))
                 status = draw(st.sampled_from(["joined", "joined", "implied", "expired", "retracted"]))
-                value = (
-                    draw(st.sampled_from([0.0, 1.0, 1.0, 7.0])) if status in ("joined", "implied") else None
-                )
+                value = draw(st.sampled_from([0.0, 1.0, 1.0, 7.0])) if status in ("joined", "implied") else None
                 known_at_ms = prediction.predicted_at_ms + draw(AGES_MS)
                 one = Revision(prediction, status, value, known_at_ms, revision * 3, kind, definition)
                 revisions.append((fold_number, one))
@@ -87,9 +83,7 @@ def test_one_fold_finds_what_counting_row_by_row_finds(history: History) -> None
 
 @settings(deadline=None)
 @given(history=histories(), order=st.randoms(use_true_random=False))
-def test_folds_in_sequence_add_up_to_one_fold_of_everything_bit_for_bit(
-    history: History, order: Random
-) -> None:
+def test_folds_in_sequence_add_up_to_one_fold_of_everything_bit_for_bit(history: History, order: Random) -> None:
     """Wherever the folds are cut, and in whatever order the rows of each come."""
     total = merge()
     for number in range(3):

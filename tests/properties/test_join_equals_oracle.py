@@ -67,11 +67,7 @@ def test_both_identities_hold_after_every_step_and_fingerprints_are_those_of_a_f
     assert sum(c.heads + c.superseded for c in counts.labels.values()) == len(kept)
     finals = newest(effects)
     for kind, outcomes in counts.outcomes.items():
-        own = [
-            f[0]
-            for (_, _, k, d), f in finals.items()
-            if (k, d) == (kind, history.policy.kinds[kind].definition)
-        ]
+        own = [f[0] for (_, _, k, d), f in finals.items() if (k, d) == (kind, history.policy.kinds[kind].definition)]
         for status in ("joined", "implied", "retracted"):
             assert getattr(outcomes, status) == own.count(status)
         assert outcomes.expired + outcomes.aged_out == own.count("expired")
@@ -104,9 +100,7 @@ def test_rebuilding_from_accepted_records_and_cursors_gives_the_same_state(
     labels = [
         m
         for m in history.labels
-        if m.op is not Op.HEARTBEAT
-        and ("labels", m.offset) not in gone
-        and (since is None or m.known_at_ms >= since)
+        if m.op is not Op.HEARTBEAT and ("labels", m.offset) not in gone and (since is None or m.known_at_ms >= since)
     ]
     store = MemoryStore(list(history.policy.kinds))
     again = rebuild(history.policy, store, partition.point, predictions, labels)

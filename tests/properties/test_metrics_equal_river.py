@@ -35,7 +35,7 @@ SKLEARN_AT_THRESHOLD = {
 }
 
 
-def fresh(name: str, **arguments: int) -> Any:  # noqa: ANN401 - River's metrics carry no types
+def fresh(name: str, **arguments: int) -> Any:
     """Return a River metric that has seen nothing."""
     return getattr(river, name)(**arguments)
 

@@ -90,7 +90,7 @@ def test_an_age_on_an_edge_belongs_to_that_edge(age_ms: int, edge_ms: int) -> No
 
 
 @pytest.mark.parametrize(("output", "is_positive"), [(0.29999999999999993, False), (0.3, True)])
-def test_a_score_on_the_threshold_is_positive(output: float, is_positive: bool) -> None:  # noqa: FBT001 - a case's answer
+def test_a_score_on_the_threshold_is_positive(output: float, is_positive: bool) -> None:
     """The neighbouring floats of 0.3 fall into different bins."""
     kind = next(kind for kind in PLAN.kinds if kind.name == "late")
     cells = fold(PLAN, predictions_frame([Prediction("a", output=output)]), NONE, NONE)
@@ -138,15 +138,11 @@ def test_a_retraction_starts_the_age_anew() -> None:
 
 
 @pytest.mark.parametrize(("timeout", "edge_ms"), [("expired", 10 * DAY_MS), ("implied", 3 * DAY_MS)])
-def test_a_label_after_the_deadline_has_the_age_at_which_something_was_first_known(
-    timeout: str, edge_ms: int
-) -> None:
+def test_a_label_after_the_deadline_has_the_age_at_which_something_was_first_known(timeout: str, edge_ms: int) -> None:
     """What was implied was known at the horizon; what was expired was not known at all."""
     implied = 0.0 if timeout == "implied" else None
     steps = [(timeout, implied, 3 * DAY_MS), ("joined", 1.0, 10 * DAY_MS)]
-    chain = renumbered(
-        Revision(Prediction("a"), status, value, EPOCH_MS + age, 0) for status, value, age in steps
-    )
+    chain = renumbered(Revision(Prediction("a"), status, value, EPOCH_MS + age, 0) for status, value, age in steps)
     late = merge(cells_of(chain[:1]), cells_of(chain[1:], chain[:1]))
     assert amounts(late, "labels") == {edge_ms: 1}
     assert amounts(late, "expired") == {}
@@ -184,9 +180,7 @@ def test_a_day_is_one_of_the_loops_time_zone() -> None:
         ("America/Havana", date(2013, 11, 2), 1_383_451_200_000),
     ],
 )
-def test_a_day_ends_when_the_next_one_starts_whatever_the_clocks_do(
-    zone: str, day: date, end_ms: int
-) -> None:
+def test_a_day_ends_when_the_next_one_starts_whatever_the_clocks_do(zone: str, day: date, end_ms: int) -> None:
     """23 and 25 hours; Brazil's clocks leapt over midnight, Cuba's went back to it."""
     assert day_ends([day], zone).rows() == [(day, end_ms)]
 
@@ -208,9 +202,7 @@ def test_a_missing_slice_value_has_a_slice_of_its_own() -> None:
 
 def test_the_hundred_first_values_get_slices_and_the_rest_is_other() -> None:
     """First by time of prediction, whatever the order of the rows."""
-    rows = [
-        Prediction(f"k{n}", predicted_at_ms=EPOCH_MS + n, country=f"c{n}") for n in range(SLICE_VALUES + 3)
-    ]
+    rows = [Prediction(f"k{n}", predicted_at_ms=EPOCH_MS + n, country=f"c{n}") for n in range(SLICE_VALUES + 3)]
     cells = fold(PLAN, predictions_frame(reversed(rows)), NONE, NONE)
     slices = set(cells.get_column("slice"))
     assert slices == {"", "country=*other"} | {f"country=c{n}" for n in range(SLICE_VALUES)}
@@ -219,9 +211,7 @@ def test_the_hundred_first_values_get_slices_and_the_rest_is_other() -> None:
 
 def test_outcomes_are_counted_in_the_slice_of_their_prediction_folds_later() -> None:
     """The plan learns from the cells which values were admitted: an outcome of another one is in `other`."""
-    rows = [
-        Prediction(f"k{n}", predicted_at_ms=EPOCH_MS + n, country=f"c{n}") for n in range(SLICE_VALUES + 1)
-    ]
+    rows = [Prediction(f"k{n}", predicted_at_ms=EPOCH_MS + n, country=f"c{n}") for n in range(SLICE_VALUES + 1)]
     cells = fold(PLAN, predictions_frame(rows), NONE, NONE)
     outcomes = [Revision(rows[n], "joined", 1.0, EPOCH_MS + DAY_MS, 1) for n in (0, SLICE_VALUES)]
     new = fold(PLAN.knowing(cells), NO_PREDICTIONS, outcomes_frame(outcomes), NONE)

@@ -32,9 +32,7 @@ def cells_of(ages_ms: list[int | None], *, status: str = "joined", **fields: obj
     return fold(PLAN, predictions_frame(predictions), outcomes_frame(outcomes), outcomes_frame([]))
 
 
-def rows_of(
-    cells: pl.DataFrame, observed_ms: int | None = None, matured_ms: int | None = None
-) -> pl.DataFrame:
+def rows_of(cells: pl.DataFrame, observed_ms: int | None = None, matured_ms: int | None = None) -> pl.DataFrame:
     """Return the coverage of the binary kind in the slice of all."""
     found = coverage(cells, PLAN, {"late": observed_ms}, {"late": matured_ms})
     return found.filter(pl.col("kind") == "late", pl.col("slice") == "")
@@ -53,10 +51,8 @@ def test_coverage_counts_what_was_known_by_each_age_the_age_included() -> None:
     assert rows.get_column("so_far").to_list() == pytest.approx([5 / 6] * 3)
 
 
-@pytest.mark.parametrize(
-    ("observed_ms", "due"), [(DAY_END_MS + HOUR_MS - 1, False), (DAY_END_MS + HOUR_MS, True)]
-)
-def test_a_cohort_is_due_once_its_last_instant_has_reached_the_age(observed_ms: int, due: bool) -> None:  # noqa: FBT001 - a case's answer
+@pytest.mark.parametrize(("observed_ms", "due"), [(DAY_END_MS + HOUR_MS - 1, False), (DAY_END_MS + HOUR_MS, True)])
+def test_a_cohort_is_due_once_its_last_instant_has_reached_the_age(observed_ms: int, due: bool) -> None:
     """Until then the share is null, and the count so far is there."""
     [first, *_] = rows_of(cells_of([0, None]), observed_ms).iter_rows(named=True)
     assert (first["due"], first["coverage"], first["labelled"]) == (due, 0.5 if due else None, 1)
@@ -79,7 +75,7 @@ def test_nothing_observed_makes_nothing_due_or_mature() -> None:
 
 
 @pytest.mark.parametrize(("matured_ms", "mature"), [(DAY_END_MS - 1, False), (DAY_END_MS, True)])
-def test_a_day_is_mature_when_all_of_it_is(matured_ms: int, mature: bool) -> None:  # noqa: FBT001 - a case's answer
+def test_a_day_is_mature_when_all_of_it_is(matured_ms: int, mature: bool) -> None:
     """Its last instant decides."""
     assert set(rows_of(cells_of([0]), matured_ms=matured_ms).get_column("is_mature")) == {mature}
 
@@ -100,9 +96,7 @@ def test_a_cohort_without_eligible_predictions_has_no_coverage_rather_than_none(
 def test_labels_of_another_definition_do_not_cover() -> None:
     """The config's definition is the one that is looked at."""
     other = Revision(Prediction("k0"), "joined", 1.0, EPOCH_MS, 1, "late", "late-30min")
-    cells = merge(
-        cells_of([None]), fold(PLAN, predictions_frame([]), outcomes_frame([other]), outcomes_frame([]))
-    )
+    cells = merge(cells_of([None]), fold(PLAN, predictions_frame([]), outcomes_frame([other]), outcomes_frame([])))
     assert set(rows_of(cells, DAY_END_MS + 9 * DAY_MS).get_column("labelled")) == {0}
 
 

@@ -48,6 +48,8 @@ IDENTITIES: list[tuple[object, str | None]] = [
     (12.0, "12"),
     (12.5, None),
     (2**63, str(2**63)),
+    (2.0**53 - 1, str(2**53 - 1)),
+    (2.0**53, None),
     (1e300, None),
     ("é" * 512, "é" * 512),
     ("é" * 512 + "x", None),
@@ -518,7 +520,7 @@ def test_all_forms_give_the_same_labels_and_rejects(tmp_path: Path) -> None:
     """Good and bad labels are the same in every form, reasons and rows included."""
     values: list[Any] = [0, 1, 2, None, 1, 0]
     ops = [None, "upsert", "upsert", "retract", "what", "upsert"]
-    records = [
+    records: list[Record] = [
         {"key": f"k{row}" if row else None, "kind": "fraud", "value": value, "op": op, "time": row}
         for row, (value, op) in enumerate(zip(values, ops, strict=True))
     ]
@@ -572,7 +574,7 @@ def test_contract_hash_follows_the_contract_only() -> None:
 def test_reject_digests_tell_records_apart(tmp_path: Path) -> None:
     """The same bad record has the same digest wherever it stands, another one another."""
     for suffix in ("parquet", "csv", "jsonl"):
-        records = [{"key": "", "time": 1}, {"key": "", "time": 2}, {"key": "", "time": 1}]
+        records: list[Record] = [{"key": "", "time": 1}, {"key": "", "time": 2}, {"key": "", "time": 1}]
         path = write_records(tmp_path / f"a.{suffix}", records)
         first, second, third = map_file(path, "predictions", loop()).rejects["digest"]
         assert first == third != second

@@ -23,9 +23,7 @@ PLAN = CellPlan.from_config(config_of(metrics={"late": ["recall", "accuracy", "r
 DAY_END_MS = EPOCH_MS + 16 * HOUR_MS
 
 
-def cells_of(
-    predictions: list[Prediction], labels: dict[str, float], *, definition: str = OWN["late"]
-) -> pl.DataFrame:
+def cells_of(predictions: list[Prediction], labels: dict[str, float], *, definition: str = OWN["late"]) -> pl.DataFrame:
     """Fold predictions and one label each for the keys named."""
     known = {one.key: one for one in predictions}
     revisions = [
@@ -74,9 +72,7 @@ def test_a_month_is_mature_only_if_each_of_its_days_is() -> None:
     rows = [Prediction("a"), Prediction("b", predicted_at_ms=EPOCH_MS + DAY_MS)]
     found = metrics(cells_of(rows, {"a": 1.0}), PLAN, ["month"], {"late": DAY_END_MS})
     accuracy = found.filter(pl.col("name") == "accuracy")
-    assert accuracy.select("month", "n", "predictions", "status").rows() == [
-        (date(2013, 3, 1), 1, 2, "provisional")
-    ]
+    assert accuracy.select("month", "n", "predictions", "status").rows() == [(date(2013, 3, 1), 1, 2, "provisional")]
 
 
 def test_grouping_by_slice_shows_every_slice_and_all_and_pools_what_is_not_named() -> None:

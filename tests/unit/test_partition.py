@@ -62,9 +62,7 @@ class Bench:
             for i, m in enumerate(labels)
         ]
         how.setdefault("now_ms", NOW_MS)
-        batch = Batch(
-            rows, label_rows, point.predictions_next + len(rows), point.labels_next + len(label_rows), **how
-        )
+        batch = Batch(rows, label_rows, point.predictions_next + len(rows), point.labels_next + len(label_rows), **how)
         self.effects = self.partition.step(batch)
         assert point.counters.violations() == []
         states = (state for _, state in self.partition.store.items())
@@ -219,15 +217,11 @@ def test_kinds_have_deadlines_of_their_own() -> None:
     assert [(o.kind, o.status.value) for o in bench.effects.outcomes] == [("sale", "joined")]
 
 
-def test_the_first_prediction_stands_and_a_changed_contract_never_makes_a_conflict() -> (
-    None
-):
+def test_the_first_prediction_stands_and_a_changed_contract_never_makes_a_conflict() -> None:
     """Equal content is a duplicate, another a conflict; the digest's upper bits are the contract's."""
     bench = Bench()
     contract = 7 << 48
-    bench.step(
-        [("a", 1_000, "a", 5), ("a", 1_000, "a", 5), ("a", 1_000, "a", 6), ("a", 1_000, "a", contract | 6)]
-    )
+    bench.step([("a", 1_000, "a", 5), ("a", 1_000, "a", 5), ("a", 1_000, "a", 6), ("a", 1_000, "a", contract | 6)])
     assert bench.rejects() == [
         ("predictions", 1, "duplicate"),
         ("predictions", 2, "conflict"),
@@ -274,9 +268,7 @@ def test_a_prediction_behind_the_cursor_is_timed_out_in_its_own_step() -> None:
 
 
 @pytest.mark.parametrize(("close", "gone"), [(1_250, False), (1_251, True)])
-def test_a_label_without_a_prediction_waits_for_retain_and_then_leaves_one_row(
-    close: int, *, gone: bool
-) -> None:
+def test_a_label_without_a_prediction_waits_for_retain_and_then_leaves_one_row(close: int, *, gone: bool) -> None:
     """At retain a prediction could still be near enough; behind it none can."""
     bench = Bench()
     bench.step([], [("a", 1.0, 1_050)], close_at_ms=close)

@@ -117,6 +117,15 @@ def test_hostile_column_names_are_plain_names(tmp_path: Path, name: str, suffix:
     assert map_file(path, None, loop(), [source]).records["key"].to_list() == ["yes"]
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_hostile_names_of_nested_fields_are_plain_names(tmp_path: Path, suffix: str) -> None:
+    """A name that looks like a pattern finds itself and not what it would match."""
+    records = [{"a": {"k1": "no", "^k.*$": "yes", "*": "no"}, "t": 1}]
+    source = source_map(map={"key": "a.^k.*$", "time": {"path": "t", "unit": "ms"}})
+    chunk = map_file(write_records(tmp_path / f"a.{suffix}", records), None, loop(), [source])
+    assert chunk.records["key"].to_list() == ["yes"]
+
+
 HUGE = b"x" * (MAX_LINE_BYTES + 1)
 CSV_CASES = [
     ("two fields too many", b"key,time,version\nk,5,v,9,9\nl,6,v\n", ["l"], [(1, "not_an_object")]),

@@ -19,9 +19,7 @@ def coverage(
     version: Annotated[str | None, typer.Option(help="One model version; all when left out.")] = None,
     slice_: Annotated[
         str,
-        typer.Option(
-            "--slice", help="A slice such as origin=JFK, or 'every'; the whole cohort when left out."
-        ),
+        typer.Option("--slice", help="A slice such as origin=JFK, or 'every'; the whole cohort when left out."),
     ] = "",
     last: Annotated[int, typer.Option(min=1, help="Cohort days to show, the newest last.")] = 14,
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
@@ -93,8 +91,6 @@ def _tables(rows: "pl.DataFrame", last: int) -> "list[Table]":
                 first = cohort.row(0, named=True)
                 shares = map(share_text, cohort.sort("age_ms")["coverage"].to_list())
                 final = "yes" if first["is_mature"] else "not yet"
-                table.add_row(
-                    str(day), f"{first['predictions']:,}", *shares, share_text(first["so_far"]), final
-                )
+                table.add_row(str(day), f"{first['predictions']:,}", *shares, share_text(first["so_far"]), final)
         tables.append(table)
     return tables

@@ -25,9 +25,9 @@ CLOSED_AT = "2014-01-03T00:00:00Z"
 
 
 def demo(
-    folder: Annotated[
-        Path, typer.Option(help="Where the demo writes; an earlier demo there is replaced.")
-    ] = Path("demo-out"),
+    folder: Annotated[Path, typer.Option(help="Where the demo writes; an earlier demo there is replaced.")] = Path(
+        "demo-out"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Run a year of real flights through the whole product, from files, and explain what comes out.
@@ -40,9 +40,7 @@ def demo(
         from truthloop.demo.prepare import prepare  # noqa: PLC0415 - keeps --help fast
 
         started = time.perf_counter()
-        note(
-            f"This writes about 20 MB into {folder}: data files, a config and the lake. It downloads nothing."
-        )
+        note(f"This writes about 20 MB into {folder}: data files, a config and the lake. It downloads nothing.")
         _take_folder(folder)
         with notes.console.status("preparing the flights ...") as status:
             prepared = prepare(folder, lambda step, _done, _steps: status.update(f"{step} ..."))
@@ -63,9 +61,7 @@ def _take_folder(folder: Path) -> None:
     from schemas.errors import InputError  # noqa: PLC0415 - keeps --help fast
 
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
-        raise InputError(
-            "holds something that is not the demo's", where=str(folder), hint="Choose another --folder."
-        )
+        raise InputError("holds something that is not the demo's", where=str(folder), hint="Choose another --folder.")
     shutil.rmtree(folder / "lake", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()
@@ -127,9 +123,7 @@ def _document(
     }
 
 
-def _tell(
-    prepared: "Prepared", told: "tuple[ReplaySummary, Conservation, Summary]", seconds: dict[str, float]
-) -> None:
+def _tell(prepared: "Prepared", told: "tuple[ReplaySummary, Conservation, Summary]", seconds: dict[str, float]) -> None:
     import polars as pl  # noqa: PLC0415 - keeps --help fast
 
     from truthloop.commands.metrics import metric_tables  # noqa: PLC0415 - the same
@@ -142,9 +136,7 @@ def _tell(
         f"\n[bold]A year of flights, joined.[/] {records:,} records in {seconds['replay']:.1f} s "
         f"({records / seconds['replay']:,.0f} a second); {seconds['total']:.1f} s with training the model."
     )
-    results.print(
-        "\n[bold]Every record is in exactly one place[/] (counted twice: by the join, and from the rows)"
-    )
+    results.print("\n[bold]Every record is in exactly one place[/] (counted twice: by the join, and from the rows)")
     for line in account_lines(replay.counters):
         results.print(f"  {line}")
     table = plain_table("hours after prediction", "labels in", "late among these", "late in the end")

@@ -29,7 +29,9 @@ _RANKS = {"prediction": 0, "label": 1, "revision": 2}
 
 def explain(
     key: Annotated[str, typer.Argument(help="What predictions and labels are joined on.")],
-    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path("truthloop.yaml"),
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
+        "truthloop.yaml"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Tell everything that is known about one key, and what it still waits for."""

@@ -66,9 +66,7 @@ def _dimensions(names: list[str]) -> list[Literal["version", "slice", "day", "mo
     }
     for name in names:
         if name not in known:
-            raise ConfigError(
-                f"cannot group by {name!r}", where="--by", hint=f"It is one of {', '.join(known)}."
-            )
+            raise ConfigError(f"cannot group by {name!r}", where="--by", hint=f"It is one of {', '.join(known)}.")
     return [known[name] for name in dict.fromkeys(names)]
 
 
@@ -86,10 +84,7 @@ def metric_tables(rows: "pl.DataFrame", by: list[str]) -> "list[Table]":
             shown = dict(zip(values["name"].to_list(), values["value"].to_list(), strict=True))
             statuses = set(values["status"].to_list()) - {"no_data"}
             table.add_row(
-                *(
-                    f"{part:%Y-%m}" if name == "month" else str(part)
-                    for name, part in zip(by, group, strict=True)
-                ),
+                *(f"{part:%Y-%m}" if name == "month" else str(part) for name, part in zip(by, group, strict=True)),
                 f"{first['predictions']:,}",
                 f"{first['labelled']:,}",
                 share_text(first["coverage"]),

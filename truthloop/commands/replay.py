@@ -15,7 +15,8 @@ __all__ = ["replay"]
 
 def replay(
     predictions: Annotated[
-        list[Path] | None, typer.Option("--predictions", "-p", metavar="FILE", help="A file of predictions; may be repeated.")
+        list[Path] | None,
+        typer.Option("--predictions", "-p", metavar="FILE", help="A file of predictions; may be repeated."),
     ] = None,
     labels: Annotated[
         list[Path] | None, typer.Option("--labels", "-l", metavar="FILE", help="A file of labels; may be repeated.")
@@ -25,12 +26,11 @@ def replay(
     ),
     close: Annotated[
         str | None,
-        typer.Option(
-            help="All inputs are complete up to this time (ISO 8601 with offset): deadlines before it pass."
-        ),
+        typer.Option(help="All inputs are complete up to this time (ISO 8601 with offset): deadlines before it pass."),
     ] = None,
     now: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Take this for the present (ISO 8601 with offset); it is recorded.")
+        str | None,
+        typer.Option(metavar="TIME", help="Take this for the present (ISO 8601 with offset); it is recorded."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

@@ -34,7 +34,9 @@ def sql(
         typer.Argument(help="One SELECT. Left out: taken from stdin; none at all: list the views."),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Take the query from a file.")] = None,
-    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path("truthloop.yaml"),
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
+        "truthloop.yaml"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print an array of rows.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
 ) -> None:
