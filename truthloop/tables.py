@@ -39,4 +39,8 @@ def print_table(table: Table) -> None:
     """Print a table on stdout at its full width: a number cut off would be a wrong number."""
     console = results.console
     wanted = Measurement.get(console, console.options.update(max_width=1_000), table).maximum
-    console.print(table, width=max(wanted, console.width), crop=False)
+    narrow, console.width = console.width, max(wanted, console.width)
+    try:
+        console.print(table, crop=False)
+    finally:
+        console.width = narrow

@@ -1,6 +1,8 @@
 """`truthloop demo`: a year of real flights through the whole product, and what to make of it."""
 
+import os
 import shutil
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -158,11 +160,12 @@ def _tell(prepared: "Prepared", told: "tuple[ReplaySummary, Conservation, Summar
     for metric_table in metric_tables(shown, ["month"]):
         print_table(metric_table)
     where = f"-c {prepared.config}"
+    program = "truthloop" if shutil.which("truthloop") else os.path.relpath(sys.argv[0])
     commands = {
-        f"truthloop coverage {where}": "how much of the truth is in, day by day",
-        f"truthloop metrics {where} --by slice": "whose flights are hard to predict",
-        f"truthloop explain {where} '2013-02-09|UA'": "everything known about a flight",
-        f"truthloop sql {where} 'FROM scored LIMIT 5'": "your own questions; without a query: the views",
+        f"{program} coverage {where}": "how much of the truth is in, day by day",
+        f"{program} metrics {where} --by slice": "whose flights are hard to predict",
+        f"{program} explain {where} '{summary.grounded}'": "everything known about a flight",
+        f"{program} sql {where} 'FROM scored LIMIT 5'": "your own questions; without a query: the views",
         f"less {prepared.config}": "the config that made this",
     }
     width = max(map(len, commands))

@@ -29,6 +29,9 @@ _BY_DAY = """
 SELECT "day", count(*) AS predictions, count(*) FILTER (status = 'joined') AS labelled
 FROM scored WHERE "day" IN ($first, $second) GROUP BY "day" ORDER BY "day"
 """
+_GROUNDED = """
+SELECT min(key) FROM scored WHERE "day" = $day AND status = 'expired'
+"""
 _USUAL = """
 SELECT median(share) FROM (
   SELECT count(*) FILTER (status = 'joined') / count(*) AS share FROM scored GROUP BY "day"
@@ -69,12 +72,14 @@ class Summary:
     Attributes:
         ages: at 3, 6 and 12 hours.
         storm: 8 and 9 February.
+        grounded: key of a flight that never left on the second of them.
         usual_coverage: the median day's share of predictions that ever got a label.
         months: metrics by month, as `monitor.metrics` returns them.
     """
 
     ages: list[LabelAge]
     storm: list[StormDay]
+    grounded: str
     usual_coverage: float
     months: pl.DataFrame
 
@@ -92,7 +97,8 @@ def summarise(views: duckdb.DuckDBPyConnection, evidence: Evidence) -> Summary:
     storm = [StormDay(str(day), count, labelled / count) for day, count, labelled in rows]
     (usual,) = _row(views.execute(_USUAL))
     months = metrics(evidence.cells, evidence.plan, "month", evidence.reach.matured_until_ms)
-    return Summary(ages, storm, usual, months)
+    grounded = views.execute(_GROUNDED, {"day": second}).fetchone()
+    return Summary(ages, storm, "" if grounded is None else grounded[0], usual, months)
 
 
 def _at_age(views: duckdb.DuckDBPyConnection, age_h: int) -> LabelAge:
