@@ -42,7 +42,7 @@ class JsonObjects:
         if name not in self._nested:
             self._nested[name] = JsonObjects(_pick(self.objects, name))
         below = self._nested[name]
-        return None if below.objects.count(None) == len(below.objects) else below
+        return None if all(value is None for value in below.objects) else below
 
 
 def _filled(found: list[Any], others: list[Any]) -> list[Any]:

@@ -453,7 +453,7 @@ def test_where_compares_texts_and_counts_what_it_leaves_out(tmp_path: Path) -> N
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 def test_each_makes_one_record_per_element(tmp_path: Path, suffix: str) -> None:
     """Elements share the record's number and its own fields; an empty or missing list makes none."""
-    records = [
+    records: list[Record] = [
         {"t": 1, "items": [{"id": "a", "s": 0.5}, {"id": "b", "s": 0.25}]},
         {"t": 2, "items": []},
         {"t": 3, "items": None},
