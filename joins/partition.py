@@ -59,12 +59,16 @@ class Partition:
         policy: the loop's rules.
         store: holds this partition's keys; nobody else may change it.
         point: where to go on; a new partition starts from nothing.
+
+    Attributes:
+        settled: whether the last step did all that time allows; if not, the next one goes on.
     """
 
     def __init__(self, policy: Policy, store: Store, point: CommitPoint | None = None) -> None:
         self.policy = policy
         self.store = store
         self.point = point or CommitPoint.start(list(policy.kinds))
+        self.settled = True
         self.effects = Effects([], [])
         self.behind_predictions: list[tuple[int, int, str, str]] = []
         self.behind_labels: list[tuple[str, int, str, str]] = []
@@ -85,7 +89,7 @@ class Partition:
         self._advance_marks(batch)
         point.predictions_next = batch.predictions_next
         point.labels_next = batch.labels_next
-        Settlement(self, batch.idle).run()
+        self.settled = Settlement(self, batch.idle).run()
         self.behind_predictions = []
         self.behind_labels = []
         point.fingerprint &= FINGERPRINT_MASK

@@ -41,21 +41,19 @@ class Settlement:
             for kind in self._policy.kinds
         }
 
-    def run(self) -> None:
-        """Settle everything that the marks allow."""
+    def run(self) -> bool:
+        """Settle everything that the marks allow; False if the limit stopped a pass, so that more is left."""
         for kind, cursor in self._point.cursors.items():
             for time_ms, offset, key, id_ in self._partition.behind_predictions:
                 if (time_ms, offset) <= cursor:
                     self._time_out(key, id_, kind)
         swept = [self._sweep(kind) for kind in self._policy.kinds]
-        for kind in self._policy.kinds:
-            self._let_labels_go(kind)
+        labels_gone = [self._let_labels_go(kind) for kind in self._policy.kinds]
         for kind, offset, key, name in self._partition.behind_labels:
             self._drop_waiting(key, kind, name, offset)
         self._keep_waiting_bounded()
         self._raise_floor()
-        if all(swept):
-            self._let_predictions_go()
+        return all(swept) and self._let_predictions_go() and all(labels_gone)
 
     def _sweep(self, kind: str) -> bool:
         """Time out what is past its deadline; False if the limit stopped it short.
@@ -82,11 +80,11 @@ class Settlement:
         if prediction is not None:
             self._partition.time_out(key, id_, prediction, kind, self._revision)
 
-    def _let_labels_go(self, kind: str) -> None:
-        """Forget labels that no prediction to come can be near enough to."""
+    def _let_labels_go(self, kind: str) -> bool:
+        """Forget labels that no prediction to come can be near enough to; False if the limit stopped it."""
         stream_ms = self._stream_ms[kind]
         if stream_ms is None:
-            return
+            return True
         reach_ms = stream_ms - self._policy.kinds[kind].retain_ms
         taken = self._store.by_label[kind].take(reach_ms, self._policy.settle_limit)
         for _, offset, key, name in taken:
@@ -98,9 +96,10 @@ class Settlement:
                 late = RejectReason.TOO_LATE if label.out_of_reach else RejectReason.UNKNOWN_PREDICTION
                 self._age_out(label, kind, late)
             self._partition.drop_label(key, state, name, label)
-        if len(taken) == self._policy.settle_limit:
-            reach_ms = taken[-1][0]
+        complete = len(taken) < self._policy.settle_limit
+        reach_ms = reach_ms if complete else taken[-1][0]
         self._point.reach_ms[kind] = max(reach_ms, self._point.reach_ms.get(kind, reach_ms))
+        return complete
 
     def _keep_waiting_bounded(self) -> None:
         """Let the oldest waiting labels go until the rest fits its memory; the cursor remembers how far."""
@@ -146,11 +145,11 @@ class Settlement:
             reached = self._point.floor_ms
             self._point.floor_ms = floor_ms if reached is None else max(reached, floor_ms)
 
-    def _let_predictions_go(self) -> None:
-        """Forget predictions below the floor; what is still pending there ends as aged out."""
+    def _let_predictions_go(self) -> bool:
+        """Forget predictions below the floor, pending ones as aged out; False if the limit stopped it."""
         floor_ms = self._point.floor_ms
         if floor_ms is None:
-            return
+            return True
         taken = self._store.by_prediction.take(floor_ms, self._policy.settle_limit)
         for _, _, key, id_ in taken:
             state = self._store.get(key)
@@ -160,6 +159,8 @@ class Settlement:
             for kind in self._policy.kinds:
                 self._partition.time_out(key, id_, prediction, kind, self._revision, aged_out=True)
             self._partition.drop_prediction(key, state, id_)
-        left_ms = taken[-1][0] if len(taken) == self._policy.settle_limit else floor_ms
+        complete = len(taken) < self._policy.settle_limit
+        left_ms = floor_ms if complete else taken[-1][0]
         reached = self._point.left_ms
         self._point.left_ms = left_ms if reached is None else max(reached, left_ms)
+        return complete

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import polars as pl
 from filelock import FileLock, Timeout
 
@@ -194,9 +193,8 @@ class _Replay:
         run.finished = True
         settled = not run.files and close_at_ms is None
         while not settled:
-            before = [msgspec.json.encode(partition.point) for partition in self._partitions]
             self._step(None, None, None, run, close_at_ms)
-            settled = before == [msgspec.json.encode(partition.point) for partition in self._partitions]
+            settled = all(partition.settled for partition in self._partitions)
 
     def _step(
         self,

@@ -115,14 +115,8 @@ def play(
     for p1, l1 in boundaries:
         effects.append(partition.step(Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS)))
         p0, l0 = p1, l1
-    settling = True
-    while settling:
-        before = _progress(partition)
+    settled = False
+    while not settled:
         effects.append(partition.step(Batch([], [], p0, l0, now_ms=FAR_MS, close_at_ms=close_at_ms)))
-        settling = _progress(partition) != before
+        settled = partition.settled
     return partition, effects
-
-
-def _progress(partition: Partition) -> tuple:
-    point = partition.point
-    return (dict(point.cursors), dict(point.reach_ms), point.left_ms, point.fingerprint, len(partition.store))
