@@ -130,8 +130,14 @@ class Partition:
         for outcomes in point.counters.outcomes.values():
             outcomes.pending += accepted
 
-    def take_labels(self, records: Iterable[LabelRecord], predictions_next: int, now_ms: int) -> None:
-        """Apply labels in offset order: each to every prediction of its key that it can reach."""
+    def take_labels(
+        self, records: Iterable[LabelRecord], predictions_next: int, now_ms: int, *, known_new: bool = False
+    ) -> None:
+        """Apply labels in offset order: each to every prediction of its key that it can reach.
+
+        With `known_new` none is taken for a duplicate: that was decided when they first came, beside labels
+        that may have left since.
+        """
         get, rules_of = self.store.get, self._rules
         index = {kind: by_label.add for kind, by_label in self.store.by_label.items()}
         counts_of, waiting_ms = self.point.counters.labels, self.point.waiting_ms
@@ -154,8 +160,11 @@ class Partition:
                 state = KeyState({}, {})
                 self.store.put(key, state)
             label = LabelState(time_ms, offset, value, known_at_ms)
-            if not self._keep(state, rules, label, key):
+            if not known_new and _is_duplicate(label, state, rules.name):
+                counts.duplicate += 1
+                self.effects.rejects.append(RejectRow("labels", offset, RejectReason.DUPLICATE, kind))
                 continue
+            self._keep(state, rules, label, key)
             for id_, prediction in state.predictions.items():
                 if abs(known_at_ms - prediction.time_ms) <= rules.retain_ms:
                     chain = prediction.chains.get(rules.name)
@@ -290,20 +299,16 @@ class Partition:
             if label is not None:
                 self._join(key, id_, prediction, rules, label, prediction.offset + 1 + base)
 
-    def _keep(self, state: KeyState, rules: ChainRules, label: LabelState, key: str) -> bool:
-        """Put a label among those of its chain and count it; False if it is a duplicate of the head."""
+    def _keep(self, state: KeyState, rules: ChainRules, label: LabelState, key: str) -> None:
+        """Put a label among those of its chain, in order, and count it."""
         counts = self.point.counters.labels[rules.kind]
         labels = state.labels.get(rules.name)
         if labels is None:
-            if _is_of_record(label, rules.name, state):
-                return self._refuse_duplicate(label, rules.kind)
             state.labels[rules.name] = [label]
             counts.heads += 1
             self.point.fingerprint += label_part(label)
         else:
             head = labels[-1]
-            if head.time_ms == label.time_ms and head.value == label.value:
-                return self._refuse_duplicate(label, rules.kind)
             labels.append(label)
             if label.time_ms >= head.time_ms:
                 if head.place == Place.HEAD:
@@ -321,12 +326,6 @@ class Partition:
             self.point.waiting_bytes += waiting_bytes(key)
         if labels is not None and len(labels) > LABELS_PER_CHAIN_MAX:
             self.drop_label(key, state, rules.name, labels[0])
-        return True
-
-    def _refuse_duplicate(self, label: LabelState, kind: str) -> bool:
-        self.point.counters.labels[kind].duplicate += 1
-        self.effects.rejects.append(RejectRow("labels", label.offset, RejectReason.DUPLICATE, kind))
-        return False
 
     def _refuse(self, offset: int, reason: RejectReason) -> None:
         self.point.counters.predictions.rejected += 1
@@ -388,8 +387,14 @@ def _order(chain: Chain) -> Cursor:
     return (chain.label_time_ms, chain.label_offset)
 
 
-def _is_of_record(label: LabelState, name: ChainName, state: KeyState) -> bool:
-    """Tell whether a prediction was joined by the same label, which has left the state since."""
+def _is_duplicate(label: LabelState, state: KeyState, name: ChainName) -> bool:
+    """Tell whether a label says again what the label of record of its chain says.
+
+    Where that one has left the state, the chains that it joined still tell its time and value.
+    """
+    labels = state.labels.get(name)
+    if labels is not None:
+        return labels[-1].time_ms == label.time_ms and labels[-1].value == label.value
     for prediction in state.predictions.values():
         chain = prediction.chains.get(name) if prediction.chains else None  # mostly there is none yet
         if chain is not None and chain.label_time_ms == label.time_ms and chain.value == label.value:

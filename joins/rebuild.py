@@ -60,7 +60,7 @@ def rebuild(
     partition = Partition(policy, store)
     # The first two takes are those of a running partition; what they emit was emitted long ago.
     partition.take_predictions(predictions, 0, _NEVER_FUTURE_MS)
-    partition.take_labels(labels, 0, _NEVER_FUTURE_MS)
+    partition.take_labels(labels, 0, _NEVER_FUTURE_MS, known_new=True)
     _pass_deadlines(partition, point)
     _let_go(partition, point)
     found = partition.point.fingerprint & FINGERPRINT_MASK
