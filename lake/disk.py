@@ -30,14 +30,26 @@ def log_file(folder: Path, version: int) -> Path:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace the file by one that says `text`; a reader sees the old one or the new one, whole."""
+    """Replace the file by one that says `text`; a reader sees the old one or the new one, whole.
+
+    Raises:
+        LakeError: the disk does not take it.
+    """
     draft = path.with_name(path.name + ".draft")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    _sync(path.parent)
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise LakeError(
+            f"could not be written: {error.strerror}",
+            where=str(path),
+            hint="See that the disk has room and the folder is writable, then run the same command again.",
+        ) from error
 
 
 def make_durable(folder: Path, version: int) -> None:

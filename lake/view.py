@@ -14,6 +14,7 @@ from lake.disk import write_atomically
 from lake.marker import make_folder
 from lake.table import PARTITION_COLUMN, RECORDED_AT, TABLES, column_type_of
 from schemas.config import LoopConfig
+from schemas.errors import LakeError
 
 __all__ = ["VIEWS_FILE", "quote_name", "quote_text", "render_views", "write_views"]
 
@@ -56,10 +57,17 @@ def write_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]
     folder = path / _STAND_INS
     make_folder(folder)
     write_atomically(folder / "none.json", "")
-    draft = folder / "none.parquet.draft"
-    pl.DataFrame(schema={"add": pl.Struct({"path": pl.String()})}).write_parquet(draft)
-    draft.replace(folder / "none.parquet")
+    _write_stand_in(folder / "none.parquet")
     write_atomically(path / VIEWS_FILE, render_views(path, config, schemas))
+
+
+def _write_stand_in(path: Path) -> None:
+    draft = path.with_name(path.name + ".draft")
+    try:
+        pl.DataFrame(schema={"add": pl.Struct({"path": pl.String()})}).write_parquet(draft)
+        draft.replace(path)
+    except OSError as error:
+        raise LakeError(f"could not be written: {error}", where=str(path)) from error
 
 
 def render_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]) -> str:

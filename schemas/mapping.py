@@ -88,7 +88,8 @@ class FieldMap(_Strict):
         default=None,
         alias="in",
         min_length=1,
-        description="True where the value is one of these (eligible, retract, heartbeat).",
+        description="True where the value is one of these (eligible, retract, heartbeat). A prediction that does "
+        "not say whether it is eligible is.",
     )
 
     @model_validator(mode="after")

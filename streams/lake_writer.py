@@ -48,6 +48,7 @@ class LakeWriter:
         self._recorded_at = recorded_at
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lake-writer")
         self._waiting: deque[Future[None]] = deque()
+        self._has_failed = False
 
     def __enter__(self) -> Self:
         return self
@@ -88,6 +89,9 @@ class LakeWriter:
         self._append("rejects", rejects, f"mapping:{sha256}", 0)
 
     def _write(self, step: Step, frames: StepFrames) -> None:
+        if self._has_failed:  # a step is never written behind one that is not whole
+            return
+        self._has_failed = True
         self._append("ledger", step.rows(), APP, step.sequence)
         rows = (frames.rejects, frames.labels, frames.predictions, frames.outcomes)
         for table, frame in zip(_TABLES, rows, strict=True):
@@ -97,6 +101,7 @@ class LakeWriter:
                 APP,
                 step.sequence,
             )
+        self._has_failed = False
 
     def _append(self, table: str, frame: pl.DataFrame, app: str, sequence: int) -> None:
         self._lake.append(table, frame, app=app, first=sequence, following=sequence + 1, recorded_at=self._recorded_at)

@@ -85,10 +85,17 @@ def replay(
         progress: told about every step.
 
     Raises:
-        InputError: a file cannot be used, or an earlier run with other files has to be finished first.
+        InputError: a file or the time to close at cannot be used, or an earlier run with other files has to be
+            finished first.
         LakeError: the lake refuses, or another replay is at work on it.
         ConfigError: the rules differ from those the lake was made under.
     """
+    if close_at_ms is not None and close_at_ms > now_ms:
+        raise InputError(
+            "the time to close at lies in the future",
+            where=str(lake_path),
+            hint="What is closed is never opened again: all later records before it would be refused.",
+        )
     for file in files:
         Mapper(file, config)  # refuses a file that lacks mapped columns, before anything is written
     lake = Lake.create(lake_path, config)

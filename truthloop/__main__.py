@@ -1,5 +1,6 @@
 """The `truthloop` command: one function a command, each in its own file under `truthloop/commands`."""
 
+import io
 import sys
 
 import typer
@@ -30,6 +31,9 @@ for command in (demo, new, check, replay, coverage, metrics, explain, sql):
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # data may hold what the terminal's encoding lacks
     try:
         app()
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`

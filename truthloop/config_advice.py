@@ -14,9 +14,21 @@ def advise(config: LoopConfig) -> list[Problem]:
     return [
         *(remark for kind in config.predictions.outputs for remark in _on_output(config, kind)),
         *(remark for kind, label in config.labels.items() for remark in _on_label(config, kind, label)),
+        *_on_slices(config),
         *_on_sources(config),
         *_on_ages(config),
     ]
+
+
+def _on_slices(config: LoopConfig) -> Iterator[Problem]:
+    sources = [source for source in config.ingest if source.as_ == "predictions"]
+    for name in config.predictions.slices:
+        is_filled = not sources or any(f"slices.{name}" in source.map for source in sources)
+        if is_filled and name not in config.cohorts.by:
+            yield Problem(
+                ("predictions", "slices"),
+                f"{name} is kept with every outcome, but counted by value only if `cohorts.by` names it, too",
+            )
 
 
 def _on_output(config: LoopConfig, kind: str) -> Iterator[Problem]:

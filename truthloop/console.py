@@ -14,7 +14,7 @@ from schemas.errors import TruthloopError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Stream", "note", "notes", "print_json", "reporting_errors", "results", "warn"]
+__all__ = ["Stream", "note", "notes", "plain_text", "print_json", "reporting_errors", "results", "warn"]
 
 
 class Stream:
@@ -44,6 +44,11 @@ results = Stream(stderr=False)
 
 notes = Stream(stderr=True)
 """For everything else: progress, remarks, warnings, errors."""
+
+
+def plain_text(text: str) -> str:
+    """Return text of the data without what a terminal would obey: control characters are shown escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def note(text: str) -> None:

@@ -76,7 +76,7 @@ def account_lines(counters: Counters) -> list[str]:
             "duplicate": c.duplicate,
             "that found no prediction": c.aged_out,
             "rejected": c.rejected,
-            "heartbeats": c.heartbeats,
+            "heartbeats (one to each partition)": c.heartbeats,
         }
         lines.append(f"{kind}: {c.consumed:,} labels = {_sum(named)}")
         if c.other_definition:

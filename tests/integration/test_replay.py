@@ -102,6 +102,36 @@ def test_a_crash_at_any_append_is_harmless(tmp_path: Path, monkeypatch: pytest.M
             assert_frame_equal(table(lake, name), table(tmp_path / "whole", name))
 
 
+@pytest.mark.parametrize("crash_at", [1, 3, 6, 9, 14])
+def test_a_single_append_that_fails_is_harmless_although_later_ones_would_succeed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int
+) -> None:
+    """A full disk often has room for the next small file: nothing may be written behind what is missing."""
+    files = write_files(tmp_path, count=30)
+    run(tmp_path / "whole", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    append, calls = Lake.append, itertools.count()
+
+    def failing_once(lake: Lake, *args: object, **how: object) -> bool:
+        if next(calls) == crash_at:
+            raise LakeError("the disk is full")
+        return append(lake, *args, **how)
+
+    monkeypatch.setattr(Lake, "append", failing_once)
+    with pytest.raises(LakeError, match="disk is full"):
+        run(tmp_path / "lake", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    run(tmp_path / "lake", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    for name in TABLES:
+        assert_frame_equal(table(tmp_path / "lake", name), table(tmp_path / "whole", name))
+
+
+def test_a_close_in_the_future_is_refused(tmp_path: Path) -> None:
+    """The floor never goes back: one wrong digit in a year would shut the loop for good."""
+    files = write_files(tmp_path)
+    with pytest.raises(InputError, match="lies in the future"):
+        run(tmp_path / "lake", files.prediction_files, [], close_at_ms=NOW_MS + 1)
+    assert not (tmp_path / "lake").exists()
+
+
 def test_other_files_are_refused_while_a_run_is_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step may be half written: only the same files can finish it, and the message names them."""
     files = write_files(tmp_path, nights=2)

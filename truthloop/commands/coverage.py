@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from truthloop.console import note, print_json, reporting_errors
+from truthloop.console import note, plain_text, print_json, reporting_errors
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,7 +49,8 @@ def coverage(
         goals = judge_goals(rows, evidence.plan)
         for column, chosen in (("kind", kind), ("version", version), ("slice", slice_)):
             if chosen is not None and chosen != "every":
-                check_choice(f"--{column}", chosen, rows[column])
+                if chosen:
+                    check_choice(f"--{column}", chosen, rows[column])
                 rows = rows.filter(pl.col(column) == chosen)
                 goals = goals.filter(pl.col(column) == chosen)
         if as_json:
@@ -83,7 +84,7 @@ def _tables(rows: "pl.DataFrame", last: int) -> "list[Table]":
             *map(age_text, ages),
             "so far",
             "final:",
-            title=f"Labels known by age: {name}",
+            title=plain_text(f"Labels known by age: {name}"),
         )
         days = group["day"].unique().sort().to_list()[-last:]
         for (day,), cohort in group.group_by("day", maintain_order=True):

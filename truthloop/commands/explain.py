@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.errors import TruthloopError
-from truthloop.console import print_json, reporting_errors, results
+from truthloop.console import plain_text, print_json, reporting_errors, results
 
 if TYPE_CHECKING:
     from lake.key_history import Expectation, KeyHistory, LabelFate
@@ -46,17 +46,19 @@ def explain(
                 near = near_keys(connection, key)
                 raise TruthloopError(
                     f"neither a prediction nor a label has the key {key!r}",
-                    hint=f"Keys that begin like it: {', '.join(near)}" if near else "No key begins like it.",
+                    hint=f"Keys that begin like it: {plain_text(', '.join(near))}"
+                    if near
+                    else "No key begins like it.",
                 )
         document = describe(history)
         if as_json:
             print_json(document)
             return
         for event in document["events"]:
-            results.print(f"{event['at']}  {event['text']}", markup=False)
+            results.print(plain_text(f"{event['at']}  {event['text']}"), markup=False)
         results.print()
         for outcome in document["outcomes"]:
-            results.print(outcome["text"], markup=False)
+            results.print(plain_text(outcome["text"]), markup=False)
 
 
 def describe(history: "KeyHistory") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from truthloop.console import note, print_json, reporting_errors
+from truthloop.console import note, plain_text, print_json, reporting_errors
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,6 +51,8 @@ def metrics(
             return
         if rows.is_empty():
             note("No metrics: no label has arrived, or no kind is binary.")
+        elif "slice" in groups and not evidence.plan.slices:
+            note("No slices are counted: name them in `cohorts.by` of the config.")
         for table in metric_tables(rows, list(groups)):
             print_table(table)
 
@@ -84,7 +86,10 @@ def metric_tables(rows: "pl.DataFrame", by: list[str]) -> "list[Table]":
             shown = dict(zip(values["name"].to_list(), values["value"].to_list(), strict=True))
             statuses = set(values["status"].to_list()) - {"no_data"}
             table.add_row(
-                *(f"{part:%Y-%m}" if name == "month" else str(part) for name, part in zip(by, group, strict=True)),
+                *(
+                    f"{part:%Y-%m}" if name == "month" else plain_text(str(part))
+                    for name, part in zip(by, group, strict=True)
+                ),
                 f"{first['predictions']:,}",
                 f"{first['labelled']:,}",
                 share_text(first["coverage"]),

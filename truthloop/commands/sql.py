@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import InputError
-from truthloop.console import note, reporting_errors
+from truthloop.console import note, plain_text, reporting_errors
 
 if TYPE_CHECKING:
     import duckdb
@@ -123,9 +123,9 @@ def _print_table(relation: "duckdb.DuckDBPyRelation") -> None:
     rows = list(_texts(relation.limit(ROWS_SHOWN_MAX + 1)))
     table = Table()
     for name in relation.columns:
-        table.add_column(Text(name), no_wrap=True)
+        table.add_column(Text(plain_text(name)), no_wrap=True)
     for row in rows[:ROWS_SHOWN_MAX]:
-        table.add_row(*(Text("·", style="dim") if value is None else Text(value) for value in row))
+        table.add_row(*(Text("·", style="dim") if value is None else Text(plain_text(value)) for value in row))
     # as wide as it is: cut values help nobody, and `| less -S` scrolls
     Console(width=WIDTH_MAX, highlight=False).print(table, crop=False)
     if len(rows) > ROWS_SHOWN_MAX:
