@@ -4,18 +4,19 @@ Every pass goes along an index from a cursor and stops at the policy's limit, so
 however far time leapt; the next step goes on. Must not read records.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from joins.effect import RejectRow
 from joins.mark import PREDICTIONS, stream_time_ms
 from joins.record import Idle
 from joins.state import ChainName, LabelState, Place
+from joins.state_writer import StateWriter
 from schemas.status import RejectReason
 
-if TYPE_CHECKING:
-    from joins.partition import Partition
+__all__ = ["Settlement", "WaitingLabel"]
 
-__all__ = ["Settlement"]
+WaitingLabel = tuple[str, int, str, ChainName]
+"""(kind, offset, key, chain name)."""
 
 OFFSET_MAX = (1 << 62) - 1
 """Greater than every offset: a cursor at (t, OFFSET_MAX) has dealt with all of time t."""
@@ -25,15 +26,15 @@ class Settlement:
     """One step's settling of one partition.
 
     Args:
-        partition: whose state is settled; its effects receive the rows.
+        state: what is settled; its effects receive the rows.
         idle: inputs that are left out of stream time.
     """
 
-    def __init__(self, partition: "Partition", idle: Idle) -> None:
-        self._partition = partition
-        self._policy = partition.policy
-        self._point = partition.point
-        self._store = partition.store
+    def __init__(self, state: StateWriter, idle: Idle) -> None:
+        self._state = state
+        self._policy = state.policy
+        self._point = state.point
+        self._store = state.store
         self._revision = self._point.predictions_next + self._point.labels_next
         marks = self._point.marks
         self._stream_ms = {
@@ -41,15 +42,20 @@ class Settlement:
             for kind in self._policy.kinds
         }
 
-    def run(self) -> bool:
-        """Settle everything that the marks allow; False if the limit stopped a pass, so that more is left."""
+    def run(self, predictions: Iterable[tuple[int, int, str, str]], labels: Iterable[WaitingLabel]) -> bool:
+        """Settle everything that the marks allow; False if the limit stopped a pass, so that more is left.
+
+        Args:
+            predictions: (time, offset, key, id) of this step's that came behind some cursor.
+            labels: (kind, offset, key, chain name) of this step's that wait and came behind the waiting cursor.
+        """
         for kind, cursor in self._point.cursors.items():
-            for time_ms, offset, key, id_ in self._partition.behind_predictions:
+            for time_ms, offset, key, id_ in predictions:
                 if (time_ms, offset) <= cursor:
                     self._time_out(key, id_, kind)
         swept = [self._sweep(kind) for kind in self._policy.kinds]
         labels_gone = [self._let_labels_go(kind) for kind in self._policy.kinds]
-        for kind, offset, key, name in self._partition.behind_labels:
+        for kind, offset, key, name in labels:
             self._drop_waiting(key, kind, name, offset)
         self._keep_waiting_bounded()
         self._raise_floor()
@@ -78,7 +84,7 @@ class Settlement:
         state = self._store.get(key)
         prediction = None if state is None else state.predictions.get(id_)
         if prediction is not None:
-            self._partition.time_out(key, id_, prediction, kind, self._revision)
+            self._state.time_out(key, id_, prediction, kind, self._revision)
 
     def _let_labels_go(self, kind: str) -> bool:
         """Forget labels that no prediction to come can be near enough to; False if the limit stopped it."""
@@ -95,7 +101,7 @@ class Settlement:
             if not label.joined:
                 late = RejectReason.TOO_LATE if label.out_of_reach else RejectReason.UNKNOWN_PREDICTION
                 self._age_out(label, kind, late)
-            self._partition.drop_label(key, state, name, label)
+            self._state.drop_label(key, state, name, label)
         complete = len(taken) < self._policy.settle_limit
         reach_ms = reach_ms if complete else taken[-1][0]
         self._point.reach_ms[kind] = max(reach_ms, self._point.reach_ms.get(kind, reach_ms))
@@ -127,7 +133,7 @@ class Settlement:
         label = None if state is None else state.label_at(name, offset)
         if state is not None and label is not None and not label.joined:
             self._age_out(label, kind, RejectReason.WAITING_LIMIT)
-            self._partition.drop_label(key, state, name, label)
+            self._state.drop_label(key, state, name, label)
 
     def _age_out(self, label: LabelState, kind: str, reason: RejectReason) -> None:
         """Count a label of record that leaves without having joined; others are placed already."""
@@ -135,7 +141,7 @@ class Settlement:
             counts = self._point.counters.labels[kind]
             counts.heads -= 1
             counts.aged_out += 1
-            self._partition.effects.rejects.append(RejectRow("labels", label.offset, reason, kind))
+            self._state.effects.rejects.append(RejectRow("labels", label.offset, reason, kind))
 
     def _raise_floor(self) -> None:
         """Raise the floor to the least stream time less the greatest retain; it never goes back."""
@@ -157,8 +163,8 @@ class Settlement:
             if state is None or prediction is None:
                 continue
             for kind in self._policy.kinds:
-                self._partition.time_out(key, id_, prediction, kind, self._revision, aged_out=True)
-            self._partition.drop_prediction(key, state, id_)
+                self._state.time_out(key, id_, prediction, kind, self._revision, aged_out=True)
+            self._state.drop_prediction(key, state, id_)
         complete = len(taken) < self._policy.settle_limit
         left_ms = floor_ms if complete else taken[-1][0]
         reached = self._point.left_ms
