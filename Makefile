@@ -41,7 +41,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing into $(VENV): about 240 MB to download from PyPI, 900 MB on disk. Nothing else is touched."
+	@echo "Installing into $(VENV): about 275 MB to download from PyPI, 900 MB on disk. Nothing else is touched."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
 	@touch $@
 

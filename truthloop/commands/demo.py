@@ -42,7 +42,7 @@ def demo(
         from truthloop.demo.prepare import prepare  # noqa: PLC0415 - keeps --help fast
 
         started = time.perf_counter()
-        note(f"This writes about 20 MB into {folder}: data files, a config and the lake. It downloads nothing.")
+        note(f"This writes about 45 MB into {folder}: data files, a config and the lake. It downloads nothing.")
         _take_folder(folder)
         with notes.console.status("preparing the flights ...") as status:
             prepared = prepare(folder, lambda step, _done, _steps: status.update(f"{step} ..."))
