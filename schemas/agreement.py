@@ -34,11 +34,12 @@ def _kind_problems(config: "LoopConfig") -> Iterator[Problem]:
         yield Problem(("labels", kind), message)
     for kind in sorted(set(labels) & set(outputs)):
         task, timeout = outputs[kind].task, labels[kind].on_timeout
-        if not isinstance(timeout, str) and (message := _imply_problem(task, timeout.imply)):
+        if not isinstance(timeout, str) and (message := _value_problem(task, timeout.imply)):
             yield Problem(("labels", kind, "on_timeout", "imply"), message)
 
 
-def _imply_problem(task: str, value: Scalar) -> str:
+def _value_problem(task: str, value: Scalar) -> str:
+    """Say why a task cannot have this label value; empty where it can."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if task == "binary":
         return "" if value in (0, 1) else f"must be 0 or 1 for task: binary, not {value!r}"
@@ -72,6 +73,12 @@ def _source_problems(config: "LoopConfig") -> Iterator[Problem]:
         if source.kind is not None and source.kind not in config.labels:
             hint = did_you_mean(source.kind, config.labels)
             yield Problem(("ingest", at, "kind"), f"{source.kind!r} is not a label kind{hint}")
+        elif source.kind in config.predictions.outputs and "value" in source.map:
+            task, field = config.predictions.outputs[source.kind].task, source.map["value"]
+            if task == "binary":
+                for name, value in (field.values or {}).items():
+                    if message := _value_problem(task, value):
+                        yield Problem(("ingest", at, "map", "value", "values", name), message)
         for target in source.map:
             group, _, name = target.partition(".")
             path = ("ingest", at, "map", target)

@@ -70,6 +70,13 @@ def check_csv(path: Path, plan: Plan) -> None:
         InputError: the header is not usable, or a mapped column is not in it.
     """
     names = read_csv_header(path)
+    for delimiter, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and delimiter in names[0]:
+            raise InputError(
+                f"its cells seem to be separated by {name}, not by commas",
+                where=str(path),
+                hint="Write it with commas, or as Parquet: duckdb -c \"COPY (FROM 'in.csv') TO 'out.parquet'\"",
+            )
     if plan.each is not None:
         raise InputError("a CSV file has no lists to take records from", where=str(path), hint="Remove `each`.")
     for slot in plan.slots:

@@ -198,6 +198,7 @@ FAULTS = [
     ),
     ("    kind: fraud\n", "", 23, "ingest[1]: labels need `kind: NAME`"),
     ("value: {path: reason, values: {10.4: 1}}, ", "", 26, "ingest[1].map.value: is missing"),
+    ("values: {10.4: 1}", "values: {10.4: 2}", 26, "must be 0 or 1 for task: binary, not 2"),
     (
         "[version, country]",
         "[version, contry]",

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from mapping_case import loop, map_file, reasons, source_map, write_records
 
+from schemas.config import LoopConfig
 from schemas.errors import InputError
 from streams.mapping import Mapper
 from streams.record_file import open_record_file
@@ -196,3 +197,16 @@ def test_chunks_cover_every_row_once(tmp_path: Path) -> None:
     records = pl.concat([chunk.records for chunk in chunks])
     assert records["row"].to_list() == list(range(1, 300_001))
     assert records["key"].to_list() == keys
+
+
+@pytest.mark.parametrize(("delimiter", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_table_with_another_delimiter_is_recognised_by_its_header(tmp_path: Path, delimiter: str, name: str) -> None:
+    """A spreadsheet's export in half of Europe: the message says what it is and how to convert it."""
+    path = tmp_path / "labels.csv"
+    path.write_text(delimiter.join(["key", "value", "time"]) + "\n" + delimiter.join(["a", "1", "5"]) + "\n", "utf-8")
+    labels = {"label": {"definition": "d", "horizon": "1h", "retain": "2h"}}
+    config = LoopConfig.model_validate(
+        {"version": 1, "loop": "x", "predictions": {"outputs": {"label": {"task": "binary"}}}, "labels": labels}
+    )
+    with pytest.raises(InputError, match=f"separated by {name}"):
+        Mapper(open_record_file(path, "labels", []), config)
