@@ -29,11 +29,6 @@ class TimeIndex:
         stop = min(bisect_left(self._entries, (until_ms,)), start + limit)
         return self._entries[start:stop]
 
-    def drop_before(self, until_ms: int) -> None:
-        """Forget every entry whose time is less than `until_ms`."""
-        self._sort_in()
-        del self._entries[: bisect_left(self._entries, (until_ms,))]
-
     def take(self, until_ms: int, limit: int) -> list[tuple[Any, ...]]:
         """Remove and return up to `limit` of the first entries whose time is less than `until_ms`."""
         taken = self.between(None, until_ms, limit)

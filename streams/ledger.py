@@ -128,10 +128,14 @@ class Ledger:
     """What a lake's ledger says: the newest steps, and every file that was ever read to its end."""
 
     def __init__(self, lake: Lake) -> None:
-        rows = lake.scan("ledger").select(list(_SCHEMA)).sort("sequence", "partition").collect()
+        ledger = lake.scan("ledger").select(list(_SCHEMA))
+        # A ledger grows with every night, and only its newest two steps are wanted whole.
+        newest = ledger.filter(pl.col("sequence") >= pl.col("sequence").max() - 1)
+        rows = newest.sort("sequence", "partition").collect()
         self.last = _step_at(rows, 0)
         self.before_last = _step_at(rows, 1)
-        runs = rows.filter(pl.col("partition") == 0).unique("run")["run"].to_list()
+        of_runs = ledger.filter(pl.col("partition") == 0).select("run").unique()
+        runs = of_runs.collect()["run"].to_list()
         finished = [run for text in runs if (run := msgspec.json.decode(text, type=RunRecord)).finished]
         self.files = {file.sha256: file for run in finished for file in run.files}
 

@@ -281,10 +281,13 @@ def _recut(
     held: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
     wanted = (step.predictions, step.labels)
     for batch in batches:
-        for frames, frame in zip(held, batch, strict=True):
-            if frame is not None:
-                frames.append(frame)
-        if all(_following(_joined(held[at]), 0) >= wanted[at][1] for at in (0, 1) if wanted[at][0] < wanted[at][1]):
+        for frames, frame, (first, _) in zip(held, batch, wanted, strict=True):
+            if (needed := window(frame, first, _END)) is not None:
+                frames.append(needed)
+        if all(
+            first == following or (frames and _following(frames[-1], 0) >= following)
+            for frames, (first, following) in zip(held, wanted, strict=True)
+        ):
             break
     whole = [_joined(frames) for frames in held]
     yield window(whole[0], *wanted[0]), window(whole[1], *wanted[1])
