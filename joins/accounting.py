@@ -71,11 +71,16 @@ class LabelCounts(msgspec.Struct):
 
 
 class Counters(msgspec.Struct):
-    """All counters of one partition, as the ledger keeps them."""
+    """All counters of one partition, as the ledger keeps them.
+
+    What could not be read at all was never a prediction or label and is counted beside.
+    """
 
     predictions: PredictionCounts
     outcomes: dict[str, OutcomeCounts]
     labels: dict[str, LabelCounts]
+    unreadable_predictions: int = 0
+    unreadable_labels: int = 0
 
     @classmethod
     def zero(cls, kinds: list[str]) -> "Counters":
@@ -104,6 +109,8 @@ class Counters(msgspec.Struct):
     def add(self, other: "Counters") -> None:
         """Add another partition's counters to these."""
         _add(self.predictions, other.predictions)
+        self.unreadable_predictions += other.unreadable_predictions
+        self.unreadable_labels += other.unreadable_labels
         for kind, outcomes in other.outcomes.items():
             _add(self.outcomes.setdefault(kind, OutcomeCounts()), outcomes)
         for kind, labels in other.labels.items():

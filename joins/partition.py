@@ -66,6 +66,8 @@ class Partition(StateWriter):
         point = self.point
         self.effects = Effects([], [])
         point.counters.predictions.consumed += len(batch.predictions)
+        point.counters.unreadable_predictions += batch.unreadable[0]
+        point.counters.unreadable_labels += batch.unreadable[1]
         self.take_predictions(batch.predictions, point.labels_next, batch.now_ms)
         self.take_labels(batch.labels, batch.predictions_next, batch.now_ms)
         self._advance_marks(batch)

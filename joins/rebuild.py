@@ -5,8 +5,10 @@ passed. The fingerprint proves that the result is the state that was lost.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from joins.commit import CommitPoint
+from joins.effect import Effects
 from joins.partition import Partition
 from joins.policy import Policy
 from joins.record import LabelRecord, PredictionRecord
@@ -16,6 +18,10 @@ from joins.store import Store
 __all__ = ["RebuildError", "needed_from_ms", "rebuild"]
 
 _NEVER_FUTURE_MS = 1 << 61
+_NEVER_PAST_MS = -_NEVER_FUTURE_MS
+
+PAGE = 10_000
+"""Entries looked at before the store may spill: enough to be found all at once, little to hold (about 10 MB)."""
 
 
 class RebuildError(Exception):
@@ -46,6 +52,9 @@ def rebuild(
 ) -> Partition:
     """Fill an empty store and return the partition as it stood at `point`.
 
+    Memory stays bounded where the store can spill: records are read one by one, and their iterables may call
+    `store.prefetch` and `store.spill` between any two of them; nothing is held of a record that was read.
+
     Args:
         policy: the rules that the lost state was made under.
         store: empty.
@@ -59,6 +68,7 @@ def rebuild(
     """
     partition = Partition(policy, store)
     # The first two takes are those of a running partition; what they emit was emitted long ago.
+    partition.effects = Effects(_Unheard(), _Unheard())
     partition.take_predictions(predictions, 0, _NEVER_FUTURE_MS)
     partition.take_labels(labels, 0, _NEVER_FUTURE_MS, known_new=True)
     _pass_deadlines(partition, point)
@@ -66,30 +76,52 @@ def rebuild(
     found = partition.point.fingerprint & FINGERPRINT_MASK
     if found != point.fingerprint:
         raise RebuildError(point.fingerprint, found)
+    partition.effects = Effects([], [])
     partition.point = point
     return partition
 
 
+class _Unheard(list[Any]):
+    """A list that stays empty: millions of rows that nobody will read are not kept."""
+
+    def append(self, _: object) -> None:
+        """Forget it."""
+
+
 def _pass_deadlines(partition: Partition, point: CommitPoint) -> None:
     """Time out what is pending behind each cursor."""
-    for key, state in partition.store.items():
-        for id_, prediction in state.predictions.items():
-            for kind, cursor in point.cursors.items():
-                if (prediction.time_ms, prediction.offset) <= cursor:
-                    partition.time_out(key, id_, prediction, kind, 0)
+    store = partition.store
+    after, until_ms = None, max((time_ms + 1 for time_ms, _ in point.cursors.values()), default=_NEVER_PAST_MS)
+    while page := store.by_prediction.between(after, until_ms, PAGE):
+        store.prefetch(key for _, _, key, _ in page)
+        for time_ms, offset, key, id_ in page:
+            state = store.get(key)
+            prediction = None if state is None else state.predictions.get(id_)
+            if prediction is not None:
+                for kind, cursor in point.cursors.items():
+                    if (time_ms, offset) <= cursor:
+                        partition.time_out(key, id_, prediction, kind, 0)
+        after = page[-1][:2]
+        store.spill()
 
 
 def _let_go(partition: Partition, point: CommitPoint) -> None:
     """Drop what was needed only to know what had joined."""
     store = partition.store
     for kind, reach_ms in point.reach_ms.items():
-        for _, offset, key, name in store.by_label[kind].take(reach_ms, len(store.by_label[kind])):
-            state = store.get(key)
-            label = None if state is None else state.label_at(name, offset)
-            if state is not None and label is not None:
-                partition.drop_label(key, state, name, label)
+        while page := store.by_label[kind].take(reach_ms, PAGE):
+            store.prefetch(key for _, _, key, _ in page)
+            for _, offset, key, name in page:
+                state = store.get(key)
+                label = None if state is None else state.label_at(name, offset)
+                if state is not None and label is not None:
+                    partition.drop_label(key, state, name, label)
+            store.spill()
     if point.left_ms is not None:
-        for _, _, key, id_ in store.by_prediction.take(point.left_ms, len(store.by_prediction)):
-            state = store.get(key)
-            if state is not None:
-                partition.drop_prediction(key, state, id_)
+        while page := store.by_prediction.take(point.left_ms, PAGE):
+            store.prefetch(key for _, _, key, _ in page)
+            for _, _, key, id_ in page:
+                state = store.get(key)
+                if state is not None:
+                    partition.drop_prediction(key, state, id_)
+            store.spill()

@@ -94,6 +94,7 @@ class Batch:
         now_ms: the wall clock at the edge; times far ahead of it are refused.
         close_at_ms: all inputs are complete up to this time (the `close` command).
         idle: which inputs are silent; never in file replay.
+        unreadable: how many predictions and labels of the range could not be read as such; only counted.
     """
 
     predictions: Sequence[PredictionRecord]
@@ -103,3 +104,4 @@ class Batch:
     now_ms: int
     close_at_ms: int | None = None
     idle: Idle = field(default_factory=Idle)
+    unreadable: tuple[int, int] = (0, 0)

@@ -3,6 +3,9 @@
 A partition's fingerprint is the sum of the parts below over its predictions, chains and labels of record,
 modulo 2**63. A sum has no order, so it can follow every change, and two states can be compared without
 comparing them. Positions stand for contents: what is at an offset never changes.
+
+The structs are stored as arrays (half the size of objects with names), so the order of their fields is the form
+in which they lie on disk: a change of it raises `STATE_FORMAT`, and stores of the form before are rebuilt.
 """
 
 from collections.abc import Iterable
@@ -17,6 +20,7 @@ from schemas.status import Status
 
 __all__ = [
     "FINGERPRINT_MASK",
+    "STATE_FORMAT",
     "Chain",
     "ChainName",
     "KeyState",
@@ -39,6 +43,9 @@ ChainName = str
 FINGERPRINT_MASK = (1 << 63) - 1
 """Fingerprints are added modulo 2**63, so that they fit a signed column."""
 
+STATE_FORMAT = 1
+"""The stored form of the structs below; a store of another form is rebuilt."""
+
 WAITING_LABEL_BYTES = 400
 """What one label of a key without a prediction is taken to cost beside its key."""
 
@@ -56,7 +63,7 @@ class Place:
     STALE = 2
 
 
-class Chain(msgspec.Struct, frozen=True, gc=False):
+class Chain(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What is known about one kind and definition of one prediction; pending has none.
 
     Attributes:
@@ -74,7 +81,7 @@ class Chain(msgspec.Struct, frozen=True, gc=False):
     label_offset: int | None = None
 
 
-class PredictionState(msgspec.Struct, gc=False):
+class PredictionState(msgspec.Struct, gc=False, array_like=True):
     """One prediction and its chains. `projection` is handed back with every outcome."""
 
     time_ms: int
@@ -85,7 +92,7 @@ class PredictionState(msgspec.Struct, gc=False):
     chains: dict[ChainName, Chain]
 
 
-class LabelState(msgspec.Struct, gc=False):
+class LabelState(msgspec.Struct, gc=False, array_like=True):
     """One label that is kept.
 
     Attributes:
@@ -107,7 +114,7 @@ class LabelState(msgspec.Struct, gc=False):
     out_of_reach: bool = False
 
 
-class KeyState(msgspec.Struct, gc=False):
+class KeyState(msgspec.Struct, gc=False, array_like=True):
     """Everything remembered of one key.
 
     Attributes:

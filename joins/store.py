@@ -3,27 +3,43 @@
 A store knows nothing of joining: it finds keys, and entries by time.
 """
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
-from joins.index import TimeIndex
+from joins.index import Cursor, TimeIndex
 from joins.state import KeyState
 
-__all__ = ["MemoryStore", "Store"]
+__all__ = ["EntriesByTime", "MemoryStore", "Store"]
+
+
+class EntriesByTime(Protocol):
+    """Entries `(time_ms, offset, ...)` in order of time and offset, as `joins.index.TimeIndex` keeps them."""
+
+    def add(self, entry: tuple[Any, ...], /) -> None:
+        """Add an entry, in any order."""
+
+    def between(self, after: Cursor | None, until_ms: int, limit: int) -> list[tuple[Any, ...]]:
+        """Return up to `limit` entries behind `after` whose time is less than `until_ms`, in order."""
+
+    def take(self, until_ms: int, limit: int) -> list[tuple[Any, ...]]:
+        """Remove and return up to `limit` of the first entries whose time is less than `until_ms`."""
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
 
 
 class Store(Protocol):
-    """What a partition needs of its store.
+    """What a partition needs of its store."""
 
-    Attributes:
-        by_prediction: entries (prediction time, offset, key, id), for deadlines.
-        by_label: per kind, entries (known_at, offset, key, chain name), for when a label is out of reach.
-    """
+    @property
+    def by_prediction(self) -> EntriesByTime:
+        """Entries (prediction time, offset, key, id), for deadlines."""
 
-    by_prediction: TimeIndex
-    by_label: dict[str, TimeIndex]
+    @property
+    def by_label(self) -> Mapping[str, EntriesByTime]:
+        """Per kind, entries (known_at, offset, key, chain name), for when a label is out of reach."""
 
-    def get(self, key: str) -> KeyState | None:
+    def get(self, key: str, /) -> KeyState | None:
         """Return the key's state, to be changed in place, or None."""
 
     def put(self, key: str, state: KeyState) -> None:
@@ -33,7 +49,13 @@ class Store(Protocol):
         """Forget a key."""
 
     def items(self) -> Iterable[tuple[str, KeyState]]:
-        """Go through all keys, in no order."""
+        """Go through all keys, in no order, to look at them: what is to be changed is got by its key."""
+
+    def prefetch(self, keys: Iterable[str]) -> None:
+        """Be told which keys are wanted next, so that they can be found all at once."""
+
+    def spill(self) -> None:
+        """Be told that a long filling is under way and nobody holds a state: memory can be made free now."""
 
     def __len__(self) -> int:
         """Return the number of keys."""
@@ -56,6 +78,12 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         """Forget a key."""
         del self._keys[key]
+
+    def prefetch(self, keys: Iterable[str]) -> None:
+        """Do nothing: every key is at hand."""
+
+    def spill(self) -> None:
+        """Do nothing: there is nowhere to put it."""
 
     def __len__(self) -> int:
         return len(self._keys)

@@ -3,7 +3,8 @@
 Must not decide what a row says: the join and the evidence do. May import schemas only.
 """
 
+from lake.append import Claim
 from lake.lakehouse import Lake
 from lake.session import connect
 
-__all__ = ["Lake", "connect"]
+__all__ = ["Claim", "Lake", "connect"]

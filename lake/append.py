@@ -1,10 +1,12 @@
-"""The exactly-once append: how far an application has written is checked and moved on one table handle.
+"""The exactly-once append: how far applications have written is checked and moved on one table handle.
 
-Law: the position and the rows are one commit. The check is worth something only because the write goes
-through the same handle: Delta then refuses it if another writer of the same application came between.
+Law: the positions and the rows are one commit. The check is worth something only because the write goes
+through the same handle: Delta then refuses it if another writer of one of the applications came between.
 Written by URI instead, the table is opened again and both writers succeed (`test_two_writers` fails).
+Writers of other applications do not get in each other's way: both commits stand.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +23,7 @@ from deltalake import (
 )
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from lake.disk import make_durable
+from lake.disk import COMMITS_AT_RISK, make_durable
 from schemas.errors import LakeConflict, LakeError
 
 __all__ = ["Claim", "TableWriter", "WriteMode"]
@@ -39,7 +41,7 @@ WriteMode = Literal["append", "overwrite"]
 
 @dataclass(frozen=True)
 class Claim:
-    """The range of positions that one write stands for.
+    """The range of positions that a write stands for; an empty one only says where the application stands.
 
     Attributes:
         app: who writes, for instance one input's partition.
@@ -50,23 +52,6 @@ class Claim:
     app: str
     first: int
     following: int
-
-    def is_applied(self, table: str, applied: int) -> bool:
-        """Tell whether the range is there already, given how far the application has come.
-
-        Raises:
-            LakeConflict: the application stands elsewhere.
-        """
-        if applied >= self.following:
-            return True
-        if applied != self.first:
-            raise LakeConflict(
-                f"{self.app!r} has written up to {applied}, and these rows are [{self.first}, {self.following})",
-                where=table,
-                hint="Another writer was here, or this one remembers a lake that was put back: "
-                "start it again, so that it reads where the lake stands.",
-            )
-        return False
 
 
 class TableWriter:
@@ -79,6 +64,8 @@ class TableWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._handle: DeltaTable | None = None
+        self._durable_until = 0
+        """No commit before this version is at risk any more, as far as this writer has seen to it."""
 
     @property
     def handle(self) -> DeltaTable:
@@ -101,22 +88,27 @@ class TableWriter:
             ) from error
         return self._handle
 
-    def write(self, frame: pl.DataFrame, mode: WriteMode, claim: Claim) -> bool:
-        """Commit the rows and the position; False if the range was there already.
+    def write(self, rows_for: Callable[[DeltaTable], pl.DataFrame], mode: WriteMode, claims: Sequence[Claim]) -> bool:
+        """Commit rows and positions; False if all ranges were there already.
+
+        Args:
+            rows_for: gives the rows in the columns that the table has now; they may grow between two attempts.
+            mode: 'overwrite' takes all other rows away.
+            claims: one for each application.
 
         Raises:
-            LakeConflict: the application stands neither before nor behind the range.
+            LakeConflict: the applications stand neither all before nor all behind their ranges.
             LakeError: the disk is full, or other writers never let this one through.
         """
         refused: CommitFailedError | None = None
         for _ in range(ATTEMPTS_MAX):
             handle = self.handle
-            if claim.is_applied(self._folder.name, handle.transaction_version(claim.app) or 0):
+            if _are_applied(claims, self._folder.name, handle):
                 # its writer may have been killed before the rows were safe from a power cut
-                make_durable(self._folder, handle.version())
+                self._make_durable(handle.version())
                 return False
             try:
-                self._commit(handle, frame, mode, claim)
+                self._commit(handle, rows_for(handle), mode, claims)
             except CommitFailedError as error:
                 self._handle = None
                 refused = error
@@ -128,16 +120,22 @@ class TableWriter:
             hint="Run one writer per partition.",
         )
 
-    def _commit(self, handle: DeltaTable, frame: pl.DataFrame, mode: WriteMode, claim: Claim) -> None:
-        properties: dict[str, Any] = {
-            "commit_properties": CommitProperties(app_transactions=[Transaction(claim.app, claim.following)]),
+    def _commit(self, handle: DeltaTable, frame: pl.DataFrame, mode: WriteMode, claims: Sequence[Claim]) -> None:
+        properties = CommitProperties(
+            app_transactions=[Transaction(claim.app, claim.following) for claim in claims],
+            # Delta tries again by itself. Rows that came between would then stand beside those that replace all
+            # rows (`test_a_replacement_leaves_nothing_of_another_writer_behind` fails).
+            max_commit_retries=0 if mode == "overwrite" else None,
+        )
+        options: dict[str, Any] = {
+            "commit_properties": properties,
             # a checkpoint of a commit that is not durable yet could not be taken back
             "post_commithook_properties": PostCommitHookProperties(create_checkpoint=False),
         }
         try:
-            write_deltalake(handle, frame, mode=mode, writer_properties=_encoding(frame.schema), **properties)
+            write_deltalake(handle, frame, mode=mode, writer_properties=_encoding(frame.schema), **options)
             version = handle.version()
-            make_durable(self._folder, version)
+            self._make_durable(version)
             if version % COMMITS_PER_CHECKPOINT == 0:
                 handle.create_checkpoint()
                 handle.cleanup_metadata()
@@ -154,6 +152,35 @@ class TableWriter:
                 hint="See that the disk has room and the folder is writable, then run the same command "
                 "again: it goes on where the lake stands.",
             ) from error
+
+    def _make_durable(self, version: int) -> None:
+        """Return only when no commit up to `version` is at risk, whoever wrote it."""
+        for at_risk in range(max(self._durable_until, version + 1 - COMMITS_AT_RISK), version + 1):
+            make_durable(self._folder, at_risk)
+        self._durable_until = version + 1
+
+
+def _are_applied(claims: Sequence[Claim], table: str, handle: DeltaTable) -> bool:
+    """Tell whether all ranges are there already; False if all are still to come.
+
+    Raises:
+        LakeConflict: anything else; says which applications do not stand where their range begins.
+    """
+    standing = {claim.app: handle.transaction_version(claim.app) or 0 for claim in claims}
+    if all(standing[claim.app] >= claim.following for claim in claims):
+        return True
+    if differing := [claim for claim in claims if standing[claim.app] != claim.first]:
+        raise LakeConflict(
+            "; ".join(
+                f"{claim.app!r} has written up to {standing[claim.app]}, "
+                f"and these rows are [{claim.first}, {claim.following})"
+                for claim in differing
+            ),
+            where=table,
+            hint="Another writer was here, or this one remembers a lake that was put back: "
+            "start it again, so that it reads where the lake stands.",
+        )
+    return False
 
 
 def _encoding(schema: pl.Schema) -> WriterProperties:

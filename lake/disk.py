@@ -1,8 +1,8 @@
 """What a power cut can do to files, and the answer: durable commits, and a look at the newest ones at start.
 
-A commit's files are made durable before the append returns, and nothing is written on top of one that
-did not return. So after a power cut at most the newest commit of a table can be torn, and taking its log
-entry away is the whole repair. Must not know what the tables mean.
+An append returns when its commit is durable and every commit below it. So a power cut can tear only commits
+whose append did not return, at most one of each writer, and all commits above a torn one: taking their log
+entries away is the whole repair. Must not know what the tables mean.
 """
 
 import json
@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 from schemas.errors import LakeError
 
-__all__ = ["check_newest_commits", "log_file", "make_durable", "write_atomically"]
+__all__ = ["COMMITS_AT_RISK", "check_newest_commits", "log_file", "make_durable", "write_atomically"]
 
-COMMITS_LOOKED_AT = 3
-"""One would do by the rule above; more also finds a disk that lies about having written."""
+COMMITS_AT_RISK = 8
+"""As many processes as may write to a table at once; a few more also find a disk that lies about having written."""
 
 _LOG = "_delta_log"
 
@@ -72,34 +72,47 @@ def check_newest_commits(folder: Path) -> None:
     Raises:
         LakeError: one is torn; says which, and the way out.
     """
-    logs = sorted((folder / _LOG).glob("[0-9]*.json"), reverse=True)[:COMMITS_LOOKED_AT]
+    logs = sorted((folder / _LOG).glob("[0-9]*.json"), reverse=True)[:COMMITS_AT_RISK]
     removed: set[str] = set()
-    for log in logs:
+    torn: tuple[Path, int] | None = None
+    for place, log in enumerate(logs):
         try:
             added = list(_added(log))
             removed.update(_paths(log, "remove"))
-        except (ValueError, KeyError, TypeError) as error:
-            raise _torn(log, log, newest=logs[0]) from error
+        except (ValueError, KeyError, TypeError):
+            torn = log, place
+            continue
         for path, size in added:
             if path not in removed and not _is_whole(folder / path, size):
-                raise _torn(folder / path, log, newest=logs[0])
+                torn = folder / path, place
+    if torn is not None:
+        raise _torn(torn[0], logs[torn[1] :: -1])
 
 
-def _torn(path: Path, log: Path, *, newest: Path) -> LakeError:
-    if log != newest:
+def _torn(path: Path, logs: list[Path]) -> LakeError:
+    """Return what to say of a torn file; `logs` are its commit and all above it."""
+    apps = [app for log in logs for app in _apps(log)]
+    if len(apps) != len(set(apps)):  # an application writes on only when its append has returned
         return LakeError(
-            "is damaged, and later commits stand on top of it",
+            "is damaged, and later commits of the same writer stand on top of it",
             where=str(path),
             hint="A failing disk does this, a power cut does not: bring the lake back from its backup.",
         )
-    entries = sorted(str(entry) for entry in log.parent.glob(f"{log.stem}.*"))
+    entries = sorted(str(entry) for log in logs for entry in log.parent.glob(f"{log.stem}.*"))
     return LakeError(
         "is torn: the machine stopped while it was being written",
         where=str(path),
-        hint="Nothing was written after it. Move "
+        hint="No append from there on has returned. Move "
         + " and ".join(entries)
         + " out of the lake and run the last command again: it writes the same rows from their source.",
     )
+
+
+def _apps(log: Path) -> set[str]:
+    try:
+        return {str(entry["txn"]["appId"]) for entry in _actions(log) if "txn" in entry}
+    except (ValueError, KeyError, TypeError):
+        return set()
 
 
 def _is_whole(path: Path, size: int) -> bool:

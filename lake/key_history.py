@@ -77,7 +77,7 @@ def read_key_history(connection: duckdb.DuckDBPyConnection, key: str) -> KeyHist
     labels = _rows(connection, _WITH_REASON.format(table="labels", order="known_at"), key)
     if not predictions and not labels:
         return None
-    revisions = _rows(connection, 'SELECT * FROM all_outcomes WHERE "key" = ? ORDER BY revision', key)
+    revisions = _rows(connection, _REVISIONS, key)
     scored = _rows(connection, _EXPECTED, key)
     newest = {_chain(row): row for row in revisions}
     expectations = []
@@ -109,6 +109,8 @@ _WITH_REASON = """
       USING ("partition", "offset")
     WHERE t.key = ? ORDER BY t.{order}, t."offset"
 """
+_REVISIONS = 'SELECT * FROM all_outcomes WHERE "key" = ? ORDER BY revision, id, kind, definition'
+"""A label of a key with several predictions makes revisions of equal number: one of each."""
 _EXPECTED = """
     SELECT s.*, k.horizon_ms, stand."now" AS ledger_now
     FROM scored AS s

@@ -3,7 +3,7 @@
 What a row means is the callers' matter; this module knows columns and positions only. Reads no clock.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
@@ -43,7 +43,7 @@ _STATISTICS: Mapping[str, str] = {
     # what readers filter by; Delta's own choice is the first 32 columns, which features would displace
     "predictions": "partition,offset,key,predicted_at,recorded_at",
     "labels": "partition,offset,key,label_time,known_at,recorded_at",
-    "outcomes": "partition,key,kind,predicted_at,known_at,revision,prediction_offset,recorded_at",
+    "outcomes": "partition,key,kind,predicted_at,known_at,revision,prediction_offset,sequence,recorded_at",
 }
 
 
@@ -111,37 +111,42 @@ class Lake:
         """Return the table's columns and types, in order."""
         return _schema_of(self._writer(table).handle, table)
 
-    def append(
-        self, table: str, frame: pl.DataFrame, *, app: str, first: int, following: int, recorded_at: datetime
-    ) -> bool:
-        """Add rows that stand for the positions [first, following) of `app`, exactly once.
+    def append(self, table: str, rows: pl.DataFrame, claims: Sequence[Claim], *, recorded_at: datetime) -> bool:
+        """Add rows that stand for ranges of positions of one or several applications, exactly once.
 
-        Rows and position are one commit; a frame without rows commits the position alone. `recorded_at`
-        becomes a column of every row, and its day in UTC the folder that the rows go to.
+        Rows and positions are one commit; a frame without rows commits the positions alone. `recorded_at`
+        becomes a column of every row, and its day in UTC the folder that the rows go to. Writers of other
+        applications may append to the same table at the same time.
 
         Returns:
-            True if written, False if the range was there already.
+            True if written, False if all the ranges were there already.
 
         Raises:
-            LakeConflict: `app` stands neither at `first` nor behind the range.
-            LakeError: the frame does not fit the table, or the disk does not take it.
+            LakeConflict: the applications stand neither all at the first position of their range nor all
+                behind it.
+            LakeError: the rows do not fit the table, or the disk does not take them.
         """
-        return self._write(table, frame, "append", Claim(app, first, following), recorded_at)
+        return self._write(table, rows, "append", claims, recorded_at)
 
-    def replace(
-        self, table: str, frame: pl.DataFrame, *, app: str, first: int, following: int, recorded_at: datetime
-    ) -> bool:
+    def replace(self, table: str, rows: pl.DataFrame, claims: Sequence[Claim], *, recorded_at: datetime) -> bool:
         """Put these rows in place of all the table's rows, in one commit, by the rule of `append`."""
-        return self._write(table, frame, "overwrite", Claim(app, first, following), recorded_at)
+        return self._write(table, rows, "overwrite", claims, recorded_at)
 
-    def scan(self, table: str) -> pl.LazyFrame:
-        """Return the table as it stands now; later appends do not show in it."""
+    def scan(self, table: str, within: Mapping[str, tuple[int, int]] | None = None) -> pl.LazyFrame:
+        """Return the table as it stands now; later appends do not show in it.
+
+        Args:
+            table: its name.
+            within: by column the least and the greatest number that is wanted. Other rows are left out, and files
+                that by Delta's statistics hold no such row are not opened.
+        """
+        within = within or {}
         handle = self._writer(table).handle
         schema = _schema_of(handle, table)
-        files = [unquote(uri) for uri in handle.file_uris()]
+        files = _files(handle, self.path / table, within)
         if not files:
             return pl.LazyFrame(schema=schema)
-        return pl.scan_parquet(
+        rows = pl.scan_parquet(
             files,
             glob=False,
             schema=schema,
@@ -149,6 +154,7 @@ class Lake:
             hive_schema={PARTITION_COLUMN: schema[PARTITION_COLUMN]},
             missing_columns="insert",
         ).select(schema.names())
+        return rows.filter(*(pl.col(name).is_between(*bounds) for name, bounds in within.items())) if within else rows
 
     def _writer(self, table: str) -> TableWriter:
         try:
@@ -156,17 +162,23 @@ class Lake:
         except KeyError:
             raise LakeError(f"there is no table {table!r}; there are {', '.join(TABLES)}") from None
 
-    def _write(self, table: str, frame: pl.DataFrame, mode: WriteMode, claim: Claim, recorded_at: datetime) -> bool:
+    def _write(
+        self, table: str, rows: pl.DataFrame, mode: WriteMode, claims: Sequence[Claim], recorded_at: datetime
+    ) -> bool:
         if recorded_at.tzinfo is None:
             raise ValueError("recorded_at needs a time zone")
-        if claim.following < claim.first or (claim.following == claim.first and frame.height):
-            raise ValueError(f"{frame.height} rows cannot stand for [{claim.first}, {claim.following})")
+        if len({claim.app for claim in claims}) < max(len(claims), 1):
+            raise ValueError("there must be one claim for each application, and at least one")
+        if any(claim.following < claim.first for claim in claims):
+            raise ValueError("a range cannot end before it begins")
+        if rows.height and all(claim.following == claim.first for claim in claims):
+            raise ValueError(f"{rows.height} rows cannot stand for empty ranges")
         moment = recorded_at.astimezone(UTC)
-        rows = frame.with_columns(
+        whole = rows.with_columns(
             pl.lit(moment.date()).alias(PARTITION_COLUMN),
             pl.lit(moment).cast(pl.Datetime("us", "UTC")).alias(RECORDED_AT),
         )
-        return self._writer(table).write(_fit(table, rows, self.schema(table)), mode, claim)
+        return self._writer(table).write(lambda handle: _fit(table, whole, _schema_of(handle, table)), mode, claims)
 
     def _make(self, table: str, schema: pl.Schema) -> None:
         make_folder(self.path / table)
@@ -234,6 +246,16 @@ def _schema_of(handle: DeltaTable, table: str) -> pl.Schema:
         except KeyError:
             raise LakeError(f"column {field.name!r} has a type that is not ours", where=table) from None
     return pl.Schema(columns)
+
+
+def _files(handle: DeltaTable, folder: Path, within: Mapping[str, tuple[int, int]]) -> list[Path]:
+    """Return the table's files, without those that certainly hold no row in the bounds."""
+    actions = pl.DataFrame(handle.get_add_actions(flatten=True))
+    for name, (least, greatest) in within.items():
+        if f"min.{name}" in actions.columns:
+            overlaps = (pl.col(f"max.{name}") >= least) & (pl.col(f"min.{name}") <= greatest)
+            actions = actions.filter(overlaps.fill_null(value=True))
+    return [folder / unquote(path) for path in actions["path"].to_list()]
 
 
 def _fit(table: str, rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:

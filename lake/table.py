@@ -24,11 +24,12 @@ __all__ = [
 ]
 
 TABLES = ("rejects", "labels", "predictions", "outcomes", "cells", "ledger")
-"""All tables, in the order in which the rows of one step are written; only the ledger's go before them all,
-because whatever is missing after a crash is made again from it.
+"""All tables, in the order in which the rows of one step are written: a duplicate is never without its rejection,
+and what the ledger speaks of is there. Only a replay writes its ledger's rows before all others, because
+whatever is missing after a crash is made again from them; there a step counts once every table has it.
 
-A reader takes them in the opposite order. What it then sees is honest: a duplicate is never without its
-rejection, and an outcome whose row is still to come shows as pending.
+A reader takes them in the opposite order. What it then sees is honest: an outcome whose row is still to come shows
+as pending.
 """
 
 PARTITION_COLUMN = "recorded_on"
@@ -115,6 +116,8 @@ _LEDGER: dict[str, pl.DataType] = {
     "predictions_next": pl.Int64(),
     "labels_first": pl.Int64(),
     "labels_next": pl.Int64(),
+    "commands_first": pl.Int64(),
+    "commands_next": pl.Int64(),
     "floor": TIME,
     "policy": pl.String(),
     "marks": pl.String(),
@@ -124,6 +127,7 @@ _LEDGER: dict[str, pl.DataType] = {
     "point": pl.String(),
     "run": pl.String(),
     "close_at": TIME,
+    "idle": pl.String(),
 }
 _CELLS: dict[str, pl.DataType] = {
     "version": pl.String(),
@@ -134,7 +138,6 @@ _CELLS: dict[str, pl.DataType] = {
     "measure": pl.String(),
     "bin": pl.Int64(),
     "amount": pl.Int64(),
-    "sequence": pl.Int64(),
     "plan": pl.String(),
 }
 _FIXED: dict[str, dict[str, pl.DataType]] = {
@@ -157,7 +160,7 @@ _OPTIONAL: dict[str, set[str]] = {
         *("output", "output_class"),
     },
     "cells": set(),
-    "ledger": {"floor", "close_at"},
+    "ledger": {"commands_first", "commands_next", "floor", "run", "close_at", "idle"},
 }
 _FEATURES: dict[str, pl.DataType] = {
     "float": pl.Float64(),

@@ -23,11 +23,18 @@ VIEWS_FILE = "views.sql"
 _TEMPLATE = Path(__file__).with_name("views.sql.template")
 _STAND_INS = "views"
 
+_CHECKPOINT = {
+    "add": pl.Struct({"path": pl.String()}),
+    "txn": pl.Struct({"appId": pl.String(), "version": pl.Int64()}),
+}
+"""What the views look at in a checkpoint of Delta's log."""
+
 _TABLE = Template("""
 SET VARIABLE truthloop_log = (SELECT list(file) FROM glob(truthloop_path('$table/_delta_log/*')));
 SET VARIABLE truthloop_checkpoint = truthloop_checkpoint();
 SET VARIABLE truthloop_commits = truthloop_commits();
 SET VARIABLE truthloop_$table = truthloop_active('$table');
+SET VARIABLE truthloop_steps_$table = truthloop_steps();
 CREATE OR REPLACE TEMP VIEW all_$table AS
   SELECT CAST(recorded_at AT TIME ZONE 'UTC' AS DATE) AS recorded_on, *
   FROM read_parquet(getvariable('truthloop_$table'), hive_partitioning = false, schema = MAP {
@@ -64,7 +71,7 @@ def write_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]
 def _write_stand_in(path: Path) -> None:
     draft = path.with_name(path.name + ".draft")
     try:
-        pl.DataFrame(schema={"add": pl.Struct({"path": pl.String()})}).write_parquet(draft)
+        pl.DataFrame(schema=_CHECKPOINT).write_parquet(draft)
         draft.replace(path)
     except OSError as error:
         raise LakeError(f"could not be written: {error}", where=str(path)) from error

@@ -39,10 +39,13 @@ greatest log loss there is (34.5), four thousand million at 0.5."""
 _LEAST_PROBABILITY = 1e-15
 _STATE_MEASURE = pl.Enum(["labels", "retracted", "expired"])
 _CLASS_MEASURE = pl.Enum(["score_0", "score_1", "no_output"])
-_CHAIN = ["key", "id", "kind", "definition"]
+_CHAIN = ["partition", "prediction_offset", "kind", "definition"]
+"""Of one prediction by its position: an id may be used again, and then names another one."""
 _LABELLED = pl.col("status").is_in([Status.JOINED.value, Status.IMPLIED.value])
 _OUTCOME_SCHEMA: dict[str, pl.DataType] = {
-    **{name: pl.String() for name in [*_CHAIN, "version", "status"]},
+    "partition": pl.Int32(),
+    "prediction_offset": pl.Int64(),
+    **{name: pl.String() for name in ("kind", "definition", "version", "status")},
     "value": pl.Float64(),
     "output": pl.Float64(),
     "predicted_at": pl.Datetime("us", "UTC"),
@@ -98,7 +101,7 @@ def fold(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, earl
 def merge(*cells: pl.DataFrame) -> pl.DataFrame:
     """Return the sum of `cells`: one row per place, sorted, without those that add up to zero.
 
-    Columns beyond `CELL_SCHEMA` (such as the lake's `sequence`) are left out.
+    Columns beyond `CELL_SCHEMA` (such as the lake's `plan`) are left out.
     """
     places = [name for name in CELL_SCHEMA if name != "amount"]
     rows = pl.concat([CELL_SCHEMA.to_frame(), *(frame.select(CELL_SCHEMA.names()) for frame in cells)])

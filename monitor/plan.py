@@ -20,7 +20,7 @@ __all__ = ["SLICE_VALUES", "CellPlan", "KindPlan"]
 SLICE_VALUES = 100
 """Values of one slice name that get cells of their own; the rest is "other", so that cells stay few."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Grows when the same records would give other cells under the same config."""
 
 _THRESHOLD = 0.5

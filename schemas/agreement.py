@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from schemas.mapping import Scalar
+from schemas.privacy import privacy_problems
 from schemas.problem import Path, Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -15,12 +16,18 @@ if TYPE_CHECKING:
 
 __all__ = ["disagreements"]
 
+_OWN_TOPICS = frozenset({"predictions", "labels", "commands", "outcomes", "rejects", "ledger", "commits"})
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
 def disagreements(config: "LoopConfig") -> list[Problem]:
     """Return what one part of the config says and another does not know; none is healthy."""
-    return [*_kind_problems(config), *_cohort_problems(config), *_source_problems(config)]
+    return [
+        *_kind_problems(config),
+        *_cohort_problems(config),
+        *_source_problems(config),
+        *privacy_problems(config),
+    ]
 
 
 def _kind_problems(config: "LoopConfig") -> Iterator[Problem]:
@@ -70,6 +77,11 @@ def _source_problems(config: "LoopConfig") -> Iterator[Problem]:
     """Find kinds, slices and outputs that a source names and the loop does not have."""
     groups = {"outputs": set(config.predictions.outputs), "slices": set(config.predictions.slices)}
     for at, source in enumerate(config.ingest):
+        if source.topic is not None and source.topic.startswith(f"{config.loop}."):
+            own = source.topic.removeprefix(f"{config.loop}.")
+            if own in _OWN_TOPICS:
+                message = "is one of the loop's own topics, and ingest would read what it writes"
+                yield Problem(("ingest", at, "topic"), message)
         if source.kind is not None and source.kind not in config.labels:
             hint = did_you_mean(source.kind, config.labels)
             yield Problem(("ingest", at, "kind"), f"{source.kind!r} is not a label kind{hint}")

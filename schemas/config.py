@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from schemas.agreement import disagreements
+from schemas.connection import HttpConfig, KafkaConfig, StateConfig
 from schemas.duration import DurationMs, format_duration
 from schemas.mapping import Scalar, SourceMap, known_zone
 from schemas.problem import Problem, ProblemsError
@@ -103,6 +104,11 @@ class FeatureConfig(_Strict):
         default=None, min_length=1, description="All values that are expected (string)."
     )
     unit: str | None = Field(default=None, description="Unit, for people: EUR, km.")
+    pii: Literal["hash", "drop", "keep"] | None = Field(
+        default=None,
+        description="Personal data. hash: only an HMAC-SHA256 of it is written anywhere (its key: TRUTHLOOP_PII_KEY); "
+        "drop: nothing of it; keep: it stays as it is. With any of them, rejects never hold a record's bytes.",
+    )
 
     @model_validator(mode="after")
     def _limits_fit_the_type(self) -> "FeatureConfig":
@@ -115,6 +121,13 @@ class FeatureConfig(_Strict):
             ]
         if self.categories is not None and self.type != "string":
             problems.append(Problem(("categories",), f"is for type: string, not for type: {self.type}"))
+        if self.pii == "hash" and self.type != "string":
+            problems.append(Problem(("pii",), f"hash is for type: string, not for type: {self.type}; drop is for all"))
+        if self.pii in ("hash", "drop"):
+            named = [name for name in ("min", "max", "categories") if getattr(self, name) is not None]
+            problems += [
+                Problem((name,), f"is for values that are kept, and this has pii: {self.pii}") for name in named
+            ]
         if self.min is not None and self.max is not None and self.min > self.max:
             problems.append(Problem(("min",), f"{self.min:g} is greater than max {self.max:g}"))
         if problems:
@@ -212,7 +225,10 @@ class LoopConfig(_Strict):
         default="arrival",
         description="arrival: a label is known once it has arrived; event: at its own time (files, demos).",
     )
+    kafka: KafkaConfig | None = Field(default=None, description="The cluster; left out where only files are read.")
     lake: LakeConfig = Field(default_factory=LakeConfig, description="Where results are kept.")
+    state: StateConfig = Field(default_factory=StateConfig, description="Where the join keeps its state.")
+    http: HttpConfig = Field(default_factory=HttpConfig, description="Where the processes answer.")
     partitions: int = Field(
         default=8,
         ge=1,
@@ -222,11 +238,16 @@ class LoopConfig(_Strict):
     disorder: DurationMs = Field(
         default=600_000, ge=0, description="How far records of one input may be out of order in time."
     )
+    idle_after: DurationMs = Field(
+        default=60_000,
+        gt=0,
+        description="An input that is read to its end and silent for this long holds time back no more.",
+    )
     predictions: PredictionConfig = Field(description="What a prediction holds.")
     labels: Annotated[dict[Name, LabelConfig], AfterValidator(keys_without_repeats)] = Field(
         min_length=1, description="What is expected of the labels, by kind."
     )
-    ingest: list[SourceMap] = Field(default_factory=list, description="How files become predictions and labels.")
+    ingest: list[SourceMap] = Field(default_factory=list, description="How records become predictions and labels.")
     cohorts: CohortConfig = Field(default_factory=CohortConfig, description="How predictions are grouped.")
     coverage: list[CoverageGoal] = Field(
         default_factory=list, description="How much of the truth must be there by which age."

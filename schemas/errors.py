@@ -3,6 +3,8 @@
     TruthloopError
     ├── ConfigError        the loop's config is wrong (exit code 2)
     ├── InputError         a file that was given cannot be used (exit code 2)
+    ├── BrokerError        the cluster cannot be reached, refuses, or cannot be started (exit code 4)
+    ├── StateError         the join's local state cannot be used (exit code 1)
     └── LakeError          the lake refuses (exit code 1)
         ├── LakeConflict   somebody else wrote the same range first
         └── LakeTooNew     written by a newer Truthloop
@@ -11,7 +13,16 @@ Bad *data* is never an exception: it is a `Rejection` or a flag (see `schemas.me
 This module must not import any other of ours, so that everything may import it.
 """
 
-__all__ = ["ConfigError", "InputError", "LakeConflict", "LakeError", "LakeTooNew", "TruthloopError"]
+__all__ = [
+    "BrokerError",
+    "ConfigError",
+    "InputError",
+    "LakeConflict",
+    "LakeError",
+    "LakeTooNew",
+    "StateError",
+    "TruthloopError",
+]
 
 
 class TruthloopError(Exception):
@@ -47,6 +58,27 @@ class InputError(TruthloopError):
     """A file cannot be used as it is; nothing of it was written."""
 
     exit_code = 2
+
+
+class BrokerError(TruthloopError):
+    """The Kafka cluster cannot be reached, refuses what was asked, or cannot be started."""
+
+    exit_code = 4
+
+
+class StateError(TruthloopError):
+    """The join's local state cannot be opened or written, or is not what the ledger describes.
+
+    Args:
+        what: as for every error.
+        where: the state's folder.
+        hint: as for every error.
+        must_rebuild: what is stored is of no more use: it has to be moved away and made again.
+    """
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "", must_rebuild: bool = False) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.must_rebuild = must_rebuild
 
 
 class LakeError(TruthloopError):

@@ -3,6 +3,7 @@
 These models say *what* maps to what; `streams.mapping` does it. This module must not read data.
 """
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Annotated, Literal
@@ -11,9 +12,10 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from schemas.problem import Problem, ProblemsError, nearest
+from schemas.beside import beside_problems
+from schemas.problem import Path, Problem, ProblemsError, nearest
 
-__all__ = ["FieldMap", "Scalar", "SourceMap", "is_target", "known_zone"]
+__all__ = ["HOOK_TARGET", "FieldMap", "Scalar", "SourceMap", "is_target", "known_zone"]
 
 Scalar = bool | int | float | str
 
@@ -28,6 +30,11 @@ _PREDICTION_GROUPS = ("outputs.", "slices.", "features.")
 _TIMES = frozenset({"time", "arrived_at", "happened_at"})
 _TESTS = frozenset({"eligible", "retract", "heartbeat"})
 _ONE_ORIGIN: JsonDict = {"oneOf": [{"required": ["path"]}, {"required": ["constant"]}]}
+
+HOOK_TARGET = "python"
+"""Stands alone in a map: a function that makes whole canonical messages."""
+
+_HOOK_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def known_zone(name: str) -> str:
@@ -71,7 +78,13 @@ class FieldMap(_Strict):
     path: Annotated[str | list[str], AfterValidator(_not_empty)] | None = Field(
         default=None,
         description="Dotted path into the record, or several that are joined with '|' (composite ids). "
-        "A trailing '.*' takes every field below (features only).",
+        "A trailing '.*' takes every field below (features only). What Kafka has beside a record: $key, $timestamp, "
+        "$topic, $partition, $offset, $headers.NAME.",
+    )
+    otherwise: Annotated[str | list[str], AfterValidator(_not_empty)] | None = Field(
+        default=None,
+        description="Path (or several, as above) that is taken where nothing is at the first: the key of a deletion "
+        "stands in what was before.",
     )
     constant: Scalar | None = Field(default=None, description="The same value for every record.")
     values: dict[str, Scalar] | None = Field(
@@ -96,7 +109,18 @@ class FieldMap(_Strict):
     def _has_one_origin(self) -> "FieldMap":
         if (self.path is None) == (self.constant is None):
             raise ValueError("give either `path` or `constant`")
+        if self.otherwise is not None and self.path is None:
+            raise ProblemsError([Problem(("otherwise",), "goes with a `path`; a constant is never missing")])
         return self
+
+    @property
+    def paths(self) -> list[str]:
+        """All paths that are read."""
+        return [path for one in (self.path, self.otherwise) if one is not None for path in _listed(one)]
+
+
+def _listed(path: str | list[str]) -> list[str]:
+    return path if isinstance(path, list) else [path]
 
 
 def _widen(value: object) -> object:
@@ -113,7 +137,12 @@ ShortFieldMap = Annotated[FieldMap, BeforeValidator(_widen, json_schema_input_ty
 class SourceMap(_Strict):
     """One source of records: which files it covers, what they become, and how their fields map."""
 
-    files: str = Field(description="Glob on the file's name, for instance 'scores-*.parquet'.", min_length=1)
+    topic: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Kafka topic that holds such records."
+    )
+    files: str | None = Field(
+        default=None, min_length=1, description="Glob on the name of files, for instance 'scores-*.parquet'."
+    )
     as_: Literal["predictions", "labels"] = Field(alias="as", description="What the records are.")
     kind: str | None = Field(default=None, description="Label kind of every record of this source.")
     source: str | None = Field(default=None, description="Name of this source, kept with each label.")
@@ -124,13 +153,65 @@ class SourceMap(_Strict):
     each: str | None = Field(
         default=None, min_length=1, description="Path of a list; every element makes a record of its own."
     )
-    map: dict[str, ShortFieldMap] = Field(description="Where each canonical field comes from.")
+    map: dict[str, ShortFieldMap] = Field(
+        default_factory=dict,
+        description="Where each canonical field comes from. {python: 'module:function'} hands whole records to a "
+        "function of yours. Left out where the records are in the canonical form.",
+    )
+
+    @property
+    def hook(self) -> str | None:
+        """The function that maps whole records, as 'module:function'."""
+        field = self.map.get(HOOK_TARGET)
+        return None if field is None or not isinstance(field.path, str) else field.path
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether the records, or what a hook makes of them, have the messages' own fields."""
+        return not self.map or HOOK_TARGET in self.map
+
+    @property
+    def title(self) -> str:
+        """What people know the source by: its topic, or its files' pattern."""
+        return self.topic or self.files or ""
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> "SourceMap":
+        if self.topic is None and self.files is None:
+            raise ValueError("give `topic`, or `files`, or both where files hold the history of the topic")
+        return self
 
     @model_validator(mode="after")
     def _targets_exist(self) -> "SourceMap":
-        if problems := [*_target_problems(self), *_missing_problems(self)]:
+        own = _whole_problems(self) if self.is_canonical else (*_target_problems(self), *_missing_problems(self))
+        if problems := [*own, *beside_problems(_all_paths(self), self.topic, self.files)]:
             raise ProblemsError(problems)
         return self
+
+
+def _all_paths(source: SourceMap) -> Iterator[tuple[Path, str]]:
+    """Give every path that a source reads, and where it is named."""
+    for target, field in source.map.items():
+        if target != HOOK_TARGET:
+            yield from ((("map", target), path) for path in field.paths)
+    yield from ((("where", path), path) for path in source.where)
+    if source.each is not None:
+        yield ("each",), source.each
+
+
+def _whole_problems(source: SourceMap) -> Iterator[Problem]:
+    """Find what cannot stand beside records that are canonical, or become so in a hook."""
+    for target, field in source.map.items():
+        if target != HOOK_TARGET:
+            yield Problem(("map", target), f"cannot stand beside `{HOOK_TARGET}`, which makes whole messages")
+        elif not (isinstance(field.path, str) and _HOOK_NAME.fullmatch(field.path)):
+            yield Problem(("map", target), "must be 'module:function'")
+        elif field.model_fields_set != {"path"}:
+            yield Problem(("map", target), "has no options: the function returns finished fields")
+    if source.each is not None:
+        yield Problem(("each",), f"goes with a `map` of paths; a function under `{HOOK_TARGET}` may return a list")
+    if source.kind is not None:
+        yield Problem(("kind",), "goes with a `map` of paths; canonical labels name their kind themselves")
 
 
 def _target_problems(source: SourceMap) -> Iterator[Problem]:
@@ -138,7 +219,7 @@ def _target_problems(source: SourceMap) -> Iterator[Problem]:
     for target, field in source.map.items():
         path = ("map", target)
         if not is_target(target, source.as_):
-            best = nearest(target, _names(source))
+            best = nearest(target, _names(source) | {HOOK_TARGET})
             listed = [f"{name}NAME" if name.endswith(".") else name for name in sorted(_names(source))]
             hint = f"did you mean {best!r}?" if best else f"{source.as_} have {', '.join(listed)}"
             yield Problem(path, f"unknown field; {hint}")
@@ -148,9 +229,10 @@ def _target_problems(source: SourceMap) -> Iterator[Problem]:
                 yield Problem((*path, option), f"is for times ({', '.join(sorted(_TIMES))}) only")
         if field.in_ is not None and target not in _TESTS:
             yield Problem((*path, "in"), f"is for {', '.join(sorted(_TESTS))} only")
-        paths = field.path if isinstance(field.path, list) else [field.path or ""]
-        if target != "features" and any(part.endswith(".*") for part in paths):
+        if target != "features" and any(part.endswith(".*") for part in field.paths):
             yield Problem(path, "only `features` can take every field below a path ('.*')")
+        if target == "features" and field.otherwise is not None:
+            yield Problem((*path, "otherwise"), "is for single fields")
 
 
 def _names(source: SourceMap) -> frozenset[str]:

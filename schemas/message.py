@@ -18,7 +18,7 @@ from schemas.moment import Moment
 from schemas.rule import is_finite_json, is_identifier, is_no_bool
 from schemas.status import Reason, RejectReason, Status
 
-__all__ = ["Label", "LabelValue", "LedgerEntry", "Outcome", "Prediction", "Rejection"]
+__all__ = ["Label", "LabelValue", "LedgerEntry", "Outcome", "Prediction", "Rejection", "SilentInputs"]
 
 INT64_MAX = (1 << 63) - 1
 
@@ -37,6 +37,7 @@ LabelValue = float | str
 Position = Annotated[int, Field(ge=0, le=INT64_MAX)]
 Partition = Annotated[int, Field(ge=0, le=(1 << 31) - 1)]
 Signed = Annotated[int, Field(ge=-INT64_MAX - 1, le=INT64_MAX)]
+Range = Annotated[tuple[Position, Position], AfterValidator(lambda positions: _forward(*positions))]
 Version = Annotated[str, Field(min_length=1, max_length=200)]
 Definition = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -64,6 +65,12 @@ _REASONS: dict[Status, frozenset[Reason]] = {
     Status.EXPIRED: frozenset({Reason.TIMEOUT, Reason.AGED_OUT}),
     Status.RETRACTED: frozenset({Reason.RETRACTION}),
 }
+
+
+def _forward(first: int, following: int) -> tuple[int, int]:
+    if following < first:
+        raise ValueError(f"ends at {following}, before it begins at {first}")
+    return first, following
 
 
 class _Message(BaseModel):
@@ -191,30 +198,36 @@ class Rejection(_Message):
         return self
 
 
-class LedgerEntry(_Message):
-    """What one step read in one partition, and where it left everything."""
+class SilentInputs(BaseModel):
+    """Inputs of a partition that were read to their end and silent."""
 
-    sequence: Position = Field(description="Number of the step.")
+    model_config = _Message.model_config
+
+    inputs: list[str] = Field(default_factory=list, description="`predictions`, or label kinds.")
+    elapsed_ms: int = Field(default=0, ge=0, description="How long the longest-silent one has been silent.")
+
+
+class LedgerEntry(_Message):
+    """What one step read in one partition, and where it left everything: enough to take the step again.
+
+    The steps of a partition are dense, and each begins where the one before it ended.
+    """
+
+    sequence: Position = Field(description="Number of the partition's step.")
     partition: Partition = Field(description="Which partition.")
     now: Moment = Field(description="What the step took for the present.")
-    predictions_first: Position = Field(description="First offset of the predictions that were read.")
-    predictions_next: Position = Field(description="Offset after the last one.")
-    labels_first: Position = Field(description="First offset of the labels that were read.")
-    labels_next: Position = Field(description="Offset after the last one.")
-    floor: Moment | None = Field(default=None, description="Older predictions are refused; none before time is known.")
-    policy: dict[str, Json] = Field(description="The rules of the join as they were, durations in ms.")
-    marks: dict[str, Moment | None] = Field(description="How far each input has certainly come.")
-    cursors: dict[Name, tuple[Signed, Position] | None] = Field(
-        description="By kind: the last (prediction time in ms, offset) that was looked at for its deadline."
+    predictions: Range = Field(description="Positions of the predictions that were read: first, and after the last.")
+    labels: Range = Field(description="The same of the labels.")
+    commands: Range = Field(description="The same of the commands.")
+    unreadable: tuple[Position, Position] = Field(
+        default=(0, 0), description="How many messages of the ranges were no predictions, and no labels."
     )
-    counters: dict[str, Json] = Field(description="Where every record ended; cumulative.")
-    fingerprint: Signed = Field(description="Order-free sum over the state, as a signed integer.")
-    run: dict[str, Json] = Field(description="The run that the step belongs to.")
     close_at: Moment | None = Field(default=None, description="All inputs are complete up to this time.")
-
-    @model_validator(mode="after")
-    def _ranges_go_forward(self) -> "LedgerEntry":
-        for name in ("predictions", "labels"):
-            if getattr(self, f"{name}_next") < getattr(self, f"{name}_first"):
-                raise ValueError(f"{name}_next is before {name}_first")
-        return self
+    idle: SilentInputs = Field(default_factory=SilentInputs, description="Inputs that did not hold time back.")
+    policy: str = Field(description="The rules of the join as they were, as JSON text, durations in ms.")
+    outcomes: Position = Field(description="How many revisions of outcomes the step made.")
+    rejects: Position = Field(description="How many records ended in it without an outcome.")
+    point: dict[str, Json] = Field(
+        description="Where it left everything: marks, cursors, floor, counters (cumulative), fingerprint of the state. "
+        "Its inner form is Truthloop's own and may change."
+    )

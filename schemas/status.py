@@ -48,6 +48,9 @@ class RejectReason(StrEnum):
     BAD_VALUE = "bad_value"
     BAD_OP = "bad_op"
     UNKNOWN_KIND = "unknown_kind"
+    AVRO_OR_PROTOBUF = "avro_or_protobuf"
+    HOOK_FAILED = "hook_failed"
+    CRASHED_THE_PROCESS = "crashed_the_process"
     # in the join
     FUTURE = "future"
     TOO_OLD = "too_old"

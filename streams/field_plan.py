@@ -4,16 +4,17 @@ A plan names paths only; how a path is found in a Parquet file, a CSV file or a 
 the three readers. This module must not read data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from schemas.config import LoopConfig
 from schemas.mapping import FieldMap, Scalar, SourceMap
+from schemas.privacy import redacted_features
 from streams.frame import Role
 from streams.scalar import scalar_text
 
-__all__ = ["Field", "Plan", "Slot", "canonical_plan", "mapped_plan"]
+__all__ = ["Field", "Plan", "Slot", "canonical_plan", "conditions", "mapped_plan", "plan_of"]
 
 IDENTITIES: Final = frozenset({"key", "id"})
 _TIMES: Final = ("time", "arrived_at", "happened_at")
@@ -42,10 +43,12 @@ class Field:
 
     Attributes:
         slots: raw columns; several make a composite; none: `constant` for every record.
+        otherwise: raw columns that are taken where nothing is in `slots`.
         is_optional: a missing value means the field's default (canonical form), not a fault.
     """
 
     slots: tuple[str, ...] = ()
+    otherwise: tuple[str, ...] = ()
     constant: Scalar | None = None
     values: Mapping[str, str] | None = None
     scale: float | None = None
@@ -99,9 +102,47 @@ class _Slots:
     def all(self) -> tuple[Slot, ...]:
         return tuple(self._found.values())
 
+    def conditions(self, source: SourceMap) -> dict[str, tuple[str, ...]]:
+        return {self.take(path): _texts(wanted) for path, wanted in source.where.items()}
 
-def canonical_plan(role: Role, config: LoopConfig) -> Plan:
-    """Return the plan of a file whose columns are the messages' own fields."""
+
+def conditions(source: SourceMap | None) -> dict[str, tuple[str, ...]]:
+    """Return the texts that a source takes of whole records, by path; not those of the elements of a list."""
+    if source is None:
+        return {}
+    below = None if source.each is None else f"{source.each}."
+    return {
+        path: _texts(wanted)
+        for path, wanted in source.where.items()
+        if below is None or not (path == source.each or path.startswith(below))
+    }
+
+
+def plan_of(source: SourceMap | None, role: Role, config: LoopConfig, *, is_selected: bool) -> Plan:
+    """Return the plan of records that a source map covers, or of canonical ones where none does.
+
+    Args:
+        source: the map; where it names a function, the plan is that of what the function returns.
+        role: what they are.
+        config: the loop's.
+        is_selected: the conditions on whole records have been looked at already.
+    """
+    if source is None:
+        return canonical_plan(role, config)
+    if is_selected:
+        done = conditions(source)
+        source = source.model_copy(update={"where": {p: w for p, w in source.where.items() if p not in done}})
+    return canonical_plan(role, config, source) if source.is_canonical else mapped_plan(source, config)
+
+
+def canonical_plan(role: Role, config: LoopConfig, source: SourceMap | None = None) -> Plan:
+    """Return the plan of records whose fields are the messages' own.
+
+    Args:
+        role: what they are.
+        config: the loop's.
+        source: where only some of them are taken, or they need a name for where they come from.
+    """
     slots = _Slots()
     if role == "predictions":
         contract = config.predictions
@@ -121,11 +162,14 @@ def canonical_plan(role: Role, config: LoopConfig) -> Plan:
         )
         for name in names
     }
+    where = {} if source is None else slots.conditions(source)
     return Plan(
         role=role,
         is_canonical=True,
         slots=slots.all(),
         fields=fields,
+        where=where,
+        label_source=None if source is None else source.source,
         group="features" if role == "predictions" else None,
         known=frozenset(config.predictions.features),
     )
@@ -152,9 +196,10 @@ def mapped_plan(source: SourceMap, config: LoopConfig) -> Plan:
             if f"features.{name}" not in fields:
                 slot = slots.take(f"{group}.{name}" if group else name, is_required=False)
                 fields[f"features.{name}"] = Field(slots=(slot,), is_optional=True)
-    where = {slots.take(path): _texts(wanted) for path, wanted in source.where.items()}
+    where = slots.conditions(source)
     # where every field of the record is a feature, those that became something else are not
     taken = {slot.path.partition(".")[0] for slot in slots.all()} | {source.each or ""} if group == "" else set()
+    taken |= _hidden_names(group, source, redacted_features(config))
     return Plan(
         role=source.as_,
         is_canonical=False,
@@ -170,11 +215,30 @@ def mapped_plan(source: SourceMap, config: LoopConfig) -> Plan:
     )
 
 
+def _hidden_names(group: str | None, source: SourceMap, redacted: Iterable[str]) -> set[str]:
+    """Return the names in a group of features under which a hidden one stands, whatever it is called there."""
+    if group is None:
+        return set()
+    prefix = f"{group}." if group else ""
+    maps = [source.map[f"features.{name}"] for name in redacted if f"features.{name}" in source.map]
+    found = set()
+    for path in [path for how in maps for path in how.paths if path.startswith(prefix)]:
+        parts = path.removeprefix(prefix).split(".")
+        # a name may itself have dots, as columns do
+        found |= {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
+    return found
+
+
 def _field(how: FieldMap, slots: _Slots, target: str) -> Field:
-    paths = [] if how.path is None else [how.path] if isinstance(how.path, str) else how.path
-    is_identity = target in IDENTITIES or len(paths) > 1
+    def take(path: str | list[str] | None) -> tuple[str, ...]:
+        paths = [] if path is None else [path] if isinstance(path, str) else path
+        is_identity = target in IDENTITIES or len(paths) > 1
+        # with a second path, a file with columns may do without either
+        return tuple(slots.take(one, is_identity=is_identity, is_required=how.otherwise is None) for one in paths)
+
     return Field(
-        slots=tuple(slots.take(path, is_identity=is_identity) for path in paths),
+        slots=take(how.path),
+        otherwise=take(how.otherwise),
         constant=how.constant,
         values=None if how.values is None else {key: scalar_text(value) for key, value in how.values.items()},
         scale=how.scale,

@@ -3,6 +3,7 @@
 This module must not know what a field means; types and limits are checked by who asks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,10 +29,10 @@ def raw_values(frame: pl.DataFrame, field: Field | None) -> pl.Series:
         return pl.repeat(None, frame.height, dtype=pl.String, eager=True)
     if not field.slots:
         values = tidy(pl.Series([field.constant]).new_from_index(0, frame.height))
-    elif len(field.slots) == 1:
-        values = _slot(frame, field.slots[0])
     else:
-        values = _composite([to_identity(_slot(frame, slot)) for slot in field.slots])
+        values = _at(frame, field.slots)
+    if field.otherwise:
+        values = _filled(values, _at(frame, field.otherwise), is_composite=len(field.slots) > 1)
     if field.values is not None:
         values = to_text(values).replace_strict(
             list(field.values), list(field.values.values()), default=None, return_dtype=pl.String
@@ -54,6 +55,26 @@ def is_bad_text(texts: pl.Series, limit_bytes: int) -> pl.Series:
     size = texts.str.len_bytes()
     bad = (size == 0) | (size > limit_bytes) | texts.str.contains(MARK, literal=True)
     return bad.fill_null(value=False)
+
+
+def _at(frame: pl.DataFrame, slots: Sequence[str]) -> pl.Series:
+    if len(slots) == 1:
+        return _slot(frame, slots[0])
+    return _composite([to_identity(_slot(frame, slot)) for slot in slots])
+
+
+def _filled(values: pl.Series, others: pl.Series, *, is_composite: bool) -> pl.Series:
+    """Return the values, and the others where there is none; of a composite, where it has no whole one."""
+    is_there = values != "" if is_composite else values.is_not_null()
+    if is_there.all():
+        return values
+    if values.dtype != others.dtype:  # a value means what its text means
+        values, others = _as_text(values), _as_text(others)
+    return values.zip_with(is_there, others)
+
+
+def _as_text(values: pl.Series) -> pl.Series:
+    return values.dt.to_string("iso:strict") if values.dtype == pl.Datetime else to_text(values)
 
 
 def _slot(frame: pl.DataFrame, slot: str) -> pl.Series:

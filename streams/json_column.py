@@ -22,12 +22,13 @@ class JsonObjects:
         self.objects = objects
         self._columns: dict[str, list[Any]] = {}
         self._nested: dict[str, JsonObjects] = {}
+        self._known: set[str] | None = None
 
     def column(self, path: str) -> list[Any]:
         """Return one value an object; None where it is missing or null."""
         found = self._columns.get(path)
         if found is None:
-            found = _pick(self.objects, path)
+            found = _pick(self.objects, path) if path in self._names else [None] * len(self.objects)
             end = path.rfind(".")
             while end >= 0 and None in found:
                 below = self._below(path[:end])
@@ -37,8 +38,20 @@ class JsonObjects:
             self._columns[path] = found
         return found
 
+    @property
+    def _names(self) -> set[str]:
+        """All names that any of the objects has; most paths that are tried literally are not among them."""
+        if self._known is None:
+            is_plain = set(map(type, self.objects)) == {dict}
+            self._known = set().union(
+                *(self.objects if is_plain else [value for value in self.objects if type(value) is dict])
+            )
+        return self._known
+
     def _below(self, name: str) -> "JsonObjects | None":
         """Return the values under one literal name, or None where no object has it."""
+        if name not in self._names:
+            return None
         if name not in self._nested:
             self._nested[name] = JsonObjects(_pick(self.objects, name))
         below = self._nested[name]

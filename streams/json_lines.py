@@ -1,6 +1,6 @@
-"""JSON lines as raw columns, with one reject for every line that is no usable JSON object.
+"""JSON texts as Python objects, with one reject for every text that is no usable JSON object.
 
-Every line is decoded whole: a decoder that skips the fields nobody asked for lets invalid UTF-8, numbers
+Every text is decoded whole: a decoder that skips the fields nobody asked for lets invalid UTF-8, numbers
 like 1e999 and doubled names pass. This module must not know any canonical field.
 """
 
@@ -9,20 +9,16 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import polars as pl
 
 from schemas.status import RejectReason
-from streams.digest import record_digest, record_digests
-from streams.field_plan import Plan
-from streams.json_column import JsonObjects, json_series
-from streams.raw import AT, ROW, UNKNOWN, RawChunk, Reject
-from streams.text_lines import MAX_LINE_BYTES, read_lines
+from streams.digest import record_digest
+from streams.raw import Reject
+from streams.text_lines import MAX_LINE_BYTES
 
-__all__ = ["MAX_DEPTH", "ParsedLines", "parse_lines", "read_json_lines"]
+__all__ = ["MAX_DEPTH", "ParsedLines", "no_cycle_search", "parse_lines"]
 
 MAX_DEPTH: Final = 64
 """Objects and lists inside each other. Nobody's scoring record comes near; parsers further down break."""
@@ -58,24 +54,8 @@ class ParsedLines(msgspec.Struct):
     rows_read: int
 
 
-def read_json_lines(path: Path, plan: Plan, *, keep_unknown: bool) -> Iterator[RawChunk]:
-    """Yield the file's records as raw columns; `row` is the line's number.
-
-    Raises:
-        InputError: the file cannot be read to its end.
-    """
-    first = 1
-    for lines in read_lines(path):
-        with _no_cycle_search():
-            parsed = parse_lines(lines, first)
-            raw = _to_raw(parsed, lines, first, plan, keep_unknown=keep_unknown)
-            del parsed
-        yield raw
-        first += len(lines)
-
-
 @contextmanager
-def _no_cycle_search() -> Iterator[None]:
+def no_cycle_search() -> Iterator[None]:
     """Keep Python from looking for cycles among decoded objects, which have none.
 
     The search would run for every 700 new objects and costs as much as all the decoding. One block lasts
@@ -174,70 +154,3 @@ def _refuse_doubled(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         raise _DoubledNameError
     return value
-
-
-def _to_raw(parsed: ParsedLines, lines: list[bytes], first: int, plan: Plan, *, keep_unknown: bool) -> RawChunk:
-    whole = JsonObjects(parsed.objects)
-    owners: list[int] | None = None
-    elements: JsonObjects | None = None
-    rejects, filtered = parsed.rejects, 0
-    if plan.each is not None:
-        owners, elements, unlisted, filtered = _fan_out(whole, plan.each)
-        for index in unlisted:
-            position = parsed.positions[index]
-            detail = f"{plan.each}: not a list"
-            digest = record_digest(lines[position])
-            rejects.append(Reject(first + position, RejectReason.NOT_AN_OBJECT, detail, digest))
-
-    def values_at(path: str) -> list[Any]:
-        if not path:
-            return list(whole.objects) if owners is None else [whole.objects[owner] for owner in owners]
-        if plan.each is None or owners is None or elements is None:
-            return whole.column(path)
-        if path == plan.each:
-            return list(elements.objects)
-        if path.startswith(f"{plan.each}."):
-            return elements.column(path[len(plan.each) + 1 :])
-        column = whole.column(path)
-        return [column[owner] for owner in owners]
-
-    positions = parsed.positions if owners is None else [parsed.positions[owner] for owner in owners]
-    at = pl.Series(AT, positions, dtype=pl.Int64)
-    columns = [(at + first).alias(ROW), at]
-    columns += [json_series(values_at(slot.path), is_identity=slot.is_identity).alias(slot.name) for slot in plan.slots]
-    if plan.group is not None and keep_unknown:
-        columns.append(_unknown(values_at(plan.group), plan.known))
-
-    def digests(wanted: Sequence[int]) -> list[int]:
-        return record_digests(lines[position] for position in wanted)
-
-    return RawChunk(pl.DataFrame(columns), digests, rejects, parsed.rows_read, filtered)
-
-
-def _fan_out(whole: JsonObjects, each: str) -> tuple[list[int], JsonObjects, list[int], int]:
-    """Return owner of each element, the elements, owners whose value is no list, and how many have none."""
-    owners: list[int] = []
-    elements: list[Any] = []
-    unlisted: list[int] = []
-    empty = 0
-    for owner, value in enumerate(whole.column(each)):
-        if not value and (value is None or type(value) is list):
-            empty += 1
-        elif type(value) is list:
-            owners += [owner] * len(value)
-            elements += value
-        else:
-            unlisted.append(owner)
-    return owners, JsonObjects(elements), unlisted, empty
-
-
-def _unknown(groups: list[Any], known: frozenset[str]) -> pl.Series:
-    """Return what the groups hold beside the known features, as one JSON object a record."""
-    encode = msgspec.json.Encoder(order="sorted").encode
-    found: list[str | None] = []
-    for group in groups:
-        rest = None
-        if type(group) is dict and not known.issuperset(group):
-            rest = {name: value for name, value in group.items() if name not in known and value is not None}
-        found.append(encode(rest).decode() if rest else None)
-    return pl.Series(UNKNOWN, found, dtype=pl.String)

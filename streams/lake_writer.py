@@ -12,7 +12,7 @@ from typing import Self
 
 import polars as pl
 
-from lake import Lake
+from lake import Claim, Lake
 from schemas.errors import LakeError
 from streams.ledger import APP, Step
 
@@ -104,7 +104,7 @@ class LakeWriter:
         self._has_failed = False
 
     def _append(self, table: str, frame: pl.DataFrame, app: str, sequence: int) -> None:
-        self._lake.append(table, frame, app=app, first=sequence, following=sequence + 1, recorded_at=self._recorded_at)
+        self._lake.append(table, frame, [Claim(app, sequence, sequence + 1)], recorded_at=self._recorded_at)
 
     def _wait_until_fewer_than(self, count: int) -> None:
         while len(self._waiting) >= count:

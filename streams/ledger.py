@@ -1,10 +1,11 @@
-"""The ledger: one row per step and partition, which says what the step read and where it left everything.
+"""The ledger: what was read, partition by partition, and where that left everything.
 
-A step's ledger row is written before its other rows, so that after a crash it says what to write again.
+A replay writes the rows of a step before its other rows, so that after a crash they say what to write again.
+Where the inputs can be read again the rows are written behind all others, and promise them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,60 +14,30 @@ import polars as pl
 from joins import CommitPoint, Policy
 from lake import Lake
 from schemas.errors import ConfigError, LakeError
+from streams.ledger_row import LedgerRow, ledger_frame
+from streams.run_record import RunFile, RunRecord
 
-__all__ = ["APP", "Ledger", "RunFile", "RunRecord", "Step", "check_policy", "copy_of", "policy_json"]
+__all__ = [
+    "APP",
+    "Ledger",
+    "LedgerRow",
+    "RunFile",
+    "RunRecord",
+    "Step",
+    "check_policy",
+    "copy_of",
+    "ledger_frame",
+    "newest_points",
+    "policy_json",
+]
 
 APP = "replay"
-"""The application whose Delta transaction version says how many steps a table holds."""
-
-_MOMENT = pl.Datetime("us", "UTC")
-
-
-class RunFile(msgspec.Struct):
-    """One file of a run and what became of its records; the counts are zero until the run has finished.
-
-    Attributes:
-        name: of the file, without folders.
-        sha256: of its content, hex.
-        role: 'predictions' or 'labels'.
-        read: records in the file = mapped + filtered + rejected, where no list makes several of one.
-        mapped: canonical records made of them.
-        filtered: records that the config's `where` leaves out.
-        rejected: records that could not be mapped.
-        reasons: why, with counts.
-        flags: what was out of the contract and kept, with counts.
-    """
-
-    name: str
-    sha256: str
-    role: str
-    read: int = 0
-    mapped: int = 0
-    filtered: int = 0
-    rejected: int = 0
-    reasons: dict[str, int] = {}
-    flags: dict[str, int] = {}
-
-
-class RunRecord(msgspec.Struct):
-    """One run of `truthloop replay`: enough to tell whether another is the same one, going on.
-
-    Attributes:
-        predictions_first: offset of the run's first prediction.
-        labels_first: the same of the labels.
-        files: in argument order.
-        finished: whether every record has been read; set by the run's last step.
-    """
-
-    predictions_first: int
-    labels_first: int
-    files: list[RunFile]
-    finished: bool = False
+"""The application whose Delta transaction version says how many steps of a replay a table holds."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step as the ledger has it, all partitions together."""
+    """One step of a replay as the ledger has it, all partitions together."""
 
     sequence: int
     now_ms: int
@@ -79,56 +50,27 @@ class Step:
 
     def rows(self) -> pl.DataFrame:
         """Return the step in the lake's columns."""
-        rows = [self._row(partition, point) for partition, point in enumerate(self.points)]
-        return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
-
-    def _row(self, partition: int, point: CommitPoint) -> dict[str, Any]:
-        marks = {name: mark.reached_ms for name, mark in point.marks.items()}
-        return {
-            "sequence": self.sequence,
-            "partition": partition,
-            "now": _from_ms(self.now_ms),
-            "predictions_first": self.predictions[0],
-            "predictions_next": self.predictions[1],
-            "labels_first": self.labels[0],
-            "labels_next": self.labels[1],
-            "floor": _from_ms(point.floor_ms),
-            "policy": self.policy,
-            "marks": _json(marks),
-            "cursors": _json(point.cursors),
-            "counters": _json(point.counters),
-            "fingerprint": point.fingerprint,
-            "point": _json(point),
-            "run": _json(self.run),
-            "close_at": _from_ms(self.close_at_ms),
-        }
-
-
-_SCHEMA: dict[str, Any] = {
-    "sequence": pl.Int64,
-    "partition": pl.Int32,
-    "now": _MOMENT,
-    "predictions_first": pl.Int64,
-    "predictions_next": pl.Int64,
-    "labels_first": pl.Int64,
-    "labels_next": pl.Int64,
-    "floor": _MOMENT,
-    "policy": pl.String,
-    "marks": pl.String,
-    "cursors": pl.String,
-    "counters": pl.String,
-    "fingerprint": pl.Int64,
-    "point": pl.String,
-    "run": pl.String,
-    "close_at": _MOMENT,
-}
+        return ledger_frame(
+            LedgerRow(
+                partition=partition,
+                sequence=self.sequence,
+                now_ms=self.now_ms,
+                predictions=self.predictions,
+                labels=self.labels,
+                point=point,
+                policy=self.policy,
+                run=self.run,
+                close_at_ms=self.close_at_ms,
+            )
+            for partition, point in enumerate(self.points)
+        )
 
 
 class Ledger:
-    """What a lake's ledger says: the newest steps, and every file that was ever read to its end."""
+    """What the ledger of replays says: the newest steps, and every file that was ever read to its end."""
 
     def __init__(self, lake: Lake) -> None:
-        ledger = lake.scan("ledger").select(list(_SCHEMA))
+        ledger = lake.scan("ledger")
         # A ledger grows with every night, and only its newest two steps are wanted whole.
         newest = ledger.filter(pl.col("sequence") >= pl.col("sequence").max() - 1)
         rows = newest.sort("sequence", "partition").collect()
@@ -140,18 +82,43 @@ class Ledger:
         self.files = {file.sha256: file for run in finished for file in run.files}
 
 
-def check_policy(policy: Policy, partitions: int, last: Step) -> None:
-    """Refuse rules other than those the lake was made under.
+def newest_points(lake: Lake, below: int | None = None) -> dict[int, LedgerRow]:
+    """Return each partition's newest row, by partition; one that never had a row is missing.
+
+    Args:
+        lake: read from.
+        below: when given, only rows with a lesser sequence are looked at.
+    """
+    places = lake.scan("ledger").select("partition", "sequence")
+    if below is not None:
+        places = places.filter(pl.col("sequence") < below)
+    newest = places.group_by("partition").max().collect()
+    if newest.is_empty():
+        return {}
+    sequences = newest["sequence"].unique().sort()
+    # The rows are mostly text, and only these few are wanted.
+    rows = (
+        lake.scan("ledger", {"sequence": (sequences[0], sequences[-1])})
+        .filter(pl.col("sequence").is_in(sequences.implode()))
+        .join(newest.lazy(), on=["partition", "sequence"], how="semi")
+        .sort("partition")
+        .collect()
+    )
+    return {row["partition"]: LedgerRow.read(row) for row in rows.iter_rows(named=True)}
+
+
+def check_policy(policy: Policy, partitions: int, recorded: str) -> None:
+    """Refuse rules other than the recorded ones, which the outcomes so far were decided under.
 
     Raises:
         ConfigError: names every rule that differs, with both values.
     """
-    old = msgspec.json.decode(last.policy)
+    old = msgspec.json.decode(recorded)
     new = msgspec.json.decode(policy_json(policy, partitions))
     changes = sorted(_differences(old, new, ""))
     if changes:
         raise ConfigError(
-            "the lake was made under other rules: " + "; ".join(changes),
+            "the outcomes so far were decided under other rules: " + "; ".join(changes),
             hint="Outcomes that were decided under one rule are not decided again under another: "
             "put the config back, or replay into another lake (lake.uri).",
         )
@@ -159,7 +126,8 @@ def check_policy(policy: Policy, partitions: int, last: Step) -> None:
 
 def policy_json(policy: Policy, partitions: int) -> str:
     """Return the rules that decide outcomes, as one JSON text."""
-    return _json({"partitions": partitions, "disorder_ms": policy.disorder_ms, "labels": policy.kinds})
+    rules = {"partitions": partitions, "disorder_ms": policy.disorder_ms, "labels": policy.kinds}
+    return msgspec.json.encode(rules).decode()
 
 
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -170,7 +138,7 @@ def copy_of(value: _T) -> _T:
     return msgspec.json.decode(msgspec.json.encode(value), type=type(value))
 
 
-def _differences(old: Any, new: Any, path: str) -> list[str]:  # noqa: ANN401 - any JSON value
+def _differences(old: Any, new: Any, path: str) -> Iterable[str]:  # noqa: ANN401 - any JSON value
     if isinstance(old, dict) and isinstance(new, dict):
         names = [*old, *(name for name in new if name not in old)]
         return [
@@ -183,29 +151,17 @@ def _step_at(rows: pl.DataFrame, back: int) -> Step | None:
     sequences = rows["sequence"].unique().sort(descending=True).to_list()
     if len(sequences) <= back:
         return None
-    step = rows.filter(pl.col("sequence") == sequences[back])
-    first = step.row(0, named=True)
-    if step["partition"].to_list() != list(range(step.height)):
-        raise LakeError(f"the ledger's step {first['sequence']} does not hold every partition once")
+    found = [LedgerRow.read(row) for row in rows.filter(pl.col("sequence") == sequences[back]).iter_rows(named=True)]
+    first = found[0]
+    if [row.partition for row in found] != list(range(len(found))) or first.run is None:
+        raise LakeError(f"the ledger's step {first.sequence} does not hold every partition once")
     return Step(
-        sequence=first["sequence"],
-        now_ms=_to_ms(first["now"]) or 0,
-        predictions=(first["predictions_first"], first["predictions_next"]),
-        labels=(first["labels_first"], first["labels_next"]),
-        close_at_ms=_to_ms(first["close_at"]),
-        points=[msgspec.json.decode(text, type=CommitPoint) for text in step["point"].to_list()],
-        run=msgspec.json.decode(first["run"], type=RunRecord),
-        policy=first["policy"],
+        sequence=first.sequence,
+        now_ms=first.now_ms,
+        predictions=first.predictions,
+        labels=first.labels,
+        close_at_ms=first.close_at_ms,
+        points=[row.point for row in found],
+        run=first.run,
+        policy=first.policy,
     )
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _from_ms(ms: int | None) -> datetime | None:
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
-
-
-def _to_ms(moment: datetime | None) -> int | None:
-    return None if moment is None else round(moment.timestamp() * 1000)

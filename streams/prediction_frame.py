@@ -16,8 +16,9 @@ from streams.digest import content_digests, contract_hash
 from streams.extras import as_object, json_member, text_as_json
 from streams.field_plan import Plan
 from streams.field_value import MAX_TEXT_BYTES, Checks, Rejected, is_bad_text, raw_values, scaled
-from streams.frame import records_schema
+from streams.frame import feature_dtype, records_schema
 from streams.raw import AT, ROW, UNKNOWN
+from streams.redaction import Redaction
 from streams.scalar import MARK, json_text, to_bool, to_int, to_number, to_text
 
 __all__ = ["PredictionFrames"]
@@ -36,11 +37,13 @@ class PredictionFrames:
     Args:
         plan: of the file.
         config: the loop's.
+        redaction: of features that are personal data.
         is_typed: the file tells numbers from texts; without it (CSV) unknown features are judged by their look.
     """
 
-    def __init__(self, plan: Plan, config: LoopConfig, *, is_typed: bool) -> None:
+    def __init__(self, plan: Plan, config: LoopConfig, redaction: Redaction, *, is_typed: bool) -> None:
         self._plan = plan
+        self._redaction = redaction
         self._as_json = json_text if is_typed else text_as_json
         self._config = config
         self._schema = records_schema("predictions", config)
@@ -48,14 +51,18 @@ class PredictionFrames:
 
     def convert(self, raw: pl.DataFrame) -> tuple[pl.DataFrame, Rejected | None]:
         """Return the canonical frame of the good records, and the others."""
-        return _Conversion(raw, self._plan, self._config, self._as_json).finish(self._schema, self._contract)
+        conversion = _Conversion(raw, self._plan, self._config, self._redaction, self._as_json)
+        return conversion.finish(self._schema, self._contract)
 
 
 class _Conversion:
     """One chunk on its way."""
 
-    def __init__(self, raw: pl.DataFrame, plan: Plan, config: LoopConfig, as_json: _AsJson) -> None:
+    def __init__(
+        self, raw: pl.DataFrame, plan: Plan, config: LoopConfig, redaction: Redaction, as_json: _AsJson
+    ) -> None:
         self.raw = raw
+        self.redaction = redaction
         self.as_json = as_json
         self.plan = plan
         self.contract = config.predictions
@@ -72,7 +79,10 @@ class _Conversion:
             texts = to_text(self._values(f"slices.{name}"))
             self.columns[f"slice_{name}"] = short_text(texts, self.checks, f"slice_{name}", MAX_TEXT_BYTES)
         for name, feature in self.contract.features.items():
-            self._feature(name, feature)
+            if self.redaction.hides(name):
+                self._hidden_feature(name, feature)
+            else:
+                self._feature(name, feature)
         unfit = as_object(self.unfit, self.raw.height)
         self.columns["extras"] = self._extras()
         self.columns["flags"] = self.checks.flags()
@@ -164,6 +174,19 @@ class _Conversion:
         if feature.categories is not None:
             is_seen = kept.is_in(feature.categories).fill_null(value=True)
             self.checks.flag(~is_seen, f"{column}:unseen")
+
+    def _hidden_feature(self, name: str, feature: FeatureConfig) -> None:
+        """Keep a hash or nothing; what does not fit is nowhere kept beside."""
+        column = f"feature_{name}"
+        given = self._values(f"features.{name}")
+        if self.redaction.hashes(name):
+            self.columns[column] = self.redaction.hashed(given)
+            self.checks.flag(given.is_null(), f"{column}:missing")
+            self.checks.flag(given.is_not_null() & self.columns[column].is_null(), f"{column}:invalid")
+        else:
+            self.columns[column] = pl.repeat(None, self.raw.height, dtype=feature_dtype(feature.type), eager=True)
+            if feature.pii == "hash":
+                self.checks.flag(given.is_not_null(), f"{column}:hidden")
 
     def _take(self, column: str, name: str, values: pl.Series, given: pl.Series, is_good: pl.Series) -> None:
         """Keep good values; others become null, are flagged, and their text goes to extras."""

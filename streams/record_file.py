@@ -15,6 +15,7 @@ from schemas.errors import InputError
 from schemas.mapping import SourceMap
 from streams.csv_rows import read_csv_header
 from streams.frame import Role
+from streams.mapping_tools import MappingTools
 from streams.parquet_columns import parquet_schema
 
 __all__ = ["Form", "RecordFile", "open_record_file"]
@@ -42,6 +43,7 @@ class RecordFile:
         form: how its records are written.
         role: what its records are.
         source: the map that covers it; None where the file is in the canonical form.
+        tools: what its mapping needs beside the config, if that is more than nothing.
     """
 
     path: Path
@@ -49,15 +51,19 @@ class RecordFile:
     form: Form
     role: Role
     source: SourceMap | None
+    tools: MappingTools | None = None
 
 
-def open_record_file(path: Path, role: str | None, sources: Sequence[SourceMap]) -> RecordFile:
+def open_record_file(
+    path: Path, role: str | None, sources: Sequence[SourceMap], tools: MappingTools | None = None
+) -> RecordFile:
     """Recognise a file and find the source map whose `files` matches its name.
 
     Args:
         path: of the file.
         role: 'predictions' or 'labels'; None takes it from the source map.
         sources: the loop's `ingest`.
+        tools: what their mapping needs beside the config.
 
     Raises:
         InputError: missing, a folder, empty, torn, of an unknown suffix, covered by several maps, or by none
@@ -78,7 +84,7 @@ def open_record_file(path: Path, role: str | None, sources: Sequence[SourceMap])
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     known_role = cast("Role", role) if source is None else source.as_
-    return RecordFile(path=path, sha256=sha256, form=form, role=known_role, source=source)
+    return RecordFile(path=path, sha256=sha256, form=form, role=known_role, source=source, tools=tools)
 
 
 def _form(path: Path) -> Form:
@@ -98,7 +104,11 @@ def _form(path: Path) -> Form:
 
 
 def _source(path: Path, role: str | None, sources: Sequence[SourceMap]) -> SourceMap | None:
-    matching = [s for s in sources if fnmatchcase(path.name, s.files) and (role is None or s.as_ == role)]
+    matching = [
+        source
+        for source in sources
+        if source.files is not None and fnmatchcase(path.name, source.files) and (role is None or source.as_ == role)
+    ]
     if len(matching) > 1:
         patterns = ", ".join(f"{source.files!r} (as {source.as_})" for source in matching)
         raise InputError(

@@ -29,6 +29,7 @@ from streams.conversion import (
     prediction_rows,
     reject_rows,
 )
+from streams.lake_kind import refuse_live
 from streams.lake_writer import LakeWriter, StepFrames
 from streams.ledger import Ledger, RunFile, RunRecord, Step, check_policy, copy_of, policy_json
 from streams.mapping import Mapper
@@ -87,7 +88,7 @@ def replay(
     Raises:
         InputError: a file or the time to close at cannot be used, or an earlier run with other files has to be
             finished first.
-        LakeError: the lake refuses, or another replay is at work on it.
+        LakeError: the lake refuses, is a live join's, or another replay is at work on it.
         ConfigError: the rules differ from those the lake was made under.
     """
     if close_at_ms is not None and close_at_ms > now_ms:
@@ -102,6 +103,7 @@ def replay(
     lock = FileLock(lake_path / "replay.lock", timeout=0)
     try:
         with lock:
+            refuse_live(lake)
             return _Replay(lake, config, now_ms, progress).run(files, close_at_ms)
     except Timeout:
         raise LakeError(
@@ -131,7 +133,7 @@ class _Replay:
         ledger = Ledger(self._lake)
         last = ledger.last
         if last is not None:
-            check_policy(self._policy, self._config.partitions, last)
+            check_policy(self._policy, self._config.partitions, last.policy)
         _refuse_twice(files)
         fresh = [file for file in files if file.sha256 not in ledger.files]
         run = self._take_up(last, fresh)

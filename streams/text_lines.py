@@ -15,8 +15,8 @@ from schemas.errors import InputError
 
 __all__ = ["MAX_LINE_BYTES", "read_lines"]
 
-MAX_LINE_BYTES: Final = 256 * 1024
-"""A record above it is no prediction or label; many brokers would refuse it as a message too."""
+MAX_LINE_BYTES: Final = 1024 * 1024
+"""What Kafka carries as one message by default; a record above it is no prediction or label."""
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 """Some 20,000 records: enough for columns to pay off, few enough for their objects to stay small."""
 _BOM: Final = b"\xef\xbb\xbf"

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from hashlib import blake2b
 from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -55,6 +56,11 @@ class Prediction:
     output: float | None = 0.5
     country: str | None = "DE"
 
+    @property
+    def offset(self) -> int:
+        """Its position: some number that no other prediction of a test has."""
+        return int.from_bytes(blake2b(f"{self.key} {self.predicted_at_ms}".encode(), digest_size=7).digest())
+
 
 @dataclass(frozen=True)
 class Revision:
@@ -69,9 +75,9 @@ class Revision:
     definition: str = OWN["late"]
 
     @property
-    def chain(self) -> tuple[str, str, str]:
+    def chain(self) -> tuple[int, str, str]:
         """What its revisions have in common."""
-        return self.prediction.key, self.kind, self.definition
+        return self.prediction.offset, self.kind, self.definition
 
 
 PREDICTION_SCHEMA: dict[str, pl.DataType] = {
@@ -89,6 +95,8 @@ PREDICTION_SCHEMA: dict[str, pl.DataType] = {
     "slice_role": pl.String(),
 }
 OUTCOME_SCHEMA: dict[str, pl.DataType] = {
+    "partition": pl.Int32(),
+    "prediction_offset": pl.Int64(),
     "key": pl.String(),
     "id": pl.String(),
     "kind": pl.String(),
@@ -117,7 +125,7 @@ def predictions_frame(predictions: Iterable[Prediction]) -> pl.DataFrame:
     rows = [
         {
             "partition": 0,
-            "offset": place,
+            "offset": one.offset,
             "key": one.key,
             "id": one.key,
             "predicted_at": _instant(one.predicted_at_ms),
@@ -129,7 +137,7 @@ def predictions_frame(predictions: Iterable[Prediction]) -> pl.DataFrame:
             "slice_country": one.country,
             "slice_role": "champion",
         }
-        for place, one in enumerate(predictions)
+        for one in predictions
     ]
     return pl.DataFrame(rows, schema=PREDICTION_SCHEMA)
 
@@ -138,6 +146,8 @@ def outcomes_frame(revisions: Iterable[Revision]) -> pl.DataFrame:
     """Return revisions in the lake's columns; what they say of the revision before is wrong on purpose."""
     rows = [
         {
+            "partition": 0,
+            "prediction_offset": one.prediction.offset,
             "key": one.prediction.key,
             "id": one.prediction.key,
             "kind": one.kind,

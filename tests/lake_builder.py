@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from lake.append import Claim
 from lake.lakehouse import Lake
 from lake.table import schemas_of
 from schemas.config import LoopConfig
@@ -125,7 +126,7 @@ class LakeBuilder:
         first = self._written[table]
         following = first + max(len(rows), 1)
         frame = self.frame(table, rows)
-        self.lake.append(table, frame, app="builder", first=first, following=following, recorded_at=RECORDED_AT)
+        self.lake.append(table, frame, [Claim("builder", first, following)], recorded_at=RECORDED_AT)
         self._written[table] = following
         return self
 

@@ -5,14 +5,18 @@ import sys
 
 import typer
 
+from truthloop.commands.broker import broker
 from truthloop.commands.check import check
+from truthloop.commands.close import close
 from truthloop.commands.coverage import coverage
 from truthloop.commands.demo import demo
 from truthloop.commands.explain import explain
 from truthloop.commands.metrics import metrics
 from truthloop.commands.new import new
 from truthloop.commands.replay import replay
+from truthloop.commands.run import run
 from truthloop.commands.sql import sql
+from truthloop.commands.start import start
 
 __all__ = ["app", "main"]
 
@@ -25,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # Rich takes longer to load than the rest of --help
     pretty_exceptions_enable=False,
 )
-for command in (demo, new, check, replay, coverage, metrics, explain, sql):
+for command in (demo, new, check, start, run, close, replay, coverage, metrics, explain, sql, broker):
     app.command()(command)
 
 

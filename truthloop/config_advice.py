@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from schemas.config import COMMON_METRICS, RARE_METRICS, LabelConfig, LoopConfig
 from schemas.duration import format_duration
+from schemas.privacy import redacted_features
 from schemas.problem import Problem
 
 __all__ = ["advise"]
@@ -16,6 +17,7 @@ def advise(config: LoopConfig) -> list[Problem]:
         *(remark for kind, label in config.labels.items() for remark in _on_label(config, kind, label)),
         *_on_slices(config),
         *_on_sources(config),
+        *_on_personal_data(config),
         *_on_ages(config),
     ]
 
@@ -23,7 +25,7 @@ def advise(config: LoopConfig) -> list[Problem]:
 def _on_slices(config: LoopConfig) -> Iterator[Problem]:
     sources = [source for source in config.ingest if source.as_ == "predictions"]
     for name in config.predictions.slices:
-        is_filled = not sources or any(f"slices.{name}" in source.map for source in sources)
+        is_filled = not sources or any(f"slices.{name}" in source.map or source.is_canonical for source in sources)
         if is_filled and name not in config.cohorts.by:
             yield Problem(
                 ("predictions", "slices"),
@@ -73,7 +75,8 @@ def _on_label(config: LoopConfig, kind: str, label: LabelConfig) -> Iterator[Pro
 
 def _has_heartbeat(config: LoopConfig, kind: str) -> bool:
     return any(
-        source.as_ == "labels" and source.kind in (kind, None) and "heartbeat" in source.map for source in config.ingest
+        source.as_ == "labels" and source.kind in (kind, None) and ("heartbeat" in source.map or source.is_canonical)
+        for source in config.ingest
     )
 
 
@@ -83,8 +86,9 @@ def _on_sources(config: LoopConfig) -> Iterator[Problem]:
     for kind in config.labels if labelled else ():
         if not any(source.kind in (kind, None) for source in labelled):
             yield Problem(("labels", kind), f"no source in `ingest` gives labels of kind {kind!r}")
-    targets = [source.map for source in config.ingest if source.as_ == "predictions"]
-    if not targets:
+    sources = [source for source in config.ingest if source.as_ == "predictions"]
+    targets = [source.map for source in sources]
+    if not targets or any(source.is_canonical for source in sources):
         return
     mapped = {target for target_map in targets for target in target_map}
     for kind in config.predictions.outputs:
@@ -96,6 +100,24 @@ def _on_sources(config: LoopConfig) -> Iterator[Problem]:
     for name in config.predictions.features if "features" not in mapped else ():
         if f"features.{name}" not in mapped:
             yield Problem(("predictions", "features", name), f"no source in `ingest` maps features.{name}")
+
+
+def _on_personal_data(config: LoopConfig) -> Iterator[Problem]:
+    """Find ways around the redaction of features that only a person can judge."""
+    hidden = redacted_features(config)
+    if hidden and config.predictions.unknown_features == "keep":
+        yield Problem(
+            ("predictions", "unknown_features"),
+            f"keep: features that nobody has listed are kept as they come, beside {', '.join(sorted(hidden))}, which "
+            "are personal data; `drop` keeps only what is listed",
+        )
+    for at, source in enumerate(config.ingest):
+        paths = {path for name in hidden if (how := source.map.get(f"features.{name}")) for path in how.paths}
+        for target in ("key", "id"):
+            how = source.map.get(target)
+            if how is not None and paths.intersection(how.paths):
+                message = "is personal data as a feature, and is hidden there; keys and ids are kept as they are"
+                yield Problem(("ingest", at, "map", target), message)
 
 
 def _on_ages(config: LoopConfig) -> Iterator[Problem]:

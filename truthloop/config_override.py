@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.connection import KAFKA_SECRETS
+from schemas.privacy import PII_KEY_VARIABLE
 from schemas.problem import Path, did_you_mean, dotted
 from truthloop.config_shape import Shape, config_shape
 from truthloop.yaml_source import YamlError, read_scalar, read_yaml
@@ -15,6 +17,12 @@ from truthloop.yaml_source import YamlError, read_scalar, read_yaml
 __all__ = ["PREFIX", "Overrides", "apply_overrides"]
 
 PREFIX = "TRUTHLOOP_"
+
+NO_OVERRIDES = frozenset(
+    {"TRUTHLOOP_MAVEN_URL", "TRUTHLOOP_CRASH_AT", "TRUTHLOOP_SUPERVISOR", "TRUTHLOOP_TEST_BOOTSTRAP_SERVERS"}
+    | {f"{variable}{end}" for variable in (*KAFKA_SECRETS.values(), PII_KEY_VARIABLE) for end in ("", "_FILE")}
+)
+"""Variables of ours that set nothing in the config: secrets, and what only development needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,7 @@ def apply_overrides(value: dict[str, object], environ: Mapping[str, str]) -> Ove
     and one for a field in it can stand together.
     """
     overrides = Overrides()
-    names = [name for name in environ if name.startswith(PREFIX)]
+    names = [name for name in environ if name.startswith(PREFIX) and name not in NO_OVERRIDES]
     for name in sorted(names, key=lambda name: (name.count("__"), name)):
         parts = name.removeprefix(PREFIX).split("__")
         try:

@@ -61,7 +61,12 @@ def _kind(config: LoopConfig, kind: str, label: LabelConfig) -> Iterator[str]:
 def _source(source: SourceMap) -> Iterator[str]:
     kind = f" of kind {source.kind}" if source.kind else ""
     condition = f", where {', '.join(f'{path} = {value!r}' for path, value in source.where.items())}"
-    yield f"  {source.files} -> {source.as_}{kind}{condition if source.where else ''}"
+    yield f"  {source.title} -> {source.as_}{kind}{condition if source.where else ''}"
+    if not source.map:
+        yield "    in the canonical form"
+    if source.hook is not None:
+        yield f"    mapped by {source.hook}"
+        return
     width = max(map(len, source.map), default=0)
     for target, field in source.map.items():
         yield f"    {target.ljust(width)}  <- {_origin(field)}"
@@ -71,8 +76,10 @@ def _origin(field: FieldMap) -> str:
     """Say where a field comes from and what is done to it."""
     if field.path is None:
         return f"always {field.constant!r}"
-    path = field.path if isinstance(field.path, str) else " | ".join(field.path)
+    path = _joined(field.path)
     done = []
+    if field.otherwise is not None:
+        done.append(f"otherwise {_joined(field.otherwise)}")
     if field.values is not None:
         done.append(f"{len(field.values)} value{'s' if len(field.values) > 1 else ''} mapped")
     if field.scale is not None:
@@ -84,3 +91,7 @@ def _origin(field: FieldMap) -> str:
     if field.in_ is not None:
         done.append(f"true where one of {', '.join(map(repr, field.in_))}")
     return f"{path} ({', '.join(done)})" if done else path
+
+
+def _joined(path: str | list[str]) -> str:
+    return path if isinstance(path, str) else " | ".join(path)

@@ -1,16 +1,18 @@
 """Both identities, counted again from the lake's rows by a way that shares nothing with the join's counters.
 
-Every record consumed is in exactly one place. The join keeps count in its ledger; here the rows are counted.
+Every record consumed is in exactly one place. The join keeps count in its ledger, partition by partition; here the
+rows are counted, as far as the ledger promises them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
 from joins.accounting import Counters
 from lake import Lake
-from streams.ledger import RunFile
+from streams.lake_kind import whole_points
+from streams.ledger import LedgerRow, RunFile
 
 __all__ = ["Conservation", "check_conservation"]
 
@@ -37,20 +39,22 @@ class Conservation:
         return not self.violations
 
 
-def check_conservation(
-    lake: Lake, counters: Counters, definitions: Mapping[str, str], files: list[RunFile]
-) -> Conservation:
+def check_conservation(lake: Lake, definitions: Mapping[str, str], files: Iterable[RunFile] = ()) -> Conservation:
     """Count the lake's rows and compare them with the ledger's counters and the files' counts.
 
     Args:
-        lake: complete, with nobody writing.
-        counters: of all partitions together.
+        lake: whichever way it is filled, and also while it is.
         definitions: the loop's own definition of each kind.
-        files: every file of the run, or none where the counts of files do not matter.
+        files: every file of a replay.
     """
+    points = whole_points(lake)
+    counters = Counters.zero(list(definitions))
+    for row in points.values():
+        counters.add(row.point.counters)
     violations = counters.violations()
-    predictions = {kind: _count_predictions(lake, kind, name) for kind, name in definitions.items()}
-    labels = {kind: _count_labels(lake, kind) for kind in definitions}
+    rows = _Rows(lake, points)
+    predictions = {kind: _count_predictions(rows, kind, name) for kind, name in definitions.items()}
+    labels = {kind: _count_labels(rows, kind) for kind in definitions}
     p = counters.predictions
     for kind, counted in predictions.items():
         o = counters.outcomes[kind]
@@ -73,11 +77,38 @@ def check_conservation(
     return Conservation(predictions, labels, violations)
 
 
-def _count_predictions(lake: Lake, kind: str, definition: str) -> dict[str, int]:
-    consumed = lake.scan("predictions").select(pl.len()).collect().item()
-    refused = _reject_counts(lake, "predictions", None)
+class _Rows:
+    """The lake's rows up to what the ledger says of each partition."""
+
+    def __init__(self, lake: Lake, points: Mapping[int, LedgerRow]) -> None:
+        schema = {"partition": pl.Int32, "labels": pl.Int64, "predictions": pl.Int64, "steps": pl.Int64}
+        ends = [(number, row.labels[1], row.predictions[1], row.sequence + 1) for number, row in points.items()]
+        self._lake = lake
+        self._ends = pl.LazyFrame(ends, schema=schema, orient="row")
+
+    def records(self, table: str) -> pl.LazyFrame:
+        """Return predictions or labels that were read."""
+        rows = self._lake.scan(table).join(self._ends, on="partition")
+        return rows.filter(pl.col("offset") < pl.col(table))
+
+    def outcomes(self) -> pl.LazyFrame:
+        """Return the revisions of those steps."""
+        return self._of_steps("outcomes")
+
+    def rejects(self, name: str) -> pl.LazyFrame:
+        """Return what the join refused of an input in those steps."""
+        return self._of_steps("rejects").filter(pl.col("stage") == "join", pl.col("input") == name)
+
+    def _of_steps(self, table: str) -> pl.LazyFrame:
+        rows = self._lake.scan(table).join(self._ends, on="partition")
+        return rows.filter(pl.col("sequence") < pl.col("steps"))
+
+
+def _count_predictions(rows: _Rows, kind: str, definition: str) -> dict[str, int]:
+    consumed = rows.records("predictions").select(pl.len()).collect().item()
+    refused = _reject_counts(rows.rejects("predictions"))
     newest = (
-        lake.scan("outcomes")
+        rows.outcomes()
         .filter(pl.col("kind") == kind, pl.col("definition") == definition)
         .sort("revision")
         .group_by("partition", "prediction_offset")
@@ -98,29 +129,26 @@ def _count_predictions(lake: Lake, kind: str, definition: str) -> dict[str, int]
     return counted | {"pending": 2 * consumed - sum(counted.values())}
 
 
-def _count_labels(lake: Lake, kind: str) -> dict[str, int]:
-    rows = lake.scan("labels").filter(pl.col("kind") == kind)
-    refused = _reject_counts(lake, "labels", kind)
-    rejects = lake.scan("rejects").filter(pl.col("input") == "labels", pl.col("stage") == "join")
+def _count_labels(rows: _Rows, kind: str) -> dict[str, int]:
+    labels = rows.records("labels").filter(pl.col("kind") == kind)
+    rejects = rows.rejects("labels")
+    refused = _reject_counts(rejects.filter(pl.col("kind") == kind))
     position = ["partition", "offset"]
-    kept = rows.filter(pl.col("op") != "heartbeat").join(rejects.select(position), on=position, how="anti")
+    kept = labels.filter(pl.col("op") != "heartbeat").join(rejects.select(position), on=position, how="anti")
     waited = ("unknown_prediction", "too_late", "waiting_limit")
     return {
-        "consumed": rows.select(pl.len()).collect().item(),
+        "consumed": labels.select(pl.len()).collect().item(),
         "kept": kept.select(pl.len()).collect().item(),
         "stale": refused.pop("stale", 0),
         "duplicate": refused.pop("duplicate", 0),
         "aged_out": sum(refused.pop(reason, 0) for reason in waited),
         "rejected": sum(refused.values()),
-        "heartbeats": rows.filter(pl.col("op") == "heartbeat").select(pl.len()).collect().item(),
+        "heartbeats": labels.filter(pl.col("op") == "heartbeat").select(pl.len()).collect().item(),
     }
 
 
-def _reject_counts(lake: Lake, name: str, kind: str | None) -> dict[str, int]:
-    rows = lake.scan("rejects").filter(pl.col("stage") == "join", pl.col("input") == name)
-    if kind is not None:
-        rows = rows.filter(pl.col("kind") == kind)
-    return dict(rows.group_by("reason").len().collect().iter_rows())
+def _reject_counts(rejects: pl.LazyFrame) -> dict[str, int]:
+    return dict(rejects.group_by("reason").len().collect().iter_rows())
 
 
 def _compare(name: str, told: Mapping[str, int], counted: Mapping[str, int]) -> list[str]:

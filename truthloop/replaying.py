@@ -1,12 +1,14 @@
 """Opens the files that were named, replays them under a progress bar, and says what became of them."""
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from joins.accounting import Counters
 from schemas.errors import InputError
+from streams.mapping_tools import mapping_tools
 from streams.record_file import open_record_file
 from streams.replay import ReplaySummary
 from streams.replay import replay as replay_records
@@ -29,12 +31,14 @@ def replay_files(
 
     Raises:
         InputError: nothing was given to do, or a file cannot be used.
+        ConfigError: a function that maps records cannot be had, or the key for personal data.
     """
     if not predictions and not labels and close_at_ms is None:
         raise InputError("no files were given", hint="truthloop replay --predictions FILE --labels FILE")
     sources = settings.config.ingest
-    files = [open_record_file(path, "predictions", sources) for path in predictions]
-    files += [open_record_file(path, "labels", sources) for path in labels]
+    tools = mapping_tools(settings.config, os.environ, settings.path.parent)
+    files = [open_record_file(path, "predictions", sources, tools) for path in predictions]
+    files += [open_record_file(path, "labels", sources, tools) for path in labels]
     with _without_cyclic_collection(), progress_bar(total) as report:
         return replay_records(
             settings.lake, settings.config, files, now_ms=now_ms, close_at_ms=close_at_ms, progress=report

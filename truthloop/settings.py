@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from schemas.config import LoopConfig
 from schemas.errors import ConfigError
-from schemas.problem import Path, Problem, did_you_mean
+from schemas.problem import Path, Problem, did_you_mean, dotted
 from truthloop.config_fault import explain
 from truthloop.config_override import apply_overrides
 from truthloop.config_shape import Misnomer, config_shape, keep_known
@@ -80,11 +80,13 @@ class Settings:
         config: validated.
         path: the config file, as it was given.
         lake: the lake's folder, absolute; it need not exist.
+        state: folder of this loop's local state, absolute; the same.
     """
 
     config: LoopConfig
     path: FilePath
     lake: FilePath
+    state: FilePath
 
 
 @dataclass(frozen=True)
@@ -143,11 +145,13 @@ def load_placed_settings(path: FilePath, environ: Mapping[str, str] | None = Non
         found += [places.problem(problem.path, str(problem)) for problem in problems]
     if found or config is None:
         raise InvalidConfigError(sorted(found, key=lambda problem: (problem.line or 0, problem.file)))
-    try:
-        lake = _lake_folder(config.lake.uri, path)
-    except ValueError as error:
-        raise InvalidConfigError([places.problem(("lake", "uri"), f"lake.uri: {error}")]) from None
-    return Settings(config, path, lake), places
+    folders = []
+    for place, name in ((("lake", "uri"), config.lake.uri), (("state", "dir"), config.state.dir)):
+        try:
+            folders.append(_folder(name, path))
+        except ValueError as error:
+            raise InvalidConfigError([places.problem(place, f"{dotted(place)}: {error}")]) from None
+    return Settings(config, path, folders[0], folders[1] / config.loop), places
 
 
 def _read(path: FilePath) -> tuple[YamlDocument, dict[str, object]]:
@@ -213,8 +217,8 @@ def _lines_with_right_names(lines: dict[Path, int], misnomers: list[Misnomer]) -
     return right
 
 
-def _lake_folder(uri: str, path: FilePath) -> FilePath:
-    """Return the lake's folder, absolute.
+def _folder(uri: str, path: FilePath) -> FilePath:
+    """Return a folder that the config names, absolute.
 
     A link to the config file itself is not followed: mounted configs are links into folders that change.
 
@@ -225,7 +229,7 @@ def _lake_folder(uri: str, path: FilePath) -> FilePath:
         home = uri == "~" or uri.startswith("~/")
         folder = (path.parent / (FilePath(uri).expanduser() if home else uri)).resolve()
         if folder.exists() and not folder.is_dir():
-            raise ValueError(f"{folder} is a file, and a lake is a folder")
+            raise ValueError(f"{folder} is a file, not a folder")
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{uri!r} cannot be used: {getattr(error, 'strerror', None) or error}") from None
     return folder

@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 from replay_case import CLOSE_MS, Files, write_files
 from typer.testing import CliRunner, Result
 
-from lake import Lake, connect
+from lake import Claim, Lake, connect
 from monitor import coverage, metrics
 from truthloop.__main__ import app
 from truthloop.conservation import check_conservation
@@ -145,7 +145,7 @@ def test_metrics_are_null_where_nothing_is_known_and_tell_mature_from_provisiona
 def test_cells_folded_night_by_night_are_the_cells_of_one_fold(files: Files, tmp_path: Path) -> None:
     """The incremental fold is exact, corrections across nights included."""
     settings = load_settings(tmp_path / "truthloop.yaml")
-    whole = Settings(settings.config, settings.path, tmp_path / "whole")
+    whole = Settings(settings.config, settings.path, tmp_path / "whole", settings.state)
     for predictions, labels in zip(files.prediction_files, files.label_files, strict=True):
         replay_files(settings, [predictions], [labels], now_ms=CLOSE_MS, close_at_ms=None)
         refresh_cells(settings)
@@ -164,7 +164,9 @@ def test_cells_are_made_again_when_the_config_counts_otherwise(files: Files, tmp
     replayed(files)
     first = read_evidence(settings).cells
     cohorts = settings.config.cohorts.model_copy(update={"ages": [420_000]})
-    other = Settings(settings.config.model_copy(update={"cohorts": cohorts}), settings.path, settings.lake)
+    other = Settings(
+        settings.config.model_copy(update={"cohorts": cohorts}), settings.path, settings.lake, settings.state
+    )
     assert not read_evidence(other).cells.equals(first)
     assert read_evidence(settings).cells.equals(first)
     assert Lake.open(settings.lake).scan("cells").select(pl.col("plan").n_unique()).collect().item() == 1
@@ -201,16 +203,14 @@ def test_conservation_is_counted_a_second_time_from_the_rows(files: Files, tmp_p
     )
     definitions = {kind: label.definition for kind, label in settings.config.labels.items()}
     lake = Lake.open(settings.lake)
-    assert check_conservation(lake, summary.counters, definitions, summary.files).violations == []
+    assert check_conservation(lake, definitions, summary.files).violations == []
     rows = lake.scan("outcomes").collect()
     lake.replace(
         "outcomes",
         rows.filter(pl.col("status") != "retracted").drop("recorded_on", "recorded_at"),
-        app="test",
-        first=0,
-        following=1,
+        [Claim("test", 0, 1)],
         recorded_at=rows["recorded_at"][0],
     )
-    broken = check_conservation(lake, summary.counters, definitions, summary.files)
+    broken = check_conservation(lake, definitions, summary.files)
     assert not broken.holds
     assert any("retracted" in sentence for sentence in broken.violations)

@@ -12,7 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from replay_case import CLOSE_MS, CONFIG, NOW_MS, Files, finals, oracle_of, run, table, write_files
 
-from lake import Lake
+from lake import Claim, Lake
 from schemas.errors import ConfigError, InputError, LakeError
 from streams import sorted_input
 
@@ -193,9 +193,7 @@ def test_rows_removed_behind_the_ledgers_back_are_noticed(tmp_path: Path) -> Non
     opened.replace(
         "predictions",
         newest.drop("recorded_on", "recorded_at"),
-        app="replay",
-        first=applied,
-        following=applied + 1,
+        [Claim("replay", applied, applied + 1)],
         recorded_at=rows["recorded_at"][0],
     )
     with pytest.raises(LakeError, match="table predictions"):

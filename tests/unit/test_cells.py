@@ -219,9 +219,9 @@ def test_outcomes_are_counted_in_the_slice_of_their_prediction_folds_later() -> 
 
 
 def test_merging_drops_zeros_and_columns_of_the_lake() -> None:
-    """What the lake adds, such as the sequence, is not part of a cell."""
+    """What the lake adds, such as the plan, is not part of a cell."""
     cells = fold(PLAN, predictions_frame([Prediction("a")]), NONE, NONE)
-    assert merge(cells.with_columns(sequence=3)).schema == CELL_SCHEMA
+    assert merge(cells.with_columns(plan=pl.lit("p"))).schema == CELL_SCHEMA
     assert merge().schema == CELL_SCHEMA
 
 

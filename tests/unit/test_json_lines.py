@@ -75,8 +75,8 @@ CASES: list[tuple[str, bytes, str | None]] = [
     ("many braces, not deep", b'{"a":[' + b",".join([b"{}"] * 100) + b"]}", None),
     ("100,000 deep", nested(20_000), "too_deep"),
     ("never closed", b"[" * 100_000, "too_deep"),
-    ("256 KiB", sized(MAX_LINE_BYTES), None),
-    ("256 KiB and 1 byte", sized(MAX_LINE_BYTES + 1), "too_large"),
+    ("1 MiB", sized(MAX_LINE_BYTES), None),
+    ("1 MiB and 1 byte", sized(MAX_LINE_BYTES + 1), "too_large"),
 ]
 
 

@@ -13,7 +13,8 @@ import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from lake_builder import RECORDED_AT, LakeBuilder, hour, loop_config
 
-from lake.append import COMMITS_PER_CHECKPOINT
+from lake.append import COMMITS_PER_CHECKPOINT, Claim
+from lake.disk import log_file
 from lake.lakehouse import Lake
 from schemas.errors import LakeConflict, LakeError
 
@@ -33,7 +34,7 @@ def rejects(builder: LakeBuilder, *offsets: int) -> pl.DataFrame:
 
 def append(builder: LakeBuilder, frame: pl.DataFrame, first: int, following: int, app: str = "p0") -> bool:
     """Append to rejects."""
-    return builder.lake.append("rejects", frame, app=app, first=first, following=following, recorded_at=RECORDED_AT)
+    return builder.lake.append("rejects", frame, [Claim(app, first, following)], recorded_at=RECORDED_AT)
 
 
 def offsets(lake: Lake) -> list[int]:
@@ -83,7 +84,7 @@ def test_rows_cannot_stand_for_an_empty_range(builder: LakeBuilder) -> None:
     """They would be dropped as already written; without rows there is nothing to do."""
     with pytest.raises(ValueError, match="1 rows cannot stand for"):
         append(builder, rejects(builder, 0), 0, 0)
-    with pytest.raises(ValueError, match="cannot stand for"):
+    with pytest.raises(ValueError, match="cannot end before"):
         append(builder, rejects(builder), 2, 1)
     assert not append(builder, rejects(builder), 0, 0)
     assert builder.lake.version("rejects") == 0
@@ -92,27 +93,25 @@ def test_rows_cannot_stand_for_an_empty_range(builder: LakeBuilder) -> None:
 def test_a_replacement_takes_the_place_of_all_rows_once(builder: LakeBuilder) -> None:
     """`replace` follows the same rule, and an empty one empties the table."""
     append(builder, rejects(builder, 0, 1), 0, 2)
-    facts = {"app": "p0", "recorded_at": RECORDED_AT}
-    assert builder.lake.replace("rejects", rejects(builder, 9), first=2, following=3, **facts)
-    assert not builder.lake.replace("rejects", rejects(builder, 8), first=2, following=3, **facts)
+    replace, claims = builder.lake.replace, [Claim("p0", 2, 3)]
+    assert replace("rejects", rejects(builder, 9), claims, recorded_at=RECORDED_AT)
+    assert not replace("rejects", rejects(builder, 8), claims, recorded_at=RECORDED_AT)
     assert offsets(builder.lake) == [9]
-    assert builder.lake.replace("rejects", rejects(builder), first=3, following=4, **facts)
+    assert replace("rejects", rejects(builder), [Claim("p0", 3, 4)], recorded_at=RECORDED_AT)
     assert offsets(builder.lake) == []
 
 
 def test_the_day_of_recording_is_that_of_utc(builder: LakeBuilder) -> None:
     """A writer in another zone puts its rows in the same folder."""
     at = datetime(2026, 3, 1, 23, 30, tzinfo=timezone(timedelta(hours=-2)))
-    builder.lake.append("rejects", rejects(builder, 0), app="p0", first=0, following=1, recorded_at=at)
+    builder.lake.append("rejects", rejects(builder, 0), [Claim("p0", 0, 1)], recorded_at=at)
     row = builder.lake.scan("rejects").select("recorded_on", "recorded_at").collect().row(0)
     assert row == (date(2026, 3, 2), datetime(2026, 3, 2, 1, 30, tzinfo=UTC))
     with pytest.raises(ValueError, match="time zone"):
         builder.lake.append(
             "rejects",
             rejects(builder, 1),
-            app="p0",
-            first=1,
-            following=2,
+            [Claim("p0", 1, 2)],
             recorded_at=at.replace(tzinfo=None),
         )
 
@@ -164,7 +163,7 @@ def test_a_writer_that_came_between_check_and_write_is_seen(
 
     def commit_late(*arguments: object) -> None:
         monkeypatch.setattr(writer, "_commit", commit)
-        rival.append("rejects", frame, app="p0", first=0, following=1, recorded_at=RECORDED_AT)
+        rival.append("rejects", frame, [Claim("p0", 0, 1)], recorded_at=RECORDED_AT)
         commit(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(writer, "_commit", commit_late)
@@ -204,19 +203,19 @@ def test_checkpoints_are_written_now_and_then(builder: LakeBuilder) -> None:
 def test_an_append_returns_when_its_rows_would_outlive_a_power_cut(
     builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Data, log entry and the folders that name them are on the disk, also when another process wrote them."""
+    """Data, log entries and the folders that name them are on the disk, also when another process wrote them."""
     synced: list[Path] = []
 
     def record(handle: int) -> None:
         synced.append(Path(f"/proc/self/fd/{handle}").readlink())
 
     monkeypatch.setattr(os, "fsync", record)
-    for _ in range(2):
+    for lake in (builder.lake, Lake.open(builder.lake.path)):
         synced.clear()
-        append(builder, rejects(builder, 0), 0, 1)
+        lake.append("rejects", rejects(builder, 0), [Claim("p0", 0, 1)], recorded_at=RECORDED_AT)
         file = _newest_file(builder.lake)
-        log = builder.lake.path / "rejects" / "_delta_log" / f"{1:020d}.json"
-        assert set(synced) == {file, file.parent, file.parent.parent, log, log.parent}
+        logs = [log_file(builder.lake.path / "rejects", version) for version in (0, 1)]
+        assert set(synced) == {file, file.parent, file.parent.parent, *logs, logs[0].parent}
 
 
 def _newest_file(lake: Lake) -> Path:
@@ -245,7 +244,7 @@ def test_a_torn_commit_is_found_and_the_way_out_works(builder: LakeBuilder, dama
     log.rename(builder.lake.path.parent / log.name)
     mended = Lake.open(builder.lake.path)
     assert mended.applied("rejects", "p0") == 1
-    mended.append("rejects", rejects(builder, 1), app="p0", first=1, following=2, recorded_at=RECORDED_AT)
+    mended.append("rejects", rejects(builder, 1), [Claim("p0", 1, 2)], recorded_at=RECORDED_AT)
     assert offsets(mended) == [0, 1]
 
 
@@ -271,12 +270,12 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import polars as pl
-from lake.lakehouse import Lake
+from lake import Claim, Lake
 from schemas.errors import LakeError
 from lake_builder import RECORDED_AT
 lake = Lake.open(Path(sys.argv[1]))
 frame = pl.read_parquet(sys.argv[2])
-write = lambda: lake.append("rejects", frame, app="p0", first=1, following=2, recorded_at=RECORDED_AT)
+write = lambda: lake.append("rejects", frame, [Claim("p0", 1, 2)], recorded_at=RECORDED_AT)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 try:
     write()

@@ -130,8 +130,16 @@ def test_an_outcome_ended_by_time_holds_from_the_deadline_until_a_label(
 
 def test_maturity_is_not_known_before_the_deadline(builder: LakeBuilder) -> None:
     """Today's cursor says nothing about what had passed then."""
-    builder.entry(1, 50, cursors=f'{{"fraud": [{round(hour(5).timestamp() * 1000)}, 0]}}')
+    builder.label("a", 1, 0, value=1.0).entry(1, 50, cursors=f'{{"fraud": [{round(hour(5).timestamp() * 1000)}, 0]}}')
     assert [at(builder, t)[0]["is_mature"] for t in (9.999, 10)] == [False, True]
+
+
+def test_nothing_is_mature_and_pending_at_once(builder: LakeBuilder) -> None:
+    """A cursor that is ahead of the outcomes promises nothing."""
+    builder.entry(1, 50, cursors=f'{{"fraud": [{round(hour(5).timestamp() * 1000)}, 0]}}')
+    assert [(row["status"], row["is_mature"]) for row in at(builder, 11)] == [("pending", False)]
+    builder.outcome("a", "expired", 10, 1, reason="timeout")
+    assert [(row["status"], row["is_mature"]) for row in at(builder, 11)] == [("expired", True)]
 
 
 def test_a_rejected_prediction_is_not_there(builder: LakeBuilder) -> None:

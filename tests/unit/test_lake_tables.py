@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from lake_builder import RECORDED_AT, LakeBuilder, loop_config
 
+from lake.append import Claim
 from lake.lakehouse import Lake
 from lake.table import TABLES, TYPES, required_columns, schemas_of
 from schemas.errors import LakeError, LakeTooNew
@@ -166,4 +167,4 @@ def test_only_the_tables_of_the_lake_have_names(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match=r"no table '../x'"):
         lake.scan("../x")
     with pytest.raises(LakeError, match="no table"):
-        lake.append("x", pl.DataFrame(), app="a", first=0, following=1, recorded_at=RECORDED_AT)
+        lake.append("x", pl.DataFrame(), [Claim("a", 0, 1)], recorded_at=RECORDED_AT)

@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from lake_builder import RECORDED_AT, LakeBuilder, hour, loop_config, ms
 
 import truthloop.notebook
-from lake.append import COMMITS_PER_CHECKPOINT
+from lake.append import COMMITS_PER_CHECKPOINT, Claim
 from lake.lakehouse import Lake
 from lake.session import connect
 from lake.view import quote_name, quote_text
@@ -286,7 +286,7 @@ def test_a_replaced_table_shows_only_its_new_rows(builder: LakeBuilder) -> None:
     """An overwrite removes files in the log, not in the folder."""
     builder.reject("labels", 0, "stale").reject("labels", 1, "stale")
     frame = builder.lake.scan("rejects").drop("recorded_on", "recorded_at").collect().head(1)
-    builder.lake.replace("rejects", frame, app="builder", first=2, following=3, recorded_at=RECORDED_AT)
+    builder.lake.replace("rejects", frame, [Claim("builder", 2, 3)], recorded_at=RECORDED_AT)
     assert one(builder, "SELECT count(*) AS n FROM rejects") == {"n": 1}
 
 

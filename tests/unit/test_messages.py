@@ -7,8 +7,10 @@ import pytest
 from message_examples import HEARTBEAT, LABEL, LEDGER_ENTRY, OUTCOME, PREDICTION, REJECTION, RETRACTION
 from pydantic import BaseModel, ValidationError
 
+from joins import CommitPoint
 from schemas.message import Label, LedgerEntry, Outcome, Prediction, Rejection
 from schemas.moment import MOMENT_MAX_MS, parse_moment_ms
+from streams.ledger_record import LedgerRecord
 
 GOOD: list[tuple[type[BaseModel], dict[str, Any]]] = [
     (Prediction, PREDICTION),
@@ -212,17 +214,43 @@ def test_a_record_that_was_never_mapped_has_no_partition() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"predictions_next": 0, "predictions_first": 1}, "predictions_next is before predictions_first"),
-        ({"labels_first": 1}, "labels_next is before labels_first"),
-        ({"cursors": {"fraud": [1]}}, "cursors"),
-        ({"marks": {"fraud": "soon"}}, "marks"),
-        ({"fingerprint": 2**63}, "fingerprint"),
+        ({"predictions": [1, 0]}, "predictions\\n.*ends at 0, before it begins at 1"),
+        ({"labels": [8, 7]}, "labels"),
+        ({"commands": [0]}, "commands"),
+        ({"commands": ...}, "commands"),
+        ({"unreadable": [0, -1]}, "unreadable"),
+        ({"sequence": -1}, "sequence"),
+        ({"outcomes": None}, "outcomes"),
+        ({"idle": {"elapsed_ms": -1}}, "idle.elapsed_ms"),
+        ({"point": ...}, "point"),
+        ({"point": []}, "point"),
+        ({"policy": {}}, "policy"),
     ],
 )
-def test_a_ledger_entry_that_goes_back_is_refused(changes: dict[str, object], message: str) -> None:
-    """Ranges go forward."""
+def test_a_ledger_entry_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
+    """Ranges go forward, and nothing that a redo needs is missing."""
     with pytest.raises(ValidationError, match=message):
         read(LedgerEntry, LEDGER_ENTRY, **changes)
+
+
+def test_the_joins_own_entries_are_of_the_published_form() -> None:
+    """What the join writes is what others may rely on, and reads back as it was."""
+    written = LedgerRecord(
+        sequence=4,
+        partition=1,
+        now=1_357_120_800_000,
+        predictions=(0, 10),
+        labels=(7, 7),
+        commands=(2, 3),
+        policy="{}",
+        outcomes=3,
+        rejects=1,
+        point=CommitPoint.start(["fraud"]),
+    )
+    entry = LedgerEntry.model_validate_json(written.encode())
+    assert (entry.predictions, entry.labels, entry.commands) == ((0, 10), (7, 7), (2, 3))
+    assert set(json.loads(written.encode())) == set(LedgerEntry.model_fields)
+    assert LedgerRecord.decode(json.dumps(LEDGER_ENTRY | {"point": entry.point}).encode()).idle.elapsed_ms == 61_000
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,9 @@ def test_good_messages_fit_their_schemas(name: str, document: dict[str, Any]) ->
         ("label", changed(HEARTBEAT, value=1)),
         ("outcome", changed(OUTCOME, status="pending")),
         ("rejection", changed(REJECTION, reason="bored")),
-        ("ledger_entry", changed(LEDGER_ENTRY, cursors={"fraud": [1]})),
+        ("ledger_entry", changed(LEDGER_ENTRY, labels=[7])),
+        ("ledger_entry", changed(LEDGER_ENTRY, point=...)),
+        ("ledger_entry", changed(LEDGER_ENTRY, idle={"inputs": "fraud"})),
     ],
 )
 def test_bad_messages_do_not_fit(name: str, document: dict[str, Any]) -> None:

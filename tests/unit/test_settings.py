@@ -128,13 +128,13 @@ def test_kinds_that_only_one_part_names_are_told_where_they_stand(tmp_path: Path
 def test_all_faults_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
     """One message with a line for each, as compilers write them."""
     text = changed("card-fraud", "X").replace("horizon: 120d", "horizn: 120x").replace("unit: ms", "unit: min")
-    path = write(tmp_path, text + "kafka: {}\n")
+    path = write(tmp_path, text + "zookeeper: {}\n")
     with pytest.raises(ConfigError) as caught:
         load_settings(path, {})
     lines = str(caught.value).splitlines()
     assert [line.removeprefix(f"{path}:").split(":")[0] for line in lines] == ["2", "11", "11", "19", "32"]
     assert caught.value.where == f"{path}:2"
-    assert "unknown key 'kafka'; there is clock, cohorts," in lines[-1]
+    assert "unknown key 'zookeeper'; there is clock, cohorts," in lines[-1]
     assert "pydantic" not in str(caught.value)
 
 

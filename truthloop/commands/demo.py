@@ -4,6 +4,8 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,8 +15,8 @@ import typer
 from truthloop.console import note, notes, print_json, reporting_errors, results
 
 if TYPE_CHECKING:
-    from streams.replay import ReplaySummary
     from truthloop.conservation import Conservation
+    from truthloop.demo.live import LiveRun
     from truthloop.demo.prepare import Prepared
     from truthloop.demo.summary import Summary
 
@@ -30,32 +32,61 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo writes; an earlier demo there is replaced.")] = Path(
         "demo-out"
     ),
+    bootstrap_servers: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Use this Kafka; its topics of an earlier demo must be gone."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Run a year of real flights through the whole product, from files, and explain what comes out.
+    """Run a year of real flights through the whole product, on a Kafka of its own, and explain what comes out.
 
     A small model predicts, two hours before departure, whether a flight out of New York in 2013 will be more
     than 15 minutes late. The truth is known when the plane is in; cancelled and diverted flights never get a
-    label.
+    label. Ingest, join and lake writer run as processes of their own.
     """
     with reporting_errors():
         from truthloop.demo.prepare import prepare  # noqa: PLC0415 - keeps --help fast
 
         started = time.perf_counter()
-        note(f"This writes about 45 MB into {folder}: data files, a config and the lake. It downloads nothing.")
+        note(f"This writes about 600 MB into {folder}: data files, a config, a Kafka's log, the lake.")
         _take_folder(folder)
         with notes.console.status("preparing the flights ...") as status:
             prepared = prepare(folder, lambda step, _done, _steps: status.update(f"{step} ..."))
-        replay, conservation, summary, replay_s = _run(prepared)
-        seconds = {"total": time.perf_counter() - started, "replay": replay_s}
+        with _kafka(folder, bootstrap_servers) as servers:
+            run, conservation, summary = _run(prepared, servers)
+        seconds = {"total": time.perf_counter() - started, "live": run.seconds}
         if as_json:
             print_json(_document(prepared, conservation, summary, seconds))
         else:
-            _tell(prepared, (replay, conservation, summary), seconds)
+            _tell(prepared, (run, conservation, summary), seconds)
         if not conservation.holds:
             for violation in conservation.violations:
                 notes.print(f"[bold red]an identity does not hold:[/] {violation}")
             raise typer.Exit(1)
+
+
+@contextmanager
+def _kafka(folder: Path, bootstrap_servers: str | None) -> Iterator[str]:
+    """Give the servers of a Kafka that runs while the block does: the one that was named, or the demo's own."""
+    if bootstrap_servers is not None:
+        yield bootstrap_servers
+        return
+    from streams.kafka_jars import cache_folder, missing_jars  # noqa: PLC0415 - keeps --help fast
+    from streams.kafka_program import is_prepared, prepare_kafka  # noqa: PLC0415 - the same
+    from streams.local_broker import LocalBroker  # noqa: PLC0415 - the same
+
+    if not is_prepared():
+        size = sum(jar.size for jar in missing_jars(cache_folder())) / 1e6
+        note(f"A real Apache Kafka 4.1 carries it: {size:.0f} MB from Maven Central, once, into {cache_folder()}.")
+        with notes.console.status("fetching Kafka and preparing its start ..."):
+            prepare_kafka()
+    with notes.console.status("starting Kafka ..."):
+        broker = LocalBroker(folder / "kafka")
+        broker.start()
+    try:
+        yield broker.bootstrap_servers
+    finally:
+        broker.stop()
 
 
 def _take_folder(folder: Path) -> None:
@@ -64,37 +95,37 @@ def _take_folder(folder: Path) -> None:
 
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
         raise InputError("holds something that is not the demo's", where=str(folder), hint="Choose another --folder.")
-    shutil.rmtree(folder / "lake", ignore_errors=True)
+    for earlier in ("lake", "state", "kafka"):
+        shutil.rmtree(folder / earlier, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()
 
 
-def _run(prepared: "Prepared") -> "tuple[ReplaySummary, Conservation, Summary, float]":
-    """Replay the files and read back what the lake says."""
+def _run(prepared: "Prepared", servers: str) -> "tuple[LiveRun, Conservation, Summary]":
+    """Send the flights through the topics and read back what the lake says."""
     from lake import Lake, connect  # noqa: PLC0415 - keeps --help fast
     from truthloop.conservation import check_conservation  # noqa: PLC0415 - the same
+    from truthloop.demo.live import run_live  # noqa: PLC0415 - the same
     from truthloop.demo.summary import summarise  # noqa: PLC0415 - the same
     from truthloop.evidence import read_evidence  # noqa: PLC0415 - the same
-    from truthloop.moments import moment_ms, now_ms  # noqa: PLC0415 - the same
-    from truthloop.replaying import replay_files  # noqa: PLC0415 - the same
+    from truthloop.moments import moment_ms  # noqa: PLC0415 - the same
+    from truthloop.progress import progress_bar  # noqa: PLC0415 - the same
     from truthloop.settings import load_settings  # noqa: PLC0415 - the same
 
+    os.environ["TRUTHLOOP_KAFKA__BOOTSTRAP_SERVERS"] = servers  # for the roles, which read the same config
     settings = load_settings(prepared.config)
-    started = time.perf_counter()
-    replay = replay_files(
-        settings,
-        [prepared.predictions],
-        [prepared.labels],
-        now_ms=now_ms(),
-        close_at_ms=moment_ms(CLOSED_AT, "close"),
-        total=prepared.prediction_rows + prepared.label_rows,
-    )
-    replay_s = time.perf_counter() - started
+    with progress_bar(prepared.prediction_rows + prepared.label_rows) as report:
+        run = run_live(
+            settings,
+            prepared,
+            close_at_ms=moment_ms(CLOSED_AT, "close"),
+            report=lambda joined: report(joined, None),
+        )
     evidence = read_evidence(settings)
     definitions = {kind: label.definition for kind, label in settings.config.labels.items()}
-    conservation = check_conservation(Lake.open(settings.lake), replay.counters, definitions, replay.files)
+    conservation = check_conservation(Lake.open(settings.lake), definitions)
     with connect(settings.lake) as views:
-        return replay, conservation, summarise(views, evidence), replay_s
+        return run, conservation, summarise(views, evidence)
 
 
 def _document(
@@ -125,21 +156,21 @@ def _document(
     }
 
 
-def _tell(prepared: "Prepared", told: "tuple[ReplaySummary, Conservation, Summary]", seconds: dict[str, float]) -> None:
+def _tell(prepared: "Prepared", told: "tuple[LiveRun, Conservation, Summary]", seconds: dict[str, float]) -> None:
     import polars as pl  # noqa: PLC0415 - keeps --help fast
 
     from truthloop.commands.metrics import metric_tables  # noqa: PLC0415 - the same
     from truthloop.replaying import account_lines  # noqa: PLC0415 - the same
     from truthloop.tables import plain_table, print_table, share_text  # noqa: PLC0415 - the same
 
-    replay, conservation, summary = told
+    run, conservation, summary = told
     records = prepared.prediction_rows + prepared.label_rows
     results.print(
-        f"\n[bold]A year of flights, joined.[/] {records:,} records in {seconds['replay']:.1f} s "
-        f"({records / seconds['replay']:,.0f} a second); {seconds['total']:.1f} s with training the model."
+        f"\n[bold]A year of flights, joined.[/] {records:,} records through Kafka in {seconds['live']:.1f} s "
+        f"({records / seconds['live']:,.0f} a second): ingest, join, lake. {seconds['total']:.1f} s with all else."
     )
     results.print("\n[bold]Every record is in exactly one place[/] (counted twice: by the join, and from the rows)")
-    for line in account_lines(replay.counters):
+    for line in account_lines(run.counters):
         results.print(f"  {line}")
     table = plain_table("hours after prediction", "labels in", "late among these", "late in the end")
     for age in summary.ages:

@@ -1,0 +1,168 @@
+"""Whether a role lives, is ready and gets on: the answers to /livez, /readyz and /metrics.
+
+Silence is never success: a role that has records to read and reads none turns red, however busy it looks.
+Must not know what the role does, and serves no payloads.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from typing import Any, Self
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from schemas.errors import ConfigError
+
+__all__ = ["Health", "HealthServer"]
+
+log = logging.getLogger("truthloop.health")
+
+STALLED_AFTER_S = 60.0
+"""A turn takes at most a few seconds; librdkafka's own time-outs are 10 s."""
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Health:
+    """What one role says about itself; safe to be called from several threads.
+
+    Args:
+        role: its name.
+        clock: seconds that only grow.
+
+    Attributes:
+        registry: of the role's metrics.
+        records: by input, records taken in.
+        rejects: by reason, records that made no outcome or message.
+        seconds: how long batches took, from reading to the commit.
+    """
+
+    def __init__(self, role: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.role = role
+        self.registry = CollectorRegistry()
+        self.records = Counter("truthloop_records", "Records taken in", ["role", "input"], registry=self.registry)
+        self.rejects = Counter(
+            "truthloop_rejects", "Records that made no outcome", ["role", "reason"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "truthloop_batch_seconds",
+            "From reading a batch to its commit",
+            ["role"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._lag = Gauge("truthloop_lag_records", "Records still to be read", ["role"], registry=self.registry)
+        self._stopped = Gauge(
+            "truthloop_stopped_partitions", "Partitions that wait for a repair", ["role"], registry=self.registry
+        )
+        self._clock = clock
+        self._lock = Lock()
+        self._moved_at = clock()
+        self._unready = "it is starting"
+        self._reasons: dict[int, str] = {}
+
+    def turn(self, moved: int, lag: int) -> None:
+        """Tell of one turn of the role's loop: how many records it moved, and how many are still to be read."""
+        with self._lock:
+            if moved or not lag:
+                self._moved_at = self._clock()
+        self._lag.labels(self.role).set(lag)
+
+    def waits(self) -> None:
+        """Tell that nothing can be done before something outside has changed, which `ready` names.
+
+        Then a restart would not help, and `stalled` has nothing to say.
+        """
+        with self._lock:
+            self._moved_at = self._clock()
+
+    def ready(self, reason_not: str = "") -> None:
+        """Tell that the role does its work, or why it does not yet."""
+        with self._lock:
+            self._unready = reason_not
+
+    def stop_partition(self, partition: int, reason: str) -> None:
+        """Tell that a partition waits for a person."""
+        with self._lock:
+            self._reasons[partition] = reason
+            self._stopped.labels(self.role).set(len(self._reasons))
+
+    def release_partition(self, partition: int) -> None:
+        """Tell that a partition is no longer this role's matter."""
+        with self._lock:
+            self._reasons.pop(partition, None)
+            self._stopped.labels(self.role).set(len(self._reasons))
+
+    def stalled(self) -> str:
+        """Return why the role does not live; empty while it does."""
+        with self._lock:
+            silent_s = self._clock() - self._moved_at
+        return f"no progress for {silent_s:.0f} s although there is work" if silent_s > STALLED_AFTER_S else ""
+
+    def unready(self) -> str:
+        """Return why the role is not ready; empty when it is."""
+        with self._lock:
+            stopped = [f"partition {number} is stopped: {why}" for number, why in sorted(self._reasons.items())]
+            return self._unready or "; ".join(stopped)
+
+
+class HealthServer:
+    """Answers for one role on one port, in threads of its own. Use it as a context manager.
+
+    Raises:
+        ConfigError: the port cannot be had.
+    """
+
+    def __init__(self, health: Health, bind: str, port: int) -> None:
+        handler = type("Handler", (_Handler,), {"health": health})
+        try:
+            self._server = ThreadingHTTPServer((bind, port), handler)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen: {error.strerror}",
+                where=f"{bind}:{port}",
+                hint="Another process has the port; choose others with http.port.",
+            ) from None
+        self._server.daemon_threads = True
+        self.port = int(self._server.server_address[1])
+
+    def __enter__(self) -> Self:
+        Thread(target=self._server.serve_forever, name="http", daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    health: Health
+    timeout = 10
+    server_version = "truthloop"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        if self.path == "/metrics":
+            self._send(200, generate_latest(self.health.registry), "text/plain; version=0.0.4; charset=utf-8")
+        elif self.path in ("/livez", "/readyz"):
+            reason = self.health.stalled() if self.path == "/livez" else self.health.unready()
+            status = {"role": self.health.role, "status": "no" if reason else "ok", "reason": reason}
+            self._send(503 if reason else 200, json.dumps(status).encode() + b"\n", "application/json")
+        else:
+            self._send(404, b"/livez, /readyz, /metrics\n", "text/plain")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401 - the signature of http.server
+        """Keep requests out of the log."""
+        log.debug(format, *args)
+
+    def _send(self, code: int, body: bytes, kind: str) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        self.wfile.write(body)

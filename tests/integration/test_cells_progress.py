@@ -1,0 +1,201 @@
+"""Up to where the cells count: exact while lakes grow partition by partition, whoever refreshes them and when."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+from live_lake import RECORDED_AT, LiveLake, assert_same, evidence_anew, settings_of
+from replay_case import CLOSE_MS, CONFIG, START_MS, run, write_files
+
+from lake import Claim, Lake, connect
+from monitor import coverage
+from schemas.errors import LakeError
+from streams import sorted_input
+from streams.ledger import ledger_frame, newest_points
+from truthloop import evidence
+from truthloop.evidence import read_evidence, refresh_cells
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LiveLake:
+    """Return an empty live lake, to be filled in many steps."""
+    monkeypatch.setattr(sorted_input, "ROWS_PER_SLICE", 12)
+    files = write_files(tmp_path, count=80)
+    run(tmp_path / "replayed", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    return LiveLake(tmp_path / "replayed", tmp_path / "live", CONFIG)
+
+
+def counted(lake: Lake) -> dict[int, int]:
+    """Return up to which step of each partition the cells count."""
+    return {number: lake.applied("cells", f"cells:{number}") for number in range(CONFIG.partitions)}
+
+
+def test_cells_that_follow_a_live_lake_are_those_of_one_fold(live: LiveLake) -> None:
+    """However far each partition has come when they are refreshed: chains go on over steps and refreshes."""
+    settings = settings_of(live.lake.path)
+    for portion in range(1, 100):
+        steps = {number: min(live.left(number), (portion + number) % 4) for number in live.partitions}
+        live.advance(steps)
+        followed = read_evidence(settings)
+        if portion % 5 == 0:
+            assert_same(followed, evidence_anew(live.lake.path))
+        if not any(live.left(number) for number in live.partitions):
+            break
+    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+    rows = {number: row.sequence + 1 for number, row in newest_points(live.lake).items()}
+    assert len(set(rows.values())) > 1
+    assert {number: live.lake.applied("cells", f"cells:{number}") for number in rows} == rows
+
+
+def test_a_refresh_with_nothing_new_writes_nothing(live: LiveLake) -> None:
+    """Looking is not changing."""
+    live.advance({0: 5, 2: 3})
+    refresh_cells(settings_of(live.lake.path))
+    version = live.lake.version("cells")
+    refresh_cells(settings_of(live.lake.path))
+    assert live.lake.version("cells") == version
+
+
+def test_steps_that_bring_no_cells_are_not_looked_at_again(live: LiveLake) -> None:
+    """The positions move without rows."""
+    live.advance({number: live.left(number) for number in live.partitions})
+    settings = settings_of(live.lake.path)
+    cells = read_evidence(settings).cells
+    row = newest_points(live.lake)[1]
+    later = replace(row, sequence=row.sequence + 1, predictions=(row.predictions[1],) * 2)
+    claims = [Claim("ledger:1", row.sequence + 1, row.sequence + 2)]
+    live.lake.append("ledger", ledger_frame([later]), claims, recorded_at=RECORDED_AT)
+    assert read_evidence(settings).cells.equals(cells)
+    assert counted(live.lake)[1] == row.sequence + 2
+
+
+def test_cells_are_made_anew_when_the_ledger_was_divided_otherwise(live: LiveLake) -> None:
+    """After a repair the last steps came again in another portion: nobody can tell what was counted of it."""
+    settings = settings_of(live.lake.path)
+    live.advance({0: 4, 1: 2})
+    refresh_cells(settings)
+    live.advance({0: 3})
+    ledger = live.lake.scan("ledger").drop("recorded_on", "recorded_at").collect()
+    before, after = (ledger.filter(pl.col("partition") == 0, pl.col("sequence") == at) for at in (3, 6))
+    whole = after.with_columns(before["predictions_first"], before["labels_first"])
+    rows = pl.concat([ledger.filter(pl.col("partition") == 1), whole])
+    live.lake.replace("ledger", rows, [Claim("repair", 0, 1)], recorded_at=RECORDED_AT)
+    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+    live.finish()
+    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+
+
+def test_cells_that_are_ahead_of_the_ledger_wait_for_it(live: LiveLake) -> None:
+    """After a repair of the ledger alone; only counting otherwise is refused until it has caught up."""
+    settings = settings_of(live.lake.path)
+    live.advance({0: 4})
+    live.advance({0: 3})
+    rows = live.lake.scan("ledger").drop("recorded_on", "recorded_at").collect()
+    refresh_cells(settings)
+    live.lake.replace("ledger", rows.filter(pl.col("sequence") < 4), [Claim("repair", 0, 1)], recorded_at=RECORDED_AT)
+    version = live.lake.version("cells")
+    read_evidence(settings)
+    assert live.lake.version("cells") == version
+    other = settings.config.model_copy(update={"timezone": "Asia/Tokyo"})
+    with pytest.raises(LakeError, match="counts more steps of partition 0 than the ledger has"):
+        read_evidence(replace(settings, config=other))
+    live.lake.replace("ledger", rows, [Claim("repair", 1, 2)], recorded_at=RECORDED_AT)
+    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+
+
+@pytest.mark.parametrize("further", [{}, {0: 2}, {1: 2, 2: 1}])
+def test_two_refreshes_at_once_count_nothing_twice(
+    live: LiveLake, monkeypatch: pytest.MonkeyPatch, further: dict[int, int]
+) -> None:
+    """Another process refreshes while this one counts: the same steps, or more, or other ones."""
+    settings = settings_of(live.lake.path)
+    live.advance({0: 3})
+    refresh_cells(settings)
+    live.advance({0: 2} if 1 in further else {0: 1, 1: 1})
+    fold, calls = evidence.fold, []
+
+    def late(*arguments: pl.DataFrame) -> pl.DataFrame:
+        monkeypatch.setattr(evidence, "fold", fold)
+        live.advance(further)
+        refresh_cells(settings)
+        calls.append(counted(live.lake))
+        return fold(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(evidence, "fold", late)
+    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+    assert len(calls) == 1
+    live.finish()
+    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+
+
+def test_a_refresh_under_another_config_at_the_same_time_loses_nothing(
+    live: LiveLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One counts for another time zone while this one adds its cells: whoever comes second starts again."""
+    settings = settings_of(live.lake.path)
+    other = replace(settings, config=settings.config.model_copy(update={"timezone": "Asia/Tokyo"}))
+    live.advance({0: 3, 1: 3})
+    refresh_cells(settings)
+    live.advance({0: 1})
+    fold = evidence.fold
+
+    def late(*arguments: pl.DataFrame) -> pl.DataFrame:
+        monkeypatch.setattr(evidence, "fold", fold)
+        refresh_cells(other)
+        return fold(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(evidence, "fold", late)
+    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+    assert live.lake.scan("cells").select(pl.col("plan").n_unique()).collect().item() == 1
+
+
+def test_another_config_counts_everything_again_and_goes_on_from_there(live: LiveLake) -> None:
+    """With nothing new in some partitions and something in others."""
+    settings = settings_of(live.lake.path)
+    other = replace(settings, config=settings.config.model_copy(update={"timezone": "Asia/Tokyo"}))
+    live.advance({0: 9, 1: 6})
+    first = read_evidence(settings)
+    moved = read_evidence(other)
+    assert moved.cells["day"].to_list() != first.cells["day"].to_list()
+    assert_same(read_evidence(settings), first)
+    live.advance({1: 2, 2: 4})
+    read_evidence(other)
+    live.advance({0: 1})
+    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+
+
+def test_cells_are_added_up_when_they_have_become_many(live: LiveLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table does not grow with the number of refreshes."""
+    monkeypatch.setattr(evidence, "LOOSE_ROWS_MAX", 10)
+    settings = settings_of(live.lake.path)
+    while any(live.left(number) for number in live.partitions):
+        live.advance({number: 1 for number in live.partitions if live.left(number)})
+        found = read_evidence(settings)
+        assert live.lake.scan("cells").collect().height < 2 * found.cells.height + 200
+    assert_same(found, evidence_anew(live.lake.path))
+    assert live.lake.scan("cells").collect().height < 1.5 * found.cells.height
+
+
+def test_an_id_that_is_used_again_is_another_prediction(tmp_path: Path) -> None:
+    """Its outcome does not take the place of the first one's: the cells say what the views say."""
+    lake = tmp_path / "lake"
+    for night in range(2):
+        time = START_MS + night * 30 * HOUR_MS
+        said = {"key": "a", "version": "v1", "time": time, "outputs": {"click": 0.7, "sale": 1.0}}
+        came = {"key": "a", "kind": "click", "value": night, "time": time + 60_000}
+        paths = []
+        for name, record in (("predictions", said), ("labels", came)):
+            paths.append(tmp_path / f"{name}-{night}.jsonl")
+            paths[-1].write_text(json.dumps(record) + "\n", "utf-8")
+        run(lake, paths[:1], paths[1:], close_at_ms=time + 25 * HOUR_MS)
+        found = read_evidence(settings_of(lake))
+    rows = coverage(found.cells, found.plan, found.reach.observed_until_ms, found.reach.matured_until_ms)
+    wanted = ["day", "kind", "age_ms", "predictions", "labelled"]
+    with connect(lake) as views:
+        seen = views.sql("FROM coverage").pl().select(wanted).sort(wanted)
+    assert seen.filter(pl.col("kind") == "click")["labelled"].to_list() == [1, 1]
+    assert rows.filter(pl.col("slice") == "").select(wanted).sort(wanted).rows() == seen.rows()

@@ -1,0 +1,216 @@
+"""What the lake writer says and does when its topics or its lake are not as they should be, on a real broker."""
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import NewTopic
+from join_case import JoinCase, live_config, table_of
+from kafka_fixture import QUICK_START
+from lake_worker import RunningRole, wait_until
+
+from lake import Claim, Lake
+from schemas.errors import LakeError
+from streams import lake_reader
+from streams.lake_standing import LakeStanding
+from streams.ledger import APP
+from streams.local_broker import LocalBroker
+
+_RECORDED_AT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def case(kafka: str) -> JoinCase:
+    """Return a loop with three partitions."""
+    return JoinCase(live_config(kafka))
+
+
+def test_a_full_disk_shows_and_is_no_reason_for_a_restart(
+    case: JoinCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The role says what is wrong for as long as it is, and says ready afterwards."""
+    lake = Lake.create(tmp_path / "lake", case.config)
+    is_full = threading.Event()
+    append = Lake.append
+
+    def refuse(self: Lake, *arguments: object, **options: object) -> bool:
+        if is_full.is_set():
+            raise LakeError("could not be written: no space left", where="table rejects")
+        return append(self, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Lake, "append", refuse)
+    is_full.set()
+    case.send()
+    case.step()
+    with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
+        role.wait_for("no space left")
+        assert role.health.stalled() == ""
+        is_full.clear()
+        role.wait("the lake's ledger", lambda: case.is_written(lake))
+        role.wait("the good news", lambda: role.health.unready() == "")
+    assert case.differences(lake) == []
+
+
+def test_a_topic_that_was_made_anew_is_named(case: JoinCase, tmp_path: Path) -> None:
+    """Its positions would be taken for those of the topic before; nothing of it is written."""
+    lake = Lake.create(tmp_path / "lake", case.config)
+    case.send()
+    case.step()
+    with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
+        role.wait("the lake's ledger", lambda: case.is_written(lake))
+    _make_anew(case, case.topics.predictions)
+    versions = {table: lake.version(table) for table in ("predictions", "ledger")}
+    with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
+        role.wait_for("partition 2 is stopped")
+        assert (
+            role.health.unready().count("was made anew: the lake holds records of an earlier topic of this name") == 3
+        )
+        assert case.topics.predictions in role.health.unready()
+    assert versions == {table: lake.version(table) for table in versions}
+
+
+def test_nothing_is_written_of_a_topic_that_was_made_anew_meanwhile(
+    case: JoinCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where it has grown beyond the positions of the one before, so that Kafka says nothing."""
+    lake = Lake.create(tmp_path / "lake", case.config)
+    case.send()
+    case.step()
+    with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
+        role.wait("the lake's ledger", lambda: case.is_written(lake))
+        versions = {table: lake.version(table) for table in ("rejects", "predictions", "ledger")}
+        ids = LakeStanding._topic_ids
+        monkeypatch.setattr(LakeStanding, "_topic_ids", lambda self: ids(self) | {"labels": "another id"})
+        case.send()
+        case.step()
+        role.wait_for("was made anew", case.topics.labels)
+    assert versions == {table: lake.version(table) for table in versions}
+
+
+def test_a_cluster_that_goes_away_is_waited_for(tmp_path: Path) -> None:
+    """The role lives, says what is the matter once it needs to know, and goes on where it was."""
+    with LocalBroker(tmp_path / "broker", java_options=QUICK_START) as broker:
+        case = JoinCase(live_config(broker.bootstrap_servers))
+        lake = Lake.create(tmp_path / "lake", case.config)
+        with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
+            case.send()
+            case.step()
+            role.wait("the lake's ledger", lambda: case.is_written(lake))
+            broker.kill()
+            broker.start()
+            case.send()
+            case.step()
+            role.wait("the lake's ledger", lambda: case.is_written(lake))
+            assert role.health.stalled() == ""
+            role.wait("the good news", lambda: role.health.unready() == "")
+    assert case.differences(lake) == []
+
+
+def test_records_that_retention_removed_are_named_and_other_partitions_go_on(case: JoinCase, tmp_path: Path) -> None:
+    """The join has read them, so the lake must have them; it says which offsets are gone."""
+    lake = Lake.create(tmp_path / "lake", case.config)
+    case.send()
+    case.step()
+    low = max(entry.predictions[1] for entry in case.entries if entry.partition == 1) - 3
+    _remove(case, case.topics.predictions, 1, low)
+    with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
+        role.wait_for("partition 1 is stopped")
+        assert f"offsets [0, {low}) were removed before the lake had them" in role.health.unready()
+        role.wait("the others", lambda: _steps(lake) == {0: 0, 2: 0})
+    assert _steps(lake) == {0: 0, 2: 0}
+
+
+@pytest.mark.parametrize("table", ["rejects", "outcomes", "ledger"])
+def test_lost_rows_of_the_join_are_named(case: JoinCase, tmp_path: Path, table: str) -> None:
+    """What the ledger speaks of, or the ledger itself, was removed before the lake had it."""
+    Lake.create(tmp_path / "lake", case.config)
+    for _ in range(3):
+        case.send()
+        case.step()
+    low = case.end(table, 1) - 2
+    _remove(case, f"{case.config.loop}.{table}", 1, low)
+    with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
+        role.wait_for("partition 1 is stopped")
+        assert f"[0, {low})" in role.health.unready()
+
+
+def test_what_retention_removed_after_the_lake_had_it_is_no_loss(case: JoinCase, tmp_path: Path) -> None:
+    """A quiet topic is emptied, marks of transactions and aborted rows behind the last row included."""
+    lake = Lake.create(tmp_path / "lake", case.config)
+    case.send()
+    case.step()
+    with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
+        role.wait("the lake's ledger", lambda: case.is_written(lake))
+    case.abort()
+    case.abort()
+    for table in ("rejects", "outcomes", "ledger", "predictions", "labels"):
+        for number in range(3):
+            _remove(case, f"{case.config.loop}.{table}", number, -1)
+    case.send()
+    case.step()
+    with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
+        role.wait("the lake's ledger", lambda: case.is_written(lake))
+    assert case.differences(lake) == []
+
+
+def test_memory_is_bounded_however_far_the_inputs_are_ahead(
+    case: JoinCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for a few records only: reading stops and goes on, and everything gets there."""
+    lake = Lake.create(tmp_path / "lake", case.config)
+    monkeypatch.setattr(lake_reader, "RECORDS_MAX", 60)
+    monkeypatch.setattr(lake_reader, "MESSAGES_PER_READ", 10)
+    most: list[int] = []
+    pace = lake_reader.LakeReader.pace
+
+    def watch(self: lake_reader.LakeReader) -> None:
+        pace(self)
+        most.extend(len(one.waiting["predictions"].messages) for one in self.pending.values())
+
+    monkeypatch.setattr(lake_reader.LakeReader, "pace", watch)
+    case.send(600)
+    with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
+        role.wait("a pause", lambda: max(most, default=0) > 20)
+        for _ in range(30):
+            case.step(share=0.2)
+        case.step()
+        role.wait("the lake's ledger", lambda: case.is_written(lake))
+    assert case.differences(lake) == []
+    # what comes next, as much again for each partition, and one read more
+    step = max(entry.predictions[1] - entry.predictions[0] for entry in case.entries)
+    assert max(most) <= max(20, step) + 20 + 10
+
+
+def test_a_lake_of_replays_is_refused(case: JoinCase, tmp_path: Path) -> None:
+    """Positions in files and in topics must not be mixed."""
+    lake = Lake.create(tmp_path / "lake", case.config)
+    rows = table_of(lake, "ledger")
+    lake.append("ledger", rows, [Claim(APP, 0, 1)], recorded_at=_RECORDED_AT)
+    with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
+        with pytest.raises(LakeError, match="replays of files fill this lake") as caught:
+            role.wait_for("anything")
+        assert "lake.uri" in caught.value.hint
+
+
+def _steps(lake: Lake) -> dict[int, int]:
+    rows = lake.scan("ledger").group_by("partition").agg(pl.col("sequence").max()).collect()
+    return dict(rows.iter_rows())
+
+
+def _make_anew(case: JoinCase, topic: str) -> None:
+    admin = case.clients.admin()
+    admin.delete_topics([topic])[topic].result(30)
+    wait_until("the end of the topic", lambda: topic not in admin.list_topics(timeout=10).topics)
+    new = NewTopic(topic, num_partitions=case.config.partitions, replication_factor=-1)
+    admin.create_topics([new])[topic].result(30)
+    wait_until("the new topic", lambda: topic in admin.list_topics(timeout=10).topics)
+
+
+def _remove(case: JoinCase, topic: str, number: int, before: int) -> None:
+    """Remove the records before an offset, as retention does; -1 for all."""
+    admin = case.clients.admin()
+    for future in admin.delete_records([TopicPartition(topic, number, before)]).values():
+        future.result(30)

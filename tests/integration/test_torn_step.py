@@ -1,0 +1,74 @@
+"""A replay that stopped within a step: what its ledger promises is believed only once every table has it."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from live_lake import assert_same, settings_of
+from replay_case import CLOSE_MS, CONFIG, Files, run, write_files
+
+from lake import Lake, connect
+from schemas.errors import LakeError
+from streams import sorted_input
+from streams.lake_kind import whole_points
+from truthloop.conservation import check_conservation
+from truthloop.evidence import read_evidence
+
+APPENDS = 5
+"""Of a step: ledger, rejects, labels, predictions, outcomes."""
+
+DEFINITIONS = {kind: label.definition for kind, label in CONFIG.labels.items()}
+
+
+def stopped(lake: Path, files: Files, appends: int) -> Path:
+    """Replay into a lake until so many appends are made."""
+    append, calls = Lake.append, itertools.count()
+
+    def stopping(lake: Lake, *args: object, **how: object) -> bool:
+        if next(calls) == appends:
+            raise LakeError("the disk is full")
+        return append(lake, *args, **how)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorted_input, "ROWS_PER_SLICE", 20)
+        patch.setattr(Lake, "append", stopping)
+        with pytest.raises(LakeError, match="disk is full"):
+            run(lake, files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    return lake
+
+
+def promised(lake: Path) -> list[list[tuple[object, ...]]]:
+    """Return what the views call due and final."""
+    queries = [
+        "SELECT version, day, kind, age_ms, labelled, coverage FROM coverage WHERE due ORDER BY ALL",
+        "SELECT key, id, kind, status, value FROM scored WHERE is_mature ORDER BY ALL",
+        "SELECT kind, until_ms FROM truthloop_observed ORDER BY ALL",
+        'SELECT "partition", cursors, consumed FROM truthloop_stand ORDER BY ALL',
+    ]
+    with connect(lake) as views:
+        return [views.sql(query).fetchall() for query in queries]
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("back", [1, 3])
+def test_a_step_that_is_not_whole_promises_nothing(tmp_path: Path, *, back: int, checkpointed: bool) -> None:
+    """Cells, reach, views and identities are those of the step before, whichever tables have the new one."""
+    files = write_files(tmp_path, count=60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorted_input, "ROWS_PER_SLICE", 20)
+        run(tmp_path / "whole", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    steps = Lake.open(tmp_path / "whole").applied("ledger", "replay")
+    clean = stopped(tmp_path / "clean", files, APPENDS * (steps - back))
+    before, expected = read_evidence(settings_of(clean)), promised(clean)
+    for appends in range(1, APPENDS):
+        torn = stopped(tmp_path / f"torn-{appends}", files, APPENDS * (steps - back) + appends)
+        lake = Lake.open(torn)
+        assert lake.applied("ledger", "replay") == steps - back + 1
+        assert {row.sequence for row in whole_points(lake).values()} == {steps - back - 1}
+        if checkpointed:
+            for table in ("ledger", "outcomes"):
+                DeltaTable(str(torn / table)).create_checkpoint()
+        assert_same(read_evidence(settings_of(torn)), before)
+        assert promised(torn) == expected
+        assert check_conservation(lake, DEFINITIONS).violations == []

@@ -1,0 +1,153 @@
+"""The join's own tests once more, on the durable store: prefetched or not, flushed, restarted and crashed anywhere."""
+
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+from history import FAR_MS, History, histories
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from properties import test_join_equals_oracle as oracle_suite
+from unit import test_partition as rule_suite
+
+from joins import Batch, CommitPoint, Effects, Partition
+from streams.rocks_store import RocksStore
+
+EXAMPLES = settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+STORES_OPEN_MAX = 16
+"""More than any test looks at together; older ones are closed and removed."""
+
+RULES = {name: test for name, test in vars(rule_suite).items() if name.startswith("test_")}
+PROPERTIES = {name: test for name, test in vars(oracle_suite).items() if name.startswith("test_")}
+
+
+class Stores:
+    """Makes stores in folders of their own, and removes them when they are no longer looked at."""
+
+    def __init__(self) -> None:
+        self.open: deque[RocksStore] = deque()
+        self.folders: dict[int, Path] = {}
+
+    def make(self, kinds: list[str]) -> RocksStore:
+        """Return a new store."""
+        while len(self.open) >= STORES_OPEN_MAX:
+            self.remove(self.open.popleft())
+        folder = Path(tempfile.mkdtemp(prefix="truthloop-join-"))
+        return self.hold(RocksStore(folder, kinds), folder)
+
+    def again(self, store: RocksStore, kinds: list[str]) -> RocksStore:
+        """Close a store without a flush, as a crash would, and open it again."""
+        store.close()
+        self.open.remove(store)
+        folder = self.folders.pop(id(store))
+        return self.hold(RocksStore(folder, kinds), folder)
+
+    def hold(self, store: RocksStore, folder: Path) -> RocksStore:
+        """Remember a store."""
+        self.open.append(store)
+        self.folders[id(store)] = folder
+        return store
+
+    def remove(self, store: RocksStore) -> None:
+        """Close a store and remove its folder."""
+        store.close()
+        shutil.rmtree(self.folders.pop(id(store)))
+
+
+@pytest.fixture(autouse=True)
+def stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
+    """Put durable stores where the suites make stores in memory, and a restless worker where they play."""
+    made = Stores()
+    monkeypatch.setattr(rule_suite, "MemoryStore", made.make)
+    monkeypatch.setattr(oracle_suite, "MemoryStore", made.make)
+    monkeypatch.setattr(oracle_suite, "play", lambda *args, **how: play(made, *args, **how))
+    yield made
+    for store in made.open:
+        made.remove(store)
+
+
+class Worker:
+    """A partition on a durable store, and the steps since its last flush, which a crash takes again."""
+
+    def __init__(self, stores: Stores, history: History, chance: Random) -> None:
+        self.stores = stores
+        self.policy = history.policy
+        self.kinds = list(history.policy.kinds)
+        self.chance = chance
+        self.store = stores.make(self.kinds)
+        self.partition = Partition(self.policy, self.store)
+        self.unflushed: list[tuple[Batch, Effects]] = []
+        self.settled = True
+
+    def step(self, batch: Batch) -> Effects:
+        """Take a step, with whatever may happen before and after it."""
+        if self.chance.random() < 0.6:
+            keys = [record[1] for records in (batch.predictions, batch.labels) for record in records]
+            self.store.prefetch([key for key in [*keys, "a", "e"] if self.chance.random() < 0.8])
+        effects = self.partition.step(batch)
+        self.settled = self.partition.settled  # a restart does not know it; the next step finds out
+        self.unflushed.append((batch, effects))
+        what = self.chance.choices(["nothing", "flush", "restart", "crash"], [3, 3, 1, 1])[0]
+        if what in {"flush", "restart"}:
+            self.store.flush(msgspec.msgpack.encode(self.partition.point))
+            self.unflushed.clear()
+        if what in {"restart", "crash"}:
+            self.come_back()
+        return effects
+
+    def come_back(self) -> None:
+        """Open the store again and take the steps since its last flush again: they must give the same rows."""
+        self.store = self.stores.again(self.store, self.kinds)
+        raw = self.store.point()
+        point = None if raw is None else msgspec.msgpack.decode(raw, type=CommitPoint)
+        self.partition = Partition(self.policy, self.store, point)
+        for batch, effects in self.unflushed:
+            assert self.partition.step(batch) == effects
+
+
+def play(
+    stores: Stores, history: History, boundaries: list[tuple[int, int]], *, close_at_ms: int | None
+) -> tuple[Partition, list[Effects]]:
+    """Run a history as `history.play` does, on a durable store and with interruptions."""
+    worker = Worker(stores, history, Random(repr((history, boundaries, close_at_ms))))
+    effects = []
+    p0 = l0 = 0
+    for p1, l1 in boundaries:
+        batch = Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS)
+        effects.append(worker.step(batch))
+        p0, l0 = p1, l1
+    settled = False
+    while not settled:
+        effects.append(worker.step(Batch([], [], p0, l0, now_ms=FAR_MS, close_at_ms=close_at_ms)))
+        settled = worker.settled
+    return worker.partition, effects
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_properties_of_the_join_hold_on_the_durable_store(name: str) -> None:
+    """Oracle, independence of batching, identities, fingerprints, redo, rebuild."""
+    inner: Callable[..., None] = PROPERTIES[name].hypothesis.inner_test
+
+    @given(data=st.data(), history=histories())
+    @EXAMPLES
+    def run(data: st.DataObject, history: History) -> None:
+        inner(data=data, history=history)
+
+    run()
+
+
+def _collect() -> None:
+    """Take over the rules' tests one by one, with their parameters: pytest finds them here once more."""
+    for name, test in RULES.items():
+        globals()[name] = test
+
+
+_collect()

@@ -1,0 +1,203 @@
+"""The durable store against the one in memory: any sequence of calls, flushes, restarts and crashes."""
+
+import shutil
+import tempfile
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from joins import MemoryStore
+from joins.state import Chain, KeyState, LabelState, PredictionState, full_fingerprint
+from schemas.status import Status
+from streams import rocks_index, rocks_store
+from streams.rocks_store import RocksStore
+
+KINDS = ["click", "click2"]
+KEYS = st.sampled_from(["", "a", "b", "c", "ä\0", "\U0010ffff", "a" * 300])
+TIMES = st.one_of(st.integers(-3, 12), st.sampled_from([-(1 << 63), (1 << 62) - 1, (1 << 63) - 1]))
+OFFSETS = st.integers(-1, 60)
+INDEXES = st.sampled_from([None, *KINDS])
+VALUES = st.sampled_from([None, 0.0, 1.0, "class"])
+LIMITS = st.sampled_from([0, 1, 2, 3, 1000])
+
+Snapshot = tuple[dict[str, KeyState], dict[str | None, list[tuple]], bytes | None]
+NOTHING: Snapshot = ({}, {}, None)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Two stores that are told the same, and what the durable one must remember of its last flush."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # So small that a few calls go through every way there is.
+        self.patches = [
+            patch.object(rocks_store, "CLEAN_KEYS", 2),
+            patch.object(rocks_store, "LOOK_AHEAD", 1),
+            patch.object(rocks_index, "RANGE_FROM", 2),
+            patch.object(rocks_index, "GAPS_MAX", 2),
+        ]
+        for each in self.patches:
+            each.start()
+        self.folder = Path(tempfile.mkdtemp(prefix="truthloop-store-"))
+        self.model = MemoryStore(KINDS)
+        self.store = RocksStore(self.folder, KINDS)
+        self.flushed = NOTHING
+        self.offset = 0
+
+    def teardown(self) -> None:
+        """Close and remove."""
+        self.store.close()
+        shutil.rmtree(self.folder)
+        for each in self.patches:
+            each.stop()
+
+    @initialize(count=st.integers(0, 6))
+    def stored(self, count: int) -> None:
+        """Begin with something stored, so that short sequences see it."""
+        for time in range(count):
+            self.put("abcabc"[time], None)
+            self.add(None, time, "abcabc"[time], "x")
+        self.flush(b"first")
+
+    @rule(key=KEYS)
+    def get(self, key: str) -> None:
+        """Both find the same."""
+        assert self.store.get(key) == self.model.get(key)
+
+    @rule(key=KEYS, value=VALUES)
+    def put(self, key: str, value: float | str | None) -> None:
+        """A key's state is replaced or made."""
+        for store in (self.model, self.store):
+            chain = Chain(Status.JOINED, value, 5, 5, self.offset)
+            prediction = PredictionState(
+                self.offset, self.offset, 1 << 62, eligible=True, projection=["v1", None], chains={"click\0d": chain}
+            )
+            store.put(key, KeyState({key: prediction}, {}))
+        self.offset += 1
+
+    @rule(key=KEYS, value=VALUES)
+    def change(self, key: str, value: float | str | None) -> None:
+        """What was got is changed in place, as the join does."""
+        for store in (self.model, self.store):
+            state = store.get(key)
+            if state is not None:
+                state.labels.setdefault("click\0d", []).append(LabelState(7, self.offset, value, 8))
+                state.predictions.pop(key, None)
+        self.offset += 1
+
+    @rule(key=KEYS)
+    def delete(self, key: str) -> None:
+        """Both forget it, or both say that there is nothing."""
+        missing = []
+        for store in (self.model, self.store):
+            try:
+                store.delete(key)
+            except KeyError:
+                missing.append(store)
+        assert missing in ([], [self.model, self.store])
+
+    @rule(keys=st.lists(KEYS))
+    def prefetch(self, keys: list[str]) -> None:
+        """Changes nothing that can be seen; keys may be named twice."""
+        self.store.prefetch(iter(keys))
+
+    @rule(index=INDEXES, time=TIMES, key=KEYS, name=st.sampled_from(["", "x", "click\0d", "a"]))
+    def add(self, index: str | None, time: int, key: str, name: str) -> None:
+        """An entry comes, in any order of time."""
+        for store in (self.model, self.store):
+            index_of(store, index).add((time, self.offset, key, name))
+        self.offset += 1
+
+    @rule(index=INDEXES, after=st.none() | st.tuples(TIMES, OFFSETS), until=TIMES, limit=LIMITS)
+    def between(self, index: str | None, after: tuple[int, int] | None, until: int, limit: int) -> None:
+        """Both see the same entries in the same order."""
+        found = [index_of(store, index).between(after, until, limit) for store in (self.model, self.store)]
+        assert found[0] == found[1]
+
+    @rule(index=INDEXES, until=TIMES, limit=LIMITS)
+    def take(self, index: str | None, until: int, limit: int) -> None:
+        """Both give the same entries away."""
+        found = [index_of(store, index).take(until, limit) for store in (self.model, self.store)]
+        assert found[0] == found[1]
+
+    @rule(index=INDEXES, until=TIMES, limit=LIMITS)
+    def look_at_what_is_due(self, index: str | None, until: int, limit: int) -> None:
+        """The states of what an index names are the same, also when they are fetched ahead."""
+        for _, _, key, _ in index_of(self.store, index).between(None, until, limit):
+            assert self.store.get(key) == self.model.get(key)
+
+    @rule(point=st.binary(max_size=3))
+    def flush(self, point: bytes) -> None:
+        """From here on this is what a crash goes back to."""
+        self.store.flush(point)
+        self.flushed = snapshot_of(self.model, point)
+        assert self.store.touched == 0
+
+    @rule()
+    def spill(self) -> None:
+        """Nothing changes that can be seen, but a crash now leaves nothing."""
+        self.store.spill()
+        self.flushed = NOTHING
+
+    @rule()
+    def crash(self) -> None:
+        """The store comes back as its last flush left it."""
+        self.store.close()
+        self.store = RocksStore(self.folder, KINDS)
+        self.model = model_of(self.flushed)
+
+    @rule(point=st.binary(max_size=3))
+    def restart(self, point: bytes) -> None:
+        """A flush and a new process change nothing."""
+        self.flush(point)
+        self.crash()
+
+    @invariant()
+    def sizes_and_point_agree(self) -> None:
+        """What is counted is what is there."""
+        assert len(self.store) == len(self.model)
+        for index in (None, *KINDS):
+            assert len(index_of(self.store, index)) == len(index_of(self.model, index))
+        assert self.store.point() == self.flushed[2]
+
+    @rule()
+    def everything(self) -> None:
+        """A walk through all keys gives the same states, and the same fingerprint."""
+        assert dict(self.store.items()) == dict(self.model.items())
+        assert full_fingerprint(state for _, state in self.store.items()) == full_fingerprint(
+            state for _, state in self.model.items()
+        )
+
+
+def index_of(store: Any, name: str | None) -> Any:
+    """Return one of a store's indexes."""
+    return store.by_prediction if name is None else store.by_label[name]
+
+
+def snapshot_of(model: MemoryStore, point: bytes) -> Snapshot:
+    """Copy everything that a store remembers."""
+    entries = {name: index_of(model, name).between(None, 1 << 64, 1 << 30) for name in (None, *KINDS)}
+    return deepcopy(dict(model.items())), entries, point
+
+
+def model_of(snapshot: Snapshot) -> MemoryStore:
+    """Return a store in memory that remembers the same."""
+    model = MemoryStore(KINDS)
+    states, entries, _ = deepcopy(snapshot)
+    for key, state in states.items():
+        model.put(key, state)
+    for name, rows in entries.items():
+        for entry in rows:
+            index_of(model, name).add(entry)
+    return model
+
+
+TestStoreEqualsMemory = StoreMachine.TestCase
+TestStoreEqualsMemory.settings = settings(
+    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

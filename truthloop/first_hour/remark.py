@@ -1,0 +1,70 @@
+"""What may be said of a field in a file that others will read: shares, forms, rounded ranges, names of categories.
+
+Law: no value of a record, unless it is the name of one of few categories. Must not decide anything.
+"""
+
+import math
+from typing import Final
+
+from truthloop.first_hour.field import Field
+
+__all__ = ["missing_text", "percent", "range_text", "shape_text"]
+
+SHOWN: Final = 6
+"""Names of categories in one remark."""
+
+_SMALL: Final = 0.001
+
+
+def percent(share: float) -> str:
+    """Write a share; what is there is never written as nothing.
+
+    >>> percent(0.05), percent(0.00001), percent(1.0), percent(0.9999)
+    ('5.0 %', 'less than 0.1 %', '100 %', '99.9 %')
+    """
+    if 0 < share < _SMALL:
+        return "less than 0.1 %"
+    if share in (0, 1):
+        return f"{100 * share:.0f} %"
+    return f"{min(100 * share, 99.9):.1f} %"
+
+
+def range_text(low: float, high: float) -> str:
+    """Write a range with one digit at each end, outward: the ends are somebody's values.
+
+    >>> range_text(0.013, 8731.5), range_text(-42, -3), range_text(0, 1)
+    ('0.01 to 9,000', '-50 to -3', '0 to 1')
+    """
+    return f"{_rounded(low, math.floor)} to {_rounded(high, math.ceil)}"
+
+
+def _rounded(value: float, rounding: "type[int] | object") -> str:
+    if value == 0:
+        return "0"
+    size = 10.0 ** math.floor(math.log10(abs(value)))
+    digit = (math.floor if rounding is math.floor else math.ceil)(round(value / size, 9))
+    return f"{digit * size:,.0f}" if size >= 1 else f"{digit * size:.{-round(math.log10(size))}f}"
+
+
+def missing_text(share: float) -> str:
+    """Say how many records lack a field; empty where none does."""
+    return "" if share >= 1 else f"{percent(1 - share)} lack it"
+
+
+def shape_text(field: Field, share: float) -> str:
+    """Say what the values of a field look like.
+
+    Args:
+        field: the field.
+        share: of the records that have it.
+    """
+    if field.categories:
+        names = ", ".join(field.categories[:SHOWN])
+        said = f"{field.distinct} values: {names}{', ...' if field.distinct > SHOWN else ''}"
+    elif field.is_number:
+        said = f"{field.kind}, {range_text(*field.limits)}"
+    elif field.kind == "text" and not field.looks_personal:
+        said = f"text, like {field.form}" if field.form not in ("", "a", "A", "Aa") else "text"
+    else:
+        said = field.kind or " or ".join(field.types)
+    return ", ".join(part for part in (said, missing_text(share)) if part)
