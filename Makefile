@@ -41,11 +41,11 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing into $(VENV): about 275 MB to download from PyPI, 900 MB on disk. Nothing else is touched."
+	@echo "Installing into $(VENV): about 320 MB to download from PyPI, 1.1 GB on disk. Nothing else is touched."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing into $(VENV): about 310 MB to download from PyPI, 1.2 GB on disk. Nothing else is touched."
+	@echo "Installing into $(VENV): about 355 MB to download from PyPI, 1.4 GB on disk. Nothing else is touched."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
 	@touch $@ $(VENV)/.demo

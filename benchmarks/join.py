@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from join_cluster import Cluster
-from join_engine import ENGINES
+from join_engine import ENGINES, WARM_PREDICTIONS
 from join_latency import Latency, measure_latency
 from join_measure import Throughput, measure
 from join_report import Round, machine, markdown, plain
@@ -39,9 +39,11 @@ BEFORE_NOW_MS = 1_800_000
 class Bench:
     """A broker, engines that are ready, and what was measured so far."""
 
-    def __init__(self, folder: Path, broker: LocalBroker, names: list[str]) -> None:
+    def __init__(self, folder: Path, broker: LocalBroker, names: list[str], records: int) -> None:
         cluster = Cluster(broker.bootstrap_servers, folder / "kafka")
-        self.engines = [ENGINES[name](cluster, folder) for name in names]
+        warm = min(WARM_PREDICTIONS, _predictions_of(records))
+        self.engines = [ENGINES[name](cluster, folder, warm) for name in names]
+        self._records = records
         self.rounds: list[Round] = []
         self.latencies: list[Latency] = []
         self.failed = False
@@ -50,13 +52,14 @@ class Bench:
         self._folder = folder
         self._loops = 0
 
-    def warm(self, records: int) -> None:
+    def warm(self) -> None:
         """Let the broker do some of everything."""
+        self._cluster.wake()
         engine = ENGINES["passthrough"](self._cluster, self._folder)
-        loads = _loads("hot", min(records, WARM_RECORDS))
+        loads = _loads("hot", min(self._records, WARM_RECORDS))
         measure(engine, self._broker.pid, self._loop("warm"), "hot", loads)
 
-    def throughput(self, mixes: list[str], records: int) -> None:
+    def throughput(self, mixes: list[str]) -> None:
         """Measure each engine once with each mix."""
         done: list[Throughput] = []
         self.rounds.append(done)
@@ -65,7 +68,7 @@ class Bench:
                 what = f"round {len(self.rounds)}, {mix}, {engine.title}"
                 _say(f"{what} ...")
                 try:
-                    one = measure(engine, self._broker.pid, self._loop(engine.name), mix, _loads(mix, records))
+                    one = measure(engine, self._broker.pid, self._loop(engine.name), mix, _loads(mix, self._records))
                 except EngineError as error:
                     self._fail(f"{what}: {error}")
                     continue
@@ -107,14 +110,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="truthloop-bench-", dir=arguments.folder) as name:
         folder = Path(name)
         with LocalBroker(folder / "kafka", java_options=BROKER_OPTIONS) as broker:
-            bench = Bench(folder, broker, arguments.only)
+            bench = Bench(folder, broker, arguments.only, arguments.events)
             for engine in bench.engines:
                 _say(f"preparing {engine.title} ...")
                 engine.prepare()
-            bench.warm(arguments.events)
+            bench.warm()
             for _ in range(arguments.runs):
                 if arguments.mix:
-                    bench.throughput(arguments.mix, arguments.events)
+                    bench.throughput(arguments.mix)
                 if arguments.latency:
                     bench.latency(arguments.latency, arguments.latency_seconds)
         found = (bench.rounds, bench.latencies, bench.engines, facts)
@@ -149,10 +152,14 @@ def _names(known: object) -> object:
 
 def _loads(mix: str, records: int) -> list[Traffic]:
     """Return a mix's loads, the last of which holds so many records and ends a while ago."""
-    count = records * OF // (OF + LABELLED)
+    count = _predictions_of(records)
     loads = 1 if mix == "hot" else 2
     first_ms = int(time.time() * 1000) - BEFORE_NOW_MS - loads * count * 1000 // PER_SECOND
     return (Traffic.hot if mix == "hot" else Traffic.cold)(count, first_ms)
+
+
+def _predictions_of(records: int) -> int:
+    return records * OF // (OF + LABELLED)
 
 
 def _say(text: str) -> None:

@@ -23,7 +23,7 @@ from xxhash import xxh3_64_intdigest
 
 from streams.kafka_jars import KAFKA_VERSION, cache_folder
 
-__all__ = ["ENGINES", "Engine"]
+__all__ = ["ENGINES", "WARM_PREDICTIONS", "Engine"]
 
 SUPERVISOR = "TRUTHLOOP_SUPERVISOR"
 HERE = Path(__file__).parent
@@ -70,13 +70,15 @@ class Engine(ABC):
     Args:
         cluster: where the topics are.
         folder: for its state and its logs.
+        warm_predictions: with how many it becomes warm, where that takes something.
     """
 
     name: str
     title: str
 
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, warm_predictions: int = WARM_PREDICTIONS) -> None:
         self.cluster = cluster
+        self.warm_predictions = warm_predictions
         self.folder = folder / self.name
         self.folder.mkdir(exist_ok=True)
         self.program: WorkerProgram | None = None
@@ -209,7 +211,7 @@ class KafkaStreams(Engine):
         for name in (warm, loop):
             self._create(name)
         program.tell(f"start {warm}", "started")
-        loads = Traffic.hot(WARM_PREDICTIONS, int(time.time() * 1000) - HOUR_MS)
+        loads = Traffic.hot(self.warm_predictions, int(time.time() * 1000) - HOUR_MS)
         load = self.cluster.fill(warm, loads[0].chunks())
         load.commit()
         for lag in self.cluster.lags(warm, load.ends):

@@ -16,8 +16,9 @@ import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 from join_traffic import LABELLED, OF, PARTITIONS, Traffic
 
-LEAD_MS = 2_000
-"""From the encoding's end to the first record."""
+LEAD_MS = 10_000
+ENCODED_PER_MS = 20
+"""From the start to the first record: all are encoded before it, on a slow machine too."""
 
 DELAY_MS = (200, 1_000)
 TICK_S = 0.001
@@ -39,8 +40,7 @@ def write(servers: str, loop: str, per_second: str, seconds: str) -> None:
     """Write predictions and labels, together so many in a second; tell the first due time, then how it went."""
     rate = float(per_second) * OF / (OF + LABELLED)
     count = int(rate * float(seconds))
-    encoding_ms = count // 20  # a hundred thousand of them in five seconds, on a slow machine
-    first_ms = int(time.time() * 1000) + encoding_ms + LEAD_MS
+    first_ms = int(time.time() * 1000) + LEAD_MS + count // ENCODED_PER_MS
     until_ms = first_ms + int(float(seconds) * 1000)
     load = Traffic(count, 0, 0, first_ms, per_second=rate, delay_ms=DELAY_MS, until_ms=until_ms)
     records = [

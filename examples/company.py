@@ -26,7 +26,7 @@ MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
-TIMEOUT_S = 30
+TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _moment(text: str) -> datetime:
 
 def _make_topics(servers: str, topics: Mapping[str, int]) -> None:
     """Make the company's topics where they are missing; they keep old records, because all of these are old."""
-    admin = AdminClient({"bootstrap.servers": servers})
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
     wanted = [
         NewTopic(name, num_partitions=count, replication_factor=-1, config={"retention.ms": "-1"})
         for name, count in topics.items()
@@ -156,16 +156,18 @@ def _make_topics(servers: str, topics: Mapping[str, int]) -> None:
     for future in admin.create_topics(wanted).values():
         try:
             future.result(TIMEOUT_S)
+        except TimeoutError:
+            sys.exit(f"{servers} does not answer")
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
+                sys.exit(f"{servers} does not make the topics: {error.args[0].str()}")
 
 
 def _send(servers: str, prefix: str, records: Iterable[Record]) -> Counter[str]:
     """Send records with the times at which they come; return how many each topic got."""
     failed: list[Any] = []
     # the partitioner is librdkafka's own: how the company places its records is no matter, ingest places them anew
-    producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "linger.ms": 20, "log_level": 3})
+    producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "linger.ms": 20, "log_level": 0})
     sent: Counter[str] = Counter()
     for record in records:
         while True:

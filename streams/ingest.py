@@ -9,22 +9,23 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
-from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
+from confluent_kafka import Consumer, KafkaError, Message
 from prometheus_client import Counter
 
 from schemas.config import LoopConfig
 from schemas.errors import BrokerError
 from streams.attempts import Attempts, Place
-from streams.kafka_client import MESSAGE_BYTES_MAX, REACH_TIMEOUT_S, KafkaClients
+from streams.ingest_check import check_destinations, check_sources, message_bytes
+from streams.kafka_client import KafkaClients
 from streams.mapping_tools import MappingTools
 from streams.source_assignment import SourceAssignment
 from streams.source_batch import Canonical, TopicMapper
 from streams.source_messages import SourceMessages
 from streams.source_position import SourcePositions, commit_start, source_topics
 from streams.source_reader import Reading, SourceReader
-from streams.topics import Topics, check_topics, partition_counts
+from streams.topics import Topics
 from streams.transaction import Transactions, UndoneError
+from streams.unclaimed import Unclaimed
 from streams.worker import Worker
 
 __all__ = ["IngestRole", "commit_start"]
@@ -68,14 +69,15 @@ class IngestRole:
         self._sources = source_topics(config)
         self._worker = worker
         self._health = worker.health
-        self._message_bytes = _message_bytes(config)
+        self._message_bytes = message_bytes(config)
         limit = self._message_bytes - OVERHEAD_BYTES
         self._mappers = {topic: TopicMapper(topic, config, tools, limit) for topic in self._sources}
         self._attempts = Attempts(worker.state / f"{ROLE}-{worker.slot}.json")
         self._mine = SourceAssignment(SourcePositions(clients, config), self._attempts, worker.health)
         self._transactions = Transactions(clients, f"tl-{config.loop}-{ROLE}-{worker.slot}", worker.crash)
-        self._undone = 0
+        self._unclaimed = Unclaimed(clients, self._topics, self._sources)
         self._reader = SourceReader()
+        self._undone = 0
         self._troubles: dict[str, str] = {}
         self._filtered = Counter(
             "truthloop_filtered", "Records that no source takes", ["role", "input"], registry=worker.health.registry
@@ -87,12 +89,12 @@ class IngestRole:
         Raises:
             BrokerError: topics are not what is needed, nobody said where to begin, or another worker has this slot.
         """
-        self._check()
+        check_destinations(self._clients, self._topics, self._message_bytes)
+        check_sources(self._clients, self._sources)
         self._transactions.open()
         instance = f"{self._topics.loop}-{ROLE}-{self._worker.slot}"
         consumer = self._clients.member(self._topics.group(ROLE), instance=instance)
-        mine = self._mine
-        consumer.subscribe(self._sources, on_assign=mine.assigned, on_revoke=mine.revoked, on_lost=mine.revoked)
+        self._subscribe(consumer)
         self._health.ready("it waits for its partitions")
         try:
             while not should_stop():
@@ -101,21 +103,10 @@ class IngestRole:
             self._transactions.abandon()
             consumer.close()
 
-    def _check(self) -> None:
-        """Refuse topics that are missing, or that do not take what is sent to them."""
-        check_topics(partition_counts(self._clients, self._topics.all), self._topics)
-        there = partition_counts(self._clients, self._sources)
-        for topic in self._sources:
-            if topic not in there:
-                raise BrokerError("does not exist", where=f"topic {topic}", hint="It is named in `ingest`.")
-        for topic, limit in _size_limits(self._clients, self._topics):
-            if limit < self._message_bytes:
-                raise BrokerError(
-                    f"takes messages of up to {limit:,} bytes (max.message.bytes), and up to {self._message_bytes:,} "
-                    "are sent: one that is larger could never be committed",
-                    where=f"topic {topic}",
-                    hint=f"Raise the topic's max.message.bytes, or set kafka.client: {{message.max.bytes: {limit}}}.",
-                )
+    def _subscribe(self, consumer: Consumer) -> None:
+        mine = self._mine
+        wanted = self._unclaimed.subscription
+        consumer.subscribe(wanted, on_assign=mine.assigned, on_revoke=mine.revoked, on_lost=mine.revoked)
 
     def _turn(self, consumer: Consumer) -> None:
         """Read once, and commit what came of it."""
@@ -128,7 +119,10 @@ class IngestRole:
         if mine.has_changed:  # what was read may belong to a partition that is another worker's by now
             self._reader.forget()
             mine.place(consumer)
+            self._unclaimed.look_again()
             return
+        if self._unclaimed.must_rebalance(self._worker.now_ms()):
+            self._subscribe(consumer)
         with self._health.seconds.labels(ROLE).time():
             batch = self._sort(consumer, messages)
             if batch.following:
@@ -237,7 +231,7 @@ class IngestRole:
         error, topic, number = message.error(), message.topic() or "", message.partition()
         if error is None:
             return
-        if error.fatal():
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - its public name
             raise BrokerError(
                 f"this worker is no longer a member: {error.str()}",
                 where=f"group {self._topics.group(ROLE)}, slot {self._worker.slot}",
@@ -248,22 +242,3 @@ class IngestRole:
         else:
             log.warning("topic %s, partition %s: %s", topic, number, error.str())
             self._troubles[topic] = f"topic {topic}: {error.str()}"
-
-
-def _message_bytes(config: LoopConfig) -> int:
-    """Return how large a message may be that is sent."""
-    wish = config.kafka.client.get("message.max.bytes", MESSAGE_BYTES_MAX) if config.kafka else MESSAGE_BYTES_MAX
-    return int(wish)
-
-
-def _size_limits(clients: KafkaClients, topics: Topics) -> Iterator[tuple[str, int]]:
-    """Give how large messages the topics take that ingest writes to, where the cluster tells it."""
-    resources = [
-        ConfigResource(ConfigResource.Type.TOPIC, name) for name in (topics.predictions, topics.labels, topics.rejects)
-    ]
-    admin = clients.admin()
-    for resource, future in admin.describe_configs(resources).items():
-        try:
-            yield resource.name, int(future.result(timeout=REACH_TIMEOUT_S)["max.message.bytes"].value)
-        except (KafkaException, KeyError) as error:
-            log.warning("topic %s: its limit of a message's size cannot be read (%s)", resource.name, error)

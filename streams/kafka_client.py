@@ -76,6 +76,10 @@ _OF_CONSUMERS = frozenset(_CONSUMER_DEFAULTS)
 _OF_PRODUCERS = frozenset(_PRODUCER_DEFAULTS) | {"compression.type", "linger.ms", "message.max.bytes"}
 
 
+_TELLING = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})  # noqa: SLF001 - their public names
+"""Why a connection does not come about; that all brokers are down comes behind it and says nothing."""
+
+
 class KafkaClients:
     """Makes consumers, producers and admin clients of one cluster.
 
@@ -146,9 +150,11 @@ class KafkaClients:
         Raises:
             BrokerError: it does not; says what was the last thing heard of it.
         """
+        admin = self.admin()
         try:
-            self.admin().list_topics(timeout=timeout_s)
+            admin.list_topics(timeout=timeout_s)
         except KafkaException as error:
+            admin.poll(0)  # hands over what librdkafka has to say
             raise broker_error("cannot be reached", error, self) from None
 
     def _make(self, kind: Callable[[dict[str, Any]], Client], own: Mapping[str, Any]) -> Client:
@@ -167,7 +173,8 @@ class KafkaClients:
         if now_s - self._told_s.get(error.code(), -QUIET_S) >= QUIET_S:
             log.warning("kafka: %s", error.str())
             self._told_s[error.code()] = now_s
-        self.last_error = error
+        if self.last_error is None or self.last_error.code() not in _TELLING or error.code() in _TELLING:
+            self.last_error = error
         self.disturbances += 1
 
 

@@ -28,7 +28,8 @@ __all__ = ["COUNTS", "END", "FORMAT", "POINT", "RocksDatabase"]
 CACHE_BYTES = 160 * 1024 * 1024
 """Blocks, their indexes and filters, and what is written but not yet in files, of all databases of this process.
 
-Partitions come and go; their memory does not add up. With 10 million live entries, filters and indexes take 40 MB.
+Partitions come and go; their memory does not add up. With 10 million live entries, filters and indexes of blocks
+take about 20 MB of it.
 """
 
 WRITE_BUFFER_BYTES = 64 * 1024 * 1024
@@ -38,7 +39,7 @@ LOG_BYTES_MAX = 16 * 1024 * 1024
 """Per database: a quiet one must not keep a long log for the few changes in it that wait to become files."""
 
 OPEN_FILES_MAX = 64
-"""Per database: eight of them stay well below the usual limit of 1,024, and 10 million entries need about 30 each."""
+"""Per database: eight of them stay well below the usual limit of 1,024; 10 million entries make a dozen files each."""
 
 BLOOM_BITS = 10
 """A filter of this size is wrong in one of a hundred look-ups, at a tenth of the price of looking."""
@@ -47,7 +48,10 @@ MEMTABLE_BLOOM_SHARE = 0.02
 """The same for what is not yet in files: some 20 bits a key; it makes an absent key four times as cheap."""
 
 BLOCK_BYTES = 8 * 1024
+"""4, 8 and 16 kB measured alike, in time and on disk."""
+
 LOG_FILES_KEPT = 2
+"""RocksDB's own reports, of this opening and the one before."""
 
 FORMAT, POINT, COUNTS = b"\0format", b"\0point", b"\0counts"
 """Facts about the whole, before all entries."""
@@ -214,5 +218,6 @@ def _options(*, bloom: bool) -> Options:
     options = Options(raw_mode=True)
     options.set_block_based_table_factory(table)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES // 4)
+    # zstd takes a sixth less disk and a tenth more time to look up what is not in memory.
     options.set_compression_type(DBCompressionType.lz4())
     return options

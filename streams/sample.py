@@ -108,12 +108,14 @@ class TopicSample:
         facts: of the topic.
         ranges: offsets that were there, by partition.
         messages: the records.
+        covered: how many offsets lie in the blocks that were read to their end.
         stopped: `time` or `size` where a limit ended the reading before it was done; else empty.
     """
 
     facts: TopicFacts
     ranges: Mapping[int, Block]
     messages: SourceMessages
+    covered: int = 0
     stopped: str = ""
 
     @property
@@ -123,8 +125,18 @@ class TopicSample:
 
     @property
     def offsets(self) -> int:
-        """How many offsets the topic has; records, where it is neither compacted nor transactional."""
+        """How many offsets the topic has."""
         return sum(high - low for low, high in self.ranges.values())
+
+    @property
+    def records(self) -> int:
+        """About how many records it has: compaction leaves holes, and ends of transactions take offsets, too."""
+        return round(self.offsets * min(1.0, len(self.messages) / self.covered)) if self.covered else self.offsets
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all records that were there have been read."""
+        return self.covered >= self.offsets and not self.stopped
 
 
 def with_small_fetches(config: KafkaConfig) -> KafkaConfig:
@@ -196,7 +208,7 @@ def sample_topic(clients: KafkaClients, facts: TopicFacts, limits: SampleLimits)
     except KafkaException as error:
         raise broker_error(f"topic {facts.name} cannot be read", error, clients) from None
     found = sorted(reading.messages, key=lambda message: (message.partition() or 0, message.offset() or 0))
-    return TopicSample(facts, ranges, SourceMessages.of(facts.name, found), reading.stopped)
+    return TopicSample(facts, ranges, SourceMessages.of(facts.name, found), reading.covered, reading.stopped)
 
 
 def sample_plan(ranges: Mapping[int, Block], records: int) -> list[dict[int, Block]]:
@@ -255,12 +267,14 @@ class _Reading:
         self._deadline = monotonic() + limits.seconds
         self._size = 0
         self._planned = 0
+        self.covered = 0
         self.messages: list[Message] = []
         self.stopped = ""
 
     def read(self, wanted: Mapping[int, Block]) -> None:
         """Read one block of each partition; large records end it when the blocks so far have had their share."""
-        self._planned += sum(following - first for first, following in wanted.values())
+        size = sum(following - first for first, following in wanted.values())
+        self._planned += size
         allowed = self._limits.size * min(1.0, self._planned / max(self._limits.records, 1))
         left = dict(wanted)
         self._reader.assign([TopicPartition(self._topic, number, first) for number, (first, _) in left.items()])
@@ -273,6 +287,7 @@ class _Reading:
                 self._take(message, left)
             if done := before - set(left):  # paused, they would still be paused when the next round assigns them
                 self._reader.incremental_unassign([TopicPartition(self._topic, number) for number in done])
+        self.covered += size
 
     def _take(self, message: Message, left: dict[int, Block]) -> None:
         number, error = message.partition(), message.error()

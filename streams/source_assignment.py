@@ -43,12 +43,13 @@ class SourceAssignment:
         self.has_changed = False
 
     def assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        """Take what the group gives."""
+        """Take what the group gives, as far as it is a source's."""
         self.has_changed = True
         self._positions.refresh_ids()
-        self._stand(self._positions.standings(consumer, places))
-        self._attempts.keep_only((place.topic, place.partition) for place in places)
-        log.info("%d partitions, %d of them stopped", len(places), len(self._stopped))
+        mine = [place for place in places if place.topic in self._positions.topics]
+        self._stand(self._positions.standings(consumer, mine))
+        self._attempts.keep_only((place.topic, place.partition) for place in mine)
+        log.info("%d partitions, %d of them stopped", len(mine), len(self._stopped))
         consumer.assign(self._places())
 
     def revoked(self, consumer: Consumer, _places: list[TopicPartition]) -> None:

@@ -5,8 +5,9 @@ was read. Law: a position is never guessed where records could be left out. Must
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from threading import Event
+from time import monotonic
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollectio
 
 from schemas.config import LoopConfig
 from schemas.errors import BrokerError, ConfigError
-from streams.kafka_client import REACH_TIMEOUT_S, KafkaClients, broker_error
+from streams.kafka_client import REACH_TIMEOUT_S, SESSION_TIMEOUT_MS, KafkaClients, broker_error
 from streams.topic_range import watermarks
 from streams.topics import Topics, partition_counts
 
@@ -33,6 +34,13 @@ RETRY_AFTER_S: Final = 0.5
 _PASSING: Final = frozenset(
     {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
 )
+
+_OCCUPIED: Final = frozenset(
+    {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS}
+)
+
+LEFT_AFTER_S: Final = SESSION_TIMEOUT_MS / 1000 + 5
+"""A worker that was stopped keeps its partitions until its session has ended: mostly it comes back before."""
 
 
 class _Metadata(msgspec.Struct):
@@ -66,12 +74,15 @@ class SourcePositions:
     Args:
         clients: of the cluster.
         config: the loop's.
+
+    Attributes:
+        topics: that are read.
     """
 
     def __init__(self, clients: KafkaClients, config: LoopConfig) -> None:
         self._clients = clients
         self._group = Topics.of(config).group("ingest")
-        self._topics = source_topics(config)
+        self.topics = source_topics(config)
         self._ids: dict[str, str] = {}
 
     def refresh_ids(self) -> None:
@@ -82,7 +93,7 @@ class SourcePositions:
         """
         admin = self._clients.admin()
         found = {}
-        for topic, future in admin.describe_topics(TopicCollection(self._topics)).items():
+        for topic, future in admin.describe_topics(TopicCollection(self.topics)).items():
             try:
                 told = str(future.result(timeout=REACH_TIMEOUT_S).topic_id)
             except KafkaException as error:
@@ -210,24 +221,30 @@ def _start_topic(
     is_new = len(missing) == count
     at = 1 if where == "latest" and is_new else 0
     places = [positions.place(topic, number, watermarks(clients, consumer, topic, number)[at]) for number in missing]
-    try:
-        done = consumer.commit(offsets=places, asynchronous=False)
-    except KafkaException as error:
-        raise broker_error(
-            f"topic {topic}: positions cannot be committed (is ingest running? it has to be stopped)", error, clients
-        ) from None
-    _check_all(done)
+    _commit(clients, consumer, topic, places)
     what = "with what comes" if at else "with all that is there"
     return f"Topic {topic}: {len(missing)} of {count} partitions begin {what}."
 
 
-def _check_all(done: Iterable[TopicPartition] | None) -> None:
+def _commit(clients: KafkaClients, consumer: Consumer, topic: str, places: list[TopicPartition]) -> None:
+    """Commit positions from outside of the group, which takes them once its last worker's session has ended."""
+    deadline_s = monotonic() + LEFT_AFTER_S
+    while True:
+        try:
+            done = consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() in _OCCUPIED and monotonic() < deadline_s:
+                Event().wait(RETRY_AFTER_S)
+                continue
+            what = f"topic {topic}: positions cannot be committed"
+            if error.args[0].code() in _OCCUPIED:
+                what += " while ingest runs: stop it, and start it again afterwards"
+            raise broker_error(what, error, clients) from None
+        break
     for place in done or ():
         if place.error is not None:
-            raise BrokerError(
-                f"its position cannot be committed: {place.error.str()}",
-                where=f"topic {place.topic}, partition {place.partition}",
-            )
+            where = f"topic {place.topic}, partition {place.partition}"
+            raise BrokerError(f"its position cannot be committed: {place.error.str()}", where=where)
 
 
 def _topic_id(metadata: str | None) -> str | None:

@@ -6,7 +6,7 @@ the same. Law: whatever is read here fast, the join and the lake writer take for
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, chain
 from operator import attrgetter
 from typing import Annotated, Any, Literal
@@ -17,11 +17,15 @@ import pyarrow as pa
 
 from schemas.config import LoopConfig
 from streams.frame import Role, records_schema
+from streams.json_lines import no_cycle_search
 
 __all__ = ["LabelWire", "PredictionWire", "Unread", "encode"]
 
 Unread = list[int]
 """Places of messages that Truthloop did not write itself."""
+
+_NOT_OURS = (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises where a message is not of the form, or not even JSON."""
 
 _TIME_MAX_MS = 253_402_300_799_999
 
@@ -33,6 +37,12 @@ Weight = Annotated[float, msgspec.Meta(ge=0.0)]
 Digest = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 _FEATURE_TYPES: dict[str, Any] = {"float": float, "int": int, "string": str, "bool": bool}
+_LABEL_FIELDS = {
+    "time_ms": "time",
+    "arrived_at_ms": "arrived_at",
+    "happened_at_ms": "happened_at",
+    "label_source": "source",
+}
 _GROUPS = {"output_": "outputs", "slice_": "slices", "feature_": "features"}
 
 
@@ -84,7 +94,8 @@ class PredictionWire:
         paths += [f"outputs.{kind}" for kind in outputs] + [f"slices.{name}" for name in slices]
         self._projection = attrgetter(*paths)
         self._schema = records_schema("predictions", config)
-        self._columns = attrgetter(*[_path(name) for name in self._schema.names() if name != "row"])
+        self._rest = {name: dtype for name, dtype in self._schema.items() if name != "row"}
+        self._columns = attrgetter(*map(_path, self._rest))
 
     def records(self, offsets: Sequence[int], values: Sequence[bytes]) -> tuple[list[tuple[Any, ...]], Unread]:
         """Return the messages as the join reads them, and the places of those that have to be mapped."""
@@ -95,18 +106,26 @@ class PredictionWire:
 
     def frame(self, values: Sequence[bytes]) -> tuple[pl.DataFrame, Unread]:
         """Return the messages in the canonical columns; `row` is the place of each among `values`."""
-        columns = self._columns
-        found, failed = _decode(self._decode_all, values)
-        rows = [(place, *columns(message)) for place, message in found]
+        columns, decode = self._columns, self._decode_all
+        rows: list[tuple[Any, ...]] = []
+        places: list[int] = []
+        failed: list[int] = []
+        with no_cycle_search():
+            for place, value in enumerate(values):
+                try:  # each message is taken apart while the processor still has it at hand
+                    rows.append(columns(decode(value)))
+                    places.append(place)
+                except _NOT_OURS:
+                    failed.append(place)
         if not failed:
-            return _frame(rows, self._schema), []
+            return _frame(places, rows, self._rest), []
         # what the join takes by what it needs, the lake must have too: without what does not read
         joined, unread = _decode(self._decode_joined, [values[place] for place in failed])
         empty = msgspec.json.encode({"features": {}, "extras": None, "flags": ["features:invalid"]})[1:]
         for at, message in joined:
-            whole = self._decode_all(msgspec.json.encode(message)[:-1] + b"," + empty)
-            rows.append((failed[at], *columns(whole)))
-        return _frame(sorted(rows), self._schema), [failed[at] for at in unread]
+            rows.append(columns(decode(msgspec.json.encode(message)[:-1] + b"," + empty)))
+            places.append(failed[at])
+        return _frame(places, rows, self._rest).sort("row"), [failed[at] for at in unread]
 
 
 class LabelWire:
@@ -114,8 +133,13 @@ class LabelWire:
 
     def __init__(self, config: LoopConfig) -> None:
         self._tasks = {kind: output.task for kind, output in config.predictions.outputs.items()}
+        self._has_classes = "multiclass" in self._tasks.values()
         self._is_event_clock = config.clock == "event"
         self._schema = records_schema("labels", config)
+        self._rest = {
+            name: dtype for name, dtype in self._schema.items() if name not in ("row", "value", "value_class")
+        }
+        self._columns = attrgetter(*[_LABEL_FIELDS.get(name, name) for name in self._rest])
         self._decode = msgspec.json.Decoder(LabelMessage).decode
 
     def records(
@@ -136,17 +160,18 @@ class LabelWire:
 
     def frame(self, values: Sequence[bytes]) -> tuple[pl.DataFrame, Unread]:
         """Return the messages in the canonical columns; `row` is the place of each among `values`."""
-        found, unread = self._good(values)
-        rows = []
-        for place, m in found:
-            is_class = isinstance(m.value, str)
-            rows.append(
-                (
-                    *(place, m.key, m.kind, m.definition, None if is_class else m.value, m.value if is_class else None),
-                    *(m.op, m.time, m.arrived_at, m.happened_at, m.source, m.origin, m.batch_id, m.flags),
-                )
-            )
-        return _frame(rows, self._schema), unread
+        with no_cycle_search():
+            found, unread = self._good(values)
+            rows = [self._columns(message) for _, message in found]
+        given = [message.value for _, message in found]
+        numbers, classes = given, pl.Series("value_class", [None] * len(given), dtype=pl.String)
+        if self._has_classes:
+            numbers = [None if isinstance(value, str) else value for value in given]
+            names = [value if isinstance(value, str) else None for value in given]
+            classes = pl.Series("value_class", names, dtype=pl.String)
+        values_made = [pl.Series("value", numbers, dtype=pl.Float64), classes]
+        frame = _frame([place for place, _ in found], rows, self._rest)
+        return frame.with_columns(values_made).select(self._schema.names()), unread
 
     def _good(self, values: Sequence[bytes]) -> tuple[list[tuple[int, LabelMessage]], Unread]:
         found, unread = _decode(self._decode, values)
@@ -219,7 +244,7 @@ def _decode(decode: Callable[[bytes], Any], values: Sequence[bytes]) -> tuple[li
     for place, value in enumerate(values):
         try:
             found.append((place, decode(value)))
-        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _NOT_OURS:
             unread.append(place)
     return found, unread
 
@@ -237,14 +262,18 @@ def _path(column: str) -> str:
     return column.removesuffix("_ms")
 
 
-def _frame(rows: list[tuple[Any, ...]], schema: pl.Schema) -> pl.DataFrame:
+def _frame(places: list[int], rows: list[tuple[Any, ...]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return rows in these columns, with the places in `row`."""
     columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
-    return pl.DataFrame([_series(name, column, schema[name]) for name, column in zip(schema, columns, strict=True)])
+    made = [_series(name, column, dtype) for (name, dtype), column in zip(schema.items(), columns, strict=True)]
+    return pl.DataFrame([pl.Series("row", places, dtype=pl.Int64), *made])
 
 
 def _series(name: str, column: Sequence[Any], dtype: pl.DataType) -> pl.Series:
     if not isinstance(dtype, pl.List):
         return pl.Series(name, column, dtype=dtype)
+    if not any(column):
+        return pl.Series(name, [[]], dtype=dtype).new_from_index(0, len(column))
     # Polars takes 10 to 25 us for each list, by way of Arrow it is 0.5
     ends = pa.array([0, *accumulate(map(len, column))], pa.int64())
     texts = pa.array(list(chain.from_iterable(column)), pa.large_string())

@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import duckdb
 import msgspec
 import polars as pl
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 import truthloop
 
@@ -35,7 +36,7 @@ CONFIG = """\
 version: 1
 loop: {loop}
 clock: event
-kafka: {{bootstrap_servers: "{servers}", client: {{session.timeout.ms: {session}}}}}
+kafka: {{bootstrap_servers: "{servers}", client: {client}}}
 lake: {{uri: {folder}/lake}}
 state: {{dir: {folder}/state}}
 partitions: {partitions}
@@ -119,13 +120,25 @@ class Traffic:
 class Loop:
     """A loop in a folder, on a broker."""
 
-    def __init__(self, folder: Path, servers: str, *, partitions: int = 4, session_ms: int = 10_000) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        servers: str,
+        *,
+        partitions: int = 4,
+        session_ms: int = 10_000,
+        client: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the config; `client` goes into it, `secrets` only into the test's own clients."""
         self.folder = folder
         self.servers = servers
+        self.client = {**(client or {}), **(secrets or {}), "bootstrap.servers": servers, "log_level": 0}
         self.partitions = partitions
         self.name = f"t-{os.getpid()}-{random.getrandbits(32):08x}"
         self.config = folder / "truthloop.yaml"
-        text = CONFIG.format(loop=self.name, servers=servers, folder=folder, partitions=partitions, session=session_ms)
+        properties = msgspec.json.encode({"session.timeout.ms": session_ms, **(client or {})}).decode()
+        text = CONFIG.format(loop=self.name, servers=servers, folder=folder, partitions=partitions, client=properties)
         self.config.write_text(text)
         self.environ: dict[str, str] = {}  # for all its processes, beside this one's
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -179,9 +192,7 @@ class Loop:
 
     def produce(self, traffic: Traffic, piece: Callable[[int], None] = lambda _sent: None, pieces: int = 1) -> None:
         """Send traffic to the canonical topics in some pieces, calling `piece` after each with the number sent."""
-        producer = Producer(
-            {"bootstrap.servers": self.servers, "partitioner": "murmur2_random", "compression.type": "lz4"}
-        )
+        producer = Producer(self.client | {"partitioner": "murmur2_random", "compression.type": "lz4"})
         size = -(-len(traffic.records) // pieces)
         for start in range(0, len(traffic.records), size):
             for topic, key, value, _ in traffic.records[start : start + size]:
@@ -198,8 +209,8 @@ class Loop:
     def rows(self, topic: str, *, committed: bool = True) -> list[dict[str, Any]]:
         """Return all records of one of the loop's topics, with partition and offset."""
         reader = Consumer(
-            {
-                "bootstrap.servers": self.servers,
+            self.client
+            | {
                 "group.id": "oracle",
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed" if committed else "read_uncommitted",
@@ -237,16 +248,17 @@ class Loop:
             event.wait(every_s)
 
     def lag(self, group: str, topics: tuple[str, ...]) -> int:
-        """Return how many offsets a group has not committed of these topics."""
-        reader = Consumer({"bootstrap.servers": self.servers, "group.id": f"{self.name}-{group}"})
+        """Return how many offsets a group has not committed of these topics; 1 while the broker cannot say."""
+        reader = Consumer(self.client | {"group.id": f"{self.name}-{group}"})
         places = [TopicPartition(f"{self.name}.{t}", p) for t in topics for p in range(self.partitions)]
-        committed = reader.committed(places, timeout=30)
-        lag = 0
-        for place in committed:
-            high = reader.get_watermark_offsets(place, timeout=10)[1]
-            lag += high - max(place.offset, 0)
-        reader.close()
-        return lag
+        try:
+            committed = reader.committed(places, timeout=30)
+            highs = [reader.get_watermark_offsets(place, timeout=10)[1] for place in committed]
+        except KafkaException:
+            return 1
+        finally:
+            reader.close()
+        return sum(high - max(place.offset, 0) for place, high in zip(committed, highs, strict=True))
 
     def lake(self) -> duckdb.DuckDBPyConnection:
         """Return a connection with the lake's views."""
@@ -367,6 +379,21 @@ def lake_differences(loop: Loop) -> list[str]:
     if topic.height != table.height:
         problems.append(f"{topic.height} outcomes in the topic and {table.height} rows in the lake")
     return problems
+
+
+def moment(time_ms: int) -> str:
+    """Return a time as people type it."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat()
+
+
+def finish(loop: Loop, traffic: Traffic) -> list[str]:
+    """Wait for the join to take everything in, close, and return all differences."""
+    loop.wait("the join's end", lambda: loop.lag("join", ("predictions", "labels")) == 0)
+    closed = loop.command("close", moment(traffic.end_ms))
+    assert closed.returncode == 0, closed.stderr
+    loop.wait("the close", lambda: loop.lag("join", ("commands",)) == 0)
+    loop.wait("a settled join", lambda: not differences(loop, traffic.end_ms))
+    return differences(loop, traffic.end_ms)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from streams.ledger import LedgerRow, copy_of, ledger_frame, policy_json
 from truthloop.evidence import Evidence, read_evidence
 from truthloop.settings import Settings
 
-__all__ = ["LiveLake", "assert_same", "evidence_anew", "settings_of"]
+__all__ = ["RECORDED_AT", "LiveLake", "assert_same", "evidence_anew", "settings_of"]
 
 RECORDED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
 TABLES = ("rejects", "labels", "predictions", "outcomes", "ledger")

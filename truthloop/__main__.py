@@ -17,6 +17,7 @@ from truthloop.commands.replay import replay
 from truthloop.commands.run import run
 from truthloop.commands.sql import sql
 from truthloop.commands.start import start
+from truthloop.commands.status import status
 
 __all__ = ["app", "main"]
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # Rich takes longer to load than the rest of --help
     pretty_exceptions_enable=False,
 )
-for command in (demo, new, check, start, run, close, replay, coverage, metrics, explain, sql, broker):
+for command in (demo, new, check, start, run, status, close, replay, coverage, metrics, explain, sql, broker):
     app.command()(command)
 
 

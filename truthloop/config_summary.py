@@ -8,7 +8,7 @@ from schemas.duration import format_duration
 from schemas.mapping import FieldMap, SourceMap
 from truthloop.timeline import draw_timeline
 
-__all__ = ["summarise"]
+__all__ = ["origin_text", "summarise"]
 
 
 def summarise(config: LoopConfig, lake: Path, width: int) -> Iterator[str]:
@@ -69,10 +69,10 @@ def _source(source: SourceMap) -> Iterator[str]:
         return
     width = max(map(len, source.map), default=0)
     for target, field in source.map.items():
-        yield f"    {target.ljust(width)}  <- {_origin(field)}"
+        yield f"    {target.ljust(width)}  <- {origin_text(field)}"
 
 
-def _origin(field: FieldMap) -> str:
+def origin_text(field: FieldMap) -> str:
     """Say where a field comes from and what is done to it."""
     if field.path is None:
         return f"always {field.constant!r}"

@@ -4,8 +4,10 @@ Pure: from a config and a width to lines of text. This module must not print or 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from schemas.config import LabelConfig
 from schemas.duration import format_duration
@@ -26,6 +28,9 @@ _TICKS = {  # of the line: with a mark below, with an age above, with both
     _BEYOND: ("╷", "╵", "│"),
 }
 _ASCII = str.maketrans("┄━─┬┴┼┯┷┿╷╵│├┤└┘", ".=-+++++++||++++")
+
+
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,9 @@ class _Scale:
         return self.zero + (max(offset, 0) if age_ms >= 0 else -max(offset, 1))
 
 
-def draw_timeline(label: LabelConfig, ages_ms: Sequence[int], width: int) -> list[str]:
+def draw_timeline(
+    label: LabelConfig, ages_ms: Sequence[int], width: int, seen_ms: Mapping[str, int] = _NOTHING
+) -> list[str]:
     """Draw one label kind's time line.
 
     Above the line stand the cohort ages, below it `early` (how long a label may wait for its prediction,
@@ -66,6 +73,7 @@ def draw_timeline(label: LabelConfig, ages_ms: Sequence[int], width: int) -> lis
         label: the kind.
         ages_ms: ages at which coverage is looked at.
         width: columns to draw in; at least 60 and at most 120 are used.
+        seen_ms: ages that were observed, by name; they stand below the line, as the config's do.
 
     Returns:
         Lines without trailing spaces, none longer than the width: the scale in words, ages, line, marks,
@@ -73,8 +81,10 @@ def draw_timeline(label: LabelConfig, ages_ms: Sequence[int], width: int) -> lis
     """
     width = min(max(width, WIDTH_MIN), WIDTH_MAX)
     ages = sorted({age for age in ages_ms if age > 0})
-    scale = _scale_for(label, ages, width)
+    scale = _scale_for(label, ages, width, seen_ms.values())
     marks = _named_marks(label, scale)
+    marks += [_Mark(scale.column(age), f"{name} {format_duration(age)}") for name, age in seen_ms.items()]
+    marks.sort(key=lambda mark: mark.column)
     age_marks = [_Mark(scale.column(age), format_duration(age)) for age in ages]
     above = _rows_above(age_marks, width)
     below = _rows_below(marks, width)
@@ -92,16 +102,18 @@ def _steps(age_ms: int, unit_ms: int) -> float:
     return math.log1p(age_ms / unit_ms) if unit_ms else float(age_ms)
 
 
-def _scale_for(label: LabelConfig, ages: Sequence[int], width: int) -> _Scale:
+def _scale_for(label: LabelConfig, ages: Sequence[int], width: int, seen: Iterable[int]) -> _Scale:
     """Choose linear where the smallest age keeps its columns, else logarithmic."""
-    positive = [age for age in (label.expected_delay, label.horizon, label.retain, *ages) if age]
+    seen = list(seen)
+    positive = [age for age in (label.expected_delay, label.horizon, label.retain, *ages, *seen) if age and age > 0]
     greatest, smallest = max(positive), min(positive)
-    linear = smallest * (width - 1) >= _COLUMNS_MIN * (greatest + label.early)
+    before = max(label.early, *(-age for age in seen), 0)
+    linear = smallest * (width - 1) >= _COLUMNS_MIN * (greatest + before)
     unit_ms = 0 if linear else smallest
-    left, right = _steps(label.early, unit_ms), _steps(greatest, unit_ms)
-    zero = min(max(1, round((width - 1) * left / (left + right))), width // 2) if label.early else 0
+    left, right = _steps(before, unit_ms), _steps(greatest, unit_ms)
+    zero = min(max(1, round((width - 1) * left / (left + right))), width // 2) if before else 0
     per_step = (width - 1 - zero) / right
-    if label.early and left * per_step > zero:
+    if before and left * per_step > zero:
         per_step = min(per_step, zero / left)
     return _Scale(unit_ms, zero, per_step)
 

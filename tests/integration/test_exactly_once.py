@@ -6,36 +6,22 @@
 import random
 import shutil
 import signal
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
-from live_case import DAY_MS, Loop, Traffic, differences, lake_differences, running
+from kafka_fixture import QUICK_START
+from live_case import DAY_MS, Loop, Traffic, finish, lake_differences, moment, running
 
 import truthloop
 from lake import Lake
+from streams.local_broker import LocalBroker
 from truthloop.conservation import check_conservation
 from truthloop.moments import now_ms
 
 PIECES = 8
+INPUTS = ("predictions", "labels")
 DEFINITIONS = {"fraud": "chargeback", "click": "clicked"}
-
-
-def finish(loop: Loop, traffic: Traffic) -> list[str]:
-    """Wait for the join to take everything in, close, and return all differences."""
-    inputs = ("predictions", "labels")
-    loop.wait("the join's end", lambda: loop.lag("join", inputs) == 0)
-    closed = loop.command("close", moment(traffic.end_ms))
-    assert closed.returncode == 0, closed.stderr
-    loop.wait("the close", lambda: loop.lag("join", ("commands",)) == 0)
-    loop.wait("a settled join", lambda: not differences(loop, traffic.end_ms))
-    return differences(loop, traffic.end_ms)
-
-
-def moment(time_ms: int) -> str:
-    """Return a time as people type it."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat()
 
 
 def traffic_of(seed: int, count: int) -> Traffic:
@@ -121,8 +107,63 @@ def test_a_worker_that_was_taken_for_dead_can_do_no_harm_when_it_comes_back(kafk
         traffic.records = rest[half:]
         loop.produce(traffic)
         traffic.records = rest
-        inputs = ("predictions", "labels")
-        loop.wait("the other worker's end", lambda: loop.lag("join", inputs) == 0)
+        loop.wait("the other worker's end", lambda: loop.lag("join", INPUTS) == 0)
         first.send_signal(signal.SIGCONT)
         assert finish(loop, traffic) == []
         assert second.poll() is None
+
+
+@pytest.mark.timeout(400)
+def test_a_lost_state_is_made_again_from_lake_and_topics_while_others_go_on(kafka: str, tmp_path: Path) -> None:
+    """One of two workers loses its disk; the lake has a part of what it knew, the topics have the rest."""
+    traffic = traffic_of(13, 4_000)
+    with running(Loop(tmp_path, kafka)) as loop:
+        loop.begin()
+        join = loop.run("join", "0")
+        lake = loop.run("lake", "0")
+        records, third = traffic.records, len(traffic.records) // 3
+        traffic.records = records[:third]
+        loop.produce(traffic)
+        loop.wait("the first third", lambda: loop.lag("join", INPUTS) == 0 and not lake_differences(loop))
+        lake.kill()
+        lake.wait()
+        traffic.records = records[third : 2 * third]
+        loop.produce(traffic)
+        loop.wait("the second third", lambda: loop.lag("join", INPUTS) == 0)
+        join.kill()
+        join.wait()
+        shutil.rmtree(loop.folder / "state" / loop.name / "join-0")
+        loop.run("join", "0")
+        loop.run("join", "1")
+        loop.run("lake", "0")
+        traffic.records = records[2 * third :]
+        loop.produce(traffic)
+        traffic.records = records
+        assert finish(loop, traffic) == []
+        loop.wait("the lake", lambda: not lake_differences(loop))
+        said = loop.log("join", "0") + loop.log("join", "1")
+        assert "the state is made again" in said
+        assert "steps are taken again" in said
+
+
+@pytest.mark.timeout(400)
+def test_a_broker_that_dies_under_load_costs_nothing(tmp_path: Path) -> None:
+    """Killed and started again twice; the roles go on by themselves."""
+    traffic = traffic_of(17, 4_000)
+    with (
+        LocalBroker(tmp_path / "kafka", java_options=QUICK_START) as broker,
+        running(Loop(tmp_path, broker.bootstrap_servers)) as loop,
+    ):
+        loop.begin()
+        roles = [loop.run("join"), loop.run("lake")]
+        left = [True, True]
+
+        def die(_sent: int) -> None:
+            if left and left.pop():
+                broker.kill()
+                broker.start()
+
+        loop.produce(traffic, die, pieces=3)
+        assert finish(loop, traffic) == []
+        loop.wait("the lake", lambda: not lake_differences(loop))
+        assert [role.poll() for role in roles] == [None, None]

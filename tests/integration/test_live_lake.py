@@ -4,16 +4,17 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from live_lake import LiveLake, assert_same, evidence_anew, settings_of
+from live_lake import RECORDED_AT, LiveLake, assert_same, evidence_anew, settings_of
 from polars.testing import assert_frame_equal
 from replay_case import CLOSE_MS, CONFIG, START_MS, Files, run, write_files
 
-from lake import Lake, connect
+from joins import CommitPoint
+from lake import Claim, Lake, connect
 from lake.key_history import read_key_history
 from schemas.errors import LakeError
 from streams import sorted_input
 from streams.lake_kind import is_live, is_replayed, refuse_live, refuse_replayed
-from streams.ledger import newest_points
+from streams.ledger import LedgerRow, ledger_frame, newest_points
 from truthloop.conservation import check_conservation
 from truthloop.evidence import read_evidence
 
@@ -114,14 +115,17 @@ def test_time_is_certain_where_every_partition_with_predictions_says_so(live: Li
     alone = read_evidence(settings).reach
     assert None not in alone.observed_until_ms.values()
     assert answer(live.lake.path, "SELECT count(*) FROM coverage WHERE due").item() > 0
+    silent = LedgerRow(2, 0, START_MS, (0, 0), (0, 0), CommitPoint.start(list(DEFINITIONS)), "{}")
+    live.lake.append("ledger", ledger_frame([silent]), [Claim("ledger:2", 0, 1)], recorded_at=RECORDED_AT)
+    assert read_evidence(settings).reach == alone
+    assert answer(live.lake.path, "SELECT count(*) FROM coverage WHERE due").item() > 0
     live.advance({1: 1})
     assert live.point(1).counters.predictions.consumed > 0
     held_back = read_evidence(settings).reach
     assert set(held_back.observed_until_ms.values()) == {None}
     assert answer(live.lake.path, "SELECT count(*) FROM coverage WHERE due").item() == 0
-    live.finish()
-    points = [row.point for row in newest_points(live.lake).values()]
-    least = min(point.marks[name].reached_ms for point in points for name in ("predictions", "click"))
+    live.advance({1: live.left(1)})
+    least = min(live.point(number).marks[name].reached_ms for number in (0, 1) for name in ("predictions", "click"))
     assert read_evidence(settings).reach.observed_until_ms["click"] == least
 
 

@@ -1,7 +1,6 @@
 """The join's own tests once more, on the durable store: prefetched or not, flushed, restarted and crashed anywhere."""
 
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,13 +12,14 @@ from history import FAR_MS, History, histories
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from properties import test_join_equals_oracle as oracle_suite
+from rocks_folder import rocks_folder
 from unit import test_partition as rule_suite
 
 from joins import Batch, CommitPoint, Effects, Partition
 from streams.rocks_store import RocksStore
 
 EXAMPLES = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 STORES_OPEN_MAX = 16
@@ -40,7 +40,7 @@ class Stores:
         """Return a new store."""
         while len(self.open) >= STORES_OPEN_MAX:
             self.remove(self.open.popleft())
-        folder = Path(tempfile.mkdtemp(prefix="truthloop-join-"))
+        folder = rocks_folder()
         return self.hold(RocksStore(folder, kinds), folder)
 
     def again(self, store: RocksStore, kinds: list[str]) -> RocksStore:

@@ -1,15 +1,14 @@
 """The durable store against the one in memory: any sequence of calls, flushes, restarts and crashes."""
 
 import shutil
-import tempfile
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from rocks_folder import rocks_folder
 
 from joins import MemoryStore
 from joins.state import Chain, KeyState, LabelState, PredictionState, full_fingerprint
@@ -19,9 +18,10 @@ from streams.rocks_store import RocksStore
 
 KINDS = ["click", "click2"]
 KEYS = st.sampled_from(["", "a", "b", "c", "ä\0", "\U0010ffff", "a" * 300])
-TIMES = st.one_of(st.integers(-3, 12), st.sampled_from([-(1 << 63), (1 << 62) - 1, (1 << 63) - 1]))
+TIMES = st.sampled_from([*range(-2, 9), *range(-2, 9), -(1 << 63), (1 << 62) - 1, (1 << 63) - 1])
 OFFSETS = st.integers(-1, 60)
-INDEXES = st.sampled_from([None, *KINDS])
+INDEXES = st.sampled_from([None, None, None, *KINDS])
+NAMES = st.sampled_from(["", "x", "click\0d", "a"])
 VALUES = st.sampled_from([None, 0.0, 1.0, "class"])
 LIMITS = st.sampled_from([0, 1, 2, 3, 1000])
 
@@ -43,7 +43,7 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         for each in self.patches:
             each.start()
-        self.folder = Path(tempfile.mkdtemp(prefix="truthloop-store-"))
+        self.folder = rocks_folder()
         self.model = MemoryStore(KINDS)
         self.store = RocksStore(self.folder, KINDS)
         self.flushed = NOTHING
@@ -61,7 +61,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Begin with something stored, so that short sequences see it."""
         for time in range(count):
             self.put("abcabc"[time], None)
-            self.add(None, time, "abcabc"[time], "x")
+            self.add(None, [time], "abcabc"[time], "x")
         self.flush(b"first")
 
     @rule(key=KEYS)
@@ -106,12 +106,13 @@ class StoreMachine(RuleBasedStateMachine):
         """Changes nothing that can be seen; keys may be named twice."""
         self.store.prefetch(iter(keys))
 
-    @rule(index=INDEXES, time=TIMES, key=KEYS, name=st.sampled_from(["", "x", "click\0d", "a"]))
-    def add(self, index: str | None, time: int, key: str, name: str) -> None:
-        """An entry comes, in any order of time."""
-        for store in (self.model, self.store):
-            index_of(store, index).add((time, self.offset, key, name))
-        self.offset += 1
+    @rule(index=INDEXES, times=st.lists(TIMES, min_size=1, max_size=6), key=KEYS, name=NAMES)
+    def add(self, index: str | None, times: list[int], key: str, name: str) -> None:
+        """Entries come, in any order of time."""
+        for time in times:
+            for store in (self.model, self.store):
+                index_of(store, index).add((time, self.offset, key, name))
+            self.offset += 1
 
     @rule(index=INDEXES, after=st.none() | st.tuples(TIMES, OFFSETS), until=TIMES, limit=LIMITS)
     def between(self, index: str | None, after: tuple[int, int] | None, until: int, limit: int) -> None:
@@ -199,5 +200,5 @@ def model_of(snapshot: Snapshot) -> MemoryStore:
 
 TestStoreEqualsMemory = StoreMachine.TestCase
 TestStoreEqualsMemory.settings = settings(
-    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -14,6 +14,7 @@ from lake_builder import RECORDED_AT, LakeBuilder, hour, loop_config, ms
 
 import truthloop.notebook
 from lake.append import COMMITS_PER_CHECKPOINT, Claim
+from lake.key_history import read_key_history
 from lake.lakehouse import Lake
 from lake.session import connect
 from lake.view import quote_name, quote_text
@@ -211,6 +212,16 @@ def test_revisions_are_in_order(builder: LakeBuilder) -> None:
     builder.outcome("b", "joined", 1, 9).outcome("a", "joined", 2, 8).outcome("a", "joined", 1, 3)
     rows = ask(builder, "SELECT key, revision FROM revisions")
     assert [tuple(row.values()) for row in rows] == [("a", 3), ("a", 8), ("b", 9)]
+
+
+def test_revisions_of_equal_number_have_an_order_in_a_keys_history(builder: LakeBuilder) -> None:
+    """A label that joins two predictions of its key makes one of each."""
+    builder.predict("a", 0, 0, id="a2").predict("a", 0, 1, id="a1").label("a", 1, 0, value=1.0)
+    builder.outcome("a", "joined", 1, 5, id="a2").outcome("a", "joined", 1, 5, id="a1", prediction_offset=1)
+    with connect(builder.lake.path) as connection:
+        history = read_key_history(connection, "a")
+    assert history is not None
+    assert [row["id"] for row in history.revisions] == ["a1", "a2"]
 
 
 def test_unmatched_labels_are_those_of_record_that_wait_longer_than_usual(builder: LakeBuilder) -> None:

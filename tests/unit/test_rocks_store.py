@@ -1,5 +1,6 @@
 """What the durable store promises beside answering as the one in memory does: crashes, faults, and work it spares."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from rocks_folder import rocks_folder
 from rocksdict import Options, Rdict
 
 from joins import (
@@ -27,7 +29,8 @@ from joins import (
 from joins.state import STATE_FORMAT, Chain, KeyState, LabelState, PredictionState, full_fingerprint
 from schemas.errors import StateError
 from schemas.status import Status
-from streams.rocks_store import CLEAN_KEYS, LOOK_AHEAD, RocksStore
+from streams import rocks_store
+from streams.rocks_store import LOOK_AHEAD, RocksStore
 
 KINDS = ["click"]
 POLICY = Policy({"click": KindPolicy("d1", horizon_ms=100, retain_ms=200)})
@@ -40,9 +43,11 @@ def state(offset: int = 0) -> KeyState:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder() -> Iterator[Path]:
     """Return where the store lies."""
-    return tmp_path / "loop" / "0"
+    made = rocks_folder()
+    yield made / "loop" / "0"
+    shutil.rmtree(made)
 
 
 @pytest.fixture
@@ -275,27 +280,36 @@ def test_a_key_that_came_and_went_between_two_flushes_is_not_written(store: Rock
     assert store._database._entries.latest_sequence_number() - before == 2
 
 
-def test_what_was_flushed_last_is_still_at_hand(store: RocksStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clean_keys(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return a small bound on what stays in memory after a flush."""
+    monkeypatch.setattr(rocks_store, "CLEAN_KEYS", 100)
+    return 100
+
+
+def test_what_was_flushed_last_is_still_at_hand(
+    store: RocksStore, clean_keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two generations of changed keys stay in memory, and no more than two."""
-    for first in range(0, 3 * CLEAN_KEYS, CLEAN_KEYS):
-        for number in range(first, first + CLEAN_KEYS):
+    for first in range(0, 3 * clean_keys, clean_keys):
+        for number in range(first, first + clean_keys):
             store.put(str(number), state(number))
         store.flush(b"point")
     reads = Watch(monkeypatch, store._database, "states")
-    for number in range(CLEAN_KEYS, 3 * CLEAN_KEYS):
+    for number in range(clean_keys, 3 * clean_keys):
         assert store.get(str(number)) == state(number)
     assert reads.calls == []
-    assert store.get(str(CLEAN_KEYS - 1)) == state(CLEAN_KEYS - 1)
+    assert store.get(str(clean_keys - 1)) == state(clean_keys - 1)
     assert len(reads.calls) == 1
 
 
-def test_one_flush_of_very_much_does_not_stay_in_memory(store: RocksStore) -> None:
-    """The bound on what stays holds for any flush."""
-    for number in range(2 * CLEAN_KEYS + 1):
+def test_one_flush_of_very_much_does_not_stay_in_memory(store: RocksStore, clean_keys: int) -> None:
+    """The bound on what stays holds for any flush; the newest stay."""
+    for number in range(2 * clean_keys + 1):
         store.put(str(number), state())
     store.flush(b"point")
-    assert len(store._young) + len(store._old) <= 2 * CLEAN_KEYS
-    assert str(2 * CLEAN_KEYS) in store._young
+    assert len(store._young) + len(store._old) <= 2 * clean_keys
+    assert str(2 * clean_keys) in store._young
 
 
 def test_states_of_what_is_due_are_read_many_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

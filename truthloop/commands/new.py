@@ -1,4 +1,7 @@
-"""`truthloop new`: writes a commented config to start from. Must not look at data or at other configs."""
+"""`truthloop new`: writes a commented config to start from, or drafts one from records of topics that exist.
+
+Must not look at other configs, and must not write a value of a record but names of few categories.
+"""
 
 import json
 import re
@@ -106,23 +109,78 @@ _TASKS: dict[Task, dict[str, str]] = {
 }
 
 
-def new(
+def new(  # noqa: PLR0913 - Typer takes every option for a parameter
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("truthloop.yaml"),
-    loop: Annotated[str, typer.Option(help="Name of the loop: lower-case letters, digits and -.")] = "my-model",
-    kind: Annotated[str, typer.Option(help="Name of the label kind: letters, digits and _.")] = "purchase",
-    task: Annotated[Task, typer.Option(help="What the model predicts.")] = "binary",
+    *,
+    loop: Annotated[str, typer.Option(help="Name of the loop: lower-case letters, digits and -.")] = "",
+    kind: Annotated[str, typer.Option(help="Name of the label kind: letters, digits and _.")] = "",
+    task: Annotated[Task | None, typer.Option(help="What the model predicts.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if there is one.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    from_topic: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TOPIC", help="Draft the config from records of this topic; may be repeated."),
+    ] = None,
+    bootstrap_servers: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            envvar="TRUTHLOOP_KAFKA__BOOTSTRAP_SERVERS",
+            help="The topics' cluster.",
+            show_envvar=False,
+        ),
+    ] = "",
+    client_property: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A property of librdkafka, as security.protocol; may be repeated."),
+    ] = None,
+    as_: Annotated[
+        list[str] | None,
+        typer.Option("--as", metavar="TOPIC=ROLE", help="Say that a topic holds predictions or labels."),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, max=100_000, help="Records of each topic to look at.")] = 10_000,
 ) -> None:
-    """Write a commented config to start from."""
+    """Write a commented config to start from.
+
+    With --from-topic records of topics are looked at (no group is joined, nothing is committed), and what they say
+    is written down: key, times, outputs, label values, groups. What a person has to decide is marked.
+    """
     with reporting_errors():
-        _write(path, starting_config(loop, kind, task), force=force)
+        if not from_topic:
+            _refuse_alone({"--client-property": client_property, "--as": as_})
+            _write(path, starting_config(loop or "my-model", kind or "purchase", task or "binary"), force=force)
+            if as_json:
+                print_json({"path": str(path)})
+            else:
+                _say_next(path, "Written. Fit it to your files, then see what it means:", "check")
+            return
+        from truthloop.drafted import document, draft_topics, tell  # noqa: PLC0415 - keeps --help fast
+        from truthloop.first_hour.drafting import Wishes  # noqa: PLC0415 - the same
+
+        _check_names(loop or "a", kind or "a")
+        _check_free(path, force=force)
+        cluster = (bootstrap_servers, list(client_property or ()))
+        draft = draft_topics(
+            list(dict.fromkeys(from_topic)), cluster, list(as_ or ()), Wishes(loop, kind, task), sample
+        )
+        _write(path, draft.text, force=force)
         if as_json:
-            print_json({"path": str(path)})
-        else:
-            note("Written. Fit it to your files, then see what it means:")
-            option = "" if path == Path("truthloop.yaml") else f" --config {shlex.quote(str(path))}"
-            typer.echo(f"truthloop check{option}", err=True)
+            print_json({"path": str(path), **document(draft)})
+            return
+        tell(draft)
+        _say_next(path, "Written. Look for DECIDE in it, then see what it makes of the records:", "check --live")
+
+
+def _say_next(path: Path, what: str, command: str) -> None:
+    note(what)
+    option = "" if path == Path("truthloop.yaml") else f" --config {shlex.quote(str(path))}"
+    typer.echo(f"truthloop {command}{option}", err=True)
+
+
+def _refuse_alone(options: dict[str, object]) -> None:
+    for name, value in options.items():
+        if value:
+            raise ConfigError(f"{name} goes with --from-topic")
 
 
 def starting_config(loop: str, kind: str, task: Task) -> str:
@@ -131,12 +189,7 @@ def starting_config(loop: str, kind: str, task: Task) -> str:
     Raises:
         ConfigError: `loop` or `kind` is not a name that a config can have.
     """
-    from schemas.config import LOOP_PATTERN, NAME_PATTERN  # noqa: PLC0415 - keeps --help fast
-
-    if not re.fullmatch(LOOP_PATTERN, loop) or loop.endswith("\n"):
-        raise ConfigError(f"--loop {loop!r}: lower-case letters, digits and - make a name, at most 63")
-    if not re.fullmatch(NAME_PATTERN, kind) or kind.endswith("\n"):
-        raise ConfigError(f"--kind {kind!r}: letters, digits and _ make a name, not starting with a digit")
+    _check_names(loop, kind)
     words = {name: Template(text).safe_substitute(kind=kind) for name, text in _TASKS[task].items()}
     return _TEXT.substitute(
         words,
@@ -148,11 +201,26 @@ def starting_config(loop: str, kind: str, task: Task) -> str:
     )
 
 
+def _check_names(loop: str, kind: str) -> None:
+    from schemas.config import LOOP_PATTERN, NAME_PATTERN  # noqa: PLC0415 - keeps --help fast
+
+    if not re.fullmatch(LOOP_PATTERN, loop) or loop.endswith("\n"):
+        raise ConfigError(f"--loop {loop!r}: lower-case letters, digits and - make a name, at most 63")
+    if not re.fullmatch(NAME_PATTERN, kind) or kind.endswith("\n"):
+        raise ConfigError(f"--kind {kind!r}: letters, digits and _ make a name, not starting with a digit")
+
+
 def _quoted(name: str) -> str:
     """Return a name as a YAML value: in quotes where it would be read as a number, null or a bool."""
     from truthloop.yaml_source import is_plain_text  # noqa: PLC0415 - keeps --help fast
 
     return name if is_plain_text(name) else json.dumps(name)
+
+
+def _check_free(path: Path, *, force: bool) -> None:
+    """Refuse a file that is there before anything is read for it."""
+    if path.exists() and not (force and path.is_file()):
+        _write(path, "", force=False)
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:

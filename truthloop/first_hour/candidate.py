@@ -6,7 +6,7 @@ Must not decide: one topic alone does not know what the others are.
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from truthloop.first_hour.field import Field
+from truthloop.first_hour.field import CATEGORY_LENGTH, Field
 from truthloop.first_hour.moment import HOUR_MS
 from truthloop.first_hour.seen_topic import SeenTopic
 from truthloop.first_hour.word import (
@@ -127,22 +127,26 @@ def label_values(topic: SeenTopic) -> list[LabelValue]:
     for field in topic.own():
         if topic.share(field) < PRESENT or field.path in topic.moments or field.looks_personal:
             continue
+        if "version" in name_words(field.path):
+            continue
         if (one := _label_value(topic, field)) is not None:
             found.append(one)
     return sorted(found, key=lambda one: (-one.weight, len(one.field.path)))
 
 
 def _label_value(topic: SeenTopic, field: Field) -> LabelValue | None:
-    named = name_words(field.path) & LABEL_WORDS
+    named = name_words(field.path) & LABEL_WORDS if not _output_name(topic, field) else frozenset()
     name = 3.0 if named - _WEAK_LABEL_WORDS else 1.5 if named else 0.0
     if topic.is_feature(field.path):
         name -= 3
     identity = 2 if name_words(field.path) & IDENTITY_WORDS and not named - _WEAK_LABEL_WORDS else 0
     distinct, values = field.distinct, set(field.counts)
+    if distinct == 1 and name <= 0:
+        return None
     if field.kind == "true or false" or (field.is_number and values <= {0, 1}):
         what = "true or false" if field.kind == "true or false" else "0 or 1"
         return LabelValue(field, "binary", None, 3 + name, f"{field.path} is {what}", is_sure=True)
-    if distinct == 2 and field.kind:  # noqa: PLR2004 - two values
+    if distinct == 2 and field.kind and all(_is_short(value) for value in values):  # noqa: PLR2004 - two values
         mapping, is_sure = _two_values(field)
         weight = (2 if field.kind == "text" else 1) + name + is_sure - identity
         return LabelValue(field, "binary", mapping, weight, f"{field.path} has two values", is_sure=is_sure)
@@ -152,7 +156,7 @@ def _label_value(topic: SeenTopic, field: Field) -> LabelValue | None:
             mapping[field.categories[-1]] = 1  # the rarest: what one looks for mostly is
         why = f"{field.path} has {distinct} values and is named like a result"
         return LabelValue(field, "binary", mapping, 0.5 + name - identity, why, is_sure=False)
-    if field.is_number and distinct > MANY and name > 0 and not identity:
+    if field.is_number and distinct > MANY and name >= 3 and not identity:  # noqa: PLR2004 - a word that says so
         return LabelValue(
             field, "regression", None, name, f"{field.path} is a number and is named like a result", is_sure=True
         )
@@ -171,6 +175,10 @@ def _two_values(field: Field) -> tuple[dict[str, int], bool]:
     return {texts[1]: 1, texts[0]: 0}, False
 
 
+def _is_short(value: Any) -> bool:  # noqa: ANN401 - decoded JSON
+    return type(value) is not str or (0 < len(value) <= CATEGORY_LENGTH and value.isprintable())
+
+
 def _text(value: Any) -> str:  # noqa: ANN401 - decoded JSON
     return str(int(value)) if type(value) is float and value.is_integer() else str(value)
 
@@ -183,8 +191,9 @@ def versions(topic: SeenTopic) -> list[Field]:
             continue
         if field.kind not in ("text", "whole number", "number") or field.distinct > VERSIONS_MAX:
             continue
-        if topic.share(field) < PRESENT or field.path in topic.moments:
-            continue
+        form = topic.moments.get(field.path)
+        if topic.share(field) < PRESENT or (form is not None and not form.is_day):
+            continue  # a version may be a day
         last, all_words = name_words(field.path), set(words(topic.short(field.path)))
         if "version" in last or last == {"v"}:
             weight = 4 if "model" in all_words else 0 if all_words & _FOREIGN_VERSIONS or last == {"v"} else 2

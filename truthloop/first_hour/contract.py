@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from truthloop.first_hour.candidate import PRESENT
 from truthloop.first_hour.draft import FeatureLine, MapLine
-from truthloop.first_hour.field import Field
+from truthloop.first_hour.field import CATEGORIES_MAX, Field
 from truthloop.first_hour.remark import shape_text
 from truthloop.first_hour.seen_topic import SeenTopic
 from truthloop.first_hour.word import name_words, plain_name
@@ -24,6 +24,9 @@ FEATURES_MAX: Final = 60
 
 ONE_GROUP: Final = 0.98
 """A field of which so many records have the same value divides nothing."""
+
+_SAYS_LITTLE: Final = frozenset({"value", "id", "name", "code", "type", "text", "count"})
+_NAMES_OF_IDS: Final = frozenset({"id", "uuid", "guid"})
 
 UNIQUE: Final = 0.5
 """A text with more different values than this share of the records identifies something and is no feature."""
@@ -71,7 +74,7 @@ def contract_of(topic: SeenTopic, taken: Collection[str]) -> Contract:
         name = names.give(topic, one.path)
         contract.slices[name] = one
         contract.lines.append(MapLine(f"slices.{name}", one.path, remark=shape_text(one, topic.share(one))))
-    chosen = [one for one in rest if _is_feature(topic, one)][:FEATURES_MAX]
+    chosen = [one for one in rest if _is_feature(one)][:FEATURES_MAX]
     group = _group(topic, chosen)
     names = _Names()
     for one in chosen:
@@ -102,15 +105,14 @@ def _slices(topic: SeenTopic, fields: Iterable[Field]) -> list[Field]:
     return [one for *_, one in found[:SLICES_MAX]]
 
 
-def _is_feature(topic: SeenTopic, one: Field) -> bool:
+def _is_feature(one: Field) -> bool:
     if one.kind not in TYPES or (one.distinct < 2 and one.present > 1):  # noqa: PLR2004 - what never changes says nothing
         return False
     if one.looks_personal:
         return True
-    if one.kind == "text" and (one.is_prose or one.distinct > UNIQUE * one.present):
+    if name_words(one.path) & _NAMES_OF_IDS and one.distinct > CATEGORIES_MAX:
         return False
-    unique_number = one.kind == "whole number" and one.distinct > (1 - UNIQUE / 10) * one.present
-    return not (unique_number and not topic.is_feature(one.path) and "id" in name_words(one.path))
+    return one.kind != "text" or not (one.is_prose or one.distinct > UNIQUE * one.present)
 
 
 def _group(topic: SeenTopic, fields: list[Field]) -> str | None:
@@ -152,7 +154,7 @@ class _Names:
     def give(self, topic: SeenTopic, path: str) -> str:
         """Return the last name of a path, with as many of those above as it takes."""
         parts = topic.short(path).split(".")
-        for count in range(1, len(parts) + 1):
+        for count in range(min(2 if parts[-1].lower() in _SAYS_LITTLE else 1, len(parts)), len(parts) + 1):
             if (name := self.take(plain_name(parts[-count:]))) is not None:
                 return name
         number = 2

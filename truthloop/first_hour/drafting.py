@@ -12,6 +12,7 @@ from schemas.errors import InputError
 from truthloop.first_hour.candidate import Role, Task
 from truthloop.first_hour.contract import Contract
 from truthloop.first_hour.draft import Draft, Kind, SourceDraft
+from truthloop.first_hour.field import Field
 from truthloop.first_hour.key import KeyPair, candidates, key_pairs
 from truthloop.first_hour.kind import TOPIC_NOISE, KindPlan, plan_kinds
 from truthloop.first_hour.moment import HOUR_MS
@@ -25,6 +26,9 @@ from truthloop.first_hour.word import words
 __all__ = ["Wishes", "draft_config"]
 
 PARTITIONS: Final = 8
+
+RIVAL: Final = 0.8
+"""A field that is so nearly as unique as the key could be meant in its place."""
 
 HISTORY_MS: Final = 24 * HOUR_MS
 """Records whose own times are farther from Kafka's were not sent when they were made."""
@@ -156,9 +160,20 @@ def _key_remark(pair: KeyPair, pairs: Sequence[KeyPair], topic: SeenTopic | None
     if topic is None:
         return f"{percent(pair.common / pair.labels)} of the sampled ones are in the sample of {other}"
     field = topic.filled(topic.fields[pair.prediction])
-    rivals = {one.prediction: None for one in pairs if one.prediction != pair.prediction and one.common}
+    rivals = {
+        one.prediction: None
+        for one in pairs
+        if one.common
+        and one.prediction != pair.prediction
+        and _is_rival(topic.filled(topic.fields[one.prediction]), field)
+    }
     said = f"{percent(field.distinct / field.present)} are different"
     return f"{said}; DECIDE: or {', '.join(list(rivals)[:3])}" if rivals else said
+
+
+def _is_rival(one: Field, key: Field) -> bool:
+    is_same = all(mine == its for mine, its in zip(one.values, key.values, strict=True) if its is not None)
+    return not is_same and one.distinct / one.present >= RIVAL * key.distinct / key.present
 
 
 def _loop_name(topics: Sequence[SeenTopic]) -> str:

@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Final
 
 from truthloop.first_hour.word import PERSONAL_WORDS, name_words
 
-__all__ = ["Field", "fields_of", "form_of"]
+__all__ = ["CATEGORIES_MAX", "CATEGORY_LENGTH", "Field", "fields_of", "form_of"]
 
 DEPTH_MAX: Final = 8
 """Nobody's contract lies deeper."""
@@ -44,7 +45,6 @@ _IP: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _HEX: Final = re.compile(r"(?=.*[0-9])(?=.*[a-f])[0-9a-f]{12,}|(?=.*[0-9])(?=.*[A-F])[0-9A-F]{12,}")
 _WHOLE: Final = re.compile(r"[0-9]+")
-_RUNS: Final = ((re.compile(r"[a-z]+"), "a"), (re.compile(r"[A-Z]+"), "A"), (re.compile(r"[0-9]+"), "9"))
 _FORM_LENGTH: Final = 24
 _NAMES: Final = {str: "text", int: "whole number", float: "number", bool: "true or false", list: "list", dict: "object"}
 
@@ -154,9 +154,14 @@ def form_of(text: str) -> str:
     for form, name in ((_UUID, "UUID"), (_WHOLE, "whole number"), (_HEX, "hexadecimal")):
         if form.fullmatch(text):
             return name
-    for run, letter in _RUNS:
-        text = run.sub(letter, text)
+    text = "".join(letter for letter, _ in groupby(map(_class_of, text)))
     return text if len(text) <= _FORM_LENGTH else f"{text[:_FORM_LENGTH]}..."
+
+
+def _class_of(letter: str) -> str:
+    if letter.isalpha():
+        return "A" if letter.isupper() else "a"
+    return "9" if letter.isdigit() else letter
 
 
 def fields_of(objects: Sequence[dict[str, Any]]) -> list[Field]:

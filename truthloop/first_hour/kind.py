@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from truthloop.first_hour.candidate import LabelValue, Output, Task, label_values, outputs
+from truthloop.first_hour.candidate import NAMED, LabelValue, Output, Task, label_values, outputs
 from truthloop.first_hour.field import Field
 from truthloop.first_hour.own_form import is_canonical, own_kinds
 from truthloop.first_hour.seen_topic import SeenTopic
@@ -128,21 +128,24 @@ def _output(topic: SeenTopic, kind: str, task: Task) -> Output | None:
 def _name(
     predictions: Sequence[SeenTopic], labels: Sequence[SeenTopic], values: Mapping[str, LabelValue | None]
 ) -> str:
-    """Name the kind after the field of the label, else after its topic, else after the output."""
-    for topic in labels:
-        value = values[topic.topic]
-        if value is not None:
-            last = [word for word in words(value.field.path.rpartition(".")[2]) if word not in _GENERIC]
-            if last:
+    """Name the kind after the field of the label, else after the output, else after the topic of the labels."""
+    for value in values.values():
+        last = [] if value is None else [word for word in _last_words(value.field.path) if word not in _GENERIC]
+        if last:
+            return plain_name(last)
+    for topic in predictions:
+        for one in outputs(topic):
+            last = [word for word in _last_words(one.field.path) if word not in OUTPUT_WORDS | _GENERIC]
+            if last and one.weight >= NAMED:
                 return plain_name(last)
+    for topic in labels:
         noise = _TOPIC_GENERIC | TOPIC_NOISE
         found = [word for word in words(topic.topic) if word not in noise and not word.isdigit()]
         if found:
             best = next((word for word in reversed(found) if word in LABEL_TOPIC_WORDS), found[-1])
             return plain_name([best.removesuffix("s") if len(best) > PLURAL else best])
-    for topic in predictions:
-        for one in outputs(topic):
-            last = [word for word in words(one.field.path.rpartition(".")[2]) if word not in OUTPUT_WORDS | _GENERIC]
-            if last:
-                return plain_name(last)
     return "outcome"
+
+
+def _last_words(path: str) -> tuple[str, ...]:
+    return words(path.rpartition(".")[2])

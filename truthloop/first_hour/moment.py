@@ -35,6 +35,9 @@ NEAR_HOUR_MS: Final = 5 * MINUTE_MS
 STEADY_MS: Final = 10 * MINUTE_MS
 """Lags that differ by more come from waiting, not from a zone."""
 
+GLANCE: Final = 200
+"""Values that are looked at first: most fields are no times."""
+
 PAIRS_MIN: Final = 20
 """Fewer records prove no constant offset."""
 
@@ -133,10 +136,12 @@ def moment_form(values: Sequence[Any], now_ms: int) -> MomentForm | None:
         values: of a field.
         now_ms: times of more than a year after it are none.
     """
-    series = json_series([None if type(value) in (list, dict, bool) else value for value in values], is_identity=False)
-    given = len(series) - series.null_count()
-    if not given:
+    single = [None if type(value) in (list, dict, bool) else value for value in values]
+    some = [value for value in single if value is not None][:GLANCE]
+    if not some or (len(single) > GLANCE and moment_form(some, now_ms) is None):
         return None
+    series = json_series(single, is_identity=False)
+    given = len(series) - series.null_count()
     if series.dtype == pl.String:
         times = to_time(series, None, "UTC")
         if _enough(times.ms, given, now_ms):

@@ -13,6 +13,8 @@ __all__ = ["missing_text", "percent", "range_text", "shape_text"]
 SHOWN: Final = 6
 """Names of categories in one remark."""
 
+_PLAIN_FORMS: Final = frozenset({"", "a", "A", "Aa", "a a", "Aa a", "Aa Aa"})
+_FORMS: Final = {"whole number": "whole numbers", "UUID": "UUIDs", "hexadecimal": "hexadecimal"}
 _SMALL: Final = 0.001
 
 
@@ -64,7 +66,7 @@ def shape_text(field: Field, share: float) -> str:
     elif field.is_number:
         said = f"{field.kind}, {range_text(*field.limits)}"
     elif field.kind == "text" and not field.looks_personal:
-        said = f"text, like {field.form}" if field.form not in ("", "a", "A", "Aa") else "text"
+        said = "text" if field.form in _PLAIN_FORMS else f"text, {_FORMS.get(field.form, f'like {field.form}')}"
     else:
         said = field.kind or " or ".join(field.types)
     return ", ".join(part for part in (said, missing_text(share)) if part)

@@ -114,7 +114,11 @@ def see_topic(sample: TopicSample, now_ms: int) -> SeenTopic:
         binary = foreign_binary(values[reject.row] or b"")
         unreadable[binary.detail if binary else "no JSON object"] += 1
     kafka_ms = [ms if ms > 0 else None for ms in (messages.timestamps[place] for place in parsed.positions)]
-    fields = {field.path: field for field in fields_of(parsed.objects)}
+    envelope = envelope_of(parsed.objects)
+    schema = "schema." if envelope.inner.startswith("payload.") else None
+    fields = {
+        field.path: field for field in fields_of(parsed.objects) if schema is None or not field.path.startswith(schema)
+    }
     fields |= {field.path: field for field in _beside(sample, parsed.positions)}
     moments = {}
     for path, field in fields.items():
@@ -123,7 +127,7 @@ def see_topic(sample: TopicSample, now_ms: int) -> SeenTopic:
     return SeenTopic(
         sample,
         parsed.objects,
-        envelope_of(parsed.objects),
+        envelope,
         fields,
         moments,
         kafka_ms,

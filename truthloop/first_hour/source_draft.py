@@ -88,7 +88,7 @@ def label_source(topic: SeenTopic, key: Key, kind: str, value: LabelValue | None
     other = f"{envelope.before}{key.path.removeprefix(envelope.inner)}"
     is_kept = bool(envelope.before) and key.path.startswith(envelope.inner)
     draft.lines.append(MapLine("key", key.path, {"otherwise": other} if is_kept else {}, key.remark))
-    draft.lines.append(_value(topic, value))
+    draft.lines.append(_value(value))
     draft.lines.append(_time(topic, time))
     if envelope.op:
         draft.lines.append(MapLine("retract", envelope.op, {"in": list(envelope.deleted)}, "a row that was deleted"))
@@ -162,7 +162,8 @@ def _id(topic: SeenTopic, key: str, version: Field | None) -> Iterable[MapLine]:
     for index, value in enumerate(topic.filled(topic.fields[key]).values):
         if value is not None:
             by_key[value].append(index)
-    repeated = [indexes for indexes in by_key.values() if len({_frozen(topic.objects[at]) for at in indexes}) > 1]
+    several = [indexes for indexes in by_key.values() if len(indexes) > 1]
+    repeated = [indexes for indexes in several if len({_frozen(topic.objects[at]) for at in indexes}) > 1]
     if len(repeated) <= REPEATED * len(by_key):
         return
     remark = f"{percent(len(repeated) / len(by_key))} of the keys carry several predictions"
@@ -190,12 +191,14 @@ def _frozen(value: object) -> object:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def _value(topic: SeenTopic, value: LabelValue | None) -> MapLine:
+def _value(value: LabelValue | None) -> MapLine:
     if value is None:
         return MapLine("value", None, {"constant": 1}, "DECIDE: no field says a result, so a record itself is a yes")
     field = value.field
     if value.values is None:
-        return MapLine("value", field.path, {}, shape_text(field, topic.share(field)))
+        yes = field.counts[1]
+        remark = f"{percent(yes / field.present)} are {'true' if field.kind == 'true or false' else '1'}"
+        return MapLine("value", field.path, {}, remark if value.task == "binary" else shape_text(field, 1.0))
     counts = {str(name): count for name, count in field.counts.items()}
     yes = sum(count for name, count in counts.items() if value.values.get(name.removesuffix(".0"), 0) == 1)
     remark = f"{percent(yes / field.present)} are 1"
@@ -214,8 +217,8 @@ def _where(topic: SeenTopic, needed: list[str]) -> dict[str, Scalar | list[Scala
         return {}
     best: tuple[int, str, list[Scalar]] | None = None
     for field in topic.fields.values():
-        if field.path in needed or field.path == KEY or not field.categories:
-            continue
+        if field.path in needed or field.path == KEY or not field.categories or field.share < WHOLE:
+            continue  # what the others lack, too, tells nothing, and would leave out what comes with a new value
         pairs = set(zip(field.values, whole, strict=True))
         taken = sorted(value for value, ok in pairs if ok and value is not None and (value, False) not in pairs)
         count = sum(field.counts[value] for value in taken)

@@ -1,0 +1,320 @@
+"""Ingest on a real broker: every record of the sources once, whatever happens to workers, partitions and records."""
+
+import base64
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import murmur2
+from ingest_case import TIME
+from ingest_loop import IngestLoop, ingest_loop
+
+from streams.reject_message import RejectMessage
+from streams.transaction import UndoneError
+
+Record = dict[str, Any]
+
+SCORES: Record = {"topic": "scores", "as": "predictions", "map": {"key": "id", "time": TIME, "outputs.fraud": "s"}}
+
+
+@pytest.fixture
+def loop(tmp_path: Path, kafka: str) -> Iterator[IngestLoop]:
+    """A loop that has begun with one source topic of three partitions."""
+    with ingest_loop(tmp_path, kafka, [SCORES]) as made:
+        made.create("scores")
+        made.begin()
+        yield made
+
+
+def scores(first: int, following: int, **parts: Any) -> list[Record]:
+    """Return good records with the keys k<first> to k<following - 1>."""
+    return [
+        {"value": json.dumps({"id": f"k{number}", "t": number, "s": 0.5}), "key": str(number % 7), **parts}
+        for number in range(first, following)
+    ]
+
+
+def expected(count: int) -> list[str]:
+    """Return the keys of the first `count` records, sorted."""
+    return sorted(f"k{number}" for number in range(count))
+
+
+def test_every_step_of_a_commit_can_be_the_last(loop: IngestLoop) -> None:
+    """A process that ends there is followed by one that does what was not done, and nothing twice."""
+    for count, step in enumerate(("begun", "sent", "offsets sent", "committed")):
+        loop.produce("scores", scores(50 * count, 50 * count + 50))
+        process = loop.run(TRUTHLOOP_CRASH_AT=f"ingest:{step}:1")
+        assert process.wait(120) == 137, loop.log()
+    loop.produce("scores", scores(200, 250))
+    worker = loop.work()
+    loop.wait("all records", lambda: len(loop.made("predictions")) >= 250)
+    worker.stop()
+    assert loop.keys() == expected(250)
+    assert worker.error is None
+
+
+def test_kill_9_at_any_time(loop: IngestLoop) -> None:
+    """Whatever it was doing; records keep coming meanwhile."""
+    moments = random.Random(7)
+    sent = 0
+    for _ in range(5):
+        process = loop.run()
+        before = loop.height("predictions")
+        wanted = before + moments.randrange(1, 3_000)
+        loop.produce("scores", scores(sent, sent + 3_000))
+        sent += 3_000
+        loop.wait("some records", lambda want=wanted: loop.height("predictions") >= want)
+        process.kill()
+        process.wait()
+    worker = loop.work()
+    loop.wait("all records", lambda: len(loop.made("predictions")) >= sent)
+    worker.stop()
+    assert loop.keys() == expected(sent)
+
+
+def test_workers_come_and_go(loop: IngestLoop) -> None:
+    """What was read when the partitions moved is read again by who has them then, and sent once."""
+    first = loop.work("0")
+    loop.produce("scores", scores(0, 500))
+    loop.wait("the first records", lambda: len(loop.made("predictions")) >= 500)
+    second = loop.work("1")
+    loop.produce("scores", scores(500, 5_000))
+    loop.wait("a share of the second worker", lambda: bool(second.role._mine.at))
+    loop.produce("scores", scores(5_000, 6_000))
+    loop.wait("records of both", lambda: len(loop.made("predictions")) >= 6_000)
+    first.stop()
+    loop.produce("scores", scores(6_000, 7_000))
+    loop.wait("the rest by the second", lambda: len(loop.made("predictions")) >= 7_000)
+    third = loop.work("0")
+    loop.produce("scores", scores(7_000, 8_000))
+    loop.wait("a share of the third", lambda: bool(third.role._mine.at) and len(loop.made("predictions")) >= 8_000)
+    assert loop.keys() == expected(8_000)
+    assert (first.error, second.error, third.error) == (None, None, None)
+
+
+def test_two_workers_of_one_slot(loop: IngestLoop) -> None:
+    """The later one takes over, the earlier one ends and says why."""
+    first = loop.work("0")
+    loop.wait("partitions", lambda: bool(first.role._mine.at))
+    loop.work("0")
+    loop.produce("scores", scores(0, 100))
+    loop._workers.remove(first)
+    loop.wait("the end of the first", lambda: first.has_ended)
+    assert "--slot N" in str(first.error)
+    loop.wait("all records by the second", lambda: len(loop.made("predictions")) >= 100)
+    assert loop.keys() == expected(100)
+
+
+def test_transactions_that_are_undone_are_done_again(loop: IngestLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what was read once more, from what the group has committed."""
+    loop.produce("scores", scores(0, 300))
+    worker = loop.work()
+    transactions = worker.role._transactions
+    commit, faults = transactions.commit, iter(["before", "after", "before"])
+
+    def doubtful(offsets: Any, metadata: Any) -> None:
+        fault = next(faults, None)
+        if fault == "before":
+            raise UndoneError("a test says so")
+        commit(offsets, metadata)
+        if fault == "after":
+            raise UndoneError("it was committed, and nobody can tell")
+
+    monkeypatch.setattr(transactions, "commit", doubtful)
+    loop.wait("all records", lambda: len(loop.made("predictions")) >= 300)
+    loop.produce("scores", scores(300, 400))
+    loop.wait("all records", lambda: len(loop.made("predictions")) >= 400 and next(faults, None) is None)
+    assert loop.keys() == expected(400)
+
+
+def test_topics_grow(loop: IngestLoop) -> None:
+    """Partitions that come later are read from their first record, by workers that run and by those that come."""
+    worker = loop.work()
+    loop.produce("scores", scores(0, 100))
+    loop.wait("the first records", lambda: len(loop.made("predictions")) >= 100)
+    loop.grow("scores", 5)
+    loop.produce("scores", scores(100, 150, partition=4))
+    loop.wait("records of the new partition", lambda: len(loop.made("predictions")) >= 150)
+    worker.stop()
+    loop.grow("scores", 6)
+    loop.produce("scores", scores(150, 170, partition=5))
+    loop.work()
+    loop.wait("records of the newest partition", lambda: len(loop.made("predictions")) >= 170)
+    assert loop.keys() == expected(170)
+
+
+def test_messages_are_where_kafkas_own_clients_would_put_them(loop: IngestLoop) -> None:
+    """Keyed by the join's key, not by the source's; rejects by the source's partition."""
+    loop.produce("scores", scores(0, 200))
+    loop.produce("scores", [{"value": b"broken", "partition": number % 3} for number in range(6)])
+    loop.work()
+    loop.wait("all records", lambda: len(loop.made("predictions")) >= 200 and len(loop.made("rejects")) >= 6)
+    for message in loop.made("predictions"):
+        key = message.key() or b""
+        assert json.loads(message.value() or b"")["key"].encode() == key
+        assert message.partition() == murmur2(key, 4)
+    assert [message.partition() for message in loop.made("rejects")] == [0, 0, 1, 1, 2, 2]
+
+
+BEATS: Record = {
+    "topic": "labels",
+    "as": "labels",
+    "kind": "fraud",
+    "map": {"key": "id", "time": TIME, "value": "v", "heartbeat": {"path": "beat", "in": [True]}},
+}
+
+
+def test_heartbeats_reach_every_partition(tmp_path: Path, kafka: str) -> None:
+    """Each once, in one transaction with what came with them."""
+    with ingest_loop(tmp_path, kafka, [BEATS]) as loop:
+        loop.create("labels", 2)
+        loop.begin()
+        loop.produce("labels", [{"value": b'{"beat": true, "t": 5}'}, {"value": b'{"id": "k", "t": 4, "v": 1}'}])
+        loop.work()
+        loop.wait("labels", lambda: len(loop.made("labels")) >= 5)
+        beats = [message.partition() for message in loop.made("labels") if b'"heartbeat"' in (message.value() or b"")]
+        assert beats == [0, 1, 2, 3]
+        assert len(loop.made("labels")) == 5
+
+
+MIXED: list[Record] = [
+    SCORES | {"where": {"kind": "score"}},
+    {"topic": "scores", "as": "predictions", "where": {"type": "score.v1"}}
+    | {"map": {"key": "data.id", "time": "time", "outputs.fraud": "data.s"}},
+    {
+        "topic": "cdc",
+        "as": "labels",
+        "kind": "fraud",
+        "map": {
+            "key": {"path": "payload.after.id", "otherwise": "payload.before.id"},
+            "value": {"path": "payload.after.v"},
+            "time": {"path": "payload.ts_ms", "unit": "ms"},
+            "retract": {"path": "payload.op", "in": ["d"]},
+        },
+    },
+]
+
+
+def test_whatever_comes_stands_in_exactly_one_place(tmp_path: Path, kafka: str) -> None:
+    """Several formats in one topic, changes of a database, tombstones, poison, and records of a mebibyte."""
+    draw = random.Random(3)
+    records: list[Record] = []
+    for number in range(400):
+        plain = {"kind": "score", "id": f"p{number}", "t": number, "s": 0.5}
+        event = {"specversion": "1.0", "id": "e", "source": "/s", "type": "score.v1", "time": "1970-01-01T00:00:09Z"}
+        records += [{"value": json.dumps(plain)}, {"value": json.dumps(event | {"data": {"id": f"e{number}", "s": 1}})}]
+    poison = [
+        b"\x00\x00\x00\x00\x05avro",
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"",
+        b'{"kind": "score"}',
+        b'{"kind": "score", "id": 1}',
+    ]
+    records += [{"value": draw.choice(poison)} for _ in range(40)]
+    records += [{"value": b'{"kind": "other"}'}, {"value": None}] * 10
+    head = b'{"kind": "score", "id": "large", "t": 1, "s": 1, "pad": "'
+    records += [{"value": head + b"x" * (size - len(head) - 2) + b'"}'} for size in (1_048_576, 1_048_577, 2_000_000)]
+    draw.shuffle(records)
+    rows = [("c", None, {"id": "a", "v": 1}), ("u", None, {"id": "a", "v": 0}), ("d", {"id": "a"}, None)]
+    changes: list[Record] = [
+        {"value": json.dumps({"payload": {"op": op, "before": before, "after": after, "ts_ms": at}}), "key": "a"}
+        for at, (op, before, after) in enumerate(rows)
+    ]
+    with ingest_loop(tmp_path, kafka, MIXED) as loop:
+        loop.create("scores", max_message_bytes="3000000")
+        loop.create("cdc", 1)
+        loop.begin()
+        loop.produce("scores", records)
+        loop.produce("cdc", [*changes, {"value": None, "key": "a"}])
+        worker = loop.work()
+        count = len(records) + len(changes) + 1
+        loop.wait("the end", lambda: total(worker.health, "truthloop_records_total") >= count)
+        keys = [f"{kind}{number}" for kind in "ep" for number in range(400)]
+        assert loop.keys() == sorted([*keys, "large"])
+        labels = [(one["key"], one["op"], one["value"]) for one in loop.values("labels")]
+        assert labels == [("a", "upsert", 1.0), ("a", "upsert", 0.0), ("a", "retract", None)]
+        rejects = [RejectMessage.decode(message.value() or b"") for message in loop.made("rejects")]
+        assert len(rejects) == 42
+        places = {(one.source_partition, one.source_row) for one in rejects}
+        assert len(places) == 42
+        assert {one.reason for one in rejects} == {
+            *("avro_or_protobuf", "not_json", "not_an_object", "bad_key", "bad_time", "too_large")
+        }
+        originals = [one.original for one in rejects if one.reason != "too_large"]
+        assert set(originals) <= set(poison)
+        assert total(worker.health, "truthloop_filtered_total") == 21
+        assert total(worker.health, "truthloop_rejects_total") == 42
+        assert worker.health.unready() == ""
+
+
+def total(health: Any, name: str) -> float:
+    """Return the sum of a metric over its labels."""
+    return sum(sample.value for metric in health.registry.collect() for sample in metric.samples if sample.name == name)
+
+
+CANARIES = ["4111-1111-1111-1111", "jo.doe@example.com", "DE89370400440532013000"]
+
+
+def test_personal_data_is_nowhere(tmp_path: Path, kafka: str) -> None:
+    """Neither in a topic of the loop, read as it stands, nor in base64, nor in a log or a state file."""
+    fields = SCORES["map"] | {"features": "f.*", "features.card": "f.card_no", "features.mail": "mail"}
+    source = SCORES | {"map": fields}
+    features = {
+        "card": {"type": "string", "pii": "hash"},
+        "mail": {"type": "string", "pii": "drop"},
+        "iban": {"type": "string", "pii": "hash"},
+    }
+    good = {"id": "k", "t": 1, "s": 0.5, "f": {"card_no": CANARIES[0], "iban": CANARIES[2]}, "mail": CANARIES[1]}
+    broken = [good | {"id": None}, good | {"t": CANARIES[0]}, {"f": {"card_no": [CANARIES]}, "id": "x", "t": 1}]
+    texts = [json.dumps(one).encode() for one in (good, *broken)] + [("{" + CANARIES[1]).encode(), b"\x00" + b"x" * 9]
+    with ingest_loop(tmp_path, kafka, [source], features=features) as loop:
+        loop.create("scores")
+        loop.begin()
+        process = loop.run()
+        loop.produce("scores", [{"value": text, "headers": [("mail", CANARIES[1].encode())]} for text in texts])
+        loop.wait("all records", lambda: len(loop.made("predictions")) >= 2 and len(loop.made("rejects")) >= 4)
+        process.terminate()
+        process.wait(60)
+        found = b"".join(
+            (message.value() or b"") + (message.key() or b"")
+            for topic in ("predictions", "labels", "rejects", "outcomes", "ledger", "commands", "commits")
+            for message in loop.made(topic, "read_uncommitted")
+        )
+        found += b"".join(path.read_bytes() for path in tmp_path.rglob("*.log"))
+        found += b"".join(path.read_bytes() for path in tmp_path.rglob("*.json"))
+        assert b'"card":"' in found
+        for canary in CANARIES:
+            assert canary.encode() not in found
+            assert base64.b64encode(canary.encode())[:12] not in found
+
+
+HOOKED: Record = {"topic": "scores", "as": "predictions", "map": {"python": "ingest_hook:to_prediction"}}
+
+
+@pytest.mark.parametrize("death", ["abort", "exit"])
+def test_a_record_that_kills_the_process_is_put_aside(tmp_path: Path, kafka: str, death: str) -> None:
+    """After three lives the batch is taken record by record; then the others go on without it."""
+    with ingest_loop(tmp_path, kafka, [HOOKED]) as loop:
+        loop.create("scores", 1)
+        loop.begin()
+        numbers = [*range(30), "abort" if death == "abort" else "exit", *range(30, 60)]
+        loop.produce(
+            "scores",
+            [{"value": json.dumps({"key": f"k{n}", "t": 1, "value": 1 if isinstance(n, int) else n})} for n in numbers],
+        )
+        path = str(Path(__file__).parent.parent)
+        for life in range(4):
+            code = loop.run(PYTHONPATH=path).wait(120)
+            assert code in (-6, 9), (life, loop.log())
+            assert loop.keys() == []
+        loop.run(PYTHONPATH=path)
+        loop.wait("all other records", lambda: len(loop.made("predictions")) >= 60)
+        assert loop.keys() == expected(60)
+        (reject,) = [RejectMessage.decode(message.value() or b"") for message in loop.made("rejects")]
+        assert (reject.reason, reject.source_row) == ("crashed_the_process", 30)
+        assert "offset 30: it is put aside unread" in loop.log()

@@ -1,0 +1,249 @@
+"""Where ingest begins, and what it does when the records that it wants are not there: nothing is left out silently."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from ingest_case import TIME
+from ingest_loop import IngestLoop, ingest_loop
+from kafka_fixture import as_client
+
+from schemas.errors import BrokerError, ConfigError
+from streams.ingest import commit_start
+from streams.kafka_client import MESSAGE_BYTES_MAX
+from streams.topics import Topics, create_topics
+
+Record = dict[str, Any]
+
+FIELDS = {"key": "id", "time": TIME, "outputs.fraud": "s"}
+SOURCES: list[Record] = [{"topic": name, "as": "predictions", "map": FIELDS} for name in ("a", "b")]
+
+
+@pytest.fixture
+def loop(tmp_path: Path, kafka: str) -> Iterator[IngestLoop]:
+    """A loop with two source topics of two partitions, not yet begun."""
+    with ingest_loop(tmp_path, kafka, SOURCES) as made:
+        made.create("a", 2)
+        made.create("b", 2)
+        yield made
+
+
+@pytest.fixture
+def admin(loop: IngestLoop) -> AdminClient:
+    """For what people do to topics."""
+    return AdminClient(as_client(loop.servers))
+
+
+def records(name: str, first: int, following: int, **parts: Any) -> list[Record]:
+    """Return good records with the keys <name><first> to <name><following - 1>."""
+    return [
+        {"value": json.dumps({"id": f"{name}{number}", "t": number, "s": 0.5}), **parts}
+        for number in range(first, following)
+    ]
+
+
+def positions(loop: IngestLoop) -> dict[tuple[str, int], int]:
+    """Return what the group has committed; -1001 where nothing is."""
+    reader = loop.clients.member(Topics.of(loop.config).group("ingest"))
+    places = [TopicPartition(loop.topic(name), number) for name in "ab" for number in range(2)]
+    try:
+        found = reader.committed(places, timeout=30)
+    finally:
+        reader.close()
+    return {(place.topic.removeprefix(f"{loop.name}-"), place.partition): place.offset for place in found}
+
+
+def test_begin_with_all_that_is_there(loop: IngestLoop) -> None:
+    """Every partition gets a position, once; asking again changes nothing."""
+    loop.produce("a", records("a", 0, 5, partition=1))
+    said = loop.begin("earliest")
+    assert said == [
+        f"Topic {loop.topic('a')}: 2 of 2 partitions begin with all that is there.",
+        f"Topic {loop.topic('b')}: 2 of 2 partitions begin with all that is there.",
+    ]
+    again = commit_start(loop.clients, loop.config, "latest")
+    assert again[0] == f"Topic {loop.topic('a')}: all 2 partitions have a position already."
+    assert positions(loop) == {("a", 0): 0, ("a", 1): 0, ("b", 0): 0, ("b", 1): 0}
+    loop.work()
+    loop.wait("the records", lambda: len(loop.made("predictions")) >= 5)
+
+
+def test_begin_with_what_comes(loop: IngestLoop) -> None:
+    """What is there is left out because somebody said so."""
+    loop.produce("a", records("a", 0, 5, partition=1))
+    assert loop.begin("latest")[0].endswith("2 of 2 partitions begin with what comes.")
+    assert positions(loop)["a", 1] == 5
+    loop.produce("a", records("a", 5, 9, partition=1))
+    loop.work()
+    loop.wait("what came", lambda: len(loop.made("predictions")) >= 4)
+    assert loop.keys() == ["a5", "a6", "a7", "a8"]
+
+
+def test_a_partition_that_came_later_begins_with_its_first_record(loop: IngestLoop) -> None:
+    """Also where the topic began with what came: its records were never seen."""
+    loop.begin("latest")
+    loop.grow("a", 3)
+    loop.produce("a", records("a", 0, 3, partition=2))
+    said = commit_start(loop.clients, loop.config, "latest")
+    assert said[0] == f"Topic {loop.topic('a')}: 1 of 3 partitions begin with all that is there."
+    loop.work()
+    loop.wait("its records", lambda: len(loop.made("predictions")) >= 3)
+
+
+def test_nothing_is_read_before_somebody_said_where(loop: IngestLoop) -> None:
+    """The topic is named, and the command."""
+    create_topics(loop.clients, Topics.of(loop.config))
+    worker = loop.work()
+    loop._workers.clear()
+    loop.wait("the end", lambda: worker.has_ended)
+    assert isinstance(worker.error, BrokerError)
+    assert f"topic {loop.topic('a')}" in str(worker.error)
+    assert "truthloop start --from earliest" in str(worker.error)
+
+
+def test_where_cannot_be_said_while_workers_run(loop: IngestLoop, admin: AdminClient) -> None:
+    """They would not notice; the error says what to do."""
+    loop.begin()
+    worker = loop.work()
+    loop.wait("partitions", lambda: bool(worker.role._mine.at))
+    group = Topics.of(loop.config).group("ingest")
+    loop.wait(
+        "a stable group", lambda: "STABLE" in str(admin.describe_consumer_groups([group])[group].result(30).state)
+    )
+    reader = loop.clients.member(group)
+    with pytest.raises(Exception, match=r"member|generation|group"):
+        reader.commit(offsets=[TopicPartition(loop.topic("a"), 0, 1)], asynchronous=False)
+    reader.close()
+
+
+def test_missing_topics_and_odd_words_are_refused(loop: IngestLoop, tmp_path: Path, kafka: str) -> None:
+    """With the name, before anything is written."""
+    with pytest.raises(ConfigError, match="neither earliest nor latest"):
+        loop.begin("earlyest")
+    with ingest_loop(tmp_path, kafka, SOURCES) as other:
+        other.create("a")
+        with pytest.raises(BrokerError, match=f"source topic {other.topic('b')} cannot be read"):
+            other.begin()
+        worker = other.work()
+        other._workers.clear()
+        other.wait("the end", lambda: worker.has_ended)
+        assert f"topic {other.topic('b')}: does not exist" in str(worker.error)
+
+
+def stopped(loop: IngestLoop, others: int) -> str:
+    """Run a worker until it has sent what it can, and return why it is not ready."""
+    worker = loop.work()
+    loop.wait("the others", lambda: len(loop.made("predictions")) >= others and "stopped" in worker.health.unready())
+    reason = worker.health.unready()
+    worker.stop()
+    assert worker.health.stalled() == ""
+    return reason
+
+
+def test_records_that_retention_has_removed_stop_their_partition_only(loop: IngestLoop, admin: AdminClient) -> None:
+    """The state says what was wanted, what is there, and the way out; positions stay where they were."""
+    loop.begin()
+    loop.produce("a", records("a", 0, 20, partition=0))
+    place = TopicPartition(loop.topic("a"), 0, 12)
+    admin.delete_records([place])[place].result(30)
+    loop.produce("a", records("x", 0, 3, partition=1))
+    loop.produce("b", records("b", 0, 4, partition=0))
+    reason = stopped(loop, 7)
+    assert f"topic {loop.topic('a')}: offset 0 is wanted, and [12, 20) is there: retention has removed" in reason
+    assert f"--topic {loop.topic('a')} --reset-offsets --to-earliest" in reason
+    assert loop.keys() == ["b0", "b1", "b2", "b3", "x0", "x1", "x2"]
+    assert positions(loop)["a", 0] == 0
+
+
+def test_two_topics_that_miss_records_are_both_named(loop: IngestLoop, admin: AdminClient) -> None:
+    """Their partitions have the same number."""
+    loop.begin()
+    for name in "ab":
+        loop.produce(name, records(name, 0, 2, partition=1))
+        place = TopicPartition(loop.topic(name), 1, 1)
+        admin.delete_records([place])[place].result(30)
+    worker = loop.work()
+    loop.wait("both", lambda: all(loop.topic(name) in worker.health.unready() for name in "ab"))
+    assert loop.keys() == []
+
+
+def test_a_topic_that_was_made_anew_has_to_be_begun_again(loop: IngestLoop, admin: AdminClient) -> None:
+    """Its broker forgets the positions with it."""
+    loop.begin()
+    loop.produce("a", records("a", 0, 10, partition=0))
+    worker = loop.work()
+    loop.wait("the first", lambda: len(loop.made("predictions")) >= 10 and positions(loop)["a", 0] >= 10)
+    worker.stop()
+    topic = loop.topic("a")
+    admin.delete_topics([topic])[topic].result(30)
+    loop.wait("its end", lambda: topic not in admin.list_topics(timeout=30).topics)
+    loop.create("a", 2)
+    loop.produce("a", records("n", 0, 30, partition=0))
+    late = loop.work()
+    loop._workers.clear()
+    loop.wait("the end", lambda: late.has_ended)
+    assert f"topic {topic}" in str(late.error)
+    assert "truthloop start" in str(late.error)
+    loop.begin()
+    loop.work()
+    loop.wait("the new ones", lambda: len(loop.made("predictions")) >= 40)
+
+
+@pytest.mark.parametrize("size", [3, 30])
+def test_a_position_of_another_topic_of_the_name_counts_for_nothing(loop: IngestLoop, size: int) -> None:
+    """Also where the topic has grown past it: what stands before that would be left out."""
+    loop.begin()
+    place = TopicPartition(loop.topic("a"), 0, 10, metadata=json.dumps({"topic_id": "AAAAAAAAAAAAAAAAAAAAAA"}))
+    reader = loop.clients.member(Topics.of(loop.config).group("ingest"))
+    reader.commit(offsets=[place], asynchronous=False)
+    reader.close()
+    loop.produce("a", records("n", 0, size, partition=0))
+    loop.produce("b", records("b", 0, 2, partition=0))
+    reason = stopped(loop, 2)
+    assert f"topic {loop.topic('a')}: it was made anew since offset 10 was committed" in reason
+    assert "--reset-offsets --to-earliest" in reason
+    assert loop.keys() == ["b0", "b1"]
+
+
+def test_a_loop_goes_on_where_a_person_has_put_it(loop: IngestLoop, admin: AdminClient) -> None:
+    """The way out that the reason names: positions that another tool has committed count."""
+    loop.begin()
+    loop.produce("a", records("a", 0, 20, partition=0))
+    place = TopicPartition(loop.topic("a"), 0, 12)
+    admin.delete_records([place])[place].result(30)
+    reader = loop.clients.member(Topics.of(loop.config).group("ingest"))
+    reader.commit(offsets=[place], asynchronous=False)
+    reader.close()
+    worker = loop.work()
+    loop.wait("what is there", lambda: len(loop.made("predictions")) >= 8)
+    assert loop.keys() == sorted(f"a{number}" for number in range(12, 20))
+    assert worker.health.unready() == ""
+
+
+def test_a_topic_that_takes_less_than_is_sent_is_refused(tmp_path: Path, kafka: str) -> None:
+    """A message that the broker refuses would be sent again for ever."""
+    with ingest_loop(tmp_path, kafka, SOURCES) as loop:
+        loop.create("a")
+        loop.create("b")
+        name = f"{loop.name}.predictions"
+        loop.create_own("predictions", max_message_bytes="100000")
+        loop.begin()
+        worker = loop.work()
+        loop._workers.clear()
+        loop.wait("the end", lambda: worker.has_ended)
+        assert f"topic {name}: takes messages of up to 100,000 bytes" in str(worker.error)
+        assert f"up to {MESSAGE_BYTES_MAX:,} are sent" in str(worker.error)
+        assert "message.max.bytes: 100000" in str(worker.error)
+    small = {"bootstrap_servers": kafka, "client": {"message.max.bytes": 100_000}}
+    with ingest_loop(tmp_path, kafka, SOURCES, kafka=small) as loop:
+        loop.create("a")
+        loop.create("b")
+        loop.create_own("predictions", max_message_bytes="100000")
+        loop.begin()
+        loop.produce("a", [*records("a", 0, 2_000), {"value": b"x" * 90_000}])
+        loop.work()
+        loop.wait("the records", lambda: len(loop.made("predictions")) >= 2_000 and len(loop.made("rejects")) >= 1)
