@@ -10,7 +10,6 @@ result was wrong.
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ from join_cluster import Cluster
 from join_engine import ENGINES, WARM_PREDICTIONS
 from join_latency import Latency, measure_latency
 from join_measure import Throughput, measure
-from join_report import Round, machine, markdown, plain
+from join_report import Findings, Round, machine, markdown, plain
 from join_traffic import LABELLED, OF, PER_SECOND, Traffic
 from worker_program import EngineError
 
@@ -46,7 +45,7 @@ class Bench:
         self._records = records
         self.rounds: list[Round] = []
         self.latencies: list[Latency] = []
-        self.failed = False
+        self.failures: list[str] = []
         self._broker = broker
         self._cluster = cluster
         self._folder = folder
@@ -99,13 +98,14 @@ class Bench:
         return f"bench-{self._loops}-{name}"
 
     def _fail(self, what: str) -> None:
-        self.failed = True
+        self.failures.append(what)
         _say(f"FAILED: {what}")
 
 
 def main() -> int:
     """Measure and print."""
     arguments = _arguments()
+    assert Path("/proc/self/stat").exists(), "CPU time and memory of other processes are read as Linux shows them"
     facts = machine()
     with tempfile.TemporaryDirectory(prefix="truthloop-bench-", dir=arguments.folder) as name:
         folder = Path(name)
@@ -120,9 +120,9 @@ def main() -> int:
                     bench.throughput(arguments.mix)
                 if arguments.latency:
                     bench.latency(arguments.latency, arguments.latency_seconds)
-        found = (bench.rounds, bench.latencies, bench.engines, facts)
-        print(json.dumps(plain(*found), indent=1) if arguments.json else markdown(*found))
-    return int(bench.failed)
+        found = Findings(bench.rounds, bench.latencies, bench.failures, bench.engines, facts)
+        print(json.dumps(plain(found), indent=1) if arguments.json else markdown(found))
+    return int(bool(bench.failures))
 
 
 def _arguments() -> argparse.Namespace:
@@ -167,6 +167,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)  # clients of brokers that are gone would try on
+    sys.exit(main())

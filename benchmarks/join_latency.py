@@ -29,7 +29,7 @@ class Latency:
         engine: whose.
         per_second: predictions and labels.
         ages: quantiles in ms, and how many.
-        slips: how late the writer was against its own timetable, in ms.
+        writer: how late it was against its own timetable, and when the broker had acknowledged a record, in ms.
         cpu_share: of the worker, of one core.
         broker_cpu_share: of the broker.
         fault: what is wrong with the outcomes, or None.
@@ -38,7 +38,7 @@ class Latency:
     engine: str
     per_second: int
     ages: dict[str, float]
-    slips: dict[str, float]
+    writer: dict[str, float]
     cpu_share: float
     broker_cpu_share: float
     fault: str | None
@@ -87,7 +87,7 @@ def measure_latency(engine: Engine, broker: int, loop: str, per_second: int, sec
             engine=engine.name,
             per_second=per_second,
             ages=ages,
-            slips={name: sent[name] for name in ("slip_p99_ms", "slip_max_ms")},
+            writer={name: sent[name] for name in ("slip_max_ms", "ack_p50_ms", "ack_p99_ms")},
             cpu_share=worker_s / lasted_s,
             broker_cpu_share=broker_s / lasted_s,
             fault=None if outcomes == sent["labels"] else f"{outcomes:,} outcomes in place of {sent['labels']:,}",

@@ -102,11 +102,11 @@ def measure(engine: Engine, broker: int, loop: str, mix: str, loads: list[Traffi
         written = cluster.fill(loop, loads[-1].chunks())
         time.sleep(SETTLE_S)
         worker.check()
-        usage = Usage(worker, broker)
+        usage, before_mb = Usage(worker, broker), cluster.written_mb(loop)
         started_s = written.commit()
         seconds = _wait(cluster, worker, loop, written.ends, usage) - started_s
         worker_s, broker_s = usage.cpu_s()
-        written_mb = cluster.written_mb(loop)
+        written_mb = cluster.written_mb(loop) - before_mb
         engine.stop()
         tally = loads[-1].tally
         return Throughput(

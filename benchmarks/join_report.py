@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,13 +17,24 @@ from join_engine import Engine
 from join_latency import Latency
 from join_measure import Throughput
 
-__all__ = ["Round", "machine", "markdown", "plain"]
+__all__ = ["Findings", "Round", "machine", "markdown", "plain"]
 
 Round = list[Throughput]
 """One measurement of each engine and mix."""
 
 PEERS = ("passthrough", "streams", "quix")
 SUBJECT = "truthloop"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a run of the benchmark found."""
+
+    rounds: Sequence[Round]
+    latencies: Sequence[Latency]
+    failures: Sequence[str]
+    engines: Sequence[Engine]
+    facts: dict[str, str]
 
 
 def machine() -> dict[str, str]:
@@ -42,10 +53,9 @@ def machine() -> dict[str, str]:
     }
 
 
-def markdown(
-    rounds: Sequence[Round], latencies: Sequence[Latency], engines: Sequence[Engine], facts: dict[str, str]
-) -> str:
+def markdown(found: Findings) -> str:
     """Return everything as Markdown."""
+    rounds, latencies, engines, facts = found.rounds, found.latencies, found.engines, found.facts
     parts = ["; ".join(f"{name}: {value}" for name, value in facts.items())]
     parts += [
         f"{one.title}: " + ", ".join(f"{name} {number}" for name, number in one.versions().items()) for one in engines
@@ -55,25 +65,22 @@ def markdown(
         parts.append(_mix_table(mix, rounds, engines))
     if latencies:
         parts.append(_latency_table(latencies, engines))
-    faults = [f"- {one.engine}, {one.mix}: {one.fault}" for one in done if one.fault]
-    faults += [f"- {one.engine}, latency: {one.fault}" for one in latencies if one.fault]
-    parts.append(
-        "\n".join(["**WRONG RESULTS**", *faults]) if faults else "Every outcome was there, once, as it must be."
-    )
+    failures = [f"- {failure}" for failure in found.failures]
+    parts.append("\n".join(["**FAILED**", *failures]) if failures else "Every outcome was there, once, as it must be.")
     return "\n\n".join(parts)
 
 
-def plain(
-    rounds: Sequence[Round], latencies: Sequence[Latency], engines: Sequence[Engine], facts: dict[str, str]
-) -> dict[str, Any]:
+def plain(found: Findings) -> dict[str, Any]:
     """Return everything as what JSON can hold."""
+    rounds = found.rounds
     mixes = dict.fromkeys(one.mix for group in rounds for one in group)
     return {
-        "machine": facts,
-        "versions": {one.name: one.versions() for one in engines},
+        "machine": found.facts,
+        "versions": {one.name: one.versions() for one in found.engines},
         "runs": [[{**asdict(one), "per_s": one.per_s} for one in group] for group in rounds],
         "ratios": {mix: {peer: _ratios(rounds, mix, peer) for peer in PEERS} for mix in mixes},
-        "latencies": [asdict(one) for one in latencies],
+        "latencies": [asdict(one) for one in found.latencies],
+        "failures": found.failures,
     }
 
 
@@ -109,15 +116,19 @@ def _latency_table(latencies: Sequence[Latency], engines: Sequence[Engine]) -> s
     lines = [
         f"**latency** at {latencies[0].per_second:,} records a second, label due to outcome read, in ms",
         "",
-        "| engine | p50 | p90 | p99 | greatest | labels | worker, of a core | broker | writer late by, p99 / most |",
-        "|---|---|---|---|---|---|---|---|---|",
+        (
+            "| engine | p50 | p90 | p99 | greatest | labels | worker, of a core | broker "
+            "| acknowledged p50, p99 | writer late |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for engine in engines:
         for one in (one for one in latencies if one.engine == engine.name):
             ages = [f"{one.ages[name]:.0f}" for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms")]
             shares = [f"{share:.0%}" for share in (one.cpu_share, one.broker_cpu_share)]
-            slips = f"{one.slips['slip_p99_ms']:.0f} / {one.slips['slip_max_ms']:.0f}"
-            cells = [engine.title, *ages, f"{one.ages['measured']:,.0f}", *shares, slips]
+            acks = f"{one.writer['ack_p50_ms']:.0f}, {one.writer['ack_p99_ms']:.0f}"
+            late = f"{one.writer['slip_max_ms']:.0f}"
+            cells = [engine.title, *ages, f"{one.ages['measured']:,.0f}", *shares, acks, late]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from threading import Event
 
+from deltalake.exceptions import DeltaError
+
 from lake import Lake
 from schemas.config import LoopConfig
 from schemas.errors import BrokerError, LakeConflict, LakeError, TruthloopError
@@ -94,8 +96,8 @@ class LakeRole:
             try:
                 lake = Lake.create(self._worker.lake, self._config)
             except LakeError as error:
-                if error.__cause__ is None:  # it is not the disk that refuses, and waiting would not help
-                    raise
+                if not isinstance(error.__cause__, (OSError, DeltaError)):
+                    raise  # it is not the disk that refuses, and waiting would not help
                 self._trouble.begin("open", error)
                 while self._trouble.must_wait and not should_stop():
                     Event().wait(_WAIT_S)

@@ -15,6 +15,7 @@ from confluent_kafka.admin import ConfigResource, OffsetSpec  # type: ignore[att
 
 from schemas.connection import KafkaConfig
 from streams.kafka_client import REACH_TIMEOUT_S, KafkaClients, broker_error
+from streams.sample_plan import Block, sample_plan
 from streams.source_messages import SourceMessages
 
 __all__ = [
@@ -23,16 +24,9 @@ __all__ = [
     "TopicFacts",
     "TopicSample",
     "look_at",
-    "sample_plan",
     "sample_topic",
     "with_small_fetches",
 ]
-
-BLOCKS: Final = 8
-"""Pieces of each partition beside its newest records. Each costs one round trip, all partitions together."""
-
-PHASE: Final = 0.618_034
-"""Golden section: the blocks of different partitions lie at different depths, so that together they miss little."""
 
 MESSAGES_PER_READ: Final = 1_000
 READ_S: Final = 0.05
@@ -48,9 +42,6 @@ _SMALL_FETCHES: Final[Mapping[str, Any]] = {
 
 _GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 - its public name
 _REFUSED: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
-
-Block = tuple[int, int]
-"""First offset, and the one after the last."""
 
 
 @dataclass(frozen=True)
@@ -209,42 +200,6 @@ def sample_topic(clients: KafkaClients, facts: TopicFacts, limits: SampleLimits)
         raise broker_error(f"topic {facts.name} cannot be read", error, clients) from None
     found = sorted(reading.messages, key=lambda message: (message.partition() or 0, message.offset() or 0))
     return TopicSample(facts, ranges, SourceMessages.of(facts.name, found), reading.covered, reading.stopped)
-
-
-def sample_plan(ranges: Mapping[int, Block], records: int) -> list[dict[int, Block]]:
-    """Return which offsets to read, in rounds of one block a partition.
-
-    A topic with no more than `records` is read whole. Of others the first round has the newest half, and the
-    following ones lie evenly over what is before them.
-
-    Args:
-        ranges: what is there, by partition.
-        records: how many to read; each partition that has any gives one at least.
-    """
-    rounds: list[dict[int, Block]] = [{} for _ in range(BLOCKS + 1)]
-    for partition, share in _shares(ranges, records).items():
-        low, high = ranges[partition]
-        spread = share // 2 if share < high - low else 0
-        newest = high - (share - spread)
-        rounds[0][partition] = (newest, high)
-        blocks = min(BLOCKS, spread)
-        for at in range(blocks):
-            count = spread // blocks + (at < spread % blocks)
-            step = (newest - low) / blocks
-            slack = max(step - count, 0)
-            first = low + int(at * step + slack * ((partition * PHASE) % 1))
-            rounds[at + 1][partition] = (first, min(first + count, newest))
-    return [blocks for blocks in rounds if blocks]
-
-
-def _shares(ranges: Mapping[int, Block], records: int) -> dict[int, int]:
-    """Divide the records among the partitions: equally, and what small ones leave goes to the others."""
-    sizes = sorted((high - low, partition) for partition, (low, high) in ranges.items() if high > low)
-    shares = {}
-    for at, (size, partition) in enumerate(sizes):
-        shares[partition] = min(size, max(1, records // (len(sizes) - at)))
-        records = max(records - shares[partition], 0)
-    return shares
 
 
 def _ranges(clients: KafkaClients, facts: TopicFacts) -> dict[int, Block]:

@@ -236,9 +236,7 @@ def _commit(clients: KafkaClients, consumer: Consumer, topic: str, places: list[
             if error.args[0].code() in _OCCUPIED and monotonic() < deadline_s:
                 Event().wait(RETRY_AFTER_S)
                 continue
-            what = f"topic {topic}: positions cannot be committed"
-            if error.args[0].code() in _OCCUPIED:
-                what += " while ingest runs: stop it, and start it again afterwards"
+            what = f"topic {topic}: positions cannot be committed (is ingest running? it has to be stopped)"
             raise broker_error(what, error, clients) from None
         break
     for place in done or ():

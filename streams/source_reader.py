@@ -17,10 +17,15 @@ __all__ = ["Reading", "SourceReader"]
 PATIENCE_S = 5.0
 """A partition whose leader is away must not stop the others for longer."""
 
-HELD_MESSAGES_MAX = 20_000
-"""Of one partition; more are not fetched until these have left."""
+HELD_MESSAGES_MAX = 200_000
+HELD_BYTES_MAX = 256 * 1024 * 1024
+"""Of all partitions, each of which has its share; more are not fetched until these have left."""
 
-RESUMED_AT = HELD_MESSAGES_MAX // 4
+SHARE_MESSAGES = (2_000, 20_000)
+"""Least and most that one partition may hold, however many there are."""
+
+RESUMED_AT = 0.25
+"""Of its share."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,14 @@ class SourceReader:
         self._alignment: Alignment[SourcePartition, Message] = Alignment()
         self._heard_s: dict[SourcePartition, float] = {}
         self._paused: set[SourcePartition] = set()
+        self._size: dict[SourcePartition, int] = {}
 
     def forget(self) -> None:
         """Forget what waits: the partitions are placed anew, and it will be read again."""
         self._alignment.clear()
         self._heard_s.clear()
         self._paused.clear()
+        self._size.clear()
 
     def read(self, consumer: Consumer, at: dict[SourcePartition, int], messages: Iterable[Message]) -> Reading:
         """Take in messages without errors, and return those whose turn has come.
@@ -71,6 +78,7 @@ class SourceReader:
             if partition in at:  # else it was stopped
                 self._alignment.add(partition, message, message.timestamp()[1])
                 self._heard_s[partition] = now_s
+                self._size[partition] = self._size.get(partition, 0) + len(message.value() or b"")
         self._alignment.keep_only(at)
         positions = self._positions(consumer, at)
         behind = [partition for partition in at if self._is_behind(consumer, partition, positions, now_s)]
@@ -78,8 +86,10 @@ class SourceReader:
         first: dict[SourcePartition, int] = {}
         for message in self._alignment.take(behind):
             topic, offset = message.topic() or "", message.offset() or 0
-            first.setdefault((topic, message.partition() or 0), offset)
+            partition = (topic, message.partition() or 0)
+            first.setdefault(partition, offset)
             found.setdefault(topic, []).append(message)
+            self._size[partition] -= len(message.value() or b"")
         self._pace(consumer, at)
         return Reading(found, first, {partition: self._following(partition, positions) for partition in first})
 
@@ -105,11 +115,18 @@ class SourceReader:
 
     def _pace(self, consumer: Consumer, at: dict[SourcePartition, int]) -> None:
         """Fetch nothing more of partitions of which much waits."""
-        count = self._alignment.count
-        pause = {one for one in at if one not in self._paused and count(one) > HELD_MESSAGES_MAX}
-        resume = {one for one in self._paused if one in at and count(one) < RESUMED_AT}
+        held = {one: self._held(one, len(at)) for one in at}
+        pause = {one for one, share in held.items() if one not in self._paused and share > 1}
+        resume = {one for one in self._paused if one in at and held[one] < RESUMED_AT}
         if pause:
             consumer.pause([TopicPartition(*one) for one in pause])
         if resume:
             consumer.resume([TopicPartition(*one) for one in resume])
         self._paused = (self._paused | pause) - resume
+
+    def _held(self, partition: SourcePartition, partitions: int) -> float:
+        """Return how much of its share a partition holds."""
+        least, most = SHARE_MESSAGES
+        messages = min(most, max(least, HELD_MESSAGES_MAX // partitions))
+        size = self._size.get(partition, 0) / (HELD_BYTES_MAX / partitions)
+        return max(self._alignment.count(partition) / messages, size)

@@ -30,6 +30,9 @@ RETRIES_MAX = 10
 
 ANY_PARTITION = -1
 
+METADATA_HEAD = b"CGMDv2:"
+"""With it librdkafka's form of a membership begins; the generation follows as 32 bits."""
+
 
 class UndoneError(Exception):
     """The transaction did not certainly commit: what was done in memory must be thrown away."""
@@ -99,6 +102,8 @@ class Transactions:
             FencedError: another worker has this worker's slot.
         """
         producer = self._live()
+        if _generation(group_metadata) < 0:  # an empty group would take it from anybody
+            raise UndoneError("this worker is no member of its group by now")
         self._call("send offsets", producer.send_offsets_to_transaction, offsets, group_metadata)
         self._crash("offsets sent")
         started = time.monotonic()
@@ -165,3 +170,9 @@ class Transactions:
             else:
                 return
         raise UndoneError(f"{name}: tried {RETRIES_MAX} times")
+
+
+def _generation(group_metadata: bytes) -> int:
+    """Return the generation in which a batch was read; -1 outside of every generation."""
+    start = len(METADATA_HEAD)
+    return int.from_bytes(group_metadata[start : start + 4], "little", signed=True)

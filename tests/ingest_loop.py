@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from confluent_kafka import Message, Producer, TopicPartition
+from confluent_kafka import KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from ingest_case import PII_KEY
 from kafka_fixture import as_client, read_all
@@ -196,6 +196,8 @@ class IngestLoop:
         try:
             name = f"{self.name}.{topic}"
             ends = [reader.get_watermark_offsets(TopicPartition(name, number), timeout=30)[1] for number in range(4)]
+        except KafkaException:  # a client that has just been made may not know the partitions' leaders
+            return 0
         finally:
             reader.close()
         return sum(ends)

@@ -4,15 +4,15 @@ The decisions are those of `joins.Partition`. What must be in the tables is comp
 the mapping and by `streams.conversion`, not by what reads the topics.
 """
 
-import random
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import polars as pl
-from confluent_kafka import Message, Producer, TopicPartition, murmur2
+from confluent_kafka import Message, Producer, TopicPartition
+from join_traffic import INGESTED_MS, NOW_MS, Traffic
 
 from joins import Batch, Effects, MemoryStore, Partition, policy_from
 from lake import Lake
@@ -29,15 +29,10 @@ from streams.outcome_message import OutcomeWire
 from streams.reject_message import RejectMessage, join_rejects
 from streams.sorted_input import known_at_ms
 from streams.topics import Topics, create_topics
-from streams.wire import encode
 
-__all__ = ["MINUTE_MS", "START_MS", "JoinCase", "live_config", "table_of"]
+__all__ = ["JoinCase", "live_config", "table_of"]
 
-START_MS = 1_760_000_000_000
-MINUTE_MS = 60_000
-NOW_MS = START_MS + 10_000 * MINUTE_MS
-INGESTED_MS = NOW_MS - MINUTE_MS
-
+_REACH = {"partition": pl.Int32, "last": pl.Int64, "predictions_next": pl.Int64, "labels_next": pl.Int64}
 _CONFIG: dict[str, Any] = {
     "version": 1,
     "disorder": "5m",
@@ -85,8 +80,7 @@ class JoinCase:
         self.topics = Topics.of(config)
         self.clients = KafkaClients(config.kafka, {}, "test")
         create_topics(self.clients, self.topics)
-        self.random = random.Random(seed)
-        self._minute = 0
+        self._traffic = Traffic(config, seed)
         self._producer = self.clients.producer()
         self._join = self._transactional("join")
         self._ingest = self._transactional("ingest")
@@ -100,24 +94,15 @@ class JoinCase:
         self._inputs: dict[str, list[_Input]] = {
             name: [_Input() for _ in numbers] for name in ("predictions", "labels")
         }
-        self._origins: dict[bytes, bytes] = {}
         self._sequences = [0 for _ in numbers]
         self._outcomes: list[pl.DataFrame] = []
         self.rejects: list[dict[str, Any]] = []
         self.entries: list[LedgerRecord] = []
 
     def send(self, count: int = 40) -> None:
-        """Send predictions and labels: ours, foreign ones, duplicates, corrections, heartbeats, and some junk."""
-        predictions, labels = [], []
-        for _ in range(count):
-            self._minute += self.random.randrange(1, 6)
-            predictions += self._some_predictions()
-            labels += self._some_labels()
-        self._produce("predictions", self._mixed("predictions", predictions))
-        self._produce("labels", self._mixed("labels", labels))
-        heartbeat = {"kind": "click", "op": "heartbeat", "time": START_MS + (self._minute - 5) * MINUTE_MS}
-        for number in range(self.config.partitions):
-            self._produce("labels", [(number, msgspec.json.encode(heartbeat))])
+        """Send predictions and labels for so many keys."""
+        for name, messages in zip(self._inputs, self._traffic.some(count), strict=True):
+            self._produce(name, messages)
 
     def step(self, numbers: Iterable[int] | None = None, *, share: float = 1.0) -> None:
         """Take one step in each of these partitions, all in one transaction; `share` of what is there is read."""
@@ -188,6 +173,27 @@ class JoinCase:
         rows = lake.scan("ledger").group_by("partition").agg(pl.col("sequence").max()).collect()
         return dict(rows.iter_rows()) == last
 
+    def is_honest(self, lake: Lake) -> bool:
+        """Tell whether the lake has all that its ledger speaks of, also while somebody writes."""
+        rows = lake.scan("ledger").group_by("partition").agg(pl.col("sequence").max().alias("last")).collect()
+        reached = pl.DataFrame(list(self._reach(dict(rows.iter_rows()))), schema=_REACH, orient="row")
+        for table, wanted in self.expected().items():
+            column = {"predictions": "predictions_next", "labels": "labels_next"}.get(table, "last")
+            place = "sequence" if column == "last" else "offset"
+            if wanted.is_empty() or place not in wanted.columns:
+                continue
+            names = ["partition", "key", "revision"] if table == "outcomes" else ["partition", "offset"]
+            spoken = wanted.drop_nulls("partition").cast({"partition": pl.Int32}).join(reached, on="partition")
+            bound = pl.col(place) < pl.col(column) + (place == "sequence")
+            if not spoken.filter(bound).join(table_of(lake, table), on=names, how="anti").is_empty():
+                return False
+        return True
+
+    def _reach(self, last: dict[int, int]) -> Iterable[tuple[int, int, int, int]]:
+        for entry in self.entries:
+            if last.get(entry.partition) == entry.sequence:
+                yield entry.partition, entry.sequence, entry.predictions[1], entry.labels[1]
+
     def _ledger_problems(self, lake: Lake) -> list[str]:
         rows = lake.scan("ledger").sort("partition", "sequence").collect()
         problems = []
@@ -257,7 +263,7 @@ class JoinCase:
             self._note_reject(record, row.input, row.offset, own)
         for name, ones in zip(self._inputs, unreadable, strict=True):
             for one in ones:
-                own = {"stage": "join", "reason": one.reason, "detail": one.detail, "digest": one.digest}
+                own = {"stage": "mapping", "reason": one.reason, "detail": one.detail, "digest": one.digest}
                 self._note_reject(record, name, one.offset, own)
 
     def _note_reject(self, record: LedgerRecord, name: str, offset: int, own: dict[str, Any]) -> None:
@@ -279,11 +285,11 @@ class JoinCase:
         frames = []
         for number, source in enumerate(self._inputs[name]):
             read = [message for message in source.sent if message[0] < source.position]
-            texts = [self._origins.get(value, value) or b"-" for _, value, _ in read]
+            texts = [self._traffic.origins.get(value, value) or b"-" for _, value, _ in read]
             records = MessageMapper(role, None, self.config).map(texts).records
             offsets = pl.Series([offset for offset, _, _ in read], dtype=pl.Int64).gather(records["row"])
             arrived = pl.Series(
-                [at if value not in self._origins else INGESTED_MS for _, value, at in read], dtype=pl.Int64
+                [at if value not in self._traffic.origins else INGESTED_MS for _, value, at in read], dtype=pl.Int64
             ).gather(records["row"])
             order = known_at_ms(self.config) if name == "labels" else pl.col("time_ms")
             columns = {"row": offsets, "offset": offsets, "arrived_at_ms": records["arrived_at_ms"].fill_null(arrived)}
@@ -294,50 +300,6 @@ class JoinCase:
             )
             frames.append(frame)
         return pl.concat(frames)
-
-    def _some_predictions(self) -> list[dict[str, Any]]:
-        draw = self.random.random
-        one = {
-            "key": f"k{self._minute}",
-            "time": START_MS + self._minute * MINUTE_MS,
-            "version": self.random.choice(["v1", "v2"]),
-            "outputs": {"click": draw(), "sale": draw() * 100},
-            "slices": {"country": self.random.choice(["DE", "FR", None])},
-            "features": {"amount": self.random.choice([1, 2.5, -1, None, "x"]), "other": '"quoted" \\ ü'},
-            "eligible": draw() < 0.9,
-        }
-        shadow = one | {"id": f"shadow {self._minute}"}
-        return [one] + [one] * (draw() < 0.1) + [shadow] * (draw() < 0.1)
-
-    def _some_labels(self) -> list[dict[str, Any]]:
-        draw = self.random.random
-        minute = max(0, self._minute - self.random.randrange(90))
-        one = {
-            "key": f"k{minute}" if draw() < 0.9 else "nobody",
-            "kind": self.random.choice(["click", "sale"]),
-            "value": self.random.choice([0, 1]),
-            "time": START_MS + self._minute * MINUTE_MS,
-        }
-        if draw() < 0.05:
-            one = one | {"op": "retract"}
-            del one["value"]
-        return [one] + [one] * (draw() < 0.05)
-
-    def _mixed(self, name: str, records: Sequence[dict[str, Any]]) -> list[tuple[int, bytes]]:
-        """Return records as messages, some as ingest writes them, some as others do, some that are none."""
-        role: Any = name
-        texts = [msgspec.json.encode(record) for record in records]
-        mapped = MessageMapper(role, None, self.config).map(texts).records
-        arrived = pl.lit(INGESTED_MS, dtype=pl.Int64).alias("arrived_at_ms")
-        ours = dict(zip(mapped["row"].to_list(), encode(role, mapped.with_columns(arrived)), strict=True))
-        self._origins |= {value: texts[at] for at, value in ours.items()}
-        messages = []
-        for at, record in enumerate(records):
-            value = ours.get(at, texts[at]) if self.random.random() < 0.7 else texts[at]
-            messages.append((murmur2(record["key"].encode(), self.config.partitions), value))
-        junk = [b"", b"{", b'{"key": ""}', b"[]"]
-        messages.insert(len(messages) // 2, (self.random.randrange(self.config.partitions), self.random.choice(junk)))
-        return messages
 
     def _produce(self, name: str, messages: Iterable[tuple[int, bytes]]) -> None:
         def note(_error: object, message: Message) -> None:

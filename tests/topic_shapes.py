@@ -11,9 +11,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
-from confluent_kafka import Producer
+from confluent_kafka import Producer, murmur2
 from confluent_kafka.admin import AdminClient, NewTopic
 from kafka_fixture import as_client
+
+from streams.sample import TopicFacts, TopicSample
+from streams.source_messages import SourceMessages
 
 HOUR_MS = 3_600_000
 COUNTRIES = ("DE", "FR", "IT", "ES")
@@ -296,3 +299,26 @@ def write(servers: str, topic: str, records: Iterable[Record], partitioner: str 
         producer.produce(topic, record.value, record.key, timestamp=record.at_ms, headers=record.headers or [])
         producer.poll(0)
     assert producer.flush(60) == 0
+
+
+def sampled(topic: str, records: Iterable[Record], partitions: int = 6, **settings: str) -> TopicSample:
+    """Return what a sample of such a topic would be, if all of it were read; no broker is asked."""
+    rows = []
+    following = [0] * partitions
+    for number, record in enumerate(records):
+        partition = number % partitions if record.key is None else murmur2(record.key, partitions)
+        rows.append((partition, following[partition], record))
+        following[partition] += 1
+    rows.sort(key=lambda row: row[:2])
+    messages = SourceMessages(
+        topic,
+        [record.value for *_, record in rows],
+        [partition for partition, *_ in rows],
+        [offset for _, offset, _ in rows],
+        [record.at_ms for *_, record in rows],
+        [record.key for *_, record in rows],
+        [record.headers for *_, record in rows],  # type: ignore[misc] # values are always there
+    )
+    facts = TopicFacts(topic, partitions, 3, {name.replace("_", "."): value for name, value in settings.items()})
+    ranges = {partition: (0, count) for partition, count in enumerate(following)}
+    return TopicSample(facts, ranges, messages, covered=len(rows))

@@ -9,13 +9,13 @@ from pathlib import Path
 from joins.accounting import Counters
 from schemas.errors import InputError
 from streams.mapping_tools import mapping_tools
-from streams.record_file import open_record_file
+from streams.record_file import RecordFile, open_record_file
 from streams.replay import ReplaySummary
 from streams.replay import replay as replay_records
 from truthloop.progress import progress_bar
 from truthloop.settings import Settings
 
-__all__ = ["account_lines", "replay_files"]
+__all__ = ["account_lines", "open_files", "replay_files"]
 
 
 def replay_files(
@@ -35,14 +35,24 @@ def replay_files(
     """
     if not predictions and not labels and close_at_ms is None:
         raise InputError("no files were given", hint="truthloop replay --predictions FILE --labels FILE")
-    sources = settings.config.ingest
-    tools = mapping_tools(settings.config, os.environ, settings.path.parent)
-    files = [open_record_file(path, "predictions", sources, tools) for path in predictions]
-    files += [open_record_file(path, "labels", sources, tools) for path in labels]
+    files = open_files(settings, predictions, labels)
     with _without_cyclic_collection(), progress_bar(total) as report:
         return replay_records(
             settings.lake, settings.config, files, now_ms=now_ms, close_at_ms=close_at_ms, progress=report
         )
+
+
+def open_files(settings: Settings, predictions: list[Path], labels: list[Path]) -> list[RecordFile]:
+    """Recognise files by the loop's config.
+
+    Raises:
+        InputError: a file cannot be used.
+        ConfigError: a function that maps records cannot be had, or the key for personal data.
+    """
+    sources = settings.config.ingest
+    tools = mapping_tools(settings.config, os.environ, settings.path.parent)
+    files = [open_record_file(path, "predictions", sources, tools) for path in predictions]
+    return files + [open_record_file(path, "labels", sources, tools) for path in labels]
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def _earlier(lake: Lake, outcomes: pl.DataFrame, spans: list[Span]) -> pl.DataFr
 
     The lake keeps every outcome there ever was; looked at are the files that may know one of these predictions,
     and all columns are read only of rows with one of these offsets. Measured with 3 million outcomes in 1,000
-    files: 0.1 s instead of 1.7.
+    files on a busy machine: 0.2 s instead of 3.5.
     """
     firsts = {span.partition: span.steps[0] for span in spans if span.steps[0]}
     wanted = outcomes.filter(pl.col("partition").is_in(list(firsts)))

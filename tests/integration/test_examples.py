@@ -3,132 +3,26 @@
 Their generators know what they meant, and share no code with the product.
 """
 
-import importlib.util
 import json
-import subprocess
-import sys
 import zlib
-from collections.abc import Callable
 from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
 from random import Random
-from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
 from confluent_kafka import Producer, murmur2
+from example_loop import EXAMPLES, ROOT, ExampleLoop, Truth, generator, is_settled
 from jsonschema import Draft202012Validator
 from kafka_fixture import as_client, create_topic, read_all
-from live_case import DEADLINE_S, Loop, running
+from live_case import running
 from typer.testing import CliRunner
 
-from lake import Lake
-from streams.standing import Standing, standing
 from truthloop.__main__ import app
-from truthloop.conservation import check_conservation
-from truthloop.roles import clients_of
-from truthloop.settings import Settings, load_settings
+from truthloop.settings import load_settings
 
-ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples"
 START_MS = 1_700_000_000_000
-
-SETTLED_BY_ORDER = {("labels", "duplicate"), ("labels", "stale")}
-"""Which of two topics is read first decides between these, and nothing else."""
-
-
-class ExampleLoop(Loop):
-    """The loop of an example with its own config: the environment says where it lives, and names its topics."""
-
-    def __init__(self, folder: Path, servers: str, name: str) -> None:
-        self.example = EXAMPLES / name
-        config = yaml.safe_load((self.example / "truthloop.yaml").read_text("utf-8"))
-        super().__init__(folder, servers, partitions=config["partitions"])
-        self.config = self.example / "truthloop.yaml"
-        self.prefix = f"{self.name}-"
-        places = {"LOOP": self.name, "KAFKA__BOOTSTRAP_SERVERS": servers}
-        places |= {"LAKE__URI": str(folder / "lake"), "STATE__DIR": str(folder / "state")}
-        for number, source in enumerate(config.get("ingest", ())):
-            places[f"INGEST__{number}__TOPIC"] = self.prefix + source["topic"]
-        self.environ = {f"TRUTHLOOP_{name}": value for name, value in places.items()}
-
-    @property
-    def settings(self) -> Settings:
-        """The loop's config as its processes have it."""
-        return load_settings(self.config, self.environ)
-
-    def program(self, name: str, *words: str) -> str:
-        """Run a program of the example to its end and return what it says."""
-        command = [sys.executable, str(self.example / name), "--bootstrap-servers", self.servers, *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout
-
-    def stand(self) -> Standing:
-        """Return how far the roles have come."""
-        settings = self.settings
-        return standing(clients_of(settings, "test"), settings.config, settings.lake)
-
-    def until_same(self, differences: Callable[[], list[str]]) -> None:
-        """Wait until there are no differences; those that stay are shown."""
-        found: list[str] = []
-
-        def is_same() -> bool:
-            found[:] = differences()
-            return not found
-
-        try:
-            self.wait("what was meant", is_same)
-        except AssertionError as error:
-            raise AssertionError("\n".join([*found, str(error)])) from None
-
-    def scored(self) -> dict[tuple[str, str, str], tuple[str, float | None]]:
-        """Return the status and value of every prediction and kind."""
-        rows = self.lake().sql("SELECT key, id, kind, status, value FROM scored").fetchall()
-        found = {(key, id_, kind): (status, value) for key, id_, kind, status, value in rows}
-        assert len(found) == len(rows)
-        return found
-
-    def violations(self) -> list[str]:
-        """Return what is wrong with both identities, by the ledger and by counting rows."""
-        settings = self.settings
-        definitions = {kind: label.definition for kind, label in settings.config.labels.items()}
-        return check_conservation(Lake.open(settings.lake), definitions).violations
-
-
-class Truth:
-    """What a generator meant."""
-
-    def __init__(self, path: Path) -> None:
-        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        outcomes = [line["outcome"] for line in lines if "outcome" in line]
-        rejects = [line["reject"] for line in lines if "reject" in line]
-        self.close_at: str = lines[0]["close_at"]
-        self.outcomes = {(o["key"], o["id"], o["kind"]): (o["status"], o["value"]) for o in outcomes}
-        self.rejects = {(r["input"], r["reason"]): r["count"] for r in rejects}
-
-    def differences(self, loop: ExampleLoop) -> list[str]:
-        """Return what the lake lacks, has too much, or says otherwise."""
-        found = loop.scored()
-        wrong = [
-            f"{place}: {self.outcomes.get(place)} was meant, and the lake says {found.get(place)}"
-            for place in sorted(self.outcomes.keys() | found.keys())
-            if self.outcomes.get(place) != found.get(place)
-        ]
-        rows = loop.lake().sql("SELECT input, reason, count(*) FROM rejects GROUP BY ALL").fetchall()
-        rejects = {(name, reason): count for name, reason, count in rows if (name, reason) not in SETTLED_BY_ORDER}
-        if rejects != self.rejects:
-            wrong.append(f"rejects: {self.rejects} were meant, and the lake says {rejects}")
-        return wrong[:10] + [f"... {len(wrong)} in all"] * (len(wrong) > 10)
-
-
-def is_settled(stand: Standing) -> bool:
-    """Tell whether everything is read, joined, past its deadline and written."""
-    counters = [entry.point.counters for entry in stand.entries.values()]
-    pending = sum(outcomes.pending for one in counters for outcomes in one.outcomes.values())
-    return not (any(stand.ingest.values()) or any(stand.join.values()) or stand.lake_behind or pending)
 
 
 @pytest.mark.timeout(400)
@@ -146,7 +40,7 @@ def test_a_loop_says_in_the_end_what_its_generator_meant(
     truth_file = tmp_path / "truth.jsonl"
     with running(ExampleLoop(tmp_path, kafka, name)) as loop:
         loop.program("traffic.py", "--count", str(count), "--prefix", loop.prefix, "--truth", str(truth_file))
-        truth = Truth(truth_file)
+        truth = Truth(truth_file.read_text("utf-8"))
         loop.begin()
         for role in ("ingest", "join", "lake"):
             loop.run(role)
@@ -244,9 +138,8 @@ def test_records_come_in_the_order_of_time_and_somewhat_out_of_it(name: str) -> 
     arrivals = [record.at_ms for record in records]
     assert arrivals == sorted(arrivals)
     config = load_settings(EXAMPLES / name / "truthloop.yaml", {}).config
-    values = [
-        json.loads(record.value) for record in records if record.topic == config.ingest[0].topic and is_json(record)
-    ]
+    topic = config.ingest[0].topic
+    scores = [record for record in records if record.topic == topic and is_json(record)]
     path = config.ingest[0].map["time"].paths[0]
     times_ms = [datetime.fromisoformat(json.loads(record.value)[path]).timestamp() * 1000 for record in scores]
     behind_ms = [latest - time for latest, time in zip(accumulate(times_ms, max), times_ms, strict=True)]
@@ -260,14 +153,3 @@ def is_json(record: Any) -> bool:
     except ValueError:
         return False
     return True
-
-
-def generator(name: str) -> ModuleType:
-    """Return an example's generator as a module."""
-    spec = importlib.util.spec_from_file_location(f"traffic_{name[:2]}", EXAMPLES / name / "traffic.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there for their own module
-    spec.loader.exec_module(module)
-    return module

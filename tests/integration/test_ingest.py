@@ -198,6 +198,9 @@ MIXED: list[Record] = [
 ]
 
 
+ENDS = ("predictions", "labels", "rejects")
+
+
 def test_whatever_comes_stands_in_exactly_one_place(tmp_path: Path, kafka: str) -> None:
     """Several formats in one topic, changes of a database, tombstones, poison, and records of a mebibyte."""
     draw = random.Random(3)
@@ -234,6 +237,7 @@ def test_whatever_comes_stands_in_exactly_one_place(tmp_path: Path, kafka: str) 
         worker = loop.work()
         count = len(records) + len(changes) + 1
         loop.wait("the end", lambda: total(worker.health, "truthloop_records_total") >= count)
+        loop.wait("the last marks", lambda: [len(loop.made(topic)) for topic in ENDS] >= [801, 3, 42])
         keys = [f"{kind}{number}" for kind in "ep" for number in range(400)]
         assert loop.keys() == sorted([*keys, "large"])
         labels = [(one["key"], one["op"], one["value"]) for one in loop.values("labels")]

@@ -92,6 +92,7 @@ def test_a_writer_that_is_killed_at_any_step_is_gone_on_with(case: JoinCase, wor
         case.step(share=0.8)
         case.reject_in_ingest(1, STEPS.index(step))
         assert workers.run(TRUTHLOOP_CRASH_AT=f"lake:{step}:1") == EXIT_CODE, workers.log()
+        assert case.is_honest(Lake.open(workers.lake))
         case.step([1])
     case.step()
     workers.start()
@@ -111,6 +112,8 @@ def test_kills_at_any_moment_neither_lose_nor_double(case: JoinCase, workers: La
         clock.wait(chance.random() * 2)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        lake = workers.opened()
+        assert lake is None or case.is_honest(lake)
     case.step()
     workers.start()
     assert case.differences(wait_for_all(case, workers)) == []
@@ -146,6 +149,7 @@ def test_a_writer_that_was_stopped_and_goes_on_does_no_harm(case: JoinCase, work
     case.step()
     zombie = workers.start("0", FREEZE_AT=step)
     wait_until("the stop", lambda: _is_stopped(zombie.pid), workers.log)
+    assert case.is_honest(Lake.open(workers.lake))
     workers.start("1")
     lake = wait_for_all(case, workers)  # once the zombie's membership has run out
     case.send()

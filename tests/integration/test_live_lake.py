@@ -66,6 +66,11 @@ def test_the_same_records_give_the_same_answers(tmp_path: Path, seed: int) -> No
     assert mine.cells.height > 100
     assert None not in mine.reach.matured_until_ms.values()
     assert_same(mine, theirs)
+    counted = mine.cells.filter(pl.col("measure").is_in(["predictions", "ineligible"]), pl.col("slice") == "")
+    places = check_conservation(live, DEFINITIONS).predictions["click"]
+    assert places["duplicate"] > 0
+    accepted = places["consumed"] - places["duplicate"] - places["conflict"] - places["rejected"]
+    assert counted.filter(pl.col("kind") == "click")["amount"].sum() == accepted
     assert check_conservation(live, DEFINITIONS) == check_conservation(Lake.open(replayed), DEFINITIONS)
     assert check_conservation(live, DEFINITIONS).holds
 

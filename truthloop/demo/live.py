@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event
 
 import polars as pl
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.cimpl import NewTopic
 
 from joins.accounting import Counters
@@ -108,18 +108,33 @@ def _send(producer: Producer, prepared: Prepared) -> int:
         ("airline.scores", scores, scores["features"].struct.field("carrier"), scores["scored_at"].dt.epoch("ms")),
         ("airport.arrivals", arrivals, arrivals["flight"], arrivals["arrived_at_utc"] * 1000),
     )
+    refused = _Refused()
     for topic, frame, keys, times in logs:
         for key, time_ms, line in zip(keys, times, _lines(frame), strict=True):
             while True:
                 try:
-                    producer.produce(topic, value=line, key=key, timestamp=time_ms)
+                    producer.produce(topic, value=line, key=key, timestamp=time_ms, on_delivery=refused.add)
                 except BufferError:
                     producer.poll(0.1)
                 else:
                     break
-    if producer.flush(PATIENCE_S):
-        raise BrokerError("does not take the demo's records", hint="See that its disk has room.")
+    if producer.flush(PATIENCE_S) or refused.reason:
+        raise BrokerError(
+            f"Kafka does not take the demo's records: {refused.reason or 'no answer'}",
+            hint="See that its disk has room.",
+        )
     return scores.height + arrivals.height
+
+
+class _Refused:
+    """Remembers why a record was not taken."""
+
+    reason = ""
+
+    def add(self, error: KafkaError | None, _message: Message) -> None:
+        """Note what became of one record."""
+        if error is not None:
+            self.reason = error.str()
 
 
 def _lines(frame: pl.DataFrame) -> list[bytes]:

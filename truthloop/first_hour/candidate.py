@@ -232,7 +232,7 @@ def _nearness(topic: SeenTopic, path: str) -> float:
     lag = topic.lag(path)
     if lag is None:
         return 0
-    if lag.zone_minutes is not None:
+    if lag.zone_minutes() is not None:
         return 2
     return next((points for limit, points in ((60_000, 3), (HOUR_MS, 2), (_DAY_MS, 1)) if abs(lag.p50) <= limit), 0)
 

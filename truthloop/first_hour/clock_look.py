@@ -10,7 +10,6 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from schemas.config import LoopConfig
-from schemas.mapping import FieldMap
 from truthloop.first_hour.delay import about
 from truthloop.first_hour.finding import Finding, Severity
 from truthloop.first_hour.mapped import MappedSource, MappedTopic
@@ -34,7 +33,7 @@ def look_at_clocks(topics: Sequence[MappedTopic], config: LoopConfig) -> Iterato
     pairs = [(topic, source, lag) for topic in topics for source in topic.sources if (lag := lag_of_source(source))]
     for topic, source, lag in pairs:
         where = f"topic {topic.topic}, time"
-        minutes = lag.zone_minutes
+        minutes = lag.zone_minutes(from_a_zone=_zone_named(source) is not None)
         if _in_1970(source):
             yield Finding(
                 Severity.ERROR,
@@ -45,7 +44,7 @@ def look_at_clocks(topics: Sequence[MappedTopic], config: LoopConfig) -> Iterato
             )
         elif minutes is not None:
             others = [other for _, one, other in pairs if one.role != source.role]
-            yield _zone(where, source, lag, minutes, is_alone=any(other.zone_minutes is None for other in others))
+            yield _zone(where, source, lag, minutes, is_alone=any(other.zone_minutes() is None for other in others))
         elif lag.ahead >= AHEAD:
             yield Finding(
                 Severity.ERROR if lag.ahead >= MANY else Severity.WARNING,
@@ -73,10 +72,10 @@ def _zone(where: str, source: MappedSource, lag: Lag, minutes: int, *, is_alone:
     hours = f"{abs(minutes) / 60:g} h"
     spread = about(max(lag.p90 - lag.p10, 1))
     said = f"all times are {hours} {'ahead of' if minutes > 0 else 'behind'} Kafka's clock, within {spread}"
-    field = None if source.source is None else source.source.map.get("time")
-    if field is not None and field.zone is not None:
-        right = zone_of(_offset_minutes(field, source) + minutes)
-        way = f"zone: {field.zone} is wrong. {right} fits these records; name the place's own zone, for summer time."
+    if (zone := _zone_named(source)) is not None:
+        right = zone_of(_offset_minutes(zone, source) + minutes)
+        fits = f" {right} fits these records; name the place's own zone, for summer time." if right else ""
+        way = f"zone: {zone} is wrong.{fits}"
     else:
         way = "They say an offset that is not theirs: who writes them has to write UTC, or the right offset."
     if minutes > 0:
@@ -91,9 +90,14 @@ def _zone(where: str, source: MappedSource, lag: Lag, minutes: int, *, is_alone:
     )
 
 
-def _offset_minutes(field: FieldMap, source: MappedSource) -> int:
+def _zone_named(source: MappedSource) -> str | None:
+    field = None if source.source is None else source.source.map.get("time")
+    return None if field is None else field.zone
+
+
+def _offset_minutes(zone: str, source: MappedSource) -> int:
     """Return how far the zone that was taken is ahead of UTC, at the time of the records."""
     median = source.frame["time_ms"].median()
     moment = datetime.fromtimestamp((median if isinstance(median, (int, float)) else 0) / 1000, UTC)
-    offset = moment.astimezone(ZoneInfo(field.zone or "UTC")).utcoffset()
+    offset = moment.astimezone(ZoneInfo(zone)).utcoffset()
     return round(offset.total_seconds() / 60) if offset else 0

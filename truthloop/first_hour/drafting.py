@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.config import MAX_PARTITIONS
-from schemas.errors import InputError
+from schemas.errors import ConfigError, InputError
+from streams.topics import Topics
 from truthloop.first_hour.candidate import Role, Task
 from truthloop.first_hour.contract import Contract
 from truthloop.first_hour.draft import Draft, Kind, SourceDraft
@@ -58,13 +59,14 @@ def draft_config(topics: Sequence[SeenTopic], guesses: dict[str, RoleGuess], wis
         wishes: of who asks.
 
     Raises:
+        ConfigError: the loop's own topics would be those that are read.
         InputError: a topic has no field that could be a key.
     """
     mine = [topic for topic in topics if guesses[topic.topic].role == "predictions"]
     theirs = [topic for topic in topics if guesses[topic.topic].role == "labels"]
     own = own_loop(mine, theirs)
     plan = plan_kinds(mine, theirs, wishes.kind, wishes.task)
-    draft = Draft(loop=wishes.loop or own or _loop_name(mine or theirs))
+    draft = Draft(loop=_loop(wishes.loop or own, topics, mine or theirs, is_own=bool(own)))
     draft.kinds = [_kind(name, task, plan, has_predictions=bool(mine)) for name, task in plan.tasks.items()]
     draft.missing = "predictions" if not mine else "labels" if not theirs else None
     keys = _keys(mine, theirs)
@@ -176,9 +178,24 @@ def _is_rival(one: Field, key: Field) -> bool:
     return not is_same and one.distinct / one.present >= RIVAL * key.distinct / key.present
 
 
-def _loop_name(topics: Sequence[SeenTopic]) -> str:
-    name = slug("-".join(word for word in words(topics[0].topic) if word not in TOPIC_NOISE and not word.isdigit()))
-    return name or "my-model"
+def _loop(wish: str, topics: Sequence[SeenTopic], first: Sequence[SeenTopic], *, is_own: bool) -> str:
+    """Return the loop's name: what was wished, else that of the first topic.
+
+    Raises:
+        ConfigError: the loop's own topics would be those that are read.
+    """
+    found = [word for word in words(first[0].topic) if word not in TOPIC_NOISE and not word.isdigit()]
+    name = wish or slug("-".join(found)) or "my-model"
+    taken = [topic.topic for topic in topics if topic.topic in Topics(name, 1).all]
+    if not taken or is_own:
+        return name
+    if wish:
+        raise ConfigError(
+            f"topic {taken[0]} would be the loop's own, and its records are not in the form of the loop's own topics",
+            where=f"--loop {wish}",
+            hint="Choose another name: topics of a loop are named NAME.predictions, NAME.labels and so on.",
+        )
+    return f"{name}-loop"
 
 
 def _settle_contract(draft: Draft, contracts: Sequence[Contract]) -> None:

@@ -58,7 +58,11 @@ def candidates(topic: SeenTopic) -> list[Field]:
         if not (topic.holds(field.path) or field.path == KEY):
             continue
         filled = topic.filled(field)
-        if filled.kind not in ("text", "whole number") or filled.share < PRESENT or field.path in topic.moments:
+        if (
+            filled.kind not in ("text", "whole number")
+            or max(filled.share, topic.share(field)) < PRESENT
+            or field.path in topic.moments
+        ):
             continue
         if filled.distinct > max(2, DISTINCT_SHARE * filled.present) and not filled.is_prose:
             found.append(filled)

@@ -172,11 +172,12 @@ def look_at_partitions(sample: TopicSample, source: MappedSource) -> Iterator[Fi
     fits = sum(murmur2(key, count) == partition for key, partition in probe.items())
     if fits == len(probe) or count == 1:
         return
+    by = _partitioner(probe, count)
     yield Finding(
         Severity.ERROR,
         "partitioner",
         where,
-        f"of {len(probe):,} keys {percent(fits / len(probe))} lie where murmur2 puts them; {_partitioner(probe, count)}",
+        f"of {len(probe):,} keys {percent(fits / len(probe))} are where murmur2 puts them; {by}",
         "Set partitioner=murmur2_random in who writes it (librdkafka: Python, Go, .NET, C++, Rust); Java's default is "
         "murmur2. What is there already stays wrong: write to another topic and name it in `ingest`, which re-keys, or "
         "make this one anew.",

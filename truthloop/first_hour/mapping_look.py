@@ -68,9 +68,8 @@ def reject_shares(topic: MappedTopic) -> list[RejectShare]:
     """Return what would be rejected, by reason, the most frequent first."""
     counts = Counter(one.reason for one in topic.refused)
     first = {one.reason: one for one in reversed(topic.refused)}
-    return [
-        RejectShare(reason, count, count / max(topic.taken, 1), first[reason]) for reason, count in counts.most_common()
-    ]
+    frequent = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [RejectShare(reason, count, count / max(topic.taken, 1), first[reason]) for reason, count in frequent]
 
 
 def look_at_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Finding]:

@@ -90,26 +90,31 @@ class Lag:
     pairs: int
     ahead: float = 0.0
 
-    @property
-    def zone_minutes(self) -> int | None:
-        """Minutes by which the records' clock is ahead of UTC, if a zone and nothing else explains the lag."""
+    def zone_minutes(self, *, from_a_zone: bool = False) -> int | None:
+        """Return by how many minutes the records' clock is ahead, if a zone and nothing else explains the lag.
+
+        Args:
+            from_a_zone: their times are read in a zone that may be the wrong one; else they are taken for UTC.
+        """
         if self.pairs < PAIRS_MIN or self.p90 - self.p10 > STEADY_MS or abs(self.p50) < HOUR_MS // 2:
             return None
-        for minutes in (*(hours * 60 for hours in range(_WEST, _EAST + 1) if hours), *_ZONES):
+        reach = _EAST - _WEST if from_a_zone else _EAST
+        least = -reach if from_a_zone else _WEST
+        for minutes in (*(hours * 60 for hours in range(least, reach + 1) if hours), *_ZONES):
             if abs(self.p50 + minutes * MINUTE_MS) <= NEAR_HOUR_MS:
                 return minutes
         return None
 
 
-def zone_of(minutes: int) -> str:
-    """Return an IANA zone that is so many minutes ahead of UTC all year.
+def zone_of(minutes: int) -> str | None:
+    """Return an IANA zone that is so many minutes ahead of UTC all year; None where there is none.
 
-    >>> zone_of(-300), zone_of(330), zone_of(0)
-    ('Etc/GMT+5', 'Asia/Kolkata', 'UTC')
+    >>> zone_of(-300), zone_of(330), zone_of(0), zone_of(1500)
+    ('Etc/GMT+5', 'Asia/Kolkata', 'UTC', None)
     """
-    if minutes in _ZONES:
-        return _ZONES[minutes]
-    hours = minutes // 60
+    hours, rest = divmod(minutes, 60)
+    if rest or not _WEST <= hours <= _EAST:
+        return _ZONES.get(minutes)
     return f"Etc/GMT{-hours:+d}" if hours else "UTC"
 
 

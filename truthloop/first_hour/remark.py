@@ -16,6 +16,11 @@ SHOWN: Final = 6
 _PLAIN_FORMS: Final = frozenset({"", "a", "A", "Aa", "a a", "Aa a", "Aa Aa"})
 _FORMS: Final = {"whole number": "whole numbers", "UUID": "UUIDs", "hexadecimal": "hexadecimal"}
 _SMALL: Final = 0.001
+LARGEST: Final = 1e15
+"""Of what is written out."""
+
+TINY: Final = 1e-12
+"""Logarithms of powers of ten are not exact."""
 
 
 def percent(share: float) -> str:
@@ -32,20 +37,20 @@ def percent(share: float) -> str:
 
 
 def range_text(low: float, high: float) -> str:
-    """Write a range with one digit at each end, outward: the ends are somebody's values.
+    """Write a range outward to powers of ten: its ends are somebody's values.
 
     >>> range_text(0.013, 8731.5), range_text(-42, -3), range_text(0, 1)
-    ('0.01 to 9,000', '-50 to -3', '0 to 1')
+    ('0 to 10,000', '-100 to 0', '0 to 1')
     """
-    return f"{_rounded(low, math.floor)} to {_rounded(high, math.ceil)}"
+    return f"{_power(min(low, 0))} to {_power(max(high, 0))}"
 
 
-def _rounded(value: float, rounding: "type[int] | object") -> str:
+def _power(value: float) -> str:
     if value == 0:
         return "0"
-    size = 10.0 ** math.floor(math.log10(abs(value)))
-    digit = (math.floor if rounding is math.floor else math.ceil)(round(value / size, 9))
-    return f"{digit * size:,.0f}" if size >= 1 else f"{digit * size:.{-round(math.log10(size))}f}"
+    size = 10.0 ** math.ceil(math.log10(min(abs(value), LARGEST)) - TINY)
+    sign = "-" if value < 0 else ""
+    return f"{sign}{size:,.0f}" if size >= 1 else f"{sign}{size:g}"
 
 
 def missing_text(share: float) -> str:

@@ -6,6 +6,8 @@ Must not judge what the topic is for.
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from functools import cached_property
 from typing import Any, Final
 
 from streams.json_lines import no_cycle_search, parse_lines
@@ -16,9 +18,14 @@ from truthloop.first_hour.envelope import Envelope, envelope_of
 from truthloop.first_hour.field import Field, fields_of
 from truthloop.first_hour.moment import Lag, MomentForm, lag_of, moment_form
 
-__all__ = ["SeenTopic", "see_topic"]
+__all__ = ["KEY", "WHOLE", "SeenTopic", "see_topic"]
 
 HEADERS_MAX: Final = 30
+KINDS_MAX: Final = 5
+
+WHOLE: Final = 0.995
+"""Of the records: all but a few that may be broken."""
+
 KEY: Final = "$key"
 _FEATURE_PARENTS: Final = frozenset({"features", "feature", "f", "inputs", "input", "attributes", "attrs", "x"})
 
@@ -46,6 +53,7 @@ class SeenTopic:
     kafka_ms: list[int | None]
     unreadable: Mapping[str, int]
     tombstones: int
+    _shares: dict[str, float] = dataclass_field(default_factory=dict)
 
     @property
     def topic(self) -> str:
@@ -69,8 +77,25 @@ class SeenTopic:
         parents = self.short(path).split(".")[:-1]
         return any(part.lower() in _FEATURE_PARENTS for part in parents)
 
+    @cached_property
+    def kinds_of_record(self) -> list[Field]:
+        """Fields that all records have and that may say which kind of record each is, such as eventType."""
+        found = [field for field in self.fields.values() if field.categories and field.share >= WHOLE]
+        return sorted(found, key=lambda field: field.distinct)[:KINDS_MAX]
+
     def share(self, field: Field) -> float:
-        """Return the share of records that have a field, of those that can: a deletion has nothing after it."""
+        """Return the share of records that have a field, of those that can have it.
+
+        A deletion has nothing after it, and a record of another kind has other fields.
+        """
+        if field.path not in self._shares:
+            share = self._plain_share(field)
+            if share < WHOLE:
+                share = max([share, *(_share_by_kind(field, kind) for kind in self.kinds_of_record)])
+            self._shares[field.path] = share
+        return self._shares[field.path]
+
+    def _plain_share(self, field: Field) -> float:
         if not self.envelope.before or not field.path.startswith(self.envelope.inner):
             return field.share
         inner = self.envelope.inner.removesuffix(".").split(".")
@@ -145,6 +170,18 @@ def _beside(sample: TopicSample, places: list[int]) -> Iterator[Field]:
         values = [None if column[place] == MARK else column[place] for place in places]
         if any(value is not None for value in values):
             yield Field(path, values)
+
+
+def _share_by_kind(field: Field, kind: Field) -> float:
+    """Return the share of records that have a field, of the kinds of record that have it; 0 where kinds do not tell."""
+    total, having = (
+        Counter(kind.values),
+        Counter(name for name, value in zip(kind.values, field.values, strict=True) if value is not None),
+    )
+    with_it = [name for name, count in total.items() if name is not None and having[name] > count / 2]
+    if not with_it or sum(having[name] for name in with_it) < WHOLE * field.present:
+        return 0.0
+    return sum(having[name] for name in with_it) / sum(total[name] for name in with_it)
 
 
 def _at(value: Any, names: list[str]) -> Any:  # noqa: ANN401 - decoded JSON

@@ -16,13 +16,10 @@ from truthloop.first_hour.draft import MapLine, SourceDraft
 from truthloop.first_hour.field import Field
 from truthloop.first_hour.moment import HOUR_MS, zone_of
 from truthloop.first_hour.remark import percent, range_text, shape_text
-from truthloop.first_hour.seen_topic import KEY, SeenTopic
+from truthloop.first_hour.seen_topic import KEY, WHOLE, SeenTopic
 from truthloop.first_hour.word import IDENTITY_WORDS, name_words, words
 
 __all__ = ["Key", "label_source", "prediction_source", "time_path", "topic_notes"]
-
-WHOLE: Final = 0.995
-"""Share of records with all that is needed, above which nothing has to be left out."""
 
 REPEATED: Final = 0.01
 """Of keys that carry several different predictions: fewer are slips."""
@@ -123,9 +120,9 @@ def _time(topic: SeenTopic, path: str | None) -> MapLine:
         return MapLine("time", "$timestamp", {"unit": "ms"}, remark)
     form, lag = topic.moments[path], topic.lag(path)
     options: dict[str, object] = {"unit": form.unit} if form.unit else {}
-    minutes = None if lag is None else lag.zone_minutes
+    minutes = None if lag is None else lag.zone_minutes()
     if form.is_naive:
-        options["zone"] = "UTC" if minutes is None else zone_of(minutes)
+        options["zone"] = zone_of(minutes or 0) or "UTC"
     if minutes is not None:
         ahead = f"{abs(minutes) / 60:g} h {'ahead of' if minutes > 0 else 'behind'} Kafka's clock"
         if form.is_naive:

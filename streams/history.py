@@ -1,0 +1,90 @@
+"""A past from files, sent to the loop's topics before the first live record: so that the first day is not the first.
+
+Sent again after an interruption, what was there already is a duplicate to the join and changes nothing. Must not
+decide what a record means.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+from confluent_kafka import KafkaError, Message
+
+from schemas.config import LoopConfig
+from schemas.errors import BrokerError
+from streams.kafka_client import KafkaClients
+from streams.ledger import RunFile
+from streams.record_file import RecordFile
+from streams.sorted_input import SortedInput
+from streams.topics import Topics
+from streams.wire import encode
+
+if TYPE_CHECKING:
+    from streams.frame import Role
+
+__all__ = ["send_history"]
+
+FLUSH_TIMEOUT_S = 120.0
+
+
+def send_history(
+    clients: KafkaClients, config: LoopConfig, files: Sequence[RecordFile], progress: Callable[[int], None]
+) -> list[RunFile]:
+    """Send files to the canonical topics, each input in the order of time; return what became of their records.
+
+    A label of the past is known at its own time: when it arrived here says nothing.
+
+    Args:
+        clients: of the cluster.
+        config: the loop's.
+        files: predictions and labels.
+        progress: told how many records have been sent.
+
+    Raises:
+        InputError: a file cannot be used.
+        BrokerError: the cluster does not take the records.
+    """
+    topics = Topics.of(config)
+    producer = clients.producer()
+    sent = 0
+    refused: list[str] = []
+
+    def delivered(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            refused.append(error.str())
+
+    counts: list[RunFile] = []
+    inputs: tuple[tuple[Role, str], ...] = (("predictions", topics.predictions), ("labels", topics.labels))
+    for role, topic in inputs:
+        log = SortedInput(role, [file for file in files if file.role == role], config, 0)
+        for frame in log.slices():
+            for partition, piece in _placed(frame.with_columns(pl.lit(None, pl.Int64).alias("arrived_at_ms"))):
+                keys = [None if key is None else key.encode() for key in piece["key"]]
+                lines = encode(role, piece)
+                waiting = [{"key": key, "value": line} for key, line in zip(keys, lines, strict=True)]
+                while waiting:
+                    producer.produce_batch(topic, waiting, partition, on_delivery=delivered)
+                    waiting = [message for message in waiting if message.pop("_error", None) is not None]
+                    producer.poll(0.1 if waiting else 0)
+            sent += frame.height
+            progress(sent)
+        counts += log.counts
+    left = producer.flush(FLUSH_TIMEOUT_S)
+    if left or refused:
+        reason = refused[0] if refused else "no answer"
+        raise BrokerError(
+            f"{left + len(refused):,} records of the past were not taken: {reason}",
+            where=f"kafka {clients.bootstrap_servers}",
+            hint="Run the same command again: what is there already will count as duplicate.",
+        )
+    return counts
+
+
+def _placed(frame: pl.DataFrame) -> list[tuple[int, pl.DataFrame]]:
+    """Return heartbeats by the partition that each copy is for, and all others for wherever their key belongs."""
+    if "partition" not in frame.columns or frame["partition"].null_count() == frame.height:
+        return [(-1, frame)]
+    parts = [(-1, frame.filter(pl.col("partition").is_null()))]
+    copies = frame.filter(pl.col("partition").is_not_null())
+    parts += [(int(number), part) for (number,), part in copies.group_by("partition", maintain_order=True)]
+    return parts
