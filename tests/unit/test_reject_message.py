@@ -74,7 +74,7 @@ def test_the_join_names_its_own_place() -> None:
         ("cards.labels", 2, 6),
         ("cards.labels", 2, 7),
     ]
-    assert (found[2].detail, found[2].digest, found[2].stage) == ("not JSON", 11, "join")
+    assert (found[2].detail, found[2].digest, found[2].stage) == ("not JSON", 11, "mapping")
     assert all(one.original is None for one in found)
 
 

@@ -189,7 +189,7 @@ def test_a_lake_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lake").write_text("x")
     line, message = one(tmp_path, GOOD)
     assert line == 3
-    assert "is a file, and a lake is a folder" in message
+    assert "is a file, not a folder" in message
 
 
 def test_the_environment_overrides_single_values(tmp_path: Path) -> None:
