@@ -10,11 +10,13 @@ result was wrong.
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from confluent_kafka import KafkaException
 from join_cluster import Cluster
 from join_engine import ENGINES, WARM_PREDICTIONS
 from join_latency import Latency, measure_latency
@@ -68,7 +70,7 @@ class Bench:
                 _say(f"{what} ...")
                 try:
                     one = measure(engine, self._broker.pid, self._loop(engine.name), mix, _loads(mix, self._records))
-                except EngineError as error:
+                except (EngineError, KafkaException) as error:
                     self._fail(f"{what}: {error}")
                     continue
                 done.append(one)
@@ -85,7 +87,7 @@ class Bench:
             _say(f"{what} ...")
             try:
                 one = measure_latency(engine, self._broker.pid, self._loop(engine.name), per_second, seconds)
-            except EngineError as error:
+            except (EngineError, KafkaException) as error:
                 self._fail(f"{what}: {error}")
                 continue
             self.latencies.append(one)
@@ -106,6 +108,7 @@ def main() -> int:
     """Measure and print."""
     arguments = _arguments()
     assert Path("/proc/self/stat").exists(), "CPU time and memory of other processes are read as Linux shows them"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which stops the broker and removes its folder
     facts = machine()
     with tempfile.TemporaryDirectory(prefix="truthloop-bench-", dir=arguments.folder) as name:
         folder = Path(name)

@@ -118,7 +118,7 @@ def _latency_table(latencies: Sequence[Latency], engines: Sequence[Engine]) -> s
         "",
         (
             "| engine | p50 | p90 | p99 | greatest | labels | worker, of a core | broker "
-            "| acknowledged p50, p99 | writer late |"
+            "| acked p50, p99 | writer late |"
         ),
         "|---|---|---|---|---|---|---|---|---|---|",
     ]

@@ -58,6 +58,7 @@ def write(servers: str, loop: str, per_second: str, seconds: str) -> None:
         {
             "bootstrap.servers": servers,
             "compression.type": "lz4",
+            "enable.idempotence": True,
             "linger.ms": LINGER_MS,
             "partitioner": "murmur2_random",
         }

@@ -8,15 +8,17 @@ from joins.commit import CommitPoint
 from joins.effect import Effects, OutcomeRow, RejectRow
 from joins.partition import Partition
 from joins.policy import KindPolicy, Policy, policy_from
-from joins.rebuild import RebuildError, needed_from_ms, rebuild
+from joins.rebuild import Decision, KeptLabel, RebuildError, rebuild
 from joins.record import Batch, Idle, LabelRecord, Op, PredictionRecord
 from joins.store import MemoryStore, Store
 
 __all__ = [
     "Batch",
     "CommitPoint",
+    "Decision",
     "Effects",
     "Idle",
+    "KeptLabel",
     "KindPolicy",
     "LabelRecord",
     "MemoryStore",
@@ -28,7 +30,6 @@ __all__ = [
     "RebuildError",
     "RejectRow",
     "Store",
-    "needed_from_ms",
     "policy_from",
     "rebuild",
 ]

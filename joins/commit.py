@@ -18,7 +18,8 @@ class CommitPoint(msgspec.Struct):
         marks: per input, 'predictions' or a label kind.
         cursors: per kind, the last (prediction time, offset) that was looked at for its deadline.
         reach_ms: per kind, labels known before this have left: no prediction to come is near enough.
-        waiting_ms: per kind, labels known up to this that had joined nothing were let go to save memory.
+        waiting: per kind, the last (known_at, offset) up to which labels that had joined nothing were let go to
+            save memory.
         floor_ms: a prediction older than this is refused; None until time is known.
         left_ms: predictions older than this have left; never ahead of the floor.
         waiting_bytes: estimated size of the labels of keys without a prediction.
@@ -31,7 +32,7 @@ class CommitPoint(msgspec.Struct):
     marks: dict[str, Mark]
     cursors: dict[str, Cursor]
     reach_ms: dict[str, int]
-    waiting_ms: dict[str, int]
+    waiting: dict[str, Cursor]
     floor_ms: int | None
     left_ms: int | None
     waiting_bytes: int

@@ -36,6 +36,7 @@ __all__ = ["Partition"]
 _HEARTBEAT = Op.HEARTBEAT
 
 _NEVER_MS = -(1 << 62)
+_NEVER: Cursor = (_NEVER_MS, -1)
 
 
 class Partition(StateWriter):
@@ -68,8 +69,8 @@ class Partition(StateWriter):
         point.counters.predictions.consumed += len(batch.predictions)
         point.counters.unreadable_predictions += batch.unreadable[0]
         point.counters.unreadable_labels += batch.unreadable[1]
-        self.take_predictions(batch.predictions, point.labels_next, batch.now_ms)
-        self.take_labels(batch.labels, batch.predictions_next, batch.now_ms)
+        self._take_predictions(batch.predictions, point.labels_next, batch.now_ms)
+        self._take_labels(batch.labels, batch.predictions_next, batch.now_ms)
         self._advance_marks(batch)
         point.predictions_next = batch.predictions_next
         point.labels_next = batch.labels_next
@@ -79,7 +80,7 @@ class Partition(StateWriter):
         point.fingerprint &= FINGERPRINT_MASK
         return self.effects
 
-    def take_predictions(self, records: Iterable[PredictionRecord], labels_first: int, now_ms: int) -> None:
+    def _take_predictions(self, records: Iterable[PredictionRecord], labels_first: int, now_ms: int) -> None:
         """Apply predictions in offset order. A label that waited joins at once."""
         get, put, point = self.store.get, self.store.put, self.point
         index = self.store.by_prediction.add
@@ -114,17 +115,11 @@ class Partition(StateWriter):
         for outcomes in point.counters.outcomes.values():
             outcomes.pending += accepted
 
-    def take_labels(
-        self, records: Iterable[LabelRecord], predictions_next: int, now_ms: int, *, known_new: bool = False
-    ) -> None:
-        """Apply labels in offset order: each to every prediction of its key that it can reach.
-
-        With `known_new` none is taken for a duplicate: that was decided when they first came, beside labels
-        that may have left since.
-        """
+    def _take_labels(self, records: Iterable[LabelRecord], predictions_next: int, now_ms: int) -> None:
+        """Apply labels in offset order: each to every prediction of its key that it can reach."""
         get, rules_of = self.store.get, self._rules
         index = {kind: by_label.add for kind, by_label in self.store.by_label.items()}
-        counts_of, waiting_ms = self.point.counters.labels, self.point.waiting_ms
+        counts_of, waiting = self.point.counters.labels, self.point.waiting
         too_new_ms = now_ms + FUTURE_REJECT_MS
         for offset, key, kind, definition, op, value, time_ms, known_at_ms in records:
             counts = counts_of[kind]
@@ -144,7 +139,7 @@ class Partition(StateWriter):
                 state = KeyState({}, {})
                 self.store.put(key, state)
             label = LabelState(time_ms, offset, value, known_at_ms)
-            if not known_new and _is_duplicate(label, state, rules.name):
+            if _is_duplicate(label, state, rules.name):
                 counts.duplicate += 1
                 self.effects.rejects.append(RejectRow("labels", offset, RejectReason.DUPLICATE, kind))
                 continue
@@ -156,7 +151,7 @@ class Partition(StateWriter):
                         self.join(key, id_, prediction, rules, label, predictions_next + offset + 1)
             if not label.joined:
                 label.out_of_reach = bool(state.predictions)
-                if waiting_ms and known_at_ms <= waiting_ms.get(kind, _NEVER_MS):
+                if waiting and (known_at_ms, offset) <= waiting.get(kind, _NEVER):
                     self._behind_labels.append((kind, offset, key, rules.name))
             index[kind]((known_at_ms, offset, key, rules.name))
 
@@ -191,7 +186,7 @@ class Partition(StateWriter):
 def _order(chain: Chain) -> Cursor:
     """Return where a chain's label stands among labels: a timeout stands before all of them."""
     if chain.label_time_ms is None or chain.label_offset is None:
-        return (_NEVER_MS, -1)
+        return _NEVER
     return (chain.label_time_ms, chain.label_offset)
 
 

@@ -1,24 +1,34 @@
-"""A partition's state made again from what it had accepted, without deciding anything again.
+"""A partition's state made again from what it had accepted and decided, without deciding anything again.
 
-Accepted predictions and labels say what is known; the commit point's cursors say which deadlines have
-passed. The fingerprint proves that the result is the state that was lost.
+The commit point's cursors say which records have left, the revisions say what was decided of those that stay: so
+neither the rules nor the steps under which that happened are needed. The fingerprint proves that the result is the
+state that was lost.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import NamedTuple
 
 from joins.commit import CommitPoint
-from joins.effect import Effects
 from joins.partition import Partition
-from joins.policy import Policy
-from joins.record import LabelRecord, PredictionRecord
-from joins.state import FINGERPRINT_MASK
+from joins.policy import LABELS_PER_CHAIN_MAX, Policy
+from joins.record import LabelRecord, LabelValue, PredictionRecord
+from joins.state import (
+    FINGERPRINT_MASK,
+    Chain,
+    KeyState,
+    LabelState,
+    Place,
+    PredictionState,
+    chain_name,
+    chain_part,
+    label_part,
+    name_code,
+    prediction_part,
+)
 from joins.store import Store
+from schemas.status import Status
 
-__all__ = ["RebuildError", "needed_from_ms", "rebuild"]
-
-_NEVER_FUTURE_MS = 1 << 61
-_NEVER_PAST_MS = -_NEVER_FUTURE_MS
+__all__ = ["Decision", "KeptLabel", "RebuildError", "rebuild"]
 
 PAGE = 10_000
 """Entries looked at before the store may spill: enough to be found all at once, little to hold (about 10 MB)."""
@@ -33,14 +43,26 @@ class RebuildError(Exception):
         super().__init__(f"the rebuilt state has fingerprint {found}, the commit point says {expected}")
 
 
-def needed_from_ms(policy: Policy, point: CommitPoint) -> int | None:
-    """Return the time from which predictions and labels are needed to rebuild; None: all of them.
+class KeptLabel(NamedTuple):
+    """A label that was accepted, and whether it was `stale` when it came."""
 
-    A label that is still kept may have joined a prediction that has left, up to one retain earlier.
-    """
-    if point.left_ms is None:
-        return None
-    return min(point.left_ms, *point.reach_ms.values()) - policy.retain_ms
+    record: LabelRecord
+    is_stale: bool
+
+
+class Decision(NamedTuple):
+    """What a revision says of one outcome; the fields mean what those of `joins.OutcomeRow` mean."""
+
+    key: str
+    id: str
+    kind: str
+    definition: str
+    status: Status
+    value: LabelValue
+    known_at_ms: int
+    prediction_offset: int
+    label_offset: int | None
+    label_time_ms: int | None
 
 
 def rebuild(
@@ -48,7 +70,8 @@ def rebuild(
     store: Store,
     point: CommitPoint,
     predictions: Iterable[PredictionRecord],
-    labels: Iterable[LabelRecord],
+    labels: Iterable[KeptLabel],
+    decisions: Iterable[Decision],
 ) -> Partition:
     """Fill an empty store and return the partition as it stood at `point`.
 
@@ -56,72 +79,129 @@ def rebuild(
     `store.prefetch` and `store.spill` between any two of them; nothing is held of a record that was read.
 
     Args:
-        policy: the rules that the lost state was made under.
+        policy: the rules to go on under; the state may have been made under others.
         store: empty.
         point: the newest commit point.
-        predictions: accepted ones made at `needed_from_ms` or later, in offset order.
-        labels: known at `needed_from_ms` or later, without refused ones, duplicates, and ones that were
-            let go before they joined; in offset order.
+        predictions: accepted ones; those older than the point's `left_ms` may be missing.
+        labels: accepted ones, no duplicates, in offset order; at least those from the first on that has not left.
+        decisions: revisions, those of one outcome in the order in which they were made; at least those of the
+            predictions, and those by the labels, that have not left. Those of predictions that have left tell which
+            waiting labels will leave as `too_late`, and not as `unknown_prediction`.
 
     Raises:
         RebuildError: the fingerprint is another.
     """
     partition = Partition(policy, store)
-    # The first two takes are those of a running partition; what they emit was emitted long ago.
-    partition.effects = Effects(_Unheard(), _Unheard())
-    partition.take_predictions(predictions, 0, _NEVER_FUTURE_MS)
-    partition.take_labels(labels, 0, _NEVER_FUTURE_MS, known_new=True)
-    _pass_deadlines(partition, point)
-    _let_go(partition, point)
-    found = partition.point.fingerprint & FINGERPRINT_MASK
+    filling = _Filling(store, point)
+    for prediction in predictions:
+        filling.add_prediction(prediction)
+    for label in labels:
+        filling.add_label(*label)
+    for decision in decisions:
+        filling.decide(decision)
+    filling.drop_what_waited_too_much()
+    found = filling.fingerprint & FINGERPRINT_MASK
     if found != point.fingerprint:
         raise RebuildError(point.fingerprint, found)
-    partition.effects = Effects([], [])
     partition.point = point
     return partition
 
 
-class _Unheard(list[Any]):
-    """A list that stays empty: millions of rows that nobody will read are not kept."""
+class _Filling:
+    """A store that is filled with what has not left at a commit point."""
 
-    def append(self, _: object) -> None:
-        """Forget it."""
+    def __init__(self, store: Store, point: CommitPoint) -> None:
+        self._store = store
+        self._point = point
+        self.fingerprint = 0
 
+    def add_prediction(self, record: PredictionRecord) -> None:
+        offset, key, id_, time_ms, digest, eligible, projection = record
+        if self._point.left_ms is not None and time_ms < self._point.left_ms:
+            return
+        prediction = PredictionState(time_ms, offset, digest, eligible, projection, {})
+        state = self._store.get(key)
+        if state is None:
+            self._store.put(key, KeyState({id_: prediction}, {}))
+        else:
+            state.predictions[id_] = prediction
+        self._store.by_prediction.add((time_ms, offset, key, id_))
+        self.fingerprint += prediction_part(prediction)
 
-def _pass_deadlines(partition: Partition, point: CommitPoint) -> None:
-    """Time out what is pending behind each cursor."""
-    store = partition.store
-    after, until_ms = None, max((time_ms + 1 for time_ms, _ in point.cursors.values()), default=_NEVER_PAST_MS)
-    while page := store.by_prediction.between(after, until_ms, PAGE):
-        store.prefetch(key for _, _, key, _ in page)
-        for time_ms, offset, key, id_ in page:
-            state = store.get(key)
-            prediction = None if state is None else state.predictions.get(id_)
-            if prediction is not None:
-                for kind, cursor in point.cursors.items():
-                    if (time_ms, offset) <= cursor:
-                        partition.time_out(key, id_, prediction, kind, 0)
-        after = page[-1][:2]
-        store.spill()
+    def add_label(self, record: LabelRecord, is_stale: bool) -> None:  # noqa: FBT001 - the fields of a KeptLabel
+        offset, key, kind, definition, _, value, time_ms, known_at_ms = record
+        name = chain_name(kind, definition)
+        state = self._store.get(key)
+        kept = [] if state is None else state.labels.get(name, [])
+        if not is_stale:
+            for label in kept:
+                if label.place == Place.HEAD and label.time_ms <= time_ms:
+                    label.place = Place.SUPERSEDED
+        reached_ms = self._point.reach_ms.get(kind)
+        if reached_ms is not None and known_at_ms < reached_ms:
+            return
+        label = LabelState(time_ms, offset, value, known_at_ms, Place.STALE if is_stale else Place.HEAD)
+        if state is None:
+            state = KeyState({}, {})
+            self._store.put(key, state)
+        label.out_of_reach = bool(state.predictions)
+        if kept:
+            self.fingerprint -= label_part(kept[-1])
+            kept.append(label)
+            kept.sort(key=lambda one: (one.time_ms, one.offset))
+            del kept[:-LABELS_PER_CHAIN_MAX]
+        else:
+            kept = state.labels[name] = [label]
+        self.fingerprint += label_part(kept[-1])
+        self._store.by_label[kind].add((known_at_ms, offset, key, name))
 
+    def decide(self, decision: Decision) -> None:
+        state = self._store.get(decision.key)
+        if state is None:
+            return
+        name = chain_name(decision.kind, decision.definition)
+        if decision.label_offset is not None:
+            label = state.label_at(name, decision.label_offset)
+            if label is not None:
+                label.joined = True
+        prediction = state.predictions.get(decision.id)
+        if prediction is None or prediction.offset != decision.prediction_offset:
+            for labels in state.labels.values():
+                for label in labels:
+                    label.out_of_reach = True
+            return
+        chain = Chain(
+            decision.status, decision.value, decision.known_at_ms, decision.label_time_ms, decision.label_offset
+        )
+        before = prediction.chains.get(name)
+        if before is not None:
+            self.fingerprint -= chain_part(prediction.offset, name_code(name), before)
+        prediction.chains[name] = chain
+        self.fingerprint += chain_part(prediction.offset, name_code(name), chain)
 
-def _let_go(partition: Partition, point: CommitPoint) -> None:
-    """Drop what was needed only to know what had joined."""
-    store = partition.store
-    for kind, reach_ms in point.reach_ms.items():
-        while page := store.by_label[kind].take(reach_ms, PAGE):
-            store.prefetch(key for _, _, key, _ in page)
-            for _, offset, key, name in page:
-                state = store.get(key)
-                label = None if state is None else state.label_at(name, offset)
-                if state is not None and label is not None:
-                    partition.drop_label(key, state, name, label)
-            store.spill()
-    if point.left_ms is not None:
-        while page := store.by_prediction.take(point.left_ms, PAGE):
-            store.prefetch(key for _, _, key, _ in page)
-            for _, _, key, id_ in page:
-                state = store.get(key)
-                if state is not None:
-                    partition.drop_prediction(key, state, id_)
-            store.spill()
+    def drop_what_waited_too_much(self) -> None:
+        """Drop labels that have joined nothing and were let go to save memory."""
+        for kind, reached in self._point.waiting.items():
+            after = None
+            while page := self._store.by_label[kind].between(after, reached[0] + 1, PAGE):
+                self._store.prefetch(entry[2] for entry in page)
+                for known_at_ms, offset, key, name in page:
+                    if (known_at_ms, offset) <= reached:
+                        self._drop_waiting(key, name, offset)
+                after = page[-1][:2]
+                self._store.spill()
+
+    def _drop_waiting(self, key: str, name: str, offset: int) -> None:
+        state = self._store.get(key)
+        label = None if state is None else state.label_at(name, offset)
+        if state is None or label is None or label.joined:
+            return
+        labels = state.labels[name]
+        self.fingerprint -= label_part(labels[-1])
+        labels.remove(label)
+        if labels:
+            self.fingerprint += label_part(labels[-1])
+        else:
+            del state.labels[name]
+        if not state.predictions and not state.labels:
+            self._store.delete(key)

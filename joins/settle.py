@@ -5,12 +5,14 @@ however far time leapt; the next step goes on. Must not read records.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from joins.effect import RejectRow
 from joins.mark import PREDICTIONS, stream_time_ms
 from joins.record import Idle
 from joins.state import ChainName, LabelState, Place
 from joins.state_writer import StateWriter
+from joins.store import EntriesByTime
 from schemas.status import RejectReason
 
 __all__ = ["Settlement", "WaitingLabel"]
@@ -91,8 +93,9 @@ class Settlement:
         stream_ms = self._stream_ms[kind]
         if stream_ms is None:
             return True
-        reach_ms = stream_ms - self._policy.kinds[kind].retain_ms
-        taken = self._store.by_label[kind].take(reach_ms, self._policy.settle_limit)
+        reached = self._point.reach_ms.get(kind)
+        until_ms = stream_ms - self._policy.kinds[kind].retain_ms
+        taken, reach_ms, complete = self._leaving(self._store.by_label[kind], reached, until_ms)
         for _, offset, key, name in taken:
             state = self._store.get(key)
             label = None if state is None else state.label_at(name, offset)
@@ -102,10 +105,25 @@ class Settlement:
                 late = RejectReason.TOO_LATE if label.out_of_reach else RejectReason.UNKNOWN_PREDICTION
                 self._age_out(label, kind, late)
             self._state.drop_label(key, state, name, label)
-        complete = len(taken) < self._policy.settle_limit
-        reach_ms = reach_ms if complete else taken[-1][0]
-        self._point.reach_ms[kind] = max(reach_ms, self._point.reach_ms.get(kind, reach_ms))
+        self._point.reach_ms[kind] = reach_ms
         return complete
+
+    def _leaving(
+        self, index: EntriesByTime, reached_ms: int | None, until_ms: int
+    ) -> tuple[list[tuple[Any, ...]], int, bool]:
+        """Take out of an index what leaves; return it, the time before which all has left, and whether that is all.
+
+        What one cursor has passed is gone, without exception: so the cursor alone tells a rebuild what is there.
+        Therefore what came behind it, and what has the time at which the limit stopped, goes too.
+        """
+        limit = self._policy.settle_limit
+        reach_ms = until_ms if reached_ms is None else max(until_ms, reached_ms)
+        taken = index.take(reach_ms, limit)
+        if len(taken) < limit:
+            return taken, reach_ms, True
+        passed_ms = taken[-1][0] + 1
+        reach_ms = passed_ms if reached_ms is None else max(passed_ms, reached_ms)
+        return taken + index.take(reach_ms, OFFSET_MAX), reach_ms, False
 
     def _keep_waiting_bounded(self) -> None:
         """Let the oldest waiting labels go until the rest fits its memory; the cursor remembers how far."""
@@ -113,20 +131,16 @@ class Settlement:
             oldest = {
                 kind: entries
                 for kind, index in self._store.by_label.items()
-                if (entries := index.between(self._waiting_cursor(kind), OFFSET_MAX, self._policy.settle_limit))
+                if (entries := index.between(self._point.waiting.get(kind), OFFSET_MAX, self._policy.settle_limit))
             }
             if not oldest:
                 return
             kind = min(oldest, key=lambda candidate: oldest[candidate][0])
             for known_at_ms, offset, key, name in oldest[kind]:
                 self._drop_waiting(key, kind, name, offset)
-                self._point.waiting_ms[kind] = known_at_ms
+                self._point.waiting[kind] = (known_at_ms, offset)
                 if self._point.waiting_bytes <= self._policy.waiting_bytes_max:
                     break
-
-    def _waiting_cursor(self, kind: str) -> tuple[int, int] | None:
-        reached_ms = self._point.waiting_ms.get(kind)
-        return None if reached_ms is None else (reached_ms, OFFSET_MAX)
 
     def _drop_waiting(self, key: str, kind: str, name: ChainName, offset: int) -> None:
         state = self._store.get(key)
@@ -156,7 +170,7 @@ class Settlement:
         floor_ms = self._point.floor_ms
         if floor_ms is None:
             return True
-        taken = self._store.by_prediction.take(floor_ms, self._policy.settle_limit)
+        taken, left_ms, complete = self._leaving(self._store.by_prediction, self._point.left_ms, floor_ms)
         for _, _, key, id_ in taken:
             state = self._store.get(key)
             prediction = None if state is None else state.predictions.get(id_)
@@ -165,8 +179,5 @@ class Settlement:
             for kind in self._policy.kinds:
                 self._state.time_out(key, id_, prediction, kind, self._revision, aged_out=True)
             self._state.drop_prediction(key, state, id_)
-        complete = len(taken) < self._policy.settle_limit
-        left_ms = floor_ms if complete else taken[-1][0]
-        reached = self._point.left_ms
-        self._point.left_ms = left_ms if reached is None else max(reached, left_ms)
+        self._point.left_ms = left_ms
         return complete

@@ -12,6 +12,7 @@ import polars as pl
 from confluent_kafka import murmur2
 
 from joins import Effects, LabelRecord, Op, PredictionRecord
+from joins.record import LabelValue
 from schemas.config import LoopConfig
 from streams.record_file import RecordFile
 
@@ -19,6 +20,7 @@ __all__ = [
     "Projection",
     "label_records",
     "label_rows",
+    "label_values",
     "mapping_reject_rows",
     "outcome_rows",
     "partition_of",
@@ -69,21 +71,26 @@ def prediction_records(frame: pl.DataFrame, projection: Projection) -> list[Pred
 
 def label_records(frame: pl.DataFrame) -> list[LabelRecord]:
     """Return the frame's rows as the join reads them."""
-    values = frame["value"].to_list()
-    if frame["value_class"].null_count() < frame.height:
-        classes = frame["value_class"].to_list()
-        values = [number if name is None else name for number, name in zip(values, classes, strict=True)]
     columns = (
         frame["offset"].to_list(),
         frame["key"].fill_null("").to_list(),
         frame["kind"].to_list(),
         frame["definition"].to_list(),
         [_OPS[op] for op in frame["op"].to_list()],
-        values,
+        label_values(frame),
         frame["time_ms"].to_list(),
         frame["order_ms"].to_list(),
     )
     return cast("list[LabelRecord]", list(zip(*columns, strict=True)))
+
+
+def label_values(frame: pl.DataFrame) -> list[LabelValue]:
+    """Return the values of a frame's rows, which are in a number column and a class column."""
+    values = frame["value"].to_list()
+    if frame["value_class"].null_count() < frame.height:
+        classes = frame["value_class"].to_list()
+        values = [number if name is None else name for number, name in zip(values, classes, strict=True)]
+    return values
 
 
 def prediction_rows(frame: pl.DataFrame) -> pl.DataFrame:

@@ -123,18 +123,18 @@ class IngestRole:
             return
         if self._unclaimed.must_rebalance(self._worker.now_ms()):
             self._subscribe(consumer)
-        with self._health.seconds.labels(ROLE).time():
-            batch = self._sort(consumer, messages)
-            if batch.following:
-                try:
+        batch = self._sort(consumer, messages)
+        if batch.following:
+            try:
+                with self._health.seconds.labels(ROLE).time():
                     self._commit(batch, self._map(batch), metadata)
-                except UndoneError as error:
-                    log.warning("the transaction is undone: %s", error)
-                    self._transactions.abandon()
-                    self._undone += 1
-                    self._reader.forget()
-                    mine.rest(consumer)
-                    return
+            except UndoneError as error:
+                log.warning("the transaction is undone: %s", error)
+                self._transactions.abandon()
+                self._undone += 1
+                self._reader.forget()
+                mine.rest(consumer)
+                return
         self._undone = 0
         self._health.ready("; ".join(self._troubles.values()))
         self._health.turn(sum(map(len, batch.messages.values())), mine.lag(consumer))

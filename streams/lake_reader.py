@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from schemas.errors import BrokerError, LakeError, TruthloopError
 from streams.health import Health
 from streams.json_lines import no_cycle_search
-from streams.lake_cut import INPUTS, TABLES, Pending
+from streams.lake_cut import INPUTS, STEPPED, TABLES, Pending
 from streams.lake_pace import is_full, to_pause
 from streams.lake_round import Part
 from streams.lake_waiting import Share
@@ -113,14 +113,17 @@ class LakeReader:
         return any(is_full(pending, share) for pending in self.pending.values())
 
     def lag(self) -> int:
-        """Return how much of the join's work is not in the lake; of inputs, nothing that the join has not read."""
-        lag = 0
+        """Return how much of the join's work is not in the lake; of inputs, nothing that the join has not read.
+
+        It is not 0 where the broker has not yet said how much there is, or where nothing was placed yet.
+        """
+        lag = int(self.is_lost)
         for number, pending in self.pending.items():
             lag += len(pending.entries)
-            for table in set(TABLES).difference(INPUTS):
+            for table in STEPPED:
                 place = TopicPartition(self._topics[table], number)
                 high = self._consumer.get_watermark_offsets(place, cached=True)[1]
-                lag += max(0, high - pending.waiting[table].position)
+                lag += 1 if high < 0 else max(0, high - pending.waiting[table].position)
         return lag
 
     def stop(self, number: int, error: TruthloopError) -> None:
@@ -132,9 +135,12 @@ class LakeReader:
 
     def forget(self) -> None:
         """Throw away what was read, and read nothing until all is placed anew."""
+        self._lose()
+        self._consumer.assign([])
+
+    def _lose(self) -> None:
         self.pending, self._paused = {}, {}
         self.is_lost = True
-        self._consumer.assign([])
 
     def commit(self, parts: Iterable[Part]) -> None:
         """Commit to the group where the lake stands, for tools that show lag. Nothing reads it back."""
@@ -191,7 +197,7 @@ class LakeReader:
         for number in self.mine:
             self._health.release_partition(number)
         self.mine = set()
-        self.forget()
+        self._lose()
         self._consumer.unassign()
 
     def _read_error(self, message: Message) -> None:

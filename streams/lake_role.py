@@ -122,6 +122,8 @@ class LakeRole:
         """Write what can be written; return how many rows."""
         parts = self._parts(reader)
         if not parts:
+            if not reader.lag():  # what could not be written, another writer has written
+                self._trouble.end("write")
             return 0
         self._worker.crash("cut")
         health = self._worker.health

@@ -190,7 +190,7 @@ class LakeStanding:
             asked = self._admin.describe_topics(
                 TopicCollection(list(self._topics.values())), request_timeout=REACH_TIMEOUT_S
             )
-            found = {topic: str(future.result(REACH_TIMEOUT_S).topic_id) for topic, future in asked.items()}
+            found = {topic: str(future.result().topic_id) for topic, future in asked.items()}
         except KafkaException as error:
             raise broker_error("the loop's topics cannot be described", error, self._clients) from None
         return {table: found[topic] for table, topic in self._topics.items()}
@@ -216,10 +216,7 @@ class LakeStanding:
             return {}
         try:
             asked = self._admin.list_offsets(wanted, isolation_level=isolation, request_timeout=REACH_TIMEOUT_S)
-            return {
-                (tables[place.topic], place.partition): future.result(REACH_TIMEOUT_S).offset
-                for place, future in asked.items()
-            }
+            return {(tables[place.topic], place.partition): future.result().offset for place, future in asked.items()}
         except KafkaException as error:
             raise broker_error("the ends of the loop's topics cannot be read", error, self._clients) from None
 

@@ -26,7 +26,6 @@ log = logging.getLogger("truthloop.ingest")
 COMMITTED_TIMEOUT_S: Final = 60.0
 """A predecessor's open transaction holds its offsets back until it ends, 30 s at most."""
 
-
 ATTEMPTS_MAX: Final = 40
 RETRY_AFTER_S: Final = 0.5
 """A coordinator that has just been chosen reads what it has to know first: seconds, with large groups."""
@@ -120,7 +119,7 @@ class SourcePositions:
         lost = {place.topic for place in known if place.offset < 0}
         for topic in sorted(lost - {place.topic for place in known if place.offset >= 0}):
             self._check_started(consumer, topic)
-        return [self._standing(consumer, place) for place in known]
+        return [self._standing(place) for place in known]
 
     def committed(self, consumer: Consumer, places: Sequence[TopicPartition]) -> list[TopicPartition]:
         """Return what the group has committed; it waits for transactions that are open.
@@ -140,12 +139,11 @@ class SourcePositions:
                 Event().wait(RETRY_AFTER_S)
         raise AssertionError
 
-    def _standing(self, consumer: Consumer, place: TopicPartition) -> Standing:
+    def _standing(self, place: TopicPartition) -> Standing:
         topic, partition = place.topic, place.partition
         if place.offset < 0:
-            low, _ = watermarks(self._clients, consumer, topic, partition)
-            log.info("topic %s, partition %d is new: it is read from offset %d", topic, partition, low)
-            return Standing(topic, partition, low)
+            log.info("topic %s, partition %d is new: it is read from its first record", topic, partition)
+            return Standing(topic, partition, 0)  # and not from what retention has left of it, which nobody has seen
         was, now = _topic_id(place.metadata), self._ids.get(topic)
         if was is not None and now is not None and was != now:
             fault = f"it was made anew since offset {place.offset} was committed. {self.way_out(topic)}"

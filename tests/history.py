@@ -15,6 +15,7 @@ from joins import (
     Policy,
     PredictionRecord,
 )
+from joins.policy import WAITING_BYTES_MAX
 
 __all__ = ["FAR_MS", "History", "cuts", "histories", "play", "policies"]
 
@@ -34,7 +35,7 @@ class History:
 
 
 @st.composite
-def policies(draw: st.DrawFn) -> Policy:
+def policies(draw: st.DrawFn, waiting_bytes_max: int) -> Policy:
     """Draw rules with one or two kinds, short enough that deadlines pass within a history."""
     kinds = {}
     for name in KINDS[: draw(st.integers(1, 2))]:
@@ -47,21 +48,30 @@ def policies(draw: st.DrawFn) -> Policy:
             implies=implies,
             implied=0.0 if implies else None,
         )
-    return Policy(kinds, disorder_ms=draw(st.integers(0, 20)), settle_limit=draw(st.sampled_from([1, 3, 1000])))
+    return Policy(
+        kinds,
+        disorder_ms=draw(st.integers(0, 20)),
+        settle_limit=draw(st.sampled_from([1, 3, 1000])),
+        waiting_bytes_max=waiting_bytes_max,
+    )
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> History:
-    """Draw a policy and two inputs; each input is out of order by at most the policy's disorder."""
-    policy = draw(policies())
-    times = st.integers(0, 400)
+def histories(draw: st.DrawFn, beyond_ms: int = 0, waiting_bytes_max: int = WAITING_BYTES_MAX) -> History:
+    """Draw a policy and two inputs; each is out of order by at most the policy's disorder and `beyond_ms`.
+
+    With `beyond_ms` many records also have the same time.
+    """
+    policy = draw(policies(waiting_bytes_max))
+    delay_ms = policy.disorder_ms + beyond_ms
+    times = st.integers(0, 20).map(lambda time: 20 * time) if beyond_ms else st.integers(0, 400)
     keys = st.sampled_from(["a", "b", "c", "d"])
     wanted = draw(
         st.lists(st.tuples(times, keys, st.sampled_from(["x", "y"]), st.integers(0, 1), st.booleans()), max_size=14)
     )
     predictions = [
         PredictionRecord(i, key, f"{id_}{time}", time, digest, eligible, None)
-        for i, (time, key, id_, digest, eligible) in enumerate(_disordered(draw, wanted, policy.disorder_ms))
+        for i, (time, key, id_, digest, eligible) in enumerate(_disordered(draw, wanted, delay_ms))
     ]
     kinds = st.sampled_from(sorted(policy.kinds))
     values = st.sampled_from([0.0, 1.0, None, 1.0, "heartbeat"])
@@ -72,9 +82,7 @@ def histories(draw: st.DrawFn) -> History:
         )
     )
     labels = []
-    for i, (known, key, kind, definition, value, age) in enumerate(
-        _disordered(draw, wanted_labels, policy.disorder_ms)
-    ):
+    for i, (known, key, kind, definition, value, age) in enumerate(_disordered(draw, wanted_labels, delay_ms)):
         if value == "heartbeat":
             # A heartbeat promises that nothing older comes: it may not run ahead of the disorder.
             time = known - policy.disorder_ms
@@ -85,9 +93,9 @@ def histories(draw: st.DrawFn) -> History:
     return History(policy, predictions, labels)
 
 
-def _disordered(draw: st.DrawFn, rows: list[tuple], disorder_ms: int) -> list[tuple]:
-    """Order rows by time, each delayed by no more than the disorder; some come twice, at once or much later."""
-    delays = [draw(st.integers(0, disorder_ms)) for _ in rows]
+def _disordered(draw: st.DrawFn, rows: list[tuple], delay_ms: int) -> list[tuple]:
+    """Order rows by time, each delayed by no more than `delay_ms`; some come twice, at once or much later."""
+    delays = [draw(st.integers(0, delay_ms)) for _ in rows]
     ordered = [row for _, row in sorted(zip(delays, rows, strict=True), key=lambda pair: pair[0] + pair[1][0])]
     again = draw(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=3)) if ordered else []
     for source, gap in again:
@@ -106,16 +114,16 @@ def cuts(draw: st.DrawFn, history: History) -> list[tuple[int, int]]:
 
 
 def play(
-    history: History, boundaries: list[tuple[int, int]], *, close_at_ms: int | None
+    history: History, boundaries: list[tuple[int, int]], *, close_at_ms: int | None, settle: bool = True
 ) -> tuple[Partition, list[Effects]]:
-    """Run a history through a partition in the given batches, then settle what the limit held back."""
+    """Run a history through a partition in the given batches, then (`settle`) do what the limit held back."""
     partition = Partition(history.policy, MemoryStore(list(history.policy.kinds)))
     effects = []
     p0 = l0 = 0
     for p1, l1 in boundaries:
         effects.append(partition.step(Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS)))
         p0, l0 = p1, l1
-    settled = False
+    settled = not settle
     while not settled:
         effects.append(partition.step(Batch([], [], p0, l0, now_ms=FAR_MS, close_at_ms=close_at_ms)))
         settled = partition.settled

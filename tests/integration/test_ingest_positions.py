@@ -159,6 +159,18 @@ def test_records_that_retention_has_removed_stop_their_partition_only(loop: Inge
     assert positions(loop)["a", 0] == 0
 
 
+def test_a_new_partition_whose_first_records_are_gone_is_stopped(loop: IngestLoop, admin: AdminClient) -> None:
+    """Nobody has seen them, so its beginning is not where retention has left it."""
+    loop.begin()
+    loop.grow("a", 3)
+    loop.produce("a", records("a", 0, 9, partition=2))
+    place = TopicPartition(loop.topic("a"), 2, 4)
+    admin.delete_records([place])[place].result(30)
+    loop.produce("b", records("b", 0, 2, partition=0))
+    assert f"topic {loop.topic('a')}: offset 0 is wanted, and [4, 9) is there" in stopped(loop, 2)
+    assert loop.keys() == ["b0", "b1"]
+
+
 def test_two_topics_that_miss_records_are_both_named(loop: IngestLoop, admin: AdminClient) -> None:
     """Their partitions have the same number."""
     loop.begin()

@@ -119,6 +119,29 @@ def test_kills_at_any_moment_neither_lose_nor_double(case: JoinCase, workers: La
     assert case.differences(wait_for_all(case, workers)) == []
 
 
+def test_writers_come_and_go_while_the_join_works(case: JoinCase, workers: LakeWorkers) -> None:
+    """Each rebalance moves partitions; both writers write, and no row is missing or double."""
+    first = workers.start("0")
+    case.send()
+    case.step()
+    wait_for_all(case, workers)
+    workers.start("1")
+    wait_until("the second writer's partitions", lambda: "partitions [2]" in workers.log(), workers.log)
+    for _ in range(5):
+        case.send(20)
+        case.step(share=0.7)
+    wait_for_all(case, workers)
+    first.terminate()
+    assert first.wait(30) == 0
+    case.send(20)
+    case.step()
+    wait_for_all(case, workers)  # once the first one's membership has run out
+    workers.start("0")
+    case.send(20)
+    case.step()
+    assert case.differences(wait_for_all(case, workers)) == []
+
+
 @pytest.mark.parametrize("step", ["rejects appended", "outcomes appended"])
 def test_a_writer_that_was_stopped_and_goes_on_does_no_harm(case: JoinCase, workers: LakeWorkers, step: str) -> None:
     """While it stands still in the middle of a round, another writes the same rows; then it wakes up."""

@@ -13,7 +13,7 @@ from kafka_fixture import QUICK_START
 from lake_worker import RunningRole, wait_until
 
 from lake import Claim, Lake
-from schemas.errors import LakeError
+from schemas.errors import BrokerError, LakeError
 from streams import lake_reader
 from streams.lake_standing import LakeStanding
 from streams.ledger import APP
@@ -182,6 +182,21 @@ def test_memory_is_bounded_however_far_the_inputs_are_ahead(
     # what comes next, as much again for each partition, and one read more
     step = max(entry.predictions[1] - entry.predictions[0] for entry in case.entries)
     assert max(most) <= max(20, step) + 20 + 10
+
+
+def test_a_worker_whose_slot_another_one_takes_ends(case: JoinCase, tmp_path: Path) -> None:
+    """Both would be one member of the group; the newer one stays."""
+    lake = Lake.create(tmp_path / "lake", case.config)
+    with RunningRole(case.clients, case.config, tmp_path / "lake") as older:
+        older.wait("its partitions", lambda: older.health.unready() == "")
+        with RunningRole(case.clients, case.config, tmp_path / "lake") as newer:
+            with pytest.raises(BrokerError, match="no longer a member") as caught:
+                older.wait_for("anything")
+            assert "--slot" in caught.value.hint
+            case.send()
+            case.step()
+            newer.wait("the lake's ledger", lambda: case.is_written(lake))
+    assert case.differences(lake) == []
 
 
 def test_a_lake_of_replays_is_refused(case: JoinCase, tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """The most important properties of the product: the join against a naive oracle, cut up in every way."""
 
+from typing import Any
+
+import msgspec
 from history import FAR_MS, History, cuts, histories, play
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import final_outcomes
 
-from joins import Effects, MemoryStore, Op, needed_from_ms, rebuild
-from joins.state import full_fingerprint
+from joins import Decision, Effects, KeptLabel, MemoryStore, Op, Partition, rebuild
+from joins.state import KeyState, full_fingerprint, waiting_bytes
 
 EXAMPLES = settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -83,29 +86,57 @@ def test_the_revision_history_is_a_function_of_the_recorded_ranges(data: st.Data
     assert one == two
 
 
-@given(data=st.data(), history=histories())
+@given(
+    data=st.data(),
+    history=histories(beyond_ms=300) | histories(beyond_ms=300, waiting_bytes_max=3 * waiting_bytes("a")),
+)
 @EXAMPLES
-def test_rebuilding_from_accepted_records_and_cursors_gives_the_same_state(
+def test_rebuilding_from_accepted_records_and_decisions_gives_the_same_state(
     data: st.DataObject, history: History
 ) -> None:
-    """A lost store comes back from what was accepted; the fingerprint agrees and nothing is decided again."""
-    partition, effects = play(history, data.draw(cuts(history)), close_at_ms=None)
-    since = needed_from_ms(history.policy, partition.point)
-    gone = {(r.input, r.offset) for step in effects for r in step.rejects if r.reason != "stale"}
+    """A lost store comes back at any step, however late records came; nothing is decided again."""
+    partition, effects = play(history, data.draw(cuts(history)), close_at_ms=None, settle=data.draw(st.booleans()))
+    point = partition.point
+    gone = {(r.input, r.offset): str(r.reason) for step in effects for r in step.rejects}
     predictions = [
         p
         for p in history.predictions
-        if ("predictions", p.offset) not in gone and (since is None or p.time_ms >= since)
+        if ("predictions", p.offset) not in gone and (point.left_ms is None or p.time_ms >= point.left_ms)
     ]
     labels = [
-        m
+        KeptLabel(m, gone.get(("labels", m.offset)) == "stale")
         for m in history.labels
-        if m.op is not Op.HEARTBEAT and ("labels", m.offset) not in gone and (since is None or m.known_at_ms >= since)
+        if m.op is not Op.HEARTBEAT and gone.get(("labels", m.offset)) not in ("duplicate", "future")
+    ]
+    decisions = [
+        Decision(*(getattr(row, name) for name in Decision._fields)) for step in effects for row in step.outcomes
     ]
     store = MemoryStore(list(history.policy.kinds))
-    again = rebuild(history.policy, store, partition.point, predictions, labels)
-    assert again.point is partition.point
-    assert dict(store.items()).keys() == dict(partition.store.items()).keys()
+    again = rebuild(history.policy, store, point, predictions, labels, decisions)
+    assert again.point is point
+    assert everything_of(again) == everything_of(partition)
+
+
+def everything_of(partition: Partition) -> tuple[Any, ...]:
+    """Return the whole state, but for what a rebuild does not know: the predictions that a label met out of reach."""
+    states = msgspec.convert(msgspec.to_builtins(dict(partition.store.items())), dict[str, KeyState])
+    for state in states.values():
+        for label in [label for labels in state.labels.values() for label in labels]:
+            label.out_of_reach = False
+    return (
+        states,
+        partition.store.by_prediction.between(None, FAR_MS, 1_000),
+        {
+            kind: [entry for entry in index.between(None, FAR_MS, 1_000) if is_kept(states, entry)]
+            for kind, index in partition.store.by_label.items()
+        },
+    )
+
+
+def is_kept(states: dict[str, KeyState], entry: tuple[Any, ...]) -> bool:
+    """Tell whether an index entry's label is still there; entries of labels let go earlier find nothing."""
+    _, offset, key, name = entry
+    return key in states and states[key].label_at(name, offset) is not None
 
 
 @given(data=st.data(), history=histories())

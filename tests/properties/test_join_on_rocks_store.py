@@ -114,7 +114,7 @@ class Worker:
 
 
 def play(
-    stores: Stores, history: History, boundaries: list[tuple[int, int]], *, close_at_ms: int | None
+    stores: Stores, history: History, boundaries: list[tuple[int, int]], *, close_at_ms: int | None, settle: bool = True
 ) -> tuple[Partition, list[Effects]]:
     """Run a history as `history.play` does, on a durable store and with interruptions."""
     worker = Worker(stores, history, Random(repr((history, boundaries, close_at_ms))))
@@ -124,7 +124,7 @@ def play(
         batch = Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS)
         effects.append(worker.step(batch))
         p0, l0 = p1, l1
-    settled = False
+    settled = not settle
     while not settled:
         effects.append(worker.step(Batch([], [], p0, l0, now_ms=FAR_MS, close_at_ms=close_at_ms)))
         settled = worker.settled
@@ -136,7 +136,7 @@ def test_properties_of_the_join_hold_on_the_durable_store(name: str) -> None:
     """Oracle, independence of batching, identities, fingerprints, redo, rebuild."""
     inner: Callable[..., None] = PROPERTIES[name].hypothesis.inner_test
 
-    @given(data=st.data(), history=histories())
+    @given(data=st.data(), history=histories(beyond_ms=300 if "rebuilding" in name else 0))
     @EXAMPLES
     def run(data: st.DataObject, history: History) -> None:
         inner(data=data, history=history)

@@ -4,7 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from rocksdict import Options, Rdict
 from joins import (
     Batch,
     CommitPoint,
+    Decision,
+    KeptLabel,
     KindPolicy,
     LabelRecord,
     MemoryStore,
@@ -363,38 +365,40 @@ def test_a_rebuild_of_more_than_fits_in_memory_spills(
     count, page = 400, 20
     memory = Partition(POLICY, MemoryStore(KINDS))
     predictions, labels = [prediction(n) for n in range(count)], [label(n) for n in range(count)]
-    memory.step(Batch(predictions, labels, count, count, now_ms=NOW_MS))
+    effects = [memory.step(Batch(predictions, labels, count, count, now_ms=NOW_MS))]
     while not memory.settled:
-        memory.step(Batch([], [], count, count, now_ms=NOW_MS))
+        effects.append(memory.step(Batch([], [], count, count, now_ms=NOW_MS)))
     assert 0 < len(memory.store) < count
-    made: list[Partition] = []
+    assert not [row for step in effects for row in step.rejects if row.reason == "stale"]
+    kept = [KeptLabel(record, is_stale=False) for record in labels]
+    rows = [row for step in effects for row in step.outcomes]
+    decisions = [Decision(*(getattr(row, name) for name in Decision._fields)) for row in rows]
     held: list[int] = []
     spill = store.spill
 
-    class Watched(Partition):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            made.append(self)
-
     def watched() -> None:
-        held.append(store.touched + len(made[0].effects.revisions))
+        held.append(store.touched)
         spill()
 
-    module = import_module("joins.rebuild")
-    monkeypatch.setattr(module, "PAGE", page)
-    monkeypatch.setattr(module, "Partition", Watched)
+    monkeypatch.setattr(import_module("joins.rebuild"), "PAGE", page)
     monkeypatch.setattr(store, "spill", watched)
 
-    def in_pages(records: list[Any]) -> Iterator[Any]:
+    def in_pages(records: list[Any], key_of: Callable[[Any], str]) -> Iterator[Any]:
         for first in range(0, len(records), page):
             store.spill()
-            store.prefetch(record[1] for record in records[first : first + page])
+            store.prefetch(key_of(record) for record in records[first : first + page])
             yield from records[first : first + page]
 
-    partition = rebuild(POLICY, store, memory.point, in_pages(predictions), in_pages(labels))
-    assert max(held) <= 2 * page  # one of the records that were read last, one of the deadlines
-    assert len(held) > 2 * count // page
-    assert type(partition.effects.revisions) is list
+    partition = rebuild(
+        POLICY,
+        store,
+        memory.point,
+        in_pages(predictions, lambda record: record.key),
+        in_pages(kept, lambda label: label.record.key),
+        in_pages(decisions, lambda decision: decision.key),
+    )
+    assert max(held) <= page
+    assert len(held) >= 3 * count // page
     assert store.point() is None
     store.flush(msgspec.msgpack.encode(partition.point))
     store.close()
