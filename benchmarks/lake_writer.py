@@ -38,7 +38,6 @@ from streams.health import Health
 from streams.kafka_client import KafkaClients
 from streams.lake_cut import TABLES
 from streams.lake_role import LakeRole
-from streams.ledger import policy_json
 from streams.ledger_record import LedgerRecord
 from streams.live_partition import Turn
 from streams.local_broker import LocalBroker
@@ -46,6 +45,7 @@ from streams.mapping import Mapper
 from streams.outcome_message import OutcomeWire
 from streams.record_file import open_record_file
 from streams.reject_message import join_rejects
+from streams.rules import rules_text
 from streams.topics import Topics, create_topics
 from streams.wire import encode
 from streams.worker import Worker
@@ -115,7 +115,7 @@ class Filler:
         self._producer = self.clients.transactional_producer(f"{config.loop}-filler")
         self._producer.init_transactions(60)
         policy = policy_from(config)
-        self._policy = policy_json(policy, config.partitions)
+        self._policy = rules_text(config)
         self._wire = OutcomeWire(Projection.of(config))
         self._reader = CanonicalReader(config)
         self._partitions = [Partition(policy, MemoryStore(list(policy.kinds))) for _ in range(config.partitions)]

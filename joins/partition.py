@@ -57,6 +57,25 @@ class Partition(StateWriter):
         self._behind_predictions: list[tuple[int, int, str, str]] = []
         self._behind_labels: list[WaitingLabel] = []
 
+    def change_rules(self, policy: Policy) -> None:
+        """Go on under other rules of the same kinds and definitions. What was decided stays decided.
+
+        Where a horizon has become longer, the cursor goes back to the deadlines that were not there before.
+
+        Raises:
+            ValueError: the kinds or their definitions are others, which would need outcomes to be counted anew.
+        """
+        for kind in {*self.policy.kinds, *policy.kinds}:
+            old, new = self.policy.kinds.get(kind), policy.kinds.get(kind)
+            if old is None or new is None or old.definition != new.definition:
+                raise ValueError(f"label kind {kind!r} is not there before and after with the same definition")
+            cursor = self.point.cursors.get(kind)
+            longer_ms = new.horizon_ms - old.horizon_ms
+            if cursor is not None and longer_ms > 0:
+                self.point.cursors[kind] = (cursor[0] - longer_ms, cursor[1])
+        self.policy = policy
+        self.forget_rules()
+
     def step(self, batch: Batch) -> Effects:
         """Read one batch and return what came of it; the commit point has then moved behind it.
 

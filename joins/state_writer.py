@@ -57,7 +57,8 @@ class StateWriter:
         self.store = store
         self.point = point or CommitPoint.start(list(policy.kinds))
         self.effects = Effects([], [])
-        self._rules: dict[str, dict[str, ChainRules]] = {kind: {} for kind in policy.kinds}
+        self._rules: dict[str, dict[str, ChainRules]] = {}
+        self.forget_rules()
 
     def drop_label(self, key: str, state: KeyState, name: ChainName, label: LabelState) -> None:
         """Take one label out of its key's state, and the key out of the store if nothing is left."""
@@ -172,6 +173,10 @@ class StateWriter:
             known.clear()
         rules = known[definition] = self.policy.rules_of(kind, definition)
         return rules
+
+    def forget_rules(self) -> None:
+        """Look up again what applies to each kind and definition: the policy is another."""
+        self._rules = {kind: {} for kind in self.policy.kinds}
 
     def join_waiting(self, key: str, id_: str, prediction: PredictionState, state: KeyState, base: int) -> None:
         """Join a new prediction with the greatest label in reach of each chain of its key."""

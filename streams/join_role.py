@@ -20,7 +20,6 @@ from streams.canonical import CanonicalReader
 from streams.conversion import Projection
 from streams.idleness import Idleness
 from streams.kafka_client import KafkaClients
-from streams.ledger import policy_json
 from streams.live_partition import Incoming, Turn
 from streams.outcome_message import OutcomeWire
 from streams.reject_message import join_rejects
@@ -57,7 +56,6 @@ class JoinRole:
         self._now_ms = worker.now_ms
         self._crash = worker.crash
         policy = policy_from(config)
-        self._policy = policy_json(policy, config.partitions)
         self._reader = CanonicalReader(config)
         self._wire = OutcomeWire(Projection.of(config))
         self._idleness = Idleness(list(policy.kinds), config.idle_after, counts=config.clock == "arrival")
@@ -170,7 +168,7 @@ class JoinRole:
                 idle = self._idleness.idle(number, now_ms, partial(self._is_caught_up, consumer, number))
             if mine is None and live.partition.settled and not idle.inputs:
                 continue
-            turn = live.step(mine or Incoming(), self._reader, self._policy, now_ms, idle)
+            turn = live.step(mine or Incoming(), self._reader, now_ms, idle)
             self._idleness.saw(number, turn.seen, now_ms)
             turns.append(turn)
         return turns

@@ -4,16 +4,15 @@ A replay writes the rows of a step before its other rows, so that after a crash 
 Where the inputs can be read again the rows are written behind all others, and promise them.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import polars as pl
 
-from joins import CommitPoint, Policy
+from joins import CommitPoint
 from lake import Lake
-from schemas.errors import ConfigError, LakeError
+from schemas.errors import LakeError
 from streams.ledger_row import LedgerRow, ledger_frame
 from streams.run_record import RunFile, RunRecord
 
@@ -24,11 +23,9 @@ __all__ = [
     "RunFile",
     "RunRecord",
     "Step",
-    "check_policy",
     "copy_of",
     "ledger_frame",
     "newest_points",
-    "policy_json",
 ]
 
 APP = "replay"
@@ -107,44 +104,12 @@ def newest_points(lake: Lake, below: int | None = None) -> dict[int, LedgerRow]:
     return {row["partition"]: LedgerRow.read(row) for row in rows.iter_rows(named=True)}
 
 
-def check_policy(policy: Policy, partitions: int, recorded: str) -> None:
-    """Refuse rules other than the recorded ones, which the outcomes so far were decided under.
-
-    Raises:
-        ConfigError: names every rule that differs, with both values.
-    """
-    old = msgspec.json.decode(recorded)
-    new = msgspec.json.decode(policy_json(policy, partitions))
-    changes = sorted(_differences(old, new, ""))
-    if changes:
-        raise ConfigError(
-            "the outcomes so far were decided under other rules: " + "; ".join(changes),
-            hint="Outcomes that were decided under one rule are not decided again under another: "
-            "put the config back, or replay into another lake (lake.uri).",
-        )
-
-
-def policy_json(policy: Policy, partitions: int) -> str:
-    """Return the rules that decide outcomes, as one JSON text."""
-    rules = {"partitions": partitions, "disorder_ms": policy.disorder_ms, "labels": policy.kinds}
-    return msgspec.json.encode(rules).decode()
-
-
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
 def copy_of(value: _T) -> _T:
     """Return a copy that shares nothing, by way of the form in which the ledger keeps it."""
     return msgspec.json.decode(msgspec.json.encode(value), type=type(value))
-
-
-def _differences(old: Any, new: Any, path: str) -> Iterable[str]:  # noqa: ANN401 - any JSON value
-    if isinstance(old, dict) and isinstance(new, dict):
-        names = [*old, *(name for name in new if name not in old)]
-        return [
-            text for name in names for text in _differences(old.get(name), new.get(name), f"{path}.{name}".lstrip("."))
-        ]
-    return [] if old == new else [f"{path} was {old!r} and is {new!r}"]
 
 
 def _step_at(rows: pl.DataFrame, back: int) -> Step | None:

@@ -36,7 +36,7 @@ class LedgerRecord(msgspec.Struct, frozen=True):
         close_at: all inputs are complete up to this time, ms.
         idle: inputs that were silent.
         unreadable: messages of the range that were no predictions, and no labels.
-        policy: JSON of the rules that decided; see `streams.ledger.policy_json`.
+        policy: JSON of the rules that decided; see `streams.rules`.
         outcomes: rows that the step wrote.
         rejects: rows that the join wrote.
         point: where it left everything.

@@ -54,7 +54,7 @@ class LedgerRow:
         predictions: the positions that were read, first and following.
         labels: the same.
         point: where it left everything.
-        policy: JSON of the rules that decided; see `streams.ledger.policy_json`.
+        policy: JSON of the rules that decided; see `streams.rules`.
         commands: the positions that were read; None in a replay, which has none.
         idle: JSON of the inputs that were silent; None in a replay, where none ever is.
         run: the replay's run; None in a live lake.

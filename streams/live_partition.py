@@ -3,6 +3,7 @@
 Must not talk to Kafka: it is given messages and gives messages.
 """
 
+import logging
 from dataclasses import dataclass, field
 
 import msgspec
@@ -10,12 +11,15 @@ import msgspec
 from joins import Batch, CommitPoint, Effects, Idle, Partition
 from joins.mark import PREDICTIONS
 from streams.canonical import CanonicalReader, Unreadable
-from streams.command import Close, decode_command
+from streams.command import ChangeRules, Close, decode_command
 from streams.ledger_record import IdleInputs, LedgerRecord
 from streams.rocks_store import RocksStore
+from streams.rules import read_rules, refused_change
 from streams.topic_range import Messages
 
 __all__ = ["Incoming", "LivePartition", "StoredPoint", "Turn"]
+
+log = logging.getLogger("truthloop.join")
 
 FLUSH_KEYS = 50_000
 """Keys touched before they are written; in between memory holds them and the ledger could make them again."""
@@ -31,11 +35,13 @@ class StoredPoint(msgspec.Struct, frozen=True):
         sequence: of the next step.
         commands_next: position in the commands.
         point: the partition's commit point.
+        rules: JSON of the rules in force; see `streams.rules`.
     """
 
     sequence: int
     commands_next: int
     point: CommitPoint
+    rules: str
 
     def encode(self) -> bytes:
         """Return it as bytes."""
@@ -88,6 +94,9 @@ class LivePartition:
         partition: the join's state.
         store: where that lives.
         stored: where both stand.
+
+    Attributes:
+        rules: JSON of the rules in force; see `streams.rules`.
     """
 
     def __init__(self, number: int, partition: Partition, store: RocksStore, stored: StoredPoint) -> None:
@@ -96,7 +105,8 @@ class LivePartition:
         self.store = store
         self.sequence = stored.sequence
         self.commands_next = stored.commands_next
-        self._closes: list[tuple[int, Close]] = []
+        self.rules = stored.rules
+        self._waiting: list[tuple[int, Close | ChangeRules]] = []
         self._commands_read = stored.commands_next
         self._flushed_at_ms: int | None = None
 
@@ -113,15 +123,14 @@ class LivePartition:
     @property
     def holds_command(self) -> bool:
         """Whether a command waits for the inputs to come to its positions."""
-        return bool(self._closes)
+        return bool(self._waiting)
 
-    def step(self, incoming: Incoming, reader: CanonicalReader, policy: str, now_ms: int, idle: Idle) -> Turn:
+    def step(self, incoming: Incoming, reader: CanonicalReader, now_ms: int, idle: Idle) -> Turn:
         """Take one step and return what it has to say; the state has then moved, the store not yet.
 
         Args:
             incoming: what was read.
             reader: of the loop's messages.
-            policy: JSON of the rules, for the ledger.
             now_ms: the wall clock.
             idle: silent inputs.
         """
@@ -144,7 +153,7 @@ class LivePartition:
             predictions=(first[0], following[0]),
             labels=(first[1], following[1]),
             commands=(first[2], self.commands_next),
-            policy=policy,
+            policy=self.rules,
             outcomes=len(effects.revisions),
             rejects=len(effects.rejects) + sum(unreadable),
             point=point,
@@ -159,7 +168,8 @@ class LivePartition:
         return Turn(effects, (predictions.unreadable, labels.unreadable), record, seen)
 
     def redo(self, record: LedgerRecord, predictions: Messages, labels: Messages, reader: CanonicalReader) -> None:
-        """Take a recorded step again; what it has to say was said."""
+        """Take a recorded step again, under the rules of its time; what it has to say was said."""
+        self._change_rules(record.policy)
         batch = record.batch(
             reader.prediction_records(*predictions.columns).records, reader.label_records(*labels.columns).records
         )
@@ -177,7 +187,7 @@ class LivePartition:
 
     def flush(self) -> None:
         """Write the state and where it stands."""
-        self.store.flush(StoredPoint(self.sequence, self.commands_next, self.point).encode())
+        self.store.flush(StoredPoint(self.sequence, self.commands_next, self.point, self.rules).encode())
 
     def close(self) -> None:
         """Let the store go; what was not flushed will be made again from the ledger."""
@@ -189,22 +199,32 @@ class LivePartition:
         self.store.prefetch(keys)
         return self.partition.step(batch)
 
+    def _change_rules(self, rules: str) -> None:
+        if rules != self.rules:
+            self.partition.change_rules(read_rules(rules).policy)
+            self.rules = rules
+
     def _take_commands(self, incoming: Incoming, following: tuple[int, int], now_ms: int) -> int | None:
-        """Return the time up to which inputs are closed by now, and pass the commands that hold."""
+        """Pass the commands that hold by now, in their order; return up to when inputs are closed."""
         for offset, value in zip(incoming.commands.offsets, incoming.commands.values, strict=True):
             command = decode_command(value)
             if command is not None:
-                self._closes.append((offset, command))
+                self._waiting.append((offset, command))
         if incoming.commands_next is not None:
             self._commands_read = incoming.commands_next
         close_at_ms: int | None = None
-        while self._closes:
-            offset, close = self._closes[0]
-            if close.predictions_next > following[0] or close.labels_next > following[1]:
+        while self._waiting:
+            offset, command = self._waiting[0]
+            if isinstance(command, ChangeRules):
+                if refusal := refused_change(self.rules, command.rules):
+                    log.error("partition %d: other rules are not taken: %s", self.number, refusal)
+                else:
+                    self._change_rules(command.rules)
+            elif command.predictions_next > following[0] or command.labels_next > following[1]:
                 self.commands_next = offset
                 return close_at_ms
-            if close.time <= now_ms:
-                close_at_ms = close.time if close_at_ms is None else max(close.time, close_at_ms)
-            del self._closes[0]
+            elif command.time <= now_ms:
+                close_at_ms = command.time if close_at_ms is None else max(command.time, close_at_ms)
+            del self._waiting[0]
         self.commands_next = self._commands_read
         return close_at_ms

@@ -31,11 +31,12 @@ from streams.conversion import (
 )
 from streams.lake_kind import refuse_live
 from streams.lake_writer import LakeWriter, StepFrames
-from streams.ledger import Ledger, RunFile, RunRecord, Step, check_policy, copy_of, policy_json
+from streams.ledger import Ledger, RunFile, RunRecord, Step, copy_of
 from streams.mapping import Mapper
 from streams.merge import aligned_batches, window
 from streams.record_file import RecordFile
 from streams.restore import restore
+from streams.rules import check_rules, rules_text
 from streams.sorted_input import SortedInput
 
 __all__ = ["Progress", "ReplaySummary", "replay"]
@@ -120,7 +121,7 @@ class _Replay:
         self._now_ms = now_ms
         self._progress = progress
         self._policy = policy_from(config)
-        self._policy_json = policy_json(self._policy, config.partitions)
+        self._rules = rules_text(config)
         self._projection = Projection.of(config)
         self._writer = LakeWriter(lake, datetime.fromtimestamp(now_ms / 1000, UTC))
         self._partitions: list[Partition] = []
@@ -133,7 +134,7 @@ class _Replay:
         ledger = Ledger(self._lake)
         last = ledger.last
         if last is not None:
-            check_policy(self._policy, self._config.partitions, last.policy)
+            check_rules(self._config, last.policy)
         _refuse_twice(files)
         fresh = [file for file in files if file.sha256 not in ledger.files]
         run = self._take_up(last, fresh)
@@ -246,7 +247,7 @@ class _Replay:
             )
             effects.append((number, partition.step(batch)))
         points = [copy_of(partition.point) for partition in self._partitions]
-        step = Step(self._sequence, now_ms, *ranges, close_at_ms, points, copy_of(run), self._policy_json)
+        step = Step(self._sequence, now_ms, *ranges, close_at_ms, points, copy_of(run), self._rules)
         self._writer.write(step, self._frames(predictions, labels, effects))
         self._sequence += 1
         self._steps += 1

@@ -14,19 +14,20 @@ from pathlib import Path
 import msgspec
 from confluent_kafka import TopicPartition
 
-from joins import Partition, policy_from
+from joins import Partition
 from lake import Lake
 from schemas.config import LoopConfig
 from schemas.errors import StateError
 from streams.canonical import CanonicalReader
 from streams.conversion import Projection
 from streams.kafka_client import KafkaClients
-from streams.ledger import LedgerRow, check_policy, newest_points
+from streams.ledger import LedgerRow, newest_points
 from streams.ledger_reader import LedgerReader
 from streams.ledger_record import LedgerRecord
 from streams.live_partition import LivePartition, StoredPoint
 from streams.restore import restore_partition
 from streams.rocks_store import RocksStore
+from streams.rules import check_kinds, differences, read_rules, rules_text
 from streams.topic_range import Messages, read_range, watermarks
 from streams.topics import Topics
 
@@ -91,10 +92,9 @@ class Takeover:
     ) -> None:
         self._clients = clients
         self._topics = Topics.of(config)
-        self._policy = policy_from(config)
-        self._partitions = config.partitions
+        self._rules = rules_text(config)
         self._projection = Projection.of(config)
-        self._kinds = list(self._policy.kinds)
+        self._kinds = list(config.labels)
         self._reader = reader
         self._state = state
         self._lake = lake
@@ -104,13 +104,20 @@ class Takeover:
         """Return a partition as the group has committed it.
 
         Raises:
+            ConfigError: the config has other kinds of labels than the rules in force.
             StateError: it cannot be made; says what is missing.
             BrokerError: records that are needed cannot be read.
             LakeError: the lake cannot be read.
         """
         last = self._ledger.last(number)
         if last is not None:
-            check_policy(self._policy, self._partitions, last.policy)
+            check_kinds(last.policy, self._rules)
+            if changes := differences(last.policy, self._rules):
+                log.warning(
+                    "partition %d: this config is not in force, `truthloop plan` tells more: %s",
+                    number,
+                    "; ".join(map(str, changes)),
+                )
         if committed is None and last is not None:
             committed = _as_committed(last)
             log.warning("partition %d: no committed position; the ledger's step %d tells it", number, last.sequence)
@@ -150,7 +157,9 @@ class Takeover:
                 where=f"partition {number} of loop {self._topics.loop}",
                 hint="The topics were made anew. Give the loop another lake (lake.uri), or bring the topics back.",
             )
-        live = self._filled(number, RocksStore(folder, self._kinds), None)
+        store = RocksStore(folder, self._kinds)
+        partition = Partition(read_rules(self._rules).policy, store)
+        live = LivePartition(number, partition, store, StoredPoint(0, 0, partition.point, self._rules))
         client = self._clients.reader()
         try:
             lows = [watermarks(self._clients, client, name, number)[0] for name in self._topics.inputs]
@@ -178,7 +187,7 @@ class Takeover:
             store.close()
             self._put_aside(folder, "the ledger topic no longer has the steps that it lacks")
             return None
-        live = LivePartition(number, Partition(self._policy, store, stored.point), store, stored)
+        live = LivePartition(number, Partition(read_rules(stored.rules).policy, store, stored.point), store, stored)
         if not self._redo(live, entries, committed):
             live.close()
             self._put_aside(folder, "it is not the state that was committed")
@@ -201,7 +210,7 @@ class Takeover:
             )
         store = RocksStore(self._state / str(number), self._kinds)
         try:
-            live = self._filled(number, store, row)
+            live = self._filled(number, store, row, entries)
             is_same = self._redo(live, entries, committed)
         except BaseException:
             store.close()
@@ -218,14 +227,19 @@ class Takeover:
             )
         return live
 
-    def _filled(self, number: int, store: RocksStore, row: LedgerRow | None) -> LivePartition:
+    def _filled(
+        self, number: int, store: RocksStore, row: LedgerRow | None, entries: list[LedgerRecord]
+    ) -> LivePartition:
         """Fill an empty store with what the lake has."""
         if row is None:
-            partition = Partition(self._policy, store)
-            return LivePartition(number, partition, store, StoredPoint(0, 0, partition.point))
-        partition = restore_partition(self._lake, self._policy, self._projection, row, store)
+            rules = entries[0].policy if entries else self._rules
+            partition = Partition(read_rules(rules).policy, store)
+            return LivePartition(number, partition, store, StoredPoint(0, 0, partition.point, rules))
+        policy = read_rules(row.policy).policy
+        partition = restore_partition(self._lake, policy, self._projection, row, store)
         commands = 0 if row.commands is None else row.commands[1]
-        return LivePartition(number, partition, store, StoredPoint(row.sequence + 1, commands, partition.point))
+        stored = StoredPoint(row.sequence + 1, commands, partition.point, row.policy)
+        return LivePartition(number, partition, store, stored)
 
     def _redo(self, live: LivePartition, entries: list[LedgerRecord], committed: Committed) -> bool:
         """Take recorded steps again; True if the result is the state that was committed."""

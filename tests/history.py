@@ -1,6 +1,6 @@
 """Hypothesis strategies for the join: two inputs, out of order as far as is allowed, and ways to cut them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
@@ -32,6 +32,8 @@ class History:
     policy: Policy
     predictions: list[PredictionRecord]
     labels: list[LabelRecord]
+    later: Policy | None = None
+    """Rules that hold from the second half of the steps on."""
 
 
 @st.composite
@@ -90,7 +92,19 @@ def histories(draw: st.DrawFn, beyond_ms: int = 0, waiting_bytes_max: int = WAIT
         else:
             op = Op.RETRACT if value is None else Op.UPSERT
             labels.append(LabelRecord(i, key, kind, f"{kind}-{definition}", op, value, known - age, known))
-    return History(policy, predictions, labels)
+    later = draw(other_rules(policy)) if beyond_ms else None
+    return History(policy, predictions, labels, later)
+
+
+@st.composite
+def other_rules(draw: st.DrawFn, policy: Policy) -> Policy:
+    """Draw rules for the same kinds and definitions."""
+    kinds = {}
+    for name, rules in policy.kinds.items():
+        horizon, implies = draw(st.integers(1, 80)), draw(st.booleans())
+        retain, implied = horizon + draw(st.integers(0, 60)), 1.0 if implies else None
+        kinds[name] = replace(rules, horizon_ms=horizon, retain_ms=retain, implies=implies, implied=implied)
+    return replace(policy, kinds=kinds, disorder_ms=draw(st.integers(0, 40)))
 
 
 def _disordered(draw: st.DrawFn, rows: list[tuple], delay_ms: int) -> list[tuple]:
@@ -120,7 +134,9 @@ def play(
     partition = Partition(history.policy, MemoryStore(list(history.policy.kinds)))
     effects = []
     p0 = l0 = 0
-    for p1, l1 in boundaries:
+    for number, (p1, l1) in enumerate(boundaries):
+        if history.later is not None and number == len(boundaries) // 2:
+            partition.change_rules(history.later)
         effects.append(partition.step(Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS)))
         p0, l0 = p1, l1
     settled = not settle

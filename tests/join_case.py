@@ -21,12 +21,12 @@ from schemas.connection import KafkaConfig
 from streams.canonical import CanonicalReader, Unreadable
 from streams.conversion import Projection, label_rows, outcome_rows, prediction_rows
 from streams.kafka_client import KafkaClients
-from streams.ledger import policy_json
 from streams.ledger_record import LedgerRecord
 from streams.live_partition import Turn
 from streams.mapping import MessageMapper
 from streams.outcome_message import OutcomeWire
 from streams.reject_message import RejectMessage, join_rejects
+from streams.rules import rules_text
 from streams.sorted_input import known_at_ms
 from streams.topics import Topics, create_topics
 
@@ -88,7 +88,7 @@ class JoinCase:
         self._wire = OutcomeWire(self._projection)
         self._reader = CanonicalReader(config)
         policy = policy_from(config)
-        self._policy = policy_json(policy, config.partitions)
+        self._policy = rules_text(config)
         numbers = range(config.partitions)
         self._partitions = [Partition(policy, MemoryStore(list(policy.kinds))) for _ in numbers]
         self._inputs: dict[str, list[_Input]] = {

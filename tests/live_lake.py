@@ -18,7 +18,8 @@ from joins import Batch, CommitPoint, MemoryStore, Partition, policy_from
 from lake import Claim, Lake
 from schemas.config import LoopConfig
 from streams.conversion import Projection, label_records, outcome_rows, prediction_records, reject_rows
-from streams.ledger import LedgerRow, copy_of, ledger_frame, policy_json
+from streams.ledger import LedgerRow, copy_of, ledger_frame
+from streams.rules import rules_text
 from truthloop.evidence import Evidence, read_evidence
 from truthloop.settings import Settings
 
@@ -53,7 +54,7 @@ class LiveLake:
         self._source = Lake.open(replayed)
         self._projection = Projection.of(config)
         policy = policy_from(config)
-        self._policy = policy_json(policy, config.partitions)
+        self._policy = rules_text(config)
         self._joins = [Partition(policy, MemoryStore(list(policy.kinds))) for _ in self.partitions]
         self._turns = [self._turns_of(number) for number in self.partitions]
         self._taken = [0 for _ in self.partitions]

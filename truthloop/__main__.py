@@ -13,6 +13,7 @@ from truthloop.commands.demo import demo
 from truthloop.commands.explain import explain
 from truthloop.commands.metrics import metrics
 from truthloop.commands.new import new
+from truthloop.commands.plan import apply, plan
 from truthloop.commands.replay import replay
 from truthloop.commands.run import run
 from truthloop.commands.sql import sql
@@ -30,7 +31,23 @@ app = typer.Typer(
     rich_markup_mode=None,  # Rich takes longer to load than the rest of --help
     pretty_exceptions_enable=False,
 )
-for command in (demo, new, check, start, run, status, close, replay, coverage, metrics, explain, sql, broker):
+for command in (
+    demo,
+    new,
+    check,
+    start,
+    run,
+    status,
+    close,
+    plan,
+    apply,
+    replay,
+    coverage,
+    metrics,
+    explain,
+    sql,
+    broker,
+):
     app.command()(command)
 
 

@@ -1,5 +1,7 @@
 """The most important properties of the product: the join against a naive oracle, cut up in every way."""
 
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -8,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import final_outcomes
 
-from joins import Decision, Effects, KeptLabel, MemoryStore, Op, Partition, rebuild
+from joins import Batch, Decision, Effects, KeptLabel, MemoryStore, Op, Partition, rebuild
 from joins.state import KeyState, full_fingerprint, waiting_bytes
 
 EXAMPLES = settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -94,7 +96,7 @@ def test_the_revision_history_is_a_function_of_the_recorded_ranges(data: st.Data
 def test_rebuilding_from_accepted_records_and_decisions_gives_the_same_state(
     data: st.DataObject, history: History
 ) -> None:
-    """A lost store comes back at any step, however late records came; nothing is decided again."""
+    """A lost store comes back at any step, however late records came and whatever the rules were."""
     partition, effects = play(history, data.draw(cuts(history)), close_at_ms=None, settle=data.draw(st.booleans()))
     point = partition.point
     gone = {(r.input, r.offset): str(r.reason) for step in effects for r in step.rejects}
@@ -115,6 +117,28 @@ def test_rebuilding_from_accepted_records_and_decisions_gives_the_same_state(
     again = rebuild(history.policy, store, point, predictions, labels, decisions)
     assert again.point is point
     assert everything_of(again) == everything_of(partition)
+
+
+@given(data=st.data(), history=histories(beyond_ms=300))
+@EXAMPLES
+def test_under_other_rules_nothing_ends_before_a_deadline_of_theirs_has_passed(
+    data: st.DataObject, history: History
+) -> None:
+    """From the change on, the new deadline tells what is late, and no timeout comes before it; counts still add up."""
+    boundaries = data.draw(cuts(history))
+    half, later = len(boundaries) // 2, history.later or history.policy
+    partition, _ = play(replace(history, later=None), boundaries[:half], close_at_ms=None, settle=False)
+    partition.change_rules(later)
+    for (p0, l0), (p1, l1) in pairwise([(0, 0), *boundaries][half:]):
+        batch = Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS)
+        for row in partition.step(batch).outcomes:
+            deadline_ms = row.predicted_at_ms + later.kinds[row.kind].horizon_ms
+            assert (row.reason == "late") <= (row.known_at_ms > deadline_ms)
+            assert (row.reason == "first") <= (row.known_at_ms <= deadline_ms)
+            if row.reason == "timeout":
+                assert row.known_at_ms == deadline_ms
+                assert row.known_at_ms < (partition.point.marks[row.kind].reached_ms or 0)
+        assert partition.point.counters.violations() == []
 
 
 def everything_of(partition: Partition) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from properties import test_join_equals_oracle as oracle_suite
 from rocks_folder import rocks_folder
 from unit import test_partition as rule_suite
 
-from joins import Batch, CommitPoint, Effects, Partition
+from joins import Batch, CommitPoint, Effects, Partition, Policy
 from streams.rocks_store import RocksStore
 
 EXAMPLES = settings(
@@ -79,12 +79,12 @@ class Worker:
 
     def __init__(self, stores: Stores, history: History, chance: Random) -> None:
         self.stores = stores
-        self.policy = history.policy
+        self.policy = self.policy_flushed = history.policy
         self.kinds = list(history.policy.kinds)
         self.chance = chance
         self.store = stores.make(self.kinds)
         self.partition = Partition(self.policy, self.store)
-        self.unflushed: list[tuple[Batch, Effects]] = []
+        self.unflushed: list[tuple[Batch, Effects, Policy]] = []
         self.settled = True
 
     def step(self, batch: Batch) -> Effects:
@@ -94,22 +94,32 @@ class Worker:
             self.store.prefetch([key for key in [*keys, "a", "e"] if self.chance.random() < 0.8])
         effects = self.partition.step(batch)
         self.settled = self.partition.settled  # a restart does not know it; the next step finds out
-        self.unflushed.append((batch, effects))
+        self.unflushed.append((batch, effects, self.policy))
         what = self.chance.choices(["nothing", "flush", "restart", "crash"], [3, 3, 1, 1])[0]
         if what in {"flush", "restart"}:
             self.store.flush(msgspec.msgpack.encode(self.partition.point))
+            self.policy_flushed = self.policy
             self.unflushed.clear()
         if what in {"restart", "crash"}:
             self.come_back()
         return effects
+
+    def change_rules(self, policy: Policy) -> None:
+        """Go on under other rules."""
+        self.partition.change_rules(policy)
+        self.policy = policy
 
     def come_back(self) -> None:
         """Open the store again and take the steps since its last flush again: they must give the same rows."""
         self.store = self.stores.again(self.store, self.kinds)
         raw = self.store.point()
         point = None if raw is None else msgspec.msgpack.decode(raw, type=CommitPoint)
-        self.partition = Partition(self.policy, self.store, point)
-        for batch, effects in self.unflushed:
+        self.partition = Partition(self.policy_flushed, self.store, point)
+        policy = self.policy_flushed
+        for batch, effects, policy_then in self.unflushed:
+            if policy_then is not policy:
+                self.partition.change_rules(policy_then)
+                policy = policy_then
             assert self.partition.step(batch) == effects
 
 
@@ -120,7 +130,9 @@ def play(
     worker = Worker(stores, history, Random(repr((history, boundaries, close_at_ms))))
     effects = []
     p0 = l0 = 0
-    for p1, l1 in boundaries:
+    for number, (p1, l1) in enumerate(boundaries):
+        if history.later is not None and number == len(boundaries) // 2:
+            worker.change_rules(history.later)
         batch = Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS)
         effects.append(worker.step(batch))
         p0, l0 = p1, l1

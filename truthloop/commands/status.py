@@ -41,6 +41,8 @@ def status(
             print_json(_document(settings, found, counters, violations))
         else:
             _tell(settings, found, counters)
+            if _is_edited(settings, found):
+                results.print("  rules   the config is not what is in force: truthloop plan")
         for violation in violations:
             warn(f"an identity does not hold: {violation}")
         if violations:
@@ -60,9 +62,17 @@ def _document(
             "steps": {str(number): entry.sequence + 1 for number, entry in found.entries.items()},
         },
         "lake": {"steps": {str(number): step + 1 for number, step in found.lake.items()}, "behind": found.lake_behind},
+        "rules_in_force": not _is_edited(settings, found),
         "counters": msgspec.to_builtins(counters),
         "conservation": {"holds": not violations, "violations": violations},
     }
+
+
+def _is_edited(settings: "Settings", found: "Standing") -> bool:
+    from streams.rules import differences, rules_text  # noqa: PLC0415 - keeps --help fast
+
+    rules = rules_text(settings.config)
+    return any(differences(entry.policy, rules) for entry in found.entries.values())
 
 
 def _tell(settings: "Settings", found: "Standing", counters: "Counters") -> None:
