@@ -3,16 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format bench schemas clean
+.PHONY: help demo test test-thorough check format bench schemas clean
 
 help: ## Show the verbs
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/.demo ## A year of real flights through the whole product
 	@$(BIN)/truthloop demo
 
-test: $(VENV)/.dev ## All tests
+test: $(VENV)/.dev ## All tests, in minutes
 	$(BIN)/python -m pytest -n 2
+
+test-thorough: $(VENV)/.dev ## The same with more examples and every variant: before a change of what they guard
+	TRUTHLOOP_TESTS=thorough $(BIN)/python -m pytest -n 2
 
 check: $(VENV)/.dev ## Lint, types, import arrows
 	$(BIN)/ruff check .

@@ -163,12 +163,12 @@ class _Filling:
         if decision.label_offset is not None:
             label = state.label_at(name, decision.label_offset)
             if label is not None:
-                label.joined = True
+                label.joined, label.out_of_reach = True, False
         prediction = state.predictions.get(decision.id)
         if prediction is None or prediction.offset != decision.prediction_offset:
             for labels in state.labels.values():
                 for label in labels:
-                    label.out_of_reach = True
+                    label.out_of_reach = not label.joined
             return
         chain = Chain(
             decision.status, decision.value, decision.known_at_ms, decision.label_time_ms, decision.label_offset

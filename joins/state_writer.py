@@ -244,4 +244,7 @@ def _label_in_reach(labels: list[LabelState], time_ms: int, retain_ms: int) -> L
 
 def count_labels(state: KeyState) -> int:
     """Return how many labels a key keeps, of all chains."""
-    return sum(len(labels) for labels in state.labels.values())
+    count = 0
+    for labels in state.labels.values():
+        count += len(labels)
+    return count

@@ -3,6 +3,7 @@
 Must not do a role's work.
 """
 
+import gc
 import logging
 import os
 import re
@@ -37,6 +38,8 @@ __all__ = ["ROLES", "SUPERVISOR", "clients_of", "role_port", "run_role", "runnab
 ROLES: Final = ("ingest", "join", "lake")
 
 SLOTS_MAX = 256
+
+OBJECTS_BETWEEN_SEARCHES = 200_000
 
 SUPERVISOR = "TRUTHLOOP_SUPERVISOR"
 """Process id of the supervisor, for the roles that it starts."""
@@ -86,7 +89,19 @@ def run_role(settings: Settings, role: str, *, slot: str | None = None, port: in
         logging.getLogger("truthloop").info("slot %s, answers on port %d", mine, server.port)
         crash = crash_points(role, os.environ)
         worker = Worker(mine, settings.state, settings.lake, health, now_ms, crash)
-        _role(role, settings)(clients, settings.config, worker).run(should_stop)
+        work = _role(role, settings)(clients, settings.config, worker)
+        _collect_rarely()
+        work.run(should_stop)
+
+
+def _collect_rarely() -> None:
+    """Let Python look for cycles rarely: a role holds hundreds of thousands of records, which have none.
+
+    By default every 700 new objects start a search, and every tenth of a tenth goes through all of them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(OBJECTS_BETWEEN_SEARCHES, 20, 100)
 
 
 def _role(

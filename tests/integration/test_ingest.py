@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import murmur2
+from effort import some
 from ingest_case import TIME
 from ingest_loop import IngestLoop, ingest_loop
 
@@ -300,7 +301,7 @@ def test_personal_data_is_nowhere(tmp_path: Path, kafka: str) -> None:
 HOOKED: Record = {"topic": "scores", "as": "predictions", "map": {"python": "ingest_hook:to_prediction"}}
 
 
-@pytest.mark.parametrize("death", ["abort", "exit"])
+@pytest.mark.parametrize("death", some("abort", "exit"))
 def test_a_record_that_kills_the_process_is_put_aside(tmp_path: Path, kafka: str, death: str) -> None:
     """After three lives the batch is taken record by record; then the others go on without it."""
     with ingest_loop(tmp_path, kafka, [HOOKED]) as loop:

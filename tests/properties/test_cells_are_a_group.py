@@ -17,6 +17,7 @@ from cell_cases import (
     outcomes_frame,
     predictions_frame,
 )
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -71,7 +72,7 @@ def histories(draw: st.DrawFn, folds: int = 3) -> History:
     return History(predictions, revisions)
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(history=histories())
 def test_one_fold_finds_what_counting_row_by_row_finds(history: History) -> None:
     """The oracle looks at the newest revisions only, and knows nothing of folds, signs or frames."""
@@ -81,7 +82,7 @@ def test_one_fold_finds_what_counting_row_by_row_finds(history: History) -> None
     assert as_counter(cells) == count_slowly(PLAN, predictions, revisions)
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(history=histories(), order=st.randoms(use_true_random=False))
 def test_folds_in_sequence_add_up_to_one_fold_of_everything_bit_for_bit(history: History, order: Random) -> None:
     """Wherever the folds are cut, and in whatever order the rows of each come."""
@@ -105,7 +106,7 @@ def test_folds_in_sequence_add_up_to_one_fold_of_everything_bit_for_bit(history:
     assert_frame_equal(total, whole, check_exact=True)
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(history=histories(folds=1), sides=st.lists(st.booleans(), min_size=6, max_size=6))
 def test_cells_of_partitions_add_up_in_any_order(history: History, sides: list[bool]) -> None:
     """A key lives in one partition, so partitions can be folded apart: merging commutes."""
@@ -125,7 +126,7 @@ def test_cells_of_partitions_add_up_in_any_order(history: History, sides: list[b
     assert_frame_equal(merge(*reversed(parts)), whole, check_exact=True)
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(history=histories(folds=1))
 def test_every_cell_has_an_inverse(history: History) -> None:
     """Adding the negative of a cell leaves nothing behind, not even a zero."""

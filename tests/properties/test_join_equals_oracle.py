@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
+from effort import examples
 from history import FAR_MS, History, cuts, histories, play
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from oracle import final_outcomes
 from joins import Batch, Decision, Effects, KeptLabel, MemoryStore, Op, Partition, rebuild
 from joins.state import KeyState, full_fingerprint, waiting_bytes
 
-EXAMPLES = settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=examples(600), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def newest(effects: list[Effects]) -> dict[tuple[str, str, str, str], tuple]:

@@ -8,6 +8,7 @@ from random import Random
 
 import msgspec
 import pytest
+from effort import examples
 from history import FAR_MS, History, histories
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from joins import Batch, CommitPoint, Effects, Partition, Policy
 from streams.rocks_store import RocksStore
 
 EXAMPLES = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 STORES_OPEN_MAX = 16

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 import msgspec
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -125,7 +126,7 @@ def check_ledger(lake: FakeLake, topics: Topics) -> None:
             assert sequence is None or sequence > lake.last.sequence or offset in lake.rows[table]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.integers(0, 1 << 32), st.integers(1, 8), st.integers(1, 3))
 def test_each_record_is_in_its_table_once(seed: int, steps: int, writers: int) -> None:
     """Several writers take turns, each with what it remembers; in the end one of them finishes."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mapping_case import loop
@@ -96,7 +97,7 @@ def accepted(batch: list[dict[str, Any]], model: type[Prediction] | type[Label])
 
 @given(st.lists(predictions, min_size=1, max_size=12))
 @example([{"v": 1, "key": "k", "time": "1969-12-31T23:59:59.999-00:01", "version": "v", "outputs": {}}])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_predictions_are_accepted_alike(batch: list[dict[str, Any]]) -> None:
     """Each record is in exactly one frame, the same one as by the model, with the same key, id, time, version."""
     messages = accepted(batch, Prediction)
@@ -110,7 +111,7 @@ def test_predictions_are_accepted_alike(batch: list[dict[str, Any]]) -> None:
 
 
 @given(st.lists(labels, min_size=1, max_size=12))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_labels_are_accepted_alike(batch: list[dict[str, Any]]) -> None:
     """Each record is in exactly one frame, the same one as by the model, and says the same."""
     messages = accepted(batch, Label)
@@ -125,7 +126,7 @@ def test_labels_are_accepted_alike(batch: list[dict[str, Any]]) -> None:
 
 
 @given(st.lists(predictions, min_size=2, max_size=12), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_record_does_not_depend_on_its_neighbours(batch: list[dict[str, Any]], data: st.DataObject) -> None:
     """Mapped alone or among others, a record becomes the same row or the same reject."""
     row = data.draw(st.integers(1, len(batch)))
@@ -150,7 +151,7 @@ lines = (
 
 
 @given(st.lists(lines, min_size=1, max_size=10), st.sampled_from(["predictions", "labels"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_no_bytes_break_the_mapping(content: list[bytes], role: Role) -> None:
     """Whatever is in a file, every record that is read stands in exactly one frame."""
     with tempfile.TemporaryDirectory() as folder:

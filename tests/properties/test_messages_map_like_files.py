@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_case import PII_KEY, TIME, loop_with
@@ -104,7 +105,7 @@ def from_file(content: list[bytes], config: LoopConfig) -> MappedChunk:
 
 
 @given(st.lists(lines, min_size=1, max_size=8), st.sampled_from(SOURCES))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_messages_map_like_lines(content: list[bytes], source: Record) -> None:
     """Row for row, and reject for reject; lines are counted from 1, messages from 0."""
     config = config_of(source)
@@ -118,7 +119,7 @@ def test_messages_map_like_lines(content: list[bytes], source: Record) -> None:
 
 
 @given(st.lists(lines, min_size=1, max_size=8), st.sampled_from(SOURCES))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_what_ingest_writes_is_read_by_its_types(content: list[bytes], source: Record) -> None:
     """Nothing of it has to be mapped once more, and it has every column that the file gives."""
     config = config_of(source)

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 from cell_cases import DAY_MS, EPOCH_MS, Prediction, Revision, config_of, outcomes_frame, predictions_frame
+from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from river import metrics as river
@@ -88,7 +89,7 @@ def values_of(rows: list[Row]) -> dict[str, dict[str, float | None]]:
     return {row["name"]: row for row in found.iter_rows(named=True)}
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(rows=ROWS)
 @example(rows=[(0.9, True, "stays")])
 @example(rows=[(0.1, False, "stays")])
@@ -111,7 +112,7 @@ def test_metrics_are_those_of_fresh_river_metrics_on_the_survivors(rows: list[Ro
     assert found["log_loss"]["value"] == pytest.approx(log_loss.get(), abs=1e-9)
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(rows=ROWS)
 def test_metrics_are_those_of_scikit_learn_on_the_survivors(rows: list[Row]) -> None:
     """Where scikit-learn has one at all: it warns of what is not defined."""
@@ -131,7 +132,7 @@ def test_metrics_are_those_of_scikit_learn_on_the_survivors(rows: list[Row]) -> 
         assert found["brier"]["value"] == pytest.approx(sklearn.brier_score_loss(labels, scores), abs=1e-9)
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(rows=ROWS)
 def test_the_area_under_the_curve_is_within_its_certified_bound(rows: list[Row]) -> None:
     """The exact area lies inside; and with one class there is none, not a zero."""
@@ -146,7 +147,7 @@ def test_the_area_under_the_curve_is_within_its_certified_bound(rows: list[Row])
     assert abs(found["value"] - exact) <= found["bound"] + 1e-12
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(rows=st.lists(st.tuples(st.integers(0, 200), st.booleans(), FATES), min_size=2, max_size=40))
 def test_the_area_agrees_with_rivers_when_river_has_many_thresholds(
     rows: list[tuple[int, bool, str]],

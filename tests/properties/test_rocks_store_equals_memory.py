@@ -5,6 +5,7 @@ from copy import deepcopy
 from typing import Any
 from unittest.mock import patch
 
+from effort import examples
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -206,5 +207,5 @@ def model_of(snapshot: Snapshot) -> MemoryStore:
 
 TestStoreEqualsMemory = StoreMachine.TestCase
 TestStoreEqualsMemory.settings = settings(
-    max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(120), stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,6 +36,13 @@ def demo(
         str | None,
         typer.Option(metavar="HOST:PORT", help="Use this Kafka; its topics of an earlier demo must be gone."),
     ] = None,
+    without_kafka: Annotated[
+        bool,
+        typer.Option(
+            "--without-kafka",
+            help="Where no Kafka can be had: the same mapping, join and lake read the files, in one process.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Run a year of real flights through the whole product, on a Kafka of its own, and explain what comes out.
@@ -47,18 +54,25 @@ def demo(
     with reporting_errors():
         from truthloop.demo.prepare import prepare  # noqa: PLC0415 - keeps --help fast
 
+        if without_kafka and bootstrap_servers is not None:
+            raise typer.BadParameter("--without-kafka and --bootstrap-servers exclude each other")
         started = time.perf_counter()
-        note(f"This writes about 600 MB into {folder}: data files, a config, a Kafka's log, the lake.")
+        if without_kafka:
+            note(f"This writes about 350 MB into {folder}: data files, a config, the lake.")
+            note("It shows the same answers. It says nothing about Kafka, processes that are killed, and speed.")
+        else:
+            note(f"This writes about 600 MB into {folder}: data files, a config, a Kafka's log, the lake.")
         _take_folder(folder)
         with notes.console.status("preparing the flights ...") as status:
             prepared = prepare(folder, lambda step, _done, _steps: status.update(f"{step} ..."))
-        with _kafka(folder, bootstrap_servers) as servers:
+        with _kafka(folder, bootstrap_servers) if not without_kafka else nullcontext() as servers:
             run, conservation, summary = _run(prepared, servers)
         seconds = {"total": time.perf_counter() - started, "live": run.seconds}
         if as_json:
             print_json(_document(prepared, conservation, summary, seconds))
         else:
-            _tell(prepared, (run, conservation, summary), seconds)
+            way = "from files, by one process" if without_kafka else "through Kafka: ingest, join, lake"
+            _tell(prepared, (run, conservation, summary), seconds, way)
         if not conservation.holds:
             for violation in conservation.violations:
                 notes.print(f"[bold red]an identity does not hold:[/] {violation}")
@@ -71,18 +85,23 @@ def _kafka(folder: Path, bootstrap_servers: str | None) -> Iterator[str]:
     if bootstrap_servers is not None:
         yield bootstrap_servers
         return
+    from schemas.errors import BrokerError  # noqa: PLC0415 - keeps --help fast
     from streams.kafka_jars import cache_folder, missing_jars  # noqa: PLC0415 - keeps --help fast
     from streams.kafka_program import is_prepared, prepare_kafka  # noqa: PLC0415 - the same
     from streams.local_broker import LocalBroker  # noqa: PLC0415 - the same
 
-    if not is_prepared():
-        size = sum(jar.size for jar in missing_jars(cache_folder())) / 1e6
-        note(f"A real Apache Kafka 4.1 carries it: {size:.0f} MB from Maven Central, once, into {cache_folder()}.")
-        with notes.console.status("fetching Kafka and preparing its start ..."):
-            prepare_kafka()
-    with notes.console.status("starting Kafka ..."):
-        broker = LocalBroker(folder / "kafka")
-        broker.start()
+    try:
+        if not is_prepared():
+            size = sum(jar.size for jar in missing_jars(cache_folder())) / 1e6
+            note(f"A real Apache Kafka 4.1 carries it: {size:.0f} MB from Maven Central, once, into {cache_folder()}.")
+            with notes.console.status("fetching Kafka and preparing its start ..."):
+                prepare_kafka()
+        with notes.console.status("starting Kafka ..."):
+            broker = LocalBroker(folder / "kafka")
+            broker.start()
+    except BrokerError:
+        note("Where no Kafka can be had, `truthloop demo --without-kafka` shows the same answers from files.")
+        raise
     try:
         yield broker.bootstrap_servers
     finally:
@@ -101,26 +120,26 @@ def _take_folder(folder: Path) -> None:
     (folder / MARKER).touch()
 
 
-def _run(prepared: "Prepared", servers: str) -> "tuple[LiveRun, Conservation, Summary]":
-    """Send the flights through the topics and read back what the lake says."""
+def _run(prepared: "Prepared", servers: str | None) -> "tuple[LiveRun, Conservation, Summary]":
+    """Send the flights through the topics, or read their files, and read back what the lake says."""
     from lake import Lake, connect  # noqa: PLC0415 - keeps --help fast
     from truthloop.conservation import check_conservation  # noqa: PLC0415 - the same
-    from truthloop.demo.live import run_live  # noqa: PLC0415 - the same
+    from truthloop.demo.live import run_files, run_live  # noqa: PLC0415 - the same
     from truthloop.demo.summary import summarise  # noqa: PLC0415 - the same
     from truthloop.evidence import read_evidence  # noqa: PLC0415 - the same
     from truthloop.moments import moment_ms  # noqa: PLC0415 - the same
     from truthloop.progress import progress_bar  # noqa: PLC0415 - the same
     from truthloop.settings import load_settings  # noqa: PLC0415 - the same
 
-    os.environ["TRUTHLOOP_KAFKA__BOOTSTRAP_SERVERS"] = servers  # for the roles, which read the same config
-    settings = load_settings(prepared.config)
-    with progress_bar(prepared.prediction_rows + prepared.label_rows) as report:
-        run = run_live(
-            settings,
-            prepared,
-            close_at_ms=moment_ms(CLOSED_AT, "close"),
-            report=lambda joined: report(joined, None),
-        )
+    close_at_ms = moment_ms(CLOSED_AT, "close")
+    if servers is None:
+        settings = load_settings(prepared.config)
+        run = run_files(settings, prepared, close_at_ms=close_at_ms)
+    else:
+        os.environ["TRUTHLOOP_KAFKA__BOOTSTRAP_SERVERS"] = servers  # for the roles, which read the same config
+        settings = load_settings(prepared.config)
+        with progress_bar(prepared.prediction_rows + prepared.label_rows) as report:
+            run = run_live(settings, prepared, close_at_ms=close_at_ms, report=lambda joined: report(joined, None))
     evidence = read_evidence(settings)
     definitions = {kind: label.definition for kind, label in settings.config.labels.items()}
     conservation = check_conservation(Lake.open(settings.lake), definitions)
@@ -156,7 +175,9 @@ def _document(
     }
 
 
-def _tell(prepared: "Prepared", told: "tuple[LiveRun, Conservation, Summary]", seconds: dict[str, float]) -> None:
+def _tell(
+    prepared: "Prepared", told: "tuple[LiveRun, Conservation, Summary]", seconds: dict[str, float], way: str
+) -> None:
     import polars as pl  # noqa: PLC0415 - keeps --help fast
 
     from truthloop.commands.metrics import metric_tables  # noqa: PLC0415 - the same
@@ -166,8 +187,8 @@ def _tell(prepared: "Prepared", told: "tuple[LiveRun, Conservation, Summary]", s
     run, conservation, summary = told
     records = prepared.prediction_rows + prepared.label_rows
     results.print(
-        f"\n[bold]A year of flights, joined.[/] {records:,} records through Kafka in {seconds['live']:.1f} s "
-        f"({records / seconds['live']:,.0f} a second): ingest, join, lake. {seconds['total']:.1f} s with all else."
+        f"\n[bold]A year of flights, joined.[/] {records:,} records in {seconds['live']:.1f} s "
+        f"({records / seconds['live']:,.0f} a second) {way}. {seconds['total']:.1f} s with all else."
     )
     results.print("\n[bold]Every record is in exactly one place[/] (counted twice: by the join, and from the rows)")
     for line in account_lines(run.counters):

@@ -27,10 +27,12 @@ from streams.kafka_client import REACH_TIMEOUT_S, KafkaClients
 from streams.standing import Standing, standing
 from streams.topics import Topics, create_topics, partition_counts
 from truthloop.demo.prepare import Prepared
+from truthloop.moments import now_ms
+from truthloop.replaying import replay_files
 from truthloop.roles import clients_of
 from truthloop.settings import Settings
 
-__all__ = ["LiveRun", "run_live"]
+__all__ = ["LiveRun", "run_files", "run_live"]
 
 SOURCES: Mapping[str, int] = {"airline.scores": 6, "airport.arrivals": 3}
 """The company's topics and their partitions: other keys and counts than the loop's own."""
@@ -86,6 +88,20 @@ def run_live(settings: Settings, prepared: Prepared, *, close_at_ms: int, report
     for entry in standing(clients, settings.config, settings.lake).entries.values():
         counters.add(entry.point.counters)
     return LiveRun(counters, sent, seconds)
+
+
+def run_files(settings: Settings, prepared: Prepared, *, close_at_ms: int) -> LiveRun:
+    """Replay the same records from their files into the lake, without Kafka, and return what came of it."""
+    started_s = time.monotonic()
+    summary = replay_files(
+        settings,
+        [prepared.predictions],
+        [prepared.labels],
+        now_ms=now_ms(),
+        close_at_ms=close_at_ms,
+        total=prepared.prediction_rows + prepared.label_rows,
+    )
+    return LiveRun(summary.counters, prepared.prediction_rows + prepared.label_rows, time.monotonic() - started_s)
 
 
 def _make_sources(clients: KafkaClients) -> None:
