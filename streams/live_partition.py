@@ -21,7 +21,7 @@ __all__ = ["Incoming", "LivePartition", "StoredPoint", "Turn"]
 
 log = logging.getLogger("truthloop.join")
 
-FLUSH_KEYS = 50_000
+FLUSH_KEYS = 150_000
 """Keys touched before they are written; in between memory holds them and the ledger could make them again."""
 
 FLUSH_AFTER_MS = 5_000
