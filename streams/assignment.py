@@ -44,6 +44,7 @@ class Assignment:
     Attributes:
         live: partitions that are ready, by number.
         has_changed: the group gave or took partitions since this was last set to false.
+        held: by partition, the topic that is not read for now.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Assignment:
         self._is_between = False  # partitions were taken, and what is given instead is not known yet
         self.live: dict[int, LivePartition] = {}
         self.has_changed = False
+        self.held: dict[int, str] = {}
 
     def assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         """Take what the group gives: what stands where the group stands goes on, the rest is made ready."""
@@ -180,8 +182,20 @@ class Assignment:
             for number in numbers
         }
 
+    def hold(self, consumer: Consumer, number: int, topic: str | None) -> None:
+        """Let one topic of a partition wait, and read on with what waited until now."""
+        before = self.held.get(number)
+        if topic == before:
+            return
+        if before is not None:
+            consumer.resume([TopicPartition(self.held.pop(number), number)])
+        if topic is not None:
+            consumer.pause([TopicPartition(topic, number)])
+            self.held[number] = topic
+
     def _place(self, consumer: Consumer) -> None:
         """Read exactly the live partitions, each from where its state stands."""
+        self.held = {}
         places = []
         for number, live in self.live.items():
             if number in self._mine:

@@ -13,11 +13,13 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from joins import Idle, policy_from
+from joins.mark import PREDICTIONS
 from schemas.config import LoopConfig
 from schemas.errors import BrokerError
 from streams.assignment import Assignment
 from streams.canonical import CanonicalReader
 from streams.conversion import Projection
+from streams.hold_back import LABELS, Lag, to_hold
 from streams.idleness import Idleness
 from streams.kafka_client import KafkaClients
 from streams.live_partition import Incoming, Turn
@@ -120,6 +122,7 @@ class JoinRole:
                 return
             for turn in turns:
                 mine.live[turn.record.partition].flush_if_due(turn.record.now)
+        self._hold_back(consumer)
         self._health.turn(len(messages), self._lag(consumer))
 
     def _sort(self, consumer: Consumer, messages: Iterable[Message]) -> dict[int, Incoming]:
@@ -200,6 +203,23 @@ class JoinRole:
             self._transactions.commit(offsets, metadata)
             self._crash("store")
 
+    def _hold_back(self, consumer: Consumer) -> None:
+        """Let an input that is far ahead of the other wait for it."""
+        predictions, labels, _ = self._topics.inputs
+        topics = {PREDICTIONS: predictions, LABELS: labels}
+        names = {topic: name for name, topic in topics.items()}
+        for number, live in self._assignment.live.items():
+            first = live.positions
+            lag = Lag(
+                self._left(consumer, predictions, number, first[0], unknown=1),
+                self._left(consumer, labels, number, first[1], unknown=1),
+            )
+            held = names.get(self._assignment.held.get(number, ""))
+            wanted = to_hold(live.point, live.partition.policy, lag, held)
+            if wanted != held:
+                log.info("partition %d: %s", number, f"the {wanted} wait" if wanted else f"the {held} go on")
+                self._assignment.hold(consumer, number, None if wanted is None else topics[wanted])
+
     def _is_caught_up(self, consumer: Consumer, number: int) -> bool:
         """Tell whether the broker has answered that nothing is left to read; never where it does not answer."""
         for topic in self._topics.inputs[:2]:
@@ -214,12 +234,22 @@ class JoinRole:
 
     def _lag(self, consumer: Consumer) -> int:
         """Return how many offsets are still to be read, as far as the consumer has heard."""
-        places = [TopicPartition(topic, number) for number in self._assignment.live for topic in self._topics.inputs]
-        lag = 0
-        for place in consumer.position(places) if places else ():
-            _, high = consumer.get_watermark_offsets(place, cached=True)
-            lag += max(0, high - place.offset) if place.offset >= 0 else 0
+        lag = sum(
+            self._left(consumer, topic, number, first, unknown=0)
+            for number, live in self._assignment.live.items()
+            for topic, first in zip(self._topics.inputs, live.positions, strict=True)
+        )
         return lag + self._assignment.is_waiting
+
+    @staticmethod
+    def _left(consumer: Consumer, topic: str, number: int, first: int, *, unknown: int) -> int:
+        """Return how many offsets of one topic are still to be read, `unknown` before the broker has said it.
+
+        The consumer's position also passes what is no message; it has none before it has read one: `first` counts.
+        """
+        place = consumer.position([TopicPartition(topic, number)])[0]
+        _, high = consumer.get_watermark_offsets(place, cached=True)
+        return unknown if high < 0 else max(0, high - max(first, place.offset))
 
     def _read_error(self, message: Message, error: Any) -> None:  # noqa: ANN401 - the library's
         if error.fatal():

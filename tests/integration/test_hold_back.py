@@ -1,0 +1,65 @@
+"""A join that catches up on labels which all come before their predictions keeps them, however little memory it has."""
+
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+from live_case import DAY_MS, Loop, running
+
+from joins import Policy
+from streams import join_role, rules
+from streams.health import Health
+from streams.join_role import JoinRole
+from streams.worker import Worker
+from truthloop.roles import clients_of
+from truthloop.settings import load_settings
+
+COUNT = 4_000
+WAITING_LABELS = 400
+
+
+def send(loop: Loop, start_ms: int) -> None:
+    """Send all labels of a day, and then its predictions."""
+    producer = Producer(loop.client)
+    for number in range(COUNT):
+        value = {"v": 1, "key": f"k{number}", "kind": "fraud", "value": 1, "time": start_ms + number * 10_000 + 1_000}
+        producer.produce(f"{loop.name}.labels", value=msgspec.json.encode(value), key=f"k{number}")
+    for number in range(COUNT):
+        value = {
+            "v": 1,
+            "key": f"k{number}",
+            "time": start_ms + number * 10_000,
+            "version": "v1",
+            "outputs": {"fraud": 0.5, "click": 0.5},
+            "slices": {"country": "DE"},
+            "features": {"amount": 1.0},
+        }
+        producer.produce(f"{loop.name}.predictions", value=msgspec.json.encode(value), key=f"k{number}")
+    assert producer.flush(60) == 0
+
+
+def test_labels_wait_in_the_topic_for_the_predictions_that_are_there(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is dropped for want of memory while the predictions that it is true for can be read."""
+    monkeypatch.setattr(rules, "Policy", partial(Policy, waiting_bytes_max=WAITING_LABELS * 400))
+    monkeypatch.setattr(join_role, "BATCH_MESSAGES", 100)
+    with running(Loop(tmp_path, kafka, partitions=1)) as loop:
+        loop.begin()
+        send(loop, int(time.time() * 1000) - 2 * DAY_MS)
+        settings = load_settings(loop.config)
+        worker = Worker("0", settings.state, settings.lake, Health("join"), lambda: int(time.time() * 1000))
+        role = JoinRole(clients_of(settings, "join"), settings.config, worker)
+        stop = threading.Event()
+        thread = threading.Thread(target=role.run, args=(stop.is_set,), daemon=True)
+        thread.start()
+        loop.wait("the join's end", lambda: loop.lag("join", ("predictions", "labels")) == 0)
+        stop.set()
+        thread.join(60)
+        assert [row["reason"] for row in loop.rows("rejects")] == []
+        joined = [row["key"] for row in loop.rows("outcomes") if row["status"] == "joined"]
+        assert len(joined) == len(set(joined)) == COUNT
