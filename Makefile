@@ -12,10 +12,10 @@ demo: $(VENV)/.demo ## A year of real flights through the whole product
 	@$(BIN)/truthloop demo
 
 test: $(VENV)/.dev ## All tests, in minutes
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-thorough: $(VENV)/.dev ## The same with more examples and every variant: before a change of what they guard
-	TRUTHLOOP_TESTS=thorough $(BIN)/python -m pytest -n 2
+	TRUTHLOOP_TESTS=thorough $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.dev ## Lint, types, import arrows
 	$(BIN)/ruff check .

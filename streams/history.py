@@ -22,9 +22,59 @@ from streams.wire import encode
 if TYPE_CHECKING:
     from streams.frame import Role
 
-__all__ = ["send_history"]
+__all__ = ["PastSender", "send_history"]
 
 FLUSH_TIMEOUT_S = 120.0
+
+
+class PastSender:
+    """Sends canonical records to a loop's topics.
+
+    Args:
+        clients: of the cluster.
+        topics: the loop's.
+        progress: told how many records have been sent.
+    """
+
+    def __init__(self, clients: KafkaClients, topics: Topics, progress: Callable[[int], None]) -> None:
+        self._servers = clients.bootstrap_servers
+        self._producer = clients.producer()
+        self._topics: dict[Role, str] = {"predictions": topics.predictions, "labels": topics.labels}
+        self._progress = progress
+        self._refused: list[str] = []
+        self.sent = 0
+
+    def send(self, role: "Role", frame: pl.DataFrame) -> None:
+        """Send records in the columns of `records_schema`, in their order."""
+        for partition, piece in _placed(frame):
+            keys = [None if key is None else key.encode() for key in piece["key"]]
+            lines = encode(role, piece)
+            waiting = [{"key": key, "value": line} for key, line in zip(keys, lines, strict=True)]
+            while waiting:
+                self._producer.produce_batch(self._topics[role], waiting, partition, on_delivery=self._delivered)
+                waiting = [message for message in waiting if message.pop("_error", None) is not None]
+                self._producer.poll(0.1 if waiting else 0)
+        self.sent += frame.height
+        self._progress(self.sent)
+
+    def finish(self) -> None:
+        """Wait until the cluster has taken everything.
+
+        Raises:
+            BrokerError: it has not.
+        """
+        left = self._producer.flush(FLUSH_TIMEOUT_S)
+        if left or self._refused:
+            reason = self._refused[0] if self._refused else "no answer"
+            raise BrokerError(
+                f"{left + len(self._refused):,} records of the past were not taken: {reason}",
+                where=f"kafka {self._servers}",
+                hint="Run the same command again: what is there already will count as duplicate.",
+            )
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._refused.append(error.str())
 
 
 def send_history(
@@ -44,39 +94,15 @@ def send_history(
         InputError: a file cannot be used.
         BrokerError: the cluster does not take the records.
     """
-    topics = Topics.of(config)
-    producer = clients.producer()
-    sent = 0
-    refused: list[str] = []
-
-    def delivered(error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            refused.append(error.str())
-
+    sender = PastSender(clients, Topics.of(config), progress)
     counts: list[RunFile] = []
-    inputs: tuple[tuple[Role, str], ...] = (("predictions", topics.predictions), ("labels", topics.labels))
-    for role, topic in inputs:
+    roles: tuple[Role, ...] = ("predictions", "labels")
+    for role in roles:
         log = SortedInput(role, [file for file in files if file.role == role], config, 0)
         for frame in log.slices():
-            for partition, piece in _placed(frame.with_columns(pl.lit(None, pl.Int64).alias("arrived_at_ms"))):
-                keys = [None if key is None else key.encode() for key in piece["key"]]
-                lines = encode(role, piece)
-                waiting = [{"key": key, "value": line} for key, line in zip(keys, lines, strict=True)]
-                while waiting:
-                    producer.produce_batch(topic, waiting, partition, on_delivery=delivered)
-                    waiting = [message for message in waiting if message.pop("_error", None) is not None]
-                    producer.poll(0.1 if waiting else 0)
-            sent += frame.height
-            progress(sent)
+            sender.send(role, frame.with_columns(pl.lit(None, pl.Int64).alias("arrived_at_ms")))
         counts += log.counts
-    left = producer.flush(FLUSH_TIMEOUT_S)
-    if left or refused:
-        reason = refused[0] if refused else "no answer"
-        raise BrokerError(
-            f"{left + len(refused):,} records of the past were not taken: {reason}",
-            where=f"kafka {clients.bootstrap_servers}",
-            hint="Run the same command again: what is there already will count as duplicate.",
-        )
+    sender.finish()
     return counts
 
 

@@ -121,8 +121,8 @@ def check_kinds(recorded: str, wanted: str) -> None:
     if set(ours) != set(theirs):
         raise ConfigError(
             f"the config has the label kinds {sorted(ours)}, and the running loop has {sorted(theirs)}",
-            hint="A kind of label cannot come or go while the loop runs: put the config back, or start a loop of "
-            "another name with it.",
+            hint="A kind of label cannot come or go while the loop runs: put the config back, or begin a "
+            "loop of another name with `truthloop rescale`.",
         )
 
 

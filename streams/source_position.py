@@ -19,7 +19,7 @@ from streams.kafka_client import REACH_TIMEOUT_S, SESSION_TIMEOUT_MS, KafkaClien
 from streams.topic_range import watermarks
 from streams.topics import Topics, partition_counts
 
-__all__ = ["SourcePositions", "Standing", "commit_start", "source_topics"]
+__all__ = ["SourcePositions", "Standing", "carry_positions", "commit_start", "source_topics"]
 
 log = logging.getLogger("truthloop.ingest")
 
@@ -207,6 +207,29 @@ def commit_start(clients: KafkaClients, config: LoopConfig, where: Literal["earl
         return [_start_topic(clients, consumer, positions, topic, counts[topic], where) for topic in topics]
     finally:
         consumer.close()
+
+
+def carry_positions(clients: KafkaClients, old: LoopConfig, new: LoopConfig) -> list[str]:
+    """Let the ingest of one loop go on where that of another has stopped; return the topics for which that is so.
+
+    Raises:
+        BrokerError: workers are running, or the cluster does not answer.
+    """
+    topics = [topic for topic in source_topics(new) if topic in source_topics(old)]
+    counts = partition_counts(clients, topics)
+    before, after = clients.onlooker(Topics.of(old).group("ingest")), clients.member(Topics.of(new).group("ingest"))
+    carried = []
+    try:
+        for topic in topics:
+            every = [TopicPartition(topic, number) for number in range(counts.get(topic, 0))]
+            places = [place for place in SourcePositions(clients, old).committed(before, every) if place.offset >= 0]
+            if places:
+                _commit(clients, after, topic, places)
+                carried.append(topic)
+    finally:
+        before.close()
+        after.close()
+    return carried
 
 
 def _start_topic(

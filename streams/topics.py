@@ -148,5 +148,5 @@ def check_topics(counts: Mapping[str, int], topics: Topics) -> None:
                 f"has {counts[name]} partitions, and the loop has {topics.partitions}",
                 where=f"topic {name}",
                 hint="The number is fixed for the loop's life: put `partitions` back, or begin a loop of another name "
-                "with it. A topic that somebody else enlarged has keys in the wrong place.",
+                "with `truthloop rescale`. A topic that somebody else enlarged has keys in the wrong place.",
             )

@@ -15,6 +15,7 @@ from truthloop.commands.metrics import metrics
 from truthloop.commands.new import new
 from truthloop.commands.plan import apply, plan
 from truthloop.commands.replay import replay
+from truthloop.commands.rescale import rescale
 from truthloop.commands.run import run
 from truthloop.commands.sql import sql
 from truthloop.commands.start import start
@@ -41,6 +42,7 @@ for command in (
     close,
     plan,
     apply,
+    rescale,
     replay,
     coverage,
     metrics,

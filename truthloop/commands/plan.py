@@ -75,7 +75,7 @@ def apply(
             raise ConfigError(
                 "it cannot be applied to a running loop: " + "; ".join(f"{one}: {one.refusal}" for one in refused),
                 where=str(settings.path),
-                hint="Put these back and apply the rest, or begin a loop of another name with this config.",
+                hint="Put these back and apply the rest, or begin another loop with this config: truthloop rescale.",
             )
         _tell(found)
         if not found:
