@@ -16,7 +16,7 @@ from schemas.config import LoopConfig
 from schemas.errors import BrokerError
 from streams.attempts import Attempts, Place
 from streams.ingest_check import check_destinations, check_sources, message_bytes
-from streams.kafka_client import KafkaClients
+from streams.kafka_client import KafkaClients, ends_membership
 from streams.mapping_tools import MappingTools
 from streams.source_assignment import SourceAssignment
 from streams.source_batch import Canonical, TopicMapper
@@ -231,7 +231,7 @@ class IngestRole:
         error, topic, number = message.error(), message.topic() or "", message.partition()
         if error is None:
             return
-        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - its public name
+        if ends_membership(error):
             raise BrokerError(
                 f"this worker is no longer a member: {error.str()}",
                 where=f"group {self._topics.group(ROLE)}, slot {self._worker.slot}",

@@ -21,7 +21,7 @@ from streams.canonical import CanonicalReader
 from streams.conversion import Projection
 from streams.hold_back import LABELS, Lag, to_hold
 from streams.idleness import Idleness
-from streams.kafka_client import KafkaClients
+from streams.kafka_client import KafkaClients, ends_membership
 from streams.live_partition import Incoming, Turn
 from streams.outcome_message import OutcomeWire
 from streams.reject_message import join_rejects
@@ -252,7 +252,7 @@ class JoinRole:
         return unknown if high < 0 else max(0, high - max(first, place.offset))
 
     def _read_error(self, message: Message, error: Any) -> None:  # noqa: ANN401 - the library's
-        if error.fatal():
+        if ends_membership(error):
             raise BrokerError(
                 f"this worker is no longer a member: {error.str()}",
                 where=f"group {self._topics.group('join')}, slot {self._slot}",

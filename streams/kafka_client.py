@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.connection import KAFKA_SECRETS, KafkaConfig
 from schemas.errors import BrokerError, ConfigError
 
-__all__ = ["KafkaClients", "broker_error"]
+__all__ = ["KafkaClients", "broker_error", "ends_membership"]
 
 log = logging.getLogger("truthloop.kafka")
 
@@ -178,6 +178,11 @@ class KafkaClients:
         self.disturbances += 1
 
 
+def ends_membership(error: KafkaError) -> bool:
+    """Tell whether a member of a group can go on no more; by far the most often another one has its name."""
+    return bool(error.fatal()) or error.code() == KafkaError._FATAL  # noqa: SLF001 - its public name
+
+
 def broker_error(what: str, error: KafkaException, clients: KafkaClients) -> BrokerError:
     """Return the error that tells a person what went wrong between us and the cluster."""
     fault = error.args[0]
@@ -189,6 +194,8 @@ def broker_error(what: str, error: KafkaException, clients: KafkaClients) -> Bro
         hint = "TLS does not come about: check security.protocol and ssl.ca.location in kafka.client."
     elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
         hint = "Its access rules refuse it: docs/operations.md lists what each role needs."
+    elif code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        hint = "It is missing: see its name in the config. `truthloop start` makes the loop's own topics, no others."
     else:
         hint = "See that it runs and that kafka.bootstrap_servers and security.protocol are right."
     return BrokerError(f"{what}: {heard.str()}", where=f"kafka {clients.bootstrap_servers}", hint=hint)

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from schemas.errors import BrokerError, LakeError, TruthloopError
 from streams.health import Health
 from streams.json_lines import no_cycle_search
+from streams.kafka_client import ends_membership
 from streams.lake_cut import INPUTS, STEPPED, TABLES, Pending
 from streams.lake_pace import is_full, to_pause
 from streams.lake_round import Part
@@ -204,7 +205,7 @@ class LakeReader:
         error = message.error()
         if error is None:
             return
-        if error.fatal():
+        if ends_membership(error):
             raise BrokerError(
                 f"this worker is no longer a member of its group: {error.str()}",
                 hint="Another process has this slot: give every worker its own, --slot N.",

@@ -126,8 +126,9 @@ def test_missing_topics_and_odd_words_are_refused(loop: IngestLoop, tmp_path: Pa
         loop.begin("earlyest")
     with ingest_loop(tmp_path, kafka, SOURCES) as other:
         other.create("a")
-        with pytest.raises(BrokerError, match=f"source topic {other.topic('b')} cannot be read"):
+        with pytest.raises(BrokerError, match=f"source topic {other.topic('b')} cannot be read") as caught:
             other.begin()
+        assert "It is missing" in caught.value.hint
         worker = other.work()
         other._workers.clear()
         other.wait("the end", lambda: worker.has_ended)
