@@ -27,8 +27,8 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## Replay speed on generated records; see benchmarks/README.md
-	$(BIN)/python benchmarks/replay.py
+bench: $(VENV)/.dev ## The live join beside its peers; see benchmarks/README.md
+	$(BIN)/python benchmarks/join.py --latency 20000
 
 schemas: $(VENV)/.dev ## Write schemas/json again after a change of the models
 	$(BIN)/python -m schemas.publish

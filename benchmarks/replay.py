@@ -1,4 +1,4 @@
-"""How fast files become outcomes: `make bench`, or `python benchmarks/replay.py --records 10000000`.
+"""How fast files become outcomes: `python benchmarks/replay.py --records 10000000`.
 
 Generated predictions and labels in the canonical form, as Parquet: 50 predictions a second, delays lognormal with
 a median of one hour, 2 % of labels twice, 3 % corrected, 22 % never. With a horizon of 6 and a retain of 12 hours,
@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="truthloop-bench-") as name:
         folder = Path(name)
         counts = generate(folder, arguments.records, arguments.seed)
-        settings = Settings(CONFIG, folder / "truthloop.yaml", folder / "lake")
+        settings = Settings(CONFIG, folder / "truthloop.yaml", folder / "lake", folder / "state")
         read_s = read_only(folder)
         wall, cpu = time.perf_counter(), time.process_time()
         summary = replay_files(
