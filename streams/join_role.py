@@ -37,7 +37,7 @@ log = logging.getLogger("truthloop.join")
 BATCH_MESSAGES = 20_000
 """Larger batches cost memory and gain nothing (measured; see benchmarks)."""
 
-BATCH_S = 0.1
+BATCH_S = 0.05
 """What a record waits at most to be read: the greater part of the join's latency."""
 
 
