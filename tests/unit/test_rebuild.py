@@ -1,4 +1,4 @@
-"""What the properties of a rebuild cannot meet: an id that is used again."""
+"""What the properties of a rebuild cannot meet, or hardly ever do."""
 
 from joins import (
     Batch,
@@ -39,3 +39,31 @@ def test_what_was_decided_of_an_earlier_use_of_an_id_is_not_said_of_the_later_on
     state = again.store.get("a")
     assert state is not None
     assert (state.predictions["a"].offset, state.predictions["a"].chains) == (1, {})
+
+
+def test_a_prediction_that_came_too_late_for_a_label_is_not_joined_to_it_by_a_rebuild() -> None:
+    """The label had joined another and had left when it came, far more than `disorder` late, though within `retain`."""
+    predictions = [
+        PredictionRecord(offset, key, f"{key}{offset}", time_ms, offset, eligible=True, projection=None)
+        for offset, (key, time_ms) in enumerate([("a", 10), ("z", 36), ("z", 36), ("z", 36), ("a", 30)])
+    ]
+    labels = [
+        LabelRecord(offset, key, "click", "d1", Op.UPSERT, 1.0, time_ms, time_ms)
+        for offset, (key, time_ms) in enumerate([("a", 12), ("z", 36), ("z", 37), ("z", 38)])
+    ]
+    partition = Partition(POLICY, MemoryStore(["click"]))
+    effects = [
+        partition.step(Batch(predictions[:1], labels[:1], 1, 1, NOW_MS)),
+        partition.step(Batch(predictions[1:4], labels[1:], 4, 4, NOW_MS)),
+        partition.step(Batch(predictions[4:], [], 5, 4, NOW_MS)),
+    ]
+    assert partition.point.reach_ms["click"] > labels[0].known_at_ms
+    assert abs(predictions[4].time_ms - labels[0].known_at_ms) <= POLICY.retain_ms
+    rows = [row for step in effects for row in step.outcomes]
+    assert [row.prediction_offset for row in rows if row.key == "a"] == [0]
+    decisions = [Decision(*(getattr(row, name) for name in Decision._fields)) for row in rows]
+    kept = [KeptLabel(label, is_stale=False) for label in labels]
+    again = rebuild(POLICY, MemoryStore(["click"]), partition.point, predictions, kept, decisions)
+    state = again.store.get("a")
+    assert state is not None
+    assert state.predictions["a4"].chains == {}
