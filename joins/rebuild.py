@@ -91,7 +91,6 @@ def rebuild(
     Raises:
         RebuildError: the fingerprint is another.
     """
-    partition = Partition(policy, store)
     filling = _Filling(store, point)
     for prediction in predictions:
         filling.add_prediction(prediction)
@@ -103,8 +102,7 @@ def rebuild(
     found = filling.fingerprint & FINGERPRINT_MASK
     if found != point.fingerprint:
         raise RebuildError(point.fingerprint, found)
-    partition.point = point
-    return partition
+    return Partition(policy, store, point)
 
 
 class _Filling:

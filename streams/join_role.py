@@ -122,8 +122,10 @@ class JoinRole:
                 return
             for turn in turns:
                 mine.live[turn.record.partition].flush_if_due(turn.record.now)
-        self._hold_back(consumer)
-        self._health.turn(len(messages), self._lag(consumer))
+        unread = self._unread(consumer)
+        self._hold_back(consumer, unread)
+        lag = sum(count or 0 for count in unread.values())
+        self._health.turn(len(messages), lag + mine.is_waiting)
 
     def _sort(self, consumer: Consumer, messages: Iterable[Message]) -> dict[int, Incoming]:
         """Return the messages by partition, with the positions behind them."""
@@ -203,17 +205,14 @@ class JoinRole:
             self._transactions.commit(offsets, metadata)
             self._crash("store")
 
-    def _hold_back(self, consumer: Consumer) -> None:
+    def _hold_back(self, consumer: Consumer, unread: dict[tuple[str, int], int | None]) -> None:
         """Let an input that is far ahead of the other wait for it."""
         predictions, labels, _ = self._topics.inputs
         topics = {PREDICTIONS: predictions, LABELS: labels}
         names = {topic: name for name, topic in topics.items()}
         for number, live in self._assignment.live.items():
-            first = live.positions
-            lag = Lag(
-                self._left(consumer, predictions, number, first[0], unknown=1),
-                self._left(consumer, labels, number, first[1], unknown=1),
-            )
+            # what is not known yet may be there
+            lag = Lag(*(1 if (left := unread[topic, number]) is None else left for topic in (predictions, labels)))
             held = names.get(self._assignment.held.get(number, ""))
             wanted = to_hold(live.point, live.partition.policy, lag, held)
             if wanted != held:
@@ -232,24 +231,22 @@ class JoinRole:
                 return False
         return True
 
-    def _lag(self, consumer: Consumer) -> int:
-        """Return how many offsets are still to be read, as far as the consumer has heard."""
-        lag = sum(
-            self._left(consumer, topic, number, first, unknown=0)
-            for number, live in self._assignment.live.items()
-            for topic, first in zip(self._topics.inputs, live.positions, strict=True)
-        )
-        return lag + self._assignment.is_waiting
+    def _unread(self, consumer: Consumer) -> dict[tuple[str, int], int | None]:
+        """Return by topic and partition how many offsets are still to be read; None before the broker has said it.
 
-    @staticmethod
-    def _left(consumer: Consumer, topic: str, number: int, first: int, *, unknown: int) -> int:
-        """Return how many offsets of one topic are still to be read, `unknown` before the broker has said it.
-
-        The consumer's position also passes what is no message; it has none before it has read one: `first` counts.
+        The consumer's position also passes what is no message; it has none before it has read one: the state's counts.
         """
-        place = consumer.position([TopicPartition(topic, number)])[0]
-        _, high = consumer.get_watermark_offsets(place, cached=True)
-        return unknown if high < 0 else max(0, high - max(first, place.offset))
+        stands = {
+            (topic, number): position
+            for number, live in self._assignment.live.items()
+            for topic, position in zip(self._topics.inputs, live.positions, strict=True)
+        }
+        unread: dict[tuple[str, int], int | None] = {}
+        for place in consumer.position([TopicPartition(*where) for where in stands]) if stands else ():
+            where = (place.topic, place.partition)
+            _, high = consumer.get_watermark_offsets(place, cached=True)
+            unread[where] = None if high < 0 else max(0, high - max(stands[where], place.offset))
+        return unread
 
     def _read_error(self, message: Message, error: Any) -> None:  # noqa: ANN401 - the library's
         if ends_membership(error):

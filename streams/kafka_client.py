@@ -32,6 +32,9 @@ QUIET_S = 30.0
 """While a broker is down, the same error comes several times a second."""
 
 SESSION_TIMEOUT_MS = 45_000
+
+LEFT_AFTER_S = SESSION_TIMEOUT_MS / 1000 + 5
+"""A worker that was stopped keeps its partitions until its session has ended: mostly it comes back before."""
 TRANSACTION_TIMEOUT_MS = 30_000
 """Less than the session's, so that a dead worker's transaction is gone when its partitions are taken over."""
 

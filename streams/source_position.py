@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollectio
 
 from schemas.config import LoopConfig
 from schemas.errors import BrokerError, ConfigError
-from streams.kafka_client import REACH_TIMEOUT_S, SESSION_TIMEOUT_MS, KafkaClients, broker_error
+from streams.kafka_client import LEFT_AFTER_S, REACH_TIMEOUT_S, KafkaClients, broker_error
 from streams.topic_range import watermarks
 from streams.topics import Topics, partition_counts
 
@@ -37,9 +37,6 @@ _PASSING: Final = frozenset(
 _OCCUPIED: Final = frozenset(
     {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS}
 )
-
-LEFT_AFTER_S: Final = SESSION_TIMEOUT_MS / 1000 + 5
-"""A worker that was stopped keeps its partitions until its session has ended: mostly it comes back before."""
 
 
 class _Metadata(msgspec.Struct):

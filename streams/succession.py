@@ -17,7 +17,7 @@ from schemas.config import LoopConfig
 from schemas.errors import BrokerError, ConfigError, StateError
 from streams.frame import records_schema
 from streams.history import PastSender
-from streams.kafka_client import REACH_TIMEOUT_S, SESSION_TIMEOUT_MS, KafkaClients, broker_error
+from streams.kafka_client import LEFT_AFTER_S, REACH_TIMEOUT_S, KafkaClients, broker_error
 from streams.standing import Standing
 from streams.topics import Topics
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from streams.frame import Role
 
 __all__ = ["check_finished", "closed_until_ms", "send_lake", "wait_until_stopped"]
-
-LEFT_AFTER_S: Final = SESSION_TIMEOUT_MS / 1000 + 5
-"""A worker that was stopped stays a member of its group until its session has ended."""
 
 DAY_MS: Final = 86_400_000
 _GONE: Final = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from joins import (
     Batch,
+    Decision,
     Effects,
     KindPolicy,
     LabelRecord,
@@ -17,7 +18,7 @@ from joins import (
 )
 from joins.policy import WAITING_BYTES_MAX
 
-__all__ = ["FAR_MS", "History", "cuts", "histories", "play", "policies"]
+__all__ = ["FAR_MS", "History", "cuts", "decisions_of", "histories", "play", "policies"]
 
 FAR_MS = 100_000
 """Later than everything in a history: closing here ends every outcome."""
@@ -116,6 +117,11 @@ def _disordered(draw: st.DrawFn, rows: list[tuple], delay_ms: int) -> list[tuple
         position = source % len(ordered)
         ordered.insert(min(position + 1 + gap, len(ordered)), ordered[position])
     return ordered
+
+
+def decisions_of(effects: list[Effects]) -> list[Decision]:
+    """Return what was decided, as a rebuild reads it."""
+    return [Decision(*(getattr(row, name) for name in Decision._fields)) for step in effects for row in step.outcomes]
 
 
 @st.composite

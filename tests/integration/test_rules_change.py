@@ -26,6 +26,16 @@ def changes(loop: Loop) -> list[dict[str, object]]:
     return found
 
 
+def join_and_stop(loop: Loop, traffic: Traffic) -> None:
+    """Let a worker join the traffic, and stop it in good order."""
+    loop.begin()
+    worker = loop.run("join")
+    loop.produce(traffic)
+    loop.wait("the join's end", lambda: loop.lag("join", ("predictions", "labels")) == 0)
+    worker.terminate()
+    assert worker.wait(60) == 0
+
+
 def test_other_rules_hold_from_then_on_and_survive_a_lost_state(kafka: str, tmp_path: Path) -> None:
     """What was decided stays, what is pending waits for its new deadline, and a rebuild knows both rules."""
     traffic = Traffic(7, 600, int(time.time() * 1000) - 4 * DAY_MS)
@@ -65,12 +75,7 @@ def test_a_config_that_changed_under_a_running_loop_changes_nothing_until_it_is_
     """A worker that starts with it goes on under the rules in force and says so; what cannot be applied is refused."""
     traffic = Traffic(8, 200, int(time.time() * 1000) - 4 * DAY_MS)
     with running(Loop(tmp_path, kafka)) as loop:
-        loop.begin()
-        worker = loop.run("join")
-        loop.produce(traffic)
-        loop.wait("the join's end", lambda: loop.lag("join", ("predictions", "labels")) == 0)
-        worker.terminate()
-        assert worker.wait(60) == 0
+        join_and_stop(loop, traffic)
         edit(loop, "definition: chargeback, horizon: 6h", "definition: another, horizon: 3h")
         found = {str(one["rule"]): one["can_be_applied"] for one in changes(loop)}
         assert found == {"labels.fraud.definition": False, "labels.fraud.horizon_ms": True}
@@ -88,12 +93,7 @@ def test_a_config_with_other_kinds_stops_the_partitions_and_names_them(kafka: st
     """Records of one kind cannot be read as those of another."""
     traffic = Traffic(9, 60, int(time.time() * 1000) - 4 * DAY_MS)
     with running(Loop(tmp_path, kafka)) as loop:
-        loop.begin()
-        worker = loop.run("join")
-        loop.produce(traffic)
-        loop.wait("the join's end", lambda: loop.lag("join", ("predictions", "labels")) == 0)
-        worker.terminate()
-        assert worker.wait(60) == 0
+        join_and_stop(loop, traffic)
         edit(loop, ", click: {task: binary}", "")
         edit(loop, "  click: {definition: clicked, horizon: 6h, retain: 5d, on_timeout: {imply: 0}}\n", "")
         loop.run("join")

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 from effort import examples
-from history import FAR_MS, History, cuts, histories, play
+from history import FAR_MS, History, cuts, decisions_of, histories, play
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import final_outcomes
 
-from joins import Batch, Decision, Effects, KeptLabel, MemoryStore, Op, Partition, rebuild
+from joins import Batch, Effects, KeptLabel, MemoryStore, Op, Partition, rebuild
 from joins.state import KeyState, full_fingerprint, waiting_bytes
 
 EXAMPLES = settings(max_examples=examples(600), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -111,11 +111,8 @@ def test_rebuilding_from_accepted_records_and_decisions_gives_the_same_state(
         for m in history.labels
         if m.op is not Op.HEARTBEAT and gone.get(("labels", m.offset)) not in ("duplicate", "future")
     ]
-    decisions = [
-        Decision(*(getattr(row, name) for name in Decision._fields)) for step in effects for row in step.outcomes
-    ]
     store = MemoryStore(list(history.policy.kinds))
-    again = rebuild(history.policy, store, point, predictions, labels, decisions)
+    again = rebuild(history.policy, store, point, predictions, labels, decisions_of(effects))
     assert again.point is point
     assert everything_of(again) == everything_of(partition)
 

@@ -1,8 +1,9 @@
 """What the properties of a rebuild cannot meet, or hardly ever do."""
 
+from history import decisions_of
+
 from joins import (
     Batch,
-    Decision,
     KeptLabel,
     KindPolicy,
     LabelRecord,
@@ -31,7 +32,7 @@ def test_what_was_decided_of_an_earlier_use_of_an_id_is_not_said_of_the_later_on
         partition.step(Batch(predictions[1:], [], 2, 1, NOW_MS)),
     ]
     rows = [row for step in effects for row in step.outcomes]
-    decisions = [Decision(*(getattr(row, name) for name in Decision._fields)) for row in rows]
+    decisions = decisions_of(effects)
     assert [(row.prediction_offset, row.status) for row in rows] == [(0, "joined")]
     again = rebuild(
         POLICY, MemoryStore(["click"]), partition.point, predictions, [KeptLabel(label, is_stale=False)], decisions
@@ -61,7 +62,7 @@ def test_a_prediction_that_came_too_late_for_a_label_is_not_joined_to_it_by_a_re
     assert abs(predictions[4].time_ms - labels[0].known_at_ms) <= POLICY.retain_ms
     rows = [row for step in effects for row in step.outcomes]
     assert [row.prediction_offset for row in rows if row.key == "a"] == [0]
-    decisions = [Decision(*(getattr(row, name) for name in Decision._fields)) for row in rows]
+    decisions = decisions_of(effects)
     kept = [KeptLabel(label, is_stale=False) for label in labels]
     again = rebuild(POLICY, MemoryStore(["click"]), partition.point, predictions, kept, decisions)
     state = again.store.get("a")

@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from history import decisions_of
 from rocks_folder import rocks_folder
 from rocksdict import Options, Rdict
 
 from joins import (
     Batch,
     CommitPoint,
-    Decision,
     KeptLabel,
     KindPolicy,
     LabelRecord,
@@ -371,8 +371,7 @@ def test_a_rebuild_of_more_than_fits_in_memory_spills(
     assert 0 < len(memory.store) < count
     assert not [row for step in effects for row in step.rejects if row.reason == "stale"]
     kept = [KeptLabel(record, is_stale=False) for record in labels]
-    rows = [row for step in effects for row in step.outcomes]
-    decisions = [Decision(*(getattr(row, name) for name in Decision._fields)) for row in rows]
+    decisions = decisions_of(effects)
     held: list[int] = []
     spill = store.spill
 

@@ -94,11 +94,11 @@ def _found(settings: "Settings") -> list[tuple["Difference", list[int]]]:
     from truthloop.roles import clients_of  # noqa: PLC0415 - the same
 
     clients, topics = clients_of(settings, "plan"), Topics.of(settings.config)
-    ledger = LedgerReader(clients, topics.ledger)
+    ledger, rules = LedgerReader(clients, topics.ledger), rules_text(settings.config)
     found: dict[str, tuple[Difference, list[int]]] = {}
     for number in range(partition_counts(clients, [topics.ledger]).get(topics.ledger, 0)):
         last = ledger.last(number)
-        for one in differences(last.policy, rules_text(settings.config)) if last is not None else ():
+        for one in differences(last.policy, rules) if last is not None else ():
             found.setdefault(str(one), (one, []))[1].append(number)
     return list(found.values())
 
