@@ -3,8 +3,8 @@
 #   docker build -t truthloop:local .
 #   docker run --rm truthloop:local --help
 #
-# The config is expected in /loop, what is kept in /data (lake and state). Runs as uid 10001 on a read-only root; give it a
-# /tmp. docker-compose.yml has a whole loop, docs/operations.md says what each role needs.
+# The config is expected in /loop, what is kept in /data (lake, state, data sets). Runs as uid 10001 on a read-only root;
+# give it a /tmp. docker-compose.yml has a whole loop, docs/operations.md says what each role needs.
 
 FROM python:3.12-slim AS build
 WORKDIR /src
@@ -12,6 +12,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY joins joins
 COPY lake lake
 COPY monitor monitor
+COPY retrain retrain
 COPY schemas schemas
 COPY streams streams
 COPY truthloop truthloop
@@ -24,7 +25,7 @@ RUN python -m venv --without-pip /opt/truthloop \
 
 FROM python:3.12-slim
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin truthloop \
- && install --directory --owner 10001 --group 10001 /data /data/lake /data/state /loop
+ && install --directory --owner 10001 --group 10001 /data /data/lake /data/state /data/datasets /loop
 COPY --from=build /opt/truthloop /opt/truthloop
 COPY deploy/livez.py /opt/truthloop/livez.py
 ENV PATH=/opt/truthloop/bin:$PATH \

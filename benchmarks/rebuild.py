@@ -38,7 +38,7 @@ def main() -> None:
         folder = Path(name)
         generate(folder, arguments.records, arguments.seed)
         files = (folder / "predictions.parquet", folder / "labels.parquet")
-        settings = Settings(CONFIG, folder / "truthloop.yaml", folder / "lake", folder / "state")
+        settings = Settings(CONFIG, folder / "truthloop.yaml", folder / "lake", folder / "state", folder / "datasets")
         replay_files(settings, [files[0]], [files[1]], now_ms=now_ms(), close_at_ms=None)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         policy, projection = policy_from(CONFIG), Projection.of(CONFIG)

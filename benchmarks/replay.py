@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="truthloop-bench-") as name:
         folder = Path(name)
         counts = generate(folder, arguments.records, arguments.seed)
-        settings = Settings(CONFIG, folder / "truthloop.yaml", folder / "lake", folder / "state")
+        settings = Settings(CONFIG, folder / "truthloop.yaml", folder / "lake", folder / "state", folder / "datasets")
         read_s = read_only(folder)
         wall, cpu = time.perf_counter(), time.process_time()
         summary = replay_files(

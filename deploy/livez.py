@@ -10,8 +10,8 @@ import os
 import sys
 from http.client import HTTPConnection, HTTPException
 
-ROLES = 3
-"""Each listens on a port of its own, the first on the one after `http.port`."""
+ROLES = 4
+"""Each listens on a port of its own: the deciding one on `http.port`, the others on those after it."""
 
 HTTP_PORT = 8080
 """Of a config that names none."""
@@ -22,7 +22,7 @@ OK = 200
 
 def main() -> None:
     """Ask, and say what was heard."""
-    first = int(os.environ.get("TRUTHLOOP_HTTP__PORT", HTTP_PORT)) + 1
+    first = int(os.environ.get("TRUTHLOOP_HTTP__PORT", HTTP_PORT))
     ports = [int(word) for word in sys.argv[1:]] or range(first, first + ROLES)
     heard = {port: answer for port in ports if (answer := ask(port)) is not None}
     for port, (_, text) in heard.items():

@@ -23,10 +23,15 @@ __all__ = [
     "schemas_of",
 ]
 
-TABLES = ("rejects", "labels", "predictions", "outcomes", "cells", "ledger")
+TABLES = (
+    *("rejects", "labels", "predictions", "outcomes", "cells", "ledger"),
+    *("evidence", "decisions", "deliveries"),
+)
 """All tables, in the order in which the rows of one step are written: a duplicate is never without its rejection,
 and what the ledger speaks of is there. Only a replay writes its ledger's rows before all others, because
 whatever is missing after a crash is made again from them; there a step counts once every table has it.
+
+The last three are the feedback role's, behind all that they speak of.
 
 A reader takes them in the opposite order. What it then sees is honest: an outcome whose row is still to come shows
 as pending.
@@ -140,6 +145,39 @@ _CELLS: dict[str, pl.DataType] = {
     "amount": pl.Int64(),
     "plan": pl.String(),
 }
+_EVIDENCE: dict[str, pl.DataType] = {
+    "evidence_at": TIME,
+    "day": pl.Date(),
+    "kind": pl.String(),
+    "version": pl.String(),
+    "name": pl.String(),
+    "subject": pl.String(),
+    "level": pl.String(),
+    "value": pl.Float64(),
+    "limit": pl.Float64(),
+    "text": pl.String(),
+}
+_DECISIONS: dict[str, pl.DataType] = {
+    "number": pl.Int64(),
+    "kind": pl.String(),
+    "evidence_at": TIME,
+    "event": pl.String(),
+    "state": pl.String(),
+    "decision": pl.String(),
+    "reason": pl.String(),
+    "version": pl.String(),
+    "document": pl.String(),
+}
+_DELIVERIES: dict[str, pl.DataType] = {
+    "number": pl.Int64(),
+    "decision": pl.String(),
+    "attempt": pl.Int64(),
+    "attempted_at": TIME,
+    "outcome": pl.String(),
+    "http_status": pl.Int64(),
+    "retry_after_ms": pl.Int64(),
+    "detail": pl.String(),
+}
 _FIXED: dict[str, dict[str, pl.DataType]] = {
     "rejects": _REJECTS,
     "labels": _LABELS,
@@ -147,6 +185,9 @@ _FIXED: dict[str, dict[str, pl.DataType]] = {
     "outcomes": _OUTCOMES,
     "cells": _CELLS,
     "ledger": _LEDGER,
+    "evidence": _EVIDENCE,
+    "decisions": _DECISIONS,
+    "deliveries": _DELIVERIES,
 }
 _OPTIONAL: dict[str, set[str]] = {
     "rejects": {"detail", "partition", "offset", "source", "source_row", "kind", "digest", "sequence"},
@@ -161,6 +202,9 @@ _OPTIONAL: dict[str, set[str]] = {
     },
     "cells": set(),
     "ledger": {"commands_first", "commands_next", "floor", "run", "close_at", "idle"},
+    "evidence": {"version", "value", "limit"},
+    "decisions": {"decision", "version"},
+    "deliveries": {"http_status", "retry_after_ms", "detail"},
 }
 _FEATURES: dict[str, pl.DataType] = {
     "float": pl.Float64(),

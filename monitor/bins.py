@@ -7,7 +7,7 @@ Edges are part of what is stored: two cells merge only if they were counted betw
 import math
 from collections.abc import Iterable
 
-__all__ = ["BEYOND_MS", "SCORE_BINS", "age_edges_ms", "score_edges"]
+__all__ = ["AGES_MAX", "BEYOND_MS", "SCORE_BINS", "age_edges_ms", "score_edges"]
 
 SCORE_BINS = 64
 _LOGIT_LEAST = -8.0
@@ -17,7 +17,9 @@ _DECIMALS = 12
 
 _FIRST_AGE_S = 60
 _LAST_AGE_S = 400 * 86_400
-_AGE_STEPS = 63
+_AGE_STEPS = 127
+AGES_MAX = 4_096
+"""Age edges that the bin of a pane has room for; a plan has about seventy."""
 BEYOND_MS = 100 * 365 * 86_400_000
 """The last age edge, a hundred years: whatever is older than the grid is counted there."""
 
@@ -53,11 +55,17 @@ def score_edges(threshold: float) -> tuple[tuple[float, ...], int]:
 def age_edges_ms(extra: Iterable[int]) -> tuple[int, ...]:
     """Return the upper edges of the label-age bins, in milliseconds, growing.
 
-    They are 0, 64 ages from 1 minute to 400 days that grow by the same factor, the `extra` ones, and
+    They are 0, 128 ages from 1 minute to 400 days that grow by the same factor, the `extra` ones, and
     `BEYOND_MS`. An age belongs to the least edge that is not below it, so that the labels known *by* an
     edge's age are exactly those of its bin and of the bins before it. Labels that were known before or
     at their prediction have age 0.
+
+    Raises:
+        ValueError: there would be more edges than bins have room for.
     """
     factor = (_LAST_AGE_S / _FIRST_AGE_S) ** (1 / _AGE_STEPS)
     grid = {round(_FIRST_AGE_S * factor**step) * 1_000 for step in range(_AGE_STEPS + 1)}
-    return tuple(sorted({0, BEYOND_MS} | grid | {age for age in extra if 0 <= age < BEYOND_MS}))
+    edges = {0, BEYOND_MS} | grid | {age for age in extra if 0 <= age < BEYOND_MS}
+    if len(edges) > AGES_MAX:
+        raise ValueError(f"{len(edges)} label ages are more than the {AGES_MAX} that can be counted apart")
+    return tuple(sorted(edges))

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-__all__ = ["ALL", "cohort_day", "day_ends", "read_slice", "slice_text"]
+__all__ = ["ALL", "cohort_day", "day_ends", "day_starts_ms", "read_slice", "slice_texts"]
 
 ALL = ""
 """The slice of every prediction."""
@@ -17,25 +17,22 @@ ALL = ""
 _MISSING = "∅"
 _OTHER = "*other"
 _ESCAPE = "\\"
-_RESERVED = rf"^[{_MISSING}*\\]"
+_RESERVED = (_MISSING, "*", _ESCAPE)
 """A real value that begins like one of ours gets the escape in front: no value can pass for another."""
 
 
-def slice_text(name: str, admitted: Collection[str]) -> pl.Expr:
-    """Return the text of slice `name` for the values in column `slice_<name>`.
+def slice_texts(name: str, admitted: Collection[str]) -> tuple[list[str], str, str]:
+    """Return the texts of slice `name`: of each admitted value in its order, of a missing one, of the rest.
 
     `country=DE` for an admitted value, `country=∅` for none, `country=*other` for the rest. A real value
     that begins with `∅`, `*` or a backslash is written with a backslash before it.
     """
-    value = pl.col(f"slice_{name}").cast(pl.String)
-    known = value.is_in(pl.Series(sorted(admitted), dtype=pl.String).implode())
-    escaped = pl.when(value.str.contains(_RESERVED)).then(pl.lit(_ESCAPE) + value).otherwise(value)
-    text = pl.when(value.is_null()).then(pl.lit(_MISSING)).when(known).then(escaped).otherwise(pl.lit(_OTHER))
-    return pl.lit(f"{name}=") + text
+    values = [_ESCAPE + value if value.startswith(_RESERVED) else value for value in admitted]
+    return [f"{name}={value}" for value in values], f"{name}={_MISSING}", f"{name}={_OTHER}"
 
 
 def read_slice(text: str) -> tuple[str, str] | None:
-    """Return the name and the real value that `slice_text` wrote, None for "all", "none" and "other"."""
+    """Return the name and the real value that `slice_texts` wrote, None for "all", "none" and "other"."""
     name, _, value = text.partition("=")
     if text == ALL or value in (_MISSING, _OTHER):
         return None
@@ -57,6 +54,12 @@ def day_ends(days: Iterable[date], timezone: str) -> pl.DataFrame:
     distinct = sorted(set(days))
     ends = [_start_ms(day + timedelta(days=1), zone) for day in distinct]
     return pl.DataFrame({"day": distinct, "day_end_ms": ends}, schema={"day": pl.Date, "day_end_ms": pl.Int64})
+
+
+def day_starts_ms(days: Iterable[date], timezone: str) -> list[int]:
+    """Return the first instant of each day in the loop's time zone, in the order given; see `day_ends`."""
+    zone = ZoneInfo(timezone)
+    return [_start_ms(day, zone) for day in days]
 
 
 def _start_ms(day: date, zone: ZoneInfo) -> int:

@@ -1,4 +1,4 @@
-"""Metrics of binary kinds from cells, under River's names, each with how far it can be trusted.
+"""Metrics from cells, under River's names, each with how far it can be trusted.
 
 This module must not see rows of predictions or outcomes, and must not import River: it is what the tests
 compare with.
@@ -9,83 +9,133 @@ from typing import Literal
 
 import polars as pl
 
-from monitor.cell import LOSS_UNIT
+from monitor.binary_metric import binary_values
 from monitor.cohort import ALL, day_ends
+from monitor.multiclass_metric import multiclass_values
 from monitor.plan import CellPlan
-from schemas.config import BINARY_METRICS, COMMON_METRICS, RARE_METRICS
+from monitor.regression_metric import regression_values
+from schemas.metric_name import COMMON_METRICS, METRICS, RARE_METRICS
 
-__all__ = ["Dimension", "metrics"]
+__all__ = ["Dimension", "metrics", "settled_until_ms"]
 
 Dimension = Literal["version", "slice", "day", "month"]
+Until = Mapping[str, int | None]
 
 _DIMENSIONS = ("version", "slice", "day", "month")
 _AT_THRESHOLD = ("accuracy", "balanced_accuracy", "f1", "mcc", "precision", "recall")
 _RARE_SHARE = 0.2
 """Below this share of the rarer class accuracy is left out: always saying "no" would reach 80 % of it."""
+_VALUES = {"binary": binary_values, "multiclass": multiclass_values, "regression": regression_values}
+_NAMES = sorted({name for names in METRICS.values() for name in names})
+_ASIDE = r"^(pane_|output$|score$)"
+"""Measures that metrics do not need."""
+_AT_AGE = r"^[a-z_0-9]+@"
+_REPLACED = r"^(revised$|labelled_scored$|no_output$|score_|log_loss$|brier$|confusion |[a-z_]*error|[a-z_]*truth)"
+"""Measures that are also counted at fixed ages."""
 
 
 def metrics(
     cells: pl.DataFrame,
     plan: CellPlan,
     by: Dimension | Sequence[Dimension],
-    mature_until_ms: Mapping[str, int | None],
+    mature_until_ms: Until,
+    *,
+    at_age_ms: int | None = None,
 ) -> pl.DataFrame:
-    """Return the metrics of every binary kind and definition, one row per group and metric.
+    """Return the metrics of every kind and definition, one row per group and metric.
 
-    Which ones: those that the config lists for the kind, in its order; where it lists none, those that suit
-    the share of the rarer class among all labels in `cells` (without any label: those for a rare class).
+    Which ones: those that the config lists for the kind, in its order; where it lists none, those of its task.
+    Of binary kinds then those that suit the share of the rarer class among all labels in `cells` (without any
+    label: those for a rare class).
 
     Values are River's for the same rows (`n` of them), `roc_auc` apart. That includes what River says where
     a ratio has nothing below the line, as long as there are labels: precision is 0.0 where nothing was
     predicted positive, recall and F1 are 0.0 where nothing was positive, MCC is 0.0 where one class is all
     that was seen or predicted, balanced accuracy is the mean over the classes that were seen. River's 0.0
-    for no rows at all is null here. Losses are exact to 2^-33 per row.
+    for no rows at all is null here. Losses and errors are exact to 2^-33 per row.
 
     `roc_auc` is computed from the score bins, where scores of one bin count as equal. The exact value of
     these rows lies within `value` plus or minus `bound`. It is null while one class is absent.
+
+    With `at_age_ms` only labels that were first known by that age count, each with its value of now: days can be
+    compared long before they are final.
 
     Args:
         cells: merged cells.
         plan: the plan the cells were folded with.
         by: what to group by; what is not named is pooled, and without `slice` the slice of all is taken.
             With it there are rows of every slice, and those of all (`''`).
-        mature_until_ms: per kind, the prediction time before which every outcome is final; None or left
-            out: nothing is.
+        mature_until_ms: per kind, the prediction time before which every outcome is final; with `at_age_ms`, before
+            which every label known by that age has been read (`settled_until_ms`). None or left out: nothing is.
+        at_age_ms: one of the config's `evaluate_at`; None for all labels.
 
     Returns:
         Sorted rows of the `by` columns (`month` is its first day), kind, definition, name, value, bound
         (of `roc_auc`), n (labelled with an output), labelled, predictions (eligible), coverage (labelled /
-        predictions, so far), status and threshold (of metrics that need a decision). Status is `no_data`
-        where the value is null, `mature` where every day of the group is final, else `provisional`. Only
-        the kind's own definition matures: no deadline closes the others.
+        predictions, so far), status, threshold (of metrics that need a decision) and revised (how often what
+        they are computed from changed after it was final, or after the age). Status is `no_data` where the
+        value is null; where every day of the group is final, `revised` if something changed afterwards, else
+        `mature`; else `provisional`. Only the kind's own definition becomes final, since no deadline closes the
+        others; at a fixed age all do.
 
     Raises:
-        ValueError: `by` holds something else.
+        ValueError: `by` holds something else, or the age is none of the plan's.
     """
     dimensions = (by,) if isinstance(by, str) else tuple(by)
     if unknown := set(dimensions) - set(_DIMENSIONS):
         raise ValueError(f"cannot group by {sorted(unknown)}; by is one or several of {', '.join(_DIMENSIONS)}")
-    rows = _rows_of_binary_kinds(cells, plan, mature_until_ms)
+    ages = {age for kind in plan.kinds for age in kind.evaluate_at_ms}
+    if at_age_ms is not None and at_age_ms not in ages:
+        raise ValueError(f"nothing is counted at the age of {at_age_ms} ms; evaluate_at has {sorted(ages)}")
+    rows = _rows(_counted(cells, at_age_ms), plan, mature_until_ms)
     chosen = _chosen(rows, plan)
     if "slice" not in dimensions:
         rows = rows.filter(pl.col("slice") == ALL)
-    groups = _with_values(_groups(rows, [*dimensions]), [*dimensions, "kind", "definition"])
-    return _one_row_per_metric(groups, chosen, [*dimensions, "kind", "definition"])
+    keys = [*dimensions, "kind", "definition"]
+    values = [
+        of(rows.filter(pl.col("task") == task), keys).with_columns(pl.col("n").cast(pl.Int64))
+        for task, of in _VALUES.items()
+    ]
+    groups = _groups(rows, [*dimensions], only_own=at_age_ms is None).join(
+        pl.concat(values, how="diagonal"), on=keys, nulls_equal=True
+    )
+    return _one_row_per_metric(groups, chosen, keys)
 
 
-def _rows_of_binary_kinds(
-    cells: pl.DataFrame, plan: CellPlan, mature_until_ms: Mapping[str, int | None]
-) -> pl.DataFrame:
-    """Return the cells of binary kinds with month, positive_from, threshold, is_own and is_mature added."""
+def settled_until_ms(observed_until_ms: Until, at_age_ms: int) -> dict[str, int | None]:
+    """Return, per kind, the prediction time before which every label known by an age has been read.
+
+    Args:
+        observed_until_ms: per kind, the time up to which its labels have certainly been read; None: nothing is certain.
+        at_age_ms: the age.
+    """
+    return {kind: None if until is None else until - at_age_ms for kind, until in observed_until_ms.items()}
+
+
+def _counted(cells: pl.DataFrame, at_age_ms: int | None) -> pl.DataFrame:
+    """Return the cells that metrics need; those of an age under the names that they have without one."""
+    measure = pl.col("measure")
+    rows = cells.filter(~measure.str.contains(_ASIDE))
+    if at_age_ms is None:
+        return rows.filter(~measure.str.contains(_AT_AGE))
+    suffix = rf"^([a-z_0-9]+)@{at_age_ms}( |$)"
+    is_late_label = (measure == "labels") & (pl.col("bin") > at_age_ms)
+    is_of_all = measure.str.contains(_REPLACED) | measure.str.contains(_AT_AGE)
+    rows = rows.filter(measure.str.contains(suffix) | ~is_of_all, ~is_late_label)
+    return rows.with_columns(measure.str.replace(suffix, "${1}${2}"))
+
+
+def _rows(cells: pl.DataFrame, plan: CellPlan, mature_until_ms: Until) -> pl.DataFrame:
+    """Return the cells of kinds with month, task, positive_from, threshold, is_own and is_mature added."""
     kinds = pl.DataFrame(
         [
-            (kind.name, kind.definition, kind.positive_from, kind.threshold, mature_until_ms.get(kind.name))
+            (kind.name, kind.definition, kind.task, kind.positive_from, kind.threshold, mature_until_ms.get(kind.name))
             for kind in plan.kinds
-            if kind.task == "binary"
         ],
         schema={
             "kind": pl.String,
             "own": pl.String,
+            "task": pl.String,
             "positive_from": pl.Int64,
             "threshold": pl.Float64,
             "mature_until_ms": pl.Int64,
@@ -111,102 +161,40 @@ def _chosen(rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
     for kind in plan.kinds:
         negatives, positives = classes["score_0"].get(kind.name, 0), classes["score_1"].get(kind.name, 0)
         common = min(negatives, positives) > 0 and min(negatives, positives) >= _RARE_SHARE * (negatives + positives)
-        names = kind.metrics or (COMMON_METRICS if common else RARE_METRICS)
-        chosen.extend((kind.name, name, place) for place, name in enumerate(names))
+        suitable = (COMMON_METRICS if common else RARE_METRICS) if kind.task == "binary" else METRICS[kind.task]
+        chosen.extend((kind.name, name, place) for place, name in enumerate(kind.metrics or suitable))
     return pl.DataFrame(chosen, schema={"kind": pl.String, "name": pl.String, "place": pl.Int64}, orient="row")
 
 
-def _groups(rows: pl.DataFrame, by: list[str]) -> pl.DataFrame:
-    """Sum the cells of every group: the confusion matrix, losses, and how complete it is."""
+def _groups(rows: pl.DataFrame, by: list[str], *, only_own: bool) -> pl.DataFrame:
+    """Return of every group how complete it is."""
 
-    def total(measure: str, *where: pl.Expr) -> pl.Expr:
-        return pl.col("amount").filter(pl.col("measure") == measure, *where).sum()
+    def total(measure: str) -> pl.Expr:
+        return pl.col("amount").filter(pl.col("measure") == measure).sum()
 
-    def loss(measure: str) -> pl.Expr:
-        amounts = pl.col("amount").filter(pl.col("measure") == measure)
-        return amounts.cast(pl.Int128).sum().cast(pl.Float64) / LOSS_UNIT
-
-    positive = pl.col("bin") >= pl.col("positive_from")
     groups = rows.group_by(*by, "kind", "definition").agg(
-        tp=total("score_1", positive),
-        fn=total("score_1", ~positive),
-        fp=total("score_0", positive),
-        tn=total("score_0", ~positive),
-        log_loss_sum=loss("log_loss"),
-        brier_sum=loss("brier"),
         labelled=total("labels"),
-        is_mature=(pl.col("is_mature") & pl.col("is_own")).all(),
+        revised=total("revised"),
+        is_mature=(pl.col("is_mature") & (pl.col("is_own") | pl.lit(not only_own))).all(),
         threshold=pl.col("threshold").first(),
     )
     predictions = rows.group_by(*by, "kind").agg(predictions=total("predictions"))
-    return groups.join(predictions, on=[*by, "kind"], nulls_equal=True).join(
-        _ranked(rows, by), on=[*by, "kind", "definition"], how="left"
-    )
-
-
-def _ranked(rows: pl.DataFrame, by: list[str]) -> pl.DataFrame:
-    """Count per group the (positive, negative) pairs: twice those in right order, and those tied in a bin.
-
-    A tied pair counts as half right, and may be right or wrong in truth: that is the bound.
-    """
-    keys = [*by, "kind", "definition"]
-    classes = {
-        name: pl.col("amount").filter(pl.col("measure") == measure).sum().cast(pl.Int128)
-        for name, measure in (("negatives", "score_0"), ("positives", "score_1"))
-    }
-    bins = rows.filter(pl.col("measure").is_in(["score_0", "score_1"])).group_by(*keys, "bin").agg(**classes)
-    below = pl.col("negatives").cum_sum().over(keys, order_by="bin") - pl.col("negatives")
-    tied = pl.col("positives") * pl.col("negatives")
-    return (
-        bins.with_columns(tied=tied, right=2 * pl.col("positives") * below + tied)
-        .group_by(keys)
-        .agg(pl.col("right", "tied").sum().cast(pl.Float64))
-    )
-
-
-def _with_values(groups: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Add one column per metric, null where nothing is known."""
-    tp, fn, fp, tn = (pl.col(name).cast(pl.Float64) for name in ("tp", "fn", "fp", "tn"))
-    n, positives, negatives = tp + fn + fp + tn, tp + fn, fp + tn
-    classes_seen = (positives > 0).cast(pl.Float64) + (negatives > 0).cast(pl.Float64)
-    margins = (tp + fp).sqrt() * positives.sqrt() * negatives.sqrt() * (tn + fn).sqrt()
-    values = {
-        "accuracy": (tp + tn) / n,
-        "balanced_accuracy": (_ratio(tp, positives) + _ratio(tn, negatives)) / classes_seen,
-        "precision": _ratio(tp, tp + fp),
-        "recall": _ratio(tp, positives),
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "mcc": _ratio(tp * tn - fp * fn, margins),
-        "log_loss": pl.col("log_loss_sum") / n,
-        "brier": pl.col("brier_sum") / n,
-        "roc_auc": pl.when(positives > 0, negatives > 0).then(pl.col("right") / (2 * positives * negatives)),
-    }
-    return groups.select(
-        *keys,
-        "labelled",
-        "predictions",
-        "threshold",
-        "is_mature",
-        pl.when(pl.col("predictions") > 0).then(pl.col("labelled") / pl.col("predictions")).alias("coverage"),
-        n.cast(pl.Int64).alias("n"),
-        (pl.col("tied") / (2 * positives * negatives)).alias("bound"),
-        *(pl.when(n > 0).then(value).alias(name) for name, value in values.items()),
-    )
+    return groups.join(predictions, on=[*by, "kind"], nulls_equal=True)
 
 
 def _one_row_per_metric(groups: pl.DataFrame, chosen: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    rest = ["bound", "n", "labelled", "predictions", "coverage", "threshold", "is_mature"]
-    long = groups.unpivot(on=BINARY_METRICS, index=[*keys, *rest], variable_name="name", value_name="value")
-    trust = pl.when("is_mature").then(pl.lit("mature")).otherwise(pl.lit("provisional"))
+    some = pl.when(pl.col("predictions") > 0).then(pl.col("labelled") / pl.col("predictions"))
+    rest = ["bound", "n", "labelled", "predictions", "coverage", "threshold", "is_mature", "revised"]
+    long = groups.with_columns(coverage=some).unpivot(
+        on=_NAMES, index=[*keys, *rest], variable_name="name", value_name="value"
+    )
+    final = pl.when(pl.col("revised") > 0).then(pl.lit("revised")).otherwise(pl.lit("mature"))
+    trust = pl.when("is_mature").then(final).otherwise(pl.lit("provisional"))
     status = pl.when(pl.col("value").is_null()).then(pl.lit("no_data")).otherwise(trust)
     rows = long.join(chosen, on=["kind", "name"]).with_columns(
         status=status,
         bound=pl.when(pl.col("name") == "roc_auc", pl.col("value").is_not_null()).then("bound"),
         threshold=pl.when(pl.col("name").is_in(_AT_THRESHOLD)).then("threshold"),
     )
-    columns = ["name", "value", "bound", "n", "labelled", "predictions", "coverage", "status", "threshold"]
+    columns = ["name", "value", "bound", "n", "labelled", "predictions", "coverage", "status", "threshold", "revised"]
     return rows.sort(*keys, "place").select(*keys, *columns)
-
-
-def _ratio(above: pl.Expr, below: pl.Expr) -> pl.Expr:
-    return pl.when(below > 0).then(above / below).otherwise(0.0)

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from schemas.duration import format_duration
 from schemas.mapping import Scalar
+from schemas.metric_name import METRICS
 from schemas.privacy import privacy_problems
 from schemas.problem import Path, Problem, did_you_mean
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["disagreements"]
 
-_OWN_TOPICS = frozenset({"predictions", "labels", "commands", "outcomes", "rejects", "ledger", "commits"})
+_OWN_TOPICS = frozenset(
+    {"predictions", "labels", "commands", "outcomes", "rejects", "ledger", "commits", "evidence", "decisions"}
+)
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -69,8 +73,20 @@ def _cohort_problems(config: "LoopConfig") -> Iterator[Problem]:
         if kind not in config.labels:
             yield Problem(path, f"{kind!r} is not a label kind{did_you_mean(kind, config.labels)}")
     for kind, output in config.predictions.outputs.items():
-        if config.metrics.get(kind) and output.task != "binary":
-            yield Problem(("metrics", kind), f"metrics are for task: binary by now, and this is {output.task}")
+        for at, name in enumerate(config.metrics.get(kind, ())):
+            if name not in METRICS[output.task]:
+                yield Problem(
+                    ("metrics", kind, at),
+                    f"{name!r} is not for task: {output.task}, which has {', '.join(METRICS[output.task])}",
+                )
+    for kind, label in config.labels.items():
+        if label.delay_by is not None and label.delay_by not in slices:
+            hint = did_you_mean(label.delay_by, slices)
+            yield Problem(("labels", kind, "delay_by"), f"{label.delay_by!r} is not one of predictions.slices{hint}")
+    shortest = min((label.horizon for label in config.labels.values()), default=0)
+    for at, age in enumerate(config.evaluate_at):
+        if age != "final" and age > shortest:
+            yield Problem(("evaluate_at", at), f"{format_duration(age)} is beyond the shortest horizon; write final")
 
 
 def _source_problems(config: "LoopConfig") -> Iterator[Problem]:

@@ -12,15 +12,14 @@ from schemas.agreement import disagreements
 from schemas.connection import HttpConfig, KafkaConfig, StateConfig
 from schemas.duration import DurationMs, format_duration
 from schemas.mapping import Scalar, SourceMap, known_zone
+from schemas.metric_name import Metric, Task
 from schemas.problem import Problem, ProblemsError
+from schemas.retrain_config import DriftConfig, RetrainConfig
 from schemas.rule import each_once, growing, is_no_bool, keys_without_repeats, local_folder, without_repeats
 
 __all__ = [
-    "BINARY_METRICS",
-    "COMMON_METRICS",
     "LOOP_PATTERN",
     "NAME_PATTERN",
-    "RARE_METRICS",
     "CohortConfig",
     "CoverageGoal",
     "FeatureConfig",
@@ -35,29 +34,10 @@ __all__ = [
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 LOOP_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
-BINARY_METRICS = (
-    "accuracy",
-    "balanced_accuracy",
-    "brier",
-    "f1",
-    "log_loss",
-    "mcc",
-    "precision",
-    "recall",
-    "roc_auc",
-)
-COMMON_METRICS = ("accuracy", "f1", "roc_auc", "log_loss", "brier")
-"""Shown for a binary kind when the config names none, where both classes are common."""
-
-RARE_METRICS = ("roc_auc", "log_loss", "precision", "recall", "brier")
-"""The same where one class is rare: always saying "no" would score well in accuracy."""
-
 MAX_PARTITIONS = 1_024
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """Names of kinds, slices and features: they become column names, so they are plain identifiers."""
-
-Metric = Literal["accuracy", "balanced_accuracy", "brier", "f1", "log_loss", "mcc", "precision", "recall", "roc_auc"]
 
 
 class _Strict(BaseModel):
@@ -77,9 +57,7 @@ class LakeConfig(_Strict):
 class OutputConfig(_Strict):
     """What the model says about one label kind."""
 
-    task: Literal["binary", "multiclass", "regression"] = Field(
-        description="binary: a probability from 0 to 1; multiclass: a class; regression: a number."
-    )
+    task: Task = Field(description="binary: a probability from 0 to 1; multiclass: a class; regression: a number.")
     threshold: float | None = Field(
         default=None,
         ge=0.0,
@@ -174,6 +152,10 @@ class LabelConfig(_Strict):
     early: DurationMs = Field(
         default=3_600_000, ge=0, description="A label without a prediction counts as unmatched after this."
     )
+    delay_by: Name | None = Field(
+        default=None,
+        description="A slice whose values have label delays of their own, such as short and long flights.",
+    )
     on_timeout: Literal["expire"] | ImplyConfig = Field(
         default="expire",
         description="At the horizon, without a label: `expire` closes it, `{imply: VALUE}` gives it a value.",
@@ -213,6 +195,15 @@ class CoverageGoal(_Strict):
     min: float = Field(ge=0.0, le=1.0, description="Least share, from 0 to 1.")
 
 
+def _evaluation_ages(ages: list[int | Literal["final"]]) -> list[int | Literal["final"]]:
+    if "final" in ages[:-1]:
+        raise ValueError("`final` comes last, and once")
+    growing([age for age in ages if age != "final"])
+    if any(age == 0 for age in ages):
+        raise ValueError("must be greater than 0: at age 0 there is no label to judge by")
+    return ages
+
+
 class LoopConfig(_Strict):
     """One deployed model's feedback loop."""
 
@@ -249,12 +240,21 @@ class LoopConfig(_Strict):
     )
     ingest: list[SourceMap] = Field(default_factory=list, description="How records become predictions and labels.")
     cohorts: CohortConfig = Field(default_factory=CohortConfig, description="How predictions are grouped.")
+    evaluate_at: Annotated[list[DurationMs | Literal["final"]], AfterValidator(_evaluation_ages)] = Field(
+        default=["final"],
+        min_length=1,
+        description="Ages at which metrics and drift are judged, growing; comparable long before `final`. The first "
+        "one decides.",
+    )
     coverage: list[CoverageGoal] = Field(
         default_factory=list, description="How much of the truth must be there by which age."
     )
     metrics: dict[str, Annotated[list[Metric], AfterValidator(each_once)]] = Field(
         default_factory=dict, description="By label kind; chosen by task and prevalence where left out."
     )
+
+    drift: DriftConfig = Field(default_factory=DriftConfig, description="What is watched, and may speak for a retrain.")
+    retrain: RetrainConfig | None = Field(default=None, description="When a retrain is asked for, and of whom.")
 
     @model_validator(mode="after")
     def _names_agree(self) -> "LoopConfig":

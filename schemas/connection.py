@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from schemas.mapping import Scalar
 from schemas.rule import local_folder
 
-__all__ = ["KAFKA_SECRETS", "HttpConfig", "KafkaConfig", "StateConfig"]
+__all__ = ["HTTP_TOKEN_VARIABLE", "KAFKA_SECRETS", "HttpConfig", "KafkaConfig", "StateConfig"]
 
 KAFKA_SECRETS = {
     "sasl.password": "TRUTHLOOP_KAFKA_SASL_PASSWORD",
@@ -20,6 +20,9 @@ KAFKA_SECRETS = {
     "ssl.key.pem": "TRUTHLOOP_KAFKA_SSL_KEY_PEM",
 }
 """librdkafka property -> variable that holds it; with `_FILE` behind, variable that names a file with it."""
+
+HTTP_TOKEN_VARIABLE = "TRUTHLOOP_HTTP_TOKEN"  # noqa: S105 - the name of the variable, not the token
+"""Holds what a reader of the page has to know; with `_FILE` behind, names a file with it."""
 
 _OURS = {
     "acks",
@@ -79,9 +82,16 @@ class StateConfig(_Strict):
 
 
 class HttpConfig(_Strict):
-    """Where the processes answer: /livez, /readyz, /metrics."""
+    """Where the page is, and where the processes answer: /livez, /readyz, /metrics."""
 
     bind: str = Field(default="127.0.0.1", min_length=1, max_length=255, description="Address to listen on.")
     port: int = Field(
-        default=8080, ge=1, le=65_500, description="Ingest listens on the port after it, then join, then lake."
+        default=8080,
+        ge=1,
+        le=65_500,
+        description="The page is here; ingest listens on the port after it, then join, then lake.",
+    )
+    hosts: list[Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9.-]+$")]] = Field(
+        default_factory=list,
+        description="Names under which the page may be asked for, beside localhost and addresses.",
     )

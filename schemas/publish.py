@@ -15,7 +15,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import DictSchema
 
 from schemas.config import LoopConfig
+from schemas.evidence import Decision, Evaluation
 from schemas.message import Label, LedgerEntry, Outcome, Prediction, Rejection
+from schemas.retrain_request import RetrainCallback, RetrainRequest
 
 __all__ = ["FOLDER", "json_schemas", "main", "render", "write_json_schemas"]
 
@@ -29,6 +31,10 @@ _MODELS: dict[str, tuple[str, type[BaseModel]]] = {
     "outcome": ("Outcome", Outcome),
     "rejection": ("Rejection", Rejection),
     "ledger_entry": ("Ledger entry", LedgerEntry),
+    "evaluation": ("Evaluation", Evaluation),
+    "decision": ("Decision", Decision),
+    "retrain_request": ("Retrain request", RetrainRequest),
+    "retrain_callback": ("Retrain callback", RetrainCallback),
 }
 
 

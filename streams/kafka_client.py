@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.connection import KAFKA_SECRETS, KafkaConfig
 from schemas.errors import BrokerError, ConfigError
 
-__all__ = ["KafkaClients", "broker_error", "ends_membership"]
+__all__ = ["KafkaClients", "broker_error", "ends_membership", "kafka_secrets"]
 
 log = logging.getLogger("truthloop.kafka")
 
@@ -102,7 +102,7 @@ class KafkaClients:
         self._told_s: dict[int, float] = {}
         self._wishes = {**_DEFAULTS, **config.client}
         self._common: dict[str, Any] = {
-            **_secrets(environ),
+            **kafka_secrets(environ),
             "bootstrap.servers": config.bootstrap_servers,
             "client.id": name,
             "error_cb": self._note_error,
@@ -209,7 +209,12 @@ def _without(properties: Mapping[str, Any], names: frozenset[str]) -> dict[str, 
     return {name: value for name, value in properties.items() if name not in names}
 
 
-def _secrets(environ: Mapping[str, str]) -> dict[str, str]:
+def kafka_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return librdkafka's secret properties, from the environment or from the files that it names.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
     found = {}
     for name, variable in KAFKA_SECRETS.items():
         if file := environ.get(f"{variable}_FILE"):

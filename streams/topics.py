@@ -71,6 +71,21 @@ class Topics:
         return f"{self.loop}.commits"
 
     @property
+    def evidence(self) -> str:
+        """What was found at the end of each day; written without transactions."""
+        return f"{self.loop}.evidence"
+
+    @property
+    def decisions(self) -> str:
+        """The log of the gate; written without transactions."""
+        return f"{self.loop}.decisions"
+
+    @property
+    def leader(self) -> str:
+        """Holds nothing: who is given its only partition is the feedback role's active worker."""
+        return f"{self.group('feedback')}-__assignor-__leader"
+
+    @property
     def inputs(self) -> tuple[str, str, str]:
         """What the join reads."""
         return self.predictions, self.labels, self.commands
@@ -78,7 +93,12 @@ class Topics:
     @property
     def all(self) -> tuple[str, ...]:
         """Every topic of the loop."""
-        return (*self.inputs, self.outcomes, self.rejects, self.ledger, self.commits)
+        own = (self.outcomes, self.rejects, self.ledger, self.commits, self.evidence, self.decisions)
+        return (*self.inputs, *own, self.leader)
+
+    def partitions_of(self, name: str) -> int:
+        """Return how many partitions a topic of the loop has."""
+        return 1 if name == self.leader else self.partitions
 
     def group(self, role: str) -> str:
         """Return the consumer group of a role."""
@@ -108,7 +128,7 @@ def create_topics(clients: KafkaClients, topics: Topics) -> list[str]:
     missing = [name for name in topics.all if name not in there]
     if missing:
         wanted = [
-            NewTopic(name, num_partitions=topics.partitions, replication_factor=-1, config=dict(_RETENTION))
+            NewTopic(name, num_partitions=topics.partitions_of(name), replication_factor=-1, config=dict(_RETENTION))
             for name in missing
         ]
         admin = clients.admin()  # kept: dropped before its futures are read, it would fail them
@@ -143,9 +163,9 @@ def check_topics(counts: Mapping[str, int], topics: Topics) -> None:
             raise BrokerError(
                 "does not exist", where=f"topic {name}", hint="`truthloop start` makes the loop's topics."
             )
-        if counts[name] != topics.partitions:
+        if counts[name] != topics.partitions_of(name):
             raise BrokerError(
-                f"has {counts[name]} partitions, and the loop has {topics.partitions}",
+                f"has {counts[name]} partitions, and the loop has {topics.partitions_of(name)}",
                 where=f"topic {name}",
                 hint="The number is fixed for the loop's life: put `partitions` back, or begin a loop of another name "
                 "with `truthloop rescale`. A topic that somebody else enlarged has keys in the wrong place.",

@@ -173,7 +173,7 @@ class LiveLake:
 
 def settings_of(lake: Path) -> Settings:
     """Return settings that name a lake."""
-    return Settings(CONFIG, lake.parent / "truthloop.yaml", lake, lake.parent / "state")
+    return Settings(CONFIG, lake.parent / "truthloop.yaml", lake, lake.parent / "state", lake.parent / "datasets")
 
 
 def evidence_anew(lake: Path) -> Evidence:

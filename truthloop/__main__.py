@@ -16,10 +16,12 @@ from truthloop.commands.new import new
 from truthloop.commands.plan import apply, plan
 from truthloop.commands.replay import replay
 from truthloop.commands.rescale import rescale
+from truthloop.commands.retrain import retrain
 from truthloop.commands.run import run
 from truthloop.commands.sql import sql
 from truthloop.commands.start import start
 from truthloop.commands.status import status
+from truthloop.commands.webhook import webhook
 
 __all__ = ["app", "main"]
 
@@ -51,6 +53,8 @@ for command in (
     broker,
 ):
     app.command()(command)
+for group in (retrain, webhook):
+    app.add_typer(group)
 
 
 def main() -> None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from schemas.config import COMMON_METRICS, RARE_METRICS, LabelConfig, LoopConfig
+from schemas.config import LabelConfig, LoopConfig
 from schemas.duration import format_duration
+from schemas.metric_name import COMMON_METRICS, METRICS, RARE_METRICS
 from schemas.privacy import redacted_features
 from schemas.problem import Problem
 
@@ -47,7 +48,7 @@ def _on_output(config: LoopConfig, kind: str) -> Iterator[Problem]:
                 f"labels are of the rarer class, {', '.join(RARE_METRICS)}",
             )
         else:
-            yield Problem(path, f"task: {output.task} has no metrics yet; outcomes and coverage are kept")
+            yield Problem(path, f"is left out; {', '.join(METRICS[output.task])} are shown")
 
 
 def _on_label(config: LoopConfig, kind: str, label: LabelConfig) -> Iterator[Problem]:

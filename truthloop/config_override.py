@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.connection import KAFKA_SECRETS
+from schemas.connection import HTTP_TOKEN_VARIABLE, KAFKA_SECRETS
 from schemas.privacy import PII_KEY_VARIABLE
 from schemas.problem import Path, did_you_mean, dotted
+from schemas.retrain_config import WEBHOOK_SECRET_VARIABLE
 from truthloop.config_shape import Shape, config_shape
 from truthloop.yaml_source import YamlError, read_scalar, read_yaml
 
@@ -20,7 +21,12 @@ PREFIX = "TRUTHLOOP_"
 
 NO_OVERRIDES = frozenset(
     {"TRUTHLOOP_MAVEN_URL", "TRUTHLOOP_CRASH_AT", "TRUTHLOOP_SUPERVISOR", "TRUTHLOOP_TEST_BOOTSTRAP_SERVERS"}
-    | {f"{variable}{end}" for variable in (*KAFKA_SECRETS.values(), PII_KEY_VARIABLE) for end in ("", "_FILE")}
+    | {"TRUTHLOOP_CHROMIUM"}
+    | {
+        f"{variable}{end}"
+        for variable in (*KAFKA_SECRETS.values(), PII_KEY_VARIABLE, HTTP_TOKEN_VARIABLE)
+        for end in ("", "_FILE")
+    }
 )
 """Variables of ours that set nothing in the config: secrets, and what only development needs."""
 
@@ -46,7 +52,8 @@ def apply_overrides(value: dict[str, object], environ: Mapping[str, str]) -> Ove
     and one for a field in it can stand together.
     """
     overrides = Overrides()
-    names = [name for name in environ if name.startswith(PREFIX) and name not in NO_OVERRIDES]
+    own = NO_OVERRIDES | _secrets_named(value)
+    names = [name for name in environ if name.startswith(PREFIX) and name not in own]
     for name in sorted(names, key=lambda name: (name.count("__"), name)):
         parts = name.removeprefix(PREFIX).split("__")
         try:
@@ -59,6 +66,16 @@ def apply_overrides(value: dict[str, object], environ: Mapping[str, str]) -> Ove
         else:
             overrides.variables[path] = name
     return overrides
+
+
+def _secrets_named(value: Mapping[str, object]) -> frozenset[str]:
+    """Return the variables that hold the webhook's secret: the usual one, and the one that the config names."""
+    names = [WEBHOOK_SECRET_VARIABLE]
+    retrain = value.get("retrain")
+    target = retrain.get("target") if isinstance(retrain, dict) else None
+    if isinstance(target, dict) and isinstance(target.get("secret_env"), str):
+        names.append(target["secret_env"])
+    return frozenset(f"{name}{end}" for name in names for end in ("", "_FILE"))
 
 
 def _read(text: str) -> object:

@@ -46,74 +46,111 @@ class Reach:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What coverage and metrics are computed from."""
+    """What coverage, metrics and the gate are computed from.
+
+    Attributes:
+        plan: what the cells count.
+        cells: all of them, merged.
+        reach: how far time has come.
+        version: of the lake's table of cells, which these are.
+        loose: rows that the table has beyond them.
+    """
 
     plan: CellPlan
     cells: pl.DataFrame
     reach: Reach
+    version: int
+    loose: int
 
 
-def read_evidence(settings: Settings) -> Evidence:
+def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidence:
     """Return the loop's cells, brought up to date, and how far time has come.
 
-    Raises:
-        LakeError: there is no lake yet, or it cannot be read.
-    """
-    lake = Lake.open(settings.lake)
-    # looked at before the cells are: what it promises must be in them
-    points = [row.point for row in whole_points(lake).values()]
-    plan = refresh_cells(settings)
-    cells = merge(lake.scan("cells").filter(pl.col("plan") == plan.digest).collect())
-    return Evidence(plan.knowing(cells), cells, _reach(points, plan))
-
-
-def refresh_cells(settings: Settings) -> CellPlan:
-    """Fold what the lake has gained since the cells were written last; return the plan they follow.
+    Args:
+        settings: the loop's.
+        before: what was read earlier by this process; if nobody else has written cells since, they are not read again.
 
     Raises:
         LakeError: there is no lake yet, or it cannot be read or written.
     """
     lake = Lake.open(settings.lake)
+    # looked at before the cells are: what it promises must be in them
+    points = [row.point for row in whole_points(lake).values()]
     plan = CellPlan.from_config(settings.config)
-    while not _fold_new_steps(lake, plan):
-        pass
-    return plan
+    cells = _known_cells(lake, plan, before)
+    while (grown := _fold_new_steps(lake, plan, cells)) is None:
+        cells = _known_cells(lake, plan, None)
+    return Evidence(plan.knowing(grown.cells), grown.cells, _reach(points, plan), grown.version, grown.loose)
 
 
-def _fold_new_steps(lake: Lake, plan: CellPlan) -> bool:
-    """Fold once; False if another process wrote cells meanwhile, so that it has to be done again."""
+def refresh_cells(settings: Settings) -> None:
+    """Fold what the lake has gained since the cells were written last.
+
+    Raises:
+        LakeError: there is no lake yet, or it cannot be read or written.
+    """
+    read_evidence(settings)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The merged cells of a version of the table; `loose` are its rows beyond them; `is_other`: of another plan."""
+
+    cells: pl.DataFrame
+    version: int
+    loose: int
+    is_other: bool = False
+
+
+def _known_cells(lake: Lake, plan: CellPlan, before: Evidence | None) -> _Cells:
+    version = lake.version("cells")
+    if before is not None and before.version == version and before.plan.digest == plan.digest:
+        return _Cells(before.cells, version, before.loose)
+    rows = lake.scan("cells").collect()
+    if rows["plan"].unique().to_list() not in ([], [plan.digest]):
+        return _Cells(merge(), version, 0, is_other=True)
+    merged = merge(rows)
+    return _Cells(merged, version, rows.height - merged.height)
+
+
+def _fold_new_steps(lake: Lake, plan: CellPlan, known: _Cells) -> _Cells | None:
+    """Fold once; None if another process wrote cells meanwhile, so that it has to be done again."""
     commits = lake.applied("cells", APP)  # before all that is read: a commit that comes later is a conflict
     points = whole_points(lake)
+    if lake.version("cells") != known.version:
+        return None
     if not points:
-        return True
+        return known
     folded = {number: lake.applied("cells", _app(number)) for number in points}
-    cells = lake.scan("cells").collect()
-    spans = new_spans(lake, points, folded) if cells["plan"].unique().to_list() in ([], [plan.digest]) else None
+    spans = None if known.is_other else new_spans(lake, points, folded)
     if spans == []:
-        return True
+        return known
     is_anew = spans is None
+    cells = known.cells
     if spans is None:
         spans = _all_anew(lake, points, folded)
         cells = cells.clear()
-    known = merge(cells)
     new = read_new_rows(lake, spans)
-    rows = fold(plan.knowing(known), new.predictions, new.outcomes, new.earlier)
-    write = lake.append
-    if is_anew or cells.height > known.height + LOOSE_ROWS_MAX:
-        write, rows = lake.replace, merge(known, rows)
+    rows = fold(plan.knowing(cells), new.predictions, new.outcomes, new.earlier)
+    merged = merge(cells, rows)
+    must_replace = is_anew or known.loose > LOOSE_ROWS_MAX
+    write, written = (lake.replace, merged) if must_replace else (lake.append, rows)
     claims = [Claim(APP, commits, commits + 1)]
     claims += [Claim(_app(span.partition), folded[span.partition], span.steps[1]) for span in spans]
     try:
-        return write(
+        if not write(
             "cells",
-            rows.with_columns(pl.lit(plan.digest).alias("plan")),
+            written.with_columns(pl.lit(plan.digest).alias("plan")),
             claims,
             recorded_at=datetime.fromtimestamp(now_ms() / 1000, UTC),
-        )
+        ):
+            return None
     except LakeConflict:
         if lake.applied("cells", APP) == commits:
             raise
-        return False
+        return None
+    loose = 0 if must_replace else cells.height + known.loose + rows.height - merged.height
+    return _Cells(merged, known.version + 1, loose)
 
 
 def _all_anew(lake: Lake, points: Mapping[int, LedgerRow], folded: Mapping[int, int]) -> list[Span]:

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -29,13 +29,15 @@ from truthloop.settings import Settings
 
 if TYPE_CHECKING:
     from schemas.config import LoopConfig
+    from streams.feedback_role import FeedbackRole
     from streams.ingest import IngestRole
     from streams.join_role import JoinRole
     from streams.lake_role import LakeRole
 
 __all__ = ["ROLES", "SUPERVISOR", "clients_of", "role_port", "run_role", "runnable"]
 
-ROLES: Final = ("ingest", "join", "lake")
+ROLES: Final = ("feedback", "ingest", "join", "lake")
+"""In the order of their ports: the first one's is `http.port`, where the page is."""
 
 SLOTS_MAX = 256
 
@@ -64,14 +66,14 @@ def clients_of(settings: Settings, name: str, environ: Mapping[str, str] = os.en
 
 
 def runnable(settings: Settings) -> list[str]:
-    """Return the roles that a loop needs: no ingest where every producer writes the canonical form."""
+    """Return the roles that a loop needs, in the order of starting: no ingest where every producer is canonical."""
     has_sources = any(source.topic for source in settings.config.ingest)
-    return [role for role in ROLES if role != "ingest" or has_sources]
+    return [role for role in (*ROLES[1:], ROLES[0]) if role != "ingest" or has_sources]
 
 
 def role_port(settings: Settings, role: str) -> int:
     """Return where a role answers when nothing else is said."""
-    return settings.config.http.port + 1 + ROLES.index(role)
+    return settings.config.http.port + ROLES.index(role)
 
 
 def run_role(settings: Settings, role: str, *, slot: str | None = None, port: int | None = None) -> None:
@@ -83,13 +85,17 @@ def run_role(settings: Settings, role: str, *, slot: str | None = None, port: in
     _log_to_stderr(role)
     clients = clients_of(settings, role)
     health = Health(role)
-    server = HealthServer(health, settings.config.http.bind, role_port(settings, role) if port is None else port)
+    where = role_port(settings, role) if port is None else port
     settings.state.mkdir(parents=True, exist_ok=True)
-    with server, _slot(settings.state, role, slot) as mine, _stopping() as should_stop:
-        logging.getLogger("truthloop").info("slot %s, answers on port %d", mine, server.port)
+    with ExitStack() as held:
+        if role != "feedback":  # which serves its page there, and answers for its health beside it
+            held.enter_context(HealthServer(health, settings.config.http.bind, where))
+        mine = held.enter_context(_slot(settings.state, role, slot))
+        should_stop = held.enter_context(_stopping())
+        logging.getLogger("truthloop").info("slot %s, answers on port %d", mine, where)
         crash = crash_points(role, os.environ)
         worker = Worker(mine, settings.state, settings.lake, health, now_ms, crash)
-        work = _role(role, settings)(clients, settings.config, worker)
+        work = _role(role, settings, where)(clients, settings.config, worker)
         _collect_rarely()
         work.run(should_stop)
 
@@ -105,9 +111,18 @@ def _collect_rarely() -> None:
 
 
 def _role(
-    name: str, settings: Settings
-) -> "Callable[[KafkaClients, LoopConfig, Worker], IngestRole | JoinRole | LakeRole]":
+    name: str, settings: Settings, port: int
+) -> "Callable[[KafkaClients, LoopConfig, Worker], FeedbackRole | IngestRole | JoinRole | LakeRole]":
     """Return what makes what does a role's work; of the others nothing is loaded."""
+    if name == "feedback":
+        from streams.feedback_role import FeedbackRole  # noqa: PLC0415 - see above
+        from truthloop.feedback.handlers import FeedbackHandlers  # noqa: PLC0415 - see above
+
+        def make(clients: "KafkaClients", config: "LoopConfig", worker: Worker) -> FeedbackRole:
+            handlers = FeedbackHandlers(settings, worker.health, worker.now_ms, port, os.environ)
+            return FeedbackRole(clients, config, worker, handlers, os.environ)
+
+        return make
     if name == "ingest":
         from streams.ingest import IngestRole  # noqa: PLC0415 - see above
         from streams.mapping_tools import mapping_tools  # noqa: PLC0415 - see above

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from schemas.config import LoopConfig
 from schemas.errors import ConfigError
 from schemas.problem import Path, Problem, did_you_mean, dotted
+from schemas.retrain_config import DatasetConfig
 from truthloop.config_fault import explain
 from truthloop.config_override import apply_overrides
 from truthloop.config_shape import Misnomer, config_shape, keep_known
@@ -81,12 +82,14 @@ class Settings:
         path: the config file, as it was given.
         lake: the lake's folder, absolute; it need not exist.
         state: folder of this loop's local state, absolute; the same.
+        datasets: folder of the data sets that go with retrains, absolute; the same.
     """
 
     config: LoopConfig
     path: FilePath
     lake: FilePath
     state: FilePath
+    datasets: FilePath
 
 
 @dataclass(frozen=True)
@@ -146,12 +149,18 @@ def load_placed_settings(path: FilePath, environ: Mapping[str, str] | None = Non
     if found or config is None:
         raise InvalidConfigError(sorted(found, key=lambda problem: (problem.line or 0, problem.file)))
     folders = []
-    for place, name in ((("lake", "uri"), config.lake.uri), (("state", "dir"), config.state.dir)):
+    dataset = DatasetConfig() if config.retrain is None else config.retrain.dataset
+    named: list[tuple[Path, str]] = [
+        (("lake", "uri"), config.lake.uri),
+        (("state", "dir"), config.state.dir),
+        (("retrain", "dataset", "uri"), dataset.uri),
+    ]
+    for place, name in named:
         try:
             folders.append(_folder(name, path))
         except ValueError as error:
             raise InvalidConfigError([places.problem(place, f"{dotted(place)}: {error}")]) from None
-    return Settings(config, path, folders[0], folders[1] / config.loop), places
+    return Settings(config, path, folders[0], folders[1] / config.loop, folders[2]), places
 
 
 def _read(path: FilePath) -> tuple[YamlDocument, dict[str, object]]:

@@ -145,7 +145,7 @@ def test_metrics_are_null_where_nothing_is_known_and_tell_mature_from_provisiona
 def test_cells_folded_night_by_night_are_the_cells_of_one_fold(files: Files, tmp_path: Path) -> None:
     """The incremental fold is exact, corrections across nights included."""
     settings = load_settings(tmp_path / "truthloop.yaml")
-    whole = Settings(settings.config, settings.path, tmp_path / "whole", settings.state)
+    whole = Settings(settings.config, settings.path, tmp_path / "whole", settings.state, settings.datasets)
     for predictions, labels in zip(files.prediction_files, files.label_files, strict=True):
         replay_files(settings, [predictions], [labels], now_ms=CLOSE_MS, close_at_ms=None)
         refresh_cells(settings)
@@ -165,7 +165,11 @@ def test_cells_are_made_again_when_the_config_counts_otherwise(files: Files, tmp
     first = read_evidence(settings).cells
     cohorts = settings.config.cohorts.model_copy(update={"ages": [420_000]})
     other = Settings(
-        settings.config.model_copy(update={"cohorts": cohorts}), settings.path, settings.lake, settings.state
+        settings.config.model_copy(update={"cohorts": cohorts}),
+        settings.path,
+        settings.lake,
+        settings.state,
+        settings.datasets,
     )
     assert not read_evidence(other).cells.equals(first)
     assert read_evidence(settings).cells.equals(first)

@@ -110,7 +110,7 @@ def test_every_flight_from_february_on_is_predicted_once(demo: Demo) -> None:
 def test_the_files_have_the_companys_columns(demo: Demo) -> None:
     """Nested where a scoring service would nest, flat where an airport would write CSV."""
     assert dict(demo.predictions.drop("features").schema) == {
-        "flight": pl.Struct(dict.fromkeys(("date", "number", "origin", "scheduled"), pl.String)),
+        "flight": pl.Struct(dict.fromkeys(("date", "number", "origin", "scheduled", "haul"), pl.String)),
         "scored_at": pl.Datetime("us", "UTC"),
         "model": pl.Struct({"name": pl.String, "version": pl.String}),
         "score_percent": pl.Float64,
@@ -296,7 +296,7 @@ def test_the_loop_is_set_up_as_its_comments_say(demo: Demo) -> None:
     label = demo.config.labels["arrived_late"]
     assert demo.config.loop == "flights"
     assert (demo.config.timezone, demo.config.clock) == (NEW_YORK, "event")
-    assert demo.config.predictions.slices == ["carrier", "origin"]
+    assert demo.config.predictions.slices == ["carrier", "origin", "haul"]
     assert (label.horizon, label.retain, label.early) == (36 * HOUR_MS, 168 * HOUR_MS, HOUR_MS)
     assert label.on_timeout == "expire"
     assert demo.config.predictions.outputs["arrived_late"].threshold == 0.5

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -22,11 +22,12 @@ from example_loop import ROOT, ExampleLoop, Truth, generator, is_settled
 from kafka_fixture import QUICK_START
 from live_case import DAY_MS, running
 
+from lake import Lake
 from streams.local_broker import BrokerSecurity, LocalBroker
 from truthloop.moments import now_ms
 
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
-PRINCIPALS = ("ingest", "join", "lake", "operator")
+PRINCIPALS = ("ingest", "join", "lake", "feedback", "operator")
 PASSWORD = "not-a-secret"  # noqa: S105 - of a broker that lives as long as a test
 RIGHTS = {
     "Read": AclOperation.READ,
@@ -105,6 +106,10 @@ def test_the_rights_on_the_page_are_enough(guarded: LocalBroker, tmp_path: Path)
         loop.wait("the last deadline", lambda: is_settled(loop.stand()))
         loop.until_same(lambda: truth.differences(loop))
 
+        loop.run("feedback", **login_of(guarded, "feedback"))
+        loop.wait("a decision that was published", lambda: published(loop) > 0)
+        assert read_back(guarded, f"{loop.name}.decisions", f"{loop.name}.evidence") >= {"decisions", "evidence"}
+
         join.terminate()
         assert join.wait(60) == 0
         shutil.rmtree(loop.settings.state)
@@ -114,6 +119,26 @@ def test_the_rights_on_the_page_are_enough(guarded: LocalBroker, tmp_path: Path)
         assert loop.log("join").count("the state is made again") == loop.partitions
         assert loop.command("status").returncode == 0
         assert refusal(guarded, "lake", f"{loop.name}.outcomes") == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+def published(loop: ExampleLoop) -> int:
+    """Return how many entries of the gate's log have gone out."""
+    return Lake.open(loop.settings.lake).applied("decisions", "published:fraud")
+
+
+def read_back(broker: LocalBroker, *topics: str) -> set[str]:
+    """Return the last word of the topics in which there is anything."""
+    reader = Consumer(broker.client_properties | {"group.id": "test", "auto.offset.reset": "earliest"})
+    reader.subscribe([*topics])
+    found: set[str] = set()
+    silent = 0
+    while silent < 60 and len(found) < len(topics):
+        message = reader.poll(0.5)
+        silent = silent + 1 if message is None else 0
+        if message is not None and message.error() is None:
+            found.add(str(message.topic()).rpartition(".")[2])
+    reader.close()
+    return found
 
 
 def login_of(broker: LocalBroker, user: str) -> dict[str, str]:
@@ -137,7 +162,7 @@ def refusal(broker: LocalBroker, user: str, topic: str) -> int | None:
 
 def test_every_trouble_on_the_page_is_said_by_the_product() -> None:
     """A message that was reworded is reworded on the page, too."""
-    said = [text for package in ("streams", "lake", "truthloop") for text in texts_below(ROOT / package)]
+    said = [text for package in ("streams", "lake", "retrain", "truthloop") for text in texts_below(ROOT / package)]
     for cells in rows("Troubles"):
         for quoted in quotes(cells[0]):
             assert any(quoted in text for text in said), f"nothing says {quoted!r}"
@@ -152,7 +177,18 @@ def test_every_error_that_stops_a_role_is_on_the_page() -> None:
 
 
 OF_ROLES = [
-    *("assignment", "attempts", "command", "health", "idleness", "ingest", "ingest_check", "join_role", "kafka_client"),
+    *(
+        "assignment",
+        "attempts",
+        "command",
+        "feedback_role",
+        "health",
+        "idleness",
+        "ingest",
+        "ingest_check",
+        "join_role",
+        "kafka_client",
+    ),
     *("lake_cut", "lake_reader", "lake_role", "lake_round", "lake_rows", "lake_standing", "ledger_reader"),
     *("live_partition", "restore", "rocks_database", "rocks_store", "source_assignment", "source_batch"),
     *("source_position", "takeover", "topic_range", "topics", "transaction"),

@@ -27,6 +27,16 @@ from monitor import CellPlan, fold, merge
 PLAN = CellPlan.from_config(config_of())
 
 OUTPUTS = st.one_of(st.none(), st.floats(0, 1), st.sampled_from([0.0, 1.0, 0.3, float("nan"), float("inf"), 1.5, -0.1]))
+NUMBERS = st.one_of(
+    st.floats(-1e10, 1e10),
+    st.floats(-2, 2),
+    st.sampled_from([None, 0.0, -1.5, 12.25, 2.0**30, -(2.0**30), 2.0**30 - 1, float("nan"), float("-inf")]),
+)
+TRUTHS = {
+    "late": st.tuples(st.sampled_from([0.0, 1.0, 1.0, 7.0]), st.none()),
+    "fare": st.tuples(NUMBERS, st.none()),
+    "status": st.tuples(st.none(), st.sampled_from(["landed", "late", "cancelled", None])),
+}
 AGES_MS = st.one_of(
     st.integers(-HOUR_MS, 20 * DAY_MS), st.sampled_from([-1, 0, 1, 60_000, HOUR_MS, DAY_MS, DAY_MS + 1])
 )
@@ -52,6 +62,9 @@ def histories(draw: st.DrawFn, folds: int = 3) -> History:
             eligible=draw(st.sampled_from([True, True, True, False])),
             output=draw(OUTPUTS),
             country=draw(st.sampled_from(["DE", "FR", None])),
+            fare=draw(NUMBERS),
+            said=draw(st.sampled_from(["landed", "late", None])),
+            amount=draw(st.sampled_from([None, 0.0, 55.5, 100.0, 1e9, float("nan")])),
         )
         came_in = draw(st.integers(0, folds - 1))
         predictions.append((came_in, prediction))

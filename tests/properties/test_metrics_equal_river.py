@@ -14,7 +14,7 @@ from river import metrics as river
 from sklearn import metrics as sklearn
 
 from monitor import CellPlan, fold, merge, metrics
-from schemas.config import BINARY_METRICS
+from schemas.metric_name import BINARY_METRICS
 
 PLAN = CellPlan.from_config(config_of(metrics={"late": list(BINARY_METRICS)}))
 THRESHOLD = 0.3
@@ -84,7 +84,7 @@ def survivors(rows: list[Row]) -> list[tuple[float, bool]]:
 
 def values_of(rows: list[Row]) -> dict[str, dict[str, float | None]]:
     """Return the metrics of all rows as {name: {value, bound}}."""
-    found = metrics(cells_of(rows), PLAN, "version", {})
+    found = metrics(cells_of(rows), PLAN, "version", {}).filter(pl.col("kind") == "late")
     assert set(found.get_column("n")) == {len(survivors(rows))}
     return {row["name"]: row for row in found.iter_rows(named=True)}
 

@@ -1,6 +1,7 @@
 """What is counted where: cases at the edges of bins, days, slices, chains."""
 
 import math
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 
@@ -19,9 +20,11 @@ from cell_cases import (
     renumbered,
 )
 
-from monitor import CELL_SCHEMA, CellPlan, fold, merge
+from monitor import CELL_SCHEMA, CellPlan, fold, merge, metrics
 from monitor.bins import BEYOND_MS, age_edges_ms, score_edges
+from monitor.class_name import CLASSES_MAX, class_text, confusion_measure, read_confusion
 from monitor.cohort import day_ends, read_slice
+from monitor.place import sums
 from monitor.plan import SLICE_VALUES
 
 PLAN = CellPlan.from_config(config_of())
@@ -65,7 +68,7 @@ def test_age_edges_grow_from_nothing_to_beyond_and_hold_the_ages_asked_for() -> 
     assert edges[:2] == (0, 60_000)
     assert edges[-2:] == (400 * DAY_MS, BEYOND_MS)
     assert {DAY_MS, 3 * DAY_MS} < set(edges)
-    assert len(edges) == 64 + 4
+    assert len(edges) == 128 + 4
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ def test_age_edges_grow_from_nothing_to_beyond_and_hold_the_ages_asked_for() -> 
         (0, 0),
         (1, 60_000),
         (60_000, 60_000),
-        (60_001, 74_000),
+        (60_001, 67_000),
         (HOUR_MS, HOUR_MS),
         (3 * DAY_MS, 3 * DAY_MS),
         (BEYOND_MS * 2, BEYOND_MS),
@@ -104,16 +107,17 @@ def test_what_is_no_probability_is_counted_but_not_scored(output: float | None) 
     prediction = Prediction("a", output=output)
     outcome = Revision(prediction, "joined", 1.0, EPOCH_MS, 1)
     cells = fold(PLAN, predictions_frame([prediction]), outcomes_frame([outcome]), NONE)
-    late = cells.filter(pl.col("kind") == "late", pl.col("slice") == "")
-    assert sorted(late.get_column("measure")) == ["labels", "no_output", "predictions"]
+    late = cells.filter(pl.col("kind") == "late", pl.col("slice") == "country=DE")
+    found = {measure.partition("@")[0] for measure in late.get_column("measure")}
+    assert found == {"labels", "no_output", "predictions", "pane_labels", "pane_predictions"}
 
 
 def test_ineligible_predictions_are_counted_apart_and_their_outcomes_not_at_all() -> None:
-    """They are outside coverage and metrics."""
+    """They are outside coverage and metrics; what the model was given and what it said still counts for drift."""
     prediction = Prediction("a", eligible=False)
     outcome = Revision(prediction, "joined", 1.0, EPOCH_MS, 1)
     cells = fold(PLAN, predictions_frame([prediction]), outcomes_frame([outcome]), NONE)
-    assert set(cells.get_column("measure")) == {"ineligible"}
+    assert set(cells.get_column("measure")) == {"ineligible", "output", "input:amount", "input:device"}
 
 
 def test_a_correction_takes_the_old_class_out_and_keeps_the_age() -> None:
@@ -147,12 +151,6 @@ def test_a_label_after_the_deadline_has_the_age_at_which_something_was_first_kno
     assert amounts(late, "labels") == {edge_ms: 1}
     assert amounts(late, "expired") == {}
     assert sum(amounts(late, "score_1").values()) == 1
-
-
-def test_kinds_without_scores_have_counts_and_no_losses() -> None:
-    """Regression and multiclass are counted, and nothing more yet."""
-    one = Revision(Prediction("a"), "joined", 12.5, EPOCH_MS, 1, "fare", "fare-1")
-    assert set(cells_of([one]).get_column("measure")) == {"labels"}
 
 
 def test_a_kind_that_the_config_does_not_have_is_left_out() -> None:
@@ -229,8 +227,9 @@ def test_merging_drops_zeros_and_columns_of_the_lake() -> None:
     "changes",
     [
         {"timezone": "UTC"},
-        {"cohorts": {"by": ["version"], "ages": ["1h", "1d"]}},
+        {"cohorts": {"by": ["version", "country", "role"], "ages": ["1h", "1d"]}},
         {"cohorts": {"by": ["version", "country"], "ages": ["1h", "2d"]}},
+        {"evaluate_at": ["6h", "final"]},
         {"coverage": [{"label": "late", "age": "2d", "min": 0.5}]},
         {
             "predictions": {
@@ -267,3 +266,103 @@ def test_the_digest_does_not_depend_on_what_has_been_seen() -> None:
     """A known slice value is no change of plan."""
     cells = fold(PLAN, predictions_frame([Prediction("a")]), NONE, NONE)
     assert PLAN.knowing(cells).digest == PLAN.digest
+
+
+def labelled_as(number: int, truth: str, said: str) -> Revision:
+    """Return a multiclass label; the number is its place in time."""
+    prediction = Prediction(f"k{number}", EPOCH_MS + number, said=said)
+    return Revision(prediction, "joined", None, EPOCH_MS + DAY_MS, 1, "status", "status-1", truth)
+
+
+def test_the_fifty_first_classes_are_told_apart_and_the_rest_is_other() -> None:
+    """First by time of prediction; two others that differ are no hit."""
+    revisions = [labelled_as(n, f"c{n:03d}", f"c{n:03d}") for n in range(CLASSES_MAX + 2)]
+    cells = cells_of([*revisions, labelled_as(CLASSES_MAX + 9, "c050", "c051")])
+    other = confusion_measure("*other", "*other")
+    assert amounts(cells, other) == {0: 2, 1: 1}
+    assert amounts(cells, confusion_measure("c049", "c049")) == {0: 1}
+    assert amounts(cells, confusion_measure("c050", "c050")) == {}
+    found = metrics(cells, PLAN, [], {}).filter(pl.col("kind") == "status", pl.col("name") == "accuracy")
+    assert found["value"].to_list() == [pytest.approx(52 / 53)]
+
+
+def test_once_classes_are_other_no_new_one_comes_in_and_corrections_leave_nothing() -> None:
+    """An outcome is taken out of the class that it was counted in, whatever has gone since."""
+    revisions = [labelled_as(n, f"c{n:03d}", "c000") for n in range(CLASSES_MAX + 1)]
+    first = cells_of(revisions)
+    gone = [replace(one, status="retracted", value_class=None, revision=2) for one in revisions]
+    second = fold(PLAN.knowing(first), NO_PREDICTIONS, outcomes_frame(gone[1:4]), outcomes_frame(revisions[1:4]))
+    some = merge(first, second)
+    newer = labelled_as(900, "brand new", "c000")
+    third = fold(PLAN.knowing(some), NO_PREDICTIONS, outcomes_frame([newer]), NONE)
+    assert amounts(third, confusion_measure("*other", "c000")) == {0: 1}
+    last = [*gone[:1], *gone[4:], replace(newer, status="retracted", value_class=None, revision=2)]
+    known = PLAN.knowing(merge(some, third))
+    fourth = fold(known, NO_PREDICTIONS, outcomes_frame(last), outcomes_frame([*revisions[:1], *revisions[4:], newer]))
+    left = merge(some, third, fourth)
+    assert left.filter(pl.col("measure").str.starts_with("confusion")).is_empty()
+    assert left.filter(pl.col("amount") < 0).is_empty()
+
+
+@pytest.mark.parametrize("name", ["*other", "\\", "*", 'a"b', "a@1 b", ""])
+def test_no_real_class_passes_for_other(name: str) -> None:
+    """Whatever the class is called, it is one of its own, also at an age."""
+    cells = cells_of([labelled_as(1, name, name)])
+    pairs = [read_confusion(measure) for measure in cells.get_column("measure")]
+    assert {pair for pair in pairs if pair is not None} == {(class_text(name), class_text(name))}
+    assert class_text(name) != "*other"
+    found = metrics(cells, PLAN, [], {}, at_age_ms=DAY_MS).filter(pl.col("kind") == "status")
+    assert found.filter(pl.col("name") == "accuracy")["value"].to_list() == [1.0]
+
+
+def test_inputs_are_counted_by_their_fixed_bins_and_personal_data_is_not() -> None:
+    """Missing, not a number and beyond the contract have bins of their own."""
+    values = [None, math.nan, -1.0, 101.0, 0.0, 50.0, 100.0]
+    rows = [Prediction(f"k{n}", amount=value, eligible=n > 2) for n, value in enumerate(values)]
+    cells = fold(PLAN, predictions_frame(rows), NONE, NONE)
+    inputs = cells.filter(pl.col("kind") == "")
+    assert set(inputs.get_column("measure")) == {"input:amount", "input:device"}
+    assert set(inputs.get_column("definition")) == {""}
+    [histogram] = [one for one in PLAN.inputs if one.name == "amount"]
+    expected = histogram.bins_of(pl.Series(values, dtype=pl.Float64)).value_counts()
+    assert amounts(cells, "input:amount") == dict(expected.iter_rows())
+    assert amounts(cells.filter(pl.col("kind") == ""), "input:device") == {0: 7}
+
+
+@pytest.mark.parametrize(
+    ("truth", "said"),
+    [(math.nan, 1.0), (1.0, math.inf), (2.0**30, 1.0), (1.0, -(2.0**30)), (None, 1.0), (1.0, None)],
+)
+def test_numbers_that_do_not_fit_are_counted_and_in_no_sum(truth: float | None, said: float | None) -> None:
+    """Nothing poisons a sum, and a correction takes them out again."""
+    row = Prediction("a", fare=said)
+    bad = Revision(row, "joined", truth, EPOCH_MS, 1, "fare", "fare-1")
+    cells = cells_of([bad])
+    assert amounts(cells, "no_output") == {0: 1}
+    assert not cells.get_column("measure").str.contains("error|truth|labelled_scored").any()
+    delta = cells_of([replace(bad, status="retracted", value=None, revision=2)], [bad])
+    assert amounts(delta, "no_output") == {0: -1}
+
+
+def test_a_hundred_thousand_slice_values_make_no_more_cells_than_the_budget() -> None:
+    """The rest is "other", in time and in memory that do not grow with the values."""
+    count = 100_000
+    one = predictions_frame([Prediction("a")])
+    numbers = pl.int_range(count, eager=True)
+    rows = one.select(pl.all().repeat_by(count).explode()).with_columns(
+        offset=numbers, key=numbers.cast(pl.String), slice_country=pl.lit("c") + numbers.cast(pl.String)
+    )
+    plan = CellPlan.from_config(config_of())
+    cells = fold(plan, rows, NONE, NONE)
+    assert cells.get_column("slice").n_unique() == SLICE_VALUES + 2
+    late = cells.filter(pl.col("kind") == "late")
+    assert amounts(late, "predictions", slice_="country=*other") == {0: count - SLICE_VALUES}
+    assert amounts(late, "predictions") == {0: count}
+
+
+def test_places_too_many_for_one_number_are_grouped_by_their_columns() -> None:
+    """The same sums, only slower: nothing runs over."""
+    rows = pl.DataFrame({"a": [5, 5, 7], "b": [1, 1, 2], "amount": [1, 2, 4]})
+    for size in (10, 2**40):
+        found = sums(rows, {"a": size, "b": size}, ["amount"]).collect().sort("a")
+        assert found.select("a", "b", "amount").rows() == [(5, 1, 3), (7, 2, 4)]

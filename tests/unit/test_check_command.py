@@ -231,13 +231,13 @@ def test_a_mapped_heartbeat_is_proof_enough_for_implying(tmp_path: Path) -> None
     assert json.loads(result.stdout)["warnings"] == []
 
 
-def test_a_kind_without_source_and_metrics_of_other_tasks_are_warned_of(tmp_path: Path) -> None:
-    """A second kind that no file gives, of a task that has no metrics yet."""
+def test_a_kind_without_source_and_metrics_is_warned_of(tmp_path: Path) -> None:
+    """A second kind that no file gives, and whose metrics are not chosen."""
     text = GOOD.replace("threshold: 0.5}", "threshold: 0.5}\n    amount: {task: regression}")
     text = text.replace("labels:\n", "labels:\n  amount: {definition: a-v1, horizon: 121d, retain: 200d}\n", 1)
     messages = [found["message"] for found in json.loads(run(tmp_path, text, "--json").stdout)["warnings"]]
     assert messages == [
-        "metrics.amount: task: regression has no metrics yet; outcomes and coverage are kept",
+        "metrics.amount: is left out; mae, rmse, mse, r2 are shown",
         "labels.amount: no source in `ingest` gives labels of kind 'amount'",
         "predictions.outputs.amount: no source in `ingest` maps outputs.amount",
     ]

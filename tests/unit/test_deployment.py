@@ -3,8 +3,10 @@
 Held to: pinned images, loopback only, commands that exist, configs that are there, ports that are the roles' own.
 """
 
+import json
 import re
 import runpy
+import subprocess
 import sys
 import threading
 import tomllib
@@ -19,8 +21,15 @@ import pytest
 import typer
 import yaml
 
+from monitor.coverage_alert import CoverageAlert
+from retrain.gate import Gate
+from schemas.errors import ConfigError
+from schemas.evidence import FindingKind, GateState
 from streams.health import Health
 from truthloop.__main__ import app
+from truthloop.feedback.boundary import access_of, receiver_of
+from truthloop.feedback.gauge import Gauges, LiveReading, Reading
+from truthloop.feedback.live_board import OUTCOMES_A_LOOK
 from truthloop.roles import ROLES, role_port
 from truthloop.settings import load_settings
 
@@ -30,13 +39,30 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "truthloop:local"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 MOUNTED = {"/loop": "examples/02-card-fraud", "/examples": "examples", "/etc/prometheus": "deploy"}
-RULES = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text("utf-8"))["groups"][0]["rules"]
+GROUPS = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text("utf-8"))["groups"]
+RULES = [rule for group in GROUPS for rule in group["rules"]]
+GRAFANA = ROOT / "deploy/grafana"
+DASHBOARD = json.loads((GRAFANA / "truthloop.json").read_text("utf-8"))
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+TOKEN = "not-a-secret-but-long"  # noqa: S105 - of no page
 
 
 def mounts(service: dict[str, Any]) -> dict[str, tuple[str, bool]]:
     """Return what a service mounts: path in the container -> what, and whether it may only be read."""
     parts = [volume.split(":") for volume in service.get("volumes", ())]
     return {part[1]: (part[0], part[2:] == ["ro"]) for part in parts}
+
+
+def filled(environment: dict[str, str], **given: str) -> dict[str, str]:
+    """Return an environment as compose hands it over: with what the caller's has, or what stands behind the name."""
+
+    def value_of(found: re.Match[str]) -> str:
+        name, sign, other = found.groups()
+        if sign == ":?" and not given.get(name):
+            raise LookupError(other)
+        return given.get(name) or other
+
+    return {name: re.sub(r"\$\{(\w+)(:[-?])([^}]*)\}", value_of, text) for name, text in environment.items()}
 
 
 def on_host(service: dict[str, Any], path: str) -> Path:
@@ -69,6 +95,7 @@ def test_everything_is_published_on_loopback_only() -> None:
     for ports in published.values():
         assert all(port.startswith("127.0.0.1:") for port in ports)
     settings = load_settings(ROOT / "examples/02-card-fraud/truthloop.yaml", OURS["join"]["environment"])
+    assert published["feedback"] == ["127.0.0.1:8080:8080"]
     for role in ROLES:
         port = role_port(settings, role)
         assert published[role] == [f"127.0.0.1:{port}:{port}"]
@@ -91,7 +118,8 @@ def test_a_service_says_what_its_program_understands(name: str) -> None:
     command = group.commands[words[0]]
     command.make_context(words[0], words[1:])  # refuses what it does not know
     config = on_host(service, words[words.index("--config") + 1])
-    assert load_settings(config, service["environment"]).config.loop == "card-fraud"
+    environment = filled(service["environment"], TRUTHLOOP_HTTP_TOKEN=TOKEN)
+    assert load_settings(config, environment).config.loop == "card-fraud"
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
@@ -110,7 +138,42 @@ def test_a_container_may_do_no_more_than_it_has_to(name: str) -> None:
     assert kept == {"/data/lake", "/data/state"}
     if name in ROLES:
         assert "/data/state" in mounts(service)
-    assert mounts(OURS["lake"])["/data/lake"] == ("lake", False)
+    for role in ("lake", "feedback"):
+        assert mounts(OURS[role])["/data/lake"] == ("lake", False)
+
+
+def test_the_page_is_open_to_nobody_without_a_token() -> None:
+    """Nothing starts without one; with it, who asks under Prometheus' name for the role is answered."""
+    service = OURS["feedback"]
+    with pytest.raises(LookupError, match="token of 16 characters"):
+        filled(service["environment"])
+    environment = filled(service["environment"], TRUTHLOOP_HTTP_TOKEN=TOKEN)
+    settings = load_settings(on_host(service, "/loop/truthloop.yaml"), environment)
+    access = access_of(settings, environment)
+    assert not access.admits(None)
+    assert access.admits(f"Bearer {TOKEN}")
+    assert access.knows_host("feedback:8080")
+    assert not access.knows_host("feedback.example.com:8080")
+    without = {name: text for name, text in environment.items() if name != "TRUTHLOOP_HTTP_TOKEN"}
+    with pytest.raises(ConfigError, match="without asking who they are"):
+        access_of(settings, without)
+
+
+def test_a_retrain_is_asked_for_when_the_environment_says_of_whom() -> None:
+    """Of nobody by default; data sets go to a volume of their own, and the secret is not in the file."""
+    service = OURS["feedback"]
+    config = on_host(service, "/loop/truthloop.yaml")
+    environment = filled(service["environment"], TRUTHLOOP_HTTP_TOKEN=TOKEN)
+    settings = load_settings(config, environment)
+    assert settings.config.retrain is None
+    assert receiver_of(settings, environment) is None
+    secret = "whsec_" + "A" * 32
+    section = '{target: {url: "https://pipeline.example.com/retrain"}, dataset: {uri: /data/datasets}}'
+    given = {"TRUTHLOOP_HTTP_TOKEN": TOKEN, "TRUTHLOOP_RETRAIN": section, "TRUTHLOOP_WEBHOOK_SECRET": secret}
+    environment = filled(service["environment"], **given)
+    settings = load_settings(config, environment)
+    assert receiver_of(settings, environment) is not None
+    assert mounts(service)[str(settings.datasets)] == ("datasets", False)
 
 
 def test_services_wait_for_what_they_need() -> None:
@@ -121,7 +184,8 @@ def test_services_wait_for_what_they_need() -> None:
     for role in ROLES:
         assert wait[role] == {"start": "service_completed_successfully"}
         assert SERVICES[role]["restart"] == "unless-stopped"
-    assert [name for name, service in SERVICES.items() if service.get("profiles")] == ["traffic"]
+    asked_for = {name: service["profiles"] for name, service in SERVICES.items() if service.get("profiles")}
+    assert asked_for == {"traffic": ["traffic"], "grafana": ["grafana"]}
     environment = SERVICES["kafka"]["environment"]
     inside = OURS["join"]["environment"]["TRUTHLOOP_KAFKA__BOOTSTRAP_SERVERS"]
     assert f"INSIDE://{inside}" in environment["KAFKA_ADVERTISED_LISTENERS"]
@@ -139,19 +203,144 @@ def test_prometheus_reads_every_role() -> None:
     assert on_host(service, config).samefile(ROOT / "deploy/prometheus.yml")
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_an_alert_asks_for_metrics_that_there_are(rule: dict[str, Any]) -> None:
-    """By the names under which roles answer."""
+def all_series() -> set[str]:
+    """Return the names of all series that roles answer with, and of the one that Prometheus itself adds."""
     health = Health("join")
     health.records.labels("join", "labels").inc()
     health.rejects.labels("join", "stale").inc()
     health.turn(1, 1)
     health.stop_partition(1, "why")
     health.seconds.labels("join").observe(1)
+    gauges = Gauges(health.registry)
+    gauges.active(lambda: True)
+    gauges.refused("signature")
+    newest = Gate(at_ms=1, since_ms=1, evaluated_ms=1)
+    alert = CoverageAlert("ok", 0.0, 0.0, 24, 600, (), 1)
+    reading = Reading("fraud", newest, 1, 1, {}, alert, is_undeliverable=False, dataset_rows=1)
+    gauges.tell([reading], LiveReading({("fraud", "v1", "roc_auc"): 0.5}))
     told = prometheus_client.generate_latest(health.registry).decode()
-    for name in re.findall(r"truthloop_\w+", rule["expr"]):
-        assert re.search(rf"^{name}\{{", told, re.MULTILINE), name
+    return {"up"} | set(re.findall(r"^(truthloop_\w+)[{ ]", told, re.MULTILINE))
+
+
+def series_in(expression: str) -> set[str]:
+    """Return the names of the series that an expression asks for."""
+    return set(re.findall(r"truthloop_\w+|\bup\b(?=\{)", expression))
+
+
+def test_the_page_for_operators_names_every_series() -> None:
+    """And none that there is not; one is ingest's own."""
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    named = set(re.findall(r"`(truthloop_\w+)`", page))
+    told = {re.sub(r"(?<=seconds)_(bucket|count|sum)$", "", name) for name in all_series()}
+    assert named - {"truthloop_filtered_total"} == {name for name in told if not name.endswith("_created")} - {"up"}
+    assert f"{OUTCOMES_A_LOOK:,} outcomes at a look" in page
+
+
+def test_what_prometheus_is_asked_for_is_balanced() -> None:
+    """No parenthesis is missing in an expression: nothing here can parse them."""
+    expressions = [rule["expr"] for rule in RULES] + [target["expr"] for p in PANELS for target in p["targets"]]
+    for text in expressions:
+        assert series_in(text), text
+        for one, other in ("()", "[]", "{}"):
+            assert text.count(one) == text.count(other), text
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_an_alert_asks_for_metrics_that_there_are(rule: dict[str, Any]) -> None:
+    """By the names under which roles answer."""
+    assert series_in(rule["expr"]) <= all_series()
     assert rule["labels"]["severity"] in ("page", "ticket")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_is_so_what_it_costs_and_what_to_type(rule: dict[str, Any]) -> None:
+    """Each in a sentence; what is to be typed is a command that there is, or one of the tools around."""
+    texts = rule["annotations"]
+    assert set(texts) == {"summary", "impact", "action"}
+    assert all(len(text) > 20 for text in texts.values())
+    words = re.findall(r"`([^`]+)`", texts["action"])
+    assert words or "TRUTHLOOP_" in texts["action"] or "log" in texts["action"]
+    group = typer.main.get_command(app)
+    for typed in words:
+        program, *rest = typed.split()
+        if program == "truthloop":
+            assert command_of(group, rest), typed
+
+
+def command_of(group: Any, words: list[str]) -> bool:
+    """Return whether words begin with a command that there is."""
+    command = group.commands.get(words[0])
+    if command is None or not hasattr(command, "commands"):
+        return command is not None
+    return len(words) > 1 and words[1] in command.commands
+
+
+def test_every_kind_of_finding_that_holds_a_retrain_back_has_an_alert() -> None:
+    """And the levels are those that are told."""
+    expressions = {rule["expr"] for rule in RULES}
+    for finding in (FindingKind.COVERAGE, FindingKind.SILENCE):
+        assert f'truthloop_finding_level{{finding="{finding.value}"}} == 3' in expressions
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_a_panel_shows_series_that_there_are_and_says_what_they_mean(panel: dict[str, Any]) -> None:
+    """From the source that is chosen at the top, whatever its id."""
+    assert len(panel["description"]) > 25
+    assert panel["targets"]
+    for target in panel["targets"]:
+        assert series_in(target["expr"]) <= all_series()
+        for name in re.findall(r"\$(\w+)", target["expr"]):
+            assert name in {one["name"] for one in DASHBOARD["templating"]["list"]} | {"__rate_interval"}
+        assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    assert panel["datasource"]["uid"] == "${datasource}"
+
+
+def test_the_dashboard_has_its_rows_and_no_panel_lies_on_another() -> None:
+    """Every id once, and every place of the grid taken once."""
+    panels = DASHBOARD["panels"]
+    rows = [panel["title"] for panel in panels if panel["type"] == "row"]
+    assert rows == ["Gate", "Coverage and labels", "Findings", "Flow of roles", "Rejects", "Retrains"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(taken) == len(set(taken))
+    assert max(x for x, _ in taken) < 24
+    states = next(panel for panel in panels if panel["title"] == "Gate" and panel["type"] != "row")
+    named = states["fieldConfig"]["defaults"]["mappings"][0]["options"]
+    assert [named[str(number)]["text"] for number in range(len(GateState))] == [state.value for state in GateState]
+
+
+def test_grafana_begins_with_the_dashboard_and_only_for_who_knows_the_password() -> None:
+    """On loopback, with nobody let in unasked, and with the files that it is given."""
+    service = SERVICES["grafana"]
+    assert service["ports"] == ["127.0.0.1:3000:3000"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    environment = service["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+    assert environment["GF_USERS_ALLOW_SIGN_UP"] == "false"
+    assert filled(environment)["GF_SECURITY_ADMIN_PASSWORD"] == ""
+    script = service["entrypoint"][2].replace("$$", "$").replace("exec /run.sh", "echo started")
+    for password, code, said in (("", 1, ""), ("short", 1, ""), ("long enough to do", 0, "started\n")):
+        run = subprocess.run(  # as the container's shell would
+            ["/bin/sh", "-c", script],
+            env={"GF_SECURITY_ADMIN_PASSWORD": password},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (run.returncode, run.stdout) == (code, said)
+    places = mounts(service)
+    assert places["/etc/grafana/provisioning"] == ("./deploy/grafana/provisioning", True)
+    assert places["/etc/grafana/dashboards/truthloop.json"] == ("./deploy/grafana/truthloop.json", True)
+    source = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text("utf-8"))["datasources"][0]
+    assert (source["type"], source["url"]) == ("prometheus", "http://prometheus:9090")
+    provider = yaml.safe_load((GRAFANA / "provisioning/dashboards/truthloop.yml").read_text("utf-8"))["providers"][0]
+    assert provider["options"]["path"] == "/etc/grafana/dashboards"
 
 
 def test_the_image_has_the_wheel_and_pinned_packages_only() -> None:
@@ -211,7 +400,7 @@ def test_the_health_check_tells_a_role_that_lives(
 
 
 def test_the_health_check_knows_the_roles_ports() -> None:
-    """As many as there are roles, behind the config's own."""
+    """As many as there are roles, from the config's own on."""
     names = runpy.run_path(str(ROOT / "deploy/livez.py"))
     settings = load_settings(ROOT / "examples/02-card-fraud/truthloop.yaml", {})
     assert (names["ROLES"], names["HTTP_PORT"]) == (len(ROLES), settings.config.http.port)

@@ -56,7 +56,8 @@ def test_the_views_come_in_the_order_in_which_they_are_to_be_read(builder: LakeB
     query = "SELECT view_name, comment FROM duckdb_views() WHERE comment IS NOT NULL ORDER BY view_oid"
     rows = ask(builder, query)
     assert [row["view_name"] for row in rows] == [
-        *("scored", "outcomes_arrived", "revisions", "coverage", "metrics", "rejects", "ledger", "unmatched")
+        *("scored", "outcomes_arrived", "revisions", "coverage", "metrics", "rejects", "ledger", "unmatched"),
+        *("evidence", "decisions", "deliveries"),
     ]
     assert all(row["comment"] for row in rows)
 

@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from schemas.errors import ConfigError
+from schemas.metric_name import METRICS
 from truthloop.commands.new import Task, new, starting_config
 from truthloop.config_advice import advise
 from truthloop.settings import load_settings
@@ -35,9 +36,7 @@ def test_what_it_writes_is_a_valid_config(tmp_path: Path, loop: str, kind: str, 
     assert (config.loop, list(config.labels)) == (loop, [kind])
     assert config.predictions.outputs[kind].task == task
     assert [source.as_ for source in config.ingest] == ["predictions", "labels"]
-    expected = (
-        [] if task == "binary" else [f"metrics.{kind}: task: {task} has no metrics yet; outcomes and coverage are kept"]
-    )
+    expected = [] if task == "binary" else [f"metrics.{kind}: is left out; {', '.join(METRICS[task])} are shown"]
     assert [str(remark) for remark in advise(config)] == expected
 
 

@@ -13,7 +13,10 @@ from schemas.publish import FOLDER, json_schemas, main, render, write_json_schem
 from truthloop.commands.new import Task, starting_config
 from truthloop.yaml_source import read_yaml
 
-NAMES = ["config", "prediction", "label", "outcome", "rejection", "ledger_entry"]
+NAMES = [
+    *("config", "prediction", "label", "outcome", "rejection", "ledger_entry"),
+    *("evaluation", "decision", "retrain_request", "retrain_callback"),
+]
 
 
 def fits(name: str, document: object) -> bool:

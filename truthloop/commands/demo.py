@@ -5,8 +5,9 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from truthloop.demo.live import LiveRun
     from truthloop.demo.prepare import Prepared
     from truthloop.demo.summary import Summary
+    from truthloop.settings import Settings
 
 __all__ = ["demo"]
 
@@ -43,13 +45,21 @@ def demo(
             help="Where no Kafka can be had: the same mapping, join and lake read the files, in one process.",
         ),
     ] = False,
+    serve: Annotated[
+        bool | None,
+        typer.Option(
+            "--serve/--no-serve",
+            help="Keep the page up at the end, until Ctrl-C; left out: where a person sits at the terminal.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Run a year of real flights through the whole product, on a Kafka of its own, and explain what comes out.
 
     A small model predicts, two hours before departure, whether a flight out of New York in 2013 will be more
     than 15 minutes late. The truth is known when the plane is in; cancelled and diverted flights never get a
-    label. Ingest, join and lake writer run as processes of their own.
+    label. Ingest, join, lake writer and the deciding role run as processes of their own, and so does the airline, whose
+    pipeline is asked to retrain when the model errs more, trains on the data set it is given, and deploys what it made.
     """
     with reporting_errors():
         from truthloop.demo.prepare import prepare  # noqa: PLC0415 - keeps --help fast
@@ -65,14 +75,20 @@ def demo(
         _take_folder(folder)
         with notes.console.status("preparing the flights ...") as status:
             prepared = prepare(folder, lambda step, _done, _steps: status.update(f"{step} ..."))
-        with _kafka(folder, bootstrap_servers) if not without_kafka else nullcontext() as servers:
-            run, conservation, summary = _run(prepared, servers)
-        seconds = {"total": time.perf_counter() - started, "live": run.seconds}
-        if as_json:
-            print_json(_document(prepared, conservation, summary, seconds))
-        else:
-            way = "from files, by one process" if without_kafka else "through Kafka: ingest, join, lake"
-            _tell(prepared, (run, conservation, summary), seconds, way)
+        with (
+            _kafka(folder, bootstrap_servers) if not without_kafka else nullcontext() as servers,
+            _running(prepared, servers) as (settings, run),
+        ):
+            conservation, summary = _read_back(settings)
+            seconds = {"total": time.perf_counter() - started, "live": run.seconds}
+            told = run, conservation, summary
+            if as_json:
+                print_json(_document(prepared, told, seconds))
+            else:
+                way = "from files, by one process" if without_kafka else "through Kafka, by four roles"
+                _tell(prepared, told, seconds, way)
+            if not without_kafka and (sys.stdin.isatty() and not as_json if serve is None else serve):
+                _serve(settings)
         if not conservation.holds:
             for violation in conservation.violations:
                 notes.print(f"[bold red]an identity does not hold:[/] {violation}")
@@ -114,19 +130,17 @@ def _take_folder(folder: Path) -> None:
 
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
         raise InputError("holds something that is not the demo's", where=str(folder), hint="Choose another --folder.")
-    for earlier in ("lake", "state", "kafka"):
+    for earlier in ("lake", "state", "kafka", "datasets"):
         shutil.rmtree(folder / earlier, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()
 
 
-def _run(prepared: "Prepared", servers: str | None) -> "tuple[LiveRun, Conservation, Summary]":
-    """Send the flights through the topics, or read their files, and read back what the lake says."""
-    from lake import Lake, connect  # noqa: PLC0415 - keeps --help fast
-    from truthloop.conservation import check_conservation  # noqa: PLC0415 - the same
-    from truthloop.demo.live import run_files, run_live  # noqa: PLC0415 - the same
-    from truthloop.demo.summary import summarise  # noqa: PLC0415 - the same
-    from truthloop.evidence import read_evidence  # noqa: PLC0415 - the same
+@contextmanager
+def _running(prepared: "Prepared", servers: str | None) -> "Iterator[tuple[Settings, LiveRun]]":
+    """Send the flights through the topics, or read their files; gives what came of it while the roles still run."""
+    from truthloop.demo.environment import own_environment  # noqa: PLC0415 - keeps --help fast
+    from truthloop.demo.live import run_files, running_live  # noqa: PLC0415 - the same
     from truthloop.moments import moment_ms  # noqa: PLC0415 - the same
     from truthloop.progress import progress_bar  # noqa: PLC0415 - the same
     from truthloop.settings import load_settings  # noqa: PLC0415 - the same
@@ -134,30 +148,49 @@ def _run(prepared: "Prepared", servers: str | None) -> "tuple[LiveRun, Conservat
     close_at_ms = moment_ms(CLOSED_AT, "close")
     if servers is None:
         settings = load_settings(prepared.config)
-        run = run_files(settings, prepared, close_at_ms=close_at_ms)
-    else:
-        os.environ["TRUTHLOOP_KAFKA__BOOTSTRAP_SERVERS"] = servers  # for the roles, which read the same config
-        settings = load_settings(prepared.config)
-        with progress_bar(prepared.prediction_rows + prepared.label_rows) as report:
-            run = run_live(settings, prepared, close_at_ms=close_at_ms, report=lambda joined: report(joined, None))
+        yield settings, run_files(settings, prepared, close_at_ms=close_at_ms)
+        return
+    os.environ |= own_environment(servers)  # for the roles and the company, which read the same config
+    settings = load_settings(prepared.config)
+    with ExitStack() as bar:
+        report = bar.enter_context(progress_bar(None))
+        live = running_live(settings, close_at_ms=close_at_ms, report=lambda joined: report(joined, None))
+        with live as run:
+            bar.close()
+            yield settings, run
+
+
+def _read_back(settings: "Settings") -> "tuple[Conservation, Summary]":
+    """Return what the lake says: both identities, and what is shown."""
+    from lake import Lake, connect  # noqa: PLC0415 - keeps --help fast
+    from truthloop.conservation import check_conservation  # noqa: PLC0415 - the same
+    from truthloop.demo.summary import summarise  # noqa: PLC0415 - the same
+    from truthloop.evidence import read_evidence  # noqa: PLC0415 - the same
+
     evidence = read_evidence(settings)
     definitions = {kind: label.definition for kind, label in settings.config.labels.items()}
     conservation = check_conservation(Lake.open(settings.lake), definitions)
     with connect(settings.lake) as views:
-        return run, conservation, summarise(views, evidence)
+        return conservation, summarise(views, evidence)
+
+
+def _serve(settings: "Settings") -> None:
+    """Keep everything up until Ctrl-C."""
+    from threading import Event  # noqa: PLC0415 - needed here only
+
+    note(f"The page is at http://127.0.0.1:{settings.config.http.port}/ until Ctrl-C.")
+    with suppress(KeyboardInterrupt):
+        Event().wait()
 
 
 def _document(
-    prepared: "Prepared", conservation: "Conservation", summary: "Summary", seconds: dict[str, float]
+    prepared: "Prepared", told: "tuple[LiveRun, Conservation, Summary]", seconds: dict[str, float]
 ) -> dict[str, object]:
     import polars as pl  # noqa: PLC0415 - keeps --help fast
 
+    run, conservation, summary = told
     return {
-        "records": {
-            "predictions": prepared.prediction_rows,
-            "labels": prepared.label_rows,
-            "trained_on": prepared.training_rows,
-        },
+        "records": {"predictions": run.predictions, "labels": run.labels, "trained_on": prepared.training_rows},
         "conservation": {
             "holds": conservation.holds,
             "predictions": conservation.predictions,
@@ -170,6 +203,11 @@ def _document(
             "storm": [asdict(day) for day in summary.storm],
         },
         "metrics": summary.months.with_columns(pl.col("month").cast(pl.String)).to_dicts(),
+        "versions": {
+            "deployed": [asdict(one) for one in run.deployments],
+            "compared": [asdict(one) for one in summary.compared],
+        },
+        "decisions": [one.document() for one in run.retrains],
         "lake": str(prepared.config.parent / "lake"),
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
     }
@@ -185,7 +223,7 @@ def _tell(
     from truthloop.tables import plain_table, print_table, share_text  # noqa: PLC0415 - the same
 
     run, conservation, summary = told
-    records = prepared.prediction_rows + prepared.label_rows
+    records = run.predictions + run.labels
     results.print(
         f"\n[bold]A year of flights, joined.[/] {records:,} records in {seconds['live']:.1f} s "
         f"({records / seconds['live']:,.0f} a second) {way}. {seconds['total']:.1f} s with all else."
@@ -211,11 +249,13 @@ def _tell(
     shown = summary.months.filter(pl.col("name").is_in(SHOWN_METRICS))
     for metric_table in metric_tables(shown, ["month"]):
         print_table(metric_table)
+    _tell_retrains(run, summary)
     where = f"-c {prepared.config}"
     program = "truthloop" if shutil.which("truthloop") else os.path.relpath(sys.argv[0])
     commands = {
         f"{program} coverage {where}": "how much of the truth is in, day by day",
         f"{program} metrics {where} --by slice": "whose flights are hard to predict",
+        f"{program} retrain explain {where}": "why a retrain was asked for, or not, day by day",
         f"{program} explain {where} '{summary.grounded}'": "everything known about a flight",
         f"{program} sql {where} 'FROM scored LIMIT 5'": "your own questions; without a query: the views",
         f"less {prepared.config}": "the config that made this",
@@ -226,3 +266,28 @@ def _tell(
         results.print(f"  {command:<{width}}   {meaning}")
     if conservation.holds:
         note("Both identities hold.")
+
+
+def _tell_retrains(run: "LiveRun", summary: "Summary") -> None:
+    """Tell of every retrain in order, and how its model did beside the one before it."""
+    if not run.retrains:
+        return
+    results.print("\n[bold]The loop closes.[/] When the model errs more, the gate asks; the airline's pipeline trains.")
+    deployed = {one.decision: one for one in run.deployments if one.decision is not None}
+    compared = {one.second: one for one in summary.compared}
+    for one in run.retrains:
+        day = datetime.fromtimestamp(one.decided_ms / 1000, UTC)
+        results.print(f"  {day:%-d %B}: {one.reason}", markup=False)
+        if (new := deployed.get(one.id)) is None:
+            results.print(f"    {one.state}", markup=False)
+            continue
+        results.print(
+            f"    {new.version}, trained on {new.training_rows:,} flights, decides from {new.since} on", markup=False
+        )
+        if (found := compared.get(new.version)) is not None and found.low is not None and found.high is not None:
+            results.print(
+                f"    log loss on the {found.labels:,} flights that both scored: {found.first} {found.first_loss:.4f}, "
+                f"{found.second} {found.second_loss:.4f}; difference {found.difference:+.4f} "
+                f"({found.low:+.4f} to {found.high:+.4f}): {found.verdict}",
+                markup=False,
+            )

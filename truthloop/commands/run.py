@@ -17,6 +17,7 @@ class Role(StrEnum):
     INGEST = "ingest"
     JOIN = "join"
     LAKE = "lake"
+    FEEDBACK = "feedback"
     ALL = "all"
 
 
@@ -40,6 +41,7 @@ def run(
     """Run a role until it is stopped (Ctrl-C or SIGTERM); every role may run as often as there are partitions.
 
     ingest: from your topics to the loop's. join: predictions with labels. lake: what came of it, into the lake.
+    feedback: evidence, the page, and retrains; of several, one decides and all serve the page.
     """
     with reporting_errors():
         from truthloop.roles import clients_of, run_role, runnable  # noqa: PLC0415 - keeps --help fast

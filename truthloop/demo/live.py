@@ -1,38 +1,42 @@
-"""The demo's traffic: flights and arrivals sent to the company's own topics, and a wait until all is joined.
+"""The demo as it runs: the roles and the company as processes of their own, and a wait until the year is over.
 
-The roles run as processes, as they would anywhere. Must not know what the records mean.
+Must not know what the records mean.
 """
 
-import io
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from threading import Event
+from urllib.parse import urlsplit
 
-import polars as pl
-from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.cimpl import NewTopic
 
 from joins.accounting import Counters
 from lake import Lake
-from schemas.errors import BrokerError
+from monitor.evaluation import end_of_day_ms
+from retrain.decision_log import DecisionLog
+from retrain.gate import gate_of
+from retrain.history import Retrain, retrains_of
+from schemas.errors import BrokerError, ConfigError
 from streams.command import send_close
 from streams.ingest import commit_start
 from streams.kafka_client import REACH_TIMEOUT_S, KafkaClients
 from streams.standing import Standing, standing
 from streams.topics import Topics, create_topics, partition_counts
+from truthloop.demo.airline import STATUS_FILE, Deployment, read_status
 from truthloop.demo.prepare import Prepared
 from truthloop.moments import now_ms
 from truthloop.replaying import replay_files
 from truthloop.roles import clients_of
 from truthloop.settings import Settings
 
-__all__ = ["LiveRun", "run_files", "run_live"]
+__all__ = ["LiveRun", "run_files", "running_live"]
 
 SOURCES: Mapping[str, int] = {"airline.scores": 6, "airport.arrivals": 3}
 """The company's topics and their partitions: other keys and counts than the loop's own."""
@@ -54,17 +58,24 @@ class LiveRun:
 
     Attributes:
         counters: of all partitions, from the ledger.
-        sent: records.
-        seconds: from the start of the roles to the last row in the lake.
+        predictions: records of scores that were sent.
+        labels: records of arrivals.
+        seconds: from the start of the roles to the last day's evaluation.
+        deployments: the models that decided, in order.
+        retrains: what was asked for, in order.
     """
 
     counters: Counters
-    sent: int
+    predictions: int
+    labels: int
     seconds: float
+    deployments: Sequence[Deployment] = ()
+    retrains: Sequence[Retrain] = ()
 
 
-def run_live(settings: Settings, prepared: Prepared, *, close_at_ms: int, report: Report) -> LiveRun:
-    """Send everything, run the roles until it is in the lake, and return what came of it.
+@contextmanager
+def running_live(settings: Settings, *, close_at_ms: int, report: Report) -> Iterator[LiveRun]:
+    """Run roles and company until the year is over and judged; give what came of it while the roles still run.
 
     Raises:
         BrokerError: the cluster refuses, or the roles do not get on.
@@ -75,19 +86,23 @@ def run_live(settings: Settings, prepared: Prepared, *, close_at_ms: int, report
     create_topics(clients, topics)  # which waits until the brokers know of all topics
     Lake.create(settings.lake, settings.config)
     commit_start(clients, settings.config, "earliest")
-    # A year comes in seconds: sent while it is read, records that were a second apart in Kafka would be weeks apart.
-    sent = _send(clients.producer(), prepared)
-    with _roles(settings) as log:
+    folder = settings.path.parent
+    (folder / STATUS_FILE).unlink(missing_ok=True)
+    with _process(["run", "all", "--config", str(settings.path)], folder / "roles.log") as roles, _company(settings):
         started_s = time.monotonic()
-        wait = _Wait(clients, settings, log, report)
-        wait.until(lambda stand: not any(stand.ingest.values()))
+        wait = _Wait(clients, settings, roles, report)
+        wait.until(lambda stand: read_status(folder).is_done and not any(stand.ingest.values()))
         send_close(clients, topics, close_at_ms)
         wait.until(lambda stand: not any(stand.join.values()) and not stand.lake_behind and _is_settled(stand))
+        last_ms = end_of_day_ms(date.fromisoformat(read_status(folder).day), settings.config.timezone)
+        wait.until(lambda _stand: _evaluated_ms(settings) >= last_ms)
         seconds = time.monotonic() - started_s
-    counters = Counters.zero(list(settings.config.labels))
-    for entry in standing(clients, settings.config, settings.lake).entries.values():
-        counters.add(entry.point.counters)
-    return LiveRun(counters, sent, seconds)
+        counters = Counters.zero(list(settings.config.labels))
+        for entry in standing(clients, settings.config, settings.lake).entries.values():
+            counters.add(entry.point.counters)
+        status = read_status(folder)
+        retrains = [one for log in _logs(settings) for one in retrains_of(log.entries())]
+        yield LiveRun(counters, status.predictions, status.labels, seconds, status.deployments, retrains)
 
 
 def run_files(settings: Settings, prepared: Prepared, *, close_at_ms: int) -> LiveRun:
@@ -101,7 +116,7 @@ def run_files(settings: Settings, prepared: Prepared, *, close_at_ms: int) -> Li
         close_at_ms=close_at_ms,
         total=prepared.prediction_rows + prepared.label_rows,
     )
-    return LiveRun(summary.counters, prepared.prediction_rows + prepared.label_rows, time.monotonic() - started_s)
+    return LiveRun(summary.counters, prepared.prediction_rows, prepared.label_rows, time.monotonic() - started_s)
 
 
 def _make_sources(clients: KafkaClients) -> None:
@@ -116,58 +131,34 @@ def _make_sources(clients: KafkaClients) -> None:
         future.result(timeout=REACH_TIMEOUT_S)
 
 
-def _send(producer: Producer, prepared: Prepared) -> int:
-    """Send both logs as JSON, under keys of their own, with the time at which each record was made."""
-    scores = pl.read_parquet(prepared.predictions)
-    arrivals = pl.read_csv(prepared.labels)
-    logs = (
-        ("airline.scores", scores, scores["features"].struct.field("carrier"), scores["scored_at"].dt.epoch("ms")),
-        ("airport.arrivals", arrivals, arrivals["flight"], arrivals["arrived_at_utc"] * 1000),
-    )
-    refused = _Refused()
-    for topic, frame, keys, times in logs:
-        for key, time_ms, line in zip(keys, times, _lines(frame), strict=True):
-            while True:
-                try:
-                    producer.produce(topic, value=line, key=key, timestamp=time_ms, on_delivery=refused.add)
-                except BufferError:
-                    producer.poll(0.1)
-                else:
-                    break
-    if producer.flush(PATIENCE_S) or refused.reason:
-        raise BrokerError(
-            f"Kafka does not take the demo's records: {refused.reason or 'no answer'}",
-            hint="See that its disk has room.",
+@contextmanager
+def _company(settings: Settings) -> Iterator[None]:
+    """Run the company as a process while the block does."""
+    retrain = settings.config.retrain
+    if retrain is None:
+        raise ConfigError(
+            "has no `retrain` section, and the demo's company waits for a request", where=str(settings.path)
         )
-    return scores.height + arrivals.height
-
-
-class _Refused:
-    """Remembers why a record was not taken."""
-
-    reason = ""
-
-    def add(self, error: KafkaError | None, _message: Message) -> None:
-        """Note what became of one record."""
-        if error is not None:
-            self.reason = error.str()
-
-
-def _lines(frame: pl.DataFrame) -> list[bytes]:
-    target = io.BytesIO()
-    frame.write_ndjson(target)
-    return target.getvalue().split(b"\n")[:-1]
+    port = urlsplit(retrain.target.url).port
+    folder = settings.path.parent
+    command = [sys.executable, "-m", "truthloop.demo.airline", str(folder), str(port)]
+    with _run(command, folder / "airline.log"):
+        yield
 
 
 @contextmanager
-def _roles(settings: Settings) -> Iterator[Path]:
-    """Run all roles as processes while the block runs; gives the file of what they say."""
-    log = settings.path.with_name("roles.log")
-    command = [sys.executable, "-m", "truthloop", "run", "all", "--config", str(settings.path)]
+def _process(words: Sequence[str], log: Path) -> Iterator[Path]:
+    """Run a command of Truthloop's as a process while the block does; gives the file of what it says."""
+    with _run([sys.executable, "-m", "truthloop", *words], log):
+        yield log
+
+
+@contextmanager
+def _run(command: Sequence[str], log: Path) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=os.environ)  # noqa: S603 - our own command
     try:
-        yield log
+        yield
     finally:
         process.terminate()
         try:
@@ -175,6 +166,16 @@ def _roles(settings: Settings) -> Iterator[Path]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _logs(settings: Settings) -> list[DecisionLog]:
+    lake = Lake.open(settings.lake)
+    return [DecisionLog(lake, kind) for kind in settings.config.labels]
+
+
+def _evaluated_ms(settings: Settings) -> int:
+    """Return the evidence time up to which every kind was evaluated."""
+    return min(gate_of(log.entries()).evaluated_ms or 0 for log in _logs(settings))
 
 
 class _Wait:
@@ -200,18 +201,25 @@ class _Wait:
             self._report(sum(_consumed(entry.point.counters) for entry in stand.entries.values()))
             if is_so(stand):
                 return
-            moved = (sum(stand.ingest.values()), sum(stand.join.values()), stand.lake_behind)
+            moved = (sum(stand.ingest.values()), sum(stand.join.values()), stand.lake_behind, self._evaluated())
             if moved != self._last:
                 self._last, self._moved_s = moved, time.monotonic()
             elif time.monotonic() - self._moved_s > PATIENCE_S:
                 raise BrokerError(
                     f"the roles have not moved for {PATIENCE_S:.0f} s: {moved[0]} records to ingest, "
                     f"{moved[1]} to join, "
-                    f"{moved[2]} steps to write",
+                    f"{moved[2]} steps to write; evaluated up to {_moment(moved[3])}",
                     where=str(self._log),
                     hint="That file holds what they say.",
                 )
             self._pause.wait(LOOK_EVERY_S)
+
+    def _evaluated(self) -> int:
+        return _evaluated_ms(self._settings)
+
+
+def _moment(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d}" if time_ms else "no day at all"
 
 
 def _consumed(counters: Counters) -> int:

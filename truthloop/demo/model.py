@@ -19,7 +19,7 @@ from truthloop.demo.flights import FLIGHT_KEY, NEW_YORK
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["LATE_AFTER_MIN", "TRAINED_AT", "LateModel", "known_labels", "train"]
+__all__ = ["LATE_AFTER_MIN", "TRAINED_AT", "LateModel", "fit", "known_labels", "train"]
 
 LATE_AFTER_MIN = 15
 """A flight is late if it arrives more than this many minutes after its scheduled time."""
@@ -28,6 +28,8 @@ TRAINED_AT = datetime(2013, 2, 1, tzinfo=ZoneInfo(NEW_YORK)).astimezone(UTC)
 """The first model is trained at this moment, on what is known by then, and predicts from here on."""
 
 _SEED = 20130201
+_LEAST = 1e-4
+"""Scores are published in hundredths of a per cent; a score of 0 is not certainty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,12 @@ class LateModel:
             probability = self.classifier.predict_proba(matrix)[:, 1]
         return (pl.Series("score_percent", probability, dtype=pl.Float64) * 100).round(2)
 
+    def log_loss(self, rows: pl.DataFrame) -> float:
+        """Return the mean log loss on rows with `FEATURES` and late (Boolean), at least one."""
+        said = (self.percent_late(rows) / 100).clip(_LEAST, 1 - _LEAST)
+        chances = rows.select(chance=pl.when("late").then(said).otherwise(1 - said))
+        return -float(chances["chance"].log().sum()) / rows.height
+
 
 def known_labels(flights: pl.DataFrame, at: datetime) -> pl.DataFrame:
     """Return `FLIGHT_KEY` and late (Boolean) of the flights that had arrived before `at`."""
@@ -73,14 +81,24 @@ def train(features: pl.DataFrame, labels: pl.DataFrame, *, version: str) -> Late
     Raises:
         TruthloopError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - a second to import, and optional
-    except ImportError as error:
-        raise TruthloopError("the demo's model needs scikit-learn", hint="pip install 'scikit-learn>=1.6'") from error
+    _boosting()  # asked for first, so that no work is done in vain
     # How sums are rounded may depend on the order of the rows, so the order is part of the recipe.
     rows = features.join(labels, on=FLIGHT_KEY, how="inner", validate="1:1").sort("predicted_at", *FLIGHT_KEY)
+    return fit(rows, version=version)
+
+
+def fit(rows: pl.DataFrame, *, version: str) -> LateModel:
+    """Train a model on rows, in their order.
+
+    Args:
+        rows: `FEATURES` and late (Boolean).
+        version: name of the model.
+
+    Raises:
+        TruthloopError: scikit-learn is not installed.
+    """
     categories = {name: rows[name].unique().sort().to_list() for name in TEXT_FEATURES}
-    classifier = HistGradientBoostingClassifier(
+    classifier = _boosting()(
         # Small trees: the least log loss of seven settings, each third of January held out in turn.
         max_iter=40,
         learning_rate=0.1,
@@ -94,6 +112,15 @@ def train(features: pl.DataFrame, labels: pl.DataFrame, *, version: str) -> Late
     with _one_thread():
         classifier.fit(_matrix(rows, categories), rows["late"].to_numpy())
     return LateModel(version, rows.height, categories, classifier)
+
+
+def _boosting() -> Any:  # noqa: ANN401 - scikit-learn has no types
+    """Return scikit-learn's class of gradient boosting."""
+    try:
+        from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - a second to import, and optional
+    except ImportError as error:
+        raise TruthloopError("the demo's model needs scikit-learn", hint="pip install 'scikit-learn>=1.6'") from error
+    return HistGradientBoostingClassifier
 
 
 def _one_thread() -> AbstractContextManager[object]:

@@ -24,6 +24,8 @@ Report = Callable[[str, int, int], None]
 _CONFIG = Path(__file__).with_name("truthloop.yaml")
 _MODEL_NAME = "late-arrival"
 _STEPS = 5
+HAUL_MIN = (100, 150, 210, 300)
+HAULS = ("to 100 min", "to 150 min", "to 210 min", "to 300 min", "longer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,20 @@ def predictions_of(features: pl.DataFrame, model: LateModel) -> pl.DataFrame:
         One row per row of `features`, in its order.
     """
     return features.select(
-        flight=pl.struct(date="flight_date", number="flight", origin="origin", scheduled="scheduled"),
+        flight=pl.struct(
+            date="flight_date", number="flight", origin="origin", scheduled="scheduled", haul=_haul(pl.col("block_min"))
+        ),
         scored_at="predicted_at",
         model=pl.struct(name=pl.lit(_MODEL_NAME), version=pl.lit(model.version)),
         score_percent=model.percent_late(features),
         features=pl.struct(FEATURES),
     )
+
+
+def _haul(block_min: pl.Expr) -> pl.Expr:
+    """Return the class of a flight's length: labels of long flights come later."""
+    place = pl.lit(pl.Series(HAUL_MIN)).search_sorted(block_min, side="left")
+    return pl.lit(pl.Series(HAULS)).gather(place)
 
 
 def labels_of(flights: pl.DataFrame) -> pl.DataFrame:

@@ -5,14 +5,16 @@ Reads the lake only through its views and cells, as anybody could. Must not writ
 
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 
 import duckdb
 import polars as pl
 
 from monitor import metrics
+from monitor.compare import compare
 from truthloop.evidence import Evidence
 
-__all__ = ["LabelAge", "StormDay", "Summary", "summarise"]
+__all__ = ["Compared", "LabelAge", "StormDay", "Summary", "summarise"]
 
 AGES_H = (3, 6, 12)
 STORM_DAYS = (date(2013, 2, 8), date(2013, 2, 9))
@@ -31,6 +33,21 @@ FROM scored WHERE "day" IN ($first, $second) GROUP BY "day" ORDER BY "day"
 """
 _GROUNDED = """
 SELECT min(key) FROM scored WHERE "day" = $day AND status = 'expired'
+"""
+_VERSIONS = """
+SELECT version FROM scored GROUP BY version ORDER BY min(predicted_at), version
+"""
+_SHARED = """
+SELECT a."day" AS "day", a.loss AS loss_a, b.loss AS loss_b
+FROM (
+  SELECT key, "day", -ln(greatest(1e-15, least(1 - 1e-15, if(value = 1, "output", 1 - "output")))) AS loss
+  FROM scored WHERE version = $first AND status = 'joined' AND eligible
+) AS a
+INNER JOIN (
+  SELECT key, -ln(greatest(1e-15, least(1 - 1e-15, if(value = 1, "output", 1 - "output")))) AS loss
+  FROM scored WHERE version = $second AND status = 'joined' AND eligible
+) AS b USING (key)
+ORDER BY a."day", key
 """
 _USUAL = """
 SELECT median(share) FROM (
@@ -66,6 +83,33 @@ class StormDay:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """Two versions on the flights that both scored, by log loss.
+
+    Attributes:
+        first: the version before.
+        second: the version after it.
+        labels: flights that both scored and whose label is known.
+        first_loss: mean log loss of the first.
+        second_loss: mean log loss of the second.
+        difference: second minus first; below zero the second is better.
+        low: lower end of the difference's 95 % interval, days counted as independent; None with too few days.
+        high: its upper end.
+        verdict: in a word.
+    """
+
+    first: str
+    second: str
+    labels: int
+    first_loss: float
+    second_loss: float
+    difference: float
+    low: float | None
+    high: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
 class Summary:
     """Everything that is shown.
 
@@ -75,6 +119,7 @@ class Summary:
         grounded: key of a flight that never left on the second of them.
         usual_coverage: the median day's share of predictions that ever got a label.
         months: metrics by month, as `monitor.metrics` returns them.
+        compared: every version beside the one before it.
     """
 
     ages: list[LabelAge]
@@ -82,6 +127,7 @@ class Summary:
     grounded: str
     usual_coverage: float
     months: pl.DataFrame
+    compared: list[Compared]
 
 
 def summarise(views: duckdb.DuckDBPyConnection, evidence: Evidence) -> Summary:
@@ -98,7 +144,22 @@ def summarise(views: duckdb.DuckDBPyConnection, evidence: Evidence) -> Summary:
     (usual,) = _row(views.execute(_USUAL))
     months = metrics(evidence.cells, evidence.plan, "month", evidence.reach.matured_until_ms)
     grounded = views.execute(_GROUNDED, {"day": second}).fetchone()
-    return Summary(ages, storm, "" if grounded is None else grounded[0], usual, months)
+    return Summary(ages, storm, "" if grounded is None else grounded[0], usual, months, _compared(views))
+
+
+def _compared(views: duckdb.DuckDBPyConnection) -> list[Compared]:
+    names = [name for (name,) in views.execute(_VERSIONS).fetchall()]
+    found = []
+    for first, second in pairwise(names):
+        rows = views.sql(_SHARED, params={"first": first, "second": second}).pl()
+        if rows.is_empty():
+            continue
+        result = compare(rows)
+        low, high = result.interval or (None, None)
+        before, after = rows.select(pl.col("loss_a", "loss_b").mean()).row(0)
+        verdict = result.verdict.replace("_", " ")
+        found.append(Compared(first, second, result.n, before, after, after - before, low, high, verdict))
+    return found
 
 
 def _at_age(views: duckdb.DuckDBPyConnection, age_h: int) -> LabelAge:

@@ -1,0 +1,218 @@
+"""Data sets: what a retrain may learn from, written out as Parquet with a manifest that accounts for every row.
+
+Laws: no value that became known after `as_of` is in it, no row whose label was known before its prediction, and what
+is left out is counted by reason. The same lake, config and moment give the same bytes. It stands by itself: a vacuum
+of the lake does not touch it. Must not choose the moment.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import duckdb
+
+from lake.disk import write_atomically
+from lake.lakehouse import Lake
+from lake.marker import make_folder
+from lake.session import connect
+from lake.table import TABLES
+from lake.view import quote_name, quote_text
+from schemas.config import LoopConfig
+from schemas.errors import LakeError
+
+__all__ = ["MANIFEST", "Dataset", "DatasetOrder", "read_dataset", "write_dataset"]
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+PARTS = ("train", "holdout")
+_TEMPLATE = Path(__file__).with_name("dataset.sql.template")
+_SOURCES = tuple(name for name in TABLES if name in {"predictions", "labels", "outcomes", "rejects", "ledger"})
+_DEPENDENCIES = ("truthloop", "duckdb", "deltalake", "polars")
+ROWS_PER_GROUP = 122_880
+_COPY = Template(
+    "COPY (SELECT $columns FROM truthloop_old_enough WHERE place = $part ORDER BY predicted_at, key, id) "
+    "TO $path (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE $rows_per_group)"
+)
+
+
+@dataclass(frozen=True)
+class DatasetOrder:
+    """What a data set is to hold.
+
+    Attributes:
+        name: of its folder; the id of the decision that it belongs to.
+        kind: label kind whose values are the target.
+        as_of_ms: only what was known by then is in it.
+        at_age_ms: predictions of at least this age are in it; None: those whose outcome is final.
+        holdout_ms: the newest of them, of this long, are the part `holdout`.
+    """
+
+    name: str
+    kind: str
+    as_of_ms: int
+    at_age_ms: int | None
+    holdout_ms: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set that is written.
+
+    Attributes:
+        folder: with `train.parquet`, `holdout.parquet` and the manifest.
+        manifest: the manifest's document.
+        manifest_sha256: of the manifest's bytes.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    manifest_sha256: str
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are to learn from, the holdout not counted."""
+        return int(self.manifest["rows"]["train"])
+
+
+def write_dataset(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Path) -> Dataset:
+    """Write a data set into a folder of its own below `root`, as a whole or not at all.
+
+    A folder of that name that is whole already is taken as it is: the second of two writers finds the first one's.
+
+    Raises:
+        LakeError: the lake cannot be read, the disk refuses, or the folder holds another data set.
+    """
+    folder = root / order.name
+    if folder.exists():
+        return _of_the_same_order(read_dataset(folder), order)
+    draft = root / f".{order.name}.unfinished"
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        make_folder(root)
+        make_folder(draft)
+        versions = {table: lake.version(table) for table in _SOURCES}
+        manifest = _write_parts(lake, config, order, draft) | {"table_versions": versions}
+        text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        write_atomically(draft / MANIFEST, text)
+        draft.rename(folder)
+    except (OSError, duckdb.Error) as error:
+        if (folder / MANIFEST).exists():  # somebody else has finished the same one meanwhile
+            return _of_the_same_order(read_dataset(folder), order)
+        raise LakeError(
+            f"the data set could not be written: {error}",
+            where=str(folder),
+            hint="See that the disk has room and the folder is writable; it is tried again.",
+        ) from error
+    return read_dataset(folder)
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Return a data set after comparing every file with the manifest.
+
+    Raises:
+        LakeError: there is none, or a file is not the one that was written.
+    """
+    try:
+        content = (folder / MANIFEST).read_bytes()
+        manifest = json.loads(content)
+        for name, file in manifest["files"].items():
+            if _sha256(folder / name) != file["sha256"]:
+                raise LakeError(f"{name} is not the file that was written", where=str(folder))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LakeError(
+            f"is no whole data set: {error}", where=str(folder), hint="Move the folder away; it is written again."
+        ) from error
+    return Dataset(folder, manifest, hashlib.sha256(content).hexdigest())
+
+
+def _write_parts(lake: Lake, config: LoopConfig, order: DatasetOrder, folder: Path) -> dict[str, Any]:
+    """Write both files; return the manifest but for the versions of the tables."""
+    split_ms = order.as_of_ms - order.holdout_ms
+    if order.at_age_ms is not None:
+        split_ms -= order.at_age_ms
+    else:
+        split_ms -= config.labels[order.kind].horizon
+    columns = _columns(config, order.kind)
+    session = connect(lake.path)
+    try:
+        session.execute("SET threads = 1")  # the order of rows and groups is part of the bytes
+        session.execute(
+            Template(_TEMPLATE.read_text("utf-8")).substitute(
+                split_ms=split_ms,
+                as_of_ms=order.as_of_ms,
+                kind=quote_text(order.kind),
+                at_age_ms=-1 if order.at_age_ms is None else order.at_age_ms,
+            )
+        )
+        counts = dict(session.execute("SELECT place, count(*) FROM truthloop_old_enough GROUP BY place").fetchall())
+        for part in PARTS:
+            session.execute(
+                _COPY.substitute(
+                    columns=", ".join(columns.values()),
+                    part=quote_text(part),
+                    path=quote_text(str(folder / f"{part}.parquet")),
+                    rows_per_group=ROWS_PER_GROUP,
+                )
+            )
+    finally:
+        session.close()
+    left_out = {place: count for place, count in sorted(counts.items()) if place not in PARTS}
+    rows = {part: counts.get(part, 0) for part in PARTS}
+    eligible = sum(counts.values()) - counts.get("ineligible", 0)
+    labelled = eligible - sum(left_out.get(status, 0) for status in ("pending", "expired", "retracted"))
+    return {
+        "format": FORMAT,
+        "loop": config.loop,
+        "order": asdict(order),
+        "split_ms": split_ms,
+        "target": "value",
+        "columns": list(columns),
+        "rows": rows,
+        "left_out": left_out,
+        "coverage": {"predictions": eligible, "labelled": labelled, "share": labelled / eligible if eligible else None},
+        "files": {f"{part}.parquet": _file(folder / f"{part}.parquet", rows[part]) for part in PARTS},
+        "contract_sha256": _digest(config.predictions.model_dump_json()),
+        "config_sha256": _digest(config.model_dump_json()),
+        "definition": config.labels[order.kind].definition,
+        "dependencies": {name: version(name) for name in _DEPENDENCIES},
+    }
+
+
+def _columns(config: LoopConfig, kind: str) -> dict[str, str]:
+    """Return the expression of each column, by name, in order."""
+    value = "value_class" if config.predictions.outputs[kind].task == "multiclass" else "value"
+    own = {name: quote_name(name) for name in ("key", "id", "version", "predicted_at", "known_at", "weight", "status")}
+    slices = {f"slice_{name}": quote_name(f"slice_{name}") for name in config.predictions.slices}
+    features = {f"feature_{name}": quote_name(f"feature_{name}") for name in config.predictions.features}
+    return (
+        own | slices | features | {"value": quote_name(value) if value == "value" else f"{quote_name(value)} AS value"}
+    )
+
+
+def _of_the_same_order(found: Dataset, order: DatasetOrder) -> Dataset:
+    if found.manifest.get("order") != asdict(order):
+        raise LakeError(
+            "holds a data set of another order",
+            where=str(found.folder),
+            hint="Move the folder away, or give the loop's data sets a folder of their own (retrain.dataset.uri).",
+        )
+    return found
+
+
+def _file(path: Path, rows: int) -> dict[str, object]:
+    return {"sha256": _sha256(path), "bytes": path.stat().st_size, "rows": rows}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,50 @@
+"""Which model versions predict, and which of them decides: read from how many predictions each made.
+
+This module must not judge a version.
+"""
+
+from datetime import date
+
+import polars as pl
+
+from monitor.cohort import ALL
+
+__all__ = ["prediction_counts", "running_version", "versions_in"]
+
+_SHADOW_SHARE = 0.9
+"""The newest version that predicts nearly everything is the one that runs: an older one beside it is its shadow."""
+
+
+def prediction_counts(cells: pl.DataFrame, kind: str, last: date) -> pl.DataFrame:
+    """Return version, day and amount of the eligible predictions up to a day."""
+    return cells.filter(
+        pl.col("kind") == kind,
+        pl.col("slice") == ALL,
+        pl.col("measure") == "predictions",
+        pl.col("day") <= last,
+        pl.col("amount") > 0,
+    ).select("version", "day", "amount")
+
+
+def versions_in(predictions: pl.DataFrame) -> list[str]:
+    """Return the versions of `prediction_counts`, in order of their first day, then name."""
+    rows = predictions.group_by("version").agg(first=pl.col("day").min())
+    return rows.sort("first", "version").get_column("version").to_list()
+
+
+def running_version(predictions: pl.DataFrame) -> str | None:
+    """Return the version that decides at the end: the newest of those that predict nearly everything.
+
+    Of the last day with predictions, those versions count that made at least nine in ten as many as the busiest.
+    None before the first prediction.
+
+    Args:
+        predictions: as `prediction_counts` returns them.
+    """
+    if predictions.is_empty():
+        return None
+    busy = predictions.filter(pl.col("day") == pl.col("day").max())
+    most = busy.filter(pl.col("amount") >= _SHADOW_SHARE * pl.col("amount").max())
+    firsts = predictions.group_by("version").agg(first=pl.col("day").min())
+    newest = most.join(firsts, on="version").sort("first", "version", descending=[True, False])
+    return str(newest["version"][0])

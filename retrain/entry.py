@@ -1,0 +1,183 @@
+"""What is written into the gate's log for what happens: pure, numbered from the log's end.
+
+Must not write, send or read anything.
+"""
+
+from collections.abc import Mapping
+
+from retrain.gate import Gate, decision_id
+from retrain.outbox import Attempt
+from retrain.policy import judge
+from schemas.evidence import Decision, Evaluation, Event, GateState
+from schemas.retrain_config import RetrainConfig
+from schemas.retrain_request import RetrainCallback
+
+__all__ = ["Origin", "answered", "attempted", "evaluated", "prepared", "resolved"]
+
+Detail = Mapping[str, str | int | float | None]
+
+_ANSWERS = {
+    "accepted": Event.ACCEPTED,
+    "running": Event.ACCEPTED,
+    "succeeded": Event.SUCCEEDED,
+    "failed": Event.FAILED,
+}
+_SENT_IN_VAIN = {"gave_up": "nobody took it in time", "gone": "the receiver wants no more of it (410)"}
+
+
+class Origin:
+    """Whose log it is.
+
+    Args:
+        loop: name of the loop.
+        kind: label kind.
+        retrain: the config's section; None: nobody is ever asked.
+    """
+
+    def __init__(self, loop: str, kind: str, retrain: RetrainConfig | None) -> None:
+        self.loop = loop
+        self.kind = kind
+        self.retrain = retrain
+
+    def entry(self, gate: Gate, event: Event, state: GateState, reason: str, detail: Detail | None = None) -> Decision:
+        """Return the log's next entry, of the evidence time that the gate has come to."""
+        return Decision(
+            number=gate.following,
+            loop=self.loop,
+            kind=self.kind,
+            at=gate.at_ms or 0,
+            event=event,
+            state=state,
+            decision=gate.decision,
+            reason=reason[:1_000],
+            detail=dict(detail or {}),
+        )
+
+
+def evaluated(origin: Origin, gate: Gate, evaluation: Evaluation) -> list[Decision]:
+    """Return what an evaluation adds: before itself, that another version runs, or that nobody answers."""
+    entries: list[Decision] = []
+    if gate.version is not None and evaluation.version not in (None, gate.version):
+        entries.append(_deployed(origin, gate, evaluation))
+        gate = gate.after(entries[-1])
+    if _is_overdue(origin, gate, evaluation):
+        days = (evaluation.at - (gate.decided_ms or evaluation.at)) / 86_400_000
+        reason = f"nobody has answered for {days:.1f} days"
+        told = origin.entry(gate, Event.OVERDUE, gate.state, reason).model_copy(update={"at": evaluation.at})
+        entries.append(told)
+        gate = gate.after(told)
+    judgement = judge(gate, evaluation, origin.retrain)
+    begins = judgement.state is GateState.PREPARING and gate.state is not GateState.PREPARING
+    decision = decision_id(origin.loop, origin.kind, evaluation.at, evaluation.version) if begins else gate.decision
+    entries.append(
+        Decision(
+            number=gate.following,
+            loop=origin.loop,
+            kind=origin.kind,
+            at=evaluation.at,
+            event=Event.EVALUATED,
+            state=judgement.state,
+            decision=decision,
+            reason=judgement.reason[:1_000],
+            findings=judgement.findings,
+            conditions=judgement.conditions,
+            version=evaluation.version,
+            detail={"judged_day": evaluation.judged_day, "mature_labels": evaluation.mature_labels},
+        )
+    )
+    return entries
+
+
+def prepared(origin: Origin, gate: Gate, detail: Detail, rows: int) -> Decision:
+    """Return that the data set is written; one without rows ends the retrain.
+
+    Args:
+        origin: whose log.
+        gate: in `preparing`.
+        detail: the data set's place and digest.
+        rows: to learn from.
+    """
+    if rows == 0:
+        return origin.entry(gate, Event.RESOLVED, GateState.COOLING, "the data set would be empty", detail)
+    reason = f"a data set of {rows:,} rows is written"
+    return origin.entry(gate, Event.PREPARED, GateState.REQUESTED, reason, detail)
+
+
+def attempted(origin: Origin, gate: Gate, attempt: Attempt) -> Decision | None:
+    """Return what an attempt adds: that the request was taken, or never will be; None for one that is repeated."""
+    detail: Detail = {"attempt": attempt.number, "http_status": attempt.status, "attempted_at_ms": attempt.at_ms}
+    if attempt.outcome == "delivered":
+        reason = f"the request was taken at attempt {attempt.number}"
+        return origin.entry(gate, Event.DELIVERED, GateState.RUNNING, reason, detail)
+    if attempt.outcome in _SENT_IN_VAIN:
+        reason = f"{_SENT_IN_VAIN[attempt.outcome]}; the last answer: {attempt.detail or attempt.status}"[:1_000]
+        return origin.entry(gate, Event.UNDELIVERABLE, GateState.COOLING, reason, detail)
+    return None
+
+
+def answered(origin: Origin, gate: Gate, answer: RetrainCallback, callback_id: str) -> Decision:
+    """Return what a pipeline's answer adds. Whether the gate takes it shows when it is applied.
+
+    Args:
+        origin: whose log.
+        gate: before it.
+        answer: signed and valid.
+        callback_id: the answer's own id, by which it is known again.
+    """
+    event = _ANSWERS[answer.status]
+    waits_for_predictions = origin.retrain is None or origin.retrain.target.completion == "first_predictions"
+    is_over = event is Event.FAILED or (event is Event.SUCCEEDED and not waits_for_predictions)
+    state = GateState.COOLING if is_over else GateState.RUNNING
+    text = f"the pipeline says: {answer.status}"
+    if answer.message:
+        text = f"{text}. {answer.message}"
+    detail: dict[str, str | int | float | None] = {"callback_id": callback_id, "model_sha256": answer.model_sha256}
+    detail |= {f"metric:{name}": value for name, value in sorted((answer.metrics or {}).items())}
+    return Decision(
+        number=gate.following,
+        loop=origin.loop,
+        kind=origin.kind,
+        at=gate.at_ms or 0,
+        event=event,
+        state=state,
+        decision=answer.decision,
+        reason=text[:1_000],
+        version=answer.version,
+        detail=detail,
+        source="pipeline",
+    )
+
+
+def resolved(origin: Origin, gate: Gate, reason: str, detail: Detail) -> Decision:
+    """Return that a person has ended the open retrain.
+
+    Args:
+        origin: whose log.
+        gate: with a retrain open.
+        reason: in the person's words.
+        detail: who says so.
+    """
+    told = origin.entry(gate, Event.RESOLVED, GateState.COOLING, reason[:1_000], detail)
+    return told.model_copy(update={"source": "person"})
+
+
+def _deployed(origin: Origin, gate: Gate, evaluation: Evaluation) -> Decision:
+    reason = f"{evaluation.version} predicts in place of {gate.version}"
+    return Decision(
+        number=gate.following,
+        loop=origin.loop,
+        kind=origin.kind,
+        at=evaluation.at,
+        event=Event.DEPLOYED,
+        state=GateState.COOLING,
+        decision=gate.decision,
+        reason=f"{reason}: the retrain is done" if gate.is_open else reason,
+        version=evaluation.version,
+    )
+
+
+def _is_overdue(origin: Origin, gate: Gate, evaluation: Evaluation) -> bool:
+    waits = gate.state in (GateState.REQUESTED, GateState.RUNNING) and not gate.is_overdue
+    if not waits or origin.retrain is None or gate.decided_ms is None:
+        return False
+    return evaluation.at - gate.decided_ms >= origin.retrain.target.overdue

@@ -1,0 +1,42 @@
+"""Entries of the gate's log and evaluations, made by hand with only what a test is about."""
+
+from typing import Any
+
+from retrain.gate import DAY_MS
+from schemas.evidence import Decision, Evaluation, Event, Finding, FindingKind, GateState, Level, Place
+
+__all__ = ["DRIFT", "ID", "START_MS", "entry", "evaluation", "finding"]
+
+START_MS = 1_370_000_000_000 // DAY_MS * DAY_MS
+ID = "rt-" + "0" * 32
+
+
+def finding(kind: FindingKind, level: Level = Level.ALARM, place: Place = Place.ERROR, **other: Any) -> Finding:
+    """Return a finding about the only kind."""
+    return Finding(kind=kind, place=place, subject="late", level=level, text=f"{kind.value} {level.value}", **other)
+
+
+DRIFT = finding(FindingKind.ERROR_DRIFT)
+
+
+def evaluation(day: float = 0, *findings: Finding, **other: Any) -> Evaluation:
+    """Return the evaluation of a day, with more than enough of everything unless told otherwise."""
+    usual: dict[str, Any] = {
+        "loop": "flights",
+        "kind": "late",
+        "at": START_MS + round(day * DAY_MS),
+        "day": "2013-06-01",
+        "version": "v1",
+        "versions": ["v1"],
+        "judged_day": "2013-05-30",
+        "mature_labels": 5_000,
+        "rarer_class": 900,
+        "findings": list(findings),
+    }
+    return Evaluation(**usual | other)
+
+
+def entry(number: int, event: Event, state: GateState, day: float = 0, **other: Any) -> Decision:
+    """Return an entry of the log."""
+    usual: dict[str, Any] = {"loop": "flights", "kind": "late", "reason": "so", "at": START_MS + round(day * DAY_MS)}
+    return Decision(number=number, event=event, state=state, **usual | other)

@@ -1,0 +1,242 @@
+"""The deciding role on a real broker: one worker decides, all serve the page, and one that is killed is followed."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
+from kafka_fixture import as_client, produce, read_all
+from retrain_case import SECRET_TEXT, make_loop, write_days
+
+from lake import Lake
+from retrain.decision_log import DecisionLog
+from schemas.evidence import Decision, Evaluation
+from streams.kafka_client import KafkaClients
+from streams.topics import Topics, create_topics
+from truthloop.settings import Settings
+
+SESSION_MS = 6_000
+DEADLINE_S = 120
+ENVIRON = {"TRUTHLOOP_WEBHOOK_SECRET": SECRET_TEXT}
+
+ONLY_NOTICES = """
+import sys
+import streams.feedback_role
+streams.feedback_role.INTERVAL_S = 1e6
+from truthloop.__main__ import main
+sys.exit(main())
+"""
+"""The role, but that it never looks at the lake by itself."""
+
+
+class Worker:
+    """One process of the role."""
+
+    def __init__(self, settings: Settings, slot: int, *, only_notices: bool = False) -> None:
+        self.port = _free_port()
+        self._log = settings.path.parent / f"feedback-{slot}.log"
+        words = ["run", "feedback", "--slot", str(slot), "--port", str(self.port), "--config", str(settings.path)]
+        program = ["-c", ONLY_NOTICES] if only_notices else ["-m", "truthloop"]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | ENVIRON,
+            )
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and text of an answer; 0 where nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it says so; one that has ended by itself fails the test."""
+        assert self.process.poll() is None, self.said()
+        return self.get("/readyz")[0] == 200
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is the one that decides."""
+        found = re.search(r"^truthloop_feedback_active (\S+)$", self.get("/metrics")[1], re.MULTILINE)
+        return found is not None and float(found[1]) == 1
+
+    def said(self) -> str:
+        """Return its log."""
+        return self._log.read_text(errors="replace")
+
+    def stop(self) -> None:
+        """End it, in good order if it can."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def loop_on(kafka: str, folder: Path, days: int) -> Settings:
+    """Return a loop with topics, and a lake that files have filled."""
+    client = json.dumps({"session.timeout.ms": SESSION_MS})
+    section = f'kafka: {{bootstrap_servers: "{kafka}", client: {client}}}\n'
+    name = f"t-{os.getpid()}-{folder.name[-24:].replace('_', '-')}".lower()
+    settings = make_loop(folder, more=section, name=name)
+    write_days(settings, (0, days))
+    assert settings.config.kafka is not None
+    create_topics(KafkaClients(settings.config.kafka, {}), Topics.of(settings.config))
+    return settings
+
+
+def wait(what: str, workers: Sequence[Worker], is_done: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + DEADLINE_S
+    pause = Event()
+    while not is_done():
+        assert time.monotonic() < deadline, f"{what} did not come about:\n" + "\n".join(one.said() for one in workers)
+        pause.wait(0.3)
+
+
+def log_of(settings: Settings) -> list[Decision]:
+    """Return the gate's log in the lake."""
+    return DecisionLog(Lake.open(settings.lake), "fraud").entries()
+
+
+def published(kafka: str, settings: Settings) -> tuple[list[Decision], list[Evaluation]]:
+    """Return what the topics hold, each once, in order."""
+    topics = Topics.of(settings.config)
+    found: list[list[Any]] = []
+    for topic, model in ((topics.decisions, Decision), (topics.evidence, Evaluation)):
+        records = read_all(kafka, topic)
+        assert {record.key() for record in records} <= {b"fraud"}
+        found.append([model.model_validate_json(text) for text in sorted({record.value() for record in records})])
+    return sorted(found[0], key=lambda one: one.number), sorted(found[1], key=lambda one: one.at)
+
+
+@contextmanager
+def running(*workers: Worker) -> Iterator[ExitStack]:
+    """End workers whatever happens; more may be added."""
+    with ExitStack() as held:
+        for worker in workers:
+            held.callback(worker.stop)
+        yield held
+
+
+def test_one_of_two_workers_decides_and_the_other_follows_when_it_is_killed(kafka: str, tmp_path: Path) -> None:
+    """Both serve the page all the while; what is decided arrives on the topics, and nothing is decided twice."""
+    settings = loop_on(kafka, tmp_path, 27)
+    first = Worker(settings, 0)
+    with running(first) as held:
+        wait("a first worker", [first], lambda: first.is_ready)
+        wait("its first look", [first], lambda: len(log_of(settings)) == 26)
+        second = Worker(settings, 1)
+        held.callback(second.stop)
+        both = [first, second]
+        wait("a second worker", both, lambda: second.is_ready and first.is_ready)
+        wait("one that decides", both, lambda: [one.is_active for one in both].count(True) == 1)
+        for one in both:
+            wait("the page", both, lambda one=one: one.get("/")[0] == 200)
+            assert re.search(r"OK|WATCH|HOLD|STALLED", one.get("/")[1])
+            status, text = one.get("/panels/gate.json")
+            assert (status, json.loads(text)["panel"]) == (200, "gate")
+        write_days(settings, (27, 30))
+        wait("a decision", both, lambda: len(log_of(settings)) == 30)
+        for _ in range(5):
+            assert [one.is_active for one in both].count(True) <= 1
+        active, other = both if first.is_active else both[::-1]
+        assert not other.is_active
+        active.process.send_signal(signal.SIGKILL)
+        active.process.wait()
+        assert other.get("/")[0] == 200
+        write_days(settings, (30, 34))
+        wait("the other one's decisions", [other], lambda: len(log_of(settings)) == 35)
+        assert other.is_active
+        topics = ([], [])  # type: tuple[list[Decision], list[Evaluation]]
+
+        def arrived() -> bool:
+            nonlocal topics
+            topics = published(kafka, settings)
+            return len(topics[0]) >= 35 and len(topics[1]) >= 33
+
+        wait("what is published", [other], arrived)
+        assert topics[0] == log_of(settings)
+        assert [one.day for one in topics[1]] == sorted({one.day for one in topics[1]})
+        other.process.terminate()
+        assert other.process.wait(60) == 0, other.said()
+
+
+def test_a_notice_of_a_commit_wakes_the_role(kafka: str, tmp_path: Path) -> None:
+    """It looks at the lake because it was told, and once for the canary that proves that it hears."""
+    settings = loop_on(kafka, tmp_path, 4)
+    worker = Worker(settings, 0, only_notices=True)
+    with running(worker):
+        wait("a worker", [worker], lambda: worker.is_ready)
+        wait("its first look", [worker], lambda: len(log_of(settings)) == 3)
+        write_days(settings, (4, 6))
+        produce(kafka, Topics.of(settings.config).commits, b'{"v": 1}')
+        wait("what the notice is about", [worker], lambda: len(log_of(settings)) == 5)
+
+
+@pytest.mark.parametrize("name", ["commits", "decisions", "leader"])
+def test_a_topic_that_is_missing_ends_the_role_and_is_named(kafka: str, tmp_path: Path, name: str) -> None:
+    """Faust would wait for ever without a word."""
+    settings = loop_on(kafka, tmp_path, 2)
+    topic = str(getattr(Topics.of(settings.config), name))
+    admin = AdminClient(as_client(kafka))  # kept: dropped before its futures are read, it would fail them
+    admin.delete_topics([topic])[topic].result(30)
+    wait_for_topics(kafka, topic, None)
+    worker = Worker(settings, 0)
+    with running(worker):
+        assert worker.process.wait(DEADLINE_S) == 4, worker.said()
+        assert f"topic {topic}: does not exist" in worker.said()
+        assert "truthloop start" in worker.said()
+
+
+def test_a_topic_with_other_partitions_ends_the_role_and_is_named(kafka: str, tmp_path: Path) -> None:
+    """A table or an agent on it would read nothing, in silence."""
+    settings = loop_on(kafka, tmp_path, 2)
+    topic = Topics.of(settings.config).commits
+    admin = AdminClient(as_client(kafka))
+    admin.create_partitions([NewPartitions(topic, 3)])[topic].result(30)
+    wait_for_topics(kafka, topic, 3)
+    worker = Worker(settings, 0)
+    with running(worker):
+        assert worker.process.wait(DEADLINE_S) == 4, worker.said()
+        assert f"topic {topic}: has 3 partitions, and the loop has 2" in worker.said()
+
+
+def wait_for_topics(kafka: str, topic: str, partitions: int | None) -> None:
+    """Wait until the broker itself knows what was changed."""
+    admin = AdminClient(as_client(kafka))
+
+    def is_known() -> bool:
+        found = admin.list_topics(timeout=30).topics.get(topic)
+        return (None if found is None else len(found.partitions)) == partitions
+
+    wait(f"{topic} with {partitions} partitions", [], is_known)

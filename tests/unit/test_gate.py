@@ -1,0 +1,124 @@
+"""The gate's state table: every pair of state and event, and what a log leaves behind."""
+
+import itertools
+
+import pytest
+from gate_case import ID, START_MS, entry
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrain.gate import DAY_MS, NEXT_STATES, Gate, IllegalEvent, decision_id, gate_of
+from schemas.evidence import Event, GateState
+
+OPEN = {GateState.PREPARING, GateState.REQUESTED, GateState.RUNNING}
+
+
+def gate_in(state: GateState) -> Gate:
+    """Return a gate in a state, with a retrain open where the state has one."""
+    return Gate(
+        state=state, decision=ID if state in OPEN else None, decided_ms=START_MS if state in OPEN else None, following=3
+    )
+
+
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(GateState, Event)))
+def test_every_event_leads_where_the_table_says_or_nowhere(state: GateState, event: Event) -> None:
+    """All pairs, to all targets: what is listed moves the gate, what is not raises and leaves it as it was."""
+    gate = gate_in(state)
+    for target in GateState:
+        told = entry(3, event, target, decision=ID if target in OPEN or state in OPEN else None)
+        if target in NEXT_STATES.get((state, event), frozenset()):
+            moved = gate.after(told)
+            assert (moved.state, moved.following) == (target, 4)
+            assert moved.is_open == (target in OPEN)
+        else:
+            with pytest.raises(IllegalEvent):
+                gate.after(told)
+            assert gate == gate_in(state)
+
+
+def test_only_an_evaluation_begins_a_retrain() -> None:
+    """No other event leads into `preparing`."""
+    begins = {
+        event for (state, event), targets in NEXT_STATES.items() if state not in OPEN and GateState.PREPARING in targets
+    }
+    assert begins == {Event.EVALUATED}
+
+
+def test_no_state_is_a_dead_end() -> None:
+    """From every state each other one can be reached: no gate needs a new log."""
+    reach = {
+        state: {target for (start, _), targets in NEXT_STATES.items() if start is state for target in targets}
+        for state in GateState
+    }
+    for _ in GateState:
+        reach = {state: targets.union(*(reach[target] for target in targets)) for state, targets in reach.items()}
+    missing = {
+        state.value: {other.value for other in GateState} - {t.value for t in targets}
+        for state, targets in reach.items()
+    }
+    assert all(lacking <= {"unknown"} for lacking in missing.values()), missing
+
+
+def test_a_log_with_a_gap_or_another_retrains_entry_is_refused() -> None:
+    """Numbers follow each other, and an answer belongs to the retrain that is open."""
+    asked = entry(0, Event.EVALUATED, GateState.PREPARING, decision=ID)
+    with pytest.raises(IllegalEvent, match="entry 1 is due"):
+        gate_of([asked, entry(2, Event.PREPARED, GateState.REQUESTED, decision=ID)])
+    with pytest.raises(IllegalEvent, match="is open"):
+        gate_of([asked, entry(1, Event.PREPARED, GateState.REQUESTED, decision="rt-" + "1" * 32)])
+    with pytest.raises(IllegalEvent, match="without an id"):
+        gate_of([entry(0, Event.EVALUATED, GateState.PREPARING)])
+
+
+def test_what_a_retrain_leaves_behind() -> None:
+    """When it was asked, when it ended, how often in a row it came to nothing."""
+    first = [
+        entry(0, Event.EVALUATED, GateState.PREPARING, 0, decision=ID, version="v1"),
+        entry(1, Event.PREPARED, GateState.REQUESTED, 0, decision=ID),
+        entry(2, Event.OVERDUE, GateState.REQUESTED, 3, decision=ID),
+        entry(3, Event.UNDELIVERABLE, GateState.COOLING, 4, decision=ID),
+    ]
+    assert gate_of(first[:3]).is_overdue
+    gate = gate_of(first)
+    assert (gate.is_open, gate.is_overdue, gate.failures, gate.version) == (False, False, 1, "v1")
+    assert (gate.asked_ms, gate.ended_ms) == ((START_MS,), START_MS + 4 * DAY_MS)
+    second = [
+        entry(4, Event.EVALUATED, GateState.PREPARING, 12, decision=ID, version="v1"),
+        entry(5, Event.PREPARED, GateState.REQUESTED, 12, decision=ID),
+        entry(6, Event.DELIVERED, GateState.RUNNING, 12, decision=ID),
+        entry(7, Event.DEPLOYED, GateState.COOLING, 13, decision=ID, version="v2"),
+    ]
+    done = gate_of([*first, *second])
+    assert (done.failures, done.version, len(done.asked_ms)) == (0, "v2", 2)
+
+
+@given(st.lists(st.tuples(st.sampled_from(Event), st.sampled_from(GateState)), max_size=30))
+def test_whatever_is_tried_the_log_of_what_was_taken_gives_the_same_gate(tries: list[tuple[Event, GateState]]) -> None:
+    """Refused entries leave no trace, and never are two retrains open."""
+    gate, taken = Gate(), []
+    for event, state in tries:
+        begins = state is GateState.PREPARING and gate.state is not GateState.PREPARING
+        new = decision_id("flights", "late", len(taken), "v1")
+        told = entry(gate.following, event, state, len(taken), decision=new if begins else gate.decision)
+        try:
+            gate = gate.after(told)
+        except IllegalEvent:
+            continue
+        taken.append(told)
+        assert gate.is_open == (gate.state in OPEN)
+    assert gate_of(taken) == gate
+    assert len(set(gate.asked_ms)) == len(gate.asked_ms)
+
+
+def test_the_same_evaluation_always_has_the_same_id() -> None:
+    """And no other one has it."""
+    names = [
+        ("flights", "late", 1, "v1"),
+        ("flights", "late", 2, "v1"),
+        ("flights", "late", 1, "v2"),
+        ("f", "lightslate", 1, None),
+    ]
+    ids = [decision_id(*name) for name in names]
+    assert ids == [decision_id(*name) for name in names]
+    assert len(set(ids)) == len(names)
+    assert all(len(found) == 35 and found.startswith("rt-") for found in ids)

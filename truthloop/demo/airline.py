@@ -1,0 +1,267 @@
+"""The company of the demo, as a process of its own: a scoring service, an airport, and the pipeline that retrains.
+
+It lives the year day by day: scores flights with the model that is deployed, tells arrivals, and once its pipeline has
+trained another model on the data set it was given, that one decides; the one before scores beside it for some weeks, so
+that both can be compared on the same flights. A year takes a minute here, so it waits for the loop's evidence, which
+in life is never weeks behind. Must not look into the lake.
+"""
+
+import io
+import json
+import logging
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from zoneinfo import ZoneInfo
+
+import polars as pl
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+
+from schemas.errors import BrokerError
+from streams.kafka_client import KafkaClients
+from streams.topics import Topics
+from truthloop.demo.flights import NEW_YORK
+from truthloop.demo.model import LateModel
+from truthloop.demo.pipeline import Pipeline, Trained
+from truthloop.settings import load_settings
+
+__all__ = ["STATUS_FILE", "AirlineStatus", "Deployment", "main", "read_status"]
+
+log = logging.getLogger("airline")
+
+STATUS_FILE = "airline.json"
+STEP = timedelta(days=1)
+AHEAD = timedelta(days=28)
+"""So far may the year be ahead of the loop's evidence."""
+
+SHADOW = timedelta(days=28)
+"""So long the model before goes on scoring beside the new one."""
+
+PATIENCE_S = 180.0
+_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A model that took over.
+
+    Attributes:
+        version: its name.
+        since: the first day that it decides.
+        training_rows: what it was trained on.
+        decision: id of the request that led to it; None for the first model.
+        holdout_log_loss: on the part of the data set that it had not seen; None for the first model.
+    """
+
+    version: str
+    since: str
+    training_rows: int | None = None
+    decision: str | None = None
+    holdout_log_loss: float | None = None
+
+
+@dataclass
+class AirlineStatus:
+    """How far the company has come."""
+
+    day: str = ""
+    predictions: int = 0
+    labels: int = 0
+    deployments: list[Deployment] = field(default_factory=list)
+    is_done: bool = False
+
+
+class _Feeder:
+    """Sends the records of one day after the other."""
+
+    def __init__(self, folder: Path, producer: Producer) -> None:
+        scores = pl.read_parquet(folder / "predictions.parquet")
+        arrivals = pl.read_csv(folder / "labels.csv")
+        zone = ZoneInfo(NEW_YORK).key
+        local = pl.col("scored_at").dt.convert_time_zone(zone).dt.date()
+        arrived = pl.from_epoch("arrived_at_utc", "s").dt.replace_time_zone("UTC").dt.convert_time_zone(zone).dt.date()
+        self._scores = scores.with_columns(day=local).partition_by("day", as_dict=True, include_key=False)
+        self._arrivals = arrivals.with_columns(day=arrived).partition_by("day", as_dict=True, include_key=False)
+        self.days = sorted({day for (day,) in (*self._scores, *self._arrivals) if isinstance(day, date)})
+        self._producer = producer
+        self._refused = ""
+        self.sent: list[pl.DataFrame] = []
+
+    def scores_of(self, day: date, model: LateModel | None) -> pl.DataFrame:
+        """Return the scores of a day by a model; None: the first one's, which stand in the file."""
+        frame = self._scores.get((day,))
+        if frame is None:
+            return next(iter(self._scores.values())).clear()
+        if model is None:
+            return frame
+        score = model.percent_late(frame["features"].struct.unnest())
+        return frame.with_columns(
+            score, model=pl.struct(name=pl.col("model").struct.field("name"), version=pl.lit(model.version))
+        )
+
+    def send_scores(self, frame: pl.DataFrame) -> int:
+        """Send scores, keyed as the company keys them."""
+        self.sent.append(frame)
+        keys, times = frame["features"].struct.field("carrier"), frame["scored_at"].dt.epoch("ms")
+        return self._send("airline.scores", frame, keys, times)
+
+    def send_arrivals(self, day: date) -> int:
+        """Send what arrived on a day."""
+        frame = self._arrivals.get((day,))
+        if frame is None:
+            return 0
+        return self._send("airport.arrivals", frame, frame["flight"], frame["arrived_at_utc"] * 1000)
+
+    def flush(self) -> None:
+        """Return once all is with the cluster.
+
+        Raises:
+            BrokerError: it does not take the records.
+        """
+        if self._producer.flush(PATIENCE_S) or self._refused:
+            raise BrokerError(
+                f"Kafka does not take the demo's records: {self._refused or 'no answer'}",
+                hint="See that its disk has room.",
+            )
+
+    def _send(self, topic: str, frame: pl.DataFrame, keys: pl.Series, times: pl.Series) -> int:
+        target = io.BytesIO()
+        frame.write_ndjson(target)
+        for key, time_ms, line in zip(keys, times, target.getvalue().split(b"\n")[:-1], strict=True):
+            while True:
+                try:
+                    self._producer.produce(topic, value=line, key=key, timestamp=time_ms, on_delivery=self._note)
+                except BufferError:
+                    self._producer.poll(0.1)
+                else:
+                    break
+        self._producer.poll(0)
+        return frame.height
+
+    def _note(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._refused = error.str()
+
+
+class _EvidenceTime:
+    """How far the loop's evidence has come: read from its topic, as any program could."""
+
+    def __init__(self, consumer: Consumer, topics: Topics) -> None:
+        self._consumer = consumer
+        consumer.assign([TopicPartition(topics.evidence, number, 0) for number in range(topics.partitions)])
+        self.until_ms = 0
+
+    def look(self) -> int:
+        """Return the newest evidence time."""
+        for message in self._consumer.consume(100, 0):
+            if message.error() is None and (value := message.value()) is not None:
+                self.until_ms = max(self.until_ms, int(json.loads(value)["at"]))
+        return self.until_ms
+
+
+class Airline:
+    """Lives the year.
+
+    Args:
+        folder: with what `prepare` has written.
+        feeder: sends records.
+        evidence: tells how far the loop is.
+        pipeline: retrains.
+    """
+
+    def __init__(self, folder: Path, feeder: _Feeder, evidence: _EvidenceTime, pipeline: Pipeline) -> None:
+        self._status_file = folder / STATUS_FILE
+        self._feeder = feeder
+        self._evidence = evidence
+        self._pipeline = pipeline
+        self._models: list[tuple[date, LateModel | None]] = []
+        self.status = AirlineStatus()
+        self._pause = Event()
+
+    def run(self) -> None:
+        """Send everything, from the first day to the last."""
+        first = self._feeder.days[0]
+        self._models = [(first, None)]
+        self.status.deployments.append(Deployment("v1", str(first)))
+        for day in self._feeder.days:
+            self._wait(day)
+            while (trained := self._pipeline.next_trained()) is not None:
+                self._deploy(trained, day)
+            for model in self._scoring(day):
+                self.status.predictions += self._feeder.send_scores(self._feeder.scores_of(day, model))
+            self.status.labels += self._feeder.send_arrivals(day)
+            self.status.day = str(day)
+            self._write()
+        self._feeder.flush()
+        self.status.is_done = True
+        self._write()
+
+    def _wait(self, day: date) -> None:
+        """Wait while a model is being trained, and while the evidence is weeks behind."""
+        moved_s, seen_ms = time.monotonic(), self._evidence.look()
+        end_ms = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000
+        begin_ms = datetime(*self._feeder.days[0].timetuple()[:3], tzinfo=UTC).timestamp() * 1000
+        while self._pipeline.is_busy or end_ms - max(seen_ms, begin_ms) > AHEAD.total_seconds() * 1000:
+            self._pause.wait(_PAUSE_S)
+            now_ms = self._evidence.look()
+            if now_ms != seen_ms or self._pipeline.is_busy:
+                moved_s, seen_ms = time.monotonic(), now_ms
+            elif time.monotonic() - moved_s > PATIENCE_S:
+                log.warning("no evidence has come for %.0f s; the year goes on without it", PATIENCE_S)
+                return
+
+    def _deploy(self, trained: Trained, day: date) -> None:
+        model = trained.model
+        self._models.append((day, model))
+        self.status.deployments.append(
+            Deployment(model.version, str(day), model.training_rows, trained.decision, trained.holdout_log_loss)
+        )
+        log.info("%s decides from %s on", model.version, day)
+
+    def _scoring(self, day: date) -> list[LateModel | None]:
+        """Return the model that decides, and the one before it while it is its shadow."""
+        since, newest = self._models[-1]
+        if len(self._models) > 1 and day - since < SHADOW:
+            return [newest, self._models[-2][1]]
+        return [newest]
+
+    def _write(self) -> None:
+        draft = self._status_file.with_suffix(".draft")
+        draft.write_text(json.dumps(asdict(self.status)))
+        draft.replace(self._status_file)
+
+
+def read_status(folder: Path) -> AirlineStatus:
+    """Return how far the company has come; nothing where it has not begun."""
+    try:
+        document = json.loads((folder / STATUS_FILE).read_text())
+    except FileNotFoundError:
+        return AirlineStatus()
+    deployments = [Deployment(**one) for one in document.pop("deployments")]
+    return AirlineStatus(**document, deployments=deployments)
+
+
+def main(folder: Path, port: int) -> None:
+    """Live the year, then wait to be ended; the pipeline listens all the time."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s airline: %(message)s", stream=sys.stderr)
+    settings = load_settings(folder / "truthloop.yaml")
+    if settings.config.kafka is None or settings.config.retrain is None:
+        raise BrokerError("the demo's config has lost its sections `kafka` or `retrain`", where=str(settings.path))
+    clients = KafkaClients(settings.config.kafka, os.environ, "airline")
+    with Pipeline(port, os.environ[settings.config.retrain.target.secret_env]) as pipeline:
+        feeder = _Feeder(folder, clients.producer())
+        airline = Airline(folder, feeder, _EvidenceTime(clients.reader(), Topics.of(settings.config)), pipeline)
+        airline.run()
+        # the file holds what was sent, so that a replay of it gives the same lake
+        sent = pl.concat(feeder.sent).sort("scored_at", maintain_order=True)
+        sent.write_parquet(folder / "predictions.parquet.sent")
+        (folder / "predictions.parquet.sent").replace(folder / "predictions.parquet")
+        Event().wait()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

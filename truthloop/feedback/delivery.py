@@ -1,0 +1,186 @@
+"""Deliveries of requests: what is to be sent, the log of attempts in the lake, and what attempts mean for the gate.
+
+An attempt is recorded first and the gate's log follows from it, so that a process that dies in between is made good by
+the next look. Must not decide anything.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import polars as pl
+
+from lake import Claim, Lake
+from retrain.decision_log import DecisionLog
+from retrain.entry import Origin, attempted
+from retrain.gate import Gate, gate_of
+from retrain.outbox import Attempt
+from retrain.sender import Outgoing, Receiver, deliver_due
+from schemas.errors import LakeConflict
+from schemas.evidence import Decision, Event, GateState
+from schemas.retrain_config import RetrainConfig
+from schemas.retrain_request import RequestedDataset, RetrainData, RetrainFinding, RetrainRequest
+
+__all__ = ["Deliveries", "LakeDeliveryLog", "request_of"]
+
+TABLE = "deliveries"
+FINDINGS_MAX = 20
+
+
+class LakeDeliveryLog:
+    """The attempts of some decisions, kept in the lake and remembered here.
+
+    Args:
+        lake: of the loop.
+        now_ms: the wall clock, for the time of recording.
+    """
+
+    def __init__(self, lake: Lake, now_ms: Callable[[], int]) -> None:
+        self._lake = lake
+        self._now_ms = now_ms
+
+    def attempts(self) -> list[Attempt]:
+        """Return all attempts of all decisions, in order."""
+        rows = self._lake.scan(TABLE).sort("number").collect()
+        return [
+            Attempt(
+                decision=row["decision"],
+                number=row["attempt"],
+                at_ms=round(row["attempted_at"].timestamp() * 1000),
+                outcome=row["outcome"],
+                status=row["http_status"],
+                retry_after_ms=row["retry_after_ms"],
+                detail=row["detail"] or "",
+            )
+            for row in rows.iter_rows(named=True)
+        ]
+
+    def append(self, attempt: Attempt, expected_number: int) -> bool:
+        """Add an attempt if `expected_number` is the next of its decision; False: another sender was first."""
+        app = f"{TABLE}:{attempt.decision}"
+        if self._lake.applied(TABLE, app) != expected_number - 1:
+            return False
+        row = {
+            "number": self._lake.version(TABLE),
+            "decision": attempt.decision,
+            "attempt": attempt.number,
+            "attempted_at": datetime.fromtimestamp(attempt.at_ms / 1000, UTC),
+            "outcome": attempt.outcome,
+            "http_status": attempt.status,
+            "retry_after_ms": attempt.retry_after_ms,
+            "detail": attempt.detail,
+        }
+        schema = {name: kind for name, kind in self._lake.schema(TABLE).items() if not name.startswith("recorded_")}
+        recorded_at = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
+        claim = Claim(app, expected_number - 1, expected_number)
+        try:
+            return self._lake.append(
+                TABLE, pl.DataFrame([row], schema=schema, orient="row"), [claim], recorded_at=recorded_at
+            )
+        except LakeConflict:
+            return False
+
+
+class Deliveries:
+    """Sends what the gates of a loop have asked for.
+
+    Args:
+        lake: of the loop.
+        origins: of all label kinds.
+        receiver: where requests go.
+        now_ms: the wall clock.
+        attempted: called with the outcome of every attempt that was recorded.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        origins: list[Origin],
+        receiver: Receiver,
+        now_ms: Callable[[], int],
+        attempted: Callable[[str], None] = lambda _outcome: None,
+    ) -> None:
+        self._log = LakeDeliveryLog(lake, now_ms)
+        self._attempted = attempted
+        self._kinds = [(origin, DecisionLog(lake, origin.kind)) for origin in origins]
+        self._receiver = receiver
+        self._now_ms = now_ms
+        self._lake = lake
+        self._seen: tuple[int, int] | None = None
+        self._open: dict[str, Outgoing] = {}
+
+    async def send_due(self) -> list[Decision]:
+        """Make the attempts that are due, and return the entries that follow from them.
+
+        Raises:
+            LakeError: the log cannot be read or written.
+            ConfigError: the receiver's URL can never be sent to.
+        """
+        seen = self._lake.version("decisions"), self._lake.version(TABLE)
+        if seen != self._seen:
+            self._open = self._requests()
+        new: list[Decision] = []
+        if self._open:
+            for attempt in await deliver_due(self._receiver, self._open, self._log, self._now_ms):
+                self._attempted(attempt.outcome)
+            new = self._follow()
+        self._seen = self._lake.version("decisions"), self._lake.version(TABLE)
+        if new:
+            self._open = self._requests()
+        return new
+
+    def _requests(self) -> dict[str, Outgoing]:
+        """Return the requests that are on their way, by decision."""
+        found = {}
+        for origin, log in self._kinds:
+            entries = log.entries()
+            gate = gate_of(entries)
+            if gate.state is GateState.REQUESTED and gate.decision is not None and origin.retrain is not None:
+                request = request_of(origin.retrain, entries, gate)
+                found[gate.decision] = Outgoing(request.time, request.body())
+        return found
+
+    def _follow(self) -> list[Decision]:
+        """Bring the gates' logs up to the attempts."""
+        attempts = self._log.attempts()
+        new = []
+        for origin, log in self._kinds:
+            gate = gate_of(log.entries())
+            if gate.state is not GateState.REQUESTED:
+                continue
+            mine = [one for one in attempts if one.decision == gate.decision]
+            entry = attempted(origin, gate, mine[-1]) if mine else None
+            if entry is not None and log.append([entry], self._now_ms()):
+                new.append(entry)
+        return new
+
+
+def request_of(retrain: RetrainConfig, entries: list[Decision], gate: Gate) -> RetrainRequest:
+    """Return the request of the open retrain: made from the log alone, so that every attempt has the same bytes.
+
+    Args:
+        retrain: the config's section.
+        entries: the gate's log.
+        gate: what the log leaves, with a retrain whose data set is written.
+    """
+    mine = [entry for entry in entries if entry.decision == gate.decision]
+    decided = next(entry for entry in mine if entry.event is Event.EVALUATED)
+    written: Mapping[str, str | int | float | None] = next(
+        entry.detail for entry in reversed(mine) if entry.event is Event.PREPARED
+    )
+    data = RetrainData(
+        loop=decided.loop,
+        decision=decided.decision or "",
+        kind=decided.kind,
+        trigger=[RetrainFinding.of(finding) for finding in decided.findings[:FINDINGS_MAX]],
+        evidence_at=decided.at,
+        dataset=RequestedDataset(
+            uri=str(written["dataset"]),
+            manifest_uri=str(written["manifest"]),
+            manifest_sha256=str(written["manifest_sha256"]),
+            rows=int(written["rows"] or 0),
+            as_of=decided.at,
+        ),
+        current_version=decided.version or "",
+        callback_url=retrain.target.callback_url,
+    )
+    return RetrainRequest.of(data, decided.at)

@@ -1,0 +1,250 @@
+"""One look at the lake: fold what is new, evaluate the days that have ended, and write down what the gate makes of it.
+
+Everything is written by compare-and-set and follows from the lake, so that two processes, or one that is killed at
+any step, decide the same once. Must not send anything.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from lake import Claim, Lake
+from lake.dataset import MANIFEST, DatasetOrder, write_dataset
+from monitor.evaluation import Arrivals, Evaluator, end_of_day_ms
+from retrain.decision_log import DecisionLog
+from retrain.entry import Origin, evaluated, prepared
+from retrain.gate import Gate, gate_of
+from schemas.errors import LakeConflict
+from schemas.evidence import Decision, Evaluation, GateState
+from truthloop.evidence import Evidence, read_evidence
+from truthloop.settings import Settings
+
+__all__ = ["Turn", "TurnResult"]
+
+log = logging.getLogger("truthloop.feedback")
+
+ARRIVALS_KEPT = timedelta(days=29)
+"""What is usual of a source of labels is learned from four weeks."""
+
+_NO_SOURCE = "labels"
+
+
+@dataclass(frozen=True)
+class TurnResult:
+    """What one look has brought.
+
+    Attributes:
+        evaluations: new ones, in order of time.
+        decisions: new entries of the gate's logs.
+    """
+
+    evaluations: Sequence[Evaluation]
+    decisions: Sequence[Decision]
+
+
+@dataclass
+class _Kind:
+    """One label kind: its log, and the evaluator that has read its days."""
+
+    origin: Origin
+    log: DecisionLog
+    evaluator: Evaluator
+    gate: Gate = field(default_factory=Gate)
+
+
+class Turn:
+    """Decides for one loop, again and again.
+
+    Args:
+        settings: the loop's.
+        now_ms: the wall clock; nothing that is decided depends on it.
+    """
+
+    def __init__(self, settings: Settings, now_ms: Callable[[], int]) -> None:
+        self._settings = settings
+        self._now_ms = now_ms
+        self._lake = Lake.open(settings.lake)
+        self._evidence: Evidence | None = None
+        self._kinds = {name: self._new_kind(name) for name in settings.config.labels}
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """What the last look has read; None before the first."""
+        return self._evidence
+
+    def gate(self, kind: str) -> Gate:
+        """Return where the gate of a kind stood when it was looked at last."""
+        return self._kinds[kind].gate
+
+    def entries_from(self, kind: str, first: int) -> list[Decision]:
+        """Return the entries of a kind's log from a number on."""
+        if self._kinds[kind].gate.following <= first:
+            return []
+        return [entry for entry in self._kinds[kind].log.entries() if entry.number >= first]
+
+    def note_published(self, claim: Claim) -> None:
+        """Remember in the lake how far a log has been published.
+
+        Raises:
+            LakeConflict: another worker has noted something else.
+        """
+        nothing = self._lake.scan("decisions").head(0).drop("recorded_on", "recorded_at").collect()
+        self._lake.append("decisions", nothing, [claim], recorded_at=datetime.fromtimestamp(self._now_ms() / 1000, UTC))
+
+    def run(self) -> TurnResult:
+        """Look at the lake once.
+
+        Raises:
+            LakeError: it cannot be read or written, or a data set cannot be written; the next turn goes on from there.
+        """
+        evidence = self._evidence = read_evidence(self._settings, self._evidence)
+        evaluations: list[Evaluation] = []
+        decisions: list[Decision] = []
+        for name, kind in self._kinds.items():
+            kind.gate = gate_of(kind.log.entries())
+            decisions += self._prepare(kind)
+            days = self._due_days(kind, evidence)
+            if not days:
+                continue
+            # it comes back once its days are written: what fails before is evaluated again by one that has seen none
+            evaluator, kind.evaluator = kind.evaluator, Evaluator(self._settings.config, name)
+            evaluator.take(evidence.cells, evidence.plan, (days[0], days[-1]))
+            arrivals = self._arrivals(name, days[0])
+            waiting: list[Evaluation] = []
+            entries: list[Decision] = []
+            gate = kind.gate
+            for day in days:
+                evaluation = evaluator.evaluate(day, arrivals)
+                new = evaluated(kind.origin, gate, evaluation)
+                waiting.append(evaluation)
+                entries += new
+                for entry in new:
+                    gate = gate.after(entry)
+                if gate.state is GateState.PREPARING:
+                    break
+            if not self._write(kind, waiting, entries):
+                continue
+            kind.evaluator, kind.gate = evaluator, gate
+            evaluations += waiting
+            decisions += entries
+            decisions += self._prepare(kind)
+        return TurnResult(evaluations, decisions)
+
+    def _new_kind(self, name: str) -> _Kind:
+        config = self._settings.config
+        origin = Origin(config.loop, name, config.retrain)
+        return _Kind(origin, DecisionLog(self._lake, name), Evaluator(config, name))
+
+    def _due_days(self, kind: _Kind, evidence: Evidence) -> list[date]:
+        """Return the days that have ended, as far as inputs were read, and are not in the log yet."""
+        config = self._settings.config
+        until_ms = evidence.reach.observed_until_ms.get(kind.origin.kind)
+        predicted = evidence.cells.filter(pl.col("kind") == kind.origin.kind, pl.col("measure") == "predictions")["day"]
+        if until_ms is None or predicted.is_empty():
+            return []
+        if kind.gate.evaluated_ms is None:
+            day = min(predicted)
+        else:
+            day = _day_before(kind.gate.evaluated_ms, config.timezone) + timedelta(days=1)
+        days = []
+        while end_of_day_ms(day, config.timezone) <= until_ms:
+            days.append(day)
+            day += timedelta(days=1)
+        return days
+
+    def _arrivals(self, kind: str, first: date) -> Mapping[str, Arrivals]:
+        """Return by source when labels came, to the minute, and when one said that it is complete."""
+        since = datetime.fromtimestamp(end_of_day_ms(first, self._settings.config.timezone) / 1000, UTC)
+        rows = self._lake.scan("labels").filter(pl.col("kind") == kind, pl.col("known_at") >= since - ARRIVALS_KEPT)
+        text = pl.col("label_source").str.replace_all("\0", "", literal=True)  # which no finding can hold
+        source = pl.when(text == "").then(None).otherwise(text).fill_null(_NO_SOURCE).alias("source")
+        minute = (pl.col("known_at").dt.epoch("ms") // 60_000).alias("minute")
+        found = rows.filter(pl.col("op") != "heartbeat").select(source, minute).unique().sort("minute").collect()
+        beats = rows.filter(pl.col("op") == "heartbeat").select(source, at=pl.col("known_at").dt.epoch("ms")).unique()
+        heartbeats: dict[str, list[int]] = {}
+        for name, at_ms in beats.sort("at").collect().iter_rows():
+            heartbeats.setdefault(name, []).append(at_ms)
+        by_source = {str(name): part for (name,), part in found.partition_by("source", as_dict=True).items()}
+        names = sorted(set(by_source) | set(heartbeats))
+        return {
+            name: Arrivals(by_source.get(name, found.clear())["minute"].to_numpy(), tuple(heartbeats.get(name, ())))
+            for name in names
+        }
+
+    def _write(self, kind: _Kind, evaluations: Sequence[Evaluation], entries: Sequence[Decision]) -> bool:
+        """Write findings, then the log; False if another process decided first."""
+        app = f"evidence:{kind.origin.kind}"
+        standing = self._lake.applied("evidence", app)
+        new = [one for one in evaluations if _ordinal(one) >= standing]
+        if new:
+            claim = Claim(app, standing, _ordinal(new[-1]) + 1)
+            schema = {n: t for n, t in self._lake.schema("evidence").items() if not n.startswith("recorded_")}
+            rows = pl.DataFrame([row for one in new for row in _rows(one)], schema=schema, orient="row")
+            recorded_at = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
+            try:
+                self._lake.append("evidence", rows, [claim], recorded_at=recorded_at)
+            except LakeConflict:
+                return False
+        return kind.log.append(entries, self._now_ms())
+
+    def _prepare(self, kind: _Kind) -> list[Decision]:
+        """Write the data set of a retrain that was decided, and that it is written."""
+        retrain = self._settings.config.retrain
+        gate = kind.gate
+        if retrain is None or gate.state is not GateState.PREPARING or gate.decision is None or gate.decided_ms is None:
+            return []
+        order = DatasetOrder(
+            name=gate.decision,
+            kind=kind.origin.kind,
+            as_of_ms=gate.decided_ms,
+            at_age_ms=retrain.dataset.maturity.at_age,
+            holdout_ms=retrain.dataset.holdout,
+        )
+        found = write_dataset(self._lake, self._settings.config, order, self._settings.datasets)
+        detail: dict[str, str | int | float | None] = {
+            "dataset": found.folder.absolute().as_uri(),
+            "manifest": (found.folder.absolute() / MANIFEST).as_uri(),
+            "manifest_sha256": found.manifest_sha256,
+            "rows": found.rows,
+        }
+        entry = prepared(kind.origin, gate, detail, found.rows)
+        if not kind.log.append([entry], self._now_ms()):
+            return []
+        kind.gate = gate.after(entry)
+        log.info("retrain %s: %s", gate.decision, entry.reason)
+        return [entry]
+
+
+def _day_before(end_ms: int, timezone: str) -> date:
+    """Return the day that ends at an instant."""
+    day = datetime.fromtimestamp(end_ms / 1000, UTC).date()
+    while end_of_day_ms(day, timezone) > end_ms:
+        day -= timedelta(days=1)
+    while end_of_day_ms(day, timezone) < end_ms:
+        day += timedelta(days=1)
+    return day
+
+
+def _ordinal(evaluation: Evaluation) -> int:
+    return date.fromisoformat(evaluation.day).toordinal()
+
+
+def _rows(evaluation: Evaluation) -> list[dict[str, object]]:
+    return [
+        {
+            "evidence_at": datetime.fromtimestamp(evaluation.at / 1000, UTC),
+            "day": date.fromisoformat(evaluation.day),
+            "kind": evaluation.kind,
+            "version": evaluation.version,
+            "name": finding.kind.value,
+            "subject": finding.subject,
+            "level": finding.level.value,
+            "value": finding.value,
+            "limit": finding.limit,
+            "text": finding.text,
+        }
+        for finding in evaluation.findings
+    ]
