@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-thorough check format bench schemas clean
+.PHONY: help demo test test-thorough test-browser check format bench schemas clean
 
 help: ## Show the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -16,6 +16,9 @@ test: $(VENV)/.dev ## All tests, in minutes
 
 test-thorough: $(VENV)/.dev ## The same with more examples and every variant: before a change of what they guard
 	TRUTHLOOP_TESTS=thorough $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-browser: $(VENV)/.browser ## The page in a real Chromium: apt install chromium, or name one in TRUTHLOOP_CHROMIUM
+	$(BIN)/python -m pytest tests/browser
 
 check: $(VENV)/.dev ## Lint, types, import arrows
 	$(BIN)/ruff check .
@@ -44,11 +47,16 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing into $(VENV): about 320 MB to download from PyPI, 1.1 GB on disk. Nothing else is touched."
+	@echo "Installing into $(VENV): about 400 MB to download from PyPI, 1.3 GB on disk. Nothing else is touched."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing into $(VENV): about 355 MB to download from PyPI, 1.4 GB on disk. Nothing else is touched."
+	@echo "Installing into $(VENV): about 440 MB to download from PyPI, 1.6 GB on disk. Nothing else is touched."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.browser: $(VENV)/.dev
+	@echo "Installing Playwright into $(VENV): about 50 MB to download from PyPI, 160 MB on disk. Nothing else is touched."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev,browser]'
+	@touch $@

@@ -92,7 +92,7 @@ def test_each_input_has_its_place_and_labels_their_own_day() -> None:
     rows = [
         shift_row("amount"),
         shift_row("output"),
-        shift_row("label", day=JUDGED),
+        shift_row("label", day=JUDGED, psi=0.7),
         shift_row("label"),
         shift_row("amount", day=JUDGED),
         shift_row("feature label"),
@@ -100,7 +100,7 @@ def test_each_input_has_its_place_and_labels_their_own_day() -> None:
     assert shifts(*rows) == [
         (Place.FEATURES, "amount", Level.ALARM, 0.4),
         (Place.OUTPUT, "output", Level.ALARM, 0.4),
-        (Place.LABEL, "label", Level.ALARM, 0.4),
+        (Place.LABEL, "label", Level.ALARM, 0.7),
         (Place.FEATURES, "feature label", Level.ALARM, 0.4),
     ]
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from truthloop.console import note, plain_text, print_json, reporting_errors
+from truthloop.console import note, plain_text, print_json, reporting_errors, warn
 
 if TYPE_CHECKING:
     import polars as pl
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["coverage"]
 
 
-def coverage(
+def coverage(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     kind: Annotated[str | None, typer.Option(help="One label kind; all when left out.")] = None,
     version: Annotated[str | None, typer.Option(help="One model version; all when left out.")] = None,
     slice_: Annotated[
@@ -25,6 +25,15 @@ def coverage(
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
         "truthloop.yaml"
     ),
+    fail_under: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            help="Exit with 1 if a day that is final has fewer of its labels, from 0 to 1.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every cohort as one JSON document.")] = False,
 ) -> None:
     """Show the share of each day's predictions whose label was known by an age.
@@ -53,15 +62,30 @@ def coverage(
                     check_choice(f"--{column}", chosen, rows[column])
                 rows = rows.filter(pl.col(column) == chosen)
                 goals = goals.filter(pl.col(column) == chosen)
+        under = _under(rows, fail_under)
         if as_json:
-            print_json({"cohorts": _plain(rows), "goals": _plain(goals)})
-            return
-        for table in _tables(rows, last):
-            print_table(table)
-        missed = goals.filter(pl.col("verdict") == "missed").height
-        judged = goals.filter(pl.col("verdict") != "not_due").height
-        if judged:
-            note(f"coverage goals: {judged - missed:,} of {judged:,} cohorts due have reached theirs")
+            print_json({"cohorts": _plain(rows), "goals": _plain(goals), "under": _plain(under)})
+        else:
+            for table in _tables(rows, last):
+                print_table(table)
+            missed = goals.filter(pl.col("verdict") == "missed").height
+            judged = goals.filter(pl.col("verdict") != "not_due").height
+            if judged:
+                note(f"coverage goals: {judged - missed:,} of {judged:,} cohorts due have reached theirs")
+        for kind_, version_, day, share in under.select("kind", "version", "day", "so_far").iter_rows():
+            warn(f"{kind_}, {version_}, {day}: final with {100 * share:.1f} % of its labels")
+        if under.height:
+            raise typer.Exit(1)
+
+
+def _under(rows: "pl.DataFrame", least: float | None) -> "pl.DataFrame":
+    """Return the cohorts that are final and have less than this share of their labels; none where nothing is asked."""
+    import polars as pl  # noqa: PLC0415 - keeps --help fast
+
+    cohorts = rows.unique(["kind", "version", "slice", "day"], keep="first", maintain_order=True)
+    if least is None:
+        return cohorts.clear()
+    return cohorts.filter("is_mature", pl.col("so_far") < least)
 
 
 def _plain(frame: "pl.DataFrame") -> list[dict[str, object]]:

@@ -20,6 +20,12 @@ def metrics(
         typer.Option(help="version, slice, day or month; may be repeated. month when left out."),
     ] = None,
     kind: Annotated[str | None, typer.Option(help="One label kind; all when left out.")] = None,
+    at_age: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AGE", help="Only labels known by this age, one of `evaluate_at`: days compare long before final."
+        ),
+    ] = None,
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
         "truthloop.yaml"
     ),
@@ -34,14 +40,19 @@ def metrics(
         import polars as pl  # noqa: PLC0415 - keeps --help fast
 
         from monitor import metrics as metrics_of  # noqa: PLC0415 - the same
+        from monitor import settled_until_ms  # noqa: PLC0415 - the same
         from truthloop.evidence import read_evidence  # noqa: PLC0415 - the same
         from truthloop.selection import check_choice  # noqa: PLC0415 - the same
         from truthloop.settings import load_settings  # noqa: PLC0415 - the same
         from truthloop.tables import print_table  # noqa: PLC0415 - the same
 
         groups = _dimensions(by or ["month"])
-        evidence = read_evidence(load_settings(config))
-        rows = metrics_of(evidence.cells, evidence.plan, groups, evidence.reach.matured_until_ms)
+        settings = load_settings(config)
+        age_ms = _age(at_age, settings.config.evaluate_at)
+        evidence = read_evidence(settings)
+        reach = evidence.reach
+        until_ms = reach.matured_until_ms if age_ms is None else settled_until_ms(reach.observed_until_ms, age_ms)
+        rows = metrics_of(evidence.cells, evidence.plan, groups, until_ms, at_age_ms=age_ms)
         if kind is not None:
             check_choice("--kind", kind, pl.Series([plan.name for plan in evidence.plan.kinds]))
             rows = rows.filter(pl.col("kind") == kind)
@@ -50,11 +61,29 @@ def metrics(
             print_json({"metrics": rows.with_columns(pl.col(dates).cast(pl.String)).to_dicts()})
             return
         if rows.is_empty():
-            note("No metrics: no label has arrived, or no kind is binary.")
+            note("No metrics: nothing was predicted yet.")
         elif "slice" in groups and not evidence.plan.slices:
             note("No slices are counted: name them in `cohorts.by` of the config.")
         for table in metric_tables(rows, list(groups)):
             print_table(table)
+
+
+def _age(text: str | None, known: "list[int | Literal['final']]") -> int | None:
+    """Return the age that was typed, if labels are counted by it."""
+    from schemas.duration import format_duration, parse_duration_ms  # noqa: PLC0415 - keeps --help fast
+    from schemas.errors import ConfigError  # noqa: PLC0415 - the same
+
+    if text is None:
+        return None
+    ages = [age for age in known if age != "final"]
+    try:
+        age_ms = parse_duration_ms(text)
+    except ValueError as error:
+        raise ConfigError(str(error), where="--at-age") from None
+    if age_ms not in ages:
+        named = ", ".join(format_duration(age) for age in ages) or "none but `final`"
+        raise ConfigError("labels are not counted by this age", where="--at-age", hint=f"`evaluate_at` has {named}.")
+    return age_ms
 
 
 def _dimensions(names: list[str]) -> list[Literal["version", "slice", "day", "month"]]:

@@ -38,7 +38,7 @@ STEP = timedelta(days=1)
 AHEAD = timedelta(days=28)
 """So far may the year be ahead of the loop's evidence."""
 
-SHADOW = timedelta(days=28)
+SHADOW = timedelta(days=56)
 """So long the model before goes on scoring beside the new one."""
 
 PATIENCE_S = 180.0
