@@ -4,8 +4,11 @@ Must not run anything. Where no view has the numbers, or SQL cannot hold a name,
 """
 
 from collections.abc import Callable
+from datetime import date
 from functools import wraps
 from typing import Final
+
+import polars as pl
 
 from lake.view import quote_name, quote_text
 from monitor.cohort import ALL, read_slice
@@ -20,7 +23,11 @@ __all__ = [
     "maturity_query",
     "metric_query",
     "quality_query",
+    "shared_days",
 ]
+
+SHARED_DAYS = 60
+"""Two versions are compared on so many days at most: what they did long ago says little of today."""
 
 _IS_LABELLED = "status IN ('joined', 'implied')"
 _OF_VIEW = frozenset({"accuracy", "precision", "recall", "log_loss", "brier"})
@@ -140,6 +147,12 @@ def flow_query(_scope: Scope) -> str:
     )
 
 
+def shared_days(scope: Scope, first: str, second: str) -> list[date]:
+    """Return the last days on which two versions both predicted, growing."""
+    days = [set(scope.predictions.filter(pl.col("version") == one)["day"]) for one in (first, second)]
+    return sorted(days[0] & days[1])[-SHARED_DAYS:]
+
+
 @_or_nothing
 def comparison_query(scope: Scope, first: str, second: str) -> str:
     """Return the query of the losses of two versions on the labels that they share, a row for each.
@@ -147,13 +160,14 @@ def comparison_query(scope: Scope, first: str, second: str) -> str:
     Of a key that a version predicted more than once the newest prediction counts. The label is one for both.
     """
     task = scope.kind.task
+    since = min(shared_days(scope, first, second), default=scope.first)
     has_output = "output_class IS NOT NULL" if task == "multiclass" else 'isfinite("output")'
     if task == "binary":
         has_output += ' AND "output" BETWEEN 0 AND 1 AND value IN (0, 1)'
     losses = (
         f'SELECT key, version, predicted_at, "day", {_LOSSES[task]} AS loss\n  FROM scored\n'  # noqa: S608 - quoted
         f"  WHERE kind = {quote_text(scope.kind.name)} AND version IN ({quote_text(first)}, {quote_text(second)})\n"
-        f'    AND "day" >= DATE {quote_text(str(scope.first))} AND eligible AND {_IS_LABELLED} AND {has_output}\n'
+        f'    AND "day" >= DATE {quote_text(str(since))} AND eligible AND {_IS_LABELLED} AND {has_output}\n'
         "  QUALIFY row_number() OVER (PARTITION BY key, version ORDER BY predicted_at DESC, prediction_offset DESC) = 1"
     )
     return (

@@ -13,7 +13,7 @@ from lake.session import connect
 from monitor.compare import Comparison as Compared
 from monitor.compare import compare
 from schemas.errors import LakeError
-from truthloop.gather.query import comparison_query
+from truthloop.gather.query import comparison_query, shared_days
 from truthloop.gather.scope import Scope
 from truthloop.page.panel import Comparison, Versions
 from truthloop.settings import Settings
@@ -29,23 +29,19 @@ _VERDICTS: Final = {
     "not_enough": "fewer than 8 days have labels of both: too few to tell",
 }
 _WORKING: Final = "The comparison is being worked out: load the page again in a moment."
-_WHAT: Final = "Told of the shown days. Less is better; days are what is counted as independent."
+_WHAT: Final = "Told of the last days on which both predicted. Less is better; days are what is counted as independent."
 
 
 def newest_pair(scope: Scope) -> tuple[str, str] | None:
-    """Return the two newest versions, if both predicted on some shown day; the chosen one and that before it."""
-    if scope.first is None:
-        return None
-    near = scope.predictions.filter(pl.col("day") >= scope.first)
+    """Return the two newest versions, if there are days on which both predicted; the chosen one and that before it."""
     firsts = scope.predictions.group_by("version").agg(first=pl.col("day").min()).sort("first", "version")
-    order = [one for one in firsts["version"] if one in set(near["version"])]
+    order = firsts["version"].to_list()
     if scope.selection.version:
         order = order[: order.index(scope.selection.version) + 1] if scope.selection.version in order else []
     if len(order) < 2:  # noqa: PLR2004 - a pair
         return None
     first, second = order[-2:]
-    days = [set(near.filter(pl.col("version") == one)["day"]) for one in (first, second)]
-    return (first, second) if days[0] & days[1] else None
+    return (first, second) if shared_days(scope, first, second) else None
 
 
 def compared(settings: Settings, query: str) -> Compared:
