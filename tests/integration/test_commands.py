@@ -118,6 +118,34 @@ def test_coverage_shows_shares_only_where_they_are_due(files: Files) -> None:
     assert all(row["due"] for row in document["cohorts"])
 
 
+def test_coverage_fails_a_build_where_final_days_lack_labels(files: Files) -> None:
+    """Exit code 1 and the days by name; a day that is not final never fails anything."""
+    call("replay", "-p", files.prediction_files[0], "-l", files.label_files[0])
+    assert call("coverage", "--kind", "sale", "--fail-under", "1").exit_code == 0
+    replayed(files)
+    assert call("coverage", "--kind", "sale", "--fail-under", "0").exit_code == 0
+    failed = call("coverage", "--kind", "sale", "--fail-under", "1", "--json")
+    assert failed.exit_code == 1
+    under = json.loads(failed.stdout)["under"]
+    assert under
+    assert all(day["is_mature"] and day["so_far"] < 1 for day in under)
+    assert f"{under[0]['day']}: final with" in failed.stderr
+
+
+def test_metrics_at_an_age_count_what_was_known_by_it(files: Files, tmp_path: Path) -> None:
+    """Fewer labels than in the end; another age than those of `evaluate_at` is refused."""
+    config = tmp_path / "truthloop.yaml"
+    config.write_text(CONFIG + "evaluate_at: [20m, final]\n", "utf-8")
+    replayed(files)
+    words = ("metrics", "--by", "version", "--kind", "click", "--json")
+    early, final = (json.loads(call(*words, *more).stdout)["metrics"] for more in (["--at-age", "20m"], []))
+    assert 0 < early[0]["n"] < final[0]["n"]
+    assert early[0]["status"] == "mature"
+    refused = call("metrics", "--at-age", "30m")
+    assert refused.exit_code == 2
+    assert "20m" in refused.stderr
+
+
 def test_coverage_of_a_name_that_is_not_there_suggests_the_nearest(files: Files) -> None:
     """A typing error costs seconds."""
     replayed(files)
