@@ -245,7 +245,7 @@ def _tell(
     for day in summary.storm:
         storm.add_row(day.day, f"{day.predictions:,}", share_text(day.coverage))
     print_table(storm)
-    results.print("\n[bold]How the model of January did[/]")
+    results.print("\n[bold]How the models did[/], the deciding one and its shadow together")
     shown = summary.months.filter(pl.col("name").is_in(SHOWN_METRICS))
     for metric_table in metric_tables(shown, ["month"]):
         print_table(metric_table)

@@ -25,7 +25,10 @@ SELECT
   count(*) FILTER (label_age_ms <= $age_ms) AS labelled,
   avg(value) FILTER (label_age_ms <= $age_ms) AS arrived_share,
   avg(value) AS final_share
-FROM scored WHERE eligible
+FROM (
+  -- a flight that two models scored counts once
+  FROM scored WHERE eligible QUALIFY row_number() OVER (PARTITION BY key ORDER BY predicted_at, version) = 1
+)
 """
 _BY_DAY = """
 SELECT "day", count(*) AS predictions, count(*) FILTER (status = 'joined') AS labelled

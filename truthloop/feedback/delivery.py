@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import polars as pl
+from pydantic import ValidationError
 
 from lake import Claim, Lake
 from retrain.decision_log import DecisionLog
@@ -16,7 +17,7 @@ from retrain.gate import Gate, gate_of
 from retrain.outbox import Attempt
 from retrain.sender import Outgoing, Receiver, deliver_due
 from schemas.errors import LakeConflict
-from schemas.evidence import Decision, Event, GateState
+from schemas.evidence import Decision, Event, Finding, GateState
 from schemas.retrain_config import RetrainConfig
 from schemas.retrain_request import RequestedDataset, RetrainData, RetrainFinding, RetrainRequest
 
@@ -167,11 +168,27 @@ def request_of(retrain: RetrainConfig, entries: list[Decision], gate: Gate) -> R
     written: Mapping[str, str | int | float | None] = next(
         entry.detail for entry in reversed(mine) if entry.event is Event.PREPARED
     )
-    data = RetrainData(
+    findings = decided.findings[:FINDINGS_MAX]
+    while True:
+        try:
+            return RetrainRequest.of(_data(retrain, decided, written, findings), decided.at)
+        except ValidationError:
+            if len(findings) == 1:
+                raise
+            findings = findings[: len(findings) // 2]  # names of many bytes: the gravest findings stay
+
+
+def _data(
+    retrain: RetrainConfig,
+    decided: Decision,
+    written: Mapping[str, str | int | float | None],
+    findings: list[Finding],
+) -> RetrainData:
+    return RetrainData(
         loop=decided.loop,
         decision=decided.decision or "",
         kind=decided.kind,
-        trigger=[RetrainFinding.of(finding) for finding in decided.findings[:FINDINGS_MAX]],
+        trigger=[RetrainFinding.of(finding) for finding in findings],
         evidence_at=decided.at,
         dataset=RequestedDataset(
             uri=str(written["dataset"]),
@@ -183,4 +200,3 @@ def request_of(retrain: RetrainConfig, entries: list[Decision], gate: Gate) -> R
         current_version=decided.version or "",
         callback_url=retrain.target.callback_url,
     )
-    return RetrainRequest.of(data, decided.at)
