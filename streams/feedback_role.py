@@ -33,7 +33,7 @@ INTERVAL_S = 5.0
 """The lake is looked at this often when no notice comes."""
 
 REST_MAX_S = 10.0
-"""After a look the role rests for as long as it took, up to this: it never takes more than half a core for long."""
+"""After a look the role rests for half as long as it took, up to this: it never takes a whole core for long."""
 
 DELIVERY_INTERVAL_S = 0.5
 
@@ -141,7 +141,7 @@ class FeedbackRole:
                     await self._advance(shell, pool)
                 elif not shell.is_active():
                     self._trouble.tell(0, 0)
-                rest_s = min(time.monotonic() - started_s, REST_MAX_S)
+                rest_s = min((time.monotonic() - started_s) / 2, REST_MAX_S)
             if deliveries.done() and not deliveries.cancelled():
                 deliveries.result()
             deliveries.cancel()

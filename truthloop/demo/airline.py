@@ -35,10 +35,10 @@ log = logging.getLogger("airline")
 
 STATUS_FILE = "airline.json"
 STEP = timedelta(days=1)
-AHEAD = timedelta(days=28)
+AHEAD = timedelta(days=35)
 """So far may the year be ahead of the loop's evidence."""
 
-SHADOW = timedelta(days=56)
+SHADOW = timedelta(days=42)
 """So long the model before goes on scoring beside the new one."""
 
 PATIENCE_S = 180.0
