@@ -7,7 +7,8 @@ decide, and must not keep what cannot be made again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -20,25 +21,23 @@ from monitor.error_row import error_rows
 from monitor.finding import coverage_finding, drift_finding, loss_finding, quality_findings, shift_findings, silence
 from monitor.histogram import Histogram
 from monitor.input_count import LABEL, input_counts, input_histograms
+from monitor.input_shift import InputShift
 from monitor.label_pipeline import COVERAGE_DAYS, label_pipeline
 from monitor.liveness import source_liveness
 from monitor.metric_loss import LossCheck, judge_loss
 from monitor.pane import Panes, read_panes
 from monitor.plan import CellPlan, KindPlan
 from monitor.quality import judge_quality
-from monitor.shift import ShiftMemory, judge_shift
 from monitor.version import prediction_counts, running_version, versions_in
 from schemas.config import LoopConfig
-from schemas.evidence import Evaluation, Finding, Level
+from schemas.evidence import Evaluation, Finding
 
-__all__ = ["Arrivals", "Evaluator", "end_of_day_ms"]
+__all__ = ["Arrivals", "Evaluator", "day_ending_at", "end_of_day_ms"]
 
 _RECOVERED = 0.5
 """A drift stays open until a week of errors has come back by this part of the change."""
 _RECOVERY_DAYS = 7
 _BEFORE = timedelta(days=28)
-
-_GRAVITY = {Level.ALARM: 0, Level.WARN: 1, Level.CALIBRATING: 2, Level.OK: 3}
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Evaluator:
         self._on = frozenset(config.drift.on)
         self._states: dict[str, _VersionState] = {}
         self._taken: _Taken | None = None
-        self._judged: dict[tuple[str, bool], ShiftMemory] = {}
+        self._judged: dict[str, InputShift] = {}
 
     def take(self, cells: pl.DataFrame, plan: CellPlan, days: tuple[date, date]) -> None:
         """Look at the cells as they are now, to evaluate some days.
@@ -103,21 +102,12 @@ class Evaluator:
             own = cells.filter(pl.col("version") == version)
             counts = input_counts(own, kind, version, last, judged, self.at_age_ms)
             self._taken.counts[version] = counts
-            self._taken.shift[version] = self._shift(version, counts, histograms)
+            self._taken.shift[version] = self._judged.setdefault(version, InputShift()).judge(counts, histograms)
             self._taken.losses[version] = day_losses(own, kind, version, judged, self.at_age_ms)
             made = predictions.filter(pl.col("version") == version)["day"]
             span = (max(self._first_needed(version, first), min(made)), max(made))
             if span[0] <= span[1]:
                 self._taken.panes[version] = read_panes(own, plan, self._kind, version, ALL, span)
-
-    def _shift(self, version: str, counts: pl.DataFrame, histograms: Sequence[Histogram]) -> pl.DataFrame:
-        """Judge labels apart: they come later, and would change what was said of the other inputs of their day."""
-        parts = []
-        for is_label in (False, True):
-            group = [one for one in histograms if (one.name == LABEL) is is_label]
-            own = counts.filter((pl.col("input") == LABEL) == is_label)
-            parts.append(judge_shift(own, group, self._judged.setdefault((version, is_label), ShiftMemory())))
-        return pl.concat(parts)
 
     def _first_needed(self, version: str, first: date) -> date:
         """Return the first day whose panes are looked at: for the alert, and for a detector that lags behind.
@@ -168,7 +158,7 @@ class Evaluator:
             judged_day=str(judged) if losses is not None and losses.height else None,
             mature_labels=0 if losses is None else int(losses["n"].sum()),
             rarer_class=min(positives, negatives) if taken.kind.task == "binary" else None,
-            findings=sorted(findings, key=lambda one: (_GRAVITY[one.level], one.kind.value, one.subject)),
+            findings=sorted(findings, key=lambda one: (-one.level.gravity, one.kind.value, one.subject)),
         )
 
     def _look(self) -> "_Taken":
@@ -238,6 +228,11 @@ class _Taken:
 def end_of_day_ms(day: date, timezone: str) -> int:
     """Return the first instant after a day in the loop's time zone."""
     return day_starts_ms([day + timedelta(days=1)], timezone)[0]
+
+
+def day_ending_at(end_ms: int, timezone: str) -> date:
+    """Return the day in the loop's time zone that ends at an instant."""
+    return datetime.fromtimestamp((end_ms - 1) / 1000, ZoneInfo(timezone)).date()
 
 
 def _still_open(found: Detection | None, days: Sequence[tuple[date, float, int]]) -> Detection | None:

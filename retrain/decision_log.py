@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from lake import Claim, Lake
-from schemas.errors import LakeConflict
+from lake import Claim, Lake, append_records
 from schemas.evidence import Decision
 
 __all__ = ["DecisionLog"]
@@ -19,7 +18,7 @@ TABLE = "decisions"
 
 
 class DecisionLog:
-    """The log of one label kind.
+    """The log of one label kind; what was read of it is remembered, because it only grows.
 
     Args:
         lake: of the loop.
@@ -30,11 +29,19 @@ class DecisionLog:
         self._lake = lake
         self._kind = kind
         self._app = f"{TABLE}:{kind}"
+        self._known: list[Decision] = []
 
     def entries(self) -> list[Decision]:
         """Return every entry, in order."""
-        rows = self._lake.scan(TABLE).filter(pl.col("kind") == self._kind).sort("number").select("document").collect()
-        return [Decision.model_validate_json(text) for text in rows["document"]]
+        following = self._lake.applied(TABLE, self._app)
+        if following < len(self._known):  # the lake was put back
+            self._known = []
+        if following > len(self._known):
+            new = {"number": (len(self._known), following - 1)}
+            rows = self._lake.scan(TABLE, new).filter(pl.col("kind") == self._kind).sort("number")
+            documents = rows.select("document").collect()["document"]
+            self._known = [*self._known, *map(Decision.model_validate_json, documents)]
+        return [*self._known]
 
     def append(self, entries: Sequence[Decision], recorded_at_ms: int) -> bool:
         """Write entries behind the log's end.
@@ -52,24 +59,8 @@ class DecisionLog:
         if not entries:
             return True
         first, following = entries[0].number, entries[-1].number + 1
-        rows = pl.DataFrame(
-            [_row(entry) for entry in entries],
-            schema={
-                name: dtype for name, dtype in self._lake.schema(TABLE).items() if not name.startswith("recorded_")
-            },
-            orient="row",
-        )
-        if self._lake.applied(TABLE, self._app) != first:
-            return False
-        try:
-            return self._lake.append(
-                TABLE,
-                rows,
-                [Claim(self._app, first, following)],
-                recorded_at=datetime.fromtimestamp(recorded_at_ms / 1000, UTC),
-            )
-        except LakeConflict:
-            return False
+        claim = Claim(self._app, first, following)
+        return append_records(self._lake, TABLE, [_row(entry) for entry in entries], claim, recorded_at_ms)
 
 
 def _row(entry: Decision) -> dict[str, object]:

@@ -14,6 +14,8 @@ from schemas.retrain_request import RetrainCallback
 
 __all__ = ["Origin", "answered", "attempted", "evaluated", "prepared", "resolved"]
 
+REASON_MAX = 1_000
+
 Detail = Mapping[str, str | int | float | None]
 
 _ANSWERS = {
@@ -39,19 +41,19 @@ class Origin:
         self.kind = kind
         self.retrain = retrain
 
-    def entry(self, gate: Gate, event: Event, state: GateState, reason: str, detail: Detail | None = None) -> Decision:
-        """Return the log's next entry, of the evidence time that the gate has come to."""
-        return Decision(
-            number=gate.following,
-            loop=self.loop,
-            kind=self.kind,
-            at=gate.at_ms or 0,
-            event=event,
-            state=state,
-            decision=gate.decision,
-            reason=reason[:1_000],
-            detail=dict(detail or {}),
-        )
+    def entry(self, gate: Gate, event: Event, state: GateState, reason: str, **told: object) -> Decision:
+        """Return the log's next entry: of the evidence time and the retrain that the gate has, unless told otherwise.
+
+        Args:
+            gate: before it.
+            event: what happened.
+            state: where it leads.
+            reason: why; cut where it is too long.
+            told: further fields of `Decision`.
+        """
+        usual = {"at": gate.at_ms or 0, "decision": gate.decision}
+        own = {"number": gate.following, "loop": self.loop, "kind": self.kind, "event": event, "state": state}
+        return Decision.model_validate(usual | told | own | {"reason": reason[:REASON_MAX]})
 
 
 def evaluated(origin: Origin, gate: Gate, evaluation: Evaluation) -> list[Decision]:
@@ -63,22 +65,20 @@ def evaluated(origin: Origin, gate: Gate, evaluation: Evaluation) -> list[Decisi
     if _is_overdue(origin, gate, evaluation):
         days = (evaluation.at - (gate.decided_ms or evaluation.at)) / 86_400_000
         reason = f"nobody has answered for {days:.1f} days"
-        told = origin.entry(gate, Event.OVERDUE, gate.state, reason).model_copy(update={"at": evaluation.at})
+        told = origin.entry(gate, Event.OVERDUE, gate.state, reason, at=evaluation.at)
         entries.append(told)
         gate = gate.after(told)
     judgement = judge(gate, evaluation, origin.retrain)
     begins = judgement.state is GateState.PREPARING and gate.state is not GateState.PREPARING
     decision = decision_id(origin.loop, origin.kind, evaluation.at, evaluation.version) if begins else gate.decision
     entries.append(
-        Decision(
-            number=gate.following,
-            loop=origin.loop,
-            kind=origin.kind,
+        origin.entry(
+            gate,
+            Event.EVALUATED,
+            judgement.state,
+            judgement.reason,
             at=evaluation.at,
-            event=Event.EVALUATED,
-            state=judgement.state,
             decision=decision,
-            reason=judgement.reason[:1_000],
             findings=judgement.findings,
             conditions=judgement.conditions,
             version=evaluation.version,
@@ -98,9 +98,9 @@ def prepared(origin: Origin, gate: Gate, detail: Detail, rows: int) -> Decision:
         rows: to learn from.
     """
     if rows == 0:
-        return origin.entry(gate, Event.RESOLVED, GateState.COOLING, "the data set would be empty", detail)
+        return origin.entry(gate, Event.RESOLVED, GateState.COOLING, "the data set would be empty", detail=detail)
     reason = f"a data set of {rows:,} rows is written"
-    return origin.entry(gate, Event.PREPARED, GateState.REQUESTED, reason, detail)
+    return origin.entry(gate, Event.PREPARED, GateState.REQUESTED, reason, detail=detail)
 
 
 def attempted(origin: Origin, gate: Gate, attempt: Attempt) -> Decision | None:
@@ -108,10 +108,10 @@ def attempted(origin: Origin, gate: Gate, attempt: Attempt) -> Decision | None:
     detail: Detail = {"attempt": attempt.number, "http_status": attempt.status, "attempted_at_ms": attempt.at_ms}
     if attempt.outcome == "delivered":
         reason = f"the request was taken at attempt {attempt.number}"
-        return origin.entry(gate, Event.DELIVERED, GateState.RUNNING, reason, detail)
+        return origin.entry(gate, Event.DELIVERED, GateState.RUNNING, reason, detail=detail)
     if attempt.outcome in _SENT_IN_VAIN:
-        reason = f"{_SENT_IN_VAIN[attempt.outcome]}; the last answer: {attempt.detail or attempt.status}"[:1_000]
-        return origin.entry(gate, Event.UNDELIVERABLE, GateState.COOLING, reason, detail)
+        reason = f"{_SENT_IN_VAIN[attempt.outcome]}; the last answer: {attempt.detail or attempt.status}"
+        return origin.entry(gate, Event.UNDELIVERABLE, GateState.COOLING, reason, detail=detail)
     return None
 
 
@@ -133,18 +133,8 @@ def answered(origin: Origin, gate: Gate, answer: RetrainCallback, callback_id: s
         text = f"{text}. {answer.message}"
     detail: dict[str, str | int | float | None] = {"callback_id": callback_id, "model_sha256": answer.model_sha256}
     detail |= {f"metric:{name}": value for name, value in sorted((answer.metrics or {}).items())}
-    return Decision(
-        number=gate.following,
-        loop=origin.loop,
-        kind=origin.kind,
-        at=gate.at_ms or 0,
-        event=event,
-        state=state,
-        decision=answer.decision,
-        reason=text[:1_000],
-        version=answer.version,
-        detail=detail,
-        source="pipeline",
+    return origin.entry(
+        gate, event, state, text, decision=answer.decision, version=answer.version, detail=detail, source="pipeline"
     )
 
 
@@ -157,23 +147,14 @@ def resolved(origin: Origin, gate: Gate, reason: str, detail: Detail) -> Decisio
         reason: in the person's words.
         detail: who says so.
     """
-    told = origin.entry(gate, Event.RESOLVED, GateState.COOLING, reason[:1_000], detail)
-    return told.model_copy(update={"source": "person"})
+    return origin.entry(gate, Event.RESOLVED, GateState.COOLING, reason, detail=detail, source="person")
 
 
 def _deployed(origin: Origin, gate: Gate, evaluation: Evaluation) -> Decision:
     reason = f"{evaluation.version} predicts in place of {gate.version}"
-    return Decision(
-        number=gate.following,
-        loop=origin.loop,
-        kind=origin.kind,
-        at=evaluation.at,
-        event=Event.DEPLOYED,
-        state=GateState.COOLING,
-        decision=gate.decision,
-        reason=f"{reason}: the retrain is done" if gate.is_open else reason,
-        version=evaluation.version,
-    )
+    if gate.is_open:
+        reason = f"{reason}: the retrain is done"
+    return origin.entry(gate, Event.DEPLOYED, GateState.COOLING, reason, at=evaluation.at, version=evaluation.version)
 
 
 def _is_overdue(origin: Origin, gate: Gate, evaluation: Evaluation) -> bool:

@@ -61,12 +61,17 @@ class FindingKind(StrEnum):
 
 
 class Level(StrEnum):
-    """How far a finding matters."""
+    """How far a finding matters, growing."""
 
     OK = "ok"
     CALIBRATING = "calibrating"
     WARN = "warn"
     ALARM = "alarm"
+
+    @property
+    def gravity(self) -> int:
+        """Its place among the levels, from 0."""
+        return list(Level).index(self)
 
 
 class Place(StrEnum):

@@ -1,6 +1,6 @@
 """The page in a real Chromium: nothing loaded from elsewhere, nothing that scrolls sideways, all of it legible.
 
-Needs `playwright` and a Chromium; run it with `make test-browser`.
+Needs `playwright` (`pip install 'truthloop[browser]'`) and a Chromium; run it with `make test-browser`.
 """
 
 import asyncio
@@ -16,12 +16,11 @@ import pytest
 from aiohttp.test_utils import TestServer
 from page_case import HOSTILE, empty_view, hostile_view, rich_view
 from page_site import Site
+from playwright import sync_api
 
 from truthloop.page.access import Access
 from truthloop.page.sheet import PANELS
 from truthloop.page.web import make_app
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'truthloop[browser]'")
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

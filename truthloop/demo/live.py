@@ -95,7 +95,7 @@ def running_live(settings: Settings, *, close_at_ms: int, report: Report) -> Ite
         send_close(clients, topics, close_at_ms)
         wait.until(lambda stand: not any(stand.join.values()) and not stand.lake_behind and _is_settled(stand))
         last_ms = end_of_day_ms(date.fromisoformat(read_status(folder).day), settings.config.timezone)
-        wait.until(lambda _stand: _evaluated_ms(settings) >= last_ms)
+        wait.until(lambda _stand: wait.evaluated_ms() >= last_ms)
         seconds = time.monotonic() - started_s
         counters = Counters.zero(list(settings.config.labels))
         for entry in standing(clients, settings.config, settings.lake).entries.values():
@@ -173,11 +173,6 @@ def _logs(settings: Settings) -> list[DecisionLog]:
     return [DecisionLog(lake, kind) for kind in settings.config.labels]
 
 
-def _evaluated_ms(settings: Settings) -> int:
-    """Return the evidence time up to which every kind was evaluated."""
-    return min(gate_of(log.entries()).evaluated_ms or 0 for log in _logs(settings))
-
-
 class _Wait:
     """Looks how far the roles have come, until something is so."""
 
@@ -186,6 +181,7 @@ class _Wait:
         self._settings = settings
         self._log = log
         self._report = report
+        self._decisions = _logs(settings)
         self._pause = Event()
         self._moved_s = time.monotonic()
         self._last: tuple[int, ...] = ()
@@ -201,7 +197,7 @@ class _Wait:
             self._report(sum(_consumed(entry.point.counters) for entry in stand.entries.values()))
             if is_so(stand):
                 return
-            moved = (sum(stand.ingest.values()), sum(stand.join.values()), stand.lake_behind, self._evaluated())
+            moved = (sum(stand.ingest.values()), sum(stand.join.values()), stand.lake_behind, self.evaluated_ms())
             if moved != self._last:
                 self._last, self._moved_s = moved, time.monotonic()
             elif time.monotonic() - self._moved_s > PATIENCE_S:
@@ -214,8 +210,9 @@ class _Wait:
                 )
             self._pause.wait(LOOK_EVERY_S)
 
-    def _evaluated(self) -> int:
-        return _evaluated_ms(self._settings)
+    def evaluated_ms(self) -> int:
+        """Return the evidence time up to which every kind was evaluated."""
+        return min(gate_of(log.entries()).evaluated_ms or 0 for log in self._decisions)
 
 
 def _moment(time_ms: int) -> str:

@@ -6,13 +6,13 @@ Must not decide, and must not hold up what is decided: what cannot be read is to
 import logging
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from lake import Lake
 from monitor.cohort import ALL
 from monitor.coverage_alert import CoverageAlert
+from monitor.evaluation import day_ending_at
 from monitor.label_pipeline import COVERAGE_DAYS, label_pipeline
 from monitor.pane import read_panes
 from monitor.plan import CellPlan
@@ -29,8 +29,6 @@ from truthloop.settings import Settings
 __all__ = ["Board"]
 
 log = logging.getLogger("truthloop.feedback")
-
-_GRAVITY = (Level.OK, Level.CALIBRATING, Level.WARN, Level.ALARM)
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class Board:
             return _Newest(following)
         retrains = retrains_of(entries)
         mature = newest.detail.get("mature_labels")
-        day = datetime.fromtimestamp((newest.at - 1) / 1000, ZoneInfo(self._settings.config.timezone)).date()
+        day = day_ending_at(newest.at, self._settings.config.timezone)
         return _Newest(
             following,
             int(mature) if isinstance(mature, int | float) else None,
@@ -113,7 +111,7 @@ class Board:
         found: dict[FindingKind, Level] = {}
         for name, level in rows.select("name", "level").collect().iter_rows():
             before = found.get(FindingKind(name), Level.OK)
-            found[FindingKind(name)] = max(before, Level(level), key=_GRAVITY.index)
+            found[FindingKind(name)] = max(before, Level(level), key=lambda one: one.gravity)
         return found
 
     def _live_reading(self, evidence: Evidence) -> LiveReading:

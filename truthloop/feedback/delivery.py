@@ -4,19 +4,18 @@ An attempt is recorded first and the gate's log follows from it, so that a proce
 the next look. Must not decide anything.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-import polars as pl
 from pydantic import ValidationError
 
-from lake import Claim, Lake
+from lake import Claim, Lake, append_records
 from retrain.decision_log import DecisionLog
 from retrain.entry import Origin, attempted
 from retrain.gate import Gate, gate_of
 from retrain.outbox import Attempt
 from retrain.sender import Outgoing, Receiver, deliver_due
-from schemas.errors import LakeConflict
 from schemas.evidence import Decision, Event, Finding, GateState
 from schemas.retrain_config import RetrainConfig
 from schemas.retrain_request import RequestedDataset, RetrainData, RetrainFinding, RetrainRequest
@@ -38,9 +37,16 @@ class LakeDeliveryLog:
     def __init__(self, lake: Lake, now_ms: Callable[[], int]) -> None:
         self._lake = lake
         self._now_ms = now_ms
+        self._known: tuple[int, list[Attempt]] | None = None
 
     def attempts(self) -> list[Attempt]:
-        """Return all attempts of all decisions, in order."""
+        """Return all attempts of all decisions, in order; read again only where there are others."""
+        version = self._lake.version(TABLE)
+        if self._known is None or self._known[0] != version:
+            self._known = version, self._read()
+        return [*self._known[1]]
+
+    def _read(self) -> list[Attempt]:
         rows = self._lake.scan(TABLE).sort("number").collect()
         return [
             Attempt(
@@ -57,9 +63,6 @@ class LakeDeliveryLog:
 
     def append(self, attempt: Attempt, expected_number: int) -> bool:
         """Add an attempt if `expected_number` is the next of its decision; False: another sender was first."""
-        app = f"{TABLE}:{attempt.decision}"
-        if self._lake.applied(TABLE, app) != expected_number - 1:
-            return False
         row = {
             "number": self._lake.version(TABLE),
             "decision": attempt.decision,
@@ -70,22 +73,15 @@ class LakeDeliveryLog:
             "retry_after_ms": attempt.retry_after_ms,
             "detail": attempt.detail,
         }
-        schema = {name: kind for name, kind in self._lake.schema(TABLE).items() if not name.startswith("recorded_")}
-        recorded_at = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
-        claim = Claim(app, expected_number - 1, expected_number)
-        try:
-            return self._lake.append(
-                TABLE, pl.DataFrame([row], schema=schema, orient="row"), [claim], recorded_at=recorded_at
-            )
-        except LakeConflict:
-            return False
+        claim = Claim(f"{TABLE}:{attempt.decision}", expected_number - 1, expected_number)
+        return append_records(self._lake, TABLE, [row], claim, self._now_ms())
 
 
 class Deliveries:
     """Sends what the gates of a loop have asked for.
 
     Args:
-        lake: of the loop.
+        lake: of the loop, for these deliveries alone: it is used in threads.
         origins: of all label kinds.
         receiver: where requests go.
         now_ms: the wall clock.
@@ -106,7 +102,7 @@ class Deliveries:
         self._receiver = receiver
         self._now_ms = now_ms
         self._lake = lake
-        self._seen: tuple[int, int] | None = None
+        self._seen: int | None = None
         self._open: dict[str, Outgoing] = {}
 
     async def send_due(self) -> list[Decision]:
@@ -116,18 +112,18 @@ class Deliveries:
             LakeError: the log cannot be read or written.
             ConfigError: the receiver's URL can never be sent to.
         """
-        seen = self._lake.version("decisions"), self._lake.version(TABLE)
+        await asyncio.to_thread(self._look)
+        if not self._open:
+            return []
+        for attempt in await deliver_due(self._receiver, self._open, self._log, self._now_ms):
+            self._attempted(attempt.outcome)
+        return await asyncio.to_thread(self._follow)
+
+    def _look(self) -> None:
+        """Know what is on its way, where the logs have changed."""
+        seen = self._lake.version("decisions")
         if seen != self._seen:
-            self._open = self._requests()
-        new: list[Decision] = []
-        if self._open:
-            for attempt in await deliver_due(self._receiver, self._open, self._log, self._now_ms):
-                self._attempted(attempt.outcome)
-            new = self._follow()
-        self._seen = self._lake.version("decisions"), self._lake.version(TABLE)
-        if new:
-            self._open = self._requests()
-        return new
+            self._open, self._seen = self._requests(), seen
 
     def _requests(self) -> dict[str, Outgoing]:
         """Return the requests that are on their way, by decision."""

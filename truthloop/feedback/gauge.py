@@ -23,7 +23,6 @@ __all__ = ["VERSIONS_MAX", "Gauges", "LiveReading", "Reading"]
 VERSIONS_MAX = 4
 """Versions with live metrics, the newest ones: the page's charts have as many lines."""
 
-_GRAVITY = {Level.OK: 0, Level.CALIBRATING: 1, Level.WARN: 2, Level.ALARM: 3}
 
 _GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "observed_timestamp_seconds": ("Time up to which predictions and labels have been read", ("kind",)),
@@ -171,7 +170,7 @@ def _of_kind(one: Reading) -> Iterator[tuple[str, tuple[str, ...], float]]:
             yield name, (), count
     if one.findings is not None:
         for finding in FindingKind:
-            yield "finding_level", (finding.value,), _GRAVITY[one.findings.get(finding, Level.OK)]
+            yield "finding_level", (finding.value,), one.findings.get(finding, Level.OK).gravity
     if one.alert is not None:
         for state_of_labels in get_args(AlertState):
             yield "coverage_state", (state_of_labels,), float(one.alert.state == state_of_labels)

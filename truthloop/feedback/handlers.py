@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 
 from lake import Claim, Lake
 from retrain.entry import Origin
-from schemas.errors import ConfigError, LakeConflict
+from schemas.errors import ConfigError
 from schemas.evidence import Decision, Evaluation
 from streams.feedback_role import Message, Progress
 from streams.health import Health
@@ -60,7 +60,9 @@ class FeedbackHandlers:
         origins = [Origin(config.loop, kind, config.retrain) for kind in config.labels]
         receiver = receiver_of(settings, environ)
         self._deliveries = (
-            None if receiver is None else Deliveries(self._lake, origins, receiver, now_ms, self._gauges.attempted)
+            None
+            if receiver is None
+            else Deliveries(Lake.open(settings.lake), origins, receiver, now_ms, self._gauges.attempted)
         )
         secret = None if receiver is None else receiver.secret
         self._callbacks = Callbacks(Lake.open(settings.lake), origins, secret, now_ms, self._gauges.refused)
@@ -133,7 +135,5 @@ class FeedbackHandlers:
     def _remember(self, claims: Sequence[tuple[str, int, int]]) -> None:
         """Note in the lake how far the log was published: a message may come twice, and never not at all."""
         for app, first, following in claims:
-            try:
-                self._turn.note_published(Claim(app, first, following))
-            except LakeConflict:
+            if not self._turn.note_published(Claim(app, first, following)):
                 log.info("another worker has published up to another place")

@@ -5,20 +5,20 @@ any step, decide the same once. Must not send anything.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from lake import Claim, Lake
+from lake import Claim, Lake, append_records
 from lake.dataset import MANIFEST, DatasetOrder, write_dataset
-from monitor.evaluation import Arrivals, Evaluator, end_of_day_ms
+from monitor.evaluation import Evaluator, day_ending_at, end_of_day_ms
 from retrain.decision_log import DecisionLog
 from retrain.entry import Origin, evaluated, prepared
 from retrain.gate import Gate, gate_of
-from schemas.errors import LakeConflict
 from schemas.evidence import Decision, Evaluation, GateState
+from truthloop.arrivals import read_arrivals
 from truthloop.evidence import Evidence, read_evidence
 from truthloop.settings import Settings
 
@@ -28,8 +28,6 @@ log = logging.getLogger("truthloop.feedback")
 
 ARRIVALS_KEPT = timedelta(days=29)
 """What is usual of a source of labels is learned from four weeks."""
-
-_NO_SOURCE = "labels"
 
 
 @dataclass(frozen=True)
@@ -85,14 +83,9 @@ class Turn:
             return []
         return [entry for entry in self._kinds[kind].log.entries() if entry.number >= first]
 
-    def note_published(self, claim: Claim) -> None:
-        """Remember in the lake how far a log has been published.
-
-        Raises:
-            LakeConflict: another worker has noted something else.
-        """
-        nothing = self._lake.scan("decisions").head(0).drop("recorded_on", "recorded_at").collect()
-        self._lake.append("decisions", nothing, [claim], recorded_at=datetime.fromtimestamp(self._now_ms() / 1000, UTC))
+    def note_published(self, claim: Claim) -> bool:
+        """Remember in the lake how far a log has been published; False if another worker has noted something else."""
+        return append_records(self._lake, "decisions", [], claim, self._now_ms())
 
     def run(self) -> TurnResult:
         """Look at the lake once.
@@ -112,7 +105,8 @@ class Turn:
             # it comes back once its days are written: what fails before is evaluated again by one that has seen none
             evaluator, kind.evaluator = kind.evaluator, Evaluator(self._settings.config, name)
             evaluator.take(evidence.cells, evidence.plan, (days[0], days[-1]))
-            arrivals = self._arrivals(name, days[0])
+            since = datetime.fromtimestamp(end_of_day_ms(days[0], self._settings.config.timezone) / 1000, UTC)
+            arrivals = read_arrivals(self._lake, name, since - ARRIVALS_KEPT)
             waiting: list[Evaluation] = []
             entries: list[Decision] = []
             gate = kind.gate
@@ -148,31 +142,12 @@ class Turn:
         if kind.gate.evaluated_ms is None:
             day = min(predicted)
         else:
-            day = _day_before(kind.gate.evaluated_ms, config.timezone) + timedelta(days=1)
+            day = day_ending_at(kind.gate.evaluated_ms, config.timezone) + timedelta(days=1)
         days = []
         while end_of_day_ms(day, config.timezone) <= until_ms:
             days.append(day)
             day += timedelta(days=1)
         return days
-
-    def _arrivals(self, kind: str, first: date) -> Mapping[str, Arrivals]:
-        """Return by source when labels came, to the minute, and when one said that it is complete."""
-        since = datetime.fromtimestamp(end_of_day_ms(first, self._settings.config.timezone) / 1000, UTC)
-        rows = self._lake.scan("labels").filter(pl.col("kind") == kind, pl.col("known_at") >= since - ARRIVALS_KEPT)
-        text = pl.col("label_source").str.replace_all("\0", "", literal=True)  # which no finding can hold
-        source = pl.when(text == "").then(None).otherwise(text).fill_null(_NO_SOURCE).alias("source")
-        minute = (pl.col("known_at").dt.epoch("ms") // 60_000).alias("minute")
-        found = rows.filter(pl.col("op") != "heartbeat").select(source, minute).unique().sort("minute").collect()
-        beats = rows.filter(pl.col("op") == "heartbeat").select(source, at=pl.col("known_at").dt.epoch("ms")).unique()
-        heartbeats: dict[str, list[int]] = {}
-        for name, at_ms in beats.sort("at").collect().iter_rows():
-            heartbeats.setdefault(name, []).append(at_ms)
-        by_source = {str(name): part for (name,), part in found.partition_by("source", as_dict=True).items()}
-        names = sorted(set(by_source) | set(heartbeats))
-        return {
-            name: Arrivals(by_source.get(name, found.clear())["minute"].to_numpy(), tuple(heartbeats.get(name, ())))
-            for name in names
-        }
 
     def _write(self, kind: _Kind, evaluations: Sequence[Evaluation], entries: Sequence[Decision]) -> bool:
         """Write findings, then the log; False if another process decided first."""
@@ -181,12 +156,8 @@ class Turn:
         new = [one for one in evaluations if _ordinal(one) >= standing]
         if new:
             claim = Claim(app, standing, _ordinal(new[-1]) + 1)
-            schema = {n: t for n, t in self._lake.schema("evidence").items() if not n.startswith("recorded_")}
-            rows = pl.DataFrame([row for one in new for row in _rows(one)], schema=schema, orient="row")
-            recorded_at = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
-            try:
-                self._lake.append("evidence", rows, [claim], recorded_at=recorded_at)
-            except LakeConflict:
+            rows = [row for one in new for row in _rows(one)]
+            if not append_records(self._lake, "evidence", rows, claim, self._now_ms()):
                 return False
         return kind.log.append(entries, self._now_ms())
 
@@ -216,16 +187,6 @@ class Turn:
         kind.gate = gate.after(entry)
         log.info("retrain %s: %s", gate.decision, entry.reason)
         return [entry]
-
-
-def _day_before(end_ms: int, timezone: str) -> date:
-    """Return the day that ends at an instant."""
-    day = datetime.fromtimestamp(end_ms / 1000, UTC).date()
-    while end_of_day_ms(day, timezone) > end_ms:
-        day -= timedelta(days=1)
-    while end_of_day_ms(day, timezone) < end_ms:
-        day += timedelta(days=1)
-    return day
 
 
 def _ordinal(evaluation: Evaluation) -> int:

@@ -10,7 +10,7 @@ import polars as pl
 
 from monitor.evaluation import Evaluator
 from monitor.input_count import LABEL, OUTPUT, input_counts, input_histograms
-from monitor.shift import judge_shift
+from monitor.input_shift import InputShift
 from schemas.evidence import Event, FindingKind, Level
 from truthloop.gather.query import drift_query
 from truthloop.gather.scope import Scope
@@ -40,7 +40,7 @@ def counts_of(scope: Scope) -> pl.DataFrame | None:
 
 def shift_of(scope: Scope, counts: pl.DataFrame) -> pl.DataFrame:
     """Return the verdicts about every day of every input."""
-    return judge_shift(counts, input_histograms(scope.config, scope.kind.name, scope.plan))
+    return InputShift().judge(counts, input_histograms(scope.config, scope.kind.name, scope.plan))
 
 
 def drift_of(scope: Scope, counts: pl.DataFrame | None, verdicts: pl.DataFrame | None) -> Drift:

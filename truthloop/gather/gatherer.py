@@ -129,7 +129,7 @@ class Gatherer:
             self._lake = Lake.open(self._settings.lake)
         if self._read is not None and table_versions(self._lake) == self._read[0].versions:
             return self._read
-        snapshot = read_snapshot(self._settings, self._lake)
+        snapshot = read_snapshot(self._settings, self._lake, None if self._read is None else self._read[0])
         self._views.clear()
         return snapshot, self._offer_of(snapshot)
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-import numpy as np
 import polars as pl
 
 from joins.mark import PREDICTIONS
@@ -16,13 +15,11 @@ from monitor.evaluation import Arrivals
 from retrain.decision_log import DecisionLog
 from schemas.evidence import Decision
 from streams.lake_kind import whole_points
+from truthloop.arrivals import read_arrivals
 from truthloop.evidence import Evidence, read_evidence
 from truthloop.settings import Settings
 
-__all__ = ["NO_SOURCE", "Snapshot", "Standing", "read_snapshot", "table_versions"]
-
-NO_SOURCE = "labels"
-"""Name of labels that name no source."""
+__all__ = ["Snapshot", "Standing", "read_snapshot", "table_versions"]
 
 _ARRIVALS_KEPT = timedelta(days=35)
 _TABLES = ("rejects", "labels", "predictions", "outcomes", "ledger", "evidence", "decisions", "deliveries")
@@ -80,8 +77,8 @@ def table_versions(lake: Lake) -> tuple[int, ...]:
     return tuple(lake.version(table) for table in _TABLES)
 
 
-def read_snapshot(settings: Settings, lake: Lake) -> Snapshot:
-    """Return what the lake holds now.
+def read_snapshot(settings: Settings, lake: Lake, before: Snapshot | None = None) -> Snapshot:
+    """Return what the lake holds now; what an earlier snapshot has of it is not read again.
 
     Raises:
         LakeError: there is no lake, or it cannot be read or written.
@@ -90,11 +87,11 @@ def read_snapshot(settings: Settings, lake: Lake) -> Snapshot:
     kinds = list(settings.config.labels)
     return Snapshot(
         versions,
-        read_evidence(settings),
+        read_evidence(settings, None if before is None else before.evidence),
         {kind: DecisionLog(lake, kind).entries() for kind in kinds},
         lake.scan("evidence").drop("recorded_on", "recorded_at").collect(),
         _rejects(lake),
-        {kind: _arrivals(lake, kind) for kind in kinds},
+        {kind: _newest_arrivals(lake, kind) for kind in kinds},
         _standing(lake, kinds),
     )
 
@@ -106,23 +103,10 @@ def _rejects(lake: Lake) -> pl.DataFrame:
     return found.sort("amount", "input", "reason", descending=[True, False, False])
 
 
-def _arrivals(lake: Lake, kind: str) -> dict[str, Arrivals]:
+def _newest_arrivals(lake: Lake, kind: str) -> Mapping[str, Arrivals]:
     """Return by source when its newest labels came."""
-    rows = lake.scan("labels").filter(pl.col("kind") == kind)
-    newest = rows.select(pl.col("known_at").max()).collect().item()
-    if newest is None:
-        return {}
-    rows = rows.filter(pl.col("known_at") >= newest - _ARRIVALS_KEPT)
-    source = pl.col("label_source").fill_null(NO_SOURCE).alias("source")
-    is_beat = pl.col("op") == "heartbeat"
-    minute = (pl.col("known_at").dt.epoch("ms") // 60_000).alias("minute")
-    came = rows.filter(~is_beat).select(source, minute).unique().sort("minute").collect()
-    beats = rows.filter(is_beat).select(source, at=pl.col("label_time").dt.epoch("ms")).unique().sort("at").collect()
-    found = {}
-    for name in sorted({*came["source"], *beats["source"]}):
-        minutes = came.filter(pl.col("source") == name)["minute"].to_numpy().astype(np.int64)
-        found[name] = Arrivals(minutes, tuple(beats.filter(pl.col("source") == name)["at"].to_list()))
-    return found
+    newest = lake.scan("labels").filter(pl.col("kind") == kind).select(pl.col("known_at").max()).collect().item()
+    return {} if newest is None else read_arrivals(lake, kind, newest - _ARRIVALS_KEPT)
 
 
 def _standing(lake: Lake, kinds: list[str]) -> Standing:
