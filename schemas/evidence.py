@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from schemas.backfill import Episode, Verdict
 from schemas.moment import Moment
 from schemas.rule import is_identifier
 
@@ -27,6 +28,7 @@ class GateState(StrEnum):
     IDLE = "idle"
     WATCHING = "watching"
     HELD = "held"
+    WAITING = "waiting"
     PREPARING = "preparing"
     REQUESTED = "requested"
     RUNNING = "running"
@@ -46,6 +48,11 @@ class Event(StrEnum):
     DEPLOYED = "deployed"
     OVERDUE = "overdue"
     RESOLVED = "resolved"
+    BACKFILLED = "backfilled"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    JUDGED = "judged"
+    REFUSED = "refused"
 
 
 class FindingKind(StrEnum):
@@ -58,6 +65,9 @@ class FindingKind(StrEnum):
     SILENCE = "silence"
     QUALITY = "quality"
     DELAY_LAW = "delay_law"
+    BACKFILL = "backfill"
+    CONTRACT = "contract"
+    ROLLBACK = "rollback"
 
 
 class Level(StrEnum):
@@ -139,6 +149,8 @@ class Decision(_Model):
     findings: list[Finding] = Field(default_factory=list, description="What spoke for a retrain.")
     conditions: list[Condition] = Field(default_factory=list, description="What was required.")
     version: Name | None = Field(default=None, description="Model version that is meant.")
+    episode: Episode | None = Field(default=None, description="The backfill that is meant.")
+    verdict: Verdict | None = Field(default=None, description="What was ruled about that backfill.")
     detail: dict[str, str | int | float | None] = Field(
         default_factory=dict, description="What belongs to the event: the data set's place and digest, who resolved it."
     )

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 DriftSubject = Literal["error", "output", "label", "features"]
-Trigger = Literal["drift", "metric_loss"]
+Trigger = Literal["drift", "backfill", "metric_loss"]
 
 DAY_MS = 86_400_000
 WEBHOOK_SECRET_VARIABLE = "TRUTHLOOP_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable, not the secret
@@ -122,7 +122,9 @@ class RetrainConfig(_Strict):
     """When a retrain is asked for. Without this section nobody ever is; evidence is shown all the same."""
 
     when: Annotated[list[Trigger], AfterValidator(each_once)] = Field(
-        default=["drift", "metric_loss"], min_length=1, description="What speaks for a retrain, subject to `require`."
+        default=["drift", "backfill", "metric_loss"],
+        min_length=1,
+        description="What speaks for a retrain, subject to `require`.",
     )
     require: RequireConfig = Field(default_factory=RequireConfig, description="What must be so, too.")
     dataset: DatasetConfig = Field(default_factory=DatasetConfig, description="What the pipeline is given.")
