@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-thorough test-browser check format bench schemas clean
+.PHONY: help demo test test-thorough test-browser test-pipelines check format bench schemas clean
 
 help: ## Show the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -19,6 +19,9 @@ test-thorough: $(VENV)/.dev ## The same with more examples and every variant: be
 
 test-browser: $(VENV)/.browser ## The page in a real Chromium: apt install chromium, or name one in TRUTHLOOP_CHROMIUM
 	$(BIN)/python -m pytest tests/browser
+
+test-pipelines: $(VENV)/.dev .venv-airflow/.installed .venv-prefect/.installed ## Requests to a real Airflow and a real Prefect
+	$(BIN)/python -m pytest tests/pipelines
 
 check: $(VENV)/.dev ## Lint, types, import arrows
 	$(BIN)/ruff check .
@@ -37,7 +40,7 @@ schemas: $(VENV)/.dev ## Write schemas/json again after a change of the models
 	$(BIN)/python -m schemas.publish
 
 clean: ## Remove what the verbs made
-	rm -rf $(VENV) demo-out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-airflow .venv-prefect demo-out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -59,4 +62,15 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.browser: $(VENV)/.dev
 	@echo "Installing Playwright into $(VENV): about 50 MB to download from PyPI, 160 MB on disk. Nothing else is touched."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev,browser]'
+	@touch $@
+
+# Of their own, because their dependencies are not ours.
+.venv-airflow/.installed: PACKAGE := apache-airflow==3.3.2
+.venv-airflow/.installed: SIZE := 290 MB
+.venv-prefect/.installed: PACKAGE := prefect==3.8.8 fastapi==0.139.2  # newer ones do not import with this Prefect
+.venv-prefect/.installed: SIZE := 255 MB
+.venv-airflow/.installed .venv-prefect/.installed: Makefile | $(VENV)/bin/python
+	@echo "Installing $(PACKAGE) from PyPI into $(@D): about $(SIZE) on disk. Nothing else is touched."
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGE)
 	@touch $@

@@ -113,7 +113,12 @@ def generate(outcomes: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.D
     first = revisions(common, scores, rng)
     wrong = first.filter("labelled").sample(round(n * CORRECTED), seed=seed)
     corrected = wrong.with_columns(
-        value=1 - pl.col("value"), revision=pl.col("revision") + 1, known_at=pl.col("known_at") + pl.duration(hours=1)
+        value=1 - pl.col("value"),
+        previous="value",
+        previous_status=pl.lit("joined"),
+        reason=pl.lit("correction"),
+        revision=pl.col("revision") + 1,
+        known_at=pl.col("known_at") + pl.duration(hours=1),
     )
     right = first.join(wrong, on="prediction_offset", how="anti")
     every = pl.concat([predictions, features], how="horizontal")
@@ -140,7 +145,11 @@ def revisions(common: pl.DataFrame, scores: np.ndarray, rng: np.random.Generator
         (pl.col("predicted_at") + ages).alias("known_at"),
         pl.Series("revision", np.arange(n) * 4),
         pl.Series("labelled", labelled),
-    ).with_columns(value=pl.when("labelled").then("value"))
+        pl.Series("reason", np.where(labelled, "first", "timeout")),
+        pl.lit("pending").alias("previous_status"),
+        pl.lit(None, dtype=pl.Float64).alias("previous"),
+        pl.lit(None, dtype=pl.String).alias("previous_class"),
+    ).with_columns(value=pl.when("labelled").then("value"), label_offset=pl.when("labelled").then("prediction_offset"))
 
 
 CONFIG = LoopConfig.model_validate(

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
@@ -33,12 +34,15 @@ FORMAT = 1
 PARTS = ("train", "holdout")
 _TEMPLATE = Path(__file__).with_name("dataset.sql.template")
 _SOURCES = tuple(name for name in TABLES if name in {"predictions", "labels", "outcomes", "rejects", "ledger"})
+_PACKAGES = ("joins", "lake", "monitor", "retrain", "schemas", "streams", "truthloop")
 _DEPENDENCIES = ("truthloop", "duckdb", "deltalake", "polars")
 ROWS_PER_GROUP = 122_880
 _COPY = Template(
     "COPY (SELECT $columns FROM truthloop_old_enough WHERE place = $part ORDER BY predicted_at, key, id) "
     "TO $path (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE $rows_per_group)"
 )
+
+_RULINGS = "SELECT episode, verdict FROM truthloop_rulings_at(to_timestamp(? / 1000.0)) WHERE kind = ? ORDER BY number"
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def read_dataset(folder: Path) -> Dataset:
         for name, file in manifest["files"].items():
             if _sha256(folder / name) != file["sha256"]:
                 raise LakeError(f"{name} is not the file that was written", where=str(folder))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LakeError(
             f"is no whole data set: {error}", where=str(folder), hint="Move the folder away; it is written again."
         ) from error
@@ -151,6 +155,8 @@ def _write_parts(lake: Lake, config: LoopConfig, order: DatasetOrder, folder: Pa
             )
         )
         counts = dict(session.execute("SELECT place, count(*) FROM truthloop_old_enough GROUP BY place").fetchall())
+        (definition,) = session.execute("SELECT definition FROM truthloop_target").fetchone() or (None,)
+        rulings = session.execute(_RULINGS, [order.as_of_ms, order.kind]).fetchall()
         for part in PARTS:
             session.execute(
                 _COPY.substitute(
@@ -179,7 +185,9 @@ def _write_parts(lake: Lake, config: LoopConfig, order: DatasetOrder, folder: Pa
         "files": {f"{part}.parquet": _file(folder / f"{part}.parquet", rows[part]) for part in PARTS},
         "contract_sha256": _digest(config.predictions.model_dump_json()),
         "config_sha256": _digest(config.model_dump_json()),
-        "definition": config.labels[order.kind].definition,
+        "definition": definition or config.labels[order.kind].definition,
+        "backfills": [{"episode": episode, "verdict": verdict} for episode, verdict in rulings],
+        "code_sha256": _code_sha256(),
         "dependencies": {name: version(name) for name in _DEPENDENCIES},
     }
 
@@ -212,6 +220,17 @@ def _file(path: Path, rows: int) -> dict[str, object]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def _code_sha256() -> str:
+    """Return a digest of Truthloop's own source, so that it is known which code wrote a data set, released or not."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent.parent
+    for package in _PACKAGES:
+        for path in sorted((root / package).rglob("*.py")) + sorted((root / package).rglob("*.template")):
+            digest.update(f"{path.relative_to(root).as_posix()}\0{_sha256(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _digest(text: str) -> str:

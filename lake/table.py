@@ -25,13 +25,13 @@ __all__ = [
 
 TABLES = (
     *("rejects", "labels", "predictions", "outcomes", "cells", "ledger"),
-    *("evidence", "decisions", "deliveries"),
+    *("evidence", "diffs", "decisions", "deliveries"),
 )
 """All tables, in the order in which the rows of one step are written: a duplicate is never without its rejection,
 and what the ledger speaks of is there. Only a replay writes its ledger's rows before all others, because
 whatever is missing after a crash is made again from them; there a step counts once every table has it.
 
-The last three are the feedback role's, behind all that they speak of.
+The last four are the feedback role's, behind all that they speak of.
 
 A reader takes them in the opposite order. What it then sees is honest: an outcome whose row is still to come shows
 as pending.
@@ -168,6 +168,13 @@ _DECISIONS: dict[str, pl.DataType] = {
     "version": pl.String(),
     "document": pl.String(),
 }
+_DIFFS: dict[str, pl.DataType] = {
+    "number": pl.Int64(),
+    "kind": pl.String(),
+    "episode": pl.String(),
+    "sha256": pl.String(),
+    "document": pl.String(),
+}
 _DELIVERIES: dict[str, pl.DataType] = {
     "number": pl.Int64(),
     "decision": pl.String(),
@@ -186,6 +193,7 @@ _FIXED: dict[str, dict[str, pl.DataType]] = {
     "cells": _CELLS,
     "ledger": _LEDGER,
     "evidence": _EVIDENCE,
+    "diffs": _DIFFS,
     "decisions": _DECISIONS,
     "deliveries": _DELIVERIES,
 }
@@ -203,6 +211,7 @@ _OPTIONAL: dict[str, set[str]] = {
     "cells": set(),
     "ledger": {"commands_first", "commands_next", "floor", "run", "close_at", "idle"},
     "evidence": {"version", "value", "limit"},
+    "diffs": set(),
     "decisions": {"decision", "version"},
     "deliveries": {"http_status", "retry_after_ms", "detail"},
 }

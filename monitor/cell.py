@@ -5,20 +5,31 @@ old outcome out and puts the new one in. Merging is addition, so cells of parts 
 whole. This module must not compute a rate or a metric.
 """
 
+from collections.abc import Sequence
+
 import polars as pl
 
+from monitor.arrival_count import COHORT, arrival_parts, arrivals_of
 from monitor.book import Book
-from monitor.chain import states_of
+from monitor.chain import restated_states, states_of
+from monitor.of_record import of_record
 from monitor.outcome_count import outcome_parts
 from monitor.place import CELL_SCHEMA, merge
 from monitor.plan import CellPlan
 from monitor.prediction_count import prediction_parts
 from monitor.scoring import LOSS_UNIT
+from schemas.backfill import Ruling
 
-__all__ = ["CELL_SCHEMA", "LOSS_UNIT", "fold", "merge"]
+__all__ = ["CELL_SCHEMA", "LOSS_UNIT", "fold", "merge", "restate"]
 
 
-def fold(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
+def fold(
+    plan: CellPlan,
+    predictions: pl.DataFrame,
+    outcomes: pl.DataFrame,
+    earlier: pl.DataFrame,
+    rulings: Sequence[Ruling] = (),
+) -> pl.DataFrame:
     """Return the cells by which the lake's cells grow when these rows are added to it.
 
     Adding the result to the cells of all earlier rows (`merge`) gives the cells of all rows, to the bit,
@@ -51,25 +62,50 @@ def fold(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, earl
       edge; of binary kinds `pane_score` and `pane_closed` (expired or retracted), by pane * 64 + score bin; and
       `pane_score_0` and `pane_score_1`, by (pane * 64 + score bin) * 4,096 + the place of the age edge. With
       `delay_by` they are counted for each value of that slice, and those of all are the sum of these.
+    - live labels by when they became known (see `monitor.arrival_count`), under the day of that, and never taken back:
+      `arrived`, by hour of the day * 4,096 + the place of the age edge: first labels of their predictions.
+      `arrived_corrected`, by hour of the day: changes of a value, and retractions.
 
     What concerns predictions is counted under the kind's own definition only, the rest under the outcome's.
-    What is pending is `predictions - labels - retracted - expired` of the own definition. Inputs, outputs, and panes
-    without `delay_by` are counted in the slice of all only.
+    What is pending is `predictions - labels - retracted - expired` of the own definition. Inputs, outputs,
+    arrivals, and panes without `delay_by` are counted in the slice of all only.
 
     Args:
         plan: what to count, knowing the slice values and classes of the cells that are there
             (`CellPlan.knowing`).
         predictions: newly accepted predictions, in the lake's columns.
-        outcomes: new revisions of outcomes, in the lake's columns.
-        earlier: all earlier revisions of the chains in `outcomes`, in the lake's columns.
+        outcomes: new revisions of outcomes, in the lake's columns, and `monitor.of_record.BACKFILL_COLUMNS`.
+        earlier: all earlier revisions of the chains in `outcomes`, in the same columns; where definitions were
+            approved, of all their definitions.
+        rulings: about backfills, in their order; of the other rows what is of record is counted.
 
     Returns:
         Cells in the columns of `CELL_SCHEMA`, sorted, without zero amounts. Amounts may be negative.
     """
-    states = states_of(plan, outcomes, earlier)
+    definitions = plan.definitions
+    counting = [of_record(rows, definitions, rulings) for rows in (outcomes, earlier)]
+    return _counted(plan, predictions, outcomes, states_of(plan, *counting))
+
+
+def restate(plan: CellPlan, outcomes: pl.DataFrame, before: Sequence[Ruling], after: Sequence[Ruling]) -> pl.DataFrame:
+    """Return the cells by which the lake's cells change when other rulings about backfills hold.
+
+    Args:
+        plan: as for `fold`.
+        outcomes: all revisions, in the columns of `fold`, of every prediction that a changed ruling concerns.
+        before: the rulings that the cells were folded with.
+        after: those that hold now.
+    """
+    definitions = plan.definitions
+    states = restated_states(plan, *(of_record(outcomes, definitions, rulings) for rulings in (before, after)))
+    return _counted(plan, outcomes.clear(), outcomes.clear(), states)
+
+
+def _counted(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
     plan = plan.admitting(*(frame for frame in (predictions, outcomes) if not frame.is_empty()))
     plan = plan.admitting_classes(states)
-    book = Book.of(plan, predictions, states)
+    arrivals = arrivals_of(outcomes)
+    book = Book.of(plan, predictions, pl.concat([states.select(COHORT), arrivals.select(COHORT)]))
     parts: list[pl.LazyFrame] = []
     if not predictions.is_empty():
         parts.extend(prediction_parts(plan, book, book.coded(predictions)))
@@ -78,4 +114,5 @@ def fold(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, earl
         if kind.name in found:
             rows = states if len(found) == 1 else states.filter(pl.col("kind") == kind.name)
             parts.extend(outcome_parts(plan, book, kind, book.coded(rows)))
+    parts.extend(arrival_parts(plan, book, arrivals))
     return book.cells(parts)

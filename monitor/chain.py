@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from monitor.of_record import RANK
 from monitor.plan import CellPlan
 from schemas.status import Status
 
-__all__ = ["FINAL", "LABELLED", "revised_column", "states_of"]
+__all__ = ["FINAL", "LABELLED", "restated_states", "revised_column", "states_of"]
 
 LABELLED = pl.col("status").is_in([Status.JOINED.value, Status.IMPLIED.value])
 FINAL = "final"
@@ -28,6 +29,7 @@ _SCHEMA: dict[str, pl.DataType] = {
     "predicted_at": pl.Datetime("us", "UTC"),
     "known_at": pl.Datetime("us", "UTC"),
     "revision": pl.Int64(),
+    RANK: pl.Int64(),
 }
 
 
@@ -41,8 +43,8 @@ def states_of(plan: CellPlan, outcomes: pl.DataFrame, earlier: pl.DataFrame) -> 
 
     Args:
         plan: whose slices are kept, and whose kinds know when an outcome is final.
-        outcomes: new revisions, in the lake's columns.
-        earlier: all earlier revisions of the same chains.
+        outcomes: new revisions, in the lake's columns, of record (`monitor.of_record`). A greater rank is newer.
+        earlier: all earlier revisions of the same chains, by the same rulings.
 
     Returns:
         Of each chain the newest of all revisions with `sign` 1, and the newest of the earlier ones, if there
@@ -54,10 +56,25 @@ def states_of(plan: CellPlan, outcomes: pl.DataFrame, earlier: pl.DataFrame) -> 
           changed, or was retracted, after it.
     """
     known = _project(earlier, plan)
-    after = _newest(plan, pl.concat([known, _project(outcomes, plan)]))
-    if known.is_empty():
-        return after.with_columns(sign=pl.lit(1, dtype=pl.Int64))
-    signed = (after, 1), (_newest(plan, known), -1)
+    return _signed(plan, pl.concat([known, _project(outcomes, plan)]), known)
+
+
+def restated_states(plan: CellPlan, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """Return what chains say by other rulings, with `sign` 1, and what they said before, with `sign` -1.
+
+    Args:
+        plan: as for `states_of`.
+        before: all revisions of some chains, of record before.
+        after: those of record now.
+    """
+    return _signed(plan, _project(after, plan), _project(before, plan))
+
+
+def _signed(plan: CellPlan, after: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    now = _newest(plan, after)
+    if before.is_empty():
+        return now.with_columns(sign=pl.lit(1, dtype=pl.Int64))
+    signed = (now, 1), (_newest(plan, before), -1)
     return pl.concat(rows.with_columns(sign=pl.lit(sign, dtype=pl.Int64)) for rows, sign in signed)
 
 
@@ -83,7 +100,7 @@ def _newest(plan: CellPlan, rows: pl.DataFrame) -> pl.DataFrame:
     single = rows.filter(alone).with_columns(first_known_at=first_known)
     if single.height == rows.height:
         return single.with_columns(none)
-    chained = rows.filter(~alone).sort(*_CHAIN, "revision")
+    chained = rows.filter(~alone).sort(*_CHAIN, RANK, "revision")
     starts = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in _CHAIN).fill_null(value=True)
     retracted = pl.col("status") == Status.RETRACTED.value
     newest = (

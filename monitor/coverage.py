@@ -142,7 +142,9 @@ def expected_curve(cells: pl.DataFrame, plan: CellPlan, observed_until_ms: Mappi
 
 def _by_age(cells: pl.DataFrame, plan: CellPlan, kind: KindPlan, ages_ms: tuple[int, ...]) -> pl.DataFrame:
     """Return per cohort and age: day_end_ms, predictions, labels (at any age), labelled (by that age)."""
-    own = cells.filter(pl.col("kind") == kind.name, pl.col("definition") == kind.definition)
+    # a day on which labels came is not yet a cohort
+    is_cohort = ~pl.col("measure").str.starts_with("arrived")
+    own = cells.filter(pl.col("kind") == kind.name, pl.col("definition") == kind.definition, is_cohort)
     label = pl.col("measure") == "labels"
     by_age = [pl.col("amount").filter(label, pl.col("bin") <= age).sum().alias(str(age)) for age in ages_ms]
     totals = [

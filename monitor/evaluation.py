@@ -18,16 +18,27 @@ from monitor.cohort import ALL, day_starts_ms
 from monitor.day_loss import LOSS_NAME, day_losses
 from monitor.error_drift import Detection, ErrorDrift
 from monitor.error_row import error_rows
-from monitor.finding import coverage_finding, drift_finding, loss_finding, quality_findings, shift_findings, silence
+from monitor.finding import (
+    coverage_finding,
+    drift_finding,
+    loss_finding,
+    quality_findings,
+    rollback_finding,
+    shift_findings,
+    silence,
+)
 from monitor.histogram import Histogram
 from monitor.input_count import LABEL, input_counts, input_histograms
 from monitor.input_shift import InputShift
 from monitor.label_pipeline import COVERAGE_DAYS, label_pipeline
 from monitor.liveness import source_liveness
 from monitor.metric_loss import LossCheck, judge_loss
+from monitor.newcomer import Newcomer, Record
 from monitor.pane import Panes, read_panes
 from monitor.plan import CellPlan, KindPlan
 from monitor.quality import judge_quality
+from monitor.rollback import judge_rollback
+from monitor.succession import reign_of
 from monitor.version import prediction_counts, running_version, versions_in
 from schemas.config import LoopConfig
 from schemas.evidence import Evaluation, Finding
@@ -58,6 +69,7 @@ class _VersionState:
     """What is remembered of one version while its days are read in order."""
 
     drift: ErrorDrift
+    newcomer: Newcomer
     fed_until: date | None = None
     open: Detection | None = None
     loss: LossCheck | None = None
@@ -83,6 +95,12 @@ class Evaluator:
         self._states: dict[str, _VersionState] = {}
         self._taken: _Taken | None = None
         self._judged: dict[str, InputShift] = {}
+
+    def restated(self) -> "Evaluator":
+        """Return one for cells in which other labels count; of inputs it knows what this one does."""
+        other = Evaluator(self._config, self._kind)
+        other._judged = {version: shift.restated() for version, shift in self._judged.items()}
+        return other
 
     def take(self, cells: pl.DataFrame, plan: CellPlan, days: tuple[date, date]) -> None:
         """Look at the cells as they are now, to evaluate some days.
@@ -147,6 +165,7 @@ class Evaluator:
             findings += self._loss(version, losses, judged)
             findings += shift_findings(taken.shift[version], day, judged, self._on)
             findings += self._quality(version, day)
+            findings += self._newcomer(known, day, judged)
         positives, negatives = (0 if losses is None else int(losses[name].sum()) for name in ("positives", "negatives"))
         return Evaluation(
             loop=self._config.loop,
@@ -166,6 +185,12 @@ class Evaluator:
             raise ValueError("nothing was taken yet")
         return self._taken
 
+    def _state(self, version: str) -> _VersionState:
+        if version not in self._states:
+            newcomer = Newcomer(self._look().kind.task)
+            self._states[version] = _VersionState(ErrorDrift(self._config.timezone), newcomer)
+        return self._states[version]
+
     def _labels(self, day: date, at_ms: int, arrivals: Mapping[str, Arrivals]) -> list[Finding]:
         first = day - timedelta(days=COVERAGE_DAYS - 1)
         alert = label_pipeline(list(self._look().panes.values()), (first, day), at_ms)
@@ -180,7 +205,7 @@ class Evaluator:
         taken = self._look()
         if taken.kind.task != "binary" or "error" not in self._on or version not in taken.panes:
             return []
-        state = self._states.setdefault(version, _VersionState(ErrorDrift(self._config.timezone)))
+        state = self._state(version)
         panes = taken.panes[version]
         for place, day in enumerate(panes.days):
             if day > judged or (state.fed_until is not None and day <= state.fed_until):
@@ -194,7 +219,7 @@ class Evaluator:
 
     def _loss(self, version: str, losses: pl.DataFrame, judged: date) -> list[Finding]:
         """Judge every mature day in order: whether one is told depends on whether it was told before."""
-        state = self._states.setdefault(version, _VersionState(ErrorDrift(self._config.timezone)))
+        state = self._state(version)
         if losses.is_empty():
             return []
         day = losses["day"][0] if state.loss_until is None else state.loss_until + timedelta(days=1)
@@ -211,6 +236,20 @@ class Evaluator:
         histograms = [one for one in taken.histograms if one.name != LABEL]
         return quality_findings(judge_quality(taken.counts[version], histograms, day, is_over=True))
 
+    def _newcomer(self, known: pl.DataFrame, day: date, judged: date) -> list[Finding]:
+        """Look at a version's first days: the contract, and whether the one before would do better."""
+        taken, reign = self._look(), reign_of(known)
+        if reign is None:
+            return []
+        former = None if reign.former is None else taken.record(reign.former)
+        state = self._state(reign.version)
+        found = state.newcomer.findings(reign, day, taken.record(reign.version), former)
+        if reign.former is not None:
+            losses = taken.losses
+            advice = judge_rollback(reign, losses[reign.version], losses[reign.former], judged, state.open)
+            found += [] if advice is None else [rollback_finding(advice, reign, LOSS_NAME[taken.kind.task])]
+        return found
+
 
 @dataclass
 class _Taken:
@@ -223,6 +262,10 @@ class _Taken:
     shift: dict[str, pl.DataFrame] = field(default_factory=dict)
     losses: dict[str, pl.DataFrame] = field(default_factory=dict)
     panes: dict[str, Panes] = field(default_factory=dict)
+
+    def record(self, version: str) -> Record:
+        """Return what is known of a version's predictions."""
+        return Record(self.counts[version], self.predictions.filter(pl.col("version") == version))
 
 
 def end_of_day_ms(day: date, timezone: str) -> int:

@@ -4,6 +4,7 @@ This module must not measure, and must not choose what asks for a retrain.
 """
 
 import math
+import shlex
 from collections.abc import Collection
 from datetime import date
 
@@ -14,12 +15,24 @@ from monitor.error_drift import Detection
 from monitor.input_count import LABEL, OUTPUT
 from monitor.liveness import Liveness
 from monitor.metric_loss import LossCheck
+from monitor.rollback import Rollback
+from monitor.succession import Reign
 from schemas.evidence import Finding, FindingKind, Level, Place
 from schemas.retrain_config import DriftSubject
 
-__all__ = ["coverage_finding", "drift_finding", "loss_finding", "quality_findings", "shift_findings", "silence"]
+__all__ = [
+    "coverage_finding",
+    "drift_finding",
+    "loss_finding",
+    "quality_findings",
+    "rollback_finding",
+    "shift_findings",
+    "silence",
+]
 
 _SHIFT_LEVELS = {"alarm": Level.ALARM, "critical": Level.WARN, "warn": Level.WARN}
+_TEXT_MAX = 600
+"""Names of versions may be long; the command behind them must not be cut off."""
 _CHECKS = {
     "missing": "missing",
     "unseen": "of a category that the contract does not have",
@@ -98,6 +111,34 @@ def loss_finding(found: LossCheck, name: str) -> Finding | None:
     )
 
 
+def rollback_finding(found: Rollback, reign: Reign, subject: str) -> Finding:
+    """Return the advice to go back to the version before; people take it, or not.
+
+    Args:
+        found: why.
+        reign: of the version that runs, with one before it.
+        subject: the metric that was compared.
+    """
+    change = f"{_number(found.before)} to {_number(found.after)}"
+    if found.reason == "paired":
+        why = f"on {found.n:,} labels of both, {subject} goes from {change}"
+    elif found.reason == "loss":
+        why = f"{subject} went from {change} since it took over on {reign.since:%-d %B %Y}"
+    else:
+        why = f"errors went from {change} since it took over on {reign.since:%-d %B %Y}"
+    text = f"{reign.version} does worse than {reign.former} did: {why}; consider going back to {reign.former}"
+    command = f"`truthloop affected --version {shlex.quote(reign.version)}` lists what it has predicted"
+    return Finding(
+        kind=FindingKind.ROLLBACK,
+        place=Place.METRIC,
+        subject=subject,
+        level=Level.WARN,
+        value=found.after,
+        limit=found.before,
+        text=f"{_cut(text)}; {command}"[:1_000],
+    )
+
+
 def shift_findings(verdicts: pl.DataFrame, day: date, judged: date, on: Collection[DriftSubject]) -> list[Finding]:
     """Return the inputs whose newest window is unlike the weeks before; labels are told of the newest judged day.
 
@@ -157,6 +198,14 @@ def quality_findings(checks: pl.DataFrame) -> list[Finding]:
             )
         )
     return found
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}..."
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
 
 
 def _share(value: float | None) -> str:

@@ -20,6 +20,12 @@ class InputShift:
     def __init__(self) -> None:
         self._inputs, self._labels = ShiftMemory(), ShiftMemory()
 
+    def restated(self) -> "InputShift":
+        """Return one that knows what this one does of inputs, and nothing of labels: those count otherwise now."""
+        other = InputShift()
+        other._inputs = self._inputs
+        return other
+
     def judge(self, counts: pl.DataFrame, histograms: Sequence[Histogram]) -> pl.DataFrame:
         """Return the verdicts about every day so far.
 

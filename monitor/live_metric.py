@@ -5,7 +5,7 @@ keep anything between processes (rebuild by applying the lake's outcomes), nor l
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,10 @@ from monitor.bins import SCORE_BINS
 from monitor.chain import LABELLED, states_of
 from monitor.class_name import OTHER, class_text
 from monitor.fixed_point import LIMIT
+from monitor.of_record import of_record
 from monitor.plan import CellPlan, KindPlan
 from monitor.scoring import is_probability, score_bin
+from schemas.backfill import Ruling
 from schemas.metric_name import COMMON_METRICS, METRICS, RARE_METRICS
 
 __all__ = ["LiveMetrics", "MultiClassMCC"]
@@ -120,7 +122,7 @@ class LiveMetrics:
     plan: CellPlan
     _standings: dict[tuple[str, str], _Standing] = field(default_factory=dict, init=False, repr=False)
 
-    def apply(self, outcomes: pl.DataFrame, earlier: pl.DataFrame) -> None:
+    def apply(self, outcomes: pl.DataFrame, earlier: pl.DataFrame, rulings: Sequence[Ruling] = ()) -> None:
         """Update with new revisions, and revert what they replace.
 
         Equal records go in together, with their number as the weight.
@@ -128,8 +130,10 @@ class LiveMetrics:
         Args:
             outcomes: new revisions, in the lake's columns.
             earlier: all earlier revisions of the chains in `outcomes`.
+            rulings: about backfills, the same every time: when they change, begin anew.
         """
-        states = states_of(self.plan, outcomes, earlier).filter(LABELLED)
+        counting = [of_record(rows, self.plan.definitions, rulings) for rows in (outcomes, earlier)]
+        states = states_of(self.plan, *counting).filter(LABELLED)
         self.plan = self.plan.admitting_classes(states)
         for kind in self.plan.kinds:
             own = (pl.col("kind") == kind.name) & (pl.col("definition") == kind.definition)

@@ -27,7 +27,7 @@ _RARE_SHARE = 0.2
 """Below this share of the rarer class accuracy is left out: always saying "no" would reach 80 % of it."""
 _VALUES = {"binary": binary_values, "multiclass": multiclass_values, "regression": regression_values}
 _NAMES = sorted({name for names in METRICS.values() for name in names})
-_ASIDE = r"^(pane_|output$|score$)"
+_ASIDE = r"^(pane_|arrived|output$|score$)"
 """Measures that metrics do not need."""
 _AT_AGE = r"^[a-z_0-9]+@"
 _REPLACED = r"^(revised$|labelled_scored$|no_output$|score_|log_loss$|brier$|confusion |[a-z_]*error|[a-z_]*truth)"

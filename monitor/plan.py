@@ -22,7 +22,7 @@ __all__ = ["SLICE_VALUES", "CellPlan", "KindPlan"]
 SLICE_VALUES = 100
 """Values of one slice name that get cells of their own; the rest is "other", so that cells stay few."""
 
-_FORMAT = 3
+_FORMAT = 4
 """Grows when the same records would give other cells under the same config."""
 
 _THRESHOLD = 0.5
@@ -108,6 +108,11 @@ class CellPlan:
                 if feature.pii not in ("hash", "drop")
             ),
         )
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Each kind's own definition."""
+        return {kind.name: kind.definition for kind in self.kinds}
 
     @property
     def digest(self) -> str:

@@ -9,9 +9,9 @@ import polars as pl
 
 from monitor.cohort import ALL
 
-__all__ = ["prediction_counts", "running_version", "versions_in"]
+__all__ = ["SHADOW_SHARE", "prediction_counts", "running_version", "versions_in"]
 
-_SHADOW_SHARE = 0.9
+SHADOW_SHARE = 0.9
 """The newest version that predicts nearly everything is the one that runs: an older one beside it is its shadow."""
 
 
@@ -44,7 +44,7 @@ def running_version(predictions: pl.DataFrame) -> str | None:
     if predictions.is_empty():
         return None
     busy = predictions.filter(pl.col("day") == pl.col("day").max())
-    most = busy.filter(pl.col("amount") >= _SHADOW_SHARE * pl.col("amount").max())
+    most = busy.filter(pl.col("amount") >= SHADOW_SHARE * pl.col("amount").max())
     firsts = predictions.group_by("version").agg(first=pl.col("day").min())
     newest = most.join(firsts, on="version").sort("first", "version", descending=[True, False])
     return str(newest["version"][0])

@@ -3,16 +3,27 @@
 Must not write, send or read anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from retrain.gate import Gate, decision_id
 from retrain.outbox import Attempt
 from retrain.policy import judge
-from schemas.evidence import Decision, Evaluation, Event, GateState
+from schemas.backfill import Cause, Episode, Ruling, Verdict
+from schemas.evidence import Decision, Evaluation, Event, Finding, FindingKind, GateState, Level
 from schemas.retrain_config import RetrainConfig
 from schemas.retrain_request import RetrainCallback
 
-__all__ = ["Origin", "answered", "attempted", "evaluated", "prepared", "resolved"]
+__all__ = [
+    "Origin",
+    "answered",
+    "attempted",
+    "backfilled",
+    "evaluated",
+    "prepared",
+    "resolved",
+    "restated",
+    "ruled",
+]
 
 REASON_MAX = 1_000
 
@@ -24,6 +35,7 @@ _ANSWERS = {
     "succeeded": Event.SUCCEEDED,
     "failed": Event.FAILED,
 }
+_THINGS = {Cause.RESENT: "predictions that came again with other content"}
 _SENT_IN_VAIN = {"gave_up": "nobody took it in time", "gone": "the receiver wants no more of it (410)"}
 
 
@@ -56,9 +68,17 @@ class Origin:
         return Decision.model_validate(usual | told | own | {"reason": reason[:REASON_MAX]})
 
 
-def evaluated(origin: Origin, gate: Gate, evaluation: Evaluation) -> list[Decision]:
-    """Return what an evaluation adds: before itself, that another version runs, or that nobody answers."""
+def evaluated(origin: Origin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode] = ()) -> list[Decision]:
+    """Return what an evaluation adds: before itself, that another version runs, or that nobody answers.
+
+    Args:
+        origin: whose log.
+        gate: before it.
+        evaluation: of the end of a day.
+        waiting: backfills that nobody has ruled about.
+    """
     entries: list[Decision] = []
+    evaluation = _held(gate, evaluation)
     if gate.version is not None and evaluation.version not in (None, gate.version):
         entries.append(_deployed(origin, gate, evaluation))
         gate = gate.after(entries[-1])
@@ -68,24 +88,56 @@ def evaluated(origin: Origin, gate: Gate, evaluation: Evaluation) -> list[Decisi
         told = origin.entry(gate, Event.OVERDUE, gate.state, reason, at=evaluation.at)
         entries.append(told)
         gate = gate.after(told)
-    judgement = judge(gate, evaluation, origin.retrain)
-    begins = judgement.state is GateState.PREPARING and gate.state is not GateState.PREPARING
-    decision = decision_id(origin.loop, origin.kind, evaluation.at, evaluation.version) if begins else gate.decision
-    entries.append(
-        origin.entry(
-            gate,
-            Event.EVALUATED,
-            judgement.state,
-            judgement.reason,
-            at=evaluation.at,
-            decision=decision,
-            findings=judgement.findings,
-            conditions=judgement.conditions,
-            version=evaluation.version,
-            detail={"judged_day": evaluation.judged_day, "mature_labels": evaluation.mature_labels},
-        )
-    )
+    entries.append(_judged(origin, gate, evaluation, waiting, Event.EVALUATED))
     return entries
+
+
+def restated(origin: Origin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode]) -> Decision:
+    """Return what the newest day's evaluation says once a backfill counts, or stands beside.
+
+    Args:
+        origin: whose log.
+        gate: before it; its newest entry tells when this is known.
+        evaluation: of the day that was evaluated last, made again.
+        waiting: backfills that nobody has ruled about.
+    """
+    now_known = _held(gate, evaluation).model_copy(update={"at": max(evaluation.at, gate.at_ms or 0)})
+    return _judged(origin, gate, now_known, waiting, Event.RESTATED)
+
+
+def backfilled(origin: Origin, gate: Gate, found: Ruling, reasons: Sequence[str], detail: Detail) -> Decision:
+    """Return that a backfill was found, or has grown, and what the rules make of it.
+
+    Args:
+        origin: whose log.
+        gate: before it.
+        found: the backfill and its verdict, which no person gave.
+        reasons: why that verdict, as sentences.
+        detail: the digest of its diff.
+    """
+    waits = found.verdict is Verdict.QUARANTINED
+    rests = not gate.is_open and gate.state is not GateState.COOLING
+    state = GateState.WAITING if waits and rests else gate.state
+    text = f"{found.episode.labels:,} {_THINGS.get(found.episode.causes[0], 'labels')} tell the past anew: "
+    text += f"{found.verdict.value}. {' '.join(reasons)}"
+    told = {"episode": found.episode, "verdict": found.verdict, "decision": None, "detail": detail}
+    return origin.entry(gate, Event.BACKFILLED, state, text, at=_known_ms(gate, found.episode), **told)
+
+
+def ruled(origin: Origin, gate: Gate, ruling: Ruling, reason: str, detail: Detail) -> Decision:
+    """Return that a person has approved or rejected a backfill.
+
+    Args:
+        origin: whose log.
+        gate: before it.
+        ruling: the backfill and the person's verdict.
+        reason: in the person's words.
+        detail: who says so, how that is known, and the digest of the diff that was looked at.
+    """
+    event = Event.APPROVED if ruling.verdict is Verdict.APPROVED else Event.REJECTED
+    told = {"episode": ruling.episode, "verdict": ruling.verdict, "decision": None, "detail": detail}
+    at_ms = _known_ms(gate, ruling.episode)
+    return origin.entry(gate, event, gate.state, reason, at=at_ms, source="person", **told)
 
 
 def prepared(origin: Origin, gate: Gate, detail: Detail, rows: int) -> Decision:
@@ -148,6 +200,41 @@ def resolved(origin: Origin, gate: Gate, reason: str, detail: Detail) -> Decisio
         detail: who says so.
     """
     return origin.entry(gate, Event.RESOLVED, GateState.COOLING, reason, detail=detail, source="person")
+
+
+def _judged(origin: Origin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode], event: Event) -> Decision:
+    judgement = judge(gate, evaluation, origin.retrain, waiting)
+    begins = judgement.state is GateState.PREPARING and gate.state is not GateState.PREPARING
+    approved = gate.approved[-1] if event is Event.RESTATED and gate.approved else None
+    new_id = decision_id(origin.loop, origin.kind, evaluation.at, evaluation.version, approved)
+    return origin.entry(
+        gate,
+        event,
+        judgement.state,
+        judgement.reason,
+        at=evaluation.at,
+        decision=new_id if begins else gate.decision,
+        findings=judgement.findings,
+        conditions=judgement.conditions,
+        version=evaluation.version,
+        detail={"judged_day": evaluation.judged_day, "mature_labels": evaluation.mature_labels},
+    )
+
+
+def _held(gate: Gate, evaluation: Evaluation) -> Evaluation:
+    """Return the evaluation as of the gate's version where the new one breaks the contract: it is not deployed yet."""
+    if gate.version is None or not any(map(_breaks_contract, evaluation.findings)):
+        return evaluation
+    return evaluation.model_copy(update={"version": gate.version})
+
+
+def _breaks_contract(finding: Finding) -> bool:
+    return finding.kind is FindingKind.CONTRACT and finding.level is Level.ALARM
+
+
+def _known_ms(gate: Gate, episode: Episode) -> int:
+    """Return when a backfill was known: with its last label, and never before what the log already knows."""
+    return max(gate.at_ms or 0, episode.until)
 
 
 def _deployed(origin: Origin, gate: Gate, evaluation: Evaluation) -> Decision:

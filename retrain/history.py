@@ -53,11 +53,15 @@ class Retrain:
         return asdict(self)
 
 
+_BESIDE = frozenset({Event.JUDGED, Event.REFUSED})
+"""What is said of a retrain and moves it nowhere, even when it has ended."""
+
+
 def retrains_of(entries: Iterable[Decision]) -> list[Retrain]:
     """Return the retrains of a log, in order."""
     by_id: dict[str, list[Decision]] = {}
     for entry in entries:
-        if entry.decision is not None:
+        if entry.decision is not None and entry.event not in _BESIDE:
             by_id.setdefault(entry.decision, []).append(entry)
     return [_retrain(mine) for mine in by_id.values()]
 

@@ -18,6 +18,8 @@ from typing import Literal, Protocol
 __all__ = [
     "ATTEMPTS_MAX",
     "DELAYS_MS",
+    "JITTER_SHARE",
+    "RETRY_AFTER_MAX_MS",
     "WINDOW_MS",
     "Attempt",
     "DeliveryLog",
@@ -79,7 +81,7 @@ class Attempt:
         number: 1 to 10, dense; in the order of time.
         at_ms: when it was made.
         outcome: `delivered`; `retry`: failed, and there will be another; `gave_up`: failed, and was the last;
-            `gone`: the receiver wants no more of it (410).
+            `gone`: the receiver will never take it (410; of a server, also 404).
         status: of the HTTP answer; None where there was none.
         retry_after_ms: how long the receiver wants to be left alone; None where it did not say.
         detail: what went wrong, for a person, without payload.
@@ -119,11 +121,13 @@ class Result:
         status: of the HTTP answer; None where there was none.
         retry_after_ms: as in `Attempt`.
         detail: as in `Attempt`.
+        verdict: what the target makes of it; None: the status alone decides.
     """
 
     status: int | None = None
     retry_after_ms: int | None = None
     detail: str = ""
+    verdict: Literal["delivered", "gone"] | None = None
 
 
 class DeliveryLog(Protocol):
@@ -186,15 +190,19 @@ def outstanding(decided_at_ms: Mapping[str, int], attempts: Iterable[Attempt]) -
 
 
 def judge(due: Due, at_ms: int, result: Result) -> Attempt:
-    """Return the row of the log for an attempt: 2xx alone is success, 410 ends it, all else is tried again.
+    """Return the row of the log for an attempt. 2xx is success, 410 ends it, all else is tried again.
+
+    A target that knows better says so by its verdict: a 409 may mean that the run is there already.
 
     Args:
         due: the attempt.
         at_ms: when it was made.
         result: what became of it.
     """
-    if result.status in _SUCCESS:
-        outcome: Outcome = "delivered"
+    if result.verdict is not None:
+        outcome: Outcome = result.verdict
+    elif result.status in _SUCCESS:
+        outcome = "delivered"
     elif result.status == _GONE:
         outcome = "gone"
     else:

@@ -4,10 +4,12 @@ Drift asks when the config lists it, an open alert of the labels holds everythin
 why. Must not read a clock or the lake; how findings come about is the monitor's matter.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 from retrain.gate import DAY_MS, Gate
+from schemas.backfill import Episode
 from schemas.duration import format_duration
 from schemas.evidence import Condition, Evaluation, Finding, FindingKind, GateState, Level, Place
 from schemas.retrain_config import RetrainConfig, Trigger
@@ -40,15 +42,18 @@ class Judgement:
     conditions: list[Condition]
 
 
-def judge(gate: Gate, evaluation: Evaluation, retrain: RetrainConfig | None) -> Judgement:
+def judge(
+    gate: Gate, evaluation: Evaluation, retrain: RetrainConfig | None, waiting: Sequence[Episode] = ()
+) -> Judgement:
     """Return what the evaluation makes of the gate.
 
     Args:
         gate: before it.
         evaluation: of the gate's kind.
         retrain: the config's section; None: nobody is ever asked.
+        waiting: backfills that nobody has ruled about yet. They hold nothing back: their cohorts are in no data set.
     """
-    triggers = _triggers(evaluation, retrain)
+    triggers = _triggers(gate, evaluation, retrain)
     if gate.is_open:
         reason = f"retrain {gate.decision} is open since {_days(evaluation.at - (gate.decided_ms or evaluation.at))}"
         return Judgement(gate.state, reason, triggers, [])
@@ -62,6 +67,8 @@ def judge(gate: Gate, evaluation: Evaluation, retrain: RetrainConfig | None) -> 
         state, reason = GateState.UNKNOWN, "no day is old enough to be judged yet"
     elif holds:
         state, reason = GateState.HELD, f"labels cannot be trusted now: {holds[0].text}"
+    elif not triggers and waiting:
+        state, reason = GateState.WAITING, _waiting_text(waiting)
     elif not triggers:
         state, reason = _without_trigger(evaluation)
     elif retrain is None:
@@ -80,16 +87,33 @@ def cooling_until_ms(gate: Gate, retrain: RetrainConfig) -> int | None:
     return gate.ended_ms + retrain.require.cooldown * min(1 << gate.failures, BACK_OFF_MAX)
 
 
-def _triggers(evaluation: Evaluation, retrain: RetrainConfig | None) -> list[Finding]:
-    """Return the alarms that the config lists; without a section all that it could list."""
-    listed: frozenset[Trigger] = frozenset({"drift", "metric_loss"} if retrain is None else retrain.when)
+def _triggers(gate: Gate, evaluation: Evaluation, retrain: RetrainConfig | None) -> list[Finding]:
+    """Return what the config lists: approved backfills, and alarms; without a section all that it could list."""
+    listed: frozenset[Trigger] = frozenset(get_args(Trigger) if retrain is None else retrain.when)
+    approved = [_approval(evaluation.kind, one) for one in gate.approved if "backfill" in listed]
     alarms = [finding for finding in evaluation.findings if finding.level is Level.ALARM]
-    return [
+    return approved + [
         finding
         for finding in alarms
         if ("drift" in listed and finding.kind in _DRIFT and finding.place in _PLACES)
         or ("metric_loss" in listed and finding.kind is FindingKind.METRIC_LOSS)
     ]
+
+
+def _approval(kind: str, episode: str) -> Finding:
+    return Finding(
+        kind=FindingKind.BACKFILL,
+        place=Place.LABELS,
+        subject=kind,
+        level=Level.ALARM,
+        text=f"backfill {episode} was approved: labels that a model may have learned from are no longer of record",
+    )
+
+
+def _waiting_text(waiting: Sequence[Episode]) -> str:
+    first = waiting[0]
+    more = f", and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+    return f"backfill {first.id} waits for a person{more}: truthloop backfill diff {first.id}"
 
 
 def _conditions(gate: Gate, evaluation: Evaluation, retrain: RetrainConfig) -> list[Condition]:

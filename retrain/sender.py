@@ -1,39 +1,44 @@
-"""Sends one signed request to one pinned address, and makes a row of the delivery log of what came of it.
+"""Makes the calls of a target, each to one pinned address, and a row of the delivery log of what came of them.
 
 Laws: it connects to the address that the guard judged and to no other; it follows no redirect, takes no proxy
-and no cookie from anywhere, and hands no credentials over; the status line alone decides, and what follows it
-is read up to a cap and thrown away. Must not log: a payload, a secret or a path has no place in a log.
+and no cookie from anywhere, and hands over no credentials but those that the target put into a call; an answer is read
+up to a cap. Must not log: a payload, a secret or a path has no place in a log.
 """
 
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from socket import AF_INET, AF_INET6, AI_NUMERICHOST, AddressFamily
+from typing import TypeVar
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from retrain.address_guard import Endpoint, Refusal, Resolver, Target, resolve, system_resolver
+from retrain.address_guard import Endpoint, Refusal, Resolver, resolve, system_resolver
+from retrain.address_guard import Target as Place
 from retrain.outbox import Attempt, DeliveryLog, Due, Result, judge, outstanding, parse_retry_after_ms
-from retrain.signing import Secret, sign
-from schemas.retrain_request import CONTENT_TYPE
+from retrain.signing import Secret
+from retrain.target.exchange import ANSWER_BYTES_MAX, Call, Reply, RunState, Target
+from retrain.target.webhook import Webhook
+from schemas.errors import ConfigError
 
-__all__ = ["ANSWER_BYTES_MAX", "TIMEOUT_S", "Outgoing", "Receiver", "deliver_due", "send"]
+__all__ = ["ANSWER_BYTES_MAX", "OWN_HEADERS", "TIMEOUT_S", "Outgoing", "Receiver", "ask", "deliver_due", "send"]
 
 TIMEOUT_S = 20.0
-"""From looking up the name to the end of the answer."""
+"""Of one call, from looking up the name to the end of the answer."""
 
-ANSWER_BYTES_MAX = 64 * 1_024
-"""Nothing of the answer's body is used; it is read only so that honest receivers can finish theirs."""
+OWN_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "truthloop"}
+"""Sent with every call, next to what the target puts there."""
 
 SENDS_AT_ONCE = 4
 """A receiver that does not answer must not hold up the requests of the others for long, nor be flooded."""
 
 DETAIL_LENGTH_MAX = 200
 
+_Outcome = TypeVar("_Outcome")
 _REDIRECTS = range(300, 400)
 _CHUNK_BYTES = 16 * 1_024
 
@@ -44,19 +49,34 @@ class Receiver:
 
     Attributes:
         url: an https URL; see `retrain.address_guard`.
-        secret: signs every request.
+        secret: signs webhooks and callbacks; None where there are neither.
         allow: endpoints that may lie in a private network or on this machine.
-        resolver: asked once an attempt.
-        timeout_s: of a whole attempt.
+        resolver: asked once a call.
+        timeout_s: of a call.
         tls: what certificates are checked with; None: the system's authorities.
+        server: what is asked for a retrain; None: a signed webhook at `url`.
     """
 
     url: str = field(repr=False)  # its path may be a secret of its own
-    secret: Secret
+    secret: Secret | None
     allow: frozenset[Endpoint] = frozenset()
     resolver: Resolver = system_resolver
     timeout_s: float = TIMEOUT_S
     tls: ssl.SSLContext | None = field(default=None, repr=False)
+    server: Target | None = field(default=None, repr=False)
+
+    @property
+    def target(self) -> Target:
+        """What is asked for a retrain.
+
+        Raises:
+            ConfigError: a webhook has no secret.
+        """
+        if self.server is not None:
+            return self.server
+        if self.secret is None:
+            raise ConfigError("has no secret, and a webhook is signed", where="retrain.target")
+        return Webhook(self.url, self.secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +106,23 @@ async def send(receiver: Receiver, due: Due, body: bytes, at_ms: int) -> Attempt
     """
     if due.not_after_ms is not None and at_ms > due.not_after_ms:
         return judge(due, at_ms, Result(detail="not sent: its time has passed"))
-    answer = _Answer(at_ms)
-    headers = sign(receiver.secret, due.decision, at_ms // 1_000, body)
-    try:
-        async with asyncio.timeout(receiver.timeout_s):
-            target = await resolve(receiver.url, receiver.allow, receiver.resolver)
-            if isinstance(target, Refusal):
-                return judge(due, at_ms, Result(detail=f"not sent: {target.reason}"))
-            await _post(target, headers, body, receiver, answer)
-    except TimeoutError:
-        answer.fail(f"did not end within {receiver.timeout_s:g} s")
-    except (ClientError, OSError, ValueError) as error:  # a ValueError: an answer that is no HTTP
-        answer.fail(f"failed: {_named(error)}")
-    return judge(due, at_ms, answer.result)
+    delivery = receiver.target.deliver(due.decision, body, at_ms // 1_000)
+    return judge(due, at_ms, await _talk(receiver, delivery, at_ms))
+
+
+async def ask(receiver: Receiver, decision: str, at_ms: int) -> RunState:
+    """Return how the run of a decision gets on; what goes wrong on the way is told there, not raised.
+
+    Args:
+        receiver: of the run.
+        decision: its id.
+        at_ms: the present.
+
+    Raises:
+        ConfigError: the receiver's URL can never be sent to.
+    """
+    look = receiver.target.look(decision)
+    return RunState(detail="cannot be asked") if look is None else await _talk(receiver, look, at_ms)
 
 
 async def deliver_due(
@@ -140,31 +164,61 @@ async def deliver_due(
     return recorded
 
 
+async def _talk(receiver: Receiver, exchange: Generator[Call, Reply, _Outcome], at_ms: int) -> _Outcome:
+    """Make the calls of an exchange, and return what it makes of the replies."""
+    try:
+        call = next(exchange)
+        while True:
+            call = exchange.send(await _reply(receiver, call, at_ms))
+    except StopIteration as ended:
+        outcome: _Outcome = ended.value
+        return outcome
+
+
+async def _reply(receiver: Receiver, call: Call, at_ms: int) -> Reply:
+    answer = _Answer(at_ms)
+    try:
+        async with asyncio.timeout(receiver.timeout_s):
+            place = await resolve(call.url, receiver.allow, receiver.resolver)
+            if isinstance(place, Refusal):
+                return Reply(fault=f"not sent: {place.reason}")
+            await _make(call, place, receiver, answer)
+    except TimeoutError:
+        answer.fail(f"did not end within {receiver.timeout_s:g} s")
+    except (ClientError, OSError, ValueError) as error:  # a ValueError: an answer that is no HTTP
+        answer.fail(f"failed: {_named(error)}")
+    return answer.reply
+
+
 class _Answer:
     """What is known of an answer so far: a failure after the status line takes nothing of it away."""
 
     def __init__(self, at_ms: int) -> None:
         self._at_ms = at_ms
-        self.result = Result()
+        self.reply = Reply()
 
     def begin(self, response: ClientResponse) -> None:
         """Take over the status line and what it says about the next attempt."""
         asked = response.headers.get("Retry-After")
         retry_after_ms = None if asked is None else parse_retry_after_ms(asked, self._at_ms)
-        detail = "a redirect, which is not followed" if response.status in _REDIRECTS else ""
-        self.result = Result(response.status, retry_after_ms, detail)
+        fault = "a redirect, which is not followed" if response.status in _REDIRECTS else ""
+        self.reply = Reply(response.status, b"", retry_after_ms, fault)
 
-    def fail(self, detail: str) -> None:
+    def end(self, body: bytes) -> None:
+        """Add what was read of the body."""
+        self.reply = replace(self.reply, body=body)
+
+    def fail(self, fault: str) -> None:
         """Add what went wrong."""
-        told = detail if self.result.status is None else f"the body of its answer {detail}"
-        self.result = replace(self.result, detail=told)
+        told = fault if self.reply.status is None else f"the body of its answer {fault}"
+        self.reply = replace(self.reply, fault=told)
 
 
 class _Pinned(AbstractResolver):
     """Knows one address for one name, and no other."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     async def resolve(
         self,
@@ -173,22 +227,22 @@ class _Pinned(AbstractResolver):
         family: AddressFamily = AF_INET,  # noqa: ARG002 - the address has one already
     ) -> list[ResolveResult]:
         """Return the pinned address, whatever family is asked for."""
-        if (host, port) != (self._target.host, self._target.port):
+        if (host, port) != (self._place.host, self._place.port):
             raise OSError(f"{host} was not judged")
-        pinned = AF_INET6 if ":" in self._target.ip else AF_INET
+        pinned = AF_INET6 if ":" in self._place.ip else AF_INET
         return [
-            ResolveResult(hostname=host, host=self._target.ip, port=port, family=pinned, proto=0, flags=AI_NUMERICHOST)
+            ResolveResult(hostname=host, host=self._place.ip, port=port, family=pinned, proto=0, flags=AI_NUMERICHOST)
         ]
 
     async def close(self) -> None:
         """Hold nothing, so have nothing to close."""
 
 
-async def _post(target: Target, headers: dict[str, str], body: bytes, receiver: Receiver, answer: _Answer) -> None:
-    path, _, query = target.path.partition("?")
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    url = URL.build(scheme=target.scheme, host=host, port=target.port, path=path, query_string=query, encoded=True)
-    connector = TCPConnector(resolver=_Pinned(target), use_dns_cache=False, force_close=True, ssl=receiver.tls or True)
+async def _make(call: Call, place: Place, receiver: Receiver, answer: _Answer) -> None:
+    path, _, query = place.path.partition("?")
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    url = URL.build(scheme=place.scheme, host=host, port=place.port, path=path, query_string=query, encoded=True)
+    connector = TCPConnector(resolver=_Pinned(place), use_dns_cache=False, force_close=True, ssl=receiver.tls or True)
     async with (
         ClientSession(
             connector=connector,
@@ -197,17 +251,21 @@ async def _post(target: Target, headers: dict[str, str], body: bytes, receiver: 
             auto_decompress=False,
             timeout=ClientTimeout(total=None),
         ) as session,
-        session.post(
+        session.request(
+            call.method,
             url,
-            data=body,
-            headers={**headers, "Content-Type": CONTENT_TYPE, "Accept-Encoding": "identity", "User-Agent": "truthloop"},
+            data=call.body or None,
+            headers={**call.headers, **OWN_HEADERS},
             allow_redirects=False,
         ) as response,
     ):
         answer.begin(response)
-        left = ANSWER_BYTES_MAX
-        while left > 0 and (chunk := await response.content.read(min(left, _CHUNK_BYTES))):
-            left -= len(chunk)
+        body = bytearray()
+        while (left := call.answer_bytes_max - len(body)) > 0:
+            if not (chunk := await response.content.read(min(left, _CHUNK_BYTES))):
+                break
+            body += chunk
+        answer.end(bytes(body))
         response.close()  # what is left of it must not be waited for
 
 

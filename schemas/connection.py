@@ -95,3 +95,10 @@ class HttpConfig(_Strict):
         default_factory=list,
         description="Names under which the page may be asked for, beside localhost and addresses.",
     )
+    user_header: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+        description="Header in which a proxy names the user it has authenticated, for instance X-Forwarded-User; the "
+        "audit log then says so. Needs a token of the page that nobody but the proxy has, and a proxy that takes the "
+        "header away from what readers send. Left out: who approves a backfill types a name, which nobody checks.",
+    )

@@ -51,6 +51,7 @@ class Event(StrEnum):
     BACKFILLED = "backfilled"
     APPROVED = "approved"
     REJECTED = "rejected"
+    RESTATED = "restated"
     JUDGED = "judged"
     REFUSED = "refused"
 

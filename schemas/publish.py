@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import DictSchema
 
+from schemas.backfill_diff import BackfillDiff
 from schemas.config import LoopConfig
 from schemas.evidence import Decision, Evaluation
 from schemas.message import Label, LedgerEntry, Outcome, Prediction, Rejection
@@ -33,6 +34,7 @@ _MODELS: dict[str, tuple[str, type[BaseModel]]] = {
     "ledger_entry": ("Ledger entry", LedgerEntry),
     "evaluation": ("Evaluation", Evaluation),
     "decision": ("Decision", Decision),
+    "backfill_diff": ("Backfill diff", BackfillDiff),
     "retrain_request": ("Retrain request", RetrainRequest),
     "retrain_callback": ("Retrain callback", RetrainCallback),
 }

@@ -1,15 +1,15 @@
-"""What the config says about drift, and about asking for a retrain: when, subject to what, of whom.
+"""What the config says about drift, and about asking for a retrain: when, and subject to what.
 
-Secrets have no place here: `secret_env` names a variable, which may also name a file (`..._FILE`).
+Must not hold a secret, or know how a request is made.
 """
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from schemas.duration import DurationMs
 from schemas.rule import each_once, local_folder
+from schemas.target_config import WEBHOOK_SECRET_VARIABLE, TargetConfig
 
 __all__ = [
     "WEBHOOK_SECRET_VARIABLE",
@@ -27,14 +27,6 @@ DriftSubject = Literal["error", "output", "label", "features"]
 Trigger = Literal["drift", "backfill", "metric_loss"]
 
 DAY_MS = 86_400_000
-WEBHOOK_SECRET_VARIABLE = "TRUTHLOOP_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable, not the secret
-_HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
-
-
-def _host_and_port(text: str) -> str:
-    if not _HOST_AND_PORT.fullmatch(text):
-        raise ValueError(f"{text!r} is not HOST:PORT")
-    return text
 
 
 class _Strict(BaseModel):
@@ -86,35 +78,6 @@ class DatasetConfig(_Strict):
         ge=0,
         description="The newest predictions, of this long, go into a file of their own; what was known only later than "
         "its beginning is purged from the rest.",
-    )
-
-
-class TargetConfig(_Strict):
-    """Who is asked."""
-
-    kind: Literal["webhook"] = Field(default="webhook", description="A signed HTTP request (Standard Webhooks).")
-    url: str = Field(min_length=1, max_length=2_000, description="https://..., or http:// on this machine's loopback.")
-    secret_env: str = Field(
-        default=WEBHOOK_SECRET_VARIABLE,
-        pattern=r"^[A-Z_][A-Z0-9_]{0,99}$",
-        description="Variable with the signing secret (whsec_...); with _FILE behind, variable that names its file.",
-    )
-    allow: list[Annotated[str, AfterValidator(_host_and_port)]] = Field(
-        default_factory=list,
-        description="HOST:PORT inside your own network that may be asked; nothing there is reached otherwise.",
-    )
-    callback_url: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=2_000,
-        description="Where the pipeline reaches this loop's /v1/callback; left out, it is told nothing of one.",
-    )
-    completion: Literal["first_predictions", "callback"] = Field(
-        default="first_predictions",
-        description="first_predictions: done when another version predicts; callback: when the pipeline says so.",
-    )
-    overdue: DurationMs = Field(
-        default=3 * DAY_MS, gt=0, description="Not done this long after the request, the loop says that nobody answers."
     )
 
 

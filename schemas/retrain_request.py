@@ -173,12 +173,18 @@ class RetrainRequest(_Sent):
 
 
 class RetrainCallback(BaseModel):
-    """How the pipeline gets on with a decision; signed as the request is, with an id of its own."""
+    """How the pipeline gets on with a decision; signed as the request is, with an id of its own.
+
+    What was judged is what ships: the first `succeeded` that names a `model_sha256` fixes it for the decision, and a
+    callback that names another one is refused. `deployed` may be sent once the model predicts; it names both.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     decision: Decision
-    status: Literal["accepted", "running", "succeeded", "failed"] = Field(description="How far it has come.")
+    status: Literal["accepted", "running", "succeeded", "failed", "deployed"] = Field(
+        description="How far it has come; deployed: the model that succeeded predicts now."
+    )
     version: Version | None = Field(default=None, description="Version of the new model.")
     model_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the model's file, in hex.")
     metrics: dict[Annotated[str, Field(min_length=1, max_length=100, pattern=_WITHOUT_NUL)], float] | None = Field(
@@ -187,3 +193,9 @@ class RetrainCallback(BaseModel):
     message: str | None = Field(
         default=None, max_length=1_000, pattern=_WITHOUT_NUL, description="Anything that a person should know."
     )
+
+    @model_validator(mode="after")
+    def _deployed_says_what(self) -> "RetrainCallback":
+        if self.status == "deployed" and (self.version is None or self.model_sha256 is None):
+            raise ValueError("deployed needs version and model_sha256: what was judged is what ships")
+        return self

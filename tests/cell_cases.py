@@ -82,7 +82,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Revision:
-    """One revision of one outcome."""
+    """One revision of one outcome; without `label_offset` no label has arrived with it."""
 
     prediction: Prediction
     status: str
@@ -92,6 +92,9 @@ class Revision:
     kind: str = "late"
     definition: str = OWN["late"]
     value_class: str | None = None
+    reason: str | None = None
+    label_offset: int | None = None
+    previous: tuple[str, float | None] = ("retracted", 17.0)
 
     @property
     def chain(self) -> tuple[int, str, str]:
@@ -124,10 +127,13 @@ OUTCOME_SCHEMA: dict[str, pl.DataType] = {
     "kind": pl.String(),
     "definition": pl.String(),
     "status": pl.String(),
+    "reason": pl.String(),
     "value": pl.Float64(),
     "value_class": pl.String(),
     "previous_status": pl.String(),
     "previous": pl.Float64(),
+    "previous_class": pl.String(),
+    "label_offset": pl.Int64(),
     "predicted_at": pl.Datetime("us", "UTC"),
     "known_at": pl.Datetime("us", "UTC"),
     "revision": pl.Int64(),
@@ -170,7 +176,7 @@ def predictions_frame(predictions: Iterable[Prediction]) -> pl.DataFrame:
 
 
 def outcomes_frame(revisions: Iterable[Revision]) -> pl.DataFrame:
-    """Return revisions in the lake's columns; what they say of the revision before is wrong on purpose."""
+    """Return revisions in the lake's columns; if not told, what they say of the revision before is wrong on purpose."""
     rows = [
         {
             "partition": 0,
@@ -182,8 +188,11 @@ def outcomes_frame(revisions: Iterable[Revision]) -> pl.DataFrame:
             "status": one.status,
             "value": one.value,
             "value_class": one.value_class,
-            "previous_status": "retracted",
-            "previous": 17.0,
+            "previous_status": one.previous[0],
+            "previous": one.previous[1],
+            "previous_class": None,
+            "reason": one.reason,
+            "label_offset": one.label_offset,
             "predicted_at": _instant(one.prediction.predicted_at_ms),
             "known_at": _instant(one.known_at_ms),
             "revision": one.revision,

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 import retrain.sender
+import retrain.target.webhook
 from retrain.address_guard import parse_allowed
 from retrain.outbox import Attempt, Due, Result, outstanding
 from retrain.sender import Outgoing, Receiver, deliver_due
@@ -105,21 +106,21 @@ async def _work(folder: Path, url: str, size: int) -> None:
 
 def _new_id_each_time() -> None:
     numbers = count()
-    retrain.sender.sign = lambda secret, id_, at_s, body: sign(secret, f"{id_}-{next(numbers)}", at_s, body)
+    retrain.target.webhook.sign = lambda secret, id_, at_s, body: sign(secret, f"{id_}-{next(numbers)}", at_s, body)
 
 
 def _first_timestamp_for_ever() -> None:
     first: dict[str, int] = {}
-    retrain.sender.sign = lambda secret, id_, at_s, body: sign(secret, id_, first.setdefault(id_, at_s), body)
+    retrain.target.webhook.sign = lambda secret, id_, at_s, body: sign(secret, id_, first.setdefault(id_, at_s), body)
 
 
 def _follow_redirects() -> None:
-    post = aiohttp.ClientSession.post
+    request = aiohttp.ClientSession.request
 
-    def following(session: aiohttp.ClientSession, url: Any, **words: Any) -> Any:
-        return post(session, url, **{**words, "allow_redirects": True})
+    def following(session: aiohttp.ClientSession, method: str, url: Any, **words: Any) -> Any:
+        return request(session, method, url, **{**words, "allow_redirects": True})
 
-    aiohttp.ClientSession.post = following  # type: ignore[method-assign,assignment] # the bug that is planted
+    aiohttp.ClientSession.request = following  # type: ignore[method-assign,assignment] # the bug that is planted
 
 
 def _take_every_answer_for_success() -> None:

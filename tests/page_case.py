@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date, timedelta
 
+from truthloop.page.episode import Backfills, Told
 from truthloop.page.gate import Condition, Decided, Evaluation, Gate, Typed
 from truthloop.page.panel import (
     Cohort,
@@ -37,6 +38,7 @@ NOW_MS = 1_373_328_000_000
 """20:00 on 8 July 2013 in New York."""
 
 TODAY = date(2013, 7, 8)
+EPISODE = f"bf-{7:032x}"
 AGES_MS = tuple(hours * HOUR_MS for hours in (3, 4, 5, 6, 8, 10, 12, 24))
 USUAL = (0.14, 0.46, 0.63, 0.74, 0.915, 0.968, 0.9861, 0.991)
 FEATURES = ("origin_delay_min", "origin_departures", "temp_f", "visibility_mi", "wind_mph", "carrier", "dest", "hour")
@@ -196,6 +198,20 @@ def flow_of() -> Flow:
     return Flow(roles, rejects, sources, 'SELECT "input", reason, count(*) FROM rejects GROUP BY ALL')
 
 
+def backfills_of() -> Backfills:
+    """Return one that waits and one that was approved."""
+    why = "8,123 labels tell the past anew: quarantined. They are of another definition than the config's."
+    state = "Waits for a person since 2013-07-01 00:00 -04:00. Until then it stands beside what counts."
+    ruled = "Approved by Ann (an attestation: nobody has checked who that is): the desk has checked it."
+    times = (NOW_MS - 7 * DAY_MS, NOW_MS - 30 * DAY_MS)
+    return Backfills(
+        (
+            Told(EPISODE, "arrived_late", "redefined", times[0], 8_123, "quarantined", True, state, why),  # noqa: FBT003 - a row
+            Told(f"bf-{8:032x}", "arrived_late", "stale, corrected", times[1], 312, "approved", False, ruled, why),  # noqa: FBT003 - the same
+        )
+    )
+
+
 def rich_view(days: int = 30, ages_ms: tuple[int, ...] = AGES_MS) -> View:
     """Return a page on which something is in every panel."""
     newest = Curve("2013-07-08", ((3 * HOUR_MS, 0.13), (4 * HOUR_MS, 0.44)))
@@ -231,6 +247,7 @@ def rich_view(days: int = 30, ages_ms: tuple[int, ...] = AGES_MS) -> View:
         drift_of(days),
         Quality(quality),
         gate_of(),
+        backfills_of(),
         Versions((versions, replace(versions, metric="log_loss", difference=-0.0811, low=-0.11, high=-0.05))),
         flow_of(),
     )
@@ -250,6 +267,7 @@ def empty_view() -> View:
         Drift((), ()),
         Quality(()),
         Gate("idle", "Nothing to decide on yet."),
+        Backfills(),
         Versions(()),
         Flow((), (), ()),
     )
@@ -284,6 +302,7 @@ def hostile_view(name: str) -> View:
             (Decided(name, 10**18, name, name, name),),
             (Typed(name, name),),
         ),
+        Backfills((Told(EPISODE, name, name, NOW_MS, 5, name, is_waiting=True, state=name, why=name),)),
         Versions((Comparison(name, name, name, 0, nan, None, float("inf"), nan, nan, name),)),
         Flow(
             (RoleFlow(name, "stalled", None, name),),

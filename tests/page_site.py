@@ -10,12 +10,37 @@ from aiohttp.test_utils import TestClient, TestServer
 from page_case import rich_view
 
 from truthloop.page.access import Access
+from truthloop.page.ruling import Answered, Backfills, Form, Shown
 from truthloop.page.view import Offer, Selection, View
 from truthloop.page.web import Answers, Limits, make_app
 
 __all__ = ["Site", "raw", "visit"]
 
 VIEW = rich_view(10)
+
+
+class NoBackfills:
+    """A loop whose past was never told anew; remembers what was refused."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def show(self, _episode: str, _user: str) -> Shown | None:
+        """There is none."""
+        return None
+
+    def document(self, _episode: str) -> bytes | None:
+        """There is none."""
+        return None
+
+    def rule(self, _form: Form) -> Answered:
+        """There is none."""
+        return Answered(404, "there is no such backfill", word="unknown")
+
+    def refused(self, word: str) -> None:
+        """Remember the word."""
+        self.words.append(word)
+
 
 Client = TestClient[Any, Any]
 
@@ -33,6 +58,7 @@ class Site:
     called_back: list[tuple[bytes, Mapping[str, str]]] = field(default_factory=list)
     counters: bytes = b"truthloop_records_total 1.0\n"
     scraped: int = 0
+    backfills: Backfills = field(default_factory=NoBackfills)
 
     def offer(self) -> Offer:
         """Return what is offered, or fail as told."""
@@ -59,7 +85,8 @@ class Site:
 
     def answers(self) -> Answers:
         """Return what the application is made of."""
-        return Answers(self.offer, self.view, lambda: self.stalled, lambda: self.unready, self.metrics, self.callback)
+        words = (lambda: self.stalled, lambda: self.unready)
+        return Answers(self.offer, self.view, *words, self.metrics, self.callback, self.backfills)
 
 
 def visit(

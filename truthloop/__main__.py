@@ -5,6 +5,8 @@ import sys
 
 import typer
 
+from truthloop.commands.affected import affected
+from truthloop.commands.backfill import backfill
 from truthloop.commands.broker import broker
 from truthloop.commands.check import check
 from truthloop.commands.close import close
@@ -49,11 +51,12 @@ for command in (
     coverage,
     metrics,
     explain,
+    affected,
     sql,
     broker,
 ):
     app.command()(command)
-for group in (retrain, webhook):
+for group in (retrain, backfill, webhook):
     app.add_typer(group)
 
 

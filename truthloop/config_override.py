@@ -11,7 +11,7 @@ from typing import Any
 from schemas.connection import HTTP_TOKEN_VARIABLE, KAFKA_SECRETS
 from schemas.privacy import PII_KEY_VARIABLE
 from schemas.problem import Path, did_you_mean, dotted
-from schemas.retrain_config import WEBHOOK_SECRET_VARIABLE
+from schemas.target_config import AIRFLOW_PASSWORD_VARIABLE, GITHUB_TOKEN_VARIABLE, WEBHOOK_SECRET_VARIABLE
 from truthloop.config_shape import Shape, config_shape
 from truthloop.yaml_source import YamlError, read_scalar, read_yaml
 
@@ -69,12 +69,12 @@ def apply_overrides(value: dict[str, object], environ: Mapping[str, str]) -> Ove
 
 
 def _secrets_named(value: Mapping[str, object]) -> frozenset[str]:
-    """Return the variables that hold the webhook's secret: the usual one, and the one that the config names."""
-    names = [WEBHOOK_SECRET_VARIABLE]
+    """Return the variables that hold a target's secrets: the usual ones, and those that the config names."""
+    names = [WEBHOOK_SECRET_VARIABLE, AIRFLOW_PASSWORD_VARIABLE, GITHUB_TOKEN_VARIABLE]
     retrain = value.get("retrain")
     target = retrain.get("target") if isinstance(retrain, dict) else None
-    if isinstance(target, dict) and isinstance(target.get("secret_env"), str):
-        names.append(target["secret_env"])
+    if isinstance(target, dict):
+        names += [name for key, name in target.items() if str(key).endswith("_env") and isinstance(name, str)]
     return frozenset(f"{name}{end}" for name in names for end in ("", "_FILE"))
 
 

@@ -118,8 +118,8 @@ def _free(variant: Schema) -> Iterator[Schema]:
 def _concrete(schema: Schema, definitions: Mapping[str, Schema]) -> Iterator[Schema]:
     if "$ref" in schema:
         yield from _concrete(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    elif "anyOf" in schema:
-        for variant in schema["anyOf"]:
+    elif variants := schema.get("anyOf") or (schema.get("oneOf") if "properties" not in schema else None):
+        for variant in variants:
             yield from _concrete(variant, definitions)
     else:
         yield schema

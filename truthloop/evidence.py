@@ -2,11 +2,12 @@
 
 Cells are a view that is kept: they can be made again from predictions and outcomes at any time, and are,
 whenever the config would count otherwise. Up to which step of each partition they count stands in the commit
-that wrote them, as a position of the application `cells:PARTITION`.
+that wrote them, as a position of the application `cells:PARTITION`; and which rulings about backfills they follow, as
+the number of the log's entries that were looked at (`rulings:KIND`).
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -15,17 +16,25 @@ from joins import CommitPoint
 from joins.mark import PREDICTIONS
 from lake import Claim, Lake
 from monitor import CellPlan, fold, merge
+from monitor.cell import restate
+from monitor.of_record import changed_rulings
+from retrain.decision_log import DecisionLog
+from retrain.ruling import rulings_of
+from schemas.backfill import Ruling
 from schemas.errors import LakeConflict, LakeError
 from streams.lake_kind import whole_points
 from streams.ledger import LedgerRow
+from truthloop.backfill.touched import touched_by, touched_by_definition
 from truthloop.moments import now_ms
 from truthloop.settings import Settings
-from truthloop.span import Span, new_spans, read_new_rows
+from truthloop.span import Span, new_spans, read_new_rows, read_outcomes_of
 
-__all__ = ["Evidence", "Reach", "read_evidence", "refresh_cells"]
+__all__ = ["Evidence", "Reach", "folded_steps", "read_evidence", "refresh_cells"]
 
 APP = "cells"
 """Its position counts the commits of the table, so that no two are made from the same cells."""
+
+Logs = Mapping[str, DecisionLog]
 
 LOOSE_ROWS_MAX = 100_000
 """Every refresh adds rows to the cells; with so many more than places they are added up and written anew."""
@@ -54,6 +63,8 @@ class Evidence:
         reach: how far time has come.
         version: of the lake's table of cells, which these are.
         loose: rows that the table has beyond them.
+        rulings: about backfills, that the cells follow.
+        logs: of the gates, by kind; each remembers what was read of it.
     """
 
     plan: CellPlan
@@ -61,6 +72,8 @@ class Evidence:
     reach: Reach
     version: int
     loose: int
+    rulings: Sequence[Ruling]
+    logs: Logs
 
 
 def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidence:
@@ -77,10 +90,20 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
     # looked at before the cells are: what it promises must be in them
     points = [row.point for row in whole_points(lake).values()]
     plan = CellPlan.from_config(settings.config)
+    logs = before.logs if before is not None else {kind.name: DecisionLog(lake, kind.name) for kind in plan.kinds}
     cells = _known_cells(lake, plan, before)
-    while (grown := _fold_new_steps(lake, plan, cells)) is None:
+    while (grown := _fold_new_steps(lake, plan, cells, logs)) is None:
         cells = _known_cells(lake, plan, None)
-    return Evidence(plan.knowing(grown.cells), grown.cells, _reach(points, plan), grown.version, grown.loose)
+    while (ruled := _restate(lake, plan, grown, logs)) is None:
+        grown = _known_cells(lake, plan, None)
+    known, rulings = ruled
+    reach = _reach(points, plan)
+    return Evidence(plan.knowing(known.cells), known.cells, reach, known.version, known.loose, rulings, logs)
+
+
+def folded_steps(lake: Lake) -> dict[int, int]:
+    """Return, by partition, how many of its steps the cells hold."""
+    return {number: lake.applied("cells", _app(number)) for number in whole_points(lake)}
 
 
 def refresh_cells(settings: Settings) -> None:
@@ -94,7 +117,7 @@ def refresh_cells(settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The merged cells of a version of the table; `loose` are its rows beyond them; `is_other`: of another plan."""
+    """The merged cells of a version of the table; `loose` are its rows beyond them; `is_other`: to be made anew."""
 
     cells: pl.DataFrame
     version: int
@@ -113,7 +136,7 @@ def _known_cells(lake: Lake, plan: CellPlan, before: Evidence | None) -> _Cells:
     return _Cells(merged, version, rows.height - merged.height)
 
 
-def _fold_new_steps(lake: Lake, plan: CellPlan, known: _Cells) -> _Cells | None:
+def _fold_new_steps(lake: Lake, plan: CellPlan, known: _Cells, logs: Logs) -> _Cells | None:
     """Fold once; None if another process wrote cells meanwhile, so that it has to be done again."""
     commits = lake.applied("cells", APP)  # before all that is read: a commit that comes later is a conflict
     points = whole_points(lake)
@@ -126,17 +149,54 @@ def _fold_new_steps(lake: Lake, plan: CellPlan, known: _Cells) -> _Cells | None:
     if spans == []:
         return known
     is_anew = spans is None
-    cells = known.cells
     if spans is None:
         spans = _all_anew(lake, points, folded)
-        cells = cells.clear()
+        known = replace(known, cells=known.cells.clear(), is_other=True)
     new = read_new_rows(lake, spans)
-    rows = fold(plan.knowing(cells), new.predictions, new.outcomes, new.earlier)
-    merged = merge(cells, rows)
-    must_replace = is_anew or known.loose > LOOSE_ROWS_MAX
-    write, written = (lake.replace, merged) if must_replace else (lake.append, rows)
+    rulings, following = _rulings(lake, logs, is_newest=is_anew)
+    rows = fold(plan.knowing(known.cells), new.predictions, new.outcomes, new.earlier, rulings)
     claims = [Claim(APP, commits, commits + 1)]
     claims += [Claim(_app(span.partition), folded[span.partition], span.steps[1]) for span in spans]
+    return _write(lake, plan, known, rows, [*claims, *(following if is_anew else ())])
+
+
+def _restate(lake: Lake, plan: CellPlan, known: _Cells, logs: Logs) -> tuple[_Cells, Sequence[Ruling]] | None:
+    """Bring cells up to the newest rulings about backfills; None if another process wrote cells meanwhile."""
+    commits = lake.applied("cells", APP)
+    if lake.version("cells") != known.version:
+        return None
+    before, _ = _rulings(lake, logs, is_newest=False)
+    after, following = _rulings(lake, logs, is_newest=True)
+    changed = changed_rulings(before, after)
+    if not changed:
+        return known, after
+    steps = folded_steps(lake)
+    touched = [touched_by(lake, one.episode, steps) for one in changed]
+    others = [one for one in changed if one.episode.definition != plan.definitions[one.episode.kind]]
+    touched += [touched_by_definition(lake, one.episode, steps) for one in others]
+    outcomes = read_outcomes_of(lake, pl.concat(touched).unique(), steps)
+    rows = restate(plan.knowing(known.cells), outcomes, before, after)
+    written = _write(lake, plan, known, rows, [Claim(APP, commits, commits + 1), *following])
+    return None if written is None else (written, after)
+
+
+def _rulings(lake: Lake, logs: Logs, *, is_newest: bool) -> tuple[list[Ruling], list[Claim]]:
+    """Return the rulings that the cells were folded with, or the newest; and what a commit of the newest claims."""
+    found: list[Ruling] = []
+    claims = []
+    for kind, log in logs.items():
+        entries = log.entries()
+        held = lake.applied("cells", f"rulings:{kind}")
+        found += rulings_of(entries if is_newest else entries[:held])
+        claims.append(Claim(f"rulings:{kind}", held, len(entries)))
+    return found, claims
+
+
+def _write(lake: Lake, plan: CellPlan, known: _Cells, rows: pl.DataFrame, claims: Sequence[Claim]) -> _Cells | None:
+    """Add rows to the cells that are known, or put all anew; None if another process wrote cells meanwhile."""
+    merged = merge(known.cells, rows)
+    must_replace = known.is_other or known.loose > LOOSE_ROWS_MAX
+    write, written = (lake.replace, merged) if must_replace else (lake.append, rows)
     try:
         if not write(
             "cells",
@@ -146,10 +206,10 @@ def _fold_new_steps(lake: Lake, plan: CellPlan, known: _Cells) -> _Cells | None:
         ):
             return None
     except LakeConflict:
-        if lake.applied("cells", APP) == commits:
+        if lake.applied("cells", APP) == claims[0].first:
             raise
         return None
-    loose = 0 if must_replace else cells.height + known.loose + rows.height - merged.height
+    loose = 0 if must_replace else known.cells.height + known.loose + rows.height - merged.height
     return _Cells(merged, known.version + 1, loose)
 
 

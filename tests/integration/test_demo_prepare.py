@@ -1,4 +1,7 @@
-"""The demo's files, made once from the real year: whole, in order, alike every time, fit for the config."""
+"""The demo's files, made once from the real year: whole, in order, alike every time, fit for the config.
+
+Two months are told anew behind the year's end, with another meaning: a person rules about them in the last act.
+"""
 
 import sys
 from datetime import UTC, datetime
@@ -15,10 +18,11 @@ from truthloop.demo import prepare as demo_prepare
 from truthloop.demo.features import FEATURES, features_at_prediction
 from truthloop.demo.flights import FLIGHT_KEY, NEW_YORK, data_folder, read_flights, read_weather
 from truthloop.demo.model import TRAINED_AT, _matrix, known_labels, train
-from truthloop.demo.prepare import Prepared, labels_of, prepare
+from truthloop.demo.prepare import Prepared, labels_of, prepare, restatements_of
 from truthloop.settings import load_settings
 
 HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
 TYPES = {"float": pl.Float64, "int": pl.Int64, "string": pl.String, "bool": pl.Boolean}
 
 
@@ -28,6 +32,7 @@ class Demo(NamedTuple):
     prepared: Prepared
     predictions: pl.DataFrame
     labels: pl.DataFrame
+    restatements: pl.DataFrame
     config: LoopConfig
     reports: list[tuple[str, int, int]]
 
@@ -42,6 +47,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
         prepared,
         pl.read_parquet(prepared.predictions),
         pl.read_csv(prepared.labels),
+        pl.read_csv(prepared.restatements),
         load_settings(prepared.config).config,
         reports,
     )
@@ -82,8 +88,8 @@ def field(frame: pl.DataFrame, path: str) -> pl.Expr:
 
 
 def source_map(config: LoopConfig, role: str) -> dict[str, FieldMap]:
-    """How the config maps the predictions, or the labels."""
-    (source,) = [source for source in config.ingest if source.as_ == role]
+    """How the config maps the predictions, the labels, or what is told anew: each has a file of its own."""
+    (source,) = [source for source in config.ingest if str(source.files).split(".")[0] == role]
     return source.map
 
 
@@ -144,6 +150,65 @@ def test_the_status_says_late_after_fifteen_minutes(demo: Demo) -> None:
     assert set(demo.labels["status"]) == {"late", "on_time"}
 
 
+def test_october_and_november_are_told_anew_flight_by_flight(demo: Demo) -> None:
+    """Every label of both months once, none of another, by the keys of their predictions."""
+    told = key_of(demo.restatements, demo.config, "restatements")
+    labelled = demo.labels.with_columns(key=key_of(demo.labels, demo.config, "labels"))
+    expected = labelled.filter(pl.col("flight_date").str.slice(5, 2).is_in(["10", "11"]))
+    assert told.is_unique().all()
+    assert set(told) == set(expected["key"])
+    months = demo.restatements["flight_date"].str.slice(0, 7).value_counts().sort("flight_date")
+    assert months.rows() == [("2013-10", 28_618), ("2013-11", 26_971)]
+    assert demo.restatements.columns == [*FLIGHT_KEY, "told_at_utc", "delay_min", "status", "definition"]
+
+
+def test_told_anew_late_is_more_than_half_an_hour(demo: Demo) -> None:
+    """Under a name of its own, which is not the config's; the delays are what they were."""
+    late = demo.restatements.select(is_late=pl.col("status") == "late", is_over=pl.col("delay_min") > 30)
+    assert late["is_late"].equals(late["is_over"], check_names=False)
+    assert {*demo.restatements["status"]} == {"late", "on_time"}
+    assert {*demo.restatements.filter(delay_min=30)["status"]} == {"on_time"}
+    assert {*demo.restatements.filter(delay_min=31)["status"]} == {"late"}
+    assert {*demo.restatements["definition"]} == {"arr-delay-over-30min"}
+    assert demo.config.labels["arrived_late"].definition != "arr-delay-over-30min"
+    both = demo.restatements.join(demo.labels, on=FLIGHT_KEY, validate="1:1")
+    assert both.height == demo.restatements.height
+    assert both["delay_min"].equals(both["delay_min_right"], check_names=False)
+    flips = both.filter(pl.col("status") != pl.col("status_right"))
+    assert set(flips["status"]) == {"on_time"}
+    assert flips["delay_min"].is_between(16, 30).all()
+
+
+def test_each_month_is_told_within_an_hour_behind_the_years_end(demo: Demo) -> None:
+    """In order, far from every hour in which flights arrive, and not later than corrections are taken."""
+    told_at = pl.from_epoch("told_at_utc", "s").dt.replace_time_zone("UTC")
+    frame = demo.restatements.select(
+        month=pl.col("flight_date").str.slice(5, 2),
+        told_at=told_at,
+        told_ms=pl.col("told_at_utc") * 1_000,
+        key=key_of(demo.restatements, demo.config, "restatements"),
+    )
+    spans = frame.group_by("month").agg(first=pl.col("told_at").min(), last=pl.col("told_at").max()).sort("month")
+    assert spans["first"].to_list() == [datetime(2014, 2, 1, hour, tzinfo=UTC) for hour in (12, 18)]
+    assert spans.select(
+        (pl.col("last") - pl.col("first")).dt.total_milliseconds().is_between(59 * MINUTE_MS, HOUR_MS - 1)
+    )["last"].all()
+    assert frame["told_at"].is_sorted()
+    assert demo.labels["arrived_at_utc"].max() < demo.restatements["told_at_utc"].min()  # type: ignore[operator]
+    scored = demo.predictions.select(
+        key=key_of(demo.predictions, demo.config, "predictions"), scored_ms=pl.col("scored_at").dt.epoch("ms")
+    )
+    ages = frame.join(scored, on="key", validate="1:1").select(age=pl.col("told_ms") - pl.col("scored_ms"))["age"]
+    assert len(ages) == frame.height
+    assert ages.max() < demo.config.labels["arrived_late"].retain  # type: ignore[operator]
+
+
+def test_months_without_a_flight_are_told_anew_by_nothing(demo: Demo) -> None:
+    """As with a part of the year."""
+    february = demo.labels.filter(pl.col("flight_date").str.starts_with("2013-02"))
+    assert restatements_of(february).rows() == []
+
+
 def test_no_flight_that_was_cancelled_or_diverted_has_a_label() -> None:
     """Also not one that landed somewhere else."""
     flights = read_flights(data_folder())
@@ -165,8 +230,9 @@ def test_the_same_flights_in_any_order_give_the_same_bytes(
     again = prepare(tmp_path)
     assert again.predictions.read_bytes() == demo.prepared.predictions.read_bytes()
     assert again.labels.read_bytes() == demo.prepared.labels.read_bytes()
+    assert again.restatements.read_bytes() == demo.prepared.restatements.read_bytes()
     assert again.config.read_text() == "version: 1 # mine\n"
-    names = ["labels.csv", "predictions.parquet", "truthloop.yaml"]
+    names = ["labels.csv", "predictions.parquet", "restatements.csv", "truthloop.yaml"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
@@ -245,7 +311,8 @@ def test_the_model_is_of_use_and_loses_some_of_it_over_the_year(joined: pl.DataF
 
 def test_the_config_maps_what_is_in_the_files(demo: Demo) -> None:
     """Every path exists, and every feature of the contract is there with its type; none is left out."""
-    for role, frame in (("predictions", demo.predictions), ("labels", demo.labels)):
+    files = {"predictions": demo.predictions, "labels": demo.labels, "restatements": demo.restatements}
+    for role, frame in files.items():
         for target, one in source_map(demo.config, role).items():
             for path in one.path if isinstance(one.path, list) else [str(one.path)]:
                 if target != "features":
@@ -254,9 +321,10 @@ def test_the_config_maps_what_is_in_the_files(demo: Demo) -> None:
     contract = demo.config.predictions.features
     assert features.columns == list(FEATURES) == list(contract)
     assert dict(features.schema) == {name: TYPES[one.type] for name, one in contract.items()}
-    values = source_map(demo.config, "labels")["value"].values
-    assert values == {"late": 1, "on_time": 0}
-    assert set(demo.labels["status"]) == set(values)
+    for role in ("labels", "restatements"):
+        values = source_map(demo.config, role)["value"].values
+        assert values == {"late": 1, "on_time": 0}
+        assert set(files[role]["status"]) == set(values)
 
 
 def test_only_the_impossible_wind_is_outside_the_contract(demo: Demo) -> None:
@@ -297,7 +365,7 @@ def test_the_loop_is_set_up_as_its_comments_say(demo: Demo) -> None:
     assert demo.config.loop == "flights"
     assert (demo.config.timezone, demo.config.clock) == (NEW_YORK, "event")
     assert demo.config.predictions.slices == ["carrier", "origin", "haul"]
-    assert (label.horizon, label.retain, label.early) == (36 * HOUR_MS, 168 * HOUR_MS, HOUR_MS)
+    assert (label.horizon, label.retain, label.early) == (36 * HOUR_MS, 130 * 24 * HOUR_MS, HOUR_MS)
     assert label.on_timeout == "expire"
     assert demo.config.predictions.outputs["arrived_late"].threshold == 0.5
 

@@ -19,7 +19,8 @@ from retrain.entry import Origin
 from retrain.sender import Receiver
 from retrain.signing import Secret
 from schemas.evidence import Event, GateState
-from schemas.retrain_config import RetrainConfig, TargetConfig
+from schemas.retrain_config import RetrainConfig
+from schemas.target_config import WebhookConfig
 from streams import sorted_input
 from truthloop.evidence import read_evidence
 from truthloop.feedback.board import Board
@@ -147,7 +148,7 @@ def test_attempts_at_a_delivery_are_counted_by_what_came_of_them(replayed: Path)
         entry(1, Event.PREPARED, GateState.REQUESTED, decision=ID, detail=written),
     ]
     assert DecisionLog(lake, "late").append(entries, NOW_MS)
-    target = TargetConfig(url=f"http://{address}/", allow=[address])
+    target = WebhookConfig(url=f"http://{address}/", allow=[address])
     receiver = Receiver(target.url, Secret.parse("whsec_" + "A" * 32), parse_allowed(target.allow))
     registry = CollectorRegistry()
     origins = [Origin("flights", "late", RetrainConfig(target=target))]

@@ -254,3 +254,126 @@ def test_a_log_that_moves_on_meanwhile_is_read_again(desk: Make, monkeypatch: py
     status, said = one.take(body_of("failed"), "c2")
     assert (status, said["reason"], one.refusals) == (503, "others write to the log; send it again", ["busy"])
     assert gate_of(one.log()).state is GateState.RUNNING
+
+
+GOOD, OTHER_MODEL = "a" * 64, "b" * 64
+FIRST = RetrainConfig.model_validate({"target": {"url": "https://pipeline.example/x"}})
+JUDGED = entry(
+    3,
+    Event.SUCCEEDED,
+    GateState.RUNNING,
+    decision=ID,
+    version="v2",
+    detail={"callback_id": "c0", "model_sha256": GOOD},
+    source="pipeline",
+)
+
+
+@pytest.mark.parametrize("status", ["succeeded", "running", "failed", "deployed"])
+@pytest.mark.parametrize(
+    "log", [[*RUNNING, JUDGED], [*RUNNING, JUDGED, entry(4, Event.RESOLVED, GateState.COOLING, decision=ID)]]
+)
+def test_another_model_than_the_one_that_was_judged_is_refused_and_written_down(
+    desk: Make, status: str, log: list[Decision]
+) -> None:
+    """The gate stays where it is, also after the retrain has ended; the judged model stays the judged one."""
+    one = desk(log)
+    before = gate_of(one.log())
+    answer = one.take(body_of(status, version="v2", model_sha256=OTHER_MODEL))
+    assert answer == (
+        409,
+        {"status": "refused", "reason": f"{status} names another model_sha256 than the one that was judged"},
+    )
+    assert one.refusals == ["another_model"]
+    *old, told = one.log()
+    assert old == log
+    assert (told.event, told.state, told.source, told.at) == (Event.REFUSED, log[-1].state, "pipeline", log[-1].at)
+    assert (told.detail["model_sha256"], told.detail["decision"], told.detail["callback_id"]) == (OTHER_MODEL, ID, "c1")
+    after = gate_of(one.log())
+    assert (after.state, after.decision, after.ended_ms, after.failures, after.version) == (
+        *(before.state, before.decision, before.ended_ms, before.failures, before.version),
+    )
+
+
+def test_a_refusal_is_written_once_however_often_it_is_asked_for(desk: Make) -> None:
+    """By the same id, or by another one; another model again is another entry."""
+    one = desk([*RUNNING, JUDGED])
+    wrong = body_of(model_sha256=OTHER_MODEL)
+    assert [one.take(wrong, id_)[0] for id_ in ("c1", "c1", "c2")] == [409, 409, 409]
+    assert [told.event for told in one.log()[4:]] == [Event.REFUSED]
+    assert one.take(body_of(model_sha256="c" * 64), "c3")[0] == 409
+    assert len(one.log()) == 6
+    assert one.refusals == ["another_model"] * 4
+
+
+def test_a_refusal_while_the_next_retrain_is_open_does_not_touch_it(desk: Make) -> None:
+    """It belongs to the retrain that has ended, and says so."""
+    ended = [*RUNNING, JUDGED, entry(4, Event.RESOLVED, GateState.COOLING, decision=ID)]
+    one = desk([*ended, entry(5, Event.EVALUATED, GateState.PREPARING, 9, decision=ANOTHER_ID)])
+    assert one.take(body_of("deployed", version="v2", model_sha256=OTHER_MODEL))[0] == 409
+    told = one.log()[-1]
+    assert (told.event, told.decision, told.detail["decision"]) == (Event.REFUSED, None, ID)
+    assert (gate_of(one.log()).decision, gate_of(one.log()).state) == (ANOTHER_ID, GateState.PREPARING)
+
+
+def test_the_first_success_with_a_digest_fixes_the_model(desk: Make) -> None:
+    """What was said of a model before is a rumour; a success without a digest fixes nothing."""
+    one = desk(RUNNING)
+    one.callbacks = Callbacks(one.lake, [Origin("flights", "late", FIRST)], SECRET, lambda: NOW_MS, one.refusals.append)
+    said = [
+        ("running", OTHER_MODEL),
+        ("succeeded", None),
+        ("succeeded", GOOD),
+        ("succeeded", GOOD),
+        ("succeeded", None),
+    ]
+    for number, (status, digest) in enumerate(said):
+        assert one.take(body_of(status, model_sha256=digest), f"c{number}")[0] == 200
+    assert one.take(body_of("succeeded", model_sha256=OTHER_MODEL), "c9")[0] == 409
+    assert gate_of(one.log()).state is GateState.RUNNING
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_was_judged_may_be_said_to_be_deployed(desk: Make, is_open: bool) -> None:
+    """It is written down and moves nothing: whether a version predicts is seen from its predictions."""
+    end = [] if is_open else [entry(4, Event.RESOLVED, GateState.COOLING, decision=ID)]
+    one = desk([*RUNNING, JUDGED, *end])
+    before = gate_of(one.log())
+    given = body_of("deployed", version="v2", model_sha256=GOOD, message="On all hosts.")
+    assert one.take(given) == (200, {"status": "taken", "decision": ID, "state": before.state.value})
+    assert one.take(given) == (200, {"status": "known", "decision": ID})
+    told = one.log()[-1]
+    assert (told.event, told.version, told.reason) == (
+        Event.JUDGED,
+        "v2",
+        "the pipeline says: v2 is deployed, as it was judged. On all hosts.",
+    )
+    after = gate_of(one.log())
+    assert (after.state, after.decision, after.ended_ms) == (before.state, before.decision, before.ended_ms)
+
+
+@pytest.mark.parametrize(
+    ("log", "other", "said"),
+    [
+        (RUNNING, {}, "no model of this retrain was judged yet"),
+        ([*RUNNING, JUDGED], {"version": "v3"}, "deployed names another version than 'v2', which was judged"),
+    ],
+)
+def test_a_deployment_that_cannot_be_of_what_was_judged_is_409(
+    desk: Make, log: list[Decision], other: dict[str, str], said: str
+) -> None:
+    """Before anything was judged, or under another name."""
+    one = desk(log)
+    given = {"version": "v2", "model_sha256": GOOD} | other
+    assert one.take(body_of("deployed", **given)) == (409, {"status": "refused", "reason": said})
+    assert one.log()[-1].event is Event.REFUSED
+
+
+@pytest.mark.parametrize("missing", [{"version": "v2"}, {"model_sha256": GOOD}, {}])
+def test_a_deployment_must_say_what_was_deployed(desk: Make, missing: dict[str, str]) -> None:
+    """Both the version and the digest."""
+    one = desk([*RUNNING, JUDGED])
+    before = one.versions()
+    answer = one.take(body_of("deployed", **missing))
+    assert answer[0] == 422
+    assert "what was judged is what ships" in refused_without_a_trace(one, answer, before)

@@ -3,13 +3,26 @@
 from typing import Any
 
 import pytest
-from gate_case import DRIFT, ID, START_MS, evaluation, finding
+from gate_case import DRIFT, ID, START_MS, episode, evaluation, finding, ruling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.entry import Origin, answered, attempted, evaluated, prepared, resolved
+from retrain.entry import (
+    Origin,
+    answered,
+    attempted,
+    backfilled,
+    evaluated,
+    prepared,
+    resolved,
+    restated,
+    ruled,
+)
 from retrain.gate import DAY_MS, NEXT_STATES, Gate, IllegalEvent, decision_id, gate_of
+from retrain.history import retrains_of
 from retrain.outbox import Attempt
+from retrain.ruling import rulings_of, waiting_in
+from schemas.backfill import Cause, Verdict
 from schemas.evidence import Decision, Event, FindingKind, GateState, Level, Place
 from schemas.retrain_config import RetrainConfig
 from schemas.retrain_request import RetrainCallback
@@ -19,6 +32,7 @@ ORIGIN = Origin("flights", "late", RetrainConfig.model_validate({"target": TARGE
 BY_CALLBACK = Origin("flights", "late", RetrainConfig.model_validate({"target": TARGET | {"completion": "callback"}}))
 NOBODY = Origin("flights", "late", None)
 OPEN = {GateState.PREPARING, GateState.REQUESTED, GateState.RUNNING}
+BY_RULE = (Verdict.PASSED, Verdict.WARNED, Verdict.QUARANTINED)
 
 
 def gate_in(state: GateState, **other: Any) -> Gate:
@@ -71,6 +85,11 @@ def test_every_event_is_taken_where_the_table_has_it_and_nowhere_else(state: Gat
         (Event.SUCCEEDED, answered(origin, gate, answer("succeeded"), "c1")),
         (Event.FAILED, answered(origin, gate, answer("failed"), "c1")),
         (Event.RESOLVED, resolved(origin, gate, "it was done by hand", {"who": "somebody"})),
+        *((Event.BACKFILLED, backfilled(origin, gate, ruling(verdict), ["So."], {})) for verdict in BY_RULE),
+        (Event.APPROVED, ruled(origin, gate, ruling(Verdict.APPROVED), "so", {})),
+        (Event.REJECTED, ruled(origin, gate, ruling(Verdict.REJECTED), "so", {})),
+        (Event.RESTATED, restated(origin, gate, evaluation(1, DRIFT), [])),
+        (Event.RESTATED, restated(origin, gate, evaluation(1), [episode()])),
     ]
     took = {event for event, told in events if taken(gate, event, told)}
     assert took == {event for event, _ in events if (state, event) in NEXT_STATES}
@@ -181,11 +200,146 @@ def test_words_of_others_are_cut_to_what_a_reason_may_be() -> None:
     assert (len(told.reason), told.source, told.state) == (1_000, "person", GateState.COOLING)
 
 
+@pytest.mark.parametrize("verdict", BY_RULE)
+@pytest.mark.parametrize("state", list(GateState))
+def test_a_backfill_is_told_with_its_verdict_and_waits_where_the_gate_rests(state: GateState, verdict: Verdict) -> None:
+    """The episode, the digest of its diff and the reasons are in the entry; it belongs to no retrain."""
+    gate = gate_in(state)
+    detail = {"diff_sha256": "0" * 64}
+    told = backfilled(ORIGIN, gate, ruling(verdict, episode(day=1)), ["One.", "Two."], detail)
+    waits = verdict is Verdict.QUARANTINED and state not in {*OPEN, GateState.COOLING}
+    assert told.state is (GateState.WAITING if waits else state)
+    assert told.reason == f"300 labels tell the past anew: {verdict.value}. One. Two."
+    assert (told.episode, told.verdict, told.decision) == (episode(day=1), verdict, None)
+    assert (told.at, told.detail, told.source) == (START_MS + DAY_MS, detail, "loop")
+    assert gate.after(told).decision == gate.decision
+
+
+def test_what_was_sent_again_is_told_as_predictions() -> None:
+    """They are no labels."""
+    told = backfilled(ORIGIN, gate_in(GateState.IDLE), ruling(Verdict.WARNED, episode(1, Cause.RESENT)), ["So."], {})
+    assert told.reason == "300 predictions that came again with other content tell the past anew: warned. So."
+
+
+@pytest.mark.parametrize(("day", "known"), [(-3, 0), (0, 0), (2, 2)])
+def test_a_backfill_is_known_with_its_last_label_and_never_before_what_is_known(day: float, known: int) -> None:
+    """Of a ruling too."""
+    gate = gate_in(GateState.IDLE)
+    about = ruling(Verdict.APPROVED, episode(day=day))
+    for told in (backfilled(ORIGIN, gate, about, [], {}), ruled(ORIGIN, gate, about, "so", {})):
+        assert told.at == START_MS + known * DAY_MS
+
+
+def test_an_approval_is_a_persons_entry_and_moves_nothing() -> None:
+    """Nor does a rejection; words are cut to what a reason may be."""
+    for verdict, event in ((Verdict.APPROVED, Event.APPROVED), (Verdict.REJECTED, Event.REJECTED)):
+        told = ruled(ORIGIN, gate_in(GateState.RUNNING), ruling(verdict), "y" * 5_000, {"by": "Ann"})
+        assert (told.event, told.verdict, told.state, told.source) == (event, verdict, GateState.RUNNING, "person")
+        assert (len(told.reason), told.detail, told.decision) == (1_000, {"by": "Ann"}, None)
+
+
+def test_a_day_judged_again_asks_once_for_what_was_approved() -> None:
+    """With an id of the backfill, at the time when it is known; then nothing is left to ask for."""
+    gate = gate_in(GateState.WAITING, evaluated_ms=START_MS)
+    gate = gate.after(ruled(ORIGIN, gate, ruling(Verdict.APPROVED, episode(day=0.5)), "so", {}))
+    assert gate.ruled
+    told = restated(ORIGIN, gate, evaluation(0), [])
+    at_ms = START_MS + DAY_MS // 2
+    assert (told.event, told.state, told.at) == (Event.RESTATED, GateState.PREPARING, at_ms)
+    assert told.decision == decision_id("flights", "late", at_ms, "v1", episode().id)
+    assert [one.kind for one in told.findings] == [FindingKind.BACKFILL]
+    gate = gate.after(told)
+    assert (gate.approved, gate.ruled, gate.decided_ms, gate.evaluated_ms) == ((), False, at_ms, START_MS)
+    again = restated(ORIGIN, gate, evaluation(0), [])
+    assert (again.state, again.decision, again.findings) == (GateState.PREPARING, told.decision, [])
+
+
+def test_an_approval_whose_requirements_are_unmet_asks_at_the_end_of_a_later_day() -> None:
+    """It is kept until then, and asked for once."""
+    gate = gate_in(GateState.WAITING, evaluated_ms=START_MS)
+    gate = gate.after(ruled(ORIGIN, gate, ruling(Verdict.APPROVED, episode(day=0)), "so", {}))
+    few = restated(ORIGIN, gate, evaluation(0, mature_labels=1), [])
+    assert few.state is GateState.WATCHING
+    assert "mature_labels" in few.reason
+    gate = gate.after(few)
+    for day in (1, 2):
+        [told] = evaluated(ORIGIN, gate, evaluation(day, mature_labels=day * 1_500))
+        gate = gate.after(told)
+        assert (told.state is GateState.PREPARING) is (day == 2)
+    assert (gate.approved, len(gate.asked_ms)) == ((), 1)
+    assert gate.decision == decision_id("flights", "late", START_MS + 2 * DAY_MS, "v1")
+
+
+def test_a_rejection_is_judged_and_asks_for_nothing() -> None:
+    """The gate rests again; one that still waits is named."""
+    gate = gate_in(GateState.WAITING, evaluated_ms=START_MS)
+    gate = gate.after(ruled(ORIGIN, gate, ruling(Verdict.REJECTED, episode(day=0)), "so", {}))
+    assert restated(ORIGIN, gate, evaluation(0), []).state is GateState.IDLE
+    other = restated(ORIGIN, gate, evaluation(0), [episode(8)])
+    assert (other.state, other.decision) == (GateState.WAITING, None)
+
+
+def test_the_last_word_on_each_backfill_is_read_from_the_log() -> None:
+    """In the order of the last words: the newest definition is of the highest rank. Nothing else is one."""
+    gate, log = gate_in(GateState.IDLE, following=0), list[Decision]()
+    words = [
+        (1, Verdict.QUARANTINED),
+        (2, Verdict.QUARANTINED),
+        (1, Verdict.APPROVED),
+        (3, Verdict.PASSED),
+        (2, Verdict.REJECTED),
+    ]
+    for number, verdict in words:
+        add = backfilled if verdict in BY_RULE else ruled
+        about = ruling(verdict, episode(number))
+        told = add(ORIGIN, gate, about, "so", {})  # type: ignore[operator] # both take what the other takes here
+        log.append(told)
+        gate = gate.after(told)
+    log += evaluated(ORIGIN, gate, evaluation(3))
+    found = [(one.episode, one.verdict) for one in rulings_of(log)]
+    assert found == [
+        (episode(1), Verdict.APPROVED),
+        (episode(3), Verdict.PASSED),
+        (episode(2), Verdict.REJECTED),
+    ]
+    assert waiting_in(rulings_of(log)) == []
+    assert waiting_in(rulings_of(log[:3])) == [episode(2)]
+
+
+def test_a_backfills_entries_are_no_retrains_and_what_is_said_of_one_ends_none() -> None:
+    """`retrain list` shows what was asked for: verdicts on models, refused answers and backfills stand beside."""
+    gate, log = gate_in(GateState.IDLE, following=0), list[Decision]()
+    log += evaluated(ORIGIN, gate, evaluation(1, DRIFT))
+    gate = gate.after(log[-1])
+    for add in (
+        lambda gate: backfilled(ORIGIN, gate, ruling(Verdict.QUARANTINED), ["So."], {}),
+        lambda gate: prepared(ORIGIN, gate, {"rows": 5, "dataset": "file:///d"}, 5),
+        lambda gate: ruled(ORIGIN, gate, ruling(Verdict.APPROVED), "so", {}),
+        lambda gate: restated(ORIGIN, gate, evaluation(1), []),
+        lambda gate: ORIGIN.entry(gate, Event.REFUSED, gate.state, "another hash"),
+        lambda gate: resolved(ORIGIN, gate, "by hand", {}),
+    ):
+        log.append(add(gate))
+        gate = gate.after(log[-1])
+    told_ms = gate.ended_ms
+    for event in (Event.JUDGED, Event.REFUSED):
+        log.append(ORIGIN.entry(gate, event, gate.state, "later", decision=log[0].decision))
+        gate = gate.after(log[-1])
+    [found] = retrains_of(log)
+    assert (found.id, found.state, found.is_open, found.rows) == (log[0].decision, "resolved", False, 5)
+    assert found.ended_ms == told_ms
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["day", "drift", "new", "prepare", "empty", "deliver", "give_up", "ok", "bad", "resolve"]),
+            st.sampled_from(
+                [
+                    *("day", "drift", "new", "prepare", "empty", "deliver", "give_up", "ok", "bad", "resolve"),
+                    *("backfill", "approve", "reject", "restate"),
+                ]
+            ),
             st.integers(1, 20),
         ),
         max_size=40,
@@ -205,6 +359,15 @@ def test_whatever_happens_the_log_can_be_read_again(steps: list[tuple[str, int]]
             entries.append(prepared(ORIGIN, gate, {}, 0 if what == "empty" else 9))
         elif what in ("deliver", "give_up"):
             entries.append(attempted(ORIGIN, gate, attempt("delivered" if what == "deliver" else "gave_up")))
+        elif what == "backfill":
+            found_one = ruling(BY_RULE[days % 3], episode(days, list(Cause)[days % 4], day + days / 2))
+            entries.append(backfilled(ORIGIN, gate, found_one, ["So."], {}))
+        elif what in ("approve", "reject"):
+            verdict = Verdict.APPROVED if what == "approve" else Verdict.REJECTED
+            entries.append(ruled(ORIGIN, gate, ruling(verdict, episode(days)), "so", {}))
+        elif what == "restate":
+            waiting = waiting_in(rulings_of(log))
+            entries.append(restated(ORIGIN, gate, evaluation(day, version=f"v{version}"), waiting))
         elif what == "resolve":
             entries.append(resolved(ORIGIN, gate, "so", {}))
         else:
@@ -216,7 +379,8 @@ def test_whatever_happens_the_log_can_be_read_again(steps: list[tuple[str, int]]
             try:
                 gate = gate.after(told)
             except IllegalEvent:
-                assert told.event is not Event.EVALUATED
+                aside = {Event.EVALUATED, Event.RESTATED, Event.BACKFILLED, Event.APPROVED, Event.REJECTED}
+                assert told.event not in aside
                 continue
             log.append(Decision.model_validate_json(told.model_dump_json()))
     assert gate_of(log) == gate

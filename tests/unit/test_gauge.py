@@ -92,10 +92,12 @@ def test_a_worker_that_stands_by_tells_nothing_of_the_lake() -> None:
     """Not even what it told while it decided; its counters stay."""
     gauges, registry = told(READING)
     gauges.refused("signature")
+    gauges.ruling_refused("origin")
     gauges.active(lambda: False)
     found = scraped(registry)
     assert found["truthloop_feedback_active",] == 0
     assert found["truthloop_callbacks_refused_total", "signature"] == 1
+    assert found["truthloop_rulings_refused_total", "origin"] == 1
     assert not any(labels[0].startswith(("truthloop_gate", "truthloop_live", "truthloop_evid")) for labels in found)
     gauges.active(lambda: True)
     assert scraped(registry)["truthloop_gate_state", "late", "preparing"] == 1

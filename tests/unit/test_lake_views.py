@@ -57,7 +57,7 @@ def test_the_views_come_in_the_order_in_which_they_are_to_be_read(builder: LakeB
     rows = ask(builder, query)
     assert [row["view_name"] for row in rows] == [
         *("scored", "outcomes_arrived", "revisions", "coverage", "metrics", "rejects", "ledger", "unmatched"),
-        *("evidence", "decisions", "deliveries"),
+        *("evidence", "decisions", "deliveries", "backfills", "diffs"),
     ]
     assert all(row["comment"] for row in rows)
 

@@ -468,7 +468,7 @@ def test_every_panel_comes_as_json_and_csv_whatever_is_in_it(view: object) -> No
     site = Site(shown=view)  # type: ignore[arg-type] # both are views
 
     async def use(client: Client) -> None:
-        for panel in ("verdict", "coverage", "maturity", "metric", "drift", "quality", "gate", "versions", "flow"):
+        for panel in ("verdict", "coverage", "maturity", "metric", "drift", "quality", "gate", "backfills", "flow"):
             got = await client.get(f"/panels/{panel}.json")
             assert got.content_type == "application/json"
             json.loads(await got.text(), parse_constant=pytest.fail)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from gate_case import DRIFT, ID, START_MS, evaluation, finding
+from gate_case import DRIFT, ID, START_MS, episode, evaluation, finding
 
 from retrain.gate import DAY_MS, Gate
 from retrain.policy import cooling_until_ms, judge
@@ -127,3 +127,92 @@ def test_missing_labels_may_be_allowed() -> None:
         doubt = finding(FindingKind.COVERAGE, level, Place.LABELS)
         assert judge(IDLE, evaluation(0, DRIFT, doubt), anyhow).state is GateState.PREPARING
         assert judge(IDLE, evaluation(0, DRIFT, doubt), CONFIG).state is not GateState.PREPARING
+
+
+APPROVED = Gate(state=GateState.WAITING, approved=("bf-" + "a" * 32, "bf-" + "b" * 32))
+
+
+def test_an_approved_backfill_asks_and_is_named() -> None:
+    """One finding each, before all alarms; no drift is needed."""
+    judgement = judge(APPROVED, evaluation(0, DRIFT), CONFIG)
+    assert judgement.state is GateState.PREPARING
+    assert [one.kind for one in judgement.findings] == [FindingKind.BACKFILL, FindingKind.BACKFILL, DRIFT.kind]
+    assert [one.level for one in judgement.findings[:2]] == [Level.ALARM] * 2
+    assert judgement.reason.startswith(f"backfill {APPROVED.approved[0]} was approved")
+    assert APPROVED.approved[1] in judgement.findings[1].text
+    assert judge(APPROVED, evaluation(0), CONFIG).state is GateState.PREPARING
+
+
+def test_an_approved_backfill_asks_only_where_it_is_listed() -> None:
+    """By default it is."""
+    unlisted = judge(APPROVED, evaluation(0), configured(when=["drift", "metric_loss"]))
+    assert (unlisted.state, unlisted.findings) == (GateState.IDLE, [])
+    assert judge(APPROVED, evaluation(0), configured(when=["backfill"])).state is GateState.PREPARING
+    nobody = judge(APPROVED, evaluation(0), None)
+    assert nobody.state is GateState.WATCHING
+    assert "no `retrain` section" in nobody.reason
+
+
+@pytest.mark.parametrize(
+    ("other", "changes", "unmet"),
+    [
+        ({}, {"mature_labels": 1}, "mature_labels"),
+        ({}, {"rarer_class": 1}, "rarer_class"),
+        ({"asked_ms": (START_MS - 1,) * 4}, {}, "budget"),
+        ({"ended_ms": START_MS - 1}, {}, "cooldown"),
+    ],
+)
+def test_an_approval_is_subject_to_what_is_required(other: dict[str, Any], changes: dict[str, int], unmet: str) -> None:
+    """It is not asked now, and says why; the gate keeps it for later."""
+    judgement = judge(Gate(state=GateState.WAITING, approved=APPROVED.approved, **other), evaluation(**changes), CONFIG)
+    assert judgement.state is GateState.WATCHING
+    assert [one.name for one in judgement.conditions if not one.is_met] == [unmet]
+    assert unmet in judgement.reason
+    assert len(judgement.findings) == 2
+
+
+def test_an_approval_within_a_cooldown_waits_for_its_end() -> None:
+    """The state stays, and says what is waited for."""
+    gate = Gate(state=GateState.COOLING, approved=APPROVED.approved, ended_ms=START_MS)
+    before = judge(gate, evaluation(6.999), CONFIG)
+    assert before.state is GateState.COOLING
+    assert before.reason.startswith("backfill bf-")
+    assert judge(gate, evaluation(7), CONFIG).state is GateState.PREPARING
+
+
+def test_labels_that_cannot_be_trusted_hold_an_approval_back() -> None:
+    """As they hold back all else."""
+    judgement = judge(APPROVED, evaluation(0, finding(FindingKind.SILENCE, place=Place.LABELS)), CONFIG)
+    assert judgement.state is GateState.HELD
+
+
+def test_what_waits_for_a_person_is_said_and_holds_nothing_back() -> None:
+    """Alarms ask all the same; without one the gate waits, and says how to look."""
+    waiting = [episode(1), episode(2)]
+    judgement = judge(IDLE, evaluation(0), CONFIG, waiting)
+    assert judgement.state is GateState.WAITING
+    assert judgement.reason == (
+        f"backfill {waiting[0].id} waits for a person, and 1 more: truthloop backfill diff {waiting[0].id}"
+    )
+    assert "more" not in judge(IDLE, evaluation(0), CONFIG, waiting[:1]).reason
+    assert judge(IDLE, evaluation(0, DRIFT), CONFIG, waiting).state is GateState.PREPARING
+    assert judge(APPROVED, evaluation(0), CONFIG, waiting).state is GateState.PREPARING
+    noted = finding(FindingKind.QUALITY, place=Place.FEATURES)
+    assert judge(IDLE, evaluation(0, noted), CONFIG, waiting).state is GateState.WAITING
+    silent = finding(FindingKind.SILENCE, place=Place.LABELS)
+    assert judge(IDLE, evaluation(0, silent), CONFIG, waiting).state is GateState.HELD
+    assert judge(IDLE, evaluation(0), None, waiting).state is GateState.WAITING
+
+
+def test_a_cooldown_outlasts_what_waits_for_a_person() -> None:
+    """Then the gate waits."""
+    gate = Gate(state=GateState.COOLING, ended_ms=START_MS)
+    assert judge(gate, evaluation(6), CONFIG, [episode()]).state is GateState.COOLING
+    assert judge(gate, evaluation(7), CONFIG, [episode()]).state is GateState.WAITING
+
+
+def test_with_a_retrain_open_an_approval_is_told_and_asks_for_nothing() -> None:
+    """It is kept for when that one has ended."""
+    gate = Gate(state=GateState.RUNNING, decision=ID, decided_ms=START_MS, approved=APPROVED.approved)
+    judgement = judge(gate, evaluation(1), CONFIG, [episode()])
+    assert (judgement.state, len(judgement.findings)) == (GateState.RUNNING, 2)

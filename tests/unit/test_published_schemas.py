@@ -15,7 +15,7 @@ from truthloop.yaml_source import read_yaml
 
 NAMES = [
     *("config", "prediction", "label", "outcome", "rejection", "ledger_entry"),
-    *("evaluation", "decision", "retrain_request", "retrain_callback"),
+    *("evaluation", "decision", "retrain_request", "retrain_callback", "backfill_diff"),
 ]
 
 

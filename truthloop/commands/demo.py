@@ -6,14 +6,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from truthloop.console import note, notes, print_json, reporting_errors, results
+from truthloop.console import note, notes, print_json, reporting_errors
 
 if TYPE_CHECKING:
     from truthloop.conservation import Conservation
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["demo"]
 
 MARKER = ".truthloop-demo"
-SHOWN_METRICS = ("roc_auc", "log_loss", "accuracy", "recall")
 CLOSED_AT = "2014-01-03T00:00:00Z"
 """Past the deadline of the last flight of 2013: whatever has no label by then never gets one."""
 
@@ -63,6 +60,7 @@ def demo(
     """
     with reporting_errors():
         from truthloop.demo.prepare import prepare  # noqa: PLC0415 - keeps --help fast
+        from truthloop.demo.report import document_of, tell  # noqa: PLC0415 - the same
 
         if without_kafka and bootstrap_servers is not None:
             raise typer.BadParameter("--without-kafka and --bootstrap-servers exclude each other")
@@ -83,10 +81,10 @@ def demo(
             seconds = {"total": time.perf_counter() - started, "live": run.seconds}
             told = run, conservation, summary
             if as_json:
-                print_json(_document(prepared, told, seconds))
+                print_json(document_of(prepared, told, seconds))
             else:
                 way = "from files, by one process" if without_kafka else "through Kafka, by four roles"
-                _tell(prepared, told, seconds, way)
+                tell(prepared, told, seconds, way)
             if not without_kafka and (sys.stdin.isatty() and not as_json if serve is None else serve):
                 _serve(settings)
         if not conservation.holds:
@@ -181,113 +179,3 @@ def _serve(settings: "Settings") -> None:
     note(f"The page is at http://127.0.0.1:{settings.config.http.port}/ until Ctrl-C.")
     with suppress(KeyboardInterrupt):
         Event().wait()
-
-
-def _document(
-    prepared: "Prepared", told: "tuple[LiveRun, Conservation, Summary]", seconds: dict[str, float]
-) -> dict[str, object]:
-    import polars as pl  # noqa: PLC0415 - keeps --help fast
-
-    run, conservation, summary = told
-    return {
-        "records": {"predictions": run.predictions, "labels": run.labels, "trained_on": prepared.training_rows},
-        "conservation": {
-            "holds": conservation.holds,
-            "predictions": conservation.predictions,
-            "labels": conservation.labels,
-            "violations": conservation.violations,
-        },
-        "coverage": {
-            "by_age": [asdict(age) for age in summary.ages],
-            "usual_day": summary.usual_coverage,
-            "storm": [asdict(day) for day in summary.storm],
-        },
-        "metrics": summary.months.with_columns(pl.col("month").cast(pl.String)).to_dicts(),
-        "versions": {
-            "deployed": [asdict(one) for one in run.deployments],
-            "compared": [asdict(one) for one in summary.compared],
-        },
-        "decisions": [one.document() for one in run.retrains],
-        "lake": str(prepared.config.parent / "lake"),
-        "seconds": {name: round(value, 2) for name, value in seconds.items()},
-    }
-
-
-def _tell(
-    prepared: "Prepared", told: "tuple[LiveRun, Conservation, Summary]", seconds: dict[str, float], way: str
-) -> None:
-    import polars as pl  # noqa: PLC0415 - keeps --help fast
-
-    from truthloop.commands.metrics import metric_tables  # noqa: PLC0415 - the same
-    from truthloop.replaying import account_lines  # noqa: PLC0415 - the same
-    from truthloop.tables import plain_table, print_table, share_text  # noqa: PLC0415 - the same
-
-    run, conservation, summary = told
-    records = run.predictions + run.labels
-    results.print(
-        f"\n[bold]A year of flights, joined.[/] {records:,} records in {seconds['live']:.1f} s "
-        f"({records / seconds['live']:,.0f} a second) {way}. {seconds['total']:.1f} s with all else."
-    )
-    results.print("\n[bold]Every record is in exactly one place[/] (counted twice: by the join, and from the rows)")
-    for line in account_lines(run.counters):
-        results.print(f"  {line}")
-    table = plain_table("hours after prediction", "labels in", "late among these", "late in the end")
-    for age in summary.ages:
-        table.add_row(str(age.age_h), *map(share_text, (age.coverage, age.arrived_share, age.final_share)))
-    results.print("\n[bold]Young labels flatter the model.[/] Late planes are late with their labels, too:")
-    print_table(table)
-    results.print(
-        f"\n[bold]Some truth never comes.[/] Of a usual day's flights {share_text(summary.usual_coverage)} get a "
-        "label in the end.\nThe others were cancelled or diverted: they have expired, neither late nor on time.\n"
-        "In the blizzard of February that was:"
-    )
-    storm = plain_table("day:", "predictions", "labels in the end")
-    for day in summary.storm:
-        storm.add_row(day.day, f"{day.predictions:,}", share_text(day.coverage))
-    print_table(storm)
-    results.print("\n[bold]How the models did[/], the deciding one and its shadow together")
-    shown = summary.months.filter(pl.col("name").is_in(SHOWN_METRICS))
-    for metric_table in metric_tables(shown, ["month"]):
-        print_table(metric_table)
-    _tell_retrains(run, summary)
-    where = f"-c {prepared.config}"
-    program = "truthloop" if shutil.which("truthloop") else os.path.relpath(sys.argv[0])
-    commands = {
-        f"{program} coverage {where}": "how much of the truth is in, day by day",
-        f"{program} metrics {where} --by slice": "whose flights are hard to predict",
-        f"{program} retrain explain {where}": "why a retrain was asked for, or not, day by day",
-        f"{program} explain {where} '{summary.grounded}'": "everything known about a flight",
-        f"{program} sql {where} 'FROM scored LIMIT 5'": "your own questions; without a query: the views",
-        f"less {prepared.config}": "the config that made this",
-    }
-    width = max(map(len, commands))
-    results.print("\n[bold]What to type next[/]")
-    for command, meaning in commands.items():
-        results.print(f"  {command:<{width}}   {meaning}")
-    if conservation.holds:
-        note("Both identities hold.")
-
-
-def _tell_retrains(run: "LiveRun", summary: "Summary") -> None:
-    """Tell of every retrain in order, and how its model did beside the one before it."""
-    if not run.retrains:
-        return
-    results.print("\n[bold]The loop closes.[/] When the model errs more, the gate asks; the airline's pipeline trains.")
-    deployed = {one.decision: one for one in run.deployments if one.decision is not None}
-    compared = {one.second: one for one in summary.compared}
-    for one in run.retrains:
-        day = datetime.fromtimestamp(one.decided_ms / 1000, UTC)
-        results.print(f"  {day:%-d %B}: {one.reason}", markup=False)
-        if (new := deployed.get(one.id)) is None:
-            results.print(f"    {one.state}", markup=False)
-            continue
-        results.print(
-            f"    {new.version}, trained on {new.training_rows:,} flights, decides from {new.since} on", markup=False
-        )
-        if (found := compared.get(new.version)) is not None and found.low is not None and found.high is not None:
-            results.print(
-                f"    log loss on the {found.labels:,} flights that both scored: {found.first} {found.first_loss:.4f}, "
-                f"{found.second} {found.second_loss:.4f}; difference {found.difference:+.4f} "
-                f"({found.low:+.4f} to {found.high:+.4f}): {found.verdict}",
-                markup=False,
-            )

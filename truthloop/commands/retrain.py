@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from truthloop.console import note, plain_text, print_json, reporting_errors, results
+from truthloop.commands.retrain_send import send
+from truthloop.commands.retrain_show import show
+from truthloop.console import note, notes, plain_text, print_json, reporting_errors, results
 
 if TYPE_CHECKING:
     from schemas.evidence import Decision
@@ -18,6 +20,8 @@ __all__ = ["retrain"]
 retrain = typer.Typer(
     name="retrain", help="What the gate has decided and why; `resolve` ends what nobody answers.", no_args_is_help=True
 )
+retrain.command()(send)
+retrain.command()(show)
 
 Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")]
 Kind = Annotated[str | None, typer.Option(help="One label kind; all when left out.")]
@@ -29,7 +33,9 @@ CONFIG = Path("truthloop.yaml")
 def list_(kind: Kind = None, config: Config = CONFIG, as_json: Json = False) -> None:
     """List every retrain that was asked for, with how far it has come, and where the gate stands."""
     with reporting_errors():
-        from retrain.gate import gate_of  # noqa: PLC0415 - keeps --help fast
+        from rich.text import Text  # noqa: PLC0415 - keeps --help fast
+
+        from retrain.gate import gate_of  # noqa: PLC0415 - the same
         from retrain.history import retrains_of  # noqa: PLC0415 - the same
         from truthloop.tables import plain_table, print_table  # noqa: PLC0415 - the same
 
@@ -50,16 +56,16 @@ def list_(kind: Kind = None, config: Config = CONFIG, as_json: Json = False) -> 
                     name,
                     one.id,
                     one.state,
-                    plain_text(one.version or "-"),
+                    Text(plain_text(one.version or "-")),
                     "-" if one.rows is None else f"{one.rows:,}",
-                    plain_text(one.reason),
+                    Text(plain_text(one.reason)),
                 )
         if table.row_count:
             print_table(table)
         for name, entries in logs.items():
             gate = gate_of(entries)
             last = entries[-1].reason if entries else "nothing was evaluated yet"
-            note(f"{name}: the gate is {gate.state.value}: {plain_text(last)}")
+            notes.print(f"{name}: the gate is {gate.state.value}: {plain_text(last)}", markup=False)
 
 
 @retrain.command()

@@ -29,7 +29,7 @@ from truthloop.demo.model import LateModel
 from truthloop.demo.pipeline import Pipeline, Trained
 from truthloop.settings import load_settings
 
-__all__ = ["STATUS_FILE", "AirlineStatus", "Deployment", "main", "read_status"]
+__all__ = ["STATUS_FILE", "AirlineStatus", "Deployment", "flush_records", "main", "read_status", "send_records"]
 
 log = logging.getLogger("airline")
 
@@ -88,7 +88,6 @@ class _Feeder:
         self._arrivals = arrivals.with_columns(day=arrived).partition_by("day", as_dict=True, include_key=False)
         self.days = sorted({day for (day,) in (*self._scores, *self._arrivals) if isinstance(day, date)})
         self._producer = producer
-        self._refused = ""
         self.sent: list[pl.DataFrame] = []
 
     def scores_of(self, day: date, model: LateModel | None) -> pl.DataFrame:
@@ -122,29 +121,52 @@ class _Feeder:
         Raises:
             BrokerError: it does not take the records.
         """
-        if self._producer.flush(PATIENCE_S) or self._refused:
-            raise BrokerError(
-                f"Kafka does not take the demo's records: {self._refused or 'no answer'}",
-                hint="See that its disk has room.",
-            )
+        flush_records(self._producer)
 
     def _send(self, topic: str, frame: pl.DataFrame, keys: pl.Series, times: pl.Series) -> int:
-        target = io.BytesIO()
-        frame.write_ndjson(target)
-        for key, time_ms, line in zip(keys, times, target.getvalue().split(b"\n")[:-1], strict=True):
-            while True:
-                try:
-                    self._producer.produce(topic, value=line, key=key, timestamp=time_ms, on_delivery=self._note)
-                except BufferError:
-                    self._producer.poll(0.1)
-                else:
-                    break
-        self._producer.poll(0)
+        send_records(self._producer, topic, frame, keys, times)
         return frame.height
 
-    def _note(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._refused = error.str()
+
+def send_records(producer: Producer, topic: str, frame: pl.DataFrame, keys: pl.Series, times: pl.Series) -> None:
+    """Send rows as JSON.
+
+    Args:
+        producer: that sends.
+        topic: one of the company's.
+        frame: the rows.
+        keys: Kafka's key of each.
+        times: Kafka's time of each, in ms.
+
+    Raises:
+        BrokerError: the cluster refused a record.
+    """
+    target = io.BytesIO()
+    frame.write_ndjson(target)
+    for key, time_ms, line in zip(keys, times, target.getvalue().split(b"\n")[:-1], strict=True):
+        while True:
+            try:
+                producer.produce(topic, value=line, key=key, timestamp=time_ms, on_delivery=_noted)
+            except BufferError:
+                producer.poll(0.1)
+            else:
+                break
+    producer.poll(0)
+
+
+def flush_records(producer: Producer) -> None:
+    """Return once all is with the cluster.
+
+    Raises:
+        BrokerError: it does not take the records.
+    """
+    if producer.flush(PATIENCE_S):
+        raise BrokerError("Kafka does not take the demo's records: no answer", hint="See that its disk has room.")
+
+
+def _noted(error: KafkaError | None, _message: Message) -> None:
+    if error is not None:
+        raise BrokerError(f"Kafka does not take the demo's records: {error.str()}", hint="See that its disk has room.")
 
 
 class _EvidenceTime:

@@ -29,6 +29,7 @@ from streams.ingest import commit_start
 from streams.kafka_client import REACH_TIMEOUT_S, KafkaClients
 from streams.standing import Standing, standing
 from streams.topics import Topics, create_topics, partition_counts
+from truthloop.demo import last_act
 from truthloop.demo.airline import STATUS_FILE, Deployment, read_status
 from truthloop.demo.prepare import Prepared
 from truthloop.moments import now_ms
@@ -38,7 +39,7 @@ from truthloop.settings import Settings
 
 __all__ = ["LiveRun", "run_files", "running_live"]
 
-SOURCES: Mapping[str, int] = {"airline.scores": 6, "airport.arrivals": 3}
+SOURCES: Mapping[str, int] = {"airline.scores": 6, "airport.arrivals": 3, last_act.TOPIC: 3}
 """The company's topics and their partitions: other keys and counts than the loop's own."""
 
 LOOK_EVERY_S = 0.5
@@ -60,9 +61,10 @@ class LiveRun:
         counters: of all partitions, from the ledger.
         predictions: records of scores that were sent.
         labels: records of arrivals.
-        seconds: from the start of the roles to the last day's evaluation.
+        seconds: from the start of the roles to the last day's evaluation; what comes behind it waits for people.
         deployments: the models that decided, in order.
         retrains: what was asked for, in order.
+        ruled: months that were told anew, and what a person made of them.
     """
 
     counters: Counters
@@ -71,6 +73,7 @@ class LiveRun:
     seconds: float
     deployments: Sequence[Deployment] = ()
     retrains: Sequence[Retrain] = ()
+    ruled: Sequence[last_act.Ruled] = ()
 
 
 @contextmanager
@@ -97,12 +100,14 @@ def running_live(settings: Settings, *, close_at_ms: int, report: Report) -> Ite
         last_ms = end_of_day_ms(date.fromisoformat(read_status(folder).day), settings.config.timezone)
         wait.until(lambda _stand: wait.evaluated_ms() >= last_ms)
         seconds = time.monotonic() - started_s
+        ruled = last_act.play(settings, clients.producer(), lambda is_so: wait.until(lambda _stand: is_so()))
+        wait.until(lambda stand: not any(stand.join.values()) and not stand.lake_behind)
         counters = Counters.zero(list(settings.config.labels))
         for entry in standing(clients, settings.config, settings.lake).entries.values():
             counters.add(entry.point.counters)
         status = read_status(folder)
         retrains = [one for log in _logs(settings) for one in retrains_of(log.entries())]
-        yield LiveRun(counters, status.predictions, status.labels, seconds, status.deployments, retrains)
+        yield LiveRun(counters, status.predictions, status.labels, seconds, status.deployments, retrains, ruled)
 
 
 def run_files(settings: Settings, prepared: Prepared, *, close_at_ms: int) -> LiveRun:

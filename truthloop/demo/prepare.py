@@ -1,12 +1,13 @@
 """Writes the demo's files as a company would have them: scored flights, arrivals, and the config of the loop.
 
-The two files are in the company's own shape, not in ours; `truthloop.yaml` maps them. This module must not
+The files are in the company's own shape, not in ours; `truthloop.yaml` maps them. This module must not
 use anything of Truthloop's but its errors, and nothing in it depends on the clock or on chance.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +17,7 @@ from truthloop.demo.features import FEATURES, features_at_prediction
 from truthloop.demo.flights import FLIGHT_KEY, data_folder, read_flights, read_weather
 from truthloop.demo.model import LATE_AFTER_MIN, TRAINED_AT, LateModel, known_labels, train
 
-__all__ = ["Prepared", "Report", "labels_of", "predictions_of", "prepare"]
+__all__ = ["Prepared", "Report", "labels_of", "predictions_of", "prepare", "restatements_of"]
 
 Report = Callable[[str, int, int], None]
 """Told before each step, and at the end: what comes now, how many steps are done, how many there are."""
@@ -24,6 +25,9 @@ Report = Callable[[str, int, int], None]
 _CONFIG = Path(__file__).with_name("truthloop.yaml")
 _MODEL_NAME = "late-arrival"
 _STEPS = 5
+RESTATED_DEFINITION = "arr-delay-over-30min"
+RESTATED_LATE_AFTER_MIN = 30
+RESTATED_AT = {10: datetime(2014, 2, 1, 12, tzinfo=UTC), 11: datetime(2014, 2, 1, 18, tzinfo=UTC)}
 HAUL_MIN = (100, 150, 210, 300)
 HAULS = ("to 100 min", "to 150 min", "to 210 min", "to 300 min", "longer")
 
@@ -35,6 +39,7 @@ class Prepared:
     Attributes:
         predictions: Parquet file, one row per flight, in order of scored_at.
         labels: CSV file, one row per flight that arrived, in order of arrival.
+        restatements: CSV file, October and November as they are told anew after the year's end.
         config: the loop's `truthloop.yaml`.
         prediction_rows: rows in `predictions`.
         label_rows: rows in `labels`; the other flights were cancelled or diverted and never get a label.
@@ -43,6 +48,7 @@ class Prepared:
 
     predictions: Path
     labels: Path
+    restatements: Path
     config: Path
     prediction_rows: int
     label_rows: int
@@ -50,7 +56,7 @@ class Prepared:
 
 
 def prepare(folder: Path, report: Report = lambda _step, _done, _steps: None) -> Prepared:
-    """Write predictions.parquet, labels.csv and truthloop.yaml into `folder`, making it if need be.
+    """Write predictions.parquet, labels.csv, restatements.csv and truthloop.yaml into `folder`, making it if need be.
 
     The same flights give the same files. Data files of an earlier run are replaced as a whole; a
     truthloop.yaml that is already there stays as it is, because people change theirs.
@@ -76,6 +82,7 @@ def prepare(folder: Path, report: Report = lambda _step, _done, _steps: None) ->
     prepared = Prepared(
         predictions=folder / "predictions.parquet",
         labels=folder / "labels.csv",
+        restatements=folder / "restatements.csv",
         config=folder / "truthloop.yaml",
         prediction_rows=predictions.height,
         label_rows=labels.height,
@@ -84,6 +91,7 @@ def prepare(folder: Path, report: Report = lambda _step, _done, _steps: None) ->
     with _explained(folder):
         _write_whole(prepared.predictions, predictions.write_parquet)
         _write_whole(prepared.labels, labels.write_csv)
+        _write_whole(prepared.restatements, restatements_of(labels).write_csv)
         if not prepared.config.exists():
             _write_whole(prepared.config, lambda path: path.write_bytes(_CONFIG.read_bytes()))
     report("ready", _STEPS, _STEPS)
@@ -135,6 +143,28 @@ def labels_of(flights: pl.DataFrame) -> pl.DataFrame:
             delay_min="arr_delay_min",
             status=pl.when(pl.col("arr_delay_min") > LATE_AFTER_MIN).then(pl.lit("late")).otherwise(pl.lit("on_time")),
         )
+    )
+
+
+def restatements_of(labels: pl.DataFrame) -> pl.DataFrame:
+    """Return October and November as the airport tells them anew: late is then more than half an hour.
+
+    Args:
+        labels: as `labels_of` returns them.
+
+    Returns:
+        `FLIGHT_KEY`, told_at_utc (epoch seconds; a month an hour), delay_min, status, definition.
+    """
+    month = pl.col("flight_date").str.slice(5, 2)
+    late = pl.when(pl.col("delay_min") > RESTATED_LATE_AFTER_MIN).then(pl.lit("late")).otherwise(pl.lit("on_time"))
+    told = [
+        labels.filter(month == f"{number:02}").with_columns(
+            told_at_utc=pl.lit(int(at.timestamp())) + pl.int_range(pl.len()) * 3_600 // pl.len()
+        )
+        for number, at in RESTATED_AT.items()
+    ]
+    return pl.concat(told).select(
+        *FLIGHT_KEY, "told_at_utc", "delay_min", status=late, definition=pl.lit(RESTATED_DEFINITION)
     )
 
 

@@ -64,7 +64,7 @@ class Board:
             return
         try:
             readings = [self._reading(turn, turn.evidence, kind) for kind in self._settings.config.labels]
-            self._live.look()
+            self._live.look(turn.evidence.rulings)
         except TruthloopError as error:
             log.warning("the metrics are not up to date: %s", error)
             return

@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 from retrain.address_guard import check_url, parse_allowed
 from retrain.sender import Receiver
 from retrain.signing import Secret, read_secret
+from retrain.target.choice import choose_target, read_credential
 from schemas.connection import HTTP_TOKEN_VARIABLE
 from schemas.errors import ConfigError
+from schemas.target_config import WebhookConfig
 from truthloop.page.access import Access
 from truthloop.settings import Settings
 
@@ -24,15 +26,19 @@ def receiver_of(settings: Settings, environ: Mapping[str, str]) -> Receiver | No
     """Return where requests go; None where nobody is ever asked.
 
     Raises:
-        ConfigError: the secret is missing or weak, or the URL can never be sent to.
+        ConfigError: a secret is missing or weak, or the URL can never be sent to.
     """
     retrain = settings.config.retrain
     if retrain is None:
         return None
-    allow = parse_allowed(retrain.target.allow)
-    check_url(retrain.target.url, allow)
-    secret: Secret = read_secret(retrain.target.secret_env, environ)
-    return Receiver(retrain.target.url, secret, allow)
+    config = retrain.target
+    allow = parse_allowed(config.allow)
+    check_url(config.url, allow)
+    is_signed = isinstance(config, WebhookConfig)
+    hears_callbacks = is_signed or config.callback_url is not None or config.completion == "callback"
+    secret: Secret | None = read_secret(config.secret_env, environ) if hears_callbacks else None
+    target = choose_target(config, secret, lambda name: read_credential(name, environ))
+    return Receiver(config.url, secret, allow, server=target)
 
 
 def access_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> Access:

@@ -1,10 +1,13 @@
 """Deliveries of requests: what is to be sent, the log of attempts in the lake, and what attempts mean for the gate.
 
+What a server then says of the run is asked for here, too (`truthloop.feedback.poll`).
+
 An attempt is recorded first and the gate's log follows from it, so that a process that dies in between is made good by
 the next look. Must not decide anything.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -19,8 +22,11 @@ from retrain.sender import Outgoing, Receiver, deliver_due
 from schemas.evidence import Decision, Event, Finding, GateState
 from schemas.retrain_config import RetrainConfig
 from schemas.retrain_request import RequestedDataset, RetrainData, RetrainFinding, RetrainRequest
+from truthloop.feedback.poll import Polls
 
 __all__ = ["Deliveries", "LakeDeliveryLog", "request_of"]
+
+log = logging.getLogger("truthloop.feedback")
 
 TABLE = "deliveries"
 FINDINGS_MAX = 20
@@ -99,6 +105,7 @@ class Deliveries:
         self._log = LakeDeliveryLog(lake, now_ms)
         self._attempted = attempted
         self._kinds = [(origin, DecisionLog(lake, origin.kind)) for origin in origins]
+        self._polls = Polls(self._kinds, receiver, now_ms)
         self._receiver = receiver
         self._now_ms = now_ms
         self._lake = lake
@@ -106,30 +113,34 @@ class Deliveries:
         self._open: dict[str, Outgoing] = {}
 
     async def send_due(self) -> list[Decision]:
-        """Make the attempts that are due, and return the entries that follow from them.
+        """Make the attempts that are due, ask for the runs that are under way, and return the entries that follow.
 
         Raises:
             LakeError: the log cannot be read or written.
             ConfigError: the receiver's URL can never be sent to.
         """
         await asyncio.to_thread(self._look)
-        if not self._open:
-            return []
-        for attempt in await deliver_due(self._receiver, self._open, self._log, self._now_ms):
-            self._attempted(attempt.outcome)
-        return await asyncio.to_thread(self._follow)
+        new = []
+        if self._open:
+            for attempt in await deliver_due(self._receiver, self._open, self._log, self._now_ms):
+                self._attempted(attempt.outcome)
+                _tell(attempt)
+            new = await asyncio.to_thread(self._follow)
+            await asyncio.to_thread(self._look)
+        return new + await self._polls.ask_due()
 
     def _look(self) -> None:
         """Know what is on its way, where the logs have changed."""
         seen = self._lake.version("decisions")
         if seen != self._seen:
             self._open, self._seen = self._requests(), seen
+            self._polls.look()
 
     def _requests(self) -> dict[str, Outgoing]:
         """Return the requests that are on their way, by decision."""
         found = {}
-        for origin, log in self._kinds:
-            entries = log.entries()
+        for origin, decisions in self._kinds:
+            entries = decisions.entries()
             gate = gate_of(entries)
             if gate.state is GateState.REQUESTED and gate.decision is not None and origin.retrain is not None:
                 request = request_of(origin.retrain, entries, gate)
@@ -140,15 +151,26 @@ class Deliveries:
         """Bring the gates' logs up to the attempts."""
         attempts = self._log.attempts()
         new = []
-        for origin, log in self._kinds:
-            gate = gate_of(log.entries())
+        for origin, decisions in self._kinds:
+            gate = gate_of(decisions.entries())
             if gate.state is not GateState.REQUESTED:
                 continue
             mine = [one for one in attempts if one.decision == gate.decision]
             entry = attempted(origin, gate, mine[-1]) if mine else None
-            if entry is not None and log.append([entry], self._now_ms()):
+            if entry is None:
+                continue
+            if entry.event is Event.DELIVERED and mine[-1].detail:
+                told = f"{entry.reason}: {mine[-1].detail}"  # that the run was there already, or that its DAG is paused
+                entry = entry.model_copy(update={"reason": told})
+            if decisions.append([entry], self._now_ms()):
                 new.append(entry)
         return new
+
+
+def _tell(attempt: Attempt) -> None:
+    if attempt.outcome == "retry":
+        told = attempt.detail or f"the answer was {attempt.status}"
+        log.warning("retrain %s: attempt %d comes again: %s", attempt.decision, attempt.number, told)
 
 
 def request_of(retrain: RetrainConfig, entries: list[Decision], gate: Gate) -> RetrainRequest:

@@ -106,6 +106,9 @@ class Gauges(Collector):
         self._refused = Counter(
             "truthloop_callbacks_refused", "Callbacks that were refused", ["reason"], registry=registry
         )
+        self._rulings = Counter(
+            "truthloop_rulings_refused", "Rulings about backfills that were refused", ["reason"], registry=registry
+        )
         self._attempts = Counter(
             "truthloop_delivery_attempts", "Attempts to deliver a retrain request", ["outcome"], registry=registry
         )
@@ -120,6 +123,10 @@ class Gauges(Collector):
     def refused(self, reason: str) -> None:
         """Count a callback that was refused; the reason is one of a few words."""
         self._refused.labels(reason).inc()
+
+    def ruling_refused(self, reason: str) -> None:
+        """Count a ruling that was refused; the reason is one of a few words."""
+        self._rulings.labels(reason).inc()
 
     def attempted(self, outcome: str) -> None:
         """Count an attempt at a delivery, by its `Outcome`."""

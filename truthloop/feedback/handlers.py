@@ -14,10 +14,11 @@ from streams.feedback_role import Message, Progress
 from streams.health import Health
 from streams.topics import Topics
 from truthloop.feedback.board import Board
-from truthloop.feedback.boundary import access_of, receiver_of
+from truthloop.feedback.boundary import receiver_of
 from truthloop.feedback.callback import Callbacks
 from truthloop.feedback.delivery import Deliveries
 from truthloop.feedback.gauge import Gauges
+from truthloop.feedback.ruling import Rulings, reader_of
 from truthloop.feedback.turn import Turn
 from truthloop.gather import Gatherer
 from truthloop.page.web import Answers, make_app
@@ -52,7 +53,7 @@ class FeedbackHandlers:
         self._now_ms = now_ms
         self._port = port
         self._topics = Topics.of(config)
-        self._access = access_of(settings, environ)
+        self._access = reader_of(settings, environ)
         self._lake = Lake.open(settings.lake)
         self._turn = Turn(settings, now_ms)
         self._gauges = Gauges(health.registry)
@@ -66,6 +67,7 @@ class FeedbackHandlers:
         )
         secret = None if receiver is None else receiver.secret
         self._callbacks = Callbacks(Lake.open(settings.lake), origins, secret, now_ms, self._gauges.refused)
+        self._rulings = Rulings(settings, self._access, secret, now_ms, self._gauges.ruling_refused)
         self._gatherer = Gatherer(settings, now_ms)
 
     def advance(self) -> Progress:
@@ -96,6 +98,7 @@ class FeedbackHandlers:
             unready=self._health.unready,
             metrics=lambda: generate_latest(self._health.registry),
             callback=self._callbacks.take,
+            backfills=self._rulings,
         )
         runner = web.AppRunner(make_app(answers, self._access), access_log=None)
         await runner.setup()

@@ -11,7 +11,9 @@ import polars as pl
 
 from lake import Lake
 from monitor.live_metric import LiveMetrics
+from monitor.of_record import changed_rulings
 from monitor.plan import CellPlan
+from schemas.backfill import Ruling
 from streams.lake_kind import whole_points
 from truthloop.span import Span, new_spans, read_new_rows
 
@@ -38,6 +40,7 @@ class LiveBoard:
         self._lake = lake
         self._plan = plan
         self._most = most
+        self._rulings: Sequence[Ruling] = ()
         self._begin()
 
     def _begin(self) -> None:
@@ -46,12 +49,18 @@ class LiveBoard:
         self._folded: dict[int, int] = {}
         self._looked_at: int | None = None
 
-    def look(self) -> None:
-        """Take in what the lake has gained, or the next part of it.
+    def look(self, rulings: Sequence[Ruling] = ()) -> None:
+        """Take in what the lake has gained, or the next part of it; all of it anew where other labels count.
+
+        Args:
+            rulings: about backfills.
 
         Raises:
             LakeError: it cannot be read; the next look goes on from there.
         """
+        if changed_rulings(self._rulings, rulings):
+            self._begin()
+        self._rulings = rulings
         version = self._lake.version("ledger")
         if version == self._looked_at and not self.unread:
             return
@@ -66,7 +75,7 @@ class LiveBoard:
         if now:
             # the predictions are left out: an outcome has all that a metric is fed
             new = read_new_rows(self._lake, [replace(span, predictions=(0, 0)) for span in now])
-            self.metrics.apply(new.outcomes, new.earlier)
+            self.metrics.apply(new.outcomes, new.earlier, rulings)
         self._folded |= {span.partition: span.steps[1] for span in now}
         self.unread, self._looked_at = unread, version
 

@@ -1,11 +1,11 @@
-"""One look at the lake: fold what is new, evaluate the days that have ended, and write down what the gate makes of it.
+"""One look at the lake: fold what is new, look for backfills, evaluate days that have ended, log the gate's word.
 
 Everything is written by compare-and-set and follows from the lake, so that two processes, or one that is killed at
 any step, decide the same once. Must not send anything.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -13,13 +13,16 @@ import polars as pl
 
 from lake import Claim, Lake, append_records
 from lake.dataset import MANIFEST, DatasetOrder, write_dataset
-from monitor.evaluation import Evaluator, day_ending_at, end_of_day_ms
+from monitor.evaluation import Arrivals, Evaluator, day_ending_at, end_of_day_ms
 from retrain.decision_log import DecisionLog
-from retrain.entry import Origin, evaluated, prepared
+from retrain.entry import Origin, evaluated, prepared, restated
 from retrain.gate import Gate, gate_of
+from retrain.ruling import rulings_of, waiting_in
 from schemas.evidence import Decision, Evaluation, GateState
 from truthloop.arrivals import read_arrivals
+from truthloop.backfill.look import BackfillLook
 from truthloop.evidence import Evidence, read_evidence
+from truthloop.feedback.judging import Judging
 from truthloop.settings import Settings
 
 __all__ = ["Turn", "TurnResult"]
@@ -50,6 +53,8 @@ class _Kind:
     origin: Origin
     log: DecisionLog
     evaluator: Evaluator
+    look: BackfillLook
+    judging: Judging
     gate: Gate = field(default_factory=Gate)
 
 
@@ -96,41 +101,93 @@ class Turn:
         evidence = self._evidence = read_evidence(self._settings, self._evidence)
         evaluations: list[Evaluation] = []
         decisions: list[Decision] = []
-        for name, kind in self._kinds.items():
+        for kind in self._kinds.values():
             kind.gate = gate_of(kind.log.entries())
             decisions += self._prepare(kind)
-            days = self._due_days(kind, evidence)
-            if not days:
-                continue
-            # it comes back once its days are written: what fails before is evaluated again by one that has seen none
-            evaluator, kind.evaluator = kind.evaluator, Evaluator(self._settings.config, name)
-            evaluator.take(evidence.cells, evidence.plan, (days[0], days[-1]))
-            since = datetime.fromtimestamp(end_of_day_ms(days[0], self._settings.config.timezone) / 1000, UTC)
-            arrivals = read_arrivals(self._lake, name, since - ARRIVALS_KEPT)
-            waiting: list[Evaluation] = []
-            entries: list[Decision] = []
-            gate = kind.gate
-            for day in days:
-                evaluation = evaluator.evaluate(day, arrivals)
-                new = evaluated(kind.origin, gate, evaluation)
-                waiting.append(evaluation)
-                entries += new
-                for entry in new:
-                    gate = gate.after(entry)
-                if gate.state is GateState.PREPARING:
-                    break
-            if not self._write(kind, waiting, entries):
-                continue
-            kind.evaluator, kind.gate = evaluator, gate
-            evaluations += waiting
+            decisions += self._restate(kind, evidence)
+            found, entries = self._evaluate(kind, evidence)
+            evaluations += found
             decisions += entries
             decisions += self._prepare(kind)
+            decisions += self._judge(kind, evidence)
+            decisions += self._look(kind, evidence)
         return TurnResult(evaluations, decisions)
+
+    def _evaluate(self, kind: _Kind, evidence: Evidence) -> tuple[list[Evaluation], list[Decision]]:
+        """Evaluate the days that have ended; nothing if another process decided first."""
+        days = self._due_days(kind, evidence)
+        if not days:
+            return [], []
+        # it comes back once its days are written: what fails before is evaluated again by one that has seen none
+        evaluator, kind.evaluator = kind.evaluator, Evaluator(self._settings.config, kind.origin.kind)
+        arrivals = self._arrivals(kind, days[0])
+        evaluator.take(evidence.cells, evidence.plan, (days[0], days[-1]))
+        waiting = waiting_in(rulings_of(kind.log.entries()))
+        evaluations: list[Evaluation] = []
+        entries: list[Decision] = []
+        gate = kind.gate
+        for day in days:
+            evaluations.append(evaluator.evaluate(day, arrivals))
+            new = evaluated(kind.origin, gate, evaluations[-1], waiting)
+            entries += new
+            for entry in new:
+                gate = gate.after(entry)
+            if gate.state is GateState.PREPARING:
+                break
+        if not self._write(kind, evaluations, entries):
+            return [], []
+        kind.evaluator, kind.gate = evaluator, gate
+        return evaluations, entries
+
+    def _judge(self, kind: _Kind, evidence: Evidence) -> list[Decision]:
+        """Write down how the newest version does beside the one before it, once that is decided."""
+        entry = kind.judging.entry(evidence, kind.log.entries(), kind.gate)
+        return [] if entry is None else self._append(kind, [entry])
+
+    def _look(self, kind: _Kind, evidence: Evidence) -> list[Decision]:
+        """Look for backfills, and write down those that are new or have grown.
+
+        Days come first: a past that is replayed knows of no backfill that was told later.
+        """
+        if self._due_days(kind, evidence):
+            return []
+        entries = kind.look.entries(evidence, kind.log.entries(), kind.gate)
+        return self._append(kind, entries)
+
+    def _restate(self, kind: _Kind, evidence: Evidence) -> list[Decision]:
+        """Judge the day that was evaluated last once more, if other labels have come to count since."""
+        entries = kind.log.entries()
+        rulings = rulings_of(entries)
+        follows = [one for one in evidence.rulings if one.episode.kind == kind.origin.kind] == rulings
+        if not kind.gate.ruled or kind.gate.evaluated_ms is None or not follows:
+            return []
+        day = day_ending_at(kind.gate.evaluated_ms, self._settings.config.timezone)
+        again = kind.evaluator.restated()
+        again.take(evidence.cells, evidence.plan, (day, day))
+        evaluation = again.evaluate(day, self._arrivals(kind, day))
+        told = self._append(kind, [restated(kind.origin, kind.gate, evaluation, waiting_in(rulings))])
+        kind.evaluator = again if told else again.restated()
+        return told
+
+    def _arrivals(self, kind: _Kind, day: date) -> Mapping[str, Arrivals]:
+        since = datetime.fromtimestamp(end_of_day_ms(day, self._settings.config.timezone) / 1000, UTC)
+        return read_arrivals(self._lake, kind.origin.kind, since - ARRIVALS_KEPT)
+
+    def _append(self, kind: _Kind, entries: Sequence[Decision]) -> list[Decision]:
+        """Write entries behind the log; nothing if another process decided first."""
+        if not entries or not kind.log.append(entries, self._now_ms()):
+            return []
+        for entry in entries:
+            kind.gate = kind.gate.after(entry)
+            log.info("%s: %s", entry.kind, entry.reason)
+        return [*entries]
 
     def _new_kind(self, name: str) -> _Kind:
         config = self._settings.config
         origin = Origin(config.loop, name, config.retrain)
-        return _Kind(origin, DecisionLog(self._lake, name), Evaluator(config, name))
+        look = BackfillLook(self._lake, origin, config.labels[name].definition, self._now_ms)
+        judging = Judging(self._settings, origin)
+        return _Kind(origin, DecisionLog(self._lake, name), Evaluator(config, name), look, judging)
 
     def _due_days(self, kind: _Kind, evidence: Evidence) -> list[date]:
         """Return the days that have ended, as far as inputs were read, and are not in the log yet."""
@@ -181,12 +238,7 @@ class Turn:
             "manifest_sha256": found.manifest_sha256,
             "rows": found.rows,
         }
-        entry = prepared(kind.origin, gate, detail, found.rows)
-        if not kind.log.append([entry], self._now_ms()):
-            return []
-        kind.gate = gate.after(entry)
-        log.info("retrain %s: %s", gate.decision, entry.reason)
-        return [entry]
+        return self._append(kind, [prepared(kind.origin, gate, detail, found.rows)])
 
 
 def _ordinal(evaluation: Evaluation) -> int:

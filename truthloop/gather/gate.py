@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from retrain.gate import gate_of
+from retrain.gate import ASIDE, gate_of
 from schemas.evidence import Decision, Event, GateState
 from truthloop.gather.query import decision_query
 from truthloop.gather.scope import Scope
@@ -16,6 +16,7 @@ from truthloop.page.gate import Condition, Decided, Evaluation, Gate, Typed
 __all__ = ["gate_panel", "newest_evaluation"]
 
 _EVALUATIONS: Final = 30
+_JUDGES: Final = (Event.EVALUATED, Event.RESTATED)
 _COMMANDS: Final = (
     Typed("truthloop retrain explain", "says what speaks for a retrain, and what it waits for"),
     Typed("truthloop status", "says how far every role has come"),
@@ -52,7 +53,7 @@ def gate_panel(scope: Scope) -> Gate:
             GateState.UNKNOWN.value, "Nothing has been evaluated yet.", commands=_COMMANDS, sql=sql, note=_note(scope)
         )
     gate = gate_of(log)
-    evaluations = [entry for entry in log if entry.event is Event.EVALUATED]
+    evaluations = [entry for entry in log if entry.event in _JUDGES]
     conditions = next((entry.conditions for entry in reversed(evaluations) if entry.conditions), [])
     return Gate(
         gate.state.value,
@@ -68,8 +69,8 @@ def gate_panel(scope: Scope) -> Gate:
 
 
 def newest_evaluation(log: Sequence[Decision]) -> Decision | None:
-    """Return the newest entry that an evaluation made."""
-    return next((entry for entry in reversed(log) if entry.event is Event.EVALUATED), None)
+    """Return the newest entry that an evaluation made, of a day or after a ruling."""
+    return next((entry for entry in reversed(log) if entry.event in _JUDGES), None)
 
 
 def _retrains(log: Sequence[Decision]) -> list[_Retrain]:
@@ -79,7 +80,7 @@ def _retrains(log: Sequence[Decision]) -> list[_Retrain]:
     for entry in log:
         if entry.state is GateState.PREPARING and before is not GateState.PREPARING:
             found.append(_Retrain(entry))
-        elif found and found[-1].is_open and entry.event is not Event.EVALUATED:
+        elif found and found[-1].is_open and entry.event not in ASIDE:
             one = found[-1]
             one.is_open = entry.state is not GateState.COOLING
             succeeded = "trained, waiting for its first predictions" if one.is_open else "completed"

@@ -16,6 +16,7 @@ from monitor.estimate import Estimate, Memory
 from schemas.errors import TruthloopError
 from truthloop.gather.coverage import coverage_of, expected_shares
 from truthloop.gather.drift import counts_of, drift_of, shift_of
+from truthloop.gather.episode import backfills_panel
 from truthloop.gather.estimate import can_estimate, estimates_of, young_days
 from truthloop.gather.flow import flow_of
 from truthloop.gather.gate import gate_panel, newest_evaluation
@@ -175,6 +176,7 @@ class Gatherer:
             drift=drift_of(scope, counts, verdicts),
             quality=quality_of(scope, counts),
             gate=gate_panel(scope),
+            backfills=backfills_panel(scope),
             versions=versions_of(scope, pair, comparison),
             flow=Flow((), (), ()),
         )

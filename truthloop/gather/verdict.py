@@ -22,7 +22,7 @@ from typing import Final
 import polars as pl
 
 from monitor.cohort import day_starts_ms
-from retrain.gate import DAY_MS, Gate, gate_of
+from retrain.gate import ASIDE, DAY_MS, Gate, gate_of
 from schemas.evidence import Decision, Event, FindingKind, GateState, Level
 from truthloop.gather.gate import newest_evaluation
 from truthloop.gather.scope import Scope
@@ -69,7 +69,7 @@ def _of_kind(scope: Scope) -> Verdict:
         return stalled
     if newest is None:
         return Verdict("WATCH", "No day has ended yet, so nothing has been evaluated.", "none")
-    alarms = _alarms(scope, newest)
+    alarms = _alarms(scope, gate)
     holds = alarms.filter(pl.col("name").is_in(_HOLDS))["text"].to_list()
     if holds or gate.state is GateState.HELD:
         return Verdict("HOLD", _sentence(holds[0] if holds else newest.reason), "now", STATUS)
@@ -83,6 +83,8 @@ def _at_rest(gate: Gate, newest: Decision, *, has_alarms: bool) -> Verdict:
     said = _sentence(newest.reason)
     if gate.state is GateState.IDLE:
         return Verdict("OK", said, "none")
+    if gate.state is GateState.WAITING:
+        return Verdict("WATCH", said, "working hours", "truthloop backfill list")
     if gate.state is GateState.COOLING and not has_alarms:
         return Verdict("OK", f"Nothing speaks for a retrain now. {said}", "none")
     is_loud = has_alarms and gate.state is GateState.WATCHING
@@ -95,7 +97,7 @@ def _stalled(scope: Scope, gate: Gate, newest: Decision | None) -> Verdict | Non
         since = "" if gate.decided_ms is None or gate.at_ms is None else _days(gate.at_ms - gate.decided_ms)
         sentence = f"Nobody has answered retrain {gate.decision}, asked for {since} ago."
         return Verdict("STALLED", sentence, "working hours", f"truthloop retrain resolve {gate.decision}")
-    ended = next((entry for entry in reversed(scope.log) if entry.event is not Event.EVALUATED), None)
+    ended = next((entry for entry in reversed(scope.log) if entry.event not in ASIDE), None)
     if ended is not None and ended.event is Event.UNDELIVERABLE:
         sentence = f"The last retrain could not be delivered: {ended.reason}"
         return Verdict("STALLED", _sentence(sentence), "working hours", EXPLAIN)
@@ -122,11 +124,11 @@ def _ended_ms(scope: Scope) -> int | None:
     return day_starts_ms([day + timedelta(days=1)], scope.config.timezone)[0]
 
 
-def _alarms(scope: Scope, newest: Decision) -> pl.DataFrame:
-    """Return the alarms of the newest evaluation."""
+def _alarms(scope: Scope, gate: Gate) -> pl.DataFrame:
+    """Return the alarms of the day that was evaluated last."""
     return scope.snapshot.findings.filter(
         pl.col("kind") == scope.kind.name,
-        pl.col("evidence_at").dt.epoch("ms") == newest.at,
+        pl.col("evidence_at").dt.epoch("ms") == gate.evaluated_ms,
         pl.col("level") == Level.ALARM.value,
     )
 

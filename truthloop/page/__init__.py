@@ -3,9 +3,3 @@
 `view` and `panel` say what is shown, `render` makes HTML of it, `download` JSON and CSV, `web` answers over
 HTTP. Nothing here reads the lake, Kafka or a clock: somebody else fills a `View`.
 """
-
-from truthloop.page.render import render_page
-from truthloop.page.view import View
-from truthloop.page.web import Answers, make_app
-
-__all__ = ["Answers", "View", "make_app", "render_page"]

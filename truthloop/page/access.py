@@ -9,13 +9,13 @@ This module must not know what is answered.
 import base64
 import binascii
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["CHALLENGE", "SECURITY_HEADERS", "Access"]
+__all__ = ["CHALLENGE", "SECURITY_HEADERS", "Access", "is_own_form"]
 
 SECURITY_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -23,7 +23,8 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
-        "Referrer-Policy": "no-referrer",
+        # not no-referrer, with which a browser would say `Origin: null` of the page's own form
+        "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
@@ -45,17 +46,21 @@ class Access:
     Args:
         hosts: names under which the page may be asked for, besides `localhost` and addresses; without port.
         token: what a reader has to know, at least 16 characters; None: nothing.
+        user_header: in which a proxy names the user it has authenticated; None: nobody is authenticated.
 
     Raises:
-        ValueError: the token is too short to be a secret.
+        ValueError: the token is too short to be a secret, or anybody could claim to be the proxy.
     """
 
     hosts: tuple[str, ...] = ()
     token: str | None = None
+    user_header: str | None = None
 
     def __post_init__(self) -> None:
         if self.token is not None and len(self.token) < _TOKEN_MIN:
             raise ValueError(f"a token needs at least {_TOKEN_MIN} characters")
+        if self.user_header is not None and self.token is None:
+            raise ValueError("without a token anybody could name a user as the proxy does")
 
     def knows_host(self, header: str | None) -> bool:
         """Return whether a Host header names this page."""
@@ -81,6 +86,28 @@ class Access:
         elif scheme.lower() == "basic":
             given = _password(rest.strip())
         return hmac.compare_digest(given, self.token.encode())
+
+
+def is_own_form(host: str | None, origins: Sequence[str], sites: Sequence[str]) -> bool:
+    """Return whether a request that changes something can come from a page of ours; of what is missing nothing is said.
+
+    Args:
+        host: the Host header.
+        origins: every Origin header. A browser sends one with each form; a page of another site cannot change it.
+        sites: every Sec-Fetch-Site header.
+    """
+    if len(origins) > 1 or len(sites) > 1:
+        return False
+    if sites and sites[0].strip().lower() not in ("same-origin", "none"):
+        return False
+    if not origins:
+        return True
+    scheme, mark, place = origins[0].strip().lower().partition("://")
+    port = {"http": ":80", "https": ":443"}.get(scheme)
+    if not mark or port is None or not host:
+        return False
+    # behind a proxy with TLS only the browser knows the scheme
+    return place.removesuffix(port) == host.strip().lower().removesuffix(port)
 
 
 def _password(encoded: str) -> bytes:

@@ -6,6 +6,8 @@ Must not know what is served.
 import asyncio
 import json
 import logging
+import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -15,7 +17,7 @@ from aiohttp.typedefs import Handler, Middleware
 from schemas.errors import TruthloopError
 from truthloop.page.access import CHALLENGE, SECURITY_HEADERS, Access
 from truthloop.page.choice import NotOfferedError
-from truthloop.page.render import render_trouble
+from truthloop.page.render import Spot, render_trouble
 
 __all__ = ["OPEN", "TroubleError", "front"]
 
@@ -24,6 +26,11 @@ log = logging.getLogger("truthloop.page")
 OPEN: Final = ("/livez", "/readyz", "/metrics", "/v1/callback")
 """Asked by probes and scrapers, which have no token and are told nothing of what flows; and by pipelines, whose
 callbacks carry a signature."""
+
+_BACKFILL: Final = re.compile(r"/backfill/(?P<id>bf-[0-9a-f]{32})(?P<rule>/rule)?")
+"""Addresses that are pages beside the page."""
+
+_WORDS: Final = {401: "page_token", 405: "method", 408: "malformed", 413: "malformed", 415: "malformed", 421: "host"}
 
 
 class TroubleError(Exception):
@@ -34,22 +41,25 @@ class TroubleError(Exception):
         what: one sentence.
         where: file, table or host; empty when the place is plain.
         hint: the next step.
+        word: under which it is counted; empty: that of the status.
     """
 
-    def __init__(self, status: int, what: str, *, where: str = "", hint: str = "") -> None:
+    def __init__(self, status: int, what: str, *, where: str = "", hint: str = "", word: str = "") -> None:
         super().__init__(what)
         self.status = status
         self.what = what
         self.where = where
         self.hint = hint
+        self.word = word
 
 
-def front(access: Access, send_s: float) -> Middleware:
+def front(access: Access, send_s: float, refused: Callable[[str], None]) -> Middleware:
     """Return the middleware.
 
     Args:
         access: who is let in.
         send_s: how long a reader may take to receive an answer before the connection is cut.
+        refused: called with a word for every ruling that is refused, whoever sent it.
     """
 
     @web.middleware
@@ -58,17 +68,17 @@ def front(access: Access, send_s: float) -> Middleware:
             _check(request, access)
             response = await handler(request)
         except web.HTTPException as error:
-            response = _refusal(request, _known(error))
+            response = _refusal(request, _known(request, error), refused)
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
         except (TroubleError, TruthloopError, NotOfferedError) as error:
-            response = _refusal(request, _trouble(error))
+            response = _refusal(request, _trouble(error), refused)
         except Exception:
             log.exception("the page could not answer %s %s", request.method, request.path)
             ours = TroubleError(
                 500, "Truthloop itself failed to answer this", hint="Its log says where; please report it."
             )
-            response = _refusal(request, ours)
+            response = _refusal(request, ours, refused)
         response.headers.update(SECURITY_HEADERS)
         response.headers["Server"] = "truthloop"
         await _send(request, response, send_s)
@@ -89,7 +99,9 @@ def _check(request: web.Request, access: Access) -> None:
         )
 
 
-def _known(error: web.HTTPException) -> TroubleError:
+def _known(request: web.Request, error: web.HTTPException) -> TroubleError:
+    if error.status == HTTPStatus.METHOD_NOT_ALLOWED and _BACKFILL.fullmatch(request.path) is not None:
+        return TroubleError(error.status, "only sending the form on the page of a backfill rules about it")
     return TroubleError(error.status, HTTPStatus(error.status).phrase.lower())
 
 
@@ -101,11 +113,19 @@ def _trouble(error: TroubleError | TruthloopError | NotOfferedError) -> TroubleE
     return TroubleError(400, str(error))
 
 
-def _refusal(request: web.Request, trouble: TroubleError) -> web.Response:
-    """Return HTML where a person asked for the page, JSON elsewhere."""
-    if request.path == "/":
+def _refusal(request: web.Request, trouble: TroubleError, refused: Callable[[str], None]) -> web.Response:
+    """Return HTML where a person asked for a page, JSON elsewhere."""
+    spot = Spot()
+    if (found := _BACKFILL.fullmatch(request.path)) is not None:
+        is_ruling = found["rule"] is not None
+        spot = _spot(found, trouble.status)
+        if is_ruling:
+            word = trouble.word or _WORDS.get(trouble.status, "other")
+            refused(word)
+            log.warning("a ruling on %s was refused (%s): %s", found["id"], word, trouble.what)
+    if request.path == "/" or found is not None:
         title = HTTPStatus(trouble.status).phrase
-        html = render_trouble(trouble.what, trouble.where, trouble.hint, title)
+        html = render_trouble(trouble.what, trouble.where, trouble.hint, title, spot)
         response = web.Response(status=trouble.status, text=html, content_type="text/html", charset="utf-8")
     else:
         document = {"error": trouble.what, "where": trouble.where, "hint": trouble.hint}
@@ -118,6 +138,14 @@ def _refusal(request: web.Request, trouble: TroubleError) -> web.Response:
     if trouble.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
         response.force_close()
     return response
+
+
+def _spot(found: re.Match[str], status: int) -> Spot:
+    """Return where a page about a backfill stands; one about a ruling says first whether it has changed anything."""
+    if found["rule"] is None:
+        return Spot("../", found["id"])
+    is_certain = status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return Spot("../../", f"../{found['id']}", "Nothing was changed" if is_certain else "Not certain")
 
 
 async def _send(request: web.Request, response: web.StreamResponse, send_s: float) -> None:

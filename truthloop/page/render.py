@@ -4,7 +4,7 @@ Templates escape all they are given. The numbers of a panel are written by `text
 `heat`. Must not read anything but its own templates, and must not decide what is good or bad.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -23,7 +23,7 @@ from truthloop.page.sheet import PANELS
 from truthloop.page.view import Selection, View
 from truthloop.page.words import DRIFT_SIGNS, STATUS_WORDS, TITLES, URGENCY_WORDS, VERDICT_SIGNS
 
-__all__ = ["REFRESH_S", "asset", "query_of", "render_page", "render_trouble"]
+__all__ = ["REFRESH_S", "Spot", "asset", "query_of", "render_page", "render_trouble"]
 
 REFRESH_S: Final = (30, 60, 300)
 """How often the page may load itself again; only when a reader asks for it, since it would cut a screen reader off."""
@@ -60,9 +60,25 @@ def render_page(view: View, refresh_s: int = 0) -> str:
     return _environment().get_template("page.html").render(shown)
 
 
-def render_trouble(what: str, where: str, hint: str, title: str) -> str:
-    """Return the page that stands in for the page: what is wrong, where, and what to do."""
-    return _environment().get_template("trouble.html").render(what=what, where=where, hint=hint, title=title)
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a page that could not be shown stands, and what is said first.
+
+    Attributes:
+        root: address of the page, relative to where this one stands.
+        again: address of what the reader can go back to, the same.
+        heading: in two or three words.
+    """
+
+    root: str = "./"
+    again: str = "./"
+    heading: str = "No page"
+
+
+def render_trouble(what: str, where: str, hint: str, title: str, spot: Spot | None = None) -> str:
+    """Return the page that stands in for a page: what is wrong, where, and what to do."""
+    shown = {"what": what, "where": where, "hint": hint, "title": title, "spot": spot or Spot()}
+    return _environment().get_template("trouble.html").render(shown)
 
 
 def query_of(selection: Selection, **changed: str | int) -> str:

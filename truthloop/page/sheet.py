@@ -79,6 +79,12 @@ def _gate(view: View) -> Iterator[Row]:
         yield ("decision", decided.at_ms, decided.id, decided.state, decided.reason, "", "", decided.command)
 
 
+def _backfills(view: View) -> Iterator[Row]:
+    for one in view.backfills.told:
+        found = (one.labels, one.verdict, one.is_waiting, one.state, one.why)
+        yield (one.id, one.kind, one.causes, one.since_ms, *found)
+
+
 def _versions(view: View) -> Iterator[Row]:
     for one in view.versions.comparisons:
         values = (one.first_value, one.second_value, one.difference, one.low, one.high)
@@ -103,6 +109,7 @@ _SHEETS: Final[dict[str, tuple[str, Callable[[View], Iterator[Row]]]]] = {
         _coverage,
     ),
     "gate": ("part at_ms name state reason value needed command", _gate),
+    "backfills": ("episode kind causes since_ms labels verdict is_waiting state why", _backfills),
     "drift": ("group input day state detail", _drift),
     "versions": ("metric first second shared_labels first_value second_value difference low high verdict", _versions),
     "quality": ("field problem count share state", _quality),

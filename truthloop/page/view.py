@@ -6,6 +6,7 @@ This module must not read, format or compute; who fills a view answers for its n
 from dataclasses import dataclass
 from typing import Literal
 
+from truthloop.page.episode import Backfills
 from truthloop.page.gate import Gate
 from truthloop.page.panel import Coverage, Drift, Flow, Maturity, Metric, Quality, Versions
 
@@ -103,5 +104,6 @@ class View:
     drift: Drift
     quality: Quality
     gate: Gate
+    backfills: Backfills
     versions: Versions
     flow: Flow

@@ -1,4 +1,4 @@
-"""The page over HTTP, for a browser, a probe and a pipeline that calls back.
+"""The page over HTTP, for a browser, a person who rules, a probe and a pipeline that calls back.
 
 Views are made in threads, so that a slow lake never keeps the event loop from answering /livez. An error of ours
 becomes a page that says what is wrong and what to do; any other is logged, and no traceback leaves the process.
@@ -23,6 +23,7 @@ from truthloop.page.choice import chosen, refresh_of
 from truthloop.page.download import panel_csv, panel_json
 from truthloop.page.front import TroubleError, front
 from truthloop.page.render import asset, render_page
+from truthloop.page.ruling import Backfills, RulingPages
 from truthloop.page.sheet import PANELS
 from truthloop.page.view import Offer, Selection, View
 
@@ -40,6 +41,7 @@ _HEADERS_MAX = 64
 _LINE_MAX = 8_190
 _FIELD_MAX = 4_096
 _LINGER_S = 1.0
+_EPISODE = "{id:bf-[0-9a-f]{32}}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Answers:
         unready: why the process does not do its work; empty while it does.
         metrics: Prometheus text.
         callback: raw body and headers (names in lower case) of a callback, to status and JSON document.
+        backfills: the pages beside the page.
     """
 
     offer: Callable[[], Offer]
@@ -61,6 +64,7 @@ class Answers:
     unready: Callable[[], str]
     metrics: Callable[[], bytes]
     callback: Callable[[bytes, Mapping[str, str]], tuple[int, object]]
+    backfills: Backfills
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Limits:
     Args:
         head_s: for a request's line and headers, and for the next request on a connection.
         body_s: for a body.
-        answer_s: for a view to be made, or a callback to be handled.
+        answer_s: for a view to be made, or a callback or ruling to be handled.
         send_s: for a reader to take the answer.
         body_bytes: of a body.
     """
@@ -92,11 +96,17 @@ class _Page:
         self._makers = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
         # a thread of its own: a callback is not kept waiting by pages of a lake that hangs
         self._takers = ThreadPoolExecutor(1, thread_name_prefix="callback")
+        self._rulers = ThreadPoolExecutor(1, thread_name_prefix="ruling")
 
     async def threads(self, _app: web.Application) -> AsyncIterator[None]:
         yield
-        for pool in (self._makers, self._takers):
+        for pool in (self._makers, self._takers, self._rulers):
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def rulings(self, access: Access) -> RulingPages:
+        """Return the handlers of the pages beside the page."""
+        read, write = partial(self._in_thread, self._makers), partial(self._in_thread, self._rulers)
+        return RulingPages(self._answers.backfills, access, self._limits.body_s, read, write)
 
     async def page(self, request: web.Request) -> web.Response:
         query = list(request.query.items())
@@ -179,10 +189,11 @@ def make_app(answers: Answers, access: Access | None = None, limits: Limits | No
         access: who is let in; None: whoever reaches it. Listening on anything but loopback needs a token.
         limits: how long is waited, and how much is taken; None: the defaults.
     """
-    limits = limits or Limits()
+    limits, access = limits or Limits(), access or Access()
     page = _Page(answers, limits)
+    rulings = page.rulings(access)
     app = web.Application(
-        middlewares=[front(access or Access(), limits.send_s)],
+        middlewares=[front(access, limits.send_s, answers.backfills.refused)],
         client_max_size=limits.body_bytes,
         handler_args={
             "keepalive_timeout": limits.head_s,
@@ -199,6 +210,9 @@ def make_app(answers: Answers, access: Access | None = None, limits: Limits | No
         [
             web.get("/", page.page),
             web.get(r"/panels/{name}.{form:json|csv}", page.panel),
+            web.get(f"/backfill/{_EPISODE}", rulings.page),
+            web.get(f"/backfill/{_EPISODE}.json", rulings.document),
+            web.post(f"/backfill/{_EPISODE}/rule", rulings.rule),
             web.get("/style.css", _file("style.css", "text/css")),
             web.get("/icon.svg", _file("icon.svg", "image/svg+xml")),
             web.get("/livez", page.probe),

@@ -12,6 +12,7 @@ TITLES: Final = {
     "drift": "Shift",
     "quality": "Values with a problem",
     "gate": "Retraining",
+    "backfills": "Backfills",
     "versions": "Versions compared",
     "flow": "What comes in",
 }

@@ -1,0 +1,194 @@
+"""Do a new version's first predictions keep the contract: outputs there and of the right shape, features available?
+
+A version is judged by what is usual for the one before it, so that a sensor that was broken already is not held against
+it. Values out of the contract are kept and flagged elsewhere; here they are weighed. This module must not reject
+anything, nor judge how values are distributed otherwise.
+"""
+
+from collections.abc import Collection
+from datetime import date
+
+import polars as pl
+from scipy.stats import binom
+
+from monitor.histogram import ABOVE, BELOW, MISSING, NOT_FINITE, UNSEEN
+from monitor.input_count import LABEL, OUTPUT
+from monitor.scoring import is_probability
+from schemas.config import LoopConfig
+from schemas.evidence import Finding, FindingKind, Level, Place
+from schemas.metric_name import Task
+
+__all__ = ["CONTRACT_DAYS", "TALLY_SCHEMA", "cell_tally", "judge_contract", "row_tally"]
+
+CONTRACT_DAYS = 7
+"""So many days of a new version are looked at, and more until one of them keeps the contract."""
+
+TALLY_SCHEMA = pl.Schema(
+    {"input": pl.String(), "check": pl.String(), "bad": pl.Int64(), "n": pl.Int64(), "bad_day": pl.Float64()}
+)
+"""Of each input and check: how many of n predictions fail it, and the share of a day that nine in ten do not exceed."""
+
+_ROWS_MIN = 50
+_CHANCE = 1e-6
+_RISE = 0.02
+_ALARM_RISE = {Place.OUTPUT: 0.02, Place.FEATURES: 0.10}
+"""An output that is not there makes a decision impossible; a model can live with some gaps in its inputs."""
+_NEW_CLASS_SHARE = 0.5
+"""A new model may say a class that the former one never said, but not nearly nothing else."""
+_USUAL_QUANTILE = 0.9
+
+_BINS = {"missing": [MISSING], "outside": [BELOW, ABOVE], "unseen": [UNSEEN], "not_finite": [NOT_FINITE]}
+_TEXTS = {
+    "missing": "has no value",
+    "outside": "is outside the contract's range",
+    "unseen": "is of a category that the contract does not have",
+    "not_finite": "is not finite",
+    "invalid": "cannot be read as the contract's type",
+    "new_class": "is of classes that were never told before",
+}
+
+
+def cell_tally(
+    counts: pl.DataFrame,
+    predictions: pl.DataFrame,
+    task: Task,
+    days: tuple[date, date],
+    known: Collection[int] | None = None,
+) -> pl.DataFrame:
+    """Return how a version's predictions of some days keep the contract, from what cells know.
+
+    Of a binary output cells know only whether it is a probability: what is not, counts as `missing`. Values that could
+    not be read are `missing` too.
+
+    Args:
+        counts: `monitor.input_count.input_counts` of the version.
+        predictions: `monitor.version.prediction_counts` of the version.
+        task: of the label kind.
+        days: the first and the last that count.
+        known: of a multiclass kind, the bins of the output that the former version has filled; None: all are known.
+    """
+    own = counts.filter(pl.col("day").is_between(*days), pl.col("input") != LABEL)
+    amount, bins, is_output = pl.col("amount"), pl.col("bin"), pl.col("input") == OUTPUT
+    is_score = is_output & (pl.lit(task == "binary"))
+    bad = {name: amount.filter(bins.is_in(special)).sum() for name, special in _BINS.items()}
+    is_new = is_output & (bins >= 0) & ~bins.is_in(sorted(known or ()))
+    bad["new_class"] = amount.filter(is_new & pl.lit(task == "multiclass" and known is not None)).sum()
+    daily = own.filter(~is_score).group_by("input", "day").agg(n=amount.sum(), **bad)
+    long = daily.unpivot(list(bad), index=["input", "day", "n"], variable_name="check", value_name="bad")
+    parts = [long.select("input", "check", "day", "bad", "n")]
+    if task == "binary":
+        scored = own.filter(is_score).group_by("day").agg(scored=amount.sum())
+        made = predictions.filter(pl.col("day").is_between(*days)).group_by("day").agg(n=amount.sum())
+        unusable = (pl.col("n") - pl.col("scored").fill_null(0)).clip(0)
+        joined = made.join(scored, on="day", how="left").with_columns(
+            input=pl.lit(OUTPUT), check=pl.lit("missing"), bad=unusable
+        )
+        parts.append(joined.select(parts[0].columns).cast(parts[0].schema))
+    return _summed(pl.concat(parts))
+
+
+def row_tally(rows: pl.DataFrame, config: LoopConfig, kind: str, classes: Collection[str] = ()) -> pl.DataFrame:
+    """Return how predictions keep the contract, from their rows: the first 500 of a version, for instance.
+
+    Args:
+        rows: predictions in the lake's columns; `flags` says what was out of the contract when they came.
+        config: of the loop.
+        kind: label kind whose output is looked at.
+        classes: of a multiclass kind, the classes that were ever told; empty: all are taken for known.
+    """
+    task, output = config.predictions.outputs[kind].task, f"output_{kind}"
+    value = pl.col(output)
+    found = {(OUTPUT, "missing"): value.is_null() & ~_flagged(output, "invalid")}
+    found[OUTPUT, "invalid"] = _flagged(output, "invalid")
+    if task == "binary":
+        found[OUTPUT, "outside"] = value.is_not_null() & ~is_probability(value)
+    elif task == "regression":
+        found[OUTPUT, "not_finite"] = ~value.is_finite().fill_null(value=True)
+    elif classes:
+        found[OUTPUT, "new_class"] = value.is_not_null() & ~value.is_in(sorted(classes))
+    for name, feature in config.predictions.features.items():
+        column = f"feature_{name}"
+        if feature.pii == "drop" or column not in rows.columns:
+            continue
+        subject = f"feature {name}" if name in (OUTPUT, LABEL) else name
+        found[subject, "missing"] = pl.col(column).is_null() & ~_flagged(column, "invalid")
+        for check, flag in (("invalid", "invalid"), ("outside", "out_of_range"), ("unseen", "unseen")):
+            found[subject, check] = _flagged(column, flag)
+    counts = rows.select(mask.sum().alias(str(place)) for place, mask in enumerate(found.values())).row(0)
+    tally = [(*names, int(bad), rows.height, 0.0) for names, bad in zip(found, counts, strict=True)]
+    return pl.DataFrame(tally, schema=TALLY_SCHEMA, orient="row")
+
+
+def judge_contract(new: pl.DataFrame, former: pl.DataFrame | None) -> list[Finding]:
+    """Return how a new version's first predictions break the contract; none with fewer than 50 of them.
+
+    A share is told if it is higher than usual beyond chance (binomial, 1e-6): usual is the former version's share, or
+    that of a bad day of it; without one it is nothing. It is an alarm, which holds the deployment back, if an output's
+    share has risen by 0.02, or a feature's by 0.1; a warning for smaller rises of outputs, and for features from 0.02.
+    Classes that nobody ever told are an alarm only if they are more than half of all. A feature that is missing from a
+    loop's first version is told only if it never comes, as a warning: there is nothing to compare it with.
+
+    Args:
+        new: tally of the new version.
+        former: the same of the version before; None if there is none.
+    """
+    before = {} if former is None else {row[:2]: row[2:] for row in former.iter_rows()}
+    found = []
+    for name, check, bad, n, _ in new.sort("input", "check").iter_rows():
+        if n < _ROWS_MIN or bad == 0:
+            continue
+        place: Place = Place.OUTPUT if name == OUTPUT else Place.FEATURES
+        had_bad, had_n, bad_day = before.get((name, check), (0, 0, 0.0))
+        usual = max(had_bad / had_n, bad_day) if had_n >= _ROWS_MIN else None
+        if usual is None and place is Place.FEATURES and check == "missing":
+            level = Level.WARN if bad == n else None
+        else:
+            chance = binom.sf(
+                bad - 1, n, max(usual or 0.0, (had_bad + 0.5) / (had_n + 1)) if usual is not None else 0.0
+            )
+            rise = bad / n - (usual or 0.0)
+            level = _level(place, check, rise) if chance < _CHANCE else None
+        if level is not None:
+            found.append(_finding(place, name, check, level, (bad / n, usual)))
+    return found
+
+
+def _summed(daily: pl.DataFrame) -> pl.DataFrame:
+    is_whole = pl.col("n") >= _ROWS_MIN
+    share = (pl.col("bad") / pl.col("n")).filter(is_whole)
+    return (
+        daily.group_by("input", "check")
+        .agg(pl.col("bad", "n").sum(), bad_day=share.quantile(_USUAL_QUANTILE, "linear").fill_null(0.0))
+        .select(TALLY_SCHEMA.names())
+        .cast(TALLY_SCHEMA)
+        .sort("input", "check")
+    )
+
+
+def _flagged(column: str, flag: str) -> pl.Expr:
+    return pl.col("flags").list.contains(f"{column}:{flag}").fill_null(value=False)
+
+
+def _level(place: Place, check: str, rise: float) -> Level | None:
+    if check == "new_class":
+        return Level.ALARM if rise > _NEW_CLASS_SHARE else Level.WARN
+    if rise >= _ALARM_RISE[place]:
+        return Level.ALARM
+    return Level.WARN if place is Place.OUTPUT or rise >= _RISE else None
+
+
+def _finding(place: Place, name: str, check: str, level: Level, shares: tuple[float, float | None]) -> Finding:
+    share, usual = shares
+    what = "the model's output" if place is Place.OUTPUT else name
+    said = f"of the version before, {usual:.1%}" if usual is not None else "there is no version before it"
+    never = check == "missing" and share == 1
+    text = f"{what} is never there" if never else f"{share:.1%} of {what} {_TEXTS[check]}"
+    return Finding(
+        kind=FindingKind.CONTRACT,
+        place=place,
+        subject=name,
+        level=level,
+        value=share,
+        limit=usual,
+        text=f"the new version's first predictions: {text} ({said})"[:1_000],
+    )

@@ -1,0 +1,120 @@
+"""Prefect 3 by its REST API: the decision's id is the idempotency key, so Prefect itself takes it once. Pure.
+
+The flow gets one parameter, `request`, with the request document that a webhook gets. A run is found again by its key,
+so nothing has to be kept of what the server answered. 409 is no repeat here: it says that the flow's parameters are
+others.
+
+https://docs.prefect.io/v3/api-ref/rest-api/server
+"""
+
+import json
+import re
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote
+
+from retrain.outbox import Result
+from retrain.target.exchange import Call, Delivery, Look, Reply, RunState, RunStatus, encode, json_of, judged
+
+__all__ = ["Prefect", "state_of"]
+
+OK, CONFLICT = 200, 409
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_EXAMPLE_ID = "00000000-0000-4000-8000-000000000000"
+DEPLOYMENT_BYTES_MAX = 1_024 * 1_024
+"""A deployment's document holds the schema of its parameters, and a run's the parameters."""
+
+_STATES: Mapping[str, RunStatus] = {
+    "SCHEDULED": "accepted",
+    "PENDING": "accepted",
+    "PAUSED": "accepted",
+    "RUNNING": "running",
+    "CANCELLING": "running",
+    "COMPLETED": "succeeded",
+    "FAILED": "failed",
+    "CRASHED": "failed",
+    "CANCELLED": "failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prefect:
+    """A deployment.
+
+    Attributes:
+        url: of the API, without a slash at its end.
+        deployment: `FLOW/DEPLOYMENT`, or an id.
+        api_key: sent as a bearer token; empty for none.
+    """
+
+    url: str = field(repr=False)
+    deployment: str
+    api_key: str = field(repr=False)
+
+    def deliver(self, decision: str, body: bytes, at_s: int) -> Delivery:  # noqa: ARG002 - of the protocol
+        """Start the flow run; where it is there already, nothing is started."""
+        id_ = yield from self._find()
+        if isinstance(id_, Result):
+            return id_
+        key = encode(decision)
+        form = b'{"name":%s,"idempotency_key":%s,"tags":["truthloop"],"parameters":{"request":%s}}'
+        url, usual = f"{self.url}/deployments/{id_}/create_flow_run", Reply(201, encode({"name": decision}))
+        reply = yield Call("start the flow run", "POST", url, self._headers(), form % (key, key, body), usual)
+        result = judged(reply, self._missing)
+        if reply.status == CONFLICT:
+            return replace(result, detail="the flow does not take the parameter `request` as it is (409)")
+        return replace(result, detail="the run was there already") if reply.status == OK else result
+
+    def look(self, decision: str) -> Look:
+        """Ask for the flow run with the decision's key."""
+        wanted = encode({"flow_runs": {"idempotency_key": {"any_": [decision]}}, "limit": 1})
+        usual = Reply(OK, encode([{"name": decision, "state_type": "RUNNING"}]))
+        url = f"{self.url}/flow_runs/filter"
+        reply = yield Call("see how the run gets on", "POST", url, self._headers(), wanted, usual, DEPLOYMENT_BYTES_MAX)
+        if not reply.is_success:
+            return RunState.unknown(reply)
+        try:
+            runs = json.loads(reply.body)
+        except (ValueError, RecursionError):
+            runs = None
+        if not isinstance(runs, list):
+            return RunState.unknown(reply, "the answer is no list of flow runs")
+        mine = [run for run in runs if isinstance(run, dict) and run.get("idempotency_key", decision) == decision]
+        return state_of(mine[0]) if mine else RunState.unknown(reply, "there is no flow run of this key")
+
+    @property
+    def _missing(self) -> str:
+        return f"there is no deployment {self.deployment} (404)"
+
+    def _find(self) -> Generator[Call, Reply, str | Result]:
+        if _UUID.fullmatch(self.deployment):
+            return self.deployment
+        name = "/".join(quote(part, safe="") for part in self.deployment.split("/"))
+        usual = Reply(OK, encode({"id": _EXAMPLE_ID}))
+        url = f"{self.url}/deployments/name/{name}"
+        reply = yield Call("look up the deployment's id", "GET", url, self._headers(), b"", usual, DEPLOYMENT_BYTES_MAX)
+        id_ = json_of(reply).get("id")
+        if reply.is_success and isinstance(id_, str) and _UUID.fullmatch(id_):
+            return id_
+        if reply.is_success:
+            return Result(None, None, "the answer about the deployment holds no id")
+        return judged(reply, self._missing)
+
+    def _headers(self) -> dict[str, str]:
+        usual = {"Content-Type": "application/json", "Accept": "application/json"}
+        return usual | ({"Authorization": f"Bearer {self.api_key}"} if self.api_key else {})
+
+
+def state_of(run: Mapping[str, Any]) -> RunState:
+    """Return how far a flow run has come.
+
+    Args:
+        run: one document of `POST flow_runs/filter`.
+    """
+    state = run.get("state_type")
+    status = _STATES.get(state) if isinstance(state, str) else None
+    if status is None:
+        return RunState(detail="the answer holds no state of a flow run")
+    message = f"Prefect calls the flow run {state}" if status in ("succeeded", "failed") else ""
+    return RunState(status, message)

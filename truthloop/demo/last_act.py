@@ -1,0 +1,149 @@
+"""The demo's last act: the airport tells two past months anew, and a person rules about each.
+
+It waits for what anybody could see, entries of the gate's log; the ruling is the command that a person would type. Must
+not know how a backfill is found.
+"""
+
+import os
+import subprocess
+import sys
+from calendar import month_name
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+from confluent_kafka import Producer
+
+from lake import Lake, connect
+from retrain.decision_log import DecisionLog
+from retrain.gate import gate_of
+from schemas.backfill import Episode, Verdict
+from schemas.backfill_diff import BackfillDiff
+from schemas.errors import TruthloopError
+from schemas.evidence import Decision, Event, GateState
+from truthloop.backfill.diff_log import DiffLog
+from truthloop.demo.airline import flush_records, send_records
+from truthloop.settings import Settings
+
+__all__ = ["Ruled", "play"]
+
+TOPIC: Final = "airport.restatements"
+KIND: Final = "arrived_late"
+
+_SCRIPT: Final = (
+    (10, Verdict.REJECTED, "a single month must not mean something else than the rest of the year"),
+    (11, Verdict.APPROVED, "from November on, late means more than half an hour"),
+)
+_COMMANDS: Final[Mapping[Verdict, str]] = {Verdict.APPROVED: "approve", Verdict.REJECTED: "reject"}
+_LATE_SHARE: Final = """
+SELECT sum(tp + fn) / sum(labelled) FROM metrics WHERE kind = ? AND month("day") = ?
+"""
+
+Until = Callable[[Callable[[], bool]], None]
+"""Returns once something is so."""
+
+
+@dataclass(frozen=True)
+class Ruled:
+    """A month that was told anew, and what came of it.
+
+    Attributes:
+        month: 1 to 12.
+        diff: what it would change, as it waited for a person.
+        verdict: the person's.
+        reason: the person's.
+        late_share: of the month's flights, as analysts see it, before the ruling and after it.
+        outcome: what the gate made of the ruling.
+    """
+
+    month: int
+    diff: BackfillDiff
+    verdict: Verdict
+    reason: str
+    late_share: tuple[float, float]
+    outcome: Decision
+
+    def document(self) -> dict[str, object]:
+        """Return it as a JSON document."""
+        return {
+            "month": self.month,
+            "episode": self.diff.episode.id,
+            "labels": self.diff.episode.labels,
+            "flips": self.diff.touched.changed,
+            "verdict": self.verdict.value,
+            "reason": self.reason,
+            "late_share": {"before": self.late_share[0], "after": self.late_share[1]},
+            "gate": {
+                "state": self.outcome.state.value,
+                "reason": self.outcome.reason,
+                "retrain": self.outcome.decision,
+            },
+        }
+
+    def lines(self) -> list[str]:
+        """Return what a person should know of it."""
+        before, after = self.late_share
+        became = f"{100 * before:.1f} % late before, {100 * after:.1f} % after"
+        would = f"{self.diff.touched.changed:,} of {self.diff.episode.labels:,} labels would change"
+        return [
+            f"{month_name[self.month]}: {would}. It waits: truthloop backfill diff {self.diff.episode.id}",
+            f"  A person has {self.verdict.value} it: {self.reason}. {became}.",
+            f"  The gate: {self.outcome.reason}",
+        ]
+
+
+def play(settings: Settings, producer: Producer, until: Until) -> list[Ruled]:
+    """Tell the months anew, rule about each, and return what came of it once the gate has judged it.
+
+    Raises:
+        BrokerError: the cluster does not take the records, or nothing moves any more.
+        TruthloopError: the command refuses.
+    """
+    told = pl.read_csv(settings.path.parent / "restatements.csv")
+    lake = Lake.open(settings.lake)
+    log = DecisionLog(lake, KIND)
+    found = []
+    for month, verdict, reason in _SCRIPT:
+        rows = told.filter(pl.col("flight_date").str.slice(5, 2) == f"{month:02}")
+        send_records(producer, TOPIC, rows, rows["flight"], rows["told_at_utc"] * 1000)
+        flush_records(producer)
+        until(lambda rows=rows: _waiting(log, rows.height) is not None)  # type: ignore[misc]
+        episode = _waiting(log, rows.height)
+        diff = None if episode is None else DiffLog(lake).newest(episode.id)
+        if diff is None:
+            raise TruthloopError("the diff of a backfill that waits is not there", where=str(settings.lake))
+        before = _late_share(settings, month)
+        _rule(settings, diff, verdict, reason)
+        until(lambda: not gate_of(log.entries()).ruled)
+        until(lambda: gate_of(log.entries()).state not in (GateState.PREPARING, GateState.REQUESTED))
+        outcome = next(entry for entry in reversed(log.entries()) if entry.event is Event.RESTATED)
+        found.append(Ruled(month, diff, verdict, reason, (before, _late_share(settings, month)), outcome))
+    return found
+
+
+def _waiting(log: DecisionLog, labels: int) -> Episode | None:
+    """Return the episode that waits and has all of these labels."""
+    last: dict[str, Decision] = {}
+    for entry in log.entries():
+        if entry.episode is not None:
+            last[entry.episode.id] = entry
+    whole = [one.episode for one in last.values() if one.verdict is Verdict.QUARANTINED]
+    return next((one for one in whole if one is not None and one.labels == labels), None)
+
+
+def _rule(settings: Settings, diff: BackfillDiff, verdict: Verdict, reason: str) -> None:
+    """Type the command."""
+    words: Sequence[str] = (
+        *(sys.executable, "-m", "truthloop", "backfill", _COMMANDS[verdict], diff.episode.id),
+        *("--diff", diff.sha256(), "--reason", reason, "--config", str(settings.path)),
+    )
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ, check=False)  # noqa: S603 - our own command
+    if done.returncode:
+        raise TruthloopError(f"the ruling was refused: {done.stderr.strip()}", where=diff.episode.id)
+
+
+def _late_share(settings: Settings, month: int) -> float:
+    with connect(settings.lake) as views:
+        row = views.execute(_LATE_SHARE, [KIND, month]).fetchone()
+    return float(row[0]) if row is not None and row[0] is not None else 0.0

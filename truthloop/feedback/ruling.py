@@ -1,0 +1,152 @@
+"""Rulings on the page: what it shows of a backfill, and what becomes of a form that comes back. Wiring only.
+
+Who may look and who names users is the page's matter; what a ruling does is that of `retrain.approval`.
+"""
+
+import logging
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from threading import Lock
+from typing import Final
+
+from lake import Lake
+from retrain.approval import Outcome, Person, Result, Statement
+from retrain.form_token import NONCE_BYTES, TTL_MS, Bound, TokenError, check_token, keys_of, make_token
+from retrain.signing import Secret
+from retrain.standing import Standing
+from schemas.backfill import Verdict
+from schemas.backfill_diff import BackfillDiff
+from schemas.connection import HTTP_TOKEN_VARIABLE
+from schemas.errors import ConfigError
+from truthloop.approval import approvals_of, diff_of
+from truthloop.backfill.diff_log import DiffLog
+from truthloop.feedback.boundary import access_of
+from truthloop.page.access import Access
+from truthloop.page.ruling import Answered, Form, Shown
+from truthloop.page.text import moment, zone_of
+from truthloop.ruling_words import refusal_words, state_words
+from truthloop.settings import Settings
+
+__all__ = ["Rulings", "reader_of"]
+
+log = logging.getLogger("truthloop.feedback")
+
+_VERDICTS: Final = (Verdict.APPROVED, Verdict.REJECTED)
+_STATUS: Final = {
+    Outcome.UNKNOWN: 404,
+    Outcome.INCOMPLETE: 422,
+    Outcome.DECIDED: 409,
+    Outcome.CHANGED: 409,
+    Outcome.USED: 409,
+    Outcome.EXPIRED: 410,
+    Outcome.BUSY: 503,
+}
+
+
+def reader_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> Access:
+    """Return who is let in to the page, and which header names them.
+
+    Raises:
+        ConfigError: as `access_of`; or a proxy is to name users and anybody could pretend to be that proxy.
+    """
+    access, header = access_of(settings, environ), settings.config.http.user_header
+    if header is not None and access.token is None:
+        raise ConfigError(
+            f"http.user_header would let anybody who reaches the port name any user in {header}",
+            where=str(settings.path),
+            hint=f"Set {HTTP_TOKEN_VARIABLE} (or one with _FILE behind), and give it to the proxy and to nobody else.",
+        )
+    return replace(access, user_header=header)
+
+
+class Rulings:
+    """What the pages about backfills ask for.
+
+    Args:
+        settings: of the loop.
+        access: who is let in to the page.
+        secret: of the webhook; None without one.
+        now_ms: the wall clock.
+        refused: called with a word for every refusal.
+
+    Raises:
+        LakeError: there is no lake.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        access: Access,
+        secret: Secret | None,
+        now_ms: Callable[[], int],
+        refused: Callable[[str], None],
+    ) -> None:
+        self._loop = settings.config.loop
+        self._zone = zone_of(settings.config.timezone)
+        self._now_ms = now_ms
+        self._keys = keys_of(secret, access.token, secrets.token_bytes(32))
+        self._approvals = approvals_of(settings, now_ms)
+        self._diffs = DiffLog(Lake.open(settings.lake))
+        # a table of the lake is read by one thread at a time
+        self._lock = Lock()
+        self.refused = refused
+
+    def show(self, episode: str, user: str) -> Shown | None:
+        """Return what is shown of a backfill; None: unknown.
+
+        Raises:
+            LakeError: the lake cannot be read.
+        """
+        standing = self._approvals.standing(episode)
+        if standing is None:
+            return None
+        now_ms = self._now_ms()
+        token = until = ""
+        if standing.is_waiting:
+            bound = self._bound(episode, standing.diff_sha256, user)
+            token = make_token(self._keys, bound, now_ms, secrets.token_bytes(NONCE_BYTES))
+            until = moment(now_ms + TTL_MS, self._zone)
+        state = state_words(standing, self._zone)
+        diff = self._diff(standing)
+        return Shown(diff, standing.verdict, standing.why, state, token, until)
+
+    def document(self, episode: str) -> bytes | None:
+        """Return the diff as JSON; None: unknown.
+
+        Raises:
+            LakeError: the lake cannot be read.
+        """
+        standing = self._approvals.standing(episode)
+        return None if standing is None else self._diff(standing).document()
+
+    def rule(self, form: Form) -> Answered:
+        """Take a ruling, or say why not.
+
+        Raises:
+            LakeError: the log cannot be read or written. What was said may stand in it.
+        """
+        bound = self._bound(form.episode, form.diff_sha256, form.by if form.is_proved else "")
+        try:
+            token = check_token(self._keys, form.token, bound, self._now_ms())
+        except TokenError as error:
+            return Answered(403, error.what, "Open the backfill again, and send its form as it is.", "token")
+        person = Person(form.by, "proxy" if form.is_proved else "attested", "page")
+        statement = Statement(form.episode, form.diff_sha256, form.verdict, form.reason, person, token.sha256)
+        result = self._approvals.rule(statement, is_expired=token.is_expired)
+        if result.outcome is not Outcome.DONE:
+            return self._refusal(result)
+        log.info("backfill %s is %s", form.episode, form.verdict.value)
+        return Answered(303)
+
+    def _refusal(self, result: Result) -> Answered:
+        what, hint = refusal_words(result, self._zone)
+        return Answered(_STATUS[result.outcome], what, hint, result.outcome.value)
+
+    def _bound(self, episode: str, diff_sha256: str, user: str) -> Bound:
+        return Bound(self._loop, episode, diff_sha256, _VERDICTS, user)
+
+    def _diff(self, standing: Standing) -> BackfillDiff:
+        with self._lock:
+            return diff_of(self._diffs, standing)
