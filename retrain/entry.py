@@ -36,7 +36,7 @@ _ANSWERS = {
     "failed": Event.FAILED,
 }
 _THINGS = {Cause.RESENT: "predictions that came again with other content"}
-_SENT_IN_VAIN = {"gave_up": "nobody took it in time", "gone": "the receiver wants no more of it (410)"}
+_SENT_IN_VAIN = {"gave_up": "nobody took it in time", "gone": "the target will never take it"}
 
 
 class Origin:

@@ -48,7 +48,7 @@ def run_manifest(
         entries: the log of the retrain's label kind.
         decision: id of a retrain of it.
         attempts: at handing requests over; of any decision.
-        dataset: the manifest of its data set; None where it is not written, or gone.
+        dataset: the manifest of its data set; None where it is not written, gone, or not as it was written.
     """
     mine = [entry for entry in entries if entry.decision == decision]
     begun = mine[0]
@@ -104,7 +104,7 @@ def _dataset(written: Mapping[str, Any] | None, manifest: Mapping[str, Any] | No
         "uri": written.get("dataset"),
         "manifest_uri": written.get("manifest"),
         "manifest_sha256": written.get("manifest_sha256"),
-        "is_there": manifest is not None,
+        "is_whole": manifest is not None,
         **known,
     }
 

@@ -1,15 +1,11 @@
 """A past that is told anew: found once, beside until it is ruled about, then counted everywhere, and asked for once."""
 
 import shutil
-import threading
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
-from effort import THOROUGH
 from polars.testing import assert_frame_equal
 from told_anew_case import (
     DAY_MS,
@@ -19,12 +15,9 @@ from told_anew_case import (
     OTHER,
     ROWS,
     START_MS,
-    Killed,
     add_days,
-    cells_anew,
     counted_of,
     diffs_of,
-    killed_at,
     log_of,
     make_loop,
     rule,
@@ -202,7 +195,7 @@ def test_a_declared_batch_stands_beside_until_it_is_ruled_about(loop: Settings, 
     assert told.episode is not None
     assert (told.episode.causes, told.episode.batch) == ([Cause.DECLARED], "2023-11")
     assert (told.verdict, told.state) == (Verdict.QUARANTINED, GateState.WAITING)
-    beside = views_agree(loop)
+    beside = read_evidence(loop)
     assert_frame_equal(counted_of(beside, (0, SETTLED)), counted_of(before, (0, SETTLED)), check_exact=True)
     rule(loop, told.episode, verdict)
     decisions = turn(loop)
@@ -218,7 +211,6 @@ def test_a_declared_batch_stands_beside_until_it_is_ruled_about(loop: Settings, 
     assert later.episode is not None
     assert later.episode.id != told.episode.id
     assert later.episode.labels == HALF
-    views_agree(loop)
     assert (scored(loop).filter(pl.col("key").str.starts_with("5-"))["value"].drop_nulls() == 1).sum() == HALF * 2 // 5
 
 
@@ -319,93 +311,8 @@ def test_labels_that_never_find_a_prediction_are_told_by_whoever_looks_later(loo
     told = log_of(loop)[-1]
     assert told.episode is not None
     add_days(loop, (KNOWN + 25, KNOWN + 26))
+    later = Turn(loop, lambda: START_MS)
     for _ in range(3):
         standing.run()
-        turn(loop)
+        later.run()
     assert [one.episode for one in log_of(loop) if one.event is Event.BACKFILLED] == [told.episode]
-
-
-def told_by(settings: Settings) -> list[dict[str, Any]]:
-    """Return the log without what the folder and the tables' versions decide."""
-    folder = settings.path.parent.absolute().as_uri()
-    rows = []
-    for entry in log_of(settings):
-        row = entry.model_dump(mode="json")
-        row["detail"].pop("manifest_sha256", None)
-        row["detail"] = {name: str(value).replace(folder, "") for name, value in row["detail"].items()}
-        rows.append(row)
-    return rows
-
-
-def live(settings: Settings) -> None:
-    """Do what the deciding role and one person do, as far as it is not done yet."""
-    for _ in range(2):
-        turn(settings)
-        last = rulings_of(log_of(settings))[-1]
-        if last.verdict is Verdict.QUARANTINED:
-            rule(settings, last.episode, Verdict.APPROVED)
-    turn(settings)
-
-
-def test_killed_at_any_step_each_thing_is_done_once(early: Path, tmp_path: Path) -> None:
-    """Opening, approving, restating, asking: behind everything that becomes lasting, and before the first."""
-    settings = copy_of(early, tmp_path / "all")
-    add_days(settings, NEXT, told_anew(MONTH, (KNOWN, 3), definition=OTHER))
-    whole = copy_of(tmp_path / "all", tmp_path / "whole")
-    with killed_at(10_000) as places:
-        live(whole)
-    unbroken, cells = told_by(whole), cells_anew(whole)
-    assert [one["event"] for one in unbroken[DECIDED:]] == [
-        *("evaluated", "backfilled", "approved", "restated", "prepared")
-    ]
-    # cells, evidence is empty, three entries and the diff; cells again, two entries and the data set's folder
-    assert len(places) >= 8
-    for step in count(-1) if THOROUGH else range(-1, len(places), 2):
-        folder = tmp_path / str(step)
-        broken = copy_of(tmp_path / "all", folder)
-        with killed_at(step) as passed:
-            try:
-                live(broken)
-            except Killed:
-                assert passed[-1] == step
-            else:
-                break
-        live(broken)
-        assert told_by(broken) == unbroken, f"killed at step {step}"
-        assert len(diffs_of(broken)) == 1
-        assert_frame_equal(read_evidence(broken).cells, cells, check_exact=True)
-        shutil.rmtree(folder)
-    assert step >= len(places) - 2
-
-
-def test_two_that_look_at_once_decide_once(early: Path, tmp_path: Path) -> None:
-    """Who loses a number looks again; a person rules meanwhile."""
-    settings = copy_of(early, tmp_path)
-    add_days(settings, NEXT, told_anew(MONTH, (KNOWN, 3), definition=OTHER))
-    failures: list[BaseException] = []
-    turns = [Turn(settings, lambda: START_MS) for _ in range(2)]
-
-    def look(one: Turn, barrier: threading.Barrier) -> None:
-        try:
-            barrier.wait()
-            for _ in range(3):
-                one.run()
-        except BaseException as error:  # noqa: BLE001 - it is shown by the test
-            failures.append(error)
-
-    for _ in range(2):
-        barrier = threading.Barrier(len(turns))
-        threads = [threading.Thread(target=look, args=(one, barrier)) for one in turns]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert failures == []
-        last = rulings_of(log_of(settings))[-1]
-        if last.verdict is Verdict.QUARANTINED:
-            rule(settings, last.episode, Verdict.APPROVED)
-    events = [one.event.value for one in log_of(settings)[DECIDED:]]
-    assert events == ["evaluated", "backfilled", "approved", "restated", "prepared"]
-    assert len(asked_for(settings)) == 1
-    assert len({one.sha256() for one in diffs_of(settings)}) == 1
-    views_agree(settings)

@@ -161,7 +161,7 @@ def test_an_attempt_that_is_repeated_says_nothing() -> None:
     delivered = attempted(ORIGIN, gate, attempt("delivered", 202))
     assert delivered is not None
     assert delivered.detail == {"attempt": 2, "http_status": 202, "attempted_at_ms": START_MS + 60_000}
-    for outcome, word in (("gave_up", "nobody took it in time"), ("gone", "410")):
+    for outcome, word in (("gave_up", "nobody took it in time"), ("gone", "never take it")):
         told = attempted(ORIGIN, gate, attempt(outcome, None))
         assert told is not None
         assert word in told.reason

@@ -37,6 +37,17 @@ def test_the_same_log_gives_the_same_bytes() -> None:
     assert [one.subject for one in request.data.trigger] == ["temp_f", "wind_mph"]
 
 
+def test_a_retrain_that_a_ruling_began_is_asked_for_by_it() -> None:
+    """The entry that began it is not an evaluation of a day; days that end meanwhile are not what it was asked for."""
+    found = [finding(FindingKind.BACKFILL, place=Place.LABELS)]
+    begun = entry(0, Event.RESTATED, GateState.PREPARING, decision=ID, version="v1", findings=found)
+    later = entry(2, Event.EVALUATED, GateState.REQUESTED, decision=ID, version="v1", day=1)
+    entries = [begun, entry(1, Event.PREPARED, GateState.REQUESTED, decision=ID, detail=WRITTEN), later]
+    request = request_of(RETRAIN, entries, gate_of(entries))
+    assert [one.kind for one in request.data.trigger] == ["backfill"]
+    assert (request.time, request.data.dataset.as_of) == (begun.at, begun.at)
+
+
 def test_many_long_names_never_make_a_request_that_cannot_be_sent() -> None:
     """Of findings with names of many bytes the gravest stay."""
     entries = log_with([f"{number:02}" + "\N{AIRPLANE}" * 300 for number in range(20)])

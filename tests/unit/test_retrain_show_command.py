@@ -104,7 +104,7 @@ def test_a_version_leads_back_to_every_input(loop: Path) -> None:
         name: value for name, value in written.items() if name in data
     }
     assert {"labels", "predictions", "outcomes"} <= data["table_versions"].keys()
-    assert (data["is_there"], data["definition"], data["backfills"]) == (True, "f1", [])
+    assert (data["is_whole"], data["definition"], data["backfills"]) == (True, "f1", [])
     assert all(len(data[name]) == 64 for name in ("contract_sha256", "config_sha256", "code_sha256"))
     assert "polars" in data["dependencies"]
     assert [(one["outcome"], one["http_status"]) for one in found["deliveries"]] == [("retry", 503), ("delivered", 202)]
@@ -126,7 +126,7 @@ def test_the_text_says_the_same_to_a_person(loop: Path) -> None:
         "as_of_ms: 2023-12-19 00:00:00 UTC",
         "holdout_ms: 2d",
         f"train: {rows:,}",
-        "is_there: yes",
+        "is_whole: yes",
         "- number: 1",
         "http_status: 503",
         "at: 2023-11-20 00:00:05 UTC",
@@ -164,7 +164,7 @@ def test_a_file_that_was_changed_or_is_gone_is_said_and_is_exit_code_1(
         assert name in result.stderr
     found = document(loop, "v2", exit_code=1)
     assert found["answers"][0]["model_sha256"] == DIGEST
-    assert (found["dataset"]["is_there"], found["dataset"]["manifest_sha256"]) == (False, signed)
+    assert (found["dataset"]["is_whole"], found["dataset"]["manifest_sha256"]) == (False, signed)
 
 
 SHAPES = [
@@ -207,7 +207,7 @@ def test_another_manifest_than_the_one_that_was_signed_is_said(loop: Path, datas
     result = show(loop, "v2", "--json")
     assert result.exit_code == 1
     assert "not the one that was signed" in result.stderr
-    assert json.loads(result.stdout)["dataset"]["is_there"] is True
+    assert json.loads(result.stdout)["dataset"]["is_whole"] is True
 
 
 @pytest.mark.parametrize("name", ["v1", "v3", "rt-" + "1" * 32])

@@ -114,7 +114,7 @@ def test_from_the_request_on_the_data_set_is_named_with_all_that_made_it(steps: 
     found = manifest(log_of(*steps), dataset=DATASET)
     assert (found["state"], found["ended"]) == (state, None)
     told = found["dataset"]
-    place = ("uri", "manifest_uri", "manifest_sha256", "is_there")
+    place = ("uri", "manifest_uri", "manifest_sha256", "is_whole")
     assert [told[name] for name in place] == ["file:///d", "file:///d/manifest.json", "0" * 64, True]
     assert {name: value for name, value in told.items() if name in DATASET} == {
         name: value for name, value in DATASET.items() if name != "columns"
@@ -129,7 +129,7 @@ def test_a_data_set_that_is_gone_is_still_named_by_its_digest() -> None:
         "uri": "file:///d",
         "manifest_uri": "file:///d/manifest.json",
         "manifest_sha256": "0" * 64,
-        "is_there": False,
+        "is_whole": False,
     }
 
 

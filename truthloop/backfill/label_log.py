@@ -41,6 +41,8 @@ class LabelLog:
             steps: by partition, how many of its first steps are looked at.
         """
         following = self._ends_of(steps)
+        if any(following.get(number, 0) < end for number, end in self._following.items()):  # the lake was put back
+            self._following, self._known = {}, []
         new = {n: (self._following.get(n, 0), end) for n, end in following.items() if end > self._following.get(n, 0)}
         if new or not self._known:
             self._known.append(self._between(new))

@@ -182,14 +182,14 @@ def request_of(retrain: RetrainConfig, entries: list[Decision], gate: Gate) -> R
         gate: what the log leaves, with a retrain whose data set is written.
     """
     mine = [entry for entry in entries if entry.decision == gate.decision]
-    decided = next(entry for entry in mine if entry.event is Event.EVALUATED)
+    decided = mine[0]  # of a day's end, or of a ruling that was followed
     written: Mapping[str, str | int | float | None] = next(
         entry.detail for entry in reversed(mine) if entry.event is Event.PREPARED
     )
     findings = decided.findings[:FINDINGS_MAX]
     while True:
         try:
-            return RetrainRequest.of(_data(retrain, decided, written, findings), decided.at)
+            return RetrainRequest.of(_data(retrain, (gate, decided), written, findings), decided.at)
         except ValidationError:
             if len(findings) == 1:
                 raise
@@ -198,10 +198,11 @@ def request_of(retrain: RetrainConfig, entries: list[Decision], gate: Gate) -> R
 
 def _data(
     retrain: RetrainConfig,
-    decided: Decision,
+    asked: tuple[Gate, Decision],
     written: Mapping[str, str | int | float | None],
     findings: list[Finding],
 ) -> RetrainData:
+    gate, decided = asked
     return RetrainData(
         loop=decided.loop,
         decision=decided.decision or "",
@@ -213,7 +214,7 @@ def _data(
             manifest_uri=str(written["manifest"]),
             manifest_sha256=str(written["manifest_sha256"]),
             rows=int(written["rows"] or 0),
-            as_of=decided.at,
+            as_of=decided.at if gate.decided_ms is None else gate.decided_ms,
         ),
         current_version=decided.version or "",
         callback_url=retrain.target.callback_url,
