@@ -79,7 +79,22 @@ def changed_rulings(before: Sequence[Ruling], after: Sequence[Ruling]) -> list[R
     texts = [{one.model_dump_json() for one in rulings} for rulings in (before, after)]
     found = [one for one in (*before, *after) if one.model_dump_json() not in texts[0] & texts[1]]
     by_default = (Cause.DECLARED, Cause.REDEFINED)
-    return [one for one in found if one.verdict.is_of_record or not set(by_default) & set(one.episode.causes)]
+    changed = [one for one in found if one.verdict.is_of_record or not set(by_default) & set(one.episode.causes)]
+    ranks = [_ranked(before), _ranked(after)]
+    common = [[one for one in ranked if one in other] for ranked, other in zip(ranks, reversed(ranks), strict=True)]
+    if common[0] != common[1]:  # the same definitions outrank each other otherwise
+        changed += [one for one in after if one.verdict.is_of_record and one not in changed]
+    return changed
+
+
+def _ranked(rulings: Sequence[Ruling]) -> list[tuple[str, str]]:
+    """Return the kinds and definitions of record, the last one that was ruled about at the end."""
+    found: dict[tuple[str, str], None] = {}
+    for one in rulings:
+        if one.verdict.is_of_record:
+            found.pop((one.episode.kind, one.episode.definition), None)
+            found[one.episode.kind, one.episode.definition] = None
+    return list(found)
 
 
 def is_member(episode: Episode) -> pl.Expr:

@@ -205,8 +205,9 @@ def resolved(origin: Origin, gate: Gate, reason: str, detail: Detail) -> Decisio
 def _judged(origin: Origin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode], event: Event) -> Decision:
     judgement = judge(gate, evaluation, origin.retrain, waiting)
     begins = judgement.state is GateState.PREPARING and gate.state is not GateState.PREPARING
-    approved = gate.approved[-1] if event is Event.RESTATED and gate.approved else None
-    new_id = decision_id(origin.loop, origin.kind, evaluation.at, evaluation.version, approved)
+    # a day ends once; rulings may be judged several times at one evidence time
+    judged = f"{gate.following}" if event is Event.RESTATED else None
+    new_id = decision_id(origin.loop, origin.kind, evaluation.at, evaluation.version, judged)
     return origin.entry(
         gate,
         event,

@@ -192,7 +192,7 @@ def gate_of(entries: Iterable[Decision]) -> Gate:
     return gate
 
 
-def decision_id(loop: str, kind: str, at_ms: int, version: str | None, episode: str | None = None) -> str:
+def decision_id(loop: str, kind: str, at_ms: int, version: str | None, entry: str | None = None) -> str:
     """Return the id of the retrain that an evaluation decides: the same evaluation always has the same.
 
     Args:
@@ -200,7 +200,7 @@ def decision_id(loop: str, kind: str, at_ms: int, version: str | None, episode: 
         kind: label kind.
         at_ms: evidence time.
         version: that runs.
-        episode: the backfill whose approval is judged; None: the end of a day is.
+        entry: the number of the entry, where a ruling is judged; None: the end of a day is, which comes once.
     """
-    text = "\0".join((loop, kind, str(at_ms), version or "", *(() if episode is None else (episode,))))
+    text = "\0".join((loop, kind, str(at_ms), version or "", *(() if entry is None else (entry,))))
     return f"rt-{hashlib.sha256(text.encode()).hexdigest()[:32]}"

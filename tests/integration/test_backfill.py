@@ -228,9 +228,6 @@ def test_a_batch_of_another_definition_changes_what_its_diff_shows(loop: Setting
     assert changed(before, scored(loop)) == diff.touched.changed == HALF // 4
 
 
-@pytest.mark.xfail(
-    strict=True, reason="truthloop_members_at takes declared labels for those of the live backfill of their definition"
-)
 def test_a_batch_counts_in_the_views_while_live_labels_of_its_definition_wait(loop: Settings) -> None:
     """Each has a ruling of its own; cells count the batch."""
     live = told_anew([2], (KNOWN, 3), definition=OTHER)

@@ -239,14 +239,14 @@ def test_an_approval_is_a_persons_entry_and_moves_nothing() -> None:
 
 
 def test_a_day_judged_again_asks_once_for_what_was_approved() -> None:
-    """With an id of the backfill, at the time when it is known; then nothing is left to ask for."""
+    """With an id of the entry, at the time when it is known; then nothing is left to ask for."""
     gate = gate_in(GateState.WAITING, evaluated_ms=START_MS)
     gate = gate.after(ruled(ORIGIN, gate, ruling(Verdict.APPROVED, episode(day=0.5)), "so", {}))
     assert gate.ruled
     told = restated(ORIGIN, gate, evaluation(0), [])
     at_ms = START_MS + DAY_MS // 2
     assert (told.event, told.state, told.at) == (Event.RESTATED, GateState.PREPARING, at_ms)
-    assert told.decision == decision_id("flights", "late", at_ms, "v1", episode().id)
+    assert told.decision == decision_id("flights", "late", at_ms, "v1", str(told.number))
     assert [one.kind for one in told.findings] == [FindingKind.BACKFILL]
     gate = gate.after(told)
     assert (gate.approved, gate.ruled, gate.decided_ms, gate.evaluated_ms) == ((), False, at_ms, START_MS)
