@@ -8,6 +8,7 @@ of the lake does not touch it. Must not choose the moment.
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -95,17 +96,22 @@ def write_dataset(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Pat
     folder = root / order.name
     if folder.exists():
         return _of_the_same_order(read_dataset(folder), order)
-    draft = root / f".{order.name}.unfinished"
+    unfinished = f".{order.name}.unfinished"
+    draft: Path | None = None
     try:
-        shutil.rmtree(draft, ignore_errors=True)
         make_folder(root)
+        draft = Path(tempfile.mkdtemp(prefix=unfinished, dir=root))  # one each: two may write it at the same time
         make_folder(draft)
         versions = {table: lake.version(table) for table in _SOURCES}
         manifest = _write_parts(lake, config, order, draft) | {"table_versions": versions}
         text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         write_atomically(draft / MANIFEST, text)
         draft.rename(folder)
+        for left in root.glob(f"{unfinished}*"):  # by one that was killed, or comes too late
+            shutil.rmtree(left, ignore_errors=True)
     except (OSError, duckdb.Error) as error:
+        if draft is not None:
+            shutil.rmtree(draft, ignore_errors=True)
         if (folder / MANIFEST).exists():  # somebody else has finished the same one meanwhile
             return _of_the_same_order(read_dataset(folder), order)
         raise LakeError(

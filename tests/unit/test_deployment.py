@@ -214,6 +214,7 @@ def all_series() -> set[str]:
     gauges = Gauges(health.registry)
     gauges.active(lambda: True)
     gauges.refused("signature")
+    gauges.ruling_refused("token")
     newest = Gate(at_ms=1, since_ms=1, evaluated_ms=1)
     alert = CoverageAlert("ok", 0.0, 0.0, 24, 600, (), 1)
     reading = Reading("fraud", newest, 1, 1, {}, alert, is_undeliverable=False, dataset_rows=1)

@@ -75,7 +75,8 @@ def test_without_a_query_it_lists_the_views(config: Path) -> None:
     views = json.loads(run(config, "--json").stdout)
     assert [view["view"] for view in views] == [
         *("scored", "outcomes_arrived", "revisions", "coverage", "metrics"),
-        *("rejects", "ledger", "unmatched", "evidence", "decisions", "deliveries", "scored_at(t)"),
+        *("rejects", "ledger", "unmatched", "evidence", "decisions", "deliveries"),
+        *("backfills", "diffs", "scored_at(t)"),
     ]
     assert "pending ones included" in run(config).stdout
 
