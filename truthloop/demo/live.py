@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from urllib.parse import urlsplit
@@ -61,7 +61,7 @@ class LiveRun:
         counters: of all partitions, from the ledger.
         predictions: records of scores that were sent.
         labels: records of arrivals.
-        seconds: from the start of the roles to the last day's evaluation; what comes behind it waits for people.
+        seconds: from the start of the roles to the last day's evaluation, rulings in between.
         deployments: the models that decided, in order.
         retrains: what was asked for, in order.
         ruled: months that were told anew, and what a person made of them.
@@ -95,15 +95,18 @@ def running_live(settings: Settings, *, close_at_ms: int, report: Report) -> Ite
         started_s = time.monotonic()
         wait = _Wait(clients, settings, roles, report)
         wait.until(lambda stand: read_status(folder).is_done and not any(stand.ingest.values()))
-        send_close(clients, topics, close_at_ms)
-        wait.until(lambda stand: not any(stand.join.values()) and not stand.lake_behind and _is_settled(stand))
-        last_ms = end_of_day_ms(date.fromisoformat(read_status(folder).day), settings.config.timezone)
-        wait.until(lambda _stand: wait.evaluated_ms() >= last_ms)
-        seconds = time.monotonic() - started_s
+        last = date.fromisoformat(read_status(folder).day)
+        # before the year is closed: then labels stop, and whoever has no labels is asked for nothing
+        known_ms = end_of_day_ms(last - timedelta(days=2), settings.config.timezone)
+        wait.until(lambda stand: not any(stand.join.values()) and wait.evaluated_ms() >= known_ms)
         # a config of an earlier demo may lack the topic: people keep theirs
         is_told = any(source.topic == last_act.TOPIC for source in settings.config.ingest)
         ruled = _play(settings, clients, wait) if is_told else []
-        wait.until(lambda stand: not any(stand.join.values()) and not stand.lake_behind)
+        send_close(clients, topics, close_at_ms)
+        wait.until(lambda stand: not any(stand.join.values()) and not stand.lake_behind and _is_settled(stand))
+        last_ms = end_of_day_ms(last, settings.config.timezone)
+        wait.until(lambda _stand: wait.evaluated_ms() >= last_ms)
+        seconds = time.monotonic() - started_s
         counters = Counters.zero(list(settings.config.labels))
         for entry in standing(clients, settings.config, settings.lake).entries.values():
             counters.add(entry.point.counters)
