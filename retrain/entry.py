@@ -9,6 +9,7 @@ from retrain.gate import Gate, decision_id
 from retrain.outbox import Attempt
 from retrain.policy import judge
 from schemas.backfill import Cause, Episode, Ruling, Verdict
+from schemas.config import LoopConfig
 from schemas.evidence import Decision, Evaluation, Event, Finding, FindingKind, GateState, Level
 from schemas.retrain_config import RetrainConfig
 from schemas.retrain_request import RetrainCallback
@@ -52,6 +53,11 @@ class Origin:
         self.loop = loop
         self.kind = kind
         self.retrain = retrain
+
+    @classmethod
+    def all_of(cls, config: LoopConfig) -> "list[Origin]":
+        """Return whose logs a loop has: one for each label kind."""
+        return [cls(config.loop, kind, config.retrain) for kind in config.labels]
 
     def entry(self, gate: Gate, event: Event, state: GateState, reason: str, **told: object) -> Decision:
         """Return the log's next entry: of the evidence time and the retrain that the gate has, unless told otherwise.
@@ -160,6 +166,8 @@ def attempted(origin: Origin, gate: Gate, attempt: Attempt) -> Decision | None:
     detail: Detail = {"attempt": attempt.number, "http_status": attempt.status, "attempted_at_ms": attempt.at_ms}
     if attempt.outcome == "delivered":
         reason = f"the request was taken at attempt {attempt.number}"
+        if attempt.detail:  # that the run was there already, or that its DAG is paused
+            reason = f"{reason}: {attempt.detail}"
         return origin.entry(gate, Event.DELIVERED, GateState.RUNNING, reason, detail=detail)
     if attempt.outcome in _SENT_IN_VAIN:
         reason = f"{_SENT_IN_VAIN[attempt.outcome]}; the last answer: {attempt.detail or attempt.status}"

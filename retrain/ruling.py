@@ -8,7 +8,17 @@ from collections.abc import Iterable, Sequence
 from schemas.backfill import Episode, Ruling, Verdict
 from schemas.evidence import Decision
 
-__all__ = ["rulings_of", "waiting_in"]
+__all__ = ["last_words", "rulings_of", "waiting_in"]
+
+
+def last_words(entries: Iterable[Decision]) -> list[Decision]:
+    """Return the last entry about each backfill of a log, in the order in which they were written."""
+    found: dict[str, Decision] = {}
+    for entry in entries:
+        if entry.episode is not None and entry.verdict is not None:
+            found.pop(entry.episode.id, None)
+            found[entry.episode.id] = entry
+    return list(found.values())
 
 
 def rulings_of(entries: Iterable[Decision]) -> list[Ruling]:
@@ -16,12 +26,11 @@ def rulings_of(entries: Iterable[Decision]) -> list[Ruling]:
 
     Where several definitions are of record, the one that was ruled about last is of the highest rank.
     """
-    found: dict[str, Ruling] = {}
-    for entry in entries:
-        if entry.episode is not None and entry.verdict is not None:
-            found.pop(entry.episode.id, None)
-            found[entry.episode.id] = Ruling(episode=entry.episode, verdict=entry.verdict)
-    return list(found.values())
+    return [
+        Ruling(episode=entry.episode, verdict=entry.verdict)
+        for entry in last_words(entries)
+        if entry.episode is not None and entry.verdict is not None
+    ]
 
 
 def waiting_in(rulings: Iterable[Ruling]) -> Sequence[Episode]:

@@ -6,6 +6,7 @@ Must not decide.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from retrain.ruling import last_words
 from schemas.backfill import Episode, Verdict
 from schemas.evidence import Decision, Event
 
@@ -71,16 +72,12 @@ def standings_of(entries: Iterable[Decision]) -> list[Standing]:
     Args:
         entries: of one kind's log, or of several, each in its own order.
     """
-    found: dict[str, Decision] = {}
-    last: dict[str, Decision] = {}
-    for entry in entries:
-        if entry.episode is None or entry.verdict is None:
-            continue
-        if entry.event is Event.BACKFILLED:
-            found[entry.episode.id] = entry
-        last.pop(entry.episode.id, None)
-        last[entry.episode.id] = entry
-    standings = [_standing(found.get(id_, entry), entry) for id_, entry in last.items()]
+    known = [*entries]
+    found = last_words(entry for entry in known if entry.event is Event.BACKFILLED)
+    by_id = {entry.episode.id: entry for entry in found if entry.episode is not None}
+    standings = [
+        _standing(by_id.get(entry.episode.id, entry), entry) for entry in last_words(known) if entry.episode is not None
+    ]
     waiting = sorted((one for one in standings if one.is_waiting), key=lambda one: one.episode.since)
     others = sorted((one for one in standings if not one.is_waiting), key=lambda one: -one.found_ms)
     return [*waiting, *others]

@@ -22,7 +22,7 @@ def approvals_of(settings: Settings, now_ms: Callable[[], int]) -> Approvals:
         LakeError: there is no lake.
     """
     config, lake = settings.config, Lake.open(settings.lake)
-    logs = [(Origin(config.loop, kind, config.retrain), DecisionLog(lake, kind)) for kind in config.labels]
+    logs = [(origin, DecisionLog(lake, origin.kind)) for origin in Origin.all_of(config)]
     return Approvals(logs, now_ms)
 
 

@@ -75,6 +75,10 @@ class Evidence:
     rulings: Sequence[Ruling]
     logs: Logs
 
+    def follows(self, kind: str, rulings: Sequence[Ruling]) -> bool:
+        """Return whether these are the rulings about a kind that the cells follow."""
+        return [one for one in self.rulings if one.episode.kind == kind] == [*rulings]
+
 
 def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidence:
     """Return the loop's cells, brought up to date, and how far time has come.

@@ -111,7 +111,7 @@ def test_a_ruling_says_who_and_what_happens_next(loop: Settings, word: str, even
     entry = log_of(loop)[-1]
     assert (entry.event, entry.reason, entry.detail["diff_sha256"]) == (event, "checked", sha256)
     assert (entry.detail["by_source"], entry.detail["via"]) == ("attested", "terminal")
-    assert entry.detail["by"] == command._user()
+    assert entry.detail["by"] == command.local_user()
     listed = run(loop, "list")
     assert listed.exit_code == 0
     assert "an attestation" in listed.stdout

@@ -29,7 +29,8 @@ from ruling_case import (
 from retrain.form_token import TTL_MS
 from schemas.errors import ConfigError, LakeError
 from schemas.evidence import Event
-from truthloop.feedback.ruling import Rulings, reader_of
+from truthloop.feedback.boundary import access_of
+from truthloop.feedback.ruling import Rulings
 from truthloop.page.access import Access, is_own_form
 from truthloop.page.front import TroubleError
 from truthloop.page.ruling import BODY_MAX, Form, form_of
@@ -445,9 +446,9 @@ def test_a_proxy_may_name_users_only_where_a_token_keeps_others_out(tmp_path: Pa
     """Else whoever reaches the port could be anybody."""
     loop = make_loop(tmp_path, "http: {user_header: X-Forwarded-User}\n")
     with pytest.raises(ConfigError, match="would let anybody") as refused:
-        reader_of(loop, {})
+        access_of(loop, {})
     assert "TRUTHLOOP_HTTP_TOKEN" in refused.value.hint
-    assert reader_of(loop, {"TRUTHLOOP_HTTP_TOKEN": TOKEN}) == PROXY
+    assert access_of(loop, {"TRUTHLOOP_HTTP_TOKEN": TOKEN}) == PROXY
     with pytest.raises(ValueError, match="without a token"):
         Access(user_header="X-Forwarded-User")
 

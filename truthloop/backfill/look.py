@@ -67,7 +67,7 @@ class BackfillLook:
             LakeError: the lake cannot be read or written.
         """
         rulings = rulings_of(log)
-        if [one for one in evidence.rulings if one.episode.kind == self._origin.kind] != rulings:
+        if not evidence.follows(self._origin.kind, rulings):
             return []  # somebody has ruled meanwhile: the next look has both
         steps = folded_steps(self._lake)
         if self._lake.version("cells") != evidence.version:

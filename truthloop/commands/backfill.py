@@ -1,6 +1,5 @@
 """`truthloop backfill`: what told the past anew, what it would change, and what a person rules about it."""
 
-import getpass
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from truthloop.console import note, plain_text, print_json, reporting_errors, results
+from truthloop.local_user import local_user
 
 if TYPE_CHECKING:
     from retrain.standing import Standing
@@ -167,7 +167,7 @@ def _rule(episode: str, verdict: "Verdict", digest: str, reason: str, config: Pa
                 f"--diff has at least {DIGEST_MIN} characters: `truthloop backfill diff` shows them"
             )
         settings = _settings(config)
-        approvals, user = approvals_of(settings, now_ms), _user()
+        approvals, user = approvals_of(settings, now_ms), local_user()
         standing = approvals.standing(episode)
         known = "" if standing is None else standing.diff_sha256
         whole = known if known.startswith(digest.lower()) else digest.lower()
@@ -238,10 +238,3 @@ def _html_file(standing: "Standing", found: "BackfillDiff", state: str) -> str:
     ):
         html = html.replace(linked, inside, 1)
     return html
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

@@ -1,6 +1,5 @@
 """`truthloop retrain`: what the gate has decided and why, and what a person may do about it."""
 
-import getpass
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ import typer
 from truthloop.commands.retrain_send import send
 from truthloop.commands.retrain_show import show
 from truthloop.console import note, notes, plain_text, print_json, reporting_errors, results
+from truthloop.local_user import local_user
 
 if TYPE_CHECKING:
     from schemas.evidence import Decision
@@ -125,7 +125,7 @@ def resolve(
             if gate.decision != decision:
                 continue
             origin = Origin(settings.config.loop, kind, settings.config.retrain)
-            entry = resolved(origin, gate, reason.strip(), {"who": _user()})
+            entry = resolved(origin, gate, reason.strip(), {"who": local_user()})
             if not log.append([entry], now_ms()):
                 raise LakeConflict("the log has moved on meanwhile", where=decision, hint="Look again, then repeat it.")
             note(f"{decision} is resolved; the gate cools down.")
@@ -159,7 +159,7 @@ def evaluate(config: Config = CONFIG, as_json: Json = False) -> None:
             decisions += len(result.decisions)
         sent = []
         if receiver is not None:
-            origins = [Origin(settings.config.loop, kind, settings.config.retrain) for kind in settings.config.labels]
+            origins = Origin.all_of(settings.config)
             sent = asyncio.run(Deliveries(Lake.open(settings.lake), origins, receiver, now_ms).send_due())
         if as_json:
             print_json({"evaluations": evaluations, "entries": decisions, "delivered": len(sent)})
@@ -224,10 +224,3 @@ def _day(at_ms: int) -> str:
     from datetime import UTC, datetime  # noqa: PLC0415 - keeps --help fast
 
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M}"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

@@ -201,8 +201,7 @@ def _send(settings: "Settings", *, as_json: bool) -> None:
     receiver = receiver_of(settings, os.environ)
     if receiver is None:
         return
-    config = settings.config
-    origins = [Origin(config.loop, kind, config.retrain) for kind in config.labels]
+    origins = Origin.all_of(settings.config)
     entries = asyncio.run(Deliveries(Lake.open(settings.lake), origins, receiver, now_ms).send_due())
     if as_json:
         print_json({"entries": [entry.model_dump(mode="json") for entry in entries]})

@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 from lake import Lake, connect
 from retrain.decision_log import DecisionLog
 from retrain.gate import gate_of
+from retrain.ruling import rulings_of, waiting_in
 from schemas.backfill import Episode, Verdict
 from schemas.backfill_diff import BackfillDiff
 from schemas.errors import TruthloopError
@@ -124,12 +125,7 @@ def play(settings: Settings, producer: Producer, until: Until) -> list[Ruled]:
 
 def _waiting(log: DecisionLog, labels: int) -> Episode | None:
     """Return the episode that waits and has all of these labels."""
-    last: dict[str, Decision] = {}
-    for entry in log.entries():
-        if entry.episode is not None:
-            last[entry.episode.id] = entry
-    whole = [one.episode for one in last.values() if one.verdict is Verdict.QUARANTINED]
-    return next((one for one in whole if one is not None and one.labels == labels), None)
+    return next((one for one in waiting_in(rulings_of(log.entries())) if one.labels == labels), None)
 
 
 def _rule(settings: Settings, diff: BackfillDiff, verdict: Verdict, reason: str) -> None:

@@ -45,7 +45,8 @@ def access_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> Ac
     """Return who is let in to the page.
 
     Raises:
-        ConfigError: it would be open to others without a token, or the token is too short.
+        ConfigError: it would be open to others without a token, the token is too short, or a proxy is to name users
+            and anybody could pretend to be that proxy.
     """
     token = environ.get(HTTP_TOKEN_VARIABLE)
     if token is None and (file := environ.get(f"{HTTP_TOKEN_VARIABLE}_FILE")):
@@ -66,7 +67,14 @@ def access_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> Ac
             hint=f"Set {HTTP_TOKEN_VARIABLE} (or one with _FILE behind) to 16 characters or more, or bind to 127.0.0.1 "
             "behind a proxy.",
         )
+    header = settings.config.http.user_header
+    if header is not None and token is None:
+        raise ConfigError(
+            f"http.user_header would let anybody who reaches the port name any user in {header}",
+            where=str(settings.path),
+            hint=f"Set {HTTP_TOKEN_VARIABLE} (or one with _FILE behind), and give it to the proxy and to nobody else.",
+        )
     try:
-        return Access(tuple(settings.config.http.hosts), token)
+        return Access(tuple(settings.config.http.hosts), token, header)
     except ValueError as error:
         raise ConfigError(str(error), where=HTTP_TOKEN_VARIABLE) from None

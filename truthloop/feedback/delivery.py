@@ -157,12 +157,7 @@ class Deliveries:
                 continue
             mine = [one for one in attempts if one.decision == gate.decision]
             entry = attempted(origin, gate, mine[-1]) if mine else None
-            if entry is None:
-                continue
-            if entry.event is Event.DELIVERED and mine[-1].detail:
-                told = f"{entry.reason}: {mine[-1].detail}"  # that the run was there already, or that its DAG is paused
-                entry = entry.model_copy(update={"reason": told})
-            if decisions.append([entry], self._now_ms()):
+            if entry is not None and decisions.append([entry], self._now_ms()):
                 new.append(entry)
         return new
 

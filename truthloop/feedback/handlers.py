@@ -14,11 +14,11 @@ from streams.feedback_role import Message, Progress
 from streams.health import Health
 from streams.topics import Topics
 from truthloop.feedback.board import Board
-from truthloop.feedback.boundary import receiver_of
+from truthloop.feedback.boundary import access_of, receiver_of
 from truthloop.feedback.callback import Callbacks
 from truthloop.feedback.delivery import Deliveries
 from truthloop.feedback.gauge import Gauges
-from truthloop.feedback.ruling import Rulings, reader_of
+from truthloop.feedback.ruling import Rulings
 from truthloop.feedback.turn import Turn
 from truthloop.gather import Gatherer
 from truthloop.page.web import Answers, make_app
@@ -53,12 +53,12 @@ class FeedbackHandlers:
         self._now_ms = now_ms
         self._port = port
         self._topics = Topics.of(config)
-        self._access = reader_of(settings, environ)
+        self._access = access_of(settings, environ)
         self._lake = Lake.open(settings.lake)
         self._turn = Turn(settings, now_ms)
         self._gauges = Gauges(health.registry)
         self._board = Board(settings, self._gauges)
-        origins = [Origin(config.loop, kind, config.retrain) for kind in config.labels]
+        origins = Origin.all_of(config)
         receiver = receiver_of(settings, environ)
         self._deliveries = (
             None

@@ -4,10 +4,8 @@ Who may look and who names users is the page's matter; what a ruling does is tha
 """
 
 import logging
-import os
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from threading import Lock
 from typing import Final
 
@@ -18,18 +16,15 @@ from retrain.signing import Secret
 from retrain.standing import Standing
 from schemas.backfill import Verdict
 from schemas.backfill_diff import BackfillDiff
-from schemas.connection import HTTP_TOKEN_VARIABLE
-from schemas.errors import ConfigError
 from truthloop.approval import approvals_of, diff_of
 from truthloop.backfill.diff_log import DiffLog
-from truthloop.feedback.boundary import access_of
 from truthloop.page.access import Access
 from truthloop.page.ruling import Answered, Form, Shown
 from truthloop.page.text import moment, zone_of
 from truthloop.ruling_words import refusal_words, state_words
 from truthloop.settings import Settings
 
-__all__ = ["Rulings", "reader_of"]
+__all__ = ["Rulings"]
 
 log = logging.getLogger("truthloop.feedback")
 
@@ -43,22 +38,6 @@ _STATUS: Final = {
     Outcome.EXPIRED: 410,
     Outcome.BUSY: 503,
 }
-
-
-def reader_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> Access:
-    """Return who is let in to the page, and which header names them.
-
-    Raises:
-        ConfigError: as `access_of`; or a proxy is to name users and anybody could pretend to be that proxy.
-    """
-    access, header = access_of(settings, environ), settings.config.http.user_header
-    if header is not None and access.token is None:
-        raise ConfigError(
-            f"http.user_header would let anybody who reaches the port name any user in {header}",
-            where=str(settings.path),
-            hint=f"Set {HTTP_TOKEN_VARIABLE} (or one with _FILE behind), and give it to the proxy and to nobody else.",
-        )
-    return replace(access, user_header=header)
 
 
 class Rulings:

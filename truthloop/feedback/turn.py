@@ -156,10 +156,8 @@ class Turn:
 
     def _restate(self, kind: _Kind, evidence: Evidence) -> list[Decision]:
         """Judge the day that was evaluated last once more, if other labels have come to count since."""
-        entries = kind.log.entries()
-        rulings = rulings_of(entries)
-        follows = [one for one in evidence.rulings if one.episode.kind == kind.origin.kind] == rulings
-        if not kind.gate.ruled or kind.gate.evaluated_ms is None or not follows:
+        rulings = rulings_of(kind.log.entries())
+        if not kind.gate.ruled or kind.gate.evaluated_ms is None or not evidence.follows(kind.origin.kind, rulings):
             return []
         day = day_ending_at(kind.gate.evaluated_ms, self._settings.config.timezone)
         again = kind.evaluator.restated()
