@@ -13,12 +13,10 @@ from scipy.stats import binom
 
 from monitor.histogram import ABOVE, BELOW, MISSING, NOT_FINITE, UNSEEN
 from monitor.input_count import LABEL, OUTPUT
-from monitor.scoring import is_probability
-from schemas.config import LoopConfig
 from schemas.evidence import Finding, FindingKind, Level, Place
 from schemas.metric_name import Task
 
-__all__ = ["CONTRACT_DAYS", "TALLY_SCHEMA", "cell_tally", "judge_contract", "row_tally"]
+__all__ = ["CONTRACT_DAYS", "TALLY_SCHEMA", "cell_tally", "judge_contract"]
 
 CONTRACT_DAYS = 7
 """So many days of a new version are looked at, and more until one of them keeps the contract."""
@@ -87,38 +85,6 @@ def cell_tally(
     return _summed(pl.concat(parts))
 
 
-def row_tally(rows: pl.DataFrame, config: LoopConfig, kind: str, classes: Collection[str] = ()) -> pl.DataFrame:
-    """Return how predictions keep the contract, from their rows: the first 500 of a version, for instance.
-
-    Args:
-        rows: predictions in the lake's columns; `flags` says what was out of the contract when they came.
-        config: of the loop.
-        kind: label kind whose output is looked at.
-        classes: of a multiclass kind, the classes that were ever told; empty: all are taken for known.
-    """
-    task, output = config.predictions.outputs[kind].task, f"output_{kind}"
-    value = pl.col(output)
-    found = {(OUTPUT, "missing"): value.is_null() & ~_flagged(output, "invalid")}
-    found[OUTPUT, "invalid"] = _flagged(output, "invalid")
-    if task == "binary":
-        found[OUTPUT, "outside"] = value.is_not_null() & ~is_probability(value)
-    elif task == "regression":
-        found[OUTPUT, "not_finite"] = ~value.is_finite().fill_null(value=True)
-    elif classes:
-        found[OUTPUT, "new_class"] = value.is_not_null() & ~value.is_in(sorted(classes))
-    for name, feature in config.predictions.features.items():
-        column = f"feature_{name}"
-        if feature.pii == "drop" or column not in rows.columns:
-            continue
-        subject = f"feature {name}" if name in (OUTPUT, LABEL) else name
-        found[subject, "missing"] = pl.col(column).is_null() & ~_flagged(column, "invalid")
-        for check, flag in (("invalid", "invalid"), ("outside", "out_of_range"), ("unseen", "unseen")):
-            found[subject, check] = _flagged(column, flag)
-    counts = rows.select(mask.sum().alias(str(place)) for place, mask in enumerate(found.values())).row(0)
-    tally = [(*names, int(bad), rows.height, 0.0) for names, bad in zip(found, counts, strict=True)]
-    return pl.DataFrame(tally, schema=TALLY_SCHEMA, orient="row")
-
-
 def judge_contract(new: pl.DataFrame, former: pl.DataFrame | None) -> list[Finding]:
     """Return how a new version's first predictions break the contract; none with fewer than 50 of them.
 
@@ -163,10 +129,6 @@ def _summed(daily: pl.DataFrame) -> pl.DataFrame:
         .cast(TALLY_SCHEMA)
         .sort("input", "check")
     )
-
-
-def _flagged(column: str, flag: str) -> pl.Expr:
-    return pl.col("flags").list.contains(f"{column}:{flag}").fill_null(value=False)
 
 
 def _level(place: Place, check: str, rise: float) -> Level | None:

@@ -13,11 +13,22 @@ from typing import Any
 from urllib.parse import quote
 
 from retrain.outbox import Result
-from retrain.target.exchange import Call, Delivery, Look, Reply, RunState, RunStatus, encode, json_of, judged
+from retrain.target.exchange import (
+    JSON_HEADERS,
+    Call,
+    Delivery,
+    Look,
+    Reply,
+    RunState,
+    RunStatus,
+    encode,
+    json_of,
+    judged,
+    named_state,
+)
 
 __all__ = ["Airflow", "state_of"]
 
-JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 MISSING, CONFLICT = 404, 409
 PAUSED = "the DAG is paused: its run stays queued until somebody unpauses it"
 
@@ -85,7 +96,7 @@ class Airflow:
         )
 
     def _headers(self, token: str) -> dict[str, str]:
-        return {**JSON, "Authorization": f"Bearer {token}"}
+        return {**JSON_HEADERS, "Authorization": f"Bearer {token}"}
 
     def _log_in(self) -> Generator[Call, Reply, str | Reply]:
         """Return a token, or the reply that gave none. Each attempt has a token of its own: none can have expired."""
@@ -93,7 +104,7 @@ class Airflow:
             return self.credential
         body = encode({"username": self.user, "password": self.credential})
         usual = Reply(201, encode({"access_token": "***"}))
-        reply = yield Call("ask for a token", "POST", f"{self.url}/auth/token", JSON, body, usual)
+        reply = yield Call("ask for a token", "POST", f"{self.url}/auth/token", JSON_HEADERS, body, usual)
         token = json_of(reply).get("access_token")
         return (
             token if reply.is_success and isinstance(token, str) and token.isascii() and token.isprintable() else reply
@@ -112,9 +123,4 @@ def state_of(run: Mapping[str, Any]) -> RunState:
     Args:
         run: the document of `GET dagRuns/ID`.
     """
-    state = run.get("state")
-    status = _STATES.get(state) if isinstance(state, str) else None
-    if status is None:
-        return RunState(detail="the answer holds no state of a DAG run")
-    message = f"Airflow calls the DAG run {state}" if status in ("succeeded", "failed") else ""
-    return RunState(status, message)
+    return named_state(run.get("state"), _STATES, "Airflow", "DAG run")

@@ -14,6 +14,7 @@ from retrain.outbox import Result
 
 __all__ = [
     "ANSWER_BYTES_MAX",
+    "JSON_HEADERS",
     "Call",
     "Delivery",
     "Look",
@@ -24,7 +25,10 @@ __all__ = [
     "encode",
     "json_of",
     "judged",
+    "named_state",
 ]
+
+JSON_HEADERS: Mapping[str, str] = {"Content-Type": "application/json", "Accept": "application/json"}
 
 ANSWER_BYTES_MAX = 64 * 1_024
 """What is read of an answer, unless a call says otherwise."""
@@ -141,6 +145,22 @@ def json_of(reply: Reply) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def named_state(state: object, states: Mapping[str, RunStatus], server: str, run: str) -> RunState:
+    """Return how far a run has come whose server names its state by one word.
+
+    Args:
+        state: as the server told it.
+        states: what its words mean.
+        server: its name, for people.
+        run: what it calls a run.
+    """
+    status = states.get(state) if isinstance(state, str) else None
+    if status is None:
+        return RunState(detail=f"the answer holds no state of a {run}")
+    message = f"{server} calls the {run} {state}" if status in ("succeeded", "failed") else ""
+    return RunState(status, message)
 
 
 def judged(reply: Reply, missing: str) -> Result:

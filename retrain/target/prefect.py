@@ -15,7 +15,19 @@ from typing import Any
 from urllib.parse import quote
 
 from retrain.outbox import Result
-from retrain.target.exchange import Call, Delivery, Look, Reply, RunState, RunStatus, encode, json_of, judged
+from retrain.target.exchange import (
+    JSON_HEADERS,
+    Call,
+    Delivery,
+    Look,
+    Reply,
+    RunState,
+    RunStatus,
+    encode,
+    json_of,
+    judged,
+    named_state,
+)
 
 __all__ = ["Prefect", "state_of"]
 
@@ -102,8 +114,7 @@ class Prefect:
         return judged(reply, self._missing)
 
     def _headers(self) -> dict[str, str]:
-        usual = {"Content-Type": "application/json", "Accept": "application/json"}
-        return usual | ({"Authorization": f"Bearer {self.api_key}"} if self.api_key else {})
+        return {**JSON_HEADERS, **({"Authorization": f"Bearer {self.api_key}"} if self.api_key else {})}
 
 
 def state_of(run: Mapping[str, Any]) -> RunState:
@@ -112,9 +123,4 @@ def state_of(run: Mapping[str, Any]) -> RunState:
     Args:
         run: one document of `POST flow_runs/filter`.
     """
-    state = run.get("state_type")
-    status = _STATES.get(state) if isinstance(state, str) else None
-    if status is None:
-        return RunState(detail="the answer holds no state of a flow run")
-    message = f"Prefect calls the flow run {state}" if status in ("succeeded", "failed") else ""
-    return RunState(status, message)
+    return named_state(run.get("state_type"), _STATES, "Prefect", "flow run")

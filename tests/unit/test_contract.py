@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from cell_cases import HOUR_MS, OWN, config_of
+from cell_cases import HOUR_MS, OWN
 from evaluation_case import Era, Story, day_of, in_one_go, one_by_one, plain_config
 
-from monitor.contract import TALLY_SCHEMA, cell_tally, judge_contract, row_tally
+from monitor.contract import TALLY_SCHEMA, cell_tally, judge_contract
 from monitor.newcomer import Newcomer, Record
 from monitor.succession import Reign, reign_of
 from monitor.version import running_version
@@ -85,67 +85,6 @@ def test_chance_alone_is_hardly_ever_told() -> None:
     new = tally(*((f"f{n}", "missing", rng.binomial(500, one), 500) for n, one in enumerate(shares)))
     former = tally(*((f"f{n}", "missing", round(one * 1e5), 100_000) for n, one in enumerate(shares)))
     assert judge_contract(new, former) == []
-
-
-def rows_of(**columns: Any) -> pl.DataFrame:
-    """Return predictions as the lake has them: good ones, with some columns replaced."""
-    n = 100
-    usual: dict[str, Any] = {
-        "output_late": [0.5] * n,
-        "output_fare": [10.0] * n,
-        "output_status": ["landed"] * n,
-        "feature_amount": [1.0] * n,
-        "feature_device": ["iOS"] * n,
-        "feature_card": ["0f"] * n,
-        "flags": [[]] * n,
-    }
-    return pl.DataFrame(usual | columns, schema_overrides={"flags": pl.List(pl.String)})
-
-
-def bad_in(rows: pl.DataFrame, kind: str = "late", classes: tuple[str, ...] = ()) -> dict[str, int]:
-    """Return what fails, by input and check."""
-    found = row_tally(rows, config_of(), kind, classes)
-    assert found.schema == TALLY_SCHEMA
-    assert set(found["n"]) == {rows.height}
-    return {f"{row[0]} {row[1]}": row[2] for row in found.iter_rows() if row[2]}
-
-
-@pytest.mark.parametrize(
-    ("columns", "kind", "bad"),
-    [
-        ({}, "late", {}),
-        ({"output_late": [None] * 40 + [0.5] * 60}, "late", {"output missing": 40}),
-        ({"output_late": [1.2] * 40 + [0.5] * 60}, "late", {"output outside": 40}),
-        ({"output_late": [float("nan")] * 40 + [0.5] * 60}, "late", {"output outside": 40}),
-        (
-            {"output_fare": [float("inf")] * 40 + [None] + [0.5] * 59},
-            "fare",
-            {"output not_finite": 40, "output missing": 1},
-        ),
-        ({"output_status": ["LANDED"] * 40 + ["late"] * 60}, "status", {"output new_class": 40}),
-        (
-            {"output_late": [None] * 100, "flags": [["output_late:invalid"]] * 30 + [[]] * 70},
-            "late",
-            {"output invalid": 30, "output missing": 70},
-        ),
-        (
-            {
-                "feature_amount": [None] * 100,
-                "flags": [["feature_amount:invalid"]] * 30 + [["feature_amount:missing"]] * 70,
-            },
-            "late",
-            {"amount invalid": 30, "amount missing": 70},
-        ),
-        (
-            {"flags": [["feature_amount:out_of_range", "feature_device:unseen"]] * 100},
-            "late",
-            {"amount outside": 100, "device unseen": 100},
-        ),
-    ],
-)
-def test_rows_are_counted_by_their_values_and_flags(columns: dict[str, Any], kind: str, bad: dict[str, int]) -> None:
-    """What was out of the contract when it came is flagged; what could not be read has no value."""
-    assert bad_in(rows_of(**columns), kind, ("landed", "late")) == bad
 
 
 def contract(found: list[Finding]) -> list[tuple[str, str]]:
