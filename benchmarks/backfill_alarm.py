@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from monitor.arrival_count import HourlyArrivals
-from monitor.backfill_alarm import BackfillAlarm, judge_arrivals
-from monitor.bins import age_edges_ms
-from schemas.backfill import Cause
+from monitor.backfill.alarm import BackfillAlarm, judge_arrivals
+from monitor.cells.bins import age_edges_ms
+from monitor.cells.count_arrivals import HourlyArrivals
+from schemas.events.backfill import Cause
 
 HOUR_MS = 3_600_000
 HOURS = 24

@@ -16,11 +16,11 @@ import numpy as np
 import polars as pl
 
 from monitor import CellPlan, merge
-from monitor.backfill_diff import PAIR_SCHEMA, diff_of
-from monitor.backfill_rule import verdict_of
-from monitor.bins import SCORE_BINS
-from schemas.backfill import Cause, Episode
-from schemas.config import LoopConfig
+from monitor.backfill.diff import PAIR_SCHEMA, diff_of
+from monitor.backfill.rule import verdict_of
+from monitor.cells.bins import SCORE_BINS
+from schemas.config.loop import LoopConfig
+from schemas.events.backfill import Cause, Episode
 
 DAYS = 60
 DAY_US = 86_400_000_000

@@ -20,9 +20,9 @@ import numpy as np
 import polars as pl
 
 from monitor import CellPlan, fold, merge
-from monitor.chain import states_of
-from monitor.cohort import cohort_day
-from schemas.config import LoopConfig
+from monitor.cells.cohort import cohort_day
+from monitor.cells.revisions import states_of
+from schemas.config.loop import LoopConfig
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -25,7 +25,7 @@ from join_report import Findings, Round, machine, markdown, plain
 from join_traffic import LABELLED, OF, PER_SECOND, Traffic
 from worker_program import EngineError
 
-from streams.local_broker import LocalBroker
+from truthloop.broker.local_broker import LocalBroker
 
 MIXES = ("hot", "cold")
 WITH_LATENCY = ("truthloop", "streams")

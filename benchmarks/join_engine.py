@@ -21,7 +21,7 @@ from streams_program import JAVA_OPTIONS, java_version, streams_command
 from worker_program import EngineError, WorkerProgram
 from xxhash import xxh3_64_intdigest
 
-from streams.kafka_jars import KAFKA_VERSION, cache_folder
+from truthloop.broker.jars import KAFKA_VERSION, cache_folder
 
 __all__ = ["ENGINES", "WARM_PREDICTIONS", "Engine"]
 

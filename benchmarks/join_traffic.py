@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from xxhash import xxh3_64_intdigest
 
-from streams.wire import encode
+from streams.messages.wire import encode
 
 __all__ = [
     "CONFIG",

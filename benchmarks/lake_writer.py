@@ -30,25 +30,24 @@ from replay import CONFIG, generate
 
 from joins import Batch, MemoryStore, Partition, policy_from
 from lake import Lake
-from schemas.config import LoopConfig
-from schemas.connection import KafkaConfig
-from streams.canonical import CanonicalReader
-from streams.conversion import Projection, partition_of
-from streams.health import Health
-from streams.kafka_client import KafkaClients
-from streams.lake_cut import TABLES
-from streams.lake_role import LakeRole
-from streams.ledger_record import LedgerRecord
-from streams.live_partition import Turn
-from streams.local_broker import LocalBroker
-from streams.mapping import Mapper
-from streams.outcome_message import OutcomeWire
-from streams.record_file import open_record_file
-from streams.reject_message import join_rejects
-from streams.rules import rules_text
-from streams.topics import Topics, create_topics
-from streams.wire import encode
-from streams.worker import Worker
+from schemas.config.connection import KafkaConfig
+from schemas.config.loop import LoopConfig
+from streams.join_worker.task import Turn, join_rejects
+from streams.kafka.client import KafkaClients
+from streams.kafka.topics import Topics, create_topics
+from streams.lake_sink.cut import TABLES
+from streams.lake_sink.role import LakeRole
+from streams.ledger.entry import LedgerRecord
+from streams.ledger.rules import rules_text
+from streams.mapping.mapper import Mapper
+from streams.mapping.record_file import open_record_file
+from streams.messages.canonical import CanonicalReader
+from streams.messages.outcome import OutcomeWire
+from streams.messages.records import Projection, partition_of
+from streams.messages.wire import encode
+from streams.runtime.health import Health
+from streams.runtime.worker import Worker
+from truthloop.broker.local_broker import LocalBroker
 
 STEP_RECORDS = 20_000
 NOW_MS = 1_900_000_000_000

@@ -3,9 +3,9 @@
 Every day of March to December 2013 of the flights out of New York is looked at while it runs, at 12, 18 and 23 h
 New York time. The cohort is what was predicted on that day up to the moment; its final metric is that of its
 flights which get a label at all. "Arrived" is the metric of the flights that are in at the moment, "nowcast" that of
-`monitor.nowcast`, with the delay law and the prior of the 28 days before that were mature by then. The interval comes
-from the errors that earlier days made at the same hour, as far as they were mature. Labels are known when the plane is
-in; the horizon is 36 hours.
+`monitor.nowcast.em`, with the delay law and the prior of the 28 days before that were mature by then. The interval
+comes from the errors that earlier days made at the same hour, as far as they were mature. Labels are known when the
+plane is in; the horizon is 36 hours.
 
 With `--model monthly` the model is trained again on the first of every month, on all that is known then; with
 `january` it is the demo's first model all year.
@@ -25,12 +25,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from monitor.bins import BEYOND_MS, SCORE_BINS, score_edges
-from monitor.conformal import conformal_interval
-from monitor.delay_law import Arrivals, DelayLaw, law_alarm, learn_delay_law
-from monitor.expected_metric import Losses, expected_metrics
-from monitor.nowcast import CohortCounts, DayEffect, Nowcast, nowcast
-from monitor.prior import Prior, learn_prior
+from monitor.cells.bins import BEYOND_MS, SCORE_BINS, score_edges
+from monitor.nowcast.conformal import conformal_interval
+from monitor.nowcast.delay import Arrivals, DelayLaw, law_alarm, learn_delay_law
+from monitor.nowcast.em import CohortCounts, DayEffect, Nowcast, nowcast
+from monitor.nowcast.expected import Losses, expected_metrics
+from monitor.nowcast.prior import Prior, learn_prior
 from truthloop.demo.features import features_at_prediction
 from truthloop.demo.flights import FLIGHT_KEY, NEW_YORK, data_folder, read_flights, read_weather
 from truthloop.demo.model import LATE_AFTER_MIN, known_labels, train

@@ -11,11 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
 from page_case import rich_view
 
-from truthloop.page.render import render_page
+from truthloop.page.markup.page import render_page
 
 HOUR_MS = 3_600_000
 DAYS = 400

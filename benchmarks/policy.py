@@ -8,10 +8,10 @@ the demo's own of January. The policies:
   judged on these days and ships as it was judged can know more than they do.
 - best 12: of the same models those twelve that turn out best, at the right weeks: what no rule can know.
 - gate: a model is trained without the newest 14 mature days, as the data set of a request has them (`train` and
-  `holdout`), and judged on these days by `monitor.candidate.judge_candidate` against what the running version said of
-  the same flights when it ran. If it may ship, it takes over as it was judged, never fitted again; else another one is
-  trained a week later. A version that has not yet decided on 14 mature days cannot be compared, so nothing is trained
-  for three weeks after a deployment.
+  `holdout`), and judged on these days by `monitor.versions.candidate.judge_candidate` against what the running version
+  said of the same flights when it ran. If it may ship, it takes over as it was judged, never fitted again; else
+  another one is trained a week later. A version that has not yet decided on 14 mature days cannot be compared, so
+  nothing is trained for three weeks after a deployment.
 - gate by the verdict alone: the same, and checks of segments, calibration and weeks are not asked.
 - superior: the same, but the whole interval of the difference must be below zero.
 - not worse: the same, but only an inferior one is dropped.
@@ -36,8 +36,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from monitor.candidate import CandidateLimits, judge_candidate
-from schemas.candidate import CandidateJudgement
+from monitor.versions.candidate import CandidateLimits, judge_candidate
+from schemas.events.candidate import CandidateJudgement
 from truthloop.demo.features import features_at_prediction
 from truthloop.demo.flights import FLIGHT_KEY, NEW_YORK, data_folder, read_flights, read_weather
 from truthloop.demo.model import LATE_AFTER_MIN, TRAINED_AT, known_labels, train

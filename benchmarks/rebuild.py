@@ -18,14 +18,14 @@ from replay import CONFIG, generate
 
 from joins import policy_from
 from lake import Lake
-from streams.conversion import Projection
-from streams.ledger import newest_points
-from streams.live_partition import LivePartition, StoredPoint
-from streams.restore import restore_partition
-from streams.rocks_store import RocksStore
-from truthloop.moments import now_ms
-from truthloop.replaying import replay_files
-from truthloop.settings import Settings
+from streams.join_worker.task import LivePartition, StoredPoint
+from streams.ledger.table import newest_points
+from streams.messages.records import Projection
+from streams.state_store.restore import restore_partition
+from streams.state_store.store import RocksStore
+from truthloop.clock import now_ms
+from truthloop.config.settings import Settings
+from truthloop.run.replay_files import replay_files
 
 
 def main() -> None:

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from schemas.config import LoopConfig
-from streams.mapping import Mapper
-from streams.record_file import open_record_file
-from truthloop.moments import now_ms
-from truthloop.replaying import replay_files
-from truthloop.settings import Settings
+from schemas.config.loop import LoopConfig
+from streams.mapping.mapper import Mapper
+from streams.mapping.record_file import open_record_file
+from truthloop.clock import now_ms
+from truthloop.config.settings import Settings
+from truthloop.run.replay_files import replay_files
 
 HOUR_MS = 3_600_000
 START_MS = 1_760_000_000_000

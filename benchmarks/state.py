@@ -28,7 +28,7 @@ import msgspec
 import numpy as np
 
 from joins import Batch, KindPolicy, LabelRecord, MemoryStore, Op, Partition, Policy, PredictionRecord
-from streams.rocks_store import RocksStore
+from streams.state_store.store import RocksStore
 
 PARTITIONS = 8
 STEP = 1_250

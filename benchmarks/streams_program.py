@@ -11,8 +11,8 @@ from pathlib import Path
 
 from worker_program import EngineError
 
-from streams.kafka_jars import Jar, cache_folder, fetch_jars, pinned_jars
-from streams.kafka_program import prepare_kafka
+from truthloop.broker.jars import Jar, cache_folder, fetch_jars, pinned_jars
+from truthloop.broker.program import prepare_kafka
 
 __all__ = ["JAVA_OPTIONS", "java_version", "streams_command"]
 

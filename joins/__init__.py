@@ -4,7 +4,7 @@ No IO, no clock, no randomness, no logging: a step takes a batch and returns its
 from and where effects go is the edges' work (`streams`).
 """
 
-from joins.commit import CommitPoint
+from joins.checkpoint import CommitPoint
 from joins.effect import Effects, OutcomeRow, RejectRow
 from joins.partition import Partition
 from joins.policy import KindPolicy, Policy, policy_from

@@ -12,7 +12,7 @@ counters are cumulative over the partition's life. This module must not decide w
 
 import msgspec
 
-from schemas.status import Reason, Status
+from schemas.base.status import Reason, Status
 
 __all__ = ["Counters", "LabelCounts", "OutcomeCounts", "PredictionCounts"]
 

@@ -9,7 +9,7 @@ retraction is never followed by an implied value.
 
 from enum import StrEnum
 
-from schemas.status import Reason, Status
+from schemas.base.status import Reason, Status
 
 __all__ = ["TRANSITIONS", "Event", "IllegalEventError", "follow", "reason_of_label"]
 

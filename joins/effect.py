@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from joins.record import LabelValue
-from schemas.status import Reason, RejectReason, Status
+from schemas.base.status import Reason, RejectReason, Status
 
 __all__ = ["Effects", "OutcomeRow", "RejectRow"]
 
 
 class OutcomeRow(NamedTuple):
-    """One revision of one outcome; the fields mean what `schemas.message.Outcome` says."""
+    """One revision of one outcome; the fields mean what `schemas.events.messages.Outcome` says."""
 
     key: str
     id: str

@@ -9,13 +9,13 @@ No IO, no clock, no randomness: `now` and idleness come with the batch.
 
 from collections.abc import Iterable
 
-from joins.commit import CommitPoint
+from joins.checkpoint import CommitPoint
 from joins.effect import Effects, RejectRow
+from joins.expiry import Settlement, WaitingLabel
 from joins.index import Cursor
-from joins.mark import PREDICTIONS
+from joins.keyed_state import StateWriter, count_labels
 from joins.policy import FUTURE_MARK_MS, FUTURE_REJECT_MS, Policy
 from joins.record import Batch, LabelRecord, Op, PredictionRecord
-from joins.settle import Settlement, WaitingLabel
 from joins.state import (
     FINGERPRINT_MASK,
     Chain,
@@ -26,9 +26,9 @@ from joins.state import (
     prediction_part,
     waiting_bytes,
 )
-from joins.state_writer import StateWriter, count_labels
 from joins.store import Store
-from schemas.status import RejectReason
+from joins.watermark import PREDICTIONS
+from schemas.base.status import RejectReason
 
 __all__ = ["Partition"]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from joins.record import LabelValue
 from joins.state import ChainName, chain_name, name_code
-from schemas.config import ImplyConfig, LoopConfig
+from schemas.config.loop import ImplyConfig, LoopConfig
 
 __all__ = [
     "FUTURE_MARK_MS",

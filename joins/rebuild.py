@@ -8,7 +8,7 @@ state that was lost.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from joins.commit import CommitPoint
+from joins.checkpoint import CommitPoint
 from joins.partition import Partition
 from joins.policy import LABELS_PER_CHAIN_MAX, Policy
 from joins.record import LabelRecord, LabelValue, PredictionRecord
@@ -26,7 +26,7 @@ from joins.state import (
     prediction_part,
 )
 from joins.store import Store
-from schemas.status import Status
+from schemas.base.status import Status
 
 __all__ = ["Decision", "KeptLabel", "RebuildError", "rebuild"]
 

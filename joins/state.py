@@ -1,4 +1,4 @@
-"""What the join remembers of a key. Plain data: `joins.partition` and `joins.settle` change it.
+"""What the join remembers of a key. Plain data: `joins.partition` and `joins.expiry` change it.
 
 A partition's fingerprint is the sum of the parts below over its predictions, chains and labels of record,
 modulo 2**63. A sum has no order, so it can follow every change, and two states can be compared without
@@ -16,7 +16,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from joins.record import LabelValue
-from schemas.status import Status
+from schemas.base.status import Status
 
 __all__ = [
     "FINGERPRINT_MASK",

@@ -4,8 +4,8 @@ Must not decide what a row says: the join and the evidence do. May import schema
 """
 
 from lake.append import Claim
-from lake.lakehouse import Lake
-from lake.record import append_records
+from lake.log import append_records
 from lake.session import connect
+from lake.store import Lake
 
 __all__ = ["Claim", "Lake", "append_records", "connect"]

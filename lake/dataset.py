@@ -20,12 +20,12 @@ from typing import Any
 import duckdb
 
 from lake.disk import write_atomically
-from lake.lakehouse import Lake
 from lake.marker import make_folder
 from lake.session import connect
+from lake.store import Lake
 from lake.table import TABLES
 from lake.view import quote_name, quote_text
-from schemas.config import LoopConfig
+from schemas.config.loop import LoopConfig
 from schemas.errors import LakeError
 
 __all__ = ["MANIFEST", "Dataset", "DatasetOrder", "read_dataset", "write_dataset"]

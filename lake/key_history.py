@@ -1,6 +1,6 @@
 """Everything the lake knows about one key, as it stands there.
 
-Must not put it into words (`truthloop.commands.explain` does) and must not decide what it means.
+Must not put it into words (`truthloop.cli.commands.explain` does) and must not decide what it means.
 """
 
 from dataclasses import dataclass, replace

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import polars as pl
 
-from schemas.config import LoopConfig
+from schemas.config.loop import LoopConfig
 
 __all__ = [
     "PARTITION_COLUMN",

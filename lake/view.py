@@ -13,7 +13,7 @@ import polars as pl
 from lake.disk import write_atomically
 from lake.marker import make_folder
 from lake.table import PARTITION_COLUMN, RECORDED_AT, TABLES, column_type_of
-from schemas.config import LoopConfig
+from schemas.config.loop import LoopConfig
 from schemas.errors import LakeError
 
 __all__ = ["VIEWS_FILE", "quote_name", "quote_text", "render_views", "write_views"]

@@ -14,10 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from monitor.cohort import ALL, day_starts_ms
-from monitor.day_loss import LOSS_NAME, day_losses
-from monitor.error_drift import Detection, ErrorDrift
-from monitor.error_row import error_rows
+from monitor.cells.cohort import ALL, day_starts_ms
+from monitor.cells.histogram import Histogram
+from monitor.cells.inputs import LABEL, input_counts, input_histograms
+from monitor.cells.pane import Panes, read_panes
+from monitor.cells.plan import CellPlan, KindPlan
+from monitor.cells.versions import prediction_counts, reign_of, running_version, versions_in
+from monitor.coverage.label_pipeline import COVERAGE_DAYS, label_pipeline
+from monitor.coverage.liveness import source_liveness
+from monitor.drift.error import Detection, ErrorDrift
+from monitor.drift.error_rows import error_rows
+from monitor.drift.input_shift import InputShift
+from monitor.drift.loss import LOSS_NAME, LossCheck, day_losses, judge_loss
+from monitor.drift.quality import judge_quality
 from monitor.finding import (
     coverage_finding,
     drift_finding,
@@ -27,21 +36,10 @@ from monitor.finding import (
     shift_findings,
     silence,
 )
-from monitor.histogram import Histogram
-from monitor.input_count import LABEL, input_counts, input_histograms
-from monitor.input_shift import InputShift
-from monitor.label_pipeline import COVERAGE_DAYS, label_pipeline
-from monitor.liveness import source_liveness
-from monitor.metric_loss import LossCheck, judge_loss
-from monitor.newcomer import Newcomer, Record
-from monitor.pane import Panes, read_panes
-from monitor.plan import CellPlan, KindPlan
-from monitor.quality import judge_quality
-from monitor.rollback import judge_rollback
-from monitor.succession import reign_of
-from monitor.version import prediction_counts, running_version, versions_in
-from schemas.config import LoopConfig
-from schemas.evidence import Evaluation, Finding
+from monitor.versions.contract import Newcomer, Record
+from monitor.versions.rollback import judge_rollback
+from schemas.config.loop import LoopConfig
+from schemas.events.evidence import Evaluation, Finding
 
 __all__ = ["Arrivals", "Evaluator", "day_ending_at", "end_of_day_ms"]
 

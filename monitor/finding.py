@@ -10,15 +10,15 @@ from datetime import date
 
 import polars as pl
 
-from monitor.coverage_alert import CoverageAlert
-from monitor.error_drift import Detection
-from monitor.input_count import LABEL, OUTPUT
-from monitor.liveness import Liveness
-from monitor.metric_loss import LossCheck
-from monitor.rollback import Rollback
-from monitor.succession import Reign
-from schemas.evidence import Finding, FindingKind, Level, Place
-from schemas.retrain_config import DriftSubject
+from monitor.cells.inputs import LABEL, OUTPUT
+from monitor.cells.versions import Reign
+from monitor.coverage.alert import CoverageAlert
+from monitor.coverage.liveness import Liveness
+from monitor.drift.error import Detection
+from monitor.drift.loss import LossCheck
+from monitor.versions.rollback import Rollback
+from schemas.config.retrain import DriftSubject
+from schemas.events.evidence import Finding, FindingKind, Level, Place
 
 __all__ = [
     "coverage_finding",
@@ -143,7 +143,7 @@ def shift_findings(verdicts: pl.DataFrame, day: date, judged: date, on: Collecti
     """Return the inputs whose newest window is unlike the weeks before; labels are told of the newest judged day.
 
     Args:
-        verdicts: as `monitor.shift.judge_shift` returns them.
+        verdicts: as `monitor.drift.shift.judge_shift` returns them.
         day: the newest day.
         judged: the newest day whose labels are old enough.
         on: what the config watches; the rest is told as a warning at most.
@@ -178,7 +178,7 @@ def shift_findings(verdicts: pl.DataFrame, day: date, judged: date, on: Collecti
 
 
 def quality_findings(checks: pl.DataFrame) -> list[Finding]:
-    """Return the checks of inputs that are flagged, as `monitor.quality.judge_quality` returns them."""
+    """Return the checks of inputs that are flagged, as `monitor.drift.quality.judge_quality` returns them."""
     found = []
     for row in checks.filter("flagged").iter_rows(named=True):
         name, check = row["input"], row["check"]

@@ -15,11 +15,11 @@ from typing import Literal
 from unicodedata import category
 
 from retrain.decision_log import DecisionLog
-from retrain.entry import Origin, ruled
+from retrain.episode_status import BY_MAX, PERSONS, REASON_MAX, Standing, standings_of
 from retrain.gate import gate_of
-from retrain.standing import BY_MAX, PERSONS, REASON_MAX, Standing, standings_of
-from schemas.backfill import Ruling, Verdict
-from schemas.evidence import Decision, Event
+from retrain.log_entries import Origin, ruled
+from schemas.events.backfill import Ruling, Verdict
+from schemas.events.evidence import Decision, Event
 
 __all__ = ["REFUSALS_MAX", "Approvals", "Outcome", "Person", "Result", "Statement", "one_line"]
 

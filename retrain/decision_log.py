@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from lake import Claim, Lake, append_records
-from schemas.evidence import Decision
+from schemas.events.evidence import Decision
 
 __all__ = ["DecisionLog"]
 

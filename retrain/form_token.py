@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retrain.signing import Secret
-from schemas.backfill import Verdict
 from schemas.errors import TruthloopError
+from schemas.events.backfill import Verdict
 
 __all__ = ["NONCE_BYTES", "TTL_MS", "Bound", "Checked", "TokenError", "check_token", "keys_of", "make_token"]
 

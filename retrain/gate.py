@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from schemas.backfill import Cause
 from schemas.errors import TruthloopError
-from schemas.evidence import Decision, Event, GateState
+from schemas.events.backfill import Cause
+from schemas.events.evidence import Decision, Event, GateState
 
 __all__ = ["ASIDE", "DAY_MS", "NEXT_STATES", "Gate", "IllegalEvent", "decision_id", "gate_of"]
 

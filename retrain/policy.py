@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 from retrain.gate import DAY_MS, Gate
-from schemas.backfill import Episode
-from schemas.duration import format_duration
-from schemas.evidence import Condition, Evaluation, Finding, FindingKind, GateState, Level, Place
-from schemas.retrain_config import RetrainConfig, Trigger
+from schemas.base.duration import format_duration
+from schemas.config.retrain import RetrainConfig, Trigger
+from schemas.events.backfill import Episode
+from schemas.events.evidence import Condition, Evaluation, Finding, FindingKind, GateState, Level, Place
 
 __all__ = ["BUDGET_WINDOW_MS", "Judgement", "cooling_until_ms", "judge"]
 

@@ -7,9 +7,9 @@ are repeated. An answer that says nothing is no answer: the run stays where it w
 from dataclasses import dataclass
 from random import Random
 
-from retrain.outbox import JITTER_SHARE, RETRY_AFTER_MAX_MS
+from retrain.schedule import JITTER_SHARE, RETRY_AFTER_MAX_MS
 from retrain.target.exchange import RunState
-from schemas.retrain_request import RetrainCallback
+from schemas.events.retrain_request import RetrainCallback
 
 __all__ = ["POLL_MAX_MS", "POLL_MS", "Poll", "callback_of", "poll_id"]
 

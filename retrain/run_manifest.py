@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from retrain.gate import Gate
-from retrain.history import retrains_of
-from retrain.outbox import Attempt
-from schemas.evidence import Decision, Event, GateState
+from retrain.retrains import retrains_of
+from retrain.schedule import Attempt
+from schemas.events.evidence import Decision, Event, GateState
 
 __all__ = ["find_retrain", "run_manifest"]
 

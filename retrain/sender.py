@@ -19,7 +19,7 @@ from yarl import URL
 
 from retrain.address_guard import Endpoint, Refusal, Resolver, resolve, system_resolver
 from retrain.address_guard import Target as Place
-from retrain.outbox import Attempt, DeliveryLog, Due, Result, judge, outstanding, parse_retry_after_ms
+from retrain.schedule import Attempt, DeliveryLog, Due, Result, judge, outstanding, parse_retry_after_ms
 from retrain.signing import Secret
 from retrain.target.exchange import ANSWER_BYTES_MAX, Call, Reply, RunState, Target
 from retrain.target.webhook import Webhook

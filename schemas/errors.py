@@ -9,7 +9,7 @@
         ├── LakeConflict   somebody else wrote the same range first
         └── LakeTooNew     written by a newer Truthloop
 
-Bad *data* is never an exception: it is a `Rejection` or a flag (see `schemas.message`).
+Bad *data* is never an exception: it is a `Rejection` or a flag (see `schemas.events.messages`).
 This module must not import any other of ours, so that everything may import it.
 """
 

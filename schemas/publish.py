@@ -14,11 +14,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import DictSchema
 
-from schemas.backfill_diff import BackfillDiff
-from schemas.config import LoopConfig
-from schemas.evidence import Decision, Evaluation
-from schemas.message import Label, LedgerEntry, Outcome, Prediction, Rejection
-from schemas.retrain_request import RetrainCallback, RetrainRequest
+from schemas.config.loop import LoopConfig
+from schemas.events.backfill_diff import BackfillDiff
+from schemas.events.evidence import Decision, Evaluation
+from schemas.events.messages import Label, LedgerEntry, Outcome, Prediction, Rejection
+from schemas.events.retrain_request import RetrainCallback, RetrainRequest
 
 __all__ = ["FOLDER", "json_schemas", "main", "render", "write_json_schemas"]
 

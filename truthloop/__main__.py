@@ -5,25 +5,25 @@ import sys
 
 import typer
 
-from truthloop.commands.affected import affected
-from truthloop.commands.backfill import backfill
-from truthloop.commands.broker import broker
-from truthloop.commands.check import check
-from truthloop.commands.close import close
-from truthloop.commands.coverage import coverage
-from truthloop.commands.demo import demo
-from truthloop.commands.explain import explain
-from truthloop.commands.metrics import metrics
-from truthloop.commands.new import new
-from truthloop.commands.plan import apply, plan
-from truthloop.commands.replay import replay
-from truthloop.commands.rescale import rescale
-from truthloop.commands.retrain import retrain
-from truthloop.commands.run import run
-from truthloop.commands.sql import sql
-from truthloop.commands.start import start
-from truthloop.commands.status import status
-from truthloop.commands.webhook import webhook
+from truthloop.cli.commands.affected import affected
+from truthloop.cli.commands.backfill import backfill
+from truthloop.cli.commands.broker import broker
+from truthloop.cli.commands.check import check
+from truthloop.cli.commands.close import close
+from truthloop.cli.commands.coverage import coverage
+from truthloop.cli.commands.demo import demo
+from truthloop.cli.commands.explain import explain
+from truthloop.cli.commands.metrics import metrics
+from truthloop.cli.commands.new import new
+from truthloop.cli.commands.plan import apply, plan
+from truthloop.cli.commands.replay import replay
+from truthloop.cli.commands.rescale import rescale
+from truthloop.cli.commands.retrain import retrain
+from truthloop.cli.commands.run import run
+from truthloop.cli.commands.sql import sql
+from truthloop.cli.commands.start import start
+from truthloop.cli.commands.status import status
+from truthloop.cli.commands.webhook import webhook
 
 __all__ = ["app", "main"]
 

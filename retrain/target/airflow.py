@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
-from retrain.outbox import Result
+from retrain.schedule import Result
 from retrain.target.exchange import (
     JSON_HEADERS,
     Call,

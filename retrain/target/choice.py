@@ -9,8 +9,8 @@ from retrain.target.exchange import Target
 from retrain.target.github import Github
 from retrain.target.prefect import Prefect
 from retrain.target.webhook import Webhook
+from schemas.config.targets import AirflowConfig, GithubConfig, PrefectConfig, TargetConfig
 from schemas.errors import ConfigError
-from schemas.target_config import AirflowConfig, GithubConfig, PrefectConfig, TargetConfig
 
 __all__ = ["choose_target", "read_credential"]
 

@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from retrain.outbox import Result
+from retrain.schedule import Result
 
 __all__ = [
     "ANSWER_BYTES_MAX",

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retrain.outbox import Result
+from retrain.schedule import Result
 from retrain.target.exchange import Call, Delivery, Look, Reply, RunState, RunStatus, encode, json_of, judged
 
 __all__ = ["API_VERSION", "Github", "run_of", "state_of"]

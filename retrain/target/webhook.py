@@ -5,10 +5,10 @@ A webhook cannot be asked how it gets on: the pipeline calls back, or its versio
 
 from dataclasses import dataclass, field
 
-from retrain.outbox import Result
+from retrain.schedule import Result
 from retrain.signing import Secret, sign
 from retrain.target.exchange import Call, Delivery, Reply
-from schemas.retrain_request import CONTENT_TYPE
+from schemas.events.retrain_request import CONTENT_TYPE
 
 __all__ = ["Webhook"]
 
@@ -26,7 +26,7 @@ class Webhook:
     secret: Secret
 
     def deliver(self, decision: str, body: bytes, at_s: int) -> Delivery:
-        """Send the request; the status line alone decides, as `retrain.outbox.judge` reads it."""
+        """Send the request; the status line alone decides, as `retrain.schedule.judge` reads it."""
         headers = {**sign(self.secret, decision, at_s, body), "Content-Type": CONTENT_TYPE}
         reply: Reply = yield Call("ask for the retrain", "POST", self.url, headers, body)
         return Result(reply.status, reply.retry_after_ms, reply.fault)

@@ -18,9 +18,9 @@ from page_case import HOSTILE, empty_view, hostile_view, rich_view
 from page_site import Site
 from playwright import sync_api
 
-from truthloop.page.access import Access
-from truthloop.page.sheet import PANELS
-from truthloop.page.web import make_app
+from truthloop.page.panels.tables import PANELS
+from truthloop.page.web.access import Access
+from truthloop.page.web.app import make_app
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -19,11 +19,11 @@ from page_site import Site
 from playwright import sync_api
 from ruling_case import EPISODE, NOW_MS, found, grown, log_of, make_loop, write_found
 
-from schemas.evidence import Event
-from truthloop.feedback.ruling import Rulings
-from truthloop.gather import Gatherer
-from truthloop.page.access import Access
-from truthloop.page.web import make_app
+from schemas.events.evidence import Event
+from truthloop.feedback.backfill_forms import Rulings
+from truthloop.page.gather import Gatherer
+from truthloop.page.web.access import Access
+from truthloop.page.web.app import make_app
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from ruling_case import found, log_of, make_loop, write_found
 
+from retrain.episode_status import rulings_of
 from retrain.gate import gate_of
-from retrain.ruling import rulings_of
-from schemas.evidence import Event
-from truthloop.settings import Settings
+from schemas.events.evidence import Event
+from truthloop.config.settings import Settings
 
 PEOPLE = 50
-WORKER = Path(__file__).parents[1] / "approval_worker.py"
+WORKER = Path(__file__).parents[1] / "support" / "approval_worker.py"
 
 
 def rule_at_once(settings: Settings, sha256: str, *bug: str) -> list[tuple[str, str, str | None]]:
     """Let two processes with half of the people each begin on one word; return person, outcome, and who has ruled."""
-    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(WORKER.parent), str(WORKER.parents[1])])}
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(WORKER.parent), str(WORKER.parents[2])])}
     half = PEOPLE // 2
     workers = [
         subprocess.Popen(

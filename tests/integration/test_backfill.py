@@ -28,12 +28,12 @@ from told_anew_case import (
 )
 
 from lake.dataset import read_dataset
-from retrain.ruling import rulings_of
-from schemas.backfill import Cause, Verdict
-from schemas.evidence import Decision, Event, FindingKind, GateState
-from truthloop.evidence import read_evidence
-from truthloop.feedback.turn import Turn
-from truthloop.settings import Settings
+from retrain.episode_status import rulings_of
+from schemas.events.backfill import Cause, Verdict
+from schemas.events.evidence import Decision, Event, FindingKind, GateState
+from truthloop.config.settings import Settings
+from truthloop.evidence.cells import read_evidence
+from truthloop.feedback.reconcile import Turn
 
 MONTH = range(2, 5)
 SETTLED = 6

@@ -25,11 +25,11 @@ from told_anew_case import (
     views_agree,
 )
 
-from retrain.ruling import rulings_of
-from schemas.backfill import Verdict
-from truthloop.evidence import read_evidence
-from truthloop.feedback.turn import Turn
-from truthloop.settings import Settings
+from retrain.episode_status import rulings_of
+from schemas.events.backfill import Verdict
+from truthloop.config.settings import Settings
+from truthloop.evidence.cells import read_evidence
+from truthloop.feedback.reconcile import Turn
 
 FOUND = told_anew(range(2, 5), (KNOWN, 3), definition=OTHER)
 

@@ -10,12 +10,12 @@ from live_lake import RECORDED_AT, LiveLake, assert_same, evidence_anew, setting
 from replay_case import CLOSE_MS, CONFIG, START_MS, run, write_files
 
 from lake import Claim, Lake, connect
-from monitor import coverage
+from monitor.coverage import table as coverage
 from schemas.errors import LakeError
-from streams import sorted_input
-from streams.ledger import ledger_frame, newest_points
-from truthloop import evidence
-from truthloop.evidence import read_evidence, refresh_cells
+from streams.ledger.table import ledger_frame, newest_points
+from streams.replay import sorted_input
+from truthloop.evidence import cells as evidence
+from truthloop.evidence.cells import read_evidence, refresh_cells
 
 HOUR_MS = 3_600_000
 

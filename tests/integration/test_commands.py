@@ -12,10 +12,10 @@ from typer.testing import CliRunner, Result
 from lake import Claim, Lake, connect
 from monitor import coverage, metrics
 from truthloop.__main__ import app
-from truthloop.conservation import check_conservation
-from truthloop.evidence import read_evidence, refresh_cells
-from truthloop.replaying import replay_files
-from truthloop.settings import Settings, load_settings
+from truthloop.config.settings import Settings, load_settings
+from truthloop.evidence.cells import read_evidence, refresh_cells
+from truthloop.evidence.conservation import check_conservation
+from truthloop.run.replay_files import replay_files
 
 CONFIG = """
 version: 1

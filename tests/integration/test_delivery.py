@@ -15,8 +15,10 @@ DEADLINE_S = 120
 
 def sender(folder: Path, receiver: Receiver, size: int, *bugs: str) -> subprocess.Popen[bytes]:
     """Start a sender process."""
-    command = [sys.executable, str(ROOT / "tests/delivery_worker.py"), str(folder), receiver.url, str(size), *bugs]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"})
+    support = ROOT / "tests" / "support"
+    command = [sys.executable, str(support / "delivery_worker.py"), str(folder), receiver.url, str(size), *bugs]
+    path = [ROOT, support]
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))})
 
 
 def test_a_thousand_decisions_have_a_thousand_effects_although_the_sender_is_killed(tmp_path: Path) -> None:

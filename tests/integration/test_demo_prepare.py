@@ -11,15 +11,15 @@ from typing import NamedTuple
 import polars as pl
 import pytest
 
-from schemas.config import LoopConfig
+from schemas.config.loop import LoopConfig
+from schemas.config.mapping import FieldMap
 from schemas.errors import TruthloopError
-from schemas.mapping import FieldMap
+from truthloop.config.settings import load_settings
 from truthloop.demo import prepare as demo_prepare
 from truthloop.demo.features import FEATURES, features_at_prediction
 from truthloop.demo.flights import FLIGHT_KEY, NEW_YORK, data_folder, read_flights, read_weather
 from truthloop.demo.model import TRAINED_AT, _matrix, known_labels, train
 from truthloop.demo.prepare import Prepared, labels_of, prepare, restatements_of
-from truthloop.settings import load_settings
 
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000

@@ -16,9 +16,9 @@ from live_case import DAY_MS, Loop, Traffic, finish, lake_differences, moment, r
 
 import truthloop
 from lake import Lake
-from streams.local_broker import LocalBroker
-from truthloop.conservation import check_conservation
-from truthloop.moments import now_ms
+from truthloop.broker.local_broker import LocalBroker
+from truthloop.clock import now_ms
+from truthloop.evidence.conservation import check_conservation
 
 PIECES = 8
 INPUTS = ("predictions", "labels")

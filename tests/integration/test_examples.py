@@ -20,7 +20,7 @@ from live_case import running
 from typer.testing import CliRunner
 
 from truthloop.__main__ import app
-from truthloop.settings import load_settings
+from truthloop.config.settings import load_settings
 
 START_MS = 1_700_000_000_000
 

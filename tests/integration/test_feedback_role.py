@@ -23,10 +23,10 @@ from retrain_case import SECRET_TEXT, make_loop, write_days
 
 from lake import Lake
 from retrain.decision_log import DecisionLog
-from schemas.evidence import Decision, Evaluation, Event
-from streams.kafka_client import KafkaClients
-from streams.topics import Topics, create_topics
-from truthloop.settings import Settings
+from schemas.events.evidence import Decision, Evaluation, Event
+from streams.kafka.client import KafkaClients
+from streams.kafka.topics import Topics, create_topics
+from truthloop.config.settings import Settings
 
 SESSION_MS = 6_000
 DEADLINE_S = 120
@@ -34,8 +34,8 @@ ENVIRON = {"TRUTHLOOP_WEBHOOK_SECRET": SECRET_TEXT}
 
 ONLY_NOTICES = """
 import sys
-import streams.feedback_role
-streams.feedback_role.INTERVAL_S = 1e6
+import streams.feedback.role
+streams.feedback.role.INTERVAL_S = 1e6
 from truthloop.__main__ import main
 sys.exit(main())
 """

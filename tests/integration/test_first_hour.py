@@ -41,13 +41,13 @@ from topic_shapes import (
 )
 from typer.testing import CliRunner, Result
 
-from schemas.connection import KafkaConfig
-from streams.kafka_client import KafkaClients
-from streams.sample import SampleLimits, TopicSample, look_at, sample_topic, with_small_fetches
-from truthloop.commands.check import check
-from truthloop.commands.new import new
-from truthloop.moments import now_ms
-from truthloop.settings import load_settings
+from schemas.config.connection import KafkaConfig
+from streams.kafka.client import KafkaClients
+from streams.kafka.sample import SampleLimits, TopicSample, look_at, sample_topic, with_small_fetches
+from truthloop.cli.commands.check import check
+from truthloop.cli.commands.new import new
+from truthloop.clock import now_ms
+from truthloop.config.settings import load_settings
 
 COUNT = 700
 

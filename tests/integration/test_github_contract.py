@@ -18,10 +18,10 @@ from gate_case import ID
 from jsonschema import Draft202012Validator
 from target_case import OpenRetrain, Server
 
-from retrain.outbox import THROTTLED_MS
 from retrain.poll import POLL_MS
-from schemas.evidence import Event, GateState
-from schemas.retrain_request import RetrainRequest
+from retrain.schedule import THROTTLED_MS
+from schemas.events.evidence import Event, GateState
+from schemas.events.retrain_request import RetrainRequest
 
 ROOT = Path(__file__).parents[2]
 DISPATCH, LIST = (

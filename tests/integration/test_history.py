@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from live_case import DAY_MS, Loop, Traffic, finish, running
 
-from truthloop.moments import now_ms
+from truthloop.clock import now_ms
 
 
 def test_a_past_from_files_and_what_follows_make_one_loop(kafka: str, tmp_path: Path) -> None:

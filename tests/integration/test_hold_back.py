@@ -11,12 +11,13 @@ from confluent_kafka import Producer
 from live_case import DAY_MS, Loop, running
 
 from joins import Policy
-from streams import join_role, rules
-from streams.health import Health
-from streams.join_role import JoinRole
-from streams.worker import Worker
-from truthloop.roles import clients_of
-from truthloop.settings import load_settings
+from streams.join_worker import role as join_role
+from streams.join_worker.role import JoinRole
+from streams.ledger import rules
+from streams.runtime.health import Health
+from streams.runtime.worker import Worker
+from truthloop.config.settings import load_settings
+from truthloop.run.roles import clients_of
 
 COUNT = 4_000
 WAITING_LABELS = 400

@@ -13,8 +13,8 @@ from effort import some
 from ingest_case import TIME
 from ingest_loop import IngestLoop, ingest_loop
 
-from streams.reject_message import RejectMessage
-from streams.transaction import UndoneError
+from streams.kafka.transaction import UndoneError
+from streams.messages.reject import RejectMessage
 
 Record = dict[str, Any]
 
@@ -312,7 +312,7 @@ def test_a_record_that_kills_the_process_is_put_aside(tmp_path: Path, kafka: str
             "scores",
             [{"value": json.dumps({"key": f"k{n}", "t": 1, "value": 1 if isinstance(n, int) else n})} for n in numbers],
         )
-        path = str(Path(__file__).parent.parent)
+        path = str(Path(__file__).parents[1] / "support")
         for life in range(4):
             code = loop.run(PYTHONPATH=path).wait(120)
             assert code in (-6, 9), (life, loop.log())

@@ -13,9 +13,9 @@ from ingest_loop import IngestLoop, ingest_loop
 from kafka_fixture import as_client
 
 from schemas.errors import BrokerError, ConfigError
-from streams.ingest import commit_start
-from streams.kafka_client import MESSAGE_BYTES_MAX
-from streams.topics import Topics, create_topics
+from streams.ingest.role import commit_start
+from streams.kafka.client import MESSAGE_BYTES_MAX
+from streams.kafka.topics import Topics, create_topics
 
 Record = dict[str, Any]
 

@@ -13,20 +13,20 @@ from replay_case import run
 from retrain_case import DAY_MS, HOUR_MS, START_MS, make_loop
 
 from lake import Lake
-from monitor.candidate import judge_candidate
 from monitor.evaluation import day_ending_at
+from monitor.versions.candidate import judge_candidate
 from retrain.decision_log import DecisionLog
-from retrain.entry import Origin, restated
-from retrain.entry import evaluated as entries_of
 from retrain.gate import gate_of
+from retrain.log_entries import Origin, restated
+from retrain.log_entries import evaluated as entries_of
 from retrain.run_manifest import run_manifest
-from schemas.backfill import Verdict
-from schemas.evidence import Decision, Event, FindingKind, GateState, Level
-from truthloop.evidence import Evidence, read_evidence
-from truthloop.feedback import judging
-from truthloop.feedback.judging import Judging
-from truthloop.feedback.turn import Turn
-from truthloop.settings import Settings, load_settings
+from schemas.events.backfill import Verdict
+from schemas.events.evidence import Decision, Event, FindingKind, GateState, Level
+from truthloop.config.settings import Settings, load_settings
+from truthloop.evidence.cells import Evidence, read_evidence
+from truthloop.feedback import candidate_review as judging
+from truthloop.feedback.candidate_review import Judging
+from truthloop.feedback.reconcile import Turn
 
 FIRST, SECOND = ("rt-" + digit * 32 for digit in "01")
 GOOD, OTHER, RUMOUR = (letter * 64 for letter in "abc")

@@ -16,7 +16,7 @@ from kafka_fixture import read_all
 from lake_worker import LakeWorkers, RunningRole, wait_until
 
 from lake import Lake
-from streams.crash_point import EXIT_CODE
+from streams.runtime.crash_point import EXIT_CODE
 
 _RECORDED_AT = datetime(2026, 3, 1, tzinfo=UTC)
 STEPS = [

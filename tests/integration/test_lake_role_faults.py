@@ -14,10 +14,10 @@ from lake_worker import RunningRole, wait_until
 
 from lake import Claim, Lake
 from schemas.errors import BrokerError, LakeError
-from streams import lake_reader
-from streams.lake_standing import LakeStanding
-from streams.ledger import APP
-from streams.local_broker import LocalBroker
+from streams.lake_sink import reader as lake_reader
+from streams.lake_sink.progress import LakeStanding
+from streams.ledger.table import APP
+from truthloop.broker.local_broker import LocalBroker
 
 _RECORDED_AT = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -13,11 +13,11 @@ from joins import CommitPoint
 from lake import Claim, Lake, connect
 from lake.key_history import read_key_history
 from schemas.errors import LakeError
-from streams import sorted_input
-from streams.lake_kind import is_live, is_replayed, refuse_live, refuse_replayed
-from streams.ledger import LedgerRow, ledger_frame, newest_points
-from truthloop.conservation import check_conservation
-from truthloop.evidence import read_evidence
+from streams.ledger.lake_kind import is_live, is_replayed, refuse_live, refuse_replayed
+from streams.ledger.table import LedgerRow, ledger_frame, newest_points
+from streams.replay import sorted_input
+from truthloop.evidence.cells import read_evidence
+from truthloop.evidence.conservation import check_conservation
 
 HOUR_MS = 3_600_000
 POSITIONS = ["partition", "prediction_offset", "label_offset", "revision"]

@@ -17,15 +17,16 @@ from kafka_fixture import QUICK_START, as_client, create_topic, produce, produce
 from typer.testing import CliRunner
 
 from schemas.errors import BrokerError
-from streams import kafka_jars, local_broker
-from streams.kafka_node import free_port, port_is_free
-from streams.kafka_program import prepare_kafka
-from streams.local_broker import BrokerSecurity, LocalBroker
 from truthloop.__main__ import app
+from truthloop.broker import jars as kafka_jars
+from truthloop.broker import local_broker
+from truthloop.broker.local_broker import BrokerSecurity, LocalBroker
+from truthloop.broker.node import free_port, port_is_free
+from truthloop.broker.program import prepare_kafka
 
 STARTING = """
 import pathlib, sys
-from streams.local_broker import LocalBroker
+from truthloop.broker.local_broker import LocalBroker
 broker = LocalBroker(pathlib.Path(sys.argv[1]))
 broker.start()
 print(broker.pid, flush=True)

@@ -23,8 +23,8 @@ from kafka_fixture import QUICK_START
 from live_case import DAY_MS, running
 
 from lake import Lake
-from streams.local_broker import BrokerSecurity, LocalBroker
-from truthloop.moments import now_ms
+from truthloop.broker.local_broker import BrokerSecurity, LocalBroker
+from truthloop.clock import now_ms
 
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 PRINCIPALS = ("ingest", "join", "lake", "feedback", "operator")
@@ -177,21 +177,12 @@ def test_every_error_that_stops_a_role_is_on_the_page() -> None:
 
 
 OF_ROLES = [
-    *(
-        "assignment",
-        "attempts",
-        "command",
-        "feedback_role",
-        "health",
-        "idleness",
-        "ingest",
-        "ingest_check",
-        "join_role",
-        "kafka_client",
-    ),
-    *("lake_cut", "lake_reader", "lake_role", "lake_round", "lake_rows", "lake_standing", "ledger_reader"),
-    *("live_partition", "restore", "rocks_database", "rocks_store", "source_assignment", "source_batch"),
-    *("source_position", "takeover", "topic_range", "topics", "transaction"),
+    *("feedback/role", "runtime/health", "messages/command", "ledger/topic"),
+    *("ingest/assignment", "ingest/mapper", "ingest/offsets", "ingest/poison_pill", "ingest/preflight", "ingest/role"),
+    *("join_worker/assignment", "join_worker/idleness", "join_worker/recovery", "join_worker/role", "join_worker/task"),
+    *("kafka/client", "kafka/range", "kafka/topics", "kafka/transaction"),
+    *("lake_sink/commit", "lake_sink/cut", "lake_sink/progress", "lake_sink/reader", "lake_sink/role", "lake_sink/rows"),
+    *("state_store/database", "state_store/restore", "state_store/store"),
 ]
 
 ERRORS = {"BrokerError", "StateError", "LakeError", "FencedError", "UnfitTopicError"}

@@ -14,7 +14,7 @@ from replay_case import CLOSE_MS, CONFIG, NOW_MS, Files, finals, oracle_of, run,
 
 from lake import Claim, Lake
 from schemas.errors import ConfigError, InputError, LakeError
-from streams import sorted_input
+from streams.replay import sorted_input
 
 TABLES = ("predictions", "labels", "outcomes", "rejects")
 
@@ -160,7 +160,7 @@ sys.path[:0] = {sys.path!r}
 from pathlib import Path
 from replay_case import CLOSE_MS, run
 from lake import Lake
-from streams import sorted_input
+from streams.replay import sorted_input
 sorted_input.ROWS_PER_SLICE = 20
 append, calls = Lake.append, 0
 def killing(lake, *args, **how):

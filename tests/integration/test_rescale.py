@@ -8,7 +8,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import AdminClient, NewTopic
 from live_case import DAY_MS, Loop, Traffic, finish, lake_differences, running
 
-from truthloop.moments import now_ms
+from truthloop.clock import now_ms
 
 SOURCE = """\
 ingest:

@@ -14,10 +14,10 @@ from socket import create_connection, socket
 import pytest
 
 from retrain.address_guard import parse_allowed
-from retrain.outbox import Attempt, Due
+from retrain.schedule import Attempt, Due
 from retrain.sender import Receiver, send
 from retrain.signing import Secret, sign
-from schemas.retrain_request import RetrainData, RetrainRequest
+from schemas.events.retrain_request import RetrainData, RetrainRequest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "04-retrain-receiver" / "receiver.py"
 SECRET_TEXT = "whsec_" + "c2VjcmV0" * 5

@@ -6,8 +6,8 @@ import pytest
 from kafka_fixture import QUICK_START
 from live_case import DAY_MS, Loop, Traffic, finish, running
 
-from streams.local_broker import BrokerSecurity, LocalBroker
-from truthloop.moments import now_ms
+from truthloop.broker.local_broker import BrokerSecurity, LocalBroker
+from truthloop.clock import now_ms
 
 VARIABLE = "TRUTHLOOP_KAFKA_SASL_PASSWORD"
 

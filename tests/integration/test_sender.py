@@ -17,7 +17,7 @@ from delivery_worker import SECRET, FileLog, decision_id, request_body, requests
 from effort import examples
 
 from retrain.address_guard import Target, parse_allowed
-from retrain.outbox import WINDOW_MS, Attempt, Due
+from retrain.schedule import WINDOW_MS, Attempt, Due
 from retrain.sender import Receiver, _Pinned, deliver_due, send
 from retrain.signing import Signed, verify
 from schemas.errors import ConfigError

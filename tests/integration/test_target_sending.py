@@ -16,8 +16,8 @@ from retrain.address_guard import parse_allowed
 from retrain.poll import POLL_MS
 from retrain.sender import Receiver
 from retrain.target.airflow import Airflow as Target
-from schemas.evidence import Event, GateState
-from truthloop.feedback.delivery import Deliveries
+from schemas.events.evidence import Event, GateState
+from truthloop.feedback.deliveries import Deliveries
 
 ENVIRON = {"TRUTHLOOP_AIRFLOW_PASSWORD": "canary-password"}
 TOKEN = "canary-token"  # noqa: S105 - of a test

@@ -11,10 +11,10 @@ from replay_case import CLOSE_MS, CONFIG, Files, run, write_files
 
 from lake import Lake, connect
 from schemas.errors import LakeError
-from streams import sorted_input
-from streams.lake_kind import whole_points
-from truthloop.conservation import check_conservation
-from truthloop.evidence import read_evidence
+from streams.ledger.lake_kind import whole_points
+from streams.replay import sorted_input
+from truthloop.evidence.cells import read_evidence
+from truthloop.evidence.conservation import check_conservation
 
 APPENDS = 5
 """Of a step: ledger, rejects, labels, predictions, outcomes."""

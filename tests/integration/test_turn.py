@@ -26,14 +26,14 @@ from lake.append import TableWriter
 from lake.dataset import read_dataset
 from retrain.address_guard import parse_allowed
 from retrain.decision_log import DecisionLog
-from retrain.entry import Origin
 from retrain.gate import gate_of
+from retrain.log_entries import Origin
 from retrain.sender import Receiver
 from schemas.errors import LakeError
-from schemas.evidence import Decision, Event, GateState
-from truthloop.feedback.delivery import Deliveries
-from truthloop.feedback.turn import Turn
-from truthloop.settings import Settings
+from schemas.events.evidence import Decision, Event, GateState
+from truthloop.config.settings import Settings
+from truthloop.feedback.deliveries import Deliveries
+from truthloop.feedback.reconcile import Turn
 
 KNOWN_DAYS = 27
 """So many are evaluated before anything is broken; the request is decided of day 28, and day 29 has begun."""
@@ -287,8 +287,8 @@ EXITING = """
 import os, sys
 from pathlib import Path
 from lake.append import TableWriter
-from truthloop.feedback.turn import Turn
-from truthloop.settings import load_settings
+from truthloop.feedback.reconcile import Turn
+from truthloop.config.settings import load_settings
 real = TableWriter._commit
 def dying(writer, *words):
     done = real(writer, *words)

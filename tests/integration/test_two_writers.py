@@ -38,7 +38,7 @@ def start(builder: LakeBuilder, *apps: str) -> subprocess.Popen[str]:
     row = {"partition": 0, "offset": 0, "source": "f", "source_row": 1}
     frame = builder.frame("rejects", [row | {"input": "labels", "reason": "stale", "stage": "join"}])
     frame.write_parquet(builder.lake.path.parent / "frame.parquet")
-    path = f"{Path(__file__).parents[2]}:{Path(__file__).parents[1]}"
+    path = f"{Path(__file__).parents[2]}:{Path(__file__).parents[1] / 'support'}"
     command = [sys.executable, "-c", WRITER, builder.lake.path, builder.lake.path.parent / "frame.parquet", ROUNDS]
     return subprocess.Popen(
         [*(str(part) for part in command), *apps],

@@ -13,9 +13,9 @@ import pytest
 from pipeline_case import HOUR_MS, TRAIN, ServerProcess, call, ended, environment, taken, waited, write_dataset
 from target_case import OpenRetrain, free_port
 
-from retrain.outbox import Due
+from retrain.schedule import Due
 from retrain.sender import Receiver, send
-from schemas.evidence import Event, GateState
+from schemas.events.evidence import Event, GateState
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

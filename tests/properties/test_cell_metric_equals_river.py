@@ -15,10 +15,10 @@ from river import metrics as river
 from sklearn import metrics as sklearn
 
 from monitor import CellPlan, fold
-from monitor.live_metric import MultiClassMCC
-from monitor.plan import KindPlan
-from monitor.river_metric import CellMetric
-from schemas.metric_name import METRICS
+from monitor.cells.plan import KindPlan
+from monitor.metrics.live import MultiClassMCC
+from monitor.metrics.river_cell import CellMetric
+from schemas.base.metric_name import METRICS
 
 PLAN = CellPlan.from_config(config_of())
 KINDS = {kind.task: kind for kind in PLAN.kinds}

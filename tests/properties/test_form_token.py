@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from retrain.form_token import NONCE_BYTES, TTL_MS, Bound, TokenError, check_token, keys_of, make_token
 from retrain.signing import Secret
-from schemas.backfill import Verdict
+from schemas.events.backfill import Verdict
 
 NOW_MS = 1_770_000_000_000
 BOUND = Bound("flights", f"bf-{7:032x}", "ab" * 32, (Verdict.APPROVED, Verdict.REJECTED))

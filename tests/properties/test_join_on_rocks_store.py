@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from properties import test_join_equals_oracle as oracle_suite
 from rocks_folder import rocks_folder
-from unit import test_partition as rule_suite
+from unit.joins import test_partition as rule_suite
 
 from joins import Batch, CommitPoint, Effects, Partition, Policy
-from streams.rocks_store import RocksStore
+from streams.state_store.store import RocksStore
 
 EXAMPLES = settings(
     max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joins import CommitPoint
-from streams.lake_cut import INPUTS, STEPPED, TABLES, Cut, Pending
-from streams.lake_waiting import Start
-from streams.ledger_record import LedgerRecord
-from streams.topic_range import Messages
+from streams.kafka.messages import Messages
+from streams.lake_sink.buffer import Start
+from streams.lake_sink.cut import INPUTS, STEPPED, TABLES, Cut, Pending
+from streams.ledger.entry import LedgerRecord
 
 KIND = "click"
 

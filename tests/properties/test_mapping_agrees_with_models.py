@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from mapping_case import loop
 from pydantic import ValidationError
 
-from schemas.config import LoopConfig
-from schemas.message import Label, Prediction
-from schemas.moment import MOMENT_MAX_MS
-from streams.frame import Role
-from streams.mapping import MappedChunk, Mapper
-from streams.record_file import open_record_file
+from schemas.base.instant import MOMENT_MAX_MS
+from schemas.config.loop import LoopConfig
+from schemas.events.messages import Label, Prediction
+from streams.columns.schema import Role
+from streams.mapping.mapper import MappedChunk, Mapper
+from streams.mapping.record_file import open_record_file
 
 CONFIG = loop()
 LEFT_OUT = object()

@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_case import PII_KEY, TIME, loop_with
 
-from schemas.config import LoopConfig
-from schemas.mapping import SourceMap
-from streams.mapping import MappedChunk, Mapper, MessageMapper
-from streams.mapping_tools import mapping_tools
-from streams.record_file import open_record_file
-from streams.source_batch import TopicMapper
-from streams.source_messages import SourceMessages
-from streams.wire import LabelWire, PredictionWire
+from schemas.config.loop import LoopConfig
+from schemas.config.mapping import SourceMap
+from streams.ingest.mapper import TopicMapper
+from streams.kafka.messages import SourceMessages
+from streams.mapping.mapper import MappedChunk, Mapper, MessageMapper
+from streams.mapping.record_file import open_record_file
+from streams.mapping.tools import mapping_tools
+from streams.messages.wire import LabelWire, PredictionWire
 
 Record = dict[str, Any]
 
@@ -96,7 +96,7 @@ def config_of(source: Record) -> LoopConfig:
 
 def from_file(content: list[bytes], config: LoopConfig) -> MappedChunk:
     """Map the records as lines of a file."""
-    tools = mapping_tools(config, PII_KEY, Path(__file__).parent.parent)
+    tools = mapping_tools(config, PII_KEY, Path(__file__).parents[1] / "support")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "records.jsonl"
         path.write_bytes(b"\n".join(content) + b"\n")
@@ -109,7 +109,7 @@ def from_file(content: list[bytes], config: LoopConfig) -> MappedChunk:
 def test_messages_map_like_lines(content: list[bytes], source: Record) -> None:
     """Row for row, and reject for reject; lines are counted from 1, messages from 0."""
     config = config_of(source)
-    tools = mapping_tools(config, PII_KEY, Path(__file__).parent.parent)
+    tools = mapping_tools(config, PII_KEY, Path(__file__).parents[1] / "support")
     mapper = MessageMapper(config.ingest[0].as_, config.ingest[0], config, tools)
     live, replayed = mapper.map(content), from_file(content, config)
     back = pl.col("row") - 1
@@ -124,7 +124,7 @@ def test_what_ingest_writes_is_read_by_its_types(content: list[bytes], source: R
     """Nothing of it has to be mapped once more, and it has every column that the file gives."""
     config = config_of(source)
     role = config.ingest[0].as_
-    tools = mapping_tools(config, PII_KEY, Path(__file__).parent.parent)
+    tools = mapping_tools(config, PII_KEY, Path(__file__).parents[1] / "support")
     count = len(content)
     messages = SourceMessages(
         "t", [*content], [0] * count, [*range(count)], [-1] * count, [None] * count, [None] * count

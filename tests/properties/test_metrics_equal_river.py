@@ -14,7 +14,7 @@ from river import metrics as river
 from sklearn import metrics as sklearn
 
 from monitor import CellPlan, fold, merge, metrics
-from schemas.metric_name import BINARY_METRICS
+from schemas.base.metric_name import BINARY_METRICS
 
 PLAN = CellPlan.from_config(config_of(metrics={"late": list(BINARY_METRICS)}))
 THRESHOLD = 0.3

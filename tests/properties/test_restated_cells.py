@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from monitor import CellPlan, fold, merge
-from monitor.cell import restate
-from monitor.of_record import BACKFILL_COLUMNS, approved_definitions, is_member
-from schemas.backfill import Cause, Episode, Ruling, Verdict
+from monitor.cells.fold import restate
+from monitor.cells.of_record import BACKFILL_COLUMNS, approved_definitions, is_member
+from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 
 PLAN = CellPlan.from_config(config_of())
 FOLDS = 3

@@ -13,9 +13,10 @@ from rocks_folder import rocks_folder
 
 from joins import MemoryStore
 from joins.state import Chain, KeyState, LabelState, PredictionState, full_fingerprint
-from schemas.status import Status
-from streams import rocks_index, rocks_store
-from streams.rocks_store import RocksStore
+from schemas.base.status import Status
+from streams.state_store import index as rocks_index
+from streams.state_store import store as rocks_store
+from streams.state_store.store import RocksStore
 
 KINDS = ["click", "click2"]
 KEYS = st.sampled_from(["", "a", "b", "c", "ä\0", "\U0010ffff", "a" * 300])

@@ -22,12 +22,12 @@ import polars as pl
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from schemas.errors import BrokerError
-from streams.kafka_client import KafkaClients
-from streams.topics import Topics
+from streams.kafka.client import KafkaClients
+from streams.kafka.topics import Topics
+from truthloop.config.settings import load_settings
 from truthloop.demo.flights import NEW_YORK
 from truthloop.demo.model import LateModel
 from truthloop.demo.pipeline import Pipeline, Trained
-from truthloop.settings import load_settings
 
 __all__ = ["STATUS_FILE", "AirlineStatus", "Deployment", "flush_records", "main", "read_status", "send_records"]
 

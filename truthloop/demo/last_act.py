@@ -17,15 +17,15 @@ from confluent_kafka import Producer
 
 from lake import Lake, connect
 from retrain.decision_log import DecisionLog
+from retrain.episode_status import rulings_of, waiting_in
 from retrain.gate import gate_of
-from retrain.ruling import rulings_of, waiting_in
-from schemas.backfill import Episode, Verdict
-from schemas.backfill_diff import BackfillDiff
 from schemas.errors import TruthloopError
-from schemas.evidence import Decision, Event, GateState
-from truthloop.backfill.diff_log import DiffLog
+from schemas.events.backfill import Episode, Verdict
+from schemas.events.backfill_diff import BackfillDiff
+from schemas.events.evidence import Decision, Event, GateState
+from truthloop.config.settings import Settings
 from truthloop.demo.airline import flush_records, send_records
-from truthloop.settings import Settings
+from truthloop.evidence.diff_log import DiffLog
 
 __all__ = ["Ruled", "play"]
 

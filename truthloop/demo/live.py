@@ -22,20 +22,20 @@ from lake import Lake
 from monitor.evaluation import end_of_day_ms
 from retrain.decision_log import DecisionLog
 from retrain.gate import gate_of
-from retrain.history import Retrain, retrains_of
+from retrain.retrains import Retrain, retrains_of
 from schemas.errors import BrokerError, ConfigError
-from streams.command import send_close
-from streams.ingest import commit_start
-from streams.kafka_client import REACH_TIMEOUT_S, KafkaClients
-from streams.standing import Standing, standing
-from streams.topics import Topics, create_topics, partition_counts
+from streams.ingest.role import commit_start
+from streams.kafka.client import REACH_TIMEOUT_S, KafkaClients
+from streams.kafka.topics import Topics, create_topics, partition_counts
+from streams.messages.command import send_close
+from streams.status import Standing, standing
+from truthloop.clock import now_ms
+from truthloop.config.settings import Settings
 from truthloop.demo import last_act
 from truthloop.demo.airline import STATUS_FILE, Deployment, read_status
 from truthloop.demo.prepare import Prepared
-from truthloop.moments import now_ms
-from truthloop.replaying import replay_files
-from truthloop.roles import clients_of
-from truthloop.settings import Settings
+from truthloop.run.replay_files import replay_files
+from truthloop.run.roles import clients_of
 
 __all__ = ["LiveRun", "run_files", "running_live"]
 

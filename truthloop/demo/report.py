@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from truthloop.commands.metrics import metric_tables
-from truthloop.conservation import Conservation
-from truthloop.console import note, results
 from truthloop.demo.live import LiveRun
 from truthloop.demo.prepare import Prepared
 from truthloop.demo.summary import Summary
-from truthloop.replaying import account_lines
-from truthloop.tables import plain_table, print_table, share_text
+from truthloop.evidence.conservation import Conservation
+from truthloop.run.replay_files import account_lines
+from truthloop.terminal.console import note, results
+from truthloop.terminal.tables import metric_tables, plain_table, print_table, share_text
 
 __all__ = ["Told", "document_of", "tell"]
 

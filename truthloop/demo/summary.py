@@ -11,8 +11,8 @@ import duckdb
 import polars as pl
 
 from monitor import metrics
-from monitor.compare import compare
-from truthloop.evidence import Evidence
+from monitor.versions.compare import compare
+from truthloop.evidence.cells import Evidence
 
 __all__ = ["Compared", "LabelAge", "StormDay", "Summary", "summarise"]
 

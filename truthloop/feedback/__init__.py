@@ -1,4 +1,5 @@
-"""The deciding role, put together: evidence from the lake, the gate, data sets, deliveries, the page.
+"""The feedback role, put together: evidence from the lake, the gate, data sets, deliveries, the page.
 
-What is decided here stands in the lake's `decisions`; this package must not keep truth of its own.
+A look at the lake comes in, entries of the log and requests go out. What is decided stands in the lake's `decisions`;
+nothing here keeps truth of its own.
 """

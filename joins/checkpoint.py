@@ -1,0 +1,46 @@
+"""The commit point: what a step leaves behind, for the next one, a redo or a rebuild to go on from."""
+
+import msgspec
+
+from joins.accounting import Counters
+from joins.index import Cursor
+from joins.watermark import PREDICTIONS, Mark
+
+__all__ = ["CommitPoint"]
+
+
+class CommitPoint(msgspec.Struct):
+    """How far one partition has come.
+
+    Attributes:
+        predictions_next: the next offset to read of the predictions.
+        labels_next: the same of the labels.
+        marks: per input, 'predictions' or a label kind.
+        cursors: per kind, the last (prediction time, offset) that was looked at for its deadline.
+        reach_ms: per kind, labels known before this have left: no prediction to come is near enough.
+        waiting: per kind, the last (known_at, offset) up to which labels that had joined nothing were let go to
+            save memory.
+        floor_ms: a prediction older than this is refused; None until time is known.
+        left_ms: predictions older than this have left; never ahead of the floor.
+        waiting_bytes: estimated size of the labels of keys without a prediction.
+        fingerprint: sum of all keys' fingerprints.
+        counters: where every record ended.
+    """
+
+    predictions_next: int
+    labels_next: int
+    marks: dict[str, Mark]
+    cursors: dict[str, Cursor]
+    reach_ms: dict[str, int]
+    waiting: dict[str, Cursor]
+    floor_ms: int | None
+    left_ms: int | None
+    waiting_bytes: int
+    fingerprint: int
+    counters: Counters
+
+    @classmethod
+    def start(cls, kinds: list[str]) -> "CommitPoint":
+        """Return the commit point of a partition that has read nothing."""
+        marks = {name: Mark() for name in (PREDICTIONS, *kinds)}
+        return cls(0, 0, marks, {}, {}, {}, None, None, 0, 0, Counters.zero(kinds))

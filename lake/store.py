@@ -1,0 +1,280 @@
+"""The lake of one loop: made, opened, written exactly once, read.
+
+What a row means is the callers' matter; this module knows columns and positions only. Reads no clock.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+import polars as pl
+from deltalake import DeltaTable, Field, Schema
+from deltalake.exceptions import DeltaError
+from deltalake.schema import ArrayType, PrimitiveType
+
+from lake.append import Claim, TableWriter, WriteMode
+from lake.disk import check_newest_commits
+from lake.marker import Marker, check_path, make_folder
+from lake.table import (
+    PARTITION_COLUMN,
+    RECORDED_AT,
+    TABLES,
+    ColumnType,
+    column_type_of,
+    column_type_of_delta,
+    required_columns,
+    schemas_of,
+)
+from lake.view import write_views
+from schemas.config.loop import LoopConfig
+from schemas.errors import LakeError
+
+__all__ = ["Lake"]
+
+_CONFIGURATION: Mapping[str, str | None] = {
+    # new rows can be followed without reading the table again
+    "delta.enableChangeDataFeed": "true",
+    # how far back the change feed and old versions reach; Delta would clean up unasked at some default
+    "delta.logRetentionDuration": "interval 30 days",
+    "delta.deletedFileRetentionDuration": "interval 7 days",
+}
+_STATISTICS: Mapping[str, str] = {
+    # what readers filter by; Delta's own choice is the first 32 columns, which features would displace
+    "predictions": "partition,offset,key,predicted_at,recorded_at",
+    "labels": "partition,offset,key,label_time,known_at,recorded_at",
+    "outcomes": "partition,key,kind,predicted_at,known_at,revision,prediction_offset,sequence,recorded_at",
+}
+
+
+class Lake:
+    """The tables of one loop in one folder. Make one with `create` or `open`."""
+
+    def __init__(self, path: Path, marker: Marker) -> None:
+        self.path = path
+        self.loop = marker.loop
+        self._writers = {table: TableWriter(path / table) for table in TABLES}
+
+    @classmethod
+    def create(cls, path: Path, config: LoopConfig) -> "Lake":
+        """Make what is missing of the lake of `config` in `path`, and bring its views up to date.
+
+        A slice, feature or kind that is new in the config becomes a new column; nothing is ever taken away.
+
+        Raises:
+            LakeError: the folder holds something else or another loop's lake; a column would change its
+                type; a newest commit is torn.
+            LakeTooNew: the lake is of a newer format.
+        """
+        path = path.absolute()
+        lake = cls(path, Marker.claim(path, config.loop))
+        for table, schema in schemas_of(config).items():
+            if DeltaTable.is_deltatable(str(path / table)):
+                check_newest_commits(path / table)
+                lake._grow(table, schema)
+            else:
+                lake._make(table, schema)
+        write_views(path, config, {table: lake.schema(table) for table in TABLES})
+        return lake
+
+    @classmethod
+    def open(cls, path: Path) -> "Lake":
+        """Open the lake in `path`.
+
+        Raises:
+            LakeError: there is none, a table is missing, or a newest commit is torn.
+            LakeTooNew: the lake is of a newer format.
+        """
+        path = path.absolute()
+        check_path(path)
+        lake = cls(path, Marker.read(path))
+        for table in TABLES:
+            if not DeltaTable.is_deltatable(str(path / table)):
+                raise LakeError(
+                    f"the lake has no table {table!r}",
+                    where=str(path),
+                    hint="If making the lake was interrupted, run the same command again; "
+                    "else bring the folder back from its backup.",
+                )
+            check_newest_commits(path / table)
+        return lake
+
+    def applied(self, table: str, app: str) -> int:
+        """Return how far `app` has written into `table`, as its next position; 0 if it never has."""
+        return self._writer(table).handle.transaction_version(app) or 0
+
+    def version(self, table: str) -> int:
+        """Return the number of the table's newest commit."""
+        return int(self._writer(table).handle.version())
+
+    def schema(self, table: str) -> pl.Schema:
+        """Return the table's columns and types, in order."""
+        return _schema_of(self._writer(table).handle, table)
+
+    def append(self, table: str, rows: pl.DataFrame, claims: Sequence[Claim], *, recorded_at: datetime) -> bool:
+        """Add rows that stand for ranges of positions of one or several applications, exactly once.
+
+        Rows and positions are one commit; a frame without rows commits the positions alone. `recorded_at`
+        becomes a column of every row, and its day in UTC the folder that the rows go to. Writers of other
+        applications may append to the same table at the same time.
+
+        Returns:
+            True if written, False if all the ranges were there already.
+
+        Raises:
+            LakeConflict: the applications stand neither all at the first position of their range nor all
+                behind it.
+            LakeError: the rows do not fit the table, or the disk does not take them.
+        """
+        return self._write(table, rows, "append", claims, recorded_at)
+
+    def replace(self, table: str, rows: pl.DataFrame, claims: Sequence[Claim], *, recorded_at: datetime) -> bool:
+        """Put these rows in place of all the table's rows, in one commit, by the rule of `append`."""
+        return self._write(table, rows, "overwrite", claims, recorded_at)
+
+    def scan(self, table: str, within: Mapping[str, tuple[int, int]] | None = None) -> pl.LazyFrame:
+        """Return the table as it stands now; later appends do not show in it.
+
+        Args:
+            table: its name.
+            within: by column the least and the greatest number that is wanted. Other rows are left out, and files
+                that by Delta's statistics hold no such row are not opened.
+        """
+        within = within or {}
+        handle = self._writer(table).handle
+        schema = _schema_of(handle, table)
+        files = _files(handle, self.path / table, within)
+        if not files:
+            return pl.LazyFrame(schema=schema)
+        rows = pl.scan_parquet(
+            files,
+            glob=False,
+            schema=schema,
+            hive_partitioning=True,
+            hive_schema={PARTITION_COLUMN: schema[PARTITION_COLUMN]},
+            missing_columns="insert",
+        ).select(schema.names())
+        return rows.filter(*(pl.col(name).is_between(*bounds) for name, bounds in within.items())) if within else rows
+
+    def _writer(self, table: str) -> TableWriter:
+        try:
+            return self._writers[table]
+        except KeyError:
+            raise LakeError(f"there is no table {table!r}; there are {', '.join(TABLES)}") from None
+
+    def _write(
+        self, table: str, rows: pl.DataFrame, mode: WriteMode, claims: Sequence[Claim], recorded_at: datetime
+    ) -> bool:
+        if recorded_at.tzinfo is None:
+            raise ValueError("recorded_at needs a time zone")
+        if len({claim.app for claim in claims}) < max(len(claims), 1):
+            raise ValueError("there must be one claim for each application, and at least one")
+        if any(claim.following < claim.first for claim in claims):
+            raise ValueError("a range cannot end before it begins")
+        if rows.height and all(claim.following == claim.first for claim in claims):
+            raise ValueError(f"{rows.height} rows cannot stand for empty ranges")
+        moment = recorded_at.astimezone(UTC)
+        whole = rows.with_columns(
+            pl.lit(moment.date()).alias(PARTITION_COLUMN),
+            pl.lit(moment).cast(pl.Datetime("us", "UTC")).alias(RECORDED_AT),
+        )
+        return self._writer(table).write(lambda handle: _fit(table, whole, _schema_of(handle, table)), mode, claims)
+
+    def _make(self, table: str, schema: pl.Schema) -> None:
+        make_folder(self.path / table)
+        configuration = dict(_CONFIGURATION)
+        if table in _STATISTICS:
+            configuration["delta.dataSkippingStatsColumns"] = _STATISTICS[table]
+        try:
+            DeltaTable.create(
+                str(self.path / table),
+                schema=Schema(_fields(schema.items())),
+                mode="ignore",
+                partition_by=[PARTITION_COLUMN],
+                configuration=configuration,
+            )
+        except (DeltaError, OSError) as error:
+            raise LakeError(f"the table could not be made: {error}", where=str(self.path / table)) from error
+
+    def _grow(self, table: str, schema: pl.Schema) -> None:
+        known = self.schema(table)
+        folded = {name.lower(): name for name in known}
+        for name, dtype in schema.items():
+            if folded.get(name.lower(), name) != name:
+                raise LakeError(
+                    f"{name!r} would be a second {folded[name.lower()]!r}: Delta and DuckDB ignore case",
+                    where=str(self.path / table),
+                    hint="Write it as before, or give it another name in the config.",
+                )
+            if name in known and known[name] != dtype:
+                raise LakeError(
+                    f"column {name!r} holds {column_type_of(known[name]).duckdb} in the lake, "
+                    f"and the config wants {column_type_of(dtype).duckdb}",
+                    where=str(self.path / table),
+                    hint="A column never changes its type: give it another name in the config.",
+                )
+        missing = [(name, dtype) for name, dtype in schema.items() if name not in known]
+        if not missing:
+            return
+        try:
+            self._writer(table).handle.alter.add_columns(_fields(missing))
+        except DeltaError as error:
+            if any(name not in self.schema(table) for name, _ in missing):
+                raise LakeError(
+                    f"columns could not be added: {error}",
+                    where=str(self.path / table),
+                    hint="Another process writes to the lake: stop it, or run the same command again.",
+                ) from error
+
+
+def _fields(columns: Iterable[tuple[str, pl.DataType]]) -> list[Field]:
+    return [Field(name, _delta_type(column_type_of(dtype)), nullable=True) for name, dtype in columns]
+
+
+def _delta_type(column_type: ColumnType) -> PrimitiveType | ArrayType:
+    element = PrimitiveType(column_type.delta)
+    return ArrayType(element, contains_null=True) if column_type.is_list else element
+
+
+def _schema_of(handle: DeltaTable, table: str) -> pl.Schema:
+    columns = {}
+    for field in handle.schema().fields:
+        is_list = isinstance(field.type, ArrayType)
+        element = field.type.element_type if isinstance(field.type, ArrayType) else field.type
+        try:
+            columns[field.name] = column_type_of_delta(getattr(element, "type", ""), is_list=is_list).polars
+        except KeyError:
+            raise LakeError(f"column {field.name!r} has a type that is not ours", where=table) from None
+    return pl.Schema(columns)
+
+
+def _files(handle: DeltaTable, folder: Path, within: Mapping[str, tuple[int, int]]) -> list[Path]:
+    """Return the table's files, without those that certainly hold no row in the bounds."""
+    actions = pl.DataFrame(handle.get_add_actions(flatten=True))
+    for name, (least, greatest) in within.items():
+        if f"min.{name}" in actions.columns:
+            overlaps = (pl.col(f"max.{name}") >= least) & (pl.col(f"min.{name}") <= greatest)
+            actions = actions.filter(overlaps.fill_null(value=True))
+    return [folder / unquote(path) for path in actions["path"].to_list()]
+
+
+def _fit(table: str, rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Return the rows with the table's columns in order; optional ones that are not there are null."""
+    if unknown := sorted(set(rows.columns) - set(schema)):
+        raise LakeError(
+            f"the table has no column {', '.join(map(repr, unknown))}",
+            where=table,
+            hint="A new slice, feature or kind becomes a column when the lake is made with the new config.",
+        )
+    required = required_columns(table)
+    if missing := sorted(required - set(rows.columns)):
+        raise LakeError(f"the rows lack {', '.join(map(repr, missing))}", where=table)
+    for name, dtype in rows.schema.items():
+        if dtype not in (schema[name], pl.Null):
+            raise LakeError(f"column {name!r} is {dtype} and the table wants {schema[name]}", where=table)
+        if name in required and rows[name].null_count():
+            raise LakeError(f"column {name!r} must never be null", where=table)
+    return rows.select(
+        (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in schema.items()
+    )

@@ -1,0 +1,264 @@
+"""Do labels arrive that tell the past anew? Hours in which far too many are older, or changed more, than usual.
+
+An hour is judged by the two weeks before its day and by nothing that comes later, so that what was found once is found
+again. This module must not read a clock, and must not look at single labels.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy.special import betainc
+
+from monitor.cells.count_arrivals import HourlyArrivals
+from schemas.events.backfill import Cause
+
+__all__ = ["BackfillAlarm", "FlaggedRun", "judge_arrivals", "judge_resent", "stale_age"]
+
+_HOUR_MS = 3_600_000
+_HOURS = 24
+
+_WINDOW = 14 * _HOURS
+_WINDOW_MIN = 7 * _HOURS
+"""Hours of history that are looked at, and those below which nothing is judged: a weekend has to have been seen."""
+
+_LABELS_MIN = 100
+"""Labels below which a history does not know how old labels get."""
+
+_MATURE_SHARE = 0.995
+_STALE_MIN_MS = _HOUR_MS
+
+_COUNT_MIN = 20
+_COUNT_MAX = 60
+"""Between these lie the 2 % of an hour's labels that a count has to reach."""
+
+_VOLUME_SHARE = 0.02
+_P = 1e-6
+
+_DISPERSION_MIN = 1.5
+"""Variance of an hour's count over its mean: no traffic is as even as chance alone."""
+
+_USUAL = 0.75
+"""Quantile of the dispersions of the hours of the day that holds for all of them. The median is too small where whole
+hours are slow; the greatest, where labels come in files, hides what comes at other hours."""
+
+_SEEN_MIN = 3
+"""Times that an hour of the day has to be in history before its own mean is believed."""
+
+_UNKNOWN = -1
+
+_Counts = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float64]
+_Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FlaggedRun:
+    """Hours that follow each other, each with far more of something than usual.
+
+    Attributes:
+        since_ms: first instant of its first hour.
+        until_ms: last millisecond of its last hour.
+        causes: what there was too much of, in any of them.
+        hours: first instant of each hour, with how many labels (of `resent`: predictions) of these causes it has.
+        stale_after_ms: of a run with stale labels, the age above which they are; one of the kind's age edges.
+    """
+
+    since_ms: int
+    until_ms: int
+    causes: tuple[Cause, ...]
+    hours: tuple[tuple[int, int], ...]
+    stale_after_ms: int | None = None
+
+    @property
+    def amount(self) -> int:
+        """How many labels, or predictions, it has."""
+        return sum(amount for _, amount in self.hours)
+
+
+@dataclass(frozen=True)
+class BackfillAlarm:
+    """What the hours say.
+
+    Attributes:
+        runs: in order of time.
+        is_calibrating: there was not enough history to judge the newest hour.
+        stale_after_ms: the age above which labels are stale on the newest day; None where that is not known.
+    """
+
+    runs: tuple[FlaggedRun, ...]
+    is_calibrating: bool
+    stale_after_ms: int | None
+
+
+def judge_arrivals(arrivals: HourlyArrivals, until_ms: int) -> BackfillAlarm:
+    """Find the hours in which far too many labels are stale, or change what was known.
+
+    History of an hour is the 14 days before its day; of a loop younger than 28 days half of what there is, at least
+    7 days. Stale is what is older than the `stale_age` of that history. An hour is flagged where the count is at
+    least 20 and 2 % of all labels of the hour (of more than 3,000 labels: 60), and a negative binomial with the mean
+    and the dispersion of history reaches it with a probability below 1e-6. Flagged hours are no history; what goes on
+    for more than seven days is no longer judged, and then is what is usual.
+
+    In a young loop labels become older every day, and the history with them. Labels of an age that could not be seen
+    before are stale all the same: those that always take thirty days are flagged once, when the first ones come.
+
+    Args:
+        arrivals: all there are.
+        until_ms: the time up to which labels have certainly been read; an hour that ends later is not judged.
+    """
+    known = int(np.searchsorted(_ends(arrivals.hour_ms), until_ms, side="right"))
+    older = np.pad(arrivals.first, ((0, 0), (0, 1)))[:, ::-1].cumsum(axis=1)[:, ::-1]
+    volume = arrivals.first.sum(axis=1) + arrivals.changed
+    least = np.clip(_VOLUME_SHARE * volume, _COUNT_MIN, _COUNT_MAX)
+    stale, corrected = np.zeros(known, np.bool_), np.zeros(known, np.bool_)
+    stale_from = np.full(known, _UNKNOWN, np.int64)
+    for day, window in _days(arrivals.hour_of_day[:known]):
+        kept = np.flatnonzero(~(stale | corrected)[window]) + window.start
+        if len(kept) < _WINDOW_MIN:
+            continue
+        corrected[day] = _is_exceeded(arrivals.changed, least[day], arrivals.hour_of_day, kept, day)
+        seen_ms = int(arrivals.hour_ms[window.start] - arrivals.hour_ms[0])
+        by_age = arrivals.first[kept].sum(axis=0)
+        age_ms = stale_age(by_age, arrivals.edges_ms, seen_ms)
+        if age_ms is not None:
+            place = int(np.searchsorted(arrivals.edges_ms, age_ms)) + 1
+            stale[day] = _is_exceeded(older[:, place], least[day], arrivals.hour_of_day, kept, day)
+            stale_from[day] = place
+    latest = int(stale_from[-1]) if known else _UNKNOWN
+    found = {Cause.STALE: stale, Cause.CORRECTED: corrected}
+    return BackfillAlarm(
+        runs=tuple(_run(arrivals, span, found, stale_from) for span in _spans(stale | corrected)),
+        is_calibrating=latest == _UNKNOWN,
+        stale_after_ms=None if latest == _UNKNOWN else int(arrivals.edges_ms[latest - 1]),
+    )
+
+
+def judge_resent(conflicts: pl.DataFrame, since_ms: int, until_ms: int) -> BackfillAlarm:
+    """Find the hours in which far too many predictions came again with other content.
+
+    The rule is that of `judge_arrivals`, where a count has to be at least 20.
+
+    Args:
+        conflicts: hour_ms and count; hours without any may be missing. What is not in the span is left out.
+        since_ms: from when on predictions were read.
+        until_ms: the time up to which they have certainly been read.
+    """
+    known = max((until_ms - since_ms) // _HOUR_MS, 0)
+    counts = np.zeros(known, np.int64)
+    places = (conflicts.get_column("hour_ms").to_numpy() - since_ms) // _HOUR_MS
+    inside = (places >= 0) & (places < known)
+    np.add.at(counts, places[inside], conflicts.get_column("count").to_numpy()[inside])
+    hour_ms = since_ms + _HOUR_MS * np.arange(known, dtype=np.int64)
+    hour_of_day = np.arange(known, dtype=np.int64) % _HOURS
+    flags = np.zeros(known, np.bool_)
+    is_judged = False
+    for day, window in _days(hour_of_day):
+        kept = np.flatnonzero(~flags[window]) + window.start
+        is_judged = len(kept) >= _WINDOW_MIN
+        if is_judged:
+            least = np.full(day.stop - day.start, _COUNT_MIN, np.float64)
+            flags[day] = _is_exceeded(counts, least, hour_of_day, kept, day)
+    runs = tuple(
+        FlaggedRun(*_times(hour_ms, span), (Cause.RESENT,), _hours(hour_ms, counts, span)) for span in _spans(flags)
+    )
+    return BackfillAlarm(runs, not is_judged, None)
+
+
+def stale_age(labels: _Counts, edges_ms: _Counts, seen_ms: int) -> int | None:
+    """Return the age above which a label is stale: by it 99.5 % of those that ever come are there, at least an hour.
+
+    Args:
+        labels: by age, shape (ages,), of a stretch of time.
+        edges_ms: upper edges of the ages, growing, shape (ages,).
+        seen_ms: how long before that stretch the first prediction was made: greater ages were not seen in full.
+
+    Returns:
+        One of the edges; None where the labels are fewer than 100.
+    """
+    seen = labels[edges_ms <= seen_ms].cumsum()
+    if not len(seen) or seen[-1] < _LABELS_MIN:
+        return None
+    place = int(np.searchsorted(seen, _MATURE_SHARE * seen[-1]))
+    return int(edges_ms[max(place, int(np.searchsorted(edges_ms, _STALE_MIN_MS)))])
+
+
+def _is_exceeded(counts: _Counts, least: _Floats, hour_of_day: _Counts, kept: _Counts, day: slice) -> _Flags:
+    """Return which hours of a day have a count that history as good as never reaches.
+
+    The mean is that of all hours of history, or of the same hour of the day or a neighbour of it (clocks change) where
+    that is greater. The dispersion is the greatest of 1.5, the upper quartile over the hours of the day, and those of
+    these three hours.
+
+    Args:
+        counts: shape (hours,).
+        least: what a count has to reach, shape (hours of the day,).
+        hour_of_day: shape (hours,).
+        kept: places of history.
+        day: places to be judged.
+    """
+    judged = counts[day]
+    suspects = np.flatnonzero(judged >= least)
+    if not len(suspects):
+        return np.zeros(len(judged), np.bool_)
+    past, slot = counts[kept].astype(np.float64), hour_of_day[kept] % _HOURS
+    seen = np.bincount(slot, minlength=_HOURS)
+    own = np.bincount(slot, past, minlength=_HOURS) / np.maximum(seen, 1)
+    squares = np.bincount(slot, (past - own[slot]) ** 2, minlength=_HOURS)
+    pooled = (past.sum() + 1) / (len(past) + 1)
+    own[seen < _SEEN_MIN] = 0
+    spread = np.divide(squares, np.maximum(seen - 1, 1) * own, out=np.zeros(_HOURS), where=own > 0)
+    usual = np.quantile(spread[own > 0], _USUAL) if own.any() else 0.0
+    near = (hour_of_day[day][suspects, np.newaxis] + np.array([-1, 0, 1])) % _HOURS
+    mean = np.maximum(own[near].max(axis=1), pooled)
+    dispersion = np.maximum(spread[near].max(axis=1), max(_DISPERSION_MIN, usual))
+    tail = betainc(judged[suspects], mean / (dispersion - 1), 1 - 1 / dispersion)
+    flags = np.zeros(len(judged), np.bool_)
+    flags[suspects[tail < _P]] = True
+    return flags
+
+
+def _days(hour_of_day: _Counts) -> Iterator[tuple[slice, slice]]:
+    """Yield the places of each day that has history enough, and those of its history."""
+    starts = np.flatnonzero(hour_of_day == 0).tolist()
+    for first, following in pairwise([*starts, len(hour_of_day)]):
+        length = min(max(first // 2, _WINDOW_MIN), _WINDOW)
+        if first >= length:
+            yield slice(first, following), slice(first - length, first)
+
+
+def _ends(hour_ms: _Counts) -> _Counts:
+    return np.append(hour_ms[1:], hour_ms[-1:] + _HOUR_MS)
+
+
+def _spans(flags: _Flags) -> Iterator[slice]:
+    """Yield the stretches of places that are flagged without a gap."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int64)))
+    for first, following in edges.reshape(-1, 2).tolist():
+        yield slice(first, following)
+
+
+def _run(arrivals: HourlyArrivals, span: slice, flags: Mapping[Cause, _Flags], stale_from: _Counts) -> FlaggedRun:
+    """Return the run of a stretch. What is stale in it is so by the day on which it first had too much of it."""
+    causes = tuple(cause for cause, flagged in flags.items() if flagged[span].any())
+    amounts, stale_after_ms = np.zeros(len(arrivals.hour_ms), np.int64), None
+    if Cause.STALE in causes:
+        place = int(stale_from[span][np.argmax(flags[Cause.STALE][span])])
+        stale_after_ms = int(arrivals.edges_ms[place - 1])
+        amounts[span] += arrivals.first[span, place:].sum(axis=1)
+    if Cause.CORRECTED in causes:
+        amounts[span] += arrivals.changed[span]
+    hours = _hours(arrivals.hour_ms, amounts, span)
+    return FlaggedRun(*_times(arrivals.hour_ms, span), causes, hours, stale_after_ms)
+
+
+def _times(hour_ms: _Counts, span: slice) -> tuple[int, int]:
+    """Return the first and the last millisecond of a stretch."""
+    return int(hour_ms[span.start]), int(_ends(hour_ms)[span.stop - 1]) - 1
+
+
+def _hours(hour_ms: _Counts, amounts: _Counts, span: slice) -> tuple[tuple[int, int], ...]:
+    return tuple(zip(hour_ms[span].tolist(), amounts[span].tolist(), strict=True))

@@ -1,0 +1,58 @@
+"""The errors of one day in event-time order, as a detector reads them, made from panes.
+
+Within an hour the order of errors is not kept; they are spread evenly. So the same cells give the same rows, whatever
+order labels came in. This module must not detect anything.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from monitor.cells.pane import Panes
+
+__all__ = ["ERROR_SCHEMA", "error_rows"]
+
+ERROR_SCHEMA = pl.Schema({"predicted_at": pl.Datetime("us", "UTC"), "error": pl.Float64()})
+_MICROSECONDS = 1_000
+
+
+def error_rows(panes: Panes, place: int, age_ms: int | None) -> pl.DataFrame:
+    """Return one row per labelled prediction of a day: when it was made, to the hour, and whether it was wrong.
+
+    Args:
+        panes: of a binary kind.
+        place: of the day in `panes.days`.
+        age_ms: labels first known by this age count, one of the kind's age edges; None: all.
+
+    Returns:
+        Sorted rows of `ERROR_SCHEMA`; error is 0 or 1.
+    """
+    known = panes.known
+    counts = known.day == place
+    if age_ms is not None:
+        counts &= known.age <= int(np.searchsorted(panes.kind.age_edges_ms, age_ms))
+    said = (known.score_bin >= panes.kind.positive_from).astype(np.int64)
+    size = panes.start_ms.shape[1]
+    rows = np.zeros(size, dtype=np.int64)
+    wrong = np.zeros(size, dtype=np.int64)
+    np.add.at(rows, known.pane[counts], known.amount[counts])
+    counts &= said != known.label
+    np.add.at(wrong, known.pane[counts], known.amount[counts])
+    parts = [
+        _spread(int(panes.start_ms[place, pane]), int(panes.end_ms[place, pane]), int(rows[pane]), int(wrong[pane]))
+        for pane in np.flatnonzero(rows > 0)
+    ]
+    if not parts:
+        return ERROR_SCHEMA.to_frame()
+    times = np.concatenate([part[0] for part in parts])
+    errors = np.concatenate([part[1] for part in parts])
+    frame = pl.DataFrame({"predicted_at": times, "error": errors.astype(np.float64)})
+    return frame.with_columns(pl.from_epoch("predicted_at", "us").dt.replace_time_zone("UTC")).cast(ERROR_SCHEMA)
+
+
+def _spread(start_ms: int, end_ms: int, rows: int, wrong: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return times that lie evenly in a pane, and as many ones among zeros, as evenly."""
+    number = np.arange(rows, dtype=np.int64)
+    span_us = (end_ms - start_ms) * _MICROSECONDS
+    times = start_ms * _MICROSECONDS + (number * span_us) // rows
+    return times, (number + 1) * wrong // rows - number * wrong // rows

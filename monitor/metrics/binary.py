@@ -1,0 +1,89 @@
+"""Metrics of binary kinds: values from counts by score bin and class, and from summed losses.
+
+This module must not know about cohorts, ages or maturity.
+"""
+
+import polars as pl
+
+from monitor.cells.scoring import LOSS_UNIT
+
+__all__ = ["binary_values"]
+
+
+def binary_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Return one column per metric, null where nothing is known.
+
+    Args:
+        rows: cells of binary kinds with the columns `keys`, and `positive_from`, the first positive score bin.
+        keys: what one value is of.
+
+    Returns:
+        One row per group that has any cell: `keys`, `n`, one column per metric, and `bound` of `roc_auc`.
+    """
+    groups = _sums(rows, keys).join(_ranked(rows, keys), on=keys, how="left", nulls_equal=True)
+    tp, fn, fp, tn = (pl.col(name).cast(pl.Float64) for name in ("tp", "fn", "fp", "tn"))
+    n, positives, negatives = tp + fn + fp + tn, tp + fn, fp + tn
+    classes_seen = (positives > 0).cast(pl.Float64) + (negatives > 0).cast(pl.Float64)
+    margins = (tp + fp).sqrt() * positives.sqrt() * negatives.sqrt() * (tn + fn).sqrt()
+    values = {
+        "accuracy": (tp + tn) / n,
+        "balanced_accuracy": (_ratio(tp, positives) + _ratio(tn, negatives)) / classes_seen,
+        "precision": _ratio(tp, tp + fp),
+        "recall": _ratio(tp, positives),
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "mcc": _ratio(tp * tn - fp * fn, margins),
+        "log_loss": pl.col("log_loss_sum") / n,
+        "brier": pl.col("brier_sum") / n,
+        "roc_auc": pl.when(positives > 0, negatives > 0).then(pl.col("right") / (2 * positives * negatives)),
+    }
+    bound = pl.when(positives > 0, negatives > 0).then(pl.col("tied") / (2 * positives * negatives))
+    return groups.select(
+        *keys,
+        n.cast(pl.Int64).alias("n"),
+        bound.alias("bound"),
+        *(pl.when(n > 0).then(value).alias(name) for name, value in values.items()),
+    )
+
+
+def _sums(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Sum the confusion matrix and the losses."""
+
+    def total(measure: str, *where: pl.Expr) -> pl.Expr:
+        return pl.col("amount").filter(pl.col("measure") == measure, *where).sum()
+
+    def loss(measure: str) -> pl.Expr:
+        amounts = pl.col("amount").filter(pl.col("measure") == measure)
+        return amounts.cast(pl.Int128).sum().cast(pl.Float64) / LOSS_UNIT
+
+    positive = pl.col("bin") >= pl.col("positive_from")
+    return rows.group_by(keys).agg(
+        tp=total("score_1", positive),
+        fn=total("score_1", ~positive),
+        fp=total("score_0", positive),
+        tn=total("score_0", ~positive),
+        log_loss_sum=loss("log_loss"),
+        brier_sum=loss("brier"),
+    )
+
+
+def _ranked(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Count per group the (positive, negative) pairs: twice those in right order, and those tied in a bin.
+
+    A tied pair counts as half right, and may be right or wrong in truth: that is the bound.
+    """
+    classes = {
+        name: pl.col("amount").filter(pl.col("measure") == measure).sum().cast(pl.Int128)
+        for name, measure in (("negatives", "score_0"), ("positives", "score_1"))
+    }
+    bins = rows.filter(pl.col("measure").is_in(["score_0", "score_1"])).group_by(*keys, "bin").agg(**classes)
+    below = pl.col("negatives").cum_sum().over(keys, order_by="bin") - pl.col("negatives")
+    tied = pl.col("positives") * pl.col("negatives")
+    return (
+        bins.with_columns(tied=tied, right=2 * pl.col("positives") * below + tied)
+        .group_by(keys)
+        .agg(pl.col("right", "tied").sum().cast(pl.Float64))
+    )
+
+
+def _ratio(above: pl.Expr, below: pl.Expr) -> pl.Expr:
+    return pl.when(below > 0).then(above / below).otherwise(0.0)

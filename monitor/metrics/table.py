@@ -1,0 +1,200 @@
+"""Metrics from cells, under River's names, each with how far it can be trusted.
+
+This module must not see rows of predictions or outcomes, and must not import River: it is what the tests
+compare with.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import polars as pl
+
+from monitor.cells.cohort import ALL, day_ends
+from monitor.cells.plan import CellPlan
+from monitor.metrics.binary import binary_values
+from monitor.metrics.multiclass import multiclass_values
+from monitor.metrics.regression import regression_values
+from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS
+
+__all__ = ["Dimension", "metrics", "settled_until_ms"]
+
+Dimension = Literal["version", "slice", "day", "month"]
+Until = Mapping[str, int | None]
+
+_DIMENSIONS = ("version", "slice", "day", "month")
+_AT_THRESHOLD = ("accuracy", "balanced_accuracy", "f1", "mcc", "precision", "recall")
+_RARE_SHARE = 0.2
+"""Below this share of the rarer class accuracy is left out: always saying "no" would reach 80 % of it."""
+_VALUES = {"binary": binary_values, "multiclass": multiclass_values, "regression": regression_values}
+_NAMES = sorted({name for names in METRICS.values() for name in names})
+_ASIDE = r"^(pane_|arrived|output$|score$)"
+"""Measures that metrics do not need."""
+_AT_AGE = r"^[a-z_0-9]+@"
+_REPLACED = r"^(revised$|labelled_scored$|no_output$|score_|log_loss$|brier$|confusion |[a-z_]*error|[a-z_]*truth)"
+"""Measures that are also counted at fixed ages."""
+
+
+def metrics(
+    cells: pl.DataFrame,
+    plan: CellPlan,
+    by: Dimension | Sequence[Dimension],
+    mature_until_ms: Until,
+    *,
+    at_age_ms: int | None = None,
+) -> pl.DataFrame:
+    """Return the metrics of every kind and definition, one row per group and metric.
+
+    Which ones: those that the config lists for the kind, in its order; where it lists none, those of its task.
+    Of binary kinds then those that suit the share of the rarer class among all labels in `cells` (without any
+    label: those for a rare class).
+
+    Values are River's for the same rows (`n` of them), `roc_auc` apart. That includes what River says where
+    a ratio has nothing below the line, as long as there are labels: precision is 0.0 where nothing was
+    predicted positive, recall and F1 are 0.0 where nothing was positive, MCC is 0.0 where one class is all
+    that was seen or predicted, balanced accuracy is the mean over the classes that were seen. River's 0.0
+    for no rows at all is null here. Losses and errors are exact to 2^-33 per row.
+
+    `roc_auc` is computed from the score bins, where scores of one bin count as equal. The exact value of
+    these rows lies within `value` plus or minus `bound`. It is null while one class is absent.
+
+    With `at_age_ms` only labels that were first known by that age count, each with its value of now: days can be
+    compared long before they are final.
+
+    Args:
+        cells: merged cells.
+        plan: the plan the cells were folded with.
+        by: what to group by; what is not named is pooled, and without `slice` the slice of all is taken.
+            With it there are rows of every slice, and those of all (`''`).
+        mature_until_ms: per kind, the prediction time before which every outcome is final; with `at_age_ms`, before
+            which every label known by that age has been read (`settled_until_ms`). None or left out: nothing is.
+        at_age_ms: one of the config's `evaluate_at`; None for all labels.
+
+    Returns:
+        Sorted rows of the `by` columns (`month` is its first day), kind, definition, name, value, bound
+        (of `roc_auc`), n (labelled with an output), labelled, predictions (eligible), coverage (labelled /
+        predictions, so far), status, threshold (of metrics that need a decision) and revised (how often what
+        they are computed from changed after it was final, or after the age). Status is `no_data` where the
+        value is null; where every day of the group is final, `revised` if something changed afterwards, else
+        `mature`; else `provisional`. Only the kind's own definition becomes final, since no deadline closes the
+        others; at a fixed age all do.
+
+    Raises:
+        ValueError: `by` holds something else, or the age is none of the plan's.
+    """
+    dimensions = (by,) if isinstance(by, str) else tuple(by)
+    if unknown := set(dimensions) - set(_DIMENSIONS):
+        raise ValueError(f"cannot group by {sorted(unknown)}; by is one or several of {', '.join(_DIMENSIONS)}")
+    ages = {age for kind in plan.kinds for age in kind.evaluate_at_ms}
+    if at_age_ms is not None and at_age_ms not in ages:
+        raise ValueError(f"nothing is counted at the age of {at_age_ms} ms; evaluate_at has {sorted(ages)}")
+    rows = _rows(_counted(cells, at_age_ms), plan, mature_until_ms)
+    chosen = _chosen(rows, plan)
+    if "slice" not in dimensions:
+        rows = rows.filter(pl.col("slice") == ALL)
+    keys = [*dimensions, "kind", "definition"]
+    values = [
+        of(rows.filter(pl.col("task") == task), keys).with_columns(pl.col("n").cast(pl.Int64))
+        for task, of in _VALUES.items()
+    ]
+    groups = _groups(rows, [*dimensions], only_own=at_age_ms is None).join(
+        pl.concat(values, how="diagonal"), on=keys, nulls_equal=True
+    )
+    return _one_row_per_metric(groups, chosen, keys)
+
+
+def settled_until_ms(observed_until_ms: Until, at_age_ms: int) -> dict[str, int | None]:
+    """Return, per kind, the prediction time before which every label known by an age has been read.
+
+    Args:
+        observed_until_ms: per kind, the time up to which its labels have certainly been read; None: nothing is certain.
+        at_age_ms: the age.
+    """
+    return {kind: None if until is None else until - at_age_ms for kind, until in observed_until_ms.items()}
+
+
+def _counted(cells: pl.DataFrame, at_age_ms: int | None) -> pl.DataFrame:
+    """Return the cells that metrics need; those of an age under the names that they have without one."""
+    measure = pl.col("measure")
+    rows = cells.filter(~measure.str.contains(_ASIDE))
+    if at_age_ms is None:
+        return rows.filter(~measure.str.contains(_AT_AGE))
+    suffix = rf"^([a-z_0-9]+)@{at_age_ms}( |$)"
+    is_late_label = (measure == "labels") & (pl.col("bin") > at_age_ms)
+    is_of_all = measure.str.contains(_REPLACED) | measure.str.contains(_AT_AGE)
+    rows = rows.filter(measure.str.contains(suffix) | ~is_of_all, ~is_late_label)
+    return rows.with_columns(measure.str.replace(suffix, "${1}${2}"))
+
+
+def _rows(cells: pl.DataFrame, plan: CellPlan, mature_until_ms: Until) -> pl.DataFrame:
+    """Return the cells of kinds with month, task, positive_from, threshold, is_own and is_mature added."""
+    kinds = pl.DataFrame(
+        [
+            (kind.name, kind.definition, kind.task, kind.positive_from, kind.threshold, mature_until_ms.get(kind.name))
+            for kind in plan.kinds
+        ],
+        schema={
+            "kind": pl.String,
+            "own": pl.String,
+            "task": pl.String,
+            "positive_from": pl.Int64,
+            "threshold": pl.Float64,
+            "mature_until_ms": pl.Int64,
+        },
+        orient="row",
+    )
+    rows = cells.join(kinds, on="kind").join(day_ends(cells.get_column("day"), plan.timezone), on="day")
+    return rows.with_columns(
+        month=pl.col("day").dt.month_start(),
+        is_own=pl.col("definition") == pl.col("own"),
+        is_mature=(pl.col("day_end_ms") <= pl.col("mature_until_ms")).fill_null(value=False),
+    )
+
+
+def _chosen(rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
+    """Return kind, name and place of every metric to be shown."""
+    of_all = rows.filter("is_own", pl.col("slice") == ALL)
+    classes = {
+        name: dict(of_all.filter(pl.col("measure") == name).group_by("kind").agg(pl.col("amount").sum()).iter_rows())
+        for name in ("score_0", "score_1")
+    }
+    chosen: list[tuple[str, str, int]] = []
+    for kind in plan.kinds:
+        negatives, positives = classes["score_0"].get(kind.name, 0), classes["score_1"].get(kind.name, 0)
+        common = min(negatives, positives) > 0 and min(negatives, positives) >= _RARE_SHARE * (negatives + positives)
+        suitable = (COMMON_METRICS if common else RARE_METRICS) if kind.task == "binary" else METRICS[kind.task]
+        chosen.extend((kind.name, name, place) for place, name in enumerate(kind.metrics or suitable))
+    return pl.DataFrame(chosen, schema={"kind": pl.String, "name": pl.String, "place": pl.Int64}, orient="row")
+
+
+def _groups(rows: pl.DataFrame, by: list[str], *, only_own: bool) -> pl.DataFrame:
+    """Return of every group how complete it is."""
+
+    def total(measure: str) -> pl.Expr:
+        return pl.col("amount").filter(pl.col("measure") == measure).sum()
+
+    groups = rows.group_by(*by, "kind", "definition").agg(
+        labelled=total("labels"),
+        revised=total("revised"),
+        is_mature=(pl.col("is_mature") & (pl.col("is_own") | pl.lit(not only_own))).all(),
+        threshold=pl.col("threshold").first(),
+    )
+    predictions = rows.group_by(*by, "kind").agg(predictions=total("predictions"))
+    return groups.join(predictions, on=[*by, "kind"], nulls_equal=True)
+
+
+def _one_row_per_metric(groups: pl.DataFrame, chosen: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    some = pl.when(pl.col("predictions") > 0).then(pl.col("labelled") / pl.col("predictions"))
+    rest = ["bound", "n", "labelled", "predictions", "coverage", "threshold", "is_mature", "revised"]
+    long = groups.with_columns(coverage=some).unpivot(
+        on=_NAMES, index=[*keys, *rest], variable_name="name", value_name="value"
+    )
+    final = pl.when(pl.col("revised") > 0).then(pl.lit("revised")).otherwise(pl.lit("mature"))
+    trust = pl.when("is_mature").then(final).otherwise(pl.lit("provisional"))
+    status = pl.when(pl.col("value").is_null()).then(pl.lit("no_data")).otherwise(trust)
+    rows = long.join(chosen, on=["kind", "name"]).with_columns(
+        status=status,
+        bound=pl.when(pl.col("name") == "roc_auc", pl.col("value").is_not_null()).then("bound"),
+        threshold=pl.when(pl.col("name").is_in(_AT_THRESHOLD)).then("threshold"),
+    )
+    columns = ["name", "value", "bound", "n", "labelled", "predictions", "coverage", "status", "threshold", "revised"]
+    return rows.sort(*keys, "place").select(*keys, *columns)

@@ -1,0 +1,268 @@
+"""The mapping of foreign records: how fields of somebody's file or topic become canonical messages.
+
+These models say *what* maps to what; `streams.mapping.mapper` does it. This module must not read data.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
+
+from schemas.base.problem import Path, Problem, ProblemsError, nearest
+from schemas.config.record_metadata import beside_problems
+
+__all__ = ["HOOK_TARGET", "FieldMap", "Scalar", "SourceMap", "is_target", "known_zone"]
+
+Scalar = bool | int | float | str
+
+PREDICTION_TARGETS = frozenset({"key", "id", "time", "arrived_at", "version", "eligible", "weight"})
+LABEL_TARGETS = frozenset(
+    {"key", "kind", "value", "time", "arrived_at", "happened_at", "definition", "source", "origin"}
+    | {"batch_id", "retract", "heartbeat"}
+)
+_PREDICTION_GROUPS = ("outputs.", "slices.", "features.")
+
+
+_TIMES = frozenset({"time", "arrived_at", "happened_at"})
+_TESTS = frozenset({"eligible", "retract", "heartbeat"})
+_ONE_ORIGIN: JsonDict = {"oneOf": [{"required": ["path"]}, {"required": ["constant"]}]}
+
+HOOK_TARGET = "python"
+"""Stands alone in a map: a function that makes whole canonical messages."""
+
+_HOOK_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def known_zone(name: str) -> str:
+    """Return `name` if it is an IANA time zone.
+
+    Raises:
+        ValueError: it is none; the message names the nearest.
+    """
+    if name in _zones():
+        return name
+    best = nearest(name, _zones())
+    hint = f"did you mean {best!r}?" if best else "write UTC or Area/City, for instance Europe/Berlin"
+    raise ValueError(f"{name!r} is not an IANA time zone; {hint}")
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Return all zones; finding them reads hundreds of files, so it happens once."""
+    return frozenset(available_timezones())
+
+
+def _not_empty(path: str | list[str]) -> str | list[str]:
+    """Refuse a composite of nothing. An empty *name* is fine: spreadsheets and pandas write such columns."""
+    if isinstance(path, list) and not path:
+        raise ValueError("a list of paths cannot be empty")
+    return path
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+
+class FieldMap(_Strict):
+    """Where one canonical field comes from, and what is done to it on the way.
+
+    A bare string is short for `{path: ...}`, a bare list for a composite `{path: [...]}`.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_ONE_ORIGIN)
+
+    path: Annotated[str | list[str], AfterValidator(_not_empty)] | None = Field(
+        default=None,
+        description="Dotted path into the record, or several that are joined with '|' (composite ids). "
+        "A trailing '.*' takes every field below (features only). What Kafka has beside a record: $key, $timestamp, "
+        "$topic, $partition, $offset, $headers.NAME.",
+    )
+    otherwise: Annotated[str | list[str], AfterValidator(_not_empty)] | None = Field(
+        default=None,
+        description="Path (or several, as above) that is taken where nothing is at the first: the key of a deletion "
+        "stands in what was before.",
+    )
+    constant: Scalar | None = Field(default=None, description="The same value for every record.")
+    values: dict[str, Scalar] | None = Field(
+        default=None,
+        min_length=1,
+        description="Value map, by the value's text. What is not listed counts as missing.",
+    )
+    scale: float | None = Field(default=None, description="Numbers are multiplied by this.")
+    unit: Literal["s", "ms", "us", "ns"] | None = Field(default=None, description="Unit of a numeric time.")
+    zone: Annotated[str, AfterValidator(known_zone)] | None = Field(
+        default=None, description="IANA time zone of times that carry none."
+    )
+    in_: list[Scalar] | None = Field(
+        default=None,
+        alias="in",
+        min_length=1,
+        description="True where the value is one of these (eligible, retract, heartbeat). A prediction that does "
+        "not say whether it is eligible is.",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> "FieldMap":
+        if (self.path is None) == (self.constant is None):
+            raise ValueError("give either `path` or `constant`")
+        if self.otherwise is not None and self.path is None:
+            raise ProblemsError([Problem(("otherwise",), "goes with a `path`; a constant is never missing")])
+        return self
+
+    @property
+    def paths(self) -> list[str]:
+        """All paths that are read."""
+        return [path for one in (self.path, self.otherwise) if one is not None for path in _listed(one)]
+
+
+def _listed(path: str | list[str]) -> list[str]:
+    return path if isinstance(path, list) else [path]
+
+
+def _widen(value: object) -> object:
+    if isinstance(value, (str, list)):
+        return {"path": value}
+    if not isinstance(value, (dict, FieldMap)):
+        raise ValueError("must be a path, a list of paths, or a mapping such as {path: ts, unit: ms}")  # noqa: TRY004 - pydantic turns only ValueError into a message with a place
+    return value
+
+
+ShortFieldMap = Annotated[FieldMap, BeforeValidator(_widen, json_schema_input_type=str | list[str] | FieldMap)]
+
+
+class SourceMap(_Strict):
+    """One source of records: which files it covers, what they become, and how their fields map."""
+
+    topic: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Kafka topic that holds such records."
+    )
+    files: str | None = Field(
+        default=None, min_length=1, description="Glob on the name of files, for instance 'scores-*.parquet'."
+    )
+    as_: Literal["predictions", "labels"] = Field(alias="as", description="What the records are.")
+    kind: str | None = Field(default=None, description="Label kind of every record of this source.")
+    source: str | None = Field(default=None, description="Name of this source, kept with each label.")
+    where: dict[str, Scalar | list[Scalar]] = Field(
+        default_factory=dict,
+        description="Only records whose field has this value, or one of these, are taken.",
+    )
+    each: str | None = Field(
+        default=None, min_length=1, description="Path of a list; every element makes a record of its own."
+    )
+    map: dict[str, ShortFieldMap] = Field(
+        default_factory=dict,
+        description="Where each canonical field comes from. {python: 'module:function'} hands whole records to a "
+        "function of yours. Left out where the records are in the canonical form.",
+    )
+
+    @property
+    def hook(self) -> str | None:
+        """The function that maps whole records, as 'module:function'."""
+        field = self.map.get(HOOK_TARGET)
+        return None if field is None or not isinstance(field.path, str) else field.path
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether the records, or what a hook makes of them, have the messages' own fields."""
+        return not self.map or HOOK_TARGET in self.map
+
+    @property
+    def title(self) -> str:
+        """What people know the source by: its topic, or its files' pattern."""
+        return self.topic or self.files or ""
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> "SourceMap":
+        if self.topic is None and self.files is None:
+            raise ValueError("give `topic`, or `files`, or both where files hold the history of the topic")
+        return self
+
+    @model_validator(mode="after")
+    def _targets_exist(self) -> "SourceMap":
+        own = _whole_problems(self) if self.is_canonical else (*_target_problems(self), *_missing_problems(self))
+        if problems := [*own, *beside_problems(_all_paths(self), self.topic, self.files)]:
+            raise ProblemsError(problems)
+        return self
+
+
+def _all_paths(source: SourceMap) -> Iterator[tuple[Path, str]]:
+    """Give every path that a source reads, and where it is named."""
+    for target, field in source.map.items():
+        if target != HOOK_TARGET:
+            yield from ((("map", target), path) for path in field.paths)
+    yield from ((("where", path), path) for path in source.where)
+    if source.each is not None:
+        yield ("each",), source.each
+
+
+def _whole_problems(source: SourceMap) -> Iterator[Problem]:
+    """Find what cannot stand beside records that are canonical, or become so in a hook."""
+    for target, field in source.map.items():
+        if target != HOOK_TARGET:
+            yield Problem(("map", target), f"cannot stand beside `{HOOK_TARGET}`, which makes whole messages")
+        elif not (isinstance(field.path, str) and _HOOK_NAME.fullmatch(field.path)):
+            yield Problem(("map", target), "must be 'module:function'")
+        elif field.model_fields_set != {"path"}:
+            yield Problem(("map", target), "has no options: the function returns finished fields")
+    if source.each is not None:
+        yield Problem(("each",), f"goes with a `map` of paths; a function under `{HOOK_TARGET}` may return a list")
+    if source.kind is not None:
+        yield Problem(("kind",), "goes with a `map` of paths; canonical labels name their kind themselves")
+
+
+def _target_problems(source: SourceMap) -> Iterator[Problem]:
+    """Find fields that do not exist, and ways of mapping that do not fit their field."""
+    for target, field in source.map.items():
+        path = ("map", target)
+        if not is_target(target, source.as_):
+            best = nearest(target, _names(source) | {HOOK_TARGET})
+            listed = [f"{name}NAME" if name.endswith(".") else name for name in sorted(_names(source))]
+            hint = f"did you mean {best!r}?" if best else f"{source.as_} have {', '.join(listed)}"
+            yield Problem(path, f"unknown field; {hint}")
+            continue
+        for option in ("unit", "zone"):
+            if getattr(field, option) is not None and target not in _TIMES:
+                yield Problem((*path, option), f"is for times ({', '.join(sorted(_TIMES))}) only")
+        if field.in_ is not None and target not in _TESTS:
+            yield Problem((*path, "in"), f"is for {', '.join(sorted(_TESTS))} only")
+        if target != "features" and any(part.endswith(".*") for part in field.paths):
+            yield Problem(path, "only `features` can take every field below a path ('.*')")
+        if target == "features" and field.otherwise is not None:
+            yield Problem((*path, "otherwise"), "is for single fields")
+
+
+def _names(source: SourceMap) -> frozenset[str]:
+    if source.as_ == "labels":
+        return LABEL_TARGETS
+    return PREDICTION_TARGETS | {*_PREDICTION_GROUPS, "features"}
+
+
+def _missing_problems(source: SourceMap) -> Iterator[Problem]:
+    """Find what a source needs and does not say, and what it says in vain."""
+    given = set(source.map)
+    given |= {nearest(target, _names(source)) or "" for target in given if not is_target(target, source.as_)}
+    if "time" not in given:
+        yield Problem(("map", "time"), "is missing")
+    if "key" not in given and "heartbeat" not in given:
+        yield Problem(("map", "key"), "is missing")
+    if source.as_ == "predictions":
+        if source.kind is not None:
+            yield Problem(("kind",), "is for labels; predictions name their kinds in map.outputs.KIND")
+        return
+    if not given & {"value", "retract", "heartbeat"}:
+        yield Problem(("map", "value"), "is missing; where the record itself is the label, {constant: 1}")
+    if source.kind is None and "kind" not in given:
+        yield Problem((), "labels need `kind: NAME`, or `map.kind` where a file holds several kinds")
+
+
+def is_target(name: str, as_: str) -> bool:
+    """Tell whether `name` is a canonical field that `as_` ('predictions' or 'labels') can be mapped to."""
+    if as_ == "labels":
+        return name in LABEL_TARGETS
+    if name in PREDICTION_TARGETS or name == "features":
+        return True
+    return any(name.startswith(group) and len(name) > len(group) for group in _PREDICTION_GROUPS)

@@ -1,0 +1,112 @@
+"""What Faust's client needs to reach the cluster, derived from librdkafka's properties.
+
+Law: a property that decides how a connection is secured is translated or refused by name, never dropped. Must not
+make clients.
+"""
+
+import ssl
+from collections.abc import Mapping
+
+import faust
+
+from schemas.config.connection import KAFKA_SECRETS, KafkaConfig
+from schemas.config.mapping import Scalar
+from schemas.errors import ConfigError
+from streams.kafka.client import SESSION_TIMEOUT_MS
+
+__all__ = ["broker_urls", "credentials", "group_timeouts"]
+
+_UNDERSTOOD = frozenset(
+    {
+        *("security.protocol", "ssl.ca.location", "ssl.certificate.location", "ssl.key.location"),
+        *("sasl.mechanism", "sasl.mechanisms", "sasl.username"),
+    }
+)
+_SECURES = ("ssl.", "sasl.", "security.", "enable.ssl.", "enable.sasl.", "https.")
+_MECHANISMS = frozenset({"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"})
+_PROTOCOLS = frozenset({"plaintext", "ssl", "sasl_plaintext", "sasl_ssl"})
+_HEARTBEATS = 3
+"""At least so many in a session, or one that is lost ends it."""
+_HEARTBEAT_MOST_S, _REQUEST_LEAST_S = 3.0, 90.0
+"""As Faust has them by default."""
+
+
+def broker_urls(config: KafkaConfig) -> list[str]:
+    """Return the cluster's addresses as Faust writes them."""
+    return [f"kafka://{address.strip()}" for address in config.bootstrap_servers.split(",") if address.strip()]
+
+
+def group_timeouts(config: KafkaConfig) -> dict[str, float]:
+    """Return Faust's settings for what decides when a worker that has died is given up, in seconds.
+
+    From `session.timeout.ms`, `heartbeat.interval.ms` and `max.poll.interval.ms`; without them a session lasts as
+    long as those of the other roles.
+    """
+    client = config.client
+    session_s = float(client.get("session.timeout.ms", SESSION_TIMEOUT_MS)) / 1_000
+    beat_ms = client.get("heartbeat.interval.ms")
+    beat_s = min(session_s / _HEARTBEATS, _HEARTBEAT_MOST_S if beat_ms is None else float(beat_ms) / 1_000)
+    found = {
+        "broker_session_timeout": session_s,
+        "broker_heartbeat_interval": beat_s,
+        "broker_request_timeout": max(session_s, _REQUEST_LEAST_S),
+    }
+    if (poll_ms := client.get("max.poll.interval.ms")) is not None:
+        found["broker_max_poll_interval"] = float(poll_ms) / 1_000
+    return found
+
+
+def credentials(config: KafkaConfig, secrets: Mapping[str, str]) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    """Return how Faust authenticates; None where the cluster asks nobody.
+
+    Args:
+        config: the loop's `kafka` section.
+        secrets: librdkafka's properties that came from the environment.
+
+    Raises:
+        ConfigError: a property that secures the connection has no counterpart in Faust's client.
+    """
+    client: dict[str, Scalar] = {**config.client, **secrets}
+    for name in client:
+        if name.startswith(_SECURES) and name not in _UNDERSTOOD and name not in {"sasl.password", "ssl.key.password"}:
+            raise _refused(name, "has no counterpart in Faust's client")
+    protocol = str(client.get("security.protocol", "plaintext")).lower()
+    if protocol not in _PROTOCOLS:
+        raise _refused("security.protocol", f"is {protocol!r}, which Faust's client does not know")
+    context = _context(client) if protocol.endswith("ssl") else None
+    if not protocol.startswith("sasl"):
+        return None if context is None else faust.SSLCredentials(context)
+    mechanism = str(client.get("sasl.mechanism", client.get("sasl.mechanisms", "")))
+    if mechanism not in _MECHANISMS:
+        raise _refused("sasl.mechanism", f"is {mechanism!r}, and Faust's client knows {', '.join(sorted(_MECHANISMS))}")
+    return faust.SASLCredentials(
+        username=str(client.get("sasl.username", "")),
+        password=str(client.get("sasl.password", "")),
+        ssl_context=context,
+        mechanism=mechanism,
+    )
+
+
+def _context(client: Mapping[str, Scalar]) -> ssl.SSLContext:
+    place = "ssl.ca.location"
+    try:
+        authority = client.get(place)
+        context = ssl.create_default_context(cafile=None if authority is None else str(authority))
+        if (certificate := client.get("ssl.certificate.location")) is not None:
+            place = "ssl.certificate.location"
+            key, password = client.get("ssl.key.location"), client.get("ssl.key.password")
+            context.load_cert_chain(
+                str(certificate), None if key is None else str(key), None if password is None else str(password)
+            )
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cannot be used: {error}", where=f"kafka.client.{place}") from None
+    return context
+
+
+def _refused(name: str, why: str) -> ConfigError:
+    variable = KAFKA_SECRETS.get(name)
+    return ConfigError(
+        why,
+        where=variable or f"kafka.client.{name}",
+        hint="`truthloop run feedback` speaks to Kafka through Faust; the other roles are not concerned.",
+    )

@@ -1,0 +1,225 @@
+"""Raw columns to the canonical frame of predictions.
+
+Only what cannot be joined is rejected (key, id, time, version). Bad outputs, slices and features become
+null or stay as they are, with a flag; what did not fit its type is kept in extras.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import polars as pl
+
+from schemas.base.status import RejectReason
+from schemas.config.loop import FeatureConfig, LoopConfig
+from streams.columns.digest import content_digests, contract_hash
+from streams.columns.json_text import as_object, json_member, text_as_json
+from streams.columns.plan import Plan
+from streams.columns.raw import AT, ROW, UNKNOWN
+from streams.columns.scalar import MARK, json_text, to_bool, to_int, to_number, to_text
+from streams.columns.schema import feature_dtype, records_schema
+from streams.mapping.redaction import Redaction
+from streams.mapping.values import (
+    MAX_TEXT_BYTES,
+    Checks,
+    Rejected,
+    identity,
+    is_bad_text,
+    optional_time,
+    raw_values,
+    required_time,
+    scaled,
+    short_text,
+)
+
+__all__ = ["PredictionFrames"]
+
+_NOT_IN_DIGEST: Final = frozenset({"row", "key", "id", "arrived_at_ms", "flags", "extras"})
+UNVERSIONED: Final = "unversioned"
+"""The version of a model that names none."""
+
+
+_AsJson = Callable[[pl.Series], pl.Series]
+
+
+class PredictionFrames:
+    """Maps chunks of raw columns under one plan and contract.
+
+    Args:
+        plan: of the file.
+        config: the loop's.
+        redaction: of features that are personal data.
+        is_typed: the file tells numbers from texts; without it (CSV) unknown features are judged by their look.
+    """
+
+    def __init__(self, plan: Plan, config: LoopConfig, redaction: Redaction, *, is_typed: bool) -> None:
+        self._plan = plan
+        self._redaction = redaction
+        self._as_json = json_text if is_typed else text_as_json
+        self._config = config
+        self._schema = records_schema("predictions", config)
+        self._contract = contract_hash(config)
+
+    def convert(self, raw: pl.DataFrame) -> tuple[pl.DataFrame, Rejected | None]:
+        """Return the canonical frame of the good records, and the others."""
+        conversion = _Conversion(raw, self._plan, self._config, self._redaction, self._as_json)
+        return conversion.finish(self._schema, self._contract)
+
+
+class _Conversion:
+    """One chunk on its way."""
+
+    def __init__(
+        self, raw: pl.DataFrame, plan: Plan, config: LoopConfig, redaction: Redaction, as_json: _AsJson
+    ) -> None:
+        self.raw = raw
+        self.redaction = redaction
+        self.as_json = as_json
+        self.plan = plan
+        self.contract = config.predictions
+        self.checks = Checks(raw.height)
+        self.columns: dict[str, pl.Series] = {ROW: raw.get_column(ROW)}
+        self.unfit: list[pl.Series] = []
+
+    def finish(self, schema: pl.Schema, contract: str) -> tuple[pl.DataFrame, Rejected | None]:
+        self._identify()
+        self._rate()
+        for kind, output in self.contract.outputs.items():
+            self._output(kind, output.task)
+        for name in self.contract.slices:
+            texts = to_text(self._values(f"slices.{name}"))
+            self.columns[f"slice_{name}"] = short_text(texts, self.checks, f"slice_{name}", MAX_TEXT_BYTES)
+        for name, feature in self.contract.features.items():
+            if self.redaction.hides(name):
+                self._hidden_feature(name, feature)
+            else:
+                self._feature(name, feature)
+        unfit = as_object(self.unfit, self.raw.height)
+        self.columns["extras"] = self._extras()
+        self.columns["flags"] = self.checks.flags()
+        frame = pl.DataFrame([column.alias(name) for name, column in self.columns.items()])
+        # what is unknown may change from sending to sending, so only what did not fit is part of the digest
+        frame = frame.with_columns(unfit.alias(UNKNOWN))
+        rejected = self.checks.rejected(self.raw.select(ROW, AT))
+        if rejected is not None:
+            frame = frame.filter(rejected.is_good)
+        digests = content_digests(frame.drop(*_NOT_IN_DIGEST), contract)
+        return frame.with_columns(digests.alias("digest")).select(schema.names()).cast(schema), rejected
+
+    def _values(self, target: str) -> pl.Series:
+        return raw_values(self.raw, self.plan.fields.get(target))
+
+    def _identify(self) -> None:
+        fields, checks, columns = self.plan.fields, self.checks, self.columns
+        columns["key"] = identity(self._values("key"), checks, "key", RejectReason.BAD_KEY)
+        given = self._values("id")
+        if "id" not in fields or (fields["id"].is_optional and given.null_count() == len(given)):
+            columns["id"] = columns["key"]
+        else:
+            defaults = given.is_null() if fields["id"].is_optional else None
+            must = None if defaults is None else ~defaults
+            ids = identity(given, checks, "id", RejectReason.BAD_ID, must)
+            columns["id"] = ids if defaults is None else columns["key"].zip_with(defaults, ids)
+        columns["time_ms"] = required_time(self.raw, self.plan, checks)
+        columns["arrived_at_ms"] = optional_time(self.raw, self.plan, checks, "arrived_at")
+        columns["version"] = self._version()
+
+    def _version(self) -> pl.Series:
+        field = self.plan.fields.get("version")
+        if field is None or (field.is_optional and not set(field.slots) & set(self.raw.columns)):
+            # nothing in the whole file tells a version; one record without it is at fault
+            return pl.repeat(UNVERSIONED, self.raw.height, eager=True)
+        texts = to_text(self._values("version"))
+        self.checks.reject(texts.is_null(), RejectReason.BAD_VERSION, "version: missing")
+        detail = f"version: not a text of 1 to {MAX_TEXT_BYTES} bytes without NUL"
+        self.checks.reject(is_bad_text(texts, MAX_TEXT_BYTES), RejectReason.BAD_VERSION, detail)
+        return texts
+
+    def _rate(self) -> None:
+        given = self._values("eligible")
+        eligible = to_bool(given)
+        self.checks.flag(given.is_not_null() & eligible.is_null(), "eligible:invalid")
+        self.columns["eligible"] = eligible.fill_null(value=True)
+        given = self._values("weight")
+        weight = scaled(to_number(given), self.plan.fields.get("weight"))
+        is_good = (weight >= 0).fill_null(value=False)
+        self.checks.flag(given.is_not_null() & ~is_good, "weight:invalid")
+        self.columns["weight"] = _keep(weight, is_good).fill_null(1.0)
+
+    def _output(self, kind: str, task: str) -> None:
+        target, column = f"outputs.{kind}", f"output_{kind}"
+        given = self._values(target)
+        self.checks.flag(given.is_null(), f"{column}:missing")
+        if task == "multiclass":
+            values = to_text(given)
+            is_good = ~(is_bad_text(values, MAX_TEXT_BYTES) | values.is_null())
+        else:
+            values = scaled(to_number(given), self.plan.fields.get(target))
+            is_good = values.is_not_null()
+            if task == "binary":
+                is_good &= values.is_between(0.0, 1.0).fill_null(value=False)
+        self._take(column, target, values, given, is_good)
+
+    def _feature(self, name: str, feature: FeatureConfig) -> None:
+        target, column = f"features.{name}", f"feature_{name}"
+        given = self._values(target)
+        self.checks.flag(given.is_null(), f"{column}:missing")
+        field = self.plan.fields.get(target)
+        if feature.type == "string":
+            values = to_text(given)
+            is_good = ~values.str.contains(MARK, literal=True)
+        elif feature.type == "bool":
+            values = to_bool(given)
+            is_good = values.is_not_null()
+        else:
+            exact = feature.type == "int" and (field is None or field.scale is None)
+            values = to_int(given) if exact else scaled(to_number(given), field)
+            values = to_int(values) if feature.type == "int" else values
+            is_good = values.is_not_null()
+        self._take(column, name, values, given, is_good.fill_null(value=False))
+        kept = self.columns[column]
+        if feature.min is not None:
+            self.checks.flag((kept < feature.min).fill_null(value=False), f"{column}:out_of_range")
+        if feature.max is not None:
+            self.checks.flag((kept > feature.max).fill_null(value=False), f"{column}:out_of_range")
+        if feature.categories is not None:
+            is_seen = kept.is_in(feature.categories).fill_null(value=True)
+            self.checks.flag(~is_seen, f"{column}:unseen")
+
+    def _hidden_feature(self, name: str, feature: FeatureConfig) -> None:
+        """Keep a hash or nothing; what does not fit is nowhere kept beside."""
+        column = f"feature_{name}"
+        given = self._values(f"features.{name}")
+        if self.redaction.hashes(name):
+            self.columns[column] = self.redaction.hashed(given)
+            self.checks.flag(given.is_null(), f"{column}:missing")
+            self.checks.flag(given.is_not_null() & self.columns[column].is_null(), f"{column}:invalid")
+        else:
+            self.columns[column] = pl.repeat(None, self.raw.height, dtype=feature_dtype(feature.type), eager=True)
+            if feature.pii == "hash":
+                self.checks.flag(given.is_not_null(), f"{column}:hidden")
+
+    def _take(self, column: str, name: str, values: pl.Series, given: pl.Series, is_good: pl.Series) -> None:
+        """Keep good values; others become null, are flagged, and their text goes to extras."""
+        is_unfit = given.is_not_null() & ~is_good
+        self.columns[column] = values
+        if is_unfit.any():
+            self.columns[column] = _keep(values, is_good)
+            self.checks.flag(is_unfit, f"{column}:invalid")
+            text = to_text(given).str.strip_prefix(MARK)
+            self.unfit.append(json_member(name, json_text(_keep(text, is_unfit))))
+
+    def _extras(self) -> pl.Series:
+        members = list(self.unfit)
+        strays = self.plan.strays if self.contract.unknown_features == "keep" else {}
+        for name, target in strays.items():
+            given, field = self._values(target), self.plan.fields[target]
+            is_scaled = field.scale is not None
+            values = json_text(scaled(to_number(given), field)) if is_scaled else self.as_json(given)
+            members.append(json_member(name, values))
+        if UNKNOWN in self.raw.columns:
+            members.append(self.raw.get_column(UNKNOWN).str.strip_prefix("{").str.strip_suffix("}"))
+        return as_object(members, self.raw.height)
+
+
+def _keep(values: pl.Series, mask: pl.Series) -> pl.Series:
+    return pl.DataFrame([values.alias("v"), mask.alias("m")]).select(pl.when("m").then("v")).to_series()

@@ -1,0 +1,175 @@
+"""Outcomes on their way: what the join puts into `<loop>.outcomes`, and the columns that the lake makes of it.
+
+A message says what `schemas.events.messages.Outcome` says, and the number of the step that made it.
+Law: an outcome that went through here is the row that a replay would have written. Must not decide anything.
+"""
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Literal, get_args
+
+import msgspec
+import polars as pl
+
+from schemas.errors import BrokerError
+from streams.messages.records import Projection
+
+__all__ = ["NoOutcomeError", "OutcomeWire"]
+
+_MOMENT = pl.Datetime("us", "UTC")
+_TIMES = ("predicted_at", "known_at", "label_time")
+_BEFORE_KINDS = 2
+"""A projection has version and weight, then an output for each kind, then the slices."""
+
+_ANSWER = object()
+_FIELDS: dict[str, Any] = {
+    "v": Literal[1],
+    "sequence": int,
+    "partition": int,
+    # from here to eligible in the order of `joins.OutcomeRow`
+    "key": str,
+    "id": str,
+    "kind": str,
+    "definition": str,
+    "status": str,
+    "reason": str,
+    "value": _ANSWER,
+    "previous": _ANSWER,
+    "previous_status": str,
+    "predicted_at": int,
+    "known_at": int,
+    "revision": int,
+    "prediction_offset": int,
+    "label_offset": int | None,
+    "label_time": int | None,
+    "eligible": bool,
+    # from its projection
+    "version": str,
+    "weight": float,
+    "output": _ANSWER,
+}
+_ANSWERS = [name for name, kind in _FIELDS.items() if kind is _ANSWER]
+_COLUMN: dict[Any, pl.DataType] = {float: pl.Float64(), int: pl.Int64(), str: pl.String(), bool: pl.Boolean()}
+
+
+class NoOutcomeError(BrokerError):
+    """A message in the topic of outcomes is none.
+
+    Attributes:
+        place: its place among the messages given.
+    """
+
+    def __init__(self, place: int, fault: str) -> None:
+        self.place = place
+        super().__init__(f"is no outcome: {fault}", hint="Only the join may write to this topic: see what else does.")
+
+
+class OutcomeWire:
+    """Writes and reads the outcomes of one loop.
+
+    Args:
+        projection: of the loop.
+    """
+
+    def __init__(self, projection: Projection) -> None:
+        self._has_classes = "multiclass" in projection.kinds.values()
+        answer = float | str | None if self._has_classes else float | None
+        fields = {name: answer if kind is _ANSWER else kind for name, kind in _FIELDS.items()}
+        self._output_at = {kind: _BEFORE_KINDS + place for place, kind in enumerate(projection.kinds)}
+        self._first_slice = _BEFORE_KINDS + len(projection.kinds)
+        # a slice may have a name that a field of a class must not have
+        self._slices = {name: name.removeprefix("slice_") for name in projection.columns[self._first_slice :]}
+        members = [(name, str | None, None) for name in self._slices]
+        slices = msgspec.defstruct("Slices", members, gc=False, rename=self._slices)
+        self._make_slices: Any = slices
+        self._message: Any = msgspec.defstruct("OutcomeMessage", [*fields.items(), ("slices", slices)], gc=False)
+        self._encode = msgspec.json.Encoder().encode
+        self._decode = msgspec.json.Decoder(self._message).decode
+        self._fields = list(fields)
+        self._schema = {name: _column(kind) for name, kind in fields.items()}
+        self._always = [name for name, kind in fields.items() if kind in _COLUMN]
+
+    def encode(self, partition: int, sequence: int, revisions: Iterable[tuple[Any, ...]]) -> list[bytes]:
+        """Return one message for each revision.
+
+        Args:
+            partition: whose they are.
+            sequence: number of the step that made them.
+            revisions: in the order of `joins.OutcomeRow`.
+        """
+        encode, make, make_slices = self._encode, self._message, self._make_slices
+        output_at, first = self._output_at, self._first_slice
+        messages = []
+        for row in revisions:
+            seen = row[16]
+            output = seen[output_at[row[2]]]
+            slices = make_slices(*seen[first:])
+            messages.append(encode(make(1, sequence, partition, *row[:16], seen[0], seen[1], output, slices)))
+        return messages
+
+    @staticmethod
+    def keys(revisions: Iterable[tuple[Any, ...]]) -> list[bytes]:
+        """Return the Kafka key of each revision's message: the join key."""
+        return [row[0].encode() for row in revisions]
+
+    def frame(self, values: Sequence[bytes]) -> pl.DataFrame:
+        """Return messages in the lake's columns, in their order.
+
+        Raises:
+            NoOutcomeError: one of them is none.
+        """
+        frame = None if self._has_classes else self._read_columns(values)
+        if frame is None:
+            frame = self._read_one_by_one(values)
+        return frame.drop("v").with_columns(
+            *(pl.col(name).cast(pl.Datetime("ms", "UTC")).cast(_MOMENT) for name in _TIMES),
+            pl.col("partition").cast(pl.Int32),
+        )
+
+    def _read_columns(self, values: Sequence[bytes]) -> pl.DataFrame | None:
+        """Read all messages at once: half the time of one by one; None if one of them is no outcome.
+
+        A number in place of a text would pass: only the join writes here.
+        """
+        schema: dict[str, Any] = dict(self._schema)
+        if self._slices:
+            schema["slices"] = pl.Struct(dict.fromkeys(self._slices.values(), pl.String()))
+        try:
+            frame = pl.read_ndjson(b"\n".join(values), schema=schema)
+        except pl.exceptions.PolarsError:
+            return None
+        is_whole = not any(frame.select(self._always).null_count().row(0))
+        if frame.height != len(values) or not is_whole or (frame["v"] != 1).any():
+            return None
+        if self._slices:
+            groups = frame["slices"].struct.unnest()
+            columns = [groups[name].alias(column) for column, name in self._slices.items()]
+            frame = frame.drop("slices").with_columns(columns)
+        none = pl.lit(None, dtype=pl.String)
+        return frame.with_columns(none.alias(f"{name}_class") for name in _ANSWERS)
+
+    def _read_one_by_one(self, values: Sequence[bytes]) -> pl.DataFrame:
+        decode = self._decode
+        paths = attrgetter(*self._fields, *(f"slices.{name}" for name in self._slices))
+        rows = []
+        for place, value in enumerate(values):
+            try:
+                rows.append(paths(decode(value)))
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise NoOutcomeError(place, str(error)) from None
+        names = [*self._fields, *self._slices]
+        data: dict[str, pl.Series] = {}
+        for name, column in zip(names, zip(*rows, strict=True) if rows else ([] for _ in names), strict=True):
+            if name in _ANSWERS:
+                data[name] = pl.Series([None if isinstance(one, str) else one for one in column], dtype=pl.Float64)
+                data[f"{name}_class"] = pl.Series(
+                    [one if isinstance(one, str) else None for one in column], dtype=pl.String
+                )
+            else:
+                data[name] = pl.Series(column, dtype=self._schema.get(name, pl.String()))
+        return pl.DataFrame(data)
+
+
+def _column(kind: Any) -> pl.DataType:  # noqa: ANN401 - a type or a union of types
+    """Return the column of a field; of an answer, that of its number."""
+    return next((column for one, column in _COLUMN.items() if kind is one or one in get_args(kind)), pl.Int64())

@@ -1,0 +1,199 @@
+"""Parquet files as raw columns, read in batches and only where the plan needs them.
+
+This module must not interpret values; it finds them, and names what the file does not have.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from schemas.errors import InputError
+from streams.columns.digest import record_digests
+from streams.columns.json_text import as_object, json_member
+from streams.columns.plan import Plan
+from streams.columns.raw import AT, ROW, UNKNOWN, RawChunk
+from streams.columns.scalar import json_text, tidy
+from streams.readers.column_path import field_at, find_path, leaf_names, missing_column
+
+__all__ = ["check_parquet", "parquet_schema", "read_parquet"]
+
+ROWS_PER_BATCH: Final = 131_072
+_ELEMENT: Final = "element"
+
+
+def parquet_schema(path: Path) -> pl.Schema:
+    """Return names and types of the file's columns.
+
+    Raises:
+        InputError: this is no whole Parquet file.
+    """
+    with _readable(path):
+        return pl.scan_parquet(path, glob=False).collect_schema()
+
+
+def check_parquet(path: Path, plan: Plan) -> None:
+    """Check that the file has what the plan needs.
+
+    Raises:
+        InputError: not a whole Parquet file, or a mapped column is not in it.
+    """
+    _Layout(path, plan)
+
+
+class _Layout:
+    """Where each slot, the list of elements and the unknown features are in one file."""
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        self.schema = parquet_schema(path)
+        self.slots: dict[str, tuple[str, ...]] = {}
+        self.in_element: dict[str, tuple[str, ...]] = {}
+        self.each = None if plan.each is None else _list_at(plan.each, self.schema, path)
+        element = self._element_schema()
+        for slot in plan.slots:
+            names = self._in_element(slot.path, plan, element)
+            if names is not None:
+                self.in_element[slot.name] = names
+                continue
+            names = find_path(slot.path, self.schema)
+            if names is not None:
+                self.slots[slot.name] = names
+            elif slot.is_required:
+                known = leaf_names(self.schema) + [f"{plan.each}.{name}" for name in leaf_names(element)]
+                raise missing_column(slot.path, known, path)
+        self.unknown = _unknown_paths(plan, self.schema)
+        self.unknown_in_element = _unknown_in_element(plan, element)
+
+    def _element_schema(self) -> dict[str, pl.DataType]:
+        if self.each is None:
+            return {}
+        dtype = _dtype_at(self.each, self.schema)
+        inner = dtype.inner if isinstance(dtype, pl.List) else None
+        fields = inner.fields if isinstance(inner, pl.Struct) else []
+        return dict(pl.Schema([(field.name, field.dtype) for field in fields]))
+
+    def _in_element(self, path: str, plan: Plan, element: Mapping[str, pl.DataType]) -> tuple[str, ...] | None:
+        if path == plan.each:
+            return ()
+        below = path.removeprefix(f"{plan.each}.")
+        return find_path(below, element) if self.each is not None and below != path else None
+
+    def roots(self) -> list[str]:
+        """Return the top columns that have to be read, in file order."""
+        paths = [*self.slots.values(), *self.unknown.values(), *([self.each] if self.each else [])]
+        wanted = {names[0] for names in paths}
+        return [name for name in self.schema if name in wanted]
+
+
+def read_parquet(path: Path, plan: Plan, *, keep_unknown: bool) -> Iterator[RawChunk]:
+    """Yield the file's rows as raw columns.
+
+    Raises:
+        InputError: not a whole Parquet file, or a mapped column is not in it.
+    """
+    layout = _Layout(path, plan)
+    places = [index for index, name in enumerate(layout.schema) if name in set(layout.roots())]
+    first = 1
+    for part in _batches(path, places):
+        yield _to_raw(part, first, layout, plan, keep_unknown=keep_unknown)
+        first += part.height
+
+
+def _batches(path: Path, places: list[int]) -> Iterator[pl.DataFrame]:
+    with _readable(path):
+        query = pl.scan_parquet(path, glob=False).select(pl.nth(places))
+        for batch in query.collect_batches(chunk_size=ROWS_PER_BATCH, maintain_order=True):
+            yield from batch.iter_slices(ROWS_PER_BATCH)
+
+
+def _to_raw(part: pl.DataFrame, first: int, layout: _Layout, plan: Plan, *, keep_unknown: bool) -> RawChunk:
+    at = pl.int_range(part.height, dtype=pl.Int64, eager=True).alias(AT)
+    source, elements, filtered = part, None, 0
+    if layout.each is not None:
+        lists = pl.DataFrame([at, field_at(part.get_column(layout.each[0]), layout.each[1:]).alias(_ELEMENT)])
+        lists = lists.filter(pl.col(_ELEMENT).list.len() > 0)
+        filtered = part.height - lists.height
+        lists = lists.explode(_ELEMENT)
+        at, elements = lists.get_column(AT), lists.get_column(_ELEMENT)
+        source = part[at]
+
+    def value(names: Sequence[str]) -> pl.Series:
+        return field_at(source.get_column(names[0]), names[1:])
+
+    columns = [(at + first).alias(ROW), at]
+    columns += [tidy(value(names)).alias(slot) for slot, names in layout.slots.items()]
+    if elements is not None:
+        columns += [tidy(field_at(elements, names)).alias(slot) for slot, names in layout.in_element.items()]
+    if plan.group is not None and keep_unknown:
+        found = {name: value(names) for name, names in layout.unknown.items()}
+        if elements is not None:
+            found |= {name: field_at(elements, names) for name, names in layout.unknown_in_element.items()}
+        members = [json_member(name, json_text(found[name])) for name in sorted(found)]
+        columns.append(as_object(members, len(at)).alias(UNKNOWN))
+
+    def digests(positions: Sequence[int]) -> list[int]:
+        rows = part[list(positions)]
+        plain = rows.rename({name: f"c{index}" for index, name in enumerate(rows.columns)})
+        return record_digests(text.encode() for text in json_text(plain.to_struct()).to_list())
+
+    return RawChunk(pl.DataFrame(columns), digests, [], part.height, filtered)
+
+
+def _list_at(each: str, schema: pl.Schema, path: Path) -> tuple[str, ...]:
+    names = find_path(each, schema)
+    if names is None:
+        raise missing_column(each, leaf_names(schema), path)
+    if not isinstance(_dtype_at(names, schema), pl.List):
+        raise InputError(f"each: column {each!r} is no list", where=str(path), hint="Remove `each`, or name a list.")
+    return names
+
+
+def _dtype_at(names: Sequence[str], schema: Mapping[str, pl.DataType]) -> pl.DataType:
+    dtype = schema[names[0]]
+    for name in names[1:]:
+        fields = dtype.fields if isinstance(dtype, pl.Struct) else []
+        dtype = pl.Schema([(field.name, field.dtype) for field in fields])[name]
+    return dtype
+
+
+def _unknown_paths(plan: Plan, schema: Mapping[str, pl.DataType]) -> dict[str, tuple[str, ...]]:
+    if plan.group is None:
+        return {}
+    if not plan.group:
+        return {name: (name,) for name in schema if name not in plan.known}
+    prefix = f"{plan.group}."
+    found: dict[str, tuple[str, ...]] = {
+        name.removeprefix(prefix): (name,) for name in schema if name.startswith(prefix)
+    }
+    names = find_path(plan.group, schema)
+    if names is not None:
+        dtype = _dtype_at(names, schema)
+        fields = dtype.fields if isinstance(dtype, pl.Struct) else []
+        found = {field.name: (*names, field.name) for field in fields} | found
+    return {name: path for name, path in found.items() if name not in plan.known}
+
+
+def _unknown_in_element(plan: Plan, element: Mapping[str, pl.DataType]) -> dict[str, tuple[str, ...]]:
+    if not plan.group or plan.each is None:
+        return {}
+    if plan.group == plan.each:
+        return {name: (name,) for name in element if name not in plan.known}
+    names = find_path(plan.group.removeprefix(f"{plan.each}."), element)
+    dtype = _dtype_at(names, element) if names else None
+    fields = dtype.fields if isinstance(dtype, pl.Struct) else []
+    return {field.name: (*(names or ()), field.name) for field in fields if field.name not in plan.known}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (PolarsError, OSError, pl.exceptions.PanicException) as error:
+        raise InputError(
+            f"not a whole Parquet file ({type(error).__name__})",
+            where=str(path),
+            hint="Its writer may have died, or a copy broke off; write or copy it again.",
+        ) from error

@@ -1,0 +1,64 @@
+"""Many people who rule at once, in a process of its own: waits for a word, rules from threads, prints what it came to.
+
+    python approval_worker.py CONFIG SHA256 FIRST COUNT [BUG]
+
+BUG plants one: a test that cannot see it proves nothing.
+"""
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+from ruling_case import NOW_MS, statement
+
+from retrain.approval import Person
+from retrain.decision_log import DecisionLog
+from schemas.events.backfill import Verdict
+from truthloop.config.settings import load_settings
+from truthloop.evidence.approvals import approvals_of
+
+__all__ = ["main"]
+
+
+def main(config: str, sha256: str, first: int, count: int) -> None:
+    """Rule `count` times at once, as the threads of one page do."""
+    settings = load_settings(Path(config), {})
+    approvals = approvals_of(settings, lambda: NOW_MS)
+    barrier = Barrier(count)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+
+    def rule(place: int) -> tuple[str, str, str | None]:
+        number = first + place
+        verdict = Verdict.APPROVED if number % 2 else Verdict.REJECTED
+        person = Person(f"person {number}", "attested", "page")
+        said = statement(sha256, verdict=verdict, person=person, token_sha256=f"{number:064x}")
+        barrier.wait()
+        result = approvals.rule(said)
+        ruled = None if result.standing is None else result.standing.ruled
+        return person.name, result.outcome.value, None if ruled is None else ruled.by
+
+    with ThreadPoolExecutor(count) as pool:
+        found = list(pool.map(rule, range(count)))
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+def _write_whatever_came_between() -> None:
+    append = DecisionLog.append
+
+    def renumbered(log: DecisionLog, entries: list[object], recorded_at_ms: int) -> bool:
+        while not append(log, entries, recorded_at_ms):  # type: ignore[arg-type] # entries of the log
+            number = len(log.entries())
+            entries = [entry.model_copy(update={"number": number}) for entry in entries]  # type: ignore[attr-defined] # the same
+        return True
+
+    DecisionLog.append = renumbered  # type: ignore[method-assign,assignment] # the bug that is planted
+
+
+if __name__ == "__main__":
+    if sys.argv[5:] == ["append"]:
+        _write_whatever_came_between()
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

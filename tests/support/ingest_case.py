@@ -1,0 +1,75 @@
+"""Helpers of ingest's tests: a loop with sources, messages of a topic, and what becomes of them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas.config.loop import LoopConfig
+from streams.ingest.mapper import Canonical, TopicMapper
+from streams.kafka.messages import SourceMessages
+from streams.mapping.tools import mapping_tools
+
+__all__ = ["PII_KEY", "TIME", "labels_of", "loop_with", "map_values", "predictions_of", "reasons_of", "source_messages"]
+
+Record = dict[str, Any]
+
+TIME = {"path": "t", "unit": "ms"}
+PII_KEY = {"TRUTHLOOP_PII_KEY": "a secret of this test"}
+
+
+def loop_with(*sources: Record, **parts: Any) -> LoopConfig:
+    """Return a loop with these sources; keyword arguments replace other parts."""
+    features = parts.pop("features", {})
+    default: Record = {
+        "version": 1,
+        "loop": "cards",
+        "partitions": 4,
+        "predictions": {"outputs": {"fraud": {"task": "binary"}}, "slices": ["country"], "features": features},
+        "labels": {"fraud": {"definition": "d", "horizon": "7d", "retain": "9d"}},
+        "ingest": list(sources),
+    }
+    return LoopConfig.model_validate(default | parts)
+
+
+def source_messages(
+    values: Sequence[object],
+    keys: Sequence[bytes | None] | None = None,
+    headers: Sequence[Any] | None = None,
+    timestamp: int = 77,
+) -> SourceMessages:
+    """Return messages of topic `t`, alternately of two partitions; what is no bytes is written as JSON."""
+    count = len(values)
+    texts = [one if one is None or isinstance(one, bytes) else json.dumps(one).encode() for one in values]
+    return SourceMessages(
+        "t",
+        texts,
+        [place % 2 for place in range(count)],
+        list(range(100, 100 + count)),
+        [timestamp] * count,
+        list(keys or [None] * count),
+        list(headers or [None] * count),
+    )
+
+
+def map_values(
+    config: LoopConfig, values: Sequence[object], environ: Mapping[str, str] = PII_KEY, **beside: Any
+) -> Canonical:
+    """Return what becomes of messages of topic `t`."""
+    tools = mapping_tools(config, environ, Path(__file__).parent)
+    return TopicMapper("t", config, tools).map(source_messages(values, **beside), seen_at_ms=5)
+
+
+def predictions_of(made: Canonical) -> list[Record]:
+    """Return the predictions as objects."""
+    return [json.loads(message["value"]) for message in made.predictions]
+
+
+def labels_of(made: Canonical) -> list[Record]:
+    """Return the labels as objects, without heartbeats."""
+    return [json.loads(message["value"]) for message in made.labels]
+
+
+def reasons_of(made: Canonical) -> list[tuple[int, str]]:
+    """Return offset and reason of each reject, in the order of the offsets."""
+    return sorted((reject.source_row, reject.reason) for reject in made.rejects)

@@ -1,0 +1,179 @@
+"""Lake writers for tests: as threads of the test, or as processes that can be killed, stopped and starved.
+
+As a program it is one such process; what it shall suffer is in its environment:
+`TRUTHLOOP_CRASH_AT=lake:STEP:COUNT` ends it at a step, `FREEZE_AT=STEP` stops it there as SIGSTOP does, and
+`FULL_DISK_FOR=N` lets no file grow beyond a few bytes for the first N rounds.
+"""
+
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from lake import Lake
+from schemas.config.loop import LoopConfig
+from streams.kafka import client as kafka_client
+from streams.kafka.client import KafkaClients
+from streams.lake_sink.role import LakeRole
+from streams.runtime.crash_point import crash_points
+from streams.runtime.health import Health
+from streams.runtime.worker import Worker
+
+__all__ = ["LakeWorkers", "RunningRole", "wait_until"]
+
+DEADLINE_S = 120.0
+INTERVAL_S = 0.2
+SESSION_TIMEOUT_MS = 6_000
+"""The least that brokers allow: a worker that is gone is missed soon."""
+
+
+def wait_until(what: str, is_done: Callable[[], bool], log: Callable[[], str] = str) -> None:
+    """Wait until something is so.
+
+    Raises:
+        AssertionError: it does not come about; with what the log says.
+    """
+    deadline = time.monotonic() + DEADLINE_S
+    clock = threading.Event()
+    while not is_done():
+        assert time.monotonic() < deadline, f"{what} did not come about\n{log()}"
+        clock.wait(0.1)
+
+
+class RunningRole:
+    """A lake writer that runs beside the test, as a context manager; what it raises is raised where it is waited for.
+
+    Attributes:
+        health: what it says about itself.
+    """
+
+    def __init__(self, clients: KafkaClients, config: LoopConfig, lake: Path) -> None:
+        self.health = Health("lake")
+        self._stop = threading.Event()
+        worker = Worker("0", lake.with_name("state"), lake, self.health, _now_ms)
+        self._role = LakeRole(clients, config, worker, interval_s=INTERVAL_S)
+        self._errors: list[BaseException] = []
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def wait(self, what: str, is_done: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+
+        def is_over() -> bool:
+            if self._errors:
+                raise self._errors[0]
+            return is_done()
+
+        wait_until(what, is_over, self.health.unready)
+
+    def wait_for(self, *texts: str) -> None:
+        """Wait until it says what is wrong with it, in these words among others."""
+        self.wait("the fault", lambda: all(text in self.health.unready() for text in texts))
+
+    def _run(self) -> None:
+        try:
+            self._role.run(self._stop.is_set)
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            self._errors.append(error)
+
+
+class LakeWorkers:
+    """Lake writers of one loop as processes.
+
+    Args:
+        folder: for what they need.
+        config: the loop's.
+    """
+
+    def __init__(self, folder: Path, config: LoopConfig) -> None:
+        self.lake = folder / "lake"
+        self._folder = folder
+        self._config = folder / "config.json"
+        self._config.write_text(config.model_dump_json(by_alias=True, exclude_unset=True), "utf-8")
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, slot: str = "0", **environ: str) -> subprocess.Popen[bytes]:
+        """Start one."""
+        path = f"{Path(__file__).parents[2]}:{Path(__file__).parent}"
+        command = [sys.executable, __file__, str(self._config), str(self.lake), slot]
+        with (self._folder / f"worker-{slot}.log").open("ab") as log:
+            process = subprocess.Popen(command, stderr=log, stdout=log, env={"PYTHONPATH": path} | environ)
+        self.processes.append(process)
+        return process
+
+    def run(self, slot: str = "0", **environ: str) -> int:
+        """Run one to its end and return its exit code."""
+        try:
+            return self.start(slot, **environ).wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end\n{self.log()}") from None
+
+    def log(self) -> str:
+        """Return what they have said."""
+        texts = [path.read_text("utf-8", errors="replace") for path in sorted(self._folder.glob("worker-*.log"))]
+        return "\n".join(texts)[-20_000:]
+
+    def opened(self) -> Lake | None:
+        """Return their lake; None as long as they have not made it."""
+        return Lake.open(self.lake) if (self.lake / "views.sql").exists() else None
+
+    def stop(self) -> None:
+        """End those that are left, in good order."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    config = LoopConfig.model_validate_json(Path(sys.argv[1]).read_bytes())
+    assert config.kafka is not None
+    assert isinstance(kafka_client._CONSUMER, dict)
+    kafka_client._CONSUMER["session.timeout.ms"] = SESSION_TIMEOUT_MS
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    crash, starve = crash_points("lake", os.environ), int(os.environ.get("FULL_DISK_FOR", "0"))
+
+    def suffer(step: str) -> None:
+        nonlocal starve
+        if step == "cut" and starve >= 0:
+            limit = 1 if starve else resource.RLIM_INFINITY
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            starve -= 1
+        if step == os.environ.get("FREEZE_AT"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        crash(step)
+
+    lake = Path(sys.argv[2])
+    worker = Worker(sys.argv[3], lake.with_name("state"), lake, Health("lake"), _now_ms, suffer)
+    clients = KafkaClients(config.kafka, {}, "lake")
+    LakeRole(clients, config, worker, interval_s=INTERVAL_S).run(stop.is_set)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,209 @@
+"""A live lake made of the records of a replayed one: every partition has positions and steps of its own.
+
+The steps of each partition are those of the replay that brought it something, so the join decides alike in both.
+Positions overlap between partitions and have gaps, as those of transactional topics have.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+from polars.testing import assert_frame_equal
+from replay_case import CONFIG
+
+from joins import Batch, CommitPoint, MemoryStore, Partition, policy_from
+from lake import Claim, Lake
+from schemas.config.loop import LoopConfig
+from streams.ledger.rules import rules_text
+from streams.ledger.table import LedgerRow, copy_of, ledger_frame
+from streams.messages.records import Projection, label_records, outcome_rows, prediction_records, reject_rows
+from truthloop.config.settings import Settings
+from truthloop.evidence.cells import Evidence, read_evidence
+
+__all__ = ["RECORDED_AT", "LiveLake", "assert_same", "evidence_anew", "settings_of"]
+
+RECORDED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
+TABLES = ("rejects", "labels", "predictions", "outcomes", "ledger")
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """What one step of one partition reads."""
+
+    predictions: pl.DataFrame
+    labels: pl.DataFrame
+    now_ms: int
+    close_at_ms: int | None
+
+
+class LiveLake:
+    """Fills a lake as running joins and lake writers would.
+
+    Args:
+        replayed: lake that the records come from.
+        path: where the live lake is made.
+        config: of both.
+    """
+
+    def __init__(self, replayed: Path, path: Path, config: LoopConfig) -> None:
+        self.lake = Lake.create(path, config)
+        self.partitions = range(config.partitions)
+        self._source = Lake.open(replayed)
+        self._projection = Projection.of(config)
+        policy = policy_from(config)
+        self._policy = rules_text(config)
+        self._joins = [Partition(policy, MemoryStore(list(policy.kinds))) for _ in self.partitions]
+        self._turns = [self._turns_of(number) for number in self.partitions]
+        self._taken = [0 for _ in self.partitions]
+        self._made: dict[int, list[dict[str, pl.DataFrame]]] = {number: [] for number in self.partitions}
+        self._rows: dict[int, list[LedgerRow]] = {number: [] for number in self.partitions}
+
+    def left(self, number: int) -> int:
+        """Return how many steps of a partition are still to come."""
+        return len(self._turns[number]) - self._taken[number]
+
+    def point(self, number: int) -> CommitPoint:
+        """Return where a partition's join stands."""
+        return self._joins[number].point
+
+    def advance(self, steps: Mapping[int, int], *, lake: Lake | None = None, tables: int = len(TABLES)) -> None:
+        """Let partitions take steps and append them in one go; less than all `tables` is a crash in between.
+
+        What a crash left undone is done by calling this again for the same partitions with no steps.
+        """
+        for number, count in steps.items():
+            for _ in range(count):
+                self._take(number)
+        for table in TABLES[:tables]:
+            frames, claims = [], []
+            for number in steps:
+                done = self.lake.applied(table, f"{table}:{number}")
+                frames += [made[table] for made in self._made[number][done:] if table in made]
+                claims.append(Claim(f"{table}:{number}", done, self._taken[number]))
+                if table == "ledger" and self._rows[number][done:]:
+                    frames.append(ledger_frame([_joined(self._rows[number][done:])]))
+            if frames:
+                rows = pl.concat([frame for frame in frames if frame.height] or frames[:1])
+                (lake or self.lake).append(table, rows, claims, recorded_at=RECORDED_AT)
+
+    def finish(self) -> "LiveLake":
+        """Take all steps that are left, by two writers with different paces and portions."""
+        rival = Lake.open(self.lake.path)
+        portion = 0
+        while any(self.left(number) for number in self.partitions):
+            portion += 1
+            for number in self.partitions:
+                if count := min(self.left(number), (portion * (number + 2)) % 5):
+                    self.advance({number: count}, lake=rival if number % 2 else self.lake)
+            several = {number: 1 for number in self.partitions if self.left(number)}
+            if several:
+                self.advance(several)
+        return self
+
+    def _take(self, number: int) -> None:
+        turn = self._turns[number][self._taken[number]]
+        join = self._joins[number]
+        first = (join.point.predictions_next, join.point.labels_next)
+        following = tuple(
+            at if frame.is_empty() else frame["offset"][-1] + 2
+            for at, frame in zip(first, (turn.predictions, turn.labels), strict=True)
+        )
+        records = prediction_records(turn.predictions, self._projection), label_records(turn.labels)
+        effects = join.step(Batch(*records, *following, turn.now_ms, turn.close_at_ms))
+        assert join.settled
+        sequence = pl.lit(self._taken[number], dtype=pl.Int64).alias("sequence")
+        sources = [frame.rename({"source_row": "row"}) for frame in (turn.predictions, turn.labels)]
+        own = ["time_ms", "order_ms", "recorded_on", "recorded_at"]
+        self._made[number].append(
+            {
+                "predictions": turn.predictions.drop(own),
+                "labels": turn.labels.drop(own),
+                "outcomes": outcome_rows([(number, effects)], self._projection).with_columns(sequence),
+                "rejects": reject_rows([(number, effects)], sources).with_columns(sequence),
+            }
+        )
+        self._rows[number].append(
+            LedgerRow(
+                partition=number,
+                sequence=self._taken[number],
+                now_ms=turn.now_ms,
+                predictions=(first[0], following[0]),
+                labels=(first[1], following[1]),
+                point=copy_of(join.point),
+                policy=self._policy,
+                commands=(0, 0),
+                idle='{"inputs":[],"elapsed_ms":0}',
+                close_at_ms=turn.close_at_ms,
+            )
+        )
+        self._taken[number] += 1
+
+    def _turns_of(self, number: int) -> list[_Turn]:
+        steps = self._source.scan("ledger").filter(pl.col("partition") == number).sort("sequence").collect()
+        times = {"predictions": ("predicted_at", "predicted_at"), "labels": ("label_time", "known_at")}
+        records = {}
+        for table, (time, order) in times.items():
+            records[table] = (
+                self._source.scan(table)
+                .filter(pl.col("partition") == number)
+                .sort("offset")
+                .with_columns(
+                    pl.col(time).dt.epoch("ms").alias("time_ms"), pl.col(order).dt.epoch("ms").alias("order_ms")
+                )
+                .with_columns((2 * pl.int_range(pl.len()) + number).alias("own"))
+                .collect()
+            )
+        turns = []
+        for step in steps.iter_rows(named=True):
+            read = [
+                frame.filter(pl.col("offset").is_between(step[f"{table}_first"], step[f"{table}_next"], closed="left"))
+                .with_columns(pl.col("own").alias("offset"))
+                .drop("own")
+                for table, frame in records.items()
+            ]
+            close_at = step["close_at"]
+            if read[0].height or read[1].height or close_at is not None:
+                close_at_ms = None if close_at is None else round(close_at.timestamp() * 1000)
+                turns.append(_Turn(*read, round(step["now"].timestamp() * 1000), close_at_ms))
+        return turns
+
+
+def settings_of(lake: Path) -> Settings:
+    """Return settings that name a lake."""
+    return Settings(CONFIG, lake.parent / "truthloop.yaml", lake, lake.parent / "state", lake.parent / "datasets")
+
+
+def evidence_anew(lake: Path) -> Evidence:
+    """Return the evidence of a copy of the lake whose cells were never counted."""
+    copy = lake.with_name(f"{lake.name}-copy")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(lake, copy)
+    shutil.rmtree(copy / "cells")
+    Lake.create(copy, CONFIG)
+    return read_evidence(settings_of(copy))
+
+
+def assert_same(one: Evidence, two: Evidence) -> None:
+    """Compare cells to the bit, and the reach."""
+    assert_frame_equal(one.cells, two.cells, check_exact=True)
+    assert one.reach == two.reach
+
+
+def _joined(rows: list[LedgerRow]) -> LedgerRow:
+    """Return one row that stands for several steps in a row."""
+    first, last = rows[0], rows[-1]
+    return LedgerRow(
+        partition=last.partition,
+        sequence=last.sequence,
+        now_ms=last.now_ms,
+        predictions=(first.predictions[0], last.predictions[1]),
+        labels=(first.labels[0], last.labels[1]),
+        point=last.point,
+        policy=last.policy,
+        commands=last.commands,
+        idle=last.idle,
+        close_at_ms=last.close_at_ms,
+    )

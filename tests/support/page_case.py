@@ -1,0 +1,312 @@
+"""Views made by hand: a loop of flights in a rough week, one in its first minute, and one made of hostile names."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+from truthloop.page.panels.backfill import Backfills, Told
+from truthloop.page.panels.gate import Condition, Decided, Evaluation, Gate, Typed
+from truthloop.page.panels.model import (
+    Cohort,
+    Comparison,
+    Coverage,
+    CoverageCell,
+    Curve,
+    Drift,
+    DriftCell,
+    DriftState,
+    Flow,
+    Lane,
+    Maturity,
+    Metric,
+    Nowcast,
+    Point,
+    Quality,
+    QualityCount,
+    RejectCount,
+    RoleFlow,
+    Series,
+    SourceState,
+    Versions,
+)
+from truthloop.page.panels.view import EVERY, Freshness, Loop, Offer, Selection, Verdict, View
+
+__all__ = ["HOSTILE", "NOW_MS", "empty_view", "hostile_view", "rich_view"]
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+NOW_MS = 1_373_328_000_000
+"""20:00 on 8 July 2013 in New York."""
+
+TODAY = date(2013, 7, 8)
+EPISODE = f"bf-{7:032x}"
+AGES_MS = tuple(hours * HOUR_MS for hours in (3, 4, 5, 6, 8, 10, 12, 24))
+USUAL = (0.14, 0.46, 0.63, 0.74, 0.915, 0.968, 0.9861, 0.991)
+FEATURES = ("origin_delay_min", "origin_departures", "temp_f", "visibility_mi", "wind_mph", "carrier", "dest", "hour")
+
+HOSTILE = (
+    "<script>document.title='owned'</script>",
+    '"><img src=x onerror="document.title=\'owned\'">',
+    "'; DROP TABLE outcomes; --",
+    '=HYPERLINK("http://example.invalid","x")',
+    "model\N{RIGHT-TO-LEFT OVERRIDE}gnp.exe",
+    "\N{AIRPLANE}\N{VARIATION SELECTOR-16} flights \N{FIRE} \N{HEBREW LETTER ALEF}\N{HEBREW LETTER BET}",
+    "{{ 7 * 7 }}{% raw %}",
+    "a\x00b\x1b[31mc\r\nSet-Cookie: x=1",
+    "n" * 10_000,
+    "wide " * 40,
+    "</svg></title></style><style>*{display:none}</style>",
+)
+"""Names that data may carry and a page must survive."""
+
+
+def days_before(number: int) -> list[str]:
+    """Return so many days up to today, the oldest first."""
+    return [str(TODAY - timedelta(days=number - 1 - place)) for place in range(number)]
+
+
+def coverage_of(days: int = 30, ages_ms: tuple[int, ...] = AGES_MS) -> Coverage:
+    """Return cohorts of which the newest is young and one lost many labels."""
+    cohorts = []
+    for place, day in enumerate(days_before(days)):
+        back = days - 1 - place
+        lost = 0.62 if back == 4 else 1.0 - 0.002 * (place % 5)
+        cells = []
+        for index, age_ms in enumerate(ages_ms):
+            usual = USUAL[min(index, len(USUAL) - 1)]
+            due = back > 0 or age_ms <= 4 * HOUR_MS
+            share = min(usual * lost, 1.0) if due else None
+            is_late = share is not None and lost < 0.9
+            cells.append(CoverageCell(share, due, usual, is_late and age_ms >= 12 * HOUR_MS, is_late and index > 3))
+        version = "flights-v2" if back < 6 else "flights-v1"
+        cohorts.append(Cohort(day, version, 840 + place % 7 * 13, 0.95 * lost, back > 1, tuple(cells)))
+    return Coverage(
+        ages_ms,
+        tuple(cohorts),
+        ((12 * HOUR_MS, 0.9),),
+        "SELECT \"day\", version, age_ms, predictions, coverage, due\nFROM coverage\nWHERE kind = 'arrived_late'",
+    )
+
+
+def metric_of(days: int = 30) -> Metric:
+    """Return two versions: one final, one of which the newest days still move."""
+    all_days = days_before(days)
+    first, second = [], []
+    for place, day in enumerate(all_days):
+        back = days - 1 - place
+        wave = 0.012 * ((place * 7) % 5 - 2)
+        if back >= 6:
+            value = 0.84 + wave - max(0, place - days // 2) * 0.0042
+            first.append(Point(day, "revised" if back == 11 else "mature", value, labelled=830, predictions=840))
+        elif back >= 3:
+            second.append(Point(day, "mature", 0.855 + wave, labelled=828, predictions=840))
+        elif back == 2:
+            second.append(Point(day, "provisional", 0.842, least=0.79, most=0.93, labelled=700, predictions=850))
+        else:
+            low, high = (0.77, 0.84) if back == 0 else (0.815, 0.862)
+            labelled = 140 if back == 0 else 780
+            newest = Point(day, "estimated", (low + high) / 2, low, high, 0.4, 0.98, labelled, 850)
+            second.append(newest if back == 0 else replace(newest, status="provisional"))
+    running = (Nowcast(all_days[-1], "flights-v2", 0.81, 0.77, 0.84, 0.90),)
+    sql = "SELECT \"day\", version, accuracy, status FROM metrics WHERE kind = 'arrived_late'"
+    series = tuple(
+        Series(version, tuple(points)) for version, points in (("flights-v1", first), ("flights-v2", second))
+    )
+    return Metric("accuracy", tuple(one for one in series if one.points), running, sql=sql)
+
+
+def drift_of(days: int = 30) -> Drift:
+    """Return a lane per input with every state there is."""
+
+    def cell(place: int, seed: int) -> DriftCell:
+        if place < 6:
+            return DriftCell("calibrating")
+        if seed == 0 and place >= days - 3:
+            return DriftCell("alarm", "ADWIN: 0.16 to 0.27")
+        if (place * 5 + seed * 11) % 43 == 0:
+            return DriftCell("critical", "PSI 0.31, usually below 0.12")
+        state: DriftState = "warn" if (place * 3 + seed * 7) % 29 == 0 else "ok"
+        return DriftCell(state, "PSI 0.14, usually below 0.12" if state == "warn" else "")
+
+    groups = [
+        ("error", "error"),
+        ("score", "output"),
+        ("arrived_late", "label"),
+        *((one, "feature") for one in FEATURES),
+    ]
+    lanes = [
+        Lane(name, group, tuple(cell(place, seed) for place in range(days)))  # type: ignore[arg-type] # of four words
+        for seed, (name, group) in enumerate(groups)
+    ]
+    gap = replace(lanes[-1], cells=(*lanes[-1].cells[:-1], DriftCell("no_data")))
+    return Drift(tuple(days_before(days)), (*lanes[:-1], gap), "SELECT * FROM evidence WHERE topic = 'drift'")
+
+
+def gate_of() -> Gate:
+    """Return a gate that wants to and may not yet."""
+    conditions = (
+        Condition("coverage", "ok", "ok", is_fulfilled=True),
+        Condition("mature_labels", "2,488", "2,000", is_fulfilled=True),
+        Condition("rarer_class", "655", "100", is_fulfilled=True),
+        Condition("cooldown", "5d 3h", "7d", is_fulfilled=False),
+        Condition("budget", "unknown", "2 a month", is_fulfilled=None),
+    )
+    evaluations = (
+        Evaluation(NOW_MS - HOUR_MS, "cooling", "the error shifted on 2013-07-06, and 2 days of the cooldown are left"),
+        Evaluation(NOW_MS - DAY_MS, "watching", "one large shift, and one alone asks for nothing"),
+    )
+    decisions = (
+        Decided(
+            "rt-5b1f0c9d7e6a4b3c8d2e1f0a9b8c7d6e",
+            NOW_MS - 5 * DAY_MS,
+            "running",
+            "error shifted from 0.16 to 0.27 on 2013-06-30; 2,214 final labels since",
+            "truthloop retrain resolve rt-5b1f0c9d7e6a4b3c8d2e1f0a9b8c7d6e",
+        ),
+        Decided("rt-0a9b8c7d6e5b1f0c9d7e6a4b3c8d2e1f", NOW_MS - 40 * DAY_MS, "completed", "drift of the error"),
+    )
+    return Gate(
+        "cooling",
+        "The error has shifted again, and a retrain may be asked for from 2013-07-10 16:00 -04:00.",
+        NOW_MS - 5 * DAY_MS,
+        conditions,
+        evaluations,
+        decisions,
+        (
+            Typed("truthloop retrain --explain", "shows what is missing"),
+            Typed("truthloop retrain --now --reason '...'", "asks at once, and says who did"),
+        ),
+        "SELECT * FROM decisions ORDER BY at DESC",
+    )
+
+
+def flow_of() -> Flow:
+    """Return roles of which one is behind, and a source that has fallen silent."""
+    roles = (
+        RoleFlow("ingest", "ok", 0, "airline.scores 6 of 6 partitions", NOW_MS),
+        RoleFlow("join", "ok", 214, "8 of 8 partitions", NOW_MS - 2_000),
+        RoleFlow("lake", "behind", 12_480, "version 1,204", NOW_MS - 190_000),
+        RoleFlow("feedback", "unknown", None, "version 1,198", None),
+    )
+    rejects = (
+        RejectCount("predictions", "duplicate", 1_204, NOW_MS - HOUR_MS),
+        RejectCount("labels", "unknown_prediction", 31, NOW_MS - 26 * HOUR_MS),
+    )
+    sources = (
+        SourceState("arrivals", "arrived_late", "alive", NOW_MS - 60_000, 20 * 60_000),
+        SourceState("manual-corrections", "arrived_late", "silent", NOW_MS - 9 * DAY_MS, 3 * DAY_MS),
+    )
+    return Flow(roles, rejects, sources, 'SELECT "input", reason, count(*) FROM rejects GROUP BY ALL')
+
+
+def backfills_of() -> Backfills:
+    """Return one that waits and one that was approved."""
+    why = "8,123 labels tell the past anew: quarantined. They are of another definition than the config's."
+    state = "Waits for a person since 2013-07-01 00:00 -04:00. Until then it stands beside what counts."
+    ruled = "Approved by Ann (an attestation: nobody has checked who that is): the desk has checked it."
+    times = (NOW_MS - 7 * DAY_MS, NOW_MS - 30 * DAY_MS)
+    return Backfills(
+        (
+            Told(EPISODE, "arrived_late", "redefined", times[0], 8_123, "quarantined", True, state, why),  # noqa: FBT003 - a row
+            Told(f"bf-{8:032x}", "arrived_late", "stale, corrected", times[1], 312, "approved", False, ruled, why),  # noqa: FBT003 - the same
+        )
+    )
+
+
+def rich_view(days: int = 30, ages_ms: tuple[int, ...] = AGES_MS) -> View:
+    """Return a page on which something is in every panel."""
+    newest = Curve("2013-07-08", ((3 * HOUR_MS, 0.13), (4 * HOUR_MS, 0.44)))
+    before = Curve("2013-07-07", tuple(zip(AGES_MS, (share * 0.98 for share in USUAL), strict=True)))
+    thin = Curve("2013-07-04", tuple(zip(AGES_MS, (share * 0.62 for share in USUAL), strict=True)))
+    usual = Curve("expected", tuple(zip(AGES_MS, USUAL, strict=True)))
+    versions = Comparison(
+        "accuracy", "flights-v1", "flights-v2", 2_488, 0.7812, 0.8554, 0.0742, 0.051, 0.0974, "flights-v2 does better"
+    )
+    quality = (
+        QualityCount("wind_mph", "outside its limits", 3, 0.0001, "ok"),
+        QualityCount("origin_delay_min", "missing", 410, 0.064, "warn"),
+    )
+    return View(
+        Loop("flights", "America/New_York", ("arrived_late",), ("flights-v1", "flights-v2")),
+        Verdict(
+            "WATCH",
+            "The error has shifted since 2013-07-06; a retrain may be asked for in 2 days.",
+            "working hours",
+            "truthloop retrain --explain",
+        ),
+        Freshness(NOW_MS, NOW_MS - 190_000, NOW_MS - 2_000),
+        Offer(
+            ("arrived_late",),
+            ("flights-v1", "flights-v2"),
+            ("origin=EWR", "origin=JFK", "origin=LGA"),
+            (("arrived_late", ("accuracy", "roc_auc", "log_loss")),),
+        ),
+        Selection("arrived_late", "", "", "accuracy", days),
+        coverage_of(days, ages_ms),
+        Maturity(usual, (newest, before, thin), 0.44, 0.46),
+        metric_of(days),
+        drift_of(days),
+        Quality(quality),
+        gate_of(),
+        backfills_of(),
+        Versions((versions, replace(versions, metric="log_loss", difference=-0.0811, low=-0.11, high=-0.05))),
+        flow_of(),
+    )
+
+
+def empty_view() -> View:
+    """Return a loop in its first minute: nothing has been read."""
+    return View(
+        Loop("flights", "America/New_York", ("arrived_late",), ()),
+        Verdict("WATCH", "Nothing has been read yet: the roles are starting.", "none"),
+        Freshness(NOW_MS, None, None),
+        Offer(("arrived_late",), (), (), ()),
+        Selection("arrived_late"),
+        Coverage(AGES_MS, ()),
+        Maturity(Curve("expected", ()), ()),
+        Metric("", ()),
+        Drift((), ()),
+        Quality(()),
+        Gate("idle", "Nothing to decide on yet."),
+        Backfills(),
+        Versions(()),
+        Flow((), (), ()),
+    )
+
+
+def hostile_view(name: str) -> View:
+    """Return the rich page with one name in every place that data or people can fill."""
+    view = rich_view(8)
+    nan = float("nan")
+    cohorts = tuple(replace(cohort, version=name) for cohort in view.coverage.cohorts)
+    series = (*view.metric.series, Series(name, (Point(view.drift.days[-1], "provisional", 0.8, nan, nan, nan, nan),)))
+    lanes = (Lane(name, "feature", tuple(DriftCell("critical", name) for _ in view.drift.days)),)
+    return View(
+        Loop(name, name, (name, "arrived_late"), (name, "v2")),
+        Verdict("HOLD", name, "now", name),
+        view.freshness,
+        Offer((name, "arrived_late"), (name, "v2"), (name,), ((name, (name,)),)),
+        Selection(name, EVERY, name, name, 8),
+        replace(view.coverage, cohorts=cohorts, sql=f"SELECT '{name}'", note=name),
+        replace(
+            view.maturity, expected=Curve(name, view.maturity.expected.points), cohorts=(Curve(name, ((1, nan),)),)
+        ),
+        replace(view.metric, name=name, series=series, running=(Nowcast(name, name, nan, nan, nan, nan),)),
+        replace(view.drift, lanes=lanes),
+        Quality((QualityCount(name, name, 1, nan, "alarm"),)),
+        Gate(
+            name,
+            name,
+            NOW_MS,
+            (Condition(name, name, name, is_fulfilled=None),),
+            (Evaluation(NOW_MS, name, name),),
+            (Decided(name, 10**18, name, name, name),),
+            (Typed(name, name),),
+        ),
+        Backfills((Told(EPISODE, name, name, NOW_MS, 5, name, is_waiting=True, state=name, why=name),)),
+        Versions((Comparison(name, name, name, 0, nan, None, float("inf"), nan, nan, name),)),
+        Flow(
+            (RoleFlow(name, "stalled", None, name),),
+            (RejectCount(name, name, 1),),
+            (SourceState(name, name, "late", None),),
+        ),
+    )

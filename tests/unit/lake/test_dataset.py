@@ -1,0 +1,257 @@
+"""Data sets: leak-free by known_at, purged at the split, accounted for, and the same bytes again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from lake_builder import LakeBuilder, hour, loop_config, ms
+
+from lake.dataset import DatasetOrder, read_dataset, write_dataset
+from schemas.errors import LakeError
+from schemas.events.backfill import Cause, Episode, Verdict
+from schemas.events.evidence import Decision, Event, GateState
+
+CONFIG = loop_config(
+    predictions={
+        "outputs": {"fraud": {"task": "binary"}},
+        "slices": ["country"],
+        "features": {"amount": {"type": "float"}},
+    }
+)
+ORDER = DatasetOrder(name="rt-1", kind="fraud", as_of_ms=ms(20), at_age_ms=5 * 3_600_000, holdout_ms=5 * 3_600_000)
+"""What is older than five hours at hour 20; the split is at hour 10."""
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> LakeBuilder:
+    """Return an empty lake."""
+    return LakeBuilder(tmp_path / "lake", CONFIG)
+
+
+def keys(folder: Path, part: str) -> list[str]:
+    """Return the keys of a part, in order."""
+    return pl.read_parquet(folder / f"{part}.parquet")["key"].to_list()
+
+
+def test_a_row_has_its_features_and_the_label_that_was_known(builder: LakeBuilder, tmp_path: Path) -> None:
+    """Columns in their order, the target last."""
+    builder.predict("a", 0, 0, feature_amount=2.5, slice_country="DE").label("a", 3, 0, value=1.0)
+    found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "sets")
+    (row,) = pl.read_parquet(found.folder / "train.parquet").to_dicts()
+    assert list(row) == [
+        *("key", "id", "version", "predicted_at", "known_at", "weight", "status"),
+        *("slice_country", "feature_amount", "value"),
+    ]
+    assert (row["feature_amount"], row["slice_country"], row["value"], row["known_at"]) == (2.5, "DE", 1.0, hour(3))
+    assert (found.rows, found.folder.name) == (1, "rt-1")
+
+
+def test_nothing_that_became_known_later_is_in_it(builder: LakeBuilder, tmp_path: Path) -> None:
+    """Neither a label nor a correction: boundary pairs around the moment."""
+    builder.predict("in time", 0, 0).label("in time", 19.999, 0, value=1.0, known_at=hour(20))
+    builder.predict("too late", 0, 1).label("too late", 20, 1, value=1.0, known_at=hour(20.001))
+    builder.predict("corrected", 0, 2).label("corrected", 1, 2, value=0.0)
+    builder.label("corrected", 2, 3, value=1.0, known_at=hour(21))
+    found = write_dataset(builder.lake, CONFIG, DatasetOrder("rt-1", "fraud", ms(20), 3_600_000, 0), tmp_path)
+    rows = pl.read_parquet(found.folder / "train.parquet").select("key", "value").rows()
+    assert rows == [("corrected", 0.0)]
+    assert found.manifest["left_out"] == {"pending": 1, "purged_at_the_split": 1}
+
+
+def test_a_label_that_was_known_before_its_prediction_is_a_leak(builder: LakeBuilder, tmp_path: Path) -> None:
+    """It is counted, and left out."""
+    builder.predict("a", 0, 0).label("a", -0.5, 0, value=1.0)
+    builder.predict("b", 0, 1).label("b", 0.5, 1, value=1.0)
+    found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
+    assert keys(found.folder, "train") == ["b"]
+    assert found.manifest["left_out"] == {"known_before_the_prediction": 1}
+
+
+def test_the_split_purges_what_was_known_only_behind_it(builder: LakeBuilder, tmp_path: Path) -> None:
+    """The split is at hour 10: a model of that hour could not have learned from it."""
+    builder.predict("early", 9, 0).label("early", 10, 0, value=1.0)
+    builder.predict("purged", 9, 1).label("purged", 10.5, 1, value=1.0)
+    builder.predict("held out", 10, 2).label("held out", 14, 2, value=0.0)
+    found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
+    assert (keys(found.folder, "train"), keys(found.folder, "holdout")) == (["early"], ["held out"])
+    assert found.manifest["left_out"] == {"purged_at_the_split": 1}
+    assert found.manifest["rows"] == {"train": 1, "holdout": 1}
+
+
+def test_only_what_is_old_enough_is_looked_at(builder: LakeBuilder, tmp_path: Path) -> None:
+    """Five hours at hour 20: made at hour 15, not later."""
+    builder.predict("old", 15, 0).label("old", 16, 0, value=1.0)
+    builder.predict("young", 15.001, 1).label("young", 16, 1, value=1.0)
+    found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
+    assert keys(found.folder, "holdout") == ["old"]
+    assert found.manifest["coverage"]["predictions"] == 1
+
+
+def test_every_row_is_accounted_for(builder: LakeBuilder, tmp_path: Path) -> None:
+    """Ineligible, unlabelled, retracted and shadow predictions have a reason each."""
+    builder.predict("a", 0, 0).label("a", 1, 0, value=1.0)
+    builder.predict("a", 0, 1, id="shadow", version="v0")
+    builder.predict("b", 0, 2, eligible=False).label("b", 1, 1, value=1.0)
+    builder.predict("c", 0, 3)
+    builder.predict("d", 0, 4).label("d", 1, 2, op="retract")
+    found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
+    assert found.manifest["left_out"] == {"ineligible": 1, "pending": 1, "retracted": 1, "the_same_moment_again": 1}
+    assert found.manifest["coverage"] == {"predictions": 4, "labelled": 2, "share": 0.5}
+
+
+def test_the_same_order_gives_the_same_bytes(builder: LakeBuilder, tmp_path: Path) -> None:
+    """Written twice, into two folders; and given back where it is whole already."""
+    for number in range(200):
+        builder.predict(f"k{number % 7}", number / 40, number, feature_amount=number / 3)
+        builder.label(f"k{number % 7}", 6, number, value=float(number % 2))
+    first = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "one")
+    second = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "two")
+    assert first.manifest_sha256 == second.manifest_sha256
+    assert first.rows > 0
+    for name in first.manifest["files"]:
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
+    builder.predict("later", 1, 900).label("later", 2, 900, value=1.0)
+    assert write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "one").manifest_sha256 == first.manifest_sha256
+
+
+def test_a_changed_file_or_another_order_is_refused(builder: LakeBuilder, tmp_path: Path) -> None:
+    """What was decided on is what is given."""
+    found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
+    with pytest.raises(LakeError, match="another order"):
+        write_dataset(builder.lake, CONFIG, DatasetOrder("rt-1", "fraud", ms(21), None, 0), tmp_path)
+    (found.folder / "train.parquet").write_bytes(b"other")
+    with pytest.raises(LakeError, match="not the file that was written"):
+        read_dataset(found.folder)
+
+
+def test_a_run_that_was_killed_leaves_nothing_that_looks_whole(builder: LakeBuilder, tmp_path: Path) -> None:
+    """The draft of an earlier run is swept away."""
+    draft = tmp_path / ".rt-1.unfinished"
+    draft.mkdir()
+    (draft / "train.parquet").write_bytes(b"half")
+    found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
+    assert not draft.exists()
+    assert json.loads((found.folder / "manifest.json").read_text())["rows"] == {"train": 0, "holdout": 0}
+    assert keys(found.folder, "train") == []
+
+
+EVENTS = {Verdict.APPROVED: Event.APPROVED, Verdict.REJECTED: Event.REJECTED}
+
+
+def told_anew(cause: Cause, since: float, until: float, number: int = 1, **other: Any) -> Episode:
+    """Return a backfill of some hours, of the own definition unless it is another one."""
+    definition = "other" if cause is Cause.REDEFINED else "chargeback-1"
+    times = {"since": ms(since), "until": ms(until)}
+    named = {"id": f"bf-{number:032x}", "kind": "fraud", "definition": definition, "causes": [cause]}
+    return Episode(**named | times | {"labels": 1, "fingerprint": 1} | other)
+
+
+def rule(builder: LakeBuilder, number: int, verdict: Verdict, about: Episode, at: float) -> None:
+    """Add an entry of the gate's log."""
+    event = EVENTS.get(verdict, Event.BACKFILLED)
+    entry = Decision(
+        number=number,
+        loop="card-fraud",
+        kind="fraud",
+        at=ms(at),
+        event=event,
+        state=GateState.WAITING,
+        reason="so",
+        episode=about,
+        verdict=verdict,
+    )
+    row = {"number": number, "kind": "fraud", "evidence_at": hour(at), "event": event.value, "state": "waiting"}
+    builder.add("decisions", row | {"reason": "so", "document": entry.model_dump_json()})
+
+
+def corrected(builder: LakeBuilder, key: str, offset: int, at: float, known: tuple[float, float], **other: Any) -> None:
+    """Add a prediction whose label 0 is corrected to 1, by labels at offsets 10 n and 10 n + 1."""
+    builder.predict(key, at, offset, **other)
+    place = {"prediction_offset": offset, "predicted_at": hour(at), **other}
+    for step, when in enumerate(known):
+        label_offset = 10 * offset + step
+        builder.label(key, when, label_offset, value=float(step))
+        reason = "correction" if step else "first"
+        made = {"reason": reason, "value": float(step), "label_offset": label_offset}
+        builder.outcome(key, "joined", when, label_offset, **made, **place)
+
+
+def test_a_cohort_that_waits_for_a_ruling_is_left_out_as_a_whole(builder: LakeBuilder, tmp_path: Path) -> None:
+    """Version and day of any label of the backfill, whoever else is in them; once it is ruled about nothing is."""
+    corrected(builder, "a", 0, 0, (1, 3))
+    builder.predict("b", 0.5, 1).label("b", 1, 500, value=1.0)
+    builder.predict("c", 0, 2, version="v2").label("c", 1, 501, value=1.0)
+    about = told_anew(Cause.CORRECTED, 2, 4)
+    rule(builder, 0, Verdict.QUARANTINED, about, 5)
+    found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "waiting")
+    assert keys(found.folder, "train") == ["c"]
+    assert found.manifest["left_out"] == {"quarantined": 2}
+    assert found.manifest["backfills"] == [{"episode": about.id, "verdict": "quarantined"}]
+    assert found.manifest["coverage"] == {"predictions": 3, "labelled": 3, "share": 1.0}
+    for number, (verdict, value) in enumerate({Verdict.APPROVED: 1.0, Verdict.REJECTED: 0.0}.items(), start=1):
+        rule(builder, number, verdict, about, 5 + number)
+        found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / verdict.value)
+        rows = pl.read_parquet(found.folder / "train.parquet").select("key", "value").sort("key").rows()
+        assert rows == [("a", value), ("b", 1.0), ("c", 1.0)]
+        assert found.manifest["left_out"] == {}
+        assert found.manifest["backfills"] == [{"episode": about.id, "verdict": verdict.value}]
+
+
+def test_what_is_ruled_later_is_not_known_yet(builder: LakeBuilder, tmp_path: Path) -> None:
+    """A data set of a moment follows the rulings of that moment, to the millisecond."""
+    corrected(builder, "a", 0, 0, (1, 3))
+    about = told_anew(Cause.CORRECTED, 2, 4)
+    rule(builder, 0, Verdict.QUARANTINED, about, 12)
+    order = DatasetOrder("rt-1", "fraud", ms(12), 3_600_000, 0)
+    assert write_dataset(builder.lake, CONFIG, order, tmp_path / "then").manifest["left_out"] == {"quarantined": 1}
+    before = DatasetOrder("rt-1", "fraud", ms(12) - 1, 3_600_000, 0)
+    found = write_dataset(builder.lake, CONFIG, before, tmp_path / "before")
+    assert (found.rows, found.manifest["left_out"], found.manifest["backfills"]) == (1, {}, [])
+
+
+@pytest.mark.parametrize("is_newest", [True, False])
+def test_one_data_set_has_one_definition(builder: LakeBuilder, tmp_path: Path, *, is_newest: bool) -> None:
+    """That of the newest prediction with a label, which live labels will have, too; the others are counted."""
+    builder.predict("own", 1, 0).label("own", 2, 0, value=0.0)
+    at = 2.0 if is_newest else 0.5
+    builder.predict("both", at, 1).label("both", 3, 1, value=0.0).label("both", 4, 2, value=1.0, definition="other")
+    place = {"prediction_offset": 1, "predicted_at": hour(at)}
+    builder.outcome("both", "joined", 3, 1, value=0.0, label_offset=1, **place)
+    builder.outcome("both", "joined", 4, 2, value=1.0, label_offset=2, definition="other", **place)
+    rule(builder, 0, Verdict.APPROVED, told_anew(Cause.REDEFINED, 4, 4), 5)
+    found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
+    rows = pl.read_parquet(found.folder / "train.parquet").select("key", "value").rows()
+    assert rows == ([("both", 1.0)] if is_newest else [("own", 0.0)])
+    assert found.manifest["definition"] == ("other" if is_newest else "chargeback-1")
+    assert found.manifest["left_out"] == {"other_definition": 1}
+
+
+def test_what_a_backfill_of_record_says_of_a_label_from_before_the_split_is_learned(
+    builder: LakeBuilder, tmp_path: Path
+) -> None:
+    """Its label was known in time, and its new value is right; corrections of no backfill are purged as ever."""
+    corrected(builder, "told anew", 0, 9, (9.5, 15))
+    corrected(builder, "corrected", 1, 9, (9.5, 17))
+    corrected(builder, "late", 2, 9, (10.5, 15))
+    before = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "before")
+    assert before.manifest["left_out"] == {"purged_at_the_split": 3}
+    rule(builder, 0, Verdict.PASSED, told_anew(Cause.CORRECTED, 14, 16), 16)
+    found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "after")
+    assert pl.read_parquet(found.folder / "train.parquet").select("key", "value").rows() == [("told anew", 1.0)]
+    assert found.manifest["left_out"] == {"purged_at_the_split": 2}
+
+
+def test_with_backfills_the_same_order_gives_the_same_bytes(builder: LakeBuilder, tmp_path: Path) -> None:
+    """Whatever order the engine reads rows in."""
+    for number in range(30):
+        corrected(builder, f"k{number}", number, number / 10, (4, 5), version=f"v{number % 3}")
+    rule(builder, 0, Verdict.WARNED, told_anew(Cause.CORRECTED, 4, 6), 6)
+    rule(builder, 1, Verdict.QUARANTINED, told_anew(Cause.DECLARED, 4, 6, 2, batch="b1"), 6)
+    sets = [write_dataset(builder.lake, CONFIG, ORDER, tmp_path / name) for name in ("one", "two")]
+    assert sets[0].manifest_sha256 == sets[1].manifest_sha256
+    assert sets[0].rows == 30
+    assert [one["verdict"] for one in sets[0].manifest["backfills"]] == ["warned", "quarantined"]
+    for name in sets[0].manifest["files"]:
+        assert (sets[0].folder / name).read_bytes() == (sets[1].folder / name).read_bytes()

@@ -1,0 +1,170 @@
+"""Making, opening and growing a lake: names, columns, marker, and what is refused."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from lake_builder import RECORDED_AT, LakeBuilder, loop_config
+
+from lake.append import Claim
+from lake.store import Lake
+from lake.table import TABLES, TYPES, required_columns, schemas_of
+from schemas.errors import LakeError, LakeTooNew
+
+BINARY = {"outputs": {"fraud": {"task": "binary"}}}
+
+
+def test_a_new_lake_has_every_table_with_the_columns_of_its_config(tmp_path: Path) -> None:
+    """What the config names becomes a column, and the Delta schema says the same as `schemas_of`."""
+    config = loop_config(
+        predictions={
+            **BINARY,
+            "slices": ["country"],
+            "features": {"amount": {"type": "float"}, "count": {"type": "int"}, "new": {"type": "bool"}},
+        }
+    )
+    lake = Lake.create(tmp_path / "lake", config)
+    schemas = schemas_of(config)
+    assert {table: lake.schema(table) for table in TABLES} == dict(schemas)
+    assert schemas["predictions"]["slice_country"] == pl.String
+    assert schemas["outcomes"]["slice_country"] == pl.String
+    assert schemas["predictions"]["feature_count"] == pl.Int64
+    assert schemas["predictions"]["feature_new"] == pl.Boolean
+    assert all(lake.scan(table).collect().is_empty() for table in TABLES)
+
+
+def test_the_output_of_a_multiclass_kind_is_text(tmp_path: Path) -> None:
+    """A class has no number."""
+    config = loop_config(predictions={"outputs": {"fraud": {"task": "multiclass"}}})
+    assert Lake.create(tmp_path, config).schema("predictions")["output_fraud"] == pl.String
+
+
+def test_every_required_column_is_a_column() -> None:
+    """The set of required names is made by subtraction: a typing error in it would go unseen."""
+    schemas = schemas_of(loop_config())
+    for table in TABLES:
+        assert required_columns(table) <= set(schemas[table])
+        assert all(any(dtype == known.polars for known in TYPES) for dtype in schemas[table].values())
+
+
+def test_making_a_lake_twice_changes_nothing(tmp_path: Path) -> None:
+    """`create` is what every command calls; no commit may come of it."""
+    lake = Lake.create(tmp_path / "lake", loop_config())
+    again = Lake.create(tmp_path / "lake", loop_config())
+    assert [again.version(table) for table in TABLES] == [lake.version(table) for table in TABLES] == [0] * len(TABLES)
+
+
+def test_a_new_slice_becomes_a_column_and_old_rows_have_null_there(tmp_path: Path) -> None:
+    """The contract grows; rows from before are read as before."""
+    LakeBuilder(tmp_path).predict("a", 0, 0)
+    grown = LakeBuilder(tmp_path, loop_config(predictions={**BINARY, "slices": ["country"]}))
+    grown._written["predictions"] = 1
+    grown.predict("b", 1, 1, slice_country="DE")
+    rows = grown.lake.scan("predictions").select("key", "slice_country").sort("key").collect().rows()
+    assert rows == [("a", None), ("b", "DE")]
+
+
+def test_a_column_is_never_taken_away(tmp_path: Path) -> None:
+    """A slice that left the config stays in the lake, and rows without it are accepted."""
+    LakeBuilder(tmp_path, loop_config(predictions={**BINARY, "slices": ["country"]}))
+    lake = LakeBuilder(tmp_path).predict("a", 0, 0).lake
+    assert lake.scan("predictions").select("slice_country").collect().item() is None
+
+
+def test_a_column_never_changes_its_type(tmp_path: Path) -> None:
+    """The message names the column, both types and the way out."""
+    Lake.create(tmp_path, loop_config(predictions={**BINARY, "features": {"amount": {"type": "float"}}}))
+    with pytest.raises(LakeError, match=r"'feature_amount' holds DOUBLE in the lake.*VARCHAR(.|\n)*another name"):
+        Lake.create(tmp_path, loop_config(predictions={**BINARY, "features": {"amount": {"type": "string"}}}))
+
+
+def test_a_new_name_that_differs_only_in_case_from_an_old_one_is_refused(tmp_path: Path) -> None:
+    """Delta and DuckDB take them for one column."""
+    Lake.create(tmp_path, loop_config(predictions={**BINARY, "slices": ["country"]}))
+    with pytest.raises(LakeError, match=r"'slice_Country' would be a second 'slice_country'"):
+        Lake.create(tmp_path, loop_config(predictions={**BINARY, "slices": ["Country"]}))
+
+
+def test_opening_where_there_is_no_lake_says_how_to_make_one(tmp_path: Path) -> None:
+    """The error names the folder and the command."""
+    with pytest.raises(LakeError, match=r"no lake here\n.*truthloop replay"):
+        Lake.open(tmp_path)
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    """Nothing is written beside somebody's files."""
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(LakeError, match=r"something else, for instance 'thesis.tex'"):
+        Lake.create(tmp_path, loop_config())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """A typing error in lake.uri overwrites nothing."""
+    (tmp_path / "lake").write_text("x")
+    with pytest.raises(LakeError, match="is a file"):
+        Lake.create(tmp_path / "lake", loop_config())
+
+
+def test_the_lake_of_another_loop_is_refused(tmp_path: Path) -> None:
+    """Two loops in one folder would mix their truths."""
+    Lake.create(tmp_path, loop_config(loop="other-loop"))
+    with pytest.raises(LakeError, match=r"loop 'other-loop', not of 'card-fraud'"):
+        Lake.create(tmp_path, loop_config())
+
+
+@pytest.mark.parametrize("way", ["open", "create"])
+def test_a_lake_of_a_newer_format_is_refused(tmp_path: Path, way: str) -> None:
+    """An old program must not write into a layout it does not know."""
+    Lake.create(tmp_path, loop_config())
+    (tmp_path / "truthloop.json").write_text(json.dumps({"format": 2, "loop": "card-fraud"}))
+    with pytest.raises(LakeTooNew, match="format 2"):
+        Lake.open(tmp_path) if way == "open" else Lake.create(tmp_path, loop_config())
+
+
+def test_a_marker_that_cannot_be_read_is_an_error_of_ours(tmp_path: Path) -> None:
+    """Half a file, a list, a missing field: each is told apart from a healthy lake."""
+    Lake.create(tmp_path, loop_config())
+    for text in ("", "[]", '{"format": 1}', '{"format": "x", "loop": "card-fraud"}'):
+        (tmp_path / "truthloop.json").write_text(text)
+        with pytest.raises(LakeError, match="does not read as the marker"):
+            Lake.open(tmp_path)
+
+
+def test_making_a_lake_can_be_interrupted_and_taken_up_again(tmp_path: Path) -> None:
+    """The marker comes first; `open` says what is missing and `create` completes it."""
+    (tmp_path / "truthloop.json").write_text(json.dumps({"format": 1, "loop": "card-fraud"}))
+    with pytest.raises(LakeError, match="has no table 'rejects'"):
+        Lake.open(tmp_path)
+    Lake.create(tmp_path, loop_config())
+    assert Lake.open(tmp_path).loop == "card-fraud"
+
+
+def test_a_draft_of_the_marker_is_no_foreign_file(tmp_path: Path) -> None:
+    """A process killed while it wrote the marker leaves a folder that can still become a lake."""
+    (tmp_path / "truthloop.json.draft").write_text("{")
+    assert Lake.create(tmp_path, loop_config()).loop == "card-fraud"
+
+
+def test_folders_are_closed_to_others(tmp_path: Path) -> None:
+    """Labels and features are nobody else's business."""
+    Lake.create(tmp_path / "lake", loop_config())
+    for folder in (tmp_path / "lake", tmp_path / "lake" / "labels", tmp_path / "lake" / "views"):
+        assert folder.stat().st_mode & 0o777 == 0o750
+
+
+def test_the_log_is_kept_and_changes_can_be_followed(tmp_path: Path) -> None:
+    """Retention and change feed are set, not left to a default."""
+    configuration = Lake.create(tmp_path, loop_config())._writers["outcomes"].handle.metadata().configuration
+    assert configuration["delta.enableChangeDataFeed"] == "true"
+    assert configuration["delta.logRetentionDuration"] == "interval 30 days"
+
+
+def test_only_the_tables_of_the_lake_have_names(tmp_path: Path) -> None:
+    """A table's name never becomes a path unless it is one of ours."""
+    lake = LakeBuilder(tmp_path).lake
+    with pytest.raises(LakeError, match=r"no table '../x'"):
+        lake.scan("../x")
+    with pytest.raises(LakeError, match="no table"):
+        lake.append("x", pl.DataFrame(), [Claim("a", 0, 1)], recorded_at=RECORDED_AT)

@@ -1,0 +1,163 @@
+"""Labels counted by the hour in which they became known: what is an arrival, and where it is counted."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from cell_cases import (
+    DAY_MS,
+    EPOCH_MS,
+    HOUR_MS,
+    Prediction,
+    Revision,
+    config_of,
+    outcomes_frame,
+    predictions_frame,
+)
+
+from monitor import CellPlan, coverage, fold, merge, metrics
+from monitor.cells.count_arrivals import read_arrivals
+from monitor.cells.fold import restate
+
+PLAN = CellPlan.from_config(config_of())
+NONE = outcomes_frame([])
+ONE = Prediction("a")
+
+
+def label(age_ms: int = HOUR_MS, reason: str = "first", prediction: Prediction = ONE, **changes: object) -> Revision:
+    """Return a revision that a label has made."""
+    status = "retracted" if reason == "retraction" else "joined"
+    value = None if reason == "retraction" else 1.0
+    known_at_ms = prediction.predicted_at_ms + age_ms
+    plain = Revision(prediction, status, value, known_at_ms, 1, reason=reason, label_offset=7)
+    return replace(plain, **changes)  # type: ignore[arg-type] # a test's own fields
+
+
+def arrivals_in(*revisions: Revision, **columns: pl.Expr) -> pl.DataFrame:
+    """Return the cells of arrivals."""
+    outcomes = outcomes_frame(revisions).with_columns(**columns)
+    cells = fold(PLAN, predictions_frame([one.prediction for one in revisions]), outcomes, NONE)
+    return cells.filter(pl.col("measure").str.starts_with("arrived"))
+
+
+def counted(cells: pl.DataFrame) -> list[tuple[str, str, int, int]]:
+    """Return day, measure, bin and amount of cells."""
+    return [(str(day), *row) for day, *row in cells.select("day", "measure", "bin", "amount").iter_rows()]
+
+
+def at(text: str) -> int:
+    """Return the milliseconds of a time in UTC."""
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1_000)
+
+
+@pytest.mark.parametrize("reason", ["first", "late", "early"])
+def test_a_first_label_is_counted_under_the_day_and_hour_it_came_in_and_by_its_age(reason: str) -> None:
+    """Predicted at 08:00 New York time, known two days and three hours later."""
+    age_ms = 2 * DAY_MS + 3 * HOUR_MS
+    place = min(place for place, edge in enumerate(PLAN.kinds[1].age_edges_ms) if edge >= age_ms)
+    cells = arrivals_in(label(age_ms, reason))
+    assert counted(cells) == [("2013-03-14", "arrived", 11 * 4096 + place, 1)]
+    assert cells.select("version", "slice", "kind", "definition").rows() == [("v1", "", "late", "late-15min")]
+
+
+def test_an_hour_is_counted_from_the_days_first_instant_on_days_of_25_and_of_23_hours() -> None:
+    """In New York clocks go back on 3 November and forward on 10 March 2013."""
+    for day, known_at, hour in [
+        ("2013-11-03", "2013-11-04T04:30:00", 24),
+        ("2013-11-03", "2013-11-03T06:30:00", 2),
+        ("2013-03-10", "2013-03-11T03:30:00", 22),
+    ]:
+        one = Prediction("a", predicted_at_ms=at(known_at) - HOUR_MS)
+        [(found, _, bin_, _)] = counted(arrivals_in(label(prediction=one)))
+        assert (found, bin_ // 4096) == (day, hour)
+
+
+@pytest.mark.parametrize(
+    ("changes", "amount"),
+    [
+        ({"reason": "correction", "previous": ("joined", 0.0)}, 1),
+        ({"reason": "correction", "previous": ("joined", 1.0)}, 0),
+        ({"reason": "retraction", "previous": ("joined", 1.0)}, 1),
+        ({"reason": "retraction", "previous": ("implied", 0.0)}, 1),
+        ({"reason": "retraction", "previous": ("pending", None)}, 0),
+        ({"reason": "retraction", "previous": ("retracted", None)}, 0),
+    ],
+)
+def test_what_changes_a_value_or_takes_it_back_is_a_correction_and_the_same_again_is_nothing(
+    changes: dict[str, object], amount: int
+) -> None:
+    """A label that says what is known already tells nothing anew."""
+    found = counted(arrivals_in(label(**changes)))  # type: ignore[arg-type] # a test's own fields
+    assert found == [("2013-03-12", "arrived_corrected", 9, 1)] * amount
+
+
+def test_what_no_live_label_of_an_eligible_prediction_has_made_is_no_arrival() -> None:
+    """Timeouts, declared backfills, and outcomes of predictions that nobody expects a label for."""
+    timeout = label(3 * DAY_MS, "timeout", label_offset=None, status="expired", value=None)
+    assert arrivals_in(timeout).is_empty()
+    assert arrivals_in(label(label_offset=None)).is_empty()
+    assert arrivals_in(label(prediction=replace(ONE, eligible=False))).is_empty()
+    assert arrivals_in(label(), is_declared=pl.lit(value=True), batch_id=pl.lit("b")).is_empty()
+    for live in (pl.lit(value=False), pl.lit(None, dtype=pl.Boolean)):
+        assert arrivals_in(label(), is_declared=live, batch_id=pl.lit(None, dtype=pl.String)).height == 1
+
+
+def test_an_arrival_is_never_taken_back() -> None:
+    """A correction and a retraction are arrivals of their own; the first label stays where it came."""
+    first = label()
+    later = [
+        label(2 * HOUR_MS, "correction", value=0.0, revision=2, previous=("joined", 1.0)),
+        label(3 * HOUR_MS, "retraction", revision=3, previous=("joined", 0.0)),
+    ]
+    before = fold(PLAN, predictions_frame([ONE]), outcomes_frame([first]), NONE)
+    both = merge(before, fold(PLAN, predictions_frame([]), outcomes_frame(later), outcomes_frame([first])))
+    found = counted(both.filter(pl.col("measure").str.starts_with("arrived")))
+    assert [(measure, amount) for _, measure, _, amount in found] == [("arrived", 1), *[("arrived_corrected", 1)] * 2]
+
+
+def test_a_ruling_changes_what_counts_and_not_what_has_arrived() -> None:
+    """A restatement moves outcomes only."""
+    frame = outcomes_frame([label()])
+    assert not restate(PLAN, frame, (), ()).get_column("measure").str.starts_with("arrived").any()
+
+
+def test_a_day_on_which_labels_came_is_no_cohort() -> None:
+    """The label of a prediction comes two days later: coverage and metrics only know the day of the prediction."""
+    cells = fold(PLAN, predictions_frame([ONE]), outcomes_frame([label(2 * DAY_MS)]), NONE)
+    plain = cells.filter(~pl.col("measure").str.starts_with("arrived"))
+    assert cells.height == plain.height + 1
+    until = dict.fromkeys(("late", "fare", "status"), EPOCH_MS + 90 * DAY_MS)
+    assert coverage(cells, PLAN, until, until).equals(coverage(plain, PLAN, until, until))
+    assert metrics(cells, PLAN, ["version", "day"], until).equals(metrics(plain, PLAN, ["version", "day"], until))
+
+
+def test_hours_are_read_without_holes_for_all_versions_and_the_own_definition_only() -> None:
+    """From the first instant of the first day, through the day that clocks go forward on."""
+    early = replace(ONE, predicted_at_ms=at("2013-03-09T12:00:00"))
+    other = replace(early, key="b", version="v2")
+    known_ms = at("2013-03-11T04:10:00")
+    age_ms = known_ms - early.predicted_at_ms
+    revisions = [
+        label(age_ms, prediction=early),
+        label(age_ms, prediction=other),
+        label(age_ms, definition="another", prediction=early),
+        label(age_ms + HOUR_MS, "correction", previous=("joined", 0.0), prediction=other, revision=2),
+    ]
+    cells = fold(PLAN, predictions_frame([early, other]), outcomes_frame(revisions), NONE)
+    found = read_arrivals(cells, PLAN, "late")
+    assert len(found.hour_ms) == 24 + 23 + 24
+    assert set(found.hour_ms[1:] - found.hour_ms[:-1]) == {HOUR_MS}
+    assert found.hour_ms[0] == at("2013-03-09T05:00:00")
+    assert list(found.hour_of_day[[0, 23, 24, 46, 47]]) == [0, 23, 0, 22, 0]
+    hour = 24 + 23
+    place = int((found.edges_ms < age_ms).sum())
+    assert found.first[hour, place] == found.first.sum() == 2
+    assert found.changed[hour + 1] == found.changed.sum() == 1
+
+
+def test_a_loop_without_cells_has_no_hours_and_a_kind_that_is_not_there_is_refused() -> None:
+    """Nothing to read, and nothing to guess."""
+    assert len(read_arrivals(merge(), PLAN, "late").hour_ms) == 0
+    with pytest.raises(ValueError, match="no kind 'gone'"):
+        read_arrivals(merge(), PLAN, "gone")

@@ -1,0 +1,254 @@
+"""When the model's error has changed for good, and when it only follows the hour, the week or the labels' order."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pytest
+from effort import some
+from river.drift import ADWIN
+
+from monitor.drift.error import Detection, ErrorDrift
+
+START = date(2013, 1, 1)
+START_US = round(datetime(2013, 1, 1, tzinfo=UTC).timestamp() * 1e6)
+DAY_US = 86_400_000_000
+Floats = npt.NDArray[np.float64]
+Error = Callable[[Floats, int], Floats]
+
+
+def even(hours: Floats, day: int) -> Floats:
+    """Return the same error at all times; the day does not matter."""
+    return np.full(len(hours), 0.10 + 0 * day)
+
+
+def diurnal(hours: Floats, day: int) -> Floats:
+    """Return 0.05 to 0.15 within each day."""
+    return even(hours, day) + 0.05 * np.sin(2 * np.pi * hours / 24)
+
+
+def weekly(hours: Floats, day: int) -> Floats:
+    """Return the error of a day, nearly twice as great at weekends."""
+    return diurnal(hours, day) * (1.5 if day % 7 >= 5 else 0.8)
+
+
+def frame(times_us: npt.NDArray[np.int64], errors: Floats) -> pl.DataFrame:
+    """Return rows as the loop gives them."""
+    rows = pl.DataFrame({"predicted_at": times_us, "error": errors})
+    return rows.with_columns(pl.col("predicted_at").cast(pl.Datetime("us", "UTC")))
+
+
+def day_rows(rng: np.random.Generator, day: int, n: int, error: Error) -> pl.DataFrame:
+    """Draw the errors of one day."""
+    hours = np.sort(rng.random(n)) * 24
+    times_us = START_US + day * DAY_US + (hours / 24 * DAY_US).astype(np.int64)
+    return frame(times_us, (rng.random(n) < error(hours, day)).astype(np.float64))
+
+
+def run(seed: int, error: Error, days: int, n: int = 2_000) -> tuple[list[Detection], ErrorDrift]:
+    """Give so many days to a new detector."""
+    rng = np.random.default_rng(seed)
+    drift = ErrorDrift("UTC")
+    given = (drift.add_day(day_of(day), day_rows(rng, day, n, error)) for day in range(days))
+    return [one for one in given if one is not None], drift
+
+
+def day_of(number: int) -> date:
+    """Return the day so many days after the first."""
+    return START + timedelta(days=number)
+
+
+def after(day: int, error: Error, change: Callable[[Floats], Floats]) -> Error:
+    """Return an error that changes on a day."""
+    return lambda hours, today: change(error(hours, today)) if today >= day else error(hours, today)
+
+
+@pytest.mark.parametrize("error", [even, diurnal, weekly])
+@pytest.mark.parametrize("seed", some(0, 1, 2, 3))
+def test_hours_and_weeks_are_no_drift_and_an_error_of_half_as_much_again_is(seed: int, error: Error) -> None:
+    """Nothing in 26 healthy days that are fed; then found within 4,000 labels, and confirmed by the next day."""
+    [found], drift = run(seed, after(40, error, lambda errors: errors * 1.5), 47)
+    assert found.found_on in (day_of(40), day_of(41))
+    assert found.day == found.found_on + timedelta(days=1)
+    assert day_of(39) <= found.since <= found.found_on
+    assert (found.direction, found.every) == ("worse", 1)
+    assert found.relative_change == pytest.approx(0.5, abs=0.15)
+    assert found.change == found.error_after - found.error_before
+    assert 1_900 <= found.n <= 6_500
+    assert drift.found <= 3
+
+
+def test_a_better_error_is_told_as_better_once() -> None:
+    """It is what is usual from then on."""
+    [found], _ = run(5, after(30, diurnal, lambda errors: errors * 0.5), 60)
+    assert found.direction == "better"
+    assert found.found_on in (day_of(30), day_of(31))
+    assert found.change == pytest.approx(-0.05, abs=0.01)
+
+
+def test_the_first_two_weeks_are_only_learnt() -> None:
+    """A week that has been seen once would be found as drift."""
+    found, drift = run(6, after(10, even, lambda errors: errors * 3), 14)
+    assert (found, drift.found) == ([], 0)
+
+
+def test_one_bad_day_is_found_and_not_told() -> None:
+    """The days after it are as before."""
+    found, drift = run(7, lambda hours, day: even(hours, day) * (2 if day == 30 else 1), 45)
+    assert found == []
+    assert drift.found >= 1
+
+
+def test_a_change_while_a_bad_day_is_waited_for_is_still_found() -> None:
+    """What was before the bad day is remembered, or there would be nothing to compare the change with."""
+    found, _ = run(8, lambda hours, day: even(hours, day) * (2 if day == 30 else 1.6 if day >= 32 else 1), 48)
+    assert [(one.direction, one.since >= day_of(28)) for one in found] == [("worse", True)]
+
+
+def test_a_bad_day_before_better_days_is_not_told_as_worse() -> None:
+    """The days after change as much, and the other way."""
+    found, _ = run(19, lambda hours, day: even(hours, day) * (2 if day == 30 else 0.5 if day > 30 else 1), 48)
+    assert [one.direction for one in found] == ["better"]
+
+
+def test_days_that_differ_by_themselves_are_hardly_ever_a_drift() -> None:
+    """ADWIN finds many such days (1.4 a month); what counts is how days differ."""
+    effects = np.random.default_rng(1_001).normal(0, 0.015, 60)
+    found, drift = run(1, lambda hours, day: np.clip(even(hours, day) + effects[day], 0, 1), 60)
+    assert found == []
+    assert drift.found >= 3
+
+
+def test_a_change_too_small_to_matter_is_not_told() -> None:
+    """Many rows make half a percent certain, and no more important."""
+    found, drift = run(
+        9, after(30, lambda hours, _: np.full(len(hours), 0.02), lambda errors: errors + 0.006), 40, 20_000
+    )
+    assert found == []
+    assert drift.found >= 1
+
+
+def arriving(seed: int, days: int) -> tuple[Floats, Floats, Floats]:
+    """Return hours of predictions, errors (0.226 always) and hours of delay: what is right is confirmed late."""
+    rng = np.random.default_rng(seed)
+    hours = []
+    for day in range(days):
+        drawn = rng.random(20_000) * 24
+        kept = drawn[rng.random(20_000) < (1 + 0.9 * np.sin(2 * np.pi * (drawn - 9) / 24)) / 1.9]
+        hours.append(24 * day + np.sort(kept[: int(2_000 * np.exp(rng.normal(0, 0.35)))]))
+    times = np.concatenate(hours)
+    errors = (rng.random(len(times)) < 0.226).astype(np.float64)
+    wrong, right = rng.lognormal(np.log(2), 0.7, len(times)), rng.lognormal(np.log(14), 0.6, len(times))
+    return times, errors, np.where(errors == 1, wrong, right)
+
+
+def found_in_order(times: Floats, errors: Floats, days: int) -> tuple[int, int, int]:
+    """Return how many drifts are told, how many ADWIN finds in it, and how many in the errors as they are."""
+    order = np.argsort(times, kind="stable")
+    times, errors = times[order], errors[order]
+    drift, told = ErrorDrift("UTC"), 0
+    for day in range(days):
+        today = (times >= 24 * day) & (times < 24 * day + 24)
+        rows = frame(START_US + (times[today] / 24 * DAY_US).astype(np.int64), errors[today])
+        told += drift.add_day(day_of(day), rows) is not None
+    adwin, raw = ADWIN(delta=1e-4), 0
+    for error in errors[times < 24 * days].tolist():
+        adwin.update(error)
+        raw += adwin.drift_detected
+    return told, drift.found, raw
+
+
+@pytest.mark.parametrize("seed", some(0, 1, 2, 3))
+def test_in_event_time_order_a_steady_error_never_drifts_and_in_arrival_order_it_does(seed: int) -> None:
+    """Thirty days, labels whose delay depends on the outcome, and busier and calmer days."""
+    times, errors, delays = arriving(seed, 44)
+    assert found_in_order(times, errors, 44) == (0, 0, 0)
+    _, found, raw = found_in_order(times + delays, errors, 44)
+    assert found >= 1
+    assert raw >= 30
+
+
+def test_at_most_20_000_errors_a_day_are_read_and_it_says_so() -> None:
+    """Every third of 45,000."""
+    [found], _ = run(10, after(20, even, lambda errors: errors * 1.5), 24, 45_000)
+    assert (found.every, found.day) == (3, day_of(21))
+    assert 25_000 <= found.n <= 35_000
+
+
+def test_few_rows_wait_until_there_are_500_to_confirm() -> None:
+    """Three hundred a day: two days after."""
+    [found], _ = run(11, after(40, even, lambda errors: errors * 5), 50, 300)
+    assert found.day == found.found_on + timedelta(days=2)
+
+
+def test_hours_are_those_of_the_loops_time_zone() -> None:
+    """Slots follow the clocks of Paris when they leap on 31 March 2013, and those of UTC do not."""
+    rows = frame(np.array([START_US + 88 * DAY_US, START_US + 89 * DAY_US + DAY_US // 16]), np.zeros(2))
+    slots = {zone: ErrorDrift(zone)._read(day_of(88), rows).slots.tolist() for zone in ("UTC", "Europe/Paris")}
+    assert slots == {"UTC": [4 * 8 + 8, 5 * 8 + 8], "Europe/Paris": [40, 49]}
+
+
+def test_giving_the_days_again_finds_the_same() -> None:
+    """There is no state but what follows from the days."""
+    error = after(30, weekly, lambda errors: errors * 1.5)
+    assert run(12, error, 40)[0] == run(12, error, 40)[0] != []
+
+
+def test_empty_days_are_days() -> None:
+    """A version that rests, or has just begun; before the first rows nothing happens."""
+    drift, rng, found = ErrorDrift("UTC"), np.random.default_rng(13), []
+    for day in range(70):
+        n = 0 if day < 5 or 30 <= day < 50 else 1_000
+        found.append(drift.add_day(day_of(day), day_rows(rng, day, n, even)))
+    assert found == [None] * 70
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_errors_that_are_all_alike_are_no_drift_until_they_change(value: float) -> None:
+    """Always right, then always wrong, or the other way round; a share of nothing is infinite."""
+    [found], _ = run(14, lambda hours, day: np.full(len(hours), value if day < 20 else 1 - value), 26)
+    assert found.change == pytest.approx(1 - 2 * value, abs=0.02)
+    assert (found.relative_change == float("inf")) == (value == 0.0)
+
+
+def test_losses_between_0_and_1_are_errors_too() -> None:
+    """They need not be 0 or 1."""
+    drift, rng, found = ErrorDrift("UTC"), np.random.default_rng(15), []
+    for day in range(24):
+        rows = day_rows(rng, day, 2_000, even).with_columns(error=rng.beta(2, 8 if day < 20 else 4, 2_000))
+        found.append(drift.add_day(day_of(day), rows))
+    [one] = [one for one in found if one is not None]
+    assert (one.day, one.error_before) == (day_of(21), pytest.approx(0.2, abs=0.01))
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), 1.5, -0.1])
+def test_a_value_that_is_no_error_is_refused_and_the_day_can_be_given_again(bad: float | None) -> None:
+    """Nothing of the day was read."""
+    drift = ErrorDrift("UTC")
+    rows = day_rows(np.random.default_rng(16), 0, 10, even)
+    wrong = rows.with_columns(error=pl.Series([bad, *[0.0] * 9], dtype=pl.Float64))
+    with pytest.raises(ValueError, match="1 errors of 2013-01-01"):
+        drift.add_day(START, wrong)
+    assert drift.add_day(START, rows) is None
+
+
+def test_days_and_rows_must_be_in_order() -> None:
+    """A detector of changes knows only before and after."""
+    drift = ErrorDrift("UTC")
+    rows = day_rows(np.random.default_rng(17), 0, 10, even)
+    with pytest.raises(ValueError, match="not in the order"):
+        drift.add_day(START, rows.reverse())
+    drift.add_day(START, rows)
+    with pytest.raises(ValueError, match="comes after"):
+        drift.add_day(START, rows)
+
+
+def test_a_detection_cannot_be_changed() -> None:
+    """It is evidence."""
+    [found], _ = run(18, after(20, even, lambda errors: errors * 2), 24)
+    assert replace(found) == found
+    with pytest.raises(AttributeError):
+        found.change = 0.0  # type: ignore[misc]  # that is the point

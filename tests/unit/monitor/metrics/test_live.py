@@ -1,0 +1,104 @@
+"""Live River metrics: the same values as cells', updated and reverted revision by revision."""
+
+import math
+from random import Random
+
+import polars as pl
+import pytest
+from cell_cases import EPOCH_MS, HOUR_MS, OWN, Prediction, Revision, config_of, outcomes_frame, predictions_frame
+
+from monitor import CellPlan, fold, merge, metrics
+from monitor.metrics.live import LiveMetrics, MultiClassMCC
+from schemas.base.metric_name import BINARY_METRICS
+
+PLAN = CellPlan.from_config(config_of(metrics={"late": list(BINARY_METRICS)}))
+
+
+def history(seed: int, count: int = 60) -> list[list[Revision]]:
+    """Return three steps of revisions of every kind: labels, corrections, retractions, and values of no use."""
+    rng = Random(seed)
+    steps: list[list[Revision]] = [[], [], []]
+    for number in range(count):
+        prediction = Prediction(
+            f"k{number}",
+            version=rng.choice(["v1", "v2"]),
+            output=rng.choice([rng.random(), rng.random(), 0.3, math.nan, 1.5, None]),
+            fare=rng.choice([round(rng.gauss(50, 20), 2), math.inf, None]) if rng.random() < 0.2 else rng.gauss(50, 9),
+            said=rng.choice(["landed", "late", "cancelled", None]),
+        )
+        for kind in OWN:
+            step = 0
+            for revision in range(rng.choice([1, 1, 2, 3])):
+                status = rng.choice(["joined", "joined", "joined", "retracted", "expired"])
+                value, value_class = None, None
+                if status == "joined":
+                    value = {"late": float(rng.random() < 0.4), "fare": rng.gauss(50, 20)}.get(kind)
+                    value_class = rng.choice(["landed", "late"]) if kind == "status" else None
+                known_at_ms = EPOCH_MS + (step + 1) * HOUR_MS
+                one = Revision(prediction, status, value, known_at_ms, revision, kind, OWN[kind], value_class)
+                steps[step].append(one)
+                step = min(step + rng.randint(0, 1), 2)
+    return steps
+
+
+def earlier_of(steps: list[list[Revision]], place: int) -> list[Revision]:
+    """Return all revisions of earlier steps of the chains in a step."""
+    chains = {one.chain for one in steps[place]}
+    return [one for step in steps[:place] for one in step if one.chain in chains]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_live_metrics_are_those_of_cells_after_every_step(seed: int) -> None:
+    """Corrections and retractions take out what they replace; what no metric can use never enters."""
+    steps = history(seed)
+    live, cells = LiveMetrics(PLAN), merge()
+    for place, step in enumerate(steps):
+        outcomes, earlier = outcomes_frame(step), outcomes_frame(earlier_of(steps, place))
+        live.apply(outcomes, earlier)
+        cells = merge(cells, fold(PLAN.knowing(cells), predictions_frame([]), outcomes, earlier))
+        found = metrics(cells, PLAN, "version", {})
+        expected = {(row["version"], row["kind"], row["name"]): row["value"] for row in found.iter_rows(named=True)}
+        values = live.values()
+        assert set(values) == set(expected)
+        for key, value in values.items():
+            assert value == (None if expected[key] is None else pytest.approx(expected[key], abs=1e-7)), key
+
+
+def test_without_labels_there_is_no_value_and_after_a_full_retraction_none_again() -> None:
+    """Never River's 0.0; and the errors of adding and taking back do not stay behind."""
+    live = LiveMetrics(PLAN)
+    first = [Revision(Prediction("a", fare=0.1), "joined", 0.3, EPOCH_MS, 1, "fare", OWN["fare"])]
+    live.apply(outcomes_frame(first), outcomes_frame([]))
+    assert live.values()["v1", "fare", "mae"] == pytest.approx(0.2)
+    assert live.values()["v1", "fare", "r2"] is None
+    gone = [Revision(Prediction("a", fare=0.1), "retracted", None, EPOCH_MS, 2, "fare", OWN["fare"])]
+    live.apply(outcomes_frame(gone), outcomes_frame(first))
+    assert set(live.values().values()) == {None}
+
+
+def test_another_definition_and_ineligible_predictions_are_not_looked_at() -> None:
+    """The loop's own metric is of its own definition."""
+    live = LiveMetrics(PLAN)
+    rows = [
+        Revision(Prediction("a"), "joined", 1.0, EPOCH_MS, 1, "late", "late-30min"),
+        Revision(Prediction("b", eligible=False), "joined", 1.0, EPOCH_MS, 1),
+    ]
+    live.apply(outcomes_frame(rows), outcomes_frame([]))
+    assert live.values() == {}
+
+
+def test_the_coefficient_of_one_class_is_zero_and_of_a_perfect_matrix_one() -> None:
+    """As scikit-learn has it."""
+    metric = MultiClassMCC()
+    metric.update("a", "a")
+    assert metric.get() == 0.0
+    for truth in "bc":
+        metric.update(truth, truth)
+    assert metric.get() == pytest.approx(1.0)
+
+
+def test_no_outcomes_change_nothing() -> None:
+    """An empty batch is no error."""
+    live = LiveMetrics(PLAN)
+    live.apply(outcomes_frame([]), pl.DataFrame(schema=outcomes_frame([]).schema))
+    assert live.values() == {}

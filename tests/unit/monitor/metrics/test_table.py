@@ -1,0 +1,260 @@
+"""Which metrics are shown for whom, and how far they say they can be trusted."""
+
+from datetime import date
+from typing import Any
+
+import polars as pl
+import pytest
+from cell_cases import (
+    DAY_MS,
+    EPOCH_MS,
+    HOUR_MS,
+    OWN,
+    Prediction,
+    Revision,
+    config_of,
+    outcomes_frame,
+    predictions_frame,
+)
+
+from monitor import CellPlan, fold, merge, settled_until_ms
+from monitor import metrics as metrics_of
+from schemas.base.metric_name import COMMON_METRICS, RARE_METRICS
+
+PLAN = CellPlan.from_config(config_of(metrics={"late": ["recall", "accuracy", "roc_auc"]}))
+DAY_END_MS = EPOCH_MS + 16 * HOUR_MS
+
+
+def metrics(cells: pl.DataFrame, plan: CellPlan, by: Any, until: dict[str, int | None], **more: int) -> pl.DataFrame:
+    """Return the metrics of the binary kind alone."""
+    return metrics_of(cells, plan, by, until, **more).filter(pl.col("kind") == "late")
+
+
+def cells_of(predictions: list[Prediction], labels: dict[str, float], *, definition: str = OWN["late"]) -> pl.DataFrame:
+    """Fold predictions and one label each for the keys named."""
+    known = {one.key: one for one in predictions}
+    revisions = [
+        Revision(known[key], "joined", value, known[key].predicted_at_ms + HOUR_MS, 1, "late", definition)
+        for key, value in labels.items()
+    ]
+    return fold(PLAN, predictions_frame(predictions), outcomes_frame(revisions), outcomes_frame([]))
+
+
+def test_listed_metrics_come_in_the_order_of_the_config_with_threshold_and_bound() -> None:
+    """A threshold stands where a decision was needed, a bound where bins were."""
+    rows = [Prediction("a", output=0.9), Prediction("b", output=0.1), Prediction("c", output=0.4)]
+    found = metrics(cells_of(rows, {"a": 1.0, "b": 0.0}), PLAN, [], {})
+    columns = ["name", "value", "bound", "n", "labelled", "predictions", "threshold"]
+    assert found.select(columns).rows() == [
+        ("recall", 1.0, None, 2, 2, 3, 0.3),
+        ("accuracy", 1.0, None, 2, 2, 3, 0.3),
+        ("roc_auc", 1.0, 0.0, 2, 2, 3, None),
+    ]
+    assert found.get_column("coverage").to_list() == [pytest.approx(2 / 3)] * 3
+
+
+def test_without_labels_values_are_null_and_never_zero() -> None:
+    """River's own answer would be 0.0, which reads like an outage of the model."""
+    found = metrics(cells_of([Prediction("a")], {}), PLAN, "day", {"late": DAY_END_MS})
+    assert set(found.get_column("value")) == {None}
+    assert set(found.get_column("status")) == {"no_data"}
+
+
+def test_labelled_rows_without_an_output_are_not_in_n() -> None:
+    """They are covered, and outside the metrics."""
+    found = metrics(cells_of([Prediction("a", output=None)], {"a": 1.0}), PLAN, [], {"late": DAY_END_MS})
+    assert found.select("value", "n", "labelled", "status").rows() == [(None, 0, 1, "no_data")] * 3
+
+
+@pytest.mark.parametrize(("until_ms", "status"), [(None, "provisional"), (-1, "provisional"), (0, "mature")])
+def test_a_value_is_mature_once_the_whole_day_is(until_ms: int | None, status: str) -> None:
+    """One millisecond earlier it was not."""
+    until = None if until_ms is None else DAY_END_MS + until_ms
+    found = metrics(cells_of([Prediction("a")], {"a": 1.0}), PLAN, "day", {"late": until})
+    assert found.filter(pl.col("name") == "accuracy").get_column("status").to_list() == [status]
+
+
+def test_a_month_is_mature_only_if_each_of_its_days_is() -> None:
+    """One young day keeps the whole month provisional, labelled or not."""
+    rows = [Prediction("a"), Prediction("b", predicted_at_ms=EPOCH_MS + DAY_MS)]
+    found = metrics(cells_of(rows, {"a": 1.0}), PLAN, ["month"], {"late": DAY_END_MS})
+    accuracy = found.filter(pl.col("name") == "accuracy")
+    assert accuracy.select("month", "n", "predictions", "status").rows() == [(date(2013, 3, 1), 1, 2, "provisional")]
+
+
+def test_grouping_by_slice_shows_every_slice_and_all_and_pools_what_is_not_named() -> None:
+    """Without `slice` nothing is counted twice."""
+    rows = [Prediction("a", version="v1", country="DE"), Prediction("b", version="v2", country="FR")]
+    cells = cells_of(rows, {"a": 1.0, "b": 0.0})
+    by_slice = metrics(cells, PLAN, "slice", {}).filter(pl.col("name") == "accuracy")
+    assert by_slice.select("slice", "n").rows() == [("", 2), ("country=DE", 1), ("country=FR", 1)]
+    by_version = metrics(cells, PLAN, "version", {}).filter(pl.col("name") == "accuracy")
+    assert by_version.select("version", "n").rows() == [("v1", 1), ("v2", 1)]
+    assert set(metrics(cells, PLAN, [], {}).get_column("n")) == {2}
+
+
+def test_another_definition_stands_beside_and_never_matures() -> None:
+    """No deadline closes it, but its predictions are the same ones."""
+    cells = cells_of([Prediction("a"), Prediction("b")], {"a": 1.0, "b": 1.0})
+    other = cells_of([Prediction("a"), Prediction("b")], {"a": 0.0}, definition="late-30min")
+    labels_only = other.filter(pl.col("definition") == "late-30min")
+    found = metrics(merge(cells, labels_only), PLAN, "day", {"late": DAY_END_MS})
+    accuracy = found.filter(pl.col("name") == "accuracy")
+    assert accuracy.select("definition", "value", "coverage", "status").rows() == [
+        (OWN["late"], 1.0, 1.0, "mature"),
+        ("late-30min", 0.0, 0.5, "provisional"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "names"),
+    [
+        (2, 8, COMMON_METRICS),
+        (8, 2, COMMON_METRICS),
+        (1, 9, RARE_METRICS),
+        (10, 0, RARE_METRICS),
+        (0, 0, RARE_METRICS),
+    ],
+)
+def test_metrics_left_out_of_the_config_suit_the_rarer_class(
+    positives: int, negatives: int, names: tuple[str, ...]
+) -> None:
+    """Accuracy says little when one class is rare, and nothing is known before the first label."""
+    plan = CellPlan.from_config(config_of())
+    rows = [Prediction(f"k{place}") for place in range(11)]
+    labels = {f"k{place}": float(place < positives) for place in range(positives + negatives)}
+    assert tuple(metrics(cells_of(rows, labels), plan, [], {}).get_column("name")) == names
+
+
+def test_losses_of_thousands_of_millions_of_rows_do_not_overflow() -> None:
+    """A day's sum fits 64 bits; a year of such days does not."""
+    plan = CellPlan.from_config(config_of(metrics={"late": ["log_loss"]}))
+    one = cells_of([Prediction("a", output=0.0)], {"a": 1.0})
+    huge = one.with_columns(pl.col("amount") * 60_000_000)
+    days = [huge.with_columns(pl.col("day").dt.offset_by(f"{day}d")) for day in range(300)]
+    [(value, n)] = metrics(merge(*days), plan, [], {}).select("value", "n").rows()
+    assert n == 300 * 60_000_000
+    assert value == pytest.approx(34.538776394910684)
+
+
+def test_grouping_by_something_else_is_refused_by_name() -> None:
+    """The message names what there is."""
+    with pytest.raises(ValueError, match=r"week.*version, slice, day, month"):
+        metrics(cells_of([], {}), PLAN, ["week"], {})
+
+
+def test_no_cells_make_no_rows() -> None:
+    """An empty lake is no error."""
+    assert metrics(merge(), PLAN, ["version", "day"], {}).is_empty()
+
+
+def test_at_an_age_only_labels_known_by_then_count_each_with_its_value_of_now() -> None:
+    """One second more is too late; a later correction of the value counts."""
+    six_hours = 6 * HOUR_MS
+    rows = [Prediction("a", output=0.9), Prediction("b", output=0.9), Prediction("c", output=0.9)]
+    revisions = [
+        Revision(rows[0], "joined", 0.0, EPOCH_MS + six_hours, 1),
+        Revision(rows[0], "joined", 1.0, EPOCH_MS + DAY_MS, 2),
+        Revision(rows[1], "joined", 0.0, EPOCH_MS + six_hours + 1000, 1),
+    ]
+    cells = fold(PLAN, predictions_frame(rows), outcomes_frame(revisions), outcomes_frame([]))
+    at_age = metrics(cells, PLAN, "day", {}, at_age_ms=six_hours).filter(pl.col("name") == "accuracy")
+    assert at_age.select("value", "n", "labelled", "predictions").rows() == [(1.0, 1, 1, 3)]
+    final = metrics(cells, PLAN, "day", {}).filter(pl.col("name") == "accuracy")
+    assert final.select("value", "n", "labelled").rows() == [(0.5, 2, 2)]
+
+
+@pytest.mark.parametrize(("until_ms", "status"), [(-1, "provisional"), (0, "mature")])
+def test_at_an_age_a_day_is_mature_once_its_last_prediction_has_reached_it(until_ms: int, status: str) -> None:
+    """Long before the horizon; another definition is as complete as the own one."""
+    six_hours = 6 * HOUR_MS
+    cells = cells_of([Prediction("a")], {"a": 1.0}, definition="late-30min")
+    until = settled_until_ms({"late": DAY_END_MS + six_hours + until_ms, "fare": None}, six_hours)
+    found = metrics(cells, PLAN, "day", until, at_age_ms=six_hours).filter(pl.col("value").is_not_null())
+    assert set(found.get_column("status")) == {status}
+    assert until["fare"] is None
+
+
+def test_an_age_that_is_not_counted_is_refused_with_those_that_are() -> None:
+    """The message names them."""
+    with pytest.raises(ValueError, match=r"1234 ms.*21600000"):
+        metrics(cells_of([], {}), PLAN, "day", {}, at_age_ms=1234)
+
+
+@pytest.mark.parametrize(
+    ("second", "age_ms", "revised", "status"),
+    [
+        (0.0, 3 * DAY_MS + 1000, 1, "revised"),
+        (0.0, 3 * DAY_MS, 0, "mature"),
+        (1.0, 3 * DAY_MS + 1000, 0, "mature"),
+    ],
+)
+def test_a_value_that_changed_after_the_horizon_makes_its_group_revised(
+    second: float, age_ms: int, revised: int, status: str
+) -> None:
+    """A correction before it, or one that says the same again, does not."""
+    row = Prediction("a")
+    first = Revision(row, "joined", 1.0, EPOCH_MS + HOUR_MS, 1)
+    again = Revision(row, "joined", second, EPOCH_MS + age_ms, 2)
+    before = fold(PLAN, predictions_frame([row]), outcomes_frame([first]), outcomes_frame([]))
+    after = fold(PLAN, predictions_frame([]), outcomes_frame([again]), outcomes_frame([first]))
+    found = metrics(merge(before, after), PLAN, "day", {"late": DAY_END_MS}).filter(pl.col("name") == "accuracy")
+    assert found.select("revised", "status").rows() == [(revised, status)]
+    at_age = metrics(merge(before, after), PLAN, "day", {"late": DAY_END_MS}, at_age_ms=DAY_MS)
+    changed = second != 1.0
+    assert set(at_age.get_column("revised")) == {int(changed)}
+
+
+def test_every_task_has_its_own_metrics_by_slice_with_status() -> None:
+    """Classes and numbers are judged as probabilities are, in the order of the task's metrics."""
+    rows = [Prediction("a", said="landed", fare=10.0), Prediction("b", said="late", fare=20.0, country="FR")]
+    revisions = [
+        Revision(rows[0], "joined", None, EPOCH_MS, 1, "status", OWN["status"], "landed"),
+        Revision(rows[1], "joined", None, EPOCH_MS, 1, "status", OWN["status"], "landed"),
+        Revision(rows[0], "joined", 12.0, EPOCH_MS, 1, "fare", OWN["fare"]),
+        Revision(rows[1], "joined", 16.0, EPOCH_MS, 1, "fare", OWN["fare"]),
+    ]
+    cells = fold(PLAN, predictions_frame(rows), outcomes_frame(revisions), outcomes_frame([]))
+    found = metrics_of(cells, PLAN, "slice", {"fare": DAY_END_MS})
+    values = {(row["slice"], row["name"]): row for row in found.filter(pl.col("kind") != "late").to_dicts()}
+    assert values["", "accuracy"]["value"] == 0.5
+    assert values["country=FR", "accuracy"]["value"] == 0.0
+    assert (values["", "mae"]["value"], values["", "mse"]["value"]) == (3.0, 10.0)
+    assert values["", "r2"]["value"] == 1 - 20 / 8
+    assert values["country=FR", "r2"]["status"] == "no_data"
+    assert (values["", "mae"]["status"], values["", "accuracy"]["status"]) == ("mature", "provisional")
+    assert found.filter(pl.col("kind") == "fare", pl.col("slice") == "")["name"].to_list() == [
+        "mae",
+        "rmse",
+        "mse",
+        "r2",
+    ]
+
+
+def test_the_spread_of_large_truths_that_differ_little_is_not_lost() -> None:
+    """Sums of squares as floats would leave nothing of it: a thousand million, and differences of a tenth."""
+    truths = [1e9 + place / 8 for place in range(8)]
+    rows = [Prediction(f"k{place}", fare=truth + 0.0625) for place, truth in enumerate(truths)]
+    revisions = [
+        Revision(row, "joined", truth, EPOCH_MS, 1, "fare", OWN["fare"])
+        for row, truth in zip(rows, truths, strict=True)
+    ]
+    cells = fold(PLAN, predictions_frame(rows), outcomes_frame(revisions), outcomes_frame([]))
+    found = metrics_of(cells, PLAN, [], {}).filter(pl.col("name") == "r2")
+    spread = sum((truth - sum(truths) / 8) ** 2 for truth in truths)
+    assert found["value"].to_list() == [pytest.approx(1 - 8 * 0.0625**2 / spread, abs=1e-12)]
+
+
+def test_sums_of_squares_of_many_days_do_not_overflow() -> None:
+    """A thousand million rows with errors of a thousand million, for a year."""
+    plan = CellPlan.from_config(config_of())
+    row = Prediction("a", fare=-(2.0**29))
+    one = fold(
+        plan,
+        predictions_frame([row]),
+        outcomes_frame([Revision(row, "joined", 2.0**29, EPOCH_MS, 1, "fare", OWN["fare"])]),
+        outcomes_frame([]),
+    )
+    days = [one.with_columns(pl.col("amount") * 10**9, pl.col("day").dt.offset_by(f"{day}d")) for day in range(300)]
+    found = metrics_of(merge(*days), plan, [], {}).filter(pl.col("name") == "rmse")
+    assert found.select("value", "n").rows() == [(2.0**30, 300 * 10**9)]

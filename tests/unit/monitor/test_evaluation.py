@@ -1,0 +1,304 @@
+"""What is known at the end of a day: the same however it was asked for, and nothing of days that are too young."""
+
+import random
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from cell_cases import HOUR_MS, OWN, config_of
+from effort import some
+from evaluation_case import Era, Story, day_of, in_one_go, one_by_one, plain_config
+
+from monitor import CellPlan, merge
+from monitor.drift.error import Detection
+from monitor.evaluation import Arrivals, Evaluator, _still_open, end_of_day_ms
+from schemas.events.evidence import Evaluation, Finding, FindingKind, Level, Place
+
+SLOW = {"late": {"definition": OWN["late"], "horizon": "20d", "retain": "30d"}}
+"""Panes are whole days then, which are read sooner."""
+
+
+def named(evaluation: Evaluation, *kinds: FindingKind) -> list[Finding]:
+    """Return the findings of some kinds, or all."""
+    return [one for one in evaluation.findings if not kinds or one.kind in kinds]
+
+
+def levels(evaluations: list[Evaluation], kind: FindingKind) -> list[str]:
+    """Return the level of the finding of a kind, by evaluation; '' where there is none."""
+    return [next((one.level.value for one in named(each, kind)), "") for each in evaluations]
+
+
+def jump(number: int, before: float, after: float, until: int = 1_000) -> Any:
+    """Return a figure that is another one from a day on."""
+    return lambda day: after if number <= day < until else before
+
+
+@cache
+def two_versions() -> Story:
+    """One version that gets worse, and one that runs beside it for weeks, gets worse itself, and takes over."""
+    eras = [Era("v1", 0, 50, 200, jump(30, 0.1, 0.3)), Era("v2", 2, 60, 100, jump(20, 0.05, 0.5))]
+    return Story(plain_config(labels=SLOW), eras, delay_ms=12 * HOUR_MS)
+
+
+TOLD = (47, 54)
+
+
+@cache
+def told_at_once() -> list[Evaluation]:
+    """Return some days around the change of version, as one look at the lake gives them."""
+    return in_one_go(two_versions(), TOLD)
+
+
+@pytest.mark.parametrize("seed", some(1, 2, 3, 4, 5, 6, at_least=1))
+def test_days_are_evaluated_alike_together_in_parts_and_after_restarts(seed: int) -> None:
+    """A part is read from the cells as they stood at its end; a restarted process remembers nothing."""
+    rng = random.Random(seed)
+    evaluator = None
+    found: list[Evaluation] = []
+    day = TOLD[0]
+    while day <= TOLD[1]:
+        last = min(day + rng.choice([0, 1, 3]), TOLD[1])
+        if evaluator is None or rng.random() < 0.3:
+            evaluator = Evaluator(two_versions().config, "late")
+        found += in_one_go(two_versions(), (day, last), evaluator)
+        day = last + 1
+    assert found == told_at_once()
+
+
+def test_a_process_that_lives_on_knows_the_past_of_a_new_version_as_a_restarted_one_does() -> None:
+    """The version ran beside the other for longer than the alert of coverage looks back."""
+    assert one_by_one(two_versions(), (48, 51)) == told_at_once()[1:5]
+    assert [one.version for one in told_at_once()[1:5]] == ["v1", "v1", "v2", "v2"]
+    assert levels(told_at_once()[1:5], FindingKind.ERROR_DRIFT) == ["alarm"] * 4
+    [drift] = named(told_at_once()[4], FindingKind.ERROR_DRIFT)
+    assert (drift.value, drift.limit) == (pytest.approx(0.5, abs=0.1), pytest.approx(0.05, abs=0.05))
+
+
+def test_hours_are_evaluated_alike_one_by_one_across_a_change_of_clocks() -> None:
+    """The tenth of March has 23 hours in New York."""
+    story = Story(plain_config(), [Era("v1", 0, 9, 300)])
+    evaluations = one_by_one(story, (4, 7))
+    assert evaluations == in_one_go(story, (4, 7))
+    assert [one.at for one in evaluations] == [
+        end_of_day_ms(day_of(number), "America/New_York") for number in range(4, 8)
+    ]
+    assert [after.at - before.at for before, after in pairwise(evaluations)] == [
+        24 * HOUR_MS,
+        23 * HOUR_MS,
+        24 * HOUR_MS,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("at", "day", "judged"),
+    [
+        ("6h", date(2013, 5, 20), date(2013, 5, 19)),
+        ("1d", date(2013, 5, 20), date(2013, 5, 19)),
+        ("86401s", date(2013, 5, 20), date(2013, 5, 18)),
+        ("final", date(2013, 5, 20), date(2013, 5, 17)),
+        ("1d", date(2013, 3, 10), date(2013, 3, 8)),
+        ("23h", date(2013, 3, 10), date(2013, 3, 9)),
+        ("25h", date(2013, 11, 3), date(2013, 11, 2)),
+        ("90001s", date(2013, 11, 3), date(2013, 11, 1)),
+    ],
+)
+def test_a_day_is_judged_once_all_of_it_has_reached_the_age(at: str, day: date, judged: date) -> None:
+    """To the second, also on days of 23 and 25 hours; `final` is the horizon of three days."""
+    labels = {"late": {"definition": OWN["late"], "horizon": "3d", "retain": "9d"}}
+    evaluator = Evaluator(plain_config(labels=labels, evaluate_at=[at]), "late")
+    assert evaluator.judged_day(day) == judged
+
+
+def test_a_young_day_is_never_judged() -> None:
+    """It may confirm what the days before it began, or not: that is told when it is old enough, and not before."""
+    config = plain_config(labels=SLOW)
+    over = in_one_go(Story(config, [Era("v1", 0, 31, 300, jump(27, 0.1, 0.6, until=29))]), (29, 30))
+    lasting = in_one_go(Story(config, [Era("v1", 0, 31, 300, jump(27, 0.1, 0.6))]), (29, 30))
+    assert lasting[0] == over[0]
+    assert (lasting[0].judged_day, lasting[0].mature_labels) == (str(day_of(28)), 29 * 300)
+    assert lasting[1] != over[1]
+
+
+def test_labels_beyond_the_age_are_not_looked_at_though_they_are_known() -> None:
+    """A day that was evaluated late says what it would have said in time."""
+    story = Story(plain_config(labels=SLOW), [Era("v1", 0, 4, 400)], delay_ms=12 * HOUR_MS)
+    evaluator = Evaluator(story.config, "late")
+    evaluator.take(story.cells(story.end_ms(3) + 20 * 24 * HOUR_MS), story.plan, (day_of(0), day_of(3)))
+    late = [evaluator.evaluate(day_of(number), story.arrivals()) for number in range(4)]
+    assert late == one_by_one(story, (0, 3))
+    assert 0.4 < late[3].mature_labels / (3 * 400) < 0.6
+
+
+def test_only_the_running_version_is_judged() -> None:
+    """A champion is found among its shadows; what a shadow does wrong asks for nothing."""
+    story = Story(plain_config(labels=SLOW), [Era("v1", 0, 40, 300), Era("shadow", 5, 40, 150, jump(28, 0.1, 0.9))])
+    evaluations = in_one_go(story, (34, 39))
+    assert {(one.version, tuple(one.versions)) for one in evaluations} == {("v1", ("v1", "shadow"))}
+    assert {one.mature_labels for one in evaluations} == {300 * number for number in range(34, 40)}
+    assert not any(named(one, FindingKind.ERROR_DRIFT, FindingKind.METRIC_LOSS) for one in evaluations)
+
+
+def test_a_drift_stays_open_until_the_error_has_come_back() -> None:
+    """Found once by the detector, it is told every day, and no more a week after the error was as before."""
+    story = Story(plain_config(labels=SLOW), [Era("v1", 0, 60, 300, jump(25, 0.1, 0.4, until=40))])
+    evaluations = in_one_go(story, (25, 55))
+    told = levels(evaluations, FindingKind.ERROR_DRIFT)
+    began = told.index("alarm")
+    assert 1 <= began <= 4
+    assert set(told[began:15]) == {"alarm"}
+    assert "alarm" not in told[25:]
+    lost = levels(evaluations, FindingKind.METRIC_LOSS)
+    assert "alarm" in lost[:15]
+    assert "alarm" not in lost[25:]
+
+
+SINCE = date(2013, 5, 1)
+FOUND = Detection(
+    day=SINCE + timedelta(days=1),
+    found_on=SINCE,
+    since=SINCE,
+    direction="worse",
+    error_before=0.1,
+    error_after=0.3,
+    change=0.2,
+    relative_change=2.0,
+    n=2_000,
+    every=1,
+)
+
+
+def history(errors: list[int], before: int = 100) -> list[tuple[date, float, int]]:
+    """Return four weeks with so many errors a day in 1,000, and then those given, since the drift began."""
+    counts = [before] * 28 + errors
+    return [(SINCE + timedelta(days=place - 28), float(count), 1_000) for place, count in enumerate(counts)]
+
+
+@pytest.mark.parametrize(
+    ("errors", "is_open"),
+    [
+        ([300, 300] + [100] * 6, True),
+        ([300, 300] + [100] * 7, False),
+        ([300, 300] + [200] * 7, True),
+        ([300, 300] + [199] * 7, False),
+        ([300, 300] + [1] * 7, False),
+        ([300, 300] + [0] * 7, True),
+    ],
+)
+def test_a_drift_is_over_when_a_whole_week_behind_it_is_nearer_to_before(errors: list[int], is_open: bool) -> None:
+    """Seven days, and less than half of the change; as far off on the other side is no recovery."""
+    assert (_still_open(FOUND, history(errors)) is FOUND) is is_open
+
+
+def test_days_without_labels_do_not_close_a_drift() -> None:
+    """Silence is never success."""
+    silent = [(SINCE + timedelta(days=number), 0.0, 0) for number in range(2, 9)]
+    assert _still_open(FOUND, history([300, 300]) + silent) is FOUND
+    assert _still_open(FOUND, silent) is FOUND
+    assert _still_open(None, history([300])) is None
+
+
+def test_findings_stand_worst_first() -> None:
+    """An alarm before a warning; among equals by name, so that the order is always the same."""
+    story = Story(
+        plain_config(labels=SLOW, drift={"on": ["error"]}),
+        [Era("v1", 0, 40, 600, jump(30, 0.1, 0.4), amount=jump(36, 50, 75))],
+    )
+    minutes = story.arrivals()["ledger"].minutes
+    evaluator = Evaluator(story.config, "late")
+    evaluator.take(story.cells_after(38), story.plan, (day_of(38), day_of(38)))
+    stopped = minutes[minutes < story.end_ms(35) // 60_000]
+    one = evaluator.evaluate(day_of(38), {"desk": Arrivals(stopped), "bureau": Arrivals(stopped)})
+    assert [(each.level, each.kind, each.subject) for each in one.findings] == [
+        (Level.ALARM, FindingKind.ERROR_DRIFT, "late"),
+        (Level.ALARM, FindingKind.METRIC_LOSS, "log_loss"),
+        (Level.ALARM, FindingKind.SILENCE, "bureau"),
+        (Level.ALARM, FindingKind.SILENCE, "desk"),
+        (Level.WARN, FindingKind.SHIFT, "amount"),
+    ]
+    assert {each.place for each in one.findings} == {Place.ERROR, Place.METRIC, Place.LABELS, Place.FEATURES}
+
+
+def test_what_the_config_does_not_watch_is_no_alarm() -> None:
+    """Errors are not looked at, features are told as a warning, the metric is judged all the same."""
+    story = Story(
+        plain_config(labels=SLOW, drift={"on": ["output"]}),
+        [Era("v1", 0, 40, 600, jump(30, 0.1, 0.4), amount=jump(36, 50, 75))],
+    )
+    [last] = in_one_go(story, (38, 38))
+    assert named(last, FindingKind.ERROR_DRIFT) == []
+    assert {one.level for one in named(last, FindingKind.SHIFT) if one.place is Place.FEATURES} == {Level.WARN}
+    assert levels([last], FindingKind.METRIC_LOSS) == ["alarm"]
+
+
+@pytest.mark.parametrize(("kind", "subject"), [("fare", "mae"), ("status", "accuracy")])
+def test_other_tasks_are_judged_by_their_own_loss(kind: str, subject: str) -> None:
+    """Errors of numbers and of classes: no detector, no rarer class, and the loss under the metric's name."""
+    config = config_of(evaluate_at=["6h", "final"], coverage=[])
+    story = Story(config, [Era("v1", 0, 46, 150, jump(36, 0.1, 0.6))], kind=kind)
+    [before] = in_one_go(story, (34, 34))
+    after = in_one_go(story, (45, 45))[0]
+    assert (before.rarer_class, before.mature_labels) == (None, 34 * 150)
+    assert named(before, FindingKind.METRIC_LOSS, FindingKind.ERROR_DRIFT) == []
+    assert [(one.subject, one.level) for one in named(after, FindingKind.METRIC_LOSS)] == [(subject, Level.ALARM)]
+    assert named(after, FindingKind.ERROR_DRIFT) == []
+
+
+def test_a_kind_whose_delays_go_by_a_slice_is_evaluated_like_any_other() -> None:
+    """Its panes are counted by that slice only, and are added up."""
+    labels = {"late": SLOW["late"] | {"delay_by": "country"}}
+    eras = [Era("v1", 0, 34, 300, jump(25, 0.1, 0.4))]
+    plain = in_one_go(Story(plain_config(labels=SLOW), eras), (27, 32))
+    by_country = in_one_go(Story(plain_config(labels=labels), eras), (27, 32))
+    assert by_country == plain
+    assert "alarm" in levels(plain, FindingKind.ERROR_DRIFT)
+
+
+def test_labels_that_go_missing_are_an_alarm_of_the_labels_and_of_nothing_else() -> None:
+    """Fewer labels by the same age; those that come are as right as ever."""
+    story = Story(plain_config(labels=SLOW), [Era("v1", 0, 50, 300, labelled=jump(46, 0.95, 0.3))])
+    *_, before, last = in_one_go(story, (45, 48))
+    assert {one.kind for one in named(before) + named(last)} == {FindingKind.COVERAGE}
+    assert named(last)[0].level in (Level.ALARM, Level.WARN)
+    assert "labels" in named(last)[0].text
+
+
+def test_a_source_that_falls_silent_is_named() -> None:
+    """Longer than it ever was; another source that still speaks, and one that only says it is complete, are not."""
+    story = Story(plain_config(labels=SLOW), [Era("v1", 0, 33, 200)])
+    minutes = story.arrivals()["ledger"].minutes
+    end_ms = story.end_ms(31)
+    stopped = minutes[minutes < (end_ms - 30 * HOUR_MS) // 60_000]
+    arrivals = {
+        "ledger": Arrivals(minutes),
+        "desk": Arrivals(stopped),
+        "feed": Arrivals(stopped, (end_ms - 60_000, end_ms + 1)),
+        "later": Arrivals(stopped, (end_ms + 1,)),
+    }
+    evaluator = Evaluator(story.config, "late")
+    evaluator.take(story.cells_after(31), story.plan, (day_of(31), day_of(31)))
+    found = named(evaluator.evaluate(day_of(31), arrivals), FindingKind.SILENCE)
+    assert [(one.subject, one.level) for one in found] == [("desk", Level.ALARM), ("later", Level.ALARM)]
+    assert found[0].value is not None
+    assert found[0].value >= 30 * HOUR_MS
+    assert found[0].limit is not None
+
+
+def test_before_the_first_prediction_nothing_runs_and_nothing_is_judged() -> None:
+    """An empty lake has an evaluation, and no verdict."""
+    config = plain_config()
+    evaluator = Evaluator(config, "late")
+    evaluator.take(merge(), CellPlan.from_config(config), (day_of(0), day_of(0)))
+    one = evaluator.evaluate(day_of(0), {})
+    assert (one.version, one.versions, one.judged_day, one.mature_labels, one.rarer_class) == (None, [], None, 0, 0)
+    assert [(each.kind, each.level) for each in one.findings] == [(FindingKind.COVERAGE, Level.WARN)]
+    with pytest.raises(ValueError, match="nothing was taken"):
+        Evaluator(config, "late").evaluate(day_of(0), {})
+
+
+def test_a_day_ends_when_the_next_one_begins_in_the_loops_time_zone() -> None:
+    """Summer and winter."""
+    at = partial(end_of_day_ms, timezone="America/New_York")
+    assert datetime.fromtimestamp(at(date(2013, 3, 9)) / 1000, UTC) == datetime(2013, 3, 10, 5, tzinfo=UTC)
+    assert datetime.fromtimestamp(at(date(2013, 3, 10)) / 1000, UTC) == datetime(2013, 3, 11, 4, tzinfo=UTC)

@@ -1,0 +1,310 @@
+"""What a person rules about a backfill: taken once, for the diff that was read, with a reason; all else is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gate_case import START_MS
+from ruling_case import ANN, EPISODE, NOW_MS, REASON, approvals, found, grown, log_of, make_loop, statement, write_found
+
+from lake import Lake, connect
+from retrain import approval
+from retrain.approval import Approvals, Outcome, Person, one_line
+from retrain.decision_log import DecisionLog
+from retrain.episode_status import BY_MAX, REASON_MAX, rulings_of, standings_of
+from retrain.gate import gate_of
+from retrain.log_entries import Origin
+from schemas.events.backfill import Verdict
+from schemas.events.evidence import Decision, Event, GateState
+from truthloop.config.settings import Settings
+
+TOKEN = "ab" * 32
+OTHER = f"bf-{8:032x}"
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Settings:
+    """A loop without backfills."""
+    return make_loop(tmp_path)
+
+
+def events(settings: Settings) -> list[Event]:
+    """Return what the log is about."""
+    return [entry.event for entry in log_of(settings)]
+
+
+@pytest.mark.parametrize(("verdict", "event"), [(Verdict.APPROVED, Event.APPROVED), (Verdict.REJECTED, Event.REJECTED)])
+def test_a_ruling_is_one_entry_with_who_why_how_and_about_what(loop: Settings, verdict: Verdict, event: Event) -> None:
+    """The audit: everything somebody asks a year later."""
+    sha256 = write_found(loop, found())
+    person = Person("ann@example.org", "proxy", "page")
+    said = statement(sha256, verdict=verdict, reason=" checked\r\n with the desk ", person=person, token_sha256=TOKEN)
+    result = approvals(loop).rule(said)
+    assert result.outcome is Outcome.DONE
+    first, entry = log_of(loop)
+    assert (entry.event, entry.verdict, entry.state) == (event, verdict, first.state)
+    assert (entry.reason, entry.source, entry.decision) == ("checked with the desk", "person", None)
+    assert entry.episode == found().episode
+    assert entry.detail == {
+        "by": "ann@example.org",
+        "by_source": "proxy",
+        "via": "page",
+        "diff_sha256": sha256,
+        "token_sha256": TOKEN,
+        "ruled_at_ms": NOW_MS,
+    }
+    assert result.standing is not None
+    assert result.standing.ruled is not None
+    assert (result.standing.ruled.by, result.standing.ruled.is_proved) == ("ann@example.org", True)
+    assert [one.verdict for one in rulings_of(log_of(loop))] == [verdict]
+
+
+def test_in_the_terminal_no_token_is_needed_and_none_is_written_down(loop: Settings) -> None:
+    """Whoever can write the lake needs no form; the digest of the diff is needed all the same."""
+    sha256 = write_found(loop, found())
+    person = Person("root", "attested", "terminal")
+    assert approvals(loop).rule(statement(sha256, person=person)).outcome is Outcome.DONE
+    detail = log_of(loop)[-1].detail
+    assert (detail["via"], detail["by_source"], "token_sha256" in detail) == ("terminal", "attested", False)
+
+
+def test_what_nobody_has_found_is_unknown_and_leaves_no_trace(loop: Settings) -> None:
+    """Also where the log of another kind has entries."""
+    write_found(loop, found())
+    assert approvals(loop).rule(statement("0" * 64, episode=OTHER)).outcome is Outcome.UNKNOWN
+    assert events(loop) == [Event.BACKFILLED]
+
+
+def test_the_kind_of_a_backfill_is_found_by_its_id(loop: Settings) -> None:
+    """People name the backfill and nothing else."""
+    write_found(loop, found())
+    sha256 = write_found(loop, found("fare", id=OTHER))
+    assert approvals(loop).rule(statement(sha256, episode=OTHER)).outcome is Outcome.DONE
+    assert events(loop) == [Event.BACKFILLED]
+    assert [entry.event for entry in log_of(loop, "fare")] == [Event.BACKFILLED, Event.APPROVED]
+
+
+@pytest.mark.parametrize(
+    "reason", ["", " ", "\r\n\t", "\u200b", "\N{RIGHT-TO-LEFT OVERRIDE}", "\x00", "x" * (REASON_MAX + 1)]
+)
+def test_without_a_reason_that_can_be_read_nothing_is_taken(loop: Settings, reason: str) -> None:
+    """And nothing is written down: it was no ruling yet."""
+    sha256 = write_found(loop, found())
+    assert approvals(loop).rule(statement(sha256, reason=reason)).outcome is Outcome.INCOMPLETE
+    assert events(loop) == [Event.BACKFILLED]
+    assert approvals(loop).rule(statement(sha256, reason="x" * REASON_MAX)).outcome is Outcome.DONE
+
+
+@pytest.mark.parametrize("name", ["", "  ", "\u2060", "n" * (BY_MAX + 1)])
+def test_without_a_name_nothing_is_taken(loop: Settings, name: str) -> None:
+    """An audit log of nobody is none."""
+    sha256 = write_found(loop, found())
+    said = statement(sha256, person=Person(name, "attested", "page"))
+    assert approvals(loop).rule(said).outcome is Outcome.INCOMPLETE
+    assert events(loop) == [Event.BACKFILLED]
+
+
+def test_what_was_ruled_is_not_ruled_again_and_who_asks_is_told_by_whom(loop: Settings) -> None:
+    """The second is written down as refused, and moves nothing."""
+    sha256 = write_found(loop, found())
+    assert approvals(loop).rule(statement(sha256)).outcome is Outcome.DONE
+    bob = Person("Bob", "attested", "terminal")
+    result = approvals(loop).rule(statement(sha256, verdict=Verdict.REJECTED, person=bob))
+    assert result.outcome is Outcome.DECIDED
+    assert result.standing is not None
+    assert result.standing.ruled is not None
+    assert (result.standing.ruled.by, result.standing.ruled.at_ms) == ("Ann", NOW_MS)
+    assert events(loop) == [Event.BACKFILLED, Event.APPROVED, Event.REFUSED]
+    last = log_of(loop)[-1]
+    assert (last.episode, last.verdict) == (None, None)
+    assert {name: last.detail[name] for name in ("by", "verdict", "refused", "episode")} == {
+        "by": "Bob",
+        "verdict": "rejected",
+        "refused": "decided",
+        "episode": EPISODE,
+    }
+    before, after = gate_of(log_of(loop)[:2]), gate_of(log_of(loop))
+    assert (after.approved, after.ruled, after.state) == (before.approved, before.ruled, before.state)
+    assert rulings_of(log_of(loop)) == rulings_of(log_of(loop)[:2])
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.WARNED])
+def test_what_a_rule_has_let_through_waits_for_nobody(loop: Settings, verdict: Verdict) -> None:
+    """It counts already."""
+    sha256 = write_found(loop, found(), verdict)
+    assert approvals(loop).rule(statement(sha256)).outcome is Outcome.DECIDED
+
+
+def test_a_ruling_about_a_diff_that_has_changed_is_refused_and_the_new_one_is_named(loop: Settings) -> None:
+    """One label more makes another diff; what was read is not what would count."""
+    old = write_found(loop, found())
+    new = write_found(loop, grown(found()))
+    result = approvals(loop).rule(statement(old, token_sha256=TOKEN))
+    assert result.outcome is Outcome.CHANGED
+    assert result.standing is not None
+    assert (result.standing.diff_sha256, result.standing.episode.labels) == (new, 4)
+    assert result.standing.is_waiting
+    assert approvals(loop).rule(statement(new)).outcome is Outcome.DONE
+
+
+def test_what_grows_after_it_was_ruled_waits_again(loop: Settings) -> None:
+    """The approval was of the labels that were there."""
+    first = write_found(loop, found())
+    assert approvals(loop).rule(statement(first, token_sha256=TOKEN)).outcome is Outcome.DONE
+    second = write_found(loop, grown(found()))
+    assert approvals(loop).standings()[0].is_waiting
+    # the form of before is used up, whatever it is about
+    assert approvals(loop).rule(statement(second, token_sha256=TOKEN)).outcome is Outcome.USED
+    assert approvals(loop).rule(statement(second, verdict=Verdict.REJECTED)).outcome is Outcome.DONE
+
+
+def test_an_expired_form_is_refused_and_written_down_once(loop: Settings) -> None:
+    """Sent again it adds nothing, expired or not."""
+    sha256 = write_found(loop, found())
+    said = statement(sha256, token_sha256=TOKEN)
+    for _ in range(3):
+        assert approvals(loop).rule(said, is_expired=True).outcome is Outcome.EXPIRED
+    assert events(loop) == [Event.BACKFILLED, Event.REFUSED]
+    assert approvals(loop).rule(said).outcome is Outcome.USED
+    assert events(loop) == [Event.BACKFILLED, Event.REFUSED]
+
+
+def test_a_form_that_is_sent_twice_has_one_effect_and_one_entry(loop: Settings) -> None:
+    """A double click, or a browser that loads the answer again."""
+    sha256 = write_found(loop, found())
+    said = statement(sha256, token_sha256=TOKEN)
+    assert [approvals(loop).rule(said).outcome for _ in range(3)] == [Outcome.DONE, Outcome.USED, Outcome.USED]
+    assert events(loop) == [Event.BACKFILLED, Event.APPROVED]
+
+
+def test_the_same_refusal_of_the_same_person_is_written_down_once_without_a_form(loop: Settings) -> None:
+    """In the terminal there is no token to know it by."""
+    sha256 = write_found(loop, found())
+    person = Person("root", "attested", "terminal")
+    for wrong in ("0" * 64, "0" * 64, "1" * 64):
+        assert approvals(loop).rule(statement(wrong, person=person)).outcome is Outcome.CHANGED
+    assert events(loop) == [Event.BACKFILLED, Event.REFUSED, Event.REFUSED]
+    assert approvals(loop).rule(statement(sha256, person=person)).outcome is Outcome.DONE
+
+
+def test_nobody_can_fill_the_log_with_refusals(loop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New forms can be had without end; entries cannot."""
+    monkeypatch.setattr(approval, "REFUSALS_MAX", 4)
+    sha256 = write_found(loop, found())
+    rule = approvals(loop).rule
+    for number in range(7):
+        assert rule(statement("0" * 64, token_sha256=f"{number:064x}")).outcome is Outcome.CHANGED
+    assert events(loop).count(Event.REFUSED) == 4
+    assert rule(statement(sha256, token_sha256=TOKEN)).outcome is Outcome.DONE
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.WARNED, Verdict.QUARANTINED])
+def test_a_person_does_not_rule_what_rules_rule(loop: Settings, verdict: Verdict) -> None:
+    """A mistake of the caller."""
+    with pytest.raises(ValueError, match="does not rule"):
+        approvals(loop).rule(statement("0" * 64, verdict=verdict))
+
+
+class Interrupted(DecisionLog):
+    """A log to which somebody else writes first, so many times."""
+
+    def __init__(self, settings: Settings, losses: int, other: str) -> None:
+        super().__init__(Lake.open(settings.lake), "late")
+        self.losses = losses
+        self._settings = settings
+        self._other = other
+
+    def append(self, entries: Any, recorded_at_ms: int) -> bool:
+        """Let the other one write, then try."""
+        if self.losses:
+            self.losses -= 1
+            log = DecisionLog(Lake.open(self._settings.lake), "late")
+            gate = gate_of(log.entries())
+            origin = Origin("flights", "late", None)
+            if self._other == "ruling":
+                assert approvals(self._settings).rule(statement(log.entries()[0].detail["diff_sha256"])).standing
+            elif self._other == "growth":
+                write_found(self._settings, grown(found()))
+            else:
+                day = origin.entry(gate, Event.EVALUATED, GateState.IDLE, "nothing", at=START_MS + gate.following)
+                assert log.append([day], NOW_MS)
+        return super().append(entries, recorded_at_ms)
+
+
+@pytest.mark.parametrize(
+    ("losses", "other", "outcome"),
+    [
+        (1, "day", Outcome.DONE),
+        (2, "day", Outcome.DONE),
+        (3, "day", Outcome.BUSY),
+        (1, "ruling", Outcome.DECIDED),
+        (1, "growth", Outcome.CHANGED),
+    ],
+)
+def test_who_comes_second_looks_again_before_anything_is_written(
+    loop: Settings, losses: int, other: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log that was read and the log that is written to are the same one, or nothing is written."""
+    monkeypatch.setattr(approval, "ATTEMPTS_MAX", 3)
+    sha256 = write_found(loop, found())
+    log = Interrupted(loop, losses, other)
+    bob = Person("Bob", "attested", "page")
+    result = Approvals([(Origin("flights", "late", None), log)], lambda: NOW_MS).rule(statement(sha256, person=bob))
+    assert result.outcome is outcome
+    rulings = [entry for entry in log_of(loop) if entry.event is Event.APPROVED]
+    assert len(rulings) == (1 if outcome is Outcome.DONE or other == "ruling" else 0)
+    assert all(entry.detail["by"] == ("Ann" if other == "ruling" else "Bob") for entry in rulings)
+
+
+def test_what_waits_comes_first_and_says_why(loop: Settings) -> None:
+    """Then what was decided, the newest first."""
+    old = found(since=START_MS, until=START_MS + 1)
+    new = found(id=OTHER, since=START_MS + 5, until=START_MS + 6)
+    done = found("fare", id=f"bf-{9:032x}")
+    for told in (new, old, done):
+        write_found(loop, told)
+    sha256 = done.sha256()
+    assert approvals(loop).rule(statement(sha256, episode=done.episode.id)).outcome is Outcome.DONE
+    standings = approvals(loop).standings()
+    assert [one.episode.id for one in standings] == [EPISODE, OTHER, done.episode.id]
+    assert [one.is_waiting for one in standings] == [True, True, False]
+    assert all(REASON in one.why for one in standings)
+    assert standings_of([]) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("  a\r\n\tb  ", "a b"),
+        ("a\x00b\x1b[31m", "a\\x00b\\x1b[31m"),
+        ("\udce4h", "\\udce4h"),
+        ("<b>\N{GRINNING FACE}</b>", "<b>\N{GRINNING FACE}</b>"),
+        ("\u200b\u200b", ""),
+    ],
+)
+def test_what_people_type_becomes_one_line_that_can_be_written_down(typed: str, line: str) -> None:
+    """Markup is no matter of the log; what no table can hold is."""
+    assert one_line(typed) == line
+
+
+def test_whatever_is_typed_the_log_and_its_views_can_be_read(loop: Settings) -> None:
+    """SQL takes the log apart as JSON, and one bad entry would stop it for good."""
+    typed = "a\x00b\x1b[31m \udce4 '; DROP TABLE x; -- \N{FIRE}" * 10
+    sha256 = write_found(loop, found())
+    person = Person(typed[:100], "attested", "page")
+    assert approvals(loop).rule(statement(sha256, reason=typed, person=person)).outcome is Outcome.DONE
+    with connect(loop.lake) as connection:
+        rows = connection.sql("SELECT verdict, reason FROM backfills").fetchall()
+    assert rows == [("approved", one_line(typed))]
+    assert json.loads(log_of(loop)[-1].model_dump_json())["detail"]["by"] == one_line(typed[:100])
+
+
+def test_an_entry_without_a_digest_can_be_ruled_about_by_nobody(loop: Settings) -> None:
+    """There is nothing that was read."""
+    write_found(loop, found())
+    entry = log_of(loop)[0].model_copy(update={"detail": {}})
+    standing = standings_of([entry])[0]
+    assert (standing.diff_sha256, standing.is_waiting) == ("", True)
+    assert isinstance(entry, Decision)
+    assert ANN.source == "attested"

@@ -1,0 +1,113 @@
+"""The gate's log in the lake: what is written is read again, and of two writers of a number one wins."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from gate_case import DRIFT, ID, START_MS, entry
+from lake_builder import LakeBuilder
+
+from lake import Lake
+from retrain.decision_log import DecisionLog
+from retrain.gate import gate_of
+from schemas.events.evidence import Condition, Decision, Event, GateState
+
+NOW_MS = START_MS + 1_000
+
+
+def day(number: int, state: GateState = GateState.IDLE, reason: str = "so") -> Decision:
+    """Return the evaluation of a day."""
+    return entry(number, Event.EVALUATED, state, number, reason=reason)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    """An empty lake."""
+    LakeBuilder(tmp_path / "lake")
+    return tmp_path / "lake"
+
+
+def test_what_is_written_is_read_again_in_order(lake: Path) -> None:
+    """Every field, also by another process, and whatever order files are read in."""
+    whole = entry(
+        1,
+        Event.EVALUATED,
+        GateState.PREPARING,
+        1.5,
+        decision=ID,
+        findings=[DRIFT],
+        conditions=[Condition(name="coverage", value="ok", needed="ok", is_met=True)],
+        version="v1",
+        detail={"rows": 5, "share": 0.25, "who": "somebody", "nothing": None},
+        source="person",
+    )
+    log = DecisionLog(Lake.open(lake), "late")
+    assert log.append([day(0)], NOW_MS)
+    assert log.append([whole, entry(2, Event.PREPARED, GateState.REQUESTED, 1.5, decision=ID)], NOW_MS + 5)
+    entries = DecisionLog(Lake.open(lake), "late").entries()
+    assert entries == log.entries() == [day(0), whole, entry(2, Event.PREPARED, GateState.REQUESTED, 1.5, decision=ID)]
+    assert gate_of(entries).state is GateState.REQUESTED
+
+
+def test_nothing_is_written_for_nothing(lake: Path) -> None:
+    """No commit either."""
+    opened = Lake.open(lake)
+    before = opened.version("decisions")
+    assert DecisionLog(opened, "late").append([], NOW_MS)
+    assert opened.version("decisions") == before
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_an_entry_of_another_number_than_the_next_is_not_written(lake: Path, number: int) -> None:
+    """Neither one that is there, nor one behind a gap."""
+    opened = Lake.open(lake)
+    log = DecisionLog(opened, "late")
+    assert log.append([day(0)], NOW_MS)
+    before = opened.version("decisions")
+    assert not log.append([day(number, GateState.WATCHING)], NOW_MS)
+    assert not log.append([day(number), day(number + 1)], NOW_MS)
+    assert (opened.version("decisions"), log.entries()) == (before, [day(0)])
+
+
+def test_kinds_have_logs_of_their_own(lake: Path) -> None:
+    """Each with numbers of its own."""
+    opened = Lake.open(lake)
+    late, fare = DecisionLog(opened, "late"), DecisionLog(opened, "fare")
+    assert late.append([day(0), day(1)], NOW_MS)
+    assert fare.append([day(0).model_copy(update={"kind": "fare"})], NOW_MS)
+    assert (len(late.entries()), len(fare.entries())) == (2, 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_writers_that_race_for_a_number_one_wins(lake: Path, seed: int) -> None:
+    """Each on a lake that it has opened itself; what the losers would have written is nowhere."""
+    logs = [DecisionLog(Lake.open(lake), "late") for _ in range(3)]
+    for log in logs:
+        assert log.entries() == []
+    barrier, won = threading.Barrier(len(logs)), dict[int, bool]()
+
+    def write(place: int) -> None:
+        entries = [day(number, reason=f"writer {place}") for number in range(1 + (place + seed) % 3)]
+        barrier.wait()
+        won[place] = logs[place].append(entries, NOW_MS)
+
+    threads = [threading.Thread(target=write, args=(place,)) for place in range(len(logs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won.values()) == [False, False, True]
+    [winner] = [place for place, is_won in won.items() if is_won]
+    entries = DecisionLog(Lake.open(lake), "late").entries()
+    assert {one.reason for one in entries} == {f"writer {winner}"}
+    assert [one.number for one in entries] == list(range(len(entries)))
+
+
+def test_a_writer_that_read_before_another_wrote_writes_nothing(lake: Path) -> None:
+    """It reads again, and decides again."""
+    first, second = (DecisionLog(Lake.open(lake), "late") for _ in range(2))
+    following = gate_of(second.entries()).following
+    assert first.append([day(0)], NOW_MS)
+    assert not second.append([day(following, GateState.WATCHING)], NOW_MS)
+    assert second.append([day(gate_of(second.entries()).following, GateState.WATCHING)], NOW_MS)
+    assert [one.state for one in first.entries()] == [GateState.IDLE, GateState.WATCHING]

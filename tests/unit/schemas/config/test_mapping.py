@@ -1,0 +1,147 @@
+"""What a source in `ingest` may say: paths beside a record, second paths, functions, and features that are hidden."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from schemas.config.loop import LoopConfig
+from schemas.config.mapping import SourceMap
+from truthloop.config.advice import advise
+from truthloop.config.settings import InvalidConfigError, load_settings
+
+TIME = {"path": "t", "unit": "ms"}
+
+CONFIG = """\
+version: 1
+loop: cards
+predictions:
+  outputs: {fraud: {task: binary}}
+  slices: [country]
+  features: {card: {type: string, pii: hash}, amount: {type: float}}
+labels: {fraud: {definition: d, horizon: 7d, retain: 9d}}
+ingest:
+  - topic: scores
+    as: predictions
+    map: {key: id, time: {path: t, unit: ms}, outputs.fraud: s, features.card: tx.card, features.amount: a}
+"""
+
+
+def faults(folder: Path, old: str, new: str) -> list[str]:
+    """Return what is said about the config with one change."""
+    assert old in CONFIG
+    path = folder / "truthloop.yaml"
+    path.write_text(CONFIG.replace(old, new, 1))
+    with pytest.raises(InvalidConfigError) as caught:
+        load_settings(path, {})
+    return [problem.message for problem in caught.value.problems]
+
+
+def test_the_config_of_these_tests_is_good(tmp_path: Path) -> None:
+    """Otherwise the refusals below would show nothing."""
+    (tmp_path / "truthloop.yaml").write_text(CONFIG)
+    assert load_settings(tmp_path / "truthloop.yaml", {}).config.predictions.features["card"].pii == "hash"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("key: id", "key: $kye", "'$kye' does not exist beside a record; did you mean '$key'?"),
+        ("key: id", "key: $headers.", "'$headers.' does not exist beside a record; did you mean '$headers.NAME'?"),
+        ("key: id", "key: $headers", "did you mean '$headers.NAME'?"),
+        ("key: id", "key: $nothing.of.ours", "there are $key, $timestamp, $topic, $partition, $offset"),
+        ("key: id", "key: {path: id, otherwise: $ofset}", "did you mean '$offset'?"),
+        ("key: id", "key: [id, $ofset]", "did you mean '$offset'?"),
+        ("    map:", "    where: {$tpoic: x}\n    map:", "where.$tpoic: '$tpoic' does not exist beside a record"),
+        ("    map:", "    each: $key\n    map:", "each: '$key' is no list"),
+        ("key: id", "key: {constant: 1, otherwise: id}", "goes with a `path`; a constant is never missing"),
+        ("key: id", "key: {path: id, otherwise: []}", "a list of paths cannot be empty"),
+        ("features.amount: a", "features: {path: f.*, otherwise: g}", "otherwise: is for single fields"),
+        ("key: id", "key: {path: id, otherwise: 'g.*'}", "only `features` can take every field below a path"),
+        ("topic: scores", "topic: cards.predictions", "is one of the loop's own topics"),
+        ("map: {key: id,", "map: {python: 'a:b', key: id,", "map.key: cannot stand beside `python`"),
+        ("key: id", "pyhton: id", "unknown field; did you mean 'python'?"),
+        ("type: string, pii: hash", "type: float, pii: hash", "pii: hash is for type: string, not for type: float"),
+        ("pii: hash", "pii: drop, categories: [x]", "categories: is for values that are kept, and this has pii: drop"),
+        ("pii: hash", "pii: hsah", "must be 'hash', 'drop' or 'keep', not 'hsah'; did you mean 'hash'?"),
+        (
+            "features.amount: a",
+            "slices.country: tx.card",
+            "'tx.card' holds the feature 'card', which is hidden (pii: hash)",
+        ),
+        ("features.amount: a", "slices.country: tx", "'tx' holds the feature 'card', which is hidden (pii: hash)"),
+        ("features.amount: a", "slices.country: tx.card.bin", "'tx.card.bin' holds the feature 'card'"),
+        ("features.amount: a", "slices.country: {path: c, otherwise: tx.card}", "'tx.card' holds the feature 'card'"),
+        ("features.amount: a", "features.stray: tx.card", "'tx.card' holds the feature 'card'"),
+        ("features.card: tx.card", "slices.country: f.card, features: f.*", "'f.card' holds the feature 'card'"),
+    ],
+)
+def test_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+    """With the place, the reason, and the nearest right name."""
+    messages = faults(tmp_path, old, new)
+    assert any(said in message for message in messages), messages
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"map": {"python": "no_colon"}}, "must be 'module:function'"),
+        ({"map": {"python": "os.system"}}, "must be 'module:function'"),
+        ({"map": {"python": ["a:b", "c:d"]}}, "must be 'module:function'"),
+        ({"map": {"python": {"path": "a:b", "scale": 2.0}}}, "has no options"),
+        ({"map": {"python": "a:b"}, "each": "items"}, "may return a list"),
+        ({"map": {"python": "a:b"}, "kind": "fraud"}, "canonical labels name their kind themselves"),
+        ({"each": "items"}, "goes with a `map` of paths"),
+        ({"files": "*", "map": {"key": "$key", "time": TIME}}, "history would lack what the topic has"),
+        ({"topic": None, "files": "*", "map": {"key": "$key", "time": TIME}}, "files have no such thing"),
+        ({"topic": None}, "give `topic`, or `files`"),
+    ],
+)
+def test_a_source_says_one_thing(parts: dict[str, Any], said: str) -> None:
+    """What stands beside a function or a canonical source in vain is refused, and so is what files do not have."""
+    with pytest.raises(ValidationError, match=re.escape(said)):
+        SourceMap.model_validate({"topic": "t", "as": "predictions"} | parts)
+
+
+def test_columns_of_files_may_start_with_a_dollar() -> None:
+    """Only what Kafka has beside a record is special, and only known names of it where there is no topic."""
+    fields = {"key": "$id", "time": TIME, "weight": "$amount"}
+    assert SourceMap.model_validate({"files": "*", "as": "predictions", "map": fields}).map["key"].path == "$id"
+
+
+def test_a_source_without_a_map_is_canonical() -> None:
+    """So is what a function returns; a map of paths is not."""
+    plain = SourceMap.model_validate({"topic": "t", "as": "labels"})
+    hooked = SourceMap.model_validate({"topic": "t", "as": "labels", "map": {"python": "pkg.mod:func_1"}})
+    mapped = SourceMap.model_validate({"topic": "t", "as": "predictions", "map": {"key": "k", "time": TIME}})
+    assert [one.is_canonical for one in (plain, hooked, mapped)] == [True, True, False]
+    assert [one.hook for one in (plain, hooked, mapped)] == [None, "pkg.mod:func_1", None]
+
+
+def remarks(**features: Any) -> list[str]:
+    """Return the advice on a config with these features."""
+    config = {
+        "version": 1,
+        "loop": "cards",
+        "predictions": {"outputs": {"fraud": {"task": "binary"}}, "features": features},
+        "labels": {"fraud": {"definition": "d", "horizon": "7d", "retain": "9d"}},
+        "ingest": [
+            {
+                "topic": "t",
+                "as": "predictions",
+                "map": {"key": "card", "time": TIME, "outputs.fraud": "s", "features.card": "card"},
+            }
+        ],
+    }
+    return [str(remark) for remark in advise(LoopConfig.model_validate(config))]
+
+
+def test_check_warns_where_personal_data_goes_past_the_redaction() -> None:
+    """Unknown features are kept by default, and a key is kept as it is."""
+    hidden = remarks(card={"type": "string", "pii": "hash"})
+    assert any("unknown_features: keep: features that nobody has listed" in remark for remark in hidden)
+    assert any("ingest[0].map.key: is personal data as a feature" in remark for remark in hidden)
+    kept = remarks(card={"type": "string", "pii": "keep"})
+    assert not any("personal data" in remark for remark in kept)

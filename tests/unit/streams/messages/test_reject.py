@@ -1,0 +1,121 @@
+"""Rejects as messages: what ingest and join write, and the rows that the lake makes of them."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from ingest_case import loop_with
+
+from joins import Effects, RejectRow
+from lake.table import schemas_of
+from schemas.base.status import RejectReason
+from streams.join_worker.task import join_rejects
+from streams.kafka.topics import Topics
+from streams.messages.canonical import Unreadable
+from streams.messages.reject import RejectMessage, reject_frame
+
+CONFIG = loop_with()
+MAPPING = RejectMessage(
+    v=1,
+    input="labels",
+    stage="mapping",
+    reason="bad_key",
+    seen_at=7,
+    source="chargebacks",
+    source_partition=3,
+    source_row=42,
+    detail="key: missing",
+    digest=-5,
+    original=b"\x00bytes",
+)
+
+
+def test_a_reject_survives_its_wire() -> None:
+    """The original goes as base64; what is not known is not there."""
+    wire = MAPPING.encode()
+    assert RejectMessage.decode(wire) == MAPPING
+    assert json.loads(wire) == {
+        "v": 1,
+        "input": "labels",
+        "stage": "mapping",
+        "reason": "bad_key",
+        "seen_at": 7,
+        "source": "chargebacks",
+        "source_partition": 3,
+        "source_row": 42,
+        "detail": "key: missing",
+        "digest": -5,
+        "original": "AGJ5dGVz",
+    }
+
+
+def turn() -> Any:
+    """Return what is told of a step that refused three records."""
+    rows = [
+        RejectRow("predictions", 5, RejectReason.DUPLICATE),
+        RejectRow("labels", 6, RejectReason.STALE, "fraud"),
+    ]
+    unreadable = ([], [Unreadable(7, "not_json", "not JSON", 11)])
+    step = SimpleNamespace(partition=2, sequence=9)
+    return SimpleNamespace(effects=Effects([], rows), unreadable=unreadable, record=step)
+
+
+def test_the_join_names_its_own_place() -> None:
+    """Position in the canonical topic, step and kind; what it could not read has detail and digest."""
+    found = [RejectMessage.decode(wire) for wire in join_rejects(turn(), Topics.of(CONFIG), 1_000)]
+    assert [(one.input, one.reason, one.partition, one.offset, one.kind, one.sequence) for one in found] == [
+        ("predictions", "duplicate", 2, 5, None, 9),
+        ("labels", "stale", 2, 6, "fraud", 9),
+        ("labels", "not_json", 2, 7, None, 9),
+    ]
+    assert [(one.source, one.source_partition, one.source_row) for one in found] == [
+        ("cards.predictions", 2, 5),
+        ("cards.labels", 2, 6),
+        ("cards.labels", 2, 7),
+    ]
+    assert (found[2].detail, found[2].digest, found[2].stage) == ("not JSON", 11, "mapping")
+    assert all(one.original is None for one in found)
+
+
+def test_rejects_become_rows_of_the_lake() -> None:
+    """In its columns and types; a mapping's reject has no place in a canonical topic and no step."""
+    frame = reject_frame([MAPPING.encode(), *join_rejects(turn(), Topics.of(CONFIG), 1_000)])
+    schema = schemas_of(CONFIG)["rejects"]
+    own = {name: dtype for name, dtype in schema.items() if name not in ("recorded_on", "recorded_at")}
+    assert dict(frame.schema) == {name: own[name] for name in frame.columns}
+    assert set(own) == set(frame.columns)
+    assert frame.row(0, named=True) == {
+        "input": "labels",
+        "stage": "mapping",
+        "reason": "bad_key",
+        "detail": "key: missing",
+        "partition": None,
+        "offset": None,
+        "source": "chargebacks",
+        "source_row": 42,
+        "kind": None,
+        "digest": -5,
+        "sequence": None,
+    }
+    assert frame["sequence"].to_list() == [None, 9, 9, 9]
+    assert reject_frame([]).schema == frame.schema
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"{}",
+        b"\xff",
+        b'{"v": 2}',
+        MAPPING.encode().replace(b"42", b"-1"),
+        MAPPING.encode().replace(b"42", b"9" * 30),
+    ],
+)
+def test_what_is_no_reject_has_no_row(message: bytes) -> None:
+    """Somebody else may write into the topic; that stops nothing."""
+    assert reject_frame([message, MAPPING.encode()])["source_row"].to_list() == [42]
+    with pytest.raises((msgspec.MsgspecError, UnicodeDecodeError)):
+        RejectMessage.decode(message)

@@ -1,0 +1,408 @@
+"""What the durable store promises beside answering as the one in memory does: crashes, faults, and work it spares."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from history import decisions_of
+from rocks_folder import rocks_folder
+from rocksdict import Options, Rdict
+
+from joins import (
+    Batch,
+    CommitPoint,
+    KeptLabel,
+    KindPolicy,
+    LabelRecord,
+    MemoryStore,
+    Op,
+    Partition,
+    Policy,
+    PredictionRecord,
+    rebuild,
+)
+from joins.state import STATE_FORMAT, Chain, KeyState, LabelState, PredictionState, full_fingerprint
+from schemas.base.status import Status
+from schemas.errors import StateError
+from streams.state_store import store as rocks_store
+from streams.state_store.store import LOOK_AHEAD, RocksStore
+
+KINDS = ["click"]
+POLICY = Policy({"click": KindPolicy("d1", horizon_ms=100, retain_ms=200)})
+NOW_MS = 10_000
+
+
+def state(offset: int = 0) -> KeyState:
+    """Return a state with one prediction."""
+    return KeyState({"id": PredictionState(1_000, offset, 1, eligible=True, projection=["v1"], chains={})}, {})
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return where the store lies."""
+    made = rocks_folder()
+    yield made / "loop" / "0"
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[RocksStore]:
+    """Return an empty store, closed in the end."""
+    made = RocksStore(folder, KINDS)
+    yield made
+    made.close()
+
+
+class Watch:
+    """Counts the calls of a method and hands them on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        method = getattr(owner, name)
+
+        def watched(*args: Any) -> Any:
+            self.calls.append(args)
+            return method(*args)
+
+        monkeypatch.setattr(owner, name, watched)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from joins.state import KeyState
+from streams.state_store.store import RocksStore
+store = RocksStore(Path(sys.argv[1]), ["click"])
+for number in range(100):
+    store.put(f"flushed {number}", KeyState({}, {}))
+store.by_prediction.add((1, 1, "flushed 1", "id"))
+store.flush(b"the point")
+store.by_prediction.take(2, 1)
+store.put("not flushed", KeyState({}, {}))
+store.delete("flushed 1")
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_kill_9_leaves_exactly_the_last_flush_and_its_point(folder: Path) -> None:
+    """Nothing of what came after is there, neither keys nor entries; while the process lives, nobody else gets in."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        with pytest.raises(StateError, match="used by another process") as caught:
+            RocksStore(folder, KINDS)
+        child.send_signal(signal.SIGKILL)
+    assert not caught.value.must_rebuild
+    store = RocksStore(folder, KINDS)
+    assert store.point() == b"the point"
+    assert (len(store), store.get("not flushed")) == (100, None)
+    assert store.get("flushed 1") == KeyState({}, {})
+    assert store.by_prediction.between(None, 10, 10) == [(1, 1, "flushed 1", "id")]
+    store.close()
+
+
+def test_a_store_that_is_open_in_this_process_is_not_opened_twice(store: RocksStore, folder: Path) -> None:
+    """The error says where; after closing, twice at will, it opens."""
+    with pytest.raises(StateError, match="open already in this process") as caught:
+        RocksStore(folder, KINDS)
+    assert caught.value.where == str(folder)
+    store.close()
+    store.close()
+    RocksStore(folder, KINDS).close()
+
+
+def test_another_state_format_is_refused_and_may_be_rebuilt(store: RocksStore, folder: Path) -> None:
+    """Neither an unknown format nor a foreign database is touched."""
+    store.close()
+    raw = Rdict(str(folder), Options(raw_mode=True))
+    raw[b"\0format"] = b"7"
+    raw.close()
+    with pytest.raises(StateError, match="holds a state of format 7, and this version reads 1") as caught:
+        RocksStore(folder, KINDS)
+    assert caught.value.must_rebuild
+    assert "Move the folder away" in str(caught.value)
+    foreign = folder.parent / "foreign"
+    raw = Rdict(str(foreign), Options(raw_mode=True))
+    raw[b"key"] = b"value"
+    raw.close()
+    with pytest.raises(StateError, match="format none"):
+        RocksStore(foreign, KINDS)
+
+
+def test_the_stored_form_is_pinned_to_its_format() -> None:
+    """Whoever changes a struct of the state raises STATE_FORMAT, and pins the new form here."""
+    name = "click\0d"
+    chain = Chain(Status.JOINED, 1.0, 3, 2, 7)
+    label = LabelState(2, 7, "class", 3, 1, joined=True, out_of_reach=False)
+    key = KeyState(
+        {"id": PredictionState(1, 2, 3, eligible=True, projection=["v1", None], chains={name: chain})}, {name: [label]}
+    )
+    form = (
+        b"\x92\x81\xa2id\x96\x01\x02\x03\xc3\x92\xa2v1\xc0\x81\xa7click\x00d\x95\xa6joined\xcb?\xf0\0\0\0\0\0\0\x03\x02\x07"
+        b"\x81\xa7click\x00d\x91\x97\x02\x07\xa5class\x03\x01\xc3\xc2"
+    )
+    assert (STATE_FORMAT, msgspec.msgpack.encode(key)) == (1, form)
+    assert msgspec.msgpack.decode(form, type=KeyState) == key
+
+
+def filled(folder: Path, keys: int) -> None:
+    """Leave a store with this many keys in files."""
+    store = RocksStore(folder, KINDS)
+    for number in range(keys):
+        store.put(f"key {number}", state(number))
+        store.by_prediction.add((number, number, f"key {number}", "id"))
+    store.flush(b"point")
+    store.close()
+
+
+def test_damage_is_found_when_opening(folder: Path) -> None:
+    """A store without its table of files cannot be used any more, and says so."""
+    filled(folder, 10)
+    for manifest in folder.glob("MANIFEST-*"):
+        manifest.write_bytes(b"\0" * 100)
+    with pytest.raises(StateError, match="is damaged") as caught:
+        RocksStore(folder, KINDS)
+    assert caught.value.must_rebuild
+
+
+@pytest.mark.parametrize("reading", ["get", "items", "between", "take"])
+def test_damage_is_found_when_reading_and_never_taken_for_an_end(folder: Path, reading: str) -> None:
+    """RocksDB's iterators end without a word at a damaged block: the deadlines behind it would never pass."""
+    filled(folder, 1_000)
+    for file in folder.glob("*.sst"):
+        data = bytearray(file.read_bytes())
+        data[len(data) // 4] ^= 0xFF
+        file.write_bytes(data)
+    read = {
+        "get": lambda store: store.prefetch(f"key {number}" for number in range(1_000)),
+        "items": lambda store: list(store.items()),
+        "between": lambda store: store.by_prediction.between(None, 5_000, 5_000),
+        "take": lambda store: store.by_prediction.take(5_000, 5_000),
+    }
+    with pytest.raises(StateError, match="is damaged") as caught:  # noqa: PT012 - opening may find it, too
+        store = RocksStore(folder, KINDS)
+        try:
+            read[reading](store)
+        finally:
+            store.close()
+    assert caught.value.must_rebuild
+
+
+class FullDisk:
+    """Stands for RocksDB on a full disk."""
+
+    def write(self, _: object) -> None:
+        """Refuse, in RocksDB's words."""
+        raise Exception("IO error: No space left on device: While appending to file: x.log")  # noqa: TRY002
+
+
+def test_a_full_disk_stops_the_flush_and_loses_nothing(
+    store: RocksStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The changes stay, so that the flush can be tried again."""
+    store.put("a", state())
+    store.by_prediction.add((5, 0, "a", "id"))
+    with monkeypatch.context() as context:
+        context.setattr(store._database, "_entries", FullDisk())
+        with pytest.raises(StateError, match="the disk is full") as caught:
+            store.flush(b"one")
+    assert not caught.value.must_rebuild
+    assert (store.point(), store.touched, len(store)) == (None, 1, 1)
+    store.flush(b"two")
+    store.close()
+    again = RocksStore(folder, KINDS)
+    assert (again.point(), again.get("a"), len(again.by_prediction)) == (b"two", state(), 1)
+    again.close()
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_its_place(tmp_path: Path) -> None:
+    """Whatever the system refuses, the error names the folder."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StateError) as caught:
+        RocksStore(tmp_path / "file" / "0", KINDS)
+    assert caught.value.where == str(tmp_path / "file" / "0")
+
+
+def test_a_spilled_store_has_no_point_and_is_empty_when_it_was_never_finished(store: RocksStore, folder: Path) -> None:
+    """Half of a rebuild is no state; a flush makes a whole of it."""
+    store.flush(b"before")
+    store.put("a", state())
+    store.by_prediction.add((5, 0, "a", "id"))
+    store.spill()
+    assert (store.point(), store.touched, store.get("a")) == (None, 0, state())
+    store.close()
+    again = RocksStore(folder, KINDS)
+    assert (again.point(), len(again), again.get("a"), list(again.items())) == (None, 0, None, [])
+    assert again.by_prediction.between(None, 10, 10) == []
+    again.put("b", state())
+    again.spill()
+    again.flush(b"after")
+    again.close()
+    last = RocksStore(folder, KINDS)
+    assert (last.point(), [key for key, _ in last.items()]) == (b"after", ["b"])
+    last.close()
+
+
+def test_what_was_only_read_is_not_written_again(folder: Path) -> None:
+    """A sweep reads many states that it leaves as they are; a change in place is seen however deep it is."""
+    filled(folder, 100)
+    store = RocksStore(folder, KINDS)
+    before = store._database._entries.latest_sequence_number()
+    for number in range(100):
+        found = store.get(f"key {number}")
+        assert found is not None
+        if number == 7:
+            found.predictions["id"].chains["click\0d1"] = Chain(Status.EXPIRED, None, 5)
+    store.flush(b"point")
+    facts = 2  # the point and the counts
+    assert store._database._entries.latest_sequence_number() - before == facts + 1
+    store.close()
+
+
+def test_a_key_that_came_and_went_between_two_flushes_is_not_written(store: RocksStore) -> None:
+    """Write-behind spares what did not last."""
+    store.flush(b"one")
+    before = store._database._entries.latest_sequence_number()
+    store.put("a", state())
+    store.by_prediction.add((5, 0, "a", "id"))
+    store.delete("a")
+    assert store.by_prediction.take(6, 10) == [(5, 0, "a", "id")]
+    store.flush(b"two")
+    assert store._database._entries.latest_sequence_number() - before == 2
+
+
+@pytest.fixture
+def clean_keys(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return a small bound on what stays in memory after a flush."""
+    monkeypatch.setattr(rocks_store, "CLEAN_KEYS", 100)
+    return 100
+
+
+def test_what_was_flushed_last_is_still_at_hand(
+    store: RocksStore, clean_keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two generations of changed keys stay in memory, and no more than two."""
+    for first in range(0, 3 * clean_keys, clean_keys):
+        for number in range(first, first + clean_keys):
+            store.put(str(number), state(number))
+        store.flush(b"point")
+    reads = Watch(monkeypatch, store._database, "states")
+    for number in range(clean_keys, 3 * clean_keys):
+        assert store.get(str(number)) == state(number)
+    assert reads.calls == []
+    assert store.get(str(clean_keys - 1)) == state(clean_keys - 1)
+    assert len(reads.calls) == 1
+
+
+def test_one_flush_of_very_much_does_not_stay_in_memory(store: RocksStore, clean_keys: int) -> None:
+    """The bound on what stays holds for any flush; the newest stay."""
+    for number in range(2 * clean_keys + 1):
+        store.put(str(number), state())
+    store.flush(b"point")
+    assert len(store._young) + len(store._old) <= 2 * clean_keys
+    assert str(2 * clean_keys) in store._young
+
+
+def test_states_of_what_is_due_are_read_many_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep names its keys before it asks for them one by one."""
+    filled(folder, 3 * LOOK_AHEAD)
+    store = RocksStore(folder, KINDS)
+    reads = Watch(monkeypatch, store._database, "states")
+    for _, _, key, _ in store.by_prediction.between(None, 10_000, 10_000):
+        assert store.get(key) is not None
+    assert len(reads.calls) == 3
+    store.close()
+
+
+def test_nothing_is_sought_where_nothing_can_be_due(store: RocksStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step asks for what is due; mostly it is known that nothing is, until an entry comes in between."""
+    for number in range(10):
+        store.by_prediction.add((100 * number, number, "a", "id"))
+    store.flush(b"point")
+    walks = Watch(monkeypatch, store._database, "walk_entries")
+    index = store.by_prediction
+    assert [entry[0] for entry in index.take(150, 10)] == [0, 100]
+    assert [entry[0] for entry in index.between((150, 1 << 62), 450, 10)] == [200, 300, 400]
+    assert len(walks.calls) == 2
+    for until in range(450, 501, 10):
+        assert index.take(until - 300, 10) == []
+        assert index.between((until - 10, (1 << 62) - 1), until, 10) == []
+    assert len(walks.calls) == 2
+    index.add((470, 99, "a", "id"))
+    store.flush(b"point")
+    assert index.between((460, 0), 500, 10) == [(470, 99, "a", "id")]
+    assert len(walks.calls) == 3
+
+
+def prediction(number: int) -> PredictionRecord:
+    """Return one of a long row of predictions."""
+    return PredictionRecord(
+        number, f"key {number}", f"key {number}", 1_000 + number, 1, eligible=True, projection=["v1"]
+    )
+
+
+def label(number: int) -> LabelRecord:
+    """Return the label of every other prediction, each corrected once."""
+    key, time_ms = number // 2 * 2, 1_001 + number
+    return LabelRecord(number, f"key {key}", "click", "d1", Op.UPSERT, float(number % 2), time_ms, time_ms)
+
+
+def test_a_rebuild_of_more_than_fits_in_memory_spills(
+    store: RocksStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At no time much is held, neither states nor rows; the result has the fingerprint and survives."""
+    count, page = 400, 20
+    memory = Partition(POLICY, MemoryStore(KINDS))
+    predictions, labels = [prediction(n) for n in range(count)], [label(n) for n in range(count)]
+    effects = [memory.step(Batch(predictions, labels, count, count, now_ms=NOW_MS))]
+    while not memory.settled:
+        effects.append(memory.step(Batch([], [], count, count, now_ms=NOW_MS)))
+    assert 0 < len(memory.store) < count
+    assert not [row for step in effects for row in step.rejects if row.reason == "stale"]
+    kept = [KeptLabel(record, is_stale=False) for record in labels]
+    decisions = decisions_of(effects)
+    held: list[int] = []
+    spill = store.spill
+
+    def watched() -> None:
+        held.append(store.touched)
+        spill()
+
+    monkeypatch.setattr(import_module("joins.rebuild"), "PAGE", page)
+    monkeypatch.setattr(store, "spill", watched)
+
+    def in_pages(records: list[Any], key_of: Callable[[Any], str]) -> Iterator[Any]:
+        for first in range(0, len(records), page):
+            store.spill()
+            store.prefetch(key_of(record) for record in records[first : first + page])
+            yield from records[first : first + page]
+
+    partition = rebuild(
+        POLICY,
+        store,
+        memory.point,
+        in_pages(predictions, lambda record: record.key),
+        in_pages(kept, lambda label: label.record.key),
+        in_pages(decisions, lambda decision: decision.key),
+    )
+    assert max(held) <= page
+    assert len(held) >= 3 * count // page
+    assert store.point() is None
+    store.flush(msgspec.msgpack.encode(partition.point))
+    store.close()
+    again = RocksStore(folder, KINDS)
+    assert full_fingerprint(state for _, state in again.items()) == memory.point.fingerprint
+    assert dict(again.items()) == dict(memory.store.items())
+    assert msgspec.msgpack.decode(again.point() or b"", type=CommitPoint) == memory.point
+    again.close()

@@ -1,0 +1,126 @@
+"""Predictions that came again with other content: when they came, and which predictions they were about."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from lake_builder import LakeBuilder, hour, ms
+
+from schemas.events.backfill import Cause, Episode
+from truthloop.evidence.resent import read_conflicts, resent_by
+
+FOUND = {"partition": pl.Int32(), "prediction_offset": pl.Int64(), "kind": pl.String()}
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> LakeBuilder:
+    """Return an empty lake."""
+    return LakeBuilder(tmp_path / "lake")
+
+
+def again(builder: LakeBuilder, key: str, arrived: float | None, offset: int, **other: object) -> None:
+    """Append a prediction of the morning that came again with other content: at an hour, or from a file."""
+    partition = other.get("partition", 0)
+    at = {} if arrived is None else {"arrived_at": hour(arrived)}
+    builder.predict(key, 0, offset, digest=8, **at, **other)
+    builder.reject("predictions", offset, "conflict", partition=partition)
+
+
+def episode(since: float, until: float, kind: str = "fraud") -> Episode:
+    """Return an episode of re-sent predictions between two hours."""
+    return Episode(
+        id=f"bf-{1:032x}",
+        kind=kind,
+        definition="chargeback-1",
+        causes=[Cause.RESENT],
+        since=ms(since),
+        until=ms(until),
+        labels=1,
+        fingerprint=1,
+    )
+
+
+def touched(builder: LakeBuilder, since: float, until: float) -> list[tuple[int, int, str]]:
+    """Return what an episode sent again, sorted."""
+    return sorted(resent_by(builder.lake, episode(since, until)).rows())
+
+
+def test_a_lake_without_conflicts_has_none(builder: LakeBuilder) -> None:
+    """Neither an empty one, nor one whose predictions came once."""
+    assert read_conflicts(builder.lake).schema == {"hour_ms": pl.Int64(), "count": pl.Int64()}
+    assert read_conflicts(builder.lake).is_empty()
+    builder.predict("a", 0, 0).predict("b", 0, 1)
+    assert read_conflicts(builder.lake).is_empty()
+    found = resent_by(builder.lake, episode(-99, 99))
+    assert (found.height, dict(found.schema)) == (0, FOUND)
+
+
+def test_conflicts_are_counted_by_the_hour_in_which_they_arrived(builder: LakeBuilder) -> None:
+    """The hours in order, each by its first instant; the predictions were all made in the morning."""
+    for offset, key in enumerate("abcd"):
+        builder.predict(key, 0, offset, arrived_at=hour(0))
+    for offset, (key, arrived) in enumerate([("a", 30.999), ("b", 5), ("c", 30), ("d", 31), ("a", 30.5)], 10):
+        again(builder, key, arrived, offset)
+    assert read_conflicts(builder.lake).rows() == [(ms(5), 1), (ms(30), 3), (ms(31), 1)]
+
+
+def test_what_comes_from_files_is_of_the_hour_of_the_prediction_itself(builder: LakeBuilder) -> None:
+    """Files have no time of arrival."""
+    builder.predict("a", 0, 0)
+    again(builder, "a", None, 1)
+    assert read_conflicts(builder.lake).rows() == [(ms(0), 1)]
+
+
+def test_the_same_content_again_is_no_conflict(builder: LakeBuilder) -> None:
+    """Nor is what was refused for another reason, by another stage, or is a label of the same position."""
+    for offset, (input_, reason, stage) in enumerate(
+        [
+            ("predictions", "duplicate", "join"),
+            ("predictions", "future", "join"),
+            ("predictions", "too_old", "join"),
+            ("predictions", "conflict", "ingest"),
+            ("labels", "conflict", "join"),
+        ],
+        1,
+    ):
+        builder.predict("a", 0, offset, arrived_at=hour(5)).reject(input_, offset, reason, stage=stage)
+    assert read_conflicts(builder.lake).is_empty()
+    assert touched(builder, -99, 99) == []
+
+
+def test_a_conflict_counts_in_its_own_partition_only(builder: LakeBuilder) -> None:
+    """The same offset of another partition is another prediction."""
+    builder.predict("a", 0, 0).predict("b", 0, 1, partition=1)
+    again(builder, "a", 5, 1)
+    assert read_conflicts(builder.lake).rows() == [(ms(5), 1)]
+    assert touched(builder, 0, 9) == [(0, 0, "fraud")]
+
+
+def test_the_predictions_as_they_first_came_are_found_once(builder: LakeBuilder) -> None:
+    """However often they came again, and not those that came again themselves."""
+    for offset, key in enumerate("abc"):
+        builder.predict(key, 0, offset, arrived_at=hour(0))
+    builder.predict("d", 0, 3, partition=1, arrived_at=hour(0))
+    for offset, key in enumerate("aab", 10):
+        again(builder, key, 5, offset)
+    again(builder, "d", 5, 10, partition=1)
+    builder.predict("c", 0, 20, arrived_at=hour(5)).reject("predictions", 20, "duplicate")
+    assert touched(builder, 5, 6) == [(0, 0, "fraud"), (0, 1, "fraud"), (1, 3, "fraud")]
+    found = resent_by(builder.lake, episode(5, 6, "chargeback"))
+    assert (dict(found.schema), set(found["kind"])) == (FOUND, {"chargeback"})
+
+
+def test_only_what_came_again_within_the_episode_belongs_to_it(builder: LakeBuilder) -> None:
+    """Both ends are in it."""
+    for offset, key in enumerate("abcd"):
+        builder.predict(key, 0, offset, arrived_at=hour(0))
+        again(builder, key, 5 + offset, 10 + offset)
+    assert touched(builder, 6, 7) == [(0, 1, "fraud"), (0, 2, "fraud")]
+    assert touched(builder, 6.001, 7.001) == [(0, 2, "fraud")]
+
+
+def test_another_prediction_of_the_same_key_was_not_sent_again(builder: LakeBuilder) -> None:
+    """A shadow's has the same key and an id of its own."""
+    builder.predict("a", 0, 0, id="v1").predict("a", 0, 1, id="v2", version="v2")
+    again(builder, "a", 5, 2, id="v2", version="v2")
+    assert touched(builder, 0, 9) == [(0, 1, "fraud")]

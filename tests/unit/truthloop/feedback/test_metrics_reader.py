@@ -1,0 +1,160 @@
+"""The deciding role's series are read from the lake: the same after a restart, live metrics kept up part by part."""
+
+import asyncio
+import socket
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from gate_case import DRIFT, ID, entry
+from live_lake import LiveLake, settings_of
+from prometheus_client import CollectorRegistry, generate_latest
+from replay_case import CLOSE_MS, CONFIG, NOW_MS, run, write_files
+
+from lake import Lake
+from monitor import CellPlan, metrics
+from retrain.address_guard import parse_allowed
+from retrain.decision_log import DecisionLog
+from retrain.log_entries import Origin
+from retrain.sender import Receiver
+from retrain.signing import Secret
+from schemas.config.retrain import RetrainConfig
+from schemas.config.targets import WebhookConfig
+from schemas.events.evidence import Event, GateState
+from streams.replay import sorted_input
+from truthloop.evidence.cells import read_evidence
+from truthloop.feedback.deliveries import Deliveries
+from truthloop.feedback.live_metrics import LiveBoard
+from truthloop.feedback.metrics import Gauges
+from truthloop.feedback.metrics_reader import Board
+from truthloop.feedback.reconcile import Turn
+
+Values = dict[tuple[str, str, str], float | None]
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a lake that a replay has filled in many steps of few records, and closed."""
+    folder = tmp_path_factory.mktemp("lake")
+    files = write_files(folder, count=80)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorted_input, "ROWS_PER_SLICE", 12)
+        run(folder / "replayed", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    return folder / "replayed"
+
+
+def of_cells(lake: Path) -> Values:
+    """Return the metrics of each version as the cells have them, over each kind's own definition."""
+    evidence = read_evidence(settings_of(lake))
+    found = metrics(evidence.cells, evidence.plan, "version", {}).iter_rows(named=True)
+    own = {kind: label.definition for kind, label in CONFIG.labels.items()}
+    return {
+        (row["version"], row["kind"], row["name"]): row["value"]
+        for row in found
+        if row["definition"] == own[row["kind"]]
+    }
+
+
+def assert_same(board: LiveBoard, expected: Values) -> None:
+    """Compare with the metrics of cells; River's are exact up to rounding."""
+    values = board.metrics.values()
+    assert len([key for key, value in values.items() if value is not None and key in expected]) > 5
+    for key in values.keys() & expected.keys():
+        value, other = values[key], expected[key]
+        assert value == (None if other is None else pytest.approx(other, abs=1e-7)), key
+
+
+@pytest.mark.parametrize("most", [1, 40, 1_000_000])
+def test_live_metrics_of_a_replayed_lake_are_those_of_its_cells(replayed: Path, most: int) -> None:
+    """Whatever part is taken in at each look; a look at a lake without news changes nothing."""
+    board = LiveBoard(Lake.open(replayed), CellPlan.from_config(CONFIG), most)
+    looks = 1
+    board.look()
+    while board.unread:
+        before = board.unread
+        board.look()
+        assert board.unread < before
+        looks += 1
+    assert (looks > 3) is (most < 100)
+    assert_same(board, of_cells(replayed))
+    known = board.metrics.values()
+    board.look()
+    assert board.metrics.values() == known
+
+
+def test_live_metrics_keep_up_with_a_live_lake(replayed: Path, tmp_path: Path) -> None:
+    """Partitions are at different steps; corrections come in later looks than what they replace."""
+    live = LiveLake(replayed, tmp_path / "live", CONFIG)
+    board = LiveBoard(live.lake, CellPlan.from_config(CONFIG), 10)
+    turn = 0
+    while any(live.left(number) for number in live.partitions):
+        turn += 1
+        live.advance({number: 2 for number in live.partitions if live.left(number) > 1 and number != turn % 3})
+        live.advance({number: 1 for number in live.partitions if live.left(number) == 1})
+        board.look()
+    while board.unread:
+        board.look()
+    assert_same(board, of_cells(live.lake.path))
+
+
+def test_a_ledger_that_was_written_anew_begins_the_metrics_anew(replayed: Path, tmp_path: Path) -> None:
+    """A lake that was put back from a backup: nothing is counted twice."""
+    board = LiveBoard(Lake.open(replayed), CellPlan.from_config(CONFIG))
+    board.look()
+    older = LiveLake(replayed, tmp_path / "older", CONFIG)
+    older.advance({number: older.left(number) // 2 for number in older.partitions})
+    board._lake = older.lake
+    board.look()
+    assert_same(board, of_cells(older.lake.path))
+
+
+def scraped(replayed: Path) -> str:
+    """Return what a process that begins now tells of the lake."""
+    registry = CollectorRegistry()
+    gauges = Gauges(registry)
+    gauges.active(lambda: True)
+    board = Board(settings_of(replayed), gauges)
+    turn = Turn(settings_of(replayed), lambda: NOW_MS)
+    board.tell(turn)
+    assert "truthloop_gate_state{" not in generate_latest(registry).decode()
+    while turn.run().decisions:
+        board.tell(turn)
+    board.tell(turn)
+    lines = generate_latest(registry).decode().splitlines()
+    return "\n".join(line for line in lines if "_created" not in line)
+
+
+def test_a_process_that_begins_anew_tells_the_same(replayed: Path) -> None:
+    """Of days that were evaluated before it began, too."""
+    first = scraped(replayed)
+    for kind in CONFIG.labels:
+        for name in ("evidence_timestamp_seconds", "mature_labels", "observed_timestamp_seconds"):
+            assert f'truthloop_{name}{{kind="{kind}"}}' in first
+        assert f'truthloop_finding_level{{finding="coverage",kind="{kind}"}} 0.0' in first
+        assert f'truthloop_coverage_state{{kind="{kind}",state="ok"}} 1.0' in first
+        assert f'truthloop_live_metric{{kind="{kind}"' in first
+    assert "truthloop_live_unread_outcomes 0.0" in first
+    assert scraped(replayed) == first
+
+
+def test_attempts_at_a_delivery_are_counted_by_what_came_of_them(replayed: Path) -> None:
+    """Nobody listens there, so the first attempt is to be repeated; a look before it is due adds none."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as door:
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+    lake = Lake.open(replayed)
+    written = {"dataset": "file:///data", "manifest": "file:///data/m", "manifest_sha256": "0" * 64, "rows": 7}
+    entries = [
+        entry(0, Event.EVALUATED, GateState.PREPARING, decision=ID, findings=[DRIFT], version="v1"),
+        entry(1, Event.PREPARED, GateState.REQUESTED, decision=ID, detail=written),
+    ]
+    assert DecisionLog(lake, "late").append(entries, NOW_MS)
+    target = WebhookConfig(url=f"http://{address}/", allow=[address])
+    receiver = Receiver(target.url, Secret.parse("whsec_" + "A" * 32), parse_allowed(target.allow))
+    registry = CollectorRegistry()
+    origins = [Origin("flights", "late", RetrainConfig(target=target))]
+    deliveries = Deliveries(lake, origins, receiver, lambda: NOW_MS, Gauges(registry).attempted)
+    for _ in range(2):
+        asyncio.run(deliveries.send_due())
+        told = generate_latest(registry).decode()
+        assert 'truthloop_delivery_attempts_total{outcome="retry"} 1.0' in told
+        assert 'truthloop_delivery_attempts_total{outcome="delivered"} 0.0' in told

@@ -1,0 +1,385 @@
+"""What is drafted from topics of many shapes: the right fields are found, nothing is rejected, no value gets out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from topic_shapes import (
+    HOUR_MS,
+    Event,
+    Record,
+    Shape,
+    avro_record,
+    bare_debezium_label,
+    canonical_label,
+    canonical_prediction,
+    changed,
+    cloud_event_label,
+    cloud_event_prediction,
+    debezium_label,
+    encode,
+    flat_label,
+    flat_prediction,
+    iso,
+    key_only_label,
+    key_only_prediction,
+    known,
+    naive_prediction,
+    nested_label,
+    nested_prediction,
+    poisoned,
+    sampled,
+    world,
+)
+
+from schemas.config.mapping import FieldMap
+from schemas.errors import ConfigError, InputError
+from truthloop.config.advice import advise
+from truthloop.onboarding.draft.draft import Wishes
+from truthloop.onboarding.draft.roles import given_roles
+from truthloop.onboarding.draft.run import TopicDraft, draft_from
+from truthloop.onboarding.draft.yaml_text import Origin
+
+NOW_MS = 1_795_000_000_000
+EVENTS = world(NOW_MS, count=600)
+LABELLED = list(known(EVENTS, NOW_MS))
+ORIGIN = Origin("broker:9092", {"security.protocol": "SSL"}, "2026-11-18 10:00 UTC")
+
+
+def draft(*topics: tuple[str, Shape, Sequence[Event]], given: Sequence[str] = (), **wishes: Any) -> TopicDraft:
+    """Draft a config from topics of these shapes."""
+    samples = [sampled(name, map(shape, events)) for name, shape, events in topics]
+    roles = given_roles(given, [name for name, *_ in topics])
+    return draft_from(samples, roles, Wishes(**wishes), ORIGIN, NOW_MS)
+
+
+def pair(prediction: Shape, label: Shape, names: tuple[str, str] = ("risk.scoring", "fraud.outcomes")) -> TopicDraft:
+    """Draft from a topic of predictions and one of labels, labels given first."""
+    return draft((names[1], label, LABELLED), (names[0], prediction, EVENTS))
+
+
+def maps(found: TopicDraft) -> dict[str, dict[str, FieldMap]]:
+    """Return the map of each topic."""
+    return {source.topic or "": source.map for source in found.config.ingest}
+
+
+def unkeyed(shape: Shape) -> Shape:
+    """Leave out Kafka's key."""
+    return lambda event: replace(shape(event), key=None)
+
+
+def plain(how: FieldMap) -> dict[str, Any]:
+    """Return what a field's map says."""
+    return how.model_dump(exclude_none=True, by_alias=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two shapes, and what has to be found in them."""
+
+    prediction: Shape
+    label: Shape
+    predictions: dict[str, dict[str, Any]]
+    labels: dict[str, dict[str, Any]]
+
+
+CASES = {
+    "flat": Case(
+        flat_prediction,
+        flat_label,
+        {
+            "key": {"path": "transaction_id"},
+            "time": {"path": "scored_at", "unit": "ms"},
+            "version": {"path": "model_version"},
+            "outputs.fraud": {"path": "fraud_score"},
+            "slices.country": {"path": "country"},
+        },
+        {
+            "key": {"path": "transaction_id"},
+            "value": {"path": "is_fraud"},
+            "time": {"path": "resolved_at", "unit": "ms"},
+        },
+    ),
+    "nested, percent, seconds, keyed by customer": Case(
+        nested_prediction,
+        nested_label,
+        {
+            "key": {"path": "tx.id"},
+            "time": {"path": "ts"},
+            "version": {"path": "model.version"},
+            "outputs.fraud": {"path": "scores.fraud", "scale": 0.01},
+            "features": {"path": "f.*"},
+        },
+        {
+            "key": {"path": "tx.id"},
+            "value": {"path": "outcome.status", "values": {"fraud": 1, "legit": 0}},
+            "time": {"path": "known_at", "unit": "s"},
+        },
+    ),
+    "Debezium with payload": Case(
+        flat_prediction,
+        debezium_label,
+        {"key": {"path": "transaction_id"}, "outputs.chargeback": {"path": "fraud_score"}},
+        {
+            "key": {"path": "payload.after.transaction_id", "otherwise": "payload.before.transaction_id"},
+            "value": {"path": "payload.after.chargeback"},
+            "time": {"path": "payload.source.ts_ms", "unit": "ms"},
+            "retract": {"path": "payload.op", "in": ["d"]},
+        },
+    ),
+    "Debezium without payload": Case(
+        flat_prediction,
+        bare_debezium_label,
+        {"key": {"path": "transaction_id"}},
+        {
+            "key": {"path": "after.transaction_id", "otherwise": "before.transaction_id"},
+            "value": {"path": "after.chargeback"},
+            "time": {"path": "source.ts_ms", "unit": "ms"},
+            "retract": {"path": "op", "in": ["d"]},
+        },
+    ),
+    "CloudEvents": Case(
+        cloud_event_prediction,
+        cloud_event_label,
+        {
+            "key": {"path": "data.orderId"},
+            "time": {"path": "time"},
+            "version": {"path": "data.modelVersion"},
+        },
+        {"key": {"path": "data.orderId"}, "value": {"path": "data.verdict", "values": {"yes": 1, "no": 0}}},
+    ),
+    "the key in Kafka's key only, µs, version in a header": Case(
+        key_only_prediction,
+        key_only_label,
+        {
+            "key": {"path": "$key"},
+            "time": {"path": "time_us", "unit": "us"},
+            "version": {"path": "$headers.model_version"},
+            "outputs.clicked": {"path": "p"},
+        },
+        {"key": {"path": "$key"}, "value": {"path": "clicked"}},
+    ),
+    "local times without zone": Case(
+        naive_prediction(-5),
+        flat_label,
+        {"time": {"path": "scored_at", "zone": "Etc/GMT+5"}},
+        {},
+    ),
+    "ns as text, five percent broken": Case(
+        poisoned(changed(flat_prediction, scored_at=lambda event: str(event.made_ms * 1_000_000))),
+        poisoned(flat_label),
+        {"key": {"path": "transaction_id"}, "time": {"path": "scored_at", "unit": "ns"}},
+        {"value": {"path": "is_fraud"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_fields_of_a_shape_are_found(name: str) -> None:
+    """Key, times with unit or zone, version, output with scale, label value."""
+    case = CASES[name]
+    found = maps(pair(case.prediction, case.label))
+    for topic, wanted in (("risk.scoring", case.predictions), ("fraud.outcomes", case.labels)):
+        assert {target: plain(found[topic][target]) for target in wanted} == wanted
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "broken" not in name])
+def test_what_was_sampled_is_mapped_without_rejects(name: str) -> None:
+    """And the remarks of `truthloop check` have nothing to add."""
+    found = pair(CASES[name].prediction, CASES[name].label)
+    assert [topic.refused for topic in found.topics] == [{}, {}]
+    assert [topic.mapped.filtered for topic in found.topics] == [0, 0]
+    assert [source.frame.height for topic in found.topics for source in topic.mapped.sources] == [len(LABELLED), 600]
+    assert advise(found.config) == []
+
+
+def test_broken_records_are_counted_and_nothing_else() -> None:
+    """Of thirty broken ones of 600, half are no JSON and half lack the key; no condition hides them."""
+    found = pair(poisoned(flat_prediction), flat_label)
+    assert found.topics[1].refused == {"bad_key": 15, "not_json": 15}
+    assert all(not source.where for source in found.config.ingest)
+
+
+def test_delays_become_proposals() -> None:
+    """Half of the labels took less than an hour; horizon and retain leave room."""
+    found = pair(flat_prediction, flat_label)
+    assert found.delays is not None
+    assert found.delays.pairs == len(LABELLED)
+    label = found.config.labels["fraud"]
+    assert (label.expected_delay, label.horizon, label.retain) == (3 * HOUR_MS, 12 * HOUR_MS, 24 * HOUR_MS)
+    assert f"{len(LABELLED)} pairs: half of the labels within 4" in found.text
+
+
+def test_no_value_of_a_record_gets_into_the_file() -> None:
+    """But names of few categories; keys, addresses, amounts and prose stay where they are."""
+    prose = changed(flat_prediction, note=lambda event: f"please call Mr. {event.customer} back about this, it is late")
+    text = pair(prose, flat_label).text + pair(nested_prediction, debezium_label).text
+    secrets = {event.tx for event in EVENTS} | {event.email for event in EVENTS} | {"Mr."}
+    secrets |= {text for event in EVENTS for text in (f"{event.amount}", f"{event.score}") if len(text) >= 6}
+    assert not [secret for secret in secrets if secret in text]
+    assert "categories: [Android, iOS, web]" in text
+
+
+def test_what_looks_personal_is_dropped() -> None:
+    """And features that nobody listed are not kept beside it."""
+    found = pair(nested_prediction, nested_label)
+    assert found.config.predictions.features["email"].pii == "drop"
+    assert found.config.predictions.unknown_features == "drop"
+
+
+def test_records_of_other_kinds_are_left_out_by_the_field_that_tells_them() -> None:
+    """A heartbeat of the service in the same topic has neither key nor score."""
+
+    def mixed(event: Event) -> Record:
+        if event.number % 4:
+            return changed(flat_prediction, eventType=lambda _: "scored")(event)
+        return Record(None, encode({"eventType": "alive", "host": "a"}), event.made_ms)
+
+    found = pair(mixed, flat_label)
+    (source,) = (source for source in found.config.ingest if source.as_ == "predictions")
+    assert source.where == {"eventType": "scored"}
+    assert found.topics[1].refused == {}
+    assert found.topics[1].mapped.filtered == 150
+
+
+def test_several_predictions_of_a_key_get_an_id() -> None:
+    """A shadow version scores the same transactions."""
+    both = [event for event in EVENTS for _ in range(2)]
+    turns: Iterator[str] = iter(["v1", "v2"] * len(EVENTS))
+    shape = changed(flat_prediction, model_version=lambda _: next(turns))
+    found = draft(("risk.scoring", shape, both), ("fraud.outcomes", flat_label, LABELLED))
+    assert plain(maps(found)["risk.scoring"]["id"]) == {"path": ["transaction_id", "model_version"]}
+
+
+def test_a_customer_is_no_key() -> None:
+    """It is in both topics, too, but a label of a later purchase would come before."""
+    with_customer = changed(flat_label, customer_id=lambda event: event.customer)
+    for events in (EVENTS, EVENTS[::-1]):
+        found = draft(("risk.scoring", flat_prediction, events), ("fraud.outcomes", with_customer, LABELLED))
+        assert plain(maps(found)["fraud.outcomes"]["key"]) == {"path": "transaction_id"}
+
+
+def test_whole_numbers_are_keys_too() -> None:
+    """Ids that count up meet whatever they mean; names and times tell."""
+    prediction = changed(flat_prediction, transaction_id=lambda event: 10_000 + event.number)
+    label = changed(flat_label, transaction_id=lambda _: None, tx=lambda event: {"id": 10_000 + event.number})
+    found = maps(pair(unkeyed(prediction), unkeyed(label)))
+    assert plain(found["fraud.outcomes"]["key"]) == {"path": "tx.id"}
+    assert plain(found["risk.scoring"]["key"]) == {"path": "transaction_id"}
+
+
+def test_canonical_records_need_no_map() -> None:
+    """Kinds, slices and features are those that they name."""
+    found = pair(canonical_prediction, canonical_label, ("a", "b"))
+    assert [source.map for source in found.config.ingest] == [{}, {}]
+    assert list(found.config.labels) == ["fraud"]
+    assert found.config.predictions.slices == ["country"]
+    assert set(found.config.predictions.features) == {"amount", "device"}
+    assert [topic.refused for topic in found.topics] == [{}, {}]
+
+
+def test_the_loops_own_topics_need_no_source() -> None:
+    """The loop's name and its partitions are theirs."""
+    found = pair(canonical_prediction, canonical_label, ("card-fraud.predictions", "card-fraud.labels"))
+    assert (found.config.loop, found.config.partitions, found.config.ingest) == ("card-fraud", 6, [])
+    assert [topic.refused for topic in found.topics] == [{}, {}]
+
+
+def test_a_loops_name_that_would_take_a_topic_is_refused() -> None:
+    """Foreign records in a topic that is named like the loop's own."""
+    with pytest.raises(ConfigError, match="would be the loop's own"):
+        draft(("risk.predictions", flat_prediction, EVENTS), ("fraud.outcomes", flat_label, LABELLED), loop="risk")
+
+
+def test_classes_that_both_sides_know_make_a_multiclass_kind() -> None:
+    """The model says a class, and the labels say which it was."""
+    kinds = ("card", "bank", "wire", "cash")
+    prediction = changed(
+        flat_prediction, predicted_class=lambda event: kinds[event.number % 4], fraud_score=lambda _: None
+    )
+    label = changed(flat_label, true_class=lambda event: kinds[event.number % 3], is_fraud=lambda _: None)
+    found = pair(prediction, label)
+    (output,) = found.config.predictions.outputs.values()
+    assert output.task == "multiclass"
+    assert plain(maps(found)["fraud.outcomes"]["value"]) == {"path": "true_class"}
+    assert [topic.refused for topic in found.topics] == [{}, {}]
+
+
+def test_records_that_are_a_yes_by_being_there_imply_a_no() -> None:
+    """Clicks have no field that says a result."""
+    label = changed(flat_label, is_fraud=lambda _: None)
+    found = pair(flat_prediction, label, ("ads.scored", "ads.clicks"))
+    assert plain(maps(found)["ads.clicks"]["value"]) == {"constant": 1}
+    (kind,) = found.config.labels.values()
+    assert not isinstance(kind.on_timeout, str)
+
+
+def test_history_that_was_loaded_takes_the_events_clock() -> None:
+    """All records came to Kafka at once, days after their times."""
+
+    def loaded(shape: Shape) -> Shape:
+        return lambda event: Record(shape(event).key, shape(event).value, NOW_MS + 5 * 24 * HOUR_MS)
+
+    found = pair(loaded(flat_prediction), loaded(flat_label))
+    assert found.config.clock == "event"
+    assert plain(maps(found)["risk.scoring"]["time"]) == {"path": "scored_at", "unit": "ms"}
+    assert found.delays is not None
+    assert found.delays.p50 < HOUR_MS
+
+
+def test_offsets_in_times_are_kept_as_they_are() -> None:
+    """ISO with an offset needs no zone."""
+    found = pair(changed(flat_prediction, scored_at=lambda event: iso(event.made_ms, 5.5)), flat_label)
+    assert plain(maps(found)["risk.scoring"]["time"]) == {"path": "scored_at"}
+
+
+def test_without_labels_half_a_config_is_drafted() -> None:
+    """It is valid, and says what is missing."""
+    found = draft(("risk.scoring", flat_prediction, EVENTS))
+    assert [source.as_ for source in found.config.ingest] == ["predictions"]
+    assert "labels are not given" in found.text
+
+
+def test_roles_can_be_said() -> None:
+    """What a person says stands."""
+    found = draft(("a", flat_prediction, EVENTS), ("b", flat_label, LABELLED), given=["a=labels", "b=predictions"])
+    assert {source.topic: source.as_ for source in found.config.ingest} == {"a": "labels", "b": "predictions"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a", "write TOPIC=predictions"), ("a=x", "write TOPIC"), ("c=labels", "not given with")]
+)
+def test_roles_that_cannot_be_are_refused(text: str, message: str) -> None:
+    """With the form that is understood."""
+    with pytest.raises(ConfigError, match=message):
+        given_roles([text], ["a", "b"])
+
+
+def test_names_that_were_wished_stand() -> None:
+    """Loop, kind and task."""
+    found = draft(
+        ("risk.scoring", flat_prediction, EVENTS), ("fraud.outcomes", flat_label, LABELLED), loop="mine", kind="bad"
+    )
+    assert (found.config.loop, list(found.config.labels)) == ("mine", ["bad"])
+
+
+def test_avro_is_named_and_refused() -> None:
+    """Nothing can be drafted from it."""
+    with pytest.raises(InputError, match="none of 600 sampled records is a JSON object: Confluent's wire format with"):
+        draft(("risk.scoring", avro_record, EVENTS))
+
+
+def test_an_empty_topic_is_refused() -> None:
+    """With its name."""
+    with pytest.raises(InputError, match="topic empty: it has no records"):
+        draft_from([sampled("empty", [])], {}, Wishes(), ORIGIN, NOW_MS)
+
+
+def test_a_topic_without_anything_like_a_key_is_refused() -> None:
+    """Groups and scores only."""
+    shape: Callable[[Event], Record] = lambda event: Record(  # noqa: E731 - short
+        None, encode({"country": event.country, "score": event.score}), event.made_ms
+    )
+    with pytest.raises(InputError, match="no field of its records could be a key"):
+        draft(("risk.scoring", shape, EVENTS))

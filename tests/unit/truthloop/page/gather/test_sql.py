@@ -1,0 +1,136 @@
+"""The SQL of every panel: it runs on the lake's views, and gives what the panel shows."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from gather_case import config_of, gatherer_of, make_lake, records, selections
+
+from lake.session import connect
+from truthloop.config.settings import Settings
+from truthloop.page.gather import Gatherer
+from truthloop.page.gather.scope import Scope
+from truthloop.page.gather.sql import comparison_query, coverage_query, drift_query, maturity_query, metric_query
+from truthloop.page.gather.versions import newest_pair
+from truthloop.page.markup.page import render_page
+from truthloop.page.panels.view import Selection, View
+
+HOSTILE = "v'; DROP TABLE outcomes; --\"<script>"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Return a loop of forty days."""
+    return make_lake(tmp_path_factory.mktemp("shop"), config_of(), *records())
+
+
+@pytest.fixture(scope="module")
+def gatherer(settings: Settings) -> Gatherer:
+    """Return its gatherer."""
+    return gatherer_of(settings)
+
+
+@pytest.fixture(scope="module")
+def connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Return a DuckDB session over its lake."""
+    with connect(settings.lake) as found:
+        yield found
+
+
+def queries(view: View) -> dict[str, str]:
+    """Return the SQL of every panel."""
+    panels = ("coverage", "maturity", "metric", "drift", "quality", "gate", "versions", "flow")
+    return {name: getattr(view, name).sql for name in panels}
+
+
+def written_queries(gatherer: Gatherer, settings: Settings) -> set[str]:
+    """Return the SQL that the panels have for every selection."""
+    found: set[str] = set()
+    for selection in selections(gatherer):
+        scope = Scope.of(settings.config, gatherer._current()[0], selection)
+        found |= {coverage_query(scope), metric_query(scope), maturity_query(scope), drift_query(scope)}
+        if (pair := newest_pair(scope)) is not None:
+            found.add(comparison_query(scope, *pair))
+    # one of each shape: names and values do not make another query
+    shapes = {re.sub(r"'(?:[^']|'')*'", "?", query): query for query in sorted(found - {""})}
+    return set(shapes.values())
+
+
+def test_every_query_of_every_panel_runs_on_the_lake(
+    gatherer: Gatherer, settings: Settings, connection: duckdb.DuckDBPyConnection
+) -> None:
+    """For all kinds, versions, slices and metrics; as `truthloop sql` runs them, and each gives rows or none."""
+    seen: dict[str, str] = {}
+    for kind in gatherer.offer().kinds:
+        seen |= {query: name for name, query in queries(gatherer.view(Selection(kind))).items() if query}
+    written = written_queries(gatherer, settings)
+    assert len(written) > 15
+    assert set(seen.values()) | {"metric"} == {
+        *("coverage", "maturity", "metric", "drift", "quality", "gate", "versions", "flow")
+    }
+    seen |= dict.fromkeys(written, "")
+    for query in seen:
+        (statement,) = connection.extract_statements(query)
+        assert statement.type == duckdb.StatementType.SELECT
+        connection.sql(f"FROM (\n{query}\n) AS result").fetchall()
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "slice_"),
+    [
+        *(("bought", name, "") for name in ("accuracy", "f1", "log_loss", "brier")),
+        ("bought", "accuracy", "country=∅"),
+        ("bought", "accuracy", "country=DE"),
+        ("price", "mae", ""),
+        ("price", "rmse", "country=FR"),
+        ("route", "accuracy", ""),
+    ],
+)
+def test_the_metric_query_gives_what_the_panel_shows(
+    gatherer: Gatherer, connection: duckdb.DuckDBPyConnection, kind: str, metric: str, slice_: str
+) -> None:
+    """Final days have one number, on the page and in SQL."""
+    panel = gatherer.view(Selection(kind, "", slice_, metric)).metric
+    rows = {(str(day), version): value for day, version, value, *_ in connection.sql(panel.sql).fetchall()}
+    final = [(one.version, point) for one in panel.series for point in one.points if point.status == "mature"]
+    assert len(final) > 40
+    for version, point in final:
+        assert rows[point.day, version] == pytest.approx(point.value, abs=1e-6)
+
+
+def test_the_coverage_query_gives_what_the_panel_shows(
+    gatherer: Gatherer, connection: duckdb.DuckDBPyConnection
+) -> None:
+    """The same shares by age, and null where they are not due."""
+    panel = gatherer.view(Selection("bought", metric="accuracy")).coverage
+    rows = {(str(row[0]), *row[1:3]): row[5] for row in connection.sql(panel.sql).fetchall()}
+    cells = {
+        (one.day, one.version, age): cell.share
+        for one in panel.cohorts
+        for age, cell in zip(panel.ages_ms, one.cells, strict=True)
+    }
+    assert cells == rows
+    assert None in cells.values()
+
+
+def test_hostile_names_are_names(tmp_path: Path) -> None:
+    """A version, a country and a source that would act in SQL or HTML do not, and all queries still run."""
+    predictions, labels = records(("v1", HOSTILE), (HOSTILE, "∅", "*other", None), 4)
+    labels = [one | {"source": HOSTILE} for one in labels]
+    settings = make_lake(tmp_path, config_of(), predictions, labels)
+    gatherer = gatherer_of(settings)
+    assert HOSTILE in gatherer.offer().versions
+    version = Selection("bought", HOSTILE, "", "accuracy", 400)
+    country = Selection("bought", "", next(one for one in gatherer.offer().slices if "DROP" in one), "accuracy")
+    seen = written_queries(gatherer, settings)
+    for selection in (version, country):
+        found = gatherer.view(selection)
+        assert "<script>" not in render_page(found)
+        assert found.coverage.cohorts
+        seen |= {query for query in queries(found).values() if query}
+    with connect(settings.lake) as connection:
+        for query in seen:
+            connection.sql(f"FROM (\n{query}\n) AS result").fetchall()
+        assert connection.sql("SELECT count(*) FROM revisions").fetchall() != [(0,)]

@@ -1,0 +1,251 @@
+"""Views gathered from real lakes: what they show, what they say where there is nothing, and when they read again."""
+
+import dataclasses
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from gather_case import DAY_MS, DAYS, NOW_MS, Clock, config_of, gatherer_of, make_lake, records, settings_of
+
+from schemas.errors import LakeError
+from truthloop.config.settings import Settings
+from truthloop.page.gather import Gatherer
+from truthloop.page.markup.page import render_page
+from truthloop.page.panels.download import panel_csv, panel_json
+from truthloop.page.panels.model import RoleFlow
+from truthloop.page.panels.tables import PANELS
+from truthloop.page.panels.view import Selection, View
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Return a loop of forty days."""
+    return make_lake(tmp_path_factory.mktemp("shop"), config_of(), *records())
+
+
+@pytest.fixture(scope="module")
+def gatherer(settings: Settings) -> Gatherer:
+    """Return its gatherer."""
+    return gatherer_of(settings)
+
+
+@pytest.fixture(scope="module")
+def view(gatherer: Gatherer) -> View:
+    """Return what is shown where nothing is chosen."""
+    return gatherer.view(Selection("bought", metric="accuracy"))
+
+
+def can_be_shown(view: View) -> None:
+    """Render the page, and write every panel as JSON and CSV."""
+    assert render_page(view).endswith("</html>")
+    for panel in PANELS:
+        panel_json(view, panel)
+        panel_csv(view, panel)
+
+
+def test_the_offer_names_what_there_is(gatherer: Gatherer) -> None:
+    """Kinds in the config's order, versions in that of their first day, slices, and metrics of each kind."""
+    offer = gatherer.offer()
+    assert offer.kinds == ("bought", "price", "route")
+    assert offer.versions == ("v1", "v2")
+    assert offer.slices == ("country=DE", "country=FR", "country=∅")
+    assert offer.metrics_of("bought")[0] == "accuracy"
+    assert offer.metrics_of("price") == ("mae", "rmse", "mse", "r2")
+    assert "macro_f1" in offer.metrics_of("route")
+
+
+def test_a_running_day_has_an_estimate_and_what_labels_alone_would_say(view: View) -> None:
+    """Its status is not final, its interval holds the estimate, and the sentence is about the newest day."""
+    running = {one.version: one for one in view.metric.running}
+    assert set(running) == {"v1", "v2"}
+    known = running["v1"]
+    assert known.day == "2026-02-09"
+    assert known.estimate is not None
+    assert known.low is not None
+    assert known.high is not None
+    assert known.low <= known.estimate <= known.high
+    assert known.arrived is not None
+    newest = next(one for one in view.metric.series if one.version == "v1").points[-1]
+    assert (newest.day, newest.status, newest.value) == (known.day, "provisional", known.estimate)
+    assert "predictions made so far" in view.metric.note
+
+
+def test_a_version_that_is_too_young_for_an_interval_gets_the_bounds(view: View) -> None:
+    """Twelve days are fewer than twenty."""
+    newest = next(one for one in view.metric.series if one.version == "v2").points[-1]
+    assert newest.low is None
+    assert newest.least is not None
+    assert newest.most is not None
+    assert newest.least <= newest.most
+
+
+def test_final_days_are_as_the_metrics_command_has_them(view: View) -> None:
+    """No day is final before its outcomes are, whatever an estimate thinks of itself."""
+    final = [point.day for one in view.metric.series for point in one.points if point.status == "mature"]
+    assert max(final) == "2026-02-07"
+    assert min(final) == "2026-01-01"
+
+
+def test_kinds_without_scores_have_values_and_no_estimates(gatherer: Gatherer) -> None:
+    """Regression and multiclass: provisional days are told by their labels, and the page says so."""
+    for kind, metric, is_higher_better in (("price", "mae", False), ("route", "accuracy", True)):
+        found = gatherer.view(Selection(kind, metric=metric))
+        assert found.metric.is_higher_better is is_higher_better
+        assert not found.metric.running
+        statuses = {point.status for one in found.metric.series for point in one.points}
+        assert {"mature", "provisional"} <= statuses
+        assert "labels that are in" in found.metric.note
+        assert found.drift.lanes[0].name == "output"
+        can_be_shown(found)
+
+
+def test_versions_are_compared_on_the_labels_that_they_share(gatherer: Gatherer) -> None:
+    """The later version sees more: its loss is less on the same labels, for every task one comparison."""
+    losses = {}
+    for kind, metric in (("bought", "log_loss"), ("price", "mae"), ("route", "share of wrong classes")):
+        (found,) = gatherer.view(Selection(kind)).versions.comparisons
+        assert (found.first, found.second, found.metric) == ("v1", "v2", metric)
+        assert 150 < found.shared_labels < 12 * 24
+        losses[kind] = found
+    bought = losses["bought"]
+    assert bought.verdict == "v2 does better"
+    assert bought.first_value is not None
+    assert bought.second_value is not None
+    assert bought.difference == pytest.approx(bought.second_value - bought.first_value)
+    assert bought.high is not None
+    assert bought.high < 0
+
+
+def test_maturity_follows_the_newest_cohorts(view: View) -> None:
+    """Curves grow with age and never beyond one; the running day is compared with what is usual by its age."""
+    for curve in (view.maturity.expected, *view.maturity.cohorts):
+        shares = [share for _, share in curve.points if share is not None]
+        assert shares == sorted(shares)
+        assert all(0 <= share <= 1 for share in shares)
+    assert view.maturity.cohorts[0].name == "2026-02-09"
+    assert view.maturity.arrived_by_now is not None
+    assert view.maturity.expected_by_now is not None
+    assert view.maturity.arrived_by_now == pytest.approx(view.maturity.expected_by_now, abs=0.25)
+
+
+def test_what_comes_in_is_told_by_the_lake_unless_somebody_knows_better(settings: Settings, view: View) -> None:
+    """Sources live by their own history; roles are what is handed in."""
+    assert {one.source for one in view.flow.sources} == {"till"}
+    assert {one.kind for one in view.flow.sources} == {"bought", "price", "route"}
+    assert [one.role for one in view.flow.roles] == ["lake", "feedback"]
+    role = RoleFlow("join", "behind", 12, "2 of 2 partitions", NOW_MS)
+    told = Gatherer(settings, Clock(), lambda: [role], 60.0).view(Selection("bought"))
+    assert told.flow.roles == (role,)
+    assert told.flow.note == ""
+
+
+def test_values_outside_the_contract_are_counted(view: View) -> None:
+    """An amount of 20 is above the limit of 10, and a quarter of all is missing."""
+    found = {(one.field, one.problem): one for one in view.quality.counts}
+    assert set(found) == {("amount", "missing"), ("amount", "outside its limits")}
+    assert all(one.count > 0 and one.share is not None and 0 < one.share < 1 for one in found.values())
+
+
+def test_a_page_without_new_data_reads_nothing(tmp_path: Path) -> None:
+    """The snapshot and the view stay; new records make others."""
+    settings = make_lake(tmp_path, config_of(), *records(days=3))
+    gatherer = gatherer_of(settings)
+    first = gatherer.view(Selection("bought"))
+    snapshot = gatherer._current()[0]
+    second = gatherer.view(Selection("bought"))
+    assert gatherer._current()[0] is snapshot
+    assert second.coverage is first.coverage
+    assert second.freshness.made_at_ms > first.freshness.made_at_ms
+    more = {"key": "new", "kind": "bought", "value": 1, "time": NOW_MS, "source": "other"}
+    make_lake(tmp_path, settings.config, (), [more])
+    third = gatherer.view(Selection("bought"))
+    assert gatherer._current()[0] is not snapshot
+    assert {one.source for one in third.flow.sources} == {"till", "other"}
+
+
+def test_several_threads_get_the_same_pages(settings: Settings) -> None:
+    """Eight at once, from a gatherer that has read nothing yet."""
+    gatherer = gatherer_of(settings)
+    wanted = [Selection("bought", "v1", metric="accuracy"), Selection("price", "v1", metric="mae")] * 4
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(gatherer.view, wanted))
+    for selection, one in zip(wanted, found, strict=True):
+        alone = gatherer.view(selection)
+        assert dataclasses.replace(one, freshness=alone.freshness) == alone
+
+
+def test_a_page_goes_on_without_what_takes_long(settings: Settings) -> None:
+    """It says what is still to come; when that is there, the page is whole."""
+    gatherer = Gatherer(settings, Clock(), patience_s=0.0)
+    early = gatherer.view(Selection("bought", metric="accuracy"))
+    assert "being worked out" in early.metric.note
+    assert "being worked out" in early.drift.note
+    assert "being worked out" in early.versions.note
+    can_be_shown(early)
+    gatherer._later._patience_s = 60.0
+    whole = gatherer.view(Selection("bought", metric="accuracy"))
+    assert whole.metric.running[0].estimate is not None
+    assert whole.versions.comparisons
+    assert "being worked out" not in whole.drift.note
+
+
+def test_without_a_lake_the_error_says_what_to_do(tmp_path: Path) -> None:
+    """It is one of ours, which the page shows as it is; once there is a lake, there is a page."""
+    gatherer = gatherer_of(settings_of(tmp_path, config_of()))
+    with pytest.raises(LakeError):
+        gatherer.offer()
+    make_lake(tmp_path, config_of())
+    assert gatherer.offer().versions == ()
+
+
+def test_an_empty_lake_shows_that_there_is_nothing(tmp_path: Path) -> None:
+    """No number is invented: no cohort, no value, no lane; and nobody is woken."""
+    found = gatherer_of(make_lake(tmp_path, config_of())).view(Selection("bought", metric="accuracy"))
+    assert found.coverage.cohorts == ()
+    assert found.metric.series == ()
+    assert found.drift.lanes == ()
+    assert found.maturity.cohorts == ()
+    assert found.flow.roles == ()
+    assert found.freshness.read_until_ms is None
+    assert (found.verdict.state, found.verdict.urgency) == ("WATCH", "none")
+    can_be_shown(found)
+
+
+@pytest.mark.parametrize("with_labels", [False, True])
+def test_a_single_prediction_makes_a_page(tmp_path: Path, with_labels: bool) -> None:
+    """One cohort that is not due, no value without labels, and every panel can be drawn."""
+    predictions, labels = records(("v1",), ("DE",), 1)
+    first = predictions[:1]
+    mine = [one for one in labels if one["key"] == first[0]["key"]] if with_labels else []
+    gatherer = gatherer_of(make_lake(tmp_path, config_of(), first, mine))
+    for kind in gatherer.offer().kinds:
+        can_be_shown(gatherer.view(Selection(kind, slice="country=DE", metric="accuracy" if kind != "price" else "r2")))
+    found = gatherer.view(Selection("bought", metric="accuracy"))
+    can_be_shown(found)
+    (cohort,) = found.coverage.cohorts
+    assert cohort.predictions == 1
+    assert all(cell.share is None and not cell.due for cell in cohort.cells)
+    (series,) = found.metric.series
+    assert (series.points[0].status == "no_data") is not with_labels
+
+
+def test_without_any_label_nothing_is_made_up(tmp_path: Path) -> None:
+    """Forty days of predictions alone: shares are unknown, values missing, and no source is called alive."""
+    predictions, _ = records(("v1",))
+    found = gatherer_of(make_lake(tmp_path, config_of(), predictions)).view(Selection("bought", metric="accuracy"))
+    assert {point.value for one in found.metric.series for point in one.points} == {None}
+    assert not any(cell.due for cohort in found.coverage.cohorts for cell in cohort.cells)
+    assert found.flow.sources == ()
+    can_be_shown(found)
+
+
+def test_only_the_days_that_were_asked_for_are_shown(gatherer: Gatherer) -> None:
+    """The last five, in coverage, metric and shift."""
+    found = gatherer.view(Selection("bought", "v1", "", "accuracy", 5))
+    assert len(found.coverage.cohorts) == 5
+    assert [len(one.points) for one in found.metric.series] == [5]
+    assert found.drift.days == tuple(f"2026-02-{day:02}" for day in (5, 6, 7, 8))
+    assert all(len(lane.cells) == 4 for lane in found.drift.lanes)
+    assert math.ceil((NOW_MS - int(found.freshness.read_until_ms or 0)) / DAY_MS) <= 1
+    assert DAYS == 40

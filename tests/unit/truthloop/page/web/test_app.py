@@ -1,0 +1,479 @@
+"""The page over a real loopback socket: who is let in, what is refused, and what is said when something fails."""
+
+import asyncio
+import base64
+import json
+import socket
+import threading
+from dataclasses import replace
+
+import pytest
+from page_case import empty_view, hostile_view
+from page_site import Client, Site, raw, visit
+
+from schemas.errors import LakeError
+from truthloop.page.panels.view import Offer, Selection
+from truthloop.page.web.access import SECURITY_HEADERS, Access
+from truthloop.page.web.app import WAITING_MAX, Limits
+
+TOKEN = "a-secret-of-many-characters"  # noqa: S105 - of this test alone
+PATHS = (
+    "/",
+    "/style.css",
+    "/icon.svg",
+    "/panels/coverage.json",
+    "/panels/coverage.csv",
+    "/livez",
+    "/readyz",
+    "/metrics",
+)
+
+
+def basic(user: str, password: str) -> str:
+    """Return the header that a browser sends."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_is_there_is_answered_with_every_security_header(path: str) -> None:
+    """GET and HEAD agree but for the body."""
+
+    async def use(client: Client) -> None:
+        got, head = await client.get(path), await client.head(path)
+        assert (got.status, head.status) == (200, 200)
+        assert await got.read()
+        assert await head.read() == b""
+        assert head.headers["Content-Length"] == got.headers["Content-Length"]
+        for name, value in SECURITY_HEADERS.items():
+            assert got.headers[name] == value
+        assert "aiohttp" not in got.headers["Server"]
+
+    visit(Site(), use)
+
+
+@pytest.mark.parametrize("path", ["/", "/panels/coverage.json"])
+@pytest.mark.parametrize("status", [400, 401, 421, 503, 500])
+def test_refusals_carry_the_security_headers_too(path: str, status: int) -> None:
+    """An error page is a page."""
+    site = Site()
+
+    def fail() -> None:
+        raise LakeError("no lake") if status == 503 else RuntimeError("hidden words")
+
+    site.fails = fail if status >= 500 else None
+    query = "?unknown=1" if status == 400 else ""
+    headers = {"Host": "evil.example"} if status == 421 else {}
+    access = Access(token=TOKEN) if status == 401 else None
+
+    async def use(client: Client) -> None:
+        got = await client.get(path + query, headers=headers)
+        assert got.status == status
+        for name, value in SECURITY_HEADERS.items():
+            assert got.headers[name] == value
+        text = await got.text()
+        assert "Traceback" not in text
+        assert "hidden words" not in text
+
+    visit(site, use, access)
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/v1/callback"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_a_method_that_is_not_meant_is_refused_and_the_meant_ones_are_named(path: str, method: str) -> None:
+    """Pages are only read; a callback is only posted."""
+    if path == "/v1/callback":
+        method = "GET" if method == "POST" else method
+
+    async def use(client: Client) -> None:
+        got = await client.request(method, path)
+        assert got.status == 405
+        assert got.headers["Allow"] == ("POST" if path == "/v1/callback" else "GET,HEAD")
+
+    visit(Site(), use)
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/panels/nothing.json", "/panels/coverage.xml", "/../etc/passwd", "/static/"]
+)
+def test_what_is_not_there_is_not_found(path: str) -> None:
+    """And says no more than that."""
+
+    async def use(client: Client) -> None:
+        got = await client.get(path)
+        assert got.status == 404
+        assert set(await got.json()) == {"error", "where", "hint"}
+
+    visit(Site(), use)
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("colour=red", "known are kind, version, slice, metric, days, refresh"),
+        ("days=0", "a whole number from 1 to 400"),
+        ("days=401", "a whole number from 1 to 400"),
+        ("days=-1", "a whole number from 1 to 400"),
+        ("days=1e2", "a whole number from 1 to 400"),
+        ("days=%D9%A3", "a whole number from 1 to 400"),
+        ("days=7&days=8", "days is given twice"),
+        ("version=flights-v9", "flights-v1, flights-v2"),
+        ("kind=", "arrived_late"),
+        ("slice=origin%3DXXX", "origin=EWR"),
+        ("metric=f1", "accuracy, roc_auc, log_loss"),
+        ("refresh=1", "0, 30, 60, 300"),
+        ("version=%3Cscript%3E", "flights-v1"),
+    ],
+)
+def test_a_parameter_that_is_not_offered_is_refused_and_what_is_offered_is_named(query: str, named: str) -> None:
+    """Nothing that was not offered reaches who fills the view."""
+    site = Site()
+
+    async def use(client: Client) -> None:
+        got = await client.get(f"/?{query}")
+        text = await got.text()
+        assert got.status == 400
+        assert named in text
+        assert "<script" not in text
+
+    visit(site, use)
+    assert site.asked == []
+
+
+def test_what_is_chosen_reaches_who_fills_the_view() -> None:
+    """Left out: the first kind and metric, all versions and slices, 60 days."""
+    site = Site()
+
+    async def use(client: Client) -> None:
+        assert (await client.get("/")).status == 200
+        query = {"version": "flights-v2", "slice": "origin=JFK", "metric": "roc_auc", "days": "7", "refresh": "60"}
+        got = await client.get("/", params=query)
+        assert '<meta http-equiv="refresh" content="60">' in await got.text()
+
+    visit(site, use)
+    assert site.asked == [
+        Selection("arrived_late", "", "", "accuracy", 60),
+        Selection("arrived_late", "flights-v2", "origin=JFK", "roc_auc", 7),
+    ]
+
+
+def test_the_metric_of_another_kind_falls_back_to_the_first_of_this_one() -> None:
+    """A form sends both; changing the kind must not end on an error."""
+    site = Site()
+    offer = Offer(("click", "amount"), (), (), (("click", ("accuracy",)), ("amount", ("mae", "rmse"))), days_max=30)
+    site.shown = replace(site.shown, offer=offer)
+
+    async def use(client: Client) -> None:
+        assert (await client.get("/?kind=amount&metric=accuracy")).status == 200
+        assert (await client.get("/?kind=amount&metric=rmse")).status == 200
+
+    visit(site, use)
+    assert site.asked == [Selection("amount", metric="mae", days=30), Selection("amount", metric="rmse", days=30)]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8080", 200),
+        ("LOCALHOST.", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8080", 200),
+        ("10.1.2.3:8080", 200),
+        ("truthloop.internal", 200),
+        ("Truthloop.Internal:443", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("truthloop.internal:80:80", 421),
+        ("[::1", 421),
+        ("2130706433", 421),
+        ("localhost:evil", 421),
+    ],
+)
+def test_only_our_own_names_and_addresses_are_answered(host: str, status: int) -> None:
+    """A name of somebody else's that resolves to this machine is refused: that is what rebinding needs."""
+
+    async def use(client: Client) -> None:
+        for path in ("/", "/livez", "/panels/flow.json"):
+            assert (await client.get(path, headers={"Host": host})).status == status
+
+    visit(Site(), use, Access(hosts=("truthloop.internal",)))
+
+
+def test_a_request_without_a_host_is_refused() -> None:
+    """HTTP/1.0 leaves it out; nobody who reads the page speaks that."""
+
+    async def use(client: Client) -> None:
+        answer = await raw(client, b"GET / HTTP/1.0\r\n\r\n")
+        assert answer.split(b"\r\n")[0].split()[1] == b"421"
+
+    visit(Site(), use)
+
+
+@pytest.mark.parametrize("path", ["/", "/style.css", "/panels/gate.csv"])
+@pytest.mark.parametrize(
+    ("authorization", "is_let_in"),
+    [
+        (None, False),
+        ("", False),
+        (f"Bearer {TOKEN}", True),
+        (f"bearer {TOKEN}", True),
+        (f"Bearer {TOKEN}x", False),
+        (f"Bearer {TOKEN[:-1]}", False),
+        ("Bearer ", False),
+        ("Bearer", False),
+        (basic("anybody", TOKEN), True),
+        (basic("", TOKEN), True),
+        (basic(TOKEN, ""), False),
+        (basic("anybody", TOKEN + ":"), False),
+        ("Basic !!!", False),
+        ("Basic", False),
+        (f"Digest {TOKEN}", False),
+        ("Bearer \N{SNOWMAN}", False),
+    ],
+)
+def test_with_a_token_only_who_knows_it_is_let_in(path: str, authorization: str | None, is_let_in: bool) -> None:
+    """As Bearer, or as the password that a browser asks for."""
+
+    async def use(client: Client) -> None:
+        headers = {} if authorization is None else {"Authorization": authorization}
+        got = await client.get(path, headers=headers)
+        assert (got.status != 401) == is_let_in
+        assert is_let_in or got.headers["WWW-Authenticate"].startswith("Basic ")
+
+    visit(Site(), use, Access(token=TOKEN))
+
+
+def test_probes_scrapers_and_pipelines_need_no_token() -> None:
+    """The first two are told nothing of the data; a callback carries a signature of its own."""
+
+    async def use(client: Client) -> None:
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert (await client.get(path)).status == 200
+        assert (await client.post("/v1/callback", data=b"{}")).status != 401
+
+    visit(Site(), use, Access(token=TOKEN))
+
+
+def test_a_short_token_is_no_secret() -> None:
+    """It is refused before anything listens."""
+    with pytest.raises(ValueError, match="at least 16"):
+        Access(token="short")  # noqa: S106 - no secret, and that is the point
+
+
+def test_probes_say_why_not() -> None:
+    """Silence is never success."""
+    site = Site(stalled="no progress for 61 s", unready="it is starting")
+
+    async def use(client: Client) -> None:
+        for path, reason in (("/livez", site.stalled), ("/readyz", site.unready)):
+            got = await client.get(path)
+            assert got.status == 503
+            assert await got.json() == {"status": "no", "reason": reason}
+
+    visit(site, use)
+
+
+def test_an_error_of_ours_becomes_a_page_that_says_what_to_do() -> None:
+    """What, where and the next step; then the page works again, because nothing is remembered."""
+    site = Site()
+
+    def fail() -> None:
+        raise LakeError("the table <cells> cannot be read", where="/data/lake", hint="Bring back the backup.")
+
+    site.fails = fail
+
+    async def use(client: Client) -> None:
+        got = await client.get("/")
+        text = await got.text()
+        assert got.status == 503
+        assert got.headers["Retry-After"]
+        for part in ("the table &lt;cells&gt; cannot be read", "/data/lake", "Bring back the backup."):
+            assert part in text
+        document = await (await client.get("/panels/flow.json")).json()
+        assert document["hint"] == "Bring back the backup."
+        assert (await client.get("/livez")).status == 200
+        site.fails = None
+        assert (await client.get("/")).status == 200
+
+    visit(site, use)
+
+
+def test_a_lake_that_hangs_costs_an_answer_and_not_the_probes() -> None:
+    """The page gives up and says so; too many who wait are told to come again; afterwards all is well."""
+    free = threading.Event()
+
+    def hang() -> None:
+        free.wait(20)
+
+    site = Site(fails=hang)
+
+    async def use(client: Client) -> None:
+        answers = await asyncio.gather(*(client.get("/") for _ in range(WAITING_MAX + 3)))
+        assert {answer.status for answer in answers} == {503}
+        texts = [await answer.text() for answer in answers]
+        assert sum("no answer within 0.2 s" in text for text in texts) == WAITING_MAX
+        assert sum("too many ask at once" in text for text in texts) == 3
+        assert (await client.get("/livez")).status == 200
+        free.set()
+        site.fails = None
+        while (await client.get("/panels/flow.csv")).status != 200:
+            pass
+
+    visit(site, use, limits=Limits(answer_s=0.2))
+
+
+def test_a_callback_is_handed_over_as_it_came() -> None:
+    """The signature is over the raw bytes, so nothing is decoded; names of headers are in lower case."""
+    site = Site(answer=(200, {"decision": "rt-1"}))
+    body = b'{"state": "completed",  "x": "\xff"}'
+
+    async def use(client: Client) -> None:
+        got = await client.post("/v1/callback", data=body, headers={"Webhook-Id": "rt-1"})
+        assert (got.status, await got.json()) == (200, {"decision": "rt-1"})
+
+    visit(site, use)
+    assert [(given, headers["webhook-id"]) for given, headers in site.called_back] == [(body, "rt-1")]
+
+
+def test_a_callback_that_cannot_be_taken_tells_nothing_of_the_insides() -> None:
+    """Who calls back comes again; where the lake is, is none of their business."""
+    site = Site()
+
+    def fail() -> None:
+        raise LakeError("broken", where="/data/lake")
+
+    site.fails = fail
+
+    async def use(client: Client) -> None:
+        got = await client.post("/v1/callback", data=b"{}")
+        assert got.status == 503
+        assert "/data/lake" not in await got.text()
+
+    visit(site, use)
+
+
+@pytest.mark.parametrize("size", [64 * 1024, 64 * 1024 + 1])
+def test_a_body_is_taken_up_to_64_kib(size: int) -> None:
+    """The last byte that fits, and the first that does not."""
+    site = Site()
+
+    async def use(client: Client) -> None:
+        got = await client.post("/v1/callback", data=b"x" * size)
+        assert got.status == (202 if size == 64 * 1024 else 413)
+
+    visit(site, use)
+    assert len(site.called_back) == (size == 64 * 1024)
+
+
+def test_a_body_without_end_is_cut() -> None:
+    """Chunk after chunk is not gathered in memory."""
+    site = Site()
+
+    async def use(client: Client) -> None:
+        head = b"POST /v1/callback HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = await raw(
+            client, head + b"8000\r\n" + b"x" * 0x8000 + b"\r\n" + (b"8000\r\n" + b"x" * 0x8000 + b"\r\n") * 9
+        )
+        assert answer.split(b"\r\n")[0].split()[1] == b"413"
+
+    visit(site, use)
+    assert site.called_back == []
+
+
+def test_a_compressed_body_is_refused() -> None:
+    """What is small must not become large here."""
+
+    async def use(client: Client) -> None:
+        got = await client.post("/v1/callback", data=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+        assert got.status == 415
+
+    visit(Site(), use)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HT",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+    ],
+)
+def test_a_connection_that_does_not_finish_its_headers_is_closed(sent: bytes) -> None:
+    """A thousand of these would use up the process's sockets."""
+
+    async def use(client: Client) -> None:
+        assert await asyncio.wait_for(raw(client, sent), 20) == b""
+
+    visit(Site(), use, limits=Limits(head_s=0.2))
+
+
+def test_a_body_that_does_not_come_is_given_up() -> None:
+    """The request is answered, and its connection closed."""
+
+    async def use(client: Client) -> None:
+        sent = b"POST /v1/callback HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+        answer = await asyncio.wait_for(raw(client, sent), 20)
+        assert answer.split(b"\r\n")[0].split()[1] == b"408"
+        assert b"connection: close" in answer.lower()
+
+    visit(Site(), use, limits=Limits(body_s=0.2))
+
+
+def test_a_reader_who_does_not_take_the_answer_is_cut_off() -> None:
+    """It would hold the answer in memory for as long as it likes."""
+    site = Site(counters=b"x" * 30_000_000)
+
+    async def use(client: Client) -> None:
+        with socket.socket() as lazy:
+            lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            lazy.setblocking(False)  # noqa: FBT003 - the signature of socket
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(lazy, ("127.0.0.1", client.port))
+            await loop.sock_sendall(lazy, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            # one connection is that of the probes, and stays
+            while not site.scraped or len(client.server.handler.connections) > 1:
+                assert (await client.get("/livez")).status == 200
+
+    visit(site, use, limits=Limits(send_s=0.3))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /?x=" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 9_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(200)) + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+    ids=["long line", "long header", "many headers", "two hosts", "two lengths", "TLS"],
+)
+def test_a_request_out_of_bounds_is_refused_at_once(sent: bytes) -> None:
+    """Before anything is asked for; and no traceback tells about the insides."""
+    site = Site()
+
+    async def use(client: Client) -> None:
+        answer = await asyncio.wait_for(raw(client, sent), 20)
+        assert answer.split(b"\r\n")[0].split()[1] == b"400"
+        assert b"Traceback" not in answer
+
+    visit(site, use, limits=Limits(head_s=0.5))
+    assert site.asked == []
+
+
+@pytest.mark.parametrize("view", [empty_view(), hostile_view("<script>alert(1)</script>")])
+def test_every_panel_comes_as_json_and_csv_whatever_is_in_it(view: object) -> None:
+    """JSON is JSON (no NaN), CSV is a download, and neither is taken for HTML."""
+    site = Site(shown=view)  # type: ignore[arg-type] # both are views
+
+    async def use(client: Client) -> None:
+        for panel in ("verdict", "coverage", "maturity", "metric", "drift", "quality", "gate", "backfills", "flow"):
+            got = await client.get(f"/panels/{panel}.json")
+            assert got.content_type == "application/json"
+            json.loads(await got.text(), parse_constant=pytest.fail)
+            got = await client.get(f"/panels/{panel}.csv")
+            assert (got.content_type, got.status) == ("text/csv", 200)
+            assert got.headers["Content-Disposition"] == f'attachment; filename="{panel}.csv"'
+
+    visit(site, use)

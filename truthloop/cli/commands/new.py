@@ -1,0 +1,243 @@
+"""`truthloop new`: writes a commented config to start from, or drafts one from records of topics that exist.
+
+Must not look at other configs, and must not write a value of a record but names of few categories.
+"""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from string import Template
+from typing import Annotated, Literal
+
+import typer
+
+from schemas.errors import ConfigError
+from truthloop.terminal.console import note, print_json, reporting_errors
+
+__all__ = ["new", "starting_config"]
+
+Task = Literal["binary", "multiclass", "regression"]
+
+_TEXT = Template("""\
+# The feedback loop of one deployed model. `truthloop check` explains this file and finds what is wrong in it.
+# Durations: 90s, 15m, 36h, 7d. Times are stored in UTC.
+version: 1
+loop: $loop
+
+# The time zone of days: predictions of one day are looked at together.
+timezone: UTC
+
+# When could a label be known? event: at its own time (files from the past); arrival: once it arrived here.
+clock: event
+
+# Where results are kept: a folder, relative to this file.
+lake: {uri: ./lake}
+
+# What a prediction holds: the model's output for each kind of label, and the groups to look at one by one.
+predictions:
+  outputs:
+$output
+  slices: []                   # for instance [country]; map it below as slices.country
+  features: {}                 # for instance {amount: {type: float, min: 0, unit: EUR}}
+
+# What is expected of the labels, for each kind.
+labels:
+  $kind:
+    definition: $definition # what exactly the value means; a new name when that changes
+    expected_delay: 1d         # most labels are in by then
+    horizon: 7d                # a prediction without a label is final at this age
+    retain: 14d                # labels that come later than the horizon still join or correct until this age
+    early: 1h                  # a label may wait this long for its prediction before it is reported
+    on_timeout: expire         # at the horizon: expire, or give it a value, as in {imply: $imply}
+
+# Your files, and which of their fields are what. Parquet, CSV and JSON lines are read.
+ingest:
+  - files: "predictions*"      # predictions.parquet, predictions-2024-05.csv, ...
+    as: predictions
+    map:
+      key: id                  # what predictions and labels have in common
+      time: predicted_at       # a number: {path: ts, unit: ms}; a text without zone: {path: ts, zone: UTC}
+      version: model_version   # or {constant: v1} if the file does not say
+      $target: $origin
+  - files: "labels*"
+    as: labels
+    kind: $kind_value
+    map:
+      key: id
+      value: label             $value_note
+      time: label_time         # when the label became known
+
+# Which predictions form a group, and at which ages to look how many of their labels are there.
+cohorts:
+  by: [version]                # version, and names of slices
+  ages: [6h, 1d, 3d, 7d]
+
+# How many labels are wanted by which age; `truthloop coverage` says which days missed it.
+coverage:
+  - {label: $kind_value, age: 3d, min: 0.5}
+$metrics""")
+
+_METRICS = """
+# The metrics to show. Leave a kind out to have them chosen by how rare its positives are.
+metrics:
+  $kind: [accuracy, roc_auc, log_loss, precision, recall]
+"""
+
+_TASKS: dict[Task, dict[str, str]] = {
+    "binary": {
+        "output": "    $kind: {task: binary, threshold: 0.5}   # a probability; yes from 0.5 on",
+        "imply": "0",
+        "origin": "score            # from 0 to 1; percentages: {path: score, scale: 0.01}",
+        "value_note": '# 0 or 1; texts: {path: label, values: {"yes": 1, "no": 0}}',
+        "metrics": _METRICS,
+    },
+    "multiclass": {
+        "output": "    $kind: {task: multiclass}   # the class that the model says",
+        "imply": "none",
+        "origin": "predicted_class",
+        "value_note": "# the class that was true",
+        "metrics": "",
+    },
+    "regression": {
+        "output": "    $kind: {task: regression}   # a number",
+        "imply": "0",
+        "origin": "predicted_value",
+        "value_note": "# the number that was true",
+        "metrics": "",
+    },
+}
+
+
+def new(  # noqa: PLR0913 - Typer takes every option for a parameter
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("truthloop.yaml"),
+    *,
+    loop: Annotated[str, typer.Option(help="Name of the loop: lower-case letters, digits and -.")] = "",
+    kind: Annotated[str, typer.Option(help="Name of the label kind: letters, digits and _.")] = "",
+    task: Annotated[Task | None, typer.Option(help="What the model predicts.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if there is one.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    from_topic: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TOPIC", help="Draft the config from records of this topic; may be repeated."),
+    ] = None,
+    bootstrap_servers: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            envvar="TRUTHLOOP_KAFKA__BOOTSTRAP_SERVERS",
+            help="The topics' cluster.",
+            show_envvar=False,
+        ),
+    ] = "",
+    client_property: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A property of librdkafka, as security.protocol; may be repeated."),
+    ] = None,
+    as_: Annotated[
+        list[str] | None,
+        typer.Option("--as", metavar="TOPIC=ROLE", help="Say that a topic holds predictions or labels."),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, max=100_000, help="Records of each topic to look at.")] = 10_000,
+) -> None:
+    """Write a commented config to start from.
+
+    With --from-topic records of topics are looked at (no group is joined, nothing is committed), and what they say
+    is written down: key, times, outputs, label values, groups. What a person has to decide is marked.
+    """
+    with reporting_errors():
+        if not from_topic:
+            _refuse_alone({"--client-property": client_property, "--as": as_})
+            _write(path, starting_config(loop or "my-model", kind or "purchase", task or "binary"), force=force)
+            if as_json:
+                print_json({"path": str(path)})
+            else:
+                _say_next(path, "Written. Fit it to your files, then see what it means:", "check")
+            return
+        from truthloop.cli.new_from_topic import document, draft_topics, tell  # noqa: PLC0415 - keeps --help fast
+        from truthloop.onboarding.draft.draft import Wishes  # noqa: PLC0415 - the same
+
+        _check_names(loop or "a", kind or "a")
+        _check_free(path, force=force)
+        cluster = (bootstrap_servers, list(client_property or ()))
+        draft = draft_topics(
+            list(dict.fromkeys(from_topic)), cluster, list(as_ or ()), Wishes(loop, kind, task), sample
+        )
+        _write(path, draft.text, force=force)
+        if as_json:
+            print_json({"path": str(path), **document(draft)})
+            return
+        tell(draft)
+        _say_next(path, "Written. Look for DECIDE in it, then see what it makes of the records:", "check --live")
+
+
+def _say_next(path: Path, what: str, command: str) -> None:
+    note(what)
+    option = "" if path == Path("truthloop.yaml") else f" --config {shlex.quote(str(path))}"
+    typer.echo(f"truthloop {command}{option}", err=True)
+
+
+def _refuse_alone(options: dict[str, object]) -> None:
+    for name, value in options.items():
+        if value:
+            raise ConfigError(f"{name} goes with --from-topic")
+
+
+def starting_config(loop: str, kind: str, task: Task) -> str:
+    """Return the text of a valid config with one label kind.
+
+    Raises:
+        ConfigError: `loop` or `kind` is not a name that a config can have.
+    """
+    _check_names(loop, kind)
+    words = {name: Template(text).safe_substitute(kind=kind) for name, text in _TASKS[task].items()}
+    return _TEXT.substitute(
+        words,
+        loop=_quoted(loop),
+        kind=kind,
+        kind_value=_quoted(kind),
+        target=f"outputs.{kind}",
+        definition=f"{kind}-v1".ljust(14),
+    )
+
+
+def _check_names(loop: str, kind: str) -> None:
+    from schemas.config.loop import LOOP_PATTERN, NAME_PATTERN  # noqa: PLC0415 - keeps --help fast
+
+    if not re.fullmatch(LOOP_PATTERN, loop) or loop.endswith("\n"):
+        raise ConfigError(f"--loop {loop!r}: lower-case letters, digits and - make a name, at most 63")
+    if not re.fullmatch(NAME_PATTERN, kind) or kind.endswith("\n"):
+        raise ConfigError(f"--kind {kind!r}: letters, digits and _ make a name, not starting with a digit")
+
+
+def _quoted(name: str) -> str:
+    """Return a name as a YAML value: in quotes where it would be read as a number, null or a bool."""
+    from truthloop.config.yaml_source import is_plain_text  # noqa: PLC0415 - keeps --help fast
+
+    return name if is_plain_text(name) else json.dumps(name)
+
+
+def _check_free(path: Path, *, force: bool) -> None:
+    """Refuse a file that is there before anything is read for it."""
+    if path.exists() and not (force and path.is_file()):
+        _write(path, "", force=False)
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    """Write the file, and only with `force` over another.
+
+    Raises:
+        ConfigError: there is one already, or the place cannot be written.
+    """
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        if path.is_dir():
+            hint = f"truthloop new {shlex.quote(str(path / 'truthloop.yaml'))}"
+            raise ConfigError("this is a folder", where=str(path), hint=hint) from None
+        hint = "--force overwrites it"
+        raise ConfigError("there is a file already; it was left alone", where=str(path), hint=hint) from None
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ConfigError(f"the file cannot be written: {reason}", where=str(path)) from None

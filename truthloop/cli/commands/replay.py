@@ -1,0 +1,95 @@
+"""`truthloop replay`: files into the lake. The whole product without a broker, and a nightly job."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from truthloop.terminal.console import note, print_json, reporting_errors, results, warn
+
+if TYPE_CHECKING:
+    from streams.replay.replay import ReplaySummary
+
+__all__ = ["replay"]
+
+
+def replay(
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option("--predictions", "-p", metavar="FILE", help="A file of predictions; may be repeated."),
+    ] = None,
+    labels: Annotated[
+        list[Path] | None, typer.Option("--labels", "-l", metavar="FILE", help="A file of labels; may be repeated.")
+    ] = None,
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
+        "truthloop.yaml"
+    ),
+    close: Annotated[
+        str | None,
+        typer.Option(help="All inputs are complete up to this time (ISO 8601 with offset): deadlines before it pass."),
+    ] = None,
+    now: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Take this for the present (ISO 8601 with offset); it is recorded."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Join predictions and labels from files and keep the outcomes in the lake.
+
+    Parquet, CSV and JSON lines are read (.parquet .csv .jsonl, the text forms also as .gz), in the canonical
+    form or by the config's mapping. A file that was read before is skipped; a new one goes on from what the
+    lake holds, so this is also the nightly job of a team without Kafka.
+    """
+    with reporting_errors():
+        from truthloop.clock import moment_ms, now_ms  # noqa: PLC0415 - the same
+        from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
+        from truthloop.evidence.cells import refresh_cells  # noqa: PLC0415 - keeps --help fast
+        from truthloop.run.replay_files import account_lines, replay_files  # noqa: PLC0415 - the same
+
+        settings = load_settings(config)
+        summary = replay_files(
+            settings,
+            list(predictions or ()),
+            list(labels or ()),
+            now_ms=now_ms() if now is None else moment_ms(now, "--now"),
+            close_at_ms=None if close is None else moment_ms(close, "--close"),
+        )
+        refresh_cells(settings)
+        violations = summary.counters.violations()
+        if as_json:
+            print_json(_document(summary, violations))
+        else:
+            _tell_files(summary)
+            for line in account_lines(summary.counters):
+                results.print(line)
+        for violation in violations:
+            warn(f"an identity does not hold: {violation}")
+        if violations:
+            raise typer.Exit(1)
+
+
+def _document(summary: "ReplaySummary", violations: list[str]) -> dict[str, object]:
+    import msgspec  # noqa: PLC0415 - keeps --help fast
+
+    return {
+        "files": msgspec.to_builtins(summary.files),
+        "skipped": summary.skipped,
+        "steps": summary.steps,
+        "finished_an_interrupted_run": summary.redone,
+        "counters": msgspec.to_builtins(summary.counters),
+        "conservation": {"holds": not violations, "violations": violations},
+    }
+
+
+def _tell_files(summary: "ReplaySummary") -> None:
+    if summary.redone:
+        note("Finished what an interrupted run had begun.")
+    for name in summary.skipped:
+        note(f"{name}: read before, skipped")
+    for file in summary.files:
+        filtered = f", {file.filtered:,} filtered" if file.filtered else ""
+        rejected = f", [yellow]{file.rejected:,} rejected[/]" if file.rejected else ""
+        results.print(f"{file.name}: {file.read:,} records read{filtered}{rejected}")
+        for title, counts in (("rejected", file.reasons), ("kept and flagged", file.flags)):
+            for name, count in sorted(counts.items(), key=lambda item: -item[1]):
+                results.print(f"  {title}: {name} {count:,}")

@@ -1,0 +1,227 @@
+"""`truthloop retrain`: what the gate has decided and why, and what a person may do about it."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from truthloop.cli.commands.retrain_send import send
+from truthloop.cli.commands.retrain_show import show
+from truthloop.cli.local_user import local_user
+from truthloop.terminal.console import note, notes, print_json, reporting_errors, results
+from truthloop.text.format import plain_text
+
+if TYPE_CHECKING:
+    from schemas.events.evidence import Decision
+    from truthloop.config.settings import Settings
+
+__all__ = ["retrain"]
+
+retrain = typer.Typer(
+    name="retrain", help="What the gate has decided and why; `resolve` ends what nobody answers.", no_args_is_help=True
+)
+retrain.command()(send)
+retrain.command()(show)
+
+Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")]
+Kind = Annotated[str | None, typer.Option(help="One label kind; all when left out.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+CONFIG = Path("truthloop.yaml")
+
+
+@retrain.command("list")
+def list_(kind: Kind = None, config: Config = CONFIG, as_json: Json = False) -> None:
+    """List every retrain that was asked for, with how far it has come, and where the gate stands."""
+    with reporting_errors():
+        from rich.text import Text  # noqa: PLC0415 - keeps --help fast
+
+        from retrain.gate import gate_of  # noqa: PLC0415 - the same
+        from retrain.retrains import retrains_of  # noqa: PLC0415 - the same
+        from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - the same
+
+        logs = _logs(config, kind)
+        if as_json:
+            print_json(
+                {
+                    "gates": {name: _gate_document(entries) for name, entries in logs.items()},
+                    "retrains": [one.document() for entries in logs.values() for one in retrains_of(entries)],
+                }
+            )
+            return
+        table = plain_table("decided:", "kind:", "id:", "state:", "version:", "rows", "why:")
+        for name, entries in logs.items():
+            for one in retrains_of(entries):
+                table.add_row(
+                    _day(one.decided_ms),
+                    name,
+                    one.id,
+                    one.state,
+                    Text(plain_text(one.version or "-")),
+                    "-" if one.rows is None else f"{one.rows:,}",
+                    Text(plain_text(one.reason)),
+                )
+        if table.row_count:
+            print_table(table)
+        for name, entries in logs.items():
+            gate = gate_of(entries)
+            last = entries[-1].reason if entries else "nothing was evaluated yet"
+            notes.print(f"{name}: the gate is {gate.state.value}: {plain_text(last)}", markup=False)
+
+
+@retrain.command()
+def explain(
+    decision: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="A retrain; left out: the newest days.")
+    ] = None,
+    last: Annotated[int, typer.Option(min=1, help="How many entries of the log are shown without an ID.")] = 14,
+    kind: Kind = None,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Say why a retrain was asked for and what became of it; or, day by day, why none was."""
+    with reporting_errors():
+        from schemas.errors import ConfigError  # noqa: PLC0415 - keeps --help fast
+
+        logs = _logs(config, kind)
+        entries = [entry for log in logs.values() for entry in (log[-last:] if decision is None else log)]
+        if decision is not None:
+            entries = [entry for entry in entries if entry.decision == decision]
+            if not entries:
+                raise ConfigError("no such retrain", where=decision, hint="`truthloop retrain list` names them.")
+        if as_json:
+            print_json({"entries": [entry.model_dump(mode="json") for entry in entries]})
+            return
+        before = ""
+        for entry in entries:
+            _tell(entry, told_before=before if decision is not None else "")
+            before = entry.reason
+
+
+@retrain.command()
+def resolve(
+    decision: Annotated[str, typer.Argument(metavar="ID", help="The retrain that is open.")],
+    reason: Annotated[str, typer.Option(help="What happened, for whoever reads the log.")],
+    config: Config = CONFIG,
+) -> None:
+    """End a retrain that nobody answers. The gate cools down, and asks again when the evidence still speaks for it.
+
+    Who resolves is written down as the user name of this machine: an attestation, not a proof.
+    """
+    with reporting_errors():
+        from lake import Lake  # noqa: PLC0415 - keeps --help fast
+        from retrain.decision_log import DecisionLog  # noqa: PLC0415 - the same
+        from retrain.gate import gate_of  # noqa: PLC0415 - the same
+        from retrain.log_entries import Origin, resolved  # noqa: PLC0415 - the same
+        from schemas.errors import ConfigError, LakeConflict  # noqa: PLC0415 - the same
+        from truthloop.clock import now_ms  # noqa: PLC0415 - the same
+
+        if not reason.strip():
+            raise typer.BadParameter("--reason says what happened")
+        settings = _settings(config)
+        lake = Lake.open(settings.lake)
+        for kind in settings.config.labels:
+            log = DecisionLog(lake, kind)
+            gate = gate_of(log.entries())
+            if gate.decision != decision:
+                continue
+            origin = Origin(settings.config.loop, kind, settings.config.retrain)
+            entry = resolved(origin, gate, reason.strip(), {"who": local_user()})
+            if not log.append([entry], now_ms()):
+                raise LakeConflict("the log has moved on meanwhile", where=decision, hint="Look again, then repeat it.")
+            note(f"{decision} is resolved; the gate cools down.")
+            return
+        raise ConfigError("is not open", where=decision, hint="`truthloop retrain list` shows what is.")
+
+
+@retrain.command()
+def evaluate(config: Config = CONFIG, as_json: Json = False) -> None:
+    """Evaluate every day that has ended and is not in the log yet, and ask for what they decide.
+
+    For loops without Kafka, behind `truthloop replay`, for instance every night. Where the deciding role runs, it does
+    this by itself, and both together decide nothing twice.
+    """
+    with reporting_errors():
+        import asyncio  # noqa: PLC0415 - keeps --help fast
+
+        from lake import Lake  # noqa: PLC0415 - the same
+        from retrain.log_entries import Origin  # noqa: PLC0415 - the same
+        from truthloop.clock import now_ms  # noqa: PLC0415 - the same
+        from truthloop.feedback.deliveries import Deliveries  # noqa: PLC0415 - the same
+        from truthloop.feedback.endpoints import receiver_of  # noqa: PLC0415 - the same
+        from truthloop.feedback.reconcile import Turn  # noqa: PLC0415 - the same
+
+        settings = _settings(config)
+        receiver = receiver_of(settings, os.environ)
+        turn = Turn(settings, now_ms)
+        evaluations, decisions = 0, 0
+        while (result := turn.run()).decisions:
+            evaluations += len(result.evaluations)
+            decisions += len(result.decisions)
+        sent = []
+        if receiver is not None:
+            origins = Origin.all_of(settings.config)
+            sent = asyncio.run(Deliveries(Lake.open(settings.lake), origins, receiver, now_ms).send_due())
+        if as_json:
+            print_json({"evaluations": evaluations, "entries": decisions, "delivered": len(sent)})
+            return
+        note(f"{evaluations:,} evaluations, {decisions:,} entries of the log")
+        for entry in sent:
+            results.print(f"{entry.decision}: {entry.reason}", markup=False)
+
+
+def _settings(config: Path) -> "Settings":
+    from truthloop.config.settings import load_settings  # noqa: PLC0415 - keeps --help fast
+
+    return load_settings(config)
+
+
+def _logs(config: Path, kind: str | None) -> "dict[str, list[Decision]]":
+    """Return the log of each kind, or of one."""
+    import polars as pl  # noqa: PLC0415 - keeps --help fast
+
+    from lake import Lake  # noqa: PLC0415 - the same
+    from retrain.decision_log import DecisionLog  # noqa: PLC0415 - the same
+    from truthloop.cli.selection import check_choice  # noqa: PLC0415 - the same
+
+    settings = _settings(config)
+    if kind is not None:
+        check_choice("--kind", kind, pl.Series(list(settings.config.labels)))
+    lake = Lake.open(settings.lake)
+    return {name: DecisionLog(lake, name).entries() for name in settings.config.labels if kind in (None, name)}
+
+
+def _gate_document(entries: "list[Decision]") -> dict[str, object]:
+    from retrain.gate import gate_of  # noqa: PLC0415 - keeps --help fast
+
+    gate = gate_of(entries)
+    return {
+        "state": gate.state.value,
+        "since_ms": gate.since_ms,
+        "decision": gate.decision,
+        "overdue": gate.is_overdue,
+        "reason": entries[-1].reason if entries else None,
+    }
+
+
+def _tell(entry: "Decision", *, told_before: str) -> None:
+    """Print one entry; a day that says what the day before it said is left out."""
+    if entry.reason == told_before:
+        return
+    head = f"{_day(entry.at)}  {entry.event.value}: {entry.state.value}"
+    results.print(f"{head}  {plain_text(entry.reason)}", markup=False)
+    if entry.decision is None and entry.conditions and entry.findings:
+        unmet = [one for one in entry.conditions if not one.is_met]
+        for one in unmet:
+            results.print(f"    {one.name}: {plain_text(one.value)} (needed: {plain_text(one.needed)})", markup=False)
+    for finding in entry.findings if entry.decision is not None else ():
+        results.print(f"    found: {plain_text(finding.text)}", markup=False)
+    for name, value in entry.detail.items():
+        if value is not None and entry.decision is not None:
+            results.print(f"    {plain_text(name)}: {plain_text(str(value))}", markup=False)
+
+
+def _day(at_ms: int) -> str:
+    from datetime import UTC, datetime  # noqa: PLC0415 - keeps --help fast
+
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M}"

@@ -1,0 +1,95 @@
+"""`truthloop start`: makes what a loop needs before its roles run, and says where reading begins."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from truthloop.terminal.console import note, reporting_errors
+
+if TYPE_CHECKING:
+    from streams.kafka.client import KafkaClients
+    from truthloop.config.settings import Settings
+
+__all__ = ["start"]
+
+
+class Where(StrEnum):
+    """Where a loop begins."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+    HISTORY = "history"
+
+
+def start(
+    begin: Annotated[
+        Where,
+        typer.Option(
+            "--from", help="All that the source topics hold, what comes from now on, or first a past from files."
+        ),
+    ],
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option("--predictions", "-p", metavar="FILE", help="With --from history: predictions; may be repeated."),
+    ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option("--labels", "-l", metavar="FILE", help="With --from history: labels; may be repeated."),
+    ] = None,
+    then_latest: Annotated[
+        bool,
+        typer.Option(
+            "--then-latest/--then-earliest",
+            help="With --from history: what of the source topics follows the files. What is in both counts once.",
+        ),
+    ] = True,
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
+        "truthloop.yaml"
+    ),
+) -> None:
+    """Make the loop's topics and its lake, and record where ingest begins. Harmless when it was done before.
+
+    With `--from history` the files go through the same mapping into the loop's topics first, so that the first day
+    has mature cohorts and its labels find their predictions.
+    """
+    with reporting_errors():
+        from lake import Lake  # noqa: PLC0415 - keeps --help fast
+        from streams.kafka.topics import Topics, create_topics  # noqa: PLC0415 - the same
+        from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
+        from truthloop.run.roles import clients_of  # noqa: PLC0415 - the same
+
+        if (begin is Where.HISTORY) != bool(predictions or labels):
+            raise typer.BadParameter("--from history needs files (-p FILE, -l FILE), and files need --from history")
+        settings = load_settings(config)
+        clients = clients_of(settings, "start")
+        made = create_topics(clients, Topics.of(settings.config))
+        note(f"Topics made: {', '.join(made)}" if made else "All topics of the loop are there.")
+        Lake.create(settings.lake, settings.config)
+        note(f"Lake: {settings.lake}")
+        if any(source.topic for source in settings.config.ingest):
+            from streams.ingest.role import commit_start  # noqa: PLC0415 - the same
+
+            is_latest = then_latest if begin is Where.HISTORY else begin is Where.LATEST
+            where: Literal["latest", "earliest"] = "latest" if is_latest else "earliest"
+            for line in commit_start(clients, settings.config, where):
+                note(line)
+        if begin is Where.HISTORY:
+            _send(clients, settings, predictions or [], labels or [])
+        note(f"Next: truthloop run all --config {settings.path}")
+
+
+def _send(clients: "KafkaClients", settings: "Settings", predictions: list[Path], labels: list[Path]) -> None:
+    """Send the past under a progress bar, and say what became of its records."""
+    from streams.seed.history import send_history  # noqa: PLC0415 - keeps --help fast
+    from truthloop.run.replay_files import open_files  # noqa: PLC0415 - the same
+    from truthloop.terminal.progress import progress_bar  # noqa: PLC0415 - the same
+
+    files = open_files(settings, predictions, labels)
+    with progress_bar(None) as report:
+        counts = send_history(clients, settings.config, files, lambda sent: report(sent, None))
+    for file in counts:
+        note(f"{file.name}: {file.mapped:,} records sent, {file.filtered:,} filtered, {file.rejected:,} rejected")
+        for reason, count in sorted(file.reasons.items(), key=lambda item: -item[1]):
+            note(f"  rejected: {reason} {count:,}")

@@ -1,0 +1,100 @@
+"""`truthloop status`: how far every role has come, told by Kafka and the lake alone."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from truthloop.terminal.console import print_json, reporting_errors, results, warn
+
+if TYPE_CHECKING:
+    from joins.accounting import Counters
+    from streams.status import Standing
+    from truthloop.config.settings import Settings
+
+__all__ = ["status"]
+
+
+def status(
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
+        "truthloop.yaml"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show what is still to be read, where every record ended, and what the lake lacks.
+
+    Needs no role to run. Exit code 1: an identity does not hold. 4: the cluster does not answer.
+    """
+    with reporting_errors():
+        from joins.accounting import Counters  # noqa: PLC0415 - keeps --help fast
+        from streams.status import standing  # noqa: PLC0415 - the same
+        from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
+        from truthloop.run.roles import clients_of  # noqa: PLC0415 - the same
+
+        settings = load_settings(config)
+        found = standing(clients_of(settings, "status"), settings.config, settings.lake)
+        counters = Counters.zero(list(settings.config.labels))
+        for entry in found.entries.values():
+            counters.add(entry.point.counters)
+        violations = [text for entry in found.entries.values() for text in entry.point.counters.violations()]
+        if as_json:
+            print_json(_document(settings, found, counters, violations))
+        else:
+            _tell(settings, found, counters)
+            if _is_edited(settings, found):
+                results.print("  rules   the config is not what is in force: truthloop plan")
+        for violation in violations:
+            warn(f"an identity does not hold: {violation}")
+        if violations:
+            raise typer.Exit(1)
+
+
+def _document(
+    settings: "Settings", found: "Standing", counters: "Counters", violations: list[str]
+) -> dict[str, object]:
+    import msgspec  # noqa: PLC0415 - keeps --help fast
+
+    return {
+        "loop": settings.config.loop,
+        "ingest": {"lag": found.ingest},
+        "join": {
+            "lag": found.join,
+            "steps": {str(number): entry.sequence + 1 for number, entry in found.entries.items()},
+        },
+        "lake": {"steps": {str(number): step + 1 for number, step in found.lake.items()}, "behind": found.lake_behind},
+        "rules_in_force": not _is_edited(settings, found),
+        "counters": msgspec.to_builtins(counters),
+        "conservation": {"holds": not violations, "violations": violations},
+    }
+
+
+def _is_edited(settings: "Settings", found: "Standing") -> bool:
+    from streams.ledger.rules import differences, rules_text  # noqa: PLC0415 - keeps --help fast
+
+    rules = rules_text(settings.config)
+    return any(differences(entry.policy, rules) for entry in found.entries.values())
+
+
+def _tell(settings: "Settings", found: "Standing", counters: "Counters") -> None:
+    from truthloop.run.replay_files import account_lines  # noqa: PLC0415 - keeps --help fast
+
+    results.print(f"[bold]{settings.config.loop}[/]")
+    for name, lag in {"ingest": found.ingest, "join": found.join}.items():
+        for topic, count in lag.items():
+            results.print(f"  {name:<7} {topic}: {_left(count)}")
+    behind = found.lake_behind
+    results.print(f"  lake    {settings.lake}: " + (f"{behind:,} steps behind the join" if behind else "has all"))
+    if not found.entries:
+        results.print("  The join has not committed anything yet: truthloop run join")
+        return
+    for line in account_lines(counters):
+        results.print(f"  {line}")
+    for name, count in {"predictions": counters.unreadable_predictions, "labels": counters.unreadable_labels}.items():
+        if count:
+            results.print(
+                f"  {count:,} messages among the {name} could not be read; see `truthloop sql 'FROM rejects'`"
+            )
+
+
+def _left(count: int) -> str:
+    return f"{count:,} offsets to be read" if count else "read to its end"

@@ -1,0 +1,133 @@
+"""One look for backfills of a label kind: which episodes are open, what each would change, what the rules say of it.
+
+Everything follows from the lake and the log, so that two processes find the same. Must not approve anything.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import polars as pl
+
+from lake import Lake
+from monitor.backfill.alarm import FlaggedRun, judge_arrivals, judge_resent
+from monitor.backfill.diff import diff_of
+from monitor.backfill.episode import open_episodes
+from monitor.backfill.rule import verdict_of
+from monitor.cells.count_arrivals import read_arrivals
+from retrain.episode_status import rulings_of
+from retrain.gate import Gate
+from retrain.log_entries import Origin, backfilled
+from retrain.retrains import retrains_of
+from schemas.events.backfill import Episode, Ruling
+from schemas.events.backfill_diff import AffectedDecision, BackfillDiff
+from schemas.events.evidence import Decision
+from truthloop.evidence.backfill_labels import LabelLog
+from truthloop.evidence.backfill_pairs import read_pairs
+from truthloop.evidence.cells import Evidence, folded_steps
+from truthloop.evidence.diff_log import DiffLog
+from truthloop.evidence.resent import read_conflicts
+
+__all__ = ["BackfillLook"]
+
+HOUR_MS = 3_600_000
+
+GROWTH_EVERY_MS = 3_600_000
+"""An episode that goes on growing is put before a person anew once an hour."""
+
+
+class BackfillLook:
+    """Looks for backfills of one kind, again and again.
+
+    Args:
+        lake: of the loop.
+        origin: whose log.
+        definition: the config's own.
+        now_ms: the wall clock, for the time of recording.
+    """
+
+    def __init__(self, lake: Lake, origin: Origin, definition: str, now_ms: Callable[[], int]) -> None:
+        self._lake = lake
+        self._origin = origin
+        self._definition = definition
+        self._now_ms = now_ms
+        self._labels = LabelLog(lake, origin.kind, definition)
+        self._diffs = DiffLog(lake)
+        self._before: Sequence[Episode] = ()
+        self._conflicts: tuple[int, pl.DataFrame] | None = None
+        self._judged: tuple[tuple[int, int], list[FlaggedRun]] | None = None
+
+    def entries(self, evidence: Evidence, log: Sequence[Decision], gate: Gate) -> list[Decision]:
+        """Return what is to be written into the log: new episodes, and those that have grown.
+
+        Args:
+            evidence: whose cells follow the rulings of this log.
+            log: of the kind.
+            gate: where the log leaves it.
+
+        Raises:
+            LakeError: the lake cannot be read or written.
+        """
+        rulings = rulings_of(log)
+        if not evidence.follows(self._origin.kind, rulings):
+            return []  # somebody has ruled meanwhile: the next look has both
+        steps = folded_steps(self._lake)
+        if self._lake.version("cells") != evidence.version:
+            return []  # somebody has counted more: labels, outcomes and cells must be of the same moment
+        labels = self._labels.read(steps)
+        names = (self._origin.loop, self._origin.kind, self._definition)
+        found = open_episodes(*names, labels, self._runs(evidence), rulings)
+        told = {one.episode.id: one.episode for one in rulings}
+        new = []
+        for episode in found:
+            known = told.get(episode.id)
+            if known == episode or not self._is_due(episode, known):
+                continue
+            diff = self._diff(evidence, steps, log, episode)
+            verdict, reasons = verdict_of(diff)
+            is_kept = self._diffs.find(episode.id, diff.sha256()) is not None  # by one that was killed, or is ahead
+            if not is_kept and not self._diffs.add(diff, self._now_ms()):
+                break
+            ruling = Ruling(episode=episode, verdict=verdict)
+            new.append(backfilled(self._origin, gate, ruling, reasons, {"diff_sha256": diff.sha256()}))
+            gate = gate.after(new[-1])
+        self._before = found
+        return new
+
+    def _is_due(self, episode: Episode, known: Episode | None) -> bool:
+        """Tell whether an episode is new, has come to rest, or has grown for long."""
+        if known is None or episode in self._before:
+            return True
+        return episode.until - known.until >= GROWTH_EVERY_MS
+
+    def _diff(
+        self, evidence: Evidence, steps: Mapping[int, int], log: Sequence[Decision], episode: Episode
+    ) -> BackfillDiff:
+        found = read_pairs(self._lake, evidence, rulings_of(log), episode, steps)
+        first_ms = found.pairs.select(pl.col("predicted_at").min().dt.epoch("ms")).item()
+        affected = [
+            AffectedDecision(decision=one.id, dataset_uri=one.dataset)
+            for one in retrains_of(log)
+            if one.dataset is not None and first_ms is not None and one.decided_ms > first_ms
+        ]
+        return diff_of(episode, evidence.plan, found.pairs, found.cohorts, cells=found.cells, decisions=affected)
+
+    def _runs(self, evidence: Evidence) -> list[FlaggedRun]:
+        """Return the hours with too many live labels that are stale or changed, or predictions that came again."""
+        kind = self._origin.kind
+        until_ms = evidence.reach.observed_until_ms.get(kind)
+        if until_ms is None:
+            return []
+        seen = until_ms // HOUR_MS, self._lake.version("rejects")
+        if self._judged is None or self._judged[0] != seen:  # an hour that is not over yet changes nothing
+            arrivals = read_arrivals(evidence.cells, evidence.plan, kind)
+            found = list(judge_arrivals(arrivals, until_ms).runs)
+            if len(arrivals.hour_ms):
+                found += judge_resent(self._resent(), int(arrivals.hour_ms[0]), until_ms).runs
+            self._judged = seen, found
+        return self._judged[1]
+
+    def _resent(self) -> pl.DataFrame:
+        """Return the conflicts by hour, read again only where there are new rejections."""
+        version = self._lake.version("rejects")
+        if self._conflicts is None or self._conflicts[0] != version:
+            self._conflicts = version, read_conflicts(self._lake)
+        return self._conflicts[1]

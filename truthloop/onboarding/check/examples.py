@@ -1,0 +1,109 @@
+"""Some mapped records beside the paths that their fields came from, with what is personal left out.
+
+For a person at a terminal, who has to recognise a record. Must not be written to any file.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from schemas.config.loop import LoopConfig
+from schemas.config.mapping import HOOK_TARGET, FieldMap
+from truthloop.config.summary import origin_text
+from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
+
+__all__ = ["Example", "examples_of"]
+
+EXAMPLES: Final = 2
+LENGTH: Final = 60
+
+_COLUMNS: Final = {
+    "time": "time_ms",
+    "arrived_at": "arrived_at_ms",
+    "happened_at": "happened_at_ms",
+    "source": "label_source",
+    "retract": "op",
+    "heartbeat": "op",
+}
+_GROUPS: Final = {"outputs": "output", "slices": "slice", "features": "feature"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One record.
+
+    Attributes:
+        partition: where it stands.
+        offset: in it.
+        fields: canonical field, where it came from, what it is.
+    """
+
+    partition: int
+    offset: int
+    fields: list[tuple[str, str, str]]
+
+
+def examples_of(topic: MappedTopic, source: MappedSource, config: LoopConfig) -> list[Example]:
+    """Return the newest record that was mapped, and one from the middle."""
+    height = source.frame.height
+    found = []
+    for at in sorted({height // 2, height - 1} if height else set(), reverse=True)[:EXAMPLES]:
+        row = source.frame.row(at, named=True)
+        place = row["place"]
+        fields = list(_fields(source, row, config))
+        found.append(Example(topic.sample.messages.partitions[place], topic.sample.messages.offsets[place], fields))
+    return found
+
+
+def _fields(source: MappedSource, row: dict[str, Any], config: LoopConfig) -> Iterator[tuple[str, str, str]]:
+    personal = {name for name, feature in config.predictions.features.items() if feature.pii is not None}
+    if source.source is None or source.source.is_canonical:
+        origin = "canonical" if source.source is None or HOOK_TARGET not in source.source.map else "the function"
+        for target in _canonical_targets(source, config):
+            if (said := _said(target, row, personal)) is not None:
+                yield target, origin, said
+        return
+    hidden = {path for name in personal if (how := source.source.map.get(f"features.{name}")) for path in how.paths}
+    for target, how in source.source.map.items():
+        if target == "features":
+            for name in config.predictions.features:
+                inner = f"features.{name}"
+                if inner not in source.source.map and (said := _said(inner, row, personal)) is not None:
+                    yield inner, f"{str(how.path).removesuffix('*')}{name}", said
+            continue
+        said = _said(target, row, personal)
+        if hidden.intersection(how.paths) and target.partition(".")[0] in ("key", "id"):
+            said = "(personal: not shown)"
+        yield target, _origin(how), "(none)" if said is None else said
+
+
+def _origin(how: FieldMap) -> str:
+    return origin_text(how).replace("always ", "")
+
+
+def _canonical_targets(source: MappedSource, config: LoopConfig) -> list[str]:
+    if source.role == "labels":
+        return ["key", "kind", "value", "op", "time", "definition"]
+    contract = config.predictions
+    names = [f"outputs.{kind}" for kind in contract.outputs] + [f"slices.{name}" for name in contract.slices]
+    return ["key", "id", "time", "version", *names, *(f"features.{name}" for name in contract.features)]
+
+
+def _said(target: str, row: dict[str, Any], personal: set[str]) -> str | None:
+    """Return a field as text; None where there is none."""
+    group, _, name = target.partition(".")
+    if group == "features" and name in personal:
+        return "(personal: not shown)"
+    column = f"{_GROUPS[group]}_{name}" if name else _COLUMNS.get(target, target)
+    value = row.get(column)
+    if target == "value" and value is None:
+        value = row.get("value_class")
+    if value is None:
+        return None
+    if target in ("retract", "heartbeat"):
+        return "yes" if value == target else "no"
+    if column.endswith("_ms"):
+        return datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    text = repr(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= LENGTH else f"{text[: LENGTH - 3]}..."

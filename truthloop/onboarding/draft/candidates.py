@@ -1,0 +1,243 @@
+"""Which fields of a topic can be what: outputs, label values, versions, times. Best first, each with its reason.
+
+Must not decide: one topic alone does not know what the others are.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from truthloop.onboarding.profiles.field import CATEGORY_LENGTH, Field
+from truthloop.onboarding.profiles.names import (
+    HAPPENED_WORDS,
+    IDENTITY_WORDS,
+    KNOWN_WORDS,
+    LABEL_WORDS,
+    NO_WORDS,
+    OUTPUT_WORDS,
+    PREDICTED_WORDS,
+    TIME_WORDS,
+    YES_WORDS,
+    name_words,
+    words,
+)
+from truthloop.onboarding.profiles.time_format import HOUR_MS
+from truthloop.onboarding.profiles.topic import SeenTopic
+
+__all__ = [
+    "NAMED",
+    "LabelValue",
+    "Output",
+    "Role",
+    "Task",
+    "label_values",
+    "outputs",
+    "times",
+    "versions",
+]
+
+Role = Literal["predictions", "labels"]
+Task = Literal["binary", "multiclass", "regression"]
+
+PRESENT: Final = 0.9
+"""Of the records that have a field without which they could not be mapped; the rest may be broken ones."""
+
+MANY: Final = 20
+"""More different numbers than this are a measure, and no groups."""
+
+VERSIONS_MAX: Final = 50
+PERCENT: Final = 100
+NAMED: Final = 4.0
+"""Weight of an output or a label value from which its name and its values say the same."""
+
+_WEAK_LABEL_WORDS: Final = frozenset(
+    {"status", "stage", "reason", "value", "class", "is", "was", "has", "flag", "result", "decision", "resolution"}
+)
+_FOREIGN_VERSIONS: Final = frozenset(
+    {"schema", "app", "api", "spec", "event", "client", "sdk", "os", "browser", "data"}
+)
+_DAY_MS: Final = 24 * HOUR_MS
+
+
+@dataclass(frozen=True)
+class Output:
+    """A field that may be what a model says.
+
+    Attributes:
+        field: the field.
+        scale: makes it a number from 0 to 1; None where it is one.
+        weight: how much speaks for it.
+        why: in words.
+    """
+
+    field: Field
+    scale: float | None
+    weight: float
+    why: str
+
+
+@dataclass(frozen=True)
+class LabelValue:
+    """A field that may be the truth.
+
+    Attributes:
+        field: the field.
+        task: that it is the truth of.
+        values: what its values mean, where they are not 0 and 1 already.
+        weight: how much speaks for it.
+        why: in words.
+        is_sure: the words are known, or there is nothing to map.
+    """
+
+    field: Field
+    task: Task
+    values: dict[str, int] | None
+    weight: float
+    why: str
+    is_sure: bool
+
+
+def outputs(topic: SeenTopic) -> list[Output]:
+    """Return numbers that may be probabilities."""
+    found = []
+    for field in topic.own():
+        if not field.is_number or field.distinct <= 2 or topic.share(field) < 0.5 or field.path in topic.moments:  # noqa: PLR2004 - two values are a class; half of the records
+            continue
+        low, high = field.limits
+        named = _output_name(topic, field)
+        if low < 0 or high > PERCENT or (high > 1 and not named) or (not named and field.distinct <= MANY):
+            continue
+        scale = None if high <= 1 else 1 / PERCENT
+        weight = 2 + named - (3 if topic.is_feature(field.path) else 0)
+        why = f"{field.path} lies between 0 and {1 if scale is None else PERCENT}"
+        found.append(Output(field, scale, weight, f"{why} and is named like a score" if named else why))
+    return sorted(found, key=lambda one: (-one.weight, len(one.field.path)))
+
+
+def _output_name(topic: SeenTopic, field: Field) -> int:
+    """Return 3 where the name itself says so, 2 where its parent's does, else 0."""
+    if name_words(field.path) & OUTPUT_WORDS:
+        return 3
+    parent = topic.short(field.path).rpartition(".")[0]
+    return 2 if parent and name_words(parent) & OUTPUT_WORDS else 0
+
+
+def label_values(topic: SeenTopic) -> list[LabelValue]:
+    """Return fields that may hold the truth."""
+    found = []
+    for field in topic.own():
+        if topic.share(field) < PRESENT or field.path in topic.moments or field.looks_personal:
+            continue
+        if "version" in name_words(field.path):
+            continue
+        if (one := _label_value(topic, field)) is not None:
+            found.append(one)
+    return sorted(found, key=lambda one: (-one.weight, len(one.field.path)))
+
+
+def _label_value(topic: SeenTopic, field: Field) -> LabelValue | None:
+    named = name_words(field.path) & LABEL_WORDS if not _output_name(topic, field) else frozenset()
+    name = 3.0 if named - _WEAK_LABEL_WORDS else 1.5 if named else 0.0
+    if topic.is_feature(field.path):
+        name -= 3
+    identity = 2 if name_words(field.path) & IDENTITY_WORDS and not named - _WEAK_LABEL_WORDS else 0
+    distinct, values = field.distinct, set(field.counts)
+    if distinct == 1 and name <= 0:
+        return None
+    if field.kind == "true or false" or (field.is_number and values <= {0, 1}):
+        what = "true or false" if field.kind == "true or false" else "0 or 1"
+        return LabelValue(field, "binary", None, 3 + name, f"{field.path} is {what}", is_sure=True)
+    if distinct == 2 and field.kind and all(_is_short(value) for value in values):  # noqa: PLR2004 - two values
+        mapping, is_sure = _two_values(field)
+        weight = (2 if field.kind == "text" else 1) + name + is_sure - identity
+        return LabelValue(field, "binary", mapping, weight, f"{field.path} has two values", is_sure=is_sure)
+    if field.categories and name > 0:
+        mapping = {value: int(value.lower() in YES_WORDS) for value in field.categories}
+        if 1 not in mapping.values():
+            mapping[field.categories[-1]] = 1  # the rarest: what one looks for mostly is
+        why = f"{field.path} has {distinct} values and is named like a result"
+        return LabelValue(field, "binary", mapping, 0.5 + name - identity, why, is_sure=False)
+    if field.is_number and distinct > MANY and name >= 3 and not identity:  # noqa: PLR2004 - a word that says so
+        return LabelValue(
+            field, "regression", None, name, f"{field.path} is a number and is named like a result", is_sure=True
+        )
+    return None
+
+
+def _two_values(field: Field) -> tuple[dict[str, int], bool]:
+    """Return which of two values is the positive one: by its word, else the rarer."""
+    one, other = (value for value, _ in field.counts.most_common())
+    texts = [_text(one), _text(other)]
+    for yes, no in (texts, texts[::-1]):
+        if yes.lower() in YES_WORDS and no.lower() not in YES_WORDS:
+            return {yes: 1, no: 0}, True
+        if no.lower() in NO_WORDS and yes.lower() not in NO_WORDS:
+            return {yes: 1, no: 0}, yes.lower() in YES_WORDS
+    return {texts[1]: 1, texts[0]: 0}, False
+
+
+def _is_short(value: Any) -> bool:  # noqa: ANN401 - decoded JSON
+    return type(value) is not str or (0 < len(value) <= CATEGORY_LENGTH and value.isprintable())
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - decoded JSON
+    return str(int(value)) if type(value) is float and value.is_integer() else str(value)
+
+
+def versions(topic: SeenTopic) -> list[Field]:
+    """Return fields that may name the model's version."""
+    found = []
+    for field in topic.fields.values():
+        if not (topic.holds(field.path) or field.path.startswith("$headers.")):
+            continue
+        if field.kind not in ("text", "whole number", "number") or field.distinct > VERSIONS_MAX:
+            continue
+        form = topic.moments.get(field.path)
+        if topic.share(field) < PRESENT or (form is not None and not form.is_day):
+            continue  # a version may be a day
+        last, all_words = name_words(field.path), set(words(topic.short(field.path)))
+        if "version" in last or last == {"v"}:
+            weight = 4 if "model" in all_words else 0 if all_words & _FOREIGN_VERSIONS or last == {"v"} else 2
+        else:
+            weight = 1 if "model" in last and field.kind == "text" else 0
+        if weight:
+            found.append((weight, field))
+    return [field for _, field in sorted(found, key=lambda one: (-one[0], len(one[1].path)))]
+
+
+def times(topic: SeenTopic, role: Role) -> list[Field]:
+    """Return fields that may be the time of a prediction, or the time when a label became known."""
+    found = []
+    for path, form in topic.moments.items():
+        field = topic.fields[path]
+        rank = topic.envelope.times.index(path) if path in topic.envelope.times else None
+        if rank is None and not (topic.holds(path) or path.startswith("$headers.")):
+            continue
+        if topic.share(field) < PRESENT or topic.is_feature(path):
+            continue
+        near = _nearness(topic, path)
+        named = bool(name_words(path) & TIME_WORDS)
+        if form.unit is not None and not named and near < 1:
+            continue  # a number that could as well be an id
+        weight = near + (2 if named else 0) - (3 if form.is_day else 0) - 0.2 * path.count(".")
+        if rank is not None:
+            # of a row that was deleted only the envelope has a time
+            weight += (10 if topic.envelope.op else 1) - rank / 2
+        weight += _role_name(path, role)
+        found.append((weight, field))
+    return [field for weight, field in sorted(found, key=lambda one: (-one[0], len(one[1].path))) if weight > 0]
+
+
+def _nearness(topic: SeenTopic, path: str) -> float:
+    """Return how near to Kafka's times a field's are: a record is sent soon after what it tells of is known."""
+    lag = topic.lag(path)
+    if lag is None:
+        return 0
+    if lag.zone_minutes() is not None:
+        return 2
+    return next((points for limit, points in ((60_000, 3), (HOUR_MS, 2), (_DAY_MS, 1)) if abs(lag.p50) <= limit), 0)
+
+
+def _role_name(path: str, role: Role) -> float:
+    wanted, other = (PREDICTED_WORDS, KNOWN_WORDS) if role == "predictions" else (KNOWN_WORDS, PREDICTED_WORDS)
+    last = name_words(path)
+    return 2.0 * bool(last & wanted) - 1.0 * bool(last & other) - 1.0 * bool(last & HAPPENED_WORDS)

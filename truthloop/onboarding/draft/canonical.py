@@ -1,0 +1,88 @@
+"""Topics whose records are Truthloop's own messages already: their kinds, their contract, the loop they belong to.
+
+Must not judge foreign records.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from truthloop.onboarding.draft.candidates import Role, Task
+from truthloop.onboarding.draft.contract import TYPES, Contract, feature_line
+from truthloop.onboarding.profiles.names import plain_name
+from truthloop.onboarding.profiles.topic import SeenTopic
+
+__all__ = ["is_canonical", "own_contract", "own_kinds", "own_loop", "slug"]
+
+SHARE: Final = 0.9
+KINDS_MAX: Final = 20
+
+_FIELDS: Final[dict[Role, frozenset[str]]] = {
+    "predictions": frozenset({"key", "time", "outputs"}),
+    "labels": frozenset({"key", "time", "kind"}),
+}
+
+
+def is_canonical(topic: SeenTopic, role: Role) -> bool:
+    """Tell whether nearly all records have the fields of Truthloop's own messages."""
+    wanted = _FIELDS[role]
+    objects = [one["data"] if type(one.get("data")) is dict and "specversion" in one else one for one in topic.objects]
+    fitting = sum(1 for one in objects if wanted <= set(one) and _has_forms(one))
+    return bool(objects) and fitting >= SHARE * len(objects)
+
+
+def _has_forms(one: dict[str, object]) -> bool:
+    return type(one.get("outputs", {})) is dict and type(one.get("kind", "")) is str
+
+
+def own_loop(predictions: Sequence[SeenTopic], labels: Sequence[SeenTopic]) -> str:
+    """Return the loop whose own topics these are; empty where they are somebody's."""
+    topics = [*predictions, *labels]
+    names = {topic.topic.removesuffix(".predictions") for topic in predictions}
+    names |= {topic.topic.removesuffix(".labels") for topic in labels}
+    (name,) = names if len(names) == 1 else ("",)
+    theirs = {f"{name}.predictions", f"{name}.labels"}
+    if not name or name != slug(name) or not all(topic.topic in theirs for topic in topics):
+        return ""
+    fits = all(is_canonical(topic, "predictions") for topic in predictions)
+    return name if fits and all(is_canonical(topic, "labels") for topic in labels) else ""
+
+
+def own_kinds(topic: SeenTopic, role: Role) -> dict[str, Task]:
+    """Return the kinds that canonical records name, with what the model predicts of each."""
+    base = topic.envelope.inner
+    if role == "labels":
+        field, value = topic.fields.get(f"{base}kind"), topic.fields.get(f"{base}value")
+        names = [] if field is None else [str(name) for name, _ in field.counts.most_common(KINDS_MAX)]
+        is_class = value is not None and value.kind == "text"
+        return {name: "multiclass" if is_class else "binary" for name in names if name == plain_name([name])}
+    found: dict[str, Task] = {}
+    for field in topic.own():
+        name = field.path.removeprefix(f"{base}outputs.")
+        if name != field.path and name == plain_name([name]):
+            is_share = field.is_number and field.limits[0] >= 0 and field.limits[1] <= 1
+            found[name] = "binary" if is_share else "regression" if field.is_number else "multiclass"
+    return found
+
+
+def own_contract(topic: SeenTopic) -> Contract:
+    """Return the slices and features that canonical predictions have."""
+    contract, base = Contract(), topic.envelope.inner
+    for field in topic.own():
+        group, _, name = field.path.removeprefix(base).partition(".")
+        if name != plain_name([name]):
+            continue
+        if group == "slices" and field.kind == "text":
+            contract.slices[name] = field
+        elif group == "features" and field.kind in TYPES:
+            contract.features.append(feature_line(topic, field, name))
+            contract.has_personal |= field.looks_personal
+    return contract
+
+
+def slug(text: str) -> str:
+    """Return a name that a loop can have; empty where nothing of the text can be in one.
+
+    >>> slug("Risk Scoring_EU")
+    'risk-scoring-eu'
+    """
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower()).strip("-")[:63]

@@ -1,0 +1,37 @@
+"""The panel of backfills, read from the gate's logs of all kinds. Must not decide."""
+
+from datetime import tzinfo
+
+from retrain.episode_status import Standing, standings_of
+from truthloop.page.gather.scope import Scope
+from truthloop.page.panels.backfill import Backfills, Told
+from truthloop.text.format import zone_of
+from truthloop.text.rulings import state_words
+
+__all__ = ["backfills_panel"]
+
+_SQL = (
+    "SELECT kind, episode, verdict, causes, labels, since, until, ruled_at, reason\nFROM backfills\n"
+    "ORDER BY verdict = 'quarantined' DESC, number DESC"
+)
+
+
+def backfills_panel(scope: Scope) -> Backfills:
+    """Return the panel; it is about all kinds, because what waits for a person is to be seen whatever is chosen."""
+    zone = zone_of(scope.config.timezone)
+    standings = standings_of(entry for log in scope.snapshot.log.values() for entry in log)
+    return Backfills(tuple(_told(one, zone) for one in standings), _SQL)
+
+
+def _told(one: Standing, zone: tzinfo) -> Told:
+    return Told(
+        id=one.episode.id,
+        kind=one.episode.kind,
+        causes=", ".join(one.episode.causes),
+        since_ms=one.episode.since,
+        labels=one.episode.labels,
+        verdict=one.verdict.value,
+        is_waiting=one.is_waiting,
+        state=state_words(one, zone),
+        why=one.why,
+    )

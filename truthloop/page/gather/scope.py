@@ -1,0 +1,133 @@
+"""What one view is about: a kind, versions, a slice and the days that are shown, looked up in a snapshot once.
+
+Must not compute evidence.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+import polars as pl
+
+from monitor.cells.cohort import ALL
+from monitor.cells.plan import CellPlan, KindPlan
+from monitor.cells.versions import prediction_counts, running_version, versions_in
+from monitor.evaluation import end_of_day_ms
+from schemas.config.loop import LoopConfig
+from schemas.events.evidence import Decision
+from truthloop.page.gather.snapshot import Snapshot
+from truthloop.page.panels.view import EVERY, Selection
+
+__all__ = ["Scope"]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A selection, and what a snapshot has for it.
+
+    Make one with `Scope.of(config, snapshot, selection)`.
+
+    Attributes:
+        config: of the loop.
+        snapshot: of the lake.
+        selection: what the reader chose.
+        kind: the chosen kind.
+        predictions: version, day and amount of all eligible predictions of the kind.
+        versions: the chosen one; all of them, in order of their first day, where none is chosen.
+        running: the version that decides; the chosen one, where one is chosen; None before the first prediction.
+        first: the first day that is shown. None where nothing was predicted yet, as the next two are.
+        last: the newest day with predictions.
+        whole: the newest day that had ended when the inputs were read last, not behind `last`; may be before `first`.
+        observed_ms: the time up to which the kind's inputs have certainly been read.
+        matured_ms: the prediction time before which every outcome of the kind is final.
+    """
+
+    config: LoopConfig
+    snapshot: Snapshot
+    selection: Selection
+    kind: KindPlan
+    predictions: pl.DataFrame
+    versions: tuple[str, ...]
+    running: str | None
+    first: date | None
+    last: date | None
+    whole: date | None
+    observed_ms: int | None
+    matured_ms: int | None
+
+    @classmethod
+    def of(cls, config: LoopConfig, snapshot: Snapshot, selection: Selection) -> "Scope":
+        """Return the scope of a selection."""
+        evidence = snapshot.evidence
+        kind = next(one for one in evidence.plan.kinds if one.name == selection.kind)
+        predictions = prediction_counts(evidence.cells, kind.name, date.max)
+        chosen = selection.version
+        mine = predictions if chosen == EVERY else predictions.filter(pl.col("version") == chosen)
+        observed = evidence.reach.observed_until_ms.get(kind.name)
+        last = None if mine.is_empty() else max(mine["day"])
+        return cls(
+            config=config,
+            snapshot=snapshot,
+            selection=selection,
+            kind=kind,
+            predictions=predictions,
+            versions=tuple(versions_in(mine)),
+            running=running_version(predictions) if chosen == EVERY else chosen,
+            first=None if last is None else last - timedelta(days=selection.days - 1),
+            last=last,
+            whole=_whole_day(last, min(mine["day"], default=None), observed, config.timezone),
+            observed_ms=observed,
+            matured_ms=evidence.reach.matured_until_ms.get(kind.name),
+        )
+
+    @property
+    def plan(self) -> CellPlan:
+        """The plan of the cells, with the chosen kind alone."""
+        return replace(self.snapshot.evidence.plan, kinds=(self.kind,))
+
+    @property
+    def log(self) -> Sequence[Decision]:
+        """The gate's log of the kind."""
+        return self.snapshot.log.get(self.kind.name, [])
+
+    @property
+    def observed(self) -> Mapping[str, int | None]:
+        """What `monitor` takes for how far inputs were read."""
+        return {self.kind.name: self.observed_ms}
+
+    @property
+    def matured(self) -> Mapping[str, int | None]:
+        """What `monitor` takes for how far outcomes are final."""
+        return {self.kind.name: self.matured_ms}
+
+    def cells(self, *conditions: pl.Expr, slice_: str | None = None) -> pl.DataFrame:
+        """Return cells of the kind, of a slice (the chosen one where none is named) and of some conditions."""
+        wanted = self.selection.slice if slice_ is None else slice_
+        is_mine = (pl.col("kind") == self.kind.name) & (pl.col("slice") == wanted)
+        return self.snapshot.evidence.cells.filter(is_mine, *conditions)
+
+    def shown(self) -> pl.Expr:
+        """Return which cells are of a shown day and version."""
+        days = pl.lit(value=False) if self.first is None else pl.col("day").is_between(self.first, self.last)
+        return days & pl.col("version").is_in(list(self.versions))
+
+    def day_end_ms(self, day: date) -> int:
+        """Return the first instant after a day."""
+        return end_of_day_ms(day, self.config.timezone)
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether no slice is chosen."""
+        return self.selection.slice == ALL
+
+
+def _whole_day(last: date | None, first: date | None, observed_ms: int | None, timezone: str) -> date | None:
+    """Return the newest day from first to last that had ended by a time."""
+    if last is None or first is None or observed_ms is None:
+        return None
+    day = last
+    while end_of_day_ms(day, timezone) > observed_ms:
+        day -= timedelta(days=1)
+        if day < first:
+            return None
+    return day

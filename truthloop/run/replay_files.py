@@ -1,0 +1,104 @@
+"""Opens the files that were named, replays them under a progress bar, and says what became of them."""
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from joins.accounting import Counters
+from schemas.errors import InputError
+from streams.mapping.record_file import RecordFile, open_record_file
+from streams.mapping.tools import mapping_tools
+from streams.replay.replay import ReplaySummary
+from streams.replay.replay import replay as replay_records
+from truthloop.config.settings import Settings
+from truthloop.terminal.progress import progress_bar
+
+__all__ = ["account_lines", "open_files", "replay_files"]
+
+
+def replay_files(
+    settings: Settings,
+    predictions: list[Path],
+    labels: list[Path],
+    *,
+    now_ms: int,
+    close_at_ms: int | None,
+    total: int | None = None,
+) -> ReplaySummary:
+    """Replay files into the loop's lake; see `streams.replay.replay.replay`.
+
+    Raises:
+        InputError: nothing was given to do, or a file cannot be used.
+        ConfigError: a function that maps records cannot be had, or the key for personal data.
+    """
+    if not predictions and not labels and close_at_ms is None:
+        raise InputError("no files were given", hint="truthloop replay --predictions FILE --labels FILE")
+    files = open_files(settings, predictions, labels)
+    with _without_cyclic_collection(), progress_bar(total) as report:
+        return replay_records(
+            settings.lake, settings.config, files, now_ms=now_ms, close_at_ms=close_at_ms, progress=report
+        )
+
+
+def open_files(settings: Settings, predictions: list[Path], labels: list[Path]) -> list[RecordFile]:
+    """Recognise files by the loop's config.
+
+    Raises:
+        InputError: a file cannot be used.
+        ConfigError: a function that maps records cannot be had, or the key for personal data.
+    """
+    sources = settings.config.ingest
+    tools = mapping_tools(settings.config, os.environ, settings.path.parent)
+    files = [open_record_file(path, "predictions", sources, tools) for path in predictions]
+    return files + [open_record_file(path, "labels", sources, tools) for path in labels]
+
+
+@contextmanager
+def _without_cyclic_collection() -> Iterator[None]:
+    """Switch the cyclic collector off: the join's state has millions of objects and no cycles."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def account_lines(counters: Counters) -> list[str]:
+    """Return both identities in plain words: per kind a line of predictions and one of labels."""
+    lines = []
+    p = counters.predictions
+    for kind, o in counters.outcomes.items():
+        named = {
+            "joined": o.joined,
+            "pending": o.pending,
+            "implied": o.implied,
+            "expired": o.expired,
+            "retracted": o.retracted,
+            "aged out": o.aged_out,
+            "duplicate": p.duplicate,
+            "conflicting": p.conflict,
+            "rejected": p.rejected,
+        }
+        lines.append(f"{kind}: {p.consumed:,} predictions = {_sum(named)}")
+    for kind, c in counters.labels.items():
+        named = {
+            "of record": c.heads,
+            "superseded": c.superseded,
+            "stale": c.stale,
+            "duplicate": c.duplicate,
+            "that found no prediction": c.aged_out,
+            "rejected": c.rejected,
+            "heartbeats (one to each partition)": c.heartbeats,
+        }
+        lines.append(f"{kind}: {c.consumed:,} labels = {_sum(named)}")
+        if c.other_definition:
+            lines.append(f"{kind}: {c.other_definition:,} of these name another definition and are kept beside")
+        if c.early:
+            lines.append(f"{kind}: {c.early:,} were known before their prediction was made")
+    return lines
+
+
+def _sum(named: dict[str, int]) -> str:
+    return " + ".join(f"{count:,} {name}" for name, count in named.items() if count) or "0"

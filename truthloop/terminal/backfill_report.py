@@ -1,0 +1,246 @@
+"""The diff report of a backfill for a terminal: tables and sentences, at most as wide as they are told to be.
+
+Of a name as much is shown as there is room for; a number is never cut. Must not compute or judge.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from schemas.events.backfill import Verdict
+from schemas.events.backfill_diff import BackfillDiff
+from truthloop.terminal.tables import plain_table
+from truthloop.text.format import NOTHING, age, count, finite, number, plain_text, share
+from truthloop.text.rulings import SCOPE_WORDS, flips_of
+
+__all__ = ["report_text"]
+
+
+WIDTH_MIN = 72
+_COHORTS_MAX = 12
+_ROWS_MAX = 10
+_MATRIX_MAX = 4
+"""Labels of a matrix that a terminal has room for; of a larger one the greatest flips are listed."""
+_NAME_MIN = 8
+_TEXT_MAX = 2_000
+"""Characters of a name that are looked at."""
+_GAP = 2
+
+Row = Sequence[str]
+
+
+def report_text(
+    diff: BackfillDiff, width: int = 80, *, verdict: Verdict | None = None, reasons: Iterable[str] = ()
+) -> str:
+    """Return the report as plain text, without colours.
+
+    Args:
+        diff: what is told.
+        width: columns of the terminal; at least 72, narrower ones get lines of that.
+        verdict: what was ruled, if it is to be told.
+        reasons: why, one sentence each.
+    """
+    width = max(width, WIDTH_MIN)
+    out = StringIO()
+    console = Console(
+        file=out, width=width, color_system=None, force_terminal=False, highlight=False, emoji=False, markup=False
+    )
+    for part in _parts(diff, width, verdict, reasons):
+        console.print(part)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _parts(diff: BackfillDiff, width: int, verdict: Verdict | None, reasons: Iterable[str]) -> Iterator[RenderableType]:
+    episode = diff.episode
+    causes = ", ".join(episode.causes)
+    yield _line(f"Backfill {episode.id} ({causes}) of {_fit(episode.kind, 40)}")
+    yield _line(f"Definition {_fit(episode.definition, 60)}; the config's is {_fit(diff.definition, 60)}.")
+    if episode.batch is not None:
+        yield _line(f"Batch {_fit(episode.batch, 60)}.")
+    if verdict is not None:
+        yield _line(f"\n{verdict.value.upper()}")
+        yield from (_line(f"- {plain_text(reason)}") for reason in reasons)
+    yield _line(_summary(diff))
+    yield from _flips(diff, width)
+    yield from _cohorts(diff, width)
+    yield from _labels(diff, width)
+    yield from _metrics(diff, width)
+    yield from _ages(diff, width)
+    slices = [(f"{one.name}={_value(one.value)}", count(one.touched), count(one.flips)) for one in diff.slices]
+    yield from _table("Slices", ("slice:", "touched", "flips"), slices[:_ROWS_MAX], width)
+    yield _line(f"\nRetrains whose data sets are affected: {len(diff.decisions):,}")
+    for one in diff.decisions:
+        yield _line(f"  {one.decision}  {_fit(one.dataset_uri or '', 300)}".rstrip())
+    yield _line(f"\n{plain_text(diff.approving)}\n{plain_text(diff.rejecting)}")
+    yield _line(f"sha256 {diff.sha256()}")
+
+
+def _summary(diff: BackfillDiff) -> str:
+    touched = diff.touched
+    where = (
+        f"{diff.days:,} days" if diff.first_day is None else f"{diff.days:,} days, {diff.first_day} to {diff.last_day}"
+    )
+    names = ", ".join(_fit(version, 24) for version in diff.versions[:5])
+    more = diff.versions_touched - len(diff.versions[:5])
+    versions = f"{names} and {more:,} more" if more > 0 else names or "none"
+    return (
+        f"\nTouches {touched.predictions:,} predictions in {diff.cohorts_touched:,} cohorts ({where}; versions: "
+        f"{versions}): {touched.new:,} labels new, {touched.changed:,} changed, {touched.identical:,} identical, "
+        f"{touched.taken_away:,} taken away, {touched.unlabelled:,} without a label; {touched.ineligible:,} more are "
+        "not eligible."
+    )
+
+
+def _flips(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
+    matrix = diff.matrix
+    if len(matrix.labels) <= _MATRIX_MAX:
+        names = [_fit(label, 9) for label in matrix.labels]
+        rows = [
+            (_label(label), *(count(amount) for amount in counts))
+            for label, counts in zip(matrix.labels, matrix.counts, strict=True)
+        ]
+        yield from _table("Labels before (down) and after (across)", ("label:", *map(_label, names)), rows, width)
+    else:
+        pairs = [
+            (f"{_fit(_label(one), 26)} → {_fit(_label(other), 26)}", count(n))
+            for one, other, n in flips_of(matrix, _ROWS_MAX)
+        ]
+        yield from _table("Greatest changes", ("label before and after:", "predictions"), pairs, width)
+    mature = (
+        f"{diff.mature_flips:,} of {diff.mature_labels:,} mature labels flip ({_per_cent(diff.flip_share_of_mature)})"
+    )
+    every = f"{diff.total.flips:,} of all {diff.total.labelled_before:,} ({_per_cent(diff.flip_share)})"
+    yield _line(f"\nIn the cohorts touched {mature}, {every}.")
+    one = diff.asymmetry
+    if one is not None:
+        ways = f"{one.to_end:,} from {_fit(one.start, 24)} to {_fit(one.end, 24)}, {one.to_start:,} back"
+        yield _line(f"Asymmetry: {ways}; exact binomial p = {one.p_value:.2g}.")
+
+
+def _cohorts(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
+    rows = [
+        (
+            "all" if one.day is None else f"{one.day} {one.version}",
+            count(one.predictions),
+            share(one.coverage_before),
+            share(one.coverage_after),
+            count(one.flips),
+            "yes" if one.is_mature else "no",
+        )
+        for one in (diff.total, *diff.cohorts[:_COHORTS_MAX])
+    ]
+    columns = ("cohort:", "predictions", "before %", "after %", "flips", "mature:")
+    yield from _table("Coverage, the worst cohorts", columns, rows, width)
+    if (hidden := diff.cohorts_touched - _COHORTS_MAX) > 0:
+        yield _line(f"{hidden:,} more cohorts; the JSON has the worst {len(diff.cohorts):,}.")
+
+
+def _labels(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
+    is_mean = diff.task == "regression"
+    worst = sorted(diff.labels, key=lambda one: (-abs(one.effect or 0.0), one.scope, one.label))
+    shown = [one for one in diff.labels if one in worst[:_ROWS_MAX]]
+    write = number if is_mean else _per_cent
+    rows = [
+        (f"{_label(one.label)}, {SCOPE_WORDS[one.scope]}", write(one.before), write(one.after), _signed(one.effect))
+        for one in shown
+    ]
+    effect = "Cohen's d" if is_mean else "Cohen's h"
+    yield from _table("Mean label" if is_mean else "Prevalence", ("label:", "before", "after", effect), rows, width)
+    rows = [
+        (f"{one.of}s, {SCOPE_WORDS[one.scope]}", count(one.before), count(one.after), _signed(one.excess_psi))
+        for one in diff.distributions
+    ]
+    yield from _table("Distributions", ("of:", "rows before", "rows after", "excess PSI"), rows, width)
+
+
+def _metrics(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
+    told: dict[tuple[Row, ...], str] = {}
+    for scope, words in SCOPE_WORDS.items():
+        rows = [
+            (
+                one.name if one.bound is None else f"{one.name} (±{number(one.bound)})",
+                number(one.before),
+                number(one.after),
+                _signed(None if one.before is None or one.after is None else one.after - one.before),
+                f"{count(one.n_before)} → {count(one.n_after)}",
+            )
+            for one in diff.metrics
+            if one.scope == scope
+        ]
+        if (same := told.get(tuple(rows))) is not None:
+            yield _line(f"\nMetrics: {words}: the same as of {same}.")
+            continue
+        told[tuple(rows)] = words
+        yield from _table(f"Metrics: {words}", ("metric:", "before", "after", "change", "labels"), rows, width)
+    chance = diff.random_flips
+    if chance is not None and chance.metric == "accuracy":
+        flips = f"{_per_cent(chance.flip_share)} of labels flipping at random would change it by"
+        yield _line(f"\nAccuracy changes by {_signed(chance.change)}; {flips} {_signed(-chance.expected_drop)}.")
+    elif chance is not None:
+        yield _line(f"\nMAE changes by {_signed(100 * chance.change)} % of itself.")
+
+
+def _ages(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
+    one = diff.delays
+    rows = [
+        ("without the episode", age(one.median_without_ms), age(one.p95_without_ms)),
+        ("with the episode", age(one.median_with_ms), age(one.p95_with_ms)),
+    ]
+    yield from _table("Age of first labels", ("", "half by", "95 % by"), rows, width)
+
+
+def _table(title: str, columns: Row, rows: Sequence[Row], width: int) -> Iterator[RenderableType]:
+    """Return a table whose first column takes what room the others leave; nothing where there are no rows."""
+    if not rows:
+        return
+    places = range(1, len(columns))
+    heads = [column.removesuffix(":") for column in columns]
+    wide = [max(cell_len(text) for text in (heads[place], *(row[place] for row in rows))) for place in places]
+    room = max(width - sum(wide) - _GAP * len(columns), _NAME_MIN)
+    table = plain_table(columns[0] if columns[0].endswith(":") else f"{columns[0]}:", *columns[1:])
+    for row in rows:
+        table.add_row(Text(_fit(row[0], room)), *map(Text, row[1:]))
+    yield _line(f"\n{title}")
+    yield table
+
+
+def _line(text: str) -> Text:
+    return Text(text, overflow="fold")
+
+
+def _label(text: str) -> str:
+    return {"*none": "no label", "*other": "other"}.get(text, text)
+
+
+def _value(value: str | None) -> str:
+    return "∅" if value is None else value
+
+
+def _per_cent(value: float | None) -> str:
+    return NOTHING if value is None else f"{share(value)} %"
+
+
+def _signed(value: float | None) -> str:
+    known = finite(value)
+    return NOTHING if known is None else f"{'-' if known < 0 else '+'}{number(abs(known))}"
+
+
+def _fit(text: str, cells: int) -> str:
+    """Return text of the data as a terminal may have it, cut in its middle to so many columns."""
+    plain = plain_text(text[:_TEXT_MAX])
+    if cell_len(plain) <= cells and len(text) <= _TEXT_MAX:
+        return plain
+    tail = ""
+    for character in reversed(plain):
+        if cell_len(character + tail) > cells // 4:
+            break
+        tail = character + tail
+    head, rest = "", cells - cell_len(tail) - 1
+    for character in plain:
+        if cell_len(head + character) > rest:
+            break
+        head += character
+    return f"{head}…{tail}"

@@ -1,0 +1,56 @@
+"""Progress of a long replay on stderr: how many records, how fast, and where in event time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from streams.replay.replay import Progress as Report
+from truthloop.terminal.console import notes
+
+__all__ = ["progress_bar"]
+
+
+class _Rate(ProgressColumn):
+    """Records a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:>9,.0f}/s")
+
+
+@contextmanager
+def progress_bar(total: int | None) -> Iterator[Report]:
+    """Show a bar while the block runs; yields what `streams.replay.replay.replay` calls with its progress.
+
+    Args:
+        total: records to come, if known.
+    """
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed:>11,.0f} records"),
+        _Rate(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=notes.console, transient=True) as bar:
+        task = bar.add_task("reading ...", total=total)
+
+        def report(records: int, event_time_ms: int | None) -> None:
+            if event_time_ms is not None:
+                moment = datetime.fromtimestamp(event_time_ms / 1000, UTC)
+                bar.update(task, completed=records, description=f"{moment:%Y-%m-%d}")
+            else:
+                bar.update(task, completed=records)
+
+        yield report

@@ -1,0 +1,80 @@
+"""Numbers as people read them in a terminal: shares, ages, and tables of which nothing is cut off."""
+
+from typing import TYPE_CHECKING
+
+from rich.measure import Measurement
+from rich.table import Table
+
+from schemas.base.duration import format_duration
+from truthloop.terminal.console import results
+from truthloop.text.format import plain_text
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["age_text", "metric_tables", "number_text", "plain_table", "print_table", "share_text"]
+
+UNKNOWN = "-"
+
+
+def plain_table(*columns: str, title: str | None = None) -> Table:
+    """Return an empty table; columns whose name ends in ':' are text, the others are numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        text = column.endswith(":")
+        table.add_column(column.removesuffix(":"), justify="left" if text else "right", no_wrap=True)
+    return table
+
+
+def share_text(share: float | None) -> str:
+    """Return a share in per cent, or a dash where nothing is known."""
+    return UNKNOWN if share is None else f"{100 * share:.1f} %"
+
+
+def number_text(value: float | None) -> str:
+    """Return a metric's value, or a dash where nothing is known."""
+    return UNKNOWN if value is None else f"{value:.4f}"
+
+
+def age_text(age_ms: int) -> str:
+    """Return a label age in the config's own form."""
+    return format_duration(age_ms)
+
+
+def print_table(table: Table) -> None:
+    """Print a table on stdout at its full width: a number cut off would be a wrong number."""
+    console = results.console
+    wanted = Measurement.get(console, console.options.update(max_width=1_000), table).maximum
+    narrow, console.width = console.width, max(wanted, console.width)
+    try:
+        console.print(table, crop=False)
+    finally:
+        console.width = narrow
+
+
+def metric_tables(rows: "pl.DataFrame", by: list[str]) -> list[Table]:
+    """Return one table per kind and definition: groups down, metrics across."""
+    from truthloop.terminal.tables import number_text, plain_table, share_text  # noqa: PLC0415 - keeps --help fast
+
+    tables: list[Table] = []
+    for (kind, definition), mine in rows.group_by("kind", "definition", maintain_order=True):
+        names = mine["name"].unique(maintain_order=True).to_list()
+        columns = [*(f"{name}:" for name in by), "predictions", "labelled", "coverage", *names, "status:"]
+        table = plain_table(*columns, title=f"{kind} ({definition})")
+        for group, values in mine.group_by(by, maintain_order=True):
+            first = values.row(0, named=True)
+            shown = dict(zip(values["name"].to_list(), values["value"].to_list(), strict=True))
+            statuses = set(values["status"].to_list()) - {"no_data"}
+            table.add_row(
+                *(
+                    f"{part:%Y-%m}" if name == "month" else plain_text(str(part))
+                    for name, part in zip(by, group, strict=True)
+                ),
+                f"{first['predictions']:,}",
+                f"{first['labelled']:,}",
+                share_text(first["coverage"]),
+                *(number_text(shown[name]) for name in names),
+                min(statuses, default="no_data"),
+            )
+        tables.append(table)
+    return tables

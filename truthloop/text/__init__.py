@@ -1,0 +1,1 @@
+"""How values are written for people, on the page and in the terminal alike: numbers, shares, times, ages, rulings."""
