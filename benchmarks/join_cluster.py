@@ -124,7 +124,7 @@ class Cluster:
         finally:
             reader.close()
 
-    def is_settled(self, loop: str) -> bool:
+    def is_caught_up(self, loop: str) -> bool:
         """Tell whether a loop's group has its members, and they have all partitions of the inputs."""
         try:
             asked = self._admin.describe_consumer_groups([f"{loop}-join"], request_timeout=5)

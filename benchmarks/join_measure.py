@@ -133,7 +133,7 @@ def wait_until_settled(cluster: Cluster, worker: WorkerProgram, loop: str) -> No
         EngineError: it has not got them in time.
     """
     deadline_s = time.monotonic() + READY_S
-    while not cluster.is_settled(loop):
+    while not cluster.is_caught_up(loop):
         worker.check()
         if time.monotonic() > deadline_s:
             raise EngineError(f"has no partitions after {READY_S} s; its log ends:\n{worker.said()}")

@@ -32,7 +32,7 @@ from joins import Batch, MemoryStore, Partition, policy_from
 from lake import Lake
 from schemas.config.connection import KafkaConfig
 from schemas.config.loop import LoopConfig
-from streams.join_worker.task import Turn, join_rejects
+from streams.join_worker.task import StepMessages, join_rejects
 from streams.kafka.client import KafkaClients
 from streams.kafka.topics import Topics, create_topics
 from streams.lake_sink.cut import TABLES
@@ -171,17 +171,19 @@ class Filler:
     def _join(
         self, at: int, number: int, partition: Partition, read: dict[str, tuple[list[int], list[bytes]]], now_ms: int
     ) -> None:
-        point = partition.point
-        first = {"predictions": point.predictions_next, "labels": point.labels_next}
+        checkpoint = partition.checkpoint
+        first = {"predictions": checkpoint.predictions_next, "labels": checkpoint.labels_next}
         following = {name: self._ends[name][number] for name in INPUTS}
         predictions = self._reader.prediction_records(*read["predictions"], [0] * len(read["predictions"][0]))
         labels = self._reader.label_records(*read["labels"], [0] * len(read["labels"][0]))
         effects = partition.step(Batch(predictions.records, labels.records, *following.values(), NOW_MS))
         ranges = [(first[name], following[name]) for name in INPUTS]
         counts = (len(effects.revisions), len(effects.rejects))
-        record = LedgerRecord(at, number, now_ms, ranges[0], ranges[1], (0, 0), self._policy, *counts, point)
+        record = LedgerRecord(at, number, now_ms, ranges[0], ranges[1], (0, 0), self._policy, *counts, checkpoint)
         self._send("outcomes", number, self._wire.encode(number, at, effects.revisions))
-        self._send("rejects", number, list(join_rejects(Turn(effects, ([], []), record, set()), self.topics, now_ms)))
+        self._send(
+            "rejects", number, list(join_rejects(StepMessages(effects, ([], []), record, set()), self.topics, now_ms))
+        )
         self._send("ledger", number, [record.encode()])
 
     def _send(self, table: str, number: int, values: list[bytes]) -> None:

@@ -27,7 +27,7 @@ import polars as pl
 
 from monitor.cells.bins import BEYOND_MS, SCORE_BINS, score_edges
 from monitor.nowcast.conformal import conformal_interval
-from monitor.nowcast.delay import Arrivals, DelayLaw, law_alarm, learn_delay_law
+from monitor.nowcast.delay import DelayCounts, DelayLaw, law_alarm, learn_delay_law
 from monitor.nowcast.em import CohortCounts, DayEffect, Nowcast, nowcast
 from monitor.nowcast.expected import Losses, expected_metrics
 from monitor.nowcast.prior import Prior, learn_prior
@@ -231,7 +231,7 @@ def snapshot(
     found = nowcast(cohort, law, prior, now_ms, positive_from, effect)
     took = time.thread_time() - before
     arrivals = arrivals_of(day, made & known, pane, strata, law.edges_ms)
-    check = law_alarm(Arrivals(arrivals[0], arrivals[1], cohort.ages_ms(now_ms)), law, np.array([]))
+    check = law_alarm(DelayCounts(arrivals[0], arrivals[1], cohort.ages_ms(now_ms)), law, np.array([]))
     final, arrived = realised(day, made), realised(day, made & known)
     return Snapshot(day.date, final, arrived, found, check.statistic), took
 

@@ -18,8 +18,8 @@ from replay import CONFIG, generate
 
 from joins import policy_from
 from lake import Lake
-from streams.join_worker.task import LivePartition, StoredPoint
-from streams.ledger.table import newest_points
+from streams.join_worker.task import PartitionTask, StoredCheckpoint
+from streams.ledger.table import newest_rows
 from streams.messages.records import Projection
 from streams.state_store.restore import restore_partition
 from streams.state_store.store import RocksStore
@@ -43,11 +43,11 @@ def main() -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         policy, projection = policy_from(CONFIG), Projection.of(CONFIG)
         keys, started = 0, time.perf_counter()
-        for number, row in newest_points(Lake.open(folder / "lake")).items():
+        for number, row in newest_rows(Lake.open(folder / "lake")).items():
             store = RocksStore(folder / "state" / str(number), list(policy.kinds))
             partition = restore_partition(folder / "lake", policy, projection, row, store)
-            stored = StoredPoint(row.sequence + 1, 0, partition.point, row.policy)
-            live = LivePartition(number, partition, store, stored)
+            stored = StoredCheckpoint(row.sequence + 1, 0, partition.checkpoint, row.policy)
+            live = PartitionTask(number, partition, store, stored)
             live.flush()
             keys += len(store)
             live.close()

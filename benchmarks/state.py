@@ -42,7 +42,7 @@ PER_MS = 20
 """Predictions in a millisecond of event time, all partitions together."""
 
 HORIZON_MS = 3_600_000_000
-POLICY = Policy({"click": KindPolicy("click-1", HORIZON_MS, 2 * HORIZON_MS)}, settle_limit=10_000)
+POLICY = Policy({"click": KindPolicy("click-1", HORIZON_MS, 2 * HORIZON_MS)}, expiry_limit=10_000)
 
 
 class Lane:
@@ -63,7 +63,7 @@ class Lane:
 
     def predictions(self) -> list[PredictionRecord]:
         """Make the next predictions."""
-        first, made = self.partition.point.predictions_next, self.made
+        first, made = self.partition.checkpoint.predictions_next, self.made
         outputs, digests = self.random.random(STEP).tolist(), self.random.integers(0, 1 << 62, STEP).tolist()
         keys = [self.key(made + i) for i in range(STEP)]
         self.made += STEP
@@ -84,7 +84,7 @@ class Lane:
         """Make labels: of the predictions of the step before, or of random old ones."""
         if mix not in {"hot", "cold"}:
             return []
-        first, known_ms = self.partition.point.labels_next, START_MS + self.made * PARTITIONS // PER_MS
+        first, known_ms = self.partition.checkpoint.labels_next, START_MS + self.made * PARTITIONS // PER_MS
         before = range(self.made - 2 * STEP, self.made - STEP)
         of = before if mix == "hot" else self.random.integers(0, self.made // 2, STEP).tolist()
         return [
@@ -96,8 +96,8 @@ class Lane:
         self, predictions: list[PredictionRecord], labels: list[LabelRecord], close_at_ms: int | None = None
     ) -> None:
         """Prefetch and take a step."""
-        point = self.partition.point
-        ends = (point.predictions_next + len(predictions), point.labels_next + len(labels))
+        checkpoint = self.partition.checkpoint
+        ends = (checkpoint.predictions_next + len(predictions), checkpoint.labels_next + len(labels))
         batch = Batch(predictions, labels, *ends, now_ms=START_MS + HORIZON_MS, close_at_ms=close_at_ms)
         started = time.thread_time()
         self.store.prefetch(record[1] for records in (predictions, labels) for record in records)
@@ -111,7 +111,7 @@ class Lane:
         """Flush, where the store can."""
         if isinstance(self.store, RocksStore):
             started = time.thread_time()
-            self.store.flush(msgspec.msgpack.encode(self.partition.point))
+            self.store.flush(msgspec.msgpack.encode(self.partition.checkpoint))
             self.spent_s["flush"] += time.thread_time() - started
 
 
@@ -133,11 +133,11 @@ def swept(lanes: list[Lane], entries: int) -> dict[str, float]:
     close_at_ms = START_MS + entries // 10 // PER_MS + HORIZON_MS
     for lane in lanes:
         lane.records, lane.spent_s = entries // 10 // PARTITIONS, dict.fromkeys(lane.spent_s, 0.0)
-        settled = False
-        while not settled:
+        is_caught_up = False
+        while not is_caught_up:
             lane.step([], [], close_at_ms)
             lane.flush()
-            settled = lane.partition.settled
+            is_caught_up = lane.partition.is_caught_up
     return costs(lanes)
 
 
@@ -196,7 +196,7 @@ def restart(folder: Path) -> dict[str, Any]:
     stores = [RocksStore(folder / str(number), list(POLICY.kinds)) for number in range(PARTITIONS)]
     opened = time.perf_counter()
     for number, store in enumerate(stores):
-        assert store.point() is not None
+        assert store.checkpoint() is not None
         assert store.get(Lane(number, store).key(0)) is not None
         assert store.by_prediction.between(None, START_MS + HORIZON_MS, 1)
     done = time.perf_counter()

@@ -4,18 +4,18 @@ No IO, no clock, no randomness, no logging: a step takes a batch and returns its
 from and where effects go is the edges' work (`streams`).
 """
 
-from joins.checkpoint import CommitPoint
+from joins.checkpoint import Checkpoint
 from joins.effect import Effects, OutcomeRow, RejectRow
 from joins.partition import Partition
 from joins.policy import KindPolicy, Policy, policy_from
-from joins.rebuild import Decision, KeptLabel, RebuildError, rebuild
+from joins.rebuild import DecidedOutcome, KeptLabel, RebuildError, rebuild
 from joins.record import Batch, Idle, LabelRecord, Op, PredictionRecord
 from joins.store import MemoryStore, Store
 
 __all__ = [
     "Batch",
-    "CommitPoint",
-    "Decision",
+    "Checkpoint",
+    "DecidedOutcome",
     "Effects",
     "Idle",
     "KeptLabel",

@@ -11,10 +11,10 @@ from enum import StrEnum
 
 from schemas.base.status import Reason, Status
 
-__all__ = ["TRANSITIONS", "Event", "IllegalEventError", "follow", "reason_of_label"]
+__all__ = ["TRANSITIONS", "ChainEvent", "IllegalEventError", "follow", "reason_of_label"]
 
 
-class Event(StrEnum):
+class ChainEvent(StrEnum):
     """What can happen to a chain."""
 
     LABEL = "label"
@@ -24,14 +24,14 @@ class Event(StrEnum):
     AGE_OUT = "age_out"
 
 
-_LABELLED = {Event.LABEL: Status.JOINED, Event.RETRACTION: Status.RETRACTED}
+_LABELLED = {ChainEvent.LABEL: Status.JOINED, ChainEvent.RETRACTION: Status.RETRACTED}
 
-TRANSITIONS: dict[Status, dict[Event, Status]] = {
+TRANSITIONS: dict[Status, dict[ChainEvent, Status]] = {
     Status.PENDING: {
         **_LABELLED,
-        Event.EXPIRE: Status.EXPIRED,
-        Event.IMPLY: Status.IMPLIED,
-        Event.AGE_OUT: Status.EXPIRED,
+        ChainEvent.EXPIRE: Status.EXPIRED,
+        ChainEvent.IMPLY: Status.IMPLIED,
+        ChainEvent.AGE_OUT: Status.EXPIRED,
     },
     Status.JOINED: _LABELLED,
     Status.IMPLIED: _LABELLED,
@@ -48,13 +48,13 @@ _CORRECTION, _LATE, _EARLY, _FIRST = Reason.CORRECTION, Reason.LATE, Reason.EARL
 class IllegalEventError(Exception):
     """An event came that the chain's status does not allow: a defect of ours, never of the data."""
 
-    def __init__(self, status: Status, event: Event) -> None:
+    def __init__(self, status: Status, event: ChainEvent) -> None:
         self.status = status
         self.event = event
         super().__init__(f"a chain that is {status} cannot {event}")
 
 
-def follow(status: Status, event: Event) -> Status:
+def follow(status: Status, event: ChainEvent) -> Status:
     """Return the status after `event`.
 
     Raises:

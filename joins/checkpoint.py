@@ -1,21 +1,21 @@
-"""The commit point: what a step leaves behind, for the next one, a redo or a rebuild to go on from."""
+"""The checkpoint: what a step leaves behind, for the next one, a redo or a rebuild to go on from."""
 
 import msgspec
 
 from joins.accounting import Counters
 from joins.index import Cursor
-from joins.watermark import PREDICTIONS, Mark
+from joins.watermark import PREDICTIONS, Watermark
 
-__all__ = ["CommitPoint"]
+__all__ = ["Checkpoint"]
 
 
-class CommitPoint(msgspec.Struct):
+class Checkpoint(msgspec.Struct):
     """How far one partition has come.
 
     Attributes:
         predictions_next: the next offset to read of the predictions.
         labels_next: the same of the labels.
-        marks: per input, 'predictions' or a label kind.
+        watermarks: per input, 'predictions' or a label kind.
         cursors: per kind, the last (prediction time, offset) that was looked at for its deadline.
         reach_ms: per kind, labels known before this have left: no prediction to come is near enough.
         waiting: per kind, the last (known_at, offset) up to which labels that had joined nothing were let go to
@@ -29,7 +29,7 @@ class CommitPoint(msgspec.Struct):
 
     predictions_next: int
     labels_next: int
-    marks: dict[str, Mark]
+    watermarks: dict[str, Watermark] = msgspec.field(name="marks")
     cursors: dict[str, Cursor]
     reach_ms: dict[str, int]
     waiting: dict[str, Cursor]
@@ -40,7 +40,7 @@ class CommitPoint(msgspec.Struct):
     counters: Counters
 
     @classmethod
-    def start(cls, kinds: list[str]) -> "CommitPoint":
-        """Return the commit point of a partition that has read nothing."""
-        marks = {name: Mark() for name in (PREDICTIONS, *kinds)}
-        return cls(0, 0, marks, {}, {}, {}, None, None, 0, 0, Counters.zero(kinds))
+    def start(cls, kinds: list[str]) -> "Checkpoint":
+        """Return the checkpoint of a partition that has read nothing."""
+        watermarks = {name: Watermark() for name in (PREDICTIONS, *kinds)}
+        return cls(0, 0, watermarks, {}, {}, {}, None, None, 0, 0, Counters.zero(kinds))

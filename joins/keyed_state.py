@@ -4,16 +4,16 @@ Law: nothing else changes a key's state, so what is counted and what is summed c
 Must not decide when something happens: `joins.partition` reads records and `joins.expiry` knows time.
 """
 
-from joins.chain import Event, follow, reason_of_label
-from joins.checkpoint import CommitPoint
+from joins.chain import ChainEvent, follow, reason_of_label
+from joins.checkpoint import Checkpoint
 from joins.effect import Effects, RejectRow
 from joins.policy import LABELS_PER_CHAIN_MAX, ChainRules, Policy
 from joins.state import (
     Chain,
     ChainName,
+    CountedAs,
     KeyState,
     LabelState,
-    Place,
     PredictionState,
     chain_part,
     kind_and_definition,
@@ -36,7 +36,7 @@ DEFINITIONS_REMEMBERED = 1_000
 
 # Looking up a member on its enum class costs more than comparing it (0.16 us on CPython 3.11).
 _PENDING = Status.PENDING
-_LABEL, _RETRACTION = Event.LABEL, Event.RETRACTION
+_LABEL, _RETRACTION = ChainEvent.LABEL, ChainEvent.RETRACTION
 _EARLY = Reason.EARLY
 
 
@@ -46,16 +46,16 @@ class StateWriter:
     Args:
         policy: the loop's rules.
         store: holds this partition's keys; nobody else may change it.
-        point: where to go on; a new partition starts from nothing.
+        checkpoint: where to go on; a new partition starts from nothing.
 
     Attributes:
         effects: what the step under way has produced so far.
     """
 
-    def __init__(self, policy: Policy, store: Store, point: CommitPoint | None = None) -> None:
+    def __init__(self, policy: Policy, store: Store, checkpoint: Checkpoint | None = None) -> None:
         self.policy = policy
         self.store = store
-        self.point = point or CommitPoint.start(list(policy.kinds))
+        self.checkpoint = checkpoint or Checkpoint.start(list(policy.kinds))
         self.effects = Effects([], [])
         self._rules: dict[str, dict[str, ChainRules]] = {}
         self.forget_rules()
@@ -64,29 +64,29 @@ class StateWriter:
         """Take one label out of its key's state, and the key out of the store if nothing is left."""
         labels = state.labels[name]
         if label is labels[-1]:
-            self.point.fingerprint -= label_part(label)
+            self.checkpoint.fingerprint -= label_part(label)
             if len(labels) == 1:
                 del state.labels[name]
             else:
                 labels.pop()
-                self.point.fingerprint += label_part(labels[-1])
+                self.checkpoint.fingerprint += label_part(labels[-1])
         else:
             labels.remove(label)
         if not state.predictions:
-            self.point.waiting_bytes -= waiting_bytes(key)
+            self.checkpoint.waiting_bytes -= waiting_bytes(key)
             if not state.labels:
                 self.store.delete(key)
 
     def drop_prediction(self, key: str, state: KeyState, id_: str) -> None:
         """Take one prediction out of its key's state, and the key out of the store if nothing is left."""
         prediction = state.predictions.pop(id_)
-        self.point.fingerprint -= prediction_part(prediction)
+        self.checkpoint.fingerprint -= prediction_part(prediction)
         for name, chain in prediction.chains.items():
-            self.point.fingerprint -= chain_part(prediction.offset, name_code(name), chain)
+            self.checkpoint.fingerprint -= chain_part(prediction.offset, name_code(name), chain)
         if state.predictions:
             return
         if state.labels:
-            self.point.waiting_bytes += count_labels(state) * waiting_bytes(key)
+            self.checkpoint.waiting_bytes += count_labels(state) * waiting_bytes(key)
         else:
             self.store.delete(key)
 
@@ -99,7 +99,7 @@ class StateWriter:
         if rules.name in prediction.chains:
             return
         implies = of_kind.implies and prediction.eligible and not aged_out
-        event = Event.AGE_OUT if aged_out else Event.IMPLY if implies else Event.EXPIRE
+        event = ChainEvent.AGE_OUT if aged_out else ChainEvent.IMPLY if implies else ChainEvent.EXPIRE
         status = follow(Status.PENDING, event)
         value = of_kind.implied if implies else None
         chain = Chain(status, value, prediction.time_ms + of_kind.horizon_ms)
@@ -119,7 +119,7 @@ class StateWriter:
             event = _LABEL
             reason = reason_of_label(status, prediction.time_ms, known_at_ms, rules.horizon_ms)
             if reason is _EARLY:
-                self.point.counters.labels[rules.kind].early += 1
+                self.checkpoint.counters.labels[rules.kind].early += 1
         label.joined = True
         chain = Chain(follow(status, event), label.value, known_at_ms, label.time_ms, label.offset)
         self._revise(key, id_, prediction, rules, (before, chain, reason, revision))
@@ -134,16 +134,16 @@ class StateWriter:
     ) -> None:
         """Replace a chain (None: it was pending), count the change and emit the revision."""
         before, chain, reason, revision = change
-        point = self.point
+        checkpoint = self.checkpoint
         prediction.chains[rules.name] = chain
-        point.fingerprint += chain_part(prediction.offset, rules.code, chain)
+        checkpoint.fingerprint += chain_part(prediction.offset, rules.code, chain)
         if before is None:
             previous, previous_status = None, _PENDING
         else:
             previous, previous_status = before.value, before.status
-            point.fingerprint -= chain_part(prediction.offset, rules.code, before)
+            checkpoint.fingerprint -= chain_part(prediction.offset, rules.code, before)
         if rules.is_own:
-            point.counters.outcomes[rules.kind].move(previous_status, chain.status, reason)
+            checkpoint.counters.outcomes[rules.kind].move(previous_status, chain.status, reason)
         self.effects.revisions.append(
             (
                 key,
@@ -189,40 +189,40 @@ class StateWriter:
 
     def keep(self, state: KeyState, rules: ChainRules, label: LabelState, key: str) -> None:
         """Put a label among those of its chain, in order, and count it."""
-        counts = self.point.counters.labels[rules.kind]
+        counts = self.checkpoint.counters.labels[rules.kind]
         labels = state.labels.get(rules.name)
         if labels is None:
             state.labels[rules.name] = [label]
             counts.heads += 1
-            self.point.fingerprint += label_part(label)
+            self.checkpoint.fingerprint += label_part(label)
         else:
             head = labels[-1]
             labels.append(label)
             if label.time_ms >= head.time_ms:
-                if head.place == Place.HEAD:
-                    head.place = Place.SUPERSEDED
+                if head.place == CountedAs.HEAD:
+                    head.place = CountedAs.SUPERSEDED
                     counts.heads -= 1
                     counts.superseded += 1
                 counts.heads += 1
-                self.point.fingerprint += label_part(label) - label_part(head)
+                self.checkpoint.fingerprint += label_part(label) - label_part(head)
             else:
-                label.place = Place.STALE
+                label.place = CountedAs.STALE
                 counts.stale += 1
                 self.effects.rejects.append(RejectRow("labels", label.offset, RejectReason.STALE, rules.kind))
                 labels.sort(key=lambda kept: (kept.time_ms, kept.offset))
         if not state.predictions:
-            self.point.waiting_bytes += waiting_bytes(key)
+            self.checkpoint.waiting_bytes += waiting_bytes(key)
         if labels is not None and len(labels) > LABELS_PER_CHAIN_MAX:
             self.drop_label(key, state, rules.name, labels[0])
 
     def refuse(self, offset: int, reason: RejectReason) -> None:
         """Refuse a prediction that is out of bounds."""
-        self.point.counters.predictions.rejected += 1
+        self.checkpoint.counters.predictions.rejected += 1
         self.effects.rejects.append(RejectRow(PREDICTIONS, offset, reason))
 
     def refuse_again(self, offset: int, digest: int, known: PredictionState) -> None:
         """Refuse a prediction whose (key, id) is known: the first stands."""
-        counts = self.point.counters.predictions
+        counts = self.checkpoint.counters.predictions
         another_contract = (digest ^ known.digest) >> CONTRACT_SHIFT != 0
         if digest == known.digest or another_contract:
             counts.duplicate += 1

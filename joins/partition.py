@@ -1,4 +1,4 @@
-"""One partition of the join: records in, revisions of outcomes out, and a commit point to go on from.
+"""One partition of the join: records in, revisions of outcomes out, and a checkpoint to go on from.
 
 The canonical order of a step is predictions, then labels, then time: marks move, deadlines pass, what
 waited too long is let go. So what a step does is a function of the state and of the ranges it was given,
@@ -9,12 +9,12 @@ No IO, no clock, no randomness: `now` and idleness come with the batch.
 
 from collections.abc import Iterable
 
-from joins.checkpoint import CommitPoint
+from joins.checkpoint import Checkpoint
 from joins.effect import Effects, RejectRow
-from joins.expiry import Settlement, WaitingLabel
+from joins.expiry import Expiry, WaitingLabel
 from joins.index import Cursor
 from joins.keyed_state import StateWriter, count_labels
-from joins.policy import FUTURE_MARK_MS, FUTURE_REJECT_MS, Policy
+from joins.policy import FUTURE_REJECT_MS, FUTURE_WATERMARK_MS, Policy
 from joins.record import Batch, LabelRecord, Op, PredictionRecord
 from joins.state import (
     FINGERPRINT_MASK,
@@ -45,15 +45,15 @@ class Partition(StateWriter):
     Args:
         policy: the loop's rules.
         store: holds this partition's keys; nobody else may change it.
-        point: where to go on; a new partition starts from nothing.
+        checkpoint: where to go on; a new partition starts from nothing.
 
     Attributes:
-        settled: whether the last step did all that time allows; if not, the next one goes on.
+        is_caught_up: whether the last step did all that time allows; if not, the next one goes on.
     """
 
-    def __init__(self, policy: Policy, store: Store, point: CommitPoint | None = None) -> None:
-        super().__init__(policy, store, point)
-        self.settled = True
+    def __init__(self, policy: Policy, store: Store, checkpoint: Checkpoint | None = None) -> None:
+        super().__init__(policy, store, checkpoint)
+        self.is_caught_up = True
         self._behind_predictions: list[tuple[int, int, str, str]] = []
         self._behind_labels: list[WaitingLabel] = []
 
@@ -69,43 +69,43 @@ class Partition(StateWriter):
             old, new = self.policy.kinds.get(kind), policy.kinds.get(kind)
             if old is None or new is None or old.definition != new.definition:
                 raise ValueError(f"label kind {kind!r} is not there before and after with the same definition")
-            cursor = self.point.cursors.get(kind)
+            cursor = self.checkpoint.cursors.get(kind)
             longer_ms = new.horizon_ms - old.horizon_ms
             if cursor is not None and longer_ms > 0:
-                self.point.cursors[kind] = (cursor[0] - longer_ms, cursor[1])
+                self.checkpoint.cursors[kind] = (cursor[0] - longer_ms, cursor[1])
         self.policy = policy
         self.forget_rules()
 
     def step(self, batch: Batch) -> Effects:
-        """Read one batch and return what came of it; the commit point has then moved behind it.
+        """Read one batch and return what came of it; the checkpoint has then moved behind it.
 
         Raises:
             ValueError: the batch does not start where the partition stands.
         """
         self._check_range(batch)
-        point = self.point
+        checkpoint = self.checkpoint
         self.effects = Effects([], [])
-        point.counters.predictions.consumed += len(batch.predictions)
-        point.counters.unreadable_predictions += batch.unreadable[0]
-        point.counters.unreadable_labels += batch.unreadable[1]
-        self._take_predictions(batch.predictions, point.labels_next, batch.now_ms)
+        checkpoint.counters.predictions.consumed += len(batch.predictions)
+        checkpoint.counters.unreadable_predictions += batch.unreadable[0]
+        checkpoint.counters.unreadable_labels += batch.unreadable[1]
+        self._take_predictions(batch.predictions, checkpoint.labels_next, batch.now_ms)
         self._take_labels(batch.labels, batch.predictions_next, batch.now_ms)
-        self._advance_marks(batch)
-        point.predictions_next = batch.predictions_next
-        point.labels_next = batch.labels_next
-        self.settled = Settlement(self, batch.idle).run(self._behind_predictions, self._behind_labels)
+        self._advance_watermarks(batch)
+        checkpoint.predictions_next = batch.predictions_next
+        checkpoint.labels_next = batch.labels_next
+        self.is_caught_up = Expiry(self, batch.idle).run(self._behind_predictions, self._behind_labels)
         self._behind_predictions = []
         self._behind_labels = []
-        point.fingerprint &= FINGERPRINT_MASK
+        checkpoint.fingerprint &= FINGERPRINT_MASK
         return self.effects
 
     def _take_predictions(self, records: Iterable[PredictionRecord], labels_first: int, now_ms: int) -> None:
         """Apply predictions in offset order. A label that waited joins at once."""
-        get, put, point = self.store.get, self.store.put, self.point
+        get, put, checkpoint = self.store.get, self.store.put, self.checkpoint
         index = self.store.by_prediction.add
         too_new_ms = now_ms + FUTURE_REJECT_MS
-        floor_ms = _NEVER_MS if point.floor_ms is None else point.floor_ms
-        behind_ms = max((time_ms for time_ms, _ in point.cursors.values()), default=_NEVER_MS)
+        floor_ms = _NEVER_MS if checkpoint.floor_ms is None else checkpoint.floor_ms
+        behind_ms = max((time_ms for time_ms, _ in checkpoint.cursors.values()), default=_NEVER_MS)
         accepted = 0
         for record in records:
             offset, key, id_, time_ms, digest, eligible, projection = record
@@ -121,24 +121,24 @@ class Partition(StateWriter):
                 continue
             else:
                 if not state.predictions:
-                    point.waiting_bytes -= count_labels(state) * waiting_bytes(key)
+                    checkpoint.waiting_bytes -= count_labels(state) * waiting_bytes(key)
                 state.predictions[id_] = prediction
                 if state.labels:
                     self.join_waiting(key, id_, prediction, state, labels_first)
             index((time_ms, offset, key, id_))
             accepted += 1
-            point.fingerprint += prediction_part(prediction)
+            checkpoint.fingerprint += prediction_part(prediction)
             if time_ms <= behind_ms:
                 self._behind_predictions.append((time_ms, offset, key, id_))
-        point.counters.predictions.accepted += accepted
-        for outcomes in point.counters.outcomes.values():
+        checkpoint.counters.predictions.accepted += accepted
+        for outcomes in checkpoint.counters.outcomes.values():
             outcomes.pending += accepted
 
     def _take_labels(self, records: Iterable[LabelRecord], predictions_next: int, now_ms: int) -> None:
         """Apply labels in offset order: each to every prediction of its key that it can reach."""
         get, rules_of = self.store.get, self._rules
         index = {kind: by_label.add for kind, by_label in self.store.by_label.items()}
-        counts_of, waiting = self.point.counters.labels, self.point.waiting
+        counts_of, waiting = self.checkpoint.counters.labels, self.checkpoint.waiting
         too_new_ms = now_ms + FUTURE_REJECT_MS
         for offset, key, kind, definition, op, value, time_ms, known_at_ms in records:
             counts = counts_of[kind]
@@ -174,10 +174,10 @@ class Partition(StateWriter):
                     self._behind_labels.append((kind, offset, key, rules.name))
             index[kind]((known_at_ms, offset, key, rules.name))
 
-    def _advance_marks(self, batch: Batch) -> None:
+    def _advance_watermarks(self, batch: Batch) -> None:
         """Move every input's mark by what was read of it, and by what heartbeats and a close promise."""
-        latest_ms = batch.now_ms + FUTURE_MARK_MS
-        times: dict[str, list[int]] = {name: [] for name in self.point.marks}
+        latest_ms = batch.now_ms + FUTURE_WATERMARK_MS
+        times: dict[str, list[int]] = {name: [] for name in self.checkpoint.watermarks}
         assured: dict[str, int | None] = dict.fromkeys(times, batch.close_at_ms)
         times[PREDICTIONS] = [record[3] for record in batch.predictions if record[3] <= latest_ms]
         for _, _, kind, _, op, _, time_ms, known_at_ms in batch.labels:
@@ -186,13 +186,13 @@ class Partition(StateWriter):
                     times[kind].append(known_at_ms)
             elif time_ms <= latest_ms:
                 assured[kind] = max(time_ms, assured[kind] or time_ms)
-        for name, mark in self.point.marks.items():
-            self.point.marks[name] = mark.advance(times[name], assured[name], self.policy.disorder_ms)
+        for name, watermark in self.checkpoint.watermarks.items():
+            self.checkpoint.watermarks[name] = watermark.advance(times[name], assured[name], self.policy.disorder_ms)
 
     def _check_range(self, batch: Batch) -> None:
         for name, first, records, following in (
-            ("predictions", self.point.predictions_next, batch.predictions, batch.predictions_next),
-            ("labels", self.point.labels_next, batch.labels, batch.labels_next),
+            ("predictions", self.checkpoint.predictions_next, batch.predictions, batch.predictions_next),
+            ("labels", self.checkpoint.labels_next, batch.labels, batch.labels_next),
         ):
             start = records[0][0] if records else first
             last = records[-1][0] if records else following - 1

@@ -7,8 +7,8 @@ from joins.state import ChainName, chain_name, name_code
 from schemas.config.loop import ImplyConfig, LoopConfig
 
 __all__ = [
-    "FUTURE_MARK_MS",
     "FUTURE_REJECT_MS",
+    "FUTURE_WATERMARK_MS",
     "LABELS_PER_CHAIN_MAX",
     "ChainRules",
     "KindPolicy",
@@ -16,7 +16,7 @@ __all__ = [
     "policy_from",
 ]
 
-FUTURE_MARK_MS = 300_000
+FUTURE_WATERMARK_MS = 300_000
 """A time further ahead than five minutes moves no mark: producers' clocks differ by less."""
 
 FUTURE_REJECT_MS = 3_600_000
@@ -25,7 +25,7 @@ FUTURE_REJECT_MS = 3_600_000
 LABELS_PER_CHAIN_MAX = 16
 """Labels kept per key, kind and definition; more corrections than this push out the oldest."""
 
-SETTLE_LIMIT = 100_000
+EXPIRY_LIMIT = 100_000
 """Entries that one step may time out, evict or let go, each: a long close is spread over steps."""
 
 WAITING_BYTES_MAX = 256 * 1024 * 1024
@@ -81,13 +81,13 @@ class Policy:
     Attributes:
         kinds: by name.
         disorder_ms: how far records of one input may be out of order.
-        settle_limit: bound on the entries that one step times out, evicts or lets go, each.
+        expiry_limit: bound on the entries that one step times out, evicts or lets go, each.
         waiting_bytes_max: bound on labels of keys without a prediction, per partition.
     """
 
     kinds: dict[str, KindPolicy]
     disorder_ms: int = 0
-    settle_limit: int = SETTLE_LIMIT
+    expiry_limit: int = EXPIRY_LIMIT
     waiting_bytes_max: int = WAITING_BYTES_MAX
 
     @property

@@ -1,6 +1,6 @@
 """A partition's state made again from what it had accepted and decided, without deciding anything again.
 
-The commit point's cursors say which records have left, the revisions say what was decided of those that stay: so
+The checkpoint's cursors say which records have left, the revisions say what was decided of those that stay: so
 neither the rules nor the steps under which that happened are needed. The fingerprint proves that the result is the
 state that was lost.
 """
@@ -8,16 +8,16 @@ state that was lost.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from joins.checkpoint import CommitPoint
+from joins.checkpoint import Checkpoint
 from joins.partition import Partition
 from joins.policy import LABELS_PER_CHAIN_MAX, Policy
 from joins.record import LabelRecord, LabelValue, PredictionRecord
 from joins.state import (
     FINGERPRINT_MASK,
     Chain,
+    CountedAs,
     KeyState,
     LabelState,
-    Place,
     PredictionState,
     chain_name,
     chain_part,
@@ -28,19 +28,19 @@ from joins.state import (
 from joins.store import Store
 from schemas.base.status import Status
 
-__all__ = ["Decision", "KeptLabel", "RebuildError", "rebuild"]
+__all__ = ["DecidedOutcome", "KeptLabel", "RebuildError", "rebuild"]
 
 PAGE = 10_000
 """Entries looked at before the store may spill: enough to be found all at once, little to hold (about 10 MB)."""
 
 
 class RebuildError(Exception):
-    """The rebuilt state is not the one the commit point describes."""
+    """The rebuilt state is not the one the checkpoint describes."""
 
     def __init__(self, expected: int, found: int) -> None:
         self.expected = expected
         self.found = found
-        super().__init__(f"the rebuilt state has fingerprint {found}, the commit point says {expected}")
+        super().__init__(f"the rebuilt state has fingerprint {found}, the checkpoint says {expected}")
 
 
 class KeptLabel(NamedTuple):
@@ -50,7 +50,7 @@ class KeptLabel(NamedTuple):
     is_stale: bool
 
 
-class Decision(NamedTuple):
+class DecidedOutcome(NamedTuple):
     """What a revision says of one outcome; the fields mean what those of `joins.OutcomeRow` mean."""
 
     key: str
@@ -68,12 +68,12 @@ class Decision(NamedTuple):
 def rebuild(
     policy: Policy,
     store: Store,
-    point: CommitPoint,
+    checkpoint: Checkpoint,
     predictions: Iterable[PredictionRecord],
     labels: Iterable[KeptLabel],
-    decisions: Iterable[Decision],
+    decisions: Iterable[DecidedOutcome],
 ) -> Partition:
-    """Fill an empty store and return the partition as it stood at `point`.
+    """Fill an empty store and return the partition as it stood at `checkpoint`.
 
     Memory stays bounded where the store can spill: records are read one by one, and their iterables may call
     `store.prefetch` and `store.spill` between any two of them; nothing is held of a record that was read.
@@ -81,7 +81,7 @@ def rebuild(
     Args:
         policy: the rules to go on under; the state may have been made under others.
         store: empty.
-        point: the newest commit point.
+        checkpoint: the newest checkpoint.
         predictions: accepted ones; those older than the point's `left_ms` may be missing.
         labels: accepted ones, no duplicates, in offset order; at least those from the first on that has not left.
         decisions: revisions, those of one outcome in the order in which they were made; at least those of the
@@ -91,7 +91,7 @@ def rebuild(
     Raises:
         RebuildError: the fingerprint is another.
     """
-    filling = _Filling(store, point)
+    filling = _Filling(store, checkpoint)
     for prediction in predictions:
         filling.add_prediction(prediction)
     for label in labels:
@@ -100,22 +100,22 @@ def rebuild(
         filling.decide(decision)
     filling.drop_what_waited_too_much()
     found = filling.fingerprint & FINGERPRINT_MASK
-    if found != point.fingerprint:
-        raise RebuildError(point.fingerprint, found)
-    return Partition(policy, store, point)
+    if found != checkpoint.fingerprint:
+        raise RebuildError(checkpoint.fingerprint, found)
+    return Partition(policy, store, checkpoint)
 
 
 class _Filling:
-    """A store that is filled with what has not left at a commit point."""
+    """A store that is filled with what has not left at a checkpoint."""
 
-    def __init__(self, store: Store, point: CommitPoint) -> None:
+    def __init__(self, store: Store, checkpoint: Checkpoint) -> None:
         self._store = store
-        self._point = point
+        self._checkpoint = checkpoint
         self.fingerprint = 0
 
     def add_prediction(self, record: PredictionRecord) -> None:
         offset, key, id_, time_ms, digest, eligible, projection = record
-        if self._point.left_ms is not None and time_ms < self._point.left_ms:
+        if self._checkpoint.left_ms is not None and time_ms < self._checkpoint.left_ms:
             return
         prediction = PredictionState(time_ms, offset, digest, eligible, projection, {})
         state = self._store.get(key)
@@ -133,12 +133,12 @@ class _Filling:
         kept = [] if state is None else state.labels.get(name, [])
         if not is_stale:
             for label in kept:
-                if label.place == Place.HEAD and label.time_ms <= time_ms:
-                    label.place = Place.SUPERSEDED
-        reached_ms = self._point.reach_ms.get(kind)
+                if label.place == CountedAs.HEAD and label.time_ms <= time_ms:
+                    label.place = CountedAs.SUPERSEDED
+        reached_ms = self._checkpoint.reach_ms.get(kind)
         if reached_ms is not None and known_at_ms < reached_ms:
             return
-        label = LabelState(time_ms, offset, value, known_at_ms, Place.STALE if is_stale else Place.HEAD)
+        label = LabelState(time_ms, offset, value, known_at_ms, CountedAs.STALE if is_stale else CountedAs.HEAD)
         if state is None:
             state = KeyState({}, {})
             self._store.put(key, state)
@@ -153,7 +153,7 @@ class _Filling:
         self.fingerprint += label_part(kept[-1])
         self._store.by_label[kind].add((known_at_ms, offset, key, name))
 
-    def decide(self, decision: Decision) -> None:
+    def decide(self, decision: DecidedOutcome) -> None:
         state = self._store.get(decision.key)
         if state is None:
             return
@@ -179,7 +179,7 @@ class _Filling:
 
     def drop_what_waited_too_much(self) -> None:
         """Drop labels that have joined nothing and were let go to save memory."""
-        for kind, reached in self._point.waiting.items():
+        for kind, reached in self._checkpoint.waiting.items():
             after = None
             while page := self._store.by_label[kind].between(after, reached[0] + 1, PAGE):
                 self._store.prefetch(entry[2] for entry in page)

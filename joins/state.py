@@ -23,9 +23,9 @@ __all__ = [
     "STATE_FORMAT",
     "Chain",
     "ChainName",
+    "CountedAs",
     "KeyState",
     "LabelState",
-    "Place",
     "PredictionState",
     "chain_name",
     "chain_part",
@@ -55,7 +55,7 @@ _NO_LABEL = -1
 _STATUS_CODE = {status: code for code, status in enumerate(Status)}
 
 
-class Place:
+class CountedAs:
     """Where a label is counted; see `joins.accounting`. Small integers, because millions are kept."""
 
     HEAD = 0
@@ -109,7 +109,7 @@ class LabelState(msgspec.Struct, gc=False, array_like=True):
     offset: int
     value: LabelValue
     known_at_ms: int
-    place: int = Place.HEAD
+    place: int = CountedAs.HEAD
     joined: bool = False
     out_of_reach: bool = False
 

@@ -11,7 +11,7 @@ import msgspec
 
 from joins.record import Idle
 
-__all__ = ["CONFIRMATIONS", "PREDICTIONS", "Mark", "stream_time_ms"]
+__all__ = ["CONFIRMATIONS", "PREDICTIONS", "Watermark", "stream_time_ms"]
 
 PREDICTIONS = "predictions"
 """Name of the predictions input; the other inputs are named by their label kind."""
@@ -20,7 +20,7 @@ CONFIRMATIONS = 3
 """The mark is the third greatest time read: a leap counts once three records have made it."""
 
 
-class Mark(msgspec.Struct, frozen=True):
+class Watermark(msgspec.Struct, frozen=True):
     """How far one input of one partition has come.
 
     Attributes:
@@ -33,12 +33,12 @@ class Mark(msgspec.Struct, frozen=True):
     assured_ms: int | None = None
     reached_ms: int | None = None
 
-    def advance(self, times_ms: Iterable[int], assured_ms: int | None, disorder_ms: int) -> "Mark":
+    def advance(self, times_ms: Iterable[int], assured_ms: int | None, disorder_ms: int) -> "Watermark":
         """Return the mark after more records and, where there is one, a promise."""
         greatest = tuple(nlargest(CONFIRMATIONS, (*self.greatest, *times_ms)))
         assured = _greatest(self.assured_ms, assured_ms)
         confirmed = greatest[-1] - disorder_ms if len(greatest) == CONFIRMATIONS else None
-        return Mark(greatest, assured, _greatest(self.reached_ms, assured, confirmed))
+        return Watermark(greatest, assured, _greatest(self.reached_ms, assured, confirmed))
 
 
 def stream_time_ms(predictions_ms: int | None, labels_ms: int | None, kind: str, idle: Idle) -> int | None:

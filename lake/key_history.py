@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-__all__ = ["Expectation", "KeyHistory", "LabelFate", "near_keys", "read_key_history"]
+__all__ = ["KeyHistory", "LabelFate", "PendingOutcome", "near_keys", "read_key_history"]
 
 NEAR_KEYS_MAX = 5
 
@@ -36,7 +36,7 @@ class LabelFate:
 
 
 @dataclass(frozen=True)
-class Expectation:
+class PendingOutcome:
     """One prediction and label kind as it stands now.
 
     Attributes:
@@ -68,7 +68,7 @@ class KeyHistory:
     predictions: list[Row]
     labels: list[LabelFate]
     revisions: list[Row]
-    expectations: list[Expectation]
+    expectations: list[PendingOutcome]
 
 
 def read_key_history(connection: duckdb.DuckDBPyConnection, key: str) -> KeyHistory | None:
@@ -88,7 +88,7 @@ def read_key_history(connection: duckdb.DuckDBPyConnection, key: str) -> KeyHist
         offset = None if revision is None else revision["label_offset"]
         label = next((label for label in labels if label["offset"] == offset), None)
         is_overdue = row["status"] == "pending" and now is not None and now > deadline
-        expectations.append(Expectation(row, deadline, is_overdue, label))
+        expectations.append(PendingOutcome(row, deadline, is_overdue, label))
     retain = {row["kind"]: timedelta(milliseconds=row["retain_ms"]) for row in _rows(connection, _RETAIN)}
     fates = [_fate(label, revisions, newest, retain) for label in labels]
     _let_only_the_newest_wait(fates)

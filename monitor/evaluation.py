@@ -36,12 +36,12 @@ from monitor.finding import (
     shift_findings,
     silence,
 )
-from monitor.versions.contract import Newcomer, Record
+from monitor.versions.contract import ContractWatch, Record
 from monitor.versions.rollback import judge_rollback
 from schemas.config.loop import LoopConfig
 from schemas.events.evidence import Evaluation, Finding
 
-__all__ = ["Arrivals", "Evaluator", "day_ending_at", "end_of_day_ms"]
+__all__ = ["Evaluator", "SourceArrivals", "day_ending_at", "end_of_day_ms"]
 
 _RECOVERED = 0.5
 """A drift stays open until a week of errors has come back by this part of the change."""
@@ -50,7 +50,7 @@ _BEFORE = timedelta(days=28)
 
 
 @dataclass(frozen=True)
-class Arrivals:
+class SourceArrivals:
     """When labels of one source came.
 
     Attributes:
@@ -67,7 +67,7 @@ class _VersionState:
     """What is remembered of one version while its days are read in order."""
 
     drift: ErrorDrift
-    newcomer: Newcomer
+    newcomer: ContractWatch
     fed_until: date | None = None
     open: Detection | None = None
     loss: LossCheck | None = None
@@ -143,7 +143,7 @@ class Evaluator:
             judged -= timedelta(days=1)
         return judged
 
-    def evaluate(self, day: date, arrivals: Mapping[str, Arrivals]) -> Evaluation:
+    def evaluate(self, day: date, arrivals: Mapping[str, SourceArrivals]) -> Evaluation:
         """Return what is known when `day` ends.
 
         Args:
@@ -185,11 +185,11 @@ class Evaluator:
 
     def _state(self, version: str) -> _VersionState:
         if version not in self._states:
-            newcomer = Newcomer(self._look().kind.task)
+            newcomer = ContractWatch(self._look().kind.task)
             self._states[version] = _VersionState(ErrorDrift(self._config.timezone), newcomer)
         return self._states[version]
 
-    def _labels(self, day: date, at_ms: int, arrivals: Mapping[str, Arrivals]) -> list[Finding]:
+    def _labels(self, day: date, at_ms: int, arrivals: Mapping[str, SourceArrivals]) -> list[Finding]:
         first = day - timedelta(days=COVERAGE_DAYS - 1)
         alert = label_pipeline(list(self._look().panes.values()), (first, day), at_ms)
         found = [coverage_finding(alert, self._kind)]

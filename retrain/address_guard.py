@@ -19,7 +19,16 @@ from urllib.parse import SplitResult, urlsplit
 
 from schemas.errors import ConfigError
 
-__all__ = ["Endpoint", "Refusal", "Resolver", "Target", "check_url", "parse_allowed", "resolve", "system_resolver"]
+__all__ = [
+    "Endpoint",
+    "PinnedTarget",
+    "Refusal",
+    "Resolver",
+    "check_url",
+    "parse_allowed",
+    "resolve",
+    "system_resolver",
+]
 
 URL_LENGTH_MAX = 2_000
 PORT_MAX = 65_535
@@ -76,7 +85,7 @@ class Endpoint(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class PinnedTarget:
     """Where to connect, and what to ask for there.
 
     Attributes:
@@ -110,7 +119,7 @@ def parse_allowed(entries: Iterable[str]) -> frozenset[Endpoint]:
     return frozenset(_allowed(entry) for entry in entries)
 
 
-async def resolve(url: str, allow: frozenset[Endpoint], resolver: Resolver) -> Target | Refusal:
+async def resolve(url: str, allow: frozenset[Endpoint], resolver: Resolver) -> PinnedTarget | Refusal:
     """Return where to connect for `url`, or why nothing may be sent there now.
 
     Addresses must be global unicast. An endpoint of `allow` may also be private or of this machine, but no
@@ -133,7 +142,7 @@ async def resolve(url: str, allow: frozenset[Endpoint], resolver: Resolver) -> T
         if (fault := _fault(address, allowed=allowed, loopback_only=is_plain)) is not None:
             return Refusal(f"{host} resolves to {address}, which is {fault}")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target("http" if is_plain else "https", host, port, str(found[0]), path)
+    return PinnedTarget("http" if is_plain else "https", host, port, str(found[0]), path)
 
 
 def check_url(url: str, allow: frozenset[Endpoint]) -> None:

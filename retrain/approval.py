@@ -15,13 +15,13 @@ from typing import Literal
 from unicodedata import category
 
 from retrain.decision_log import DecisionLog
-from retrain.episode_status import BY_MAX, PERSONS, REASON_MAX, Standing, standings_of
+from retrain.episode_status import BY_MAX, PERSONS, REASON_MAX, EpisodeStatus, episode_statuses
 from retrain.gate import gate_of
-from retrain.log_entries import Origin, ruled
+from retrain.log_entries import EntryOrigin, ruled
 from schemas.events.backfill import Ruling, Verdict
 from schemas.events.evidence import Decision, Event
 
-__all__ = ["REFUSALS_MAX", "Approvals", "Outcome", "Person", "Result", "Statement", "one_line"]
+__all__ = ["REFUSALS_MAX", "Approvals", "Person", "RulingOutcome", "RulingResult", "Statement", "one_line"]
 
 log = logging.getLogger("truthloop.feedback")
 
@@ -35,7 +35,7 @@ Source = Literal["attested", "proxy"]
 Via = Literal["page", "terminal"]
 
 
-class Outcome(StrEnum):
+class RulingOutcome(StrEnum):
     """What became of what a person said."""
 
     DONE = "done"
@@ -49,9 +49,9 @@ class Outcome(StrEnum):
 
 
 _RECORDED = {
-    Outcome.DECIDED: "was ruled about already",
-    Outcome.CHANGED: "the diff is not the one that was read",
-    Outcome.EXPIRED: "the form has expired",
+    RulingOutcome.DECIDED: "was ruled about already",
+    RulingOutcome.CHANGED: "the diff is not the one that was read",
+    RulingOutcome.EXPIRED: "the form has expired",
 }
 """What was refused because the loop has moved on is worth an entry; what was never a ruling is not."""
 
@@ -93,7 +93,7 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class RulingResult:
     """What became of a statement.
 
     Attributes:
@@ -101,8 +101,8 @@ class Result:
         standing: of the backfill now; None for one that is unknown.
     """
 
-    outcome: Outcome
-    standing: Standing | None = None
+    outcome: RulingOutcome
+    standing: EpisodeStatus | None = None
 
 
 class Approvals:
@@ -113,22 +113,22 @@ class Approvals:
         now_ms: the wall clock; written down for people, nothing depends on it.
     """
 
-    def __init__(self, logs: Sequence[tuple[Origin, DecisionLog]], now_ms: Callable[[], int]) -> None:
+    def __init__(self, logs: Sequence[tuple[EntryOrigin, DecisionLog]], now_ms: Callable[[], int]) -> None:
         self._logs = logs
         self._now_ms = now_ms
         # a table of the lake is written by one thread at a time
         self._lock = Lock()
 
-    def standings(self) -> list[Standing]:
+    def standings(self) -> list[EpisodeStatus]:
         """Return every backfill: those that wait, the oldest first; then the others, the newest first.
 
         Raises:
             LakeError: the log cannot be read.
         """
         with self._lock:
-            return standings_of([entry for _, decisions in self._logs for entry in decisions.entries()])
+            return episode_statuses([entry for _, decisions in self._logs for entry in decisions.entries()])
 
-    def standing(self, episode: str) -> Standing | None:
+    def standing(self, episode: str) -> EpisodeStatus | None:
         """Return one backfill; None if there is none of this id.
 
         Raises:
@@ -136,7 +136,7 @@ class Approvals:
         """
         return next((one for one in self.standings() if one.episode.id == episode), None)
 
-    def rule(self, statement: Statement, *, is_expired: bool = False) -> Result:
+    def rule(self, statement: Statement, *, is_expired: bool = False) -> RulingResult:
         """Take a ruling, or say why not.
 
         Args:
@@ -150,31 +150,31 @@ class Approvals:
         if statement.verdict not in (Verdict.APPROVED, Verdict.REJECTED):
             raise ValueError(f"a person does not rule {statement.verdict.value!r}")
         reason, name = one_line(statement.reason), one_line(statement.person.name)
-        result = Result(Outcome.BUSY)
+        result = RulingResult(RulingOutcome.BUSY)
         with self._lock:
             for _ in range(ATTEMPTS_MAX):
                 result, is_over = self._try(statement, reason, name, is_expired=is_expired)
                 if is_over:
                     return result
         # a refusal holds whether or not others let it be written down
-        if result.outcome is Outcome.DONE:
-            return Result(Outcome.BUSY)
+        if result.outcome is RulingOutcome.DONE:
+            return RulingResult(RulingOutcome.BUSY)
         log.warning("a refusal could not be written down: %s", result.outcome.value)
         return result
 
-    def _try(self, statement: Statement, reason: str, name: str, *, is_expired: bool) -> tuple[Result, bool]:
+    def _try(self, statement: Statement, reason: str, name: str, *, is_expired: bool) -> tuple[RulingResult, bool]:
         """Return what comes of it, and whether that is all; if not, somebody else wrote to the log meanwhile."""
         for origin, decisions in self._logs:
             entries = decisions.entries()
-            standing = next((one for one in standings_of(entries) if one.episode.id == statement.episode), None)
+            standing = next((one for one in episode_statuses(entries) if one.episode.id == statement.episode), None)
             if standing is None:
                 continue
             outcome = _outcome(statement, standing, entries, is_expired=is_expired)
-            if outcome is Outcome.DONE and not (0 < len(reason) <= REASON_MAX and 0 < len(name) <= BY_MAX):
-                return Result(Outcome.INCOMPLETE, standing), True
+            if outcome is RulingOutcome.DONE and not (0 < len(reason) <= REASON_MAX and 0 < len(name) <= BY_MAX):
+                return RulingResult(RulingOutcome.INCOMPLETE, standing), True
             detail = _detail(statement, name[:BY_MAX], self._now_ms())
             gate = gate_of(entries)
-            if outcome is Outcome.DONE:
+            if outcome is RulingOutcome.DONE:
                 ruling = Ruling(episode=standing.episode, verdict=statement.verdict)
                 entry = ruled(origin, gate, ruling, reason, detail)
             elif outcome in _RECORDED and not _is_enough(entries, statement, name[:BY_MAX], outcome):
@@ -184,12 +184,14 @@ class Approvals:
                     gate, Event.REFUSED, gate.state, said, decision=None, detail=detail | told, source="person"
                 )
             else:
-                return Result(outcome, standing), True
+                return RulingResult(outcome, standing), True
             is_written = decisions.append([entry], self._now_ms())
-            if is_written and outcome is Outcome.DONE:
-                standing = next(one for one in standings_of([*entries, entry]) if one.episode.id == statement.episode)
-            return Result(outcome, standing), is_written
-        return Result(Outcome.UNKNOWN), True
+            if is_written and outcome is RulingOutcome.DONE:
+                standing = next(
+                    one for one in episode_statuses([*entries, entry]) if one.episode.id == statement.episode
+                )
+            return RulingResult(outcome, standing), is_written
+        return RulingResult(RulingOutcome.UNKNOWN), True
 
 
 def one_line(text: str) -> str:
@@ -205,20 +207,22 @@ def one_line(text: str) -> str:
     return "".join(one if category(one) != "Cc" else one.encode("unicode_escape").decode() for one in line)
 
 
-def _outcome(statement: Statement, standing: Standing, entries: Sequence[Decision], *, is_expired: bool) -> Outcome:
+def _outcome(
+    statement: Statement, standing: EpisodeStatus, entries: Sequence[Decision], *, is_expired: bool
+) -> RulingOutcome:
     """Return what a statement comes to, if it is complete; DONE: it can be taken."""
     token = statement.token_sha256
     if token is not None and any(_holds(entry, token) for entry in entries if entry.event in PERSONS):
-        return Outcome.USED
+        return RulingOutcome.USED
     if is_expired:
-        return Outcome.EXPIRED
+        return RulingOutcome.EXPIRED
     if statement.diff_sha256 != standing.diff_sha256:
-        return Outcome.CHANGED
+        return RulingOutcome.CHANGED
     if not standing.is_waiting:
-        return Outcome.DECIDED
+        return RulingOutcome.DECIDED
     if token is not None and any(_holds(entry, token) for entry in entries):
-        return Outcome.USED
-    return Outcome.DONE
+        return RulingOutcome.USED
+    return RulingOutcome.DONE
 
 
 def _holds(entry: Decision, token_sha256: str) -> bool:
@@ -238,7 +242,7 @@ def _detail(statement: Statement, name: str, now_ms: int) -> dict[str, str | int
     return detail
 
 
-def _is_enough(entries: Sequence[Decision], statement: Statement, name: str, outcome: Outcome) -> bool:
+def _is_enough(entries: Sequence[Decision], statement: Statement, name: str, outcome: RulingOutcome) -> bool:
     """Return whether another refusal would say nothing new, or there are too many of them."""
     refusals = [one for one in entries if one.event is Event.REFUSED and one.detail.get("episode") == statement.episode]
     if len(refusals) >= REFUSALS_MAX:

@@ -13,16 +13,16 @@ __all__ = [
     "BY_MAX",
     "PERSONS",
     "REASON_MAX",
-    "Ruled",
-    "Standing",
-    "last_words",
+    "EpisodeRuling",
+    "EpisodeStatus",
+    "episode_statuses",
+    "latest_rulings",
     "rulings_of",
-    "standings_of",
     "waiting_in",
 ]
 
 
-def last_words(entries: Iterable[Decision]) -> list[Decision]:
+def latest_rulings(entries: Iterable[Decision]) -> list[Decision]:
     """Return the last entry about each backfill of a log, in the order in which they were written."""
     found: dict[str, Decision] = {}
     for entry in entries:
@@ -39,7 +39,7 @@ def rulings_of(entries: Iterable[Decision]) -> list[Ruling]:
     """
     return [
         Ruling(episode=entry.episode, verdict=entry.verdict)
-        for entry in last_words(entries)
+        for entry in latest_rulings(entries)
         if entry.episode is not None and entry.verdict is not None
     ]
 
@@ -59,7 +59,7 @@ BY_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Ruled:
+class EpisodeRuling:
     """What a person ruled.
 
     Attributes:
@@ -78,7 +78,7 @@ class Ruled:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class EpisodeStatus:
     """A backfill and the last word on it.
 
     Attributes:
@@ -95,7 +95,7 @@ class Standing:
     diff_sha256: str
     found_ms: int
     why: str
-    ruled: Ruled | None = None
+    ruled: EpisodeRuling | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -103,29 +103,31 @@ class Standing:
         return self.verdict is Verdict.QUARANTINED
 
 
-def standings_of(entries: Iterable[Decision]) -> list[Standing]:
+def episode_statuses(entries: Iterable[Decision]) -> list[EpisodeStatus]:
     """Return every backfill of a log: those that wait, the oldest first; then the others, the newest first.
 
     Args:
         entries: of one kind's log, or of several, each in its own order.
     """
     known = [*entries]
-    found = last_words(entry for entry in known if entry.event is Event.BACKFILLED)
+    found = latest_rulings(entry for entry in known if entry.event is Event.BACKFILLED)
     by_id = {entry.episode.id: entry for entry in found if entry.episode is not None}
     standings = [
-        _standing(by_id.get(entry.episode.id, entry), entry) for entry in last_words(known) if entry.episode is not None
+        _standing(by_id.get(entry.episode.id, entry), entry)
+        for entry in latest_rulings(known)
+        if entry.episode is not None
     ]
     waiting = sorted((one for one in standings if one.is_waiting), key=lambda one: one.episode.since)
     others = sorted((one for one in standings if not one.is_waiting), key=lambda one: -one.found_ms)
     return [*waiting, *others]
 
 
-def _standing(found: Decision, last: Decision) -> Standing:
+def _standing(found: Decision, last: Decision) -> EpisodeStatus:
     episode, verdict = last.episode, last.verdict
-    if episode is None or verdict is None:  # standings_of has looked
+    if episode is None or verdict is None:  # episode_statuses has looked
         raise ValueError(f"entry {last.number} of the log of {last.kind} is about no backfill")
     sha256 = found.detail.get("diff_sha256")
-    return Standing(
+    return EpisodeStatus(
         episode=episode,
         verdict=verdict,
         diff_sha256=sha256 if isinstance(sha256, str) else "",
@@ -135,9 +137,9 @@ def _standing(found: Decision, last: Decision) -> Standing:
     )
 
 
-def _ruled(entry: Decision) -> Ruled:
+def _ruled(entry: Decision) -> EpisodeRuling:
     at_ms = entry.detail.get("ruled_at_ms")
-    return Ruled(
+    return EpisodeRuling(
         by=str(entry.detail.get("by") or "unknown"),
         is_proved=entry.detail.get("by_source") == "proxy",
         via=str(entry.detail.get("via") or "unknown"),

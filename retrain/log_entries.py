@@ -15,7 +15,7 @@ from schemas.events.evidence import Decision, Evaluation, Event, Finding, Findin
 from schemas.events.retrain_request import RetrainCallback
 
 __all__ = [
-    "Origin",
+    "EntryOrigin",
     "answered",
     "attempted",
     "backfilled",
@@ -40,7 +40,7 @@ _THINGS = {Cause.RESENT: "predictions that came again with other content"}
 _SENT_IN_VAIN = {"gave_up": "nobody took it in time", "gone": "the target will never take it"}
 
 
-class Origin:
+class EntryOrigin:
     """Whose log it is.
 
     Args:
@@ -55,7 +55,7 @@ class Origin:
         self.retrain = retrain
 
     @classmethod
-    def all_of(cls, config: LoopConfig) -> "list[Origin]":
+    def all_of(cls, config: LoopConfig) -> "list[EntryOrigin]":
         """Return whose logs a loop has: one for each label kind."""
         return [cls(config.loop, kind, config.retrain) for kind in config.labels]
 
@@ -74,7 +74,9 @@ class Origin:
         return Decision.model_validate(usual | told | own | {"reason": reason[:REASON_MAX]})
 
 
-def evaluated(origin: Origin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode] = ()) -> list[Decision]:
+def evaluated(
+    origin: EntryOrigin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode] = ()
+) -> list[Decision]:
     """Return what an evaluation adds: before itself, that another version runs, or that nobody answers.
 
     Args:
@@ -98,7 +100,7 @@ def evaluated(origin: Origin, gate: Gate, evaluation: Evaluation, waiting: Seque
     return entries
 
 
-def restated(origin: Origin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode]) -> Decision:
+def restated(origin: EntryOrigin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode]) -> Decision:
     """Return what the newest day's evaluation says once a backfill counts, or stands beside.
 
     Args:
@@ -111,7 +113,7 @@ def restated(origin: Origin, gate: Gate, evaluation: Evaluation, waiting: Sequen
     return _judged(origin, gate, now_known, waiting, Event.RESTATED)
 
 
-def backfilled(origin: Origin, gate: Gate, found: Ruling, reasons: Sequence[str], detail: Detail) -> Decision:
+def backfilled(origin: EntryOrigin, gate: Gate, found: Ruling, reasons: Sequence[str], detail: Detail) -> Decision:
     """Return that a backfill was found, or has grown, and what the rules make of it.
 
     Args:
@@ -130,7 +132,7 @@ def backfilled(origin: Origin, gate: Gate, found: Ruling, reasons: Sequence[str]
     return origin.entry(gate, Event.BACKFILLED, state, text, at=_known_ms(gate, found.episode), **told)
 
 
-def ruled(origin: Origin, gate: Gate, ruling: Ruling, reason: str, detail: Detail) -> Decision:
+def ruled(origin: EntryOrigin, gate: Gate, ruling: Ruling, reason: str, detail: Detail) -> Decision:
     """Return that a person has approved or rejected a backfill.
 
     Args:
@@ -146,7 +148,7 @@ def ruled(origin: Origin, gate: Gate, ruling: Ruling, reason: str, detail: Detai
     return origin.entry(gate, event, gate.state, reason, at=at_ms, source="person", **told)
 
 
-def prepared(origin: Origin, gate: Gate, detail: Detail, rows: int) -> Decision:
+def prepared(origin: EntryOrigin, gate: Gate, detail: Detail, rows: int) -> Decision:
     """Return that the data set is written; one without rows ends the retrain.
 
     Args:
@@ -161,7 +163,7 @@ def prepared(origin: Origin, gate: Gate, detail: Detail, rows: int) -> Decision:
     return origin.entry(gate, Event.PREPARED, GateState.REQUESTED, reason, detail=detail)
 
 
-def attempted(origin: Origin, gate: Gate, attempt: Attempt) -> Decision | None:
+def attempted(origin: EntryOrigin, gate: Gate, attempt: Attempt) -> Decision | None:
     """Return what an attempt adds: that the request was taken, or never will be; None for one that is repeated."""
     detail: Detail = {"attempt": attempt.number, "http_status": attempt.status, "attempted_at_ms": attempt.at_ms}
     if attempt.outcome == "delivered":
@@ -175,7 +177,7 @@ def attempted(origin: Origin, gate: Gate, attempt: Attempt) -> Decision | None:
     return None
 
 
-def answered(origin: Origin, gate: Gate, answer: RetrainCallback, callback_id: str) -> Decision:
+def answered(origin: EntryOrigin, gate: Gate, answer: RetrainCallback, callback_id: str) -> Decision:
     """Return what a pipeline's answer adds. Whether the gate takes it shows when it is applied.
 
     Args:
@@ -198,7 +200,7 @@ def answered(origin: Origin, gate: Gate, answer: RetrainCallback, callback_id: s
     )
 
 
-def resolved(origin: Origin, gate: Gate, reason: str, detail: Detail) -> Decision:
+def resolved(origin: EntryOrigin, gate: Gate, reason: str, detail: Detail) -> Decision:
     """Return that a person has ended the open retrain.
 
     Args:
@@ -210,7 +212,9 @@ def resolved(origin: Origin, gate: Gate, reason: str, detail: Detail) -> Decisio
     return origin.entry(gate, Event.RESOLVED, GateState.COOLING, reason, detail=detail, source="person")
 
 
-def _judged(origin: Origin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode], event: Event) -> Decision:
+def _judged(
+    origin: EntryOrigin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode], event: Event
+) -> Decision:
     judgement = judge(gate, evaluation, origin.retrain, waiting)
     begins = judgement.state is GateState.PREPARING and gate.state is not GateState.PREPARING
     # a day ends once; rulings may be judged several times at one evidence time
@@ -246,14 +250,14 @@ def _known_ms(gate: Gate, episode: Episode) -> int:
     return max(gate.at_ms or 0, episode.until)
 
 
-def _deployed(origin: Origin, gate: Gate, evaluation: Evaluation) -> Decision:
+def _deployed(origin: EntryOrigin, gate: Gate, evaluation: Evaluation) -> Decision:
     reason = f"{evaluation.version} predicts in place of {gate.version}"
     if gate.is_open:
         reason = f"{reason}: the retrain is done"
     return origin.entry(gate, Event.DEPLOYED, GateState.COOLING, reason, at=evaluation.at, version=evaluation.version)
 
 
-def _is_overdue(origin: Origin, gate: Gate, evaluation: Evaluation) -> bool:
+def _is_overdue(origin: EntryOrigin, gate: Gate, evaluation: Evaluation) -> bool:
     waits = gate.state in (GateState.REQUESTED, GateState.RUNNING) and not gate.is_overdue
     if not waits or origin.retrain is None or gate.decided_ms is None:
         return False

@@ -23,8 +23,8 @@ __all__ = [
     "WINDOW_MS",
     "Attempt",
     "DeliveryLog",
+    "DeliveryResult",
     "Due",
-    "Result",
     "judge",
     "next_attempt",
     "outstanding",
@@ -114,7 +114,7 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class DeliveryResult:
     """What became of one attempt.
 
     Attributes:
@@ -189,7 +189,7 @@ def outstanding(decided_at_ms: Mapping[str, int], attempts: Iterable[Attempt]) -
     return sorted(found, key=lambda due: (due.at_ms, due.decision))
 
 
-def judge(due: Due, at_ms: int, result: Result) -> Attempt:
+def judge(due: Due, at_ms: int, result: DeliveryResult) -> Attempt:
     """Return the row of the log for an attempt. 2xx is success, 410 ends it, all else is tried again.
 
     A target that knows better says so by its verdict: a 409 may mean that the run is there already.
@@ -240,7 +240,7 @@ def _asked_ms(status: int | None, retry_after_ms: int | None) -> int:
     return THROTTLED_MS if status in _THROTTLED else 0
 
 
-def _has_another(due: Due, at_ms: int, result: Result) -> bool:
+def _has_another(due: Due, at_ms: int, result: DeliveryResult) -> bool:
     """Tell whether the next attempt, unjittered, still lies in the window."""
     if due.number >= ATTEMPTS_MAX:
         return False

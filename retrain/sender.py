@@ -17,9 +17,8 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, D
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from retrain.address_guard import Endpoint, Refusal, Resolver, resolve, system_resolver
-from retrain.address_guard import Target as Place
-from retrain.schedule import Attempt, DeliveryLog, Due, Result, judge, outstanding, parse_retry_after_ms
+from retrain.address_guard import Endpoint, PinnedTarget, Refusal, Resolver, resolve, system_resolver
+from retrain.schedule import Attempt, DeliveryLog, DeliveryResult, Due, judge, outstanding, parse_retry_after_ms
 from retrain.signing import Secret
 from retrain.target.exchange import ANSWER_BYTES_MAX, Call, Reply, RunState, Target
 from retrain.target.webhook import Webhook
@@ -105,7 +104,7 @@ async def send(receiver: Receiver, due: Due, body: bytes, at_ms: int) -> Attempt
         ConfigError: the receiver's URL can never be sent to.
     """
     if due.not_after_ms is not None and at_ms > due.not_after_ms:
-        return judge(due, at_ms, Result(detail="not sent: its time has passed"))
+        return judge(due, at_ms, DeliveryResult(detail="not sent: its time has passed"))
     delivery = receiver.target.deliver(due.decision, body, at_ms // 1_000)
     return judge(due, at_ms, await _talk(receiver, delivery, at_ms))
 
@@ -217,7 +216,7 @@ class _Answer:
 class _Pinned(AbstractResolver):
     """Knows one address for one name, and no other."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: PinnedTarget) -> None:
         self._place = place
 
     async def resolve(
@@ -238,7 +237,7 @@ class _Pinned(AbstractResolver):
         """Hold nothing, so have nothing to close."""
 
 
-async def _make(call: Call, place: Place, receiver: Receiver, answer: _Answer) -> None:
+async def _make(call: Call, place: PinnedTarget, receiver: Receiver, answer: _Answer) -> None:
     path, _, query = place.path.partition("?")
     host = f"[{place.host}]" if ":" in place.host else place.host
     url = URL.build(scheme=place.scheme, host=host, port=place.port, path=path, query_string=query, encoded=True)

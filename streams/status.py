@@ -14,14 +14,14 @@ from schemas.config.loop import LoopConfig
 from streams.kafka.client import REACH_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.topics import Topics, partition_counts
 from streams.ledger.entry import LedgerRecord
-from streams.ledger.table import newest_points
+from streams.ledger.table import newest_rows
 from streams.ledger.topic import LedgerReader
 
-__all__ = ["Standing", "group_lag", "standing"]
+__all__ = ["LoopStatus", "group_lag", "read_loop_status"]
 
 
 @dataclass(frozen=True)
-class Standing:
+class LoopStatus:
     """Where a loop stands.
 
     Attributes:
@@ -42,7 +42,7 @@ class Standing:
         return sum(entry.sequence - self.lake.get(number, -1) for number, entry in self.entries.items())
 
 
-def standing(clients: KafkaClients, config: LoopConfig, lake: Path) -> Standing:
+def read_loop_status(clients: KafkaClients, config: LoopConfig, lake: Path) -> LoopStatus:
     """Look everything up.
 
     Raises:
@@ -53,12 +53,12 @@ def standing(clients: KafkaClients, config: LoopConfig, lake: Path) -> Standing:
     sources = list(dict.fromkeys(source.topic for source in config.ingest if source.topic))
     ledger = LedgerReader(clients, topics.ledger)
     entries = {number: last for number in range(topics.partitions) if (last := ledger.last(number)) is not None}
-    points = newest_points(Lake.open(lake)) if lake.exists() else {}
-    return Standing(
+    newest = newest_rows(Lake.open(lake)) if lake.exists() else {}
+    return LoopStatus(
         ingest=group_lag(clients, topics.group("ingest"), sources),
         join=group_lag(clients, topics.group("join"), topics.inputs),
         entries=entries,
-        lake={number: row.sequence for number, row in points.items()},
+        lake={number: row.sequence for number, row in newest.items()},
     )
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from monitor.backfill.flips import Told
+from monitor.backfill.flips import RelabelledRows
 from monitor.backfill.restatement import SIDES, Restatement
 from monitor.cells.bins import SCORE_BINS
 from monitor.cells.class_name import read_confusion
@@ -32,7 +32,7 @@ def cohens_h(before: float, after: float) -> float:
 
 
 def labels_of(
-    restatement: Restatement, episode: Told, cohorts: tuple[Positives, Positives] | None
+    restatement: Restatement, episode: RelabelledRows, cohorts: tuple[Positives, Positives] | None
 ) -> list[LabelChange]:
     """Return how common each class is before and after, or the mean label, by scope.
 
@@ -59,7 +59,7 @@ def labels_of(
 
 
 def distributions_of(
-    restatement: Restatement, episode: Told, cohorts: tuple[Positives, Positives] | None
+    restatement: Restatement, episode: RelabelledRows, cohorts: tuple[Positives, Positives] | None
 ) -> list[Distribution]:
     """Return how far labels, and outputs of labelled predictions, are spread otherwise after than before.
 
@@ -136,7 +136,7 @@ def _aligned(before: dict[str, int], after: dict[str, int]) -> tuple[Counts, Cou
     return first, last
 
 
-def _binary_labels(episode: Told, cohorts: tuple[Positives, Positives] | None) -> tuple[Counts, Counts]:
+def _binary_labels(episode: RelabelledRows, cohorts: tuple[Positives, Positives] | None) -> tuple[Counts, Counts]:
     sides = cohorts or tuple(
         (_positives(episode.rows, f"{side}_truth"), int(episode.rows.get_column(there).sum()))
         for side, there in zip(SIDES, ("had", "has"), strict=True)

@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from monitor.backfill.balance import Positives, distributions_of, labels_of
-from monitor.backfill.flips import Told, asymmetry_of, matrix_of, slices_of, told
+from monitor.backfill.flips import RelabelledRows, asymmetry_of, matrix_of, slices_of, told
 from monitor.backfill.restated_metrics import delays_of, metrics_of, random_flips_of
 from monitor.backfill.restatement import restated
 from monitor.cells.plan import CellPlan, KindPlan
@@ -159,7 +159,7 @@ def _kind(plan: CellPlan, episode: Episode) -> KindPlan:
     raise ValueError(f"the plan has no label kind {episode.kind!r}")
 
 
-def _by_cohort(kind: KindPlan, episode: Told, cohorts: pl.DataFrame) -> pl.DataFrame:
+def _by_cohort(kind: KindPlan, episode: RelabelledRows, cohorts: pl.DataFrame) -> pl.DataFrame:
     """Return the cohorts touched with counts before and after, sorted by version and day.
 
     Raises:

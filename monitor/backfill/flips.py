@@ -24,7 +24,7 @@ from schemas.events.backfill_diff import (
     SliceChange,
 )
 
-__all__ = ["Told", "asymmetry_of", "flip_p_value", "matrix_of", "slices_of", "told"]
+__all__ = ["RelabelledRows", "asymmetry_of", "flip_p_value", "matrix_of", "slices_of", "told"]
 
 _LABELLED = [Status.JOINED.value, Status.IMPLIED.value]
 _RANGES = 5
@@ -33,7 +33,7 @@ _SLICE = "slice_"
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class RelabelledRows:
     """Eligible predictions of an episode, with what was told of each before and after.
 
     Attributes:
@@ -52,7 +52,7 @@ class Told:
         return self.rows.filter("had", "has")
 
 
-def told(kind: KindPlan, pairs: pl.DataFrame) -> Told:
+def told(kind: KindPlan, pairs: pl.DataFrame) -> RelabelledRows:
     """Return the eligible rows of an episode, compared.
 
     Args:
@@ -76,10 +76,10 @@ def told(kind: KindPlan, pairs: pl.DataFrame) -> Told:
         if not rows.select((says | ~pl.col(is_label)).all()).item():
             raise ValueError(f"a row of status joined or implied has no {ending} in {name.replace('truth', ending)}")
     is_flip = (pl.col("had") & pl.col("has") & (before != after)).fill_null(value=False)
-    return Told(rows.with_columns(is_flip=is_flip), pairs.height - rows.height)
+    return RelabelledRows(rows.with_columns(is_flip=is_flip), pairs.height - rows.height)
 
 
-def matrix_of(kind: KindPlan, episode: Told) -> FlipMatrix:
+def matrix_of(kind: KindPlan, episode: RelabelledRows) -> FlipMatrix:
     """Return labels before by labels after.
 
     A binary kind has 0 and 1, a multiclass kind its 20 most common classes of both sides together, a regression 5
@@ -100,7 +100,7 @@ def matrix_of(kind: KindPlan, episode: Told) -> FlipMatrix:
     return FlipMatrix(labels=[labels[one] for one in kept], counts=counts[np.ix_(kept, kept)].tolist())
 
 
-def asymmetry_of(kind: KindPlan, episode: Told) -> Asymmetry | None:
+def asymmetry_of(kind: KindPlan, episode: RelabelledRows) -> Asymmetry | None:
     """Return whether flips go one way.
 
     Of a multiclass kind it is about the two classes with most flips between them. How many flips there are between
@@ -137,7 +137,7 @@ def flip_p_value(one_way: int, other_way: int) -> float:
     return min(1.0, 2 * float(bdtr(min(one_way, other_way), n, 0.5))) if n else 1.0
 
 
-def slices_of(episode: Told) -> list[SliceChange]:
+def slices_of(episode: RelabelledRows) -> list[SliceChange]:
     """Return what happens to each value of each slice: those with most flips first, then with most predictions."""
     rows = episode.rows
     found = [

@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from monitor.backfill.flips import Told
+from monitor.backfill.flips import RelabelledRows
 from monitor.cells.bins import BEYOND_MS
 from monitor.cells.class_name import OTHER
 from monitor.cells.cohort import ALL
@@ -56,7 +56,7 @@ class Restatement:
         return summed.filter(pl.col("amount") != 0).sort("measure", "bin")
 
 
-def restated(plan: CellPlan, kind: KindPlan, episode: Told, cells: pl.DataFrame | None) -> Restatement:
+def restated(plan: CellPlan, kind: KindPlan, episode: RelabelledRows, cells: pl.DataFrame | None) -> Restatement:
     """Return what is counted before and after an episode.
 
     Args:
@@ -139,7 +139,7 @@ def _ages(kind: KindPlan, rows: pl.DataFrame) -> pl.DataFrame:
     return counts.select("amount", "stays", measure=pl.lit("labels"), bin=edges.gather(pl.col("place")))
 
 
-def _base(kind: KindPlan, episode: Told, cells: pl.DataFrame) -> pl.DataFrame:
+def _base(kind: KindPlan, episode: RelabelledRows, cells: pl.DataFrame) -> pl.DataFrame:
     """Return the cells of the cohorts touched: those of the config's own definition, of every slice together."""
     cohorts = episode.rows.select("version", "day").unique()
     own = cells.filter(

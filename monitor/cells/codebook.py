@@ -13,7 +13,7 @@ from monitor.cells.cohort import ALL, cohort_day, day_starts_ms, slice_texts
 from monitor.cells.packing import PLACE, decoded, sums
 from monitor.cells.plan import CellPlan
 
-__all__ = ["Book"]
+__all__ = ["Codebook"]
 
 _DAY_PANES = 25
 _HOUR_US = 3_600_000_000
@@ -21,10 +21,10 @@ _NOTHING = pl.DataFrame(schema=dict.fromkeys(("version", "day", "measure", "amou
 
 
 @dataclass(frozen=True)
-class Book:
+class Codebook:
     """Numbers for the cohorts and measures of one fold.
 
-    Make one with `Book.of(plan, predictions, states)`.
+    Make one with `Codebook.of(plan, predictions, states)`.
 
     Attributes:
         timezone: of cohort days.
@@ -47,7 +47,7 @@ class Book:
     measures: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, plan: CellPlan, predictions: pl.DataFrame, states: pl.DataFrame) -> "Book":
+    def of(cls, plan: CellPlan, predictions: pl.DataFrame, states: pl.DataFrame) -> "Codebook":
         """Return numbers for everything in these rows."""
         admitted = {name: sorted(plan.values.get(name, ())) for name in plan.slices}
         texts = {ALL}

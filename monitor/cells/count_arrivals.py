@@ -15,13 +15,13 @@ import numpy.typing as npt
 import polars as pl
 
 from monitor.cells.bins import AGES_MAX, BEYOND_MS
-from monitor.cells.codebook import Book
+from monitor.cells.codebook import Codebook
 from monitor.cells.cohort import ALL, day_starts_ms
 from monitor.cells.packing import sums
 from monitor.cells.plan import CellPlan, KindPlan
 from schemas.base.status import Reason, Status
 
-__all__ = ["COHORT", "HourlyArrivals", "arrival_parts", "arrivals_of", "read_arrivals"]
+__all__ = ["COHORT", "HourlyArrivals", "arrival_parts", "arrivals_of", "read_hourly_arrivals"]
 
 COHORT = ["version", "definition", "predicted_at"]
 """Columns of arrivals that a book numbers. The time is the one of the arrival, so that its day is that of the cell."""
@@ -41,7 +41,7 @@ _Counts = npt.NDArray[np.int64]
 class HourlyArrivals:
     """Live labels of a kind's own definition, of all versions, by the hour in which they became known.
 
-    `read_arrivals` makes it. The first hour is the first one of the first day with a prediction or an arrival.
+    `read_hourly_arrivals` makes it. The first hour is the first one of the first day with a prediction or an arrival.
 
     Attributes:
         edges_ms: upper edges of the age bins, growing, shape (ages,).
@@ -92,7 +92,7 @@ def arrivals_of(outcomes: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def arrival_parts(plan: CellPlan, book: Book, arrivals: pl.DataFrame) -> Iterator[pl.LazyFrame]:
+def arrival_parts(plan: CellPlan, book: Codebook, arrivals: pl.DataFrame) -> Iterator[pl.LazyFrame]:
     """Count arrivals, those of each kind by hour and, of first labels, age.
 
     Args:
@@ -115,7 +115,7 @@ def arrival_parts(plan: CellPlan, book: Book, arrivals: pl.DataFrame) -> Iterato
         yield book.part(changed, kind.name, kind.definition)
 
 
-def read_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str) -> HourlyArrivals:
+def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str) -> HourlyArrivals:
     """Return the arrivals of one kind's own definition, hour by hour.
 
     Args:

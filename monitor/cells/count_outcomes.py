@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from monitor.cells.bins import AGES_MAX, BEYOND_MS, SCORE_BINS
-from monitor.cells.codebook import Book
+from monitor.cells.codebook import Codebook
 from monitor.cells.packing import sums
 from monitor.cells.pane import PANES_MAX
 from monitor.cells.plan import CellPlan, KindPlan
@@ -30,7 +30,7 @@ def aged(measure: str, age_ms: int | None) -> str:
     return f"{name}@{age_ms}{space}{rest}"
 
 
-def outcome_parts(plan: CellPlan, book: Book, kind: KindPlan, states: pl.DataFrame) -> Iterator[pl.LazyFrame]:
+def outcome_parts(plan: CellPlan, book: Codebook, kind: KindPlan, states: pl.DataFrame) -> Iterator[pl.LazyFrame]:
     """Count the states of one kind, each `sign` times.
 
     Args:
@@ -59,7 +59,7 @@ def outcome_parts(plan: CellPlan, book: Book, kind: KindPlan, states: pl.DataFra
     yield from _by_pane(book, kind, rows, scoring)
 
 
-def _by_state(plan: CellPlan, book: Book, kind: KindPlan, rows: pl.DataFrame) -> Iterator[pl.LazyFrame]:
+def _by_state(plan: CellPlan, book: Codebook, kind: KindPlan, rows: pl.DataFrame) -> Iterator[pl.LazyFrame]:
     """Count labels by age, early ones, expired and retracted outcomes."""
     ages = len(kind.age_edges_ms)
     age = pl.when(pl.col("state") == 0, "is_early").then(ages).when(pl.col("state") == 0).then("edge").otherwise(0)
@@ -78,7 +78,7 @@ def _by_state(plan: CellPlan, book: Book, kind: KindPlan, rows: pl.DataFrame) ->
         yield _part(book, kind, closed.with_columns(measure=book.measure(name)))
 
 
-def _revised(plan: CellPlan, book: Book, kind: KindPlan, rows: pl.DataFrame) -> Iterator[pl.LazyFrame]:
+def _revised(plan: CellPlan, book: Codebook, kind: KindPlan, rows: pl.DataFrame) -> Iterator[pl.LazyFrame]:
     """Count what changed after it was settled."""
     names = {revised_column(FINAL): None, **{revised_column(age): age for age in kind.evaluate_at_ms}}
     changed = rows.filter(pl.any_horizontal(pl.col(name) != 0 for name in names))
@@ -91,7 +91,7 @@ def _revised(plan: CellPlan, book: Book, kind: KindPlan, rows: pl.DataFrame) -> 
         yield _part(book, kind, table.with_columns(sign=pl.col(name), measure=measure))
 
 
-def _by_point(plan: CellPlan, book: Book, kind: KindPlan, scoring: Scoring) -> Iterator[pl.LazyFrame]:
+def _by_point(plan: CellPlan, book: Codebook, kind: KindPlan, scoring: Scoring) -> Iterator[pl.LazyFrame]:
     """Count scored labels by point and sum their losses: all of them, and those known by each age."""
     if scoring.rows.is_empty():
         return
@@ -120,7 +120,7 @@ def _by_point(plan: CellPlan, book: Book, kind: KindPlan, scoring: Scoring) -> I
         yield _part(book, kind, long.with_columns(measure))
 
 
-def _by_pane(book: Book, kind: KindPlan, rows: pl.DataFrame, scoring: Scoring) -> Iterator[pl.LazyFrame]:
+def _by_pane(book: Codebook, kind: KindPlan, rows: pl.DataFrame, scoring: Scoring) -> Iterator[pl.LazyFrame]:
     """Count labels by pane and age; of binary kinds also by class and score bin, and what closed without one."""
     panes = PANES_MAX if kind.has_hourly_panes else 1
     ages = len(kind.age_edges_ms)
@@ -152,11 +152,11 @@ def _by_pane(book: Book, kind: KindPlan, rows: pl.DataFrame, scoring: Scoring) -
         yield _part(book, kind, closed.with_columns(bin=closed_place, measure=book.measure("pane_closed")))
 
 
-def _cohort(book: Book) -> dict[str, int]:
+def _cohort(book: Codebook) -> dict[str, int]:
     return book.sizes | {"slice": len(book.slices)}
 
 
-def _part(book: Book, kind: KindPlan, rows: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
+def _part(book: Codebook, kind: KindPlan, rows: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
     return book.part(rows.lazy().rename({"sign": "amount"}, strict=False), kind.name, kind.definition)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from monitor.cells.bins import SCORE_BINS
-from monitor.cells.codebook import Book
+from monitor.cells.codebook import Codebook
 from monitor.cells.histogram import Histogram
 from monitor.cells.packing import sums
 from monitor.cells.pane import PANES_MAX
@@ -24,7 +24,7 @@ _SPECIAL = 8
 """Bins of special values are negative, and fewer than these."""
 
 
-def prediction_parts(plan: CellPlan, book: Book, predictions: pl.DataFrame) -> Iterator[pl.LazyFrame]:
+def prediction_parts(plan: CellPlan, book: Codebook, predictions: pl.DataFrame) -> Iterator[pl.LazyFrame]:
     """Count predictions for every kind, and their inputs.
 
     Args:
@@ -54,7 +54,7 @@ def _point(kind: KindPlan) -> pl.Expr:
     return pl.when("eligible").then(point).otherwise(_INELIGIBLE)
 
 
-def _by_cohort(plan: CellPlan, book: Book, kind: KindPlan, rows: pl.DataFrame) -> Iterator[pl.LazyFrame]:
+def _by_cohort(plan: CellPlan, book: Codebook, kind: KindPlan, rows: pl.DataFrame) -> Iterator[pl.LazyFrame]:
     table = book.table(rows, _days(book) | {"point": _POINTS}, [], plan.slices)
     names = pl.lit(pl.Series([book.measure("ineligible"), book.measure("predictions")], dtype=pl.Int64))
     eligible = table.with_columns(point=(pl.col("point") > _INELIGIBLE).cast(pl.Int64))
@@ -64,7 +64,7 @@ def _by_cohort(plan: CellPlan, book: Book, kind: KindPlan, rows: pl.DataFrame) -
     yield book.part(scored.with_columns(measure=book.measure("score")), kind.name, kind.definition)
 
 
-def _by_pane(book: Book, kind: KindPlan, eligible: pl.DataFrame) -> Iterator[pl.LazyFrame]:
+def _by_pane(book: Codebook, kind: KindPlan, eligible: pl.DataFrame) -> Iterator[pl.LazyFrame]:
     panes = PANES_MAX if kind.has_hourly_panes else 1
     if panes == 1:
         eligible = eligible.with_columns(pane=pl.lit(0, dtype=pl.Int64))
@@ -78,12 +78,12 @@ def _by_pane(book: Book, kind: KindPlan, eligible: pl.DataFrame) -> Iterator[pl.
     yield book.part(scored, kind.name, kind.definition)
 
 
-def _histogram(book: Book, predictions: pl.DataFrame, column: str, histogram: Histogram) -> pl.LazyFrame:
+def _histogram(book: Codebook, predictions: pl.DataFrame, column: str, histogram: Histogram) -> pl.LazyFrame:
     rows = predictions.select("version", "day", order=histogram.bin_expr(column) + _SPECIAL)
     counts = sums(rows, _days(book) | {"order": _BINS_MAX}, [])
     return counts.with_columns(bin=pl.col("order") - _SPECIAL)
 
 
-def _days(book: Book) -> dict[str, int]:
+def _days(book: Codebook) -> dict[str, int]:
     sizes = book.sizes
     return {"version": sizes["version"], "day": sizes["day"]}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from monitor.cells.codebook import Book
+from monitor.cells.codebook import Codebook
 from monitor.cells.count_arrivals import COHORT, arrival_parts, arrivals_of
 from monitor.cells.count_outcomes import outcome_parts
 from monitor.cells.count_predictions import prediction_parts
@@ -106,7 +106,7 @@ def _counted(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, 
     plan = plan.admitting(*(frame for frame in (predictions, outcomes) if not frame.is_empty()))
     plan = plan.admitting_classes(states)
     arrivals = arrivals_of(outcomes)
-    book = Book.of(plan, predictions, pl.concat([states.select(COHORT), arrivals.select(COHORT)]))
+    book = Codebook.of(plan, predictions, pl.concat([states.select(COHORT), arrivals.select(COHORT)]))
     parts: list[pl.LazyFrame] = []
     if not predictions.is_empty():
         parts.extend(prediction_parts(plan, book, book.coded(predictions)))

@@ -14,7 +14,7 @@ from scipy.stats import betabinom
 
 from monitor.coverage.expectation import Expectation, History, expect, season_slots
 
-__all__ = ["AlertState", "CoverageAlert", "GoalCheck", "Panes", "check_goal", "judge_panes"]
+__all__ = ["AlertPanes", "AlertState", "CoverageAlert", "GoalCheck", "check_goal", "judge_panes"]
 
 AlertState = Literal["ok", "degraded", "broken", "no_predictions", "not_enough_history"]
 
@@ -22,11 +22,11 @@ _HISTORY_MIN = 21
 """Earlier panes that have to be there: with fewer, how much panes differ by themselves is not known."""
 
 _POOLED = (6, 12, 24)
-"""Panes that are judged together: with hours, a day of them. The shorter stretches find what is new sooner,
+"""AlertPanes that are judged together: with hours, a day of them. The shorter stretches find what is new sooner,
 while most of the day still lies before the fault."""
 
 _JUDGED = 72
-"""Panes that are looked at one by one: by then a broken pane of hours has shown itself."""
+"""AlertPanes that are looked at one by one: by then a broken pane of hours has shown itself."""
 
 _JUDGED_SHARE = 3
 """At most one in three panes is judged, and the rest is history: thirty daily panes are worth something too."""
@@ -66,7 +66,7 @@ class _Residuals(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Panes:
+class AlertPanes:
     """Predictions of equally long spans of time, and how many of them had their label by which age.
 
     Attributes:
@@ -139,7 +139,7 @@ class GoalCheck:
     panes: int
 
 
-def judge_panes(panes: Panes, now_ms: int) -> CoverageAlert:
+def judge_panes(panes: AlertPanes, now_ms: int) -> CoverageAlert:
     """Judge the recent panes against the earlier ones, each at the oldest age it has reached.
 
     Two rules. Together: z < -4 and a deficit above 2 points over the last 24 panes, now and as it was one pane
@@ -162,7 +162,7 @@ def judge_panes(panes: Panes, now_ms: int) -> CoverageAlert:
     return replace(latest, state="broken" if latest.broken_end_ms else "ok")
 
 
-def check_goal(panes: Panes, age_ms: int, least: float, now_ms: int) -> GoalCheck:
+def check_goal(panes: AlertPanes, age_ms: int, least: float, now_ms: int) -> GoalCheck:
     """Say whether a coverage goal of `least` by `age_ms` is above what history has by that age.
 
     Args:
@@ -187,7 +187,7 @@ def check_goal(panes: Panes, age_ms: int, least: float, now_ms: int) -> GoalChec
     return GoalCheck("unattainable" if least > expected else "attainable", expected, reached, count)
 
 
-def _judge_once(panes: Panes, now_ms: int) -> CoverageAlert:
+def _judge_once(panes: AlertPanes, now_ms: int) -> CoverageAlert:
     """Judge both rules as of one instant."""
     reached = np.searchsorted(panes.edges_ms, now_ms - panes.pane_end_ms, side="right") - 1
     first = _first_edge(panes, reached)
@@ -221,7 +221,7 @@ def _is_alarm(z: float, deficit: float) -> bool:
     return z < _POOLED_Z and deficit > _POOLED_DEFICIT
 
 
-def _first_edge(panes: Panes, reached: npt.NDArray[np.int64]) -> int:
+def _first_edge(panes: AlertPanes, reached: npt.NDArray[np.int64]) -> int:
     """Return the first edge by which history has a tenth of what it ever has; past the last one if it has nothing."""
     edges = len(panes.edges_ms)
     due = (reached[:, np.newaxis] >= np.arange(edges)) & (panes.predictions > 0)[:, np.newaxis]

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.cells.pane import Panes
-from monitor.coverage.alert import CoverageAlert, judge_panes
-from monitor.coverage.alert import Panes as AlertPanes
+from monitor.coverage.alert import AlertPanes, CoverageAlert, judge_panes
 
 __all__ = ["COVERAGE_DAYS", "label_pipeline"]
 

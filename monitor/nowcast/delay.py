@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import PchipInterpolator
 
-__all__ = ["Arrivals", "DelayLaw", "LawCheck", "law_alarm", "learn_delay_law", "learn_truncated_law"]
+__all__ = ["DelayCounts", "DelayLaw", "LawCheck", "law_alarm", "learn_delay_law", "learn_truncated_law"]
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -67,7 +67,7 @@ class DelayLaw:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
+class DelayCounts:
     """The labels of one cohort that have arrived.
 
     Attributes:
@@ -154,7 +154,7 @@ def learn_truncated_law(labels: Counts, ages_ms: Counts, edges_ms: Counts, never
     return DelayLaw(edges_ms, np.clip(1 - curve, 0.0, 1.0), never, now.sum(axis=-1))
 
 
-def law_alarm(arrivals: Arrivals, law: DelayLaw, past: Floats) -> LawCheck:
+def law_alarm(arrivals: DelayCounts, law: DelayLaw, past: Floats) -> LawCheck:
     """Return whether the delays of a young cohort contradict the law.
 
     Per class and side: the greatest distance between the delays that arrived and those that the law

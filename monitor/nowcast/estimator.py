@@ -15,7 +15,7 @@ import numpy.typing as npt
 from monitor.cells.pane import Panes, PaneView
 from monitor.nowcast.conformal import PAST_MOST, Interval, age_bucket, conformal_interval
 from monitor.nowcast.day_cohort import MatureTotals, ReachedCohort, bin_scores, count_digest, one_day
-from monitor.nowcast.delay import Arrivals, DelayLaw, LawCheck, law_alarm, learn_delay_law
+from monitor.nowcast.delay import DelayCounts, DelayLaw, LawCheck, law_alarm, learn_delay_law
 from monitor.nowcast.em import CohortCounts, Nowcast, Status, nowcast, status_of
 from monitor.nowcast.expected import EXPECTED_METRICS, Losses
 from monitor.nowcast.prior import Prior, learn_prior
@@ -253,7 +253,7 @@ class Estimator:
             side = (known.score_bin[seen] >= self._kind.positive_from).astype(np.int64)
             np.add.at(by_age, (label, side, known.age[seen]), amount)
             np.add.at(by_pane[:, stratum], (pane, label, side), amount)
-        return law_alarm(Arrivals(by_age, by_pane, reached), law, past)
+        return law_alarm(DelayCounts(by_age, by_pane, reached), law, past)
 
 
 def _of_panes(cohort: CohortCounts, shown: npt.NDArray[np.bool_]) -> CohortCounts:

@@ -18,7 +18,7 @@ from monitor.cells.versions import Reign
 from schemas.base.metric_name import Task
 from schemas.events.evidence import Finding, FindingKind, Level, Place
 
-__all__ = ["CONTRACT_DAYS", "TALLY_SCHEMA", "Newcomer", "Record", "cell_tally", "judge_contract"]
+__all__ = ["CONTRACT_DAYS", "TALLY_SCHEMA", "ContractWatch", "Record", "cell_tally", "judge_contract"]
 
 CONTRACT_DAYS = 7
 """So many days of a new version are looked at, and more until one of them keeps the contract."""
@@ -176,7 +176,7 @@ class Record:
     predictions: pl.DataFrame
 
 
-class Newcomer:
+class ContractWatch:
     """Follows one version through its first days.
 
     Args:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
-from retrain.schedule import Result
+from retrain.schedule import DeliveryResult
 from retrain.target.exchange import (
     JSON_HEADERS,
     Call,
@@ -70,7 +70,7 @@ class Airflow:
             if not found.is_success:
                 is_there = "there is no run of this id" if found.status == MISSING else "the run could not be looked up"
                 return replace(result, detail=f"answered 409, and {is_there}")
-            result = Result(CONFLICT, None, "the run was there already", "delivered")
+            result = DeliveryResult(CONFLICT, None, "the run was there already", "delivered")
         if result.verdict == "delivered":
             seen = yield Call("see whether the DAG is paused", "GET", self._dag, self._headers(token))
             if json_of(seen).get("is_paused") is True:
@@ -110,9 +110,9 @@ class Airflow:
             token if reply.is_success and isinstance(token, str) and token.isascii() and token.isprintable() else reply
         )
 
-    def _refused(self, reply: Reply) -> Result:
+    def _refused(self, reply: Reply) -> DeliveryResult:
         if reply.is_success:
-            return Result(None, None, "the answer to /auth/token holds no token")
+            return DeliveryResult(None, None, "the answer to /auth/token holds no token")
         result = judged(reply, "there is no /auth/token (404): is `url` that of an Airflow 3 API server?")
         return replace(result, detail=f"no token: {result.detail}")
 

@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from retrain.schedule import Result
+from retrain.schedule import DeliveryResult
 
 __all__ = [
     "ANSWER_BYTES_MAX",
@@ -111,7 +111,7 @@ class RunState:
         return cls(retry_after_ms=reply.retry_after_ms, detail=detail or judged(reply, "no such run (404)").detail)
 
 
-Delivery = Generator[Call, Reply, Result]
+Delivery = Generator[Call, Reply, DeliveryResult]
 Look = Generator[Call, Reply, RunState]
 
 
@@ -163,7 +163,7 @@ def named_state(state: object, states: Mapping[str, RunStatus], server: str, run
     return RunState(status, message)
 
 
-def judged(reply: Reply, missing: str) -> Result:
+def judged(reply: Reply, missing: str) -> DeliveryResult:
     """Return what a reply to a delivery means: 2xx is taken, 404 and 410 are for ever, all else comes again.
 
     The text of a server has no place in the result: it may repeat what was sent.
@@ -173,12 +173,12 @@ def judged(reply: Reply, missing: str) -> Result:
         missing: what 404 means.
     """
     if reply.is_success:
-        return Result(reply.status, reply.retry_after_ms, reply.fault, "delivered")
+        return DeliveryResult(reply.status, reply.retry_after_ms, reply.fault, "delivered")
     if reply.status == _NOT_FOUND:
-        return Result(reply.status, reply.retry_after_ms, missing, "gone")
+        return DeliveryResult(reply.status, reply.retry_after_ms, missing, "gone")
     if reply.status == _GONE:
-        return Result(reply.status, reply.retry_after_ms, "the target is gone for good (410)", "gone")
+        return DeliveryResult(reply.status, reply.retry_after_ms, "the target is gone for good (410)", "gone")
     if reply.status is None:
-        return Result(detail=reply.fault or "nothing was answered")
+        return DeliveryResult(detail=reply.fault or "nothing was answered")
     words = reply.fault or f"{_PLAIN.get(reply.status, 'it was not taken')} ({reply.status})"
-    return Result(reply.status, reply.retry_after_ms, words)
+    return DeliveryResult(reply.status, reply.retry_after_ms, words)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retrain.schedule import Result
+from retrain.schedule import DeliveryResult
 from retrain.target.exchange import Call, Delivery, Look, Reply, RunState, RunStatus, encode, json_of, judged
 
 __all__ = ["API_VERSION", "Github", "run_of", "state_of"]
@@ -69,9 +69,9 @@ class Github:
         if not listed.is_success:
             return judged(listed, missing)
         if not isinstance(runs, list):
-            return Result(None, None, "the answer is no list of runs")
+            return DeliveryResult(None, None, "the answer is no list of runs")
         if run_of(runs, decision) is not None:
-            return Result(listed.status, None, "the run was there already", "delivered")
+            return DeliveryResult(listed.status, None, "the run was there already", "delivered")
         inputs = {"decision": decision, "request": body.decode()}
         url, content = f"{self._workflow}/dispatches", encode({"ref": self.ref, "inputs": inputs})
         reply = yield Call("start the run", "POST", url, self._headers(), content, Reply(204))

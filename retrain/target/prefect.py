@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
-from retrain.schedule import Result
+from retrain.schedule import DeliveryResult
 from retrain.target.exchange import (
     JSON_HEADERS,
     Call,
@@ -67,7 +67,7 @@ class Prefect:
     def deliver(self, decision: str, body: bytes, at_s: int) -> Delivery:  # noqa: ARG002 - of the protocol
         """Start the flow run; where it is there already, nothing is started."""
         id_ = yield from self._find()
-        if isinstance(id_, Result):
+        if isinstance(id_, DeliveryResult):
             return id_
         key = encode(decision)
         form = b'{"name":%s,"idempotency_key":%s,"tags":["truthloop"],"parameters":{"request":%s}}'
@@ -99,7 +99,7 @@ class Prefect:
     def _missing(self) -> str:
         return f"there is no deployment {self.deployment} (404)"
 
-    def _find(self) -> Generator[Call, Reply, str | Result]:
+    def _find(self) -> Generator[Call, Reply, str | DeliveryResult]:
         if _UUID.fullmatch(self.deployment):
             return self.deployment
         name = "/".join(quote(part, safe="") for part in self.deployment.split("/"))
@@ -110,7 +110,7 @@ class Prefect:
         if reply.is_success and isinstance(id_, str) and _UUID.fullmatch(id_):
             return id_
         if reply.is_success:
-            return Result(None, None, "the answer about the deployment holds no id")
+            return DeliveryResult(None, None, "the answer about the deployment holds no id")
         return judged(reply, self._missing)
 
     def _headers(self) -> dict[str, str]:

@@ -5,7 +5,7 @@ A webhook cannot be asked how it gets on: the pipeline calls back, or its versio
 
 from dataclasses import dataclass, field
 
-from retrain.schedule import Result
+from retrain.schedule import DeliveryResult
 from retrain.signing import Secret, sign
 from retrain.target.exchange import Call, Delivery, Reply
 from schemas.events.retrain_request import CONTENT_TYPE
@@ -29,7 +29,7 @@ class Webhook:
         """Send the request; the status line alone decides, as `retrain.schedule.judge` reads it."""
         headers = {**sign(self.secret, decision, at_s, body), "Content-Type": CONTENT_TYPE}
         reply: Reply = yield Call("ask for the retrain", "POST", self.url, headers, body)
-        return Result(reply.status, reply.retry_after_ms, reply.fault)
+        return DeliveryResult(reply.status, reply.retry_after_ms, reply.fault)
 
     def look(self, decision: str) -> None:  # noqa: ARG002 - of the protocol
         """Return None: a webhook cannot be asked."""

@@ -16,7 +16,7 @@ from schemas.config.privacy import privacy_problems
 if TYPE_CHECKING:
     from schemas.config.loop import LoopConfig
 
-__all__ = ["disagreements"]
+__all__ = ["consistency_problems"]
 
 _OWN_TOPICS = frozenset(
     {"predictions", "labels", "commands", "outcomes", "rejects", "ledger", "commits", "evidence", "decisions"}
@@ -24,7 +24,7 @@ _OWN_TOPICS = frozenset(
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
-def disagreements(config: "LoopConfig") -> list[Problem]:
+def consistency_problems(config: "LoopConfig") -> list[Problem]:
     """Return what one part of the config says and another does not know; none is healthy."""
     return [
         *_kind_problems(config),

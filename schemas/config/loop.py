@@ -13,7 +13,7 @@ from schemas.base.metric_name import Metric, Task
 from schemas.base.problem import Problem, ProblemsError
 from schemas.base.validators import each_once, growing, is_no_bool, keys_without_repeats, local_folder, without_repeats
 from schemas.config.connection import HttpConfig, KafkaConfig, StateConfig
-from schemas.config.consistency import disagreements
+from schemas.config.consistency import consistency_problems
 from schemas.config.mapping import Scalar, SourceMap, known_zone
 from schemas.config.retrain import DriftConfig, RetrainConfig
 
@@ -258,6 +258,6 @@ class LoopConfig(_Strict):
 
     @model_validator(mode="after")
     def _names_agree(self) -> "LoopConfig":
-        if problems := disagreements(self):
+        if problems := consistency_problems(self):
             raise ProblemsError(problems)
         return self

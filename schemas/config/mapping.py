@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.config import JsonDict
 
 from schemas.base.problem import Path, Problem, ProblemsError, nearest
-from schemas.config.record_metadata import beside_problems
+from schemas.config.record_metadata import metadata_problems
 
 __all__ = ["HOOK_TARGET", "FieldMap", "Scalar", "SourceMap", "is_target", "known_zone"]
 
@@ -184,7 +184,7 @@ class SourceMap(_Strict):
     @model_validator(mode="after")
     def _targets_exist(self) -> "SourceMap":
         own = _whole_problems(self) if self.is_canonical else (*_target_problems(self), *_missing_problems(self))
-        if problems := [*own, *beside_problems(_all_paths(self), self.topic, self.files)]:
+        if problems := [*own, *metadata_problems(_all_paths(self), self.topic, self.files)]:
             raise ProblemsError(problems)
         return self
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from schemas.base.problem import Path, Problem, nearest
 
-__all__ = ["BESIDE", "HEADER_PREFIX", "beside_problems", "is_beside"]
+__all__ = ["HEADER_PREFIX", "METADATA_PATHS", "is_metadata_path", "metadata_problems"]
 
-BESIDE = {
+METADATA_PATHS = {
     "$key": "the record's key as text (UTF-8)",
     "$timestamp": "the record's timestamp in ms",
     "$topic": "the topic's name",
@@ -20,12 +20,12 @@ HEADER_PREFIX = "$headers."
 """Then the name of a header; of several with this name the last one counts, as text (UTF-8)."""
 
 
-def is_beside(path: str) -> bool:
+def is_metadata_path(path: str) -> bool:
     """Tell whether a path leads to what stands beside a value."""
-    return path in BESIDE or (path.startswith(HEADER_PREFIX) and path != HEADER_PREFIX)
+    return path in METADATA_PATHS or (path.startswith(HEADER_PREFIX) and path != HEADER_PREFIX)
 
 
-def beside_problems(paths: Iterable[tuple[Path, str]], topic: str | None, files: str | None) -> Iterator[Problem]:
+def metadata_problems(paths: Iterable[tuple[Path, str]], topic: str | None, files: str | None) -> Iterator[Problem]:
     """Find `$` paths that do not exist, or cannot be had.
 
     Args:
@@ -36,12 +36,14 @@ def beside_problems(paths: Iterable[tuple[Path, str]], topic: str | None, files:
     for place, path in paths:
         if not path.startswith("$"):
             continue
-        if is_beside(path) and files is not None:
+        if is_metadata_path(path) and files is not None:
             also = ", and history would lack what the topic has" if topic is not None else ""
             yield Problem(place, f"{path!r} stands beside Kafka records only; files have no such thing{also}")
-        elif is_beside(path) and place == ("each",):
+        elif is_metadata_path(path) and place == ("each",):
             yield Problem(place, f"{path!r} is no list")
-        elif topic is not None and not is_beside(path):
-            best = nearest(path, [*BESIDE, f"{HEADER_PREFIX}NAME"])
-            hint = f"did you mean {best!r}?" if best else f"there are {', '.join(BESIDE)} and {HEADER_PREFIX}NAME"
+        elif topic is not None and not is_metadata_path(path):
+            best = nearest(path, [*METADATA_PATHS, f"{HEADER_PREFIX}NAME"])
+            hint = (
+                f"did you mean {best!r}?" if best else f"there are {', '.join(METADATA_PATHS)} and {HEADER_PREFIX}NAME"
+            )
             yield Problem(place, f"{path[:80]!r} does not exist beside a record; {hint}")

@@ -22,7 +22,7 @@ from schemas.errors import BrokerError, TruthloopError
 from streams.feedback.faust_security import broker_urls, credentials, group_timeouts
 from streams.kafka.client import KafkaClients, kafka_secrets
 from streams.kafka.topics import Topics, check_topics, partition_counts
-from streams.runtime.backoff import Trouble
+from streams.runtime.backoff import Backoff
 from streams.runtime.worker import Worker
 
 __all__ = ["FeedbackRole", "Handlers", "Message", "Progress"]
@@ -108,7 +108,7 @@ class FeedbackRole:
         self._handlers = handlers
         self._environ = environ
         self._topics = Topics.of(config)
-        self._trouble = Trouble(worker.health)
+        self._trouble = Backoff(worker.health)
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Work until told to stop.

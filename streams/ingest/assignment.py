@@ -11,13 +11,13 @@ from typing import Final
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
 
 from schemas.errors import BrokerError
-from streams.ingest.offsets import SourcePositions, Standing
-from streams.ingest.poison_pill import Attempts
+from streams.ingest.offsets import SourcePositions, StartPosition
+from streams.ingest.poison_pill import PoisonPillGuard
 from streams.kafka.client import REACH_TIMEOUT_S, KafkaClients
 from streams.kafka.topics import Topics, partition_counts
 from streams.runtime.health import Health
 
-__all__ = ["SourceAssignment", "SourcePartition", "Unclaimed"]
+__all__ = ["SourceAssignment", "SourcePartition", "UnassignedPartitions"]
 
 log = logging.getLogger("truthloop.ingest")
 
@@ -38,7 +38,7 @@ class SourceAssignment:
         has_changed: the group gave or took partitions since they were last placed.
     """
 
-    def __init__(self, positions: SourcePositions, attempts: Attempts, health: Health) -> None:
+    def __init__(self, positions: SourcePositions, attempts: PoisonPillGuard, health: Health) -> None:
         self._positions = positions
         self._attempts = attempts
         self._health = health
@@ -94,7 +94,7 @@ class SourceAssignment:
         """Read a partition no more, because its records are not there; the others go on."""
         if (offset := self.at.pop(partition, None)) is None:
             return
-        self._tell(partition, self._positions.fault(consumer, Standing(*partition, offset)))
+        self._tell(partition, self._positions.fault(consumer, StartPosition(*partition, offset)))
 
     def lag(self, consumer: Consumer) -> int:
         """Return how many offsets are still to be read, as far as the consumer has heard."""
@@ -104,7 +104,7 @@ class SourceAssignment:
             lag += max(0, high - place.offset) if place.offset >= 0 else 0
         return lag
 
-    def _stand(self, standings: Iterable[Standing]) -> None:
+    def _stand(self, standings: Iterable[StartPosition]) -> None:
         found = list(standings)
         self.at = {(one.topic, one.partition): one.offset for one in found if not one.fault}
         for number in {partition for _, partition in self._stopped}:
@@ -132,7 +132,7 @@ EVERY_MS: Final = 30_000
 """As often as clients look for new partitions by themselves."""
 
 
-class Unclaimed:
+class UnassignedPartitions:
     """Looks after the partitions that nobody reads.
 
     Args:

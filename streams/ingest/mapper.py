@@ -18,7 +18,7 @@ from streams.columns.digest import record_digest
 from streams.columns.raw import Reject
 from streams.columns.schema import Role
 from streams.columns.times import LAST_MS
-from streams.kafka.messages import SourceMessages, paths_beside
+from streams.kafka.messages import SourceMessages, metadata_paths
 from streams.mapping.mapper import MappedChunk, MessageMapper
 from streams.mapping.tools import MappingTools
 from streams.messages.reject import ORIGINAL_BYTES_MAX, RejectMessage
@@ -84,7 +84,7 @@ class TopicMapper:
         # base64 makes a third more of an original; what else a reject says is short
         self._original_bytes_max = min(ORIGINAL_BYTES_MAX, payload_bytes_max * 3 // 4 - REJECT_BYTES)
         self._keeps_originals = not has_personal_features(config)
-        paths = {path for source in self._sources for path in paths_beside(source)}
+        paths = {path for source in self._sources for path in metadata_paths(source)}
         self._beside = sorted(paths)
 
     def map(self, messages: SourceMessages, seen_at_ms: int) -> Canonical:

@@ -19,7 +19,7 @@ from streams.kafka.client import LEFT_AFTER_S, REACH_TIMEOUT_S, KafkaClients, br
 from streams.kafka.range import watermarks
 from streams.kafka.topics import Topics, partition_counts
 
-__all__ = ["SourcePositions", "Standing", "carry_positions", "commit_start", "source_topics"]
+__all__ = ["SourcePositions", "StartPosition", "carry_positions", "commit_start", "source_topics"]
 
 log = logging.getLogger("truthloop.ingest")
 
@@ -43,7 +43,7 @@ class _Metadata(msgspec.Struct):
     topic_id: str | None = None
 
 
-class Standing(NamedTuple):
+class StartPosition(NamedTuple):
     """Where a partition is to be read from.
 
     Attributes:
@@ -103,7 +103,7 @@ class SourcePositions:
         metadata = msgspec.json.encode(_Metadata(self._ids.get(topic))).decode()
         return TopicPartition(topic, partition, offset, metadata=metadata)
 
-    def standings(self, consumer: Consumer, places: Sequence[TopicPartition]) -> list[Standing]:
+    def standings(self, consumer: Consumer, places: Sequence[TopicPartition]) -> list[StartPosition]:
         """Return where these partitions are to be read from, by what the group has committed.
 
         A partition that has no position, in a topic where others have one, came into being later and is read from
@@ -136,16 +136,18 @@ class SourcePositions:
                 Event().wait(RETRY_AFTER_S)
         raise AssertionError
 
-    def _standing(self, place: TopicPartition) -> Standing:
+    def _standing(self, place: TopicPartition) -> StartPosition:
         topic, partition = place.topic, place.partition
         if place.offset < 0:
             log.info("topic %s, partition %d is new: it is read from its first record", topic, partition)
-            return Standing(topic, partition, 0)  # and not from what retention has left of it, which nobody has seen
+            return StartPosition(
+                topic, partition, 0
+            )  # and not from what retention has left of it, which nobody has seen
         was, now = _topic_id(place.metadata), self._ids.get(topic)
         if was is not None and now is not None and was != now:
             fault = f"it was made anew since offset {place.offset} was committed. {self.way_out(topic)}"
-            return Standing(topic, partition, place.offset, fault)
-        return Standing(topic, partition, place.offset)
+            return StartPosition(topic, partition, place.offset, fault)
+        return StartPosition(topic, partition, place.offset)
 
     def _check_started(self, consumer: Consumer, topic: str) -> None:
         count = partition_counts(self._clients, [topic]).get(topic, 0)
@@ -158,7 +160,7 @@ class SourcePositions:
                 "comes. Positions also expire once no worker has run for a week.",
             )
 
-    def fault(self, consumer: Consumer, standing: Standing) -> str:
+    def fault(self, consumer: Consumer, standing: StartPosition) -> str:
         """Return why a partition's records are not there, and the way out."""
         low, high = watermarks(self._clients, consumer, standing.topic, standing.partition)
         what = "retention has removed records before they were read" if standing.offset < low else "it was cut short"

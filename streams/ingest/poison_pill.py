@@ -13,7 +13,7 @@ import msgspec
 
 from schemas.errors import StateError
 
-__all__ = ["STARTS_MAX", "Attempts", "Place"]
+__all__ = ["STARTS_MAX", "PoisonPillGuard", "RecordPosition"]
 
 log = logging.getLogger("truthloop.ingest")
 
@@ -21,7 +21,7 @@ STARTS_MAX: Final = 3
 """Deployments and machines kill processes, too; three deaths over the same records are no accident."""
 
 
-class Place(NamedTuple):
+class RecordPosition(NamedTuple):
     """Where a record stands."""
 
     topic: str
@@ -41,11 +41,11 @@ class _Range(msgspec.Struct):
 
 class _Written(msgspec.Struct):
     ranges: list[_Range] = []
-    in_hand: Place | None = None
-    quarantined: list[Place] = []
+    in_hand: RecordPosition | None = None
+    quarantined: list[RecordPosition] = []
 
 
-class Attempts:
+class PoisonPillGuard:
     """The account of one worker.
 
     Args:
@@ -90,16 +90,16 @@ class Attempts:
             self._ranges[topic, partition] = _Range(topic, partition, first, following, starts)
         self._write(None)
 
-    def must_be_alone(self, place: Place) -> bool:
+    def must_be_alone(self, place: RecordPosition) -> bool:
         """Tell whether a record belongs to a batch that killed the process too often."""
         one = self._inherited.get((place.topic, place.partition))
         return one is not None and one.starts >= STARTS_MAX and one.first <= place.offset < one.following
 
-    def is_quarantined(self, place: Place) -> bool:
+    def is_quarantined(self, place: RecordPosition) -> bool:
         """Tell whether a record was in hand when the process died."""
         return place in self._quarantined
 
-    def take(self, place: Place) -> None:
+    def take(self, place: RecordPosition) -> None:
         """Write down which single record is in hand."""
         self._write(place)
 
@@ -133,7 +133,7 @@ class Attempts:
         except OSError as error:
             raise StateError(f"cannot be read: {error.strerror}", where=str(self._path)) from None
 
-    def _write(self, in_hand: Place | None) -> None:
+    def _write(self, in_hand: RecordPosition | None) -> None:
         """Replace the file; it has to outlive the process, not the machine."""
         content = _Written(list(self._ranges.values()), in_hand, sorted(self._quarantined))
         part = self._path.with_suffix(".part")

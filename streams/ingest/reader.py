@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from streams.ingest.alignment import Alignment
 from streams.ingest.assignment import SourcePartition
 
-__all__ = ["Reading", "SourceReader"]
+__all__ = ["SourceRead", "SourceReader"]
 
 PATIENCE_S = 5.0
 """A partition whose leader is away must not stop the others for longer."""
@@ -29,7 +29,7 @@ RESUMED_AT = 0.25
 
 
 @dataclass(frozen=True)
-class Reading:
+class SourceRead:
     """Messages whose turn has come.
 
     Attributes:
@@ -64,7 +64,7 @@ class SourceReader:
         self._paused.clear()
         self._size.clear()
 
-    def read(self, consumer: Consumer, at: dict[SourcePartition, int], messages: Iterable[Message]) -> Reading:
+    def read(self, consumer: Consumer, at: dict[SourcePartition, int], messages: Iterable[Message]) -> SourceRead:
         """Take in messages without errors, and return those whose turn has come.
 
         Args:
@@ -91,7 +91,7 @@ class SourceReader:
             found.setdefault(topic, []).append(message)
             self._size[partition] -= len(message.value() or b"")
         self._pace(consumer, at)
-        return Reading(found, first, {partition: self._following(partition, positions) for partition in first})
+        return SourceRead(found, first, {partition: self._following(partition, positions) for partition in first})
 
     def _positions(self, consumer: Consumer, at: dict[SourcePartition, int]) -> dict[SourcePartition, int]:
         places = consumer.position([TopicPartition(*partition) for partition in at]) if at else []

@@ -14,12 +14,12 @@ from prometheus_client import Counter
 
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError
-from streams.ingest.assignment import SourceAssignment, Unclaimed
+from streams.ingest.assignment import SourceAssignment, UnassignedPartitions
 from streams.ingest.mapper import Canonical, TopicMapper
 from streams.ingest.offsets import SourcePositions, commit_start, source_topics
-from streams.ingest.poison_pill import Attempts, Place
+from streams.ingest.poison_pill import PoisonPillGuard, RecordPosition
 from streams.ingest.preflight import check_destinations, check_sources, message_bytes
-from streams.ingest.reader import Reading, SourceReader
+from streams.ingest.reader import SourceRead, SourceReader
 from streams.kafka.client import KafkaClients, ends_membership
 from streams.kafka.messages import SourceMessages
 from streams.kafka.topics import Topics
@@ -71,10 +71,10 @@ class IngestRole:
         self._message_bytes = message_bytes(config)
         limit = self._message_bytes - OVERHEAD_BYTES
         self._mappers = {topic: TopicMapper(topic, config, tools, limit) for topic in self._sources}
-        self._attempts = Attempts(worker.state / f"{ROLE}-{worker.slot}.json")
+        self._attempts = PoisonPillGuard(worker.state / f"{ROLE}-{worker.slot}.json")
         self._mine = SourceAssignment(SourcePositions(clients, config), self._attempts, worker.health)
         self._transactions = Transactions(clients, f"tl-{config.loop}-{ROLE}-{worker.slot}", worker.crash)
-        self._unclaimed = Unclaimed(clients, self._topics, self._sources)
+        self._unclaimed = UnassignedPartitions(clients, self._topics, self._sources)
         self._reader = SourceReader()
         self._undone = 0
         self._troubles: dict[str, str] = {}
@@ -152,7 +152,7 @@ class IngestRole:
             return False
         return True
 
-    def _sort(self, consumer: Consumer, messages: Sequence[Message]) -> Reading:
+    def _sort(self, consumer: Consumer, messages: Sequence[Message]) -> SourceRead:
         """Return the messages whose turn has come, by topic, with the positions behind them."""
         good = []
         for message in messages:
@@ -165,7 +165,7 @@ class IngestRole:
             self._troubles.pop(topic, None)
         return reading
 
-    def _map(self, batch: Reading) -> Canonical:
+    def _map(self, batch: SourceRead) -> Canonical:
         """Return what becomes of a batch; what is in hand is written down before it is looked at."""
         now_ms = self._worker.now_ms()
         self._attempts.begin((*partition, batch.first[partition], at) for partition, at in batch.following.items())
@@ -195,14 +195,14 @@ class IngestRole:
     def _carefully(self, columns: SourceMessages, now_ms: int) -> Iterator[Canonical]:
         mapper = self._mappers[columns.topic]
         for at, (number, offset) in enumerate(zip(columns.partitions, columns.offsets, strict=True)):
-            place, one = Place(columns.topic, number, offset), columns.part(at, at + 1)
+            place, one = RecordPosition(columns.topic, number, offset), columns.part(at, at + 1)
             if self._attempts.is_quarantined(place):
                 yield mapper.quarantine(one, now_ms)
                 continue
             self._attempts.take(place)
             yield mapper.map(one, now_ms)
 
-    def _commit(self, batch: Reading, made: Canonical, metadata: Any) -> None:  # noqa: ANN401 - opaque in the library
+    def _commit(self, batch: SourceRead, made: Canonical, metadata: Any) -> None:  # noqa: ANN401 - opaque in the library
         """Send what was made and commit it with the positions, in one transaction."""
         topics, send = self._topics, self._transactions.send
         self._transactions.begin()

@@ -12,8 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.errors import TruthloopError
-from streams.join_worker.recovery import Committed, Takeover
-from streams.join_worker.task import LivePartition
+from streams.join_worker.recovery import Committed, TaskRestorer
+from streams.join_worker.task import PartitionTask
 from streams.kafka.client import KafkaClients, broker_error
 from streams.kafka.topics import Topics
 from streams.runtime.health import Health
@@ -48,7 +48,7 @@ class Assignment:
     """
 
     def __init__(
-        self, clients: KafkaClients, topics: Topics, takeover: Takeover, health: Health, now_ms: Callable[[], int]
+        self, clients: KafkaClients, topics: Topics, takeover: TaskRestorer, health: Health, now_ms: Callable[[], int]
     ) -> None:
         self._clients = clients
         self._topics = topics
@@ -57,10 +57,10 @@ class Assignment:
         self._now_ms = now_ms
         self._pool = ThreadPoolExecutor(TAKEOVERS_AT_ONCE, thread_name_prefix="takeover")
         self._mine: set[int] = set()
-        self._coming: dict[int, Future[LivePartition]] = {}
+        self._coming: dict[int, Future[PartitionTask]] = {}
         self._retry_at_ms: dict[int, int] = {}
         self._is_between = False  # partitions were taken, and what is given instead is not known yet
-        self.live: dict[int, LivePartition] = {}
+        self.live: dict[int, PartitionTask] = {}
         self.has_changed = False
         self.held: dict[int, str] = {}
 
@@ -135,7 +135,7 @@ class Assignment:
         """Whether some partition is not read although it is ours."""
         return bool(self._coming or self._retry_at_ms)
 
-    def _arrived(self, number: int, future: "Future[LivePartition]", now_ms: int) -> bool:
+    def _arrived(self, number: int, future: "Future[PartitionTask]", now_ms: int) -> bool:
         """Take a partition whose takeover has ended; False if it did not become live."""
         error = future.exception()
         if error is None:
@@ -165,7 +165,7 @@ class Assignment:
             earlier = self._coming.get(number)
             self._coming[number] = self._pool.submit(self._take_one, number, known, earlier)
 
-    def _take_one(self, number: int, known: Committed | None, earlier: "Future[LivePartition] | None") -> LivePartition:
+    def _take_one(self, number: int, known: Committed | None, earlier: "Future[PartitionTask] | None") -> PartitionTask:
         if earlier is not None and not earlier.cancel() and earlier.exception() is None:
             earlier.result().close()
         return self._takeover.take(number, known)
@@ -204,5 +204,5 @@ class Assignment:
         consumer.assign(places)
 
 
-def _stands_at(live: LivePartition, known: Committed) -> bool:
-    return (live.sequence, live.point.fingerprint) == (known.sequence, known.fingerprint)
+def _stands_at(live: PartitionTask, known: Committed) -> bool:
+    return (live.sequence, live.checkpoint.fingerprint) == (known.sequence, known.fingerprint)

@@ -8,7 +8,7 @@ talk to Kafka.
 from dataclasses import dataclass
 from typing import Final
 
-from joins import CommitPoint, Policy
+from joins import Checkpoint, Policy
 from joins.watermark import PREDICTIONS
 
 __all__ = ["LABELS", "Lag", "to_hold"]
@@ -30,25 +30,30 @@ class Lag:
     labels: int
 
 
-def to_hold(point: CommitPoint, policy: Policy, lag: Lag, held: str | None) -> str | None:
+def to_hold(checkpoint: Checkpoint, policy: Policy, lag: Lag, held: str | None) -> str | None:
     """Return the input that is to wait: 'predictions', 'labels' or neither.
 
     Args:
-        point: where the partition stands.
+        checkpoint: where the partition stands.
         policy: its rules.
         lag: what there is to be read.
         held: what waits now; it goes on only at half of what made it wait, so that it does not flutter.
     """
-    predictions_ms = point.marks[PREDICTIONS].reached_ms
+    predictions_ms = checkpoint.watermarks[PREDICTIONS].reached_ms
     labels_ms = max(
-        (mark.reached_ms for name, mark in point.marks.items() if name != PREDICTIONS and mark.reached_ms), default=None
+        (
+            watermark.reached_ms
+            for name, watermark in checkpoint.watermarks.items()
+            if name != PREDICTIONS and watermark.reached_ms
+        ),
+        default=None,
     )
     if labels_ms is None:
         return None
     is_ahead = predictions_ms is None or labels_ms > predictions_ms
     if is_ahead and lag.predictions:
         most = policy.waiting_bytes_max // (HOLD_LABELS_AT * (2 if held == LABELS else 1))
-        return LABELS if point.waiting_bytes >= most else None
+        return LABELS if checkpoint.waiting_bytes >= most else None
     if predictions_ms is not None and not is_ahead and lag.labels:
         most_ms = policy.retain_ms // (HOLD_PREDICTIONS_AT * (2 if held == PREDICTIONS else 1))
         return PREDICTIONS if predictions_ms - labels_ms >= most_ms else None

@@ -18,21 +18,21 @@ from joins import Partition
 from lake import Lake
 from schemas.config.loop import LoopConfig
 from schemas.errors import StateError
-from streams.join_worker.task import LivePartition, StoredPoint
+from streams.join_worker.task import PartitionTask, StoredCheckpoint
 from streams.kafka.client import KafkaClients
 from streams.kafka.messages import Messages
 from streams.kafka.range import read_range, watermarks
 from streams.kafka.topics import Topics
 from streams.ledger.entry import LedgerRecord
 from streams.ledger.rules import check_kinds, differences, read_rules, rules_text
-from streams.ledger.table import LedgerRow, newest_points
+from streams.ledger.table import LedgerRow, newest_rows
 from streams.ledger.topic import LedgerReader
 from streams.messages.canonical import CanonicalReader
 from streams.messages.records import Projection
 from streams.state_store.restore import restore_partition
 from streams.state_store.store import RocksStore
 
-__all__ = ["Committed", "Takeover"]
+__all__ = ["Committed", "TaskRestorer"]
 
 log = logging.getLogger("truthloop.join")
 
@@ -77,7 +77,7 @@ class Committed:
             ) from None
 
 
-class Takeover:
+class TaskRestorer:
     """Makes the partitions that this worker was given.
 
     Args:
@@ -101,7 +101,7 @@ class Takeover:
         self._lake = lake
         self._ledger = LedgerReader(clients, self._topics.ledger)
 
-    def take(self, number: int, committed: Committed | None) -> LivePartition:
+    def take(self, number: int, committed: Committed | None) -> PartitionTask:
         """Return a partition as the group has committed it.
 
         Raises:
@@ -147,7 +147,7 @@ class Takeover:
         finally:
             client.close()
 
-    def _begin(self, number: int) -> LivePartition:
+    def _begin(self, number: int) -> PartitionTask:
         """Return a partition that nobody has ever worked on, at the first records that are there."""
         folder = self._state / str(number)
         if folder.exists():
@@ -160,7 +160,7 @@ class Takeover:
             )
         store = RocksStore(folder, self._kinds)
         partition = Partition(read_rules(self._rules).policy, store)
-        live = LivePartition(number, partition, store, StoredPoint(0, 0, partition.point, self._rules))
+        live = PartitionTask(number, partition, store, StoredCheckpoint(0, 0, partition.checkpoint, self._rules))
         client = self._clients.reader()
         try:
             lows = [watermarks(self._clients, client, name, number)[0] for name in self._topics.inputs]
@@ -168,17 +168,17 @@ class Takeover:
             client.close()
         if any(lows):
             log.warning("partition %d: records before the offsets %s had expired before they were read", number, lows)
-        live.point.predictions_next, live.point.labels_next, live.commands_next = lows
+        live.checkpoint.predictions_next, live.checkpoint.labels_next, live.commands_next = lows
         return live
 
-    def _from_store(self, number: int, committed: Committed) -> LivePartition | None:
+    def _from_store(self, number: int, committed: Committed) -> PartitionTask | None:
         """Bring this machine's own store to the committed position; None if that cannot be."""
         folder = self._state / str(number)
         if not folder.exists():
             return None
         store = RocksStore(folder, self._kinds)
-        raw = store.point()
-        stored = None if raw is None else StoredPoint.decode(raw)
+        raw = store.checkpoint()
+        stored = None if raw is None else StoredCheckpoint.decode(raw)
         if stored is None or stored.sequence > committed.sequence:
             store.close()
             self._put_aside(folder, "it is unfinished" if stored is None else "it is ahead of what was committed")
@@ -188,14 +188,16 @@ class Takeover:
             store.close()
             self._put_aside(folder, "the ledger topic no longer has the steps that it lacks")
             return None
-        live = LivePartition(number, Partition(read_rules(stored.rules).policy, store, stored.point), store, stored)
+        live = PartitionTask(
+            number, Partition(read_rules(stored.rules).policy, store, stored.checkpoint), store, stored
+        )
         if not self._redo(live, entries, committed):
             live.close()
             self._put_aside(folder, "it is not the state that was committed")
             return None
         return live
 
-    def _from_lake(self, number: int, committed: Committed) -> LivePartition:
+    def _from_lake(self, number: int, committed: Committed) -> PartitionTask:
         """Make the store again: from the lake as far as that has come, from the topics from there on."""
         log.info("partition %d: the state is made again", number)
         row = self._lake_point(number)
@@ -230,29 +232,29 @@ class Takeover:
 
     def _filled(
         self, number: int, store: RocksStore, row: LedgerRow | None, entries: list[LedgerRecord]
-    ) -> LivePartition:
+    ) -> PartitionTask:
         """Fill an empty store with what the lake has."""
         if row is None:
             rules = entries[0].policy if entries else self._rules
             partition = Partition(read_rules(rules).policy, store)
-            return LivePartition(number, partition, store, StoredPoint(0, 0, partition.point, rules))
+            return PartitionTask(number, partition, store, StoredCheckpoint(0, 0, partition.checkpoint, rules))
         policy = read_rules(row.policy).policy
         partition = restore_partition(self._lake, policy, self._projection, row, store)
         commands = 0 if row.commands is None else row.commands[1]
-        stored = StoredPoint(row.sequence + 1, commands, partition.point, row.policy)
-        return LivePartition(number, partition, store, stored)
+        stored = StoredCheckpoint(row.sequence + 1, commands, partition.checkpoint, row.policy)
+        return PartitionTask(number, partition, store, stored)
 
-    def _redo(self, live: LivePartition, entries: list[LedgerRecord], committed: Committed) -> bool:
+    def _redo(self, live: PartitionTask, entries: list[LedgerRecord], committed: Committed) -> bool:
         """Take recorded steps again; True if the result is the state that was committed."""
         if entries:
             log.info("partition %d: %d steps are taken again", live.number, len(entries))
-        predictions = self._window(self._topics.predictions, live.number, live.point.predictions_next, entries)
-        labels = self._window(self._topics.labels, live.number, live.point.labels_next, entries)
+        predictions = self._window(self._topics.predictions, live.number, live.checkpoint.predictions_next, entries)
+        labels = self._window(self._topics.labels, live.number, live.checkpoint.labels_next, entries)
         for count, entry in enumerate(entries, 1):
             live.redo(entry, predictions.until(entry.predictions[1]), labels.until(entry.labels[1]), self._reader)
             if count % REDONE_BETWEEN_FLUSHES == 0:
                 live.flush()
-        return (live.positions, live.sequence, live.point.fingerprint) == (
+        return (live.positions, live.sequence, live.checkpoint.fingerprint) == (
             committed.positions,
             committed.sequence,
             committed.fingerprint,
@@ -268,7 +270,7 @@ class Takeover:
         """Return how far the lake has come with a partition; None if it has nothing of it."""
         if not self._lake.exists():
             return None
-        return newest_points(Lake.open(self._lake)).get(number)
+        return newest_rows(Lake.open(self._lake)).get(number)
 
     def _put_aside(self, folder: Path, reason: str) -> None:
         """Move a store that is of no use out of the way; the newest is kept, as it may tell what went wrong."""
@@ -282,7 +284,7 @@ class Takeover:
 def _as_committed(last: LedgerRecord) -> Committed:
     """Return what was committed with an entry: the group's own offsets expire when nobody works for a week."""
     positions = (last.predictions[1], last.labels[1], last.commands[1])
-    return Committed(positions, last.sequence + 1, last.point.fingerprint)
+    return Committed(positions, last.sequence + 1, last.checkpoint.fingerprint)
 
 
 class _Window:

@@ -19,8 +19,8 @@ from schemas.errors import BrokerError
 from streams.join_worker.assignment import Assignment
 from streams.join_worker.backpressure import LABELS, Lag, to_hold
 from streams.join_worker.idleness import Idleness
-from streams.join_worker.recovery import Committed, Takeover
-from streams.join_worker.task import Incoming, Turn, join_rejects
+from streams.join_worker.recovery import Committed, TaskRestorer
+from streams.join_worker.task import Incoming, StepMessages, join_rejects
 from streams.kafka.client import KafkaClients, ends_membership
 from streams.kafka.topics import Topics, check_topics, partition_counts
 from streams.kafka.transaction import Transactions, UndoneError
@@ -60,7 +60,7 @@ class JoinRole:
         self._reader = CanonicalReader(config)
         self._wire = OutcomeWire(Projection.of(config))
         self._idleness = Idleness(list(policy.kinds), config.idle_after, counts=config.clock == "arrival")
-        takeover = Takeover(
+        takeover = TaskRestorer(
             clients,
             config,
             self._reader,
@@ -161,7 +161,7 @@ class JoinRole:
         else:
             incoming.commands_next = offset
 
-    def _step(self, consumer: Consumer, incoming: dict[int, Incoming]) -> list[Turn]:
+    def _step(self, consumer: Consumer, incoming: dict[int, Incoming]) -> list[StepMessages]:
         """Take a step in every partition that has something to do."""
         now_ms = self._now_ms()
         turns = []
@@ -170,14 +170,14 @@ class JoinRole:
             idle = Idle()
             if mine is None:
                 idle = self._idleness.idle(number, now_ms, partial(self._is_caught_up, consumer, number))
-            if mine is None and live.partition.settled and not idle.inputs:
+            if mine is None and live.partition.is_caught_up and not idle.inputs:
                 continue
             turn = live.step(mine or Incoming(), self._reader, now_ms, idle)
             self._idleness.saw(number, turn.seen, now_ms)
             turns.append(turn)
         return turns
 
-    def _commit(self, turns: list[Turn], metadata: Any) -> None:  # noqa: ANN401 - opaque in the library
+    def _commit(self, turns: list[StepMessages], metadata: Any) -> None:  # noqa: ANN401 - opaque in the library
         """Send what the turns say and commit it with the positions, in one transaction."""
         with self._health.seconds.labels("join").time():
             self._transactions.begin()
@@ -213,7 +213,7 @@ class JoinRole:
             # what is not known yet may be there
             lag = Lag(*(1 if (left := unread[topic, number]) is None else left for topic in (predictions, labels)))
             held = names.get(self._assignment.held.get(number, ""))
-            wanted = to_hold(live.point, live.partition.policy, lag, held)
+            wanted = to_hold(live.checkpoint, live.partition.policy, lag, held)
             if wanted != held:
                 log.info("partition %d: %s", number, f"the {wanted} wait" if wanted else f"the {held} go on")
                 self._assignment.hold(consumer, number, None if wanted is None else topics[wanted])
@@ -260,7 +260,7 @@ class JoinRole:
             self._unreadable.add(number)
 
 
-def _committed(turn: Turn) -> Committed:
+def _committed(turn: StepMessages) -> Committed:
     record = turn.record
     positions = (record.predictions[1], record.labels[1], record.commands[1])
-    return Committed(positions, record.sequence + 1, record.point.fingerprint)
+    return Committed(positions, record.sequence + 1, record.checkpoint.fingerprint)

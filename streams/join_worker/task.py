@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from joins import Batch, CommitPoint, Effects, Idle, Partition
+from joins import Batch, Checkpoint, Effects, Idle, Partition
 from joins.watermark import PREDICTIONS
 from streams.kafka.messages import Messages
 from streams.kafka.topics import Topics
@@ -19,7 +19,7 @@ from streams.messages.canonical import CanonicalReader, Unreadable
 from streams.messages.command import ChangeRules, Close, decode_command
 from streams.state_store.store import RocksStore
 
-__all__ = ["Incoming", "LivePartition", "StoredPoint", "Turn", "join_rejects"]
+__all__ = ["Incoming", "PartitionTask", "StepMessages", "StoredCheckpoint", "join_rejects"]
 
 log = logging.getLogger("truthloop.join")
 
@@ -30,19 +30,19 @@ FLUSH_AFTER_MS = 5_000
 """Bounds how many transactions have to be taken again after a crash."""
 
 
-class StoredPoint(msgspec.Struct, frozen=True):
+class StoredCheckpoint(msgspec.Struct, frozen=True):
     """What a store keeps beside the states: where it stands.
 
     Attributes:
         sequence: of the next step.
         commands_next: position in the commands.
-        point: the partition's commit point.
+        checkpoint: the partition's checkpoint.
         rules: JSON of the rules in force; see `streams.ledger.rules`.
     """
 
     sequence: int
     commands_next: int
-    point: CommitPoint
+    checkpoint: Checkpoint = msgspec.field(name="point")
     rules: str
 
     def encode(self) -> bytes:
@@ -50,7 +50,7 @@ class StoredPoint(msgspec.Struct, frozen=True):
         return msgspec.msgpack.encode(self)
 
     @classmethod
-    def decode(cls, value: bytes) -> "StoredPoint":
+    def decode(cls, value: bytes) -> "StoredCheckpoint":
         """Read it.
 
         Raises:
@@ -72,7 +72,7 @@ class Incoming:
 
 
 @dataclass(frozen=True)
-class Turn:
+class StepMessages:
     """One step of one partition, before it is committed.
 
     Attributes:
@@ -88,7 +88,7 @@ class Turn:
     seen: set[str]
 
 
-class LivePartition:
+class PartitionTask:
     """A partition that this worker has.
 
     Args:
@@ -101,7 +101,7 @@ class LivePartition:
         rules: JSON of the rules in force; see `streams.ledger.rules`.
     """
 
-    def __init__(self, number: int, partition: Partition, store: RocksStore, stored: StoredPoint) -> None:
+    def __init__(self, number: int, partition: Partition, store: RocksStore, stored: StoredCheckpoint) -> None:
         self.number = number
         self.partition = partition
         self.store = store
@@ -113,21 +113,21 @@ class LivePartition:
         self._flushed_at_ms: int | None = None
 
     @property
-    def point(self) -> CommitPoint:
+    def checkpoint(self) -> Checkpoint:
         """Where the join stands."""
-        return self.partition.point
+        return self.partition.checkpoint
 
     @property
     def positions(self) -> tuple[int, int, int]:
         """Where to read on: in predictions, labels and commands."""
-        return self.point.predictions_next, self.point.labels_next, self.commands_next
+        return self.checkpoint.predictions_next, self.checkpoint.labels_next, self.commands_next
 
     @property
     def holds_command(self) -> bool:
         """Whether a command waits for the inputs to come to its positions."""
         return bool(self._waiting)
 
-    def step(self, incoming: Incoming, reader: CanonicalReader, now_ms: int, idle: Idle) -> Turn:
+    def step(self, incoming: Incoming, reader: CanonicalReader, now_ms: int, idle: Idle) -> StepMessages:
         """Take one step and return what it has to say; the state has then moved, the store not yet.
 
         Args:
@@ -136,8 +136,8 @@ class LivePartition:
             now_ms: the wall clock.
             idle: silent inputs.
         """
-        point = self.point
-        first = (point.predictions_next, point.labels_next, self.commands_next)
+        checkpoint = self.checkpoint
+        first = (checkpoint.predictions_next, checkpoint.labels_next, self.commands_next)
         following = (
             first[0] if incoming.predictions_next is None else incoming.predictions_next,
             first[1] if incoming.labels_next is None else incoming.labels_next,
@@ -158,7 +158,7 @@ class LivePartition:
             policy=self.rules,
             outcomes=len(effects.revisions),
             rejects=len(effects.rejects) + sum(unreadable),
-            point=point,
+            checkpoint=checkpoint,
             close_at=close_at_ms,
             idle=IdleInputs(sorted(idle.inputs), idle.elapsed_ms),
             unreadable=unreadable,
@@ -167,7 +167,7 @@ class LivePartition:
         seen = {label[2] for label in labels.records}
         if predictions.records:
             seen.add(PREDICTIONS)
-        return Turn(effects, (predictions.unreadable, labels.unreadable), record, seen)
+        return StepMessages(effects, (predictions.unreadable, labels.unreadable), record, seen)
 
     def redo(self, record: LedgerRecord, predictions: Messages, labels: Messages, reader: CanonicalReader) -> None:
         """Take a recorded step again, under the rules of its time; what it has to say was said."""
@@ -189,7 +189,7 @@ class LivePartition:
 
     def flush(self) -> None:
         """Write the state and where it stands."""
-        self.store.flush(StoredPoint(self.sequence, self.commands_next, self.point, self.rules).encode())
+        self.store.flush(StoredCheckpoint(self.sequence, self.commands_next, self.checkpoint, self.rules).encode())
 
     def close(self) -> None:
         """Let the store go; what was not flushed will be made again from the ledger."""
@@ -232,7 +232,7 @@ class LivePartition:
         return close_at_ms
 
 
-def join_rejects(turn: "Turn", topics: Topics, seen_at_ms: int) -> Iterator[bytes]:
+def join_rejects(turn: "StepMessages", topics: Topics, seen_at_ms: int) -> Iterator[bytes]:
     """Give one message for each record that ended in a step of the join without an outcome.
 
     Args:

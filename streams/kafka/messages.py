@@ -11,12 +11,12 @@ from typing import Any, cast
 from confluent_kafka import Message
 
 from schemas.config.mapping import SourceMap
-from schemas.config.record_metadata import BESIDE, HEADER_PREFIX
+from schemas.config.record_metadata import HEADER_PREFIX, METADATA_PATHS
 from streams.columns.scalar import MARK
 from streams.readers.hook import HEADERS
-from streams.readers.json_records import Beside
+from streams.readers.json_records import RecordMetadata
 
-__all__ = ["Headers", "Messages", "SourceMessages", "paths_beside"]
+__all__ = ["Headers", "Messages", "SourceMessages", "metadata_paths"]
 
 Headers = list[tuple[str, bytes | None]] | None
 
@@ -72,7 +72,7 @@ class SourceMessages:
             self.headers[wanted],
         )
 
-    def beside(self, paths: Iterable[str]) -> Beside:
+    def beside(self, paths: Iterable[str]) -> RecordMetadata:
         """Return columns of what stands beside the values, by the paths that ask for it."""
         return {path: self._column(path) for path in paths}
 
@@ -92,10 +92,10 @@ class SourceMessages:
         return found
 
 
-def paths_beside(source: SourceMap) -> set[str]:
+def metadata_paths(source: SourceMap) -> set[str]:
     """Return the `$` paths that a source reads; a function is told everything."""
     if source.hook is not None:
-        return {*BESIDE, HEADERS} | {path for path in source.where if path.startswith("$")}
+        return {*METADATA_PATHS, HEADERS} | {path for path in source.where if path.startswith("$")}
     paths = [*source.where, *(path for how in source.map.values() for path in how.paths)]
     return {path for path in paths if path.startswith("$")}
 

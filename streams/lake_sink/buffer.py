@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from streams.kafka.messages import Messages
 
-__all__ = ["Share", "Start", "Waiting"]
+__all__ = ["MessageBuffer", "Share", "Start"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Start:
 
 
 @dataclass
-class Waiting:
+class MessageBuffer:
     """Messages that wait.
 
     Attributes:

@@ -16,9 +16,9 @@ from confluent_kafka import KafkaException, Producer
 from lake import Lake
 from schemas.errors import LakeConflict
 from streams.lake_sink.cut import TABLES, Cut, Pending
-from streams.lake_sink.progress import LakeStanding
+from streams.lake_sink.progress import LakeProgress
 
-__all__ = ["CommitNotice", "LakeRound", "Notices", "Part"]
+__all__ = ["CommitNotice", "CommitNotices", "LakeCommit", "Part"]
 
 log = logging.getLogger("truthloop.lake")
 
@@ -57,7 +57,7 @@ class CommitNotice(msgspec.Struct, frozen=True):
     v: int = 1
 
 
-class LakeRound:
+class LakeCommit:
     """Writes rounds.
 
     Args:
@@ -66,7 +66,7 @@ class LakeRound:
         crash: called with the name of each step.
     """
 
-    def __init__(self, lake: Lake, standing: LakeStanding, crash: Callable[[str], None]) -> None:
+    def __init__(self, lake: Lake, standing: LakeProgress, crash: Callable[[str], None]) -> None:
         self._lake = lake
         self._standing = standing
         self._crash = crash
@@ -100,7 +100,7 @@ class LakeRound:
         return CommitNotice(versions, steps, now_ms)
 
 
-class Notices:
+class CommitNotices:
     """Sends notices; one that gets lost is made good by the next.
 
     Args:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from joins import CommitPoint
+from joins import Checkpoint
 from schemas.errors import LakeError
 from streams.kafka.messages import Messages
-from streams.lake_sink.buffer import Start, Waiting
+from streams.lake_sink.buffer import MessageBuffer, Start
 from streams.ledger.entry import LedgerRecord
 
 __all__ = ["INPUTS", "STEPPED", "TABLES", "Cut", "Pending"]
@@ -53,7 +53,7 @@ class Pending:
         number: of the partition.
         starts: by table.
         held: how many steps each of `STEPPED` says it holds; one that has got no row for a while does not know.
-        point: where the last of the ledger's steps left everything; None if there is none.
+        checkpoint: where the last of the ledger's steps left everything; None if there is none.
 
     Attributes:
         waiting: by table.
@@ -64,13 +64,13 @@ class Pending:
     """
 
     def __init__(
-        self, number: int, starts: Mapping[str, Start], held: Mapping[str, int], point: CommitPoint | None
+        self, number: int, starts: Mapping[str, Start], held: Mapping[str, int], checkpoint: Checkpoint | None
     ) -> None:
         self.number = number
-        self.waiting = {table: Waiting(starts[table]) for table in TABLES}
+        self.waiting = {table: MessageBuffer(starts[table]) for table in TABLES}
         self.held = dict(held)
         self.steps = held["ledger"]
-        self._consumed = (0, 0) if point is None else _consumed(point)
+        self._consumed = (0, 0) if checkpoint is None else _consumed(checkpoint)
         self.entries: list[LedgerRecord] = []
         self._offsets: list[int] = []
         self.numbers: list[int | None] = []
@@ -178,7 +178,7 @@ class Pending:
         Raises:
             LakeError: there are not as many.
         """
-        after = _consumed(entry.point)
+        after = _consumed(entry.checkpoint)
         for name, had, has in zip(INPUTS, before, after, strict=True):
             first, following = getattr(entry, name)
             waiting = self.waiting[name]
@@ -236,8 +236,8 @@ def _number_of(reject: bytes) -> int | None:
         return None  # whoever makes a row of it says what is wrong
 
 
-def _consumed(point: CommitPoint) -> tuple[int, int]:
+def _consumed(checkpoint: Checkpoint) -> tuple[int, int]:
     """Return how many predictions and labels a partition has read."""
-    counters = point.counters
+    counters = checkpoint.counters
     labels = sum(counts.consumed for counts in counters.labels.values())
     return counters.predictions.consumed + counters.unreadable_predictions, labels + counters.unreadable_labels

@@ -20,7 +20,7 @@ from streams.lake_sink.buffer import Start
 from streams.lake_sink.cut import INPUTS, STEPPED, TABLES, Cut, Pending
 from streams.ledger.row import LedgerRow
 
-__all__ = ["LakeStanding", "UnfitTopicError"]
+__all__ = ["LakeProgress", "UnfitTopicError"]
 
 _LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library has no types there
 _EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the same
@@ -63,7 +63,7 @@ class _State:
     is_new: bool
 
 
-class LakeStanding:
+class LakeProgress:
     """Asks one lake, and its topics.
 
     Args:
@@ -128,7 +128,7 @@ class LakeStanding:
             table: self._start(table, number, state, passed.get(table, 0), ends) for table, state in states.items()
         }
         return Pending(
-            number, starts, {table: states[table].held for table in STEPPED}, None if row is None else row.point
+            number, starts, {table: states[table].held for table in STEPPED}, None if row is None else row.checkpoint
         )
 
     def _state(self, table: str, number: int) -> "_State":

@@ -17,12 +17,12 @@ from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError, LakeConflict, LakeError, TruthloopError
 from streams.kafka.client import KafkaClients
 from streams.kafka.topics import Topics, check_topics, partition_counts
-from streams.lake_sink.commit import LakeRound, Notices, Part
-from streams.lake_sink.progress import LakeStanding
+from streams.lake_sink.commit import CommitNotices, LakeCommit, Part
+from streams.lake_sink.progress import LakeProgress
 from streams.lake_sink.reader import LakeReader
 from streams.lake_sink.rows import LakeRows
 from streams.ledger.lake_kind import refuse_replayed
-from streams.runtime.backoff import Trouble
+from streams.runtime.backoff import Backoff
 from streams.runtime.worker import Worker
 
 __all__ = ["LakeRole"]
@@ -54,7 +54,7 @@ class LakeRole:
         self._interval_s = interval_s
         self._topics = Topics.of(config)
         self._rows = LakeRows(config)
-        self._trouble = Trouble(worker.health)
+        self._trouble = Backoff(worker.health)
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Work until told to stop.
@@ -67,9 +67,9 @@ class LakeRole:
         lake = self._open(should_stop)
         if lake is None:
             return
-        standing = LakeStanding(self._clients, self._topics, lake)
-        rounds = LakeRound(lake, standing, self._worker.crash)
-        notices = Notices(self._clients.producer(), self._topics.commits)
+        standing = LakeProgress(self._clients, self._topics, lake)
+        rounds = LakeCommit(lake, standing, self._worker.crash)
+        notices = CommitNotices(self._clients.producer(), self._topics.commits)
         instance = f"{self._topics.loop}-lake-{self._worker.slot}"
         consumer = self._clients.member(self._topics.group("lake"), instance=instance)
         reader = LakeReader(consumer, self._topics.loop, self._worker.health)
@@ -107,7 +107,7 @@ class LakeRole:
                 return lake
         return None
 
-    def _place(self, reader: LakeReader, standing: LakeStanding) -> None:
+    def _place(self, reader: LakeReader, standing: LakeProgress) -> None:
         """Read on where the lake stands."""
         try:
             found, faults = standing.find(reader.mine)
@@ -118,7 +118,7 @@ class LakeRole:
         self._trouble.end("place")
         self._worker.crash("placed")
 
-    def _write(self, reader: LakeReader, rounds: LakeRound, notices: Notices) -> int:
+    def _write(self, reader: LakeReader, rounds: LakeCommit, notices: CommitNotices) -> int:
         """Write what can be written; return how many rows."""
         parts = self._parts(reader)
         if not parts:

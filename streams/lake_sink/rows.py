@@ -92,7 +92,7 @@ def _ledger_row(cut: Cut) -> pl.DataFrame:
         now_ms=last.now,
         predictions=(first.predictions[0], last.predictions[1]),
         labels=(first.labels[0], last.labels[1]),
-        point=last.point,
+        checkpoint=last.checkpoint,
         policy=last.policy,
         commands=(first.commands[0], last.commands[1]),
         close_at_ms=max(closes, default=None),

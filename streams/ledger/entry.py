@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from joins import Batch, CommitPoint, Idle
+from joins import Batch, Checkpoint, Idle
 from joins.record import LabelRecord, PredictionRecord
 
 __all__ = ["IdleInputs", "LedgerRecord", "Range"]
@@ -39,7 +39,7 @@ class LedgerRecord(msgspec.Struct, frozen=True):
         policy: JSON of the rules that decided; see `streams.ledger.rules`.
         outcomes: rows that the step wrote.
         rejects: rows that the join wrote.
-        point: where it left everything.
+        checkpoint: where it left everything.
     """
 
     sequence: int
@@ -51,7 +51,7 @@ class LedgerRecord(msgspec.Struct, frozen=True):
     policy: str
     outcomes: int
     rejects: int
-    point: CommitPoint
+    checkpoint: Checkpoint = msgspec.field(name="point")
     close_at: int | None = None
     idle: IdleInputs = IdleInputs()
     unreadable: tuple[int, int] = (0, 0)

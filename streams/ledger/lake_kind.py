@@ -6,9 +6,9 @@ its own. So a lake is of one kind for good. Must not write.
 
 from lake import Lake
 from schemas.errors import LakeError
-from streams.ledger.table import APP, LedgerRow, newest_points, steps_written
+from streams.ledger.table import APP, LedgerRow, newest_rows, steps_written
 
-__all__ = ["is_live", "is_replayed", "refuse_live", "refuse_replayed", "whole_points"]
+__all__ = ["complete_rows", "is_live", "is_replayed", "refuse_live", "refuse_replayed"]
 
 _FILLED = ("labels", "predictions", "outcomes", "ledger")
 """Not `rejects`: a replay writes there what files could not deliver, before its first step."""
@@ -53,9 +53,9 @@ def refuse_replayed(lake: Lake) -> None:
         )
 
 
-def whole_points(lake: Lake) -> dict[int, LedgerRow]:
+def complete_rows(lake: Lake) -> dict[int, LedgerRow]:
     """Return by partition the newest ledger row whose rows are certainly all in the lake.
 
     Readers of several tables should go no further. A partition of which nothing was read is missing.
     """
-    return newest_points(lake, steps_written(lake)) if is_replayed(lake) else newest_points(lake)
+    return newest_rows(lake, steps_written(lake)) if is_replayed(lake) else newest_rows(lake)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from joins import CommitPoint
+from joins import Checkpoint
 
 __all__ = ["LedgerRow", "RunFile", "RunRecord", "ledger_frame"]
 
@@ -94,7 +94,7 @@ class LedgerRow:
         now_ms: what it took for the present.
         predictions: the positions that were read, first and following.
         labels: the same.
-        point: where it left everything.
+        checkpoint: where it left everything.
         policy: JSON of the rules that decided; see `streams.ledger.rules`.
         commands: the positions that were read; None in a replay, which has none.
         idle: JSON of the inputs that were silent; None in a replay, where none ever is.
@@ -107,7 +107,7 @@ class LedgerRow:
     now_ms: int
     predictions: tuple[int, int]
     labels: tuple[int, int]
-    point: CommitPoint
+    checkpoint: Checkpoint
     policy: str = field(repr=False)
     commands: tuple[int, int] | None = None
     idle: str | None = None
@@ -124,7 +124,7 @@ class LedgerRow:
             now_ms=_to_ms(row["now"]) or 0,
             predictions=(row["predictions_first"], row["predictions_next"]),
             labels=(row["labels_first"], row["labels_next"]),
-            point=msgspec.json.decode(row["point"], type=CommitPoint),
+            checkpoint=msgspec.json.decode(row["point"], type=Checkpoint),
             policy=row["policy"],
             commands=None if commands is None else (row["commands_first"], commands),
             idle=row.get("idle"),
@@ -134,7 +134,7 @@ class LedgerRow:
 
     def columns(self) -> dict[str, Any]:
         """Return the row in the lake's columns."""
-        point = self.point
+        checkpoint = self.checkpoint
         return {
             "sequence": self.sequence,
             "partition": self.partition,
@@ -145,13 +145,13 @@ class LedgerRow:
             "labels_next": self.labels[1],
             "commands_first": None if self.commands is None else self.commands[0],
             "commands_next": None if self.commands is None else self.commands[1],
-            "floor": _from_ms(point.floor_ms),
+            "floor": _from_ms(checkpoint.floor_ms),
             "policy": self.policy,
-            "marks": _json({name: mark.reached_ms for name, mark in point.marks.items()}),
-            "cursors": _json(point.cursors),
-            "counters": _json(point.counters),
-            "fingerprint": point.fingerprint,
-            "point": _json(point),
+            "marks": _json({name: watermark.reached_ms for name, watermark in checkpoint.watermarks.items()}),
+            "cursors": _json(checkpoint.cursors),
+            "counters": _json(checkpoint.counters),
+            "fingerprint": checkpoint.fingerprint,
+            "point": _json(checkpoint),
             "run": None if self.run is None else _json(self.run),
             "close_at": _from_ms(self.close_at_ms),
             "idle": self.idle,

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 import polars as pl
 
-from joins import CommitPoint
+from joins import Checkpoint
 from lake import Lake
 from schemas.errors import LakeError
 from streams.ledger.row import LedgerRow, RunFile, RunRecord, ledger_frame
@@ -24,7 +24,7 @@ __all__ = [
     "Step",
     "copy_of",
     "ledger_frame",
-    "newest_points",
+    "newest_rows",
     "steps_written",
 ]
 
@@ -41,7 +41,7 @@ class Step:
     predictions: tuple[int, int]
     labels: tuple[int, int]
     close_at_ms: int | None
-    points: list[CommitPoint]
+    checkpoints: list[Checkpoint]
     run: RunRecord
     policy: str = field(repr=False)
 
@@ -54,12 +54,12 @@ class Step:
                 now_ms=self.now_ms,
                 predictions=self.predictions,
                 labels=self.labels,
-                point=point,
+                checkpoint=checkpoint,
                 policy=self.policy,
                 run=self.run,
                 close_at_ms=self.close_at_ms,
             )
-            for partition, point in enumerate(self.points)
+            for partition, checkpoint in enumerate(self.checkpoints)
         )
 
 
@@ -79,7 +79,7 @@ class Ledger:
         self.files = {file.sha256: file for run in finished for file in run.files}
 
 
-def newest_points(lake: Lake, below: int | None = None) -> dict[int, LedgerRow]:
+def newest_rows(lake: Lake, below: int | None = None) -> dict[int, LedgerRow]:
     """Return each partition's newest row, by partition; one that never had a row is missing.
 
     Args:
@@ -126,7 +126,7 @@ def _step_at(rows: pl.DataFrame, back: int) -> Step | None:
         predictions=first.predictions,
         labels=first.labels,
         close_at_ms=first.close_at_ms,
-        points=[row.point for row in found],
+        checkpoints=[row.checkpoint for row in found],
         run=first.run,
         policy=first.policy,
     )

@@ -24,7 +24,7 @@ from streams.mapping.tools import MappingTools, plain_tools
 from streams.readers.csv_rows import check_csv, read_csv
 from streams.readers.hook_rows import read_objects
 from streams.readers.json_lines import ParsedLines, parse_lines
-from streams.readers.json_records import NOTHING_BESIDE, Beside, JsonRecords
+from streams.readers.json_records import NO_METADATA, JsonRecords, RecordMetadata
 from streams.readers.parquet import check_parquet, read_parquet
 
 __all__ = ["REJECTS_SCHEMA", "MappedChunk", "Mapper", "MessageMapper", "contract_hash", "records_schema"]
@@ -127,7 +127,7 @@ class MessageMapper:
         self._json = JsonRecords(plan, keep_unknown, conditions(source), self.hook)
         self._meaning = _Meaning(plan, config, tools.redaction, is_typed=True)
 
-    def map(self, values: Sequence[bytes], beside: Beside = NOTHING_BESIDE) -> MappedChunk:
+    def map(self, values: Sequence[bytes], beside: RecordMetadata = NO_METADATA) -> MappedChunk:
         """Return what the messages say; `row` is the place of each among `values`, from 0.
 
         Args:
@@ -136,7 +136,9 @@ class MessageMapper:
         """
         return self.map_parsed(parse_lines(values, 0), values, beside)
 
-    def map_parsed(self, parsed: ParsedLines, values: Sequence[bytes], beside: Beside = NOTHING_BESIDE) -> MappedChunk:
+    def map_parsed(
+        self, parsed: ParsedLines, values: Sequence[bytes], beside: RecordMetadata = NO_METADATA
+    ) -> MappedChunk:
         """Do what `map` does with values that are parsed already; a function may change what it is given."""
         return self._meaning.map(self._json.read(parsed, values, 0, beside))
 

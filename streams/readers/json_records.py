@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 
 from schemas.base.status import RejectReason
-from schemas.config.record_metadata import is_beside
+from schemas.config.record_metadata import is_metadata_path
 from streams.columns.digest import record_digest
 from streams.columns.plan import Plan
 from streams.columns.raw import AT, ROW, UNKNOWN, RawChunk, Reject
@@ -23,12 +23,12 @@ from streams.readers.json_columns import JsonObjects, json_series
 from streams.readers.json_lines import ParsedLines, no_cycle_search, parse_lines
 from streams.readers.text_lines import read_lines
 
-__all__ = ["NOTHING_BESIDE", "Beside", "JsonRecords", "unwrapped"]
+__all__ = ["NO_METADATA", "JsonRecords", "RecordMetadata", "unwrapped"]
 
-Beside = Mapping[str, Sequence[Any]]
+RecordMetadata = Mapping[str, Sequence[Any]]
 """What is known of each record beside its value, by the path that asks for it (`$key`)."""
 
-NOTHING_BESIDE: Final[Beside] = MappingProxyType({})
+NO_METADATA: Final[RecordMetadata] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class JsonRecords:
             first += len(lines)
 
     def read(
-        self, parsed: ParsedLines, lines: Sequence[bytes], first: int, beside: Beside = NOTHING_BESIDE
+        self, parsed: ParsedLines, lines: Sequence[bytes], first: int, beside: RecordMetadata = NO_METADATA
     ) -> RawChunk:
         """Return parsed texts as raw columns.
 
@@ -74,7 +74,7 @@ class JsonRecords:
         return self.convert(parsed, lambda position: record_digest(lines[position]), first, beside)
 
     def convert(
-        self, parsed: ParsedLines, digest: Callable[[int], int], first: int, beside: Beside = NOTHING_BESIDE
+        self, parsed: ParsedLines, digest: Callable[[int], int], first: int, beside: RecordMetadata = NO_METADATA
     ) -> RawChunk:
         """Do what `read` does, given the records' digests by their positions."""
         parsed, filtered = _select(parsed, self.conditions, beside)
@@ -86,18 +86,20 @@ class JsonRecords:
         return _Columns(parsed, self.plan, beside).chunk(digest, first, filtered, keep_unknown=self.keep_unknown)
 
 
-def _select(parsed: ParsedLines, conditions: Mapping[str, tuple[str, ...]], beside: Beside) -> tuple[ParsedLines, int]:
+def _select(
+    parsed: ParsedLines, conditions: Mapping[str, tuple[str, ...]], beside: RecordMetadata
+) -> tuple[ParsedLines, int]:
     """Return a copy with the records that fulfil all conditions, and how many do not; compared as text."""
     objects, positions = parsed.objects, parsed.positions
     for path, wanted in conditions.items():
-        column = _beside(path, positions, beside) if is_beside(path) else JsonObjects(objects).column(path)
+        column = _beside(path, positions, beside) if is_metadata_path(path) else JsonObjects(objects).column(path)
         is_taken = to_text(json_series(column, is_identity=False)).is_in(list(wanted)).fill_null(value=False).to_list()
         objects = [value for value, taken in zip(objects, is_taken, strict=True) if taken]
         positions = [position for position, taken in zip(positions, is_taken, strict=True) if taken]
     return ParsedLines(objects, positions, list(parsed.rejects), parsed.rows_read), len(parsed.objects) - len(objects)
 
 
-def _beside(path: str, positions: Sequence[int], beside: Beside) -> list[Any]:
+def _beside(path: str, positions: Sequence[int], beside: RecordMetadata) -> list[Any]:
     column = beside.get(path)
     return [None] * len(positions) if column is None else [column[position] for position in positions]
 
@@ -105,7 +107,7 @@ def _beside(path: str, positions: Sequence[int], beside: Beside) -> list[Any]:
 class _Columns:
     """The columns of some records, or of the elements of a list in each of them."""
 
-    def __init__(self, parsed: ParsedLines, plan: Plan, beside: Beside) -> None:
+    def __init__(self, parsed: ParsedLines, plan: Plan, beside: RecordMetadata) -> None:
         self._parsed = parsed
         self._plan = plan
         self._beside = beside
@@ -141,7 +143,7 @@ class _Columns:
     def _at(self, path: str) -> list[Any]:
         """Return the values at a path, one a record or element."""
         each, owners, whole = self._plan.each, self._owners, self._whole
-        if is_beside(path):
+        if is_metadata_path(path):
             return _beside(path, self._positions, self._beside)
         if not path:
             return list(whole.objects) if owners is None else [whole.objects[owner] for owner in owners]

@@ -155,7 +155,7 @@ class _Replay:
             self._finish(logs, run, close_at_ms)
         counters = Counters.zero(list(self._policy.kinds))
         for partition in self._partitions:
-            counters.add(partition.point.counters)
+            counters.add(partition.checkpoint.counters)
         skipped = [file.path.name for file in files if file.sha256 in ledger.files]
         return ReplaySummary(run.files, skipped, counters, self._steps, torn)
 
@@ -185,7 +185,7 @@ class _Replay:
         if torn is not None:
             batches = _recut(batches, torn)
         for part in batches:
-            at = self._partitions[0].point
+            at = self._partitions[0].checkpoint
             predictions = window(part[0], at.predictions_next, _END)
             labels = window(part[1], at.labels_next, _END)
             if predictions is not None or labels is not None:
@@ -201,10 +201,10 @@ class _Replay:
                     self._writer.write_mapping_rejects(file.sha256, mapping_reject_rows(file, pl.concat(rejects)))
         run.files = [counts for log in logs for counts in log.counts]
         run.finished = True
-        settled = not run.files and close_at_ms is None
-        while not settled:
+        is_caught_up = not run.files and close_at_ms is None
+        while not is_caught_up:
             self._step(None, None, None, run, close_at_ms)
-            settled = all(partition.settled for partition in self._partitions)
+            is_caught_up = all(partition.is_caught_up for partition in self._partitions)
 
     def _step(
         self,
@@ -225,7 +225,7 @@ class _Replay:
         """
         now_ms = self._now_ms if again is None else again.now_ms
         close_at_ms = close_at_ms if again is None else again.close_at_ms
-        at = self._partitions[0].point
+        at = self._partitions[0].checkpoint
         ranges = (
             (at.predictions_next, _following(predictions, at.predictions_next)),
             (at.labels_next, _following(labels, at.labels_next)),
@@ -246,8 +246,8 @@ class _Replay:
                 close_at_ms,
             )
             effects.append((number, partition.step(batch)))
-        points = [copy_of(partition.point) for partition in self._partitions]
-        step = Step(self._sequence, now_ms, *ranges, close_at_ms, points, copy_of(run), self._rules)
+        checkpoints = [copy_of(partition.checkpoint) for partition in self._partitions]
+        step = Step(self._sequence, now_ms, *ranges, close_at_ms, checkpoints, copy_of(run), self._rules)
         self._writer.write(step, self._frames(predictions, labels, effects))
         self._sequence += 1
         self._steps += 1

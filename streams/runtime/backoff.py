@@ -10,7 +10,7 @@ from collections.abc import Callable
 from schemas.errors import TruthloopError
 from streams.runtime.health import Health
 
-__all__ = ["BACKOFF_S", "Trouble"]
+__all__ = ["BACKOFF_S", "Backoff"]
 
 log = logging.getLogger("truthloop")
 
@@ -18,7 +18,7 @@ BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """How long to wait before the next attempt, each time longer."""
 
 
-class Trouble:
+class Backoff:
     """Keeps track of one role's failures in a row.
 
     Args:

@@ -19,7 +19,7 @@ from streams.columns.schema import records_schema
 from streams.kafka.client import LEFT_AFTER_S, REACH_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.topics import Topics
 from streams.seed.history import PastSender
-from streams.status import Standing
+from streams.status import LoopStatus
 
 if TYPE_CHECKING:
     from streams.columns.schema import Role
@@ -53,7 +53,7 @@ def wait_until_stopped(clients: KafkaClients, topics: Topics) -> None:
         Event().wait(1)
 
 
-def check_finished(stand: Standing, topics: Topics) -> None:
+def check_finished(stand: LoopStatus, topics: Topics) -> None:
     """Refuse a loop whose lake does not hold everything that its topics do.
 
     Raises:
@@ -70,9 +70,11 @@ def check_finished(stand: Standing, topics: Topics) -> None:
         )
 
 
-def closed_until_ms(stand: Standing) -> int | None:
+def closed_until_ms(stand: LoopStatus) -> int | None:
     """Return up to when all inputs of all partitions are complete, or None where one has not said."""
-    reached = [mark.reached_ms for entry in stand.entries.values() for mark in entry.point.marks.values()]
+    reached = [
+        watermark.reached_ms for entry in stand.entries.values() for watermark in entry.checkpoint.watermarks.values()
+    ]
     return None if None in reached else min((ms for ms in reached if ms is not None), default=None)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from joins import CommitPoint, Decision, KeptLabel, MemoryStore, Op, Partition, Policy, RebuildError, rebuild
+from joins import Checkpoint, DecidedOutcome, KeptLabel, MemoryStore, Op, Partition, Policy, RebuildError, rebuild
 from joins.watermark import PREDICTIONS
 from lake import Lake
 from schemas.base.status import RejectReason, Status
@@ -61,16 +61,16 @@ def restore(lake: Lake, policy: Policy, projection: Projection, step: Step | Non
     if step is None:
         return [Partition(policy, MemoryStore(kinds)) for _ in range(partitions)]
     extent = _Extent(None, step.predictions[1], step.labels[1], step.sequence)
-    all_kept = _read(lake, extent, projection, step.points, policy.retain_ms)
+    all_kept = _read(lake, extent, projection, step.checkpoints, policy.retain_ms)
     found = []
-    for partition, point in enumerate(step.points):
+    for partition, checkpoint in enumerate(step.checkpoints):
         kept = all_kept.of(partition)
         try:
             found.append(
                 rebuild(
                     policy,
                     MemoryStore(kinds),
-                    point,
+                    checkpoint,
                     prediction_records(kept.predictions, projection),
                     _kept_labels(kept.labels),
                     _decisions(kept.decisions),
@@ -97,7 +97,7 @@ def restore_partition(
         LakeError: what the lake holds does not give the state that the ledger describes.
     """
     extent = _Extent(row.partition, row.predictions[1], row.labels[1], row.sequence)
-    kept = _read(Lake.open(path), extent, projection, [row.point], policy.retain_ms)
+    kept = _read(Lake.open(path), extent, projection, [row.checkpoint], policy.retain_ms)
 
     def in_pieces(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
         for piece in frame.iter_slices(RECORDS_BETWEEN_SPILLS):
@@ -110,7 +110,7 @@ def restore_partition(
     decisions = map(_decisions, in_pieces(kept.decisions))
     chained = chain.from_iterable
     try:
-        return rebuild(policy, store, row.point, chained(predictions), chained(labels), chained(decisions))
+        return rebuild(policy, store, row.checkpoint, chained(predictions), chained(labels), chained(decisions))
     except RebuildError as error:
         raise _not_the_same(error, row.partition, row.sequence) from None
 
@@ -124,12 +124,14 @@ def _not_the_same(error: RebuildError, partition: int, sequence: int) -> LakeErr
     )
 
 
-def _read(lake: Lake, extent: _Extent, projection: Projection, points: Sequence[CommitPoint], retain_ms: int) -> _Kept:
+def _read(
+    lake: Lake, extent: _Extent, projection: Projection, checkpoints: Sequence[Checkpoint], retain_ms: int
+) -> _Kept:
     """Read what a rebuild needs: predictions and labels that have not left, and decisions about either."""
-    left = [point.left_ms for point in points]
+    left = [checkpoint.left_ms for checkpoint in checkpoints]
     since_ms = None if None in left else min(ms for ms in left if ms is not None)
     predictions = _accepted_predictions(lake, extent, projection, since_ms)
-    labels = _accepted_labels(lake, extent, points)
+    labels = _accepted_labels(lake, extent, checkpoints)
     first = labels["offset"].min()
     wanted = pl.lit(value=since_ms is None)
     if since_ms is not None:
@@ -164,7 +166,7 @@ def _accepted_predictions(lake: Lake, extent: _Extent, projection: Projection, s
     return rows.join(refused, on=["partition", "offset"], how="anti").sort("offset").select(wanted).collect()
 
 
-def _accepted_labels(lake: Lake, extent: _Extent, points: Sequence[CommitPoint]) -> pl.DataFrame:
+def _accepted_labels(lake: Lake, extent: _Extent, checkpoints: Sequence[Checkpoint]) -> pl.DataFrame:
     """Return the labels that were accepted, from the first on that has not left in some partition.
 
     Older ones are of no use; later ones that have left may have superseded one that has not.
@@ -174,7 +176,11 @@ def _accepted_labels(lake: Lake, extent: _Extent, points: Sequence[CommitPoint])
         .filter(extent.rows, pl.col("offset") < extent.labels_next, pl.col("op") != Op.HEARTBEAT.value)
         .with_columns(_ms("label_time").alias("time_ms"), _ms("known_at").alias("order_ms"))
     )
-    reached = [[point.reach_ms.get(kind) for point in points] for kind in points[0].marks if kind != PREDICTIONS]
+    reached = [
+        [checkpoint.reach_ms.get(kind) for checkpoint in checkpoints]
+        for kind in checkpoints[0].watermarks
+        if kind != PREDICTIONS
+    ]
     if all(None not in of_kind for of_kind in reached):
         since_ms = min(ms for of_kind in reached for ms in of_kind if ms is not None)
         first = rows.filter(pl.col("order_ms") >= since_ms).select(pl.col("offset").min()).collect().item()
@@ -200,7 +206,7 @@ def _kept_labels(frame: pl.DataFrame) -> list[KeptLabel]:
     ]
 
 
-def _decisions(frame: pl.DataFrame) -> list[Decision]:
+def _decisions(frame: pl.DataFrame) -> list[DecidedOutcome]:
     names = ("key", "id", "kind", "definition")
     statuses = {status.value: status for status in Status}
     columns = (
@@ -209,7 +215,7 @@ def _decisions(frame: pl.DataFrame) -> list[Decision]:
         label_values(frame),
         *(frame[name].to_list() for name in ("known_at_ms", "prediction_offset", "label_offset", "label_time_ms")),
     )
-    return [Decision(*row) for row in zip(*columns, strict=True)]
+    return [DecidedOutcome(*row) for row in zip(*columns, strict=True)]
 
 
 def _refused(lake: Lake, extent: _Extent, name: str) -> pl.LazyFrame:

@@ -1,6 +1,6 @@
 """The join's durable store: one RocksDB database for one partition, and in memory what was touched since.
 
-Changes gather in memory until `flush` writes them, with the caller's commit point, in one batch: after a crash the
+Changes gather in memory until `flush` writes them, with the caller's checkpoint, in one batch: after a crash the
 store is exactly as that point says. Semantics are those of `joins.store.MemoryStore`. Must not know the join: what
 a state means, and when to flush, is the caller's. One thread uses a store.
 """
@@ -74,7 +74,7 @@ class RocksStore:
     def __init__(self, folder: Path, kinds: list[str]) -> None:
         self._database = RocksDatabase(folder, str(STATE_FORMAT).encode())
         try:
-            self._point, counts = self._whole()
+            self._checkpoint, counts = self._whole()
         except StateError:
             self._database.close()
             raise
@@ -145,27 +145,27 @@ class RocksStore:
         """Fetch a key that is wanted now, with what an index has named to be wanted next."""
         self.prefetch([key, *islice(self._expected, LOOK_AHEAD)])
 
-    def point(self) -> bytes | None:
-        """Return the commit point of the last flush; None: nothing was flushed, or a spill came after it."""
-        return self._point
+    def checkpoint(self) -> bytes | None:
+        """Return the checkpoint of the last flush; None: nothing was flushed, or a spill came after it."""
+        return self._checkpoint
 
-    def flush(self, point: bytes) -> None:
-        """Write all changes and the commit point as a whole.
+    def flush(self, checkpoint: bytes) -> None:
+        """Write all changes and the checkpoint as a whole.
 
         Raises:
             StateError: the disk refuses; nothing was written, and the changes are still here.
         """
         batch = WriteBatch(raw_mode=True)
-        batch.put(POINT, point)
+        batch.put(POINT, checkpoint)
         self._write(batch)
-        self._point = point
+        self._checkpoint = checkpoint
 
     def spill(self) -> None:
-        """Write all changes without a commit point: the store is of no use until the next flush."""
+        """Write all changes without a checkpoint: the store is of no use until the next flush."""
         batch = WriteBatch(raw_mode=True)
         batch.delete(POINT)
         self._write(batch)
-        self._point = None
+        self._checkpoint = None
 
     def close(self) -> None:
         """Close the store, so that it can be opened elsewhere; what was not flushed is lost."""
@@ -173,11 +173,11 @@ class RocksStore:
 
     def _whole(self) -> tuple[bytes | None, _Counts]:
         """Return the point and the counts of what is stored, and empty it if its filling was never finished."""
-        point, raw_counts = self._database.fact(POINT), self._database.fact(COUNTS)
-        if point is None and raw_counts is not None:
+        checkpoint, raw_counts = self._database.fact(POINT), self._database.fact(COUNTS)
+        if checkpoint is None and raw_counts is not None:
             self._database.clear()
             return None, _Counts()
-        return point, _Counts() if raw_counts is None else msgspec.msgpack.decode(raw_counts, type=_Counts)
+        return checkpoint, _Counts() if raw_counts is None else msgspec.msgpack.decode(raw_counts, type=_Counts)
 
     def _write(self, batch: WriteBatch) -> None:
         changed = self._put_states_into(batch)

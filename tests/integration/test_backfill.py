@@ -33,7 +33,7 @@ from schemas.events.backfill import Cause, Verdict
 from schemas.events.evidence import Decision, Event, FindingKind, GateState
 from truthloop.config.settings import Settings
 from truthloop.evidence.cells import read_evidence
-from truthloop.feedback.reconcile import Turn
+from truthloop.feedback.reconcile import Reconciler
 
 MONTH = range(2, 5)
 SETTLED = 6
@@ -68,7 +68,7 @@ def loop(early: Path, tmp_path: Path) -> Settings:
 
 def turn(settings: Settings) -> list[Decision]:
     """Look once, as a process that was just started."""
-    return [*Turn(settings, lambda: START_MS).run().decisions]
+    return [*Reconciler(settings, lambda: START_MS).run().decisions]
 
 
 def found_in(decisions: list[Decision]) -> Decision:
@@ -303,12 +303,12 @@ def test_labels_that_never_find_a_prediction_are_told_by_whoever_looks_later(loo
         for place in range(5)
     ]
     add_days(loop, NEXT, [*lost, *told_anew([7], (KNOWN, 3), definition=OTHER)])
-    standing = Turn(loop, lambda: START_MS)
+    standing = Reconciler(loop, lambda: START_MS)
     standing.run()
     told = log_of(loop)[-1]
     assert told.episode is not None
     add_days(loop, (KNOWN + 25, KNOWN + 26))
-    later = Turn(loop, lambda: START_MS)
+    later = Reconciler(loop, lambda: START_MS)
     for _ in range(3):
         standing.run()
         later.run()

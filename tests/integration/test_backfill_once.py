@@ -29,7 +29,7 @@ from retrain.episode_status import rulings_of
 from schemas.events.backfill import Verdict
 from truthloop.config.settings import Settings
 from truthloop.evidence.cells import read_evidence
-from truthloop.feedback.reconcile import Turn
+from truthloop.feedback.reconcile import Reconciler
 
 FOUND = told_anew(range(2, 5), (KNOWN, 3), definition=OTHER)
 
@@ -40,7 +40,7 @@ def early(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("early")
     settings = make_loop(folder)
     add_days(settings, (0, KNOWN))
-    assert len(Turn(settings, lambda: START_MS).run().evaluations) == KNOWN - 1
+    assert len(Reconciler(settings, lambda: START_MS).run().evaluations) == KNOWN - 1
     add_days(settings, (KNOWN, KNOWN + 1), FOUND)
     return folder
 
@@ -67,11 +67,11 @@ def told_by(settings: Settings) -> list[dict[str, Any]]:
 def live(settings: Settings) -> None:
     """Do what the deciding role and one person do, as far as it is not done yet."""
     for _ in range(2):
-        Turn(settings, lambda: START_MS).run()
+        Reconciler(settings, lambda: START_MS).run()
         last = rulings_of(log_of(settings))[-1]
         if last.verdict is Verdict.QUARANTINED:
             rule(settings, last.episode, Verdict.APPROVED)
-    Turn(settings, lambda: START_MS).run()
+    Reconciler(settings, lambda: START_MS).run()
 
 
 def test_killed_at_any_step_each_thing_is_done_once(early: Path, tmp_path: Path) -> None:
@@ -107,9 +107,9 @@ def test_two_that_look_at_once_decide_once(early: Path, tmp_path: Path) -> None:
     """Who loses a number looks again; a person rules meanwhile."""
     settings = copy_of(early, tmp_path)
     failures: list[BaseException] = []
-    turns = [Turn(settings, lambda: START_MS) for _ in range(2)]
+    turns = [Reconciler(settings, lambda: START_MS) for _ in range(2)]
 
-    def look(one: Turn, barrier: threading.Barrier) -> None:
+    def look(one: Reconciler, barrier: threading.Barrier) -> None:
         try:
             barrier.wait()
             for _ in range(3):

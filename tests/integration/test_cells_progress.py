@@ -12,7 +12,7 @@ from replay_case import CLOSE_MS, CONFIG, START_MS, run, write_files
 from lake import Claim, Lake, connect
 from monitor.coverage import table as coverage
 from schemas.errors import LakeError
-from streams.ledger.table import ledger_frame, newest_points
+from streams.ledger.table import ledger_frame, newest_rows
 from streams.replay import sorted_input
 from truthloop.evidence import cells as evidence
 from truthloop.evidence.cells import read_evidence, refresh_cells
@@ -46,7 +46,7 @@ def test_cells_that_follow_a_live_lake_are_those_of_one_fold(live: LiveLake) -> 
         if not any(live.left(number) for number in live.partitions):
             break
     assert_same(read_evidence(settings), evidence_anew(live.lake.path))
-    rows = {number: row.sequence + 1 for number, row in newest_points(live.lake).items()}
+    rows = {number: row.sequence + 1 for number, row in newest_rows(live.lake).items()}
     assert len(set(rows.values())) > 1
     assert {number: live.lake.applied("cells", f"cells:{number}") for number in rows} == rows
 
@@ -65,7 +65,7 @@ def test_steps_that_bring_no_cells_are_not_looked_at_again(live: LiveLake) -> No
     live.advance({number: live.left(number) for number in live.partitions})
     settings = settings_of(live.lake.path)
     cells = read_evidence(settings).cells
-    row = newest_points(live.lake)[1]
+    row = newest_rows(live.lake)[1]
     later = replace(row, sequence=row.sequence + 1, predictions=(row.predictions[1],) * 2)
     claims = [Claim("ledger:1", row.sequence + 1, row.sequence + 2)]
     live.lake.append("ledger", ledger_frame([later]), claims, recorded_at=RECORDED_AT)

@@ -17,7 +17,7 @@ from monitor.evaluation import day_ending_at
 from monitor.versions.candidate import judge_candidate
 from retrain.decision_log import DecisionLog
 from retrain.gate import gate_of
-from retrain.log_entries import Origin, restated
+from retrain.log_entries import EntryOrigin, restated
 from retrain.log_entries import evaluated as entries_of
 from retrain.run_manifest import run_manifest
 from schemas.events.backfill import Verdict
@@ -26,7 +26,7 @@ from truthloop.config.settings import Settings, load_settings
 from truthloop.evidence.cells import Evidence, read_evidence
 from truthloop.feedback import candidate_review as judging
 from truthloop.feedback.candidate_review import Judging
-from truthloop.feedback.reconcile import Turn
+from truthloop.feedback.reconcile import Reconciler
 
 FIRST, SECOND = ("rt-" + digit * 32 for digit in "01")
 GOOD, OTHER, RUMOUR = (letter * 64 for letter in "abc")
@@ -125,7 +125,7 @@ def _replay(settings: Settings, predictions: list[Record], labels: list[Record],
 
 def judging_of(shop: Settings, kind: str) -> Judging:
     """Return one that has judged nothing yet, as another process begins."""
-    return Judging(shop, Origin(shop.config.loop, kind, None))
+    return Judging(shop, EntryOrigin(shop.config.loop, kind, None))
 
 
 def evaluated(kind: str, days: int, log: list[Decision], **other: Any) -> list[Decision]:
@@ -296,7 +296,7 @@ def test_a_version_is_judged_while_another_retrain_is_open(shop: Settings, evide
 
 def test_a_day_that_is_judged_again_does_not_count_a_version_that_breaks_the_contract() -> None:
     """As the day itself did not; a warning holds nobody back, and a first version has none before it."""
-    origin = Origin("flights", "late", None)
+    origin = EntryOrigin("flights", "late", None)
     log = entries_of(origin, gate_of([]), evaluation(0, finding(FindingKind.CONTRACT)))
     assert [one.version for one in log] == ["v1"]
     broken = evaluation(1, finding(FindingKind.CONTRACT), version="v2")
@@ -359,14 +359,14 @@ def test_a_loop_that_is_lived_judges_once_and_keeps_its_version_from_one_that_br
     """Two weeks of both versions, then one without any outputs, which runs and does not count until it has some."""
     settings = make_loop(tmp_path)
     write_days(settings, (0, 15), beside)
-    turn = Turn(settings, lambda: START_MS)
+    turn = Reconciler(settings, lambda: START_MS)
     assert {one.event for one in turn.run().decisions} == {Event.EVALUATED}
     write_days(settings, (15, 16), beside)
     *others, found = turn.run().decisions
     assert ([one.event for one in others], found.event) == ([Event.EVALUATED], Event.JUDGED)
     assert (found.detail["verdict"], found.detail["labels"], found.number) == ("non_inferior", 14 * 80, 15)
     assert log_of(settings)[-1] == found
-    assert (list(turn.run().decisions), list(Turn(settings, lambda: START_MS).run().decisions)) == ([], [])
+    assert (list(turn.run().decisions), list(Reconciler(settings, lambda: START_MS).run().decisions)) == ([], [])
 
     write_days(settings, (16, 18), alone("v3", is_there=False))
     result = turn.run()

@@ -15,7 +15,7 @@ from lake_worker import RunningRole, wait_until
 from lake import Claim, Lake
 from schemas.errors import BrokerError, LakeError
 from streams.lake_sink import reader as lake_reader
-from streams.lake_sink.progress import LakeStanding
+from streams.lake_sink.progress import LakeProgress
 from streams.ledger.table import APP
 from truthloop.broker.local_broker import LocalBroker
 
@@ -82,8 +82,8 @@ def test_nothing_is_written_of_a_topic_that_was_made_anew_meanwhile(
     with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
         role.wait("the lake's ledger", lambda: case.is_written(lake))
         versions = {table: lake.version(table) for table in ("rejects", "predictions", "ledger")}
-        ids = LakeStanding._topic_ids
-        monkeypatch.setattr(LakeStanding, "_topic_ids", lambda self: ids(self) | {"labels": "another id"})
+        ids = LakeProgress._topic_ids
+        monkeypatch.setattr(LakeProgress, "_topic_ids", lambda self: ids(self) | {"labels": "another id"})
         case.send()
         case.step()
         role.wait_for("was made anew", case.topics.labels)

@@ -9,12 +9,12 @@ from live_lake import RECORDED_AT, LiveLake, assert_same, evidence_anew, setting
 from polars.testing import assert_frame_equal
 from replay_case import CLOSE_MS, CONFIG, START_MS, Files, run, write_files
 
-from joins import CommitPoint
+from joins import Checkpoint
 from lake import Claim, Lake, connect
 from lake.key_history import read_key_history
 from schemas.errors import LakeError
 from streams.ledger.lake_kind import is_live, is_replayed, refuse_live, refuse_replayed
-from streams.ledger.table import LedgerRow, ledger_frame, newest_points
+from streams.ledger.table import LedgerRow, ledger_frame, newest_rows
 from streams.replay import sorted_input
 from truthloop.evidence.cells import read_evidence
 from truthloop.evidence.conservation import check_conservation
@@ -121,32 +121,34 @@ def test_time_is_certain_where_every_partition_with_predictions_says_so(live: Li
     alone = read_evidence(settings).reach
     assert None not in alone.observed_until_ms.values()
     assert answer(live.lake.path, "SELECT count(*) FROM coverage WHERE due").item() > 0
-    silent = LedgerRow(2, 0, START_MS, (0, 0), (0, 0), CommitPoint.start(list(DEFINITIONS)), "{}")
+    silent = LedgerRow(2, 0, START_MS, (0, 0), (0, 0), Checkpoint.start(list(DEFINITIONS)), "{}")
     live.lake.append("ledger", ledger_frame([silent]), [Claim("ledger:2", 0, 1)], recorded_at=RECORDED_AT)
     assert read_evidence(settings).reach == alone
     assert answer(live.lake.path, "SELECT count(*) FROM coverage WHERE due").item() > 0
     live.advance({1: 1})
-    assert live.point(1).counters.predictions.consumed > 0
+    assert live.checkpoint(1).counters.predictions.consumed > 0
     held_back = read_evidence(settings).reach
     assert set(held_back.observed_until_ms.values()) == {None}
     assert answer(live.lake.path, "SELECT count(*) FROM coverage WHERE due").item() == 0
     live.advance({1: live.left(1)})
-    least = min(live.point(number).marks[name].reached_ms for number in (0, 1) for name in ("predictions", "click"))
+    least = min(
+        live.checkpoint(number).watermarks[name].reached_ms for number in (0, 1) for name in ("predictions", "click")
+    )
     assert read_evidence(settings).reach.observed_until_ms["click"] == least
 
 
 def test_the_newest_row_of_each_partition_is_found(live: LiveLake) -> None:
     """With its point, ranges and rules; below a bound, the newest there."""
-    assert newest_points(live.lake) == {}
+    assert newest_rows(live.lake) == {}
     live.advance({0: 3, 2: 1})
     live.advance({0: 1})
-    found = newest_points(live.lake)
+    found = newest_rows(live.lake)
     assert {number: row.sequence for number, row in found.items()} == {0: 3, 2: 0}
-    assert found[0].point == live.point(0)
-    assert found[0].predictions[1] == live.point(0).predictions_next
+    assert found[0].checkpoint == live.checkpoint(0)
+    assert found[0].predictions[1] == live.checkpoint(0).predictions_next
     assert (found[0].commands, found[0].run) == ((0, 0), None)
     assert found[0].idle == '{"inputs":[],"elapsed_ms":0}'
-    assert {number: row.sequence for number, row in newest_points(live.lake, 3).items()} == {0: 2, 2: 0}
+    assert {number: row.sequence for number, row in newest_rows(live.lake, 3).items()} == {0: 2, 2: 0}
 
 
 def test_a_live_lake_and_a_replayed_one_are_told_apart(live: LiveLake, tmp_path: Path, files: Files) -> None:

@@ -11,7 +11,7 @@ from replay_case import CLOSE_MS, CONFIG, Files, run, write_files
 
 from lake import Lake, connect
 from schemas.errors import LakeError
-from streams.ledger.lake_kind import whole_points
+from streams.ledger.lake_kind import complete_rows
 from streams.replay import sorted_input
 from truthloop.evidence.cells import read_evidence
 from truthloop.evidence.conservation import check_conservation
@@ -65,7 +65,7 @@ def test_a_step_that_is_not_whole_promises_nothing(tmp_path: Path, *, back: int,
         torn = stopped(tmp_path / f"torn-{appends}", files, APPENDS * (steps - back) + appends)
         lake = Lake.open(torn)
         assert lake.applied("ledger", "replay") == steps - back + 1
-        assert {row.sequence for row in whole_points(lake).values()} == {steps - back - 1}
+        assert {row.sequence for row in complete_rows(lake).values()} == {steps - back - 1}
         if checkpointed:
             for table in ("ledger", "outcomes"):
                 DeltaTable(str(torn / table)).create_checkpoint()

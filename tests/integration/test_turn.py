@@ -27,13 +27,13 @@ from lake.dataset import read_dataset
 from retrain.address_guard import parse_allowed
 from retrain.decision_log import DecisionLog
 from retrain.gate import gate_of
-from retrain.log_entries import Origin
+from retrain.log_entries import EntryOrigin
 from retrain.sender import Receiver
 from schemas.errors import LakeError
 from schemas.events.evidence import Decision, Event, GateState
 from truthloop.config.settings import Settings
 from truthloop.feedback.deliveries import Deliveries
-from truthloop.feedback.reconcile import Turn
+from truthloop.feedback.reconcile import Reconciler
 
 KNOWN_DAYS = 27
 """So many are evaluated before anything is broken; the request is decided of day 28, and day 29 has begun."""
@@ -51,7 +51,7 @@ def early(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("early")
     settings = make_loop(folder)
     write_days(settings, (0, KNOWN_DAYS))
-    result = Turn(settings, lambda: START_MS).run()
+    result = Reconciler(settings, lambda: START_MS).run()
     assert len(result.evaluations) == KNOWN_DAYS - 1
     write_days(settings, (KNOWN_DAYS, LAST))
     return folder
@@ -72,9 +72,9 @@ def live(settings: Settings, url: str) -> None:
         return virtual_now_ms(folder)
 
     place = url.split("/")[2]
-    origins = [Origin(settings.config.loop, "fraud", settings.config.retrain)]
+    origins = [EntryOrigin(settings.config.loop, "fraud", settings.config.retrain)]
     receiver = Receiver(url, SECRET, parse_allowed([place]), timeout_s=0.5)
-    turn = Turn(settings, now_ms)
+    turn = Reconciler(settings, now_ms)
     deliveries = Deliveries(Lake.open(settings.lake), origins, receiver, now_ms)
     for _ in range(20):
         turn.run()
@@ -158,7 +158,7 @@ def test_one_day_is_evaluated_once_and_a_request_is_made_once(early: Path, tmp_p
     """An entry a day in `decisions`, findings in `evidence`; the data set is there before anybody is asked."""
     with receiving(tmp_path) as receiver:
         settings = copy_of(early, tmp_path, receiver.url)
-        first = Turn(settings, lambda: virtual_now_ms(tmp_path)).run()
+        first = Reconciler(settings, lambda: virtual_now_ms(tmp_path)).run()
         assert [one.day for one in first.evaluations] == ["2023-12-16", "2023-12-17", "2023-12-18"]
         [prepared] = [entry for entry in first.decisions if entry.event is Event.PREPARED]
         assert receiver.came.total() == 0
@@ -181,7 +181,7 @@ def test_one_day_is_evaluated_once_and_a_request_is_made_once(early: Path, tmp_p
         # nothing is new: nothing is written, by this process or another one
         lake = Lake.open(settings.lake)
         before = [lake.version(table) for table in ("cells", "evidence", "decisions")]
-        again = Turn(settings, lambda: virtual_now_ms(tmp_path)).run()
+        again = Reconciler(settings, lambda: virtual_now_ms(tmp_path)).run()
         assert (list(again.evaluations), list(again.decisions)) == ([], [])
         assert [lake.version(table) for table in ("cells", "evidence", "decisions")] == before
 
@@ -190,7 +190,7 @@ def test_days_behind_a_decision_are_evaluated_by_the_next_look(early: Path, tmp_
     """All at once or day by day, the log says the same; nobody answers, and that is told."""
     settings = copy_of(early, tmp_path, "http://127.0.0.1:9/hook")
     write_days(settings, (LAST, DAYS))
-    turn = Turn(settings, lambda: START_MS)
+    turn = Reconciler(settings, lambda: START_MS)
     assert turn.run().decisions[-1].event is Event.PREPARED
     following = turn.run()
     assert turn.run().decisions == []
@@ -199,7 +199,7 @@ def test_days_behind_a_decision_are_evaluated_by_the_next_look(early: Path, tmp_
     daily = tmp_path / "daily"
     daily.mkdir()
     other = copy_of(early, daily, "http://127.0.0.1:9/hook")
-    one = Turn(other, lambda: START_MS)
+    one = Reconciler(other, lambda: START_MS)
     one.run()
     for day in range(LAST, DAYS):
         write_days(other, (day, day + 1))
@@ -237,7 +237,7 @@ def test_a_disk_that_refuses_once_changes_nothing_of_what_is_decided(
 ) -> None:
     """The same process tries again, and says of each day what was known at its end, not what it has seen since."""
     settings = copy_of(early, tmp_path, "http://127.0.0.1:9/hook")
-    turn = Turn(settings, lambda: START_MS)
+    turn = Reconciler(settings, lambda: START_MS)
     real = Lake.append
     refused: list[str] = []
 
@@ -267,7 +267,7 @@ def test_two_that_decide_at_once_write_one_log(
 
     def work() -> None:
         try:
-            turn = Turn(settings, lambda: START_MS)
+            turn = Reconciler(settings, lambda: START_MS)
             barrier.wait()
             for _ in range(4):
                 turn.run()
@@ -287,7 +287,7 @@ EXITING = """
 import os, sys
 from pathlib import Path
 from lake.append import TableWriter
-from truthloop.feedback.reconcile import Turn
+from truthloop.feedback.reconcile import Reconciler
 from truthloop.config.settings import load_settings
 real = TableWriter._commit
 def dying(writer, *words):
@@ -296,7 +296,7 @@ def dying(writer, *words):
         os._exit(9)
     return done
 TableWriter._commit = dying
-Turn(load_settings(Path(sys.argv[1]), {}), lambda: 0).run()
+Reconciler(load_settings(Path(sys.argv[1]), {}), lambda: 0).run()
 """
 
 
@@ -314,7 +314,7 @@ def test_a_process_that_is_gone_without_a_word_is_followed_by_another(
         env=os.environ | {"PYTHONPATH": str(root)},
     )
     assert died.returncode == 9
-    turn = Turn(settings, lambda: START_MS)
+    turn = Reconciler(settings, lambda: START_MS)
     turn.run()
     assert (told(settings), evidence_of(settings)) == (unbroken[0][:-1], unbroken[1])
     assert timedelta(milliseconds=log_of(settings)[-1].at - START_MS) == timedelta(days=29)

@@ -46,10 +46,10 @@ def test_state_does_not_depend_on_interleaving_or_batching(data: st.DataObject, 
     """Two ways of reading the same records end in the same state, by fingerprint, cursors and floor."""
     one, _ = play(history, data.draw(cuts(history)), close_at_ms=None)
     two, _ = play(history, data.draw(cuts(history)), close_at_ms=None)
-    assert one.point.fingerprint == two.point.fingerprint
-    assert one.point.cursors == two.point.cursors
-    assert (one.point.floor_ms, one.point.left_ms) == (two.point.floor_ms, two.point.left_ms)
-    assert one.point.waiting_bytes == two.point.waiting_bytes
+    assert one.checkpoint.fingerprint == two.checkpoint.fingerprint
+    assert one.checkpoint.cursors == two.checkpoint.cursors
+    assert (one.checkpoint.floor_ms, one.checkpoint.left_ms) == (two.checkpoint.floor_ms, two.checkpoint.left_ms)
+    assert one.checkpoint.waiting_bytes == two.checkpoint.waiting_bytes
 
 
 @given(data=st.data(), history=histories())
@@ -61,9 +61,9 @@ def test_both_identities_hold_after_every_step_and_fingerprints_are_those_of_a_f
     boundaries = data.draw(cuts(history))
     for end in range(1, len(boundaries) + 1):
         partition, effects = play(history, boundaries[:end], close_at_ms=None)
-        assert partition.point.counters.violations() == []
-        assert partition.point.fingerprint == full_fingerprint(state for _, state in partition.store.items())
-    counts = partition.point.counters
+        assert partition.checkpoint.counters.violations() == []
+        assert partition.checkpoint.fingerprint == full_fingerprint(state for _, state in partition.store.items())
+    counts = partition.checkpoint.counters
     rows = [(row.input, row.offset) for step in effects for row in step.rejects]
     assert len(rows) == len(set(rows)), "a record has at most one reject row"
     refused = {offset for name, offset in rows if name == "predictions"}
@@ -99,12 +99,12 @@ def test_rebuilding_from_accepted_records_and_decisions_gives_the_same_state(
 ) -> None:
     """A lost store comes back at any step, however late records came and whatever the rules were."""
     partition, effects = play(history, data.draw(cuts(history)), close_at_ms=None, settle=data.draw(st.booleans()))
-    point = partition.point
+    checkpoint = partition.checkpoint
     gone = {(r.input, r.offset): str(r.reason) for step in effects for r in step.rejects}
     predictions = [
         p
         for p in history.predictions
-        if ("predictions", p.offset) not in gone and (point.left_ms is None or p.time_ms >= point.left_ms)
+        if ("predictions", p.offset) not in gone and (checkpoint.left_ms is None or p.time_ms >= checkpoint.left_ms)
     ]
     labels = [
         KeptLabel(m, gone.get(("labels", m.offset)) == "stale")
@@ -112,8 +112,8 @@ def test_rebuilding_from_accepted_records_and_decisions_gives_the_same_state(
         if m.op is not Op.HEARTBEAT and gone.get(("labels", m.offset)) not in ("duplicate", "future")
     ]
     store = MemoryStore(list(history.policy.kinds))
-    again = rebuild(history.policy, store, point, predictions, labels, decisions_of(effects))
-    assert again.point is point
+    again = rebuild(history.policy, store, checkpoint, predictions, labels, decisions_of(effects))
+    assert again.checkpoint is checkpoint
     assert everything_of(again) == everything_of(partition)
 
 
@@ -135,8 +135,8 @@ def test_under_other_rules_nothing_ends_before_a_deadline_of_theirs_has_passed(
             assert (row.reason == "first") <= (row.known_at_ms <= deadline_ms)
             if row.reason == "timeout":
                 assert row.known_at_ms == deadline_ms
-                assert row.known_at_ms < (partition.point.marks[row.kind].reached_ms or 0)
-        assert partition.point.counters.violations() == []
+                assert row.known_at_ms < (partition.checkpoint.watermarks[row.kind].reached_ms or 0)
+        assert partition.checkpoint.counters.violations() == []
 
 
 def everything_of(partition: Partition) -> tuple[Any, ...]:
@@ -173,6 +173,6 @@ def test_nothing_is_implied_or_expired_without_proof_that_the_label_input_has_pa
         for step in effects:
             for row in step.outcomes:
                 if row.reason == "timeout":
-                    mark = partition.point.marks[row.kind].reached_ms
-                    assert mark is not None
-                    assert row.known_at_ms < mark
+                    watermark = partition.checkpoint.watermarks[row.kind].reached_ms
+                    assert watermark is not None
+                    assert row.known_at_ms < watermark

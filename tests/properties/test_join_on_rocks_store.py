@@ -16,7 +16,7 @@ from properties import test_join_equals_oracle as oracle_suite
 from rocks_folder import rocks_folder
 from unit.joins import test_partition as rule_suite
 
-from joins import Batch, CommitPoint, Effects, Partition, Policy
+from joins import Batch, Checkpoint, Effects, Partition, Policy
 from streams.state_store.store import RocksStore
 
 EXAMPLES = settings(
@@ -86,7 +86,7 @@ class Worker:
         self.store = stores.make(self.kinds)
         self.partition = Partition(self.policy, self.store)
         self.unflushed: list[tuple[Batch, Effects, Policy]] = []
-        self.settled = True
+        self.is_caught_up = True
 
     def step(self, batch: Batch) -> Effects:
         """Take a step, with whatever may happen before and after it."""
@@ -94,11 +94,11 @@ class Worker:
             keys = [record[1] for records in (batch.predictions, batch.labels) for record in records]
             self.store.prefetch([key for key in [*keys, "a", "e"] if self.chance.random() < 0.8])
         effects = self.partition.step(batch)
-        self.settled = self.partition.settled  # a restart does not know it; the next step finds out
+        self.is_caught_up = self.partition.is_caught_up  # a restart does not know it; the next step finds out
         self.unflushed.append((batch, effects, self.policy))
         what = self.chance.choices(["nothing", "flush", "restart", "crash"], [3, 3, 1, 1])[0]
         if what in {"flush", "restart"}:
-            self.store.flush(msgspec.msgpack.encode(self.partition.point))
+            self.store.flush(msgspec.msgpack.encode(self.partition.checkpoint))
             self.policy_flushed = self.policy
             self.unflushed.clear()
         if what in {"restart", "crash"}:
@@ -113,9 +113,9 @@ class Worker:
     def come_back(self) -> None:
         """Open the store again and take the steps since its last flush again: they must give the same rows."""
         self.store = self.stores.again(self.store, self.kinds)
-        raw = self.store.point()
-        point = None if raw is None else msgspec.msgpack.decode(raw, type=CommitPoint)
-        self.partition = Partition(self.policy_flushed, self.store, point)
+        raw = self.store.checkpoint()
+        checkpoint = None if raw is None else msgspec.msgpack.decode(raw, type=Checkpoint)
+        self.partition = Partition(self.policy_flushed, self.store, checkpoint)
         policy = self.policy_flushed
         for batch, effects, policy_then in self.unflushed:
             if policy_then is not policy:
@@ -137,10 +137,10 @@ def play(
         batch = Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS)
         effects.append(worker.step(batch))
         p0, l0 = p1, l1
-    settled = not settle
-    while not settled:
+    is_caught_up = not settle
+    while not is_caught_up:
         effects.append(worker.step(Batch([], [], p0, l0, now_ms=FAR_MS, close_at_ms=close_at_ms)))
-        settled = worker.settled
+        is_caught_up = worker.is_caught_up
     return worker.partition, effects
 
 

@@ -10,7 +10,7 @@ from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from joins import CommitPoint
+from joins import Checkpoint
 from streams.kafka.messages import Messages
 from streams.lake_sink.buffer import Start
 from streams.lake_sink.cut import INPUTS, STEPPED, TABLES, Cut, Pending
@@ -26,28 +26,28 @@ class Topics:
         self.chance = chance
         self.records: dict[str, list[tuple[int, bytes]]] = {table: [] for table in TABLES}
         self.ends = dict.fromkeys(TABLES, 0)
-        point = CommitPoint.start([KIND])
+        checkpoint = Checkpoint.start([KIND])
         for sequence in range(steps):
-            ranges = {name: self._inputs(name, point) for name in INPUTS}
+            ranges = {name: self._inputs(name, checkpoint) for name in INPUTS}
             counts = {table: chance.choice([0, 0, 1, 3]) for table in ("outcomes", "rejects")}
             for table, count in counts.items():
                 for _ in range(count):
                     self._add(table, b'{"sequence": %d}' % sequence)
                     if table == "rejects" and chance.random() < 0.3:
                         self._add("rejects", b'{"by": "ingest"}')
-            record = LedgerRecord(sequence, 0, 0, *ranges.values(), (0, 0), "{}", *counts.values(), point)
+            record = LedgerRecord(sequence, 0, 0, *ranges.values(), (0, 0), "{}", *counts.values(), checkpoint)
             self._add("ledger", record.encode())
 
-    def _inputs(self, name: str, point: CommitPoint) -> tuple[int, int]:
+    def _inputs(self, name: str, checkpoint: Checkpoint) -> tuple[int, int]:
         first = self.ends[name]
         for _ in range(self.chance.choice([0, 1, 4])):
             self._add(name, b"%s" % name.encode())
             if name == "predictions":
-                point.counters.predictions.consumed += 1
+                checkpoint.counters.predictions.consumed += 1
             elif self.chance.random() < 0.8:
-                point.counters.labels[KIND].consumed += 1
+                checkpoint.counters.labels[KIND].consumed += 1
             else:
-                point.counters.unreadable_labels += 1
+                checkpoint.counters.unreadable_labels += 1
         return first, self.ends[name]
 
     def _add(self, table: str, value: bytes) -> None:
@@ -72,7 +72,7 @@ class FakeLake:
         places = self.standing | {"ledger": ledger.standing["ledger"]}
         starts = {table: Start(standing, max(standing, passed.get(table, 0))) for table, standing in places.items()}
         held = self.held | {"ledger": ledger.held["ledger"]}
-        return Pending(0, starts, held, None if last is None else last.point)
+        return Pending(0, starts, held, None if last is None else last.checkpoint)
 
     def append(self, table: str, pending: Pending, cut: Cut) -> bool:
         """Add a cut's rows of one table; False if the table stands elsewhere."""

@@ -134,11 +134,11 @@ class StoreMachine(RuleBasedStateMachine):
         for _, _, key, _ in index_of(self.store, index).between(None, until, limit):
             assert self.store.get(key) == self.model.get(key)
 
-    @rule(point=st.binary(max_size=3))
-    def flush(self, point: bytes) -> None:
+    @rule(checkpoint=st.binary(max_size=3))
+    def flush(self, checkpoint: bytes) -> None:
         """From here on this is what a crash goes back to."""
-        self.store.flush(point)
-        self.flushed = snapshot_of(self.model, point)
+        self.store.flush(checkpoint)
+        self.flushed = snapshot_of(self.model, checkpoint)
         assert self.store.touched == 0
 
     @rule()
@@ -158,10 +158,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.close()
         self.store = RocksStore(self.folder, KINDS)
 
-    @rule(point=st.binary(max_size=3))
-    def restart(self, point: bytes) -> None:
+    @rule(checkpoint=st.binary(max_size=3))
+    def restart(self, checkpoint: bytes) -> None:
         """A flush and a new process change nothing."""
-        self.flush(point)
+        self.flush(checkpoint)
         self.crash()
 
     @invariant()
@@ -170,7 +170,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert len(self.store) == len(self.model)
         for index in (None, *KINDS):
             assert len(index_of(self.store, index)) == len(index_of(self.model, index))
-        assert self.store.point() == self.flushed[2]
+        assert self.store.checkpoint() == self.flushed[2]
 
     @rule()
     def everything(self) -> None:
@@ -188,10 +188,10 @@ def index_of(store: Any, name: str | None) -> Any:
     return store.by_prediction if name is None else store.by_label[name]
 
 
-def snapshot_of(model: MemoryStore, point: bytes) -> Snapshot:
+def snapshot_of(model: MemoryStore, checkpoint: bytes) -> Snapshot:
     """Copy everything that a store remembers."""
     entries = {name: index_of(model, name).between(None, 1 << 64, 1 << 30) for name in (None, *KINDS)}
-    return deepcopy(dict(model.items())), entries, point
+    return deepcopy(dict(model.items())), entries, checkpoint
 
 
 def model_of(snapshot: Snapshot) -> MemoryStore:

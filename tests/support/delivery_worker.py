@@ -20,7 +20,7 @@ import aiohttp
 import retrain.sender
 import retrain.target.webhook
 from retrain.address_guard import parse_allowed
-from retrain.schedule import Attempt, Due, Result, outstanding
+from retrain.schedule import Attempt, DeliveryResult, Due, outstanding
 from retrain.sender import Outgoing, Receiver, deliver_due
 from retrain.signing import Secret, sign
 
@@ -126,7 +126,7 @@ def _follow_redirects() -> None:
 def _take_every_answer_for_success() -> None:
     judge = retrain.sender.judge
 
-    def lenient(due: Due, at_ms: int, result: Result) -> Attempt:
+    def lenient(due: Due, at_ms: int, result: DeliveryResult) -> Attempt:
         attempt = judge(due, at_ms, result)
         return attempt if result.status in (None, 410) else replace(attempt, outcome="delivered")
 

@@ -10,7 +10,7 @@ import polars as pl
 from cell_cases import HOUR_MS, OUTCOME_SCHEMA, OWN, PREDICTION_SCHEMA, config_of
 
 from monitor import CellPlan, fold, merge
-from monitor.evaluation import Arrivals, Evaluator, end_of_day_ms
+from monitor.evaluation import Evaluator, SourceArrivals, end_of_day_ms
 from schemas.config.loop import LoopConfig
 from schemas.events.evidence import Evaluation
 
@@ -110,10 +110,10 @@ class Story:
         """Return when a day ends."""
         return end_of_day_ms(day_of(number), self.config.timezone)
 
-    def arrivals(self) -> dict[str, Arrivals]:
+    def arrivals(self) -> dict[str, SourceArrivals]:
         """Return when labels came, of one source."""
         minutes = (self._outcomes["known_at"].dt.epoch("ms") // MINUTE_MS).unique().sort()
-        return {"ledger": Arrivals(minutes.to_numpy())}
+        return {"ledger": SourceArrivals(minutes.to_numpy())}
 
     def _draw(self, rng: np.random.Generator, era: Era, number: int, delay_ms: int) -> pl.DataFrame:
         zone = self.config.timezone

@@ -13,12 +13,12 @@ import yaml
 from live_case import DEADLINE_S, Loop
 
 from lake import Lake
-from streams.status import Standing, standing
+from streams.status import LoopStatus, read_loop_status
 from truthloop.config.settings import Settings, load_settings
 from truthloop.evidence.conservation import check_conservation
 from truthloop.run.roles import clients_of
 
-__all__ = ["EXAMPLES", "ROOT", "ExampleLoop", "Truth", "generator", "is_settled"]
+__all__ = ["EXAMPLES", "ROOT", "ExampleLoop", "Truth", "generator", "is_caught_up"]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -54,10 +54,10 @@ class ExampleLoop(Loop):
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
-    def stand(self) -> Standing:
+    def stand(self) -> LoopStatus:
         """Return how far the roles have come."""
         settings = self.settings
-        return standing(clients_of(settings, "test", os.environ | self.environ), settings.config, settings.lake)
+        return read_loop_status(clients_of(settings, "test", os.environ | self.environ), settings.config, settings.lake)
 
     def until_same(self, differences: Callable[[], list[str]]) -> None:
         """Wait until there are no differences; those that stay are shown."""
@@ -116,9 +116,9 @@ class Truth:
         return wrong[:10] + [f"... {len(wrong)} in all"] * (len(wrong) > 10)
 
 
-def is_settled(stand: Standing) -> bool:
+def is_caught_up(stand: LoopStatus) -> bool:
     """Tell whether everything is read, joined, past its deadline and written."""
-    counters = [entry.point.counters for entry in stand.entries.values()]
+    counters = [entry.checkpoint.counters for entry in stand.entries.values()]
     pending = sum(outcomes.pending for one in counters for outcomes in one.outcomes.values())
     return not (any(stand.ingest.values()) or any(stand.join.values()) or stand.lake_behind or pending)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from joins import (
     Batch,
-    Decision,
+    DecidedOutcome,
     Effects,
     KindPolicy,
     LabelRecord,
@@ -54,7 +54,7 @@ def policies(draw: st.DrawFn, waiting_bytes_max: int) -> Policy:
     return Policy(
         kinds,
         disorder_ms=draw(st.integers(0, 20)),
-        settle_limit=draw(st.sampled_from([1, 3, 1000])),
+        expiry_limit=draw(st.sampled_from([1, 3, 1000])),
         waiting_bytes_max=waiting_bytes_max,
     )
 
@@ -119,9 +119,13 @@ def _disordered(draw: st.DrawFn, rows: list[tuple], delay_ms: int) -> list[tuple
     return ordered
 
 
-def decisions_of(effects: list[Effects]) -> list[Decision]:
+def decisions_of(effects: list[Effects]) -> list[DecidedOutcome]:
     """Return what was decided, as a rebuild reads it."""
-    return [Decision(*(getattr(row, name) for name in Decision._fields)) for step in effects for row in step.outcomes]
+    return [
+        DecidedOutcome(*(getattr(row, name) for name in DecidedOutcome._fields))
+        for step in effects
+        for row in step.outcomes
+    ]
 
 
 @st.composite
@@ -145,8 +149,8 @@ def play(
             partition.change_rules(history.later)
         effects.append(partition.step(Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS)))
         p0, l0 = p1, l1
-    settled = not settle
-    while not settled:
+    is_caught_up = not settle
+    while not is_caught_up:
         effects.append(partition.step(Batch([], [], p0, l0, now_ms=FAR_MS, close_at_ms=close_at_ms)))
-        settled = partition.settled
+        is_caught_up = partition.is_caught_up
     return partition, effects

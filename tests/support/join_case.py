@@ -19,7 +19,7 @@ from lake import Lake
 from schemas.config.connection import KafkaConfig
 from schemas.config.loop import LoopConfig
 from streams.columns.schema import known_at_ms
-from streams.join_worker.task import Turn, join_rejects
+from streams.join_worker.task import StepMessages, join_rejects
 from streams.kafka.client import KafkaClients
 from streams.kafka.topics import Topics, create_topics
 from streams.ledger.entry import LedgerRecord
@@ -211,8 +211,8 @@ class JoinCase:
                 wanted += (*first.commands[:1], last.commands[1])
                 names = ("predictions", "labels", "commands")
                 found = tuple(row[f"{name}_{end}"] for name in names for end in ("first", "next"))
-                point = msgspec.json.encode(last.point).decode()
-                if found != wanted or row["point"] != point or row["fingerprint"] != last.point.fingerprint:
+                checkpoint = msgspec.json.encode(last.checkpoint).decode()
+                if found != wanted or row["point"] != checkpoint or row["fingerprint"] != last.checkpoint.fingerprint:
                     problems.append(f"ledger: partition {number}, step {last.sequence}: {found} and not {wanted}")
                 before = last
             if (before.sequence if before else None) != max(entries, default=None):
@@ -223,7 +223,7 @@ class JoinCase:
         partition = self._partitions[number]
         read = {name: self._read(name, number, share) for name in self._inputs}
         (predictions, predictions_next), (labels, labels_next) = read["predictions"], read["labels"]
-        first = (partition.point.predictions_next, partition.point.labels_next)
+        first = (partition.checkpoint.predictions_next, partition.checkpoint.labels_next)
         taken = self._reader.prediction_records(*predictions), self._reader.label_records(*labels)
         unreadable = (len(taken[0].unreadable), len(taken[1].unreadable))
         batch = Batch(taken[0].records, taken[1].records, predictions_next, labels_next, NOW_MS, unreadable=unreadable)
@@ -239,7 +239,7 @@ class JoinCase:
             policy=self._policy,
             outcomes=len(effects.revisions),
             rejects=len(effects.rejects) + sum(unreadable),
-            point=msgspec.json.decode(msgspec.json.encode(partition.point), type=type(partition.point)),
+            checkpoint=msgspec.json.decode(msgspec.json.encode(partition.checkpoint), type=type(partition.checkpoint)),
             unreadable=unreadable,
         )
         self._sequences[number] += 1
@@ -252,7 +252,7 @@ class JoinCase:
         values = self._wire.encode(number, sequence, effects.revisions)
         for key, value in zip(self._wire.keys(effects.revisions), values, strict=True):
             self._join.produce(self.topics.outcomes, value, key, partition=number)
-        for value in join_rejects(Turn(effects, unreadable, record, set()), self.topics, NOW_MS):
+        for value in join_rejects(StepMessages(effects, unreadable, record, set()), self.topics, NOW_MS):
             self._join.produce(self.topics.rejects, value, partition=number)
         self._join.produce(self.topics.ledger, record.encode(), partition=number)
         self.entries.append(record)

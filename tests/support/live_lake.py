@@ -14,7 +14,7 @@ import polars as pl
 from polars.testing import assert_frame_equal
 from replay_case import CONFIG
 
-from joins import Batch, CommitPoint, MemoryStore, Partition, policy_from
+from joins import Batch, Checkpoint, MemoryStore, Partition, policy_from
 from lake import Claim, Lake
 from schemas.config.loop import LoopConfig
 from streams.ledger.rules import rules_text
@@ -65,9 +65,9 @@ class LiveLake:
         """Return how many steps of a partition are still to come."""
         return len(self._turns[number]) - self._taken[number]
 
-    def point(self, number: int) -> CommitPoint:
+    def checkpoint(self, number: int) -> Checkpoint:
         """Return where a partition's join stands."""
-        return self._joins[number].point
+        return self._joins[number].checkpoint
 
     def advance(self, steps: Mapping[int, int], *, lake: Lake | None = None, tables: int = len(TABLES)) -> None:
         """Let partitions take steps and append them in one go; less than all `tables` is a crash in between.
@@ -106,14 +106,14 @@ class LiveLake:
     def _take(self, number: int) -> None:
         turn = self._turns[number][self._taken[number]]
         join = self._joins[number]
-        first = (join.point.predictions_next, join.point.labels_next)
+        first = (join.checkpoint.predictions_next, join.checkpoint.labels_next)
         following = tuple(
             at if frame.is_empty() else frame["offset"][-1] + 2
             for at, frame in zip(first, (turn.predictions, turn.labels), strict=True)
         )
         records = prediction_records(turn.predictions, self._projection), label_records(turn.labels)
         effects = join.step(Batch(*records, *following, turn.now_ms, turn.close_at_ms))
-        assert join.settled
+        assert join.is_caught_up
         sequence = pl.lit(self._taken[number], dtype=pl.Int64).alias("sequence")
         sources = [frame.rename({"source_row": "row"}) for frame in (turn.predictions, turn.labels)]
         own = ["time_ms", "order_ms", "recorded_on", "recorded_at"]
@@ -132,7 +132,7 @@ class LiveLake:
                 now_ms=turn.now_ms,
                 predictions=(first[0], following[0]),
                 labels=(first[1], following[1]),
-                point=copy_of(join.point),
+                checkpoint=copy_of(join.checkpoint),
                 policy=self._policy,
                 commands=(0, 0),
                 idle='{"inputs":[],"elapsed_ms":0}',
@@ -201,7 +201,7 @@ def _joined(rows: list[LedgerRow]) -> LedgerRow:
         now_ms=last.now_ms,
         predictions=(first.predictions[0], last.predictions[1]),
         labels=(first.labels[0], last.labels[1]),
-        point=last.point,
+        checkpoint=last.checkpoint,
         policy=last.policy,
         commands=last.commands,
         idle=last.idle,

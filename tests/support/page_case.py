@@ -3,22 +3,21 @@
 from dataclasses import replace
 from datetime import date, timedelta
 
-from truthloop.page.panels.backfill import Backfills, Told
-from truthloop.page.panels.gate import Condition, Decided, Evaluation, Gate, Typed
+from truthloop.page.panels.backfill import BackfillPanel, BackfillRow
+from truthloop.page.panels.gate import Decided, GateCondition, GateEvaluation, GatePanel, Typed
 from truthloop.page.panels.model import (
     Cohort,
-    Comparison,
     Coverage,
     CoverageCell,
     Curve,
     Drift,
     DriftCell,
     DriftState,
-    Flow,
+    FlowPanel,
     Lane,
     Maturity,
     Metric,
-    Nowcast,
+    NowcastSeries,
     Point,
     Quality,
     QualityCount,
@@ -26,9 +25,10 @@ from truthloop.page.panels.model import (
     RoleFlow,
     Series,
     SourceState,
+    VersionComparison,
     Versions,
 )
-from truthloop.page.panels.view import EVERY, Freshness, Loop, Offer, Selection, Verdict, View
+from truthloop.page.panels.view import EVERY, Freshness, Loop, Offer, PageVerdict, Selection, View
 
 __all__ = ["HOSTILE", "NOW_MS", "empty_view", "hostile_view", "rich_view"]
 
@@ -106,7 +106,7 @@ def metric_of(days: int = 30) -> Metric:
             labelled = 140 if back == 0 else 780
             newest = Point(day, "estimated", (low + high) / 2, low, high, 0.4, 0.98, labelled, 850)
             second.append(newest if back == 0 else replace(newest, status="provisional"))
-    running = (Nowcast(all_days[-1], "flights-v2", 0.81, 0.77, 0.84, 0.90),)
+    running = (NowcastSeries(all_days[-1], "flights-v2", 0.81, 0.77, 0.84, 0.90),)
     sql = "SELECT \"day\", version, accuracy, status FROM metrics WHERE kind = 'arrived_late'"
     series = tuple(
         Series(version, tuple(points)) for version, points in (("flights-v1", first), ("flights-v2", second))
@@ -141,18 +141,20 @@ def drift_of(days: int = 30) -> Drift:
     return Drift(tuple(days_before(days)), (*lanes[:-1], gap), "SELECT * FROM evidence WHERE topic = 'drift'")
 
 
-def gate_of() -> Gate:
+def gate_of() -> GatePanel:
     """Return a gate that wants to and may not yet."""
     conditions = (
-        Condition("coverage", "ok", "ok", is_fulfilled=True),
-        Condition("mature_labels", "2,488", "2,000", is_fulfilled=True),
-        Condition("rarer_class", "655", "100", is_fulfilled=True),
-        Condition("cooldown", "5d 3h", "7d", is_fulfilled=False),
-        Condition("budget", "unknown", "2 a month", is_fulfilled=None),
+        GateCondition("coverage", "ok", "ok", is_fulfilled=True),
+        GateCondition("mature_labels", "2,488", "2,000", is_fulfilled=True),
+        GateCondition("rarer_class", "655", "100", is_fulfilled=True),
+        GateCondition("cooldown", "5d 3h", "7d", is_fulfilled=False),
+        GateCondition("budget", "unknown", "2 a month", is_fulfilled=None),
     )
     evaluations = (
-        Evaluation(NOW_MS - HOUR_MS, "cooling", "the error shifted on 2013-07-06, and 2 days of the cooldown are left"),
-        Evaluation(NOW_MS - DAY_MS, "watching", "one large shift, and one alone asks for nothing"),
+        GateEvaluation(
+            NOW_MS - HOUR_MS, "cooling", "the error shifted on 2013-07-06, and 2 days of the cooldown are left"
+        ),
+        GateEvaluation(NOW_MS - DAY_MS, "watching", "one large shift, and one alone asks for nothing"),
     )
     decisions = (
         Decided(
@@ -164,7 +166,7 @@ def gate_of() -> Gate:
         ),
         Decided("rt-0a9b8c7d6e5b1f0c9d7e6a4b3c8d2e1f", NOW_MS - 40 * DAY_MS, "completed", "drift of the error"),
     )
-    return Gate(
+    return GatePanel(
         "cooling",
         "The error has shifted again, and a retrain may be asked for from 2013-07-10 16:00 -04:00.",
         NOW_MS - 5 * DAY_MS,
@@ -179,7 +181,7 @@ def gate_of() -> Gate:
     )
 
 
-def flow_of() -> Flow:
+def flow_of() -> FlowPanel:
     """Return roles of which one is behind, and a source that has fallen silent."""
     roles = (
         RoleFlow("ingest", "ok", 0, "airline.scores 6 of 6 partitions", NOW_MS),
@@ -195,19 +197,39 @@ def flow_of() -> Flow:
         SourceState("arrivals", "arrived_late", "alive", NOW_MS - 60_000, 20 * 60_000),
         SourceState("manual-corrections", "arrived_late", "silent", NOW_MS - 9 * DAY_MS, 3 * DAY_MS),
     )
-    return Flow(roles, rejects, sources, 'SELECT "input", reason, count(*) FROM rejects GROUP BY ALL')
+    return FlowPanel(roles, rejects, sources, 'SELECT "input", reason, count(*) FROM rejects GROUP BY ALL')
 
 
-def backfills_of() -> Backfills:
+def backfills_of() -> BackfillPanel:
     """Return one that waits and one that was approved."""
     why = "8,123 labels tell the past anew: quarantined. They are of another definition than the config's."
     state = "Waits for a person since 2013-07-01 00:00 -04:00. Until then it stands beside what counts."
     ruled = "Approved by Ann (an attestation: nobody has checked who that is): the desk has checked it."
     times = (NOW_MS - 7 * DAY_MS, NOW_MS - 30 * DAY_MS)
-    return Backfills(
+    return BackfillPanel(
         (
-            Told(EPISODE, "arrived_late", "redefined", times[0], 8_123, "quarantined", True, state, why),  # noqa: FBT003 - a row
-            Told(f"bf-{8:032x}", "arrived_late", "stale, corrected", times[1], 312, "approved", False, ruled, why),  # noqa: FBT003 - the same
+            BackfillRow(
+                EPISODE,
+                "arrived_late",
+                "redefined",
+                times[0],
+                8_123,
+                "quarantined",
+                is_waiting=True,
+                state=state,
+                why=why,
+            ),
+            BackfillRow(
+                f"bf-{8:032x}",
+                "arrived_late",
+                "stale, corrected",
+                times[1],
+                312,
+                "approved",
+                is_waiting=False,
+                state=ruled,
+                why=why,
+            ),
         )
     )
 
@@ -218,7 +240,7 @@ def rich_view(days: int = 30, ages_ms: tuple[int, ...] = AGES_MS) -> View:
     before = Curve("2013-07-07", tuple(zip(AGES_MS, (share * 0.98 for share in USUAL), strict=True)))
     thin = Curve("2013-07-04", tuple(zip(AGES_MS, (share * 0.62 for share in USUAL), strict=True)))
     usual = Curve("expected", tuple(zip(AGES_MS, USUAL, strict=True)))
-    versions = Comparison(
+    versions = VersionComparison(
         "accuracy", "flights-v1", "flights-v2", 2_488, 0.7812, 0.8554, 0.0742, 0.051, 0.0974, "flights-v2 does better"
     )
     quality = (
@@ -227,7 +249,7 @@ def rich_view(days: int = 30, ages_ms: tuple[int, ...] = AGES_MS) -> View:
     )
     return View(
         Loop("flights", "America/New_York", ("arrived_late",), ("flights-v1", "flights-v2")),
-        Verdict(
+        PageVerdict(
             "WATCH",
             "The error has shifted since 2013-07-06; a retrain may be asked for in 2 days.",
             "working hours",
@@ -257,7 +279,7 @@ def empty_view() -> View:
     """Return a loop in its first minute: nothing has been read."""
     return View(
         Loop("flights", "America/New_York", ("arrived_late",), ()),
-        Verdict("WATCH", "Nothing has been read yet: the roles are starting.", "none"),
+        PageVerdict("WATCH", "Nothing has been read yet: the roles are starting.", "none"),
         Freshness(NOW_MS, None, None),
         Offer(("arrived_late",), (), (), ()),
         Selection("arrived_late"),
@@ -266,10 +288,10 @@ def empty_view() -> View:
         Metric("", ()),
         Drift((), ()),
         Quality(()),
-        Gate("idle", "Nothing to decide on yet."),
-        Backfills(),
+        GatePanel("idle", "Nothing to decide on yet."),
+        BackfillPanel(),
         Versions(()),
-        Flow((), (), ()),
+        FlowPanel((), (), ()),
     )
 
 
@@ -282,7 +304,7 @@ def hostile_view(name: str) -> View:
     lanes = (Lane(name, "feature", tuple(DriftCell("critical", name) for _ in view.drift.days)),)
     return View(
         Loop(name, name, (name, "arrived_late"), (name, "v2")),
-        Verdict("HOLD", name, "now", name),
+        PageVerdict("HOLD", name, "now", name),
         view.freshness,
         Offer((name, "arrived_late"), (name, "v2"), (name,), ((name, (name,)),)),
         Selection(name, EVERY, name, name, 8),
@@ -290,21 +312,21 @@ def hostile_view(name: str) -> View:
         replace(
             view.maturity, expected=Curve(name, view.maturity.expected.points), cohorts=(Curve(name, ((1, nan),)),)
         ),
-        replace(view.metric, name=name, series=series, running=(Nowcast(name, name, nan, nan, nan, nan),)),
+        replace(view.metric, name=name, series=series, running=(NowcastSeries(name, name, nan, nan, nan, nan),)),
         replace(view.drift, lanes=lanes),
         Quality((QualityCount(name, name, 1, nan, "alarm"),)),
-        Gate(
+        GatePanel(
             name,
             name,
             NOW_MS,
-            (Condition(name, name, name, is_fulfilled=None),),
-            (Evaluation(NOW_MS, name, name),),
+            (GateCondition(name, name, name, is_fulfilled=None),),
+            (GateEvaluation(NOW_MS, name, name),),
             (Decided(name, 10**18, name, name, name),),
             (Typed(name, name),),
         ),
-        Backfills((Told(EPISODE, name, name, NOW_MS, 5, name, is_waiting=True, state=name, why=name),)),
-        Versions((Comparison(name, name, name, 0, nan, None, float("inf"), nan, nan, name),)),
-        Flow(
+        BackfillPanel((BackfillRow(EPISODE, name, name, NOW_MS, 5, name, is_waiting=True, state=name, why=name),)),
+        Versions((VersionComparison(name, name, name, 0, nan, None, float("inf"), nan, nan, name),)),
+        FlowPanel(
             (RoleFlow(name, "stalled", None, name),),
             (RejectCount(name, name, 1),),
             (SourceState(name, name, "late", None),),

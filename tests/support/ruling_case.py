@@ -17,7 +17,7 @@ from lake import Lake
 from retrain.approval import Approvals, Person, Statement
 from retrain.decision_log import DecisionLog
 from retrain.gate import gate_of
-from retrain.log_entries import Origin, backfilled
+from retrain.log_entries import EntryOrigin, backfilled
 from schemas.events.backfill import Ruling, Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from schemas.events.evidence import Decision
@@ -112,7 +112,7 @@ def write_found(settings: Settings, told: BackfillDiff, verdict: Verdict = Verdi
     log = DecisionLog(lake, told.episode.kind)
     gate = gate_of(log.entries())
     ruling = Ruling(episode=told.episode, verdict=verdict)
-    origin = Origin(settings.config.loop, told.episode.kind, None)
+    origin = EntryOrigin(settings.config.loop, told.episode.kind, None)
     entry = backfilled(origin, gate, ruling, [REASON, "More."], {"diff_sha256": told.sha256()})
     assert log.append([entry], NOW_MS)
     return told.sha256()

@@ -83,7 +83,7 @@ def _batch(lines: list[str], partition: Partition) -> Batch:
     predictions: list[PredictionRecord] = []
     labels: list[LabelRecord] = []
     close_at_ms = None
-    first_p, first_l = partition.point.predictions_next, partition.point.labels_next
+    first_p, first_l = partition.checkpoint.predictions_next, partition.checkpoint.labels_next
     for line in lines:
         time_ms, words, options = _parse(line)
         if words[0] == "predict":

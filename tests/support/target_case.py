@@ -15,7 +15,7 @@ from lake_builder import LakeBuilder
 
 from lake import Lake
 from retrain.decision_log import DecisionLog
-from retrain.log_entries import Origin
+from retrain.log_entries import EntryOrigin
 from retrain.schedule import Attempt
 from retrain.target.exchange import Call, Reply
 from schemas.config.retrain import RetrainConfig
@@ -139,7 +139,7 @@ class OpenRetrain:
         begin = entry(0, Event.EVALUATED, GateState.PREPARING, findings=[DRIFT], version="v1", **own)
         assert self._log.append([begin, entry(1, Event.PREPARED, GateState.REQUESTED, detail=detail, **own)], START_MS)
         assert self.receiver is not None
-        origins = [Origin(config.loop, "fraud", retrain)]
+        origins = [EntryOrigin(config.loop, "fraud", retrain)]
         self.deliveries = Deliveries(lake, origins, self.receiver, lambda: self.now_ms)
 
     def step(self, after_ms: int = 0) -> list[Decision]:

@@ -21,11 +21,11 @@ from monitor import CellPlan, coverage, fold, metrics
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of
 from retrain.gate import Gate, gate_of
-from retrain.log_entries import Origin, ruled
+from retrain.log_entries import EntryOrigin, ruled
 from schemas.events.backfill import Episode, Ruling, Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from schemas.events.evidence import Decision
-from streams.ledger.lake_kind import whole_points
+from streams.ledger.lake_kind import complete_rows
 from truthloop.config.settings import Settings, load_settings
 from truthloop.evidence.cells import Evidence, read_evidence
 from truthloop.evidence.spans import Span, read_new_rows
@@ -174,7 +174,7 @@ def rule(settings: Settings, episode: Episode, verdict: Verdict) -> Decision:
     """Write down what a person says of a backfill."""
     log = DecisionLog(Lake.open(settings.lake), "fraud")
     gate: Gate = gate_of(log.entries())
-    origin = Origin(settings.config.loop, "fraud", settings.config.retrain)
+    origin = EntryOrigin(settings.config.loop, "fraud", settings.config.retrain)
     told = ruled(origin, gate, Ruling(episode=episode, verdict=verdict), "seen", {"by": "Ann"})
     assert log.append([told], START_MS)
     return told
@@ -183,7 +183,9 @@ def rule(settings: Settings, episode: Episode, verdict: Verdict) -> Decision:
 def cells_anew(settings: Settings) -> pl.DataFrame:
     """Return the cells of everything that the lake has, folded at once under the last rulings."""
     lake = Lake.open(settings.lake)
-    spans = [Span(number, (0, row.sequence + 1), (0, row.predictions[1])) for number, row in whole_points(lake).items()]
+    spans = [
+        Span(number, (0, row.sequence + 1), (0, row.predictions[1])) for number, row in complete_rows(lake).items()
+    ]
     rows = read_new_rows(lake, spans)
     plan = CellPlan.from_config(settings.config)
     return fold(plan, rows.predictions, rows.outcomes, rows.earlier, rulings_of(log_of(settings)))

@@ -14,7 +14,7 @@ from truthloop.clock import now_ms
 from truthloop.onboarding.draft.draft import Wishes
 from truthloop.onboarding.draft.roles import given_roles
 from truthloop.onboarding.draft.run import TopicDraft, draft_from
-from truthloop.onboarding.draft.yaml_text import Origin, yaml_value
+from truthloop.onboarding.draft.yaml_text import DraftOrigin, yaml_value
 from truthloop.onboarding.profiles.describe import missing_text, percent
 from truthloop.terminal.console import results, warn
 from truthloop.terminal.tables import plain_table, print_table
@@ -49,7 +49,7 @@ def draft_topics(
             )
     now = now_ms()
     client = {name: yaml_value(value) for name, value in kafka.client.items()}
-    origin = Origin(servers, client, f"{datetime.fromtimestamp(now / 1000, UTC):%Y-%m-%d %H:%M} UTC")
+    origin = DraftOrigin(servers, client, f"{datetime.fromtimestamp(now / 1000, UTC):%Y-%m-%d %H:%M} UTC")
     return draft_from([samples[topic] for topic in topics], roles, wishes, origin, now)
 
 

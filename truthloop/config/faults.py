@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from schemas.base.problem import Path, Problem, ProblemsError, nearest
 from schemas.config.loop import LOOP_PATTERN, NAME_PATTERN
 
-__all__ = ["explain"]
+__all__ = ["explain_fault"]
 
 _EXPECTED = {
     "string_type": "text",
@@ -31,7 +31,7 @@ _PATTERN_WORDS = {
 _TEXT_MAX = 60
 
 
-def explain(error: ValidationError, value: object) -> list[Problem]:
+def explain_fault(error: ValidationError, value: object) -> list[Problem]:
     """Return one problem for each wrong place of `value`, which is what was validated.
 
     Where several types were possible (a union), pydantic reports each that failed; that becomes one

@@ -16,7 +16,7 @@ from schemas.config.loop import LoopConfig
 from schemas.config.retrain import DatasetConfig
 from schemas.errors import ConfigError
 from truthloop.config.environment import apply_overrides
-from truthloop.config.faults import explain
+from truthloop.config.faults import explain_fault
 from truthloop.config.shape import Misnomer, config_shape, keep_known
 from truthloop.config.yaml_source import YamlDocument, YamlError, read_yaml
 
@@ -144,7 +144,7 @@ def load_placed_settings(path: FilePath, environ: Mapping[str, str] | None = Non
     try:
         config = LoopConfig.model_validate(known)
     except ValidationError as error:
-        problems = [problem for problem in explain(error, known) if problem.path not in told]
+        problems = [problem for problem in explain_fault(error, known) if problem.path not in told]
         found += [places.problem(problem.path, str(problem)) for problem in problems]
     if found or config is None:
         raise InvalidConfigError(sorted(found, key=lambda problem: (problem.line or 0, problem.file)))

@@ -27,7 +27,7 @@ from truthloop.config.settings import Settings
 from truthloop.demo.airline import flush_records, send_records
 from truthloop.evidence.diff_log import DiffLog
 
-__all__ = ["Ruled", "play"]
+__all__ = ["DemoRuling", "play"]
 
 TOPIC: Final = "airport.restatements"
 KIND: Final = "arrived_late"
@@ -46,7 +46,7 @@ Until = Callable[[Callable[[], bool]], None]
 
 
 @dataclass(frozen=True)
-class Ruled:
+class DemoRuling:
     """A month that was told anew, and what came of it.
 
     Attributes:
@@ -94,7 +94,7 @@ class Ruled:
         ]
 
 
-def play(settings: Settings, producer: Producer, until: Until) -> list[Ruled]:
+def play(settings: Settings, producer: Producer, until: Until) -> list[DemoRuling]:
     """Tell the months anew, rule about each, and return what came of it once the gate has judged it.
 
     Raises:
@@ -119,7 +119,7 @@ def play(settings: Settings, producer: Producer, until: Until) -> list[Ruled]:
         until(lambda: not gate_of(log.entries()).ruled)
         until(lambda: gate_of(log.entries()).state not in (GateState.PREPARING, GateState.REQUESTED))
         outcome = next(entry for entry in reversed(log.entries()) if entry.event is Event.RESTATED)
-        found.append(Ruled(month, diff, verdict, reason, (before, _late_share(settings, month)), outcome))
+        found.append(DemoRuling(month, diff, verdict, reason, (before, _late_share(settings, month)), outcome))
     return found
 
 

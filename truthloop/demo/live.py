@@ -28,7 +28,7 @@ from streams.ingest.role import commit_start
 from streams.kafka.client import REACH_TIMEOUT_S, KafkaClients
 from streams.kafka.topics import Topics, create_topics, partition_counts
 from streams.messages.command import send_close
-from streams.status import Standing, standing
+from streams.status import LoopStatus, read_loop_status
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
 from truthloop.demo import last_act
@@ -73,7 +73,7 @@ class LiveRun:
     seconds: float
     deployments: Sequence[Deployment] = ()
     retrains: Sequence[Retrain] = ()
-    ruled: Sequence[last_act.Ruled] = ()
+    ruled: Sequence[last_act.DemoRuling] = ()
 
 
 @contextmanager
@@ -108,14 +108,14 @@ def running_live(settings: Settings, *, close_at_ms: int, report: Report) -> Ite
         wait.until(lambda _stand: wait.evaluated_ms() >= last_ms)
         seconds = time.monotonic() - started_s
         counters = Counters.zero(list(settings.config.labels))
-        for entry in standing(clients, settings.config, settings.lake).entries.values():
-            counters.add(entry.point.counters)
+        for entry in read_loop_status(clients, settings.config, settings.lake).entries.values():
+            counters.add(entry.checkpoint.counters)
         status = read_status(folder)
         retrains = [one for log in _logs(settings) for one in retrains_of(log.entries())]
         yield LiveRun(counters, status.predictions, status.labels, seconds, status.deployments, retrains, ruled)
 
 
-def _play(settings: Settings, clients: KafkaClients, wait: "_Wait") -> list[last_act.Ruled]:
+def _play(settings: Settings, clients: KafkaClients, wait: "_Wait") -> list[last_act.DemoRuling]:
     return last_act.play(settings, clients.producer(), lambda is_so: wait.until(lambda _stand: is_so()))
 
 
@@ -200,15 +200,15 @@ class _Wait:
         self._moved_s = time.monotonic()
         self._last: tuple[int, ...] = ()
 
-    def until(self, is_so: Callable[[Standing], bool]) -> None:
+    def until(self, is_so: Callable[[LoopStatus], bool]) -> None:
         """Return once it is so.
 
         Raises:
             BrokerError: nothing moves any more.
         """
         while True:
-            stand = standing(self._clients, self._settings.config, self._settings.lake)
-            self._report(sum(_consumed(entry.point.counters) for entry in stand.entries.values()))
+            stand = read_loop_status(self._clients, self._settings.config, self._settings.lake)
+            self._report(sum(_consumed(entry.checkpoint.counters) for entry in stand.entries.values()))
             if is_so(stand):
                 return
             moved = (sum(stand.ingest.values()), sum(stand.join.values()), stand.lake_behind, self.evaluated_ms())
@@ -237,8 +237,10 @@ def _consumed(counters: Counters) -> int:
     return counters.predictions.consumed + sum(labels.consumed for labels in counters.labels.values())
 
 
-def _is_settled(stand: Standing) -> bool:
+def _is_settled(stand: LoopStatus) -> bool:
     """Tell whether no prediction waits for its deadline any more."""
     return all(
-        outcomes.pending == 0 for entry in stand.entries.values() for outcomes in entry.point.counters.outcomes.values()
+        outcomes.pending == 0
+        for entry in stand.entries.values()
+        for outcomes in entry.checkpoint.counters.outcomes.values()
     )

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from lake import Lake
 from retrain.approval import Approvals
 from retrain.decision_log import DecisionLog
-from retrain.episode_status import Standing
-from retrain.log_entries import Origin
+from retrain.episode_status import EpisodeStatus
+from retrain.log_entries import EntryOrigin
 from schemas.errors import LakeError
 from schemas.events.backfill_diff import BackfillDiff
 from truthloop.config.settings import Settings
@@ -22,11 +22,11 @@ def approvals_of(settings: Settings, now_ms: Callable[[], int]) -> Approvals:
         LakeError: there is no lake.
     """
     config, lake = settings.config, Lake.open(settings.lake)
-    logs = [(origin, DecisionLog(lake, origin.kind)) for origin in Origin.all_of(config)]
+    logs = [(origin, DecisionLog(lake, origin.kind)) for origin in EntryOrigin.all_of(config)]
     return Approvals(logs, now_ms)
 
 
-def diff_of(diffs: DiffLog, standing: Standing) -> BackfillDiff:
+def diff_of(diffs: DiffLog, standing: EpisodeStatus) -> BackfillDiff:
     """Return the diff that a backfill's newest entry speaks of.
 
     Raises:

@@ -9,7 +9,7 @@ from datetime import datetime
 import polars as pl
 
 from lake import Lake
-from monitor.evaluation import Arrivals
+from monitor.evaluation import SourceArrivals
 
 __all__ = ["NO_SOURCE", "read_arrivals"]
 
@@ -17,7 +17,7 @@ NO_SOURCE = "labels"
 """Name of labels that name no source."""
 
 
-def read_arrivals(lake: Lake, kind: str, since: datetime) -> Mapping[str, Arrivals]:
+def read_arrivals(lake: Lake, kind: str, since: datetime) -> Mapping[str, SourceArrivals]:
     """Return by source when its labels came, to the minute, and when it said that it is complete.
 
     Args:
@@ -37,6 +37,6 @@ def read_arrivals(lake: Lake, kind: str, since: datetime) -> Mapping[str, Arriva
     by_source = {str(name): part for (name,), part in found.partition_by("source", as_dict=True).items()}
     names = sorted(set(by_source) | set(heartbeats))
     return {
-        name: Arrivals(by_source.get(name, found.clear())["minute"].to_numpy(), tuple(heartbeats.get(name, ())))
+        name: SourceArrivals(by_source.get(name, found.clear())["minute"].to_numpy(), tuple(heartbeats.get(name, ())))
         for name in names
     }

@@ -12,10 +12,10 @@ from monitor.backfill.alarm import FlaggedRun, judge_arrivals, judge_resent
 from monitor.backfill.diff import diff_of
 from monitor.backfill.episode import open_episodes
 from monitor.backfill.rule import verdict_of
-from monitor.cells.count_arrivals import read_arrivals
+from monitor.cells.count_arrivals import read_hourly_arrivals
 from retrain.episode_status import rulings_of
 from retrain.gate import Gate
-from retrain.log_entries import Origin, backfilled
+from retrain.log_entries import EntryOrigin, backfilled
 from retrain.retrains import retrains_of
 from schemas.events.backfill import Episode, Ruling
 from schemas.events.backfill_diff import AffectedDecision, BackfillDiff
@@ -26,7 +26,7 @@ from truthloop.evidence.cells import Evidence, folded_steps
 from truthloop.evidence.diff_log import DiffLog
 from truthloop.evidence.resent import read_conflicts
 
-__all__ = ["BackfillLook"]
+__all__ = ["BackfillScan"]
 
 HOUR_MS = 3_600_000
 
@@ -34,7 +34,7 @@ GROWTH_EVERY_MS = 3_600_000
 """An episode that goes on growing is put before a person anew once an hour."""
 
 
-class BackfillLook:
+class BackfillScan:
     """Looks for backfills of one kind, again and again.
 
     Args:
@@ -44,7 +44,7 @@ class BackfillLook:
         now_ms: the wall clock, for the time of recording.
     """
 
-    def __init__(self, lake: Lake, origin: Origin, definition: str, now_ms: Callable[[], int]) -> None:
+    def __init__(self, lake: Lake, origin: EntryOrigin, definition: str, now_ms: Callable[[], int]) -> None:
         self._lake = lake
         self._origin = origin
         self._definition = definition
@@ -118,7 +118,7 @@ class BackfillLook:
             return []
         seen = until_ms // HOUR_MS, self._lake.version("rejects")
         if self._judged is None or self._judged[0] != seen:  # an hour that is not over yet changes nothing
-            arrivals = read_arrivals(evidence.cells, evidence.plan, kind)
+            arrivals = read_hourly_arrivals(evidence.cells, evidence.plan, kind)
             found = list(judge_arrivals(arrivals, until_ms).runs)
             if len(arrivals.hour_ms):
                 found += judge_resent(self._resent(), int(arrivals.hour_ms[0]), until_ms).runs

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from joins import CommitPoint
+from joins import Checkpoint
 from joins.watermark import PREDICTIONS
 from lake import Claim, Lake
 from monitor import CellPlan, fold, merge
@@ -22,7 +22,7 @@ from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of
 from schemas.errors import LakeConflict, LakeError
 from schemas.events.backfill import Ruling
-from streams.ledger.lake_kind import whole_points
+from streams.ledger.lake_kind import complete_rows
 from streams.ledger.table import LedgerRow
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
@@ -92,7 +92,7 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
     """
     lake = Lake.open(settings.lake)
     # looked at before the cells are: what it promises must be in them
-    points = [row.point for row in whole_points(lake).values()]
+    checkpoints = [row.checkpoint for row in complete_rows(lake).values()]
     plan = CellPlan.from_config(settings.config)
     logs = before.logs if before is not None else {kind.name: DecisionLog(lake, kind.name) for kind in plan.kinds}
     cells = _known_cells(lake, plan, before)
@@ -101,13 +101,13 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
     while (ruled := _restate(lake, plan, grown, logs)) is None:
         grown = _known_cells(lake, plan, None)
     known, rulings = ruled
-    reach = _reach(points, plan)
+    reach = _reach(checkpoints, plan)
     return Evidence(plan.knowing(known.cells), known.cells, reach, known.version, known.loose, rulings, logs)
 
 
 def folded_steps(lake: Lake) -> dict[int, int]:
     """Return, by partition, how many of its steps the cells hold."""
-    return {number: lake.applied("cells", _app(number)) for number in whole_points(lake)}
+    return {number: lake.applied("cells", _app(number)) for number in complete_rows(lake)}
 
 
 def refresh_cells(settings: Settings) -> None:
@@ -143,18 +143,18 @@ def _known_cells(lake: Lake, plan: CellPlan, before: Evidence | None) -> _Cells:
 def _fold_new_steps(lake: Lake, plan: CellPlan, known: _Cells, logs: Logs) -> _Cells | None:
     """Fold once; None if another process wrote cells meanwhile, so that it has to be done again."""
     commits = lake.applied("cells", APP)  # before all that is read: a commit that comes later is a conflict
-    points = whole_points(lake)
+    newest = complete_rows(lake)
     if lake.version("cells") != known.version:
         return None
-    if not points:
+    if not newest:
         return known
-    folded = {number: lake.applied("cells", _app(number)) for number in points}
-    spans = None if known.is_other else new_spans(lake, points, folded)
+    folded = {number: lake.applied("cells", _app(number)) for number in newest}
+    spans = None if known.is_other else new_spans(lake, newest, folded)
     if spans == []:
         return known
     is_anew = spans is None
     if spans is None:
-        spans = _all_anew(lake, points, folded)
+        spans = _all_anew(lake, newest, folded)
         known = replace(known, cells=known.cells.clear(), is_other=True)
     new = read_new_rows(lake, spans)
     rulings, following = _rulings(lake, logs, is_newest=is_anew)
@@ -217,35 +217,37 @@ def _write(lake: Lake, plan: CellPlan, known: _Cells, rows: pl.DataFrame, claims
     return _Cells(merged, known.version + 1, loose)
 
 
-def _all_anew(lake: Lake, points: Mapping[int, LedgerRow], folded: Mapping[int, int]) -> list[Span]:
+def _all_anew(lake: Lake, newest: Mapping[int, LedgerRow], folded: Mapping[int, int]) -> list[Span]:
     """Return spans of everything that the lake has.
 
     Raises:
         LakeError: cells were made of steps that the ledger does not have any more, or not yet again.
     """
-    if ahead := [number for number, row in points.items() if folded[number] > row.sequence + 1]:
+    if ahead := [number for number, row in newest.items() if folded[number] > row.sequence + 1]:
         raise LakeError(
             f"counts more steps of partition {ahead[0]} than the ledger has, so it cannot be made anew",
             where=f"table cells of {lake.path}",
             hint="If the lake is being filled again from its source, try again when that is done. "
             "Else the ledger was put back alone: bring the whole lake back from its backup.",
         )
-    return [Span(number, (0, row.sequence + 1), (0, row.predictions[1])) for number, row in points.items()]
+    return [Span(number, (0, row.sequence + 1), (0, row.predictions[1])) for number, row in newest.items()]
 
 
 def _app(partition: int) -> str:
     return f"{APP}:{partition}"
 
 
-def _reach(points: Iterable[CommitPoint], plan: CellPlan) -> Reach:
+def _reach(checkpoints: Iterable[Checkpoint], plan: CellPlan) -> Reach:
     """Take the least of all partitions that have seen a prediction."""
-    seen = [point for point in points if point.counters.predictions.consumed]
+    seen = [checkpoint for checkpoint in checkpoints if checkpoint.counters.predictions.consumed]
     observed: dict[str, int | None] = {}
     matured: dict[str, int | None] = {}
     for kind in plan.kinds:
-        marks = [point.marks[name].reached_ms for point in seen for name in (PREDICTIONS, kind.name)]
-        observed[kind.name] = _least(marks)
-        cursors = [point.cursors.get(kind.name) for point in seen]
+        watermarks = [
+            checkpoint.watermarks[name].reached_ms for checkpoint in seen for name in (PREDICTIONS, kind.name)
+        ]
+        observed[kind.name] = _least(watermarks)
+        cursors = [checkpoint.cursors.get(kind.name) for checkpoint in seen]
         matured[kind.name] = _least([None if cursor is None else cursor[0] + 1 for cursor in cursors])
     return Reach(observed, matured)
 

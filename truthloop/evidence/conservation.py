@@ -11,7 +11,7 @@ import polars as pl
 
 from joins.accounting import Counters
 from lake import Lake
-from streams.ledger.lake_kind import whole_points
+from streams.ledger.lake_kind import complete_rows
 from streams.ledger.table import LedgerRow, RunFile
 
 __all__ = ["Conservation", "check_conservation"]
@@ -47,12 +47,12 @@ def check_conservation(lake: Lake, definitions: Mapping[str, str], files: Iterab
         definitions: the loop's own definition of each kind.
         files: every file of a replay.
     """
-    points = whole_points(lake)
+    newest = complete_rows(lake)
     counters = Counters.zero(list(definitions))
-    for row in points.values():
-        counters.add(row.point.counters)
+    for row in newest.values():
+        counters.add(row.checkpoint.counters)
     violations = counters.violations()
-    rows = _Rows(lake, points)
+    rows = _Rows(lake, newest)
     predictions = {kind: _count_predictions(rows, kind, name) for kind, name in definitions.items()}
     labels = {kind: _count_labels(rows, kind) for kind in definitions}
     p = counters.predictions
@@ -80,9 +80,9 @@ def check_conservation(lake: Lake, definitions: Mapping[str, str], files: Iterab
 class _Rows:
     """The lake's rows up to what the ledger says of each partition."""
 
-    def __init__(self, lake: Lake, points: Mapping[int, LedgerRow]) -> None:
+    def __init__(self, lake: Lake, newest: Mapping[int, LedgerRow]) -> None:
         schema = {"partition": pl.Int32, "labels": pl.Int64, "predictions": pl.Int64, "steps": pl.Int64}
-        ends = [(number, row.labels[1], row.predictions[1], row.sequence + 1) for number, row in points.items()]
+        ends = [(number, row.labels[1], row.predictions[1], row.sequence + 1) for number, row in newest.items()]
         self._lake = lake
         self._ends = pl.LazyFrame(ends, schema=schema, orient="row")
 

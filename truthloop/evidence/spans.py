@@ -45,12 +45,12 @@ class NewRows:
     earlier: pl.DataFrame
 
 
-def new_spans(lake: Lake, points: Mapping[int, LedgerRow], folded: Mapping[int, int]) -> list[Span] | None:
+def new_spans(lake: Lake, newest: Mapping[int, LedgerRow], folded: Mapping[int, int]) -> list[Span] | None:
     """Return what is new behind the steps that were folded, for every partition where something is.
 
     Args:
         lake: read from.
-        points: by partition, the newest ledger row whose rows are all there.
+        newest: by partition, the newest ledger row whose rows are all there.
         folded: by partition, how many of its steps the cells hold.
 
     Returns:
@@ -59,7 +59,7 @@ def new_spans(lake: Lake, points: Mapping[int, LedgerRow], folded: Mapping[int, 
     """
     starts = _ends_of(lake, {number: steps - 1 for number, steps in folded.items() if steps})
     spans = []
-    for number, row in points.items():
+    for number, row in newest.items():
         first, following = folded[number], row.sequence + 1
         if first >= following:
             continue

@@ -10,8 +10,8 @@ from threading import Lock
 from typing import Final
 
 from lake import Lake
-from retrain.approval import Outcome, Person, Result, Statement
-from retrain.episode_status import Standing
+from retrain.approval import Person, RulingOutcome, RulingResult, Statement
+from retrain.episode_status import EpisodeStatus
 from retrain.form_token import NONCE_BYTES, TTL_MS, Bound, TokenError, check_token, keys_of, make_token
 from retrain.signing import Secret
 from schemas.events.backfill import Verdict
@@ -30,13 +30,13 @@ log = logging.getLogger("truthloop.feedback")
 
 _VERDICTS: Final = (Verdict.APPROVED, Verdict.REJECTED)
 _STATUS: Final = {
-    Outcome.UNKNOWN: 404,
-    Outcome.INCOMPLETE: 422,
-    Outcome.DECIDED: 409,
-    Outcome.CHANGED: 409,
-    Outcome.USED: 409,
-    Outcome.EXPIRED: 410,
-    Outcome.BUSY: 503,
+    RulingOutcome.UNKNOWN: 404,
+    RulingOutcome.INCOMPLETE: 422,
+    RulingOutcome.DECIDED: 409,
+    RulingOutcome.CHANGED: 409,
+    RulingOutcome.USED: 409,
+    RulingOutcome.EXPIRED: 410,
+    RulingOutcome.BUSY: 503,
 }
 
 
@@ -114,18 +114,18 @@ class Rulings:
         person = Person(form.by, "proxy" if form.is_proved else "attested", "page")
         statement = Statement(form.episode, form.diff_sha256, form.verdict, form.reason, person, token.sha256)
         result = self._approvals.rule(statement, is_expired=token.is_expired)
-        if result.outcome is not Outcome.DONE:
+        if result.outcome is not RulingOutcome.DONE:
             return self._refusal(result)
         log.info("backfill %s is %s", form.episode, form.verdict.value)
         return Answered(303)
 
-    def _refusal(self, result: Result) -> Answered:
+    def _refusal(self, result: RulingResult) -> Answered:
         what, hint = refusal_words(result, self._zone)
         return Answered(_STATUS[result.outcome], what, hint, result.outcome.value)
 
     def _bound(self, episode: str, diff_sha256: str, user: str) -> Bound:
         return Bound(self._loop, episode, diff_sha256, _VERDICTS, user)
 
-    def _diff(self, standing: Standing) -> BackfillDiff:
+    def _diff(self, standing: EpisodeStatus) -> BackfillDiff:
         with self._lock:
             return diff_of(self._diffs, standing)

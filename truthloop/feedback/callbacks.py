@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from lake import Lake
 from retrain.decision_log import DecisionLog
 from retrain.gate import Gate, IllegalEvent, gate_of
-from retrain.log_entries import Origin, answered
+from retrain.log_entries import EntryOrigin, answered
 from retrain.signing import Secret, SignatureError, verify
 from schemas.events.evidence import Decision, Event
 from schemas.events.retrain_request import RetrainCallback
@@ -38,7 +38,7 @@ class Callbacks:
     def __init__(
         self,
         lake: Lake,
-        origins: Sequence[Origin],
+        origins: Sequence[EntryOrigin],
         secret: Secret | None,
         now_ms: Callable[[], int],
         refused: Callable[[str], None],
@@ -107,7 +107,7 @@ class Callbacks:
 
     def _record_refusal(
         self,
-        kind: tuple[Origin, DecisionLog],
+        kind: tuple[EntryOrigin, DecisionLog],
         entries: Sequence[Decision],
         answer: RetrainCallback,
         callback_id: str,
@@ -169,7 +169,7 @@ def _says_the_same(entry: Decision, detail: Mapping[str, object]) -> bool:
     return all(entry.detail.get(name) == value for name, value in detail.items() if name != "callback_id")
 
 
-def _deployed(origin: Origin, gate: Gate, answer: RetrainCallback, callback_id: str) -> Decision:
+def _deployed(origin: EntryOrigin, gate: Gate, answer: RetrainCallback, callback_id: str) -> Decision:
     """Return that the pipeline has deployed what was judged. Whether it predicts is seen from its predictions."""
     own = answer.decision if gate.decision in (None, answer.decision) else None
     detail = {"callback_id": callback_id, "decision": answer.decision, "model_sha256": answer.model_sha256}

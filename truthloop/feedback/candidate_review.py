@@ -15,7 +15,7 @@ from monitor.cells.versions import prediction_counts, versions_in
 from monitor.evaluation import day_ending_at
 from monitor.versions.candidate import judge_candidate
 from retrain.gate import Gate
-from retrain.log_entries import Origin
+from retrain.log_entries import EntryOrigin
 from retrain.run_manifest import find_retrain
 from schemas.events.candidate import CandidateJudgement
 from schemas.events.evidence import Decision, Event
@@ -46,7 +46,7 @@ class Judging:
         origin: whose log.
     """
 
-    def __init__(self, settings: Settings, origin: Origin) -> None:
+    def __init__(self, settings: Settings, origin: EntryOrigin) -> None:
         self._settings = settings
         self._origin = origin
         self._task = settings.config.predictions.outputs[origin.kind].task

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from lake import Claim, Lake, append_records
 from retrain.decision_log import DecisionLog
 from retrain.gate import Gate, gate_of
-from retrain.log_entries import Origin, attempted
+from retrain.log_entries import EntryOrigin, attempted
 from retrain.schedule import Attempt
 from retrain.sender import Outgoing, Receiver, deliver_due
 from schemas.config.retrain import RetrainConfig
@@ -97,7 +97,7 @@ class Deliveries:
     def __init__(
         self,
         lake: Lake,
-        origins: list[Origin],
+        origins: list[EntryOrigin],
         receiver: Receiver,
         now_ms: Callable[[], int],
         attempted: Callable[[str], None] = lambda _outcome: None,

@@ -14,16 +14,16 @@ from monitor.cells.of_record import changed_rulings
 from monitor.cells.plan import CellPlan
 from monitor.metrics.live import LiveMetrics
 from schemas.events.backfill import Ruling
-from streams.ledger.lake_kind import whole_points
+from streams.ledger.lake_kind import complete_rows
 from truthloop.evidence.spans import Span, new_spans, read_new_rows
 
-__all__ = ["OUTCOMES_A_LOOK", "LiveBoard"]
+__all__ = ["OUTCOMES_A_LOOK", "LiveMetricsReader"]
 
 OUTCOMES_A_LOOK = 100_000
 """About three seconds: nine metrics take 35,000 outcomes a second, five take 50,000, on one busy core."""
 
 
-class LiveBoard:
+class LiveMetricsReader:
     """The live metrics of one loop.
 
     Args:
@@ -64,13 +64,13 @@ class LiveBoard:
         version = self._lake.version("ledger")
         if version == self._looked_at and not self.unread:
             return
-        points = whole_points(self._lake)
-        if any(self._folded.get(number, 0) > row.sequence + 1 for number, row in points.items()):
+        newest = complete_rows(self._lake)
+        if any(self._folded.get(number, 0) > row.sequence + 1 for number, row in newest.items()):
             self._begin()
-        spans = new_spans(self._lake, points, {number: self._folded.get(number, 0) for number in points})
+        spans = new_spans(self._lake, newest, {number: self._folded.get(number, 0) for number in newest})
         if spans is None:  # the ledger was written anew, and so are the metrics
             self._begin()
-            spans = new_spans(self._lake, points, dict.fromkeys(points, 0)) or []
+            spans = new_spans(self._lake, newest, dict.fromkeys(newest, 0)) or []
         now, unread = self._part(spans)
         if now:
             # the predictions are left out: an outcome has all that a metric is fed

@@ -18,7 +18,7 @@ from retrain.gate import Gate
 from retrain.schedule import Outcome
 from schemas.events.evidence import FindingKind, GateState, Level
 
-__all__ = ["VERSIONS_MAX", "Gauges", "LiveReading", "Reading"]
+__all__ = ["VERSIONS_MAX", "Gauges", "KindReading", "LiveReading"]
 
 VERSIONS_MAX = 4
 """Versions with live metrics, the newest ones: the page's charts have as many lines."""
@@ -54,7 +54,7 @@ _RETRAINS = "retrains_requested"
 
 
 @dataclass(frozen=True)
-class Reading:
+class KindReading:
     """What is to be told of one label kind.
 
     Attributes:
@@ -132,7 +132,7 @@ class Gauges(Collector):
         """Count an attempt at a delivery, by its `Outcome`."""
         self._attempts.labels(outcome).inc()
 
-    def tell(self, readings: Sequence[Reading], live: LiveReading) -> None:
+    def tell(self, readings: Sequence[KindReading], live: LiveReading) -> None:
         """Take over what a look at the lake has brought, in place of all that was told before."""
         gauges = {
             name: GaugeMetricFamily(f"truthloop_{name}", text, labels=labels)
@@ -157,7 +157,7 @@ class Gauges(Collector):
             yield from self._told
 
 
-def _of_kind(one: Reading) -> Iterator[tuple[str, tuple[str, ...], float]]:
+def _of_kind(one: KindReading) -> Iterator[tuple[str, tuple[str, ...], float]]:
     """Give the name, the labels behind the kind, and the value of every series of a kind."""
     gate = one.gate
     for state in GateState:

@@ -22,11 +22,11 @@ from schemas.errors import TruthloopError
 from schemas.events.evidence import Decision, Event, FindingKind, Level
 from truthloop.config.settings import Settings
 from truthloop.evidence.cells import Evidence
-from truthloop.feedback.live_metrics import LiveBoard
-from truthloop.feedback.metrics import VERSIONS_MAX, Gauges, LiveReading, Reading
-from truthloop.feedback.reconcile import Turn
+from truthloop.feedback.live_metrics import LiveMetricsReader
+from truthloop.feedback.metrics import VERSIONS_MAX, Gauges, KindReading, LiveReading
+from truthloop.feedback.reconcile import Reconciler
 
-__all__ = ["Board"]
+__all__ = ["MetricsReader"]
 
 log = logging.getLogger("truthloop.feedback")
 
@@ -43,7 +43,7 @@ class _Newest:
     dataset_rows: int | None = None
 
 
-class Board:
+class MetricsReader:
     """Reads what the series of one loop say, and tells it.
 
     Args:
@@ -56,9 +56,9 @@ class Board:
         self._gauges = gauges
         self._lake = Lake.open(settings.lake)
         self._newest: dict[str, _Newest] = {}
-        self._live = LiveBoard(self._lake, CellPlan.from_config(settings.config))
+        self._live = LiveMetricsReader(self._lake, CellPlan.from_config(settings.config))
 
-    def tell(self, turn: Turn) -> None:
+    def tell(self, turn: Reconciler) -> None:
         """Tell what a turn has left behind."""
         if turn.evidence is None:
             return
@@ -70,13 +70,13 @@ class Board:
             return
         self._gauges.tell(readings, self._live_reading(turn.evidence))
 
-    def _reading(self, turn: Turn, evidence: Evidence, kind: str) -> Reading:
+    def _reading(self, turn: Reconciler, evidence: Evidence, kind: str) -> KindReading:
         gate = turn.gate(kind)
         known = self._newest.get(kind)
         if known is None or known.following != gate.following:
             entries = turn.entries_from(kind, 0)
             self._newest[kind] = known = self._read(evidence, kind, entries, gate.following)
-        return Reading(
+        return KindReading(
             kind,
             gate,
             evidence.reach.observed_until_ms.get(kind),

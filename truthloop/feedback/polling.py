@@ -10,7 +10,7 @@ from random import Random
 
 from retrain.decision_log import DecisionLog
 from retrain.gate import IllegalEvent, gate_of
-from retrain.log_entries import Origin, answered
+from retrain.log_entries import EntryOrigin, answered
 from retrain.poll import Poll, callback_of, poll_id
 from retrain.sender import Receiver, ask
 from retrain.target.exchange import RunState
@@ -21,7 +21,7 @@ __all__ = ["Polls"]
 
 log = logging.getLogger("truthloop.feedback")
 
-Kind = tuple[Origin, DecisionLog]
+Kind = tuple[EntryOrigin, DecisionLog]
 
 
 class Polls:

@@ -13,19 +13,19 @@ import polars as pl
 
 from lake import Claim, Lake, append_records
 from lake.dataset import MANIFEST, DatasetOrder, write_dataset
-from monitor.evaluation import Arrivals, Evaluator, day_ending_at, end_of_day_ms
+from monitor.evaluation import Evaluator, SourceArrivals, day_ending_at, end_of_day_ms
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of, waiting_in
 from retrain.gate import Gate, gate_of
-from retrain.log_entries import Origin, evaluated, prepared, restated
+from retrain.log_entries import EntryOrigin, evaluated, prepared, restated
 from schemas.events.evidence import Decision, Evaluation, GateState
 from truthloop.config.settings import Settings
 from truthloop.evidence.arrivals import read_arrivals
-from truthloop.evidence.backfill_scan import BackfillLook
+from truthloop.evidence.backfill_scan import BackfillScan
 from truthloop.evidence.cells import Evidence, read_evidence
 from truthloop.feedback.candidate_review import Judging
 
-__all__ = ["Turn", "TurnResult"]
+__all__ = ["ReconcileResult", "Reconciler"]
 
 log = logging.getLogger("truthloop.feedback")
 
@@ -34,7 +34,7 @@ ARRIVALS_KEPT = timedelta(days=29)
 
 
 @dataclass(frozen=True)
-class TurnResult:
+class ReconcileResult:
     """What one look has brought.
 
     Attributes:
@@ -50,15 +50,15 @@ class TurnResult:
 class _Kind:
     """One label kind: its log, and the evaluator that has read its days."""
 
-    origin: Origin
+    origin: EntryOrigin
     log: DecisionLog
     evaluator: Evaluator
-    look: BackfillLook
+    look: BackfillScan
     judging: Judging
     gate: Gate = field(default_factory=Gate)
 
 
-class Turn:
+class Reconciler:
     """Decides for one loop, again and again.
 
     Args:
@@ -92,7 +92,7 @@ class Turn:
         """Remember in the lake how far a log has been published; False if another worker has noted something else."""
         return append_records(self._lake, "decisions", [], claim, self._now_ms())
 
-    def run(self) -> TurnResult:
+    def run(self) -> ReconcileResult:
         """Look at the lake once.
 
         Raises:
@@ -111,7 +111,7 @@ class Turn:
             decisions += self._prepare(kind)
             decisions += self._judge(kind, evidence)
             decisions += self._look(kind, evidence)
-        return TurnResult(evaluations, decisions)
+        return ReconcileResult(evaluations, decisions)
 
     def _evaluate(self, kind: _Kind, evidence: Evidence) -> tuple[list[Evaluation], list[Decision]]:
         """Evaluate the days that have ended; nothing if another process decided first."""
@@ -167,7 +167,7 @@ class Turn:
         kind.evaluator = again if told else again.restated()
         return told
 
-    def _arrivals(self, kind: _Kind, day: date) -> Mapping[str, Arrivals]:
+    def _arrivals(self, kind: _Kind, day: date) -> Mapping[str, SourceArrivals]:
         since = datetime.fromtimestamp(end_of_day_ms(day, self._settings.config.timezone) / 1000, UTC)
         return read_arrivals(self._lake, kind.origin.kind, since - ARRIVALS_KEPT)
 
@@ -182,8 +182,8 @@ class Turn:
 
     def _new_kind(self, name: str) -> _Kind:
         config = self._settings.config
-        origin = Origin(config.loop, name, config.retrain)
-        look = BackfillLook(self._lake, origin, config.labels[name].definition, self._now_ms)
+        origin = EntryOrigin(config.loop, name, config.retrain)
+        look = BackfillScan(self._lake, origin, config.labels[name].definition, self._now_ms)
         judging = Judging(self._settings, origin)
         return _Kind(origin, DecisionLog(self._lake, name), Evaluator(config, name), look, judging)
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from lake import Claim, Lake
-from retrain.log_entries import Origin
+from retrain.log_entries import EntryOrigin
 from schemas.errors import ConfigError
 from schemas.events.evidence import Decision, Evaluation
 from streams.feedback.role import Message, Progress
@@ -19,8 +19,8 @@ from truthloop.feedback.callbacks import Callbacks
 from truthloop.feedback.deliveries import Deliveries
 from truthloop.feedback.endpoints import access_of, receiver_of
 from truthloop.feedback.metrics import Gauges
-from truthloop.feedback.metrics_reader import Board
-from truthloop.feedback.reconcile import Turn
+from truthloop.feedback.metrics_reader import MetricsReader
+from truthloop.feedback.reconcile import Reconciler
 from truthloop.page.gather import Gatherer
 from truthloop.page.web.app import Answers, make_app
 
@@ -55,10 +55,10 @@ class FeedbackHandlers:
         self._topics = Topics.of(config)
         self._access = access_of(settings, environ)
         self._lake = Lake.open(settings.lake)
-        self._turn = Turn(settings, now_ms)
+        self._turn = Reconciler(settings, now_ms)
         self._gauges = Gauges(health.registry)
-        self._board = Board(settings, self._gauges)
-        origins = Origin.all_of(config)
+        self._board = MetricsReader(settings, self._gauges)
+        origins = EntryOrigin.all_of(config)
         receiver = receiver_of(settings, environ)
         self._deliveries = (
             None

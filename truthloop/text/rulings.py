@@ -6,8 +6,8 @@ Must not decide.
 from datetime import tzinfo
 from typing import Final
 
-from retrain.approval import Outcome, Result
-from retrain.episode_status import BY_MAX, REASON_MAX, Ruled, Standing
+from retrain.approval import RulingOutcome, RulingResult
+from retrain.episode_status import BY_MAX, REASON_MAX, EpisodeRuling, EpisodeStatus
 from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import FlipMatrix
 from truthloop.text.format import moment
@@ -23,19 +23,19 @@ _BY_RULE: Final = {
 
 
 _WITHOUT: Final = {
-    Outcome.UNKNOWN: ("there is no such backfill", "truthloop backfill list names those there are."),
-    Outcome.BUSY: ("others write to the log at this moment", "Send it again."),
+    RulingOutcome.UNKNOWN: ("there is no such backfill", "truthloop backfill list names those there are."),
+    RulingOutcome.BUSY: ("others write to the log at this moment", "Send it again."),
 }
 
 
-def who_words(ruled: Ruled, zone: tzinfo) -> str:
+def who_words(ruled: EpisodeRuling, zone: tzinfo) -> str:
     """Return who ruled, how that is known, and when."""
     proof = "authenticated by the proxy" if ruled.is_proved else ATTESTED
     when = "" if ruled.at_ms is None else f" on {moment(ruled.at_ms, zone)}"
     return f"by {ruled.by} ({proof}){when}"
 
 
-def state_words(standing: Standing, zone: tzinfo) -> str:
+def state_words(standing: EpisodeStatus, zone: tzinfo) -> str:
     """Return where a backfill stands, as a sentence or two."""
     if standing.ruled is not None:
         word = "Approved" if standing.verdict is Verdict.APPROVED else "Rejected"
@@ -46,7 +46,7 @@ def state_words(standing: Standing, zone: tzinfo) -> str:
     return _BY_RULE.get(standing.verdict, f"It is {standing.verdict.value}.")
 
 
-def refusal_words(result: Result, zone: tzinfo) -> tuple[str, str]:
+def refusal_words(result: RulingResult, zone: tzinfo) -> tuple[str, str]:
     """Return why a ruling is refused, and what to do; the same for every way of ruling.
 
     Args:
@@ -59,13 +59,13 @@ def refusal_words(result: Result, zone: tzinfo) -> tuple[str, str]:
     state, labels = state_words(standing, zone), f"{standing.episode.labels:,} labels"
     changed = f"the diff has changed: the backfill has {labels} now, and its diff the SHA-256 {standing.diff_sha256}"
     said = {
-        Outcome.INCOMPLETE: (
+        RulingOutcome.INCOMPLETE: (
             f"a ruling needs a reason (1 to {REASON_MAX:,} characters) and a name (1 to {BY_MAX})",
             "Go back, and fill them in.",
         ),
-        Outcome.CHANGED: (changed, "Read the new diff, and rule about that one."),
-        Outcome.EXPIRED: ("the form has expired", "Open the backfill again for another form."),
-        Outcome.USED: (f"this form was sent before. {state}", "A form is good for one ruling."),
+        RulingOutcome.CHANGED: (changed, "Read the new diff, and rule about that one."),
+        RulingOutcome.EXPIRED: ("the form has expired", "Open the backfill again for another form."),
+        RulingOutcome.USED: (f"this form was sent before. {state}", "A form is good for one ruling."),
     }
     decided = (f"it is decided already. {state}", "What was ruled stands until the backfill grows.")
     return said.get(result.outcome, decided)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from joins.chain import TRANSITIONS, Event, IllegalEventError, follow, reason_of_label
+from joins.chain import TRANSITIONS, ChainEvent, IllegalEventError, follow, reason_of_label
 from schemas.base.status import Reason, Status
 
 P, J, M, X, R = Status.PENDING, Status.JOINED, Status.IMPLIED, Status.EXPIRED, Status.RETRACTED
@@ -16,11 +16,11 @@ TABLE = {
 }
 
 
-@pytest.mark.parametrize("event", list(Event))
+@pytest.mark.parametrize("event", list(ChainEvent))
 @pytest.mark.parametrize("status", list(Status))
-def test_every_pair_of_status_and_event_is_a_known_transition_or_an_error(status: Status, event: Event) -> None:
+def test_every_pair_of_status_and_event_is_a_known_transition_or_an_error(status: Status, event: ChainEvent) -> None:
     """Walk the whole table; what is not in it raises and leaves the table as it was."""
-    expected = TABLE[status][list(Event).index(event)]
+    expected = TABLE[status][list(ChainEvent).index(event)]
     before = {name: dict(events) for name, events in TRANSITIONS.items()}
     if expected is None:
         with pytest.raises(IllegalEventError, match=f"{status} cannot {event}"):

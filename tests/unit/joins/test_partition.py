@@ -18,7 +18,7 @@ from joins import (
     Policy,
     PredictionRecord,
 )
-from joins.policy import FUTURE_MARK_MS, FUTURE_REJECT_MS, LABELS_PER_CHAIN_MAX
+from joins.policy import FUTURE_REJECT_MS, FUTURE_WATERMARK_MS, LABELS_PER_CHAIN_MAX
 from joins.state import chain_name, full_fingerprint, waiting_bytes
 
 CLICK = KindPolicy("d1", horizon_ms=100, retain_ms=200)
@@ -35,10 +35,10 @@ class Bench:
 
     def step(self, predictions: Sequence = (), labels: Sequence = (), **how: Any) -> Effects:
         """Take one step; predictions are (key, time[, id, digest, eligible]), labels (key, value, known[, ...])."""
-        point = self.partition.point
+        checkpoint = self.partition.checkpoint
         rows = [
             PredictionRecord(
-                point.predictions_next + i,
+                checkpoint.predictions_next + i,
                 p[0],
                 p[2] if len(p) > 2 else p[0],
                 p[1],
@@ -50,7 +50,7 @@ class Bench:
         ]
         label_rows = [
             LabelRecord(
-                point.labels_next + i,
+                checkpoint.labels_next + i,
                 m[0],
                 m[4] if len(m) > 4 else "click",
                 m[3] if len(m) > 3 else "d1",
@@ -62,11 +62,13 @@ class Bench:
             for i, m in enumerate(labels)
         ]
         how.setdefault("now_ms", NOW_MS)
-        batch = Batch(rows, label_rows, point.predictions_next + len(rows), point.labels_next + len(label_rows), **how)
+        batch = Batch(
+            rows, label_rows, checkpoint.predictions_next + len(rows), checkpoint.labels_next + len(label_rows), **how
+        )
         self.effects = self.partition.step(batch)
-        assert point.counters.violations() == []
+        assert checkpoint.counters.violations() == []
         states = (state for _, state in self.partition.store.items())
-        assert point.fingerprint == full_fingerprint(states)
+        assert checkpoint.fingerprint == full_fingerprint(states)
         return self.effects
 
     def outcomes(self) -> list[tuple]:
@@ -105,14 +107,14 @@ def test_a_label_known_before_the_prediction_is_early_by_its_time_not_by_process
     bench.step([], [("a", 1.0, known)])
     bench.step([("a", 1_000)])
     assert bench.outcomes() == [("a", "joined", reason, 1.0, None)]
-    assert bench.partition.point.counters.labels["click"].early == (reason == "early")
+    assert bench.partition.checkpoint.counters.labels["click"].early == (reason == "early")
 
 
-@pytest.mark.parametrize(("mark", "expired"), [(1_100, False), (1_101, True)])
-def test_a_prediction_expires_once_both_inputs_have_passed_its_deadline(mark: int, *, expired: bool) -> None:
+@pytest.mark.parametrize(("watermark", "expired"), [(1_100, False), (1_101, True)])
+def test_a_prediction_expires_once_both_inputs_have_passed_its_deadline(watermark: int, *, expired: bool) -> None:
     """At the deadline a label in time may still come; behind it none can."""
     bench = Bench()
-    bench.step([("a", 1_000)], close_at_ms=mark)
+    bench.step([("a", 1_000)], close_at_ms=watermark)
     assert bench.outcomes() == ([("a", "expired", "timeout", None, None)] if expired else [])
 
 
@@ -131,7 +133,7 @@ def test_an_idle_label_input_ages_predictions_out_but_never_expires_or_implies_t
     assert bench.outcomes() == []
     bench.step([("e", 1_250), ("f", 1_250), ("g", 1_250)], idle=silent)
     assert bench.outcomes() == [("a", "expired", "aged_out", None, None)]
-    assert bench.partition.point.counters.outcomes["click"].aged_out == 1
+    assert bench.partition.checkpoint.counters.outcomes["click"].aged_out == 1
 
 
 def test_a_heartbeat_is_proof() -> None:
@@ -139,7 +141,7 @@ def test_a_heartbeat_is_proof() -> None:
     bench = Bench()
     bench.step([("a", 1_000), ("b", 5_000), ("c", 5_000), ("d", 5_000)], [("", "beat", 1_101)])
     assert bench.outcomes() == [("a", "expired", "timeout", None, None)]
-    assert bench.partition.point.counters.labels["click"].heartbeats == 1
+    assert bench.partition.checkpoint.counters.labels["click"].heartbeats == 1
 
 
 @pytest.mark.parametrize(("eligible", "expected"), [(True, ("implied", 0.0)), (False, ("expired", None))])
@@ -196,7 +198,7 @@ def test_another_definition_makes_a_chain_of_its_own_and_never_expires() -> None
     assert [(o.definition, o.status.value) for o in bench.effects.outcomes] == [("d2", "joined")]
     bench.step(close_at_ms=1_101)
     assert [(o.definition, o.status.value) for o in bench.effects.outcomes] == [("d1", "expired")]
-    assert bench.partition.point.counters.labels["click"].other_definition == 1
+    assert bench.partition.checkpoint.counters.labels["click"].other_definition == 1
 
 
 def test_one_label_is_true_for_every_prediction_of_its_key() -> None:
@@ -238,15 +240,15 @@ def test_times_more_than_an_hour_ahead_are_rejected(ahead: int, *, rejected: boo
     assert (("labels", 0, "future") in bench.rejects()) == rejected
 
 
-@pytest.mark.parametrize(("ahead", "moves"), [(FUTURE_MARK_MS, True), (FUTURE_MARK_MS + 1, False)])
+@pytest.mark.parametrize(("ahead", "moves"), [(FUTURE_WATERMARK_MS, True), (FUTURE_WATERMARK_MS + 1, False)])
 def test_times_more_than_five_minutes_ahead_move_no_mark(ahead: int, *, moves: bool) -> None:
     """Neither records nor heartbeats may push time into the future."""
     bench = Bench()
     time = NOW_MS + ahead
     bench.step([(key, time) for key in "abc"], [("", "beat", time)])
-    marks = bench.partition.point.marks
-    assert (marks["predictions"].reached_ms == time) == moves
-    assert (marks["click"].reached_ms == time) == moves
+    watermarks = bench.partition.checkpoint.watermarks
+    assert (watermarks["predictions"].reached_ms == time) == moves
+    assert (watermarks["click"].reached_ms == time) == moves
 
 
 @pytest.mark.parametrize(("time", "kept"), [(1_800, True), (1_799, False)])
@@ -254,7 +256,7 @@ def test_a_prediction_older_than_the_floor_is_too_old(time: int, *, kept: bool) 
     """The floor is the least stream time less the greatest retain; at the floor it is still taken."""
     bench = Bench()
     bench.step(close_at_ms=2_000)
-    assert bench.partition.point.floor_ms == 1_800
+    assert bench.partition.checkpoint.floor_ms == 1_800
     bench.step([("a", time)])
     assert bench.rejects() == ([] if kept else [("predictions", 0, "too_old")])
 
@@ -291,7 +293,7 @@ def test_waiting_labels_are_bounded_by_memory_oldest_first() -> None:
     assert bench.rejects() == [("labels", 0, "waiting_limit")]
     bench.step([], [("d", 1.0, 999)])
     assert bench.rejects() == [("labels", 3, "waiting_limit")]
-    assert bench.partition.point.waiting_bytes == 2 * waiting_bytes("a")
+    assert bench.partition.checkpoint.waiting_bytes == 2 * waiting_bytes("a")
 
 
 def test_labels_kept_per_chain_are_bounded() -> None:
@@ -310,13 +312,13 @@ def test_nothing_is_left_of_a_key_when_everything_is_out_of_reach() -> None:
     bench.step([("a", 1_000)], [("a", 1.0, 1_050), ("b", 1.0, 1_050)])
     bench.step(close_at_ms=5_000)
     assert len(bench.partition.store) == 0
-    assert bench.partition.point.fingerprint == 0
-    assert bench.partition.point.waiting_bytes == 0
+    assert bench.partition.checkpoint.fingerprint == 0
+    assert bench.partition.checkpoint.waiting_bytes == 0
 
 
 def test_a_long_close_is_spread_over_steps() -> None:
     """One step times out no more than its limit; the next goes on where it stopped."""
-    bench = Bench(replace(POLICY, settle_limit=2))
+    bench = Bench(replace(POLICY, expiry_limit=2))
     bench.step([(key, 1_000 + i) for i, key in enumerate("abcde")], close_at_ms=2_000)
     counts = [len(bench.effects.outcomes)]
     while bench.step().outcomes:
@@ -328,11 +330,11 @@ def test_a_longer_horizon_does_not_unexpire() -> None:
     """Cursors never go back: what has expired under one rule stays so under a longer one."""
     bench = Bench()
     bench.step([("a", 1_000)], close_at_ms=1_101)
-    cursor = bench.partition.point.cursors["click"]
+    cursor = bench.partition.checkpoint.cursors["click"]
     bench.partition.policy = Policy({"click": KindPolicy("d1", horizon_ms=150, retain_ms=200)})
     bench.step([("b", 1_040)], close_at_ms=1_102)
     assert bench.outcomes() == []
-    assert bench.partition.point.cursors["click"] == cursor
+    assert bench.partition.checkpoint.cursors["click"] == cursor
     bench.step(close_at_ms=1_191)
     assert bench.outcomes() == [("b", "expired", "timeout", None, None)]
 
@@ -358,4 +360,4 @@ def test_a_batch_that_does_not_start_where_the_partition_stands_is_refused() -> 
     again = PredictionRecord(0, "a", "a", 1_000, 0, eligible=True, projection=None)
     with pytest.raises(ValueError, match="do not lie in the range"):
         bench.partition.step(Batch([again], [], 2, 0, now_ms=NOW_MS))
-    assert bench.partition.point.predictions_next == 1
+    assert bench.partition.checkpoint.predictions_next == 1

@@ -35,7 +35,7 @@ def test_what_was_decided_of_an_earlier_use_of_an_id_is_not_said_of_the_later_on
     decisions = decisions_of(effects)
     assert [(row.prediction_offset, row.status) for row in rows] == [(0, "joined")]
     again = rebuild(
-        POLICY, MemoryStore(["click"]), partition.point, predictions, [KeptLabel(label, is_stale=False)], decisions
+        POLICY, MemoryStore(["click"]), partition.checkpoint, predictions, [KeptLabel(label, is_stale=False)], decisions
     )
     state = again.store.get("a")
     assert state is not None
@@ -58,13 +58,13 @@ def test_a_prediction_that_came_too_late_for_a_label_is_not_joined_to_it_by_a_re
         partition.step(Batch(predictions[1:4], labels[1:], 4, 4, NOW_MS)),
         partition.step(Batch(predictions[4:], [], 5, 4, NOW_MS)),
     ]
-    assert partition.point.reach_ms["click"] > labels[0].known_at_ms
+    assert partition.checkpoint.reach_ms["click"] > labels[0].known_at_ms
     assert abs(predictions[4].time_ms - labels[0].known_at_ms) <= POLICY.retain_ms
     rows = [row for step in effects for row in step.outcomes]
     assert [row.prediction_offset for row in rows if row.key == "a"] == [0]
     decisions = decisions_of(effects)
     kept = [KeptLabel(label, is_stale=False) for label in labels]
-    again = rebuild(POLICY, MemoryStore(["click"]), partition.point, predictions, kept, decisions)
+    again = rebuild(POLICY, MemoryStore(["click"]), partition.checkpoint, predictions, kept, decisions)
     state = again.store.get("a")
     assert state is not None
     assert state.predictions["a4"].chains == {}

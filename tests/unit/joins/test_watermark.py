@@ -3,20 +3,20 @@
 import pytest
 
 from joins.record import Idle
-from joins.watermark import PREDICTIONS, Mark, stream_time_ms
+from joins.watermark import PREDICTIONS, Watermark, stream_time_ms
 
 
 def test_a_mark_is_the_third_greatest_time_less_the_disorder() -> None:
     """Two records prove nothing, three do."""
-    mark = Mark().advance([100, 200], None, 10)
-    assert mark.reached_ms is None
-    assert mark.advance([300], None, 10).reached_ms == 90
+    watermark = Watermark().advance([100, 200], None, 10)
+    assert watermark.reached_ms is None
+    assert watermark.advance([300], None, 10).reached_ms == 90
 
 
 def test_one_absurd_timestamp_never_moves_a_mark() -> None:
     """A leap counts once three records have made it."""
-    mark = Mark().advance([100, 110, 120], None, 0)
-    leapt = mark.advance([9_999_999], None, 0)
+    watermark = Watermark().advance([100, 110, 120], None, 0)
+    leapt = watermark.advance([9_999_999], None, 0)
     assert leapt.reached_ms == 110
     assert leapt.advance([9_999_999, 9_999_999], None, 0).reached_ms == 9_999_999
 
@@ -24,8 +24,8 @@ def test_one_absurd_timestamp_never_moves_a_mark() -> None:
 def test_a_mark_does_not_depend_on_batches() -> None:
     """The same records in any batches give the same mark."""
     times = [5, 1, 9, 7, 3, 8, 2]
-    whole = Mark().advance(times, None, 1)
-    piecewise = Mark()
+    whole = Watermark().advance(times, None, 1)
+    piecewise = Watermark()
     for time in times:
         piecewise = piecewise.advance([time], None, 1)
     assert whole == piecewise
@@ -33,13 +33,13 @@ def test_a_mark_does_not_depend_on_batches() -> None:
 
 def test_a_mark_never_goes_back_when_disorder_is_raised() -> None:
     """A config that allows more disorder does not undo what was certain."""
-    mark = Mark().advance([100, 100, 100], None, 0)
-    assert mark.advance([], None, 50).reached_ms == 100
+    watermark = Watermark().advance([100, 100, 100], None, 0)
+    assert watermark.advance([], None, 50).reached_ms == 100
 
 
 def test_a_promise_moves_a_mark_without_records() -> None:
     """A heartbeat or a close is evidence enough."""
-    assert Mark().advance([], 70, 10).reached_ms == 70
+    assert Watermark().advance([], 70, 10).reached_ms == 70
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from evaluation_case import Era, Story, day_of, in_one_go, one_by_one, plain_con
 
 from monitor import CellPlan, merge
 from monitor.drift.error import Detection
-from monitor.evaluation import Arrivals, Evaluator, _still_open, end_of_day_ms
+from monitor.evaluation import Evaluator, SourceArrivals, _still_open, end_of_day_ms
 from schemas.events.evidence import Evaluation, Finding, FindingKind, Level, Place
 
 SLOW = {"late": {"definition": OWN["late"], "horizon": "20d", "retain": "30d"}}
@@ -209,7 +209,7 @@ def test_findings_stand_worst_first() -> None:
     evaluator = Evaluator(story.config, "late")
     evaluator.take(story.cells_after(38), story.plan, (day_of(38), day_of(38)))
     stopped = minutes[minutes < story.end_ms(35) // 60_000]
-    one = evaluator.evaluate(day_of(38), {"desk": Arrivals(stopped), "bureau": Arrivals(stopped)})
+    one = evaluator.evaluate(day_of(38), {"desk": SourceArrivals(stopped), "bureau": SourceArrivals(stopped)})
     assert [(each.level, each.kind, each.subject) for each in one.findings] == [
         (Level.ALARM, FindingKind.ERROR_DRIFT, "late"),
         (Level.ALARM, FindingKind.METRIC_LOSS, "log_loss"),
@@ -271,10 +271,10 @@ def test_a_source_that_falls_silent_is_named() -> None:
     end_ms = story.end_ms(31)
     stopped = minutes[minutes < (end_ms - 30 * HOUR_MS) // 60_000]
     arrivals = {
-        "ledger": Arrivals(minutes),
-        "desk": Arrivals(stopped),
-        "feed": Arrivals(stopped, (end_ms - 60_000, end_ms + 1)),
-        "later": Arrivals(stopped, (end_ms + 1,)),
+        "ledger": SourceArrivals(minutes),
+        "desk": SourceArrivals(stopped),
+        "feed": SourceArrivals(stopped, (end_ms - 60_000, end_ms + 1)),
+        "later": SourceArrivals(stopped, (end_ms + 1,)),
     }
     evaluator = Evaluator(story.config, "late")
     evaluator.take(story.cells_after(31), story.plan, (day_of(31), day_of(31)))

@@ -10,11 +10,11 @@ from ruling_case import ANN, EPISODE, NOW_MS, REASON, approvals, found, grown, l
 
 from lake import Lake, connect
 from retrain import approval
-from retrain.approval import Approvals, Outcome, Person, one_line
+from retrain.approval import Approvals, Person, RulingOutcome, one_line
 from retrain.decision_log import DecisionLog
-from retrain.episode_status import BY_MAX, REASON_MAX, rulings_of, standings_of
+from retrain.episode_status import BY_MAX, REASON_MAX, episode_statuses, rulings_of
 from retrain.gate import gate_of
-from retrain.log_entries import Origin
+from retrain.log_entries import EntryOrigin
 from schemas.events.backfill import Verdict
 from schemas.events.evidence import Decision, Event, GateState
 from truthloop.config.settings import Settings
@@ -41,7 +41,7 @@ def test_a_ruling_is_one_entry_with_who_why_how_and_about_what(loop: Settings, v
     person = Person("ann@example.org", "proxy", "page")
     said = statement(sha256, verdict=verdict, reason=" checked\r\n with the desk ", person=person, token_sha256=TOKEN)
     result = approvals(loop).rule(said)
-    assert result.outcome is Outcome.DONE
+    assert result.outcome is RulingOutcome.DONE
     first, entry = log_of(loop)
     assert (entry.event, entry.verdict, entry.state) == (event, verdict, first.state)
     assert (entry.reason, entry.source, entry.decision) == ("checked with the desk", "person", None)
@@ -64,7 +64,7 @@ def test_in_the_terminal_no_token_is_needed_and_none_is_written_down(loop: Setti
     """Whoever can write the lake needs no form; the digest of the diff is needed all the same."""
     sha256 = write_found(loop, found())
     person = Person("root", "attested", "terminal")
-    assert approvals(loop).rule(statement(sha256, person=person)).outcome is Outcome.DONE
+    assert approvals(loop).rule(statement(sha256, person=person)).outcome is RulingOutcome.DONE
     detail = log_of(loop)[-1].detail
     assert (detail["via"], detail["by_source"], "token_sha256" in detail) == ("terminal", "attested", False)
 
@@ -72,7 +72,7 @@ def test_in_the_terminal_no_token_is_needed_and_none_is_written_down(loop: Setti
 def test_what_nobody_has_found_is_unknown_and_leaves_no_trace(loop: Settings) -> None:
     """Also where the log of another kind has entries."""
     write_found(loop, found())
-    assert approvals(loop).rule(statement("0" * 64, episode=OTHER)).outcome is Outcome.UNKNOWN
+    assert approvals(loop).rule(statement("0" * 64, episode=OTHER)).outcome is RulingOutcome.UNKNOWN
     assert events(loop) == [Event.BACKFILLED]
 
 
@@ -80,7 +80,7 @@ def test_the_kind_of_a_backfill_is_found_by_its_id(loop: Settings) -> None:
     """People name the backfill and nothing else."""
     write_found(loop, found())
     sha256 = write_found(loop, found("fare", id=OTHER))
-    assert approvals(loop).rule(statement(sha256, episode=OTHER)).outcome is Outcome.DONE
+    assert approvals(loop).rule(statement(sha256, episode=OTHER)).outcome is RulingOutcome.DONE
     assert events(loop) == [Event.BACKFILLED]
     assert [entry.event for entry in log_of(loop, "fare")] == [Event.BACKFILLED, Event.APPROVED]
 
@@ -91,9 +91,9 @@ def test_the_kind_of_a_backfill_is_found_by_its_id(loop: Settings) -> None:
 def test_without_a_reason_that_can_be_read_nothing_is_taken(loop: Settings, reason: str) -> None:
     """And nothing is written down: it was no ruling yet."""
     sha256 = write_found(loop, found())
-    assert approvals(loop).rule(statement(sha256, reason=reason)).outcome is Outcome.INCOMPLETE
+    assert approvals(loop).rule(statement(sha256, reason=reason)).outcome is RulingOutcome.INCOMPLETE
     assert events(loop) == [Event.BACKFILLED]
-    assert approvals(loop).rule(statement(sha256, reason="x" * REASON_MAX)).outcome is Outcome.DONE
+    assert approvals(loop).rule(statement(sha256, reason="x" * REASON_MAX)).outcome is RulingOutcome.DONE
 
 
 @pytest.mark.parametrize("name", ["", "  ", "\u2060", "n" * (BY_MAX + 1)])
@@ -101,17 +101,17 @@ def test_without_a_name_nothing_is_taken(loop: Settings, name: str) -> None:
     """An audit log of nobody is none."""
     sha256 = write_found(loop, found())
     said = statement(sha256, person=Person(name, "attested", "page"))
-    assert approvals(loop).rule(said).outcome is Outcome.INCOMPLETE
+    assert approvals(loop).rule(said).outcome is RulingOutcome.INCOMPLETE
     assert events(loop) == [Event.BACKFILLED]
 
 
 def test_what_was_ruled_is_not_ruled_again_and_who_asks_is_told_by_whom(loop: Settings) -> None:
     """The second is written down as refused, and moves nothing."""
     sha256 = write_found(loop, found())
-    assert approvals(loop).rule(statement(sha256)).outcome is Outcome.DONE
+    assert approvals(loop).rule(statement(sha256)).outcome is RulingOutcome.DONE
     bob = Person("Bob", "attested", "terminal")
     result = approvals(loop).rule(statement(sha256, verdict=Verdict.REJECTED, person=bob))
-    assert result.outcome is Outcome.DECIDED
+    assert result.outcome is RulingOutcome.DECIDED
     assert result.standing is not None
     assert result.standing.ruled is not None
     assert (result.standing.ruled.by, result.standing.ruled.at_ms) == ("Ann", NOW_MS)
@@ -133,7 +133,7 @@ def test_what_was_ruled_is_not_ruled_again_and_who_asks_is_told_by_whom(loop: Se
 def test_what_a_rule_has_let_through_waits_for_nobody(loop: Settings, verdict: Verdict) -> None:
     """It counts already."""
     sha256 = write_found(loop, found(), verdict)
-    assert approvals(loop).rule(statement(sha256)).outcome is Outcome.DECIDED
+    assert approvals(loop).rule(statement(sha256)).outcome is RulingOutcome.DECIDED
 
 
 def test_a_ruling_about_a_diff_that_has_changed_is_refused_and_the_new_one_is_named(loop: Settings) -> None:
@@ -141,22 +141,22 @@ def test_a_ruling_about_a_diff_that_has_changed_is_refused_and_the_new_one_is_na
     old = write_found(loop, found())
     new = write_found(loop, grown(found()))
     result = approvals(loop).rule(statement(old, token_sha256=TOKEN))
-    assert result.outcome is Outcome.CHANGED
+    assert result.outcome is RulingOutcome.CHANGED
     assert result.standing is not None
     assert (result.standing.diff_sha256, result.standing.episode.labels) == (new, 4)
     assert result.standing.is_waiting
-    assert approvals(loop).rule(statement(new)).outcome is Outcome.DONE
+    assert approvals(loop).rule(statement(new)).outcome is RulingOutcome.DONE
 
 
 def test_what_grows_after_it_was_ruled_waits_again(loop: Settings) -> None:
     """The approval was of the labels that were there."""
     first = write_found(loop, found())
-    assert approvals(loop).rule(statement(first, token_sha256=TOKEN)).outcome is Outcome.DONE
+    assert approvals(loop).rule(statement(first, token_sha256=TOKEN)).outcome is RulingOutcome.DONE
     second = write_found(loop, grown(found()))
     assert approvals(loop).standings()[0].is_waiting
     # the form of before is used up, whatever it is about
-    assert approvals(loop).rule(statement(second, token_sha256=TOKEN)).outcome is Outcome.USED
-    assert approvals(loop).rule(statement(second, verdict=Verdict.REJECTED)).outcome is Outcome.DONE
+    assert approvals(loop).rule(statement(second, token_sha256=TOKEN)).outcome is RulingOutcome.USED
+    assert approvals(loop).rule(statement(second, verdict=Verdict.REJECTED)).outcome is RulingOutcome.DONE
 
 
 def test_an_expired_form_is_refused_and_written_down_once(loop: Settings) -> None:
@@ -164,9 +164,9 @@ def test_an_expired_form_is_refused_and_written_down_once(loop: Settings) -> Non
     sha256 = write_found(loop, found())
     said = statement(sha256, token_sha256=TOKEN)
     for _ in range(3):
-        assert approvals(loop).rule(said, is_expired=True).outcome is Outcome.EXPIRED
+        assert approvals(loop).rule(said, is_expired=True).outcome is RulingOutcome.EXPIRED
     assert events(loop) == [Event.BACKFILLED, Event.REFUSED]
-    assert approvals(loop).rule(said).outcome is Outcome.USED
+    assert approvals(loop).rule(said).outcome is RulingOutcome.USED
     assert events(loop) == [Event.BACKFILLED, Event.REFUSED]
 
 
@@ -174,7 +174,11 @@ def test_a_form_that_is_sent_twice_has_one_effect_and_one_entry(loop: Settings) 
     """A double click, or a browser that loads the answer again."""
     sha256 = write_found(loop, found())
     said = statement(sha256, token_sha256=TOKEN)
-    assert [approvals(loop).rule(said).outcome for _ in range(3)] == [Outcome.DONE, Outcome.USED, Outcome.USED]
+    assert [approvals(loop).rule(said).outcome for _ in range(3)] == [
+        RulingOutcome.DONE,
+        RulingOutcome.USED,
+        RulingOutcome.USED,
+    ]
     assert events(loop) == [Event.BACKFILLED, Event.APPROVED]
 
 
@@ -183,9 +187,9 @@ def test_the_same_refusal_of_the_same_person_is_written_down_once_without_a_form
     sha256 = write_found(loop, found())
     person = Person("root", "attested", "terminal")
     for wrong in ("0" * 64, "0" * 64, "1" * 64):
-        assert approvals(loop).rule(statement(wrong, person=person)).outcome is Outcome.CHANGED
+        assert approvals(loop).rule(statement(wrong, person=person)).outcome is RulingOutcome.CHANGED
     assert events(loop) == [Event.BACKFILLED, Event.REFUSED, Event.REFUSED]
-    assert approvals(loop).rule(statement(sha256, person=person)).outcome is Outcome.DONE
+    assert approvals(loop).rule(statement(sha256, person=person)).outcome is RulingOutcome.DONE
 
 
 def test_nobody_can_fill_the_log_with_refusals(loop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,9 +198,9 @@ def test_nobody_can_fill_the_log_with_refusals(loop: Settings, monkeypatch: pyte
     sha256 = write_found(loop, found())
     rule = approvals(loop).rule
     for number in range(7):
-        assert rule(statement("0" * 64, token_sha256=f"{number:064x}")).outcome is Outcome.CHANGED
+        assert rule(statement("0" * 64, token_sha256=f"{number:064x}")).outcome is RulingOutcome.CHANGED
     assert events(loop).count(Event.REFUSED) == 4
-    assert rule(statement(sha256, token_sha256=TOKEN)).outcome is Outcome.DONE
+    assert rule(statement(sha256, token_sha256=TOKEN)).outcome is RulingOutcome.DONE
 
 
 @pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.WARNED, Verdict.QUARANTINED])
@@ -221,7 +225,7 @@ class Interrupted(DecisionLog):
             self.losses -= 1
             log = DecisionLog(Lake.open(self._settings.lake), "late")
             gate = gate_of(log.entries())
-            origin = Origin("flights", "late", None)
+            origin = EntryOrigin("flights", "late", None)
             if self._other == "ruling":
                 assert approvals(self._settings).rule(statement(log.entries()[0].detail["diff_sha256"])).standing
             elif self._other == "growth":
@@ -235,25 +239,27 @@ class Interrupted(DecisionLog):
 @pytest.mark.parametrize(
     ("losses", "other", "outcome"),
     [
-        (1, "day", Outcome.DONE),
-        (2, "day", Outcome.DONE),
-        (3, "day", Outcome.BUSY),
-        (1, "ruling", Outcome.DECIDED),
-        (1, "growth", Outcome.CHANGED),
+        (1, "day", RulingOutcome.DONE),
+        (2, "day", RulingOutcome.DONE),
+        (3, "day", RulingOutcome.BUSY),
+        (1, "ruling", RulingOutcome.DECIDED),
+        (1, "growth", RulingOutcome.CHANGED),
     ],
 )
 def test_who_comes_second_looks_again_before_anything_is_written(
-    loop: Settings, losses: int, other: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+    loop: Settings, losses: int, other: str, outcome: RulingOutcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log that was read and the log that is written to are the same one, or nothing is written."""
     monkeypatch.setattr(approval, "ATTEMPTS_MAX", 3)
     sha256 = write_found(loop, found())
     log = Interrupted(loop, losses, other)
     bob = Person("Bob", "attested", "page")
-    result = Approvals([(Origin("flights", "late", None), log)], lambda: NOW_MS).rule(statement(sha256, person=bob))
+    result = Approvals([(EntryOrigin("flights", "late", None), log)], lambda: NOW_MS).rule(
+        statement(sha256, person=bob)
+    )
     assert result.outcome is outcome
     rulings = [entry for entry in log_of(loop) if entry.event is Event.APPROVED]
-    assert len(rulings) == (1 if outcome is Outcome.DONE or other == "ruling" else 0)
+    assert len(rulings) == (1 if outcome is RulingOutcome.DONE or other == "ruling" else 0)
     assert all(entry.detail["by"] == ("Ann" if other == "ruling" else "Bob") for entry in rulings)
 
 
@@ -265,12 +271,12 @@ def test_what_waits_comes_first_and_says_why(loop: Settings) -> None:
     for told in (new, old, done):
         write_found(loop, told)
     sha256 = done.sha256()
-    assert approvals(loop).rule(statement(sha256, episode=done.episode.id)).outcome is Outcome.DONE
+    assert approvals(loop).rule(statement(sha256, episode=done.episode.id)).outcome is RulingOutcome.DONE
     standings = approvals(loop).standings()
     assert [one.episode.id for one in standings] == [EPISODE, OTHER, done.episode.id]
     assert [one.is_waiting for one in standings] == [True, True, False]
     assert all(REASON in one.why for one in standings)
-    assert standings_of([]) == []
+    assert episode_statuses([]) == []
 
 
 @pytest.mark.parametrize(
@@ -293,7 +299,7 @@ def test_whatever_is_typed_the_log_and_its_views_can_be_read(loop: Settings) -> 
     typed = "a\x00b\x1b[31m \udce4 '; DROP TABLE x; -- \N{FIRE}" * 10
     sha256 = write_found(loop, found())
     person = Person(typed[:100], "attested", "page")
-    assert approvals(loop).rule(statement(sha256, reason=typed, person=person)).outcome is Outcome.DONE
+    assert approvals(loop).rule(statement(sha256, reason=typed, person=person)).outcome is RulingOutcome.DONE
     with connect(loop.lake) as connection:
         rows = connection.sql("SELECT verdict, reason FROM backfills").fetchall()
     assert rows == [("approved", one_line(typed))]
@@ -304,7 +310,7 @@ def test_an_entry_without_a_digest_can_be_ruled_about_by_nobody(loop: Settings) 
     """There is nothing that was read."""
     write_found(loop, found())
     entry = log_of(loop)[0].model_copy(update={"detail": {}})
-    standing = standings_of([entry])[0]
+    standing = episode_statuses([entry])[0]
     assert (standing.diff_sha256, standing.is_waiting) == ("", True)
     assert isinstance(entry, Decision)
     assert ANN.source == "attested"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from retrain.episode_status import rulings_of, waiting_in
 from retrain.gate import DAY_MS, NEXT_STATES, Gate, IllegalEvent, decision_id, gate_of
 from retrain.log_entries import (
-    Origin,
+    EntryOrigin,
     answered,
     attempted,
     backfilled,
@@ -28,9 +28,11 @@ from schemas.events.evidence import Decision, Event, FindingKind, GateState, Lev
 from schemas.events.retrain_request import RetrainCallback
 
 TARGET = {"url": "https://pipeline.example/retrain"}
-ORIGIN = Origin("flights", "late", RetrainConfig.model_validate({"target": TARGET}))
-BY_CALLBACK = Origin("flights", "late", RetrainConfig.model_validate({"target": TARGET | {"completion": "callback"}}))
-NOBODY = Origin("flights", "late", None)
+ORIGIN = EntryOrigin("flights", "late", RetrainConfig.model_validate({"target": TARGET}))
+BY_CALLBACK = EntryOrigin(
+    "flights", "late", RetrainConfig.model_validate({"target": TARGET | {"completion": "callback"}})
+)
+NOBODY = EntryOrigin("flights", "late", None)
 OPEN = {GateState.PREPARING, GateState.REQUESTED, GateState.RUNNING}
 BY_RULE = (Verdict.PASSED, Verdict.WARNED, Verdict.QUARANTINED)
 
@@ -69,7 +71,7 @@ def taken(gate: Gate, event: Event, told: Decision) -> bool:
 
 @pytest.mark.parametrize("origin", [ORIGIN, BY_CALLBACK, NOBODY])
 @pytest.mark.parametrize("state", list(GateState))
-def test_every_event_is_taken_where_the_table_has_it_and_nowhere_else(state: GateState, origin: Origin) -> None:
+def test_every_event_is_taken_where_the_table_has_it_and_nowhere_else(state: GateState, origin: EntryOrigin) -> None:
     """All events that are written besides evaluations, in all states."""
     gate = gate_in(state)
     delivered, gave_up = attempted(origin, gate, attempt("delivered")), attempted(origin, gate, attempt("gave_up"))
@@ -100,7 +102,7 @@ def test_every_event_is_taken_where_the_table_has_it_and_nowhere_else(state: Gat
 @pytest.mark.parametrize("origin", [ORIGIN, NOBODY])
 @pytest.mark.parametrize("found", [(), (DRIFT,), (finding(FindingKind.COVERAGE, Level.ALARM, Place.LABELS),)])
 def test_the_entries_of_an_evaluation_are_taken_in_every_state(
-    state: GateState, version: str | None, origin: Origin, found: Any
+    state: GateState, version: str | None, origin: EntryOrigin, found: Any
 ) -> None:
     """Also when another version runs, or none; a week later, when nobody has answered."""
     gate = gate_in(state)
@@ -180,7 +182,7 @@ def test_an_attempt_that_is_repeated_says_nothing() -> None:
     ],
 )
 def test_success_ends_a_retrain_only_where_the_config_takes_the_pipelines_word(
-    origin: Origin, status: str, state: GateState
+    origin: EntryOrigin, status: str, state: GateState
 ) -> None:
     """Otherwise the new version's predictions do."""
     metrics = {"roc_auc": 0.9, "brier": 0.1}

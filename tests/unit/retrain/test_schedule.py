@@ -13,8 +13,8 @@ from retrain.schedule import (
     DELAYS_MS,
     WINDOW_MS,
     Attempt,
+    DeliveryResult,
     Due,
-    Result,
     judge,
     next_attempt,
     outstanding,
@@ -44,7 +44,7 @@ class MostJittered(Random):
         return 1.0 - 2**-53
 
 
-def lived(*results: Result, rng: Random | None = None, late_ms: int = 0) -> list[Attempt]:
+def lived(*results: DeliveryResult, rng: Random | None = None, late_ms: int = 0) -> list[Attempt]:
     """Live a delivery to its end, the last result again and again; every attempt is made `late_ms` after it is due."""
     attempts: list[Attempt] = []
     while (due := next_attempt(ID, attempts, DECIDED_MS, rng or Unjittered())) is not None:
@@ -55,7 +55,7 @@ def lived(*results: Result, rng: Random | None = None, late_ms: int = 0) -> list
 
 def test_a_receiver_that_is_never_there_is_tried_ten_times_in_three_days() -> None:
     """The schedule of Standard Webhooks, to the millisecond."""
-    attempts = lived(Result())
+    attempts = lived(DeliveryResult())
     hours = [0, 5 / 3600, 5 / 60, 0.5, 2, 5, 10, 14, 20, 24]
     assert [attempt.at_ms - DECIDED_MS for attempt in attempts] == [round(t * HOUR_MS) for t in accumulate(hours)]
     assert [attempt.number for attempt in attempts] == list(range(1, 11))
@@ -66,12 +66,12 @@ def test_a_receiver_that_is_never_there_is_tried_ten_times_in_three_days() -> No
 def test_jitter_only_shortens_and_by_a_tenth_at_most() -> None:
     """So that the whole stays within the window, whatever is drawn."""
     for seed in range(200):
-        times = [attempt.at_ms for attempt in lived(Result(), rng=Random(seed))]
+        times = [attempt.at_ms for attempt in lived(DeliveryResult(), rng=Random(seed))]
         assert len(times) == ATTEMPTS_MAX
         for number, delay_ms in enumerate(DELAYS_MS[1:], 1):
             assert 0.9 * delay_ms <= times[number] - times[number - 1] <= delay_ms
         assert times[-1] - times[0] <= WINDOW_MS
-    assert lived(Result(), rng=MostJittered())[1].at_ms == DECIDED_MS + 4_500
+    assert lived(DeliveryResult(), rng=MostJittered())[1].at_ms == DECIDED_MS + 4_500
 
 
 FINAL = {410: "gone", **dict.fromkeys(range(200, 300), "delivered")}
@@ -82,7 +82,7 @@ def test_every_status_at_every_attempt_has_its_outcome(status: int | None) -> No
     """2xx alone is success, 410 ends it, and everything else is tried again until the last attempt."""
     for number in range(1, ATTEMPTS_MAX + 1):
         due = Due(ID, number, DECIDED_MS, None if number == 1 else DECIDED_MS + WINDOW_MS)
-        attempt = judge(due, DECIDED_MS + 7, Result(status, detail="why"))
+        attempt = judge(due, DECIDED_MS + 7, DeliveryResult(status, detail="why"))
         otherwise = "retry" if number < ATTEMPTS_MAX else "gave_up"
         assert attempt.outcome == FINAL.get(status or 0, otherwise)
         assert attempt == Attempt(ID, number, DECIDED_MS + 7, attempt.outcome, status, None, "why")
@@ -109,9 +109,9 @@ def test_a_receiver_that_is_overloaded_is_left_alone_for_as_long_as_it_asks(
     status: int | None, retry_after_ms: int | None, wait_ms: int
 ) -> None:
     """For a day at most, and never for less than the schedule has."""
-    [first, second, *_] = lived(Result(status, retry_after_ms), Result(204))
+    [first, second, *_] = lived(DeliveryResult(status, retry_after_ms), DeliveryResult(204))
     assert second.at_ms - first.at_ms == wait_ms
-    jittered = lived(Result(status, retry_after_ms), Result(204), rng=MostJittered())
+    jittered = lived(DeliveryResult(status, retry_after_ms), DeliveryResult(204), rng=MostJittered())
     asked_ms = min(max(retry_after_ms or 0, 0), DAY_MS)
     assert jittered[1].at_ms - jittered[0].at_ms >= asked_ms
 
@@ -121,7 +121,7 @@ def test_a_receiver_that_is_overloaded_is_left_alone_for_as_long_as_it_asks(
 def test_no_attempt_that_counts_is_planned_after_the_window(late_ms: int, retry_after_ms: int | None) -> None:
     """Receivers keep ids for as long, so a later attempt could have a second effect."""
     for seed in range(20):
-        attempts = lived(Result(429, retry_after_ms), rng=Random(seed), late_ms=late_ms)
+        attempts = lived(DeliveryResult(429, retry_after_ms), rng=Random(seed), late_ms=late_ms)
         assert attempts[-1].outcome == "gave_up"
         assert [attempt.number for attempt in attempts] == list(range(1, len(attempts) + 1))
         for attempt in attempts[:-1]:
@@ -142,7 +142,7 @@ def test_the_first_attempt_is_due_when_it_was_decided_however_long_ago() -> None
 
 def test_the_order_of_the_log_does_not_matter() -> None:
     """A table of the lake has none."""
-    attempts = lived(Result())[:4]
+    attempts = lived(DeliveryResult())[:4]
     expected = next_attempt(ID, attempts, DECIDED_MS, Unjittered())
     for seed in range(10):
         shuffled = Random(seed).sample(attempts, len(attempts))

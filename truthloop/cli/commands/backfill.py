@@ -12,7 +12,7 @@ from truthloop.terminal.console import note, print_json, reporting_errors, resul
 from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
-    from retrain.episode_status import Standing
+    from retrain.episode_status import EpisodeStatus
     from schemas.events.backfill import Verdict
     from schemas.events.backfill_diff import BackfillDiff
     from truthloop.config.settings import Settings
@@ -156,7 +156,7 @@ def _rule(episode: str, verdict: "Verdict", digest: str, reason: str, config: Pa
     with reporting_errors():
         from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
-        from retrain.approval import Outcome, Person, Statement  # noqa: PLC0415 - the same
+        from retrain.approval import Person, RulingOutcome, Statement  # noqa: PLC0415 - the same
         from schemas.errors import ConfigError, TruthloopError  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
         from truthloop.evidence.approvals import approvals_of  # noqa: PLC0415 - the same
@@ -173,11 +173,11 @@ def _rule(episode: str, verdict: "Verdict", digest: str, reason: str, config: Pa
         known = "" if standing is None else standing.diff_sha256
         whole = known if known.startswith(digest.lower()) else digest.lower()
         result = approvals.rule(Statement(episode, whole, verdict, reason, Person(user, "attested", "terminal")))
-        if result.outcome is not Outcome.DONE:
+        if result.outcome is not RulingOutcome.DONE:
             what, hint = refusal_words(result, zone_of(settings.config.timezone))
-            is_ours = result.outcome in (Outcome.UNKNOWN, Outcome.INCOMPLETE)
+            is_ours = result.outcome in (RulingOutcome.UNKNOWN, RulingOutcome.INCOMPLETE)
             error = ConfigError if is_ours else TruthloopError
-            if result.outcome is Outcome.CHANGED:
+            if result.outcome is RulingOutcome.CHANGED:
                 hint = f"Read it: truthloop backfill diff {episode}"
             raise error(f"{plain_text(what)}. Nothing was changed.", where=plain_text(episode), hint=hint)
         note(f"{episode} is {verdict.value} by {escape(plain_text(user))} ({ATTESTED}).")
@@ -190,7 +190,7 @@ def _settings(config: Path) -> "Settings":
     return load_settings(config)
 
 
-def _read(settings: "Settings", episode: str) -> "tuple[Standing, BackfillDiff]":
+def _read(settings: "Settings", episode: str) -> "tuple[EpisodeStatus, BackfillDiff]":
     """Return where a backfill stands, and the diff that people are asked about."""
     from lake import Lake  # noqa: PLC0415 - keeps --help fast
     from schemas.errors import ConfigError  # noqa: PLC0415 - the same
@@ -205,7 +205,7 @@ def _read(settings: "Settings", episode: str) -> "tuple[Standing, BackfillDiff]"
     return standing, diff_of(DiffLog(Lake.open(settings.lake)), standing)
 
 
-def _document(one: "Standing") -> dict[str, object]:
+def _document(one: "EpisodeStatus") -> dict[str, object]:
     ruled = one.ruled
     return {
         "episode": one.episode.model_dump(mode="json"),
@@ -226,7 +226,7 @@ def _document(one: "Standing") -> dict[str, object]:
     }
 
 
-def _html_file(standing: "Standing", found: "BackfillDiff", state: str) -> str:
+def _html_file(standing: "EpisodeStatus", found: "BackfillDiff", state: str) -> str:
     """Return the page of a backfill as a file that needs no other."""
     from truthloop.page.markup.backfill import render_backfill  # noqa: PLC0415 - keeps --help fast
     from truthloop.page.markup.page import asset  # noqa: PLC0415 - the same

@@ -11,7 +11,7 @@ from truthloop.terminal.console import print_json, reporting_errors, results
 from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
-    from lake.key_history import Expectation, KeyHistory, LabelFate
+    from lake.key_history import KeyHistory, LabelFate, PendingOutcome
 
 __all__ = ["explain"]
 
@@ -135,7 +135,7 @@ def _revision_text(row: dict[str, Any]) -> str:
     return f"{text}; {format_duration(abs(age_ms))} {side} the prediction, by {row['definition']}"
 
 
-def _outcome(expectation: "Expectation") -> dict[str, Any]:
+def _outcome(expectation: "PendingOutcome") -> dict[str, Any]:
     row, label = expectation.row, expectation.label
     value = _either(row)
     text = f"{row['kind']} of {row['id']} is {row['status']}"

@@ -34,7 +34,7 @@ def rescale(
             send_lake,
             wait_until_stopped,
         )
-        from streams.status import standing  # noqa: PLC0415 - the same
+        from streams.status import read_loop_status  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
         from truthloop.run.roles import clients_of  # noqa: PLC0415 - the same
         from truthloop.terminal.progress import progress_bar  # noqa: PLC0415 - the same
@@ -49,7 +49,7 @@ def rescale(
         clients = clients_of(new, "rescale")
         topics = Topics.of(old.config)
         wait_until_stopped(clients, topics)
-        stand = standing(clients, old.config, old.lake)
+        stand = read_loop_status(clients, old.config, old.lake)
         check_finished(stand, topics)
         create_topics(clients, Topics.of(new.config))
         Lake.create(new.lake, new.config)

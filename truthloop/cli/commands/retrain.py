@@ -112,7 +112,7 @@ def resolve(
         from lake import Lake  # noqa: PLC0415 - keeps --help fast
         from retrain.decision_log import DecisionLog  # noqa: PLC0415 - the same
         from retrain.gate import gate_of  # noqa: PLC0415 - the same
-        from retrain.log_entries import Origin, resolved  # noqa: PLC0415 - the same
+        from retrain.log_entries import EntryOrigin, resolved  # noqa: PLC0415 - the same
         from schemas.errors import ConfigError, LakeConflict  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
 
@@ -125,7 +125,7 @@ def resolve(
             gate = gate_of(log.entries())
             if gate.decision != decision:
                 continue
-            origin = Origin(settings.config.loop, kind, settings.config.retrain)
+            origin = EntryOrigin(settings.config.loop, kind, settings.config.retrain)
             entry = resolved(origin, gate, reason.strip(), {"who": local_user()})
             if not log.append([entry], now_ms()):
                 raise LakeConflict("the log has moved on meanwhile", where=decision, hint="Look again, then repeat it.")
@@ -145,22 +145,22 @@ def evaluate(config: Config = CONFIG, as_json: Json = False) -> None:
         import asyncio  # noqa: PLC0415 - keeps --help fast
 
         from lake import Lake  # noqa: PLC0415 - the same
-        from retrain.log_entries import Origin  # noqa: PLC0415 - the same
+        from retrain.log_entries import EntryOrigin  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
         from truthloop.feedback.deliveries import Deliveries  # noqa: PLC0415 - the same
         from truthloop.feedback.endpoints import receiver_of  # noqa: PLC0415 - the same
-        from truthloop.feedback.reconcile import Turn  # noqa: PLC0415 - the same
+        from truthloop.feedback.reconcile import Reconciler  # noqa: PLC0415 - the same
 
         settings = _settings(config)
         receiver = receiver_of(settings, os.environ)
-        turn = Turn(settings, now_ms)
+        turn = Reconciler(settings, now_ms)
         evaluations, decisions = 0, 0
         while (result := turn.run()).decisions:
             evaluations += len(result.evaluations)
             decisions += len(result.decisions)
         sent = []
         if receiver is not None:
-            origins = Origin.all_of(settings.config)
+            origins = EntryOrigin.all_of(settings.config)
             sent = asyncio.run(Deliveries(Lake.open(settings.lake), origins, receiver, now_ms).send_due())
         if as_json:
             print_json({"evaluations": evaluations, "entries": decisions, "delivered": len(sent)})

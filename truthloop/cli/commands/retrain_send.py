@@ -194,7 +194,7 @@ def _send(settings: "Settings", *, as_json: bool) -> None:
     import asyncio  # noqa: PLC0415 - keeps --help fast
 
     from lake import Lake  # noqa: PLC0415 - the same
-    from retrain.log_entries import Origin  # noqa: PLC0415 - the same
+    from retrain.log_entries import EntryOrigin  # noqa: PLC0415 - the same
     from truthloop.clock import now_ms  # noqa: PLC0415 - the same
     from truthloop.feedback.deliveries import Deliveries  # noqa: PLC0415 - the same
     from truthloop.feedback.endpoints import receiver_of  # noqa: PLC0415 - the same
@@ -202,7 +202,7 @@ def _send(settings: "Settings", *, as_json: bool) -> None:
     receiver = receiver_of(settings, os.environ)
     if receiver is None:
         return
-    origins = Origin.all_of(settings.config)
+    origins = EntryOrigin.all_of(settings.config)
     entries = asyncio.run(Deliveries(Lake.open(settings.lake), origins, receiver, now_ms).send_due())
     if as_json:
         print_json({"entries": [entry.model_dump(mode="json") for entry in entries]})

@@ -9,7 +9,7 @@ from truthloop.terminal.console import print_json, reporting_errors, results, wa
 
 if TYPE_CHECKING:
     from joins.accounting import Counters
-    from streams.status import Standing
+    from streams.status import LoopStatus
     from truthloop.config.settings import Settings
 
 __all__ = ["status"]
@@ -27,16 +27,16 @@ def status(
     """
     with reporting_errors():
         from joins.accounting import Counters  # noqa: PLC0415 - keeps --help fast
-        from streams.status import standing  # noqa: PLC0415 - the same
+        from streams.status import read_loop_status  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
         from truthloop.run.roles import clients_of  # noqa: PLC0415 - the same
 
         settings = load_settings(config)
-        found = standing(clients_of(settings, "status"), settings.config, settings.lake)
+        found = read_loop_status(clients_of(settings, "status"), settings.config, settings.lake)
         counters = Counters.zero(list(settings.config.labels))
         for entry in found.entries.values():
-            counters.add(entry.point.counters)
-        violations = [text for entry in found.entries.values() for text in entry.point.counters.violations()]
+            counters.add(entry.checkpoint.counters)
+        violations = [text for entry in found.entries.values() for text in entry.checkpoint.counters.violations()]
         if as_json:
             print_json(_document(settings, found, counters, violations))
         else:
@@ -50,7 +50,7 @@ def status(
 
 
 def _document(
-    settings: "Settings", found: "Standing", counters: "Counters", violations: list[str]
+    settings: "Settings", found: "LoopStatus", counters: "Counters", violations: list[str]
 ) -> dict[str, object]:
     import msgspec  # noqa: PLC0415 - keeps --help fast
 
@@ -68,14 +68,14 @@ def _document(
     }
 
 
-def _is_edited(settings: "Settings", found: "Standing") -> bool:
+def _is_edited(settings: "Settings", found: "LoopStatus") -> bool:
     from streams.ledger.rules import differences, rules_text  # noqa: PLC0415 - keeps --help fast
 
     rules = rules_text(settings.config)
     return any(differences(entry.policy, rules) for entry in found.entries.values())
 
 
-def _tell(settings: "Settings", found: "Standing", counters: "Counters") -> None:
+def _tell(settings: "Settings", found: "LoopStatus", counters: "Counters") -> None:
     from truthloop.run.replay_files import account_lines  # noqa: PLC0415 - keeps --help fast
 
     results.print(f"[bold]{settings.config.loop}[/]")

@@ -10,9 +10,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from schemas.config.loop import LoopConfig
-from truthloop.onboarding.check.issue import Finding, Severity
+from truthloop.onboarding.check.issue import Issue, Severity
 from truthloop.onboarding.profiles.describe import percent
-from truthloop.onboarding.profiles.time_format import FIRST_MS, HOUR_MS, Lag, lag_of, zone_of
+from truthloop.onboarding.profiles.time_format import FIRST_MS, HOUR_MS, ClockLag, lag_of, zone_of
 from truthloop.onboarding.trial.delays import about
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
 
@@ -23,19 +23,19 @@ MANY: Final = 0.2
 DAY_MS: Final = 24 * HOUR_MS
 
 
-def lag_of_source(source: MappedSource) -> Lag | None:
+def lag_of_source(source: MappedSource) -> ClockLag | None:
     """Return how long after their own times Kafka got the records of a source."""
     return lag_of(source.frame["time_ms"].to_list(), source.frame["came_ms"].to_list())
 
 
-def look_at_clocks(topics: Sequence[MappedTopic], config: LoopConfig) -> Iterator[Finding]:
+def look_at_clocks(topics: Sequence[MappedTopic], config: LoopConfig) -> Iterator[Issue]:
     """Find times that cannot be true."""
     pairs = [(topic, source, lag) for topic in topics for source in topic.sources if (lag := lag_of_source(source))]
     for topic, source, lag in pairs:
         where = f"topic {topic.topic}, time"
         minutes = lag.zone_minutes(from_a_zone=_zone_named(source) is not None)
         if _in_1970(source):
-            yield Finding(
+            yield Issue(
                 Severity.ERROR,
                 "unit",
                 where,
@@ -46,7 +46,7 @@ def look_at_clocks(topics: Sequence[MappedTopic], config: LoopConfig) -> Iterato
             others = [other for _, one, other in pairs if one.role != source.role]
             yield _zone(where, source, lag, minutes, is_alone=any(other.zone_minutes() is None for other in others))
         elif lag.ahead >= AHEAD:
-            yield Finding(
+            yield Issue(
                 Severity.ERROR if lag.ahead >= MANY else Severity.WARNING,
                 "future",
                 where,
@@ -54,7 +54,7 @@ def look_at_clocks(topics: Sequence[MappedTopic], config: LoopConfig) -> Iterato
                 "Look at the clocks of who writes them.",
             )
         elif lag.p50 > DAY_MS and config.clock == "arrival":
-            yield Finding(
+            yield Issue(
                 Severity.WARNING,
                 "history",
                 where,
@@ -68,7 +68,7 @@ def _in_1970(source: MappedSource) -> bool:
     return isinstance(median, (int, float)) and median < FIRST_MS
 
 
-def _zone(where: str, source: MappedSource, lag: Lag, minutes: int, *, is_alone: bool) -> Finding:
+def _zone(where: str, source: MappedSource, lag: ClockLag, minutes: int, *, is_alone: bool) -> Issue:
     hours = f"{abs(minutes) / 60:g} h"
     spread = about(max(lag.p90 - lag.p10, 1))
     said = f"all times are {hours} {'ahead of' if minutes > 0 else 'behind'} Kafka's clock, within {spread}"
@@ -79,13 +79,11 @@ def _zone(where: str, source: MappedSource, lag: Lag, minutes: int, *, is_alone:
     else:
         way = "They say an offset that is not theirs: who writes them has to write UTC, or the right offset."
     if minutes > 0:
-        return Finding(
-            Severity.ERROR, "time_zone", where, f"{said}: a time zone; the join rejects them as `future`", way
-        )
+        return Issue(Severity.ERROR, "time_zone", where, f"{said}: a time zone; the join rejects them as `future`", way)
     if is_alone:
         said += ", and the other side's are not: a time zone; every label's age would be wrong by as much"
-        return Finding(Severity.ERROR, "time_zone", where, said, way)
-    return Finding(
+        return Issue(Severity.ERROR, "time_zone", where, said, way)
+    return Issue(
         Severity.WARNING, "time_zone", where, f"{said}: a time zone, or records that are held back so long", way
     )
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from schemas.base.duration import format_duration
 from schemas.config.loop import LabelConfig
-from truthloop.onboarding.check.issue import Finding, Severity
+from truthloop.onboarding.check.issue import Issue, Severity
 from truthloop.onboarding.profiles.describe import percent
 from truthloop.onboarding.trial.delays import PAIRS_MIN, Delays, about
 
@@ -20,13 +20,13 @@ LATE: Final = 0.05
 LOST: Final = 0.01
 
 
-def look_at_delays(kind: str, label: LabelConfig, delays: Delays) -> Iterator[Finding]:
+def look_at_delays(kind: str, label: LabelConfig, delays: Delays) -> Iterator[Issue]:
     """Find ages that do not fit what was seen."""
     where, horizon, retain = f"kind {kind}, ages", format_duration(label.horizon), format_duration(label.retain)
     if delays.pairs < PAIRS_MIN:
         return
     if delays.before >= BEFORE:
-        yield Finding(
+        yield Issue(
             Severity.ERROR if delays.before >= SWAPPED else Severity.WARNING,
             "labels_before_predictions",
             where,
@@ -35,7 +35,7 @@ def look_at_delays(kind: str, label: LabelConfig, delays: Delays) -> Iterator[Fi
             "Are the topics' roles and the times right? Such labels are `early`: in a data set they would be leaks.",
         )
     if delays.beyond_retain >= LOST:
-        yield Finding(
+        yield Issue(
             Severity.WARNING,
             "retain_too_short",
             where,
@@ -43,7 +43,7 @@ def look_at_delays(kind: str, label: LabelConfig, delays: Delays) -> Iterator[Fi
             f"Raise `retain`: 99 % came within {about(delays.p99)}.",
         )
     elif delays.beyond_horizon >= LATE:
-        yield Finding(
+        yield Issue(
             Severity.WARNING,
             "horizon_too_short",
             where,
@@ -52,7 +52,7 @@ def look_at_delays(kind: str, label: LabelConfig, delays: Delays) -> Iterator[Fi
             f"Raise `horizon`: 99 % came within {about(delays.p99)}.",
         )
     if label.expected_delay is not None and delays.p90 > 2 * label.expected_delay:
-        yield Finding(
+        yield Issue(
             Severity.REMARK,
             "slower_than_expected",
             where,
@@ -61,7 +61,7 @@ def look_at_delays(kind: str, label: LabelConfig, delays: Delays) -> Iterator[Fi
             "Raise `expected_delay`; it is for the time line only.",
         )
     if delays.is_cut:
-        yield Finding(
+        yield Issue(
             Severity.REMARK,
             "window_too_short",
             where,

@@ -13,7 +13,7 @@ import polars as pl
 from schemas.config.loop import LoopConfig
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
 
-__all__ = ["DAY_MS", "Flow", "Forecast", "flow_of", "forecast_of"]
+__all__ = ["DAY_MS", "Forecast", "TopicFlow", "flow_of", "forecast_of"]
 
 DAY_MS: Final = 86_400_000
 
@@ -31,7 +31,7 @@ OUTCOME_BYTES: Final = 30
 
 
 @dataclass(frozen=True)
-class Flow:
+class TopicFlow:
     """What comes through a topic.
 
     Attributes:
@@ -69,7 +69,7 @@ class Forecast:
     lake_bytes_per_day: float | None
 
 
-def flow_of(topic: MappedTopic) -> Flow:
+def flow_of(topic: MappedTopic) -> TopicFlow:
     """Return what comes through a topic."""
     messages = topic.sample.messages
     sizes = [len(value or b"") + len(key or b"") for value, key in zip(messages.values, messages.keys, strict=True)]
@@ -80,14 +80,14 @@ def flow_of(topic: MappedTopic) -> Flow:
         else pl.Series([], dtype=pl.Int64)
     )
     if times.is_empty():
-        return Flow(None, mean, 0)
+        return TopicFlow(None, mean, 0)
     first, last = (times.quantile(share) or 0.0 for share in (ENDS, 1 - ENDS))
     span = round(last - first)
     taken = topic.sample.records * topic.taken / max(len(messages), 1)
-    return Flow(taken / span * DAY_MS if span >= SPAN_MIN_MS else None, mean, span)
+    return TopicFlow(taken / span * DAY_MS if span >= SPAN_MIN_MS else None, mean, span)
 
 
-def forecast_of(topics: Sequence[MappedTopic], flows: dict[str, Flow], config: LoopConfig) -> Forecast:
+def forecast_of(topics: Sequence[MappedTopic], flows: dict[str, TopicFlow], config: LoopConfig) -> Forecast:
     """Return what a loop will take, if what comes stays as it is."""
     rates: dict[str, float | None] = {"predictions": 0.0, "labels": 0.0}
     lake: float | None = 0.0

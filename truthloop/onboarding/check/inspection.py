@@ -17,8 +17,8 @@ from streams.kafka.topics import Topics
 from streams.mapping.tools import MappingTools
 from truthloop.onboarding.check.clocks import look_at_clocks
 from truthloop.onboarding.check.delays import look_at_delays
-from truthloop.onboarding.check.forecast import Flow, Forecast, flow_of, forecast_of
-from truthloop.onboarding.check.issue import Finding, Severity, in_order
+from truthloop.onboarding.check.forecast import Forecast, TopicFlow, flow_of, forecast_of
+from truthloop.onboarding.check.issue import Issue, Severity, in_order
 from truthloop.onboarding.check.keys import Overlap, look_at_overlap, look_at_partitions, overlap_of
 from truthloop.onboarding.check.mapping import look_at_mapping
 from truthloop.onboarding.check.topics import look_at_missing, look_at_topics
@@ -62,11 +62,11 @@ class Inspection:
     """
 
     topics: list[MappedTopic] = field(default_factory=list)
-    flows: dict[str, Flow] = field(default_factory=dict)
+    flows: dict[str, TopicFlow] = field(default_factory=dict)
     delays: dict[str, Delays] = field(default_factory=dict)
     overlaps: dict[str, Overlap] = field(default_factory=dict)
     forecast: Forecast = field(default_factory=lambda: Forecast(None, None, None, None, None))
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Issue] = field(default_factory=list)
     is_started: bool = False
 
 
@@ -122,11 +122,11 @@ def inspect(
     return found
 
 
-def _look_at_emptiness(found: Inspection) -> list[Finding]:
+def _look_at_emptiness(found: Inspection) -> list[Issue]:
     empty = [topic for topic in found.topics if not len(topic.sample.messages)]
     if empty and len(empty) == len(found.topics):
         return [
-            Finding(
+            Issue(
                 Severity.ERROR,
                 "no_records",
                 ", ".join(f"topic {topic.topic}" for topic in empty),
@@ -135,7 +135,7 @@ def _look_at_emptiness(found: Inspection) -> list[Finding]:
             )
         ]
     return [
-        Finding(
+        Issue(
             Severity.WARNING,
             "empty_topic",
             f"topic {topic.topic}",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["Finding", "Severity", "in_order", "is_good"]
+__all__ = ["Issue", "Severity", "in_order", "is_good"]
 
 
 class Severity(IntEnum):
@@ -22,7 +22,7 @@ class Severity(IntEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Issue:
     """One finding.
 
     Attributes:
@@ -40,11 +40,11 @@ class Finding:
     do: str = ""
 
 
-def in_order(findings: Iterable[Finding]) -> list[Finding]:
+def in_order(findings: Iterable[Issue]) -> list[Issue]:
     """Return findings by their severity; of the same, in the order in which they were found."""
     return sorted(findings, key=lambda one: one.severity)
 
 
-def is_good(findings: Iterable[Finding]) -> bool:
+def is_good(findings: Iterable[Issue]) -> bool:
     """Tell whether nothing is an error."""
     return all(one.severity is not Severity.ERROR for one in findings)

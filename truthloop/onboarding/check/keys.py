@@ -13,7 +13,7 @@ from typing import Final
 from confluent_kafka import consistent, fnv1a, murmur2
 
 from streams.kafka.sample import TopicSample
-from truthloop.onboarding.check.issue import Finding, Severity
+from truthloop.onboarding.check.issue import Issue, Severity
 from truthloop.onboarding.profiles.describe import percent
 from truthloop.onboarding.profiles.field import form_of
 from truthloop.onboarding.trial.delays import Delays
@@ -118,13 +118,13 @@ def _change(mine: set[str], theirs: set[str]) -> str:
     return ""
 
 
-def look_at_overlap(kind: str, overlap: Overlap) -> Iterator[Finding]:
+def look_at_overlap(kind: str, overlap: Overlap) -> Iterator[Issue]:
     """Find keys that do not meet."""
     where = f"kind {kind}, keys"
     mine, theirs = overlap.forms
     if overlap.common:
         if overlap.ripe >= EXPECTED and overlap.share < FEW:
-            yield Finding(
+            yield Issue(
                 Severity.WARNING,
                 "few_common_keys",
                 where,
@@ -136,9 +136,9 @@ def look_at_overlap(kind: str, overlap: Overlap) -> Iterator[Finding]:
     if mine != theirs or overlap.change or overlap.expected >= EXPECTED:
         look = f": keys of predictions look like {mine!r}, those of labels like {theirs!r}" if mine != theirs else ""
         what = f"no key of {overlap.labels:,} labels is among the predictions{look}"
-        yield Finding(Severity.ERROR, "no_common_keys", where, what, way)
+        yield Issue(Severity.ERROR, "no_common_keys", where, what, way)
     else:
-        yield Finding(
+        yield Issue(
             Severity.WARNING,
             "overlap_unknown",
             where,
@@ -147,7 +147,7 @@ def look_at_overlap(kind: str, overlap: Overlap) -> Iterator[Finding]:
         )
 
 
-def look_at_partitions(sample: TopicSample, source: MappedSource) -> Iterator[Finding]:
+def look_at_partitions(sample: TopicSample, source: MappedSource) -> Iterator[Issue]:
     """Find canonical records that are not in the partition of their key, and name how they came there."""
     count, where = sample.facts.partitions, f"topic {sample.topic}, partitions"
     places = source.frame.filter(source.frame["key"].is_not_null())
@@ -162,7 +162,7 @@ def look_at_partitions(sample: TopicSample, source: MappedSource) -> Iterator[Fi
     if bare or wrong:
         said = f"{percent(bare / places.height)} have no Kafka key" if bare else ""
         more = f"{percent(wrong / places.height)} have another Kafka key than `key`" if wrong else ""
-        yield Finding(
+        yield Issue(
             Severity.ERROR,
             "kafka_key",
             where,
@@ -173,7 +173,7 @@ def look_at_partitions(sample: TopicSample, source: MappedSource) -> Iterator[Fi
     if fits == len(probe) or count == 1:
         return
     by = _partitioner(probe, count)
-    yield Finding(
+    yield Issue(
         Severity.ERROR,
         "partitioner",
         where,

@@ -12,7 +12,7 @@ import polars as pl
 
 from schemas.base.status import RejectReason
 from schemas.config.loop import LoopConfig
-from truthloop.onboarding.check.issue import Finding, Severity
+from truthloop.onboarding.check.issue import Issue, Severity
 from truthloop.onboarding.profiles.describe import percent
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic, Refused
 
@@ -72,13 +72,13 @@ def reject_shares(topic: MappedTopic) -> list[RejectShare]:
     return [RejectShare(reason, count, count / max(topic.taken, 1), first[reason]) for reason, count in frequent]
 
 
-def look_at_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Finding]:
+def look_at_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Issue]:
     """Find what is wrong with the mapping of a topic."""
     read = len(topic.sample.messages)
     if not read:
         return
     if topic.filtered == read:
-        yield Finding(
+        yield Issue(
             Severity.ERROR,
             "all_filtered",
             f"topic {topic.topic}",
@@ -96,11 +96,11 @@ def look_at_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Finding]
             yield from _classes(topic, source, config)
 
 
-def _rejects(topic: MappedTopic) -> Iterator[Finding]:
+def _rejects(topic: MappedTopic) -> Iterator[Issue]:
     total = len(topic.refused) / max(topic.taken, 1)
     for one in reject_shares(topic):
         place = f"partition {one.example.partition}, offset {one.example.offset}"
-        yield Finding(
+        yield Issue(
             Severity.ERROR if total >= MANY else Severity.WARNING,
             "rejects",
             f"topic {topic.topic}",
@@ -114,7 +114,7 @@ def _flagged(source: MappedSource, flag: str) -> float:
     return float(frame["flags"].list.contains(flag).sum()) / frame.height if frame.height else 0.0
 
 
-def _outputs(topic: MappedTopic, source: MappedSource, config: LoopConfig) -> Iterator[Finding]:
+def _outputs(topic: MappedTopic, source: MappedSource, config: LoopConfig) -> Iterator[Issue]:
     for kind, output in config.predictions.outputs.items():
         where = f"topic {topic.topic}, outputs.{kind}"
         invalid, missing = (_flagged(source, f"output_{kind}:{flag}") for flag in ("invalid", "missing"))
@@ -122,23 +122,23 @@ def _outputs(topic: MappedTopic, source: MappedSource, config: LoopConfig) -> It
             wanted = "a number from 0 to 1" if output.task == "binary" else "what its task needs"
             way = "Percentages need `scale: 0.01`." if output.task == "binary" else "Is it the right path, and task?"
             severity = Severity.ERROR if invalid >= MANY else Severity.WARNING
-            yield Finding(severity, "output_invalid", where, f"{percent(invalid)} are not {wanted}", way)
+            yield Issue(severity, "output_invalid", where, f"{percent(invalid)} are not {wanted}", way)
         if missing >= FLAGGED:
             severity = Severity.ERROR if missing >= NONE else Severity.WARNING
             what = f"{percent(missing)} of the predictions have none, so nothing can be measured of them"
-            yield Finding(severity, "output_missing", where, what, "Is the path right?")
+            yield Issue(severity, "output_missing", where, what, "Is the path right?")
 
 
-def _slices(topic: MappedTopic, source: MappedSource, config: LoopConfig) -> Iterator[Finding]:
+def _slices(topic: MappedTopic, source: MappedSource, config: LoopConfig) -> Iterator[Issue]:
     names = [
         name for name in config.predictions.slices if source.frame[f"slice_{name}"].null_count() == source.frame.height
     ]
     if names and source.frame.height:
         what = f"no sampled record has a value: {', '.join(names)}"
-        yield Finding(Severity.WARNING, "slice_missing", f"topic {topic.topic}, slices", what, "Are the paths right?")
+        yield Issue(Severity.WARNING, "slice_missing", f"topic {topic.topic}, slices", what, "Are the paths right?")
 
 
-def _features(topic: MappedTopic, source: MappedSource) -> Iterator[Finding]:
+def _features(topic: MappedTopic, source: MappedSource) -> Iterator[Issue]:
     frame = source.frame
     if not frame.height:
         return
@@ -158,14 +158,14 @@ def _features(topic: MappedTopic, source: MappedSource) -> Iterator[Finding]:
         )
         if names:
             listed = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
-            yield Finding(severity, f"feature_{kind}", f"topic {topic.topic}, features", f"{what}: {listed}", way)
+            yield Issue(severity, f"feature_{kind}", f"topic {topic.topic}, features", f"{what}: {listed}", way)
 
 
-def _conflicts(topic: MappedTopic, source: MappedSource) -> Iterator[Finding]:
+def _conflicts(topic: MappedTopic, source: MappedSource) -> Iterator[Issue]:
     keys = source.frame.group_by("key", "id").agg(pl.col("digest").n_unique())
     share = float((keys["digest"] > 1).sum()) / keys.height if keys.height else 0.0
     if share >= CONFLICTS:
-        yield Finding(
+        yield Issue(
             Severity.WARNING,
             "conflicts",
             f"topic {topic.topic}",
@@ -175,13 +175,13 @@ def _conflicts(topic: MappedTopic, source: MappedSource) -> Iterator[Finding]:
         )
 
 
-def _classes(topic: MappedTopic, source: MappedSource, config: LoopConfig) -> Iterator[Finding]:
+def _classes(topic: MappedTopic, source: MappedSource, config: LoopConfig) -> Iterator[Issue]:
     for kind, label in config.labels.items():
         if config.predictions.outputs[kind].task != "binary":
             continue
         mine = source.frame.filter((pl.col("kind") == kind) & (pl.col("op") == "upsert"))["value"]
         if len(mine) >= CLASSES_FROM and mine.n_unique() == 1 and isinstance(label.on_timeout, str):
-            yield Finding(
+            yield Issue(
                 Severity.WARNING,
                 "one_class",
                 f"topic {topic.topic}, kind {kind}",

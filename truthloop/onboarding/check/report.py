@@ -11,9 +11,9 @@ from schemas.config.loop import LoopConfig
 from truthloop.config.timeline import draw_timeline
 from truthloop.onboarding.check.clocks import lag_of_source
 from truthloop.onboarding.check.examples import examples_of
-from truthloop.onboarding.check.forecast import DAY_MS, ENTRY_BYTES, Flow
+from truthloop.onboarding.check.forecast import DAY_MS, ENTRY_BYTES, TopicFlow
 from truthloop.onboarding.check.inspection import Inspection
-from truthloop.onboarding.check.issue import Finding, Severity, is_good
+from truthloop.onboarding.check.issue import Issue, Severity, is_good
 from truthloop.onboarding.check.mapping import reject_shares
 from truthloop.onboarding.profiles.describe import percent
 from truthloop.onboarding.trial.delays import Delays, about
@@ -44,7 +44,7 @@ def report_lines(found: Inspection, config: LoopConfig, width: int) -> Iterator[
     yield from _forecast(found, config)
 
 
-def _topic(topic: MappedTopic, flow: Flow, config: LoopConfig) -> Iterator[str]:
+def _topic(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> Iterator[str]:
     sample, read = topic.sample, len(topic.sample.messages)
     roles = " and ".join(dict.fromkeys(source.role for source in topic.sources))
     whole = "all" if sample.is_whole else f"{read:,}"
@@ -130,7 +130,7 @@ def _forecast(found: Inspection, config: LoopConfig) -> Iterator[str]:
     yield f"  lake: {_size(per_day)} a day, {_size(YEAR * per_day)} a year (the sampled records as compressed columns)"
 
 
-def verdict_lines(findings: list[Finding], *, is_started: bool) -> Iterator[tuple[Severity | None, str]]:
+def verdict_lines(findings: list[Issue], *, is_started: bool) -> Iterator[tuple[Severity | None, str]]:
     """Give findings as lines, and the verdict as the last; without a severity a line belongs to the one before it."""
     for one in findings:
         yield one.severity, f"{_NAMES[one.severity]}: {one.where}: {one.what}"
@@ -165,7 +165,7 @@ def report_document(found: Inspection, config: LoopConfig) -> dict[str, Any]:
     }
 
 
-def _topic_document(topic: MappedTopic, flow: Flow, config: LoopConfig) -> dict[str, Any]:
+def _topic_document(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> dict[str, Any]:
     lags = {source.role: lag_of_source(source) for source in topic.sources}
     return {
         "topic": topic.topic,

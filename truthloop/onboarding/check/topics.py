@@ -12,8 +12,8 @@ from schemas.config.loop import LoopConfig
 from streams.kafka.client import MESSAGE_BYTES_MAX
 from streams.kafka.sample import Cluster, TopicFacts
 from streams.kafka.topics import WEEK_MS, Topics
-from truthloop.onboarding.check.forecast import Flow
-from truthloop.onboarding.check.issue import Finding, Severity
+from truthloop.onboarding.check.forecast import TopicFlow
+from truthloop.onboarding.check.issue import Issue, Severity
 
 __all__ = ["look_at_missing", "look_at_topics"]
 
@@ -24,7 +24,7 @@ NAMES_COMPARED: Final = 1_000
 
 def look_at_missing(
     cluster: Cluster, config: LoopConfig, sources: Sequence[str], inputs: Sequence[str]
-) -> Iterator[Finding]:
+) -> Iterator[Issue]:
     """Find topics that are named and do not exist.
 
     Args:
@@ -36,7 +36,7 @@ def look_at_missing(
     for name in sources:
         if name not in cluster.topics:
             hint = did_you_mean(name, cluster.names[:NAMES_COMPARED]) if cluster.names else ""
-            yield Finding(
+            yield Issue(
                 Severity.ERROR,
                 "missing_topic",
                 f"topic {name}",
@@ -45,7 +45,7 @@ def look_at_missing(
             )
     for name in inputs:
         if name not in cluster.topics:
-            yield Finding(
+            yield Issue(
                 Severity.ERROR,
                 "missing_topic",
                 f"topic {name}",
@@ -56,8 +56,8 @@ def look_at_missing(
 
 
 def look_at_topics(
-    cluster: Cluster, config: LoopConfig, sources: Sequence[str], flows: Mapping[str, Flow]
-) -> Iterator[Finding]:
+    cluster: Cluster, config: LoopConfig, sources: Sequence[str], flows: Mapping[str, TopicFlow]
+) -> Iterator[Issue]:
     """Find settings of source topics and of the loop's own that do not do."""
     own = Topics.of(config)
     silent = [name for name, facts in cluster.topics.items() if not facts.settings]
@@ -68,7 +68,7 @@ def look_at_topics(
         if (facts := cluster.topics.get(name)) is not None:
             yield from _own(facts, config, is_sent_to=name not in (own.commands, own.commits))
     if silent:
-        yield Finding(
+        yield Issue(
             Severity.REMARK,
             "settings_unknown",
             f"topic {silent[0]}" + (f" and {len(silent) - 1} more" if len(silent) > 1 else ""),
@@ -78,10 +78,10 @@ def look_at_topics(
     yield from _copies(cluster)
 
 
-def _source(facts: TopicFacts, flow: Flow | None) -> Iterator[Finding]:
+def _source(facts: TopicFacts, flow: TopicFlow | None) -> Iterator[Issue]:
     where = f"topic {facts.name}"
     if "compact" in facts.settings.get("cleanup.policy", ""):
-        yield Finding(
+        yield Issue(
             Severity.WARNING,
             "compacted",
             where,
@@ -96,7 +96,7 @@ def _source(facts: TopicFacts, flow: Flow | None) -> Iterator[Finding]:
     if by_size > 0 and flow is not None and flow.bytes_per_ms:
         held = by_size * facts.partitions / flow.bytes_per_ms
         if held < WEEK_MS:
-            yield Finding(
+            yield Issue(
                 Severity.WARNING,
                 "retention",
                 where,
@@ -106,10 +106,10 @@ def _source(facts: TopicFacts, flow: Flow | None) -> Iterator[Finding]:
             )
 
 
-def _own(facts: TopicFacts, config: LoopConfig, *, is_sent_to: bool) -> Iterator[Finding]:
+def _own(facts: TopicFacts, config: LoopConfig, *, is_sent_to: bool) -> Iterator[Issue]:
     where = f"topic {facts.name}"
     if facts.partitions != config.partitions:
-        yield Finding(
+        yield Issue(
             Severity.ERROR,
             "partition_count",
             where,
@@ -120,7 +120,7 @@ def _own(facts: TopicFacts, config: LoopConfig, *, is_sent_to: bool) -> Iterator
     if not facts.settings:
         return
     if "compact" in facts.settings.get("cleanup.policy", ""):
-        yield Finding(
+        yield Issue(
             Severity.ERROR,
             "compacted",
             where,
@@ -130,7 +130,7 @@ def _own(facts: TopicFacts, config: LoopConfig, *, is_sent_to: bool) -> Iterator
     yield from _retention(facts, where)
     limit, wanted = _whole(facts, "max.message.bytes"), _message_bytes(config)
     if is_sent_to and 0 <= limit < wanted:
-        yield Finding(
+        yield Issue(
             Severity.ERROR,
             "message_size",
             where,
@@ -139,10 +139,10 @@ def _own(facts: TopicFacts, config: LoopConfig, *, is_sent_to: bool) -> Iterator
         )
 
 
-def _retention(facts: TopicFacts, where: str) -> Iterator[Finding]:
+def _retention(facts: TopicFacts, where: str) -> Iterator[Issue]:
     retention = _whole(facts, "retention.ms")
     if 0 <= retention < WEEK_MS:
-        yield Finding(
+        yield Issue(
             Severity.WARNING,
             "retention",
             where,
@@ -151,14 +151,14 @@ def _retention(facts: TopicFacts, where: str) -> Iterator[Finding]:
         )
 
 
-def _copies(cluster: Cluster) -> Iterator[Finding]:
+def _copies(cluster: Cluster) -> Iterator[Issue]:
     few = [facts for facts in cluster.topics.values() if facts.replicas < COPIES or _in_sync(facts) < IN_SYNC]
     if not few:
         return
     least = min(few, key=lambda facts: facts.replicas)
     sync = f", min.insync.replicas={_in_sync(least)}" if least.settings else ""
     brokers = f"; the cluster has {cluster.brokers} broker{'s' if cluster.brokers > 1 else ''}"
-    yield Finding(
+    yield Issue(
         Severity.REMARK,
         "copies",
         ", ".join(f"topic {facts.name}" for facts in few[:COPIES]) + (", ..." if len(few) > COPIES else ""),

@@ -6,7 +6,7 @@ Must not decide: one topic alone does not know what the others are.
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from truthloop.onboarding.profiles.field import CATEGORY_LENGTH, Field
+from truthloop.onboarding.profiles.field import CATEGORY_LENGTH, FieldProfile
 from truthloop.onboarding.profiles.names import (
     HAPPENED_WORDS,
     IDENTITY_WORDS,
@@ -69,7 +69,7 @@ class Output:
         why: in words.
     """
 
-    field: Field
+    field: FieldProfile
     scale: float | None
     weight: float
     why: str
@@ -88,7 +88,7 @@ class LabelValue:
         is_sure: the words are known, or there is nothing to map.
     """
 
-    field: Field
+    field: FieldProfile
     task: Task
     values: dict[str, int] | None
     weight: float
@@ -113,7 +113,7 @@ def outputs(topic: SeenTopic) -> list[Output]:
     return sorted(found, key=lambda one: (-one.weight, len(one.field.path)))
 
 
-def _output_name(topic: SeenTopic, field: Field) -> int:
+def _output_name(topic: SeenTopic, field: FieldProfile) -> int:
     """Return 3 where the name itself says so, 2 where its parent's does, else 0."""
     if name_words(field.path) & OUTPUT_WORDS:
         return 3
@@ -134,7 +134,7 @@ def label_values(topic: SeenTopic) -> list[LabelValue]:
     return sorted(found, key=lambda one: (-one.weight, len(one.field.path)))
 
 
-def _label_value(topic: SeenTopic, field: Field) -> LabelValue | None:
+def _label_value(topic: SeenTopic, field: FieldProfile) -> LabelValue | None:
     named = name_words(field.path) & LABEL_WORDS if not _output_name(topic, field) else frozenset()
     name = 3.0 if named - _WEAK_LABEL_WORDS else 1.5 if named else 0.0
     if topic.is_feature(field.path):
@@ -163,7 +163,7 @@ def _label_value(topic: SeenTopic, field: Field) -> LabelValue | None:
     return None
 
 
-def _two_values(field: Field) -> tuple[dict[str, int], bool]:
+def _two_values(field: FieldProfile) -> tuple[dict[str, int], bool]:
     """Return which of two values is the positive one: by its word, else the rarer."""
     one, other = (value for value, _ in field.counts.most_common())
     texts = [_text(one), _text(other)]
@@ -183,7 +183,7 @@ def _text(value: Any) -> str:  # noqa: ANN401 - decoded JSON
     return str(int(value)) if type(value) is float and value.is_integer() else str(value)
 
 
-def versions(topic: SeenTopic) -> list[Field]:
+def versions(topic: SeenTopic) -> list[FieldProfile]:
     """Return fields that may name the model's version."""
     found = []
     for field in topic.fields.values():
@@ -204,7 +204,7 @@ def versions(topic: SeenTopic) -> list[Field]:
     return [field for _, field in sorted(found, key=lambda one: (-one[0], len(one[1].path)))]
 
 
-def times(topic: SeenTopic, role: Role) -> list[Field]:
+def times(topic: SeenTopic, role: Role) -> list[FieldProfile]:
     """Return fields that may be the time of a prediction, or the time when a label became known."""
     found = []
     for path, form in topic.moments.items():

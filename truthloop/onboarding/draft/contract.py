@@ -10,7 +10,7 @@ from typing import Final, Literal
 from truthloop.onboarding.draft.candidates import PRESENT
 from truthloop.onboarding.draft.model import FeatureLine, MapLine
 from truthloop.onboarding.profiles.describe import shape_text
-from truthloop.onboarding.profiles.field import CATEGORIES_MAX, Field
+from truthloop.onboarding.profiles.field import CATEGORIES_MAX, FieldProfile
 from truthloop.onboarding.profiles.names import name_words, plain_name
 from truthloop.onboarding.profiles.topic import SeenTopic
 
@@ -54,7 +54,7 @@ class Contract:
         has_personal: something is dropped that tells of a person.
     """
 
-    slices: dict[str, Field] = field(default_factory=dict)
+    slices: dict[str, FieldProfile] = field(default_factory=dict)
     features: list[FeatureLine] = field(default_factory=list)
     lines: list[MapLine] = field(default_factory=list)
     has_personal: bool = False
@@ -94,7 +94,7 @@ def contract_of(topic: SeenTopic, taken: Collection[str]) -> Contract:
     return contract
 
 
-def _slices(topic: SeenTopic, fields: Iterable[Field]) -> list[Field]:
+def _slices(topic: SeenTopic, fields: Iterable[FieldProfile]) -> list[FieldProfile]:
     found = []
     for one in fields:
         if one.categories and topic.share(one) >= PRESENT:
@@ -105,7 +105,7 @@ def _slices(topic: SeenTopic, fields: Iterable[Field]) -> list[Field]:
     return [one for *_, one in found[:SLICES_MAX]]
 
 
-def _is_feature(one: Field) -> bool:
+def _is_feature(one: FieldProfile) -> bool:
     if one.kind not in TYPES or (one.distinct < 2 and one.present > 1):  # noqa: PLR2004 - what never changes says nothing
         return False
     if one.looks_personal:
@@ -115,7 +115,7 @@ def _is_feature(one: Field) -> bool:
     return one.kind != "text" or not (one.is_prose or one.distinct > UNIQUE * one.present)
 
 
-def _group(topic: SeenTopic, fields: list[Field]) -> str | None:
+def _group(topic: SeenTopic, fields: list[FieldProfile]) -> str | None:
     """Return the object, with a dot behind, that is named like one of features and has two of them or more."""
     counts: dict[str, int] = {}
     for one in fields:
@@ -126,7 +126,7 @@ def _group(topic: SeenTopic, fields: list[Field]) -> str | None:
     return best if best is not None and counts[best] > 1 else None
 
 
-def feature_line(topic: SeenTopic, one: Field, name: str) -> FeatureLine:
+def feature_line(topic: SeenTopic, one: FieldProfile, name: str) -> FeatureLine:
     """Return the line of the contract for a field."""
     options: dict[str, object] = {}
     remark = shape_text(one, topic.share(one))

@@ -14,12 +14,12 @@ from truthloop.onboarding.draft.candidates import Role, Task
 from truthloop.onboarding.draft.canonical import is_canonical, own_contract, own_loop, slug
 from truthloop.onboarding.draft.contract import Contract
 from truthloop.onboarding.draft.keys import KeyPair, candidates, key_pairs
-from truthloop.onboarding.draft.kinds import TOPIC_NOISE, KindPlan, plan_kinds
+from truthloop.onboarding.draft.kinds import TOPIC_NOISE, KindDraft, plan_kinds
 from truthloop.onboarding.draft.model import Draft, Kind, SourceDraft
 from truthloop.onboarding.draft.roles import RoleGuess
 from truthloop.onboarding.draft.source import Key, label_source, prediction_source, time_path, topic_notes
 from truthloop.onboarding.profiles.describe import percent
-from truthloop.onboarding.profiles.field import Field
+from truthloop.onboarding.profiles.field import FieldProfile
 from truthloop.onboarding.profiles.names import words
 from truthloop.onboarding.profiles.time_format import HOUR_MS
 from truthloop.onboarding.profiles.topic import SeenTopic
@@ -88,20 +88,20 @@ def draft_config(topics: Sequence[SeenTopic], guesses: dict[str, RoleGuess], wis
     return draft
 
 
-def _kind(name: str, task: Task, plan: KindPlan, *, has_predictions: bool) -> Kind:
+def _kind(name: str, task: Task, plan: KindDraft, *, has_predictions: bool) -> Kind:
     is_known = any(name in found for found in plan.outputs.values())
     only_yes = bool(plan.values) and all(value is None for value in plan.values.values())
     remark = "" if is_known or not has_predictions else "DECIDE: no field looks like what the model says"
     return Kind(name, task, remark, 0 if only_yes and task == "binary" else None)
 
 
-def _predictions(topic: SeenTopic, key: Key, plan: KindPlan) -> tuple[SourceDraft, Contract]:
+def _predictions(topic: SeenTopic, key: Key, plan: KindDraft) -> tuple[SourceDraft, Contract]:
     if is_canonical(topic, "predictions"):
         return SourceDraft(topic.topic, "predictions", topic_notes(topic)), own_contract(topic)
     return prediction_source(topic, key, plan.outputs.get(topic.topic, {}))
 
 
-def _labels(topic: SeenTopic, key: Key, plan: KindPlan) -> SourceDraft:
+def _labels(topic: SeenTopic, key: Key, plan: KindDraft) -> SourceDraft:
     if is_canonical(topic, "labels"):
         return SourceDraft(topic.topic, "labels", topic_notes(topic))
     return label_source(topic, key, plan.kinds[topic.topic], plan.values[topic.topic])
@@ -173,7 +173,7 @@ def _key_remark(pair: KeyPair, pairs: Sequence[KeyPair], topic: SeenTopic | None
     return f"{said}; DECIDE: or {', '.join(list(rivals)[:3])}" if rivals else said
 
 
-def _is_rival(one: Field, key: Field) -> bool:
+def _is_rival(one: FieldProfile, key: FieldProfile) -> bool:
     is_same = all(mine == its for mine, its in zip(one.values, key.values, strict=True) if its is not None)
     return not is_same and one.distinct / one.present >= RIVAL * key.distinct / key.present
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from truthloop.onboarding.draft.candidates import PRESENT, Role
-from truthloop.onboarding.profiles.field import Field
+from truthloop.onboarding.profiles.field import FieldProfile
 from truthloop.onboarding.profiles.names import IDENTITY_WORDS, name_words, resemblance
 from truthloop.onboarding.profiles.topic import KEY, SeenTopic
 
@@ -46,12 +46,12 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class _Side:
-    field: Field
+    field: FieldProfile
     texts: dict[str, int]  # value -> index of the first record that has it
     unique: float
 
 
-def candidates(topic: SeenTopic) -> list[Field]:
+def candidates(topic: SeenTopic) -> list[FieldProfile]:
     """Return fields that may be a key, the most nearly unique first."""
     found = []
     for field in topic.fields.values():
@@ -70,12 +70,12 @@ def candidates(topic: SeenTopic) -> list[Field]:
     return found[:CANDIDATES_MAX]
 
 
-def single_keys(topic: SeenTopic) -> list[Field]:
+def single_keys(topic: SeenTopic) -> list[FieldProfile]:
     """Return the same, where there is no other topic to compare with."""
     return candidates(topic)
 
 
-def _alone(topic: SeenTopic, field: Field) -> float:
+def _alone(topic: SeenTopic, field: FieldProfile) -> float:
     """Return what speaks for a key in its own topic."""
     weight = 2 * field.distinct / field.present
     if field.path == KEY:
@@ -107,7 +107,7 @@ def key_pairs(predictions: SeenTopic, labels: SeenTopic, times: dict[Role, str |
     return sorted(found, key=lambda pair: (-pair.weight, len(pair.prediction) + len(pair.label)))
 
 
-def _side(field: Field) -> _Side:
+def _side(field: FieldProfile) -> _Side:
     texts: dict[str, int] = {}
     for index, value in enumerate(field.values):
         if value is not None:

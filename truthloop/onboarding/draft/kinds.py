@@ -9,11 +9,11 @@ from typing import Final
 
 from truthloop.onboarding.draft.candidates import NAMED, LabelValue, Output, Task, label_values, outputs
 from truthloop.onboarding.draft.canonical import is_canonical, own_kinds
-from truthloop.onboarding.profiles.field import Field
+from truthloop.onboarding.profiles.field import FieldProfile
 from truthloop.onboarding.profiles.names import LABEL_TOPIC_WORDS, OUTPUT_WORDS, plain_name, resemblance, words
 from truthloop.onboarding.profiles.topic import SeenTopic
 
-__all__ = ["TOPIC_NOISE", "KindPlan", "plan_kinds"]
+__all__ = ["TOPIC_NOISE", "KindDraft", "plan_kinds"]
 
 SAME_CLASSES: Final = 0.5
 """Of the labels' classes that the model must name, too, for its field to be what it predicts."""
@@ -31,7 +31,7 @@ _TOPIC_GENERIC: Final = frozenset({"label", "labels", "outcome", "outcomes", "tr
 
 
 @dataclass
-class KindPlan:
+class KindDraft:
     """Kinds of label, and the fields that are about them.
 
     Attributes:
@@ -49,7 +49,7 @@ class KindPlan:
 
 def plan_kinds(
     predictions: Sequence[SeenTopic], labels: Sequence[SeenTopic], kind: str = "", task: Task | None = None
-) -> KindPlan:
+) -> KindDraft:
     """Return what the topics are about.
 
     Args:
@@ -71,9 +71,9 @@ def plan_kinds(
         classes = _class_output(predictions, labels, values) if task in (None, "multiclass") else {}
         first = next((value for value in values.values() if value is not None), None)
         tasks = {name: task or ("multiclass" if classes else first.task if first else "binary")}
-        plan = KindPlan(tasks, {topic: {name: output} for topic, output in classes.items()}, values)
+        plan = KindDraft(tasks, {topic: {name: output} for topic, output in classes.items()}, values)
     else:
-        plan = KindPlan(tasks, {}, values)
+        plan = KindDraft(tasks, {}, values)
     for topic in labels:
         plan.kinds[topic.topic] = max(tasks, key=lambda name: (resemblance(name, topic.topic), name == kind))
     for topic in predictions:
@@ -102,7 +102,7 @@ def _class_output(
     return {}
 
 
-def _same_classes(truth: Field, topic: SeenTopic) -> Output | None:
+def _same_classes(truth: FieldProfile, topic: SeenTopic) -> Output | None:
     if len(truth.categories) < 3:  # noqa: PLR2004 - two classes are a yes and a no
         return None
     for one in topic.own():

@@ -20,7 +20,7 @@ from truthloop.onboarding.draft.candidates import Role
 from truthloop.onboarding.draft.draft import Wishes, draft_config
 from truthloop.onboarding.draft.model import SourceDraft
 from truthloop.onboarding.draft.roles import RoleGuess, settle_roles
-from truthloop.onboarding.draft.yaml_text import Origin, config_text
+from truthloop.onboarding.draft.yaml_text import DraftOrigin, config_text
 from truthloop.onboarding.profiles.describe import shape_text
 from truthloop.onboarding.profiles.topic import SeenTopic, see_topic
 from truthloop.onboarding.trial.delays import Delays, ages_of, delays_of
@@ -88,7 +88,7 @@ class TopicDraft:
 
 
 def draft_from(
-    samples: Sequence[TopicSample], given: Mapping[str, Role], wishes: Wishes, origin: Origin, now_ms: int
+    samples: Sequence[TopicSample], given: Mapping[str, Role], wishes: Wishes, origin: DraftOrigin, now_ms: int
 ) -> TopicDraft:
     """Draft a config from samples.
 

@@ -14,7 +14,7 @@ from truthloop.onboarding.draft.candidates import NAMED, LabelValue, Output, Rol
 from truthloop.onboarding.draft.contract import Contract, contract_of
 from truthloop.onboarding.draft.model import MapLine, SourceDraft
 from truthloop.onboarding.profiles.describe import percent, range_text, shape_text
-from truthloop.onboarding.profiles.field import Field
+from truthloop.onboarding.profiles.field import FieldProfile
 from truthloop.onboarding.profiles.names import IDENTITY_WORDS, name_words, words
 from truthloop.onboarding.profiles.time_format import HOUR_MS, zone_of
 from truthloop.onboarding.profiles.topic import KEY, WHOLE, SeenTopic
@@ -136,7 +136,7 @@ def _time(topic: SeenTopic, path: str | None) -> MapLine:
     return MapLine("time", path, options, f"{remark}half came within {came}")
 
 
-def _version(topic: SeenTopic, field: Field | None) -> MapLine:
+def _version(topic: SeenTopic, field: FieldProfile | None) -> MapLine:
     if field is None:
         return MapLine("version", None, {"constant": "v1"}, "DECIDE: no field names the model's version")
     return MapLine("version", field.path, remark=shape_text(field, topic.share(field)))
@@ -153,7 +153,7 @@ def _outputs(topic: SeenTopic, said: Mapping[str, Output], scores: list[str]) ->
         yield MapLine(f"outputs.{kind}", field.path, options, f"{remark}{more}")
 
 
-def _id(topic: SeenTopic, key: str, version: Field | None) -> Iterable[MapLine]:
+def _id(topic: SeenTopic, key: str, version: FieldProfile | None) -> Iterable[MapLine]:
     """Tell the predictions of one key apart, where there are several that differ."""
     by_key: dict[Any, list[int]] = defaultdict(list)
     for index, value in enumerate(topic.filled(topic.fields[key]).values):
@@ -178,7 +178,7 @@ def _id(topic: SeenTopic, key: str, version: Field | None) -> Iterable[MapLine]:
         yield MapLine("id", key, remark=f"DECIDE: {remark}, and no field tells them apart: the first of each stands")
 
 
-def _tells_apart(field: Field, groups: Iterable[list[int]]) -> bool:
+def _tells_apart(field: FieldProfile, groups: Iterable[list[int]]) -> bool:
     return all(len({field.values[at] for at in indexes}) == len(indexes) for indexes in groups)
 
 

@@ -15,7 +15,7 @@ from truthloop.config.yaml_source import is_plain_text
 from truthloop.onboarding.draft.model import Draft, Kind, MapLine, SourceDraft
 from truthloop.onboarding.trial.delays import Ages
 
-__all__ = ["Origin", "config_text", "yaml_value"]
+__all__ = ["DraftOrigin", "config_text", "yaml_value"]
 
 WIDTH: Final = 108
 """Longer lines do not fit an editor."""
@@ -31,7 +31,7 @@ _CLOCKS: Final = {"arrival": "once it has arrived", "event": "at its own time"}
 
 
 @dataclass(frozen=True)
-class Origin:
+class DraftOrigin:
     """Where a draft comes from.
 
     Attributes:
@@ -45,7 +45,7 @@ class Origin:
     at: str
 
 
-def config_text(draft: Draft, ages: Ages, origin: Origin) -> str:
+def config_text(draft: Draft, ages: Ages, origin: DraftOrigin) -> str:
     """Return the text of the config.
 
     Args:
@@ -93,7 +93,7 @@ def config_text(draft: Draft, ages: Ages, origin: Origin) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cluster(draft: Draft, origin: Origin) -> Iterator[str]:
+def _cluster(draft: Draft, origin: DraftOrigin) -> Iterator[str]:
     yield "# The cluster. Passwords come from the environment: TRUTHLOOP_KAFKA_SASL_PASSWORD, or its file in ..._FILE."
     yield "kafka:"
     yield f"  bootstrap_servers: {yaml_value(origin.bootstrap_servers)}"

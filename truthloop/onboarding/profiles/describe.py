@@ -6,7 +6,7 @@ Law: no value of a record, unless it is the name of one of few categories. Must 
 import math
 from typing import Final
 
-from truthloop.onboarding.profiles.field import Field
+from truthloop.onboarding.profiles.field import FieldProfile
 
 __all__ = ["missing_text", "percent", "range_text", "shape_text"]
 
@@ -58,7 +58,7 @@ def missing_text(share: float) -> str:
     return "" if share >= 1 else f"{percent(1 - share)} lack it"
 
 
-def shape_text(field: Field, share: float) -> str:
+def shape_text(field: FieldProfile, share: float) -> str:
     """Say what the values of a field look like.
 
     Args:

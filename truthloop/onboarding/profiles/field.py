@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from truthloop.onboarding.profiles.names import PERSONAL_WORDS, name_words
 
-__all__ = ["CATEGORIES_MAX", "CATEGORY_LENGTH", "Field", "fields_of", "form_of"]
+__all__ = ["CATEGORIES_MAX", "CATEGORY_LENGTH", "FieldProfile", "fields_of", "form_of"]
 
 DEPTH_MAX: Final = 8
 """Nobody's contract lies deeper."""
@@ -50,7 +50,7 @@ _NAMES: Final = {str: "text", int: "whole number", float: "number", bool: "true 
 
 
 @dataclass(frozen=True)
-class Field:
+class FieldProfile:
     """One path of a topic's records.
 
     Attributes:
@@ -164,12 +164,12 @@ def _class_of(letter: str) -> str:
     return "9" if letter.isdigit() else letter
 
 
-def fields_of(objects: Sequence[dict[str, Any]]) -> list[Field]:
+def fields_of(objects: Sequence[dict[str, Any]]) -> list[FieldProfile]:
     """Return every path of the objects that holds a value anywhere, objects themselves left out."""
-    found: dict[str, Field] = {}
+    found: dict[str, FieldProfile] = {}
     for path, values in _descend(objects, "", 1):
         if path not in found:  # a literal name with dots comes first, as in a map
-            found[path] = Field(path, values)
+            found[path] = FieldProfile(path, values)
         if len(found) == FIELDS_MAX:
             break
     return [field for field in found.values() if field.present]

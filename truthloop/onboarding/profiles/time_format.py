@@ -14,7 +14,7 @@ from schemas.base.status import RejectReason
 from streams.columns.times import to_time
 from streams.readers.json_columns import json_series
 
-__all__ = ["HOUR_MS", "Lag", "MomentForm", "lag_of", "moment_form", "zone_of"]
+__all__ = ["HOUR_MS", "ClockLag", "TimeFormat", "lag_of", "moment_form", "zone_of"]
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
@@ -56,7 +56,7 @@ _EAST: Final = 14
 
 
 @dataclass(frozen=True)
-class MomentForm:
+class TimeFormat:
     """A way of writing times that fits a field.
 
     Attributes:
@@ -73,7 +73,7 @@ class MomentForm:
 
 
 @dataclass(frozen=True)
-class Lag:
+class ClockLag:
     """How much later Kafka got records than their own times say; quantiles in ms.
 
     Attributes:
@@ -118,7 +118,7 @@ def zone_of(minutes: int) -> str | None:
     return f"Etc/GMT{-hours:+d}" if hours else "UTC"
 
 
-def lag_of(times_ms: Sequence[int | None], kafka_ms: Sequence[int | None]) -> Lag | None:
+def lag_of(times_ms: Sequence[int | None], kafka_ms: Sequence[int | None]) -> ClockLag | None:
     """Return the lag of records; None where none has both times.
 
     Args:
@@ -131,10 +131,10 @@ def lag_of(times_ms: Sequence[int | None], kafka_ms: Sequence[int | None]) -> La
     if not lags:
         return None
     p10, p50, p90 = (lags[min(int(len(lags) * share), len(lags) - 1)] for share in (0.1, 0.5, 0.9))
-    return Lag(p10, p50, p90, len(lags), sum(lag < -HOUR_MS for lag in lags) / len(lags))
+    return ClockLag(p10, p50, p90, len(lags), sum(lag < -HOUR_MS for lag in lags) / len(lags))
 
 
-def moment_form(values: Sequence[Any], now_ms: int) -> MomentForm | None:
+def moment_form(values: Sequence[Any], now_ms: int) -> TimeFormat | None:
     """Return how values are written as times; None where they most probably are none.
 
     Args:
@@ -153,11 +153,11 @@ def moment_form(values: Sequence[Any], now_ms: int) -> MomentForm | None:
             naive = to_time(series, None, None).fault == RejectReason.NAIVE_TIME
             is_naive = bool(naive.fill_null(value=False).any())
             is_day = bool((series.str.len_chars() <= DATE_LENGTH).fill_null(value=True).all())
-            return MomentForm(times.ms.to_list(), is_naive=is_naive, is_day=is_day)
+            return TimeFormat(times.ms.to_list(), is_naive=is_naive, is_day=is_day)
     for unit in _UNITS:
         ms = to_time(series, unit, "UTC").ms
         if _enough(ms, given, now_ms):
-            return MomentForm(ms.to_list(), unit=unit)
+            return TimeFormat(ms.to_list(), unit=unit)
     return None
 
 

@@ -15,8 +15,8 @@ from streams.kafka.sample import TopicSample
 from streams.readers.format import foreign_binary, json_text_in
 from streams.readers.json_lines import no_cycle_search, parse_lines
 from truthloop.onboarding.profiles.envelope import Envelope, envelope_of
-from truthloop.onboarding.profiles.field import Field, fields_of
-from truthloop.onboarding.profiles.time_format import Lag, MomentForm, lag_of, moment_form
+from truthloop.onboarding.profiles.field import FieldProfile, fields_of
+from truthloop.onboarding.profiles.time_format import ClockLag, TimeFormat, lag_of, moment_form
 
 __all__ = ["KEY", "WHOLE", "SeenTopic", "see_topic"]
 
@@ -48,8 +48,8 @@ class SeenTopic:
     sample: TopicSample
     objects: list[dict[str, Any]]
     envelope: Envelope
-    fields: Mapping[str, Field]
-    moments: Mapping[str, MomentForm]
+    fields: Mapping[str, FieldProfile]
+    moments: Mapping[str, TimeFormat]
     kafka_ms: list[int | None]
     unreadable: Mapping[str, int]
     tombstones: int
@@ -60,7 +60,7 @@ class SeenTopic:
         """Its name."""
         return self.sample.topic
 
-    def own(self) -> Iterator[Field]:
+    def own(self) -> Iterator[FieldProfile]:
         """Give the fields of the records themselves, not those of envelopes, headers and keys."""
         return (field for field in self.fields.values() if self.holds(field.path))
 
@@ -78,12 +78,12 @@ class SeenTopic:
         return any(part.lower() in _FEATURE_PARENTS for part in parents)
 
     @cached_property
-    def kinds_of_record(self) -> list[Field]:
+    def kinds_of_record(self) -> list[FieldProfile]:
         """Fields that all records have and that may say which kind of record each is, such as eventType."""
         found = [field for field in self.fields.values() if field.categories and field.share >= WHOLE]
         return sorted(found, key=lambda field: field.distinct)[:KINDS_MAX]
 
-    def share(self, field: Field) -> float:
+    def share(self, field: FieldProfile) -> float:
         """Return the share of records that have a field, of those that can have it.
 
         A deletion has nothing after it, and a record of another kind has other fields.
@@ -95,28 +95,28 @@ class SeenTopic:
             self._shares[field.path] = share
         return self._shares[field.path]
 
-    def _plain_share(self, field: Field) -> float:
+    def _plain_share(self, field: FieldProfile) -> float:
         if not self.envelope.before or not field.path.startswith(self.envelope.inner):
             return field.share
         inner = self.envelope.inner.removesuffix(".").split(".")
         whole = sum(1 for one in self.objects if type(_at(one, inner)) is dict)
         return field.present / whole if whole else 0.0
 
-    def filled(self, field: Field) -> Field:
+    def filled(self, field: FieldProfile) -> FieldProfile:
         """Return a field whose values, where a deletion took them away, are those of before."""
         other = self.before(field.path)
         if other is None:
             return field
         pairs = zip(field.values, other.values, strict=True)
-        return Field(field.path, [after if after is not None else before for after, before in pairs])
+        return FieldProfile(field.path, [after if after is not None else before for after, before in pairs])
 
-    def before(self, path: str) -> Field | None:
+    def before(self, path: str) -> FieldProfile | None:
         """Return the field that has what a value was before it was deleted."""
         if not self.envelope.before or not path.startswith(self.envelope.inner):
             return None
         return self.fields.get(f"{self.envelope.before}{path.removeprefix(self.envelope.inner)}")
 
-    def lag(self, path: str) -> Lag | None:
+    def lag(self, path: str) -> ClockLag | None:
         """Return how long after the times of a field Kafka got the records."""
         form = self.moments.get(path)
         return None if form is None else lag_of(form.ms, self.kafka_ms)
@@ -161,7 +161,7 @@ def see_topic(sample: TopicSample, now_ms: int) -> SeenTopic:
     )
 
 
-def _beside(sample: TopicSample, places: list[int]) -> Iterator[Field]:
+def _beside(sample: TopicSample, places: list[int]) -> Iterator[FieldProfile]:
     """Give the Kafka key and the headers as fields."""
     messages = sample.messages
     seen = Counter(name for headers in messages.headers for name, _ in headers or ())
@@ -169,10 +169,10 @@ def _beside(sample: TopicSample, places: list[int]) -> Iterator[Field]:
     for path, column in messages.beside(paths).items():
         values = [None if column[place] == MARK else column[place] for place in places]
         if any(value is not None for value in values):
-            yield Field(path, values)
+            yield FieldProfile(path, values)
 
 
-def _share_by_kind(field: Field, kind: Field) -> float:
+def _share_by_kind(field: FieldProfile, kind: FieldProfile) -> float:
     """Return the share of records that have a field, of the kinds of record that have it; 0 where kinds do not tell."""
     total, having = (
         Counter(kind.values),

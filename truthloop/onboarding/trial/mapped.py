@@ -14,7 +14,7 @@ from schemas.config.mapping import SourceMap
 from streams.columns.schema import Role
 from streams.columns.times import LAST_MS
 from streams.ingest.mapper import TopicMapper
-from streams.kafka.messages import SourceMessages, paths_beside
+from streams.kafka.messages import SourceMessages, metadata_paths
 from streams.kafka.sample import TopicSample
 from streams.mapping.mapper import MessageMapper
 from streams.mapping.tools import MappingTools
@@ -139,7 +139,7 @@ def _parts(messages: SourceMessages) -> Iterable[SourceMessages]:
 
 def _frame(sample: TopicSample, source: SourceMap, config: LoopConfig, tools: MappingTools) -> pl.DataFrame:
     mapper = MessageMapper(source.as_, source, config, tools)
-    paths = sorted(paths_beside(source))
+    paths = sorted(metadata_paths(source))
     frames = []
     for number, part in enumerate(_parts(sample.messages)):
         texts = [b"" if value is None else json_text_in(value) for value in part.values]

@@ -2,9 +2,9 @@
 
 from datetime import tzinfo
 
-from retrain.episode_status import Standing, standings_of
+from retrain.episode_status import EpisodeStatus, episode_statuses
 from truthloop.page.gather.scope import Scope
-from truthloop.page.panels.backfill import Backfills, Told
+from truthloop.page.panels.backfill import BackfillPanel, BackfillRow
 from truthloop.text.format import zone_of
 from truthloop.text.rulings import state_words
 
@@ -16,15 +16,15 @@ _SQL = (
 )
 
 
-def backfills_panel(scope: Scope) -> Backfills:
+def backfills_panel(scope: Scope) -> BackfillPanel:
     """Return the panel; it is about all kinds, because what waits for a person is to be seen whatever is chosen."""
     zone = zone_of(scope.config.timezone)
-    standings = standings_of(entry for log in scope.snapshot.log.values() for entry in log)
-    return Backfills(tuple(_told(one, zone) for one in standings), _SQL)
+    standings = episode_statuses(entry for log in scope.snapshot.log.values() for entry in log)
+    return BackfillPanel(tuple(_told(one, zone) for one in standings), _SQL)
 
 
-def _told(one: Standing, zone: tzinfo) -> Told:
-    return Told(
+def _told(one: EpisodeStatus, zone: tzinfo) -> BackfillRow:
+    return BackfillRow(
         id=one.episode.id,
         kind=one.episode.kind,
         causes=", ".join(one.episode.causes),

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, TypeVar
 
-__all__ = ["Later"]
+__all__ = ["BackgroundValues"]
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ KEPT_MAX = 64
 """Values; the one asked for longest ago goes first."""
 
 
-class Later:
+class BackgroundValues:
     """A shelf of values that take long.
 
     Args:

@@ -9,14 +9,14 @@ from monitor.coverage.liveness import source_liveness
 from truthloop.page.gather.gate import newest_evaluation
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.sql import flow_query
-from truthloop.page.panels.model import Flow, RejectCount, RoleFlow, SourceState
+from truthloop.page.panels.model import FlowPanel, RejectCount, RoleFlow, SourceState
 
 __all__ = ["flow_of"]
 
 _MINUTE_MS = 60_000
 
 
-def flow_of(scope: Scope, roles: Sequence[RoleFlow], now_ms: int) -> Flow:
+def flow_of(scope: Scope, roles: Sequence[RoleFlow], now_ms: int) -> FlowPanel:
     """Return the panel.
 
     Args:
@@ -29,7 +29,7 @@ def flow_of(scope: Scope, roles: Sequence[RoleFlow], now_ms: int) -> Flow:
     sources = [_source(scope, place, at_ms) for place in places]
     rejects = scope.snapshot.rejects.select("input", "reason", "amount", "last_ms").iter_rows()
     note = "" if roles else "Told by the lake alone: what waits in Kafka is not in it."
-    return Flow(
+    return FlowPanel(
         tuple(roles) or tuple(_roles(scope)),
         tuple(RejectCount(*row) for row in rejects),
         tuple(sources),

@@ -11,7 +11,7 @@ from retrain.gate import ASIDE, gate_of
 from schemas.events.evidence import Decision, Event, GateState
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.sql import decision_query
-from truthloop.page.panels.gate import Condition, Decided, Evaluation, Gate, Typed
+from truthloop.page.panels.gate import Decided, GateCondition, GateEvaluation, GatePanel, Typed
 
 __all__ = ["gate_panel", "newest_evaluation"]
 
@@ -40,7 +40,7 @@ class _Retrain:
     is_open: bool = True
 
 
-def gate_panel(scope: Scope) -> Gate:
+def gate_panel(scope: Scope) -> GatePanel:
     """Return the panel.
 
     Raises:
@@ -49,18 +49,18 @@ def gate_panel(scope: Scope) -> Gate:
     sql = decision_query(scope)
     log = scope.log
     if not log:
-        return Gate(
+        return GatePanel(
             GateState.UNKNOWN.value, "Nothing has been evaluated yet.", commands=_COMMANDS, sql=sql, note=_note(scope)
         )
     gate = gate_of(log)
     evaluations = [entry for entry in log if entry.event in _JUDGES]
     conditions = next((entry.conditions for entry in reversed(evaluations) if entry.conditions), [])
-    return Gate(
+    return GatePanel(
         gate.state.value,
         _sentence(log[-1]),
         gate.since_ms,
-        tuple(Condition(one.name, one.value, one.needed, one.is_met) for one in conditions),
-        tuple(Evaluation(one.at, one.state.value, one.reason) for one in evaluations[: -_EVALUATIONS - 1 : -1]),
+        tuple(GateCondition(one.name, one.value, one.needed, one.is_met) for one in conditions),
+        tuple(GateEvaluation(one.at, one.state.value, one.reason) for one in evaluations[: -_EVALUATIONS - 1 : -1]),
         tuple(_decided(one) for one in reversed(_retrains(log))),
         _COMMANDS,
         sql,

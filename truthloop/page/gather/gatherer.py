@@ -16,7 +16,7 @@ from monitor.nowcast.estimator import Estimate, Memory
 from schemas.errors import TruthloopError
 from truthloop.config.settings import Settings
 from truthloop.page.gather.backfills import backfills_panel
-from truthloop.page.gather.background import Later
+from truthloop.page.gather.background import BackgroundValues
 from truthloop.page.gather.coverage import coverage_of, expected_shares
 from truthloop.page.gather.drift import counts_of, drift_of, shift_of
 from truthloop.page.gather.estimates import can_estimate, estimates_of, young_days
@@ -30,7 +30,7 @@ from truthloop.page.gather.snapshot import Snapshot, read_snapshot, table_versio
 from truthloop.page.gather.sql import comparison_query
 from truthloop.page.gather.verdict import verdict_of
 from truthloop.page.gather.versions import compared, newest_pair, versions_of
-from truthloop.page.panels.model import Flow, RoleFlow
+from truthloop.page.panels.model import FlowPanel, RoleFlow
 from truthloop.page.panels.view import EVERY, Freshness, Loop, Offer, Selection, View
 
 __all__ = ["Gatherer"]
@@ -66,13 +66,13 @@ class Gatherer:
         self._settings = settings
         self._now_ms = now_ms
         self._roles = roles
-        self._later = Later(patience_s)
+        self._later = BackgroundValues(patience_s)
         self._lock = Lock()
         self._lake: Lake | None = None
         self._read: tuple[Snapshot, Offer] | None = None
         self._looked_ms: int | None = None
         self._views: OrderedDict[tuple[tuple[int, ...], Selection], View] = OrderedDict()
-        # used by the one thread of `Later` alone
+        # used by the one thread of `BackgroundValues` alone
         self._memories: dict[tuple[str, str, str], Memory] = {}
 
     def offer(self) -> Offer:
@@ -178,7 +178,7 @@ class Gatherer:
             gate=gate_panel(scope),
             backfills=backfills_panel(scope),
             versions=versions_of(scope, pair, comparison),
-            flow=Flow((), (), ()),
+            flow=FlowPanel((), (), ()),
         )
         is_waiting = (counts is not None and verdicts is None) or (pair is not None and comparison is None)
         return view, not is_waiting and None not in estimates.values()

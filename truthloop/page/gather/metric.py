@@ -17,7 +17,7 @@ from schemas.base.metric_name import METRICS, RARE_METRICS
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.snapshot import Snapshot
 from truthloop.page.gather.sql import metric_query
-from truthloop.page.panels.model import Metric, MetricStatus, Nowcast, Point, Series
+from truthloop.page.panels.model import Metric, MetricStatus, NowcastSeries, Point, Series
 
 __all__ = ["metric_of", "offered_metrics"]
 
@@ -109,7 +109,7 @@ def _point(row: Mapping[str, Any], name: str, young: Mapping[date, Estimate]) ->
     return replace(point, value=estimate, status=_status(status))
 
 
-def _running(scope: Scope, version: str, name: str, young: Mapping[date, Estimate]) -> Nowcast | None:
+def _running(scope: Scope, version: str, name: str, young: Mapping[date, Estimate]) -> NowcastSeries | None:
     """Return the line about the day that runs."""
     day = scope.last
     if day is None or day not in young or scope.observed_ms is None or scope.day_end_ms(day) <= scope.observed_ms:
@@ -119,7 +119,7 @@ def _running(scope: Scope, version: str, name: str, young: Mapping[date, Estimat
         return None
     interval = found.intervals[name]
     low, high = (None, None) if interval is None or interval.is_hard else (interval.low, interval.high)
-    return Nowcast(str(day), version, found.found.values[name], low, high, found.arrived[name])
+    return NowcastSeries(str(day), version, found.found.values[name], low, high, found.arrived[name])
 
 
 def _is_young(series: Series) -> bool:

@@ -11,15 +11,15 @@ import polars as pl
 
 from joins.watermark import PREDICTIONS
 from lake import Lake
-from monitor.evaluation import Arrivals
+from monitor.evaluation import SourceArrivals
 from retrain.decision_log import DecisionLog
 from schemas.events.evidence import Decision
-from streams.ledger.lake_kind import whole_points
+from streams.ledger.lake_kind import complete_rows
 from truthloop.config.settings import Settings
 from truthloop.evidence.arrivals import read_arrivals
 from truthloop.evidence.cells import Evidence, read_evidence
 
-__all__ = ["Snapshot", "Standing", "read_snapshot", "table_versions"]
+__all__ = ["JoinProgress", "Snapshot", "read_snapshot", "table_versions"]
 
 _ARRIVALS_KEPT = timedelta(days=35)
 _TABLES = ("rejects", "labels", "predictions", "outcomes", "ledger", "evidence", "decisions", "deliveries")
@@ -27,7 +27,7 @@ _TABLES = ("rejects", "labels", "predictions", "outcomes", "ledger", "evidence",
 
 
 @dataclass(frozen=True)
-class Standing:
+class JoinProgress:
     """How far the join has come, told by the ledger.
 
     Attributes:
@@ -64,8 +64,8 @@ class Snapshot:
     log: Mapping[str, list[Decision]]
     findings: pl.DataFrame
     rejects: pl.DataFrame
-    arrivals: Mapping[str, Mapping[str, Arrivals]]
-    standing: Standing
+    arrivals: Mapping[str, Mapping[str, SourceArrivals]]
+    standing: JoinProgress
 
 
 def table_versions(lake: Lake) -> tuple[int, ...]:
@@ -103,23 +103,27 @@ def _rejects(lake: Lake) -> pl.DataFrame:
     return found.sort("amount", "input", "reason", descending=[True, False, False])
 
 
-def _newest_arrivals(lake: Lake, kind: str) -> Mapping[str, Arrivals]:
+def _newest_arrivals(lake: Lake, kind: str) -> Mapping[str, SourceArrivals]:
     """Return by source when its newest labels came."""
     newest = lake.scan("labels").filter(pl.col("kind") == kind).select(pl.col("known_at").max()).collect().item()
     return {} if newest is None else read_arrivals(lake, kind, newest - _ARRIVALS_KEPT)
 
 
-def _standing(lake: Lake, kinds: list[str]) -> Standing:
-    points = whole_points(lake)
-    seen = [row.point for row in points.values()]
+def _standing(lake: Lake, kinds: list[str]) -> JoinProgress:
+    newest = complete_rows(lake)
+    seen = [row.checkpoint for row in newest.values()]
 
     def furthest(name: str) -> int | None:
-        reached = [mark.reached_ms for point in seen if (mark := point.marks.get(name)) is not None]
+        reached = [
+            watermark.reached_ms for checkpoint in seen if (watermark := checkpoint.watermarks.get(name)) is not None
+        ]
         return max((one for one in reached if one is not None), default=None)
 
     labels = {
-        kind: sum(point.counters.labels[kind].consumed for point in seen if kind in point.counters.labels)
+        kind: sum(
+            checkpoint.counters.labels[kind].consumed for checkpoint in seen if kind in checkpoint.counters.labels
+        )
         for kind in kinds
     }
-    steps = sum(row.sequence + 1 for row in points.values())
-    return Standing(len(points), steps, furthest(PREDICTIONS), {kind: furthest(kind) for kind in kinds}, labels)
+    steps = sum(row.sequence + 1 for row in newest.values())
+    return JoinProgress(len(newest), steps, furthest(PREDICTIONS), {kind: furthest(kind) for kind in kinds}, labels)

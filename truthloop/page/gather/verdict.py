@@ -26,7 +26,7 @@ from retrain.gate import ASIDE, DAY_MS, Gate, gate_of
 from schemas.events.evidence import Decision, Event, FindingKind, GateState, Level
 from truthloop.page.gather.gate import newest_evaluation
 from truthloop.page.gather.scope import Scope
-from truthloop.page.panels.view import Verdict
+from truthloop.page.panels.view import PageVerdict
 
 __all__ = ["verdict_of"]
 
@@ -45,7 +45,7 @@ _ON_ITS_WAY: Final = {
 }
 
 
-def verdict_of(scopes: Sequence[Scope]) -> Verdict:
+def verdict_of(scopes: Sequence[Scope]) -> PageVerdict:
     """Return the verdict.
 
     Args:
@@ -58,59 +58,59 @@ def verdict_of(scopes: Sequence[Scope]) -> Verdict:
     kind, worst = min(found, key=lambda one: _GRAVITY[one[1].state])
     if len(found) == 1 or worst.state == "OK":
         return worst
-    return Verdict(worst.state, f"{kind}: {worst.sentence}", worst.urgency, worst.command)
+    return PageVerdict(worst.state, f"{kind}: {worst.sentence}", worst.urgency, worst.command)
 
 
-def _of_kind(scope: Scope) -> Verdict:
+def _of_kind(scope: Scope) -> PageVerdict:
     if scope.last is None:
-        return Verdict("WATCH", "Nothing has been read yet.", "none", STATUS)
+        return PageVerdict("WATCH", "Nothing has been read yet.", "none", STATUS)
     gate, newest = gate_of(scope.log), newest_evaluation(scope.log)
     if (stalled := _stalled(scope, gate, newest)) is not None:
         return stalled
     if newest is None:
-        return Verdict("WATCH", "No day has ended yet, so nothing has been evaluated.", "none")
+        return PageVerdict("WATCH", "No day has ended yet, so nothing has been evaluated.", "none")
     alarms = _alarms(scope, gate)
     holds = alarms.filter(pl.col("name").is_in(_HOLDS))["text"].to_list()
     if holds or gate.state is GateState.HELD:
-        return Verdict("HOLD", _sentence(holds[0] if holds else newest.reason), "now", STATUS)
+        return PageVerdict("HOLD", _sentence(holds[0] if holds else newest.reason), "now", STATUS)
     if (step := _ON_ITS_WAY.get(gate.state)) is not None:
-        return Verdict("WATCH", f"A retrain is on its way: {step}.", "none", EXPLAIN)
+        return PageVerdict("WATCH", f"A retrain is on its way: {step}.", "none", EXPLAIN)
     return _at_rest(gate, newest, has_alarms=not alarms.is_empty())
 
 
-def _at_rest(gate: Gate, newest: Decision, *, has_alarms: bool) -> Verdict:
+def _at_rest(gate: Gate, newest: Decision, *, has_alarms: bool) -> PageVerdict:
     """Return the verdict about a loop whose labels come and of which nobody was asked anything."""
     said = _sentence(newest.reason)
     if gate.state is GateState.IDLE:
-        return Verdict("OK", said, "none")
+        return PageVerdict("OK", said, "none")
     if gate.state is GateState.WAITING:
-        return Verdict("WATCH", said, "working hours", "truthloop backfill list")
+        return PageVerdict("WATCH", said, "working hours", "truthloop backfill list")
     if gate.state is GateState.COOLING and not has_alarms:
-        return Verdict("OK", f"Nothing speaks for a retrain now. {said}", "none")
+        return PageVerdict("OK", f"Nothing speaks for a retrain now. {said}", "none")
     is_loud = has_alarms and gate.state is GateState.WATCHING
-    return Verdict("WATCH", said, "working hours" if is_loud else "none", EXPLAIN)
+    return PageVerdict("WATCH", said, "working hours" if is_loud else "none", EXPLAIN)
 
 
-def _stalled(scope: Scope, gate: Gate, newest: Decision | None) -> Verdict | None:
+def _stalled(scope: Scope, gate: Gate, newest: Decision | None) -> PageVerdict | None:
     """Return the verdict about a loop that does not get on; None where it does."""
     if gate.is_open and gate.is_overdue:
         since = "" if gate.decided_ms is None or gate.at_ms is None else _days(gate.at_ms - gate.decided_ms)
         sentence = f"Nobody has answered retrain {gate.decision}, asked for {since} ago."
-        return Verdict("STALLED", sentence, "working hours", f"truthloop retrain resolve {gate.decision}")
+        return PageVerdict("STALLED", sentence, "working hours", f"truthloop retrain resolve {gate.decision}")
     ended = next((entry for entry in reversed(scope.log) if entry.event not in ASIDE), None)
     if ended is not None and ended.event is Event.UNDELIVERABLE:
         sentence = f"The last retrain could not be delivered: {ended.reason}"
-        return Verdict("STALLED", _sentence(sentence), "working hours", EXPLAIN)
+        return PageVerdict("STALLED", _sentence(sentence), "working hours", EXPLAIN)
     over_ms = _ended_ms(scope)
     if over_ms is None:
         return None
     labels = scope.snapshot.standing.labels.get(scope.kind.name, 0)
     if newest is None:
         came = f"{labels:,} labels were read" if labels else "No label has come"
-        return Verdict("STALLED", f"{came}, and nothing has been evaluated yet.", "working hours", STATUS)
+        return PageVerdict("STALLED", f"{came}, and nothing has been evaluated yet.", "working hours", STATUS)
     if over_ms - newest.at >= BEHIND_MS:
         sentence = f"Inputs were read {_days(over_ms - newest.at)} further than they were evaluated."
-        return Verdict("STALLED", sentence, "now", STATUS)
+        return PageVerdict("STALLED", sentence, "now", STATUS)
     return None
 
 

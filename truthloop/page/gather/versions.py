@@ -10,13 +10,12 @@ import duckdb
 import polars as pl
 
 from lake.session import connect
-from monitor.versions.compare import Comparison as Compared
-from monitor.versions.compare import compare
+from monitor.versions.compare import Comparison, compare
 from schemas.errors import LakeError
 from truthloop.config.settings import Settings
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.sql import comparison_query, shared_days
-from truthloop.page.panels.model import Comparison, Versions
+from truthloop.page.panels.model import VersionComparison, Versions
 
 __all__ = ["compared", "newest_pair", "versions_of"]
 
@@ -44,7 +43,7 @@ def newest_pair(scope: Scope) -> tuple[str, str] | None:
     return (first, second) if shared_days(scope, first, second) else None
 
 
-def compared(settings: Settings, query: str) -> Compared:
+def compared(settings: Settings, query: str) -> Comparison:
     """Return how two versions compare on the labels that they share.
 
     Args:
@@ -62,7 +61,7 @@ def compared(settings: Settings, query: str) -> Compared:
     return compare(losses.select(pl.col("day").cast(pl.Date), "loss_a", "loss_b"))
 
 
-def versions_of(scope: Scope, pair: tuple[str, str] | None, found: Compared | None) -> Versions:
+def versions_of(scope: Scope, pair: tuple[str, str] | None, found: Comparison | None) -> Versions:
     """Return the panel.
 
     Args:
@@ -80,7 +79,7 @@ def versions_of(scope: Scope, pair: tuple[str, str] | None, found: Compared | No
         return Versions((), sql)
     low, high = found.interval or (None, None)
     value = None if found.loss_a is None or found.difference is None else found.loss_a + found.difference
-    comparison = Comparison(
+    comparison = VersionComparison(
         _LOSS[scope.kind.task],
         first,
         second,

@@ -24,7 +24,7 @@ from truthloop.page.panels.view import Selection, View
 from truthloop.page.panels.words import DRIFT_SIGNS, STATUS_WORDS, TITLES, URGENCY_WORDS, VERDICT_SIGNS
 from truthloop.text import format as text
 
-__all__ = ["Spot", "asset", "query_of", "render_page", "render_trouble"]
+__all__ = ["Spot", "asset", "query_of", "render_error", "render_page"]
 
 
 DRIFT_DAYS_MAX = 60
@@ -74,7 +74,7 @@ class Spot:
     heading: str = "No page"
 
 
-def render_trouble(what: str, where: str, hint: str, title: str, spot: Spot | None = None) -> str:
+def render_error(what: str, where: str, hint: str, title: str, spot: Spot | None = None) -> str:
     """Return the page that stands in for a page: what is wrong, where, and what to do."""
     shown = {"what": what, "where": where, "hint": hint, "title": title, "spot": spot or Spot()}
     return _environment().get_template("trouble.html").render(shown)

@@ -5,11 +5,11 @@ Rules are those of `panel`: builtin types, milliseconds in UTC, None for what no
 
 from dataclasses import dataclass
 
-__all__ = ["Backfills", "Told"]
+__all__ = ["BackfillPanel", "BackfillRow"]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class BackfillRow:
     """One backfill.
 
     Attributes:
@@ -36,9 +36,9 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Backfills:
+class BackfillPanel:
     """Those of all kinds: what waits first, the oldest at the top; then the others, the newest first."""
 
-    told: tuple[Told, ...] = ()
+    told: tuple[BackfillRow, ...] = ()
     sql: str = ""
     note: str = ""

@@ -11,7 +11,7 @@ import shlex
 from dataclasses import asdict
 from typing import Any
 
-from truthloop.page.panels.tables import PANELS, Value, sheet_of
+from truthloop.page.panels.tables import PANELS, Value, table_of
 from truthloop.page.panels.view import View
 from truthloop.text.format import finite
 
@@ -44,7 +44,7 @@ def panel_csv(view: View, panel: str) -> str:
     Raises:
         KeyError: there is no such panel.
     """
-    columns, rows = sheet_of(view, panel)
+    columns, rows = table_of(view, panel)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(columns)

@@ -5,11 +5,11 @@ Rules are those of `panel`: builtin types, milliseconds in UTC, None for what no
 
 from dataclasses import dataclass
 
-__all__ = ["Condition", "Decided", "Evaluation", "Gate", "Typed"]
+__all__ = ["Decided", "GateCondition", "GateEvaluation", "GatePanel", "Typed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class GateCondition:
     """One thing that a retrain requires; `is_fulfilled` is None while nothing can be said."""
 
     name: str
@@ -19,7 +19,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class GateEvaluation:
     """What the gate found at one time, and why."""
 
     at_ms: int
@@ -47,14 +47,14 @@ class Typed:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class GatePanel:
     """Whether a retrain is asked for, and what stands in its way. Newest evaluations and decisions first."""
 
     state: str
     sentence: str
     since_ms: int | None = None
-    conditions: tuple[Condition, ...] = ()
-    evaluations: tuple[Evaluation, ...] = ()
+    conditions: tuple[GateCondition, ...] = ()
+    evaluations: tuple[GateEvaluation, ...] = ()
     decisions: tuple[Decided, ...] = ()
     commands: tuple[Typed, ...] = ()
     sql: str = ""

@@ -11,19 +11,18 @@ from typing import Literal
 
 __all__ = [
     "Cohort",
-    "Comparison",
     "Coverage",
     "CoverageCell",
     "Curve",
     "Drift",
     "DriftCell",
     "DriftState",
-    "Flow",
+    "FlowPanel",
     "Lane",
     "Maturity",
     "Metric",
     "MetricStatus",
-    "Nowcast",
+    "NowcastSeries",
     "Point",
     "Quality",
     "QualityCount",
@@ -31,6 +30,7 @@ __all__ = [
     "RoleFlow",
     "Series",
     "SourceState",
+    "VersionComparison",
     "Versions",
 ]
 
@@ -126,7 +126,7 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Nowcast:
+class NowcastSeries:
     """Where the running day's number will end, beside what the labels that are in would say alone."""
 
     day: str
@@ -143,7 +143,7 @@ class Metric:
 
     name: str
     series: tuple[Series, ...]
-    running: tuple[Nowcast, ...] = ()
+    running: tuple[NowcastSeries, ...] = ()
     is_higher_better: bool = True
     sql: str = ""
     note: str = ""
@@ -197,7 +197,7 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class VersionComparison:
     """Two versions on predictions whose labels both share: `difference` is the second's minus the first's."""
 
     metric: str
@@ -216,7 +216,7 @@ class Comparison:
 class Versions:
     """Which version does better, told by labels that both have."""
 
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[VersionComparison, ...]
     sql: str = ""
     note: str = ""
 
@@ -254,7 +254,7 @@ class SourceState:
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class FlowPanel:
     """What comes in, how far it has come, and what was turned away."""
 
     roles: tuple[RoleFlow, ...]

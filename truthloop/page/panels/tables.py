@@ -8,7 +8,7 @@ from typing import Final
 
 from truthloop.page.panels.view import View
 
-__all__ = ["PANELS", "Sheet", "sheet_of"]
+__all__ = ["PANELS", "Sheet", "table_of"]
 
 Value = str | int | float | bool | None
 Row = tuple[Value, ...]
@@ -16,7 +16,7 @@ Sheet = tuple[tuple[str, ...], list[Row]]
 """Column names and rows."""
 
 
-def sheet_of(view: View, panel: str) -> Sheet:
+def table_of(view: View, panel: str) -> Sheet:
     """Return a panel's columns and rows.
 
     Raises:

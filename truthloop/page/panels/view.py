@@ -6,11 +6,11 @@ This module must not read, format or compute; who fills a view answers for its n
 from dataclasses import dataclass
 from typing import Literal
 
-from truthloop.page.panels.backfill import Backfills
-from truthloop.page.panels.gate import Gate
-from truthloop.page.panels.model import Coverage, Drift, Flow, Maturity, Metric, Quality, Versions
+from truthloop.page.panels.backfill import BackfillPanel
+from truthloop.page.panels.gate import GatePanel
+from truthloop.page.panels.model import Coverage, Drift, FlowPanel, Maturity, Metric, Quality, Versions
 
-__all__ = ["EVERY", "Freshness", "Loop", "Offer", "Selection", "State", "Urgency", "Verdict", "View"]
+__all__ = ["EVERY", "Freshness", "Loop", "Offer", "PageVerdict", "Selection", "State", "Urgency", "View"]
 
 State = Literal["OK", "WATCH", "HOLD", "STALLED"]
 Urgency = Literal["now", "working hours", "none"]
@@ -64,7 +64,7 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PageVerdict:
     """The one thing to know.
 
     Attributes:
@@ -94,7 +94,7 @@ class View:
     """The page for one selection."""
 
     loop: Loop
-    verdict: Verdict
+    verdict: PageVerdict
     freshness: Freshness
     offer: Offer
     selection: Selection
@@ -103,7 +103,7 @@ class View:
     metric: Metric
     drift: Drift
     quality: Quality
-    gate: Gate
-    backfills: Backfills
+    gate: GatePanel
+    backfills: BackfillPanel
     versions: Versions
-    flow: Flow
+    flow: FlowPanel

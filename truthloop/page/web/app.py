@@ -25,7 +25,7 @@ from truthloop.page.panels.tables import PANELS
 from truthloop.page.panels.view import Offer, Selection, View
 from truthloop.page.web.access import Access
 from truthloop.page.web.backfill_pages import Backfills, RulingPages
-from truthloop.page.web.middleware import TroubleError, front
+from truthloop.page.web.middleware import HttpError, front
 
 __all__ = ["Answers", "Limits", "make_app"]
 
@@ -116,7 +116,7 @@ class _Page:
     async def panel(self, request: web.Request) -> web.Response:
         name, form = request.match_info["name"], request.match_info["form"]
         if name not in PANELS:
-            raise TroubleError(404, "there is no such panel", hint=f"Panels are {', '.join(PANELS)}.")
+            raise HttpError(404, "there is no such panel", hint=f"Panels are {', '.join(PANELS)}.")
         write, kind = (panel_json, "application/json") if form == "json" else (panel_csv, "text/csv")
         query = [(key, value) for key, value in request.query.items() if key != "refresh"]
         text = await self._in_thread(self._makers, lambda: write(self._view_of(query), name))
@@ -135,25 +135,25 @@ class _Page:
 
     async def callback(self, request: web.Request) -> web.Response:
         if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise TroubleError(415, "a callback is sent without compression")
+            raise HttpError(415, "a callback is sent without compression")
         try:
             async with asyncio.timeout(self._limits.body_s):
                 body = await request.read()
         except TimeoutError:
-            raise TroubleError(408, f"the body did not come within {self._limits.body_s:g} s") from None
+            raise HttpError(408, f"the body did not come within {self._limits.body_s:g} s") from None
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
             status, document = await self._in_thread(self._takers, partial(self._answers.callback, body, headers))
         except TruthloopError as error:
             # who calls back gets no word on the insides of the loop
             log.warning("a callback could not be taken: %s", error)
-            raise TroubleError(503, "the callback could not be taken", hint="Send it again later.") from None
+            raise HttpError(503, "the callback could not be taken", hint="Send it again later.") from None
         return _document(status, document)
 
     async def _in_thread(self, pool: ThreadPoolExecutor, make: Callable[[], T]) -> T:
         """Return what `make` makes; refuse when too many wait, and give up when it takes too long."""
         if self._waiting >= WAITING_MAX:
-            raise TroubleError(503, "too many ask at once", hint="Try again in a few seconds.")
+            raise HttpError(503, "too many ask at once", hint="Try again in a few seconds.")
         self._waiting += 1
         future = asyncio.get_running_loop().run_in_executor(pool, make)
         future.add_done_callback(self._done)
@@ -162,7 +162,7 @@ class _Page:
             async with asyncio.timeout(self._limits.answer_s):
                 return await asyncio.shield(future)
         except TimeoutError:
-            raise TroubleError(
+            raise HttpError(
                 503,
                 f"no answer within {self._limits.answer_s:g} s",
                 hint="The lake or its disk hangs, or the machine has too much to do.",

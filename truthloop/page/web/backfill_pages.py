@@ -24,7 +24,7 @@ from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from truthloop.page.markup.backfill import render_backfill
 from truthloop.page.web.access import Access, is_own_form
-from truthloop.page.web.middleware import TroubleError
+from truthloop.page.web.middleware import HttpError
 from truthloop.text import format as text
 
 __all__ = ["BODY_MAX", "Answered", "Backfills", "Form", "RulingPages", "Shown", "form_of"]
@@ -136,7 +136,7 @@ class RulingPages:
     async def page(self, request: web.Request) -> web.Response:
         """Show a backfill; changes nothing, whoever asks and however often."""
         if request.query_string:
-            raise TroubleError(400, "this page has no parameters")
+            raise HttpError(400, "this page has no parameters")
         user = self._user(request)
         html = await self._read(partial(self._html, request.match_info["id"], user))
         return web.Response(text=_found(html), content_type="text/html", charset="utf-8")
@@ -150,7 +150,7 @@ class RulingPages:
         """Take a form: 303 back to the page of the backfill, or a page that says why not."""
         fetched = request.headers.getall("Sec-Fetch-Site", [])
         if not is_own_form(request.headers.get("Host"), request.headers.getall("Origin", []), fetched):
-            raise TroubleError(
+            raise HttpError(
                 403,
                 "this form was sent by another site than this page",
                 hint="Open the backfill here and send its form. A proxy has to hand the Host header on as it came.",
@@ -158,7 +158,7 @@ class RulingPages:
             )
         user = self._user(request)
         if user == "":
-            raise TroubleError(
+            raise HttpError(
                 403,
                 "the proxy has not said who you are",
                 hint=f"It has to send the header {self._access.user_header}, once.",
@@ -170,11 +170,9 @@ class RulingPages:
             answered = await self._write(partial(self._backfills.rule, form))
         except TruthloopError as error:
             hint = "Open the backfill again: it says whether the ruling stands. If not, send it again."
-            raise TroubleError(
-                503, f"the ruling could not be taken: {error.what}", where=error.where, hint=hint
-            ) from None
+            raise HttpError(503, f"the ruling could not be taken: {error.what}", where=error.where, hint=hint) from None
         if answered.status != 303:  # noqa: PLR2004 - of HTTP
-            raise TroubleError(answered.status, answered.what, hint=answered.hint, word=answered.word)
+            raise HttpError(answered.status, answered.what, hint=answered.hint, word=answered.word)
         return web.Response(status=303, headers={"Location": f"../{form.episode}"})
 
     def _user(self, request: web.Request) -> str | None:
@@ -188,18 +186,18 @@ class RulingPages:
     async def _body(self, request: web.Request) -> bytes:
         kinds = request.headers.getall("Content-Type", [])
         if len(kinds) != 1 or request.content_type != _TYPE or (request.charset or "utf-8").lower() != "utf-8":
-            raise TroubleError(415, f"a ruling is sent as {_TYPE}")
+            raise HttpError(415, f"a ruling is sent as {_TYPE}")
         if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise TroubleError(415, "a ruling is sent without compression")
+            raise HttpError(415, "a ruling is sent without compression")
         if (request.content_length or 0) > BODY_MAX:
-            raise TroubleError(413, f"a ruling has at most {BODY_MAX:,} bytes")
+            raise HttpError(413, f"a ruling has at most {BODY_MAX:,} bytes")
         try:
             async with asyncio.timeout(self._body_s):
                 body = await request.read()
         except TimeoutError:
-            raise TroubleError(408, f"the form did not come within {self._body_s:g} s") from None
+            raise HttpError(408, f"the form did not come within {self._body_s:g} s") from None
         if len(body) > BODY_MAX:
-            raise TroubleError(413, f"a ruling has at most {BODY_MAX:,} bytes")
+            raise HttpError(413, f"a ruling has at most {BODY_MAX:,} bytes")
         return body
 
     def _html(self, episode: str, user: str | None) -> str | None:
@@ -221,7 +219,7 @@ def form_of(episode: str, body: bytes, user: str | None) -> Form:
         user: whom a proxy has named; None: the form has to say who rules.
 
     Raises:
-        TroubleError: 400 it is no form of this page, 422 something is not filled in.
+        HttpError: 400 it is no form of this page, 422 something is not filled in.
     """
     try:
         pairs = parse_qsl(
@@ -232,26 +230,24 @@ def form_of(episode: str, body: bytes, user: str | None) -> Form:
             max_num_fields=len(_FIELDS),
         )
     except ValueError:
-        raise TroubleError(400, "this is no form of this page", word="malformed") from None
+        raise HttpError(400, "this is no form of this page", word="malformed") from None
     fields: dict[str, str] = {}
     wanted = [name for name in _FIELDS if user is None or name != "by"]
     for name, value in pairs:
         if name not in wanted:
-            raise TroubleError(400, f"the form has no field {text.name(name)!r}", word="malformed")
+            raise HttpError(400, f"the form has no field {text.name(name)!r}", word="malformed")
         if name in fields:
-            raise TroubleError(400, f"{name} is given twice", word="malformed")
+            raise HttpError(400, f"{name} is given twice", word="malformed")
         fields[name] = value
     for name in ("token", "diff"):
         if name not in fields:
-            raise TroubleError(403, f"the form has no {name}", hint="Open the backfill and send its form.", word=name)
+            raise HttpError(403, f"the form has no {name}", hint="Open the backfill and send its form.", word=name)
     if _DIGEST.fullmatch(fields["diff"]) is None:
-        raise TroubleError(400, "diff is no SHA-256", word="malformed")
+        raise HttpError(400, "diff is no SHA-256", word="malformed")
     if not fields.get("verdict"):
-        raise TroubleError(
-            422, "choose whether to approve or to reject", hint="Go back, and choose.", word="incomplete"
-        )
+        raise HttpError(422, "choose whether to approve or to reject", hint="Go back, and choose.", word="incomplete")
     if fields["verdict"] not in _VERDICTS:
-        raise TroubleError(400, "verdict is neither approved nor rejected", word="malformed")
+        raise HttpError(400, "verdict is neither approved nor rejected", word="malformed")
     by = fields.get("by", "") if user is None else user
     verdict = Verdict(fields["verdict"])
     return Form(episode, fields["diff"], verdict, fields.get("reason", ""), by, user is not None, fields["token"])
@@ -281,7 +277,7 @@ def _template() -> Any:  # noqa: ANN401 - a template of Jinja's, which has no ty
 
 def _found(made: Any) -> Any:  # noqa: ANN401 - text or bytes
     if made is None:
-        raise TroubleError(
+        raise HttpError(
             404,
             "there is no such backfill",
             hint="The page and truthloop backfill list name those there are.",

@@ -15,11 +15,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from schemas.errors import TruthloopError
-from truthloop.page.markup.page import Spot, render_trouble
+from truthloop.page.markup.page import Spot, render_error
 from truthloop.page.panels.selection import NotOfferedError
 from truthloop.page.web.access import CHALLENGE, SECURITY_HEADERS, Access
 
-__all__ = ["OPEN", "TroubleError", "front"]
+__all__ = ["OPEN", "HttpError", "front"]
 
 log = logging.getLogger("truthloop.page")
 
@@ -33,7 +33,7 @@ _BACKFILL: Final = re.compile(r"/backfill/(?P<id>bf-[0-9a-f]{32})(?P<rule>/rule)
 _WORDS: Final = {401: "page_token", 405: "method", 408: "malformed", 413: "malformed", 415: "malformed", 421: "host"}
 
 
-class TroubleError(Exception):
+class HttpError(Exception):
     """A request that gets no page: what is wrong, where, and what to do.
 
     Args:
@@ -71,11 +71,11 @@ def front(access: Access, send_s: float, refused: Callable[[str], None]) -> Midd
             response = _refusal(request, _known(request, error), refused)
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
-        except (TroubleError, TruthloopError, NotOfferedError) as error:
+        except (HttpError, TruthloopError, NotOfferedError) as error:
             response = _refusal(request, _trouble(error), refused)
         except Exception:
             log.exception("the page could not answer %s %s", request.method, request.path)
-            ours = TroubleError(
+            ours = HttpError(
                 500, "Truthloop itself failed to answer this", hint="Its log says where; please report it."
             )
             response = _refusal(request, ours, refused)
@@ -90,30 +90,30 @@ def front(access: Access, send_s: float, refused: Callable[[str], None]) -> Midd
 def _check(request: web.Request, access: Access) -> None:
     """Refuse a request for another host, or without the token."""
     if not access.knows_host(request.headers.get("Host")):
-        raise TroubleError(
+        raise HttpError(
             421, "this page is not known under that host name", hint="Ask for localhost, or add the name to http.hosts."
         )
     if request.path not in OPEN and not access.admits(request.headers.get("Authorization")):
-        raise TroubleError(
+        raise HttpError(
             401, "this page needs its token", hint="Send it as Authorization: Bearer, or as the password in a browser."
         )
 
 
-def _known(request: web.Request, error: web.HTTPException) -> TroubleError:
+def _known(request: web.Request, error: web.HTTPException) -> HttpError:
     if error.status == HTTPStatus.METHOD_NOT_ALLOWED and _BACKFILL.fullmatch(request.path) is not None:
-        return TroubleError(error.status, "only sending the form on the page of a backfill rules about it")
-    return TroubleError(error.status, HTTPStatus(error.status).phrase.lower())
+        return HttpError(error.status, "only sending the form on the page of a backfill rules about it")
+    return HttpError(error.status, HTTPStatus(error.status).phrase.lower())
 
 
-def _trouble(error: TroubleError | TruthloopError | NotOfferedError) -> TroubleError:
-    if isinstance(error, TroubleError):
+def _trouble(error: HttpError | TruthloopError | NotOfferedError) -> HttpError:
+    if isinstance(error, HttpError):
         return error
     if isinstance(error, TruthloopError):
-        return TroubleError(503, error.what, where=error.where, hint=error.hint)
-    return TroubleError(400, str(error))
+        return HttpError(503, error.what, where=error.where, hint=error.hint)
+    return HttpError(400, str(error))
 
 
-def _refusal(request: web.Request, trouble: TroubleError, refused: Callable[[str], None]) -> web.Response:
+def _refusal(request: web.Request, trouble: HttpError, refused: Callable[[str], None]) -> web.Response:
     """Return HTML where a person asked for a page, JSON elsewhere."""
     spot = Spot()
     if (found := _BACKFILL.fullmatch(request.path)) is not None:
@@ -125,7 +125,7 @@ def _refusal(request: web.Request, trouble: TroubleError, refused: Callable[[str
             log.warning("a ruling on %s was refused (%s): %s", found["id"], word, trouble.what)
     if request.path == "/" or found is not None:
         title = HTTPStatus(trouble.status).phrase
-        html = render_trouble(trouble.what, trouble.where, trouble.hint, title, spot)
+        html = render_error(trouble.what, trouble.where, trouble.hint, title, spot)
         response = web.Response(status=trouble.status, text=html, content_type="text/html", charset="utf-8")
     else:
         document = {"error": trouble.what, "where": trouble.where, "hint": trouble.hint}

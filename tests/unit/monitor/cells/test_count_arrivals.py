@@ -17,7 +17,7 @@ from cell_cases import (
 )
 
 from monitor import CellPlan, coverage, fold, merge, metrics
-from monitor.cells.count_arrivals import read_arrivals
+from monitor.cells.count_arrivals import read_hourly_arrivals
 from monitor.cells.fold import restate
 
 PLAN = CellPlan.from_config(config_of())
@@ -145,7 +145,7 @@ def test_hours_are_read_without_holes_for_all_versions_and_the_own_definition_on
         label(age_ms + HOUR_MS, "correction", previous=("joined", 0.0), prediction=other, revision=2),
     ]
     cells = fold(PLAN, predictions_frame([early, other]), outcomes_frame(revisions), NONE)
-    found = read_arrivals(cells, PLAN, "late")
+    found = read_hourly_arrivals(cells, PLAN, "late")
     assert len(found.hour_ms) == 24 + 23 + 24
     assert set(found.hour_ms[1:] - found.hour_ms[:-1]) == {HOUR_MS}
     assert found.hour_ms[0] == at("2013-03-09T05:00:00")
@@ -158,6 +158,6 @@ def test_hours_are_read_without_holes_for_all_versions_and_the_own_definition_on
 
 def test_a_loop_without_cells_has_no_hours_and_a_kind_that_is_not_there_is_refused() -> None:
     """Nothing to read, and nothing to guess."""
-    assert len(read_arrivals(merge(), PLAN, "late").hour_ms) == 0
+    assert len(read_hourly_arrivals(merge(), PLAN, "late").hour_ms) == 0
     with pytest.raises(ValueError, match="no kind 'gone'"):
-        read_arrivals(merge(), PLAN, "gone")
+        read_hourly_arrivals(merge(), PLAN, "gone")

@@ -9,7 +9,7 @@ from effort import some
 from scipy.special import ndtr
 
 from monitor.cells.bins import age_edges_ms
-from monitor.coverage.alert import CoverageAlert, Panes, _judge_once, check_goal, judge_panes
+from monitor.coverage.alert import AlertPanes, CoverageAlert, _judge_once, check_goal, judge_panes
 
 HOUR_MS = 3_600_000
 EDGES_MS = np.array([edge for edge in age_edges_ms([72 * HOUR_MS]) if edge <= 240 * HOUR_MS], np.int64)
@@ -18,7 +18,7 @@ MEDIAN_LOG_H, SPREAD = 1.574, 1.514
 """Of the delay in hours: with a log-sd of 0.35 between panes, 84.9 % arrive in 24 hours and 95.9 % in 72."""
 
 
-def drawn(hours: int, seed: int, *, count: float = 500, season: float = 0.0, nights: float = 0.0) -> Panes:
+def drawn(hours: int, seed: int, *, count: float = 500, season: float = 0.0, nights: float = 0.0) -> AlertPanes:
     """Return hourly panes whose delays have a speed of their own, with a daily season in speed and in number."""
     rng, hour = np.random.default_rng(seed), np.arange(hours)
     wave = np.sin(2 * np.pi * hour / 24)
@@ -28,10 +28,10 @@ def drawn(hours: int, seed: int, *, count: float = 500, season: float = 0.0, nig
     known = ndtr((np.log(age_h) - centre[:, np.newaxis]) / SPREAD)
     steps = np.diff(known, axis=1, prepend=0, append=1)
     arrived = rng.multinomial(predictions, steps)[:, :-1]
-    return Panes(predictions, np.cumsum(arrived, axis=1), (hour + 1) * HOUR_MS, EDGES_MS)
+    return AlertPanes(predictions, np.cumsum(arrived, axis=1), (hour + 1) * HOUR_MS, EDGES_MS)
 
 
-def losing(panes: Panes, lost: float, hour: int, seed: int) -> Panes:
+def losing(panes: AlertPanes, lost: float, hour: int, seed: int) -> AlertPanes:
     """Return the panes with that share of all labels lost that arrive after the hour."""
     steps = np.diff(panes.labelled, axis=1, prepend=0)
     arrives_ms = panes.pane_end_ms[:, np.newaxis] + (panes.edges_ms + np.append(0, panes.edges_ms[:-1])) // 2
@@ -39,13 +39,13 @@ def losing(panes: Panes, lost: float, hour: int, seed: int) -> Panes:
     return replace(panes, labelled=np.cumsum(np.random.default_rng(seed).binomial(steps, kept), axis=1))
 
 
-def between(panes: Panes, first: int, last: int) -> Panes:
+def between(panes: AlertPanes, first: int, last: int) -> AlertPanes:
     """Return the panes of these hours."""
     rows = slice(first, last)
-    return Panes(panes.predictions[rows], panes.labelled[rows], panes.pane_end_ms[rows], panes.edges_ms)
+    return AlertPanes(panes.predictions[rows], panes.labelled[rows], panes.pane_end_ms[rows], panes.edges_ms)
 
 
-def hourly(panes: Panes, first: int, last: int, every: int = 1) -> Iterator[tuple[int, CoverageAlert]]:
+def hourly(panes: AlertPanes, first: int, last: int, every: int = 1) -> Iterator[tuple[int, CoverageAlert]]:
     """Judge four weeks of panes at each of these hours, an empty one never ahead of its time."""
     for hour in range(first, last, every):
         yield hour, judge_panes(between(panes, hour - HISTORY, hour), hour * HOUR_MS)
@@ -143,7 +143,7 @@ def test_a_source_that_never_brought_a_label_has_no_history() -> None:
     panes = drawn(200, 6)
     silent = replace(panes, labelled=np.zeros_like(panes.labelled))
     assert judge_panes(silent, 200 * HOUR_MS) == CoverageAlert("not_enough_history", None, None, 0, 0, (), None)
-    empty = Panes(np.zeros(0, np.int64), np.zeros((0, 1), np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64))
+    empty = AlertPanes(np.zeros(0, np.int64), np.zeros((0, 1), np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64))
     assert judge_panes(empty, 0).state == "not_enough_history"
 
 
@@ -151,7 +151,7 @@ def test_a_day_without_predictions_is_no_day_of_good_coverage() -> None:
     """The state says that there was nothing to judge; single empty panes change nothing."""
     panes = drawn(HISTORY, 7)
     still = np.arange(HISTORY) >= HISTORY - 30
-    none = Panes(
+    none = AlertPanes(
         np.where(still, 0, panes.predictions),
         np.where(still[:, np.newaxis], 0, panes.labelled),
         panes.pane_end_ms,
@@ -159,7 +159,7 @@ def test_a_day_without_predictions_is_no_day_of_good_coverage() -> None:
     )
     assert judge_panes(none, HISTORY * HOUR_MS).state == "no_predictions"
     nights = np.arange(HISTORY) % 24 < 6
-    sleeping = Panes(
+    sleeping = AlertPanes(
         np.where(nights, 0, panes.predictions),
         np.where(nights[:, np.newaxis], 0, panes.labelled),
         panes.pane_end_ms,
@@ -171,7 +171,7 @@ def test_a_day_without_predictions_is_no_day_of_good_coverage() -> None:
 def test_labels_of_months_are_judged_at_months() -> None:
     """The same panes a hundred times slower: the youngest that is judged has an age at which labels come."""
     panes = drawn(HISTORY, 8)
-    slow = Panes(panes.predictions, panes.labelled, panes.pane_end_ms, panes.edges_ms * 50)
+    slow = AlertPanes(panes.predictions, panes.labelled, panes.pane_end_ms, panes.edges_ms * 50)
     found = judge_panes(slow, HISTORY * HOUR_MS)
     assert found.state == "ok"
     assert found.judged_until_ms is not None

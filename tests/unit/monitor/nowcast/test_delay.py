@@ -6,7 +6,7 @@ import pytest
 from lifelines import KaplanMeierFitter
 
 from monitor.cells.bins import BEYOND_MS
-from monitor.nowcast.delay import Arrivals, DelayLaw, law_alarm, learn_delay_law, learn_truncated_law
+from monitor.nowcast.delay import DelayCounts, DelayLaw, law_alarm, learn_delay_law, learn_truncated_law
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -44,7 +44,7 @@ def usual_law() -> DelayLaw:
     return law_of({(0, *place): by_age(delays(rng, 20_000, 4.0 * 2 ** place[0])) for place in CLASSES}, [0])
 
 
-def arrivals_of(seed: int, *, speed: float = 1.0, positives: float = 0.5, errors: float = 0.5) -> Arrivals:
+def arrivals_of(seed: int, *, speed: float = 1.0, positives: float = 0.5, errors: float = 0.5) -> DelayCounts:
     """Simulate 600 predictions in each of six hours, seen at the end of the sixth."""
     rng = np.random.default_rng(seed)
     counted, by_pane = np.zeros((2, 2, len(EDGES)), dtype=np.int64), np.zeros((6, 1, 2, 2), dtype=np.int64)
@@ -56,7 +56,7 @@ def arrivals_of(seed: int, *, speed: float = 1.0, positives: float = 0.5, errors
         known = predicted_ms + took <= 6 * HOUR_MS
         np.add.at(counted, (label[known], side[known], np.searchsorted(EDGES, took[known])), 1)
         np.add.at(by_pane, (pane, 0, label[known], side[known]), 1)
-    return Arrivals(counted, by_pane, (5.5 - np.arange(6)) * HOUR_MS)
+    return DelayCounts(counted, by_pane, (5.5 - np.arange(6)) * HOUR_MS)
 
 
 def test_the_law_is_what_labels_did() -> None:
@@ -151,7 +151,7 @@ def test_a_loop_whose_days_differ_is_held_to_its_own_past() -> None:
 def test_few_labels_say_nothing() -> None:
     """No statistic, no alarm, no division by nothing."""
     none = np.zeros((2, 2, len(EDGES)), dtype=np.int64)
-    check = law_alarm(Arrivals(none, np.zeros((3, 1, 2, 2), dtype=np.int64), np.zeros(3)), usual_law(), NO_PAST)
+    check = law_alarm(DelayCounts(none, np.zeros((3, 1, 2, 2), dtype=np.int64), np.zeros(3)), usual_law(), NO_PAST)
     assert (check.statistic, check.alarmed) == (None, False)
 
 
@@ -160,7 +160,7 @@ def test_labels_that_the_law_thinks_impossible_raise_the_alarm() -> None:
     law = law_of({(0, 1, 1): by_age(np.full(500, 24.0 * HOUR_MS))}, [0])
     counted, by_pane = np.zeros((2, 2, len(EDGES)), dtype=np.int64), np.zeros((1, 1, 2, 2), dtype=np.int64)
     counted[1, 1], by_pane[0, 0, 1, 1] = by_age(np.full(50, 1.0 * HOUR_MS)), 50
-    assert law_alarm(Arrivals(counted, by_pane, np.array([6.0 * HOUR_MS])), law, NO_PAST).alarmed
+    assert law_alarm(DelayCounts(counted, by_pane, np.array([6.0 * HOUR_MS])), law, NO_PAST).alarmed
 
 
 def test_the_reverse_hazard_is_lifelines_on_reversed_time() -> None:

@@ -10,7 +10,7 @@ from cell_cases import HOUR_MS, OWN
 from evaluation_case import Era, Story, day_of, in_one_go, one_by_one, plain_config
 
 from monitor.cells.versions import Reign, reign_of, running_version
-from monitor.versions.contract import TALLY_SCHEMA, Newcomer, Record, cell_tally, judge_contract
+from monitor.versions.contract import TALLY_SCHEMA, ContractWatch, Record, cell_tally, judge_contract
 from schemas.events.evidence import Finding, FindingKind, Level
 
 SLOW = {"late": {"definition": OWN["late"], "horizon": "20d", "retain": "30d"}}
@@ -133,7 +133,7 @@ def test_few_predictions_a_day_are_looked_at_together() -> None:
     old = [day_of(-number) for number in range(1, 10)]
     usual = pl.DataFrame({"input": "amount", "day": old, "bin": 3, "amount": 100}).cast({"bin": pl.Int64})
     own, former = Record(counts, made), Record(usual, made.with_columns(version=pl.lit("v1")))
-    newcomer = Newcomer("regression")
+    newcomer = ContractWatch("regression")
     reign = Reign("v2", days[0], days[0], "v1")
     levels = [[one.level for one in newcomer.findings(reign, day, own, former)] for day in days]
     assert levels == [[], [], *[[Level.ALARM]] * 4]
@@ -169,7 +169,7 @@ def test_an_old_version_costs_no_look_at_its_cells() -> None:
     days = [day_of(number) for number in range(40)]
     made = pl.DataFrame({"version": "v1", "day": days, "amount": [600] * 40})
     good = Record(pl.DataFrame({"input": "amount", "day": days, "bin": 3, "amount": 600}).cast({"bin": pl.Int64}), made)
-    newcomer, reign = Newcomer("regression"), Reign("v1", days[0], days[0], None)
+    newcomer, reign = ContractWatch("regression"), Reign("v1", days[0], days[0], None)
     assert newcomer.findings(reign, days[0] + timedelta(days=8), good, None) == []
     unreadable = Record(pl.DataFrame(), pl.DataFrame())
     assert newcomer.findings(reign, days[-1], unreadable, None) == []
@@ -184,6 +184,10 @@ def test_what_breaks_later_is_no_matter_of_the_first_days_also_after_a_restart()
         pl.DataFrame({"input": "amount", "day": days, "bin": bins, "amount": 600}).cast({"bin": pl.Int64}), made
     )
     reign = Reign("v2", days[0], days[0], None)
-    lived_on = Newcomer("regression")
+    lived_on = ContractWatch("regression")
     for day in days[18:]:
-        assert lived_on.findings(reign, day, own, None) == Newcomer("regression").findings(reign, day, own, None) == []
+        assert (
+            lived_on.findings(reign, day, own, None)
+            == ContractWatch("regression").findings(reign, day, own, None)
+            == []
+        )

@@ -7,7 +7,7 @@ import pytest
 from message_examples import HEARTBEAT, LABEL, LEDGER_ENTRY, OUTCOME, PREDICTION, REJECTION, RETRACTION
 from pydantic import BaseModel, ValidationError
 
-from joins import CommitPoint
+from joins import Checkpoint
 from schemas.base.instant import MOMENT_MAX_MS, parse_moment_ms
 from schemas.events.messages import Label, LedgerEntry, Outcome, Prediction, Rejection
 from streams.ledger.entry import LedgerRecord
@@ -245,7 +245,7 @@ def test_the_joins_own_entries_are_of_the_published_form() -> None:
         policy="{}",
         outcomes=3,
         rejects=1,
-        point=CommitPoint.start(["fraud"]),
+        point=Checkpoint.start(["fraud"]),
     )
     entry = LedgerEntry.model_validate_json(written.encode())
     assert (entry.predictions, entry.labels, entry.commands) == ((0, 10), (7, 7), (2, 3))

@@ -11,7 +11,7 @@ from ingest_case import PII_KEY, labels_of, loop_with, map_values, predictions_o
 
 from schemas.base.status import RejectReason
 from schemas.config.mapping import SourceMap
-from schemas.config.record_metadata import BESIDE
+from schemas.config.record_metadata import METADATA_PATHS
 from streams.ingest.mapper import TopicMapper
 from streams.mapping.tools import mapping_tools
 from truthloop.config.yaml_source import read_yaml
@@ -101,4 +101,4 @@ def test_the_names_on_the_page_exist() -> None:
     )
     assert {reason.value for reason in RejectReason} >= set(named)
     assert len(named) == 14
-    assert all(f"`{path}`" in PAGE for path in BESIDE)
+    assert all(f"`{path}`" in PAGE for path in METADATA_PATHS)

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from joins import CommitPoint
+from joins import Checkpoint
 from schemas.errors import LakeError
 from streams.kafka.messages import Messages
 from streams.lake_sink.backpressure import is_full, to_pause
@@ -21,10 +21,10 @@ def messages(*offsets: int, value: bytes = b"{}") -> Messages:
 
 def entry(sequence: int, predictions: tuple[int, int], *, consumed: int, outcomes: int = 0, rejects: int = 0) -> bytes:
     """Return a step's entry; `consumed` predictions were read up to its end."""
-    point = CommitPoint.start(["click"])
-    point.counters.predictions.consumed = consumed
+    checkpoint = Checkpoint.start(["click"])
+    checkpoint.counters.predictions.consumed = consumed
     ranges = (predictions, (0, 0), (0, 0))
-    return LedgerRecord(sequence, 0, 0, *ranges, "{}", outcomes, rejects, point).encode()
+    return LedgerRecord(sequence, 0, 0, *ranges, "{}", outcomes, rejects, checkpoint).encode()
 
 
 def pending(held: dict[str, int] | None = None, **starts: Start) -> Pending:

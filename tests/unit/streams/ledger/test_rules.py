@@ -48,7 +48,7 @@ def test_a_longer_horizon_holds_for_a_prediction_that_comes_late() -> None:
     """Its deadline under the old rules has passed, the one under the new rules has not."""
     partition = Partition(Policy({"sale": RULES}), MemoryStore(["sale"]))
     partition.step(Batch([prediction(n, 100) for n in range(3)], [label(n, 100 + n) for n in range(3)], 3, 3, NOW_MS))
-    assert partition.point.cursors["sale"][0] == 89
+    assert partition.checkpoint.cursors["sale"][0] == 89
     partition.change_rules(Policy({"sale": KindPolicy("d1", horizon_ms=50, retain_ms=500)}))
     late = partition.step(Batch([prediction(3, 80), prediction(4, 40)], [], 5, 3, NOW_MS))
     assert [(row.prediction_offset, row.known_at_ms) for row in late.outcomes] == [(4, 90)]

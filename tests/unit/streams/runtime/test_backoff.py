@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.errors import LakeError
-from streams.runtime.backoff import BACKOFF_S, Trouble
+from streams.runtime.backoff import BACKOFF_S, Backoff
 from streams.runtime.health import STALLED_AFTER_S, Health
 
 
@@ -33,12 +33,12 @@ def health(clock: Clock) -> Health:
 
 
 @pytest.fixture
-def trouble(health: Health, clock: Clock) -> Trouble:
+def trouble(health: Health, clock: Clock) -> Backoff:
     """Return a role's trouble: none."""
-    return Trouble(health, clock)
+    return Backoff(health, clock)
 
 
-def test_attempts_become_rarer_up_to_a_limit(trouble: Trouble, clock: Clock) -> None:
+def test_attempts_become_rarer_up_to_a_limit(trouble: Backoff, clock: Clock) -> None:
     """A full disk is not hammered, and nobody waits for long once there is room."""
     for wait_s in (*BACKOFF_S, BACKOFF_S[-1]):
         trouble.begin("write", LakeError("full"))
@@ -48,7 +48,7 @@ def test_attempts_become_rarer_up_to_a_limit(trouble: Trouble, clock: Clock) -> 
         assert not trouble.must_wait
 
 
-def test_it_is_over_when_what_failed_has_worked(trouble: Trouble, health: Health) -> None:
+def test_it_is_over_when_what_failed_has_worked(trouble: Backoff, health: Health) -> None:
     """Being able to read again does not mean that the disk has room."""
     trouble.begin("write", LakeError("no room"))
     trouble.end("place")
@@ -59,7 +59,7 @@ def test_it_is_over_when_what_failed_has_worked(trouble: Trouble, health: Health
     assert trouble.must_wait
 
 
-def test_a_role_that_can_only_wait_is_not_stalled(trouble: Trouble, health: Health, clock: Clock) -> None:
+def test_a_role_that_can_only_wait_is_not_stalled(trouble: Backoff, health: Health, clock: Clock) -> None:
     """A restart would not make room; without a trouble the same silence is a reason for one."""
     trouble.begin("write", LakeError("no room"))
     clock.now_s += 2 * STALLED_AFTER_S

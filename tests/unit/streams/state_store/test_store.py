@@ -17,7 +17,7 @@ from rocksdict import Options, Rdict
 
 from joins import (
     Batch,
-    CommitPoint,
+    Checkpoint,
     KeptLabel,
     KindPolicy,
     LabelRecord,
@@ -105,7 +105,7 @@ def test_kill_9_leaves_exactly_the_last_flush_and_its_point(folder: Path) -> Non
         child.send_signal(signal.SIGKILL)
     assert not caught.value.must_rebuild
     store = RocksStore(folder, KINDS)
-    assert store.point() == b"the point"
+    assert store.checkpoint() == b"the point"
     assert (len(store), store.get("not flushed")) == (100, None)
     assert store.get("flushed 1") == KeyState({}, {})
     assert store.by_prediction.between(None, 10, 10) == [(1, 1, "flushed 1", "id")]
@@ -218,11 +218,11 @@ def test_a_full_disk_stops_the_flush_and_loses_nothing(
         with pytest.raises(StateError, match="the disk is full") as caught:
             store.flush(b"one")
     assert not caught.value.must_rebuild
-    assert (store.point(), store.touched, len(store)) == (None, 1, 1)
+    assert (store.checkpoint(), store.touched, len(store)) == (None, 1, 1)
     store.flush(b"two")
     store.close()
     again = RocksStore(folder, KINDS)
-    assert (again.point(), again.get("a"), len(again.by_prediction)) == (b"two", state(), 1)
+    assert (again.checkpoint(), again.get("a"), len(again.by_prediction)) == (b"two", state(), 1)
     again.close()
 
 
@@ -240,17 +240,17 @@ def test_a_spilled_store_has_no_point_and_is_empty_when_it_was_never_finished(st
     store.put("a", state())
     store.by_prediction.add((5, 0, "a", "id"))
     store.spill()
-    assert (store.point(), store.touched, store.get("a")) == (None, 0, state())
+    assert (store.checkpoint(), store.touched, store.get("a")) == (None, 0, state())
     store.close()
     again = RocksStore(folder, KINDS)
-    assert (again.point(), len(again), again.get("a"), list(again.items())) == (None, 0, None, [])
+    assert (again.checkpoint(), len(again), again.get("a"), list(again.items())) == (None, 0, None, [])
     assert again.by_prediction.between(None, 10, 10) == []
     again.put("b", state())
     again.spill()
     again.flush(b"after")
     again.close()
     last = RocksStore(folder, KINDS)
-    assert (last.point(), [key for key, _ in last.items()]) == (b"after", ["b"])
+    assert (last.checkpoint(), [key for key, _ in last.items()]) == (b"after", ["b"])
     last.close()
 
 
@@ -366,7 +366,7 @@ def test_a_rebuild_of_more_than_fits_in_memory_spills(
     memory = Partition(POLICY, MemoryStore(KINDS))
     predictions, labels = [prediction(n) for n in range(count)], [label(n) for n in range(count)]
     effects = [memory.step(Batch(predictions, labels, count, count, now_ms=NOW_MS))]
-    while not memory.settled:
+    while not memory.is_caught_up:
         effects.append(memory.step(Batch([], [], count, count, now_ms=NOW_MS)))
     assert 0 < len(memory.store) < count
     assert not [row for step in effects for row in step.rejects if row.reason == "stale"]
@@ -391,18 +391,18 @@ def test_a_rebuild_of_more_than_fits_in_memory_spills(
     partition = rebuild(
         POLICY,
         store,
-        memory.point,
+        memory.checkpoint,
         in_pages(predictions, lambda record: record.key),
         in_pages(kept, lambda label: label.record.key),
         in_pages(decisions, lambda decision: decision.key),
     )
     assert max(held) <= page
     assert len(held) >= 3 * count // page
-    assert store.point() is None
-    store.flush(msgspec.msgpack.encode(partition.point))
+    assert store.checkpoint() is None
+    store.flush(msgspec.msgpack.encode(partition.checkpoint))
     store.close()
     again = RocksStore(folder, KINDS)
-    assert full_fingerprint(state for _, state in again.items()) == memory.point.fingerprint
+    assert full_fingerprint(state for _, state in again.items()) == memory.checkpoint.fingerprint
     assert dict(again.items()) == dict(memory.store.items())
-    assert msgspec.msgpack.decode(again.point() or b"", type=CommitPoint) == memory.point
+    assert msgspec.msgpack.decode(again.checkpoint() or b"", type=Checkpoint) == memory.checkpoint
     again.close()

@@ -14,7 +14,7 @@ from joins.accounting import Counters
 from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from schemas.events.evidence import Event, GateState
-from truthloop.demo.last_act import Ruled
+from truthloop.demo.last_act import DemoRuling
 from truthloop.demo.live import LiveRun
 from truthloop.demo.prepare import Prepared
 from truthloop.demo.report import document_of, tell
@@ -31,14 +31,14 @@ def diff() -> BackfillDiff:
     return told.model_copy(update={"episode": episode, "touched": told.touched.model_copy(update={"changed": 2_345})})
 
 
-def ruled(**changes: Any) -> Ruled:
+def ruled(**changes: Any) -> DemoRuling:
     """Return November, approved; it asks for a retrain."""
     outcome = entry(9, Event.RESTATED, GateState.PREPARING, reason="backfill was approved", decision=ID)
-    usual = Ruled(11, diff(), Verdict.APPROVED, "half an hour from now on", (0.2187, 0.1234), outcome)
+    usual = DemoRuling(11, diff(), Verdict.APPROVED, "half an hour from now on", (0.2187, 0.1234), outcome)
     return replace(usual, **changes)
 
 
-def rejected() -> Ruled:
+def rejected() -> DemoRuling:
     """Return October, rejected; nothing follows."""
     outcome = entry(5, Event.RESTATED, GateState.COOLING, reason="cooldown is 12.0 days left")
     told = {"month": 10, "verdict": Verdict.REJECTED, "reason": "not [b]one[/b] month", "late_share": (0.2, 0.2)}
@@ -84,7 +84,7 @@ def prepared(folder: Path) -> Prepared:
     return Prepared(predictions, labels, restatements, config, 30, 20, 10)
 
 
-def told_of(*months: Ruled) -> tuple[LiveRun, Conservation, Summary]:
+def told_of(*months: DemoRuling) -> tuple[LiveRun, Conservation, Summary]:
     """Return a run of which nothing but its last act is known."""
     run = LiveRun(Counters.zero(["arrived_late"]), 30, 20, 1.0, ruled=months)
     nothing = pl.DataFrame(schema=dict.fromkeys(("month", "kind", "definition", "name"), pl.String()))
@@ -102,7 +102,7 @@ def test_the_report_has_every_month_in_order_and_is_json(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("months", [(), (rejected(), ruled())])
 def test_a_person_reads_each_month_once_below_what_it_is_about(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], months: tuple[Ruled, ...]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], months: tuple[DemoRuling, ...]
 ) -> None:
     """With the words of people as they are; where nothing was told anew, nothing is said of it."""
     tell(prepared(tmp_path), told_of(*months), {"live": 1.0, "total": 2.0}, "through files")

@@ -13,7 +13,7 @@ from lake import Lake
 from lake.table import TABLES
 from retrain.decision_log import DecisionLog
 from retrain.gate import gate_of
-from retrain.log_entries import Origin
+from retrain.log_entries import EntryOrigin
 from retrain.signing import Secret, sign
 from schemas.config.retrain import RetrainConfig
 from schemas.events.evidence import Decision, Event, GateState
@@ -40,7 +40,7 @@ class Desk:
         self.lake = Lake.open(folder)
         self.refusals: list[str] = []
         assert DecisionLog(self.lake, "late").append(log, NOW_MS)
-        origins = [Origin("flights", kind, RETRAIN) for kind in ("fare", "late")]
+        origins = [EntryOrigin("flights", kind, RETRAIN) for kind in ("fare", "late")]
         self.callbacks = Callbacks(self.lake, origins, secret, lambda: NOW_MS, self.refusals.append)
 
     def take(self, body: bytes, id_: str = "c1", secret: Secret = SECRET, **headers: str) -> tuple[int, Any]:
@@ -319,7 +319,9 @@ def test_a_refusal_while_the_next_retrain_is_open_does_not_touch_it(desk: Make) 
 def test_the_first_success_with_a_digest_fixes_the_model(desk: Make) -> None:
     """What was said of a model before is a rumour; a success without a digest fixes nothing."""
     one = desk(RUNNING)
-    one.callbacks = Callbacks(one.lake, [Origin("flights", "late", FIRST)], SECRET, lambda: NOW_MS, one.refusals.append)
+    one.callbacks = Callbacks(
+        one.lake, [EntryOrigin("flights", "late", FIRST)], SECRET, lambda: NOW_MS, one.refusals.append
+    )
     said = [
         ("running", OTHER_MODEL),
         ("succeeded", None),

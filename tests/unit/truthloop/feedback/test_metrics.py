@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitor.coverage.alert import CoverageAlert
 from retrain.gate import gate_of
 from schemas.events.evidence import Event, FindingKind, GateState, Level
-from truthloop.feedback.metrics import VERSIONS_MAX, Gauges, LiveReading, Reading
+from truthloop.feedback.metrics import VERSIONS_MAX, Gauges, KindReading, LiveReading
 
 ALERT = CoverageAlert("degraded", -6.0, 0.3, 24, 600, (), None)
 GATE = gate_of(
@@ -20,7 +20,7 @@ GATE = gate_of(
         entry(1, Event.EVALUATED, GateState.PREPARING, 3, version="v1", decision=ID, findings=[DRIFT]),
     ]
 )
-READING = Reading(
+READING = KindReading(
     "late",
     GATE,
     observed_ms=START_MS + 1_500,
@@ -46,7 +46,7 @@ def scraped(registry: CollectorRegistry) -> Samples:
     }
 
 
-def told(*readings: Reading, live: LiveReading = LIVE) -> tuple[Gauges, CollectorRegistry]:
+def told(*readings: KindReading, live: LiveReading = LIVE) -> tuple[Gauges, CollectorRegistry]:
     """Return the gauges of an active worker that has told this."""
     registry = CollectorRegistry()
     gauges = Gauges(registry)
@@ -78,7 +78,7 @@ def test_everything_is_told_in_base_units() -> None:
 
 def test_what_is_not_known_is_not_told() -> None:
     """Never a zero in its place: before the first evaluation, and for a metric without labels."""
-    _, registry = told(Reading("late", gate_of([])))
+    _, registry = told(KindReading("late", gate_of([])))
     found = scraped(registry)
     names = {labels[0].removeprefix("truthloop_") for labels in found}
     absent = {"observed_timestamp_seconds", "evidence_timestamp_seconds", "finding_level", "mature_labels"}

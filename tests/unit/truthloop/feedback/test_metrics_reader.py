@@ -15,7 +15,7 @@ from lake import Lake
 from monitor import CellPlan, metrics
 from retrain.address_guard import parse_allowed
 from retrain.decision_log import DecisionLog
-from retrain.log_entries import Origin
+from retrain.log_entries import EntryOrigin
 from retrain.sender import Receiver
 from retrain.signing import Secret
 from schemas.config.retrain import RetrainConfig
@@ -24,10 +24,10 @@ from schemas.events.evidence import Event, GateState
 from streams.replay import sorted_input
 from truthloop.evidence.cells import read_evidence
 from truthloop.feedback.deliveries import Deliveries
-from truthloop.feedback.live_metrics import LiveBoard
+from truthloop.feedback.live_metrics import LiveMetricsReader
 from truthloop.feedback.metrics import Gauges
-from truthloop.feedback.metrics_reader import Board
-from truthloop.feedback.reconcile import Turn
+from truthloop.feedback.metrics_reader import MetricsReader
+from truthloop.feedback.reconcile import Reconciler
 
 Values = dict[tuple[str, str, str], float | None]
 
@@ -55,7 +55,7 @@ def of_cells(lake: Path) -> Values:
     }
 
 
-def assert_same(board: LiveBoard, expected: Values) -> None:
+def assert_same(board: LiveMetricsReader, expected: Values) -> None:
     """Compare with the metrics of cells; River's are exact up to rounding."""
     values = board.metrics.values()
     assert len([key for key, value in values.items() if value is not None and key in expected]) > 5
@@ -67,7 +67,7 @@ def assert_same(board: LiveBoard, expected: Values) -> None:
 @pytest.mark.parametrize("most", [1, 40, 1_000_000])
 def test_live_metrics_of_a_replayed_lake_are_those_of_its_cells(replayed: Path, most: int) -> None:
     """Whatever part is taken in at each look; a look at a lake without news changes nothing."""
-    board = LiveBoard(Lake.open(replayed), CellPlan.from_config(CONFIG), most)
+    board = LiveMetricsReader(Lake.open(replayed), CellPlan.from_config(CONFIG), most)
     looks = 1
     board.look()
     while board.unread:
@@ -85,7 +85,7 @@ def test_live_metrics_of_a_replayed_lake_are_those_of_its_cells(replayed: Path, 
 def test_live_metrics_keep_up_with_a_live_lake(replayed: Path, tmp_path: Path) -> None:
     """Partitions are at different steps; corrections come in later looks than what they replace."""
     live = LiveLake(replayed, tmp_path / "live", CONFIG)
-    board = LiveBoard(live.lake, CellPlan.from_config(CONFIG), 10)
+    board = LiveMetricsReader(live.lake, CellPlan.from_config(CONFIG), 10)
     turn = 0
     while any(live.left(number) for number in live.partitions):
         turn += 1
@@ -99,7 +99,7 @@ def test_live_metrics_keep_up_with_a_live_lake(replayed: Path, tmp_path: Path) -
 
 def test_a_ledger_that_was_written_anew_begins_the_metrics_anew(replayed: Path, tmp_path: Path) -> None:
     """A lake that was put back from a backup: nothing is counted twice."""
-    board = LiveBoard(Lake.open(replayed), CellPlan.from_config(CONFIG))
+    board = LiveMetricsReader(Lake.open(replayed), CellPlan.from_config(CONFIG))
     board.look()
     older = LiveLake(replayed, tmp_path / "older", CONFIG)
     older.advance({number: older.left(number) // 2 for number in older.partitions})
@@ -113,8 +113,8 @@ def scraped(replayed: Path) -> str:
     registry = CollectorRegistry()
     gauges = Gauges(registry)
     gauges.active(lambda: True)
-    board = Board(settings_of(replayed), gauges)
-    turn = Turn(settings_of(replayed), lambda: NOW_MS)
+    board = MetricsReader(settings_of(replayed), gauges)
+    turn = Reconciler(settings_of(replayed), lambda: NOW_MS)
     board.tell(turn)
     assert "truthloop_gate_state{" not in generate_latest(registry).decode()
     while turn.run().decisions:
@@ -151,7 +151,7 @@ def test_attempts_at_a_delivery_are_counted_by_what_came_of_them(replayed: Path)
     target = WebhookConfig(url=f"http://{address}/", allow=[address])
     receiver = Receiver(target.url, Secret.parse("whsec_" + "A" * 32), parse_allowed(target.allow))
     registry = CollectorRegistry()
-    origins = [Origin("flights", "late", RetrainConfig(target=target))]
+    origins = [EntryOrigin("flights", "late", RetrainConfig(target=target))]
     deliveries = Deliveries(lake, origins, receiver, lambda: NOW_MS, Gauges(registry).attempted)
     for _ in range(2):
         asyncio.run(deliveries.send_due())

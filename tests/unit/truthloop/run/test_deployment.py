@@ -30,7 +30,7 @@ from truthloop.__main__ import app
 from truthloop.config.settings import load_settings
 from truthloop.feedback.endpoints import access_of, receiver_of
 from truthloop.feedback.live_metrics import OUTCOMES_A_LOOK
-from truthloop.feedback.metrics import Gauges, LiveReading, Reading
+from truthloop.feedback.metrics import Gauges, KindReading, LiveReading
 from truthloop.run.roles import ROLES, role_port
 
 ROOT = Path(__file__).parents[4]
@@ -217,7 +217,7 @@ def all_series() -> set[str]:
     gauges.ruling_refused("token")
     newest = Gate(at_ms=1, since_ms=1, evaluated_ms=1)
     alert = CoverageAlert("ok", 0.0, 0.0, 24, 600, (), 1)
-    reading = Reading("fraud", newest, 1, 1, {}, alert, is_undeliverable=False, dataset_rows=1)
+    reading = KindReading("fraud", newest, 1, 1, {}, alert, is_undeliverable=False, dataset_rows=1)
     gauges.tell([reading], LiveReading({("fraud", "v1", "roc_auc"): 0.5}))
     told = prometheus_client.generate_latest(health.registry).decode()
     return {"up"} | set(re.findall(r"^(truthloop_\w+)[{ ]", told, re.MULTILINE))

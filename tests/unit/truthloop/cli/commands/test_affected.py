@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from lake import Lake
 from retrain.decision_log import DecisionLog
 from retrain.gate import gate_of
-from retrain.log_entries import Origin, backfilled
+from retrain.log_entries import EntryOrigin, backfilled
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 from streams.mapping.record_file import open_record_file
 from streams.replay.replay import replay
@@ -155,7 +155,7 @@ def test_a_backfill_is_told_by_the_outcomes_it_changes_before_and_after(tmp_path
     settings = load_settings(config, {})
     log = DecisionLog(Lake.open(settings.lake), "fraud")
     ruling = Ruling(episode=DECLARED, verdict=verdict)
-    found = backfilled(Origin("card-fraud", "fraud", None), gate_of([]), ruling, ["So."], {})
+    found = backfilled(EntryOrigin("card-fraud", "fraud", None), gate_of([]), ruling, ["So."], {})
     assert log.append([found], MORNING_MS)
     arguments = ["--config", str(config), "--episode", DECLARED.id]
     result = CliRunner().invoke(app, [*arguments, "--json"])

@@ -14,13 +14,13 @@ from typer.testing import CliRunner, Result
 from lake import Lake
 from retrain.decision_log import DecisionLog
 from retrain.gate import gate_of
-from retrain.log_entries import Origin, answered, attempted
+from retrain.log_entries import EntryOrigin, answered, attempted
 from retrain.schedule import Attempt
 from schemas.events.evidence import Event
 from schemas.events.retrain_request import RetrainCallback
 from truthloop.cli.commands.retrain import retrain
 from truthloop.feedback.deliveries import LakeDeliveryLog
-from truthloop.feedback.reconcile import Turn
+from truthloop.feedback.reconcile import Reconciler
 
 DIGEST = "a" * 64
 DAYS = 30
@@ -33,11 +33,11 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("loop")
     settings = make_loop(folder)
     write_days(settings, (0, DAYS))
-    turn = Turn(settings, lambda: START_MS)
+    turn = Reconciler(settings, lambda: START_MS)
     assert turn.run().decisions[-1].event is Event.PREPARED
     lake = Lake.open(settings.lake)
     log = DecisionLog(lake, "fraud")
-    origin = Origin("fraud", "fraud", settings.config.retrain)
+    origin = EntryOrigin("fraud", "fraud", settings.config.retrain)
     decision = id_of(folder)
     deliveries = LakeDeliveryLog(lake, lambda: START_MS)
     busy = Attempt(decision, 1, START_MS, "retry", 503, None, "busy\x1b]0;x")

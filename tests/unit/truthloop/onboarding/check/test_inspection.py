@@ -34,7 +34,7 @@ from streams.mapping.redaction import Redaction
 from streams.mapping.tools import MappingTools
 from truthloop.config.yaml_source import read_yaml
 from truthloop.onboarding.check.inspection import Inspection, inspect, wanted_topics
-from truthloop.onboarding.check.issue import Finding, Severity
+from truthloop.onboarding.check.issue import Issue, Severity
 from truthloop.onboarding.check.report import report_document, report_lines, verdict_lines
 
 NOW_MS = 1_795_000_000_000
@@ -120,7 +120,7 @@ def codes(found: Inspection) -> list[tuple[Severity, str]]:
     return [(one.severity, one.code) for one in found.findings if one.severity is not Severity.REMARK]
 
 
-def only(found: Inspection, severity: Severity, code: str) -> Finding:
+def only(found: Inspection, severity: Severity, code: str) -> Issue:
     """Return the one finding that is worse than a remark."""
     assert codes(found) == [(severity, code)]
     return found.findings[0]

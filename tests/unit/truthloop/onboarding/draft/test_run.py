@@ -39,12 +39,12 @@ from truthloop.config.advice import advise
 from truthloop.onboarding.draft.draft import Wishes
 from truthloop.onboarding.draft.roles import given_roles
 from truthloop.onboarding.draft.run import TopicDraft, draft_from
-from truthloop.onboarding.draft.yaml_text import Origin
+from truthloop.onboarding.draft.yaml_text import DraftOrigin
 
 NOW_MS = 1_795_000_000_000
 EVENTS = world(NOW_MS, count=600)
 LABELLED = list(known(EVENTS, NOW_MS))
-ORIGIN = Origin("broker:9092", {"security.protocol": "SSL"}, "2026-11-18 10:00 UTC")
+ORIGIN = DraftOrigin("broker:9092", {"security.protocol": "SSL"}, "2026-11-18 10:00 UTC")
 
 
 def draft(*topics: tuple[str, Shape, Sequence[Event]], given: Sequence[str] = (), **wishes: Any) -> TopicDraft:

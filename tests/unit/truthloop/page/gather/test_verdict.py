@@ -28,7 +28,7 @@ from truthloop.page.gather.gate import gate_panel
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.snapshot import Snapshot
 from truthloop.page.gather.verdict import verdict_of
-from truthloop.page.panels.view import Selection, Verdict
+from truthloop.page.panels.view import PageVerdict, Selection
 
 CONFIG = config_of(
     predictions={"outputs": {"bought": {"task": "binary"}, "price": {"task": "regression"}}, "slices": ["country"]},
@@ -92,7 +92,7 @@ def watched(state: GateState, event: Event = EVALUATED, at_ms: int = TODAY_MS) -
 
 def test_an_idle_gate_is_ok_and_wakes_nobody(snapshot: Snapshot) -> None:
     """Nothing was noted: nothing is to be done, and nothing is to be typed."""
-    assert verdict_of([scope_of(snapshot, [idle()])]) == Verdict("OK", "Nothing speaks for a retrain.", "none")
+    assert verdict_of([scope_of(snapshot, [idle()])]) == PageVerdict("OK", "Nothing speaks for a retrain.", "none")
 
 
 @pytest.mark.parametrize(("level", "urgency"), [(Level.ALARM, "working hours"), (Level.WARN, "none")])
@@ -100,7 +100,7 @@ def test_what_was_noted_is_watched_and_an_alarm_wants_a_person(snapshot: Snapsho
     """A warning only says so; an alarm that asks for nothing by itself is looked at in working hours."""
     log = [entry(0, EVALUATED, GateState.WATCHING, TODAY_MS, reason="amount has shifted")]
     found = verdict_of([scope_of(snapshot, log, [finding_row(TODAY_MS, FindingKind.SHIFT, level)])])
-    assert found == Verdict("WATCH", "Amount has shifted.", urgency, "truthloop retrain explain")
+    assert found == PageVerdict("WATCH", "Amount has shifted.", urgency, "truthloop retrain explain")
 
 
 def test_a_held_gate_means_that_labels_cannot_be_trusted(snapshot: Snapshot) -> None:
@@ -169,7 +169,7 @@ def test_labels_without_an_evaluation_are_stalled(snapshot: Snapshot) -> None:
 def test_before_the_first_day_has_ended_it_is_too_early(snapshot: Snapshot) -> None:
     """That is no fault of anybody's."""
     scope = replace(scope_of(snapshot), whole=None)
-    assert verdict_of([scope]) == Verdict("WATCH", "No day has ended yet, so nothing has been evaluated.", "none")
+    assert verdict_of([scope]) == PageVerdict("WATCH", "No day has ended yet, so nothing has been evaluated.", "none")
 
 
 def test_the_worst_kind_speaks_for_the_loop(snapshot: Snapshot) -> None:

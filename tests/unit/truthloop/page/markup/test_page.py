@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 import pytest
 from page_case import HOSTILE, empty_view, hostile_view, rich_view
 
-from truthloop.page.markup.page import render_page, render_trouble
+from truthloop.page.markup.page import render_error, render_page
 from truthloop.page.panels.model import Coverage, CoverageCell, DriftState, MetricStatus, Point, Series
 from truthloop.page.panels.tables import PANELS
-from truthloop.page.panels.view import State, Urgency, Verdict
+from truthloop.page.panels.view import PageVerdict, State, Urgency
 from truthloop.page.panels.words import DRIFT_SIGNS, STATUS_WORDS, URGENCY_WORDS, VERDICT_SIGNS
 
 HOUR_MS = 3_600_000
@@ -172,7 +172,7 @@ def test_the_view_of_nans_shows_no_nan() -> None:
 @pytest.mark.parametrize("urgency", ["now", "working hours", "none"])
 def test_the_verdict_says_state_urgency_and_command(state: State, urgency: Urgency) -> None:
     """Each has its word and its sign, in the page and in the tab's title."""
-    html = render_page(replace(rich_view(2), verdict=Verdict(state, "Because.", urgency, "truthloop status")))
+    html = render_page(replace(rich_view(2), verdict=PageVerdict(state, "Because.", urgency, "truthloop status")))
     page = Reader(html)
     assert f"<title>{state}: flights" in html
     assert f"{VERDICT_SIGNS[state]} {state} Because. {URGENCY_WORDS[urgency]} Next: truthloop status" in page.text
@@ -291,7 +291,7 @@ def test_a_year_of_cohorts_at_fourteen_ages_stays_below_300_kb() -> None:
 
 def test_trouble_says_what_where_and_what_to_do_without_acting() -> None:
     """The page that stands in for the page escapes as well."""
-    html = render_trouble("no <lake>", "/data/lake", "Bring it back.", "Service Unavailable")
+    html = render_error("no <lake>", "/data/lake", "Bring it back.", "Service Unavailable")
     assert "<lake>" not in html
     assert "no <lake>" in Reader(html).text
     assert "/data/lake" in html

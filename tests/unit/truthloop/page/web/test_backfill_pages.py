@@ -34,7 +34,7 @@ from truthloop.feedback.endpoints import access_of
 from truthloop.page.web.access import Access, is_own_form
 from truthloop.page.web.app import Limits
 from truthloop.page.web.backfill_pages import BODY_MAX, Form, form_of
-from truthloop.page.web.middleware import TroubleError
+from truthloop.page.web.middleware import HttpError
 
 PAGE = f"/backfill/{EPISODE}"
 RULE = f"{PAGE}/rule"
@@ -570,6 +570,6 @@ def test_a_form_is_read_field_by_field() -> None:
     body = urlencode({"token": "t", "diff": digest, "verdict": "rejected", "reason": "ä+b", "by": "Ann"}).encode()
     read = form_of(EPISODE, body, None)
     assert (read.reason, read.by, read.is_proved, read.verdict.value) == ("ä+b", "Ann", False, "rejected")
-    with pytest.raises(TroubleError, match="no field 'by'"):
+    with pytest.raises(HttpError, match="no field 'by'"):
         form_of(EPISODE, body, "Bob")
     assert form_of(EPISODE, body.removesuffix(b"&by=Ann"), "Bob").by == "Bob"
