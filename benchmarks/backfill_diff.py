@@ -15,10 +15,11 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from monitor import CellPlan, merge
 from monitor.backfill.diff import PAIR_SCHEMA, diff_of
 from monitor.backfill.rule import verdict_of
 from monitor.cells.bins import SCORE_BINS
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
 from schemas.config.loop import LoopConfig
 from schemas.events.backfill import Cause, Episode
 

@@ -19,8 +19,10 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from monitor import CellPlan, fold, merge
 from monitor.cells.cohort import cohort_day
+from monitor.cells.fold import fold
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
 from monitor.cells.revisions import states_of
 from schemas.config.loop import LoopConfig
 

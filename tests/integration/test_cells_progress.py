@@ -10,7 +10,7 @@ from live_lake import RECORDED_AT, LiveLake, assert_same, evidence_anew, setting
 from replay_case import CLOSE_MS, CONFIG, START_MS, run, write_files
 
 from lake import Claim, Lake, connect
-from monitor.coverage import table as coverage
+from monitor.coverage.table import coverage
 from schemas.errors import LakeError
 from streams.ledger.table import ledger_frame, newest_rows
 from streams.replay import sorted_input

@@ -10,7 +10,8 @@ from replay_case import CLOSE_MS, Files, write_files
 from typer.testing import CliRunner, Result
 
 from lake import Claim, Lake, connect
-from monitor import coverage, metrics
+from monitor.coverage.table import coverage
+from monitor.metrics.table import metrics
 from truthloop.__main__ import app
 from truthloop.config.settings import Settings, load_settings
 from truthloop.evidence.cells import read_evidence, refresh_cells

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from river import metrics as river
 from sklearn import metrics as sklearn
 
-from monitor import CellPlan, fold
-from monitor.cells.plan import KindPlan
+from monitor.cells.fold import fold
+from monitor.cells.plan import CellPlan, KindPlan
 from monitor.metrics.live import MultiClassMCC
 from monitor.metrics.river_cell import CellMetric
 from schemas.base.metric_name import METRICS

@@ -22,7 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from monitor import CellPlan, fold, merge
+from monitor.cells.fold import fold
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
 
 PLAN = CellPlan.from_config(config_of())
 

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from river import metrics as river
 from sklearn import metrics as sklearn
 
-from monitor import CellPlan, fold, merge, metrics
+from monitor.cells.fold import fold
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
+from monitor.metrics.table import metrics
 from schemas.base.metric_name import BINARY_METRICS
 
 PLAN = CellPlan.from_config(config_of(metrics={"late": list(BINARY_METRICS)}))

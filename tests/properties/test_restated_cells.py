@@ -22,9 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from monitor import CellPlan, fold, merge
-from monitor.cells.fold import restate
+from monitor.cells.fold import fold, restate
 from monitor.cells.of_record import BACKFILL_COLUMNS, approved_definitions, is_member
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 
 PLAN = CellPlan.from_config(config_of())

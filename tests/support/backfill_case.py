@@ -19,8 +19,9 @@ from cell_cases import (
     predictions_frame,
 )
 
-from monitor import CellPlan, fold
 from monitor.backfill.diff import COHORT_SCHEMA, PAIR_SCHEMA, diff_of
+from monitor.cells.fold import fold
+from monitor.cells.plan import CellPlan
 from schemas.events.backfill import Cause, Episode
 from schemas.events.backfill_diff import BackfillDiff
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from monitor import CellPlan, KindPlan
+from monitor.cells.plan import CellPlan, KindPlan
 from schemas.config.loop import LoopConfig
 
 DAY_MS = 86_400_000

@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 from cell_cases import HOUR_MS, OUTCOME_SCHEMA, OWN, PREDICTION_SCHEMA, config_of
 
-from monitor import CellPlan, fold, merge
+from monitor.cells.fold import fold
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
 from monitor.evaluation import Evaluator, SourceArrivals, end_of_day_ms
 from schemas.config.loop import LoopConfig
 from schemas.events.evidence import Evaluation

@@ -17,7 +17,10 @@ from replay_case import run
 from lake import Lake
 from lake.append import TableWriter
 from lake.session import connect
-from monitor import CellPlan, coverage, fold, metrics
+from monitor.cells.fold import fold
+from monitor.cells.plan import CellPlan
+from monitor.coverage.table import coverage
+from monitor.metrics.table import metrics
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of
 from retrain.gate import Gate, gate_of

@@ -10,7 +10,7 @@ from itertools import pairwise
 import duckdb
 import polars as pl
 
-from monitor import metrics
+from monitor.metrics.table import metrics
 from monitor.versions.compare import compare
 from truthloop.evidence.cells import Evidence
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import polars as pl
 
 from lake import Lake
-from monitor import CellPlan, merge
 from monitor.backfill.diff import COHORT_SCHEMA, PAIR_SCHEMA
 from monitor.cells.cohort import ALL, cohort_day
 from monitor.cells.fold import restate
 from monitor.cells.of_record import approved_definitions, of_record
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
 from monitor.cells.revisions import restated_states
 from monitor.cells.scoring import is_probability
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict

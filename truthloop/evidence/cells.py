@@ -15,9 +15,10 @@ import polars as pl
 from joins import Checkpoint
 from joins.watermark import PREDICTIONS
 from lake import Claim, Lake
-from monitor import CellPlan, fold, merge
-from monitor.cells.fold import restate
+from monitor.cells.fold import fold, restate
 from monitor.cells.of_record import changed_rulings
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of
 from schemas.errors import LakeConflict, LakeError

@@ -11,7 +11,8 @@ from cell_cases import HOUR_MS, OWN, config_of
 from effort import some
 from evaluation_case import Era, Story, day_of, in_one_go, one_by_one, plain_config
 
-from monitor import CellPlan, merge
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
 from monitor.drift.error import Detection
 from monitor.evaluation import Evaluator, SourceArrivals, _still_open, end_of_day_ms
 from schemas.events.evidence import Evaluation, Finding, FindingKind, Level, Place

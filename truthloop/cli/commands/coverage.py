@@ -45,8 +45,8 @@ def coverage(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     with reporting_errors():
         import polars as pl  # noqa: PLC0415 - keeps --help fast
 
-        from monitor import coverage as coverage_of  # noqa: PLC0415 - the same
-        from monitor import judge_goals  # noqa: PLC0415 - the same
+        from monitor.coverage.table import coverage as coverage_of  # noqa: PLC0415 - the same
+        from monitor.coverage.table import judge_goals  # noqa: PLC0415 - the same
         from truthloop.cli.selection import check_choice  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
         from truthloop.evidence.cells import read_evidence  # noqa: PLC0415 - the same

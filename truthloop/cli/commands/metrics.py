@@ -36,8 +36,8 @@ def metrics(
     with reporting_errors():
         import polars as pl  # noqa: PLC0415 - keeps --help fast
 
-        from monitor import metrics as metrics_of  # noqa: PLC0415 - the same
-        from monitor import settled_until_ms  # noqa: PLC0415 - the same
+        from monitor.metrics.table import metrics as metrics_of  # noqa: PLC0415 - the same
+        from monitor.metrics.table import settled_until_ms  # noqa: PLC0415 - the same
         from truthloop.cli.selection import check_choice  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
         from truthloop.evidence.cells import read_evidence  # noqa: PLC0415 - the same

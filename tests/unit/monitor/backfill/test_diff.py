@@ -23,8 +23,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from monitor import metrics
 from monitor.backfill.diff import COHORT_SCHEMA, PAIR_SCHEMA, diff_of
+from monitor.metrics.table import metrics
 from schemas.events.backfill import Cause
 from schemas.events.backfill_diff import NO_LABEL, AffectedDecision, BackfillDiff, LabelChange, MetricChange
 from schemas.publish import FOLDER

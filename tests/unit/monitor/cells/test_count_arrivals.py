@@ -16,9 +16,12 @@ from cell_cases import (
     predictions_frame,
 )
 
-from monitor import CellPlan, coverage, fold, merge, metrics
 from monitor.cells.count_arrivals import read_hourly_arrivals
-from monitor.cells.fold import restate
+from monitor.cells.fold import fold, restate
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
+from monitor.coverage.table import coverage
+from monitor.metrics.table import metrics
 
 PLAN = CellPlan.from_config(config_of())
 NONE = outcomes_frame([])

@@ -20,12 +20,13 @@ from cell_cases import (
     renumbered,
 )
 
-from monitor import CELL_SCHEMA, CellPlan, fold, merge, metrics
 from monitor.cells.bins import BEYOND_MS, age_edges_ms, score_edges
 from monitor.cells.class_name import CLASSES_MAX, class_text, confusion_measure, read_confusion
 from monitor.cells.cohort import day_ends, read_slice
-from monitor.cells.packing import sums
-from monitor.cells.plan import SLICE_VALUES
+from monitor.cells.fold import fold
+from monitor.cells.packing import CELL_SCHEMA, merge, sums
+from monitor.cells.plan import SLICE_VALUES, CellPlan
+from monitor.metrics.table import metrics
 
 PLAN = CellPlan.from_config(config_of())
 NONE = outcomes_frame([])

@@ -16,9 +16,10 @@ from cell_cases import (
     predictions_frame,
 )
 
-from monitor import CellPlan, KindPlan, fold
+from monitor.cells.fold import fold
 from monitor.cells.histogram import COUNT_SCHEMA
 from monitor.cells.inputs import LABEL, OUTPUT, input_counts, input_histograms
+from monitor.cells.plan import CellPlan, KindPlan
 from schemas.config.loop import LoopConfig
 
 DAY = date(2013, 3, 12)

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from cell_cases import DAY_MS, EPOCH_MS, HOUR_MS, OWN, Prediction, Revision, config_of, outcomes_frame
 
-from monitor import CellPlan
 from monitor.cells.of_record import BACKFILL_COLUMNS, RANK, approved_definitions, is_member, of_record
+from monitor.cells.plan import CellPlan
 from monitor.cells.revisions import restated_states, states_of
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 

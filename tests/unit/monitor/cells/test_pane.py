@@ -16,9 +16,10 @@ from cell_cases import (
     predictions_frame,
 )
 
-from monitor import CellPlan, fold
 from monitor.cells.bins import AGES_MAX, age_edges_ms
+from monitor.cells.fold import fold
 from monitor.cells.pane import Panes, read_panes
+from monitor.cells.plan import CellPlan
 
 PLAN = CellPlan.from_config(config_of())
 DAY = date(2013, 3, 12)

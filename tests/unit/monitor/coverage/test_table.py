@@ -15,7 +15,10 @@ from cell_cases import (
     predictions_frame,
 )
 
-from monitor import CellPlan, coverage, expected_curve, fold, judge_goals, merge
+from monitor.cells.fold import fold
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
+from monitor.coverage.table import coverage, expected_curve, judge_goals
 
 PLAN = CellPlan.from_config(config_of())
 DAY_END_MS = EPOCH_MS + 16 * HOUR_MS

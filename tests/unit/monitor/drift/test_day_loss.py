@@ -17,7 +17,9 @@ from cell_cases import (
     predictions_frame,
 )
 
-from monitor import CellPlan, KindPlan, fold, merge
+from monitor.cells.fold import fold
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan, KindPlan
 from monitor.drift.loss import LOSS_NAME, day_losses
 
 PLAN = CellPlan.from_config(config_of())

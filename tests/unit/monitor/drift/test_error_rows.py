@@ -10,8 +10,9 @@ from evaluation_case import plain_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor import CellPlan, fold
+from monitor.cells.fold import fold
 from monitor.cells.pane import read_panes
+from monitor.cells.plan import CellPlan
 from monitor.drift.error_rows import ERROR_SCHEMA, error_rows
 
 CONFIG = plain_config(predictions={"outputs": {"late": {"task": "binary", "threshold": 0.3}}, "slices": ["country"]})

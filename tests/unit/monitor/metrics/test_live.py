@@ -7,8 +7,11 @@ import polars as pl
 import pytest
 from cell_cases import EPOCH_MS, HOUR_MS, OWN, Prediction, Revision, config_of, outcomes_frame, predictions_frame
 
-from monitor import CellPlan, fold, merge, metrics
+from monitor.cells.fold import fold
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
 from monitor.metrics.live import LiveMetrics, MultiClassMCC
+from monitor.metrics.table import metrics
 from schemas.base.metric_name import BINARY_METRICS
 
 PLAN = CellPlan.from_config(config_of(metrics={"late": list(BINARY_METRICS)}))

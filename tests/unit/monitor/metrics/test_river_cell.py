@@ -6,7 +6,7 @@ import pytest
 from cell_cases import config_of
 from river import linear_model, metrics, preprocessing
 
-from monitor import CellPlan
+from monitor.cells.plan import CellPlan
 from monitor.metrics.river_cell import CellMetric
 
 PLAN = CellPlan.from_config(config_of())

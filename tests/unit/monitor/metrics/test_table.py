@@ -17,8 +17,11 @@ from cell_cases import (
     predictions_frame,
 )
 
-from monitor import CellPlan, fold, merge, settled_until_ms
-from monitor import metrics as metrics_of
+from monitor.cells.fold import fold
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
+from monitor.metrics.table import metrics as metrics_of
+from monitor.metrics.table import settled_until_ms
 from schemas.base.metric_name import COMMON_METRICS, RARE_METRICS
 
 PLAN = CellPlan.from_config(config_of(metrics={"late": ["recall", "accuracy", "roc_auc"]}))

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from monitor import CellPlan
 from monitor.cells.bins import SCORE_BINS
 from monitor.cells.cohort import day_starts_ms
 from monitor.cells.pane import PANES_MAX, Known, Panes
+from monitor.cells.plan import CellPlan
 from monitor.nowcast.estimator import Estimate, Estimator, Memory, days_needed
 from schemas.config.loop import LoopConfig
 

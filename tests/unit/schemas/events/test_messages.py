@@ -245,7 +245,7 @@ def test_the_joins_own_entries_are_of_the_published_form() -> None:
         policy="{}",
         outcomes=3,
         rejects=1,
-        point=Checkpoint.start(["fraud"]),
+        checkpoint=Checkpoint.start(["fraud"]),
     )
     entry = LedgerEntry.model_validate_json(written.encode())
     assert (entry.predictions, entry.labels, entry.commands) == ((0, 10), (7, 7), (2, 3))

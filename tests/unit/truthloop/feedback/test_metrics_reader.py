@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from replay_case import CLOSE_MS, CONFIG, NOW_MS, run, write_files
 
 from lake import Lake
-from monitor import CellPlan, metrics
+from monitor.cells.plan import CellPlan
+from monitor.metrics.table import metrics
 from retrain.address_guard import parse_allowed
 from retrain.decision_log import DecisionLog
 from retrain.log_entries import EntryOrigin
