@@ -8,8 +8,8 @@ from joins.checkpoint import Checkpoint
 from joins.effect import Effects, OutcomeRow, RejectRow
 from joins.partition import Partition
 from joins.policy import KindPolicy, Policy, policy_from
-from joins.rebuild import DecidedOutcome, KeptLabel, RebuildError, rebuild
-from joins.record import Batch, Idle, LabelRecord, Op, PredictionRecord
+from joins.rebuild import KeptLabel, RebuildError, rebuild
+from joins.record import Batch, DecidedOutcome, Idle, LabelRecord, Op, PredictionRecord
 from joins.store import MemoryStore, Store
 
 __all__ = [

@@ -45,14 +45,9 @@ class Effects(msgspec.Struct):
     """All that one step produced, in the order in which it was decided.
 
     Attributes:
-        revisions: plain tuples in the order of OutcomeRow's fields, for edges that make columns of them.
+        outcomes: revisions.
         rejects: records that ended without an outcome.
     """
 
-    revisions: list[tuple[Any, ...]]
+    outcomes: list[OutcomeRow]
     rejects: list[RejectRow]
-
-    @property
-    def outcomes(self) -> list[OutcomeRow]:
-        """The revisions with their names."""
-        return [OutcomeRow._make(revision) for revision in self.revisions]

@@ -1,20 +1,27 @@
-"""Every change of a partition's state, with what goes along: counts, fingerprint, and the rows that tell of it.
+"""The state of one partition, key by key, and every change of it.
 
-Law: nothing else changes a key's state, so what is counted and what is summed cannot drift from what is kept.
-Must not decide when something happens: `joins.partition` reads records and `joins.expiry` knows time.
+Only `KeyedState` changes a key's state, the counters, the fingerprint and the bytes of waiting labels, so none of them
+can drift from the others (`tests/unit/joins/test_keyed_state.py` checks that no other module does). When something
+changes is decided elsewhere: `joins.partition` reads records, `joins.expiry` follows time, `joins.rebuild` restores.
 """
+
+from collections.abc import Iterable
+from operator import attrgetter
 
 from joins.chain import ChainEvent, follow, reason_of_label
 from joins.checkpoint import Checkpoint
-from joins.effect import Effects, RejectRow
-from joins.policy import LABELS_PER_CHAIN_MAX, ChainRules, Policy
+from joins.effect import Effects, OutcomeRow, RejectRow
+from joins.policy import LABELS_PER_CHAIN_MAX, ChainRules, KindRules, Policy
+from joins.record import DecidedOutcome, LabelRecord, PredictionRecord
 from joins.state import (
+    FINGERPRINT_MASK,
     Chain,
     ChainName,
     CountedAs,
     KeyState,
     LabelState,
     PredictionState,
+    chain_name,
     chain_part,
     kind_and_definition,
     label_part,
@@ -26,59 +33,127 @@ from joins.store import Store
 from joins.watermark import PREDICTIONS
 from schemas.base.status import Reason, RejectReason, Status
 
-__all__ = ["StateWriter", "count_labels"]
+__all__ = ["KeyedState"]
 
 CONTRACT_SHIFT = 48
-"""The bits of a digest above this stand for the contract: another contract is never a conflict."""
+"""The bits of a digest above this identify the contract: a change of contract is never a conflict."""
 
-DEFINITIONS_REMEMBERED = 1_000
-"""Definitions of a kind whose rules are remembered; a source that invents more costs a look-up each."""
-
-# Looking up a member on its enum class costs more than comparing it (0.16 us on CPython 3.11).
+# Looking up a member on its enum class costs more than comparing it (0.16 us on CPython 3.11), and a named tuple made
+# by its class costs three times one made by `tuple` (0.30 and 0.12 us).
 _PENDING = Status.PENDING
 _LABEL, _RETRACTION = ChainEvent.LABEL, ChainEvent.RETRACTION
 _EARLY = Reason.EARLY
+_HEAD, _SUPERSEDED, _STALE = CountedAs.HEAD, CountedAs.SUPERSEDED, CountedAs.STALE
+_new_tuple = tuple.__new__
 
 
-class StateWriter:
-    """The state of one partition, and the only way to change it.
+class KeyedState:
+    """The keys of one partition with their predictions, outcomes and labels, and what is counted of them.
 
     Args:
         policy: the loop's rules.
         store: holds this partition's keys; nobody else may change it.
-        checkpoint: where to go on; a new partition starts from nothing.
+        checkpoint: where to go on; a new partition starts from nothing. It is changed in place.
 
     Attributes:
         effects: what the step under way has produced so far.
     """
 
     def __init__(self, policy: Policy, store: Store, checkpoint: Checkpoint | None = None) -> None:
-        self.policy = policy
         self.store = store
         self.checkpoint = checkpoint or Checkpoint.start(list(policy.kinds))
+        self.change_policy(policy)
+        self.begin_step()
+
+    def change_policy(self, policy: Policy) -> None:
+        """Apply other rules from now on; what was decided stays decided."""
+        self.policy = policy
+        self._rules = {kind: KindRules(policy, kind) for kind in policy.kinds}
+
+    def begin_step(self) -> None:
+        """Start with empty effects."""
         self.effects = Effects([], [])
-        self._rules: dict[str, dict[str, ChainRules]] = {}
-        self.forget_rules()
+        # looked up once a step, not once a record
+        self._get = self.store.get
+        self._index_prediction = self.store.by_prediction.add
+        self._index_label = {kind: by_label.add for kind, by_label in self.store.by_label.items()}
+        self._label_counts = self.checkpoint.counters.labels
 
-    def drop_label(self, key: str, state: KeyState, name: ChainName, label: LabelState) -> None:
-        """Take one label out of its key's state, and the key out of the store if nothing is left."""
-        labels = state.labels[name]
-        if label is labels[-1]:
-            self.checkpoint.fingerprint -= label_part(label)
-            if len(labels) == 1:
-                del state.labels[name]
-            else:
-                labels.pop()
-                self.checkpoint.fingerprint += label_part(labels[-1])
+    def end_step(self) -> Effects:
+        """Bring the fingerprint into its range, and return the step's effects."""
+        self.checkpoint.fingerprint &= FINGERPRINT_MASK
+        return self.effects
+
+    def count_consumed(self, predictions: int, unreadable: tuple[int, int]) -> None:
+        """Count the predictions of a batch, and its unreadable predictions and labels."""
+        counters = self.checkpoint.counters
+        counters.predictions.consumed += predictions
+        counters.unreadable_predictions += unreadable[0]
+        counters.unreadable_labels += unreadable[1]
+
+    def refuse_prediction(self, offset: int, reason: RejectReason) -> None:
+        """Reject a prediction that is out of bounds."""
+        self.checkpoint.counters.predictions.rejected += 1
+        self.effects.rejects.append(RejectRow(PREDICTIONS, offset, reason))
+
+    def add_prediction(self, record: PredictionRecord, labels_first: int) -> bool:
+        """Keep a prediction and join it with labels that wait; False if its (key, id) is known: the first stands.
+
+        Args:
+            record: within the bounds of time.
+            labels_first: the next offset of the labels; makes revisions grow.
+        """
+        offset, key, id_, time_ms, digest, eligible, projection = record
+        checkpoint = self.checkpoint
+        prediction = PredictionState(time_ms, offset, digest, eligible, projection, {})
+        state = self._get(key)
+        if state is None:
+            self.store.put(key, KeyState({id_: prediction}, {}))
+        elif (known := state.predictions.get(id_)) is not None:
+            self._refuse_again(offset, digest, known)
+            return False
         else:
-            labels.remove(label)
-        if not state.predictions:
-            self.checkpoint.waiting_bytes -= waiting_bytes(key)
-            if not state.labels:
-                self.store.delete(key)
+            if not state.predictions:
+                checkpoint.waiting_bytes -= state.label_count * waiting_bytes(key)
+            state.predictions[id_] = prediction
+            if state.labels:
+                self._join_waiting(key, id_, prediction, state, labels_first)
+        self._index_prediction((time_ms, offset, key, id_))
+        checkpoint.fingerprint += prediction_part(prediction)
+        return True
 
-    def drop_prediction(self, key: str, state: KeyState, id_: str) -> None:
-        """Take one prediction out of its key's state, and the key out of the store if nothing is left."""
+    def count_accepted(self, predictions: int) -> None:
+        """Count predictions that were kept: each is pending for every kind."""
+        counters = self.checkpoint.counters
+        counters.predictions.accepted += predictions
+        for outcomes in counters.outcomes.values():
+            outcomes.pending += predictions
+
+    def time_out(self, key: str, id_: str, kind: str, revision: int, *, aged_out: bool = False) -> None:
+        """End a pending outcome of the loop's own definition without a label; do nothing if it is not pending."""
+        state = self._get(key)
+        prediction = None if state is None else state.predictions.get(id_)
+        if prediction is None:
+            return
+        of_kind = self.policy.kinds[kind]
+        rules = self._rules[kind][of_kind.definition]
+        if rules.name in prediction.chains:
+            return
+        implies = of_kind.implies and prediction.eligible and not aged_out
+        event = ChainEvent.AGE_OUT if aged_out else ChainEvent.IMPLY if implies else ChainEvent.EXPIRE
+        status = follow(_PENDING, event)
+        value = of_kind.implied if implies else None
+        chain = Chain(status, value, prediction.time_ms + of_kind.horizon_ms)
+        reason = Reason.AGED_OUT if aged_out else Reason.TIMEOUT
+        self._revise(key, id_, prediction, rules, (None, chain, reason, revision))
+
+    def age_out_prediction(self, key: str, id_: str, revision: int) -> None:
+        """Drop a prediction that the floor has passed; its pending outcomes end as aged out."""
+        state = self._get(key)
+        if state is None or id_ not in state.predictions:
+            return
+        for kind in self.policy.kinds:
+            self.time_out(key, id_, kind, revision, aged_out=True)
         prediction = state.predictions.pop(id_)
         self.checkpoint.fingerprint -= prediction_part(prediction)
         for name, chain in prediction.chains.items():
@@ -86,27 +161,143 @@ class StateWriter:
         if state.predictions:
             return
         if state.labels:
-            self.checkpoint.waiting_bytes += count_labels(state) * waiting_bytes(key)
+            self.checkpoint.waiting_bytes += state.label_count * waiting_bytes(key)
         else:
             self.store.delete(key)
 
-    def time_out(
-        self, key: str, id_: str, prediction: PredictionState, kind: str, revision: int, *, aged_out: bool = False
-    ) -> None:
-        """Let a pending outcome of the loop's own definition end without a label, if it is pending."""
-        of_kind = self.policy.kinds[kind]
-        rules = self._rules[kind].get(of_kind.definition) or self.learn_rules(kind, of_kind.definition)
-        if rules.name in prediction.chains:
-            return
-        implies = of_kind.implies and prediction.eligible and not aged_out
-        event = ChainEvent.AGE_OUT if aged_out else ChainEvent.IMPLY if implies else ChainEvent.EXPIRE
-        status = follow(Status.PENDING, event)
-        value = of_kind.implied if implies else None
-        chain = Chain(status, value, prediction.time_ms + of_kind.horizon_ms)
-        reason = Reason.AGED_OUT if aged_out else Reason.TIMEOUT
-        self._revise(key, id_, prediction, rules, (None, chain, reason, revision))
+    def count_heartbeat(self, kind: str) -> None:
+        """Count a label of a batch that was a heartbeat."""
+        counts = self._label_counts[kind]
+        counts.consumed += 1
+        counts.heartbeats += 1
 
-    def join(
+    def refuse_label(self, offset: int, kind: str) -> None:
+        """Reject a label whose time is too far ahead."""
+        counts = self._label_counts[kind]
+        counts.consumed += 1
+        counts.rejected += 1
+        self.effects.rejects.append(RejectRow("labels", offset, RejectReason.FUTURE, kind))
+
+    def add_label(self, record: LabelRecord, predictions_next: int) -> ChainName | None:
+        """Keep a label and join it with every prediction of its key in reach.
+
+        Args:
+            record: no heartbeat, and within the bounds of time.
+            predictions_next: the next offset of the predictions; makes revisions grow.
+
+        Returns:
+            The name of its chains if it waits: it has joined nothing. None if it has joined, or is a duplicate.
+        """
+        offset, key, kind, definition, _, value, time_ms, known_at_ms = record
+        counts = self._label_counts[kind]
+        counts.consumed += 1
+        rules = self._rules[kind][definition]
+        if not rules.is_own:
+            counts.other_definition += 1
+        state = self._get(key)
+        if state is None:
+            state = KeyState({}, {})
+            self.store.put(key, state)
+        label = LabelState(time_ms, offset, value, known_at_ms)
+        if state.repeats(rules.name, time_ms, value):
+            counts.duplicate += 1
+            self.effects.rejects.append(RejectRow("labels", offset, RejectReason.DUPLICATE, kind))
+            return None
+        labels = state.labels.get(rules.name)
+        if labels is None:
+            counts.heads += 1
+        elif time_ms >= labels[-1].time_ms:
+            counts.heads += 1
+            self._supersede(labels, time_ms, kind)
+        else:
+            label.counted_as = _STALE
+            counts.stale += 1
+            self.effects.rejects.append(RejectRow("labels", offset, RejectReason.STALE, kind))
+        self._insert(key, state, rules.name, label)
+        for id_, prediction in state.predictions.items():
+            if abs(known_at_ms - prediction.time_ms) <= rules.retain_ms:
+                chain = prediction.chains.get(rules.name)
+                if chain is None or chain.is_before(time_ms, offset):
+                    self._join(key, id_, prediction, rules, label, predictions_next + offset + 1)
+        self._index_label[kind]((known_at_ms, offset, key, rules.name))
+        if label.joined:
+            return None
+        label.out_of_reach = bool(state.predictions)
+        return rules.name
+
+    def age_out_label(self, key: str, name: ChainName, offset: int, kind: str) -> None:
+        """Drop a label that no prediction to come can reach; one that has joined nothing is rejected."""
+        found = self._find(key, name, offset)
+        if found is not None:
+            state, label = found
+            if not label.joined:
+                late = RejectReason.TOO_LATE if label.out_of_reach else RejectReason.UNKNOWN_PREDICTION
+                self._count_aged_out(label, kind, late)
+            self._drop_label(key, state, name, label)
+
+    def evict_label(self, key: str, name: ChainName, offset: int, kind: str) -> None:
+        """Drop a label that has joined nothing, to free memory."""
+        found = self._find(key, name, offset)
+        if found is not None and not found[1].joined:
+            self._count_aged_out(found[1], kind, RejectReason.WAITING_LIMIT)
+            self._drop_label(key, found[0], name, found[1])
+
+    def restore_label(self, record: LabelRecord, *, is_stale: bool, is_kept: bool) -> None:
+        """Keep a label as it was accepted before; one that has left since (not `is_kept`) only supersedes others."""
+        offset, key, kind, definition, _, value, time_ms, known_at_ms = record
+        name = chain_name(kind, definition)
+        label = LabelState(time_ms, offset, value, known_at_ms, _STALE if is_stale else _HEAD)
+        state = self._get(key)
+        if state is not None and not is_stale:
+            self._supersede(state.labels.get(name, ()), time_ms, kind)
+        if not is_kept:
+            return
+        if state is None:
+            state = KeyState({}, {})
+            self.store.put(key, state)
+        label.out_of_reach = bool(state.predictions)
+        self._insert(key, state, name, label)
+        self._index_label[kind]((known_at_ms, offset, key, name))
+
+    def restore_outcome(self, outcome: DecidedOutcome) -> None:
+        """Set what was decided of an outcome, unless its prediction has left since."""
+        state = self.store.get(outcome.key)
+        if state is None:
+            return
+        name = chain_name(outcome.kind, outcome.definition)
+        if outcome.label_offset is not None:
+            label = state.label_at(name, outcome.label_offset)
+            if label is not None:
+                label.joined, label.out_of_reach = True, False
+        prediction = state.predictions.get(outcome.id)
+        if prediction is None or prediction.offset != outcome.prediction_offset:
+            for labels in state.labels.values():
+                for label in labels:
+                    label.out_of_reach = not label.joined
+            return
+        chain = Chain(outcome.status, outcome.value, outcome.known_at_ms, outcome.label_time_ms, outcome.label_offset)
+        before = prediction.chains.get(name)
+        if before is not None:
+            self.checkpoint.fingerprint -= chain_part(prediction.offset, name_code(name), before)
+        prediction.chains[name] = chain
+        self.checkpoint.fingerprint += chain_part(prediction.offset, name_code(name), chain)
+
+    def restore_eviction(self, key: str, name: ChainName, offset: int) -> None:
+        """Drop a label that was evicted before: it has joined nothing."""
+        found = self._find(key, name, offset)
+        if found is not None and not found[1].joined:
+            self._drop_label(key, found[0], name, found[1])
+
+    def _join_waiting(self, key: str, id_: str, prediction: PredictionState, state: KeyState, base: int) -> None:
+        """Join a new prediction with the greatest label in reach of each chain of its key."""
+        for name in state.labels:
+            kind, definition = kind_and_definition(name)
+            rules = self._rules[kind][definition]
+            label = state.label_in_reach(name, prediction.time_ms, rules.retain_ms)
+            if label is not None:
+                self._join(key, id_, prediction, rules, label, prediction.offset + 1 + base)
+
+    def _join(
         self, key: str, id_: str, prediction: PredictionState, rules: ChainRules, label: LabelState, revision: int
     ) -> None:
         """Make `label` the label of record of one prediction."""
@@ -119,7 +310,7 @@ class StateWriter:
             event = _LABEL
             reason = reason_of_label(status, prediction.time_ms, known_at_ms, rules.horizon_ms)
             if reason is _EARLY:
-                self.checkpoint.counters.labels[rules.kind].early += 1
+                self._label_counts[rules.kind].early += 1
         label.joined = True
         chain = Chain(follow(status, event), label.value, known_at_ms, label.time_ms, label.offset)
         self._revise(key, id_, prediction, rules, (before, chain, reason, revision))
@@ -132,119 +323,98 @@ class StateWriter:
         rules: ChainRules,
         change: tuple[Chain | None, Chain, Reason, int],
     ) -> None:
-        """Replace a chain (None: it was pending), count the change and emit the revision."""
+        """Replace an outcome's chain (None: it was pending), count the change and emit the revision."""
         before, chain, reason, revision = change
-        checkpoint = self.checkpoint
         prediction.chains[rules.name] = chain
-        checkpoint.fingerprint += chain_part(prediction.offset, rules.code, chain)
-        if before is None:
-            previous, previous_status = None, _PENDING
-        else:
+        self.checkpoint.fingerprint += chain_part(prediction.offset, rules.code, chain)
+        previous, previous_status = None, _PENDING
+        if before is not None:
             previous, previous_status = before.value, before.status
-            checkpoint.fingerprint -= chain_part(prediction.offset, rules.code, before)
+            self.checkpoint.fingerprint -= chain_part(prediction.offset, rules.code, before)
         if rules.is_own:
-            checkpoint.counters.outcomes[rules.kind].move(previous_status, chain.status, reason)
-        self.effects.revisions.append(
-            (
-                key,
-                id_,
-                rules.kind,
-                rules.definition,
-                chain.status,
-                reason,
-                chain.value,
-                previous,
-                previous_status,
-                prediction.time_ms,
-                chain.known_at_ms,
-                revision,
-                prediction.offset,
-                chain.label_offset,
-                chain.label_time_ms,
-                prediction.eligible,
-                prediction.projection,
-            )
+            self.checkpoint.counters.outcomes[rules.kind].move(previous_status, chain.status, reason)
+        row = (
+            key,
+            id_,
+            rules.kind,
+            rules.definition,
+            chain.status,
+            reason,
+            chain.value,
+            previous,
+            previous_status,
+            prediction.time_ms,
+            chain.known_at_ms,
+            revision,
+            prediction.offset,
+            chain.label_offset,
+            chain.label_time_ms,
+            prediction.eligible,
+            prediction.projection,
         )
+        self.effects.outcomes.append(_new_tuple(OutcomeRow, row))
 
-    def learn_rules(self, kind: str, definition: str) -> ChainRules:
-        """Look up what applies to a kind and definition, and remember it for the next label."""
-        known = self._rules[kind]
-        if len(known) >= DEFINITIONS_REMEMBERED:
-            known.clear()
-        rules = known[definition] = self.policy.rules_of(kind, definition)
-        return rules
-
-    def forget_rules(self) -> None:
-        """Look up again what applies to each kind and definition: the policy is another."""
-        self._rules = {kind: {} for kind in self.policy.kinds}
-
-    def join_waiting(self, key: str, id_: str, prediction: PredictionState, state: KeyState, base: int) -> None:
-        """Join a new prediction with the greatest label in reach of each chain of its key."""
-        for name, labels in state.labels.items():
-            kind, definition = kind_and_definition(name)
-            rules = self._rules[kind].get(definition) or self.learn_rules(kind, definition)
-            label = _label_in_reach(labels, prediction.time_ms, rules.retain_ms)
-            if label is not None:
-                self.join(key, id_, prediction, rules, label, prediction.offset + 1 + base)
-
-    def keep(self, state: KeyState, rules: ChainRules, label: LabelState, key: str) -> None:
-        """Put a label among those of its chain, in order, and count it."""
-        counts = self.checkpoint.counters.labels[rules.kind]
-        labels = state.labels.get(rules.name)
+    def _insert(self, key: str, state: KeyState, name: ChainName, label: LabelState) -> None:
+        """Put a label among those of its chain, in order of (time, offset), and push out the oldest of too many."""
+        labels = state.labels.get(name)
         if labels is None:
-            state.labels[rules.name] = [label]
-            counts.heads += 1
-            self.checkpoint.fingerprint += label_part(label)
+            labels = state.labels[name] = [label]
         else:
-            head = labels[-1]
+            self.checkpoint.fingerprint -= label_part(labels[-1])
             labels.append(label)
-            if label.time_ms >= head.time_ms:
-                if head.place == CountedAs.HEAD:
-                    head.place = CountedAs.SUPERSEDED
-                    counts.heads -= 1
-                    counts.superseded += 1
-                counts.heads += 1
-                self.checkpoint.fingerprint += label_part(label) - label_part(head)
-            else:
-                label.place = CountedAs.STALE
-                counts.stale += 1
-                self.effects.rejects.append(RejectRow("labels", label.offset, RejectReason.STALE, rules.kind))
-                labels.sort(key=lambda kept: (kept.time_ms, kept.offset))
+            if label.time_ms < labels[-2].time_ms:
+                labels.sort(key=attrgetter("time_ms", "offset"))
+        self.checkpoint.fingerprint += label_part(labels[-1])
         if not state.predictions:
             self.checkpoint.waiting_bytes += waiting_bytes(key)
-        if labels is not None and len(labels) > LABELS_PER_CHAIN_MAX:
-            self.drop_label(key, state, rules.name, labels[0])
+        if len(labels) > LABELS_PER_CHAIN_MAX:
+            self._drop_label(key, state, name, labels[0])
 
-    def refuse(self, offset: int, reason: RejectReason) -> None:
-        """Refuse a prediction that is out of bounds."""
-        self.checkpoint.counters.predictions.rejected += 1
-        self.effects.rejects.append(RejectRow(PREDICTIONS, offset, reason))
+    def _supersede(self, labels: Iterable[LabelState], time_ms: int, kind: str) -> None:
+        """Count the label of record among these as superseded by one of a later or equal time."""
+        for kept in labels:
+            if kept.counted_as == _HEAD and kept.time_ms <= time_ms:
+                kept.counted_as = _SUPERSEDED
+                counts = self._label_counts[kind]
+                counts.heads -= 1
+                counts.superseded += 1
 
-    def refuse_again(self, offset: int, digest: int, known: PredictionState) -> None:
-        """Refuse a prediction whose (key, id) is known: the first stands."""
+    def _count_aged_out(self, label: LabelState, kind: str, reason: RejectReason) -> None:
+        """Count a label of record that leaves without having joined; others are counted already."""
+        if label.counted_as == _HEAD:
+            counts = self._label_counts[kind]
+            counts.heads -= 1
+            counts.aged_out += 1
+            self.effects.rejects.append(RejectRow("labels", label.offset, reason, kind))
+
+    def _find(self, key: str, name: ChainName, offset: int) -> tuple[KeyState, LabelState] | None:
+        """Return a key's state and one of its labels, if both are still there."""
+        state = self._get(key)
+        label = None if state is None else state.label_at(name, offset)
+        return None if state is None or label is None else (state, label)
+
+    def _drop_label(self, key: str, state: KeyState, name: ChainName, label: LabelState) -> None:
+        """Take one label out of its key's state, and the key out of the store if nothing is left."""
+        labels = state.labels[name]
+        self.checkpoint.fingerprint -= label_part(labels[-1])
+        labels.remove(label)
+        if labels:
+            self.checkpoint.fingerprint += label_part(labels[-1])
+        else:
+            del state.labels[name]
+        if not state.predictions:
+            self.checkpoint.waiting_bytes -= waiting_bytes(key)
+            if not state.labels:
+                self.store.delete(key)
+
+    def _refuse_again(self, offset: int, digest: int, known: PredictionState) -> None:
+        """Reject a prediction whose (key, id) is known: the first stands."""
         counts = self.checkpoint.counters.predictions
-        another_contract = (digest ^ known.digest) >> CONTRACT_SHIFT != 0
-        if digest == known.digest or another_contract:
+        is_another_contract = (digest ^ known.digest) >> CONTRACT_SHIFT != 0
+        if digest == known.digest or is_another_contract:
             counts.duplicate += 1
             reason = RejectReason.DUPLICATE
         else:
             counts.conflict += 1
             reason = RejectReason.CONFLICT
         self.effects.rejects.append(RejectRow(PREDICTIONS, offset, reason))
-
-
-def _label_in_reach(labels: list[LabelState], time_ms: int, retain_ms: int) -> LabelState | None:
-    """Return the greatest label that reaches a prediction made at `time_ms`, or None."""
-    for label in reversed(labels):
-        if abs(label.known_at_ms - time_ms) <= retain_ms:
-            return label
-        label.out_of_reach = True
-    return None
-
-
-def count_labels(state: KeyState) -> int:
-    """Return how many labels a key keeps, of all chains."""
-    count = 0
-    for labels in state.labels.values():
-        count += len(labels)
-    return count

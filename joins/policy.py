@@ -12,6 +12,7 @@ __all__ = [
     "LABELS_PER_CHAIN_MAX",
     "ChainRules",
     "KindPolicy",
+    "KindRules",
     "Policy",
     "policy_from",
 ]
@@ -27,6 +28,9 @@ LABELS_PER_CHAIN_MAX = 16
 
 EXPIRY_LIMIT = 100_000
 """Entries that one step may time out, evict or let go, each: a long close is spread over steps."""
+
+DEFINITIONS_REMEMBERED = 1_000
+"""Definitions of a kind whose rules are cached; a source that invents more costs a look-up each."""
 
 WAITING_BYTES_MAX = 256 * 1024 * 1024
 """Memory for labels whose prediction has not come, per partition; beyond it the oldest go."""
@@ -101,6 +105,26 @@ class Policy:
         name = chain_name(kind, definition)
         is_own = definition == rules.definition
         return ChainRules(name, kind, definition, is_own, rules.horizon_ms, rules.retain_ms, name_code(name))
+
+
+class KindRules(dict[str, ChainRules]):
+    """The rules of one kind by definition, each looked up when it is first asked for.
+
+    Args:
+        policy: the loop's rules.
+        kind: label kind.
+    """
+
+    def __init__(self, policy: Policy, kind: str) -> None:
+        super().__init__()
+        self._policy = policy
+        self._kind = kind
+
+    def __missing__(self, definition: str) -> ChainRules:
+        if len(self) >= DEFINITIONS_REMEMBERED:
+            self.clear()
+        rules = self[definition] = self._policy.rules_of(self._kind, definition)
+        return rules
 
 
 def policy_from(config: LoopConfig) -> Policy:

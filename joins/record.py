@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-__all__ = ["Batch", "Idle", "LabelRecord", "LabelValue", "Op", "PredictionRecord"]
+from schemas.base.status import Status
+
+__all__ = ["Batch", "DecidedOutcome", "Idle", "LabelRecord", "LabelValue", "Op", "PredictionRecord"]
 
 LabelValue = float | str | None
 """A number (binary: 0.0 or 1.0), a class, or None where a label was retracted."""
@@ -67,6 +69,21 @@ class LabelRecord(NamedTuple):
     value: LabelValue
     time_ms: int
     known_at_ms: int
+
+
+class DecidedOutcome(NamedTuple):
+    """What a revision says of one outcome; the fields mean what those of `joins.OutcomeRow` mean."""
+
+    key: str
+    id: str
+    kind: str
+    definition: str
+    status: Status
+    value: LabelValue
+    known_at_ms: int
+    prediction_offset: int
+    label_offset: int | None
+    label_time_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ The structs are stored as arrays (half the size of objects with names), so the o
 in which they lie on disk: a change of it raises `STATE_FORMAT`, and stores of the form before are rebuilt.
 """
 
-from collections.abc import Iterable
 from struct import Struct
 from typing import Any
 
@@ -29,7 +28,6 @@ __all__ = [
     "PredictionState",
     "chain_name",
     "chain_part",
-    "full_fingerprint",
     "kind_and_definition",
     "label_part",
     "name_code",
@@ -80,6 +78,12 @@ class Chain(msgspec.Struct, frozen=True, gc=False, array_like=True):
     label_time_ms: int | None = None
     label_offset: int | None = None
 
+    def is_before(self, time_ms: int, offset: int) -> bool:
+        """Tell whether a label at (time, offset) is newer than the one that made this; a timeout is before all."""
+        if self.label_time_ms is None or self.label_offset is None:
+            return True
+        return (self.label_time_ms, self.label_offset) < (time_ms, offset)
+
 
 class PredictionState(msgspec.Struct, gc=False, array_like=True):
     """One prediction and its chains. `projection` is handed back with every outcome."""
@@ -100,7 +104,7 @@ class LabelState(msgspec.Struct, gc=False, array_like=True):
         offset: its position.
         value: None where it retracts.
         known_at_ms: when it could be known.
-        place: where it is counted.
+        counted_as: where it is counted, one of `CountedAs`.
         joined: it has been the label of record of some prediction.
         out_of_reach: its key had a prediction, made more than `retain` away.
     """
@@ -109,7 +113,7 @@ class LabelState(msgspec.Struct, gc=False, array_like=True):
     offset: int
     value: LabelValue
     known_at_ms: int
-    place: int = CountedAs.HEAD
+    counted_as: int = CountedAs.HEAD
     joined: bool = False
     out_of_reach: bool = False
 
@@ -124,6 +128,36 @@ class KeyState(msgspec.Struct, gc=False, array_like=True):
 
     predictions: dict[str, PredictionState]
     labels: dict[ChainName, list[LabelState]]
+
+    @property
+    def label_count(self) -> int:
+        """How many labels are kept, of all chains."""
+        count = 0
+        for labels in self.labels.values():
+            count += len(labels)
+        return count
+
+    def repeats(self, name: ChainName, time_ms: int, value: LabelValue) -> bool:
+        """Tell whether the label of record of a chain has this time and value.
+
+        Where it has left the state, the chains that it joined still have them.
+        """
+        labels = self.labels.get(name)
+        if labels is not None:
+            return labels[-1].time_ms == time_ms and labels[-1].value == value
+        for prediction in self.predictions.values():
+            chain = prediction.chains.get(name) if prediction.chains else None  # mostly there is none yet
+            if chain is not None and chain.label_time_ms == time_ms and chain.value == value:
+                return True
+        return False
+
+    def label_in_reach(self, name: ChainName, time_ms: int, retain_ms: int) -> LabelState | None:
+        """Return a chain's greatest label in reach of a prediction made at `time_ms`; mark those that are not."""
+        for label in reversed(self.labels[name]):
+            if abs(label.known_at_ms - time_ms) <= retain_ms:
+                return label
+            label.out_of_reach = True
+        return None
 
     def label_at(self, name: ChainName, offset: int) -> LabelState | None:
         """Return the label of a chain that came at `offset`, if it is still kept."""
@@ -164,18 +198,6 @@ def kind_and_definition(name: ChainName) -> tuple[str, str]:
 def name_code(name: ChainName) -> int:
     """Return a number that stands for a kind and definition."""
     return xxh3_64_intdigest(name.encode()) & FINGERPRINT_MASK
-
-
-def full_fingerprint(states: Iterable[KeyState]) -> int:
-    """Return the fingerprint of these keys by looking at all of them: the check on the running sum."""
-    total = 0
-    for state in states:
-        for prediction in state.predictions.values():
-            total += prediction_part(prediction)
-            for name, chain in prediction.chains.items():
-                total += chain_part(prediction.offset, name_code(name), chain)
-        total += sum(label_part(labels[-1]) for labels in state.labels.values())
-    return total & FINGERPRINT_MASK
 
 
 def waiting_bytes(key: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import msgspec
 import polars as pl
 
+from joins import OutcomeRow
 from schemas.errors import BrokerError
 from streams.messages.records import Projection
 
@@ -89,28 +90,29 @@ class OutcomeWire:
         self._schema = {name: _column(kind) for name, kind in fields.items()}
         self._always = [name for name, kind in fields.items() if kind in _COLUMN]
 
-    def encode(self, partition: int, sequence: int, revisions: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    def encode(self, partition: int, sequence: int, revisions: Iterable[OutcomeRow]) -> list[bytes]:
         """Return one message for each revision.
 
         Args:
             partition: whose they are.
             sequence: number of the step that made them.
-            revisions: in the order of `joins.OutcomeRow`.
+            revisions: of the step.
         """
         encode, make, make_slices = self._encode, self._message, self._make_slices
         output_at, first = self._output_at, self._first_slice
         messages = []
         for row in revisions:
-            seen = row[16]
-            output = seen[output_at[row[2]]]
-            slices = make_slices(*seen[first:])
-            messages.append(encode(make(1, sequence, partition, *row[:16], seen[0], seen[1], output, slices)))
+            *facts, projected = row
+            version, weight = projected[:_BEFORE_KINDS]
+            output = projected[output_at[row.kind]]
+            slices = make_slices(*projected[first:])
+            messages.append(encode(make(1, sequence, partition, *facts, version, weight, output, slices)))
         return messages
 
     @staticmethod
-    def keys(revisions: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    def keys(revisions: Iterable[OutcomeRow]) -> list[bytes]:
         """Return the Kafka key of each revision's message: the join key."""
-        return [row[0].encode() for row in revisions]
+        return [row.key.encode() for row in revisions]
 
     def frame(self, values: Sequence[bytes]) -> pl.DataFrame:
         """Return messages in the lake's columns, in their order.

@@ -6,12 +6,12 @@ travels through it as an opaque tuple, laid out by `Projection`. Must not decide
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import polars as pl
 from confluent_kafka import murmur2
 
-from joins import Effects, LabelRecord, Op, PredictionRecord
+from joins import Effects, LabelRecord, Op, OutcomeRow, PredictionRecord
 from joins.record import LabelValue
 from schemas.config.loop import LoopConfig
 from streams.mapping.record_file import RecordFile
@@ -116,6 +116,10 @@ def label_rows(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+_TEXTS = ("key", "id", "kind", "definition", "status", "reason", "previous_status")
+_TIMES = ("predicted_at", "known_at", "label_time")
+
+
 def outcome_rows(effects: Sequence[tuple[int, Effects]], projection: Projection) -> pl.DataFrame:
     """Return the revisions of several partitions' effects in the lake's columns."""
     frames = [_outcomes_of(partition, effect, projection) for partition, effect in effects]
@@ -123,18 +127,17 @@ def outcome_rows(effects: Sequence[tuple[int, Effects]], projection: Projection)
 
 
 def _outcomes_of(partition: int, effects: Effects, projection: Projection) -> pl.DataFrame:
-    rows = effects.revisions
-    columns = list(zip(*rows, strict=True)) or [()] * 17
-    projected = list(zip(*columns[16], strict=True)) or [()] * len(projection.columns)
-    names = ("key", "id", "kind", "definition", "status", "reason")
-    data = {name: pl.Series(name, columns[at], dtype=pl.String) for at, name in enumerate(names)}
-    data |= _values("value", columns[6], projection) | _values("previous", columns[7], projection)
-    data["previous_status"] = pl.Series(columns[8], dtype=pl.String)
-    for at, name in ((9, "predicted_at"), (10, "known_at"), (14, "label_time")):
-        data[name] = pl.Series(columns[at], dtype=pl.Int64).cast(pl.Datetime("ms", "UTC")).cast(_MOMENT)
-    for at, name in ((11, "revision"), (12, "prediction_offset"), (13, "label_offset")):
-        data[name] = pl.Series(columns[at], dtype=pl.Int64)
-    data["eligible"] = pl.Series(columns[15], dtype=pl.Boolean)
+    values = zip(*effects.outcomes, strict=True) if effects.outcomes else ((),) * len(OutcomeRow._fields)
+    columns: dict[str, Sequence[Any]] = dict(zip(OutcomeRow._fields, values, strict=True))
+    projected = list(zip(*columns["projection"], strict=True)) or [()] * len(projection.columns)
+    data = {name: pl.Series(name, columns[name], dtype=pl.String) for name in _TEXTS}
+    data |= _values("value", columns["value"], projection) | _values("previous", columns["previous"], projection)
+    for name in _TIMES:
+        times_ms = pl.Series(columns[f"{name}_ms"], dtype=pl.Int64)
+        data[name] = times_ms.cast(pl.Datetime("ms", "UTC")).cast(_MOMENT)
+    for name in ("revision", "prediction_offset", "label_offset"):
+        data[name] = pl.Series(columns[name], dtype=pl.Int64)
+    data["eligible"] = pl.Series(columns["eligible"], dtype=pl.Boolean)
     for at, (name, dtype) in enumerate(projection.schema.items()):
         data[name] = pl.Series(projected[at], dtype=dtype)
     return _with_output(pl.DataFrame(data), projection).with_columns(

@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 from effort import examples
+from fingerprint import full_fingerprint
 from history import FAR_MS, History, cuts, decisions_of, histories, play
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import final_outcomes
 
 from joins import Batch, Effects, KeptLabel, MemoryStore, Op, Partition, rebuild
-from joins.state import KeyState, full_fingerprint, waiting_bytes
+from joins.state import KeyState, waiting_bytes
 
 EXAMPLES = settings(max_examples=examples(600), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

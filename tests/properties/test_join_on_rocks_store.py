@@ -1,4 +1,4 @@
-"""The join's own tests once more, on the durable store: prefetched or not, flushed, restarted and crashed anywhere."""
+"""The join's own tests on the durable store: prefetched or not, flushed, restarted and crashed anywhere."""
 
 import shutil
 from collections import deque
@@ -24,14 +24,14 @@ EXAMPLES = settings(
 )
 
 STORES_OPEN_MAX = 16
-"""More than any test looks at together; older ones are closed and removed."""
+"""More than any test uses together; older ones are closed and removed."""
 
 RULES = {name: test for name, test in vars(rule_suite).items() if name.startswith("test_")}
 PROPERTIES = {name: test for name, test in vars(oracle_suite).items() if name.startswith("test_")}
 
 
 class Stores:
-    """Makes stores in folders of their own, and removes them when they are no longer looked at."""
+    """Makes stores in folders of their own, and removes them when they are no longer used."""
 
     def __init__(self) -> None:
         self.open: deque[RocksStore] = deque()
@@ -65,7 +65,7 @@ class Stores:
 
 @pytest.fixture(autouse=True)
 def stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
-    """Put durable stores where the suites make stores in memory, and a restless worker where they play."""
+    """Make the suites create durable stores, and play histories on a worker that is interrupted."""
     made = Stores()
     monkeypatch.setattr(rule_suite, "MemoryStore", made.make)
     monkeypatch.setattr(oracle_suite, "MemoryStore", made.make)
@@ -76,7 +76,7 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
 
 
 class Worker:
-    """A partition on a durable store, and the steps since its last flush, which a crash takes again."""
+    """A partition on a durable store, and the steps since its last flush, which are redone after a crash."""
 
     def __init__(self, stores: Stores, history: History, chance: Random) -> None:
         self.stores = stores
@@ -89,7 +89,7 @@ class Worker:
         self.is_caught_up = True
 
     def step(self, batch: Batch) -> Effects:
-        """Take a step, with whatever may happen before and after it."""
+        """Take a step, with a random prefetch before it and a flush, restart or crash after it."""
         if self.chance.random() < 0.6:
             keys = [record[1] for records in (batch.predictions, batch.labels) for record in records]
             self.store.prefetch([key for key in [*keys, "a", "e"] if self.chance.random() < 0.8])
@@ -102,16 +102,16 @@ class Worker:
             self.policy_flushed = self.policy
             self.unflushed.clear()
         if what in {"restart", "crash"}:
-            self.come_back()
+            self.reopen()
         return effects
 
     def change_rules(self, policy: Policy) -> None:
-        """Go on under other rules."""
+        """Continue under other rules."""
         self.partition.change_rules(policy)
         self.policy = policy
 
-    def come_back(self) -> None:
-        """Open the store again and take the steps since its last flush again: they must give the same rows."""
+    def reopen(self) -> None:
+        """Open the store again and redo the steps since its last flush: they must give the same rows."""
         self.store = self.stores.again(self.store, self.kinds)
         raw = self.store.checkpoint()
         checkpoint = None if raw is None else msgspec.msgpack.decode(raw, type=Checkpoint)
@@ -158,7 +158,7 @@ def test_properties_of_the_join_hold_on_the_durable_store(name: str) -> None:
 
 
 def _collect() -> None:
-    """Take over the rules' tests one by one, with their parameters: pytest finds them here once more."""
+    """Export the rules' tests, with their parameters, so that pytest collects them here, too."""
     for name, test in RULES.items():
         globals()[name] = test
 

@@ -19,7 +19,7 @@ from lake import Lake
 from schemas.config.connection import KafkaConfig
 from schemas.config.loop import LoopConfig
 from streams.columns.schema import known_at_ms
-from streams.join_worker.task import StepMessages, join_rejects
+from streams.join_worker.task import StepResult, join_rejects
 from streams.kafka.client import KafkaClients
 from streams.kafka.topics import Topics, create_topics
 from streams.ledger.entry import LedgerRecord
@@ -237,7 +237,7 @@ class JoinCase:
             labels=(first[1], labels_next),
             commands=(sequence // 2, (sequence + 1) // 2),
             policy=self._policy,
-            outcomes=len(effects.revisions),
+            outcomes=len(effects.outcomes),
             rejects=len(effects.rejects) + sum(unreadable),
             checkpoint=msgspec.json.decode(msgspec.json.encode(partition.checkpoint), type=type(partition.checkpoint)),
             unreadable=unreadable,
@@ -249,10 +249,10 @@ class JoinCase:
         self, record: LedgerRecord, effects: Effects, unreadable: tuple[list[Unreadable], list[Unreadable]]
     ) -> None:
         number, sequence = record.partition, record.sequence
-        values = self._wire.encode(number, sequence, effects.revisions)
-        for key, value in zip(self._wire.keys(effects.revisions), values, strict=True):
+        values = self._wire.encode(number, sequence, effects.outcomes)
+        for key, value in zip(self._wire.keys(effects.outcomes), values, strict=True):
             self._join.produce(self.topics.outcomes, value, key, partition=number)
-        for value in join_rejects(StepMessages(effects, unreadable, record, set()), self.topics, NOW_MS):
+        for value in join_rejects(StepResult(effects, unreadable, record, set()), self.topics, NOW_MS):
             self._join.produce(self.topics.rejects, value, partition=number)
         self._join.produce(self.topics.ledger, record.encode(), partition=number)
         self.entries.append(record)

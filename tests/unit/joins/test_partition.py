@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from fingerprint import full_fingerprint
 
 from joins import (
     Batch,
@@ -19,7 +20,7 @@ from joins import (
     PredictionRecord,
 )
 from joins.policy import FUTURE_REJECT_MS, FUTURE_WATERMARK_MS, LABELS_PER_CHAIN_MAX
-from joins.state import chain_name, full_fingerprint, waiting_bytes
+from joins.state import chain_name, waiting_bytes
 
 CLICK = KindPolicy("d1", horizon_ms=100, retain_ms=200)
 POLICY = Policy({"click": CLICK})
@@ -331,7 +332,8 @@ def test_a_longer_horizon_does_not_unexpire() -> None:
     bench = Bench()
     bench.step([("a", 1_000)], close_at_ms=1_101)
     cursor = bench.partition.checkpoint.cursors["click"]
-    bench.partition.policy = Policy({"click": KindPolicy("d1", horizon_ms=150, retain_ms=200)})
+    longer = Policy({"click": KindPolicy("d1", horizon_ms=150, retain_ms=200)})
+    bench.partition = Partition(longer, bench.partition.store, bench.partition.checkpoint)
     bench.step([("b", 1_040)], close_at_ms=1_102)
     assert bench.outcomes() == []
     assert bench.partition.checkpoint.cursors["click"] == cursor

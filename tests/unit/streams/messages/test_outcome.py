@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from joins import Effects
+from joins import Effects, OutcomeRow
 from schemas.base.status import Reason, Status
 from schemas.config.loop import LoopConfig
 from schemas.events.messages import Outcome
@@ -44,7 +44,7 @@ STATES = [
 
 
 @st.composite
-def revisions(draw: st.DrawFn, of: Projection) -> tuple[Any, ...]:
+def revisions(draw: st.DrawFn, of: Projection) -> OutcomeRow:
     """Draw one revision as the join gives it."""
     kind = draw(st.sampled_from(sorted(of.kinds)))
     status, reason = draw(st.sampled_from(STATES))
@@ -55,7 +55,7 @@ def revisions(draw: st.DrawFn, of: Projection) -> tuple[Any, ...]:
     value = draw(answer) if status in (Status.JOINED, Status.IMPLIED) else None
     is_labelled = draw(st.booleans())
     label = (draw(OFFSETS), draw(TIMES)) if is_labelled else (None, None)
-    return (
+    return OutcomeRow(
         *(draw(TEXTS), draw(TEXTS), kind, draw(TEXTS), status, reason, value, draw(st.none() | answer)),
         *(draw(st.sampled_from(Status)), draw(TIMES), draw(TIMES), draw(OFFSETS), draw(OFFSETS)),
         *(*label, draw(st.booleans()), tuple(seen)),
@@ -91,7 +91,7 @@ def test_a_message_is_valid_by_the_published_model(data: st.DataObject, of: Proj
     row = data.draw(revisions(of))
     (message,) = OutcomeWire(of).encode(3, 7, [row])
     found = Outcome.model_validate_json(message)
-    assert (found.partition, found.key, found.value, found.output) == (3, row[0], row[6], _output_of(row, of))
+    assert (found.partition, found.key, found.value, found.output) == (3, row.key, row.value, _output_of(row, of))
     assert msgspec.json.decode(message)["sequence"] == 7
 
 
@@ -107,7 +107,7 @@ def test_both_ways_of_reading_give_the_same(data: st.DataObject) -> None:
     assert_frame_equal(fast, wire._read_one_by_one(values), check_column_order=False)
 
 
-GOOD = (
+GOOD = OutcomeRow(
     *("k", "k", "click", "d", Status.JOINED, Reason.FIRST, 1.0, None, Status.PENDING, DAY_MS, DAY_MS, 1, 0, 5, DAY_MS),
     *(True, ("v1", 1.0, 0.5, None, "DE", None)),
 )
@@ -126,7 +126,7 @@ def _spoilt(**changes: Any) -> bytes:
 def test_what_is_no_outcome_is_named(value: bytes, of: Projection) -> None:
     """A message of a later version is none either: it may mean something else."""
     wire = OutcomeWire(of)
-    (good,) = wire.encode(0, 0, [(*GOOD[:16], ("v1", 1.0, *(None,) * (len(of.columns) - 2)))])
+    (good,) = wire.encode(0, 0, [GOOD._replace(projection=("v1", 1.0, *(None,) * (len(of.columns) - 2)))])
     with pytest.raises(NoOutcomeError, match="is no outcome") as caught:
         wire.frame([good, value])
     assert caught.value.place == 1
@@ -134,8 +134,8 @@ def test_what_is_no_outcome_is_named(value: bytes, of: Projection) -> None:
 
 def test_keys_are_the_join_keys() -> None:
     """Kafka's clients then place them where the join has them."""
-    assert OutcomeWire.keys([GOOD, ("ä", *GOOD[1:])]) == [b"k", "ä".encode()]
+    assert OutcomeWire.keys([GOOD, GOOD._replace(key="ä")]) == [b"k", "ä".encode()]
 
 
-def _output_of(row: tuple[Any, ...], of: Projection) -> object:
-    return row[16][of.columns.index(f"output_{row[2]}")]
+def _output_of(row: OutcomeRow, of: Projection) -> object:
+    return row.projection[of.columns.index(f"output_{row.kind}")]

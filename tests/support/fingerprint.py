@@ -1,0 +1,19 @@
+"""The fingerprint of a state by a look at all of it: the check on the running sum that the join keeps."""
+
+from collections.abc import Iterable
+
+from joins.state import FINGERPRINT_MASK, KeyState, chain_part, label_part, name_code, prediction_part
+
+__all__ = ["full_fingerprint"]
+
+
+def full_fingerprint(states: Iterable[KeyState]) -> int:
+    """Return the fingerprint of these keys."""
+    total = 0
+    for state in states:
+        for prediction in state.predictions.values():
+            total += prediction_part(prediction)
+            for name, chain in prediction.chains.items():
+                total += chain_part(prediction.offset, name_code(name), chain)
+        total += sum(label_part(labels[-1]) for labels in state.labels.values())
+    return total & FINGERPRINT_MASK
