@@ -1,7 +1,7 @@
 """The pure join: which label belongs to which prediction, what happens when none comes, and the accounting.
 
-No IO, no clock, no randomness, no logging: a step takes a batch and returns its effects. Where records come
-from and where effects go is the edges' work (`streams`).
+A batch of canonical records comes in through `Partition.step`; revisions of outcomes and rejects go out as `Effects`,
+and the checkpoint moves on. No IO, no clock, no randomness, no logging: `streams` brings records and takes effects.
 """
 
 from joins.checkpoint import Checkpoint

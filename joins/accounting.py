@@ -6,8 +6,8 @@ Two identities hold at every commit:
                          + duplicate + conflict + rejected
     labels consumed      = heads + superseded + stale + duplicate + aged out + rejected + heartbeats
 
-A head is the label of record of its key, kind and definition, whether or not its prediction exists. All
-counters are cumulative over the partition's life. This module must not decide where a record goes.
+A head is the label of record of its key, kind and definition, whether or not its prediction exists. All counters are
+cumulative over the partition's life.
 """
 
 import msgspec
@@ -22,7 +22,7 @@ _PENDING, _JOINED, _AGED_OUT = Status.PENDING, Status.JOINED, Reason.AGED_OUT
 
 
 class PredictionCounts(msgspec.Struct):
-    """Where prediction records ended; `accepted` of them are counted once per kind by OutcomeCounts."""
+    """Where prediction records ended. Accepted ones are counted once per kind by `OutcomeCounts`."""
 
     consumed: int = 0
     accepted: int = 0
@@ -32,7 +32,7 @@ class PredictionCounts(msgspec.Struct):
 
 
 class OutcomeCounts(msgspec.Struct):
-    """Accepted predictions of one kind by what is known about them (the loop's own definition)."""
+    """Accepted predictions of one kind by the status of their outcome, under the loop's own definition."""
 
     pending: int = 0
     joined: int = 0
@@ -42,20 +42,20 @@ class OutcomeCounts(msgspec.Struct):
     aged_out: int = 0
 
     def move(self, before: Status, after: Status, reason: Reason) -> None:
-        """Count one outcome that went from one status to another."""
+        """Count one outcome that changed from one status to another."""
         if before is _PENDING and after is _JOINED:  # by far the most frequent
             self.pending -= 1
             self.joined += 1
             return
-        place = "aged_out" if reason is _AGED_OUT else after.value
+        field = "aged_out" if reason is _AGED_OUT else after.value
         setattr(self, before.value, getattr(self, before.value) - 1)
-        setattr(self, place, getattr(self, place) + 1)
+        setattr(self, field, getattr(self, field) + 1)
 
 
 class LabelCounts(msgspec.Struct):
     """Where label records of one kind ended, all definitions together.
 
-    `early` (known before the prediction was made) and `other_definition` are counted beside.
+    `early` (known before the prediction was made) and `other_definition` count some of them a second time.
     """
 
     consumed: int = 0
@@ -73,7 +73,7 @@ class LabelCounts(msgspec.Struct):
 class Counters(msgspec.Struct):
     """All counters of one partition, as the ledger keeps them.
 
-    What could not be read at all was never a prediction or label and is counted beside.
+    Unreadable messages were never a prediction or label; they are in no identity.
     """
 
     predictions: PredictionCounts
@@ -84,7 +84,7 @@ class Counters(msgspec.Struct):
 
     @classmethod
     def zero(cls, kinds: list[str]) -> "Counters":
-        """Return counters of a partition that has read nothing."""
+        """Return the counters of a partition that has read nothing."""
         return cls(
             PredictionCounts(),
             {kind: OutcomeCounts() for kind in kinds},
@@ -92,18 +92,25 @@ class Counters(msgspec.Struct):
         )
 
     def violations(self) -> list[str]:
-        """Return a sentence for each identity that does not hold; none is the only healthy answer."""
+        """Return a sentence for each identity that does not hold; a healthy partition has none.
+
+        Example:
+            >>> counters = Counters.zero(["click"])
+            >>> counters.predictions.consumed = 1
+            >>> counters.violations()
+            ['1 predictions were consumed and 0 are accounted for (click)']
+        """
         found = []
         p = self.predictions
         refused = p.duplicate + p.conflict + p.rejected
         for kind, o in self.outcomes.items():
-            placed = o.pending + o.joined + o.implied + o.expired + o.retracted + o.aged_out + refused
-            if placed != p.consumed:
-                found.append(f"{p.consumed} predictions were consumed and {placed} are accounted for ({kind})")
+            accounted = o.pending + o.joined + o.implied + o.expired + o.retracted + o.aged_out + refused
+            if accounted != p.consumed:
+                found.append(f"{p.consumed} predictions were consumed and {accounted} are accounted for ({kind})")
         for kind, c in self.labels.items():
-            placed = c.heads + c.superseded + c.stale + c.duplicate + c.aged_out + c.rejected + c.heartbeats
-            if placed != c.consumed:
-                found.append(f"{c.consumed} labels were consumed and {placed} are accounted for ({kind})")
+            accounted = c.heads + c.superseded + c.stale + c.duplicate + c.aged_out + c.rejected + c.heartbeats
+            if accounted != c.consumed:
+                found.append(f"{c.consumed} labels were consumed and {accounted} are accounted for ({kind})")
         return found
 
     def add(self, other: "Counters") -> None:

@@ -1,10 +1,8 @@
 """The life of one outcome: which event may follow which status, and what the new revision's reason is.
 
-Law 1: everything that decides a status lives here. Law 2: this module knows neither keys nor time marks.
-
-A chain is one (prediction, kind, definition). It starts pending, without a row. Labels and retractions
-move it at any time; timeouts move it only from pending, so a late label is never undone by a sweep and a
-retraction is never followed by an implied value.
+A chain is the revisions of one (prediction, kind, definition). It starts pending, without a row. Labels and
+retractions move it at any time; timeouts move it only from pending, so a sweep never undoes a late label, and an
+implied value never follows a retraction. Everything that decides a status is here.
 """
 
 from enum import StrEnum
@@ -15,7 +13,7 @@ __all__ = ["TRANSITIONS", "ChainEvent", "IllegalEventError", "follow", "reason_o
 
 
 class ChainEvent(StrEnum):
-    """What can happen to a chain."""
+    """What can happen to an outcome."""
 
     LABEL = "label"
     RETRACTION = "retraction"
@@ -46,16 +44,20 @@ _CORRECTION, _LATE, _EARLY, _FIRST = Reason.CORRECTION, Reason.LATE, Reason.EARL
 
 
 class IllegalEventError(Exception):
-    """An event came that the chain's status does not allow: a defect of ours, never of the data."""
+    """An event came that the status does not allow: a defect of this program, never of the data."""
 
     def __init__(self, status: Status, event: ChainEvent) -> None:
         self.status = status
         self.event = event
-        super().__init__(f"a chain that is {status} cannot {event}")
+        super().__init__(f"an outcome that is {status} cannot {event}")
 
 
 def follow(status: Status, event: ChainEvent) -> Status:
-    """Return the status after `event`.
+    """Return the status after an event.
+
+    Example:
+        >>> str(follow(Status.EXPIRED, ChainEvent.LABEL))
+        'joined'
 
     Raises:
         IllegalEventError: the table has no such transition.
@@ -69,7 +71,11 @@ def follow(status: Status, event: ChainEvent) -> Status:
 def reason_of_label(before: Status, predicted_at_ms: int, known_at_ms: int, horizon_ms: int) -> Reason:
     """Return why a label made a new revision: correction before late before early before first.
 
-    Lateness is judged by when the label could be known, whether or not the sweep had come by.
+    A label is late by when it could be known, whether or not the sweep had passed its deadline.
+
+    Example:
+        >>> str(reason_of_label(Status.PENDING, predicted_at_ms=1_000, known_at_ms=1_101, horizon_ms=100))
+        'late'
     """
     if before is _JOINED:
         return _CORRECTION

@@ -1,4 +1,4 @@
-"""The checkpoint: what a step leaves behind, for the next one, a redo or a rebuild to go on from."""
+"""The checkpoint of a partition: what a step leaves behind, and the next step, a redo or a rebuild goes on from."""
 
 import msgspec
 
@@ -10,20 +10,19 @@ __all__ = ["Checkpoint"]
 
 
 class Checkpoint(msgspec.Struct):
-    """How far one partition has come.
+    """How far one partition has come. Its JSON in the ledger calls `watermarks` "marks".
 
     Attributes:
         predictions_next: the next offset to read of the predictions.
-        labels_next: the same of the labels.
+        labels_next: the next offset to read of the labels.
         watermarks: per input, 'predictions' or a label kind.
-        cursors: per kind, the last (prediction time, offset) that was looked at for its deadline.
-        reach_ms: per kind, labels known before this have left: no prediction to come is near enough.
-        waiting: per kind, the last (known_at, offset) up to which labels that had joined nothing were let go to
-            save memory.
-        floor_ms: a prediction older than this is refused; None until time is known.
-        left_ms: predictions older than this have left; never ahead of the floor.
+        cursors: per kind, the last (prediction time, offset) whose deadline has passed.
+        reach_ms: per kind; labels known before this have been dropped, because no prediction to come can reach them.
+        waiting: per kind, the last (known_at, offset) up to which labels that had joined nothing were evicted.
+        floor_ms: a prediction older than this is rejected; None until time is known.
+        left_ms: predictions older than this have been dropped; never ahead of the floor.
         waiting_bytes: estimated size of the labels of keys without a prediction.
-        fingerprint: sum of all keys' fingerprints.
+        fingerprint: sum of the fingerprints of all keys, modulo 2**63.
         counters: where every record ended.
     """
 

@@ -1,4 +1,4 @@
-"""What a step gives to the world: revisions of outcomes, and records that ended without one."""
+"""The effects of a step: revisions of outcomes, and rejects."""
 
 from typing import Any, NamedTuple
 

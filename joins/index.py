@@ -1,4 +1,4 @@
-"""An index by time: what is due, in order, without scanning the state. Must not look at what it holds."""
+"""An index by time: finds what is due, in order, without a scan of the state."""
 
 from bisect import bisect_left
 from typing import Any
@@ -6,15 +6,23 @@ from typing import Any
 __all__ = ["Cursor", "TimeIndex"]
 
 Cursor = tuple[int, int]
-"""(time in ms, offset): everything up to and including it has been dealt with."""
+"""(time in ms, offset): everything up to and including it has been handled."""
 
 
 class TimeIndex:
     """Entries `(time_ms, offset, ...)` in order of time and offset.
 
-    `add(entry)` adds one, in any order. Records come nearly in order, so entries are kept in one sorted list;
-    what came since is sorted in only when somebody asks. (time, offset) must be unique: nothing further is
-    compared.
+    `add(entry)` adds one, in any order. Records come nearly in order, so entries are kept in one sorted list, and new
+    ones are sorted in at the next read. (time, offset) is unique, so nothing further is compared.
+
+    Example:
+        >>> index = TimeIndex()
+        >>> for entry in [(20, 1, "b"), (10, 0, "a"), (30, 2, "c")]:
+        ...     index.add(entry)
+        >>> index.between(after=(10, 0), until_ms=30, limit=10)
+        [(20, 1, 'b')]
+        >>> index.take(until_ms=25, limit=10)
+        [(10, 0, 'a'), (20, 1, 'b')]
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The rules of one loop's join, taken from its config. Must not hold state."""
+"""The rules of one loop's join, taken from its config."""
 
 from dataclasses import dataclass
 
@@ -18,16 +18,16 @@ __all__ = [
 ]
 
 FUTURE_WATERMARK_MS = 300_000
-"""A time further ahead than five minutes moves no mark: producers' clocks differ by less."""
+"""A time further ahead than five minutes moves no watermark: producers' clocks differ by less."""
 
 FUTURE_REJECT_MS = 3_600_000
-"""A time further ahead than an hour is refused, as Kafka 4 brokers do by default."""
+"""A time further ahead than an hour is rejected, as Kafka 4 brokers do by default."""
 
 LABELS_PER_CHAIN_MAX = 16
 """Labels kept per key, kind and definition; more corrections than this push out the oldest."""
 
 EXPIRY_LIMIT = 100_000
-"""Entries that one step may time out, evict or let go, each: a long close is spread over steps."""
+"""Entries that one step may time out, evict or drop, each: a long close is spread over steps."""
 
 DEFINITIONS_REMEMBERED = 1_000
 """Definitions of a kind whose rules are cached; a source that invents more costs a look-up each."""
@@ -41,11 +41,11 @@ class KindPolicy:
     """The rules of one label kind.
 
     Attributes:
-        definition: the loop's own; only this one expires, is implied and is counted.
+        definition: the loop's own; only outcomes of this one expire, are implied and are counted.
         horizon_ms: age at which a prediction without a label is final.
         retain_ms: a label joins a prediction if its known_at is within this of the prediction's time.
         implies: whether the deadline implies a value instead of expiring.
-        implied: that value.
+        implied: the value implied.
     """
 
     definition: str
@@ -60,12 +60,7 @@ class ChainRules:
     """What applies to the chains of one kind and definition.
 
     Attributes:
-        name: of the chains.
-        kind: label kind.
-        definition: the loop's own, or another.
-        is_own: whether it is the loop's own.
-        horizon_ms: as for the kind.
-        retain_ms: as for the kind.
+        is_own: whether the definition is the loop's own.
         code: number that stands for the name in fingerprints.
     """
 
@@ -83,9 +78,8 @@ class Policy:
     """The rules of one loop.
 
     Attributes:
-        kinds: by name.
         disorder_ms: how far records of one input may be out of order.
-        expiry_limit: bound on the entries that one step times out, evicts or lets go, each.
+        expiry_limit: bound on the entries that one step times out, evicts or drops, each.
         waiting_bytes_max: bound on labels of keys without a prediction, per partition.
     """
 

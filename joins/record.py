@@ -1,7 +1,7 @@
 """What the join reads: canonical records of its inputs, already decoded, and the batch they come in.
 
-Records carry only what joining needs; features and the rest travel beside them in frames. This module
-must not decode or validate: `schemas` and the edges have done that.
+Records carry only what joining needs; features and the rest travel in frames next to them. `schemas` and the edges have
+decoded and validated everything.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Op(StrEnum):
 
 
 class PredictionRecord(NamedTuple):
-    """One prediction; edges that have columns may as well zip them into plain tuples of this order.
+    """One prediction; edges that have columns may zip them into plain tuples of this order instead.
 
     Attributes:
         offset: position in the partition's predictions; strictly growing.
@@ -35,7 +35,7 @@ class PredictionRecord(NamedTuple):
         time_ms: when it was made, UTC.
         digest: of the typed contract fields; its upper 16 bits stand for the contract itself.
         eligible: whether a label can be expected at all.
-        projection: what outcomes repeat of it (version, output, slices); opaque to the join.
+        projection: what outcomes repeat of it (version, weight, outputs, slices); opaque to the join.
     """
 
     offset: int
@@ -48,11 +48,11 @@ class PredictionRecord(NamedTuple):
 
 
 class LabelRecord(NamedTuple):
-    """One label, retraction or heartbeat; plain tuples of this order will do as well.
+    """One label, retraction or heartbeat; or a plain tuple of this order.
 
     Attributes:
         offset: position in the partition's labels; strictly growing.
-        key: what it is true for; empty for a heartbeat.
+        key: the key it is true for; empty for a heartbeat.
         kind: label kind, one of the policy's.
         definition: what the value means.
         op: upsert, retract or heartbeat.
@@ -72,7 +72,7 @@ class LabelRecord(NamedTuple):
 
 
 class DecidedOutcome(NamedTuple):
-    """What a revision says of one outcome; the fields mean what those of `joins.OutcomeRow` mean."""
+    """The part of a revision that restores an outcome; the fields mean what those of `joins.OutcomeRow` mean."""
 
     key: str
     id: str
@@ -88,7 +88,7 @@ class DecidedOutcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Inputs of this partition that are caught up and silent, as the edge found them.
+    """Inputs of this partition that are caught up and silent.
 
     Attributes:
         inputs: 'predictions' or label kinds. They are left out of the minimum that makes stream time.
@@ -107,11 +107,11 @@ class Batch:
         predictions: in offset order, all below `predictions_next`.
         labels: in offset order, all below `labels_next`.
         predictions_next: the offset after the range read, records or not.
-        labels_next: the same of the labels.
-        now_ms: the wall clock at the edge; times far ahead of it are refused.
+        labels_next: the offset after the range of labels read.
+        now_ms: the wall clock at the edge; times far ahead of it are rejected.
         close_at_ms: all inputs are complete up to this time (the `close` command).
         idle: which inputs are silent; never in file replay.
-        unreadable: how many predictions and labels of the range could not be read as such; only counted.
+        unreadable: how many messages of the range were no predictions, and no labels; only counted.
     """
 
     predictions: Sequence[PredictionRecord]

@@ -1,11 +1,11 @@
-"""What the join remembers of a key. Plain data: `joins.partition` and `joins.expiry` change it.
+"""What the join remembers of a key. Plain data, changed by `joins.keyed_state` alone.
 
-A partition's fingerprint is the sum of the parts below over its predictions, chains and labels of record,
-modulo 2**63. A sum has no order, so it can follow every change, and two states can be compared without
-comparing them. Positions stand for contents: what is at an offset never changes.
+A partition's fingerprint is the sum of the parts below over its predictions, chains and labels of record, modulo
+2**63. A sum has no order, so it follows every change at a constant cost, and equal sums prove equal states. Positions
+stand for contents: what is at an offset never changes.
 
 The structs are stored as arrays (half the size of objects with names), so the order of their fields is the form
-in which they lie on disk: a change of it raises `STATE_FORMAT`, and stores of the form before are rebuilt.
+stored on disk: a change of it raises `STATE_FORMAT`, and stores of the form before are rebuilt.
 """
 
 from struct import Struct
@@ -45,7 +45,7 @@ STATE_FORMAT = 1
 """The stored form of the structs below; a store of another form is rebuilt."""
 
 WAITING_LABEL_BYTES = 400
-"""What one label of a key without a prediction is taken to cost beside its key."""
+"""Estimated memory of one label of a key without a prediction, without the key itself."""
 
 _pack_three = Struct("<qqq").pack
 _pack_five = Struct("<qqqqq").pack
@@ -54,7 +54,7 @@ _STATUS_CODE = {status: code for code, status in enumerate(Status)}
 
 
 class CountedAs:
-    """Where a label is counted; see `joins.accounting`. Small integers, because millions are kept."""
+    """Which counter of `joins.accounting` a label is in. Small integers, because millions are kept."""
 
     HEAD = 0
     SUPERSEDED = 1
@@ -62,14 +62,13 @@ class CountedAs:
 
 
 class Chain(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What is known about one kind and definition of one prediction; pending has none.
+    """The state of one outcome: of one kind and definition of one prediction. A pending one has none.
 
     Attributes:
-        status: joined, implied, expired or retracted.
         value: of the label of record, or implied.
         known_at_ms: of the label of record, or the deadline.
-        label_time_ms: of the label of record; with `label_offset` it orders labels. None after a timeout.
-        label_offset: its position; None after a timeout.
+        label_time_ms: of the label of record; None after a timeout.
+        label_offset: of the label of record; None after a timeout.
     """
 
     status: Status
@@ -86,7 +85,7 @@ class Chain(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class PredictionState(msgspec.Struct, gc=False, array_like=True):
-    """One prediction and its chains. `projection` is handed back with every outcome."""
+    """One prediction and its outcomes. `projection` is repeated in every revision."""
 
     time_ms: int
     offset: int
@@ -100,13 +99,11 @@ class LabelState(msgspec.Struct, gc=False, array_like=True):
     """One label that is kept.
 
     Attributes:
-        time_ms: with the offset it orders labels.
-        offset: its position.
-        value: None where it retracts.
-        known_at_ms: when it could be known.
-        counted_as: where it is counted, one of `CountedAs`.
-        joined: it has been the label of record of some prediction.
-        out_of_reach: its key had a prediction, made more than `retain` away.
+        time_ms: orders labels, together with the offset.
+        value: None for a retraction.
+        counted_as: its counter, one of `CountedAs`.
+        joined: whether it has been the label of record of some prediction.
+        out_of_reach: whether its key had a prediction, made more than `retain` away.
     """
 
     time_ms: int
@@ -123,7 +120,7 @@ class KeyState(msgspec.Struct, gc=False, array_like=True):
 
     Attributes:
         predictions: by id.
-        labels: per chain in growing order of (time, offset): the last is the label of record.
+        labels: per chain, in growing order of (time, offset): the last is the label of record.
     """
 
     predictions: dict[str, PredictionState]
@@ -168,19 +165,19 @@ class KeyState(msgspec.Struct, gc=False, array_like=True):
 
 
 def prediction_part(prediction: PredictionState) -> int:
-    """Return what a prediction adds to the fingerprint."""
+    """Return a prediction's part of the fingerprint."""
     return xxh3_64_intdigest(_pack_three(prediction.offset, prediction.time_ms, prediction.digest))
 
 
 def chain_part(prediction_offset: int, name_code: int, chain: Chain) -> int:
-    """Return what a chain adds to the fingerprint; `name_code` stands for its kind and definition."""
+    """Return a chain's part of the fingerprint; `name_code` stands for its kind and definition."""
     label_offset = _NO_LABEL if chain.label_offset is None else chain.label_offset
     code = _STATUS_CODE[chain.status]
     return xxh3_64_intdigest(_pack_five(prediction_offset, name_code, label_offset, chain.known_at_ms, code))
 
 
 def label_part(label: LabelState) -> int:
-    """Return what a label of record adds to the fingerprint."""
+    """Return a label of record's part of the fingerprint."""
     return xxh3_64_intdigest(_pack_three(label.offset, label.time_ms, label.known_at_ms))
 
 
@@ -190,7 +187,7 @@ def chain_name(kind: str, definition: str) -> ChainName:
 
 
 def kind_and_definition(name: ChainName) -> tuple[str, str]:
-    """Return what a chain's name was made of."""
+    """Return the kind and definition that a chain's name was made of."""
     kind, _, definition = name.partition("\0")
     return kind, definition
 

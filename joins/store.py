@@ -1,6 +1,6 @@
-"""Where a partition's keys live: the protocol, and the store that keeps them in memory.
+"""The store of a partition's keys: the protocol, and the store in memory.
 
-A store knows nothing of joining: it finds keys, and entries by time.
+A store finds keys, and entries by time; it knows nothing of joining.
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,16 +46,16 @@ class Store(Protocol):
         """Keep a key's state."""
 
     def delete(self, key: str) -> None:
-        """Forget a key."""
+        """Remove a key."""
 
     def items(self) -> Iterable[tuple[str, KeyState]]:
-        """Go through all keys, in no order, to look at them: what is to be changed is got by its key."""
+        """Iterate over all keys, in no order, to read them; a state that is to be changed is fetched by its key."""
 
     def prefetch(self, keys: Iterable[str]) -> None:
-        """Be told which keys are wanted next, so that they can be found all at once."""
+        """Hint which keys are wanted next, so that they can be found all at once."""
 
     def spill(self) -> None:
-        """Be told that a long filling is under way and nobody holds a state: memory can be made free now."""
+        """Hint that many keys are being put and nobody holds a state: memory can be freed now."""
 
     def __len__(self) -> int:
         """Return the number of keys."""
@@ -76,14 +76,14 @@ class MemoryStore:
         self._keys[key] = state
 
     def delete(self, key: str) -> None:
-        """Forget a key."""
+        """Remove a key."""
         del self._keys[key]
 
     def prefetch(self, keys: Iterable[str]) -> None:
         """Do nothing: every key is at hand."""
 
     def spill(self) -> None:
-        """Do nothing: there is nowhere to put it."""
+        """Do nothing: there is no other place for it."""
 
     def __len__(self) -> int:
         return len(self._keys)

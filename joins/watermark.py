@@ -1,7 +1,7 @@
-"""How far time has certainly advanced: marks of inputs, and the stream time that they make.
+"""Watermarks of inputs, and the stream time that they make.
 
-A mark moves only on evidence: three records beyond it (so that one absurd timestamp never moves it), a
-heartbeat, or a close. It never goes back. This module must not read a clock.
+A watermark advances only on evidence: three records beyond it (so that one absurd timestamp never moves it), a
+heartbeat, or a close. It never goes back.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ PREDICTIONS = "predictions"
 """Name of the predictions input; the other inputs are named by their label kind."""
 
 CONFIRMATIONS = 3
-"""The mark is the third greatest time read: a leap counts once three records have made it."""
+"""The watermark is the third greatest time read: a leap counts once three records have made it."""
 
 
 class Watermark(msgspec.Struct, frozen=True):
@@ -25,8 +25,8 @@ class Watermark(msgspec.Struct, frozen=True):
 
     Attributes:
         greatest: the three greatest times read, in ms, greatest first.
-        assured_ms: what a heartbeat or a close promised.
-        reached_ms: the mark itself; kept because it must not go back when `disorder` is raised.
+        assured_ms: the time that a heartbeat or a close promised.
+        reached_ms: the watermark itself; kept because it does not go back when `disorder` is raised.
     """
 
     greatest: tuple[int, ...] = ()
@@ -34,7 +34,14 @@ class Watermark(msgspec.Struct, frozen=True):
     reached_ms: int | None = None
 
     def advance(self, times_ms: Iterable[int], assured_ms: int | None, disorder_ms: int) -> "Watermark":
-        """Return the mark after more records and, where there is one, a promise."""
+        """Return the watermark after more records and, where there is one, a promise.
+
+        Example:
+            >>> Watermark().advance([100, 300, 200, 9_999], None, disorder_ms=0).reached_ms
+            200
+            >>> Watermark().advance([], assured_ms=500, disorder_ms=0).reached_ms
+            500
+        """
         greatest = tuple(nlargest(CONFIRMATIONS, (*self.greatest, *times_ms)))
         assured = _greatest(self.assured_ms, assured_ms)
         confirmed = greatest[-1] - disorder_ms if len(greatest) == CONFIRMATIONS else None
@@ -42,9 +49,15 @@ class Watermark(msgspec.Struct, frozen=True):
 
 
 def stream_time_ms(predictions_ms: int | None, labels_ms: int | None, kind: str, idle: Idle) -> int | None:
-    """Return a kind's stream time: the least mark of its inputs that are not idle, or None before that.
+    """Return a kind's stream time: the least watermark of its inputs that are not idle; None if one has none yet.
 
-    When both are idle, time goes on from the greatest mark by the time elapsed.
+    When both are idle, time goes on from the greatest watermark by the time elapsed.
+
+    Example:
+        >>> stream_time_ms(900, 700, "click", Idle())
+        700
+        >>> stream_time_ms(900, 700, "click", Idle(frozenset({"click"})))
+        900
     """
     silent = (PREDICTIONS in idle.inputs, kind in idle.inputs)
     if silent == (True, True):
