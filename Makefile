@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-thorough test-browser test-pipelines check format bench schemas clean
+.PHONY: help demo test test-thorough test-browser test-foreign check format bench schemas clean
 
 help: ## Show the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -20,8 +20,8 @@ test-thorough: $(VENV)/.dev ## The same with more examples and every variant: be
 test-browser: $(VENV)/.browser ## The page in a real Chromium: apt install chromium, or name one in TRUTHLOOP_CHROMIUM
 	$(BIN)/python -m pytest tests/browser
 
-test-pipelines: $(VENV)/.dev .venv-airflow/.installed .venv-prefect/.installed ## Requests to a real Airflow and a real Prefect
-	$(BIN)/python -m pytest tests/pipelines
+test-foreign: $(VENV)/.dev .venv-airflow/.installed .venv-prefect/.installed ## Servers that are not ours: a real Airflow, a real Prefect; SHORT=1 for one test of each
+	$(BIN)/python -m pytest tests/foreign $(if $(SHORT),-m short)
 
 check: $(VENV)/.dev ## Lint, types, import arrows
 	$(BIN)/ruff check .

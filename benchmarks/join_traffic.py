@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from xxhash import xxh3_64_intdigest
 
-from streams.messages.wire import encode
+from streams.messages.wire import encode_records
 
 __all__ = [
     "CONFIG",
@@ -196,7 +196,7 @@ def _predictions(numbers: Any, times: Any) -> Chunk:  # noqa: ANN401 - arrays
             "flags": pl.Series([[]] * len(keys), dtype=pl.List(pl.String)),
         }
     )
-    return Chunk("predictions", keys, times.tolist(), encode("predictions", frame))
+    return Chunk("predictions", keys, times.tolist(), encode_records("predictions", frame))
 
 
 def _label_chunk(numbers: Any, times: Any) -> Chunk:  # noqa: ANN401 - arrays
@@ -219,4 +219,4 @@ def _label_chunk(numbers: Any, times: Any) -> Chunk:  # noqa: ANN401 - arrays
             **nothing,
         }
     )
-    return Chunk("labels", keys, times.tolist(), encode("labels", frame))
+    return Chunk("labels", keys, times.tolist(), encode_records("labels", frame))

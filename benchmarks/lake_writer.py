@@ -32,7 +32,7 @@ from joins import Batch, MemoryStore, Partition, policy_from
 from lake import Lake
 from schemas.config.connection import KafkaConfig
 from schemas.config.loop import LoopConfig
-from streams.join_worker.task import StepMessages, join_rejects
+from streams.join_worker.task import StepResult, join_rejects
 from streams.kafka.client import KafkaClients
 from streams.kafka.topics import Topics, create_topics
 from streams.lake_sink.cut import TABLES
@@ -44,7 +44,7 @@ from streams.mapping.record_file import open_record_file
 from streams.messages.canonical import CanonicalReader
 from streams.messages.outcome import OutcomeWire
 from streams.messages.records import Projection, partition_of
-from streams.messages.wire import encode
+from streams.messages.wire import encode_records
 from streams.runtime.health import Health
 from streams.runtime.worker import Worker
 from truthloop.broker.local_broker import LocalBroker
@@ -161,7 +161,7 @@ class Filler:
         share = frame[frame.height * at // self.steps : frame.height * (at + 1) // self.steps]
         found = []
         for number in range(self.config.partitions):
-            values = encode(name, share.filter(pl.col("partition") == number).drop("partition"))
+            values = encode_records(name, share.filter(pl.col("partition") == number).drop("partition"))
             first = self._ends[name][number]
             found.append((list(range(first, first + len(values))), values))
             self._ends[name][number] += len(values)
@@ -182,7 +182,7 @@ class Filler:
         record = LedgerRecord(at, number, now_ms, ranges[0], ranges[1], (0, 0), self._policy, *counts, checkpoint)
         self._send("outcomes", number, self._wire.encode(number, at, effects.revisions))
         self._send(
-            "rejects", number, list(join_rejects(StepMessages(effects, ([], []), record, set()), self.topics, now_ms))
+            "rejects", number, list(join_rejects(StepResult(effects, ([], []), record, set()), self.topics, now_ms))
         )
         self._send("ledger", number, [record.encode()])
 
@@ -259,9 +259,9 @@ def write(clients: KafkaClients, config: LoopConfig, folder: Path, records: int)
     began: list[tuple[float, float]] = []
 
     def note(step: str) -> None:
-        if step == "placed" and not began:
+        if step == "assigned" and not began:
             began.append((time.perf_counter(), time.process_time()))
-            print("placed", flush=True)
+            print("assigned", flush=True)
 
     def is_done() -> bool:
         sample = health.registry.get_sample_value

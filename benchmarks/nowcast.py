@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from monitor.cells.bins import BEYOND_MS, SCORE_BINS, score_edges
+from monitor.cells.bins import OVERFLOW_AGE_MS, SCORE_BINS, score_edges
 from monitor.nowcast.conformal import conformal_interval
 from monitor.nowcast.delay import DelayCounts, DelayLaw, law_alarm, learn_delay_law
 from monitor.nowcast.em import CohortCounts, DayEffect, Nowcast, nowcast
@@ -105,7 +105,7 @@ def main() -> None:
 def age_edges(count: int) -> Counts:
     """Return 0, `count` ages from a minute to 400 days that grow by one factor, the horizon, and beyond."""
     grid = np.round(np.geomspace(60, 400 * 86_400, count)).astype(np.int64) * 1_000
-    return np.unique(np.concatenate([[0, HORIZON_MS, BEYOND_MS], grid]))
+    return np.unique(np.concatenate([[0, HORIZON_MS, OVERFLOW_AGE_MS], grid]))
 
 
 def read_days(model: str, hauls: list[int]) -> list[Day]:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from joins.record import LabelValue
 from joins.state import ChainName, chain_name, name_code
-from schemas.config.loop import ImplyConfig, LoopConfig
+from schemas.config.label import ImplyConfig
+from schemas.config.loop import LoopConfig
 
 __all__ = [
     "FUTURE_REJECT_MS",

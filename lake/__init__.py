@@ -1,7 +1,4 @@
-"""The lake: Delta tables that remember how far they were written, and views that need only DuckDB.
-
-Must not decide what a row says: the join and the evidence do. May import schemas only.
-"""
+"""The lake: Delta tables with exactly-once appends, and views that need only DuckDB. Imports `schemas` only."""
 
 from lake.append import Claim
 from lake.log import append_records

@@ -1,9 +1,8 @@
-"""The exactly-once append: how far applications have written is checked and moved on one table handle.
+"""Exactly-once append: rows and the positions of their applications are one Delta commit.
 
-Law: the positions and the rows are one commit. The check is worth something only because the write goes
-through the same handle: Delta then refuses it if another writer of one of the applications came between.
-Written by URI instead, the table is opened again and both writers succeed (`test_two_writers` fails).
-Writers of other applications do not get in each other's way: both commits stand.
+Positions are checked and written on the same table handle, so Delta refuses the commit if another writer of one of the
+applications has committed since. A write by URI would open the table again, and both writers would succeed
+(`test_two_writers` fails). Writers of different applications do not conflict.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,10 +28,10 @@ from schemas.errors import LakeConflict, LakeError
 __all__ = ["Claim", "TableWriter", "WriteMode"]
 
 ATTEMPTS_MAX = 20
-"""Every lost attempt is another writer's success, so this many in a row is a crowd, not bad luck."""
+"""Each failed attempt means that another writer succeeded; this many in a row mean too many writers, not bad luck."""
 
 COMMITS_PER_CHECKPOINT = 50
-"""A reader reads at most this many log entries beside the checkpoint."""
+"""Interval of Delta checkpoints: a reader reads one, and fewer log entries than this."""
 
 _DISTINCT_TEXTS = frozenset({"key", "id", "extras", "batch_id"})
 
@@ -41,12 +40,12 @@ WriteMode = Literal["append", "overwrite"]
 
 @dataclass(frozen=True)
 class Claim:
-    """The range of positions that a write stands for; an empty one only says where the application stands.
+    """Range of positions that a write covers; an empty one only sets the application's position.
 
     Attributes:
-        app: who writes, for instance one input's partition.
-        first: where the application must stand before.
-        following: where it stands afterwards, the first position that is not written.
+        app: id of the writing application, for instance one input's partition.
+        first: position that the application must have before the write.
+        following: position afterwards, the first one that is not written.
     """
 
     app: str
@@ -55,21 +54,17 @@ class Claim:
 
 
 class TableWriter:
-    """One Delta table, opened once and kept up to date.
-
-    Args:
-        folder: the table's folder.
-    """
+    """Writer of the Delta table in `folder`, with a handle that is opened once and kept up to date."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._handle: DeltaTable | None = None
         self._durable_until = 0
-        """No commit before this version is at risk any more, as far as this writer has seen to it."""
+        """All commits before this version are known to be durable."""
 
     @property
     def handle(self) -> DeltaTable:
-        """The table as it stands now.
+        """The table in its current version.
 
         Raises:
             LakeError: the table cannot be read.
@@ -84,38 +79,38 @@ class TableWriter:
             raise LakeError(
                 f"the table cannot be read: {error}",
                 where=str(self._folder),
-                hint="Bring the lake back from its backup if the folder is damaged.",
+                hint="Restore the lake from a backup if the folder is damaged.",
             ) from error
         return self._handle
 
     def write(self, rows_for: Callable[[DeltaTable], pl.DataFrame], mode: WriteMode, claims: Sequence[Claim]) -> bool:
-        """Commit rows and positions; False if all ranges were there already.
+        """Commit rows and positions; return False if all ranges are written already.
 
         Args:
-            rows_for: gives the rows in the columns that the table has now; they may grow between two attempts.
-            mode: 'overwrite' takes all other rows away.
+            rows_for: returns the rows with the table's current columns, which may grow between two attempts.
+            mode: 'overwrite' removes all other rows.
             claims: one for each application.
 
         Raises:
-            LakeConflict: the applications stand neither all before nor all behind their ranges.
-            LakeError: the disk is full, or other writers never let this one through.
+            LakeConflict: the applications' positions are neither all at the start nor all past the end of their ranges.
+            LakeError: the disk is full, or other writers were first every time.
         """
-        refused: CommitFailedError | None = None
+        failure: CommitFailedError | None = None
         for _ in range(ATTEMPTS_MAX):
             handle = self.handle
             if _are_applied(claims, self._folder.name, handle):
-                # its writer may have been killed before the rows were safe from a power cut
+                # its writer may have been killed before the commit was durable
                 self._make_durable(handle.version())
                 return False
             try:
                 self._commit(handle, rows_for(handle), mode, claims)
             except CommitFailedError as error:
                 self._handle = None
-                refused = error
+                failure = error
             else:
                 return True
         raise LakeError(
-            f"other writers came first {ATTEMPTS_MAX} times: {refused}",
+            f"other writers were first {ATTEMPTS_MAX} times: {failure}",
             where=str(self._folder),
             hint="Run one writer per partition.",
         )
@@ -123,13 +118,13 @@ class TableWriter:
     def _commit(self, handle: DeltaTable, frame: pl.DataFrame, mode: WriteMode, claims: Sequence[Claim]) -> None:
         properties = CommitProperties(
             app_transactions=[Transaction(claim.app, claim.following) for claim in claims],
-            # Delta tries again by itself. Rows that came between would then stand beside those that replace all
-            # rows (`test_a_replacement_leaves_nothing_of_another_writer_behind` fails).
+            # Delta retries by itself. Rows that were appended in between would then survive an overwrite
+            # (`test_a_replacement_leaves_nothing_of_another_writer_behind` fails).
             max_commit_retries=0 if mode == "overwrite" else None,
         )
         options: dict[str, Any] = {
             "commit_properties": properties,
-            # a checkpoint of a commit that is not durable yet could not be taken back
+            # a Delta checkpoint of a commit that is not durable yet could not be undone
             "post_commithook_properties": PostCommitHookProperties(create_checkpoint=False),
         }
         try:
@@ -139,8 +134,8 @@ class TableWriter:
             if version % COMMITS_PER_CHECKPOINT == 0:
                 handle.create_checkpoint()
                 handle.cleanup_metadata()
-                # a handle goes on carrying the commits it was opened before: opened again, it starts from
-                # the checkpoint (measured at 400 commits: 15-20 ms an append instead of 52)
+                # a handle keeps the log entries that it has read; opened again, it starts from the Delta checkpoint
+                # (measured at 400 commits: 15-20 ms an append instead of 52)
                 self._handle = None
         except CommitFailedError:
             raise
@@ -149,44 +144,44 @@ class TableWriter:
             raise LakeError(
                 f"could not be written: {error}",
                 where=str(self._folder),
-                hint="See that the disk has room and the folder is writable, then run the same command "
-                "again: it goes on where the lake stands.",
+                hint="Check that the disk has room and the folder is writable, then run the same command "
+                "again: it continues from the lake's position.",
             ) from error
 
     def _make_durable(self, version: int) -> None:
-        """Return only when no commit up to `version` is at risk, whoever wrote it."""
+        """Make all commits up to `version` durable, whoever wrote them."""
         for at_risk in range(max(self._durable_until, version + 1 - COMMITS_AT_RISK), version + 1):
             make_durable(self._folder, at_risk)
         self._durable_until = version + 1
 
 
 def _are_applied(claims: Sequence[Claim], table: str, handle: DeltaTable) -> bool:
-    """Tell whether all ranges are there already; False if all are still to come.
+    """Tell whether all ranges are written already; False if all are still to be written.
 
     Raises:
-        LakeConflict: anything else; says which applications do not stand where their range begins.
+        LakeConflict: neither is so; names the applications whose position is not where their range begins.
     """
-    standing = {claim.app: handle.transaction_version(claim.app) or 0 for claim in claims}
-    if all(standing[claim.app] >= claim.following for claim in claims):
+    positions = {claim.app: handle.transaction_version(claim.app) or 0 for claim in claims}
+    if all(positions[claim.app] >= claim.following for claim in claims):
         return True
-    if differing := [claim for claim in claims if standing[claim.app] != claim.first]:
+    if differing := [claim for claim in claims if positions[claim.app] != claim.first]:
         raise LakeConflict(
             "; ".join(
-                f"{claim.app!r} has written up to {standing[claim.app]}, "
+                f"{claim.app!r} has written up to {positions[claim.app]}, "
                 f"and these rows are [{claim.first}, {claim.following})"
                 for claim in differing
             ),
             where=table,
-            hint="Another writer was here, or this one remembers a lake that was put back: "
-            "start it again, so that it reads where the lake stands.",
+            hint="Another writer has written them, or the lake was restored from a backup while this one ran: "
+            "start it again, so that it reads the lake's position.",
         )
     return False
 
 
 def _encoding(schema: pl.Schema) -> WriterProperties:
-    """Return how columns are written: half the CPU time and half the bytes of the defaults, measured.
+    """Return the Parquet encoding of columns: half the CPU time and half the bytes of the defaults, measured.
 
-    A dictionary is built only where values repeat; of keys, times and positions it would be thrown away again.
+    Dictionaries are built for columns whose values repeat; for keys, times and positions they would be discarded.
     """
     plain = ColumnProperties(dictionary_enabled=False)
     distinct = {

@@ -1,8 +1,8 @@
-"""Data sets: what a retrain may learn from, written out as Parquet with a manifest that accounts for every row.
+"""Training data sets: leak-free Parquet files with a manifest that accounts for every row.
 
-Laws: no value that became known after `as_of` is in it, no row whose label was known before its prediction, and what
-is left out is counted by reason. The same lake, config and moment give the same bytes. It stands by itself: a vacuum
-of the lake does not touch it. Must not choose the moment.
+A data set has no value that became known after its `as_of_ms`, and no row whose label was known before its prediction;
+rows that are left out are counted by reason. The same lake, config and order give the same bytes. Its files are copies,
+which a vacuum of the lake does not touch.
 """
 
 import hashlib
@@ -48,14 +48,14 @@ _RULINGS = "SELECT episode, verdict FROM truthloop_rulings_at(to_timestamp(? / 1
 
 @dataclass(frozen=True)
 class DatasetOrder:
-    """What a data set is to hold.
+    """Specification of a data set.
 
     Attributes:
-        name: of its folder; the id of the decision that it belongs to.
+        name: name of its folder; the id of the decision that it belongs to.
         kind: label kind whose values are the target.
-        as_of_ms: only what was known by then is in it.
-        at_age_ms: predictions of at least this age are in it; None: those whose outcome is final.
-        holdout_ms: the newest of them, of this long, are the part `holdout`.
+        as_of_ms: it contains only what was known by this time.
+        at_age_ms: least age of its predictions at that time; None: their outcome is final.
+        holdout_ms: length of the newest part of the predictions, which is written to `holdout`.
     """
 
     name: str
@@ -67,12 +67,12 @@ class DatasetOrder:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that is written.
+    """A data set that has been written.
 
     Attributes:
         folder: with `train.parquet`, `holdout.parquet` and the manifest.
         manifest: the manifest's document.
-        manifest_sha256: of the manifest's bytes.
+        manifest_sha256: digest of the manifest's bytes, in hex.
     """
 
     folder: Path
@@ -81,17 +81,17 @@ class Dataset:
 
     @property
     def rows(self) -> int:
-        """How many rows there are to learn from, the holdout not counted."""
+        """Number of training rows, without the holdout."""
         return int(self.manifest["rows"]["train"])
 
 
 def write_dataset(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Path) -> Dataset:
-    """Write a data set into a folder of its own below `root`, as a whole or not at all.
+    """Write a data set atomically into its own folder in `root`.
 
-    A folder of that name that is whole already is taken as it is: the second of two writers finds the first one's.
+    A complete folder of that name is returned as it is: the second of two writers finds the first one's.
 
     Raises:
-        LakeError: the lake cannot be read, the disk refuses, or the folder holds another data set.
+        LakeError: the lake cannot be read, the files cannot be written, or the folder holds another data set.
     """
     folder = root / order.name
     if folder.exists():
@@ -100,33 +100,33 @@ def write_dataset(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Pat
     draft: Path | None = None
     try:
         make_folder(root)
-        draft = Path(tempfile.mkdtemp(prefix=unfinished, dir=root))  # one each: two may write it at the same time
+        draft = Path(tempfile.mkdtemp(prefix=unfinished, dir=root))  # one per writer: two may write at the same time
         make_folder(draft)
         versions = {table: lake.version(table) for table in _SOURCES}
         manifest = _write_parts(lake, config, order, draft) | {"table_versions": versions}
         text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         write_atomically(draft / MANIFEST, text)
         draft.rename(folder)
-        for left in root.glob(f"{unfinished}*"):  # by one that was killed, or comes too late
-            shutil.rmtree(left, ignore_errors=True)
+        for abandoned in root.glob(f"{unfinished}*"):  # of a writer that was killed or is too late
+            shutil.rmtree(abandoned, ignore_errors=True)
     except (OSError, duckdb.Error) as error:
         if draft is not None:
             shutil.rmtree(draft, ignore_errors=True)
-        if (folder / MANIFEST).exists():  # somebody else has finished the same one meanwhile
+        if (folder / MANIFEST).exists():  # another writer has finished the same one meanwhile
             return _of_the_same_order(read_dataset(folder), order)
         raise LakeError(
             f"the data set could not be written: {error}",
             where=str(folder),
-            hint="See that the disk has room and the folder is writable; it is tried again.",
+            hint="Check that the disk has room and the folder is writable; it is tried again.",
         ) from error
     return read_dataset(folder)
 
 
 def read_dataset(folder: Path) -> Dataset:
-    """Return a data set after comparing every file with the manifest.
+    """Read a data set, and verify every file against the manifest.
 
     Raises:
-        LakeError: there is none, or a file is not the one that was written.
+        LakeError: there is none, or a file has been changed.
     """
     try:
         content = (folder / MANIFEST).read_bytes()
@@ -136,13 +136,13 @@ def read_dataset(folder: Path) -> Dataset:
                 raise LakeError(f"{name} is not the file that was written", where=str(folder))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LakeError(
-            f"is no whole data set: {error}", where=str(folder), hint="Move the folder away; it is written again."
+            f"is not a complete data set: {error}", where=str(folder), hint="Move the folder away; it is written again."
         ) from error
     return Dataset(folder, manifest, hashlib.sha256(content).hexdigest())
 
 
 def _write_parts(lake: Lake, config: LoopConfig, order: DatasetOrder, folder: Path) -> dict[str, Any]:
-    """Write both files; return the manifest but for the versions of the tables."""
+    """Write both files, and return the manifest without the versions of the tables."""
     split_ms = order.as_of_ms - order.holdout_ms
     if order.at_age_ms is not None:
         split_ms -= order.at_age_ms
@@ -199,7 +199,7 @@ def _write_parts(lake: Lake, config: LoopConfig, order: DatasetOrder, folder: Pa
 
 
 def _columns(config: LoopConfig, kind: str) -> dict[str, str]:
-    """Return the expression of each column, by name, in order."""
+    """Return the SQL expression of each column, by name, in order."""
     value = "value_class" if config.predictions.outputs[kind].task == "multiclass" else "value"
     own = {name: quote_name(name) for name in ("key", "id", "version", "predicted_at", "known_at", "weight", "status")}
     slices = {f"slice_{name}": quote_name(f"slice_{name}") for name in config.predictions.slices}
@@ -230,7 +230,7 @@ def _sha256(path: Path) -> str:
 
 @cache
 def _code_sha256() -> str:
-    """Return a digest of Truthloop's own source, so that it is known which code wrote a data set, released or not."""
+    """Return a digest of Truthloop's source code: it identifies the code that wrote a data set, released or not."""
     digest = hashlib.sha256()
     root = Path(__file__).parent.parent
     for package in _PACKAGES:

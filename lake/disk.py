@@ -1,8 +1,8 @@
-"""What a power cut can do to files, and the answer: durable commits, and a look at the newest ones at start.
+"""Durability of commits against power loss: fsync after each append, and a check of the newest commits at start.
 
-An append returns when its commit is durable and every commit below it. So a power cut can tear only commits
-whose append did not return, at most one of each writer, and all commits above a torn one: taking their log
-entries away is the whole repair. Must not know what the tables mean.
+An append returns once its commit and all earlier ones are durable. So power loss can tear only commits whose append did
+not return, at most one per writer, and every later commit is also one whose append did not return: the repair is to
+remove their log entries.
 """
 
 import json
@@ -19,21 +19,22 @@ from schemas.errors import LakeError
 __all__ = ["COMMITS_AT_RISK", "check_newest_commits", "log_file", "make_durable", "write_atomically"]
 
 COMMITS_AT_RISK = 8
-"""As many processes as may write to a table at once; a few more also find a disk that lies about having written."""
+"""Newest commits that are checked: one for each process that may write to a table at once, and a few more, which also
+detects a disk that reports writes as done too early."""
 
 _LOG = "_delta_log"
 
 
 def log_file(folder: Path, version: int) -> Path:
-    """Return where the commit `version` of the table in `folder` is described."""
+    """Return the path of the log entry of commit `version` of the table in `folder`."""
     return folder / _LOG / f"{version:020d}.json"
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace the file by one that says `text`; a reader sees the old one or the new one, whole.
+    """Replace the content of a file atomically: a reader sees the old text or the new one.
 
     Raises:
-        LakeError: the disk does not take it.
+        LakeError: the file cannot be written.
     """
     draft = path.with_name(path.name + ".draft")
     try:
@@ -48,14 +49,14 @@ def write_atomically(path: Path, text: str) -> None:
         raise LakeError(
             f"could not be written: {error.strerror}",
             where=str(path),
-            hint="See that the disk has room and the folder is writable, then run the same command again.",
+            hint="Check that the disk has room and the folder is writable, then run the same command again.",
         ) from error
 
 
 def make_durable(folder: Path, version: int) -> None:
-    """Return only when the commit `version` of the table in `folder` would outlive a power cut."""
+    """Make commit `version` of the table in `folder` survive power loss."""
     log = log_file(folder, version)
-    if not log.exists():  # cleaned up long ago
+    if not log.exists():  # removed by a log cleanup
         return
     added = [folder / path for path, _ in _added(log)]
     for path in added:
@@ -67,42 +68,42 @@ def make_durable(folder: Path, version: int) -> None:
 
 
 def check_newest_commits(folder: Path) -> None:
-    """Look into the newest commits of a table: each file they added is there, whole, with its footer.
+    """Check that the newest commits of a table are complete: every file they added is there, with its footer.
 
     Raises:
-        LakeError: one is torn; says which, and the way out.
+        LakeError: a file is torn; says which, and the repair.
     """
     logs = sorted((folder / _LOG).glob("[0-9]*.json"), reverse=True)[:COMMITS_AT_RISK]
     removed: set[str] = set()
     torn: tuple[Path, int] | None = None
-    for place, log in enumerate(logs):
+    for index, log in enumerate(logs):
         try:
             added = list(_added(log))
             removed.update(_paths(log, "remove"))
         except (ValueError, KeyError, TypeError):
-            torn = log, place
+            torn = log, index
             continue
         for path, size in added:
             if path not in removed and not _is_whole(folder / path, size):
-                torn = folder / path, place
+                torn = folder / path, index
     if torn is not None:
         raise _torn(torn[0], logs[torn[1] :: -1])
 
 
 def _torn(path: Path, logs: list[Path]) -> LakeError:
-    """Return what to say of a torn file; `logs` are its commit and all above it."""
+    """Return the error for a torn file; `logs` are its commit and all later ones."""
     apps = [app for log in logs for app in _apps(log)]
-    if len(apps) != len(set(apps)):  # an application writes on only when its append has returned
+    if len(apps) != len(set(apps)):  # an application appends again only after its last append has returned
         return LakeError(
-            "is damaged, and later commits of the same writer stand on top of it",
+            "is damaged, and the same writer has committed since",
             where=str(path),
-            hint="A failing disk does this, a power cut does not: bring the lake back from its backup.",
+            hint="A failing disk does this, a power cut does not: restore the lake from a backup.",
         )
     entries = sorted(str(entry) for log in logs for entry in log.parent.glob(f"{log.stem}.*"))
     return LakeError(
         "is torn: the machine stopped while it was being written",
         where=str(path),
-        hint="No append from there on has returned. Move "
+        hint="No append since then has returned. Move "
         + " and ".join(entries)
         + " out of the lake and run the last command again: it writes the same rows from their source.",
     )

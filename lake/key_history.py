@@ -1,6 +1,6 @@
-"""Everything the lake knows about one key, as it stands there.
+"""History of one key in the lake: its predictions, labels, revisions and current outcomes.
 
-Must not put it into words (`truthloop.cli.commands.explain` does) and must not decide what it means.
+`truthloop.cli.commands.explain` presents it.
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-__all__ = ["KeyHistory", "LabelFate", "PendingOutcome", "near_keys", "read_key_history"]
+__all__ = ["CurrentOutcome", "KeyHistory", "LabelFate", "near_keys", "read_key_history"]
 
 NEAR_KEYS_MAX = 5
 
@@ -18,14 +18,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class LabelFate:
-    """One label of the key, and where it ended.
+    """One label of the key, and what the join did with it.
 
     Attributes:
         row: the label's columns.
-        rejected: why the join put it aside; None if it did not.
-        record_of: prediction ids whose newest revision rests on it.
-        once_of: prediction ids with an older revision that does.
-        waits_until: when it is let go if no prediction comes; None if it does not wait.
+        rejected: reason of its rejection; None if it was not rejected.
+        record_of: ids of predictions whose newest revision comes from it.
+        once_of: ids of predictions with only an older revision from it.
+        waits_until: when it expires if no prediction arrives; None if it does not wait for one.
     """
 
     row: Row
@@ -36,13 +36,13 @@ class LabelFate:
 
 
 @dataclass(frozen=True)
-class PendingOutcome:
-    """One prediction and label kind as it stands now.
+class CurrentOutcome:
+    """Current outcome of one prediction and label kind.
 
     Attributes:
-        row: the columns of the view `scored`.
-        deadline: when it is final without a label.
-        is_overdue: pending, though the newest ledger entry was made after the deadline.
+        row: columns of the view `scored`.
+        deadline: when the outcome is final without a label.
+        is_overdue: it is pending, although the newest ledger entry is later than the deadline.
         label: the label of record; None without one.
     """
 
@@ -54,25 +54,24 @@ class PendingOutcome:
 
 @dataclass(frozen=True)
 class KeyHistory:
-    """What is known about one key; every list in order of time.
+    """History of one key; every list is in order of time.
 
     Attributes:
-        key: the key.
-        predictions: rows of the table, each with `rejected`: why it does not count, or None.
-        labels: all that came for the key.
+        predictions: rows of the table, each with `rejected`: the reason of its rejection, or None.
+        labels: all labels of the key.
         revisions: of all definitions.
-        expectations: one for each prediction that counts and each kind.
+        outcomes: one for each accepted prediction and each kind.
     """
 
     key: str
     predictions: list[Row]
     labels: list[LabelFate]
     revisions: list[Row]
-    expectations: list[PendingOutcome]
+    outcomes: list[CurrentOutcome]
 
 
 def read_key_history(connection: duckdb.DuckDBPyConnection, key: str) -> KeyHistory | None:
-    """Return what the lake's views know about `key`; None if it never occurs."""
+    """Read the history of `key` from the lake's views; None if the key does not occur."""
     predictions = _rows(connection, _WITH_REASON.format(table="predictions", order="predicted_at"), key)
     labels = _rows(connection, _WITH_REASON.format(table="labels", order="known_at"), key)
     if not predictions and not labels:
@@ -80,7 +79,7 @@ def read_key_history(connection: duckdb.DuckDBPyConnection, key: str) -> KeyHist
     revisions = _rows(connection, _REVISIONS, key)
     scored = _rows(connection, _EXPECTED, key)
     newest = {_chain(row): row for row in revisions}
-    expectations = []
+    outcomes = []
     for row in scored:
         deadline = row["predicted_at"] + timedelta(milliseconds=row.pop("horizon_ms"))
         now = row.pop("ledger_now")
@@ -88,15 +87,15 @@ def read_key_history(connection: duckdb.DuckDBPyConnection, key: str) -> KeyHist
         offset = None if revision is None else revision["label_offset"]
         label = next((label for label in labels if label["offset"] == offset), None)
         is_overdue = row["status"] == "pending" and now is not None and now > deadline
-        expectations.append(PendingOutcome(row, deadline, is_overdue, label))
+        outcomes.append(CurrentOutcome(row, deadline, is_overdue, label))
     retain = {row["kind"]: timedelta(milliseconds=row["retain_ms"]) for row in _rows(connection, _RETAIN)}
     fates = [_fate(label, revisions, newest, retain) for label in labels]
-    _let_only_the_newest_wait(fates)
-    return KeyHistory(key, predictions, fates, revisions, expectations)
+    _keep_one_waiting(fates)
+    return KeyHistory(key, predictions, fates, revisions, outcomes)
 
 
 def near_keys(connection: duckdb.DuckDBPyConnection, key: str) -> list[str]:
-    """Return a few keys that begin as `key` does, the most alike first."""
+    """Return a few keys that begin like `key`, the most similar first."""
     beginning = key[: max(1, len(key) * 2 // 3)]
     rows = _rows(connection, _NEAR, beginning, key, key, NEAR_KEYS_MAX)
     return [row["key"] for row in rows]
@@ -110,7 +109,7 @@ _WITH_REASON = """
     WHERE t.key = ? ORDER BY t.{order}, t."offset"
 """
 _REVISIONS = 'SELECT * FROM all_outcomes WHERE "key" = ? ORDER BY revision, id, kind, definition'
-"""A label of a key with several predictions makes revisions of equal number: one of each."""
+"""The label of a key with several predictions makes one revision of each, with the same number."""
 _EXPECTED = """
     SELECT s.*, k.horizon_ms, stand."now" AS ledger_now
     FROM scored AS s
@@ -128,7 +127,7 @@ _NEAR = """
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str, *values: object) -> list[Row]:
-    # by way of Arrow: DuckDB alone needs pytz to hand over times with a zone
+    # by way of Arrow, because DuckDB itself needs pytz to return times with a zone
     return [row for batch in connection.sql(query, params=list(values)).to_arrow_reader() for row in batch.to_pylist()]
 
 
@@ -149,19 +148,19 @@ def _fate(
     return LabelFate(facts, rejected, tuple(sorted(record_of)), tuple(sorted(once_of)), waits_until)
 
 
-def _let_only_the_newest_wait(fates: list[LabelFate]) -> None:
-    """Of several labels that joined nothing, only the one of record waits for a prediction."""
+def _keep_one_waiting(fates: list[LabelFate]) -> None:
+    """Clear `waits_until` of all labels but those of record: only they wait for a prediction."""
     greatest: dict[tuple[str, str], tuple[datetime, int]] = {}
     for fate in fates:
-        name, place = _place(fate)
+        chain, rank = _chain_and_rank(fate)
         if fate.rejected is None:
-            greatest[name] = max(greatest.get(name, place), place)
+            greatest[chain] = max(greatest.get(chain, rank), rank)
     for index, fate in enumerate(fates):
-        name, place = _place(fate)
-        if fate.waits_until is not None and place < greatest[name]:
+        chain, rank = _chain_and_rank(fate)
+        if fate.waits_until is not None and rank < greatest[chain]:
             fates[index] = replace(fate, waits_until=None)
 
 
-def _place(fate: LabelFate) -> tuple[tuple[str, str], tuple[datetime, int]]:
+def _chain_and_rank(fate: LabelFate) -> tuple[tuple[str, str], tuple[datetime, int]]:
     row = fate.row
     return (row["kind"], row["definition"]), (row["label_time"], row["offset"])

@@ -1,7 +1,4 @@
-"""Records of an append-only log in a table of the lake, written by compare-and-set.
-
-Must not know what a record says.
-"""
+"""Append-only logs in tables of the lake, written by compare-and-set."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,20 +16,19 @@ __all__ = ["append_records"]
 def append_records(
     lake: Lake, table: str, records: Sequence[Mapping[str, object]], claim: Claim, recorded_at_ms: int
 ) -> bool:
-    """Write records, if the log still ends where they begin.
+    """Append records if the log still ends where they begin.
 
     Args:
-        lake: written to.
-        table: its name.
-        records: by column, all but the two that the lake adds; none moves the position alone.
-        claim: the positions of the log that they stand for.
-        recorded_at_ms: of the wall clock; for people, nothing depends on it.
+        table: name of the log's table.
+        records: by column, without the two columns that the lake adds; if there are none, only the position is written.
+        claim: their positions in the log.
+        recorded_at_ms: wall-clock time, for people; nothing depends on it.
 
     Returns:
-        False if somebody else has written at that position first: read again, and decide again.
+        False if another writer was first: read the log again and decide again.
 
     Raises:
-        LakeError: the disk does not take them.
+        LakeError: the records cannot be written.
     """
     added = {PARTITION_COLUMN, RECORDED_AT}
     schema = {name: dtype for name, dtype in lake.schema(table).items() if name not in added}

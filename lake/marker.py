@@ -1,7 +1,4 @@
-"""The lake's marker: the small file that says this folder is a lake, of which loop and in which format.
-
-Must not open tables.
-"""
+"""Marker file of a lake, which names its loop and the format of its layout."""
 
 import json
 import re
@@ -14,19 +11,19 @@ from schemas.errors import LakeError, LakeTooNew
 __all__ = ["FORMAT", "Marker", "check_path", "make_folder"]
 
 FORMAT = 1
-"""Counts up when a Truthloop that knows only the format before could no longer read or continue a lake."""
+"""Version of the layout; it increases if a Truthloop for the previous one could not read or continue a lake."""
 
 _NAME = "truthloop.json"
 _FOLDER_MODE = 0o750
 _UNFIT = re.compile(r"[\x00-\x1f\x7f\\|^\[\]]|%[0-9A-Fa-f]{2}")
-"""What delta-rs 1.6 decodes or refuses in a path; everything else is tested to work."""
+"""Characters that delta-rs 1.6 decodes or refuses in a path; all others are tested to work."""
 
 
 def check_path(path: Path) -> None:
-    """Refuse a folder name that the Delta library would take for another one.
+    """Refuse a path that the Delta library would read as another one.
 
     Raises:
-        LakeError: says which characters.
+        LakeError: it has such characters.
     """
     if found := _UNFIT.search(str(path)):
         raise LakeError(
@@ -39,11 +36,11 @@ def check_path(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Marker:
-    """What the marker says.
+    """Content of the marker file.
 
     Attributes:
-        loop: name of the loop whose lake this is.
-        format: layout of the lake.
+        loop: name of the loop.
+        format: version of the layout.
     """
 
     loop: str
@@ -55,7 +52,7 @@ class Marker:
 
         Raises:
             LakeError: there is no lake, or the marker cannot be read.
-            LakeTooNew: the lake is of a format after this one.
+            LakeTooNew: the lake has a newer format.
         """
         file = path / _NAME
         if not file.exists():
@@ -69,13 +66,13 @@ class Marker:
             marker = cls(loop=str(document["loop"]), format=int(document["format"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LakeError(
-                "this does not read as the marker of a lake",
+                "is not a valid marker of a lake",
                 where=str(file),
-                hint='It says {"format": 1, "loop": "NAME"}; bring it back from the backup.',
+                hint='Its content is {"format": 1, "loop": "NAME"}; restore it from a backup.',
             ) from error
         if marker.format > FORMAT:
             raise LakeTooNew(
-                f"the lake has format {marker.format}, and this Truthloop knows up to {FORMAT}",
+                f"the lake has format {marker.format}, and this Truthloop supports up to {FORMAT}",
                 where=str(path),
                 hint="Upgrade Truthloop; nothing was changed.",
             )
@@ -83,11 +80,11 @@ class Marker:
 
     @classmethod
     def claim(cls, path: Path, loop: str) -> "Marker":
-        """Make `path` the lake of `loop`, or find that it is.
+        """Make `path` the lake of `loop`, unless it is already.
 
         Raises:
             LakeError: the folder holds something else, or another loop's lake.
-            LakeTooNew: the lake is of a format after this one.
+            LakeTooNew: the lake has a newer format.
         """
         check_path(path)
         if (path / _NAME).exists():
@@ -101,12 +98,12 @@ class Marker:
             return marker
         if path.exists() and not path.is_dir():
             raise LakeError("is a file, not a folder", where=str(path))
-        found = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
-        if others := [name for name in found if not name.startswith(_NAME)]:
+        names = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
+        if others := [name for name in names if not name.startswith(_NAME)]:
             raise LakeError(
-                f"the folder holds something else, for instance {others[0]!r}",
+                f"the folder holds other files, for instance {others[0]!r}",
                 where=str(path),
-                hint="A lake wants an empty or a new folder: lake.uri in the config.",
+                hint="A lake needs an empty or new folder: lake.uri in the config.",
             )
         if not path.exists():
             make_folder(path)
@@ -115,6 +112,6 @@ class Marker:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder that its owner writes and its group reads, whatever the umask says."""
+    """Make a folder that its owner can write and its group can read, whatever the umask."""
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(_FOLDER_MODE)

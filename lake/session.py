@@ -1,7 +1,4 @@
-"""A DuckDB session over a lake: the views of its `views.sql`, in memory.
-
-Must not write, and needs no Delta library.
-"""
+"""DuckDB session with the views of a lake's `views.sql`, in memory. Read-only, and without the Delta library."""
 
 from pathlib import Path
 
@@ -15,13 +12,13 @@ __all__ = ["connect"]
 
 
 def connect(path: Path) -> duckdb.DuckDBPyConnection:
-    """Return a DuckDB connection with the lake's views, as the lake stands now; its time zone is UTC.
+    """Return a DuckDB connection with the views of the lake in `path`, in its current version; the time zone is UTC.
 
-    The views are found where the lake is now, even if it has moved since `views.sql` was written.
+    The lake may have been moved since `views.sql` was written.
 
     Raises:
         LakeError: there is no lake, or its views cannot be loaded.
-        LakeTooNew: the lake is of a newer format.
+        LakeTooNew: the lake has a newer format.
     """
     path = path.absolute()
     Marker.read(path)
@@ -34,7 +31,7 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
             where=str(path),
             hint="The next `truthloop replay` writes it again.",
         ) from error
-    # nothing is downloaded unasked: everything the views need is part of DuckDB
+    # no downloads: everything that the views need is part of DuckDB
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
     try:
         connection.execute("SET TimeZone = 'UTC'")
@@ -47,6 +44,6 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
         raise LakeError(
             f"the views cannot be loaded: {error}",
             where=str(views),
-            hint="If a replay was at work, try again; else files are missing: bring back the backup.",
+            hint="If a replay is running, try again; otherwise files are missing: restore the lake from a backup.",
         ) from error
     return connection

@@ -1,6 +1,6 @@
-"""The lake of one loop: made, opened, written exactly once, read.
+"""The lake of one loop: creates, opens, appends to exactly once, and scans its tables.
 
-What a row means is the callers' matter; this module knows columns and positions only. Reads no clock.
+It knows columns and positions; what a row means is up to the callers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,14 +33,14 @@ from schemas.errors import LakeError
 __all__ = ["Lake"]
 
 _CONFIGURATION: Mapping[str, str | None] = {
-    # new rows can be followed without reading the table again
+    # lets readers follow new rows without reading the table again
     "delta.enableChangeDataFeed": "true",
-    # how far back the change feed and old versions reach; Delta would clean up unasked at some default
+    # how far back the change feed and old versions reach, instead of Delta's own defaults
     "delta.logRetentionDuration": "interval 30 days",
     "delta.deletedFileRetentionDuration": "interval 7 days",
 }
 _STATISTICS: Mapping[str, str] = {
-    # what readers filter by; Delta's own choice is the first 32 columns, which features would displace
+    # columns that readers filter by; Delta's default is the first 32, which features may fill
     "predictions": "partition,offset,key,predicted_at,recorded_at",
     "labels": "partition,offset,key,label_time,known_at,recorded_at",
     "outcomes": "partition,key,kind,predicted_at,known_at,revision,prediction_offset,sequence,recorded_at",
@@ -48,7 +48,7 @@ _STATISTICS: Mapping[str, str] = {
 
 
 class Lake:
-    """The tables of one loop in one folder. Make one with `create` or `open`."""
+    """The tables of one loop in one folder. Use `create` or `open`."""
 
     def __init__(self, path: Path, marker: Marker) -> None:
         self.path = path
@@ -57,23 +57,23 @@ class Lake:
 
     @classmethod
     def create(cls, path: Path, config: LoopConfig) -> "Lake":
-        """Make what is missing of the lake of `config` in `path`, and bring its views up to date.
+        """Create the lake of `config` in `path`, or add what is missing, and update its views.
 
-        A slice, feature or kind that is new in the config becomes a new column; nothing is ever taken away.
+        A slice, feature or kind that is new in the config becomes a new column; no column is ever removed.
 
         Raises:
-            LakeError: the folder holds something else or another loop's lake; a column would change its
-                type; a newest commit is torn.
-            LakeTooNew: the lake is of a newer format.
+            LakeError: the folder holds other files or another loop's lake, a column would change its type, or one of
+                the newest commits is torn.
+            LakeTooNew: the lake has a newer format.
         """
         path = path.absolute()
         lake = cls(path, Marker.claim(path, config.loop))
         for table, schema in schemas_of(config).items():
             if DeltaTable.is_deltatable(str(path / table)):
                 check_newest_commits(path / table)
-                lake._grow(table, schema)
+                lake._add_columns(table, schema)
             else:
-                lake._make(table, schema)
+                lake._create_table(table, schema)
         write_views(path, config, {table: lake.schema(table) for table in TABLES})
         return lake
 
@@ -82,8 +82,8 @@ class Lake:
         """Open the lake in `path`.
 
         Raises:
-            LakeError: there is none, a table is missing, or a newest commit is torn.
-            LakeTooNew: the lake is of a newer format.
+            LakeError: there is none, a table is missing, or one of the newest commits is torn.
+            LakeTooNew: the lake has a newer format.
         """
         path = path.absolute()
         check_path(path)
@@ -93,18 +93,18 @@ class Lake:
                 raise LakeError(
                     f"the lake has no table {table!r}",
                     where=str(path),
-                    hint="If making the lake was interrupted, run the same command again; "
-                    "else bring the folder back from its backup.",
+                    hint="If its creation was interrupted, run the same command again; otherwise restore the folder "
+                    "from a backup.",
                 )
             check_newest_commits(path / table)
         return lake
 
     def applied(self, table: str, app: str) -> int:
-        """Return how far `app` has written into `table`, as its next position; 0 if it never has."""
+        """Return the next position of `app` in `table`; 0 if it has written nothing."""
         return self._writer(table).handle.transaction_version(app) or 0
 
     def version(self, table: str) -> int:
-        """Return the number of the table's newest commit."""
+        """Return the version of the table: the number of its newest commit."""
         return int(self._writer(table).handle.version())
 
     def schema(self, table: str) -> pl.Schema:
@@ -112,33 +112,32 @@ class Lake:
         return _schema_of(self._writer(table).handle, table)
 
     def append(self, table: str, rows: pl.DataFrame, claims: Sequence[Claim], *, recorded_at: datetime) -> bool:
-        """Add rows that stand for ranges of positions of one or several applications, exactly once.
+        """Append the rows of position ranges of one or several applications, exactly once.
 
-        Rows and positions are one commit; a frame without rows commits the positions alone. `recorded_at`
-        becomes a column of every row, and its day in UTC the folder that the rows go to. Writers of other
-        applications may append to the same table at the same time.
+        Rows and positions are one commit; a frame without rows commits the positions alone. `recorded_at` becomes a
+        column of every row, and its day in UTC the partition folder. Writers of other applications may append to the
+        same table at the same time.
 
         Returns:
-            True if written, False if all the ranges were there already.
+            True if the rows were written, False if all ranges were written already.
 
         Raises:
-            LakeConflict: the applications stand neither all at the first position of their range nor all
-                behind it.
-            LakeError: the rows do not fit the table, or the disk does not take them.
+            LakeConflict: the applications' positions are neither all at the start nor all past the end of their ranges.
+            LakeError: the rows do not fit the table, or cannot be written.
         """
         return self._write(table, rows, "append", claims, recorded_at)
 
     def replace(self, table: str, rows: pl.DataFrame, claims: Sequence[Claim], *, recorded_at: datetime) -> bool:
-        """Put these rows in place of all the table's rows, in one commit, by the rule of `append`."""
+        """Replace all rows of the table in one commit, by the rules of `append`."""
         return self._write(table, rows, "overwrite", claims, recorded_at)
 
     def scan(self, table: str, within: Mapping[str, tuple[int, int]] | None = None) -> pl.LazyFrame:
-        """Return the table as it stands now; later appends do not show in it.
+        """Return a lazy frame of the table in its current version, without later appends.
 
         Args:
             table: its name.
-            within: by column the least and the greatest number that is wanted. Other rows are left out, and files
-                that by Delta's statistics hold no such row are not opened.
+            within: column -> least and greatest number. Other rows are left out, and files that hold no such row by
+                Delta's statistics are not opened.
         """
         within = within or {}
         handle = self._writer(table).handle
@@ -178,9 +177,9 @@ class Lake:
             pl.lit(moment.date()).alias(PARTITION_COLUMN),
             pl.lit(moment).cast(pl.Datetime("us", "UTC")).alias(RECORDED_AT),
         )
-        return self._writer(table).write(lambda handle: _fit(table, whole, _schema_of(handle, table)), mode, claims)
+        return self._writer(table).write(lambda handle: _conform(table, whole, _schema_of(handle, table)), mode, claims)
 
-    def _make(self, table: str, schema: pl.Schema) -> None:
+    def _create_table(self, table: str, schema: pl.Schema) -> None:
         make_folder(self.path / table)
         configuration = dict(_CONFIGURATION)
         if table in _STATISTICS:
@@ -194,9 +193,9 @@ class Lake:
                 configuration=configuration,
             )
         except (DeltaError, OSError) as error:
-            raise LakeError(f"the table could not be made: {error}", where=str(self.path / table)) from error
+            raise LakeError(f"the table could not be created: {error}", where=str(self.path / table)) from error
 
-    def _grow(self, table: str, schema: pl.Schema) -> None:
+    def _add_columns(self, table: str, schema: pl.Schema) -> None:
         known = self.schema(table)
         folded = {name.lower(): name for name in known}
         for name, dtype in schema.items():
@@ -204,14 +203,14 @@ class Lake:
                 raise LakeError(
                     f"{name!r} would be a second {folded[name.lower()]!r}: Delta and DuckDB ignore case",
                     where=str(self.path / table),
-                    hint="Write it as before, or give it another name in the config.",
+                    hint="Write it as before, or rename it in the config.",
                 )
             if name in known and known[name] != dtype:
                 raise LakeError(
                     f"column {name!r} holds {column_type_of(known[name]).duckdb} in the lake, "
                     f"and the config wants {column_type_of(dtype).duckdb}",
                     where=str(self.path / table),
-                    hint="A column never changes its type: give it another name in the config.",
+                    hint="A column never changes its type: rename it in the config.",
                 )
         missing = [(name, dtype) for name, dtype in schema.items() if name not in known]
         if not missing:
@@ -223,7 +222,7 @@ class Lake:
                 raise LakeError(
                     f"columns could not be added: {error}",
                     where=str(self.path / table),
-                    hint="Another process writes to the lake: stop it, or run the same command again.",
+                    hint="Another process is writing to the lake: stop it, or run the same command again.",
                 ) from error
 
 
@@ -244,12 +243,12 @@ def _schema_of(handle: DeltaTable, table: str) -> pl.Schema:
         try:
             columns[field.name] = column_type_of_delta(getattr(element, "type", ""), is_list=is_list).polars
         except KeyError:
-            raise LakeError(f"column {field.name!r} has a type that is not ours", where=table) from None
+            raise LakeError(f"column {field.name!r} has a type that Truthloop does not use", where=table) from None
     return pl.Schema(columns)
 
 
 def _files(handle: DeltaTable, folder: Path, within: Mapping[str, tuple[int, int]]) -> list[Path]:
-    """Return the table's files, without those that certainly hold no row in the bounds."""
+    """Return the table's files, without those whose statistics show that no row is within the bounds."""
     actions = pl.DataFrame(handle.get_add_actions(flatten=True))
     for name, (least, greatest) in within.items():
         if f"min.{name}" in actions.columns:
@@ -258,20 +257,20 @@ def _files(handle: DeltaTable, folder: Path, within: Mapping[str, tuple[int, int
     return [folder / unquote(path) for path in actions["path"].to_list()]
 
 
-def _fit(table: str, rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """Return the rows with the table's columns in order; optional ones that are not there are null."""
+def _conform(table: str, rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Return the rows with the table's columns in order; missing optional columns are null."""
     if unknown := sorted(set(rows.columns) - set(schema)):
         raise LakeError(
             f"the table has no column {', '.join(map(repr, unknown))}",
             where=table,
-            hint="A new slice, feature or kind becomes a column when the lake is made with the new config.",
+            hint="A new slice, feature or kind becomes a column when the lake is updated to the new config.",
         )
     required = required_columns(table)
     if missing := sorted(required - set(rows.columns)):
         raise LakeError(f"the rows lack {', '.join(map(repr, missing))}", where=table)
     for name, dtype in rows.schema.items():
         if dtype not in (schema[name], pl.Null):
-            raise LakeError(f"column {name!r} is {dtype} and the table wants {schema[name]}", where=table)
+            raise LakeError(f"column {name!r} is {dtype}, and the table has {schema[name]}", where=table)
         if name in required and rows[name].null_count():
             raise LakeError(f"column {name!r} must never be null", where=table)
     return rows.select(

@@ -1,6 +1,6 @@
-"""The tables of the lake: their names, their columns, and what each column's type is called elsewhere.
+"""Tables of the lake: their names, columns and column types. Pure.
 
-Law: a table's columns are a function of the loop's config, and only ever grow. Must not touch files.
+A table's columns follow from the loop's config; columns are added and never removed.
 """
 
 from collections.abc import Mapping
@@ -27,14 +27,13 @@ TABLES = (
     *("rejects", "labels", "predictions", "outcomes", "cells", "ledger"),
     *("evidence", "diffs", "decisions", "deliveries"),
 )
-"""All tables, in the order in which the rows of one step are written: a duplicate is never without its rejection,
-and what the ledger speaks of is there. Only a replay writes its ledger's rows before all others, because
-whatever is missing after a crash is made again from them; there a step counts once every table has it.
+"""All tables, in the order in which the rows of one step are written: a duplicate never lacks its rejection, and what a
+ledger row refers to is there. A replay is different: it writes its ledger rows first, because whatever is missing after
+a crash is rebuilt from them; its steps count once every table has them.
 
-The last four are the feedback role's, behind all that they speak of.
+The last four are written by the feedback role, after everything that they refer to.
 
-A reader takes them in the opposite order. What it then sees is honest: an outcome whose row is still to come shows
-as pending.
+Readers read the tables in the opposite order, so an outcome whose row is still to be written shows as pending.
 """
 
 PARTITION_COLUMN = "recorded_on"
@@ -225,12 +224,12 @@ _FEATURES: dict[str, pl.DataType] = {
 
 @dataclass(frozen=True)
 class ColumnType:
-    """One type of column under its three names.
+    """A column type in Polars, Delta and DuckDB.
 
     Attributes:
-        polars: the data type in frames.
-        delta: the name in Delta's schema; of a list, that of its elements.
-        duckdb: the name in DuckDB.
+        polars: data type in frames.
+        delta: name in Delta's schema; for a list, that of its elements.
+        duckdb: name in DuckDB.
     """
 
     polars: pl.DataType
@@ -256,7 +255,7 @@ TYPES = (
 
 
 def column_type_of(dtype: pl.DataType) -> ColumnType:
-    """Return the names of a Polars type.
+    """Return the column type of a Polars type.
 
     Raises:
         KeyError: no table has a column of this type.
@@ -268,7 +267,7 @@ def column_type_of(dtype: pl.DataType) -> ColumnType:
 
 
 def column_type_of_delta(name: str, *, is_list: bool) -> ColumnType:
-    """Return the names of a Delta type, given its name or that of its elements.
+    """Return the column type of a Delta type, from its name or that of its elements.
 
     Raises:
         KeyError: no table has a column of this type.
@@ -280,12 +279,12 @@ def column_type_of_delta(name: str, *, is_list: bool) -> ColumnType:
 
 
 def required_columns(table: str) -> frozenset[str]:
-    """Return the columns of `table` that never hold a null. A config's columns always may."""
+    """Return the columns of `table` that are never null. Columns from the config may always be."""
     return frozenset(_COMMON) | (frozenset(_FIXED[table]) - _OPTIONAL[table])
 
 
 def schemas_of(config: LoopConfig) -> Mapping[str, pl.Schema]:
-    """Return each table's columns for this config, in order; every time is UTC in microseconds."""
+    """Return each table's columns for a config, in order; times are UTC in microseconds."""
     own = {table: dict(columns) for table, columns in _FIXED.items()}
     for kind, output in config.predictions.outputs.items():
         own["predictions"][f"output_{kind}"] = pl.String() if output.task == "multiclass" else pl.Float64()

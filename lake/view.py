@@ -1,7 +1,6 @@
-"""The views: `views.sql`, written into the lake from a template, so that DuckDB alone can read it.
+"""Writes the lake's `views.sql`, by which DuckDB alone can read it, from `views.sql.template` and the config.
 
-What a view shows is written in `views.sql.template`; here are only the parts that depend on the config.
-Law: a name or a value enters SQL through `quote_name` and `quote_text` and in no other way.
+All names and values are put into SQL by `quote_name` and `quote_text`.
 """
 
 from collections.abc import Mapping
@@ -21,13 +20,13 @@ __all__ = ["VIEWS_FILE", "quote_name", "quote_text", "render_views", "write_view
 VIEWS_FILE = "views.sql"
 
 _TEMPLATE = Path(__file__).with_name("views.sql.template")
-_STAND_INS = "views"
+_PLACEHOLDERS = "views"
 
-_CHECKPOINT = {
+_CHECKPOINT_SCHEMA = {
     "add": pl.Struct({"path": pl.String()}),
     "txn": pl.Struct({"appId": pl.String(), "version": pl.Int64()}),
 }
-"""What the views look at in a checkpoint of Delta's log."""
+"""Columns of a Delta checkpoint that the views read."""
 
 _TABLE = Template("""
 SET VARIABLE truthloop_log = (SELECT list(file) FROM glob(truthloop_path('$table/_delta_log/*')));
@@ -60,25 +59,25 @@ def quote_text(text: str) -> str:
 
 
 def write_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]) -> None:
-    """Write `views.sql` and the files without rows that stand in where a table has none."""
-    folder = path / _STAND_INS
+    """Write `views.sql`, and the empty files that it reads in place of missing ones."""
+    folder = path / _PLACEHOLDERS
     make_folder(folder)
     write_atomically(folder / "none.json", "")
-    _write_stand_in(folder / "none.parquet")
+    _write_placeholder(folder / "none.parquet")
     write_atomically(path / VIEWS_FILE, render_views(path, config, schemas))
 
 
-def _write_stand_in(path: Path) -> None:
+def _write_placeholder(path: Path) -> None:
     draft = path.with_name(path.name + ".draft")
     try:
-        pl.DataFrame(schema=_CHECKPOINT).write_parquet(draft)
+        pl.DataFrame(schema=_CHECKPOINT_SCHEMA).write_parquet(draft)
         draft.replace(path)
     except OSError as error:
         raise LakeError(f"could not be written: {error}", where=str(path)) from error
 
 
 def render_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]) -> str:
-    """Return the SQL that shows the lake in `path`, whose tables have these columns."""
+    """Return the SQL of the views of the lake in `path`, whose tables have these columns."""
     slices = [f"slice_{name}" for name in config.predictions.slices]
     features = [f"feature_{name}" for name in config.predictions.features]
     kept = [quote_name(name) for name in (*slices, *features)]
@@ -124,7 +123,7 @@ def _threshold(config: LoopConfig, kind: str) -> str:
 
 
 def _ages(config: LoopConfig) -> str:
-    """Return the ages that coverage is shown at: of the cohorts, of the goals, and the horizon."""
+    """Return the ages at which coverage is shown: those of the cohorts and of the goals, and the horizon."""
     pairs = [
         (kind, age_ms)
         for kind, label in config.labels.items()
@@ -138,7 +137,7 @@ def _ages(config: LoopConfig) -> str:
 
 
 def _output(config: LoopConfig, duckdb_type: str, tasks: set[str]) -> str:
-    """Return the expression that takes each kind's output from its own column."""
+    """Return the SQL expression of a kind's output, which is in a column of its own."""
     cases = "".join(
         f" WHEN {quote_text(kind)} THEN p.{quote_name(f'output_{kind}')}"
         for kind, output in config.predictions.outputs.items()

@@ -1,5 +1,5 @@
-"""Evidence from outcomes: cells, coverage, metrics, nowcast, drift, backfills, versions. Pure functions over frames.
+"""Evidence about a model: cells, coverage, metrics, nowcast, drift, versions and backfills, as pure functions of frames.
 
-Rows of the lake come in and are counted in `cells`; everything else reads cells. `evaluation` puts a day's evidence
-together, `finding` says it in sentences. Nothing here does IO, reads a clock, or decides.
+`cells` counts the lake's rows, and everything else reads cells. `evaluation` collects the evidence of one day, `finding`
+puts it into sentences. No IO, no clock, no decisions: `retrain` decides.
 """

@@ -1,6 +1,6 @@
-"""Findings as sentences: what was measured, in the words that people and the gate read.
+"""Findings: the results of checks as sentences with a level, for people and for the gate.
 
-This module must not measure, and must not choose what asks for a retrain.
+The measuring is done by the checks themselves; `retrain.policy` decides which findings ask for a retrain.
 """
 
 import math
@@ -11,7 +11,7 @@ from datetime import date
 import polars as pl
 
 from monitor.cells.inputs import LABEL, OUTPUT
-from monitor.cells.versions import Reign
+from monitor.cells.versions import Rollout
 from monitor.coverage.alert import CoverageAlert
 from monitor.coverage.liveness import Liveness
 from monitor.drift.error import Detection
@@ -27,44 +27,52 @@ __all__ = [
     "quality_findings",
     "rollback_finding",
     "shift_findings",
-    "silence",
+    "silence_finding",
 ]
 
 _SHIFT_LEVELS = {"alarm": Level.ALARM, "critical": Level.WARN, "warn": Level.WARN}
 _TEXT_MAX = 600
-"""Names of versions may be long; the command behind them must not be cut off."""
+"""Names of versions may be long, and the command that follows them is never cut off."""
 _CHECKS = {
     "missing": "missing",
     "unseen": "of a category that the contract does not have",
     "out_of_range": "outside the contract's limits",
     "not_finite": "not finite",
-    "stuck": "one and the same value",
+    "stuck": "the same value",
 }
 
 
 def coverage_finding(alert: CoverageAlert, kind: str) -> Finding | None:
-    """Return what is to be said of the label pipeline; None where all is well."""
+    """Return the finding on the label pipeline; None if its state is `ok`.
+
+    >>> coverage_finding(CoverageAlert("degraded", -5.0, 0.123, 24, 600, (), 1), "late").text
+    'labels are missing: 12.3 % fewer than usual have arrived by this age'
+    """
     if alert.state == "ok":
         return None
     if alert.state == "degraded":
-        level, text = Level.ALARM, f"labels are missing: {_share(alert.deficit)} fewer have come than usual by this age"
+        level = Level.ALARM
+        text = f"labels are missing: {_share(alert.deficit)} fewer than usual have arrived by this age"
     elif alert.state == "broken":
-        count = len(alert.broken_end_ms)
-        level, text = (
-            Level.WARN,
-            f"{count} hour{'s' if count > 1 else ''} of predictions got far fewer labels than usual",
-        )
+        hours = len(alert.broken_end_ms)
+        level = Level.WARN
+        text = f"{hours} hour{'s' if hours > 1 else ''} of predictions got far fewer labels than usual"
     elif alert.state == "no_predictions":
-        level, text = Level.WARN, "there are no recent predictions to get labels"
+        level, text = Level.WARN, "there are no recent predictions that could get labels"
     else:
         level = Level.CALIBRATING
-        text = f"too little history to tell whether labels are missing ({alert.history} spans of time)"
+        text = f"too little history to tell whether labels are missing ({alert.history} time windows)"
     z = alert.z if alert.z is not None and math.isfinite(alert.z) else None
     return Finding(kind=FindingKind.COVERAGE, place=Place.LABELS, subject=kind, level=level, value=z, text=text)
 
 
-def silence(liveness: Liveness, source: str) -> Finding | None:
-    """Return what is to be said of a source of labels that is silent for longer than it ever is."""
+def silence_finding(liveness: Liveness, source: str) -> Finding | None:
+    """Return the finding on a label source that has been silent for longer than ever; None otherwise.
+
+    >>> found = silence_finding(Liveness("silent", 9_000, 4_000, "no label for 9 s"), "desk")
+    >>> found.level.value, found.text
+    ('alarm', "labels from 'desk' have stopped: no label for 9 s")
+    """
     if liveness.state != "silent":
         return None
     return Finding(
@@ -79,7 +87,12 @@ def silence(liveness: Liveness, source: str) -> Finding | None:
 
 
 def drift_finding(found: Detection, kind: str) -> Finding:
-    """Return what is to be said of a change of the model's error; one to the better asks for nothing."""
+    """Return the finding on a lasting change of the model's error: an alarm for the worse, `ok` for the better.
+
+    >>> days = date(2013, 6, 4), date(2013, 6, 3), date(2013, 6, 2)
+    >>> drift_finding(Detection(*days, "worse", 0.1, 0.25, 0.15, 1.5, 900, 1), "late").text
+    'errors went from 10.0 % to 25.0 % since 2 June 2013 (worse)'
+    """
     level = Level.ALARM if found.direction == "worse" else Level.OK
     text = (
         f"errors went from {_share(found.error_before)} to {_share(found.error_after)} "
@@ -97,7 +110,11 @@ def drift_finding(found: Detection, kind: str) -> Finding:
 
 
 def loss_finding(found: LossCheck, name: str) -> Finding | None:
-    """Return what is to be said of the last week's loss; None where there is nothing to say."""
+    """Return the finding on the last week's loss; None unless its state is `worse`.
+
+    >>> loss_finding(LossCheck("worse", 0.5, 0.6, 0.2, 0.05, 900), "log_loss").text
+    'log_loss of the last week is 20.0% worse than in the four weeks before it'
+    """
     if found.state != "worse" or found.increase is None:
         return None
     return Finding(
@@ -111,23 +128,22 @@ def loss_finding(found: LossCheck, name: str) -> Finding | None:
     )
 
 
-def rollback_finding(found: Rollback, reign: Reign, subject: str) -> Finding:
-    """Return the advice to go back to the version before; people take it, or not.
+def rollback_finding(found: Rollback, rollout: Rollout, subject: str) -> Finding:
+    """Return the advice to roll back to the version before, as a warning.
 
     Args:
-        found: why.
-        reign: of the version that runs, with one before it.
+        rollout: of the running version, with one before it.
         subject: the metric that was compared.
     """
     change = f"{_number(found.before)} to {_number(found.after)}"
     if found.reason == "paired":
         why = f"on {found.n:,} labels of both, {subject} goes from {change}"
     elif found.reason == "loss":
-        why = f"{subject} went from {change} since it took over on {reign.since:%-d %B %Y}"
+        why = f"{subject} went from {change} since it took over on {rollout.since:%-d %B %Y}"
     else:
-        why = f"errors went from {change} since it took over on {reign.since:%-d %B %Y}"
-    text = f"{reign.version} does worse than {reign.former} did: {why}; consider going back to {reign.former}"
-    command = f"`truthloop affected --version {shlex.quote(reign.version)}` lists what it has predicted"
+        why = f"errors went from {change} since it took over on {rollout.since:%-d %B %Y}"
+    text = f"{rollout.version} does worse than {rollout.former}: {why}; consider rolling back to {rollout.former}"
+    command = f"`truthloop affected --version {shlex.quote(rollout.version)}` lists its predictions"
     return Finding(
         kind=FindingKind.ROLLBACK,
         place=Place.METRIC,
@@ -140,13 +156,18 @@ def rollback_finding(found: Rollback, reign: Reign, subject: str) -> Finding:
 
 
 def shift_findings(verdicts: pl.DataFrame, day: date, judged: date, on: Collection[DriftSubject]) -> list[Finding]:
-    """Return the inputs whose newest window is unlike the weeks before; labels are told of the newest judged day.
+    """Return the findings on inputs whose newest window has shifted; for labels, that of the newest judged day.
 
     Args:
         verdicts: as `monitor.drift.shift.judge_shift` returns them.
         day: the newest day.
         judged: the newest day whose labels are old enough.
-        on: what the config watches; the rest is told as a warning at most.
+        on: subjects that the config watches; a shift of any other is a warning at most.
+
+    >>> day, figures = date(2013, 6, 4), {"psi": 0.4, "threshold": 0.2, "level": "alarm"}
+    >>> verdicts = pl.DataFrame({"day": [day], "input": ["amount"], "reference": ["trailing"], **figures})
+    >>> shift_findings(verdicts, day, day, {"features"})[0].text
+    'amount has shifted compared with the four weeks before'
     """
     found = []
     newest = verdicts.filter(
@@ -162,7 +183,7 @@ def shift_findings(verdicts: pl.DataFrame, day: date, judged: date, on: Collecti
             level = Level.WARN
         by_index = row["psi"] is not None and row["psi"] > (row["threshold"] or 0)
         value, limit = (row["psi"], row["threshold"]) if by_index else (row["w1"], row["w1_threshold"])
-        what = {"output": "the model's scores have", "label": "the share of the classes has"}.get(name, f"{name} has")
+        subject = {OUTPUT: "the model's scores have", LABEL: "the share of the classes has"}.get(name, f"{name} has")
         found.append(
             Finding(
                 kind=FindingKind.SHIFT,
@@ -171,14 +192,19 @@ def shift_findings(verdicts: pl.DataFrame, day: date, judged: date, on: Collecti
                 level=level,
                 value=value,
                 limit=limit,
-                text=f"{what} shifted against the four weeks before",
+                text=f"{subject} shifted compared with the four weeks before",
             )
         )
     return found
 
 
 def quality_findings(checks: pl.DataFrame) -> list[Finding]:
-    """Return the checks of inputs that are flagged, as `monitor.drift.quality.judge_quality` returns them."""
+    """Return the findings on flagged checks of `monitor.drift.quality.judge_quality`.
+
+    >>> check = {"input": ["amount"], "check": ["missing"], "share": [0.4], "usual": [0.01], "flagged": [True]}
+    >>> quality_findings(pl.DataFrame(check))[0].text
+    '40.0 % of amount is missing (usually 1.0 %)'
+    """
     found = []
     for row in checks.filter("flagged").iter_rows(named=True):
         name, check = row["input"], row["check"]

@@ -1,4 +1,4 @@
 """From evidence to a decision, and from a decision to one signed request for a retrain.
 
-This package must not read Kafka, train anything, or decide twice: what was decided stands in the lake.
+Decisions are kept in the lake and read from there, so none is made twice. Training is the receiving pipeline's job.
 """

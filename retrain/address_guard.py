@@ -1,11 +1,8 @@
-"""Which address a request may be sent to, decided once and then pinned (server-side request forgery).
+"""Guard against server-side request forgery: resolves a host once, checks every address, and pins one to connect to.
 
-A URL of the config names a host; what the name resolves to is somebody else's to say, and may change between
-two looks. So a name is resolved once, every address is judged, and the sender connects to the judged address
-and to no other. What a config can never mean is a `ConfigError`; what only the present answer of the resolver
-forbids is a `Refusal`, which is recorded and tried again.
-
-Must not connect, follow anything, or read the environment.
+What a host name resolves to is not under the config's control and may change between two queries (DNS rebinding), so
+the sender connects to the checked address only. A URL that is never allowed is a `ConfigError`; one that only the
+present DNS answer forbids is a `Refusal`, which is recorded and retried.
 """
 
 import asyncio
@@ -21,7 +18,7 @@ from schemas.errors import ConfigError
 
 __all__ = [
     "Endpoint",
-    "PinnedTarget",
+    "PinnedAddress",
     "Refusal",
     "Resolver",
     "check_url",
@@ -35,23 +32,23 @@ PORT_MAX = 65_535
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 _TEXT = re.compile(r"[!-\[\]-~]+")
-"""Printable ASCII without the backslash, which browsers and libraries read in different ways."""
+"""Printable ASCII without the backslash, which URL parsers treat differently."""
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-"""A last label like this makes the whole host an IPv4 address to many a parser: 2130706433, 127.1, 0x7f.1."""
+"""With a last label like this, many parsers take the host for an IPv4 address: 2130706433, 127.1, 0x7f.1."""
 
 _V4_NEVER = tuple(
     IPv4Network(text)
     for text in (
         "0.0.0.0/8",  # this network
         "169.254.0.0/16",  # link-local; clouds serve credentials at 169.254.169.254
-        "192.0.0.0/24",  # protocol assignments; Python calls some of it global
+        "192.0.0.0/24",  # protocol assignments, some of which Python calls global
         "192.88.99.0/24",  # relays of 6to4
         "224.0.0.0/4",  # multicast, which Python calls global
         "240.0.0.0/4",  # reserved and broadcast
-        "100.100.100.200/32",  # a cloud's credentials
+        "100.100.100.200/32",  # a cloud's metadata service
     )
 )
 _V6_NEVER = tuple(
@@ -61,11 +58,11 @@ _V6_NEVER = tuple(
         "2001:db8::/32",  # documentation
         "2002::/16",  # 6to4: an IPv4 address in disguise
         "3fff::/20",  # documentation
-        "fd00:ec2::/32",  # a cloud's credentials
+        "fd00:ec2::/32",  # a cloud's metadata service
     )
 )
 _V6_UNICAST = IPv6Network("2000::/3")
-"""All that is assigned as global unicast. What lies outside hides IPv4 (::ffff:0:0/96, 64:ff9b::/96), or is local."""
+"""The range of global unicast. Outside of it are embedded IPv4 (::ffff:0:0/96, 64:ff9b::/96) and local addresses."""
 
 _PRIVATE = tuple(IPv4Network(text) for text in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16"))
 _UNIQUE_LOCAL = IPv6Network("fc00::/7")
@@ -74,25 +71,25 @@ _LOOPBACK = IPv6Address("::1")
 Address = IPv4Address | IPv6Address
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""(host, port) -> all its addresses as text; OSError if there are none."""
+"""(host, port) -> all addresses as text; raises OSError if there are none."""
 
 
 class Endpoint(NamedTuple):
-    """A host, in lower case and without brackets, and a port."""
+    """A host in lower case, without brackets, and a port."""
 
     host: str
     port: int
 
 
 @dataclass(frozen=True, slots=True)
-class PinnedTarget:
-    """Where to connect, and what to ask for there.
+class PinnedAddress:
+    """A URL whose host has been resolved to one checked address.
 
     Attributes:
         scheme: `https`, or `http` on this machine.
-        host: what the Host header and the certificate name; without brackets.
+        host: name in the Host header and the certificate; without brackets.
         port: 1 to 65535.
-        ip: the one address to connect to.
+        ip: the address to connect to.
         path: with its query; begins with a slash.
     """
 
@@ -105,13 +102,13 @@ class PinnedTarget:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Nothing may be sent now, and why; it holds no part of the URL but its host."""
+    """Why nothing may be sent now. Holds no part of the URL but its host."""
 
     reason: str
 
 
 def parse_allowed(entries: Iterable[str]) -> frozenset[Endpoint]:
-    """Return the allow-list of a config: `host:port` entries that may lie in a private network or on this machine.
+    """Parse the allow-list of a config: `host:port` entries that may be in a private network or on this machine.
 
     Raises:
         ConfigError: an entry is not host:port.
@@ -119,50 +116,46 @@ def parse_allowed(entries: Iterable[str]) -> frozenset[Endpoint]:
     return frozenset(_allowed(entry) for entry in entries)
 
 
-async def resolve(url: str, allow: frozenset[Endpoint], resolver: Resolver) -> PinnedTarget | Refusal:
-    """Return where to connect for `url`, or why nothing may be sent there now.
+async def resolve(url: str, allow: frozenset[Endpoint], resolver: Resolver) -> PinnedAddress | Refusal:
+    """Resolve a URL to an address to connect to, or return why nothing may be sent there now.
 
-    Addresses must be global unicast. An endpoint of `allow` may also be private or of this machine, but no
-    entry opens what is link-local, multicast, unspecified, or IPv4 inside IPv6.
+    Every address must be global unicast. An endpoint of `allow` may also be private or loopback, but never link-local,
+    multicast, unspecified or IPv4 embedded in IPv6.
 
     Args:
-        url: an absolute https URL; http only where `allow` names the endpoint and it is on this machine.
+        url: an absolute https URL; http is for loopback endpoints in `allow`.
         allow: from `parse_allowed`.
-        resolver: asked once, and only for names.
+        resolver: called once, and not for literal addresses.
 
     Raises:
-        ConfigError: the URL can never be sent to, whatever the resolver says.
+        ConfigError: the URL is not allowed, whatever the resolver answers.
     """
-    parts, (host, port) = _read(url, allow)
+    parts, (host, port) = _parse(url, allow)
     allowed, is_plain = Endpoint(host, port) in allow, parts.scheme == "http"
-    found = await _look_up(host, port, resolver)
+    found = await _addresses(host, port, resolver)
     if isinstance(found, Refusal):
         return found
     for address in found:
         if (fault := _fault(address, allowed=allowed, loopback_only=is_plain)) is not None:
             return Refusal(f"{host} resolves to {address}, which is {fault}")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return PinnedTarget("http" if is_plain else "https", host, port, str(found[0]), path)
+    return PinnedAddress("http" if is_plain else "https", host, port, str(found[0]), path)
 
 
 def check_url(url: str, allow: frozenset[Endpoint]) -> None:
-    """Refuse a URL of a config that can never be sent to, without asking a resolver.
-
-    Args:
-        url: as for `resolve`.
-        allow: as for `resolve`.
+    """Check a URL as far as that is possible without a resolver.
 
     Raises:
-        ConfigError: as `resolve`.
+        ConfigError: as for `resolve`.
     """
-    _read(url, allow)
+    _parse(url, allow)
 
 
 async def system_resolver(host: str, port: int) -> list[str]:
-    """Ask the operating system, in the order that it prefers.
+    """Resolve by the operating system; addresses are in the order that it prefers.
 
     Raises:
-        OSError: the name is not known, or nobody answers.
+        OSError: the name is unknown, or no name server answers.
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
@@ -172,15 +165,15 @@ def _split(url: str) -> SplitResult:
     if len(url) > URL_LENGTH_MAX or not _TEXT.fullmatch(url):
         raise _unusable(url, f"a URL is printable ASCII without spaces and backslashes, {URL_LENGTH_MAX} at most")
     if "#" in url:
-        raise _unusable(url, "a fragment is never sent, so it has no place here")
+        raise _unusable(url, "it has a fragment, which is never sent")
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise _unusable(url, "it cannot be read") from None
+        raise _unusable(url, "it cannot be parsed") from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.netloc:
         raise _unusable(url, "it must begin with https:// and a host")
     if "@" in parts.netloc:
-        raise _unusable(url, "a user or password has no place in it; requests are signed")
+        raise _unusable(url, "it has a user or password; requests are signed instead")
     if parts.path and not parts.path.startswith("/"):
         raise _unusable(url, "its path must begin with a slash")
     return parts
@@ -209,23 +202,23 @@ def _check_host(host: str, where: str) -> None:
     if _NUMBER.fullmatch(host.rpartition(".")[2]):
         raise _unusable(where, "an IPv4 address is four decimal numbers without leading zeros")
     if not _HOST_NAME.fullmatch(host):
-        raise _unusable(where, "its host is no DNS name in ASCII (without a dot at its end) and no address")
+        raise _unusable(where, "its host is neither an address nor a DNS name in ASCII (without a dot at its end)")
 
 
 def _literal(host: str) -> Address | None:
-    """Return the address that a host is written as, in its plain form; None for names and for all odd forms."""
+    """Return the address if the host is a literal address in canonical form; None for names and all other forms."""
     try:
         return None if "%" in host else ip_address(host)
     except ValueError:
         return None
 
 
-def _read(url: str, allow: frozenset[Endpoint]) -> tuple[SplitResult, Endpoint]:
+def _parse(url: str, allow: frozenset[Endpoint]) -> tuple[SplitResult, Endpoint]:
     parts = _split(url)
     endpoint = _endpoint(parts, url)
     is_plain = parts.scheme == "http"
     if is_plain and endpoint not in allow:
-        raise _unusable(url, "http is for this machine only, where the config allows its host:port; use https")
+        raise _unusable(url, "http is for this machine only, if the allow-list has its host:port; use https")
     literal = _literal(endpoint.host)
     fault = None if literal is None else _fault(literal, allowed=endpoint in allow, loopback_only=is_plain)
     if fault is not None:
@@ -233,7 +226,7 @@ def _read(url: str, allow: frozenset[Endpoint]) -> tuple[SplitResult, Endpoint]:
     return parts, endpoint
 
 
-async def _look_up(host: str, port: int, resolver: Resolver) -> list[Address] | Refusal:
+async def _addresses(host: str, port: int, resolver: Resolver) -> list[Address] | Refusal:
     if (literal := _literal(host)) is not None:
         return [literal]
     try:
@@ -244,25 +237,26 @@ async def _look_up(host: str, port: int, resolver: Resolver) -> list[Address] | 
 
 
 def _fault(address: Address, *, allowed: bool, loopback_only: bool) -> str | None:
-    """Return what forbids an address; None if it may be connected to."""
+    """Return why an address is forbidden; None if it is allowed."""
     if loopback_only and not address.is_loopback:
         return "not on this machine, and http is for this machine only"
-    if allowed and _is_inner(address):
+    if allowed and _is_internal(address):
         return None
-    return None if _is_global_unicast(address) else "no address of the public internet"
+    return None if _is_global_unicast(address) else "not an address of the public internet"
 
 
-def _is_inner(address: Address) -> bool:
-    """Tell whether it is of this machine or of a private network, which an entry of the allow-list opens."""
+def _is_internal(address: Address) -> bool:
+    """Tell whether an address is loopback or private, which the allow-list can open."""
     if isinstance(address, IPv4Address):
-        inner = address.is_loopback or any(address in network for network in _PRIVATE)
-        return inner and not any(address in network for network in _V4_NEVER)
-    inner = address == _LOOPBACK or address in _UNIQUE_LOCAL  # is_loopback: in newer Pythons ::ffff:127.0.0.1, too
-    return inner and not any(address in network for network in _V6_NEVER)
+        internal = address.is_loopback or any(address in network for network in _PRIVATE)
+        return internal and not any(address in network for network in _V4_NEVER)
+    # not is_loopback, which in newer Pythons includes ::ffff:127.0.0.1
+    internal = address == _LOOPBACK or address in _UNIQUE_LOCAL
+    return internal and not any(address in network for network in _V6_NEVER)
 
 
 def _is_global_unicast(address: Address) -> bool:
-    """Tell by the ranges above and by Python's own list, which differs between its versions."""
+    """Tell by the ranges above and by Python's own list, which differs between Python versions."""
     if isinstance(address, IPv4Address):
         return address.is_global and not any(address in network for network in _V4_NEVER)
     return address.is_global and address in _V6_UNICAST and not any(address in network for network in _V6_NEVER)
@@ -277,9 +271,9 @@ def _allowed(entry: str) -> Endpoint:
 
 
 def _unusable(url: str, why: str) -> ConfigError:
-    """Return the error without what may be secret in a URL: user, path and query."""
+    """Return an error that shows a URL without its user, path and query, which may be secret."""
     shown = url.partition("?")[0].partition("#")[0]
-    scheme, mark, rest = shown.partition("://")
-    place = rest.partition("/")[0].rpartition("@")[2]
-    shown = f"{scheme}{mark}{place}" if mark else "the URL"
+    scheme, separator, rest = shown.partition("://")
+    host = rest.partition("/")[0].rpartition("@")[2]
+    shown = f"{scheme}{separator}{host}" if separator else "the URL"
     return ConfigError(f"cannot send to {shown[:200]!r}: {why}", hint="Give an https URL of your pipeline's endpoint.")

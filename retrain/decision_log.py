@@ -1,10 +1,9 @@
-"""The append-only log of the gate, in the lake: read whole, written by compare-and-set.
+"""The append-only log of the gate, in the lake: read as a whole, written by compare-and-set.
 
-Two processes that would decide at the same time cannot both: an entry has a number, and the lake takes each number
-once. Must not decide.
+Entries are numbered and the lake accepts each number once, so of two processes that decide at the same time one writes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import polars as pl
@@ -18,12 +17,7 @@ TABLE = "decisions"
 
 
 class DecisionLog:
-    """The log of one label kind; what was read of it is remembered, because it only grows.
-
-    Args:
-        lake: of the loop.
-        kind: label kind.
-    """
+    """The log of one label kind. Entries that were read are kept in memory, because the log only grows."""
 
     def __init__(self, lake: Lake, kind: str) -> None:
         self._lake = lake
@@ -34,7 +28,7 @@ class DecisionLog:
     def entries(self) -> list[Decision]:
         """Return every entry, in order."""
         following = self._lake.applied(TABLE, self._app)
-        if following < len(self._known):  # the lake was put back
+        if following < len(self._known):  # the lake was restored from a backup
             self._known = []
         if following > len(self._known):
             new = {"number": (len(self._known), following - 1)}
@@ -43,18 +37,43 @@ class DecisionLog:
             self._known = [*self._known, *map(Decision.model_validate_json, documents)]
         return [*self._known]
 
+    def update(
+        self,
+        build: Callable[[list[Decision]], Sequence[Decision]],
+        now_ms: Callable[[], int],
+        attempts_max: int = 1,
+    ) -> list[Decision] | None:
+        """Read the log, and append the entries that `build` makes of it; repeat if another writer was first.
+
+        Args:
+            build: the whole log -> its next entries, none if nothing is to be added. Called once per attempt.
+            now_ms: wall clock for the time of recording.
+            attempts_max: how often to try.
+
+        Returns:
+            The entries that were written, empty if `build` made none; None if another writer was first every time.
+
+        Raises:
+            LakeError: the log cannot be read or written.
+        """
+        for _ in range(attempts_max):
+            new = [*build(self.entries())]
+            if self.append(new, now_ms()):
+                return new
+        return None
+
     def append(self, entries: Sequence[Decision], recorded_at_ms: int) -> bool:
-        """Write entries behind the log's end.
+        """Write entries at the log's end.
 
         Args:
             entries: numbered from the log's end, without gaps.
-            recorded_at_ms: of the wall clock; for people, nothing depends on it.
+            recorded_at_ms: wall-clock time, for people; nothing depends on it.
 
         Returns:
-            False if somebody else wrote one of the numbers first: read again, and decide again.
+            False if another writer took one of the numbers first.
 
         Raises:
-            LakeError: the disk does not take them.
+            LakeError: the log cannot be written.
         """
         if not entries:
             return True

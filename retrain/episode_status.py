@@ -1,6 +1,6 @@
-"""What a log has ruled about backfills: the last word on each. Pure.
+"""Status of backfill episodes as a gate's log records it: the latest verdict on each, and who gave it. Pure.
 
-Must not decide; the rules are the monitor's, approvals a person's.
+Verdicts by rule come from `monitor.backfill`, those of people from `retrain.approval`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,63 +11,35 @@ from schemas.events.evidence import Decision, Event
 
 __all__ = [
     "BY_MAX",
-    "PERSONS",
+    "PERSON_EVENTS",
     "REASON_MAX",
     "EpisodeRuling",
     "EpisodeStatus",
     "episode_statuses",
-    "latest_rulings",
     "rulings_of",
-    "waiting_in",
+    "waiting_episodes",
 ]
 
-
-def latest_rulings(entries: Iterable[Decision]) -> list[Decision]:
-    """Return the last entry about each backfill of a log, in the order in which they were written."""
-    found: dict[str, Decision] = {}
-    for entry in entries:
-        if entry.episode is not None and entry.verdict is not None:
-            found.pop(entry.episode.id, None)
-            found[entry.episode.id] = entry
-    return list(found.values())
-
-
-def rulings_of(entries: Iterable[Decision]) -> list[Ruling]:
-    """Return the last ruling about each backfill of a log, in the order in which they were given.
-
-    Where several definitions are of record, the one that was ruled about last is of the highest rank.
-    """
-    return [
-        Ruling(episode=entry.episode, verdict=entry.verdict)
-        for entry in latest_rulings(entries)
-        if entry.episode is not None and entry.verdict is not None
-    ]
-
-
-def waiting_in(rulings: Iterable[Ruling]) -> Sequence[Episode]:
-    """Return the backfills that wait for a person, the oldest first."""
-    return [one.episode for one in rulings if one.verdict is Verdict.QUARANTINED]
-
-
-PERSONS = (Event.APPROVED, Event.REJECTED)
+PERSON_EVENTS = (Event.APPROVED, Event.REJECTED)
+"""Events by which a person rules about an episode."""
 
 REASON_MAX = 1_000
-"""Characters of a person's reason, as many as an entry of the log has."""
+"""Greatest length of a person's reason in characters; a log entry holds no more."""
 
 BY_MAX = 200
-"""Characters of a person's name."""
+"""Greatest length of a person's name in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRuling:
-    """What a person ruled.
+    """A person's ruling about an episode.
 
     Attributes:
-        by: who says so.
-        is_proved: a proxy authenticated that person; else the name is an attestation.
+        by: name of the person.
+        is_proved: a proxy authenticated that person; otherwise the name is an attestation.
         via: `page` or `terminal`.
-        at_ms: when, by the wall clock; None where the log does not tell.
-        reason: in the person's words.
+        at_ms: wall-clock time of the ruling; None where the log does not record it.
+        reason: as the person typed it.
     """
 
     by: str
@@ -79,15 +51,15 @@ class EpisodeRuling:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeStatus:
-    """A backfill and the last word on it.
+    """An episode and its latest verdict.
 
     Attributes:
-        episode: as it was last written down.
-        verdict: the newest.
-        diff_sha256: of the diff that was put before people last; empty where there is none.
-        found_ms: evidence time at which it was found, or grew, last.
-        why: what the rules made of it then, and why.
-        ruled: by a person; None where nobody has, or it has grown since.
+        episode: as its newest log entry describes it.
+        verdict: the newest, by rule or by a person.
+        diff_sha256: digest of the newest diff; empty where there is none.
+        found_ms: evidence time at which the episode was found, or last grew.
+        why: the rules' reason at that time.
+        ruled: the person's ruling; None if nobody has ruled, or the episode has grown since.
     """
 
     episode: Episode
@@ -104,27 +76,55 @@ class EpisodeStatus:
 
 
 def episode_statuses(entries: Iterable[Decision]) -> list[EpisodeStatus]:
-    """Return every backfill of a log: those that wait, the oldest first; then the others, the newest first.
+    """Return the status of every episode: waiting ones first, the oldest first; then the others, the newest first.
 
     Args:
-        entries: of one kind's log, or of several, each in its own order.
+        entries: the log of one label kind, or of several, each in its own order.
     """
     known = [*entries]
-    found = latest_rulings(entry for entry in known if entry.event is Event.BACKFILLED)
+    found = _latest_rulings(entry for entry in known if entry.event is Event.BACKFILLED)
     by_id = {entry.episode.id: entry for entry in found if entry.episode is not None}
-    standings = [
-        _standing(by_id.get(entry.episode.id, entry), entry)
-        for entry in latest_rulings(known)
+    statuses = [
+        _status(by_id.get(entry.episode.id, entry), entry)
+        for entry in _latest_rulings(known)
         if entry.episode is not None
     ]
-    waiting = sorted((one for one in standings if one.is_waiting), key=lambda one: one.episode.since)
-    others = sorted((one for one in standings if not one.is_waiting), key=lambda one: -one.found_ms)
+    waiting = sorted((one for one in statuses if one.is_waiting), key=lambda one: one.episode.since)
+    others = sorted((one for one in statuses if not one.is_waiting), key=lambda one: -one.found_ms)
     return [*waiting, *others]
 
 
-def _standing(found: Decision, last: Decision) -> EpisodeStatus:
+def rulings_of(entries: Iterable[Decision]) -> list[Ruling]:
+    """Return the latest ruling about each episode of a log, in the order in which they were given.
+
+    Where several definitions are of record, the one with the latest ruling ranks highest.
+    """
+    return [
+        Ruling(episode=entry.episode, verdict=entry.verdict)
+        for entry in _latest_rulings(entries)
+        if entry.episode is not None and entry.verdict is not None
+    ]
+
+
+def waiting_episodes(rulings: Iterable[Ruling]) -> Sequence[Episode]:
+    """Return the episodes that wait for a person's ruling, the oldest first."""
+    return [one.episode for one in rulings if one.verdict is Verdict.QUARANTINED]
+
+
+def _latest_rulings(entries: Iterable[Decision]) -> list[Decision]:
+    """Return the last entry about each episode of a log, in the order in which they were written."""
+    found: dict[str, Decision] = {}
+    for entry in entries:
+        if entry.episode is not None and entry.verdict is not None:
+            found.pop(entry.episode.id, None)
+            found[entry.episode.id] = entry
+    return list(found.values())
+
+
+def _status(found: Decision, last: Decision) -> EpisodeStatus:
+    """Return the status from the entry that found the episode, and the last entry about it."""
     episode, verdict = last.episode, last.verdict
-    if episode is None or verdict is None:  # episode_statuses has looked
+    if episode is None or verdict is None:  # for mypy: `_latest_rulings` returns entries with both
         raise ValueError(f"entry {last.number} of the log of {last.kind} is about no backfill")
     sha256 = found.detail.get("diff_sha256")
     return EpisodeStatus(
@@ -133,11 +133,11 @@ def _standing(found: Decision, last: Decision) -> EpisodeStatus:
         diff_sha256=sha256 if isinstance(sha256, str) else "",
         found_ms=found.at,
         why=found.reason,
-        ruled=_ruled(last) if last.event in PERSONS else None,
+        ruled=_person_ruling(last) if last.event in PERSON_EVENTS else None,
     )
 
 
-def _ruled(entry: Decision) -> EpisodeRuling:
+def _person_ruling(entry: Decision) -> EpisodeRuling:
     at_ms = entry.detail.get("ruled_at_ms")
     return EpisodeRuling(
         by=str(entry.detail.get("by") or "unknown"),

@@ -1,49 +1,54 @@
-"""The single-use token of the form on which a person rules: who holds it has read this diff on this loop's page.
+"""Single-use token of the form on which a person rules about a backfill: proof that this diff was shown by this loop.
 
-A token is 32 random bytes, the time at which it ends, and an HMAC-SHA256 over both and over what it is bound to.
-It is kept nowhere: that it was used shows from the log, which holds its digest. Must not read a clock or a log.
+A token is a nonce and its expiry time in milliseconds, signed by itsdangerous (HMAC-SHA256). What it is bound to goes
+into the signature's salt and not into the token. Tokens are stored nowhere: the gate's log holds the digests of used
+ones.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from itsdangerous import BadData, Signer
+from itsdangerous.encoding import base64_decode, base64_encode
+
 from retrain.signing import Secret
 from schemas.errors import TruthloopError
 from schemas.events.backfill import Verdict
 
-__all__ = ["NONCE_BYTES", "TTL_MS", "Bound", "Checked", "TokenError", "check_token", "keys_of", "make_token"]
+__all__ = [
+    "NONCE_BYTES",
+    "TTL_MS",
+    "CheckedToken",
+    "TokenBinding",
+    "TokenError",
+    "check_token",
+    "make_token",
+    "token_keys",
+]
 
 TTL_MS = 72 * 3_600_000
-"""Over a week-end; whoever takes longer reads the page again."""
+"""A form stays valid over a weekend; after that the page has to be opened again."""
 
 NONCE_BYTES = 32
-_TIME_BYTES = 8
-_MAC_BYTES = 32
-_BYTES = NONCE_BYTES + _TIME_BYTES + _MAC_BYTES
-_CHARACTERS = _BYTES * 4 // 3
-"""A multiple of four: no padding, and no bit of the last character that means nothing."""
-
 _KEY_LABEL = b"truthloop: key of the forms on which people rule about backfills, version 1"
 
 
 class TokenError(TruthloopError):
-    """A token that this loop has not made for this form; the answer is 403. Holds nothing of it."""
+    """A token that this loop did not make for this form; the answer is 403. Holds no part of the token."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """What a token holds for, and for nothing else.
+class TokenBinding:
+    """What a token is valid for.
 
     Attributes:
         loop: name of the loop.
         episode: id of the backfill.
-        diff_sha256: digest of the diff that stood beside the form.
-        verdicts: what can be ruled with it.
-        user: whom a proxy named when the form was made; empty where none does.
+        diff_sha256: digest of the diff that is shown with the form.
+        verdicts: the verdicts that the form offers, in any order.
+        user: the user named by a proxy when the form was made; empty without a proxy.
     """
 
     loop: str
@@ -52,22 +57,18 @@ class Bound:
     verdicts: tuple[Verdict, ...]
     user: str = ""
 
-    def document(self) -> bytes:
-        """Return it as bytes; different ones never give the same, because each part has its length in front."""
-        verdicts = ",".join(sorted(one.value for one in self.verdicts))
-        parts = [
-            one.encode("utf-8", "surrogatepass")
-            for one in (self.loop, self.episode, self.diff_sha256, verdicts, self.user)
-        ]
-        return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    def salt(self) -> str:
+        """Return the binding as ASCII text; different bindings give different texts, because every part is quoted."""
+        verdicts = sorted(one.value for one in self.verdicts)
+        return ascii((self.loop, self.episode, self.diff_sha256, verdicts, self.user))
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A token that this loop has made.
+class CheckedToken:
+    """A token with a valid signature.
 
     Attributes:
-        sha256: its digest, by which it is known once it was used.
+        sha256: digest of its signed part; the log knows a used token by it.
         is_expired: whether its time is over.
     """
 
@@ -75,16 +76,16 @@ class Checked:
     is_expired: bool
 
 
-def keys_of(secret: Secret | None, http_token: str | None, random: bytes) -> tuple[bytes, ...]:
-    """Return the keys for tokens: new ones are made with the first, each is good.
+def token_keys(secret: Secret | None, http_token: str | None, random: bytes) -> tuple[bytes, ...]:
+    """Return the signing keys: new tokens are signed with the first, all of them verify.
 
-    All processes of a loop share what is configured, so each takes the tokens of the others. Where nothing is, a
-    token holds in the process that made it, and until that ends.
+    They are derived from what all processes of a loop share, so each process accepts the tokens of the others. Where
+    nothing is shared, a token is valid in the process that made it.
 
     Args:
-        secret: of the webhook, with one key or two; None without one.
-        http_token: of the page; None without one.
-        random: 32 random bytes of this process, for where nothing is shared.
+        secret: of the webhook, with two keys while it is rotated.
+        http_token: of the page.
+        random: 32 random bytes of this process, used if there is neither.
     """
     if secret is not None:
         shared: Sequence[bytes] = secret.keys
@@ -95,55 +96,42 @@ def keys_of(secret: Secret | None, http_token: str | None, random: bytes) -> tup
     return tuple(hmac.digest(key, _KEY_LABEL, "sha256") for key in shared)
 
 
-def make_token(keys: Sequence[bytes], bound: Bound, now_ms: int, nonce: bytes) -> str:
-    """Return a new token: 96 characters that need no quoting.
+def make_token(keys: Sequence[bytes], binding: TokenBinding, now_ms: int, nonce: bytes) -> str:
+    """Return a new token: `nonce.expiry.signature` in letters, digits, `-` and `_`.
 
     Args:
-        keys: of `keys_of`.
-        bound: what it is to hold for.
-        now_ms: the time, in milliseconds since 1970.
+        keys: of `token_keys`.
+        binding: what the token is to be valid for.
+        now_ms: wall-clock time in milliseconds since 1970.
         nonce: 32 random bytes, never the same twice.
 
     Raises:
-        ValueError: the nonce is of another length.
+        ValueError: the nonce has another length.
     """
     if len(nonce) != NONCE_BYTES:
         raise ValueError(f"a nonce has {NONCE_BYTES} bytes")
-    head = nonce + (now_ms + TTL_MS).to_bytes(_TIME_BYTES, "big")
-    return base64.urlsafe_b64encode(head + _mac(keys[0], head, bound)).decode("ascii")
+    payload = base64_encode(nonce) + b".%d" % (now_ms + TTL_MS)
+    return _signer(keys, binding).sign(payload).decode("ascii")
 
 
-def check_token(keys: Sequence[bytes], text: str, bound: Bound, now_ms: int) -> Checked:
-    """Return what is known of a token that came back.
-
-    Args:
-        keys: of `keys_of`.
-        text: as it came.
-        bound: what the form that it came with is about.
-        now_ms: the time, in milliseconds since 1970.
+def check_token(keys: Sequence[bytes], text: str, binding: TokenBinding, now_ms: int) -> CheckedToken:
+    """Verify a token that was received with the form of `binding`.
 
     Raises:
-        TokenError: it was not made here, or for something else.
+        TokenError: it was not made by this loop, or for another form.
     """
-    whole = _bytes(text)
-    head, mac = whole[:-_MAC_BYTES], whole[-_MAC_BYTES:]
-    # every key is tried, so that time tells nothing about which one it was
-    matches = [hmac.compare_digest(_mac(key, head, bound), mac) for key in keys]
-    if not any(matches):
-        raise TokenError("the form's token was not made by this loop for this diff")
-    ends_ms = int.from_bytes(head[NONCE_BYTES:], "big")
-    return Checked(hashlib.sha256(whole).hexdigest(), now_ms >= ends_ms)
-
-
-def _mac(key: bytes, head: bytes, bound: Bound) -> bytes:
-    return hmac.digest(key, head + bound.document(), "sha256")
-
-
-def _bytes(text: str) -> bytes:
     try:
-        # the library takes + and / as well, and one token has one text
-        if len(text) == _CHARACTERS and text.isascii() and not {"+", "/"} & set(text):
-            return base64.b64decode(text, altchars=b"-_", validate=True)
-    except binascii.Error:
-        pass
-    raise TokenError("the form's token is malformed")
+        payload = _signer(keys, binding).unsign(text)
+        signature = text.rpartition(".")[2]
+        is_canonical = base64_encode(base64_decode(signature)).decode("ascii") == signature
+    except (BadData, UnicodeEncodeError):
+        is_canonical = False
+    if not is_canonical:  # base64 decoders accept several texts for the same bytes, and one token has one text
+        raise TokenError("the form's token was not made by this loop for this diff")
+    expires_ms = int(payload.rpartition(b".")[2])
+    return CheckedToken(hashlib.sha256(payload).hexdigest(), now_ms >= expires_ms)
+
+
+def _signer(keys: Sequence[bytes], binding: TokenBinding) -> Signer:
+    # itsdangerous signs with the last key; its defaults are SHA-1 and a key derivation without HMAC
+    return Signer(keys[::-1], salt=binding.salt(), key_derivation="hmac", digest_method=hashlib.sha256)

@@ -1,8 +1,7 @@
-"""The gate between evidence and a retrain: a state table, and what each event makes of it. Pure.
+"""The gate between evidence and a retrain: a state machine that is a fold of its log. Pure.
 
-Laws: the gate is a fold of its log, so that what was decided is read and never decided again. Only an evaluation can
-begin a retrain, and only one is open at a time. Time is evidence time: a year that is replayed is decided like a
-year that was lived. Must not read a clock, the lake or the network.
+What was decided is read from the log and never decided again. Only an evaluation begins a retrain, and one retrain is
+open at a time. Time is evidence time, so a replayed year is decided as it would have been live.
 """
 
 import hashlib
@@ -15,7 +14,7 @@ from schemas.errors import TruthloopError
 from schemas.events.backfill import Cause
 from schemas.events.evidence import Decision, Event, GateState
 
-__all__ = ["ASIDE", "DAY_MS", "NEXT_STATES", "Gate", "IllegalEvent", "decision_id", "gate_of"]
+__all__ = ["DAY_MS", "NEUTRAL_EVENTS", "NEXT_STATES", "Gate", "IllegalEvent", "decision_id", "gate_of"]
 
 DAY_MS: Final = 86_400_000
 
@@ -25,26 +24,26 @@ _AT_REST = frozenset(
         *(GateState.HELD, GateState.WAITING, GateState.COOLING),
     }
 )
-_JUDGED = _AT_REST | {GateState.PREPARING}
-_JUDGES = (Event.EVALUATED, Event.RESTATED)
-_KEEPS = (Event.BACKFILLED, Event.APPROVED, Event.REJECTED, Event.JUDGED, Event.REFUSED)
+_AFTER_EVALUATION = _AT_REST | {GateState.PREPARING}
+_EVALUATIONS = (Event.EVALUATED, Event.RESTATED)
+_NOTES = (Event.BACKFILLED, Event.APPROVED, Event.REJECTED, Event.JUDGED, Event.REFUSED)
 
 NEXT_STATES: Final[Mapping[tuple[GateState, Event], frozenset[GateState]]] = MappingProxyType(
     {
-        # at rest, an evaluation may lead anywhere but out of a cooldown that still lasts
-        **{(state, event): frozenset(_JUDGED) for state in _AT_REST for event in _JUDGES},
-        # a backfill, or what is said of a version, moves no retrain; at rest the gate may wait for a person
-        **{(state, event): frozenset({state}) for state in GateState for event in _KEEPS},
+        # at rest, an evaluation leads to any of these; `retrain.policy` keeps a cooldown until it is over
+        **{(state, event): frozenset(_AFTER_EVALUATION) for state in _AT_REST for event in _EVALUATIONS},
+        # a backfill, a ruling or a judged version moves no retrain; at rest a backfill may make the gate wait
+        **{(state, event): frozenset({state}) for state in GateState for event in _NOTES},
         **{
             (state, Event.BACKFILLED): frozenset({state, GateState.WAITING}) for state in _AT_REST - {GateState.COOLING}
         },
         **{(state, Event.DEPLOYED): frozenset({GateState.COOLING}) for state in GateState},
-        # a data set is being written; what is found meanwhile changes nothing
-        **{(GateState.PREPARING, event): frozenset({GateState.PREPARING}) for event in _JUDGES},
+        # a data set is being written; evaluations in the meantime change nothing
+        **{(GateState.PREPARING, event): frozenset({GateState.PREPARING}) for event in _EVALUATIONS},
         (GateState.PREPARING, Event.PREPARED): frozenset({GateState.REQUESTED}),
         (GateState.PREPARING, Event.RESOLVED): frozenset({GateState.COOLING}),
-        # the request is on its way; a fast pipeline may answer before the delivery is known to have worked
-        **{(GateState.REQUESTED, event): frozenset({GateState.REQUESTED}) for event in _JUDGES},
+        # the request is being delivered; a fast pipeline may answer before the delivery is recorded
+        **{(GateState.REQUESTED, event): frozenset({GateState.REQUESTED}) for event in _EVALUATIONS},
         (GateState.REQUESTED, Event.OVERDUE): frozenset({GateState.REQUESTED}),
         (GateState.REQUESTED, Event.DELIVERED): frozenset({GateState.RUNNING}),
         (GateState.REQUESTED, Event.UNDELIVERABLE): frozenset({GateState.COOLING}),
@@ -52,8 +51,8 @@ NEXT_STATES: Final[Mapping[tuple[GateState, Event], frozenset[GateState]]] = Map
         (GateState.REQUESTED, Event.SUCCEEDED): frozenset({GateState.RUNNING, GateState.COOLING}),
         (GateState.REQUESTED, Event.FAILED): frozenset({GateState.COOLING}),
         (GateState.REQUESTED, Event.RESOLVED): frozenset({GateState.COOLING}),
-        # the pipeline works; it succeeds by callback, or when its version predicts
-        **{(GateState.RUNNING, event): frozenset({GateState.RUNNING}) for event in _JUDGES},
+        # the pipeline runs; it is done by callback, by polling, or when its version predicts
+        **{(GateState.RUNNING, event): frozenset({GateState.RUNNING}) for event in _EVALUATIONS},
         (GateState.RUNNING, Event.OVERDUE): frozenset({GateState.RUNNING}),
         (GateState.RUNNING, Event.DELIVERED): frozenset({GateState.RUNNING}),
         (GateState.RUNNING, Event.ACCEPTED): frozenset({GateState.RUNNING}),
@@ -62,39 +61,38 @@ NEXT_STATES: Final[Mapping[tuple[GateState, Event], frozenset[GateState]]] = Map
         (GateState.RUNNING, Event.RESOLVED): frozenset({GateState.COOLING}),
     }
 )
-"""Where each event may lead from each state; what is not listed is refused and moves nothing."""
+"""(state, event) -> states that it may lead to. A pair that is not listed is illegal and changes nothing."""
 
-ASIDE: Final = frozenset({*_JUDGES, *_KEEPS})
-"""Events that never move a retrain that is open."""
+NEUTRAL_EVENTS: Final = frozenset({*_EVALUATIONS, *_NOTES})
+"""Events that never change the state of an open retrain."""
 
-_TELLS_VERSION = frozenset({Event.EVALUATED, Event.DEPLOYED})
-_ENDS = frozenset({Event.DEPLOYED, Event.RESOLVED, Event.UNDELIVERABLE, Event.SUCCEEDED, Event.FAILED})
-_ENDED_BADLY = frozenset({Event.UNDELIVERABLE, Event.FAILED})
+_VERSION_EVENTS = frozenset({Event.EVALUATED, Event.DEPLOYED})
+_END_EVENTS = frozenset({Event.DEPLOYED, Event.RESOLVED, Event.UNDELIVERABLE, Event.SUCCEEDED, Event.FAILED})
+_FAILURE_EVENTS = frozenset({Event.UNDELIVERABLE, Event.FAILED})
 
 
 class IllegalEvent(TruthloopError):  # noqa: N818 - it names what happened; the suffix adds nothing
-    """An event that the gate's state does not take; nothing has changed."""
+    """An event that is not allowed in the gate's state; nothing has changed."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Where the gate of one label kind stands.
+    """State of the gate of one label kind after its log.
 
     Attributes:
-        state: of the table above.
-        at_ms: the greatest evidence time of an entry; None before the first.
+        at_ms: greatest evidence time of an entry; None before the first.
         since_ms: evidence time at which the state was entered.
         evaluated_ms: evidence time of the newest evaluation.
-        decision: id of the open retrain; None while none is.
-        decided_ms: how far evidence had come when the open retrain was decided.
-        is_overdue: nobody has answered for too long.
-        asked_ms: evidence times of all retrains that were asked for.
+        decision: id of the open retrain; None while none is open.
+        decided_ms: evidence time up to which was known when the open retrain was decided.
+        is_overdue: the open retrain has had no answer for too long.
+        asked_ms: evidence times of all retrains that were requested.
         ended_ms: evidence time at which the newest retrain or deployment ended.
-        failures: retrains in a row that were not delivered or failed.
-        approved: ids of the backfills that a person approved and no retrain was asked for since.
-        ruled: whether a person ruled about a backfill, or labels came to count otherwise, and nothing was judged since.
-        version: the version that ran when the gate last looked.
-        following: number of the next entry of the log.
+        failures: number of retrains in a row that were not delivered or failed.
+        approved: ids of backfills that were approved since the last retrain was requested.
+        ruled: whether labels of record may have changed since the last evaluation: by a person's ruling, or a rule's.
+        version: model version that was running at the last evaluation or deployment.
+        following: number of the next log entry.
     """
 
     state: GateState = GateState.UNKNOWN
@@ -121,7 +119,7 @@ class Gate:
         """Return the gate after an entry of its log.
 
         Raises:
-            IllegalEvent: the state does not take the event, or the entry belongs to another retrain or place.
+            IllegalEvent: the state does not allow the event, or the entry has another number or retrain.
         """
         self._check(entry)
         moved = replace(
@@ -130,61 +128,61 @@ class Gate:
             at_ms=max(entry.at, self.at_ms or 0),
             since_ms=self.since_ms if entry.state is self.state else entry.at,
             following=entry.number + 1,
-            version=entry.version if entry.event in _TELLS_VERSION else self.version,
+            version=entry.version if entry.event in _VERSION_EVENTS else self.version,
             is_overdue=self.is_overdue or entry.event is Event.OVERDUE,
         )
         if entry.event is Event.EVALUATED:
             moved = replace(moved, evaluated_ms=entry.at)
-        if entry.event in _JUDGES:
+        if entry.event in _EVALUATIONS:
             moved = replace(moved, ruled=False)
         if entry.episode is not None:
-            moved = replace(moved, approved=_approved(self.approved, entry), ruled=self.ruled or _rules(entry))
+            moved = replace(moved, approved=_approved(self.approved, entry), ruled=self.ruled or _changes_record(entry))
         if entry.state is GateState.PREPARING and self.state is not GateState.PREPARING:
             asked_ms = (*self.asked_ms, entry.at)
             asked = replace(moved, decision=entry.decision, decided_ms=moved.at_ms, asked_ms=asked_ms)
             return replace(asked, approved=())
-        if entry.state is GateState.COOLING and entry.event in _ENDS:
-            failures = self.failures + 1 if entry.event in _ENDED_BADLY else 0
+        if entry.state is GateState.COOLING and entry.event in _END_EVENTS:
+            failures = self.failures + 1 if entry.event in _FAILURE_EVENTS else 0
             ended = replace(moved, decision=None, decided_ms=None, is_overdue=False, ended_ms=entry.at)
             return replace(ended, failures=failures)
         return moved
 
     def _check(self, entry: Decision) -> None:
-        place = f"entry {entry.number} of the log of {entry.kind}"
+        where = f"entry {entry.number} of the log of {entry.kind}"
         if entry.number != self.following:
-            raise IllegalEvent(f"comes where entry {self.following} is due", where=place)
+            raise IllegalEvent(f"is out of order: entry {self.following} comes next", where=where)
         if entry.state not in NEXT_STATES.get((self.state, entry.event), frozenset()):
             raise IllegalEvent(
-                f"{entry.event.value!r} does not lead from {self.state.value!r} to {entry.state.value!r}", where=place
+                f"{entry.event.value!r} does not lead from {self.state.value!r} to {entry.state.value!r}", where=where
             )
         begins = entry.state is GateState.PREPARING and self.state is not GateState.PREPARING
         if begins and entry.decision is None:
-            raise IllegalEvent("begins a retrain without an id", where=place)
+            raise IllegalEvent("begins a retrain without an id", where=where)
         if not begins and self.is_open and entry.decision not in (self.decision, None):
-            raise IllegalEvent(f"belongs to {entry.decision}, and {self.decision} is open", where=place)
+            raise IllegalEvent(f"belongs to {entry.decision}, and {self.decision} is open", where=where)
 
 
 def _approved(before: tuple[str, ...], entry: Decision) -> tuple[str, ...]:
-    """Return the approved backfills after a ruling."""
+    """Return the ids of approved backfills after an entry about a backfill."""
     if entry.episode is None:
         return before
     others = tuple(one for one in before if one != entry.episode.id)
     return (*others, entry.episode.id) if entry.event is Event.APPROVED else others
 
 
-def _rules(entry: Decision) -> bool:
-    """Return whether a person has ruled, or labels count that would not, or do not that would."""
+def _changes_record(entry: Decision) -> bool:
+    """Tell whether a person has ruled, or a rule's verdict differs from what counts without any verdict."""
     if entry.episode is None or entry.verdict is None:
         return False
-    by_default = not {Cause.DECLARED, Cause.REDEFINED} & {*entry.episode.causes}
-    return entry.event is not Event.BACKFILLED or entry.verdict.is_of_record != by_default
+    counts_by_default = not {Cause.DECLARED, Cause.REDEFINED} & {*entry.episode.causes}
+    return entry.event is not Event.BACKFILLED or entry.verdict.is_of_record != counts_by_default
 
 
 def gate_of(entries: Iterable[Decision]) -> Gate:
-    """Return where a log leaves the gate.
+    """Return the gate after a whole log.
 
     Raises:
-        IllegalEvent: the log is not one that a gate can have written.
+        IllegalEvent: no gate can have written this log.
     """
     gate = Gate()
     for entry in entries:
@@ -193,14 +191,13 @@ def gate_of(entries: Iterable[Decision]) -> Gate:
 
 
 def decision_id(loop: str, kind: str, at_ms: int, version: str | None, entry: str | None = None) -> str:
-    """Return the id of the retrain that an evaluation decides: the same evaluation always has the same.
+    """Return the id of the retrain that an evaluation decides; the same evaluation always gives the same id.
 
     Args:
-        loop: name of the loop.
-        kind: label kind.
         at_ms: evidence time.
-        version: that runs.
-        entry: the number of the entry, where a ruling is judged; None: the end of a day is, which comes once.
+        version: the running model version.
+        entry: number of the log entry for an evaluation that follows a ruling, of which there may be several at one
+            evidence time; None for the evaluation of a day's end.
     """
     text = "\0".join((loop, kind, str(at_ms), version or "", *(() if entry is None else (entry,))))
     return f"rt-{hashlib.sha256(text.encode()).hexdigest()[:32]}"

@@ -1,10 +1,11 @@
-"""What is written into the gate's log for what happens: pure, numbered from the log's end.
+"""Builds the entries of the gate's log, one function per event. Pure.
 
-Must not write, send or read anything.
+Each function gets the gate before the entry, and numbers the entry from it. `retrain.decision_log` writes them.
 """
 
 from collections.abc import Mapping, Sequence
 
+from retrain.episode_status import REASON_MAX
 from retrain.gate import Gate, decision_id
 from retrain.policy import judge
 from retrain.schedule import Attempt
@@ -26,8 +27,6 @@ __all__ = [
     "ruled",
 ]
 
-REASON_MAX = 1_000
-
 Detail = Mapping[str, str | int | float | None]
 
 _ANSWERS = {
@@ -36,17 +35,15 @@ _ANSWERS = {
     "succeeded": Event.SUCCEEDED,
     "failed": Event.FAILED,
 }
-_THINGS = {Cause.RESENT: "predictions that came again with other content"}
-_SENT_IN_VAIN = {"gave_up": "nobody took it in time", "gone": "the target will never take it"}
+_SUBJECTS = {Cause.RESENT: "predictions that were sent again with other content"}
+_UNDELIVERABLE = {"gave_up": "not delivered in time", "gone": "the target will never accept it"}
 
 
 class EntryOrigin:
-    """Whose log it is.
+    """Loop, label kind and retrain config that log entries are built for.
 
     Args:
-        loop: name of the loop.
-        kind: label kind.
-        retrain: the config's section; None: nobody is ever asked.
+        retrain: section of the config; None: no retrain is ever requested.
     """
 
     def __init__(self, loop: str, kind: str, retrain: RetrainConfig | None) -> None:
@@ -56,106 +53,100 @@ class EntryOrigin:
 
     @classmethod
     def all_of(cls, config: LoopConfig) -> "list[EntryOrigin]":
-        """Return whose logs a loop has: one for each label kind."""
+        """Return one origin for each label kind of a loop."""
         return [cls(config.loop, kind, config.retrain) for kind in config.labels]
 
-    def entry(self, gate: Gate, event: Event, state: GateState, reason: str, **told: object) -> Decision:
-        """Return the log's next entry: of the evidence time and the retrain that the gate has, unless told otherwise.
+    def entry(self, gate: Gate, event: Event, state: GateState, reason: str, **fields: object) -> Decision:
+        """Return the log's next entry, by default with the gate's evidence time and open retrain.
 
         Args:
-            gate: before it.
-            event: what happened.
-            state: where it leads.
-            reason: why; cut where it is too long.
-            told: further fields of `Decision`.
+            gate: before the entry.
+            state: of the gate after it.
+            reason: one sentence; cut to `REASON_MAX` characters.
+            fields: further fields of `Decision`; they override the defaults.
         """
-        usual = {"at": gate.at_ms or 0, "decision": gate.decision}
+        defaults = {"at": gate.at_ms or 0, "decision": gate.decision}
         own = {"number": gate.following, "loop": self.loop, "kind": self.kind, "event": event, "state": state}
-        return Decision.model_validate(usual | told | own | {"reason": reason[:REASON_MAX]})
+        return Decision.model_validate(defaults | fields | own | {"reason": reason[:REASON_MAX]})
 
 
 def evaluated(
     origin: EntryOrigin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode] = ()
 ) -> list[Decision]:
-    """Return what an evaluation adds: before itself, that another version runs, or that nobody answers.
+    """Return the entries of a day's evaluation: a deployment or an overdue retrain that it shows, then the evaluation.
 
     Args:
-        origin: whose log.
-        gate: before it.
+        gate: before the entries.
         evaluation: of the end of a day.
-        waiting: backfills that nobody has ruled about.
+        waiting: backfills that wait for a person.
     """
     entries: list[Decision] = []
-    evaluation = _held(gate, evaluation)
+    evaluation = _with_deployed_version(gate, evaluation)
     if gate.version is not None and evaluation.version not in (None, gate.version):
         entries.append(_deployed(origin, gate, evaluation))
         gate = gate.after(entries[-1])
     if _is_overdue(origin, gate, evaluation):
         days = (evaluation.at - (gate.decided_ms or evaluation.at)) / 86_400_000
         reason = f"nobody has answered for {days:.1f} days"
-        told = origin.entry(gate, Event.OVERDUE, gate.state, reason, at=evaluation.at)
-        entries.append(told)
-        gate = gate.after(told)
-    entries.append(_judged(origin, gate, evaluation, waiting, Event.EVALUATED))
+        entries.append(origin.entry(gate, Event.OVERDUE, gate.state, reason, at=evaluation.at))
+        gate = gate.after(entries[-1])
+    entries.append(_evaluation_entry(origin, gate, evaluation, waiting, Event.EVALUATED))
     return entries
 
 
 def restated(origin: EntryOrigin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode]) -> Decision:
-    """Return what the newest day's evaluation says once a backfill counts, or stands beside.
+    """Return the entry of the newest day's evaluation after a ruling has changed which labels are of record.
 
     Args:
-        origin: whose log.
-        gate: before it; its newest entry tells when this is known.
-        evaluation: of the day that was evaluated last, made again.
-        waiting: backfills that nobody has ruled about.
+        gate: before the entry; its evidence time is that of the ruling.
+        evaluation: of the last evaluated day, computed again.
+        waiting: backfills that wait for a person.
     """
-    now_known = _held(gate, evaluation).model_copy(update={"at": max(evaluation.at, gate.at_ms or 0)})
-    return _judged(origin, gate, now_known, waiting, Event.RESTATED)
+    evaluation = _with_deployed_version(gate, evaluation)
+    now_known = evaluation.model_copy(update={"at": max(evaluation.at, gate.at_ms or 0)})
+    return _evaluation_entry(origin, gate, now_known, waiting, Event.RESTATED)
 
 
 def backfilled(origin: EntryOrigin, gate: Gate, found: Ruling, reasons: Sequence[str], detail: Detail) -> Decision:
-    """Return that a backfill was found, or has grown, and what the rules make of it.
+    """Return the entry for a backfill that was found or has grown, with the rules' verdict.
 
     Args:
-        origin: whose log.
-        gate: before it.
-        found: the backfill and its verdict, which no person gave.
-        reasons: why that verdict, as sentences.
+        gate: before the entry.
+        found: the backfill and its verdict by rule.
+        reasons: for the verdict, as sentences.
         detail: the digest of its diff.
     """
     waits = found.verdict is Verdict.QUARANTINED
     rests = not gate.is_open and gate.state is not GateState.COOLING
     state = GateState.WAITING if waits and rests else gate.state
-    text = f"{found.episode.labels:,} {_THINGS.get(found.episode.causes[0], 'labels')} tell the past anew: "
+    text = f"{found.episode.labels:,} {_SUBJECTS.get(found.episode.causes[0], 'labels')} restate the past: "
     text += f"{found.verdict.value}. {' '.join(reasons)}"
-    told = {"episode": found.episode, "verdict": found.verdict, "decision": None, "detail": detail}
-    return origin.entry(gate, Event.BACKFILLED, state, text, at=_known_ms(gate, found.episode), **told)
+    fields = {"episode": found.episode, "verdict": found.verdict, "decision": None, "detail": detail}
+    return origin.entry(gate, Event.BACKFILLED, state, text, at=_known_ms(gate, found.episode), **fields)
 
 
 def ruled(origin: EntryOrigin, gate: Gate, ruling: Ruling, reason: str, detail: Detail) -> Decision:
-    """Return that a person has approved or rejected a backfill.
+    """Return the entry for a backfill that a person has approved or rejected.
 
     Args:
-        origin: whose log.
-        gate: before it.
+        gate: before the entry.
         ruling: the backfill and the person's verdict.
         reason: in the person's words.
-        detail: who says so, how that is known, and the digest of the diff that was looked at.
+        detail: who rules, how that is known, and the digest of the diff that was read.
     """
     event = Event.APPROVED if ruling.verdict is Verdict.APPROVED else Event.REJECTED
-    told = {"episode": ruling.episode, "verdict": ruling.verdict, "decision": None, "detail": detail}
+    fields = {"episode": ruling.episode, "verdict": ruling.verdict, "decision": None, "detail": detail}
     at_ms = _known_ms(gate, ruling.episode)
-    return origin.entry(gate, event, gate.state, reason, at=at_ms, source="person", **told)
+    return origin.entry(gate, event, gate.state, reason, at=at_ms, source="person", **fields)
 
 
 def prepared(origin: EntryOrigin, gate: Gate, detail: Detail, rows: int) -> Decision:
-    """Return that the data set is written; one without rows ends the retrain.
+    """Return the entry for a data set that has been written; one without training rows ends the retrain.
 
     Args:
-        origin: whose log.
-        gate: in `preparing`.
-        detail: the data set's place and digest.
-        rows: to learn from.
+        gate: in state `preparing`.
+        detail: URI and digest of the data set.
+        rows: number of training rows.
     """
     if rows == 0:
         return origin.entry(gate, Event.RESOLVED, GateState.COOLING, "the data set would be empty", detail=detail)
@@ -164,27 +155,26 @@ def prepared(origin: EntryOrigin, gate: Gate, detail: Detail, rows: int) -> Deci
 
 
 def attempted(origin: EntryOrigin, gate: Gate, attempt: Attempt) -> Decision | None:
-    """Return what an attempt adds: that the request was taken, or never will be; None for one that is repeated."""
+    """Return the entry for a delivery attempt that ended the delivery; None if it will be repeated."""
     detail: Detail = {"attempt": attempt.number, "http_status": attempt.status, "attempted_at_ms": attempt.at_ms}
     if attempt.outcome == "delivered":
-        reason = f"the request was taken at attempt {attempt.number}"
+        reason = f"the request was delivered at attempt {attempt.number}"
         if attempt.detail:  # that the run was there already, or that its DAG is paused
             reason = f"{reason}: {attempt.detail}"
         return origin.entry(gate, Event.DELIVERED, GateState.RUNNING, reason, detail=detail)
-    if attempt.outcome in _SENT_IN_VAIN:
-        reason = f"{_SENT_IN_VAIN[attempt.outcome]}; the last answer: {attempt.detail or attempt.status}"
+    if attempt.outcome in _UNDELIVERABLE:
+        reason = f"{_UNDELIVERABLE[attempt.outcome]}; the last answer: {attempt.detail or attempt.status}"
         return origin.entry(gate, Event.UNDELIVERABLE, GateState.COOLING, reason, detail=detail)
     return None
 
 
 def answered(origin: EntryOrigin, gate: Gate, answer: RetrainCallback, callback_id: str) -> Decision:
-    """Return what a pipeline's answer adds. Whether the gate takes it shows when it is applied.
+    """Return the entry for a pipeline's callback. `Gate.after` raises if the gate's state does not allow it.
 
     Args:
-        origin: whose log.
-        gate: before it.
-        answer: signed and valid.
-        callback_id: the answer's own id, by which it is known again.
+        gate: before the entry.
+        answer: verified and valid.
+        callback_id: id of the callback, by which a repeated one is recognised.
     """
     event = _ANSWERS[answer.status]
     waits_for_predictions = origin.retrain is None or origin.retrain.target.completion == "first_predictions"
@@ -201,25 +191,24 @@ def answered(origin: EntryOrigin, gate: Gate, answer: RetrainCallback, callback_
 
 
 def resolved(origin: EntryOrigin, gate: Gate, reason: str, detail: Detail) -> Decision:
-    """Return that a person has ended the open retrain.
+    """Return the entry for an open retrain that a person has ended.
 
     Args:
-        origin: whose log.
-        gate: with a retrain open.
+        gate: with an open retrain.
         reason: in the person's words.
-        detail: who says so.
+        detail: who resolved it.
     """
     return origin.entry(gate, Event.RESOLVED, GateState.COOLING, reason, detail=detail, source="person")
 
 
-def _judged(
+def _evaluation_entry(
     origin: EntryOrigin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode], event: Event
 ) -> Decision:
     judgement = judge(gate, evaluation, origin.retrain, waiting)
     begins = judgement.state is GateState.PREPARING and gate.state is not GateState.PREPARING
-    # a day ends once; rulings may be judged several times at one evidence time
-    judged = f"{gate.following}" if event is Event.RESTATED else None
-    new_id = decision_id(origin.loop, origin.kind, evaluation.at, evaluation.version, judged)
+    # a day ends once; restatements may be evaluated several times at one evidence time
+    number = f"{gate.following}" if event is Event.RESTATED else None
+    new_id = decision_id(origin.loop, origin.kind, evaluation.at, evaluation.version, number)
     return origin.entry(
         gate,
         event,
@@ -234,8 +223,8 @@ def _judged(
     )
 
 
-def _held(gate: Gate, evaluation: Evaluation) -> Evaluation:
-    """Return the evaluation as of the gate's version where the new one breaks the contract: it is not deployed yet."""
+def _with_deployed_version(gate: Gate, evaluation: Evaluation) -> Evaluation:
+    """Return the evaluation with the gate's version if the new one breaks the contract, and so is not deployed yet."""
     if gate.version is None or not any(map(_breaks_contract, evaluation.findings)):
         return evaluation
     return evaluation.model_copy(update={"version": gate.version})
@@ -246,7 +235,7 @@ def _breaks_contract(finding: Finding) -> bool:
 
 
 def _known_ms(gate: Gate, episode: Episode) -> int:
-    """Return when a backfill was known: with its last label, and never before what the log already knows."""
+    """Return the evidence time of a backfill: that of its last label, but never before the log's newest entry."""
     return max(gate.at_ms or 0, episode.until)
 
 

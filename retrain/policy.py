@@ -1,7 +1,7 @@
-"""What an evaluation makes of the gate: triggers, requirements, and the reason in words. Pure.
+"""Decides from an evaluation whether to request a retrain: triggers, requirements, and the reason as a sentence. Pure.
 
-Drift asks when the config lists it, an open alert of the labels holds everything back, and whatever is refused says
-why. Must not read a clock or the lake; how findings come about is the monitor's matter.
+A finding triggers if the config lists its kind; an open alert about the labels themselves holds every retrain. Findings
+come from `monitor.evaluation`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ __all__ = ["BUDGET_WINDOW_MS", "Judgement", "cooling_until_ms", "judge"]
 
 BUDGET_WINDOW_MS: Final = 30 * DAY_MS
 BACK_OFF_MAX: Final = 8
-"""After retrains in a row that came to nothing the cooldown doubles, at most three times."""
+"""Greatest factor on the cooldown; it doubles with each failed retrain in a row."""
 
 _DRIFT = frozenset({FindingKind.ERROR_DRIFT, FindingKind.SHIFT})
 _HOLDS = frozenset({FindingKind.COVERAGE, FindingKind.SILENCE})
@@ -27,13 +27,12 @@ _PLACES = frozenset({Place.ERROR, Place.OUTPUT, Place.LABEL, Place.FEATURES})
 
 @dataclass(frozen=True)
 class Judgement:
-    """What an evaluation makes of a gate at rest.
+    """The gate's next state, and why.
 
     Attributes:
-        state: where it leads.
-        reason: why, as one sentence.
-        findings: what spoke for a retrain.
-        conditions: what was required, met or not.
+        reason: one sentence.
+        findings: triggers for a retrain.
+        conditions: requirements, met or not.
     """
 
     state: GateState
@@ -45,13 +44,13 @@ class Judgement:
 def judge(
     gate: Gate, evaluation: Evaluation, retrain: RetrainConfig | None, waiting: Sequence[Episode] = ()
 ) -> Judgement:
-    """Return what the evaluation makes of the gate.
+    """Judge an evaluation: return the state that it moves the gate to.
 
     Args:
-        gate: before it.
+        gate: before the evaluation.
         evaluation: of the gate's kind.
-        retrain: the config's section; None: nobody is ever asked.
-        waiting: backfills that nobody has ruled about yet. They hold nothing back: their cohorts are in no data set.
+        retrain: section of the config; None: no retrain is ever requested.
+        waiting: backfills that wait for a person. They hold no retrain: their cohorts are left out of data sets.
     """
     triggers = _triggers(gate, evaluation, retrain)
     if gate.is_open:
@@ -72,25 +71,25 @@ def judge(
     elif not triggers:
         state, reason = _without_trigger(evaluation)
     elif retrain is None:
-        state, reason = GateState.WATCHING, f"{triggers[0].text}; the config asks nobody (no `retrain` section)"
+        state, reason = GateState.WATCHING, f"{triggers[0].text}; the config has no `retrain` section"
     elif unmet:
-        state, reason = GateState.WATCHING, f"{triggers[0].text}; not asked: {_needs(unmet)}"
+        state, reason = GateState.WATCHING, f"{triggers[0].text}; not requested: {_needs(unmet)}"
     else:
         state, reason = GateState.PREPARING, f"{triggers[0].text}; every requirement is met"
     return Judgement(state, reason, triggers, conditions)
 
 
 def cooling_until_ms(gate: Gate, retrain: RetrainConfig) -> int | None:
-    """Return the evidence time until which nothing is asked again; None before the first end of anything."""
+    """Return the evidence time at which the cooldown ends; None if no retrain or deployment has ended yet."""
     if gate.ended_ms is None:
         return None
     return gate.ended_ms + retrain.require.cooldown * min(1 << gate.failures, BACK_OFF_MAX)
 
 
 def _triggers(gate: Gate, evaluation: Evaluation, retrain: RetrainConfig | None) -> list[Finding]:
-    """Return what the config lists: approved backfills, and alarms; without a section all that it could list."""
+    """Return approved backfills and alarms of the kinds that the config lists; without a section, of every kind."""
     listed: frozenset[Trigger] = frozenset(get_args(Trigger) if retrain is None else retrain.when)
-    approved = [_approval(evaluation.kind, one) for one in gate.approved if "backfill" in listed]
+    approved = [_approval_finding(evaluation.kind, one) for one in gate.approved if "backfill" in listed]
     alarms = [finding for finding in evaluation.findings if finding.level is Level.ALARM]
     return approved + [
         finding
@@ -100,7 +99,7 @@ def _triggers(gate: Gate, evaluation: Evaluation, retrain: RetrainConfig | None)
     ]
 
 
-def _approval(kind: str, episode: str) -> Finding:
+def _approval_finding(kind: str, episode: str) -> Finding:
     return Finding(
         kind=FindingKind.BACKFILL,
         place=Place.LABELS,
@@ -155,7 +154,7 @@ def _broken(evaluation: Evaluation) -> list[Finding]:
 
 
 def _is_unsure(finding: Finding) -> bool:
-    """Tell whether nobody can say yet that labels come as they should: silence is never success."""
+    """Tell whether label coverage cannot be judged yet; that counts as not ok."""
     return finding.kind is FindingKind.COVERAGE and finding.level is Level.CALIBRATING
 
 
@@ -167,7 +166,7 @@ def _without_trigger(evaluation: Evaluation) -> tuple[GateState, str]:
     noted = [finding for finding in evaluation.findings if finding.level in (Level.WARN, Level.ALARM)]
     if noted:
         return GateState.WATCHING, noted[0].text
-    return GateState.IDLE, "nothing speaks for a retrain"
+    return GateState.IDLE, "no finding calls for a retrain"
 
 
 def _needs(unmet: list[Condition]) -> str:
@@ -175,8 +174,8 @@ def _needs(unmet: list[Condition]) -> str:
 
 
 def _cooling_text(triggers: list[Finding], unmet: list[Condition]) -> str:
-    said = f"{triggers[0].text}; not asked: " if triggers else ""
-    return said + _needs([condition for condition in unmet if condition.name == "cooldown"])
+    trigger = f"{triggers[0].text}; not requested: " if triggers else ""
+    return trigger + _needs([condition for condition in unmet if condition.name == "cooldown"])
 
 
 def _days(duration_ms: int) -> str:

@@ -1,7 +1,7 @@
-"""When a server is asked how a run gets on, and what its answer is as a pipeline's. Pure: no clock, no IO.
+"""Schedule of polls for the status of a run, with exponential back-off, and the callback for a status. Pure.
 
-A run is asked for every half minute while the server answers, and less and less often while it does not, as deliveries
-are repeated. An answer that says nothing is no answer: the run stays where it was, and may become overdue.
+A run is polled every 30 seconds while the server reports its status, and less and less often while it does not. Without
+a status the run stays where it was, and may become overdue.
 """
 
 from dataclasses import dataclass
@@ -14,34 +14,28 @@ from schemas.events.retrain_request import RetrainCallback
 __all__ = ["POLL_MAX_MS", "POLL_MS", "Poll", "callback_of", "poll_id"]
 
 POLL_MS = 30_000
-"""Training takes minutes at least, and a server that serves many should not notice one who asks."""
+"""Training takes minutes at least, and the load of one poller should not be noticed by a shared server."""
 
 POLL_MAX_MS = 30 * 60_000
-"""A server that is back is heard of within half an hour."""
+"""A server that has recovered is noticed within half an hour."""
 
 _DOUBLINGS_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """When one run is asked for next.
+    """When a run is polled next.
 
     Attributes:
-        due_ms: not before; 0: at once, as after a start.
-        failures: how often in a row nothing was learned.
+        due_ms: not before this time; 0: at once, as after a start.
+        failures: number of polls in a row without a status.
     """
 
     due_ms: int = 0
     failures: int = 0
 
     def after(self, state: RunState, at_ms: int, rng: Random) -> "Poll":
-        """Return when to ask again.
-
-        Args:
-            state: what was learned.
-            at_ms: when it was asked for.
-            rng: jitter.
-        """
+        """Return the next poll after one at `at_ms`, with jitter from `rng`."""
         failures = 0 if state.status is not None else self.failures + 1
         wait_ms = min(POLL_MS * 2 ** min(failures, _DOUBLINGS_MAX), POLL_MAX_MS)
         jittered_ms = round(wait_ms * (1 - JITTER_SHARE * rng.random()))
@@ -50,12 +44,12 @@ class Poll:
 
 
 def callback_of(decision: str, state: RunState) -> RetrainCallback | None:
-    """Return a state as the callback that a pipeline would have sent; None where nothing is known."""
+    """Return the callback that a pipeline would have sent for a state; None if the status is unknown."""
     if state.status is None:
         return None
     return RetrainCallback(decision=decision, status=state.status, message=state.message or None)
 
 
 def poll_id(decision: str, status: str) -> str:
-    """Return the id by which an answer is known again: each status of a decision is taken once."""
+    """Return the callback id of a polled status: each status of a decision is taken once."""
     return f"poll-{decision}-{status}"

@@ -1,4 +1,4 @@
-"""The retrains of a log, one by one: when each was decided, why, and how far it has come. Pure."""
+"""History of retrains, read from a gate's log: when each was decided, why, and its state. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -26,13 +26,13 @@ class Retrain:
         decided_ms: evidence time of the decision.
         state: `preparing`, `requested`, `running`, or how it ended.
         is_open: whether it has not ended.
-        is_overdue: nobody has answered for too long.
+        is_overdue: there has been no answer for too long.
         reason: why it was decided.
-        version: the version that ran then.
-        following_version: the version that ended it by its predictions; None otherwise.
+        version: model version that was running then.
+        following_version: version whose predictions ended it; None if it ended otherwise.
         ended_ms: evidence time of its end; None while it is open.
-        rows: of the data set; None until it is written.
-        dataset: where the data set is; None until it is written.
+        rows: training rows of the data set; None until it is written.
+        dataset: URI of the data set; None until it is written.
     """
 
     id: str
@@ -53,15 +53,15 @@ class Retrain:
         return asdict(self)
 
 
-_BESIDE = frozenset({Event.JUDGED, Event.REFUSED})
-"""What is said of a retrain and moves it nowhere, even when it has ended."""
+_NOTES = frozenset({Event.JUDGED, Event.REFUSED})
+"""Events that name a retrain, even one that has ended, and never change its state."""
 
 
 def retrains_of(entries: Iterable[Decision]) -> list[Retrain]:
     """Return the retrains of a log, in order."""
     by_id: dict[str, list[Decision]] = {}
     for entry in entries:
-        if entry.decision is not None and entry.event not in _BESIDE:
+        if entry.decision is not None and entry.event not in _NOTES:
             by_id.setdefault(entry.decision, []).append(entry)
     return [_retrain(mine) for mine in by_id.values()]
 

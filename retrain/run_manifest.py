@@ -1,7 +1,6 @@
-"""The manifest of one retrain: from the version that it led to, back to every input. Pure.
+"""Manifest of one retrain: lineage from the model version that it led to, back to every input. Pure.
 
-Everything in it stands in the log, in the deliveries or in the data set's own manifest; this module only gathers, and
-must not conclude.
+It is collected from the gate's log, the delivery attempts and the data set's own manifest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,10 +24,7 @@ Document = dict[str, Any]
 
 
 def find_retrain(entries: Sequence[Decision], name: str) -> str | None:
-    """Return the id of a retrain that is named by its id, or by the version that it led to; None: there is none.
-
-    Where several led to the version, the last one counts.
-    """
+    """Return the id of the retrain that has this id, or of the last one that led to this model version."""
     found = None
     for one in retrains_of(entries):
         if one.id == name:
@@ -46,9 +42,9 @@ def run_manifest(
 
     Args:
         entries: the log of the retrain's label kind.
-        decision: id of a retrain of it.
-        attempts: at handing requests over; of any decision.
-        dataset: the manifest of its data set; None where it is not written, gone, or not as it was written.
+        decision: id of a retrain in this log.
+        attempts: delivery attempts of any decision.
+        dataset: manifest of its data set; None if it is not written yet, missing or changed.
     """
     mine = [entry for entry in entries if entry.decision == decision]
     begun = mine[0]
@@ -64,9 +60,9 @@ def run_manifest(
         "dataset": _dataset(written, dataset),
         "deliveries": [_attempt(one) for one in attempts if one.decision == decision],
         "answers": [_answer(entry) for entry in mine if entry.event in _ANSWERS],
-        "judged": [_said(entry) for entry in entries if _is_beside(entry, Event.JUDGED, decision)],
-        "refused": [_said(entry) for entry in entries if _is_beside(entry, Event.REFUSED, decision)],
-        "ended": None if history.is_open else _said(_end(mine)),
+        "judged": [_note(entry) for entry in entries if _is_note(entry, Event.JUDGED, decision)],
+        "refused": [_note(entry) for entry in entries if _is_note(entry, Event.REFUSED, decision)],
+        "ended": None if history.is_open else _note(_end(mine)),
     }
 
 
@@ -84,7 +80,7 @@ def _decided(entry: Decision) -> Document:
 
 
 def _approvals(entries: Sequence[Decision], begun: Decision) -> list[Document]:
-    """Return who approved the backfills that the retrain was asked for."""
+    """Return the approvals of the backfills that triggered the retrain."""
     gate = Gate()
     for entry in entries[: begun.number]:
         gate = gate.after(entry)
@@ -131,7 +127,7 @@ def _answer(entry: Decision) -> Document:
     }
 
 
-def _said(entry: Decision) -> Document:
+def _note(entry: Decision) -> Document:
     return {
         "evidence_at": entry.at,
         "event": entry.event.value,
@@ -141,8 +137,8 @@ def _said(entry: Decision) -> Document:
     }
 
 
-def _is_beside(entry: Decision, event: Event, decision: str) -> bool:
-    """Tell whether an entry speaks of the retrain; while another one is open, only its detail can name it."""
+def _is_note(entry: Decision, event: Event, decision: str) -> bool:
+    """Tell whether an entry names the retrain; while another one is open, it does so in its detail only."""
     return entry.event is event and decision in (entry.decision, entry.detail.get("decision"))
 
 

@@ -1,10 +1,8 @@
-"""What is to be sent when: the deliveries of decisions, as told by the log of their attempts.
+"""Retry schedule of deliveries, computed from the log of their attempts. Pure: no clock, no IO.
 
-The schedule is that of Standard Webhooks (https://www.standardwebhooks.com, "Deliverability and reliability").
-An attempt that was made and not recorded, because the sender died, is made again under the same id; the
-receiver knows it by that. So nothing here has to be exact about crashes.
-
-Pure: no clock, no IO; must not know how anything is sent.
+The schedule is that of Standard Webhooks (https://www.standardwebhooks.com, "Deliverability and reliability"). Delivery
+is at least once: an attempt whose sender died before recording it is made again, under the same id, by which the
+receiver deduplicates.
 """
 
 import re
@@ -25,7 +23,7 @@ __all__ = [
     "DeliveryLog",
     "DeliveryResult",
     "Due",
-    "judge",
+    "classify_result",
     "next_attempt",
     "outstanding",
     "parse_retry_after_ms",
@@ -47,21 +45,21 @@ DELAYS_MS = (
     20 * _HOUR_MS,
     24 * _HOUR_MS,
 )
-"""How long after the attempt before it each attempt is made; together 75 h 35 min 5 s."""
+"""Delay of each attempt after the previous one; together 75 h 35 min 5 s."""
 
 ATTEMPTS_MAX = len(DELAYS_MS)
 
 JITTER_SHARE = 0.1
-"""A delay is shortened by up to this share, never lengthened: all attempts stay within the window."""
+"""A delay is shortened by up to this share and never lengthened, so that all attempts stay within the window."""
 
 WINDOW_MS = 76 * _HOUR_MS
-"""No attempt is made later than this after the first. Receivers that keep ids for longer act once per id."""
+"""No attempt is made later than this after the first. A receiver that remembers ids for longer acts once per id."""
 
 RETRY_AFTER_MAX_MS = 24 * _HOUR_MS
-"""The longest wait of the schedule: a receiver that asks for more is asked again all the same."""
+"""The longest wait of the schedule; a Retry-After beyond it is cut to this."""
 
 THROTTLED_MS = _MINUTE_MS
-"""The least wait after an answer that speaks of overload without saying for how long."""
+"""Least wait after a status of overload without a Retry-After."""
 
 _SUCCESS = range(200, 300)
 _GONE = 410
@@ -69,28 +67,28 @@ _THROTTLED = frozenset({429, 502, 503, 504})
 _SECONDS = re.compile(r"[0-9]{1,10}")
 _DATE_LENGTH_MAX = 64
 
-Outcome = Literal["delivered", "retry", "gave_up", "gone"]
+AttemptOutcome = Literal["delivered", "retry", "gave_up", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a delivery and what came of it: one row of the log.
+    """One delivery attempt and its outcome: one row of the log.
 
     Attributes:
         decision: id of the decision.
-        number: 1 to 10, dense; in the order of time.
+        number: 1 to 10, without gaps, in order of time.
         at_ms: when it was made.
-        outcome: `delivered`; `retry`: failed, and there will be another; `gave_up`: failed, and was the last;
-            `gone`: the receiver will never take it (410; of a server, also 404).
-        status: of the HTTP answer; None where there was none.
-        retry_after_ms: how long the receiver wants to be left alone; None where it did not say.
-        detail: what went wrong, for a person, without payload.
+        outcome: `delivered`; `retry`: failed, another attempt follows; `gave_up`: failed, and was the last one;
+            `gone`: the receiver will never accept it (410; from a server also 404).
+        status: HTTP status; None without an answer.
+        retry_after_ms: from the answer's Retry-After; None without one.
+        detail: the failure, for a person, without payload.
     """
 
     decision: str
     number: int
     at_ms: int
-    outcome: Outcome
+    outcome: AttemptOutcome
     status: int | None = None
     retry_after_ms: int | None = None
     detail: str = ""
@@ -98,13 +96,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The next attempt at a delivery.
+    """The next attempt of a delivery.
 
     Attributes:
         decision: id of the decision.
         number: of the attempt.
-        at_ms: when it is to be made; later if nobody is there to make it.
-        not_after_ms: the end of its window, after which it is given up; None for a first attempt.
+        at_ms: earliest time of the attempt.
+        not_after_ms: end of the delivery window; None for a first attempt, which opens the window.
     """
 
     decision: str
@@ -115,13 +113,10 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What became of one attempt.
+    """A target's answer to one attempt. `status`, `retry_after_ms` and `detail` are those of `Attempt`.
 
     Attributes:
-        status: of the HTTP answer; None where there was none.
-        retry_after_ms: as in `Attempt`.
-        detail: as in `Attempt`.
-        verdict: what the target makes of it; None: the status alone decides.
+        verdict: the target's own classification; None: the status decides.
     """
 
     status: int | None = None
@@ -131,7 +126,7 @@ class DeliveryResult:
 
 
 class DeliveryLog(Protocol):
-    """Where attempts are kept: append-only, and written by compare-and-set."""
+    """Append-only log of attempts, written by compare-and-set."""
 
     def attempts(self) -> list[Attempt]:
         """Return all attempts of all decisions, in any order."""
@@ -141,19 +136,18 @@ class DeliveryLog(Protocol):
         """Add an attempt if `expected_number` is the next of its decision.
 
         Returns:
-            Whether it was added; False: another sender was there first.
+            False if another sender recorded this number first.
         """
         ...
 
 
 def next_attempt(decision: str, attempts: Sequence[Attempt], decided_at_ms: int, rng: Random) -> Due | None:
-    """Return the next attempt at one delivery, or None when it has ended.
+    """Return the next attempt of one delivery; None if the delivery has ended.
 
     Args:
-        decision: id of the decision.
-        attempts: those of this decision, in any order.
-        decided_at_ms: when it was decided; the first attempt is due at once.
-        rng: jitter; the same one at every look, or the earliest of many looks would count.
+        attempts: of this decision, in any order.
+        decided_at_ms: time of the decision, at which the first attempt is due.
+        rng: jitter; seeded alike at every call, or the shortest of many draws would win.
     """
     if not attempts:
         return Due(decision, 1, decided_at_ms + DELAYS_MS[0], None)
@@ -162,17 +156,17 @@ def next_attempt(decision: str, attempts: Sequence[Attempt], decided_at_ms: int,
         return None
     not_after_ms = min(attempt.at_ms for attempt in attempts) + WINDOW_MS
     jittered_ms = round(DELAYS_MS[last.number] * (1 - JITTER_SHARE * rng.random()))
-    wait_ms = max(jittered_ms, _asked_ms(last.status, last.retry_after_ms))
+    wait_ms = max(jittered_ms, _requested_wait_ms(last.status, last.retry_after_ms))
     return Due(decision, last.number + 1, last.at_ms + wait_ms, not_after_ms)
 
 
 def outstanding(decided_at_ms: Mapping[str, int], attempts: Iterable[Attempt]) -> list[Due]:
     """Return the next attempt of every delivery that has not ended, the earliest first.
 
-    The jitter of an attempt comes from its decision and number, so that every look and every sender agree.
+    The jitter is seeded with decision and attempt number, so that all calls and all senders agree.
 
     Args:
-        decided_at_ms: id -> when it was decided, of all decisions that are to be delivered.
+        decided_at_ms: decision id -> time of the decision, for all decisions to be delivered.
         attempts: the log; rows of other decisions are ignored.
     """
     made: dict[str, list[Attempt]] = {decision: [] for decision in decided_at_ms}
@@ -189,18 +183,13 @@ def outstanding(decided_at_ms: Mapping[str, int], attempts: Iterable[Attempt]) -
     return sorted(found, key=lambda due: (due.at_ms, due.decision))
 
 
-def judge(due: Due, at_ms: int, result: DeliveryResult) -> Attempt:
-    """Return the row of the log for an attempt. 2xx is success, 410 ends it, all else is tried again.
+def classify_result(due: Due, at_ms: int, result: DeliveryResult) -> Attempt:
+    """Return the log row of an attempt that was made at `at_ms`: 2xx is delivered, 410 is gone, all else is retried.
 
-    A target that knows better says so by its verdict: a 409 may mean that the run is there already.
-
-    Args:
-        due: the attempt.
-        at_ms: when it was made.
-        result: what became of it.
+    A verdict of the target comes first: of some servers, 409 means that the run exists already.
     """
     if result.verdict is not None:
-        outcome: Outcome = result.verdict
+        outcome: AttemptOutcome = result.verdict
     elif result.status in _SUCCESS:
         outcome = "delivered"
     elif result.status == _GONE:
@@ -211,11 +200,11 @@ def judge(due: Due, at_ms: int, result: DeliveryResult) -> Attempt:
 
 
 def parse_retry_after_ms(text: str, now_ms: int) -> int | None:
-    """Return how long a Retry-After header asks to wait (RFC 9110, 10.2.3), at most a day; None if it is malformed.
+    """Return the wait that a Retry-After header asks for (RFC 9110, 10.2.3), at most a day; None if it is malformed.
 
     Args:
         text: seconds, or a date.
-        now_ms: when the answer came.
+        now_ms: when the answer was received.
     """
     text = text.strip()
     if _SECONDS.fullmatch(text):
@@ -234,16 +223,16 @@ def _last(attempts: Sequence[Attempt]) -> Attempt:
     return max(attempts, key=lambda attempt: attempt.number)
 
 
-def _asked_ms(status: int | None, retry_after_ms: int | None) -> int:
+def _requested_wait_ms(status: int | None, retry_after_ms: int | None) -> int:
     if retry_after_ms is not None:
         return min(max(retry_after_ms, 0), RETRY_AFTER_MAX_MS)
     return THROTTLED_MS if status in _THROTTLED else 0
 
 
 def _has_another(due: Due, at_ms: int, result: DeliveryResult) -> bool:
-    """Tell whether the next attempt, unjittered, still lies in the window."""
+    """Tell whether the next attempt, without jitter, still lies in the window."""
     if due.number >= ATTEMPTS_MAX:
         return False
     window_end_ms = at_ms + WINDOW_MS if due.not_after_ms is None else due.not_after_ms
-    wait_ms = max(DELAYS_MS[due.number], _asked_ms(result.status, result.retry_after_ms))
+    wait_ms = max(DELAYS_MS[due.number], _requested_wait_ms(result.status, result.retry_after_ms))
     return at_ms + wait_ms <= window_end_ms

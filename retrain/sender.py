@@ -1,8 +1,8 @@
-"""Makes the calls of a target, each to one pinned address, and a row of the delivery log of what came of them.
+"""HTTP client of deliveries and polls: makes the calls of a target, and records each attempt in the delivery log.
 
-Laws: it connects to the address that the guard judged and to no other; it follows no redirect, takes no proxy
-and no cookie from anywhere, and hands over no credentials but those that the target put into a call; an answer is read
-up to a cap. Must not log: a payload, a secret or a path has no place in a log.
+It connects to pinned addresses only, follows no redirects, uses no proxies, cookies or credentials from the
+environment, and reads answers up to a limit. It writes no log lines, because payloads, secrets and paths could get into
+them.
 """
 
 import asyncio
@@ -17,43 +17,50 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, D
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from retrain.address_guard import Endpoint, PinnedTarget, Refusal, Resolver, resolve, system_resolver
-from retrain.schedule import Attempt, DeliveryLog, DeliveryResult, Due, judge, outstanding, parse_retry_after_ms
+from retrain.address_guard import Endpoint, PinnedAddress, Refusal, Resolver, resolve, system_resolver
+from retrain.schedule import (
+    Attempt,
+    DeliveryLog,
+    DeliveryResult,
+    Due,
+    classify_result,
+    outstanding,
+    parse_retry_after_ms,
+)
 from retrain.signing import Secret
 from retrain.target.exchange import ANSWER_BYTES_MAX, Call, Reply, RunState, Target
 from retrain.target.webhook import Webhook
 from schemas.errors import ConfigError
 
-__all__ = ["ANSWER_BYTES_MAX", "OWN_HEADERS", "TIMEOUT_S", "Outgoing", "Receiver", "ask", "deliver_due", "send"]
+__all__ = ["ANSWER_BYTES_MAX", "OWN_HEADERS", "TIMEOUT_S", "Outgoing", "Receiver", "deliver_due", "poll_run", "send"]
 
 TIMEOUT_S = 20.0
-"""Of one call, from looking up the name to the end of the answer."""
+"""Timeout of one call, from the DNS query to the end of the answer."""
 
 OWN_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "truthloop"}
-"""Sent with every call, next to what the target puts there."""
+"""Sent with every call, in addition to the target's headers."""
 
 SENDS_AT_ONCE = 4
-"""A receiver that does not answer must not hold up the requests of the others for long, nor be flooded."""
+"""Requests in flight: few, so as not to flood a receiver; several, so that one without an answer delays few others."""
 
 DETAIL_LENGTH_MAX = 200
 
-_Outcome = TypeVar("_Outcome")
+_Result = TypeVar("_Result")
 _REDIRECTS = range(300, 400)
 _CHUNK_BYTES = 16 * 1_024
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Where requests go, and on what terms.
+    """Where and how requests are sent.
 
     Attributes:
         url: an https URL; see `retrain.address_guard`.
-        secret: signs webhooks and callbacks; None where there are neither.
-        allow: endpoints that may lie in a private network or on this machine.
-        resolver: asked once a call.
-        timeout_s: of a call.
-        tls: what certificates are checked with; None: the system's authorities.
-        server: what is asked for a retrain; None: a signed webhook at `url`.
+        secret: signs webhooks and callbacks; None if there are neither.
+        allow: endpoints that may be in a private network or on this machine.
+        resolver: called once per call.
+        tls: for the check of certificates; None: the system's authorities.
+        server: the target; None: a signed webhook at `url`.
     """
 
     url: str = field(repr=False)  # its path may be a secret of its own
@@ -66,7 +73,7 @@ class Receiver:
 
     @property
     def target(self) -> Target:
-        """What is asked for a retrain.
+        """The target that retrains are requested from.
 
         Raises:
             ConfigError: a webhook has no secret.
@@ -74,7 +81,7 @@ class Receiver:
         if self.server is not None:
             return self.server
         if self.secret is None:
-            raise ConfigError("has no secret, and a webhook is signed", where="retrain.target")
+            raise ConfigError("has no secret, which a webhook is signed with", where="retrain.target")
         return Webhook(self.url, self.secret)
 
 
@@ -83,7 +90,7 @@ class Outgoing:
     """A request to be delivered.
 
     Attributes:
-        decided_at_ms: when it was decided.
+        decided_at_ms: time of the decision.
         body: the same bytes at every attempt.
     """
 
@@ -92,55 +99,48 @@ class Outgoing:
 
 
 async def send(receiver: Receiver, due: Due, body: bytes, at_ms: int) -> Attempt:
-    """Make one attempt and return its row for the log. What goes wrong on the way is told there, not raised.
+    """Make one attempt and return its row for the log; network failures are recorded there, not raised.
 
     Args:
-        receiver: where it goes.
-        due: which attempt it is; after the end of its window nothing is sent, and it is given up.
-        body: what is signed and sent.
-        at_ms: the present; its second is what the signature is made for.
+        due: the attempt; after the end of its window nothing is sent and the delivery is given up.
+        body: the request document.
+        at_ms: wall-clock time, which is signed in whole seconds.
 
     Raises:
-        ConfigError: the receiver's URL can never be sent to.
+        ConfigError: the receiver's URL is not allowed.
     """
     if due.not_after_ms is not None and at_ms > due.not_after_ms:
-        return judge(due, at_ms, DeliveryResult(detail="not sent: its time has passed"))
+        return classify_result(due, at_ms, DeliveryResult(detail="not sent: the delivery window has ended"))
     delivery = receiver.target.deliver(due.decision, body, at_ms // 1_000)
-    return judge(due, at_ms, await _talk(receiver, delivery, at_ms))
+    return classify_result(due, at_ms, await _drive(receiver, delivery, at_ms))
 
 
-async def ask(receiver: Receiver, decision: str, at_ms: int) -> RunState:
-    """Return how the run of a decision gets on; what goes wrong on the way is told there, not raised.
-
-    Args:
-        receiver: of the run.
-        decision: its id.
-        at_ms: the present.
+async def poll_run(receiver: Receiver, decision: str, at_ms: int) -> RunState:
+    """Ask the target for the state of a decision's run; failures are described in the state, not raised.
 
     Raises:
-        ConfigError: the receiver's URL can never be sent to.
+        ConfigError: the target's URL is not allowed.
     """
-    look = receiver.target.look(decision)
-    return RunState(detail="cannot be asked") if look is None else await _talk(receiver, look, at_ms)
+    poll = receiver.target.poll(decision)
+    return RunState(detail="cannot be polled") if poll is None else await _drive(receiver, poll, at_ms)
 
 
 async def deliver_due(
     receiver: Receiver, requests: Mapping[str, Outgoing], log: DeliveryLog, now_ms: Callable[[], int]
 ) -> list[Attempt]:
-    """Make all attempts that are due, and record each as soon as it is made.
+    """Make all attempts that are due, and record each as soon as it has ended.
 
     Args:
-        receiver: where they go.
-        requests: by decision, all that are to be delivered; those that have ended cost nothing but a look.
-        log: what was attempted; it says what is due.
-        now_ms: the present; read again for every attempt, because its signature holds for minutes only.
+        requests: by decision; may include deliveries that have ended.
+        log: of earlier attempts, from which the due ones follow.
+        now_ms: wall clock; read for every attempt, because a signature is valid for minutes only.
 
     Returns:
-        What was recorded, in the order of its end. An attempt that another sender recorded first is not among
-        them; the receiver got it twice, under one id.
+        The recorded attempts in the order of their end, without those that another sender recorded first: the receiver
+        got these twice, under one id.
 
     Raises:
-        ConfigError: the receiver's URL can never be sent to.
+        ConfigError: the receiver's URL is not allowed.
     """
     started_ms = now_ms()
     decided = {decision: request.decided_at_ms for decision, request in requests.items()}
@@ -155,7 +155,7 @@ async def deliver_due(
                 if log.append(attempt, due.number):
                     recorded.append(attempt)
         finally:
-            waiting.clear()  # none is left, or the log or the URL is broken: then no other may begin anew
+            waiting.clear()  # after an error of the log or the URL no other attempt may begin
 
     for ended in await asyncio.gather(*(work() for _ in range(SENDS_AT_ONCE)), return_exceptions=True):
         if isinstance(ended, BaseException):
@@ -163,85 +163,86 @@ async def deliver_due(
     return recorded
 
 
-async def _talk(receiver: Receiver, exchange: Generator[Call, Reply, _Outcome], at_ms: int) -> _Outcome:
-    """Make the calls of an exchange, and return what it makes of the replies."""
+async def _drive(receiver: Receiver, exchange: Generator[Call, Reply, _Result], at_ms: int) -> _Result:
+    """Make the calls of an exchange, send it the replies, and return its result."""
     try:
         call = next(exchange)
         while True:
-            call = exchange.send(await _reply(receiver, call, at_ms))
+            call = exchange.send(await _make_call(receiver, call, at_ms))
     except StopIteration as ended:
-        outcome: _Outcome = ended.value
-        return outcome
+        result: _Result = ended.value
+        return result
 
 
-async def _reply(receiver: Receiver, call: Call, at_ms: int) -> Reply:
+async def _make_call(receiver: Receiver, call: Call, at_ms: int) -> Reply:
     answer = _Answer(at_ms)
     try:
         async with asyncio.timeout(receiver.timeout_s):
-            place = await resolve(call.url, receiver.allow, receiver.resolver)
-            if isinstance(place, Refusal):
-                return Reply(fault=f"not sent: {place.reason}")
-            await _make(call, place, receiver, answer)
+            address = await resolve(call.url, receiver.allow, receiver.resolver)
+            if isinstance(address, Refusal):
+                return Reply(fault=f"not sent: {address.reason}")
+            await _send(call, address, receiver, answer)
     except TimeoutError:
         answer.fail(f"did not end within {receiver.timeout_s:g} s")
-    except (ClientError, OSError, ValueError) as error:  # a ValueError: an answer that is no HTTP
-        answer.fail(f"failed: {_named(error)}")
+    except (ClientError, OSError, ValueError) as error:  # a ValueError: the answer is not HTTP
+        answer.fail(f"failed: {_describe(error)}")
     return answer.reply
 
 
 class _Answer:
-    """What is known of an answer so far: a failure after the status line takes nothing of it away."""
+    """The part of an answer received so far; a failure after the status line keeps the status."""
 
     def __init__(self, at_ms: int) -> None:
         self._at_ms = at_ms
         self.reply = Reply()
 
     def begin(self, response: ClientResponse) -> None:
-        """Take over the status line and what it says about the next attempt."""
-        asked = response.headers.get("Retry-After")
-        retry_after_ms = None if asked is None else parse_retry_after_ms(asked, self._at_ms)
+        """Take the status line and the Retry-After header."""
+        header = response.headers.get("Retry-After")
+        retry_after_ms = None if header is None else parse_retry_after_ms(header, self._at_ms)
         fault = "a redirect, which is not followed" if response.status in _REDIRECTS else ""
         self.reply = Reply(response.status, b"", retry_after_ms, fault)
 
     def end(self, body: bytes) -> None:
-        """Add what was read of the body."""
+        """Add the body, as far as it was read."""
         self.reply = replace(self.reply, body=body)
 
     def fail(self, fault: str) -> None:
-        """Add what went wrong."""
-        told = fault if self.reply.status is None else f"the body of its answer {fault}"
-        self.reply = replace(self.reply, fault=told)
+        """Add a failure."""
+        text = fault if self.reply.status is None else f"the body of its answer {fault}"
+        self.reply = replace(self.reply, fault=text)
 
 
-class _Pinned(AbstractResolver):
-    """Knows one address for one name, and no other."""
+class _PinnedResolver(AbstractResolver):
+    """Resolves one host to its pinned address, and no other host."""
 
-    def __init__(self, place: PinnedTarget) -> None:
-        self._place = place
+    def __init__(self, address: PinnedAddress) -> None:
+        self._address = address
 
     async def resolve(
         self,
         host: str,
         port: int = 0,
-        family: AddressFamily = AF_INET,  # noqa: ARG002 - the address has one already
+        family: AddressFamily = AF_INET,  # noqa: ARG002 - the address has its own
     ) -> list[ResolveResult]:
-        """Return the pinned address, whatever family is asked for."""
-        if (host, port) != (self._place.host, self._place.port):
-            raise OSError(f"{host} was not judged")
-        pinned = AF_INET6 if ":" in self._place.ip else AF_INET
+        """Return the pinned address, whatever family is requested."""
+        if (host, port) != (self._address.host, self._address.port):
+            raise OSError(f"{host} was not checked")
+        pinned = AF_INET6 if ":" in self._address.ip else AF_INET
         return [
-            ResolveResult(hostname=host, host=self._place.ip, port=port, family=pinned, proto=0, flags=AI_NUMERICHOST)
+            ResolveResult(hostname=host, host=self._address.ip, port=port, family=pinned, proto=0, flags=AI_NUMERICHOST)
         ]
 
     async def close(self) -> None:
-        """Hold nothing, so have nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
-async def _make(call: Call, place: PinnedTarget, receiver: Receiver, answer: _Answer) -> None:
-    path, _, query = place.path.partition("?")
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    url = URL.build(scheme=place.scheme, host=host, port=place.port, path=path, query_string=query, encoded=True)
-    connector = TCPConnector(resolver=_Pinned(place), use_dns_cache=False, force_close=True, ssl=receiver.tls or True)
+async def _send(call: Call, address: PinnedAddress, receiver: Receiver, answer: _Answer) -> None:
+    path, _, query = address.path.partition("?")
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    url = URL.build(scheme=address.scheme, host=host, port=address.port, path=path, query_string=query, encoded=True)
+    pinned = _PinnedResolver(address)
+    connector = TCPConnector(resolver=pinned, use_dns_cache=False, force_close=True, ssl=receiver.tls or True)
     async with (
         ClientSession(
             connector=connector,
@@ -265,12 +266,12 @@ async def _make(call: Call, place: PinnedTarget, receiver: Receiver, answer: _An
                 break
             body += chunk
         answer.end(bytes(body))
-        response.close()  # what is left of it must not be waited for
+        response.close()  # without waiting for the rest of the body
 
 
-def _named(error: Exception) -> str:
-    """Return the kind of an error and what the system says of it; its own text may hold the URL."""
+def _describe(error: Exception) -> str:
+    """Return the type of an error and the system's message, without the error's own text, which may hold the URL."""
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
-    told = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or ""
-    text = f"{type(error).__name__}: {told}" if told else type(error).__name__
+    message = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or ""
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in text)[:DETAIL_LENGTH_MAX]

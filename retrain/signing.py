@@ -1,10 +1,8 @@
-"""Signatures of requests and callbacks, as Standard Webhooks has them: HMAC-SHA256 over `id.timestamp.body`.
+"""Signatures of requests and callbacks by Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`. Pure.
 
-The library makes the signatures, and receivers verify with it. What it leaves open is closed here: it reads a
-clock of its own, lets errors of other kinds through where a header is malformed, and takes any secret.
+The library `standardwebhooks` computes the signatures. Verification is done here, because the library reads its own
+clock, raises errors of other kinds for malformed headers, and accepts secrets of any length.
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-
-Must not read a clock, log, or show a secret.
 """
 
 import base64
@@ -22,55 +20,55 @@ from schemas.errors import ConfigError, TruthloopError
 __all__ = ["TOLERANCE_S", "Secret", "SignatureError", "Signed", "read_secret", "sign", "verify"]
 
 TOLERANCE_S = 300
-"""How far a timestamp may lie from the receiver's clock: what is older may have been recorded and sent again."""
+"""Greatest distance of a timestamp from the receiver's clock; an older message may be a replay attack."""
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix is public, what follows it is not
 SECRET_BYTES_MIN = 24
 SECRET_BYTES_MAX = 64
 KEYS_MAX = 2
-"""The secret in use, and its follower or forerunner while it is changed."""
+"""The current secret, and the next or previous one during a rotation."""
 
 SECRET_FILE_BYTES_MAX = 4_096
 SIGNATURES_MAX = 16
-"""A sender that changes its secret sends two."""
+"""A sender that rotates its secret sends two."""
 
 _ID = re.compile(r"[!-\-/-~]{1,256}")
-"""Visible ASCII without the full stop, which parts the id from the timestamp in what is signed."""
+"""Visible ASCII without the full stop, which separates id and timestamp in the signed text."""
 
 _TIMESTAMP = re.compile(r"[1-9][0-9]{0,10}")
 _HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
 class SignatureError(TruthloopError):
-    """A message is not signed as it should be; the answer to it is 401. Holds nothing of secret or body."""
+    """The signature of a message is missing or invalid; the answer is 401. Holds no part of secret or body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What one endpoint and its callers share: a key, or two while one takes over from the other.
+    """Shared secret of an endpoint and its callers.
 
     Attributes:
-        keys: 24 to 64 bytes each; never in a repr.
+        keys: 24 to 64 bytes each; two during a rotation. Never in a repr.
     """
 
     keys: tuple[bytes, ...] = field(repr=False)
 
     @classmethod
     def parse(cls, text: str, where: str = "") -> "Secret":
-        """Read `whsec_` and base64, once, or twice with white space between.
+        """Parse one secret, or two with white space between; a secret is `whsec_` and base64.
 
         Args:
-            text: the secret as it is handed around.
-            where: where it comes from, for the error.
+            text: may come from a file or a variable.
+            where: source of the text, for the error.
 
         Raises:
-            ConfigError: it is missing or malformed; the message does not repeat it.
+            ConfigError: the secret is missing or malformed; the message does not repeat it.
         """
         words = text.split()
         if not 1 <= len(words) <= KEYS_MAX:
             held = f"holds {len(words)} webhook secrets" if words else "holds no webhook secret"
             raise ConfigError(
-                f"{held}, and one is needed, or two while it is changed",
+                f"{held}; one is needed, or two during a rotation",
                 where=where,
                 hint="Make one: echo whsec_$(openssl rand -base64 32)",
             )
@@ -79,10 +77,10 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What a good signature stands for.
+    """Identity of a verified message.
 
     Attributes:
-        id: the same in all repeats of a message; whoever acts on it acts once.
+        id: the same in all repeats of a message, for deduplication.
         timestamp_s: when this repeat was signed, in seconds since 1970.
     """
 
@@ -91,7 +89,7 @@ class Signed:
 
 
 def read_secret(name: str, environ: Mapping[str, str]) -> Secret:
-    """Return the secret that the variable `name` holds, or the file that `name`_FILE names.
+    """Return the secret from the variable `name`, or from the file that `name`_FILE names.
 
     Raises:
         ConfigError: there is none, or it is malformed.
@@ -104,7 +102,7 @@ def read_secret(name: str, environ: Mapping[str, str]) -> Secret:
         except OSError as error:
             raise ConfigError(f"the file it names cannot be read: {error.strerror}", where=where) from None
         except UnicodeDecodeError:
-            raise ConfigError("the file it names is no text in ASCII", where=where) from None
+            raise ConfigError("the file it names is not ASCII text", where=where) from None
         return Secret.parse(text, where)
     return Secret.parse(environ.get(name, ""), f"environment variable {name}")
 
@@ -113,13 +111,13 @@ def sign(secret: Secret, id_: str, timestamp_s: int, body: bytes) -> dict[str, s
     """Return the three headers of a message.
 
     Args:
-        secret: of the endpoint; with two keys there are two signatures.
+        secret: with two keys, two signatures are made.
         id_: the same at every attempt.
         timestamp_s: of this attempt, in seconds since 1970.
-        body: the bytes as they are sent, UTF-8.
+        body: as it is sent, in UTF-8.
 
     Raises:
-        ValueError: an id that no receiver would take, or a body that is not UTF-8.
+        ValueError: the id has other characters or is too long, or the body is not UTF-8.
     """
     if not _ID.fullmatch(id_):
         raise ValueError("an id is 1 to 256 visible ASCII characters without a full stop")
@@ -131,23 +129,23 @@ def sign(secret: Secret, id_: str, timestamp_s: int, body: bytes) -> dict[str, s
 def verify(
     headers: Mapping[str, str], body: bytes, secret: Secret, now_s: int, tolerance_s: int = TOLERANCE_S
 ) -> Signed:
-    """Check a message, and return which one it is. That it was seen before is for the caller to know.
+    """Verify a message and return its identity. Deduplication is up to the caller.
 
     Args:
-        headers: as they came, in any case of letters; others are ignored.
-        body: as it came.
+        headers: names in upper or lower case; other headers are ignored.
+        body: as it was received.
         secret: any of its keys may have signed.
         now_s: the receiver's time, in seconds since 1970.
-        tolerance_s: how far the timestamp may lie from it, either way.
+        tolerance_s: greatest distance of the timestamp from `now_s`, either way.
 
     Raises:
-        SignatureError: and nothing else, whatever came.
+        SignatureError: the message is not signed correctly; no input raises another error.
     """
     id_, timestamp, signature = _read_headers(headers)
     if not _ID.fullmatch(id_):
         raise SignatureError("webhook-id is malformed")
     if not _TIMESTAMP.fullmatch(timestamp):
-        raise SignatureError("webhook-timestamp is no whole number of seconds")
+        raise SignatureError("webhook-timestamp is not a whole number of seconds")
     timestamp_s = int(timestamp)
     if abs(now_s - timestamp_s) > tolerance_s:
         age = "old" if timestamp_s < now_s else "far in the future"
@@ -156,18 +154,18 @@ def verify(
     try:
         expected = sign(secret, id_, timestamp_s, body)["webhook-signature"]
     except (ValueError, OverflowError, OSError):
-        raise SignatureError("the body is not UTF-8, or the timestamp no date") from None
-    # every pair is compared, so that time tells nothing about which key or which signature it was
+        raise SignatureError("the body is not UTF-8, or the timestamp is not a date") from None
+    # every pair is compared, so that timing does not reveal which key or signature matched
     matches = [hmac.compare_digest(ours, theirs) for ours in _read_signatures(expected) for theirs in given]
     if not any(matches):
-        raise SignatureError("no signature matches", hint="The secret is another one, or the message was changed.")
+        raise SignatureError("no signature matches", hint="The secrets differ, or the message was changed.")
     return Signed(id_, timestamp_s)
 
 
 def _key(word: str, where: str) -> bytes:
     text = word.removeprefix(SECRET_PREFIX)
     try:
-        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)  # some leave the padding out
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)  # some secrets lack the padding
     except ValueError:
         key = b""
     if not word.startswith(SECRET_PREFIX) or not SECRET_BYTES_MIN <= len(key) <= SECRET_BYTES_MAX:
@@ -185,7 +183,7 @@ def _read_headers(headers: Mapping[str, str]) -> list[str]:
         if (lowered := name.lower()) not in _HEADERS:
             continue
         if lowered in found:
-            raise SignatureError(f"{lowered} is there twice")
+            raise SignatureError(f"{lowered} is given twice")
         found[lowered] = value
     if missing := [name for name in _HEADERS if not found.get(name)]:
         raise SignatureError(f"{missing[0]} is missing")
@@ -193,7 +191,7 @@ def _read_headers(headers: Mapping[str, str]) -> list[str]:
 
 
 def _read_signatures(header: str) -> list[bytes]:
-    """Return the signatures of version 1 as base64, because several texts of it stand for the same bytes."""
+    """Return the signatures of version 1, still in base64: only the canonical text of a signature matches."""
     entries = header.split(" ")
     if len(entries) > SIGNATURES_MAX:
         raise SignatureError(f"webhook-signature holds more than {SIGNATURES_MAX} signatures")

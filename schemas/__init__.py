@@ -1,4 +1,4 @@
-"""What flows through Truthloop, as models with published JSON Schemas: messages, config, mapping, errors.
+"""Models of the config, of messages and of events, with published JSON Schemas; and the errors. No IO.
 
-Nothing here reads, writes or decides. May import pydantic, msgspec and the standard library only.
+Imports pydantic, msgspec and the standard library only.
 """

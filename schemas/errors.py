@@ -1,16 +1,16 @@
-"""Every error that Truthloop raises on purpose, in one tree.
+"""All errors that Truthloop raises on purpose.
 
     TruthloopError
-    ├── ConfigError        the loop's config is wrong (exit code 2)
-    ├── InputError         a file that was given cannot be used (exit code 2)
-    ├── BrokerError        the cluster cannot be reached, refuses, or cannot be started (exit code 4)
+    ├── ConfigError        the loop's config is invalid (exit code 2)
+    ├── InputError         an input file cannot be used (exit code 2)
+    ├── BrokerError        the Kafka cluster cannot be reached, refuses a request, or cannot be started (exit code 4)
     ├── StateError         the join's local state cannot be used (exit code 1)
-    └── LakeError          the lake refuses (exit code 1)
-        ├── LakeConflict   somebody else wrote the same range first
-        └── LakeTooNew     written by a newer Truthloop
+    └── LakeError          the lake cannot be read or written (exit code 1)
+        ├── LakeConflict   another writer wrote the same range first
+        └── LakeTooNew     the lake was written by a newer Truthloop
 
-Bad *data* is never an exception: it is a `Rejection` or a flag (see `schemas.events.messages`).
-This module must not import any other of ours, so that everything may import it.
+Bad *data* is never an exception: it is a `Rejection` or a flag (see `schemas.events.messages`). This module imports no
+other of ours, so that every package can import it.
 """
 
 __all__ = [
@@ -30,7 +30,7 @@ class TruthloopError(Exception):
 
     Args:
         what: one sentence on what happened.
-        where: file and line, or topic, partition and offset; empty when the place is plain.
+        where: file and line, or topic, partition and offset; empty if that is obvious.
         hint: the next step, as a sentence or a command.
     """
 
@@ -43,9 +43,9 @@ class TruthloopError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where else ""
-        advice = f"\n  {self.hint}" if self.hint else ""
-        return f"{place}{self.what}{advice}"
+        where = f"{self.where}: " if self.where else ""
+        hint = f"\n  {self.hint}" if self.hint else ""
+        return f"{where}{self.what}{hint}"
 
 
 class ConfigError(TruthloopError):
@@ -55,25 +55,25 @@ class ConfigError(TruthloopError):
 
 
 class InputError(TruthloopError):
-    """A file cannot be used as it is; nothing of it was written."""
+    """An input file cannot be used; nothing of it was written."""
 
     exit_code = 2
 
 
 class BrokerError(TruthloopError):
-    """The Kafka cluster cannot be reached, refuses what was asked, or cannot be started."""
+    """The Kafka cluster cannot be reached, refuses a request, or cannot be started."""
 
     exit_code = 4
 
 
 class StateError(TruthloopError):
-    """The join's local state cannot be opened or written, or is not what the ledger describes.
+    """The join's local state cannot be opened or written, or does not match the ledger.
 
     Args:
         what: as for every error.
-        where: the state's folder.
+        where: folder of the state.
         hint: as for every error.
-        must_rebuild: what is stored is of no more use: it has to be moved away and made again.
+        must_rebuild: the stored state is unusable, and has to be moved away and rebuilt.
     """
 
     def __init__(self, what: str, *, where: str = "", hint: str = "", must_rebuild: bool = False) -> None:
@@ -82,12 +82,12 @@ class StateError(TruthloopError):
 
 
 class LakeError(TruthloopError):
-    """The lake refuses what was asked."""
+    """The lake cannot be read, written or used for this request."""
 
 
 class LakeConflict(LakeError):  # noqa: N818 - the tree above names what it is; the suffix adds nothing
-    """The range was written by another writer, or the writer stands at another position."""
+    """Another writer wrote the range, or the writer's position in the lake is not where the range begins."""
 
 
 class LakeTooNew(LakeError):  # noqa: N818 - the same
-    """The lake was written by a newer Truthloop. Operator action: upgrade this one."""
+    """The lake was written by a newer Truthloop; this one has to be upgraded."""

@@ -1,8 +1,7 @@
-"""The published JSON Schemas (draft 2020-12): of the config, for editors; of each message, for producers.
+"""Publishes JSON Schemas (draft 2020-12) of the models: the config's for editors, those of messages for producers.
 
-`python -m schemas.publish` rewrites the files in `schemas/json`; a test proves that they are current. What
-a schema cannot say (sizes in bytes, names that must agree) the models still check. Must not hold a rule of
-its own.
+`python -m schemas.publish` rewrites the files in `schemas/json`; a test checks that they are current. The models check
+more than a schema can express, such as sizes in bytes and names that must agree.
 """
 
 import json
@@ -41,15 +40,15 @@ _MODELS: dict[str, tuple[str, type[BaseModel]]] = {
 
 
 class _Generator(GenerateJsonSchema):
-    """Says of mappings with bounded names that other names are refused, which pydantic leaves open."""
+    """Forbids other keys in mappings whose keys have a pattern, which pydantic leaves open."""
 
     def dict_schema(self, schema: DictSchema) -> JsonSchemaValue:
-        found = super().dict_schema(schema)
-        return {**found, "additionalProperties": False} if "patternProperties" in found else found
+        body = super().dict_schema(schema)
+        return {**body, "additionalProperties": False} if "patternProperties" in body else body
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """Return every published schema by its file name, which is its `$id` too."""
+    """Return every published schema by its file name, which is also its `$id`."""
     schemas = {}
     for name, (title, model) in _MODELS.items():
         file = f"{name}.schema.json"
@@ -59,7 +58,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
 
 
 def write_json_schemas(folder: Path) -> list[Path]:
-    """Write every schema into `folder`, remove those no longer published, return what was written."""
+    """Write every schema into `folder`, remove those that are no longer published, and return the paths written."""
     folder.mkdir(parents=True, exist_ok=True)
     schemas = json_schemas()
     for old in folder.glob("*.schema.json"):
@@ -71,12 +70,12 @@ def write_json_schemas(folder: Path) -> list[Path]:
 
 
 def render(schema: dict[str, Any]) -> str:
-    """Return a schema's text as it is committed."""
+    """Return the text of a schema file."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def main() -> None:
-    """Rewrite the committed files and name them."""
+    """Rewrite the files in `schemas/json`, and print their paths."""
     for path in write_json_schemas(FOLDER):
         sys.stdout.write(f"{path}\n")
 

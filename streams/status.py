@@ -1,7 +1,4 @@
-"""How far every role has come, told by Kafka and the lake alone: no role needs to run for it.
-
-Must not judge: a lag is a number here.
-"""
+"""Reads the progress of a loop's roles from Kafka and the lake; no role needs to be running."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +8,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from lake import Lake
 from schemas.config.loop import LoopConfig
-from streams.kafka.client import REACH_TIMEOUT_S, KafkaClients, broker_error
+from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.topics import Topics, partition_counts
 from streams.ledger.entry import LedgerRecord
 from streams.ledger.table import newest_rows
@@ -22,13 +19,13 @@ __all__ = ["LoopStatus", "group_lag", "read_loop_status"]
 
 @dataclass(frozen=True)
 class LoopStatus:
-    """Where a loop stands.
+    """Progress of a loop's roles.
 
     Attributes:
-        ingest: per source topic, offsets that ingest has not committed; empty where there are no sources.
-        join: per input topic, offsets that the join has not committed.
-        entries: per partition, the ledger topic's newest entry; partitions without one are missing.
-        lake: per partition, the newest step that the lake has.
+        ingest: lag of ingest by source topic, in offsets; empty if the loop has no sources.
+        join: lag of the join by input topic, in offsets.
+        entries: newest entry of the ledger topic by partition; a partition without entries is missing.
+        lake: newest step in the lake by partition.
     """
 
     ingest: dict[str, int]
@@ -38,12 +35,12 @@ class LoopStatus:
 
     @property
     def lake_behind(self) -> int:
-        """Steps that the join has committed and the lake has not."""
+        """Number of steps that the join has committed and the lake does not have yet."""
         return sum(entry.sequence - self.lake.get(number, -1) for number, entry in self.entries.items())
 
 
 def read_loop_status(clients: KafkaClients, config: LoopConfig, lake: Path) -> LoopStatus:
-    """Look everything up.
+    """Read the progress of all roles.
 
     Raises:
         BrokerError: the cluster does not answer, or a topic is missing.
@@ -63,21 +60,21 @@ def read_loop_status(clients: KafkaClients, config: LoopConfig, lake: Path) -> L
 
 
 def group_lag(clients: KafkaClients, group: str, names: Iterable[str]) -> dict[str, int]:
-    """Return for each topic that exists how many offsets a group has not committed.
+    """Return the number of offsets that a group has not committed, by topic; topics that do not exist are left out.
 
     Raises:
         BrokerError: the cluster does not answer.
     """
     counts = partition_counts(clients, names)
-    reader = clients.onlooker(group)
+    reader = clients.observer(group)
     try:
-        places = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+        partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
         lag = dict.fromkeys(counts, 0)
-        for place in reader.committed(places, timeout=REACH_TIMEOUT_S) if places else ():
-            low, high = reader.get_watermark_offsets(place, timeout=REACH_TIMEOUT_S)
-            lag[place.topic] += high - (place.offset if place.offset >= 0 else low)
+        for partition in reader.committed(partitions, timeout=REQUEST_TIMEOUT_S) if partitions else ():
+            low, high = reader.get_watermark_offsets(partition, timeout=REQUEST_TIMEOUT_S)
+            lag[partition.topic] += high - (partition.offset if partition.offset >= 0 else low)
     except KafkaException as error:
-        raise broker_error(f"what group {group} has read cannot be told", error, clients) from None
+        raise broker_error(f"the lag of group {group} cannot be read", error, clients) from None
     finally:
         reader.close()
     return lag

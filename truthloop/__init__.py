@@ -1,7 +1,7 @@
-"""Truthloop, assembled: command line, settings, demo, and `truthloop.open` for notebooks.
+"""The assembled product: command line, settings, demo, and `truthloop.open` for notebooks.
 
-The other packages (`joins`, `lake`, `monitor`, `schemas`, `streams`) have common names. Before anything
-else, this module makes sure that what Python would import under these names is really ours.
+The other packages (`joins`, `lake`, `monitor`, `schemas`, `streams`) have common names, so importing `truthloop` first
+checks that Python would import ours under each of them.
 """
 
 import sys
@@ -20,8 +20,8 @@ _HOME = Path(__file__).resolve().parent.parent
 _ADVICE = "Truthloop is a service: install it in an environment of its own, and do not put other code on its path."
 
 
-def _make_sure_of_our_packages() -> None:
-    """Raise ImportError where another package of the same name would be imported, or has overwritten ours."""
+def _check_packages() -> None:
+    """Raise ImportError if another package of the same name would be imported, or has overwritten ours."""
     for name in PACKAGES:
         spec = find_spec(name)
         if spec is None or spec.origin is None:
@@ -34,9 +34,9 @@ def _make_sure_of_our_packages() -> None:
 
 
 def _other_owners() -> Iterator[tuple[str, str]]:
-    """Find other distributions that install one of our names: what they overwrote sits in the right place.
+    """Yield (distribution, name) for other distributions that install one of our names: they overwrote our files in place.
 
-    Their records are searched as bytes; `packages_distributions` would take longer than all of `--help`.
+    Searches their RECORD files as bytes; `packages_distributions` would take longer than all of `--help`.
     """
     for folder in map(Path, sys.path):
         for record in folder.glob("*.dist-info/RECORD"):
@@ -47,10 +47,19 @@ def _other_owners() -> Iterator[tuple[str, str]]:
 
 
 def open(path: str | Path = "lake") -> "duckdb.DuckDBPyConnection":  # noqa: A001 - `truthloop.open(...)` reads as it should
-    """Return a DuckDB connection with the views of the lake at `path`; see `truthloop.notebook`."""
-    from truthloop.notebook import open_lake  # noqa: PLC0415 - keeps `import truthloop` light
+    """Open a lake for queries in a notebook: `truthloop.open("lake").sql("FROM scored").pl()`.
 
-    return open_lake(Path(path))
+    The views show the lake as of now; open it again to see later records. The connection is in memory, in time zone UTC.
+
+    Args:
+        path: the lake's folder; `~` is the home folder.
+
+    Raises:
+        LakeError: there is no lake, or its views cannot be loaded.
+    """
+    from lake.session import connect  # noqa: PLC0415 - keeps `import truthloop` light
+
+    return connect(Path(path).expanduser())
 
 
-_make_sure_of_our_packages()
+_check_packages()

@@ -1,4 +1,4 @@
-"""The `truthloop` command: one function a command, each in its own file under `truthloop/commands`."""
+"""The `truthloop` command line, assembled from the modules in `truthloop/cli/commands`."""
 
 import io
 import sys
@@ -29,8 +29,8 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="truthloop",
-    help="Joins what a model predicted with what later turned out to be true, exactly once, and says how far "
-    "the result can be trusted.",
+    help="Joins the predictions of a deployed model with late labels, exactly once, and measures how far the result "
+    "can be trusted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # Rich takes longer to load than the rest of --help
@@ -64,10 +64,10 @@ def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # data may hold what the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")  # data may have characters that the terminal's encoding lacks
     try:
         app()
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+    except BrokenPipeError:  # the reader of the output has ended, as with `| head`
         sys.stderr.close()
         sys.exit(0)
 

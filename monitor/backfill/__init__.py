@@ -1,5 +1,5 @@
-"""Labels that restate the past: how they are noticed, what they would change, and what the rules say of them.
+"""Backfills: labels that restate the past, how they are detected, what they would change, and the rules' verdict.
 
-Hourly counts and labels before and after come in; episodes, diffs and verdicts go out. A person's ruling is taken in
-`retrain`.
+Input: hourly label counts, and labels before and after. Output: episodes, diffs and verdicts. Rulings of people are
+recorded by `retrain.approval`.
 """

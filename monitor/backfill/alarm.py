@@ -1,7 +1,6 @@
-"""Do labels arrive that tell the past anew? Hours in which far too many are older, or changed more, than usual.
+"""Backfill alarm: hours in which far more labels than usual are stale, or change what was known.
 
-An hour is judged by the two weeks before its day and by nothing that comes later, so that what was found once is found
-again. This module must not read a clock, and must not look at single labels.
+An hour is judged by the two weeks before its day and by nothing later, so that judging it again gives the same result.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,30 +22,30 @@ _HOURS = 24
 
 _WINDOW = 14 * _HOURS
 _WINDOW_MIN = 7 * _HOURS
-"""Hours of history that are looked at, and those below which nothing is judged: a weekend has to have been seen."""
+"""Hours of history that are read, and the number below which nothing is judged: a history must have a weekend."""
 
 _LABELS_MIN = 100
-"""Labels below which a history does not know how old labels get."""
+"""With fewer labels, history does not show how old labels get."""
 
 _MATURE_SHARE = 0.995
 _STALE_MIN_MS = _HOUR_MS
 
 _COUNT_MIN = 20
 _COUNT_MAX = 60
-"""Between these lie the 2 % of an hour's labels that a count has to reach."""
+"""Bounds of the limit of 2 % of an hour's labels that a count has to reach."""
 
 _VOLUME_SHARE = 0.02
 _P = 1e-6
 
 _DISPERSION_MIN = 1.5
-"""Variance of an hour's count over its mean: no traffic is as even as chance alone."""
+"""Least variance of an hour's count over its mean: real traffic is never as even as a Poisson process."""
 
 _USUAL = 0.75
-"""Quantile of the dispersions of the hours of the day that holds for all of them. The median is too small where whole
+"""Quantile of the dispersions by hour of the day that is the least for all hours. The median is too small where whole
 hours are slow; the greatest, where labels come in files, hides what comes at other hours."""
 
 _SEEN_MIN = 3
-"""Times that an hour of the day has to be in history before its own mean is believed."""
+"""Times that an hour of the day has to be in history for its own mean to be used."""
 
 _UNKNOWN = -1
 
@@ -57,14 +56,14 @@ _Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class FlaggedRun:
-    """Hours that follow each other, each with far more of something than usual.
+    """Consecutive flagged hours.
 
     Attributes:
         since_ms: first instant of its first hour.
         until_ms: last millisecond of its last hour.
-        causes: what there was too much of, in any of them.
-        hours: first instant of each hour, with how many labels (of `resent`: predictions) of these causes it has.
-        stale_after_ms: of a run with stale labels, the age above which they are; one of the kind's age edges.
+        causes: causes for which any of its hours was flagged.
+        hours: first instant of each hour, with its number of labels (`resent`: predictions) of these causes.
+        stale_after_ms: in a run with stale labels, the age above which they are stale; one of the kind's age edges.
     """
 
     since_ms: int
@@ -75,18 +74,18 @@ class FlaggedRun:
 
     @property
     def amount(self) -> int:
-        """How many labels, or predictions, it has."""
+        """Number of labels, or predictions, of these causes."""
         return sum(amount for _, amount in self.hours)
 
 
 @dataclass(frozen=True)
 class BackfillAlarm:
-    """What the hours say.
+    """Result of judging all hours.
 
     Attributes:
         runs: in order of time.
-        is_calibrating: there was not enough history to judge the newest hour.
-        stale_after_ms: the age above which labels are stale on the newest day; None where that is not known.
+        is_calibrating: there is not enough history to judge the newest hour.
+        stale_after_ms: the age above which labels are stale on the newest day; None where it is unknown.
     """
 
     runs: tuple[FlaggedRun, ...]
@@ -97,18 +96,26 @@ class BackfillAlarm:
 def judge_arrivals(arrivals: HourlyArrivals, until_ms: int) -> BackfillAlarm:
     """Find the hours in which far too many labels are stale, or change what was known.
 
-    History of an hour is the 14 days before its day; of a loop younger than 28 days half of what there is, at least
-    7 days. Stale is what is older than the `stale_age` of that history. An hour is flagged where the count is at
-    least 20 and 2 % of all labels of the hour (of more than 3,000 labels: 60), and a negative binomial with the mean
-    and the dispersion of history reaches it with a probability below 1e-6. Flagged hours are no history; what goes on
-    for more than seven days is no longer judged, and then is what is usual.
+    The history of an hour is the 14 days before its day; in a loop younger than 28 days, the later half of the days
+    before it, at least 7. A label is stale if it is older than the `stale_age` of that history. An hour is flagged if
+    the count is at least 20 and 2 % of all labels of the hour (of more than 3,000 labels: 60), and a negative binomial
+    with the mean and the dispersion of history reaches it with a probability below 1e-6. Flagged hours are left out of
+    history; once a flagged state has lasted for more than seven days there is not enough history to judge, and it
+    becomes usual.
 
-    In a young loop labels become older every day, and the history with them. Labels of an age that could not be seen
+    In a young loop labels become older every day, and the history with them. Labels of an age that could not occur
     before are stale all the same: those that always take thirty days are flagged once, when the first ones come.
 
     Args:
-        arrivals: all there are.
         until_ms: the time up to which labels have certainly been read; an hour that ends later is not judged.
+
+    >>> hours, changed = np.arange(24 * 21), np.zeros(24 * 21, np.int64)
+    >>> changed[500:502] = 90
+    >>> first = np.full((len(hours), 2), [40, 0])
+    >>> arrivals = HourlyArrivals(np.array([_HOUR_MS, 24 * _HOUR_MS]), hours * _HOUR_MS, hours % 24, first, changed)
+    >>> [run] = judge_arrivals(arrivals, len(hours) * _HOUR_MS).runs
+    >>> run.since_ms // _HOUR_MS, run.causes[0].value, run.amount
+    (500, 'corrected', 180)
     """
     known = int(np.searchsorted(_ends(arrivals.hour_ms), until_ms, side="right"))
     older = np.pad(arrivals.first, ((0, 0), (0, 1)))[:, ::-1].cumsum(axis=1)[:, ::-1]
@@ -125,9 +132,9 @@ def judge_arrivals(arrivals: HourlyArrivals, until_ms: int) -> BackfillAlarm:
         by_age = arrivals.first[kept].sum(axis=0)
         age_ms = stale_age(by_age, arrivals.edges_ms, seen_ms)
         if age_ms is not None:
-            place = int(np.searchsorted(arrivals.edges_ms, age_ms)) + 1
-            stale[day] = _is_exceeded(older[:, place], least[day], arrivals.hour_of_day, kept, day)
-            stale_from[day] = place
+            edge = int(np.searchsorted(arrivals.edges_ms, age_ms)) + 1
+            stale[day] = _is_exceeded(older[:, edge], least[day], arrivals.hour_of_day, kept, day)
+            stale_from[day] = edge
     latest = int(stale_from[-1]) if known else _UNKNOWN
     found = {Cause.STALE: stale, Cause.CORRECTED: corrected}
     return BackfillAlarm(
@@ -138,20 +145,25 @@ def judge_arrivals(arrivals: HourlyArrivals, until_ms: int) -> BackfillAlarm:
 
 
 def judge_resent(conflicts: pl.DataFrame, since_ms: int, until_ms: int) -> BackfillAlarm:
-    """Find the hours in which far too many predictions came again with other content.
+    """Find the hours in which far too many predictions were sent again with other content.
 
-    The rule is that of `judge_arrivals`, where a count has to be at least 20.
+    The rule is that of `judge_arrivals`, with 20 as the least count.
 
     Args:
-        conflicts: hour_ms and count; hours without any may be missing. What is not in the span is left out.
-        since_ms: from when on predictions were read.
+        conflicts: hour_ms and count; hours without any may be missing, and hours outside the span are ignored.
+        since_ms: the time from which predictions were read.
         until_ms: the time up to which they have certainly been read.
+
+    >>> conflicts = pl.DataFrame({"hour_ms": [400 * _HOUR_MS], "count": [30]})
+    >>> [run] = judge_resent(conflicts, 0, 24 * 20 * _HOUR_MS).runs
+    >>> run.since_ms // _HOUR_MS, run.amount
+    (400, 30)
     """
     known = max((until_ms - since_ms) // _HOUR_MS, 0)
     counts = np.zeros(known, np.int64)
-    places = (conflicts.get_column("hour_ms").to_numpy() - since_ms) // _HOUR_MS
-    inside = (places >= 0) & (places < known)
-    np.add.at(counts, places[inside], conflicts.get_column("count").to_numpy()[inside])
+    hours = (conflicts.get_column("hour_ms").to_numpy() - since_ms) // _HOUR_MS
+    inside = (hours >= 0) & (hours < known)
+    np.add.at(counts, hours[inside], conflicts.get_column("count").to_numpy()[inside])
     hour_ms = since_ms + _HOUR_MS * np.arange(known, dtype=np.int64)
     hour_of_day = np.arange(known, dtype=np.int64) % _HOURS
     flags = np.zeros(known, np.bool_)
@@ -169,36 +181,40 @@ def judge_resent(conflicts: pl.DataFrame, since_ms: int, until_ms: int) -> Backf
 
 
 def stale_age(labels: _Counts, edges_ms: _Counts, seen_ms: int) -> int | None:
-    """Return the age above which a label is stale: by it 99.5 % of those that ever come are there, at least an hour.
+    """Return the age above which a label is stale: the age by which 99.5 % of labels have arrived, at least an hour.
 
     Args:
-        labels: by age, shape (ages,), of a stretch of time.
+        labels: by age, shape (ages,), of a time range.
         edges_ms: upper edges of the ages, growing, shape (ages,).
-        seen_ms: how long before that stretch the first prediction was made: greater ages were not seen in full.
+        seen_ms: time from the first prediction to the start of that range: greater ages were not observed in full.
 
     Returns:
-        One of the edges; None where the labels are fewer than 100.
+        One of the edges; None with fewer than 100 labels.
+
+    >>> edges_ms = np.array([1, 2, 24]) * _HOUR_MS
+    >>> stale_age(np.array([900, 98, 2]), edges_ms, 90 * 24 * _HOUR_MS) // _HOUR_MS
+    2
     """
     seen = labels[edges_ms <= seen_ms].cumsum()
     if not len(seen) or seen[-1] < _LABELS_MIN:
         return None
-    place = int(np.searchsorted(seen, _MATURE_SHARE * seen[-1]))
-    return int(edges_ms[max(place, int(np.searchsorted(edges_ms, _STALE_MIN_MS)))])
+    edge = int(np.searchsorted(seen, _MATURE_SHARE * seen[-1]))
+    return int(edges_ms[max(edge, int(np.searchsorted(edges_ms, _STALE_MIN_MS)))])
 
 
 def _is_exceeded(counts: _Counts, least: _Floats, hour_of_day: _Counts, kept: _Counts, day: slice) -> _Flags:
-    """Return which hours of a day have a count that history as good as never reaches.
+    """Return which hours of a day have a count that is too improbable under their history.
 
-    The mean is that of all hours of history, or of the same hour of the day or a neighbour of it (clocks change) where
-    that is greater. The dispersion is the greatest of 1.5, the upper quartile over the hours of the day, and those of
-    these three hours.
+    The mean is that of all hours of history, or of the same hour of the day or a neighbour of it (daylight saving time)
+    where that is greater. The dispersion is the greatest of 1.5, the upper quartile over the hours of the day, and
+    those of these three hours.
 
     Args:
         counts: shape (hours,).
-        least: what a count has to reach, shape (hours of the day,).
+        least: the least count to be flagged, shape (hours of the day,).
         hour_of_day: shape (hours,).
-        kept: places of history.
-        day: places to be judged.
+        kept: indexes of the hours of history.
+        day: indexes of the hours to judge.
     """
     judged = counts[day]
     suspects = np.flatnonzero(judged >= least)
@@ -222,7 +238,7 @@ def _is_exceeded(counts: _Counts, least: _Floats, hour_of_day: _Counts, kept: _C
 
 
 def _days(hour_of_day: _Counts) -> Iterator[tuple[slice, slice]]:
-    """Yield the places of each day that has history enough, and those of its history."""
+    """Yield the hours of each day with enough history, and the hours of its history."""
     starts = np.flatnonzero(hour_of_day == 0).tolist()
     for first, following in pairwise([*starts, len(hour_of_day)]):
         length = min(max(first // 2, _WINDOW_MIN), _WINDOW)
@@ -235,20 +251,20 @@ def _ends(hour_ms: _Counts) -> _Counts:
 
 
 def _spans(flags: _Flags) -> Iterator[slice]:
-    """Yield the stretches of places that are flagged without a gap."""
+    """Yield each range of consecutive flagged hours."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int64)))
     for first, following in edges.reshape(-1, 2).tolist():
         yield slice(first, following)
 
 
 def _run(arrivals: HourlyArrivals, span: slice, flags: Mapping[Cause, _Flags], stale_from: _Counts) -> FlaggedRun:
-    """Return the run of a stretch. What is stale in it is so by the day on which it first had too much of it."""
+    """Return the run of a range of hours; its stale age is that of the first day with too many stale labels."""
     causes = tuple(cause for cause, flagged in flags.items() if flagged[span].any())
     amounts, stale_after_ms = np.zeros(len(arrivals.hour_ms), np.int64), None
     if Cause.STALE in causes:
-        place = int(stale_from[span][np.argmax(flags[Cause.STALE][span])])
-        stale_after_ms = int(arrivals.edges_ms[place - 1])
-        amounts[span] += arrivals.first[span, place:].sum(axis=1)
+        edge = int(stale_from[span][np.argmax(flags[Cause.STALE][span])])
+        stale_after_ms = int(arrivals.edges_ms[edge - 1])
+        amounts[span] += arrivals.first[span, edge:].sum(axis=1)
     if Cause.CORRECTED in causes:
         amounts[span] += arrivals.changed[span]
     hours = _hours(arrivals.hour_ms, amounts, span)
@@ -256,7 +272,7 @@ def _run(arrivals: HourlyArrivals, span: slice, flags: Mapping[Cause, _Flags], s
 
 
 def _times(hour_ms: _Counts, span: slice) -> tuple[int, int]:
-    """Return the first and the last millisecond of a stretch."""
+    """Return the first and the last millisecond of a range of hours."""
     return int(hour_ms[span.start]), int(_ends(hour_ms)[span.stop - 1]) - 1
 
 

@@ -1,7 +1,4 @@
-"""How common labels are before and after an episode, and how far labels and outputs are spread otherwise.
-
-This module must not judge.
-"""
+"""Class balance and distributions of labels and outputs before and after an episode."""
 
 import math
 from typing import Literal
@@ -9,40 +6,44 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from monitor.backfill.flips import RelabelledRows
+from monitor.backfill.flips import LabelPairs
 from monitor.backfill.restatement import SIDES, Restatement
 from monitor.cells.bins import SCORE_BINS
 from monitor.cells.class_name import read_confusion
-from monitor.cells.fixed_point import LINEAR_PARTS, SQUARE_PARTS, UNIT, sum_of
+from monitor.cells.fixed_point import LINEAR_PARTS, SQUARE_PARTS, UNIT, join_parts
 from monitor.drift.distance import Counts, excess_psi, group_bins
 from schemas.events.backfill_diff import Distribution, LabelChange, Scope
 
 __all__ = ["cohens_h", "distributions_of", "labels_of"]
 
+_TRUTH, _OUTPUT = 0, 1
+"""Positions in the pair that `read_confusion` returns."""
 _PARTS = 10
-"""Groups with equal shares of the side before, for numbers."""
+"""Number of groups of numeric values, with equal shares of the side before."""
 
 Positives = tuple[int, int]
-"""Labels of class 1, and all labels."""
+"""Number of labels of class 1, and of all labels."""
 
 
 def cohens_h(before: float, after: float) -> float:
-    """Return Cohen's effect size of two shares: 2 asin sqrt(after) - 2 asin sqrt(before); 0.2 is called small."""
+    """Return Cohen's h of two shares: 2 asin sqrt(after) - 2 asin sqrt(before); 0.2 is called small.
+
+    >>> round(cohens_h(0.2, 0.24), 4)
+    0.0967
+    """
     return 2 * math.asin(math.sqrt(after)) - 2 * math.asin(math.sqrt(before))
 
 
 def labels_of(
-    restatement: Restatement, episode: RelabelledRows, cohorts: tuple[Positives, Positives] | None
+    restatement: Restatement, labels: LabelPairs, cohorts: tuple[Positives, Positives] | None
 ) -> list[LabelChange]:
-    """Return how common each class is before and after, or the mean label, by scope.
+    """Return the share of each class, or the mean label, before and after, by scope.
 
     Args:
-        restatement: of the episode.
-        episode: its predictions.
-        cohorts: of a binary kind, all labels of the cohorts touched, before and after; None of other kinds.
+        cohorts: of a binary kind, all labels of the cohorts touched, before and after; None for other kinds.
     """
     if cohorts is not None:
-        both = episode.both
+        both = labels.both
         touched = [(_positives(both, f"{side}_truth"), both.height) for side in SIDES]
         return [_share("touched", "1", *touched), _share("cohorts", "1", *cohorts)]
     found: list[LabelChange] = []
@@ -51,7 +52,7 @@ def labels_of(
         if restatement.kind.task == "regression":
             found.append(_mean(scope, *counts))
             continue
-        before, after = (_by_class(one, 0) for one in counts)
+        before, after = (_by_class(one, _TRUTH) for one in counts)
         totals = sum(before.values()), sum(after.values())
         order = sorted(before.keys() | after.keys(), key=lambda n: (-before.get(n, 0) - after.get(n, 0), n))
         found += [_share(scope, n, (before.get(n, 0), totals[0]), (after.get(n, 0), totals[1])) for n in order]
@@ -59,37 +60,35 @@ def labels_of(
 
 
 def distributions_of(
-    restatement: Restatement, episode: RelabelledRows, cohorts: tuple[Positives, Positives] | None
+    restatement: Restatement, labels: LabelPairs, cohorts: tuple[Positives, Positives] | None
 ) -> list[Distribution]:
-    """Return how far labels, and outputs of labelled predictions, are spread otherwise after than before.
+    """Return the excess PSI of labels, and of outputs of labelled predictions, after against before.
 
-    Of numbers it is told by 10 groups with equal shares of the side before; of a regression for the episode's own
-    predictions only. The two sides share rows, so that chance explains less than the excess takes off.
+    Numbers are compared in 10 groups with equal shares of the side before; in a regression, only those of the episode's
+    own predictions. The two sides share rows, so chance explains less than the excess subtracts.
 
     Args:
-        restatement: of the episode.
-        episode: its predictions.
-        cohorts: of a binary kind, all labels of the cohorts touched, before and after; None of other kinds.
+        cohorts: of a binary kind, all labels of the cohorts touched, before and after; None for other kinds.
     """
     if restatement.kind.task == "regression":
-        rows = (episode.rows.filter("had"), episode.rows.filter("has"))
+        rows = (labels.rows.filter("had_label"), labels.rows.filter("has_label"))
         truths = (side.get_column(f"{name}_truth") for name, side in zip(SIDES, rows, strict=True))
-        said = (side.get_column("output").drop_nulls() for side in rows)
+        outputs = (side.get_column("output").drop_nulls() for side in rows)
         return [
             _distribution("episode", "label", _grouped(*truths), is_ordered=True),
-            _distribution("episode", "output", _grouped(*said), is_ordered=True),
+            _distribution("episode", "output", _grouped(*outputs), is_ordered=True),
         ]
     found: list[Distribution] = []
     for scope in _scopes(restatement, "episode"):
         before, after = (restatement.of(scope, side) for side in SIDES)
         if restatement.kind.task == "multiclass":
-            labels, outputs = (_aligned(_by_class(before, place), _by_class(after, place)) for place in (0, 1))
+            of_labels, of_outputs = (_aligned(_by_class(before, of), _by_class(after, of)) for of in (_TRUTH, _OUTPUT))
         else:
-            labels = _binary_labels(episode, cohorts if scope == "cohorts" else None)
-            outputs = (_by_score(before), _by_score(after))
+            of_labels = _binary_labels(labels, cohorts if scope == "cohorts" else None)
+            of_outputs = (_by_score(before), _by_score(after))
         is_score = restatement.kind.task == "binary"
-        found.append(_distribution(scope, "label", labels, is_ordered=False))
-        found.append(_distribution(scope, "output", outputs, is_ordered=is_score))
+        found.append(_distribution(scope, "label", of_labels, is_ordered=False))
+        found.append(_distribution(scope, "output", of_outputs, is_ordered=is_score))
     return found
 
 
@@ -113,7 +112,7 @@ def _mean(scope: Scope, before: pl.DataFrame, after: pl.DataFrame) -> LabelChang
     for side in (before, after):
         amounts = dict(side.filter(pl.col("bin") == 0).select("measure", "amount").iter_rows())
         n = amounts.get("labelled_scored", 0)
-        truth, squared = sum_of("truth", amounts, LINEAR_PARTS), sum_of("squared_truth", amounts, SQUARE_PARTS)
+        truth, squared = join_parts("truth", amounts, LINEAR_PARTS), join_parts("squared_truth", amounts, SQUARE_PARTS)
         means.append(truth / (n * UNIT) if n else None)
         spreads.append(math.sqrt(max(n * squared - truth * truth, 0)) / (n * UNIT) if n else 0.0)
     first, last = means
@@ -121,12 +120,12 @@ def _mean(scope: Scope, before: pl.DataFrame, after: pl.DataFrame) -> LabelChang
     return LabelChange(scope=scope, label="mean", before=first, after=last, effect=effect)
 
 
-def _by_class(counts: pl.DataFrame, place: int) -> dict[str, int]:
-    """Return how often each class is the truth (place 0), or was said (place 1)."""
+def _by_class(counts: pl.DataFrame, of: int) -> dict[str, int]:
+    """Return how often each class is the label (`_TRUTH`) or the output (`_OUTPUT`)."""
     found: dict[str, int] = {}
     for measure, amount in counts.select("measure", "amount").iter_rows():
         if (pair := read_confusion(measure)) is not None:
-            found[pair[place]] = found.get(pair[place], 0) + amount
+            found[pair[of]] = found.get(pair[of], 0) + amount
     return found
 
 
@@ -136,10 +135,10 @@ def _aligned(before: dict[str, int], after: dict[str, int]) -> tuple[Counts, Cou
     return first, last
 
 
-def _binary_labels(episode: RelabelledRows, cohorts: tuple[Positives, Positives] | None) -> tuple[Counts, Counts]:
+def _binary_labels(labels: LabelPairs, cohorts: tuple[Positives, Positives] | None) -> tuple[Counts, Counts]:
     sides = cohorts or tuple(
-        (_positives(episode.rows, f"{side}_truth"), int(episode.rows.get_column(there).sum()))
-        for side, there in zip(SIDES, ("had", "has"), strict=True)
+        (_positives(labels.rows, f"{side}_truth"), int(labels.rows.get_column(is_labelled).sum()))
+        for side, is_labelled in zip(SIDES, ("had_label", "has_label"), strict=True)
     )
     first, last = (np.array([n - positives, positives], dtype=np.int64) for positives, n in sides)
     return first, last

@@ -1,7 +1,6 @@
-"""The diff report of a backfill episode: the same predictions, with the labels of before and with those of after.
+"""Diff of a backfill episode: the same predictions with their labels before and after it.
 
-The order of rows changes nothing, and the same rows give the same bytes. This module must not rule on an episode, and
-must not decide what belongs to one.
+The order of rows does not matter: the same rows give the same bytes, to whose digest a ruling is bound.
 """
 
 from collections.abc import Iterable
@@ -10,9 +9,9 @@ from typing import Final
 import polars as pl
 
 from monitor.backfill.balance import Positives, distributions_of, labels_of
-from monitor.backfill.flips import RelabelledRows, asymmetry_of, matrix_of, slices_of, told
+from monitor.backfill.flips import LabelPairs, asymmetry_of, matrix_of, pair_labels, slices_of
 from monitor.backfill.restated_metrics import delays_of, metrics_of, random_flips_of
-from monitor.backfill.restatement import restated
+from monitor.backfill.restatement import restatement_of
 from monitor.cells.plan import CellPlan, KindPlan
 from schemas.events.backfill import Cause, Episode
 from schemas.events.backfill_diff import (
@@ -51,7 +50,7 @@ PAIR_SCHEMA: Final = pl.Schema(
         },
     }
 )
-"""Columns of `pairs`; slices follow as `slice_NAME`. Key, id, weight and known_at are carried, and counted nowhere."""
+"""Columns of `pairs`, followed by one `slice_NAME` for each slice. Key, id, weight and known_at are not used here."""
 
 COHORT_SCHEMA: Final = pl.Schema(
     {
@@ -66,7 +65,7 @@ COHORT_SCHEMA: Final = pl.Schema(
 """Columns of `cohorts`."""
 
 _SHOWN_MAX = 100
-"""Characters of a definition or a batch in a sentence."""
+"""Characters of a definition or a batch that a sentence shows."""
 
 
 def diff_of(
@@ -78,43 +77,43 @@ def diff_of(
     cells: pl.DataFrame | None = None,
     decisions: Iterable[AffectedDecision] = (),
 ) -> BackfillDiff:
-    """Return the diff report of an episode.
+    """Return the diff of an episode.
 
     Metrics count every prediction once, as cells do, whatever its weight.
 
     Args:
-        episode: which labels it is about.
-        plan: of the loop; the episode's kind must be in it.
+        episode: the labels that the diff is about.
+        plan: of the loop; it has the episode's kind.
         pairs: one row per prediction that the episode touches, in the columns of `PAIR_SCHEMA`, and one `slice_NAME`
             for each slice. `day` is the cohort day. A status is one of pending, joined, implied, expired, retracted;
-            where it is joined or implied, `value` (of multiclass kinds `class`) is the label, and `first_known_at`
-            is when one was first known. An episode of predictions sent again has the same label before and after.
-            Rows that are not eligible are counted, and nothing else is done with them.
+            where it is joined or implied, `value` (in multiclass kinds `class`) is the label, and `first_known_at`
+            the time at which one was first known. An episode of predictions sent again has the same label before and
+            after. Of rows that are not eligible, only the number is reported.
         cohorts: one row per version and day, in the columns of `COHORT_SCHEMA`: eligible predictions, those with a
-            label before the episode, those of class 1 among these (null if the kind is not binary), and whether
-            all outcomes of the day are final. Cohorts that no pair is of are left out.
-        cells: merged cells before the episode, of these cohorts at least. They hold what the episode does not touch:
-            without them metrics, means and classes are those of the episode's own predictions only, and the check of
-            the metric against chance knows the accuracy of these alone.
+            label before the episode, those of class 1 among these (null if the kind is not binary), and whether all
+            outcomes of the day are final. Cohorts without a pair are left out.
+        cells: merged cells before the episode, at least those of these cohorts. They count the predictions that the
+            episode does not touch: without them metrics, means and classes are those of the episode's own predictions
+            only, and so is the accuracy that random flips are compared with.
         decisions: retrains whose data sets hold predictions of the cohorts touched.
 
     Raises:
-        ValueError: the kind is not the plan's, a labelled row has no label, a cohort of a pair is missing or twice,
-            or cohorts or cells do not hold what the pairs have before.
+        ValueError: the plan does not have the kind, a labelled row has no label, the cohort of a pair is missing or
+            duplicated, or cohorts or cells hold less than the pairs had before.
     """
     kind = _kind(plan, episode)
-    them = told(kind, pairs)
-    by_cohort = _by_cohort(kind, them, cohorts)
+    labels = pair_labels(kind, pairs)
+    by_cohort = _by_cohort(kind, labels, cohorts)
     changes = [_change(row) for row in by_cohort.iter_rows(named=True)]
     total = _change(_total(by_cohort))
-    restatement = restated(plan, kind, them, cells)
+    restatement = restatement_of(plan, kind, labels, cells)
     positives = _positives(by_cohort) if kind.task == "binary" else None
     metrics = metrics_of(restatement)
     touched = Touched(
         predictions=total.touched,
         **{name: int(by_cohort[name].sum()) for name in ("new", "identical", "taken_away", "unlabelled")},
         changed=total.flips,
-        ineligible=them.ineligible,
+        ineligible=labels.ineligible,
     )
     mature = [one for one in changes if one.is_mature]
     mature_labels, mature_flips = sum(one.labelled_before for one in mature), sum(one.flips for one in mature)
@@ -130,8 +129,8 @@ def diff_of(
         days=len(days),
         versions=versions[:VERSIONS_MAX],
         versions_touched=len(versions),
-        matrix=matrix_of(kind, them),
-        asymmetry=asymmetry_of(kind, them),
+        matrix=matrix_of(kind, labels),
+        asymmetry=asymmetry_of(kind, labels),
         mature_labels=mature_labels,
         mature_flips=mature_flips,
         flip_share_of_mature=mature_flips / mature_labels if mature_labels else None,
@@ -140,12 +139,12 @@ def diff_of(
         cohorts_touched=len(changes),
         cohorts=sorted(changes, key=_severity)[:COHORTS_MAX],
         mature_coverage_fall=max([0.0, *(_fall(one) for one in mature)]),
-        labels=labels_of(restatement, them, positives),
-        distributions=distributions_of(restatement, them, positives),
+        labels=labels_of(restatement, labels, positives),
+        distributions=distributions_of(restatement, labels, positives),
         metrics=metrics,
         random_flips=random_flips_of(restatement, metrics, total.flips, total.labelled_before - touched.taken_away),
         delays=delays_of(restatement),
-        slices=slices_of(them),
+        slices=slices_of(labels),
         decisions=sorted(decisions, key=lambda one: (one.decision, one.dataset_uri or "")),
         approving=approving,
         rejecting=rejecting,
@@ -159,19 +158,19 @@ def _kind(plan: CellPlan, episode: Episode) -> KindPlan:
     raise ValueError(f"the plan has no label kind {episode.kind!r}")
 
 
-def _by_cohort(kind: KindPlan, episode: RelabelledRows, cohorts: pl.DataFrame) -> pl.DataFrame:
+def _by_cohort(kind: KindPlan, labels: LabelPairs, cohorts: pl.DataFrame) -> pl.DataFrame:
     """Return the cohorts touched with counts before and after, sorted by version and day.
 
     Raises:
-        ValueError: a cohort is missing or twice, or holds less than the pairs say.
+        ValueError: a cohort is missing or duplicated, or holds less than its pairs had before.
     """
-    had, has, is_flip = pl.col("had"), pl.col("has"), pl.col("is_flip")
+    had, has, is_flip = pl.col("had_label"), pl.col("has_label"), pl.col("is_flip")
     is_binary = kind.task == "binary"
     ones = {
         f"ones_{side}": (pl.col(f"{side}_truth") == 1.0).sum() if is_binary else pl.lit(0)
         for side in ("before", "after")
     }
-    counts = episode.rows.group_by("version", "day").agg(
+    counts = labels.rows.group_by("version", "day").agg(
         touched=pl.len(),
         had=had.sum(),
         new=(~had & has).sum(),
@@ -184,7 +183,7 @@ def _by_cohort(kind: KindPlan, episode: RelabelledRows, cohorts: pl.DataFrame) -
     counts = counts.with_columns(pl.exclude("version", "day").cast(pl.Int64))
     known = cohorts.select(COHORT_SCHEMA.names()).join(counts, on=["version", "day"], how="semi")
     if known.height != counts.height or known.select("version", "day").is_duplicated().any():
-        raise ValueError("cohorts must have one row for each version and day that a pair is of")
+        raise ValueError("cohorts must have one row for each version and day of the pairs")
     joined = known.join(counts, on=["version", "day"]).with_columns(
         after=pl.col("labelled") + pl.col("new") - pl.col("taken_away"),
         positives=pl.col("positives") if is_binary else pl.lit(0),
@@ -197,7 +196,7 @@ def _by_cohort(kind: KindPlan, episode: RelabelledRows, cohorts: pl.DataFrame) -
         pl.col("positives").is_between(pl.col("ones_before"), pl.col("labelled")),
     ]
     if not joined.select(pl.all_horizontal(fits).fill_null(value=False).all()).item():
-        raise ValueError("cohorts do not hold what the pairs have before: they must be of the same moment")
+        raise ValueError("cohorts hold less than the pairs had before: both must be read at the same time")
     return joined.with_columns(positives_after=pl.col("positives") - pl.col("ones_before") + pl.col("ones_after")).sort(
         "version", "day"
     )
@@ -241,25 +240,25 @@ def _severity(cohort: CohortChange) -> tuple[float, int, str, str]:
 
 
 def _sentences(episode: Episode, touched: Touched, days: int, cohorts: int) -> tuple[str, str]:
-    """Return what approving and what rejecting will do."""
-    n = f"{touched.predictions:,} predictions"
+    """Return what approving will do, and what rejecting will do."""
+    predictions = f"{touched.predictions:,} predictions"
     if set(episode.causes) == {Cause.RESENT}:
-        approving = (
-            f"Approving lets {n} of {days:,} days be trusted as they were first made: of each the first one stands, "
-            "and nothing is restated."
+        first = "the content that was sent first"
+        return (
+            f"Approving accepts {predictions} on {days:,} days with {first}; nothing is restated.",
+            f"Rejecting restates nothing either: {first} counts.",
         )
-        return approving, "Rejecting changes nothing either: of each prediction the first one stands."
-    what = f"labels of definition {_short(episode.definition)}"
+    labels = f"labels of definition {_short(episode.definition)}"
     if episode.batch is not None:
-        what = f"batch {_short(episode.batch)} of {what}"
+        labels = f"batch {_short(episode.batch)} of {labels}"
     approving = (
-        f"Approving makes {what} of record for {n}: {touched.changed:,} labels change, {touched.new:,} are new and "
-        f"{touched.taken_away:,} go; cells, views and metrics of {cohorts:,} cohorts on {days:,} days are restated, "
-        "and what was final is marked revised."
+        f"Approving makes {labels} of record for {predictions}: {touched.changed:,} labels change, {touched.new:,} are "
+        f"new and {touched.taken_away:,} are removed; cells, views and metrics of {cohorts:,} cohorts on {days:,} days "
+        "are restated, and days that were final are marked revised."
     )
     return (
         approving,
-        f"Rejecting leaves {what} beside what is of record: nothing is restated, and no data set holds it.",
+        f"Rejecting keeps {labels} out of the record: nothing is restated, and no data set includes these labels.",
     )
 
 

@@ -1,7 +1,7 @@
-"""Which episodes of backfills are open: labels that tell the past anew, and were not ruled about, or not finally.
+"""Open backfill episodes: labels that restate the past and are not decided yet.
 
-Laws: the same labels and rulings give the same episodes, whatever the order in which labels were read; an episode that
-waits for a ruling keeps its id while it grows, and never goes away by itself. This module must not rule.
+The same labels and rulings give the same episodes, in whatever order labels were read. An episode that waits for a
+ruling keeps its id while it grows, and never disappears by itself.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ _FINGERPRINT_BITS = np.uint64((1 << 63) - 1)
 _KEYS = ["definition", "is_declared", "batch_id"]
 _POSITION = ["partition", "offset"]
 
-_Sign = Literal["definition", "declared", "detected", "resent"]
-"""By what labels are known to tell the past anew: episodes of different signs never share a label."""
+_Trigger = Literal["definition", "declared", "detected", "resent"]
+"""How a restatement is recognised. Episodes with different triggers never share a label."""
 
 
 class _Subject(NamedTuple):
-    """What an episode is about. Of one at most one waits; what is detected are stretches of time, and waits apart."""
+    """Subject of an episode by definition or declaration, at most one of which waits. Detected ones are time ranges."""
 
-    sign: _Sign
+    trigger: _Trigger
     definition: str
     batch: str | None
 
@@ -42,26 +42,31 @@ def open_episodes(
     runs: Iterable[FlaggedRun],
     rulings: Sequence[Ruling],
 ) -> list[Episode]:
-    """Return the episodes of a label kind that stand and are not decided: new ones, and those that wait.
+    """Return the open episodes of a label kind: new ones, and those that wait for a ruling.
 
-    - Declared labels make one episode for each definition and batch, live labels of another definition one for each
-      definition. While it is open it takes in every later one. After its decision labels that became known later
-      than its end open the next; live labels of a definition that is of record never do.
-    - Each run of flagged hours makes one; of a run that goes on after its decision the rest does.
+    - Declared labels form one episode for each definition and batch, live labels of another definition one for each
+      definition. While it is open it takes in all later ones. After its decision, labels that became known later than
+      its end open the next one; live labels of a definition that is of record never do.
+    - Each run of flagged hours forms one; the part of a run that follows a decision forms another.
 
-    An episode that waits and of which nothing is found any more is returned as it was ruled about.
+    An episode that waits but is no longer found is returned as it was when it was quarantined.
 
     Args:
-        loop: name of the loop.
-        kind: label kind.
         definition: the config's own.
-        labels: known_at, definition, is_declared, batch_id, partition, offset of all labels of the kind that are not
-            of the own definition, or declared; in any order.
-        runs: of hours with too many live labels that are stale or changed, or with predictions sent again.
-        rulings: the last word on each episode so far, of any kind, in their order.
+        labels: known_at, definition, is_declared, batch_id, partition, offset of all labels of the kind that are
+            declared or not of the own definition; in any order.
+        runs: hours with too many live labels that are stale or changed, or with predictions sent again.
+        rulings: the latest on each episode so far, of any kind, in their order.
 
     Returns:
-        Sorted by their first label, then id.
+        Sorted by time of the first label, then id.
+
+    >>> columns = {"definition": "late-30", "is_declared": False, "batch_id": None, "partition": 0, "offset": [0, 1]}
+    >>> labels = pl.DataFrame({"known_at": [4_000, 5_000], **columns})
+    >>> labels = labels.cast({"known_at": pl.Datetime("ms"), "batch_id": pl.String})
+    >>> [found] = open_episodes("flights", "late", "late-15", labels, [], [])
+    >>> found.definition, found.causes[0].value, found.labels
+    ('late-30', 'redefined', 2)
     """
     mine = [one for one in rulings if one.episode.kind == kind]
     waiting = {one.episode.id: one.episode for one in mine if one.verdict is Verdict.QUARANTINED}
@@ -81,14 +86,14 @@ def _of_labels(names: tuple[str, str, str], labels: pl.DataFrame, decided: Seque
         counts[subject] = counts.get(subject, 0) + 1
         untils[subject] = max(untils.get(subject, 0), ruling.episode.until)
     approved = {one.episode.definition for one in decided if one.verdict.is_of_record} - {own}
-    rest = _undecided(labels, untils)
-    starts = np.flatnonzero(rest.get_column("subject").diff().fill_null(1).to_numpy())
+    undecided = _undecided(labels, untils)
+    starts = np.flatnonzero(undecided.get_column("subject").diff().fill_null(1).to_numpy())
     if not len(starts):
         return
-    ends = np.append(starts[1:], rest.height)
-    sums = np.add.reduceat(_mixed(*(rest.get_column(name).to_numpy() for name in _POSITION)), starts)
-    known_ms = rest.get_column("known_ms").to_numpy()
-    firsts = rest.select(_KEYS)[starts.tolist()].iter_rows()
+    ends = np.append(starts[1:], undecided.height)
+    sums = np.add.reduceat(_hash_pairs(*(undecided.get_column(name).to_numpy() for name in _POSITION)), starts)
+    known_ms = undecided.get_column("known_ms").to_numpy()
+    firsts = undecided.select(_KEYS)[starts.tolist()].iter_rows()
     for (definition, is_declared, batch), start, end, total in zip(firsts, starts, ends, sums, strict=True):
         if not is_declared and definition in approved:
             continue
@@ -107,8 +112,8 @@ def _of_labels(names: tuple[str, str, str], labels: pl.DataFrame, decided: Seque
 
 
 def _undecided(labels: pl.DataFrame, untils: dict[_Subject, int]) -> pl.DataFrame:
-    """Return each label that became known later than what was decided of its subject, once, by subject and time."""
-    rows = [(one.definition, one.sign == "declared", one.batch, until) for one, until in untils.items()]
+    """Return each label that became known after the last decision on its subject, once, sorted by subject and time."""
+    rows = [(one.definition, one.trigger == "declared", one.batch, until) for one, until in untils.items()]
     schema = {"definition": pl.String, "is_declared": pl.Boolean, "batch_id": pl.String, "until": pl.Int64}
     until = pl.DataFrame(rows, schema=schema, orient="row")
     batch = pl.when("is_declared").then("batch_id")
@@ -128,16 +133,17 @@ def _of_runs(
     loop, kind, own = names
     known = sorted(waiting, key=lambda one: one.since)
     for run in sorted(runs, key=lambda one: one.since_ms):
-        sign = _sign(run.causes)
-        ruled = [one.episode for one in decided if _sign(one.episode.causes) == sign]
-        for hours, until in _stretches(run, ruled):
+        trigger = _trigger(run.causes)
+        ruled = [one.episode for one in decided if _trigger(one.episode.causes) == trigger]
+        for hours, until in _undecided_hours(run, ruled):
             since = hours[0][0]
-            same = (one for one in known if _sign(one.causes) == sign and one.since <= until and since <= one.until)
-            if (before := next(same, None)) is not None:
+            overlapping = (one for one in known if one.since <= until and since <= one.until)
+            before = next((one for one in overlapping if _trigger(one.causes) == trigger), None)
+            if before is not None:
                 known.remove(before)
-            at, amount = np.asarray(hours, dtype=np.int64).T
+            hour_ms, amount = np.asarray(hours, dtype=np.int64).T
             yield Episode(
-                id=_id(loop, kind, sign, since) if before is None else before.id,
+                id=_id(loop, kind, trigger, since) if before is None else before.id,
                 kind=kind,
                 definition=own,
                 causes=list(run.causes),
@@ -145,28 +151,28 @@ def _of_runs(
                 until=until,
                 stale_after_ms=run.stale_after_ms,
                 labels=int(amount.sum()),
-                fingerprint=int(_mixed(at, amount).sum() & _FINGERPRINT_BITS),
+                fingerprint=int(_hash_pairs(hour_ms, amount).sum() & _FINGERPRINT_BITS),
             )
 
 
-def _stretches(run: FlaggedRun, ruled: Sequence[Episode]) -> Iterator[tuple[list[tuple[int, int]], int]]:
-    """Yield the hours of a run that are in no decided episode, as far as they follow each other, with their end."""
-    stretch: list[tuple[int, int]] = []
-    for at, amount in run.hours:
-        if not any(one.since <= at <= one.until for one in ruled):
-            stretch.append((at, amount))
-        elif stretch:
-            yield stretch, at - 1
-            stretch = []
-    if stretch:
-        yield stretch, run.until_ms
+def _undecided_hours(run: FlaggedRun, ruled: Sequence[Episode]) -> Iterator[tuple[list[tuple[int, int]], int]]:
+    """Yield each gapless sequence of a run's hours that are in no decided episode, with its end."""
+    hours: list[tuple[int, int]] = []
+    for hour_ms, amount in run.hours:
+        if not any(one.since <= hour_ms <= one.until for one in ruled):
+            hours.append((hour_ms, amount))
+        elif hours:
+            yield hours, hour_ms - 1
+            hours = []
+    if hours:
+        yield hours, run.until_ms
 
 
 def _subject(episode: Episode) -> _Subject:
-    return _Subject(_sign(episode.causes), episode.definition, episode.batch)
+    return _Subject(_trigger(episode.causes), episode.definition, episode.batch)
 
 
-def _sign(causes: Sequence[Cause]) -> _Sign:
+def _trigger(causes: Sequence[Cause]) -> _Trigger:
     if Cause.DECLARED in causes:
         return "declared"
     if Cause.REDEFINED in causes:
@@ -180,13 +186,13 @@ def _causes(*, is_declared: bool, is_other: bool) -> list[Cause]:
 
 
 def _id(*names: str | int | None) -> str:
-    """Return the id of what these names stand for; never of times or positions that reading might change."""
+    """Return an id that depends on these names only, never on times or positions that further reading might change."""
     text = json.dumps(names, ensure_ascii=False, separators=(",", ":"))
     return f"bf-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def _mixed(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """Return a number for each pair, spread over all of 64 bits, so that their sum tells one set of pairs from another.
+def _hash_pairs(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash of each pair; their sum identifies a set of pairs in any order.
 
     Twice the finaliser of SplitMix64. Source: Steele, Lea and Flood (2014).
     """

@@ -1,7 +1,4 @@
-"""Metrics and label delays before and after an episode, and the drop that flips at random would explain.
-
-This module must not judge, and sees counts only.
-"""
+"""Metrics and label delays before and after an episode, and the drop of accuracy that random flips would explain."""
 
 from typing import Any, Final
 
@@ -21,14 +18,14 @@ _CORE: Final = {
     "multiclass": ("accuracy", "balanced_accuracy", "macro_f1"),
     "regression": METRICS["regression"],
 }
-"""Metrics that are always shown; those that the config lists follow."""
+"""Metrics that are always reported; those that the config lists follow."""
 _VALUES: Final = {"binary": binary_values, "multiclass": multiclass_values, "regression": regression_values}
 _SCOPES: Final[tuple[Scope, ...]] = ("touched", "paired", "cohorts")
 _MEDIAN, _P95 = 50, 95
 
 
 def metrics_of(restatement: Restatement) -> list[MetricChange]:
-    """Return metrics before and after, with the values that `monitor.metrics.table` has for the same labels, by scope.
+    """Return metrics before and after, by scope, equal to those of `monitor.metrics.table` for the same labels.
 
     `roc_auc` is computed from score bins on both sides; its bound is the greater one of the two.
     """
@@ -44,16 +41,15 @@ def metrics_of(restatement: Restatement) -> list[MetricChange]:
 
 
 def random_flips_of(restatement: Restatement, metrics: list[MetricChange], flips: int, both: int) -> RandomFlips | None:
-    """Return how the headline metric changes, and how it would if as many labels flipped at random.
+    """Return the change of accuracy (regression: mean absolute error), and that of as many random flips.
 
-    Where the cells of the cohorts are not known, the accuracy of the episode's own predictions stands in for that of
-    the cohorts, while the change is that of the cohorts all the same: other predictions do not change.
+    Where the cells of the cohorts are not known, the accuracy before is that of the episode's own predictions. The
+    change is that of the cohorts in any case, as other predictions do not change.
 
     Args:
-        restatement: of the episode.
         metrics: those of `metrics_of`.
         flips: labels that change.
-        both: labels of the cohorts touched that are there before and after.
+        both: labels of the cohorts touched that exist before and after.
     """
     name: Any = "mae" if restatement.kind.task == "regression" else "accuracy"
     scope: Scope = "paired" if restatement.is_whole else "touched"
@@ -79,11 +75,11 @@ def random_flips_of(restatement: Restatement, metrics: list[MetricChange], flips
 
 
 def expected_drop(accuracy: float, flip_share: float, classes: int) -> float:
-    """Return how far flips at random lower an accuracy; below zero: raise it.
+    """Return by how much random flips lower an accuracy; below zero, they raise it.
 
-    Let a share f of the labels flip, whichever they are, each to any of the other K - 1 classes alike. A prediction
+    Let a share f of the labels flip, chosen at random, each to one of the other K - 1 classes at random. A prediction
     that was right (a of them) still is if its label stays: a (1 - f). One that was wrong becomes right if its label
-    flips to just what was said: (1 - a) f / (K - 1). The sum less a is -f (a - (1 - a) / (K - 1)), so that the drop
+    flips to the predicted class: (1 - a) f / (K - 1). The sum less a is -f (a - (1 - a) / (K - 1)), so that the drop
     is f (K a - 1) / (K - 1): with two classes (2 a - 1) f, which is 0.8 f where a is 0.9.
 
     Args:
@@ -93,14 +89,17 @@ def expected_drop(accuracy: float, flip_share: float, classes: int) -> float:
 
     Raises:
         ValueError: there are fewer than two classes.
+
+    >>> round(expected_drop(0.9, 0.01, 2), 6)
+    0.008
     """
-    if classes < 2:  # noqa: PLR2004 - what flips needs another place to go
+    if classes < 2:  # noqa: PLR2004 - a label flips to another class
         raise ValueError(f"a label that flips needs at least two classes, not {classes}")
     return flip_share * (classes * accuracy - 1) / (classes - 1)
 
 
 def delays_of(restatement: Restatement) -> DelayChange:
-    """Return the least ages of the plan's grid by which half and 95 % of first labels are known."""
+    """Return the ages by which half and 95 % of first labels are known, as upper edges of the plan's age grid."""
     scope = restatement.widest
     without, with_ = (_ages(restatement.of(scope, side)) for side in SIDES)
     return DelayChange(
@@ -113,7 +112,7 @@ def delays_of(restatement: Restatement) -> DelayChange:
 
 
 def _ages(counts: pl.DataFrame) -> tuple[int | None, int | None]:
-    # where labels came again after a retraction, cells may count another age than the first; such edges hold nothing
+    # where labels came again after a retraction, cells may count another age than the first; such edges have no labels
     labels = counts.filter(pl.col("measure") == "labels", pl.col("amount") > 0).sort("bin")
     if labels.is_empty():
         return None, None

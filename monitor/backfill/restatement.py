@@ -1,7 +1,7 @@
-"""What the cells of the cohorts touched hold before an episode and after it, as counts.
+"""Restatement: the counts of the cells touched by an episode, before and after it.
 
-Before is what the cells hold; after is that, less what the episode's predictions counted for before, plus what they
-count for then. All of it is whole numbers, so that both sides are exact. This module must not compute a metric.
+Before: the counts in the cells. After: these, less the contribution of the episode's predictions with their labels
+before, plus that with their labels after. All are integers, so both sides are exact.
 """
 
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from typing import Final
 
 import polars as pl
 
-from monitor.backfill.flips import RelabelledRows
-from monitor.cells.bins import BEYOND_MS
+from monitor.backfill.flips import LabelPairs
+from monitor.cells.bins import OVERFLOW_AGE_MS
 from monitor.cells.class_name import OTHER
 from monitor.cells.cohort import ALL
 from monitor.cells.plan import CellPlan, KindPlan
-from monitor.cells.scoring import scored
+from monitor.cells.scoring import score_labels
 from schemas.events.backfill_diff import Scope
 
-__all__ = ["SIDES", "Restatement", "restated"]
+__all__ = ["SIDES", "Restatement", "restatement_of"]
 
 SIDES: Final = ("before", "after")
 
@@ -29,14 +29,12 @@ _MEASURES = {"measure": pl.String, "bin": pl.Int64, "amount": pl.Int64}
 
 @dataclass(frozen=True, eq=False)
 class Restatement:
-    """What is counted before and after an episode.
+    """Counts before and after an episode.
 
     Attributes:
-        kind: of all counts.
-        counts: rows of scope, side (`before` or `after`), measure, bin and amount, to be summed: measures of cells.
-        is_whole: whether the cells of the cohorts were known; without them there are the scopes `touched` and
-            `episode` only.
-        classes: how many classes are told apart; 2 in a binary kind, 0 in regression.
+        counts: rows of scope, side (`before` or `after`), measure of the cells, bin and amount; amounts are added.
+        is_whole: the cells of the cohorts were given; without them there are only the scopes `touched` and `episode`.
+        classes: number of distinct classes; 2 in a binary kind, 0 in regression.
     """
 
     kind: KindPlan
@@ -46,7 +44,7 @@ class Restatement:
 
     @property
     def widest(self) -> Scope:
-        """All labels of the cohorts, or of the episode where no more is known."""
+        """The scope with most labels: `cohorts`, or `episode` where the cells were not given."""
         return "cohorts" if self.is_whole else "episode"
 
     def of(self, scope: Scope, side: str) -> pl.DataFrame:
@@ -56,92 +54,89 @@ class Restatement:
         return summed.filter(pl.col("amount") != 0).sort("measure", "bin")
 
 
-def restated(plan: CellPlan, kind: KindPlan, episode: RelabelledRows, cells: pl.DataFrame | None) -> Restatement:
-    """Return what is counted before and after an episode.
+def restatement_of(plan: CellPlan, kind: KindPlan, labels: LabelPairs, cells: pl.DataFrame | None) -> Restatement:
+    """Return the counts before and after an episode.
 
     Args:
-        plan: what the cells were folded with.
-        kind: of the episode.
-        episode: its predictions.
-        cells: merged cells before the episode, of the cohorts touched at least; None if they are not known.
+        plan: the plan the cells were folded with.
+        cells: merged cells before the episode, at least those of the cohorts touched; None if they are not known.
 
     Raises:
-        ValueError: the cells do not hold what the predictions have counted for before.
+        ValueError: the cells hold less than the predictions contributed before.
     """
-    sides = {side: _side(episode.rows, side) for side in SIDES}
+    sides = {side: _side(labels.rows, side) for side in SIDES}
     if kind.task == "multiclass":
-        plan = _with_classes(plan if cells is None else plan.knowing(cells), kind, sides)
+        plan = _with_classes(plan if cells is None else plan.with_admitted(cells), kind, sides)
     counted = {side: _counted(plan, kind, rows) for side, rows in sides.items()}
-    stay = {side: rows.filter("stays") for side, rows in counted.items()}
-    parts = [_part("touched", side, rows) for side, rows in stay.items()]
+    paired = {side: rows.filter("is_paired") for side, rows in counted.items()}
+    parts = [_part("touched", side, rows) for side, rows in paired.items()]
     parts += [_part("episode", side, rows) for side, rows in counted.items()]
     if cells is not None:
-        base = _base(kind, episode, cells)
-        gone = _less(counted["before"].filter(~pl.col("stays")))
-        left = (base, _less(counted["before"]))
+        base = _base(kind, labels, cells)
+        unpaired = counted["before"].filter(~pl.col("is_paired"))
+        untouched = (base, _negated(counted["before"]))
         parts += [
             _part("cohorts", "before", base),
-            _part("cohorts", "after", *left, counted["after"]),
-            _part("paired", "before", base, gone),
-            _part("paired", "after", *left, stay["after"]),
+            _part("cohorts", "after", *untouched, counted["after"]),
+            _part("paired", "before", base, _negated(unpaired)),
+            _part("paired", "after", *untouched, paired["after"]),
         ]
     counts = pl.concat(parts)
     sums = counts.filter(pl.col("measure").str.contains(_COUNTED))
     least = sums.group_by("scope", "side", "measure", "bin").agg(pl.col("amount").sum())
     if not least.select((pl.col("amount") >= 0).all()).item():
-        raise ValueError("the cells do not hold what the episode's predictions counted for before")
-    told_apart = len(plan.classes.get(kind.name, frozenset()) - {OTHER})
-    classes = {"binary": 2, "multiclass": max(2, told_apart), "regression": 0}
+        raise ValueError("the cells hold less than the episode's predictions contributed before")
+    class_count = len(plan.classes.get(kind.name, frozenset()) - {OTHER})
+    classes = {"binary": 2, "multiclass": max(2, class_count), "regression": 0}
     return Restatement(kind, counts, cells is not None, classes[kind.task])
 
 
 def _side(rows: pl.DataFrame, side: str) -> pl.DataFrame:
-    """Return the labelled rows of a side as `scored` reads them, with `stays`: labelled on the other side too."""
-    return rows.filter("had" if side == "before" else "has").select(
+    """Return the labelled rows of a side for `score_labels`, with `is_paired`: labelled on the other side, too."""
+    return rows.filter("had_label" if side == "before" else "has_label").select(
         *("predicted_at", "output", "output_class"),
         value=f"{side}_value",
         value_class=f"{side}_class",
         first_known_at=f"{side}_first_known_at",
-        stays=pl.col("had") & pl.col("has"),
+        is_paired=pl.col("had_label") & pl.col("has_label"),
     )
 
 
 def _with_classes(plan: CellPlan, kind: KindPlan, sides: dict[str, pl.DataFrame]) -> CellPlan:
     columns = ("value_class", "output_class", "predicted_at")
-    return plan.admitting_classes(pl.concat(rows.select(*columns, kind=pl.lit(kind.name)) for rows in sides.values()))
+    return plan.admit_classes(pl.concat(rows.select(*columns, kind=pl.lit(kind.name)) for rows in sides.values()))
 
 
 def _counted(plan: CellPlan, kind: KindPlan, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return what labelled rows count for: measure, bin, amount, stays."""
-    scoring = scored(plan, kind, rows)
+    """Return what labelled rows contribute to cells: measure, bin, amount, is_paired."""
+    scoring = score_labels(plan, kind, rows)
     totals = [pl.len().cast(pl.Int64).alias("labelled_scored"), *(pl.col(name).sum() for name in scoring.sums)]
-    summed = scoring.rows.group_by("point", "stays").agg(totals)
-    measures = pl.lit(pl.Series([measure for measure, _ in scoring.points], dtype=pl.String))
-    bins = pl.lit(pl.Series([number for _, number in scoring.points], dtype=pl.Int64))
-    place = pl.col("point")
+    summed = scoring.rows.group_by("counter", "is_paired").agg(totals)
+    measures = pl.lit(pl.Series([measure for measure, _ in scoring.counters], dtype=pl.String))
+    bins = pl.lit(pl.Series([number for _, number in scoring.counters], dtype=pl.Int64))
+    counter = pl.col("counter")
     points = summed.select(
-        measure=measures.gather(place), bin=bins.gather(place), amount="labelled_scored", stays="stays"
+        measure=measures.gather(counter), bin=bins.gather(counter), amount="labelled_scored", is_paired="is_paired"
     )
-    sums = summed.unpivot(on=scoring.sums, index="stays", variable_name="measure", value_name="amount").with_columns(
-        bin=pl.lit(0)
-    )
+    sums = summed.unpivot(on=scoring.sums, index="is_paired", variable_name="measure", value_name="amount")
+    sums = sums.with_columns(bin=pl.lit(0))
     parts = (points, sums, _ages(kind, rows))
-    columns = [*(pl.col(name).cast(dtype) for name, dtype in _MEASURES.items()), "stays"]
+    columns = [*(pl.col(name).cast(dtype) for name, dtype in _MEASURES.items()), "is_paired"]
     return pl.concat(part.select(columns) for part in parts)
 
 
 def _ages(kind: KindPlan, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return how many first labels were known by each edge and not by the one before it, as cells count them."""
+    """Return the number of first labels by upper age edge, as cells count them."""
     edges = pl.lit(pl.Series(kind.age_edges_ms, dtype=pl.Int64))
     age_us = (pl.col("first_known_at") - pl.col("predicted_at")).dt.total_microseconds()
-    place = (edges * 1_000).search_sorted(age_us.clip(upper_bound=BEYOND_MS * 1_000), side="left").fill_null(0)
-    counts = rows.select(place.alias("place"), "stays").group_by("place", "stays").len(name="amount")
-    return counts.select("amount", "stays", measure=pl.lit("labels"), bin=edges.gather(pl.col("place")))
+    edge = (edges * 1_000).search_sorted(age_us.clip(upper_bound=OVERFLOW_AGE_MS * 1_000), side="left").fill_null(0)
+    counts = rows.select(edge.alias("edge"), "is_paired").group_by("edge", "is_paired").len(name="amount")
+    return counts.select("amount", "is_paired", measure=pl.lit("labels"), bin=edges.gather(pl.col("edge")))
 
 
-def _base(kind: KindPlan, episode: RelabelledRows, cells: pl.DataFrame) -> pl.DataFrame:
-    """Return the cells of the cohorts touched: those of the config's own definition, of every slice together."""
-    cohorts = episode.rows.select("version", "day").unique()
+def _base(kind: KindPlan, labels: LabelPairs, cells: pl.DataFrame) -> pl.DataFrame:
+    """Return the cells of the cohorts touched, of the config's own definition and of all predictions."""
+    cohorts = labels.rows.select("version", "day").unique()
     own = cells.filter(
         pl.col("slice") == ALL,
         pl.col("kind") == kind.name,
@@ -151,10 +146,10 @@ def _base(kind: KindPlan, episode: RelabelledRows, cells: pl.DataFrame) -> pl.Da
     return own.join(cohorts, on=["version", "day"], how="semi").select(list(_MEASURES))
 
 
-def _less(counts: pl.DataFrame) -> pl.DataFrame:
+def _negated(counts: pl.DataFrame) -> pl.DataFrame:
     return counts.with_columns(-pl.col("amount"))
 
 
 def _part(scope: Scope, side: str, *counts: pl.DataFrame) -> pl.DataFrame:
-    marks = (pl.lit(scope).alias("scope"), pl.lit(side).alias("side"))
-    return pl.concat(part.select(*marks, *_MEASURES) for part in counts)
+    names = (pl.lit(scope).alias("scope"), pl.lit(side).alias("side"))
+    return pl.concat(part.select(*names, *_MEASURES) for part in counts)

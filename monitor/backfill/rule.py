@@ -1,7 +1,4 @@
-"""What is made of a backfill episode by rule, from its diff alone: passed, warned or quarantined.
-
-This module must not compute a figure, and must not know what a person has said.
-"""
+"""Rules on a backfill episode: from its diff alone to passed, warned or quarantined."""
 
 from typing import Final
 
@@ -11,7 +8,7 @@ from schemas.events.backfill_diff import BackfillDiff
 __all__ = ["verdict_of"]
 
 _FLIPS = 0.01
-"""Of the labels; also the share of a cohort's predictions that may come again otherwise."""
+"""Share of the labels that may flip, and of the predictions that may be sent again with other content."""
 _ASYMMETRY_P, _ASYMMETRY_FLIPS = 0.001, 30
 _EFFECT_WARN, _EFFECT_BLOCK = 0.05, 0.10
 _COVERAGE_FALL = 0.005
@@ -23,20 +20,20 @@ Found = tuple[Verdict, str]
 
 
 def verdict_of(diff: BackfillDiff) -> tuple[Verdict, list[str]]:
-    """Return what the rules make of an episode, and why, one sentence for each rule that fired, the gravest first.
+    """Return the verdict of the rules, and one sentence for each rule that fired, the gravest first.
 
-    It is quarantined if its definition is not the config's; if more than 1 % of the labels flip; if flips go one way
-    (p < .001, at least 30 of them); if the effect size of prevalence is .10 or more (of multiclass kinds that of any
-    class, of regression Cohen's d of the mean); if the coverage of a mature cohort falls by more than half a point;
-    or if the accuracy (of regression the mean absolute error, as a share of itself) changes by more than 1 % and more
-    than twice what as many flips at random would change it by. It is warned of from an effect size of .05. One that
-    only adds labels, without an effect, passes: no rule can fire.
+    An episode is quarantined if its definition is not the config's; if more than 1 % of the labels flip; if flips go
+    one way (p < .001, at least 30 of them); if the effect size of prevalence is .10 or more (in multiclass kinds, of
+    any class; in regression, Cohen's d of the mean); if the coverage of a mature cohort falls by more than half a
+    point; or if the accuracy (in regression, the mean absolute error relative to itself) changes by more than 1 % and
+    by more than twice what as many random flips would change it. It is warned from an effect size of .05. An episode
+    that only adds labels, without an effect, passes.
 
-    Shares of flips are looked at twice, among mature labels and among all of the cohorts touched: a day that is not
-    final yet may be told anew as silently as one that is.
+    The share of flips is checked among mature labels and among all labels of the cohorts touched, because days that
+    are not final yet can be restated, too.
 
-    An episode of predictions that came again otherwise is quarantined if they are more than 1 % of their cohorts',
-    else warned of. Batches that declare themselves get no better rules.
+    An episode of predictions sent again with other content is quarantined if they are more than 1 % of their cohorts'
+    predictions, else warned. The rules are the same for declared batches.
     """
     found: list[Found] = []
     if diff.episode.definition != diff.definition:
@@ -57,7 +54,7 @@ def _resent(diff: BackfillDiff) -> Found:
     verdict = Verdict.QUARANTINED if share > _FLIPS else Verdict.WARNED
     compared = "more than" if share > _FLIPS else "not more than"
     return verdict, (
-        f"{touched:,} of {predictions:,} predictions came again with other content: {share:.2%}, "
+        f"{touched:,} of {predictions:,} predictions were sent again with other content: {share:.2%}, "
         f"{compared} {_FLIPS:.0%}."
     )
 
@@ -80,7 +77,7 @@ def _asymmetry(diff: BackfillDiff) -> list[Found]:
     if one is None or one.to_end + one.to_start < _ASYMMETRY_FLIPS or one.p_value >= _ASYMMETRY_P:
         return []
     ways = f"{one.to_end:,} from {_short(one.start)} to {_short(one.end)} and {one.to_start:,} back"
-    p_value = "p < 1e-12" if one.p_value < 1e-12 else f"p = {one.p_value:.2g}"  # noqa: PLR2004 - beyond reading
+    p_value = "p < 1e-12" if one.p_value < 1e-12 else f"p = {one.p_value:.2g}"  # noqa: PLR2004 - smaller ones are not worth reading
     return [(Verdict.QUARANTINED, f"Flips go one way: {ways} ({p_value}, below {_ASYMMETRY_P:g}).")]
 
 
@@ -91,13 +88,13 @@ def _effect(diff: BackfillDiff) -> list[Found]:
     if worst is None or worst.effect is None or abs(worst.effect) < _EFFECT_WARN:
         return []
     is_mean = diff.task == "regression"
-    what = "The mean label" if is_mean else f"The share of labels {_short(worst.label)}"
+    subject = "The mean label" if is_mean else f"The share of labels {_short(worst.label)}"
     sides = [f"{side:.6g}" if is_mean else f"{side:.2%}" for side in (worst.before or 0.0, worst.after or 0.0)]
     size = f"Cohen's {'d' if is_mean else 'h'} = {worst.effect:+.3f}"
     is_block = abs(worst.effect) >= _EFFECT_BLOCK
     limit = _EFFECT_BLOCK if is_block else _EFFECT_WARN
     verdict = Verdict.QUARANTINED if is_block else Verdict.WARNED
-    return [(verdict, f"{what} goes from {sides[0]} to {sides[1]}: {size}, {limit:.2f} or more.")]
+    return [(verdict, f"{subject} goes from {sides[0]} to {sides[1]}: {size}, {limit:.2f} or more.")]
 
 
 def _coverage(diff: BackfillDiff) -> list[Found]:
@@ -119,19 +116,19 @@ def _metric(diff: BackfillDiff) -> list[Found]:
     limit = max(_OF_CHANCE * abs(one.expected_drop), _METRIC)
     if abs(one.change) <= limit:
         return []
-    what = "The accuracy" if one.metric == "accuracy" else "The mean absolute error, as a share of itself,"
-    chance = f"as many flips at random would change it by {-one.expected_drop:+.4f}"
-    text = f"{what} changes by {one.change:+.4f}, more than {limit:.4f}"
+    subject = "The accuracy" if one.metric == "accuracy" else "The mean absolute error, relative to itself,"
+    chance = f"as many random flips would change it by {-one.expected_drop:+.4f}"
+    text = f"{subject} changes by {one.change:+.4f}, more than {limit:.4f}"
     return [(Verdict.QUARANTINED, f"{text}; {chance}." if one.metric == "accuracy" else f"{text}.")]
 
 
 def _nothing(diff: BackfillDiff) -> str:
     touched = diff.touched
     if not touched.changed and not touched.taken_away:
-        return f"It only adds labels ({touched.new:,} new), and prevalence stays."
-    labels = f"{touched.changed:,} labels change and {touched.taken_away:,} go"
+        return f"It only adds labels ({touched.new:,} new), and prevalence does not change."
+    labels = f"{touched.changed:,} labels change and {touched.taken_away:,} are removed"
     return f"{labels} among {diff.total.labelled_before:,}: no rule fires."
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 60 else f"{name[:59]}…"  # noqa: PLR2004 - a line of a terminal has room for it
+    return name if len(name) <= 60 else f"{name[:59]}…"  # noqa: PLR2004 - fits a line of a terminal

@@ -1,47 +1,69 @@
-"""The classes of a multiclass kind, as the measures of cells name them.
-
-This module must not count anything.
-"""
+"""Class names of a multiclass kind as they appear in the measures of cells, and which classes get measures."""
 
 import json
 from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-__all__ = ["CLASSES_MAX", "OTHER", "class_text", "classes_in", "confusion_measure", "newcomers", "read_confusion"]
+__all__ = [
+    "CLASSES_MAX",
+    "OTHER",
+    "classes_in",
+    "confusion_measure",
+    "escape_class",
+    "newly_admitted",
+    "read_confusion",
+]
 
 CLASSES_MAX = 50
-"""Classes of one kind that are told apart; all others are "other", so that there is an end to cells."""
+"""Classes of one kind that are counted separately; all others are pooled in `OTHER`, which bounds the cells."""
 
 OTHER = "*other"
-"""All classes beyond the first fifty. Once there are any, no new class is told apart."""
+"""The class that pools all beyond the first fifty. Once it is in use, no further class is admitted."""
 
 _ESCAPE = "\\"
 _RESERVED = ("*", _ESCAPE)
 _CONFUSION = "confusion"
 
 
-def class_text(name: str) -> str:
-    """Return the text of a real class: one that begins with `*` or a backslash gets a backslash before it."""
+def escape_class(name: str) -> str:
+    r"""Return the class text of a real class: a name that begins with `*` or a backslash gets a backslash in front.
+
+    >>> escape_class("landed"), escape_class("*other")
+    ('landed', '\\*other')
+    """
     return _ESCAPE + name if name.startswith(_RESERVED) else name
 
 
-def confusion_measure(truth: str, said: str) -> str:
-    """Return the measure that counts this pair of class texts: `confusion ["truth","said"]`."""
-    return f"{_CONFUSION} {json.dumps([truth, said], ensure_ascii=False, separators=(',', ':'))}"
+def confusion_measure(truth: str, predicted: str) -> str:
+    """Return the measure that counts a pair of class texts.
+
+    >>> confusion_measure("late", "landed")
+    'confusion ["late","landed"]'
+    """
+    return f"{_CONFUSION} {json.dumps([truth, predicted], ensure_ascii=False, separators=(',', ':'))}"
 
 
 def read_confusion(measure: str) -> tuple[str, str] | None:
-    """Return the pair of class texts that a measure counts, at whatever age; None for other measures."""
+    """Return the class texts (truth, predicted) that a measure counts, with or without an age; None for other measures.
+
+    >>> read_confusion('confusion@3600000 ["late","landed"]'), read_confusion("labels")
+    (('late', 'landed'), None)
+    """
     name, _, pair = measure.partition(" ")
     if not pair or name.partition("@")[0] != _CONFUSION:
         return None
-    truth, said = json.loads(pair)
-    return truth, said
+    truth, predicted = json.loads(pair)
+    return truth, predicted
 
 
 def classes_in(cells: pl.DataFrame) -> dict[str, frozenset[str]]:
-    """Return the class texts that cells tell apart, by kind."""
+    """Return by kind the class texts that cells count separately.
+
+    >>> cells = pl.DataFrame({"kind": ["status"], "measure": ['confusion ["late","late"]']})
+    >>> classes_in(cells)
+    {'status': frozenset({'late'})}
+    """
     found: dict[str, set[str]] = {}
     named = cells.filter(pl.col("measure").str.starts_with(_CONFUSION)).select("kind", "measure").unique()
     for kind, measure in named.iter_rows():
@@ -50,20 +72,23 @@ def classes_in(cells: pl.DataFrame) -> dict[str, frozenset[str]]:
     return {kind: frozenset(texts) for kind, texts in found.items()}
 
 
-def newcomers(first_seen: Mapping[str, int], known: Iterable[str]) -> frozenset[str]:
-    """Return the classes that are told apart from now on.
+def newly_admitted(first_seen: Mapping[str, int], admitted: Iterable[str]) -> frozenset[str]:
+    """Return the unseen classes that are counted separately from now on, oldest first up to `CLASSES_MAX`.
 
     Args:
-        first_seen: new class texts, and the least prediction time of each: first come, first admitted.
-        known: the class texts told apart so far. Where `OTHER` is among them nobody comes in any more, or
-            an outcome could be taken out of another class than it was counted in.
+        first_seen: class texts with the least prediction time of each.
+        admitted: class texts admitted so far. With `OTHER` among them nothing more is admitted: else a correction could
+            subtract an outcome from another class than it was added to.
 
     Returns:
-        Those for which there is room; and `OTHER` where there is not room for all.
+        New classes, and `OTHER` where there is not room for all.
+
+    >>> sorted(newly_admitted({"late": 2, "landed": 1}, ["landed"])), newly_admitted({"late": 2}, [OTHER])
+    (['late'], frozenset())
     """
-    told_apart = set(known)
-    new = [text for _, text in sorted((time, text) for text, time in first_seen.items() if text not in told_apart)]
-    if OTHER in told_apart:
+    known = set(admitted)
+    if OTHER in known:
         return frozenset()
-    room = max(CLASSES_MAX - len(told_apart), 0)
-    return frozenset(new[:room]) | (frozenset() if len(new) <= room else {OTHER})
+    unseen = [text for _, text in sorted((time, text) for text, time in first_seen.items() if text not in known)]
+    room = max(CLASSES_MAX - len(known), 0)
+    return frozenset(unseen[:room]) | (frozenset() if len(unseen) <= room else {OTHER})

@@ -1,7 +1,6 @@
-"""The code book of one fold: cohorts and measures as whole numbers while they are counted, as texts in the end.
+"""The codebook of one fold: cohorts and measures as integers while rows are counted, as texts in the cells.
 
-Numbers group many times faster than texts. They are a fold's own and mean nothing outside of it; this module
-must not count, nor keep anything from one fold for the next.
+Grouping by integers is many times faster than by texts. The codes are valid within one fold only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,31 +9,31 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from monitor.cells.cohort import ALL, cohort_day, day_starts_ms, slice_texts
-from monitor.cells.packing import PLACE, decoded, sums
+from monitor.cells.packing import CELL_KEY, decode_cells, sum_by
 from monitor.cells.plan import CellPlan
 
 __all__ = ["Codebook"]
 
 _DAY_PANES = 25
 _HOUR_US = 3_600_000_000
-_NOTHING = pl.DataFrame(schema=dict.fromkeys(("version", "day", "measure", "amount"), pl.Int64))
+_NO_ROWS = pl.DataFrame(schema=dict.fromkeys(("version", "day", "measure", "amount"), pl.Int64))
 
 
 @dataclass(frozen=True)
 class Codebook:
-    """Numbers for the cohorts and measures of one fold.
+    """Codes of the cohorts and measures of one fold. The code of a value is its index in the sequence that holds it.
 
     Make one with `Codebook.of(plan, predictions, states)`.
 
     Attributes:
         timezone: of cohort days.
-        versions: all versions, sorted; the number of each is its place. So it is for the next three.
-        slices: all texts of slices, of every name.
-        kinds: all kinds, and `""` for what belongs to none.
-        definitions: all definitions, and `""` for what has none.
+        versions: sorted.
+        slices: texts of all slices of every name, sorted.
+        kinds: sorted, with `""` for cells of no kind.
+        definitions: sorted, with `""` for cells without a definition.
         days: all cohort days, sorted.
-        admitted: for each slice name, the values that have a text of their own.
-        measures: numbers of measures in order of first use.
+        admitted: by slice name, the values that have a text of their own.
+        measures: codes by measure, in order of first use.
     """
 
     timezone: str
@@ -48,7 +47,7 @@ class Codebook:
 
     @classmethod
     def of(cls, plan: CellPlan, predictions: pl.DataFrame, states: pl.DataFrame) -> "Codebook":
-        """Return numbers for everything in these rows."""
+        """Return the codebook of everything that occurs in these rows."""
         admitted = {name: sorted(plan.values.get(name, ())) for name in plan.slices}
         texts = {ALL}
         for name, values in admitted.items():
@@ -73,15 +72,19 @@ class Codebook:
         """How many versions, days and definitions there are."""
         return {"version": len(self.versions), "day": len(self.days), "definition": len(self.definitions)}
 
-    def coded(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows with numbers for version, definition (if there is one) and slices; `day` and `pane` added.
+    def measure(self, name: str) -> int:
+        """Return the code of a measure; a new one on first use."""
+        return self.measures.setdefault(name, len(self.measures))
 
-        A pane is the hour of the cohort day that the prediction was made in: 0 to 23, and 24 on a day of 25 hours.
+    def encode(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return rows with codes for version, definition (if present) and slices, and the new columns `day` and `pane`.
+
+        `pane` is the hour of the cohort day in which the prediction was made: 0 to 23, and 24 on a day of 25 hours.
         """
-        codes = [_number("version", self.versions)]
+        codes = [_code("version", self.versions)]
         if "definition" in rows.columns:
-            codes.append(_number("definition", self.definitions))
-        codes.extend(self._slice_number(name) for name in self.admitted)
+            codes.append(_code("definition", self.definitions))
+        codes.extend(self._slice_code(name) for name in self.admitted)
         starts_us = [start * 1_000 for start in day_starts_ms(self.days, self.timezone)]
         start_us = pl.lit(pl.Series(starts_us, dtype=pl.Int64)).gather(pl.col("day"))
         since_us = pl.col("predicted_at").dt.timestamp("us") - start_us
@@ -93,73 +96,65 @@ class Codebook:
             .collect()
         )
 
-    def slice_number(self, text: str) -> int:
-        """Return the number of a slice's text."""
-        return self.slices.index(text)
-
-    def measure(self, name: str) -> int:
-        """Return the number of a measure, a new one where it has none."""
-        return self.measures.setdefault(name, len(self.measures))
-
-    def table(
-        self, rows: pl.DataFrame, keys: Mapping[str, int], amounts: Sequence[str], slices: Sequence[str]
+    def sum_by_slices(
+        self, rows: pl.DataFrame, keys: Mapping[str, int], amounts: Sequence[str], names: Sequence[str]
     ) -> pl.DataFrame:
-        """Return the sums of `amounts` (or the number of rows) by `keys`, for all rows and for each slice name.
+        """Return sums by `keys` and slice: the slice of all, and every slice of `names`.
+
+        The slice of all is summed from the sums of the first name, which have far fewer rows.
 
         Args:
-            rows: coded ones.
-            keys: as for `sums`.
-            amounts: as for `sums`.
-            slices: names of slices to be told apart.
+            rows: encoded.
+            keys: as for `sum_by`.
+            amounts: as for `sum_by`.
+            names: slice names.
 
         Returns:
-            The columns of `keys` and `amounts`, and `slice`. What concerns all rows is summed from the first
-            slice's sums, which are far fewer.
+            The columns of `keys`, `slice`, and `amounts` (`amount` where rows are counted).
         """
-        added = amounts or ["amount"]
-        apart = pl.collect_all(
-            sums(rows, {**keys, f"slice_{name}": len(self.slices)}, amounts).rename({f"slice_{name}": "slice"})
-            for name in slices
+        summed = amounts or ["amount"]
+        by_name = pl.collect_all(
+            sum_by(rows, {**keys, f"slice_{name}": len(self.slices)}, amounts).rename({f"slice_{name}": "slice"})
+            for name in names
         )
-        total = sums(apart[0], keys, added) if apart else sums(rows, keys, amounts)
-        columns = [*keys, "slice", *added]
-        all_ = total.with_columns(slice=pl.lit(self.slice_number(ALL), dtype=pl.Int64)).select(columns).collect()
-        return pl.concat([all_, *(frame.select(columns) for frame in apart)])
+        total = sum_by(by_name[0], keys, summed) if by_name else sum_by(rows, keys, amounts)
+        columns = [*keys, "slice", *summed]
+        all_ = total.with_columns(slice=self._all()).select(columns).collect()
+        return pl.concat([all_, *(frame.select(columns) for frame in by_name)])
 
-    def apart(
+    def sum_by_slice(
         self, rows: pl.DataFrame, keys: Mapping[str, int], amounts: Sequence[str], name: str | None
     ) -> pl.DataFrame:
-        """Return the sums by `keys` and the slice of this name; with None, those of all rows."""
+        """Return sums by `keys` and the slice of one name; with None, those of the slice of all."""
         if name is None:
-            all_ = pl.lit(self.slice_number(ALL), dtype=pl.Int64)
-            return sums(rows, keys, amounts).with_columns(slice=all_).collect()
+            return sum_by(rows, keys, amounts).with_columns(slice=self._all()).collect()
         column = f"slice_{name}"
-        return sums(rows, {**keys, column: len(self.slices)}, amounts).rename({column: "slice"}).collect()
+        return sum_by(rows, {**keys, column: len(self.slices)}, amounts).rename({column: "slice"}).collect()
 
-    def part(self, rows: pl.DataFrame | pl.LazyFrame, kind: str, definition: str) -> pl.LazyFrame:
-        """Return counts with all columns of a part: this kind, and what is missing.
+    def encoded_cells(self, rows: pl.DataFrame | pl.LazyFrame, kind: str, definition: str) -> pl.LazyFrame:
+        """Return encoded cells, all of one kind, with defaults for the columns that are missing.
 
         Args:
-            rows: version, day, measure, amount, and as far as they are not alike in all rows: slice (else that
-                of all), definition (else the one given), bin (else 0), order (else the bin).
+            rows: version, day, measure, amount, and optionally slice (default: that of all), definition (default: the
+                one given), bin (default: 0), bin_order (default: the bin).
             kind: a kind, or `""`.
             definition: a definition, or `""`.
         """
         lazy = rows.lazy()
-        missing = {
-            "slice": pl.lit(self.slice_number(ALL), dtype=pl.Int64),
+        defaults = {
+            "slice": self._all(),
             "definition": pl.lit(self.definitions.index(definition), dtype=pl.Int64),
             "bin": pl.lit(0, dtype=pl.Int64),
-            "order": pl.col("bin"),
+            "bin_order": pl.col("bin"),
         }
-        for column, value in missing.items():
+        for column, value in defaults.items():
             if column not in lazy.collect_schema():
                 lazy = lazy.with_columns(value.alias(column))
         lazy = lazy.with_columns(kind=pl.lit(self.kinds.index(kind), dtype=pl.Int64))
-        return lazy.select(pl.col(*PLACE, "order", "bin", "amount").cast(pl.Int64))
+        return lazy.select(pl.col(*CELL_KEY, "bin_order", "bin", "amount").cast(pl.Int64))
 
-    def cells(self, parts: Iterable[pl.LazyFrame]) -> pl.DataFrame:
-        """Return cells from parts, sorted and without zeros; every place is in one part, and once in it."""
+    def decode(self, parts: Iterable[pl.LazyFrame]) -> pl.DataFrame:
+        """Return cells, sorted and without zeros, from encoded ones. No cell may occur twice."""
         names = sorted(self.measures)
         ranks = {name: rank for rank, name in enumerate(names)}
         rank = pl.lit(pl.Series([ranks[name] for name in self.measures], dtype=pl.Int64))
@@ -172,17 +167,20 @@ class Codebook:
         }
         values = {name: pl.Series(name, found, dtype=pl.String) for name, found in texts.items()}
         coded = (part.with_columns(measure=rank.gather(pl.col("measure"))) for part in parts)
-        return decoded([self.part(_NOTHING, "", ""), *coded], {**values, "day": self.days})
+        return decode_cells([self.encoded_cells(_NO_ROWS, "", ""), *coded], {**values, "day": self.days})
 
-    def _slice_number(self, name: str) -> pl.Expr:
+    def _all(self) -> pl.Expr:
+        return pl.lit(self.slices.index(ALL), dtype=pl.Int64)
+
+    def _slice_code(self, name: str) -> pl.Expr:
         values = list(self.admitted[name])
         real, missing, other = slice_texts(name, values)
-        numbers = pl.Series([self.slice_number(text) for text in real], dtype=pl.Int64)
+        codes = pl.Series([self.slices.index(text) for text in real], dtype=pl.Int64)
         value = pl.col(f"slice_{name}").cast(pl.String)
-        known = pl.lit(numbers).gather(value.cast(pl.Enum(values), strict=False).to_physical())
-        missing_or_known = pl.when(value.is_null()).then(self.slice_number(missing)).otherwise(known)
-        return missing_or_known.fill_null(self.slice_number(other)).alias(f"slice_{name}")
+        known = pl.lit(codes).gather(value.cast(pl.Enum(values), strict=False).to_physical())
+        missing_or_known = pl.when(value.is_null()).then(self.slices.index(missing)).otherwise(known)
+        return missing_or_known.fill_null(self.slices.index(other)).alias(f"slice_{name}")
 
 
-def _number(column: str, texts: Sequence[str]) -> pl.Expr:
+def _code(column: str, texts: Sequence[str]) -> pl.Expr:
     return pl.col(column).cast(pl.Enum(texts)).to_physical().cast(pl.Int64)

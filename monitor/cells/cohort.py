@@ -1,7 +1,4 @@
-"""Which cohorts a prediction belongs to: its day in the loop's time zone, and its slices as text.
-
-This module must not count anything.
-"""
+"""Cohorts of a prediction: its day in the loop's time zone, and the texts of its slices."""
 
 from collections.abc import Collection, Iterable
 from datetime import date, datetime, timedelta
@@ -12,27 +9,33 @@ import polars as pl
 __all__ = ["ALL", "cohort_day", "day_ends", "day_starts_ms", "read_slice", "slice_texts"]
 
 ALL = ""
-"""The slice of every prediction."""
+"""The slice of all predictions."""
 
 _MISSING = "∅"
 _OTHER = "*other"
 _ESCAPE = "\\"
 _RESERVED = (_MISSING, "*", _ESCAPE)
-"""A real value that begins like one of ours gets the escape in front: no value can pass for another."""
 
 
 def slice_texts(name: str, admitted: Collection[str]) -> tuple[list[str], str, str]:
-    """Return the texts of slice `name`: of each admitted value in its order, of a missing one, of the rest.
+    r"""Return the texts of slice `name`: one per admitted value in order, one for a missing value, one for all others.
 
-    `country=DE` for an admitted value, `country=∅` for none, `country=*other` for the rest. A real value
-    that begins with `∅`, `*` or a backslash is written with a backslash before it.
+    A value that begins with `∅`, `*` or a backslash gets a backslash in front, so no value can be taken for "missing"
+    or "other".
+
+    >>> slice_texts("country", ["DE", "*x"])
+    (['country=DE', 'country=\\*x'], 'country=∅', 'country=*other')
     """
     values = [_ESCAPE + value if value.startswith(_RESERVED) else value for value in admitted]
     return [f"{name}={value}" for value in values], f"{name}={_MISSING}", f"{name}={_OTHER}"
 
 
 def read_slice(text: str) -> tuple[str, str] | None:
-    """Return the name and the real value that `slice_texts` wrote, None for "all", "none" and "other"."""
+    """Return name and value of a slice's text; None for the slices of all, of missing and of other values.
+
+    >>> read_slice("country=DE"), read_slice("country=*other"), read_slice(ALL)
+    (('country', 'DE'), None, None)
+    """
     name, _, value = text.partition("=")
     if text == ALL or value in (_MISSING, _OTHER):
         return None
@@ -40,15 +43,23 @@ def read_slice(text: str) -> tuple[str, str] | None:
 
 
 def cohort_day(timezone: str) -> pl.Expr:
-    """Return the day of `predicted_at` as the loop's time zone has it."""
+    """Return the day of `predicted_at` in the loop's time zone.
+
+    >>> made = pl.DataFrame({"predicted_at": [datetime(2013, 3, 13, 2)]}).cast(pl.Datetime("us", "UTC"))
+    >>> made.select(cohort_day("America/New_York")).item()
+    datetime.date(2013, 3, 12)
+    """
     return pl.col("predicted_at").dt.convert_time_zone(timezone).dt.date()
 
 
 def day_ends(days: Iterable[date], timezone: str) -> pl.DataFrame:
-    """Return `day` and `day_end_ms`, the first instant after that day in the loop's time zone.
+    """Return `day` and `day_end_ms`, the first instant after that day in the loop's time zone, one row per day.
 
-    A day of 23 or 25 hours ends when it ends. Where the clocks leap over midnight, the day ends with
-    the leap; where midnight comes twice, with the first one.
+    Days have 23 or 25 hours where clocks change. Where clocks skip midnight, the day ends at the change; where midnight
+    occurs twice, at the first one.
+
+    >>> day_ends([date(2013, 3, 10)], "America/New_York").rows()
+    [(datetime.date(2013, 3, 10), 1362974400000)]
     """
     zone = ZoneInfo(timezone)
     distinct = sorted(set(days))
@@ -57,11 +68,15 @@ def day_ends(days: Iterable[date], timezone: str) -> pl.DataFrame:
 
 
 def day_starts_ms(days: Iterable[date], timezone: str) -> list[int]:
-    """Return the first instant of each day in the loop's time zone, in the order given; see `day_ends`."""
+    """Return the first instant of each day in the loop's time zone, in the order given; see `day_ends`.
+
+    >>> day_starts_ms([date(1970, 1, 2), date(1970, 1, 1)], "UTC")
+    [86400000, 0]
+    """
     zone = ZoneInfo(timezone)
     return [_start_ms(day, zone) for day in days]
 
 
 def _start_ms(day: date, zone: ZoneInfo) -> int:
-    """A midnight that does not exist is read with the offset before the leap, which is the leap's instant."""
+    """Return a day's first instant. A midnight that clocks skip is read with the offset before the change."""
     return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * 1_000

@@ -1,8 +1,7 @@
-"""Counts labels by the hour in which they became known, and reads the counts as hourly series.
+"""Counts label arrivals by the hour in which the label became known, and reads the counts as hourly series.
 
-An arrival is an event: it is counted once, and what is said of the same prediction later takes nothing back. What is
-declared as a backfill is none. This module must not judge, and must not look at what a label says beyond whether that
-changed.
+An arrival is an event that is counted once: later revisions of the same prediction subtract nothing. Labels that are
+declared as a backfill are not arrivals.
 """
 
 from collections.abc import Iterator
@@ -14,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from monitor.cells.bins import AGES_MAX, BEYOND_MS
+from monitor.cells.bins import AGES_MAX, OVERFLOW_AGE_MS
 from monitor.cells.codebook import Codebook
 from monitor.cells.cohort import ALL, day_starts_ms
-from monitor.cells.packing import sums
+from monitor.cells.packing import sum_by
 from monitor.cells.plan import CellPlan, KindPlan
 from schemas.base.status import Reason, Status
 
-__all__ = ["COHORT", "HourlyArrivals", "arrival_parts", "arrivals_of", "read_hourly_arrivals"]
+__all__ = ["COHORT", "HourlyArrivals", "arrivals_of", "count_arrivals", "read_hourly_arrivals"]
 
 COHORT = ["version", "definition", "predicted_at"]
-"""Columns of arrivals that a book numbers. The time is the one of the arrival, so that its day is that of the cell."""
+"""Columns of arrivals that a codebook encodes. `predicted_at` holds the time of arrival: the cell's day follows it."""
 
 _FIRST = "arrived"
 _CHANGED = "arrived_corrected"
@@ -41,14 +40,14 @@ _Counts = npt.NDArray[np.int64]
 class HourlyArrivals:
     """Live labels of a kind's own definition, of all versions, by the hour in which they became known.
 
-    `read_hourly_arrivals` makes it. The first hour is the first one of the first day with a prediction or an arrival.
+    `read_hourly_arrivals` makes it. The series starts with the first day that has a prediction or an arrival.
 
     Attributes:
-        edges_ms: upper edges of the age bins, growing, shape (ages,).
-        hour_ms: first instant of each hour, growing, shape (hours,); one that a day is too short for is shorter.
+        edges_ms: upper edges of the age bins, increasing, shape (ages,).
+        hour_ms: first instant of each hour, increasing, shape (hours,); the last hour of a day may be shorter.
         hour_of_day: 0 to 24, counted from the first instant of the day in the loop's time zone, shape (hours,).
-        first: labels that came first for their prediction, by age, shape (hours, ages).
-        changed: labels that changed or took back a value, shape (hours,).
+        first: first labels of their predictions, by age, shape (hours, ages).
+        changed: labels that changed a value or retracted it, shape (hours,).
     """
 
     edges_ms: _Counts
@@ -61,25 +60,28 @@ class HourlyArrivals:
 def arrivals_of(outcomes: pl.DataFrame) -> pl.DataFrame:
     """Return the revisions that are arrivals.
 
-    They are those of eligible predictions that a live label made: the first one for its prediction (`first`, `late`,
-    `early`), or one that changed its value or took it back. The same value again is no arrival.
+    An arrival is a revision of an eligible prediction, made by a live label: the first label of the prediction (reason
+    `first`, `late` or `early`), or a label that changed the value or retracted it. A label that repeats the value is
+    not an arrival.
 
     Args:
-        outcomes: revisions in the lake's columns, and `is_declared`; where that is missing nothing is declared.
+        outcomes: revisions in the lake's columns, and `is_declared`; without that column nothing is declared.
 
     Returns:
-        kind, `COHORT`, age_ms (when it was known, less when was predicted) and is_first.
+        kind, `COHORT`, age_ms (time known minus time predicted) and is_first.
     """
     is_first = pl.col("reason").is_in(_FIRST_REASONS)
-    other = pl.col("value").ne_missing(pl.col("previous")) | pl.col("value_class").ne_missing(pl.col("previous_class"))
-    is_changed = (pl.col("reason") == Reason.CORRECTION.value) & other
-    is_gone = (pl.col("reason") == Reason.RETRACTION.value) & pl.col("previous_status").is_in(_LABELLED)
+    differs = pl.col("value").ne_missing(pl.col("previous")) | pl.col("value_class").ne_missing(
+        pl.col("previous_class")
+    )
+    is_changed = (pl.col("reason") == Reason.CORRECTION.value) & differs
+    is_retracted = (pl.col("reason") == Reason.RETRACTION.value) & pl.col("previous_status").is_in(_LABELLED)
     is_live = pl.col("label_offset").is_not_null()
     if "is_declared" in outcomes.columns:
         is_live &= ~pl.col("is_declared").fill_null(value=False)
     return (
         outcomes.lazy()
-        .filter(is_live, pl.col("eligible"), is_first | is_changed | is_gone)
+        .filter(is_live, pl.col("eligible"), is_first | is_changed | is_retracted)
         .select(
             "kind",
             "version",
@@ -92,31 +94,32 @@ def arrivals_of(outcomes: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def arrival_parts(plan: CellPlan, book: Codebook, arrivals: pl.DataFrame) -> Iterator[pl.LazyFrame]:
-    """Count arrivals, those of each kind by hour and, of first labels, age.
+def count_arrivals(plan: CellPlan, codebook: Codebook, arrivals: pl.DataFrame) -> Iterator[pl.LazyFrame]:
+    """Yield encoded cells of arrivals by kind and hour; of first labels also by age.
 
     Args:
         plan: with the kinds.
-        book: that knows the arrivals' `COHORT`.
+        codebook: one that has codes for the arrivals' `COHORT`.
         arrivals: as `arrivals_of` returns them.
     """
     if arrivals.is_empty():
         return
-    coded = replace(book, admitted={}).coded(arrivals)
+    coded = replace(codebook, admitted={}).encode(arrivals)
     for kind in plan.kinds:
         rows = coded.filter(pl.col("kind") == kind.name)
-        hours = book.sizes | {"pane": _DAY_HOURS}
-        first = rows.filter("is_first").with_columns(place=_place(kind))
-        by_age = sums(first, hours | {"place": len(kind.age_edges_ms)}, [])
-        bin_ = pl.col("pane") * AGES_MAX + pl.col("place")
-        yield book.part(by_age.with_columns(bin=bin_, measure=book.measure(_FIRST)), kind.name, kind.definition)
-        changed = sums(rows.filter(~pl.col("is_first")), hours, [])
-        changed = changed.with_columns(bin=pl.col("pane"), measure=book.measure(_CHANGED))
-        yield book.part(changed, kind.name, kind.definition)
+        hours = codebook.sizes | {"pane": _DAY_HOURS}
+        first = rows.filter("is_first").with_columns(edge=_edge_index(kind))
+        by_age = sum_by(first, hours | {"edge": len(kind.age_edges_ms)}, []).with_columns(
+            bin=pl.col("pane") * AGES_MAX + pl.col("edge"), measure=codebook.measure(_FIRST)
+        )
+        yield codebook.encoded_cells(by_age, kind.name, kind.definition)
+        changed = sum_by(rows.filter(~pl.col("is_first")), hours, [])
+        changed = changed.with_columns(bin=pl.col("pane"), measure=codebook.measure(_CHANGED))
+        yield codebook.encoded_cells(changed, kind.name, kind.definition)
 
 
 def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str) -> HourlyArrivals:
-    """Return the arrivals of one kind's own definition, hour by hour.
+    """Return the arrivals of a kind's own definition, hour by hour.
 
     Args:
         cells: merged cells.
@@ -126,16 +129,12 @@ def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str) -> Hour
     Raises:
         ValueError: the plan has no such kind.
     """
-    found = [one for one in plan.kinds if one.name == kind]
-    if not found:
-        raise ValueError(f"the plan has no kind {kind!r}; it has {', '.join(one.name for one in plan.kinds)}")
-    own = found[0]
-    measures = ["predictions", _FIRST, _CHANGED]
+    own = plan.kind(kind)
     mine = cells.filter(
         pl.col("kind") == kind,
         pl.col("slice") == ALL,
         pl.col("definition") == own.definition,
-        pl.col("measure").is_in(measures),
+        pl.col("measure").is_in(["predictions", _FIRST, _CHANGED]),
     )
     days = mine.get_column("day")
     edges_ms = np.asarray(own.age_edges_ms, dtype=np.int64)
@@ -145,11 +144,11 @@ def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str) -> Hour
     if len(hour_ms):
         rows = mine.with_columns(day_ms=pl.lit(pl.Series(day_ms)).gather((pl.col("day") - days.min()).dt.total_days()))
         ages = rows.filter(pl.col("measure") == _FIRST)
-        hours, places = np.divmod(ages.get_column("bin").to_numpy(), AGES_MAX)
-        np.add.at(first, (_at(hour_ms, ages, hours), places), ages.get_column("amount").to_numpy())
+        hours, edges = np.divmod(ages.get_column("bin").to_numpy(), AGES_MAX)
+        np.add.at(first, (_hour_index(hour_ms, ages, hours), edges), ages.get_column("amount").to_numpy())
         changes = rows.filter(pl.col("measure") == _CHANGED)
-        at = _at(hour_ms, changes, changes.get_column("bin").to_numpy())
-        np.add.at(changed, at, changes.get_column("amount").to_numpy())
+        hours = _hour_index(hour_ms, changes, changes.get_column("bin").to_numpy())
+        np.add.at(changed, hours, changes.get_column("amount").to_numpy())
     return HourlyArrivals(edges_ms, hour_ms, hour_of_day, first, changed)
 
 
@@ -158,20 +157,20 @@ def _hours(first: object, last: object, timezone: str) -> tuple[_Counts, _Counts
     if not isinstance(first, date) or not isinstance(last, date):
         nothing = np.zeros(0, dtype=np.int64)
         return nothing, nothing, nothing
-    days = [first + timedelta(days=place) for place in range((last - first).days + 2)]
+    days = [first + timedelta(days=number) for number in range((last - first).days + 2)]
     starts = day_starts_ms(days, timezone)
     spans = [np.arange(start, end, _HOUR_MS, dtype=np.int64) for start, end in pairwise(starts)]
     numbers = [np.arange(len(span), dtype=np.int64) for span in spans]
     return np.concatenate(spans), np.concatenate(numbers), np.asarray(starts[:-1], dtype=np.int64)
 
 
-def _at(hour_ms: _Counts, rows: pl.DataFrame, hours: _Counts) -> _Counts:
-    """Return the place of each row's hour; what a day's clock counts behind its end is an hour of the next one."""
+def _hour_index(hour_ms: _Counts, rows: pl.DataFrame, hours: _Counts) -> _Counts:
+    """Return the index of each row's hour. An hour number beyond the end of its day is an hour of the next day."""
     instants = rows.get_column("day_ms").to_numpy() + hours * _HOUR_MS
     return np.searchsorted(hour_ms, instants, side="right") - 1
 
 
-def _place(kind: KindPlan) -> pl.Expr:
-    """Return the place of the least age edge that the age does not exceed."""
+def _edge_index(kind: KindPlan) -> pl.Expr:
+    """Return the index of the least age edge at or above the age."""
     edges = pl.lit(pl.Series(kind.age_edges_ms, dtype=pl.Int64))
-    return edges.search_sorted(pl.col("age_ms").clip(upper_bound=BEYOND_MS), side="left").cast(pl.Int64)
+    return edges.search_sorted(pl.col("age_ms").clip(upper_bound=OVERFLOW_AGE_MS), side="left").cast(pl.Int64)

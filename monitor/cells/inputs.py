@@ -1,7 +1,4 @@
-"""What the model was given, said and was told, as daily histograms of one version, read from cells.
-
-This module must not judge them.
-"""
+"""Daily histograms of one version's features, outputs and binary labels, read from cells."""
 
 from dataclasses import replace
 from datetime import date
@@ -17,7 +14,7 @@ __all__ = ["LABEL", "OUTPUT", "input_counts", "input_histograms"]
 
 OUTPUT = "output"
 LABEL = "label"
-"""Names beside those of features, which a feature may have too: its own name then begins with `feature `."""
+"""Names of inputs that are not features. A feature of the same name is called `feature output` or `feature label`."""
 
 _RESERVED = frozenset({OUTPUT, LABEL})
 _INPUT = "input:"
@@ -25,7 +22,7 @@ _INPUT = "input:"
 
 def input_histograms(config: LoopConfig, kind: str, plan: CellPlan) -> list[Histogram]:
     """Return the bins of every feature, of the kind's output, and of binary labels."""
-    features = [_renamed(one) for one in plan.inputs]
+    features = [_renamed(histogram) for histogram in plan.inputs]
     output = Histogram.from_output(OUTPUT, config.predictions.outputs[kind])
     label = [Histogram(LABEL, "flag")] if config.predictions.outputs[kind].task == "binary" else []
     return [*features, output, *label]
@@ -40,9 +37,9 @@ def input_counts(
         cells: merged cells.
         kind: of the plan the cells were folded with.
         version: of the model.
-        last: the newest whole day, of features and output.
-        judged: the newest day whose labels are old enough.
-        at_age_ms: age at which labels are looked at; None: all labels.
+        last: the newest complete day; later features and outputs are left out.
+        judged: the newest day whose labels have reached the age; later labels are left out.
+        at_age_ms: count labels first known by this age; None: all labels.
 
     Returns:
         Rows of `monitor.cells.histogram.COUNT_SCHEMA`.

@@ -1,7 +1,7 @@
-"""Which revisions of outcomes count: those of record. What a backfill says stands beside until it was ruled to count.
+"""Selects the revisions of outcomes that are of record, that is, counted.
 
-Laws: another definition never overwrites by itself; a declared backfill counts only where a ruling says so; live labels
-count unless a ruling says otherwise. This module must not rule.
+Live labels are of record unless a ruling says otherwise. A declared backfill, or a definition other than the kind's
+own, is of record only where a ruling says so.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,23 +13,23 @@ from schemas.events.backfill import Cause, Episode, Ruling
 __all__ = ["BACKFILL_COLUMNS", "RANK", "approved_definitions", "changed_rulings", "is_member", "of_record"]
 
 RANK = "rank"
-"""Column: 0 for a kind's own definition; the last definition that was approved has the greatest."""
+"""Column: 0 for a kind's own definition; the definition approved last has the greatest rank."""
 
 BACKFILL_COLUMNS: Mapping[str, pl.DataType] = {"is_declared": pl.Boolean(), "batch_id": pl.String()}
-"""What is looked at beside the lake's columns: whether the label that made a revision was declared as a backfill."""
+"""Columns beyond the lake's: whether the label that made a revision was declared as a backfill, and of which batch."""
 
 _FIRST = ("first", "late", "early")
 _CHANGES = ("correction", "retraction")
 
 
 def of_record(outcomes: pl.DataFrame, definitions: Mapping[str, str], rulings: Sequence[Ruling] = ()) -> pl.DataFrame:
-    """Return the revisions that count, for chains of a kind's own definition, and every other chain as it is.
+    """Return the revisions of record of each kind's own definition, and the chains of other definitions unchanged.
 
-    A revision of an approved definition is there twice: in its own chain, and with a rank in that of the kind's own
-    definition, whose revisions it outranks.
+    A revision of an approved definition occurs twice: in its own chain, and with a rank in the chain of the kind's own
+    definition, where it outranks the other revisions.
 
     Args:
-        outcomes: revisions in the lake's columns, and `BACKFILL_COLUMNS`; where these are missing nothing is declared.
+        outcomes: revisions in the lake's columns, and `BACKFILL_COLUMNS`; without these nothing is declared.
         definitions: each kind's own definition.
         rulings: in their order, all about kinds of `definitions`.
 
@@ -42,18 +42,17 @@ def of_record(outcomes: pl.DataFrame, definitions: Mapping[str, str], rulings: S
         rows = rows.with_columns(none)
     if not rulings and not rows.get_column("is_declared").any():
         return rows.with_columns(pl.lit(0, dtype=pl.Int64).alias(RANK))
-    own = pl.col("definition") == pl.col("kind").replace_strict(definitions, default=None, return_dtype=pl.String)
-    declared = pl.col("is_declared").fill_null(value=False)
-    counts = ~declared | _any(
-        one for one in rulings if one.verdict.is_of_record and Cause.DECLARED in one.episode.causes
-    )
-    undeclared = [one for one in rulings if Cause.DECLARED not in one.episode.causes]
-    beside = _any(one for one in undeclared if not one.verdict.is_of_record)
-    kept = rows.filter(~own | (counts & ~beside)).with_columns(pl.lit(0, dtype=pl.Int64).alias(RANK))
-    ranked = [kept]
+    is_own = pl.col("definition") == pl.col("kind").replace_strict(definitions, default=None, return_dtype=pl.String)
+    is_declared = pl.col("is_declared").fill_null(value=False)
+    declared = [ruling for ruling in rulings if Cause.DECLARED in ruling.episode.causes]
+    undeclared = [ruling for ruling in rulings if Cause.DECLARED not in ruling.episode.causes]
+    is_accepted = ~is_declared | _is_member_of(ruling for ruling in declared if ruling.verdict.is_of_record)
+    is_excluded = _is_member_of(ruling for ruling in undeclared if not ruling.verdict.is_of_record)
+    counts = is_accepted & ~is_excluded
+    ranked = [rows.filter(~is_own | counts).with_columns(pl.lit(0, dtype=pl.Int64).alias(RANK))]
     for kind, approved in approved_definitions(definitions, rulings).items():
         ranked += [
-            rows.filter(pl.col("kind") == kind, pl.col("definition") == definition, counts & ~beside).with_columns(
+            rows.filter(pl.col("kind") == kind, pl.col("definition") == definition, counts).with_columns(
                 pl.lit(definitions[kind]).alias("definition"), pl.lit(rank, dtype=pl.Int64).alias(RANK)
             )
             for rank, definition in enumerate(approved, start=1)
@@ -62,65 +61,69 @@ def of_record(outcomes: pl.DataFrame, definitions: Mapping[str, str], rulings: S
 
 
 def approved_definitions(definitions: Mapping[str, str], rulings: Sequence[Ruling]) -> dict[str, list[str]]:
-    """Return, for each kind, the other definitions that are of record, the last one that was approved at the end."""
+    """Return by kind the other definitions that are of record, the one approved last at the end."""
     found: dict[str, list[str]] = {}
-    for one in rulings:
-        kind, definition = one.episode.kind, one.episode.definition
-        if one.verdict.is_of_record and definition != definitions.get(kind, definition):
-            ranked = found.setdefault(kind, [])
-            if definition in ranked:
-                ranked.remove(definition)
-            ranked.append(definition)
+    for kind, definition in _approved(rulings):
+        if definition != definitions.get(kind, definition):
+            found.setdefault(kind, []).append(definition)
     return found
 
 
 def changed_rulings(before: Sequence[Ruling], after: Sequence[Ruling]) -> list[Ruling]:
-    """Return the rulings, of either time, by which other labels count: the rest stand beside either way."""
-    texts = [{one.model_dump_json() for one in rulings} for rulings in (before, after)]
-    found = [one for one in (*before, *after) if one.model_dump_json() not in texts[0] & texts[1]]
-    by_default = (Cause.DECLARED, Cause.REDEFINED)
-    changed = [one for one in found if one.verdict.is_of_record or not set(by_default) & set(one.episode.causes)]
-    ranks = [_ranked(before), _ranked(after)]
-    common = [[one for one in ranked if one in other] for ranked, other in zip(ranks, reversed(ranks), strict=True)]
-    if common[0] != common[1]:  # the same definitions outrank each other otherwise
-        changed += [one for one in after if one.verdict.is_of_record and one not in changed]
+    """Return the rulings, of either time, that change which revisions are of record.
+
+    A ruling that confirms the default (a declared or redefined backfill is not of record) changes nothing.
+    """
+    texts = [{ruling.model_dump_json() for ruling in rulings} for rulings in (before, after)]
+    found = [ruling for ruling in (*before, *after) if ruling.model_dump_json() not in texts[0] & texts[1]]
+    excluded_by_default = {Cause.DECLARED, Cause.REDEFINED}
+    changed = [
+        ruling
+        for ruling in found
+        if ruling.verdict.is_of_record or not excluded_by_default & set(ruling.episode.causes)
+    ]
+    ranks = [_approved(before), _approved(after)]
+    common = [[pair for pair in ranked if pair in other] for ranked, other in zip(ranks, reversed(ranks), strict=True)]
+    if common[0] != common[1]:  # the order in which definitions outrank each other has changed
+        changed += [ruling for ruling in after if ruling.verdict.is_of_record and ruling not in changed]
     return changed
 
 
-def _ranked(rulings: Sequence[Ruling]) -> list[tuple[str, str]]:
-    """Return the kinds and definitions of record, the last one that was ruled about at the end."""
-    found: dict[tuple[str, str], None] = {}
-    for one in rulings:
-        if one.verdict.is_of_record:
-            found.pop((one.episode.kind, one.episode.definition), None)
-            found[one.episode.kind, one.episode.definition] = None
-    return list(found)
-
-
 def is_member(episode: Episode) -> pl.Expr:
-    """Return the condition that an outcome's revision was made by a label of the episode.
+    """Return the condition that a revision was made by a label of the episode.
 
-    Over the lake's columns of outcomes and `BACKFILL_COLUMNS`.
+    It reads the lake's columns of outcomes and `BACKFILL_COLUMNS`.
     """
     known_ms = pl.col("known_at").dt.epoch("ms")
-    declared = pl.col("is_declared").fill_null(value=False)
+    is_declared = pl.col("is_declared").fill_null(value=False)
     common = (pl.col("kind") == episode.kind) & (pl.col("definition") == episode.definition)
     common &= pl.col("label_offset").is_not_null() & known_ms.is_between(episode.since, episode.until)
     if Cause.DECLARED in episode.causes:
-        return common & declared & pl.col("batch_id").eq_missing(pl.lit(episode.batch, dtype=pl.String))
+        return common & is_declared & pl.col("batch_id").eq_missing(pl.lit(episode.batch, dtype=pl.String))
     if Cause.REDEFINED in episode.causes:
-        return common & ~declared
+        return common & ~is_declared
     causes = pl.lit(value=False)
     if Cause.CORRECTED in episode.causes:
         causes |= pl.col("reason").is_in(_CHANGES)
     if Cause.STALE in episode.causes and episode.stale_after_ms is not None:
         age_ms = known_ms - pl.col("predicted_at").dt.epoch("ms")
         causes |= pl.col("reason").is_in(_FIRST) & (age_ms > episode.stale_after_ms)
-    return common & ~declared & causes
+    return common & ~is_declared & causes
 
 
-def _any(rulings: Iterable[Ruling]) -> pl.Expr:
+def _is_member_of(rulings: Iterable[Ruling]) -> pl.Expr:
+    """Return the condition that a revision belongs to the episode of any of the rulings."""
     condition = pl.lit(value=False)
-    for one in rulings:
-        condition |= is_member(one.episode)
+    for ruling in rulings:
+        condition |= is_member(ruling.episode)
     return condition
+
+
+def _approved(rulings: Sequence[Ruling]) -> list[tuple[str, str]]:
+    """Return (kind, definition) of every episode of record, the one approved last at the end."""
+    found: dict[tuple[str, str], None] = {}
+    for ruling in rulings:
+        if ruling.verdict.is_of_record:
+            found.pop((ruling.episode.kind, ruling.episode.definition), None)
+            found[ruling.episode.kind, ruling.episode.definition] = None
+    return list(found)

@@ -1,7 +1,4 @@
-"""What cells are counted: the part of the loop's config that decides which numbers a cell holds.
-
-This module must not count.
-"""
+"""The plan of a loop's cells: the part of its config that decides what is counted, and how."""
 
 import hashlib
 import json
@@ -12,7 +9,7 @@ from typing import Literal
 import polars as pl
 
 from monitor.cells.bins import age_edges_ms, score_edges
-from monitor.cells.class_name import class_text, classes_in, newcomers
+from monitor.cells.class_name import classes_in, escape_class, newly_admitted
 from monitor.cells.cohort import read_slice
 from monitor.cells.histogram import Histogram
 from schemas.config.loop import LoopConfig
@@ -20,14 +17,14 @@ from schemas.config.loop import LoopConfig
 __all__ = ["SLICE_VALUES", "CellPlan", "KindPlan"]
 
 SLICE_VALUES = 100
-"""Values of one slice name that get cells of their own; the rest is "other", so that cells stay few."""
+"""Values of one slice name that are counted separately; the rest is pooled as "other", which bounds the cells."""
 
 _FORMAT = 4
-"""Grows when the same records would give other cells under the same config."""
+"""Incremented when the same records would give other cells under the same config."""
 
 _THRESHOLD = 0.5
 _HOURLY_HORIZON_MAX_MS = 14 * 86_400_000
-"""Up to this horizon a cohort is looked at hour by hour; beyond it an hour changes nothing."""
+"""Up to this horizon a cohort is counted by the hour; with a longer one an hour makes no difference."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +32,18 @@ class KindPlan:
     """How the outcomes of one label kind are counted.
 
     Attributes:
-        name: the kind.
-        task: what its outputs and labels are.
         definition: the loop's own definition of the kind.
         horizon_ms: the age at which a prediction without a label is final.
         threshold: scores at or above it are positive; None where the task is not binary.
-        score_edges: the inner edges of the score bins; empty where the task is not binary.
+        score_edges: inner edges of the score bins; empty where the task is not binary.
         positive_from: the first score bin that is positive.
-        age_edges_ms: upper edges of the label-age bins.
-        ages_ms: the ages that coverage is reported at.
-        goals: (age_ms, least coverage) as the config demands them.
+        age_edges_ms: upper edges of the label-age bins, increasing.
+        ages_ms: the ages that coverage is reported at, increasing.
+        goals: the config's coverage goals, as (age_ms, minimum share).
         metrics: names of metrics as the config lists them; empty for the default choice.
-        evaluate_at_ms: the ages at which metrics are counted apart, growing; without `final`.
-        delay_by: a slice whose values have label delays of their own, one of the plan's slices.
-        output: bins of the output; None where the task is binary, whose score bins say the same.
+        evaluate_at_ms: the fixed ages that metrics are also counted at, increasing; without `final`.
+        delay_by: name of a slice whose values have different label delays, one of the plan's slices.
+        output: bins of the output; None where the task is binary, whose score bins serve instead.
     """
 
     name: str
@@ -68,23 +63,23 @@ class KindPlan:
 
     @property
     def has_hourly_panes(self) -> bool:
-        """Whether a pane is an hour of the cohort day, and not the whole day."""
+        """Whether a pane is an hour of the cohort day, instead of the whole day."""
         return self.horizon_ms <= _HOURLY_HORIZON_MAX_MS
 
 
 @dataclass(frozen=True)
 class CellPlan:
-    """What is counted, for one loop.
+    """What is counted for one loop.
 
-    Make one with `CellPlan.from_config(config)`, and `.knowing(cells)` where cells are in the lake already.
+    Make one with `CellPlan.from_config(config)`, followed by `.with_admitted(cells)` if the lake has cells already.
 
     Attributes:
         timezone: of cohort days.
-        kinds: one plan for each label kind.
-        slices: names that get cohorts of their own: those of `cohorts.by`, and those of `delay_by`.
-        inputs: bins of the features that are watched, those with personal data left out.
-        values: for each of `slices`, the values that have been given cells of their own so far.
-        classes: for each multiclass kind, the class texts that have been told apart so far.
+        kinds: one plan for each label kind, sorted by name.
+        slices: names that cohorts are counted by: those of `cohorts.by` and of `delay_by`.
+        inputs: bins of the features, without those that hold personal data.
+        values: by slice name, the admitted values: those that are counted separately.
+        classes: by multiclass kind, the admitted class texts.
     """
 
     timezone: str
@@ -96,7 +91,7 @@ class CellPlan:
 
     @classmethod
     def from_config(cls, config: LoopConfig) -> "CellPlan":
-        """Return the plan of a loop of which nothing has been counted yet."""
+        """Return the plan of a loop that has no cells yet."""
         delays = {label.delay_by for label in config.labels.values() if label.delay_by is not None}
         return cls(
             timezone=config.timezone,
@@ -109,6 +104,17 @@ class CellPlan:
             ),
         )
 
+    def kind(self, name: str) -> KindPlan:
+        """Return the plan of a kind.
+
+        Raises:
+            ValueError: the plan has no such kind.
+        """
+        kinds = {kind.name: kind for kind in self.kinds}
+        if name not in kinds:
+            raise ValueError(f"the plan has no kind {name!r}; it has {', '.join(kinds)}")
+        return kinds[name]
+
     @property
     def definitions(self) -> dict[str, str]:
         """Each kind's own definition."""
@@ -116,10 +122,10 @@ class CellPlan:
 
     @property
     def digest(self) -> str:
-        """A text that changes when cells of this plan could not be merged with those counted before.
+        """A digest that changes when cells of this plan can no longer be merged with those counted before.
 
-        Time zone, slices, kinds, tasks, definitions, thresholds, horizons, ages and the bins of inputs are in
-        it; which metrics are shown, and how high a goal is, are not.
+        It covers time zone, slices, kinds, tasks, definitions, thresholds, horizons, ages and the bins of inputs; not
+        which metrics are shown, nor how high a goal is.
         """
         kinds = [
             [
@@ -128,16 +134,16 @@ class CellPlan:
             ]
             for kind in self.kinds
         ]
-        inputs = [[one.name, one.digest] for one in self.inputs]
+        inputs = [[histogram.name, histogram.digest] for histogram in self.inputs]
         document = json.dumps([_FORMAT, self.timezone, self.slices, kinds, inputs])
         return hashlib.sha256(document.encode()).hexdigest()[:32]
 
-    def knowing(self, cells: pl.DataFrame) -> "CellPlan":
-        """Return this plan with the slice values and classes that have cells of their own in `cells` already.
+    def with_admitted(self, cells: pl.DataFrame) -> "CellPlan":
+        """Return this plan with the slice values and classes that `cells` count separately already.
 
-        A fold that continues from cells in the lake needs it: without it, a slice name could be given
-        another hundred values, and an outcome could be counted in another slice than its prediction.
-        Of the cells only the columns `slice`, `kind` and `measure` are looked at.
+        A fold that continues from the lake's cells needs them: without, a slice name could get another hundred values,
+        and an outcome could be counted in another slice than its prediction. Only the columns `slice`, `kind` and
+        `measure` are read.
         """
         known: dict[str, set[str]] = {name: set(self.values.get(name, ())) for name in self.slices}
         for text in cells.get_column("slice").unique():
@@ -150,17 +156,17 @@ class CellPlan:
             classes={kind: self.classes.get(kind, frozenset()) | texts for kind, texts in classes.items()},
         )
 
-    def admitting(self, *frames: pl.DataFrame) -> "CellPlan":
-        """Return this plan with new slice values of predictions or outcomes, as far as there is room.
+    def admit_values(self, *frames: pl.DataFrame) -> "CellPlan":
+        """Return this plan with unseen slice values of predictions or outcomes admitted, up to `SLICE_VALUES`.
 
-        First come, first admitted, by (predicted_at, key, id): times and names of the data, never
-        partitions, offsets or the order of rows.
+        They are admitted in the order of (predicted_at, key, id), never of partitions, offsets or rows, so that folds
+        of the same data agree.
         """
-        admitted = {name: self.values.get(name, frozenset()) | self._newcomers(name, frames) for name in self.slices}
-        return replace(self, values=admitted)
+        values = {name: self.values.get(name, frozenset()) | self._unseen(name, frames) for name in self.slices}
+        return replace(self, values=values)
 
-    def admitting_classes(self, states: pl.DataFrame) -> "CellPlan":
-        """Return this plan with new classes of labelled outcomes, as far as there is room (`newcomers`).
+    def admit_classes(self, states: pl.DataFrame) -> "CellPlan":
+        """Return this plan with unseen classes of labelled outcomes admitted (`newly_admitted`).
 
         Args:
             states: rows with kind, value_class, output_class and predicted_at.
@@ -174,22 +180,23 @@ class CellPlan:
             for column in ("value_class", "output_class"):
                 seen = rows.group_by(column).agg(pl.col("predicted_at").min().dt.timestamp("us"))
                 for name, time_us in seen.iter_rows():
-                    text = class_text(name)
+                    text = escape_class(name)
                     first[text] = min(time_us, first.get(text, time_us))
             known = classes.get(kind.name, frozenset())
-            classes[kind.name] = known | newcomers(first, known)
+            classes[kind.name] = known | newly_admitted(first, known)
         return replace(self, classes=classes)
 
-    def _newcomers(self, name: str, frames: tuple[pl.DataFrame, ...]) -> frozenset[str]:
+    def _unseen(self, name: str, frames: tuple[pl.DataFrame, ...]) -> frozenset[str]:
+        """Return the unseen values of a slice that there is room for, the earliest ones."""
         known = self.values.get(name, frozenset())
         column = f"slice_{name}"
         seen = {value for frame in frames for value in frame.get_column(column).unique() if value is not None}
-        new = seen - known
+        unseen = seen - known
         room = max(SLICE_VALUES - len(known), 0)
-        if len(new) <= room:
-            return frozenset(new)
+        if len(unseen) <= room:
+            return frozenset(unseen)
         order = ["predicted_at", "key", "id"]
-        wanted = pl.Series(sorted(new), dtype=pl.String).implode()
+        wanted = pl.Series(sorted(unseen), dtype=pl.String).implode()
         rows = pl.concat(frame.select(column, *order).filter(pl.col(column).is_in(wanted)) for frame in frames)
         first = rows.sort(*order, column).unique(column, keep="first", maintain_order=True)
         return frozenset(first.get_column(column).head(room))
@@ -199,7 +206,7 @@ def _kind_plan(config: LoopConfig, name: str) -> KindPlan:
     output, label = config.predictions.outputs[name], config.labels[name]
     goals = tuple(sorted({(goal.age, goal.min) for goal in config.coverage if goal.label == name}))
     ages = {*config.cohorts.ages, *(age for age, _ in goals), label.horizon}
-    # what is implied comes at the horizon itself: without this edge it would seem to come all the way to it
+    # implied outcomes occur at the horizon itself: without this edge their bin would start long before it
     before_timeout = set() if isinstance(label.on_timeout, str) else {label.horizon - 1}
     evaluate_at = tuple(age for age in config.evaluate_at if age != "final")
     threshold: float | None = None

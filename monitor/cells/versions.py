@@ -1,7 +1,4 @@
-"""Which model versions predict, and which of them decides: read from how many predictions each made.
-
-This module must not judge a version.
-"""
+"""Model versions by how many predictions each made: which exist, which one runs, and since when."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -10,14 +7,38 @@ import polars as pl
 
 from monitor.cells.cohort import ALL
 
-__all__ = ["SHADOW_SHARE", "Reign", "prediction_counts", "reign_of", "running_version", "versions_in"]
+__all__ = ["Rollout", "current_rollout", "prediction_counts", "running_version", "versions_in"]
 
-SHADOW_SHARE = 0.9
-"""The newest version that predicts nearly everything is the one that runs: an older one beside it is its shadow."""
+_SHADOW_SHARE = 0.9
+"""Share of the busiest version's predictions. The newest version with this share runs; an older one with as many
+predictions is its shadow."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The rollout of the version that runs now.
+
+    Attributes:
+        version: the running one.
+        since: first of the consecutive days on which it has been the running version.
+        first: day of its first prediction, which may have been made as a shadow.
+        former: the version that ran before `since`; None if there was none.
+    """
+
+    version: str
+    since: date
+    first: date
+    former: str | None
 
 
 def prediction_counts(cells: pl.DataFrame, kind: str, last: date) -> pl.DataFrame:
-    """Return version, day and amount of the eligible predictions up to a day."""
+    """Return version, day and amount of the eligible predictions of a kind up to a day.
+
+    >>> cells = pl.DataFrame({"version": "v1", "day": date(2013, 3, 12), "kind": "late", "slice": ALL,
+    ...                       "measure": ["predictions", "labels"], "amount": [3, 2]})
+    >>> prediction_counts(cells, "late", date(2013, 3, 12)).rows()
+    [('v1', datetime.date(2013, 3, 12), 3)]
+    """
     return cells.filter(
         pl.col("kind") == kind,
         pl.col("slice") == ALL,
@@ -28,60 +49,54 @@ def prediction_counts(cells: pl.DataFrame, kind: str, last: date) -> pl.DataFram
 
 
 def versions_in(predictions: pl.DataFrame) -> list[str]:
-    """Return the versions of `prediction_counts`, in order of their first day, then name."""
+    """Return the versions of `prediction_counts`, in order of their first day, then name.
+
+    >>> versions_in(pl.DataFrame({"version": ["v2", "v1", "v2"], "day": [2, 1, 3]}))
+    ['v1', 'v2']
+    """
     rows = predictions.group_by("version").agg(first=pl.col("day").min())
     return rows.sort("first", "version").get_column("version").to_list()
 
 
 def running_version(predictions: pl.DataFrame) -> str | None:
-    """Return the version that decides at the end: the newest of those that predict nearly everything.
+    """Return the version that runs on the last day with predictions; None before the first prediction.
 
-    Of the last day with predictions, those versions count that made at least nine in ten as many as the busiest.
-    None before the first prediction.
+    It is the newest of the versions that made at least nine in ten as many predictions on that day as the busiest.
 
     Args:
         predictions: as `prediction_counts` returns them.
+
+    >>> running_version(pl.DataFrame({"version": ["v1", "v1", "v2"], "day": [1, 2, 2], "amount": [100, 100, 90]}))
+    'v2'
     """
     if predictions.is_empty():
         return None
     busy = predictions.filter(pl.col("day") == pl.col("day").max())
-    most = busy.filter(pl.col("amount") >= SHADOW_SHARE * pl.col("amount").max())
+    most = busy.filter(pl.col("amount") >= _SHADOW_SHARE * pl.col("amount").max())
     firsts = predictions.group_by("version").agg(first=pl.col("day").min())
     newest = most.join(firsts, on="version").sort("first", "version", descending=[True, False])
     return str(newest["version"][0])
 
 
-@dataclass(frozen=True)
-class Reign:
-    """The version that runs now.
-
-    Attributes:
-        version: that runs.
-        since: the first of the days in a row on which it was the one that runs.
-        first: the day of its first prediction, which may have been made beside another version.
-        former: the version that ran before `since`; None if there was none.
-    """
-
-    version: str
-    since: date
-    first: date
-    former: str | None
-
-
-def reign_of(predictions: pl.DataFrame) -> Reign | None:
-    """Return the version that runs at the end, as `running_version` has it, and since when; None before any prediction.
+def current_rollout(predictions: pl.DataFrame) -> Rollout | None:
+    """Return the rollout of the version that `running_version` returns; None before the first prediction.
 
     Args:
-        predictions: as `monitor.cells.versions.prediction_counts` returns them.
+        predictions: as `prediction_counts` returns them.
+
+    >>> days = [date(2013, 3, day) for day in (11, 12, 12, 13)]
+    >>> made = pl.DataFrame({"version": ["v1", "v1", "v2", "v2"], "day": days, "amount": [100, 100, 10, 100]})
+    >>> current_rollout(made)
+    Rollout(version='v2', since=datetime.date(2013, 3, 13), first=datetime.date(2013, 3, 12), former='v1')
     """
     if predictions.is_empty():
         return None
-    most = SHADOW_SHARE * pl.col("amount").max().over("day")
+    most = _SHADOW_SHARE * pl.col("amount").max().over("day")
     rows = predictions.with_columns(first=pl.col("day").min().over("version")).filter(pl.col("amount") >= most)
     order = {"day": True, "first": True, "version": False}
     rows = rows.sort(*order, descending=list(order.values())).unique("day", keep="first", maintain_order=True)
     newest = rows.row(0, named=True)
-    others = rows.with_row_index("place").filter(pl.col("version") != newest["version"])
-    place = rows.height if others.is_empty() else int(others["place"][0])
+    others = rows.with_row_index("days").filter(pl.col("version") != newest["version"])
+    days = rows.height if others.is_empty() else int(others["days"][0])
     former = None if others.is_empty() else str(others["version"][0])
-    return Reign(newest["version"], rows["day"][place - 1], newest["first"], former)
+    return Rollout(newest["version"], rows["day"][days - 1], newest["first"], former)

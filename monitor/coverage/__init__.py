@@ -1,4 +1,4 @@
-"""Which share of a cohort has its label by an age, what share is usual, and whether the label pipeline loses some.
+"""Coverage: the share of a cohort that has its label by an age, the share to expect, and whether labels get lost.
 
-Cells and panes come in; a table, an alert or a source's liveness goes out.
+Cells and panes come in; tables, alerts and the liveness of label sources come out.
 """

@@ -1,7 +1,6 @@
-"""What share of a pane's predictions should have a label by some age, as earlier panes had it, and how surely.
+"""The share of a pane's predictions to expect with a label by some age, and its overdispersion, from earlier panes.
 
-Panes differ more than coins do, and by the hour of the week. This module must not judge: it only says what
-history has.
+Panes vary more than binomial counts do, and with the hour of the week. `monitor.coverage.alert` judges panes by this.
 """
 
 from dataclasses import dataclass, replace
@@ -16,13 +15,13 @@ _DAY_MS = 24 * _HOUR_MS
 _WEEK_MS = 7 * _DAY_MS
 _SLOT_MS = 3 * _HOUR_MS
 _SEASONS_MIN = 3
-"""A season has to be seen three times before it is believed to be one."""
+"""A season is modelled once history covers it three times."""
 
 _OUTLIER = 5.0
-"""Robust standard deviations from which on an earlier pane is left out of what is expected."""
+"""Robust standard deviations beyond which an earlier pane is left out of the fit."""
 
 _FAULT = 8.0
-"""And from which on it is taken for a past fault: below, it may have been slow, and sets what slow means."""
+"""Robust standard deviations beyond which an earlier pane is a past fault; below, it counts for `Expectation.worst`."""
 
 _MEDIAN_OF_NORMAL = 0.6745
 _RHO_START = 0.01
@@ -35,12 +34,12 @@ _Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """Earlier panes at the ages of those that are to be judged.
+    """Earlier panes, counted at the ages of the judged panes.
 
     Attributes:
         predictions: shape (history,): above zero.
-        labelled: shape (history, judged): how many had their label by the age that each judged pane has reached.
-        slots: shape (history,): the part of the week or day that each pane belongs to.
+        labelled: shape (history, judged): predictions labelled by the age that each judged pane has reached.
+        slots: shape (history,): the slot of the week or day that each pane belongs to.
     """
 
     predictions: _Counts
@@ -50,13 +49,13 @@ class History:
 
 @dataclass(frozen=True, eq=False)
 class Expectation:
-    """What history expects of each judged pane, at its own age.
+    """The labels to expect of each judged pane at its own age.
 
     Attributes:
-        share: shape (judged, slots): the expected share for a pane of that slot, between 0 and 1.
-        rho: shape (judged,): correlation of labels within one pane (beta-binomial overdispersion), above 0.
-        inflation: shape (judged,): factor on the variance for what history itself does not know, from 1.
-        worst: shape (judged,): the least of history's own counts, in standard deviations, below 0; past faults apart.
+        share: shape (judged, slots): expected share labelled of a pane in that slot, between 0 and 1.
+        rho: shape (judged,): correlation of labels within a pane (beta-binomial overdispersion), above 0.
+        inflation: shape (judged,): factor on the variance for the error of the estimates, at least 1.
+        worst: shape (judged,): least residual in history, in standard deviations, at most 0; without past faults.
     """
 
     share: _Floats
@@ -65,16 +64,19 @@ class Expectation:
     worst: _Floats
 
     def variance(self, predictions: _Floats, share: _Floats) -> _Floats:
-        """Return the variance of the labelled count of panes (any, judged) with these expected shares."""
+        """Return the beta-binomial variance of the labelled count of panes (any, judged) with these expected shares."""
         spread = predictions * share * (1 - share) * (1 + (predictions - 1) * self.rho)
         return np.asarray(spread * self.inflation, np.float64)
 
 
 def season_slots(pane_end_ms: _Counts, history_ms: int) -> tuple[_Counts, int]:
-    """Return the slot of three hours that each pane ends in, and how many slots there are.
+    """Return the slot of three hours that each pane ends in, and the number of slots.
 
-    Slots are those of the week where history has seen three weeks, else those of the day where it has seen
-    three days, else there is one. They are counted in UTC: a change of clocks moves them by an hour.
+    Slots are those of the week if history covers three weeks, else those of the day if it covers three days, else there
+    is one. They are in UTC: a change of clocks shifts them by an hour.
+
+    >>> season_slots(np.arange(1, 7) * 3_600_000, 4 * 86_400_000)
+    (array([0, 0, 0, 1, 1, 1]), 8)
     """
     for season_ms in (_WEEK_MS, _DAY_MS):
         if history_ms >= _SEASONS_MIN * season_ms:
@@ -83,15 +85,19 @@ def season_slots(pane_end_ms: _Counts, history_ms: int) -> tuple[_Counts, int]:
 
 
 def expect(history: History, slots: int) -> Expectation:
-    """Return the expected share per judged pane and slot, and the overdispersion by moments.
+    """Return the expected share per judged pane and slot, and the overdispersion by the method of moments.
 
-    Shares are pooled over panes. A slot's own deviation is believed as far as slots differ more than their
-    panes do (one-way random effects, by the moments of the analysis of variance). Panes that lie far outside
-    of the rest are past faults, and are left out in a second pass.
+    Shares are pooled over panes. Each slot's deviation is shrunk by how much slots differ beyond the variation of
+    their panes (one-way random effects, by the moments of the analysis of variance). A second pass leaves out the
+    outliers of the first, which are past faults.
 
     Args:
         history: earlier panes, at least two.
-        slots: how many slots there are.
+        slots: the number of slots.
+
+    >>> counts = np.array([[80], [90], [70], [80]])
+    >>> expect(History(np.full(4, 100), counts, np.zeros(4, np.int64)), 1).share.round(2)
+    array([[0.8]])
     """
     everything = np.ones(history.labelled.shape)
     first, residuals = _fit(history, slots, everything, np.full(history.labelled.shape[1], _RHO_START))
@@ -103,23 +109,23 @@ def expect(history: History, slots: int) -> Expectation:
 
 
 def _fit(history: History, slots: int, kept: _Floats, rho: _Floats) -> tuple[Expectation, _Floats]:
-    """Return the expectation from the panes that are kept, and every pane's residual in binomial deviations."""
+    """Return the expectation from the kept panes, and every pane's residual in binomial standard deviations."""
     count = history.predictions[:, np.newaxis].astype(np.float64)
     base = ((kept * history.labelled).sum(axis=0) + 0.5) / ((kept * count).sum(axis=0) + 1)
     weight = kept * count / (1 + (count - 1) * rho)
-    offset, believed = _slot_offsets(history.labelled / count - base, weight, history.slots, slots)
+    offset, parameters = _slot_offsets(history.labelled / count - base, weight, history.slots, slots)
     share = np.clip(base + offset, base / 4, 1 - (1 - base) / 4)
     of_panes = share[history.slots]
     residuals = (history.labelled - count * of_panes) / np.sqrt(count * of_panes * (1 - of_panes))
     excess = (kept * (residuals**2 - 1)).sum(axis=0) / np.maximum((kept * (count - 1)).sum(axis=0), 1)
-    # Offsets are fitted to the same panes: their residuals are too small, and the next pane's will be larger.
-    inflation = 1 + 2 * (1 + believed) / np.maximum(kept.sum(axis=0), 1)
+    # Offsets are fitted to the same panes: these residuals are too small, and those of new panes are larger.
+    inflation = 1 + 2 * (1 + parameters) / np.maximum(kept.sum(axis=0), 1)
     rho = np.clip(excess, _RHO_MIN, _RHO_MAX)
     return Expectation(share.T, rho, inflation, np.zeros_like(rho)), residuals
 
 
 def _slot_offsets(deviation: _Floats, weight: _Floats, slot: _Counts, slots: int) -> tuple[_Floats, _Floats]:
-    """Return shrunk slot means, shape (slots, judged), and how many parameters that takes, shape (judged,)."""
+    """Return shrunk slot means, shape (slots, judged), and their effective number of parameters, shape (judged,)."""
     total = _sum_by_slot(weight, slot, slots)
     mean = _sum_by_slot(weight * deviation, slot, slots)
     np.divide(mean, total, out=mean, where=total > 0)
@@ -129,16 +135,16 @@ def _slot_offsets(deviation: _Floats, weight: _Floats, slot: _Counts, slots: int
     centre = (total * mean).sum(axis=0) / all_weight
     between = (total * (mean - centre) ** 2).sum(axis=0) / np.maximum(groups - 1, 1)
     unit = (all_weight - (total**2).sum(axis=0) / all_weight) / np.maximum(groups - 1, 1)
-    varies = np.divide(np.maximum(between - within, 0), unit, out=np.zeros_like(unit), where=unit > 0)
-    varies[panes <= groups] = 0
+    slot_variance = np.divide(np.maximum(between - within, 0), unit, out=np.zeros_like(unit), where=unit > 0)
+    slot_variance[panes <= groups] = 0
     noise = np.divide(within, total, out=np.full_like(total, np.inf), where=total > 0)
-    bottom = varies + noise
-    believed = np.divide(varies, bottom, out=np.zeros_like(total), where=bottom > 0)
-    return believed * mean, believed.sum(axis=0)
+    total_variance = slot_variance + noise
+    shrinkage = np.divide(slot_variance, total_variance, out=np.zeros_like(total), where=total_variance > 0)
+    return shrinkage * mean, shrinkage.sum(axis=0)
 
 
 def _sum_by_slot(values: _Floats, slot: _Counts, slots: int) -> _Floats:
-    """Return the sums of the rows of each slot, always added in the same order: the bits depend on no thread."""
+    """Return the sum of the rows of each slot, always added in the same order, so results are equal to the bit."""
     order = np.argsort(slot, kind="stable")
     starts = np.flatnonzero(np.diff(slot[order], prepend=-1))
     sums = np.zeros((slots, values.shape[1]))

@@ -1,7 +1,4 @@
-"""Do labels still come as they always did? The panes of all versions together, for the alert of coverage.
-
-This module must not judge: `monitor.coverage.alert` does.
-"""
+"""Sums the panes of all versions for the alert on lost labels (`monitor.coverage.alert`)."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -10,35 +7,35 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.cells.pane import Panes
-from monitor.coverage.alert import AlertPanes, CoverageAlert, judge_panes
+from monitor.coverage.alert import CoverageAlert, CoveragePanes, judge_panes
 
 __all__ = ["COVERAGE_DAYS", "label_pipeline"]
 
 COVERAGE_DAYS = 42
-"""What the alert looks back on: four weeks of history, and what is judged."""
+"""Days that the alert reads: four weeks of history, and the days that are judged."""
 
 
 def label_pipeline(parts: Sequence[Panes], days: tuple[date, date], at_ms: int) -> CoverageAlert:
-    """Return whether labels come as they always did, as it could be told at a time.
+    """Return the state of the label pipeline as of a time, for all versions together.
 
-    All versions together: one label is true for each of them, and a new version has no history of its own.
+    One label is true for every version, and a new version has no history of its own.
 
     Args:
         parts: panes of the same kind, one for each version.
-        days: the first and the last cohort day to look at.
-        at_ms: the time up to which labels have certainly been read.
+        days: the first and the last cohort day to include.
+        at_ms: the watermark of the labels.
     """
     predictions: dict[int, int] = {}
     labels: dict[int, npt.NDArray[np.int64]] = {}
-    for one in parts:
-        chosen = [place for place, day in enumerate(one.days) if days[0] <= day <= days[1]]
+    for panes in parts:
+        chosen = [index for index, day in enumerate(panes.days) if days[0] <= day <= days[1]]
         if not chosen:
             continue
         span = slice(chosen[0], chosen[-1] + 1)
-        ends = one.end_ms[span].ravel().tolist()
-        made = one.predictions[span].ravel()
-        known = one.labels[span].reshape(len(ends), -1).cumsum(axis=-1)
-        # the 25th pane of a day of 24 hours is empty, and ends with the first one of the next day
+        ends = panes.end_ms[span].ravel().tolist()
+        made = panes.predictions[span].ravel()
+        known = panes.labels[span].reshape(len(ends), -1).cumsum(axis=-1)
+        # the 25th pane of a day of 24 hours is empty, and ends with the first pane of the next day
         for end, count, by_age in zip(ends, made.tolist(), known, strict=True):
             predictions[end] = predictions.get(end, 0) + count
             labels[end] = by_age if end not in labels else labels[end] + by_age
@@ -46,7 +43,7 @@ def label_pipeline(parts: Sequence[Panes], days: tuple[date, date], at_ms: int) 
         return CoverageAlert("no_predictions", None, None, 0, 0, (), None)
     order = sorted(predictions)
     return judge_panes(
-        AlertPanes(
+        CoveragePanes(
             np.asarray([predictions[end] for end in order], dtype=np.int64),
             np.stack([labels[end] for end in order]),
             np.asarray(order, dtype=np.int64),

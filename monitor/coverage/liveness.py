@@ -1,6 +1,6 @@
-"""Is a source of labels still alive, or is this silence longer than its own history knows at this time of the week?
+"""Liveness of a label source: is it silent for longer than usual at this hour of the week?
 
-This module must not read a clock, and must not call a source alive that it knows too little about.
+Usual is learned from the source's own history of four weeks, so regular silence at night or at weekends is allowed.
 """
 
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ _MINUTE_MS = 60_000
 _MINUTES_OF_DAY = 1_440
 _HOURS = 24
 _QUARTER = 15
-"""Minutes: no zone's clock begins an hour elsewhere."""
+"""Minutes: every zone's hours begin on a multiple of them in UTC."""
 
 _DAYS_MIN = 7
-"""Below a week, a weekend has not been seen yet."""
+"""A shorter history may lack a weekend."""
 
 _DAYS_KEPT = 28
 _ALLOWED_MIN = 5
-"""Minutes: below it, batches and commits make silences of their own."""
+"""Minutes: shorter silences come from batches and commits."""
 
 _FORGIVEN = 1
-"""The one longest gap of history does not stretch the allowance: a past outage is not what is normal."""
+"""Longest gaps of history that are ignored: a past outage does not raise the allowance."""
 
 _MARGIN = 1.5
-"""The longest gap of the next month is its own: this much longer is still no alarm."""
+"""Factor above the longest gap of history: the next month may have a longer one."""
 
 _POOL_DAYS = 1.0
-"""Weight of the other days of the week, in days, against what the same day of the week has shown."""
+"""Weight of all days of the week, in days, against the history of the same day of the week."""
 
 _EPOCH_DAY = 3
 """1 January 1970 was a Thursday; days of the week count from Monday, 0."""
@@ -45,13 +45,13 @@ _Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Liveness:
-    """Whether a source of labels lives.
+    """Whether a label source is alive.
 
     Attributes:
-        state: `alive`; `silent`: longer than is normal; `unknown`: fewer than 7 days of history.
+        state: `alive`; `silent`: for longer than usual; `unknown`: less than 7 days of history.
         silent_ms: time since the last label or heartbeat; None if there never was one.
-        allowed_ms: how long a silence is normal now; None where unknown.
-        sentence: the same in words.
+        allowed_ms: the longest silence that is usual now; None where unknown.
+        sentence: the result as text.
     """
 
     state: Literal["alive", "silent", "unknown"]
@@ -61,62 +61,66 @@ class Liveness:
 
 
 def source_liveness(minutes: _Counts, now_ms: int, timezone: str, heartbeat_ms: int | None = None) -> Liveness:
-    """Say whether a source's present silence is one that its history knows.
+    """Return whether a source has been silent for longer than usual at this hour of the week.
 
-    A silence is looked at by how old it is at each hour of the week, an hour to either side included. It is
-    normal if it is no older than
+    For each hour of the week, neighbouring hours included, history gives the age that a silence had then. The current
+    silence is usual if it is no older than the greater of
 
-    - the oldest that this hour of the week has seen, or
-    - what is usual at that hour (the median over the same days of the week, shrunk towards all days), times the
-      factor by which the second worst gap of history has outgrown that, and half as much again. Each past gap is
-      measured against the days other than its own.
+    - the oldest silence seen at this hour of the week, and
+    - the typical silence at this hour (median over the same days of the week, shrunk towards all days), times the
+      factor by which the second worst gap of history exceeded its typical silence, times 1.5. Each past gap is compared
+      with the days other than its own.
 
-    Nights and weekends that have been silent are therefore allowed, and end when they have always ended.
-    Where clocks change within the silence, it may be longer by that change.
+    Silent nights and weekends are therefore allowed, and the allowance ends at their usual end. A change of clocks
+    within the silence is added to the allowance.
 
     Args:
-        minutes: epoch minutes in which labels arrived, growing, each once; those older than 28 days or later
-            than now are not looked at.
-        now_ms: the instant that is asked about.
+        minutes: epoch minutes in which labels arrived, strictly increasing; those older than 28 days or later than now
+            are ignored.
+        now_ms: the time to judge, in milliseconds since 1970.
         timezone: of the loop.
-        heartbeat_ms: the last "complete up to" of the source; it counts as life.
+        heartbeat_ms: the time up to which the source last said it is complete; it counts like a label.
 
     Raises:
-        ValueError: the minutes do not grow.
+        ValueError: the minutes do not increase.
+
+    >>> minutes = np.arange(10 * 1_440)  # one label each minute, for ten days
+    >>> source_liveness(minutes, now_ms=14_402 * 60_000, timezone="UTC").state
+    'alive'
+    >>> source_liveness(minutes, now_ms=14_460 * 60_000, timezone="UTC").sentence
+    'No label or heartbeat for 1 h 0 min; on Sundays at 1:00 up to 5 min is normal.'
     """
     if (np.diff(minutes) <= 0).any():
-        raise ValueError("minutes must be sorted, and each there once")
+        raise ValueError("minutes must be sorted and unique")
     now = now_ms // _MINUTE_MS
     known = minutes[(minutes > now - _DAYS_KEPT * _MINUTES_OF_DAY) & (minutes <= now)]
-    lives = [(int(known[-1]) + 1) * _MINUTE_MS] if len(known) else []
-    lives += [] if heartbeat_ms is None else [heartbeat_ms]
-    if not lives:
-        return Liveness(
-            "unknown", None, None, "No label has ever been seen, so that no silence can be told from another."
-        )
-    life_ms = min(max(lives), now_ms)
-    silent_ms = now_ms - life_ms
+    signs_ms = [(int(known[-1]) + 1) * _MINUTE_MS] if len(known) else []
+    signs_ms += [] if heartbeat_ms is None else [heartbeat_ms]
+    if not signs_ms:
+        return Liveness("unknown", None, None, "No label has ever arrived, so the usual silence is unknown.")
+    last_ms = min(max(signs_ms), now_ms)
+    silent_ms = now_ms - last_ms
     days = float(known[-1] - known[0]) / _MINUTES_OF_DAY if len(known) else 0.0
     if days < _DAYS_MIN:
-        words = f"what is normal is known after {_DAYS_MIN} days of labels, and there are {days:.1f}"
-        return Liveness("unknown", silent_ms, None, f"No sign of life for {_words(silent_ms)}; {words}.")
-    hours, shift_ms = _local([life_ms, now_ms], timezone)
+        history = f"what is normal is known after {_DAYS_MIN} days of labels, and there are {days:.1f}"
+        return Liveness("unknown", silent_ms, None, f"No label or heartbeat for {_span_text(silent_ms)}; {history}.")
+    hours, shift_ms = _local([last_ms, now_ms], timezone)
     week_hour = int(hours[1]) % (7 * _HOURS)
     allowed_ms = round(_allowed(known, week_hour, timezone) * _MINUTE_MS) + abs(int(shift_ms[1] - shift_ms[0]))
     state: Literal["alive", "silent"] = "alive" if silent_ms <= allowed_ms else "silent"
     day, hour = divmod(week_hour, _HOURS)
-    normal = f"on {_DAY_NAMES[day]} at {hour}:00 up to {_words(allowed_ms)} is normal"
-    return Liveness(state, silent_ms, allowed_ms, f"No sign of life for {_words(silent_ms)}; {normal}.")
+    normal = f"on {_DAY_NAMES[day]} at {hour}:00 up to {_span_text(allowed_ms)} is normal"
+    return Liveness(state, silent_ms, allowed_ms, f"No label or heartbeat for {_span_text(silent_ms)}; {normal}.")
 
 
 def _allowed(known: _Counts, week_hour: int, timezone: str) -> float:
-    """Return how old a silence may be in this hour of the week, in minutes."""
+    """Return the allowed age of a silence in an hour of the week, in minutes."""
     clock = np.arange(known[0], known[-1] + 1)
     age = clock - known[np.searchsorted(known, clock, side="right") - 1]
     quarters = np.arange(known[0] // _QUARTER, known[-1] // _QUARTER + 1)
     hours = _local(quarters * (_QUARTER * _MINUTE_MS), timezone)[0][clock // _QUARTER - quarters[0]]
     by_day, day_of_week = _oldest_by_day(age, hours)
-    usual = np.array([_usual(by_day, day_of_week, int(day), place) for place, day in enumerate(day_of_week)])
+    usual = np.array([_usual(by_day, day_of_week, int(day), index) for index, day in enumerate(day_of_week)])
     scores = age / usual.ravel()[hours - hours.min() // _HOURS * _HOURS]
     of_gaps = np.sort(np.maximum.reduceat(scores, known[:-1] - known[0]))
     factor = _MARGIN * max(float(of_gaps[-1 - _FORGIVEN :][0]), 1.0)
@@ -126,7 +130,7 @@ def _allowed(known: _Counts, week_hour: int, timezone: str) -> float:
 
 
 def _local(instants_ms: npt.ArrayLike, timezone: str) -> tuple[_Counts, _Counts]:
-    """Return hours of the local clock, counted from a Monday, and the zone's offset in milliseconds."""
+    """Return hours of the local clock, counted from a Monday, and the zone's UTC offset in milliseconds."""
     utc = np.asarray(instants_ms, np.int64)
     instants = pl.Series(utc).cast(pl.Datetime("ms", "UTC")).dt.convert_time_zone(timezone)
     local = instants.dt.replace_time_zone(None).cast(pl.Int64).to_numpy()
@@ -134,9 +138,10 @@ def _local(instants_ms: npt.ArrayLike, timezone: str) -> tuple[_Counts, _Counts]
 
 
 def _oldest_by_day(age: _Counts, hours: _Counts) -> tuple[_Floats, _Counts]:
-    """Return the oldest silence per local day and hour, neighbours included, shape (days, 24); and each day's number.
+    """Return the oldest silence per local day and hour, neighbouring hours included, and each day's day of the week.
 
-    Hours that were not seen whole are NaN, and so is an hour that the clocks leap over.
+    Shapes: (days, 24) and (days,). The first and the last hour, which are incomplete, are NaN, and so is an hour that
+    clocks skip.
     """
     first = int(hours.min()) // _HOURS
     days = int(hours.max()) // _HOURS - first + 1
@@ -150,7 +155,10 @@ def _oldest_by_day(age: _Counts, hours: _Counts) -> tuple[_Floats, _Counts]:
 
 
 def _usual(by_day: _Floats, day_of_week: _Counts, day: int, left_out: int | None) -> _Floats:
-    """Return the usual oldest silence per hour of one day of the week, in minutes, at least 1; shape (24,)."""
+    """Return the typical silence per hour of a day of the week, in minutes, at least 1; shape (24,).
+
+    `left_out` is the index of a day to ignore.
+    """
     others = np.arange(len(by_day)) != (-1 if left_out is None else left_out)
     own, own_days = _median(by_day[others & (day_of_week == day)])
     pooled, _ = _median(by_day[others])
@@ -159,7 +167,7 @@ def _usual(by_day: _Floats, day_of_week: _Counts, day: int, left_out: int | None
 
 
 def _median(rows: _Floats) -> tuple[_Floats, _Counts]:
-    """Return the median of each column and of how many values it is; 1 where there is none. NumPy's warns there."""
+    """Return the median of each column, and its number of values; 1 without any, where `np.nanmedian` would warn."""
     count = (~np.isnan(rows)).sum(axis=0)
     if not count.any():
         return np.ones(rows.shape[1]), count
@@ -170,8 +178,8 @@ def _median(rows: _Floats) -> tuple[_Floats, _Counts]:
     return np.where(count > 0, middle, 1.0), count
 
 
-def _words(span_ms: int) -> str:
-    """Return a span in the two largest of its units."""
+def _span_text(span_ms: int) -> str:
+    """Return a time span in its two largest units."""
     minutes = span_ms // _MINUTE_MS
     hours, minutes_left = divmod(minutes, 60)
     days, hours_left = divmod(hours, _HOURS)

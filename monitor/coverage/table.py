@@ -1,7 +1,6 @@
-"""Coverage: which share of a cohort's eligible predictions has its label by an age, and when one can say so.
+"""Tables of coverage: the share of a cohort's eligible predictions that has a label by an age, goals, expected curve.
 
-A young cohort is not a bad cohort: a share is null until the whole day has reached the age. This module
-must not look at scores, and must not read a clock: how far time has come is an argument.
+A young cohort is not a bad cohort: a share is null until the whole day has reached the age.
 """
 
 from collections.abc import Mapping
@@ -46,23 +45,23 @@ def coverage(
     observed_until_ms: Mapping[str, int | None],
     matured_until_ms: Mapping[str, int | None],
 ) -> pl.DataFrame:
-    """Return one row per cohort, kind and age of the config: how much of the truth has arrived.
+    """Return the coverage of each cohort, kind and age of the config, one row each.
 
-    Implied outcomes count as labelled at their horizon's age, expired and retracted ones do not. Only the
-    config's own definition of a kind is looked at.
+    Implied outcomes count as labelled at the age of the horizon; expired and retracted outcomes are unlabelled. Only
+    the kind's own definition counts.
 
     Args:
         cells: merged cells.
         plan: the plan the cells were folded with.
-        observed_until_ms: per kind, the time up to which its labels have certainly been read.
-        matured_until_ms: per kind, the prediction time before which every outcome is final.
-            In both, None or a kind left out means that nothing is certain yet.
+        observed_until_ms: by kind, the watermark of its labels.
+        matured_until_ms: by kind, the prediction time before which every outcome is final. In both, None or a missing
+            kind means that no time is known.
 
     Returns:
         Sorted rows of version, slice, day, kind, age_ms, and
-        `predictions`: eligible ones; `labelled`: those with a label known by that age, as far as seen;
-        `coverage`: labelled / predictions, null until due, and where there are no predictions;
-        `due`: the day's last instant has reached the age within what was observed;
+        `predictions`: eligible ones; `labelled`: those with a label known by that age, among the labels read;
+        `coverage`: labelled / predictions, null until due, and without predictions;
+        `due`: the watermark has passed the end of the day plus the age;
         `is_mature`: the whole day is final; `so_far`: the share labelled at any age, due or not.
     """
     parts = [_SCHEMA.to_frame()]
@@ -83,7 +82,7 @@ def coverage(
 
 
 def judge_goals(coverage_rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
-    """Return one row per cohort and coverage goal of the config, judged once it is due and not before.
+    """Return one row per cohort and coverage goal of the config, judged once it is due.
 
     Args:
         coverage_rows: what `coverage` returned for the same plan.
@@ -91,7 +90,7 @@ def judge_goals(coverage_rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
 
     Returns:
         Rows of version, slice, day, kind, age_ms, predictions, coverage, `min` (the goal) and `verdict`:
-        `ok`, `missed` or `not_due`. Cohorts without eligible predictions have nothing to judge.
+        `ok`, `missed` or `not_due`. Cohorts without eligible predictions are left out.
     """
     goals = [(kind.name, age_ms, least) for kind in plan.kinds for age_ms, least in kind.goals]
     schema = {"kind": pl.String, "age_ms": pl.Int64, "min": pl.Float64}
@@ -104,11 +103,11 @@ def judge_goals(coverage_rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
 
 
 def expected_curve(cells: pl.DataFrame, plan: CellPlan, observed_until_ms: Mapping[str, int | None]) -> pl.DataFrame:
-    """Return, per version and kind, the coverage to be expected by each edge of the age grid.
+    """Return by version and kind the expected coverage at each edge of the age grid.
 
-    It is the Kaplan-Meier curve of label age, pooled over the days: a step from one edge to the next is
-    judged by the days that are due there, so that young days tell about young ages, and old ones about all.
-    Where every day is due it is plain labelled / predictions.
+    It is one minus the Kaplan-Meier curve of label age (as in `monitor.coverage.label_age`), pooled over days: the step
+    to an edge is estimated from the days that are due there, so young days contribute to young ages and old days to
+    all. Where every day is due it is labelled / predictions.
 
     Args:
         cells: merged cells.
@@ -116,8 +115,8 @@ def expected_curve(cells: pl.DataFrame, plan: CellPlan, observed_until_ms: Mappi
         observed_until_ms: as for `coverage`.
 
     Returns:
-        Sorted rows of version, kind, age_ms, `predictions` (those of the days due at that age) and `expected`
-        (null where no day is due).
+        Sorted rows of version, kind, age_ms, `predictions` (of the days due at that age) and `expected` (null where no
+        day is due).
     """
     parts = [_CURVE_SCHEMA.to_frame()]
     for kind in plan.kinds:
@@ -129,20 +128,20 @@ def expected_curve(cells: pl.DataFrame, plan: CellPlan, observed_until_ms: Mappi
             .group_by("version", "age_ms")
             .agg(
                 predictions=pl.col("predictions").filter("due").sum(),
-                waiting=(pl.col("predictions") - pl.col("before")).filter("due").sum(),
-                arrived=(pl.col("labelled") - pl.col("before")).filter("due").sum(),
+                at_risk=(pl.col("predictions") - pl.col("before")).filter("due").sum(),
+                events=(pl.col("labelled") - pl.col("before")).filter("due").sum(),
             )
             .sort("version", "age_ms")
         )
-        stays = pl.when(pl.col("waiting") > 0).then(1 - pl.col("arrived") / pl.col("waiting")).otherwise(1.0)
-        expected = pl.when(pl.col("predictions") > 0).then(1 - stays.cum_prod().over("version"))
+        survival = pl.when(pl.col("at_risk") > 0).then(1 - pl.col("events") / pl.col("at_risk")).otherwise(1.0)
+        expected = pl.when(pl.col("predictions") > 0).then(1 - survival.cum_prod().over("version"))
         parts.append(steps.with_columns(kind=pl.lit(kind.name), expected=expected).select(_CURVE_SCHEMA.names()))
     return pl.concat(parts).sort("kind", "version", "age_ms")
 
 
 def _by_age(cells: pl.DataFrame, plan: CellPlan, kind: KindPlan, ages_ms: tuple[int, ...]) -> pl.DataFrame:
-    """Return per cohort and age: day_end_ms, predictions, labels (at any age), labelled (by that age)."""
-    # a day on which labels came is not yet a cohort
+    """Return by cohort and age: day_end_ms, predictions, labels (at any age), labelled (by that age)."""
+    # arrivals are counted under the day of arrival, which need not be a cohort
     is_cohort = ~pl.col("measure").str.starts_with("arrived")
     own = cells.filter(pl.col("kind") == kind.name, pl.col("definition") == kind.definition, is_cohort)
     label = pl.col("measure") == "labels"

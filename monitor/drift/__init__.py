@@ -1,4 +1,4 @@
-"""Whether errors, inputs, outputs or data quality are unlike what they were.
+"""Drift and data quality: whether errors, losses, inputs, outputs or labels differ from the weeks before.
 
-Daily counts come in; checks with a level go out. Sentences about them are made in `monitor.finding`.
+Input: daily counts. Output: checks, each with a level; `monitor.finding` turns them into sentences.
 """

@@ -1,7 +1,7 @@
-"""The errors of one day in event-time order, as a detector reads them, made from panes.
+"""Errors of one day in event-time order, made from panes: the input of `monitor.drift.error`.
 
-Within an hour the order of errors is not kept; they are spread evenly. So the same cells give the same rows, whatever
-order labels came in. This module must not detect anything.
+Panes do not keep the order of errors within an hour, so errors are spread evenly over it. The same cells give the same
+rows, whatever order labels came in.
 """
 
 import numpy as np
@@ -16,30 +16,30 @@ ERROR_SCHEMA = pl.Schema({"predicted_at": pl.Datetime("us", "UTC"), "error": pl.
 _MICROSECONDS = 1_000
 
 
-def error_rows(panes: Panes, place: int, age_ms: int | None) -> pl.DataFrame:
-    """Return one row per labelled prediction of a day: when it was made, to the hour, and whether it was wrong.
+def error_rows(panes: Panes, index: int, age_ms: int | None) -> pl.DataFrame:
+    """Return one row per labelled prediction of a day: its time, to the hour, and whether it was wrong.
 
     Args:
         panes: of a binary kind.
-        place: of the day in `panes.days`.
-        age_ms: labels first known by this age count, one of the kind's age edges; None: all.
+        index: of the day in `panes.days`.
+        age_ms: only labels first known by this age count, one of the kind's age edges; None: all.
 
     Returns:
         Sorted rows of `ERROR_SCHEMA`; error is 0 or 1.
     """
     known = panes.known
-    counts = known.day == place
+    counts = known.day == index
     if age_ms is not None:
         counts &= known.age <= int(np.searchsorted(panes.kind.age_edges_ms, age_ms))
-    said = (known.score_bin >= panes.kind.positive_from).astype(np.int64)
+    predicted = (known.score_bin >= panes.kind.positive_from).astype(np.int64)
     size = panes.start_ms.shape[1]
     rows = np.zeros(size, dtype=np.int64)
     wrong = np.zeros(size, dtype=np.int64)
     np.add.at(rows, known.pane[counts], known.amount[counts])
-    counts &= said != known.label
+    counts &= predicted != known.label
     np.add.at(wrong, known.pane[counts], known.amount[counts])
     parts = [
-        _spread(int(panes.start_ms[place, pane]), int(panes.end_ms[place, pane]), int(rows[pane]), int(wrong[pane]))
+        _spread(int(panes.start_ms[index, pane]), int(panes.end_ms[index, pane]), int(rows[pane]), int(wrong[pane]))
         for pane in np.flatnonzero(rows > 0)
     ]
     if not parts:
@@ -51,7 +51,7 @@ def error_rows(panes: Panes, place: int, age_ms: int | None) -> pl.DataFrame:
 
 
 def _spread(start_ms: int, end_ms: int, rows: int, wrong: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return times that lie evenly in a pane, and as many ones among zeros, as evenly."""
+    """Return times spread evenly over a pane, and errors (1, else 0) spread evenly among them."""
     number = np.arange(rows, dtype=np.int64)
     span_us = (end_ms - start_ms) * _MICROSECONDS
     times = start_ms * _MICROSECONDS + (number * span_us) // rows

@@ -1,6 +1,6 @@
-"""Shift of what the model was given, said and was told, of one version. Labels are judged apart from the rest.
+"""Shift of one model version's features, output and labels, with labels judged separately.
 
-They come later than the other inputs of their day, and would change what was said of those. This module must not count.
+Labels come later than the other inputs of their day. Judged together, they would change the verdicts on those.
 """
 
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ __all__ = ["InputShift"]
 
 
 class InputShift:
-    """Judges the days of one version, each once; a fresh one gives the same verdicts."""
+    """Judges each day of one version once; a new instance gives the same verdicts."""
 
     def __init__(self) -> None:
         self._inputs, self._labels = ShiftMemory(), ShiftMemory()
 
-    def restated(self) -> "InputShift":
-        """Return one that knows what this one does of inputs, and nothing of labels: those count otherwise now."""
+    def for_restated_cells(self) -> "InputShift":
+        """Return a copy that keeps the verdicts on inputs and judges all labels again, as restated cells need it."""
         other = InputShift()
         other._inputs = self._inputs
         return other
 
     def judge(self, counts: pl.DataFrame, histograms: Sequence[Histogram]) -> pl.DataFrame:
-        """Return the verdicts about every day so far.
+        """Return the verdicts on every day so far.
 
         Args:
             counts: as `monitor.cells.inputs.input_counts` returns them.
@@ -38,7 +38,7 @@ class InputShift:
         """
         parts = []
         for is_label, memory in ((False, self._inputs), (True, self._labels)):
-            group = [one for one in histograms if (one.name == LABEL) is is_label]
+            group = [histogram for histogram in histograms if (histogram.name == LABEL) is is_label]
             own = counts.filter((pl.col("input") == LABEL) == is_label)
             parts.append(judge_shift(own, group, memory))
         return pl.concat(parts)

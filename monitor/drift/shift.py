@@ -1,8 +1,7 @@
-"""Shift of inputs and output, day by day: is this day unlike the days before it, and unlike what is usual?
+"""Shift of the distributions of inputs and output, day by day, against the days before and against deployment.
 
-A day is alarming only if it is far off, further than this input has been before, more than chance allows
-among all inputs, and not alone. A verdict is a function of the days up to it: later days never change it.
-This module must not look at labels, and must not ask for a retrain: shift annotates.
+An alarm needs a distance above a fixed limit and above this input's own past, a discovery among all inputs, and a
+second such day. A verdict is a function of the days up to it: later days never change it.
 """
 
 import math
@@ -39,24 +38,24 @@ SHIFT_SCHEMA = pl.Schema(
 )
 
 _ROWS_LEAST = 500
-"""Fewer rows make a plain index above 0.1 by chance alone (at 100 rows, in a third of all windows)."""
+"""With fewer rows chance alone makes a plain index exceed 0.1 (at 100 rows, in a third of all windows)."""
 _REFERENCE = timedelta(days=28)
-"""Whole weeks, so that each day of the week is there alike."""
+"""Whole weeks, so that every day of the week occurs equally often."""
 _REFERENCE_DAYS_LEAST = 14
 _PSI_WARN, _PSI_CRITICAL = 0.1, 0.25
 _W1_WARN, _W1_CRITICAL = 0.3, 0.5
-"""What a normal input has whose mean moved so far that its index is 0.1 (0.3 deviations) and 0.25 (0.5)."""
+"""W1 of a normal input whose mean has moved until its index is 0.1 (0.3 deviations) and 0.25 (0.5)."""
 _PAST_LEAST, _PAST_MOST = 20, 365
-"""Windows that an input's own past needs, and how many of the latest are looked at: a year of seasons."""
+"""Windows that an input's own past needs, and how many of the latest it keeps: a year of seasons."""
 _PAST_QUANTILE = 0.99
 _FALSE_SHARE = 0.05
 _FLAGGED, _AMONG = 2, 3
-"""An alarm needs this many flagged windows among so many in a row: one odd day is no shift."""
+"""An alarm needs two flagged windows of three in a row: one odd day is no shift."""
 
 
 @dataclass(frozen=True)
-class _Window:
-    """One or several days of one input, against one reference; None where there is nothing to compare with."""
+class _ShiftWindow:
+    """One or several days of one input, compared with one reference; figures are None without a reference."""
 
     input: str
     since: date
@@ -70,20 +69,20 @@ class _Window:
 
 @dataclass
 class ShiftMemory:
-    """What was judged before, so that only new days are: of one model version, and of the same inputs every time.
+    """Earlier verdicts on one model version and the same inputs, so that only new days are judged.
 
-    It follows from the counts; a fresh one gives the same verdicts. Counts that reach back behind `until` are not
-    looked at again: what was told of a day stays.
+    It follows from the counts: a new one gives the same verdicts. Days up to `until` are not judged again, even if
+    their counts have changed.
 
     Attributes:
         until: the last day that was judged.
-        verdicts: rows of `SHIFT_SCHEMA` up to it.
-        pasts: by input, what its windows had.
+        verdicts: rows of `SHIFT_SCHEMA` up to that day.
+        pasts: figures of earlier windows, by input.
     """
 
     until: date = date.min
     verdicts: pl.DataFrame = field(default_factory=SHIFT_SCHEMA.to_frame)
-    pasts: "dict[str, _Past]" = field(default_factory=dict)
+    pasts: "dict[str, _InputPast]" = field(default_factory=dict)
 
 
 def judge_shift(
@@ -91,47 +90,52 @@ def judge_shift(
 ) -> pl.DataFrame:
     """Return a verdict for every window of every input of one model version.
 
-    A window is a day, or, where a day has fewer than 500 rows of the input, that day and those after it
-    until there are 500; it is named by its last day, and has no row before that. It is compared with:
+    A window is a day, or, where a day has fewer than 500 rows of the input, that day and those after it until there
+    are 500; it is named by its last day. It is compared with two references:
 
-    - `trailing`: the 28 days before its first day, once 14 of them have rows, 500 in all;
+    - `trailing`: the 28 days before its first day, if at least 14 of them have rows, 500 in all;
     - `deployment`: the first 28 days of the input under this version, for windows after them.
 
-    A window is flagged if its excess PSI is above 0.1, or its W1 above 0.3 deviations, and that same
-    figure is above the 99th percentile of what this input's earlier windows (at least 20, of the last 365)
-    had against their trailing reference, and it is a discovery among all inputs of that day (Benjamini and
-    Hochberg, 5 % of them false). Until there are 20, the past is not asked, and the level is `calibrating`.
-    A window enters the past three windows later, so that a shift's first day does not hide its second. Of an
-    alarm only the first flagged window does: one of its kind is learnt, and a long one does not blind.
+    A window is flagged if its excess PSI is above 0.1, or its W1 above 0.3 deviations, if that same figure is above
+    the 99th percentile of this input's earlier windows (at least 20, of the last 365) against their trailing
+    reference, and if it is a discovery among all inputs of that day (Benjamini and Hochberg, 5 % false). Until there
+    are 20 earlier windows, that condition is waived and the level is `calibrating`. A window enters the past three
+    windows later, so that the first day of a shift does not hide the second. Of an alarm only the first flagged window
+    enters it: one window of each kind is learned, and a long alarm does not raise the limit.
 
-    Levels: `calibrating`; `ok`; `warn`; `critical` (flagged, PSI above 0.25 or W1 above 0.5); `alarm`: two
-    of the last three windows were flagged, after calibration. Only `trailing` can alarm: an input that
-    follows the seasons is unlike its deployment for months, and that is for people to see, not to be woken.
+    Levels: `calibrating`; `ok`; `warn`; `critical` (flagged, PSI above 0.25 or W1 above 0.5); `alarm`: two of the last
+    three windows were flagged, after calibration. Only `trailing` can alarm: an input that follows the seasons differs
+    from its deployment for months, which the page shows and nobody has to be woken for.
 
     Args:
-        counts: `COUNT_SCHEMA`, whole days only; counts of the same place are added.
-        histograms: of the inputs to be judged; others in `counts` are left out.
-        memory: of earlier calls for this version and these inputs; it is brought up to date.
+        counts: `COUNT_SCHEMA`, whole days only; counts of the same input, day and bin are added.
+        histograms: of the inputs to judge; others in `counts` are ignored.
+        memory: of earlier calls for this version and these inputs; it is updated.
 
     Returns:
-        Rows of `SHIFT_SCHEMA`, sorted by day, input and reference (trailing first). `since` is the window's
-        first day; `psi` the excess PSI; `w1` is null for unordered inputs and where the reference has only one
-        value; `threshold` and `w1_threshold` are what had to be exceeded. Figures are null without a
-        reference. An input has no row for days without counts.
+        Rows of `SHIFT_SCHEMA`, sorted by day, input and reference (trailing first). `since` is the window's first day;
+        `psi` the excess PSI; `w1` is null for unordered inputs and where the reference has a single value; `threshold`
+        and `w1_threshold` are the limits that applied. Figures are null without a reference. An input has no row for
+        days without counts.
+
+    >>> days = pl.date_range(date(2013, 1, 1), date(2013, 2, 10), eager=True)
+    >>> counts = pl.DataFrame({"input": "x", "day": days, "bin": [0] * 39 + [1] * 2, "amount": 1_000})
+    >>> judge_shift(counts, [Histogram("x", "flag")]).filter(reference="trailing")["level"].to_list()[-3:]
+    ['ok', 'critical', 'alarm']
     """
     memory = ShiftMemory() if memory is None else memory
-    trailing: list[_Window] = []
-    deployment: list[_Window] = []
+    trailing: list[_ShiftWindow] = []
+    deployment: list[_ShiftWindow] = []
     parts = counts.partition_by("input", as_dict=True)
     for histogram in sorted(histograms, key=lambda one: one.name):
         if (own := parts.get((histogram.name,))) is not None:
-            days = _Days(histogram, own, memory.until)
+            days = _DailyCounts(histogram, own, memory.until)
             trailing.extend(days.against_trailing())
             deployment.extend(days.against_deployment())
     found = [*_with_discoveries(trailing, "trailing"), *_with_discoveries(deployment, "deployment")]
     rows: list[tuple[object, ...]] = []
     for window, reference, is_discovery in sorted(found, key=lambda one: (one[0].day, one[0].input, one[1])):
-        past = memory.pasts.setdefault(window.input, _Past())
+        past = memory.pasts.setdefault(window.input, _InputPast())
         verdict = past.verdict(window, is_discovery=is_discovery)
         level = past.enter(window, verdict) if reference == "trailing" else verdict.level
         rows.append(_row(window, reference, verdict, level))
@@ -142,8 +146,8 @@ def judge_shift(
 
 
 @dataclass(frozen=True)
-class _Verdict:
-    """What one window is found to be by itself, and what its figures had to exceed."""
+class _WindowVerdict:
+    """Verdict on one window by itself, with the limits that its figures had to exceed."""
 
     threshold: float
     w1_threshold: float | None
@@ -151,50 +155,51 @@ class _Verdict:
     level: str
 
 
-class _Past:
-    """What one input's windows had against their trailing reference, up to a day."""
+class _InputPast:
+    """Figures of one input's earlier windows against their trailing reference."""
 
     def __init__(self) -> None:
         self._psi: deque[float] = deque(maxlen=_PAST_MOST)
         self._w1: deque[float] = deque(maxlen=_PAST_MOST)
-        self._recent: deque[tuple[_Window, bool]] = deque(maxlen=_AMONG)
-        self._told: set[date] = set()
-        self._alarm_began: date | None = None
+        self._recent: deque[tuple[_ShiftWindow, bool]] = deque(maxlen=_AMONG)
+        self._excluded: set[date] = set()
+        self._alarm_since: date | None = None
 
-    def verdict(self, window: _Window, *, is_discovery: bool) -> _Verdict:
-        """Judge a window by the past as it is; the past stays as it is."""
+    def verdict(self, window: _ShiftWindow, *, is_discovery: bool) -> _WindowVerdict:
+        """Judge a window by the past, without adding it."""
         is_calibrated = len(self._psi) >= _PAST_LEAST
-        psi_least: float = _PSI_WARN
-        w1_least: float | None = _W1_WARN
+        psi_limit: float = _PSI_WARN
+        w1_limit: float | None = _W1_WARN
         if is_calibrated:
-            psi_least = max(psi_least, _quantile(self._psi))
-            w1_least = max(_W1_WARN, _quantile(self._w1)) if len(self._w1) >= _PAST_LEAST else None
+            psi_limit = max(psi_limit, _quantile(self._psi))
+            w1_limit = max(_W1_WARN, _quantile(self._w1)) if len(self._w1) >= _PAST_LEAST else None
         psi, w1 = window.psi, window.w1
-        by_psi = psi is not None and psi > psi_least
-        by_w1 = w1 is not None and w1_least is not None and w1 > w1_least
+        by_psi = psi is not None and psi > psi_limit
+        by_w1 = w1 is not None and w1_limit is not None and w1 > w1_limit
         flagged = is_discovery and (by_psi or by_w1)
         is_critical = (by_psi and (psi or 0.0) > _PSI_CRITICAL) or (by_w1 and (w1 or 0.0) > _W1_CRITICAL)
         level = ("critical" if is_critical else "warn") if flagged else "ok"
-        return _Verdict(psi_least, w1_least, flagged, level if is_calibrated and psi is not None else "calibrating")
+        level = level if is_calibrated and psi is not None else "calibrating"
+        return _WindowVerdict(psi_limit, w1_limit, flagged, level)
 
-    def enter(self, window: _Window, verdict: _Verdict) -> str:
-        """Make a window part of the past, and return its level among the windows before it."""
+    def enter(self, window: _ShiftWindow, verdict: _WindowVerdict) -> str:
+        """Add a window to the recent ones, and return its level among them."""
         if len(self._recent) == _AMONG:
-            self._settle(self._recent[0][0])
+            self._add(self._recent[0][0])
         is_calibrating = verdict.level == "calibrating"
         self._recent.append((window, verdict.flagged and not is_calibrating))
         flagged = [one.day for one, is_flagged in self._recent if is_flagged]
         if is_calibrating or len(flagged) < _FLAGGED:
-            self._alarm_began = None
+            self._alarm_since = None
             return verdict.level
-        self._alarm_began = self._alarm_began or flagged[0]
-        self._told.update(day for day in flagged if day != self._alarm_began)
+        self._alarm_since = self._alarm_since or flagged[0]
+        self._excluded.update(day for day in flagged if day != self._alarm_since)
         return "alarm"
 
-    def _settle(self, window: _Window) -> None:
-        """Make usual what no alarm can take up any more; of an alarm, only how it began."""
-        if window.day in self._told:
-            self._told.remove(window.day)
+    def _add(self, window: _ShiftWindow) -> None:
+        """Add a window to the past, unless it is a later window of an alarm."""
+        if window.day in self._excluded:
+            self._excluded.remove(window.day)
             return
         if window.psi is not None:
             self._psi.append(window.psi)
@@ -203,16 +208,16 @@ class _Past:
 
 
 def _quantile(past: Iterable[float]) -> float:
-    """Return the 99th percentile, between two neighbours where it falls between them."""
+    """Return the 99th percentile, interpolated linearly."""
     ordered = sorted(past)
-    place = _PAST_QUANTILE * (len(ordered) - 1)
-    low = int(place)
+    rank = _PAST_QUANTILE * (len(ordered) - 1)
+    low = int(rank)
     high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+    return ordered[low] + (rank - low) * (ordered[high] - ordered[low])
 
 
-class _Days:
-    """The counts of one input, as whole numbers by day and bin."""
+class _DailyCounts:
+    """Counts of one input by day and bin."""
 
     def __init__(self, histogram: Histogram, counts: pl.DataFrame, judged_until: date) -> None:
         self._judged_until = judged_until
@@ -224,24 +229,24 @@ class _Days:
         self._is_ordered = histogram.is_numeric
         self._centres = histogram.centres(self._bins) if histogram.is_numeric else None
         amounts = wide.drop("day").to_numpy().astype(np.int64)
-        self._until: Counts = np.vstack([np.zeros((1, len(self._bins)), dtype=np.int64), amounts.cumsum(axis=0)])
-        self._rows: Counts = self._until.sum(axis=1)
+        self._sums: Counts = np.vstack([np.zeros((1, len(self._bins)), dtype=np.int64), amounts.cumsum(axis=0)])
+        self._rows: Counts = self._sums.sum(axis=1)
 
-    def against_trailing(self) -> Iterator["_Window"]:
+    def against_trailing(self) -> Iterator[_ShiftWindow]:
         """Compare every window with the 28 days before it."""
         for first, last in self._windows():
             start = self._days[first]
             yield self._compared(first, last, (bisect_left(self._days, start - _REFERENCE), first))
 
-    def against_deployment(self) -> Iterator["_Window"]:
-        """Compare the windows after the first 28 days with those."""
+    def against_deployment(self) -> Iterator[_ShiftWindow]:
+        """Compare every window after the first 28 days with these days."""
         end = bisect_left(self._days, self._days[0] + _REFERENCE)
         for first, last in self._windows():
             if first >= end:
                 yield self._compared(first, last, (0, end))
 
     def _windows(self) -> Iterator[tuple[int, int]]:
-        """Yield the places of the first and last day of every new window that has enough rows."""
+        """Yield the indexes of the first and last day of every new window that has enough rows."""
         first = 0
         for last in range(len(self._days)):
             if self._rows[last + 1] - self._rows[first] >= _ROWS_LEAST:
@@ -249,34 +254,34 @@ class _Days:
                     yield first, last
                 first = last + 1
 
-    def _compared(self, first: int, last: int, reference: tuple[int, int]) -> _Window:
-        """Compare the days from `first` to `last` with those from the one place up to the other."""
+    def _compared(self, first: int, last: int, reference: tuple[int, int]) -> _ShiftWindow:
+        """Compare the days with indexes `first` to `last` with those of a half-open range of indexes."""
         start, end = reference
-        before = self._until[end] - self._until[start]
-        window = self._until[last + 1] - self._until[first]
-        rows, others = int(window.sum()), int(before.sum())
-        named = _Window(self._name, self._days[first], self._days[last], rows)
-        if end - start < _REFERENCE_DAYS_LEAST or others < _ROWS_LEAST:
-            return named
+        before = self._sums[end] - self._sums[start]
+        window = self._sums[last + 1] - self._sums[first]
+        rows, reference_rows = int(window.sum()), int(before.sum())
+        plain = _ShiftWindow(self._name, self._days[first], self._days[last], rows)
+        if end - start < _REFERENCE_DAYS_LEAST or reference_rows < _ROWS_LEAST:
+            return plain
         psi = excess_psi(before, window, group_bins(self._bins, before, rows, is_ordered=self._is_ordered))
         if psi is None:
-            return named
+            return plain
         w1 = None if self._centres is None else distance(self._centres, before, window)
-        return replace(named, reference_n=others, psi=psi.excess, w1=w1, p_value=psi.p_value)
+        return replace(plain, reference_n=reference_rows, psi=psi.excess, w1=w1, p_value=psi.p_value)
 
 
-def _with_discoveries(windows: Sequence[_Window], reference: str) -> Iterator[tuple[_Window, str, bool]]:
-    """Add to each window whether it is a discovery among all that end on its day."""
-    by_day: dict[date, list[_Window]] = defaultdict(list)
+def _with_discoveries(windows: Sequence[_ShiftWindow], reference: str) -> Iterator[tuple[_ShiftWindow, str, bool]]:
+    """Yield each window with whether it is a discovery among all that end on its day."""
+    by_day: dict[date, list[_ShiftWindow]] = defaultdict(list)
     for window in windows:
         by_day[window.day].append(window)
-    for those in by_day.values():
-        p_values = np.asarray([math.nan if one.p_value is None else one.p_value for one in those])
+    for same_day in by_day.values():
+        p_values = np.asarray([math.nan if one.p_value is None else one.p_value for one in same_day])
         discoveries = benjamini_hochberg(p_values, _FALSE_SHARE)
-        yield from ((one, reference, bool(found)) for one, found in zip(those, discoveries, strict=True))
+        yield from ((one, reference, bool(found)) for one, found in zip(same_day, discoveries, strict=True))
 
 
-def _row(window: _Window, reference: str, verdict: _Verdict, level: str) -> tuple[object, ...]:
-    known = (window.day, window.input, reference, window.since, window.n, window.reference_n)
+def _row(window: _ShiftWindow, reference: str, verdict: _WindowVerdict, level: str) -> tuple[object, ...]:
+    names = (window.day, window.input, reference, window.since, window.n, window.reference_n)
     figures = (window.psi, window.w1, verdict.threshold, verdict.w1_threshold, window.p_value)
-    return (*known, *figures, verdict.flagged, level)
+    return (*names, *figures, verdict.flagged, level)

@@ -1,4 +1,4 @@
-"""Metrics from cells under River's names, and live River metrics, each with how far it can be trusted.
+"""Metrics under River's names: computed from cells with a maturity status, or live with River itself.
 
-Cells come in; values with a status go out. A young cohort's estimate is in `monitor.nowcast`.
+Estimates of the final metrics of a young cohort are in `monitor.nowcast`.
 """

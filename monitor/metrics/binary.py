@@ -1,7 +1,4 @@
-"""Metrics of binary kinds: values from counts by score bin and class, and from summed losses.
-
-This module must not know about cohorts, ages or maturity.
-"""
+"""Binary metrics from counts by score bin and class, and from summed losses."""
 
 import polars as pl
 
@@ -11,16 +8,23 @@ __all__ = ["binary_values"]
 
 
 def binary_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Return one column per metric, null where nothing is known.
+    """Return one column per metric, null where a group has no labelled rows.
+
+    A ratio with a denominator of zero is 0.0, as in River.
 
     Args:
         rows: cells of binary kinds with the columns `keys`, and `positive_from`, the first positive score bin.
-        keys: what one value is of.
+        keys: columns to group by.
 
     Returns:
-        One row per group that has any cell: `keys`, `n`, one column per metric, and `bound` of `roc_auc`.
+        One row per group: `keys`, `n`, one column per metric, and `bound`, the greatest error of `roc_auc`.
+
+    >>> measures = {"measure": ["score_0", "score_1", "score_1"], "bin": [3, 40, 3], "amount": [4, 3, 1]}
+    >>> cells = pl.DataFrame({"version": "v1", **measures, "positive_from": 32})
+    >>> binary_values(cells, ["version"]).select("n", "accuracy", "precision", "recall", "roc_auc", "bound").row(0)
+    (8, 0.875, 1.0, 0.75, 0.875, 0.125)
     """
-    groups = _sums(rows, keys).join(_ranked(rows, keys), on=keys, how="left", nulls_equal=True)
+    groups = _sums(rows, keys).join(_ordered_pairs(rows, keys), on=keys, how="left", nulls_equal=True)
     tp, fn, fp, tn = (pl.col(name).cast(pl.Float64) for name in ("tp", "fn", "fp", "tn"))
     n, positives, negatives = tp + fn + fp + tn, tp + fn, fp + tn
     classes_seen = (positives > 0).cast(pl.Float64) + (negatives > 0).cast(pl.Float64)
@@ -34,7 +38,7 @@ def binary_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
         "mcc": _ratio(tp * tn - fp * fn, margins),
         "log_loss": pl.col("log_loss_sum") / n,
         "brier": pl.col("brier_sum") / n,
-        "roc_auc": pl.when(positives > 0, negatives > 0).then(pl.col("right") / (2 * positives * negatives)),
+        "roc_auc": pl.when(positives > 0, negatives > 0).then(pl.col("concordant") / (2 * positives * negatives)),
     }
     bound = pl.when(positives > 0, negatives > 0).then(pl.col("tied") / (2 * positives * negatives))
     return groups.select(
@@ -46,7 +50,7 @@ def binary_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def _sums(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Sum the confusion matrix and the losses."""
+    """Return by group the confusion matrix at the threshold, and the summed losses."""
 
     def total(measure: str, *where: pl.Expr) -> pl.Expr:
         return pl.col("amount").filter(pl.col("measure") == measure, *where).sum()
@@ -66,10 +70,10 @@ def _sums(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     )
 
 
-def _ranked(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Count per group the (positive, negative) pairs: twice those in right order, and those tied in a bin.
+def _ordered_pairs(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Return by group twice the concordant (positive, negative) pairs, and the pairs tied in a bin.
 
-    A tied pair counts as half right, and may be right or wrong in truth: that is the bound.
+    A tied pair counts as half concordant and may really be concordant or not, which gives the bound.
     """
     classes = {
         name: pl.col("amount").filter(pl.col("measure") == measure).sum().cast(pl.Int128)
@@ -79,11 +83,11 @@ def _ranked(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     below = pl.col("negatives").cum_sum().over(keys, order_by="bin") - pl.col("negatives")
     tied = pl.col("positives") * pl.col("negatives")
     return (
-        bins.with_columns(tied=tied, right=2 * pl.col("positives") * below + tied)
+        bins.with_columns(tied=tied, concordant=2 * pl.col("positives") * below + tied)
         .group_by(keys)
-        .agg(pl.col("right", "tied").sum().cast(pl.Float64))
+        .agg(pl.col("concordant", "tied").sum().cast(pl.Float64))
     )
 
 
-def _ratio(above: pl.Expr, below: pl.Expr) -> pl.Expr:
-    return pl.when(below > 0).then(above / below).otherwise(0.0)
+def _ratio(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
+    return pl.when(denominator > 0).then(numerator / denominator).otherwise(0.0)

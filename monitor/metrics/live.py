@@ -1,10 +1,11 @@
-"""Live River metrics of each version of the loop: updated with every label, reverted with every correction.
+"""Live River metrics of each version: updated with every label, reverted with every correction.
 
-They say what has arrived, no more: how far it can be trusted is for `monitor.metrics.table` to say. This module must
-not keep anything between processes (rebuild by applying the lake's outcomes), nor look at slices.
+They cover the labels that have arrived, without a maturity status (`monitor.metrics.table` has one), and live in memory
+only: rebuild them by applying the lake's outcomes.
 """
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ import polars as pl
 from river import metrics as river
 
 from monitor.cells.bins import SCORE_BINS
-from monitor.cells.class_name import OTHER, class_text
+from monitor.cells.class_name import OTHER, escape_class
 from monitor.cells.fixed_point import LIMIT
 from monitor.cells.of_record import of_record
 from monitor.cells.plan import CellPlan, KindPlan
@@ -28,9 +29,15 @@ Key = tuple[str, str, str]
 
 
 class MultiClassMCC(river.base.MultiClassMetric):
-    """Matthews correlation coefficient of any number of classes (Gorodkin's R_K), over River's confusion matrix.
+    """Matthews correlation coefficient of any number of classes (Gorodkin's R_K, 2004), over River's confusion matrix.
 
-    River's own is for two classes. 0.0 where one class is all that was seen or said.
+    River's own MCC is for two classes. It is 0.0 where truths or predictions are all of one class.
+
+    >>> metric = MultiClassMCC()
+    >>> for truth, prediction in [("a", "a"), ("b", "b"), ("c", "b"), ("c", "c")]:
+    ...     metric.update(truth, prediction)
+    >>> round(metric.get(), 3)
+    0.7
     """
 
     _fmt = ".6f"
@@ -38,19 +45,19 @@ class MultiClassMCC(river.base.MultiClassMetric):
     def get(self) -> float:
         """Return the coefficient."""
         matrix, n = self.cm, self.cm.total_weight
-        seen, said = ([float(sums[name]) for name in matrix.classes] for sums in (matrix.sum_row, matrix.sum_col))
-        margins = [n * n - sum(one * one for one in sums) for sums in (seen, said)]
+        true, predicted = ([float(sums[name]) for name in matrix.classes] for sums in (matrix.sum_row, matrix.sum_col))
+        margins = [n * n - sum(count * count for count in sums) for sums in (true, predicted)]
         if min(margins) <= 0:
             return 0.0
-        by_chance = sum(one * another for one, another in zip(seen, said, strict=True))
+        by_chance = sum(map(operator.mul, true, predicted))
         return float((matrix.total_true_positives * n - by_chance) / (math.sqrt(margins[0]) * math.sqrt(margins[1])))
 
 
 def _area() -> Any:  # noqa: ANN401 - River ships no types
     """Return River's area under the curve with a threshold between any two score bins.
 
-    It is fed the place of a score among the bins, which keeps their order: River's own grid of ten thresholds is
-    even in the probability, and misses nearly everything where positives are rare. Its price is 65 confusion
+    Its input is the index of the score bin, scaled to 0 to 1, which keeps the order: River's own grid of ten thresholds
+    is even in the probability and loses nearly all resolution where positives are rare. The cost is 65 confusion
     matrices, about 100 kB for a version, and 65 updates for each group of equal records.
     """
     return river.ROCAUC(n_thresholds=SCORE_BINS + 1)  # type: ignore[no-untyped-call] # River leaves it untyped
@@ -58,34 +65,34 @@ def _area() -> Any:  # noqa: ANN401 - River ships no types
 
 @dataclass(frozen=True)
 class _Recipe:
-    """A River metric and the columns it is fed."""
+    """A River metric and the columns that it is updated with."""
 
     make: Callable[[], Any]
     truth: str
-    said: str
+    prediction: str
 
 
 _RECIPES: Mapping[str, Mapping[str, _Recipe]] = {
     "binary": {
-        "accuracy": _Recipe(river.Accuracy, "is_true", "is_said"),
-        "balanced_accuracy": _Recipe(river.BalancedAccuracy, "is_true", "is_said"),
+        "accuracy": _Recipe(river.Accuracy, "is_true", "is_predicted"),
+        "balanced_accuracy": _Recipe(river.BalancedAccuracy, "is_true", "is_predicted"),
         "brier": _Recipe(river.MSE, "value", "output"),
-        "f1": _Recipe(river.F1, "is_true", "is_said"),
+        "f1": _Recipe(river.F1, "is_true", "is_predicted"),
         "log_loss": _Recipe(river.LogLoss, "is_true", "output"),
-        "mcc": _Recipe(river.MCC, "is_true", "is_said"),
-        "precision": _Recipe(river.Precision, "is_true", "is_said"),
-        "recall": _Recipe(river.Recall, "is_true", "is_said"),
+        "mcc": _Recipe(river.MCC, "is_true", "is_predicted"),
+        "precision": _Recipe(river.Precision, "is_true", "is_predicted"),
+        "recall": _Recipe(river.Recall, "is_true", "is_predicted"),
         "roc_auc": _Recipe(_area, "is_true", "rank"),
     },
     "multiclass": {
-        "accuracy": _Recipe(river.Accuracy, "truth", "answer"),
-        "balanced_accuracy": _Recipe(river.BalancedAccuracy, "truth", "answer"),
-        "macro_f1": _Recipe(river.MacroF1, "truth", "answer"),
-        "weighted_f1": _Recipe(river.WeightedF1, "truth", "answer"),
-        "macro_precision": _Recipe(river.MacroPrecision, "truth", "answer"),
-        "macro_recall": _Recipe(river.MacroRecall, "truth", "answer"),
-        "mcc": _Recipe(MultiClassMCC, "truth", "answer"),
-        "cohen_kappa": _Recipe(river.CohenKappa, "truth", "answer"),
+        "accuracy": _Recipe(river.Accuracy, "true_class", "predicted_class"),
+        "balanced_accuracy": _Recipe(river.BalancedAccuracy, "true_class", "predicted_class"),
+        "macro_f1": _Recipe(river.MacroF1, "true_class", "predicted_class"),
+        "weighted_f1": _Recipe(river.WeightedF1, "true_class", "predicted_class"),
+        "macro_precision": _Recipe(river.MacroPrecision, "true_class", "predicted_class"),
+        "macro_recall": _Recipe(river.MacroRecall, "true_class", "predicted_class"),
+        "mcc": _Recipe(MultiClassMCC, "true_class", "predicted_class"),
+        "cohen_kappa": _Recipe(river.CohenKappa, "true_class", "predicted_class"),
     },
     "regression": {
         "mae": _Recipe(river.MAE, "value", "output"),
@@ -98,8 +105,8 @@ _BINARY_DEFAULT = tuple(dict.fromkeys((*COMMON_METRICS, *RARE_METRICS)))
 
 
 @dataclass
-class _Standing:
-    """The metrics of one version and kind, and how many records they hold."""
+class _VersionMetrics:
+    """The metrics of one version and kind, and the number of records in them."""
 
     metrics: dict[str, Any]
     records: int = 0
@@ -108,33 +115,32 @@ class _Standing:
 
 @dataclass
 class LiveMetrics:
-    """River metrics of every version and kind, each over the labels of the kind's own definition that are there now.
+    """River metrics of every version and kind, over the current labels of the kind's own definition.
 
-    Which metrics: those of the config; where it lists none, those of the task, and of binary kinds those that are
-    shown for common or for rare classes. None of River's rolling metrics and no RMSLE is among them: their `revert` is
-    wrong. Values that no metric can use (missing, infinite, probabilities outside 0 to 1) never enter: one of
-    them would stay in River's sums for ever.
+    The metrics are those of the config, or else those of the task (of binary kinds, those shown for common and for rare
+    classes). River's rolling metrics and RMSLE are not among them, because their `revert` is wrong. Values that no
+    metric can use (missing, infinite, probabilities outside 0 to 1) are skipped: River's sums would never lose them.
 
     Attributes:
-        plan: the kinds, their thresholds and metrics.
+        plan: the kinds, their thresholds and metrics, and the admitted classes.
     """
 
     plan: CellPlan
-    _standings: dict[tuple[str, str], _Standing] = field(default_factory=dict, init=False, repr=False)
+    _states: dict[tuple[str, str], _VersionMetrics] = field(default_factory=dict, init=False, repr=False)
 
     def apply(self, outcomes: pl.DataFrame, earlier: pl.DataFrame, rulings: Sequence[Ruling] = ()) -> None:
-        """Update with new revisions, and revert what they replace.
+        """Update with new revisions, and revert the ones they replace.
 
-        Equal records go in together, with their number as the weight.
+        Equal records are one update, with their number as the weight.
 
         Args:
             outcomes: new revisions, in the lake's columns.
             earlier: all earlier revisions of the chains in `outcomes`.
-            rulings: about backfills, the same every time: when they change, begin anew.
+            rulings: about backfills, the same in every call: when they change, recreate the metrics.
         """
         counting = [of_record(rows, self.plan.definitions, rulings) for rows in (outcomes, earlier)]
         states = states_of(self.plan, *counting).filter(LABELLED)
-        self.plan = self.plan.admitting_classes(states)
+        self.plan = self.plan.admit_classes(states)
         for kind in self.plan.kinds:
             own = (pl.col("kind") == kind.name) & (pl.col("definition") == kind.definition)
             rows = _usable(self.plan, kind, states.filter(own))
@@ -142,34 +148,34 @@ class LiveMetrics:
                 self._apply_to(kind, str(version), mine)
 
     def values(self) -> dict[Key, float | None]:
-        """Return {(version, kind, metric): value} of every version that has had a label; None where nothing is known.
+        """Return {(version, kind, metric): value} of every version that has had a label.
 
-        R2 of a single record and the area under the curve with a single class are None too.
+        A value is None without records; so are R2 of a single record, and the area under the curve of a single class.
         """
         found: dict[Key, float | None] = {}
-        for (version, kind), standing in sorted(self._standings.items()):
-            one_class = standing.positives in (0, standing.records)
-            for name, metric in standing.metrics.items():
-                undefined = (name == "roc_auc" and one_class) or (name == "r2" and standing.records < 2)  # noqa: PLR2004 - a spread needs two
-                unknown = standing.records == 0 or undefined
+        for (version, kind), state in sorted(self._states.items()):
+            one_class = state.positives in (0, state.records)
+            for name, metric in state.metrics.items():
+                undefined = (name == "roc_auc" and one_class) or (name == "r2" and state.records < 2)  # noqa: PLR2004 - a spread needs two
+                unknown = state.records == 0 or undefined
                 found[version, kind, name] = None if unknown else float(metric.get())
         return found
 
     def _apply_to(self, kind: KindPlan, version: str, rows: pl.DataFrame) -> None:
-        standing = self._standings.setdefault((version, kind.name), _Standing(_fresh(kind)))
-        standing.records += int(rows.get_column("sign").sum())
+        state = self._states.setdefault((version, kind.name), _VersionMetrics(_fresh(kind)))
+        state.records += int(rows.get_column("sign").sum())
         if kind.task == "binary":
-            standing.positives += int(rows.filter("is_true").get_column("sign").sum())
-        if standing.records == 0:
-            standing.metrics = _fresh(kind)
+            state.positives += int(rows.filter("is_true").get_column("sign").sum())
+        if state.records == 0:
+            state.metrics = _fresh(kind)
             return
         for pair, names in _by_columns(kind).items():
             groups = rows.group_by(pair).agg(pl.col("sign").sum()).filter(pl.col("sign") != 0)
-            # what is taken back comes last: River's means must not pass through nothing on the way
-            for truth, said, weight in groups.sort("sign", *pair, descending=[True, False, False]).iter_rows():
+            # reverts come last: River's means would break if they passed through zero records on the way
+            for truth, prediction, weight in groups.sort("sign", *pair, descending=[True, False, False]).iter_rows():
                 for name in names:
-                    metric = standing.metrics[name]
-                    (metric.update if weight > 0 else metric.revert)(truth, said, w=abs(weight))
+                    metric = state.metrics[name]
+                    (metric.update if weight > 0 else metric.revert)(truth, prediction, w=abs(weight))
 
 
 def _fresh(kind: KindPlan) -> dict[str, Any]:
@@ -178,30 +184,30 @@ def _fresh(kind: KindPlan) -> dict[str, Any]:
 
 
 def _by_columns(kind: KindPlan) -> dict[tuple[str, str], list[str]]:
-    """Return the kind's metrics by the columns that they are fed."""
+    """Return the kind's metrics by the pair of columns that they are updated with."""
     found: dict[tuple[str, str], list[str]] = {}
     for name in _fresh(kind):
         recipe = _RECIPES[kind.task][name]
-        found.setdefault((recipe.truth, recipe.said), []).append(name)
+        found.setdefault((recipe.truth, recipe.prediction), []).append(name)
     return found
 
 
 def _usable(plan: CellPlan, kind: KindPlan, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows that metrics can use, with the columns that they are fed."""
+    """Return the rows that metrics can use, with the columns that they are updated with."""
     value, output = pl.col("value"), pl.col("output")
     if kind.task == "binary":
         usable = rows.filter(is_probability(output), value.is_in([0.0, 1.0]))
         return usable.with_columns(
             is_true=value == 1.0,
-            is_said=output >= kind.threshold,
+            is_predicted=output >= kind.threshold,
             rank=(score_bin(kind, output) + 0.5) / SCORE_BINS,
         )
     if kind.task == "regression":
-        return rows.filter(pl.all_horizontal(one.is_finite() & (one.abs() < LIMIT) for one in (value, output)))
+        return rows.filter(pl.all_horizontal(number.is_finite() & (number.abs() < LIMIT) for number in (value, output)))
     known = plan.classes.get(kind.name, frozenset())
-    columns = {"truth": "value_class", "answer": "output_class"}
+    columns = {"true_class": "value_class", "predicted_class": "output_class"}
     names = {name for column in columns.values() for name in rows.get_column(column).unique().drop_nulls()}
-    texts = {name: text if (text := class_text(name)) in known else OTHER for name in names}
+    texts = {name: text if (text := escape_class(name)) in known else OTHER for name in names}
     usable = rows.drop_nulls(list(columns.values()))
     if usable.is_empty():
         return usable.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in columns)

@@ -1,14 +1,11 @@
-"""Metrics of regression kinds, from exact sums of errors and truths.
-
-This module must not know about cohorts, ages or maturity.
-"""
+"""Regression metrics from exact sums of errors and truths."""
 
 import math
 from collections.abc import Mapping
 
 import polars as pl
 
-from monitor.cells.fixed_point import LINEAR_PARTS, SQUARE_PARTS, UNIT, sum_of
+from monitor.cells.fixed_point import LINEAR_PARTS, SQUARE_PARTS, UNIT, join_parts
 
 __all__ = ["regression_values"]
 
@@ -22,19 +19,24 @@ _SUMS = {
 
 
 def regression_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Return one column per metric, null where nothing is known.
+    """Return one column per metric, null where a group has no labelled rows.
 
-    Sums are exact, so that nothing is lost where truths are large and differ little. R2 needs two rows; where all
-    truths are the same number it is 0.0, as River's.
+    Sums are exact, so R2 keeps its precision where truths are large and differ little. R2 is null below two rows; where
+    all truths are equal it is 0.0, as in River.
 
     Args:
         rows: cells of regression kinds with the columns `keys`.
-        keys: what one value is of.
+        keys: columns to group by.
 
     Returns:
-        One row per group that has any cell: `keys`, `n` and one column per metric.
+        One row per group: `keys`, `n` and one column per metric.
+
+    >>> amounts = {"labelled_scored": 4, "absolute_error": 6, "squared_error": 16}  # sums in units of one
+    >>> cells = pl.DataFrame({"version": "v1", "measure": list(amounts), "amount": list(amounts.values())})
+    >>> regression_values(cells, ["version"]).select("n", "mae", "mse", "rmse").row(0)
+    (4, 1.5, 4.0, 2.0)
     """
-    names = ["labelled_scored", *(name + ending for name, endings in _SUMS.items() for ending in endings)]
+    names = ["labelled_scored", *(name + suffix for name, suffixes in _SUMS.items() for suffix in suffixes)]
     wide = rows.group_by(keys, maintain_order=True).agg(
         pl.col("amount").filter(pl.col("measure") == name).cast(pl.Int128).sum().alias(f"sum {name}") for name in names
     )
@@ -53,7 +55,7 @@ def _values(amounts: Mapping[str, int]) -> dict[str, float]:
     n = amounts["labelled_scored"]
     if n <= 0:
         return {}
-    absolute, squared, truth, squared_truth = (sum_of(name, amounts, endings) for name, endings in _SUMS.items())
+    absolute, squared, truth, squared_truth = (join_parts(name, amounts, powers) for name, powers in _SUMS.items())
     mse = squared / (n * UNIT**2)
     values = {"mae": absolute / (n * UNIT), "mse": mse, "rmse": math.sqrt(mse)}
     if n > 1:

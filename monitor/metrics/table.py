@@ -1,7 +1,6 @@
-"""Metrics from cells, under River's names, each with how far it can be trusted.
+"""The table of metrics from cells, under River's names, each with its maturity status.
 
-This module must not see rows of predictions or outcomes, and must not import River: it is what the tests
-compare with.
+River itself is not used here: tests compare the values with River's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from monitor.metrics.multiclass import multiclass_values
 from monitor.metrics.regression import regression_values
 from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS
 
-__all__ = ["Dimension", "metrics", "settled_until_ms"]
+__all__ = ["Dimension", "mature_until_at_age", "metrics"]
 
 Dimension = Literal["version", "slice", "day", "month"]
 Until = Mapping[str, int | None]
@@ -24,14 +23,15 @@ Until = Mapping[str, int | None]
 _DIMENSIONS = ("version", "slice", "day", "month")
 _AT_THRESHOLD = ("accuracy", "balanced_accuracy", "f1", "mcc", "precision", "recall")
 _RARE_SHARE = 0.2
-"""Below this share of the rarer class accuracy is left out: always saying "no" would reach 80 % of it."""
+"""Below this share of the rarer class accuracy is left out: a model that always predicts the other class gets 80 %."""
 _VALUES = {"binary": binary_values, "multiclass": multiclass_values, "regression": regression_values}
 _NAMES = sorted({name for names in METRICS.values() for name in names})
-_ASIDE = r"^(pane_|arrived|output$|score$)"
-"""Measures that metrics do not need."""
+_UNUSED = r"^(pane_|arrived|output$|score$)"
+"""Measures that metrics do not use."""
 _AT_AGE = r"^[a-z_0-9]+@"
-_REPLACED = r"^(revised$|labelled_scored$|no_output$|score_|log_loss$|brier$|confusion |[a-z_]*error|[a-z_]*truth)"
-"""Measures that are also counted at fixed ages."""
+"""Measures counted at a fixed age."""
+_WITHOUT_AGE = r"^(revised$|labelled_scored$|no_output$|score_|log_loss$|brier$|confusion |[a-z_]*error|[a-z_]*truth)"
+"""Measures of all labels that are also counted at fixed ages."""
 
 
 def metrics(
@@ -44,42 +44,40 @@ def metrics(
 ) -> pl.DataFrame:
     """Return the metrics of every kind and definition, one row per group and metric.
 
-    Which ones: those that the config lists for the kind, in its order; where it lists none, those of its task.
-    Of binary kinds then those that suit the share of the rarer class among all labels in `cells` (without any
-    label: those for a rare class).
+    The metrics are those that the config lists for the kind, in its order, or else those of its task; of a binary task,
+    those that suit the share of the rarer class among all labels in `cells` (without labels, those for a rare class).
 
-    Values are River's for the same rows (`n` of them), `roc_auc` apart. That includes what River says where
-    a ratio has nothing below the line, as long as there are labels: precision is 0.0 where nothing was
-    predicted positive, recall and F1 are 0.0 where nothing was positive, MCC is 0.0 where one class is all
-    that was seen or predicted, balanced accuracy is the mean over the classes that were seen. River's 0.0
-    for no rows at all is null here. Losses and errors are exact to 2^-33 per row.
+    Values equal River's for the same `n` rows, except `roc_auc`. As in River, precision is 0.0 where nothing was
+    predicted positive, recall and F1 are 0.0 where nothing was positive, MCC is 0.0 where truths or predictions are all
+    of one class, and balanced accuracy is the mean over the classes that occur as truth. Without any row a value is
+    null, where River has 0.0. Losses and errors are exact to 2^-33 per row.
 
-    `roc_auc` is computed from the score bins, where scores of one bin count as equal. The exact value of
-    these rows lies within `value` plus or minus `bound`. It is null while one class is absent.
+    `roc_auc` is computed from score bins: scores of one bin count as ties. The exact value of these rows is within
+    `value` plus or minus `bound`. It is null while one class is absent.
 
-    With `at_age_ms` only labels that were first known by that age count, each with its value of now: days can be
-    compared long before they are final.
+    With `at_age_ms` only labels first known by that age count, each with its current value: days can be compared long
+    before they are final.
 
     Args:
         cells: merged cells.
         plan: the plan the cells were folded with.
-        by: what to group by; what is not named is pooled, and without `slice` the slice of all is taken.
-            With it there are rows of every slice, and those of all (`''`).
-        mature_until_ms: per kind, the prediction time before which every outcome is final; with `at_age_ms`, before
-            which every label known by that age has been read (`settled_until_ms`). None or left out: nothing is.
+        by: columns to group by; all others are pooled. Without `slice`, the slice of all is used; with it there are
+            rows of every slice, the slice of all (`''`) included.
+        mature_until_ms: by kind, the prediction time before which every outcome is final; with `at_age_ms`, the one
+            before which every label known by that age has been read (`mature_until_at_age`). With None, or without the
+            kind, nothing is final.
         at_age_ms: one of the config's `evaluate_at`; None for all labels.
 
     Returns:
-        Sorted rows of the `by` columns (`month` is its first day), kind, definition, name, value, bound
-        (of `roc_auc`), n (labelled with an output), labelled, predictions (eligible), coverage (labelled /
-        predictions, so far), status, threshold (of metrics that need a decision) and revised (how often what
-        they are computed from changed after it was final, or after the age). Status is `no_data` where the
-        value is null; where every day of the group is final, `revised` if something changed afterwards, else
-        `mature`; else `provisional`. Only the kind's own definition becomes final, since no deadline closes the
-        others; at a fixed age all do.
+        Sorted rows of the `by` columns (`month` is its first day), kind, definition, name, value, bound (of `roc_auc`),
+        n (labelled rows with an output), labelled, predictions (eligible), coverage (labelled / predictions, so far),
+        status, threshold (of metrics that need a decision) and revised (how often the counted labels changed after
+        they were final, or after the age). Status is `no_data` where the value is null; where every day of the group is
+        final, `revised` if labels changed afterwards, else `mature`; else `provisional`. Only the kind's own definition
+        becomes final, because no horizon closes the others; at a fixed age all definitions do.
 
     Raises:
-        ValueError: `by` holds something else, or the age is none of the plan's.
+        ValueError: `by` has an unknown column, or the age is not among the plan's.
     """
     dimensions = (by,) if isinstance(by, str) else tuple(by)
     if unknown := set(dimensions) - set(_DIMENSIONS):
@@ -102,26 +100,29 @@ def metrics(
     return _one_row_per_metric(groups, chosen, keys)
 
 
-def settled_until_ms(observed_until_ms: Until, at_age_ms: int) -> dict[str, int | None]:
-    """Return, per kind, the prediction time before which every label known by an age has been read.
+def mature_until_at_age(observed_until_ms: Until, at_age_ms: int) -> dict[str, int | None]:
+    """Return by kind the prediction time before which every label known by an age has been read.
 
     Args:
-        observed_until_ms: per kind, the time up to which its labels have certainly been read; None: nothing is certain.
+        observed_until_ms: by kind, the watermark of its labels; None where there is none.
         at_age_ms: the age.
+
+    >>> mature_until_at_age({"late": 10_000, "fare": None}, 4_000)
+    {'late': 6000, 'fare': None}
     """
     return {kind: None if until is None else until - at_age_ms for kind, until in observed_until_ms.items()}
 
 
 def _counted(cells: pl.DataFrame, at_age_ms: int | None) -> pl.DataFrame:
-    """Return the cells that metrics need; those of an age under the names that they have without one."""
+    """Return the cells that metrics use; those of a fixed age under the names without the age."""
     measure = pl.col("measure")
-    rows = cells.filter(~measure.str.contains(_ASIDE))
+    rows = cells.filter(~measure.str.contains(_UNUSED))
     if at_age_ms is None:
         return rows.filter(~measure.str.contains(_AT_AGE))
     suffix = rf"^([a-z_0-9]+)@{at_age_ms}( |$)"
     is_late_label = (measure == "labels") & (pl.col("bin") > at_age_ms)
-    is_of_all = measure.str.contains(_REPLACED) | measure.str.contains(_AT_AGE)
-    rows = rows.filter(measure.str.contains(suffix) | ~is_of_all, ~is_late_label)
+    is_of_other_age = measure.str.contains(_WITHOUT_AGE) | measure.str.contains(_AT_AGE)
+    rows = rows.filter(measure.str.contains(suffix) | ~is_of_other_age, ~is_late_label)
     return rows.with_columns(measure.str.replace(suffix, "${1}${2}"))
 
 
@@ -151,7 +152,7 @@ def _rows(cells: pl.DataFrame, plan: CellPlan, mature_until_ms: Until) -> pl.Dat
 
 
 def _chosen(rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
-    """Return kind, name and place of every metric to be shown."""
+    """Return kind, name and position of every metric to be shown."""
     of_all = rows.filter("is_own", pl.col("slice") == ALL)
     classes = {
         name: dict(of_all.filter(pl.col("measure") == name).group_by("kind").agg(pl.col("amount").sum()).iter_rows())
@@ -162,12 +163,12 @@ def _chosen(rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
         negatives, positives = classes["score_0"].get(kind.name, 0), classes["score_1"].get(kind.name, 0)
         common = min(negatives, positives) > 0 and min(negatives, positives) >= _RARE_SHARE * (negatives + positives)
         suitable = (COMMON_METRICS if common else RARE_METRICS) if kind.task == "binary" else METRICS[kind.task]
-        chosen.extend((kind.name, name, place) for place, name in enumerate(kind.metrics or suitable))
-    return pl.DataFrame(chosen, schema={"kind": pl.String, "name": pl.String, "place": pl.Int64}, orient="row")
+        chosen.extend((kind.name, name, position) for position, name in enumerate(kind.metrics or suitable))
+    return pl.DataFrame(chosen, schema={"kind": pl.String, "name": pl.String, "position": pl.Int64}, orient="row")
 
 
 def _groups(rows: pl.DataFrame, by: list[str], *, only_own: bool) -> pl.DataFrame:
-    """Return of every group how complete it is."""
+    """Return the labelled, revised and eligible counts of every group, and whether it is mature."""
 
     def total(measure: str) -> pl.Expr:
         return pl.col("amount").filter(pl.col("measure") == measure).sum()
@@ -183,18 +184,18 @@ def _groups(rows: pl.DataFrame, by: list[str], *, only_own: bool) -> pl.DataFram
 
 
 def _one_row_per_metric(groups: pl.DataFrame, chosen: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    some = pl.when(pl.col("predictions") > 0).then(pl.col("labelled") / pl.col("predictions"))
-    rest = ["bound", "n", "labelled", "predictions", "coverage", "threshold", "is_mature", "revised"]
-    long = groups.with_columns(coverage=some).unpivot(
-        on=_NAMES, index=[*keys, *rest], variable_name="name", value_name="value"
+    coverage = pl.when(pl.col("predictions") > 0).then(pl.col("labelled") / pl.col("predictions"))
+    counts = ["bound", "n", "labelled", "predictions", "coverage", "threshold", "is_mature", "revised"]
+    long = groups.with_columns(coverage=coverage).unpivot(
+        on=_NAMES, index=[*keys, *counts], variable_name="name", value_name="value"
     )
     final = pl.when(pl.col("revised") > 0).then(pl.lit("revised")).otherwise(pl.lit("mature"))
-    trust = pl.when("is_mature").then(final).otherwise(pl.lit("provisional"))
-    status = pl.when(pl.col("value").is_null()).then(pl.lit("no_data")).otherwise(trust)
+    maturity = pl.when("is_mature").then(final).otherwise(pl.lit("provisional"))
+    status = pl.when(pl.col("value").is_null()).then(pl.lit("no_data")).otherwise(maturity)
     rows = long.join(chosen, on=["kind", "name"]).with_columns(
         status=status,
         bound=pl.when(pl.col("name") == "roc_auc", pl.col("value").is_not_null()).then("bound"),
         threshold=pl.when(pl.col("name").is_in(_AT_THRESHOLD)).then("threshold"),
     )
     columns = ["name", "value", "bound", "n", "labelled", "predictions", "coverage", "status", "threshold", "revised"]
-    return rows.sort(*keys, "place").select(*keys, *columns)
+    return rows.sort(*keys, "position").select(*keys, *columns)

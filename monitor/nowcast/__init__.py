@@ -1,4 +1,4 @@
-"""Where the metrics of a young cohort will end: an estimate from the labels that are in and those that are not.
+"""Nowcast: the final metrics of a young cohort, estimated from the labels that arrived and the rows that still wait.
 
-Panes of a day and the mature days before it come in; an estimate with an interval and hard bounds goes out.
+Input: panes of a day and of the mature days before it. Output: an estimate with a conformal interval and hard bounds.
 """

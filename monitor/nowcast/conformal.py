@@ -1,7 +1,6 @@
-"""An interval made honest by past errors: as wide as estimates of the same age have been wrong before.
+"""Conformal intervals: as wide as earlier estimates of the same age were wrong.
 
-The model behind an estimate is never asked how sure it is. This module must not know how an estimate is
-made, nor what the metric means.
+The width comes from past errors alone, never from the model behind the estimate.
 """
 
 import math
@@ -15,10 +14,10 @@ __all__ = ["PAST_LEAST", "PAST_MOST", "Interval", "age_bucket", "conformal_inter
 Floats = npt.NDArray[np.float64]
 
 PAST_LEAST = 20
-"""Fewer past cohorts cannot tell a 95 % interval: the order statistic would lie beyond the greatest."""
+"""Fewer past cohorts cannot give a 95 % interval: the order statistic would lie beyond the greatest error."""
 
 PAST_MOST = 60
-"""More are older than what the model does now."""
+"""Older cohorts say little about the model of today."""
 
 _HOUR_MS = 3_600_000
 _HOURS = 48
@@ -27,13 +26,11 @@ _STEP = 1.15
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where the final value of a metric will lie.
+    """An interval for the final value of a metric.
 
     Attributes:
-        low: the lower end.
-        high: the upper end.
-        half_width: half of the distance before hard bounds cut it, null where past errors could not tell.
-        is_hard: the ends are what is possible at all, not what is likely.
+        half_width: half of the width before hard bounds cut it; null where past errors could not give one.
+        is_hard: the ends are hard bounds: what is possible, not what is likely.
     """
 
     low: float
@@ -43,25 +40,30 @@ class Interval:
 
 
 def age_bucket(elapsed_ms: int) -> int:
-    """Return the number of the age bucket: estimates of one bucket are about equally old.
+    """Return the age bucket of an estimate; estimates in one bucket are about equally old.
 
-    Whole hours since the cohort's day began up to 48 hours, steps of 15 % from there on. A moment before
+    Whole hours since the start of the cohort's day up to 48 hours, steps of 15 % from there on. An instant before
     the day is in the first bucket.
+
+    >>> [age_bucket(hours * 3_600_000) for hours in (0, 12, 48, 64)]
+    [0, 12, 48, 50]
     """
     hours = max(elapsed_ms, 0) / _HOUR_MS
     return int(hours) if hours < _HOURS else _HOURS + int(math.log(hours / _HOURS) / math.log(_STEP))
 
 
 def half_width(past: Floats, level: float = 0.95) -> float | None:
-    """Return the half width that held for `level` of the past, or None where the past is too short.
+    """Return the half width that covers the next error with probability `level`, or None where the past is too short.
 
     It is the ceil(level (K + 1))-th smallest of the last K = 60 absolute errors (split conformal prediction,
-    Vovk et al. 2005), so that a next cohort which is like the past ones is inside with at least that
-    probability. Values that are not finite are left out.
+    Vovk et al. 2005). Values that are not finite are left out.
 
     Args:
-        past: absolute errors |estimate - final| of matured cohorts at one age bucket, oldest first.
+        past: absolute errors |estimate - final| of matured cohorts in one age bucket, oldest first.
         level: from 0 to 1, both excluded.
+
+    >>> half_width(np.arange(1.0, 61.0))
+    58.0
     """
     known = past[np.isfinite(past)][-PAST_MOST:]
     rank = math.ceil(level * (len(known) + 1))
@@ -73,16 +75,17 @@ def half_width(past: Floats, level: float = 0.95) -> float | None:
 def conformal_interval(
     value: float | None, past: Floats, hard: tuple[float, float] | None, *, alarmed: bool = False
 ) -> Interval | None:
-    """Return the 95 % interval for the final value of a metric, or None where nothing honest can be said.
+    """Return the 95 % interval for the final value of a metric, or None without past errors and hard bounds.
 
-    Past errors give the width; hard bounds cut it, because nothing beyond them can happen. While the past
-    is too short, the value is null, or the delay law is not believed, the interval is the hard bounds.
+    Past errors give the width; hard bounds cut it. While the past is too short, the value is null, or the delay law
+    does not hold, the interval is the hard bounds.
 
     Args:
-        value: the estimate.
         past: as for `half_width`.
-        hard: what is possible at all, where that is known.
         alarmed: the delay law does not hold for this cohort.
+
+    >>> conformal_interval(0.75, np.full(60, 0.125), (0.7, 0.8125))
+    Interval(low=0.7, high=0.8125, half_width=0.125, is_hard=False)
     """
     half = half_width(past)
     if value is None or half is None or alarmed:

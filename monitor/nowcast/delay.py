@@ -1,8 +1,7 @@
-"""The delay law: how long labels take, by class and by the side on which their prediction fell.
+"""Delay law: how long labels take, by class and by the predicted side (negative or positive).
 
-It is learned from mature days, where nothing is missing any more, and says for a young day how likely it
-is that a label of each class is still on its way. This module must not look at a metric: whoever uses the
-law decides what the waiting rows are worth.
+It is learned from mature days, whose labels are complete, and gives for a young day the probability that a label of
+each class is still on its way.
 """
 
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import PchipInterpolator
 
-__all__ = ["DelayCounts", "DelayLaw", "LawCheck", "law_alarm", "learn_delay_law", "learn_truncated_law"]
+__all__ = ["DelayCounts", "DelayLaw", "LawCheck", "law_alarm", "learn_delay_law"]
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -25,16 +24,16 @@ _KS_CRITICAL = 1.63
 _PAST_CHECKS = 20
 _PAST_QUANTILE = 0.99
 _LEAST_LABELS = 30
-"""With fewer labels of a class and side the distance says nothing, and is left out."""
+"""With fewer labels of a class and side the distance means nothing and is left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class DelayLaw:
-    """How long labels take, once it is known that they come.
+    """Distribution of label delays, given that the label comes.
 
     Attributes:
         edges_ms: upper edges of the label ages, growing, shape (K,).
-        survival: share of labels that are older than each edge, shape (strata, 2 classes, 2 sides, K);
+        survival: share of labels older than each edge, shape (strata, 2 classes, 2 sides, K);
             side 1 is "predicted positive". The last is 0.
         never: share of predictions that never get a label, shape (strata,).
         labels: number of labels behind each curve, shape (strata, 2, 2).
@@ -55,6 +54,11 @@ class DelayLaw:
 
         Returns:
             Shape (strata, 2 classes, 2 sides, A), from 0 to 1.
+
+        >>> edges_ms, survival = np.array([3_600_000, 7_200_000]), np.full((1, 2, 2, 2), [0.5, 0.0])
+        >>> law = DelayLaw(edges_ms, survival, np.zeros(1), np.full((1, 2, 2), 100))
+        >>> law.waiting(np.array([0.0, 3.6e6, 9e6]))[0, 1, 1].round(2).tolist()
+        [1.0, 0.5, 0.0]
         """
         # What is counted at age 0 came within the first step: at its first instant nothing can be known.
         past = self.edges_ms > 0
@@ -68,7 +72,7 @@ class DelayLaw:
 
 @dataclass(frozen=True, slots=True)
 class DelayCounts:
-    """The labels of one cohort that have arrived.
+    """Counts of one cohort's labels that have arrived.
 
     Attributes:
         by_age: labels by upper age edge, shape (2 classes, 2 sides, K).
@@ -83,11 +87,11 @@ class DelayCounts:
 
 @dataclass(frozen=True, slots=True)
 class LawCheck:
-    """Whether the labels of a cohort arrive as the law says.
+    """Test of a cohort's delays against the law.
 
     Attributes:
         statistic: the greatest scaled distance over classes and sides, null where labels are too few.
-        limit: above it the law is not believed.
+        limit: the statistic above which the law is rejected.
         alarmed: the statistic is above the limit.
     """
 
@@ -97,10 +101,10 @@ class LawCheck:
 
 
 def learn_delay_law(labels: Counts, closed: Counts, edges_ms: Counts) -> DelayLaw | None:
-    """Return the law of mature days, or None where they have no label at all.
+    """Learn the law from mature days; None without any label.
 
-    A thin curve leans on the one of its class and stratum, that one on its class, that one on all labels,
-    each as if it had 50 labels more. A class that was never seen takes the pooled curve.
+    Curves are shrunk, each with the weight of 50 labels: that of a stratum, class and side towards its stratum and
+    class, that towards its class, that towards all labels. A class without labels takes the pooled curve.
 
     Args:
         labels: summed over wholly mature days, by upper age edge, shape (strata, 2 classes, 2 sides, K).
@@ -109,6 +113,11 @@ def learn_delay_law(labels: Counts, closed: Counts, edges_ms: Counts) -> DelayLa
 
     Raises:
         ValueError: shapes do not fit.
+
+    >>> labels = np.full((1, 2, 2, 2), [60, 40])
+    >>> law = learn_delay_law(labels, np.array([100]), np.array([3_600_000, 86_400_000]))
+    >>> law.survival[0, 1, 1].round(2).tolist(), law.never.tolist()
+    ([0.4, 0.0], [0.2])
     """
     if labels.shape[1:] != (2, 2, len(edges_ms)) or closed.shape != labels.shape[:1]:
         raise ValueError(f"labels {labels.shape}, closed {closed.shape}, edges {edges_ms.shape} do not fit")
@@ -125,63 +134,35 @@ def learn_delay_law(labels: Counts, closed: Counts, edges_ms: Counts) -> DelayLa
     return DelayLaw(edges_ms, np.clip(1 - curve, 0.0, 1.0), never, labels.sum(axis=-1))
 
 
-def learn_truncated_law(labels: Counts, ages_ms: Counts, edges_ms: Counts, never: Floats) -> DelayLaw | None:
-    """Return the law of recent days that are not mature yet, by the reverse hazard.
+def law_alarm(arrived: DelayCounts, law: DelayLaw, past: Floats) -> LawCheck:
+    """Test whether the delays of a young cohort contradict the law.
 
-    For when the old law no longer holds. A step is judged by the days that are old enough to have seen
-    all of it: q_k = #(delay = k) / #(delay <= k <= age), F(k) = product of (1 - q_j) over j > k (Lagakos 1988;
-    Kalbfleisch and Lawless 1991). What takes longer than the oldest day is old is not in it: F is 1 there.
-    Curves of strata are shrunk as in `learn_delay_law`, by the labels that their days have.
+    Per class and side: the greatest distance between the observed delays and those that the law expects among labels
+    which arrived by their pane's age, times sqrt(n m / (n + m)). The number of labels of each class does not matter,
+    so that another prevalence or error rate raises no alarm.
 
-    Args:
-        labels: labels by day and upper age edge, shape (days, strata, 2 classes, 2 sides, K).
-        ages_ms: age of each day's last instant, shape (days,).
-        edges_ms: the upper age edges, shape (K,).
-        never: share of predictions that never get a label, shape (strata,); young days cannot tell.
-    """
-    reached = ages_ms[:, None] >= edges_ms[None, :]
-    seen = labels * reached[:, None, None, None, :]
-    if not seen.sum():
-        return None
-    # A label counts at every later edge that its own day has reached.
-    by_then = (np.cumsum(seen, axis=-1) * reached[:, None, None, None, :]).sum(axis=0)
-    now = seen.sum(axis=0)
-    curve = _reverse_hazard(now.sum(axis=(0, 1, 2), keepdims=True), by_then.sum(axis=(0, 1, 2), keepdims=True))
-    for axes in ((0, 2), (2,), ()):
-        step, risk = (part.sum(axis=axes, keepdims=True) if axes else part for part in (now, by_then))
-        known = step.sum(axis=-1, keepdims=True)
-        curve = (known * _reverse_hazard(step, risk) + _SHRINK_LABELS * curve) / (known + _SHRINK_LABELS)
-    return DelayLaw(edges_ms, np.clip(1 - curve, 0.0, 1.0), never, now.sum(axis=-1))
-
-
-def law_alarm(arrivals: DelayCounts, law: DelayLaw, past: Floats) -> LawCheck:
-    """Return whether the delays of a young cohort contradict the law.
-
-    Per class and side: the greatest distance between the delays that arrived and those that the law
-    expects among labels which arrived by their pane's age, times sqrt(n m / (n + m)). How many labels each
-    class has does not enter, so that another prevalence or error rate is no alarm.
-
-    Real days differ by more than chance. The limit is 1.63, or the 99th percentile of the statistics that
-    past cohorts had at this age, where there are 20 and it is greater.
+    Real days differ by more than chance. The limit is 1.63, or the 99th percentile of the statistics that past
+    cohorts had at this age, if there are at least 20 of them and it is greater.
 
     Args:
-        arrivals: the cohort's labels so far.
-        law: the law in use.
         past: statistics of past mature cohorts at the same age, in any order.
+
+    >>> law = learn_delay_law(np.full((1, 2, 2, 2), 500), np.array([0]), np.array([3_600_000, 7_200_000]))
+    >>> slow = DelayCounts(np.full((2, 2, 2), [10, 90]), np.full((1, 1, 2, 2), 100), np.array([9e6]))
+    >>> law_alarm(slow, law, np.zeros(0)).alarmed
+    True
     """
     shares = 1 - law.survival
-    by_pane = 1 - law.waiting(arrivals.ages_ms)
+    by_pane = 1 - law.waiting(arrived.ages_ms)
     edges = law.edges_ms.astype(np.float64)
     found: list[float] = []
     for label in (0, 1):
         for side in (0, 1):
-            observed = arrivals.by_age[label, side].astype(np.float64)
-            arrived = arrivals.by_pane[:, :, label, side].astype(np.float64)
-            if min(observed.sum(), arrived.sum(), law.labels[:, label, side].sum()) < _LEAST_LABELS:
+            observed = arrived.by_age[label, side].astype(np.float64)
+            counts = arrived.by_pane[:, :, label, side].astype(np.float64)
+            if min(observed.sum(), counts.sum(), law.labels[:, label, side].sum()) < _LEAST_LABELS:
                 continue
-            expected = _expected_by_age(
-                shares[:, label, side], by_pane[:, label, side], arrived, edges, arrivals.ages_ms
-            )
+            expected = _expected_by_age(shares[:, label, side], by_pane[:, label, side], counts, edges, arrived.ages_ms)
             distance = float(np.abs(np.cumsum(observed) / observed.sum() - expected).max())
             reference = float(law.labels[:, label, side].sum())
             found.append(distance * float(np.sqrt(observed.sum() * reference / (observed.sum() + reference))))
@@ -192,20 +173,11 @@ def law_alarm(arrivals: DelayCounts, law: DelayLaw, past: Floats) -> LawCheck:
     return LawCheck(statistic, limit, statistic is not None and statistic > limit)
 
 
-def _expected_by_age(shares: Floats, by_pane: Floats, arrived: Floats, edges: Floats, ages_ms: Floats) -> Floats:
-    """Return the expected distribution of the delays of `arrived`, each cut off at its pane's age, shape (K,)."""
+def _expected_by_age(shares: Floats, by_pane: Floats, counts: Floats, edges: Floats, ages_ms: Floats) -> Floats:
+    """Return the expected distribution of the delays of `counts`, each cut off at its pane's age, shape (K,)."""
     by_now = by_pane.T[:, :, None]
     reached = (edges >= ages_ms[:, None])[:, None, :]
-    # Where the law sees none by now, and yet there are some, they count as just arrived.
+    # Where the law expects none by now, and yet there are some, they count as just arrived.
     shares = np.divide(shares, by_now, out=np.zeros((*by_now.shape[:2], len(edges))), where=by_now > 0)
-    expected: Floats = np.tensordot(arrived, np.where(reached, 1.0, np.minimum(shares, 1.0)), axes=2) / arrived.sum()
+    expected: Floats = np.tensordot(counts, np.where(reached, 1.0, np.minimum(shares, 1.0)), axes=2) / counts.sum()
     return expected
-
-
-def _reverse_hazard(step: Counts, risk: Counts) -> Floats:
-    """Return F at every edge from labels that came at it and labels that came by it."""
-    hazard = np.divide(step, risk, out=np.zeros(step.shape), where=risk > 0)
-    later = np.flip(np.cumprod(np.flip(1 - hazard, axis=-1), axis=-1), axis=-1)
-    ends = np.ones((*later.shape[:-1], 1))
-    shares: Floats = np.concatenate([later[..., 1:], ends], axis=-1)
-    return shares

@@ -1,7 +1,6 @@
-"""Metrics of a binary kind from counts per score bin, whole or expected, and how far they can still move.
+"""Binary metrics from counts per score bin, observed or expected, and the hard bounds of their final values.
 
-The values are those of `metric.metrics` for the same bins. This module must not know where its counts
-come from: labels that are there, or labels that are expected.
+The values equal those of `monitor.metrics.table` for the same bins.
 """
 
 from collections.abc import Mapping
@@ -20,32 +19,40 @@ EXPECTED_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_los
 
 
 class Losses(NamedTuple):
-    """Sums over rows.
+    """Losses summed over rows.
 
     Attributes:
-        log_loss: of -log(score of the class that came).
-        brier: of (score - label)^2.
+        log_loss: sum of -log(score of the true class).
+        brier: sum of (score - label)^2.
     """
 
     log_loss: float
     brier: float
 
     def plus(self, other: "Losses") -> "Losses":
-        """Return the sums over the rows of both."""
+        """Return the sums over the rows of both.
+
+        >>> Losses(1.0, 0.5).plus(Losses(2.0, 0.25))
+        Losses(log_loss=3.0, brier=0.75)
+        """
         return Losses(self.log_loss + other.log_loss, self.brier + other.brier)
 
 
 def expected_metrics(ones: Floats, zeros: Floats, positive_from: int, losses: Losses) -> Mapping[str, float | None]:
     """Return `EXPECTED_METRICS` by name.
 
-    All are null without rows, `roc_auc` also while one class is absent. A ratio with nothing below the
-    line is 0.0, as River has it. Scores of one bin count as equal.
+    All are null without rows; `roc_auc` is also null while one class is absent. A ratio with a denominator of zero is
+    0.0, as in River. Scores of one bin count as ties.
 
     Args:
-        ones: rows of class 1 by score bin, shape (bins,); expected ones need not be whole.
-        zeros: the same of class 0.
+        ones: rows of class 1 by score bin, shape (bins,); expected rows may be fractions.
+        zeros: rows of class 0, same shape.
         positive_from: the first bin that counts as predicted positive.
         losses: sums over the same rows.
+
+    >>> found = expected_metrics(np.array([1.0, 3.0]), np.array([4.0, 2.0]), 1, Losses(5.0, 2.0))
+    >>> found["accuracy"], found["recall"], found["log_loss"]
+    (0.7, 0.75, 0.5)
     """
     tp, fp = float(ones[positive_from:].sum()), float(zeros[positive_from:].sum())
     fn, tn = float(ones[:positive_from].sum()), float(zeros[:positive_from].sum())
@@ -62,24 +69,28 @@ def expected_metrics(ones: Floats, zeros: Floats, positive_from: int, losses: Lo
             "prevalence": positives / rows,
         }
         if positives > 0 and negatives > 0:
-            right = float(ones @ (2 * (np.cumsum(zeros) - zeros) + zeros))
-            values["roc_auc"] = right / (2 * positives * negatives)
+            concordant = float(ones @ (2 * (np.cumsum(zeros) - zeros) + zeros))
+            values["roc_auc"] = concordant / (2 * positives * negatives)
     return MappingProxyType(values)
 
 
 def hard_bounds(
     ones: Floats, zeros: Floats, waiting: Counts, positive_from: int
 ) -> Mapping[str, tuple[float, float] | None]:
-    """Return the least and the greatest final value, whatever the waiting rows turn out to be (Manski 1989).
+    """Return the least and the greatest possible final value of each metric (Manski 1989).
 
-    They hold for any mix of classes among them, and if any of them never get a label. Null for the losses
-    and the area under the curve, where the extremes are not simple, and for all metrics without rows.
+    The bounds hold for any mix of classes among the waiting rows, and if any of these never get a label. They are null
+    for the losses and the area under the curve, whose extremes have no simple form, and for all metrics without rows.
 
     Args:
         ones: labelled rows of class 1 by score bin, shape (bins,).
-        zeros: the same of class 0.
+        zeros: labelled rows of class 0, same shape.
         waiting: rows that may still get a label, by score bin.
         positive_from: the first bin that counts as predicted positive.
+
+    >>> bounds = hard_bounds(np.array([1.0, 3.0]), np.array([4.0, 2.0]), np.array([5, 5]), 1)
+    >>> bounds["accuracy"]
+    (0.35, 0.85)
     """
     tp, fp = float(ones[positive_from:].sum()), float(zeros[positive_from:].sum())
     fn, tn = float(ones[:positive_from].sum()), float(zeros[:positive_from].sum())
@@ -98,5 +109,5 @@ def hard_bounds(
     return MappingProxyType(bounds)
 
 
-def _ratio(above: float, below: float) -> float:
-    return above / below if below > 0 else 0.0
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator > 0 else 0.0

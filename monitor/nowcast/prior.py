@@ -1,6 +1,6 @@
-"""The prior: what a score meant on mature days, before a young day has said anything about itself.
+"""Prior of the nowcast: P(label is 1) by hour of the day and score bin, learned from mature days.
 
-This module must not look at waiting rows or at delays.
+Waiting rows and label delays play no part here; see `em` and `delay`.
 """
 
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ _STEP_MOST = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What the mature past says about each hour of the day and score bin.
+    """P(label is 1) on mature days.
 
     Attributes:
-        share: P(label is 1) of a row in each pane and bin, strictly between 0 and 1, shape (panes, bins).
+        share: P(label is 1) by pane and score bin, strictly between 0 and 1, shape (panes, bins).
         labels: number of labels it was learned from.
     """
 
@@ -37,22 +37,26 @@ class Prior:
 
 
 def learn_prior(ones: Counts, zeros: Counts, scores: Floats) -> Prior | None:
-    """Return what the labels of mature days say about each pane and score bin, or None where they are too few.
+    """Learn the prior from the labels of mature days; None with fewer than 100 labels, or with a single class.
 
-    The scores are recalibrated by a straight line in the logit (Platt 1999), which leans on the identity as
-    if ten labels spoke for it; each bin leans on the line as if it had a hundred labels more; and each pane
-    is shifted by what its own labels say beyond that, which is normal with a standard deviation of 0.3.
+    Scores are recalibrated by a straight line in the logit (Platt 1999), shrunk towards the identity with the weight
+    of ten labels. Each bin is shrunk towards that line with the weight of a hundred labels. Each pane is then shifted
+    by its own labels, with a normal prior of standard deviation 0.3 on the shift.
 
     Args:
         ones: labels of class 1, summed over mature days, shape (panes, bins).
-        zeros: the same of class 0.
+        zeros: labels of class 0, same shape.
         scores: mean score of each bin, shape (bins,).
+
+    >>> prior = learn_prior(np.array([[100, 300]]), np.array([[300, 100]]), np.array([0.2, 0.8]))
+    >>> prior.share.round(2).tolist()
+    [[0.25, 0.75]]
     """
     total = ones + zeros
     if total.sum() < _LABELS_LEAST or not ones.sum() or not zeros.sum():
         return None
     by_bin = total.sum(axis=0)
-    line = _line(ones.sum(axis=0), by_bin, scores)
+    line = _recalibrated(ones.sum(axis=0), by_bin, scores)
     bins = logit((ones.sum(axis=0) + _BIN_LABELS * line) / (by_bin + _BIN_LABELS))
     shift = np.zeros(len(ones))
     for _ in range(_ITERATIONS):
@@ -66,8 +70,8 @@ def learn_prior(ones: Counts, zeros: Counts, scores: Floats) -> Prior | None:
     return Prior(share, int(total.sum()))
 
 
-def _line(ones: Counts, total: Counts, scores: Floats) -> Floats:
-    """Return the recalibrated scores."""
+def _recalibrated(ones: Counts, total: Counts, scores: Floats) -> Floats:
+    """Return the scores recalibrated by a straight line in the logit."""
     design = np.stack([np.ones(len(scores)), logit(scores)])
     line = np.array([0.0, 1.0])
     ridge = np.diag([_RIDGE * 1e-6, _RIDGE])
@@ -82,12 +86,20 @@ def _line(ones: Counts, total: Counts, scores: Floats) -> Floats:
 
 
 def logit(share: Floats) -> Floats:
-    """Return ln(p / (1 - p)) for p strictly between 0 and 1."""
+    """Return ln(p / (1 - p)) for p strictly between 0 and 1.
+
+    >>> logit(np.array([0.5, 0.75])).round(2).tolist()
+    [0.0, 1.1]
+    """
     odds: Floats = np.log(share) - np.log1p(-share)
     return odds
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """Return the share whose logit is given."""
+    """Return the probability of each logit: 1 / (1 + exp(-x)).
+
+    >>> sigmoid(np.array([0.0, 1.1])).round(2).tolist()
+    [0.5, 0.75]
+    """
     share: Floats = 1 / (1 + np.exp(-logits))
     return share

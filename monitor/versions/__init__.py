@@ -1,4 +1,4 @@
-"""One model version held against another: comparison, contract, succession, rollback.
+"""Two model versions compared: shared labels, a new version's contract, candidate judgement, rollback advice.
 
-Shared labels and first predictions of both come in; a verdict with its reasons goes out, never an act.
+Input: labels and predictions of both versions. Output: verdicts with their reasons; `retrain` and people act on them.
 """

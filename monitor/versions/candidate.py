@@ -1,8 +1,7 @@
-"""A new model version beside the running one: may it take over?
+"""Judgement of a candidate: whether a new model version is non-inferior to the running one.
 
-Both are judged on the same predictions and the same labels, pair by pair, and days are what is counted as
-independent. What is judged here is one model file: another one, trained again "in the same way", was not judged.
-This module must not choose the rows, and must not decide what becomes of the version.
+Both are compared on the same predictions and labels, pair by pair, with days as independent observations. The verdict
+holds for one model file, not for another one trained again "in the same way".
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from scipy.stats import binomtest
 
 from monitor.cells.scoring import LEAST_PROBABILITY, is_probability
 from monitor.drift.loss import LOSS_NAME
-from monitor.metrics.calibration import calibration
+from monitor.metrics.calibration import expected_calibration_error
 from monitor.versions.compare import Comparison, compare
 from schemas.base.metric_name import Task
 from schemas.events.candidate import CandidateCheck, CandidateJudgement, CandidateVerdict
@@ -38,16 +37,16 @@ _Counts = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CandidateLimits:
-    """What is asked of a comparison, and what it is judged by.
+    """Data that a judgement needs, and its margins.
 
     Attributes:
-        margin: of the running version's mean loss: so much more may be lost.
-        part_margin: the same for a segment and a week, which vary more.
-        calibration_margin: so much may the expected calibration error grow, 0 to 1.
-        days: that are needed; two weeks have every day of the week twice.
-        labels: that are needed.
-        rarer_class: labels of the rarer class that are needed (binary).
-        segment_labels: with fewer, a segment is not judged.
+        margin: share of the running version's mean loss that the candidate may lose more.
+        part_margin: the same for a segment or a week, which vary more.
+        calibration_margin: growth of the expected calibration error that is allowed, 0 to 1.
+        days: least number of days; two weeks have every day of the week twice.
+        labels: least number of labels.
+        rarer_class: least number of labels of the rarer class (binary).
+        segment_labels: least number of labels of a segment to be judged.
     """
 
     margin: float = 0.02
@@ -67,24 +66,27 @@ def judge_candidate(
 ) -> CandidateJudgement:
     """Judge a new version against the running one on the labels that they share.
 
-    The verdict is that of the mean loss alone: `non_inferior` if the upper one-sided 95 % bound of candidate minus
-    running is below the margin; else `inferior` if the lower one is above zero; else, or with too little to judge by,
-    `undecided`. Beside it stand the checks: a version may be as good on the whole and worse for one country.
+    The verdict follows from the mean loss alone: `non_inferior` if the upper one-sided 95 % bound of candidate minus
+    running is below the margin; else `inferior` if the lower one is above zero; else, or with too little data,
+    `undecided`. Checks are made in addition, as a version may be as good on the whole and worse for one country:
 
-    - `segments`: of the slices' values with enough labels, how many lose more than `part_margin`; each that does has
-      a check of its own. One-sided t tests over days at 5 % for all segments together (Holm, 1979).
-    - `calibration` (binary): growth of the expected calibration error over ten bins of equal size, its lower 95 %
-      bound by the jackknife over days (Efron and Stein, 1981). It fails above zero, if the growth exceeds the margin.
+    - `segments`: number of slice values with enough labels that lose more than `part_margin`; each that does has a
+      check of its own. One-sided t tests over days at 5 % for all segments together (Holm, 1979).
+    - `calibration` (binary): growth of the expected calibration error over ten bins of equal size. It fails if the
+      growth exceeds its margin and its lower 95 % bound, by the jackknife over days (Efron and Stein, 1981), zero.
     - `weeks`: share of weeks in which the candidate loses more; a sign test at 5 %. `worst_week`: its greatest relative
-      loss in a week; fails if it is more than `part_margin`, by the same test as segments.
+      increase of loss in a week; it fails if that exceeds `part_margin`, by the same test as segments.
 
     Args:
-        rows: one per shared prediction and label: `day` (Date), `truth`, `running` and `candidate` (what each version
-            said). Binary: truth is 0 or 1, outputs are probabilities; multiclass: texts; regression: numbers. Rows
-            without a truth or without two usable outputs are left out. Columns `slice_NAME` where `slices` names them.
-        task: of the label kind.
-        slices: names of slices.
-        limits: what is asked.
+        rows: one per shared prediction and label: `day` (Date), `truth`, `running` and `candidate` (outputs of the two
+            versions). Binary: truth is 0 or 1, outputs are probabilities; multiclass: texts; regression: numbers. Rows
+            without a truth or without two usable outputs are left out. One `slice_NAME` for each name in `slices`.
+
+    >>> days = pl.date_range(pl.date(2013, 3, 4), pl.date(2013, 3, 23), eager=True)
+    >>> rows = pl.DataFrame({"day": days.append(days), "truth": 1.0, "running": 2.0, "candidate": [1.5, 1.25] * 20})
+    >>> found = judge_candidate(rows, "regression", limits=CandidateLimits(labels=40))
+    >>> found.verdict, found.running_loss, found.candidate_loss
+    ('non_inferior', 1.0, 0.375)
     """
     losses = _losses(rows, task, slices)
     found = compare(losses, _TWO_SIDED)
@@ -98,7 +100,7 @@ def judge_candidate(
     other = None if found.loss_a is None or found.difference is None else found.loss_a + found.difference
     return CandidateJudgement(
         verdict=verdict,
-        text=f"too little to judge by: {lacking}" if lacking else _sentence(verdict, found, limits),
+        text=f"too little data: {lacking}" if lacking else _sentence(verdict, found, limits),
         loss=LOSS_NAME[task],
         labels=found.n,
         days=found.days,
@@ -113,24 +115,24 @@ def judge_candidate(
 
 
 def _losses(rows: pl.DataFrame, task: Task, slices: Sequence[str]) -> pl.DataFrame:
-    """Return the rows that count, with `loss_a` of the running version and `loss_b` of the candidate."""
+    """Return the usable rows, with `loss_a` of the running version and `loss_b` of the candidate."""
     truth, outputs = pl.col("truth"), {"loss_a": pl.col("running"), "loss_b": pl.col("candidate")}
     if task == "multiclass":
-        usable = [truth.is_not_null(), *(said.is_not_null() for said in outputs.values())]
-        loss = {name: (said != truth).cast(pl.Float64) for name, said in outputs.items()}
+        usable = [truth.is_not_null(), *(output.is_not_null() for output in outputs.values())]
+        loss = {name: (output != truth).cast(pl.Float64) for name, output in outputs.items()}
     elif task == "regression":
         usable = [value.is_finite().fill_null(value=False) for value in (truth, *outputs.values())]
-        loss = {name: (truth - said).abs() for name, said in outputs.items()}
+        loss = {name: (truth - output).abs() for name, output in outputs.items()}
     else:
         usable = [truth.is_in([0.0, 1.0]).fill_null(value=False), *map(is_probability, outputs.values())]
-        clipped = {name: said.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY) for name, said in outputs.items()}
-        loss = {name: -pl.when(truth == 1).then(said).otherwise(1 - said).log() for name, said in clipped.items()}
+        clipped = {name: output.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY) for name, output in outputs.items()}
+        loss = {name: -pl.when(truth == 1).then(score).otherwise(1 - score).log() for name, score in clipped.items()}
     columns = ["day", "truth", "running", "candidate", *(f"slice_{name}" for name in slices)]
     return rows.select(columns).filter(pl.col("day").is_not_null(), *usable).with_columns(**loss)
 
 
 def _lacking(losses: pl.DataFrame, found: Comparison, task: Task, limits: CandidateLimits) -> str:
-    """Say what there is too little of; an empty text if nothing."""
+    """Return a text of the data that is lacking; empty if none is."""
     needs = [("days", found.days, max(limits.days, _SEGMENT_DAYS_MIN)), ("labels", found.n, limits.labels)]
     if task == "binary":
         positives = losses.filter(pl.col("truth") == 1).height
@@ -140,7 +142,7 @@ def _lacking(losses: pl.DataFrame, found: Comparison, task: Task, limits: Candid
 
 def _verdict(found: Comparison, limits: CandidateLimits) -> CandidateVerdict:
     low, high = found.interval or _UNKNOWN
-    if high < limits.margin * (found.loss_a or 0.0) or high <= 0:  # two versions without any loss have no margin
+    if high < limits.margin * (found.loss_a or 0.0) or high <= 0:  # two versions without any loss have a margin of zero
         return "non_inferior"
     return "inferior" if low > 0 else "undecided"
 
@@ -153,37 +155,37 @@ def _sentence(verdict: CandidateVerdict, found: Comparison, limits: CandidateLim
         return f"{text}; at most {high:+.4f}, less than {limits.margin:.0%} of the running version's loss"
     if verdict == "inferior":
         return f"{text}; at least {low:+.4f}, so it is worse"
-    return f"{text}; from {low:+.4f} to {high:+.4f}: neither worse nor within {limits.margin:.0%}, more days will tell"
+    return f"{text}; from {low:+.4f} to {high:+.4f}: neither worse nor within {limits.margin:.0%}; more days are needed"
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A segment or a week: its relative increase of loss, and the chance of it if it were `part_margin`."""
+    """A segment or a week: relative increase of loss, and its p-value if the true increase were `part_margin`."""
 
     name: str
     increase: float
-    chance: float
+    p_value: float
 
 
 def _part(name: str, losses: pl.DataFrame, margin: float, days_min: int) -> _Part | None:
-    """Judge a part of the rows; None where it has too few days or nothing is lost."""
+    """Compare a part of the rows; None where it has too few days or the running version loses nothing."""
     found = compare(losses)
     if found.days < days_min or found.difference is None or not found.loss_a or found.standard_error is None:
         return None
     excess = found.difference - margin * found.loss_a
     if found.standard_error == 0:
-        chance = 0.0 if excess > 0 else 1.0
+        p_value = 0.0 if excess > 0 else 1.0
     else:
-        chance = float(stdtr(found.days - 1, -excess / found.standard_error))
-    return _Part(name, found.difference / found.loss_a, chance)
+        p_value = float(stdtr(found.days - 1, -excess / found.standard_error))
+    return _Part(name, found.difference / found.loss_a, p_value)
 
 
 def _worse(parts: Sequence[_Part]) -> list[_Part]:
-    """Return the parts that are worse, at 5 % for all together (Holm's step-down)."""
-    ranked = sorted(parts, key=lambda part: (part.chance, part.name))
+    """Return the parts that are worse, at 5 % for all together (step-down of Holm, 1979)."""
+    ranked = sorted(parts, key=lambda part: (part.p_value, part.name))
     found = []
-    for place, part in enumerate(ranked):
-        if part.chance * (len(ranked) - place) > 1 - _LEVEL:
+    for rank, part in enumerate(ranked):
+        if part.p_value * (len(ranked) - rank) > 1 - _LEVEL:
             break
         found.append(part)
     return found
@@ -206,12 +208,12 @@ def _segments(losses: pl.DataFrame, slices: Sequence[str], limits: CandidateLimi
 
 
 def _failed(name: str, part: _Part, margin: float) -> CandidateCheck:
-    text = f"{part.name} loses {part.increase:.1%} more; {margin:.0%} would be too much already"
+    text = f"{part.name} loses {part.increase:.1%} more; the limit is {margin:.0%}"
     return CandidateCheck(name=name, value=part.increase, limit=margin, passed=False, text=text[:1_000])
 
 
 def _weeks(losses: pl.DataFrame, limits: CandidateLimits) -> list[CandidateCheck]:
-    """Judge spans of seven days from the first day on; the last one may be short."""
+    """Check spans of seven days from the first day on; the last one may be shorter."""
     weeks = losses.with_columns(week=(pl.col("day") - pl.col("day").min()).dt.total_days() // _WEEK_DAYS)
     parts = []
     for (week,), own in weeks.sort("week").group_by("week", maintain_order=True):
@@ -258,7 +260,7 @@ def _calibration(losses: pl.DataFrame, limits: CandidateLimits) -> CandidateChec
 
 
 def _binned(score: _Counts, truth: _Counts, days: npt.NDArray[np.int64]) -> _Counts:
-    """Return negatives, positives and sum of scores by day and bin: shape (3, days, bins); bins hold equally many."""
+    """Return negatives, positives and sum of scores by day and bin of equal size: shape (3, days, bins)."""
     edges = np.quantile(score, np.linspace(0, 1, _CALIBRATION_BINS + 1)[1:-1])
     bins = np.searchsorted(edges, score, side="right")
     found = np.zeros((3, int(days.max()) + 1, _CALIBRATION_BINS))
@@ -272,5 +274,5 @@ def _error(counts: _Counts, without: int | None) -> float:
     n0, n1, scores = counts.sum(axis=1) - (0 if without is None else counts[:, without])
     rows = n0 + n1
     mean_score = np.clip(np.divide(scores, rows, out=np.zeros_like(scores), where=rows > 0), 0, 1)
-    error = calibration(n0.round().astype(np.int64), n1.round().astype(np.int64), mean_score).error
+    error = expected_calibration_error(n0.round().astype(np.int64), n1.round().astype(np.int64), mean_score)
     return 0.0 if error is None else error

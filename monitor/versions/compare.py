@@ -1,7 +1,7 @@
-"""Two model versions on the labels they share: is the second one better, and how sure is that?
+"""Paired comparison of two model versions on the labels they share, with a confidence interval clustered by day.
 
-Rows of one day share weather, prices and faults, so that days are what is counted as independent. This module
-must not choose the rows: both losses belong to the same prediction instant and the same label.
+Days are the independent observations, because the rows of one day share weather, prices and faults. The caller pairs
+the rows: both losses belong to the same prediction instant and the same label.
 """
 
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ import numpy.typing as npt
 import polars as pl
 from scipy.special import stdtrit
 
-__all__ = ["Comparison", "Verdict", "compare"]
+__all__ = ["Comparison", "ComparisonVerdict", "compare"]
 
-Verdict = Literal["better", "not_worse", "worse", "undecided", "not_enough"]
+ComparisonVerdict = Literal["better", "not_worse", "worse", "undecided", "not_enough"]
 
 _DAYS_MIN = 8
-"""With fewer days the spread between days is a guess, and so would be any interval."""
+"""With fewer days the variance between days is a guess, and so would be any interval."""
 
 _MARGIN = 0.02
-"""Of A's mean loss: B may lose that much and still be called not worse."""
+"""Share of A's mean loss that B may lose more and still be `not_worse`."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much more version B loses than version A, and what follows.
+    """Difference of the losses of version B and version A, with a verdict on B.
 
     Attributes:
         n: shared labels.
@@ -45,7 +45,7 @@ class Comparison:
     difference: float | None
     standard_error: float | None
     interval: tuple[float, float] | None
-    verdict: Verdict
+    verdict: ComparisonVerdict
 
 
 def compare(losses: pl.DataFrame, level: float = 0.95) -> Comparison:
@@ -53,14 +53,19 @@ def compare(losses: pl.DataFrame, level: float = 0.95) -> Comparison:
 
     The difference is the mean over rows; with u_g the sum of its residuals on day g, its variance is
     G / (G - 1) * sum of u_g^2 / n^2 (Liang and Zeger, 1986, with the usual small-sample factor). The order of rows
-    changes nothing.
+    does not matter.
 
     Args:
         losses: one row per shared label: `day` (Date), `loss_a` and `loss_b` (Float64); less is better.
-        level: of the interval, between 0 and 1.
+        level: confidence level of the interval, between 0 and 1.
 
     Raises:
         ValueError: a day is null, or a loss is null or not finite, or level is not between 0 and 1.
+
+    >>> days = pl.date_range(pl.date(2013, 3, 1), pl.date(2013, 3, 10), eager=True)
+    >>> found = compare(pl.DataFrame({"day": days, "loss_a": 0.5, "loss_b": [0.375, 0.4375] * 5}))
+    >>> found.difference, found.verdict
+    (-0.09375, 'better')
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, not {level}")
@@ -94,9 +99,9 @@ def _clustered_error(residuals: npt.NDArray[np.float64], starts: npt.NDArray[np.
     return float(np.sqrt(clusters / (clusters - 1) * (sums @ sums))) / len(residuals)
 
 
-def _verdict(low: float, high: float, margin: float) -> Verdict:
+def _verdict(low: float, high: float, margin: float) -> ComparisonVerdict:
     if high < 0:
         return "better"
-    if high < margin or high <= 0:  # two versions without any loss have no margin either
+    if high < margin or high <= 0:  # two versions without any loss have a margin of zero
         return "not_worse"
     return "worse" if low > 0 else "undecided"

@@ -1,8 +1,7 @@
-"""Would the version before do better? Advice to go back, never an act.
+"""Rollback advice: whether the version before would do better than the running one. People decide.
 
-Two versions that predicted the same things are compared pair by pair, which no change of the world can disturb. Where
-the former one has fallen silent, all that can be said is that things got worse when the version changed. This
-module must not judge what is not mature, and asks for nothing.
+Where both versions predicted the same things they are compared pair by pair, which no change of the world can distort.
+Where the former one no longer predicts, all that can be reported is that loss or errors grew after the version changed.
 """
 
 from dataclasses import dataclass
@@ -13,35 +12,35 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit
 
-from monitor.cells.versions import Reign
+from monitor.cells.versions import Rollout
 from monitor.drift.error import Detection
 from monitor.drift.loss import judge_loss
 
-__all__ = ["ADVICE_DAYS", "Rollback", "judge_rollback"]
+__all__ = ["Rollback", "judge_rollback"]
 
-ADVICE_DAYS = 14
-"""What gets worse later than this after a deployment is not put down to it."""
+_ADVICE_DAYS = 14
+"""What gets worse later than this after a deployment is not attributed to it."""
 
 _DAYS_MIN = 8
 _LABELS_MIN = 100
 _LEVEL = 0.95
 _MARGIN = 0.02
 _PAIRED_DAYS = 60
-"""What two versions did long ago says little of today."""
+"""Older days say little about the two versions today."""
 
 
 @dataclass(frozen=True)
 class Rollback:
-    """Why one would go back.
+    """Reason to roll back.
 
     Attributes:
         reason: `paired`: the former version loses less on the same predictions; `loss`: the loss has grown since the
             version changed; `errors`: errors have.
         before: mean loss (`errors`: share of errors) of the former version, or of the time before.
-        after: the same of the version that runs.
+        after: the same of the running version.
         low: lower end of the interval of after - before; None where there is none.
-        days: that were compared; 0 for `errors`.
-        n: labels that were compared; 0 for `errors`.
+        days: number of days compared; 0 for `errors`.
+        n: number of labels compared; 0 for `errors`.
     """
 
     reason: Literal["paired", "loss", "errors"]
@@ -53,30 +52,34 @@ class Rollback:
 
 
 def judge_rollback(
-    reign: Reign, running: pl.DataFrame, former: pl.DataFrame, judged: date, drift: Detection | None
+    rollout: Rollout, running: pl.DataFrame, former: pl.DataFrame, judged: date, drift: Detection | None
 ) -> Rollback | None:
-    """Return why one would go back to the version before; None where nothing speaks for it.
+    """Return the reason to roll back to the version before, or None.
 
     `paired`: on the mature days since the change, of the last 60, on which both have equally many labels of each class.
-    Both losses are sums of the same rows then, and their clustered difference needs no more than these sums (as in
-    `monitor.versions.compare`). At least 8 days and 100 labels; told if the lower end of the 95 % interval is above
-    zero and the difference is at least 2 % of the former one's loss. If that many can be compared, nothing else is
-    looked at.
+    Both losses are sums over the same rows then, and their clustered difference needs only these sums (as in
+    `monitor.versions.compare`). With at least 8 days and 100 labels, it is the only test; it needs the lower end of the
+    95 % interval above zero and a difference of at least 2 % of the former version's loss.
 
     `loss`: the newest mature week of this version, within 14 days of the change, lost more than the four weeks before
     it, those of the former version included (`monitor.drift.loss`). `errors`: a drift for the worse began within 14
     days.
 
     Args:
-        reign: of the version that runs.
         running: its `monitor.drift.loss.day_losses`.
         former: those of the version before.
-        judged: the newest mature day; later rows are not looked at.
-        drift: of the errors of the version that runs, if one is open.
+        judged: the newest mature day; later rows are ignored.
+        drift: of the running version's errors, if one is open.
+
+    >>> days = [date(2013, 3, 1) + timedelta(days=number) for number in range(10)]
+    >>> losses = {"day": days, "n": 100, "positives": 40, "negatives": 60}
+    >>> former, running = (pl.DataFrame({**losses, "loss": loss}) for loss in ([50.0] * 10, [59.0, 61.0] * 5))
+    >>> judge_rollback(Rollout("v2", days[0], days[0], "v1"), running, former, days[-1], None).reason
+    'paired'
     """
-    if reign.former is None:
+    if rollout.former is None:
         return None
-    since, last = reign.since, reign.since + timedelta(days=ADVICE_DAYS - 1)
+    since, last = rollout.since, rollout.since + timedelta(days=_ADVICE_DAYS - 1)
     shared = _shared(running, former, max(since, judged - timedelta(days=_PAIRED_DAYS - 1)), judged)
     if shared.height >= _DAYS_MIN and int(shared["n"].sum()) >= _LABELS_MIN:
         return _paired(shared)
@@ -94,7 +97,7 @@ def judge_rollback(
 
 
 def _shared(running: pl.DataFrame, former: pl.DataFrame, first: date, last: date) -> pl.DataFrame:
-    """Return the days on which both have the same labels: as many, and as many of each class."""
+    """Return the days on which both versions have the same number of labels, in all and of each class."""
     days = running.filter(pl.col("day").is_between(first, last)).join(former, on="day", suffix="_former")
     same = (pl.col(name) == pl.col(f"{name}_former") for name in ("n", "positives", "negatives"))
     return days.filter(*same).sort("day")

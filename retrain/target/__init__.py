@@ -1,5 +1,4 @@
-"""Whom a retrain is asked of: for each kind of target, the exact requests and what its answers mean.
+"""Retrain targets (webhook, Airflow, GitHub Actions, Prefect): the HTTP calls of each, and what its answers mean. Pure.
 
-Nothing here opens a connection, reads a clock or knows a schedule: a target says what to ask and judges what it is told
-(`retrain.target.exchange`), and the sender asks.
+A target yields calls and interprets replies (`retrain.target.exchange`); `retrain.sender` makes the calls.
 """

@@ -1,4 +1,4 @@
-"""Which target a config means, with its credentials. Must not connect."""
+"""Creates the target that a config selects, with its credentials."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,15 +19,15 @@ CREDENTIAL_LENGTH_MAX = 8_192
 
 
 def choose_target(config: TargetConfig, secret: Secret | None, credential: Callable[[str], str]) -> Target:
-    """Return the target that a config means.
+    """Create the target of a config.
 
     Args:
         config: the section `retrain.target`.
-        secret: signs a webhook; not used by the others.
-        credential: name of a variable -> password or token; only what the target needs is asked for.
+        secret: signs a webhook; the other targets do not use it.
+        credential: name of a variable -> password or token; called for those that the target needs.
 
     Raises:
-        ConfigError: a webhook without a secret, or what `credential` raises.
+        ConfigError: a webhook has no secret, or `credential` raises it.
     """
     if isinstance(config, AirflowConfig):
         return Airflow(
@@ -38,15 +38,15 @@ def choose_target(config: TargetConfig, secret: Secret | None, credential: Calla
     if isinstance(config, PrefectConfig):
         return Prefect(config.url, config.deployment, credential(config.api_key_env) if config.api_key_env else "")
     if secret is None:
-        raise ConfigError("has no secret, and a webhook is signed", where="retrain.target")
+        raise ConfigError("has no secret, which a webhook is signed with", where="retrain.target")
     return Webhook(config.url, secret)
 
 
 def read_credential(name: str, environ: Mapping[str, str]) -> str:
-    """Return the password or token that the variable `name` holds, or the file that `name`_FILE names.
+    """Return the password or token from the variable `name`, or from the file that `name`_FILE names.
 
     Raises:
-        ConfigError: there is none, or it has characters that no header can hold; it is not repeated.
+        ConfigError: there is none, or it has characters that a header cannot hold; the message does not repeat it.
     """
     where = f"environment variable {name}"
     text = environ.get(name, "")
@@ -58,12 +58,12 @@ def read_credential(name: str, environ: Mapping[str, str]) -> str:
         except OSError as error:
             raise ConfigError(f"the file it names cannot be read: {error.strerror}", where=where) from None
         except UnicodeDecodeError:
-            raise ConfigError("the file it names is no text in UTF-8", where=where) from None
+            raise ConfigError("the file it names is not UTF-8 text", where=where) from None
     text = text.strip("\r\n")
     if not text.strip():
         raise ConfigError(
             "holds no password or token", where=where, hint=f"Set {name}, or {name}_FILE to a file's name."
         )
     if len(text) > CREDENTIAL_LENGTH_MAX or not text.isprintable():
-        raise ConfigError("holds what is no password or token: control characters, or far too many", where=where)
+        raise ConfigError("is not a password or token: it has control characters, or is far too long", where=where)
     return text

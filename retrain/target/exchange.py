@@ -1,8 +1,8 @@
-"""What a target and the sender say to each other: calls to be made, replies, and what comes of them in the end. Pure.
+"""Protocol between a target and the sender: HTTP calls, replies, and results. Sans-IO.
 
-A delivery, or a look at how a run gets on, is a generator. It yields calls and is sent replies, one for each, also
-where nothing was answered; what it returns is the result. So the same code serves the network, the tests and
-`send --dry-run`, which replies what a server usually does.
+A delivery, or a poll of a run, is a generator: it yields calls, is sent one reply for each, answered or not, and
+returns its result. The same code serves the network, the tests and `send --dry-run`, which replies as a server usually
+does.
 """
 
 import json
@@ -17,27 +17,27 @@ __all__ = [
     "JSON_HEADERS",
     "Call",
     "Delivery",
-    "Look",
     "Reply",
+    "RunPoll",
     "RunState",
     "RunStatus",
     "Target",
+    "delivery_result",
     "encode",
     "json_of",
-    "judged",
-    "named_state",
+    "parse_state",
 ]
 
 JSON_HEADERS: Mapping[str, str] = {"Content-Type": "application/json", "Accept": "application/json"}
 
 ANSWER_BYTES_MAX = 64 * 1_024
-"""What is read of an answer, unless a call says otherwise."""
+"""Default for the part of an answer that is read."""
 
 RunStatus = Literal["accepted", "running", "succeeded", "failed"]
 
 _SUCCESS = range(200, 300)
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _GONE, _UNPROCESSABLE = 401, 403, 404, 410, 422
-_PLAIN = {
+_REASONS = {
     _UNAUTHORIZED: "the credentials are not accepted",
     _FORBIDDEN: "the credentials do not allow it, or are not accepted",
     _UNPROCESSABLE: "the request is not accepted as it is",
@@ -46,13 +46,13 @@ _PLAIN = {
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a call.
+    """The answer to a call, or why there is none.
 
     Attributes:
-        status: of the HTTP answer; None where there was none.
-        body: of the answer, as far as it was read.
-        retry_after_ms: how long the server wants to be left alone; None where it did not say.
-        fault: what went wrong, in words; empty where nothing did.
+        status: HTTP status; None without an answer.
+        body: as far as it was read.
+        retry_after_ms: from the answer's Retry-After; None without one.
+        fault: failure as a phrase; empty without one.
     """
 
     status: int | None = None
@@ -62,7 +62,7 @@ class Reply:
 
     @property
     def is_success(self) -> bool:
-        """Whether it is a 2xx."""
+        """Whether the status is 2xx."""
         return self.status in _SUCCESS
 
 
@@ -71,18 +71,17 @@ class Call:
     """One HTTP request.
 
     Attributes:
-        purpose: what it is for, for a person.
-        method: of HTTP.
+        purpose: as a phrase, for people.
         url: absolute.
-        headers: all that matter to the server.
+        headers: without those that the sender adds.
         body: empty for none.
-        usual: what a server replies when all is well.
-        answer_bytes_max: what is read of the answer.
+        usual: the reply of a server when all is well, for dry runs.
+        answer_bytes_max: how much of the answer is read.
     """
 
     purpose: str
     method: Literal["GET", "POST"]
-    url: str = field(repr=False)  # its path may be a secret of its own
+    url: str = field(repr=False)  # its path may be a secret
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
     usual: Reply = Reply(200)
@@ -91,13 +90,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """How far a run has come.
+    """State of a run as its server reports it.
 
     Attributes:
-        status: as a pipeline would call back; None: the server did not say, and nothing is known.
-        message: what a person should know of it.
-        retry_after_ms: how long the server wants to be left alone; None where it did not say.
-        detail: why nothing is known.
+        status: as in a callback; None if it is unknown.
+        message: for people.
+        retry_after_ms: from the answer's Retry-After; None without one.
+        detail: why the status is unknown.
     """
 
     status: RunStatus | None = None
@@ -107,39 +106,41 @@ class RunState:
 
     @classmethod
     def unknown(cls, reply: Reply, detail: str = "") -> "RunState":
-        """Return that a reply says nothing."""
-        return cls(retry_after_ms=reply.retry_after_ms, detail=detail or judged(reply, "no such run (404)").detail)
+        """Return an unknown state, with the reason from `detail` or the reply."""
+        return cls(
+            retry_after_ms=reply.retry_after_ms, detail=detail or delivery_result(reply, "no such run (404)").detail
+        )
 
 
 Delivery = Generator[Call, Reply, DeliveryResult]
-Look = Generator[Call, Reply, RunState]
+RunPoll = Generator[Call, Reply, RunState]
 
 
 class Target(Protocol):
-    """One place that retrains are asked of."""
+    """A system that retrains are requested from."""
 
     def deliver(self, decision: str, body: bytes, at_s: int) -> Delivery:
-        """Ask for a retrain, so that the same decision has one effect however often it is asked for.
+        """Request a retrain; idempotent by the decision's id.
 
         Args:
             decision: its id.
-            body: the request document, as `RetrainRequest.body` gives it.
-            at_s: the present, in seconds since 1970, for what is signed.
+            body: the request document, from `RetrainRequest.body`.
+            at_s: wall-clock time in seconds since 1970, for signatures.
         """
         ...
 
-    def look(self, decision: str) -> Look | None:
-        """Ask how the run of a decision gets on; None where this cannot be asked."""
+    def poll(self, decision: str) -> RunPoll | None:
+        """Query the state of a decision's run; None if the target has no such query."""
         ...
 
 
 def encode(document: object) -> bytes:
-    """Return JSON, the same bytes for the same document."""
+    """Encode as JSON, the same bytes for the same document."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def json_of(reply: Reply) -> dict[str, Any]:
-    """Return the object that an answer holds; an empty one where it holds none, or was not read as a whole."""
+    """Decode the JSON object in an answer; empty if it holds none, or was not read to its end."""
     try:
         document = json.loads(reply.body)
     except (ValueError, RecursionError):
@@ -147,14 +148,14 @@ def json_of(reply: Reply) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def named_state(state: object, states: Mapping[str, RunStatus], server: str, run: str) -> RunState:
-    """Return how far a run has come whose server names its state by one word.
+def parse_state(state: object, states: Mapping[str, RunStatus], server: str, run: str) -> RunState:
+    """Map a server's name of a state to the state of a run.
 
     Args:
-        state: as the server told it.
-        states: what its words mean.
+        state: from the server's answer.
+        states: the server's names of states -> status.
         server: its name, for people.
-        run: what it calls a run.
+        run: its term for a run.
     """
     status = states.get(state) if isinstance(state, str) else None
     if status is None:
@@ -163,14 +164,14 @@ def named_state(state: object, states: Mapping[str, RunStatus], server: str, run
     return RunState(status, message)
 
 
-def judged(reply: Reply, missing: str) -> DeliveryResult:
-    """Return what a reply to a delivery means: 2xx is taken, 404 and 410 are for ever, all else comes again.
+def delivery_result(reply: Reply, missing: str) -> DeliveryResult:
+    """Classify a reply to a delivery: 2xx is delivered, 404 and 410 are gone, all else is retried.
 
-    The text of a server has no place in the result: it may repeat what was sent.
+    The server's text is left out of the result, because it may repeat what was sent.
 
     Args:
-        reply: the one that decides.
-        missing: what 404 means.
+        reply: to the call that decides.
+        missing: detail for a 404.
     """
     if reply.is_success:
         return DeliveryResult(reply.status, reply.retry_after_ms, reply.fault, "delivered")
@@ -179,6 +180,6 @@ def judged(reply: Reply, missing: str) -> DeliveryResult:
     if reply.status == _GONE:
         return DeliveryResult(reply.status, reply.retry_after_ms, "the target is gone for good (410)", "gone")
     if reply.status is None:
-        return DeliveryResult(detail=reply.fault or "nothing was answered")
-    words = reply.fault or f"{_PLAIN.get(reply.status, 'it was not taken')} ({reply.status})"
-    return DeliveryResult(reply.status, reply.retry_after_ms, words)
+        return DeliveryResult(detail=reply.fault or "there was no answer")
+    detail = reply.fault or f"{_REASONS.get(reply.status, 'it was not accepted')} ({reply.status})"
+    return DeliveryResult(reply.status, reply.retry_after_ms, detail)

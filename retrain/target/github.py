@@ -1,11 +1,11 @@
-"""GitHub Actions by workflow_dispatch, idempotent by the run's name: a run is looked for before one is started. Pure.
+"""GitHub Actions by workflow_dispatch, idempotent by the run's name: runs are listed before one is started. Pure.
 
-Why not repository_dispatch: it answers 204 whether a workflow listens or not, so a wrong name is never heard of.
-workflow_dispatch names one file, refuses what cannot run (404, 422), and its runs are found again: the workflow's
-`run-name` holds the input `decision`, which the API gives as `display_title`.
+Why not repository_dispatch: it answers 204 whether a workflow listens or not, so a wrong name goes unnoticed.
+workflow_dispatch names one file, refuses what cannot run (404, 422), and its runs can be found again: the workflow's
+`run-name` holds the input `decision`, which the API returns as `display_title`.
 
 GitHub has no idempotency key. A run takes some seconds to be listed, so after an attempt without an answer the next one
-waits, and the workflow's `concurrency` group, named by the decision, keeps two runs from training at once.
+waits, and the workflow's `concurrency` group, named by the decision, prevents two runs from training at once.
 
 Inputs have at most 65,535 characters together, and older servers take at most 10 (newer ones 25). Two are used:
 `decision`, and `request` with the whole request document as text (at most 20,000 bytes).
@@ -18,21 +18,31 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from retrain.schedule import DeliveryResult
-from retrain.target.exchange import Call, Delivery, Look, Reply, RunState, RunStatus, encode, json_of, judged
+from retrain.target.exchange import (
+    Call,
+    Delivery,
+    Reply,
+    RunPoll,
+    RunState,
+    RunStatus,
+    delivery_result,
+    encode,
+    json_of,
+)
 
 __all__ = ["API_VERSION", "Github", "run_of", "state_of"]
 
 API_VERSION = "2022-11-28"
-"""Its dispatch answers 204; own servers know it, too."""
+"""In this version a dispatch answers 204; GitHub Enterprise servers support it, too."""
 
 RUNS_PER_PAGE = 50
-"""The newest of one workflow. A loop asks at most a few times a month, so a run of the last days is among them."""
+"""The newest runs of one workflow. A loop requests a few retrains a month, so a run of the last days is among them."""
 
 RUNS_BYTES_MAX = 4 * 1_024 * 1_024
 """Each run repeats its repository twice: 20 kB and more."""
 
 LISTED_LATE_MS = 60_000
-"""How long after an attempt without an answer no other is made: its run may not be listed yet."""
+"""Least wait after an attempt without an answer, whose run may not be listed yet."""
 
 _UNDER_WAY: Mapping[str, RunStatus] = {
     "queued": "accepted",
@@ -50,9 +60,9 @@ class Github:
     Attributes:
         url: of the REST API, without a slash at its end.
         repository: `OWNER/NAME`.
-        workflow: its file's name.
+        workflow: name of its file.
         ref: branch or tag.
-        token: that may write Actions of the repository.
+        token: with write permission for the repository's Actions.
     """
 
     url: str = field(repr=False)
@@ -61,30 +71,30 @@ class Github:
     ref: str
     token: str = field(repr=False)
 
-    def deliver(self, decision: str, body: bytes, at_s: int) -> Delivery:  # noqa: ARG002 - of the protocol
+    def deliver(self, decision: str, body: bytes, at_s: int) -> Delivery:  # noqa: ARG002 - part of the protocol
         """Start a run, unless one of this decision is listed."""
         missing = f"there is no workflow {self.workflow} in {self.repository}, or the token may not see it (404)"
-        listed = yield self._list("see whether the run is there already", Reply(200, encode({"workflow_runs": []})))
+        listed = yield self._list("check whether the run exists already", Reply(200, encode({"workflow_runs": []})))
         runs = json_of(listed).get("workflow_runs")
         if not listed.is_success:
-            return judged(listed, missing)
+            return delivery_result(listed, missing)
         if not isinstance(runs, list):
-            return DeliveryResult(None, None, "the answer is no list of runs")
+            return DeliveryResult(None, None, "the answer is not a list of runs")
         if run_of(runs, decision) is not None:
             return DeliveryResult(listed.status, None, "the run was there already", "delivered")
         inputs = {"decision": decision, "request": body.decode()}
         url, content = f"{self._workflow}/dispatches", encode({"ref": self.ref, "inputs": inputs})
         reply = yield Call("start the run", "POST", url, self._headers(), content, Reply(204))
-        result = judged(reply, missing)
-        if reply.status is None or reply.status >= 500:  # noqa: PLR2004 - a server's own failure, which may come after its deed
-            waits_ms = max(LISTED_LATE_MS, reply.retry_after_ms or 0)
-            return replace(result, retry_after_ms=waits_ms)
+        result = delivery_result(reply, missing)
+        if reply.status is None or reply.status >= 500:  # noqa: PLR2004 - a server error, after which the run may exist
+            wait_ms = max(LISTED_LATE_MS, reply.retry_after_ms or 0)
+            return replace(result, retry_after_ms=wait_ms)
         return result
 
-    def look(self, decision: str) -> Look:
-        """Ask for the run whose name holds the decision."""
+    def poll(self, decision: str) -> RunPoll:
+        """Query the run whose name holds the decision."""
         usual = Reply(200, encode({"workflow_runs": [{"display_title": decision, "status": "in_progress"}]}))
-        reply = yield self._list("see how the run gets on", usual)
+        reply = yield self._list("query the run", usual)
         if not reply.is_success:
             return RunState.unknown(reply)
         runs = json_of(reply).get("workflow_runs")
@@ -109,18 +119,18 @@ class Github:
 
 
 def run_of(runs: list[Any], decision: str) -> Mapping[str, Any] | None:
-    """Return the run of a decision, the oldest where there are several; None if it is not among them.
+    """Return the run whose name holds the decision, the oldest of several; None without one.
 
     Args:
         runs: `workflow_runs` of a page, the newest first.
-        decision: what the run's name holds.
+        decision: its id.
     """
     mine = [run for run in runs if isinstance(run, dict) and decision in str(run.get("display_title") or "")]
     return mine[-1] if mine else None
 
 
 def state_of(run: Mapping[str, Any]) -> RunState:
-    """Return how far a workflow run has come. Every conclusion but success is a failure: no model came of it."""
+    """Return the state of a workflow run. Every conclusion but success is a failure: it produced no model."""
     state, conclusion = run.get("status"), run.get("conclusion")
     if state == "completed" and isinstance(conclusion, str):
         message = f"GitHub calls the run {conclusion:.40}"

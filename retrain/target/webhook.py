@@ -1,6 +1,6 @@
-"""The signed webhook: one POST in the form of Standard Webhooks, idempotent by the header `webhook-id`. Pure.
+"""Signed webhook: one POST by Standard Webhooks, idempotent by the header `webhook-id`. Pure.
 
-A webhook cannot be asked how it gets on: the pipeline calls back, or its version predicts.
+A webhook cannot be polled: the pipeline calls back, or its new version starts to predict.
 """
 
 from dataclasses import dataclass, field
@@ -18,19 +18,18 @@ class Webhook:
     """A receiver of signed requests.
 
     Attributes:
-        url: of the receiver.
         secret: signs every request.
     """
 
-    url: str = field(repr=False)  # its path may be a secret of its own
+    url: str = field(repr=False)  # its path may be a secret
     secret: Secret
 
     def deliver(self, decision: str, body: bytes, at_s: int) -> Delivery:
-        """Send the request; the status line alone decides, as `retrain.schedule.judge` reads it."""
+        """Send the request; `retrain.schedule.classify_result` decides by the status alone."""
         headers = {**sign(self.secret, decision, at_s, body), "Content-Type": CONTENT_TYPE}
-        reply: Reply = yield Call("ask for the retrain", "POST", self.url, headers, body)
+        reply: Reply = yield Call("request the retrain", "POST", self.url, headers, body)
         return DeliveryResult(reply.status, reply.retry_after_ms, reply.fault)
 
-    def look(self, decision: str) -> None:  # noqa: ARG002 - of the protocol
-        """Return None: a webhook cannot be asked."""
+    def poll(self, decision: str) -> None:  # noqa: ARG002 - part of the protocol
+        """Return None: a webhook cannot be polled."""
         return

@@ -1,4 +1,1 @@
-"""What configs and messages share: durations, instants, closed vocabularies, validators, problems in words.
-
-Plain values come in and checked values go out. Nothing here knows a config or a message.
-"""
+"""Building blocks of configs and messages: base models, durations, times, closed vocabularies, validators, problems."""

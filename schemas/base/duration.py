@@ -1,7 +1,4 @@
-"""Durations as people write them (`36h`, `7d`, `1h30m`, `P7D`), kept as whole milliseconds.
-
-This module must not know what a duration is used for.
-"""
+"""Durations as people write them (`36h`, `7d`, `1h30m`, `P7D`), parsed to whole milliseconds."""
 
 import re
 from decimal import Decimal
@@ -12,7 +9,7 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 __all__ = ["DURATION_MAX_MS", "DurationMs", "format_duration", "parse_duration_ms"]
 
 DURATION_MAX_MS = 36_525 * 86_400_000
-"""A hundred years: beyond it, a time of today plus a duration would leave the range of dates in the lake."""
+"""A hundred years: a time of today plus a longer duration could leave the range of dates in the lake."""
 
 _UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _NUMBER = r"[0-9]{1,15}(\.[0-9]{1,9})?"
@@ -26,14 +23,13 @@ _ISO_MS = {"W": 604_800_000, "D": 86_400_000, "H": 3_600_000, "M": 60_000, "S": 
 
 
 def parse_duration_ms(text: object) -> int:
-    """Return the milliseconds that `text` stands for.
+    """Parse a duration to milliseconds.
 
-    Understood are the short form, largest unit first and each unit once (`1d12h`, `1.5h`, `250ms`), and
-    ISO 8601 with weeks, days, hours, minutes and seconds (`P7D`, `PT36H`).
+    The forms are the short one, largest unit first and each unit once (`1d12h`, `1.5h`, `250ms`), and ISO 8601 with
+    weeks, days, hours, minutes and seconds (`P7D`, `PT36H`).
 
     Raises:
-        ValueError: not a duration, not whole milliseconds, or more than a hundred years; the message
-            shows the forms that are understood.
+        ValueError: not a duration, not whole milliseconds, or more than a hundred years; the message shows the forms.
     """
     number = isinstance(text, (int, float)) and not isinstance(text, bool)
     if number:
@@ -52,7 +48,7 @@ def parse_duration_ms(text: object) -> int:
 
 
 def format_duration(ms: int) -> str:
-    """Write `ms` in the short form that `parse_duration_ms` reads back.
+    """Format milliseconds in the short form that `parse_duration_ms` parses.
 
     >>> format_duration(129_600_000), format_duration(5_400_000), format_duration(0)
     ('1d12h', '1h30m', '0s')
@@ -83,4 +79,4 @@ DurationMs = Annotated[
         }
     ),
 ]
-"""A field that is written as a duration and held as whole milliseconds; dumped as JSON it is text again."""
+"""Field type: text in the config and in JSON, whole milliseconds in memory."""

@@ -1,6 +1,6 @@
-"""Instants as canonical messages write them: RFC 3339 text with an offset, or whole milliseconds.
+"""Times in canonical messages: RFC 3339 text with a UTC offset, or whole milliseconds since 1970.
 
-Held as Int64 milliseconds since the epoch, UTC. This module must not read a clock.
+In memory they are Int64 milliseconds since 1970, UTC.
 """
 
 import re
@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 __all__ = ["MOMENT_MAX_MS", "Moment", "parse_moment_ms"]
 
 MOMENT_MAX_MS = 253_402_300_799_999
-"""9999-12-31T23:59:59.999Z. The first instant is 0: what is before 1970 is a wrong unit, not history."""
+"""9999-12-31T23:59:59.999Z. The least time is 0: one before 1970 has a wrong unit."""
 
 _PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,18})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _TEXT = re.compile(_PATTERN)
@@ -22,10 +22,10 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def parse_moment_ms(value: object) -> int:
-    """Return the milliseconds since the epoch that `value` stands for; parts of a millisecond are cut off.
+    """Parse a time to milliseconds since 1970; fractions of a millisecond are cut off.
 
     Raises:
-        ValueError: neither text with an offset nor whole milliseconds, or not between 1970 and 9999.
+        ValueError: neither text with a UTC offset nor whole milliseconds, or not between 1970 and 9999.
     """
     if isinstance(value, str) and _TEXT.fullmatch(value):
         fraction = _FRACTION.search(value)
@@ -49,4 +49,4 @@ _JSON_SCHEMA: dict[str, Any] = {
 }
 
 Moment = Annotated[int, BeforeValidator(parse_moment_ms), WithJsonSchema(_JSON_SCHEMA)]
-"""A field that is written as RFC 3339 text or as milliseconds, and held as milliseconds."""
+"""Field type: RFC 3339 text or milliseconds in JSON, milliseconds in memory."""

@@ -1,6 +1,6 @@
-"""The names of metrics by task, as River has them, and which are shown when the config names none.
+"""Names of metrics by task, as in River, and the defaults that are shown if the config names none.
 
-This module must not compute anything.
+`monitor.metrics` computes them.
 """
 
 from typing import Literal
@@ -51,10 +51,10 @@ BINARY_METRICS: tuple[Metric, ...] = (
     "roc_auc",
 )
 COMMON_METRICS: tuple[Metric, ...] = ("accuracy", "f1", "roc_auc", "log_loss", "brier")
-"""Shown for a binary kind when the config names none, where both classes are common."""
+"""Default of a binary kind whose classes are both common."""
 
 RARE_METRICS: tuple[Metric, ...] = ("roc_auc", "log_loss", "precision", "recall", "brier")
-"""The same where one class is rare: always saying "no" would score well in accuracy."""
+"""Default of a binary kind with a rare class, where always predicting the other one has a high accuracy."""
 
 MULTICLASS_METRICS: tuple[Metric, ...] = (
     "accuracy",
@@ -73,4 +73,4 @@ METRICS: dict[Task, tuple[Metric, ...]] = {
     "multiclass": MULTICLASS_METRICS,
     "regression": REGRESSION_METRICS,
 }
-"""What each task has; also, but for binary kinds, what is shown when the config names none, in this order."""
+"""Metrics of each task. Except for binary kinds they are also the defaults, in this order."""

@@ -1,8 +1,7 @@
-"""How a model says what is wrong with it: where inside it, in words that a person understands.
+"""Validation problems of models: a path into the model, and a message for people.
 
-Pydantic reports one error for each failed rule; a rule over several fields can find several faults in
-several places. `ProblemsError` carries them all, with paths relative to the model that raised it. This
-module must not know files or lines.
+Pydantic reports one error per failed validator, but a validator over several fields can find several problems at
+several paths. `ProblemsError` carries them all, with paths relative to the model that raised it.
 """
 
 from collections.abc import Iterable
@@ -12,20 +11,15 @@ from difflib import get_close_matches
 __all__ = ["Path", "Problem", "ProblemsError", "did_you_mean", "dotted", "nearest"]
 
 Path = tuple[str | int, ...]
-"""Keys and list positions that lead from a model to a value inside it."""
+"""Keys and list indexes from a model to a value inside it."""
 
 _WORD_MAX = 80
-"""Longer words are no misspelt names, and comparing them would take time."""
+"""Longer words are not misspelt names, and comparing them would be slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault.
-
-    Attributes:
-        path: keys and list positions that lead to it.
-        message: what is wrong and what would be right; it does not repeat the path.
-    """
+    """One validation problem; its message says what is wrong and what would be right, without repeating the path."""
 
     path: Path
     message: str
@@ -35,7 +29,7 @@ class Problem:
 
 
 class ProblemsError(ValueError):
-    """Raised inside a pydantic validator: one or more faults at places below the validated model."""
+    """One or more problems inside the validated model; raised by pydantic validators."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -43,10 +37,7 @@ class ProblemsError(ValueError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the one of `known` that `word` most probably stands for, or None.
-
-    Case and the difference between `-` and `_` do not count.
-    """
+    """Return the name in `known` that is most similar to `word`, ignoring case, `-` and `_`; None if none is."""
     if len(word) > _WORD_MAX:
         return None
     folded: dict[str, str] = {}
@@ -57,7 +48,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the nearest of `known`, else a list of all of them."""
+    """Return "; did you mean 'x'?" for the nearest name in `known`, or a list of all names."""
     names = sorted(known)
     if (best := nearest(word, names)) is not None:
         return f"; did you mean {best!r}?"
@@ -65,7 +56,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def dotted(path: Path) -> str:
-    """Write a path as people do.
+    """Format a path.
 
     >>> dotted(("ingest", 0, "map", "key"))
     'ingest[0].map.key'

@@ -1,6 +1,6 @@
-"""The closed vocabularies of the join: statuses, reasons, and where a record that made no outcome ended.
+"""Closed vocabularies of the join: statuses of outcomes, reasons of revisions, reasons of rejections.
 
-The words are those of `docs/semantics.md`. This module must not import any other of ours.
+`docs/semantics.md` explains them.
 """
 
 from enum import StrEnum
@@ -9,7 +9,7 @@ __all__ = ["Reason", "RejectReason", "Status"]
 
 
 class Status(StrEnum):
-    """What is known about one kind of one prediction."""
+    """Status of the outcome of one prediction and kind."""
 
     PENDING = "pending"
     JOINED = "joined"
@@ -19,7 +19,7 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an outcome got its newest revision."""
+    """Cause of a revision of an outcome."""
 
     FIRST = "first"
     EARLY = "early"
@@ -31,9 +31,9 @@ class Reason(StrEnum):
 
 
 class RejectReason(StrEnum):
-    """Why a record became no part of the join's state, or left it without an outcome."""
+    """Why a record was not added to the join's state, or left it without an outcome."""
 
-    # in the mapping: the record never becomes a message
+    # by the mapping: the record never became a message
     NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"
     DUPLICATE_JSON_KEY = "duplicate_json_key"
@@ -51,7 +51,7 @@ class RejectReason(StrEnum):
     AVRO_OR_PROTOBUF = "avro_or_protobuf"
     HOOK_FAILED = "hook_failed"
     CRASHED_THE_PROCESS = "crashed_the_process"
-    # in the join
+    # by the join
     FUTURE = "future"
     TOO_OLD = "too_old"
     DUPLICATE = "duplicate"

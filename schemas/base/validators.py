@@ -1,7 +1,6 @@
-"""Rules on single fields of configs and messages, to be used as pydantic validators.
+"""Pydantic validators of single fields of configs and messages.
 
-Each takes a value, returns it unchanged, and raises ValueError (which pydantic turns into a message with
-a place) where the rule does not hold. This module must not look at more than one field.
+Each returns its value unchanged, or raises ValueError, which pydantic turns into a message with the field's path.
 """
 
 import math
@@ -26,26 +25,26 @@ __all__ = [
 ]
 
 IDENTIFIER_BYTES_MAX = 1_024
-"""Keys and ids are held in memory for as long as their labels may come."""
+"""Keys and ids are kept in memory for as long as their labels may arrive."""
 
 Item = TypeVar("Item", bound=Hashable)
 Value = TypeVar("Value")
 
 
 def is_no_bool(value: object) -> object:
-    """Refuse true and false, which Python (and so pydantic's Literal) takes for 1 and 0."""
+    """Refuse true and false, which equal 1 and 0 in Python, and so in pydantic's Literal."""
     if isinstance(value, bool):
-        raise ValueError(f"must be a whole number, not {str(value).lower()}")  # noqa: TRY004 - pydantic turns only ValueError into a message with a place
+        raise ValueError(f"must be a whole number, not {str(value).lower()}")  # noqa: TRY004 - pydantic turns only ValueError into a message with a path
     return value
 
 
 def without_repeats(names: list[str]) -> list[str]:
-    """Refuse names that differ in case only: they become columns, and SQL takes them for the same."""
+    """Refuse names that differ in case only: they become columns, and SQL ignores case."""
     seen: dict[str, str] = {}
     for name in names:
         folded = name.lower()
         if seen.get(folded) == name:
-            raise ValueError(f"{name!r} is there twice")
+            raise ValueError(f"{name!r} is listed twice")
         if folded in seen:
             raise ValueError(f"{seen[folded]!r} and {name!r} differ only in case, and SQL ignores case")
         seen[folded] = name
@@ -59,17 +58,17 @@ def keys_without_repeats(named: dict[str, Value]) -> dict[str, Value]:
 
 
 def each_once(items: list[Item]) -> list[Item]:
-    """Refuse a list that has an item twice."""
+    """Refuse repeated items."""
     seen: set[Item] = set()
     for item in items:
         if item in seen:
-            raise ValueError(f"{item!r} is there twice")
+            raise ValueError(f"{item!r} is listed twice")
         seen.add(item)
     return items
 
 
 def growing(ages_ms: list[int]) -> list[int]:
-    """Refuse durations that do not grow."""
+    """Refuse durations that are not in growing order."""
     for before, after in pairwise(ages_ms):
         if after <= before:
             raise ValueError(f"must grow, and {format_duration(after)} comes after {format_duration(before)}")
@@ -77,18 +76,16 @@ def growing(ages_ms: list[int]) -> list[int]:
 
 
 def local_folder(uri: str) -> str:
-    """Refuse what is not the path of a local folder."""
+    """Refuse a URI that is not the path of a local folder."""
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", uri):
-        raise ValueError(
-            f"only local folders can be a lake by now, and {scheme[0]} is none; write a path such as ./lake"
-        )
+        raise ValueError(f"must be a local folder for now, not {scheme[0]}; write a path such as ./lake")
     if "\0" in uri:
         raise ValueError("a path cannot hold a NUL character")
     return uri
 
 
 def is_identifier(text: str) -> str:
-    """Refuse keys and ids that cannot be stored or compared everywhere."""
+    """Refuse keys and ids that some store or client could not hold or compare."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -101,7 +98,7 @@ def is_identifier(text: str) -> str:
 
 
 def is_finite_json(value: JsonValue) -> JsonValue:
-    """Refuse NaN and infinities anywhere inside, which pydantic's JSON reader lets through."""
+    """Refuse NaN and infinities at any depth, which pydantic's JSON parser accepts."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("numbers must be finite")
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():

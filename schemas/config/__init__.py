@@ -1,4 +1,4 @@
-"""The loop's config, `truthloop.yaml`, in strict models: one module a section.
+"""The loop's config, `truthloop.yaml`, as strict models, a module for each group of sections.
 
-What a person wrote comes in as plain values; `LoopConfig` goes out, or problems with their place in it.
+`schemas.config.loop.LoopConfig` validates plain values; problems carry their path in the config.
 """

@@ -1,42 +1,41 @@
-"""Whether the parts of a loop's config name the same kinds, slices and outputs.
+"""Consistency of a loop's config across its sections: kinds, slices and outputs that one names and another lacks.
 
-What one field may be is said where the field is, in `schemas.config.loop`; this module only looks across.
+Each function checks the sections that it takes and yields problems with their path from the top of the config. Rules on
+a single field are with the field.
 """
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from schemas.base.duration import format_duration
-from schemas.base.metric_name import METRICS
-from schemas.base.problem import Path, Problem, did_you_mean
-from schemas.config.mapping import Scalar
-from schemas.config.privacy import privacy_problems
+from schemas.base.metric_name import METRICS, Metric
+from schemas.base.problem import Problem, did_you_mean
+from schemas.config.label import CohortConfig, CoverageGoal, LabelConfig
+from schemas.config.mapping import Scalar, SourceMap
+from schemas.config.prediction import OutputConfig, PredictionConfig
 
-if TYPE_CHECKING:
-    from schemas.config.loop import LoopConfig
-
-__all__ = ["consistency_problems"]
+__all__ = [
+    "age_problems",
+    "cohort_problems",
+    "coverage_problems",
+    "delay_problems",
+    "kind_problems",
+    "metric_problems",
+    "source_problems",
+]
 
 _OWN_TOPICS = frozenset(
     {"predictions", "labels", "commands", "outcomes", "rejects", "ledger", "commits", "evidence", "decisions"}
 )
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
-
-def consistency_problems(config: "LoopConfig") -> list[Problem]:
-    """Return what one part of the config says and another does not know; none is healthy."""
-    return [
-        *_kind_problems(config),
-        *_cohort_problems(config),
-        *_source_problems(config),
-        *privacy_problems(config),
-    ]
+Outputs = Mapping[str, OutputConfig]
+Labels = Mapping[str, LabelConfig]
 
 
-def _kind_problems(config: "LoopConfig") -> Iterator[Problem]:
-    """Find kinds that only one of outputs and labels has, and what does not fit a kind's task."""
-    outputs, labels = config.predictions.outputs, config.labels
+def kind_problems(outputs: Outputs, labels: Labels) -> Iterator[Problem]:
+    """Find kinds that only one of outputs and labels has, and implied values that do not fit a kind's task."""
     for kind in sorted(set(outputs) - set(labels)):
         message = f"labels has no kind {kind!r}, and every output needs one{did_you_mean(kind, labels)}"
         yield Problem(("predictions", "outputs", kind), message)
@@ -49,60 +48,69 @@ def _kind_problems(config: "LoopConfig") -> Iterator[Problem]:
             yield Problem(("labels", kind, "on_timeout", "imply"), message)
 
 
-def _value_problem(task: str, value: Scalar) -> str:
-    """Say why a task cannot have this label value; empty where it can."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if task == "binary":
-        return "" if value in (0, 1) else f"must be 0 or 1 for task: binary, not {value!r}"
-    if task == "regression":
-        return "" if number else f"must be a number for task: regression, not {value!r}"
-    return "" if isinstance(value, str) else f"must be a class as text for task: multiclass, not {value!r}"
-
-
-def _cohort_problems(config: "LoopConfig") -> Iterator[Problem]:
-    """Find names in cohorts, coverage and metrics that the loop does not have."""
-    slices = config.predictions.slices
-    for at, name in enumerate(config.cohorts.by):
+def cohort_problems(cohorts: CohortConfig, slices: Sequence[str]) -> Iterator[Problem]:
+    """Find cohorts by a slice that does not exist."""
+    for at, name in enumerate(cohorts.by):
         if name != "version" and name not in slices:
             hint = did_you_mean(name, ["version", *slices])
             message = f"{name!r} is neither 'version' nor one of predictions.slices{hint}"
             yield Problem(("cohorts", "by", at), message)
-    named: list[tuple[Path, str]] = [(("coverage", at, "label"), goal.label) for at, goal in enumerate(config.coverage)]
-    named += [(("metrics", kind), kind) for kind in config.metrics]
-    for path, kind in named:
-        if kind not in config.labels:
-            yield Problem(path, f"{kind!r} is not a label kind{did_you_mean(kind, config.labels)}")
-    for kind, output in config.predictions.outputs.items():
-        for at, name in enumerate(config.metrics.get(kind, ())):
+
+
+def coverage_problems(coverage: Sequence[CoverageGoal], labels: Labels) -> Iterator[Problem]:
+    """Find coverage goals of kinds that do not exist."""
+    for at, goal in enumerate(coverage):
+        if goal.label not in labels:
+            message = f"{goal.label!r} is not a label kind{did_you_mean(goal.label, labels)}"
+            yield Problem(("coverage", at, "label"), message)
+
+
+def metric_problems(metrics: Mapping[str, Sequence[Metric]], outputs: Outputs, labels: Labels) -> Iterator[Problem]:
+    """Find metrics of kinds that do not exist, and metrics that do not fit a kind's task."""
+    for kind in metrics:
+        if kind not in labels:
+            yield Problem(("metrics", kind), f"{kind!r} is not a label kind{did_you_mean(kind, labels)}")
+    for kind, output in outputs.items():
+        for at, name in enumerate(metrics.get(kind, ())):
             if name not in METRICS[output.task]:
                 yield Problem(
                     ("metrics", kind, at),
                     f"{name!r} is not for task: {output.task}, which has {', '.join(METRICS[output.task])}",
                 )
-    for kind, label in config.labels.items():
+
+
+def delay_problems(labels: Labels, slices: Sequence[str]) -> Iterator[Problem]:
+    """Find label delays by a slice that does not exist."""
+    for kind, label in labels.items():
         if label.delay_by is not None and label.delay_by not in slices:
             hint = did_you_mean(label.delay_by, slices)
             yield Problem(("labels", kind, "delay_by"), f"{label.delay_by!r} is not one of predictions.slices{hint}")
-    shortest = min((label.horizon for label in config.labels.values()), default=0)
-    for at, age in enumerate(config.evaluate_at):
+
+
+def age_problems(evaluate_at: Sequence[int | Literal["final"]], labels: Labels) -> Iterator[Problem]:
+    """Find evaluation ages beyond the shortest horizon."""
+    shortest = min((label.horizon for label in labels.values()), default=0)
+    for at, age in enumerate(evaluate_at):
         if age != "final" and age > shortest:
             yield Problem(("evaluate_at", at), f"{format_duration(age)} is beyond the shortest horizon; write final")
 
 
-def _source_problems(config: "LoopConfig") -> Iterator[Problem]:
-    """Find kinds, slices and outputs that a source names and the loop does not have."""
-    groups = {"outputs": set(config.predictions.outputs), "slices": set(config.predictions.slices)}
-    for at, source in enumerate(config.ingest):
-        if source.topic is not None and source.topic.startswith(f"{config.loop}."):
-            own = source.topic.removeprefix(f"{config.loop}.")
+def source_problems(
+    sources: Sequence[SourceMap], loop: str, predictions: PredictionConfig, labels: Labels
+) -> Iterator[Problem]:
+    """Find kinds, slices and outputs that a source names and the loop lacks, and topics that ingest writes itself."""
+    groups = {"outputs": set(predictions.outputs), "slices": set(predictions.slices)}
+    for at, source in enumerate(sources):
+        if source.topic is not None and source.topic.startswith(f"{loop}."):
+            own = source.topic.removeprefix(f"{loop}.")
             if own in _OWN_TOPICS:
                 message = "is one of the loop's own topics, and ingest would read what it writes"
                 yield Problem(("ingest", at, "topic"), message)
-        if source.kind is not None and source.kind not in config.labels:
-            hint = did_you_mean(source.kind, config.labels)
+        if source.kind is not None and source.kind not in labels:
+            hint = did_you_mean(source.kind, labels)
             yield Problem(("ingest", at, "kind"), f"{source.kind!r} is not a label kind{hint}")
-        elif source.kind in config.predictions.outputs and "value" in source.map:
-            task, field = config.predictions.outputs[source.kind].task, source.map["value"]
+        elif source.kind in predictions.outputs and "value" in source.map:
+            task, field = predictions.outputs[source.kind].task, source.map["value"]
             if task == "binary":
                 for name, value in (field.values or {}).items():
                     if message := _value_problem(task, value):
@@ -115,3 +123,13 @@ def _source_problems(config: "LoopConfig") -> Iterator[Problem]:
                 yield Problem(path, f"{name!r} is not one of predictions.{group}{hint}")
             elif group == "features" and name and not _PLAIN_NAME.fullmatch(name):
                 yield Problem(path, f"{name!r} must be a plain name: letters, digits and _")
+
+
+def _value_problem(task: str, value: Scalar) -> str:
+    """Return why a label of this task cannot have the value; empty if it can."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if task == "binary":
+        return "" if value in (0, 1) else f"must be 0 or 1 for task: binary, not {value!r}"
+    if task == "regression":
+        return "" if number else f"must be a number for task: regression, not {value!r}"
+    return "" if isinstance(value, str) else f"must be a class as text for task: multiclass, not {value!r}"

@@ -1,6 +1,6 @@
-"""The mapping of foreign records: how fields of somebody's file or topic become canonical messages.
+"""Config of the mapping: which fields of a source's records become which fields of canonical messages.
 
-These models say *what* maps to what; `streams.mapping.mapper` does it. This module must not read data.
+`streams.mapping.mapper` applies it.
 """
 
 import re
@@ -9,9 +9,10 @@ from functools import cache
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
+from schemas.base.model import StrictModel
 from schemas.base.problem import Path, Problem, ProblemsError, nearest
 from schemas.config.record_metadata import metadata_problems
 
@@ -25,14 +26,12 @@ LABEL_TARGETS = frozenset(
     | {"batch_id", "retract", "heartbeat"}
 )
 _PREDICTION_GROUPS = ("outputs.", "slices.", "features.")
-
-
 _TIMES = frozenset({"time", "arrived_at", "happened_at"})
 _TESTS = frozenset({"eligible", "retract", "heartbeat"})
 _ONE_ORIGIN: JsonDict = {"oneOf": [{"required": ["path"]}, {"required": ["constant"]}]}
 
 HOOK_TARGET = "python"
-"""Stands alone in a map: a function that makes whole canonical messages."""
+"""The only key of a map whose records are mapped by a function, which returns whole canonical messages."""
 
 _HOOK_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -41,7 +40,7 @@ def known_zone(name: str) -> str:
     """Return `name` if it is an IANA time zone.
 
     Raises:
-        ValueError: it is none; the message names the nearest.
+        ValueError: it is not; the message names the nearest zone.
     """
     if name in _zones():
         return name
@@ -52,23 +51,19 @@ def known_zone(name: str) -> str:
 
 @cache
 def _zones() -> frozenset[str]:
-    """Return all zones; finding them reads hundreds of files, so it happens once."""
+    """Return all zones; cached, because finding them reads hundreds of files."""
     return frozenset(available_timezones())
 
 
 def _not_empty(path: str | list[str]) -> str | list[str]:
-    """Refuse a composite of nothing. An empty *name* is fine: spreadsheets and pandas write such columns."""
+    """Refuse an empty list of paths. An empty *name* is valid: spreadsheets and pandas write such columns."""
     if isinstance(path, list) and not path:
         raise ValueError("a list of paths cannot be empty")
     return path
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False)
-
-
-class FieldMap(_Strict):
-    """Where one canonical field comes from, and what is done to it on the way.
+class FieldMap(StrictModel):
+    """Source of one canonical field, and its conversion.
 
     A bare string is short for `{path: ...}`, a bare list for a composite `{path: [...]}`.
     """
@@ -78,19 +73,19 @@ class FieldMap(_Strict):
     path: Annotated[str | list[str], AfterValidator(_not_empty)] | None = Field(
         default=None,
         description="Dotted path into the record, or several that are joined with '|' (composite ids). "
-        "A trailing '.*' takes every field below (features only). What Kafka has beside a record: $key, $timestamp, "
+        "A trailing '.*' takes every field below (features only). Metadata of a Kafka record: $key, $timestamp, "
         "$topic, $partition, $offset, $headers.NAME.",
     )
     otherwise: Annotated[str | list[str], AfterValidator(_not_empty)] | None = Field(
         default=None,
-        description="Path (or several, as above) that is taken where nothing is at the first: the key of a deletion "
-        "stands in what was before.",
+        description="Path (or several, as above) that is read if nothing is at the first one: the key of a deletion "
+        "is in the row's old values.",
     )
     constant: Scalar | None = Field(default=None, description="The same value for every record.")
     values: dict[str, Scalar] | None = Field(
         default=None,
         min_length=1,
-        description="Value map, by the value's text. What is not listed counts as missing.",
+        description="Values by the text of the record's value. A value that is not listed counts as missing.",
     )
     scale: float | None = Field(default=None, description="Numbers are multiplied by this.")
     unit: Literal["s", "ms", "us", "ns"] | None = Field(default=None, description="Unit of a numeric time.")
@@ -101,8 +96,8 @@ class FieldMap(_Strict):
         default=None,
         alias="in",
         min_length=1,
-        description="True where the value is one of these (eligible, retract, heartbeat). A prediction that does "
-        "not say whether it is eligible is.",
+        description="True if the value is one of these (eligible, retract, heartbeat). A prediction without a value "
+        "is eligible.",
     )
 
     @model_validator(mode="after")
@@ -127,15 +122,15 @@ def _widen(value: object) -> object:
     if isinstance(value, (str, list)):
         return {"path": value}
     if not isinstance(value, (dict, FieldMap)):
-        raise ValueError("must be a path, a list of paths, or a mapping such as {path: ts, unit: ms}")  # noqa: TRY004 - pydantic turns only ValueError into a message with a place
+        raise ValueError("must be a path, a list of paths, or a mapping such as {path: ts, unit: ms}")  # noqa: TRY004 - pydantic turns only ValueError into a message with a path
     return value
 
 
 ShortFieldMap = Annotated[FieldMap, BeforeValidator(_widen, json_schema_input_type=str | list[str] | FieldMap)]
 
 
-class SourceMap(_Strict):
-    """One source of records: which files it covers, what they become, and how their fields map."""
+class SourceMap(StrictModel):
+    """One source of records: its topic or files, what they become, and how their fields map."""
 
     topic: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Kafka topic that holds such records."
@@ -151,12 +146,12 @@ class SourceMap(_Strict):
         description="Only records whose field has this value, or one of these, are taken.",
     )
     each: str | None = Field(
-        default=None, min_length=1, description="Path of a list; every element makes a record of its own."
+        default=None, min_length=1, description="Path of a list; every element becomes a record of its own."
     )
     map: dict[str, ShortFieldMap] = Field(
         default_factory=dict,
-        description="Where each canonical field comes from. {python: 'module:function'} hands whole records to a "
-        "function of yours. Left out where the records are in the canonical form.",
+        description="Source of each canonical field. {python: 'module:function'} passes whole records to your own "
+        "function. Left out if the records are in the canonical form.",
     )
 
     @property
@@ -172,25 +167,25 @@ class SourceMap(_Strict):
 
     @property
     def title(self) -> str:
-        """What people know the source by: its topic, or its files' pattern."""
+        """Name of the source for people: its topic, or its files' pattern."""
         return self.topic or self.files or ""
 
     @model_validator(mode="after")
     def _has_a_source(self) -> "SourceMap":
         if self.topic is None and self.files is None:
-            raise ValueError("give `topic`, or `files`, or both where files hold the history of the topic")
+            raise ValueError("give `topic`, or `files`, or both if files hold the history of the topic")
         return self
 
     @model_validator(mode="after")
     def _targets_exist(self) -> "SourceMap":
-        own = _whole_problems(self) if self.is_canonical else (*_target_problems(self), *_missing_problems(self))
+        own = _canonical_problems(self) if self.is_canonical else (*_target_problems(self), *_missing_problems(self))
         if problems := [*own, *metadata_problems(_all_paths(self), self.topic, self.files)]:
             raise ProblemsError(problems)
         return self
 
 
 def _all_paths(source: SourceMap) -> Iterator[tuple[Path, str]]:
-    """Give every path that a source reads, and where it is named."""
+    """Yield every path that a source reads, with its position in the config."""
     for target, field in source.map.items():
         if target != HOOK_TARGET:
             yield from ((("map", target), path) for path in field.paths)
@@ -199,11 +194,11 @@ def _all_paths(source: SourceMap) -> Iterator[tuple[Path, str]]:
         yield ("each",), source.each
 
 
-def _whole_problems(source: SourceMap) -> Iterator[Problem]:
-    """Find what cannot stand beside records that are canonical, or become so in a hook."""
+def _canonical_problems(source: SourceMap) -> Iterator[Problem]:
+    """Find options that do not go with records that are canonical, or become so in a hook."""
     for target, field in source.map.items():
         if target != HOOK_TARGET:
-            yield Problem(("map", target), f"cannot stand beside `{HOOK_TARGET}`, which makes whole messages")
+            yield Problem(("map", target), f"cannot be combined with `{HOOK_TARGET}`, which makes whole messages")
         elif not (isinstance(field.path, str) and _HOOK_NAME.fullmatch(field.path)):
             yield Problem(("map", target), "must be 'module:function'")
         elif field.model_fields_set != {"path"}:
@@ -215,7 +210,7 @@ def _whole_problems(source: SourceMap) -> Iterator[Problem]:
 
 
 def _target_problems(source: SourceMap) -> Iterator[Problem]:
-    """Find fields that do not exist, and ways of mapping that do not fit their field."""
+    """Find fields that do not exist, and options that do not fit their field."""
     for target, field in source.map.items():
         path = ("map", target)
         if not is_target(target, source.as_):
@@ -242,7 +237,7 @@ def _names(source: SourceMap) -> frozenset[str]:
 
 
 def _missing_problems(source: SourceMap) -> Iterator[Problem]:
-    """Find what a source needs and does not say, and what it says in vain."""
+    """Find required fields that are missing, and options without effect."""
     given = set(source.map)
     given |= {nearest(target, _names(source)) or "" for target in given if not is_target(target, source.as_)}
     if "time" not in given:
@@ -254,9 +249,9 @@ def _missing_problems(source: SourceMap) -> Iterator[Problem]:
             yield Problem(("kind",), "is for labels; predictions name their kinds in map.outputs.KIND")
         return
     if not given & {"value", "retract", "heartbeat"}:
-        yield Problem(("map", "value"), "is missing; where the record itself is the label, {constant: 1}")
+        yield Problem(("map", "value"), "is missing; if the record itself is the label, write {constant: 1}")
     if source.kind is None and "kind" not in given:
-        yield Problem((), "labels need `kind: NAME`, or `map.kind` where a file holds several kinds")
+        yield Problem((), "labels need `kind: NAME`, or `map.kind` if a file holds several kinds")
 
 
 def is_target(name: str, as_: str) -> bool:

@@ -1,49 +1,51 @@
-"""What a Kafka record has beside its value, and the paths that lead there: `$key`, `$headers.NAME` and so on.
+"""Paths of a Kafka record's metadata in a mapping: `$key`, `$headers.NAME` and so on.
 
-These paths are for topics only: files hold values and nothing beside them. Must not read records.
+They are for topics only: records of files have no metadata.
 """
 
 from collections.abc import Iterable, Iterator
 
 from schemas.base.problem import Path, Problem, nearest
 
-__all__ = ["HEADER_PREFIX", "METADATA_PATHS", "is_metadata_path", "metadata_problems"]
+__all__ = ["HEADERS_PATH", "HEADER_PREFIX", "METADATA_PATHS", "is_metadata_path", "metadata_problems"]
 
 METADATA_PATHS = {
     "$key": "the record's key as text (UTF-8)",
     "$timestamp": "the record's timestamp in ms",
     "$topic": "the topic's name",
     "$partition": "the partition's number",
-    "$offset": "the position in the partition",
+    "$offset": "the offset in the partition",
 }
+HEADERS_PATH = "$headers"
+"""All headers of a record as a dict. Only a function gets them; a map names single headers."""
 HEADER_PREFIX = "$headers."
-"""Then the name of a header; of several with this name the last one counts, as text (UTF-8)."""
+"""Prefix of a header's name; of several headers with this name the last one counts, as text (UTF-8)."""
 
 
 def is_metadata_path(path: str) -> bool:
-    """Tell whether a path leads to what stands beside a value."""
+    """Tell whether a path leads to a record's metadata."""
     return path in METADATA_PATHS or (path.startswith(HEADER_PREFIX) and path != HEADER_PREFIX)
 
 
 def metadata_problems(paths: Iterable[tuple[Path, str]], topic: str | None, files: str | None) -> Iterator[Problem]:
-    """Find `$` paths that do not exist, or cannot be had.
+    """Find `$` paths that do not exist, or are not available.
 
     Args:
-        paths: where each is named, and the path itself.
+        paths: position in the config, and path.
         topic: of the source.
-        files: of the source; in them, other names may start with `$`, as columns do at times.
+        files: of the source; if there is no topic, other names may start with `$`, as some columns do.
     """
-    for place, path in paths:
+    for position, path in paths:
         if not path.startswith("$"):
             continue
         if is_metadata_path(path) and files is not None:
             also = ", and history would lack what the topic has" if topic is not None else ""
-            yield Problem(place, f"{path!r} stands beside Kafka records only; files have no such thing{also}")
-        elif is_metadata_path(path) and place == ("each",):
-            yield Problem(place, f"{path!r} is no list")
+            yield Problem(position, f"{path!r} is metadata of Kafka records; files have none{also}")
+        elif is_metadata_path(path) and position == ("each",):
+            yield Problem(position, f"{path!r} is not a list")
         elif topic is not None and not is_metadata_path(path):
             best = nearest(path, [*METADATA_PATHS, f"{HEADER_PREFIX}NAME"])
             hint = (
                 f"did you mean {best!r}?" if best else f"there are {', '.join(METADATA_PATHS)} and {HEADER_PREFIX}NAME"
             )
-            yield Problem(place, f"{path[:80]!r} does not exist beside a record; {hint}")
+            yield Problem(position, f"{path[:80]!r} is not metadata of a record; {hint}")

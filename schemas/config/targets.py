@@ -1,15 +1,16 @@
-"""What the config says about whom a retrain is asked of: a signed webhook, Airflow, GitHub Actions or Prefect.
+"""Config of the target of retrains: a signed webhook, Airflow, GitHub Actions or Prefect.
 
-Secrets have no place here: `secret_env`, `token_env` and their like name a variable, which may also name a file
-(`..._FILE`). Must not know how a request is made.
+Secrets are not in the config: `secret_env`, `token_env` and their like name an environment variable; with the suffix
+`_FILE`, the variable names a file.
 """
 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from schemas.base.duration import DurationMs
+from schemas.base.model import StrictModel
 from schemas.base.problem import Problem, ProblemsError, nearest
 
 __all__ = [
@@ -51,7 +52,7 @@ def _host_and_port(text: str) -> str:
 
 def _base_url(text: str) -> str:
     if "?" in text or "#" in text:
-        raise ValueError("must end before any ? or #: paths are put behind it")
+        raise ValueError("must end before any ? or #: paths are appended to it")
     return text.rstrip("/")
 
 
@@ -60,36 +61,34 @@ BaseUrl = Annotated[Url, AfterValidator(_base_url)]
 Variable = Annotated[str, Field(pattern=VARIABLE_PATTERN)]
 
 
-class _Target(BaseModel):
-    """What all targets have."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+class _Target(StrictModel):
+    """Fields of all targets."""
 
     secret_env: Variable = Field(
         default=WEBHOOK_SECRET_VARIABLE,
-        description="Variable with the secret (whsec_...) that signs requests and callbacks; with _FILE behind, "
-        "variable that names its file.",
+        description="Variable with the secret (whsec_...) that signs requests and callbacks; with the suffix "
+        "_FILE, variable that names its file.",
     )
     allow: list[Annotated[str, AfterValidator(_host_and_port)]] = Field(
         default_factory=list,
-        description="HOST:PORT inside your own network that may be asked; nothing there is reached otherwise.",
+        description="HOST:PORT inside your own network that requests may be sent to; others there are refused.",
     )
     callback_url: Url | None = Field(
         default=None,
-        description="Where the pipeline reaches this loop's /v1/callback; left out, it is told nothing of one.",
+        description="URL at which the pipeline reaches this loop's /v1/callback; left out, requests name none.",
     )
     overdue: DurationMs = Field(
-        default=3 * DAY_MS, gt=0, description="Not done this long after the request, the loop says that nobody answers."
+        default=3 * DAY_MS, gt=0, description="A retrain that is not done this long after the request is overdue."
     )
 
 
 class _Server(_Target):
-    """A target that can be asked how a run gets on."""
+    """Fields of targets whose runs can be polled."""
 
     completion: Literal["polling", "first_predictions", "callback"] = Field(
         default="polling",
-        description="polling: done when the server says that the run succeeded; first_predictions: when another "
-        "version predicts, or the server says that the run failed; callback: when the pipeline says so.",
+        description="polling: done when the server reports that the run succeeded; first_predictions: when another "
+        "version predicts, or the server reports that the run failed; callback: when the pipeline reports it.",
     )
 
 
@@ -100,7 +99,7 @@ class WebhookConfig(_Target):
     url: Url = Field(description="https://..., or http:// on this machine's loopback.")
     completion: Literal["first_predictions", "callback"] = Field(
         default="first_predictions",
-        description="first_predictions: done when another version predicts; callback: when the pipeline says so.",
+        description="first_predictions: done when another version predicts; callback: when the pipeline reports it.",
     )
 
 
@@ -108,17 +107,17 @@ class AirflowConfig(_Server):
     """A DAG of Airflow 3, run by its REST API."""
 
     kind: Literal["airflow"] = Field(description="A DAG of Airflow 3.")
-    url: BaseUrl = Field(description="Of the API server, without /api/v2: https://..., or http:// on loopback.")
+    url: BaseUrl = Field(description="URL of the API server, without /api/v2: https://..., or http:// on loopback.")
     dag_id: str = Field(pattern=DAG_PATTERN, description="The DAG that is run; the request is its conf.")
     user: str | None = Field(
-        default=None, min_length=1, max_length=200, description="Who asks for a token at /auth/token."
+        default=None, min_length=1, max_length=200, description="User that logs in for a token at /auth/token."
     )
     password_env: Variable = Field(
         default=AIRFLOW_PASSWORD_VARIABLE,
-        description="Variable with the user's password; with _FILE behind, variable that names its file.",
+        description="Variable with the user's password; with the suffix _FILE, variable that names its file.",
     )
     token_env: Variable | None = Field(
-        default=None, description="In place of a user: variable with a token that is sent as it is; _FILE as above."
+        default=None, description="Instead of a user: variable with a token that is sent as it is; _FILE as above."
     )
 
     @model_validator(mode="after")
@@ -133,7 +132,8 @@ class GithubConfig(_Server):
 
     kind: Literal["github"] = Field(description="A workflow of GitHub Actions.")
     url: BaseUrl = Field(
-        default="https://api.github.com", description="Of the REST API; an own server's ends in /api/v3."
+        default="https://api.github.com",
+        description="URL of the REST API; that of GitHub Enterprise Server ends in /api/v3.",
     )
     repository: str = Field(pattern=REPOSITORY_PATTERN, description="OWNER/NAME.")
     workflow: str = Field(
@@ -146,8 +146,8 @@ class GithubConfig(_Server):
     )
     token_env: Variable = Field(
         default=GITHUB_TOKEN_VARIABLE,
-        description="Variable with a token that may write Actions of this repository; with _FILE behind, variable that "
-        "names its file.",
+        description="Variable with a token that may write Actions of this repository; with the suffix _FILE, variable "
+        "that names its file.",
     )
 
 
@@ -155,16 +155,16 @@ class PrefectConfig(_Server):
     """A deployment of Prefect 3."""
 
     kind: Literal["prefect"] = Field(description="A deployment of Prefect 3.")
-    url: BaseUrl = Field(description="Of the API, such as https://HOST/api: https://..., or http:// on loopback.")
+    url: BaseUrl = Field(description="URL of the API, such as https://HOST/api: https://..., or http:// on loopback.")
     deployment: str = Field(
         pattern=DEPLOYMENT_PATTERN, description="FLOW/DEPLOYMENT or its id; the flow takes a parameter `request`."
     )
     api_key_env: Variable | None = Field(
-        default=None, description="Variable with an API key; with _FILE behind, variable that names its file."
+        default=None, description="Variable with an API key; with the suffix _FILE, variable that names its file."
     )
 
 
-def _known_kind(value: Any) -> Any:  # noqa: ANN401 - whatever a person wrote
+def _known_kind(value: Any) -> Any:  # noqa: ANN401 - any YAML value
     kind = value.get("kind", "webhook") if isinstance(value, dict) else "webhook"
     if kind not in TARGET_KINDS:
         best = nearest(kind, TARGET_KINDS) if isinstance(kind, str) else None
@@ -186,4 +186,4 @@ TargetConfig = Annotated[
     Discriminator(_kind_of),
     BeforeValidator(_known_kind),
 ]
-"""Told apart by `kind`; without one it is a webhook."""
+"""Discriminated by `kind`; the default is a webhook."""

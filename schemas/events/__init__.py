@@ -1,4 +1,4 @@
-"""What flows and what is decided: messages, evidence, backfill episodes, judgements, retrain requests.
+"""Models of everything that is exchanged or logged: messages, evidence, decisions, backfills, retrain requests.
 
-Each model is published as a JSON Schema by `schemas.publish`.
+`schemas.publish` publishes their JSON Schemas.
 """

@@ -1,15 +1,16 @@
-"""Backfills: which labels belong to an episode, and what was ruled about it.
+"""Backfill episodes, and rulings about them.
 
-An episode is a set of labels that tell the past anew. Until it passes, by rule or by a person, it stands beside what is
-of record. Must not compute anything.
+An episode is a set of labels that restate the past. They are not of record until the episode passes, by rule or by a
+person; live corrections and stale labels of the config's own definition are of record until it is quarantined.
 """
 
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from schemas.base.instant import Moment
+from schemas.base.model import StrictModel
 from schemas.base.validators import is_identifier
 
 __all__ = ["EPISODE_PATTERN", "Cause", "Episode", "Ruling", "Verdict"]
@@ -21,7 +22,7 @@ Name = Annotated[str, Field(min_length=1, max_length=1_024), AfterValidator(is_i
 
 
 class Cause(StrEnum):
-    """Why labels, or predictions, are taken for a past told anew."""
+    """Why labels, or predictions, count as a restatement of the past."""
 
     STALE = "stale"
     CORRECTED = "corrected"
@@ -31,7 +32,7 @@ class Cause(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What was made of an episode: by rule the first three, by a person the last two."""
+    """Verdict on an episode: the first three by rule, the last two by a person."""
 
     PASSED = "passed"
     WARNED = "warned"
@@ -45,34 +46,31 @@ class Verdict(StrEnum):
         return self in (Verdict.PASSED, Verdict.WARNED, Verdict.APPROVED)
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+class Episode(StrictModel):
+    """Labels of one kind that restate the past. A label belongs to it if its kind, time and cause fit.
 
-
-class Episode(_Model):
-    """Labels of one kind that tell the past anew. A label belongs to it if kind and time fit, and its cause.
-
-    - redefined: it is of this definition, which is not the config's.
-    - declared: it says `origin: backfill`, and this batch.
-    - stale: it came first for its prediction, older than `stale_after_ms`. corrected: it changed a value. Both
-      only where it is live and of the config's definition.
-    - resent: not labels but predictions that came again with other content; the first one stands, whatever is ruled.
+    - redefined: it has this definition, which is not the config's.
+    - declared: it has `origin: backfill`, and this batch.
+    - stale: it was the first of its prediction, and older than `stale_after_ms`. corrected: it changed a value. Both
+      only if it is live and has the config's definition.
+    - resent: not labels but predictions that were sent again with other content; the first ones count, whatever is
+      ruled.
     """
 
     id: str = Field(pattern=EPISODE_PATTERN, description="The same labels, read in any order, give the same id.")
     kind: Name = Field(description="Label kind.")
-    definition: Name = Field(description="What its labels mean.")
-    batch: str | None = Field(default=None, max_length=BATCH_MAX, description="Of a declared one: its batch id.")
+    definition: Name = Field(description="Definition of its labels.")
+    batch: str | None = Field(default=None, max_length=BATCH_MAX, description="Batch id of a declared one.")
     causes: list[Cause] = Field(min_length=1, description="Why it was opened.")
     since: Moment = Field(description="When its first label became known.")
     until: Moment = Field(description="When its last label became known.")
     stale_after_ms: int | None = Field(default=None, ge=0, description="The age from which a label is stale.")
-    labels: int = Field(ge=0, description="How many labels it has; of resent ones: predictions.")
-    fingerprint: int = Field(ge=0, description="Of their positions; changes when one is added.")
+    labels: int = Field(ge=0, description="Number of its labels; of a resent one, of predictions.")
+    fingerprint: int = Field(ge=0, description="Fingerprint of their positions; changes when one is added.")
 
 
-class Ruling(_Model):
-    """An episode and what was ruled about it last."""
+class Ruling(StrictModel):
+    """An episode and its latest verdict."""
 
     episode: Episode
     verdict: Verdict

@@ -1,15 +1,16 @@
-"""What was found at one evidence time, and what the gate made of it: two models, published and kept in the lake.
+"""Evaluations of the evidence, and decisions of the gate: both published, and stored in the lake.
 
-An evaluation is about one label kind and one day's end in the loop's time zone. It says what was known then, never
-what became known later. Must not compute anything.
+An evaluation is of one label kind at the end of one day in the loop's time zone. It reports what was known then, never
+what became known later.
 """
 
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from schemas.base.instant import Moment
+from schemas.base.model import StrictModel
 from schemas.base.validators import is_identifier
 from schemas.events.backfill import Episode, Verdict
 
@@ -22,7 +23,7 @@ Name = Annotated[str, Field(min_length=1, max_length=1_024), AfterValidator(is_i
 
 
 class GateState(StrEnum):
-    """Where the way from evidence to a retrain stands."""
+    """State of the gate between evidence and a retrain."""
 
     UNKNOWN = "unknown"
     IDLE = "idle"
@@ -36,7 +37,7 @@ class GateState(StrEnum):
 
 
 class Event(StrEnum):
-    """What moves the gate."""
+    """Event in the gate's log."""
 
     EVALUATED = "evaluated"
     PREPARED = "prepared"
@@ -57,7 +58,7 @@ class Event(StrEnum):
 
 
 class FindingKind(StrEnum):
-    """What an evaluation may find."""
+    """Kind of a finding."""
 
     ERROR_DRIFT = "error_drift"
     SHIFT = "shift"
@@ -72,7 +73,7 @@ class FindingKind(StrEnum):
 
 
 class Level(StrEnum):
-    """How far a finding matters, growing."""
+    """Severity of a finding, in growing order."""
 
     OK = "ok"
     CALIBRATING = "calibrating"
@@ -81,12 +82,12 @@ class Level(StrEnum):
 
     @property
     def gravity(self) -> int:
-        """Its place among the levels, from 0."""
+        """Rank among the levels, from 0."""
         return list(Level).index(self)
 
 
 class Place(StrEnum):
-    """What a finding speaks about."""
+    """What a finding is about."""
 
     ERROR = "error"
     OUTPUT = "output"
@@ -96,47 +97,43 @@ class Place(StrEnum):
     LABELS = "labels"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Finding(_Model):
-    """One thing that was looked at and found remarkable, or not to be judged yet."""
+class Finding(StrictModel):
+    """One check whose result is remarkable, or cannot be judged yet."""
 
     kind: FindingKind = Field(description="What was found.")
-    place: Place = Field(description="What it speaks about.")
+    place: Place = Field(description="What it is about.")
     subject: Name = Field(description="Name of the feature, metric or label kind.")
-    level: Level = Field(description="alarm: it may speak for a retrain, or hold one back.")
+    level: Level = Field(description="alarm: it may trigger a retrain, or hold one.")
     value: float | None = Field(default=None, description="The statistic that was judged.")
-    limit: float | None = Field(default=None, description="What it was judged by.")
+    limit: float | None = Field(default=None, description="Limit of the statistic.")
     text: Text = Field(description="The finding as one sentence.")
 
 
-class Evaluation(_Model):
+class Evaluation(StrictModel):
     """What was known about one label kind at the end of one day."""
 
     loop: Name = Field(description="Name of the loop.")
     kind: Name = Field(description="Label kind.")
     at: Moment = Field(description="Evidence time: the end of `day` in the loop's time zone.")
     day: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="The day that ended.")
-    version: Name | None = Field(description="The model version that runs; null before the first prediction.")
+    version: Name | None = Field(description="The running model version; null before the first prediction.")
     versions: list[Name] = Field(description="Every version that has predicted, in order of its first prediction.")
     judged_day: str | None = Field(description="The newest day that is old enough to be judged; null if none is.")
-    mature_labels: int = Field(ge=0, description="Labels of the running version's days that are old enough.")
-    rarer_class: int | None = Field(description="Those of the rarer class among them; null but for binary kinds.")
-    findings: list[Finding] = Field(description="What is remarkable, worst first.")
+    mature_labels: int = Field(ge=0, description="Number of labels of the running version's mature days.")
+    rarer_class: int | None = Field(description="Number of labels of the rarer class among them; null unless binary.")
+    findings: list[Finding] = Field(description="Findings, the worst first.")
 
 
-class Condition(_Model):
-    """One requirement of the gate, as it stood."""
+class Condition(StrictModel):
+    """One requirement of the gate, at the time of the evaluation."""
 
     name: Text = Field(description="Name as in the config's `require`.")
-    value: Text = Field(description="What there was.")
-    needed: Text = Field(description="What is needed.")
-    is_met: bool = Field(description="Whether that is enough.")
+    value: Text = Field(description="Actual value.")
+    needed: Text = Field(description="Required value.")
+    is_met: bool = Field(description="Whether the requirement is met.")
 
 
-class Decision(_Model):
+class Decision(StrictModel):
     """One entry of the append-only log of the gate."""
 
     number: int = Field(ge=0, description="Position in the log.")
@@ -144,15 +141,16 @@ class Decision(_Model):
     kind: Name = Field(description="Label kind.")
     at: Moment = Field(description="Evidence time of what happened.")
     event: Event = Field(description="What happened.")
-    state: GateState = Field(description="Where the gate stands since.")
+    state: GateState = Field(description="State of the gate after the entry.")
     decision: str | None = Field(default=None, pattern=DECISION_PATTERN, description="Id of the retrain it belongs to.")
     reason: Text = Field(description="Why, as one sentence.")
-    findings: list[Finding] = Field(default_factory=list, description="What spoke for a retrain.")
-    conditions: list[Condition] = Field(default_factory=list, description="What was required.")
-    version: Name | None = Field(default=None, description="Model version that is meant.")
-    episode: Episode | None = Field(default=None, description="The backfill that is meant.")
-    verdict: Verdict | None = Field(default=None, description="What was ruled about that backfill.")
+    findings: list[Finding] = Field(default_factory=list, description="Triggers for a retrain.")
+    conditions: list[Condition] = Field(default_factory=list, description="Requirements, met or not.")
+    version: Name | None = Field(default=None, description="Model version that the entry is about.")
+    episode: Episode | None = Field(default=None, description="Backfill that the entry is about.")
+    verdict: Verdict | None = Field(default=None, description="Verdict on that backfill.")
     detail: dict[str, str | int | float | None] = Field(
-        default_factory=dict, description="What belongs to the event: the data set's place and digest, who resolved it."
+        default_factory=dict,
+        description="Data of the event, such as URI and digest of the data set, or who resolved the retrain.",
     )
-    source: Literal["loop", "pipeline", "person"] = Field(default="loop", description="Who caused it.")
+    source: Literal["loop", "pipeline", "person"] = Field(default="loop", description="Who caused the event.")

@@ -1,22 +1,21 @@
-"""The canonical messages: what flows between producers, the join and the lake, one model for each.
+"""Canonical messages between producers, the join and the lake, one model each.
 
-They say what is valid; `python -m schemas.publish` makes JSON Schemas of them. The hot path does not use
-them: it decodes whole batches as columns and keeps to the same rules. Must not read or write anything.
+They define what is valid. The hot path does not use them: it decodes whole batches as columns, by the same rules.
 
-Unknown fields: in every message they are ignored, so that a newer sender and an older reader (or the other
-way round, while versions are rolled) understand each other; a change of meaning raises `v`. Within one
-message nothing else is lenient: types are strict, numbers finite, names bounded.
+Unknown fields are ignored, so that newer and older versions understand each other while they are rolled; a change of
+meaning raises `v`. Everything else is strict: types, finite numbers, bounded names.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic.config import JsonDict
 
 from schemas.base.instant import Moment
+from schemas.base.model import LenientModel
 from schemas.base.status import Reason, RejectReason, Status
 from schemas.base.validators import is_finite_json, is_identifier, is_no_bool
-from schemas.config.loop import Name
+from schemas.config.prediction import Name
 
 __all__ = ["Label", "LabelValue", "LedgerEntry", "Outcome", "Prediction", "Rejection", "SilentInputs"]
 
@@ -27,7 +26,7 @@ Identifier = Annotated[
     Field(min_length=1, max_length=1_024, pattern=r"^[^\u0000]+$"),
     AfterValidator(is_identifier),
 ]
-"""1 to 1024 bytes of UTF-8 (JSON Schema can only count characters), no NUL."""
+"""1 to 1024 bytes of UTF-8, no NUL. JSON Schema can only limit characters."""
 
 Json = Annotated[JsonValue, AfterValidator(is_finite_json)]
 
@@ -36,7 +35,7 @@ LabelValue = float | str
 
 Position = Annotated[int, Field(ge=0, le=INT64_MAX)]
 Partition = Annotated[int, Field(ge=0, le=(1 << 31) - 1)]
-Signed = Annotated[int, Field(ge=-INT64_MAX - 1, le=INT64_MAX)]
+Int64 = Annotated[int, Field(ge=-INT64_MAX - 1, le=INT64_MAX)]
 Range = Annotated[tuple[Position, Position], AfterValidator(lambda positions: _forward(*positions))]
 Version = Annotated[str, Field(min_length=1, max_length=200)]
 Definition = Annotated[str, Field(min_length=1, max_length=200)]
@@ -73,18 +72,16 @@ def _forward(first: int, following: int) -> tuple[int, int]:
     return first, following
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
-
-    v: Annotated[Literal[1], BeforeValidator(is_no_bool)] = Field(description="Version of the message's form.")
+class _Message(LenientModel):
+    v: Annotated[Literal[1], BeforeValidator(is_no_bool)] = Field(description="Version of the message format.")
 
 
 class Prediction(_Message):
-    """What a model said about one key, once. (key, id) is its identity: the first one stands."""
+    """One prediction of a model for a key. (key, id) is its identity: of several, the first one counts."""
 
-    key: Identifier = Field(description="What labels are joined on. 1 to 1024 bytes of UTF-8, no NUL.")
+    key: Identifier = Field(description="Key that labels are joined on. 1 to 1024 bytes of UTF-8, no NUL.")
     id: Identifier | None = Field(
-        default=None, description="Which prediction of the key this is; the key itself when left out."
+        default=None, description="Id of the prediction among those of the key; the key itself when left out."
     )
     time: Moment = Field(description="When it was made.")
     arrived_at: Moment | None = Field(default=None, description="When it reached the first topic that Truthloop read.")
@@ -92,36 +89,42 @@ class Prediction(_Message):
     outputs: dict[Name, LabelValue | None] = Field(
         description="By label kind: a probability from 0 to 1 (binary), a class (multiclass) or a number."
     )
-    slices: dict[Name, str | None] = Field(default_factory=dict, description="By name: the group it belongs to.")
-    features: dict[str, Json] = Field(
-        default_factory=dict, description="What the model was given, in the units of the loop's contract."
+    slices: dict[Name, str | None] = Field(
+        default_factory=dict, description="Group that it belongs to, by name of the slice."
     )
-    weight: float = Field(default=1.0, ge=0.0, description="How much it counts; no unit.")
+    features: dict[str, Json] = Field(
+        default_factory=dict, description="Input of the model, in the units of the loop's contract."
+    )
+    weight: float = Field(default=1.0, ge=0.0, description="Weight of the prediction; no unit.")
     eligible: bool = Field(default=True, description="Whether a label can be expected at all.")
 
 
 class Label(_Message):
-    """The ground truth of a key, of one kind and one definition; or its retraction; or a heartbeat.
+    """Ground truth of a key, of one kind and definition; or its retraction; or a heartbeat.
 
-    The label of record is the one with the greatest (time, position). A heartbeat says that all labels of
-    its kind up to its time have been sent.
+    The label of record is the one with the greatest (time, position). A heartbeat states that all labels of its kind up
+    to its time have been sent.
     """
 
     model_config = ConfigDict(json_schema_extra=_LABEL_RULES)
 
-    key: Identifier | None = Field(default=None, description="What it is true for; none in a heartbeat.")
+    key: Identifier | None = Field(default=None, description="Key that the label is true for; none in a heartbeat.")
     kind: Name = Field(description="Label kind: one of the loop's `labels`.")
     value: LabelValue | None = Field(
-        default=None, description="0 or 1 (binary), a class or a number; only where op is upsert."
+        default=None, description="0 or 1 (binary), a class or a number; only if op is upsert."
     )
-    op: Literal["upsert", "retract", "heartbeat"] = Field(default="upsert", description="What it does.")
+    op: Literal["upsert", "retract", "heartbeat"] = Field(
+        default="upsert", description="Whether it sets, retracts or only advances time."
+    )
     time: Moment = Field(description="When it became known.")
-    happened_at: Moment | None = Field(default=None, description="When what it tells of happened.")
+    happened_at: Moment | None = Field(default=None, description="When the event that it is about happened.")
     arrived_at: Moment | None = Field(default=None, description="When it reached the first topic that Truthloop read.")
-    definition: Definition | None = Field(default=None, description="What the value means; the config's when left out.")
-    source: str | None = Field(default=None, max_length=200, description="Where it comes from.")
-    origin: Literal["live", "backfill"] = Field(default="live", description="backfill: a past told anew.")
-    batch_id: str | None = Field(default=None, max_length=200, description="Which backfill it belongs to.")
+    definition: Definition | None = Field(
+        default=None, description="Definition of the value; the config's when left out."
+    )
+    source: str | None = Field(default=None, max_length=200, description="Name of the source.")
+    origin: Literal["live", "backfill"] = Field(default="live", description="backfill: it restates the past.")
+    batch_id: str | None = Field(default=None, max_length=200, description="Backfill that it belongs to.")
 
     @model_validator(mode="after")
     def _fields_fit_the_op(self) -> "Label":
@@ -137,34 +140,34 @@ class Label(_Message):
 
 
 class Outcome(_Message):
-    """One revision of what is known about one kind of one prediction.
+    """One revision of the outcome of one prediction and kind.
 
-    Pending has no row. Of all revisions of (key, id, kind, definition) the greatest stands.
+    A pending outcome has no revision. Of all revisions of (key, id, kind, definition) the greatest is current.
     """
 
     partition: Partition = Field(description="Partition of the key.")
-    key: Identifier = Field(description="Of the prediction.")
-    id: Identifier = Field(description="Of the prediction.")
+    key: Identifier = Field(description="Key of the prediction.")
+    id: Identifier = Field(description="Id of the prediction.")
     kind: Name = Field(description="Label kind.")
-    definition: Definition = Field(description="What the value means.")
-    status: Literal["joined", "implied", "expired", "retracted"] = Field(description="What is known now.")
-    reason: Reason = Field(strict=False, description="Why there is this revision.")
-    value: LabelValue | None = Field(default=None, description="The truth, where joined or implied.")
+    definition: Definition = Field(description="Definition of the value.")
+    status: Literal["joined", "implied", "expired", "retracted"] = Field(description="Status after this revision.")
+    reason: Reason = Field(strict=False, description="Cause of this revision.")
+    value: LabelValue | None = Field(default=None, description="Value, if joined or implied.")
     previous: LabelValue | None = Field(default=None, description="The value before this revision.")
     previous_status: Status = Field(strict=False, description="The status before this revision.")
     predicted_at: Moment = Field(description="When the prediction was made.")
     known_at: Moment = Field(
-        description="When this could be known; of a timeout the deadline, predicted_at plus the horizon."
+        description="When the revision could be known; for a timeout the deadline, predicted_at plus the horizon."
     )
-    revision: Position = Field(description="Strictly growing, not dense.")
+    revision: Position = Field(description="Revision number: strictly growing, with gaps.")
     prediction_offset: Position = Field(description="Position of the prediction in its partition.")
-    label_offset: Position | None = Field(default=None, description="Position of the deciding label.")
-    label_time: Moment | None = Field(default=None, description="That label's own time.")
+    label_offset: Position | None = Field(default=None, description="Position of the label that decided it.")
+    label_time: Moment | None = Field(default=None, description="Time of that label.")
     version: Version = Field(description="Version of the model.")
     eligible: bool = Field(description="Whether a label could be expected at all.")
-    weight: float = Field(ge=0.0, description="How much the prediction counts; no unit.")
-    output: LabelValue | None = Field(default=None, description="What the model said of this kind.")
-    slices: dict[Name, str | None] = Field(default_factory=dict, description="The prediction's groups.")
+    weight: float = Field(ge=0.0, description="Weight of the prediction; no unit.")
+    output: LabelValue | None = Field(default=None, description="Output of the model for this kind.")
+    slices: dict[Name, str | None] = Field(default_factory=dict, description="Slices of the prediction.")
 
     @model_validator(mode="after")
     def _status_fits(self) -> "Outcome":
@@ -176,58 +179,66 @@ class Outcome(_Message):
 
 
 class Rejection(_Message):
-    """A record that made no outcome: where it stands and why, without its payload."""
+    """A record without an outcome: its position and the reason, without its payload."""
 
-    input: Literal["predictions", "labels"] = Field(description="Which input it came by.")
-    stage: Literal["mapping", "join"] = Field(description="mapping: never became a message; join: did.")
-    reason: RejectReason = Field(strict=False, description="Why.")
-    detail: str | None = Field(default=None, max_length=1_000, description="What is wrong, without its values.")
-    partition: Partition | None = Field(default=None, description="Where it got that far.")
-    offset: Position | None = Field(default=None, description="Position in that partition.")
+    input: Literal["predictions", "labels"] = Field(description="Input of the record.")
+    stage: Literal["mapping", "join"] = Field(description="mapping: it never became a message; join: it did.")
+    reason: RejectReason = Field(strict=False, description="Reason code.")
+    detail: str | None = Field(
+        default=None, max_length=1_000, description="Fault in words, without the record's values."
+    )
+    partition: Partition | None = Field(
+        default=None, description="Partition of its key; null if it was not assigned one."
+    )
+    offset: Position | None = Field(default=None, description="Offset in that partition.")
     source: str = Field(min_length=1, max_length=1_024, description="sha256 of the file in hex, or the topic.")
-    source_row: Position = Field(description="1-based record of the file (its header not counted), or offset.")
-    kind: Name | None = Field(default=None, description="Label kind, where it is known.")
-    digest: Signed | None = Field(default=None, description="xxh3-64 of the record, as a signed integer.")
+    source_row: Position = Field(
+        description="1-based number of the record in the file (without a header), or offset in the topic."
+    )
+    kind: Name | None = Field(default=None, description="Label kind, if it is known.")
+    digest: Int64 | None = Field(default=None, description="xxh3-64 of the record, as a signed integer.")
 
     @model_validator(mode="after")
     def _position_is_whole(self) -> "Rejection":
         if (self.partition is None) != (self.offset is None):
-            raise ValueError("partition and offset are there together or not at all")
+            raise ValueError("partition and offset are given together or not at all")
         if self.stage == "join" and self.offset is None:
             raise ValueError("stage: join needs partition and offset")
         return self
 
 
-class SilentInputs(BaseModel):
-    """Inputs of a partition that were read to their end and silent."""
-
-    model_config = _Message.model_config
+class SilentInputs(LenientModel):
+    """Idle inputs of a partition: read to their end, and without a new record."""
 
     inputs: list[str] = Field(default_factory=list, description="`predictions`, or label kinds.")
-    elapsed_ms: int = Field(default=0, ge=0, description="How long the longest-silent one has been silent.")
+    elapsed_ms: int = Field(default=0, ge=0, description="Longest time that one of them has been idle.")
 
 
 class LedgerEntry(_Message):
-    """What one step read in one partition, and where it left everything: enough to take the step again.
+    """Input ranges and checkpoint of one step of one partition: enough to redo the step.
 
-    The steps of a partition are dense, and each begins where the one before it ended.
+    The steps of a partition are numbered without gaps, and each begins where the previous one ended.
     """
 
     sequence: Position = Field(description="Number of the partition's step.")
-    partition: Partition = Field(description="Which partition.")
-    now: Moment = Field(description="What the step took for the present.")
-    predictions: Range = Field(description="Positions of the predictions that were read: first, and after the last.")
-    labels: Range = Field(description="The same of the labels.")
-    commands: Range = Field(description="The same of the commands.")
-    unreadable: tuple[Position, Position] = Field(
-        default=(0, 0), description="How many messages of the ranges were no predictions, and no labels."
+    partition: Partition = Field(description="The partition.")
+    now: Moment = Field(description="Wall-clock time of the step.")
+    predictions: Range = Field(
+        description="Range of predictions that were read: first position, and position after the last."
     )
-    close_at: Moment | None = Field(default=None, description="All inputs are complete up to this time.")
-    idle: SilentInputs = Field(default_factory=SilentInputs, description="Inputs that did not hold time back.")
-    policy: str = Field(description="The rules of the join as they were, as JSON text, durations in ms.")
-    outcomes: Position = Field(description="How many revisions of outcomes the step made.")
-    rejects: Position = Field(description="How many records ended in it without an outcome.")
+    labels: Range = Field(description="Range of labels.")
+    commands: Range = Field(description="Range of commands.")
+    unreadable: tuple[Position, Position] = Field(
+        default=(0, 0), description="Numbers of messages in the ranges that are not valid predictions or labels."
+    )
+    close_at: Moment | None = Field(default=None, description="Time up to which all inputs are complete.")
+    idle: SilentInputs = Field(
+        default_factory=SilentInputs, description="Idle inputs, which did not hold the watermark back."
+    )
+    policy: str = Field(description="Rules of the join that were in force, as JSON text, durations in ms.")
+    outcomes: Position = Field(description="Number of outcome revisions that the step produced.")
+    rejects: Position = Field(description="Number of records that it rejected.")
     point: dict[str, Json] = Field(
-        description="Where it left everything: marks, cursors, floor, counters (cumulative), fingerprint of the state. "
-        "Its inner form is Truthloop's own and may change."
+        description="Checkpoint: watermarks, cursors, floor, cumulative counters, fingerprint of the state. Its inner "
+        "form is internal and may change."
     )

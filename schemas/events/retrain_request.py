@@ -1,27 +1,19 @@
-"""The request for a retrain as a pipeline gets it, and what the pipeline answers later.
+"""Request for a retrain as a pipeline receives it, and the pipeline's callback.
 
-The request is a CloudEvent 1.0 in structured mode: in binary mode its attributes would be headers, which no
-signature covers. Must not sign, send or read anything.
-
-Unknown fields: a receiver ignores them in a request, which a newer Truthloop may have sent. In a callback
-they are refused, so that whoever writes one hears of a misspelt field at once.
+The request is a CloudEvent 1.0 in structured mode: in binary mode its attributes would be headers, which the signature
+does not cover. Unknown fields of a request are ignored, because a newer Truthloop may have sent it; those of a callback
+are refused, so that a misspelt field is noticed at once.
 """
 
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from schemas.base.instant import parse_moment_ms
-from schemas.config.loop import LOOP_PATTERN, Name
+from schemas.base.model import LenientModel, StrictModel
+from schemas.config.loop import LOOP_PATTERN
+from schemas.config.prediction import Name
 from schemas.events.evidence import DECISION_PATTERN, Finding
 
 __all__ = [
@@ -40,7 +32,7 @@ EVENT_TYPE: Final = "truthloop.retrain.requested.v1"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 
 REQUEST_BYTES_MAX = 20_000
-"""Receivers of CloudEvents have to take 64 KiB; what stands between may take less."""
+"""Receivers of CloudEvents have to accept 64 KiB; proxies in between may accept less."""
 
 FINDINGS_MAX = 20
 SUBJECT_MAX = 200
@@ -65,7 +57,7 @@ Instant = Annotated[
     PlainSerializer(_format_instant, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-"""Held as milliseconds, written as RFC 3339 text in UTC."""
+"""Milliseconds in memory, RFC 3339 text in UTC when serialized."""
 
 Decision = Annotated[str, Field(pattern=DECISION_PATTERN, description="Id of the decision.")]
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -75,25 +67,21 @@ Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 Count = Annotated[int, Field(ge=0, le=INT64_MAX)]
 
 
-class _Sent(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+class RetrainFinding(LenientModel):
+    """Summary of a finding that triggered the decision; the whole finding is in the lake."""
 
-
-class RetrainFinding(_Sent):
-    """One finding that led to the decision, in short; the whole of it is in the lake."""
-
-    kind: Word = Field(description="What was found, such as error_drift or metric_loss.")
-    place: Word = Field(description="What it speaks about, such as error, output, label, features or metric.")
+    kind: Word = Field(description="Kind of the finding, such as error_drift or metric_loss.")
+    place: Word = Field(description="What it is about, such as error, output, label, features or metric.")
     subject: str = Field(
         min_length=1, max_length=SUBJECT_MAX, pattern=_WITHOUT_NUL, description="Name of the feature, metric or kind."
     )
     value: float | None = Field(default=None, description="The statistic that was judged.")
-    limit: float | None = Field(default=None, description="What it was judged by.")
-    text: str = Field(max_length=TEXT_MAX, pattern=_WITHOUT_NUL, description="The same as one sentence.")
+    limit: float | None = Field(default=None, description="Limit of the statistic.")
+    text: str = Field(max_length=TEXT_MAX, pattern=_WITHOUT_NUL, description="The finding as one sentence.")
 
     @classmethod
     def of(cls, finding: Finding) -> "RetrainFinding":
-        """Return a finding in short: names and sentences that are too long are cut, with an ellipsis."""
+        """Return the summary of a finding; long names and sentences are cut, with an ellipsis."""
         return cls(
             kind=finding.kind.value,
             place=finding.place.value,
@@ -104,52 +92,50 @@ class RetrainFinding(_Sent):
         )
 
 
-class RequestedDataset(_Sent):
-    """The data set to train on. It is complete before the request is sent."""
+class RequestedDataset(LenientModel):
+    """Data set to train on. It is complete before the request is sent."""
 
-    uri: Uri = Field(description="Where it is.")
-    manifest_uri: Uri = Field(description="Where its manifest is: files, sizes, digests, and how it was cut.")
+    uri: Uri = Field(description="URI of its folder.")
+    manifest_uri: Uri = Field(description="URI of its manifest: files, sizes, digests, and the selection of rows.")
     manifest_sha256: Sha256 = Field(description="SHA-256 of the manifest, in hex. Check it before training.")
-    rows: Count = Field(description="How many rows it has.")
-    as_of: Instant = Field(description="No label that became known later is in it.")
+    rows: Count = Field(description="Number of its training rows.")
+    as_of: Instant = Field(description="It has no label that became known later.")
 
 
-class RetrainData(_Sent):
-    """What is asked for, and why."""
+class RetrainData(LenientModel):
+    """What is requested, and why."""
 
     loop: str = Field(pattern=LOOP_PATTERN, description="Name of the loop.")
     decision: Decision
-    kind: Name = Field(description="Label kind whose evidence led to it.")
+    kind: Name = Field(description="Label kind whose evidence triggered it.")
     trigger: list[RetrainFinding] = Field(
-        min_length=1, max_length=FINDINGS_MAX, description="What was found, the gravest first."
+        min_length=1, max_length=FINDINGS_MAX, description="Findings that triggered it, the gravest first."
     )
-    evidence_at: Instant = Field(description="How far evidence had come when it was decided.")
-    dataset: RequestedDataset = Field(description="What to learn from.")
+    evidence_at: Instant = Field(description="Evidence time of the decision.")
+    dataset: RequestedDataset = Field(description="Data set to train on.")
     current_version: Version = Field(description="Version of the model to replace.")
-    callback_url: Uri | None = Field(default=None, description="Where to tell how it goes; none: nobody listens.")
-    dry_run: bool = Field(default=False, description="Whether this only tries the way: nothing is to be trained.")
+    callback_url: Uri | None = Field(default=None, description="URL for callbacks; null: none are expected.")
+    dry_run: bool = Field(
+        default=False, description="Whether this is a test of the connection: nothing is to be trained."
+    )
 
 
-class RetrainRequest(_Sent):
-    """The body of the webhook. Its `id` is the decision's: a receiver acts on each id once."""
+class RetrainRequest(LenientModel):
+    """Body of the webhook. Its `id` is the decision's: a receiver acts on each id once."""
 
-    specversion: Literal["1.0"] = Field(default="1.0", description="Of CloudEvents.")
+    specversion: Literal["1.0"] = Field(default="1.0", description="Version of CloudEvents.")
     id: Decision
     source: Annotated[str, Field(pattern=rf"^truthloop/{LOOP_PATTERN[1:]}")] = Field(
         description="`truthloop/` and the loop's name."
     )
-    type: Literal["truthloop.retrain.requested.v1"] = Field(default=EVENT_TYPE, description="What has happened.")
-    time: Instant = Field(description="When it was decided.")
+    type: Literal["truthloop.retrain.requested.v1"] = Field(default=EVENT_TYPE, description="Type of the event.")
+    time: Instant = Field(description="Time of the decision.")
     subject: str = Field(pattern=LOOP_PATTERN, description="Name of the loop.")
     data: RetrainData = Field(description="The request itself.")
 
     @classmethod
     def of(cls, data: RetrainData, decided_at_ms: int) -> "RetrainRequest":
-        """Return the event around `data`.
-
-        Args:
-            data: what is asked for.
-            decided_at_ms: when it was decided.
+        """Wrap `data` in a CloudEvent.
 
         Raises:
             pydantic.ValidationError: it has more than `REQUEST_BYTES_MAX` bytes.
@@ -158,7 +144,7 @@ class RetrainRequest(_Sent):
         return cls(id=data.decision, source=source, time=decided_at_ms, subject=data.loop, data=data)
 
     def body(self) -> bytes:
-        """Return the bytes to sign and send; the same request always gives the same bytes."""
+        """Return the bytes to sign and send; equal requests give equal bytes."""
         return self.model_dump_json().encode()
 
     @model_validator(mode="after")
@@ -172,27 +158,23 @@ class RetrainRequest(_Sent):
         return self
 
 
-class RetrainCallback(BaseModel):
-    """How the pipeline gets on with a decision; signed as the request is, with an id of its own.
+class RetrainCallback(StrictModel):
+    """Progress of a pipeline with a decision; signed like the request, with an id of its own.
 
-    What was judged is what ships: the first `succeeded` that names a `model_sha256` fixes it for the decision, and a
-    callback that names another one is refused. `deployed` may be sent once the model predicts; it names both.
+    What was judged is what ships: the first `succeeded` with a `model_sha256` fixes it for the decision, and a callback
+    with another one is refused. `deployed` may be sent once the model predicts; it names version and digest.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     decision: Decision
     status: Literal["accepted", "running", "succeeded", "failed", "deployed"] = Field(
-        description="How far it has come; deployed: the model that succeeded predicts now."
+        description="State of the run; deployed: the model that succeeded predicts now."
     )
     version: Version | None = Field(default=None, description="Version of the new model.")
     model_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the model's file, in hex.")
     metrics: dict[Annotated[str, Field(min_length=1, max_length=100, pattern=_WITHOUT_NUL)], float] | None = Field(
-        default=None, max_length=METRICS_MAX, description="What the pipeline measured, by name."
+        default=None, max_length=METRICS_MAX, description="Metrics that the pipeline measured, by name."
     )
-    message: str | None = Field(
-        default=None, max_length=1_000, pattern=_WITHOUT_NUL, description="Anything that a person should know."
-    )
+    message: str | None = Field(default=None, max_length=1_000, pattern=_WITHOUT_NUL, description="Message for people.")
 
     @model_validator(mode="after")
     def _deployed_says_what(self) -> "RetrainCallback":

@@ -1,8 +1,8 @@
-"""Digests: what a prediction says under which contract, and which record a reject was.
+"""Digests of records: of a prediction's content (to tell a duplicate from a conflict) and of a rejected record's bytes.
 
-A prediction's digest must be the same on every run, machine and version of Polars, so no library's
-rendering of floats or JSON enters it: numbers enter as the bits of their double (so 1 and 1.0 are equal),
-texts with their length before them, in the order of the columns' names.
+A prediction's digest is the same on every run, machine and version of Polars, so it uses no library's rendering of
+floats or JSON: numbers are hashed as the bits of their double (so 1 and 1.0 are equal), texts with their length before
+them, in the order of the column names.
 """
 
 import hashlib
@@ -39,25 +39,25 @@ def record_digests(records: Iterable[bytes]) -> list[int]:
 
 
 def content_digests(frame: pl.DataFrame, contract: str) -> pl.Series:
-    """Return one digest a row: of all columns in name order, its upper 16 bits those of the contract's hash.
+    """Return one digest per row, of all columns in name order; its upper 16 bits are those of the contract's hash.
 
     Args:
-        frame: the typed contract fields; String, Float64, Int64 and Boolean columns, no NaN.
+        frame: the typed contract fields: String, Float64, Int64 and Boolean columns without NaN.
         contract: from `contract_hash`.
     """
-    pieces = [piece for name in sorted(frame.columns) for piece in _pieces(name, frame.schema[name])]
-    content = frame.select(pl.concat_str(pieces, separator=",").cast(pl.Binary)).to_series().to_list()
+    parts = [part for name in sorted(frame.columns) for part in _digest_parts(name, frame.schema[name])]
+    content = frame.select(pl.concat_str(parts, separator=",").cast(pl.Binary)).to_series().to_list()
     hashes = pl.Series("digest", list(map(xxhash.xxh3_64_intdigest, content)), dtype=pl.UInt64)
     low = pl.lit((1 << (64 - _CONTRACT_BITS)) - 1, dtype=pl.UInt64)
     high = pl.lit(int(contract[:4], 16) << (64 - _CONTRACT_BITS), dtype=pl.UInt64)
     return hashes.to_frame().select(((pl.col("digest") & low) | high).reinterpret(signed=True)).to_series()
 
 
-def _pieces(name: str, dtype: pl.DataType) -> list[pl.Expr]:
+def _digest_parts(name: str, dtype: pl.DataType) -> list[pl.Expr]:
     column = pl.col(name)
     if dtype == pl.String:
         return [column.str.len_bytes().cast(pl.String).fill_null(_MISSING), column.fill_null("")]
     if dtype == pl.Float64:
-        # adding 0.0 makes one zero of the two
+        # adding 0.0 turns -0.0 into 0.0
         return [(column + 0.0).reinterpret(dtype=pl.Int64).cast(pl.String).fill_null(_MISSING)]
     return [column.cast(pl.Int64).cast(pl.String).fill_null(_MISSING)]

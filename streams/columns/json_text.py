@@ -1,7 +1,4 @@
-"""Extras: features outside the contract and values that did not fit it, as one JSON object a record.
-
-This module must not decide what belongs there.
-"""
+"""Builds one JSON object per record from columns, such as `extras`: unknown features and values of a wrong type."""
 
 import json
 from collections.abc import Sequence
@@ -17,16 +14,16 @@ _JSON_NUMBER: Final = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 
 
 def json_member(name: str, values: pl.Series) -> pl.Series:
-    """Return `"name":value` of each JSON value; null stays null."""
-    head = json.dumps(name, ensure_ascii=False) + ":"
-    return values.alias("v").to_frame().select(pl.concat_str(pl.lit(head), "v")).to_series()
+    """Return `"name":value` for each JSON value; null stays null."""
+    prefix = json.dumps(name, ensure_ascii=False) + ":"
+    return values.alias("v").to_frame().select(pl.concat_str(pl.lit(prefix), "v")).to_series()
 
 
 def as_object(members: Sequence[pl.Series], length: int) -> pl.Series:
-    """Join the members of each record to an object; null where a record has none.
+    """Join the members (`"name":value`) of each record to a JSON object; null where a record has no members.
 
     Args:
-        members: columns of members (`"name":value`), null where a record has none of that name.
+        members: one column per name; null where a record does not have the member.
         length: number of records.
     """
     if not members:
@@ -37,7 +34,7 @@ def as_object(members: Sequence[pl.Series], length: int) -> pl.Series:
 
 
 def text_as_json(texts: pl.Series) -> pl.Series:
-    """Return the cells of a text file as JSON: numbers and booleans as themselves, all else as strings."""
+    """Return the cells of a text file as JSON: texts that look like a number or boolean as such, others as strings."""
     cell = pl.col("v")
     is_number = cell.str.contains(_JSON_NUMBER) & cell.cast(pl.Float64, strict=False).is_finite()
     is_plain = is_number | cell.is_in(["true", "false"])

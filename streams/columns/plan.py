@@ -1,7 +1,6 @@
-"""From a source map, or the canonical form, to the plan of a file: which path feeds which canonical field.
+"""Compiles a source map of the config, or the canonical form, to a plan: which paths are read, for which fields.
 
-A plan names paths only; how a path is found in a Parquet file, a CSV file or a JSON object is the work of
-the three readers. This module must not read data.
+A plan names paths only; each reader finds them in its own format (Parquet columns, CSV header, JSON objects).
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,9 +13,9 @@ from schemas.config.privacy import redacted_features
 from streams.columns.scalar import scalar_text
 from streams.columns.schema import Role
 
-__all__ = ["Field", "Plan", "Slot", "canonical_plan", "conditions", "mapped_plan", "plan_of"]
+__all__ = ["Field", "Plan", "Slot", "conditions", "plan_of"]
 
-IDENTITIES: Final = frozenset({"key", "id"})
+_IDENTITIES: Final = frozenset({"key", "id"})
 _TIMES: Final = ("time", "arrived_at", "happened_at")
 
 
@@ -25,10 +24,10 @@ class Slot:
     """One raw column that a reader has to deliver.
 
     Attributes:
-        name: of the column in the raw frame; ours, so that hostile names in a file stay outside.
-        path: where the value is in the record.
-        is_identity: the value identifies something, so only texts and whole numbers are taken.
-        is_required: a file with columns must have it.
+        name: of the column in the raw frame; generated, so that hostile names in a file stay outside.
+        path: dotted path of the value in the record.
+        is_identity: the value is a key or id (or a part of one), so only texts and whole numbers are valid.
+        is_required: a CSV or Parquet file without this column is refused.
     """
 
     name: str
@@ -39,12 +38,12 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """How one canonical field is made.
+    """How one canonical field is computed from raw columns; the options are those of `FieldMap` in the config.
 
     Attributes:
-        slots: raw columns; several make a composite; none: `constant` for every record.
-        otherwise: raw columns that are taken where nothing is in `slots`.
-        is_optional: a missing value means the field's default (canonical form), not a fault.
+        slots: raw columns; several make a composite, none means `constant` for every record.
+        otherwise: raw columns that are used where `slots` have no value.
+        is_optional: a missing value means the field's default (canonical form) and is no error.
     """
 
     slots: tuple[str, ...] = ()
@@ -60,17 +59,17 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything a reader and the conversion need to know of one file.
+    """Everything that a reader and the conversion need to know about one source.
 
     Attributes:
-        fields: canonical field -> how it is made; what is absent has its default.
-        where: raw column -> texts that are taken.
+        fields: by canonical field; a field that is absent has its default.
+        where: by raw column, the texts of records that are kept.
         each: path of the list whose elements are the records.
-        group: path of the object that holds features by name, known and unknown; empty for the record itself.
-        known: names in `group` that are no unknown features.
-        strays: mapped features that the contract does not have: name -> their entry in `fields`.
-        kind: label kind of every record, where the map fixes it.
-        label_source: name of the source, where the map gives one.
+        features_path: path of the object that holds features by name; empty for the record itself.
+        known_names: names in that object that are no unknown features.
+        extra_features: mapped features that are not in the contract: their name, and their key in `fields`.
+        kind: label kind of every record, if the map fixes it.
+        label_source: value of `source` for every label, if the map gives one.
     """
 
     role: Role
@@ -79,35 +78,15 @@ class Plan:
     fields: Mapping[str, Field]
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     each: str | None = None
-    group: str | None = None
-    known: frozenset[str] = frozenset()
-    strays: Mapping[str, str] = field(default_factory=dict)
+    features_path: str | None = None
+    known_names: frozenset[str] = frozenset()
+    extra_features: Mapping[str, str] = field(default_factory=dict)
     kind: str | None = None
     label_source: str | None = None
 
 
-class _Slots:
-    """Gives each path one column, shared by all fields that read it."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, bool], Slot] = {}
-
-    def take(self, path: str, *, is_identity: bool = False, is_required: bool = True) -> str:
-        known = self._found.get((path, is_identity))
-        name = known.name if known else f"c{len(self._found)}"
-        required = is_required or (known is not None and known.is_required)
-        self._found[path, is_identity] = Slot(name, path, is_identity, required)
-        return name
-
-    def all(self) -> tuple[Slot, ...]:
-        return tuple(self._found.values())
-
-    def conditions(self, source: SourceMap) -> dict[str, tuple[str, ...]]:
-        return {self.take(path): _texts(wanted) for path, wanted in source.where.items()}
-
-
 def conditions(source: SourceMap | None) -> dict[str, tuple[str, ...]]:
-    """Return the texts that a source takes of whole records, by path; not those of the elements of a list."""
+    """Return a source's `where` conditions on whole records: path and accepted texts; not those on list elements."""
     if source is None:
         return {}
     below = None if source.each is None else f"{source.each}."
@@ -118,31 +97,43 @@ def conditions(source: SourceMap | None) -> dict[str, tuple[str, ...]]:
     }
 
 
-def plan_of(source: SourceMap | None, role: Role, config: LoopConfig, *, is_selected: bool) -> Plan:
-    """Return the plan of records that a source map covers, or of canonical ones where none does.
+def plan_of(source: SourceMap | None, role: Role, config: LoopConfig, *, is_filtered: bool) -> Plan:
+    """Return the plan for the records of a source.
 
     Args:
-        source: the map; where it names a function, the plan is that of what the function returns.
-        role: what they are.
-        config: the loop's.
-        is_selected: the conditions on whole records have been looked at already.
+        source: None for records in the canonical form; with a hook, the plan is for the records that it returns.
+        is_filtered: the reader applies the conditions on whole records itself, so the plan leaves them out.
     """
     if source is None:
-        return canonical_plan(role, config)
-    if is_selected:
+        return _canonical_plan(role, config, None)
+    if is_filtered:
         done = conditions(source)
         source = source.model_copy(update={"where": {p: w for p, w in source.where.items() if p not in done}})
-    return canonical_plan(role, config, source) if source.is_canonical else mapped_plan(source, config)
+    return _canonical_plan(role, config, source) if source.is_canonical else _mapped_plan(source, config)
 
 
-def canonical_plan(role: Role, config: LoopConfig, source: SourceMap | None = None) -> Plan:
-    """Return the plan of records whose fields are the messages' own.
+class _Slots:
+    """Assigns one raw column to each path, shared by all fields that read it."""
 
-    Args:
-        role: what they are.
-        config: the loop's.
-        source: where only some of them are taken, or they need a name for where they come from.
-    """
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, bool], Slot] = {}
+
+    def add(self, path: str, *, is_identity: bool = False, is_required: bool = True) -> str:
+        """Return the name of the path's column."""
+        known = self._found.get((path, is_identity))
+        name = known.name if known else f"c{len(self._found)}"
+        required = is_required or (known is not None and known.is_required)
+        self._found[path, is_identity] = Slot(name, path, is_identity, required)
+        return name
+
+    def all(self) -> tuple[Slot, ...]:
+        return tuple(self._found.values())
+
+    def conditions(self, source: SourceMap) -> dict[str, tuple[str, ...]]:
+        return {self.add(path): _texts(wanted) for path, wanted in source.where.items()}
+
+
+def _canonical_plan(role: Role, config: LoopConfig, source: SourceMap | None) -> Plan:
     slots = _Slots()
     if role == "predictions":
         contract = config.predictions
@@ -156,7 +147,7 @@ def canonical_plan(role: Role, config: LoopConfig, source: SourceMap | None = No
         required = {"key", "time"} if len(config.labels) == 1 else {"key", "time", "kind"}
     fields = {
         name: Field(
-            slots=(slots.take(name, is_identity=name in IDENTITIES, is_required=name in required),),
+            slots=(slots.add(name, is_identity=name in _IDENTITIES, is_required=name in required),),
             unit="ms" if name in _TIMES else None,
             is_optional=name not in required,
         )
@@ -170,36 +161,34 @@ def canonical_plan(role: Role, config: LoopConfig, source: SourceMap | None = No
         fields=fields,
         where=where,
         label_source=None if source is None else source.source,
-        group="features" if role == "predictions" else None,
-        known=frozenset(config.predictions.features),
+        features_path="features" if role == "predictions" else None,
+        known_names=frozenset(config.predictions.features),
     )
 
 
-def mapped_plan(source: SourceMap, config: LoopConfig) -> Plan:
-    """Return the plan of a file that a source map covers."""
+def _mapped_plan(source: SourceMap, config: LoopConfig) -> Plan:
     slots = _Slots()
     fields: dict[str, Field] = {}
-    strays: dict[str, str] = {}
+    extra_features: dict[str, str] = {}
     contract = config.predictions.features
-    group = None
+    root = None
     for target, how in source.map.items():
-        name = target.removeprefix("features.")
         if target == "features":
-            group = str(how.path).removesuffix("*").removesuffix(".")
-        elif target.startswith("features.") and name not in contract:
-            fields[target] = _field(how, slots, target)
-            strays[name] = target
-        else:
-            fields[target] = _field(how, slots, target)
-    if group is not None:
+            root = str(how.path).removesuffix("*").removesuffix(".")
+            continue
+        fields[target] = _field(how, slots, target)
+        name = target.removeprefix("features.")
+        if target.startswith("features.") and name not in contract:
+            extra_features[name] = target
+    if root is not None:
         for name in contract:
             if f"features.{name}" not in fields:
-                slot = slots.take(f"{group}.{name}" if group else name, is_required=False)
+                slot = slots.add(f"{root}.{name}" if root else name, is_required=False)
                 fields[f"features.{name}"] = Field(slots=(slot,), is_optional=True)
     where = slots.conditions(source)
-    # where every field of the record is a feature, those that became something else are not
-    taken = {slot.path.partition(".")[0] for slot in slots.all()} | {source.each or ""} if group == "" else set()
-    taken |= _hidden_names(group, source, redacted_features(config))
+    # if every field of the record is a feature, those that another field reads are none
+    used = {slot.path.partition(".")[0] for slot in slots.all()} | {source.each or ""} if root == "" else set()
+    used |= _redacted_names(root, source, redacted_features(config.predictions))
     return Plan(
         role=source.as_,
         is_canonical=False,
@@ -207,38 +196,38 @@ def mapped_plan(source: SourceMap, config: LoopConfig) -> Plan:
         fields=fields,
         where=where,
         each=source.each,
-        group=group,
-        known=frozenset(contract) | frozenset(strays) | taken,
-        strays=strays,
+        features_path=root,
+        known_names=frozenset(contract) | frozenset(extra_features) | used,
+        extra_features=extra_features,
         kind=source.kind,
         label_source=source.source,
     )
 
 
-def _hidden_names(group: str | None, source: SourceMap, redacted: Iterable[str]) -> set[str]:
-    """Return the names in a group of features under which a hidden one stands, whatever it is called there."""
-    if group is None:
+def _redacted_names(root: str | None, source: SourceMap, redacted: Iterable[str]) -> set[str]:
+    """Return the names below `root` that a redacted feature is read from, so that they are not kept as unknown ones."""
+    if root is None:
         return set()
-    prefix = f"{group}." if group else ""
+    prefix = f"{root}." if root else ""
     maps = [source.map[f"features.{name}"] for name in redacted if f"features.{name}" in source.map]
     found = set()
     for path in [path for how in maps for path in how.paths if path.startswith(prefix)]:
         parts = path.removeprefix(prefix).split(".")
-        # a name may itself have dots, as columns do
+        # a name may itself contain dots, as column names do
         found |= {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
     return found
 
 
 def _field(how: FieldMap, slots: _Slots, target: str) -> Field:
-    def take(path: str | list[str] | None) -> tuple[str, ...]:
+    def columns(path: str | list[str] | None) -> tuple[str, ...]:
         paths = [] if path is None else [path] if isinstance(path, str) else path
-        is_identity = target in IDENTITIES or len(paths) > 1
-        # with a second path, a file with columns may do without either
-        return tuple(slots.take(one, is_identity=is_identity, is_required=how.otherwise is None) for one in paths)
+        is_identity = target in _IDENTITIES or len(paths) > 1
+        # with an alternative path, a file may lack either column
+        return tuple(slots.add(one, is_identity=is_identity, is_required=how.otherwise is None) for one in paths)
 
     return Field(
-        slots=take(how.path),
-        otherwise=take(how.otherwise),
+        slots=columns(how.path),
+        otherwise=columns(how.otherwise),
         constant=how.constant,
         values=None if how.values is None else {key: scalar_text(value) for key, value in how.values.items()},
         scale=how.scale,

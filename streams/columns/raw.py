@@ -1,7 +1,4 @@
-"""What the three readers hand to the conversion: raw columns with their record numbers, and early rejects.
-
-This module must not know any file format.
-"""
+"""The interface between readers and conversion: raw columns with record numbers, and records the reader rejected."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,19 +8,19 @@ import polars as pl
 from schemas.base.status import RejectReason
 from streams.columns.schema import REJECTS_SCHEMA
 
-__all__ = ["AT", "ROW", "UNKNOWN", "RawChunk", "Reject", "rejects_frame"]
+__all__ = ["POSITION", "ROW", "UNKNOWN", "RawChunk", "Reject", "rejects_frame"]
 
 ROW = "row"
 """Column of 1-based record numbers."""
-AT = "at"
-"""Column of positions in the reader's own batch, for digests of records that are rejected later."""
+POSITION = "position"
+"""Column of indexes into the reader's own batch, for digests of records that are rejected later."""
 UNKNOWN = "unknown"
 """Column of features outside the contract as one JSON object; null where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One record that the reader could not take. `detail` names what is wrong and repeats no payload."""
+    """A record that cannot be read or mapped. `detail` says what is wrong and repeats no payload."""
 
     row: int
     reason: RejectReason
@@ -33,14 +30,14 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class RawChunk:
-    """Some records of a file.
+    """Some records of a file or topic as raw columns.
 
     Attributes:
-        frame: `row`, `at`, one tidied column a slot, `unknown`. A slot that the file does not have is absent.
-        digests: gives the record digests of positions (values of `at`).
-        rejects: records that the reader refused.
-        rows_read: records read, the rejected ones included.
-        filtered: records whose list of elements was empty.
+        frame: `row`, `position`, one tidied column per slot, `unknown`. A slot that the file does not have is absent.
+        digests: returns the record digests of positions (values of `position`).
+        rejects: records that the reader rejected.
+        rows_read: number of records, the rejected ones included.
+        filtered: number of records that were left out on purpose: by conditions, by a hook, or for an empty list.
     """
 
     frame: pl.DataFrame
@@ -51,6 +48,6 @@ class RawChunk:
 
 
 def rejects_frame(rejects: Sequence[Reject]) -> pl.DataFrame:
-    """Return rejects in their canonical columns."""
+    """Return rejects in the columns of `REJECTS_SCHEMA`."""
     rows = [(reject.row, str(reject.reason), reject.detail, reject.digest) for reject in rejects]
     return pl.DataFrame(rows, schema=REJECTS_SCHEMA, orient="row")

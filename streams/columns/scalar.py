@@ -1,8 +1,8 @@
-"""Raw columns of any type as text, numbers, booleans and identities.
+"""Converts raw columns of any type to text, numbers, booleans and identities.
 
-One rule makes all file formats agree: a value means what its text means, so `"12"`, `12` and `12.0` are
-the same number and the same key. A value that is no scalar (a list, an object, bytes that are no UTF-8)
-travels as text behind `MARK`, which no reading accepts. This module must not know any canonical field.
+One rule makes all file formats agree: a value is equal to its text, so `"12"`, `12` and `12.0` are the same number and
+the same key. A value that is no scalar (a list, an object, bytes that are not UTF-8) is kept as text with the prefix
+`NON_SCALAR`, which no conversion accepts.
 """
 
 from typing import Final
@@ -14,7 +14,8 @@ from polars.datatypes import DataType, DataTypeClass
 from schemas.config.mapping import Scalar
 
 __all__ = [
-    "MARK",
+    "EXACT_BELOW",
+    "NON_SCALAR",
     "json_text",
     "scalar_text",
     "tidy",
@@ -25,16 +26,17 @@ __all__ = [
     "to_text",
 ]
 
-MARK: Final = "\x00"
-EXACT: Final = 2.0**53
+NON_SCALAR: Final = "\x00"
+"""Prefix of the JSON text of a list or an object; bytes that are not UTF-8 become this character alone."""
+EXACT_BELOW: Final = 2.0**53
 """Whole floats below it are exact, so they can be read and written as integers."""
-_JSON_HEAD: Final = '{"v":'
-_WRITTEN: Final = (pl.String, pl.Boolean, pl.Null, pl.Date, pl.Datetime)
+_JSON_PREFIX: Final = '{"v":'
+_JSON_DTYPES: Final = (pl.String, pl.Boolean, pl.Null, pl.Date, pl.Datetime)
 _BOOLS: Final = {"true": True, "false": False}
 
 
 def tidy(series: pl.Series) -> pl.Series:
-    """Reduce a column to String, integers, Float64, Boolean or Datetime; what does not fit gets `MARK`."""
+    """Reduce a column to String, integers, Float64, Boolean or Datetime; other values become `NON_SCALAR` text."""
     dtype = series.dtype
     if dtype in (pl.String, pl.Boolean, pl.Datetime) or dtype.is_integer():
         return series
@@ -46,23 +48,23 @@ def tidy(series: pl.Series) -> pl.Series:
         return series.cast(pl.Datetime("ms"))
     if dtype == pl.Binary:
         return pl.Series([None if value is None else _decoded(value) for value in series], dtype=pl.String)
-    return _choose(series.is_not_null(), MARK + json_text(series), None)
+    return _choose(series.is_not_null(), NON_SCALAR + json_text(series), None)
 
 
 def json_text(series: pl.Series) -> pl.Series:
     """Return each value as JSON; null stays null."""
-    if not _is_written(series.dtype):
+    if not _has_json_form(series.dtype):
         texts = [
             None if value is None else msgspec.json.encode(value, enc_hook=str).decode() for value in series.to_list()
         ]
         return pl.Series(texts, dtype=pl.String)
     encoded = series.alias("v").to_frame().select(pl.struct("v").struct.json_encode()).to_series()
-    text = encoded.str.strip_prefix(_JSON_HEAD).str.head(-1)
+    text = encoded.str.strip_prefix(_JSON_PREFIX).str.head(-1)
     return _choose(series.is_null(), None, text) if series.null_count() else text
 
 
 def scalar_text(value: Scalar) -> str:
-    """Return a config's value as the text that the same value has in a record."""
+    """Return a value of the config as the text that an equal value of a record has."""
     return str(to_text(pl.Series([value]))[0])
 
 
@@ -78,7 +80,7 @@ def to_text(series: pl.Series) -> pl.Series:
 
 
 def to_identity(series: pl.Series) -> pl.Series:
-    """Return texts and whole numbers as text; all else becomes the empty text, which no rule accepts."""
+    """Return texts and whole numbers as text; all else becomes the empty text, which is no valid identity."""
     if series.dtype == pl.String or series.dtype.is_integer():
         return to_text(series)
     if series.dtype == pl.Float64:
@@ -112,31 +114,31 @@ def to_bool(series: pl.Series) -> pl.Series:
     if series.dtype == pl.Boolean:
         return series
     numbers = to_number(series)
-    answer = _choose(numbers.is_in([0.0, 1.0]), numbers == 1.0, None)
+    from_numbers = _choose(numbers.is_in([0.0, 1.0]), numbers == 1.0, None)
     if series.dtype != pl.String:
-        return answer
-    words = series.str.to_lowercase().replace_strict(_BOOLS, default=None, return_dtype=pl.Boolean)
-    return _choose(words.is_not_null(), words, answer)
+        return from_numbers
+    from_texts = series.str.to_lowercase().replace_strict(_BOOLS, default=None, return_dtype=pl.Boolean)
+    return _choose(from_texts.is_not_null(), from_texts, from_numbers)
 
 
-def _is_written(dtype: DataType | DataTypeClass) -> bool:
-    """Tell whether Polars can write the type as JSON; it panics over bytes, for one."""
+def _has_json_form(dtype: DataType | DataTypeClass) -> bool:
+    """Return whether Polars can encode the type as JSON; on bytes, for example, it panics."""
     if isinstance(dtype, (pl.List, pl.Array)):
-        return _is_written(dtype.inner)
+        return _has_json_form(dtype.inner)
     if isinstance(dtype, pl.Struct):
-        return all(_is_written(field.dtype) for field in dtype.fields)
-    return dtype in _WRITTEN or dtype.is_float() or (dtype.is_integer() and dtype != pl.Int128)
+        return all(_has_json_form(field.dtype) for field in dtype.fields)
+    return dtype in _JSON_DTYPES or dtype.is_float() or (dtype.is_integer() and dtype != pl.Int128)
 
 
 def _decoded(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        return MARK
+        return NON_SCALAR
 
 
 def _is_whole(series: pl.Series) -> pl.Series:
-    return ((series == series.floor()) & (series.abs() < EXACT)).fill_null(value=False)
+    return ((series == series.floor()) & (series.abs() < EXACT_BELOW)).fill_null(value=False)
 
 
 def _choose(mask: pl.Series, yes: pl.Series | str | None, no: pl.Series | str | None) -> pl.Series:

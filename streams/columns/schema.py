@@ -1,7 +1,4 @@
-"""The canonical frames' columns: what every mapped chunk looks like, whatever file it came from.
-
-This module names columns and types; it must not compute any.
-"""
+"""Column names and types of the canonical frames: every mapped chunk has them, whatever its source."""
 
 from typing import Literal
 
@@ -9,12 +6,12 @@ import polars as pl
 
 from schemas.config.loop import LoopConfig
 
-__all__ = ["REJECTS_SCHEMA", "Role", "feature_dtype", "known_at_ms", "output_dtype", "records_schema"]
+__all__ = ["REJECTS_SCHEMA", "Role", "feature_dtype", "known_at_ms", "records_schema"]
 
 Role = Literal["predictions", "labels"]
 
 REJECTS_SCHEMA = pl.Schema({"row": pl.Int64(), "reason": pl.String(), "detail": pl.String(), "digest": pl.Int64()})
-"""Records that never became a message. `detail` holds no payload; `digest`: signed xxh3-64 of the record."""
+"""Records that could not be mapped. `detail` holds no payload; `digest`: signed xxh3-64 of the record."""
 
 _FEATURE_DTYPES: dict[str, pl.DataType] = {
     "float": pl.Float64(),
@@ -25,17 +22,12 @@ _FEATURE_DTYPES: dict[str, pl.DataType] = {
 
 
 def feature_dtype(declared: str) -> pl.DataType:
-    """Return the column type of a feature that the contract declares as `declared`."""
+    """Return the column type of a feature whose type in the contract is `declared`."""
     return _FEATURE_DTYPES[declared]
 
 
-def output_dtype(task: str) -> pl.DataType:
-    """Return the column type of the output of a kind with this task."""
-    return pl.String() if task == "multiclass" else pl.Float64()
-
-
 def records_schema(role: Role, config: LoopConfig) -> pl.Schema:
-    """Return names and types of the canonical frame of `role`, in column order.
+    """Return the columns of a canonical frame, in order.
 
     Times are Int64 milliseconds since the epoch (UTC); `row` is the 1-based record number in the file.
     """
@@ -69,7 +61,11 @@ def records_schema(role: Role, config: LoopConfig) -> pl.Schema:
         "eligible": pl.Boolean(),
         "weight": pl.Float64(),
     }
-    columns |= {f"output_{kind}": output_dtype(output.task) for kind, output in contract.outputs.items()}
+    # classes are text, scores and amounts are numbers
+    columns |= {
+        f"output_{kind}": pl.String() if output.task == "multiclass" else pl.Float64()
+        for kind, output in contract.outputs.items()
+    }
     columns |= {f"slice_{name}": pl.String() for name in contract.slices}
     columns |= {f"feature_{name}": feature_dtype(feature.type) for name, feature in contract.features.items()}
     columns |= {"extras": pl.String(), "digest": pl.Int64(), "flags": pl.List(pl.String())}
@@ -77,7 +73,7 @@ def records_schema(role: Role, config: LoopConfig) -> pl.Schema:
 
 
 def known_at_ms(config: LoopConfig) -> pl.Expr:
-    """Return the column that says when a label could be known: its time, or its arrival if that is later."""
+    """Return when a label could be known: its time, or its arrival if that is later and the clock is `arrival`."""
     if config.clock == "event":
         return pl.col("time_ms")
     return pl.max_horizontal("time_ms", "arrived_at_ms")

@@ -1,8 +1,7 @@
-"""Times of every written form as milliseconds since the epoch, UTC.
+"""Parses times of every written form to milliseconds since the epoch, UTC.
 
-Understood: ISO 8601 with an offset, or without one where a zone is given; numbers with a unit, also
-written as text; timestamps of Parquet. A time that cannot be told is named by its fault, never guessed.
-This module must not read a clock.
+Accepted: ISO 8601 with an offset, or without one where a zone is given; numbers with a unit, also as text; Parquet
+timestamps. Any other value gets a reject reason; nothing is guessed.
 """
 
 from dataclasses import dataclass
@@ -31,12 +30,12 @@ _NUMBER: Final = r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 
 @dataclass(frozen=True, slots=True)
 class TimeColumn:
-    """Times of one column.
+    """The times of one column.
 
     Attributes:
-        ms: Int64 milliseconds since the epoch; null where missing or at fault.
-        fault: String reject reason, null where the time is good or missing.
-        is_ambiguous: the clock showed this time twice; `ms` is the earlier instant.
+        ms: Int64 milliseconds since the epoch; null where missing or invalid.
+        fault: String reject reason; null where the time is valid or missing.
+        is_ambiguous: Boolean; local clocks showed this time twice, and `ms` is the earlier instant.
     """
 
     ms: pl.Series
@@ -45,20 +44,20 @@ class TimeColumn:
 
 
 def to_time(series: pl.Series, unit: str | None, zone: str | None) -> TimeColumn:
-    """Read a tidied column as times.
+    """Parse a tidied column as times.
 
     Args:
-        series: String, numbers or Datetime; anything else is at fault.
-        unit: of numbers: s, ms, us or ns. Without one every number is at fault.
-        zone: IANA zone of times that carry no offset. Without one each of them is at fault.
+        series: String, numbers or Datetime; values of any other type are invalid.
+        unit: of numbers: s, ms, us or ns. Without a unit every number is invalid.
+        zone: IANA zone of times without an offset. Without a zone each of them is invalid.
     """
     if series.dtype == pl.Datetime:
         return _from_datetime(series, zone)
     if series.dtype.is_integer() or series.dtype == pl.Float64:
-        return _finish(series, _from_number(series, unit))
+        return _checked(series, _from_number(series, unit))
     if series.dtype == pl.String:
         return _from_text(series, unit, zone)
-    return _finish(series, pl.repeat(None, len(series), dtype=pl.Int64, eager=True))
+    return _checked(series, pl.repeat(None, len(series), dtype=pl.Int64, eager=True))
 
 
 def _from_number(series: pl.Series, unit: str | None) -> pl.Series:
@@ -80,19 +79,19 @@ def _from_number(series: pl.Series, unit: str | None) -> pl.Series:
 def _from_datetime(series: pl.Series, zone: str | None) -> TimeColumn:
     aware = getattr(series.dtype, "time_zone", None) is not None
     if aware:
-        return _finish(series, series.dt.epoch("ms"))
+        return _checked(series, series.dt.epoch("ms"))
     return _localise(series, series.is_not_null(), zone)
 
 
 def _localise(naive: pl.Series, is_naive: pl.Series, zone: str | None) -> TimeColumn:
-    """Place naive times into their zone; `is_naive` marks the rows that are there to be placed."""
+    """Convert naive times with their zone; rows outside `is_naive` are ignored."""
     if zone is None:
         fault = _where(is_naive, RejectReason.NAIVE_TIME)
         empty = pl.repeat(None, len(naive), dtype=pl.Int64, eager=True)
         return TimeColumn(empty, fault, pl.repeat(value=False, n=len(naive), eager=True))
     earlier = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     later = naive.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
-    result = _finish(naive, earlier.dt.epoch("ms"))
+    result = _checked(naive, earlier.dt.epoch("ms"))
     gap = _where(naive.is_not_null() & earlier.is_null(), RejectReason.NONEXISTENT_TIME)
     return TimeColumn(
         result.ms, gap.zip_with(gap.is_not_null(), result.fault), (earlier != later).fill_null(value=False)
@@ -110,26 +109,23 @@ def _from_text(series: pl.Series, unit: str | None, zone: str | None) -> TimeCol
         fraction.alias("fraction"),
         _offset_ms().alias("offset"),
     )
-    local, shift = clock["local"] + pl.Series(clock["fraction"]).cast(pl.Duration("ms")), clock["offset"]
-    fixed = local.dt.epoch("ms") - shift
-    numbers = series.str.contains(_NUMBER).fill_null(value=False)
-    if numbers.any():
-        typed = series.zip_with(numbers, pl.Series([None], dtype=pl.String)).cast(pl.Int64, strict=False)
-        real = series.zip_with(numbers & typed.is_null(), pl.Series([None], dtype=pl.String)).cast(
-            pl.Float64, strict=False
-        )
-        fixed = fixed.zip_with(
-            ~numbers, _from_number(typed, unit).zip_with(typed.is_not_null(), _from_number(real, unit))
-        )
-    result = _finish(series, fixed)
-    is_naive = local.is_not_null() & shift.is_null()
+    local, offset = clock["local"] + pl.Series(clock["fraction"]).cast(pl.Duration("ms")), clock["offset"]
+    ms = local.dt.epoch("ms") - offset
+    is_number = series.str.contains(_NUMBER).fill_null(value=False)
+    if is_number.any():
+        no_text = pl.Series([None], dtype=pl.String)
+        whole = series.zip_with(is_number, no_text).cast(pl.Int64, strict=False)
+        real = series.zip_with(is_number & whole.is_null(), no_text).cast(pl.Float64, strict=False)
+        ms = ms.zip_with(~is_number, _from_number(whole, unit).zip_with(whole.is_not_null(), _from_number(real, unit)))
+    result = _checked(series, ms)
+    is_naive = local.is_not_null() & offset.is_null()
     if not is_naive.any():
         return result
-    placed = _localise(local.zip_with(is_naive, pl.Series([None], dtype=local.dtype)), is_naive, zone)
+    zoned = _localise(local.zip_with(is_naive, pl.Series([None], dtype=local.dtype)), is_naive, zone)
     return TimeColumn(
-        placed.ms.zip_with(is_naive, result.ms),
-        placed.fault.zip_with(is_naive, result.fault),
-        placed.is_ambiguous,
+        zoned.ms.zip_with(is_naive, result.ms),
+        zoned.fault.zip_with(is_naive, result.fault),
+        zoned.is_ambiguous,
     )
 
 
@@ -141,11 +137,11 @@ def _offset_ms() -> pl.Expr:
     return pl.when(text.str.to_uppercase() == "Z").then(0).otherwise(sign * (hours * 60 + minutes) * 60_000)
 
 
-def _finish(series: pl.Series, ms: pl.Series) -> TimeColumn:
-    """Check the bounds; what was there and gave no time is bad."""
+def _checked(series: pl.Series, ms: pl.Series) -> TimeColumn:
+    """Return `ms` within the bounds; values of `series` without a valid time get the reason `bad_time`."""
     if ms.null_count() == 0 and len(ms) and ms.min() >= 0 and ms.max() <= LAST_MS:  # type: ignore[operator] # a number
-        nothing = pl.repeat(None, len(ms), dtype=pl.String, eager=True)
-        return TimeColumn(ms, nothing, pl.repeat(value=False, n=len(ms), eager=True))
+        no_fault = pl.repeat(None, len(ms), dtype=pl.String, eager=True)
+        return TimeColumn(ms, no_fault, pl.repeat(value=False, n=len(ms), eager=True))
     good = ms.is_between(0, LAST_MS).fill_null(value=False)
     return TimeColumn(
         ms.zip_with(good, pl.Series([None], dtype=pl.Int64)),

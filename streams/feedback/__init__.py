@@ -1,4 +1,4 @@
-"""The shell of the feedback role on Faust: wake-ups by commit notices, one active worker, published decisions.
+"""The feedback role on Faust: commit notices wake it, one of its workers is active, and its decisions are published.
 
-What the role does is handed in by the product: nothing here knows evidence, the gate or the page.
+Its work is passed in as `Handlers`: evidence, the gate and the page live in `truthloop.feedback`.
 """

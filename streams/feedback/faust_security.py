@@ -1,7 +1,6 @@
-"""What Faust's client needs to reach the cluster, derived from librdkafka's properties.
+"""Translates librdkafka's properties into the connection settings of Faust's client.
 
-Law: a property that decides how a connection is secured is translated or refused by name, never dropped. Must not
-make clients.
+A property that secures the connection is translated or refused by name, never dropped.
 """
 
 import ssl
@@ -26,21 +25,21 @@ _SECURES = ("ssl.", "sasl.", "security.", "enable.ssl.", "enable.sasl.", "https.
 _MECHANISMS = frozenset({"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"})
 _PROTOCOLS = frozenset({"plaintext", "ssl", "sasl_plaintext", "sasl_ssl"})
 _HEARTBEATS = 3
-"""At least so many in a session, or one that is lost ends it."""
+"""Least number of heartbeats in a session: with fewer, a lost one would end it."""
 _HEARTBEAT_MOST_S, _REQUEST_LEAST_S = 3.0, 90.0
-"""As Faust has them by default."""
+"""Faust's defaults."""
 
 
 def broker_urls(config: KafkaConfig) -> list[str]:
-    """Return the cluster's addresses as Faust writes them."""
+    """Return the bootstrap servers as URLs for Faust."""
     return [f"kafka://{address.strip()}" for address in config.bootstrap_servers.split(",") if address.strip()]
 
 
 def group_timeouts(config: KafkaConfig) -> dict[str, float]:
-    """Return Faust's settings for what decides when a worker that has died is given up, in seconds.
+    """Return Faust's timeouts of group membership, in seconds.
 
-    From `session.timeout.ms`, `heartbeat.interval.ms` and `max.poll.interval.ms`; without them a session lasts as
-    long as those of the other roles.
+    They come from `session.timeout.ms`, `heartbeat.interval.ms` and `max.poll.interval.ms`; the default session is that
+    of the other roles.
     """
     client = config.client
     session_s = float(client.get("session.timeout.ms", SESSION_TIMEOUT_MS)) / 1_000
@@ -57,11 +56,11 @@ def group_timeouts(config: KafkaConfig) -> dict[str, float]:
 
 
 def credentials(config: KafkaConfig, secrets: Mapping[str, str]) -> faust.SASLCredentials | faust.SSLCredentials | None:
-    """Return how Faust authenticates; None where the cluster asks nobody.
+    """Return Faust's credentials; None for a cluster without TLS and SASL.
 
     Args:
         config: the loop's `kafka` section.
-        secrets: librdkafka's properties that came from the environment.
+        secrets: librdkafka's secret properties, see `kafka_secrets`.
 
     Raises:
         ConfigError: a property that secures the connection has no counterpart in Faust's client.
@@ -88,18 +87,18 @@ def credentials(config: KafkaConfig, secrets: Mapping[str, str]) -> faust.SASLCr
 
 
 def _context(client: Mapping[str, Scalar]) -> ssl.SSLContext:
-    place = "ssl.ca.location"
+    name = "ssl.ca.location"  # the property that an error is about
     try:
-        authority = client.get(place)
+        authority = client.get(name)
         context = ssl.create_default_context(cafile=None if authority is None else str(authority))
         if (certificate := client.get("ssl.certificate.location")) is not None:
-            place = "ssl.certificate.location"
+            name = "ssl.certificate.location"
             key, password = client.get("ssl.key.location"), client.get("ssl.key.password")
             context.load_cert_chain(
                 str(certificate), None if key is None else str(key), None if password is None else str(password)
             )
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cannot be used: {error}", where=f"kafka.client.{place}") from None
+        raise ConfigError(f"cannot be used: {error}", where=f"kafka.client.{name}") from None
     return context
 
 
@@ -108,5 +107,5 @@ def _refused(name: str, why: str) -> ConfigError:
     return ConfigError(
         why,
         where=variable or f"kafka.client.{name}",
-        hint="`truthloop run feedback` speaks to Kafka through Faust; the other roles are not concerned.",
+        hint="`truthloop run feedback` connects to Kafka through Faust; the other roles are not affected.",
     )

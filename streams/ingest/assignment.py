@@ -1,7 +1,6 @@
-"""The partitions of source topics that a worker of ingest has: where each stands, and which wait for a person.
+"""The source partitions of one ingest worker: their offsets, those that are stopped, and those that no worker has.
 
-Where they stand is what the group has committed, never more: whatever was read beyond that is read again after any
-doubt. Must not read or map records.
+A partition is read on from what the group has committed. Whatever was read beyond that is read again after a failure.
 """
 
 import logging
@@ -13,7 +12,7 @@ from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicP
 from schemas.errors import BrokerError
 from streams.ingest.offsets import SourcePositions, StartPosition
 from streams.ingest.poison_pill import PoisonPillGuard
-from streams.kafka.client import REACH_TIMEOUT_S, KafkaClients
+from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients
 from streams.kafka.topics import Topics, partition_counts
 from streams.runtime.health import Health
 
@@ -21,124 +20,113 @@ __all__ = ["SourceAssignment", "SourcePartition", "UnassignedPartitions"]
 
 log = logging.getLogger("truthloop.ingest")
 
+CHECK_INTERVAL_MS: Final = 30_000
+"""Between two searches for partitions that no worker has; clients refresh their metadata about as often."""
+
 SourcePartition = tuple[str, int]
 """Topic and number."""
 
 
 class SourceAssignment:
-    """One worker's partitions.
-
-    Args:
-        positions: of the loop.
-        attempts: told which partitions are still ours.
-        health: told which partitions wait for a person.
+    """The partitions that the group has assigned to this worker.
 
     Attributes:
-        at: next offset of every partition that is read.
-        has_changed: the group gave or took partitions since they were last placed.
+        positions: next offset of every partition that is read.
+        has_changed: the group has assigned or revoked partitions since the consumer was last reset.
     """
 
-    def __init__(self, positions: SourcePositions, attempts: PoisonPillGuard, health: Health) -> None:
-        self._positions = positions
-        self._attempts = attempts
+    def __init__(self, offsets: SourcePositions, guard: PoisonPillGuard, health: Health) -> None:
+        self._offsets = offsets
+        self._guard = guard
         self._health = health
         self._stopped: dict[SourcePartition, str] = {}
-        self.at: dict[SourcePartition, int] = {}
+        self.positions: dict[SourcePartition, int] = {}
         self.has_changed = False
 
-    def assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        """Take what the group gives, as far as it is a source's."""
+    def on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Take over the assigned partitions of source topics."""
         self.has_changed = True
-        self._positions.refresh_ids()
-        mine = [place for place in places if place.topic in self._positions.topics]
-        self._stand(self._positions.standings(consumer, mine))
-        self._attempts.keep_only((place.topic, place.partition) for place in mine)
+        self._offsets.refresh_ids()
+        mine = [one for one in partitions if one.topic in self._offsets.topics]
+        self._set_positions(self._offsets.start_positions(consumer, mine))
+        self._guard.keep_only((one.topic, one.partition) for one in mine)
         log.info("%d partitions, %d of them stopped", len(mine), len(self._stopped))
-        consumer.assign(self._places())
+        consumer.assign(self._at_positions())
 
-    def revoked(self, consumer: Consumer, _places: list[TopicPartition]) -> None:
-        """Let go of everything; mostly the same partitions come back at once."""
+    def on_revoke(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
+        """Drop all partitions; mostly the same ones are assigned again at once."""
         self.has_changed = True
-        self.at = {}
+        self.positions = {}
         consumer.unassign()
 
-    def place(self, consumer: Consumer) -> None:
-        """Read on from where the partitions stand; what was read beyond that is dropped."""
-        if self.at:
-            consumer.assign(self._places())
+    def reset(self, consumer: Consumer) -> None:
+        """Let the consumer read on from `positions`; messages that it has read beyond them are dropped."""
+        if self.positions:
+            consumer.assign(self._at_positions())
         self.has_changed = False
 
-    def rest(self, consumer: Consumer) -> None:
-        """Read nothing until the partitions are placed again."""
+    def suspend(self, consumer: Consumer) -> None:
+        """Read nothing until the next reset."""
         consumer.assign([])
 
-    def go_back(self, consumer: Consumer) -> None:
-        """Ask the group where the partitions stand, and place them there.
+    def reload(self, consumer: Consumer) -> None:
+        """Reset the consumer to the group's committed offsets.
 
         Raises:
             BrokerError: the cluster does not answer.
         """
-        mine = [TopicPartition(topic, partition) for topic, partition in self.at]
-        self._stand(self._positions.standings(consumer, mine))
-        self.place(consumer)
+        mine = [TopicPartition(topic, partition) for topic, partition in self.positions]
+        self._set_positions(self._offsets.start_positions(consumer, mine))
+        self.reset(consumer)
 
-    def as_committed(self, positions: Mapping[SourcePartition, int]) -> list[TopicPartition]:
-        """Return positions as they are committed."""
-        return [self._positions.place(*partition, offset) for partition, offset in positions.items()]
+    def to_commit(self, positions: Mapping[SourcePartition, int]) -> list[TopicPartition]:
+        """Return positions in the form in which they are committed."""
+        return [self._offsets.to_commit(*partition, offset) for partition, offset in positions.items()]
 
-    def moved(self, positions: Mapping[SourcePartition, int]) -> None:
-        """Note positions that were committed."""
-        self.at.update(positions)
+    def advance(self, positions: Mapping[SourcePartition, int]) -> None:
+        """Move to positions that were just committed."""
+        self.positions.update(positions)
 
     def stop(self, consumer: Consumer, partition: SourcePartition) -> None:
-        """Read a partition no more, because its records are not there; the others go on."""
-        if (offset := self.at.pop(partition, None)) is None:
+        """Stop reading a partition whose next records are not there; the others go on."""
+        if (offset := self.positions.pop(partition, None)) is None:
             return
-        self._tell(partition, self._positions.fault(consumer, StartPosition(*partition, offset)))
+        self._report_stopped(partition, self._offsets.explain_missing(consumer, StartPosition(*partition, offset)))
 
     def lag(self, consumer: Consumer) -> int:
-        """Return how many offsets are still to be read, as far as the consumer has heard."""
+        """Return how many offsets are still to be read, as far as the consumer knows."""
         lag = 0
-        for place in consumer.position(self._places()) if self.at else ():
-            _, high = consumer.get_watermark_offsets(place, cached=True)
-            lag += max(0, high - place.offset) if place.offset >= 0 else 0
+        for one in consumer.position(self._at_positions()) if self.positions else ():
+            _, high = consumer.get_watermark_offsets(one, cached=True)
+            lag += max(0, high - one.offset) if one.offset >= 0 else 0
         return lag
 
-    def _stand(self, standings: Iterable[StartPosition]) -> None:
-        found = list(standings)
-        self.at = {(one.topic, one.partition): one.offset for one in found if not one.fault}
+    def _set_positions(self, starts: Iterable[StartPosition]) -> None:
+        found = list(starts)
+        self.positions = {(one.topic, one.partition): one.offset for one in found if not one.fault}
         for number in {partition for _, partition in self._stopped}:
             self._health.release_partition(number)
         self._stopped = {}
         for one in found:
             if one.fault:
-                self._tell((one.topic, one.partition), one.fault)
+                self._report_stopped((one.topic, one.partition), one.fault)
 
-    def _tell(self, partition: SourcePartition, fault: str) -> None:
-        """Say that a partition waits for a person; several topics have partitions of one number."""
+    def _report_stopped(self, partition: SourcePartition, fault: str) -> None:
+        """Show a partition as stopped, by its number: the faults of several topics' partitions are joined."""
         log.error("topic %s, partition %d is stopped: %s", *partition, fault)
         self._stopped[partition] = fault
         number = partition[1]
         reasons = [f"topic {topic}: {why}" for (topic, other), why in self._stopped.items() if other == number]
         self._health.stop_partition(number, "; ".join(reasons))
 
-    def _places(self) -> list[TopicPartition]:
-        return [TopicPartition(topic, partition, offset) for (topic, partition), offset in self.at.items()]
-
-
-log = logging.getLogger("truthloop.ingest")
-
-EVERY_MS: Final = 30_000
-"""As often as clients look for new partitions by themselves."""
+    def _at_positions(self) -> list[TopicPartition]:
+        return [TopicPartition(topic, partition, offset) for (topic, partition), offset in self.positions.items()]
 
 
 class UnassignedPartitions:
-    """Looks after the partitions that nobody reads.
+    """Finds partitions that no worker has, such as those that were added to a topic, and has the group rebalanced.
 
-    Args:
-        clients: of the cluster.
-        topics: the loop's.
-        sources: the topics that ingest reads.
+    The group rebalances when a subscription changes, so another topic of the loop is added to it or removed from it.
     """
 
     def __init__(self, clients: KafkaClients, topics: Topics, sources: Sequence[str]) -> None:
@@ -147,44 +135,44 @@ class UnassignedPartitions:
         self._sources = list(sources)
         self._other = topics.rejects
         self._is_changed = False
-        self._looked_at_ms: int | None = None
+        self._checked_at_ms: int | None = None
 
     @property
     def subscription(self) -> list[str]:
-        """What to subscribe to: the sources, and at times a topic that makes the subscription another one."""
+        """Topics to subscribe to."""
         return [*self._sources, self._other] if self._is_changed else self._sources
 
-    def look_again(self) -> None:
-        """The partitions were shared out: see soon whether all were."""
-        self._looked_at_ms = None
+    def check_soon(self) -> None:
+        """Check again without waiting for the interval: the partitions were just assigned."""
+        self._checked_at_ms = None
 
     def must_rebalance(self, now_ms: int) -> bool:
-        """Tell, from time to time, whether partitions are left over; the subscription is another one then."""
-        if self._looked_at_ms is not None and abs(now_ms - self._looked_at_ms) < EVERY_MS:
+        """Tell, once in a while, whether partitions are left over; `subscription` has changed then."""
+        if self._checked_at_ms is not None and abs(now_ms - self._checked_at_ms) < CHECK_INTERVAL_MS:
             return False
         found = self._find()
         if found is None:
             return False
-        self._looked_at_ms = now_ms
+        self._checked_at_ms = now_ms
         if not found:
             return False
-        log.warning("nobody reads %s: the partitions are shared out anew", ", ".join(f"{t}[{p}]" for t, p in found))
+        log.warning("no worker reads %s: the group is rebalanced", ", ".join(f"{t}[{p}]" for t, p in found))
         self._is_changed = not self._is_changed
         return True
 
     def _find(self) -> list[tuple[str, int]] | None:
-        """Return partitions that no worker has; None while they are being shared out."""
+        """Return partitions that no worker has; None during a rebalance."""
         admin = self._clients.admin()
         try:
-            future = admin.describe_consumer_groups([self._group], request_timeout=REACH_TIMEOUT_S)[self._group]
-            group = future.result(timeout=REACH_TIMEOUT_S)
+            future = admin.describe_consumer_groups([self._group], request_timeout=REQUEST_TIMEOUT_S)[self._group]
+            group = future.result(timeout=REQUEST_TIMEOUT_S)
             counts = partition_counts(self._clients, self._sources)
         except (KafkaException, BrokerError) as error:
-            log.warning("group %s: whether all partitions are read cannot be told (%s)", self._group, error)
+            log.warning("group %s: whether all its partitions are read is unknown (%s)", self._group, error)
             return []
         if group.state != ConsumerGroupState.STABLE:
             return None
-        claimed = {
-            (place.topic, place.partition) for member in group.members for place in member.assignment.topic_partitions
+        assigned = {
+            (one.topic, one.partition) for member in group.members for one in member.assignment.topic_partitions
         }
-        return sorted({(topic, at) for topic, count in counts.items() for at in range(count)} - claimed)
+        return sorted({(topic, at) for topic, count in counts.items() for at in range(count)} - assigned)

@@ -1,8 +1,7 @@
-"""One topic's messages as canonical messages and rejects: everything that ingest decides, without any client.
+"""Maps one topic's messages to canonical messages and rejects.
 
-Every source of the topic sees every message; one that no source takes is left out, and one that a source takes and
-cannot map is a reject. Law: what has to be hidden is hidden before anything leaves this module. Must not talk to
-Kafka or keep anything between batches.
+Every source of the topic sees every message. One that no source selects is filtered; one that a source selects and
+cannot map is a reject. Personal features are redacted before anything leaves this module.
 """
 
 from collections.abc import Sequence
@@ -22,31 +21,31 @@ from streams.kafka.messages import SourceMessages, metadata_paths
 from streams.mapping.mapper import MappedChunk, MessageMapper
 from streams.mapping.tools import MappingTools
 from streams.messages.reject import ORIGINAL_BYTES_MAX, RejectMessage
-from streams.messages.wire import encode
+from streams.messages.wire import encode_records
 from streams.readers.format import foreign_binary, json_text_in
 from streams.readers.json_lines import ParsedLines, no_cycle_search, parse_lines
 
-__all__ = ["PAYLOAD_BYTES_MAX", "Canonical", "TopicMapper"]
+__all__ = ["PAYLOAD_BYTES_MAX", "MappedMessages", "TopicMapper"]
 
 PAYLOAD_BYTES_MAX: Final = 999_000
-"""Key and value of a canonical message: what a message may have (1 MB), less its own and its batch's overhead."""
+"""Key and value of a canonical message: the usual limit of a message (1 MB) minus overhead of message and batch."""
 
 REJECT_BYTES: Final = 4_096
-"""Of a reject beside the original."""
+"""Size of a reject without its original."""
 
 _EMPTY: Final = "an empty message"
 
 
 @dataclass
-class Canonical:
-    """What became of some messages.
+class MappedMessages:
+    """Result of mapping some messages.
 
     Attributes:
-        predictions: messages for their topic, as a producer takes them.
-        labels: the same.
-        heartbeats: labels that go to every partition.
-        rejects: what could not be mapped.
-        filtered: how many messages no source takes; those without a value are among them.
+        predictions: canonical messages for the topic of predictions: value and key, as `produce_batch` takes them.
+        labels: the same for the topic of labels.
+        heartbeats: labels without a key, to be sent to every partition.
+        rejects: messages that could not be mapped.
+        filtered: number of messages that no source selects, those without a value included.
     """
 
     predictions: list[dict[str, Any]] = field(default_factory=list)
@@ -55,8 +54,8 @@ class Canonical:
     rejects: list[RejectMessage] = field(default_factory=list)
     filtered: int = 0
 
-    def add(self, other: "Canonical") -> None:
-        """Take in what became of messages behind these."""
+    def add(self, other: "MappedMessages") -> None:
+        """Append the result of later messages."""
         self.predictions += other.predictions
         self.labels += other.labels
         self.heartbeats += other.heartbeats
@@ -68,10 +67,8 @@ class TopicMapper:
     """Maps the messages of one topic.
 
     Args:
-        topic: its name.
-        config: the loop's.
-        tools: what the mapping needs beside the config.
-        payload_bytes_max: of key and value of a message that is made.
+        tools: hooks and redaction of the mapping.
+        payload_bytes_max: limit of key and value of a canonical message.
     """
 
     def __init__(
@@ -81,55 +78,54 @@ class TopicMapper:
         self._sources = [source for source in config.ingest if source.topic == topic]
         self._mappers = [MessageMapper(source.as_, source, config, tools) for source in self._sources]
         self._payload_bytes_max = payload_bytes_max
-        # base64 makes a third more of an original; what else a reject says is short
+        # base64 makes an original a third longer; the rest of a reject is short
         self._original_bytes_max = min(ORIGINAL_BYTES_MAX, payload_bytes_max * 3 // 4 - REJECT_BYTES)
-        self._keeps_originals = not has_personal_features(config)
-        paths = {path for source in self._sources for path in metadata_paths(source)}
-        self._beside = sorted(paths)
+        self._keeps_originals = not has_personal_features(config.predictions)
+        self._metadata_paths = sorted({path for source in self._sources for path in metadata_paths(source)})
 
-    def map(self, messages: SourceMessages, seen_at_ms: int) -> Canonical:
-        """Return what becomes of messages of the topic."""
+    def map(self, messages: SourceMessages, seen_at_ms: int) -> MappedMessages:
+        """Map messages of the topic; `seen_at_ms` goes into their rejects."""
         with no_cycle_search():
             return self._map(messages, seen_at_ms)
 
-    def quarantine(self, messages: SourceMessages, seen_at_ms: int) -> Canonical:
-        """Return messages as rejects, without looking into them."""
-        detail = "it was in hand when the process died, and was put aside unread"
+    def reject_unread(self, messages: SourceMessages, seen_at_ms: int) -> MappedMessages:
+        """Return messages as rejects without parsing them: each has killed the process."""
+        detail = "the process died while mapping it; rejected unread"
         reason = RejectReason.CRASHED_THE_PROCESS
         rejects = [
-            Reject(place, reason, detail, record_digest(value or b"")) for place, value in enumerate(messages.values)
+            Reject(index, reason, detail, record_digest(value or b"")) for index, value in enumerate(messages.values)
         ]
-        return Canonical(rejects=self._rejects(messages, self._sources[0].as_, rejects, seen_at_ms))
+        return MappedMessages(rejects=self._rejects(messages, self._sources[0].as_, rejects, seen_at_ms))
 
-    def _map(self, messages: SourceMessages, seen_at_ms: int) -> Canonical:
+    def _map(self, messages: SourceMessages, seen_at_ms: int) -> MappedMessages:
         values = messages.values
         texts = [b"{}" if value is None else value if value[:1] == b"{" else json_text_in(value) for value in values]
         parsed = _without_tombstones(parse_lines(texts, 0), values)
         unreadable = _unreadable(parsed, values)
-        made = Canonical(rejects=self._rejects(messages, self._sources[0].as_, unreadable, seen_at_ms))
+        mapped = MappedMessages(rejects=self._rejects(messages, self._sources[0].as_, unreadable, seen_at_ms))
         used = {reject.row for reject in unreadable}
-        beside = messages.beside(self._beside)
+        metadata = messages.metadata(self._metadata_paths)
         for mapper, source in zip(self._mappers, self._sources, strict=True):
             own = ParsedLines(parsed.objects, parsed.positions, [], parsed.rows_read)
-            if mapper.hook is not None and len(self._mappers) > 1:  # it may change what the others are given
+            if mapper.hook is not None and len(self._mappers) > 1:  # a hook may change the objects
                 own = _without_tombstones(parse_lines(texts, 0), values)
                 own.rejects = []
-            chunk = mapper.map_parsed(own, texts, beside)
-            used.update(self._add(made, chunk, messages, source.as_, seen_at_ms))
-        made.filtered = len(values) - len(used)
-        made.rejects.sort(key=lambda reject: (reject.source_partition, reject.source_row))
-        return made
+            chunk = mapper.map_parsed(own, texts, metadata)
+            used.update(self._add(mapped, chunk, messages, source.as_, seen_at_ms))
+        mapped.filtered = len(values) - len(used)
+        mapped.rejects.sort(key=lambda reject: (reject.source_partition, reject.source_row))
+        return mapped
 
     def _add(
-        self, made: Canonical, chunk: MappedChunk, messages: SourceMessages, role: Role, seen_at_ms: int
+        self, mapped: MappedMessages, chunk: MappedChunk, messages: SourceMessages, role: Role, seen_at_ms: int
     ) -> set[int]:
-        """Add what a source makes of the messages, and return the places of those that it takes."""
+        """Add what one source maps, and return the indexes of the messages that it selects."""
         records = _with_arrival(chunk.records, messages.timestamps)
         rows = records["row"].to_list()
-        found = made.predictions if role == "predictions" else made.labels
+        found = mapped.predictions if role == "predictions" else mapped.labels
         rejects = [Reject(row, RejectReason(why), detail, digest) for row, why, detail, digest in chunk.rejects.rows()]
         keys = [None if key is None else key.encode() for key in records["key"].to_list()]
-        for row, key, value in zip(rows, keys, encode(role, records) if rows else (), strict=True):
+        for row, key, value in zip(rows, keys, encode_records(role, records) if rows else (), strict=True):
             size = len(value) + len(key or b"")
             if size > self._payload_bytes_max:
                 detail = f"its canonical message has {size:,} bytes, and {self._payload_bytes_max:,} are carried"
@@ -137,20 +133,20 @@ class TopicMapper:
             elif key is not None:
                 found.append({"value": value, "key": key})
             else:
-                made.heartbeats.append({"value": value})
-        made.rejects += self._rejects(messages, role, rejects, seen_at_ms)
+                mapped.heartbeats.append({"value": value})
+        mapped.rejects += self._rejects(messages, role, rejects, seen_at_ms)
         return {*rows, *(reject.row for reject in rejects)}
 
     def _rejects(
         self, messages: SourceMessages, role: Role, rejects: Sequence[Reject], seen_at_ms: int
     ) -> list[RejectMessage]:
-        """Return rejects as they are sent; of several that one record made, the first has its bytes."""
-        told: set[int] = set()
+        """Return rejects as they are sent; of several rejects of one record, the first carries its bytes."""
+        seen: set[int] = set()
         found = []
         for reject in rejects:
             value = messages.values[reject.row] or b""
-            has_original = self._keeps_originals and reject.row not in told and len(value) <= self._original_bytes_max
-            told.add(reject.row)
+            has_original = self._keeps_originals and reject.row not in seen and len(value) <= self._original_bytes_max
+            seen.add(reject.row)
             found.append(
                 RejectMessage(
                     v=1,
@@ -170,7 +166,7 @@ class TopicMapper:
 
 
 def _without_tombstones(parsed: ParsedLines, values: Sequence[bytes | None]) -> ParsedLines:
-    """Leave out messages without a value, for which an empty object was parsed."""
+    """Drop messages without a value, for which an empty object was parsed."""
     if None not in values:
         return parsed
     kept = [at for at, position in enumerate(parsed.positions) if values[position] is not None]
@@ -179,7 +175,7 @@ def _without_tombstones(parsed: ParsedLines, values: Sequence[bytes | None]) -> 
 
 
 def _unreadable(parsed: ParsedLines, values: Sequence[bytes | None]) -> list[Reject]:
-    """Return the messages that are no object for any source; binary ones are told for what they are."""
+    """Return rejects of messages that no source can read; binary formats are named."""
     found = []
     for reject in parsed.rejects:
         value = values[reject.row] or b""
@@ -187,13 +183,13 @@ def _unreadable(parsed: ParsedLines, values: Sequence[bytes | None]) -> list[Rej
         reason, detail = binary or (reject.reason, reject.detail)
         found.append(Reject(reject.row, reason, detail.replace("the line", "the value"), reject.digest))
     if parsed.rows_read < len(values):
-        # the lines of a file may be blank, a message may not: it would end nowhere
-        blank = [place for place, value in enumerate(values) if value is not None and not value.strip()]
-        found += [Reject(place, RejectReason.NOT_JSON, _EMPTY, 0) for place in blank]
+        # the parser skips blank lines, as of a file; a blank message must be accounted for, so it is a reject
+        blank = [index for index, value in enumerate(values) if value is not None and not value.strip()]
+        found += [Reject(index, RejectReason.NOT_JSON, _EMPTY, 0) for index in blank]
     return found
 
 
 def _with_arrival(records: pl.DataFrame, timestamps: Sequence[int]) -> pl.DataFrame:
-    """Take the message's timestamp for the arrival where the record names none."""
-    came = pl.Series([ms if 0 <= ms <= LAST_MS else None for ms in timestamps], dtype=pl.Int64)
-    return records.with_columns(pl.coalesce("arrived_at_ms", came.gather(records["row"])).alias("arrived_at_ms"))
+    """Use the message's timestamp as the arrival of records that name none."""
+    stamps = pl.Series([ms if 0 <= ms <= LAST_MS else None for ms in timestamps], dtype=pl.Int64)
+    return records.with_columns(pl.coalesce("arrived_at_ms", stamps.gather(records["row"])).alias("arrived_at_ms"))

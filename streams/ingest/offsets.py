@@ -1,7 +1,7 @@
-"""Where ingest stands in its source topics, as its group has committed it, and where it begins.
+"""Committed offsets of ingest's consumer group: where each source partition is read on, and where a new one starts.
 
-The id of a topic is committed with each position, so that a topic that was made anew is not taken for the one that
-was read. Law: a position is never guessed where records could be left out. Must not read records.
+The id of a topic is committed with each offset, so that a recreated topic is not taken for the one that was read.
+No offset is ever guessed where that could skip records.
 """
 
 import logging
@@ -15,42 +15,43 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollectio
 
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError, ConfigError
-from streams.kafka.client import LEFT_AFTER_S, REACH_TIMEOUT_S, KafkaClients, broker_error
-from streams.kafka.range import watermarks
+from streams.kafka.client import REQUEST_TIMEOUT_S, SESSION_ENDED_AFTER_S, KafkaClients, broker_error
+from streams.kafka.range import offset_bounds
 from streams.kafka.topics import Topics, partition_counts
 
-__all__ = ["SourcePositions", "StartPosition", "carry_positions", "commit_start", "source_topics"]
+__all__ = ["SourcePositions", "StartPosition", "commit_start", "copy_positions", "source_topics"]
 
 log = logging.getLogger("truthloop.ingest")
 
 COMMITTED_TIMEOUT_S: Final = 60.0
-"""A predecessor's open transaction holds its offsets back until it ends, 30 s at most."""
+"""An open transaction of the partition's previous worker holds its offsets back until it ends, 30 s at most."""
 
 ATTEMPTS_MAX: Final = 40
 RETRY_AFTER_S: Final = 0.5
-"""A coordinator that has just been chosen reads what it has to know first: seconds, with large groups."""
+"""A coordinator that has just been elected loads its state first: seconds, with large groups."""
 
-_PASSING: Final = frozenset(
+_TRANSIENT: Final = frozenset(
     {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
 )
 
-_OCCUPIED: Final = frozenset(
+_HAS_MEMBERS: Final = frozenset(
     {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS}
 )
+"""Answers of a group that still has members to a commit from outside."""
 
 
 class _Metadata(msgspec.Struct):
+    """Metadata that is committed with an offset."""
+
     topic_id: str | None = None
 
 
 class StartPosition(NamedTuple):
-    """Where a partition is to be read from.
+    """Where one partition is to be read from.
 
     Attributes:
-        topic: its topic.
-        partition: its number.
         offset: of the next record.
-        fault: why it cannot be read, and the way out; empty where it can.
+        fault: why it cannot be read, and what to do; empty where it can.
     """
 
     topic: str
@@ -65,14 +66,10 @@ def source_topics(config: LoopConfig) -> list[str]:
 
 
 class SourcePositions:
-    """Reads and writes positions of one loop's ingest.
-
-    Args:
-        clients: of the cluster.
-        config: the loop's.
+    """Reads the committed offsets of one loop's ingest, and checks them against the topics.
 
     Attributes:
-        topics: that are read.
+        topics: the source topics.
     """
 
     def __init__(self, clients: KafkaClients, config: LoopConfig) -> None:
@@ -82,7 +79,7 @@ class SourcePositions:
         self._ids: dict[str, str] = {}
 
     def refresh_ids(self) -> None:
-        """Ask for the topics' ids; a cluster that does not tell them is believed without.
+        """Load the topics' ids; where a cluster has none, recreated topics go unnoticed.
 
         Raises:
             BrokerError: a topic does not exist.
@@ -91,103 +88,99 @@ class SourcePositions:
         found = {}
         for topic, future in admin.describe_topics(TopicCollection(self.topics)).items():
             try:
-                told = str(future.result(timeout=REACH_TIMEOUT_S).topic_id)
+                topic_id = str(future.result(timeout=REQUEST_TIMEOUT_S).topic_id)
             except KafkaException as error:
                 raise broker_error(f"source topic {topic} cannot be read", error, self._clients) from None
-            if told:
-                found[topic] = told
+            if topic_id:
+                found[topic] = topic_id
         self._ids = found
 
-    def place(self, topic: str, partition: int, offset: int) -> TopicPartition:
-        """Return a position as it is committed."""
+    def to_commit(self, topic: str, partition: int, offset: int) -> TopicPartition:
+        """Return an offset as it is committed: with the topic's id."""
         metadata = msgspec.json.encode(_Metadata(self._ids.get(topic))).decode()
         return TopicPartition(topic, partition, offset, metadata=metadata)
 
-    def standings(self, consumer: Consumer, places: Sequence[TopicPartition]) -> list[StartPosition]:
-        """Return where these partitions are to be read from, by what the group has committed.
+    def start_positions(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> list[StartPosition]:
+        """Return where these partitions are to be read from, by the group's committed offsets.
 
-        A partition that has no position, in a topic where others have one, came into being later and is read from
-        its beginning.
+        A partition without an offset in a topic where others have one was added later, and is read from its
+        beginning.
 
         Raises:
-            BrokerError: no partition of a topic has a position: nobody said where to begin.
+            BrokerError: no partition of a topic has a committed offset: `commit_start` was not run.
         """
-        known = self.committed(consumer, places)
-        lost = {place.topic for place in known if place.offset < 0}
-        for topic in sorted(lost - {place.topic for place in known if place.offset >= 0}):
+        known = self.committed(consumer, partitions)
+        lost = {one.topic for one in known if one.offset < 0}
+        for topic in sorted(lost - {one.topic for one in known if one.offset >= 0}):
             self._check_started(consumer, topic)
-        return [self._standing(place) for place in known]
+        return [self._start_position(one) for one in known]
 
-    def committed(self, consumer: Consumer, places: Sequence[TopicPartition]) -> list[TopicPartition]:
-        """Return what the group has committed; it waits for transactions that are open.
+    def committed(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """Return the group's committed offsets; this waits for open transactions to end.
 
         Raises:
             BrokerError: the cluster does not answer.
         """
-        if not places:
+        if not partitions:
             return []
-        bare = [TopicPartition(place.topic, place.partition) for place in places]
+        bare = [TopicPartition(one.topic, one.partition) for one in partitions]
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
                 return consumer.committed(bare, timeout=COMMITTED_TIMEOUT_S)
             except KafkaException as error:
-                if attempt == ATTEMPTS_MAX or error.args[0].code() not in _PASSING:
-                    raise broker_error("what was committed cannot be read", error, self._clients) from None
+                if attempt == ATTEMPTS_MAX or error.args[0].code() not in _TRANSIENT:
+                    raise broker_error("committed offsets cannot be read", error, self._clients) from None
                 Event().wait(RETRY_AFTER_S)
         raise AssertionError
 
-    def _standing(self, place: TopicPartition) -> StartPosition:
-        topic, partition = place.topic, place.partition
-        if place.offset < 0:
+    def _start_position(self, known: TopicPartition) -> StartPosition:
+        topic, partition = known.topic, known.partition
+        if known.offset < 0:
             log.info("topic %s, partition %d is new: it is read from its first record", topic, partition)
-            return StartPosition(
-                topic, partition, 0
-            )  # and not from what retention has left of it, which nobody has seen
-        was, now = _topic_id(place.metadata), self._ids.get(topic)
+            # not from the first record that retention has left: those before it were never read
+            return StartPosition(topic, partition, 0)
+        was, now = _topic_id(known.metadata), self._ids.get(topic)
         if was is not None and now is not None and was != now:
-            fault = f"it was made anew since offset {place.offset} was committed. {self.way_out(topic)}"
-            return StartPosition(topic, partition, place.offset, fault)
-        return StartPosition(topic, partition, place.offset)
+            fault = f"it was recreated since offset {known.offset} was committed. {self._reset_hint(topic)}"
+            return StartPosition(topic, partition, known.offset, fault)
+        return StartPosition(topic, partition, known.offset)
 
     def _check_started(self, consumer: Consumer, topic: str) -> None:
         count = partition_counts(self._clients, [topic]).get(topic, 0)
         every = self.committed(consumer, [TopicPartition(topic, number) for number in range(count)])
-        if all(place.offset < 0 for place in every):
+        if all(one.offset < 0 for one in every):
             raise BrokerError(
-                "nobody has said where reading begins: no partition has a committed position",
+                "has no start position: the group has committed no offset for any of its partitions",
                 where=f"topic {topic}, group {self._group}",
-                hint="`truthloop start --from earliest` begins with all that is there, `--from latest` with what "
-                "comes. Positions also expire once no worker has run for a week.",
+                hint="`truthloop start --from earliest` starts with all records that are there, `--from latest` with "
+                "new ones only. Committed offsets also expire once no worker has run for a week.",
             )
 
-    def fault(self, consumer: Consumer, standing: StartPosition) -> str:
-        """Return why a partition's records are not there, and the way out."""
-        low, high = watermarks(self._clients, consumer, standing.topic, standing.partition)
-        what = "retention has removed records before they were read" if standing.offset < low else "it was cut short"
-        return (
-            f"offset {standing.offset} is wanted, and [{low}, {high}) is there: {what}. {self.way_out(standing.topic)}"
-        )
+    def explain_missing(self, consumer: Consumer, start: StartPosition) -> str:
+        """Return why the records at a position are not there, and what to do."""
+        low, high = offset_bounds(self._clients, consumer, start.topic, start.partition)
+        why = "retention has removed records before they were read" if start.offset < low else "it was truncated"
+        what = f"offset {start.offset} is needed, and the partition has [{low}, {high})"
+        return f"{what}: {why}. {self._reset_hint(start.topic)}"
 
-    def way_out(self, topic: str) -> str:
-        """Return what a person can do about positions that do not fit a topic."""
+    def _reset_hint(self, topic: str) -> str:
+        """Return what a person can do about offsets that do not fit a topic."""
         return (
-            "Nothing is skipped by itself. To go on with what is there, stop ingest, then kafka-consumer-groups "
-            f"--group {self._group} --topic {topic} --reset-offsets --to-earliest --execute"
+            "No record is skipped automatically. To go on with the records that are there, stop ingest, then run "
+            f"kafka-consumer-groups --group {self._group} --topic {topic} --reset-offsets --to-earliest --execute"
         )
 
 
 def commit_start(clients: KafkaClients, config: LoopConfig, where: Literal["earliest", "latest"]) -> list[str]:
-    """Commit where ingest begins, for all partitions of all source topics that have no position yet.
+    """Commit where ingest starts, for all partitions of all source topics that have no committed offset yet.
 
-    Partitions that a topic got later begin with their first record in any case: their records were never seen.
+    Partitions that were added to a topic later start with their first record in any case: none of it was read.
 
     Args:
-        clients: of the cluster.
-        config: the loop's.
-        where: begin with all that is there, or with what comes.
+        where: start with all records that are there, or with new ones only.
 
     Returns:
-        What was done, a sentence for each topic.
+        A sentence for each topic about the offsets that were committed.
 
     Raises:
         BrokerError: a topic does not exist, or workers are running.
@@ -208,65 +201,67 @@ def commit_start(clients: KafkaClients, config: LoopConfig, where: Literal["earl
         consumer.close()
 
 
-def carry_positions(clients: KafkaClients, old: LoopConfig, new: LoopConfig) -> list[str]:
-    """Let the ingest of one loop go on where that of another has stopped; return the topics for which that is so.
+def copy_positions(clients: KafkaClients, old: LoopConfig, new: LoopConfig) -> list[str]:
+    """Copy the committed offsets of one loop's ingest to another's; return the topics that had some.
 
     Raises:
         BrokerError: workers are running, or the cluster does not answer.
     """
     topics = [topic for topic in source_topics(new) if topic in source_topics(old)]
     counts = partition_counts(clients, topics)
-    before, after = clients.onlooker(Topics.of(old).group("ingest")), clients.member(Topics.of(new).group("ingest"))
-    carried = []
+    before, after = clients.observer(Topics.of(old).group("ingest")), clients.member(Topics.of(new).group("ingest"))
+    copied = []
     try:
         for topic in topics:
             every = [TopicPartition(topic, number) for number in range(counts.get(topic, 0))]
-            places = [place for place in SourcePositions(clients, old).committed(before, every) if place.offset >= 0]
-            if places:
-                _commit(clients, after, topic, places)
-                carried.append(topic)
+            known = [one for one in SourcePositions(clients, old).committed(before, every) if one.offset >= 0]
+            if known:
+                _commit(clients, after, topic, known)
+                copied.append(topic)
     finally:
         before.close()
         after.close()
-    return carried
+    return copied
 
 
 def _start_topic(
     clients: KafkaClients, consumer: Consumer, positions: SourcePositions, topic: str, count: int, where: str
 ) -> str:
     known = positions.committed(consumer, [TopicPartition(topic, number) for number in range(count)])
-    missing = [place.partition for place in known if place.offset < 0]
+    missing = [one.partition for one in known if one.offset < 0]
     if not missing:
         return f"Topic {topic}: all {count} partitions have a position already."
     is_new = len(missing) == count
     at = 1 if where == "latest" and is_new else 0
-    places = [positions.place(topic, number, watermarks(clients, consumer, topic, number)[at]) for number in missing]
-    _commit(clients, consumer, topic, places)
-    what = "with what comes" if at else "with all that is there"
-    return f"Topic {topic}: {len(missing)} of {count} partitions begin {what}."
+    starts = [
+        positions.to_commit(topic, number, offset_bounds(clients, consumer, topic, number)[at]) for number in missing
+    ]
+    _commit(clients, consumer, topic, starts)
+    what = "new records only" if at else "all records that are there"
+    return f"Topic {topic}: {len(missing)} of {count} partitions start with {what}."
 
 
-def _commit(clients: KafkaClients, consumer: Consumer, topic: str, places: list[TopicPartition]) -> None:
-    """Commit positions from outside of the group, which takes them once its last worker's session has ended."""
-    deadline_s = monotonic() + LEFT_AFTER_S
+def _commit(clients: KafkaClients, consumer: Consumer, topic: str, offsets: list[TopicPartition]) -> None:
+    """Commit from outside of the group, which accepts that once the session of its last worker has ended."""
+    deadline_s = monotonic() + SESSION_ENDED_AFTER_S
     while True:
         try:
-            done = consumer.commit(offsets=places, asynchronous=False)
+            done = consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            if error.args[0].code() in _OCCUPIED and monotonic() < deadline_s:
+            if error.args[0].code() in _HAS_MEMBERS and monotonic() < deadline_s:
                 Event().wait(RETRY_AFTER_S)
                 continue
             what = f"topic {topic}: positions cannot be committed (is ingest running? it has to be stopped)"
             raise broker_error(what, error, clients) from None
         break
-    for place in done or ():
-        if place.error is not None:
-            where = f"topic {place.topic}, partition {place.partition}"
-            raise BrokerError(f"its position cannot be committed: {place.error.str()}", where=where)
+    for one in done or ():
+        if one.error is not None:
+            where = f"topic {one.topic}, partition {one.partition}"
+            raise BrokerError(f"its position cannot be committed: {one.error.str()}", where=where)
 
 
 def _topic_id(metadata: str | None) -> str | None:
-    """Return the topic's id that was committed with a position; others may have committed positions without."""
+    """Return the topic's id that was committed with an offset; other tools commit offsets without one."""
     try:
         return msgspec.json.decode((metadata or "").rstrip("\0"), type=_Metadata).topic_id
     except msgspec.MsgspecError:

@@ -1,7 +1,7 @@
-"""What a worker of ingest has in hand, written down before it looks at it, to find a record that kills the process.
+"""Finds poison pills, records that kill the process, by writing down which records are mapped before they are mapped.
 
-A batch that was begun three times at the same positions and never committed is taken record by record the next time;
-the record in hand when the process dies then is known in the next life. Must not judge records.
+A batch that was begun `STARTS_MAX` times at the same offsets without a commit is mapped record by record the next
+time. The record that is being mapped when the process dies then is the poison pill, and is rejected unread.
 """
 
 import logging
@@ -22,7 +22,7 @@ STARTS_MAX: Final = 3
 
 
 class RecordPosition(NamedTuple):
-    """Where a record stands."""
+    """Position of one record in a source topic."""
 
     topic: str
     partition: int
@@ -30,7 +30,7 @@ class RecordPosition(NamedTuple):
 
 
 class _Range(msgspec.Struct):
-    """Records of one partition that were begun and are not committed, and how often they were begun."""
+    """Records of one partition that were begun `starts` times and are not committed."""
 
     topic: str
     partition: int
@@ -39,47 +39,62 @@ class _Range(msgspec.Struct):
     starts: int
 
 
-class _Written(msgspec.Struct):
+class _GuardFile(msgspec.Struct):
+    """Content of the guard's file.
+
+    Attributes:
+        ranges: begun and not committed.
+        current: the record that is being mapped on its own, if any.
+        poison_pills: records that killed the process and are not committed yet.
+    """
+
     ranges: list[_Range] = []
-    in_hand: RecordPosition | None = None
-    quarantined: list[RecordPosition] = []
+    current: RecordPosition | None = msgspec.field(name="in_hand", default=None)
+    poison_pills: list[RecordPosition] = msgspec.field(name="quarantined", default_factory=list)
 
 
 class PoisonPillGuard:
-    """The account of one worker.
+    """Counts, across restarts of one worker, how often records were begun without being committed.
 
     Args:
-        path: its file; without one nothing was begun.
+        path: its file; a missing one means that nothing was begun.
 
     Raises:
-        StateError: the file can be neither read nor put aside.
+        StateError: the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         left = self._read()
         self._ranges = {(one.topic, one.partition): one for one in left.ranges}
-        self._quarantined = set(left.quarantined)
-        if left.in_hand is not None:
-            log.error("the process died over topic %s, partition %d, offset %d: it is put aside unread", *left.in_hand)
-            self._quarantined.add(left.in_hand)
+        self._poison_pills = set(left.poison_pills)
+        if left.current is not None:
+            log.error(
+                "the process died while mapping topic %s, partition %d, offset %d: the record is rejected unread",
+                *left.current,
+            )
+            self._poison_pills.add(left.current)
         self._inherited = dict(self._ranges)
 
     @property
-    def is_careful(self) -> bool:
-        """Whether records that killed the process are among those that come next."""
+    def is_isolating(self) -> bool:
+        """Whether records must be mapped one by one, because the next ones have killed the process too often."""
         return any(one.starts >= STARTS_MAX for one in self._inherited.values())
 
     def keep_only(self, mine: Iterable[tuple[str, int]]) -> None:
-        """Forget partitions that other workers have by now."""
+        """Drop all partitions but these (topic, number): other workers have them now."""
         kept = set(mine)
         for ranges in (self._inherited, self._ranges):
             for gone in ranges.keys() - kept:
                 del ranges[gone]
-        self._quarantined = {one for one in self._quarantined if (one.topic, one.partition) in kept}
+        self._poison_pills = {one for one in self._poison_pills if (one.topic, one.partition) in kept}
 
     def begin(self, ranges: Iterable[tuple[str, int, int, int]]) -> None:
-        """Write down what is in hand: (topic, partition, first offset, offset after the last) of each partition."""
+        """Write down a batch: (topic, partition, first offset, offset after the last) of each of its partitions.
+
+        Raises:
+            StateError: the file cannot be written.
+        """
         for topic, partition, first, end in ranges:
             starts, following = 1, end
             before = self._inherited.get((topic, partition))
@@ -90,52 +105,48 @@ class PoisonPillGuard:
             self._ranges[topic, partition] = _Range(topic, partition, first, following, starts)
         self._write(None)
 
-    def must_be_alone(self, place: RecordPosition) -> bool:
-        """Tell whether a record belongs to a batch that killed the process too often."""
-        one = self._inherited.get((place.topic, place.partition))
-        return one is not None and one.starts >= STARTS_MAX and one.first <= place.offset < one.following
+    def is_poison_pill(self, position: RecordPosition) -> bool:
+        """Tell whether the process died while mapping a record on its own."""
+        return position in self._poison_pills
 
-    def is_quarantined(self, place: RecordPosition) -> bool:
-        """Tell whether a record was in hand when the process died."""
-        return place in self._quarantined
+    def begin_record(self, position: RecordPosition) -> None:
+        """Write down a single record that is about to be mapped on its own."""
+        self._write(position)
 
-    def take(self, place: RecordPosition) -> None:
-        """Write down which single record is in hand."""
-        self._write(place)
-
-    def put_down(self) -> None:
-        """Write down that no single record is in hand."""
+    def end_record(self) -> None:
+        """Write down that no record is being mapped on its own any more."""
         self._write(None)
 
     def committed(self, positions: Iterable[tuple[str, int, int]]) -> None:
-        """Note that everything before these positions (topic, partition, offset) is committed."""
-        for topic, partition, offset in positions:
-            left = self._inherited.get((topic, partition))
+        """Drop everything before these committed positions (topic, partition, offset)."""
+        for topic, number, offset in positions:
+            partition = (topic, number)
+            left = self._inherited.get(partition)
             if left is not None and left.starts >= STARTS_MAX and offset < left.following:
                 left.first = offset
-                self._ranges[topic, partition] = left
+                self._ranges[partition] = left
             else:
-                self._inherited.pop((topic, partition), None)
-                self._ranges.pop((topic, partition), None)
-            self._quarantined = {one for one in self._quarantined if one[:2] != (topic, partition) or one[2] >= offset}
-        if self._ranges or self._quarantined:
+                self._inherited.pop(partition, None)
+                self._ranges.pop(partition, None)
+            self._poison_pills = {one for one in self._poison_pills if one[:2] != partition or one.offset >= offset}
+        if self._ranges or self._poison_pills:
             self._write(None)
         else:
             self._path.unlink(missing_ok=True)
 
-    def _read(self) -> _Written:
+    def _read(self) -> _GuardFile:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=_Written)
+            return msgspec.json.decode(self._path.read_bytes(), type=_GuardFile)
         except FileNotFoundError:
-            return _Written()
-        except msgspec.MsgspecError:  # torn by a machine that died; then nothing was begun
-            return _Written()
+            return _GuardFile()
+        except msgspec.MsgspecError:  # torn when the machine died; then nothing was begun
+            return _GuardFile()
         except OSError as error:
             raise StateError(f"cannot be read: {error.strerror}", where=str(self._path)) from None
 
-    def _write(self, in_hand: RecordPosition | None) -> None:
-        """Replace the file; it has to outlive the process, not the machine."""
-        content = _Written(list(self._ranges.values()), in_hand, sorted(self._quarantined))
+    def _write(self, current: RecordPosition | None) -> None:
+        """Replace the file; it has to survive a crash of the process, not of the machine."""
+        content = _GuardFile(list(self._ranges.values()), current, sorted(self._poison_pills))
         part = self._path.with_suffix(".part")
         try:
             part.write_bytes(msgspec.json.encode(content))
@@ -144,5 +155,5 @@ class PoisonPillGuard:
             raise StateError(
                 f"cannot be written: {error.strerror}",
                 where=str(self._path),
-                hint="Ingest notes there what it has in hand; give state.dir room and rights.",
+                hint="Ingest notes there which records it is mapping; give state.dir free space and write permission.",
             ) from None

@@ -1,7 +1,4 @@
-"""What has to be so in the cluster before ingest reads anything: topics that exist, and that take what is sent.
-
-Must not read or write records.
-"""
+"""Checks before ingest starts: the topics exist, and those of the loop accept messages of the configured size."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -11,10 +8,10 @@ from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError
-from streams.kafka.client import MESSAGE_BYTES_MAX, REACH_TIMEOUT_S, KafkaClients
+from streams.kafka.client import MESSAGE_BYTES_MAX, REQUEST_TIMEOUT_S, KafkaClients
 from streams.kafka.topics import Topics, check_topics, partition_counts
 
-__all__ = ["check_destinations", "check_sources", "message_bytes"]
+__all__ = ["check_destinations", "check_sources", "message_bytes_max"]
 
 log = logging.getLogger("truthloop.ingest")
 
@@ -23,19 +20,19 @@ def check_sources(clients: KafkaClients, sources: Sequence[str]) -> None:
     """Refuse source topics that do not exist.
 
     Raises:
-        BrokerError: names the first.
+        BrokerError: one is missing; names the first.
     """
-    there = partition_counts(clients, sources)
+    counts = partition_counts(clients, sources)
     for topic in sources:
-        if topic not in there:
+        if topic not in counts:
             raise BrokerError("does not exist", where=f"topic {topic}", hint="It is named in `ingest`.")
 
 
 def check_destinations(clients: KafkaClients, topics: Topics, size: int) -> None:
-    """Refuse topics of the loop that are missing, or that do not take messages of this size.
+    """Refuse topics of the loop that are missing, or that do not accept messages of this many bytes.
 
     Raises:
-        BrokerError: names the topic and the way out.
+        BrokerError: names the topic and the setting to change.
     """
     check_topics(partition_counts(clients, topics.all), topics)
     for topic, limit in _size_limits(clients, topics):
@@ -48,20 +45,20 @@ def check_destinations(clients: KafkaClients, topics: Topics, size: int) -> None
             )
 
 
-def message_bytes(config: LoopConfig) -> int:
-    """Return how large a message may be that is sent."""
-    wish = config.kafka.client.get("message.max.bytes", MESSAGE_BYTES_MAX) if config.kafka else MESSAGE_BYTES_MAX
-    return int(wish)
+def message_bytes_max(config: LoopConfig) -> int:
+    """Return the size limit of messages that ingest sends, in bytes."""
+    limit = config.kafka.client.get("message.max.bytes", MESSAGE_BYTES_MAX) if config.kafka else MESSAGE_BYTES_MAX
+    return int(limit)
 
 
 def _size_limits(clients: KafkaClients, topics: Topics) -> Iterator[tuple[str, int]]:
-    """Give how large messages the topics take that ingest writes to, where the cluster tells it."""
+    """Yield `max.message.bytes` of each topic that ingest writes to, where the cluster reports it."""
     resources = [
         ConfigResource(ConfigResource.Type.TOPIC, name) for name in (topics.predictions, topics.labels, topics.rejects)
     ]
     admin = clients.admin()
     for resource, future in admin.describe_configs(resources).items():
         try:
-            yield resource.name, int(future.result(timeout=REACH_TIMEOUT_S)["max.message.bytes"].value)
+            yield resource.name, int(future.result(timeout=REQUEST_TIMEOUT_S)["max.message.bytes"].value)
         except (KafkaException, KeyError) as error:
-            log.warning("topic %s: its limit of a message's size cannot be read (%s)", resource.name, error)
+            log.warning("topic %s: max.message.bytes cannot be read (%s)", resource.name, error)

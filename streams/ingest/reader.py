@@ -1,7 +1,4 @@
-"""Reads a worker's source partitions as one log in the order of their timestamps: see `streams.ingest.alignment`.
-
-Must not commit, and not look into records.
-"""
+"""Reads a worker's source partitions as one log in the order of their timestamps: see `streams.ingest.alignment`."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,27 +12,27 @@ from streams.ingest.assignment import SourcePartition
 __all__ = ["SourceRead", "SourceReader"]
 
 PATIENCE_S = 5.0
-"""A partition whose leader is away must not stop the others for longer."""
+"""The others wait no longer than this for a partition that delivers nothing: its leader may be away."""
 
-HELD_MESSAGES_MAX = 200_000
-HELD_BYTES_MAX = 256 * 1024 * 1024
-"""Of all partitions, each of which has its share; more are not fetched until these have left."""
+WAITING_MESSAGES_MAX = 200_000
+WAITING_BYTES_MAX = 256 * 1024 * 1024
+"""Of all partitions together, each with an equal share; a partition that has used its share is paused."""
 
 SHARE_MESSAGES = (2_000, 20_000)
-"""Least and most that one partition may hold, however many there are."""
+"""Least and most messages of one partition that may wait, however many partitions there are."""
 
 RESUMED_AT = 0.25
-"""Of its share."""
+"""A paused partition is resumed once it uses less than this part of its share."""
 
 
 @dataclass(frozen=True)
 class SourceRead:
-    """Messages whose turn has come.
+    """Messages of one read, in the order of their timestamps.
 
     Attributes:
         messages: by topic.
-        first: offset of the first message of each partition.
-        following: position behind the last.
+        first: by partition, the offset of its first message.
+        following: by partition, the offset to commit with these messages.
     """
 
     messages: dict[str, list[Message]]
@@ -44,10 +41,10 @@ class SourceRead:
 
 
 class SourceReader:
-    """One worker's reading.
+    """Aligns the source partitions of one worker and pauses those that are too far ahead.
 
     Args:
-        clock: seconds that only grow.
+        clock: monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -57,31 +54,31 @@ class SourceReader:
         self._paused: set[SourcePartition] = set()
         self._size: dict[SourcePartition, int] = {}
 
-    def forget(self) -> None:
-        """Forget what waits: the partitions are placed anew, and it will be read again."""
+    def clear(self) -> None:
+        """Drop the waiting messages: the partitions were assigned again, and the messages will be read again."""
         self._alignment.clear()
         self._heard_s.clear()
         self._paused.clear()
         self._size.clear()
 
-    def read(self, consumer: Consumer, at: dict[SourcePartition, int], messages: Iterable[Message]) -> SourceRead:
-        """Take in messages without errors, and return those whose turn has come.
+    def read(self, consumer: Consumer, starts: dict[SourcePartition, int], messages: Iterable[Message]) -> SourceRead:
+        """Add messages, none of them an error, and return those that need not wait any more.
 
         Args:
-            consumer: that gave them.
-            at: the partitions that are read, and where they stood when they were placed.
+            consumer: where the messages come from.
+            starts: the partitions that are read, with the offsets at which they were last assigned.
             messages: just consumed.
         """
         now_s = self._clock()
         for message in messages:
             partition = (message.topic() or "", message.partition() or 0)
-            if partition in at:  # else it was stopped
+            if partition in starts:  # else it was stopped
                 self._alignment.add(partition, message, message.timestamp()[1])
                 self._heard_s[partition] = now_s
                 self._size[partition] = self._size.get(partition, 0) + len(message.value() or b"")
-        self._alignment.keep_only(at)
-        positions = self._positions(consumer, at)
-        behind = [partition for partition in at if self._is_behind(consumer, partition, positions, now_s)]
+        self._alignment.keep_only(starts)
+        positions = self._positions(consumer, starts)
+        behind = [partition for partition in starts if self._is_behind(consumer, partition, positions, now_s)]
         found: dict[str, list[Message]] = {}
         first: dict[SourcePartition, int] = {}
         for message in self._alignment.take(behind):
@@ -90,43 +87,43 @@ class SourceReader:
             first.setdefault(partition, offset)
             found.setdefault(topic, []).append(message)
             self._size[partition] -= len(message.value() or b"")
-        self._pace(consumer, at)
+        self._pause_and_resume(consumer, starts)
         return SourceRead(found, first, {partition: self._following(partition, positions) for partition in first})
 
-    def _positions(self, consumer: Consumer, at: dict[SourcePartition, int]) -> dict[SourcePartition, int]:
-        places = consumer.position([TopicPartition(*partition) for partition in at]) if at else []
+    def _positions(self, consumer: Consumer, starts: dict[SourcePartition, int]) -> dict[SourcePartition, int]:
+        found = consumer.position([TopicPartition(*partition) for partition in starts]) if starts else []
         return {
-            (place.topic, place.partition): place.offset if place.offset >= 0 else at[place.topic, place.partition]
-            for place in places
+            (one.topic, one.partition): one.offset if one.offset >= 0 else starts[one.topic, one.partition]
+            for one in found
         }
 
     def _is_behind(
         self, consumer: Consumer, partition: SourcePartition, positions: dict[SourcePartition, int], now_s: float
     ) -> bool:
-        """Tell whether a partition has more to give, and gives it."""
+        """Tell whether a partition has more to read, and delivers it or is paused."""
         _, high = consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
         is_read = 0 <= high <= positions[partition]
         heard_s = self._heard_s.setdefault(partition, now_s)
         return not is_read and (partition in self._paused or now_s - heard_s < PATIENCE_S)
 
     def _following(self, partition: SourcePartition, positions: dict[SourcePartition, int]) -> int:
-        held = self._alignment.first(partition)
-        return positions[partition] if held is None else held.offset() or 0
+        waiting = self._alignment.first(partition)
+        return positions[partition] if waiting is None else waiting.offset() or 0
 
-    def _pace(self, consumer: Consumer, at: dict[SourcePartition, int]) -> None:
-        """Fetch nothing more of partitions of which much waits."""
-        held = {one: self._held(one, len(at)) for one in at}
-        pause = {one for one, share in held.items() if one not in self._paused and share > 1}
-        resume = {one for one in self._paused if one in at and held[one] < RESUMED_AT}
+    def _pause_and_resume(self, consumer: Consumer, starts: dict[SourcePartition, int]) -> None:
+        """Pause partitions that have used their share, and resume those that are well below it."""
+        used = {one: self._used(one, len(starts)) for one in starts}
+        pause = {one for one, share in used.items() if one not in self._paused and share > 1}
+        resume = {one for one in self._paused if one in starts and used[one] < RESUMED_AT}
         if pause:
             consumer.pause([TopicPartition(*one) for one in pause])
         if resume:
             consumer.resume([TopicPartition(*one) for one in resume])
         self._paused = (self._paused | pause) - resume
 
-    def _held(self, partition: SourcePartition, partitions: int) -> float:
-        """Return how much of its share a partition holds."""
+    def _used(self, partition: SourcePartition, partitions: int) -> float:
+        """Return which part of its share a partition uses; more than 1 is too much."""
         least, most = SHARE_MESSAGES
-        messages = min(most, max(least, HELD_MESSAGES_MAX // partitions))
-        size = self._size.get(partition, 0) / (HELD_BYTES_MAX / partitions)
+        messages = min(most, max(least, WAITING_MESSAGES_MAX // partitions))
+        size = self._size.get(partition, 0) / (WAITING_BYTES_MAX / partitions)
         return max(self._alignment.count(partition) / messages, size)

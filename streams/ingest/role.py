@@ -1,8 +1,7 @@
-"""Ingest as a running worker: from any number of source topics to the loop's canonical topics, exactly once.
+"""The ingest worker: reads source topics, maps their records, and sends canonical messages, exactly once.
 
-One transaction for each batch: canonical messages, rejects, and the positions in the sources. No transaction is open
-while it reads or maps; group metadata and positions are captured with the batch that they belong to. Must not decide
-what a record means.
+Each batch is one transaction of canonical messages, rejects and source offsets. No transaction is open while the
+worker reads or maps, and the group metadata is captured together with the batch, so a rebalance cannot split one.
 """
 
 import logging
@@ -15,16 +14,17 @@ from prometheus_client import Counter
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError
 from streams.ingest.assignment import SourceAssignment, UnassignedPartitions
-from streams.ingest.mapper import Canonical, TopicMapper
+from streams.ingest.mapper import MappedMessages, TopicMapper
 from streams.ingest.offsets import SourcePositions, commit_start, source_topics
 from streams.ingest.poison_pill import PoisonPillGuard, RecordPosition
-from streams.ingest.preflight import check_destinations, check_sources, message_bytes
+from streams.ingest.preflight import check_destinations, check_sources, message_bytes_max
 from streams.ingest.reader import SourceRead, SourceReader
 from streams.kafka.client import KafkaClients, ends_membership
 from streams.kafka.messages import SourceMessages
 from streams.kafka.topics import Topics
-from streams.kafka.transaction import Transactions, UndoneError
+from streams.kafka.transaction import Transactions, TransactionUndoneError
 from streams.mapping.tools import MappingTools
+from streams.runtime.backoff import Backoff
 from streams.runtime.worker import Worker
 
 __all__ = ["IngestRole", "commit_start"]
@@ -36,31 +36,21 @@ ROLE: Final = "ingest"
 BATCH_MESSAGES: Final = 20_000
 """Larger batches cost memory and gain nothing."""
 
-CAREFUL_MESSAGES: Final = 200
-"""One by one they take milliseconds each; the group must hear from a worker in between."""
+ISOLATED_MESSAGES: Final = 200
+"""Messages per batch when they are mapped one by one: each takes milliseconds, and the worker must poll in between."""
 
 BATCH_S: Final = 0.1
-"""What a record waits at most to be read."""
+"""Longest time that a record waits to be read."""
 
 SLICE_BYTES: Final = 8 * 1024 * 1024
-"""Decoded objects and columns take many times their text; so much of it is decoded at once."""
+"""Bytes of messages that are decoded at once: objects and columns take many times as much memory."""
 
 OVERHEAD_BYTES: Final = 1_000
-"""Of a message and its batch, beside key and value."""
-
-BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""After transactions that were undone, one after the other."""
+"""Of a message and its batch, in addition to key and value."""
 
 
 class IngestRole:
-    """One worker of ingest.
-
-    Args:
-        clients: of the cluster.
-        config: the loop's.
-        worker: who it is.
-        tools: what the mapping needs beside the config.
-    """
+    """One worker of ingest."""
 
     def __init__(self, clients: KafkaClients, config: LoopConfig, worker: Worker, tools: MappingTools) -> None:
         self._clients = clients
@@ -68,25 +58,25 @@ class IngestRole:
         self._sources = source_topics(config)
         self._worker = worker
         self._health = worker.health
-        self._message_bytes = message_bytes(config)
+        self._message_bytes = message_bytes_max(config)
         limit = self._message_bytes - OVERHEAD_BYTES
         self._mappers = {topic: TopicMapper(topic, config, tools, limit) for topic in self._sources}
-        self._attempts = PoisonPillGuard(worker.state / f"{ROLE}-{worker.slot}.json")
-        self._mine = SourceAssignment(SourcePositions(clients, config), self._attempts, worker.health)
+        self._guard = PoisonPillGuard(worker.state / f"{ROLE}-{worker.slot}.json")
+        self._assignment = SourceAssignment(SourcePositions(clients, config), self._guard, worker.health)
         self._transactions = Transactions(clients, f"tl-{config.loop}-{ROLE}-{worker.slot}", worker.crash)
-        self._unclaimed = UnassignedPartitions(clients, self._topics, self._sources)
+        self._unassigned = UnassignedPartitions(clients, self._topics, self._sources)
         self._reader = SourceReader()
-        self._undone = 0
-        self._troubles: dict[str, str] = {}
+        self._backoff = Backoff(worker.health)
+        self._read_errors: dict[str, str] = {}
         self._filtered = Counter(
-            "truthloop_filtered", "Records that no source takes", ["role", "input"], registry=worker.health.registry
+            "truthloop_filtered", "Records that no source selects", ["role", "input"], registry=worker.health.registry
         )
 
     def run(self, should_stop: Callable[[], bool]) -> None:
-        """Work until told to stop.
+        """Work until `should_stop` is true.
 
         Raises:
-            BrokerError: topics are not what is needed, nobody said where to begin, or another worker has this slot.
+            BrokerError: a topic is missing or unfit, ingest has no start position, or another worker has this slot.
         """
         check_destinations(self._clients, self._topics, self._message_bytes)
         check_sources(self._clients, self._sources)
@@ -94,136 +84,137 @@ class IngestRole:
         instance = f"{self._topics.loop}-{ROLE}-{self._worker.slot}"
         consumer = self._clients.member(self._topics.group(ROLE), instance=instance)
         self._subscribe(consumer)
-        self._health.ready("it waits for its partitions")
+        self._health.set_readiness("it waits for its partitions")
         try:
             while not should_stop():
-                self._turn(consumer)
+                self._poll(consumer)
         finally:
             self._transactions.abandon()
             consumer.close()
 
     def _subscribe(self, consumer: Consumer) -> None:
-        mine = self._mine
-        wanted = self._unclaimed.subscription
-        consumer.subscribe(wanted, on_assign=mine.assigned, on_revoke=mine.revoked, on_lost=mine.revoked)
+        mine = self._assignment
+        topics = self._unassigned.subscription
+        consumer.subscribe(topics, on_assign=mine.on_assign, on_revoke=mine.on_revoke, on_lost=mine.on_revoke)
 
-    def _turn(self, consumer: Consumer) -> None:
-        """Read once, and commit what came of it."""
-        mine = self._mine
-        if self._undone and not self._come_back(consumer):
+    def _poll(self, consumer: Consumer) -> None:
+        """Read one batch, map it and commit it."""
+        mine = self._assignment
+        if self._backoff and not self._recover(consumer):
+            self._health.report_waiting()
             return
-        count = CAREFUL_MESSAGES if self._attempts.is_careful else BATCH_MESSAGES
+        count = ISOLATED_MESSAGES if self._guard.is_isolating else BATCH_MESSAGES
         messages = consumer.consume(count, timeout=BATCH_S)
         metadata = consumer.consumer_group_metadata()
-        if mine.has_changed:  # what was read may belong to a partition that is another worker's by now
-            self._reader.forget()
-            mine.place(consumer)
-            self._unclaimed.look_again()
+        if mine.has_changed:  # the messages may be of a partition that another worker has by now
+            self._reader.clear()
+            mine.reset(consumer)
+            self._unassigned.check_soon()
             return
-        if self._unclaimed.must_rebalance(self._worker.now_ms()):
+        if self._unassigned.must_rebalance(self._worker.now_ms()):
             self._subscribe(consumer)
-        batch = self._sort(consumer, messages)
+        batch = self._read(consumer, messages)
         if batch.following:
             try:
                 with self._health.seconds.labels(ROLE).time():
                     self._commit(batch, self._map(batch), metadata)
-            except UndoneError as error:
-                log.warning("the transaction is undone: %s", error)
+            except TransactionUndoneError as error:
                 self._transactions.abandon()
-                self._undone += 1
-                self._reader.forget()
-                mine.rest(consumer)
+                self._backoff.failed("commit", error)
+                self._reader.clear()
+                mine.suspend(consumer)
                 return
-        self._undone = 0
-        self._health.ready("; ".join(self._troubles.values()))
-        self._health.turn(sum(map(len, batch.messages.values())), mine.lag(consumer))
+        self._backoff.succeeded("commit")
+        self._health.set_readiness("; ".join(self._read_errors.values()))
+        self._health.report_progress(sum(map(len, batch.messages.values())), mine.lag(consumer))
 
-    def _come_back(self, consumer: Consumer) -> bool:
-        """After a pause that grows, go on from what the group has committed; False if that cannot be known yet."""
-        consumer.consume(1, timeout=BACKOFF_S[min(self._undone, len(BACKOFF_S)) - 1])
-        if self._mine.has_changed:
-            self._mine.place(consumer)
+    def _recover(self, consumer: Consumer) -> bool:
+        """After the back-off, read on from the group's committed offsets; False as long as they cannot be read."""
+        consumer.consume(1, timeout=BATCH_S)  # keeps the membership while it waits
+        if self._assignment.has_changed:
+            self._assignment.reset(consumer)
             return True
+        if self._backoff.must_wait:
+            return False
         try:
-            self._mine.go_back(consumer)
+            self._assignment.reload(consumer)
         except BrokerError as error:
-            log.warning("%s", error)
-            self._undone += 1
+            self._backoff.failed("commit", error)
             return False
         return True
 
-    def _sort(self, consumer: Consumer, messages: Sequence[Message]) -> SourceRead:
-        """Return the messages whose turn has come, by topic, with the positions behind them."""
+    def _read(self, consumer: Consumer, messages: Sequence[Message]) -> SourceRead:
+        """Handle error messages; return the others that need not wait for other partitions."""
         good = []
         for message in messages:
             if message.error() is None:
                 good.append(message)
             else:
                 self._read_error(consumer, message)
-        reading = self._reader.read(consumer, self._mine.at, good)
-        for topic in reading.messages:
-            self._troubles.pop(topic, None)
-        return reading
+        batch = self._reader.read(consumer, self._assignment.positions, good)
+        for topic in batch.messages:
+            self._read_errors.pop(topic, None)
+        return batch
 
-    def _map(self, batch: SourceRead) -> Canonical:
-        """Return what becomes of a batch; what is in hand is written down before it is looked at."""
+    def _map(self, batch: SourceRead) -> MappedMessages:
+        """Map a batch, after the poison pill guard has written it down."""
         now_ms = self._worker.now_ms()
-        self._attempts.begin((*partition, batch.first[partition], at) for partition, at in batch.following.items())
-        made = Canonical()
+        self._guard.begin((*partition, batch.first[partition], at) for partition, at in batch.following.items())
+        mapped = MappedMessages()
         for topic, messages in batch.messages.items():
             columns = SourceMessages.of(topic, messages)
-            one_by_one = self._attempts.is_careful
-            pieces = self._carefully(columns, now_ms) if one_by_one else self._at_once(columns, now_ms)
-            filtered = made.filtered
+            is_isolating = self._guard.is_isolating
+            pieces = self._map_isolated(columns, now_ms) if is_isolating else self._map_slices(columns, now_ms)
+            filtered = mapped.filtered
             for piece in pieces:
-                made.add(piece)
-            self._filtered.labels(ROLE, topic).inc(made.filtered - filtered)
-        if self._attempts.is_careful:
-            self._attempts.put_down()
-        return made
+                mapped.add(piece)
+            self._filtered.labels(ROLE, topic).inc(mapped.filtered - filtered)
+        if self._guard.is_isolating:
+            self._guard.end_record()
+        return mapped
 
-    def _at_once(self, columns: SourceMessages, now_ms: int) -> Iterator[Canonical]:
+    def _map_slices(self, columns: SourceMessages, now_ms: int) -> Iterator[MappedMessages]:
         first, size = 0, 0
-        for place, value in enumerate(columns.values):
+        for index, value in enumerate(columns.values):
             size += len(value or b"")
             if size > SLICE_BYTES:
-                yield self._mappers[columns.topic].map(columns.part(first, place + 1), now_ms)
-                first, size = place + 1, 0
+                yield self._mappers[columns.topic].map(columns.part(first, index + 1), now_ms)
+                first, size = index + 1, 0
         if first < len(columns):
             yield self._mappers[columns.topic].map(columns.part(first, len(columns)), now_ms)
 
-    def _carefully(self, columns: SourceMessages, now_ms: int) -> Iterator[Canonical]:
+    def _map_isolated(self, columns: SourceMessages, now_ms: int) -> Iterator[MappedMessages]:
         mapper = self._mappers[columns.topic]
-        for at, (number, offset) in enumerate(zip(columns.partitions, columns.offsets, strict=True)):
-            place, one = RecordPosition(columns.topic, number, offset), columns.part(at, at + 1)
-            if self._attempts.is_quarantined(place):
-                yield mapper.quarantine(one, now_ms)
+        for index, (number, offset) in enumerate(zip(columns.partitions, columns.offsets, strict=True)):
+            position, one = RecordPosition(columns.topic, number, offset), columns.part(index, index + 1)
+            if self._guard.is_poison_pill(position):
+                yield mapper.reject_unread(one, now_ms)
                 continue
-            self._attempts.take(place)
+            self._guard.begin_record(position)
             yield mapper.map(one, now_ms)
 
-    def _commit(self, batch: SourceRead, made: Canonical, metadata: Any) -> None:  # noqa: ANN401 - opaque in the library
-        """Send what was made and commit it with the positions, in one transaction."""
+    def _commit(self, batch: SourceRead, mapped: MappedMessages, metadata: Any) -> None:  # noqa: ANN401 - opaque in the library
+        """Send the mapped messages and commit them with the source offsets, in one transaction."""
         topics, send = self._topics, self._transactions.send
         self._transactions.begin()
-        for topic, messages in ((topics.predictions, made.predictions), (topics.labels, made.labels)):
+        for topic, messages in ((topics.predictions, mapped.predictions), (topics.labels, mapped.labels)):
             if messages:
                 send(topic, messages)
-        if made.heartbeats:
+        if mapped.heartbeats:
             for number in range(topics.partitions):
-                send(topics.labels, [dict(message) for message in made.heartbeats], number)
+                send(topics.labels, [dict(message) for message in mapped.heartbeats], number)
         by_partition: dict[int, list[dict[str, Any]]] = {}
-        for reject in made.rejects:
+        for reject in mapped.rejects:
             number = reject.source_partition % topics.partitions
             by_partition.setdefault(number, []).append({"value": reject.encode()})
         for number, rejects in by_partition.items():
             send(topics.rejects, rejects, number)
-        self._transactions.commit(self._mine.as_committed(batch.following), metadata)
-        self._mine.moved(batch.following)
-        self._attempts.committed((*partition, at) for partition, at in batch.following.items())
+        self._transactions.commit(self._assignment.to_commit(batch.following), metadata)
+        self._assignment.advance(batch.following)
+        self._guard.committed((*partition, at) for partition, at in batch.following.items())
         for topic, read in batch.messages.items():
             self._health.records.labels(ROLE, topic).inc(len(read))
-        for reject in made.rejects:
+        for reject in mapped.rejects:
             self._health.rejects.labels(ROLE, reject.reason).inc()
 
     def _read_error(self, consumer: Consumer, message: Message) -> None:
@@ -237,7 +228,7 @@ class IngestRole:
                 hint="Another process has this slot: give every worker its own, --slot N.",
             )
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - its public name
-            self._mine.stop(consumer, (topic, -1 if number is None else number))
+            self._assignment.stop(consumer, (topic, -1 if number is None else number))
         else:
             log.warning("topic %s, partition %s: %s", topic, number, error.str())
-            self._troubles[topic] = f"topic {topic}: {error.str()}"
+            self._read_errors[topic] = f"topic {topic}: {error.str()}"

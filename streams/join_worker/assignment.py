@@ -1,8 +1,7 @@
-"""The partitions that a join worker has: given and taken by the group, made ready, tried again, let go.
+"""The partitions of one join worker: assigned and revoked by the group, restored, retried and closed.
 
-Only partitions that are ready are fetched; the others wait outside the consumer while their state is made, so
-nothing of them is read and lost. Every change of the set places the consumer anew at the positions of the states.
-Must not step or commit.
+The consumer fetches only partitions whose state is restored. Every change of that set assigns the consumer again, at
+the positions of the states.
 """
 
 import logging
@@ -12,7 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.errors import TruthloopError
-from streams.join_worker.recovery import Committed, TaskRestorer
+from streams.join_worker.committed import CommittedPosition
+from streams.join_worker.recovery import TaskRestorer
 from streams.join_worker.task import PartitionTask
 from streams.kafka.client import KafkaClients, broker_error
 from streams.kafka.topics import Topics
@@ -23,129 +23,126 @@ __all__ = ["Assignment"]
 log = logging.getLogger("truthloop.join")
 
 COMMITTED_TIMEOUT_S = 60.0
-"""A predecessor's open transaction holds its offsets back until it ends, 30 s at most."""
+"""An open transaction of the partition's previous worker holds its offsets back until it ends, 30 s at most."""
 
 RETRY_AFTER_MS = 30_000
-"""A partition that could not be taken over is tried again: what it lacks may have come."""
+"""A partition that could not be restored is retried: what was missing may be there by then."""
 
-TAKEOVERS_AT_ONCE = 2
+RESTORES_AT_ONCE = 2
 
 
 class Assignment:
-    """One worker's partitions.
-
-    Args:
-        clients: of the cluster.
-        topics: the loop's.
-        takeover: makes partitions ready.
-        health: told which wait for a person.
-        now_ms: the wall clock.
+    """The partitions that the group has assigned to this worker.
 
     Attributes:
-        live: partitions that are ready, by number.
-        has_changed: the group gave or took partitions since this was last set to false.
-        held: by partition, the topic that is not read for now.
+        tasks: restored partitions, by number.
+        has_changed: the group has assigned or revoked partitions since the last `refresh`.
+        paused: by partition, the topic that backpressure has paused.
     """
 
     def __init__(
-        self, clients: KafkaClients, topics: Topics, takeover: TaskRestorer, health: Health, now_ms: Callable[[], int]
+        self, clients: KafkaClients, topics: Topics, restorer: TaskRestorer, health: Health, now_ms: Callable[[], int]
     ) -> None:
         self._clients = clients
         self._topics = topics
-        self._takeover = takeover
+        self._restorer = restorer
         self._health = health
         self._now_ms = now_ms
-        self._pool = ThreadPoolExecutor(TAKEOVERS_AT_ONCE, thread_name_prefix="takeover")
+        self._pool = ThreadPoolExecutor(RESTORES_AT_ONCE, thread_name_prefix="restore")
         self._mine: set[int] = set()
-        self._coming: dict[int, Future[PartitionTask]] = {}
+        self._restoring: dict[int, Future[PartitionTask]] = {}
         self._retry_at_ms: dict[int, int] = {}
-        self._is_between = False  # partitions were taken, and what is given instead is not known yet
-        self.live: dict[int, PartitionTask] = {}
+        self._is_rebalancing = False  # partitions were revoked, and none are assigned yet
+        self.tasks: dict[int, PartitionTask] = {}
         self.has_changed = False
-        self.held: dict[int, str] = {}
+        self.paused: dict[int, str] = {}
 
-    def assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        """Take what the group gives: what stands where the group stands goes on, the rest is made ready."""
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some assigned partition is not read yet."""
+        return bool(self._restoring or self._retry_at_ms)
+
+    def on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Keep tasks that are at the group's committed position, and restore all other assigned partitions."""
         self.has_changed = True
-        self._is_between = False
-        self._mine = {place.partition for place in places}
+        self._is_rebalancing = False
+        self._mine = {one.partition for one in partitions}
         log.info("partitions %s", sorted(self._mine))
-        for number in [number for number in self.live if number not in self._mine]:
-            self.let_go(number, flush=True)
-        self._take(self._committed(consumer, self._mine))
-        self._place(consumer)
+        for number in [number for number in self.tasks if number not in self._mine]:
+            self._close_task(number, flush=True)
+        self._restore(self._committed(consumer, self._mine))
+        self._assign(consumer)
 
-    def revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        """Stop reading, and keep the states: mostly the same partitions come back at once."""
+    def on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Stop reading, and keep the states: mostly the same partitions are assigned again at once."""
         self.has_changed = True
-        self._is_between = True
+        self._is_rebalancing = True
         self._mine = set()
-        log.info("revoked: partitions %s", sorted({place.partition for place in places}))
+        log.info("revoked: partitions %s", sorted({one.partition for one in partitions}))
         consumer.unassign()
 
     def refresh(self, consumer: Consumer) -> list[int]:
-        """Start on partitions that have become ready, try those again that could not be had; return the started."""
+        """Start reading partitions that are restored by now, and retry failed ones; return those that were started."""
         now_ms = self._now_ms()
         started = []
-        for number, future in list(self._coming.items()):
+        for number, future in list(self._restoring.items()):
             if future.done():
-                del self._coming[number]
-                if self._arrived(number, future, now_ms):
+                del self._restoring[number]
+                if self._start(number, future, now_ms):
                     started.append(number)
         due = [number for number, at_ms in self._retry_at_ms.items() if at_ms <= now_ms]
         for number in due:
             del self._retry_at_ms[number]
-        if wanted := [number for number in due if number in self._mine]:
-            self._take(self._committed(consumer, wanted))
-        if (self.has_changed or started) and not self._is_between:
-            self._place(consumer)
+        if retried := [number for number in due if number in self._mine]:
+            self._restore(self._committed(consumer, retried))
+        if (self.has_changed or started) and not self._is_rebalancing:
+            self._assign(consumer)
             self.has_changed = False
-        waiting = len(self._coming)
-        self._health.ready(f"{waiting} partitions are being taken over" if waiting else "")
+        waiting = len(self._restoring)
+        self._health.set_readiness(f"{waiting} partitions are being restored" if waiting else "")
         return started
 
-    def take_again(self, consumer: Consumer, numbers: Iterable[int]) -> None:
-        """Throw away what is in memory of these partitions and come back from what is committed."""
+    def restore(self, consumer: Consumer, numbers: Iterable[int]) -> None:
+        """Drop the state of these partitions in memory and restore them at the committed position."""
         mine = [number for number in numbers if number in self._mine]
         for number in mine:
-            self.let_go(number, flush=False)
-        self._place(consumer)
-        self._take(self._committed(consumer, mine))
+            self._close_task(number, flush=False)
+        self._assign(consumer)
+        self._restore(self._committed(consumer, mine))
 
-    def let_go(self, number: int, *, flush: bool) -> None:
-        """Close a partition; what it holds must be committed if it is to be flushed."""
-        live = self.live.pop(number)
-        if flush:
-            live.flush()
-        live.close()
+    def pause(self, consumer: Consumer, number: int, topic: str | None) -> None:
+        """Pause one topic of a partition, and resume the one that was paused until now."""
+        before = self.paused.get(number)
+        if topic == before:
+            return
+        if before is not None:
+            consumer.resume([TopicPartition(self.paused.pop(number), number)])
+        if topic is not None:
+            consumer.pause([TopicPartition(topic, number)])
+            self.paused[number] = topic
 
     def close(self) -> None:
-        """Let everything go."""
-        for future in self._coming.values():
+        """Flush and close all tasks, those that are being restored included."""
+        for future in self._restoring.values():
             future.cancel()
         self._pool.shutdown(wait=True)
-        for future in self._coming.values():
+        for future in self._restoring.values():
             if not future.cancelled() and future.exception() is None:
                 future.result().close()
-        for number in list(self.live):
-            self.let_go(number, flush=True)
+        for number in list(self.tasks):
+            self._close_task(number, flush=True)
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether some partition is not read although it is ours."""
-        return bool(self._coming or self._retry_at_ms)
-
-    def _arrived(self, number: int, future: "Future[PartitionTask]", now_ms: int) -> bool:
-        """Take a partition whose takeover has ended; False if it did not become live."""
+    def _start(self, number: int, future: "Future[PartitionTask]", now_ms: int) -> bool:
+        """Take over a partition whose restore has ended; False if it failed or the partition was revoked."""
         error = future.exception()
         if error is None:
-            live = future.result()
+            task = future.result()
             if number not in self._mine:
-                live.close()
+                task.close()
                 return False
-            self.live[number] = live
+            self.tasks[number] = task
             self._health.release_partition(number)
-            log.info("partition %d goes on at step %d", number, live.sequence)
+            log.info("partition %d continues at step %d", number, task.sequence)
             return True
         if not isinstance(error, TruthloopError):
             raise error
@@ -154,55 +151,53 @@ class Assignment:
         self._retry_at_ms[number] = now_ms + RETRY_AFTER_MS
         return False
 
-    def _take(self, committed: dict[int, Committed | None]) -> None:
-        """Bring each partition to where the group stands."""
-        for number, known in committed.items():
-            live = self.live.get(number)
-            if live is not None:
-                if known is not None and _stands_at(live, known):
+    def _restore(self, committed: dict[int, CommittedPosition | None]) -> None:
+        """Restore partitions, except those that are at their committed position."""
+        for number, position in committed.items():
+            task = self.tasks.get(number)
+            if task is not None:
+                if position is not None and _is_at(task, position):
                     continue
-                self.let_go(number, flush=False)
-            earlier = self._coming.get(number)
-            self._coming[number] = self._pool.submit(self._take_one, number, known, earlier)
+                self._close_task(number, flush=False)
+            earlier = self._restoring.get(number)
+            self._restoring[number] = self._pool.submit(self._restore_one, number, position, earlier)
 
-    def _take_one(self, number: int, known: Committed | None, earlier: "Future[PartitionTask] | None") -> PartitionTask:
+    def _restore_one(
+        self, number: int, position: CommittedPosition | None, earlier: "Future[PartitionTask] | None"
+    ) -> PartitionTask:
         if earlier is not None and not earlier.cancel() and earlier.exception() is None:
             earlier.result().close()
-        return self._takeover.take(number, known)
+        return self._restorer.restore(number, position)
 
-    def _committed(self, consumer: Consumer, numbers: Iterable[int]) -> dict[int, Committed | None]:
-        """Ask the group; it waits for a predecessor's transaction to end."""
+    def _committed(self, consumer: Consumer, numbers: Iterable[int]) -> dict[int, CommittedPosition | None]:
+        """Read the group's committed positions; this waits for open transactions to end."""
         wanted = [TopicPartition(topic, number) for number in numbers for topic in self._topics.inputs]
         try:
-            places = consumer.committed(wanted, timeout=COMMITTED_TIMEOUT_S) if wanted else []
+            offsets = consumer.committed(wanted, timeout=COMMITTED_TIMEOUT_S) if wanted else []
         except KafkaException as error:
-            raise broker_error("what was committed cannot be read", error, self._clients) from None
+            raise broker_error("committed offsets cannot be read", error, self._clients) from None
         return {
-            number: Committed.of(self._topics, [place for place in places if place.partition == number])
+            number: CommittedPosition.of(self._topics, [one for one in offsets if one.partition == number])
             for number in numbers
         }
 
-    def hold(self, consumer: Consumer, number: int, topic: str | None) -> None:
-        """Let one topic of a partition wait, and read on with what waited until now."""
-        before = self.held.get(number)
-        if topic == before:
-            return
-        if before is not None:
-            consumer.resume([TopicPartition(self.held.pop(number), number)])
-        if topic is not None:
-            consumer.pause([TopicPartition(topic, number)])
-            self.held[number] = topic
-
-    def _place(self, consumer: Consumer) -> None:
-        """Read exactly the live partitions, each from where its state stands."""
-        self.held = {}
-        places = []
-        for number, live in self.live.items():
+    def _assign(self, consumer: Consumer) -> None:
+        """Assign to the consumer exactly the partitions with a task, at the positions of their states."""
+        self.paused = {}
+        partitions = []
+        for number, task in self.tasks.items():
             if number in self._mine:
-                positions = zip(self._topics.inputs, live.positions, strict=True)
-                places += [TopicPartition(topic, number, position) for topic, position in positions]
-        consumer.assign(places)
+                positions = zip(self._topics.inputs, task.positions, strict=True)
+                partitions += [TopicPartition(topic, number, position) for topic, position in positions]
+        consumer.assign(partitions)
+
+    def _close_task(self, number: int, *, flush: bool) -> None:
+        """Close a task; its state may be flushed only if it is committed."""
+        task = self.tasks.pop(number)
+        if flush:
+            task.flush()
+        task.close()
 
 
-def _stands_at(live: PartitionTask, known: Committed) -> bool:
-    return (live.sequence, live.checkpoint.fingerprint) == (known.sequence, known.fingerprint)
+def _is_at(task: PartitionTask, position: CommittedPosition) -> bool:
+    return (task.sequence, task.checkpoint.fingerprint) == (position.sequence, position.fingerprint)

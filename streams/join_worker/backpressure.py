@@ -1,8 +1,7 @@
-"""Which input of a partition waits for the other while both catch up, so that neither fills the state.
+"""Which input of a partition is paused while both catch up, so that neither fills the state.
 
-Labels far ahead of the predictions wait in memory, and the oldest would be dropped; predictions far ahead of the labels
-fill the disk. Silence holds nothing back: an input waits only where the other has something to be read. Must not
-talk to Kafka.
+Labels far ahead of the predictions wait in memory, and the oldest would be evicted; predictions far ahead of the labels
+fill the disk. An input is paused only while the other one has records to read: a silent input pauses nothing.
 """
 
 from dataclasses import dataclass
@@ -11,33 +10,30 @@ from typing import Final
 from joins import Checkpoint, Policy
 from joins.watermark import PREDICTIONS
 
-__all__ = ["LABELS", "Lag", "to_hold"]
+__all__ = ["LABELS", "Lag", "input_to_pause"]
 
 LABELS: Final = "labels"
 
-HOLD_LABELS_AT: Final = 4
-"""Labels are held from this part of the memory for waiting labels on, and until half of it."""
+LABELS_PAUSED_AT: Final = 4
+"""Labels are paused at this fraction (a quarter) of the memory for waiting labels, and resumed at half of that."""
 
-HOLD_PREDICTIONS_AT: Final = 2
-"""Predictions are held from this part of `retain` on that they are ahead, and until half of it."""
+PREDICTIONS_PAUSED_AT: Final = 2
+"""Predictions are paused when this fraction (half) of `retain` ahead of the labels, and resumed at half of that."""
 
 
 @dataclass(frozen=True)
 class Lag:
-    """Offsets of one partition that are there to be read."""
+    """Offsets of one partition that are still to be read."""
 
     predictions: int
     labels: int
 
 
-def to_hold(checkpoint: Checkpoint, policy: Policy, lag: Lag, held: str | None) -> str | None:
-    """Return the input that is to wait: 'predictions', 'labels' or neither.
+def input_to_pause(checkpoint: Checkpoint, policy: Policy, lag: Lag, paused: str | None) -> str | None:
+    """Return the input to pause: 'predictions', 'labels' or None.
 
     Args:
-        checkpoint: where the partition stands.
-        policy: its rules.
-        lag: what there is to be read.
-        held: what waits now; it goes on only at half of what made it wait, so that it does not flutter.
+        paused: the input that is paused now; it is resumed only at half of its limit, so that it does not flap.
     """
     predictions_ms = checkpoint.watermarks[PREDICTIONS].reached_ms
     labels_ms = max(
@@ -52,9 +48,9 @@ def to_hold(checkpoint: Checkpoint, policy: Policy, lag: Lag, held: str | None) 
         return None
     is_ahead = predictions_ms is None or labels_ms > predictions_ms
     if is_ahead and lag.predictions:
-        most = policy.waiting_bytes_max // (HOLD_LABELS_AT * (2 if held == LABELS else 1))
-        return LABELS if checkpoint.waiting_bytes >= most else None
+        limit = policy.waiting_bytes_max // (LABELS_PAUSED_AT * (2 if paused == LABELS else 1))
+        return LABELS if checkpoint.waiting_bytes >= limit else None
     if predictions_ms is not None and not is_ahead and lag.labels:
-        most_ms = policy.retain_ms // (HOLD_PREDICTIONS_AT * (2 if held == PREDICTIONS else 1))
-        return PREDICTIONS if predictions_ms - labels_ms >= most_ms else None
+        limit_ms = policy.retain_ms // (PREDICTIONS_PAUSED_AT * (2 if paused == PREDICTIONS else 1))
+        return PREDICTIONS if predictions_ms - labels_ms >= limit_ms else None
     return None

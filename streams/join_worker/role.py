@@ -1,8 +1,8 @@
-"""The join as a running worker: read, step, commit to Kafka, and only then to the local store.
+"""The join worker: polls, steps its partitions, commits to Kafka, and only then flushes to the local store.
 
-One thread owns consumer and producer, and no transaction is open while it reads: so a rebalance never meets a
-half-done step. Group metadata and positions are captured with the batch that they belong to. State that a doubtful
-commit leaves in memory is thrown away and made again from what the group has committed. Must not decide what joins.
+One thread owns consumer and producer, and no transaction is open while it polls, so a rebalance never meets a half-done
+step. The group metadata is captured together with the batch. After a commit with an uncertain result, the state in
+memory is dropped and restored at the committed position.
 """
 
 import logging
@@ -17,13 +17,14 @@ from joins.watermark import PREDICTIONS
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError
 from streams.join_worker.assignment import Assignment
-from streams.join_worker.backpressure import LABELS, Lag, to_hold
+from streams.join_worker.backpressure import LABELS, Lag, input_to_pause
+from streams.join_worker.committed import CommittedPosition
 from streams.join_worker.idleness import Idleness
-from streams.join_worker.recovery import Committed, TaskRestorer
-from streams.join_worker.task import Incoming, StepMessages, join_rejects
+from streams.join_worker.recovery import TaskRestorer
+from streams.join_worker.task import Incoming, StepResult, join_rejects
 from streams.kafka.client import KafkaClients, ends_membership
 from streams.kafka.topics import Topics, check_topics, partition_counts
-from streams.kafka.transaction import Transactions, UndoneError
+from streams.kafka.transaction import Transactions, TransactionUndoneError
 from streams.messages.canonical import CanonicalReader
 from streams.messages.outcome import OutcomeWire
 from streams.messages.records import Projection
@@ -37,17 +38,11 @@ BATCH_MESSAGES = 20_000
 """Larger batches cost memory and gain nothing (measured; see benchmarks)."""
 
 BATCH_S = 0.05
-"""What a record waits at most to be read: the greater part of the join's latency."""
+"""Longest time that a record waits to be read: the greater part of the join's latency."""
 
 
 class JoinRole:
-    """One worker of the join.
-
-    Args:
-        clients: of the cluster.
-        config: the loop's.
-        worker: who it is.
-    """
+    """One worker of the join."""
 
     def __init__(self, clients: KafkaClients, config: LoopConfig, worker: Worker) -> None:
         self._clients = clients
@@ -59,24 +54,24 @@ class JoinRole:
         policy = policy_from(config)
         self._reader = CanonicalReader(config)
         self._wire = OutcomeWire(Projection.of(config))
-        self._idleness = Idleness(list(policy.kinds), config.idle_after, counts=config.clock == "arrival")
-        takeover = TaskRestorer(
+        self._idleness = Idleness(list(policy.kinds), config.idle_after, is_enabled=config.clock == "arrival")
+        restorer = TaskRestorer(
             clients,
             config,
             self._reader,
-            # each slot has folders of its own: one that hangs must not keep its partitions from another
+            # each slot has folders of its own: a worker that hangs would keep its stores locked for the next one
             worker.state / f"join-{worker.slot}",
             worker.lake,
         )
         self._transactions = Transactions(clients, f"tl-{config.loop}-join-{worker.slot}", worker.crash)
-        self._assignment = Assignment(clients, self._topics, takeover, worker.health, worker.now_ms)
-        self._unreadable: set[int] = set()
+        self._assignment = Assignment(clients, self._topics, restorer, worker.health, worker.now_ms)
+        self._missing: set[int] = set()
 
     def run(self, should_stop: Callable[[], bool]) -> None:
-        """Work until told to stop.
+        """Work until `should_stop` is true.
 
         Raises:
-            BrokerError: the topics are not what the loop needs, or another worker has this slot.
+            BrokerError: a topic is missing or unfit, or another worker has this slot.
         """
         check_topics(partition_counts(self._clients, self._topics.all), self._topics)
         self._transactions.open()
@@ -84,50 +79,50 @@ class JoinRole:
         consumer = self._clients.member(self._topics.group("join"), instance=instance)
         mine = self._assignment
         consumer.subscribe(
-            list(self._topics.inputs), on_assign=mine.assigned, on_revoke=mine.revoked, on_lost=mine.revoked
+            list(self._topics.inputs), on_assign=mine.on_assign, on_revoke=mine.on_revoke, on_lost=mine.on_revoke
         )
-        self._health.ready("it waits for its partitions")
+        self._health.set_readiness("it waits for its partitions")
         try:
             while not should_stop():
-                self._turn(consumer)
+                self._poll(consumer)
         finally:
             self._transactions.abandon()
             mine.close()
             consumer.close()
 
-    def _turn(self, consumer: Consumer) -> None:
-        """Read once, and commit what came of it."""
+    def _poll(self, consumer: Consumer) -> None:
+        """Poll once, step the partitions, and commit the steps."""
         mine = self._assignment
         for number in mine.refresh(consumer):
             self._idleness.start(number, self._now_ms())
         messages = consumer.consume(BATCH_MESSAGES, timeout=BATCH_S)
         metadata = consumer.consumer_group_metadata()
-        if mine.has_changed:  # what was read may belong to a partition that is another worker's by now
+        if mine.has_changed:  # the messages may be of a partition that another worker has by now
             return
-        incoming = self._sort(consumer, messages)
-        if self._unreadable:
-            mine.take_again(consumer, self._unreadable)  # which says what is wrong
-            self._unreadable = set()
+        incoming = self._by_partition(consumer, messages)
+        if self._missing:
+            mine.restore(consumer, self._missing)  # this reports what is missing
+            self._missing = set()
             return
-        turns = self._step(consumer, incoming)
-        if turns:
+        steps = self._step(consumer, incoming)
+        if steps:
             try:
-                self._commit(turns, metadata)
-            except UndoneError as error:
-                log.warning("the transaction is undone: %s", error)
+                self._commit(steps, metadata)
+            except TransactionUndoneError as error:
+                log.warning("%s", error)
                 self._transactions.abandon()
                 self._transactions.open()
-                mine.take_again(consumer, [turn.record.partition for turn in turns])
+                mine.restore(consumer, [step.record.partition for step in steps])
                 return
-            for turn in turns:
-                mine.live[turn.record.partition].flush_if_due(turn.record.now)
+            for step in steps:
+                mine.tasks[step.record.partition].flush_if_due(step.record.now)
         unread = self._unread(consumer)
-        self._hold_back(consumer, unread)
+        self._apply_backpressure(consumer, unread)
         lag = sum(count or 0 for count in unread.values())
-        self._health.turn(len(messages), lag + mine.is_waiting)
+        self._health.report_progress(len(messages), lag + mine.is_waiting)
 
-    def _sort(self, consumer: Consumer, messages: Iterable[Message]) -> dict[int, Incoming]:
-        """Return the messages by partition, with the positions behind them."""
+    def _by_partition(self, consumer: Consumer, messages: Iterable[Message]) -> dict[int, Incoming]:
+        """Return the messages by partition, with the next offsets after them."""
         found: dict[tuple[str, int], Incoming] = {}
         incoming: dict[int, Incoming] = {}
         predictions, labels, _ = self._topics.inputs
@@ -136,19 +131,19 @@ class JoinRole:
                 self._read_error(message, error)
                 continue
             topic, number = message.topic() or "", message.partition() or 0
-            if number not in self._assignment.live:
-                continue  # stopped meanwhile; it is read again once it goes on
+            if number not in self._assignment.tasks:
+                continue  # it was stopped, and is read again once it is restored
             one = found.get((topic, number))
             if one is None:
                 one = found[topic, number] = incoming.setdefault(number, Incoming())
             (one.predictions if topic == predictions else one.labels if topic == labels else one.commands).add(message)
-        places = list(found)
-        for number, live in self._assignment.live.items():
-            if live.holds_command and number not in incoming:
+        moved = list(found)
+        for number, task in self._assignment.tasks.items():
+            if task.has_waiting_command and number not in incoming:
                 incoming[number] = Incoming()
-                places += [(topic, number) for topic in self._topics.inputs]
-        for place in consumer.position([TopicPartition(*place) for place in places]) if places else ():
-            self._set_position(incoming[place.partition], place.topic, place.offset)
+                moved += [(topic, number) for topic in self._topics.inputs]
+        for at in consumer.position([TopicPartition(*one) for one in moved]) if moved else ():
+            self._set_position(incoming[at.partition], at.topic, at.offset)
         return incoming
 
     def _set_position(self, incoming: Incoming, topic: str, offset: int) -> None:
@@ -161,34 +156,34 @@ class JoinRole:
         else:
             incoming.commands_next = offset
 
-    def _step(self, consumer: Consumer, incoming: dict[int, Incoming]) -> list[StepMessages]:
-        """Take a step in every partition that has something to do."""
+    def _step(self, consumer: Consumer, incoming: dict[int, Incoming]) -> list[StepResult]:
+        """Take a step in every partition that has messages, idle inputs or unfinished expiry."""
         now_ms = self._now_ms()
-        turns = []
-        for number, live in self._assignment.live.items():
+        steps = []
+        for number, task in self._assignment.tasks.items():
             mine = incoming.get(number)
             idle = Idle()
             if mine is None:
                 idle = self._idleness.idle(number, now_ms, partial(self._is_caught_up, consumer, number))
-            if mine is None and live.partition.is_caught_up and not idle.inputs:
+            if mine is None and task.partition.is_caught_up and not idle.inputs:
                 continue
-            turn = live.step(mine or Incoming(), self._reader, now_ms, idle)
-            self._idleness.saw(number, turn.seen, now_ms)
-            turns.append(turn)
-        return turns
+            step = task.step(mine or Incoming(), self._reader, now_ms, idle)
+            self._idleness.seen(number, step.seen, now_ms)
+            steps.append(step)
+        return steps
 
-    def _commit(self, turns: list[StepMessages], metadata: Any) -> None:  # noqa: ANN401 - opaque in the library
-        """Send what the turns say and commit it with the positions, in one transaction."""
+    def _commit(self, steps: list[StepResult], metadata: Any) -> None:  # noqa: ANN401 - opaque in the library
+        """Send the results of the steps and commit them with the offsets, in one transaction."""
         with self._health.seconds.labels("join").time():
             self._transactions.begin()
             offsets: list[TopicPartition] = []
-            for turn in turns:
-                record, number = turn.record, turn.record.partition
-                revisions = turn.effects.revisions
+            for step in steps:
+                record, number = step.record, step.record.partition
+                revisions = step.effects.outcomes
                 values = self._wire.encode(number, record.sequence, revisions)
                 keys = self._wire.keys(revisions)
                 outcomes = [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
-                rejects = [{"value": value} for value in join_rejects(turn, self._topics, record.now)]
+                rejects = [{"value": value} for value in join_rejects(step, self._topics, record.now)]
                 for topic, messages in (
                     (self._topics.outcomes, outcomes),
                     (self._topics.rejects, rejects),
@@ -196,7 +191,7 @@ class JoinRole:
                 ):
                     if messages:
                         self._transactions.send(topic, messages, number)
-                committed = _committed(turn)
+                committed = CommittedPosition.after(record)
                 offsets += [
                     TopicPartition(topic, number, position, metadata=committed.metadata() if at == 0 else "")
                     for at, (topic, position) in enumerate(zip(self._topics.inputs, committed.positions, strict=True))
@@ -204,47 +199,48 @@ class JoinRole:
             self._transactions.commit(offsets, metadata)
             self._crash("store")
 
-    def _hold_back(self, consumer: Consumer, unread: dict[tuple[str, int], int | None]) -> None:
-        """Let an input that is far ahead of the other wait for it."""
+    def _apply_backpressure(self, consumer: Consumer, unread: dict[tuple[str, int], int | None]) -> None:
+        """Pause inputs that are too far ahead of the other one, and resume them later."""
         predictions, labels, _ = self._topics.inputs
         topics = {PREDICTIONS: predictions, LABELS: labels}
         names = {topic: name for name, topic in topics.items()}
-        for number, live in self._assignment.live.items():
-            # what is not known yet may be there
+        for number, task in self._assignment.tasks.items():
+            # an unknown lag counts as records to read
             lag = Lag(*(1 if (left := unread[topic, number]) is None else left for topic in (predictions, labels)))
-            held = names.get(self._assignment.held.get(number, ""))
-            wanted = to_hold(live.checkpoint, live.partition.policy, lag, held)
-            if wanted != held:
-                log.info("partition %d: %s", number, f"the {wanted} wait" if wanted else f"the {held} go on")
-                self._assignment.hold(consumer, number, None if wanted is None else topics[wanted])
+            paused = names.get(self._assignment.paused.get(number, ""))
+            wanted = input_to_pause(task.checkpoint, task.partition.policy, lag, paused)
+            if wanted != paused:
+                log.info("partition %d: %s", number, f"{wanted} are paused" if wanted else f"{paused} are resumed")
+                self._assignment.pause(consumer, number, None if wanted is None else topics[wanted])
 
     def _is_caught_up(self, consumer: Consumer, number: int) -> bool:
-        """Tell whether the broker has answered that nothing is left to read; never where it does not answer."""
+        """Ask the broker whether a partition is read to its end; false where it does not answer."""
         for topic in self._topics.inputs[:2]:
-            place = TopicPartition(topic, number)
+            partition = TopicPartition(topic, number)
             try:
-                high = consumer.get_watermark_offsets(place, timeout=1)[1]
+                high = consumer.get_watermark_offsets(partition, timeout=1)[1]
             except KafkaException:
                 return False
-            if consumer.position([place])[0].offset < high:
+            if consumer.position([partition])[0].offset < high:
                 return False
         return True
 
     def _unread(self, consumer: Consumer) -> dict[tuple[str, int], int | None]:
-        """Return by topic and partition how many offsets are still to be read; None before the broker has said it.
+        """Return how many offsets are still to be read by topic and partition; None while the end is unknown.
 
-        The consumer's position also passes what is no message; it has none before it has read one: the state's counts.
+        The consumer's position also passes offsets without a message, such as transaction markers. Before the first
+        message it has no position, so the state's counts.
         """
-        stands = {
+        positions = {
             (topic, number): position
-            for number, live in self._assignment.live.items()
-            for topic, position in zip(self._topics.inputs, live.positions, strict=True)
+            for number, task in self._assignment.tasks.items()
+            for topic, position in zip(self._topics.inputs, task.positions, strict=True)
         }
         unread: dict[tuple[str, int], int | None] = {}
-        for place in consumer.position([TopicPartition(*where) for where in stands]) if stands else ():
-            where = (place.topic, place.partition)
-            _, high = consumer.get_watermark_offsets(place, cached=True)
-            unread[where] = None if high < 0 else max(0, high - max(stands[where], place.offset))
+        for at in consumer.position([TopicPartition(*one) for one in positions]) if positions else ():
+            one = (at.topic, at.partition)
+            _, high = consumer.get_watermark_offsets(at, cached=True)
+            unread[one] = None if high < 0 else max(0, high - max(positions[one], at.offset))
         return unread
 
     def _read_error(self, message: Message, error: Any) -> None:  # noqa: ANN401 - the library's
@@ -256,11 +252,5 @@ class JoinRole:
             )
         log.warning("%s, partition %s: %s", message.topic(), message.partition(), error.str())
         number = message.partition()
-        if number in self._assignment.live and error.code() in (error._AUTO_OFFSET_RESET, error.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - its public name
-            self._unreadable.add(number)
-
-
-def _committed(turn: StepMessages) -> Committed:
-    record = turn.record
-    positions = (record.predictions[1], record.labels[1], record.commands[1])
-    return Committed(positions, record.sequence + 1, record.checkpoint.fingerprint)
+        if number in self._assignment.tasks and error.code() in (error._AUTO_OFFSET_RESET, error.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - its public name
+            self._missing.add(number)

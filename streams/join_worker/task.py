@@ -1,6 +1,6 @@
-"""One partition of a running join: its state, its store, and one step of it as messages.
+"""The task of one partition: applies polled messages to the join's state, one step at a time.
 
-Must not talk to Kafka: it is given messages and gives messages.
+Knows no Kafka client: `streams.join_worker.role` polls the messages, and sends and commits the result.
 """
 
 import logging
@@ -11,7 +11,7 @@ import msgspec
 
 from joins import Batch, Checkpoint, Effects, Idle, Partition
 from joins.watermark import PREDICTIONS
-from streams.kafka.messages import Messages
+from streams.kafka.messages import PartitionMessages
 from streams.kafka.topics import Topics
 from streams.ledger.entry import IdleInputs, LedgerRecord
 from streams.ledger.rules import read_rules, refused_change
@@ -19,24 +19,24 @@ from streams.messages.canonical import CanonicalReader, Unreadable
 from streams.messages.command import ChangeRules, Close, decode_command
 from streams.state_store.store import RocksStore
 
-__all__ = ["Incoming", "PartitionTask", "StepMessages", "StoredCheckpoint", "join_rejects"]
+__all__ = ["Incoming", "PartitionTask", "StepResult", "StoredCheckpoint", "join_rejects"]
 
 log = logging.getLogger("truthloop.join")
 
 FLUSH_KEYS = 150_000
-"""Keys touched before they are written; in between memory holds them and the ledger could make them again."""
+"""Keys touched before a flush; until then memory holds them, and after a crash they are redone from the ledger."""
 
 FLUSH_AFTER_MS = 5_000
-"""Bounds how many transactions have to be taken again after a crash."""
+"""Bounds the number of steps to redo after a crash."""
 
 
 class StoredCheckpoint(msgspec.Struct, frozen=True):
-    """What a store keeps beside the states: where it stands.
+    """Checkpoint of a task, as its store keeps it.
 
     Attributes:
-        sequence: of the next step.
-        commands_next: position in the commands.
-        checkpoint: the partition's checkpoint.
+        sequence: number of the next step.
+        commands_next: next offset of the commands.
+        checkpoint: of the join.
         rules: JSON of the rules in force; see `streams.ledger.rules`.
     """
 
@@ -46,40 +46,40 @@ class StoredCheckpoint(msgspec.Struct, frozen=True):
     rules: str
 
     def encode(self) -> bytes:
-        """Return it as bytes."""
+        """Return the checkpoint as MessagePack."""
         return msgspec.msgpack.encode(self)
 
     @classmethod
     def decode(cls, value: bytes) -> "StoredCheckpoint":
-        """Read it.
+        """Read a checkpoint from MessagePack.
 
         Raises:
-            msgspec.MsgspecError: it is none.
+            msgspec.MsgspecError: the value is no checkpoint.
         """
         return msgspec.msgpack.decode(value, type=cls)
 
 
 @dataclass
 class Incoming:
-    """What one turn read of one partition: messages, and the positions behind them (None: as before)."""
+    """Polled messages of one partition, and the next offsets after them; None where an offset did not change."""
 
-    predictions: Messages = field(default_factory=Messages)
-    labels: Messages = field(default_factory=Messages)
-    commands: Messages = field(default_factory=Messages)
+    predictions: PartitionMessages = field(default_factory=PartitionMessages)
+    labels: PartitionMessages = field(default_factory=PartitionMessages)
+    commands: PartitionMessages = field(default_factory=PartitionMessages)
     predictions_next: int | None = None
     labels_next: int | None = None
     commands_next: int | None = None
 
 
 @dataclass(frozen=True)
-class StepMessages:
-    """One step of one partition, before it is committed.
+class StepResult:
+    """Result of one step of one partition, before it is committed.
 
     Attributes:
-        effects: what the join decided.
-        unreadable: messages that were no predictions, and no labels.
-        record: the ledger's entry.
-        seen: inputs that records came of.
+        effects: outcomes and rejects of the join.
+        unreadable: messages that could not be read: of the predictions, of the labels.
+        record: entry for the ledger.
+        seen: inputs that had records.
     """
 
     effects: Effects
@@ -89,13 +89,10 @@ class StepMessages:
 
 
 class PartitionTask:
-    """A partition that this worker has.
+    """The join of one partition, with its store.
 
     Args:
-        number: of the partition.
-        partition: the join's state.
-        store: where that lives.
-        stored: where both stand.
+        stored: the checkpoint that `partition` and `store` are at.
 
     Attributes:
         rules: JSON of the rules in force; see `streams.ledger.rules`.
@@ -114,35 +111,28 @@ class PartitionTask:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """Where the join stands."""
+        """Checkpoint of the join."""
         return self.partition.checkpoint
 
     @property
     def positions(self) -> tuple[int, int, int]:
-        """Where to read on: in predictions, labels and commands."""
+        """Next offset of the predictions, the labels and the commands."""
         return self.checkpoint.predictions_next, self.checkpoint.labels_next, self.commands_next
 
     @property
-    def holds_command(self) -> bool:
-        """Whether a command waits for the inputs to come to its positions."""
+    def has_waiting_command(self) -> bool:
+        """Whether a command waits for the inputs to reach its offsets."""
         return bool(self._waiting)
 
-    def step(self, incoming: Incoming, reader: CanonicalReader, now_ms: int, idle: Idle) -> StepMessages:
-        """Take one step and return what it has to say; the state has then moved, the store not yet.
-
-        Args:
-            incoming: what was read.
-            reader: of the loop's messages.
-            now_ms: the wall clock.
-            idle: silent inputs.
-        """
+    def step(self, incoming: Incoming, reader: CanonicalReader, now_ms: int, idle: Idle) -> StepResult:
+        """Take one step: this changes the state in memory, and nothing in the store before the next flush."""
         checkpoint = self.checkpoint
         first = (checkpoint.predictions_next, checkpoint.labels_next, self.commands_next)
         following = (
             first[0] if incoming.predictions_next is None else incoming.predictions_next,
             first[1] if incoming.labels_next is None else incoming.labels_next,
         )
-        close_at_ms = self._take_commands(incoming, following, now_ms)
+        close_at_ms = self._apply_commands(incoming, following, now_ms)
         predictions = reader.prediction_records(*incoming.predictions.columns)
         labels = reader.label_records(*incoming.labels.columns)
         unreadable = (len(predictions.unreadable), len(labels.unreadable))
@@ -156,7 +146,7 @@ class PartitionTask:
             labels=(first[1], following[1]),
             commands=(first[2], self.commands_next),
             policy=self.rules,
-            outcomes=len(effects.revisions),
+            outcomes=len(effects.outcomes),
             rejects=len(effects.rejects) + sum(unreadable),
             checkpoint=checkpoint,
             close_at=close_at_ms,
@@ -167,10 +157,12 @@ class PartitionTask:
         seen = {label[2] for label in labels.records}
         if predictions.records:
             seen.add(PREDICTIONS)
-        return StepMessages(effects, (predictions.unreadable, labels.unreadable), record, seen)
+        return StepResult(effects, (predictions.unreadable, labels.unreadable), record, seen)
 
-    def redo(self, record: LedgerRecord, predictions: Messages, labels: Messages, reader: CanonicalReader) -> None:
-        """Take a recorded step again, under the rules of its time; what it has to say was said."""
+    def redo(
+        self, record: LedgerRecord, predictions: PartitionMessages, labels: PartitionMessages, reader: CanonicalReader
+    ) -> None:
+        """Redo a step of the ledger, under the rules of its time; its outcomes were sent already."""
         self._change_rules(record.policy)
         batch = record.batch(
             reader.prediction_records(*predictions.columns).records, reader.label_records(*labels.columns).records
@@ -180,7 +172,7 @@ class PartitionTask:
         self.commands_next = self._commands_read = record.commands[1]
 
     def flush_if_due(self, now_ms: int) -> None:
-        """Write the state where enough has gathered, or enough time has passed. Only after Kafka's commit."""
+        """Flush once enough keys were touched or enough time has passed; call it only after Kafka's commit."""
         if self._flushed_at_ms is None:
             self._flushed_at_ms = now_ms
         if self.store.touched >= FLUSH_KEYS or abs(now_ms - self._flushed_at_ms) >= FLUSH_AFTER_MS:
@@ -188,11 +180,11 @@ class PartitionTask:
             self._flushed_at_ms = now_ms
 
     def flush(self) -> None:
-        """Write the state and where it stands."""
+        """Write the state and its checkpoint to the store."""
         self.store.flush(StoredCheckpoint(self.sequence, self.commands_next, self.checkpoint, self.rules).encode())
 
     def close(self) -> None:
-        """Let the store go; what was not flushed will be made again from the ledger."""
+        """Close the store; steps that were not flushed will be redone from the ledger."""
         self.store.close()
 
     def _apply(self, batch: Batch) -> Effects:
@@ -206,8 +198,8 @@ class PartitionTask:
             self.partition.change_rules(read_rules(rules).policy)
             self.rules = rules
 
-    def _take_commands(self, incoming: Incoming, following: tuple[int, int], now_ms: int) -> int | None:
-        """Pass the commands that hold by now, in their order; return up to when inputs are closed."""
+    def _apply_commands(self, incoming: Incoming, following: tuple[int, int], now_ms: int) -> int | None:
+        """Apply the commands that are due, in their order; return the time up to which the inputs are closed."""
         for offset, value in zip(incoming.commands.offsets, incoming.commands.values, strict=True):
             command = decode_command(value)
             if command is not None:
@@ -219,7 +211,7 @@ class PartitionTask:
             offset, command = self._waiting[0]
             if isinstance(command, ChangeRules):
                 if refusal := refused_change(self.rules, command.rules):
-                    log.error("partition %d: other rules are not taken: %s", self.number, refusal)
+                    log.error("partition %d: the rules are not changed: %s", self.number, refusal)
                 else:
                     self._change_rules(command.rules)
             elif command.predictions_next > following[0] or command.labels_next > following[1]:
@@ -232,29 +224,22 @@ class PartitionTask:
         return close_at_ms
 
 
-def join_rejects(turn: "StepMessages", topics: Topics, seen_at_ms: int) -> Iterator[bytes]:
-    """Give one message for each record that ended in a step of the join without an outcome.
-
-    Args:
-        turn: the step.
-        topics: of the loop.
-        seen_at_ms: when.
-    """
-    record = turn.record
-    place: dict[str, object] = {"v": 1, "stage": "join", "seen_at": seen_at_ms, "sequence": record.sequence}
-    place |= {"partition": record.partition, "source_partition": record.partition}
+def join_rejects(step: StepResult, topics: Topics, seen_at_ms: int) -> Iterator[bytes]:
+    """Yield one message for each record that ended in a step without an outcome."""
+    record = step.record
+    common: dict[str, object] = {"v": 1, "stage": "join", "seen_at": seen_at_ms, "sequence": record.sequence}
+    common |= {"partition": record.partition, "source_partition": record.partition}
     sources = {"predictions": topics.predictions, "labels": topics.labels}
-    for row in turn.effects.rejects:
+    for row in step.effects.rejects:
         own: dict[str, object] = {"input": row.input, "reason": row.reason.value, "kind": row.kind}
-        yield _joined(place | own, sources[row.input], row.offset)
-    for name, unreadable in zip(sources, turn.unreadable, strict=True):
+        yield _encode_reject(common | own, sources[row.input], row.offset)
+    for name, unreadable in zip(sources, step.unreadable, strict=True):
         for one in unreadable:
-            said: dict[str, object] = {"input": name, "stage": "mapping", "reason": one.reason, "detail": one.detail}
-            said["digest"] = one.digest
-            yield _joined(place | said, sources[name], one.offset)
+            own = {"input": name, "stage": "mapping", "reason": one.reason, "detail": one.detail, "digest": one.digest}
+            yield _encode_reject(common | own, sources[name], one.offset)
 
 
-def _joined(fields: dict[str, object], source: str, offset: int) -> bytes:
+def _encode_reject(fields: dict[str, object], source: str, offset: int) -> bytes:
     return msgspec.json.encode(
         {name: value for name, value in fields.items() if value is not None}
         | {"source": source, "offset": offset, "source_row": offset}

@@ -1,4 +1,4 @@
-"""The one door to Kafka: clients, topics, transactions, exact ranges, and bounded samples of topics.
+"""Access to Kafka: clients, the loop's topics, transactions, exact ranges of offsets, and bounded samples of topics.
 
-Other rooms ask for messages and hand over messages; the client library's types for messages stay in here.
+Every client is made by `client`, so that no property that exactly-once needs can be forgotten.
 """

@@ -1,7 +1,7 @@
-"""Clients of one loop's Kafka cluster: the config's properties, its secrets, and what exactly-once stands on.
+"""Makes the clients of one loop's Kafka cluster: consumers, producers and admin clients.
 
-Law: nobody else makes a client, so that no property that a guarantee needs can be forgotten somewhere.
-Must not decide what is read or written.
+A client's properties are our defaults, then the config's `kafka.client`, then those that exactly-once needs and nobody
+can change. All clients are made here, so that none of the last can be forgotten.
 """
 
 import logging
@@ -22,24 +22,25 @@ log = logging.getLogger("truthloop.kafka")
 
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
-REACH_TIMEOUT_S = 10.0
-"""A cluster that does not answer within this is reported; running roles go on trying by themselves."""
+REQUEST_TIMEOUT_S = 10.0
+"""Time limit of one request to the cluster. Commands then report an error; the clients of running roles try again."""
 
 SOCKET_TIMEOUT_MS = 10_000
-"""A request without an answer for this long is doubtful; see `streams.kafka.transaction`."""
+"""After this time without an answer the client sends a request again; see `streams.kafka.transaction`."""
 
-QUIET_S = 30.0
-"""While a broker is down, the same error comes several times a second."""
+LOG_INTERVAL_S = 30.0
+"""Of the same error. While a broker is down, librdkafka reports it several times a second."""
 
 SESSION_TIMEOUT_MS = 45_000
 
-LEFT_AFTER_S = SESSION_TIMEOUT_MS / 1000 + 5
-"""A worker that was stopped keeps its partitions until its session has ended: mostly it comes back before."""
+SESSION_ENDED_AFTER_S = SESSION_TIMEOUT_MS / 1000 + 5
+"""A stopped worker keeps its partitions until its session has ended, because most workers come back before."""
+
 TRANSACTION_TIMEOUT_MS = 30_000
-"""Less than the session's, so that a dead worker's transaction is gone when its partitions are taken over."""
+"""Less than the session's, so that a dead worker's transaction has ended when its partitions are reassigned."""
 
 MESSAGE_BYTES_MAX = 1_000_000
-"""What brokers take by default, less the overhead of a batch."""
+"""The brokers' default limit, less the overhead of a batch."""
 
 _DEFAULTS: Mapping[str, Any] = {
     "compression.type": "lz4",
@@ -59,8 +60,8 @@ _CONSUMER_DEFAULTS: Mapping[str, Any] = {
     "session.timeout.ms": SESSION_TIMEOUT_MS,
 }
 _CONSUMER: Mapping[str, Any] = {
-    # the only assignment that gives one worker the same partitions of every topic; pinned, because a wish for
-    # another protocol would break the join without a word
+    # the only assignor that gives one worker the same partitions of every topic; fixed, because the join would break
+    # silently under another one
     "group.protocol": "classic",
     "partition.assignment.strategy": "range",
     "isolation.level": "read_committed",
@@ -75,12 +76,11 @@ _PRODUCER_DEFAULTS: Mapping[str, Any] = {
     "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
 }
 _PRODUCER: Mapping[str, Any] = {"partitioner": "murmur2_random", "enable.idempotence": True, "acks": "all"}
-_OF_CONSUMERS = frozenset(_CONSUMER_DEFAULTS)
-_OF_PRODUCERS = frozenset(_PRODUCER_DEFAULTS) | {"compression.type", "linger.ms", "message.max.bytes"}
+_CONSUMERS_ONLY = frozenset(_CONSUMER_DEFAULTS)
+_PRODUCERS_ONLY = frozenset(_PRODUCER_DEFAULTS) | {"compression.type", "linger.ms", "message.max.bytes"}
 
-
-_TELLING = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})  # noqa: SLF001 - their public names
-"""Why a connection does not come about; that all brokers are down comes behind it and says nothing."""
+_ROOT_CAUSES = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})  # noqa: SLF001 - their public names
+"""Errors that explain why a connection fails; the 'all brokers are down' that follows them explains nothing."""
 
 
 class KafkaClients:
@@ -88,8 +88,12 @@ class KafkaClients:
 
     Args:
         config: the loop's `kafka` section.
-        environ: where secrets are, or the names of files that hold them.
-        name: of the role, shown to the broker as the client's id.
+        environ: holds the secrets, or the paths of files with the secrets.
+        name: client id that the brokers see.
+
+    Attributes:
+        last_error: what librdkafka last reported, preferring errors that explain why a connection fails.
+        error_count: number of errors that librdkafka has reported to any of these clients.
 
     Raises:
         ConfigError: a secret's file cannot be read, or a property does not exist.
@@ -98,67 +102,67 @@ class KafkaClients:
     def __init__(self, config: KafkaConfig, environ: Mapping[str, str], name: str = "truthloop") -> None:
         self.bootstrap_servers = config.bootstrap_servers
         self.last_error: KafkaError | None = None
-        self.disturbances = 0
-        self._told_s: dict[int, float] = {}
-        self._wishes = {**_DEFAULTS, **config.client}
+        self.error_count = 0
+        self._logged_s: dict[int, float] = {}
+        self._configured = {**_DEFAULTS, **config.client}
         self._common: dict[str, Any] = {
             **kafka_secrets(environ),
             "bootstrap.servers": config.bootstrap_servers,
             "client.id": name,
             "error_cb": self._note_error,
-            "log_level": 0,  # librdkafka's own lines on stderr say nothing more than its errors
+            "log_level": 0,  # librdkafka's own lines on stderr repeat the errors that it reports
         }
 
     def member(self, group: str, *, instance: str | None = None) -> Consumer:
-        """Return a consumer that takes part in a group; `instance` makes its membership static."""
+        """Return a consumer that joins a group; `instance` makes its membership static."""
         own: dict[str, Any] = {"group.id": group}
         if instance is not None:
             own["group.instance.id"] = instance
-        return self._make(Consumer, self._of_consumer({**_CONSUMER, **own}))
+        return self._make(Consumer, self._consumer_properties({**_CONSUMER, **own}))
 
     def reader(self) -> Consumer:
         """Return a consumer for partitions that are assigned by hand; it commits nothing."""
         own = {"group.id": "truthloop-reader", "enable.partition.eof": True}
-        return self._make(Consumer, self._of_consumer({**_CONSUMER, **own}))
+        return self._make(Consumer, self._consumer_properties({**_CONSUMER, **own}))
 
-    def onlooker(self, group: str) -> Consumer:
-        """Return a consumer that asks what a group has committed, and takes no part in it.
+    def observer(self, group: str) -> Consumer:
+        """Return a consumer that reads a group's committed offsets without joining it.
 
-        It does not wait for open transactions: what they will commit is not committed.
+        It does not wait for open transactions, whose offsets are not committed yet.
         """
         own = {"group.id": group, "isolation.level": "read_uncommitted"}
-        return self._make(Consumer, self._of_consumer({**_CONSUMER, **own}))
+        return self._make(Consumer, self._consumer_properties({**_CONSUMER, **own}))
 
     def producer(self) -> Producer:
         """Return an idempotent producer without transactions."""
-        return self._make(Producer, self._of_producer(_PRODUCER))
+        return self._make(Producer, self._producer_properties(_PRODUCER))
 
     def transactional_producer(self, transactional_id: str) -> Producer:
-        """Return a producer whose `init_transactions` is still to be called."""
-        return self._make(Producer, self._of_producer({**_PRODUCER, "transactional.id": transactional_id}))
+        """Return a transactional producer; the caller calls its `init_transactions`."""
+        return self._make(Producer, self._producer_properties({**_PRODUCER, "transactional.id": transactional_id}))
 
     def admin(self) -> AdminClient:
         """Return an admin client."""
-        return self._make(AdminClient, _without(self._wishes, _OF_CONSUMERS | _OF_PRODUCERS))
+        return self._make(AdminClient, _without(self._configured, _CONSUMERS_ONLY | _PRODUCERS_ONLY))
 
-    def _of_consumer(self, own: Mapping[str, Any]) -> dict[str, Any]:
-        return {**_CONSUMER_DEFAULTS, **_without(self._wishes, _OF_PRODUCERS), **own}
-
-    def _of_producer(self, own: Mapping[str, Any]) -> dict[str, Any]:
-        return {**_PRODUCER_DEFAULTS, **_without(self._wishes, _OF_CONSUMERS), **own}
-
-    def reach(self, timeout_s: float = REACH_TIMEOUT_S) -> None:
+    def check_reachable(self) -> None:
         """Return once the cluster has answered.
 
         Raises:
-            BrokerError: it does not; says what was the last thing heard of it.
+            BrokerError: the cluster does not answer; the message gives the last error of its clients.
         """
         admin = self.admin()
         try:
-            admin.list_topics(timeout=timeout_s)
+            admin.list_topics(timeout=REQUEST_TIMEOUT_S)
         except KafkaException as error:
-            admin.poll(0)  # hands over what librdkafka has to say
+            admin.poll(0)  # calls `_note_error` with what librdkafka has to report
             raise broker_error("cannot be reached", error, self) from None
+
+    def _consumer_properties(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        return {**_CONSUMER_DEFAULTS, **_without(self._configured, _PRODUCERS_ONLY), **own}
+
+    def _producer_properties(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        return {**_PRODUCER_DEFAULTS, **_without(self._configured, _CONSUMERS_ONLY), **own}
 
     def _make(self, kind: Callable[[dict[str, Any]], Client], own: Mapping[str, Any]) -> Client:
         try:
@@ -171,42 +175,36 @@ class KafkaClients:
             ) from None
 
     def _note_error(self, error: KafkaError) -> None:
-        """Remember what librdkafka says went wrong; it goes on trying by itself."""
+        """Take note of an error that librdkafka reports; it retries by itself."""
         now_s = monotonic()
-        if now_s - self._told_s.get(error.code(), -QUIET_S) >= QUIET_S:
+        if now_s - self._logged_s.get(error.code(), -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
             log.warning("kafka: %s", error.str())
-            self._told_s[error.code()] = now_s
-        if self.last_error is None or self.last_error.code() not in _TELLING or error.code() in _TELLING:
+            self._logged_s[error.code()] = now_s
+        if self.last_error is None or self.last_error.code() not in _ROOT_CAUSES or error.code() in _ROOT_CAUSES:
             self.last_error = error
-        self.disturbances += 1
+        self.error_count += 1
 
 
 def ends_membership(error: KafkaError) -> bool:
-    """Tell whether a member of a group can go on no more; by far the most often another one has its name."""
+    """Tell whether an error ends a consumer's membership for good: almost always another worker uses its name."""
     return bool(error.fatal()) or error.code() == KafkaError._FATAL  # noqa: SLF001 - its public name
 
 
 def broker_error(what: str, error: KafkaException, clients: KafkaClients) -> BrokerError:
-    """Return the error that tells a person what went wrong between us and the cluster."""
-    fault = error.args[0]
-    heard = clients.last_error or fault
-    code = heard.code()
+    """Return an error with its cause and a hint for the operator; `what` says what failed."""
+    cause = clients.last_error or error.args[0]
+    code = cause.code()
     if code in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):  # noqa: SLF001 - its public name
-        hint = "It refuses who we are: check sasl.username in kafka.client and TRUTHLOOP_KAFKA_SASL_PASSWORD."
+        hint = "It rejects our credentials: check sasl.username in kafka.client and TRUTHLOOP_KAFKA_SASL_PASSWORD."
     elif code == KafkaError._SSL:  # noqa: SLF001 - the same
-        hint = "TLS does not come about: check security.protocol and ssl.ca.location in kafka.client."
+        hint = "No TLS connection: check security.protocol and ssl.ca.location in kafka.client."
     elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
-        hint = "Its access rules refuse it: docs/operations.md lists what each role needs."
+        hint = "Its access rules deny it: docs/operations.md lists what each role needs."
     elif code == KafkaError.UNKNOWN_TOPIC_OR_PART:
-        hint = "It is missing: see its name in the config. `truthloop start` makes the loop's own topics, no others."
+        hint = "It is missing: check its name in the config. `truthloop start` creates only the loop's own topics."
     else:
-        hint = "See that it runs and that kafka.bootstrap_servers and security.protocol are right."
-    return BrokerError(f"{what}: {heard.str()}", where=f"kafka {clients.bootstrap_servers}", hint=hint)
-
-
-def _without(properties: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """Leave out what the other kind of client would complain about."""
-    return {name: value for name, value in properties.items() if name not in names}
+        hint = "Check that it runs, and that kafka.bootstrap_servers and security.protocol are right."
+    return BrokerError(f"{what}: {cause.str()}", where=f"kafka {clients.bootstrap_servers}", hint=hint)
 
 
 def kafka_secrets(environ: Mapping[str, str]) -> dict[str, str]:
@@ -215,15 +213,20 @@ def kafka_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigError: a file cannot be read.
     """
-    found = {}
+    secrets = {}
     for name, variable in KAFKA_SECRETS.items():
         if file := environ.get(f"{variable}_FILE"):
             try:
-                found[name] = Path(file).read_text("utf-8").strip("\r\n")
+                secrets[name] = Path(file).read_text("utf-8").strip("\r\n")
             except OSError as error:
                 raise ConfigError(
                     f"the file it names cannot be read: {error.strerror}", where=f"environment variable {variable}_FILE"
                 ) from None
         elif value := environ.get(variable):
-            found[name] = value
-    return found
+            secrets[name] = value
+    return secrets
+
+
+def _without(properties: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """Return properties without those that only another kind of client knows."""
+    return {name: value for name, value in properties.items() if name not in names}

@@ -1,6 +1,6 @@
-"""Messages of one source topic as columns: their values, and what stands beside them.
+"""Messages as columns: of a source topic with their record metadata, or of one topic partition.
 
-Must not look into values.
+Values stay undecoded bytes here.
 """
 
 from bisect import bisect_left
@@ -11,28 +11,24 @@ from typing import Any, cast
 from confluent_kafka import Message
 
 from schemas.config.mapping import SourceMap
-from schemas.config.record_metadata import HEADER_PREFIX, METADATA_PATHS
-from streams.columns.scalar import MARK
-from streams.readers.hook import HEADERS
+from schemas.config.record_metadata import HEADER_PREFIX, HEADERS_PATH, METADATA_PATHS
+from streams.columns.scalar import NON_SCALAR
 from streams.readers.json_records import RecordMetadata
 
-__all__ = ["Headers", "Messages", "SourceMessages", "metadata_paths"]
+__all__ = ["Headers", "PartitionMessages", "SourceMessages", "metadata_paths"]
 
 Headers = list[tuple[str, bytes | None]] | None
+"""Headers of one message; None where it has none."""
 
 
 @dataclass
 class SourceMessages:
-    """Messages of one topic as columns.
+    """Messages of one source topic, from any of its partitions.
 
     Attributes:
-        topic: its name.
-        values: null where a message has none.
-        partitions: of each message.
-        offsets: in its partition.
-        timestamps: ms, negative where there is none.
-        keys: null where a message has none.
-        headers: null where a message has none.
+        values: None where a message has no value.
+        timestamps: ms UTC; negative where a message has none.
+        keys: None where a message has no key.
     """
 
     topic: str
@@ -45,7 +41,7 @@ class SourceMessages:
 
     @classmethod
     def of(cls, topic: str, messages: Sequence[Message]) -> "SourceMessages":
-        """Return messages of a topic as columns; none of them is an error."""
+        """Return messages of a topic as columns; the caller has taken out the client's error messages."""
         return cls(
             topic,
             [message.value() for message in messages],
@@ -60,71 +56,48 @@ class SourceMessages:
         return len(self.values)
 
     def part(self, first: int, following: int) -> "SourceMessages":
-        """Return the messages of a range of places."""
-        wanted = slice(first, following)
+        """Return the messages at the indexes [first, following)."""
+        part = slice(first, following)
         return SourceMessages(
             self.topic,
-            self.values[wanted],
-            self.partitions[wanted],
-            self.offsets[wanted],
-            self.timestamps[wanted],
-            self.keys[wanted],
-            self.headers[wanted],
+            self.values[part],
+            self.partitions[part],
+            self.offsets[part],
+            self.timestamps[part],
+            self.keys[part],
+            self.headers[part],
         )
 
-    def beside(self, paths: Iterable[str]) -> RecordMetadata:
-        """Return columns of what stands beside the values, by the paths that ask for it."""
+    def metadata(self, paths: Iterable[str]) -> RecordMetadata:
+        """Return the record metadata as columns, by `$` path."""
         return {path: self._column(path) for path in paths}
 
     def _column(self, path: str) -> Sequence[Any]:
         if path == "$key":
-            found: Sequence[Any] = [_text(key) for key in self.keys]
+            column: Sequence[Any] = [_text(key) for key in self.keys]
         elif path == "$timestamp":
-            found = [None if ms < 0 else ms for ms in self.timestamps]
+            column = [None if ms < 0 else ms for ms in self.timestamps]
         elif path == "$topic":
-            found = [self.topic] * len(self)
+            column = [self.topic] * len(self)
         elif path in ("$partition", "$offset"):
-            found = self.partitions if path == "$partition" else self.offsets
-        elif path == HEADERS:
-            found = [{name: _text(value) for name, value in headers or ()} for headers in self.headers]
+            column = self.partitions if path == "$partition" else self.offsets
+        elif path == HEADERS_PATH:
+            column = [{name: _text(value) for name, value in headers or ()} for headers in self.headers]
         else:
-            found = [_header(headers, path.removeprefix(HEADER_PREFIX)) for headers in self.headers]
-        return found
-
-
-def metadata_paths(source: SourceMap) -> set[str]:
-    """Return the `$` paths that a source reads; a function is told everything."""
-    if source.hook is not None:
-        return {*METADATA_PATHS, HEADERS} | {path for path in source.where if path.startswith("$")}
-    paths = [*source.where, *(path for how in source.map.values() for path in how.paths)]
-    return {path for path in paths if path.startswith("$")}
-
-
-def _text(value: bytes | None) -> str | None:
-    """Return bytes as text; what is no UTF-8 is marked, so that nothing takes it for a value."""
-    if value is None:
-        return None
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return MARK
-
-
-def _header(headers: Headers, name: str) -> str | None:
-    found = [value for known, value in headers or () if known == name]
-    return _text(found[-1]) if found else None
+            column = [_header(headers, path.removeprefix(HEADER_PREFIX)) for headers in self.headers]
+        return column
 
 
 @dataclass
-class Messages:
-    """Messages of one topic partition, as columns."""
+class PartitionMessages:
+    """Messages of one topic partition, in the order of their offsets."""
 
     offsets: list[int] = field(default_factory=list)
     values: list[bytes] = field(default_factory=list)
     timestamps: list[int] = field(default_factory=list)
 
     def add(self, message: Message) -> None:
-        """Add one; a null value counts as an empty one, which nothing reads as a record."""
+        """Append a message; a missing value becomes an empty one, which is unreadable as a record."""
         self.offsets.append(message.offset() or 0)
         self.values.append(message.value() or b"")
         self.timestamps.append(message.timestamp()[1])
@@ -134,18 +107,41 @@ class Messages:
         """Offsets, values and timestamps."""
         return self.offsets, self.values, self.timestamps
 
-    def cut(self, following: int) -> "Messages":
-        """Take away and return the messages before an offset."""
+    def cut(self, following: int) -> "PartitionMessages":
+        """Remove and return the messages before an offset."""
         count = bisect_left(self.offsets, following)
-        taken = Messages(self.offsets[:count], self.values[:count], self.timestamps[:count])
+        taken = PartitionMessages(self.offsets[:count], self.values[:count], self.timestamps[:count])
         del self.offsets[:count], self.values[:count], self.timestamps[:count]
         return taken
 
-    def extend(self, other: "Messages") -> None:
-        """Add messages that come behind these."""
+    def extend(self, other: "PartitionMessages") -> None:
+        """Append messages with later offsets."""
         self.offsets += other.offsets
         self.values += other.values
         self.timestamps += other.timestamps
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+
+def metadata_paths(source: SourceMap) -> set[str]:
+    """Return the `$` paths that a source reads; a hook gets all of them."""
+    if source.hook is not None:
+        return {*METADATA_PATHS, HEADERS_PATH} | {path for path in source.where if path.startswith("$")}
+    paths = [*source.where, *(path for how in source.map.values() for path in how.paths)]
+    return {path for path in paths if path.startswith("$")}
+
+
+def _text(value: bytes | None) -> str | None:
+    """Return bytes as text; bytes that are not UTF-8 become `NON_SCALAR`, which no conversion accepts."""
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return NON_SCALAR
+
+
+def _header(headers: Headers, name: str) -> str | None:
+    found = [value for known, value in headers or () if known == name]
+    return _text(found[-1]) if found else None

@@ -1,8 +1,7 @@
-"""A bounded look at topics that others write: what the cluster says of them, and some of their records.
+"""Bounded samples of source topics: what the cluster reports of a topic, and some of its records.
 
-Newest records and blocks spread over all that is there, partition by partition: records of now, and of before. Law:
-no group is joined and nothing is committed, and a large topic costs no more than a small one. Must not look into
-records.
+A sample has the newest records of each partition and blocks spread over its older ones. Sampling joins no group,
+commits nothing, and costs no more for a large topic than for a small one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import ConfigResource, OffsetSpec  # type: ignore[attr-defined]
 
 from schemas.config.connection import KafkaConfig
-from streams.kafka.client import REACH_TIMEOUT_S, KafkaClients, broker_error
+from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.messages import SourceMessages
 from streams.kafka.sample_offsets import Block, sample_plan
 
@@ -23,35 +22,35 @@ __all__ = [
     "SampleLimits",
     "TopicFacts",
     "TopicSample",
-    "look_at",
+    "describe_topics",
     "sample_topic",
     "with_small_fetches",
 ]
 
 MESSAGES_PER_READ: Final = 1_000
 READ_S: Final = 0.05
-"""Waiting longer for a full piece would be waiting at the end of every block."""
+"""A longer wait for a full piece would be spent again at the end of every block."""
 
 _SMALL_FETCHES: Final[Mapping[str, Any]] = {
-    # a block is some hundred records: what is fetched beyond it is thrown away
+    # a block has some hundred records; whatever is fetched beyond it is thrown away
     "fetch.max.bytes": 2_000_000,
     "max.partition.fetch.bytes": 131_072,
     "queued.max.messages.kbytes": 8_192,
     "fetch.queue.backoff.ms": 5,
 }
 
-_GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 - its public name
+_OUT_OF_RANGE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 - its public name
 _REFUSED: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 @dataclass(frozen=True)
 class SampleLimits:
-    """What a sample of one topic may cost.
+    """Limits of the sample of one topic.
 
     Attributes:
-        records: how many are read, about.
-        size: bytes of values, keys and headers that are kept.
-        seconds: after which what has come is taken.
+        records: approximate number of records to read.
+        size: bytes of values, keys and headers to keep.
+        seconds: time after which reading stops.
     """
 
     records: int
@@ -61,13 +60,12 @@ class SampleLimits:
 
 @dataclass(frozen=True)
 class TopicFacts:
-    """What the cluster says of a topic.
+    """What the cluster reports of a topic.
 
     Attributes:
-        name: of the topic.
-        partitions: how many.
-        replicas: copies of the partition that has the fewest.
-        settings: in force, by name; empty where the cluster does not tell.
+        partitions: number of partitions.
+        replicas: replicas of the partition with the fewest.
+        settings: the topic's config by name; empty where the cluster does not allow reading it.
     """
 
     name: str
@@ -78,12 +76,12 @@ class TopicFacts:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What the cluster says.
+    """What the cluster reports of itself.
 
     Attributes:
-        brokers: how many.
-        topics: those that were asked for and exist.
-        names: of all topics that can be seen, in order.
+        brokers: number of brokers.
+        topics: the requested topics that exist, by name.
+        names: all visible topics, sorted.
     """
 
     brokers: int
@@ -96,11 +94,9 @@ class TopicSample:
     """Some records of a topic, in the order of partition and offset.
 
     Attributes:
-        facts: of the topic.
-        ranges: offsets that were there, by partition.
-        messages: the records.
-        covered: how many offsets lie in the blocks that were read to their end.
-        stopped: `time` or `size` where a limit ended the reading before it was done; else empty.
+        ranges: available offsets by partition, when the sample was taken.
+        covered: number of offsets in the blocks that were read to their end.
+        stopped: `time` or `size` where that limit stopped the reading early; else empty.
     """
 
     facts: TopicFacts
@@ -111,43 +107,43 @@ class TopicSample:
 
     @property
     def topic(self) -> str:
-        """Its name."""
+        """Name of the topic."""
         return self.facts.name
 
     @property
     def offsets(self) -> int:
-        """How many offsets the topic has."""
+        """Number of available offsets."""
         return sum(high - low for low, high in self.ranges.values())
 
     @property
     def records(self) -> int:
-        """About how many records it has: compaction leaves holes, and ends of transactions take offsets, too."""
+        """Estimated number of records: fewer than offsets after compaction and where transaction markers take some."""
         return round(self.offsets * min(1.0, len(self.messages) / self.covered)) if self.covered else self.offsets
 
     @property
     def is_whole(self) -> bool:
-        """Whether all records that were there have been read."""
+        """Whether the sample holds every available record."""
         return self.covered >= self.offsets and not self.stopped
 
 
 def with_small_fetches(config: KafkaConfig) -> KafkaConfig:
-    """Return the same cluster with properties under which reading a block does not fetch what lies behind it."""
+    """Return the config with fetches so small that reading a block hardly fetches beyond it."""
     return config.model_copy(update={"client": {**config.client, **_SMALL_FETCHES}})
 
 
-def look_at(clients: KafkaClients, names: Iterable[str]) -> Cluster:
-    """Ask what the cluster has of these topics; nothing is made by asking.
+def describe_topics(clients: KafkaClients, names: Iterable[str]) -> Cluster:
+    """Return the cluster with those of these topics that exist; creates none of them.
 
     Raises:
-        BrokerError: it does not answer.
+        BrokerError: the cluster does not answer.
     """
     try:
-        metadata = clients.admin().list_topics(timeout=REACH_TIMEOUT_S)
+        metadata = clients.admin().list_topics(timeout=REQUEST_TIMEOUT_S)
     except KafkaException as error:
         raise broker_error("cannot be reached", error, clients) from None
     known = {name: topic for name, topic in metadata.topics.items() if topic.error is None}
-    wanted = [name for name in dict.fromkeys(names) if name in known]
-    settings = _settings(clients, wanted)
+    existing = [name for name in dict.fromkeys(names) if name in known]
+    settings = _settings(clients, existing)
     facts = {
         name: TopicFacts(
             name,
@@ -155,21 +151,21 @@ def look_at(clients: KafkaClients, names: Iterable[str]) -> Cluster:
             min((len(partition.replicas) for partition in known[name].partitions.values()), default=0),
             settings.get(name, {}),
         )
-        for name in wanted
+        for name in existing
     }
     return Cluster(len(metadata.brokers), facts, tuple(sorted(known)))
 
 
 def _settings(clients: KafkaClients, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return the settings of topics; those of which the cluster does not tell are left out."""
+    """Return the config of each topic; topics whose config may not be read are left out."""
     if not names:
         return {}
     admin = clients.admin()  # kept: dropped before its futures are read, it would fail them
     found = {}
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
-    for resource, future in admin.describe_configs(resources, request_timeout=REACH_TIMEOUT_S).items():
+    for resource, future in admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S).items():
         try:
-            entries = future.result(timeout=REACH_TIMEOUT_S)
+            entries = future.result(timeout=REQUEST_TIMEOUT_S)
         except (KafkaException, TimeoutError):
             continue
         found[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
@@ -177,23 +173,18 @@ def _settings(clients: KafkaClients, names: Sequence[str]) -> dict[str, dict[str
 
 
 def sample_topic(clients: KafkaClients, facts: TopicFacts, limits: SampleLimits) -> TopicSample:
-    """Read a sample of a topic.
-
-    Args:
-        clients: of the cluster, best made of what `with_small_fetches` returns.
-        facts: of the topic.
-        limits: of the sample.
+    """Read a sample of a topic; `clients` are best made with the config that `with_small_fetches` returns.
 
     Raises:
-        BrokerError: the cluster does not answer, or refuses.
+        BrokerError: the cluster does not answer, or denies access.
     """
     try:
         ranges = _ranges(clients, facts)
         reader = clients.reader()
         try:
             reading = _Reading(reader, facts.name, limits)
-            for wanted in sample_plan(ranges, limits.records):
-                reading.read(wanted)
+            for blocks in sample_plan(ranges, limits.records):
+                reading.read(blocks)
         finally:
             reader.close()
     except KafkaException as error:
@@ -203,17 +194,17 @@ def sample_topic(clients: KafkaClients, facts: TopicFacts, limits: SampleLimits)
 
 
 def _ranges(clients: KafkaClients, facts: TopicFacts) -> dict[int, Block]:
-    places = [TopicPartition(facts.name, number) for number in range(facts.partitions)]
+    partitions = [TopicPartition(facts.name, number) for number in range(facts.partitions)]
     ends = []
-    for wanted in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call] # the library's
+    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call] # the library's
         admin = clients.admin()
-        futures = admin.list_offsets(dict.fromkeys(places, wanted), request_timeout=REACH_TIMEOUT_S)
-        ends.append({place.partition: future.result(timeout=REACH_TIMEOUT_S) for place, future in futures.items()})
+        futures = admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=REQUEST_TIMEOUT_S)
+        ends.append({one.partition: future.result(timeout=REQUEST_TIMEOUT_S) for one, future in futures.items()})
     return {number: (low.offset, ends[1][number].offset) for number, low in sorted(ends[0].items())}
 
 
 class _Reading:
-    """Reads blocks until they are read or a limit is reached."""
+    """Reads blocks until all are read or a limit is reached."""
 
     def __init__(self, reader: Consumer, topic: str, limits: SampleLimits) -> None:
         self._reader = reader
@@ -226,12 +217,12 @@ class _Reading:
         self.messages: list[Message] = []
         self.stopped = ""
 
-    def read(self, wanted: Mapping[int, Block]) -> None:
-        """Read one block of each partition; large records end it when the blocks so far have had their share."""
-        size = sum(following - first for first, following in wanted.values())
+    def read(self, blocks: Mapping[int, Block]) -> None:
+        """Read one block of each partition; stops early once the bytes allowed for the blocks so far are used up."""
+        size = sum(following - first for first, following in blocks.values())
         self._planned += size
         allowed = self._limits.size * min(1.0, self._planned / max(self._limits.records, 1))
-        left = dict(wanted)
+        left = dict(blocks)
         self._reader.assign([TopicPartition(self._topic, number, first) for number, (first, _) in left.items()])
         while left:
             if self._size >= allowed or monotonic() >= self._deadline:
@@ -240,7 +231,7 @@ class _Reading:
             before = set(left)
             for message in self._reader.consume(MESSAGES_PER_READ, timeout=READ_S):
                 self._take(message, left)
-            if done := before - set(left):  # paused, they would still be paused when the next round assigns them
+            if done := before - set(left):  # pausing would not do: they would stay paused in the next round
                 self._reader.incremental_unassign([TopicPartition(self._topic, number) for number in done])
         self.covered += size
 
@@ -249,7 +240,7 @@ class _Reading:
         if error is not None:
             if error.code() in _REFUSED or error.fatal():
                 raise KafkaException(error)
-            if number is not None and error.code() in (KafkaError._PARTITION_EOF, *_GONE):  # noqa: SLF001 - the same
+            if number is not None and error.code() in (KafkaError._PARTITION_EOF, *_OUT_OF_RANGE):  # noqa: SLF001 - the same
                 left.pop(number, None)
             return
         if number is None or number not in left:

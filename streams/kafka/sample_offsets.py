@@ -1,6 +1,6 @@
-"""Which offsets of a topic make a sample: its newest records, and blocks spread over all that is there.
+"""Chooses the offsets of a topic's sample: its newest records, and blocks spread over the older ones.
 
-Must not read anything.
+Pure: `streams.kafka.sample` reads them.
 """
 
 from collections.abc import Mapping
@@ -9,24 +9,24 @@ from typing import Final
 __all__ = ["Block", "sample_plan"]
 
 BLOCKS: Final = 8
-"""Pieces of each partition beside its newest records. Each costs one round trip, all partitions together."""
+"""Blocks of each partition besides its newest records. Each costs one round trip for all partitions together."""
 
 PHASE: Final = 0.618_034
-"""Golden section: the blocks of different partitions lie at different depths, so that together they miss little."""
+"""Golden ratio: it shifts the blocks of each partition differently, so that together they cover most of the time."""
 
 Block = tuple[int, int]
-"""First offset, and the one after the last."""
+"""First offset, and the offset after the last."""
 
 
 def sample_plan(ranges: Mapping[int, Block], records: int) -> list[dict[int, Block]]:
-    """Return which offsets to read, in rounds of one block a partition.
+    """Return the offsets to read, in rounds of one block a partition.
 
-    A topic with no more than `records` is read whole. Of others the first round has the newest half, and the
-    following ones lie evenly over what is before them.
+    A topic with at most `records` offsets is read whole. Of a larger one, the first round has the newest half of the
+    sample, and the following rounds are spread evenly over the older offsets.
 
     Args:
-        ranges: what is there, by partition.
-        records: how many to read; each partition that has any gives one at least.
+        ranges: available offsets by partition.
+        records: number of offsets to read; every partition that is not empty gives at least one.
     """
     rounds: list[dict[int, Block]] = [{} for _ in range(BLOCKS + 1)]
     for partition, share in _shares(ranges, records).items():
@@ -45,7 +45,7 @@ def sample_plan(ranges: Mapping[int, Block], records: int) -> list[dict[int, Blo
 
 
 def _shares(ranges: Mapping[int, Block], records: int) -> dict[int, int]:
-    """Divide the records among the partitions: equally, and what small ones leave goes to the others."""
+    """Divide the records among the partitions: equally, except that small ones leave their rest to the others."""
     sizes = sorted((high - low, partition) for partition, (low, high) in ranges.items() if high > low)
     shares = {}
     for at, (size, partition) in enumerate(sizes):

@@ -1,7 +1,4 @@
-"""The loop's own topics: their names, how they are made, and whether what is there is what is needed.
-
-Must not read or write records.
-"""
+"""The loop's own topics: their names, their creation, and the check that they have the loop's partitions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,26 +10,26 @@ from confluent_kafka.cimpl import NewTopic
 
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError
-from streams.kafka.client import REACH_TIMEOUT_S, KafkaClients, broker_error
+from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 
 __all__ = ["Topics", "check_topics", "create_topics", "partition_counts"]
 
-WEEK_MS = 7 * 86_400_000
-"""Lake lag plus outages: until the lake has them, records must stay. Labels may come months later."""
+RETENTION_MS = 7 * 86_400_000
+"""A week: records must stay until the lake has them, through its lag and outages. The delay of labels has no effect."""
 
-_RETENTION: Mapping[str, str] = {"retention.ms": str(WEEK_MS), "cleanup.policy": "delete"}
+_TOPIC_CONFIG: Mapping[str, str] = {"retention.ms": str(RETENTION_MS), "cleanup.policy": "delete"}
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Names of the topics of one loop."""
+    """The topics of one loop."""
 
     loop: str
     partitions: int
 
     @classmethod
     def of(cls, config: LoopConfig) -> "Topics":
-        """Return the topics of a loop."""
+        """Return the topics of a config's loop."""
         return cls(config.loop, config.partitions)
 
     @property
@@ -47,7 +44,7 @@ class Topics:
 
     @property
     def commands(self) -> str:
-        """What people tell the join: close, config."""
+        """Commands for the join: close, config."""
         return f"{self.loop}.commands"
 
     @property
@@ -67,27 +64,27 @@ class Topics:
 
     @property
     def commits(self) -> str:
-        """What the lake has taken in; written without transactions."""
+        """Commit notices of the lake; written without transactions."""
         return f"{self.loop}.commits"
 
     @property
     def evidence(self) -> str:
-        """What was found at the end of each day; written without transactions."""
+        """Findings at the end of each day; written without transactions."""
         return f"{self.loop}.evidence"
 
     @property
     def decisions(self) -> str:
-        """The log of the gate; written without transactions."""
+        """Entries of the gate's log; written without transactions."""
         return f"{self.loop}.decisions"
 
     @property
     def leader(self) -> str:
-        """Holds nothing: who is given its only partition is the feedback role's active worker."""
+        """An empty topic of Faust's leader election: the worker that owns its one partition is the active one."""
         return f"{self.group('feedback')}-__assignor-__leader"
 
     @property
     def inputs(self) -> tuple[str, str, str]:
-        """What the join reads."""
+        """Topics that the join reads."""
         return self.predictions, self.labels, self.commands
 
     @property
@@ -97,7 +94,7 @@ class Topics:
         return (*self.inputs, *own, self.leader)
 
     def partitions_of(self, name: str) -> int:
-        """Return how many partitions a topic of the loop has."""
+        """Return the number of partitions that a topic of the loop needs."""
         return 1 if name == self.leader else self.partitions
 
     def group(self, role: str) -> str:
@@ -106,45 +103,45 @@ class Topics:
 
 
 def partition_counts(clients: KafkaClients, names: Iterable[str]) -> dict[str, int]:
-    """Return how many partitions each topic has; topics that do not exist are left out.
+    """Return the number of partitions of each topic that exists.
 
     Raises:
         BrokerError: the cluster does not answer.
     """
     try:
-        known = clients.admin().list_topics(timeout=REACH_TIMEOUT_S).topics
+        known = clients.admin().list_topics(timeout=REQUEST_TIMEOUT_S).topics
     except KafkaException as error:
         raise broker_error("cannot be reached", error, clients) from None
     return {name: len(known[name].partitions) for name in names if name in known and known[name].error is None}
 
 
 def create_topics(clients: KafkaClients, topics: Topics) -> list[str]:
-    """Make the loop's topics that do not exist, and return their names.
+    """Create those of the loop's topics that do not exist, and return their names.
 
     Raises:
-        BrokerError: the cluster refuses, or a topic that exists has another number of partitions.
+        BrokerError: the cluster refuses, or an existing topic has another number of partitions.
     """
-    there = partition_counts(clients, topics.all)
-    missing = [name for name in topics.all if name not in there]
+    existing = partition_counts(clients, topics.all)
+    missing = [name for name in topics.all if name not in existing]
     if missing:
-        wanted = [
-            NewTopic(name, num_partitions=topics.partitions_of(name), replication_factor=-1, config=dict(_RETENTION))
+        new_topics = [
+            NewTopic(name, num_partitions=topics.partitions_of(name), replication_factor=-1, config=dict(_TOPIC_CONFIG))
             for name in missing
         ]
         admin = clients.admin()  # kept: dropped before its futures are read, it would fail them
-        for name, future in admin.create_topics(wanted).items():
+        for name, future in admin.create_topics(new_topics).items():
             try:
-                future.result(timeout=REACH_TIMEOUT_S)
+                future.result(timeout=REQUEST_TIMEOUT_S)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise broker_error(f"topic {name} cannot be made", error, clients) from None
-    check_topics(_once_told(clients, topics.all), topics)
+                    raise broker_error(f"topic {name} cannot be created", error, clients) from None
+    check_topics(_counts_once_visible(clients, topics.all), topics)
     return missing
 
 
-def _once_told(clients: KafkaClients, names: Sequence[str]) -> dict[str, int]:
-    """Return the partitions of topics once the brokers know of all: it takes them a moment after they were made."""
-    pause, deadline_s = Event(), monotonic() + REACH_TIMEOUT_S
+def _counts_once_visible(clients: KafkaClients, names: Sequence[str]) -> dict[str, int]:
+    """Return partition counts once the brokers report all topics, which takes a moment after their creation."""
+    pause, deadline_s = Event(), monotonic() + REQUEST_TIMEOUT_S
     while True:
         counts = partition_counts(clients, names)
         if len(counts) == len(names) or monotonic() > deadline_s:
@@ -156,17 +153,17 @@ def check_topics(counts: Mapping[str, int], topics: Topics) -> None:
     """Refuse topics that are missing or have another number of partitions than the loop.
 
     Raises:
-        BrokerError: names the topic, what it has and what is needed.
+        BrokerError: a topic does not fit; the message names it, with its partitions and the loop's.
     """
     for name in topics.all:
         if name not in counts:
             raise BrokerError(
-                "does not exist", where=f"topic {name}", hint="`truthloop start` makes the loop's topics."
+                "does not exist", where=f"topic {name}", hint="`truthloop start` creates the loop's topics."
             )
         if counts[name] != topics.partitions_of(name):
             raise BrokerError(
                 f"has {counts[name]} partitions, and the loop has {topics.partitions_of(name)}",
                 where=f"topic {name}",
                 hint="The number is fixed for the loop's life: put `partitions` back, or begin a loop of another name "
-                "with `truthloop rescale`. A topic that somebody else enlarged has keys in the wrong place.",
+                "with `truthloop rescale`. A topic that somebody else enlarged has keys in the wrong partitions.",
             )

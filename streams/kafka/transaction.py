@@ -1,9 +1,9 @@
-"""Transactions of one worker: a transactional producer, replaced whenever its last transaction's end is doubtful.
+"""Transactions of one worker: a transactional producer, replaced whenever the outcome of its last commit is in doubt.
 
-librdkafka ends transactions by the old protocol, in which a commit that was delayed on its way can still hit
-the transaction after it. So after any commit that was slow or disturbed the producer is replaced, which makes
-the broker end whatever is open and refuse what comes late. Must not decide what a doubtful commit became:
-the group's committed offsets say so (`streams.join_worker.recovery`).
+librdkafka ends transactions by the old protocol, in which a commit request that was delayed on its way can still hit
+the transaction after it. So after a commit that was slow, or that errors disturbed, the producer is replaced: the
+broker then ends any open transaction and rejects late requests. Whether a doubtful commit succeeded is read from the
+group's committed offsets (`streams.join_worker.recovery`).
 """
 
 import logging
@@ -16,38 +16,42 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 from schemas.errors import BrokerError
 from streams.kafka.client import SOCKET_TIMEOUT_MS, KafkaClients, broker_error
 
-__all__ = ["FencedError", "Transactions", "UndoneError"]
+__all__ = ["FencedError", "TransactionUndoneError", "Transactions"]
 
 log = logging.getLogger("truthloop.transaction")
 
 DOUBTFUL_SHARE = 0.8
-"""A commit that took this share of the socket's time limit may have been sent twice."""
+"""A commit that took this share of the request's time limit may have been sent twice."""
 
 INIT_TIMEOUT_S = 60.0
-"""Longer than a predecessor's open transaction can last (its limit is 30 s)."""
+"""Longer than a predecessor's transaction can stay open, which is 30 s."""
 
 RETRIES_MAX = 10
+"""Of a call whose error librdkafka reports as retriable."""
 
 ANY_PARTITION = -1
 
-METADATA_HEAD = b"CGMDv2:"
-"""With it librdkafka's form of a membership begins; the generation follows as 32 bits."""
+GROUP_METADATA_PREFIX = b"CGMDv2:"
+"""librdkafka's serialised group metadata begins with it; the generation follows, as a signed 32-bit integer."""
 
 
-class UndoneError(Exception):
-    """The transaction did not certainly commit: what was done in memory must be thrown away."""
+class TransactionUndoneError(Exception):
+    """The transaction failed, or its commit is in doubt: changes in memory that belong to it must be discarded."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the transaction is undone: {reason}")
 
 
 class FencedError(BrokerError):
-    """Another worker with the same slot has taken over; this one must end."""
+    """Another worker with the same slot has fenced this one, which must end."""
 
 
 class Transactions:
     """One worker's transactions, one after the other.
 
     Args:
-        clients: of the cluster.
-        transactional_id: the same in every life of this worker, so that a new life ends the old one's transaction.
+        clients: makes the producers.
+        transactional_id: the same after every restart of this worker, so that the broker ends its old transaction.
         crash: called with the name of each step; tests end the process there.
     """
 
@@ -58,18 +62,18 @@ class Transactions:
         self._id = transactional_id
         self._crash = crash
         self._producer: Producer | None = None
-        self._disturbances = 0
+        self._errors_seen = 0
         self._is_open = False
 
     def open(self) -> None:
-        """Make the producer now: that ends what an earlier life left open, and with it the wait for its offsets."""
+        """Create the producer, which ends a transaction of this worker's last run and frees the offsets it held."""
         if self._producer is None:
             self._producer = self._start()
-            self._disturbances = self._clients.disturbances
+            self._errors_seen = self._clients.error_count
 
     def begin(self) -> None:
-        """Open a transaction; with a new producer where the last one's end was doubtful."""
-        if self._producer is not None and self._clients.disturbances != self._disturbances:
+        """Begin a transaction; with a new producer if there were errors since the last one was created."""
+        if self._producer is not None and self._clients.error_count != self._errors_seen:
             self._drop()
         self.open()
         self._call("begin", self._live().begin_transaction)
@@ -77,33 +81,36 @@ class Transactions:
         self._crash("begun")
 
     def send(self, topic: str, messages: Sequence[dict[str, Any]], partition: int = ANY_PARTITION) -> None:
-        """Add messages ({value, key?}) to the open transaction; without a partition the key decides.
+        """Add messages ({value, key?}) to the open transaction, by default to the partitions of their keys.
 
-        A partition that a message names itself would be ignored by the library's batch (measured).
+        The library's `produce_batch` ignores a partition that a message itself names (measured).
         """
         producer = self._live()
-        waiting = list(messages)
-        while waiting:
-            producer.produce_batch(topic, waiting, partition)
-            refused = [message for message in waiting if "_error" in message]
-            for message in refused:
+        unsent = list(messages)
+        while unsent:
+            producer.produce_batch(topic, unsent, partition)
+            unsent = [message for message in unsent if "_error" in message]
+            for message in unsent:
                 fault = message.pop("_error")
                 if fault.code() != fault._QUEUE_FULL:  # noqa: SLF001 - its public name
-                    raise UndoneError(f"{topic}: {fault.str()}")
-            waiting = refused
-            producer.poll(0.05 if waiting else 0)
+                    raise TransactionUndoneError(f"{topic}: {fault.str()}")
+            producer.poll(0.05 if unsent else 0)
         self._crash("sent")
 
     def commit(self, offsets: list[TopicPartition], group_metadata: Any) -> None:  # noqa: ANN401 - opaque in the library
-        """Commit the open transaction together with the positions of what it was made from.
+        """Commit the open transaction together with the offsets of the records that it was made from.
+
+        Args:
+            offsets: the next offset to read of each partition.
+            group_metadata: membership of the consumer when it read these records.
 
         Raises:
-            UndoneError: it did not commit, or nobody can tell.
+            TransactionUndoneError: the transaction failed, or its commit is in doubt.
             FencedError: another worker has this worker's slot.
         """
         producer = self._live()
-        if _generation(group_metadata) < 0:  # an empty group would take it from anybody
-            raise UndoneError("this worker is no member of its group by now")
+        if _generation(group_metadata) < 0:  # a group without members accepts offsets from anybody
+            raise TransactionUndoneError("this worker is not a member of its group any more")
         self._call("send offsets", producer.send_offsets_to_transaction, offsets, group_metadata)
         self._crash("offsets sent")
         started = time.monotonic()
@@ -111,11 +118,11 @@ class Transactions:
         self._is_open = False
         self._crash("committed")
         if time.monotonic() - started > DOUBTFUL_SHARE * SOCKET_TIMEOUT_MS / 1000:
-            log.warning("a commit took long: the producer is replaced")
+            log.warning("a commit was slow: the producer is replaced")
             self._drop()
 
     def abandon(self) -> None:
-        """Give up the open transaction, whatever has become of it, and its producer with it."""
+        """Abort the open transaction, if there is one, and drop the producer."""
         if self._producer is None:
             return
         if self._is_open:
@@ -127,7 +134,7 @@ class Transactions:
 
     def _live(self) -> Producer:
         if self._producer is None:
-            raise UndoneError("there is no transaction")
+            raise TransactionUndoneError("there is no transaction")
         return self._producer
 
     def _start(self) -> Producer:
@@ -152,7 +159,7 @@ class Transactions:
         self._is_open = False
 
     def _call(self, name: str, call: Callable[..., Any], *args: Any) -> None:  # noqa: ANN401 - the library's arguments
-        """Call, again where librdkafka says so; everything else undoes the transaction or ends the worker."""
+        """Call the library, retrying retriable errors; others undo the transaction or, when fenced, end the worker."""
         for _ in range(RETRIES_MAX):
             try:
                 call(*args)
@@ -166,13 +173,13 @@ class Transactions:
                         where=f"kafka {self._clients.bootstrap_servers}",
                         hint="Give every worker a slot of its own: --slot N.",
                     ) from None
-                raise UndoneError(f"{name}: {fault.str()}") from None
+                raise TransactionUndoneError(f"{name}: {fault.str()}") from None
             else:
                 return
-        raise UndoneError(f"{name}: tried {RETRIES_MAX} times")
+        raise TransactionUndoneError(f"{name}: failed {RETRIES_MAX} times")
 
 
 def _generation(group_metadata: bytes) -> int:
-    """Return the generation in which a batch was read; -1 outside of every generation."""
-    start = len(METADATA_HEAD)
+    """Return the generation of the consumer's membership; -1 where it is not a member."""
+    start = len(GROUP_METADATA_PREFIX)
     return int.from_bytes(group_metadata[start : start + 4], "little", signed=True)

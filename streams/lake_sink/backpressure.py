@@ -1,80 +1,74 @@
-"""How far ahead of what can be written records are read: memory is bounded, and there is always a way on.
+"""Which topics are paused because more was read of them than can be written, so that memory stays bounded."""
 
-Must not read or write anything.
-"""
-
-from streams.lake_sink.buffer import Share
-from streams.lake_sink.cut import INPUTS, Pending
+from streams.lake_sink.buffer import MemoryShare
+from streams.lake_sink.cut import INPUTS, PendingPartition
 from streams.ledger.entry import LedgerRecord
 
-__all__ = ["is_full", "size_of", "to_pause"]
+__all__ = ["is_full", "tables_to_pause"]
 
 
-def size_of(pending: Pending) -> int:
-    """Return the bytes that wait of a partition."""
-    return sum(waiting.size for waiting in pending.waiting.values())
+def is_full(pending: PendingPartition, share: MemoryShare) -> bool:
+    """Tell whether so much of a partition waits that it should be written now."""
+    return _size(pending) > share.size or sum(map(_record_count, pending.entries)) > share.records
 
 
-def is_full(pending: Pending, share: Share) -> bool:
-    """Tell whether so much waits of a partition that it should be written now."""
-    return size_of(pending) > share.size or sum(map(_spoken_of, pending.entries)) > share.records
+def tables_to_pause(pending: PendingPartition, share: MemoryShare, paused: frozenset[str]) -> frozenset[str]:
+    """Return the tables whose topics should be paused, because their messages cannot be written yet.
 
-
-def to_pause(pending: Pending, share: Share, paused: frozenset[str]) -> frozenset[str]:
-    """Return the tables whose topics should not be read for now, because what came of them could not be written.
-
-    What the first step lacks is read in any case. What is paused goes on only when half of the room is free: each
-    pause throws away what was fetched already.
+    A topic that the first step needs is never paused, so that there is always progress. A paused topic is resumed only
+    when half of its share is free: each pause drops what the client has fetched in advance.
 
     Args:
-        pending: of one partition.
-        share: of the memory.
-        paused: what is paused.
+        paused: tables that are paused now.
     """
-    lacking = _lacking(pending)
-    size = size_of(pending)
-    near = _near(pending, share)
+    needed = _needed(pending)
+    size = _size(pending)
+    steps = _next_steps(pending, share)
     found = set()
-    for table in set(pending.waiting) - lacking:
-        room = share.half() if table in paused else share
-        if size > room.size or _ahead(pending, table, near) > room.records:
+    for table in set(pending.buffers) - needed:
+        limit = share.half() if table in paused else share
+        if size > limit.size or _records_ahead(pending, table, steps) > limit.records:
             found.add(table)
     return frozenset(found)
 
 
-def _lacking(pending: Pending) -> set[str]:
-    """Return what the first step lacks."""
+def _size(pending: PendingPartition) -> int:
+    return sum(buffer.size for buffer in pending.buffers.values())
+
+
+def _needed(pending: PendingPartition) -> set[str]:
+    """Return the tables of which the first step still lacks messages."""
     if not pending.entries:
         return {"ledger"}
     first = pending.entries[0]
-    lacking = {name for name in INPUTS if pending.waiting[name].position < getattr(first, name)[1]}
-    if len(pending.waiting["outcomes"].messages) < pending.new(first, "outcomes"):
-        lacking.add("outcomes")
-    if sum(number is not None for number in pending.numbers) < pending.new(first, "rejects"):
-        lacking.add("rejects")
-    return lacking
+    needed = {name for name in INPUTS if pending.buffers[name].position < getattr(first, name)[1]}
+    if len(pending.buffers["outcomes"].messages) < pending.unwritten_rows(first, "outcomes"):
+        needed.add("outcomes")
+    if sum(step is not None for step in pending.reject_steps) < pending.unwritten_rows(first, "rejects"):
+        needed.add("rejects")
+    return needed
 
 
-def _near(pending: Pending, share: Share) -> list[LedgerRecord]:
-    """Return the steps that come next: the first one, and more as long as they speak of no more than there is room."""
-    spoken = 0
+def _next_steps(pending: PendingPartition, share: MemoryShare) -> list[LedgerRecord]:
+    """Return the first step, and those after it as long as their records fit into the share."""
+    records = 0
     for count, entry in enumerate(pending.entries):
-        spoken += _spoken_of(entry)
-        if spoken > share.records:
+        records += _record_count(entry)
+        if records > share.records:
             return pending.entries[: max(count, 1)]
     return pending.entries
 
 
-def _ahead(pending: Pending, table: str, near: list[LedgerRecord]) -> int:
-    """Return how much was read of a topic beyond what comes next; of the ledger, what its steps speak of."""
-    waiting = pending.waiting[table]
+def _records_ahead(pending: PendingPartition, table: str, steps: list[LedgerRecord]) -> int:
+    """Return how many messages were read beyond the next steps; of the ledger, the records that its steps count."""
+    buffer = pending.buffers[table]
     if table == "ledger":
-        return sum(map(_spoken_of, pending.entries))
+        return sum(map(_record_count, pending.entries))
     if table in INPUTS:
-        return waiting.count_from(getattr(near[-1], table)[1] if near else 0)
-    return len(waiting.messages) - sum(pending.new(entry, table) for entry in near)
+        return buffer.count_from(getattr(steps[-1], table)[1] if steps else 0)
+    return len(buffer.messages) - sum(pending.unwritten_rows(entry, table) for entry in steps)
 
 
-def _spoken_of(entry: LedgerRecord) -> int:
+def _record_count(entry: LedgerRecord) -> int:
     inputs = entry.predictions[1] - entry.predictions[0] + entry.labels[1] - entry.labels[0]
     return inputs + entry.outcomes + entry.rejects

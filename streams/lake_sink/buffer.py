@@ -1,109 +1,107 @@
-"""Messages of one topic partition that wait to be written to the lake, with the positions around them.
-
-Must not know what the messages say.
-"""
+"""Messages of one topic partition that wait to be written to the lake, with the offsets around them."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-from streams.kafka.messages import Messages
+from streams.kafka.messages import PartitionMessages
 
-__all__ = ["MessageBuffer", "Share", "Start"]
+__all__ = ["LakePosition", "MemoryShare", "MessageBuffer"]
 
 
 @dataclass(frozen=True)
-class Share:
+class MemoryShare:
     """How much of one partition may wait in memory.
 
     Attributes:
-        records: of one topic.
-        size: of all, in bytes.
+        records: limit of each topic.
+        size: limit of all topics together, in bytes.
     """
 
     records: int
     size: int
 
-    def half(self) -> "Share":
-        """Return half of it."""
-        return Share(self.records // 2, self.size // 2)
+    def half(self) -> "MemoryShare":
+        """Return half of the share."""
+        return MemoryShare(self.records // 2, self.size // 2)
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where the lake stands with one topic partition, as it was found.
+class LakePosition:
+    """Position of a lake table in one topic partition, when reading starts.
 
     Attributes:
-        standing: the first position that the table does not have, by its own account.
-        position: the first that it needs; greater where the ledger's table knows that nothing comes between.
-        missing: positions from `position` on that the topic has no more, first and following.
-        end: of the topic.
-        is_new: whether the table has never had anything of it.
+        written: the table has all records before this offset.
+        needed: offset of the first record that the table needs. It is greater than `written` where the lake's ledger
+            shows that there are no records between.
+        missing: offsets from `needed` on that the topic has no longer: first, and the one after the last.
+        end: offset after the topic's last record.
+        is_new: the table has never had a record of this topic partition.
     """
 
-    standing: int = 0
-    position: int = 0
+    written: int = 0
+    needed: int = 0
     missing: tuple[int, int] | None = None
     end: int = 0
     is_new: bool = True
 
     @property
     def read_from(self) -> int:
-        """Where to read on."""
-        return self.position if self.missing is None else self.missing[1]
+        """First offset to read."""
+        return self.needed if self.missing is None else self.missing[1]
 
 
 @dataclass
 class MessageBuffer:
-    """Messages that wait.
+    """Waiting messages of one topic partition.
 
     Attributes:
-        start: where the lake stood.
-        standing: the first position that the table does not have.
-        position: all before it has been read.
-        messages: what was read.
-        size: of their values, in bytes.
-        is_new: whether the table has never had anything of it.
+        start: position when reading started.
+        written: the table has all records before this offset.
+        position: everything before this offset has been read.
+        messages: waiting messages.
+        size: bytes of their values.
+        is_new: the table has never had a record of this topic partition.
     """
 
-    start: Start
-    standing: int = field(init=False)
+    start: LakePosition
+    written: int = field(init=False)
     position: int = field(init=False)
-    messages: Messages = field(init=False, default_factory=Messages)
+    messages: PartitionMessages = field(init=False, default_factory=PartitionMessages)
     size: int = field(init=False, default=0)
     is_new: bool = field(init=False)
-    _begin: int = field(init=False, default=0)
+    _first: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self.standing = self.start.standing
+        self.written = self.start.written
         self.position = self.start.read_from
         self.is_new = self.start.is_new
 
-    def add(self, messages: Messages) -> None:
-        """Add messages that come behind those before."""
+    def add(self, messages: PartitionMessages) -> None:
+        """Append messages with later offsets."""
         if messages.offsets:
             self.position = max(self.position, messages.offsets[-1] + 1)
-        if messages.offsets and messages.offsets[0] < self._begin:
-            messages.cut(self._begin)
+        if messages.offsets and messages.offsets[0] < self._first:
+            messages.cut(self._first)
         self.messages.extend(messages)
         self.size += sum(map(len, messages.values))
 
-    def begin_at(self, offset: int) -> None:
-        """Throw away what comes before an offset, now and later."""
-        self._begin = offset
-        self.take(offset)
+    def skip_before(self, offset: int) -> None:
+        """Drop the messages before an offset, also those that are added later."""
+        self._first = offset
+        self.take_before(offset)
 
-    def take(self, following: int) -> Messages:
-        """Take away and return the messages before an offset."""
-        taken = self.messages.cut(following)
+    def take_before(self, offset: int) -> PartitionMessages:
+        """Remove and return the messages before an offset."""
+        taken = self.messages.cut(offset)
         self.size -= sum(map(len, taken.values))
         return taken
 
     def count_from(self, offset: int) -> int:
-        """Return how many messages have this offset or a greater one."""
+        """Return the number of messages at or after an offset."""
         return len(self.messages) - bisect_left(self.messages.offsets, offset)
 
-    def behind(self, count: int) -> int:
-        """Return the position behind the first `count` messages: if they are all, all that was read."""
+    def position_after(self, count: int) -> int:
+        """Return the offset after the first `count` messages; if these are all, after everything that was read."""
         if count == len(self.messages):
-            return max(self.position, self.standing)
-        return self.messages.offsets[count - 1] + 1 if count else self.standing
+            return max(self.position, self.written)
+        return self.messages.offsets[count - 1] + 1 if count else self.written

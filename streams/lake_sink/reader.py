@@ -1,7 +1,7 @@
-"""The lake writer's side of Kafka: its partitions, what was read of them, and how fast it is read.
+"""Reads the loop's topics for the lake writer: its assigned partitions, their waiting messages, and backpressure.
 
-What was read is forgotten whenever it may not fit the lake any more; then everything is placed anew. Must not write
-to the lake, and never asks the group where to read.
+Whenever waiting messages may not fit the lake any more, all of them are dropped and all partitions are assigned again
+at the lake's positions. The group's committed offsets are never read.
 """
 
 import logging
@@ -11,11 +11,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from schemas.errors import BrokerError, LakeError, TruthloopError
 from streams.kafka.client import ends_membership
-from streams.kafka.messages import Messages
-from streams.lake_sink.backpressure import is_full, to_pause
-from streams.lake_sink.buffer import Share
-from streams.lake_sink.commit import Part
-from streams.lake_sink.cut import INPUTS, STEPPED, TABLES, Pending
+from streams.kafka.messages import PartitionMessages
+from streams.lake_sink.backpressure import is_full, tables_to_pause
+from streams.lake_sink.buffer import MemoryShare
+from streams.lake_sink.commit import PartitionRows
+from streams.lake_sink.cut import INPUTS, STEPPED, TABLES, PendingPartition
 from streams.readers.json_lines import no_cycle_search
 from streams.runtime.health import Health
 
@@ -28,21 +28,19 @@ READ_S = 0.1
 
 RECORDS_MAX = 400_000
 SIZE_MAX = 256 * 1024 * 1024
-"""What may wait in memory, of each topic and in all; as columns it takes about three times as much."""
+"""What may wait in memory: records of each topic, and bytes in all; as columns they take about three times as much."""
 
 
 class LakeReader:
-    """One worker's partitions and what waits of them.
+    """The partitions of one worker and their waiting messages.
 
     Args:
         consumer: a member of the group that has not subscribed yet.
-        loop: name of the loop.
-        health: told which partitions wait for a person.
 
     Attributes:
-        mine: partitions that the group has given.
-        pending: by partition, what waits; stopped ones are missing.
-        is_lost: what was read does not count any more, and everything must be placed anew.
+        mine: partitions that the group has assigned.
+        pending: waiting messages by partition; stopped partitions are left out.
+        is_reset: nothing is read before the next `assign`.
     """
 
     def __init__(self, consumer: Consumer, loop: str, health: Health) -> None:
@@ -52,29 +50,31 @@ class LakeReader:
         self._health = health
         self._paused: dict[int, frozenset[str]] = {}
         self.mine: set[int] = set()
-        self.pending: dict[int, Pending] = {}
-        self.is_lost = False
-        consumer.subscribe(list(self._tables), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+        self.pending: dict[int, PendingPartition] = {}
+        self.is_reset = False
+        consumer.subscribe(
+            list(self._tables), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
 
-    def place(self, found: dict[int, Pending], faults: Mapping[int, TruthloopError]) -> None:
-        """Read partitions where they say, and none that has a fault."""
+    def assign(self, found: dict[int, PendingPartition], faults: Mapping[int, TruthloopError]) -> None:
+        """Read partitions from the positions of their buffers, and stop those with a fault."""
         self.pending, self._paused = found, {}
-        self.is_lost = False
+        self.is_reset = False
         for number, error in faults.items():
             self.stop(number, error)
         for number in found:
             self._health.release_partition(number)
         self._consumer.assign(
             [
-                TopicPartition(self._topics[table], number, waiting.position)
+                TopicPartition(self._topics[table], number, buffer.position)
                 for number, pending in found.items()
-                for table, waiting in pending.waiting.items()
+                for table, buffer in pending.buffers.items()
             ]
         )
-        log.info("reads on behind the steps %s", {number: pending.steps for number, pending in found.items()})
+        log.info("reading from the steps %s", {number: pending.steps for number, pending in found.items()})
 
     def read(self) -> int:
-        """Read once and return how many messages were put to what waits.
+        """Poll once and return how many messages were added to the waiting ones.
 
         Raises:
             BrokerError: another worker has this worker's slot.
@@ -85,28 +85,28 @@ class LakeReader:
                 if message.error() is not None:
                     self._read_error(message)
                     continue
-                place = (message.topic(), message.partition())
-                if place in found:
-                    found[place].append(message)
+                partition = (message.topic(), message.partition())
+                if partition in found:
+                    found[partition].append(message)
                 else:
-                    found[place] = [message]
-        if self.is_lost:  # they may be of partitions that are another worker's by now
+                    found[partition] = [message]
+        if self.is_reset:  # the messages may be of partitions that another worker has by now
             return 0
-        count = sum(self._put(topic or "", number or 0, messages) for (topic, number), messages in found.items())
+        count = sum(self._add(topic or "", number or 0, messages) for (topic, number), messages in found.items())
         self._note_positions()
         return count
 
-    def pace(self) -> None:
-        """Stop reading what is too far ahead, and go on with what is not any more."""
+    def apply_backpressure(self) -> None:
+        """Pause topics that are too far ahead, and resume the others."""
         share = self._share()
         for number, pending in self.pending.items():
             before = self._paused.get(number, frozenset())
-            after = to_pause(pending, share, before)
+            after = tables_to_pause(pending, share, before)
             self._paused[number] = after
             if more := after - before:
-                self._consumer.pause(self._places(number, more))
+                self._consumer.pause(self._partitions(number, more))
             if fewer := before - after:
-                self._consumer.resume(self._places(number, fewer))
+                self._consumer.resume(self._partitions(number, fewer))
 
     def is_full(self) -> bool:
         """Tell whether some partition should be written now."""
@@ -114,37 +114,33 @@ class LakeReader:
         return any(is_full(pending, share) for pending in self.pending.values())
 
     def lag(self) -> int:
-        """Return how much of the join's work is not in the lake; of inputs, nothing that the join has not read.
+        """Return how many of the join's messages and steps are not in the lake; inputs are not counted.
 
-        It is not 0 where the broker has not yet said how much there is, or where nothing was placed yet.
+        While the end of a topic is unknown, or before `assign`, it is at least 1.
         """
-        lag = int(self.is_lost)
+        lag = int(self.is_reset)
         for number, pending in self.pending.items():
             lag += len(pending.entries)
             for table in STEPPED:
-                place = TopicPartition(self._topics[table], number)
-                high = self._consumer.get_watermark_offsets(place, cached=True)[1]
-                lag += 1 if high < 0 else max(0, high - pending.waiting[table].position)
+                partition = TopicPartition(self._topics[table], number)
+                high = self._consumer.get_watermark_offsets(partition, cached=True)[1]
+                lag += 1 if high < 0 else max(0, high - pending.buffers[table].position)
         return lag
 
     def stop(self, number: int, error: TruthloopError) -> None:
-        """Leave one partition to a person; the others go on."""
+        """Stop reading one partition, which a person has to repair; the others go on."""
         log.error("partition %d is stopped: %s", number, error)
         self._health.stop_partition(number, str(error))
         if self.pending.pop(number, None) is not None:
-            self._consumer.pause(self._places(number, TABLES))
+            self._consumer.pause(self._partitions(number, TABLES))
 
-    def forget(self) -> None:
-        """Throw away what was read, and read nothing until all is placed anew."""
-        self._lose()
+    def reset(self) -> None:
+        """Drop all waiting messages, and read nothing before the next `assign`."""
+        self._drop()
         self._consumer.assign([])
 
-    def _lose(self) -> None:
-        self.pending, self._paused = {}, {}
-        self.is_lost = True
-
-    def commit(self, parts: Iterable[Part]) -> None:
-        """Commit to the group where the lake stands, for tools that show lag. Nothing reads it back."""
+    def commit(self, parts: Iterable[PartitionRows]) -> None:
+        """Commit the lake's positions to the group, for tools that show its lag; nothing reads them back."""
         offsets = [
             TopicPartition(self._topics[table], part.cut.partition, following)
             for part in parts
@@ -153,21 +149,25 @@ class LakeReader:
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
-            log.info("the group's positions were not committed: %s", error)
+            log.info("the group's offsets were not committed: %s", error)
 
     def close(self) -> None:
-        """Leave; a static member's partitions stay its own for a while."""
+        """Close the consumer; a static member keeps its partitions until its session ends."""
         self._consumer.close()
 
-    def _put(self, topic: str, number: int, messages: list[Message]) -> int:
+    def _drop(self) -> None:
+        self.pending, self._paused = {}, {}
+        self.is_reset = True
+
+    def _add(self, topic: str, number: int, messages: list[Message]) -> int:
         pending = self.pending.get(number)
-        if pending is None or self.is_lost:
+        if pending is None or self.is_reset:
             return 0
         table = self._tables[topic]
         some = _columns(messages, with_times=table in INPUTS)
-        if some.offsets[0] < pending.waiting[table].position:
-            log.warning("%s, partition %d: offset %d came again", topic, number, some.offsets[0])
-            self.forget()
+        if some.offsets[0] < pending.buffers[table].position:
+            log.warning("%s, partition %d: offset %d was read twice", topic, number, some.offsets[0])
+            self.reset()
             return 0
         try:
             pending.read(table, some)
@@ -176,29 +176,29 @@ class LakeReader:
         return len(messages)
 
     def _note_positions(self) -> None:
-        """Note how far was read: positions also pass what is no message, such as the ends of transactions."""
-        places = [place for number in self.pending for place in self._places(number, TABLES)]
-        for place in self._consumer.position(places) if places else ():
-            waiting = self.pending[place.partition].waiting[self._tables[place.topic]]
-            waiting.position = max(waiting.position, place.offset)
+        """Note the consumer's positions, which also pass offsets without a message, such as transaction markers."""
+        partitions = [one for number in self.pending for one in self._partitions(number, TABLES)]
+        for at in self._consumer.position(partitions) if partitions else ():
+            buffer = self.pending[at.partition].buffers[self._tables[at.topic]]
+            buffer.position = max(buffer.position, at.offset)
 
-    def _places(self, number: int, tables: Iterable[str]) -> list[TopicPartition]:
+    def _partitions(self, number: int, tables: Iterable[str]) -> list[TopicPartition]:
         return [TopicPartition(self._topics[table], number) for table in tables]
 
-    def _share(self) -> Share:
+    def _share(self) -> MemoryShare:
         count = max(1, len(self.pending))
-        return Share(RECORDS_MAX // count, SIZE_MAX // count)
+        return MemoryShare(RECORDS_MAX // count, SIZE_MAX // count)
 
-    def _assigned(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
-        self.mine = {place.partition for place in places}
+    def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.mine = {one.partition for one in partitions}
         log.info("partitions %s", sorted(self.mine))
-        self.forget()
+        self.reset()
 
-    def _revoked(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
+    def _on_revoke(self, _consumer: Consumer, _partitions: list[TopicPartition]) -> None:
         for number in self.mine:
             self._health.release_partition(number)
         self.mine = set()
-        self._lose()
+        self._drop()
         self._consumer.unassign()
 
     def _read_error(self, message: Message) -> None:
@@ -212,12 +212,12 @@ class LakeReader:
             )
         log.warning("%s, partition %s: %s", message.topic(), message.partition(), error.str())
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - its public name
-            self.forget()  # asking the lake and the topic again says what is wrong
+            self.reset()  # the next positions from the lake report what is missing
 
 
-def _columns(messages: list[Message], *, with_times: bool) -> Messages:
-    """Return messages as columns; half the time of adding them one by one."""
+def _columns(messages: list[Message], *, with_times: bool) -> PartitionMessages:
+    """Return messages as columns; takes half as long as adding them one by one."""
     offsets = [message.offset() or 0 for message in messages]
     values = [message.value() or b"" for message in messages]
     times = [message.timestamp()[1] for message in messages] if with_times else [0] * len(messages)
-    return Messages(offsets, values, times)
+    return PartitionMessages(offsets, values, times)

@@ -1,7 +1,4 @@
-"""A cut of the loop's topics as rows of the lake's tables, one partition at a time.
-
-Whole columns at once; only the ledger has few rows. Must not decide what is written when.
-"""
+"""Turns a cut of the loop's topics into rows of the lake's tables, one partition at a time."""
 
 import polars as pl
 
@@ -11,21 +8,18 @@ from streams.kafka.topics import Topics
 from streams.lake_sink.cut import Cut
 from streams.ledger.row import LedgerRow, ledger_frame
 from streams.messages.canonical import CanonicalReader
+from streams.messages.lake_rows import label_rows, prediction_rows
 from streams.messages.outcome import NoOutcomeError, OutcomeWire
-from streams.messages.records import Projection, label_rows, prediction_rows
+from streams.messages.records import Projection
 from streams.messages.reject import reject_frame
 
 __all__ = ["LakeRows"]
 
-_WHO = "Only the join may write to the topics of outcomes and ledger: see what else does."
+_ONLY_THE_JOIN = "Only the join may write to the topics of outcomes and ledger: see what else does."
 
 
 class LakeRows:
-    """Makes rows of one loop.
-
-    Args:
-        config: the loop's.
-    """
+    """Makes the rows of one loop."""
 
     def __init__(self, config: LoopConfig) -> None:
         self._topics = Topics.of(config)
@@ -33,10 +27,10 @@ class LakeRows:
         self._outcomes = OutcomeWire(Projection.of(config))
 
     def of(self, cut: Cut) -> dict[str, pl.DataFrame]:
-        """Return the rows of a cut by table, in the lake's columns; tables without any are left out.
+        """Return the rows of a cut by table, in the lake's columns; tables without rows are left out.
 
         Raises:
-            LakeError: something in the topics of the join is not from the join.
+            LakeError: the outcomes are not those of the cut's steps.
         """
         messages = cut.messages
         found = {
@@ -49,41 +43,38 @@ class LakeRows:
         return {table: frame for table, frame in found.items() if frame is not None and frame.height}
 
     def _inputs(self, cut: Cut, table: str) -> pl.DataFrame | None:
-        """Return canonical records that are rows; what is none is among the rejects."""
+        """Return the rows of readable canonical records; unreadable ones are among the rejects."""
         columns = cut.messages[table].columns
         if not columns[0]:
             return None
         is_predictions = table == "predictions"
         frame = (self._reader.prediction_frame if is_predictions else self._reader.label_frame)(*columns)
-        placed = frame.with_columns(
+        positioned = frame.with_columns(
             pl.lit(cut.partition, dtype=pl.Int32).alias("partition"),
             pl.lit(self._topics.predictions if is_predictions else self._topics.labels).alias("source"),
             pl.col("offset").alias("row"),
         )
-        return prediction_rows(placed) if is_predictions else label_rows(placed)
+        return prediction_rows(positioned) if is_predictions else label_rows(positioned)
 
     def _outcome_rows(self, cut: Cut) -> pl.DataFrame:
         messages, where = cut.messages["outcomes"], f"topic {self._topics.outcomes}, partition {cut.partition}"
         try:
             frame = self._outcomes.frame(messages.values)
         except NoOutcomeError as error:
-            raise LakeError(error.what, where=f"{where}, offset {messages.offsets[error.place]}", hint=_WHO) from None
+            at = messages.offsets[error.index]
+            raise LakeError(error.what, where=f"{where}, offset {at}", hint=_ONLY_THE_JOIN) from None
         steps = pl.DataFrame(
             {"sequence": [entry.sequence for entry in cut.entries], "count": cut.outcomes},
             schema={"sequence": pl.Int64, "count": pl.Int64},
         )
         expected = steps.select(pl.col("sequence").repeat_by("count").explode().drop_nulls())["sequence"]
         if not frame["sequence"].equals(expected) or (frame["partition"] != cut.partition).any():
-            raise LakeError(
-                "the outcomes are not those that the ledger counts",
-                where=where,
-                hint=_WHO,
-            )
+            raise LakeError("the outcomes are not those that the ledger counts", where=where, hint=_ONLY_THE_JOIN)
         return frame
 
 
 def _ledger_row(cut: Cut) -> pl.DataFrame:
-    """Return one row for all steps of a cut: from where the first began to where the last ended."""
+    """Return one row for all steps of a cut: the offsets from the first to the last, and the last checkpoint."""
     first, last = cut.entries[0], cut.entries[-1]
     closes = [entry.close_at for entry in cut.entries if entry.close_at is not None]
     row = LedgerRow(

@@ -1,5 +1,6 @@
-"""The ledger: what each step read, and where it left every counter, watermark and cursor.
+"""The ledger: the offsets that each step of the join read, and the checkpoint that it left.
 
-One entry per transaction in the topic (`entry`, `topic`), one row in the lake (`row`, `table`). `rules` holds the
-rules that were in force for a step; `lake_kind` tells a lake of replays from a live one.
+A live join writes one entry per transaction and partition to a topic (`entry`, `topic`); the lake has a table of the
+same (`row`, `table`). `rules` holds the rules that were in force for a step; `lake_kind` tells a lake that replays fill
+from one that a live join fills.
 """

@@ -1,6 +1,6 @@
-"""One entry of the ledger topic: what one transaction read in one partition, and where it left everything.
+"""One entry of the ledger topic: the offsets that one step of one partition read, and the checkpoint that it left.
 
-With it a step can be taken again, exactly. Must not know of lakes or brokers.
+A step can be redone exactly from its entry and the records in its offset ranges. Pure: no broker, no lake.
 """
 
 from typing import Literal
@@ -10,44 +10,40 @@ import msgspec
 from joins import Batch, Checkpoint, Idle
 from joins.record import LabelRecord, PredictionRecord
 
-__all__ = ["IdleInputs", "LedgerRecord", "Range"]
+__all__ = ["IdleInputs", "LedgerRecord", "OffsetRange"]
 
-Range = tuple[int, int]
-"""First position that was read, and the position after the last."""
+OffsetRange = tuple[int, int]
+"""First offset that was read, and the offset after the last."""
 
 
 class IdleInputs(msgspec.Struct, frozen=True):
-    """`joins.Idle` as it is written."""
+    """Serialised form of `joins.Idle`."""
 
     inputs: list[str] = []
     elapsed_ms: int = 0
 
 
 class LedgerRecord(msgspec.Struct, frozen=True):
-    """See `schemas.events.messages.LedgerEntry` for the published form.
+    """A ledger entry as the join writes and reads it; `schemas.events.messages.LedgerEntry` is the published form.
 
     Attributes:
         sequence: number of the partition's step, from 0.
-        partition: which.
-        now: what the step took for the present, ms.
-        predictions: positions read.
-        labels: the same.
-        commands: the same.
-        close_at: all inputs are complete up to this time, ms.
+        now: processing time of the step, ms UTC.
+        policy: JSON of the rules in force; see `streams.ledger.rules`.
+        outcomes: number of outcome revisions that the step made.
+        rejects: number of records that ended in the step without an outcome.
+        checkpoint: state of the partition after the step.
+        close_at: time up to which a close command declared all inputs complete, ms UTC.
         idle: inputs that were silent.
-        unreadable: messages of the range that were no predictions, and no labels.
-        policy: JSON of the rules that decided; see `streams.ledger.rules`.
-        outcomes: rows that the step wrote.
-        rejects: rows that the join wrote.
-        checkpoint: where it left everything.
+        unreadable: messages in the ranges that could not be read: of the predictions, of the labels.
     """
 
     sequence: int
     partition: int
     now: int
-    predictions: Range
-    labels: Range
-    commands: Range
+    predictions: OffsetRange
+    labels: OffsetRange
+    commands: OffsetRange
     policy: str
     outcomes: int
     rejects: int
@@ -58,21 +54,21 @@ class LedgerRecord(msgspec.Struct, frozen=True):
     v: Literal[1] = 1
 
     def batch(self, predictions: list[PredictionRecord], labels: list[LabelRecord]) -> Batch:
-        """Return the step's batch, given its records again."""
+        """Return the step's batch, to be redone with the records of its ranges."""
         idle = Idle(frozenset(self.idle.inputs), self.idle.elapsed_ms)
         return Batch(
             predictions, labels, self.predictions[1], self.labels[1], self.now, self.close_at, idle, self.unreadable
         )
 
     def encode(self) -> bytes:
-        """Return the entry as a message."""
+        """Return the entry as JSON."""
         return msgspec.json.encode(self)
 
     @classmethod
     def decode(cls, message: bytes) -> "LedgerRecord":
-        """Read an entry.
+        """Read an entry from JSON.
 
         Raises:
-            msgspec.MsgspecError: it is none.
+            msgspec.MsgspecError: the message is no ledger entry.
         """
         return msgspec.json.decode(message, type=cls)

@@ -1,35 +1,37 @@
-"""What fills a lake: replays of files, or a live join. The two number steps and positions differently.
+"""Tells lakes that replays of files fill from lakes that a live join fills, and keeps the two from being mixed.
 
-A replay has one sequence of steps and one of positions over all partitions; in a live lake every partition has
-its own. So a lake is of one kind for good. Must not write.
+In a replay all partitions share one sequence of steps and one of offsets; in a live lake every partition has its own.
+So a lake stays of one kind for good. Read-only.
 """
 
 from lake import Lake
 from schemas.errors import LakeError
-from streams.ledger.table import APP, LedgerRow, newest_rows, steps_written
+from streams.ledger.row import LedgerRow
+from streams.ledger.table import REPLAY_APP, newest_rows, steps_written
 
 __all__ = ["complete_rows", "is_live", "is_replayed", "refuse_live", "refuse_replayed"]
 
-_FILLED = ("labels", "predictions", "outcomes", "ledger")
-"""Not `rejects`: a replay writes there what files could not deliver, before its first step."""
+_LIVE_TABLES = ("labels", "predictions", "outcomes", "ledger")
+"""A row in one of them shows that a lake is in use. Not `rejects`: a replay that has not taken its first step may
+have written there already, records that the mapping rejected."""
 
 
 def is_replayed(lake: Lake) -> bool:
     """Tell whether replays fill the lake."""
-    return lake.applied("ledger", APP) > 0
+    return lake.applied("ledger", REPLAY_APP) > 0
 
 
 def is_live(lake: Lake) -> bool:
-    """Tell whether a live join fills the lake; its ledger may be empty yet."""
-    filled = any(not lake.scan(table).head(1).collect().is_empty() for table in _FILLED)
-    return filled and not is_replayed(lake)
+    """Tell whether a live join fills the lake; its ledger may still be empty."""
+    has_rows = any(not lake.scan(table).head(1).collect().is_empty() for table in _LIVE_TABLES)
+    return has_rows and not is_replayed(lake)
 
 
 def refuse_live(lake: Lake) -> None:
-    """Stop a replay before it mixes its positions with those of topics.
+    """Keep a replay out of a live lake: row numbers in files would mix with offsets in topics.
 
     Raises:
-        LakeError: the lake is a live join's.
+        LakeError: a live join fills the lake.
     """
     if is_live(lake):
         raise LakeError(
@@ -40,10 +42,10 @@ def refuse_live(lake: Lake) -> None:
 
 
 def refuse_replayed(lake: Lake) -> None:
-    """Stop a live writer before it mixes its positions with those of files.
+    """Keep a live join out of a replayed lake: offsets in topics would mix with row numbers in files.
 
     Raises:
-        LakeError: the lake is filled by replays.
+        LakeError: replays fill the lake.
     """
     if is_replayed(lake):
         raise LakeError(
@@ -54,8 +56,8 @@ def refuse_replayed(lake: Lake) -> None:
 
 
 def complete_rows(lake: Lake) -> dict[int, LedgerRow]:
-    """Return by partition the newest ledger row whose rows are certainly all in the lake.
+    """Return each partition's newest ledger row whose step is complete in every table.
 
-    Readers of several tables should go no further. A partition of which nothing was read is missing.
+    Readers of several tables stop at these steps. A partition that has read nothing is missing.
     """
     return newest_rows(lake, steps_written(lake)) if is_replayed(lake) else newest_rows(lake)

@@ -1,8 +1,8 @@
-"""One row of the lake's ledger: what was read in one partition, and where that left everything.
+"""One row of the lake's ledger table: the offsets that a step of one partition read, and the checkpoint it left.
 
-In a replay a row is one step, and all partitions share sequence and positions. In a live lake every partition
-has its own, and a row may stand for several steps in a row: then it has the number of the last one, and its
-ranges begin where the first one began. Must not read or write a lake.
+In a replay a row is one step, and all partitions share its number and offset ranges. In a live lake every partition
+has its own, and one row may cover several consecutive steps: its number is the last step's, its ranges begin with the
+first step's. Pure: `streams.ledger.table` reads the lake.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,18 +43,18 @@ _SCHEMA: dict[str, Any] = {
 
 
 class RunFile(msgspec.Struct):
-    """One file of a run and what became of its records; the counts are zero until the run has finished.
+    """One file of a replay and the counts of its records; the counts are zero until the run has finished.
 
     Attributes:
-        name: of the file, without folders.
-        sha256: of its content, hex.
+        name: file name without folders.
+        sha256: hex digest of the content.
         role: 'predictions' or 'labels'.
-        read: records in the file = mapped + filtered + rejected, where no list makes several of one.
+        read: records in the file; equals mapped + filtered + rejected unless a list makes several records of one.
         mapped: canonical records made of them.
-        filtered: records that the config's `where` leaves out.
+        filtered: records that no `where` of the config selects.
         rejected: records that could not be mapped.
-        reasons: why, with counts.
-        flags: what was out of the contract and kept, with counts.
+        reasons: rejected records by reason code.
+        flags: mapped records by flag of a value outside of the contract.
     """
 
     name: str
@@ -69,12 +69,12 @@ class RunFile(msgspec.Struct):
 
 
 class RunRecord(msgspec.Struct):
-    """One run of `truthloop replay`: enough to tell whether another is the same one, going on.
+    """One run of `truthloop replay`; by its files an interrupted run is recognised and resumed.
 
     Attributes:
         predictions_first: offset of the run's first prediction.
-        labels_first: the same of the labels.
-        files: in argument order.
+        labels_first: offset of the run's first label.
+        files: in the order of the command's arguments.
         finished: whether every record has been read; set by the run's last step.
     """
 
@@ -86,20 +86,19 @@ class RunRecord(msgspec.Struct):
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """What the ledger says of one partition.
+    """One ledger row of one partition.
 
     Attributes:
-        partition: which.
-        sequence: number of the step, of the last one where there are several.
-        now_ms: what it took for the present.
-        predictions: the positions that were read, first and following.
-        labels: the same.
-        checkpoint: where it left everything.
-        policy: JSON of the rules that decided; see `streams.ledger.rules`.
-        commands: the positions that were read; None in a replay, which has none.
-        idle: JSON of the inputs that were silent; None in a replay, where none ever is.
+        sequence: number of the step; of the last one where the row covers several.
+        now_ms: processing time of the step, UTC.
+        predictions: first offset that was read, and the offset after the last.
+        labels: the same of the labels.
+        checkpoint: state of the partition after the step.
+        policy: JSON of the rules in force; see `streams.ledger.rules`.
+        commands: the same offsets of the commands; None in a replay, which has no commands.
+        idle: JSON of the inputs that were silent; None in a replay, where no input is ever idle.
         run: the replay's run; None in a live lake.
-        close_at_ms: all inputs are complete up to this time.
+        close_at_ms: time up to which all inputs were declared complete, UTC.
     """
 
     partition: int
@@ -116,7 +115,7 @@ class LedgerRow:
 
     @classmethod
     def read(cls, row: Mapping[str, Any]) -> "LedgerRow":
-        """Return what the columns of a row say; a lake may not have got its newest columns yet."""
+        """Read a row from its columns; a lake of an earlier version may lack the newest columns."""
         commands = row.get("commands_next")
         return cls(
             partition=row["partition"],
@@ -133,7 +132,7 @@ class LedgerRow:
         )
 
     def columns(self) -> dict[str, Any]:
-        """Return the row in the lake's columns."""
+        """Return the row as the lake's columns."""
         checkpoint = self.checkpoint
         return {
             "sequence": self.sequence,
@@ -159,7 +158,7 @@ class LedgerRow:
 
 
 def ledger_frame(rows: Iterable[LedgerRow]) -> pl.DataFrame:
-    """Return rows as they are appended to the lake's ledger."""
+    """Return rows as a frame to append to the lake's ledger table."""
     return pl.DataFrame([row.columns() for row in rows], schema=_SCHEMA, orient="row")
 
 

@@ -1,7 +1,7 @@
-"""The rules that decide outcomes, as commands, ledger and lake carry them: one JSON text.
+"""The join's rules as JSON text, the form in which commands, the ledger and the lake carry them.
 
-Rules in force are those of the newest step in the ledger, whatever a config file says: a file that was edited changes
-nothing until it is applied. Must not read a ledger.
+The rules in force are those of the newest step in the ledger, whatever the config file says: an edited file changes
+nothing until it is applied. Pure: callers bring the texts.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from schemas.config.loop import LoopConfig
 from schemas.errors import ConfigError
 
 __all__ = [
-    "Difference",
+    "RuleDifference",
     "Rules",
     "check_kinds",
     "check_rules",
@@ -29,11 +29,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Rules:
-    """What one text says.
+    """Rules read from their text.
 
     Attributes:
-        partitions: of the loop's topics.
-        policy: the join's rules.
+        partitions: number of partitions of the loop's topics.
+        policy: rules of the join.
     """
 
     partitions: int
@@ -41,14 +41,14 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One rule that two texts say otherwise.
+class RuleDifference:
+    """One rule with different values in two texts.
 
     Attributes:
-        rule: its path, for instance `labels.sale.horizon_ms`.
-        old: its value in the one; None where it is not there.
-        new: its value in the other.
-        refusal: why a running loop cannot take it up; empty where it can.
+        rule: path in the text, for instance `labels.sale.horizon_ms`.
+        old: value in the old text; None where it is missing.
+        new: value in the new text; None where it is missing.
+        refusal: why a running loop cannot change this rule; empty where it can.
     """
 
     rule: str
@@ -67,62 +67,62 @@ class _Text(msgspec.Struct):
 
 
 def rules_text(config: LoopConfig) -> str:
-    """Return the rules of a config."""
+    """Return the rules of a config as text."""
     policy = policy_from(config)
     return msgspec.json.encode(_Text(config.partitions, policy.disorder_ms, policy.kinds)).decode()
 
 
 def read_rules(text: str) -> Rules:
-    """Return what `rules_text` wrote.
+    """Read a text of `rules_text`.
 
     Raises:
-        msgspec.MsgspecError: it did not.
+        msgspec.MsgspecError: the text holds no rules.
     """
-    found = msgspec.json.decode(text, type=_Text)
-    return Rules(found.partitions, Policy(found.labels, disorder_ms=found.disorder_ms))
+    rules = msgspec.json.decode(text, type=_Text)
+    return Rules(rules.partitions, Policy(rules.labels, disorder_ms=rules.disorder_ms))
 
 
-def differences(old: str, new: str) -> list[Difference]:
-    """Return every rule in which two texts differ, in the order of their paths."""
+def differences(old: str, new: str) -> list[RuleDifference]:
+    """Return every rule that differs between two texts, ordered by path."""
     found = _walk(msgspec.json.decode(old), msgspec.json.decode(new), "")
-    return sorted((Difference(*one, _refusal(*one)) for one in found), key=lambda one: one.rule)
+    return sorted((RuleDifference(*one, _refusal(*one)) for one in found), key=lambda one: one.rule)
 
 
 def refused_change(old: str, new: str) -> str:
-    """Return why a running loop cannot go from the one to the other; empty where it can."""
+    """Return why a running loop cannot change from the old rules to the new; empty where it can."""
     try:
         read_rules(new)
     except msgspec.MsgspecError as error:
-        return f"they cannot be read: {error}"
+        return f"the new rules cannot be read: {error}"
     return "; ".join(f"{one}: {one.refusal}" for one in differences(old, new) if one.refusal)
 
 
 def check_rules(config: LoopConfig, recorded: str) -> None:
-    """Refuse rules other than the recorded ones, which the outcomes of a replayed lake were decided under.
+    """Refuse a replay under other rules than those that decided the outcomes in the lake.
 
     Raises:
-        ConfigError: names every rule that differs, with both values.
+        ConfigError: a rule differs; the message names each, with both values.
     """
     if changes := differences(recorded, rules_text(config)):
         raise ConfigError(
             "the outcomes so far were decided under other rules: " + "; ".join(map(str, changes)),
-            hint="Outcomes that were decided under one rule are not decided again under another: "
-            "put the config back, or replay into another lake (lake.uri).",
+            hint="A replay does not decide existing outcomes again: put the config back, or replay into another lake "
+            "(lake.uri).",
         )
 
 
 def check_kinds(recorded: str, wanted: str) -> None:
-    """Refuse a config whose kinds of labels are not those of the rules in force: neither could be read as the other.
+    """Refuse a config whose label kinds differ from those of the rules in force.
 
     Raises:
-        ConfigError: names the kinds.
+        ConfigError: the kinds differ; the message names both sets.
     """
-    ours, theirs = read_rules(wanted).policy.kinds, read_rules(recorded).policy.kinds
-    if set(ours) != set(theirs):
+    ours, in_force = read_rules(wanted).policy.kinds, read_rules(recorded).policy.kinds
+    if set(ours) != set(in_force):
         raise ConfigError(
-            f"the config has the label kinds {sorted(ours)}, and the running loop has {sorted(theirs)}",
-            hint="A kind of label cannot come or go while the loop runs: put the config back, or begin a "
-            "loop of another name with `truthloop rescale`.",
+            f"the config has the label kinds {sorted(ours)}, and the running loop has {sorted(in_force)}",
+            hint="A running loop cannot gain or lose a label kind: put the config back, or begin a loop of another "
+            "name with `truthloop rescale`.",
         )
 
 
@@ -136,9 +136,9 @@ def _walk(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:  # n
 
 def _refusal(rule: str, old: Any, new: Any) -> str:  # noqa: ANN401 - any JSON value
     if rule == "partitions":
-        return "keys would be placed otherwise than the records that are there"
+        return "keys would move to other partitions than their existing records"
     if rule.endswith(".definition"):
-        return "outcomes of the old definition are counted; the new one is joined beside it already"
+        return "outcomes of the old definition are counted; those of the new one are joined already, in addition"
     if rule.startswith("labels.") and (old is None or new is None) and rule.count(".") == 1:
-        return "a kind of label cannot come or go while the loop runs"
+        return "a running loop cannot gain or lose a label kind"
     return ""

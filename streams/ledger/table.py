@@ -1,7 +1,7 @@
-"""The ledger: what was read, partition by partition, and where that left everything.
+"""Reads the lake's ledger table: the newest row of each partition, and the steps of replays.
 
-A replay writes the rows of a step before its other rows, so that after a crash they say what to write again.
-Where the inputs can be read again the rows are written behind all others, and promise them.
+A replay writes a step's ledger rows before its other rows, so that after a crash they say what to write again. A live
+join can read its topics again; its ledger rows are written last, and prove that the others are there.
 """
 
 from dataclasses import dataclass, field
@@ -13,28 +13,23 @@ import polars as pl
 from joins import Checkpoint
 from lake import Lake
 from schemas.errors import LakeError
-from streams.ledger.row import LedgerRow, RunFile, RunRecord, ledger_frame
+from streams.ledger.row import LedgerRow, RunRecord, ledger_frame
 
-__all__ = [
-    "APP",
-    "Ledger",
-    "LedgerRow",
-    "RunFile",
-    "RunRecord",
-    "Step",
-    "copy_of",
-    "ledger_frame",
-    "newest_rows",
-    "steps_written",
-]
+__all__ = ["REPLAY_APP", "STEP_TABLES", "ReplayLedger", "ReplayStep", "copy_of", "newest_rows", "steps_written"]
 
-APP = "replay"
-"""The application whose Delta transaction version says how many steps of a replay a table holds."""
+REPLAY_APP = "replay"
+"""Application id of a replay's appends: its Delta transaction version is the number of steps that a table holds."""
+
+STEP_TABLES = ("rejects", "labels", "predictions", "outcomes")
+"""Tables that a step writes after the ledger. In this order a reader sees no duplicate before its reject, and no
+outcome before its records."""
+
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of a replay as the ledger has it, all partitions together."""
+class ReplayStep:
+    """One step of a replay, all partitions together."""
 
     sequence: int
     now_ms: int
@@ -46,7 +41,7 @@ class Step:
     policy: str = field(repr=False)
 
     def rows(self) -> pl.DataFrame:
-        """Return the step in the lake's columns."""
+        """Return the step's rows of the ledger table, one for each partition."""
         return ledger_frame(
             LedgerRow(
                 partition=partition,
@@ -63,16 +58,22 @@ class Step:
         )
 
 
-class Ledger:
-    """What the ledger of replays says: the newest steps, and every file that was ever read to its end."""
+class ReplayLedger:
+    """The ledger of a lake that replays fill.
+
+    Attributes:
+        last: the newest step; None where there is none.
+        before_last: the step before it.
+        files: every file of a finished run, by sha256.
+    """
 
     def __init__(self, lake: Lake) -> None:
         ledger = lake.scan("ledger")
-        # A ledger grows with every night, and only its newest two steps are wanted whole.
+        # The table grows with every nightly run, and only its newest two steps are needed whole.
         newest = ledger.filter(pl.col("sequence") >= pl.col("sequence").max() - 1)
         rows = newest.sort("sequence", "partition").collect()
-        self.last = _step_at(rows, 0)
-        self.before_last = _step_at(rows, 1)
+        self.last = _step_from_end(rows, 0)
+        self.before_last = _step_from_end(rows, 1)
         of_runs = ledger.filter(pl.col("partition") == 0).select("run").unique()
         runs = of_runs.collect()["run"].to_list()
         finished = [run for text in runs if (run := msgspec.json.decode(text, type=RunRecord)).finished]
@@ -80,20 +81,20 @@ class Ledger:
 
 
 def newest_rows(lake: Lake, below: int | None = None) -> dict[int, LedgerRow]:
-    """Return each partition's newest row, by partition; one that never had a row is missing.
+    """Return the newest row of each partition that has one.
 
     Args:
-        lake: read from.
-        below: when given, only rows with a lesser sequence are looked at.
+        lake: the lake to read.
+        below: only rows with a lesser sequence are considered.
     """
-    places = lake.scan("ledger").select("partition", "sequence")
+    steps = lake.scan("ledger").select("partition", "sequence")
     if below is not None:
-        places = places.filter(pl.col("sequence") < below)
-    newest = places.group_by("partition").max().collect()
+        steps = steps.filter(pl.col("sequence") < below)
+    newest = steps.group_by("partition").max().collect()
     if newest.is_empty():
         return {}
     sequences = newest["sequence"].unique().sort()
-    # The rows are mostly text, and only these few are wanted.
+    # A row is mostly JSON text, so only the few rows that are needed are read whole.
     rows = (
         lake.scan("ledger", {"sequence": (sequences[0], sequences[-1])})
         .filter(pl.col("sequence").is_in(sequences.implode()))
@@ -104,15 +105,17 @@ def newest_rows(lake: Lake, below: int | None = None) -> dict[int, LedgerRow]:
     return {row["partition"]: LedgerRow.read(row) for row in rows.iter_rows(named=True)}
 
 
-_T = TypeVar("_T", bound=msgspec.Struct)
+def steps_written(lake: Lake) -> int:
+    """Return the number of a replay's steps that every table holds: readers of several tables stop there."""
+    return min(lake.applied(table, REPLAY_APP) for table in (*STEP_TABLES, "ledger"))
 
 
 def copy_of(value: _T) -> _T:
-    """Return a copy that shares nothing, by way of the form in which the ledger keeps it."""
+    """Return a deep copy of a struct, by way of its JSON."""
     return msgspec.json.decode(msgspec.json.encode(value), type=type(value))
 
 
-def _step_at(rows: pl.DataFrame, back: int) -> Step | None:
+def _step_from_end(rows: pl.DataFrame, back: int) -> ReplayStep | None:
     sequences = rows["sequence"].unique().sort(descending=True).to_list()
     if len(sequences) <= back:
         return None
@@ -120,7 +123,7 @@ def _step_at(rows: pl.DataFrame, back: int) -> Step | None:
     first = found[0]
     if [row.partition for row in found] != list(range(len(found))) or first.run is None:
         raise LakeError(f"the ledger's step {first.sequence} does not hold every partition once")
-    return Step(
+    return ReplayStep(
         sequence=first.sequence,
         now_ms=first.now_ms,
         predictions=first.predictions,
@@ -130,12 +133,3 @@ def _step_at(rows: pl.DataFrame, back: int) -> Step | None:
         run=first.run,
         policy=first.policy,
     )
-
-
-TABLES = ("rejects", "labels", "predictions", "outcomes")
-"""In this order a reader never sees a duplicate without its rejection, or an outcome of nothing."""
-
-
-def steps_written(lake: Lake) -> int:
-    """Return how many steps every table holds: readers of several tables should go no further."""
-    return min(lake.applied(table, APP) for table in (*TABLES, "ledger"))

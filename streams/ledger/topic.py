@@ -1,30 +1,25 @@
-"""Entries of the ledger topic, found from its end: they are dense there, so the newest are quickly reached.
+"""Reads the ledger topic from its end: a partition's newest entry, or the entries of a range of steps.
 
-Must not judge what the entries say.
+Steps are numbered without gaps, so a few offsets before the end are enough to find the newest entries.
 """
 
 import time
-from collections.abc import Iterator
 
 from streams.kafka.client import KafkaClients
-from streams.kafka.range import PATIENCE_S, read_range, watermarks
+from streams.kafka.range import VISIBLE_WITHIN_S, offset_bounds, read_range
 from streams.ledger.entry import LedgerRecord
 
 __all__ = ["LedgerReader"]
 
 OFFSETS_PER_ENTRY = 2
-"""An entry and the mark of its transaction; aborted ones leave more."""
+"""An entry and the marker of its transaction; aborted transactions leave more."""
 
 SLACK = 64
+"""Offsets that are read in addition, for aborted transactions."""
 
 
 class LedgerReader:
-    """Reads one loop's ledger topic.
-
-    Args:
-        clients: of the cluster.
-        topic: the ledger's name.
-    """
+    """Reads one loop's ledger topic."""
 
     def __init__(self, clients: KafkaClients, topic: str) -> None:
         self._clients = clients
@@ -41,13 +36,13 @@ class LedgerReader:
         return found[-1] if found else None
 
     def between(self, partition: int, first: int, following: int) -> list[LedgerRecord] | None:
-        """Return the entries with sequences in [first, following), or None if they are not all there.
+        """Return the entries with sequences in [first, following), or None if some of them are missing.
 
-        The newest may take a moment to become visible: the marks of a transaction arrive one by one.
+        Waits for the newest to become visible: a transaction's markers reach its partitions one by one.
         """
         if first >= following:
             return []
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + VISIBLE_WITHIN_S
         back = (following - first) * OFFSETS_PER_ENTRY + SLACK
         while True:
             low, high = self._ends(partition)
@@ -65,16 +60,12 @@ class LedgerReader:
 
     def _tail(self, partition: int, back: int) -> list[LedgerRecord]:
         low, high = self._ends(partition)
-        return list(self._read(partition, max(low, high - back), high))
-
-    def _read(self, partition: int, first: int, following: int) -> Iterator[LedgerRecord]:
-        for messages in read_range(self._clients, self._topic, partition, first, following, as_it_is=True):
-            for value in messages.values:
-                yield LedgerRecord.decode(value)
+        pieces = read_range(self._clients, self._topic, partition, max(low, high - back), high, until_end=True)
+        return [LedgerRecord.decode(value) for messages in pieces for value in messages.values]
 
     def _ends(self, partition: int) -> tuple[int, int]:
         reader = self._clients.reader()
         try:
-            return watermarks(self._clients, reader, self._topic, partition)
+            return offset_bounds(self._clients, reader, self._topic, partition)
         finally:
             reader.close()

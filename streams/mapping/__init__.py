@@ -1,5 +1,4 @@
-"""From foreign records to canonical frames: the source maps of the config, applied to whole chunks of columns.
+"""Maps foreign records to canonical predictions and labels: the config's source maps, applied to whole columns.
 
-Raw columns come in; canonical predictions and labels go out, with a reject for every record that cannot be one.
-Personal data is hashed or dropped here, before anything is written.
+A record that cannot be mapped becomes a reject. Personal data is hashed or dropped here, before anything is stored.
 """

@@ -1,7 +1,6 @@
-"""Raw columns to the canonical frame of labels.
+"""Converts raw columns to the canonical frame of labels.
 
-A label is rejected when it cannot be joined (key, kind, time, op) or says nothing (value, definition).
-This module must not decide which label is of record.
+A label is rejected if it cannot be joined (key, kind, time, op) or its value or definition is invalid.
 """
 
 from typing import Final
@@ -11,7 +10,7 @@ import polars as pl
 from schemas.base.status import RejectReason
 from schemas.config.loop import LoopConfig
 from streams.columns.plan import Plan
-from streams.columns.raw import AT, ROW
+from streams.columns.raw import ROW
 from streams.columns.scalar import to_bool, to_number, to_text
 from streams.columns.schema import records_schema
 from streams.mapping.values import (
@@ -20,6 +19,7 @@ from streams.mapping.values import (
     Rejected,
     identity,
     is_bad_text,
+    keep_where,
     optional_time,
     raw_values,
     required_time,
@@ -27,14 +27,14 @@ from streams.mapping.values import (
     short_text,
 )
 
-__all__ = ["LabelFrames"]
+__all__ = ["LabelConverter"]
 
 _OPS: Final = ("upsert", "retract", "heartbeat")
 _ORIGINS: Final = ("live", "backfill")
 
 
-class LabelFrames:
-    """Maps chunks of raw columns under one plan and the loop's label kinds."""
+class LabelConverter:
+    """Converts chunks of raw columns with one plan and the loop's label kinds."""
 
     def __init__(self, plan: Plan, config: LoopConfig) -> None:
         self._plan = plan
@@ -42,12 +42,12 @@ class LabelFrames:
         self._schema = records_schema("labels", config)
 
     def convert(self, raw: pl.DataFrame) -> tuple[pl.DataFrame, Rejected | None]:
-        """Return the canonical frame of the good records, and the others."""
-        return _Conversion(raw, self._plan, self._config).finish(self._schema)
+        """Return the canonical frame of the valid records, and the rejected ones."""
+        return _LabelChunk(raw, self._plan, self._config).convert(self._schema)
 
 
-class _Conversion:
-    """One chunk on its way."""
+class _LabelChunk:
+    """The conversion of one chunk."""
 
     def __init__(self, raw: pl.DataFrame, plan: Plan, config: LoopConfig) -> None:
         self.raw = raw
@@ -56,12 +56,12 @@ class _Conversion:
         self.checks = Checks(raw.height)
         self.columns: dict[str, pl.Series] = {ROW: raw.get_column(ROW)}
 
-    def finish(self, schema: pl.Schema) -> tuple[pl.DataFrame, Rejected | None]:
+    def convert(self, schema: pl.Schema) -> tuple[pl.DataFrame, Rejected | None]:
         raw, plan, checks, columns = self.raw, self.plan, self.checks, self.columns
         op = self._op()
         is_heartbeat = op == "heartbeat"
-        keys = identity(self._values("key"), checks, "key", RejectReason.BAD_KEY, must=~is_heartbeat)
-        columns["key"] = _keep(keys, ~is_heartbeat)
+        keys = identity(self._values("key"), checks, "key", RejectReason.BAD_KEY, is_required=~is_heartbeat)
+        columns["key"] = keep_where(keys, ~is_heartbeat)
         if plan.is_canonical:
             detail = "key: a heartbeat has none"
             checks.reject(is_heartbeat & keys.is_not_null(), RejectReason.BAD_KEY, detail)
@@ -81,7 +81,7 @@ class _Conversion:
         columns["batch_id"] = short_text(batches, checks, "batch_id", MAX_TEXT_BYTES)
         columns["flags"] = checks.flags()
         frame = pl.DataFrame([column.alias(name) for name, column in columns.items()])
-        rejected = checks.rejected(raw.select(ROW, AT))
+        rejected = checks.rejected(raw)
         if rejected is not None:
             frame = frame.filter(rejected.is_good)
         return frame.select(schema.names()).cast(schema), rejected
@@ -93,12 +93,12 @@ class _Conversion:
         ops = to_text(self._values("op")).fill_null("upsert")
         is_known = ops.is_in(list(_OPS))
         self.checks.reject(~is_known, RejectReason.BAD_OP, "op: none of upsert, retract, heartbeat")
-        # a rejected record must still have some op, so that the checks after this one mean something
-        ops = _keep(ops, is_known).fill_null("upsert")
+        # the later checks need some op of a rejected record, too
+        ops = keep_where(ops, is_known).fill_null("upsert")
         for op in ("retract", "heartbeat"):
             if op in self.plan.fields:
-                answers = to_bool(self._values(op)).fill_null(value=False)
-                ops = pl.repeat(op, len(ops), eager=True).zip_with(answers, ops)
+                is_op = to_bool(self._values(op)).fill_null(value=False)
+                ops = pl.repeat(op, len(ops), eager=True).zip_with(is_op, ops)
         return ops
 
     def _kind(self) -> pl.Series:
@@ -110,43 +110,43 @@ class _Conversion:
             kinds = kinds.fill_null(known[0])
         is_known = kinds.is_in(known).fill_null(value=False)
         self.checks.reject(~is_known, RejectReason.UNKNOWN_KIND, f"kind: none of {', '.join(known)}")
-        return _keep(kinds, is_known).fill_null(known[0])
+        return keep_where(kinds, is_known).fill_null(known[0])
 
     def _definition(self) -> pl.Series:
-        own = self.columns["kind"].replace_strict(
+        configured = self.columns["kind"].replace_strict(
             {kind: label.definition for kind, label in self.config.labels.items()}, return_dtype=pl.String
         )
         if "definition" not in self.plan.fields:
-            return own
-        texts = to_text(self._values("definition")).fill_null(own)
+            return configured
+        texts = to_text(self._values("definition")).fill_null(configured)
         detail = f"definition: not a text of 1 to {MAX_TEXT_BYTES} bytes without NUL"
         self.checks.reject(is_bad_text(texts, MAX_TEXT_BYTES), RejectReason.BAD_VALUE, detail)
-        self.checks.flag(texts != own, "other_definition")
+        self.checks.flag(texts != configured, "other_definition")
         return texts
 
-    def _value(self, is_needed: pl.Series) -> None:
+    def _value(self, is_required: pl.Series) -> None:
         field = self.plan.fields.get("value")
         given = self._values("value")
-        self.checks.reject(is_needed & given.is_null(), RejectReason.BAD_VALUE, "value: missing, or not in `values`")
+        self.checks.reject(is_required & given.is_null(), RejectReason.BAD_VALUE, "value: missing, or not in `values`")
         number = pl.repeat(None, self.raw.height, dtype=pl.Float64, eager=True)
         text = pl.repeat(None, self.raw.height, dtype=pl.String, eager=True)
         for task in sorted({output.task for output in self.config.predictions.outputs.values()}):
             kinds = [kind for kind, output in self.config.predictions.outputs.items() if output.task == task]
-            is_this = is_needed & self.columns["kind"].is_in(kinds)
+            is_of_task = is_required & self.columns["kind"].is_in(kinds)
             if task == "multiclass":
-                texts = _class(given)
-                text = texts.zip_with(is_this, text)
+                texts = to_text(given)
+                texts = keep_where(texts, ~is_bad_text(texts, MAX_TEXT_BYTES))
+                text = texts.zip_with(is_of_task, text)
                 is_bad, detail = texts.is_null(), f"value: not a class of 1 to {MAX_TEXT_BYTES} bytes"
             else:
                 numbers = scaled(to_number(given), field)
                 if task == "binary":
-                    numbers = to_bool(numbers.zip_with(numbers.is_not_null(), to_number(_words(given)))).cast(
-                        pl.Float64
-                    )
-                number = numbers.zip_with(is_this, number)
+                    numbers = numbers.zip_with(numbers.is_not_null(), to_number(_true_false(given)))
+                    numbers = to_bool(numbers).cast(pl.Float64)
+                number = numbers.zip_with(is_of_task, number)
                 is_bad = numbers.is_null()
                 detail = "value: neither 0 nor 1" if task == "binary" else "value: not a finite number"
-            self.checks.reject(is_this & given.is_not_null() & is_bad, RejectReason.BAD_VALUE, detail)
+            self.checks.reject(is_of_task & given.is_not_null() & is_bad, RejectReason.BAD_VALUE, detail)
         self.columns["value"] = number
         self.columns["value_class"] = text
 
@@ -160,23 +160,13 @@ class _Conversion:
         origins = to_text(self._values("origin")).fill_null("live")
         is_known = origins.is_in(list(_ORIGINS))
         self.checks.flag(~is_known, "origin:invalid")
-        return _keep(origins, is_known).fill_null("live")
+        return keep_where(origins, is_known).fill_null("live")
 
 
-def _class(given: pl.Series) -> pl.Series:
-    """Return classes as text, and null where there is none."""
-    texts = to_text(given)
-    return _keep(texts, ~is_bad_text(texts, MAX_TEXT_BYTES))
-
-
-def _words(given: pl.Series) -> pl.Series:
-    """Return true and false, as booleans or text, as 1 and 0."""
+def _true_false(given: pl.Series) -> pl.Series:
+    """Return true and false, as booleans or text, as 1 and 0; null for all else."""
     if given.dtype == pl.Boolean:
         return given.cast(pl.Int64)
     if given.dtype != pl.String:
         return pl.repeat(None, len(given), dtype=pl.Int64, eager=True)
     return given.str.to_lowercase().replace_strict({"true": 1, "false": 0}, default=None, return_dtype=pl.Int64)
-
-
-def _keep(values: pl.Series, mask: pl.Series) -> pl.Series:
-    return pl.DataFrame([values.alias("v"), mask.alias("m")]).select(pl.when("m").then("v")).to_series()

@@ -1,7 +1,6 @@
-"""Foreign or canonical records as canonical frames: the one place where reading and meaning meet.
+"""Maps foreign or canonical records to canonical frames: a reader for the format, then one of the two converters.
 
-The readers of files and of messages deliver raw columns, the two conversions give them meaning; both are the
-same for every source, so the same records give the same frames and digests. This module must not decide what joins.
+Files and Kafka messages go through the same code, so the same records give the same frames and digests.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,13 +10,12 @@ import polars as pl
 
 from schemas.config.loop import LoopConfig
 from schemas.config.mapping import SourceMap
-from streams.columns.digest import contract_hash
 from streams.columns.plan import Plan, conditions, plan_of
-from streams.columns.raw import AT, ROW, RawChunk, rejects_frame
+from streams.columns.raw import POSITION, ROW, RawChunk, rejects_frame
 from streams.columns.scalar import to_text
-from streams.columns.schema import REJECTS_SCHEMA, Role, records_schema
-from streams.mapping.labels import LabelFrames
-from streams.mapping.predictions import PredictionFrames
+from streams.columns.schema import REJECTS_SCHEMA, Role
+from streams.mapping.labels import LabelConverter
+from streams.mapping.predictions import PredictionConverter
 from streams.mapping.record_file import RecordFile
 from streams.mapping.redaction import Redaction
 from streams.mapping.tools import MappingTools, plain_tools
@@ -27,18 +25,18 @@ from streams.readers.json_lines import ParsedLines, parse_lines
 from streams.readers.json_records import NO_METADATA, JsonRecords, RecordMetadata
 from streams.readers.parquet import check_parquet, read_parquet
 
-__all__ = ["REJECTS_SCHEMA", "MappedChunk", "Mapper", "MessageMapper", "contract_hash", "records_schema"]
+__all__ = ["MappedChunk", "Mapper", "MessageMapper"]
 
 
 @dataclass(frozen=True)
 class MappedChunk:
-    """Some records of a file in canonical form.
+    """Some records of a file or topic in the canonical form.
 
     Attributes:
         records: in the columns of `records_schema`, in file order.
-        rejects: in the columns of `REJECTS_SCHEMA`: records that became no message.
-        rows_read: records of the file that this chunk covers.
-        filtered: records (or list elements) that `where` left out, and records whose list was empty.
+        rejects: records that could not be mapped, in the columns of `REJECTS_SCHEMA`.
+        rows_read: number of source records.
+        filtered: number of records left out by `where` (list elements, too), by a hook, or for an empty list.
     """
 
     records: pl.DataFrame
@@ -48,15 +46,11 @@ class MappedChunk:
 
 
 class Mapper:
-    """Maps one file under one config.
-
-    Args:
-        file: from `open_record_file`.
-        config: the loop's.
+    """Maps the records of one file.
 
     Raises:
-        InputError: a mapped column does not exist in the file; the nearest one that does is named.
-        ConfigError: the file's mapping needs tools that it does not have.
+        InputError: a mapped column does not exist in the file; the message names the most similar one.
+        ConfigError: the mapping needs a hook or a secret, and `file.tools` is missing.
     """
 
     def __init__(self, file: RecordFile, config: LoopConfig) -> None:
@@ -64,10 +58,11 @@ class Mapper:
         self._file = file
         self._hook = tools.hook_of(file.source)
         is_columnar = file.form != "jsonl" and self._hook is None
-        self._plan = plan_of(file.source, file.role, config, is_selected=not is_columnar)
+        self._plan = plan_of(file.source, file.role, config, is_filtered=not is_columnar)
         self._keep_unknown = config.predictions.unknown_features == "keep"
         self._json = JsonRecords(self._plan, self._keep_unknown, conditions(file.source), self._hook)
-        self._meaning = _Meaning(self._plan, config, tools.redaction, is_typed=file.form != "csv" or not is_columnar)
+        is_typed = file.form != "csv" or not is_columnar
+        self._converter = _ChunkConverter(self._plan, config, tools.redaction, is_typed=is_typed)
         if is_columnar and file.form == "parquet":
             check_parquet(file.path, self._plan)
         elif is_columnar:
@@ -77,20 +72,19 @@ class Mapper:
         """Yield the file's records in order.
 
         Args:
-            rows_per_chunk: records of the file after which a chunk is handed over; chunks end where the
-                reader's batches end, so they differ in size.
+            rows_per_chunk: least number of source records in a chunk; a chunk consists of whole batches of the reader.
 
         Raises:
             InputError: the file cannot be read to its end.
         """
-        waiting: list[MappedChunk] = []
+        pending: list[MappedChunk] = []
         for raw in self._read():
-            waiting.append(self._meaning.map(raw))
-            if sum(chunk.rows_read for chunk in waiting) >= rows_per_chunk:
-                yield _join(waiting)
-                waiting = []
-        if waiting:
-            yield _join(waiting)
+            pending.append(self._converter.convert(raw))
+            if sum(chunk.rows_read for chunk in pending) >= rows_per_chunk:
+                yield _concat(pending)
+                pending = []
+        if pending:
+            yield _concat(pending)
 
     def _read(self) -> Iterator[RawChunk]:
         path = self._file.path
@@ -106,14 +100,12 @@ class MessageMapper:
     """Maps the values of Kafka messages, as `Mapper` maps the lines of a file.
 
     Args:
-        role: what the messages are.
-        source: the map that covers their topic; None where they are the loop's own canonical messages, of whose
-            hidden features nothing is kept then: who wrote them should have redacted them.
-        config: the loop's.
-        tools: what the source needs beside the config.
+        source: None for the loop's own canonical messages. Their features with personal data are then dropped: the
+            producer should have redacted them.
+        tools: hooks and redaction of the source.
 
     Raises:
-        ConfigError: the source's mapping needs tools that are not given.
+        ConfigError: the source's mapping needs a hook or a secret, and `tools` is missing.
     """
 
     def __init__(
@@ -122,51 +114,51 @@ class MessageMapper:
         if tools is None:
             tools = MappingTools(Redaction(config)) if source is None else plain_tools(config, source)
         self.hook = tools.hook_of(source)
-        plan = plan_of(source, role, config, is_selected=True)
+        plan = plan_of(source, role, config, is_filtered=True)
         keep_unknown = config.predictions.unknown_features == "keep"
         self._json = JsonRecords(plan, keep_unknown, conditions(source), self.hook)
-        self._meaning = _Meaning(plan, config, tools.redaction, is_typed=True)
+        self._converter = _ChunkConverter(plan, config, tools.redaction, is_typed=True)
 
-    def map(self, values: Sequence[bytes], beside: RecordMetadata = NO_METADATA) -> MappedChunk:
-        """Return what the messages say; `row` is the place of each among `values`, from 0.
+    def map(self, values: Sequence[bytes], metadata: RecordMetadata = NO_METADATA) -> MappedChunk:
+        """Map messages; `row` is the index of each in `values`, from 0.
 
         Args:
             values: one JSON text each.
-            beside: what is known of each message beside its value, by the path that asks for it (`$key`).
+            metadata: of each message, for the `$` paths that the source reads.
         """
-        return self.map_parsed(parse_lines(values, 0), values, beside)
+        return self.map_parsed(parse_lines(values, 0), values, metadata)
 
     def map_parsed(
-        self, parsed: ParsedLines, values: Sequence[bytes], beside: RecordMetadata = NO_METADATA
+        self, parsed: ParsedLines, values: Sequence[bytes], metadata: RecordMetadata = NO_METADATA
     ) -> MappedChunk:
-        """Do what `map` does with values that are parsed already; a function may change what it is given."""
-        return self._meaning.map(self._json.read(parsed, values, 0, beside))
+        """Do the same as `map` for values that are parsed already; a hook may modify the parsed objects."""
+        return self._converter.convert(self._json.read(parsed, values, 0, metadata))
 
 
-class _Meaning:
-    """Gives raw columns their meaning under one plan."""
+class _ChunkConverter:
+    """Converts raw chunks to canonical ones with one plan."""
 
     def __init__(self, plan: Plan, config: LoopConfig, redaction: Redaction, *, is_typed: bool) -> None:
         self._plan = plan
-        self._frames: PredictionFrames | LabelFrames = (
-            PredictionFrames(plan, config, redaction, is_typed=is_typed)
+        self._records: PredictionConverter | LabelConverter = (
+            PredictionConverter(plan, config, redaction, is_typed=is_typed)
             if plan.role == "predictions"
-            else LabelFrames(plan, config)
+            else LabelConverter(plan, config)
         )
 
-    def map(self, raw: RawChunk) -> MappedChunk:
-        taken = _taken(raw.frame, self._plan)
-        records, rejected = self._frames.convert(taken)
+    def convert(self, raw: RawChunk) -> MappedChunk:
+        selected = _select(raw.frame, self._plan)
+        records, rejected = self._records.convert(selected)
         rejects = rejects_frame(raw.rejects)
         if rejected is not None:
-            digests = raw.digests(rejected.frame.get_column(AT).to_list())
-            late = rejected.frame.with_columns(pl.Series("digest", digests, dtype=pl.Int64))
-            rejects = pl.concat([rejects, late.select(REJECTS_SCHEMA.names()).cast(REJECTS_SCHEMA)])
-        filtered = raw.filtered + raw.frame.height - taken.height
+            digests = raw.digests(rejected.frame.get_column(POSITION).to_list())
+            unmapped = rejected.frame.with_columns(pl.Series("digest", digests, dtype=pl.Int64))
+            rejects = pl.concat([rejects, unmapped.select(REJECTS_SCHEMA.names()).cast(REJECTS_SCHEMA)])
+        filtered = raw.filtered + raw.frame.height - selected.height
         return MappedChunk(records, rejects.sort(ROW, maintain_order=True), raw.rows_read, filtered)
 
 
-def _join(chunks: list[MappedChunk]) -> MappedChunk:
+def _concat(chunks: list[MappedChunk]) -> MappedChunk:
     return MappedChunk(
         records=pl.concat([chunk.records for chunk in chunks]),
         rejects=pl.concat([chunk.rejects for chunk in chunks]),
@@ -175,8 +167,8 @@ def _join(chunks: list[MappedChunk]) -> MappedChunk:
     )
 
 
-def _taken(frame: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    """Return the records that `where` lets through; values are compared as text."""
-    for slot, wanted in plan.where.items():
-        frame = frame.filter(to_text(frame.get_column(slot)).is_in(list(wanted)).fill_null(value=False))
+def _select(frame: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    """Return the records that fulfil the plan's conditions; values are compared as text."""
+    for slot, accepted in plan.where.items():
+        frame = frame.filter(to_text(frame.get_column(slot)).is_in(list(accepted)).fill_null(value=False))
     return frame

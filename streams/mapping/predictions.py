@@ -1,7 +1,7 @@
-"""Raw columns to the canonical frame of predictions.
+"""Converts raw columns to the canonical frame of predictions.
 
-Only what cannot be joined is rejected (key, id, time, version). Bad outputs, slices and features become
-null or stay as they are, with a flag; what did not fit its type is kept in extras.
+A prediction is rejected only if it cannot be joined (key, id, time, version). Invalid outputs, slices and features
+become null with a flag; the text of an invalid output or feature is kept in `extras`.
 """
 
 from collections.abc import Callable
@@ -10,12 +10,13 @@ from typing import Final
 import polars as pl
 
 from schemas.base.status import RejectReason
-from schemas.config.loop import FeatureConfig, LoopConfig
+from schemas.config.loop import LoopConfig
+from schemas.config.prediction import FeatureConfig
 from streams.columns.digest import content_digests, contract_hash
 from streams.columns.json_text import as_object, json_member, text_as_json
 from streams.columns.plan import Plan
-from streams.columns.raw import AT, ROW, UNKNOWN
-from streams.columns.scalar import MARK, json_text, to_bool, to_int, to_number, to_text
+from streams.columns.raw import ROW, UNKNOWN
+from streams.columns.scalar import NON_SCALAR, json_text, to_bool, to_int, to_number, to_text
 from streams.columns.schema import feature_dtype, records_schema
 from streams.mapping.redaction import Redaction
 from streams.mapping.values import (
@@ -24,6 +25,7 @@ from streams.mapping.values import (
     Rejected,
     identity,
     is_bad_text,
+    keep_where,
     optional_time,
     raw_values,
     required_time,
@@ -31,24 +33,24 @@ from streams.mapping.values import (
     short_text,
 )
 
-__all__ = ["PredictionFrames"]
+__all__ = ["PredictionConverter"]
 
 _NOT_IN_DIGEST: Final = frozenset({"row", "key", "id", "arrived_at_ms", "flags", "extras"})
 UNVERSIONED: Final = "unversioned"
-"""The version of a model that names none."""
-
+"""The model version of a source that names none."""
 
 _AsJson = Callable[[pl.Series], pl.Series]
 
 
-class PredictionFrames:
-    """Maps chunks of raw columns under one plan and contract.
+class PredictionConverter:
+    """Converts chunks of raw columns with one plan and contract.
 
     Args:
-        plan: of the file.
-        config: the loop's.
-        redaction: of features that are personal data.
-        is_typed: the file tells numbers from texts; without it (CSV) unknown features are judged by their look.
+        plan: of the source.
+        config: has the contract.
+        redaction: hashes or drops features that are personal data.
+        is_typed: the format distinguishes numbers from texts; if not (CSV), an unknown feature that looks like a number
+            is one.
     """
 
     def __init__(self, plan: Plan, config: LoopConfig, redaction: Redaction, *, is_typed: bool) -> None:
@@ -60,13 +62,13 @@ class PredictionFrames:
         self._contract = contract_hash(config)
 
     def convert(self, raw: pl.DataFrame) -> tuple[pl.DataFrame, Rejected | None]:
-        """Return the canonical frame of the good records, and the others."""
-        conversion = _Conversion(raw, self._plan, self._config, self._redaction, self._as_json)
-        return conversion.finish(self._schema, self._contract)
+        """Return the canonical frame of the valid records, and the rejected ones."""
+        chunk = _PredictionChunk(raw, self._plan, self._config, self._redaction, self._as_json)
+        return chunk.convert(self._schema, self._contract)
 
 
-class _Conversion:
-    """One chunk on its way."""
+class _PredictionChunk:
+    """The conversion of one chunk."""
 
     def __init__(
         self, raw: pl.DataFrame, plan: Plan, config: LoopConfig, redaction: Redaction, as_json: _AsJson
@@ -78,11 +80,11 @@ class _Conversion:
         self.contract = config.predictions
         self.checks = Checks(raw.height)
         self.columns: dict[str, pl.Series] = {ROW: raw.get_column(ROW)}
-        self.unfit: list[pl.Series] = []
+        self.invalid: list[pl.Series] = []
 
-    def finish(self, schema: pl.Schema, contract: str) -> tuple[pl.DataFrame, Rejected | None]:
-        self._identify()
-        self._rate()
+    def convert(self, schema: pl.Schema, contract: str) -> tuple[pl.DataFrame, Rejected | None]:
+        self._identity()
+        self._eligibility()
         for kind, output in self.contract.outputs.items():
             self._output(kind, output.task)
         for name in self.contract.slices:
@@ -90,16 +92,16 @@ class _Conversion:
             self.columns[f"slice_{name}"] = short_text(texts, self.checks, f"slice_{name}", MAX_TEXT_BYTES)
         for name, feature in self.contract.features.items():
             if self.redaction.hides(name):
-                self._hidden_feature(name, feature)
+                self._redacted_feature(name, feature)
             else:
                 self._feature(name, feature)
-        unfit = as_object(self.unfit, self.raw.height)
+        invalid = as_object(self.invalid, self.raw.height)
         self.columns["extras"] = self._extras()
         self.columns["flags"] = self.checks.flags()
         frame = pl.DataFrame([column.alias(name) for name, column in self.columns.items()])
-        # what is unknown may change from sending to sending, so only what did not fit is part of the digest
-        frame = frame.with_columns(unfit.alias(UNKNOWN))
-        rejected = self.checks.rejected(self.raw.select(ROW, AT))
+        # unknown features may differ when a record is sent again, so the digest has only the invalid values
+        frame = frame.with_columns(invalid.alias(UNKNOWN))
+        rejected = self.checks.rejected(self.raw)
         if rejected is not None:
             frame = frame.filter(rejected.is_good)
         digests = content_digests(frame.drop(*_NOT_IN_DIGEST), contract)
@@ -108,7 +110,7 @@ class _Conversion:
     def _values(self, target: str) -> pl.Series:
         return raw_values(self.raw, self.plan.fields.get(target))
 
-    def _identify(self) -> None:
+    def _identity(self) -> None:
         fields, checks, columns = self.plan.fields, self.checks, self.columns
         columns["key"] = identity(self._values("key"), checks, "key", RejectReason.BAD_KEY)
         given = self._values("id")
@@ -116,8 +118,8 @@ class _Conversion:
             columns["id"] = columns["key"]
         else:
             defaults = given.is_null() if fields["id"].is_optional else None
-            must = None if defaults is None else ~defaults
-            ids = identity(given, checks, "id", RejectReason.BAD_ID, must)
+            is_required = None if defaults is None else ~defaults
+            ids = identity(given, checks, "id", RejectReason.BAD_ID, is_required)
             columns["id"] = ids if defaults is None else columns["key"].zip_with(defaults, ids)
         columns["time_ms"] = required_time(self.raw, self.plan, checks)
         columns["arrived_at_ms"] = optional_time(self.raw, self.plan, checks, "arrived_at")
@@ -126,7 +128,7 @@ class _Conversion:
     def _version(self) -> pl.Series:
         field = self.plan.fields.get("version")
         if field is None or (field.is_optional and not set(field.slots) & set(self.raw.columns)):
-            # nothing in the whole file tells a version; one record without it is at fault
+            # the whole file has no versions; in a file with versions, a record without one is rejected
             return pl.repeat(UNVERSIONED, self.raw.height, eager=True)
         texts = to_text(self._values("version"))
         self.checks.reject(texts.is_null(), RejectReason.BAD_VERSION, "version: missing")
@@ -134,7 +136,7 @@ class _Conversion:
         self.checks.reject(is_bad_text(texts, MAX_TEXT_BYTES), RejectReason.BAD_VERSION, detail)
         return texts
 
-    def _rate(self) -> None:
+    def _eligibility(self) -> None:
         given = self._values("eligible")
         eligible = to_bool(given)
         self.checks.flag(given.is_not_null() & eligible.is_null(), "eligible:invalid")
@@ -143,7 +145,7 @@ class _Conversion:
         weight = scaled(to_number(given), self.plan.fields.get("weight"))
         is_good = (weight >= 0).fill_null(value=False)
         self.checks.flag(given.is_not_null() & ~is_good, "weight:invalid")
-        self.columns["weight"] = _keep(weight, is_good).fill_null(1.0)
+        self.columns["weight"] = keep_where(weight, is_good).fill_null(1.0)
 
     def _output(self, kind: str, task: str) -> None:
         target, column = f"outputs.{kind}", f"output_{kind}"
@@ -157,7 +159,7 @@ class _Conversion:
             is_good = values.is_not_null()
             if task == "binary":
                 is_good &= values.is_between(0.0, 1.0).fill_null(value=False)
-        self._take(column, target, values, given, is_good)
+        self._set_checked(column, target, values, given, is_good)
 
     def _feature(self, name: str, feature: FeatureConfig) -> None:
         target, column = f"features.{name}", f"feature_{name}"
@@ -166,7 +168,7 @@ class _Conversion:
         field = self.plan.fields.get(target)
         if feature.type == "string":
             values = to_text(given)
-            is_good = ~values.str.contains(MARK, literal=True)
+            is_good = ~values.str.contains(NON_SCALAR, literal=True)
         elif feature.type == "bool":
             values = to_bool(given)
             is_good = values.is_not_null()
@@ -175,7 +177,7 @@ class _Conversion:
             values = to_int(given) if exact else scaled(to_number(given), field)
             values = to_int(values) if feature.type == "int" else values
             is_good = values.is_not_null()
-        self._take(column, name, values, given, is_good.fill_null(value=False))
+        self._set_checked(column, name, values, given, is_good.fill_null(value=False))
         kept = self.columns[column]
         if feature.min is not None:
             self.checks.flag((kept < feature.min).fill_null(value=False), f"{column}:out_of_range")
@@ -185,8 +187,8 @@ class _Conversion:
             is_seen = kept.is_in(feature.categories).fill_null(value=True)
             self.checks.flag(~is_seen, f"{column}:unseen")
 
-    def _hidden_feature(self, name: str, feature: FeatureConfig) -> None:
-        """Keep a hash or nothing; what does not fit is nowhere kept beside."""
+    def _redacted_feature(self, name: str, feature: FeatureConfig) -> None:
+        """Keep a hash or nothing; unlike other features, an invalid value does not go to extras."""
         column = f"feature_{name}"
         given = self._values(f"features.{name}")
         if self.redaction.hashes(name):
@@ -198,20 +200,20 @@ class _Conversion:
             if feature.pii == "hash":
                 self.checks.flag(given.is_not_null(), f"{column}:hidden")
 
-    def _take(self, column: str, name: str, values: pl.Series, given: pl.Series, is_good: pl.Series) -> None:
-        """Keep good values; others become null, are flagged, and their text goes to extras."""
-        is_unfit = given.is_not_null() & ~is_good
+    def _set_checked(self, column: str, name: str, values: pl.Series, given: pl.Series, is_good: pl.Series) -> None:
+        """Set a column to its good values; the others become null, are flagged, and their text goes to extras."""
+        is_invalid = given.is_not_null() & ~is_good
         self.columns[column] = values
-        if is_unfit.any():
-            self.columns[column] = _keep(values, is_good)
-            self.checks.flag(is_unfit, f"{column}:invalid")
-            text = to_text(given).str.strip_prefix(MARK)
-            self.unfit.append(json_member(name, json_text(_keep(text, is_unfit))))
+        if is_invalid.any():
+            self.columns[column] = keep_where(values, is_good)
+            self.checks.flag(is_invalid, f"{column}:invalid")
+            text = to_text(given).str.strip_prefix(NON_SCALAR)
+            self.invalid.append(json_member(name, json_text(keep_where(text, is_invalid))))
 
     def _extras(self) -> pl.Series:
-        members = list(self.unfit)
-        strays = self.plan.strays if self.contract.unknown_features == "keep" else {}
-        for name, target in strays.items():
+        members = list(self.invalid)
+        extra_features = self.plan.extra_features if self.contract.unknown_features == "keep" else {}
+        for name, target in extra_features.items():
             given, field = self._values(target), self.plan.fields[target]
             is_scaled = field.scale is not None
             values = json_text(scaled(to_number(given), field)) if is_scaled else self.as_json(given)
@@ -219,7 +221,3 @@ class _Conversion:
         if UNKNOWN in self.raw.columns:
             members.append(self.raw.get_column(UNKNOWN).str.strip_prefix("{").str.strip_suffix("}"))
         return as_object(members, self.raw.height)
-
-
-def _keep(values: pl.Series, mask: pl.Series) -> pl.Series:
-    return pl.DataFrame([values.alias("v"), mask.alias("m")]).select(pl.when("m").then("v")).to_series()

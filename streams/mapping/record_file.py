@@ -1,7 +1,6 @@
-"""A file of predictions or labels: what it is, its sha256, and which source map covers it.
+"""Opens a file of predictions or labels: its format, its sha256, and the source map that covers it.
 
 The sha256 is the file's identity in the lake: the same bytes under another name are the same records.
-This module must not look into records.
 """
 
 import hashlib
@@ -38,12 +37,9 @@ class RecordFile:
     """One file that can be replayed.
 
     Attributes:
-        path: where it is.
         sha256: hex, of the file's bytes as they are on disk.
-        form: how its records are written.
-        role: what its records are.
-        source: the map that covers it; None where the file is in the canonical form.
-        tools: what its mapping needs beside the config, if that is more than nothing.
+        source: the map that covers it; None for a file in the canonical form.
+        tools: hooks and redaction of its mapping, if it needs any.
     """
 
     path: Path
@@ -60,22 +56,22 @@ def open_record_file(
     """Recognise a file and find the source map whose `files` matches its name.
 
     Args:
-        path: of the file.
+        path: the suffix determines the format.
         role: 'predictions' or 'labels'; None takes it from the source map.
         sources: the loop's `ingest`.
-        tools: what their mapping needs beside the config.
+        tools: hooks and redaction of these sources.
 
     Raises:
-        InputError: missing, a folder, empty, torn, of an unknown suffix, covered by several maps, or by none
-            while no role is given.
+        InputError: missing, a folder, empty, truncated, of an unknown suffix, covered by several maps, or by none
+            and no role is given.
     """
     form = _form(path)
     source = _source(path, role, sources)
     if source is None and role not in ("predictions", "labels"):
         raise InputError(
-            "no `files` pattern of `ingest` matches its name, so it is not known what it holds",
+            "no `files` pattern of `ingest` matches its name, so it is not known what it contains",
             where=str(path),
-            hint="Say --predictions or --labels for a canonical file, or add a map under `ingest`.",
+            hint="Use --predictions or --labels for a canonical file, or add a map under `ingest`.",
         )
     if form == "parquet":
         parquet_schema(path)
@@ -99,7 +95,7 @@ def _form(path: Path) -> Form:
             f"unknown suffix {path.suffix!r}", where=str(path), hint=f"Files may end in {', '.join(FORMS)}."
         )
     if path.stat().st_size == 0:
-        raise InputError("the file is empty", where=str(path), hint="Its writer may have died; write it again.")
+        raise InputError("the file is empty", where=str(path), hint="Writing may have failed; write it again.")
     return FORMS[suffix]
 
 
@@ -114,6 +110,6 @@ def _source(path: Path, role: str | None, sources: Sequence[SourceMap]) -> Sourc
         raise InputError(
             f"several maps cover it: {patterns}",
             where=str(path),
-            hint="Make the `files` patterns of `ingest` tell the files apart.",
+            hint="Change the `files` patterns of `ingest` so that only one matches.",
         )
     return matching[0] if matching else None

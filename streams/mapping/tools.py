@@ -1,6 +1,6 @@
-"""What the mapping of a loop needs beside its config: the functions that map whole records, and the redaction.
+"""The hooks and the redaction of a loop: what its mapping needs in addition to the config.
 
-Made once, at the start, so that what is missing is said before anything is read. Must not map.
+They are loaded once at the start, so that a missing module or key is reported before anything is read.
 """
 
 from collections.abc import Mapping
@@ -19,31 +19,26 @@ __all__ = ["MappingTools", "mapping_tools", "plain_tools"]
 
 @dataclass(frozen=True)
 class MappingTools:
-    """See the module.
-
-    Attributes:
-        redaction: of the loop's features.
-        hooks: functions by their names in the config.
-    """
+    """Hooks and redaction; `hooks` has functions by their names in the config."""
 
     redaction: Redaction
     hooks: Mapping[str, Hook] = field(default_factory=dict)
 
     def hook_of(self, source: SourceMap | None) -> Hook | None:
-        """Return the function that maps a source's records; None where paths do, or nothing has to."""
+        """Return a source's hook; None if it maps by paths, or is canonical."""
         return None if source is None or source.hook is None else self.hooks[source.hook]
 
 
 def mapping_tools(config: LoopConfig, environ: Mapping[str, str], folder: Path) -> MappingTools:
-    """Return what the mapping of a loop needs.
+    """Load the hooks and the key of a loop.
 
     Args:
-        config: the loop's.
-        environ: holds the key of hashed features, or names its file.
-        folder: the config's own; modules are looked for there, too.
+        config: names hooks and features to redact.
+        environ: has the key of hashed features, or the name of its file.
+        folder: of the config; modules with hooks are searched there, too.
 
     Raises:
-        ConfigError: the key is missing, or a function cannot be had.
+        ConfigError: the key is missing, or a hook cannot be imported.
     """
     key = pii_key(config, environ)
     names = {source.hook for source in config.ingest if source.hook is not None}
@@ -51,12 +46,12 @@ def mapping_tools(config: LoopConfig, environ: Mapping[str, str], folder: Path) 
 
 
 def plain_tools(config: LoopConfig, source: SourceMap | None) -> MappingTools:
-    """Return what is enough for records that need no function and no secret.
+    """Return the tools of records that need no hook and no key.
 
     Raises:
-        ConfigError: these need more.
+        ConfigError: the source has a hook, or the loop hashes features.
     """
-    if (source is not None and source.hook is not None) or "hash" in redacted_features(config).values():
+    if (source is not None and source.hook is not None) or "hash" in redacted_features(config.predictions).values():
         where = "ingest" if source is None else f"source {source.title}"
         raise ConfigError("records cannot be mapped without `mapping_tools`", where=where)
     return MappingTools(Redaction(config))

@@ -1,4 +1,5 @@
-"""The canonical messages on the wire, and the way between messages, records of the join and rows of the lake.
+"""Messages of the loop's topics, and their conversion into the join's records and the lake's rows.
 
-Canonical frames come in and messages go out, and the reverse. What a message means is said in `schemas.events`.
+`wire` and `canonical` encode and decode predictions and labels; `outcome`, `reject` and `command` the other messages;
+`records` and `lake_rows` convert frames. `schemas.events` publishes the models of all messages.
 """

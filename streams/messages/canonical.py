@@ -1,8 +1,8 @@
-"""The canonical topics, read in one way by everybody: as records for the join, as frames for the lake.
+"""Reads messages of the canonical topics, as records for the join and as frames for the lake.
 
-What Truthloop wrote is read by its types, all else by the mapping; what neither can read is unreadable, and the
-join rejects it. Law: a message gives a record if and only if it gives a row, and both say the same. Must not know
-of brokers.
+Messages that Truthloop wrote are decoded by their types, all others by the mapping; a message that neither can read is
+unreadable, and the join rejects it. A message gives a record if and only if it gives a row, with the same content
+(`tests/unit/streams/messages/test_canonical.py`). Pure: no broker.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from streams.mapping.mapper import MappedChunk, MessageMapper
 from streams.messages.records import Projection, label_records, prediction_records
 from streams.messages.wire import LabelWire, PredictionWire
 
-__all__ = ["CanonicalReader", "Read", "Unreadable"]
+__all__ = ["CanonicalReader", "ReadRecords", "Unreadable"]
 
 Record = TypeVar("Record", PredictionRecord, LabelRecord)
 
@@ -30,10 +30,10 @@ class Unreadable(NamedTuple):
     """A message that is no record.
 
     Attributes:
-        offset: where it stands.
-        reason: why.
+        offset: offset in its partition.
+        reason: reason code of the reject.
         detail: what is wrong with it, without its payload.
-        digest: xxh3-64 of its bytes, signed.
+        digest: signed xxh3-64 of its bytes.
     """
 
     offset: int
@@ -42,8 +42,8 @@ class Unreadable(NamedTuple):
     digest: int
 
 
-class Read(NamedTuple, Generic[Record]):
-    """Messages as the join takes them, both in the order of their offsets."""
+class ReadRecords(NamedTuple, Generic[Record]):
+    """Messages as the join's records, and those that are unreadable; both ordered by offset."""
 
     records: list[Record]
     unreadable: list[Unreadable]
@@ -52,12 +52,9 @@ class Read(NamedTuple, Generic[Record]):
 class CanonicalReader:
     """Reads canonical messages of one loop.
 
-    The methods take the offsets, values and timestamps (ms, negative where there is none) of messages of one
-    topic; offsets of one partition, growing. A frame may be made of several partitions at once: it has the
-    canonical columns, `offset`, `order_ms`, and in `row` the place of each message among those given.
-
-    Args:
-        config: the loop's.
+    The methods take the offsets, values and timestamps (ms, negative where a message has none) of messages of one
+    topic. Records are read of one partition at a time, in the order of their offsets; a frame may mix partitions. A
+    frame has the canonical columns, `offset`, `order_ms`, and in `row` the index of each message in the arguments.
     """
 
     def __init__(self, config: LoopConfig) -> None:
@@ -70,89 +67,89 @@ class CanonicalReader:
 
     def prediction_records(
         self, offsets: Sequence[int], values: Sequence[bytes | None], timestamps: Sequence[int]
-    ) -> Read[PredictionRecord]:
-        """Return predictions as the join reads them."""
+    ) -> ReadRecords[PredictionRecord]:
+        """Return predictions as the join's records."""
         texts = _texts(values)
-        found, places = self._predictions.records(offsets, texts)
-        records = cast("list[PredictionRecord]", found)
-        if not places:
-            return Read(records, [])
-        mapped, unreadable = self._map("predictions", places, offsets, texts, timestamps)
-        more = prediction_records(self._placed("predictions", mapped, offsets), self._projection)
-        return Read(_merged(records, more), unreadable)
+        decoded, to_map = self._predictions.records(offsets, texts)
+        records = cast("list[PredictionRecord]", decoded)
+        if not to_map:
+            return ReadRecords(records, [])
+        mapped, unreadable = self._map("predictions", to_map, offsets, texts, timestamps)
+        more = prediction_records(self._with_offsets("predictions", mapped, offsets), self._projection)
+        return ReadRecords(_merged(records, more), unreadable)
 
     def label_records(
         self, offsets: Sequence[int], values: Sequence[bytes | None], timestamps: Sequence[int]
-    ) -> Read[LabelRecord]:
-        """Return labels as the join reads them."""
+    ) -> ReadRecords[LabelRecord]:
+        """Return labels as the join's records."""
         texts = _texts(values)
-        found, places = self._labels.records(offsets, texts, _OPS)
-        records = cast("list[LabelRecord]", found)
-        if not places:
-            return Read(records, [])
-        mapped, unreadable = self._map("labels", places, offsets, texts, timestamps)
-        return Read(_merged(records, label_records(self._placed("labels", mapped, offsets))), unreadable)
+        decoded, to_map = self._labels.records(offsets, texts, _OPS)
+        records = cast("list[LabelRecord]", decoded)
+        if not to_map:
+            return ReadRecords(records, [])
+        mapped, unreadable = self._map("labels", to_map, offsets, texts, timestamps)
+        more = label_records(self._with_offsets("labels", mapped, offsets))
+        return ReadRecords(_merged(records, more), unreadable)
 
     def prediction_frame(
         self, offsets: Sequence[int], values: Sequence[bytes | None], timestamps: Sequence[int]
     ) -> pl.DataFrame:
-        """Return predictions in columns; what is unreadable has no row."""
+        """Return predictions in columns; an unreadable message has no row."""
         texts = _texts(values)
-        frame, places = self._predictions.frame(texts)
-        if places:
-            mapped, _ = self._map("predictions", places, offsets, texts, timestamps)
+        frame, to_map = self._predictions.frame(texts)
+        if to_map:
+            mapped, _ = self._map("predictions", to_map, offsets, texts, timestamps)
             frame = pl.concat([frame, mapped]).sort("row")
-        return self._placed("predictions", frame, offsets)
+        return self._with_offsets("predictions", frame, offsets)
 
     def label_frame(
         self, offsets: Sequence[int], values: Sequence[bytes | None], timestamps: Sequence[int]
     ) -> pl.DataFrame:
-        """Return labels in columns, heartbeats included; what is unreadable has no row."""
+        """Return labels in columns, heartbeats included; an unreadable message has no row."""
         texts = _texts(values)
-        frame, places = self._labels.frame(texts)
-        if places:
-            mapped, _ = self._map("labels", places, offsets, texts, timestamps)
+        frame, to_map = self._labels.frame(texts)
+        if to_map:
+            mapped, _ = self._map("labels", to_map, offsets, texts, timestamps)
             frame = pl.concat([frame, mapped]).sort("row")
-        return self._placed("labels", frame, offsets)
+        return self._with_offsets("labels", frame, offsets)
 
     def _map(
-        self, role: Role, places: list[int], offsets: Sequence[int], texts: Sequence[bytes], timestamps: Sequence[int]
+        self, role: Role, indexes: list[int], offsets: Sequence[int], texts: Sequence[bytes], timestamps: Sequence[int]
     ) -> tuple[pl.DataFrame, list[Unreadable]]:
-        """Map the messages at these places; `row` of what comes back is the place."""
-        wanted = [texts[place] for place in places]
-        chunk: MappedChunk = self._mappers[role].map(wanted)
-        at = pl.Series(places, dtype=pl.Int64)
-        came = pl.Series([timestamps[place] for place in places], dtype=pl.Int64)
+        """Map the messages at these indexes; `row` of the frame is the index."""
+        messages = [texts[at] for at in indexes]
+        chunk: MappedChunk = self._mappers[role].map(messages)
         rows = chunk.records["row"]
-        arrived = came.gather(rows)
+        arrived = pl.Series([timestamps[at] for at in indexes], dtype=pl.Int64).gather(rows)
         frame = chunk.records.with_columns(
-            at.gather(rows).alias("row"),
+            pl.Series(indexes, dtype=pl.Int64).gather(rows).alias("row"),
             pl.coalesce("arrived_at_ms", arrived.set(arrived < 0, None)).alias("arrived_at_ms"),
         )
         unreadable = {
-            row: Unreadable(offsets[places[row]], reason, detail, digest)
+            row: Unreadable(offsets[indexes[row]], reason, detail, digest)
             for row, reason, detail, digest in chunk.rejects.iter_rows()
         }
-        # the lines of a file may be blank, a message may not: it would end nowhere
-        for row in set(range(len(wanted))).difference(unreadable, rows):
+        # the mapping skips blank lines of a file, but every message must end as a record or a reject
+        for row in set(range(len(messages))).difference(unreadable, rows):
             unreadable[row] = Unreadable(
-                offsets[places[row]], RejectReason.NOT_JSON.value, "an empty message", record_digest(wanted[row])
+                offsets[indexes[row]], RejectReason.NOT_JSON.value, "an empty message", record_digest(messages[row])
             )
         return frame.cast(self._schemas[role]), [unreadable[row] for row in sorted(unreadable)]
 
-    def _placed(self, role: Role, frame: pl.DataFrame, offsets: Sequence[int]) -> pl.DataFrame:
-        at = pl.Series("offset", offsets, dtype=pl.Int64)
+    def _with_offsets(self, role: Role, frame: pl.DataFrame, offsets: Sequence[int]) -> pl.DataFrame:
+        """Add the columns `offset` and `order_ms`, the time by which the join orders records."""
+        column = pl.Series("offset", offsets, dtype=pl.Int64)
         order = pl.col("time_ms") if role == "predictions" else self._known_at_ms
-        return frame.with_columns(at.gather(frame["row"]), order.alias("order_ms"))
+        return frame.with_columns(column.gather(frame["row"]), order.alias("order_ms"))
 
 
 def _texts(values: Sequence[bytes | None]) -> Sequence[bytes]:
-    """Return values with nothing in place of those that a message does not have."""
+    """Return values with empty bytes for missing ones."""
     if None in values:
         return [b"" if value is None else value for value in values]
     return cast("Sequence[bytes]", values)
 
 
 def _merged(records: list[Any], more: list[Any]) -> list[Any]:
-    """Return both in the order of their offsets."""
+    """Return both lists as one, ordered by offset."""
     return sorted([*records, *more], key=lambda record: record[0]) if more else records

@@ -1,8 +1,8 @@
-"""What people tell a running join, as records on `<loop>.commands`: one copy in every partition.
+"""Operators' commands to a running join, as records on `<loop>.commands`: one copy in every partition.
 
-A close says that the inputs are complete up to a time. It holds from the positions on that it names, which
-were the ends of the partition's topics when it was given: whatever was sent before it is read before it.
-Other rules hold from the step on that reads them; the ledger says of every step under which it was taken.
+A close declares the inputs complete up to a time. It takes effect at the offsets that it names, the ends of the
+partition's topics when it was sent, so records that were sent before it are read before it. Other rules take effect
+with the step that reads them; the ledger records the rules of every step.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import msgspec
 from confluent_kafka import KafkaException, TopicPartition
 
 from schemas.errors import BrokerError
-from streams.kafka.client import REACH_TIMEOUT_S, KafkaClients, broker_error
+from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.topics import Topics
 
 __all__ = ["ChangeRules", "Close", "decode_command", "send_close", "send_rules"]
@@ -22,8 +22,8 @@ class Close(msgspec.Struct, frozen=True, tag_field="command", tag="close"):
     """All inputs of one partition are complete up to a time.
 
     Attributes:
-        time: ms, UTC.
-        predictions_next: position in the partition's predictions from which on it holds.
+        time: ms UTC.
+        predictions_next: offset in the partition's predictions at which the command takes effect.
         labels_next: the same of the labels.
     """
 
@@ -34,7 +34,7 @@ class Close(msgspec.Struct, frozen=True, tag_field="command", tag="close"):
 
 
 class ChangeRules(msgspec.Struct, frozen=True, tag_field="command", tag="config"):
-    """One partition goes on under other rules, from the step on that reads this.
+    """One partition continues under other rules, from the step that reads this.
 
     Attributes:
         rules: JSON of the rules; see `streams.ledger.rules`.
@@ -45,7 +45,7 @@ class ChangeRules(msgspec.Struct, frozen=True, tag_field="command", tag="config"
 
 
 def decode_command(message: bytes | None) -> Close | ChangeRules | None:
-    """Return a command, or None for what is none that this version knows."""
+    """Return a command, or None for a message that is no command of this version."""
     try:
         return msgspec.json.decode(message or b"", type=Close | ChangeRules)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -53,17 +53,17 @@ def decode_command(message: bytes | None) -> Close | ChangeRules | None:
 
 
 def send_close(clients: KafkaClients, topics: Topics, time_ms: int) -> None:
-    """Tell every partition that its inputs are complete up to `time_ms`.
+    """Declare the inputs of every partition complete up to `time_ms`, UTC.
 
     Raises:
-        BrokerError: the cluster does not take it; then it may hold in some partitions, and can be sent again.
+        BrokerError: not every partition accepted the command; it can be sent again.
     """
     reader = clients.reader()
     try:
         commands = []
         for partition in range(topics.partitions):
             ends = [
-                reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=REACH_TIMEOUT_S)[1]
+                reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_S)[1]
                 for topic in (topics.predictions, topics.labels)
             ]
             commands.append(Close(time_ms, ends[0], ends[1]))
@@ -75,16 +75,16 @@ def send_close(clients: KafkaClients, topics: Topics, time_ms: int) -> None:
 
 
 def send_rules(clients: KafkaClients, topics: Topics, rules: str) -> None:
-    """Tell every partition to go on under other rules.
+    """Have every partition continue under other rules.
 
     Raises:
-        BrokerError: the cluster does not take it; then it may hold in some partitions, and can be sent again.
+        BrokerError: not every partition accepted the command; it can be sent again.
     """
     _send(clients, topics, [ChangeRules(rules)] * topics.partitions)
 
 
 def _send(clients: KafkaClients, topics: Topics, commands: Sequence[Close | ChangeRules]) -> None:
-    """Send each partition its command."""
+    """Send one command to each partition."""
     producer = clients.producer()
     failed: list[str] = []
     try:
@@ -95,12 +95,12 @@ def _send(clients: KafkaClients, topics: Topics, commands: Sequence[Close | Chan
                 partition=partition,
                 on_delivery=lambda error, _message: failed.append(error.str()) if error else None,
             )
-        left = producer.flush(REACH_TIMEOUT_S)
+        left = producer.flush(REQUEST_TIMEOUT_S)
     except KafkaException as error:
         raise broker_error("the command cannot be sent", error, clients) from None
     if failed or left:
         raise BrokerError(
-            f"the command was not taken by every partition: {failed[0] if failed else 'no answer'}",
+            f"the command did not reach every partition: {failed[0] if failed else 'no answer'}",
             where=f"topic {topics.commands}",
-            hint="Send it again: what holds already is not changed by it.",
+            hint="Send it again: it has no further effect where it was received.",
         )

@@ -1,7 +1,7 @@
-"""Outcomes on their way: what the join puts into `<loop>.outcomes`, and the columns that the lake makes of it.
+"""Outcome messages: the join writes them to `<loop>.outcomes`, and the lake reads them as columns.
 
-A message says what `schemas.events.messages.Outcome` says, and the number of the step that made it.
-Law: an outcome that went through here is the row that a replay would have written. Must not decide anything.
+A message has the fields of `schemas.events.messages.Outcome` and the number of the step that made it. Decoded, it is
+the same row that a replay writes (`tests/unit/streams/messages/test_outcome.py`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,21 +13,23 @@ import polars as pl
 
 from joins import OutcomeRow
 from schemas.errors import BrokerError
-from streams.messages.records import Projection
+from streams.messages.records import Projection, value_columns
 
 __all__ = ["NoOutcomeError", "OutcomeWire"]
 
 _MOMENT = pl.Datetime("us", "UTC")
 _TIMES = ("predicted_at", "known_at", "label_time")
-_BEFORE_KINDS = 2
-"""A projection has version and weight, then an output for each kind, then the slices."""
+_OUTPUTS_FROM = 2
+"""Index of the first output in a projection: version and weight come before the outputs, the slices after them."""
 
 _ANSWER = object()
+"""Type of label values and outputs: a number, or the name of a class."""
+
 _FIELDS: dict[str, Any] = {
     "v": Literal[1],
     "sequence": int,
     "partition": int,
-    # from here to eligible in the order of `joins.OutcomeRow`
+    # from here to `eligible` in the order of `joins.OutcomeRow`
     "key": str,
     "id": str,
     "kind": str,
@@ -44,7 +46,7 @@ _FIELDS: dict[str, Any] = {
     "label_offset": int | None,
     "label_time": int | None,
     "eligible": bool,
-    # from its projection
+    # from the prediction's projection
     "version": str,
     "weight": float,
     "output": _ANSWER,
@@ -54,31 +56,27 @@ _COLUMN: dict[Any, pl.DataType] = {float: pl.Float64(), int: pl.Int64(), str: pl
 
 
 class NoOutcomeError(BrokerError):
-    """A message in the topic of outcomes is none.
+    """A message in the topic of outcomes is no outcome.
 
     Attributes:
-        place: its place among the messages given.
+        index: index of the message among the given ones.
     """
 
-    def __init__(self, place: int, fault: str) -> None:
-        self.place = place
+    def __init__(self, index: int, fault: str) -> None:
+        self.index = index
         super().__init__(f"is no outcome: {fault}", hint="Only the join may write to this topic: see what else does.")
 
 
 class OutcomeWire:
-    """Writes and reads the outcomes of one loop.
-
-    Args:
-        projection: of the loop.
-    """
+    """Encodes and decodes the outcomes of one loop."""
 
     def __init__(self, projection: Projection) -> None:
         self._has_classes = "multiclass" in projection.kinds.values()
         answer = float | str | None if self._has_classes else float | None
         fields = {name: answer if kind is _ANSWER else kind for name, kind in _FIELDS.items()}
-        self._output_at = {kind: _BEFORE_KINDS + place for place, kind in enumerate(projection.kinds)}
-        self._first_slice = _BEFORE_KINDS + len(projection.kinds)
-        # a slice may have a name that a field of a class must not have
+        self._output_at = {kind: at for at, kind in enumerate(projection.kinds, _OUTPUTS_FROM)}
+        self._first_slice = _OUTPUTS_FROM + len(projection.kinds)
+        # columns keep the prefix as fields, because a slice may have a name that a struct's field cannot have
         self._slices = {name: name.removeprefix("slice_") for name in projection.columns[self._first_slice :]}
         members = [(name, str | None, None) for name in self._slices]
         slices = msgspec.defstruct("Slices", members, gc=False, rename=self._slices)
@@ -88,22 +86,16 @@ class OutcomeWire:
         self._decode = msgspec.json.Decoder(self._message).decode
         self._fields = list(fields)
         self._schema = {name: _column(kind) for name, kind in fields.items()}
-        self._always = [name for name, kind in fields.items() if kind in _COLUMN]
+        self._required = [name for name, kind in fields.items() if kind in _COLUMN]
 
     def encode(self, partition: int, sequence: int, revisions: Iterable[OutcomeRow]) -> list[bytes]:
-        """Return one message for each revision.
-
-        Args:
-            partition: whose they are.
-            sequence: number of the step that made them.
-            revisions: of the step.
-        """
+        """Return one message for each revision of a partition's step."""
         encode, make, make_slices = self._encode, self._message, self._make_slices
         output_at, first = self._output_at, self._first_slice
         messages = []
         for row in revisions:
             *facts, projected = row
-            version, weight = projected[:_BEFORE_KINDS]
+            version, weight = projected[:_OUTPUTS_FROM]
             output = projected[output_at[row.kind]]
             slices = make_slices(*projected[first:])
             messages.append(encode(make(1, sequence, partition, *facts, version, weight, output, slices)))
@@ -111,16 +103,16 @@ class OutcomeWire:
 
     @staticmethod
     def keys(revisions: Iterable[OutcomeRow]) -> list[bytes]:
-        """Return the Kafka key of each revision's message: the join key."""
+        """Return the Kafka key of each revision's message, which is the join key."""
         return [row.key.encode() for row in revisions]
 
     def frame(self, values: Sequence[bytes]) -> pl.DataFrame:
         """Return messages in the lake's columns, in their order.
 
         Raises:
-            NoOutcomeError: one of them is none.
+            NoOutcomeError: one of them is no outcome.
         """
-        frame = None if self._has_classes else self._read_columns(values)
+        frame = None if self._has_classes else self._read_at_once(values)
         if frame is None:
             frame = self._read_one_by_one(values)
         return frame.drop("v").with_columns(
@@ -128,10 +120,10 @@ class OutcomeWire:
             pl.col("partition").cast(pl.Int32),
         )
 
-    def _read_columns(self, values: Sequence[bytes]) -> pl.DataFrame | None:
-        """Read all messages at once: half the time of one by one; None if one of them is no outcome.
+    def _read_at_once(self, values: Sequence[bytes]) -> pl.DataFrame | None:
+        """Read all messages at once, in half the time of one by one; None if one of them is no outcome.
 
-        A number in place of a text would pass: only the join writes here.
+        A number in place of a text would pass, but only the join writes to the topic.
         """
         schema: dict[str, Any] = dict(self._schema)
         if self._slices:
@@ -140,8 +132,8 @@ class OutcomeWire:
             frame = pl.read_ndjson(b"\n".join(values), schema=schema)
         except pl.exceptions.PolarsError:
             return None
-        is_whole = not any(frame.select(self._always).null_count().row(0))
-        if frame.height != len(values) or not is_whole or (frame["v"] != 1).any():
+        is_complete = not any(frame.select(self._required).null_count().row(0))
+        if frame.height != len(values) or not is_complete or (frame["v"] != 1).any():
             return None
         if self._slices:
             groups = frame["slices"].struct.unnest()
@@ -151,27 +143,25 @@ class OutcomeWire:
         return frame.with_columns(none.alias(f"{name}_class") for name in _ANSWERS)
 
     def _read_one_by_one(self, values: Sequence[bytes]) -> pl.DataFrame:
+        """Read messages one by one, to support class names and to report which message is no outcome."""
         decode = self._decode
         paths = attrgetter(*self._fields, *(f"slices.{name}" for name in self._slices))
         rows = []
-        for place, value in enumerate(values):
+        for at, value in enumerate(values):
             try:
                 rows.append(paths(decode(value)))
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise NoOutcomeError(place, str(error)) from None
+                raise NoOutcomeError(at, str(error)) from None
         names = [*self._fields, *self._slices]
         data: dict[str, pl.Series] = {}
         for name, column in zip(names, zip(*rows, strict=True) if rows else ([] for _ in names), strict=True):
             if name in _ANSWERS:
-                data[name] = pl.Series([None if isinstance(one, str) else one for one in column], dtype=pl.Float64)
-                data[f"{name}_class"] = pl.Series(
-                    [one if isinstance(one, str) else None for one in column], dtype=pl.String
-                )
+                data |= value_columns(name, column)
             else:
                 data[name] = pl.Series(column, dtype=self._schema.get(name, pl.String()))
         return pl.DataFrame(data)
 
 
 def _column(kind: Any) -> pl.DataType:  # noqa: ANN401 - a type or a union of types
-    """Return the column of a field; of an answer, that of its number."""
+    """Return the column type of a field; of an answer, that of its number."""
     return next((column for one, column in _COLUMN.items() if kind is one or one in get_args(kind)), pl.Int64())

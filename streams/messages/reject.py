@@ -1,7 +1,7 @@
-"""Rejects on their way: what ingest and join put into `<loop>.rejects`, and the columns that the lake makes of it.
+"""Reject messages: ingest and the join write them to `<loop>.rejects`, and the lake reads them as columns.
 
-A message names the record, the reason and the place where it was refused; the record's own bytes go with it only
-where nothing in them is personal data, and never reach the lake. Must not decide what is rejected.
+A message gives the record's position, the reason and the stage that rejected it. The record's own bytes are included
+only where the config declares no personal data, and never reach the lake.
 """
 
 import logging
@@ -16,7 +16,7 @@ __all__ = ["ORIGINAL_BYTES_MAX", "RejectMessage", "reject_frame"]
 log = logging.getLogger("truthloop.rejects")
 
 ORIGINAL_BYTES_MAX: Final = 512 * 1024
-"""Base64 makes a third more of it, and a message has at most 1 MB. Larger originals stay in their topic only."""
+"""Base64 adds a third, and a message has at most 1 MB. Larger originals are found only in their source topic."""
 
 _COLUMNS: Final = pl.Schema(
     {
@@ -34,7 +34,6 @@ _COLUMNS: Final = pl.Schema(
     }
 )
 
-
 Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
 Offset = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Digest = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
@@ -44,21 +43,20 @@ class RejectMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     """One record that made no outcome.
 
     Attributes:
-        v: version of this form.
-        input: 'predictions' or 'labels'.
-        stage: mapping (it never became a message) or join.
+        v: version of this message's form.
+        stage: mapping (the record never became a canonical message) or join.
         reason: one of `schemas.base.status.RejectReason`.
-        seen_at: when it was refused, ms.
-        source: topic in which it stands.
-        source_partition: partition there.
-        source_row: offset there.
+        seen_at: time of the rejection, ms UTC.
+        source: topic of the record.
+        source_partition: partition in the source topic.
+        source_row: offset in the source topic.
         detail: what is wrong, without the record's values.
-        partition: of the canonical topic, where it got that far.
-        offset: there.
+        partition: partition of the canonical topic, if the record came so far.
+        offset: offset in the canonical topic.
         kind: label kind, where it is known.
-        digest: xxh3-64 of its bytes, signed.
-        sequence: step of the join that refused it.
-        original: its bytes, where they may be kept.
+        digest: signed xxh3-64 of the record's bytes.
+        sequence: step of the join that rejected the record.
+        original: the record's bytes, where they may be kept.
     """
 
     v: Literal[1]
@@ -78,15 +76,15 @@ class RejectMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     original: bytes | None = None
 
     def encode(self) -> bytes:
-        """Return it as a message; the original in base64."""
+        """Return the reject as JSON, the original in base64."""
         return _encode(self)
 
     @classmethod
     def decode(cls, message: bytes) -> "RejectMessage":
-        """Read it.
+        """Read a reject from JSON.
 
         Raises:
-            msgspec.MsgspecError: it is none.
+            msgspec.MsgspecError: the message is no reject.
         """
         return _decode(message)
 
@@ -96,13 +94,13 @@ _decode = msgspec.json.Decoder(RejectMessage).decode
 
 
 def reject_frame(values: Sequence[bytes]) -> pl.DataFrame:
-    """Return messages in the lake's columns, without the originals; what is no reject has no row."""
+    """Return messages in the lake's columns, without the originals; a message that is no reject has no row."""
     rows = []
     for value in values:
         try:
-            one = _decode(value)
+            reject = _decode(value)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            log.warning("a message in the topic of rejects is none, and is left out")
+            log.warning("a message in the topic of rejects is no reject, and is left out")
             continue
-        rows.append(tuple(getattr(one, name) for name in _COLUMNS))
+        rows.append(tuple(getattr(reject, name) for name in _COLUMNS))
     return pl.DataFrame(rows, schema=_COLUMNS, orient="row")

@@ -1,8 +1,8 @@
-"""The canonical messages as Truthloop itself writes them, and how they are read again at speed.
+"""Encodes canonical messages, and decodes quickly those that Truthloop encoded itself.
 
-Ingest writes every field, in its final type, with the digest: such a message is read by its types alone.
-What other producers write in the canonical form is read by the mapping, like any foreign record, and means
-the same. Law: whatever is read here fast, the join and the lake writer take for the same.
+Ingest writes every field in its final type, with the digest, so such a message is decoded by its types alone. Canonical
+messages of other producers are left to the mapping, like any source record. Records for the join and frames for the
+lake are decoded here alike: a message gives a record if and only if it gives a row.
 """
 
 import io
@@ -17,15 +17,16 @@ import pyarrow as pa
 
 from schemas.config.loop import LoopConfig
 from streams.columns.schema import Role, records_schema
+from streams.messages.records import value_columns
 from streams.readers.json_lines import no_cycle_search
 
-__all__ = ["LabelWire", "PredictionWire", "Unread", "encode"]
+__all__ = ["LabelWire", "PredictionWire", "ToMap", "encode_records"]
 
-Unread = list[int]
-"""Places of messages that Truthloop did not write itself."""
+ToMap = list[int]
+"""Indexes of messages that are left to the mapping, because Truthloop did not write them in this form."""
 
-_NOT_OURS = (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises where a message is not of the form, or not even JSON."""
+_DECODE_ERRORS = (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Raised by decoding where a message is not of the form, or not even JSON."""
 
 _TIME_MAX_MS = 253_402_300_799_999
 
@@ -47,7 +48,7 @@ _GROUPS = {"output_": "outputs", "slice_": "slices", "feature_": "features"}
 
 
 class LabelMessage(msgspec.Struct, gc=False):
-    """One label as Truthloop writes it."""
+    """A label as Truthloop writes it."""
 
     v: Literal[1]
     key: Text | None
@@ -65,7 +66,7 @@ class LabelMessage(msgspec.Struct, gc=False):
 
 
 class PredictionWire:
-    """Reads predictions that Truthloop wrote under this config, or an earlier one of the same loop."""
+    """Decodes predictions that Truthloop wrote under this config, or an earlier one of the same loop."""
 
     def __init__(self, config: LoopConfig) -> None:
         outputs = {
@@ -97,39 +98,39 @@ class PredictionWire:
         self._rest = {name: dtype for name, dtype in self._schema.items() if name != "row"}
         self._columns = attrgetter(*map(_path, self._rest))
 
-    def records(self, offsets: Sequence[int], values: Sequence[bytes]) -> tuple[list[tuple[Any, ...]], Unread]:
-        """Return the messages as the join reads them, and the places of those that have to be mapped."""
+    def records(self, offsets: Sequence[int], values: Sequence[bytes]) -> tuple[list[tuple[Any, ...]], ToMap]:
+        """Return the messages as the join's records, and the indexes of those that are left to the mapping."""
         projection = self._projection
-        found, unread = _decode(self._decode_joined, values)
-        records = [(offsets[place], m.key, m.id, m.time, m.digest, m.eligible, projection(m)) for place, m in found]
-        return records, unread
+        decoded, to_map = _decode(self._decode_joined, values)
+        records = [(offsets[at], m.key, m.id, m.time, m.digest, m.eligible, projection(m)) for at, m in decoded]
+        return records, to_map
 
-    def frame(self, values: Sequence[bytes]) -> tuple[pl.DataFrame, Unread]:
-        """Return the messages in the canonical columns; `row` is the place of each among `values`."""
+    def frame(self, values: Sequence[bytes]) -> tuple[pl.DataFrame, ToMap]:
+        """Return the messages in the canonical columns; `row` is the index of each in `values`."""
         columns, decode = self._columns, self._decode_all
         rows: list[tuple[Any, ...]] = []
-        places: list[int] = []
+        indexes: list[int] = []
         failed: list[int] = []
         with no_cycle_search():
-            for place, value in enumerate(values):
-                try:  # each message is taken apart while the processor still has it at hand
+            for at, value in enumerate(values):
+                try:  # the columns are taken at once, while the decoded message is in the processor's cache
                     rows.append(columns(decode(value)))
-                    places.append(place)
-                except _NOT_OURS:
-                    failed.append(place)
+                    indexes.append(at)
+                except _DECODE_ERRORS:
+                    failed.append(at)
         if not failed:
-            return _frame(places, rows, self._rest), []
-        # what the join takes by what it needs, the lake must have too: without what does not read
-        joined, unread = _decode(self._decode_joined, [values[place] for place in failed])
+            return _frame(indexes, rows, self._rest), []
+        # `records` needs fewer fields: a message that it decodes gets a row here too, without the invalid rest
+        joined, to_map = _decode(self._decode_joined, [values[at] for at in failed])
         empty = msgspec.json.encode({"features": {}, "extras": None, "flags": ["features:invalid"]})[1:]
         for at, message in joined:
             rows.append(columns(decode(msgspec.json.encode(message)[:-1] + b"," + empty)))
-            places.append(failed[at])
-        return _frame(places, rows, self._rest).sort("row"), [failed[at] for at in unread]
+            indexes.append(failed[at])
+        return _frame(indexes, rows, self._rest).sort("row"), [failed[at] for at in to_map]
 
 
 class LabelWire:
-    """Reads labels that Truthloop wrote for this loop."""
+    """Decodes labels that Truthloop wrote for this loop."""
 
     def __init__(self, config: LoopConfig) -> None:
         self._tasks = {kind: output.task for kind, output in config.predictions.outputs.items()}
@@ -147,42 +148,34 @@ class LabelWire:
         offsets: Sequence[int],
         values: Sequence[bytes],
         ops: Any,  # noqa: ANN401 - the join's enum by name
-    ) -> tuple[list[tuple[Any, ...]], Unread]:
-        """Return the messages as the join reads them, and the places of those that have to be mapped."""
-        found, unread = self._good(values)
+    ) -> tuple[list[tuple[Any, ...]], ToMap]:
+        """Return the messages as the join's records, and the indexes of those that are left to the mapping."""
+        valid, to_map = self._decode_valid(values)
         event = self._is_event_clock
         records = []
-        for place, m in found:
+        for at, m in valid:
             arrived = m.arrived_at
             known_at = m.time if event or arrived is None or arrived < m.time else arrived
-            records.append((offsets[place], m.key or "", m.kind, m.definition, ops[m.op], m.value, m.time, known_at))
-        return records, unread
+            records.append((offsets[at], m.key or "", m.kind, m.definition, ops[m.op], m.value, m.time, known_at))
+        return records, to_map
 
-    def frame(self, values: Sequence[bytes]) -> tuple[pl.DataFrame, Unread]:
-        """Return the messages in the canonical columns; `row` is the place of each among `values`."""
+    def frame(self, values: Sequence[bytes]) -> tuple[pl.DataFrame, ToMap]:
+        """Return the messages in the canonical columns; `row` is the index of each in `values`."""
         with no_cycle_search():
-            found, unread = self._good(values)
-            rows = [self._columns(message) for _, message in found]
-        given = [message.value for _, message in found]
-        numbers, classes = given, pl.Series("value_class", [None] * len(given), dtype=pl.String)
-        if self._has_classes:
-            numbers = [None if isinstance(value, str) else value for value in given]
-            names = [value if isinstance(value, str) else None for value in given]
-            classes = pl.Series("value_class", names, dtype=pl.String)
-        values_made = [pl.Series("value", numbers, dtype=pl.Float64), classes]
-        frame = _frame([place for place, _ in found], rows, self._rest)
-        return frame.with_columns(values_made).select(self._schema.names()), unread
+            valid, to_map = self._decode_valid(values)
+            rows = [self._columns(message) for _, message in valid]
+        answers = value_columns("value", [message.value for _, message in valid], has_classes=self._has_classes)
+        frame = _frame([at for at, _ in valid], rows, self._rest).with_columns(**answers)
+        return frame.select(self._schema.names()), to_map
 
-    def _good(self, values: Sequence[bytes]) -> tuple[list[tuple[int, LabelMessage]], Unread]:
-        found, unread = _decode(self._decode, values)
-        bad = [place for place, message in found if not self._is_good(message)]
-        if bad:
-            unread = sorted([*unread, *bad])
-            refused = set(bad)
-            found = [(place, message) for place, message in found if place not in refused]
-        return found, unread
+    def _decode_valid(self, values: Sequence[bytes]) -> tuple[list[tuple[int, LabelMessage]], ToMap]:
+        decoded, to_map = _decode(self._decode, values)
+        if invalid := {at for at, message in decoded if not self._is_valid(message)}:
+            to_map = sorted([*to_map, *invalid])
+            decoded = [(at, message) for at, message in decoded if at not in invalid]
+        return decoded, to_map
 
-    def _is_good(self, message: LabelMessage) -> bool:
+    def _is_valid(self, message: LabelMessage) -> bool:
         task = self._tasks.get(message.kind)
         if task is None or (message.key is None) != (message.op == "heartbeat"):
             return False
@@ -193,13 +186,8 @@ class LabelWire:
         return isinstance(message.value, str) == (task == "multiclass") and message.value is not None
 
 
-def encode(role: Role, records: pl.DataFrame) -> list[bytes]:
-    """Return canonical records as messages, each with every field.
-
-    Args:
-        role: what they are.
-        records: in the columns of `records_schema`.
-    """
+def encode_records(role: Role, records: pl.DataFrame) -> list[bytes]:
+    """Return canonical records, in the columns of `records_schema`, as messages with every field."""
     if role == "predictions":
         return _lines(records.select(*_prediction_fields(records.columns)))
     is_class = records["value_class"].is_not_null()
@@ -238,35 +226,38 @@ def _lines(frame: pl.DataFrame) -> list[bytes]:
     return target.getvalue().split(b"\n")[:-1]
 
 
-def _decode(decode: Callable[[bytes], Any], values: Sequence[bytes]) -> tuple[list[tuple[int, Any]], Unread]:
-    found: list[tuple[int, Any]] = []
-    unread: Unread = []
-    for place, value in enumerate(values):
+def _decode(decode: Callable[[bytes], Any], values: Sequence[bytes]) -> tuple[list[tuple[int, Any]], ToMap]:
+    """Return the decoded messages with their indexes, and the indexes of the others."""
+    decoded: list[tuple[int, Any]] = []
+    to_map: ToMap = []
+    for at, value in enumerate(values):
         try:
-            found.append((place, decode(value)))
-        except _NOT_OURS:
-            unread.append(place)
-    return found, unread
+            decoded.append((at, decode(value)))
+        except _DECODE_ERRORS:
+            to_map.append(at)
+    return decoded, to_map
 
 
 def _group(name: str, members: dict[str, Any]) -> Any:  # noqa: ANN401 - a type made at run time
+    """Return the type of a nested object whose members are all optional."""
     if not members:
         return dict[str, Any] | None
     return msgspec.defstruct(name, [(member, kind, None) for member, kind in members.items()], gc=False)
 
 
 def _path(column: str) -> str:
+    """Return the attribute path of a canonical column in a decoded prediction."""
     for prefix, group in _GROUPS.items():
         if column.startswith(prefix):
             return f"{group}.{column.removeprefix(prefix)}"
     return column.removesuffix("_ms")
 
 
-def _frame(places: list[int], rows: list[tuple[Any, ...]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return rows in these columns, with the places in `row`."""
+def _frame(indexes: list[int], rows: list[tuple[Any, ...]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return rows as a frame, with their indexes in `row`."""
     columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
-    made = [_series(name, column, dtype) for (name, dtype), column in zip(schema.items(), columns, strict=True)]
-    return pl.DataFrame([pl.Series("row", places, dtype=pl.Int64), *made])
+    series = [_series(name, column, dtype) for (name, dtype), column in zip(schema.items(), columns, strict=True)]
+    return pl.DataFrame([pl.Series("row", indexes, dtype=pl.Int64), *series])
 
 
 def _series(name: str, column: Sequence[Any], dtype: pl.DataType) -> pl.Series:
@@ -274,7 +265,7 @@ def _series(name: str, column: Sequence[Any], dtype: pl.DataType) -> pl.Series:
         return pl.Series(name, column, dtype=dtype)
     if not any(column):
         return pl.Series(name, [[]], dtype=dtype).new_from_index(0, len(column))
-    # Polars takes 10 to 25 us for each list, by way of Arrow it is 0.5
+    # Polars takes 10 to 25 us for each list; by way of Arrow it is 0.5 us
     ends = pa.array([0, *accumulate(map(len, column))], pa.int64())
     texts = pa.array(list(chain.from_iterable(column)), pa.large_string())
     return pl.Series(name, pa.LargeListArray.from_arrays(ends, texts))

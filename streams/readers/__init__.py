@@ -1,5 +1,5 @@
-"""One reader for each written form: CSV, Parquet, JSON lines, JSON messages, CloudEvents, a user's own function.
+"""One reader per source format: CSV, Parquet, JSON lines, JSON messages, CloudEvents, and a user's own function (hook).
 
-Bytes come in; raw columns with their record numbers go out, and a reject for every record that has no usable form.
-What a field means is decided in `streams.mapping`.
+Readers turn bytes into raw columns with record numbers, and reject records that cannot be parsed. `streams.mapping`
+gives the columns their meaning.
 """

@@ -1,7 +1,4 @@
-"""Where a dotted path is in a file with columns: first as a literal name, then as nested fields.
-
-This module must not read data; it looks at names and types only.
-"""
+"""Resolves dotted paths in the schema of a file with columns: first as a literal name, then as nested fields."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -14,11 +11,11 @@ from schemas.errors import InputError
 __all__ = ["field_at", "find_path", "leaf_names", "missing_column"]
 
 _SHOWN = 80
-"""Characters of a column's name that a message shows."""
+"""Characters of a column name that an error message shows."""
 
 
 def find_path(path: str, schema: Mapping[str, pl.DataType]) -> tuple[str, ...] | None:
-    """Return the names to follow from a column down to the field, or None where there is no such field."""
+    """Return the names from a column down to the nested field, or None if there is no such field."""
     if path in schema:
         return (path,)
     end = path.rfind(".")
@@ -33,7 +30,7 @@ def find_path(path: str, schema: Mapping[str, pl.DataType]) -> tuple[str, ...] |
 
 
 def field_at(series: pl.Series, names: Iterable[str]) -> pl.Series:
-    """Follow nested fields by their exact names; Polars' own lookup takes `*` and `^...$` for patterns."""
+    """Return a nested field by exact names; Polars' own lookup treats `*` and `^...$` as patterns."""
     for name in names:
         series = series.struct.unnest().get_column(name)
     return series
@@ -51,7 +48,7 @@ def leaf_names(schema: Mapping[str, pl.DataType], prefix: str = "") -> list[str]
 
 
 def missing_column(path: str, names: list[str], file: Path) -> InputError:
-    """Return the error for a path that the file does not have; it names the nearest that it does have."""
+    """Return the error for a path that the file does not have; it names the most similar column."""
     near = get_close_matches(path[:_SHOWN], [name[:_SHOWN] for name in names], n=1, cutoff=0.0)
     hint = f"The nearest column is {near[0]!r}." if near else "The file has no columns."
     return InputError(f"there is no column {path[:_SHOWN]!r}", where=str(file), hint=hint)

@@ -1,8 +1,8 @@
-"""A function of the user's that makes canonical messages of whole records, where paths cannot say how.
+"""Hooks: a user's function that maps whole records to canonical messages, for mappings that paths cannot express.
 
-It is called with the record as a dict and with what is known beside it, and returns one message, a list of
-them, or None to leave the record out. What it raises is a reject, without the words of the exception, which may
-hold the record's. Must not know canonical fields: what is returned is judged like a record of a file.
+It gets the record as a dict and the record's metadata, and returns one message, a list of messages, or None to leave
+the record out. Returned messages are checked like any canonical record. If it raises, the record is a reject; the
+exception's message is not kept, because it may contain parts of the record.
 """
 
 import importlib
@@ -15,38 +15,36 @@ import msgspec
 
 from schemas.base.problem import did_you_mean
 from schemas.base.status import RejectReason
+from schemas.config.record_metadata import HEADERS_PATH
 from schemas.errors import ConfigError
 from streams.columns.raw import ROW, Reject
-from streams.columns.scalar import MARK
+from streams.columns.scalar import NON_SCALAR
 from streams.readers.json_lines import ParsedLines, parse_lines
 
-__all__ = ["HEADERS", "Hook", "apply_hook", "load_hook"]
+__all__ = ["Hook", "apply_hook", "load_hook"]
 
 Hook = Callable[[dict[str, Any], Mapping[str, Any]], Any]
 """(record, meta) -> message, list of messages, or None."""
-
-HEADERS: Final = "$headers"
-"""Under this, `beside` has each record's headers as a dict."""
 
 _META: Final = ("key", "timestamp", "topic", "partition", "offset")
 _NAME_MAX: Final = 100
 
 
 def load_hook(name: str, folder: Path) -> Hook:
-    """Import a function.
+    """Import a hook.
 
     Args:
         name: 'module:function'.
-        folder: where modules are looked for, too: after everything that Python knows by itself.
+        folder: appended to sys.path, so that a module in it cannot shadow an installed one.
 
     Raises:
         ConfigError: there is no such module or function, or the module cannot be imported.
     """
     module_name, _, function_name = name.partition(":")
-    place = str(folder.resolve())
-    if place not in sys.path:
-        sys.path.append(place)
-    hint = f"Modules are looked for in {place} (the config's folder) and on sys.path; PYTHONPATH adds to it."
+    search_path = str(folder.resolve())
+    if search_path not in sys.path:
+        sys.path.append(search_path)
+    hint = f"Modules are searched in {search_path} (the config's folder) and on sys.path; PYTHONPATH adds to it."
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -61,9 +59,9 @@ def load_hook(name: str, folder: Path) -> Hook:
         ) from error
     function: Hook | None = getattr(module, function_name, None)
     if not callable(function):
-        near = did_you_mean(function_name, [known for known in vars(module) if callable(vars(module)[known])])
+        suggestion = did_you_mean(function_name, [known for known in vars(module) if callable(vars(module)[known])])
         raise ConfigError(
-            f"python: {name}: the module has no function {function_name!r}{near}",
+            f"python: {name}: the module has no function {function_name!r}{suggestion}",
             where=f"module {module_name}",
             hint=f"The module is {getattr(module, '__file__', None) or 'built in'}. {hint}",
         )
@@ -73,53 +71,53 @@ def load_hook(name: str, folder: Path) -> Hook:
 def apply_hook(
     hook: Hook,
     parsed: ParsedLines,
-    beside: Mapping[str, Sequence[Any]],
+    metadata: Mapping[str, Sequence[Any]],
     digest: Callable[[int], int],
     first: int,
 ) -> tuple[ParsedLines, int]:
-    """Return what the function makes of the records, and how many it leaves out.
+    """Return the messages that a hook makes of the records, and the number of records that it leaves out.
 
     Args:
-        hook: the function.
-        parsed: the records.
-        beside: columns of what is known beside them.
-        digest: of the record at a position, for rejects.
+        hook: called once per record.
+        parsed: the records; its rejects are extended.
+        metadata: of the records, by `$` path or `row`, indexed by position.
+        digest: returns the digest of the record at a position, for rejects.
         first: record number of the first position.
     """
     texts: list[bytes] = []
-    owners: list[int] = []
+    origins: list[int] = []
     rejects = parsed.rejects
     dropped = 0
     for record, position in zip(parsed.objects, parsed.positions, strict=True):
         try:
-            result = hook(record, _meta(beside, position, first))
-            found = result if isinstance(result, list) else [] if result is None else [result]
-            made = [msgspec.json.encode(one) for one in found]
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever their function does is about this record
+            result = hook(record, _meta(metadata, position, first))
+            messages = result if isinstance(result, list) else [] if result is None else [result]
+            encoded = [msgspec.json.encode(message) for message in messages]
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a hook raises rejects this one record
             detail = _printable(type(error).__name__)
             rejects.append(Reject(first + position, RejectReason.HOOK_FAILED, detail, digest(position)))
             continue
-        dropped += not made
-        texts += made
-        owners += [position] * len(made)
+        dropped += not encoded
+        texts += encoded
+        origins += [position] * len(encoded)
     returned = parse_lines(texts, 0)
     rejects += [
-        Reject(first + owners[one.row], one.reason, f"returned: {one.detail}", digest(owners[one.row]))
-        for one in returned.rejects
+        Reject(first + origins[reject.row], reject.reason, f"returned: {reject.detail}", digest(origins[reject.row]))
+        for reject in returned.rejects
     ]
-    positions = [owners[position] for position in returned.positions]
+    positions = [origins[position] for position in returned.positions]
     return ParsedLines(returned.objects, positions, rejects, parsed.rows_read), dropped
 
 
-def _meta(beside: Mapping[str, Sequence[Any]], position: int, first: int) -> dict[str, Any]:
-    """Return what a function is told beside a record; of a file's record only its number."""
-    if HEADERS not in beside:
-        row = beside[ROW][position] if ROW in beside else first + position
+def _meta(metadata: Mapping[str, Sequence[Any]], position: int, first: int) -> dict[str, Any]:
+    """Return a hook's second argument: the Kafka metadata of a message, or the row number of a file's record."""
+    if HEADERS_PATH not in metadata:
+        row = metadata[ROW][position] if ROW in metadata else first + position
         return dict.fromkeys(_META) | {"headers": {}, "row": row}
-    found = {name: beside[f"${name}"][position] for name in _META}
-    if isinstance(found["key"], str) and found["key"].startswith(MARK):
+    found = {name: metadata[f"${name}"][position] for name in _META}
+    if isinstance(found["key"], str) and found["key"].startswith(NON_SCALAR):
         found["key"] = None
-    return found | {"headers": beside[HEADERS][position], "row": None}
+    return found | {"headers": metadata[HEADERS_PATH][position], "row": None}
 
 
 def _printable(name: str) -> str:

@@ -1,7 +1,7 @@
-"""Values at a dotted path of many JSON objects as one column.
+"""Extracts the values at a dotted path of many decoded JSON objects as one column.
 
-A path is first a literal name, then nested fields. Values of one type keep it; mixed ones become text, by
-the same rules as everywhere (`streams.columns.scalar`). This module must not parse JSON.
+A path is first a literal name, then nested fields. Values of one type keep it; mixed ones become text by the rules of
+`streams.columns.scalar`.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from streams.columns.scalar import EXACT, MARK, to_text
+from streams.columns.scalar import EXACT_BELOW, NON_SCALAR, to_text
 
 __all__ = ["JsonObjects", "json_series"]
 
 
 class JsonObjects:
-    """Objects (or list elements of any type), and their values by path. Columns are read once and kept."""
+    """Objects (or list elements of any type), and their values by path. Columns are cached."""
 
     def __init__(self, objects: Sequence[Any]) -> None:
         self.objects = objects
@@ -25,7 +25,7 @@ class JsonObjects:
         self._known: set[str] | None = None
 
     def column(self, path: str) -> list[Any]:
-        """Return one value an object; None where it is missing or null."""
+        """Return one value per object; None where it is missing or null."""
         found = self._columns.get(path)
         if found is None:
             found = _pick(self.objects, path) if path in self._names else [None] * len(self.objects)
@@ -40,7 +40,7 @@ class JsonObjects:
 
     @property
     def _names(self) -> set[str]:
-        """All names that any of the objects has; most paths that are tried literally are not among them."""
+        """All names that any of the objects has; a set, because most paths that are tried literally do not exist."""
         if self._known is None:
             is_plain = set(map(type, self.objects)) == {dict}
             self._known = set().union(
@@ -49,7 +49,7 @@ class JsonObjects:
         return self._known
 
     def _below(self, name: str) -> "JsonObjects | None":
-        """Return the values under one literal name, or None where no object has it."""
+        """Return the values under one literal name, or None if no object has it."""
         if name not in self._names:
             return None
         if name not in self._nested:
@@ -59,7 +59,7 @@ class JsonObjects:
 
 
 def _filled(found: list[Any], others: list[Any]) -> list[Any]:
-    """Return the values found, and the others where there is none."""
+    """Return the values found, and the others where a value is None."""
     if found.count(None) == len(found):
         return others
     return [value if value is not None else other for value, other in zip(found, others, strict=True)]
@@ -77,7 +77,7 @@ def json_series(values: list[Any], *, is_identity: bool) -> pl.Series:
 
     Args:
         values: None, str, int, float, bool, list or dict.
-        is_identity: booleans and broken numbers among texts become the empty text, which no identity is.
+        is_identity: booleans and fractions among texts become the empty text, which is no valid identity.
     """
     types = set(map(type, values)) - {type(None)}
     if types <= {str}:
@@ -92,7 +92,7 @@ def json_series(values: list[Any], *, is_identity: bool) -> pl.Series:
 
 
 def _numbers(values: list[Any], types: set[type]) -> pl.Series | None:
-    """Return numbers as Int64, else as Float64, or None where that would not keep every one exactly."""
+    """Return numbers as Int64, else as Float64, or None if a Float64 column would not keep all of them exactly."""
     try:
         if types == {int}:
             return pl.Series(values, dtype=pl.Int64)
@@ -101,8 +101,8 @@ def _numbers(values: list[Any], types: set[type]) -> pl.Series | None:
         return None
     if int not in types:
         return numbers
-    # an integer past all doubles has become null
-    return numbers if (numbers.abs() < EXACT).all() and numbers.null_count() == values.count(None) else None
+    # an integer beyond the range of doubles has become null
+    return numbers if (numbers.abs() < EXACT_BELOW).all() and numbers.null_count() == values.count(None) else None
 
 
 def _mixed(values: list[Any], *, is_identity: bool) -> pl.Series:
@@ -117,8 +117,8 @@ def _mixed(values: list[Any], *, is_identity: bool) -> pl.Series:
         if type(value) is int:
             return str(value)
         if type(value) is float:
-            is_whole = value.is_integer() and abs(value) < EXACT
+            is_whole = value.is_integer() and abs(value) < EXACT_BELOW
             return texts[value] if is_whole or not is_identity else ""
-        return MARK + msgspec.json.encode(value).decode()
+        return NON_SCALAR + msgspec.json.encode(value).decode()
 
     return pl.Series([text(value) for value in values], dtype=pl.String)

@@ -1,7 +1,7 @@
-"""JSON texts as Python objects, with one reject for every text that is no usable JSON object.
+"""Parses JSON texts to Python objects, with one reject for every text that is no valid JSON object.
 
-Every text is decoded whole: a decoder that skips the fields nobody asked for lets invalid UTF-8, numbers
-like 1e999 and doubled names pass. This module must not know any canonical field.
+Every text is decoded whole: a decoder that skips unmapped fields would accept invalid UTF-8, numbers like 1e999 and
+duplicate names.
 """
 
 import gc
@@ -21,7 +21,7 @@ from streams.readers.text_lines import MAX_LINE_BYTES
 __all__ = ["MAX_DEPTH", "ParsedLines", "no_cycle_search", "parse_lines"]
 
 MAX_DEPTH: Final = 64
-"""Objects and lists inside each other. Nobody's scoring record comes near; parsers further down break."""
+"""Nested objects and lists. No scoring record comes near it; the parsers of later stages fail at some depth."""
 _NAME: Final = re.compile(rb'"\s*:')
 
 _decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder().decode
@@ -34,18 +34,18 @@ class _TooDeepError(Exception):
     """The value is nested deeper than `MAX_DEPTH`."""
 
 
-class _DoubledNameError(Exception):
+class _DuplicateNameError(Exception):
     """An object has the same name twice."""
 
 
 class ParsedLines(msgspec.Struct):
-    """Decoded lines.
+    """Decoded lines; blank lines are neither objects nor rejects.
 
     Attributes:
-        objects: one a good line.
-        positions: index of each object's line among the lines given.
-        rejects: one a bad line. Blank lines are in neither.
-        rows_read: lines that are not blank.
+        objects: one per valid line.
+        positions: index of each object's line.
+        rejects: one per invalid line.
+        rows_read: number of lines that are not blank.
     """
 
     objects: list[dict[str, Any]]
@@ -56,10 +56,10 @@ class ParsedLines(msgspec.Struct):
 
 @contextmanager
 def no_cycle_search() -> Iterator[None]:
-    """Keep Python from looking for cycles among decoded objects, which have none.
+    """Switch Python's garbage collector off: decoded objects have no cycles.
 
-    The search would run for every 700 new objects and costs as much as all the decoding. One block lasts
-    a few hundredths of a second.
+    It would run for every 700 new objects and cost as much as all the decoding. One block takes a few hundredths of a
+    second.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -71,10 +71,10 @@ def no_cycle_search() -> Iterator[None]:
 
 
 def parse_lines(lines: Sequence[bytes], first_row: int) -> ParsedLines:
-    """Decode each line to an object, or say why it is none.
+    """Decode each line to an object, or reject it with the reason.
 
     Args:
-        lines: without their newline; one above `MAX_LINE_BYTES` is rejected unread.
+        lines: without newlines; a line above `MAX_LINE_BYTES` is rejected without parsing.
         first_row: record number of the first line.
     """
     objects: list[dict[str, Any]] = []
@@ -92,7 +92,7 @@ def parse_lines(lines: Sequence[bytes], first_row: int) -> ParsedLines:
             reason, detail = _NO_OBJECT if len(line) <= MAX_LINE_BYTES else _TOO_LARGE
         except (_TooDeepError, RecursionError):
             reason, detail = RejectReason.TOO_DEEP, f"nested deeper than {MAX_DEPTH}"
-        except _DoubledNameError:
+        except _DuplicateNameError:
             reason, detail = RejectReason.DUPLICATE_JSON_KEY, "an object has the same name twice"
         except UnicodeDecodeError:
             reason, detail = RejectReason.NOT_JSON, "not UTF-8"
@@ -100,29 +100,29 @@ def parse_lines(lines: Sequence[bytes], first_row: int) -> ParsedLines:
             if not line.strip():
                 blank += 1
                 continue
-            reason, detail = RejectReason.NOT_JSON, _where_broken(error)
+            reason, detail = RejectReason.NOT_JSON, _syntax_detail(error)
         rejects.append(Reject(first_row + position, reason, detail, record_digest(line)))
     return ParsedLines(objects, positions, rejects, len(lines) - blank)
 
 
-def _where_broken(error: ValueError) -> str:
-    """Say where a line stops being JSON, without any of its text."""
-    place = re.search(r"\(byte \d+\)", str(error))
-    return f"not JSON {place.group()}" if place else "not JSON: broken text or a number out of range"
+def _syntax_detail(error: ValueError) -> str:
+    """Return the byte position of a syntax error, without any of the line's text."""
+    position = re.search(r"\(byte \d+\)", str(error))
+    return f"not JSON {position.group()}" if position else "not JSON: broken text or a number out of range"
 
 
 def _check_whole(line: bytes, value: dict[str, Any]) -> None:
     """Refuse a line that is nested too deep or has a name twice in one object.
 
-    The decoder keeps the last of two equal names. Without escapes, quotes stand around names and texts
-    only, so a name that was dropped is missing from the quotes of what is encoded again.
+    The decoder keeps the last of two equal names. Without escapes, quotes occur only around names and texts, so
+    encoding the value again gives fewer quotes if a name was dropped.
     """
     is_simple = b"\\" not in line and line.count(b"{") + line.count(b"[") <= MAX_DEPTH
     if is_simple and line.count(b'"') == _encode(value).count(b'"'):
         return
     # every name ends in a quote and a colon, so equal counts prove that none was dropped
     if _count_names(value, 1) != len(_NAME.findall(line)):
-        json.loads(line, object_pairs_hook=_refuse_doubled)
+        json.loads(line, object_pairs_hook=_refuse_duplicate)
 
 
 def _count_names(value: dict[str, Any], depth: int) -> int:
@@ -149,8 +149,8 @@ def _count_names_in_list(values: list[Any], depth: int) -> int:
     return count
 
 
-def _refuse_doubled(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicate(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise _DoubledNameError
+        raise _DuplicateNameError
     return value

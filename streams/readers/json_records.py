@@ -1,9 +1,10 @@
-"""JSON records as raw columns: which of them are taken, what a function makes of them, and the values at each path.
+"""Turns parsed JSON records into raw columns: conditions filter them, a hook may map them, lists are fanned out.
 
-This module must not parse texts and must not know any canonical field.
+Files and Kafka messages use the same code. A CloudEvent in structured mode is replaced by its data where records are
+expected in the canonical form.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,30 +17,30 @@ from schemas.base.status import RejectReason
 from schemas.config.record_metadata import is_metadata_path
 from streams.columns.digest import record_digest
 from streams.columns.plan import Plan
-from streams.columns.raw import AT, ROW, UNKNOWN, RawChunk, Reject
+from streams.columns.raw import POSITION, ROW, UNKNOWN, RawChunk, Reject
 from streams.columns.scalar import to_text
 from streams.readers.hook import Hook, apply_hook
 from streams.readers.json_columns import JsonObjects, json_series
 from streams.readers.json_lines import ParsedLines, no_cycle_search, parse_lines
 from streams.readers.text_lines import read_lines
 
-__all__ = ["NO_METADATA", "JsonRecords", "RecordMetadata", "unwrapped"]
+__all__ = ["NO_METADATA", "JsonRecords", "RecordMetadata"]
 
 RecordMetadata = Mapping[str, Sequence[Any]]
-"""What is known of each record beside its value, by the path that asks for it (`$key`)."""
+"""Metadata of Kafka records (key, headers, timestamp, position): one column per `$` path, indexed by position."""
 
 NO_METADATA: Final[RecordMetadata] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class JsonRecords:
-    """How the records of one source become raw columns.
+    """Converts the JSON records of one source to raw columns.
 
     Attributes:
-        plan: which paths are wanted.
-        keep_unknown: whether features outside the contract are wanted.
-        conditions: texts that are taken, by path in the record as it came.
-        hook: function that makes other records of those that are taken.
+        plan: names the paths to extract.
+        keep_unknown: also extract features outside the contract.
+        conditions: by path in the original record, the texts of records that are kept.
+        hook: maps the records that are kept to other records.
     """
 
     plan: Plan
@@ -48,7 +49,7 @@ class JsonRecords:
     hook: Hook | None = None
 
     def read_file(self, path: Path) -> Iterator[RawChunk]:
-        """Yield a file's records as raw columns; `row` is the line's number.
+        """Yield a file's records as raw columns; `row` is the line number.
 
         Raises:
             InputError: the file cannot be read to its end.
@@ -61,65 +62,76 @@ class JsonRecords:
             first += len(lines)
 
     def read(
-        self, parsed: ParsedLines, lines: Sequence[bytes], first: int, beside: RecordMetadata = NO_METADATA
+        self, parsed: ParsedLines, lines: Sequence[bytes], first: int, metadata: RecordMetadata = NO_METADATA
     ) -> RawChunk:
         """Return parsed texts as raw columns.
 
         Args:
             parsed: from `parse_lines`.
-            lines: the same texts.
-            first: record number of the first.
-            beside: what is known of each text beside its content.
+            lines: the same texts, for the digests of rejects.
+            first: record number of the first text.
+            metadata: of each text, if it is a Kafka message.
         """
-        return self.convert(parsed, lambda position: record_digest(lines[position]), first, beside)
+        return self.convert(parsed, lambda position: record_digest(lines[position]), first, metadata)
 
     def convert(
-        self, parsed: ParsedLines, digest: Callable[[int], int], first: int, beside: RecordMetadata = NO_METADATA
+        self, parsed: ParsedLines, digest: Callable[[int], int], first: int, metadata: RecordMetadata = NO_METADATA
     ) -> RawChunk:
-        """Do what `read` does, given the records' digests by their positions."""
-        parsed, filtered = _select(parsed, self.conditions, beside)
+        """Do the same as `read`; `digest` returns the digest of the record at a position."""
+        parsed, filtered = _select(parsed, self.conditions, metadata)
         if self.hook is not None:
-            parsed, dropped = apply_hook(self.hook, parsed, beside, digest, first)
+            parsed, dropped = apply_hook(self.hook, parsed, metadata, digest, first)
             filtered += dropped
         if self.plan.is_canonical:
-            parsed.objects = unwrapped(parsed.objects)
-        return _Columns(parsed, self.plan, beside).chunk(digest, first, filtered, keep_unknown=self.keep_unknown)
+            parsed.objects = [_event_data(value) if "specversion" in value else value for value in parsed.objects]
+        columns = _RecordColumns(parsed, self.plan, metadata)
+        return columns.chunk(digest, first, filtered, keep_unknown=self.keep_unknown)
 
 
 def _select(
-    parsed: ParsedLines, conditions: Mapping[str, tuple[str, ...]], beside: RecordMetadata
+    parsed: ParsedLines, conditions: Mapping[str, tuple[str, ...]], metadata: RecordMetadata
 ) -> tuple[ParsedLines, int]:
-    """Return a copy with the records that fulfil all conditions, and how many do not; compared as text."""
+    """Return a copy with the records that fulfil all conditions (compared as text), and how many do not."""
     objects, positions = parsed.objects, parsed.positions
-    for path, wanted in conditions.items():
-        column = _beside(path, positions, beside) if is_metadata_path(path) else JsonObjects(objects).column(path)
-        is_taken = to_text(json_series(column, is_identity=False)).is_in(list(wanted)).fill_null(value=False).to_list()
-        objects = [value for value, taken in zip(objects, is_taken, strict=True) if taken]
-        positions = [position for position, taken in zip(positions, is_taken, strict=True) if taken]
+    for path, accepted in conditions.items():
+        if is_metadata_path(path):
+            column = _metadata_column(path, positions, metadata)
+        else:
+            column = JsonObjects(objects).column(path)
+        texts = to_text(json_series(column, is_identity=False))
+        is_kept = texts.is_in(list(accepted)).fill_null(value=False).to_list()
+        objects = [value for value, kept in zip(objects, is_kept, strict=True) if kept]
+        positions = [position for position, kept in zip(positions, is_kept, strict=True) if kept]
     return ParsedLines(objects, positions, list(parsed.rejects), parsed.rows_read), len(parsed.objects) - len(objects)
 
 
-def _beside(path: str, positions: Sequence[int], beside: RecordMetadata) -> list[Any]:
-    column = beside.get(path)
+def _event_data(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the data of a CloudEvent, or the record itself if it is none."""
+    data = value.get("data")
+    return data if type(data) is dict and type(value["specversion"]) is str else value
+
+
+def _metadata_column(path: str, positions: Sequence[int], metadata: RecordMetadata) -> list[Any]:
+    column = metadata.get(path)
     return [None] * len(positions) if column is None else [column[position] for position in positions]
 
 
-class _Columns:
+class _RecordColumns:
     """The columns of some records, or of the elements of a list in each of them."""
 
-    def __init__(self, parsed: ParsedLines, plan: Plan, beside: RecordMetadata) -> None:
+    def __init__(self, parsed: ParsedLines, plan: Plan, metadata: RecordMetadata) -> None:
         self._parsed = parsed
         self._plan = plan
-        self._beside = beside
+        self._metadata = metadata
         self._whole = JsonObjects(parsed.objects)
-        self._owners: list[int] | None = None
+        self._parents: list[int] | None = None
         self._elements: JsonObjects | None = None
         self._unlisted: list[int] = []
         self._empty = 0
         self._positions = parsed.positions
         if plan.each is not None:
-            self._owners, self._elements, self._unlisted, self._empty = _fan_out(self._whole, plan.each)
-            self._positions = [parsed.positions[owner] for owner in self._owners]
+            self._parents, self._elements, self._unlisted, self._empty = _fan_out(self._whole, plan.each)
+            self._positions = [parsed.positions[parent] for parent in self._parents]
 
     def chunk(self, digest: Callable[[int], int], first: int, filtered: int, *, keep_unknown: bool) -> RawChunk:
         plan, rejects = self._plan, self._parsed.rejects
@@ -127,70 +139,60 @@ class _Columns:
             position = self._parsed.positions[index]
             detail = f"{plan.each}: not a list"
             rejects.append(Reject(first + position, RejectReason.NOT_AN_OBJECT, detail, digest(position)))
-        at = pl.Series(AT, self._positions, dtype=pl.Int64)
-        columns = [(at + first).alias(ROW), at]
+        positions = pl.Series(POSITION, self._positions, dtype=pl.Int64)
+        columns = [(positions + first).alias(ROW), positions]
         columns += [
-            json_series(self._at(slot.path), is_identity=slot.is_identity).alias(slot.name) for slot in plan.slots
+            json_series(self._values(slot.path), is_identity=slot.is_identity).alias(slot.name) for slot in plan.slots
         ]
-        if plan.group is not None and keep_unknown:
-            columns.append(_unknown(self._at(plan.group), plan.known))
+        if plan.features_path is not None and keep_unknown:
+            columns.append(_unknown_features(self._values(plan.features_path), plan.known_names))
 
         def digests(wanted: Sequence[int]) -> list[int]:
             return [digest(position) for position in wanted]
 
         return RawChunk(pl.DataFrame(columns), digests, rejects, self._parsed.rows_read, filtered + self._empty)
 
-    def _at(self, path: str) -> list[Any]:
-        """Return the values at a path, one a record or element."""
-        each, owners, whole = self._plan.each, self._owners, self._whole
+    def _values(self, path: str) -> list[Any]:
+        """Return the values at a path, one per record or list element."""
+        each, parents, whole = self._plan.each, self._parents, self._whole
         if is_metadata_path(path):
-            return _beside(path, self._positions, self._beside)
+            return _metadata_column(path, self._positions, self._metadata)
         if not path:
-            return list(whole.objects) if owners is None else [whole.objects[owner] for owner in owners]
-        if each is None or owners is None or self._elements is None:
+            return list(whole.objects) if parents is None else [whole.objects[parent] for parent in parents]
+        if each is None or parents is None or self._elements is None:
             return whole.column(path)
         if path == each:
             return list(self._elements.objects)
         if path.startswith(f"{each}."):
             return self._elements.column(path[len(each) + 1 :])
         column = whole.column(path)
-        return [column[owner] for owner in owners]
+        return [column[parent] for parent in parents]
 
 
 def _fan_out(whole: JsonObjects, each: str) -> tuple[list[int], JsonObjects, list[int], int]:
-    """Return owner of each element, the elements, owners whose value is no list, and how many have none."""
-    owners: list[int] = []
+    """Return each element's record, the elements, the records without a list, and how many lists are empty."""
+    parents: list[int] = []
     elements: list[Any] = []
     unlisted: list[int] = []
     empty = 0
-    for owner, value in enumerate(whole.column(each)):
+    for parent, value in enumerate(whole.column(each)):
         if not value and (value is None or type(value) is list):
             empty += 1
         elif type(value) is list:
-            owners += [owner] * len(value)
+            parents += [parent] * len(value)
             elements += value
         else:
-            unlisted.append(owner)
-    return owners, JsonObjects(elements), unlisted, empty
+            unlisted.append(parent)
+    return parents, JsonObjects(elements), unlisted, empty
 
 
-def _unknown(groups: list[Any], known: frozenset[str]) -> pl.Series:
-    """Return what the groups hold beside the known features, as one JSON object a record."""
+def _unknown_features(objects: list[Any], known_names: frozenset[str]) -> pl.Series:
+    """Return the members of each object that are no known features, as one JSON object per record."""
     encode = msgspec.json.Encoder(order="sorted").encode
     found: list[str | None] = []
-    for group in groups:
-        rest = None
-        if type(group) is dict and not known.issuperset(group):
-            rest = {name: value for name, value in group.items() if name not in known and value is not None}
-        found.append(encode(rest).decode() if rest else None)
+    for value in objects:
+        unknown = None
+        if type(value) is dict and not known_names.issuperset(value):
+            unknown = {name: item for name, item in value.items() if name not in known_names and item is not None}
+        found.append(encode(unknown).decode() if unknown else None)
     return pl.Series(UNKNOWN, found, dtype=pl.String)
-
-
-def unwrapped(objects: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each object, or the data of one that is an event's envelope."""
-    return [_data(one) if "specversion" in one else one for one in objects]
-
-
-def _data(one: dict[str, Any]) -> dict[str, Any]:
-    data = one.get("data")
-    return data if type(data) is dict and type(one["specversion"]) is str else one

@@ -1,7 +1,4 @@
-"""Parquet files as raw columns, read in batches and only where the plan needs them.
-
-This module must not interpret values; it finds them, and names what the file does not have.
-"""
+"""Reads the columns of a Parquet file that the plan needs, in batches, as raw columns."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +12,7 @@ from schemas.errors import InputError
 from streams.columns.digest import record_digests
 from streams.columns.json_text import as_object, json_member
 from streams.columns.plan import Plan
-from streams.columns.raw import AT, ROW, UNKNOWN, RawChunk
+from streams.columns.raw import POSITION, ROW, UNKNOWN, RawChunk
 from streams.columns.scalar import json_text, tidy
 from streams.readers.column_path import field_at, find_path, leaf_names, missing_column
 
@@ -29,14 +26,14 @@ def parquet_schema(path: Path) -> pl.Schema:
     """Return names and types of the file's columns.
 
     Raises:
-        InputError: this is no whole Parquet file.
+        InputError: not a whole Parquet file.
     """
     with _readable(path):
         return pl.scan_parquet(path, glob=False).collect_schema()
 
 
 def check_parquet(path: Path, plan: Plan) -> None:
-    """Check that the file has what the plan needs.
+    """Check that the file has the columns that the plan needs.
 
     Raises:
         InputError: not a whole Parquet file, or a mapped column is not in it.
@@ -45,7 +42,7 @@ def check_parquet(path: Path, plan: Plan) -> None:
 
 
 class _Layout:
-    """Where each slot, the list of elements and the unknown features are in one file."""
+    """The column path of each slot, of the list of elements and of the unknown features in one file."""
 
     def __init__(self, path: Path, plan: Plan) -> None:
         self.schema = parquet_schema(path)
@@ -82,7 +79,7 @@ class _Layout:
         return find_path(below, element) if self.each is not None and below != path else None
 
     def roots(self) -> list[str]:
-        """Return the top columns that have to be read, in file order."""
+        """Return the top-level columns that have to be read, in file order."""
         paths = [*self.slots.values(), *self.unknown.values(), *([self.each] if self.each else [])]
         wanted = {names[0] for names in paths}
         return [name for name in self.schema if name in wanted]
@@ -95,47 +92,47 @@ def read_parquet(path: Path, plan: Plan, *, keep_unknown: bool) -> Iterator[RawC
         InputError: not a whole Parquet file, or a mapped column is not in it.
     """
     layout = _Layout(path, plan)
-    places = [index for index, name in enumerate(layout.schema) if name in set(layout.roots())]
+    indexes = [index for index, name in enumerate(layout.schema) if name in set(layout.roots())]
     first = 1
-    for part in _batches(path, places):
+    for part in _batches(path, indexes):
         yield _to_raw(part, first, layout, plan, keep_unknown=keep_unknown)
         first += part.height
 
 
-def _batches(path: Path, places: list[int]) -> Iterator[pl.DataFrame]:
+def _batches(path: Path, indexes: list[int]) -> Iterator[pl.DataFrame]:
     with _readable(path):
-        query = pl.scan_parquet(path, glob=False).select(pl.nth(places))
+        query = pl.scan_parquet(path, glob=False).select(pl.nth(indexes))
         for batch in query.collect_batches(chunk_size=ROWS_PER_BATCH, maintain_order=True):
             yield from batch.iter_slices(ROWS_PER_BATCH)
 
 
 def _to_raw(part: pl.DataFrame, first: int, layout: _Layout, plan: Plan, *, keep_unknown: bool) -> RawChunk:
-    at = pl.int_range(part.height, dtype=pl.Int64, eager=True).alias(AT)
+    positions = pl.int_range(part.height, dtype=pl.Int64, eager=True).alias(POSITION)
     source, elements, filtered = part, None, 0
     if layout.each is not None:
-        lists = pl.DataFrame([at, field_at(part.get_column(layout.each[0]), layout.each[1:]).alias(_ELEMENT)])
+        lists = pl.DataFrame([positions, field_at(part.get_column(layout.each[0]), layout.each[1:]).alias(_ELEMENT)])
         lists = lists.filter(pl.col(_ELEMENT).list.len() > 0)
         filtered = part.height - lists.height
         lists = lists.explode(_ELEMENT)
-        at, elements = lists.get_column(AT), lists.get_column(_ELEMENT)
-        source = part[at]
+        positions, elements = lists.get_column(POSITION), lists.get_column(_ELEMENT)
+        source = part[positions]
 
     def value(names: Sequence[str]) -> pl.Series:
         return field_at(source.get_column(names[0]), names[1:])
 
-    columns = [(at + first).alias(ROW), at]
+    columns = [(positions + first).alias(ROW), positions]
     columns += [tidy(value(names)).alias(slot) for slot, names in layout.slots.items()]
     if elements is not None:
         columns += [tidy(field_at(elements, names)).alias(slot) for slot, names in layout.in_element.items()]
-    if plan.group is not None and keep_unknown:
+    if plan.features_path is not None and keep_unknown:
         found = {name: value(names) for name, names in layout.unknown.items()}
         if elements is not None:
             found |= {name: field_at(elements, names) for name, names in layout.unknown_in_element.items()}
         members = [json_member(name, json_text(found[name])) for name in sorted(found)]
-        columns.append(as_object(members, len(at)).alias(UNKNOWN))
+        columns.append(as_object(members, len(positions)).alias(UNKNOWN))
 
-    def digests(positions: Sequence[int]) -> list[int]:
-        rows = part[list(positions)]
+    def digests(wanted: Sequence[int]) -> list[int]:
+        rows = part[list(wanted)]
         plain = rows.rename({name: f"c{index}" for index, name in enumerate(rows.columns)})
         return record_digests(text.encode() for text in json_text(plain.to_struct()).to_list())
 
@@ -160,31 +157,31 @@ def _dtype_at(names: Sequence[str], schema: Mapping[str, pl.DataType]) -> pl.Dat
 
 
 def _unknown_paths(plan: Plan, schema: Mapping[str, pl.DataType]) -> dict[str, tuple[str, ...]]:
-    if plan.group is None:
+    if plan.features_path is None:
         return {}
-    if not plan.group:
-        return {name: (name,) for name in schema if name not in plan.known}
-    prefix = f"{plan.group}."
+    if not plan.features_path:
+        return {name: (name,) for name in schema if name not in plan.known_names}
+    prefix = f"{plan.features_path}."
     found: dict[str, tuple[str, ...]] = {
         name.removeprefix(prefix): (name,) for name in schema if name.startswith(prefix)
     }
-    names = find_path(plan.group, schema)
+    names = find_path(plan.features_path, schema)
     if names is not None:
         dtype = _dtype_at(names, schema)
         fields = dtype.fields if isinstance(dtype, pl.Struct) else []
         found = {field.name: (*names, field.name) for field in fields} | found
-    return {name: path for name, path in found.items() if name not in plan.known}
+    return {name: path for name, path in found.items() if name not in plan.known_names}
 
 
 def _unknown_in_element(plan: Plan, element: Mapping[str, pl.DataType]) -> dict[str, tuple[str, ...]]:
-    if not plan.group or plan.each is None:
+    if not plan.features_path or plan.each is None:
         return {}
-    if plan.group == plan.each:
-        return {name: (name,) for name in element if name not in plan.known}
-    names = find_path(plan.group.removeprefix(f"{plan.each}."), element)
+    if plan.features_path == plan.each:
+        return {name: (name,) for name in element if name not in plan.known_names}
+    names = find_path(plan.features_path.removeprefix(f"{plan.each}."), element)
     dtype = _dtype_at(names, element) if names else None
     fields = dtype.fields if isinstance(dtype, pl.Struct) else []
-    return {field.name: (*(names or ()), field.name) for field in fields if field.name not in plan.known}
+    return {field.name: (*(names or ()), field.name) for field in fields if field.name not in plan.known_names}
 
 
 @contextmanager
@@ -195,5 +192,5 @@ def _readable(path: Path) -> Iterator[None]:
         raise InputError(
             f"not a whole Parquet file ({type(error).__name__})",
             where=str(path),
-            hint="Its writer may have died, or a copy broke off; write or copy it again.",
+            hint="The write or copy may have been interrupted; write or copy the file again.",
         ) from error

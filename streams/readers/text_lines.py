@@ -1,7 +1,6 @@
-"""Text files as lists of lines of bounded length, plain or gzipped.
+"""Reads text files, plain or gzipped, as lists of lines of bounded length.
 
-A file of any size and with lines of any length takes a few blocks of memory. This module must not know
-what the lines hold.
+A file of any size and with lines of any length takes a few blocks of memory.
 """
 
 import gzip
@@ -16,16 +15,16 @@ from schemas.errors import InputError
 __all__ = ["MAX_LINE_BYTES", "read_lines"]
 
 MAX_LINE_BYTES: Final = 1024 * 1024
-"""What Kafka carries as one message by default; a record above it is no prediction or label."""
+"""Kafka's default maximum size of a message; a larger record is no prediction or label."""
 BLOCK_BYTES: Final = 4 * 1024 * 1024
-"""Some 20,000 records: enough for columns to pay off, few enough for their objects to stay small."""
+"""About 20,000 records: enough for columnar work to pay off, few enough for their objects to take little memory."""
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 def read_lines(path: Path) -> Iterator[list[bytes]]:
     """Yield the file's lines in order, without their newline, in lists of about one block.
 
-    A line longer than `MAX_LINE_BYTES` comes as its first `MAX_LINE_BYTES + 1` bytes: the length says so.
+    A line longer than `MAX_LINE_BYTES` is cut to `MAX_LINE_BYTES + 1` bytes, so that its length shows it.
 
     Raises:
         InputError: the file cannot be read to its end (a torn gzip file, a failing disk).
@@ -65,5 +64,5 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(
             f"cannot be read to its end ({type(error).__name__})",
             where=str(path),
-            hint="The file is torn or not what its suffix says; copy it again from where it was made.",
+            hint="The file is truncated or does not have the format of its suffix; copy it again from its source.",
         ) from error

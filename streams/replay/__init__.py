@@ -1,5 +1,4 @@
-"""Files through the join into a lake, without a broker: the nightly job, and the demo's fallback.
+"""Joins files into a lake without a broker: the nightly job of a team, and the demo without Kafka.
 
-Files come in as canonical frames, are sorted and aligned in time, stepped through the join, and written by `writer`,
-ledger first.
+Mapped files are sorted and aligned in time, joined step by step, and written by `writer`, ledger first.
 """

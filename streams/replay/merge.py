@@ -1,6 +1,6 @@
-"""Two logs become batches that are aligned in time: neither input runs ahead of the other.
+"""Aligns two logs in time: batches of both, so that neither input runs ahead of the other.
 
-Alignment keeps the state small; correctness does not need it. Must not read files.
+Alignment keeps the join's state small; the result is correct without it.
 """
 
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ __all__ = ["aligned_batches", "window"]
 def aligned_batches(
     predictions: Iterator[pl.DataFrame], labels: Iterator[pl.DataFrame]
 ) -> Iterator[tuple[pl.DataFrame | None, pl.DataFrame | None]]:
-    """Yield (predictions, labels) up to growing bounds of `order_ms`; None where an input has nothing.
+    """Yield (predictions, labels) up to growing bounds of `order_ms`; None for an input without records in between.
 
     Args:
-        predictions: slices of a log in growing order of `order_ms`.
-        labels: the same of the other log.
+        predictions: slices of a log, sorted by `order_ms`.
+        labels: the same.
     """
     inputs = [_Buffer(predictions), _Buffer(labels)]
     while any(buffer.fill() for buffer in inputs):
@@ -35,27 +35,27 @@ def window(frame: pl.DataFrame | None, first: int, following: int) -> pl.DataFra
 
 
 class _Buffer:
-    """What has been read of one log and not yet handed on."""
+    """Records of one log that have been read and not yet yielded."""
 
     def __init__(self, slices: Iterator[pl.DataFrame]) -> None:
         self._slices = slices
         self.frame: pl.DataFrame | None = None
 
     def fill(self) -> bool:
-        """Read on where nothing is left; False at the end of the log."""
+        """Read the next slice if the buffer is empty; return False at the end of the log."""
         if self.frame is None:
             self.frame = next(self._slices, None)
         return self.frame is not None
 
     @property
     def last_ms(self) -> int:
-        """Greatest time that was read."""
+        """Greatest `order_ms` in the buffer."""
         if self.frame is None:
             raise ValueError("the log has ended")
         return int(self.frame["order_ms"][-1])
 
     def take_until(self, bound_ms: int) -> pl.DataFrame | None:
-        """Hand on everything up to and including `bound_ms`."""
+        """Remove and return the records up to and including `bound_ms`."""
         if self.frame is None:
             return None
         count = int(self.frame["order_ms"].search_sorted(bound_ms, side="right"))

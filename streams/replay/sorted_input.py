@@ -1,8 +1,7 @@
-"""One input of a file replay: several files become one log, in order of time, with offsets.
+"""One input of a file replay: merges several files into one log in order of time, with offsets.
 
-A log's order is (time, argument order, row), so the same files always make the same log. What fits is
-sorted in memory; what does not must be sorted already, and is refused with the command that sorts it.
-Must not know what the records are joined to.
+A log's order is (time, argument order, row), so the same files always make the same log. Files that fit are sorted in
+memory; larger ones must be sorted already, or are refused with the command that sorts them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,33 +13,30 @@ import polars as pl
 from schemas.config.loop import LoopConfig
 from schemas.errors import InputError
 from streams.columns.schema import known_at_ms
-from streams.ledger.table import RunFile
+from streams.ledger.row import RunFile
 from streams.mapping.mapper import Mapper
 from streams.mapping.record_file import RecordFile
 
 __all__ = ["SortedInput"]
 
 SORT_BYTES_MAX = 2 * 1024**3
-"""Files up to this size in all are sorted in memory; as frames they take about three times as much."""
+"""Files up to this total size are sorted in memory; as frames they take about three times as much."""
 
 ROWS_PER_SLICE = 125_000
-"""Rows handed on at once: large enough for columnar work, small enough for steady progress."""
-
+"""Rows per slice: large enough for columnar work, small enough for steady progress."""
 
 _SORT = "duckdb -c \"COPY (FROM 'in.parquet' ORDER BY time) TO 'out.parquet'\""
 
 
 @dataclass
 class SortedInput:
-    """The log that all files of one role make.
+    """The log of all files of one role.
 
     Attributes:
-        role: 'predictions' or 'labels'.
         files: in argument order.
-        config: the loop's.
         first_offset: offset of the log's first record.
-        counts: per file, complete once the log was read to its end.
-        rejects: per file, frames of records that could not be mapped, taken away by the reader.
+        counts: per file; complete once `slices` is exhausted.
+        rejects: files and their records that could not be mapped, one entry per chunk.
     """
 
     role: Literal["predictions", "labels"]
@@ -54,14 +50,14 @@ class SortedInput:
         self.counts = [RunFile(file.path.name, file.sha256, file.role) for file in self.files]
 
     def slices(self) -> Iterator[pl.DataFrame]:
-        """Yield the log in order, as frames with the columns source, order_ms and offset added.
+        """Yield the log in order, as canonical frames with the additional columns source, order_ms and offset.
 
         Raises:
-            InputError: the files are too large to be sorted here and are not in order.
+            InputError: the files are too large to be sorted in memory and are not in order.
         """
         offset = self.first_offset
-        small = sum(file.path.stat().st_size for file in self.files) <= SORT_BYTES_MAX
-        for frame in self._sorted_in_memory() if small else self._checked_order():
+        fits = sum(file.path.stat().st_size for file in self.files) <= SORT_BYTES_MAX
+        for frame in self._sorted_in_memory() if fits else self._checked_order():
             numbered = frame.with_columns(pl.int_range(offset, offset + frame.height, dtype=pl.Int64).alias("offset"))
             offset += frame.height
             yield numbered
@@ -70,7 +66,7 @@ class SortedInput:
         frames = [frame for _, frame in self._mapped()]
         if not frames:
             return
-        # Files come in argument order and rows in file order, so a stable sort settles all ties.
+        # Files are in argument order and rows in file order, so a stable sort resolves all ties.
         log = pl.concat(frames).sort("order_ms", maintain_order=True)
         frames.clear()
         yield from log.iter_slices(ROWS_PER_SLICE)
@@ -108,8 +104,8 @@ class SortedInput:
         source = pl.lit(file.sha256, dtype=pl.String).alias("source")
         if self.role == "predictions":
             return records.with_columns(pl.col("time_ms").alias("order_ms"), source)
+        # A heartbeat is about the whole input: every partition gets a copy.
         every = list(range(self.config.partitions))
-        # A heartbeat speaks for its whole input: every partition gets a copy.
         partitions = pl.when(pl.col("op") == "heartbeat").then(pl.lit(every)).otherwise(pl.lit([None]))
         return (
             records.with_columns(known_at_ms(self.config).alias("order_ms"), source)
@@ -119,6 +115,6 @@ class SortedInput:
 
 
 def _count(counts: dict[str, int], names: pl.Series) -> None:
-    """Add how often each name occurs."""
+    """Add the number of occurrences of each name."""
     for name, count in names.value_counts().iter_rows():
         counts[name] = counts.get(name, 0) + count

@@ -1,6 +1,6 @@
-"""Writes steps into the lake, one behind the other, while the next ones are joined.
+"""Writes a replay's steps to the lake in order, in a thread, while the next steps are joined.
 
-The ledger's row goes first: whatever is missing after a crash can be made again from it. Must not join.
+The ledger's rows are written first: after a crash, any missing rows can be computed again from them.
 """
 
 from collections import deque
@@ -14,17 +14,17 @@ import polars as pl
 
 from lake import Claim, Lake
 from schemas.errors import LakeError
-from streams.ledger.table import APP, TABLES, Step
+from streams.ledger.table import REPLAY_APP, STEP_TABLES, ReplayStep
 
 __all__ = ["LakeWriter", "StepFrames"]
 
 WRITES_AHEAD = 2
-"""Steps that may wait to be written; more would only hold memory."""
+"""Steps that may be queued; more would only take memory."""
 
 
 @dataclass(frozen=True)
 class StepFrames:
-    """The rows of one step in the lake's columns; None stands for no rows."""
+    """The rows of one step in the lake's columns; None for no rows."""
 
     predictions: pl.DataFrame | None
     labels: pl.DataFrame | None
@@ -33,12 +33,7 @@ class StepFrames:
 
 
 class LakeWriter:
-    """Appends steps in order, each exactly once. Use it as a context manager: leaving waits for the rest.
-
-    Args:
-        lake: written to.
-        recorded_at: time of recording of all rows; UTC.
-    """
+    """Appends steps in order, each exactly once. Use it as a context manager: its end waits for the queued steps."""
 
     def __init__(self, lake: Lake, recorded_at: datetime) -> None:
         self._lake = lake
@@ -60,12 +55,12 @@ class LakeWriter:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def is_torn(self, sequence: int) -> bool:
-        """Tell whether some table lacks the step that the ledger has written last.
+        """Return whether some table lacks the newest step of the ledger.
 
         Raises:
-            LakeError: a table lacks more than that: rows were removed.
+            LakeError: a table lacks more than this step: rows were removed.
         """
-        applied = {table: self._lake.applied(table, APP) for table in TABLES}
+        applied = {table: self._lake.applied(table, REPLAY_APP) for table in STEP_TABLES}
         for table, steps in applied.items():
             if steps not in (sequence, sequence + 1):
                 raise LakeError(
@@ -75,29 +70,25 @@ class LakeWriter:
                 )
         return any(steps == sequence for steps in applied.values())
 
-    def write(self, step: Step, frames: StepFrames) -> None:
-        """Queue a step; blocks while too many wait, and raises what went wrong with an earlier one."""
+    def write(self, step: ReplayStep, frames: StepFrames) -> None:
+        """Queue a step; blocks while the queue is full, and raises the error of an earlier step."""
         self._wait_until_fewer_than(WRITES_AHEAD)
         self._waiting.append(self._pool.submit(self._write, step, frames))
 
     def write_mapping_rejects(self, sha256: str, rejects: pl.DataFrame) -> None:
-        """Append what one file could not deliver, once per file however often it is replayed."""
+        """Append the rejects of one file's mapping, once per file however often it is replayed."""
         self._wait_until_fewer_than(1)
         self._append("rejects", rejects, f"mapping:{sha256}", 0)
 
-    def _write(self, step: Step, frames: StepFrames) -> None:
-        if self._has_failed:  # a step is never written behind one that is not whole
+    def _write(self, step: ReplayStep, frames: StepFrames) -> None:
+        if self._has_failed:  # a step is never written after an incomplete one
             return
         self._has_failed = True
-        self._append("ledger", step.rows(), APP, step.sequence)
+        self._append("ledger", step.rows(), REPLAY_APP, step.sequence)
         rows = (frames.rejects, frames.labels, frames.predictions, frames.outcomes)
-        for table, frame in zip(TABLES, rows, strict=True):
-            self._append(
-                table,
-                pl.DataFrame(schema=self._lake.schema(table)) if frame is None else frame,
-                APP,
-                step.sequence,
-            )
+        for table, frame in zip(STEP_TABLES, rows, strict=True):
+            appended = pl.DataFrame(schema=self._lake.schema(table)) if frame is None else frame
+            self._append(table, appended, REPLAY_APP, step.sequence)
         self._has_failed = False
 
     def _append(self, table: str, frame: pl.DataFrame, app: str, sequence: int) -> None:

@@ -1,4 +1,1 @@
-"""What every role needs to run, whatever it does: its place in a group, its health, its back-off, its crash points.
-
-No record passes through here.
-"""
+"""Parts that every role needs to run: identity of the worker, health, back-off, crash points."""

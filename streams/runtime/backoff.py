@@ -1,13 +1,12 @@
-"""What keeps a role from its work for now, said out loud, and when it tries again.
+"""Back-off of a role: counts failures in a row, waits longer after each, and reports them.
 
-For what a restart would not mend: a full disk, a cluster that is away. Must not decide what to try.
+For failures that a restart would not mend, such as a full disk or a cluster that is down.
 """
 
 import logging
 import time
 from collections.abc import Callable
 
-from schemas.errors import TruthloopError
 from streams.runtime.health import Health
 
 __all__ = ["BACKOFF_S", "Backoff"]
@@ -15,53 +14,53 @@ __all__ = ["BACKOFF_S", "Backoff"]
 log = logging.getLogger("truthloop")
 
 BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""How long to wait before the next attempt, each time longer."""
+"""Waits after the first, second, third ... failure in a row; the last one is repeated."""
 
 
 class Backoff:
-    """Keeps track of one role's failures in a row.
+    """Failures in a row of one role; true while there are any.
 
     Args:
-        health: told of them.
-        clock: seconds that only grow.
+        health: of the role, which is unready while there are failures.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, health: Health, clock: Callable[[], float] = time.monotonic) -> None:
         self._health = health
         self._clock = clock
-        self._attempts = 0
+        self._failures = 0
         self._stage = ""
-        self._not_before_s = 0.0
+        self._retry_at_s = 0.0
 
     def __bool__(self) -> bool:
-        return self._attempts > 0
+        return self._failures > 0
 
     @property
     def must_wait(self) -> bool:
-        """Whether the next attempt is still to be waited for."""
-        return self._clock() < self._not_before_s
+        """Whether it is too early for the next attempt."""
+        return self._clock() < self._retry_at_s
 
-    def begin(self, stage: str, error: TruthloopError) -> None:
-        """Note that a stage of the work has failed."""
-        wait_s = BACKOFF_S[min(self._attempts, len(BACKOFF_S) - 1)]
-        self._attempts += 1
+    def failed(self, stage: str, error: Exception) -> None:
+        """Count and report a failure of a stage of the role's work."""
+        wait_s = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
+        self._failures += 1
         self._stage = stage
-        self._not_before_s = self._clock() + wait_s
+        self._retry_at_s = self._clock() + wait_s
         log.error("%s; it is tried again in %.0f s", error, wait_s)
-        self._health.ready(str(error))
+        self._health.set_readiness(str(error))
 
-    def end(self, stage: str) -> None:
-        """Note that a stage has worked; the trouble is over if it was that stage's."""
+    def succeeded(self, stage: str) -> None:
+        """End the back-off if this stage is the one that failed."""
         if not self:
-            self._health.ready()
+            self._health.set_readiness()
         elif stage == self._stage:
             log.info("it works again")
-            self._attempts = 0
-            self._not_before_s = 0.0
-            self._health.ready()
+            self._failures = 0
+            self._retry_at_s = 0.0
+            self._health.set_readiness()
 
-    def tell(self, moved: int, lag: int) -> None:
-        """Tell of one turn of the role; one that can only wait lives, however long that takes."""
-        self._health.turn(moved, lag)
+    def report_progress(self, moved: int, lag: int) -> None:
+        """Report one iteration of the role; during a back-off the role counts as alive, however long it takes."""
+        self._health.report_progress(moved, lag)
         if self:
-            self._health.waits()
+            self._health.report_waiting()

@@ -1,7 +1,7 @@
-"""Crash points: places where a test ends the process, to show that it does no harm there.
+"""Crash points: named steps at which a test ends the process, to prove that no record is lost or doubled there.
 
-`TRUTHLOOP_CRASH_AT="join:offsets sent:3"` ends the join worker when it comes to that step for the third time.
-Without the variable nothing happens.
+`TRUTHLOOP_CRASH_AT="join:offsets sent:3"` ends the join worker when it reaches that step for the third time. Without
+the variable nothing happens.
 """
 
 import os
@@ -14,29 +14,29 @@ __all__ = ["VARIABLE", "crash_points"]
 VARIABLE = "TRUTHLOOP_CRASH_AT"
 
 EXIT_CODE = 137
-"""What a process that was killed would leave."""
+"""The exit code of a process that was killed."""
 
 
 def crash_points(role: str, environ: Mapping[str, str]) -> Callable[[str], None]:
-    """Return what a role calls with the name of each step.
+    """Return the function that a role calls with the name of each step.
 
     Raises:
-        ConfigError: the variable does not say ROLE:STEP:COUNT.
+        ConfigError: the variable is not of the form ROLE:STEP:COUNT.
     """
-    wish = environ.get(VARIABLE, "")
-    wanted_role, _, rest = wish.partition(":")
+    text = environ.get(VARIABLE, "")
+    crashing_role, _, rest = text.partition(":")
     step, _, count = rest.rpartition(":")
-    if wish and not (step and count.isdecimal()):
-        raise ConfigError(f"says {wish!r}, not ROLE:STEP:COUNT", where=f"environment variable {VARIABLE}")
-    if wanted_role != role:
+    if text and not (step and count.isdecimal()):
+        raise ConfigError(f"is {text!r}, not ROLE:STEP:COUNT", where=f"environment variable {VARIABLE}")
+    if crashing_role != role:
         return lambda _step: None
     left = int(count)
 
-    def come_to(name: str) -> None:
+    def reached(name: str) -> None:
         nonlocal left
         if name == step:
             left -= 1
             if left == 0:
                 os._exit(EXIT_CODE)
 
-    return come_to
+    return reached

@@ -1,7 +1,7 @@
-"""Whether a role lives, is ready and gets on: the answers to /livez, /readyz and /metrics.
+"""Liveness, readiness and metrics of a role, and the HTTP server of /livez, /readyz and /metrics.
 
-Silence is never success: a role that has records to read and reads none turns red, however busy it looks.
-Must not know what the role does, and serves no payloads.
+Liveness means progress: a role that has records to read and moves none is stalled, however busy it looks. No payload
+of any record is served.
 """
 
 import json
@@ -21,23 +21,22 @@ __all__ = ["Health", "HealthServer"]
 log = logging.getLogger("truthloop.health")
 
 STALLED_AFTER_S = 60.0
-"""A turn takes at most a few seconds; librdkafka's own time-outs are 10 s."""
+"""An iteration takes at most a few seconds; librdkafka's own time-outs are 10 s."""
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Health:
-    """What one role says about itself; safe to be called from several threads.
+    """Liveness, readiness and metrics of one role; thread-safe.
 
     Args:
-        role: its name.
-        clock: seconds that only grow.
+        clock: a monotonic clock, in seconds.
 
     Attributes:
-        registry: of the role's metrics.
-        records: by input, records taken in.
-        rejects: by reason, records that made no outcome or message.
-        seconds: how long batches took, from reading to the commit.
+        registry: Prometheus registry of the role's metrics.
+        records: records taken in, by input.
+        rejects: records that made no outcome or message, by reason.
+        seconds: duration of batches, from reading to the commit.
     """
 
     def __init__(self, role: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,7 +50,7 @@ class Health:
             "truthloop_batch_seconds",
             "From reading a batch to its commit",
             ["role"],
-            buckets=SECONDS,
+            buckets=BATCH_BUCKETS_S,
             registry=self.registry,
         )
         self._lag = Gauge("truthloop_lag_records", "Records still to be read", ["role"], registry=self.registry)
@@ -64,40 +63,40 @@ class Health:
         self._unready = "it is starting"
         self._reasons: dict[int, str] = {}
 
-    def turn(self, moved: int, lag: int) -> None:
-        """Tell of one turn of the role's loop: how many records it moved, and how many are still to be read."""
+    def report_progress(self, moved: int, lag: int) -> None:
+        """Report one iteration: the number of records that it moved, and of those that are still to be read."""
         with self._lock:
             if moved or not lag:
                 self._moved_at = self._clock()
         self._lag.labels(self.role).set(lag)
 
-    def waits(self) -> None:
-        """Tell that nothing can be done before something outside has changed, which `ready` names.
+    def report_waiting(self) -> None:
+        """Report that the role waits for something outside, which its readiness names.
 
-        Then a restart would not help, and `stalled` has nothing to say.
+        A restart would not help, so the role does not count as stalled.
         """
         with self._lock:
             self._moved_at = self._clock()
 
-    def ready(self, reason_not: str = "") -> None:
-        """Tell that the role does its work, or why it does not yet."""
+    def set_readiness(self, problem: str = "") -> None:
+        """Mark the role ready, or unready because of a problem."""
         with self._lock:
-            self._unready = reason_not
+            self._unready = problem
 
     def stop_partition(self, partition: int, reason: str) -> None:
-        """Tell that a partition waits for a person."""
+        """Mark a partition stopped until somebody repairs what the reason names."""
         with self._lock:
             self._reasons[partition] = reason
             self._stopped.labels(self.role).set(len(self._reasons))
 
     def release_partition(self, partition: int) -> None:
-        """Tell that a partition is no longer this role's matter."""
+        """Mark a partition no longer stopped: it works, or is another worker's."""
         with self._lock:
             self._reasons.pop(partition, None)
             self._stopped.labels(self.role).set(len(self._reasons))
 
     def stalled(self) -> str:
-        """Return why the role does not live; empty while it does."""
+        """Return why the role is not alive; empty while it is."""
         with self._lock:
             silent_s = self._clock() - self._moved_at
         return f"no progress for {silent_s:.0f} s although there is work" if silent_s > STALLED_AFTER_S else ""
@@ -110,14 +109,14 @@ class Health:
 
 
 class HealthServer:
-    """Answers for one role on one port, in threads of its own. Use it as a context manager.
+    """HTTP server of one role's health, on one port, in threads of its own; a context manager.
 
     Raises:
-        ConfigError: the port cannot be had.
+        ConfigError: the server cannot listen on the port.
     """
 
     def __init__(self, health: Health, bind: str, port: int) -> None:
-        handler = type("Handler", (_Handler,), {"health": health})
+        handler = type("Handler", (_HealthHandler,), {"health": health})
         try:
             self._server = ThreadingHTTPServer((bind, port), handler)
         except OSError as error:
@@ -138,14 +137,14 @@ class HealthServer:
         self._server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _HealthHandler(BaseHTTPRequestHandler):
     health: Health
     timeout = 10
     server_version = "truthloop"
     sys_version = ""
 
     def do_GET(self) -> None:
-        """Answer one request."""
+        """Answer a request."""
         if self.path == "/metrics":
             self._send(200, generate_latest(self.health.registry), "text/plain; version=0.0.4; charset=utf-8")
         elif self.path in ("/livez", "/readyz"):

@@ -1,7 +1,4 @@
-"""What every running worker is given beside its work: who it is, whom it tells how it goes, and the clock.
-
-Must not do anything.
-"""
+"""Identity and surroundings of a running worker: slot, folders, health and clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +14,10 @@ class Worker:
     """One worker of one role.
 
     Attributes:
-        slot: which of the role's workers this is; the same in every life.
-        state: folder of what it keeps on this machine.
+        slot: name of this worker among the role's workers; the same after every restart.
+        state: folder for the worker's local state.
         lake: folder of the loop's lake.
-        health: told how it goes.
-        now_ms: the wall clock.
+        now_ms: the wall clock, ms UTC.
         crash: called with the name of each step of a commit; tests end the process there.
     """
 

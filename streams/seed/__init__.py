@@ -1,4 +1,1 @@
-"""How a loop begins with a past: from files (`history`), or from all that another loop knows (`rescale`).
-
-Records come in from files or a finished lake and go out to the new loop's topics before its roles start.
-"""
+"""Seeds a new loop's topics before its roles start: with history from files, or with all records of another loop."""

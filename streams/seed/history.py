@@ -1,7 +1,6 @@
-"""A past from files, sent to the loop's topics before the first live record: so that the first day is not the first.
+"""Sends a loop's history from files to its topics, before the first live record.
 
-Sent again after an interruption, what was there already is a duplicate to the join and changes nothing. Must not
-decide what a record means.
+After an interruption it is simply sent again: the join recognises the records that it has already as duplicates.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,27 +13,21 @@ from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError
 from streams.kafka.client import KafkaClients
 from streams.kafka.topics import Topics
-from streams.ledger.table import RunFile
+from streams.ledger.row import RunFile
 from streams.mapping.record_file import RecordFile
-from streams.messages.wire import encode
+from streams.messages.wire import encode_records
 from streams.replay.sorted_input import SortedInput
 
 if TYPE_CHECKING:
     from streams.columns.schema import Role
 
-__all__ = ["PastSender", "send_history"]
+__all__ = ["RecordSender", "send_history"]
 
 FLUSH_TIMEOUT_S = 120.0
 
 
-class PastSender:
-    """Sends canonical records to a loop's topics.
-
-    Args:
-        clients: of the cluster.
-        topics: the loop's.
-        progress: told how many records have been sent.
-    """
+class RecordSender:
+    """Sends canonical records to a loop's topics; `progress` is called with the number of records sent so far."""
 
     def __init__(self, clients: KafkaClients, topics: Topics, progress: Callable[[int], None]) -> None:
         self._servers = clients.bootstrap_servers
@@ -46,30 +39,30 @@ class PastSender:
 
     def send(self, role: "Role", frame: pl.DataFrame) -> None:
         """Send records in the columns of `records_schema`, in their order."""
-        for partition, piece in _placed(frame):
-            keys = [None if key is None else key.encode() for key in piece["key"]]
-            lines = encode(role, piece)
-            waiting = [{"key": key, "value": line} for key, line in zip(keys, lines, strict=True)]
-            while waiting:
-                self._producer.produce_batch(self._topics[role], waiting, partition, on_delivery=self._delivered)
-                waiting = [message for message in waiting if message.pop("_error", None) is not None]
-                self._producer.poll(0.1 if waiting else 0)
+        for partition, part in _by_partition(frame):
+            keys = [None if key is None else key.encode() for key in part["key"]]
+            values = encode_records(role, part)
+            pending = [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
+            while pending:
+                self._producer.produce_batch(self._topics[role], pending, partition, on_delivery=self._delivered)
+                pending = [message for message in pending if message.pop("_error", None) is not None]
+                self._producer.poll(0.1 if pending else 0)
         self.sent += frame.height
         self._progress(self.sent)
 
     def finish(self) -> None:
-        """Wait until the cluster has taken everything.
+        """Wait until the cluster has acknowledged every record.
 
         Raises:
-            BrokerError: it has not.
+            BrokerError: some records were refused, or not acknowledged in time.
         """
-        left = self._producer.flush(FLUSH_TIMEOUT_S)
-        if left or self._refused:
+        unanswered = self._producer.flush(FLUSH_TIMEOUT_S)
+        if unanswered or self._refused:
             reason = self._refused[0] if self._refused else "no answer"
             raise BrokerError(
-                f"{left + len(self._refused):,} records of the past were not taken: {reason}",
+                f"{unanswered + len(self._refused):,} records were not delivered: {reason}",
                 where=f"kafka {self._servers}",
-                hint="Run the same command again: what is there already will count as duplicate.",
+                hint="Run the same command again: records that were delivered will count as duplicates.",
             )
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
@@ -80,21 +73,16 @@ class PastSender:
 def send_history(
     clients: KafkaClients, config: LoopConfig, files: Sequence[RecordFile], progress: Callable[[int], None]
 ) -> list[RunFile]:
-    """Send files to the canonical topics, each input in the order of time; return what became of their records.
+    """Send files to the canonical topics, each input in order of time; return the counts of their records.
 
-    A label of the past is known at its own time: when it arrived here says nothing.
-
-    Args:
-        clients: of the cluster.
-        config: the loop's.
-        files: predictions and labels.
-        progress: told how many records have been sent.
+    Arrival times are removed: a label of the history is known at its own time, and not when the file arrived.
+    `progress` is called with the number of records sent so far.
 
     Raises:
-        InputError: a file cannot be used.
-        BrokerError: the cluster does not take the records.
+        InputError: a file is unusable.
+        BrokerError: some records were not delivered.
     """
-    sender = PastSender(clients, Topics.of(config), progress)
+    sender = RecordSender(clients, Topics.of(config), progress)
     counts: list[RunFile] = []
     roles: tuple[Role, ...] = ("predictions", "labels")
     for role in roles:
@@ -106,11 +94,11 @@ def send_history(
     return counts
 
 
-def _placed(frame: pl.DataFrame) -> list[tuple[int, pl.DataFrame]]:
-    """Return heartbeats by the partition that each copy is for, and all others for wherever their key belongs."""
+def _by_partition(frame: pl.DataFrame) -> list[tuple[int, pl.DataFrame]]:
+    """Return heartbeats by the partition of each copy, and other records under -1: the partitioner uses their key."""
     if "partition" not in frame.columns or frame["partition"].null_count() == frame.height:
         return [(-1, frame)]
     parts = [(-1, frame.filter(pl.col("partition").is_null()))]
-    copies = frame.filter(pl.col("partition").is_not_null())
-    parts += [(int(number), part) for (number,), part in copies.group_by("partition", maintain_order=True)]
+    heartbeats = frame.filter(pl.col("partition").is_not_null())
+    parts += [(int(number), part) for (number,), part in heartbeats.group_by("partition", maintain_order=True)]
     return parts

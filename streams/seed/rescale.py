@@ -1,7 +1,7 @@
-"""A loop that begins with all that another one knows: with more partitions, another definition, other kinds.
+"""Starts a new loop with all records of an old one: with more partitions, another definition, or other kinds.
 
-Its topics get every record that the other's lake holds, and its ingest goes on where the other's has stopped. The
-other's lake stays as it is, with the history of what was known when. Must not decide what joins.
+The new topics get every record of the old lake, and the new ingest continues at the offsets of the old one. The old
+lake stays unchanged, with its history of what was known when.
 """
 
 from collections.abc import Callable
@@ -16,91 +16,91 @@ from lake import Lake
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError, ConfigError, StateError
 from streams.columns.schema import records_schema
-from streams.kafka.client import LEFT_AFTER_S, REACH_TIMEOUT_S, KafkaClients, broker_error
+from streams.kafka.client import REQUEST_TIMEOUT_S, SESSION_ENDED_AFTER_S, KafkaClients, broker_error
 from streams.kafka.topics import Topics
-from streams.seed.history import PastSender
+from streams.seed.history import RecordSender
 from streams.status import LoopStatus
 
 if TYPE_CHECKING:
     from streams.columns.schema import Role
 
-__all__ = ["check_finished", "closed_until_ms", "send_lake", "wait_until_stopped"]
+__all__ = ["check_finished", "least_watermark_ms", "send_lake", "wait_until_stopped"]
 
 DAY_MS: Final = 86_400_000
-_GONE: Final = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+_WITHOUT_MEMBERS: Final = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
 
 def wait_until_stopped(clients: KafkaClients, topics: Topics) -> None:
-    """Wait until no worker of a loop is left.
+    """Wait until no worker of a loop is running.
 
     Raises:
-        BrokerError: some role still runs, or the cluster does not answer.
+        BrokerError: a role is still running after the session timeout, or the cluster does not answer.
     """
     groups = {topics.group(role): role for role in ("ingest", "join", "lake")}
-    admin, deadline_s = clients.admin(), monotonic() + LEFT_AFTER_S
+    admin, deadline_s = clients.admin(), monotonic() + SESSION_ENDED_AFTER_S
     while True:
         try:
-            asked = admin.describe_consumer_groups(list(groups), request_timeout=REACH_TIMEOUT_S)
-            running = [role for group, role in groups.items() if asked[group].result().state not in _GONE]
+            found = admin.describe_consumer_groups(list(groups), request_timeout=REQUEST_TIMEOUT_S)
+            running = [role for group, role in groups.items() if found[group].result().state not in _WITHOUT_MEMBERS]
         except KafkaException as error:
-            raise broker_error("it cannot be told whether the loop runs", error, clients) from None
+            raise broker_error("the state of the loop's consumer groups cannot be read", error, clients) from None
         if not running:
             return
         if monotonic() > deadline_s:
             raise BrokerError(
-                f"still runs: {', '.join(running)}", where=f"loop {topics.loop}", hint="Stop all its roles first."
+                f"still running: {', '.join(running)}", where=f"loop {topics.loop}", hint="Stop all its roles first."
             )
         Event().wait(1)
 
 
-def check_finished(stand: LoopStatus, topics: Topics) -> None:
-    """Refuse a loop whose lake does not hold everything that its topics do.
+def check_finished(status: LoopStatus, topics: Topics) -> None:
+    """Check that the lake has everything that the loop's topics have.
 
     Raises:
         StateError: the join has records to read, or the lake writer steps to write.
     """
-    left = {topic: count for topic, count in stand.join.items() if count}
-    if left or stand.lake_behind or not stand.entries:
-        what = [f"{count:,} offsets of {topic} are to be joined" for topic, count in left.items()]
-        what += [f"the lake is {stand.lake_behind:,} steps behind"] if stand.lake_behind else []
+    lag = {topic: count for topic, count in status.join.items() if count}
+    if lag or status.lake_behind or not status.entries:
+        reasons = [f"{count:,} offsets of {topic} are not joined yet" for topic, count in lag.items()]
+        reasons += [f"the lake is {status.lake_behind:,} steps behind"] if status.lake_behind else []
         raise StateError(
-            "; ".join(what) or "nothing was joined yet",
+            "; ".join(reasons) or "nothing was joined yet",
             where=f"loop {topics.loop}",
             hint="Stop ingest, let join and lake finish (`truthloop status`), then stop them too.",
         )
 
 
-def closed_until_ms(stand: LoopStatus) -> int | None:
-    """Return up to when all inputs of all partitions are complete, or None where one has not said."""
+def least_watermark_ms(status: LoopStatus) -> int | None:
+    """Return the least watermark of all inputs and partitions, or None if one input has none."""
     reached = [
-        watermark.reached_ms for entry in stand.entries.values() for watermark in entry.checkpoint.watermarks.values()
+        watermark.reached_ms for entry in status.entries.values() for watermark in entry.checkpoint.watermarks.values()
     ]
     return None if None in reached else min((ms for ms in reached if ms is not None), default=None)
 
 
 def send_lake(clients: KafkaClients, config: LoopConfig, lake: Lake, progress: Callable[[int], None]) -> int:
-    """Send every prediction and label of a lake to a loop's topics, in the order of time; return how many.
+    """Send every prediction and label of an old lake to a new loop's topics, in order of time; return their number.
 
-    Heartbeats are left out: what they promise is of the other partitions.
+    Heartbeats are left out: they are about the old partitions.
 
     Args:
-        clients: of the cluster.
-        config: of the loop that begins.
-        lake: of the other one.
-        progress: told how many records have been sent.
+        clients: of the new loop's cluster.
+        config: of the new loop; its outputs and kinds select what is sent.
+        lake: of the old loop.
+        progress: called with the number of records sent so far.
 
     Raises:
-        ConfigError: the loop that begins wants an output that the other one does not have.
-        BrokerError: the cluster does not take the records.
+        ConfigError: the new loop has an output that the old one does not have.
+        BrokerError: some records were not delivered.
     """
-    sender = PastSender(clients, Topics.of(config), progress)
+    sender = RecordSender(clients, Topics.of(config), progress)
     kinds = list(config.labels)
     predictions = lake.scan("predictions")
-    there = predictions.collect_schema().names()
-    if missing := [kind for kind in config.predictions.outputs if f"output_{kind}" not in there]:
+    columns = predictions.collect_schema().names()
+    if missing := [kind for kind in config.predictions.outputs if f"output_{kind}" not in columns]:
         raise ConfigError(
             f"outputs {missing} are in no prediction of the other loop",
-            hint="A loop that predicts more begins anew: truthloop start.",
+            hint="A loop with new outputs has to start without history: truthloop start.",
         )
     labels = lake.scan("labels").filter(pl.col("op") != "heartbeat", pl.col("kind").is_in(kinds))
     _send_table(sender, "predictions", predictions, "predicted_at", config)
@@ -109,12 +109,12 @@ def send_lake(clients: KafkaClients, config: LoopConfig, lake: Lake, progress: C
     return sender.sent
 
 
-def _send_table(sender: PastSender, role: "Role", rows: pl.LazyFrame, time: str, config: LoopConfig) -> None:
-    """Send a table day by day, so that memory holds one day."""
-    ends = rows.select(pl.col(time).min().alias("first"), pl.col(time).max().alias("last")).collect().row(0)
-    if None in ends:
+def _send_table(sender: RecordSender, role: "Role", rows: pl.LazyFrame, time: str, config: LoopConfig) -> None:
+    """Send a table day by day, so that memory holds one day at most."""
+    extent = rows.select(pl.col(time).min().alias("first"), pl.col(time).max().alias("last")).collect().row(0)
+    if None in extent:
         return
-    first_ms, last_ms = (int(end.timestamp() * 1000) for end in ends)
+    first_ms, last_ms = (int(moment.timestamp() * 1000) for moment in extent)
     at_ms = pl.col(time).dt.epoch("ms")
     for start_ms in range(first_ms, last_ms + 1, DAY_MS):
         day = rows.filter(at_ms >= start_ms, at_ms < start_ms + DAY_MS).sort(time, "partition", "offset")
@@ -122,8 +122,8 @@ def _send_table(sender: PastSender, role: "Role", rows: pl.LazyFrame, time: str,
 
 
 def _canonical(rows: pl.LazyFrame, role: "Role", config: LoopConfig) -> pl.LazyFrame:
-    """Return rows of a lake's table in the columns of the loop that begins; what the other had not is null."""
-    there = set(rows.collect_schema().names())
+    """Return rows of the old lake in the canonical columns of the new loop; columns that the old one lacks are null."""
+    known = set(rows.collect_schema().names())
     times = {"time_ms": "predicted_at" if role == "predictions" else "label_time"}
     times |= {name: name.removesuffix("_ms") for name in ("arrived_at_ms", "happened_at_ms")}
     columns = []
@@ -131,5 +131,5 @@ def _canonical(rows: pl.LazyFrame, role: "Role", config: LoopConfig) -> pl.LazyF
         if name in times:
             columns.append(pl.col(times[name]).dt.epoch("ms").alias(name))
         else:
-            columns.append(pl.col(name) if name in there else pl.lit(None, dtype).alias(name))
+            columns.append(pl.col(name) if name in known else pl.lit(None, dtype).alias(name))
     return rows.select(columns)

@@ -1,5 +1,5 @@
-"""The durable state of the join: one RocksDB database per partition task, and its restore from the lake.
+"""The durable state of the join: one RocksDB database for each partition, and its restore from the lake.
 
-A key's state comes in from the join at a flush and goes out when its key is read. Nothing here decides what a state
-should be.
+`store` answers like `joins.store.MemoryStore` and keeps changes in memory until a flush; `index` and `database` are its
+parts. `restore` fills it from the lake where a state was lost.
 """

@@ -1,8 +1,8 @@
-"""A RocksDB database for one partition's state: opened, bounded in memory, and its faults in words.
+"""A RocksDB database for one partition's state, with bounded memory, whose faults become `StateError`.
 
-Two column families: keys with their states (bloom filter: most new keys are absent), and entries in order with
-the few facts about the whole. Each ends in a sentinel, so that a walk that a damaged file stops short is found
-out: RocksDB's iterators end without a word. Must not know what states and entries mean.
+It has two column families: states by key, with a bloom filter because most new keys are absent, and ordered entries
+together with a few metadata values. Each ends in a sentinel that every walk must reach, because RocksDB's iterators end
+silently at a damaged file. States and entries are plain bytes here.
 """
 
 from collections.abc import Iterator
@@ -23,64 +23,65 @@ from rocksdict import (
 
 from schemas.errors import StateError
 
-__all__ = ["COUNTS", "END", "FORMAT", "POINT", "RocksDatabase"]
+__all__ = ["CHECKPOINT", "COUNTS", "END", "FORMAT", "RocksDatabase"]
 
 CACHE_BYTES = 160 * 1024 * 1024
-"""Blocks, their indexes and filters, and what is written but not yet in files, of all databases of this process.
+"""Cache of all databases of this process: blocks, their indexes and filters, and write buffers.
 
-Partitions come and go; their memory does not add up. With 10 million live entries, filters and indexes of blocks
-take about 20 MB of it.
+It is shared, so that memory does not grow with the partitions that a worker is assigned. With 10 million live entries,
+filters and indexes of blocks take about 20 MB of it.
 """
 
 WRITE_BUFFER_BYTES = 64 * 1024 * 1024
-"""The part of it that waits to become files: what is read again after a crash, in one or two seconds in all."""
+"""The part of the cache for write buffers; after a crash the log of so much is replayed, in one or two seconds."""
 
 LOG_BYTES_MAX = 16 * 1024 * 1024
-"""Per database: a quiet one must not keep a long log for the few changes in it that wait to become files."""
+"""Per database. Without a limit, a quiet one would keep a long log for the few changes still in its write buffer."""
 
 OPEN_FILES_MAX = 64
 """Per database: eight of them stay well below the usual limit of 1,024; 10 million entries make a dozen files each."""
 
 BLOOM_BITS = 10
-"""A filter of this size is wrong in one of a hundred look-ups, at a tenth of the price of looking."""
+"""Per key: 1 % false positives, and an absent key costs a tenth of a look-up."""
 
 MEMTABLE_BLOOM_SHARE = 0.02
-"""The same for what is not yet in files: some 20 bits a key; it makes an absent key four times as cheap."""
+"""Share of a write buffer for its bloom filter, some 20 bits a key; it makes an absent key four times as cheap."""
 
 BLOCK_BYTES = 8 * 1024
-"""4, 8 and 16 kB measured alike, in time and on disk."""
+"""4, 8 and 16 kB measured the same, in time and on disk."""
 
 LOG_FILES_KEPT = 2
-"""RocksDB's own reports, of this opening and the one before."""
+"""RocksDB's own log files, of this run and the one before."""
 
-FORMAT, POINT, COUNTS = b"\0format", b"\0point", b"\0counts"
-"""Facts about the whole, before all entries."""
+FORMAT, CHECKPOINT, COUNTS = b"\0format", b"\0point", b"\0counts"
+"""Keys of the metadata values; they sort before all entries."""
 
 END = b"\xff"
-"""The sentinel: behind every entry, and behind every key, because no UTF-8 text begins with it."""
+"""Key of the sentinel; it sorts after every entry and after every key, because no UTF-8 text begins with it."""
 
 _STATES = "states"
 
 _FAULTS = (
     ("While lock file", "is used by another process", "Stop that one, or wait until it has ended.", False),
     ("lock hold by current process", "is open already in this process", "Close it there first.", False),
-    ("No space left on device", "the disk is full", "Make room and start again: nothing that was read is lost.", False),
+    ("No space left on device", "the disk is full", "Make room and start again: no record is lost.", False),
     ("Corruption", "is damaged", "Move the folder away: the state is then rebuilt.", True),
 )
+"""RocksDB's text, what it means, what to do, and whether the state must be rebuilt."""
 
 
 class RocksDatabase:
     """One open database.
 
     Args:
-        folder: made if there is none; nobody else may put anything there.
-        version: of what is stored in it; a database of another one is refused.
+        folder: created if missing; for this database alone.
+        version: format of the stored states; a database of another version is refused.
 
     Attributes:
-        states_family: handle to put a state into a batch; without one it is an entry.
+        states_family: column family handle for states in a batch; entries and metadata need none.
 
     Raises:
-        StateError: it is in use, damaged, of another version, or the disk refuses.
+        StateError: the database is in use, damaged or of another version, or the disk refuses.
     """
 
     def __init__(self, folder: Path, version: bytes) -> None:
@@ -97,26 +98,26 @@ class RocksDatabase:
             self.close()
             raise
 
-    def fact(self, name: bytes) -> bytes | None:
-        """Return a fact about the whole."""
+    def metadata(self, name: bytes) -> bytes | None:
+        """Return a metadata value."""
         with self._faults():
             return cast("bytes | None", self._entries.get(name))
 
     def states(self, keys: list[bytes]) -> list[bytes | None]:
-        """Return the states of these keys, None for each that is not there."""
+        """Return the state of each key, None where it is absent."""
         with self._faults():
             return cast("list[bytes | None]", self._states.get([*keys]))
 
     def walk_states(self) -> Iterator[tuple[bytes, bytes]]:
-        """Go through all keys and states, in order of keys, as they are now."""
+        """Iterate over all keys and states, ordered by key, in a snapshot of now."""
         return self._walk(self._states, b"")
 
     def walk_entries(self, start: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Go through the entries from `start` on, in order, as they are now."""
+        """Iterate over the entries from `start` on, in order, in a snapshot of now."""
         return self._walk(self._entries, start)
 
     def write(self, batch: WriteBatch) -> None:
-        """Write a batch as a whole, safe from the end of this process; a power cut may cost the last ones."""
+        """Write a batch atomically. It survives the end of this process; a power cut may lose the last batches."""
         with self._faults():
             self._entries.write(batch)
 
@@ -129,16 +130,16 @@ class RocksDatabase:
         self.write(batch)
 
     def close(self) -> None:
-        """Close it, so that it can be opened elsewhere. Closing twice does nothing."""
-        # A handle that is left alive would keep the lock.
+        """Close the database, so that it can be opened elsewhere. Closing twice does nothing."""
+        # A handle that is still referenced would keep the lock.
         self.__dict__.pop("states_family", None)
         for family in (self._states, self._entries):
-            # What the disk refuses to take into files now is still in the log.
+            # Data that the disk does not take into files now is still in the log.
             with suppress(Exception):
                 family.close()
 
     def _check_version(self) -> None:
-        found = self.fact(FORMAT)
+        found = self.metadata(FORMAT)
         if found is None and next(self._entries.keys(), None) is None:
             batch = WriteBatch(raw_mode=True)
             batch.put(FORMAT, self._version)
@@ -160,17 +161,17 @@ class RocksDatabase:
                 if row[0] == END:
                     return
                 yield cast("tuple[bytes, bytes]", row)
-            raise Exception("Corruption: a walk ended before the last entry")  # noqa: TRY002 - as RocksDB would say it
+            raise Exception("Corruption: a walk ended before the last entry")  # noqa: TRY002 - like RocksDB's own
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        """Say what RocksDB's faults mean; the binding raises bare exceptions with RocksDB's own words."""
+        """Turn RocksDB's faults into `StateError`; the binding raises bare exceptions with RocksDB's text."""
         try:
             yield
         except Exception as error:
             text = str(error)
-            for sign, what, hint, must_rebuild in _FAULTS:
-                if sign in text:
+            for part, what, hint, must_rebuild in _FAULTS:
+                if part in text:
                     raise StateError(
                         f"{what} ({text})", where=str(self.folder), hint=hint, must_rebuild=must_rebuild
                     ) from error
@@ -179,7 +180,7 @@ class RocksDatabase:
 
 @cache
 def _memory() -> tuple[Cache, WriteBufferManager]:
-    """Return what all databases of this process share."""
+    """Return the block cache and the write buffer manager that all databases of this process share."""
     blocks = Cache(CACHE_BYTES)
     return blocks, WriteBufferManager.new_write_buffer_manager_with_cache(
         WRITE_BUFFER_BYTES, allow_stall=False, cache=blocks
@@ -218,6 +219,6 @@ def _options(*, bloom: bool) -> Options:
     options = Options(raw_mode=True)
     options.set_block_based_table_factory(table)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES // 4)
-    # zstd takes a sixth less disk and a tenth more time to look up what is not in memory.
+    # zstd would need a sixth less disk, and a tenth more time for reads from disk.
     options.set_compression_type(DBCompressionType.lz4())
     return options

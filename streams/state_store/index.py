@@ -1,7 +1,7 @@
-"""An index by time in a RocksDB database: what is stored, and over it what came or went since the last flush.
+"""An index by time in a RocksDB database, overlaid with the entries added and taken since the last flush.
 
-Answers as `joins.index.TimeIndex` does. An answer costs one seek and what it returns, and no seek at all where
-nothing can be due: gaps that were seen between stored entries are remembered. Must not write by itself.
+It answers like `joins.index.TimeIndex`. A query costs one seek and the entries that it returns, and no seek where no
+entry can be due: the gaps that earlier queries saw between stored entries are remembered.
 """
 
 from bisect import bisect_left, bisect_right
@@ -17,33 +17,34 @@ from streams.state_store.database import END, RocksDatabase
 __all__ = ["RocksIndex"]
 
 GAPS_MAX = 16
-"""Gaps remembered: a cursor of every label kind and the end that is taken from stand in one each."""
+"""Gaps remembered. Each label kind's cursor stays in one, and so does the end from which entries are taken."""
 
 RANGE_FROM = 64
-"""Fewer taken entries are deleted one by one: many small ranges make RocksDB's reads slow until they are compacted."""
+"""Taken entries to delete as one range; fewer go one by one, as many small ranges slow RocksDB until compaction."""
 
 _BIAS = 1 << 63
-"""Added to signed numbers, so that their bytes sort as they do."""
+"""Added to signed numbers, so that their bytes sort like the numbers."""
 
 _TIME_MAX = _BIAS - 1
 _ALL_TIMES = 1 << 64
 _SEPARATOR = b"\xff"
-"""Between the two texts of an entry; no UTF-8 text holds it."""
+"""Between the two texts of an entry; no UTF-8 text contains it."""
 
 _POSITION = Struct(">QQ")
 _TIME = Struct(">Q")
 
 Row = tuple[bytes, bytes]
+"""Key and value of a stored entry."""
 
 
 class RocksIndex:
-    """Entries `(time_ms, offset, key, name)` in order of time and offset, which must be unique.
+    """Entries `(time_ms, offset, key, name)` in order of time and offset, which together are unique.
 
     Args:
-        database: where they are stored.
-        prefix: of this index's keys; no other index's prefix may begin with it.
-        stored: how many entries are stored.
-        expect: told the keys of what is returned, in order: their states will be wanted next.
+        database: shared by all indexes and the states of a store.
+        prefix: begins the stored keys of this index; no other index's prefix may begin with it.
+        stored: number of stored entries.
+        expect: called with the keys of the returned entries, in order, because their states will be read next.
     """
 
     def __init__(
@@ -56,13 +57,13 @@ class RocksIndex:
         self._fresh = TimeIndex()
         self.add = self._fresh.add
         self._taken: list[bytes] = []
-        # Nothing is stored before `_low`, nor in any (first, end) of `_gaps`, newest first.
+        # No entry is stored before `_low`, nor in any gap [first, end) of `_gaps`, newest first.
         self._low = prefix
         self._gaps: list[tuple[bytes, bytes]] = []
         self._batched: list[bytes] = []
 
     def between(self, after: Cursor | None, until_ms: int, limit: int) -> list[tuple[Any, ...]]:
-        """Return up to `limit` entries behind `after` whose time is less than `until_ms`, in order."""
+        """Return up to `limit` entries after the cursor `after` with a time before `until_ms`, in order."""
         start = self._prefix if after is None else self._position(after[0], after[1] + 1)
         stored = self._entries(self._rows(start, until_ms, limit)[0])
         fresh = self._fresh.between(after, until_ms, limit)
@@ -72,7 +73,7 @@ class RocksIndex:
         return found
 
     def take(self, until_ms: int, limit: int) -> list[tuple[Any, ...]]:
-        """Remove and return up to `limit` of the first entries whose time is less than `until_ms`."""
+        """Remove and return up to `limit` of the first entries with a time before `until_ms`."""
         rows, following = self._rows(self._low, until_ms, limit)
         stored = self._entries(rows)
         fresh = self._fresh.between(None, until_ms, limit)
@@ -92,11 +93,11 @@ class RocksIndex:
         return self._stored + len(self._fresh)
 
     def put_into(self, batch: WriteBatch) -> None:
-        """Add what came and went since the last flush to a batch; `flushed` must follow once it is written."""
+        """Add the changes since the last flush to a batch; call `flushed` once it is written."""
         if len(self._taken) < RANGE_FROM:
             for key in self._taken:
                 batch.delete(key)
-        else:  # what is taken is always all of what is first
+        else:  # taken entries are always the first ones, without a gap
             batch.delete_range(self._taken[0], self._taken[-1] + b"\0")
         prefix, pack, put = self._prefix, _POSITION.pack, batch.put
         self._batched = []
@@ -106,7 +107,7 @@ class RocksIndex:
             put(position, key.encode() if name == key else b"".join((key.encode(), _SEPARATOR, name.encode())))
 
     def flushed(self) -> None:
-        """Take note that the batch is written."""
+        """Note that the batch is written."""
         self._taken.clear()
         self._stored += len(self._batched)
         self._fresh.take(_ALL_TIMES, len(self._fresh))
@@ -116,7 +117,7 @@ class RocksIndex:
             self._batched = []
 
     def _rows(self, start: bytes, until_ms: int, limit: int) -> tuple[list[Row], bytes]:
-        """Return stored rows from `start` on, and before what they end, which may be another index's."""
+        """Return stored rows from `start` on, and the stored key after them, which may be another index's."""
         start = max(start, self._low)
         until = self._prefix + _TIME.pack(min(until_ms, _TIME_MAX) + _BIAS)
         for at, (first, end) in enumerate(self._gaps):
@@ -153,6 +154,6 @@ class RocksIndex:
 
 
 def _first_from(first: bytes, end: bytes, positions: list[bytes]) -> bytes:
-    """Return the first of the sorted `positions` from `first` on, or `end` if that is before it."""
+    """Return the first of the sorted `positions` that is not before `first`, but at most `end`."""
     at = bisect_left(positions, first)
     return min(end, positions[at]) if at < len(positions) else end

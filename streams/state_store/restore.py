@@ -1,4 +1,7 @@
-"""The join's state, made again from the lake: what was accepted, what was decided of it, and the ledger's cursors."""
+"""Restores the join's state from the lake: accepted records, the outcomes decided of them, and the ledger's checkpoint.
+
+Only records that the state still holds at the checkpoint are read, and no outcome is decided again.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,19 +15,20 @@ from joins.watermark import PREDICTIONS
 from lake import Lake
 from schemas.base.status import RejectReason, Status
 from schemas.errors import LakeError
-from streams.ledger.table import LedgerRow, Step
+from streams.ledger.row import LedgerRow
+from streams.ledger.table import ReplayStep
 from streams.messages.records import Projection, label_records, label_values, prediction_records
 from streams.state_store.store import RocksStore
 
 __all__ = ["restore", "restore_partition"]
 
 RECORDS_BETWEEN_SPILLS = 100_000
-"""What is made again need not fit into memory."""
+"""The state that is restored need not fit into memory."""
 
 
 @dataclass(frozen=True)
 class _Extent:
-    """How far the lake is to be read: all partitions of a replay's step, or one partition of a running join."""
+    """Where reading the lake stops: at a step of all partitions of a replay, or of one partition of a live join."""
 
     partition: int | None
     predictions_next: int
@@ -33,40 +37,42 @@ class _Extent:
 
     @property
     def rows(self) -> pl.Expr:
-        """Rows of the partitions in question."""
+        """Condition for rows of the partitions to restore."""
         return pl.lit(value=True) if self.partition is None else pl.col("partition") == self.partition
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """What the lake has of records that have not left, and of what was decided of them."""
+    """The lake's rows of records that the state still holds, and of the outcomes decided of them."""
 
     predictions: pl.DataFrame
     labels: pl.DataFrame
     decisions: pl.DataFrame
 
     def of(self, partition: int) -> "_Kept":
-        """Return one partition's part."""
-        mine = pl.col("partition") == partition
-        return _Kept(self.predictions.filter(mine), self.labels.filter(mine), self.decisions.filter(mine))
+        """Return the rows of one partition."""
+        is_mine = pl.col("partition") == partition
+        return _Kept(self.predictions.filter(is_mine), self.labels.filter(is_mine), self.decisions.filter(is_mine))
 
 
-def restore(lake: Lake, policy: Policy, projection: Projection, step: Step | None, partitions: int) -> list[Partition]:
-    """Return every partition as it stood after a replay's `step`; fresh ones where there was none.
+def restore(
+    lake: Lake, policy: Policy, projection: Projection, step: ReplayStep | None, partitions: int
+) -> list[Partition]:
+    """Return every partition with its state after a replay's `step`; empty ones where there was none.
 
     Raises:
-        LakeError: what the lake holds does not give the state that the ledger describes.
+        LakeError: the state restored from the lake differs from the one that the ledger describes.
     """
     kinds = list(policy.kinds)
     if step is None:
         return [Partition(policy, MemoryStore(kinds)) for _ in range(partitions)]
     extent = _Extent(None, step.predictions[1], step.labels[1], step.sequence)
     all_kept = _read(lake, extent, projection, step.checkpoints, policy.retain_ms)
-    found = []
+    restored = []
     for partition, checkpoint in enumerate(step.checkpoints):
         kept = all_kept.of(partition)
         try:
-            found.append(
+            restored.append(
                 rebuild(
                     policy,
                     MemoryStore(kinds),
@@ -77,24 +83,24 @@ def restore(lake: Lake, policy: Policy, projection: Projection, step: Step | Non
                 )
             )
         except RebuildError as error:
-            raise _not_the_same(error, partition, step.sequence) from None
-    return found
+            raise _mismatch(error, partition, step.sequence) from None
+    return restored
 
 
 def restore_partition(
     path: Path, policy: Policy, projection: Projection, row: LedgerRow, store: RocksStore
 ) -> Partition:
-    """Return one partition of a running join as it stood at the lake's newest row of it.
+    """Return one partition of a live join with its state at the lake's newest ledger row.
 
     Args:
-        path: of the lake.
-        policy: the rules to go on under.
-        projection: of the loop.
-        row: the partition's newest in the lake's ledger.
-        store: empty; filled piece by piece.
+        path: folder of the lake.
+        policy: the rules to continue under.
+        projection: columns that outcomes repeat of their predictions.
+        row: the partition's newest ledger row in the lake.
+        store: an empty store to fill.
 
     Raises:
-        LakeError: what the lake holds does not give the state that the ledger describes.
+        LakeError: the state restored from the lake differs from the one that the ledger describes.
     """
     extent = _Extent(row.partition, row.predictions[1], row.labels[1], row.sequence)
     kept = _read(Lake.open(path), extent, projection, [row.checkpoint], policy.retain_ms)
@@ -112,10 +118,10 @@ def restore_partition(
     try:
         return rebuild(policy, store, row.checkpoint, chained(predictions), chained(labels), chained(decisions))
     except RebuildError as error:
-        raise _not_the_same(error, row.partition, row.sequence) from None
+        raise _mismatch(error, row.partition, row.sequence) from None
 
 
-def _not_the_same(error: RebuildError, partition: int, sequence: int) -> LakeError:
+def _mismatch(error: RebuildError, partition: int, sequence: int) -> LakeError:
     return LakeError(
         f"partition {partition}: {error}",
         where=f"ledger step {sequence}",
@@ -127,27 +133,28 @@ def _not_the_same(error: RebuildError, partition: int, sequence: int) -> LakeErr
 def _read(
     lake: Lake, extent: _Extent, projection: Projection, checkpoints: Sequence[Checkpoint], retain_ms: int
 ) -> _Kept:
-    """Read what a rebuild needs: predictions and labels that have not left, and decisions about either."""
+    """Read the rows that a rebuild needs: predictions and labels still in the state, and decisions about either."""
     left = [checkpoint.left_ms for checkpoint in checkpoints]
     since_ms = None if None in left else min(ms for ms in left if ms is not None)
     predictions = _accepted_predictions(lake, extent, projection, since_ms)
     labels = _accepted_labels(lake, extent, checkpoints)
     first = labels["offset"].min()
-    wanted = pl.lit(value=since_ms is None)
+    is_needed = pl.lit(value=since_ms is None)
     if since_ms is not None:
-        wanted |= _ms("predicted_at") >= since_ms
+        is_needed |= _ms("predicted_at") >= since_ms
     if first is not None:
-        wanted |= pl.col("label_offset") >= first
+        is_needed |= pl.col("label_offset") >= first
     if first is not None and since_ms is not None:
+        # these tell which waiting labels will end as `too_late`, and not as `unknown_prediction`
         has_left = _ms("predicted_at").is_between(since_ms - 2 * retain_ms, since_ms)
-        wanted |= has_left & pl.col("key").is_in(labels["key"].unique().implode())
-    names = ("partition", "key", "id", "kind", "definition", "status", "value", "value_class", "known_at_ms")
+        is_needed |= has_left & pl.col("key").is_in(labels["key"].unique().implode())
+    columns = ("partition", "key", "id", "kind", "definition", "status", "value", "value_class", "known_at_ms")
     decisions = (
         lake.scan("outcomes")
-        .filter(extent.rows, pl.col("sequence") <= extent.sequence, wanted)
+        .filter(extent.rows, pl.col("sequence") <= extent.sequence, is_needed)
         .with_columns(_ms("known_at").alias("known_at_ms"), _ms("label_time").alias("label_time_ms"))
         .sort("revision")
-        .select(*names, "prediction_offset", "label_offset", "label_time_ms")
+        .select(*columns, "prediction_offset", "label_offset", "label_time_ms")
         .collect()
     )
     return _Kept(predictions, labels, decisions)
@@ -161,15 +168,15 @@ def _accepted_predictions(lake: Lake, extent: _Extent, projection: Projection, s
     )
     if since_ms is not None:
         rows = rows.filter(pl.col("time_ms") >= since_ms)
-    wanted = ("partition", "offset", "key", "id", "time_ms", "digest", "eligible", *projection.columns)
+    columns = ("partition", "offset", "key", "id", "time_ms", "digest", "eligible", *projection.columns)
     refused = _refused(lake, extent, "predictions")
-    return rows.join(refused, on=["partition", "offset"], how="anti").sort("offset").select(wanted).collect()
+    return rows.join(refused, on=["partition", "offset"], how="anti").sort("offset").select(columns).collect()
 
 
 def _accepted_labels(lake: Lake, extent: _Extent, checkpoints: Sequence[Checkpoint]) -> pl.DataFrame:
-    """Return the labels that were accepted, from the first on that has not left in some partition.
+    """Return the accepted labels from the first one that some partition's state still holds.
 
-    Older ones are of no use; later ones that have left may have superseded one that has not.
+    Older labels have no effect; a later one has, even if it has left the state, where it superseded one that has not.
     """
     rows = (
         lake.scan("labels")
@@ -186,15 +193,15 @@ def _accepted_labels(lake: Lake, extent: _Extent, checkpoints: Sequence[Checkpoi
         first = rows.filter(pl.col("order_ms") >= since_ms).select(pl.col("offset").min()).collect().item()
         rows = rows.filter(pl.lit(value=False) if first is None else pl.col("offset") >= first)
     refused = _refused(lake, extent, "labels")
-    at_once = refused.filter(pl.col("reason").is_in([RejectReason.DUPLICATE.value, RejectReason.FUTURE.value]))
+    never_kept = refused.filter(pl.col("reason").is_in([RejectReason.DUPLICATE.value, RejectReason.FUTURE.value]))
     stale = refused.filter(pl.col("reason") == RejectReason.STALE.value)
-    place = ["partition", "offset"]
-    wanted = ("key", "kind", "definition", "op", "value", "value_class", "time_ms", "order_ms", "is_stale")
+    position = ["partition", "offset"]
+    columns = ("key", "kind", "definition", "op", "value", "value_class", "time_ms", "order_ms", "is_stale")
     return (
-        rows.join(at_once, on=place, how="anti")
-        .join(stale.select(*place, pl.lit(value=True).alias("is_stale")), on=place, how="left")
+        rows.join(never_kept, on=position, how="anti")
+        .join(stale.select(*position, pl.lit(value=True).alias("is_stale")), on=position, how="left")
         .sort("offset")
-        .select(*place, *wanted)
+        .select(*position, *columns)
         .collect()
     )
 

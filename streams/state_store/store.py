@@ -1,8 +1,8 @@
-"""The join's durable store: one RocksDB database for one partition, and in memory what was touched since.
+"""The join's durable store: a RocksDB database for one partition, and in memory the keys touched since the last flush.
 
-Changes gather in memory until `flush` writes them, with the caller's checkpoint, in one batch: after a crash the
-store is exactly as that point says. Semantics are those of `joins.store.MemoryStore`. Must not know the join: what
-a state means, and when to flush, is the caller's. One thread uses a store.
+Changes stay in memory until `flush` writes them together with the caller's checkpoint, in one batch: after a crash the
+store is exactly at that checkpoint. It behaves like `joins.store.MemoryStore`; the caller decides when to flush. Not
+thread-safe.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,27 +14,27 @@ from rocksdict import WriteBatch
 
 from joins.state import STATE_FORMAT, KeyState
 from schemas.errors import StateError
-from streams.state_store.database import COUNTS, POINT, RocksDatabase
+from streams.state_store.database import CHECKPOINT, COUNTS, RocksDatabase
 from streams.state_store.index import RocksIndex
 
 __all__ = ["RocksStore"]
 
 CLEAN_KEYS = 8_192
 """Keys in each of two generations that stay in memory after a flush, because labels often come within seconds of
-their prediction: 15 MB a partition, and three to six seconds at 20,000 records a second over eight partitions."""
+their prediction: 15 MB a partition, or three to six seconds at 20,000 records a second over eight partitions."""
 
 LOOK_AHEAD = 1_024
-"""States read at once when the first of those that an index has just named is wanted; beyond it nothing is gained."""
+"""States read together once the first of the keys that an index returned is read; more gains nothing."""
 
 _FORM_UNKNOWN = b""
-"""Stands for the stored form of a state that was in memory: it is there, and mostly about to change."""
+"""Placeholder for the stored bytes of a state that was still in memory: it is stored, and mostly about to change."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(KeyState).decode
 
 
 class _Counts(msgspec.Struct, array_like=True):
-    """How much there is, so that nothing must be walked to know it."""
+    """Number of keys and of index entries, stored so that opening need not count them."""
 
     keys: int = 0
     predictions: int = 0
@@ -42,7 +42,7 @@ class _Counts(msgspec.Struct, array_like=True):
 
 
 class _Touched(dict[str, KeyState | None]):
-    """What was touched since the last flush; a key that is missing is fetched by the store."""
+    """States by key that were touched since the last flush; a missing key is fetched by the store."""
 
     def __init__(self, store: "RocksStore") -> None:
         super().__init__()
@@ -54,18 +54,16 @@ class _Touched(dict[str, KeyState | None]):
 
 
 class RocksStore:
-    """A store in a folder of its own.
+    """A `joins.store.Store` in a folder of its own.
 
-    A state that was got may be changed in place until the next flush; after it, it must be got again.
+    A state from `get` may be changed in place until the next flush; after that it must be read again.
 
     Args:
-        folder: made if there is none. One whose last filling was never finished by a flush is emptied.
+        folder: created if missing; emptied if a flush never finished what was spilled into it.
         kinds: label kinds, one index each.
 
     Attributes:
-        by_prediction: as in `joins.store.Store`.
-        by_label: the same.
-        get: return the state of a key, or None; a dictionary's look-up unless the key must be fetched.
+        get: returns the state of a key, or None; a dictionary look-up unless the key must be fetched.
 
     Raises:
         StateError: the folder is in use, damaged or of another format, or the disk refuses.
@@ -74,14 +72,14 @@ class RocksStore:
     def __init__(self, folder: Path, kinds: list[str]) -> None:
         self._database = RocksDatabase(folder, str(STATE_FORMAT).encode())
         try:
-            self._checkpoint, counts = self._whole()
+            self._checkpoint, counts = self._stored_metadata()
         except StateError:
             self._database.close()
             raise
         self._keys = counts.keys
         self._labels = counts.labels
         self._touched = _Touched(self)
-        self._stored: dict[str, bytes] = {}  # of touched keys that the database has
+        self._stored: dict[str, bytes] = {}  # stored bytes of the touched keys that the database has
         self._young: dict[str, KeyState] = {}
         self._old: dict[str, KeyState] = {}
         self._expected: Iterator[str] = iter(())
@@ -98,20 +96,20 @@ class RocksStore:
         return len(self._touched)
 
     def put(self, key: str, state: KeyState) -> None:
-        """Keep a key's state."""
+        """Set a key's state."""
         if self._touched[key] is None:
             self._keys += 1
         self._touched[key] = state
 
     def delete(self, key: str) -> None:
-        """Forget a key."""
+        """Delete a key."""
         if self._touched[key] is None:
             raise KeyError(key)
         self._keys -= 1
         self._touched[key] = None
 
     def items(self) -> Iterator[tuple[str, KeyState]]:
-        """Go through all keys, to look at them; nothing may be changed meanwhile."""
+        """Iterate over all keys, read-only; nothing may be changed meanwhile."""
         touched = dict(self._touched)
         yield from ((key, state) for key, state in touched.items() if state is not None)
         for raw_key, raw in self._database.walk_states():
@@ -123,7 +121,7 @@ class RocksStore:
         return self._keys
 
     def prefetch(self, keys: Iterable[str]) -> None:
-        """Bring into memory what is not there yet, all at once; what is absent is remembered as absent."""
+        """Read all keys that are not in memory, at once; absent ones are remembered as absent."""
         touched, stored = self._touched, self._stored
         missing = [key for key in keys if key not in touched]
         for clean in (self._young, self._old):
@@ -142,38 +140,38 @@ class RocksStore:
                     stored[key] = raw
 
     def fetch_with_expected(self, key: str) -> None:
-        """Fetch a key that is wanted now, with what an index has named to be wanted next."""
+        """Read a key, together with keys that an index returned and that will be read next."""
         self.prefetch([key, *islice(self._expected, LOOK_AHEAD)])
 
     def checkpoint(self) -> bytes | None:
-        """Return the checkpoint of the last flush; None: nothing was flushed, or a spill came after it."""
+        """Return the checkpoint of the last flush; None before the first flush and after a spill."""
         return self._checkpoint
 
     def flush(self, checkpoint: bytes) -> None:
-        """Write all changes and the checkpoint as a whole.
+        """Write all changes and the checkpoint atomically.
 
         Raises:
-            StateError: the disk refuses; nothing was written, and the changes are still here.
+            StateError: the disk refuses; nothing was written, and the changes stay in memory.
         """
         batch = WriteBatch(raw_mode=True)
-        batch.put(POINT, checkpoint)
+        batch.put(CHECKPOINT, checkpoint)
         self._write(batch)
         self._checkpoint = checkpoint
 
     def spill(self) -> None:
-        """Write all changes without a checkpoint: the store is of no use until the next flush."""
+        """Write all changes without a checkpoint, to free memory during a restore; the next flush completes them."""
         batch = WriteBatch(raw_mode=True)
-        batch.delete(POINT)
+        batch.delete(CHECKPOINT)
         self._write(batch)
         self._checkpoint = None
 
     def close(self) -> None:
-        """Close the store, so that it can be opened elsewhere; what was not flushed is lost."""
+        """Close the store, so that it can be opened elsewhere; changes since the last flush are lost."""
         self._database.close()
 
-    def _whole(self) -> tuple[bytes | None, _Counts]:
-        """Return the point and the counts of what is stored, and empty it if its filling was never finished."""
-        checkpoint, raw_counts = self._database.fact(POINT), self._database.fact(COUNTS)
+    def _stored_metadata(self) -> tuple[bytes | None, _Counts]:
+        """Return the stored checkpoint and counts; empties a database that was spilled to and never flushed."""
+        checkpoint, raw_counts = self._database.metadata(CHECKPOINT), self._database.metadata(COUNTS)
         if checkpoint is None and raw_counts is not None:
             self._database.clear()
             return None, _Counts()
@@ -204,14 +202,14 @@ class RocksStore:
                     batch.delete(key.encode(), family)
                 continue
             raw = _encode(state)
-            # A sweep reads many states that it leaves as they are.
+            # A sweep reads many states without changing them.
             if stored.get(key) != raw:
                 put(key.encode(), raw, family)
                 changed[key] = state
         return changed
 
     def _keep_clean(self, changed: dict[str, KeyState]) -> None:
-        """Keep what was changed last; what was only read is not soon read again."""
+        """Keep the states that were changed last; those that were only read are rarely read again soon."""
         if len(self._young) + len(changed) > CLEAN_KEYS:
             self._old, self._young = self._young, {}
         self._young.update(islice(changed.items(), max(0, len(changed) - CLEAN_KEYS), None))

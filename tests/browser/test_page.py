@@ -1,4 +1,4 @@
-"""The page in a real Chromium: nothing loaded from elsewhere, nothing that scrolls sideways, all of it legible.
+"""The page in a real Chromium: nothing is loaded from elsewhere, nothing scrolls sideways, all is legible.
 
 Needs `playwright` (`pip install 'truthloop[browser]'`) and a Chromium; run it with `make test-browser`.
 """
@@ -70,13 +70,13 @@ CONTRASTS = """
 
 @contextmanager
 def served(site: Site, access: Access | None = None) -> Iterator[str]:
-    """Serve a site from a thread of its own, as Playwright needs the main one."""
+    """Serve a site from another thread, since Playwright needs the main one."""
     started, stop, address = threading.Event(), asyncio.Event(), ""
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
         nonlocal address
-        async with TestServer(make_app(site.answers(), access)) as server:
+        async with TestServer(make_app(site.sources(), access)) as server:
             address = f"http://127.0.0.1:{server.port}/"
             started.set()
             await stop.wait()
@@ -102,7 +102,7 @@ def browser() -> Iterator["Browser"]:
     )
     with sync_api.sync_playwright() as playwright:
         try:
-            # without a path Playwright looks for the one that `playwright install chromium` brings
+            # without a path Playwright uses the one of `playwright install chromium`
             found = playwright.chromium.launch(executable_path=path, args=flags.split())
         except sync_api.Error as error:
             pytest.fail(f"no Chromium: apt install chromium, or set TRUTHLOOP_CHROMIUM to its path.\n{error}")
@@ -112,22 +112,22 @@ def browser() -> Iterator["Browser"]:
 
 @dataclass
 class Opened:
-    """An open page, what it asked for, and what went wrong."""
+    """An open page, its requests, and its errors."""
 
     page: "Page"
-    asked: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
 
 @contextmanager
 def opened(browser: "Browser", address: str, **options: Any) -> Iterator[Opened]:
-    """Open the page and listen to all it does."""
+    """Open the page and record its requests and errors."""
     with browser.new_context(**options) as context:
         found = Opened(context.new_page())
-        found.page.on("request", lambda request: found.asked.append(request.url))
-        found.page.on("requestfailed", lambda request: found.wrong.append(f"failed: {request.url}"))
-        found.page.on("console", lambda message: found.wrong.append(f"console: {message.text}"))
-        found.page.on("pageerror", lambda error: found.wrong.append(f"error: {error}"))
+        found.page.on("request", lambda request: found.requests.append(request.url))
+        found.page.on("requestfailed", lambda request: found.errors.append(f"failed: {request.url}"))
+        found.page.on("console", lambda message: found.errors.append(f"console: {message.text}"))
+        found.page.on("pageerror", lambda error: found.errors.append(f"error: {error}"))
         found.page.goto(address)
         yield found
 
@@ -147,32 +147,30 @@ def shown(browser: "Browser", name: str, **options: Any) -> Any:
     ("view", "java_script"),
     [*((view, True) for view in VIEWS), ("rich", False), ("empty", False), ("hostile-0", False)],
 )
-def test_nothing_is_asked_of_another_host_and_nothing_goes_wrong(
-    browser: "Browser", view: str, java_script: bool
-) -> None:
-    """No console message, which is also where a violated policy would be told; with and without JavaScript."""
+def test_no_other_host_is_requested_and_there_are_no_errors(browser: "Browser", view: str, java_script: bool) -> None:
+    """Violations of the content policy are console messages, too; with and without JavaScript."""
     with shown(browser, view, java_script_enabled=java_script) as found:
         own = found.page.url
-        assert set(found.asked) - {own, f"{own}style.css", f"{own}icon.svg"} == set()
-        assert f"{own}style.css" in found.asked
-        assert found.wrong == []
+        assert set(found.requests) - {own, f"{own}style.css", f"{own}icon.svg"} == set()
+        assert f"{own}style.css" in found.requests
+        assert found.errors == []
         assert found.page.locator("h2").count() == len(PANELS)
 
 
 @pytest.mark.parametrize("view", [view for view in VIEWS if view.startswith("hostile")])
 def test_hostile_names_are_inert(browser: "Browser", view: str) -> None:
-    """Nothing runs, no element appears, and the style sheet still holds."""
+    """Nothing runs, no element is added, and the style sheet is applied."""
     with shown(browser, view) as found:
         page = found.page
         assert page.title().startswith("HOLD: ")
         assert page.locator("script, img, iframe, style").count() == 0
         assert page.locator("main").is_visible()
-        assert found.wrong == []
+        assert found.errors == []
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_page_never_scrolls_sideways(browser: "Browser", view: str) -> None:
-    """At no width that people have, with all details open: what is wide scrolls in its own box."""
+    """At common widths, with all details open: wide content scrolls in its own box."""
     with shown(browser, view) as found:
         for width in WIDTHS:
             found.page.set_viewport_size({"width": width, "height": 800})
@@ -183,8 +181,8 @@ def test_the_page_never_scrolls_sideways(browser: "Browser", view: str) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("view", ["rich", "empty", "hostile-0"])
-def test_every_text_stands_out_from_its_ground(browser: "Browser", view: str, scheme: str) -> None:
-    """Contrast as a browser computes the colours, of every text there is, light and dark."""
+def test_every_text_has_enough_contrast(browser: "Browser", view: str, scheme: str) -> None:
+    """With the colours that the browser computes, of every text, light and dark."""
     with shown(browser, view, color_scheme=scheme) as found:
         found.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
         ratios = found.page.evaluate(CONTRASTS)
@@ -193,8 +191,8 @@ def test_every_text_stands_out_from_its_ground(browser: "Browser", view: str, sc
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_shade_of_the_table_can_carry_its_text(browser: "Browser", scheme: str) -> None:
-    """The whole scale, not only the shares of the example; and shades are told apart."""
+def test_every_shade_of_the_table_has_enough_contrast(browser: "Browser", scheme: str) -> None:
+    """The whole scale, and all shades differ."""
     with shown(browser, "rich", color_scheme=scheme) as found:
         grounds = found.page.evaluate(
             """() => {
@@ -209,7 +207,7 @@ def test_every_shade_of_the_table_can_carry_its_text(browser: "Browser", scheme:
 
 
 def test_a_narrow_screen_shows_the_newest_days_first(browser: "Browser") -> None:
-    """Where time runs to the right, what happened last is in sight without scrolling."""
+    """Where time runs to the right, the newest days are visible without scrolling."""
     with shown(browser, "rich", viewport={"width": 360, "height": 800}) as found:
         for box in (found.page.locator("#metric .chart"), found.page.locator("#drift .box")):
             edges = box.evaluate("one => [one, one.firstElementChild].map(part => part.getBoundingClientRect().right)")
@@ -218,7 +216,7 @@ def test_a_narrow_screen_shows_the_newest_days_first(browser: "Browser") -> None
 
 
 def test_every_input_has_a_label_and_every_drawing_a_name(browser: "Browser") -> None:
-    """What a screen reader says."""
+    """For screen readers."""
     with shown(browser, "rich") as found:
         page = found.page
         for label in ("Label", "Version", "Slice", "Metric", "Days"):
@@ -234,7 +232,7 @@ def test_every_input_has_a_label_and_every_drawing_a_name(browser: "Browser") ->
 
 
 def test_headings_and_tables_have_their_structure(browser: "Browser") -> None:
-    """One first heading, panels below it, a caption on each table, and headers on each row and column."""
+    """One h1, an h2 per panel, a caption on each table, and headers on each row and column."""
     with shown(browser, "rich") as found:
         levels = found.page.evaluate("[...document.querySelectorAll('h1, h2, h3')].map(one => one.tagName)")
         assert levels == ["H1"] + ["H2"] * len(PANELS)
@@ -246,8 +244,8 @@ def test_headings_and_tables_have_their_structure(browser: "Browser") -> None:
         assert set(found.page.evaluate(rows)) == {1}
 
 
-def test_a_cohort_that_is_not_due_is_hatched_and_says_so(browser: "Browser") -> None:
-    """In the real table, of real cells; a share of nothing would have been a lie."""
+def test_a_cohort_that_is_not_due_is_hatched_and_has_a_text(browser: "Browser") -> None:
+    """In the rendered table."""
     with shown(browser, "rich") as found:
         young = found.page.locator(".heat tbody tr").first
         assert young.locator("td.n").all_text_contents() == ["not yet due"] * 6
@@ -255,8 +253,8 @@ def test_a_cohort_that_is_not_due_is_hatched_and_says_so(browser: "Browser") -> 
         assert "repeating-linear-gradient" in image
 
 
-def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser: "Browser") -> None:
-    """Links, choices, details, and boxes that scroll; each with an outline."""
+def test_the_keyboard_reaches_everything_with_an_outline(browser: "Browser") -> None:
+    """Links, fields, details, and boxes that scroll."""
     with shown(browser, "rich") as found:
         page = found.page
         wanted = page.locator("a[href], select, input, button, summary, [tabindex='0']").count()
@@ -274,8 +272,8 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser: "Browser
             assert any(part in one for one in reached), part
 
 
-def test_a_choice_works_without_javascript(browser: "Browser") -> None:
-    """The form asks the page again, and what was chosen stands in it."""
+def test_a_selection_works_without_javascript(browser: "Browser") -> None:
+    """The form reloads the page with the selection."""
     with (
         served(Site(shown=rich_view(10))) as address,
         opened(browser, address, java_script_enabled=False) as found,
@@ -287,11 +285,11 @@ def test_a_choice_works_without_javascript(browser: "Browser") -> None:
         assert "version=flights-v2" in page.url
         assert page.get_by_label("Version", exact=True).input_value() == "flights-v2"
         assert page.get_by_label("Days", exact=True).input_value() == "7"
-        assert found.wrong == []
+        assert found.errors == []
 
 
-def test_a_browser_can_give_the_token_as_a_password(browser: "Browser") -> None:
-    """And what the page loads gets it too."""
+def test_a_browser_can_send_the_token_as_a_password(browser: "Browser") -> None:
+    """Also with the files that the page loads."""
     credentials = {"username": "reader", "password": TOKEN}
     with (
         served(Site(shown=rich_view(3)), Access(token=TOKEN)) as address,
@@ -302,7 +300,7 @@ def test_a_browser_can_give_the_token_as_a_password(browser: "Browser") -> None:
 
 
 def test_nothing_is_cut_off_on_paper(browser: "Browser") -> None:
-    """Boxes do not scroll there, and what only a screen needs is left out."""
+    """Boxes do not scroll, and navigation and forms are left out."""
     with shown(browser, "rich") as found:
         found.page.emulate_media(media="print")
         assert not found.page.locator("nav").is_visible()
@@ -312,15 +310,15 @@ def test_nothing_is_cut_off_on_paper(browser: "Browser") -> None:
         }
 
 
-def test_a_page_that_cannot_be_made_is_a_page(browser: "Browser") -> None:
-    """It has the style sheet, says what is wrong, and goes wrong nowhere else."""
+def test_an_internal_error_has_a_page(browser: "Browser") -> None:
+    """With the style sheet, and without other errors."""
 
     def fail() -> None:
         raise ValueError("not for readers")
 
     site = Site(fails=fail)
     with served(site) as address, opened(browser, address) as found:
-        assert "Truthloop itself failed" in found.page.locator("main").inner_text()
+        assert "Truthloop failed to answer" in found.page.locator("main").inner_text()
         assert "not for readers" not in found.page.content()
-        # Chromium tells the status itself
-        assert [one for one in found.wrong if "500" not in one] == []
+        # Chromium logs the status itself
+        assert [one for one in found.errors if "500" not in one] == []

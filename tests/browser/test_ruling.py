@@ -1,4 +1,4 @@
-"""The form on which a person rules, in a real Chromium: by keyboard, without JavaScript, on every width.
+"""The form for rulings in a real Chromium: by keyboard, without JavaScript, at every width.
 
 Needs what tests/browser/test_page.py needs; run it with `make test-browser`.
 """
@@ -17,10 +17,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from page_site import Site
 from playwright import sync_api
-from ruling_case import EPISODE, NOW_MS, found, grown, log_of, make_loop, write_found
+from ruling_case import EPISODE, NOW_MS, backfill_diff, grown, log_backfill, log_of, make_loop
 
 from schemas.events.evidence import Event
-from truthloop.feedback.backfill_forms import Rulings
+from truthloop.feedback.backfill_forms import BackfillForms
 from truthloop.page.gather import Gatherer
 from truthloop.page.web.access import Access
 from truthloop.page.web.app import make_app
@@ -35,7 +35,7 @@ TOKEN = "a-secret-of-many-characters"  # noqa: S105 - of this test alone
 
 @contextmanager
 def served(app: web.Application, host: str = "127.0.0.1") -> Iterator[str]:
-    """Serve an application from a thread of its own, as Playwright needs the main one."""
+    """Serve an application from another thread, since Playwright needs the main one."""
     started, stop, address = threading.Event(), asyncio.Event(), ""
     loop = asyncio.new_event_loop()
 
@@ -75,22 +75,22 @@ def browser() -> Iterator["Browser"]:
 
 
 class Desk:
-    """A loop with one backfill that waits, and its page with everything behind it."""
+    """A loop with one waiting backfill, and its page on a real lake."""
 
     def __init__(self, folder: Path, access: Access | None = None) -> None:
         self.loop = make_loop(folder)
-        self.sha256 = write_found(self.loop, found())
-        self.words: list[str] = []
+        self.sha256 = log_backfill(self.loop, backfill_diff())
+        self.refusals: list[str] = []
         self._access = access or Access()
-        rulings = Rulings(self.loop, self._access, None, lambda: NOW_MS, self.words.append)
-        gatherer = Gatherer(self.loop, lambda: NOW_MS, patience_s=60.0)
-        site = Site(backfills=rulings)
-        site.offer, site.view = gatherer.offer, gatherer.view  # type: ignore[method-assign] # the real ones
-        self._app = lambda: make_app(site.answers(), self._access)
+        forms = BackfillForms(self.loop, self._access, None, lambda: NOW_MS, self.refusals.append)
+        gatherer = Gatherer(self.loop, lambda: NOW_MS, wait_s=60.0)
+        site = Site(backfills=forms)
+        site.choices, site.view = gatherer.choices, gatherer.view  # type: ignore[method-assign] # the real ones
+        self._app = lambda: make_app(site.sources(), self._access)
 
     @contextmanager
     def opened(self, browser: "Browser", path: str = PATH, **options: Any) -> Iterator["Page"]:
-        """Open the page, and see that nothing goes wrong on it."""
+        """Open the page, and check that it logs no errors."""
         wrong: list[str] = []
         with served(self._app()) as address, browser.new_context(**options) as context:
             page = context.new_page()
@@ -98,27 +98,27 @@ class Desk:
             page.on("pageerror", lambda error: wrong.append(str(error)))
             page.goto(f"{address}{path}")
             yield page
-        # Chromium tells a status of 4xx itself
+        # Chromium logs a status of 4xx itself
         assert [one for one in wrong if "status of 4" not in one] == []
 
     @property
     def events(self) -> list[Event]:
-        """What the log is about."""
+        """The events of the log."""
         return [entry.event for entry in log_of(self.loop)]
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    """A page that nobody needs a token for."""
+    """A page without a token."""
     return Desk(tmp_path)
 
 
 @pytest.mark.parametrize("java_script", [True, False])
-@pytest.mark.parametrize("choice", ["Approve: it counts", "Reject: it stands beside"])
+@pytest.mark.parametrize("choice", ["Approve: its labels count", "Reject: its labels do not count"])
 def test_a_person_rules_from_the_page_of_the_loop(
     browser: "Browser", desk: Desk, choice: str, java_script: bool
 ) -> None:
-    """From the panel to the diff, and back to a page that says what was ruled; the browser sends the true origin."""
+    """From the panel to the diff, and back to a page with the ruling; the browser sends the page's origin."""
     with desk.opened(browser, "", java_script_enabled=java_script) as page:
         page.get_by_role("link", name="Read the diff and rule").click()
         page.get_by_label(choice).check()
@@ -131,11 +131,11 @@ def test_a_person_rules_from_the_page_of_the_loop(
         assert "by Ann (an attestation" in page.locator("main").inner_text()
         assert page.locator("form").count() == 0
     assert desk.events == [Event.BACKFILLED, Event.APPROVED if "Approve" in choice else Event.REJECTED]
-    assert desk.words == []
+    assert desk.refusals == []
 
 
 def test_the_form_can_be_sent_by_keyboard_alone(browser: "Browser", desk: Desk) -> None:
-    """Every field is reached, shows where it is, and says what it is for."""
+    """Every field can be reached, has an outline and a label."""
     with desk.opened(browser) as page:
         page.locator("#rule-approved").focus()
         page.keyboard.press("Space")
@@ -157,8 +157,8 @@ def test_the_form_can_be_sent_by_keyboard_alone(browser: "Browser", desk: Desk) 
     assert desk.events == [Event.BACKFILLED, Event.REJECTED]
 
 
-def test_an_enter_too_early_sends_nothing(browser: "Browser", desk: Desk) -> None:
-    """No choice is made for the reader, and the browser asks for what is missing."""
+def test_an_incomplete_form_is_not_sent(browser: "Browser", desk: Desk) -> None:
+    """No verdict is preselected, and the browser asks for missing fields."""
     with desk.opened(browser) as page:
         assert page.locator("input[name=verdict]:checked").count() == 0
         page.get_by_label("Your name").fill("Ann")
@@ -170,7 +170,7 @@ def test_an_enter_too_early_sends_nothing(browser: "Browser", desk: Desk) -> Non
 
 @pytest.mark.parametrize("path", [PATH, f"{PATH}/rule"])
 def test_neither_the_form_nor_a_refusal_scrolls_sideways(browser: "Browser", desk: Desk, path: str) -> None:
-    """And each field is large enough to be met with a finger."""
+    """And each field is large enough for touch."""
     with desk.opened(browser, path) as page:
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 800})
@@ -185,7 +185,7 @@ def test_neither_the_form_nor_a_refusal_scrolls_sideways(browser: "Browser", des
 
 
 def test_every_field_of_the_form_has_one_label(browser: "Browser", desk: Desk) -> None:
-    """What a screen reader says; the two choices have a name together."""
+    """For screen readers; the two verdicts are a named group."""
     with desk.opened(browser) as page:
         fields = "[...document.querySelectorAll('.rule input:not([type=hidden]), .rule textarea')]"
         assert page.evaluate(f"{fields}.length") == 4
@@ -195,13 +195,13 @@ def test_every_field_of_the_form_has_one_label(browser: "Browser", desk: Desk) -
 
 
 @pytest.mark.parametrize("java_script", [True, False])
-def test_a_refusal_says_that_nothing_was_changed_and_leads_back(
+def test_a_refusal_says_that_nothing_was_changed_and_links_back(
     browser: "Browser", desk: Desk, java_script: bool
 ) -> None:
     """The diff has changed while the form was open."""
     with desk.opened(browser, java_script_enabled=java_script) as page:
-        write_found(desk.loop, grown(found()))
-        page.get_by_label("Approve: it counts").check()
+        log_backfill(desk.loop, grown(backfill_diff()))
+        page.get_by_label("Approve: its labels count").check()
         page.get_by_label("Reason").fill("so")
         page.get_by_label("Your name").fill("Ann")
         page.get_by_role("button", name="Record the ruling").click()
@@ -215,7 +215,7 @@ def test_a_refusal_says_that_nothing_was_changed_and_leads_back(
 
 
 def test_a_form_on_another_site_changes_nothing(browser: "Browser", desk: Desk) -> None:
-    """Even where it knows a good token: the browser says where it comes from, and the reader's rights do not count."""
+    """Even with a valid token: the browser sends the origin."""
     with desk.opened(browser) as page:
         values = {name: page.locator(f"input[name={name}]").input_value() for name in ("token", "diff")}
         fields = values | {"verdict": "approved", "reason": "so", "by": "Eve"}
@@ -233,14 +233,14 @@ def test_a_form_on_another_site_changes_nothing(browser: "Browser", desk: Desk) 
             assert "Nothing was changed" in page.locator("h2").inner_text()
             assert "another site" in page.locator("main").inner_text()
     assert desk.events == [Event.BACKFILLED]
-    assert desk.words == ["origin"]
+    assert desk.refusals == ["origin"]
 
 
-def test_a_page_with_a_token_takes_the_form_too(browser: "Browser", tmp_path: Path) -> None:
-    """The browser sends the password with the form as well."""
+def test_a_page_with_a_token_accepts_the_form_too(browser: "Browser", tmp_path: Path) -> None:
+    """The browser sends the password with the form."""
     desk = Desk(tmp_path, Access(token=TOKEN))
     with desk.opened(browser, http_credentials={"username": "reader", "password": TOKEN}) as page:
-        page.get_by_label("Approve: it counts").check()
+        page.get_by_label("Approve: its labels count").check()
         page.get_by_label("Reason").fill("so")
         page.get_by_label("Your name").fill("Ann")
         page.get_by_role("button", name="Record the ruling").click()
@@ -249,7 +249,7 @@ def test_a_page_with_a_token_takes_the_form_too(browser: "Browser", tmp_path: Pa
 
 
 def test_the_form_is_not_printed(browser: "Browser", desk: Desk) -> None:
-    """Nobody can fill it in on paper."""
+    """It cannot be filled in on paper."""
     with desk.opened(browser) as page:
         page.emulate_media(media="print")
         assert not page.locator("form").is_visible()

@@ -1,4 +1,7 @@
-"""Fifty people rule about one backfill at the same moment, in two processes: one ruling stands, the others are told."""
+"""Fifty people rule about one backfill at the same moment, in two processes: one ruling is logged.
+
+Tests `truthloop.evidence.approvals`, too.
+"""
 
 import json
 import os
@@ -6,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ruling_case import found, log_of, make_loop, write_found
+from ruling_case import backfill_diff, log_backfill, log_of, make_loop
 
 from retrain.episode_status import rulings_of
 from retrain.gate import gate_of
@@ -46,7 +49,7 @@ def rule_at_once(settings: Settings, sha256: str, *bug: str) -> list[tuple[str, 
 def test_of_fifty_approvals_at_once_one_has_an_effect(tmp_path: Path) -> None:
     """Half of them reject: what stands is one word, and everybody else learns whose it is."""
     settings = make_loop(tmp_path)
-    sha256 = write_found(settings, found())
+    sha256 = log_backfill(settings, backfill_diff())
     answers = rule_at_once(settings, sha256)
     log = log_of(settings)
     ruled = [entry for entry in log if entry.event in (Event.APPROVED, Event.REJECTED)]
@@ -66,7 +69,7 @@ def test_of_fifty_approvals_at_once_one_has_an_effect(tmp_path: Path) -> None:
 def test_without_the_comparison_the_test_sees_more_than_one(tmp_path: Path) -> None:
     """A planted bug: whoever loses the race writes all the same."""
     settings = make_loop(tmp_path)
-    sha256 = write_found(settings, found())
+    sha256 = log_backfill(settings, backfill_diff())
     rule_at_once(settings, sha256, "append")
     ruled = [entry for entry in log_of(settings) if entry.event in (Event.APPROVED, Event.REJECTED)]
     assert len(ruled) > 1

@@ -1,4 +1,8 @@
-"""A past that is told anew: found once, beside until it is ruled about, then counted everywhere, and asked for once."""
+"""A backfill is found once, is not of record until it is approved, restates everything, and requests one retrain.
+
+Tests `truthloop.evidence.backfill_scan` with `truthloop.evidence.backfill_pairs`, `truthloop.evidence.touched`,
+`truthloop.evidence.spans` and `truthloop.evidence.diff_log`.
+"""
 
 import shutil
 from datetime import UTC, datetime
@@ -16,14 +20,14 @@ from told_anew_case import (
     ROWS,
     START_MS,
     add_days,
-    counted_of,
+    cells_of_days,
     diffs_of,
+    label_row,
     log_of,
     make_loop,
+    restating_labels,
     rule,
-    said,
     scored,
-    told_anew,
     views_agree,
 )
 
@@ -95,7 +99,7 @@ def redefined(early: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The loop after three of its days were told anew in another definition."""
     folder = tmp_path_factory.mktemp("redefined")
     settings = copy_of(early, folder)
-    add_days(settings, NEXT, told_anew(MONTH, (KNOWN, 3), definition=OTHER))
+    add_days(settings, NEXT, restating_labels(MONTH, (KNOWN, 3), definition=OTHER))
     turn(settings)
     return folder
 
@@ -117,8 +121,8 @@ def test_another_definition_waits_once_with_its_diff(early: Path, redefined: Pat
     assert turn(settings) == []
     assert len(diffs_of(settings)) == 1
     evidence = views_agree(settings)
-    before = counted_of(read_evidence(make_loop(early)), (0, SETTLED))
-    assert_frame_equal(counted_of(evidence, (0, SETTLED)), before, check_exact=True)
+    before = cells_of_days(read_evidence(make_loop(early)), (0, SETTLED))
+    assert_frame_equal(cells_of_days(evidence, (0, SETTLED)), before, check_exact=True)
 
 
 def test_approving_it_restates_everything_and_asks_once(redefined: Path, tmp_path: Path) -> None:
@@ -165,7 +169,7 @@ def test_rejecting_it_leaves_everything_as_it_was(redefined: Path, tmp_path: Pat
     assert_frame_equal(views_agree(settings).cells, cells, check_exact=True)
     assert_frame_equal(scored(settings), before)
     assert (turn(settings), asked_for(settings)) == ([], set())
-    add_days(settings, (KNOWN + 1, KNOWN + 2), told_anew([5], (KNOWN + 1, 3), definition=OTHER))
+    add_days(settings, (KNOWN + 1, KNOWN + 2), restating_labels([5], (KNOWN + 1, 3), definition=OTHER))
     later = found_in(turn(settings))
     assert later.episode is not None
     assert later.episode.id != told.episode.id
@@ -179,7 +183,7 @@ def test_an_approved_definition_goes_on_without_another_word(redefined: Path, tm
     assert told.episode is not None
     rule(settings, told.episode, Verdict.APPROVED)
     turn(settings)
-    add_days(settings, (KNOWN + 1, KNOWN + 2), told_anew([5], (KNOWN + 1, 3), definition=OTHER))
+    add_days(settings, (KNOWN + 1, KNOWN + 2), restating_labels([5], (KNOWN + 1, 3), definition=OTHER))
     assert [one.event for one in turn(settings)] == [Event.EVALUATED]
     views_agree(settings)
     assert scored(settings).filter(pl.col("definition") == OTHER).height == (len(MONTH) + 1) * HALF
@@ -190,13 +194,13 @@ def test_a_declared_batch_stands_beside_until_it_is_ruled_about(loop: Settings, 
     """Corrections of the own definition, declared; what comes of the same batch later is another backfill."""
     before, told_then = read_evidence(loop), scored(loop)
     batch = {"origin": "backfill", "batch_id": "2023-11"}
-    add_days(loop, NEXT, told_anew(MONTH, (KNOWN, 3), **batch))
+    add_days(loop, NEXT, restating_labels(MONTH, (KNOWN, 3), **batch))
     told = found_in(turn(loop))
     assert told.episode is not None
     assert (told.episode.causes, told.episode.batch) == ([Cause.DECLARED], "2023-11")
     assert (told.verdict, told.state) == (Verdict.QUARANTINED, GateState.WAITING)
     beside = read_evidence(loop)
-    assert_frame_equal(counted_of(beside, (0, SETTLED)), counted_of(before, (0, SETTLED)), check_exact=True)
+    assert_frame_equal(cells_of_days(beside, (0, SETTLED)), cells_of_days(before, (0, SETTLED)), check_exact=True)
     rule(loop, told.episode, verdict)
     decisions = turn(loop)
     assert decisions[0].event is Event.RESTATED
@@ -206,7 +210,7 @@ def test_a_declared_batch_stands_beside_until_it_is_ruled_about(loop: Settings, 
     assert (changed(told_then, scored(loop)), len(asked_for(loop))) == (
         (len(MONTH) * HALF // 4, 1) if counts else (0, 0)
     )
-    add_days(loop, (KNOWN + 1, KNOWN + 2), told_anew([5], (KNOWN + 1, 3), **batch))
+    add_days(loop, (KNOWN + 1, KNOWN + 2), restating_labels([5], (KNOWN + 1, 3), **batch))
     later = found_in(turn(loop))
     assert later.episode is not None
     assert later.episode.id != told.episode.id
@@ -216,7 +220,7 @@ def test_a_declared_batch_stands_beside_until_it_is_ruled_about(loop: Settings, 
 
 def test_a_batch_of_another_definition_changes_what_its_diff_shows(loop: Settings) -> None:
     """Approving it makes the definition of record, and its labels count."""
-    add_days(loop, NEXT, told_anew([3], (KNOWN, 3), definition=OTHER, origin="backfill"))
+    add_days(loop, NEXT, restating_labels([3], (KNOWN, 3), definition=OTHER, origin="backfill"))
     told = found_in(turn(loop))
     assert told.episode is not None
     assert (told.episode.causes, told.episode.batch) == ([Cause.REDEFINED, Cause.DECLARED], None)
@@ -230,8 +234,8 @@ def test_a_batch_of_another_definition_changes_what_its_diff_shows(loop: Setting
 
 def test_a_batch_counts_in_the_views_while_live_labels_of_its_definition_wait(loop: Settings) -> None:
     """Each has a ruling of its own; cells count the batch."""
-    live = told_anew([2], (KNOWN, 3), definition=OTHER)
-    add_days(loop, NEXT, [*live, *told_anew([3], (KNOWN, 3), definition=OTHER, origin="backfill")])
+    live = restating_labels([2], (KNOWN, 3), definition=OTHER)
+    add_days(loop, NEXT, [*live, *restating_labels([3], (KNOWN, 3), definition=OTHER, origin="backfill")])
     [batch] = [one.episode for one in turn(loop) if one.episode is not None and Cause.DECLARED in one.episode.causes]
     rule(loop, batch, Verdict.APPROVED)
     turn(loop)
@@ -243,7 +247,7 @@ def test_300_stale_labels_in_four_hours_are_found_and_pass_if_they_only_add(loop
     first_ms = START_MS + KNOWN * DAY_MS + 3 * HOUR_MS
     names = [(day, number) for day in range(2, 7) for number in range(HALF, ROWS)]
     step_ms = (4 * HOUR_MS - 1) // len(names)
-    add_days(loop, NEXT, [said(*name, first_ms + place * step_ms) for place, name in enumerate(names)])
+    add_days(loop, NEXT, [label_row(*name, first_ms + place * step_ms) for place, name in enumerate(names)])
     told = found_in(turn(loop))
     assert told.episode is not None
     assert (told.episode.causes, told.episode.labels, len(names)) == ([Cause.STALE], 300, 300)
@@ -259,7 +263,7 @@ def test_300_stale_labels_in_four_hours_are_found_and_pass_if_they_only_add(loop
 def test_300_corrections_in_four_hours_are_found_and_wait(loop: Settings) -> None:
     """From then on they stand beside, as if they had not come; approved they count again."""
     before, told_then = read_evidence(loop), scored(loop)
-    add_days(loop, NEXT, told_anew(range(2, 7), (KNOWN, 3), share=1))
+    add_days(loop, NEXT, restating_labels(range(2, 7), (KNOWN, 3), share=1))
     told = found_in(turn(loop))
     assert told.episode is not None
     assert (told.episode.causes, told.episode.labels) == ([Cause.CORRECTED], 300)
@@ -267,7 +271,7 @@ def test_300_corrections_in_four_hours_are_found_and_wait(loop: Settings) -> Non
     [again] = turn(loop)
     assert (again.event, again.state) == (Event.RESTATED, GateState.WAITING)
     evidence = views_agree(loop)
-    assert_frame_equal(counted_of(evidence, (0, SETTLED)), counted_of(before, (0, SETTLED)), check_exact=True)
+    assert_frame_equal(cells_of_days(evidence, (0, SETTLED)), cells_of_days(before, (0, SETTLED)), check_exact=True)
     assert turn(loop) == []
     rule(loop, told.episode, Verdict.APPROVED)
     assert turn(loop)[0].state is GateState.PREPARING
@@ -280,7 +284,7 @@ def test_a_backfill_that_grows_keeps_its_id_and_is_approved_as_it_is(redefined: 
     """It is put before a person anew; what was in it then is what counts."""
     settings = copy_of(redefined, tmp_path)
     first = log_of(settings)[-1]
-    add_days(settings, (KNOWN + 1, KNOWN + 2), told_anew([5], (KNOWN + 1, 3), definition=OTHER))
+    add_days(settings, (KNOWN + 1, KNOWN + 2), restating_labels([5], (KNOWN + 1, 3), definition=OTHER))
     grown = found_in(turn(settings))
     assert first.episode is not None
     assert grown.episode is not None
@@ -302,7 +306,7 @@ def test_labels_that_never_find_a_prediction_are_told_by_whoever_looks_later(loo
         {"key": f"lost-{place}", "kind": "fraud", "value": 1, "time": START_MS + KNOWN * DAY_MS, "definition": OTHER}
         for place in range(5)
     ]
-    add_days(loop, NEXT, [*lost, *told_anew([7], (KNOWN, 3), definition=OTHER)])
+    add_days(loop, NEXT, [*lost, *restating_labels([7], (KNOWN, 3), definition=OTHER)])
     standing = Reconciler(loop, lambda: START_MS)
     standing.run()
     told = log_of(loop)[-1]

@@ -1,4 +1,4 @@
-"""A past that is told anew is decided about once: whatever is killed, and by however many at a time."""
+"""A backfill is logged once, whatever is killed, and however many processes reconcile at the same time."""
 
 import shutil
 import threading
@@ -15,13 +15,13 @@ from told_anew_case import (
     START_MS,
     Killed,
     add_days,
-    cells_anew,
     diffs_of,
     killed_at,
     log_of,
     make_loop,
+    recreated_cells,
+    restating_labels,
     rule,
-    told_anew,
     views_agree,
 )
 
@@ -31,7 +31,7 @@ from truthloop.config.settings import Settings
 from truthloop.evidence.cells import read_evidence
 from truthloop.feedback.reconcile import Reconciler
 
-FOUND = told_anew(range(2, 5), (KNOWN, 3), definition=OTHER)
+FOUND = restating_labels(range(2, 5), (KNOWN, 3), definition=OTHER)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_killed_at_any_step_each_thing_is_done_once(early: Path, tmp_path: Path)
     whole = copy_of(early, tmp_path / "whole")
     with killed_at(10_000) as places:
         live(whole)
-    unbroken, cells = told_by(whole), cells_anew(whole)
+    unbroken, cells = told_by(whole), recreated_cells(whole)
     assert [one["event"] for one in unbroken[KNOWN - 1 :]] == [
         *("evaluated", "backfilled", "approved", "restated", "prepared")
     ]

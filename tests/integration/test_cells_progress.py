@@ -6,13 +6,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from live_lake import RECORDED_AT, LiveLake, assert_same, evidence_anew, settings_of
+from live_lake import RECORDED_AT, LiveLake, assert_same, recounted_evidence, settings_of
 from replay_case import CLOSE_MS, CONFIG, START_MS, run, write_files
 
 from lake import Claim, Lake, connect
 from monitor.coverage.table import coverage
 from schemas.errors import LakeError
-from streams.ledger.table import ledger_frame, newest_rows
+from streams.ledger.row import ledger_frame
+from streams.ledger.table import newest_rows
 from streams.replay import sorted_input
 from truthloop.evidence import cells as evidence
 from truthloop.evidence.cells import read_evidence, refresh_cells
@@ -42,10 +43,10 @@ def test_cells_that_follow_a_live_lake_are_those_of_one_fold(live: LiveLake) -> 
         live.advance(steps)
         followed = read_evidence(settings)
         if portion % 5 == 0:
-            assert_same(followed, evidence_anew(live.lake.path))
+            assert_same(followed, recounted_evidence(live.lake.path))
         if not any(live.left(number) for number in live.partitions):
             break
-    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+    assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
     rows = {number: row.sequence + 1 for number, row in newest_rows(live.lake).items()}
     assert len(set(rows.values())) > 1
     assert {number: live.lake.applied("cells", f"cells:{number}") for number in rows} == rows
@@ -84,9 +85,9 @@ def test_cells_are_made_anew_when_the_ledger_was_divided_otherwise(live: LiveLak
     whole = after.with_columns(before["predictions_first"], before["labels_first"])
     rows = pl.concat([ledger.filter(pl.col("partition") == 1), whole])
     live.lake.replace("ledger", rows, [Claim("repair", 0, 1)], recorded_at=RECORDED_AT)
-    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+    assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
     live.finish()
-    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+    assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
 
 
 def test_cells_that_are_ahead_of_the_ledger_wait_for_it(live: LiveLake) -> None:
@@ -104,7 +105,7 @@ def test_cells_that_are_ahead_of_the_ledger_wait_for_it(live: LiveLake) -> None:
     with pytest.raises(LakeError, match="counts more steps of partition 0 than the ledger has"):
         read_evidence(replace(settings, config=other))
     live.lake.replace("ledger", rows, [Claim("repair", 1, 2)], recorded_at=RECORDED_AT)
-    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+    assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
 
 
 @pytest.mark.parametrize("further", [{}, {0: 2}, {1: 2, 2: 1}])
@@ -126,10 +127,10 @@ def test_two_refreshes_at_once_count_nothing_twice(
         return fold(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(evidence, "fold", late)
-    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+    assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
     assert len(calls) == 1
     live.finish()
-    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+    assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
 
 
 def test_a_refresh_under_another_config_at_the_same_time_loses_nothing(
@@ -149,7 +150,7 @@ def test_a_refresh_under_another_config_at_the_same_time_loses_nothing(
         return fold(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(evidence, "fold", late)
-    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+    assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
     assert live.lake.scan("cells").select(pl.col("plan").n_unique()).collect().item() == 1
 
 
@@ -165,18 +166,18 @@ def test_another_config_counts_everything_again_and_goes_on_from_there(live: Liv
     live.advance({1: 2, 2: 4})
     read_evidence(other)
     live.advance({0: 1})
-    assert_same(read_evidence(settings), evidence_anew(live.lake.path))
+    assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
 
 
 def test_cells_are_added_up_when_they_have_become_many(live: LiveLake, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table does not grow with the number of refreshes."""
-    monkeypatch.setattr(evidence, "LOOSE_ROWS_MAX", 10)
+    monkeypatch.setattr(evidence, "SURPLUS_ROWS_MAX", 10)
     settings = settings_of(live.lake.path)
     while any(live.left(number) for number in live.partitions):
         live.advance({number: 1 for number in live.partitions if live.left(number)})
         found = read_evidence(settings)
         assert live.lake.scan("cells").collect().height < 2 * found.cells.height + 200
-    assert_same(found, evidence_anew(live.lake.path))
+    assert_same(found, recounted_evidence(live.lake.path))
     assert live.lake.scan("cells").collect().height < 1.5 * found.cells.height
 
 

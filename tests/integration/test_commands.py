@@ -1,4 +1,4 @@
-"""The commands as people use them: files in, answers out, exit codes and both streams."""
+"""The commands end to end: files in, output, exit codes, stdout and stderr."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ CLOSE = "2023-12-14T22:13:20+00:00"
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
-    """A folder with a config and two files, which is also the working directory."""
+    """Files and a config in the working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "truthloop.yaml").write_text(CONFIG, "utf-8")
     return write_files(tmp_path, nights=2)
@@ -52,15 +52,15 @@ def call(*words: object) -> Result:
 
 
 def replayed(files: Files) -> Result:
-    """Replay everything and close."""
+    """Replay all files and close."""
     words: list[object] = ["replay", "--close", CLOSE]
     for role, paths in (("predictions", files.prediction_files), ("labels", files.label_files)):
         words += [word for path in paths for word in (f"--{role}", path)]
     return call(*words)
 
 
-def test_replay_accounts_for_every_record_and_says_so(files: Files) -> None:
-    """Both identities stand on stdout in plain words."""
+def test_replay_accounts_for_every_record(files: Files) -> None:
+    """Both accounting identities are printed on stdout."""
     done = replayed(files)
     assert done.exit_code == 0, done.stderr
     assert f"{len(files.predictions)} predictions = " in done.stdout
@@ -69,7 +69,7 @@ def test_replay_accounts_for_every_record_and_says_so(files: Files) -> None:
 
 
 def test_replay_prints_one_json_document(files: Files) -> None:
-    """For programs: nothing else on stdout."""
+    """Nothing else on stdout."""
     document = json.loads(call("replay", "-p", files.prediction_files[0], "--json").stdout)
     assert document["conservation"] == {"holds": True, "violations": []}
     assert document["files"][0]["read"] == len(files.prediction_files[0].read_text("utf-8").splitlines())
@@ -79,35 +79,35 @@ def test_replay_prints_one_json_document(files: Files) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["replay"], "no files were given"),
         (["replay", "-p", "nowhere.parquet"], "nowhere.parquet"),
-        (["replay", "-p", "predictions-0.jsonl", "--close", "soon"], "'soon' is not a moment"),
+        (["replay", "-p", "predictions-0.jsonl", "--close", "soon"], "'soon' is not a time"),
         (["coverage", "-c", "missing.yaml"], "missing.yaml"),
         (["metrics", "--by", "colour"], "cannot group by 'colour'"),
     ],
 )
 @pytest.mark.usefixtures("files")
-def test_what_cannot_be_done_is_said_on_stderr_with_exit_code_two(words: list[str], said: str) -> None:
-    """Usage and config: nothing on stdout, nothing written."""
+def test_a_usage_error_is_reported_on_stderr_with_exit_code_two(words: list[str], message: str) -> None:
+    """Nothing on stdout, and nothing written."""
     refused = call(*words)
     assert refused.exit_code == 2
-    assert said in refused.stderr
+    assert message in refused.stderr
     assert refused.stdout == ""
     assert not Path("lake").exists()
 
 
 @pytest.mark.usefixtures("files")
-def test_a_lake_that_is_not_there_is_named_with_the_next_step() -> None:
-    """Before the first replay there is nothing to show, and the message says what to run."""
+def test_a_missing_lake_is_reported_with_the_next_step() -> None:
+    """The message names the command to run first."""
     refused = call("coverage")
     assert refused.exit_code == 1
     assert "replay" in refused.stderr
 
 
-def test_coverage_shows_shares_only_where_they_are_due(files: Files) -> None:
-    """After the close every cohort is final; goals are judged."""
+def test_coverage_shows_shares_that_are_due(files: Files) -> None:
+    """After the close every cohort is final, and goals are evaluated."""
     replayed(files)
     shown = call("coverage", "--kind", "sale", "--version", "v1")
     assert shown.exit_code == 0
@@ -119,8 +119,8 @@ def test_coverage_shows_shares_only_where_they_are_due(files: Files) -> None:
     assert all(row["due"] for row in document["cohorts"])
 
 
-def test_coverage_fails_a_build_where_final_days_lack_labels(files: Files) -> None:
-    """Exit code 1 and the days by name; a day that is not final never fails anything."""
+def test_coverage_fails_if_final_days_lack_labels(files: Files) -> None:
+    """Exit code 1 with the days; a day that is not final never fails."""
     call("replay", "-p", files.prediction_files[0], "-l", files.label_files[0])
     assert call("coverage", "--kind", "sale", "--fail-under", "1").exit_code == 0
     replayed(files)
@@ -134,7 +134,7 @@ def test_coverage_fails_a_build_where_final_days_lack_labels(files: Files) -> No
 
 
 def test_metrics_at_an_age_count_what_was_known_by_it(files: Files, tmp_path: Path) -> None:
-    """Fewer labels than in the end; another age than those of `evaluate_at` is refused."""
+    """Fewer labels than in the end; an age that is not in `evaluate_at` is refused."""
     config = tmp_path / "truthloop.yaml"
     config.write_text(CONFIG + "evaluate_at: [20m, final]\n", "utf-8")
     replayed(files)
@@ -147,16 +147,16 @@ def test_metrics_at_an_age_count_what_was_known_by_it(files: Files, tmp_path: Pa
     assert "20m" in refused.stderr
 
 
-def test_coverage_of_a_name_that_is_not_there_suggests_the_nearest(files: Files) -> None:
-    """A typing error costs seconds."""
+def test_coverage_of_an_unknown_slice_suggests_the_nearest(files: Files) -> None:
+    """The message has the right name."""
     replayed(files)
     refused = call("coverage", "--slice", "country=DEE")
     assert refused.exit_code == 2
     assert "did you mean 'country=DE'" in refused.stderr
 
 
-def test_metrics_are_null_where_nothing_is_known_and_tell_mature_from_provisional(files: Files) -> None:
-    """Before any label there is no number; before the close it is provisional; after it, mature."""
+def test_metrics_are_null_then_provisional_then_mature(files: Files) -> None:
+    """Null without labels, provisional before the close, mature after it."""
     call("replay", "-p", files.prediction_files[0])
     rows = json.loads(call("metrics", "--json").stdout)["metrics"]
     assert rows == [] or {row["status"] for row in rows} == {"no_data"}
@@ -171,8 +171,8 @@ def test_metrics_are_null_where_nothing_is_known_and_tell_mature_from_provisiona
     assert "click (c1)" in shown.stdout
 
 
-def test_cells_folded_night_by_night_are_the_cells_of_one_fold(files: Files, tmp_path: Path) -> None:
-    """The incremental fold is exact, corrections across nights included."""
+def test_cells_folded_night_by_night_equal_one_fold(files: Files, tmp_path: Path) -> None:
+    """The incremental fold is exact, including corrections across nights."""
     settings = load_settings(tmp_path / "truthloop.yaml")
     whole = Settings(settings.config, settings.path, tmp_path / "whole", settings.state, settings.datasets)
     for predictions, labels in zip(files.prediction_files, files.label_files, strict=True):
@@ -187,8 +187,8 @@ def test_cells_folded_night_by_night_are_the_cells_of_one_fold(files: Files, tmp
     assert one.reach == two.reach
 
 
-def test_cells_are_made_again_when_the_config_counts_otherwise(files: Files, tmp_path: Path) -> None:
-    """Another set of ages, and back again: each time the cells are those of a fresh fold."""
+def test_cells_are_recreated_when_the_config_counts_differently(files: Files, tmp_path: Path) -> None:
+    """With other ages, and back again: each time the cells equal a new fold."""
     settings = load_settings(tmp_path / "truthloop.yaml")
     replayed(files)
     first = read_evidence(settings).cells
@@ -205,8 +205,8 @@ def test_cells_are_made_again_when_the_config_counts_otherwise(files: Files, tmp
     assert Lake.open(settings.lake).scan("cells").select(pl.col("plan").n_unique()).collect().item() == 1
 
 
-def test_the_views_of_coverage_and_metrics_say_what_the_cells_say(files: Files, tmp_path: Path) -> None:
-    """Two ways of counting, rows in DuckDB and integers in cells, agree before and after the close."""
+def test_the_views_of_coverage_and_metrics_agree_with_the_cells(files: Files, tmp_path: Path) -> None:
+    """Rows counted in DuckDB and integers in cells, before and after the close."""
     settings = load_settings(tmp_path / "truthloop.yaml")
     words = [word for path in files.prediction_files for word in ("-p", path)]
     call("replay", *words, "-l", files.label_files[0])
@@ -220,16 +220,16 @@ def test_the_views_of_coverage_and_metrics_say_what_the_cells_say(files: Files, 
         with connect(settings.lake) as views:
             seen = views.sql("FROM coverage").pl().select(wanted)
             assert_frame_equal(seen, cohorts, check_row_order=False, check_dtypes=False)
-            told = views.sql("FROM metrics").pl()
+            view = views.sql("FROM metrics").pl()
         for name in ("accuracy", "precision", "recall", "log_loss", "brier"):
-            mine = rows.filter(pl.col("name") == name, pl.col("definition") == "c1")
-            mine = mine.select("version", "day", "kind", pl.col("value").alias(name), "status")
-            assert_frame_equal(told.select(mine.columns), mine, check_row_order=False, rel_tol=1e-8)
+            expected = rows.filter(pl.col("name") == name, pl.col("definition") == "c1")
+            expected = expected.select("version", "day", "kind", pl.col("value").alias(name), "status")
+            assert_frame_equal(view.select(expected.columns), expected, check_row_order=False, rel_tol=1e-8)
         call("replay", "-l", files.label_files[1], "--close", CLOSE)
 
 
 def test_conservation_is_counted_a_second_time_from_the_rows(files: Files, tmp_path: Path) -> None:
-    """It agrees with the ledger; a row taken away makes it disagree."""
+    """It agrees with the ledger, and does not if a row is deleted."""
     settings = load_settings(tmp_path / "truthloop.yaml")
     summary = replay_files(
         settings, files.prediction_files, files.label_files, now_ms=CLOSE_MS + 1, close_at_ms=CLOSE_MS

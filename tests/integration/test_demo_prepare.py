@@ -1,6 +1,6 @@
-"""The demo's files, made once from the real year: whole, in order, alike every time, fit for the config.
+"""The demo's files, made once from the real year: complete, ordered, reproducible, and mapped by the config.
 
-Two months are told anew behind the year's end, with another meaning: a person rules about them in the last act.
+Two months are restated after the end of the year, with another definition of the label.
 """
 
 import sys
@@ -27,7 +27,7 @@ TYPES = {"float": pl.Float64, "int": pl.Int64, "string": pl.String, "bool": pl.B
 
 
 class Demo(NamedTuple):
-    """What one run of `prepare` made, read back."""
+    """The files of one run of `prepare`, read back."""
 
     prepared: Prepared
     predictions: pl.DataFrame
@@ -55,7 +55,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 @pytest.fixture(scope="module")
 def joined(demo: Demo) -> pl.DataFrame:
-    """Predictions with their label (late; null: none), joined on the key that the config maps."""
+    """Predictions with their label (late; null: none), joined on the key of the config's mapping."""
     predictions = demo.predictions.select(
         key=key_of(demo.predictions, demo.config, "predictions"),
         origin=pl.col("flight").struct["origin"],
@@ -76,32 +76,32 @@ def joined(demo: Demo) -> pl.DataFrame:
 
 
 def field(frame: pl.DataFrame, path: str) -> pl.Expr:
-    """The column at a dotted path of `frame`; fails where there is none."""
+    """The column at a dotted path of `frame`; fails if there is none."""
     first, *rest = path.split(".")
     dtype: object = frame.schema[first]
     found = pl.col(first)
     for name in rest:
         assert isinstance(dtype, pl.Struct)
-        dtype = {one.name: one.dtype for one in dtype.fields}[name]
+        dtype = {inner.name: inner.dtype for inner in dtype.fields}[name]
         found = found.struct[name]
     return found
 
 
 def source_map(config: LoopConfig, role: str) -> dict[str, FieldMap]:
-    """How the config maps the predictions, the labels, or what is told anew: each has a file of its own."""
+    """The config's mapping of the predictions, the labels or the restatements."""
     (source,) = [source for source in config.ingest if str(source.files).split(".")[0] == role]
     return source.map
 
 
 def key_of(frame: pl.DataFrame, config: LoopConfig, role: str) -> pl.Series:
-    """The key that the config makes of every row."""
+    """The key of every row by the config's mapping."""
     paths = source_map(config, role)["key"].path
     assert isinstance(paths, list)
     return frame.select(key=pl.concat_str([field(frame, path) for path in paths], separator="|"))["key"]
 
 
 def test_every_flight_from_february_on_is_predicted_once(demo: Demo) -> None:
-    """January trains the model; the flights after it make both files."""
+    """January is training data; the flights after it are in both files."""
     assert (demo.prepared.prediction_rows, demo.prepared.label_rows) == (309_772, 300_948)
     assert (demo.predictions.height, demo.labels.height) == (309_772, 300_948)
     assert demo.prepared.training_rows == 26_308
@@ -114,7 +114,7 @@ def test_every_flight_from_february_on_is_predicted_once(demo: Demo) -> None:
 
 
 def test_the_files_have_the_companys_columns(demo: Demo) -> None:
-    """Nested where a scoring service would nest, flat where an airport would write CSV."""
+    """Nested as of a scoring service, flat as the CSV of an airport."""
     assert dict(demo.predictions.drop("features").schema) == {
         "flight": pl.Struct(dict.fromkeys(("date", "number", "origin", "scheduled", "haul"), pl.String)),
         "scored_at": pl.Datetime("us", "UTC"),
@@ -122,12 +122,12 @@ def test_the_files_have_the_companys_columns(demo: Demo) -> None:
         "score_percent": pl.Float64,
     }
     assert demo.labels.columns == [*FLIGHT_KEY, "arrived_at_utc", "delay_min", "status"]
-    assert demo.labels.schema["scheduled"] == pl.String  # a time that a reader takes for a number would not join
+    assert demo.labels.schema["scheduled"] == pl.String  # read as a number, it would not join
     assert demo.predictions["model"].struct["version"].unique().to_list() == ["v1"]
 
 
 def test_both_files_are_in_order_of_time_then_key(demo: Demo) -> None:
-    """The order of rows tells nothing that the rows do not."""
+    """The order of rows reveals nothing."""
     flat = demo.predictions.select("scored_at", pl.col("flight").struct.unnest())
     assert flat.equals(flat.sort("scored_at", "date", "number", "origin", "scheduled"))
     assert demo.labels.equals(demo.labels.sort("arrived_at_utc", *FLIGHT_KEY))
@@ -143,27 +143,27 @@ def test_every_label_follows_its_prediction_within_the_horizon(demo: Demo, joine
     assert round(joined["late"].null_count() / joined.height, 4) == 0.0285
 
 
-def test_the_status_says_late_after_fifteen_minutes(demo: Demo) -> None:
+def test_the_status_is_late_after_fifteen_minutes(demo: Demo) -> None:
     """Fifteen minutes are on time, sixteen are late."""
     assert set(demo.labels.filter(delay_min=15)["status"]) == {"on_time"}
     assert set(demo.labels.filter(delay_min=16)["status"]) == {"late"}
     assert set(demo.labels["status"]) == {"late", "on_time"}
 
 
-def test_october_and_november_are_told_anew_flight_by_flight(demo: Demo) -> None:
-    """Every label of both months once, none of another, by the keys of their predictions."""
-    told = key_of(demo.restatements, demo.config, "restatements")
+def test_october_and_november_are_restated_flight_by_flight(demo: Demo) -> None:
+    """Every label of both months once, and no other, with the keys of their predictions."""
+    restated = key_of(demo.restatements, demo.config, "restatements")
     labelled = demo.labels.with_columns(key=key_of(demo.labels, demo.config, "labels"))
     expected = labelled.filter(pl.col("flight_date").str.slice(5, 2).is_in(["10", "11"]))
-    assert told.is_unique().all()
-    assert set(told) == set(expected["key"])
+    assert restated.is_unique().all()
+    assert set(restated) == set(expected["key"])
     months = demo.restatements["flight_date"].str.slice(0, 7).value_counts().sort("flight_date")
     assert months.rows() == [("2013-10", 28_618), ("2013-11", 26_971)]
     assert demo.restatements.columns == [*FLIGHT_KEY, "told_at_utc", "delay_min", "status", "definition"]
 
 
-def test_told_anew_late_is_more_than_half_an_hour(demo: Demo) -> None:
-    """Under a name of its own, which is not the config's; the delays are what they were."""
+def test_restated_late_is_more_than_half_an_hour(demo: Demo) -> None:
+    """Under another definition than the config's; the delays are unchanged."""
     late = demo.restatements.select(is_late=pl.col("status") == "late", is_over=pl.col("delay_min") > 30)
     assert late["is_late"].equals(late["is_over"], check_names=False)
     assert {*demo.restatements["status"]} == {"late", "on_time"}
@@ -179,8 +179,8 @@ def test_told_anew_late_is_more_than_half_an_hour(demo: Demo) -> None:
     assert flips["delay_min"].is_between(16, 30).all()
 
 
-def test_each_month_is_told_within_an_hour_behind_the_years_end(demo: Demo) -> None:
-    """In order, far from every hour in which flights arrive, and not later than corrections are taken."""
+def test_each_month_is_restated_within_an_hour_after_the_end_of_the_year(demo: Demo) -> None:
+    """In order, long after the last arrival, and within retain."""
     told_at = pl.from_epoch("told_at_utc", "s").dt.replace_time_zone("UTC")
     frame = demo.restatements.select(
         month=pl.col("flight_date").str.slice(5, 2),
@@ -203,14 +203,14 @@ def test_each_month_is_told_within_an_hour_behind_the_years_end(demo: Demo) -> N
     assert ages.max() < demo.config.labels["arrived_late"].retain  # type: ignore[operator]
 
 
-def test_months_without_a_flight_are_told_anew_by_nothing(demo: Demo) -> None:
-    """As with a part of the year."""
+def test_months_without_a_flight_have_no_restatements(demo: Demo) -> None:
+    """Labels of February have none."""
     february = demo.labels.filter(pl.col("flight_date").str.starts_with("2013-02"))
     assert restatements_of(february).rows() == []
 
 
 def test_no_flight_that_was_cancelled_or_diverted_has_a_label() -> None:
-    """Also not one that landed somewhere else."""
+    """Not even one that landed elsewhere."""
     flights = read_flights(data_folder())
     gone = flights.filter(pl.col("arr_delay_min").is_null())
     assert gone.height == 9_430
@@ -220,7 +220,7 @@ def test_no_flight_that_was_cancelled_or_diverted_has_a_label() -> None:
 def test_the_same_flights_in_any_order_give_the_same_bytes(
     demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another run over shuffled input; a config that somebody has changed stays."""
+    """Another run over shuffled input; an edited config is kept."""
 
     def shuffled(folder: Path) -> pl.DataFrame:
         return read_flights(folder).sample(fraction=1, shuffle=True, seed=7)
@@ -236,16 +236,16 @@ def test_the_same_flights_in_any_order_give_the_same_bytes(
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
-def test_progress_is_told_before_every_step_and_at_the_end(demo: Demo) -> None:
-    """A bar can be drawn from it."""
-    words, done, steps = zip(*demo.reports, strict=True)
+def test_progress_is_reported_before_every_step_and_at_the_end(demo: Demo) -> None:
+    """With the number of steps."""
+    titles, done, steps = zip(*demo.reports, strict=True)
     assert done == tuple(range(6))
     assert set(steps) == {5}
-    assert len(set(words)) == 6
+    assert len(set(titles)) == 6
 
 
-def test_the_model_knows_nothing_that_became_known_after_it_was_trained() -> None:
-    """Wipe out all that happened from February on: the same model comes out."""
+def test_the_model_is_trained_on_nothing_that_became_known_later() -> None:
+    """Without everything that happened from February on, the model is the same."""
     flights, weather = read_flights(data_folder()), read_weather(data_folder())
     labels = known_labels(flights, TRAINED_AT)
     assert labels.join(flights, on=FLIGHT_KEY)["arrived_at"].max() < TRAINED_AT  # type: ignore[operator]
@@ -266,7 +266,7 @@ def test_the_model_knows_nothing_that_became_known_after_it_was_trained() -> Non
 
 
 def test_the_model_does_not_depend_on_the_order_of_its_training_rows() -> None:
-    """Sums are rounded by their order, so training has an order of its own."""
+    """The rounding of sums depends on their order, so training sorts its rows."""
     flights = read_flights(data_folder())
     labels = known_labels(flights, TRAINED_AT)
     features = features_at_prediction(flights, read_weather(data_folder()))
@@ -277,15 +277,15 @@ def test_the_model_does_not_depend_on_the_order_of_its_training_rows() -> None:
     assert (exact[0] == exact[1]).all()
 
 
-def test_training_calls_late_what_the_labels_call_late() -> None:
-    """More than fifteen minutes; sixteen are late for the model too."""
+def test_training_uses_the_definition_of_the_labels() -> None:
+    """Late is more than fifteen minutes."""
     flights = read_flights(data_folder())
     labels = known_labels(flights, TRAINED_AT).join(flights, on=FLIGHT_KEY)
     assert set(labels.filter(arr_delay_min=15)["late"]) == {False}
     assert set(labels.filter(arr_delay_min=16)["late"]) == {True}
 
 
-def test_the_model_is_of_use_and_loses_some_of_it_over_the_year(joined: pl.DataFrame) -> None:
+def test_the_model_is_useful_and_gets_worse_over_the_year(joined: pl.DataFrame) -> None:
     """Better than chance in every month, far from perfect, and too low when more flights are late."""
     labelled = joined.filter(pl.col("late").is_not_null())
     ranks = pl.col("score").rank("average")
@@ -309,8 +309,8 @@ def test_the_model_is_of_use_and_loses_some_of_it_over_the_year(joined: pl.DataF
     assert (joined["score"] >= 0.5).mean() == pytest.approx(0.065, abs=0.02)
 
 
-def test_the_config_maps_what_is_in_the_files(demo: Demo) -> None:
-    """Every path exists, and every feature of the contract is there with its type; none is left out."""
+def test_the_config_maps_the_columns_of_the_files(demo: Demo) -> None:
+    """Every path exists, and the features are those of the contract, with their types."""
     files = {"predictions": demo.predictions, "labels": demo.labels, "restatements": demo.restatements}
     for role, frame in files.items():
         for target, one in source_map(demo.config, role).items():
@@ -328,7 +328,7 @@ def test_the_config_maps_what_is_in_the_files(demo: Demo) -> None:
 
 
 def test_only_the_impossible_wind_is_outside_the_contract(demo: Demo) -> None:
-    """Limits and categories hold for the year, but for the hour with 1,048 miles an hour at EWR."""
+    """Limits and categories hold for the year, except for a wind of 1,048 miles an hour at EWR."""
     features = demo.predictions["features"].struct.unnest()
     outside = {}
     for name, one in demo.config.predictions.features.items():
@@ -346,7 +346,7 @@ def test_only_the_impossible_wind_is_outside_the_contract(demo: Demo) -> None:
 
 
 def test_coverage_by_age_and_the_goal_are_as_the_config_says(demo: Demo, joined: pl.DataFrame) -> None:
-    """A usual day meets the goal; the days of snow and storm do not."""
+    """A usual day meets the goal; days of snow and storm do not."""
     ages_h = [age // HOUR_MS for age in demo.config.cohorts.ages]
     assert ages_h == [3, 4, 5, 6, 8, 10, 12, 24]
     reached = [round((joined["age_ms"] <= age).sum() / joined.height, 3) for age in demo.config.cohorts.ages]
@@ -360,7 +360,7 @@ def test_coverage_by_age_and_the_goal_are_as_the_config_says(demo: Demo, joined:
 
 
 def test_the_loop_is_set_up_as_its_comments_say(demo: Demo) -> None:
-    """What the first reader of the config is told is so."""
+    """The config's values match its comments."""
     label = demo.config.labels["arrived_late"]
     assert demo.config.loop == "flights"
     assert (demo.config.timezone, demo.config.clock) == (NEW_YORK, "event")
@@ -370,7 +370,7 @@ def test_the_loop_is_set_up_as_its_comments_say(demo: Demo) -> None:
     assert demo.config.predictions.outputs["arrived_late"].threshold == 0.5
 
 
-def test_a_folder_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported_at_once(tmp_path: Path) -> None:
     """Before anything is read or trained."""
     (tmp_path / "taken").write_text("a file")
     reports: list[str] = []
@@ -381,7 +381,7 @@ def test_a_folder_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_without_scikit_learn_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is optional, as the flights are."""
+    """It is an optional dependency, like the flights."""
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
     with pytest.raises(TruthloopError) as caught:
         train(pl.DataFrame(), pl.DataFrame(), version="v1")

@@ -1,6 +1,8 @@
-"""Nothing lost, nothing doubled: roles are killed, stopped and moved under load, and SQL over the topics judges.
+"""Nothing lost, nothing duplicated: roles are killed, stopped and moved under load, and SQL checks the topics.
 
 `live_case.differences` reads the topics alone and shares no code with the join.
+
+Tests `streams.join_worker.role` with `streams.join_worker.assignment` and `streams.join_worker.recovery`.
 """
 
 import random
@@ -31,7 +33,7 @@ def traffic_of(seed: int, count: int) -> Traffic:
 
 
 @pytest.mark.timeout(400)
-def test_workers_that_are_killed_at_random_lose_and_double_nothing(kafka: str, tmp_path: Path) -> None:
+def test_workers_that_are_killed_at_random_lose_and_duplicate_nothing(kafka: str, tmp_path: Path) -> None:
     """Two join workers and a lake writer; after each piece of traffic one of them is killed and started again."""
     seed = 20_261_121
     chance = random.Random(seed)
@@ -55,7 +57,7 @@ def test_workers_that_are_killed_at_random_lose_and_double_nothing(kafka: str, t
 
 
 def scored(lake: Path) -> list[tuple[object, ...]]:
-    """Return what a lake says of every prediction in the end."""
+    """Return the final outcomes in a lake."""
     with truthloop.open(lake) as views:
         return views.sql(
             "SELECT key, id, kind, definition, status, value, predicted_at, known_at FROM scored ORDER BY ALL"
@@ -63,7 +65,7 @@ def scored(lake: Path) -> list[tuple[object, ...]]:
 
 
 def replayed(loop: Loop, traffic: Traffic) -> list[tuple[object, ...]]:
-    """Return what the same records say when they are read from files."""
+    """Return the final outcomes of the same records, replayed from files."""
     words = ["replay", "--close", moment(traffic.end_ms)]
     for topic in ("predictions", "labels"):
         file = loop.folder / f"{topic}.jsonl"
@@ -78,7 +80,7 @@ def replayed(loop: Loop, traffic: Traffic) -> list[tuple[object, ...]]:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("step", some("committed", "sent", "begun", "offsets sent", "store", at_least=2))
 def test_a_crash_at_any_step_of_the_commit_is_harmless(kafka: str, tmp_path: Path, step: str) -> None:
-    """The worker ends at the step, twice, and is started again; once on an empty disk."""
+    """The worker ends at the step, twice, and is started again; once without its state."""
     traffic = traffic_of(7, 2_000)
     with running(Loop(tmp_path, kafka)) as loop:
         loop.begin()
@@ -93,8 +95,8 @@ def test_a_crash_at_any_step_of_the_commit_is_harmless(kafka: str, tmp_path: Pat
 
 
 @pytest.mark.timeout(400)
-def test_a_worker_that_was_taken_for_dead_can_do_no_harm_when_it_comes_back(kafka: str, tmp_path: Path) -> None:
-    """It is stopped past its session, another takes over and commits, then it goes on."""
+def test_a_worker_that_continues_after_its_session_has_ended_does_no_harm(kafka: str, tmp_path: Path) -> None:
+    """It is stopped until its session ends, another worker takes over and commits, then it continues."""
     traffic = traffic_of(11, 4_000)
     with running(Loop(tmp_path, kafka, session_ms=6_000)) as loop:
         loop.begin()
@@ -115,8 +117,8 @@ def test_a_worker_that_was_taken_for_dead_can_do_no_harm_when_it_comes_back(kafk
 
 
 @pytest.mark.timeout(400)
-def test_a_lost_state_is_made_again_from_lake_and_topics_while_others_go_on(kafka: str, tmp_path: Path) -> None:
-    """One of two workers loses its disk; the lake has a part of what it knew, the topics have the rest."""
+def test_a_lost_state_is_restored_from_lake_and_topics_while_others_work(kafka: str, tmp_path: Path) -> None:
+    """One of two workers loses its disk; the lake has a part of its state, the topics have the rest."""
     traffic = traffic_of(13, 4_000)
     with running(Loop(tmp_path, kafka)) as loop:
         loop.begin()
@@ -142,14 +144,14 @@ def test_a_lost_state_is_made_again_from_lake_and_topics_while_others_go_on(kafk
         traffic.records = records
         assert finish(loop, traffic) == []
         loop.wait("the lake", lambda: not lake_differences(loop))
-        said = loop.log("join", "0") + loop.log("join", "1")
-        assert "the state is made again" in said
-        assert "steps are taken again" in said
+        logs = loop.log("join", "0") + loop.log("join", "1")
+        assert "the state is restored from the lake" in logs
+        assert "steps are redone from the ledger" in logs
 
 
 @pytest.mark.timeout(400)
 def test_a_broker_that_dies_under_load_costs_nothing(tmp_path: Path) -> None:
-    """Killed and started again twice; the roles go on by themselves."""
+    """It is killed and started again twice; the roles continue by themselves."""
     traffic = traffic_of(17, 4_000)
     with (
         LocalBroker(tmp_path / "kafka", java_options=QUICK_START) as broker,

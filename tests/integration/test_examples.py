@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer, murmur2
-from example_loop import EXAMPLES, ROOT, ExampleLoop, Truth, generator, is_caught_up
+from example_loop import EXAMPLES, ROOT, ExampleLoop, ExpectedResults, generator, is_caught_up
 from jsonschema import Draft202012Validator
 from kafka_fixture import as_client, create_topic, read_all
 from live_case import running
@@ -40,14 +40,14 @@ def test_a_loop_says_in_the_end_what_its_generator_meant(
     truth_file = tmp_path / "truth.jsonl"
     with running(ExampleLoop(tmp_path, kafka, name)) as loop:
         loop.program("traffic.py", "--count", str(count), "--prefix", loop.prefix, "--truth", str(truth_file))
-        truth = Truth(truth_file.read_text("utf-8"))
+        truth = ExpectedResults(truth_file.read_text("utf-8"))
         loop.begin()
         for role in ("ingest", "join", "lake"):
             loop.run(role)
-        loop.wait("ingest's end", lambda: not any(loop.stand().ingest.values()))
+        loop.wait("ingest's end", lambda: not any(loop.status().ingest.values()))
         closed = loop.command("close", truth.close_at)
         assert closed.returncode == 0, closed.stderr
-        loop.wait("the last deadline", lambda: is_caught_up(loop.stand()))
+        loop.wait("the last deadline", lambda: is_caught_up(loop.status()))
         loop.until_same(lambda: truth.differences(loop))
         assert loop.violations() == []
         told = loop.lake().sql("SELECT DISTINCT reason FROM all_outcomes").fetchall()

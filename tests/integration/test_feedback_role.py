@@ -1,4 +1,7 @@
-"""The deciding role on a real broker: one worker decides, all serve the page, and one that is killed is followed."""
+"""The feedback role on a real broker: one worker is active, all serve the page, and a killed one is replaced.
+
+Tests `streams.feedback.role` with `streams.feedback.faust_app` and `truthloop.feedback.service`.
+"""
 
 import json
 import os
@@ -39,7 +42,7 @@ streams.feedback.role.INTERVAL_S = 1e6
 from truthloop.__main__ import main
 sys.exit(main())
 """
-"""The role, but that it never looks at the lake by itself."""
+"""The role, but woken by notices only."""
 
 
 class Worker:
@@ -71,22 +74,22 @@ class Worker:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it says so; one that has ended by itself fails the test."""
-        assert self.process.poll() is None, self.said()
+        """Whether it reports so; one that has ended by itself fails the test."""
+        assert self.process.poll() is None, self.log()
         return self.get("/readyz")[0] == 200
 
     @property
     def is_active(self) -> bool:
-        """Whether it is the one that decides."""
+        """Whether it is the active worker."""
         found = re.search(r"^truthloop_feedback_active (\S+)$", self.get("/metrics")[1], re.MULTILINE)
         return found is not None and float(found[1]) == 1
 
-    def said(self) -> str:
+    def log(self) -> str:
         """Return its log."""
         return self._log.read_text(errors="replace")
 
     def stop(self) -> None:
-        """End it, in good order if it can."""
+        """Terminate it, or kill it if it does not end."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -103,7 +106,7 @@ def _free_port() -> int:
 
 
 def loop_on(kafka: str, folder: Path, days: int) -> Settings:
-    """Return a loop with topics, and a lake that files have filled."""
+    """Return a loop with topics, and a lake filled from files."""
     client = json.dumps({"session.timeout.ms": SESSION_MS})
     section = f'kafka: {{bootstrap_servers: "{kafka}", client: {client}}}\n'
     name = f"t-{os.getpid()}-{folder.name[-24:].replace('_', '-')}".lower()
@@ -115,11 +118,11 @@ def loop_on(kafka: str, folder: Path, days: int) -> Settings:
 
 
 def wait(what: str, workers: Sequence[Worker], is_done: Callable[[], bool]) -> None:
-    """Wait until something is so."""
+    """Wait for a condition."""
     deadline = time.monotonic() + DEADLINE_S
     pause = Pause()
     while not is_done():
-        assert time.monotonic() < deadline, f"{what} did not come about:\n" + "\n".join(one.said() for one in workers)
+        assert time.monotonic() < deadline, f"{what} did not happen:\n" + "\n".join(one.log() for one in workers)
         pause.wait(0.3)
 
 
@@ -129,7 +132,7 @@ def log_of(settings: Settings) -> list[Decision]:
 
 
 def published(kafka: str, settings: Settings) -> tuple[list[Decision], list[Evaluation]]:
-    """Return what the topics hold, each once, in order."""
+    """Return the decisions and evaluations in the topics, each once, in order."""
     topics = Topics.of(settings.config)
     found: list[list[Any]] = []
     for topic, model in ((topics.decisions, Decision), (topics.evidence, Evaluation)):
@@ -141,25 +144,25 @@ def published(kafka: str, settings: Settings) -> tuple[list[Decision], list[Eval
 
 @contextmanager
 def running(*workers: Worker) -> Iterator[ExitStack]:
-    """End workers whatever happens; more may be added."""
+    """Stop workers at the end of the block; more may be added."""
     with ExitStack() as held:
         for worker in workers:
             held.callback(worker.stop)
         yield held
 
 
-def test_one_of_two_workers_decides_and_the_other_follows_when_it_is_killed(kafka: str, tmp_path: Path) -> None:
-    """Both serve the page all the while; what is decided arrives on the topics, and nothing is decided twice."""
+def test_one_of_two_workers_is_active_and_the_other_replaces_it_when_it_is_killed(kafka: str, tmp_path: Path) -> None:
+    """Both serve the page all the time; decisions arrive on the topics, and nothing is decided twice."""
     settings = loop_on(kafka, tmp_path, 27)
     first = Worker(settings, 0)
     with running(first) as held:
         wait("a first worker", [first], lambda: first.is_ready)
-        wait("its first look", [first], lambda: len(log_of(settings)) == 26)
+        wait("its first reconciliation", [first], lambda: len(log_of(settings)) == 26)
         second = Worker(settings, 1)
         held.callback(second.stop)
         both = [first, second]
         wait("a second worker", both, lambda: second.is_ready and first.is_ready)
-        wait("one that decides", both, lambda: [one.is_active for one in both].count(True) == 1)
+        wait("an active worker", both, lambda: [one.is_active for one in both].count(True) == 1)
         for one in both:
             wait("the page", both, lambda one=one: one.get("/")[0] == 200)
             assert re.search(r"OK|WATCH|HOLD|STALLED", one.get("/")[1])
@@ -174,8 +177,8 @@ def test_one_of_two_workers_decides_and_the_other_follows_when_it_is_killed(kafk
                 entry.at for entry in log_of(settings) if entry.event is Event.EVALUATED
             ]
 
-        # evaluations go out once, as they are made: they stand in the lake, and a kill may keep them from their topic
-        wait("what is published", both, has_arrived)
+        # evaluations are published once, as they are made; a kill may keep them from the topic, but not from the lake
+        wait("the published messages", both, has_arrived)
         for _ in range(5):
             assert [one.is_active for one in both].count(True) <= 1
         active, other = both if first.is_active else both[::-1]
@@ -186,27 +189,27 @@ def test_one_of_two_workers_decides_and_the_other_follows_when_it_is_killed(kafk
         write_days(settings, (30, 34))
         wait("the other one's decisions", [other], lambda: len(log_of(settings)) == 35)
         assert other.is_active
-        wait("what is published", [other], has_arrived)
+        wait("the published messages", [other], has_arrived)
         assert published(kafka, settings)[0] == log_of(settings)
         other.process.terminate()
-        assert other.process.wait(60) == 0, other.said()
+        assert other.process.wait(60) == 0, other.log()
 
 
 def test_a_notice_of_a_commit_wakes_the_role(kafka: str, tmp_path: Path) -> None:
-    """It looks at the lake because it was told, and once for the canary that proves that it hears."""
+    """It reconciles for the notice, and once for its canary."""
     settings = loop_on(kafka, tmp_path, 4)
     worker = Worker(settings, 0, only_notices=True)
     with running(worker):
         wait("a worker", [worker], lambda: worker.is_ready)
-        wait("its first look", [worker], lambda: len(log_of(settings)) == 3)
+        wait("its first reconciliation", [worker], lambda: len(log_of(settings)) == 3)
         write_days(settings, (4, 6))
         produce(kafka, Topics.of(settings.config).commits, b'{"v": 1}')
-        wait("what the notice is about", [worker], lambda: len(log_of(settings)) == 5)
+        wait("the days of the notice", [worker], lambda: len(log_of(settings)) == 5)
 
 
 @pytest.mark.parametrize("name", ["commits", "decisions", "leader"])
-def test_a_topic_that_is_missing_ends_the_role_and_is_named(kafka: str, tmp_path: Path, name: str) -> None:
-    """Faust would wait for ever without a word."""
+def test_a_missing_topic_ends_the_role_and_is_named(kafka: str, tmp_path: Path, name: str) -> None:
+    """Faust would wait for ever without an error."""
     settings = loop_on(kafka, tmp_path, 2)
     topic = str(getattr(Topics.of(settings.config), name))
     admin = AdminClient(as_client(kafka))  # kept: dropped before its futures are read, it would fail them
@@ -214,13 +217,13 @@ def test_a_topic_that_is_missing_ends_the_role_and_is_named(kafka: str, tmp_path
     wait_for_topics(kafka, topic, None)
     worker = Worker(settings, 0)
     with running(worker):
-        assert worker.process.wait(DEADLINE_S) == 4, worker.said()
-        assert f"topic {topic}: does not exist" in worker.said()
-        assert "truthloop start" in worker.said()
+        assert worker.process.wait(DEADLINE_S) == 4, worker.log()
+        assert f"topic {topic}: does not exist" in worker.log()
+        assert "truthloop start" in worker.log()
 
 
 def test_a_topic_with_other_partitions_ends_the_role_and_is_named(kafka: str, tmp_path: Path) -> None:
-    """A table or an agent on it would read nothing, in silence."""
+    """A table or an agent on it would read nothing, without an error."""
     settings = loop_on(kafka, tmp_path, 2)
     topic = Topics.of(settings.config).commits
     admin = AdminClient(as_client(kafka))
@@ -228,12 +231,12 @@ def test_a_topic_with_other_partitions_ends_the_role_and_is_named(kafka: str, tm
     wait_for_topics(kafka, topic, 3)
     worker = Worker(settings, 0)
     with running(worker):
-        assert worker.process.wait(DEADLINE_S) == 4, worker.said()
-        assert f"topic {topic}: has 3 partitions, and the loop has 2" in worker.said()
+        assert worker.process.wait(DEADLINE_S) == 4, worker.log()
+        assert f"topic {topic}: has 3 partitions, and the loop has 2" in worker.log()
 
 
 def wait_for_topics(kafka: str, topic: str, partitions: int | None) -> None:
-    """Wait until the broker itself knows what was changed."""
+    """Wait until the broker reports the change."""
     admin = AdminClient(as_client(kafka))
 
     def is_known() -> bool:

@@ -24,6 +24,7 @@ from topic_shapes import (
     changed,
     cloud_event_label,
     cloud_event_prediction,
+    corrupted,
     create,
     debezium_label,
     flat_label,
@@ -35,7 +36,6 @@ from topic_shapes import (
     naive_prediction,
     nested_label,
     nested_prediction,
-    poisoned,
     world,
     write,
 )
@@ -43,7 +43,7 @@ from typer.testing import CliRunner, Result
 
 from schemas.config.connection import KafkaConfig
 from streams.kafka.client import KafkaClients
-from streams.kafka.sample import SampleLimits, TopicSample, look_at, sample_topic, with_small_fetches
+from streams.kafka.sample import SampleLimits, TopicSample, describe_topics, sample_topic, with_small_fetches
 from truthloop.cli.commands.check import check
 from truthloop.cli.commands.new import new
 from truthloop.clock import now_ms
@@ -170,7 +170,7 @@ def _groups(servers: str) -> set[str]:
 def test_broken_records_are_forecast_with_their_positions(tmp_path: Path, topics: Topics) -> None:
     """Drafted in spite of them; each example is where it says."""
     path = tmp_path / "truthloop.yaml"
-    scored, labelled = topics.pair(poisoned(flat_prediction), flat_label)
+    scored, labelled = topics.pair(corrupted(flat_prediction), flat_label)
     result = draft(path, topics.servers, scored, labelled)
     assert result.exit_code == 0, result.output
     assert "2.6 % of the sampled records would be rejected: bad_key" in result.stderr.replace("\n", "")
@@ -227,7 +227,7 @@ def test_an_avro_topic_is_named(tmp_path: Path, topics: Topics) -> None:
     result = draft(path, topics.servers, scored, labelled)
     assert result.exit_code == 2
     assert f"topic {labelled}: none of" in result.stderr
-    assert "Avro or Protobuf most probably" in result.stderr.replace("\n", " ")
+    assert "probably Avro or Protobuf" in result.stderr.replace("\n", " ")
     assert not path.exists()
 
 
@@ -287,7 +287,7 @@ def test_a_file_that_is_there_is_left_alone(tmp_path: Path, topics: Topics) -> N
     ("words", "message"),
     [
         (["--from-topic", "a"], "--from-topic needs --bootstrap-servers"),
-        (["--as", "a=labels"], "--as goes with --from-topic"),
+        (["--as", "a=labels"], "--as needs --from-topic"),
         (["--from-topic", "a", "--bootstrap-servers", "b:1", "--client-property", "x"], "write NAME=VALUE"),
         (
             ["--from-topic", "a", "--bootstrap-servers", "b:1", "--client-property", "sasl.password=x"],
@@ -324,7 +324,7 @@ def test_client_properties_are_used_and_written(tmp_path: Path, topics: Topics) 
 
 def _sample(servers: str, topic: str, records: int, **limits: Any) -> TopicSample:
     clients = KafkaClients(with_small_fetches(KafkaConfig(bootstrap_servers=servers)), {}, "test")
-    facts = look_at(clients, [topic]).topics[topic]
+    facts = describe_topics(clients, [topic]).topics[topic]
     return sample_topic(clients, facts, SampleLimits(records, **limits))
 
 
@@ -402,12 +402,12 @@ def test_settings_and_copies_are_what_the_cluster_says(topics: Topics) -> None:
     name, missing = topics.name("settings"), topics.name("missing")
     create(topics.servers, name, 3, retention_ms="3600000", cleanup_policy="compact")
     clients = KafkaClients(KafkaConfig(bootstrap_servers=topics.servers), {}, "test")
-    cluster = look_at(clients, [name, missing])
+    cluster = describe_topics(clients, [name, missing])
     facts = cluster.topics[name]
     assert (set(cluster.topics), facts.partitions, facts.replicas, cluster.brokers) == ({name}, 3, 1, 1)
     assert facts.settings["retention.ms"] == "3600000"
     assert facts.settings["cleanup.policy"] == "compact"
-    assert missing not in look_at(clients, [missing]).names
+    assert missing not in describe_topics(clients, [missing]).names
 
 
 def test_sources_whose_settings_do_not_do_are_warned_of(tmp_path: Path, topics: Topics) -> None:

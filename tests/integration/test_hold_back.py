@@ -1,4 +1,4 @@
-"""A join that catches up on labels which all come before their predictions keeps them, however little memory it has."""
+"""Backpressure of the join: labels that all come before their predictions are kept, however little memory there is."""
 
 import threading
 import time
@@ -17,14 +17,14 @@ from streams.ledger import rules
 from streams.runtime.health import Health
 from streams.runtime.worker import Worker
 from truthloop.config.settings import load_settings
-from truthloop.run.roles import clients_of
+from truthloop.run.roles import kafka_clients
 
 COUNT = 4_000
 WAITING_LABELS = 400
 
 
 def send(loop: Loop, start_ms: int) -> None:
-    """Send all labels of a day, and then its predictions."""
+    """Send all labels of a day, then its predictions."""
     producer = Producer(loop.client)
     for number in range(COUNT):
         value = {"v": 1, "key": f"k{number}", "kind": "fraud", "value": 1, "time": start_ms + number * 10_000 + 1_000}
@@ -43,10 +43,10 @@ def send(loop: Loop, start_ms: int) -> None:
     assert producer.flush(60) == 0
 
 
-def test_labels_wait_in_the_topic_for_the_predictions_that_are_there(
+def test_labels_are_paused_while_there_are_predictions_to_read(
     kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None is dropped for want of memory while the predictions that it is true for can be read."""
+    """No label is evicted while its prediction can still be read."""
     monkeypatch.setattr(rules, "Policy", partial(Policy, waiting_bytes_max=WAITING_LABELS * 400))
     monkeypatch.setattr(join_role, "BATCH_MESSAGES", 100)
     with running(Loop(tmp_path, kafka, partitions=1)) as loop:
@@ -54,7 +54,7 @@ def test_labels_wait_in_the_topic_for_the_predictions_that_are_there(
         send(loop, int(time.time() * 1000) - 2 * DAY_MS)
         settings = load_settings(loop.config)
         worker = Worker("0", settings.state, settings.lake, Health("join"), lambda: int(time.time() * 1000))
-        role = JoinRole(clients_of(settings, "join"), settings.config, worker)
+        role = JoinRole(kafka_clients(settings, "join"), settings.config, worker)
         stop = threading.Event()
         thread = threading.Thread(target=role.run, args=(stop.is_set,), daemon=True)
         thread.start()

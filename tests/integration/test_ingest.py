@@ -1,4 +1,7 @@
-"""Ingest on a real broker: every record of the sources once, whatever happens to workers, partitions and records."""
+"""Ingest on a real broker: every source record once, whatever happens to workers, partitions and records.
+
+Tests `streams.ingest.role` with `streams.ingest.assignment`.
+"""
 
 import base64
 import json
@@ -13,7 +16,7 @@ from effort import some
 from ingest_case import TIME
 from ingest_loop import IngestLoop, ingest_loop
 
-from streams.kafka.transaction import UndoneError
+from streams.kafka.transaction import TransactionUndoneError
 from streams.messages.reject import RejectMessage
 
 Record = dict[str, Any]
@@ -23,7 +26,7 @@ SCORES: Record = {"topic": "scores", "as": "predictions", "map": {"key": "id", "
 
 @pytest.fixture
 def loop(tmp_path: Path, kafka: str) -> Iterator[IngestLoop]:
-    """A loop that has begun with one source topic of three partitions."""
+    """A loop with one source topic of three partitions, and a start position."""
     with ingest_loop(tmp_path, kafka, [SCORES]) as made:
         made.create("scores")
         made.begin()
@@ -44,21 +47,21 @@ def expected(count: int) -> list[str]:
 
 
 def test_every_step_of_a_commit_can_be_the_last(loop: IngestLoop) -> None:
-    """A process that ends there is followed by one that does what was not done, and nothing twice."""
+    """The next process does what was not done, and nothing twice."""
     for count, step in enumerate(("begun", "sent", "offsets sent", "committed")):
         loop.produce("scores", scores(50 * count, 50 * count + 50))
         process = loop.run(TRUTHLOOP_CRASH_AT=f"ingest:{step}:1")
         assert process.wait(120) == 137, loop.log()
     loop.produce("scores", scores(200, 250))
     worker = loop.work()
-    loop.wait("all records", lambda: len(loop.made("predictions")) >= 250)
+    loop.wait("all records", lambda: len(loop.read("predictions")) >= 250)
     worker.stop()
     assert loop.keys() == expected(250)
     assert worker.error is None
 
 
 def test_kill_9_at_any_time(loop: IngestLoop) -> None:
-    """Whatever it was doing; records keep coming meanwhile."""
+    """Whatever the worker is doing, while more records come."""
     moments = random.Random(7)
     sent = 0
     for _ in range(5):
@@ -71,46 +74,49 @@ def test_kill_9_at_any_time(loop: IngestLoop) -> None:
         process.kill()
         process.wait()
     worker = loop.work()
-    loop.wait("all records", lambda: len(loop.made("predictions")) >= sent)
+    loop.wait("all records", lambda: len(loop.read("predictions")) >= sent)
     worker.stop()
     assert loop.keys() == expected(sent)
 
 
 def test_workers_come_and_go(loop: IngestLoop) -> None:
-    """What was read when the partitions moved is read again by who has them then, and sent once."""
+    """Records read during a rebalance are read again by the partitions' next worker, and sent once."""
     first = loop.work("0")
     loop.produce("scores", scores(0, 500))
-    loop.wait("the first records", lambda: len(loop.made("predictions")) >= 500)
+    loop.wait("the first records", lambda: len(loop.read("predictions")) >= 500)
     second = loop.work("1")
     loop.produce("scores", scores(500, 5_000))
-    loop.wait("a share of the second worker", lambda: bool(second.role._mine.at))
+    loop.wait("a share of the second worker", lambda: bool(second.role._assignment.positions))
     loop.produce("scores", scores(5_000, 6_000))
-    loop.wait("records of both", lambda: len(loop.made("predictions")) >= 6_000)
+    loop.wait("records of both", lambda: len(loop.read("predictions")) >= 6_000)
     first.stop()
     loop.produce("scores", scores(6_000, 7_000))
-    loop.wait("the rest by the second", lambda: len(loop.made("predictions")) >= 7_000)
+    loop.wait("the rest by the second", lambda: len(loop.read("predictions")) >= 7_000)
     third = loop.work("0")
     loop.produce("scores", scores(7_000, 8_000))
-    loop.wait("a share of the third", lambda: bool(third.role._mine.at) and len(loop.made("predictions")) >= 8_000)
+    loop.wait(
+        "a share of the third",
+        lambda: bool(third.role._assignment.positions) and len(loop.read("predictions")) >= 8_000,
+    )
     assert loop.keys() == expected(8_000)
     assert (first.error, second.error, third.error) == (None, None, None)
 
 
 def test_two_workers_of_one_slot(loop: IngestLoop) -> None:
-    """The later one takes over, the earlier one ends and says why."""
+    """The later one replaces the earlier one, which ends with an error that says why."""
     first = loop.work("0")
-    loop.wait("partitions", lambda: bool(first.role._mine.at))
+    loop.wait("partitions", lambda: bool(first.role._assignment.positions))
     loop.work("0")
     loop.produce("scores", scores(0, 100))
     loop._workers.remove(first)
     loop.wait("the end of the first", lambda: first.has_ended)
     assert "--slot N" in str(first.error)
-    loop.wait("all records by the second", lambda: len(loop.made("predictions")) >= 100)
+    loop.wait("all records by the second", lambda: len(loop.read("predictions")) >= 100)
     assert loop.keys() == expected(100)
 
 
-def test_transactions_that_are_undone_are_done_again(loop: IngestLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what was read once more, from what the group has committed."""
+def test_transactions_that_are_undone_are_repeated(loop: IngestLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With records read again from the committed offsets."""
     loop.produce("scores", scores(0, 300))
     worker = loop.work()
     transactions = worker.role._transactions
@@ -119,31 +125,31 @@ def test_transactions_that_are_undone_are_done_again(loop: IngestLoop, monkeypat
     def doubtful(offsets: Any, metadata: Any) -> None:
         fault = next(faults, None)
         if fault == "before":
-            raise UndoneError("a test says so")
+            raise TransactionUndoneError("injected by the test")
         commit(offsets, metadata)
         if fault == "after":
-            raise UndoneError("it was committed, and nobody can tell")
+            raise TransactionUndoneError("it was committed, and nobody can tell")
 
     monkeypatch.setattr(transactions, "commit", doubtful)
-    loop.wait("all records", lambda: len(loop.made("predictions")) >= 300)
+    loop.wait("all records", lambda: len(loop.read("predictions")) >= 300)
     loop.produce("scores", scores(300, 400))
-    loop.wait("all records", lambda: len(loop.made("predictions")) >= 400 and next(faults, None) is None)
+    loop.wait("all records", lambda: len(loop.read("predictions")) >= 400 and next(faults, None) is None)
     assert loop.keys() == expected(400)
 
 
 def test_topics_grow(loop: IngestLoop) -> None:
-    """Partitions that come later are read from their first record, by workers that run and by those that come."""
+    """Added partitions are read from their first record, by running workers and by new ones."""
     worker = loop.work()
     loop.produce("scores", scores(0, 100))
-    loop.wait("the first records", lambda: len(loop.made("predictions")) >= 100)
+    loop.wait("the first records", lambda: len(loop.read("predictions")) >= 100)
     loop.grow("scores", 5)
     loop.produce("scores", scores(100, 150, partition=4))
-    loop.wait("records of the new partition", lambda: len(loop.made("predictions")) >= 150)
+    loop.wait("records of the new partition", lambda: len(loop.read("predictions")) >= 150)
     worker.stop()
     loop.grow("scores", 6)
     loop.produce("scores", scores(150, 170, partition=5))
     loop.work()
-    loop.wait("records of the newest partition", lambda: len(loop.made("predictions")) >= 170)
+    loop.wait("records of the newest partition", lambda: len(loop.read("predictions")) >= 170)
     assert loop.keys() == expected(170)
 
 
@@ -152,12 +158,12 @@ def test_messages_are_where_kafkas_own_clients_would_put_them(loop: IngestLoop) 
     loop.produce("scores", scores(0, 200))
     loop.produce("scores", [{"value": b"broken", "partition": number % 3} for number in range(6)])
     loop.work()
-    loop.wait("all records", lambda: len(loop.made("predictions")) >= 200 and len(loop.made("rejects")) >= 6)
-    for message in loop.made("predictions"):
+    loop.wait("all records", lambda: len(loop.read("predictions")) >= 200 and len(loop.read("rejects")) >= 6)
+    for message in loop.read("predictions"):
         key = message.key() or b""
         assert json.loads(message.value() or b"")["key"].encode() == key
         assert message.partition() == murmur2(key, 4)
-    assert [message.partition() for message in loop.made("rejects")] == [0, 0, 1, 1, 2, 2]
+    assert [message.partition() for message in loop.read("rejects")] == [0, 0, 1, 1, 2, 2]
 
 
 BEATS: Record = {
@@ -169,16 +175,16 @@ BEATS: Record = {
 
 
 def test_heartbeats_reach_every_partition(tmp_path: Path, kafka: str) -> None:
-    """Each once, in one transaction with what came with them."""
+    """Each once, in one transaction with the other records of the batch."""
     with ingest_loop(tmp_path, kafka, [BEATS]) as loop:
         loop.create("labels", 2)
         loop.begin()
         loop.produce("labels", [{"value": b'{"beat": true, "t": 5}'}, {"value": b'{"id": "k", "t": 4, "v": 1}'}])
         loop.work()
-        loop.wait("labels", lambda: len(loop.made("labels")) >= 5)
-        beats = [message.partition() for message in loop.made("labels") if b'"heartbeat"' in (message.value() or b"")]
+        loop.wait("labels", lambda: len(loop.read("labels")) >= 5)
+        beats = [message.partition() for message in loop.read("labels") if b'"heartbeat"' in (message.value() or b"")]
         assert beats == [0, 1, 2, 3]
-        assert len(loop.made("labels")) == 5
+        assert len(loop.read("labels")) == 5
 
 
 MIXED: list[Record] = [
@@ -202,8 +208,8 @@ MIXED: list[Record] = [
 ENDS = ("predictions", "labels", "rejects")
 
 
-def test_whatever_comes_stands_in_exactly_one_place(tmp_path: Path, kafka: str) -> None:
-    """Several formats in one topic, changes of a database, tombstones, poison, and records of a mebibyte."""
+def test_every_record_ends_in_exactly_one_topic(tmp_path: Path, kafka: str) -> None:
+    """Several formats in one topic, changes of a database, tombstones, broken records, and records of a mebibyte."""
     draw = random.Random(3)
     records: list[Record] = []
     for number in range(400):
@@ -238,15 +244,15 @@ def test_whatever_comes_stands_in_exactly_one_place(tmp_path: Path, kafka: str) 
         worker = loop.work()
         count = len(records) + len(changes) + 1
         loop.wait("the end", lambda: total(worker.health, "truthloop_records_total") >= count)
-        loop.wait("the last marks", lambda: [len(loop.made(topic)) for topic in ENDS] >= [801, 3, 42])
+        loop.wait("the last transaction markers", lambda: [len(loop.read(topic)) for topic in ENDS] >= [801, 3, 42])
         keys = [f"{kind}{number}" for kind in "ep" for number in range(400)]
         assert loop.keys() == sorted([*keys, "large"])
         labels = [(one["key"], one["op"], one["value"]) for one in loop.values("labels")]
         assert labels == [("a", "upsert", 1.0), ("a", "upsert", 0.0), ("a", "retract", None)]
-        rejects = [RejectMessage.decode(message.value() or b"") for message in loop.made("rejects")]
+        rejects = [RejectMessage.decode(message.value() or b"") for message in loop.read("rejects")]
         assert len(rejects) == 42
-        places = {(one.source_partition, one.source_row) for one in rejects}
-        assert len(places) == 42
+        positions = {(one.source_partition, one.source_row) for one in rejects}
+        assert len(positions) == 42
         assert {one.reason for one in rejects} == {
             *("avro_or_protobuf", "not_json", "not_an_object", "bad_key", "bad_time", "too_large")
         }
@@ -266,7 +272,7 @@ CANARIES = ["4111-1111-1111-1111", "jo.doe@example.com", "DE89370400440532013000
 
 
 def test_personal_data_is_nowhere(tmp_path: Path, kafka: str) -> None:
-    """Neither in a topic of the loop, read as it stands, nor in base64, nor in a log or a state file."""
+    """Neither in a topic of the loop, plain or in base64, nor in a log or a state file."""
     fields = SCORES["map"] | {"features": "f.*", "features.card": "f.card_no", "features.mail": "mail"}
     source = SCORES | {"map": fields}
     features = {
@@ -282,13 +288,13 @@ def test_personal_data_is_nowhere(tmp_path: Path, kafka: str) -> None:
         loop.begin()
         process = loop.run()
         loop.produce("scores", [{"value": text, "headers": [("mail", CANARIES[1].encode())]} for text in texts])
-        loop.wait("all records", lambda: len(loop.made("predictions")) >= 2 and len(loop.made("rejects")) >= 4)
+        loop.wait("all records", lambda: len(loop.read("predictions")) >= 2 and len(loop.read("rejects")) >= 4)
         process.terminate()
         process.wait(60)
         found = b"".join(
             (message.value() or b"") + (message.key() or b"")
             for topic in ("predictions", "labels", "rejects", "outcomes", "ledger", "commands", "commits")
-            for message in loop.made(topic, "read_uncommitted")
+            for message in loop.read(topic, "read_uncommitted")
         )
         found += b"".join(path.read_bytes() for path in tmp_path.rglob("*.log"))
         found += b"".join(path.read_bytes() for path in tmp_path.rglob("*.json"))
@@ -302,8 +308,8 @@ HOOKED: Record = {"topic": "scores", "as": "predictions", "map": {"python": "ing
 
 
 @pytest.mark.parametrize("death", some("abort", "exit"))
-def test_a_record_that_kills_the_process_is_put_aside(tmp_path: Path, kafka: str, death: str) -> None:
-    """After three lives the batch is taken record by record; then the others go on without it."""
+def test_a_record_that_kills_the_process_is_rejected_unread(tmp_path: Path, kafka: str, death: str) -> None:
+    """After three crashes the batch is mapped record by record; after one more, without the poison pill."""
     with ingest_loop(tmp_path, kafka, [HOOKED]) as loop:
         loop.create("scores", 1)
         loop.begin()
@@ -318,8 +324,8 @@ def test_a_record_that_kills_the_process_is_put_aside(tmp_path: Path, kafka: str
             assert code in (-6, 9), (life, loop.log())
             assert loop.keys() == []
         loop.run(PYTHONPATH=path)
-        loop.wait("all other records", lambda: len(loop.made("predictions")) >= 60)
+        loop.wait("all other records", lambda: len(loop.read("predictions")) >= 60)
         assert loop.keys() == expected(60)
-        (reject,) = [RejectMessage.decode(message.value() or b"") for message in loop.made("rejects")]
+        (reject,) = [RejectMessage.decode(message.value() or b"") for message in loop.read("rejects")]
         assert (reject.reason, reject.source_row) == ("crashed_the_process", 30)
-        assert "offset 30: it is put aside unread" in loop.log()
+        assert "offset 30: the record is rejected unread" in loop.log()

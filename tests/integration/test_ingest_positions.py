@@ -1,4 +1,7 @@
-"""Where ingest begins, and what it does when the records that it wants are not there: nothing is left out silently."""
+"""Where ingest starts, and what it does when its next records are missing: no record is skipped silently.
+
+Tests `streams.ingest.offsets` and `streams.ingest.preflight`.
+"""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +28,7 @@ SOURCES: list[Record] = [{"topic": name, "as": "predictions", "map": FIELDS} for
 
 @pytest.fixture
 def loop(tmp_path: Path, kafka: str) -> Iterator[IngestLoop]:
-    """A loop with two source topics of two partitions, not yet begun."""
+    """A loop with two source topics of two partitions, without a start position."""
     with ingest_loop(tmp_path, kafka, SOURCES) as made:
         made.create("a", 2)
         made.create("b", 2)
@@ -34,7 +37,7 @@ def loop(tmp_path: Path, kafka: str) -> Iterator[IngestLoop]:
 
 @pytest.fixture
 def admin(loop: IngestLoop) -> AdminClient:
-    """For what people do to topics."""
+    """A client for changes of topics."""
     return AdminClient(as_client(loop.servers))
 
 
@@ -47,7 +50,7 @@ def records(name: str, first: int, following: int, **parts: Any) -> list[Record]
 
 
 def positions(loop: IngestLoop) -> dict[tuple[str, int], int]:
-    """Return what the group has committed; -1001 where nothing is."""
+    """Return the group's committed offsets; -1001 where there is none."""
     reader = loop.clients.member(Topics.of(loop.config).group("ingest"))
     places = [TopicPartition(loop.topic(name), number) for name in "ab" for number in range(2)]
     try:
@@ -57,45 +60,45 @@ def positions(loop: IngestLoop) -> dict[tuple[str, int], int]:
     return {(place.topic.removeprefix(f"{loop.name}-"), place.partition): place.offset for place in found}
 
 
-def test_begin_with_all_that_is_there(loop: IngestLoop) -> None:
-    """Every partition gets a position, once; asking again changes nothing."""
+def test_start_with_all_records(loop: IngestLoop) -> None:
+    """Every partition gets a position, once; a second start changes nothing."""
     loop.produce("a", records("a", 0, 5, partition=1))
-    said = loop.begin("earliest")
-    assert said == [
-        f"Topic {loop.topic('a')}: 2 of 2 partitions begin with all that is there.",
-        f"Topic {loop.topic('b')}: 2 of 2 partitions begin with all that is there.",
+    done = loop.begin("earliest")
+    assert done == [
+        f"Topic {loop.topic('a')}: 2 of 2 partitions start with all records that are there.",
+        f"Topic {loop.topic('b')}: 2 of 2 partitions start with all records that are there.",
     ]
     again = commit_start(loop.clients, loop.config, "latest")
     assert again[0] == f"Topic {loop.topic('a')}: all 2 partitions have a position already."
     assert positions(loop) == {("a", 0): 0, ("a", 1): 0, ("b", 0): 0, ("b", 1): 0}
     loop.work()
-    loop.wait("the records", lambda: len(loop.made("predictions")) >= 5)
+    loop.wait("the records", lambda: len(loop.read("predictions")) >= 5)
 
 
-def test_begin_with_what_comes(loop: IngestLoop) -> None:
-    """What is there is left out because somebody said so."""
+def test_start_with_new_records(loop: IngestLoop) -> None:
+    """Records that are there are skipped, as asked."""
     loop.produce("a", records("a", 0, 5, partition=1))
-    assert loop.begin("latest")[0].endswith("2 of 2 partitions begin with what comes.")
+    assert loop.begin("latest")[0].endswith("2 of 2 partitions start with new records only.")
     assert positions(loop)["a", 1] == 5
     loop.produce("a", records("a", 5, 9, partition=1))
     loop.work()
-    loop.wait("what came", lambda: len(loop.made("predictions")) >= 4)
+    loop.wait("the new records", lambda: len(loop.read("predictions")) >= 4)
     assert loop.keys() == ["a5", "a6", "a7", "a8"]
 
 
-def test_a_partition_that_came_later_begins_with_its_first_record(loop: IngestLoop) -> None:
-    """Also where the topic began with what came: its records were never seen."""
+def test_a_partition_that_was_added_later_starts_with_its_first_record(loop: IngestLoop) -> None:
+    """Also where the topic started with new records: none of the partition's was read."""
     loop.begin("latest")
     loop.grow("a", 3)
     loop.produce("a", records("a", 0, 3, partition=2))
-    said = commit_start(loop.clients, loop.config, "latest")
-    assert said[0] == f"Topic {loop.topic('a')}: 1 of 3 partitions begin with all that is there."
+    done = commit_start(loop.clients, loop.config, "latest")
+    assert done[0] == f"Topic {loop.topic('a')}: 1 of 3 partitions start with all records that are there."
     loop.work()
-    loop.wait("its records", lambda: len(loop.made("predictions")) >= 3)
+    loop.wait("its records", lambda: len(loop.read("predictions")) >= 3)
 
 
-def test_nothing_is_read_before_somebody_said_where(loop: IngestLoop) -> None:
-    """The topic is named, and the command."""
+def test_nothing_is_read_without_a_start_position(loop: IngestLoop) -> None:
+    """The error names the topic and the command."""
     create_topics(loop.clients, Topics.of(loop.config))
     worker = loop.work()
     loop._workers.clear()
@@ -105,11 +108,11 @@ def test_nothing_is_read_before_somebody_said_where(loop: IngestLoop) -> None:
     assert "truthloop start --from earliest" in str(worker.error)
 
 
-def test_where_cannot_be_said_while_workers_run(loop: IngestLoop, admin: AdminClient) -> None:
-    """They would not notice; the error says what to do."""
+def test_offsets_cannot_be_committed_while_workers_run(loop: IngestLoop, admin: AdminClient) -> None:
+    """The broker refuses: the workers would not notice."""
     loop.begin()
     worker = loop.work()
-    loop.wait("partitions", lambda: bool(worker.role._mine.at))
+    loop.wait("partitions", lambda: bool(worker.role._assignment.positions))
     group = Topics.of(loop.config).group("ingest")
     loop.wait(
         "a stable group", lambda: "STABLE" in str(admin.describe_consumer_groups([group])[group].result(30).state)
@@ -120,8 +123,8 @@ def test_where_cannot_be_said_while_workers_run(loop: IngestLoop, admin: AdminCl
     reader.close()
 
 
-def test_missing_topics_and_odd_words_are_refused(loop: IngestLoop, tmp_path: Path, kafka: str) -> None:
-    """With the name, before anything is written."""
+def test_missing_topics_and_invalid_values_are_refused(loop: IngestLoop, tmp_path: Path, kafka: str) -> None:
+    """By name, before anything is written."""
     with pytest.raises(ConfigError, match="neither earliest nor latest"):
         loop.begin("earlyest")
     with ingest_loop(tmp_path, kafka, SOURCES) as other:
@@ -136,9 +139,9 @@ def test_missing_topics_and_odd_words_are_refused(loop: IngestLoop, tmp_path: Pa
 
 
 def stopped(loop: IngestLoop, others: int) -> str:
-    """Run a worker until it has sent what it can, and return why it is not ready."""
+    """Run a worker until it has sent all it can, and return why it is not ready."""
     worker = loop.work()
-    loop.wait("the others", lambda: len(loop.made("predictions")) >= others and "stopped" in worker.health.unready())
+    loop.wait("the others", lambda: len(loop.read("predictions")) >= others and "stopped" in worker.health.unready())
     reason = worker.health.unready()
     worker.stop()
     assert worker.health.stalled() == ""
@@ -146,7 +149,7 @@ def stopped(loop: IngestLoop, others: int) -> str:
 
 
 def test_records_that_retention_has_removed_stop_their_partition_only(loop: IngestLoop, admin: AdminClient) -> None:
-    """The state says what was wanted, what is there, and the way out; positions stay where they were."""
+    """The reason has the needed offset, those that are there, and what to do; positions do not change."""
     loop.begin()
     loop.produce("a", records("a", 0, 20, partition=0))
     place = TopicPartition(loop.topic("a"), 0, 12)
@@ -154,21 +157,22 @@ def test_records_that_retention_has_removed_stop_their_partition_only(loop: Inge
     loop.produce("a", records("x", 0, 3, partition=1))
     loop.produce("b", records("b", 0, 4, partition=0))
     reason = stopped(loop, 7)
-    assert f"topic {loop.topic('a')}: offset 0 is wanted, and [12, 20) is there: retention has removed" in reason
+    missing = "offset 0 is needed, and the partition has [12, 20): retention has removed"
+    assert f"topic {loop.topic('a')}: {missing}" in reason
     assert f"--topic {loop.topic('a')} --reset-offsets --to-earliest" in reason
     assert loop.keys() == ["b0", "b1", "b2", "b3", "x0", "x1", "x2"]
     assert positions(loop)["a", 0] == 0
 
 
 def test_a_new_partition_whose_first_records_are_gone_is_stopped(loop: IngestLoop, admin: AdminClient) -> None:
-    """Nobody has seen them, so its beginning is not where retention has left it."""
+    """They were never read, so the partition does not start with the first record that retention has left."""
     loop.begin()
     loop.grow("a", 3)
     loop.produce("a", records("a", 0, 9, partition=2))
     place = TopicPartition(loop.topic("a"), 2, 4)
     admin.delete_records([place])[place].result(30)
     loop.produce("b", records("b", 0, 2, partition=0))
-    assert f"topic {loop.topic('a')}: offset 0 is wanted, and [4, 9) is there" in stopped(loop, 2)
+    assert f"topic {loop.topic('a')}: offset 0 is needed, and the partition has [4, 9):" in stopped(loop, 2)
     assert loop.keys() == ["b0", "b1"]
 
 
@@ -184,12 +188,12 @@ def test_two_topics_that_miss_records_are_both_named(loop: IngestLoop, admin: Ad
     assert loop.keys() == []
 
 
-def test_a_topic_that_was_made_anew_has_to_be_begun_again(loop: IngestLoop, admin: AdminClient) -> None:
-    """Its broker forgets the positions with it."""
+def test_a_recreated_topic_has_to_be_started_again(loop: IngestLoop, admin: AdminClient) -> None:
+    """The broker deletes committed offsets together with a topic."""
     loop.begin()
     loop.produce("a", records("a", 0, 10, partition=0))
     worker = loop.work()
-    loop.wait("the first", lambda: len(loop.made("predictions")) >= 10 and positions(loop)["a", 0] >= 10)
+    loop.wait("the first", lambda: len(loop.read("predictions")) >= 10 and positions(loop)["a", 0] >= 10)
     worker.stop()
     topic = loop.topic("a")
     admin.delete_topics([topic])[topic].result(30)
@@ -203,12 +207,12 @@ def test_a_topic_that_was_made_anew_has_to_be_begun_again(loop: IngestLoop, admi
     assert "truthloop start" in str(late.error)
     loop.begin()
     loop.work()
-    loop.wait("the new ones", lambda: len(loop.made("predictions")) >= 40)
+    loop.wait("the new ones", lambda: len(loop.read("predictions")) >= 40)
 
 
 @pytest.mark.parametrize("size", [3, 30])
-def test_a_position_of_another_topic_of_the_name_counts_for_nothing(loop: IngestLoop, size: int) -> None:
-    """Also where the topic has grown past it: what stands before that would be left out."""
+def test_a_position_in_another_topic_of_the_name_is_not_used(loop: IngestLoop, size: int) -> None:
+    """Also where the topic has grown past it: the records before it would be skipped."""
     loop.begin()
     place = TopicPartition(loop.topic("a"), 0, 10, metadata=json.dumps({"topic_id": "AAAAAAAAAAAAAAAAAAAAAA"}))
     reader = loop.clients.member(Topics.of(loop.config).group("ingest"))
@@ -217,13 +221,13 @@ def test_a_position_of_another_topic_of_the_name_counts_for_nothing(loop: Ingest
     loop.produce("a", records("n", 0, size, partition=0))
     loop.produce("b", records("b", 0, 2, partition=0))
     reason = stopped(loop, 2)
-    assert f"topic {loop.topic('a')}: it was made anew since offset 10 was committed" in reason
+    assert f"topic {loop.topic('a')}: it was recreated since offset 10 was committed" in reason
     assert "--reset-offsets --to-earliest" in reason
     assert loop.keys() == ["b0", "b1"]
 
 
-def test_a_loop_goes_on_where_a_person_has_put_it(loop: IngestLoop, admin: AdminClient) -> None:
-    """The way out that the reason names: positions that another tool has committed count."""
+def test_a_loop_goes_on_at_offsets_that_a_person_has_reset(loop: IngestLoop, admin: AdminClient) -> None:
+    """As the reason recommends: offsets that another tool has committed count."""
     loop.begin()
     loop.produce("a", records("a", 0, 20, partition=0))
     place = TopicPartition(loop.topic("a"), 0, 12)
@@ -232,12 +236,12 @@ def test_a_loop_goes_on_where_a_person_has_put_it(loop: IngestLoop, admin: Admin
     reader.commit(offsets=[place], asynchronous=False)
     reader.close()
     worker = loop.work()
-    loop.wait("what is there", lambda: len(loop.made("predictions")) >= 8)
+    loop.wait("the records", lambda: len(loop.read("predictions")) >= 8)
     assert loop.keys() == sorted(f"a{number}" for number in range(12, 20))
     assert worker.health.unready() == ""
 
 
-def test_a_topic_that_takes_less_than_is_sent_is_refused(tmp_path: Path, kafka: str) -> None:
+def test_a_topic_with_a_smaller_size_limit_is_refused(tmp_path: Path, kafka: str) -> None:
     """A message that the broker refuses would be sent again for ever."""
     with ingest_loop(tmp_path, kafka, SOURCES) as loop:
         loop.create("a")
@@ -259,4 +263,4 @@ def test_a_topic_that_takes_less_than_is_sent_is_refused(tmp_path: Path, kafka: 
         loop.begin()
         loop.produce("a", [*records("a", 0, 2_000), {"value": b"x" * 90_000}])
         loop.work()
-        loop.wait("the records", lambda: len(loop.made("predictions")) >= 2_000 and len(loop.made("rejects")) >= 1)
+        loop.wait("the records", lambda: len(loop.read("predictions")) >= 2_000 and len(loop.read("rejects")) >= 1)

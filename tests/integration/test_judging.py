@@ -25,7 +25,7 @@ from schemas.events.evidence import Decision, Event, FindingKind, GateState, Lev
 from truthloop.config.settings import Settings, load_settings
 from truthloop.evidence.cells import Evidence, read_evidence
 from truthloop.feedback import candidate_review as judging
-from truthloop.feedback.candidate_review import Judging
+from truthloop.feedback.candidate_review import CandidateReview
 from truthloop.feedback.reconcile import Reconciler
 
 FIRST, SECOND = ("rt-" + digit * 32 for digit in "01")
@@ -123,9 +123,9 @@ def _replay(settings: Settings, predictions: list[Record], labels: list[Record],
     run(settings.lake, paths[:1], paths[1:], config=settings.config)
 
 
-def judging_of(shop: Settings, kind: str) -> Judging:
+def judging_of(shop: Settings, kind: str) -> CandidateReview:
     """Return one that has judged nothing yet, as another process begins."""
-    return Judging(shop, EntryOrigin(shop.config.loop, kind, None))
+    return CandidateReview(shop, EntryOrigin(shop.config.loop, kind, None))
 
 
 def evaluated(kind: str, days: int, log: list[Decision], **other: Any) -> list[Decision]:
@@ -207,7 +207,7 @@ def test_a_version_is_judged_on_the_labels_that_both_share(
     detail = found.detail
     assert (detail["verdict"], detail["may_ship"]) == (verdict, may_ship)
     assert (detail["running"], detail["candidate"]) == ("v1", "v2")
-    assert found.reason.startswith("v2 beside v1: ")
+    assert found.reason.startswith("v2 compared with v1: ")
     assert isinstance(detail["difference"], float)
     assert (detail["difference"] > 0) == (verdict == "inferior")
     assert (found.decision, detail["decision"], detail["model_sha256"]) == (None, None, None)
@@ -374,7 +374,7 @@ def test_a_loop_that_is_lived_judges_once_and_keeps_its_version_from_one_that_br
     last = result.evaluations[-1]
     [broken] = [one for one in last.findings if one.kind is FindingKind.CONTRACT]
     assert (last.version, broken.level, broken.value) == ("v3", Level.ALARM, 1.0)
-    assert "the model's output is never there" in broken.text
+    assert "the model's output is always missing" in broken.text
     assert (log_of(settings)[-1].version, turn.gate("fraud").version) == ("v1", "v1")
     rows = Lake.open(settings.lake).scan("evidence").collect().filter(name="contract")
     assert rows.select("version", "level").rows() == [("v3", "alarm")]

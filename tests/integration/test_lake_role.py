@@ -1,4 +1,7 @@
-"""The lake writer on a real broker: what the join has committed is in the tables, each row once, whatever happens."""
+"""The lake writer on a real broker: all that the join has committed is in the tables, each row once.
+
+Tests `streams.lake_sink.role` with `streams.lake_sink.commit` and `streams.lake_sink.rows`.
+"""
 
 import random
 import signal
@@ -20,7 +23,7 @@ from streams.runtime.crash_point import EXIT_CODE
 
 _RECORDED_AT = datetime(2026, 3, 1, tzinfo=UTC)
 STEPS = [
-    *("placed", "cut", "rejects appended", "labels appended", "predictions appended", "outcomes appended"),
+    *("assigned", "cut", "rejects appended", "labels appended", "predictions appended", "outcomes appended"),
     *("ledger appended", "noticed"),
 ]
 
@@ -49,21 +52,21 @@ def wait_for_all(case: JoinCase, workers: LakeWorkers) -> Lake:
     return lake
 
 
-def test_the_tables_are_what_the_join_has_committed(case: JoinCase, tmp_path: Path) -> None:
-    """Rows are compared with what the records and the pure join say; aborted steps are nowhere."""
+def test_the_tables_have_what_the_join_has_committed(case: JoinCase, tmp_path: Path) -> None:
+    """Rows are compared with those of the records and the pure join; aborted steps are nowhere."""
     lake = Lake.create(tmp_path / "lake", case.config)
     with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
-        for turn in range(4):
+        for number in range(4):
             case.send()
             case.step(share=0.7)
             case.abort()
-            case.reject_in_ingest(turn % 3, turn)
+            case.reject_in_ingest(number % 3, number)
             case.step([0, 2])
         case.step()
         role.wait("the lake's ledger", lambda: case.is_written(lake))
         assert role.health.unready() == ""
     assert case.differences(lake) == []
-    # ingest writes rejects, and everybody sees them, whether or not the join works
+    # rejects of ingest are visible whether or not the join works
     assert table_of(lake, "rejects")["sequence"].null_count() == 4
 
 
@@ -86,8 +89,8 @@ def test_every_append_is_announced(case: JoinCase, tmp_path: Path) -> None:
     assert notices[-1].keys() == {"v", "tables", "partitions", "recorded_at"}
 
 
-def test_a_writer_that_is_killed_at_any_step_is_gone_on_with(case: JoinCase, workers: LakeWorkers) -> None:
-    """Each life ends at another step, with more to write each time; in the end every row is there once."""
+def test_a_writer_that_is_killed_at_any_step_is_continued(case: JoinCase, workers: LakeWorkers) -> None:
+    """Each process ends at another step, with more to write each time; in the end every row is there once."""
     for step in STEPS:
         case.send(25)
         case.step(share=0.8)
@@ -100,8 +103,8 @@ def test_a_writer_that_is_killed_at_any_step_is_gone_on_with(case: JoinCase, wor
     assert case.differences(wait_for_all(case, workers)) == []
 
 
-def test_kills_at_any_moment_neither_lose_nor_double(case: JoinCase, workers: LakeWorkers) -> None:
-    """The join goes on all the time; the writer lives for a random part of some rounds."""
+def test_kills_at_any_moment_neither_lose_nor_duplicate_rows(case: JoinCase, workers: LakeWorkers) -> None:
+    """The join works all the time; the writer lives for a random part of some rounds."""
     chance = random.Random(1)
     clock = threading.Event()
     for _ in range(6):
@@ -121,7 +124,7 @@ def test_kills_at_any_moment_neither_lose_nor_double(case: JoinCase, workers: La
 
 
 def test_writers_come_and_go_while_the_join_works(case: JoinCase, workers: LakeWorkers) -> None:
-    """Each rebalance moves partitions; both writers write, and no row is missing or double."""
+    """Each rebalance moves partitions; both writers write, and no row is missing or duplicated."""
     first = workers.start("0")
     case.send()
     case.step()
@@ -136,7 +139,7 @@ def test_writers_come_and_go_while_the_join_works(case: JoinCase, workers: LakeW
     assert first.wait(30) == 0
     case.send(20)
     case.step()
-    wait_for_all(case, workers)  # once the first one's membership has run out
+    wait_for_all(case, workers)  # once the first one's session has ended
     workers.start("0")
     case.send(20)
     case.step()
@@ -144,15 +147,15 @@ def test_writers_come_and_go_while_the_join_works(case: JoinCase, workers: LakeW
 
 
 @pytest.mark.parametrize("step", some("outcomes appended", "rejects appended"))
-def test_a_writer_that_was_stopped_and_goes_on_does_no_harm(case: JoinCase, workers: LakeWorkers, step: str) -> None:
-    """While it stands still in the middle of a round, another writes the same rows; then it wakes up."""
+def test_a_writer_that_was_stopped_and_continues_does_no_harm(case: JoinCase, workers: LakeWorkers, step: str) -> None:
+    """While it is stopped in the middle of a round, another writes the same rows; then it continues."""
     case.send()
     case.step()
     zombie = workers.start("0", FREEZE_AT=step)
     wait_until("the stop", lambda: _is_stopped(zombie.pid), workers.log)
     assert case.is_honest(Lake.open(workers.lake))
     workers.start("1")
-    lake = wait_for_all(case, workers)  # once the zombie's membership has run out
+    lake = wait_for_all(case, workers)  # once the zombie's session has ended
     case.send()
     case.step()
     wait_for_all(case, workers)
@@ -166,14 +169,14 @@ def test_a_writer_that_was_stopped_and_goes_on_does_no_harm(case: JoinCase, work
     assert zombie.poll() is None, workers.log()
 
 
-def test_a_full_disk_is_named_and_waited_for(case: JoinCase, workers: LakeWorkers) -> None:
+def test_a_full_disk_is_reported_and_waited_for(case: JoinCase, workers: LakeWorkers) -> None:
     """Three rounds fail, nothing is lost or doubled, and the process lives on."""
     case.send()
     case.step()
     process = workers.start(FULL_DISK_FOR="3")
     lake = wait_for_all(case, workers)
     assert process.poll() is None
-    assert workers.log().count("See that the disk has room") == 3
+    assert workers.log().count("Check that the disk has room") == 3
     assert "it works again" in workers.log()
     assert case.differences(lake) == []
 

@@ -1,4 +1,4 @@
-"""What the lake writer says and does when its topics or its lake are not as they should be, on a real broker."""
+"""Errors of the lake writer on a real broker: full disks, recreated topics, removed records, and other writers."""
 
 import threading
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from lake import Claim, Lake
 from schemas.errors import BrokerError, LakeError
 from streams.lake_sink import reader as lake_reader
 from streams.lake_sink.progress import LakeProgress
-from streams.ledger.table import APP
+from streams.ledger.table import REPLAY_APP
 from truthloop.broker.local_broker import LocalBroker
 
 _RECORDED_AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -28,10 +28,10 @@ def case(kafka: str) -> JoinCase:
     return JoinCase(live_config(kafka))
 
 
-def test_a_full_disk_shows_and_is_no_reason_for_a_restart(
+def test_a_full_disk_is_reported_and_is_no_reason_for_a_restart(
     case: JoinCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The role says what is wrong for as long as it is, and says ready afterwards."""
+    """The role reports the error as long as it lasts, and is ready afterwards."""
     lake = Lake.create(tmp_path / "lake", case.config)
     is_full = threading.Event()
     append = Lake.append
@@ -50,32 +50,32 @@ def test_a_full_disk_shows_and_is_no_reason_for_a_restart(
         assert role.health.stalled() == ""
         is_full.clear()
         role.wait("the lake's ledger", lambda: case.is_written(lake))
-        role.wait("the good news", lambda: role.health.unready() == "")
+        role.wait("readiness", lambda: role.health.unready() == "")
     assert case.differences(lake) == []
 
 
-def test_a_topic_that_was_made_anew_is_named(case: JoinCase, tmp_path: Path) -> None:
-    """Its positions would be taken for those of the topic before; nothing of it is written."""
+def test_a_recreated_topic_is_an_error(case: JoinCase, tmp_path: Path) -> None:
+    """Its offsets would be taken for those of the topic before; nothing of it is written."""
     lake = Lake.create(tmp_path / "lake", case.config)
     case.send()
     case.step()
     with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
         role.wait("the lake's ledger", lambda: case.is_written(lake))
-    _make_anew(case, case.topics.predictions)
+    _recreate(case, case.topics.predictions)
     versions = {table: lake.version(table) for table in ("predictions", "ledger")}
     with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
         role.wait_for("partition 2 is stopped")
         assert (
-            role.health.unready().count("was made anew: the lake holds records of an earlier topic of this name") == 3
+            role.health.unready().count("was recreated: the lake holds records of an earlier topic of this name") == 3
         )
         assert case.topics.predictions in role.health.unready()
     assert versions == {table: lake.version(table) for table in versions}
 
 
-def test_nothing_is_written_of_a_topic_that_was_made_anew_meanwhile(
+def test_nothing_is_written_of_a_topic_that_was_recreated_meanwhile(
     case: JoinCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even where it has grown beyond the positions of the one before, so that Kafka says nothing."""
+    """Even where it has grown beyond the offsets of the one before, so that Kafka reports no error."""
     lake = Lake.create(tmp_path / "lake", case.config)
     case.send()
     case.step()
@@ -86,12 +86,12 @@ def test_nothing_is_written_of_a_topic_that_was_made_anew_meanwhile(
         monkeypatch.setattr(LakeProgress, "_topic_ids", lambda self: ids(self) | {"labels": "another id"})
         case.send()
         case.step()
-        role.wait_for("was made anew", case.topics.labels)
+        role.wait_for("was recreated", case.topics.labels)
     assert versions == {table: lake.version(table) for table in versions}
 
 
 def test_a_cluster_that_goes_away_is_waited_for(tmp_path: Path) -> None:
-    """The role lives, says what is the matter once it needs to know, and goes on where it was."""
+    """The role keeps running, and continues where it was."""
     with LocalBroker(tmp_path / "broker", java_options=QUICK_START) as broker:
         case = JoinCase(live_config(broker.bootstrap_servers))
         lake = Lake.create(tmp_path / "lake", case.config)
@@ -105,12 +105,12 @@ def test_a_cluster_that_goes_away_is_waited_for(tmp_path: Path) -> None:
             case.step()
             role.wait("the lake's ledger", lambda: case.is_written(lake))
             assert role.health.stalled() == ""
-            role.wait("the good news", lambda: role.health.unready() == "")
+            role.wait("readiness", lambda: role.health.unready() == "")
     assert case.differences(lake) == []
 
 
-def test_records_that_retention_removed_are_named_and_other_partitions_go_on(case: JoinCase, tmp_path: Path) -> None:
-    """The join has read them, so the lake must have them; it says which offsets are gone."""
+def test_records_that_retention_removed_stop_their_partition_only(case: JoinCase, tmp_path: Path) -> None:
+    """The join has read them, so the lake must have them; the error names their offsets."""
     lake = Lake.create(tmp_path / "lake", case.config)
     case.send()
     case.step()
@@ -124,8 +124,8 @@ def test_records_that_retention_removed_are_named_and_other_partitions_go_on(cas
 
 
 @pytest.mark.parametrize("table", ["rejects", "outcomes", "ledger"])
-def test_lost_rows_of_the_join_are_named(case: JoinCase, tmp_path: Path, table: str) -> None:
-    """What the ledger speaks of, or the ledger itself, was removed before the lake had it."""
+def test_lost_rows_of_the_join_are_an_error(case: JoinCase, tmp_path: Path, table: str) -> None:
+    """Rows that the ledger counts, or the ledger itself, were removed before the lake had them."""
     Lake.create(tmp_path / "lake", case.config)
     for _ in range(3):
         case.send()
@@ -137,8 +137,8 @@ def test_lost_rows_of_the_join_are_named(case: JoinCase, tmp_path: Path, table: 
         assert f"[0, {low})" in role.health.unready()
 
 
-def test_what_retention_removed_after_the_lake_had_it_is_no_loss(case: JoinCase, tmp_path: Path) -> None:
-    """A quiet topic is emptied, marks of transactions and aborted rows behind the last row included."""
+def test_records_that_retention_removed_after_the_lake_had_them_are_no_loss(case: JoinCase, tmp_path: Path) -> None:
+    """A quiet topic is emptied, with transaction markers and aborted rows after the last row."""
     lake = Lake.create(tmp_path / "lake", case.config)
     case.send()
     case.step()
@@ -159,18 +159,18 @@ def test_what_retention_removed_after_the_lake_had_it_is_no_loss(case: JoinCase,
 def test_memory_is_bounded_however_far_the_inputs_are_ahead(
     case: JoinCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Room for a few records only: reading stops and goes on, and everything gets there."""
+    """With a share of a few records, topics are paused and resumed, and all rows are written."""
     lake = Lake.create(tmp_path / "lake", case.config)
     monkeypatch.setattr(lake_reader, "RECORDS_MAX", 60)
     monkeypatch.setattr(lake_reader, "MESSAGES_PER_READ", 10)
     most: list[int] = []
-    pace = lake_reader.LakeReader.pace
+    apply_backpressure = lake_reader.LakeReader.apply_backpressure
 
     def watch(self: lake_reader.LakeReader) -> None:
-        pace(self)
-        most.extend(len(one.waiting["predictions"].messages) for one in self.pending.values())
+        apply_backpressure(self)
+        most.extend(len(one.buffers["predictions"].messages) for one in self.pending.values())
 
-    monkeypatch.setattr(lake_reader.LakeReader, "pace", watch)
+    monkeypatch.setattr(lake_reader.LakeReader, "apply_backpressure", watch)
     case.send(600)
     with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
         role.wait("a pause", lambda: max(most, default=0) > 20)
@@ -179,7 +179,7 @@ def test_memory_is_bounded_however_far_the_inputs_are_ahead(
         case.step()
         role.wait("the lake's ledger", lambda: case.is_written(lake))
     assert case.differences(lake) == []
-    # what comes next, as much again for each partition, and one read more
+    # the next step, as much again for each partition, and one more read
     step = max(entry.predictions[1] - entry.predictions[0] for entry in case.entries)
     assert max(most) <= max(20, step) + 20 + 10
 
@@ -200,10 +200,10 @@ def test_a_worker_whose_slot_another_one_takes_ends(case: JoinCase, tmp_path: Pa
 
 
 def test_a_lake_of_replays_is_refused(case: JoinCase, tmp_path: Path) -> None:
-    """Positions in files and in topics must not be mixed."""
+    """Offsets in files and in topics must not be mixed."""
     lake = Lake.create(tmp_path / "lake", case.config)
     rows = table_of(lake, "ledger")
-    lake.append("ledger", rows, [Claim(APP, 0, 1)], recorded_at=_RECORDED_AT)
+    lake.append("ledger", rows, [Claim(REPLAY_APP, 0, 1)], recorded_at=_RECORDED_AT)
     with RunningRole(case.clients, case.config, tmp_path / "lake") as role:
         with pytest.raises(LakeError, match="replays of files fill this lake") as caught:
             role.wait_for("anything")
@@ -215,7 +215,7 @@ def _steps(lake: Lake) -> dict[int, int]:
     return dict(rows.iter_rows())
 
 
-def _make_anew(case: JoinCase, topic: str) -> None:
+def _recreate(case: JoinCase, topic: str) -> None:
     admin = case.clients.admin()
     admin.delete_topics([topic])[topic].result(30)
     wait_until("the end of the topic", lambda: topic not in admin.list_topics(timeout=10).topics)

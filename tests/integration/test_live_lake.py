@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from effort import some
-from live_lake import RECORDED_AT, LiveLake, assert_same, evidence_anew, settings_of
+from live_lake import RECORDED_AT, LiveLake, assert_same, recounted_evidence, settings_of
 from polars.testing import assert_frame_equal
 from replay_case import CLOSE_MS, CONFIG, START_MS, Files, run, write_files
 
@@ -14,7 +14,8 @@ from lake import Claim, Lake, connect
 from lake.key_history import read_key_history
 from schemas.errors import LakeError
 from streams.ledger.lake_kind import is_live, is_replayed, refuse_live, refuse_replayed
-from streams.ledger.table import LedgerRow, ledger_frame, newest_rows
+from streams.ledger.row import LedgerRow, ledger_frame
+from streams.ledger.table import newest_rows
 from streams.replay import sorted_input
 from truthloop.evidence.cells import read_evidence
 from truthloop.evidence.conservation import check_conservation
@@ -104,13 +105,13 @@ def test_what_is_behind_the_ledger_does_not_count_yet(live: LiveLake) -> None:
     for tables in range(1, 5):
         live.advance({0: 1, 1: 2}, tables=tables)
         assert_same(read_evidence(settings), before)
-        assert_same(evidence_anew(live.lake.path), before)
+        assert_same(recounted_evidence(live.lake.path), before)
         assert check_conservation(live.lake, DEFINITIONS).violations == []
         assert answer(live.lake.path, "SELECT version, day, kind, age_ms, due FROM coverage WHERE due").equals(due)
     live.advance({0: 0, 1: 0})
     after = read_evidence(settings)
     assert not after.cells.equals(before.cells)
-    assert_same(after, evidence_anew(live.lake.path))
+    assert_same(after, recounted_evidence(live.lake.path))
     assert check_conservation(live.lake, DEFINITIONS).holds
 
 

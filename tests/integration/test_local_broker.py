@@ -1,4 +1,4 @@
-"""The local broker is a real Kafka: it keeps what was committed, refuses whom it does not know, and leaves nothing."""
+"""The local broker is a real Kafka: it keeps committed records, refuses unknown clients, leaves no process behind."""
 
 import os
 import select
@@ -35,19 +35,19 @@ sys.stdin.read()
 
 
 def values(client: str | dict[str, str], topic: str, isolation: str = "read_committed") -> list[bytes | None]:
-    """Return what a topic's records hold."""
+    """Return the values of a topic's records."""
     return [record.value() for record in read_all(client, topic, isolation)]
 
 
-def meets(client: dict[str, str], code: int) -> bool:
-    """Return whether a client meets an error before half a minute is over."""
+def gets_error(client: dict[str, str], code: int) -> bool:
+    """Return whether a client gets an error within half a minute."""
     codes: list[int] = []
     producer = Producer(as_client(client) | {"error_cb": lambda error: codes.append(error.code())})
     return any(producer.poll(0.25) >= 0 and code in codes for _ in range(120))
 
 
 def test_committed_records_are_read_and_aborted_ones_are_not(kafka: str) -> None:
-    """The aborted ones are in the log, so it is the isolation that keeps them away."""
+    """The aborted ones are in the log: only the isolation level hides them."""
     topic = create_topic(kafka)
     produce_transaction(kafka, topic, b"1", b"2")
     produce_transaction(kafka, topic, b"3", commit=False)
@@ -56,8 +56,8 @@ def test_committed_records_are_read_and_aborted_ones_are_not(kafka: str) -> None
     assert values(kafka, topic, "read_uncommitted") == [b"1", b"2", b"3", b"4"]
 
 
-def test_a_topic_that_was_not_created_does_not_come_into_being(kafka: str) -> None:
-    """A mistyped name is an error, also for a producer, which asks the broker to create what it writes to."""
+def test_a_topic_is_not_created_by_writing_to_it(kafka: str) -> None:
+    """A mistyped name is an error for a producer."""
     failures: list[KafkaError | None] = []
     producer = Producer(as_client(kafka, topic_metadata_propagation_max_ms="2000"))
     producer.produce("mistyped", b"1", on_delivery=lambda error, _: failures.append(error))
@@ -66,9 +66,9 @@ def test_a_topic_that_was_not_created_does_not_come_into_being(kafka: str) -> No
 
 
 def test_a_broker_that_was_killed_comes_back_with_what_was_committed(tmp_path: Path) -> None:
-    """At the same address; a transaction that was open then is not seen, and does not stop the next one.
+    """At the same address; a transaction that was open is not visible, and does not block the next one.
 
-    Whoever waits for the broker is told when it ends by itself.
+    `wait` raises when the broker ends by itself.
     """
     with LocalBroker(tmp_path / "kafka", java_options=QUICK_START) as broker:
         servers = broker.bootstrap_servers
@@ -96,8 +96,8 @@ def test_a_broker_that_was_killed_comes_back_with_what_was_committed(tmp_path: P
             broker.wait()
 
 
-def test_a_folder_can_be_gone_on_with_at_another_port_and_with_other_settings(tmp_path: Path) -> None:
-    """Its records and its cluster's id are the earlier ones."""
+def test_a_folder_can_be_reused_at_another_port_and_with_other_settings(tmp_path: Path) -> None:
+    """With the same records and cluster id."""
     seen = []
     for retention in ("1", "2"):
         properties = {"log.retention.hours": retention}
@@ -126,10 +126,8 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         assert not (tmp_path / "kafka" / "broker.log").exists()
 
 
-def test_a_free_port_that_somebody_else_takes_meanwhile_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another one is tried."""
+def test_a_port_that_another_program_takes_first_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another free one."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         taken = server.getsockname()[1]
         chosen = iter([taken])
@@ -139,8 +137,8 @@ def test_a_free_port_that_somebody_else_takes_meanwhile_is_given_up(
             assert "failed to bind" in broker.log.read_text("utf-8")
 
 
-def test_a_broker_that_does_not_come_up_says_why(tmp_path: Path) -> None:
-    """With the end of its log, which holds Kafka's own words."""
+def test_a_broker_that_does_not_start_reports_why(tmp_path: Path) -> None:
+    """With the end of its log, which has Kafka's own message."""
     broker = LocalBroker(tmp_path / "kafka", properties={"num.io.threads": "many"}, java_options=QUICK_START)
     with pytest.raises(BrokerError, match="did not start; it ended with exit code 1") as refused:
         broker.start()
@@ -148,17 +146,17 @@ def test_a_broker_that_does_not_come_up_says_why(tmp_path: Path) -> None:
     assert refused.value.where == str(broker.log)
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
-    """A Kafka that somebody unpacked, for instance."""
+def test_a_folder_with_other_files_is_not_changed(tmp_path: Path) -> None:
+    """For instance a Kafka that somebody unpacked."""
     (tmp_path / "server.properties").write_text("theirs", "utf-8")
-    with pytest.raises(BrokerError, match="left alone"):
+    with pytest.raises(BrokerError, match="not changed"):
         LocalBroker(tmp_path).start()
     assert [path.name for path in tmp_path.iterdir()] == ["server.properties"]
     assert (tmp_path / "server.properties").read_text("utf-8") == "theirs"
 
 
 def test_a_broker_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
-    """The kernel ends it: the parent cannot do anything any more."""
+    """The kernel ends it, as the parent cannot."""
     command = [sys.executable, "-c", STARTING, str(tmp_path / "kafka")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
@@ -169,10 +167,10 @@ def test_a_broker_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> No
         os.close(broker)
 
 
-def test_a_secured_broker_serves_who_knows_the_password_and_nobody_else(tmp_path: Path) -> None:
-    """Transactions included, for which the broker is a client of its own; no secret is readable for others.
+def test_a_secured_broker_serves_only_clients_that_know_the_password(tmp_path: Path) -> None:
+    """Including transactions, for which the broker is its own client; no secret is readable for other users.
 
-    Refused are a wrong password or user, a client that does not know the certificate, and one without TLS.
+    A wrong password or user, an unknown certificate and a connection without TLS are refused.
     """
     security, folder = BrokerSecurity("alice", "in-wonderland"), tmp_path / "kafka"
     with LocalBroker(folder, security=security, java_options=QUICK_START) as broker:
@@ -181,11 +179,11 @@ def test_a_secured_broker_serves_who_knows_the_password_and_nobody_else(tmp_path
         produce_transaction(client, topic, b"1")
         produce_transaction(client, topic, b"2", commit=False)
         assert values(client, topic) == [b"1"]
-        assert meets(client | {"sasl.password": "wrong"}, KafkaError._AUTHENTICATION)
-        assert meets(client | {"sasl.username": "bob"}, KafkaError._AUTHENTICATION)
-        assert meets(client | {"ssl.ca.location": "probe"}, KafkaError._SSL)
-        assert meets(client | {"security.protocol": "SASL_PLAINTEXT"}, KafkaError._ALL_BROKERS_DOWN)
-        assert meets(client | {"security.protocol": "PLAINTEXT"}, KafkaError._ALL_BROKERS_DOWN)
+        assert gets_error(client | {"sasl.password": "wrong"}, KafkaError._AUTHENTICATION)
+        assert gets_error(client | {"sasl.username": "bob"}, KafkaError._AUTHENTICATION)
+        assert gets_error(client | {"ssl.ca.location": "probe"}, KafkaError._SSL)
+        assert gets_error(client | {"security.protocol": "SASL_PLAINTEXT"}, KafkaError._ALL_BROKERS_DOWN)
+        assert gets_error(client | {"security.protocol": "PLAINTEXT"}, KafkaError._ALL_BROKERS_DOWN)
         assert "in-wonderland" not in Path(f"/proc/{broker.pid}/cmdline").read_text("utf-8")
     for name in ("server.properties", "broker.p12", "broker.p12.password"):
         assert (folder / name).stat().st_mode & 0o077 == 0
@@ -193,14 +191,14 @@ def test_a_secured_broker_serves_who_knows_the_password_and_nobody_else(tmp_path
 
 
 @pytest.mark.parametrize("word", ["", "with space", 'quote"', "line\nbreak", "ü"])
-def test_a_password_that_kafkas_settings_cannot_hold_is_refused(word: str) -> None:
+def test_a_password_that_kafkas_settings_cannot_contain_is_refused(word: str) -> None:
     """It could end the value and begin another."""
     with pytest.raises(ValueError, match="letters, digits"):
         BrokerSecurity("alice", word)
 
 
 def test_java_accepts_the_start_up_cache() -> None:
-    """Refused, it would be left out in silence, and every start would take three times as long."""
+    """Java would ignore a bad one silently, and every start would take three times as long."""
     command = prepare_kafka().command("kafka.tools.StorageTool", "random-uuid", options=["-XX:AOTMode=on"])
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -225,11 +223,11 @@ def test_the_command_runs_a_broker_until_it_is_stopped(tmp_path: Path) -> None:
         assert port_is_free(int(servers.rpartition(":")[2]))
 
 
-def test_the_command_says_what_it_downloads_before_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_announces_what_it_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """How much, from where and into which folder; then it fails, because there is no server."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TRUTHLOOP_MAVEN_URL", "http://127.0.0.1:9/maven2")
-    monkeypatch.setattr(kafka_jars, "RETRY_PAUSES_S", ())
+    monkeypatch.setattr(kafka_jars, "RETRIES", 0)
     refused = CliRunner().invoke(app, ["broker", "--port", "0", "--folder", str(tmp_path / "kafka")])
     assert refused.exit_code == 4
     announced, failure = refused.stderr.split("error:", 1)

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 from confluent_kafka.cimpl import NewTopic
-from example_loop import ROOT, ExampleLoop, Truth, generator, is_caught_up
+from example_loop import ROOT, ExampleLoop, ExpectedResults, generator, is_caught_up
 from kafka_fixture import QUICK_START
 from live_case import DAY_MS, running
 
@@ -81,7 +81,7 @@ def guarded(tmp_path: Path) -> Iterator[LocalBroker]:
 
 @pytest.mark.timeout(400)
 def test_the_rights_on_the_page_are_enough(guarded: LocalBroker, tmp_path: Path) -> None:
-    """For a whole loop, each role as a user of its own, from the start to a lost state that is made again."""
+    """For a whole loop, each role as a user of its own, from the start to a lost state that is restored."""
     admin = AdminClient(guarded.client_properties)
     traffic = generator("02-card-fraud").make(Random(5), 300, now_ms() - 240 * DAY_MS)
     with running(ExampleLoop(tmp_path, guarded.bootstrap_servers, "02-card-fraud", partitions=2)) as loop:
@@ -99,11 +99,11 @@ def test_the_rights_on_the_page_are_enough(guarded: LocalBroker, tmp_path: Path)
         for role in ("ingest", "lake"):
             loop.run(role, **login_of(guarded, role))
         join = loop.run("join", **login_of(guarded, "join"))
-        loop.wait("ingest's end", lambda: not any(loop.stand().ingest.values()))
-        truth = Truth("\n".join(traffic.truth_lines()))
+        loop.wait("ingest's end", lambda: not any(loop.status().ingest.values()))
+        truth = ExpectedResults("\n".join(traffic.truth_lines()))
         closed = loop.command("close", truth.close_at)
         assert closed.returncode == 0, closed.stderr
-        loop.wait("the last deadline", lambda: is_caught_up(loop.stand()))
+        loop.wait("the last deadline", lambda: is_caught_up(loop.status()))
         loop.until_same(lambda: truth.differences(loop))
 
         loop.run("feedback", **login_of(guarded, "feedback"))
@@ -114,9 +114,9 @@ def test_the_rights_on_the_page_are_enough(guarded: LocalBroker, tmp_path: Path)
         assert join.wait(60) == 0
         shutil.rmtree(loop.settings.state)
         loop.run("join", **login_of(guarded, "join"))
-        on = [f"partition {number} goes on at step" for number in range(loop.partitions)]
-        loop.wait("the state made again", lambda: all(loop.log("join").count(line) == 2 for line in on))
-        assert loop.log("join").count("the state is made again") == loop.partitions
+        on = [f"partition {number} continues at step" for number in range(loop.partitions)]
+        loop.wait("the restored state", lambda: all(loop.log("join").count(line) == 2 for line in on))
+        assert loop.log("join").count("the state is restored from the lake") == loop.partitions
         assert loop.command("status").returncode == 0
         assert refusal(guarded, "lake", f"{loop.name}.outcomes") == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
@@ -177,17 +177,23 @@ def test_every_error_that_stops_a_role_is_on_the_page() -> None:
 
 
 OF_ROLES = [
-    *("feedback/role", "runtime/health", "messages/command", "ledger/topic"),
+    *("feedback/faust_app", "feedback/role", "runtime/health", "messages/command", "ledger/topic"),
     *("ingest/assignment", "ingest/mapper", "ingest/offsets", "ingest/poison_pill", "ingest/preflight", "ingest/role"),
-    *("join_worker/assignment", "join_worker/idleness", "join_worker/recovery", "join_worker/role", "join_worker/task"),
+    *(
+        "join_worker/assignment",
+        "join_worker/committed",
+        "join_worker/recovery",
+        "join_worker/role",
+        "join_worker/task",
+    ),
     *("kafka/client", "kafka/range", "kafka/topics", "kafka/transaction"),
     *("lake_sink/commit", "lake_sink/cut", "lake_sink/progress"),
     *("lake_sink/reader", "lake_sink/role", "lake_sink/rows"),
     *("state_store/database", "state_store/restore", "state_store/store"),
 ]
 
-ERRORS = {"BrokerError", "StateError", "LakeError", "FencedError", "UnfitTopicError"}
-ERRORS |= {"_error", "_unfit"}  # what a class makes its own errors with
+ERRORS = {"BrokerError", "StateError", "LakeError", "FencedError", "TopicMismatchError"}
+ERRORS |= {"_error", "_mismatch"}  # what a class makes its own errors with
 
 
 LETTERS = 10

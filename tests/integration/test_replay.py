@@ -1,4 +1,4 @@
-"""File replay end to end: real files, a real lake, and everything that can interrupt it."""
+"""File replay end to end: real files, a real lake, and every way to interrupt it."""
 
 import itertools
 import signal
@@ -27,7 +27,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_replay_leaves_the_oracles_outcomes_in_the_lake(tmp_path: Path, seed: int) -> None:
-    """From files through mapping, partitions, steps and tables, the outcomes are those of the naive join."""
+    """After mapping, partitions, steps and tables, the outcomes are those of a naive join of the same records."""
     files = write_files(tmp_path, seed=seed)
     summary = run(tmp_path / "lake", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
     assert summary.counters.violations() == []
@@ -36,7 +36,7 @@ def test_a_replay_leaves_the_oracles_outcomes_in_the_lake(tmp_path: Path, seed: 
 
 @pytest.mark.parametrize("nights", [2, 5])
 def test_night_after_night_gives_what_one_run_gives(tmp_path: Path, nights: int) -> None:
-    """A nightly job goes on from what the lake holds; the state is rebuilt and proven every time."""
+    """A nightly job continues from the lake; the state is restored and verified every time."""
     files = write_files(tmp_path, nights=nights)
     for predictions, labels in zip(files.prediction_files, files.label_files, strict=True):
         run(tmp_path / "lake", [predictions], [labels])
@@ -86,7 +86,7 @@ def crashing_append(append: Callable[..., bool], crash_at: int) -> Callable[...,
 
 
 def test_a_crash_at_any_append_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever was written when it stopped, the same command again gives the same rows as an unbroken run."""
+    """Whatever was written before the crash, the same command again gives the rows of an uninterrupted run."""
     files = write_files(tmp_path, count=30)
     total = appends_of(tmp_path, files)
     assert total > 20
@@ -103,10 +103,10 @@ def test_a_crash_at_any_append_is_harmless(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("crash_at", [1, 3, 6, 9, 14])
-def test_a_single_append_that_fails_is_harmless_although_later_ones_would_succeed(
+def test_a_single_failing_append_is_harmless_although_later_ones_would_succeed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int
 ) -> None:
-    """A full disk often has room for the next small file: nothing may be written behind what is missing."""
+    """A full disk often has room for the next small file: nothing is written after a missing append."""
     files = write_files(tmp_path, count=30)
     run(tmp_path / "whole", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
     append, calls = Lake.append, itertools.count()
@@ -125,7 +125,7 @@ def test_a_single_append_that_fails_is_harmless_although_later_ones_would_succee
 
 
 def test_a_close_in_the_future_is_refused(tmp_path: Path) -> None:
-    """The floor never goes back: one wrong digit in a year would shut the loop for good."""
+    """The floor never goes back: one wrong digit in a year would close the loop forever."""
     files = write_files(tmp_path)
     with pytest.raises(InputError, match="lies in the future"):
         run(tmp_path / "lake", files.prediction_files, [], close_at_ms=NOW_MS + 1)
@@ -151,7 +151,7 @@ def test_other_files_are_refused_while_a_run_is_unfinished(tmp_path: Path, monke
 
 
 def test_a_killed_process_is_finished_by_the_same_command(tmp_path: Path) -> None:
-    """Kill -9 in the middle of writing: the rerun gives the rows of an unbroken run."""
+    """After kill -9 in the middle of writing, the rerun gives the rows of an uninterrupted run."""
     files = write_files(tmp_path, count=200)
     run(tmp_path / "whole", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
     program = f"""
@@ -181,8 +181,8 @@ run(folder / "lake", sorted(folder.glob("predictions-*")), sorted(folder.glob("l
         assert_frame_equal(table(tmp_path / "lake", name), table(tmp_path / "whole", name))
 
 
-def test_rows_removed_behind_the_ledgers_back_are_noticed(tmp_path: Path) -> None:
-    """The rebuilt state has another fingerprint, and the next night says so instead of going on."""
+def test_rows_removed_without_the_ledger_are_detected(tmp_path: Path) -> None:
+    """The restored state has another fingerprint, and the next run fails instead of continuing."""
     files = write_files(tmp_path, nights=2)
     lake = tmp_path / "lake"
     run(lake, files.prediction_files[:1], files.label_files[:1])
@@ -213,7 +213,7 @@ def test_rows_removed_behind_the_ledgers_back_are_noticed(tmp_path: Path) -> Non
     ],
 )
 def test_other_rules_on_a_lake_with_outcomes_are_refused_by_name(tmp_path: Path, change: dict, named: str) -> None:
-    """What was decided under one rule is not decided again under another."""
+    """Outcomes decided under one rule are not decided again under another."""
     files = write_files(tmp_path, nights=2)
     run(tmp_path / "lake", files.prediction_files[:1], files.label_files[:1])
     changed = CONFIG.model_copy(update={name: value for name, value in change.items() if name != "labels"})
@@ -227,7 +227,7 @@ def test_other_rules_on_a_lake_with_outcomes_are_refused_by_name(tmp_path: Path,
 
 
 def test_a_new_feature_in_the_contract_is_a_new_column_and_no_conflict(tmp_path: Path) -> None:
-    """The contract may grow between nights, and a prediction that comes again under it is a duplicate."""
+    """The contract may grow between runs, and a prediction that is sent again with the new one is a duplicate."""
     files = write_files(tmp_path)
     lake = tmp_path / "lake"
     run(lake, files.prediction_files, files.label_files)
@@ -244,10 +244,10 @@ def test_a_new_feature_in_the_contract_is_a_new_column_and_no_conflict(tmp_path:
 
 
 def test_every_bad_record_leaves_a_row_with_its_position_and_nothing_else_is_lost(tmp_path: Path) -> None:
-    """Files with poison: the good lines are joined, each bad one is a reject with row and reason."""
+    """The good lines of a file are joined, and each bad one is a reject with row and reason."""
     files = write_files(tmp_path, count=20)
     lines = files.prediction_files[0].read_bytes().splitlines()
-    poison = [
+    bad_lines = [
         b"{",
         b"[1]",
         b'{"key": ""}',
@@ -255,11 +255,11 @@ def test_every_bad_record_leaves_a_row_with_its_position_and_nothing_else_is_los
         b"\xff\xfe",
         b'{"key":"a","key":"b","time":1}',
     ]
-    for at, line in enumerate(poison):
-        lines.insert(3 * at, line)
-    poisoned = tmp_path / "poisoned.jsonl"
-    poisoned.write_bytes(b"\n".join(lines) + b"\n")
-    summary = run(tmp_path / "lake", [poisoned], files.label_files, close_at_ms=CLOSE_MS)
+    for index, line in enumerate(bad_lines):
+        lines.insert(3 * index, line)
+    file_with_bad_lines = tmp_path / "bad-lines.jsonl"
+    file_with_bad_lines.write_bytes(b"\n".join(lines) + b"\n")
+    summary = run(tmp_path / "lake", [file_with_bad_lines], files.label_files, close_at_ms=CLOSE_MS)
     assert finals(tmp_path / "lake") == oracle_of(files)
     rejects = table(tmp_path / "lake", "rejects").filter(pl.col("stage") == "mapping").sort("source_row")
     assert rejects["source_row"].to_list() == [1, 4, 7, 10, 13, 16]
@@ -276,7 +276,7 @@ def test_every_bad_record_leaves_a_row_with_its_position_and_nothing_else_is_los
 
 
 def test_two_replays_at_once_are_refused(tmp_path: Path) -> None:
-    """One at a time: the second says so instead of waiting or mixing in."""
+    """A second replay fails with a message instead of waiting or writing in between."""
     files = write_files(tmp_path)
     lake = tmp_path / "lake"
     run(lake, files.prediction_files, files.label_files)
@@ -291,7 +291,7 @@ with FileLock(Path({str(lake)!r}) / "replay.lock"):
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(LakeError, match="another replay is at work"):
+        with pytest.raises(LakeError, match="another replay is running"):
             run(lake, [], [], close_at_ms=CLOSE_MS)
         holder.communicate()
 
@@ -299,7 +299,7 @@ with FileLock(Path({str(lake)!r}) / "replay.lock"):
 def test_a_large_input_out_of_order_is_refused_with_the_command_that_sorts_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What does not fit in memory must be in order; in order it is read as it comes and gives the same."""
+    """Input that does not fit in memory has to be sorted; sorted input is streamed and gives the same outcomes."""
     files = write_files(tmp_path)
     monkeypatch.setattr(sorted_input, "SORT_BYTES_MAX", 10)
     run(tmp_path / "lake", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
@@ -312,7 +312,7 @@ def test_a_large_input_out_of_order_is_refused_with_the_command_that_sorts_it(
 
 
 def test_a_time_far_ahead_of_now_is_rejected_and_moves_nothing(tmp_path: Path) -> None:
-    """A clock that is wrong by a year leaves a row and no mark."""
+    """A clock that is wrong by a year leaves a reject and does not move the watermark."""
     wrong = tmp_path / "wrong.jsonl"
     wrong.write_text(f'{{"key": "a", "version": "v1", "time": {NOW_MS + 3_600_001}}}\n', "utf-8")
     run(tmp_path / "lake", [wrong], [])

@@ -61,7 +61,7 @@ def test_other_rules_hold_from_then_on_and_survive_a_lost_state(kafka: str, tmp_
 
         loop.produce(traffic, change, pieces=2)
         assert finish(loop, traffic, LONGER_MS) == []
-        assert "is made again" in loop.log("join")
+        assert "is restored from the lake" in loop.log("join")
         timed_out = [row for row in loop.rows("outcomes") if row["kind"] == "fraud" and row["status"] == "expired"]
         assert {row["known_at"] - row["predicted_at"] for row in timed_out} == {HORIZON_MS, LONGER_MS}
         other = [row for row in loop.rows("outcomes") if row["status"] == "implied"]

@@ -16,9 +16,9 @@ from aiohttp import web
 from delivery_worker import SECRET, FileLog, decision_id, request_body, requests_of
 from effort import examples
 
-from retrain.address_guard import PinnedTarget, parse_allowed
+from retrain.address_guard import PinnedAddress, parse_allowed
 from retrain.schedule import WINDOW_MS, Attempt, Due
-from retrain.sender import Receiver, _Pinned, deliver_due, send
+from retrain.sender import Receiver, _PinnedResolver, deliver_due, send
 from retrain.signing import Signed, verify
 from schemas.errors import ConfigError
 
@@ -404,10 +404,10 @@ def test_of_two_senders_one_records_and_the_receiver_acts_once(tmp_path: Path) -
 
 def test_the_pin_knows_no_other_name() -> None:
     """Should the client ever ask for one, it gets no address."""
-    pin = _Pinned(PinnedTarget("https", HOST, 443, "93.184.216.34", "/"))
+    pin = _PinnedResolver(PinnedAddress("https", HOST, 443, "93.184.216.34", "/"))
     assert asyncio.run(pin.resolve(HOST, 443))[0]["host"] == "93.184.216.34"
     for host, port in [("other.test", 443), (HOST, 80)]:
-        with pytest.raises(OSError, match="was not judged"):
+        with pytest.raises(OSError, match="was not checked"):
             asyncio.run(pin.resolve(host, port))
 
 

@@ -1,4 +1,7 @@
-"""Requests to servers over real sockets, from an open retrain to the gate's log: taken once, and asked for."""
+"""Requests to servers over real sockets, from an open retrain to the gate's log: taken once, and asked for.
+
+Tests `truthloop.feedback.polling` with `truthloop.feedback.deliveries`.
+"""
 
 import asyncio
 import json
@@ -163,7 +166,7 @@ def test_an_answer_that_was_lost_does_not_start_a_second_run(tmp_path: Path) -> 
         assert [one.outcome for one in retrain.attempts()] == ["retry"]
         airflow.loses_answers = False
         delivered, _accepted = await retrain.step_beside(10_000)
-        assert delivered.reason == "the request was taken at attempt 2: the run was there already"
+        assert delivered.reason == "the request was delivered at attempt 2: the run was there already"
         assert list(airflow.runs) == [ID]
         assert retrain.attempts()[-1].status == 409
 

@@ -1,4 +1,4 @@
-"""A replay that stopped within a step: what its ledger promises is believed only once every table has it."""
+"""A replay that was interrupted within a step: readers ignore the step until every table has it."""
 
 import itertools
 from pathlib import Path
@@ -17,30 +17,30 @@ from truthloop.evidence.cells import read_evidence
 from truthloop.evidence.conservation import check_conservation
 
 APPENDS = 5
-"""Of a step: ledger, rejects, labels, predictions, outcomes."""
+"""Appends of one step: ledger, rejects, labels, predictions, outcomes."""
 
 DEFINITIONS = {kind: label.definition for kind, label in CONFIG.labels.items()}
 
 
-def stopped(lake: Path, files: Files, appends: int) -> Path:
-    """Replay into a lake until so many appends are made."""
+def interrupted(lake: Path, files: Files, appends: int) -> Path:
+    """Return a lake whose replay was interrupted after this number of appends."""
     append, calls = Lake.append, itertools.count()
 
-    def stopping(lake: Lake, *args: object, **how: object) -> bool:
+    def failing(lake: Lake, *args: object, **how: object) -> bool:
         if next(calls) == appends:
             raise LakeError("the disk is full")
         return append(lake, *args, **how)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sorted_input, "ROWS_PER_SLICE", 20)
-        patch.setattr(Lake, "append", stopping)
+        patch.setattr(Lake, "append", failing)
         with pytest.raises(LakeError, match="disk is full"):
             run(lake, files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
     return lake
 
 
-def promised(lake: Path) -> list[list[tuple[object, ...]]]:
-    """Return what the views call due and final."""
+def due_rows(lake: Path) -> list[list[tuple[object, ...]]]:
+    """Return the rows of the views that count as due or mature."""
     queries = [
         "SELECT version, day, kind, age_ms, labelled, coverage FROM coverage WHERE due ORDER BY ALL",
         "SELECT key, id, kind, status, value FROM scored WHERE is_mature ORDER BY ALL",
@@ -52,17 +52,17 @@ def promised(lake: Path) -> list[list[tuple[object, ...]]]:
 
 
 @pytest.mark.parametrize(("back", "checkpointed"), some((1, True), (3, False), (1, False), (3, True), at_least=2))
-def test_a_step_that_is_not_whole_promises_nothing(tmp_path: Path, *, back: int, checkpointed: bool) -> None:
-    """Cells, reach, views and identities are those of the step before, whichever tables have the new one."""
+def test_an_incomplete_step_is_ignored(tmp_path: Path, *, back: int, checkpointed: bool) -> None:
+    """Cells, reach, views and identities are those of the step before, whichever tables have the incomplete one."""
     files = write_files(tmp_path, count=60)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sorted_input, "ROWS_PER_SLICE", 20)
         run(tmp_path / "whole", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
     steps = Lake.open(tmp_path / "whole").applied("ledger", "replay")
-    clean = stopped(tmp_path / "clean", files, APPENDS * (steps - back))
-    before, expected = read_evidence(settings_of(clean)), promised(clean)
+    clean = interrupted(tmp_path / "clean", files, APPENDS * (steps - back))
+    before, expected = read_evidence(settings_of(clean)), due_rows(clean)
     for appends in range(1, APPENDS):
-        torn = stopped(tmp_path / f"torn-{appends}", files, APPENDS * (steps - back) + appends)
+        torn = interrupted(tmp_path / f"torn-{appends}", files, APPENDS * (steps - back) + appends)
         lake = Lake.open(torn)
         assert lake.applied("ledger", "replay") == steps - back + 1
         assert {row.sequence for row in complete_rows(lake).values()} == {steps - back - 1}
@@ -70,5 +70,5 @@ def test_a_step_that_is_not_whole_promises_nothing(tmp_path: Path, *, back: int,
             for table in ("ledger", "outcomes"):
                 DeltaTable(str(torn / table)).create_checkpoint()
         assert_same(read_evidence(settings_of(torn)), before)
-        assert promised(torn) == expected
+        assert due_rows(torn) == expected
         assert check_conservation(lake, DEFINITIONS).violations == []

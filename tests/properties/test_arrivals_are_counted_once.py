@@ -1,4 +1,4 @@
-"""Arrivals are the same however what came is divided into folds, and are what counting one by one finds."""
+"""Arrivals do not depend on the division into folds, and equal a row-by-row count."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from monitor.cells.plan import CellPlan
 PLAN = CellPlan.from_config(config_of())
 EDGES_MS = {kind.name: kind.age_edges_ms for kind in PLAN.kinds}
 FIRST = ("first", "late", "early")
-HAPPENS = st.tuples(
+EVENTS = st.tuples(
     st.integers(0, 2),
     st.sampled_from([*FIRST, "correction", "correction", "retraction", "timeout"]),
     st.sampled_from([0.0, 1.0]),
@@ -40,16 +40,16 @@ HAPPENS = st.tuples(
 
 
 @st.composite
-def comings(draw: st.DrawFn) -> list[tuple[int, Revision]]:
-    """Draw revisions, each with the number of the fold it comes in."""
+def arriving(draw: st.DrawFn) -> list[tuple[int, Revision]]:
+    """Draw revisions, each with the number of its fold."""
     found = []
     for number in range(draw(st.integers(0, 5))):
         # around the day on which New York's clocks go forward
         made = Prediction(f"k{number}", EPOCH_MS + draw(st.integers(-5 * DAY_MS, 5 * DAY_MS)))
         made = Prediction(made.key, made.predicted_at_ms, draw(st.sampled_from(["v1", "v2"])), draw(st.booleans()))
-        came_in, definition = 0, draw(st.sampled_from([OWN["late"], "another"]))
-        for revision, (later, reason, value, before, age_ms) in enumerate(draw(st.lists(HAPPENS, max_size=4))):
-            came_in = min(came_in + later, 2)
+        fold_number, definition = 0, draw(st.sampled_from([OWN["late"], "another"]))
+        for revision, (later, reason, value, before, age_ms) in enumerate(draw(st.lists(EVENTS, max_size=4))):
+            fold_number = min(fold_number + later, 2)
             status = {"retraction": "retracted", "timeout": "expired"}.get(reason, "joined")
             one = Revision(
                 made,
@@ -62,7 +62,7 @@ def comings(draw: st.DrawFn) -> list[tuple[int, Revision]]:
                 label_offset=None if reason == "timeout" else revision,
                 previous=("joined", before),
             )
-            found.append((came_in, one))
+            found.append((fold_number, one))
     return found
 
 
@@ -71,8 +71,8 @@ def arrived(cells: pl.DataFrame) -> pl.DataFrame:
     return cells.filter(pl.col("measure").str.starts_with("arrived"))
 
 
-def counted_slowly(revisions: list[Revision]) -> Counter[tuple[object, ...]]:
-    """Count one by one."""
+def counted_row_by_row(revisions: list[Revision]) -> Counter[tuple[object, ...]]:
+    """Count arrivals one row at a time."""
     cells: Counter[tuple[object, ...]] = Counter()
     for one in revisions:
         is_changed = one.reason == "retraction" or (one.reason == "correction" and one.value != one.previous[1])
@@ -90,19 +90,19 @@ def counted_slowly(revisions: list[Revision]) -> Counter[tuple[object, ...]]:
 
 
 @settings(max_examples=examples(200), deadline=None)
-@given(rows=comings(), order=st.randoms(use_true_random=False))
+@given(rows=arriving(), order=st.randoms(use_true_random=False))
 def test_arrivals_are_the_same_for_any_division_into_folds(rows: list[tuple[int, Revision]], order: Random) -> None:
-    """Each is counted in the fold it comes in, whatever came before it or comes after it."""
+    """Each is counted in its own fold, whatever is in the folds before and after."""
     predictions = predictions_frame({one.prediction.key: one.prediction for _, one in rows}.values())
     every = [one for _, one in rows]
     whole = arrived(fold(PLAN, predictions, outcomes_frame(every), outcomes_frame([])))
     total = merge()
     for number in range(3):
-        new = [one for came_in, one in rows if came_in == number]
+        new = [one for fold_number, one in rows if fold_number == number]
         chains = {one.chain for one in new}
-        earlier = [one for came_in, one in rows if came_in < number and one.chain in chains]
+        earlier = [one for fold_number, one in rows if fold_number < number and one.chain in chains]
         order.shuffle(new)
         made = predictions if number == 1 else predictions.clear()
-        total = merge(total, fold(PLAN.knowing(total), made, outcomes_frame(new), outcomes_frame(earlier)))
+        total = merge(total, fold(PLAN.with_admitted(total), made, outcomes_frame(new), outcomes_frame(earlier)))
     assert_frame_equal(arrived(total), whole, check_exact=True)
-    assert {row[:-1]: row[-1] for row in whole.iter_rows()} == counted_slowly(every)
+    assert {row[:-1]: row[-1] for row in whole.iter_rows()} == counted_row_by_row(every)

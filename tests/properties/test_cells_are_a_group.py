@@ -1,4 +1,7 @@
-"""Cells of parts are the cells of the whole, to the bit, and both are what counting row by row finds."""
+"""Cells are an abelian group: cells of parts sum to those of the whole, to the bit, and equal a row-by-row count.
+
+Tests monitor.cells.codebook, monitor.cells.count_predictions and monitor.cells.count_outcomes through `fold`.
+"""
 
 from dataclasses import dataclass
 from random import Random
@@ -13,7 +16,7 @@ from cell_cases import (
     Revision,
     as_counter,
     config_of,
-    count_slowly,
+    count_row_by_row,
     outcomes_frame,
     predictions_frame,
 )
@@ -46,7 +49,7 @@ AGES_MS = st.one_of(
 
 @dataclass(frozen=True)
 class History:
-    """Predictions and revisions, each with the number of the fold it comes in."""
+    """Predictions and revisions, each with the number of its fold."""
 
     predictions: list[tuple[int, Prediction]]
     revisions: list[tuple[int, Revision]]
@@ -65,18 +68,18 @@ def histories(draw: st.DrawFn, folds: int = 3) -> History:
             output=draw(OUTPUTS),
             country=draw(st.sampled_from(["DE", "FR", None])),
             fare=draw(NUMBERS),
-            said=draw(st.sampled_from(["landed", "late", None])),
+            predicted_class=draw(st.sampled_from(["landed", "late", None])),
             amount=draw(st.sampled_from([None, 0.0, 55.5, 100.0, 1e9, float("nan")])),
         )
-        came_in = draw(st.integers(0, folds - 1))
-        predictions.append((came_in, prediction))
+        first_fold = draw(st.integers(0, folds - 1))
+        predictions.append((first_fold, prediction))
         chains = st.lists(
             st.tuples(st.sampled_from(sorted(OWN)), st.sampled_from(["own", "other"])),
             unique=True,
             max_size=3,
         )
         for kind, whose in draw(chains):
-            fold_number, definition = came_in, OWN[kind] if whose == "own" else f"{kind}-other"
+            fold_number, definition = first_fold, OWN[kind] if whose == "own" else f"{kind}-other"
             for revision in range(draw(st.integers(1, 5))):
                 fold_number = draw(st.integers(fold_number, folds - 1))
                 status = draw(st.sampled_from(["joined", "joined", "implied", "expired", "retracted"]))
@@ -89,27 +92,27 @@ def histories(draw: st.DrawFn, folds: int = 3) -> History:
 
 @settings(max_examples=examples(100), deadline=None)
 @given(history=histories())
-def test_one_fold_finds_what_counting_row_by_row_finds(history: History) -> None:
-    """The oracle looks at the newest revisions only, and knows nothing of folds, signs or frames."""
+def test_one_fold_equals_a_row_by_row_count(history: History) -> None:
+    """The oracle uses the newest revisions only, without folds, signs or frames."""
     predictions = [one for _, one in history.predictions]
     revisions = [one for _, one in history.revisions]
     cells = fold(PLAN, predictions_frame(predictions), outcomes_frame(revisions), outcomes_frame([]))
-    assert as_counter(cells) == count_slowly(PLAN, predictions, revisions)
+    assert as_counter(cells) == count_row_by_row(PLAN, predictions, revisions)
 
 
 @settings(max_examples=examples(100), deadline=None)
 @given(history=histories(), order=st.randoms(use_true_random=False))
-def test_folds_in_sequence_add_up_to_one_fold_of_everything_bit_for_bit(history: History, order: Random) -> None:
-    """Wherever the folds are cut, and in whatever order the rows of each come."""
+def test_folds_in_sequence_sum_to_one_fold_of_everything_bit_for_bit(history: History, order: Random) -> None:
+    """However rows are divided into folds, and whatever their order within each."""
     total = merge()
     for number in range(3):
-        predictions = [one for came_in, one in history.predictions if came_in == number]
-        revisions = [one for came_in, one in history.revisions if came_in == number]
-        touched = {one.chain for one in revisions}
-        earlier = [one for came_in, one in history.revisions if came_in < number and one.chain in touched]
+        predictions = [one for fold_number, one in history.predictions if fold_number == number]
+        revisions = [one for fold_number, one in history.revisions if fold_number == number]
+        revised = {one.chain for one in revisions}
+        earlier = [one for fold_number, one in history.revisions if fold_number < number and one.chain in revised]
         for rows in (predictions, revisions, earlier):
             order.shuffle(rows)
-        plan = PLAN.knowing(total)
+        plan = PLAN.with_admitted(total)
         grown = fold(plan, predictions_frame(predictions), outcomes_frame(revisions), outcomes_frame(earlier))
         total = merge(total, grown)
     whole = fold(
@@ -123,8 +126,8 @@ def test_folds_in_sequence_add_up_to_one_fold_of_everything_bit_for_bit(history:
 
 @settings(max_examples=examples(100), deadline=None)
 @given(history=histories(folds=1), sides=st.lists(st.booleans(), min_size=6, max_size=6))
-def test_cells_of_partitions_add_up_in_any_order(history: History, sides: list[bool]) -> None:
-    """A key lives in one partition, so partitions can be folded apart: merging commutes."""
+def test_cells_of_partitions_sum_in_any_order(history: History, sides: list[bool]) -> None:
+    """A key is in one partition, so partitions can be folded separately: merging commutes."""
     parts = []
     for side in (True, False):
         keys = {f"k{number}" for number, chosen in enumerate(sides) if chosen is side}
@@ -144,7 +147,7 @@ def test_cells_of_partitions_add_up_in_any_order(history: History, sides: list[b
 @settings(max_examples=examples(100), deadline=None)
 @given(history=histories(folds=1))
 def test_every_cell_has_an_inverse(history: History) -> None:
-    """Adding the negative of a cell leaves nothing behind, not even a zero."""
+    """Adding the negative of a cell leaves no row, not even a zero."""
     cells = fold(
         PLAN,
         predictions_frame([one for _, one in history.predictions]),

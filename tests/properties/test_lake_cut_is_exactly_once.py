@@ -1,4 +1,4 @@
-"""However records arrive, writers die between two tables, and others write the same: each record is there once."""
+"""Each record is written once, in whatever order records arrive, writers die between two tables, and others write."""
 
 import random
 from collections import Counter
@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joins import Checkpoint
-from streams.kafka.messages import Messages
-from streams.lake_sink.buffer import Start
-from streams.lake_sink.cut import INPUTS, STEPPED, TABLES, Cut, Pending
+from streams.kafka.messages import PartitionMessages
+from streams.lake_sink.buffer import LakePosition
+from streams.lake_sink.cut import INPUTS, STEPPED, TABLES, Cut, PendingPartition
 from streams.ledger.entry import LedgerRecord
 
 KIND = "click"
 
 
 class Topics:
-    """What a join and an ingest have left of one partition: by table, (offset, value), with gaps between."""
+    """Records of a join and an ingest in one partition: by table, (offset, value), with gaps between."""
 
     def __init__(self, chance: random.Random, steps: int) -> None:
         self.chance = chance
@@ -57,56 +57,58 @@ class Topics:
 
 @dataclass
 class FakeLake:
-    """Tables that know how far they were written."""
+    """Tables with their positions."""
 
     rows: dict[str, list[int]] = field(default_factory=lambda: {table: [] for table in TABLES})
-    standing: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
+    written: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
     held: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STEPPED, 0))
     last: LedgerRecord | None = None
 
-    def writer(self, ledger: "FakeLake | None" = None) -> Pending:
-        """Return a writer that begins where the tables stand; it may have asked the ledger before the others."""
+    def writer(self, ledger: "FakeLake | None" = None) -> PendingPartition:
+        """Return a writer at the tables' positions; it may have read that of the ledger before the others."""
         ledger = ledger or self
         last = ledger.last
         passed = {name: 0 if last is None else getattr(last, name)[1] for name in INPUTS}
-        places = self.standing | {"ledger": ledger.standing["ledger"]}
-        starts = {table: Start(standing, max(standing, passed.get(table, 0))) for table, standing in places.items()}
+        positions = self.written | {"ledger": ledger.written["ledger"]}
+        starts = {
+            table: LakePosition(written, max(written, passed.get(table, 0))) for table, written in positions.items()
+        }
         held = self.held | {"ledger": ledger.held["ledger"]}
-        return Pending(0, starts, held, None if last is None else last.checkpoint)
+        return PendingPartition(0, starts, held, None if last is None else last.checkpoint)
 
-    def append(self, table: str, pending: Pending, cut: Cut) -> bool:
-        """Add a cut's rows of one table; False if the table stands elsewhere."""
-        waiting, messages = pending.waiting[table], cut.messages[table]
+    def append(self, table: str, pending: PendingPartition, cut: Cut) -> bool:
+        """Add a cut's rows of one table; False if the table is at another position."""
+        buffer, messages = pending.buffers[table], cut.messages[table]
         if not len(messages):
             return True
-        claims = [(self.standing[table], waiting.standing)]
+        claims = [(self.written[table], buffer.written)]
         if table in STEPPED:
-            claims.append((self.held[table], pending.held[table]))
-        if any(stands != first for stands, first in claims):
+            claims.append((self.held[table], pending.steps_held[table]))
+        if any(actual != first for actual, first in claims):
             return False
         self.rows[table] += messages.offsets
-        self.standing[table] = cut.following[table]
-        pending.wrote(table, cut)
+        self.written[table] = cut.following[table]
+        pending.mark_written(table, cut)
         if table in STEPPED:
-            self.held[table] = pending.held[table]
+            self.held[table] = pending.steps_held[table]
         if table == "ledger":
             self.last = cut.entries[-1]
         return True
 
 
-def read(topics: Topics, pending: Pending, table: str, count: int) -> None:
-    """Let a writer read some more of one topic, and sometimes what is behind it and no record."""
-    waiting = pending.waiting[table]
-    new = [record for record in topics.records[table] if record[0] >= waiting.position][:count]
+def read(topics: Topics, pending: PendingPartition, table: str, count: int) -> None:
+    """Let a writer read some more of one topic, and sometimes offsets without a record after it."""
+    buffer = pending.buffers[table]
+    new = [record for record in topics.records[table] if record[0] >= buffer.position][:count]
     if new:
         offsets, values = map(list, zip(*new, strict=True))
-        pending.read(table, Messages(offsets, values, [0] * len(new)))
-    following = [offset for offset, _ in topics.records[table] if offset >= waiting.position]
-    waiting.position = min(following, default=topics.ends[table])
+        pending.read(table, PartitionMessages(offsets, values, [0] * len(new)))
+    following = [offset for offset, _ in topics.records[table] if offset >= buffer.position]
+    buffer.position = min(following, default=topics.ends[table])
 
 
-def write(lake: FakeLake, pending: Pending, tables: int) -> bool:
-    """Write what can be written to the first `tables` tables; True if nothing came between."""
+def write(lake: FakeLake, pending: PendingPartition, tables: int) -> bool:
+    """Write what can be written to the first `tables` tables; False if it conflicts or is not complete."""
     cut = pending.cut()
     if cut is None:
         return True
@@ -114,7 +116,7 @@ def write(lake: FakeLake, pending: Pending, tables: int) -> bool:
 
 
 def check_ledger(lake: FakeLake, topics: Topics) -> None:
-    """See that the lake has all that its ledger speaks of."""
+    """Check that the lake has all records that its ledger counts."""
     if lake.last is None:
         return
     for name in INPUTS:
@@ -129,7 +131,7 @@ def check_ledger(lake: FakeLake, topics: Topics) -> None:
 @settings(max_examples=examples(300), deadline=None)
 @given(st.integers(0, 1 << 32), st.integers(1, 8), st.integers(1, 3))
 def test_each_record_is_in_its_table_once(seed: int, steps: int, writers: int) -> None:
-    """Several writers take turns, each with what it remembers; in the end one of them finishes."""
+    """Several writers take turns, each with its own memory; in the end one of them finishes."""
     chance = random.Random(seed)
     topics, lake = Topics(chance, steps), FakeLake()
     pending = [lake.writer() for _ in range(writers)]

@@ -1,8 +1,8 @@
-"""The columnar mapping accepts what the published models accept, and reads the same out of it.
+"""The columnar mapping accepts the same records as the published models, and gives the same values.
 
-Left out on purpose, where the mapping is more lenient than the models because data must not be lost: whole
-numbers as identities, times in other writings of ISO 8601 or as floats, and fields that are flagged instead
-of rejected (outputs, slices, features, weight, eligible, arrival, origin, source, batch).
+Left out on purpose: where the mapping is more lenient than the models so that no data is lost. These are whole numbers
+as identities, other forms of ISO 8601 or floats as times, and fields that are flagged instead of rejected (outputs,
+slices, features, weight, eligible, arrival, origin, source, batch).
 """
 
 import json
@@ -46,7 +46,7 @@ moments = (
 
 
 def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Return the strategy's values, and now and then a mark that the field is not there."""
+    """Return the strategy's values, and sometimes `LEFT_OUT`: the field is missing."""
     return values | st.just(LEFT_OUT)
 
 
@@ -76,7 +76,7 @@ labels = records(
 
 
 def mapped(batch: list[dict[str, Any]], role: Role, config: LoopConfig = CONFIG) -> MappedChunk:
-    """Map the records by way of a file; the frames of all chunks as one."""
+    """Write the records to a file and map it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "records.jsonl"
         path.write_text("".join(json.dumps(record) + "\n" for record in batch))
@@ -99,7 +99,7 @@ def accepted(batch: list[dict[str, Any]], model: type[Prediction] | type[Label])
 @example([{"v": 1, "key": "k", "time": "1969-12-31T23:59:59.999-00:01", "version": "v", "outputs": {}}])
 @settings(max_examples=examples(300), deadline=None)
 def test_predictions_are_accepted_alike(batch: list[dict[str, Any]]) -> None:
-    """Each record is in exactly one frame, the same one as by the model, with the same key, id, time, version."""
+    """Mapping and model accept the same records, with the same key, id, time and version."""
     messages = accepted(batch, Prediction)
     chunk = mapped(batch, "predictions")
     found = {row: tuple(rest) for row, *rest in chunk.records.select("row", "key", "id", "time_ms", "version").rows()}
@@ -113,7 +113,7 @@ def test_predictions_are_accepted_alike(batch: list[dict[str, Any]]) -> None:
 @given(st.lists(labels, min_size=1, max_size=12))
 @settings(max_examples=examples(300), deadline=None)
 def test_labels_are_accepted_alike(batch: list[dict[str, Any]]) -> None:
-    """Each record is in exactly one frame, the same one as by the model, and says the same."""
+    """Mapping and model accept the same records, with the same values."""
     messages = accepted(batch, Label)
     chunk = mapped(batch, "labels")
     columns = ["row", "key", "kind", "value", "op", "time_ms", "definition"]
@@ -128,7 +128,7 @@ def test_labels_are_accepted_alike(batch: list[dict[str, Any]]) -> None:
 @given(st.lists(predictions, min_size=2, max_size=12), st.data())
 @settings(max_examples=examples(100), deadline=None)
 def test_a_record_does_not_depend_on_its_neighbours(batch: list[dict[str, Any]], data: st.DataObject) -> None:
-    """Mapped alone or among others, a record becomes the same row or the same reject."""
+    """Mapped alone or with others, a record becomes the same row or the same reject."""
     row = data.draw(st.integers(1, len(batch)))
     alone = mapped([batch[row - 1]], "predictions")
     among = mapped(batch, "predictions")
@@ -153,7 +153,7 @@ lines = (
 @given(st.lists(lines, min_size=1, max_size=10), st.sampled_from(["predictions", "labels"]))
 @settings(max_examples=examples(300), deadline=None)
 def test_no_bytes_break_the_mapping(content: list[bytes], role: Role) -> None:
-    """Whatever is in a file, every record that is read stands in exactly one frame."""
+    """Whatever bytes a file has, every record is in exactly one of the two frames."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "records.jsonl"
         path.write_bytes(b"\n".join(content) + b"\n")

@@ -1,7 +1,7 @@
 """A topic and a file with the same records give the same messages: the same rows, digests and rejects.
 
-What ingest writes is then read by its types alone, and says the same again. Left out on purpose: blank lines, which
-a file may have and a message may not, newlines inside a record, and arrivals, which a file does not know.
+The messages that ingest writes are decoded by their types alone and give the same frames again. Left out on purpose:
+blank lines (a file may have them, a message may not), newlines inside a record, and arrivals, which files do not have.
 """
 
 import json
@@ -120,8 +120,8 @@ def test_messages_map_like_lines(content: list[bytes], source: Record) -> None:
 
 @given(st.lists(lines, min_size=1, max_size=8), st.sampled_from(SOURCES))
 @settings(max_examples=examples(200), deadline=None)
-def test_what_ingest_writes_is_read_by_its_types(content: list[bytes], source: Record) -> None:
-    """Nothing of it has to be mapped once more, and it has every column that the file gives."""
+def test_messages_of_ingest_decode_to_the_same_frames(content: list[bytes], source: Record) -> None:
+    """They need no second mapping, and have every column that the file gives."""
     config = config_of(source)
     role = config.ingest[0].as_
     tools = mapping_tools(config, PII_KEY, Path(__file__).parents[1] / "support")
@@ -133,8 +133,8 @@ def test_what_ingest_writes_is_read_by_its_types(content: list[bytes], source: R
     replayed = from_file(content, config)
     wire = PredictionWire(config) if role == "predictions" else LabelWire(config)
     sent = made.predictions if role == "predictions" else made.labels
-    frame, unread = wire.frame([message["value"] for message in sent])
-    assert unread == []
+    frame, undecoded = wire.frame([message["value"] for message in sent])
+    assert undecoded == []
     expected = replayed.records if role == "predictions" else replayed.records.filter(pl.col("op") != "heartbeat")
     assert frame.drop("row").equals(expected.drop("row"))
     assert [message["key"].decode() for message in sent] == expected["key"].to_list()
@@ -144,5 +144,5 @@ def test_what_ingest_writes_is_read_by_its_types(content: list[bytes], source: R
 
 
 def test_every_source_of_this_test_is_valid() -> None:
-    """The models accept them, so the properties above are about something."""
+    """The models accept them, so the properties above test something."""
     assert len([SourceMap.model_validate(source | {"topic": "t"}) for source in SOURCES]) == len(SOURCES)

@@ -1,4 +1,4 @@
-"""Whatever was ruled about backfills, and whenever: cells that were restated are those of one fold of everything."""
+"""Restated cells equal one fold of everything under the latest rulings, whenever those were made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from cell_cases import (
     Revision,
     as_counter,
     config_of,
-    count_slowly,
+    count_row_by_row,
     outcomes_frame,
     predictions_frame,
 )
@@ -35,18 +35,18 @@ AGES_MS = st.one_of(st.integers(0, 9 * DAY_MS), st.sampled_from([HOUR_MS, DAY_MS
 
 
 @dataclass(frozen=True)
-class Told:
-    """A revision, the fold that it comes in, and what its label declares."""
+class Arrival:
+    """A revision, the number of the fold that reads it, and what its label declares."""
 
-    came_in: int
+    fold: int
     revision: Revision
     is_declared: bool
     batch: str | None
 
 
 @dataclass(frozen=True)
-class Move:
-    """What happens next: a fold, a ruling, or that cells are brought up to the rulings so far."""
+class Step:
+    """A step of a history: a fold, a ruling, or a restatement of the cells under the rulings so far."""
 
     ruling: Ruling | None = None
     is_fold: bool = False
@@ -83,12 +83,12 @@ DEFINITIONS = {"late": [OWN["late"], "late-30", "late-60"], "fare": [OWN["fare"]
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[list[tuple[int, Prediction]], list[Told]]:
+def histories(draw: st.DrawFn) -> tuple[list[tuple[int, Prediction]], list[Arrival]]:
     """Draw predictions and revisions of several definitions, live and declared."""
-    predictions, told = [], list[Told]()
-    for number in range(draw(st.integers(1, 4))):
+    predictions, arrivals = [], list[Arrival]()
+    for key in range(draw(st.integers(1, 4))):
         prediction = Prediction(
-            key=f"k{number}",
+            key=f"k{key}",
             predicted_at_ms=EPOCH_MS + draw(st.integers(-DAY_MS, DAY_MS)),
             version=draw(st.sampled_from(["v1", "v2"])),
             eligible=draw(st.sampled_from([True, True, True, False])),
@@ -96,13 +96,13 @@ def histories(draw: st.DrawFn) -> tuple[list[tuple[int, Prediction]], list[Told]
             country=draw(st.sampled_from(["DE", "FR"])),
             fare=draw(st.sampled_from([1.5, -2.25])),
         )
-        came_in = draw(st.integers(0, FOLDS - 1))
-        predictions.append((came_in, prediction))
+        first_fold = draw(st.integers(0, FOLDS - 1))
+        predictions.append((first_fold, prediction))
         for kind in draw(st.sampled_from([["late"], ["late"], ["fare"], ["late", "fare"]])):
             for definition in draw(st.lists(st.sampled_from(DEFINITIONS[kind]), unique=True, min_size=1)):
-                at = came_in
-                for place in range(draw(st.integers(1, 4))):
-                    at = draw(st.integers(at, FOLDS - 1))
+                fold_number = first_fold
+                for number in range(draw(st.integers(1, 4))):
+                    fold_number = draw(st.integers(fold_number, FOLDS - 1))
                     status = draw(st.sampled_from(["joined", "joined", "joined", "retracted", "expired"]))
                     is_label = status != "expired"
                     is_declared = is_label and draw(st.sampled_from([False, False, True]))
@@ -111,45 +111,48 @@ def histories(draw: st.DrawFn) -> tuple[list[tuple[int, Prediction]], list[Told]
                         status,
                         draw(st.sampled_from([0.0, 1.0])) if status == "joined" else None,
                         prediction.predicted_at_ms + draw(AGES_MS),
-                        place * 3,
+                        number * 3,
                         kind,
                         definition,
                         reason=draw(st.sampled_from(REASONS[status])),
-                        label_offset=len(told) if is_label else None,
+                        label_offset=len(arrivals) if is_label else None,
                     )
                     batch = draw(st.sampled_from(["b1", None])) if is_declared else None
-                    told.append(Told(at, one, is_declared, batch))
-    return predictions, told
+                    arrivals.append(Arrival(fold_number, one, is_declared, batch))
+    return predictions, arrivals
 
 
 @st.composite
-def moves(draw: st.DrawFn) -> list[Move]:
-    """Draw rulings and restatements, in any order, with the folds between them."""
-    found = [Move(is_fold=True) for _ in range(FOLDS)]
+def steps_of(draw: st.DrawFn) -> list[Step]:
+    """Draw rulings and restatements, in any order, and the folds between them."""
+    found = [Step(is_fold=True) for _ in range(FOLDS)]
     for episode in draw(st.lists(st.sampled_from(EPISODES), min_size=1, max_size=6)):
         grown = episode.model_copy(update={"until": episode.until + draw(st.sampled_from([0, 0, DAY_MS]))})
-        ruled = Move(Ruling(episode=grown, verdict=draw(st.sampled_from(Verdict))))
+        ruled = Step(Ruling(episode=grown, verdict=draw(st.sampled_from(Verdict))))
         found.insert(draw(st.integers(0, len(found))), ruled)
     for _ in range(draw(st.integers(0, 3))):
-        found.insert(draw(st.integers(0, len(found))), Move())
-    return [*found, Move()]
+        found.insert(draw(st.integers(0, len(found))), Step())
+    return [*found, Step()]
 
 
-def frame(rows: Sequence[Told]) -> pl.DataFrame:
-    """Return revisions in the columns that a fold wants."""
-    said = {"is_declared": [True if one.is_declared else None for one in rows], "batch_id": [one.batch for one in rows]}
+def frame(rows: Sequence[Arrival]) -> pl.DataFrame:
+    """Return revisions in the columns that a fold reads."""
+    columns = {
+        "is_declared": [True if one.is_declared else None for one in rows],
+        "batch_id": [one.batch for one in rows],
+    }
     return outcomes_frame([one.revision for one in rows]).with_columns(
-        pl.Series(name, said[name], dtype=dtype) for name, dtype in BACKFILL_COLUMNS.items()
+        pl.Series(name, columns[name], dtype=dtype) for name, dtype in BACKFILL_COLUMNS.items()
     )
 
 
-def last_words(rulings: Sequence[Ruling], new: Ruling) -> list[Ruling]:
-    """Return rulings after another one."""
+def latest(rulings: Sequence[Ruling], new: Ruling) -> list[Ruling]:
+    """Return the latest ruling on each episode, after another one."""
     return [*(one for one in rulings if one.episode.id != new.episode.id), new]
 
 
 def touched(outcomes: pl.DataFrame, before: Sequence[Ruling], after: Sequence[Ruling]) -> pl.DataFrame:
-    """Return all revisions of the predictions that a ruling concerns which is new, or gone, or of another rank."""
+    """Return all revisions of the predictions concerned by rulings that differ, or definitions whose rank differs."""
     changed = [one for one in (*before, *after) if one not in before or one not in after]
     concerned = pl.lit(value=False)
     for one in changed:
@@ -160,81 +163,81 @@ def touched(outcomes: pl.DataFrame, before: Sequence[Ruling], after: Sequence[Ru
         ranks = [approved_definitions(OWN, rulings).get(kind, []) for rulings in (before, after)]
         if ranks[0] != ranks[1]:
             concerned |= (pl.col("kind") == kind) & pl.col("definition").is_in([*ranks[0], *ranks[1]])
-    place = ["partition", "prediction_offset", "kind"]
-    return outcomes.join(outcomes.filter(concerned).select(place).unique(), on=place, how="semi")
+    prediction = ["partition", "prediction_offset", "kind"]
+    return outcomes.join(outcomes.filter(concerned).select(prediction).unique(), on=prediction, how="semi")
 
 
 @settings(max_examples=examples(150), deadline=None)
-@given(history=histories(), steps=moves())
+@given(history=histories(), steps=steps_of())
 def test_restated_cells_are_one_fold_of_everything_under_the_last_rulings(
-    history: tuple[list[tuple[int, Prediction]], list[Told]], steps: list[Move]
+    history: tuple[list[tuple[int, Prediction]], list[Arrival]], steps: list[Step]
 ) -> None:
-    """To the bit, wherever folds are cut and rulings come; a restatement reads only whom a ruling concerns."""
-    predictions, told = history
-    total, came = merge(), 0
+    """To the bit, for any folds and order of rulings; a restatement reads only predictions that a ruling concerns."""
+    predictions, arrivals = history
+    total, folded = merge(), 0
     held, now = list[Ruling](), list[Ruling]()
     for step in steps:
         if step.ruling is not None:
-            now = last_words(now, step.ruling)
+            now = latest(now, step.ruling)
         elif step.is_fold:
-            rows = [one for one in told if one.came_in == came]
+            rows = [one for one in arrivals if one.fold == folded]
             outcomes = {(one.revision.prediction.offset, one.revision.kind) for one in rows}
             earlier = [
                 one
-                for one in told
-                if one.came_in < came and (one.revision.prediction.offset, one.revision.kind) in outcomes
+                for one in arrivals
+                if one.fold < folded and (one.revision.prediction.offset, one.revision.kind) in outcomes
             ]
-            new = predictions_frame(one for at, one in predictions if at == came)
-            total = merge(total, fold(PLAN.knowing(total), new, frame(rows), frame(earlier), held))
-            came += 1
+            new = predictions_frame(one for at, one in predictions if at == folded)
+            total = merge(total, fold(PLAN.with_admitted(total), new, frame(rows), frame(earlier), held))
+            folded += 1
         else:
-            known = frame([one for one in told if one.came_in < came])
-            total = merge(total, restate(PLAN.knowing(total), touched(known, held, now), held, now))
+            known = frame([one for one in arrivals if one.fold < folded])
+            total = merge(total, restate(PLAN.with_admitted(total), touched(known, held, now), held, now))
             held = now
-    whole = fold(PLAN, predictions_frame(one for _, one in predictions), frame(told), frame([]), now)
+    whole = fold(PLAN, predictions_frame(one for _, one in predictions), frame(arrivals), frame([]), now)
     assert_frame_equal(total, whole, check_exact=True)
 
 
 @settings(max_examples=examples(150), deadline=None)
-@given(history=histories(), steps=moves())
+@given(history=histories(), steps=steps_of())
 def test_a_fold_under_rulings_finds_what_counting_row_by_row_finds(
-    history: tuple[list[tuple[int, Prediction]], list[Told]], steps: list[Move]
+    history: tuple[list[tuple[int, Prediction]], list[Arrival]], steps: list[Step]
 ) -> None:
-    """The oracle decides label by label what counts, in plain Python; arrivals are counted whatever is ruled."""
-    predictions, told = history
+    """The oracle decides label by label, in plain Python; measures of arrivals do not depend on rulings."""
+    predictions, arrivals = history
     now = list[Ruling]()
     for step in steps:
-        now = now if step.ruling is None else last_words(now, step.ruling)
-    cells = fold(PLAN, predictions_frame(one for _, one in predictions), frame(told), frame([]), now)
+        now = now if step.ruling is None else latest(now, step.ruling)
+    cells = fold(PLAN, predictions_frame(one for _, one in predictions), frame(arrivals), frame([]), now)
     counted = cells.filter(~pl.col("measure").str.starts_with("arrived"))
-    slowly = count_slowly(PLAN, [one for _, one in predictions], [*_of_record(told, now)])
-    assert as_counter(counted) == slowly
+    expected = count_row_by_row(PLAN, [one for _, one in predictions], [*_of_record(arrivals, now)])
+    assert as_counter(counted) == expected
 
 
-def _of_record(told: Sequence[Told], rulings: Sequence[Ruling]) -> list[Revision]:
-    """Return what counts, an approved definition's labels once more in the own chain, behind all that is there."""
+def _of_record(arrivals: Sequence[Arrival], rulings: Sequence[Ruling]) -> list[Revision]:
+    """Return the revisions of record; those of an approved definition are repeated at the end of the own chain."""
     found = []
     approved = list[tuple[str, str]]()
     for ruling in rulings:
         name = (ruling.episode.kind, ruling.episode.definition)
         if ruling.verdict.is_of_record and name[1] != OWN[name[0]]:
             approved = [*(one for one in approved if one != name), name]
-    for one in told:
+    for one in arrivals:
         revision, kind = one.revision, one.revision.kind
         verdicts = [ruling for ruling in rulings if _belongs(one, ruling.episode)]
         counts = not one.is_declared or any(
             ruling.verdict.is_of_record and Cause.DECLARED in ruling.episode.causes for ruling in verdicts
         )
-        is_beside = not one.is_declared and any(not ruling.verdict.is_of_record for ruling in verdicts)
-        if revision.definition != OWN[kind] or (counts and not is_beside):
+        is_not_of_record = not one.is_declared and any(not ruling.verdict.is_of_record for ruling in verdicts)
+        if revision.definition != OWN[kind] or (counts and not is_not_of_record):
             found.append(revision)
-        if counts and not is_beside and (kind, revision.definition) in approved:
+        if counts and not is_not_of_record and (kind, revision.definition) in approved:
             rank = approved.index((kind, revision.definition)) + 1
             found.append(replace(revision, definition=OWN[kind], revision=revision.revision + 1_000 * rank))
     return found
 
 
-def _belongs(one: Told, episode: Episode) -> bool:
+def _belongs(one: Arrival, episode: Episode) -> bool:
     revision, causes = one.revision, episode.causes
     is_near = episode.since <= revision.known_at_ms <= episode.until
     is_named = (revision.kind, revision.definition) == (episode.kind, episode.definition)

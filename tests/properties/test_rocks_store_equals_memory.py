@@ -1,4 +1,4 @@
-"""The durable store against the one in memory: any sequence of calls, flushes, restarts and crashes."""
+"""The durable store equals the one in memory under any sequence of calls, flushes, restarts and crashes."""
 
 import shutil
 from copy import deepcopy
@@ -6,13 +6,14 @@ from typing import Any
 from unittest.mock import patch
 
 from effort import examples
+from fingerprint import full_fingerprint
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from rocks_folder import rocks_folder
 
 from joins import MemoryStore
-from joins.state import Chain, KeyState, LabelState, PredictionState, full_fingerprint
+from joins.state import Chain, KeyState, LabelState, PredictionState
 from schemas.base.status import Status
 from streams.state_store import index as rocks_index
 from streams.state_store import store as rocks_store
@@ -32,11 +33,11 @@ NOTHING: Snapshot = ({}, {}, None)
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Two stores that are told the same, and what the durable one must remember of its last flush."""
+    """Two stores that get the same calls, and a snapshot of the durable one's last flush."""
 
     def __init__(self) -> None:
         super().__init__()
-        # So small that a few calls go through every way there is.
+        # So small that a few calls reach every branch.
         self.patches = [
             patch.object(rocks_store, "CLEAN_KEYS", 2),
             patch.object(rocks_store, "LOOK_AHEAD", 1),
@@ -68,12 +69,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def get(self, key: str) -> None:
-        """Both find the same."""
+        """Both return the same state."""
         assert self.store.get(key) == self.model.get(key)
 
     @rule(key=KEYS, value=VALUES)
     def put(self, key: str, value: float | str | None) -> None:
-        """A key's state is replaced or made."""
+        """A key's state is set."""
         for store in (self.model, self.store):
             chain = Chain(Status.JOINED, value, 5, 5, self.offset)
             prediction = PredictionState(
@@ -84,7 +85,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS, value=VALUES)
     def change(self, key: str, value: float | str | None) -> None:
-        """What was got is changed in place, as the join does."""
+        """A state is changed in place, as the join does."""
         for store in (self.model, self.store):
             state = store.get(key)
             if state is not None:
@@ -94,7 +95,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def delete(self, key: str) -> None:
-        """Both forget it, or both say that there is nothing."""
+        """Both delete the key, or both raise."""
         missing = []
         for store in (self.model, self.store):
             try:
@@ -105,12 +106,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(keys=st.lists(KEYS))
     def prefetch(self, keys: list[str]) -> None:
-        """Changes nothing that can be seen; keys may be named twice."""
+        """Has no visible effect; keys may be repeated."""
         self.store.prefetch(iter(keys))
 
     @rule(index=INDEXES, times=st.lists(TIMES, min_size=1, max_size=6), key=KEYS, name=NAMES)
     def add(self, index: str | None, times: list[int], key: str, name: str) -> None:
-        """Entries come, in any order of time."""
+        """Entries are added, in any order of time."""
         for time in times:
             for store in (self.model, self.store):
                 index_of(store, index).add((time, self.offset, key, name))
@@ -118,43 +119,43 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(index=INDEXES, after=st.none() | st.tuples(TIMES, OFFSETS), until=TIMES, limit=LIMITS)
     def between(self, index: str | None, after: tuple[int, int] | None, until: int, limit: int) -> None:
-        """Both see the same entries in the same order."""
+        """Both return the same entries in the same order."""
         found = [index_of(store, index).between(after, until, limit) for store in (self.model, self.store)]
         assert found[0] == found[1]
 
     @rule(index=INDEXES, until=TIMES, limit=LIMITS)
     def take(self, index: str | None, until: int, limit: int) -> None:
-        """Both give the same entries away."""
+        """Both remove the same entries."""
         found = [index_of(store, index).take(until, limit) for store in (self.model, self.store)]
         assert found[0] == found[1]
 
     @rule(index=INDEXES, until=TIMES, limit=LIMITS)
-    def look_at_what_is_due(self, index: str | None, until: int, limit: int) -> None:
-        """The states of what an index names are the same, also when they are fetched ahead."""
+    def read_due_states(self, index: str | None, until: int, limit: int) -> None:
+        """The states of due entries are the same, also when they are read ahead."""
         for _, _, key, _ in index_of(self.store, index).between(None, until, limit):
             assert self.store.get(key) == self.model.get(key)
 
     @rule(checkpoint=st.binary(max_size=3))
     def flush(self, checkpoint: bytes) -> None:
-        """From here on this is what a crash goes back to."""
+        """A later crash returns to this state."""
         self.store.flush(checkpoint)
         self.flushed = snapshot_of(self.model, checkpoint)
         assert self.store.touched == 0
 
     @rule()
     def spill(self) -> None:
-        """Nothing changes that can be seen, but a crash now leaves nothing."""
+        """Has no visible effect, but a crash now leaves an empty store."""
         self.store.spill()
         self.flushed = NOTHING
 
     @rule()
     def crash(self) -> None:
-        """The store comes back as its last flush left it."""
+        """The store reopens with the state of its last flush."""
         self.store.close()
         self.model = model_of(self.flushed)
         self.store = RocksStore(self.folder, KINDS)
         self.everything()
-        # Once more, so that what comes next meets a store that has seen nothing yet.
+        # Once more, so that the next call meets a store without remembered gaps and states.
         self.store.close()
         self.store = RocksStore(self.folder, KINDS)
 
@@ -165,8 +166,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.crash()
 
     @invariant()
-    def sizes_and_point_agree(self) -> None:
-        """What is counted is what is there."""
+    def sizes_and_checkpoint_agree(self) -> None:
+        """Sizes and the checkpoint are the expected ones."""
         assert len(self.store) == len(self.model)
         for index in (None, *KINDS):
             assert len(index_of(self.store, index)) == len(index_of(self.model, index))
@@ -174,7 +175,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def everything(self) -> None:
-        """A walk through all keys gives the same states, and the same fingerprint; all entries are the same."""
+        """All states, their fingerprint and all entries are the same."""
         assert dict(self.store.items()) == dict(self.model.items())
         assert full_fingerprint(state for _, state in self.store.items()) == full_fingerprint(
             state for _, state in self.model.items()
@@ -189,13 +190,13 @@ def index_of(store: Any, name: str | None) -> Any:
 
 
 def snapshot_of(model: MemoryStore, checkpoint: bytes) -> Snapshot:
-    """Copy everything that a store remembers."""
+    """Copy everything in a store."""
     entries = {name: index_of(model, name).between(None, 1 << 64, 1 << 30) for name in (None, *KINDS)}
     return deepcopy(dict(model.items())), entries, checkpoint
 
 
 def model_of(snapshot: Snapshot) -> MemoryStore:
-    """Return a store in memory that remembers the same."""
+    """Return a store in memory with the content of a snapshot."""
     model = MemoryStore(KINDS)
     states, entries, _ = deepcopy(snapshot)
     for key, state in states.items():

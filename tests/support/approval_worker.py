@@ -17,7 +17,7 @@ from retrain.approval import Person
 from retrain.decision_log import DecisionLog
 from schemas.events.backfill import Verdict
 from truthloop.config.settings import load_settings
-from truthloop.evidence.approvals import approvals_of
+from truthloop.evidence.approvals import open_approvals
 
 __all__ = ["main"]
 
@@ -25,7 +25,7 @@ __all__ = ["main"]
 def main(config: str, sha256: str, first: int, count: int) -> None:
     """Rule `count` times at once, as the threads of one page do."""
     settings = load_settings(Path(config), {})
-    approvals = approvals_of(settings, lambda: NOW_MS)
+    approvals = open_approvals(settings, lambda: NOW_MS)
     barrier = Barrier(count)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -38,7 +38,7 @@ def main(config: str, sha256: str, first: int, count: int) -> None:
         said = statement(sha256, verdict=verdict, person=person, token_sha256=f"{number:064x}")
         barrier.wait()
         result = approvals.rule(said)
-        ruled = None if result.standing is None else result.standing.ruled
+        ruled = None if result.status is None else result.status.ruled
         return person.name, result.outcome.value, None if ruled is None else ruled.by
 
     with ThreadPoolExecutor(count) as pool:

@@ -1,4 +1,4 @@
-"""Backfills made by hand: predictions with the label of before and the one of after, as frames and as folded cells."""
+"""Backfills built from rows: predictions with their labels before and after, as frames and as folded cells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,9 +35,9 @@ Truth = float | str | None
 
 @dataclass(frozen=True)
 class Row:
-    """One prediction; `before` and `after` are its label then, None where there is none.
+    """One prediction; `before` and `after` are its labels before and after the backfill, None without one.
 
-    `output` is a score, a number or a class, as the kind has it. What is not `touched` is in cells and cohorts only.
+    `output` is a score, a number or a class, by kind. A row that is not `touched` is in cells and cohorts only.
     """
 
     before: Truth
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """The same backfill as the frames of `diff_of`, and the cells of before."""
+    """A backfill as the frames of `diff_of`, and the cells before it."""
 
     pairs: pl.DataFrame
     cohorts: pl.DataFrame
@@ -78,7 +78,7 @@ def episode_of(kind: str = "late", **changes: object) -> Episode:
 
 def frames(rows: Sequence[Row], kind: str = "late", immature_days: Sequence[int] = ()) -> Case:
     """Return a backfill as frames and cells."""
-    predictions = [_prediction(place, row, kind) for place, row in enumerate(rows)]
+    predictions = [_prediction(number, row, kind) for number, row in enumerate(rows)]
     pairs = [_pair(row, one, kind) for row, one in zip(rows, predictions, strict=True) if row.touched]
     schema = {**PAIR_SCHEMA, "slice_country": pl.String(), "slice_role": pl.String()}
     return Case(pl.DataFrame(pairs, schema), _cohorts(rows, kind, immature_days), cells_of(tuple(rows), kind, "before"))
@@ -87,22 +87,22 @@ def frames(rows: Sequence[Row], kind: str = "late", immature_days: Sequence[int]
 @cache
 def cells_of(rows: tuple[Row, ...], kind: str, side: str) -> pl.DataFrame:
     """Return the cells of all predictions with the labels of one side."""
-    predictions = [_prediction(place, row, kind) for place, row in enumerate(rows)]
+    predictions = [_prediction(number, row, kind) for number, row in enumerate(rows)]
     revisions = [_revision(one, row, kind, side) for row, one in zip(rows, predictions, strict=True)]
     outcomes = outcomes_frame(one for one in revisions if one is not None)
     return fold(PLAN, predictions_frame(predictions), outcomes, outcomes_frame([]))
 
 
 def diff(rows: Sequence[Row], kind: str = "late", **options: object) -> BackfillDiff:
-    """Return the diff of a backfill, with the cells of before."""
+    """Return the diff of a backfill, with the cells before it."""
     case = frames(rows, kind, options.pop("immature_days", ()))  # type: ignore[arg-type] # a test's option
     return diff_of(episode_of(kind), PLAN, case.pairs, case.cohorts, cells=case.before, **options)  # type: ignore[arg-type] # the same
 
 
 def random_rows(kind: str, count: int, seed: int) -> list[Row]:
-    """Return rows of every sort: touched or not, with labels or not, of two versions and three days.
+    """Return rows of all kinds: touched or not, with labels or not, of two versions and three days.
 
-    A third version is there too, of which nothing is touched.
+    Of a third version no row is touched.
     """
     rng = np.random.default_rng(seed)
 
@@ -118,12 +118,12 @@ def random_rows(kind: str, count: int, seed: int) -> list[Row]:
         before, touched, version = truth(), bool(rng.random() < 0.6), f"v{rng.integers(1, 4)}"
         touched = touched and version != "v3"
         after = truth() if touched and rng.random() < 0.5 else before
-        said = {"late": float(rng.beta(2, 2)), "fare": float(rng.normal(10, 3)), "status": f"c{rng.integers(0, 6)}"}
+        outputs = {"late": float(rng.beta(2, 2)), "fare": float(rng.normal(10, 3)), "status": f"c{rng.integers(0, 6)}"}
         rows.append(
             Row(
                 before,
                 after,
-                said[kind],
+                outputs[kind],
                 day=int(rng.integers(0, 3)),
                 version=version,
                 touched=touched,
@@ -133,14 +133,14 @@ def random_rows(kind: str, count: int, seed: int) -> list[Row]:
                 age_after_ms=int(rng.integers(0, 9 * DAY_MS)),
             )
         )
-    # what does not change keeps its age
+    # a label that does not change keeps its age
     return [row if row.before is None else replace(row, age_after_ms=row.age_before_ms) for row in rows]
 
 
-def _prediction(place: int, row: Row, kind: str) -> Prediction:
-    outputs = {"late": "output", "fare": "fare", "status": "said"}
+def _prediction(number: int, row: Row, kind: str) -> Prediction:
+    outputs = {"late": "output", "fare": "fare", "status": "predicted_class"}
     return replace(
-        Prediction(f"k{place}"),
+        Prediction(f"k{number}"),
         predicted_at_ms=EPOCH_MS + row.day * DAY_MS,
         version=row.version,
         eligible=row.eligible,

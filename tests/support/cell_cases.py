@@ -1,4 +1,4 @@
-"""Small loops for the monitor's tests: config, lake-like frames, and a counter that does it the slow way."""
+"""Small loops for the monitor's tests: config, frames in the lake's columns, and an oracle that counts row by row."""
 
 import json
 import math
@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from monitor.cells.histogram import Histogram
 from monitor.cells.plan import CellPlan, KindPlan
 from schemas.config.loop import LoopConfig
 
@@ -58,7 +59,7 @@ def config_of(**changes: object) -> LoopConfig:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One accepted prediction; `output` is that of the binary kind, `fare` and `said` those of the others."""
+    """One accepted prediction, with outputs of the binary kind (`output`), of `fare` and of `status` (a class)."""
 
     key: str
     predicted_at_ms: int = EPOCH_MS
@@ -67,22 +68,22 @@ class Prediction:
     output: float | None = 0.5
     country: str | None = "DE"
     fare: float | None = 1.5
-    said: str | None = "landed"
+    predicted_class: str | None = "landed"
     amount: float | None = 1.0
 
     def output_of(self, kind: str) -> float | str | None:
-        """Return what was predicted for a kind."""
-        return {"late": self.output, "fare": self.fare, "status": self.said}[kind]
+        """Return the output for a kind."""
+        return {"late": self.output, "fare": self.fare, "status": self.predicted_class}[kind]
 
     @property
     def offset(self) -> int:
-        """Its position: some number that no other prediction of a test has."""
+        """Its position: a number that is unique within a test."""
         return int.from_bytes(blake2b(f"{self.key} {self.predicted_at_ms}".encode(), digest_size=7).digest())
 
 
 @dataclass(frozen=True)
 class Revision:
-    """One revision of one outcome; without `label_offset` no label has arrived with it."""
+    """One revision of one outcome; without `label_offset` it was not made by a label."""
 
     prediction: Prediction
     status: str
@@ -98,7 +99,7 @@ class Revision:
 
     @property
     def chain(self) -> tuple[int, str, str]:
-        """What its revisions have in common."""
+        """The key of its chain of revisions."""
         return self.prediction.offset, self.kind, self.definition
 
 
@@ -163,7 +164,7 @@ def predictions_frame(predictions: Iterable[Prediction]) -> pl.DataFrame:
             "eligible": one.eligible,
             "output_late": one.output,
             "output_fare": one.fare,
-            "output_status": one.said,
+            "output_status": one.predicted_class,
             "slice_country": one.country,
             "slice_role": "champion",
             "feature_amount": one.amount,
@@ -176,7 +177,7 @@ def predictions_frame(predictions: Iterable[Prediction]) -> pl.DataFrame:
 
 
 def outcomes_frame(revisions: Iterable[Revision]) -> pl.DataFrame:
-    """Return revisions in the lake's columns; if not told, what they say of the revision before is wrong on purpose."""
+    """Return revisions in the lake's columns; what they repeat of the previous one is wrong on purpose by default."""
     rows = [
         {
             "partition": 0,
@@ -199,7 +200,7 @@ def outcomes_frame(revisions: Iterable[Revision]) -> pl.DataFrame:
             "version": one.prediction.version,
             "eligible": one.prediction.eligible,
             "output": {"late": one.prediction.output, "fare": one.prediction.fare}.get(one.kind),
-            "output_class": one.prediction.said if one.kind == "status" else None,
+            "output_class": one.prediction.predicted_class if one.kind == "status" else None,
             "slice_country": one.prediction.country,
             "slice_role": "champion",
         }
@@ -213,6 +214,11 @@ def as_counter(cells: pl.DataFrame) -> dict[tuple[Any, ...], int]:
     return {row[:-1]: row[-1] for row in cells.iter_rows()}
 
 
+def bins_of(histogram: Histogram, values: pl.Series) -> pl.Series:
+    """Return the bin of each value."""
+    return values.alias("x").to_frame().select(histogram.bin_expr("x")).to_series()
+
+
 def amounts(cells: pl.DataFrame, measure: str, *, slice_: str = "") -> dict[int, int]:
     """Return {bin: amount} of one measure in one slice, over all versions, days, kinds and definitions."""
     rows = cells.filter(pl.col("measure") == measure, pl.col("slice") == slice_)
@@ -224,9 +230,8 @@ class Last:
     """The newest revision of a chain.
 
     Attributes:
-        revision: it.
-        first_known_ms: when a label was first known since the last retraction; None where there is none.
-        revised: how often what metrics see changed after the horizon (key None) and after each fixed age.
+        first_known_ms: when a label was first known since the last retraction; None without a label.
+        revised: how often the truth that metrics use changed after the horizon (key None) and after each fixed age.
     """
 
     revision: Revision
@@ -265,10 +270,10 @@ def _truth(one: Revision) -> tuple[str | float | None, str | None] | None:
     return (value, one.value_class) if one.status in ("joined", "implied") else None
 
 
-def count_slowly(
+def count_row_by_row(
     plan: CellPlan, predictions: Iterable[Prediction], revisions: Iterable[Revision]
 ) -> dict[tuple[Any, ...], int]:
-    """Count all cells from what is known in the end, one row at a time, in plain Python."""
+    """Count all cells from the final revisions, one row at a time, in plain Python."""
     cells: Counter[tuple[Any, ...]] = Counter()
     kinds = {kind.name: kind for kind in plan.kinds}
     for one in predictions:
@@ -279,25 +284,25 @@ def count_slowly(
                 pane = _pane(plan, kind, one)
                 panes.append(("pane_predictions", pane, 1))
                 if kind.task == "binary" and _usable(one.output):
-                    place = _bin(one.output, kind.score_edges)
-                    found.append(("score", place, 1))
-                    panes.append(("pane_score", pane * 64 + place, 1))
+                    bin_ = _bin(one.output, kind.score_edges)
+                    found.append(("score", bin_, 1))
+                    panes.append(("pane_score", pane * 64 + bin_, 1))
             _add(cells, plan, one, (kind.name, kind.definition), found)
             _add_panes(cells, plan, one, (kind.name, kind.definition), panes)
             if kind.output is not None:
-                place = kind.output.bins_of(pl.Series([one.output_of(kind.name)]))[0]
-                cells[one.version, "", _day(plan, one), kind.name, kind.definition, "output", place] += 1
+                bin_ = bins_of(kind.output, pl.Series([one.output_of(kind.name)]))[0]
+                cells[one.version, "", _day(plan, one), kind.name, kind.definition, "output", bin_] += 1
         for histogram in plan.inputs:
             value = {"amount": one.amount, "device": "iOS"}[histogram.name]
-            place = histogram.bins_of(pl.Series([value]))[0]
-            cells[one.version, "", _day(plan, one), "", "", f"input:{histogram.name}", place] += 1
+            bin_ = bins_of(histogram, pl.Series([value]))[0]
+            cells[one.version, "", _day(plan, one), "", "", f"input:{histogram.name}", bin_] += 1
     for last in newest(plan, revisions):
         revision = last.revision
         if revision.prediction.eligible:
             owner = (revision.kind, revision.definition)
             _add(cells, plan, revision.prediction, owner, _measures(kinds[revision.kind], last))
             _add_panes(cells, plan, revision.prediction, owner, _pane_measures(plan, kinds[revision.kind], last))
-    return {place: amount for place, amount in cells.items() if amount}
+    return {key: amount for key, amount in cells.items() if amount}
 
 
 def _measures(kind: KindPlan, last: Last) -> list[tuple[str, int, int]]:
@@ -309,12 +314,12 @@ def _measures(kind: KindPlan, last: Last) -> list[tuple[str, int, int]]:
     found.append(("labels", min(edge for edge in kind.age_edges_ms if edge >= age_ms), 1))
     if age_ms < 0:
         found.append(("early", 0, 1))
-    for measure, place, amount in _scores(kind, revision):
-        found.append((measure, place, amount))
+    for measure, bin_, amount in _scores(kind, revision):
+        found.append((measure, bin_, amount))
         for cut in kind.evaluate_at_ms:
             if age_ms <= cut:
                 name, space, rest = measure.partition(" ")
-                found.append((f"{name}@{cut}{space}{rest}", place, amount))
+                found.append((f"{name}@{cut}{space}{rest}", bin_, amount))
     return found
 
 
@@ -349,13 +354,13 @@ def _scores(kind: KindPlan, last: Revision) -> list[tuple[str, int, int]]:
 def _errors(output: float | None, label: float | None) -> list[tuple[str, int, int]]:
     if output is None or label is None or not (abs(output) < 2**30 and abs(label) < 2**30):
         return [("no_output", 0, 1)]
-    truth, said = round(label * 2**32), round(output * 2**32)
+    truth, predicted = round(label * 2**32), round(output * 2**32)
     found = [("labelled_scored", 0, 1)]
-    for name, number in {"error": truth - said, "absolute_error": abs(truth - said), "truth": truth}.items():
+    for name, number in {"error": truth - predicted, "absolute_error": abs(truth - predicted), "truth": truth}.items():
         found += [(name, 0, number >> 32), (f"{name}_part", 0, number & 0xFFFFFFFF)]
-    for name, number in {"squared_error": (truth - said) ** 2, "squared_truth": truth**2}.items():
-        for ending, power in {"_rest": 0, "_part": 32, "": 64}.items():
-            found.append((name + ending, 0, number >> power & 0xFFFFFFFF))
+    for name, number in {"squared_error": (truth - predicted) ** 2, "squared_truth": truth**2}.items():
+        for suffix, power in {"_rest": 0, "_part": 32, "": 64}.items():
+            found.append((name + suffix, 0, number >> power & 0xFFFFFFFF))
         found.append((f"{name}_high", 0, number >> 96))
     return found
 
@@ -364,14 +369,14 @@ def _pane_measures(plan: CellPlan, kind: KindPlan, last: Last) -> list[tuple[str
     revision, pane = last.revision, _pane(plan, kind, last.revision.prediction)
     score = revision.prediction.output
     is_scored = kind.task == "binary" and _usable(score)
-    place = pane * 64 + _bin(score, kind.score_edges) if is_scored else -1
+    pane_bin = pane * 64 + _bin(score, kind.score_edges) if is_scored else -1
     if revision.status not in ("joined", "implied"):
-        return [("pane_closed", place, 1)] if is_scored else []
+        return [("pane_closed", pane_bin, 1)] if is_scored else []
     age_ms = _age_ms(last)
-    edge = min(place for place, edge in enumerate(kind.age_edges_ms) if edge >= age_ms)
+    edge = min(index for index, edge in enumerate(kind.age_edges_ms) if edge >= age_ms)
     found = [("pane_labels", pane * 4096 + edge, 1)]
     if is_scored and revision.value in (0.0, 1.0):
-        found.append((f"pane_score_{int(revision.value)}", place * 4096 + edge, 1))
+        found.append((f"pane_score_{int(revision.value)}", pane_bin * 4096 + edge, 1))
     return found
 
 
@@ -420,12 +425,12 @@ def _add_panes(
     kind: tuple[str, str],
     found: list[tuple[str, int, int]],
 ) -> None:
-    """Count panes for all, or for the country where delays go by it."""
+    """Count panes in the slice of all; those of the kind with `delay_by: country` by country."""
     slice_ = _country(prediction) if kind[0] == "late" else ""
     for measure, bin_, amount in found:
         cells[prediction.version, slice_, _day(plan, prediction), *kind, measure, bin_] += amount
 
 
 def renumbered(revisions: Iterable[Revision]) -> list[Revision]:
-    """Return the revisions numbered in the order in which they are given."""
-    return [replace(one, revision=place) for place, one in enumerate(revisions)]
+    """Return the revisions, numbered in the given order."""
+    return [replace(one, revision=number) for number, one in enumerate(revisions)]

@@ -1,8 +1,8 @@
-"""A good config, and one change for each way to get it wrong: what to replace, the line, what is said."""
+"""A valid config, and changes that make it invalid: text to replace, its replacement, the line, the message."""
 
-__all__ = ["FAULTS", "GOOD"]
+__all__ = ["ERRORS", "VALID"]
 
-GOOD = """\
+VALID = """\
 version: 1
 loop: card-fraud
 lake: {uri: ./lake}
@@ -36,7 +36,7 @@ metrics:
   fraud: [roc_auc]
 """
 
-FAULTS = [
+ERRORS = [
     ("horizon: 120d", "horizn: 120d", 11, "labels.fraud: unknown key 'horizn'; did you mean 'horizon'?"),
     ("predictions:\n", "predicitons:\n", 4, "unknown key 'predicitons'; did you mean 'predictions'?"),
     ("loop: card-fraud", "loop: card-fraud\nLake: x", 3, "unknown key 'Lake'; did you mean 'lake'?"),
@@ -46,7 +46,7 @@ FAULTS = [
         "retain: 200d",
         "retain: 200d\n    retain: 90d",
         13,
-        "labels.fraud.retain: this key is there twice, first in line 12",
+        "labels.fraud.retain: this key occurs twice, first in line 12",
     ),
     (
         "loop: card-fraud",
@@ -98,7 +98,7 @@ FAULTS = [
         "chargeback-10.4",
         "!!python/name:os.system x",
         10,
-        "the tag '!!python/name:os.system' is not understood",
+        "the tag '!!python/name:os.system' is not supported",
     ),
     ("chargeback-10.4", "", 10, "labels.fraud.definition: must be text, and is empty"),
     (
@@ -113,7 +113,7 @@ FAULTS = [
         "./lake",
         "s3://bucket/x",
         3,
-        "lake.uri: only local folders can be a lake by now, and s3:// is none; write a path",
+        "lake.uri: must be a local folder for now, not s3://; write a path",
     ),
     (
         "lake: {uri: ./lake}",
@@ -220,5 +220,5 @@ FAULTS = [
         31,
         "metrics.fruad: 'fruad' is not a label kind; did you mean 'fraud'?",
     ),
-    ("  fraud: [roc_auc]", "  fraud: [roc_auc, roc_auc]", 31, "metrics.fraud: 'roc_auc' is there twice"),
+    ("  fraud: [roc_auc]", "  fraud: [roc_auc, roc_auc]", 31, "metrics.fraud: 'roc_auc' is listed twice"),
 ]

@@ -124,13 +124,13 @@ def _follow_redirects() -> None:
 
 
 def _take_every_answer_for_success() -> None:
-    judge = retrain.sender.judge
+    classify_result = retrain.sender.classify_result
 
     def lenient(due: Due, at_ms: int, result: DeliveryResult) -> Attempt:
-        attempt = judge(due, at_ms, result)
+        attempt = classify_result(due, at_ms, result)
         return attempt if result.status in (None, 410) else replace(attempt, outcome="delivered")
 
-    retrain.sender.judge = lenient
+    retrain.sender.classify_result = lenient
 
 
 def _ignore_retry_after() -> None:

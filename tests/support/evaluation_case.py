@@ -1,4 +1,4 @@
-"""Days of predictions and labels drawn at once, as cells as they stood at the end of any day."""
+"""Simulated days of predictions and labels, and their cells as of the end of any day."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ def plain_config(**changes: Any) -> LoopConfig:
 
 @dataclass(frozen=True)
 class Era:
-    """What one version does for some days.
+    """Predictions of one version on some days.
 
     Attributes:
         version: of the model.
@@ -56,7 +56,7 @@ class Era:
         rows: predictions a day.
         error: share of wrong answers, by the day's number.
         labelled: share that gets a label, by the day's number.
-        amount: middle of the feature, by the day's number.
+        amount: mean of the feature, by the day's number.
     """
 
     version: str
@@ -69,14 +69,14 @@ class Era:
 
 
 class Story:
-    """All that ever comes of some eras.
+    """All predictions and labels of some eras, drawn at once.
 
     Args:
         config: of the loop.
         eras: of its versions.
-        kind: whose labels are drawn.
-        seed: of everything.
-        delay_ms: greatest delay of a label; delays are spread evenly up to it.
+        kind: label kind.
+        seed: of the random generator.
+        delay_ms: greatest delay of a label; delays are uniform up to it.
     """
 
     def __init__(
@@ -87,16 +87,16 @@ class Story:
         self.plan = CellPlan.from_config(config)
         rng = np.random.default_rng(seed)
         parts = [self._draw(rng, era, number, delay_ms) for era in eras for number in range(era.first, era.until)]
-        whole = pl.concat(parts).with_row_index("place").with_columns(pl.col("place").cast(pl.Int64))
-        named = pl.format("k{}", "place")
-        whole = whole.with_columns(offset="place", prediction_offset="place", key=named, id=named)
+        whole = pl.concat(parts).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+        key = pl.format("k{}", "row")
+        whole = whole.with_columns(offset="row", prediction_offset="row", key=key, id=key)
         self._predictions = _shaped(whole, PREDICTION_SCHEMA)
         outcomes = whole.filter("is_labelled").with_columns(known_at=pl.col("predicted_at") + pl.col("delay"))
         self._outcomes = _shaped(outcomes, OUTCOME_SCHEMA)
         self._folded: dict[int, pl.DataFrame] = {}
 
     def cells(self, at_ms: int) -> pl.DataFrame:
-        """Return the cells as they stand when everything up to a time is folded."""
+        """Return the cells as of a time."""
         if at_ms not in self._folded:
             now = pl.lit(datetime.fromtimestamp(at_ms / 1000, UTC))
             predictions = self._predictions.filter(pl.col("predicted_at") < now)
@@ -105,15 +105,15 @@ class Story:
         return self._folded[at_ms]
 
     def cells_after(self, number: int) -> pl.DataFrame:
-        """Return the cells as they stand at the end of a day."""
+        """Return the cells as of the end of a day."""
         return self.cells(self.end_ms(number))
 
     def end_ms(self, number: int) -> int:
-        """Return when a day ends."""
+        """Return the end of a day."""
         return end_of_day_ms(day_of(number), self.config.timezone)
 
     def arrivals(self) -> dict[str, SourceArrivals]:
-        """Return when labels came, of one source."""
+        """Return the arrivals of all labels, from one source."""
         minutes = (self._outcomes["known_at"].dt.epoch("ms") // MINUTE_MS).unique().sort()
         return {"ledger": SourceArrivals(minutes.to_numpy())}
 
@@ -121,22 +121,22 @@ class Story:
         zone = self.config.timezone
         start_ms = end_of_day_ms(day_of(number - 1), zone)
         size = end_of_day_ms(day_of(number), zone) - start_ms
-        places = np.sort(rng.integers(0, size, era.rows))
+        times_ms = np.sort(rng.integers(0, size, era.rows))
         truth = rng.random(era.rows) < 0.4
         wrong = rng.random(era.rows) < era.error(number)
-        sure = rng.uniform(0.6, 0.95, era.rows)
-        score = np.where(truth != wrong, sure, 1 - sure)
+        confidence = rng.uniform(0.6, 0.95, era.rows)
+        score = np.where(truth != wrong, confidence, 1 - confidence)
         amount = np.clip(rng.normal(era.amount(number), 10, era.rows), 0, 100)
-        said = np.where(truth != wrong, "late", "landed")
+        predicted = np.where(truth != wrong, "late", "landed")
         fare = 100 + np.where(wrong, 10.0, 1.0)
         frame = pl.DataFrame(
             {
-                "at_us": (start_ms + places) * 1_000,
+                "at_us": (start_ms + times_ms) * 1_000,
                 "delay_us": rng.integers(1, delay_ms, era.rows) * 1_000,
                 "is_labelled": rng.random(era.rows) < era.labelled(number),
                 "output_late": score,
                 "output_fare": fare,
-                "output_status": said,
+                "output_status": predicted,
                 "feature_amount": amount,
                 "slice_country": np.where(rng.random(era.rows) < 0.5, "DE", "FR"),
                 "truth": truth,
@@ -165,16 +165,16 @@ class Story:
 
 
 def in_one_go(story: Story, days: tuple[int, int], evaluator: Evaluator | None = None) -> list[Evaluation]:
-    """Return the evaluations of some days, given together when the last has ended."""
+    """Return the evaluations of some days, from cells as of the end of the last."""
     evaluator = evaluator or Evaluator(story.config, story.kind)
     first, last = days
-    evaluator.take(story.cells_after(last), story.plan, (day_of(first), day_of(last)))
+    evaluator.load(story.cells_after(last), story.plan, (day_of(first), day_of(last)))
     arrivals = story.arrivals()
     return [evaluator.evaluate(day_of(number), arrivals) for number in range(first, last + 1)]
 
 
 def one_by_one(story: Story, days: tuple[int, int]) -> list[Evaluation]:
-    """Return the evaluations of some days, each given when it has ended."""
+    """Return the evaluations of some days, each from cells as of its own end."""
     evaluator = Evaluator(story.config, story.kind)
     return [one for number in range(days[0], days[1] + 1) for one in in_one_go(story, (number, number), evaluator)]
 

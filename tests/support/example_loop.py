@@ -1,4 +1,4 @@
-"""The loops of the examples as tests run them, and what their generators meant."""
+"""The loops of the examples as tests run them, and the results that their generators expect."""
 
 import importlib.util
 import json
@@ -16,19 +16,19 @@ from lake import Lake
 from streams.status import LoopStatus, read_loop_status
 from truthloop.config.settings import Settings, load_settings
 from truthloop.evidence.conservation import check_conservation
-from truthloop.run.roles import clients_of
+from truthloop.run.roles import kafka_clients
 
-__all__ = ["EXAMPLES", "ROOT", "ExampleLoop", "Truth", "generator", "is_caught_up"]
+__all__ = ["EXAMPLES", "ROOT", "ExampleLoop", "ExpectedResults", "generator", "is_caught_up"]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
-SETTLED_BY_ORDER = {("labels", "duplicate"), ("labels", "stale")}
-"""Which of two topics is read first decides between these, and nothing else."""
+DEPENDS_ON_ORDER = {("labels", "duplicate"), ("labels", "stale")}
+"""Reasons that depend on which of two topics is read first."""
 
 
 class ExampleLoop(Loop):
-    """The loop of an example with its own config: the environment says where it lives, and names its topics."""
+    """The loop of an example with its own config; the environment sets its folders and topics."""
 
     def __init__(self, folder: Path, servers: str, name: str, *, partitions: int | None = None) -> None:
         self.example = EXAMPLES / name
@@ -36,31 +36,33 @@ class ExampleLoop(Loop):
         super().__init__(folder, servers, partitions=partitions or config["partitions"])
         self.config = self.example / "truthloop.yaml"
         self.prefix = f"{self.name}-"
-        places = {"LOOP": self.name, "KAFKA__BOOTSTRAP_SERVERS": servers, "PARTITIONS": str(self.partitions)}
-        places |= {"LAKE__URI": str(folder / "lake"), "STATE__DIR": str(folder / "state")}
+        overrides = {"LOOP": self.name, "KAFKA__BOOTSTRAP_SERVERS": servers, "PARTITIONS": str(self.partitions)}
+        overrides |= {"LAKE__URI": str(folder / "lake"), "STATE__DIR": str(folder / "state")}
         for number, source in enumerate(config.get("ingest", ())):
-            places[f"INGEST__{number}__TOPIC"] = self.prefix + source["topic"]
-        self.environ = {f"TRUTHLOOP_{name}": value for name, value in places.items()}
+            overrides[f"INGEST__{number}__TOPIC"] = self.prefix + source["topic"]
+        self.environ = {f"TRUTHLOOP_{name}": value for name, value in overrides.items()}
 
     @property
     def settings(self) -> Settings:
-        """The loop's config as its processes have it."""
+        """The settings of the loop's processes."""
         return load_settings(self.config, self.environ)
 
     def program(self, name: str, *words: str) -> str:
-        """Run a program of the example to its end and return what it says."""
+        """Run a program of the example and return its output."""
         command = [sys.executable, str(self.example / name), "--bootstrap-servers", self.servers, *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
-    def stand(self) -> LoopStatus:
-        """Return how far the roles have come."""
+    def status(self) -> LoopStatus:
+        """Return the progress of the roles."""
         settings = self.settings
-        return read_loop_status(clients_of(settings, "test", os.environ | self.environ), settings.config, settings.lake)
+        return read_loop_status(
+            kafka_clients(settings, "test", os.environ | self.environ), settings.config, settings.lake
+        )
 
     def until_same(self, differences: Callable[[], list[str]]) -> None:
-        """Wait until there are no differences; those that stay are shown."""
+        """Wait until there are no differences; the remaining ones are in the error."""
         found: list[str] = []
 
         def is_same() -> bool:
@@ -68,7 +70,7 @@ class ExampleLoop(Loop):
             return not found
 
         try:
-            self.wait("what was meant", is_same)
+            self.wait("the expected results", is_same)
         except AssertionError as error:
             raise AssertionError("\n".join([*found, str(error)])) from None
 
@@ -80,17 +82,17 @@ class ExampleLoop(Loop):
         return found
 
     def violations(self) -> list[str]:
-        """Return what is wrong with both identities, by the ledger and by counting rows."""
+        """Return the violations of both accounting identities, by the ledger and by counting rows."""
         settings = self.settings
         definitions = {kind: label.definition for kind, label in settings.config.labels.items()}
         return check_conservation(Lake.open(settings.lake), definitions).violations
 
 
-class Truth:
-    """What a generator meant.
+class ExpectedResults:
+    """The outcomes and rejects that a generator expects.
 
     Args:
-        text: its JSON lines.
+        text: the generator's JSON lines.
     """
 
     def __init__(self, text: str) -> None:
@@ -102,25 +104,25 @@ class Truth:
         self.rejects = {(r["input"], r["reason"]): r["count"] for r in rejects}
 
     def differences(self, loop: ExampleLoop) -> list[str]:
-        """Return what the lake lacks, has too much, or says otherwise."""
+        """Return the differences between the lake and the expected results."""
         found = loop.scored()
         wrong = [
-            f"{place}: {self.outcomes.get(place)} was meant, and the lake says {found.get(place)}"
-            for place in sorted(self.outcomes.keys() | found.keys())
-            if self.outcomes.get(place) != found.get(place)
+            f"{key}: expected {self.outcomes.get(key)}, the lake has {found.get(key)}"
+            for key in sorted(self.outcomes.keys() | found.keys())
+            if self.outcomes.get(key) != found.get(key)
         ]
         rows = loop.lake().sql("SELECT input, reason, count(*) FROM rejects GROUP BY ALL").fetchall()
-        rejects = {(name, reason): count for name, reason, count in rows if (name, reason) not in SETTLED_BY_ORDER}
+        rejects = {(name, reason): count for name, reason, count in rows if (name, reason) not in DEPENDS_ON_ORDER}
         if rejects != self.rejects:
-            wrong.append(f"rejects: {self.rejects} were meant, and the lake says {rejects}")
+            wrong.append(f"rejects: expected {self.rejects}, the lake has {rejects}")
         return wrong[:10] + [f"... {len(wrong)} in all"] * (len(wrong) > 10)
 
 
-def is_caught_up(stand: LoopStatus) -> bool:
-    """Tell whether everything is read, joined, past its deadline and written."""
-    counters = [entry.checkpoint.counters for entry in stand.entries.values()]
-    pending = sum(outcomes.pending for one in counters for outcomes in one.outcomes.values())
-    return not (any(stand.ingest.values()) or any(stand.join.values()) or stand.lake_behind or pending)
+def is_caught_up(status: LoopStatus) -> bool:
+    """Return whether every record is read, joined, past its deadline and written."""
+    counters = [entry.checkpoint.counters for entry in status.entries.values()]
+    pending = sum(outcomes.pending for counter in counters for outcomes in counter.outcomes.values())
+    return not (any(status.ingest.values()) or any(status.join.values()) or status.lake_behind or pending)
 
 
 def generator(name: str) -> ModuleType:
@@ -129,6 +131,6 @@ def generator(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there for their own module
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     return module

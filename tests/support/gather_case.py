@@ -1,4 +1,4 @@
-"""A small real lake for the page: forty days of two versions and three kinds of labels, replayed from files."""
+"""A small real lake for the page: forty days of two versions and three label kinds, replayed from files."""
 
 import json
 import random
@@ -52,7 +52,7 @@ Record = dict[str, Any]
 
 @dataclass
 class Clock:
-    """A clock that is moved by hand; it moves on by itself too, so that the lake is looked at again."""
+    """A clock that moves a minute with each call, so that the lake is checked again."""
 
     at_ms: int = NOW_MS
 
@@ -111,12 +111,12 @@ def records(
                 "slices": {"country": rng.choice(countries)},
                 "features": {"amount": rng.choice([1.5, 3.0, 20.0, None]), "device": rng.choice(["iOS", "web"])},
             }
-            for place, version in enumerate(versions):
-                if place and day < DAYS - 12:
+            for index, version in enumerate(versions):
+                if index and day < DAYS - 12:
                     continue
-                # the later version sees more
-                seen = min(max(share + rng.gauss(0, 0.02 if place else 0.3), 0.01), 0.99)
-                outputs = {"bought": seen, "price": price + rng.gauss(0, 5), "route": rng.choice(["land", "sea"])}
+                # later versions predict better
+                score = min(max(share + rng.gauss(0, 0.02 if index else 0.3), 0.01), 0.99)
+                outputs = {"bought": score, "price": price + rng.gauss(0, 5), "route": rng.choice(["land", "sea"])}
                 predictions.append(shared | {"id": f"{key}/{version}", "version": version, "outputs": outputs})
             for kind, value in truth.items():
                 known_ms = at_ms + int(rng.lognormvariate(1.2 if value else 0.5, 0.5) * HOUR_MS)
@@ -133,7 +133,7 @@ def settings_of(folder: Path, config: LoopConfig) -> Settings:
 def make_lake(
     folder: Path, config: LoopConfig, predictions: Iterable[Record] = (), labels: Iterable[Record] = ()
 ) -> Settings:
-    """Make a lake in a folder, fill it with records, and return its settings."""
+    """Create a lake in a folder, fill it with records, and return its settings."""
     settings = settings_of(folder, config)
     Lake.create(settings.lake, config)
     files = []
@@ -148,8 +148,8 @@ def make_lake(
 
 
 def gatherer_of(settings: Settings, clock: Clock | None = None) -> Gatherer:
-    """Return a gatherer that waits for everything."""
-    return Gatherer(settings, clock or Clock(), patience_s=60.0)
+    """Return a gatherer that waits for values computed in the background."""
+    return Gatherer(settings, clock or Clock(), wait_s=60.0)
 
 
 def entry(number: int, event: Event, state: GateState, at_ms: int, **other: Any) -> Decision:
@@ -159,7 +159,7 @@ def entry(number: int, event: Event, state: GateState, at_ms: int, **other: Any)
 
 
 def append_log(settings: Settings, entries: Sequence[Decision], findings: Sequence[Record] = ()) -> None:
-    """Write entries to the gate's log, and findings to the table of evidence."""
+    """Append entries to the gate's log, and findings to the table `evidence`."""
     lake = Lake.open(settings.lake)
     assert DecisionLog(lake, entries[0].kind).append(entries, NOW_MS)
     if findings:
@@ -171,7 +171,7 @@ def append_log(settings: Settings, entries: Sequence[Decision], findings: Sequen
 
 
 def finding_row(at_ms: int, kind: FindingKind, level: Level = Level.ALARM, **other: Any) -> Record:
-    """Return a row of the table of evidence: what was found at the end of a day."""
+    """Return a row of the table `evidence`: a finding at the end of a day."""
     at = datetime.fromtimestamp(at_ms / 1000, UTC)
     usual: Record = {
         "evidence_at": at,
@@ -189,12 +189,12 @@ def finding_row(at_ms: int, kind: FindingKind, level: Level = Level.ALARM, **oth
 
 
 def selections(gatherer: Gatherer, days: int = 60) -> list[Selection]:
-    """Return selections that take every kind, version, slice and metric at least once."""
-    offer = gatherer.offer()
+    """Return selections with every kind, version, slice and metric at least once."""
+    choices = gatherer.choices()
     found = []
-    for kind in offer.kinds:
-        found += [Selection(kind, "", "", metric, days) for metric in offer.metrics_of(kind)]
-        first = next(iter(offer.metrics_of(kind)), "")
-        found += [Selection(kind, version, "", first, days) for version in offer.versions]
-        found += [Selection(kind, "", one, first, days) for one in offer.slices]
+    for kind in choices.kinds:
+        found += [Selection(kind, "", "", metric, days) for metric in choices.metrics_of(kind)]
+        first = next(iter(choices.metrics_of(kind)), "")
+        found += [Selection(kind, version, "", first, days) for version in choices.versions]
+        found += [Selection(kind, "", slice_, first, days) for slice_ in choices.slices]
     return found

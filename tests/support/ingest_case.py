@@ -1,4 +1,4 @@
-"""Helpers of ingest's tests: a loop with sources, messages of a topic, and what becomes of them."""
+"""Helpers of ingest's tests: a loop with sources, messages of a topic, and the result of mapping them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.config.loop import LoopConfig
-from streams.ingest.mapper import Canonical, TopicMapper
+from streams.ingest.mapper import MappedMessages, TopicMapper
 from streams.kafka.messages import SourceMessages
 from streams.mapping.tools import mapping_tools
 
@@ -38,13 +38,13 @@ def source_messages(
     headers: Sequence[Any] | None = None,
     timestamp: int = 77,
 ) -> SourceMessages:
-    """Return messages of topic `t`, alternately of two partitions; what is no bytes is written as JSON."""
+    """Return messages of topic `t`, alternately of two partitions; values that are not bytes are written as JSON."""
     count = len(values)
     texts = [one if one is None or isinstance(one, bytes) else json.dumps(one).encode() for one in values]
     return SourceMessages(
         "t",
         texts,
-        [place % 2 for place in range(count)],
+        [number % 2 for number in range(count)],
         list(range(100, 100 + count)),
         [timestamp] * count,
         list(keys or [None] * count),
@@ -53,23 +53,23 @@ def source_messages(
 
 
 def map_values(
-    config: LoopConfig, values: Sequence[object], environ: Mapping[str, str] = PII_KEY, **beside: Any
-) -> Canonical:
-    """Return what becomes of messages of topic `t`."""
+    config: LoopConfig, values: Sequence[object], environ: Mapping[str, str] = PII_KEY, **metadata: Any
+) -> MappedMessages:
+    """Map messages of topic `t`."""
     tools = mapping_tools(config, environ, Path(__file__).parent)
-    return TopicMapper("t", config, tools).map(source_messages(values, **beside), seen_at_ms=5)
+    return TopicMapper("t", config, tools).map(source_messages(values, **metadata), seen_at_ms=5)
 
 
-def predictions_of(made: Canonical) -> list[Record]:
+def predictions_of(made: MappedMessages) -> list[Record]:
     """Return the predictions as objects."""
     return [json.loads(message["value"]) for message in made.predictions]
 
 
-def labels_of(made: Canonical) -> list[Record]:
+def labels_of(made: MappedMessages) -> list[Record]:
     """Return the labels as objects, without heartbeats."""
     return [json.loads(message["value"]) for message in made.labels]
 
 
-def reasons_of(made: Canonical) -> list[tuple[int, str]]:
+def reasons_of(made: MappedMessages) -> list[tuple[int, str]]:
     """Return offset and reason of each reject, in the order of the offsets."""
     return sorted((reject.source_row, reject.reason) for reject in made.rejects)

@@ -1,4 +1,4 @@
-"""A function that maps whole records, as users write them; some records kill or break it."""
+"""A hook as users write them; some records make it raise, or kill the process."""
 
 import os
 from collections.abc import Mapping
@@ -8,15 +8,15 @@ __all__ = ["to_prediction"]
 
 
 def to_prediction(record: dict[str, Any], meta: Mapping[str, Any]) -> dict[str, Any] | list[dict[str, Any]] | None:
-    """Return a canonical prediction of a record, several, or none."""
-    what = record.get("value") if meta else None
-    if what == "abort":
+    """Return one canonical prediction of a record, two, or none."""
+    value = record.get("value") if meta else None
+    if value == "abort":
         os.abort()
-    if what == "exit":
+    if value == "exit":
         os._exit(9)
-    if what == "raise":
+    if value == "raise":
         raise ValueError(str(record))
-    if what is None:
+    if value is None:
         return None
     made = {"v": 1, "key": record["key"], "time": record["t"], "version": "v", "outputs": {"fraud": 0.5}}
-    return [made, made | {"id": "shadow", "version": "w"}] if isinstance(what, float) else made
+    return [made, made | {"id": "shadow", "version": "w"}] if isinstance(value, float) else made

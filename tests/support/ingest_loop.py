@@ -1,4 +1,4 @@
-"""A loop with source topics on a real broker: workers as threads or processes, and what they have made so far."""
+"""A loop with source topics on a real broker: workers as threads or processes, and the messages they have sent."""
 
 import json
 import os
@@ -32,16 +32,14 @@ DEADLINE_S = 150
 STEP_S = 0.2
 
 CLIENT = {"session.timeout.ms": 6_000, "topic.metadata.refresh.interval.ms": 500}
-"""Shorter than in earnest, so that what a test waits for comes soon."""
+"""Shorter than in production, so that tests need not wait long."""
 
 
 class RunningWorker:
     """A worker in a thread of this process.
 
     Attributes:
-        health: of the worker.
-        role: what runs.
-        error: what ended it, if something did.
+        error: what ended the worker, if anything did.
     """
 
     def __init__(self, loop: "IngestLoop", slot: str) -> None:
@@ -56,25 +54,25 @@ class RunningWorker:
         self._thread = Thread(target=self._run, daemon=True)
 
     def start(self) -> "RunningWorker":
-        """Begin to work."""
+        """Start the thread."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """End in an orderly way."""
+        """Stop the worker and wait for its thread."""
         self._stop.set()
         self._thread.join(60)
         assert not self._thread.is_alive()
 
     @property
     def has_ended(self) -> bool:
-        """Whether the thread is over."""
+        """Whether the thread has ended."""
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
             self.role.run(self._stop.is_set)
-        except BaseException as error:  # noqa: BLE001 - the test looks at it
+        except BaseException as error:  # noqa: BLE001 - the test checks it
             self.error = error
 
 
@@ -83,8 +81,8 @@ class IngestLoop:
 
     Args:
         folder: for config and state.
-        servers: of the broker.
-        sources: of the config; a topic in them is made with three partitions, under a name of its own.
+        servers: bootstrap servers of the broker.
+        sources: the config's `ingest`; its topics get the loop's name as a prefix.
         parts: other parts of the config.
     """
 
@@ -113,15 +111,15 @@ class IngestLoop:
         self._workers: list[RunningWorker] = []
 
     def topic(self, short: str) -> str:
-        """Return the whole name of a source topic."""
+        """Return the full name of a source topic."""
         return f"{self.name}-{short}"
 
     def create(self, short: str, partitions: int = 3, **config: str) -> None:
-        """Make a source topic."""
+        """Create a source topic."""
         self._create(self.topic(short), partitions, config)
 
     def create_own(self, short: str, **config: str) -> None:
-        """Make one of the loop's own topics before the loop does."""
+        """Create one of the loop's own topics before the loop does."""
         self._create(f"{self.name}.{short}", self.config.partitions, config)
 
     def _create(self, name: str, partitions: int, config: dict[str, str]) -> None:
@@ -129,7 +127,7 @@ class IngestLoop:
         self._admin.create_topics([topic])[name].result(30)
 
     def grow(self, short: str, partitions: int) -> None:
-        """Give a source topic more partitions, and wait until the broker tells of them."""
+        """Add partitions to a source topic, and wait until the broker reports them."""
         name = self.topic(short)
         self._admin.create_partitions([NewPartitions(name, partitions)])[name].result(30)
         self.wait(
@@ -138,9 +136,9 @@ class IngestLoop:
         )
 
     def begin(self, where: str = "earliest") -> list[str]:
-        """Make the loop's topics and say where to begin."""
+        """Create the loop's topics and commit where ingest starts."""
         create_topics(self.clients, Topics.of(self.config))
-        return commit_start(self.clients, self.config, where)  # type: ignore[arg-type] - tests ask for other words, too
+        return commit_start(self.clients, self.config, where)  # type: ignore[arg-type] - tests pass invalid values, too
 
     def produce(self, short: str, records: Sequence[dict[str, Any]]) -> None:
         """Write records ({value, key, partition, headers}) to a source topic and wait until the broker has them."""
@@ -183,11 +181,11 @@ class IngestLoop:
         return process
 
     def log(self, slot: str = "0") -> str:
-        """Return what processes of a slot have said."""
+        """Return the log of a slot's processes."""
         return (self.folder / f"{slot}.log").read_text(errors="replace")
 
-    def made(self, topic: str, isolation: str = "read_committed") -> list[Message]:
-        """Return what one of the loop's topics holds."""
+    def read(self, topic: str, isolation: str = "read_committed") -> list[Message]:
+        """Return the messages of one of the loop's topics."""
         return read_all(self.servers, f"{self.name}.{topic}", isolation)
 
     def height(self, topic: str) -> int:
@@ -196,22 +194,22 @@ class IngestLoop:
         try:
             name = f"{self.name}.{topic}"
             ends = [reader.get_watermark_offsets(TopicPartition(name, number), timeout=30)[1] for number in range(4)]
-        except KafkaException:  # a client that has just been made may not know the partitions' leaders
+        except KafkaException:  # a new client may not know the partitions' leaders yet
             return 0
         finally:
             reader.close()
         return sum(ends)
 
     def keys(self, topic: str = "predictions") -> list[str]:
-        """Return the keys that a canonical topic holds, sorted."""
-        return sorted((message.key() or b"").decode() for message in self.made(topic))
+        """Return the keys in a canonical topic, sorted."""
+        return sorted((message.key() or b"").decode() for message in self.read(topic))
 
     def values(self, topic: str) -> list[dict[str, Any]]:
         """Return the messages of one of the loop's topics as objects."""
-        return [json.loads(message.value() or b"") for message in self.made(topic)]
+        return [json.loads(message.value() or b"") for message in self.read(topic)]
 
     def wait(self, what: str, is_done: Callable[[], bool]) -> None:
-        """Wait until something is so; a worker that ended by itself ends the waiting."""
+        """Wait for a condition; an error of a worker is raised here."""
         deadline, pause = time.monotonic() + DEADLINE_S, Event()
         while not is_done():
             for worker in self._workers:
@@ -219,11 +217,11 @@ class IngestLoop:
                     raise worker.error
             if time.monotonic() > deadline:
                 logs = "\n".join(path.read_text(errors="replace")[-3000:] for path in self.folder.glob("*.log"))
-                raise AssertionError(f"{what} did not come about; the workers say:\n{logs}")
+                raise AssertionError(f"{what} did not happen; the workers' logs:\n{logs}")
             pause.wait(STEP_S)
 
     def end(self) -> None:
-        """End every worker."""
+        """Stop every worker."""
         for worker in self._workers:
             with suppress(AssertionError):
                 worker.stop()
@@ -240,7 +238,7 @@ class IngestLoop:
 
 @contextmanager
 def ingest_loop(folder: Path, servers: str, sources: Sequence[dict[str, Any]], **parts: Any) -> Iterator[IngestLoop]:
-    """Give a loop whose workers end with the block."""
+    """Yield a loop whose workers are stopped at the end of the block."""
     loop = IngestLoop(folder, servers, sources, **parts)
     try:
         yield loop

@@ -1,7 +1,7 @@
 """A join made by hand: it fills a loop's topics as the real one does, and knows what must be in the lake then.
 
 The decisions are those of `joins.Partition`. What must be in the tables is computed from the records themselves, by
-the mapping and by `streams.messages.records`, not by what reads the topics.
+the mapping and by `streams.messages.lake_rows`, not by what reads the topics.
 """
 
 import uuid
@@ -26,8 +26,9 @@ from streams.ledger.entry import LedgerRecord
 from streams.ledger.rules import rules_text
 from streams.mapping.mapper import MessageMapper
 from streams.messages.canonical import CanonicalReader, Unreadable
+from streams.messages.lake_rows import label_rows, outcome_rows, prediction_rows
 from streams.messages.outcome import OutcomeWire
-from streams.messages.records import Projection, label_rows, outcome_rows, prediction_rows
+from streams.messages.records import Projection
 from streams.messages.reject import RejectMessage
 
 __all__ = ["JoinCase", "live_config", "table_of"]

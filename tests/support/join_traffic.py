@@ -10,7 +10,7 @@ from confluent_kafka import murmur2
 
 from schemas.config.loop import LoopConfig
 from streams.mapping.mapper import MessageMapper
-from streams.messages.wire import encode
+from streams.messages.wire import encode_records
 
 __all__ = ["INGESTED_MS", "JUNK", "MINUTE_MS", "NOW_MS", "START_MS", "Traffic"]
 
@@ -88,7 +88,7 @@ class Traffic:
         texts = [msgspec.json.encode(record) for record in records]
         mapped = MessageMapper(role, None, self._config).map(texts).records
         arrived = pl.lit(INGESTED_MS, dtype=pl.Int64).alias("arrived_at_ms")
-        ours = dict(zip(mapped["row"].to_list(), encode(role, mapped.with_columns(arrived)), strict=True))
+        ours = dict(zip(mapped["row"].to_list(), encode_records(role, mapped.with_columns(arrived)), strict=True))
         self.origins |= {value: texts[at] for at, value in ours.items()}
         messages = []
         for at, record in enumerate(records):

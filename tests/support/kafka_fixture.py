@@ -1,8 +1,7 @@
-"""A real Apache Kafka for tests: one broker for a whole run, and what most tests do with it.
+"""A real Apache Kafka for tests: one broker for a whole run, and functions that most tests use.
 
-`conftest.py` makes the fixture `kafka` known to every test; the functions are imported from here. A test that
-stops, kills or secures a broker starts a `LocalBroker` of its own. TRUTHLOOP_TEST_BOOTSTRAP_SERVERS names a broker
-to use in place of the one that is started.
+`conftest.py` imports the fixture `kafka` for every test. A test that stops, kills or secures a broker starts its own
+`LocalBroker`. TRUTHLOOP_TEST_BOOTSTRAP_SERVERS names a broker to use instead of starting one.
 """
 
 import fcntl
@@ -25,10 +24,10 @@ __all__ = ["QUICK_START", "as_client", "create_topic", "kafka", "produce", "prod
 VARIABLE = "TRUTHLOOP_TEST_BOOTSTRAP_SERVERS"
 
 QUICK_START = ("-XX:TieredStopAtLevel=1",)
-"""Java options for brokers of tests: nothing is compiled twice, which saves a second of two cores a start."""
+"""Java options for brokers of tests: one compiler tier, which saves two cores a second per start."""
 
 POLLS = 120
-"""Half a minute without any record or end of a partition: the test fails."""
+"""Half a minute without a record or an end of partition: then the test fails."""
 
 Client = str | Mapping[str, str]
 """Bootstrap servers, or all properties of a client."""
@@ -36,26 +35,26 @@ Client = str | Mapping[str, str]
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Bootstrap servers of a broker without TLS that all tests of this run share; name topics with `create_topic`."""
+    """Bootstrap servers of a broker without TLS that all tests of this run share; see `create_topic`."""
     if given := os.environ.get(VARIABLE):
         yield given
         return
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent  # what the workers of one run have in common
+        root = root.parent  # shared by the workers of one run
     with _shared_broker(root) as servers:
         yield servers
 
 
 @contextmanager
 def _shared_broker(root: Path) -> Iterator[str]:
-    """The first process that comes starts the broker, and stops it when all others have left or died."""
-    address, door = root / "kafka-address", FileLock(root / "kafka-door.lock")
-    with (root / "kafka-guests.lock").open("w") as guests:
+    """Start the broker in the first process that asks for it, and stop it after all others have ended."""
+    address, start_lock = root / "kafka-address", FileLock(root / "kafka-start.lock")
+    with (root / "kafka-users.lock").open("w") as users:
         broker = None
-        with door:
+        with start_lock:
             if address.exists():
-                fcntl.flock(guests, fcntl.LOCK_SH)
+                fcntl.flock(users, fcntl.LOCK_SH)
             else:
                 broker = LocalBroker(root / "kafka", java_options=QUICK_START)
                 broker.start()
@@ -66,20 +65,20 @@ def _shared_broker(root: Path) -> Iterator[str]:
         try:
             yield broker.bootstrap_servers
         finally:
-            with door:
-                fcntl.flock(guests, fcntl.LOCK_EX)
+            with start_lock:
+                fcntl.flock(users, fcntl.LOCK_EX)
                 address.unlink()
                 broker.stop()
 
 
 def as_client(client: Client, **properties: str) -> dict[str, Any]:
-    """Return properties for a client of librdkafka that says nothing on stderr; `_` in names stands for a dot."""
+    """Return properties for a silent client of librdkafka; `_` in names means a dot."""
     base = {"bootstrap.servers": client} if isinstance(client, str) else dict(client)
     return base | {"log_level": 0} | {name.replace("_", "."): value for name, value in properties.items()}
 
 
 def create_topic(client: Client, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
-    """Make a topic with a name of its own and return the name."""
+    """Create a topic with a new name and return the name."""
     name = f"t-{uuid.uuid4().hex}"
     admin = AdminClient(as_client(client))
     topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
@@ -96,7 +95,7 @@ def produce(client: Client, topic: str, *values: bytes) -> None:
 
 
 def produce_transaction(client: Client, topic: str, *values: bytes, commit: bool = True) -> None:
-    """Write records in a transaction of their own and commit or abort it."""
+    """Write records in one transaction and commit or abort it."""
     producer = Producer(as_client(client, transactional_id=uuid.uuid4().hex))
     producer.init_transactions(30)
     producer.begin_transaction()
@@ -110,25 +109,25 @@ def produce_transaction(client: Client, topic: str, *values: bytes, commit: bool
 
 
 def read_all(client: Client, topic: str, isolation: str = "read_committed") -> list[Message]:
-    """Return the records that a topic holds now, partition by partition."""
+    """Return the records of a topic up to its current end, by partition and offset."""
     properties = as_client(client, isolation_level=isolation, enable_partition_eof="true", group_id=uuid.uuid4().hex)
     consumer = Consumer(properties)
     try:
         partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-        open_ends, records = set(partitions), list[Message]()
+        unfinished, records = set(partitions), list[Message]()
         idle = 0
-        while open_ends:
+        while unfinished:
             message = consumer.poll(0.25)
             idle = idle + 1 if message is None else 0
-            assert idle < POLLS, f"nothing comes from {topic}, partitions {sorted(open_ends)}"
+            assert idle < POLLS, f"nothing comes from {topic}, partitions {sorted(unfinished)}"
             if message is None:
                 continue
             if (error := message.error()) is None:
                 records.append(message)
             else:
                 assert error.code() == KafkaError._PARTITION_EOF, error
-                open_ends.discard(message.partition())
+                unfinished.discard(message.partition())
     finally:
         consumer.close()
     return sorted(records, key=lambda record: (record.partition(), record.offset()))

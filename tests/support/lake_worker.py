@@ -1,7 +1,7 @@
 """Lake writers for tests: as threads of the test, or as processes that can be killed, stopped and starved.
 
-As a program it is one such process; what it shall suffer is in its environment:
-`TRUTHLOOP_CRASH_AT=lake:STEP:COUNT` ends it at a step, `FREEZE_AT=STEP` stops it there as SIGSTOP does, and
+Run as a program it is one such process, and its environment injects faults:
+`TRUTHLOOP_CRASH_AT=lake:STEP:COUNT` ends it at a step, `FREEZE_AT=STEP` stops it there with SIGSTOP, and
 `FULL_DISK_FOR=N` lets no file grow beyond a few bytes for the first N rounds.
 """
 
@@ -31,28 +31,24 @@ __all__ = ["LakeWorkers", "RunningRole", "wait_until"]
 DEADLINE_S = 120.0
 INTERVAL_S = 0.2
 SESSION_TIMEOUT_MS = 6_000
-"""The least that brokers allow: a worker that is gone is missed soon."""
+"""The least that brokers allow: a dead worker is noticed soon."""
 
 
 def wait_until(what: str, is_done: Callable[[], bool], log: Callable[[], str] = str) -> None:
-    """Wait until something is so.
+    """Wait for a condition.
 
     Raises:
-        AssertionError: it does not come about; with what the log says.
+        AssertionError: it does not come true; with the log.
     """
     deadline = time.monotonic() + DEADLINE_S
     clock = threading.Event()
     while not is_done():
-        assert time.monotonic() < deadline, f"{what} did not come about\n{log()}"
+        assert time.monotonic() < deadline, f"{what} did not happen\n{log()}"
         clock.wait(0.1)
 
 
 class RunningRole:
-    """A lake writer that runs beside the test, as a context manager; what it raises is raised where it is waited for.
-
-    Attributes:
-        health: what it says about itself.
-    """
+    """A lake writer in a thread, as a context manager; its error is raised where the test waits."""
 
     def __init__(self, clients: KafkaClients, config: LoopConfig, lake: Path) -> None:
         self.health = Health("lake")
@@ -71,7 +67,7 @@ class RunningRole:
         self._thread.join()
 
     def wait(self, what: str, is_done: Callable[[], bool]) -> None:
-        """Wait until something is so."""
+        """Wait for a condition, or raise the error of the role."""
 
         def is_over() -> bool:
             if self._errors:
@@ -81,13 +77,13 @@ class RunningRole:
         wait_until(what, is_over, self.health.unready)
 
     def wait_for(self, *texts: str) -> None:
-        """Wait until it says what is wrong with it, in these words among others."""
+        """Wait until the reason why the role is not ready has all these texts."""
         self.wait("the fault", lambda: all(text in self.health.unready() for text in texts))
 
     def _run(self) -> None:
         try:
             self._role.run(self._stop.is_set)
-        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+        except BaseException as error:  # noqa: BLE001 - it is raised where the test waits
             self._errors.append(error)
 
 
@@ -95,7 +91,7 @@ class LakeWorkers:
     """Lake writers of one loop as processes.
 
     Args:
-        folder: for what they need.
+        folder: for lake, config and logs.
         config: the loop's.
     """
 
@@ -107,7 +103,7 @@ class LakeWorkers:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, slot: str = "0", **environ: str) -> subprocess.Popen[bytes]:
-        """Start one."""
+        """Start a process."""
         path = f"{Path(__file__).parents[2]}:{Path(__file__).parent}"
         command = [sys.executable, __file__, str(self._config), str(self.lake), slot]
         with (self._folder / f"worker-{slot}.log").open("ab") as log:
@@ -116,23 +112,23 @@ class LakeWorkers:
         return process
 
     def run(self, slot: str = "0", **environ: str) -> int:
-        """Run one to its end and return its exit code."""
+        """Run a process to its end and return its exit code."""
         try:
             return self.start(slot, **environ).wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it does not end\n{self.log()}") from None
 
     def log(self) -> str:
-        """Return what they have said."""
+        """Return the end of all logs."""
         texts = [path.read_text("utf-8", errors="replace") for path in sorted(self._folder.glob("worker-*.log"))]
         return "\n".join(texts)[-20_000:]
 
     def opened(self) -> Lake | None:
-        """Return their lake; None as long as they have not made it."""
+        """Return the lake; None before it is created."""
         return Lake.open(self.lake) if (self.lake / "views.sql").exists() else None
 
     def stop(self) -> None:
-        """End those that are left, in good order."""
+        """Terminate the processes that are left."""
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
@@ -157,20 +153,20 @@ def _main() -> None:
     kafka_client._CONSUMER["session.timeout.ms"] = SESSION_TIMEOUT_MS
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    crash, starve = crash_points("lake", os.environ), int(os.environ.get("FULL_DISK_FOR", "0"))
+    crash, full_disk_rounds = crash_points("lake", os.environ), int(os.environ.get("FULL_DISK_FOR", "0"))
 
-    def suffer(step: str) -> None:
-        nonlocal starve
-        if step == "cut" and starve >= 0:
-            limit = 1 if starve else resource.RLIM_INFINITY
+    def inject_faults(step: str) -> None:
+        nonlocal full_disk_rounds
+        if step == "cut" and full_disk_rounds >= 0:
+            limit = 1 if full_disk_rounds else resource.RLIM_INFINITY
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-            starve -= 1
+            full_disk_rounds -= 1
         if step == os.environ.get("FREEZE_AT"):
             os.kill(os.getpid(), signal.SIGSTOP)
         crash(step)
 
     lake = Path(sys.argv[2])
-    worker = Worker(sys.argv[3], lake.with_name("state"), lake, Health("lake"), _now_ms, suffer)
+    worker = Worker(sys.argv[3], lake.with_name("state"), lake, Health("lake"), _now_ms, inject_faults)
     clients = KafkaClients(config.kafka, {}, "lake")
     LakeRole(clients, config, worker, interval_s=INTERVAL_S).run(stop.is_set)
 

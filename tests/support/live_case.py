@@ -1,7 +1,7 @@
 """A loop on a real broker: generated traffic, roles as processes that are killed, and an oracle in SQL.
 
-The oracle reads the topics and shares no code with the join: it says in DuckDB what must have become of every
-prediction, from the records alone.
+The oracle shares no code with the join: from the records in the topics alone, it computes the outcome of every
+prediction in DuckDB.
 """
 
 import os
@@ -52,11 +52,11 @@ labels:
 
 
 class Traffic:
-    """Predictions and labels of one loop, the same for the same seed: duplicates, corrections, disorder, poison.
+    """Predictions and labels, the same for the same seed: with duplicates, corrections, disorder and broken records.
 
     Args:
         seed: of everything.
-        count: how many predictions.
+        count: number of predictions.
         start_ms: time of the first.
     """
 
@@ -140,13 +140,13 @@ class Loop:
         properties = msgspec.json.encode({"session.timeout.ms": session_ms, **(client or {})}).decode()
         text = CONFIG.format(loop=self.name, servers=servers, folder=folder, partitions=partitions, client=properties)
         self.config.write_text(text)
-        self.environ: dict[str, str] = {}  # for all its processes, beside this one's
+        self.environ: dict[str, str] = {}  # for all its processes, in addition to this one's
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def command(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the product to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "truthloop", *words, "--config", str(self.config)],
+            [sys.executable, "-m", "truthloop", *arguments, "--config", str(self.config)],
             capture_output=True,
             text=True,
             timeout=DEADLINE_S,
@@ -155,16 +155,16 @@ class Loop:
         )
 
     def begin(self) -> None:
-        """Make topics and lake."""
+        """Create topics and lake."""
         done = self.command("start", "--from", "earliest")
         assert done.returncode == 0, done.stderr
 
     def run(self, role: str, slot: str = "0", **environ: str) -> subprocess.Popen[bytes]:
         """Start a role as a process."""
-        words = ["run", role, "--slot", slot, "--port", "0", "--config", str(self.config)]
+        arguments = ["run", role, "--slot", slot, "--port", "0", "--config", str(self.config)]
         with (self.folder / f"{role}-{slot}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "truthloop", *words],
+                [sys.executable, "-m", "truthloop", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -174,7 +174,7 @@ class Loop:
         return process
 
     def log(self, role: str, slot: str = "0") -> str:
-        """Return what a role has said so far."""
+        """Return the log of a role."""
         return (self.folder / f"{role}-{slot}.log").read_text(errors="replace")
 
     def stop(self) -> None:
@@ -238,17 +238,17 @@ class Loop:
         return found
 
     def wait(self, what: str, is_done: Callable[[], bool], every_s: float = 0.5) -> None:
-        """Wait until something is so; a process that ended by itself is shown."""
+        """Wait for a condition; the error shows the ends of all logs."""
         deadline = time.monotonic() + DEADLINE_S
         event = Event()
         while not is_done():
             if time.monotonic() > deadline:
                 logs = "\n".join(path.read_text(errors="replace")[-3000:] for path in self.folder.glob("*.log"))
-                raise AssertionError(f"{what} did not come about; the roles say:\n{logs}")
+                raise AssertionError(f"{what} did not happen; the roles' logs:\n{logs}")
             event.wait(every_s)
 
     def lag(self, group: str, topics: tuple[str, ...]) -> int:
-        """Return how many offsets a group has not committed of these topics; 1 while the broker cannot say."""
+        """Return how many offsets a group has not committed of these topics; 1 while the broker does not know."""
         reader = Consumer(self.client | {"group.id": f"{self.name}-{group}"})
         places = [TopicPartition(f"{self.name}.{t}", p) for t in topics for p in range(self.partitions)]
         try:
@@ -325,7 +325,7 @@ _INPUT = {
 
 
 def differences(loop: Loop, closed_ms: int, another_horizon_ms: int = HORIZON_MS) -> list[str]:
-    """Return every way in which what the topics and the lake say differs from what the records demand.
+    """Return every way in which the outcomes in the topics differ from those that the records demand.
 
     Where the horizon was another for a while, deadlines may have passed under either.
     """
@@ -353,7 +353,7 @@ def differences(loop: Loop, closed_ms: int, another_horizon_ms: int = HORIZON_MS
         "AS before, lag(value) OVER w AS value_before FROM outcomes WINDOW w AS (PARTITION BY _partition, "
         "prediction_offset, kind, definition ORDER BY revision)) WHERE before <> previous_status "
         "OR value_before IS DISTINCT FROM previous",
-        "steps that are missing or double": "SELECT _partition FROM ledger GROUP BY ALL "
+        "steps that are missing or duplicated": "SELECT _partition FROM ledger GROUP BY ALL "
         "HAVING count(*) <> max(sequence) + 1 OR count(DISTINCT sequence) <> count(*)",
         "rows of outcomes that the ledger does not count": "SELECT * FROM (SELECT sum(outcomes) AS n FROM ledger) "
         "WHERE n <> (SELECT count(*) FROM outcomes)",
@@ -388,23 +388,23 @@ def lake_differences(loop: Loop) -> list[str]:
 
 
 def moment(time_ms: int) -> str:
-    """Return a time as people type it."""
+    """Return a time as ISO 8601."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat()
 
 
 def finish(loop: Loop, traffic: Traffic, another_horizon_ms: int = HORIZON_MS) -> list[str]:
-    """Wait for the join to take everything in, close, and return all differences."""
+    """Wait until the join has read everything, close the inputs, and return all differences."""
     loop.wait("the join's end", lambda: loop.lag("join", ("predictions", "labels")) == 0)
     closed = loop.command("close", moment(traffic.end_ms))
     assert closed.returncode == 0, closed.stderr
     loop.wait("the close", lambda: loop.lag("join", ("commands",)) == 0)
-    loop.wait("a settled join", lambda: not differences(loop, traffic.end_ms, another_horizon_ms))
+    loop.wait("the last outcomes", lambda: not differences(loop, traffic.end_ms, another_horizon_ms))
     return differences(loop, traffic.end_ms, another_horizon_ms)
 
 
 @contextmanager
 def running(loop: Loop) -> Iterator[Loop]:
-    """End the loop's processes whatever happens."""
+    """Stop the loop's processes at the end of the block."""
     try:
         yield loop
     finally:

@@ -1,7 +1,7 @@
-"""A live lake made of the records of a replayed one: every partition has positions and steps of its own.
+"""A live lake made from the records of a replayed one: every partition has offsets and steps of its own.
 
-The steps of each partition are those of the replay that brought it something, so the join decides alike in both.
-Positions overlap between partitions and have gaps, as those of transactional topics have.
+The steps of a partition are those of the replay in which it had records, so the join decides alike in both. Offsets
+overlap between partitions and have gaps, as in transactional topics.
 """
 
 import shutil
@@ -17,21 +17,23 @@ from replay_case import CONFIG
 from joins import Batch, Checkpoint, MemoryStore, Partition, policy_from
 from lake import Claim, Lake
 from schemas.config.loop import LoopConfig
+from streams.ledger.row import LedgerRow, ledger_frame
 from streams.ledger.rules import rules_text
-from streams.ledger.table import LedgerRow, copy_of, ledger_frame
-from streams.messages.records import Projection, label_records, outcome_rows, prediction_records, reject_rows
+from streams.ledger.table import copy_of
+from streams.messages.lake_rows import outcome_rows, reject_rows
+from streams.messages.records import Projection, label_records, prediction_records
 from truthloop.config.settings import Settings
 from truthloop.evidence.cells import Evidence, read_evidence
 
-__all__ = ["RECORDED_AT", "LiveLake", "assert_same", "evidence_anew", "settings_of"]
+__all__ = ["RECORDED_AT", "LiveLake", "assert_same", "recounted_evidence", "settings_of"]
 
 RECORDED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
 TABLES = ("rejects", "labels", "predictions", "outcomes", "ledger")
 
 
 @dataclass(frozen=True)
-class _Turn:
-    """What one step of one partition reads."""
+class _Step:
+    """Records that one step of one partition reads."""
 
     predictions: pl.DataFrame
     labels: pl.DataFrame
@@ -44,7 +46,7 @@ class LiveLake:
 
     Args:
         replayed: lake that the records come from.
-        path: where the live lake is made.
+        path: folder of the live lake.
         config: of both.
     """
 
@@ -56,23 +58,23 @@ class LiveLake:
         policy = policy_from(config)
         self._policy = rules_text(config)
         self._joins = [Partition(policy, MemoryStore(list(policy.kinds))) for _ in self.partitions]
-        self._turns = [self._turns_of(number) for number in self.partitions]
+        self._steps = [self._steps_of(number) for number in self.partitions]
         self._taken = [0 for _ in self.partitions]
         self._made: dict[int, list[dict[str, pl.DataFrame]]] = {number: [] for number in self.partitions}
         self._rows: dict[int, list[LedgerRow]] = {number: [] for number in self.partitions}
 
     def left(self, number: int) -> int:
-        """Return how many steps of a partition are still to come."""
-        return len(self._turns[number]) - self._taken[number]
+        """Return how many steps of a partition are left."""
+        return len(self._steps[number]) - self._taken[number]
 
     def checkpoint(self, number: int) -> Checkpoint:
-        """Return where a partition's join stands."""
+        """Return the checkpoint of a partition's join."""
         return self._joins[number].checkpoint
 
     def advance(self, steps: Mapping[int, int], *, lake: Lake | None = None, tables: int = len(TABLES)) -> None:
         """Let partitions take steps and append them in one go; less than all `tables` is a crash in between.
 
-        What a crash left undone is done by calling this again for the same partitions with no steps.
+        Appends that such a crash has left out are made by calling this again for the same partitions with 0 steps.
         """
         for number, count in steps.items():
             for _ in range(count):
@@ -90,7 +92,7 @@ class LiveLake:
                 (lake or self.lake).append(table, rows, claims, recorded_at=RECORDED_AT)
 
     def finish(self) -> "LiveLake":
-        """Take all steps that are left, by two writers with different paces and portions."""
+        """Take all steps that are left, by two writers with different portions."""
         rival = Lake.open(self.lake.path)
         portion = 0
         while any(self.left(number) for number in self.partitions):
@@ -104,23 +106,23 @@ class LiveLake:
         return self
 
     def _take(self, number: int) -> None:
-        turn = self._turns[number][self._taken[number]]
+        step = self._steps[number][self._taken[number]]
         join = self._joins[number]
         first = (join.checkpoint.predictions_next, join.checkpoint.labels_next)
         following = tuple(
             at if frame.is_empty() else frame["offset"][-1] + 2
-            for at, frame in zip(first, (turn.predictions, turn.labels), strict=True)
+            for at, frame in zip(first, (step.predictions, step.labels), strict=True)
         )
-        records = prediction_records(turn.predictions, self._projection), label_records(turn.labels)
-        effects = join.step(Batch(*records, *following, turn.now_ms, turn.close_at_ms))
+        records = prediction_records(step.predictions, self._projection), label_records(step.labels)
+        effects = join.step(Batch(*records, *following, step.now_ms, step.close_at_ms))
         assert join.is_caught_up
         sequence = pl.lit(self._taken[number], dtype=pl.Int64).alias("sequence")
-        sources = [frame.rename({"source_row": "row"}) for frame in (turn.predictions, turn.labels)]
+        sources = [frame.rename({"source_row": "row"}) for frame in (step.predictions, step.labels)]
         own = ["time_ms", "order_ms", "recorded_on", "recorded_at"]
         self._made[number].append(
             {
-                "predictions": turn.predictions.drop(own),
-                "labels": turn.labels.drop(own),
+                "predictions": step.predictions.drop(own),
+                "labels": step.labels.drop(own),
                 "outcomes": outcome_rows([(number, effects)], self._projection).with_columns(sequence),
                 "rejects": reject_rows([(number, effects)], sources).with_columns(sequence),
             }
@@ -129,19 +131,19 @@ class LiveLake:
             LedgerRow(
                 partition=number,
                 sequence=self._taken[number],
-                now_ms=turn.now_ms,
+                now_ms=step.now_ms,
                 predictions=(first[0], following[0]),
                 labels=(first[1], following[1]),
                 checkpoint=copy_of(join.checkpoint),
                 policy=self._policy,
                 commands=(0, 0),
                 idle='{"inputs":[],"elapsed_ms":0}',
-                close_at_ms=turn.close_at_ms,
+                close_at_ms=step.close_at_ms,
             )
         )
         self._taken[number] += 1
 
-    def _turns_of(self, number: int) -> list[_Turn]:
+    def _steps_of(self, number: int) -> list[_Step]:
         steps = self._source.scan("ledger").filter(pl.col("partition") == number).sort("sequence").collect()
         times = {"predictions": ("predicted_at", "predicted_at"), "labels": ("label_time", "known_at")}
         records = {}
@@ -156,7 +158,7 @@ class LiveLake:
                 .with_columns((2 * pl.int_range(pl.len()) + number).alias("own"))
                 .collect()
             )
-        turns = []
+        found = []
         for step in steps.iter_rows(named=True):
             read = [
                 frame.filter(pl.col("offset").is_between(step[f"{table}_first"], step[f"{table}_next"], closed="left"))
@@ -167,16 +169,16 @@ class LiveLake:
             close_at = step["close_at"]
             if read[0].height or read[1].height or close_at is not None:
                 close_at_ms = None if close_at is None else round(close_at.timestamp() * 1000)
-                turns.append(_Turn(*read, round(step["now"].timestamp() * 1000), close_at_ms))
-        return turns
+                found.append(_Step(*read, round(step["now"].timestamp() * 1000), close_at_ms))
+        return found
 
 
 def settings_of(lake: Path) -> Settings:
-    """Return settings that name a lake."""
+    """Return settings with a lake."""
     return Settings(CONFIG, lake.parent / "truthloop.yaml", lake, lake.parent / "state", lake.parent / "datasets")
 
 
-def evidence_anew(lake: Path) -> Evidence:
+def recounted_evidence(lake: Path) -> Evidence:
     """Return the evidence of a copy of the lake whose cells were never counted."""
     copy = lake.with_name(f"{lake.name}-copy")
     shutil.rmtree(copy, ignore_errors=True)
@@ -187,13 +189,13 @@ def evidence_anew(lake: Path) -> Evidence:
 
 
 def assert_same(one: Evidence, two: Evidence) -> None:
-    """Compare cells to the bit, and the reach."""
+    """Compare cells, which must be exactly equal, and the reach."""
     assert_frame_equal(one.cells, two.cells, check_exact=True)
     assert one.reach == two.reach
 
 
 def _joined(rows: list[LedgerRow]) -> LedgerRow:
-    """Return one row that stands for several steps in a row."""
+    """Return one row for several consecutive steps."""
     first, last = rows[0], rows[-1]
     return LedgerRow(
         partition=last.partition,

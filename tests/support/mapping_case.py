@@ -1,4 +1,4 @@
-"""Helpers of the mapping's tests: a small loop, records written in every form, and what they map to."""
+"""Helpers for tests of the mapping: a small loop, records written in every format, and their mapped chunks."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def loop(**predictions: Any) -> LoopConfig:
 
 
 def source_map(**parts: Any) -> SourceMap:
-    """Return a map of predictions over every file; keyword arguments replace its parts."""
+    """Return a map of predictions for every file; keyword arguments replace its parts."""
     default: Record = {
         "files": "*",
         "as": "predictions",
@@ -36,7 +36,7 @@ def source_map(**parts: Any) -> SourceMap:
 
 
 def write_records(path: Path, records: list[Record]) -> Path:
-    """Write nested records in the form that the suffix names; CSV gets dotted columns."""
+    """Write nested records in the format of the suffix; CSV gets dotted columns."""
     if path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
     elif path.suffix == ".parquet":
@@ -67,7 +67,7 @@ def map_records(
     source: SourceMap | None = None,
     **predictions: Any,
 ) -> MappedChunk:
-    """Map records that are given as Python objects, by way of a JSON lines file."""
+    """Write Python objects to a JSON lines file and map it."""
     path = write_records(folder / "records.jsonl", records)
     return map_file(path, role, loop(**predictions), [source] if source else [])
 

@@ -1,4 +1,4 @@
-"""The page as it is served: on a loopback socket, with answers made by hand."""
+"""The page served on a loopback socket, with sources made for tests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,10 +9,10 @@ from typing import Any
 from aiohttp.test_utils import TestClient, TestServer
 from page_case import rich_view
 
-from truthloop.page.panels.view import Offer, Selection, View
+from truthloop.page.panels.view import Choices, PageView, Selection
 from truthloop.page.web.access import Access
-from truthloop.page.web.app import Answers, Limits, make_app
-from truthloop.page.web.backfill_pages import Answered, Backfills, Form, Shown
+from truthloop.page.web.app import Limits, PageSources, make_app
+from truthloop.page.web.backfill_pages import BackfillService, BackfillView, RulingAnswer, RulingForm
 
 __all__ = ["Site", "raw", "visit"]
 
@@ -20,26 +20,26 @@ VIEW = rich_view(10)
 
 
 class NoBackfills:
-    """A loop whose past was never told anew; remembers what was refused."""
+    """A loop without backfills; records the reasons of refusals."""
 
     def __init__(self) -> None:
-        self.words: list[str] = []
+        self.refusals: list[str] = []
 
-    def show(self, _episode: str, _user: str) -> Shown | None:
-        """There is none."""
+    def show(self, _episode: str, _user: str) -> BackfillView | None:
+        """Answer that it is unknown."""
         return None
 
     def document(self, _episode: str) -> bytes | None:
-        """There is none."""
+        """Answer that it is unknown."""
         return None
 
-    def rule(self, _form: Form) -> Answered:
-        """There is none."""
-        return Answered(404, "there is no such backfill", word="unknown")
+    def rule(self, _form: RulingForm) -> RulingAnswer:
+        """Answer that it is unknown."""
+        return RulingAnswer(404, "there is no such backfill", reason="unknown")
 
-    def refused(self, word: str) -> None:
-        """Remember the word."""
-        self.words.append(word)
+    def count_refusal(self, reason: str) -> None:
+        """Record the reason."""
+        self.refusals.append(reason)
 
 
 Client = TestClient[Any, Any]
@@ -47,9 +47,9 @@ Client = TestClient[Any, Any]
 
 @dataclass
 class Site:
-    """What the page is told, and what it was asked for."""
+    """The sources of a page, and a record of its calls."""
 
-    shown: View = VIEW
+    shown: PageView = VIEW
     stalled: str = ""
     unready: str = ""
     fails: Callable[[], None] | None = None
@@ -58,35 +58,35 @@ class Site:
     called_back: list[tuple[bytes, Mapping[str, str]]] = field(default_factory=list)
     counters: bytes = b"truthloop_records_total 1.0\n"
     scraped: int = 0
-    backfills: Backfills = field(default_factory=NoBackfills)
+    backfills: BackfillService = field(default_factory=NoBackfills)
 
-    def offer(self) -> Offer:
-        """Return what is offered, or fail as told."""
+    def choices(self) -> Choices:
+        """Return the choices of the view, or fail."""
         if self.fails is not None:
             self.fails()
-        return self.shown.offer
+        return self.shown.choices
 
-    def view(self, selection: Selection) -> View:
-        """Return the view for a selection, and remember that it was asked for."""
+    def view(self, selection: Selection) -> PageView:
+        """Return the view for a selection, and record the call."""
         self.asked.append(selection)
         return replace(self.shown, selection=selection)
 
     def callback(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, object]:
-        """Take a callback."""
+        """Handle a callback."""
         if self.fails is not None:
             self.fails()
         self.called_back.append((body, headers))
         return self.answer
 
     def metrics(self) -> bytes:
-        """Return the counters, and count that they were asked for."""
+        """Return the counters, and count the call."""
         self.scraped += 1
         return self.counters
 
-    def answers(self) -> Answers:
-        """Return what the application is made of."""
-        words = (lambda: self.stalled, lambda: self.unready)
-        return Answers(self.offer, self.view, *words, self.metrics, self.callback, self.backfills)
+    def sources(self) -> PageSources:
+        """Return the sources of the application."""
+        health = (lambda: self.stalled, lambda: self.unready)
+        return PageSources(self.choices, self.view, *health, self.metrics, self.callback, self.backfills)
 
 
 def visit(
@@ -98,14 +98,14 @@ def visit(
     """Serve a site on a loopback port for as long as `use` needs it."""
 
     async def run() -> None:
-        async with TestClient(TestServer(make_app(site.answers(), access, limits))) as client:
+        async with TestClient(TestServer(make_app(site.sources(), access, limits))) as client:
             await use(client)
 
     asyncio.run(run())
 
 
 async def raw(client: Client, sent: bytes) -> bytes:
-    """Send bytes on a connection of its own, and return all that comes until the server closes it."""
+    """Send bytes on a new connection, and return all bytes until the server closes it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     with closing(writer):
         writer.write(sent)

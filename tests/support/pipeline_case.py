@@ -32,10 +32,10 @@ TRAIN = "import pathlib, sys; (pathlib.Path(sys.argv[1]) / 'model').open('a').wr
 
 
 def environment(name: str) -> Path:
-    """Return the folder of the programs of an environment that `make test-pipelines` has made."""
+    """Return the folder of the programs of an environment that `make test-foreign` has made."""
     folder = Path(__file__).parents[2] / f".venv-{name}" / "bin"
     if not (folder / name).exists():
-        pytest.fail(f"{name} is not installed: run `make test-pipelines`")
+        pytest.fail(f"{name} is not installed: run `make test-foreign`")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Small file replays for tests: seeded files in the canonical form, and what is in the lake afterwards."""
+"""Small file replays for tests: seeded files in the canonical form, and the lake's tables afterwards."""
 
 import json
 import random
@@ -44,7 +44,7 @@ CONFIG = LoopConfig.model_validate(
 
 @dataclass(frozen=True)
 class Files:
-    """The records of a case, and the files that hold them, one of each a night."""
+    """The records of a case, and their files: one of predictions and one of labels per night."""
 
     predictions: list[dict]
     labels: list[dict]
@@ -149,7 +149,7 @@ def finals(lake: Path) -> dict[tuple[str, str, str, str], Final]:
 
 
 def oracle_of(files: Files) -> dict[tuple[str, str, str, str], Final]:
-    """Return what the naive oracle makes of the same records."""
+    """Return the outcomes of a naive join of the same records."""
     predictions = [
         PredictionRecord(i, p["key"], p["id"], p["time"], 0, p["eligible"], None)
         for i, p in enumerate(files.predictions)

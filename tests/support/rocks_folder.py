@@ -1,4 +1,4 @@
-"""A folder for a test's databases, in memory where there is such a place: opening one waits for the disk many times."""
+"""A folder for a test's databases, in memory where possible: opening a database waits for the disk many times."""
 
 import os
 import tempfile
@@ -7,7 +7,7 @@ from pathlib import Path
 __all__ = ["rocks_folder"]
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - nothing secret, and a folder of its own in it
-"""Where Linux keeps files in memory."""
+"""Linux's file system in memory."""
 
 
 def rocks_folder() -> Path:

@@ -1,4 +1,4 @@
-"""A small loop whose past was told anew: a real lake with diffs and the gate's log, and forms that rule about them."""
+"""A small loop with backfills: a real lake with diffs and the gate's log, and the forms that rule about them."""
 
 import atexit
 import re
@@ -14,7 +14,7 @@ from backfill_case import Row, diff, episode_of
 from gate_case import START_MS
 
 from lake import Lake
-from retrain.approval import Approvals, Person, Statement
+from retrain.approval import Approvals, Person, RulingRequest
 from retrain.decision_log import DecisionLog
 from retrain.gate import gate_of
 from retrain.log_entries import EntryOrigin, backfilled
@@ -22,7 +22,7 @@ from schemas.events.backfill import Ruling, Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from schemas.events.evidence import Decision
 from truthloop.config.settings import Settings, load_settings
-from truthloop.evidence.approvals import approvals_of
+from truthloop.evidence.approvals import open_approvals
 from truthloop.evidence.diff_log import DiffLog
 
 __all__ = [
@@ -34,12 +34,12 @@ __all__ = [
     "Clock",
     "Fields",
     "approvals",
-    "found",
+    "backfill_diff",
     "grown",
+    "log_backfill",
     "log_of",
     "make_loop",
     "statement",
-    "write_found",
 ]
 
 NOW_MS = START_MS + 90 * 86_400_000
@@ -64,7 +64,7 @@ labels:
 
 @dataclass
 class Clock:
-    """A clock that is moved by hand."""
+    """A clock that tests set."""
 
     at_ms: int = NOW_MS
 
@@ -83,7 +83,7 @@ def make_loop(folder: Path, more: str = "") -> Settings:
 
 @cache
 def _empty_lake() -> Path:
-    """Make an empty lake once: copies are quicker."""
+    """Create an empty lake once; copying it is faster."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "truthloop.yaml").write_text(CONFIG_TEXT)
@@ -92,10 +92,9 @@ def _empty_lake() -> Path:
     return settings.lake
 
 
-def found(kind: str = "late", **changes: object) -> BackfillDiff:
+def backfill_diff(kind: str = "late", **changes: object) -> BackfillDiff:
     """Return the diff of a backfill of another definition than the config's."""
-    told = diff(ROWS, kind)
-    return told.model_copy(update={"episode": episode_of(kind, definition="late-30", labels=3, **changes)})
+    return diff(ROWS, kind).model_copy(update={"episode": episode_of(kind, definition="late-30", labels=3, **changes)})
 
 
 def grown(before: BackfillDiff) -> BackfillDiff:
@@ -105,17 +104,17 @@ def grown(before: BackfillDiff) -> BackfillDiff:
     return before.model_copy(update={"episode": episode.model_copy(update=more)})
 
 
-def write_found(settings: Settings, told: BackfillDiff, verdict: Verdict = Verdict.QUARANTINED) -> str:
-    """Write that a backfill was found, or has grown, and return the digest of its diff."""
+def log_backfill(settings: Settings, found: BackfillDiff, verdict: Verdict = Verdict.QUARANTINED) -> str:
+    """Log that a backfill was found, or has grown, and return the digest of its diff."""
     lake = Lake.open(settings.lake)
-    assert DiffLog(lake).add(told, NOW_MS)
-    log = DecisionLog(lake, told.episode.kind)
+    assert DiffLog(lake).add(found, NOW_MS)
+    log = DecisionLog(lake, found.episode.kind)
     gate = gate_of(log.entries())
-    ruling = Ruling(episode=told.episode, verdict=verdict)
-    origin = EntryOrigin(settings.config.loop, told.episode.kind, None)
-    entry = backfilled(origin, gate, ruling, [REASON, "More."], {"diff_sha256": told.sha256()})
+    ruling = Ruling(episode=found.episode, verdict=verdict)
+    origin = EntryOrigin(settings.config.loop, found.episode.kind, None)
+    entry = backfilled(origin, gate, ruling, [REASON, "More."], {"diff_sha256": found.sha256()})
     assert log.append([entry], NOW_MS)
-    return told.sha256()
+    return found.sha256()
 
 
 def log_of(settings: Settings, kind: str = "late") -> list[Decision]:
@@ -124,12 +123,12 @@ def log_of(settings: Settings, kind: str = "late") -> list[Decision]:
 
 
 def approvals(settings: Settings, now_ms: int = NOW_MS) -> Approvals:
-    """Return what people may rule about."""
-    return approvals_of(settings, lambda: now_ms)
+    """Return the approvals that people rule through."""
+    return open_approvals(settings, lambda: now_ms)
 
 
-def statement(sha256: str, **changes: Any) -> Statement:
-    """Return what Ann says about the backfill."""
+def statement(sha256: str, **changes: Any) -> RulingRequest:
+    """Return Ann's ruling about the backfill."""
     usual: dict[str, Any] = {
         "episode": EPISODE,
         "diff_sha256": sha256,
@@ -138,11 +137,11 @@ def statement(sha256: str, **changes: Any) -> Statement:
         "person": ANN,
         "token_sha256": None,
     }
-    return Statement(**usual | changes)
+    return RulingRequest(**usual | changes)
 
 
 class Fields(HTMLParser):
-    """The fields of the form on a page, with what a browser would send of them."""
+    """The hidden fields of the form on a page, with the values that a browser sends."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -151,7 +150,7 @@ class Fields(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take a field."""
+        """Take an element."""
         given = dict(attrs)
         if tag == "form":
             self.action = given["action"] or ""

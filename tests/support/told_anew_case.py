@@ -1,4 +1,4 @@
-"""A small loop on files whose past is told anew: eight days with exact shares, and what comes behind them."""
+"""A small loop on files whose past is restated: eight days with exact shares of labels, then a backfill."""
 
 import json
 import random
@@ -43,16 +43,16 @@ __all__ = [
     "START_MS",
     "Killed",
     "add_days",
-    "cells_anew",
-    "counted_of",
+    "cells_of_days",
     "diffs_of",
     "killed_at",
+    "label_row",
     "log_of",
     "make_loop",
+    "recreated_cells",
+    "restating_labels",
     "rule",
-    "said",
     "scored",
-    "told_anew",
     "truth_of",
     "views_agree",
 ]
@@ -61,10 +61,10 @@ DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 START_MS = round(datetime(2023, 11, 20, tzinfo=UTC).timestamp() * 1_000)
 ROWS = 120
-"""Predictions a day; of days 2 to 6 half of them have no label in time."""
+"""Predictions a day; in days 2 to 6 half of them get no label in time."""
 HALF = ROWS // 2
 KNOWN = 8
-"""So many days are evaluated before the past is told anew."""
+"""Number of days that are evaluated before the past is restated."""
 OTHER = "f2"
 FAR = datetime(9000, 1, 1, tzinfo=UTC)
 
@@ -90,7 +90,7 @@ Row = dict[str, Any]
 
 
 class Killed(BaseException):
-    """What a process that is killed leaves behind: nothing catches it."""
+    """Stands for a process that is killed: nothing catches it."""
 
 
 def make_loop(folder: Path) -> Settings:
@@ -100,46 +100,45 @@ def make_loop(folder: Path) -> Settings:
 
 
 def truth_of(number: int) -> int:
-    """Return what the own definition says of a day's prediction: two of five are frauds, in each half of a day."""
+    """Return a prediction's label by the config's definition: two of five are frauds, in each half of a day."""
     return int(number % 5 < 2)
 
 
-def said(day: int, number: int, at_ms: int, value: int | None = None, **other: object) -> Row:
-    """Return a label of a prediction, the truth unless told otherwise."""
+def label_row(day: int, number: int, at_ms: int, value: int | None = None, **other: object) -> Row:
+    """Return a label of a prediction; without a value, the truth."""
     usual = {"key": f"{day}-{number}", "kind": "fraud", "time": at_ms, "source": "desk"}
     return usual | {"value": truth_of(number) if value is None else value} | other
 
 
-def told_anew(days: Iterable[int], at: tuple[int, int], share: int = 4, **other: object) -> list[Row]:
-    """Return labels of the labelled half of some days, every so many of them flipped, within four hours.
+def restating_labels(days: Iterable[int], at: tuple[int, int], share: int = 4, **other: object) -> list[Row]:
+    """Return new labels of the labelled half of some days, spread over four hours.
 
     Args:
-        days: whose predictions are meant.
-        at: day and hour at which they begin to come.
-        share: every such one is flipped.
+        days: of the predictions.
+        at: day and hour at which the first becomes known.
+        share: one of so many labels is flipped.
         other: further fields.
     """
     names = [(day, number) for day in days for number in range(HALF)]
     first_ms = START_MS + at[0] * DAY_MS + at[1] * HOUR_MS
     return [
-        said(
+        label_row(
             day,
             number,
-            first_ms + place * (4 * HOUR_MS - 1) // len(names),
+            first_ms + index * (4 * HOUR_MS - 1) // len(names),
             truth_of(number) ^ (number % share == 0),
             **other,
         )
-        for place, (day, number) in enumerate(names)
+        for index, (day, number) in enumerate(names)
     ]
 
 
 def add_days(settings: Settings, days: tuple[int, int], extra: Iterable[Row] = ()) -> None:
-    """Replay whole days into the loop's lake, and further labels that come in them.
+    """Replay whole days into the loop's lake.
 
     Args:
-        settings: of the loop.
-        days: number of the first, and of the day behind the last.
-        extra: labels that became known in these days.
+        days: number of the first day, and of the day after the last.
+        extra: further labels that became known in these days.
     """
     predictions, labels = [], [*extra]
     for day in range(*days):
@@ -152,7 +151,7 @@ def add_days(settings: Settings, days: tuple[int, int], extra: Iterable[Row] = (
             predictions.append(row)
             if number < HALF or not 2 <= day <= 6:
                 end_ms = START_MS + (day + 1) * DAY_MS - 1
-                labels.append(said(day, number, min(at_ms + rng.randrange(HOUR_MS), end_ms)))
+                labels.append(label_row(day, number, min(at_ms + rng.randrange(HOUR_MS), end_ms)))
     end = {"kind": "fraud", "op": "heartbeat", "time": START_MS + days[1] * DAY_MS, "source": "desk"}
     labels = [*sorted(labels, key=lambda row: int(row["time"])), end]
     paths = []
@@ -168,23 +167,23 @@ def log_of(settings: Settings) -> list[Decision]:
 
 
 def diffs_of(settings: Settings) -> list[BackfillDiff]:
-    """Return the diffs that were put before a person, in order."""
+    """Return the diffs that people were shown, in order."""
     rows = Lake.open(settings.lake).scan("diffs").sort("number").collect()
     return [BackfillDiff.model_validate_json(document) for document in rows["document"]]
 
 
 def rule(settings: Settings, episode: Episode, verdict: Verdict) -> Decision:
-    """Write down what a person says of a backfill."""
+    """Append a person's ruling about a backfill to the log."""
     log = DecisionLog(Lake.open(settings.lake), "fraud")
     gate: Gate = gate_of(log.entries())
     origin = EntryOrigin(settings.config.loop, "fraud", settings.config.retrain)
-    told = ruled(origin, gate, Ruling(episode=episode, verdict=verdict), "seen", {"by": "Ann"})
-    assert log.append([told], START_MS)
-    return told
+    entry = ruled(origin, gate, Ruling(episode=episode, verdict=verdict), "seen", {"by": "Ann"})
+    assert log.append([entry], START_MS)
+    return entry
 
 
-def cells_anew(settings: Settings) -> pl.DataFrame:
-    """Return the cells of everything that the lake has, folded at once under the last rulings."""
+def recreated_cells(settings: Settings) -> pl.DataFrame:
+    """Return the cells of the whole lake, folded at once under the newest rulings."""
     lake = Lake.open(settings.lake)
     spans = [
         Span(number, (0, row.sequence + 1), (0, row.predictions[1])) for number, row in complete_rows(lake).items()
@@ -194,8 +193,8 @@ def cells_anew(settings: Settings) -> pl.DataFrame:
     return fold(plan, rows.predictions, rows.outcomes, rows.earlier, rulings_of(log_of(settings)))
 
 
-def counted_of(evidence: Evidence, days: tuple[int, int]) -> pl.DataFrame:
-    """Return the cells of some days, without arrivals: these are counted once and for all."""
+def cells_of_days(evidence: Evidence, days: tuple[int, int]) -> pl.DataFrame:
+    """Return the cells of some days without arrivals, which no ruling changes."""
     first = date(2023, 11, 20)
     inside = pl.col("day").is_between(first + timedelta(days=days[0]), first + timedelta(days=days[1] - 1))
     own = pl.col("definition") == "f1"
@@ -203,7 +202,7 @@ def counted_of(evidence: Evidence, days: tuple[int, int]) -> pl.DataFrame:
 
 
 def scored(settings: Settings, at: datetime | None = None) -> pl.DataFrame:
-    """Return the view `scored`, or what was knowable at a time, without what only the join knows."""
+    """Return the view `scored`, or `scored_at` a time, without the columns that only the join knows."""
     with connect(settings.lake) as views:
         rows = views.sql("FROM scored") if at is None else views.sql("FROM scored_at(?)", params=[at])
         found = rows.pl()
@@ -212,9 +211,9 @@ def scored(settings: Settings, at: datetime | None = None) -> pl.DataFrame:
 
 
 def views_agree(settings: Settings) -> Evidence:
-    """See that cells are those of a fold anew, that both ways to what is known agree, and views with metrics."""
+    """Assert that cells equal recreated ones, `scored` equals `scored_at` a far time, and views equal the metrics."""
     evidence = read_evidence(settings)
-    assert_frame_equal(evidence.cells, cells_anew(settings), check_exact=True)
+    assert_frame_equal(evidence.cells, recreated_cells(settings), check_exact=True)
     assert_frame_equal(scored(settings, FAR), scored(settings))
     reach = evidence.reach
     cohorts = coverage(evidence.cells, evidence.plan, reach.observed_until_ms, reach.matured_until_ms)
@@ -225,30 +224,30 @@ def views_agree(settings: Settings) -> Evidence:
         assert_frame_equal(
             views.sql("FROM coverage").pl().select(wanted), cohorts, check_row_order=False, check_dtypes=False
         )
-        told = views.sql("FROM metrics").pl()
+        view = views.sql("FROM metrics").pl()
     for name in ("accuracy", "log_loss", "brier"):
-        mine = rows.filter(pl.col("name") == name, pl.col("definition") == "f1")
-        mine = mine.select("version", "day", "kind", pl.col("value").alias(name))
-        assert_frame_equal(told.select(mine.columns), mine, check_row_order=False, rel_tol=1e-8)
+        expected = rows.filter(pl.col("name") == name, pl.col("definition") == "f1")
+        expected = expected.select("version", "day", "kind", pl.col("value").alias(name))
+        assert_frame_equal(view.select(expected.columns), expected, check_row_order=False, rel_tol=1e-8)
     return evidence
 
 
 @contextmanager
 def killed_at(step: int) -> Iterator[list[int]]:
-    """Kill behind one of the places where something becomes lasting; behind none of them is before the next.
+    """Kill the process right after one of its commits or renames; step -1: right before the first.
 
     Yields:
-        What grows by one with every such place.
+        A list that grows by one with each commit or rename.
     """
     steps, passed = count(), list[int]()
     commit, rename = TableWriter._commit, Path.rename
 
     def breaking(act: Any) -> Any:
-        def broken(*words: Any) -> Any:
+        def broken(*args: Any) -> Any:
             if step < 0 and not passed:
                 passed.append(-1)
                 raise Killed
-            done = act(*words)
+            done = act(*args)
             passed.append(next(steps))
             if passed[-1] == step:
                 raise Killed

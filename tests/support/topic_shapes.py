@@ -1,7 +1,7 @@
-"""Topics as other people have them: the same events, written in many shapes, on a real broker.
+"""Topics as users have them: the same events in many shapes, on a real broker.
 
-A world is a list of scored transactions of which some turn out to be fraud. A shape says how its producer writes
-predictions, or labels: names, nesting, envelopes, units, keys. Record timestamps are those of a live topic.
+A world is a list of scored transactions of which some turn out to be fraud. A shape writes an event as one producer
+would write its prediction or label: names, nesting, envelopes, units, keys. Record timestamps are as in a live topic.
 """
 
 import random
@@ -27,7 +27,7 @@ Headers = list[tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class Event:
-    """One scored transaction, and what became of it."""
+    """One scored transaction and its label."""
 
     number: int
     made_ms: int
@@ -41,18 +41,18 @@ class Event:
 
     @property
     def tx(self) -> str:
-        """Its id."""
+        """Id of the transaction."""
         return f"tx-{self.number * 7919 % 1_000_003:06d}"
 
     @property
     def email(self) -> str:
-        """Of the customer."""
+        """Address of the customer."""
         return f"customer{self.customer}@example.com"
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is written."""
+    """A Kafka record."""
 
     key: bytes | None
     value: bytes | None
@@ -61,7 +61,7 @@ class Record:
 
 
 def world(now_ms: int, count: int = 2_000, seed: int = 1, span_ms: int = 48 * HOUR_MS) -> list[Event]:
-    """Return events of the two days before now; labels take an hour in the middle, and a few hours at most."""
+    """Return events of the two days before now; label delays have a mean of an hour and a maximum of six."""
     draw = random.Random(seed)
     events = []
     for number in range(count):
@@ -85,14 +85,14 @@ def world(now_ms: int, count: int = 2_000, seed: int = 1, span_ms: int = 48 * HO
 
 
 def iso(ms: int, offset_h: float | None = 0) -> str:
-    """Write a time with its offset; None leaves the offset out and writes UTC."""
+    """Format a time with its offset from UTC; None gives UTC without an offset."""
     zone = UTC if offset_h is None else timezone(timedelta(hours=offset_h))
     text = datetime.fromtimestamp(ms / 1000, zone).isoformat(timespec="milliseconds")
     return text[:-6] if offset_h is None else text
 
 
 def encode(value: Any) -> bytes:
-    """Write JSON."""
+    """Encode as JSON."""
     return msgspec.json.encode(value)
 
 
@@ -164,7 +164,7 @@ def debezium_label(event: Event, *, has_schema: bool = True) -> Record:
 
 
 def bare_debezium_label(event: Event) -> Record:
-    """The same, without schema and payload."""
+    """Write the payload alone, without its envelope."""
     return debezium_label(event, has_schema=False)
 
 
@@ -189,7 +189,7 @@ def cloud_event_prediction(event: Event) -> Record:
 
 
 def cloud_event_label(event: Event) -> Record:
-    """The same for labels."""
+    """Write the label in the same shape."""
     value = {
         "specversion": "1.0",
         "type": "com.example.disputed",
@@ -208,7 +208,7 @@ def key_only_prediction(event: Event) -> Record:
 
 
 def key_only_label(event: Event) -> Record:
-    """The same for labels."""
+    """Write the label in the same shape."""
     value = {"clicked": event.is_fraud, "time_us": event.known_ms * 1000}
     return Record(event.tx.encode(), encode(value), event.known_ms + 5)
 
@@ -245,12 +245,12 @@ def canonical_label(event: Event) -> Record:
 
 
 def avro_record(event: Event) -> Record:
-    """Write what a schema registry's Avro serializer writes, by its look."""
+    """Write bytes that look like those of a schema registry's Avro serializer."""
     return Record(event.tx.encode(), b"\0\0\0\0\x07\x02\x0c" + event.tx.encode() + b"\xff\x01", event.made_ms)
 
 
-def poisoned(shape: Shape, every: int = 20) -> Shape:
-    """Break every twentieth record: half of them are no JSON, the others lack everything."""
+def corrupted(shape: Shape, every: int = 20) -> Shape:
+    """Break every twentieth record: half of them are no JSON, the others lack every field."""
 
     def broken(event: Event) -> Record:
         record = shape(event)
@@ -263,7 +263,7 @@ def poisoned(shape: Shape, every: int = 20) -> Shape:
 
 
 def changed(shape: Shape, **fields: Callable[[Event], Any]) -> Shape:
-    """Write other values in some top-level fields; None leaves one out."""
+    """Replace the values of some top-level fields; None removes a field."""
 
     def other(event: Event) -> Record:
         record = shape(event)
@@ -280,12 +280,12 @@ def changed(shape: Shape, **fields: Callable[[Event], Any]) -> Shape:
 
 
 def known(events: Iterable[Event], now_ms: int) -> Iterator[Event]:
-    """Give the events whose label has come, in the order in which labels come."""
+    """Return the events whose label is known by now, in the order of their labels."""
     return iter(sorted((event for event in events if event.known_ms <= now_ms), key=lambda event: event.known_ms))
 
 
 def create(servers: str, topic: str, partitions: int, **config: str) -> None:
-    """Make a topic; `_` in names of settings stands for a dot."""
+    """Create a topic; `_` in names of settings stands for a dot."""
     admin = AdminClient(as_client(servers))
     settings = {name.replace("_", "."): value for name, value in config.items()}
     made = admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1, config=settings)])
@@ -293,7 +293,7 @@ def create(servers: str, topic: str, partitions: int, **config: str) -> None:
 
 
 def write(servers: str, topic: str, records: Iterable[Record], partitioner: str = "murmur2_random") -> None:
-    """Write records and wait until the broker has them."""
+    """Produce records and wait until the broker has acknowledged them."""
     producer = Producer(as_client(servers, partitioner=partitioner, linger_ms="20"))
     for record in records:
         producer.produce(topic, record.value, record.key, timestamp=record.at_ms, headers=record.headers or [])
@@ -302,7 +302,7 @@ def write(servers: str, topic: str, records: Iterable[Record], partitioner: str 
 
 
 def sampled(topic: str, records: Iterable[Record], partitions: int = 6, **settings: str) -> TopicSample:
-    """Return what a sample of such a topic would be, if all of it were read; no broker is asked."""
+    """Return the sample that reading a whole topic of these records would give, without a broker."""
     rows = []
     following = [0] * partitions
     for number, record in enumerate(records):

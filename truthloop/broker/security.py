@@ -1,7 +1,7 @@
-"""TLS and a password for the local broker, so that clients can be tried with both.
+"""TLS and a password for the local broker, to test clients with both.
 
-The certificate is made for one broker's folder and signs itself; nobody else trusts it. This module must not be
-used for a broker that others reach: the password stands in the broker's settings, readable for their owner.
+The certificate is self-signed and belongs to one broker's folder. Only for a broker on loopback: the password is in the
+broker's settings, readable for their owner.
 """
 
 import os
@@ -20,11 +20,11 @@ _CERTIFICATE = "ca.pem"
 
 @dataclass(frozen=True)
 class BrokerSecurity:
-    """Makes a broker speak TLS only, and only to who knows the password (SASL PLAIN).
+    """Makes a broker accept only clients that use TLS and know the password (SASL PLAIN).
 
     Attributes:
-        username: letters, digits and `-._~`, like the password.
-        password: a random one when left out.
+        username: letters, digits and `-._~`.
+        password: the same characters; random by default.
     """
 
     username: str = "truthloop"
@@ -36,7 +36,7 @@ class BrokerSecurity:
                 raise ValueError("user name and password of a local broker are letters, digits and -._~")
 
     def client_properties(self, folder: Path) -> dict[str, str]:
-        """Return what a client of librdkafka needs beside the address, for the broker in `folder`."""
+        """Return the properties that a client of librdkafka needs in addition to the address."""
         return {
             "security.protocol": "SASL_SSL",
             "ssl.ca.location": str(folder / _CERTIFICATE),
@@ -46,10 +46,10 @@ class BrokerSecurity:
         }
 
     def node_properties(self, folder: Path, java_home: Path) -> dict[str, str]:
-        """Return the properties of Kafka for a secured listener; makes its certificate if there is none.
+        """Return Kafka's properties for a secured listener; creates its certificate if there is none.
 
         Raises:
-            BrokerError: no certificate can be made.
+            BrokerError: the certificate cannot be created.
         """
         store, secret = folder / "broker.p12", folder / "broker.p12.password"
         if not (folder / _CERTIFICATE).exists():
@@ -69,7 +69,7 @@ class BrokerSecurity:
 
 
 def _make_certificate(keytool: Path, store: Path, secret: Path, certificate: Path) -> None:
-    """Make a key and a certificate for loopback that signs itself. The certificate's file appears last, and whole."""
+    """Create a key and a self-signed certificate for loopback; the certificate's file is written last, atomically."""
     with open(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123 - by descriptor
         file.write(secrets.token_urlsafe(24))
     store.unlink(missing_ok=True)
@@ -79,6 +79,6 @@ def _make_certificate(keytool: Path, store: Path, secret: Path, certificate: Pat
     part = certificate.with_suffix(".part")
     for arguments in (["-genkeypair", *key, *names], ["-exportcert", "-rfc", "-file", str(part)]):
         command = [str(keytool), "-J-XX:TieredStopAtLevel=1", *arguments, *common]
-        run_tool(command, "make its certificate")
+        run_tool(command, "create its certificate")
     store.chmod(0o600)
     part.replace(certificate)

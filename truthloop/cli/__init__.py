@@ -1,4 +1,4 @@
-"""The command line: every verb, and what several verbs share.
+"""The command line: one module for each command, and the helpers that commands share.
 
-Arguments come in; results go out on stdout, everything else on stderr. What a verb does is done elsewhere.
+The commands read options, call the other packages and print: results on stdout, everything else on stderr.
 """

@@ -1,77 +1,76 @@
-"""What `truthloop check --live` looks at and how it says it: wiring of samples, inspection and console.
+"""`truthloop check --live`: samples the loop's topics, inspects the samples, prints what was found.
 
-Law: nothing is written, no group is joined, nothing is committed. Must not judge.
+Read-only: joins no consumer group, commits no offsets, writes nothing. `truthloop.onboarding.check` does the judging.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from schemas.config.loop import LoopConfig
 from schemas.errors import ConfigError
 from streams.mapping.tools import mapping_tools
-from truthloop.cli.sampling import RECORDS, reach_for_samples, take_samples
+from truthloop.cli.sampling import RECORDS, sampling_clients, take_samples
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
-from truthloop.config.timeline import in_ascii
-from truthloop.onboarding.check.inspection import Inspection, inspect, wanted_topics
-from truthloop.onboarding.check.issue import Severity, is_good
+from truthloop.onboarding.check.inspection import Inspection, inspect, plan_inspection
+from truthloop.onboarding.check.issue import Severity, has_errors
 from truthloop.onboarding.check.report import report_document, report_lines, verdict_lines
 from truthloop.terminal.console import print_json, results
 from truthloop.text.format import plain_text
 
-__all__ = ["inspected", "tell"]
+__all__ = ["inspect_topics", "print_inspection"]
 
-PROBED = 3_000
-"""Records of a canonical topic that ingest fills: enough for the 1,000 keys whose partition is compared."""
+PROBE_RECORDS = 3_000
+"""Sampled from a canonical topic that ingest writes: enough for the 1,000 keys whose partition is compared."""
 
-_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.REMARK: "cyan"}
+_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 
 
-def inspected(settings: Settings, records: int | None = None, environ: Mapping[str, str] = os.environ) -> Inspection:
-    """Look at the topics of a loop.
+def inspect_topics(
+    settings: Settings, records: int | None = None, environ: Mapping[str, str] = os.environ
+) -> Inspection:
+    """Sample the topics of a loop and inspect the samples.
 
     Args:
-        settings: of the loop.
-        records: of each topic.
-        environ: holds secrets, or names their files.
+        settings: the loop's.
+        records: at most so many of each topic; default: `RECORDS`.
+        environ: has the secrets, or the names of their files.
 
     Raises:
-        ConfigError: the loop has no `kafka` section, or the mapping lacks a secret or a function.
+        ConfigError: the loop has no `kafka` section, or a secret or hook function of the mapping is missing.
         BrokerError: the cluster does not answer, or refuses.
     """
     config = settings.config
     if config.kafka is None:
         raise ConfigError(
-            "has no `kafka` section, so there is no cluster to look at",
+            "has no `kafka` section, so there is no cluster to sample",
             where=str(settings.path),
             hint="Add kafka: {bootstrap_servers: HOST:PORT}; without --live the file alone is checked.",
         )
     tools = mapping_tools(config, environ, settings.path.parent)
-    clients = reach_for_samples(config.kafka, environ)
-    wanted = wanted_topics(config)
+    clients = sampling_clients(config.kafka, environ)
+    wanted = plan_inspection(config)
     read = [*wanted.sources, *wanted.inputs.values()]
     count = records or RECORDS
     cluster, samples = take_samples(clients, read, [*wanted.probed.values(), *wanted.others], count)
     probed = [name for name in wanted.probed.values() if name in cluster.topics]
-    samples |= take_samples(clients, probed, records=min(count, PROBED))[1] if probed else {}
+    samples |= take_samples(clients, probed, records=min(count, PROBE_RECORDS))[1] if probed else {}
     return inspect(config, cluster, samples, tools, now_ms())
 
 
-def tell(found: Inspection, config: LoopConfig, document: Mapping[str, object] | None) -> bool:
-    """Show an inspection, as one document where one is given to be completed, and tell whether nothing is an error."""
-    good = is_good(found.findings)
+def print_inspection(found: Inspection, config: LoopConfig, document: Mapping[str, object] | None) -> bool:
+    """Print an inspection and return whether it has no errors.
+
+    Args:
+        found: what was found.
+        config: the loop's.
+        document: the JSON document to print with the inspection added; None: print text instead.
+    """
+    good = not has_errors(found.issues)
     if document is not None:
         print_json({**document, "ok": good, "live": report_document(found, config)})
         return good
-    _print(report_lines(found, config, results.console.width))
-    _print([""])
-    for severity, line in verdict_lines(found.findings, is_started=found.is_started):
-        _print([line], "" if severity is None else _STYLES[severity])
+    results.print_lines(map(plain_text, [*report_lines(found, config), ""]))
+    for severity, line in verdict_lines(found.issues, is_started=found.is_started):
+        results.print_lines([plain_text(line)], "" if severity is None else _STYLES[severity])
     return good
-
-
-def _print(lines: Iterable[str], style: str = "") -> None:
-    """Print lines as they are: words of configs and records are no markup and no commands to a terminal."""
-    shown = [plain_text(line) for line in lines]
-    for line in in_ascii(shown) if results.console.options.ascii_only else shown:
-        results.console.print(line, style=style, markup=False, emoji=False, no_wrap=True, overflow="ignore", crop=False)

@@ -1,6 +1,6 @@
-"""What `truthloop new --from-topic` looks at, and what it says of it: wiring of samples, draft and console.
+"""`truthloop new --from-topic`: samples topics, drafts a config from them, prints what was seen.
 
-Law: no value of a record is shown, but names of few categories. Must not write files.
+Shows the fields of records, never their values, except the names of a field's few categories.
 """
 
 from datetime import UTC, datetime
@@ -9,39 +9,46 @@ from rich.markup import escape
 
 from schemas.base.problem import did_you_mean
 from schemas.errors import ConfigError
-from truthloop.cli.sampling import given_cluster, reach_for_samples, take_samples
+from truthloop.cli.sampling import cluster_of_options, sampling_clients, take_samples
 from truthloop.clock import now_ms
-from truthloop.onboarding.draft.draft import Wishes
-from truthloop.onboarding.draft.roles import given_roles
-from truthloop.onboarding.draft.run import TopicDraft, draft_from
+from truthloop.onboarding.draft.builder import DraftOptions
+from truthloop.onboarding.draft.pipeline import DraftResult, draft_from_samples
+from truthloop.onboarding.draft.roles import parse_roles
 from truthloop.onboarding.draft.yaml_text import DraftOrigin, yaml_value
 from truthloop.onboarding.profiles.describe import missing_text, percent
 from truthloop.terminal.console import results, warn
 from truthloop.terminal.tables import plain_table, print_table
 from truthloop.text.format import plain_text
 
-__all__ = ["document", "draft_topics", "tell"]
+__all__ = ["draft_document", "draft_from_topics", "print_draft"]
 
 NAMES_SHOWN = 1_000
-"""Topics among which the nearest name is looked for."""
+"""Topics that are searched for the nearest name."""
 
 
-def draft_topics(
-    topics: list[str], cluster: tuple[str, list[str]], given: list[str], wishes: Wishes, records: int
-) -> TopicDraft:
-    """Look at topics and draft a config.
+def draft_from_topics(
+    topics: list[str], cluster: tuple[str, list[str]], given: list[str], wishes: DraftOptions, records: int
+) -> DraftResult:
+    """Sample topics and draft a config.
+
+    Args:
+        topics: to sample.
+        cluster: bootstrap servers, and properties of librdkafka as NAME=VALUE.
+        given: TOPIC=ROLE, for topics whose role is not to be guessed.
+        wishes: names for the draft.
+        records: at most so many of each topic.
 
     Raises:
-        ConfigError: no cluster is named, a topic does not exist, or nothing tells predictions from labels.
+        ConfigError: no cluster is named, a topic does not exist, or predictions cannot be told from labels.
         InputError: a topic's records cannot be read.
         BrokerError: the cluster does not answer.
     """
     servers, properties = cluster
     if not servers:
         raise ConfigError("--from-topic needs --bootstrap-servers HOST:PORT")
-    roles = given_roles(given, topics)
-    kafka = given_cluster(servers, properties)
-    known, samples = take_samples(reach_for_samples(kafka), topics, records=records)
+    roles = parse_roles(given, topics)
+    kafka = cluster_of_options(servers, properties)
+    known, samples = take_samples(sampling_clients(kafka), topics, records=records)
     for topic in topics:
         if topic not in samples:
             raise ConfigError(
@@ -50,45 +57,44 @@ def draft_topics(
     now = now_ms()
     client = {name: yaml_value(value) for name, value in kafka.client.items()}
     origin = DraftOrigin(servers, client, f"{datetime.fromtimestamp(now / 1000, UTC):%Y-%m-%d %H:%M} UTC")
-    return draft_from([samples[topic] for topic in topics], roles, wishes, origin, now)
+    return draft_from_samples([samples[topic] for topic in topics], roles, wishes, origin, now)
 
 
-def tell(draft: TopicDraft) -> None:
-    """Show what was seen and what was made of it: fields, never values."""
-    for one in draft.topics:
-        read = len(one.mapped.sample.messages)
-        results.print(f"{one.topic} -> {one.guess.role} ({read:,} records)", markup=False)
-        for reason in one.guess.reasons:
+def print_draft(draft: DraftResult) -> None:
+    """Print the fields of each topic and what the draft uses them for."""
+    for topic in draft.topics:
+        sampled = len(topic.mapped.sample.messages)
+        results.print(f"{topic.topic} -> {topic.guess.role} ({sampled:,} records)", markup=False)
+        for reason in topic.guess.reasons:
             results.print(f"  {plain_text(reason)}", markup=False)
         table = plain_table("  field:", "what:", "missing:", "different", "used as:")
-        for row in one.rows:
+        for row in topic.rows:
             missing = missing_text(1 - row.missing).removesuffix(" lack it")
             cells = (f"  {row.path}", row.what, missing, f"{row.distinct:,}" if row.distinct else "-", row.use)
             table.add_row(*map(_escaped, cells))
         print_table(table)
-        for reason, count in one.refused.items():
-            warn(f"{one.topic}: {percent(count / read)} of the sampled records would be rejected: {reason}")
+        for reason, count in topic.refused.items():
+            warn(f"{topic.topic}: {percent(count / sampled)} of the sampled records would be rejected: {reason}")
         results.print("")
 
 
 def _escaped(text: str) -> str:
-
     return escape(plain_text(text))
 
 
-def document(draft: TopicDraft) -> dict[str, object]:
-    """Return the same for programs."""
+def draft_document(draft: DraftResult) -> dict[str, object]:
+    """Return what `print_draft` prints, as a JSON document."""
     delays = draft.delays
     return {
         "loop": draft.config.loop,
         "topics": [
             {
-                "topic": one.topic,
-                "as": one.guess.role,
-                "reasons": list(one.guess.reasons),
-                "sampled": len(one.mapped.sample.messages),
-                "filtered": one.mapped.filtered,
-                "rejected": one.refused,
+                "topic": topic.topic,
+                "as": topic.guess.role,
+                "reasons": list(topic.guess.reasons),
+                "sampled": len(topic.mapped.sample.messages),
+                "filtered": topic.mapped.filtered,
+                "rejected": topic.refused,
                 "fields": [
                     {
                         "path": row.path,
@@ -97,10 +103,10 @@ def document(draft: TopicDraft) -> dict[str, object]:
                         "distinct": row.distinct,
                         "used_as": row.use,
                     }
-                    for row in one.rows
+                    for row in topic.rows
                 ],
             }
-            for one in draft.topics
+            for topic in draft.topics
         ],
         "delays_ms": None
         if delays is None

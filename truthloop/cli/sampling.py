@@ -1,7 +1,4 @@
-"""Samples for the commands that look at topics: wiring of a cluster and of what may be spent on looking.
-
-Must not look into records.
-"""
+"""Samples of topics for `check --live` and `new --from-topic`: the cluster's clients and the size of a sample."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,25 +8,25 @@ from pydantic import ValidationError
 from schemas.config.connection import KafkaConfig
 from schemas.errors import ConfigError
 from streams.kafka.client import KafkaClients
-from streams.kafka.sample import Cluster, SampleLimits, TopicSample, look_at, sample_topic, with_small_fetches
+from streams.kafka.sample import Cluster, SampleLimits, TopicSample, describe_topics, sample_topic, with_small_fetches
 from truthloop.config.yaml_source import YamlError, read_scalar
 from truthloop.terminal.console import note
 
-__all__ = ["RECORDS", "given_cluster", "reach_for_samples", "take_samples"]
+__all__ = ["RECORDS", "cluster_of_options", "sampling_clients", "take_samples"]
 
 RECORDS = 10_000
-"""Of each topic: seconds of reading, and enough to see what one record in a thousand does."""
+"""Sampled of each topic by default: takes seconds, and shows what one record in a thousand does."""
 
 
-def given_cluster(bootstrap_servers: str, properties: Sequence[str]) -> KafkaConfig:
-    """Return the cluster that somebody names on the command line.
+def cluster_of_options(bootstrap_servers: str, properties: Sequence[str]) -> KafkaConfig:
+    """Return the cluster that the command line names.
 
     Args:
-        bootstrap_servers: host:port of one broker or several.
+        bootstrap_servers: HOST:PORT of one broker, or of several with commas.
         properties: librdkafka's, each as NAME=VALUE.
 
     Raises:
-        ConfigError: a property is no pair, or has no place on a command line.
+        ConfigError: a property is not NAME=VALUE, or is not allowed on a command line.
     """
     client: dict[str, object] = {}
     for text in properties:
@@ -44,38 +41,38 @@ def given_cluster(bootstrap_servers: str, properties: Sequence[str]) -> KafkaCon
     try:
         return KafkaConfig.model_validate({"bootstrap_servers": bootstrap_servers, "client": client})
     except ValidationError as error:
-        said = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
-        raise ConfigError(said, where="--bootstrap-servers and --client-property") from None
+        message = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
+        raise ConfigError(message, where="--bootstrap-servers and --client-property") from None
 
 
-def reach_for_samples(kafka: KafkaConfig, environ: Mapping[str, str] = os.environ) -> KafkaClients:
-    """Return makers of clients that read little at a time, once the cluster has answered.
+def sampling_clients(kafka: KafkaConfig, environ: Mapping[str, str] = os.environ) -> KafkaClients:
+    """Return a factory of clients that fetch little at a time, once the cluster has answered.
 
     Raises:
         ConfigError: a property does not exist.
         BrokerError: the cluster does not answer.
     """
     clients = KafkaClients(with_small_fetches(kafka), environ, "truthloop-sample")
-    clients.reach()
+    clients.check_reachable()
     return clients
 
 
 def take_samples(
     clients: KafkaClients, names: Iterable[str], others: Iterable[str] = (), records: int = RECORDS
 ) -> tuple[Cluster, dict[str, TopicSample]]:
-    """Look at topics, and read samples of some.
+    """Read the settings of topics, and a sample of each that exists.
 
     Args:
         clients: of the cluster.
-        names: topics to sample, where they exist.
-        others: topics whose settings are wanted only.
-        records: of each topic.
+        names: topics to sample.
+        others: topics of which only the settings are read.
+        records: at most so many of each topic.
 
     Raises:
         BrokerError: the cluster does not answer, or refuses.
     """
     wanted = list(dict.fromkeys(names))
-    cluster = look_at(clients, [*wanted, *others])
+    cluster = describe_topics(clients, [*wanted, *others])
     samples = {}
     for name in wanted:
         if name in cluster.topics:

@@ -1,5 +1,4 @@
-"""From `truthloop.yaml` and the environment to `Settings`, and everything that is said about a config.
+"""Reads `truthloop.yaml` and the environment into `Settings`, or reports each error with its line and the nearest name.
 
-Text comes in with its line numbers; a valid config goes out, or each fault with its line, the reason and the nearest
-right name.
+Also describes a valid config: a summary, a table of ages, warnings.
 """

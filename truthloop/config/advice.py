@@ -1,21 +1,22 @@
-"""What is allowed in a config, and is still worth a second look. Pure: must not read files or print."""
+"""Warnings about a valid config: settings that are allowed and probably not intended. Pure: config in, warnings out."""
 
 from collections.abc import Iterator
 
 from schemas.base.duration import format_duration
 from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS
 from schemas.base.problem import Problem
-from schemas.config.loop import LabelConfig, LoopConfig
+from schemas.config.label import LabelConfig
+from schemas.config.loop import LoopConfig
 from schemas.config.privacy import redacted_features
 
 __all__ = ["advise"]
 
 
 def advise(config: LoopConfig) -> list[Problem]:
-    """Return remarks on a valid config, in the order of its sections."""
+    """Return warnings about a valid config, in the order of its sections."""
     return [
-        *(remark for kind in config.predictions.outputs for remark in _on_output(config, kind)),
-        *(remark for kind, label in config.labels.items() for remark in _on_label(config, kind, label)),
+        *(problem for kind in config.predictions.outputs for problem in _on_output(config, kind)),
+        *(problem for kind, label in config.labels.items() for problem in _on_label(config, kind, label)),
         *_on_slices(config),
         *_on_sources(config),
         *_on_personal_data(config),
@@ -30,25 +31,25 @@ def _on_slices(config: LoopConfig) -> Iterator[Problem]:
         if is_filled and name not in config.cohorts.by:
             yield Problem(
                 ("predictions", "slices"),
-                f"{name} is kept with every outcome, but counted by value only if `cohorts.by` names it, too",
+                f"{name} is kept with every outcome, but metrics are counted by it only if `cohorts.by` names it, too",
             )
 
 
 def _on_output(config: LoopConfig, kind: str) -> Iterator[Problem]:
     output = config.predictions.outputs[kind]
     if output.task == "binary" and output.threshold is None:
-        message = "is left out; scores of 0.5 and more count as positive"
+        message = "is not set; scores of 0.5 and more count as positive"
         yield Problem(("predictions", "outputs", kind, "threshold"), message)
     if not config.metrics.get(kind):
         path = ("metrics", kind)
         if output.task == "binary":
             yield Problem(
                 path,
-                f"is left out; {', '.join(COMMON_METRICS)} are shown, and where less than a fifth of the "
-                f"labels are of the rarer class, {', '.join(RARE_METRICS)}",
+                f"is not set; {', '.join(COMMON_METRICS)} are shown, and if less than a fifth of the labels are of the "
+                f"rarer class, {', '.join(RARE_METRICS)}",
             )
         else:
-            yield Problem(path, f"is left out; {', '.join(METRICS[output.task])} are shown")
+            yield Problem(path, f"is not set; {', '.join(METRICS[output.task])} are shown")
 
 
 def _on_label(config: LoopConfig, kind: str, label: LabelConfig) -> Iterator[Problem]:
@@ -57,20 +58,20 @@ def _on_label(config: LoopConfig, kind: str, label: LabelConfig) -> Iterator[Pro
     if label.retain == label.horizon:
         yield Problem(
             (*path, "retain"),
-            f"is the horizon, {horizon}: a label that comes later neither joins nor corrects anything",
+            f"equals the horizon, {horizon}: a later label neither joins nor corrects anything",
         )
     if label.early > label.retain and "early" in label.model_fields_set:
         yield Problem(
             (*path, "early"),
-            f"{format_duration(label.early)} is longer than retain {retain}: a label without a prediction is "
-            "let go before it is reported as unmatched",
+            f"{format_duration(label.early)} is longer than retain {retain}: a label without a prediction "
+            "expires before it is reported as unmatched",
         )
     if not isinstance(label.on_timeout, str) and not _has_heartbeat(config, kind):
         yield Problem(
             (*path, "on_timeout"),
-            f"imply {label.on_timeout.imply!r} is taken only once the labels are known to be complete up to "
-            "the deadline, and as no source in `ingest` maps `heartbeat`, only later labels (or `truthloop "
-            "replay --close`) can show that: until then predictions stay pending",
+            f"imply {label.on_timeout.imply!r} takes effect once the labels are known to be complete up to the "
+            "deadline. No source in `ingest` maps `heartbeat`, so only later labels (or `truthloop replay --close`) "
+            "show that: until then predictions stay pending",
         )
 
 
@@ -82,11 +83,11 @@ def _has_heartbeat(config: LoopConfig, kind: str) -> bool:
 
 
 def _on_sources(config: LoopConfig) -> Iterator[Problem]:
-    """Find what the contract promises and no source delivers."""
+    """Find outputs, slices and features that no source delivers."""
     labelled = [source for source in config.ingest if source.as_ == "labels"]
     for kind in config.labels if labelled else ():
         if not any(source.kind in (kind, None) for source in labelled):
-            yield Problem(("labels", kind), f"no source in `ingest` gives labels of kind {kind!r}")
+            yield Problem(("labels", kind), f"no source in `ingest` delivers labels of kind {kind!r}")
     sources = [source for source in config.ingest if source.as_ == "predictions"]
     targets = [source.map for source in sources]
     if not targets or any(source.is_canonical for source in sources):
@@ -104,36 +105,36 @@ def _on_sources(config: LoopConfig) -> Iterator[Problem]:
 
 
 def _on_personal_data(config: LoopConfig) -> Iterator[Problem]:
-    """Find ways around the redaction of features that only a person can judge."""
-    hidden = redacted_features(config)
+    """Find personal data that redaction does not cover: features that are not listed, keys and ids."""
+    hidden = redacted_features(config.predictions)
     if hidden and config.predictions.unknown_features == "keep":
         yield Problem(
             ("predictions", "unknown_features"),
-            f"keep: features that nobody has listed are kept as they come, beside {', '.join(sorted(hidden))}, which "
-            "are personal data; `drop` keeps only what is listed",
+            f"keep: features that are not listed are kept unchanged, while {', '.join(sorted(hidden))} are personal "
+            "data; `drop` keeps only listed features",
         )
     for at, source in enumerate(config.ingest):
         paths = {path for name in hidden if (how := source.map.get(f"features.{name}")) for path in how.paths}
         for target in ("key", "id"):
             how = source.map.get(target)
             if how is not None and paths.intersection(how.paths):
-                message = "is personal data as a feature, and is hidden there; keys and ids are kept as they are"
+                message = "is redacted as a feature, but keys and ids are kept unchanged"
                 yield Problem(("ingest", at, "map", target), message)
 
 
 def _on_ages(config: LoopConfig) -> Iterator[Problem]:
-    """Find ages at which coverage cannot rise any more."""
+    """Find ages after which coverage cannot rise any more."""
     for at, age in enumerate(config.cohorts.ages):
         short = [kind for kind, label in config.labels.items() if age > label.horizon]
         if short:
             yield Problem(
                 ("cohorts", "ages", at),
-                f"{format_duration(age)} is beyond the horizon of {', '.join(short)}: by then all is final",
+                f"{format_duration(age)} is beyond the horizon of {', '.join(short)}: everything is final before",
             )
     for at, goal in enumerate(config.coverage):
         if goal.age > config.labels[goal.label].horizon:
             reached, horizon = format_duration(goal.age), format_duration(config.labels[goal.label].horizon)
             yield Problem(
                 ("coverage", at, "age"),
-                f"{reached} is beyond the horizon {horizon} of {goal.label}: it is judged when all is final",
+                f"{reached} is beyond the horizon {horizon} of {goal.label}: everything is final before",
             )

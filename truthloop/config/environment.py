@@ -1,7 +1,7 @@
-"""Environment variables that override single values of a config: `TRUTHLOOP_LABELS__FRAUD__HORIZON=90d`.
+"""Environment variables that override values of a config: `TRUTHLOOP_LABELS__FRAUD__HORIZON=90d`.
 
-Two underscores lead one level down; names match without regard to case; list items go by number from 0.
-This module must not validate values: it puts them where the config would have them.
+Two underscores lead one level down; names are case-insensitive; list items are numbered from 0. Values are set without
+validation: that follows for the whole config.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from schemas.config.targets import AIRFLOW_PASSWORD_VARIABLE, GITHUB_TOKEN_VARIA
 from truthloop.config.shape import Shape, config_shape
 from truthloop.config.yaml_source import YamlError, read_scalar, read_yaml
 
-__all__ = ["PREFIX", "Overrides", "apply_overrides"]
+__all__ = ["Overrides", "apply_overrides"]
 
 PREFIX = "TRUTHLOOP_"
 
-NO_OVERRIDES = frozenset(
+NOT_OVERRIDES = frozenset(
     {"TRUTHLOOP_MAVEN_URL", "TRUTHLOOP_CRASH_AT", "TRUTHLOOP_SUPERVISOR", "TRUTHLOOP_TEST_BOOTSTRAP_SERVERS"}
     | {"TRUTHLOOP_CHROMIUM"}
     | {
@@ -28,16 +28,16 @@ NO_OVERRIDES = frozenset(
         for end in ("", "_FILE")
     }
 )
-"""Variables of ours that set nothing in the config: secrets, and what only development needs."""
+"""Variables with our prefix that set nothing in the config: secrets, and those of development."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What the environment changed.
+    """The values that the environment set.
 
     Attributes:
-        variables: name of the variable that set the value at each path.
-        problems: (variable, what is wrong with it).
+        variables: name of the variable, by the path of the value.
+        problems: (name of a variable, what is wrong with it).
     """
 
     variables: dict[Path, str] = field(default_factory=dict)
@@ -45,15 +45,14 @@ class Overrides:
 
 
 def apply_overrides(value: dict[str, object], environ: Mapping[str, str]) -> Overrides:
-    """Set values of a config that was read, in place, as the environment says.
+    """Set values of a config in place.
 
-    A variable's value is read as an unquoted YAML scalar; one that starts with a quote, `[` or `{` is read
-    as that YAML. An empty one is null. Shorter paths are applied first, so that a variable for a section
-    and one for a field in it can stand together.
+    A variable's value is read as an unquoted YAML scalar; one that starts with a quote, `[` or `{` is read as YAML. An
+    empty one is null. Shorter paths are applied first: a variable can set a section, and another one a field in it.
     """
     overrides = Overrides()
-    own = NO_OVERRIDES | _secrets_named(value)
-    names = [name for name in environ if name.startswith(PREFIX) and name not in own]
+    ignored = NOT_OVERRIDES | _secret_variables(value)
+    names = [name for name in environ if name.startswith(PREFIX) and name not in ignored]
     for name in sorted(names, key=lambda name: (name.count("__"), name)):
         parts = name.removeprefix(PREFIX).split("__")
         try:
@@ -68,8 +67,8 @@ def apply_overrides(value: dict[str, object], environ: Mapping[str, str]) -> Ove
     return overrides
 
 
-def _secrets_named(value: Mapping[str, object]) -> frozenset[str]:
-    """Return the variables that hold a target's secrets: the usual ones, and those that the config names."""
+def _secret_variables(value: Mapping[str, object]) -> frozenset[str]:
+    """Return the variables with a target's secrets: the default ones, and those that the config names."""
     names = [WEBHOOK_SECRET_VARIABLE, AIRFLOW_PASSWORD_VARIABLE, GITHUB_TOKEN_VARIABLE]
     retrain = value.get("retrain")
     target = retrain.get("target") if isinstance(retrain, dict) else None
@@ -89,10 +88,10 @@ def _read(text: str) -> object:
 
 
 def _find(value: object, parts: list[str]) -> Path:
-    """Return the path that a variable's parts stand for.
+    """Return the path of the value that a variable's name means.
 
     Raises:
-        LookupError: a part matches no key, or several; the text says which and what is near.
+        LookupError: a part matches no key, or several; the message names the part and the nearest key.
     """
     path: Path = ()
     here, shape = value, config_shape()
@@ -107,7 +106,7 @@ def _find(value: object, parts: list[str]) -> Path:
             found = _match(part, here, shape, path)
             here = here.get(found) if isinstance(here, dict) else None
         path = (*path, found)
-        shape = shape.below(found)
+        shape = shape.child(found)
     return path
 
 
@@ -116,15 +115,15 @@ def _match(part: str, here: object, shape: Shape, path: Path) -> str:
     matching = {name for name in known if name.lower() == part.lower()}
     if part in matching or len(matching) == 1:
         return part if part in matching else matching.pop()
-    place = dotted(path) or "the config"
+    where = dotted(path) or "the config"
     if matching:
-        raise LookupError(f"{place} has {' and '.join(map(repr, sorted(matching)))}; write the one that is meant")
-    raise LookupError(f"{place} has no key {part.lower()!r}{did_you_mean(part, known)}")
+        raise LookupError(f"{where} has {' and '.join(map(repr, sorted(matching)))}; write it exactly like one of them")
+    raise LookupError(f"{where} has no key {part.lower()!r}{did_you_mean(part, known)}")
 
 
 def _set(value: dict[str, object], path: Path, new: object) -> None:
-    """Put `new` at `path`, making the sections on the way where there are none."""
-    here: Any = value  # dicts by name, lists by number: _find made the path fit
+    """Set the value at `path`, creating the sections on the way."""
+    here: Any = value  # dicts by name, lists by number: _find returned a path that fits
     for part in path[:-1]:
         if not isinstance(here.get(part) if isinstance(here, dict) else here[part], (dict, list)):
             here[part] = {}

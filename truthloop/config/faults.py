@@ -1,7 +1,4 @@
-"""What pydantic found wrong with a config, in words that a person understands.
-
-This module must not know files or lines: it gives paths.
-"""
+"""Turns pydantic's validation errors of a config into plain sentences, each with the path of the value."""
 
 import re
 from collections.abc import Sequence
@@ -11,9 +8,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from schemas.base.problem import Path, Problem, ProblemsError, nearest
-from schemas.config.loop import LOOP_PATTERN, NAME_PATTERN
+from schemas.config.loop import LOOP_PATTERN
+from schemas.config.prediction import NAME_PATTERN
 
-__all__ = ["explain_fault"]
+__all__ = ["describe_errors"]
 
 _EXPECTED = {
     "string_type": "text",
@@ -24,18 +22,18 @@ _EXPECTED = {
     "dict_type": "a mapping (lines of `key: value`)",
     "model_type": "a mapping (lines of `key: value`)",
 }
-_PATTERN_WORDS = {
+_PATTERN_TEXTS = {
     NAME_PATTERN: "a plain name: letters, digits and _, not starting with a digit, at most 63",
     LOOP_PATTERN: "lower-case letters, digits and -, not starting with -, at most 63",
 }
 _TEXT_MAX = 60
 
 
-def explain_fault(error: ValidationError, value: object) -> list[Problem]:
-    """Return one problem for each wrong place of `value`, which is what was validated.
+def describe_errors(error: ValidationError, value: object) -> list[Problem]:
+    """Return one problem for each invalid path of `value`, which is what was validated.
 
-    Where several types were possible (a union), pydantic reports each that failed; that becomes one
-    sentence, and is left out where something below the same place says it better.
+    For a union, pydantic reports every member that failed; that becomes one sentence, and is left out if there is a
+    problem at a path below.
     """
     found: list[Problem] = []
     by_path: dict[Path, list[ErrorDetails]] = {}
@@ -48,13 +46,13 @@ def explain_fault(error: ValidationError, value: object) -> list[Problem]:
             by_path.setdefault(path, []).append(detail)
     above = {path[:length] for path in by_path for length in range(len(path))}
     for path, details in by_path.items():
-        if not (path in above and all(_is_choice(detail) for detail in details)):
-            found.append(Problem(path, _in_words(details)))
+        if not (path in above and all(_is_type_error(detail) for detail in details)):
+            found.append(Problem(path, _sentence(details)))
     return found
 
 
 def _path_in(value: object, detail: ErrorDetails) -> Path:
-    """Return where in the value an error is: pydantic's location without the names of union members."""
+    """Return the path of an error in the value: pydantic's location without the names of union members."""
     path: list[str | int] = []
     here: Any = value
     for part in detail["loc"]:
@@ -67,25 +65,25 @@ def _path_in(value: object, detail: ErrorDetails) -> Path:
     return tuple(path)
 
 
-def _is_choice(detail: ErrorDetails) -> bool:
+def _is_type_error(detail: ErrorDetails) -> bool:
     return detail["type"] in _EXPECTED or detail["type"] == "literal_error"
 
 
-def _in_words(details: Sequence[ErrorDetails]) -> str:
-    """Say in one sentence what is wrong at one place."""
-    choices = [detail for detail in details if _is_choice(detail)]
-    if len(choices) < len(details):  # one type fitted, and its value broke a rule: the others do not matter
-        return _broken_rule(next(detail for detail in details if not _is_choice(detail)))
-    given = choices[0]["input"]
+def _sentence(details: Sequence[ErrorDetails]) -> str:
+    """Return one sentence for all errors at one path."""
+    type_errors = [detail for detail in details if _is_type_error(detail)]
+    if len(type_errors) < len(details):  # one type matched and its value broke a rule: the other types do not matter
+        return _broken_rule(next(detail for detail in details if not _is_type_error(detail)))
+    given = type_errors[0]["input"]
     expected: list[str] = []
     names: list[str] = []
-    for detail in choices:
+    for detail in type_errors:
         if detail["type"] == "literal_error":
             literals = detail.get("ctx", {}).get("expected", "")
             names += re.findall(r"'([^']*)'", literals)
             expected.append(literals)
-        elif (words := _EXPECTED[detail["type"]]) not in expected:
-            expected.append(words)
+        elif (text := _EXPECTED[detail["type"]]) not in expected:
+            expected.append(text)
     if "a number" in expected and "a whole number" in expected:
         expected.remove("a whole number")
     one_of = " or ".join([", ".join(expected[:-1]), expected[-1]]) if len(expected) > 1 else expected[0]
@@ -99,7 +97,7 @@ def _in_words(details: Sequence[ErrorDetails]) -> str:
     return f"must be {one_of}, not {_shown(given)}{hint}"
 
 
-def _broken_rule(detail: ErrorDetails) -> str:  # noqa: PLR0911 - a table of sentences, one for each kind of rule
+def _broken_rule(detail: ErrorDetails) -> str:  # noqa: PLR0911 - a table: one sentence for each kind of rule
     ctx = detail.get("ctx", {})
     given = _shown(detail["input"])
     match detail["type"]:
@@ -108,7 +106,7 @@ def _broken_rule(detail: ErrorDetails) -> str:  # noqa: PLR0911 - a table of sen
         case "value_error":
             return str(ctx["error"])
         case "string_pattern_mismatch":
-            return f"{given} must be {_PATTERN_WORDS.get(ctx['pattern'], ctx['pattern'])}"
+            return f"{given} must be {_PATTERN_TEXTS.get(ctx['pattern'], ctx['pattern'])}"
         case "greater_than":
             return f"must be greater than {ctx['gt']:g}, not {given}"
         case "greater_than_equal":

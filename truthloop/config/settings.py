@@ -1,7 +1,6 @@
-"""The loop's config as the process uses it: `truthloop.yaml`, overridden by the environment, validated.
+"""Loads a loop's config: `truthloop.yaml`, overridden by the environment, validated by `schemas.config.loop`.
 
-Everything that is wrong is reported at once, each fault with its line. This module must not decide what a
-valid config is (`schemas.config.loop` does), and nothing else in the product reads the file.
+All errors are reported at once, each with its line. This is the only module that reads the file.
 """
 
 import os
@@ -16,34 +15,34 @@ from schemas.config.loop import LoopConfig
 from schemas.config.retrain import DatasetConfig
 from schemas.errors import ConfigError
 from truthloop.config.environment import apply_overrides
-from truthloop.config.faults import explain_fault
-from truthloop.config.shape import Misnomer, config_shape, keep_known
+from truthloop.config.faults import describe_errors
+from truthloop.config.shape import UnknownKey, config_shape, drop_unknown_keys
 from truthloop.config.yaml_source import YamlDocument, YamlError, read_yaml
 
 __all__ = [
     "ConfigProblem",
     "InvalidConfigError",
-    "Places",
     "Settings",
-    "load_placed_settings",
+    "ValueLocations",
+    "load_located_settings",
     "load_settings",
 ]
 
 FILE_BYTES_MAX = 262_144
-"""A config is a few kilobytes; what is larger is most probably a data file given by mistake."""
+"""A config is a few kilobytes; a larger file is most probably a data file given by mistake."""
 
 REPORTED_MAX = 50
-"""More faults than this in one report help nobody."""
+"""Errors listed in one report; the rest are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """One fault, or one remark, and where it can be mended.
+    """An error or a warning, and where it can be fixed.
 
     Attributes:
         file: the config's path as it was given, or `environment variable NAME`.
-        line: 1-based; None where a line says nothing (a missing file, a variable).
-        message: what is wrong, in words for a person.
+        line: 1-based; None if there is no line (a missing file, a variable).
+        message: a sentence for the user.
     """
 
     file: str
@@ -57,11 +56,11 @@ class ConfigProblem:
 
 
 class InvalidConfigError(ConfigError):
-    """The config cannot be used; carries every fault that was found.
+    """The config cannot be used; has every error that was found.
 
     Args:
-        problems: at least one, in the order in which they are reported.
-        hint: the next step.
+        problems: at least one, in the order of the report.
+        hint: what to do next.
     """
 
     def __init__(self, problems: Iterable[ConfigProblem], *, hint: str = "") -> None:
@@ -75,14 +74,12 @@ class InvalidConfigError(ConfigError):
 
 @dataclass(frozen=True)
 class Settings:
-    """A loop's config and where it came from.
+    """A loop's validated config and its folders. The folders are absolute and need not exist.
 
     Attributes:
-        config: validated.
         path: the config file, as it was given.
-        lake: the lake's folder, absolute; it need not exist.
-        state: folder of this loop's local state, absolute; the same.
-        datasets: folder of the data sets that go with retrains, absolute; the same.
+        state: folder of this loop's local state.
+        datasets: folder of the data sets that are sent with retrain requests.
     """
 
     config: LoopConfig
@@ -93,12 +90,12 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where each value of a config was written.
+class ValueLocations:
+    """Where each value of a config was set: a line of the file, or an environment variable.
 
     Attributes:
         file: the config's path as it was given.
-        lines: by the value's path.
+        lines: 1-based, by the value's path.
         variables: names of environment variables, by the path of the value that they set.
     """
 
@@ -107,7 +104,7 @@ class Places:
     variables: Mapping[Path, str]
 
     def problem(self, path: Path, message: str) -> ConfigProblem:
-        """Return `message` with the place where the value at `path` stands, or should stand."""
+        """Return `message` with the location of the value at `path`, or of its nearest parent that was set."""
         for length in range(len(path), -1, -1):
             if (variable := self.variables.get(path[:length])) is not None:
                 return ConfigProblem(f"environment variable {variable}", None, message)
@@ -121,50 +118,50 @@ def load_settings(path: FilePath, environ: Mapping[str, str] | None = None) -> S
 
     Args:
         path: the config file.
-        environ: where `TRUTHLOOP_...` overrides are; the process's environment when left out.
+        environ: with the `TRUTHLOOP_...` overrides; default: the process's environment.
 
     Raises:
-        InvalidConfigError: a ConfigError with all faults, each with its line and the nearest right name.
+        InvalidConfigError: a ConfigError with all errors, each with its line and the nearest name.
     """
-    return load_placed_settings(path, environ)[0]
+    return load_located_settings(path, environ)[0]
 
 
-def load_placed_settings(path: FilePath, environ: Mapping[str, str] | None = None) -> tuple[Settings, Places]:
-    """Do what `load_settings` does, and say where each value was written."""
+def load_located_settings(path: FilePath, environ: Mapping[str, str] | None = None) -> tuple[Settings, ValueLocations]:
+    """Return what `load_settings` does, and where each value was set."""
     document, value = _read(path)
     overrides = apply_overrides(value, os.environ if environ is None else environ)
-    misnomers: list[Misnomer] = []
-    known = keep_known(value, config_shape(), misnomers)
-    places = Places(str(path), _lines_with_right_names(document.lines, misnomers), overrides.variables)
-    found = [ConfigProblem(f"environment variable {name}", None, said) for name, said in overrides.problems]
+    unknown: list[UnknownKey] = []
+    known = drop_unknown_keys(value, config_shape(), unknown)
+    locations = ValueLocations(str(path), _lines_with_right_names(document.lines, unknown), overrides.variables)
+    found = [ConfigProblem(f"environment variable {name}", None, message) for name, message in overrides.problems]
     found += [ConfigProblem(str(path), line, str(problem)) for problem, line in document.problems]
-    found += [places.problem((*m.path, m.key), str(_unknown(m))) for m in misnomers]
-    told = {problem.path for problem, _ in document.problems}
+    found += [locations.problem((*one.path, one.key), str(_unknown_key_problem(one))) for one in unknown]
+    reported = {problem.path for problem, _ in document.problems}
     config = None
     try:
         config = LoopConfig.model_validate(known)
     except ValidationError as error:
-        problems = [problem for problem in explain_fault(error, known) if problem.path not in told]
-        found += [places.problem(problem.path, str(problem)) for problem in problems]
+        problems = [problem for problem in describe_errors(error, known) if problem.path not in reported]
+        found += [locations.problem(problem.path, str(problem)) for problem in problems]
     if found or config is None:
         raise InvalidConfigError(sorted(found, key=lambda problem: (problem.line or 0, problem.file)))
     folders = []
     dataset = DatasetConfig() if config.retrain is None else config.retrain.dataset
-    named: list[tuple[Path, str]] = [
+    uris: list[tuple[Path, str]] = [
         (("lake", "uri"), config.lake.uri),
         (("state", "dir"), config.state.dir),
         (("retrain", "dataset", "uri"), dataset.uri),
     ]
-    for place, name in named:
+    for key, uri in uris:
         try:
-            folders.append(_folder(name, path))
+            folders.append(_folder(uri, path))
         except ValueError as error:
-            raise InvalidConfigError([places.problem(place, f"{dotted(place)}: {error}")]) from None
-    return Settings(config, path, folders[0], folders[1] / config.loop, folders[2]), places
+            raise InvalidConfigError([locations.problem(key, f"{dotted(key)}: {error}")]) from None
+    return Settings(config, path, folders[0], folders[1] / config.loop, folders[2]), locations
 
 
 def _read(path: FilePath) -> tuple[YamlDocument, dict[str, object]]:
-    """Return the file's document, and its top as a mapping."""
+    """Return the file's YAML document and its top-level mapping."""
     text = _decode(path, _read_bytes(path))
     try:
         document = read_yaml(text)
@@ -177,7 +174,7 @@ def _read(path: FilePath) -> tuple[YamlDocument, dict[str, object]]:
         problem = ConfigProblem(str(path), 1, "the file is empty")
         raise InvalidConfigError([problem], hint="`truthloop new` writes a config to start from")
     kind = "a list" if isinstance(value, list) else "a single value"
-    message = f"the file holds {kind}; a config is a mapping of sections: `version: 1`, `loop: NAME`, ..."
+    message = f"the file contains {kind}; a config is a mapping of sections: `version: 1`, `loop: NAME`, ..."
     raise InvalidConfigError([ConfigProblem(str(path), document.lines.get((), 1), message)])
 
 
@@ -210,29 +207,30 @@ def _decode(path: FilePath, content: bytes) -> str:
         raise InvalidConfigError([problem], hint="save the file as UTF-8") from None
 
 
-def _unknown(misnomer: Misnomer) -> Problem:
-    hint = f"; did you mean {misnomer.meant!r}?" if misnomer.meant else did_you_mean("", misnomer.known)
-    return Problem(misnomer.path, f"unknown key {misnomer.key[:80]!r}{hint}")
+def _unknown_key_problem(one: UnknownKey) -> Problem:
+    hint = f"; did you mean {one.meant!r}?" if one.meant else did_you_mean("", one.known)
+    return Problem(one.path, f"unknown key {one.key[:80]!r}{hint}")
 
 
-def _lines_with_right_names(lines: dict[Path, int], misnomers: list[Misnomer]) -> dict[Path, int]:
-    """Return `lines` with what stands below misspelt keys under the right names as well."""
+def _lines_with_right_names(lines: dict[Path, int], unknown: list[UnknownKey]) -> dict[Path, int]:
+    """Return `lines` with the paths below misspelt keys added under the right names."""
     right = dict(lines)
-    for misnomer in misnomers:
-        if misnomer.meant is not None:
-            wrong = (*misnomer.path, misnomer.key)
+    for one in unknown:
+        if one.meant is not None:
+            wrong = (*one.path, one.key)
             for path in [path for path in right if path[: len(wrong)] == wrong]:
-                right.setdefault((*misnomer.path, misnomer.meant, *path[len(wrong) :]), right[path])
+                right.setdefault((*one.path, one.meant, *path[len(wrong) :]), right[path])
     return right
 
 
 def _folder(uri: str, path: FilePath) -> FilePath:
-    """Return a folder that the config names, absolute.
+    """Return a folder of the config as an absolute path.
 
-    A link to the config file itself is not followed: mounted configs are links into folders that change.
+    Relative to the config file's folder; a symlink of the file itself is not followed: a mounted config is a link into
+    a folder that is replaced with each version.
 
     Raises:
-        ValueError: the folder cannot be used; the text says why.
+        ValueError: the folder cannot be used; the message says why.
     """
     try:
         home = uri == "~" or uri.startswith("~/")

@@ -1,7 +1,7 @@
-"""Which keys a config can have at which place, taken from the config's own JSON Schema.
+"""The keys that a config may have at each path, read from the config's JSON Schema.
 
-So that unknown keys get a suggestion and environment variables find their field, without a second list of
-names. This module must not judge values.
+Used to suggest a name for an unknown key and to find the field that an environment variable sets. pydantic validates
+the values.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,21 +12,21 @@ from typing import Any
 from schemas.base.problem import Path, nearest
 from schemas.config.loop import LoopConfig
 
-__all__ = ["Misnomer", "Shape", "config_shape", "keep_known"]
+__all__ = ["Shape", "UnknownKey", "config_shape", "drop_unknown_keys"]
 
 Schema = Mapping[str, Any]
 
-MISNOMERS_MAX = 100
-"""More unknown keys than this get no suggestion: the file is no config at all."""
+SUGGESTIONS_MAX = 100
+"""A file with more unknown keys is not a config: the rest gets no suggestions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What can stand at one place of a config.
+    """What a config may contain at one path.
 
     Attributes:
-        variants: JSON Schemas of which one must fit, references followed.
-        definitions: what references refer to.
+        variants: JSON Schemas of which the value must match one, with references resolved.
+        definitions: the schemas that references name.
     """
 
     variants: tuple[Schema, ...]
@@ -34,21 +34,21 @@ class Shape:
 
     @property
     def names(self) -> frozenset[str]:
-        """Keys that are known by name."""
+        """The keys that the schema names."""
         return frozenset(name for variant in self.variants for name in variant.get("properties", {}))
 
     @property
     def is_mapping(self) -> bool:
-        """Whether keys can stand here at all."""
+        """Whether a mapping is allowed here."""
         return any(variant.get("type") == "object" for variant in self.variants)
 
     @property
-    def is_open(self) -> bool:
-        """Whether keys are free to choose here, as in `labels`."""
-        return any(True for variant in self.variants for _ in _free(variant))
+    def takes_any_key(self) -> bool:
+        """Whether the user chooses the keys here, as in `labels`."""
+        return any(True for variant in self.variants for _ in _any_key_schemas(variant))
 
-    def below(self, part: str | int) -> "Shape":
-        """Return what can stand under a key, or at a position of a list."""
+    def child(self, part: str | int) -> "Shape":
+        """Return the shape under a key, or of a list item."""
         found: list[Schema] = []
         for variant in self.variants:
             if isinstance(part, int):
@@ -56,19 +56,19 @@ class Shape:
             elif part in variant.get("properties", {}):
                 schemas = [variant["properties"][part]]
             else:
-                schemas = list(_free(variant))
+                schemas = list(_any_key_schemas(variant))
             found.extend(concrete for schema in schemas for concrete in _concrete(schema, self.definitions))
         return Shape(tuple(found), self.definitions)
 
 
 @dataclass(frozen=True, slots=True)
-class Misnomer:
-    """A key that does not exist.
+class UnknownKey:
+    """A key of a config that does not exist.
 
     Attributes:
-        path: of the mapping that holds it.
+        path: of the mapping that contains it.
         key: as written.
-        meant: the name that it most probably stands for, or None.
+        meant: the nearest name that exists, or None.
         known: all names that exist there.
     """
 
@@ -85,37 +85,38 @@ def config_shape() -> Shape:
     return Shape((schema,), schema.get("$defs", {}))
 
 
-def keep_known(value: object, shape: Shape, misnomers: list[Misnomer], path: Path = ()) -> object:
-    """Return a copy of `value` without unknown keys, which are added to `misnomers`.
+def drop_unknown_keys(value: object, shape: Shape, unknown: list[UnknownKey], path: Path = ()) -> object:
+    """Return a copy of `value` without unknown keys, and append them to `unknown`.
 
-    A misspelt key stands under its right name in the copy, so that what is below it is judged as well and
-    the right name is not called missing.
+    A misspelt key is renamed in the copy, so that its value is validated too and the right name does not count as
+    missing.
     """
     if isinstance(value, list):
-        return [keep_known(item, shape.below(at), misnomers, (*path, at)) for at, item in enumerate(value)]
+        return [drop_unknown_keys(item, shape.child(at), unknown, (*path, at)) for at, item in enumerate(value)]
     if not isinstance(value, dict) or not shape.is_mapping:
         return value
     kept: dict[str, object] = {}
     for key, item in value.items():
         name = key
-        if key not in shape.names and not shape.is_open:
-            meant = nearest(key, shape.names) if len(misnomers) < MISNOMERS_MAX else None
-            misnomers.append(Misnomer(path, key, meant, shape.names))
+        if key not in shape.names and not shape.takes_any_key:
+            meant = nearest(key, shape.names) if len(unknown) < SUGGESTIONS_MAX else None
+            unknown.append(UnknownKey(path, key, meant, shape.names))
             if meant is None or meant in value:
                 continue
             name = meant
-        kept[name] = keep_known(item, shape.below(name), misnomers, (*path, key))
+        kept[name] = drop_unknown_keys(item, shape.child(name), unknown, (*path, key))
     return kept
 
 
-def _free(variant: Schema) -> Iterator[Schema]:
-    """Give the schemas that keys of one's own choice must follow."""
+def _any_key_schemas(variant: Schema) -> Iterator[Schema]:
+    """Yield the schemas for the values of keys that the user chooses."""
     yield from variant.get("patternProperties", {}).values()
     if isinstance(extra := variant.get("additionalProperties"), Mapping):
         yield extra
 
 
 def _concrete(schema: Schema, definitions: Mapping[str, Schema]) -> Iterator[Schema]:
+    """Yield the alternatives of a schema, with references resolved."""
     if "$ref" in schema:
         yield from _concrete(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     elif variants := schema.get("anyOf") or (schema.get("oneOf") if "properties" not in schema else None):

@@ -1,23 +1,23 @@
-"""What a valid config means, in plain sentences. Pure: must not print or read files."""
+"""What a valid config means, in plain sentences and a table of ages. Pure: config in, lines out."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from schemas.base.duration import format_duration
-from schemas.config.loop import LabelConfig, LoopConfig
+from schemas.config.label import LabelConfig
+from schemas.config.loop import LoopConfig
 from schemas.config.mapping import FieldMap, SourceMap
-from truthloop.config.timeline import draw_timeline
+from truthloop.config.age_table import age_table
 
 __all__ = ["origin_text", "summarise"]
 
 
-def summarise(config: LoopConfig, lake: Path, width: int) -> Iterator[str]:
-    """Give lines that say what a config means, with one time line for each kind.
+def summarise(config: LoopConfig, lake: Path) -> Iterator[str]:
+    """Yield lines that say what a valid config means.
 
     Args:
         config: valid.
-        lake: its lake's folder.
-        width: columns of the terminal.
+        lake: the lake's folder.
     """
     known = (
         "once it has arrived here (clock: arrival)" if config.clock == "arrival" else "at its own time (clock: event)"
@@ -27,9 +27,8 @@ def summarise(config: LoopConfig, lake: Path, width: int) -> Iterator[str]:
     for kind, label in config.labels.items():
         yield ""
         yield from _kind(config, kind, label)
-        yield ""
-        drawing = draw_timeline(label, config.cohorts.ages, width - 2)
-        yield from (f"  {line}".rstrip() for line in drawing)
+    yield ""
+    yield from age_table(config)
     yield ""
     if not config.ingest:
         yield "No sources in `ingest`: files are expected in the canonical form."
@@ -46,7 +45,7 @@ def _kind(config: LoopConfig, kind: str, label: LabelConfig) -> Iterator[str]:
     yield f"Kind {kind} ({task}), definition {label.definition}"
     horizon, retain = format_duration(label.horizon), format_duration(label.retain)
     if isinstance(label.on_timeout, str):
-        yield f"  At {horizon} a prediction without a label expires: it stays without one in the numbers."
+        yield f"  At {horizon} a prediction without a label expires: it counts as unlabelled."
     else:
         value = label.on_timeout.imply
         yield f"  At {horizon} a prediction without a label counts as {value!r}, if it is eligible and"
@@ -55,7 +54,7 @@ def _kind(config: LoopConfig, kind: str, label: LabelConfig) -> Iterator[str]:
         yield f"  Until {retain} a late label still joins, replaces or retracts."
     for goal in config.coverage:
         if goal.label == kind:
-            yield f"  Coverage: {goal.min:.0%} of labels are wanted by {format_duration(goal.age)}."
+            yield f"  Coverage: {goal.min:.0%} of labels are expected by {format_duration(goal.age)}."
 
 
 def _source(source: SourceMap) -> Iterator[str]:
@@ -73,24 +72,28 @@ def _source(source: SourceMap) -> Iterator[str]:
 
 
 def origin_text(field: FieldMap) -> str:
-    """Say where a field comes from and what is done to it."""
+    """Return where a field comes from and how it is converted.
+
+    >>> origin_text(FieldMap(path="fraud.score", scale=0.01))
+    'fraud.score (times 0.01)'
+    """
     if field.path is None:
         return f"always {field.constant!r}"
     path = _joined(field.path)
-    done = []
+    steps = []
     if field.otherwise is not None:
-        done.append(f"otherwise {_joined(field.otherwise)}")
+        steps.append(f"otherwise {_joined(field.otherwise)}")
     if field.values is not None:
-        done.append(f"{len(field.values)} value{'s' if len(field.values) > 1 else ''} mapped")
+        steps.append(f"{len(field.values)} value{'s' if len(field.values) > 1 else ''} mapped")
     if field.scale is not None:
-        done.append(f"times {field.scale:g}")
+        steps.append(f"times {field.scale:g}")
     if field.unit is not None:
-        done.append(f"in {field.unit}")
+        steps.append(f"in {field.unit}")
     if field.zone is not None:
-        done.append(f"in {field.zone}")
+        steps.append(f"in {field.zone}")
     if field.in_ is not None:
-        done.append(f"true where one of {', '.join(map(repr, field.in_))}")
-    return f"{path} ({', '.join(done)})" if done else path
+        steps.append(f"true where one of {', '.join(map(repr, field.in_))}")
+    return f"{path} ({', '.join(steps)})" if steps else path
 
 
 def _joined(path: str | list[str]) -> str:

@@ -1,9 +1,8 @@
-"""YAML text as plain values, with the line of each: strict, bounded, and the same for everybody.
+"""Parses YAML text into plain values with their line numbers; strict and bounded.
 
-Scalars follow the YAML 1.2 core schema, so `on`, `no`, `12:30:00` and `2013-01-01` are text; numbers
-with leading zeros stay text too, because they are mostly ids. Keys are always text. Duplicate keys, merge
-keys, foreign tags and several documents in one file are refused. Aliases are followed within a budget.
-This module must not know what the values mean, and must not read files or the environment.
+Scalars follow the YAML 1.2 core schema, so `on`, `no`, `12:30:00` and `2013-01-01` are text; numbers with leading zeros
+stay text too, because they are mostly ids. Keys are always text. Duplicate keys, merge keys, foreign tags and several
+documents in one file are refused. Aliases are resolved up to a limit.
 """
 
 import math
@@ -19,13 +18,13 @@ from schemas.base.problem import Path, Problem
 __all__ = ["YamlDocument", "YamlError", "is_plain_text", "read_scalar", "read_yaml"]
 
 DEPTH_MAX = 64
-"""Deeper nesting is no config: it is an attack on the parser's stack."""
+"""Deeper nesting is not a config but an attack on the parser's stack."""
 
 VALUES_MAX = 50_000
-"""Values after aliases are followed. Ten lines of aliases can stand for billions ("billion laughs")."""
+"""Values after aliases are resolved. Ten lines of aliases can expand to billions ("billion laughs")."""
 
 DIGITS_MAX = 400
-"""No number that fits a float has more; longer ones would only take time."""
+"""No number that fits a float has more digits; longer ones would only take time."""
 
 _TAG = "tag:yaml.org,2002:"
 _PATTERNS = {
@@ -38,9 +37,9 @@ _PATTERNS = {
     ),
 }
 
-_WORDS: Mapping[str, str] = {
+_MESSAGES: Mapping[str, str] = {
     "mapping values are not allowed": "a ':' does not fit here; indent like the line above, or quote text",
-    "found character '\\t'": "a tab stands here; YAML is indented with spaces",
+    "found character '\\t'": "there is a tab here; YAML is indented with spaces",
     "that cannot start any token": "text cannot start with this character; put it in quotes",
     "expected <block end>": "the indentation does not fit the lines above",
     "expected the node content": "a value is missing here",
@@ -50,17 +49,17 @@ _WORDS: Mapping[str, str] = {
     "expected ',' or ']'": "a '[' is not closed, or a ',' is missing",
     "expected ',' or '}'": "a '{' is not closed, or a ',' is missing",
     "found another document": "a second document starts here ('---'); a config is one document",
-    "special characters are not allowed": "a control character stands here",
+    "special characters are not allowed": "there is a control character here",
     "expected alphabetic or numeric character": "'&' or '*' starts an anchor or alias; put text in quotes",
 }
-"""What PyYAML says, by its beginning, and what a person understands."""
+"""Plain messages by a part of PyYAML's own message."""
 
 
 class YamlError(Exception):
-    """The text is not YAML that can be used at all.
+    """The text is not YAML, or exceeds a limit.
 
     Args:
-        message: what is wrong, in words for a person.
+        message: what is wrong.
         line: 1-based.
     """
 
@@ -72,13 +71,13 @@ class YamlError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class YamlDocument:
-    """What the text says.
+    """A parsed document.
 
     Attributes:
         value: dicts with text keys, lists, text, ints, finite floats, bools, None.
-        lines: for the path of every value, the 1-based line where its key, or list item, stands.
-        problems: faults that leave the rest readable, each with its line, such as a duplicate key (of
-            which the first counts).
+        lines: the 1-based line of the key, or of the list item, by the path of the value.
+        problems: errors that leave the rest readable, each with its line, such as a duplicate key (of which the first
+            counts).
     """
 
     value: object
@@ -102,7 +101,7 @@ class _CoreLoader(yaml.SafeLoader):
 
 _CoreLoader.yaml_implicit_resolvers = {}
 for _name, (_pattern, _first) in _PATTERNS.items():
-    # "" stands for the empty scalar, which is null
+    # "" is the empty scalar, which is null
     _CoreLoader.add_implicit_resolver(
         _TAG + _name, re.compile(rf"^(?:{_pattern})\Z"), [*_first, *([""] if _name == "null" else [])]
     )
@@ -112,7 +111,7 @@ def read_yaml(text: str) -> YamlDocument:
     """Read one YAML document.
 
     Raises:
-        YamlError: not YAML, or too deep, or too large once aliases are followed.
+        YamlError: not YAML, nested too deep, or too large with its aliases resolved.
     """
     try:
         loader = _CoreLoader(text)
@@ -124,13 +123,16 @@ def read_yaml(text: str) -> YamlDocument:
         line = text.count("\n", 0, error.position) + 1
         raise YamlError(f"the character U+{ord(text[error.position]):04X} is not allowed in YAML", line) from None
     except yaml.MarkedYAMLError as error:
-        raise _in_words(error) from None
+        raise _plain_error(error) from None
     document = YamlDocument(None, {})
     return document if node is None else _Builder(document).build(node)
 
 
 def read_scalar(text: str) -> object:
-    """Read `text` as an unquoted YAML scalar: `90d` is text, `0.5` a number, `true` a bool, `` None.
+    """Read `text` as an unquoted YAML scalar.
+
+    >>> [read_scalar(text) for text in ("90d", "0.5", "true", "no", "")]
+    ['90d', 0.5, True, 'no', None]
 
     Raises:
         YamlError: a number that is too long or not finite.
@@ -140,7 +142,7 @@ def read_scalar(text: str) -> object:
 
 
 def is_plain_text(text: str) -> bool:
-    """Tell whether a scalar written without quotes would be read as text, given that it parses at all."""
+    """Return whether a scalar without quotes would be read as text, if it is valid at all."""
     return _tag_of(text) == _TAG + "str"
 
 
@@ -152,11 +154,11 @@ def _tag_of(text: str) -> str:
 
 
 class _Builder:
-    """Turns nodes into values, once."""
+    """Turns the nodes of one document into values."""
 
     def __init__(self, document: YamlDocument) -> None:
         self._document = document
-        self._budget = VALUES_MAX
+        self._values_left = VALUES_MAX
         self._open: set[int] = set()
 
     def build(self, root: Node) -> YamlDocument:
@@ -165,9 +167,9 @@ class _Builder:
         return replace(self._document, value=value)
 
     def _value(self, node: Node, path: Path) -> object:
-        self._budget -= 1
-        if self._budget < 0:
-            message = f"more than {VALUES_MAX:,} values, counting what aliases (*name) repeat"
+        self._values_left -= 1
+        if self._values_left < 0:
+            message = f"more than {VALUES_MAX:,} values, including those that aliases (*name) repeat"
             raise YamlError(message, _line(node.start_mark))
         if isinstance(node, ScalarNode):
             return self._scalar(node, path)
@@ -200,7 +202,7 @@ class _Builder:
                 self._report((*path, key), message, line)
             elif key in found:
                 first = self._document.lines[(*path, key)]
-                self._report((*path, key), f"this key is there twice, first in line {first}", line)
+                self._report((*path, key), f"this key occurs twice, first in line {first}", line)
             else:
                 self._document.lines[(*path, key)] = line
                 found[key] = self._value(value_node, (*path, key))
@@ -215,14 +217,18 @@ class _Builder:
 
     def _expect_tag(self, node: Node, name: str, path: Path) -> None:
         if node.tag != _TAG + name:
-            self._report(path, f"the tag {_shown(node.tag)} is not understood", _line(node.start_mark))
+            self._report(path, f"the tag {_shown(node.tag)} is not supported", _line(node.start_mark))
 
     def _report(self, path: Path, message: str, line: int) -> None:
         self._document.problems.append((Problem(path, message), line))
 
 
 def _scalar(node: ScalarNode) -> object:
-    """Return the value of a scalar, or raise YamlError where it has none that is safe to use."""
+    """Return the value of a scalar.
+
+    Raises:
+        YamlError: an unknown tag, a number that is too long or not finite.
+    """
     text, line = node.value, _line(node.start_mark)
     match node.tag.removeprefix(_TAG):
         case "str":
@@ -233,7 +239,7 @@ def _scalar(node: ScalarNode) -> object:
             return text.lower() == "true"
         case "int" | "float" as name if re.fullmatch(_PATTERNS[name][0], text):
             return _number(text, name, line)
-    raise YamlError(f"the tag {_shown(node.tag)} is not understood", line)
+    raise YamlError(f"the tag {_shown(node.tag)} is not supported", line)
 
 
 def _number(text: str, name: str, line: int) -> int | float:
@@ -247,17 +253,17 @@ def _number(text: str, name: str, line: int) -> int | float:
     return number
 
 
-def _in_words(error: yaml.MarkedYAMLError) -> YamlError:
-    """Say what PyYAML says so that a person understands it, at the place where it can be mended."""
-    said = error.problem or error.context or "not YAML"
-    words = next((ours for theirs, ours in _WORDS.items() if theirs in said), said)
+def _plain_error(error: yaml.MarkedYAMLError) -> YamlError:
+    """Return PyYAML's error with a plain message and the line where it can be fixed."""
+    original = error.problem or error.context or "not YAML"
+    message = next((ours for theirs, ours in _MESSAGES.items() if theirs in original), original)
     at, began = error.problem_mark or error.context_mark, error.context_mark
-    if began is not None and ("unexpected end" in said or "<stream end>" in said):
-        at = began  # a quote or bracket that is never closed is mended where it starts
+    if began is not None and ("unexpected end" in original or "<stream end>" in original):
+        at = began  # a quote or bracket that is never closed is fixed where it begins
     line = 1 if at is None else _line(at)
     since = f" (it began in line {_line(began)})" if began is not None and _line(began) < line else ""
     column = "" if at is None else f", column {at.column + 1}"
-    return YamlError(f"not valid YAML{column}: {words}{since}", line)
+    return YamlError(f"not valid YAML{column}: {message}{since}", line)
 
 
 def _line(mark: yaml.Mark) -> int:

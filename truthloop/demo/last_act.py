@@ -1,7 +1,6 @@
-"""The demo's last act: the airport tells two past months anew, and a person rules about each.
+"""The last part of the demo: the airport restates two past months, and a person rules about each.
 
-It waits for what anybody could see, entries of the gate's log; the ruling is the command that a person would type. Must
-not know how a backfill is found.
+It waits for the entries in the gate's log, and rules with the command that a person would type.
 """
 
 import os
@@ -17,7 +16,7 @@ from confluent_kafka import Producer
 
 from lake import Lake, connect
 from retrain.decision_log import DecisionLog
-from retrain.episode_status import rulings_of, waiting_in
+from retrain.episode_status import rulings_of, waiting_episodes
 from retrain.gate import gate_of
 from schemas.errors import TruthloopError
 from schemas.events.backfill import Episode, Verdict
@@ -27,13 +26,13 @@ from truthloop.config.settings import Settings
 from truthloop.demo.airline import flush_records, send_records
 from truthloop.evidence.diff_log import DiffLog
 
-__all__ = ["DemoRuling", "play"]
+__all__ = ["DemoRuling", "restate_months"]
 
 TOPIC: Final = "airport.restatements"
 KIND: Final = "arrived_late"
 
-_SCRIPT: Final = (
-    (10, Verdict.REJECTED, "a single month must not mean something else than the rest of the year"),
+_RULINGS: Final = (
+    (10, Verdict.REJECTED, "a single month must not have another definition than the rest of the year"),
     (11, Verdict.APPROVED, "from November on, late means more than half an hour"),
 )
 _COMMANDS: Final[Mapping[Verdict, str]] = {Verdict.APPROVED: "approve", Verdict.REJECTED: "reject"}
@@ -41,21 +40,19 @@ _LATE_SHARE: Final = """
 SELECT sum(tp + fn) / sum(labelled) FROM metrics WHERE kind = ? AND month("day") = ?
 """
 
-Until = Callable[[Callable[[], bool]], None]
-"""Returns once something is so."""
+WaitUntil = Callable[[Callable[[], bool]], None]
+"""Returns once a condition holds."""
 
 
 @dataclass(frozen=True)
 class DemoRuling:
-    """A month that was told anew, and what came of it.
+    """A restated month, the ruling about it, and its effect.
 
     Attributes:
         month: 1 to 12.
-        diff: what it would change, as it waited for a person.
-        verdict: the person's.
-        reason: the person's.
-        late_share: of the month's flights, as analysts see it, before the ruling and after it.
-        outcome: what the gate made of the ruling.
+        diff: that the person ruled about.
+        late_share: of the month's labelled flights in the views, from 0 to 1, before and after the ruling.
+        outcome: the gate's entry that follows the ruling.
     """
 
     month: int
@@ -83,58 +80,58 @@ class DemoRuling:
         }
 
     def lines(self) -> list[str]:
-        """Return what a person should know of it."""
+        """Return it as lines of text."""
         before, after = self.late_share
-        became = f"{100 * before:.1f} % late before, {100 * after:.1f} % after"
-        would = f"{self.diff.touched.changed:,} of {self.diff.episode.labels:,} labels would change"
+        effect = f"{100 * before:.1f} % late before, {100 * after:.1f} % after"
+        changes = f"{self.diff.touched.changed:,} of {self.diff.episode.labels:,} labels would change"
         return [
-            f"{month_name[self.month]}: {would}. It waits: truthloop backfill diff {self.diff.episode.id}",
-            f"  A person has {self.verdict.value} it: {self.reason}. {became}.",
+            f"{month_name[self.month]}: {changes}. It waits: truthloop backfill diff {self.diff.episode.id}",
+            f"  A person has {self.verdict.value} it: {self.reason}. {effect}.",
             f"  The gate: {self.outcome.reason}",
         ]
 
 
-def play(settings: Settings, producer: Producer, until: Until) -> list[DemoRuling]:
-    """Tell the months anew, rule about each, and return what came of it once the gate has judged it.
+def restate_months(settings: Settings, producer: Producer, wait_until: WaitUntil) -> list[DemoRuling]:
+    """Restate the months, rule about each, and return the rulings once the gate has followed them.
 
     Raises:
-        BrokerError: the cluster does not take the records, or nothing moves any more.
-        TruthloopError: the command refuses.
+        BrokerError: the cluster does not accept the records, or the roles make no progress.
+        TruthloopError: the command refuses a ruling.
     """
-    told = pl.read_csv(settings.path.parent / "restatements.csv")
+    restatements = pl.read_csv(settings.path.parent / "restatements.csv")
     lake = Lake.open(settings.lake)
     log = DecisionLog(lake, KIND)
     found = []
-    for month, verdict, reason in _SCRIPT:
-        rows = told.filter(pl.col("flight_date").str.slice(5, 2) == f"{month:02}")
+    for month, verdict, reason in _RULINGS:
+        rows = restatements.filter(pl.col("flight_date").str.slice(5, 2) == f"{month:02}")
         send_records(producer, TOPIC, rows, rows["flight"], rows["told_at_utc"] * 1000)
         flush_records(producer)
-        until(lambda rows=rows: _waiting(log, rows.height) is not None)  # type: ignore[misc]
-        episode = _waiting(log, rows.height)
+        wait_until(lambda rows=rows: _waiting_episode(log, rows.height) is not None)  # type: ignore[misc]
+        episode = _waiting_episode(log, rows.height)
         diff = None if episode is None else DiffLog(lake).newest(episode.id)
         if diff is None:
-            raise TruthloopError("the diff of a backfill that waits is not there", where=str(settings.lake))
+            raise TruthloopError("a waiting backfill has no diff", where=str(settings.lake))
         before = _late_share(settings, month)
         _rule(settings, diff, verdict, reason)
-        until(lambda: not gate_of(log.entries()).ruled)
-        until(lambda: gate_of(log.entries()).state not in (GateState.PREPARING, GateState.REQUESTED))
+        wait_until(lambda: not gate_of(log.entries()).ruled)
+        wait_until(lambda: gate_of(log.entries()).state not in (GateState.PREPARING, GateState.REQUESTED))
         outcome = next(entry for entry in reversed(log.entries()) if entry.event is Event.RESTATED)
         found.append(DemoRuling(month, diff, verdict, reason, (before, _late_share(settings, month)), outcome))
     return found
 
 
-def _waiting(log: DecisionLog, labels: int) -> Episode | None:
-    """Return the episode that waits and has all of these labels."""
-    return next((one for one in waiting_in(rulings_of(log.entries())) if one.labels == labels), None)
+def _waiting_episode(log: DecisionLog, labels: int) -> Episode | None:
+    """Return the waiting episode with this number of labels."""
+    return next((one for one in waiting_episodes(rulings_of(log.entries())) if one.labels == labels), None)
 
 
 def _rule(settings: Settings, diff: BackfillDiff, verdict: Verdict, reason: str) -> None:
-    """Type the command."""
-    words: Sequence[str] = (
+    """Run `truthloop backfill approve` or `reject`."""
+    command: Sequence[str] = (
         *(sys.executable, "-m", "truthloop", "backfill", _COMMANDS[verdict], diff.episode.id),
         *("--diff", diff.sha256(), "--reason", reason, "--config", str(settings.path)),
     )
-    done = subprocess.run(words, capture_output=True, text=True, env=os.environ, check=False)  # noqa: S603 - our own command
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)  # noqa: S603 - our own command
     if done.returncode:
         raise TruthloopError(f"the ruling was refused: {done.stderr.strip()}", where=diff.episode.id)
 

@@ -1,7 +1,4 @@
-"""The demo as it runs: the roles and the company as processes of their own, and a wait until the year is over.
-
-Must not know what the records mean.
-"""
+"""Runs the demo: starts the roles and the company as processes, and waits until the year is joined and evaluated."""
 
 import os
 import subprocess
@@ -25,7 +22,7 @@ from retrain.gate import gate_of
 from retrain.retrains import Retrain, retrains_of
 from schemas.errors import BrokerError, ConfigError
 from streams.ingest.role import commit_start
-from streams.kafka.client import REACH_TIMEOUT_S, KafkaClients
+from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients
 from streams.kafka.topics import Topics, create_topics, partition_counts
 from streams.messages.command import send_close
 from streams.status import LoopStatus, read_loop_status
@@ -35,17 +32,17 @@ from truthloop.demo import last_act
 from truthloop.demo.airline import STATUS_FILE, Deployment, read_status
 from truthloop.demo.prepare import Prepared
 from truthloop.run.replay_files import replay_files
-from truthloop.run.roles import clients_of
+from truthloop.run.roles import kafka_clients
 
 __all__ = ["LiveRun", "run_files", "running_live"]
 
 SOURCES: Mapping[str, int] = {"airline.scores": 6, "airport.arrivals": 3, last_act.TOPIC: 3}
-"""The company's topics and their partitions: other keys and counts than the loop's own."""
+"""Partitions of the company's topics; keys and numbers of partitions differ from the loop's own topics."""
 
-LOOK_EVERY_S = 0.5
+POLL_INTERVAL_S = 0.5
 
-PATIENCE_S = 120.0
-"""Without any progress for this long something is wrong, and the roles' log says what."""
+STALLED_AFTER_S = 120.0
+"""Without progress for this long something is wrong; the roles' log has the reason."""
 
 STOP_TIMEOUT_S = 60.0
 
@@ -55,16 +52,16 @@ Report = Callable[[int], None]
 
 @dataclass(frozen=True)
 class LiveRun:
-    """What became of the traffic.
+    """Result of a run.
 
     Attributes:
         counters: of all partitions, from the ledger.
         predictions: records of scores that were sent.
-        labels: records of arrivals.
-        seconds: from the start of the roles to the last day's evaluation, rulings in between.
-        deployments: the models that decided, in order.
-        retrains: what was asked for, in order.
-        ruled: months that were told anew, and what a person made of them.
+        labels: records of arrivals that were sent.
+        seconds: from the start of the roles to the last day's evaluation, including the rulings.
+        deployments: in order.
+        retrains: in order.
+        rulings: about the restated months, in order.
     """
 
     counters: Counters
@@ -73,54 +70,64 @@ class LiveRun:
     seconds: float
     deployments: Sequence[Deployment] = ()
     retrains: Sequence[Retrain] = ()
-    ruled: Sequence[last_act.DemoRuling] = ()
+    rulings: Sequence[last_act.DemoRuling] = ()
 
 
 @contextmanager
 def running_live(settings: Settings, *, close_at_ms: int, report: Report) -> Iterator[LiveRun]:
-    """Run roles and company until the year is over and judged; give what came of it while the roles still run.
+    """Run roles and company until the year is joined and evaluated; yield the result while the roles still run.
+
+    Args:
+        settings: the demo's.
+        close_at_ms: past the deadline of the last prediction.
+        report: called at each poll.
 
     Raises:
-        BrokerError: the cluster refuses, or the roles do not get on.
+        BrokerError: the cluster refuses, or the roles make no progress.
     """
-    clients = clients_of(settings, "demo")
+    clients = kafka_clients(settings, "demo")
     topics = Topics.of(settings.config)
-    _make_sources(clients)
-    create_topics(clients, topics)  # which waits until the brokers know of all topics
+    _create_sources(clients)
+    create_topics(clients, topics)  # waits until the brokers know all topics
     Lake.create(settings.lake, settings.config)
     commit_start(clients, settings.config, "earliest")
     folder = settings.path.parent
     (folder / STATUS_FILE).unlink(missing_ok=True)
-    with _process(["run", "all", "--config", str(settings.path)], folder / "roles.log") as roles, _company(settings):
+    log = folder / "roles.log"
+    roles = [sys.executable, "-m", "truthloop", "run", "all", "--config", str(settings.path)]
+    with _running(roles, log), _running_company(settings):
         started_s = time.monotonic()
-        wait = _Wait(clients, settings, roles, report)
-        wait.until(lambda stand: read_status(folder).is_done and not any(stand.ingest.values()))
+        poller = _Poller(clients, settings, log, report)
+        poller.wait_until(lambda status: read_status(folder).is_done and not any(status.ingest.values()))
         last = date.fromisoformat(read_status(folder).day)
-        # before the year is closed: then labels stop, and whoever has no labels is asked for nothing
+        # before the year is closed: after it no labels come, and without labels no retrain is asked for
         known_ms = end_of_day_ms(last - timedelta(days=2), settings.config.timezone)
-        wait.until(lambda stand: not any(stand.join.values()) and wait.evaluated_ms() >= known_ms)
-        # a config of an earlier demo may lack the topic: people keep theirs
-        is_told = any(source.topic == last_act.TOPIC for source in settings.config.ingest)
-        ruled = _play(settings, clients, wait) if is_told else []
+        poller.wait_until(lambda status: not any(status.join.values()) and poller.evaluated_ms() >= known_ms)
+        # the config of an earlier demo is kept, and may lack the topic
+        has_restatements = any(source.topic == last_act.TOPIC for source in settings.config.ingest)
+        rulings = _restate(settings, clients, poller) if has_restatements else []
         send_close(clients, topics, close_at_ms)
-        wait.until(lambda stand: not any(stand.join.values()) and not stand.lake_behind and _is_settled(stand))
+        poller.wait_until(lambda status: not any(status.join.values()) and not status.lake_behind and _is_final(status))
         last_ms = end_of_day_ms(last, settings.config.timezone)
-        wait.until(lambda _stand: wait.evaluated_ms() >= last_ms)
+        poller.wait_until(lambda _status: poller.evaluated_ms() >= last_ms)
         seconds = time.monotonic() - started_s
         counters = Counters.zero(list(settings.config.labels))
         for entry in read_loop_status(clients, settings.config, settings.lake).entries.values():
             counters.add(entry.checkpoint.counters)
         status = read_status(folder)
-        retrains = [one for log in _logs(settings) for one in retrains_of(log.entries())]
-        yield LiveRun(counters, status.predictions, status.labels, seconds, status.deployments, retrains, ruled)
+        retrains = [retrain for log in _decision_logs(settings) for retrain in retrains_of(log.entries())]
+        yield LiveRun(counters, status.predictions, status.labels, seconds, status.deployments, retrains, rulings)
 
 
-def _play(settings: Settings, clients: KafkaClients, wait: "_Wait") -> list[last_act.DemoRuling]:
-    return last_act.play(settings, clients.producer(), lambda is_so: wait.until(lambda _stand: is_so()))
+def _restate(settings: Settings, clients: KafkaClients, poller: "_Poller") -> list[last_act.DemoRuling]:
+    def wait_until(condition: Callable[[], bool]) -> None:
+        poller.wait_until(lambda _status: condition())
+
+    return last_act.restate_months(settings, clients.producer(), wait_until)
 
 
 def run_files(settings: Settings, prepared: Prepared, *, close_at_ms: int) -> LiveRun:
-    """Replay the same records from their files into the lake, without Kafka, and return what came of it."""
+    """Replay the same records from their files into the lake, without Kafka."""
     started_s = time.monotonic()
     summary = replay_files(
         settings,
@@ -133,42 +140,34 @@ def run_files(settings: Settings, prepared: Prepared, *, close_at_ms: int) -> Li
     return LiveRun(summary.counters, prepared.prediction_rows, prepared.label_rows, time.monotonic() - started_s)
 
 
-def _make_sources(clients: KafkaClients) -> None:
+def _create_sources(clients: KafkaClients) -> None:
     missing = set(SOURCES) - set(partition_counts(clients, SOURCES))
     admin = clients.admin()
-    # the records are of 2013: by Kafka's default they would be deleted at once
+    # the records are of 2013: Kafka's default retention would delete them at once
     keep = {"retention.ms": "-1"}
     wanted = [
         NewTopic(name, num_partitions=SOURCES[name], replication_factor=-1, config=keep) for name in sorted(missing)
     ]
     for future in admin.create_topics(wanted).values() if wanted else ():
-        future.result(timeout=REACH_TIMEOUT_S)
+        future.result(timeout=REQUEST_TIMEOUT_S)
 
 
 @contextmanager
-def _company(settings: Settings) -> Iterator[None]:
-    """Run the company as a process while the block does."""
+def _running_company(settings: Settings) -> Iterator[None]:
+    """Run the company as a process while the block runs."""
     retrain = settings.config.retrain
     if retrain is None:
-        raise ConfigError(
-            "has no `retrain` section, and the demo's company waits for a request", where=str(settings.path)
-        )
+        raise ConfigError("has no `retrain` section, which the demo's company needs", where=str(settings.path))
     port = urlsplit(retrain.target.url).port
     folder = settings.path.parent
     command = [sys.executable, "-m", "truthloop.demo.airline", str(folder), str(port)]
-    with _run(command, folder / "airline.log"):
+    with _running(command, folder / "airline.log"):
         yield
 
 
 @contextmanager
-def _process(words: Sequence[str], log: Path) -> Iterator[Path]:
-    """Run a command of Truthloop's as a process while the block does; gives the file of what it says."""
-    with _run([sys.executable, "-m", "truthloop", *words], log):
-        yield log
-
-
-@contextmanager
-def _run(command: Sequence[str], log: Path) -> Iterator[None]:
+def _running(command: Sequence[str], log: Path) -> Iterator[None]:
+    """Run a command as a process while the block runs; its output goes to `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=os.environ)  # noqa: S603 - our own command
     try:
@@ -182,54 +181,53 @@ def _run(command: Sequence[str], log: Path) -> Iterator[None]:
             process.wait()
 
 
-def _logs(settings: Settings) -> list[DecisionLog]:
+def _decision_logs(settings: Settings) -> list[DecisionLog]:
     lake = Lake.open(settings.lake)
     return [DecisionLog(lake, kind) for kind in settings.config.labels]
 
 
-class _Wait:
-    """Looks how far the roles have come, until something is so."""
+class _Poller:
+    """Polls the status of the loop until a condition holds."""
 
     def __init__(self, clients: KafkaClients, settings: Settings, log: Path, report: Report) -> None:
         self._clients = clients
         self._settings = settings
         self._log = log
         self._report = report
-        self._decisions = _logs(settings)
+        self._decisions = _decision_logs(settings)
         self._pause = Event()
-        self._moved_s = time.monotonic()
+        self._progress_s = time.monotonic()
         self._last: tuple[int, ...] = ()
 
-    def until(self, is_so: Callable[[LoopStatus], bool]) -> None:
-        """Return once it is so.
+    def wait_until(self, condition: Callable[[LoopStatus], bool]) -> None:
+        """Return once the condition holds.
 
         Raises:
-            BrokerError: nothing moves any more.
+            BrokerError: the roles have made no progress for `STALLED_AFTER_S`.
         """
         while True:
-            stand = read_loop_status(self._clients, self._settings.config, self._settings.lake)
-            self._report(sum(_consumed(entry.checkpoint.counters) for entry in stand.entries.values()))
-            if is_so(stand):
+            status = read_loop_status(self._clients, self._settings.config, self._settings.lake)
+            self._report(sum(_consumed(entry.checkpoint.counters) for entry in status.entries.values()))
+            if condition(status):
                 return
-            moved = (sum(stand.ingest.values()), sum(stand.join.values()), stand.lake_behind, self.evaluated_ms())
-            if moved != self._last:
-                self._last, self._moved_s = moved, time.monotonic()
-            elif time.monotonic() - self._moved_s > PATIENCE_S:
+            now = (sum(status.ingest.values()), sum(status.join.values()), status.lake_behind, self.evaluated_ms())
+            if now != self._last:
+                self._last, self._progress_s = now, time.monotonic()
+            elif time.monotonic() - self._progress_s > STALLED_AFTER_S:
                 raise BrokerError(
-                    f"the roles have not moved for {PATIENCE_S:.0f} s: {moved[0]} records to ingest, "
-                    f"{moved[1]} to join, "
-                    f"{moved[2]} steps to write; evaluated up to {_moment(moved[3])}",
+                    f"the roles have made no progress for {STALLED_AFTER_S:.0f} s: {now[0]} records to ingest, "
+                    f"{now[1]} to join, {now[2]} steps to write; evaluated up to {_day(now[3])}",
                     where=str(self._log),
-                    hint="That file holds what they say.",
+                    hint="That file is the log of the roles.",
                 )
-            self._pause.wait(LOOK_EVERY_S)
+            self._pause.wait(POLL_INTERVAL_S)
 
     def evaluated_ms(self) -> int:
-        """Return the evidence time up to which every kind was evaluated."""
+        """Return the evidence time up to which every kind is evaluated."""
         return min(gate_of(log.entries()).evaluated_ms or 0 for log in self._decisions)
 
 
-def _moment(time_ms: int) -> str:
+def _day(time_ms: int) -> str:
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d}" if time_ms else "no day at all"
 
 
@@ -237,10 +235,10 @@ def _consumed(counters: Counters) -> int:
     return counters.predictions.consumed + sum(labels.consumed for labels in counters.labels.values())
 
 
-def _is_settled(stand: LoopStatus) -> bool:
-    """Tell whether no prediction waits for its deadline any more."""
+def _is_final(status: LoopStatus) -> bool:
+    """Return whether no outcome is pending any more."""
     return all(
         outcomes.pending == 0
-        for entry in stand.entries.values()
+        for entry in status.entries.values()
         for outcomes in entry.checkpoint.counters.outcomes.values()
     )

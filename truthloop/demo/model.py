@@ -1,7 +1,6 @@
-"""The demo's model: will this flight arrive late? Gradient boosting over the features, small and quick.
+"""The demo's model: gradient boosting that predicts whether a flight will arrive late.
 
-It knows January only, and of January only what was known when the month ended. This module must not
-choose features (see `features`) and must not read or write files.
+The first version is trained on January, with the labels that were known at the end of the month.
 """
 
 from contextlib import AbstractContextManager
@@ -25,11 +24,11 @@ LATE_AFTER_MIN = 15
 """A flight is late if it arrives more than this many minutes after its scheduled time."""
 
 TRAINED_AT = datetime(2013, 2, 1, tzinfo=ZoneInfo(NEW_YORK)).astimezone(UTC)
-"""The first model is trained at this moment, on what is known by then, and predicts from here on."""
+"""The first model is trained with the labels known at this time, and predicts from then on."""
 
 _SEED = 20130201
 _LEAST = 1e-4
-"""Scores are published in hundredths of a per cent; a score of 0 is not certainty."""
+"""Smallest probability in the log loss: scores are rounded to hundredths of a per cent, so 0 is not certainty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +36,10 @@ class LateModel:
     """A trained model.
 
     Attributes:
-        version: its name on every prediction.
-        training_rows: number of flights it was trained on.
-        categories: the values of each text feature that it has seen; others count as missing.
-        classifier: scikit-learn's classifier.
+        version: sent with every prediction.
+        training_rows: number of flights in the training data.
+        categories: the known values of each text feature; others count as missing.
+        classifier: of scikit-learn.
     """
 
     version: str
@@ -51,7 +50,7 @@ class LateModel:
     def percent_late(self, features: pl.DataFrame) -> pl.Series:
         """Return the probability of a late arrival for each row of `features`, from 0 to 100.
 
-        Rounded to hundredths, as scores are published, which also hides how a processor rounds.
+        Rounded to hundredths, as a scoring service would publish it; that also removes differences between processors.
         """
         matrix = _matrix(features, self.categories)
         with _one_thread():
@@ -60,8 +59,8 @@ class LateModel:
 
     def log_loss(self, rows: pl.DataFrame) -> float:
         """Return the mean log loss on rows with `FEATURES` and late (Boolean), at least one."""
-        said = (self.percent_late(rows) / 100).clip(_LEAST, 1 - _LEAST)
-        chances = rows.select(chance=pl.when("late").then(said).otherwise(1 - said))
+        predicted = (self.percent_late(rows) / 100).clip(_LEAST, 1 - _LEAST)
+        chances = rows.select(chance=pl.when("late").then(predicted).otherwise(1 - predicted))
         return -float(chances["chance"].log().sum()) / rows.height
 
 
@@ -76,30 +75,30 @@ def train(features: pl.DataFrame, labels: pl.DataFrame, *, version: str) -> Late
     Args:
         features: as `features.features_at_prediction` returns it.
         labels: `FLIGHT_KEY` and late (Boolean), in any order.
-        version: name of the model.
+        version: of the model.
 
     Raises:
         TruthloopError: scikit-learn is not installed.
     """
-    _boosting()  # asked for first, so that no work is done in vain
-    # How sums are rounded may depend on the order of the rows, so the order is part of the recipe.
+    _boosting()  # fails early if scikit-learn is not installed
+    # The rounding of sums depends on the order of the rows: sorted, the same flights give the same model.
     rows = features.join(labels, on=FLIGHT_KEY, how="inner", validate="1:1").sort("predicted_at", *FLIGHT_KEY)
     return fit(rows, version=version)
 
 
 def fit(rows: pl.DataFrame, *, version: str) -> LateModel:
-    """Train a model on rows, in their order.
+    """Train a model on rows in their order.
 
     Args:
         rows: `FEATURES` and late (Boolean).
-        version: name of the model.
+        version: of the model.
 
     Raises:
         TruthloopError: scikit-learn is not installed.
     """
     categories = {name: rows[name].unique().sort().to_list() for name in TEXT_FEATURES}
     classifier = _boosting()(
-        # Small trees: the least log loss of seven settings, each third of January held out in turn.
+        # Small trees: the lowest log loss of seven settings in a 3-fold cross-validation on January.
         max_iter=40,
         learning_rate=0.1,
         max_leaf_nodes=8,
@@ -124,11 +123,11 @@ def _boosting() -> Any:  # noqa: ANN401 - scikit-learn has no types
 
 
 def _one_thread() -> AbstractContextManager[object]:
-    """Keep OpenMP to one thread: its threads spin while they wait for each other.
+    """Limit OpenMP to one thread: its threads spin while they wait for each other.
 
-    On two cores that others use as well, training took 11 to 18 seconds with two threads, 0.2 with one.
+    On two busy cores training took 11 to 18 seconds with two threads, 0.2 with one.
     """
-    # It comes with scikit-learn, which is optional, and has no types.
+    # threadpoolctl comes with scikit-learn, which is optional, and has no types.
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415 - optional
 
     limits: AbstractContextManager[object] = threadpool_limits(1, "openmp")
@@ -136,7 +135,7 @@ def _one_thread() -> AbstractContextManager[object]:
 
 
 def _matrix(features: pl.DataFrame, categories: dict[str, list[str]]) -> "np.ndarray[Any, Any]":
-    """Return `FEATURES` as numbers, one row per flight; missing values and unseen texts become NaN."""
+    """Return `FEATURES` as numbers, one row per flight; missing values and unknown texts become NaN."""
     codes = [
         pl.col(name).replace_strict(known, range(len(known)), default=None, return_dtype=pl.Float32)
         for name, known in categories.items()

@@ -1,7 +1,7 @@
-"""The company's retraining pipeline: takes signed requests, checks what it is given, trains the next model.
+"""The company's retraining pipeline: receives signed requests, verifies the data set, trains the next model.
 
-It knows Truthloop by its request alone: the signature is verified with the standard's library, the data set is read as
-Parquet and believed only if its digest is the one that was signed. Must not look into the lake.
+It uses nothing of Truthloop's but the request: the signature is verified with the library of Standard Webhooks, the
+data set is read as Parquet and must have the digest that was signed.
 """
 
 import hashlib
@@ -33,12 +33,11 @@ _PREFIX = "feature_"
 
 @dataclass(frozen=True)
 class Trained:
-    """A model that a request has led to.
+    """A model that was trained for a request.
 
     Attributes:
         decision: id of the request.
-        model: what was trained.
-        holdout_log_loss: on the part of the data set that it has not seen; None where that part is empty.
+        holdout_log_loss: on the holdout part of the data set; None if that part is empty.
     """
 
     decision: str
@@ -47,10 +46,10 @@ class Trained:
 
 
 class Pipeline:
-    """Listens on loopback and trains, one request after the other. Use it as a context manager.
+    """An HTTP server on loopback that trains a model for each request, one after the other. A context manager.
 
     Args:
-        port: where it listens; 0: any.
+        port: 0: a free one.
         secret: shared with the loop, `whsec_...`.
     """
 
@@ -76,18 +75,18 @@ class Pipeline:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is being worked on."""
+        """Whether a request is being processed."""
         return self._busy.is_set()
 
     def next_trained(self) -> Trained | None:
-        """Return the next model that is ready, if there is one."""
+        """Return the next trained model, if there is one."""
         try:
             return self._trained.get_nowait()
         except Empty:
             return None
 
     def _take(self, event: dict[str, Any]) -> None:
-        """Take a request once, however often it is sent."""
+        """Queue a request once, however often it is sent."""
         if event["id"] not in self._seen:
             self._seen.add(event["id"])
             self._busy.set()
@@ -99,7 +98,7 @@ class Pipeline:
             try:
                 self._trained.put(self._train(event))
             except (TruthloopError, OSError, ValueError, KeyError) as error:
-                log.error("request %s came to nothing: %s", event.get("id"), error)  # noqa: TRY400 - told in full
+                log.error("request %s failed: %s", event.get("id"), error)  # noqa: TRY400 - the message is enough
             if self._requests.empty():
                 self._busy.clear()
 
@@ -114,19 +113,19 @@ class Pipeline:
 
 
 def _checked(manifest: Path, sha256: str) -> Path:
-    """Return the data set's folder if its manifest is the one that was signed, and its files those of the manifest."""
+    """Return the data set's folder; its manifest must have the signed digest, and its files those of the manifest."""
     content = manifest.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise ValueError("the manifest is not the one that was signed")
+        raise ValueError("the manifest is not the signed one")
     for name, file in json.loads(content)["files"].items():
         with (manifest.parent / name).open("rb") as source:
             if hashlib.file_digest(source, "sha256").hexdigest() != file["sha256"]:
-                raise ValueError(f"{name} is not the file of the manifest")
+                raise ValueError(f"{name} is not the file in the manifest")
     return manifest.parent
 
 
 def _rows(path: Path) -> pl.DataFrame:
-    """Return a part of the data set as the model wants it: features by their own names, and `late`."""
+    """Return a part of the data set as training rows: `FEATURES` and `late`."""
     rows = pl.read_parquet(path)
     return rows.select(*(pl.col(f"{_PREFIX}{name}").alias(name) for name in FEATURES), late=pl.col("value") == 1)
 
@@ -137,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 20
 
     def do_POST(self) -> None:
-        """Take a request: 200 once it is taken, now or since an earlier time."""
+        """Answer 200 to a signed request, whether it is new or a repeat."""
         size = self.headers.get("content-length", "")
         if not size.isdecimal() or int(size) > BODY_BYTES_MAX:
             self._answer(413)
@@ -152,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the signature of http.server
-        """Keep requests out of the log."""
+        """Log requests at debug level only."""
         log.debug(format, *args)
 
     def _answer(self, status: int) -> None:

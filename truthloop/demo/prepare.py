@@ -1,7 +1,6 @@
-"""Writes the demo's files as a company would have them: scored flights, arrivals, and the config of the loop.
+"""Writes the demo's files as a company would have them: scored flights, arrivals, restatements, the loop's config.
 
-The files are in the company's own shape, not in ours; `truthloop.yaml` maps them. This module must not
-use anything of Truthloop's but its errors, and nothing in it depends on the clock or on chance.
+The files have the company's own format, which `truthloop.yaml` maps. The same flights give the same bytes.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from truthloop.demo.model import LATE_AFTER_MIN, TRAINED_AT, LateModel, known_la
 __all__ = ["Prepared", "Report", "labels_of", "predictions_of", "prepare", "restatements_of"]
 
 Report = Callable[[str, int, int], None]
-"""Told before each step, and at the end: what comes now, how many steps are done, how many there are."""
+"""Called before each step, and at the end: (next step, steps done, steps in all)."""
 
 _CONFIG = Path(__file__).with_name("truthloop.yaml")
 _MODEL_NAME = "late-arrival"
@@ -34,16 +33,16 @@ HAULS = ("to 100 min", "to 150 min", "to 210 min", "to 300 min", "longer")
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What `prepare` has written.
+    """The files that `prepare` wrote.
 
     Attributes:
         predictions: Parquet file, one row per flight, in order of scored_at.
         labels: CSV file, one row per flight that arrived, in order of arrival.
-        restatements: CSV file, October and November as they are told anew after the year's end.
+        restatements: CSV file, October and November as they are restated after the end of the year.
         config: the loop's `truthloop.yaml`.
         prediction_rows: rows in `predictions`.
         label_rows: rows in `labels`; the other flights were cancelled or diverted and never get a label.
-        training_rows: flights of January that the model was trained on; they are in neither file.
+        training_rows: flights of January, the training data; they are in neither file.
     """
 
     predictions: Path
@@ -56,16 +55,16 @@ class Prepared:
 
 
 def prepare(folder: Path, report: Report = lambda _step, _done, _steps: None) -> Prepared:
-    """Write predictions.parquet, labels.csv, restatements.csv and truthloop.yaml into `folder`, making it if need be.
+    """Write predictions.parquet, labels.csv, restatements.csv and truthloop.yaml into `folder`.
 
-    The same flights give the same files. Data files of an earlier run are replaced as a whole; a
-    truthloop.yaml that is already there stays as it is, because people change theirs.
+    The folder is created if it does not exist. Data files of an earlier run are replaced; a truthloop.yaml is kept,
+    because users edit theirs.
 
     Raises:
-        TruthloopError: the flights or scikit-learn are not installed, or `folder` cannot be written.
+        TruthloopError: the flights or scikit-learn are not installed, or `folder` is not writable.
     """
-    with _explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)  # first, so that a folder of no use costs no time
+    with _reporting_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)  # first: an unusable folder costs no time
     report("reading flights and weather", 0, _STEPS)
     source = data_folder()
     flights, weather = read_flights(source), read_weather(source)
@@ -88,12 +87,12 @@ def prepare(folder: Path, report: Report = lambda _step, _done, _steps: None) ->
         label_rows=labels.height,
         training_rows=model.training_rows,
     )
-    with _explained(folder):
-        _write_whole(prepared.predictions, predictions.write_parquet)
-        _write_whole(prepared.labels, labels.write_csv)
-        _write_whole(prepared.restatements, restatements_of(labels).write_csv)
+    with _reporting_os_errors(folder):
+        _write_atomically(prepared.predictions, predictions.write_parquet)
+        _write_atomically(prepared.labels, labels.write_csv)
+        _write_atomically(prepared.restatements, restatements_of(labels).write_csv)
         if not prepared.config.exists():
-            _write_whole(prepared.config, lambda path: path.write_bytes(_CONFIG.read_bytes()))
+            _write_atomically(prepared.config, lambda path: path.write_bytes(_CONFIG.read_bytes()))
     report("ready", _STEPS, _STEPS)
     return prepared
 
@@ -103,7 +102,7 @@ def predictions_of(features: pl.DataFrame, model: LateModel) -> pl.DataFrame:
 
     Args:
         features: as `features.features_at_prediction` returns it.
-        model: what scores them.
+        model: that scores them.
 
     Returns:
         One row per row of `features`, in its order.
@@ -121,8 +120,8 @@ def predictions_of(features: pl.DataFrame, model: LateModel) -> pl.DataFrame:
 
 def _haul(block_min: pl.Expr) -> pl.Expr:
     """Return the class of a flight's length: labels of long flights come later."""
-    place = pl.lit(pl.Series(HAUL_MIN)).search_sorted(block_min, side="left")
-    return pl.lit(pl.Series(HAULS)).gather(place)
+    index = pl.lit(pl.Series(HAUL_MIN)).search_sorted(block_min, side="left")
+    return pl.lit(pl.Series(HAULS)).gather(index)
 
 
 def labels_of(flights: pl.DataFrame) -> pl.DataFrame:
@@ -132,7 +131,7 @@ def labels_of(flights: pl.DataFrame) -> pl.DataFrame:
         flights: as `flights.with_instants` returns it.
 
     Returns:
-        One row per flight that arrived where it was bound for, in order of arrival, then key.
+        One row per flight that arrived at its destination, in order of arrival, then key.
     """
     return (
         flights.filter(pl.col("arrived_at").is_not_null())
@@ -147,30 +146,30 @@ def labels_of(flights: pl.DataFrame) -> pl.DataFrame:
 
 
 def restatements_of(labels: pl.DataFrame) -> pl.DataFrame:
-    """Return October and November as the airport tells them anew: late is then more than half an hour.
+    """Return October and November as the airport restates them: late then means more than half an hour.
 
     Args:
         labels: as `labels_of` returns them.
 
     Returns:
-        `FLIGHT_KEY`, told_at_utc (epoch seconds; a month an hour), delay_min, status, definition.
+        `FLIGHT_KEY`, told_at_utc (epoch seconds; each month within an hour), delay_min, status, definition.
     """
     month = pl.col("flight_date").str.slice(5, 2)
     late = pl.when(pl.col("delay_min") > RESTATED_LATE_AFTER_MIN).then(pl.lit("late")).otherwise(pl.lit("on_time"))
-    told = [
+    restated = [
         labels.filter(month == f"{number:02}").with_columns(
             told_at_utc=pl.lit(int(at.timestamp())) + pl.int_range(pl.len()) * 3_600 // pl.len()
         )
         for number, at in RESTATED_AT.items()
     ]
-    return pl.concat(told).select(
+    return pl.concat(restated).select(
         *FLIGHT_KEY, "told_at_utc", "delay_min", status=late, definition=pl.lit(RESTATED_DEFINITION)
     )
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Turn what the file system refuses into an error that says what to do."""
+def _reporting_os_errors(folder: Path) -> Iterator[None]:
+    """Turn an OSError into a TruthloopError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -179,8 +178,8 @@ def _explained(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name first, so that an interrupted run never leaves half of it behind."""
+def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under another name first, so that an interrupted run leaves no incomplete file."""
     unfinished = path.with_name(f"{path.name}.unfinished")
     write(unfinished)
     unfinished.replace(path)

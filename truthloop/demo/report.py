@@ -1,4 +1,4 @@
-"""What the demo tells at its end: as tables for a person, or as one JSON document. Must not run anything."""
+"""The result of the demo, as tables for a person or as one JSON document."""
 
 import os
 import shutil
@@ -12,27 +12,27 @@ from truthloop.demo.live import LiveRun
 from truthloop.demo.prepare import Prepared
 from truthloop.demo.summary import Summary
 from truthloop.evidence.conservation import Conservation
-from truthloop.run.replay_files import account_lines
+from truthloop.run.replay_files import accounting_lines
 from truthloop.terminal.console import note, results
 from truthloop.terminal.tables import metric_tables, plain_table, print_table, share_text
 
-__all__ = ["Told", "document_of", "tell"]
+__all__ = ["DemoResult", "demo_document", "print_demo"]
 
 SHOWN_METRICS = ("roc_auc", "log_loss", "accuracy", "recall")
 
-Told = tuple[LiveRun, Conservation, Summary]
-"""What became of the traffic, whether both identities hold, and what is shown."""
+DemoResult = tuple[LiveRun, Conservation, Summary]
+"""The run, the check of both accounting identities, and the figures to show."""
 
 
-def document_of(prepared: Prepared, told: Told, seconds: dict[str, float]) -> dict[str, object]:
-    """Return everything as one JSON document.
+def demo_document(prepared: Prepared, result: DemoResult, seconds: dict[str, float]) -> dict[str, object]:
+    """Return the result as one JSON document.
 
     Args:
-        prepared: the files.
-        told: what came of the run.
-        seconds: by part.
+        prepared: the demo's files.
+        result: of the run.
+        seconds: durations by part of the demo.
     """
-    run, conservation, summary = told
+    run, conservation, summary = result
     return {
         "records": {"predictions": run.predictions, "labels": run.labels, "trained_on": prepared.training_rows},
         "conservation": {
@@ -48,98 +48,100 @@ def document_of(prepared: Prepared, told: Told, seconds: dict[str, float]) -> di
         },
         "metrics": summary.months.with_columns(pl.col("month").cast(pl.String)).to_dicts(),
         "versions": {
-            "deployed": [asdict(one) for one in run.deployments],
-            "compared": [asdict(one) for one in summary.compared],
+            "deployed": [asdict(deployment) for deployment in run.deployments],
+            "compared": [asdict(comparison) for comparison in summary.compared],
         },
-        "decisions": [one.document() for one in run.retrains],
-        "backfills": [one.document() for one in run.ruled],
+        "decisions": [retrain.document() for retrain in run.retrains],
+        "backfills": [ruling.document() for ruling in run.rulings],
         "lake": str(prepared.config.parent / "lake"),
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
     }
 
 
-def tell(prepared: Prepared, told: Told, seconds: dict[str, float], way: str) -> None:
-    """Print everything for a person.
+def print_demo(prepared: Prepared, result: DemoResult, seconds: dict[str, float], way: str) -> None:
+    """Print the result as text and tables.
 
     Args:
-        prepared: the files.
-        told: what came of the run.
-        seconds: by part.
-        way: how the records went.
+        prepared: the demo's files.
+        result: of the run.
+        seconds: durations by part of the demo.
+        way: how the records were processed, such as "through Kafka".
     """
-    run, conservation, summary = told
+    run, conservation, summary = result
     records = run.predictions + run.labels
     results.print(
         f"\n[bold]A year of flights, joined.[/] {records:,} records in {seconds['live']:.1f} s "
-        f"({records / seconds['live']:,.0f} a second) {way}. {seconds['total']:.1f} s with all else."
+        f"({records / seconds['live']:,.0f} a second) {way}. {seconds['total']:.1f} s in all."
     )
-    results.print("\n[bold]Every record is in exactly one place[/] (counted twice: by the join, and from the rows)")
-    for line in account_lines(run.counters):
+    results.print(
+        "\n[bold]Every record is counted exactly once[/] (two counts agree: the join's, and that of the rows)"
+    )
+    for line in accounting_lines(run.counters):
         results.print(f"  {line}")
-    table = plain_table("hours after prediction", "labels in", "late among these", "late in the end")
+    table = plain_table("hours after prediction", "labels known", "late among these", "late in the end")
     for age in summary.ages:
         table.add_row(str(age.age_h), *map(share_text, (age.coverage, age.arrived_share, age.final_share)))
-    results.print("\n[bold]Young labels flatter the model.[/] Late planes are late with their labels, too:")
+    results.print("\n[bold]Early labels flatter the model.[/] The labels of late planes come late, too:")
     print_table(table)
     results.print(
-        f"\n[bold]Some truth never comes.[/] Of a usual day's flights {share_text(summary.usual_coverage)} get a "
-        "label in the end.\nThe others were cancelled or diverted: they have expired, neither late nor on time.\n"
-        "In the blizzard of February that was:"
+        f"\n[bold]Some labels never come.[/] Of a usual day's flights {share_text(summary.usual_coverage)} get a "
+        "label in the end.\nThe others were cancelled or diverted: they expired, neither late nor on time.\n"
+        "In the blizzard of February:"
     )
     storm = plain_table("day:", "predictions", "labels in the end")
     for day in summary.storm:
         storm.add_row(day.day, f"{day.predictions:,}", share_text(day.coverage))
     print_table(storm)
-    results.print("\n[bold]How the models did[/], the deciding one and its shadow together")
+    results.print("\n[bold]Metrics by month[/], of the deployed model and its shadow together")
     shown = summary.months.filter(pl.col("name").is_in(SHOWN_METRICS))
     for metric_table in metric_tables(shown, ["month"]):
         print_table(metric_table)
-    _tell_retrains(run, summary)
-    _tell_ruled(run)
-    where = f"-c {prepared.config}"
+    _print_retrains(run, summary)
+    _print_rulings(run)
+    option = f"-c {prepared.config}"
     program = "truthloop" if shutil.which("truthloop") else os.path.relpath(sys.argv[0])
     commands = {
-        f"{program} coverage {where}": "how much of the truth is in, day by day",
-        f"{program} metrics {where} --by slice": "whose flights are hard to predict",
-        f"{program} retrain explain {where}": "why a retrain was asked for, or not, day by day",
-        f"{program} backfill list {where}": "every past that was told anew, and who said that it counts",
-        f"{program} explain {where} '{summary.grounded}'": "everything known about a flight",
-        f"{program} sql {where} 'FROM scored LIMIT 5'": "your own questions; without a query: the views",
-        f"less {prepared.config}": "the config that made this",
+        f"{program} coverage {option}": "how many labels are known, day by day",
+        f"{program} metrics {option} --by slice": "which flights are hard to predict",
+        f"{program} retrain explain {option}": "why a retrain was asked for, or not, day by day",
+        f"{program} backfill list {option}": "every restatement, and who ruled about it",
+        f"{program} explain {option} '{summary.grounded}'": "everything known about a flight",
+        f"{program} sql {option} 'FROM scored LIMIT 5'": "your own questions; without a query: the views",
+        f"less {prepared.config}": "the config of this loop",
     }
     width = max(map(len, commands))
-    results.print("\n[bold]What to type next[/]")
+    results.print("\n[bold]Next commands[/]")
     for command, meaning in commands.items():
         results.print(f"  {command:<{width}}   {meaning}")
     if conservation.holds:
         note("Both identities hold.")
 
 
-def _tell_ruled(run: LiveRun) -> None:
-    if run.ruled:
+def _print_rulings(run: LiveRun) -> None:
+    if run.rulings:
         results.print(
-            "\n[bold]The past changes.[/] The airport tells two months anew; late is now more than 30 minutes."
+            "\n[bold]The past changes.[/] The airport restates two months: late now means more than 30 minutes."
         )
-    for line in (line for one in run.ruled for line in one.lines()):
+    for line in (line for ruling in run.rulings for line in ruling.lines()):
         results.print(f"  {line}", markup=False)
 
 
-def _tell_retrains(run: LiveRun, summary: Summary) -> None:
-    """Tell of every retrain in order, and how its model did beside the one before it."""
+def _print_retrains(run: LiveRun, summary: Summary) -> None:
+    """Print every retrain in order, and the comparison of its model with the one before."""
     if run.retrains:
         results.print(
-            "\n[bold]The loop closes.[/] When the model errs more, the gate asks; the airline's pipeline trains."
+            "\n[bold]The loop closes.[/] When the model's error rises, the gate asks and the airline's pipeline trains."
         )
-    deployed = {one.decision: one for one in run.deployments if one.decision is not None}
-    compared = {one.second: one for one in summary.compared}
-    for one in run.retrains:
-        day = datetime.fromtimestamp(one.decided_ms / 1000, UTC)
-        results.print(f"  {day:%-d %B}: {one.reason}", markup=False)
-        if (new := deployed.get(one.id)) is None:
-            results.print(f"    {one.state}", markup=False)
+    deployed = {deployment.decision: deployment for deployment in run.deployments if deployment.decision is not None}
+    compared = {comparison.second: comparison for comparison in summary.compared}
+    for retrain in run.retrains:
+        day = datetime.fromtimestamp(retrain.decided_ms / 1000, UTC)
+        results.print(f"  {day:%-d %B}: {retrain.reason}", markup=False)
+        if (new := deployed.get(retrain.id)) is None:
+            results.print(f"    {retrain.state}", markup=False)
             continue
         results.print(
-            f"    {new.version}, trained on {new.training_rows:,} flights, decides from {new.since} on", markup=False
+            f"    {new.version}, trained on {new.training_rows:,} flights, deployed on {new.since}", markup=False
         )
         if (found := compared.get(new.version)) is not None and found.low is not None and found.high is not None:
             results.print(

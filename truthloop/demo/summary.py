@@ -1,7 +1,4 @@
-"""What the demo shows at the end: numbers for somebody who sees this for the first time.
-
-Reads the lake only through its views and cells, as anybody could. Must not write.
-"""
+"""The figures that the demo shows, queried from the lake's views and cells."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -14,7 +11,7 @@ from monitor.metrics.table import metrics
 from monitor.versions.compare import compare
 from truthloop.evidence.cells import Evidence
 
-__all__ = ["Compared", "LabelAge", "StormDay", "Summary", "summarise"]
+__all__ = ["LabelAge", "StormDay", "Summary", "VersionComparison", "summarise"]
 
 AGES_H = (3, 6, 12)
 STORM_DAYS = (date(2013, 2, 8), date(2013, 2, 9))
@@ -61,13 +58,13 @@ SELECT median(share) FROM (
 
 @dataclass(frozen=True)
 class LabelAge:
-    """What one would believe at an age.
+    """Coverage and label shares at an age. Shares are from 0 to 1.
 
     Attributes:
         age_h: hours since the prediction.
-        coverage: share of predictions whose label was known by then.
-        arrived_share: late share among those labels; what a naive dashboard shows. None without labels.
-        final_share: late share among all labels that ever came.
+        coverage: share of predictions whose label was known.
+        arrived_share: share of late flights among these labels, as a naive dashboard shows it; None without labels.
+        final_share: share of late flights among all labels in the end.
     """
 
     age_h: int
@@ -78,7 +75,7 @@ class LabelAge:
 
 @dataclass(frozen=True)
 class StormDay:
-    """A day on which many flights never arrived."""
+    """Coverage, from 0 to 1, of a day on which many flights were cancelled."""
 
     day: str
     predictions: int
@@ -86,19 +83,18 @@ class StormDay:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Two versions on the flights that both scored, by log loss.
+class VersionComparison:
+    """Log loss of two versions on the flights that both scored.
 
     Attributes:
         first: the version before.
         second: the version after it.
         labels: flights that both scored and whose label is known.
-        first_loss: mean log loss of the first.
-        second_loss: mean log loss of the second.
-        difference: second minus first; below zero the second is better.
-        low: lower end of the difference's 95 % interval, days counted as independent; None with too few days.
+        first_loss: mean log loss.
+        second_loss: mean log loss.
+        difference: second minus first; negative if the second is better.
+        low: lower end of the difference's 95 % interval, with days as independent units; None with too few days.
         high: its upper end.
-        verdict: in a word.
     """
 
     first: str
@@ -114,15 +110,15 @@ class Compared:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything that is shown.
+    """The figures that the demo shows.
 
     Attributes:
         ages: at 3, 6 and 12 hours.
         storm: 8 and 9 February.
-        grounded: key of a flight that never left on the second of them.
-        usual_coverage: the median day's share of predictions that ever got a label.
+        grounded: key of a cancelled flight on 9 February.
+        usual_coverage: final coverage of the median day, from 0 to 1.
         months: metrics by month, as `monitor.metrics` returns them.
-        compared: every version beside the one before it.
+        compared: every version with the one before it.
     """
 
     ages: list[LabelAge]
@@ -130,11 +126,11 @@ class Summary:
     grounded: str
     usual_coverage: float
     months: pl.DataFrame
-    compared: list[Compared]
+    compared: list[VersionComparison]
 
 
 def summarise(views: duckdb.DuckDBPyConnection, evidence: Evidence) -> Summary:
-    """Return the demo's numbers.
+    """Query the demo's figures.
 
     Args:
         views: a connection with the lake's views.
@@ -150,7 +146,7 @@ def summarise(views: duckdb.DuckDBPyConnection, evidence: Evidence) -> Summary:
     return Summary(ages, storm, "" if grounded is None else grounded[0], usual, months, _compared(views))
 
 
-def _compared(views: duckdb.DuckDBPyConnection) -> list[Compared]:
+def _compared(views: duckdb.DuckDBPyConnection) -> list[VersionComparison]:
     names = [name for (name,) in views.execute(_VERSIONS).fetchall()]
     found = []
     for first, second in pairwise(names):
@@ -161,7 +157,7 @@ def _compared(views: duckdb.DuckDBPyConnection) -> list[Compared]:
         low, high = result.interval or (None, None)
         before, after = rows.select(pl.col("loss_a", "loss_b").mean()).row(0)
         verdict = result.verdict.replace("_", " ")
-        found.append(Compared(first, second, result.n, before, after, after - before, low, high, verdict))
+        found.append(VersionComparison(first, second, result.n, before, after, after - before, low, high, verdict))
     return found
 
 

@@ -1,4 +1,4 @@
-"""What the product reads from the lake to make evidence: new rows, cells kept up to date, backfills.
+"""Reads the lake to make evidence: new rows, cells that are kept up to date, backfills.
 
-Rows of the lake come in; frames for `monitor` go out, and cells and diffs go back into the lake.
+Rows of the lake come in; frames for `monitor` go out. Cells and diffs are written back into the lake.
 """

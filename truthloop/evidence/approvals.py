@@ -1,4 +1,4 @@
-"""The backfills of a loop, opened: what people may rule about, and the diffs that they read. Wiring only."""
+"""Opens a loop's backfills: the approvals that people rule through, and the diffs that they read."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,11 @@ from schemas.events.backfill_diff import BackfillDiff
 from truthloop.config.settings import Settings
 from truthloop.evidence.diff_log import DiffLog
 
-__all__ = ["approvals_of", "diff_of"]
+__all__ = ["find_diff", "open_approvals"]
 
 
-def approvals_of(settings: Settings, now_ms: Callable[[], int]) -> Approvals:
-    """Return what people may rule about, on an opened lake of its own.
+def open_approvals(settings: Settings, now_ms: Callable[[], int]) -> Approvals:
+    """Return the approvals of all label kinds, on a lake handle of their own.
 
     Raises:
         LakeError: there is no lake.
@@ -26,17 +26,17 @@ def approvals_of(settings: Settings, now_ms: Callable[[], int]) -> Approvals:
     return Approvals(logs, now_ms)
 
 
-def diff_of(diffs: DiffLog, standing: EpisodeStatus) -> BackfillDiff:
-    """Return the diff that a backfill's newest entry speaks of.
+def find_diff(diffs: DiffLog, status: EpisodeStatus) -> BackfillDiff:
+    """Return the diff that a backfill's newest log entry refers to.
 
     Raises:
-        LakeError: it is not there, or the lake cannot be read.
+        LakeError: it is missing, or the lake cannot be read.
     """
-    diff = diffs.find(standing.episode.id, standing.diff_sha256)
+    diff = diffs.find(status.episode.id, status.diff_sha256)
     if diff is None:
         raise LakeError(
-            f"the log speaks of a diff that is not there: {standing.diff_sha256 or 'none'}",
-            where=standing.episode.id,
-            hint="Bring the table diffs of the lake back from its backup.",
+            f"the log refers to a diff that is missing: {status.diff_sha256 or 'none'}",
+            where=status.episode.id,
+            hint="Restore the lake's table diffs from its backup.",
         )
     return diff

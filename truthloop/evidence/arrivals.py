@@ -1,7 +1,4 @@
-"""When labels came, source by source, read from the lake: for the evaluations, and for the page.
-
-Must not judge whether a source lives.
-"""
+"""Arrival times of labels by source, read from the lake; `monitor` judges from them whether a source is alive."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,19 +11,17 @@ from monitor.evaluation import SourceArrivals
 __all__ = ["NO_SOURCE", "read_arrivals"]
 
 NO_SOURCE = "labels"
-"""Name of labels that name no source."""
+"""Stands in for the source of labels that name none."""
 
 
 def read_arrivals(lake: Lake, kind: str, since: datetime) -> Mapping[str, SourceArrivals]:
-    """Return by source when its labels came, to the minute, and when it said that it is complete.
+    """Return by source the minutes in which its labels arrived, and the times of its heartbeats.
 
     Args:
-        lake: of the loop.
-        kind: label kind.
-        since: what was known before is left out.
+        since: labels known before are left out.
     """
     rows = lake.scan("labels").filter(pl.col("kind") == kind, pl.col("known_at") >= since)
-    text = pl.col("label_source").str.replace_all("\0", "", literal=True)  # which no finding can hold
+    text = pl.col("label_source").str.replace_all("\0", "", literal=True)  # a finding cannot hold NUL
     source = pl.when(text == "").then(None).otherwise(text).fill_null(NO_SOURCE).alias("source")
     minute = (pl.col("known_at").dt.epoch("ms") // 60_000).alias("minute")
     found = rows.filter(pl.col("op") != "heartbeat").select(source, minute).unique().sort("minute").collect()

@@ -1,7 +1,4 @@
-"""What a backfill would change, prediction by prediction: the outcome of record without its labels, and with them.
-
-Must not judge the change.
-"""
+"""What a backfill would change, prediction by prediction: the outcome of record without its labels, and with them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +16,12 @@ from monitor.cells.revisions import restated_states
 from monitor.cells.scoring import is_probability
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 from truthloop.evidence.cells import Evidence, folded_steps
-from truthloop.evidence.resent import resent_by
-from truthloop.evidence.spans import read_outcomes_of
-from truthloop.evidence.touched import touched_by, touched_by_definition
+from truthloop.evidence.resent import resent_predictions
+from truthloop.evidence.spans import OUTCOME, read_outcomes_of
+from truthloop.evidence.touched import outcomes_of_definition, revised_outcomes
 
 __all__ = ["Pairs", "read_pairs"]
 
-_OUTCOME = ["partition", "prediction_offset", "kind"]
 _SIDES = {
     "status": "status",
     "value": "value",
@@ -37,12 +33,12 @@ _SIDES = {
 
 @dataclass(frozen=True)
 class Pairs:
-    """What `monitor.backfill.diff.diff_of` compares.
+    """The input of `monitor.backfill.diff.diff_of`.
 
     Attributes:
-        pairs: in the columns of `PAIR_SCHEMA`, and slices.
-        cohorts: in the columns of `COHORT_SCHEMA`: those of the pairs.
-        cells: merged, as they are without the episode.
+        pairs: a prediction each, in the columns of `PAIR_SCHEMA` and of slices.
+        cohorts: those of the pairs, in the columns of `COHORT_SCHEMA`.
+        cells: all of the loop, merged, without the episode.
     """
 
     pairs: pl.DataFrame
@@ -60,11 +56,10 @@ def read_pairs(
     """Return the predictions that an episode touches, each with its outcome of record without it and with it.
 
     Args:
-        lake: read from, as far as the cells have come.
-        evidence: whose cells follow these rulings.
+        evidence: its cells must follow `rulings`.
         rulings: those in force.
         episode: new, waiting or decided.
-        steps: by partition, how many steps the cells hold; None: as many as the lake's newest do.
+        steps: by partition, how many steps the cells hold; None: as many as the lake's newest cells do.
 
     Raises:
         LakeError: the lake cannot be read.
@@ -74,9 +69,10 @@ def read_pairs(
     others = [one for one in rulings if one.episode.id != episode.id]
     without = [*others, Ruling(episode=episode, verdict=Verdict.REJECTED)]
     with_it = [*others, Ruling(episode=episode, verdict=Verdict.APPROVED)]
-    members = resent_by(lake, episode) if episode.causes == [Cause.RESENT] else touched_by(lake, episode, steps)
-    is_wider = episode.causes != [Cause.RESENT] and _makes_of_record(plan, others, episode)
-    touched = touched_by_definition(lake, episode, steps) if is_wider else members
+    is_resent = episode.causes == [Cause.RESENT]
+    members = resent_predictions(lake, episode) if is_resent else revised_outcomes(lake, episode, steps)
+    is_wider = not is_resent and _makes_of_record(plan, others, episode)
+    touched = outcomes_of_definition(lake, episode, steps) if is_wider else members
     outcomes = read_outcomes_of(lake, touched, steps)
     cells = merge(evidence.cells, restate(plan, outcomes, rulings, without))
     pairs = _pairs(plan, outcomes, members, (without, with_it))
@@ -84,7 +80,7 @@ def read_pairs(
 
 
 def _makes_of_record(plan: CellPlan, others: Sequence[Ruling], episode: Episode) -> bool:
-    """Tell whether an approval makes a definition count that did not: with it, all of its live labels."""
+    """Return whether an approval makes a new definition of record, and with it all of the definition's live labels."""
     own = {kind.name: kind.definition for kind in plan.kinds}
     if episode.definition == own[episode.kind]:
         return False
@@ -98,33 +94,33 @@ def _pairs(
     members: pl.DataFrame,
     rulings: tuple[Sequence[Ruling], Sequence[Ruling]],
 ) -> pl.DataFrame:
-    """Return the outcomes that the episode revises, and those that change with it, by two lists of rulings."""
+    """Return the outcomes that the episode revises, and those that differ between two lists of rulings."""
     definitions = plan.definitions
-    own = outcomes.with_columns(pl.lit(value=True).alias("eligible"))  # a chain's newest, whoever may be counted
+    own = outcomes.with_columns(pl.lit(value=True).alias("eligible"))  # the newest revision of each, counted or not
     states = restated_states(plan, *(of_record(own, definitions, one) for one in rulings))
     states = states.filter(pl.col("definition") == pl.col("kind").replace_strict(definitions, default=None))
     pairs = outcomes.select(
-        *_OUTCOME,
+        *OUTCOME,
         *("key", "id", "version", "eligible", "weight", "predicted_at", "output", "output_class"),
         *(name for name in outcomes.columns if name.startswith("slice_")),
         day=cohort_day(plan.timezone),
-    ).unique(_OUTCOME)
+    ).unique(OUTCOME)
     for side, sign in (("before", -1), ("after", 1)):
         columns = {f"{side}_{name}": column for name, column in _SIDES.items()}
-        one = states.filter(pl.col("sign") == sign).select(*_OUTCOME, **{a: pl.col(b) for a, b in columns.items()})
-        pairs = pairs.join(one, on=_OUTCOME, how="left").with_columns(pl.col(f"{side}_status").fill_null("pending"))
+        state = states.filter(pl.col("sign") == sign).select(*OUTCOME, **{a: pl.col(b) for a, b in columns.items()})
+        pairs = pairs.join(state, on=OUTCOME, how="left").with_columns(pl.col(f"{side}_status").fill_null("pending"))
     slices = [name for name in pairs.columns if name.startswith("slice_")]
     differs = pl.any_horizontal(
         pl.col(f"before_{name}").ne_missing(pl.col(f"after_{name}")) for name in ("status", "value", "class")
     )
     is_member = pl.col("is_member").fill_null(value=False)
-    marked = members.select(_OUTCOME).unique().with_columns(is_member=pl.lit(value=True))
-    pairs = pairs.join(marked, on=_OUTCOME, how="left").filter(is_member | differs)
+    flagged = members.select(OUTCOME).unique().with_columns(is_member=pl.lit(value=True))
+    pairs = pairs.join(flagged, on=OUTCOME, how="left").filter(is_member | differs)
     return pairs.select(*(pl.col(name).cast(dtype) for name, dtype in PAIR_SCHEMA.items()), *slices)
 
 
 def _cohorts(plan: CellPlan, evidence: Evidence, kind: str, cells: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
-    """Return the cohorts of the pairs, as they are without the episode."""
+    """Return the cohorts of the pairs, counted without the episode."""
     own = next(one for one in plan.kinds if one.name == kind)
     whole = cells.filter(
         pl.col("kind") == kind,
@@ -147,7 +143,7 @@ def _cohorts(plan: CellPlan, evidence: Evidence, kind: str, cells: pl.DataFrame,
         .join(whole.group_by("version", "day").agg(**sums), on=["version", "day"], how="left")
     )
     is_mature = pl.lit(value=False) if matured_ms is None else end_ms <= matured_ms
-    # cells know the class of labels with an output only
+    # cells count the class of a label only where the prediction has an output
     unscored = pairs.filter("eligible", ~is_probability(pl.col("output")), pl.col("before_value") == 1)
     found = found.join(unscored.group_by("version", "day").agg(unscored=pl.len()), on=["version", "day"], how="left")
     known = pl.col("positives") + pl.col("unscored").fill_null(0)

@@ -1,6 +1,6 @@
-"""One look for backfills of a label kind: which episodes are open, what each would change, what the rules say of it.
+"""Scans for backfills of a label kind: which episodes are open, what each would change, and the rules' verdict.
 
-Everything follows from the lake and the log, so that two processes find the same. Must not approve anything.
+Everything follows from the lake and the log, so two processes find the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from retrain.retrains import retrains_of
 from schemas.events.backfill import Episode, Ruling
 from schemas.events.backfill_diff import AffectedDecision, BackfillDiff
 from schemas.events.evidence import Decision
-from truthloop.evidence.backfill_labels import LabelLog
+from truthloop.evidence.backfill_labels import BackfillLabelReader
 from truthloop.evidence.backfill_pairs import read_pairs
 from truthloop.evidence.cells import Evidence, folded_steps
 from truthloop.evidence.diff_log import DiffLog
@@ -31,17 +31,15 @@ __all__ = ["BackfillScan"]
 HOUR_MS = 3_600_000
 
 GROWTH_EVERY_MS = 3_600_000
-"""An episode that goes on growing is put before a person anew once an hour."""
+"""How often a person gets a new diff of an episode that keeps growing."""
 
 
 class BackfillScan:
-    """Looks for backfills of one kind, again and again.
+    """Scans for backfills of one kind; remembers what earlier scans read.
 
     Args:
-        lake: of the loop.
-        origin: whose log.
-        definition: the config's own.
-        now_ms: the wall clock, for the time of recording.
+        definition: the config's definition of the kind.
+        now_ms: the wall clock, used for the time of recording only.
     """
 
     def __init__(self, lake: Lake, origin: EntryOrigin, definition: str, now_ms: Callable[[], int]) -> None:
@@ -49,52 +47,52 @@ class BackfillScan:
         self._origin = origin
         self._definition = definition
         self._now_ms = now_ms
-        self._labels = LabelLog(lake, origin.kind, definition)
+        self._labels = BackfillLabelReader(lake, origin.kind, definition)
         self._diffs = DiffLog(lake)
-        self._before: Sequence[Episode] = ()
+        self._last_found: Sequence[Episode] = ()
         self._conflicts: tuple[int, pl.DataFrame] | None = None
-        self._judged: tuple[tuple[int, int], list[FlaggedRun]] | None = None
+        self._runs: tuple[tuple[int, int], list[FlaggedRun]] | None = None
 
     def entries(self, evidence: Evidence, log: Sequence[Decision], gate: Gate) -> list[Decision]:
-        """Return what is to be written into the log: new episodes, and those that have grown.
+        """Return the entries to append to the log: new episodes, and those that have grown.
 
         Args:
-            evidence: whose cells follow the rulings of this log.
-            log: of the kind.
-            gate: where the log leaves it.
+            log: all entries of the kind.
+            gate: the fold of the log.
 
         Raises:
             LakeError: the lake cannot be read or written.
         """
         rulings = rulings_of(log)
         if not evidence.follows(self._origin.kind, rulings):
-            return []  # somebody has ruled meanwhile: the next look has both
+            return []  # somebody has ruled meanwhile: the next scan sees both
         steps = folded_steps(self._lake)
         if self._lake.version("cells") != evidence.version:
-            return []  # somebody has counted more: labels, outcomes and cells must be of the same moment
+            return []  # the cells have grown meanwhile: labels, outcomes and cells must be of one moment
         labels = self._labels.read(steps)
         names = (self._origin.loop, self._origin.kind, self._definition)
-        found = open_episodes(*names, labels, self._runs(evidence), rulings)
-        told = {one.episode.id: one.episode for one in rulings}
+        found = open_episodes(*names, labels, self._flagged_runs(evidence), rulings)
+        logged = {ruling.episode.id: ruling.episode for ruling in rulings}
         new = []
         for episode in found:
-            known = told.get(episode.id)
+            known = logged.get(episode.id)
             if known == episode or not self._is_due(episode, known):
                 continue
             diff = self._diff(evidence, steps, log, episode)
             verdict, reasons = verdict_of(diff)
-            is_kept = self._diffs.find(episode.id, diff.sha256()) is not None  # by one that was killed, or is ahead
-            if not is_kept and not self._diffs.add(diff, self._now_ms()):
+            # a process that was killed, or one that is ahead, may have stored it
+            is_stored = self._diffs.find(episode.id, diff.sha256()) is not None
+            if not is_stored and not self._diffs.add(diff, self._now_ms()):
                 break
             ruling = Ruling(episode=episode, verdict=verdict)
             new.append(backfilled(self._origin, gate, ruling, reasons, {"diff_sha256": diff.sha256()}))
             gate = gate.after(new[-1])
-        self._before = found
+        self._last_found = found
         return new
 
     def _is_due(self, episode: Episode, known: Episode | None) -> bool:
-        """Tell whether an episode is new, has come to rest, or has grown for long."""
-        if known is None or episode in self._before:
+        """Return whether an episode is new, has stopped growing, or has grown for long enough."""
+        if known is None or episode in self._last_found:
             return True
         return episode.until - known.until >= GROWTH_EVERY_MS
 
@@ -110,23 +108,23 @@ class BackfillScan:
         ]
         return diff_of(episode, evidence.plan, found.pairs, found.cohorts, cells=found.cells, decisions=affected)
 
-    def _runs(self, evidence: Evidence) -> list[FlaggedRun]:
-        """Return the hours with too many live labels that are stale or changed, or predictions that came again."""
+    def _flagged_runs(self, evidence: Evidence) -> list[FlaggedRun]:
+        """Return runs of hours with too many stale or changed live labels, or too many resent predictions."""
         kind = self._origin.kind
         until_ms = evidence.reach.observed_until_ms.get(kind)
         if until_ms is None:
             return []
-        seen = until_ms // HOUR_MS, self._lake.version("rejects")
-        if self._judged is None or self._judged[0] != seen:  # an hour that is not over yet changes nothing
+        state = until_ms // HOUR_MS, self._lake.version("rejects")
+        if self._runs is None or self._runs[0] != state:  # an hour that has not ended yet changes nothing
             arrivals = read_hourly_arrivals(evidence.cells, evidence.plan, kind)
             found = list(judge_arrivals(arrivals, until_ms).runs)
             if len(arrivals.hour_ms):
-                found += judge_resent(self._resent(), int(arrivals.hour_ms[0]), until_ms).runs
-            self._judged = seen, found
-        return self._judged[1]
+                found += judge_resent(self._read_conflicts(), int(arrivals.hour_ms[0]), until_ms).runs
+            self._runs = state, found
+        return self._runs[1]
 
-    def _resent(self) -> pl.DataFrame:
-        """Return the conflicts by hour, read again only where there are new rejections."""
+    def _read_conflicts(self) -> pl.DataFrame:
+        """Return the conflicts by hour; read again only if there are new rejections."""
         version = self._lake.version("rejects")
         if self._conflicts is None or self._conflicts[0] != version:
             self._conflicts = version, read_conflicts(self._lake)

@@ -1,7 +1,7 @@
-"""Both identities, counted again from the lake's rows by a way that shares nothing with the join's counters.
+"""Checks both conservation identities by counting the lake's rows, independently of the join's counters.
 
-Every record consumed is in exactly one place. The join keeps count in its ledger, partition by partition; here the
-rows are counted, as far as the ledger promises them.
+Every record consumed ends in exactly one bucket. The join counts the buckets in its ledger, partition by partition;
+this module counts the rows of the same steps.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,21 +12,21 @@ import polars as pl
 from joins.accounting import Counters
 from lake import Lake
 from streams.ledger.lake_kind import complete_rows
-from streams.ledger.table import LedgerRow, RunFile
+from streams.ledger.row import LedgerRow, RunFile
 
 __all__ = ["Conservation", "check_conservation"]
 
-_PLACES = ("joined", "implied", "expired", "retracted", "aged_out")
+_BUCKETS = ("joined", "implied", "expired", "retracted", "aged_out")
 
 
 @dataclass(frozen=True)
 class Conservation:
-    """What was counted, and every way in which it does not agree with the ledger.
+    """The counts, and every difference from the ledger.
 
     Attributes:
-        predictions: per kind, place -> count; the places sum to `consumed`.
-        labels: per kind, place -> count.
-        violations: a sentence each; empty when all is well.
+        predictions: per kind, bucket -> count; the buckets sum to `consumed`.
+        labels: per kind, bucket -> count.
+        violations: a sentence each; empty if the counts agree.
     """
 
     predictions: Mapping[str, Mapping[str, int]]
@@ -35,7 +35,7 @@ class Conservation:
 
     @property
     def holds(self) -> bool:
-        """Whether every record is in exactly one place, by both ways of counting."""
+        """Whether every record is in exactly one bucket, by both ways of counting."""
         return not self.violations
 
 
@@ -43,8 +43,8 @@ def check_conservation(lake: Lake, definitions: Mapping[str, str], files: Iterab
     """Count the lake's rows and compare them with the ledger's counters and the files' counts.
 
     Args:
-        lake: whichever way it is filled, and also while it is.
-        definitions: the loop's own definition of each kind.
+        lake: of a replay or of running roles; it may be written meanwhile.
+        definitions: by kind, the config's definition.
         files: every file of a replay.
     """
     newest = complete_rows(lake)
@@ -55,19 +55,17 @@ def check_conservation(lake: Lake, definitions: Mapping[str, str], files: Iterab
     rows = _Rows(lake, newest)
     predictions = {kind: _count_predictions(rows, kind, name) for kind, name in definitions.items()}
     labels = {kind: _count_labels(rows, kind) for kind in definitions}
-    p = counters.predictions
     for kind, counted in predictions.items():
-        o = counters.outcomes[kind]
-        told = {place: getattr(o, place) for place in ("pending", *_PLACES)}
-        told |= {name: getattr(p, name) for name in ("consumed", "duplicate", "conflict", "rejected")}
-        violations += _compare(f"predictions ({kind})", told, counted)
+        outcomes, records = counters.outcomes[kind], counters.predictions
+        ledger = {bucket: getattr(outcomes, bucket) for bucket in ("pending", *_BUCKETS)}
+        ledger |= {bucket: getattr(records, bucket) for bucket in ("consumed", "duplicate", "conflict", "rejected")}
+        violations += _compare(f"predictions ({kind})", ledger, counted)
     for kind, counted in labels.items():
-        c = counters.labels[kind]
-        told = {
-            name: getattr(c, name) for name in ("consumed", "stale", "duplicate", "aged_out", "rejected", "heartbeats")
-        }
-        told["kept"] = c.heads + c.superseded
-        violations += _compare(f"labels ({kind})", told, counted)
+        of_kind = counters.labels[kind]
+        buckets = ("consumed", "stale", "duplicate", "aged_out", "rejected", "heartbeats")
+        ledger = {bucket: getattr(of_kind, bucket) for bucket in buckets}
+        ledger["kept"] = of_kind.heads + of_kind.superseded
+        violations += _compare(f"labels ({kind})", ledger, counted)
     for file in files:
         if file.mapped + file.filtered + file.rejected < file.read:
             violations.append(
@@ -78,7 +76,7 @@ def check_conservation(lake: Lake, definitions: Mapping[str, str], files: Iterab
 
 
 class _Rows:
-    """The lake's rows up to what the ledger says of each partition."""
+    """The lake's rows of the steps that the ledger has of each partition."""
 
     def __init__(self, lake: Lake, newest: Mapping[int, LedgerRow]) -> None:
         schema = {"partition": pl.Int32, "labels": pl.Int64, "predictions": pl.Int64, "steps": pl.Int64}
@@ -96,7 +94,7 @@ class _Rows:
         return self._of_steps("outcomes")
 
     def rejects(self, name: str) -> pl.LazyFrame:
-        """Return what the join refused of an input in those steps."""
+        """Return what the join rejected of an input in those steps."""
         return self._of_steps("rejects").filter(pl.col("stage") == "join", pl.col("input") == name)
 
     def _of_steps(self, table: str) -> pl.LazyFrame:
@@ -106,25 +104,25 @@ class _Rows:
 
 def _count_predictions(rows: _Rows, kind: str, definition: str) -> dict[str, int]:
     consumed = rows.records("predictions").select(pl.len()).collect().item()
-    refused = _reject_counts(rows.rejects("predictions"))
+    rejected = _reject_counts(rows.rejects("predictions"))
     newest = (
         rows.outcomes()
         .filter(pl.col("kind") == kind, pl.col("definition") == definition)
         .sort("revision")
         .group_by("partition", "prediction_offset")
         .agg(pl.col("status", "reason").last())
-        .select(pl.when(pl.col("reason") == "aged_out").then(pl.lit("aged_out")).otherwise("status").alias("place"))
-        .group_by("place")
+        .select(pl.when(pl.col("reason") == "aged_out").then(pl.lit("aged_out")).otherwise("status").alias("bucket"))
+        .group_by("bucket")
         .len()
         .collect()
     )
-    places = dict.fromkeys(_PLACES, 0) | dict(newest.iter_rows())
+    outcomes = dict.fromkeys(_BUCKETS, 0) | dict(newest.iter_rows())
     counted = {
         "consumed": consumed,
-        **places,
-        "duplicate": refused.pop("duplicate", 0),
-        "conflict": refused.pop("conflict", 0),
-        "rejected": sum(refused.values()),
+        **outcomes,
+        "duplicate": rejected.pop("duplicate", 0),
+        "conflict": rejected.pop("conflict", 0),
+        "rejected": sum(rejected.values()),
     }
     return counted | {"pending": 2 * consumed - sum(counted.values())}
 
@@ -132,17 +130,17 @@ def _count_predictions(rows: _Rows, kind: str, definition: str) -> dict[str, int
 def _count_labels(rows: _Rows, kind: str) -> dict[str, int]:
     labels = rows.records("labels").filter(pl.col("kind") == kind)
     rejects = rows.rejects("labels")
-    refused = _reject_counts(rejects.filter(pl.col("kind") == kind))
+    rejected = _reject_counts(rejects.filter(pl.col("kind") == kind))
     position = ["partition", "offset"]
     kept = labels.filter(pl.col("op") != "heartbeat").join(rejects.select(position), on=position, how="anti")
     waited = ("unknown_prediction", "too_late", "waiting_limit")
     return {
         "consumed": labels.select(pl.len()).collect().item(),
         "kept": kept.select(pl.len()).collect().item(),
-        "stale": refused.pop("stale", 0),
-        "duplicate": refused.pop("duplicate", 0),
-        "aged_out": sum(refused.pop(reason, 0) for reason in waited),
-        "rejected": sum(refused.values()),
+        "stale": rejected.pop("stale", 0),
+        "duplicate": rejected.pop("duplicate", 0),
+        "aged_out": sum(rejected.pop(reason, 0) for reason in waited),
+        "rejected": sum(rejected.values()),
         "heartbeats": labels.filter(pl.col("op") == "heartbeat").select(pl.len()).collect().item(),
     }
 
@@ -151,9 +149,9 @@ def _reject_counts(rejects: pl.LazyFrame) -> dict[str, int]:
     return dict(rejects.group_by("reason").len().collect().iter_rows())
 
 
-def _compare(name: str, told: Mapping[str, int], counted: Mapping[str, int]) -> list[str]:
+def _compare(name: str, ledger: Mapping[str, int], counted: Mapping[str, int]) -> list[str]:
     return [
-        f"{name}: the ledger says {count:,} {place}, the rows say {counted[place]:,}"
-        for place, count in told.items()
-        if counted[place] != count
+        f"{name}: the ledger says {count:,} {bucket}, the rows say {counted[bucket]:,}"
+        for bucket, count in ledger.items()
+        if counted[bucket] != count
     ]

@@ -1,7 +1,4 @@
-"""The diffs of a loop's backfills, in the lake: each as it was put before a person.
-
-Must not make one.
-"""
+"""The diffs of a loop's backfills, stored in the lake exactly as a person reads them before a ruling."""
 
 import polars as pl
 
@@ -14,17 +11,13 @@ TABLE = "diffs"
 
 
 class DiffLog:
-    """The diffs of all label kinds.
-
-    Args:
-        lake: of the loop.
-    """
+    """The diffs of all label kinds."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
 
     def add(self, diff: BackfillDiff, recorded_at_ms: int) -> bool:
-        """Keep a diff; False if somebody else has written meanwhile: look again what is there.
+        """Store a diff; return False if another process has written meanwhile, so that the log must be read again.
 
         Raises:
             LakeError: the disk does not take it.

@@ -1,6 +1,6 @@
-"""Predictions that came again with other content: the join kept the first, and says so in its rejections.
+"""Predictions that were sent again with other content: the join keeps the first and rejects the others as conflicts.
 
-Their hour is that of arrival; of files, which have none, that of the prediction itself. Must not judge.
+A conflict belongs to the hour in which it arrived; in files, which have no arrival time, to that of the prediction.
 """
 
 import polars as pl
@@ -8,31 +8,26 @@ import polars as pl
 from lake import Lake
 from schemas.events.backfill import Episode
 
-__all__ = ["read_conflicts", "resent_by"]
+__all__ = ["read_conflicts", "resent_predictions"]
 
 _POSITION = ["partition", "offset"]
 
 
 def read_conflicts(lake: Lake) -> pl.DataFrame:
-    """Return when predictions came again with other content: hour_ms (its first instant, UTC) and count, by hour."""
+    """Return the number of conflicts by hour: columns hour_ms (the hour's first instant, UTC) and count."""
     hour_ms = (pl.col("at_ms") // 3_600_000) * 3_600_000
     return _conflicts(lake).group_by(hour_ms=hour_ms).agg(count=pl.len().cast(pl.Int64)).sort("hour_ms").collect()
 
 
-def resent_by(lake: Lake, episode: Episode) -> pl.DataFrame:
-    """Return partition, prediction_offset and kind of the predictions, as they first came, that an episode sent again.
-
-    Args:
-        lake: read from.
-        episode: of re-sent predictions.
-    """
+def resent_predictions(lake: Lake, episode: Episode) -> pl.DataFrame:
+    """Return partition, prediction_offset and kind of the first copies of predictions that an episode sent again."""
     again = _conflicts(lake).filter(pl.col("at_ms").is_between(episode.since, episode.until))
     names = again.select("partition", "key", "id").unique().collect()
     found = (
         lake.scan("predictions")
         .filter(pl.col("key").is_in(names["key"].unique().implode()))
         .select(*_POSITION, "key", "id")
-        .join(_refused(lake), on=_POSITION, how="anti")
+        .join(_rejected(lake), on=_POSITION, how="anti")
         .join(names.lazy(), on=["partition", "key", "id"], how="semi")
         .collect()
     )
@@ -40,14 +35,14 @@ def resent_by(lake: Lake, episode: Episode) -> pl.DataFrame:
 
 
 def _conflicts(lake: Lake) -> pl.LazyFrame:
-    arrived = pl.coalesce("arrived_at", "predicted_at").dt.epoch("ms")
-    conflicts = _refused(lake).filter(pl.col("reason") == "conflict").select(_POSITION)
+    arrived_ms = pl.coalesce("arrived_at", "predicted_at").dt.epoch("ms")
+    conflicts = _rejected(lake).filter(pl.col("reason") == "conflict").select(_POSITION)
     return (
         lake.scan("predictions")
         .join(conflicts, on=_POSITION, how="semi")
-        .select(*_POSITION, "key", "id", at_ms=arrived)
+        .select(*_POSITION, "key", "id", at_ms=arrived_ms)
     )
 
 
-def _refused(lake: Lake) -> pl.LazyFrame:
+def _rejected(lake: Lake) -> pl.LazyFrame:
     return lake.scan("rejects").filter(pl.col("input") == "predictions", pl.col("stage") == "join")

@@ -1,5 +1,4 @@
-"""The feedback role, put together: evidence from the lake, the gate, data sets, deliveries, the page.
+"""The feedback role: reconciles gate and lake, writes data sets, delivers requests, takes callbacks, serves the page.
 
-A look at the lake comes in, entries of the log and requests go out. What is decided stands in the lake's `decisions`;
-nothing here keeps truth of its own.
+All state is in the lake; decisions are entries of its table `decisions`.
 """

@@ -1,7 +1,4 @@
-"""Rulings on the page: what it shows of a backfill, and what becomes of a form that comes back. Wiring only.
-
-Who may look and who names users is the page's matter; what a ruling does is that of `retrain.approval`.
-"""
+"""Connects the page's backfill forms with `retrain.approval`: shows a backfill with a form token, applies a ruling."""
 
 import logging
 import secrets
@@ -10,21 +7,21 @@ from threading import Lock
 from typing import Final
 
 from lake import Lake
-from retrain.approval import Person, RulingOutcome, RulingResult, Statement
+from retrain.approval import Person, RulingOutcome, RulingRequest
 from retrain.episode_status import EpisodeStatus
-from retrain.form_token import NONCE_BYTES, TTL_MS, Bound, TokenError, check_token, keys_of, make_token
+from retrain.form_token import NONCE_BYTES, TTL_MS, TokenBinding, TokenError, check_token, make_token, token_keys
 from retrain.signing import Secret
 from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from truthloop.config.settings import Settings
-from truthloop.evidence.approvals import approvals_of, diff_of
+from truthloop.evidence.approvals import find_diff, open_approvals
 from truthloop.evidence.diff_log import DiffLog
 from truthloop.page.web.access import Access
-from truthloop.page.web.backfill_pages import Answered, Form, Shown
+from truthloop.page.web.backfill_pages import BackfillView, RulingAnswer, RulingForm
 from truthloop.text.format import moment, zone_of
-from truthloop.text.rulings import refusal_words, state_words
+from truthloop.text.rulings import refusal_text, status_text
 
-__all__ = ["Rulings"]
+__all__ = ["BackfillForms"]
 
 log = logging.getLogger("truthloop.feedback")
 
@@ -40,15 +37,14 @@ _STATUS: Final = {
 }
 
 
-class Rulings:
-    """What the pages about backfills ask for.
+class BackfillForms:
+    """Implements `truthloop.page.web.backfill_pages.BackfillService` on the lake.
 
     Args:
-        settings: of the loop.
-        access: who is let in to the page.
-        secret: of the webhook; None without one.
+        access: of the page; its token signs form tokens where there is no secret.
+        secret: of the webhook; signs form tokens, so that all processes accept them.
         now_ms: the wall clock.
-        refused: called with a word for every refusal.
+        count_refusal: called with the reason of every rejected ruling.
 
     Raises:
         LakeError: there is no lake.
@@ -60,36 +56,35 @@ class Rulings:
         access: Access,
         secret: Secret | None,
         now_ms: Callable[[], int],
-        refused: Callable[[str], None],
+        count_refusal: Callable[[str], None],
     ) -> None:
         self._loop = settings.config.loop
         self._zone = zone_of(settings.config.timezone)
         self._now_ms = now_ms
-        self._keys = keys_of(secret, access.token, secrets.token_bytes(32))
-        self._approvals = approvals_of(settings, now_ms)
+        self._keys = token_keys(secret, access.token, secrets.token_bytes(32))
+        self._approvals = open_approvals(settings, now_ms)
         self._diffs = DiffLog(Lake.open(settings.lake))
-        # a table of the lake is read by one thread at a time
+        # a lake handle is not thread-safe
         self._lock = Lock()
-        self.refused = refused
+        self.count_refusal = count_refusal
 
-    def show(self, episode: str, user: str) -> Shown | None:
-        """Return what is shown of a backfill; None: unknown.
+    def show(self, episode: str, user: str) -> BackfillView | None:
+        """Return what the page shows of a backfill; None: unknown.
 
         Raises:
             LakeError: the lake cannot be read.
         """
-        standing = self._approvals.standing(episode)
-        if standing is None:
+        status = self._approvals.status(episode)
+        if status is None:
             return None
         now_ms = self._now_ms()
         token = until = ""
-        if standing.is_waiting:
-            bound = self._bound(episode, standing.diff_sha256, user)
-            token = make_token(self._keys, bound, now_ms, secrets.token_bytes(NONCE_BYTES))
+        if status.is_waiting:
+            binding = self._binding(episode, status.diff_sha256, user)
+            token = make_token(self._keys, binding, now_ms, secrets.token_bytes(NONCE_BYTES))
             until = moment(now_ms + TTL_MS, self._zone)
-        state = state_words(standing, self._zone)
-        diff = self._diff(standing)
-        return Shown(diff, standing.verdict, standing.why, state, token, until)
+        state = status_text(status, self._zone)
+        return BackfillView(self._diff(status), status.verdict, status.why, state, token, until)
 
     def document(self, episode: str) -> bytes | None:
         """Return the diff as JSON; None: unknown.
@@ -97,35 +92,32 @@ class Rulings:
         Raises:
             LakeError: the lake cannot be read.
         """
-        standing = self._approvals.standing(episode)
-        return None if standing is None else self._diff(standing).document()
+        status = self._approvals.status(episode)
+        return None if status is None else self._diff(status).document()
 
-    def rule(self, form: Form) -> Answered:
-        """Take a ruling, or say why not.
+    def rule(self, form: RulingForm) -> RulingAnswer:
+        """Log a ruling, or return why it is rejected.
 
         Raises:
-            LakeError: the log cannot be read or written. What was said may stand in it.
+            LakeError: the log cannot be read or written; the ruling may be in it nevertheless.
         """
-        bound = self._bound(form.episode, form.diff_sha256, form.by if form.is_proved else "")
+        binding = self._binding(form.episode, form.diff_sha256, form.by if form.is_proved else "")
         try:
-            token = check_token(self._keys, form.token, bound, self._now_ms())
+            token = check_token(self._keys, form.token, binding, self._now_ms())
         except TokenError as error:
-            return Answered(403, error.what, "Open the backfill again, and send its form as it is.", "token")
+            return RulingAnswer(403, error.what, "Open the backfill again, and send its form unchanged.", "token")
         person = Person(form.by, "proxy" if form.is_proved else "attested", "page")
-        statement = Statement(form.episode, form.diff_sha256, form.verdict, form.reason, person, token.sha256)
-        result = self._approvals.rule(statement, is_expired=token.is_expired)
+        request = RulingRequest(form.episode, form.diff_sha256, form.verdict, form.reason, person, token.sha256)
+        result = self._approvals.rule(request, is_expired=token.is_expired)
         if result.outcome is not RulingOutcome.DONE:
-            return self._refusal(result)
+            what, hint = refusal_text(result, self._zone)
+            return RulingAnswer(_STATUS[result.outcome], what, hint, result.outcome.value)
         log.info("backfill %s is %s", form.episode, form.verdict.value)
-        return Answered(303)
+        return RulingAnswer(303)
 
-    def _refusal(self, result: RulingResult) -> Answered:
-        what, hint = refusal_words(result, self._zone)
-        return Answered(_STATUS[result.outcome], what, hint, result.outcome.value)
+    def _binding(self, episode: str, diff_sha256: str, user: str) -> TokenBinding:
+        return TokenBinding(self._loop, episode, diff_sha256, _VERDICTS, user)
 
-    def _bound(self, episode: str, diff_sha256: str, user: str) -> Bound:
-        return Bound(self._loop, episode, diff_sha256, _VERDICTS, user)
-
-    def _diff(self, standing: EpisodeStatus) -> BackfillDiff:
+    def _diff(self, status: EpisodeStatus) -> BackfillDiff:
         with self._lock:
-            return diff_of(self._diffs, standing)
+            return find_diff(self._diffs, status)

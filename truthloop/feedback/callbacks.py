@@ -1,10 +1,12 @@
-"""What a pipeline answers: verified, known again by its id, and taken by the gate or refused without a trace.
+"""Handles callbacks of a pipeline: verifies the signature, recognizes repeated ids, logs the answer or rejects it.
 
-Must not trust a header before its signature, and must not tell who asks more than whether it was taken.
+The signature is checked before anything else is used. Of the loop's state a response tells only what became of the
+callback.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -16,23 +18,22 @@ from retrain.signing import Secret, SignatureError, verify
 from schemas.events.evidence import Decision, Event
 from schemas.events.retrain_request import RetrainCallback
 
-__all__ = ["Callbacks"]
+__all__ = ["CallbackHandler"]
 
 log = logging.getLogger("truthloop.feedback")
 
 ATTEMPTS_MAX = 5
-"""The log may move on between reading it and writing to it; so often is it read again."""
+"""How often the log is read again because another writer came first."""
 
 
-class Callbacks:
-    """Takes callbacks for one loop.
+class CallbackHandler:
+    """Handles the callbacks of one loop.
 
     Args:
-        lake: of the loop.
         origins: of all label kinds.
-        secret: signs requests and callbacks alike.
+        secret: signs requests and callbacks; None: the loop sends no requests.
         now_ms: the wall clock.
-        refused: called with the reason of every refusal, a word.
+        count_refusal: called with the reason of every refusal, one of a closed vocabulary.
     """
 
     def __init__(
@@ -41,104 +42,112 @@ class Callbacks:
         origins: Sequence[EntryOrigin],
         secret: Secret | None,
         now_ms: Callable[[], int],
-        refused: Callable[[str], None],
+        count_refusal: Callable[[str], None],
     ) -> None:
         self._kinds = [(origin, DecisionLog(lake, origin.kind)) for origin in origins]
         self._secret = secret
         self._now_ms = now_ms
-        self._refused = refused
+        self._count_refusal = count_refusal
 
-    def take(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, object]:
-        """Return the HTTP status and the answer's document.
+    def handle(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, object]:
+        """Return the HTTP status and the JSON document of the response.
 
         Args:
-            body: raw, because the signature is over its bytes.
+            body: raw bytes, which the signature is over.
             headers: names in lower case.
 
         Raises:
-            LakeError: the log cannot be read or written; the caller is to come again.
+            LakeError: the log cannot be read or written; the callback should be sent again.
         """
         if self._secret is None:
-            return self._refuse(404, "unexpected", "this loop asks nobody")
+            return self._refuse(404, "unexpected", "this loop sends no requests")
         try:
             signed = verify(headers, body, self._secret, self._now_ms() // 1000)
         except SignatureError:
-            return self._refuse(401, "signature", "the signature does not hold")
+            return self._refuse(401, "signature", "the signature is invalid")
         try:
             answer = RetrainCallback.model_validate_json(body)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            return self._refuse(422, "invalid", f"{place}: {first['msg']}" if place else first["msg"])
-        for _ in range(ATTEMPTS_MAX):
-            if (done := self._try(answer, signed.id)) is not None:
-                return done
-        return self._refuse(503, "busy", "others write to the log; send it again")
-
-    def _try(self, answer: RetrainCallback, callback_id: str) -> tuple[int, object] | None:
-        """Return what became of it; None where somebody else wrote to the log meanwhile."""
+            field = ".".join(str(part) for part in first["loc"])
+            return self._refuse(422, "invalid", f"{field}: {first['msg']}" if field else first["msg"])
         for origin, decisions in self._kinds:
-            entries = decisions.entries()
-            if not any(entry.decision == answer.decision for entry in entries):
-                continue
-            known = [entry for entry in entries if entry.detail.get("callback_id") == callback_id]
-            if known and known[0].event is not Event.REFUSED:
-                return 200, {"status": "known", "decision": answer.decision}
-            gate = gate_of(entries)
-            if (other := _not_judged(entries, answer)) is not None:
-                return self._record_refusal((origin, decisions), entries, answer, callback_id, other)
-            if gate.decision != answer.decision and answer.status != "deployed":
-                return self._refuse(409, "closed", "this retrain has ended")
-            make = _deployed if answer.status == "deployed" else answered
-            return self._write(decisions, gate, make(origin, gate, answer, callback_id), answer)
+            if any(entry.decision == answer.decision for entry in decisions.entries()):
+                return self._log_callback(origin, decisions, answer, signed.id)
         return self._refuse(404, "unknown", "no such decision")
 
-    def _write(
-        self, decisions: DecisionLog, gate: Gate, entry: Decision, answer: RetrainCallback
-    ) -> tuple[int, object] | None:
+    def _log_callback(
+        self, origin: EntryOrigin, decisions: DecisionLog, answer: RetrainCallback, callback_id: str
+    ) -> tuple[int, object]:
+        """Log a callback and return the response."""
         try:
-            gate.after(entry)
-        except IllegalEvent:
-            return self._refuse(409, "out_of_order", f"a retrain that is {gate.state.value} does not take this")
-        if not decisions.append([entry], self._now_ms()):
-            return None
-        log.info("retrain %s: the pipeline says %s", answer.decision, answer.status)
-        return 200, {"status": "taken", "decision": answer.decision, "state": _state_of(entry)}
+            new = decisions.update(partial(_entries, origin, answer, callback_id), self._now_ms, ATTEMPTS_MAX)
+        except _RefusedError as refused:
+            return self._refuse(409, refused.code, str(refused))
+        if new is None:
+            return self._refuse(503, "busy", "other processes are writing to the log; send it again")
+        if not new:
+            return 200, {"status": "known", "decision": answer.decision}
+        if new[0].event is Event.REFUSED:
+            return self._refuse(409, "another_model", new[0].reason)
+        log.info("retrain %s: the pipeline reports %s", answer.decision, answer.status)
+        return 200, {"status": "taken", "decision": answer.decision, "state": new[0].state.value}
 
-    def _record_refusal(
-        self,
-        kind: tuple[EntryOrigin, DecisionLog],
-        entries: Sequence[Decision],
-        answer: RetrainCallback,
-        callback_id: str,
-        reason: str,
-    ) -> tuple[int, object] | None:
-        """Refuse another model than the one that was judged, and write it down once; None where the log moved on."""
-        origin, decisions = kind
-        gate = gate_of(entries)
-        detail = {
-            "callback_id": callback_id,
-            "decision": answer.decision,
-            "status": answer.status,
-            "model_sha256": answer.model_sha256,
-            "version": answer.version,
-        }
-        if not any(_says_the_same(entry, detail) for entry in entries):
-            own = answer.decision if gate.decision in (None, answer.decision) else None
-            told = {"decision": own, "version": answer.version, "detail": detail, "source": "pipeline"}
-            entry = origin.entry(gate, Event.REFUSED, gate.state, reason, **told)
-            if not decisions.append([entry], self._now_ms()):
-                return None
-        return self._refuse(409, "another_model", reason)
-
-    def _refuse(self, status: int, word: str, reason: str) -> tuple[int, object]:
-        self._refused(word)
+    def _refuse(self, status: int, code: str, reason: str) -> tuple[int, object]:
+        self._count_refusal(code)
         log.warning("a callback was refused: %s", reason)
         return status, {"status": "refused", "reason": reason}
 
 
-def _state_of(entry: Decision) -> str:
-    return entry.state.value
+class _RefusedError(Exception):
+    """A callback is refused without an entry in the log."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def _entries(
+    origin: EntryOrigin, answer: RetrainCallback, callback_id: str, entries: Sequence[Decision]
+) -> list[Decision]:
+    """Return the log's next entry: the callback, or its refusal; none if the callback is logged already.
+
+    Raises:
+        _RefusedError: the retrain cannot take the callback, or the same refusal is logged already.
+    """
+    known = [entry for entry in entries if entry.detail.get("callback_id") == callback_id]
+    if known and known[0].event is not Event.REFUSED:
+        return []
+    gate = gate_of(entries)
+    if (reason := _not_judged(entries, answer)) is not None:
+        refusal = _refusal(origin, gate, answer, callback_id, reason)
+        if any(_is_same_refusal(entry, refusal.detail) for entry in entries):
+            raise _RefusedError("another_model", reason)
+        return [refusal]
+    if gate.decision != answer.decision and answer.status != "deployed":
+        raise _RefusedError("closed", "this retrain has ended")
+    make = _deployed if answer.status == "deployed" else answered
+    entry = make(origin, gate, answer, callback_id)
+    try:
+        gate.after(entry)
+    except IllegalEvent:
+        reason = f"a retrain that is {gate.state.value} does not take this"
+        raise _RefusedError("out_of_order", reason) from None
+    return [entry]
+
+
+def _refusal(origin: EntryOrigin, gate: Gate, answer: RetrainCallback, callback_id: str, reason: str) -> Decision:
+    """Return the entry of a callback that names another model than the judged one."""
+    own = answer.decision if gate.decision in (None, answer.decision) else None
+    detail = {
+        "callback_id": callback_id,
+        "decision": answer.decision,
+        "status": answer.status,
+        "model_sha256": answer.model_sha256,
+        "version": answer.version,
+    }
+    fields = {"decision": own, "version": answer.version, "detail": detail, "source": "pipeline"}
+    return origin.entry(gate, Event.REFUSED, gate.state, reason, **fields)
 
 
 def _judged(entries: Sequence[Decision], decision: str) -> Decision | None:
@@ -151,7 +160,7 @@ def _judged(entries: Sequence[Decision], decision: str) -> Decision | None:
 
 
 def _not_judged(entries: Sequence[Decision], answer: RetrainCallback) -> str | None:
-    """Say why the answer's model is not the one that was judged; None where nothing is wrong with it."""
+    """Return why the answer's model cannot be the judged one; None if it can."""
     judged = _judged(entries, answer.decision)
     if judged is None:
         return "no model of this retrain was judged yet" if answer.status == "deployed" else None
@@ -162,19 +171,19 @@ def _not_judged(entries: Sequence[Decision], answer: RetrainCallback) -> str | N
     return None
 
 
-def _says_the_same(entry: Decision, detail: Mapping[str, object]) -> bool:
-    """Return whether a refusal is written down already: a pipeline that asks again must not fill the log."""
+def _is_same_refusal(entry: Decision, detail: Mapping[str, object]) -> bool:
+    """Return whether an entry logs this refusal already: a repeated callback must not fill the log."""
     if entry.event is not Event.REFUSED:
         return False
     return all(entry.detail.get(name) == value for name, value in detail.items() if name != "callback_id")
 
 
 def _deployed(origin: EntryOrigin, gate: Gate, answer: RetrainCallback, callback_id: str) -> Decision:
-    """Return that the pipeline has deployed what was judged. Whether it predicts is seen from its predictions."""
+    """Return the entry of a deployment. It moves no gate: a version is deployed once its predictions come in."""
     own = answer.decision if gate.decision in (None, answer.decision) else None
     detail = {"callback_id": callback_id, "decision": answer.decision, "model_sha256": answer.model_sha256}
     text = f"the pipeline says: {answer.version} is deployed, as it was judged"
     if answer.message:
         text = f"{text}. {answer.message}"
-    told = {"decision": own, "version": answer.version, "detail": detail, "source": "pipeline"}
-    return origin.entry(gate, Event.JUDGED, gate.state, text, **told)
+    fields = {"decision": own, "version": answer.version, "detail": detail, "source": "pipeline"}
+    return origin.entry(gate, Event.JUDGED, gate.state, text, **fields)

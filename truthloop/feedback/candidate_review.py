@@ -1,7 +1,7 @@
-"""The newest version beside the one before it, on the labels that they share: judged once a week until it is decided.
+"""Compares the newest version with the one before it on the labels they share, once a week until there is a verdict.
 
-A version that predicts beside the one that decides is judged before it takes over; one that took over while the former
-goes on beside it, after. Must not deploy anything.
+A shadow version is judged before it takes over; if the former version keeps predicting after a takeover, the new one is
+judged afterwards.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,10 @@ from schemas.events.evidence import Decision, Event
 from truthloop.config.settings import Settings
 from truthloop.evidence.cells import Evidence
 
-__all__ = ["Judging"]
+__all__ = ["CandidateReview"]
 
 WEEK_DAYS: Final = 7
 _WEEKS_MIN: Final = 2
-_FIXES: Final = Event.SUCCEEDED
-"""The first success of a retrain that names a model's digest says which model ships; what others name is refused."""
 
 _SHARED: Final = """
 SELECT * FROM scored
@@ -38,27 +36,21 @@ QUALIFY row_number() OVER (PARTITION BY key, version ORDER BY predicted_at DESC,
 Pair = tuple[str, str]
 
 
-class Judging:
-    """Judges the versions of one label kind, again and again.
-
-    Args:
-        settings: the loop's.
-        origin: whose log.
-    """
+class CandidateReview:
+    """Reviews the versions of one label kind."""
 
     def __init__(self, settings: Settings, origin: EntryOrigin) -> None:
         self._settings = settings
         self._origin = origin
         self._task = settings.config.predictions.outputs[origin.kind].task
-        self._looked: tuple[Pair, int] | None = None
+        self._reviewed: tuple[Pair, int] | None = None
 
     def entry(self, evidence: Evidence, log: Sequence[Decision], gate: Gate) -> Decision | None:
-        """Return what is to be written into the log: that the newest version is judged; None while nothing is decided.
+        """Return the log entry of the verdict about the newest version; None while there is none, or it is logged.
 
         Args:
-            evidence: whose cells tell how much the versions share.
-            log: of the kind.
-            gate: where the log leaves it.
+            log: all entries of the kind.
+            gate: the fold of the log.
 
         Raises:
             LakeError: the lake cannot be read.
@@ -68,40 +60,41 @@ class Judging:
             return None
         pair, days = self._shared(evidence, min(date.fromisoformat(judged), self._day(gate.evaluated_ms)))
         weeks = len(days) // WEEK_DAYS
-        if pair is None or weeks < _WEEKS_MIN or self._looked == (pair, weeks) or _is_judged(log, pair):
+        if pair is None or weeks < _WEEKS_MIN or self._reviewed == (pair, weeks) or _is_judged(log, pair):
             return None
-        self._looked = pair, weeks
+        self._reviewed = pair, weeks
         found = judge_candidate(self._rows(pair, days), self._task, self._settings.config.predictions.slices)
-        return None if found.verdict == "undecided" else self._told(pair, found, log, gate)
+        return None if found.verdict == "undecided" else self._entry(pair, found, log, gate)
 
     def _day(self, at_ms: int) -> date:
         return day_ending_at(at_ms, self._settings.config.timezone)
 
     def _shared(self, evidence: Evidence, last: date) -> tuple[Pair | None, list[date]]:
-        """Return the newest version behind the one before it, and the days on which both predicted."""
+        """Return the version before the newest and the newest, and the days on which both predicted."""
         predictions = prediction_counts(evidence.cells, self._origin.kind, last)
         versions = versions_in(predictions)
         if len(versions) < 2:  # noqa: PLR2004 - a pair
             return None, []
         running, candidate = versions[-2:]
-        days = [set(predictions.filter(pl.col("version") == one)["day"]) for one in (running, candidate)]
+        days = [set(predictions.filter(pl.col("version") == version)["day"]) for version in (running, candidate)]
         return (running, candidate), sorted(days[0] & days[1])
 
     def _rows(self, pair: Pair, days: Sequence[date]) -> pl.DataFrame:
-        """Return the labels of both, as `judge_candidate` wants them."""
+        """Return the labels that both share, in the columns of `judge_candidate`."""
         with connect(self._settings.lake) as views:
             rows: pl.DataFrame = views.sql(_SHARED, params=[self._origin.kind, *pair, days[0], days[-1]]).pl()
         truth, output = ("value_class", "output_class") if self._task == "multiclass" else ("value", "output")
         running, candidate = (rows.filter(pl.col("version") == version) for version in pair)
         slices = [f"slice_{name}" for name in self._settings.config.predictions.slices]
-        said = candidate.select("key", candidate=output)
-        asked = running.select("key", pl.col("day").cast(pl.Date), *slices, truth=truth, running=output)
-        return asked.join(said, on="key")
+        left = running.select("key", pl.col("day").cast(pl.Date), *slices, truth=truth, running=output)
+        return left.join(candidate.select("key", candidate=output), on="key")
 
-    def _told(self, pair: Pair, found: CandidateJudgement, log: Sequence[Decision], gate: Gate) -> Decision:
+    def _entry(self, pair: Pair, found: CandidateJudgement, log: Sequence[Decision], gate: Gate) -> Decision:
         running, candidate = pair
         retrain = find_retrain(log, candidate)
-        digests = [one.detail.get("model_sha256") for one in log if one.decision == retrain and one.event is _FIXES]
+        # the first success that names a digest says which model ships; callbacks that name another are rejected
+        successes = [one for one in log if one.decision == retrain and one.event is Event.SUCCEEDED]
+        digests = [one.detail.get("model_sha256") for one in successes]
         failed = [check.text for check in found.checks if check.passed is False]
         detail = {
             "verdict": found.verdict,
@@ -118,17 +111,15 @@ class Judging:
             "margin": found.margin,
             "failed": "; ".join(failed)[:1_000] or None,
         }
-        told = {
-            "decision": retrain if gate.decision in (None, retrain) else None,
-            "version": candidate,
-            "detail": detail,
-        }
-        reason = f"{candidate} beside {running}: {found.text}"
+        decision = retrain if gate.decision in (None, retrain) else None
+        reason = f"{candidate} compared with {running}: {found.text}"
         if failed:
             reason += f"; but {failed[0]}"
-        return self._origin.entry(gate, Event.JUDGED, gate.state, reason, **told)
+        return self._origin.entry(
+            gate, Event.JUDGED, gate.state, reason, decision=decision, version=candidate, detail=detail
+        )
 
 
 def _is_judged(log: Sequence[Decision], pair: Pair) -> bool:
-    told = (entry.detail for entry in log if entry.event is Event.JUDGED)
-    return any((detail.get("running"), detail.get("candidate")) == pair for detail in told)
+    details = (entry.detail for entry in log if entry.event is Event.JUDGED)
+    return any((detail.get("running"), detail.get("candidate")) == pair for detail in details)

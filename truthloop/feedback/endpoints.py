@@ -1,6 +1,6 @@
-"""Where the loop meets others: who is asked for a retrain, and who may look at the page. Checked before anything runs.
+"""Endpoints of the feedback role: the receiver of retrain requests, and access to the page. Checked at the start.
 
-Secrets come from the environment or from files that it names; this module must not send or serve.
+Secrets come from environment variables, or from files that these name.
 """
 
 import os
@@ -23,10 +23,10 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def receiver_of(settings: Settings, environ: Mapping[str, str]) -> Receiver | None:
-    """Return where requests go; None where nobody is ever asked.
+    """Return the receiver of retrain requests; None if the config has none.
 
     Raises:
-        ConfigError: a secret is missing or weak, or the URL can never be sent to.
+        ConfigError: a secret is missing or weak, or requests to the URL are not allowed.
     """
     retrain = settings.config.retrain
     if retrain is None:
@@ -35,18 +35,18 @@ def receiver_of(settings: Settings, environ: Mapping[str, str]) -> Receiver | No
     allow = parse_allowed(config.allow)
     check_url(config.url, allow)
     is_signed = isinstance(config, WebhookConfig)
-    hears_callbacks = is_signed or config.callback_url is not None or config.completion == "callback"
-    secret: Secret | None = read_secret(config.secret_env, environ) if hears_callbacks else None
+    takes_callbacks = is_signed or config.callback_url is not None or config.completion == "callback"
+    secret: Secret | None = read_secret(config.secret_env, environ) if takes_callbacks else None
     target = choose_target(config, secret, lambda name: read_credential(name, environ))
     return Receiver(config.url, secret, allow, server=target)
 
 
 def access_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> Access:
-    """Return who is let in to the page.
+    """Return who may open the page.
 
     Raises:
-        ConfigError: it would be open to others without a token, the token is too short, or a proxy is to name users
-            and anybody could pretend to be that proxy.
+        ConfigError: the page would be open to other machines without a token, the token is too short, or a proxy is to
+            name users and without a token anybody could pretend to be that proxy.
     """
     token = environ.get(HTTP_TOKEN_VARIABLE)
     if token is None and (file := environ.get(f"{HTTP_TOKEN_VARIABLE}_FILE")):
@@ -58,21 +58,21 @@ def access_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> Ac
                 f"the file it names cannot be read: {error.strerror}", where=f"{HTTP_TOKEN_VARIABLE}_FILE"
             ) from None
         except UnicodeDecodeError:
-            raise ConfigError("the file it names is no text in UTF-8", where=f"{HTTP_TOKEN_VARIABLE}_FILE") from None
+            raise ConfigError("the file it names is not UTF-8 text", where=f"{HTTP_TOKEN_VARIABLE}_FILE") from None
     bind = settings.config.http.bind
     if token is None and urlsplit(f"//{bind}").hostname not in _LOOPBACK and bind not in _LOOPBACK:
         raise ConfigError(
-            f"would serve the page to others without asking who they are: http.bind is {bind!r}",
+            f"would serve the page to other machines without a token: http.bind is {bind!r}",
             where=str(settings.path),
-            hint=f"Set {HTTP_TOKEN_VARIABLE} (or one with _FILE behind) to 16 characters or more, or bind to 127.0.0.1 "
-            "behind a proxy.",
+            hint=f"Set {HTTP_TOKEN_VARIABLE} (or the same name with _FILE) to 16 characters or more, or bind to "
+            "127.0.0.1 behind a proxy.",
         )
     header = settings.config.http.user_header
     if header is not None and token is None:
         raise ConfigError(
-            f"http.user_header would let anybody who reaches the port name any user in {header}",
+            f"with http.user_header but no token, anybody who reaches the port can send any user name in {header}",
             where=str(settings.path),
-            hint=f"Set {HTTP_TOKEN_VARIABLE} (or one with _FILE behind), and give it to the proxy and to nobody else.",
+            hint=f"Set {HTTP_TOKEN_VARIABLE} (or the same name with _FILE), and give it to the proxy only.",
         )
     try:
         return Access(tuple(settings.config.http.hosts), token, header)

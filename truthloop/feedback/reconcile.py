@@ -1,7 +1,7 @@
-"""One look at the lake: fold what is new, look for backfills, evaluate days that have ended, log the gate's word.
+"""Reconciles the gate with the lake: folds new rows, evaluates ended days, scans for backfills, logs the decisions.
 
-Everything is written by compare-and-set and follows from the lake, so that two processes, or one that is killed at
-any step, decide the same once. Must not send anything.
+Everything is written by compare-and-set and follows from the lake: two processes, or one that is killed at any step,
+make the same decisions once.
 """
 
 import logging
@@ -15,7 +15,7 @@ from lake import Claim, Lake, append_records
 from lake.dataset import MANIFEST, DatasetOrder, write_dataset
 from monitor.evaluation import Evaluator, SourceArrivals, day_ending_at, end_of_day_ms
 from retrain.decision_log import DecisionLog
-from retrain.episode_status import rulings_of, waiting_in
+from retrain.episode_status import rulings_of, waiting_episodes
 from retrain.gate import Gate, gate_of
 from retrain.log_entries import EntryOrigin, evaluated, prepared, restated
 from schemas.events.evidence import Decision, Evaluation, GateState
@@ -23,47 +23,41 @@ from truthloop.config.settings import Settings
 from truthloop.evidence.arrivals import read_arrivals
 from truthloop.evidence.backfill_scan import BackfillScan
 from truthloop.evidence.cells import Evidence, read_evidence
-from truthloop.feedback.candidate_review import Judging
+from truthloop.feedback.candidate_review import CandidateReview
 
 __all__ = ["ReconcileResult", "Reconciler"]
 
 log = logging.getLogger("truthloop.feedback")
 
 ARRIVALS_KEPT = timedelta(days=29)
-"""What is usual of a source of labels is learned from four weeks."""
+"""How far back arrivals of labels are read: a source's usual gaps are learned from four weeks."""
 
 
 @dataclass(frozen=True)
 class ReconcileResult:
-    """What one look has brought.
-
-    Attributes:
-        evaluations: new ones, in order of time.
-        decisions: new entries of the gate's logs.
-    """
+    """What one reconciliation has added: evaluations in order of time, and entries of the gate's logs."""
 
     evaluations: Sequence[Evaluation]
     decisions: Sequence[Decision]
 
 
 @dataclass
-class _Kind:
-    """One label kind: its log, and the evaluator that has read its days."""
+class _KindState:
+    """The gate of one label kind and what drives it; the evaluator has read the evaluated days."""
 
     origin: EntryOrigin
     log: DecisionLog
     evaluator: Evaluator
-    look: BackfillScan
-    judging: Judging
+    scan: BackfillScan
+    review: CandidateReview
     gate: Gate = field(default_factory=Gate)
 
 
 class Reconciler:
-    """Decides for one loop, again and again.
+    """Reconciles one loop, again and again.
 
     Args:
-        settings: the loop's.
-        now_ms: the wall clock; nothing that is decided depends on it.
+        now_ms: the wall clock; no decision depends on it.
     """
 
     def __init__(self, settings: Settings, now_ms: Callable[[], int]) -> None:
@@ -75,11 +69,11 @@ class Reconciler:
 
     @property
     def evidence(self) -> Evidence | None:
-        """What the last look has read; None before the first."""
+        """The evidence of the last run; None before the first."""
         return self._evidence
 
     def gate(self, kind: str) -> Gate:
-        """Return where the gate of a kind stood when it was looked at last."""
+        """Return the gate of a kind after the last run."""
         return self._kinds[kind].gate
 
     def entries_from(self, kind: str, first: int) -> list[Decision]:
@@ -89,14 +83,14 @@ class Reconciler:
         return [entry for entry in self._kinds[kind].log.entries() if entry.number >= first]
 
     def note_published(self, claim: Claim) -> bool:
-        """Remember in the lake how far a log has been published; False if another worker has noted something else."""
+        """Store how far a log has been published; return False if another worker has stored another position."""
         return append_records(self._lake, "decisions", [], claim, self._now_ms())
 
     def run(self) -> ReconcileResult:
-        """Look at the lake once.
+        """Reconcile once.
 
         Raises:
-            LakeError: it cannot be read or written, or a data set cannot be written; the next turn goes on from there.
+            LakeError: it cannot be read or written, or a data set cannot be written; the next run continues from there.
         """
         evidence = self._evidence = read_evidence(self._settings, self._evidence)
         evaluations: list[Evaluation] = []
@@ -109,115 +103,12 @@ class Reconciler:
             evaluations += found
             decisions += entries
             decisions += self._prepare(kind)
-            decisions += self._judge(kind, evidence)
-            decisions += self._look(kind, evidence)
+            decisions += self._review(kind, evidence)
+            decisions += self._scan(kind, evidence)
         return ReconcileResult(evaluations, decisions)
 
-    def _evaluate(self, kind: _Kind, evidence: Evidence) -> tuple[list[Evaluation], list[Decision]]:
-        """Evaluate the days that have ended; nothing if another process decided first."""
-        days = self._due_days(kind, evidence)
-        if not days:
-            return [], []
-        # it comes back once its days are written: what fails before is evaluated again by one that has seen none
-        evaluator, kind.evaluator = kind.evaluator, Evaluator(self._settings.config, kind.origin.kind)
-        arrivals = self._arrivals(kind, days[0])
-        evaluator.take(evidence.cells, evidence.plan, (days[0], days[-1]))
-        waiting = waiting_in(rulings_of(kind.log.entries()))
-        evaluations: list[Evaluation] = []
-        entries: list[Decision] = []
-        gate = kind.gate
-        for day in days:
-            evaluations.append(evaluator.evaluate(day, arrivals))
-            new = evaluated(kind.origin, gate, evaluations[-1], waiting)
-            entries += new
-            for entry in new:
-                gate = gate.after(entry)
-            if gate.state is GateState.PREPARING:
-                break
-        if not self._write(kind, evaluations, entries):
-            return [], []
-        kind.evaluator, kind.gate = evaluator, gate
-        return evaluations, entries
-
-    def _judge(self, kind: _Kind, evidence: Evidence) -> list[Decision]:
-        """Write down how the newest version does beside the one before it, once that is decided."""
-        entry = kind.judging.entry(evidence, kind.log.entries(), kind.gate)
-        return [] if entry is None else self._append(kind, [entry])
-
-    def _look(self, kind: _Kind, evidence: Evidence) -> list[Decision]:
-        """Look for backfills, and write down those that are new or have grown.
-
-        Days come first: a past that is replayed knows of no backfill that was told later.
-        """
-        if self._due_days(kind, evidence):
-            return []
-        entries = kind.look.entries(evidence, kind.log.entries(), kind.gate)
-        return self._append(kind, entries)
-
-    def _restate(self, kind: _Kind, evidence: Evidence) -> list[Decision]:
-        """Judge the day that was evaluated last once more, if other labels have come to count since."""
-        rulings = rulings_of(kind.log.entries())
-        if not kind.gate.ruled or kind.gate.evaluated_ms is None or not evidence.follows(kind.origin.kind, rulings):
-            return []
-        day = day_ending_at(kind.gate.evaluated_ms, self._settings.config.timezone)
-        again = kind.evaluator.restated()
-        again.take(evidence.cells, evidence.plan, (day, day))
-        evaluation = again.evaluate(day, self._arrivals(kind, day))
-        told = self._append(kind, [restated(kind.origin, kind.gate, evaluation, waiting_in(rulings))])
-        kind.evaluator = again if told else again.restated()
-        return told
-
-    def _arrivals(self, kind: _Kind, day: date) -> Mapping[str, SourceArrivals]:
-        since = datetime.fromtimestamp(end_of_day_ms(day, self._settings.config.timezone) / 1000, UTC)
-        return read_arrivals(self._lake, kind.origin.kind, since - ARRIVALS_KEPT)
-
-    def _append(self, kind: _Kind, entries: Sequence[Decision]) -> list[Decision]:
-        """Write entries behind the log; nothing if another process decided first."""
-        if not entries or not kind.log.append(entries, self._now_ms()):
-            return []
-        for entry in entries:
-            kind.gate = kind.gate.after(entry)
-            log.info("%s: %s", entry.kind, entry.reason)
-        return [*entries]
-
-    def _new_kind(self, name: str) -> _Kind:
-        config = self._settings.config
-        origin = EntryOrigin(config.loop, name, config.retrain)
-        look = BackfillScan(self._lake, origin, config.labels[name].definition, self._now_ms)
-        judging = Judging(self._settings, origin)
-        return _Kind(origin, DecisionLog(self._lake, name), Evaluator(config, name), look, judging)
-
-    def _due_days(self, kind: _Kind, evidence: Evidence) -> list[date]:
-        """Return the days that have ended, as far as inputs were read, and are not in the log yet."""
-        config = self._settings.config
-        until_ms = evidence.reach.observed_until_ms.get(kind.origin.kind)
-        predicted = evidence.cells.filter(pl.col("kind") == kind.origin.kind, pl.col("measure") == "predictions")["day"]
-        if until_ms is None or predicted.is_empty():
-            return []
-        if kind.gate.evaluated_ms is None:
-            day = min(predicted)
-        else:
-            day = day_ending_at(kind.gate.evaluated_ms, config.timezone) + timedelta(days=1)
-        days = []
-        while end_of_day_ms(day, config.timezone) <= until_ms:
-            days.append(day)
-            day += timedelta(days=1)
-        return days
-
-    def _write(self, kind: _Kind, evaluations: Sequence[Evaluation], entries: Sequence[Decision]) -> bool:
-        """Write findings, then the log; False if another process decided first."""
-        app = f"evidence:{kind.origin.kind}"
-        standing = self._lake.applied("evidence", app)
-        new = [one for one in evaluations if _ordinal(one) >= standing]
-        if new:
-            claim = Claim(app, standing, _ordinal(new[-1]) + 1)
-            rows = [row for one in new for row in _rows(one)]
-            if not append_records(self._lake, "evidence", rows, claim, self._now_ms()):
-                return False
-        return kind.log.append(entries, self._now_ms())
-
-    def _prepare(self, kind: _Kind) -> list[Decision]:
-        """Write the data set of a retrain that was decided, and that it is written."""
+    def _prepare(self, kind: _KindState) -> list[Decision]:
+        """Write the data set of a retrain that was decided, and log it."""
         retrain = self._settings.config.retrain
         gate = kind.gate
         if retrain is None or gate.state is not GateState.PREPARING or gate.decision is None or gate.decided_ms is None:
@@ -236,7 +127,114 @@ class Reconciler:
             "manifest_sha256": found.manifest_sha256,
             "rows": found.rows,
         }
-        return self._append(kind, [prepared(kind.origin, gate, detail, found.rows)])
+        entry = prepared(kind.origin, gate, detail, found.rows)
+        return self._append(kind, lambda _entries: [entry])
+
+    def _restate(self, kind: _KindState, evidence: Evidence) -> list[Decision]:
+        """Evaluate the last evaluated day again if a ruling has changed which labels are of record since."""
+        rulings = rulings_of(kind.log.entries())
+        if not kind.gate.ruled or kind.gate.evaluated_ms is None or not evidence.follows(kind.origin.kind, rulings):
+            return []
+        day = day_ending_at(kind.gate.evaluated_ms, self._settings.config.timezone)
+        again = kind.evaluator.for_restated_cells()
+        again.load(evidence.cells, evidence.plan, (day, day))
+        evaluation = again.evaluate(day, self._arrivals(kind, day))
+        entry = restated(kind.origin, kind.gate, evaluation, waiting_episodes(rulings))
+        logged = self._append(kind, lambda _entries: [entry])
+        kind.evaluator = again if logged else again.for_restated_cells()
+        return logged
+
+    def _evaluate(self, kind: _KindState, evidence: Evidence) -> tuple[list[Evaluation], list[Decision]]:
+        """Evaluate the days that have ended; return nothing if another process was first."""
+        days = self._due_days(kind, evidence)
+        if not days:
+            return [], []
+        # put back only when its days are written; after a failure a new one evaluates them again
+        evaluator, kind.evaluator = kind.evaluator, Evaluator(self._settings.config, kind.origin.kind)
+        arrivals = self._arrivals(kind, days[0])
+        evaluator.load(evidence.cells, evidence.plan, (days[0], days[-1]))
+        waiting = waiting_episodes(rulings_of(kind.log.entries()))
+        evaluations: list[Evaluation] = []
+        entries: list[Decision] = []
+        gate = kind.gate
+        for day in days:
+            evaluations.append(evaluator.evaluate(day, arrivals))
+            new = evaluated(kind.origin, gate, evaluations[-1], waiting)
+            entries += new
+            for entry in new:
+                gate = gate.after(entry)
+            if gate.state is GateState.PREPARING:
+                break
+        if not self._write(kind, evaluations, entries):
+            return [], []
+        kind.evaluator, kind.gate = evaluator, gate
+        return evaluations, entries
+
+    def _review(self, kind: _KindState, evidence: Evidence) -> list[Decision]:
+        """Log the verdict about the newest version, once there is one."""
+
+        def build(entries: Sequence[Decision]) -> list[Decision]:
+            entry = kind.review.entry(evidence, entries, kind.gate)
+            return [] if entry is None else [entry]
+
+        return self._append(kind, build)
+
+    def _scan(self, kind: _KindState, evidence: Evidence) -> list[Decision]:
+        """Scan for backfills, and log those that are new or have grown.
+
+        All ended days are evaluated first, so a replay of the past evaluates them before it finds later backfills.
+        """
+        if self._due_days(kind, evidence):
+            return []
+        return self._append(kind, lambda entries: kind.scan.entries(evidence, entries, kind.gate))
+
+    def _due_days(self, kind: _KindState, evidence: Evidence) -> list[date]:
+        """Return the days that the inputs have been read to the end of and that are not in the log yet."""
+        config = self._settings.config
+        until_ms = evidence.reach.observed_until_ms.get(kind.origin.kind)
+        predicted = evidence.cells.filter(pl.col("kind") == kind.origin.kind, pl.col("measure") == "predictions")["day"]
+        if until_ms is None or predicted.is_empty():
+            return []
+        if kind.gate.evaluated_ms is None:
+            day = min(predicted)
+        else:
+            day = day_ending_at(kind.gate.evaluated_ms, config.timezone) + timedelta(days=1)
+        days = []
+        while end_of_day_ms(day, config.timezone) <= until_ms:
+            days.append(day)
+            day += timedelta(days=1)
+        return days
+
+    def _arrivals(self, kind: _KindState, day: date) -> Mapping[str, SourceArrivals]:
+        since = datetime.fromtimestamp(end_of_day_ms(day, self._settings.config.timezone) / 1000, UTC)
+        return read_arrivals(self._lake, kind.origin.kind, since - ARRIVALS_KEPT)
+
+    def _write(self, kind: _KindState, evaluations: Sequence[Evaluation], entries: Sequence[Decision]) -> bool:
+        """Write findings, then the log; return False if another process was first."""
+        app = f"evidence:{kind.origin.kind}"
+        following = self._lake.applied("evidence", app)
+        new = [one for one in evaluations if _ordinal(one) >= following]
+        if new:
+            claim = Claim(app, following, _ordinal(new[-1]) + 1)
+            rows = [row for one in new for row in _rows(one)]
+            if not append_records(self._lake, "evidence", rows, claim, self._now_ms()):
+                return False
+        return kind.log.append(entries, self._now_ms())
+
+    def _append(self, kind: _KindState, build: Callable[[list[Decision]], Sequence[Decision]]) -> list[Decision]:
+        """Append entries to the log; return nothing if another process was first."""
+        new = kind.log.update(build, self._now_ms) or []
+        for entry in new:
+            kind.gate = kind.gate.after(entry)
+            log.info("%s: %s", entry.kind, entry.reason)
+        return new
+
+    def _new_kind(self, name: str) -> _KindState:
+        config = self._settings.config
+        origin = EntryOrigin(config.loop, name, config.retrain)
+        scan = BackfillScan(self._lake, origin, config.labels[name].definition, self._now_ms)
+        review = CandidateReview(self._settings, origin)
+        return _KindState(origin, DecisionLog(self._lake, name), Evaluator(config, name), scan, review)
 
 
 def _ordinal(evaluation: Evaluation) -> int:

@@ -1,4 +1,4 @@
-"""What the deciding role does, as Faust's shell calls it: turns, deliveries, the page. Wiring only."""
+"""Wires the feedback role: reconciliation, deliveries and the page, as `streams.feedback.role` calls them."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,15 +14,15 @@ from streams.feedback.role import Message, Progress
 from streams.kafka.topics import Topics
 from streams.runtime.health import Health
 from truthloop.config.settings import Settings
-from truthloop.feedback.backfill_forms import Rulings
-from truthloop.feedback.callbacks import Callbacks
+from truthloop.feedback.backfill_forms import BackfillForms
+from truthloop.feedback.callbacks import CallbackHandler
 from truthloop.feedback.deliveries import Deliveries
 from truthloop.feedback.endpoints import access_of, receiver_of
-from truthloop.feedback.metrics import Gauges
+from truthloop.feedback.metrics import FeedbackMetrics
 from truthloop.feedback.metrics_reader import MetricsReader
 from truthloop.feedback.reconcile import Reconciler
 from truthloop.page.gather import Gatherer
-from truthloop.page.web.app import Answers, make_app
+from truthloop.page.web.app import PageSources, make_app
 
 __all__ = ["FeedbackHandlers"]
 
@@ -30,17 +30,15 @@ log = logging.getLogger("truthloop.feedback")
 
 
 class FeedbackHandlers:
-    """Does the deciding role's work for one loop.
+    """The work of the feedback role for one loop; implements `streams.feedback.role.Handlers`.
 
     Args:
-        settings: the loop's.
-        health: of the role.
         now_ms: the wall clock.
-        port: where the page is served; 0: any.
-        environ: where secrets are.
+        port: of the page; 0: any free one.
+        environ: environment variables with secrets, or names of their files.
 
     Raises:
-        ConfigError: a secret is missing or too short, or the target can never be asked.
+        ConfigError: a secret is missing or too short, or requests to the target are not allowed.
         LakeError: there is no lake yet.
     """
 
@@ -50,36 +48,36 @@ class FeedbackHandlers:
         config = settings.config
         self._settings = settings
         self._health = health
-        self._now_ms = now_ms
         self._port = port
         self._topics = Topics.of(config)
         self._access = access_of(settings, environ)
         self._lake = Lake.open(settings.lake)
-        self._turn = Reconciler(settings, now_ms)
-        self._gauges = Gauges(health.registry)
-        self._board = MetricsReader(settings, self._gauges)
+        self._reconciler = Reconciler(settings, now_ms)
+        self._metrics = FeedbackMetrics(health.registry)
+        self._metrics_reader = MetricsReader(settings, self._metrics)
         origins = EntryOrigin.all_of(config)
         receiver = receiver_of(settings, environ)
-        self._deliveries = (
-            None
-            if receiver is None
-            else Deliveries(Lake.open(settings.lake), origins, receiver, now_ms, self._gauges.attempted)
-        )
+        self._deliveries: Deliveries | None = None
+        if receiver is not None:
+            lake = Lake.open(settings.lake)
+            self._deliveries = Deliveries(lake, origins, receiver, now_ms, self._metrics.count_attempt)
         secret = None if receiver is None else receiver.secret
-        self._callbacks = Callbacks(Lake.open(settings.lake), origins, secret, now_ms, self._gauges.refused)
-        self._rulings = Rulings(settings, self._access, secret, now_ms, self._gauges.ruling_refused)
+        self._callbacks = CallbackHandler(
+            Lake.open(settings.lake), origins, secret, now_ms, self._metrics.count_refused_callback
+        )
+        self._forms = BackfillForms(settings, self._access, secret, now_ms, self._metrics.count_refused_ruling)
         self._gatherer = Gatherer(settings, now_ms)
 
     def advance(self) -> Progress:
-        """Take in what the lake has gained, decide, and give what is to be published."""
-        result = self._turn.run()
-        self._board.tell(self._turn)
+        """Reconcile the gate with the lake, and return the messages to publish."""
+        result = self._reconciler.run()
+        self._metrics_reader.update(self._reconciler)
         messages, claims = self._unpublished(result.evaluations)
         moved = len(result.evaluations) + len(result.decisions)
-        return Progress(moved, 0, messages, lambda: self._remember(claims))
+        return Progress(moved, 0, messages, lambda: self._note_published(claims))
 
     async def deliver(self) -> None:
-        """Send what is due."""
+        """Send the requests that are due."""
         if self._deliveries is not None:
             for entry in await self._deliveries.send_due():
                 log.info("retrain %s: %s", entry.decision, entry.reason)
@@ -88,19 +86,19 @@ class FeedbackHandlers:
         """Answer HTTP requests until the returned function is called.
 
         Raises:
-            ConfigError: the port cannot be had.
+            ConfigError: the port is taken or not allowed.
         """
-        self._gauges.active(is_active)
-        answers = Answers(
-            offer=self._gatherer.offer,
+        self._metrics.set_active(is_active)
+        sources = PageSources(
+            choices=self._gatherer.choices,
             view=self._gatherer.view,
             stalled=self._health.stalled,
             unready=self._health.unready,
             metrics=lambda: generate_latest(self._health.registry),
-            callback=self._callbacks.take,
-            backfills=self._rulings,
+            callback=self._callbacks.handle,
+            backfills=self._forms,
         )
-        runner = web.AppRunner(make_app(answers, self._access), access_log=None)
+        runner = web.AppRunner(make_app(sources, self._access), access_log=None)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._settings.config.http.bind, self._port).start()
@@ -109,15 +107,15 @@ class FeedbackHandlers:
             raise ConfigError(
                 f"cannot listen: {error.strerror}",
                 where=f"{self._settings.config.http.bind}:{self._port}",
-                hint="Another process has the port; choose others with http.port.",
+                hint="Another process uses the port; choose another with http.port.",
             ) from None
         log.info("the page is at http://%s:%d/", self._settings.config.http.bind, self._port)
         return runner.cleanup
 
     def _unpublished(self, evaluations: Sequence[Evaluation]) -> tuple[list[Message], list[tuple[str, int, int]]]:
-        """Return the log's entries that are not on their topic yet, and what is to be remembered once they are.
+        """Return messages of new evaluations and unpublished log entries, and the claims that mark these as published.
 
-        Evaluations go out once, as they are made: they stand in the lake, and in the decisions that follow from them.
+        Evaluations are sent once, when they are made: the lake has them, and so have the decisions made from them.
         """
         messages = [
             Message(self._topics.evidence, one.kind.encode(), one.model_dump_json().encode()) for one in evaluations
@@ -126,17 +124,17 @@ class FeedbackHandlers:
         for kind in self._settings.config.labels:
             app = f"published:{kind}"
             first = self._lake.applied("decisions", app)
-            entries = self._turn.entries_from(kind, first)
+            entries = self._reconciler.entries_from(kind, first)
             if entries:
-                messages += [self._told(entry) for entry in entries]
+                messages += [self._message(entry) for entry in entries]
                 claims.append((app, first, entries[-1].number + 1))
         return messages, claims
 
-    def _told(self, entry: Decision) -> Message:
+    def _message(self, entry: Decision) -> Message:
         return Message(self._topics.decisions, entry.kind.encode(), entry.model_dump_json().encode())
 
-    def _remember(self, claims: Sequence[tuple[str, int, int]]) -> None:
-        """Note in the lake how far the log was published: a message may come twice, and never not at all."""
+    def _note_published(self, claims: Sequence[tuple[str, int, int]]) -> None:
+        """Store in the lake how far each log was published: at least once."""
         for app, first, following in claims:
-            if not self._turn.note_published(Claim(app, first, following)):
-                log.info("another worker has published up to another place")
+            if not self._reconciler.note_published(Claim(app, first, following)):
+                log.info("another worker has published these entries")

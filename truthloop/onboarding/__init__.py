@@ -1,5 +1,5 @@
-"""The first hour with topics that exist already: what their records are, and whether a config fits them.
+"""Onboarding to existing topics: drafts a config from their records, and checks a config against them.
 
-Samples of topics come in (`profile`); a drafted config (`draft`) or the issues of a config (`check`) go out. `trial`
-maps the samples as the product would. Nothing here talks to Kafka or prints.
+Samples of topics come in. `profiles` describes them; `draft` turns the profiles into a config; `trial` maps the samples
+as the running product would; `check` reports the issues of a config. Nothing here talks to Kafka or prints.
 """

@@ -1,5 +1,4 @@
-"""The page of a loop: what a person on call, an engineer and an analyst look at in a browser.
+"""The web page of a loop, for a person on call, an engineer and an analyst.
 
-`gather` fills panels from the lake, `panels` says what they hold, `markup` writes them, `web` answers requests. HTML
-and HTTP never open the lake.
+`gather` fills panels from the lake, `panels` defines them, `markup` writes them as HTML, `web` serves them over HTTP.
 """

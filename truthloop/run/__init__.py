@@ -1,1 +1,1 @@
-"""The running roles on one machine: wiring of clients, folders, health and signals; the supervisor; file replay."""
+"""Runs the product on one machine: a single role, all roles under a supervisor, or a replay of files."""

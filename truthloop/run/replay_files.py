@@ -1,4 +1,4 @@
-"""Opens the files that were named, replays them under a progress bar, and says what became of them."""
+"""Replays files into the loop's lake with a progress bar, and writes the accounting identities as text."""
 
 import gc
 import os
@@ -15,7 +15,7 @@ from streams.replay.replay import replay as replay_records
 from truthloop.config.settings import Settings
 from truthloop.terminal.progress import progress_bar
 
-__all__ = ["account_lines", "open_files", "replay_files"]
+__all__ = ["accounting_lines", "open_record_files", "replay_files"]
 
 
 def replay_files(
@@ -27,27 +27,27 @@ def replay_files(
     close_at_ms: int | None,
     total: int | None = None,
 ) -> ReplaySummary:
-    """Replay files into the loop's lake; see `streams.replay.replay.replay`.
+    """Replay files into the loop's lake; see `streams.replay.replay.replay` for the arguments.
 
     Raises:
-        InputError: nothing was given to do, or a file cannot be used.
-        ConfigError: a function that maps records cannot be had, or the key for personal data.
+        InputError: there is neither a file nor a time to close at, or a file cannot be used.
+        ConfigError: a hook function of the mapping, or the key for personal data, is missing.
     """
     if not predictions and not labels and close_at_ms is None:
         raise InputError("no files were given", hint="truthloop replay --predictions FILE --labels FILE")
-    files = open_files(settings, predictions, labels)
-    with _without_cyclic_collection(), progress_bar(total) as report:
+    files = open_record_files(settings, predictions, labels)
+    with _without_garbage_collection(), progress_bar(total) as report:
         return replay_records(
             settings.lake, settings.config, files, now_ms=now_ms, close_at_ms=close_at_ms, progress=report
         )
 
 
-def open_files(settings: Settings, predictions: list[Path], labels: list[Path]) -> list[RecordFile]:
-    """Recognise files by the loop's config.
+def open_record_files(settings: Settings, predictions: list[Path], labels: list[Path]) -> list[RecordFile]:
+    """Open files with the mapping that the loop's config has for them.
 
     Raises:
         InputError: a file cannot be used.
-        ConfigError: a function that maps records cannot be had, or the key for personal data.
+        ConfigError: a hook function of the mapping, or the key for personal data, is missing.
     """
     sources = settings.config.ingest
     tools = mapping_tools(settings.config, os.environ, settings.path.parent)
@@ -56,8 +56,8 @@ def open_files(settings: Settings, predictions: list[Path], labels: list[Path]) 
 
 
 @contextmanager
-def _without_cyclic_collection() -> Iterator[None]:
-    """Switch the cyclic collector off: the join's state has millions of objects and no cycles."""
+def _without_garbage_collection() -> Iterator[None]:
+    """Switch Python's cyclic garbage collector off: the join's state has millions of objects and no cycles."""
     gc.disable()
     try:
         yield
@@ -65,8 +65,8 @@ def _without_cyclic_collection() -> Iterator[None]:
         gc.enable()
 
 
-def account_lines(counters: Counters) -> list[str]:
-    """Return both identities in plain words: per kind a line of predictions and one of labels."""
+def accounting_lines(counters: Counters) -> list[str]:
+    """Return both accounting identities as text: a line of predictions and a line of labels for each kind."""
     lines = []
     p = counters.predictions
     for kind, o in counters.outcomes.items():
@@ -94,7 +94,7 @@ def account_lines(counters: Counters) -> list[str]:
         }
         lines.append(f"{kind}: {c.consumed:,} labels = {_sum(named)}")
         if c.other_definition:
-            lines.append(f"{kind}: {c.other_definition:,} of these name another definition and are kept beside")
+            lines.append(f"{kind}: {c.other_definition:,} of these have another definition and are not of record")
         if c.early:
             lines.append(f"{kind}: {c.early:,} were known before their prediction was made")
     return lines

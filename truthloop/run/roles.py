@@ -1,6 +1,6 @@
-"""The running roles: wiring of clients, folders, health and signals. The only place that knows all of them.
+"""Runs one role as a process: its Kafka clients, state folder, health server, logging and signals.
 
-Must not do a role's work.
+The only module that knows every role; the roles themselves are in `streams`.
 """
 
 import gc
@@ -26,6 +26,7 @@ from streams.runtime.health import Health, HealthServer
 from streams.runtime.worker import Worker
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
+from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
     from schemas.config.loop import LoopConfig
@@ -34,21 +35,27 @@ if TYPE_CHECKING:
     from streams.join_worker.role import JoinRole
     from streams.lake_sink.role import LakeRole
 
-__all__ = ["ROLES", "SUPERVISOR", "clients_of", "role_port", "run_role", "runnable"]
+__all__ = ["ROLES", "SUPERVISOR_VARIABLE", "kafka_clients", "needed_roles", "role_port", "run_role"]
 
 ROLES: Final = ("feedback", "ingest", "join", "lake")
-"""In the order of their ports: the first one's is `http.port`, where the page is."""
+"""In the order of their ports: the first one's is `http.port`, the page's."""
 
 SLOTS_MAX = 256
 
-OBJECTS_BETWEEN_SEARCHES = 200_000
+GC_THRESHOLD = 200_000
+"""New objects between two runs of Python's garbage collector; the default is 700."""
 
-SUPERVISOR = "TRUTHLOOP_SUPERVISOR"
-"""Process id of the supervisor, for the roles that it starts."""
+SUPERVISOR_VARIABLE = "TRUTHLOOP_SUPERVISOR"
+"""Environment variable with the process id of the supervisor, for the roles that it starts."""
 
 
-def clients_of(settings: Settings, name: str, environ: Mapping[str, str] = os.environ) -> KafkaClients:
-    """Return the makers of clients for the loop's cluster, once it has answered.
+def kafka_clients(settings: Settings, name: str, environ: Mapping[str, str] = os.environ) -> KafkaClients:
+    """Return the client factory for the loop's cluster, once the cluster has answered.
+
+    Args:
+        settings: the loop's.
+        name: last part of the client id.
+        environ: with the secrets of the cluster.
 
     Raises:
         ConfigError: the loop has no `kafka` section.
@@ -56,64 +63,70 @@ def clients_of(settings: Settings, name: str, environ: Mapping[str, str] = os.en
     """
     if settings.config.kafka is None:
         raise ConfigError(
-            "has no `kafka` section, so there is no cluster to work on",
+            "has no `kafka` section, so there is no cluster to connect to",
             where=str(settings.path),
             hint="Add kafka: {bootstrap_servers: HOST:PORT}, or use `truthloop replay` for files.",
         )
     clients = KafkaClients(settings.config.kafka, environ, f"truthloop-{settings.config.loop}-{name}")
-    clients.reach()
+    clients.check_reachable()
     return clients
 
 
-def runnable(settings: Settings) -> list[str]:
-    """Return the roles that a loop needs, in the order of starting: no ingest where every producer is canonical."""
-    has_sources = any(source.topic for source in settings.config.ingest)
-    return [role for role in (*ROLES[1:], ROLES[0]) if role != "ingest" or has_sources]
+def needed_roles(settings: Settings) -> list[str]:
+    """Return the roles that a loop needs, in the order of starting; ingest only if the config maps topics."""
+    has_topics = any(source.topic for source in settings.config.ingest)
+    return [role for role in (*ROLES[1:], ROLES[0]) if role != "ingest" or has_topics]
 
 
 def role_port(settings: Settings, role: str) -> int:
-    """Return where a role answers when nothing else is said."""
+    """Return the default port of a role's health server."""
     return settings.config.http.port + ROLES.index(role)
 
 
 def run_role(settings: Settings, role: str, *, slot: str | None = None, port: int | None = None) -> None:
     """Run one role until SIGTERM or SIGINT.
 
+    Args:
+        settings: the loop's.
+        role: one of `ROLES`.
+        slot: this worker's, the same after a restart; default: see `_locked_slot`.
+        port: of the health server; default: `role_port`.
+
     Raises:
-        TruthloopError: it cannot work; says why and what to do.
+        TruthloopError: the role cannot work; says why and what to do.
     """
     _log_to_stderr(role)
-    clients = clients_of(settings, role)
+    clients = kafka_clients(settings, role)
     health = Health(role)
-    where = role_port(settings, role) if port is None else port
+    port = role_port(settings, role) if port is None else port
     settings.state.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        if role != "feedback":  # which serves its page there, and answers for its health beside it
-            held.enter_context(HealthServer(health, settings.config.http.bind, where))
-        mine = held.enter_context(_slot(settings.state, role, slot))
-        should_stop = held.enter_context(_stopping())
-        logging.getLogger("truthloop").info("slot %s, answers on port %d", mine, where)
+    with ExitStack() as stack:
+        if role != "feedback":  # its page's server answers the health requests
+            stack.enter_context(HealthServer(health, settings.config.http.bind, port))
+        slot = stack.enter_context(_locked_slot(settings.state, role, slot))
+        should_stop = stack.enter_context(_stop_signal())
+        logging.getLogger("truthloop").info("slot %s, listens on port %d", slot, port)
         crash = crash_points(role, os.environ)
-        worker = Worker(mine, settings.state, settings.lake, health, now_ms, crash)
-        work = _role(role, settings, where)(clients, settings.config, worker)
-        _collect_rarely()
-        work.run(should_stop)
+        worker = Worker(slot, settings.state, settings.lake, health, now_ms, crash)
+        running = _role_factory(role, settings, port)(clients, settings.config, worker)
+        _collect_garbage_rarely()
+        running.run(should_stop)
 
 
-def _collect_rarely() -> None:
-    """Let Python look for cycles rarely: a role holds hundreds of thousands of records, which have none.
+def _collect_garbage_rarely() -> None:
+    """Run Python's garbage collector rarely: a role holds hundreds of thousands of records, which have no cycles.
 
-    By default every 700 new objects start a search, and every tenth of a tenth goes through all of them.
+    By default every 700 new objects start a run, and every hundredth run goes through all objects.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(OBJECTS_BETWEEN_SEARCHES, 20, 100)
+    gc.set_threshold(GC_THRESHOLD, 20, 100)
 
 
-def _role(
+def _role_factory(
     name: str, settings: Settings, port: int
 ) -> "Callable[[KafkaClients, LoopConfig, Worker], FeedbackRole | IngestRole | JoinRole | LakeRole]":
-    """Return what makes what does a role's work; of the others nothing is loaded."""
+    """Return the constructor of a role; the modules of the other roles are not loaded."""
     if name == "feedback":
         from streams.feedback.role import FeedbackRole  # noqa: PLC0415 - see above
         from truthloop.feedback.service import FeedbackHandlers  # noqa: PLC0415 - see above
@@ -138,18 +151,18 @@ def _role(
 
 
 @contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Give what says whether to stop: SIGTERM or SIGINT asked for it, or the supervisor has died."""
+def _stop_signal() -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether to stop: after SIGTERM or SIGINT, or when the supervisor has died."""
     stop = Event()
-    supervisor = os.environ.get(SUPERVISOR)
+    supervisor = os.environ.get(SUPERVISOR_VARIABLE)
 
     def should_stop() -> bool:
         return stop.is_set() or (supervisor is not None and os.getppid() != int(supervisor))
 
-    def ask(_number: int, _frame: object) -> None:
+    def request_stop(_number: int, _frame: object) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, request_stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield should_stop
     finally:
@@ -158,11 +171,11 @@ def _stopping() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _slot(state: Path, role: str, wanted: str | None) -> Iterator[str]:
-    """Hold this worker's slot: what was asked for, the ordinal of a StatefulSet's pod, or the first that is free.
+def _locked_slot(state: Path, role: str, wanted: str | None) -> Iterator[str]:
+    """Lock this worker's slot: the one asked for, the ordinal of a StatefulSet's pod, or the first that is free.
 
     Raises:
-        ConfigError: another process on this machine has it.
+        ConfigError: another process on this machine has the slot.
     """
     ordinal = re.search(r"-(\d+)$", socket.gethostname()) if "KUBERNETES_SERVICE_HOST" in os.environ else None
     if wanted is None and ordinal is not None:
@@ -178,7 +191,7 @@ def _slot(state: Path, role: str, wanted: str | None) -> Iterator[str]:
     raise ConfigError(
         f"slot {wanted} is taken by another process" if wanted is not None else "all slots are taken",
         where=f"role {role}, {state}",
-        hint="Give every worker of a role a slot of its own: --slot N.",
+        hint="Give every worker of a role its own slot: --slot N.",
     )
 
 
@@ -192,9 +205,8 @@ def _log_to_stderr(role: str) -> None:
 
 
 class _OneLine(logging.Formatter):
-    """Keeps what comes from outside from breaking the log's lines or talking to a terminal."""
+    """Escapes line breaks and control characters, which text from outside may contain."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of printable text."""
-        text = super().format(record)
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        return plain_text(super().format(record))

@@ -1,7 +1,4 @@
-"""All roles of a loop on one machine: one process each, started again when it dies.
-
-Must not do a role's work, and knows nothing of what the roles say to each other.
-"""
+"""Runs all roles of a loop on one machine: one process each, restarted when it dies."""
 
 import logging
 import os
@@ -14,19 +11,19 @@ from threading import Event
 from time import monotonic
 
 from truthloop.config.settings import Settings
-from truthloop.run.roles import SUPERVISOR
+from truthloop.run.roles import SUPERVISOR_VARIABLE
 
 __all__ = ["Supervisor"]
 
 log = logging.getLogger("truthloop.run.supervisor")
 
 STEADY_AFTER_S = 60.0
-"""A process that lived this long starts again at once; one that died sooner waits longer each time."""
+"""A process that ran this long is restarted at once; one that died sooner waits longer each time."""
 
 BACKOFF_S = (0.0, 1.0, 2.0, 5.0, 15.0, 30.0)
 
 STOP_TIMEOUT_S = 40.0
-"""A role ends its transaction and writes its state; librdkafka's time-outs are 10 s each."""
+"""A role finishes its transaction and writes its state; librdkafka's time-outs are 10 s each."""
 
 USAGE_ERROR = 2
 
@@ -37,15 +34,15 @@ class _Child:
     process: subprocess.Popen[bytes]
     started_s: float
     deaths: int = 0
-    again_s: float | None = None
+    restart_s: float | None = None
 
 
 class Supervisor:
-    """Runs roles as processes until it is told to stop.
+    """Runs roles as processes until it is stopped.
 
     Args:
         settings: the loop's.
-        roles: which, in the order of starting.
+        roles: in the order of starting.
     """
 
     def __init__(self, settings: Settings, roles: Sequence[str]) -> None:
@@ -62,22 +59,22 @@ class Supervisor:
             self._children = [_Child(role, self._start(role), monotonic()) for role in self._roles]
             while not self._stop.wait(0.2):
                 for child in self._children:
-                    code = self._look_after(child)
+                    code = self._check(child)
                     if code is not None:
                         return code
         finally:
-            self._end()
+            self._stop_all()
         return 0
 
     def _start(self, role: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "truthloop", "run", role, "--config", str(self._settings.path)]
-        environ = os.environ | {SUPERVISOR: str(os.getpid())}
+        environ = os.environ | {SUPERVISOR_VARIABLE: str(os.getpid())}
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environ)  # noqa: S603 - our own command
 
-    def _look_after(self, child: _Child) -> int | None:
-        """Start a dead child again when its time has come; return the code of one that never can work."""
+    def _check(self, child: _Child) -> int | None:
+        """Restart a dead child once its back-off is over; return the exit code of one whose config is wrong."""
         now_s = monotonic()
-        if child.again_s is None:
+        if child.restart_s is None:
             code = child.process.poll()
             if code is None:
                 return None
@@ -85,13 +82,13 @@ class Supervisor:
                 return code
             child.deaths = 1 if now_s - child.started_s > STEADY_AFTER_S else child.deaths + 1
             wait_s = BACKOFF_S[min(child.deaths - 1, len(BACKOFF_S) - 1)]
-            log.warning("%s ended with code %d and is started again in %.0f s", child.role, code, wait_s)
-            child.again_s = now_s + wait_s
-        if now_s >= child.again_s:
-            child.process, child.started_s, child.again_s = self._start(child.role), now_s, None
+            log.warning("%s ended with code %d and is restarted in %.0f s", child.role, code, wait_s)
+            child.restart_s = now_s + wait_s
+        if now_s >= child.restart_s:
+            child.process, child.started_s, child.restart_s = self._start(child.role), now_s, None
         return None
 
-    def _end(self) -> None:
+    def _stop_all(self) -> None:
         for child in self._children:
             child.process.terminate()
         deadline_s = monotonic() + STOP_TIMEOUT_S
@@ -99,6 +96,6 @@ class Supervisor:
             try:
                 child.process.wait(max(0.1, deadline_s - monotonic()))
             except subprocess.TimeoutExpired:
-                log.warning("%s does not end and is killed", child.role)
+                log.warning("%s does not stop and is killed", child.role)
                 child.process.kill()
                 child.process.wait()

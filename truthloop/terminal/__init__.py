@@ -1,4 +1,1 @@
-"""How the product speaks in a terminal: streams, tables, progress bars, the diff report.
-
-Values come in; text of at most the terminal's width goes out.
-"""
+"""Terminal input and output: streams, tables, progress bars, the diff report of a backfill, typed instants."""

@@ -1,6 +1,6 @@
-"""The diff report of a backfill for a terminal: tables and sentences, at most as wide as they are told to be.
+"""The diff report of a backfill for a terminal: tables and sentences that fit its width.
 
-Of a name as much is shown as there is room for; a number is never cut. Must not compute or judge.
+Long names are shortened, numbers never are. `monitor.backfill` computes what is shown.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,19 +14,18 @@ from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from truthloop.terminal.tables import plain_table
 from truthloop.text.format import NOTHING, age, count, finite, number, plain_text, share
-from truthloop.text.rulings import SCOPE_WORDS, flips_of
+from truthloop.text.rulings import SCOPE_TITLES, largest_flips
 
 __all__ = ["report_text"]
-
 
 WIDTH_MIN = 72
 _COHORTS_MAX = 12
 _ROWS_MAX = 10
 _MATRIX_MAX = 4
-"""Labels of a matrix that a terminal has room for; of a larger one the greatest flips are listed."""
+"""Labels of a matrix that fits into a terminal; of a larger matrix the largest flips are listed."""
 _NAME_MIN = 8
 _TEXT_MAX = 2_000
-"""Characters of a name that are looked at."""
+"""Characters of a name that are read."""
 _GAP = 2
 
 Row = Sequence[str]
@@ -38,10 +37,10 @@ def report_text(
     """Return the report as plain text, without colours.
 
     Args:
-        diff: what is told.
-        width: columns of the terminal; at least 72, narrower ones get lines of that.
-        verdict: what was ruled, if it is to be told.
-        reasons: why, one sentence each.
+        diff: the report's content.
+        width: columns of the terminal; at least 72 are used.
+        verdict: shown if given.
+        reasons: of the verdict, one sentence each.
     """
     width = max(width, WIDTH_MIN)
     out = StringIO()
@@ -69,27 +68,30 @@ def _parts(diff: BackfillDiff, width: int, verdict: Verdict | None, reasons: Ite
     yield from _labels(diff, width)
     yield from _metrics(diff, width)
     yield from _ages(diff, width)
-    slices = [(f"{one.name}={_value(one.value)}", count(one.touched), count(one.flips)) for one in diff.slices]
+    slices = [
+        (f"{row.name}={'∅' if row.value is None else row.value}", count(row.touched), count(row.flips))
+        for row in diff.slices
+    ]
     yield from _table("Slices", ("slice:", "touched", "flips"), slices[:_ROWS_MAX], width)
     yield _line(f"\nRetrains whose data sets are affected: {len(diff.decisions):,}")
-    for one in diff.decisions:
-        yield _line(f"  {one.decision}  {_fit(one.dataset_uri or '', 300)}".rstrip())
+    for retrain in diff.decisions:
+        yield _line(f"  {retrain.decision}  {_fit(retrain.dataset_uri or '', 300)}".rstrip())
     yield _line(f"\n{plain_text(diff.approving)}\n{plain_text(diff.rejecting)}")
     yield _line(f"sha256 {diff.sha256()}")
 
 
 def _summary(diff: BackfillDiff) -> str:
     touched = diff.touched
-    where = (
+    days = (
         f"{diff.days:,} days" if diff.first_day is None else f"{diff.days:,} days, {diff.first_day} to {diff.last_day}"
     )
     names = ", ".join(_fit(version, 24) for version in diff.versions[:5])
     more = diff.versions_touched - len(diff.versions[:5])
     versions = f"{names} and {more:,} more" if more > 0 else names or "none"
     return (
-        f"\nTouches {touched.predictions:,} predictions in {diff.cohorts_touched:,} cohorts ({where}; versions: "
+        f"\nTouches {touched.predictions:,} predictions in {diff.cohorts_touched:,} cohorts ({days}; versions: "
         f"{versions}): {touched.new:,} labels new, {touched.changed:,} changed, {touched.identical:,} identical, "
-        f"{touched.taken_away:,} taken away, {touched.unlabelled:,} without a label; {touched.ineligible:,} more are "
+        f"{touched.taken_away:,} removed, {touched.unlabelled:,} without a label; {touched.ineligible:,} more are "
         "not eligible."
     )
 
@@ -105,32 +107,32 @@ def _flips(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
         yield from _table("Labels before (down) and after (across)", ("label:", *map(_label, names)), rows, width)
     else:
         pairs = [
-            (f"{_fit(_label(one), 26)} → {_fit(_label(other), 26)}", count(n))
-            for one, other, n in flips_of(matrix, _ROWS_MAX)
+            (f"{_fit(_label(before), 26)} → {_fit(_label(after), 26)}", count(n))
+            for before, after, n in largest_flips(matrix, _ROWS_MAX)
         ]
-        yield from _table("Greatest changes", ("label before and after:", "predictions"), pairs, width)
+        yield from _table("Largest changes", ("label before and after:", "predictions"), pairs, width)
     mature = (
         f"{diff.mature_flips:,} of {diff.mature_labels:,} mature labels flip ({_per_cent(diff.flip_share_of_mature)})"
     )
-    every = f"{diff.total.flips:,} of all {diff.total.labelled_before:,} ({_per_cent(diff.flip_share)})"
-    yield _line(f"\nIn the cohorts touched {mature}, {every}.")
-    one = diff.asymmetry
-    if one is not None:
-        ways = f"{one.to_end:,} from {_fit(one.start, 24)} to {_fit(one.end, 24)}, {one.to_start:,} back"
-        yield _line(f"Asymmetry: {ways}; exact binomial p = {one.p_value:.2g}.")
+    all_labels = f"{diff.total.flips:,} of all {diff.total.labelled_before:,} ({_per_cent(diff.flip_share)})"
+    yield _line(f"\nIn these cohorts {mature}, {all_labels}.")
+    pair = diff.asymmetry
+    if pair is not None:
+        counts = f"{pair.to_end:,} from {_fit(pair.start, 24)} to {_fit(pair.end, 24)}, {pair.to_start:,} back"
+        yield _line(f"Asymmetry: {counts}; exact binomial p = {pair.p_value:.2g}.")
 
 
 def _cohorts(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
     rows = [
         (
-            "all" if one.day is None else f"{one.day} {one.version}",
-            count(one.predictions),
-            share(one.coverage_before),
-            share(one.coverage_after),
-            count(one.flips),
-            "yes" if one.is_mature else "no",
+            "all" if row.day is None else f"{row.day} {row.version}",
+            count(row.predictions),
+            share(row.coverage_before),
+            share(row.coverage_after),
+            count(row.flips),
+            "yes" if row.is_mature else "no",
         )
-        for one in (diff.total, *diff.cohorts[:_COHORTS_MAX])
+        for row in (diff.total, *diff.cohorts[:_COHORTS_MAX])
     ]
     columns = ("cohort:", "predictions", "before %", "after %", "flips", "mature:")
     yield from _table("Coverage, the worst cohorts", columns, rows, width)
@@ -140,41 +142,46 @@ def _cohorts(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
 
 def _labels(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
     is_mean = diff.task == "regression"
-    worst = sorted(diff.labels, key=lambda one: (-abs(one.effect or 0.0), one.scope, one.label))
-    shown = [one for one in diff.labels if one in worst[:_ROWS_MAX]]
-    write = number if is_mean else _per_cent
+    worst = sorted(diff.labels, key=lambda row: (-abs(row.effect or 0.0), row.scope, row.label))
+    shown = [row for row in diff.labels if row in worst[:_ROWS_MAX]]
+    written = number if is_mean else _per_cent
     rows = [
-        (f"{_label(one.label)}, {SCOPE_WORDS[one.scope]}", write(one.before), write(one.after), _signed(one.effect))
-        for one in shown
+        (
+            f"{_label(row.label)}, {SCOPE_TITLES[row.scope]}",
+            written(row.before),
+            written(row.after),
+            _signed(row.effect),
+        )
+        for row in shown
     ]
     effect = "Cohen's d" if is_mean else "Cohen's h"
     yield from _table("Mean label" if is_mean else "Prevalence", ("label:", "before", "after", effect), rows, width)
     rows = [
-        (f"{one.of}s, {SCOPE_WORDS[one.scope]}", count(one.before), count(one.after), _signed(one.excess_psi))
-        for one in diff.distributions
+        (f"{row.of}s, {SCOPE_TITLES[row.scope]}", count(row.before), count(row.after), _signed(row.excess_psi))
+        for row in diff.distributions
     ]
     yield from _table("Distributions", ("of:", "rows before", "rows after", "excess PSI"), rows, width)
 
 
 def _metrics(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
-    told: dict[tuple[Row, ...], str] = {}
-    for scope, words in SCOPE_WORDS.items():
+    printed: dict[tuple[Row, ...], str] = {}
+    for scope, title in SCOPE_TITLES.items():
         rows = [
             (
-                one.name if one.bound is None else f"{one.name} (±{number(one.bound)})",
-                number(one.before),
-                number(one.after),
-                _signed(None if one.before is None or one.after is None else one.after - one.before),
-                f"{count(one.n_before)} → {count(one.n_after)}",
+                metric.name if metric.bound is None else f"{metric.name} (±{number(metric.bound)})",
+                number(metric.before),
+                number(metric.after),
+                _signed(None if metric.before is None or metric.after is None else metric.after - metric.before),
+                f"{count(metric.n_before)} → {count(metric.n_after)}",
             )
-            for one in diff.metrics
-            if one.scope == scope
+            for metric in diff.metrics
+            if metric.scope == scope
         ]
-        if (same := told.get(tuple(rows))) is not None:
-            yield _line(f"\nMetrics: {words}: the same as of {same}.")
+        if (same := printed.get(tuple(rows))) is not None:
+            yield _line(f"\nMetrics: {title}: the same as of {same}.")
             continue
-        told[tuple(rows)] = words
-        yield from _table(f"Metrics: {words}", ("metric:", "before", "after", "change", "labels"), rows, width)
+        printed[tuple(rows)] = title
+        yield from _table(f"Metrics: {title}", ("metric:", "before", "after", "change", "labels"), rows, width)
     chance = diff.random_flips
     if chance is not None and chance.metric == "accuracy":
         flips = f"{_per_cent(chance.flip_share)} of labels flipping at random would change it by"
@@ -184,25 +191,25 @@ def _metrics(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
 
 
 def _ages(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
-    one = diff.delays
+    delays = diff.delays
     rows = [
-        ("without the episode", age(one.median_without_ms), age(one.p95_without_ms)),
-        ("with the episode", age(one.median_with_ms), age(one.p95_with_ms)),
+        ("without the episode", age(delays.median_without_ms), age(delays.p95_without_ms)),
+        ("with the episode", age(delays.median_with_ms), age(delays.p95_with_ms)),
     ]
     yield from _table("Age of first labels", ("", "half by", "95 % by"), rows, width)
 
 
 def _table(title: str, columns: Row, rows: Sequence[Row], width: int) -> Iterator[RenderableType]:
-    """Return a table whose first column takes what room the others leave; nothing where there are no rows."""
+    """Yield a title and a table whose first column takes the width that the others leave; nothing without rows."""
     if not rows:
         return
-    places = range(1, len(columns))
     heads = [column.removesuffix(":") for column in columns]
-    wide = [max(cell_len(text) for text in (heads[place], *(row[place] for row in rows))) for place in places]
-    room = max(width - sum(wide) - _GAP * len(columns), _NAME_MIN)
+    others = list(zip(heads, *rows, strict=True))[1:]
+    widths = [max(map(cell_len, texts)) for texts in others]
+    first_width = max(width - sum(widths) - _GAP * len(columns), _NAME_MIN)
     table = plain_table(columns[0] if columns[0].endswith(":") else f"{columns[0]}:", *columns[1:])
     for row in rows:
-        table.add_row(Text(_fit(row[0], room)), *map(Text, row[1:]))
+        table.add_row(Text(_fit(row[0], first_width)), *map(Text, row[1:]))
     yield _line(f"\n{title}")
     yield table
 
@@ -215,10 +222,6 @@ def _label(text: str) -> str:
     return {"*none": "no label", "*other": "other"}.get(text, text)
 
 
-def _value(value: str | None) -> str:
-    return "∅" if value is None else value
-
-
 def _per_cent(value: float | None) -> str:
     return NOTHING if value is None else f"{share(value)} %"
 
@@ -229,7 +232,7 @@ def _signed(value: float | None) -> str:
 
 
 def _fit(text: str, cells: int) -> str:
-    """Return text of the data as a terminal may have it, cut in its middle to so many columns."""
+    """Return text of the data with control characters escaped, shortened in the middle to `cells` columns."""
     plain = plain_text(text[:_TEXT_MAX])
     if cell_len(plain) <= cells and len(text) <= _TEXT_MAX:
         return plain

@@ -1,8 +1,8 @@
-"""How the command line speaks: results on stdout, everything else on stderr, errors as three plain parts."""
+"""Output of the commands: results on stdout, everything else on stderr."""
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,11 +18,7 @@ __all__ = ["Stream", "note", "notes", "print_json", "reporting_errors", "results
 
 
 class Stream:
-    """One of the two output streams. Rich is loaded when something is first printed: it takes longer than --help.
-
-    Args:
-        stderr: whether this is stderr; stdout otherwise.
-    """
+    """stdout or stderr. Rich is loaded with the first print: that takes longer than all of --help."""
 
     def __init__(self, *, stderr: bool) -> None:
         self._stderr = stderr
@@ -30,29 +26,42 @@ class Stream:
     @cached_property
     def console(self) -> "Console":
         """The Rich console of the stream."""
-        from rich.console import Console  # noqa: PLC0415 - that is the point
+        from rich.console import Console  # noqa: PLC0415 - keeps --help fast
 
         return Console(stderr=self._stderr, highlight=False, soft_wrap=True, emoji=False)
 
     def print(self, *what: object, markup: bool = True) -> None:
-        """Print text or anything else that Rich can show; `markup` says whether text holds Rich's markup."""
+        """Print text or another Rich renderable.
+
+        Args:
+            what: texts or renderables.
+            markup: whether texts contain Rich markup; False for text of the data.
+        """
         self.console.print(*what, markup=markup)
+
+    def print_lines(self, lines: Iterable[str], style: str = "") -> None:
+        """Print lines as they are: no markup, no emoji codes, no wrapping; an ASCII terminal gets escapes."""
+        for line in lines:
+            text = line.encode("ascii", "backslashreplace").decode() if self.console.options.ascii_only else line
+            self.console.print(
+                text, style=style, markup=False, emoji=False, no_wrap=True, overflow="ignore", crop=False
+            )
 
 
 results = Stream(stderr=False)
-"""For what was asked: tables, JSON."""
+"""stdout: the result of a command, as text, tables or JSON."""
 
 notes = Stream(stderr=True)
-"""For everything else: progress, remarks, warnings, errors."""
+"""stderr: progress, notes, warnings, errors."""
 
 
 def note(text: str) -> None:
-    """Say something beside the result. `text` may carry Rich markup of our own."""
+    """Print a note on stderr; `text` may contain Rich markup."""
     notes.print(text)
 
 
 def warn(text: str) -> None:
-    """Say what deserves a second look."""
+    """Print a warning on stderr."""
     from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
     notes.print(f"[yellow]warning:[/] {escape(text)}")
@@ -65,14 +74,14 @@ def print_json(document: object) -> None:
 
 @contextmanager
 def reporting_errors() -> Iterator[None]:
-    """Turn our own errors into a message on stderr and the error's exit code."""
+    """Turn a TruthloopError into a message on stderr and the error's exit code."""
     try:
         yield
     except TruthloopError as error:
         from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
-        place = f"{escape(error.where)}: " if error.where else ""
-        notes.print(f"[bold red]error:[/] {place}{escape(error.what)}")
+        where = f"{escape(error.where)}: " if error.where else ""
+        notes.print(f"[bold red]error:[/] {where}{escape(error.what)}")
         if error.hint:
             notes.print(f"  {escape(error.hint)}")
         raise typer.Exit(error.exit_code) from None

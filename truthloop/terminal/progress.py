@@ -1,4 +1,4 @@
-"""Progress of a long replay on stderr: how many records, how fast, and where in event time."""
+"""The progress bar of a replay on stderr: records so far, records a second, event time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,10 +30,10 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress_bar(total: int | None) -> Iterator[Report]:
-    """Show a bar while the block runs; yields what `streams.replay.replay.replay` calls with its progress.
+    """Show a progress bar while the block runs; yields the callback for `streams.replay.replay.replay`.
 
     Args:
-        total: records to come, if known.
+        total: number of records, if known.
     """
     columns = (
         SpinnerColumn(),
@@ -48,8 +48,8 @@ def progress_bar(total: int | None) -> Iterator[Report]:
 
         def report(records: int, event_time_ms: int | None) -> None:
             if event_time_ms is not None:
-                moment = datetime.fromtimestamp(event_time_ms / 1000, UTC)
-                bar.update(task, completed=records, description=f"{moment:%Y-%m-%d}")
+                day = f"{datetime.fromtimestamp(event_time_ms / 1000, UTC):%Y-%m-%d}"
+                bar.update(task, completed=records, description=day)
             else:
                 bar.update(task, completed=records)
 

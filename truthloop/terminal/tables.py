@@ -1,4 +1,4 @@
-"""Numbers as people read them in a terminal: shares, ages, and tables of which nothing is cut off."""
+"""Tables in a terminal, and their cells. Tables are never cut off."""
 
 from typing import TYPE_CHECKING
 
@@ -18,11 +18,11 @@ UNKNOWN = "-"
 
 
 def plain_table(*columns: str, title: str | None = None) -> Table:
-    """Return an empty table; columns whose name ends in ':' are text, the others are numbers."""
+    """Return an empty table; columns whose name ends in ':' are text, aligned left, the others numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        text = column.endswith(":")
-        table.add_column(column.removesuffix(":"), justify="left" if text else "right", no_wrap=True)
+        is_text = column.endswith(":")
+        table.add_column(column.removesuffix(":"), justify="left" if is_text else "right", no_wrap=True)
     return table
 
 
@@ -42,33 +42,36 @@ def age_text(age_ms: int) -> str:
 
 
 def print_table(table: Table) -> None:
-    """Print a table on stdout at its full width: a number cut off would be a wrong number."""
+    """Print a table on stdout at its full width: a number that is cut would be a wrong number."""
     console = results.console
-    wanted = Measurement.get(console, console.options.update(max_width=1_000), table).maximum
-    narrow, console.width = console.width, max(wanted, console.width)
+    needed = Measurement.get(console, console.options.update(max_width=1_000), table).maximum
+    before, console.width = console.width, max(needed, console.width)
     try:
         console.print(table, crop=False)
     finally:
-        console.width = narrow
+        console.width = before
 
 
 def metric_tables(rows: "pl.DataFrame", by: list[str]) -> list[Table]:
-    """Return one table per kind and definition: groups down, metrics across."""
-    from truthloop.terminal.tables import number_text, plain_table, share_text  # noqa: PLC0415 - keeps --help fast
+    """Return one table per kind and definition: a row per group, a column per metric.
 
+    Args:
+        rows: as `monitor.metrics.table.metrics` returns them.
+        by: the dimensions that make a group.
+    """
     tables: list[Table] = []
-    for (kind, definition), mine in rows.group_by("kind", "definition", maintain_order=True):
-        names = mine["name"].unique(maintain_order=True).to_list()
+    for (kind, definition), part in rows.group_by("kind", "definition", maintain_order=True):
+        names = part["name"].unique(maintain_order=True).to_list()
         columns = [*(f"{name}:" for name in by), "predictions", "labelled", "coverage", *names, "status:"]
         table = plain_table(*columns, title=f"{kind} ({definition})")
-        for group, values in mine.group_by(by, maintain_order=True):
+        for group, values in part.group_by(by, maintain_order=True):
             first = values.row(0, named=True)
             shown = dict(zip(values["name"].to_list(), values["value"].to_list(), strict=True))
             statuses = set(values["status"].to_list()) - {"no_data"}
             table.add_row(
                 *(
-                    f"{part:%Y-%m}" if name == "month" else plain_text(str(part))
-                    for name, part in zip(by, group, strict=True)
+                    f"{value:%Y-%m}" if name == "month" else plain_text(str(value))
+                    for name, value in zip(by, group, strict=True)
                 ),
                 f"{first['predictions']:,}",
                 f"{first['labelled']:,}",

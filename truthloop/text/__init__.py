@@ -1,1 +1,1 @@
-"""How values are written for people, on the page and in the terminal alike: numbers, shares, times, ages, rulings."""
+"""Text that the page and the terminal share: formats of numbers, shares, times and ages; sentences about rulings."""

@@ -126,7 +126,7 @@ Change = Callable[[pl.DataFrame], pl.DataFrame]
         (lambda frame: frame.drop("reason", "stage"), "lack 'reason', 'stage'"),
         (lambda frame: frame.with_columns(reason=pl.lit(None, pl.String)), "'reason' must never be null"),
         (lambda frame: frame.with_columns(reason=pl.lit(None)), "'reason' must never be null"),
-        (lambda frame: frame.with_columns(source_row=pl.lit("1")), "'source_row' is String and .* Int64"),
+        (lambda frame: frame.with_columns(source_row=pl.lit("1")), "'source_row' is String, and .* Int64"),
     ],
 )
 def test_a_frame_that_does_not_fit_is_refused_by_name(builder: LakeBuilder, change: Change, message: str) -> None:
@@ -253,7 +253,7 @@ def test_damage_below_later_commits_is_not_taken_for_a_power_cut(builder: LakeBu
     append(builder, rejects(builder, 0), 0, 1)
     _newest_file(builder.lake).unlink()
     append(builder, rejects(builder, 1), 1, 2)
-    with pytest.raises(LakeError, match="later commits") as caught:
+    with pytest.raises(LakeError, match="has committed since") as caught:
         Lake.create(builder.lake.path, builder.config)
     assert "backup" in caught.value.hint
 

@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable
 from lake_builder import RECORDED_AT, LakeBuilder, hour, loop_config, ms
 
-import truthloop.notebook
+import truthloop
 from lake.append import COMMITS_PER_CHECKPOINT, Claim
 from lake.key_history import read_key_history
 from lake.session import connect
@@ -370,7 +370,7 @@ def test_names_and_text_are_quoted() -> None:
 def test_a_notebook_opens_the_lake_and_polars_reads_the_first_view(builder: LakeBuilder) -> None:
     """Every column of `scored` has a type that Polars knows; the session's zone is UTC."""
     builder.predict("a", 0, 0).outcome("a", "joined", 2, 1, value=1.0)
-    with truthloop.notebook.open_lake(str(builder.lake.path)) as connection:
+    with truthloop.open(str(builder.lake.path)) as connection:
         frame = connection.sql("FROM scored").pl()
         (zone,) = connection.sql("SELECT current_setting('TimeZone') AS zone").to_arrow_table().to_pylist()
     assert frame["known_at"].to_list() == [hour(2)]

@@ -1,4 +1,4 @@
-"""What is known at the end of a day: the same however it was asked for, and nothing of days that are too young."""
+"""Evaluations: the same however days are grouped, and without days whose labels are too young."""
 
 import random
 from datetime import UTC, date, datetime, timedelta
@@ -32,52 +32,52 @@ def levels(evaluations: list[Evaluation], kind: FindingKind) -> list[str]:
 
 
 def jump(number: int, before: float, after: float, until: int = 1_000) -> Any:
-    """Return a figure that is another one from a day on."""
+    """Return a function of the day that changes its value on some days."""
     return lambda day: after if number <= day < until else before
 
 
 @cache
 def two_versions() -> Story:
-    """One version that gets worse, and one that runs beside it for weeks, gets worse itself, and takes over."""
+    """One version that gets worse, and one that is its shadow for weeks, gets worse too, and then runs."""
     eras = [Era("v1", 0, 50, 200, jump(30, 0.1, 0.3)), Era("v2", 2, 60, 100, jump(20, 0.05, 0.5))]
     return Story(plain_config(labels=SLOW), eras, delay_ms=12 * HOUR_MS)
 
 
-TOLD = (47, 54)
+DAYS = (47, 54)
 
 
 @cache
-def told_at_once() -> list[Evaluation]:
-    """Return some days around the change of version, as one look at the lake gives them."""
-    return in_one_go(two_versions(), TOLD)
+def all_at_once() -> list[Evaluation]:
+    """Return the evaluations around the change of version, from cells as of the last day."""
+    return in_one_go(two_versions(), DAYS)
 
 
 @pytest.mark.parametrize("seed", some(1, 2, 3, 4, 5, 6, at_least=1))
-def test_days_are_evaluated_alike_together_in_parts_and_after_restarts(seed: int) -> None:
-    """A part is read from the cells as they stood at its end; a restarted process remembers nothing."""
+def test_days_are_evaluated_alike_together_in_groups_and_after_restarts(seed: int) -> None:
+    """A group is read from the cells as of its end; a restarted process has no state."""
     rng = random.Random(seed)
     evaluator = None
     found: list[Evaluation] = []
-    day = TOLD[0]
-    while day <= TOLD[1]:
-        last = min(day + rng.choice([0, 1, 3]), TOLD[1])
+    day = DAYS[0]
+    while day <= DAYS[1]:
+        last = min(day + rng.choice([0, 1, 3]), DAYS[1])
         if evaluator is None or rng.random() < 0.3:
             evaluator = Evaluator(two_versions().config, "late")
         found += in_one_go(two_versions(), (day, last), evaluator)
         day = last + 1
-    assert found == told_at_once()
+    assert found == all_at_once()
 
 
-def test_a_process_that_lives_on_knows_the_past_of_a_new_version_as_a_restarted_one_does() -> None:
-    """The version ran beside the other for longer than the alert of coverage looks back."""
-    assert one_by_one(two_versions(), (48, 51)) == told_at_once()[1:5]
-    assert [one.version for one in told_at_once()[1:5]] == ["v1", "v1", "v2", "v2"]
-    assert levels(told_at_once()[1:5], FindingKind.ERROR_DRIFT) == ["alarm"] * 4
-    [drift] = named(told_at_once()[4], FindingKind.ERROR_DRIFT)
+def test_a_running_process_evaluates_a_new_version_as_a_restarted_one_does() -> None:
+    """The version has been a shadow for longer than the days that the coverage alert reads."""
+    assert one_by_one(two_versions(), (48, 51)) == all_at_once()[1:5]
+    assert [one.version for one in all_at_once()[1:5]] == ["v1", "v1", "v2", "v2"]
+    assert levels(all_at_once()[1:5], FindingKind.ERROR_DRIFT) == ["alarm"] * 4
+    [drift] = named(all_at_once()[4], FindingKind.ERROR_DRIFT)
     assert (drift.value, drift.limit) == (pytest.approx(0.5, abs=0.1), pytest.approx(0.05, abs=0.05))
 
 
-def test_hours_are_evaluated_alike_one_by_one_across_a_change_of_clocks() -> None:
+def test_days_are_evaluated_alike_one_by_one_across_daylight_saving_time() -> None:
     """The tenth of March has 23 hours in New York."""
     story = Story(plain_config(), [Era("v1", 0, 9, 300)])
     evaluations = one_by_one(story, (4, 7))
@@ -113,7 +113,7 @@ def test_a_day_is_judged_once_all_of_it_has_reached_the_age(at: str, day: date, 
 
 
 def test_a_young_day_is_never_judged() -> None:
-    """It may confirm what the days before it began, or not: that is told when it is old enough, and not before."""
+    """Whether it confirms a drift of the days before it is reported when it is old enough, and not earlier."""
     config = plain_config(labels=SLOW)
     over = in_one_go(Story(config, [Era("v1", 0, 31, 300, jump(27, 0.1, 0.6, until=29))]), (29, 30))
     lasting = in_one_go(Story(config, [Era("v1", 0, 31, 300, jump(27, 0.1, 0.6))]), (29, 30))
@@ -122,18 +122,18 @@ def test_a_young_day_is_never_judged() -> None:
     assert lasting[1] != over[1]
 
 
-def test_labels_beyond_the_age_are_not_looked_at_though_they_are_known() -> None:
-    """A day that was evaluated late says what it would have said in time."""
+def test_labels_beyond_the_age_are_not_read_though_they_are_known() -> None:
+    """A day that is evaluated late has the same evaluation as in time."""
     story = Story(plain_config(labels=SLOW), [Era("v1", 0, 4, 400)], delay_ms=12 * HOUR_MS)
     evaluator = Evaluator(story.config, "late")
-    evaluator.take(story.cells(story.end_ms(3) + 20 * 24 * HOUR_MS), story.plan, (day_of(0), day_of(3)))
+    evaluator.load(story.cells(story.end_ms(3) + 20 * 24 * HOUR_MS), story.plan, (day_of(0), day_of(3)))
     late = [evaluator.evaluate(day_of(number), story.arrivals()) for number in range(4)]
     assert late == one_by_one(story, (0, 3))
     assert 0.4 < late[3].mature_labels / (3 * 400) < 0.6
 
 
 def test_only_the_running_version_is_judged() -> None:
-    """A champion is found among its shadows; what a shadow does wrong asks for nothing."""
+    """The errors of a shadow are no finding."""
     story = Story(plain_config(labels=SLOW), [Era("v1", 0, 40, 300), Era("shadow", 5, 40, 150, jump(28, 0.1, 0.9))])
     evaluations = in_one_go(story, (34, 39))
     assert {(one.version, tuple(one.versions)) for one in evaluations} == {("v1", ("v1", "shadow"))}
@@ -141,15 +141,15 @@ def test_only_the_running_version_is_judged() -> None:
     assert not any(named(one, FindingKind.ERROR_DRIFT, FindingKind.METRIC_LOSS) for one in evaluations)
 
 
-def test_a_drift_stays_open_until_the_error_has_come_back() -> None:
-    """Found once by the detector, it is told every day, and no more a week after the error was as before."""
+def test_a_drift_stays_open_until_the_error_has_recovered() -> None:
+    """Found once by the detector, it is reported every day until a week after the error has returned."""
     story = Story(plain_config(labels=SLOW), [Era("v1", 0, 60, 300, jump(25, 0.1, 0.4, until=40))])
     evaluations = in_one_go(story, (25, 55))
-    told = levels(evaluations, FindingKind.ERROR_DRIFT)
-    began = told.index("alarm")
-    assert 1 <= began <= 4
-    assert set(told[began:15]) == {"alarm"}
-    assert "alarm" not in told[25:]
+    drift = levels(evaluations, FindingKind.ERROR_DRIFT)
+    first = drift.index("alarm")
+    assert 1 <= first <= 4
+    assert set(drift[first:15]) == {"alarm"}
+    assert "alarm" not in drift[25:]
     lost = levels(evaluations, FindingKind.METRIC_LOSS)
     assert "alarm" in lost[:15]
     assert "alarm" not in lost[25:]
@@ -171,9 +171,9 @@ FOUND = Detection(
 
 
 def history(errors: list[int], before: int = 100) -> list[tuple[date, float, int]]:
-    """Return four weeks with so many errors a day in 1,000, and then those given, since the drift began."""
+    """Return four weeks with so many errors a day in 1,000, and then the given ones from the start of the drift."""
     counts = [before] * 28 + errors
-    return [(SINCE + timedelta(days=place - 28), float(count), 1_000) for place, count in enumerate(counts)]
+    return [(SINCE + timedelta(days=number - 28), float(count), 1_000) for number, count in enumerate(counts)]
 
 
 @pytest.mark.parametrize(
@@ -187,28 +187,28 @@ def history(errors: list[int], before: int = 100) -> list[tuple[date, float, int
         ([300, 300] + [0] * 7, True),
     ],
 )
-def test_a_drift_is_over_when_a_whole_week_behind_it_is_nearer_to_before(errors: list[int], is_open: bool) -> None:
-    """Seven days, and less than half of the change; as far off on the other side is no recovery."""
+def test_a_drift_is_over_when_a_whole_week_after_it_is_closer_to_before(errors: list[int], is_open: bool) -> None:
+    """Seven days, and less than half of the change; as far on the other side is no recovery."""
     assert (_still_open(FOUND, history(errors)) is FOUND) is is_open
 
 
 def test_days_without_labels_do_not_close_a_drift() -> None:
-    """Silence is never success."""
+    """Missing labels are no recovery."""
     silent = [(SINCE + timedelta(days=number), 0.0, 0) for number in range(2, 9)]
     assert _still_open(FOUND, history([300, 300]) + silent) is FOUND
     assert _still_open(FOUND, silent) is FOUND
     assert _still_open(None, history([300])) is None
 
 
-def test_findings_stand_worst_first() -> None:
-    """An alarm before a warning; among equals by name, so that the order is always the same."""
+def test_findings_are_sorted_worst_first() -> None:
+    """Alarms before warnings; among equals by name, so that the order is always the same."""
     story = Story(
         plain_config(labels=SLOW, drift={"on": ["error"]}),
         [Era("v1", 0, 40, 600, jump(30, 0.1, 0.4), amount=jump(36, 50, 75))],
     )
     minutes = story.arrivals()["ledger"].minutes
     evaluator = Evaluator(story.config, "late")
-    evaluator.take(story.cells_after(38), story.plan, (day_of(38), day_of(38)))
+    evaluator.load(story.cells_after(38), story.plan, (day_of(38), day_of(38)))
     stopped = minutes[minutes < story.end_ms(35) // 60_000]
     one = evaluator.evaluate(day_of(38), {"desk": SourceArrivals(stopped), "bureau": SourceArrivals(stopped)})
     assert [(each.level, each.kind, each.subject) for each in one.findings] == [
@@ -221,8 +221,8 @@ def test_findings_stand_worst_first() -> None:
     assert {each.place for each in one.findings} == {Place.ERROR, Place.METRIC, Place.LABELS, Place.FEATURES}
 
 
-def test_what_the_config_does_not_watch_is_no_alarm() -> None:
-    """Errors are not looked at, features are told as a warning, the metric is judged all the same."""
+def test_a_subject_that_the_config_does_not_watch_is_no_alarm() -> None:
+    """Errors are not checked, features are a warning at most, the metric is judged all the same."""
     story = Story(
         plain_config(labels=SLOW, drift={"on": ["output"]}),
         [Era("v1", 0, 40, 600, jump(30, 0.1, 0.4), amount=jump(36, 50, 75))],
@@ -235,7 +235,7 @@ def test_what_the_config_does_not_watch_is_no_alarm() -> None:
 
 @pytest.mark.parametrize(("kind", "subject"), [("fare", "mae"), ("status", "accuracy")])
 def test_other_tasks_are_judged_by_their_own_loss(kind: str, subject: str) -> None:
-    """Errors of numbers and of classes: no detector, no rarer class, and the loss under the metric's name."""
+    """Regression and multiclass have no drift detector, no rarer class, and the loss under their metric's name."""
     config = config_of(evaluate_at=["6h", "final"], coverage=[])
     story = Story(config, [Era("v1", 0, 46, 150, jump(36, 0.1, 0.6))], kind=kind)
     [before] = in_one_go(story, (34, 34))
@@ -246,8 +246,8 @@ def test_other_tasks_are_judged_by_their_own_loss(kind: str, subject: str) -> No
     assert named(after, FindingKind.ERROR_DRIFT) == []
 
 
-def test_a_kind_whose_delays_go_by_a_slice_is_evaluated_like_any_other() -> None:
-    """Its panes are counted by that slice only, and are added up."""
+def test_a_kind_with_delays_by_slice_is_evaluated_like_any_other() -> None:
+    """Its panes are counted by that slice, and added up."""
     labels = {"late": SLOW["late"] | {"delay_by": "country"}}
     eras = [Era("v1", 0, 34, 300, jump(25, 0.1, 0.4))]
     plain = in_one_go(Story(plain_config(labels=SLOW), eras), (27, 32))
@@ -256,8 +256,8 @@ def test_a_kind_whose_delays_go_by_a_slice_is_evaluated_like_any_other() -> None
     assert "alarm" in levels(plain, FindingKind.ERROR_DRIFT)
 
 
-def test_labels_that_go_missing_are_an_alarm_of_the_labels_and_of_nothing_else() -> None:
-    """Fewer labels by the same age; those that come are as right as ever."""
+def test_missing_labels_are_a_finding_on_coverage_and_no_other() -> None:
+    """Fewer labels by the same age; the error among those that arrive is unchanged."""
     story = Story(plain_config(labels=SLOW), [Era("v1", 0, 50, 300, labelled=jump(46, 0.95, 0.3))])
     *_, before, last = in_one_go(story, (45, 48))
     assert {one.kind for one in named(before) + named(last)} == {FindingKind.COVERAGE}
@@ -265,8 +265,8 @@ def test_labels_that_go_missing_are_an_alarm_of_the_labels_and_of_nothing_else()
     assert "labels" in named(last)[0].text
 
 
-def test_a_source_that_falls_silent_is_named() -> None:
-    """Longer than it ever was; another source that still speaks, and one that only says it is complete, are not."""
+def test_a_silent_source_is_named() -> None:
+    """Not a source whose labels still arrive, nor one that sends only heartbeats."""
     story = Story(plain_config(labels=SLOW), [Era("v1", 0, 33, 200)])
     minutes = story.arrivals()["ledger"].minutes
     end_ms = story.end_ms(31)
@@ -278,7 +278,7 @@ def test_a_source_that_falls_silent_is_named() -> None:
         "later": SourceArrivals(stopped, (end_ms + 1,)),
     }
     evaluator = Evaluator(story.config, "late")
-    evaluator.take(story.cells_after(31), story.plan, (day_of(31), day_of(31)))
+    evaluator.load(story.cells_after(31), story.plan, (day_of(31), day_of(31)))
     found = named(evaluator.evaluate(day_of(31), arrivals), FindingKind.SILENCE)
     assert [(one.subject, one.level) for one in found] == [("desk", Level.ALARM), ("later", Level.ALARM)]
     assert found[0].value is not None
@@ -286,15 +286,15 @@ def test_a_source_that_falls_silent_is_named() -> None:
     assert found[0].limit is not None
 
 
-def test_before_the_first_prediction_nothing_runs_and_nothing_is_judged() -> None:
-    """An empty lake has an evaluation, and no verdict."""
+def test_before_the_first_prediction_no_version_runs_and_nothing_is_judged() -> None:
+    """An empty lake has an evaluation without verdicts."""
     config = plain_config()
     evaluator = Evaluator(config, "late")
-    evaluator.take(merge(), CellPlan.from_config(config), (day_of(0), day_of(0)))
+    evaluator.load(merge(), CellPlan.from_config(config), (day_of(0), day_of(0)))
     one = evaluator.evaluate(day_of(0), {})
     assert (one.version, one.versions, one.judged_day, one.mature_labels, one.rarer_class) == (None, [], None, 0, 0)
     assert [(each.kind, each.level) for each in one.findings] == [(FindingKind.COVERAGE, Level.WARN)]
-    with pytest.raises(ValueError, match="nothing was taken"):
+    with pytest.raises(ValueError, match="no cells are loaded"):
         Evaluator(config, "late").evaluate(day_of(0), {})
 
 

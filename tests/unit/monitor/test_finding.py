@@ -1,4 +1,4 @@
-"""Findings as sentences: whatever is measured has words, a level and a place, and fits what is published."""
+"""Findings: the sentence, level and place of every result of a check."""
 
 from datetime import date
 from typing import Any, get_args
@@ -12,7 +12,14 @@ from monitor.drift.error import Detection
 from monitor.drift.loss import LossCheck
 from monitor.drift.quality import QUALITY_SCHEMA
 from monitor.drift.shift import SHIFT_SCHEMA
-from monitor.finding import coverage_finding, drift_finding, loss_finding, quality_findings, shift_findings, silence
+from monitor.finding import (
+    coverage_finding,
+    drift_finding,
+    loss_finding,
+    quality_findings,
+    shift_findings,
+    silence_finding,
+)
 from schemas.events.evidence import FindingKind, Level, Place
 
 DAY = date(2013, 6, 4)
@@ -21,38 +28,38 @@ ALL = frozenset({"error", "output", "label", "features"})
 
 
 @pytest.mark.parametrize(
-    ("state", "broken", "level", "words"),
+    ("state", "broken", "level", "text"),
     [
-        ("degraded", (), Level.ALARM, "12.3 % fewer have come than usual"),
+        ("degraded", (), Level.ALARM, "12.3 % fewer than usual have arrived"),
         ("broken", (1,), Level.WARN, "1 hour of predictions got far fewer labels"),
         ("broken", (1, 2), Level.WARN, "2 hours of predictions got far fewer labels"),
         ("no_predictions", (), Level.WARN, "no recent predictions"),
         ("not_enough_history", (), Level.CALIBRATING, "too little history to tell"),
     ],
 )
-def test_every_alert_of_coverage_has_words(
-    state: AlertState, broken: tuple[int, ...], level: Level, words: str
+def test_every_state_of_coverage_has_a_sentence(
+    state: AlertState, broken: tuple[int, ...], level: Level, text: str
 ) -> None:
-    """Silence is told too; only what is degraded holds a retrain back."""
+    """Only `degraded` is an alarm."""
     found = coverage_finding(CoverageAlert(state, -5.0, 0.1234, 24, 600, broken, 1), "late")
     assert found is not None
     assert (found.kind, found.place, found.subject, found.level) == (FindingKind.COVERAGE, Place.LABELS, "late", level)
-    assert words in found.text
+    assert text in found.text
 
 
-def test_what_is_well_is_no_finding() -> None:
-    """No state of an alert is forgotten either."""
+def test_a_good_state_is_no_finding() -> None:
+    """And no state of a coverage alert is left out."""
     assert coverage_finding(CoverageAlert("ok", 0.1, 0.0, 24, 600, (), 1), "late") is None
-    assert silence(Liveness("alive", 1, 2, "It lives."), "desk") is None
-    assert silence(Liveness("unknown", None, None, "Nobody knows."), "desk") is None
+    assert silence_finding(Liveness("alive", 1, 2, "It lives."), "desk") is None
+    assert silence_finding(Liveness("unknown", None, None, "Nobody knows."), "desk") is None
     assert loss_finding(LossCheck("ok", 1.0, 2.0, 1.0, 0.5, 9), "mae") is None
     assert loss_finding(LossCheck("not_enough"), "mae") is None
     assert set(get_args(AlertState)) == {"ok", "degraded", "broken", "no_predictions", "not_enough_history"}
 
 
-def test_a_silent_source_is_an_alarm_with_both_spans() -> None:
-    """A sentence that is too long is cut."""
-    found = silence(Liveness("silent", 9_000, 4_000, "No sign of life. " * 100), "desk\u202e")
+def test_a_silent_source_is_an_alarm_with_both_durations() -> None:
+    """A long sentence is cut."""
+    found = silence_finding(Liveness("silent", 9_000, 4_000, "No sign of life. " * 100), "desk\u202e")
     assert found is not None
     assert (found.level, found.subject, found.value, found.limit) == (Level.ALARM, "desk\u202e", 9_000.0, 4_000.0)
     assert len(found.text) == 1_000
@@ -60,14 +67,14 @@ def test_a_silent_source_is_an_alarm_with_both_spans() -> None:
 
 @pytest.mark.parametrize(("direction", "level"), [("worse", Level.ALARM), ("better", Level.OK)])
 def test_only_a_change_for_the_worse_is_an_alarm(direction: Any, level: Level) -> None:
-    """Errors before and after are in it."""
+    """The text states the errors before and after."""
     found = drift_finding(Detection(DAY, DAY, JUDGED, direction, 0.1, 0.25, 0.15, 1.5, 900, 1), "late")
     assert (found.level, found.value, found.limit) == (level, 0.25, 0.1)
     assert found.text == f"errors went from 10.0 % to 25.0 % since 2 June 2013 ({direction})"
 
 
-def test_a_loss_is_told_as_a_share_of_what_it_was() -> None:
-    """Before and after stand beside it."""
+def test_a_loss_is_reported_as_a_relative_increase() -> None:
+    """With its values before and after."""
     found = loss_finding(LossCheck("worse", 0.5, 0.6, 0.2, 0.05, 900), "log_loss")
     assert found is not None
     assert (found.place, found.subject, found.value, found.limit) == (Place.METRIC, "log_loss", 0.6, 0.5)
@@ -82,7 +89,7 @@ def shift_row(input_: str, **changes: Any) -> dict[str, Any]:
 
 
 def shifts(*rows: dict[str, Any], on: frozenset[Any] = ALL) -> list[tuple[Place, str, Level, float | None]]:
-    """Return what is found in verdicts."""
+    """Return place, subject, level and value of the findings."""
     found = shift_findings(pl.DataFrame(rows, schema=SHIFT_SCHEMA), DAY, JUDGED, on)
     return [(one.place, one.subject, one.level, one.value) for one in found]
 
@@ -116,41 +123,41 @@ def test_each_input_has_its_place_and_labels_their_own_day() -> None:
         ("calibrating", True, None),
     ],
 )
-def test_one_odd_day_and_what_is_not_watched_are_warnings(level: str, watched: bool, found: Level | None) -> None:
-    """Only two odd days of three, of what the config watches, are an alarm."""
+def test_one_odd_day_and_an_unwatched_subject_are_warnings(level: str, watched: bool, found: Level | None) -> None:
+    """Only two odd days of three, of a watched subject, are an alarm."""
     on = frozenset({"features"}) if watched else frozenset({"error"})
     assert [one[2] for one in shifts(shift_row("amount", level=level), on=on)] == ([] if found is None else [found])
 
 
-def test_a_shift_is_told_by_the_figure_that_exceeded_its_limit() -> None:
-    """And the deployment's weeks are for people to see: no finding."""
+def test_a_shift_has_the_figure_that_exceeded_its_limit() -> None:
+    """A shift against deployment is no finding; the page shows it."""
     assert shifts(shift_row("amount", psi=0.1, w1=0.9)) == [(Place.FEATURES, "amount", Level.ALARM, 0.9)]
     assert shifts(shift_row("amount", psi=None, w1=None)) == [(Place.FEATURES, "amount", Level.ALARM, None)]
     assert shifts(shift_row("amount", reference="deployment")) == []
-    words = shift_findings(pl.DataFrame([shift_row("output")], schema=SHIFT_SCHEMA), DAY, JUDGED, ALL)[0].text
-    assert words == "the model's scores have shifted against the four weeks before"
+    text = shift_findings(pl.DataFrame([shift_row("output")], schema=SHIFT_SCHEMA), DAY, JUDGED, ALL)[0].text
+    assert text == "the model's scores have shifted compared with the four weeks before"
 
 
 @pytest.mark.parametrize(
-    ("check", "words"),
+    ("check", "text"),
     [
         ("missing", "40.0 % of amount is missing (usually 1.0 %)"),
         ("unseen", "40.0 % of amount is of a category that the contract does not have (usually 1.0 %)"),
         ("out_of_range", "40.0 % of amount is outside the contract's limits (usually 1.0 %)"),
         ("not_finite", "40.0 % of amount is not finite (usually 1.0 %)"),
-        ("stuck", "40.0 % of amount is one and the same value (usually 1.0 %)"),
+        ("stuck", "40.0 % of amount is the same value (usually 1.0 %)"),
         ("stale", "amount has no values any more"),
     ],
 )
-def test_every_check_of_quality_has_words(check: str, words: str) -> None:
-    """What is not flagged has none."""
+def test_every_quality_check_has_a_sentence(check: str, text: str) -> None:
+    """A check that is not flagged has none."""
     rows = [("amount", check, 0.4, 0.01, 900, True), ("other", check, 0.4, 0.01, 900, False)]
     [found] = quality_findings(pl.DataFrame(rows, schema=QUALITY_SCHEMA, orient="row"))
-    assert (found.text, found.place, found.level) == (words, Place.FEATURES, Level.ALARM)
+    assert (found.text, found.place, found.level) == (text, Place.FEATURES, Level.ALARM)
 
 
-def test_scores_that_are_no_scores_are_told_of_the_output() -> None:
-    """And a share that nobody knows is told as such."""
+def test_missing_scores_are_a_finding_on_the_output() -> None:
+    """And an unknown share is called so."""
     rows = [("output", "missing", None, 0.01, 0, True)]
     [found] = quality_findings(pl.DataFrame(rows, schema=QUALITY_SCHEMA, orient="row"))
     assert (found.place, found.value) == (Place.OUTPUT, None)

@@ -8,7 +8,7 @@ from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.address_guard import Endpoint, PinnedTarget, Refusal, Resolver, check_url, parse_allowed, resolve
+from retrain.address_guard import Endpoint, PinnedAddress, Refusal, Resolver, check_url, parse_allowed, resolve
 from schemas.errors import ConfigError
 
 PUBLIC = "93.184.216.34"
@@ -43,17 +43,17 @@ async def no_question(host: str, _port: int) -> Sequence[str]:
     raise AssertionError(f"{host} was looked up")
 
 
-def judged(url: str, addresses: Sequence[str], *allow: str) -> PinnedTarget | Refusal:
+def judged(url: str, addresses: Sequence[str], *allow: str) -> PinnedAddress | Refusal:
     """Resolve a URL whose host has these addresses."""
     return finished(resolve(url, parse_allowed(allow), answering(addresses)))
 
 
 def test_a_public_https_url_is_pinned_to_its_first_address() -> None:
     """Host, port and path stay what they were; only where to connect is decided."""
-    assert judged("https://Hooks.Example.com/a/b?c=%20d", [PUBLIC, "2606:4700::1111"]) == PinnedTarget(
+    assert judged("https://Hooks.Example.com/a/b?c=%20d", [PUBLIC, "2606:4700::1111"]) == PinnedAddress(
         "https", "hooks.example.com", 443, PUBLIC, "/a/b?c=%20d"
     )
-    assert judged("https://hooks.example.com:8443", ["2606:4700::1111"]) == PinnedTarget(
+    assert judged("https://hooks.example.com:8443", ["2606:4700::1111"]) == PinnedAddress(
         "https", "hooks.example.com", 8443, "2606:4700::1111", "/"
     )
 
@@ -61,9 +61,9 @@ def test_a_public_https_url_is_pinned_to_its_first_address() -> None:
 def test_an_address_is_not_looked_up() -> None:
     """It is its own answer."""
     found = finished(resolve(f"https://{PUBLIC}/", NOBODY, no_question))
-    assert found == PinnedTarget("https", PUBLIC, 443, PUBLIC, "/")
+    assert found == PinnedAddress("https", PUBLIC, 443, PUBLIC, "/")
     found = finished(resolve("https://[2606:4700:0::1111]:99/", NOBODY, no_question))
-    assert found == PinnedTarget("https", "2606:4700::1111", 99, "2606:4700::1111", "/")
+    assert found == PinnedAddress("https", "2606:4700::1111", 99, "2606:4700::1111", "/")
 
 
 NOT_PUBLIC = [
@@ -99,7 +99,7 @@ def test_whatever_the_url_it_is_refused_or_pinned_to_a_public_address(text: str,
     except ConfigError:
         assert asked == []
         return
-    assert isinstance(found, PinnedTarget)
+    assert isinstance(found, PinnedAddress)
     assert (found.ip, found.scheme) == (PUBLIC, "https")
     assert asked == [found.host]
 
@@ -157,7 +157,7 @@ def test_an_odd_url_is_refused_whatever_it_resolves_to(url: str) -> None:
     """No resolver is asked, and nothing but ConfigError is raised."""
     if url == "https://good.com?@evil.com/../":  # a query may hold anything; the host is what all take for the host
         found = judged(url, [PUBLIC])
-        assert found == PinnedTarget("https", "good.com", 443, PUBLIC, "/?@evil.com/../")
+        assert found == PinnedAddress("https", "good.com", 443, PUBLIC, "/?@evil.com/../")
         return
     with pytest.raises(ConfigError):
         check_url(url, NOBODY)
@@ -171,7 +171,7 @@ def test_an_error_shows_nothing_that_may_be_secret() -> None:
         with pytest.raises(ConfigError) as raised:
             check_url(url, NOBODY)
         assert "tok3n" not in str(raised.value)
-    with pytest.raises(ConfigError, match=r"'https://b\.com': a user or password has no place"):
+    with pytest.raises(ConfigError, match=r"'https://b\.com': it has a user or password"):
         check_url("https://u:tok3n@b.com/", NOBODY)
 
 
@@ -183,14 +183,14 @@ NEVER = [address for address in NOT_PUBLIC if "%" not in address and address not
 def test_the_allow_list_opens_private_networks_for_one_host_and_port(address: str) -> None:
     """Another port or host stays shut."""
     url = "https://pipeline.corp:8443/hook"
-    assert judged(url, [address], "pipeline.corp:8443") == PinnedTarget(
+    assert judged(url, [address], "pipeline.corp:8443") == PinnedAddress(
         "https", "pipeline.corp", 8443, address, "/hook"
     )
-    assert judged(url, [PUBLIC], "pipeline.corp:8443") == PinnedTarget("https", "pipeline.corp", 8443, PUBLIC, "/hook")
+    assert judged(url, [PUBLIC], "pipeline.corp:8443") == PinnedAddress("https", "pipeline.corp", 8443, PUBLIC, "/hook")
     for other in ("pipeline.corp:443", "other.corp:8443", "pipeline.corp.evil.com:8443"):
         assert isinstance(judged(url, [address], other), Refusal)
     literal = f"[{address}]" if ":" in address else address
-    assert judged(f"https://{literal}:9/", [], f"{literal}:9") == PinnedTarget("https", address, 9, address, "/")
+    assert judged(f"https://{literal}:9/", [], f"{literal}:9") == PinnedAddress("https", address, 9, address, "/")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_the_allow_list_opens_nothing_else(address: str) -> None:
 def test_plain_http_is_for_this_machine_and_must_be_allowed() -> None:
     """Every address has to be a loopback one, today and when it is looked up again."""
     url, entry = "http://localhost:9000/", "localhost:9000"
-    assert judged(url, ["127.0.0.1", "::1"], entry) == PinnedTarget("http", "localhost", 9000, "127.0.0.1", "/")
+    assert judged(url, ["127.0.0.1", "::1"], entry) == PinnedAddress("http", "localhost", 9000, "127.0.0.1", "/")
     assert isinstance(judged(url, ["127.0.0.1", "10.0.0.1"], entry), Refusal)
     assert isinstance(judged(url, [PUBLIC], entry), Refusal)
     for refused, allow in [(url, ()), ("http://10.0.0.1:9000/", ("10.0.0.1:9000",)), (f"http://{PUBLIC}/", ())]:
@@ -219,10 +219,10 @@ def test_a_name_that_is_rebound_is_refused_when_it_is_looked_up_again() -> None:
     rebinding = answering([PUBLIC], ["169.254.169.254"])
     first = finished(resolve("https://hooks.example.com/", NOBODY, rebinding))
     second = finished(resolve("https://hooks.example.com/", NOBODY, rebinding))
-    assert isinstance(first, PinnedTarget)
+    assert isinstance(first, PinnedAddress)
     assert first.ip == PUBLIC
     assert second == Refusal(
-        "hooks.example.com resolves to 169.254.169.254, which is no address of the public internet"
+        "hooks.example.com resolves to 169.254.169.254, which is not an address of the public internet"
     )
 
 

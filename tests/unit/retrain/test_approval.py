@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 from gate_case import START_MS
-from ruling_case import ANN, EPISODE, NOW_MS, REASON, approvals, found, grown, log_of, make_loop, statement, write_found
+from ruling_case import (
+    ANN,
+    EPISODE,
+    NOW_MS,
+    REASON,
+    approvals,
+    backfill_diff,
+    grown,
+    log_backfill,
+    log_of,
+    make_loop,
+    statement,
+)
 
 from lake import Lake, connect
 from retrain import approval
@@ -37,7 +49,7 @@ def events(settings: Settings) -> list[Event]:
 @pytest.mark.parametrize(("verdict", "event"), [(Verdict.APPROVED, Event.APPROVED), (Verdict.REJECTED, Event.REJECTED)])
 def test_a_ruling_is_one_entry_with_who_why_how_and_about_what(loop: Settings, verdict: Verdict, event: Event) -> None:
     """The audit: everything somebody asks a year later."""
-    sha256 = write_found(loop, found())
+    sha256 = log_backfill(loop, backfill_diff())
     person = Person("ann@example.org", "proxy", "page")
     said = statement(sha256, verdict=verdict, reason=" checked\r\n with the desk ", person=person, token_sha256=TOKEN)
     result = approvals(loop).rule(said)
@@ -45,7 +57,7 @@ def test_a_ruling_is_one_entry_with_who_why_how_and_about_what(loop: Settings, v
     first, entry = log_of(loop)
     assert (entry.event, entry.verdict, entry.state) == (event, verdict, first.state)
     assert (entry.reason, entry.source, entry.decision) == ("checked with the desk", "person", None)
-    assert entry.episode == found().episode
+    assert entry.episode == backfill_diff().episode
     assert entry.detail == {
         "by": "ann@example.org",
         "by_source": "proxy",
@@ -54,15 +66,15 @@ def test_a_ruling_is_one_entry_with_who_why_how_and_about_what(loop: Settings, v
         "token_sha256": TOKEN,
         "ruled_at_ms": NOW_MS,
     }
-    assert result.standing is not None
-    assert result.standing.ruled is not None
-    assert (result.standing.ruled.by, result.standing.ruled.is_proved) == ("ann@example.org", True)
+    assert result.status is not None
+    assert result.status.ruled is not None
+    assert (result.status.ruled.by, result.status.ruled.is_proved) == ("ann@example.org", True)
     assert [one.verdict for one in rulings_of(log_of(loop))] == [verdict]
 
 
 def test_in_the_terminal_no_token_is_needed_and_none_is_written_down(loop: Settings) -> None:
     """Whoever can write the lake needs no form; the digest of the diff is needed all the same."""
-    sha256 = write_found(loop, found())
+    sha256 = log_backfill(loop, backfill_diff())
     person = Person("root", "attested", "terminal")
     assert approvals(loop).rule(statement(sha256, person=person)).outcome is RulingOutcome.DONE
     detail = log_of(loop)[-1].detail
@@ -71,15 +83,15 @@ def test_in_the_terminal_no_token_is_needed_and_none_is_written_down(loop: Setti
 
 def test_what_nobody_has_found_is_unknown_and_leaves_no_trace(loop: Settings) -> None:
     """Also where the log of another kind has entries."""
-    write_found(loop, found())
+    log_backfill(loop, backfill_diff())
     assert approvals(loop).rule(statement("0" * 64, episode=OTHER)).outcome is RulingOutcome.UNKNOWN
     assert events(loop) == [Event.BACKFILLED]
 
 
 def test_the_kind_of_a_backfill_is_found_by_its_id(loop: Settings) -> None:
     """People name the backfill and nothing else."""
-    write_found(loop, found())
-    sha256 = write_found(loop, found("fare", id=OTHER))
+    log_backfill(loop, backfill_diff())
+    sha256 = log_backfill(loop, backfill_diff("fare", id=OTHER))
     assert approvals(loop).rule(statement(sha256, episode=OTHER)).outcome is RulingOutcome.DONE
     assert events(loop) == [Event.BACKFILLED]
     assert [entry.event for entry in log_of(loop, "fare")] == [Event.BACKFILLED, Event.APPROVED]
@@ -90,7 +102,7 @@ def test_the_kind_of_a_backfill_is_found_by_its_id(loop: Settings) -> None:
 )
 def test_without_a_reason_that_can_be_read_nothing_is_taken(loop: Settings, reason: str) -> None:
     """And nothing is written down: it was no ruling yet."""
-    sha256 = write_found(loop, found())
+    sha256 = log_backfill(loop, backfill_diff())
     assert approvals(loop).rule(statement(sha256, reason=reason)).outcome is RulingOutcome.INCOMPLETE
     assert events(loop) == [Event.BACKFILLED]
     assert approvals(loop).rule(statement(sha256, reason="x" * REASON_MAX)).outcome is RulingOutcome.DONE
@@ -99,7 +111,7 @@ def test_without_a_reason_that_can_be_read_nothing_is_taken(loop: Settings, reas
 @pytest.mark.parametrize("name", ["", "  ", "\u2060", "n" * (BY_MAX + 1)])
 def test_without_a_name_nothing_is_taken(loop: Settings, name: str) -> None:
     """An audit log of nobody is none."""
-    sha256 = write_found(loop, found())
+    sha256 = log_backfill(loop, backfill_diff())
     said = statement(sha256, person=Person(name, "attested", "page"))
     assert approvals(loop).rule(said).outcome is RulingOutcome.INCOMPLETE
     assert events(loop) == [Event.BACKFILLED]
@@ -107,14 +119,14 @@ def test_without_a_name_nothing_is_taken(loop: Settings, name: str) -> None:
 
 def test_what_was_ruled_is_not_ruled_again_and_who_asks_is_told_by_whom(loop: Settings) -> None:
     """The second is written down as refused, and moves nothing."""
-    sha256 = write_found(loop, found())
+    sha256 = log_backfill(loop, backfill_diff())
     assert approvals(loop).rule(statement(sha256)).outcome is RulingOutcome.DONE
     bob = Person("Bob", "attested", "terminal")
     result = approvals(loop).rule(statement(sha256, verdict=Verdict.REJECTED, person=bob))
     assert result.outcome is RulingOutcome.DECIDED
-    assert result.standing is not None
-    assert result.standing.ruled is not None
-    assert (result.standing.ruled.by, result.standing.ruled.at_ms) == ("Ann", NOW_MS)
+    assert result.status is not None
+    assert result.status.ruled is not None
+    assert (result.status.ruled.by, result.status.ruled.at_ms) == ("Ann", NOW_MS)
     assert events(loop) == [Event.BACKFILLED, Event.APPROVED, Event.REFUSED]
     last = log_of(loop)[-1]
     assert (last.episode, last.verdict) == (None, None)
@@ -132,28 +144,28 @@ def test_what_was_ruled_is_not_ruled_again_and_who_asks_is_told_by_whom(loop: Se
 @pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.WARNED])
 def test_what_a_rule_has_let_through_waits_for_nobody(loop: Settings, verdict: Verdict) -> None:
     """It counts already."""
-    sha256 = write_found(loop, found(), verdict)
+    sha256 = log_backfill(loop, backfill_diff(), verdict)
     assert approvals(loop).rule(statement(sha256)).outcome is RulingOutcome.DECIDED
 
 
 def test_a_ruling_about_a_diff_that_has_changed_is_refused_and_the_new_one_is_named(loop: Settings) -> None:
     """One label more makes another diff; what was read is not what would count."""
-    old = write_found(loop, found())
-    new = write_found(loop, grown(found()))
+    old = log_backfill(loop, backfill_diff())
+    new = log_backfill(loop, grown(backfill_diff()))
     result = approvals(loop).rule(statement(old, token_sha256=TOKEN))
     assert result.outcome is RulingOutcome.CHANGED
-    assert result.standing is not None
-    assert (result.standing.diff_sha256, result.standing.episode.labels) == (new, 4)
-    assert result.standing.is_waiting
+    assert result.status is not None
+    assert (result.status.diff_sha256, result.status.episode.labels) == (new, 4)
+    assert result.status.is_waiting
     assert approvals(loop).rule(statement(new)).outcome is RulingOutcome.DONE
 
 
 def test_what_grows_after_it_was_ruled_waits_again(loop: Settings) -> None:
     """The approval was of the labels that were there."""
-    first = write_found(loop, found())
+    first = log_backfill(loop, backfill_diff())
     assert approvals(loop).rule(statement(first, token_sha256=TOKEN)).outcome is RulingOutcome.DONE
-    second = write_found(loop, grown(found()))
-    assert approvals(loop).standings()[0].is_waiting
+    second = log_backfill(loop, grown(backfill_diff()))
+    assert approvals(loop).statuses()[0].is_waiting
     # the form of before is used up, whatever it is about
     assert approvals(loop).rule(statement(second, token_sha256=TOKEN)).outcome is RulingOutcome.USED
     assert approvals(loop).rule(statement(second, verdict=Verdict.REJECTED)).outcome is RulingOutcome.DONE
@@ -161,7 +173,7 @@ def test_what_grows_after_it_was_ruled_waits_again(loop: Settings) -> None:
 
 def test_an_expired_form_is_refused_and_written_down_once(loop: Settings) -> None:
     """Sent again it adds nothing, expired or not."""
-    sha256 = write_found(loop, found())
+    sha256 = log_backfill(loop, backfill_diff())
     said = statement(sha256, token_sha256=TOKEN)
     for _ in range(3):
         assert approvals(loop).rule(said, is_expired=True).outcome is RulingOutcome.EXPIRED
@@ -172,7 +184,7 @@ def test_an_expired_form_is_refused_and_written_down_once(loop: Settings) -> Non
 
 def test_a_form_that_is_sent_twice_has_one_effect_and_one_entry(loop: Settings) -> None:
     """A double click, or a browser that loads the answer again."""
-    sha256 = write_found(loop, found())
+    sha256 = log_backfill(loop, backfill_diff())
     said = statement(sha256, token_sha256=TOKEN)
     assert [approvals(loop).rule(said).outcome for _ in range(3)] == [
         RulingOutcome.DONE,
@@ -184,7 +196,7 @@ def test_a_form_that_is_sent_twice_has_one_effect_and_one_entry(loop: Settings) 
 
 def test_the_same_refusal_of_the_same_person_is_written_down_once_without_a_form(loop: Settings) -> None:
     """In the terminal there is no token to know it by."""
-    sha256 = write_found(loop, found())
+    sha256 = log_backfill(loop, backfill_diff())
     person = Person("root", "attested", "terminal")
     for wrong in ("0" * 64, "0" * 64, "1" * 64):
         assert approvals(loop).rule(statement(wrong, person=person)).outcome is RulingOutcome.CHANGED
@@ -195,7 +207,7 @@ def test_the_same_refusal_of_the_same_person_is_written_down_once_without_a_form
 def test_nobody_can_fill_the_log_with_refusals(loop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """New forms can be had without end; entries cannot."""
     monkeypatch.setattr(approval, "REFUSALS_MAX", 4)
-    sha256 = write_found(loop, found())
+    sha256 = log_backfill(loop, backfill_diff())
     rule = approvals(loop).rule
     for number in range(7):
         assert rule(statement("0" * 64, token_sha256=f"{number:064x}")).outcome is RulingOutcome.CHANGED
@@ -227,9 +239,9 @@ class Interrupted(DecisionLog):
             gate = gate_of(log.entries())
             origin = EntryOrigin("flights", "late", None)
             if self._other == "ruling":
-                assert approvals(self._settings).rule(statement(log.entries()[0].detail["diff_sha256"])).standing
+                assert approvals(self._settings).rule(statement(log.entries()[0].detail["diff_sha256"])).status
             elif self._other == "growth":
-                write_found(self._settings, grown(found()))
+                log_backfill(self._settings, grown(backfill_diff()))
             else:
                 day = origin.entry(gate, Event.EVALUATED, GateState.IDLE, "nothing", at=START_MS + gate.following)
                 assert log.append([day], NOW_MS)
@@ -251,7 +263,7 @@ def test_who_comes_second_looks_again_before_anything_is_written(
 ) -> None:
     """The log that was read and the log that is written to are the same one, or nothing is written."""
     monkeypatch.setattr(approval, "ATTEMPTS_MAX", 3)
-    sha256 = write_found(loop, found())
+    sha256 = log_backfill(loop, backfill_diff())
     log = Interrupted(loop, losses, other)
     bob = Person("Bob", "attested", "page")
     result = Approvals([(EntryOrigin("flights", "late", None), log)], lambda: NOW_MS).rule(
@@ -265,14 +277,14 @@ def test_who_comes_second_looks_again_before_anything_is_written(
 
 def test_what_waits_comes_first_and_says_why(loop: Settings) -> None:
     """Then what was decided, the newest first."""
-    old = found(since=START_MS, until=START_MS + 1)
-    new = found(id=OTHER, since=START_MS + 5, until=START_MS + 6)
-    done = found("fare", id=f"bf-{9:032x}")
+    old = backfill_diff(since=START_MS, until=START_MS + 1)
+    new = backfill_diff(id=OTHER, since=START_MS + 5, until=START_MS + 6)
+    done = backfill_diff("fare", id=f"bf-{9:032x}")
     for told in (new, old, done):
-        write_found(loop, told)
+        log_backfill(loop, told)
     sha256 = done.sha256()
     assert approvals(loop).rule(statement(sha256, episode=done.episode.id)).outcome is RulingOutcome.DONE
-    standings = approvals(loop).standings()
+    standings = approvals(loop).statuses()
     assert [one.episode.id for one in standings] == [EPISODE, OTHER, done.episode.id]
     assert [one.is_waiting for one in standings] == [True, True, False]
     assert all(REASON in one.why for one in standings)
@@ -297,7 +309,7 @@ def test_what_people_type_becomes_one_line_that_can_be_written_down(typed: str, 
 def test_whatever_is_typed_the_log_and_its_views_can_be_read(loop: Settings) -> None:
     """SQL takes the log apart as JSON, and one bad entry would stop it for good."""
     typed = "a\x00b\x1b[31m \udce4 '; DROP TABLE x; -- \N{FIRE}" * 10
-    sha256 = write_found(loop, found())
+    sha256 = log_backfill(loop, backfill_diff())
     person = Person(typed[:100], "attested", "page")
     assert approvals(loop).rule(statement(sha256, reason=typed, person=person)).outcome is RulingOutcome.DONE
     with connect(loop.lake) as connection:
@@ -308,7 +320,7 @@ def test_whatever_is_typed_the_log_and_its_views_can_be_read(loop: Settings) -> 
 
 def test_an_entry_without_a_digest_can_be_ruled_about_by_nobody(loop: Settings) -> None:
     """There is nothing that was read."""
-    write_found(loop, found())
+    log_backfill(loop, backfill_diff())
     entry = log_of(loop)[0].model_copy(update={"detail": {}})
     standing = episode_statuses([entry])[0]
     assert (standing.diff_sha256, standing.is_waiting) == ("", True)

@@ -63,7 +63,7 @@ def test_no_state_is_a_dead_end() -> None:
 def test_a_log_with_a_gap_or_another_retrains_entry_is_refused() -> None:
     """Numbers follow each other, and an answer belongs to the retrain that is open."""
     asked = entry(0, Event.EVALUATED, GateState.PREPARING, decision=ID)
-    with pytest.raises(IllegalEvent, match="entry 1 is due"):
+    with pytest.raises(IllegalEvent, match="entry 1 comes next"):
         gate_of([asked, entry(2, Event.PREPARED, GateState.REQUESTED, decision=ID)])
     with pytest.raises(IllegalEvent, match="is open"):
         gate_of([asked, entry(1, Event.PREPARED, GateState.REQUESTED, decision="rt-" + "1" * 32)])

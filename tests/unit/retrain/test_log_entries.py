@@ -7,7 +7,7 @@ from gate_case import DRIFT, ID, START_MS, episode, evaluation, finding, ruling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.episode_status import rulings_of, waiting_in
+from retrain.episode_status import rulings_of, waiting_episodes
 from retrain.gate import DAY_MS, NEXT_STATES, Gate, IllegalEvent, decision_id, gate_of
 from retrain.log_entries import (
     EntryOrigin,
@@ -163,7 +163,7 @@ def test_an_attempt_that_is_repeated_says_nothing() -> None:
     delivered = attempted(ORIGIN, gate, attempt("delivered", 202))
     assert delivered is not None
     assert delivered.detail == {"attempt": 2, "http_status": 202, "attempted_at_ms": START_MS + 60_000}
-    for outcome, word in (("gave_up", "nobody took it in time"), ("gone", "never take it")):
+    for outcome, word in (("gave_up", "not delivered in time"), ("gone", "never accept it")):
         told = attempted(ORIGIN, gate, attempt(outcome, None))
         assert told is not None
         assert word in told.reason
@@ -211,7 +211,7 @@ def test_a_backfill_is_told_with_its_verdict_and_waits_where_the_gate_rests(stat
     told = backfilled(ORIGIN, gate, ruling(verdict, episode(day=1)), ["One.", "Two."], detail)
     waits = verdict is Verdict.QUARANTINED and state not in {*OPEN, GateState.COOLING}
     assert told.state is (GateState.WAITING if waits else state)
-    assert told.reason == f"300 labels tell the past anew: {verdict.value}. One. Two."
+    assert told.reason == f"300 labels restate the past: {verdict.value}. One. Two."
     assert (told.episode, told.verdict, told.decision) == (episode(day=1), verdict, None)
     assert (told.at, told.detail, told.source) == (START_MS + DAY_MS, detail, "loop")
     assert gate.after(told).decision == gate.decision
@@ -220,7 +220,7 @@ def test_a_backfill_is_told_with_its_verdict_and_waits_where_the_gate_rests(stat
 def test_what_was_sent_again_is_told_as_predictions() -> None:
     """They are no labels."""
     told = backfilled(ORIGIN, gate_in(GateState.IDLE), ruling(Verdict.WARNED, episode(1, Cause.RESENT)), ["So."], {})
-    assert told.reason == "300 predictions that came again with other content tell the past anew: warned. So."
+    assert told.reason == "300 predictions that were sent again with other content restate the past: warned. So."
 
 
 @pytest.mark.parametrize(("day", "known"), [(-3, 0), (0, 0), (2, 2)])
@@ -304,8 +304,8 @@ def test_the_last_word_on_each_backfill_is_read_from_the_log() -> None:
         (episode(3), Verdict.PASSED),
         (episode(2), Verdict.REJECTED),
     ]
-    assert waiting_in(rulings_of(log)) == []
-    assert waiting_in(rulings_of(log[:3])) == [episode(2)]
+    assert waiting_episodes(rulings_of(log)) == []
+    assert waiting_episodes(rulings_of(log[:3])) == [episode(2)]
 
 
 def test_a_backfills_entries_are_no_retrains_and_what_is_said_of_one_ends_none() -> None:
@@ -368,7 +368,7 @@ def test_whatever_happens_the_log_can_be_read_again(steps: list[tuple[str, int]]
             verdict = Verdict.APPROVED if what == "approve" else Verdict.REJECTED
             entries.append(ruled(ORIGIN, gate, ruling(verdict, episode(days)), "so", {}))
         elif what == "restate":
-            waiting = waiting_in(rulings_of(log))
+            waiting = waiting_episodes(rulings_of(log))
             entries.append(restated(ORIGIN, gate, evaluation(day, version=f"v{version}"), waiting))
         elif what == "resolve":
             entries.append(resolved(ORIGIN, gate, "so", {}))

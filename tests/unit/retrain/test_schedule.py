@@ -15,7 +15,7 @@ from retrain.schedule import (
     Attempt,
     DeliveryResult,
     Due,
-    judge,
+    classify_result,
     next_attempt,
     outstanding,
     parse_retry_after_ms,
@@ -49,7 +49,7 @@ def lived(*results: DeliveryResult, rng: Random | None = None, late_ms: int = 0)
     attempts: list[Attempt] = []
     while (due := next_attempt(ID, attempts, DECIDED_MS, rng or Unjittered())) is not None:
         result = results[min(len(attempts), len(results) - 1)]
-        attempts.append(judge(due, due.at_ms + late_ms, result))
+        attempts.append(classify_result(due, due.at_ms + late_ms, result))
     return attempts
 
 
@@ -82,7 +82,7 @@ def test_every_status_at_every_attempt_has_its_outcome(status: int | None) -> No
     """2xx alone is success, 410 ends it, and everything else is tried again until the last attempt."""
     for number in range(1, ATTEMPTS_MAX + 1):
         due = Due(ID, number, DECIDED_MS, None if number == 1 else DECIDED_MS + WINDOW_MS)
-        attempt = judge(due, DECIDED_MS + 7, DeliveryResult(status, detail="why"))
+        attempt = classify_result(due, DECIDED_MS + 7, DeliveryResult(status, detail="why"))
         otherwise = "retry" if number < ATTEMPTS_MAX else "gave_up"
         assert attempt.outcome == FINAL.get(status or 0, otherwise)
         assert attempt == Attempt(ID, number, DECIDED_MS + 7, attempt.outcome, status, None, "why")

@@ -1,4 +1,4 @@
-"""Truthloop starts only where its packages are its own."""
+"""`import truthloop` fails if another package has one of its names."""
 
 import subprocess
 import sys
@@ -16,14 +16,14 @@ def start(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
 
 
-def test_it_starts_where_nothing_shadows_its_packages(tmp_path: Path) -> None:
-    """The healthy case, as a control."""
+def test_it_starts_if_nothing_shadows_its_packages(tmp_path: Path) -> None:
+    """As a control."""
     assert start(tmp_path).stdout == "started\n"
 
 
 @pytest.mark.parametrize("name", ["schemas.py", "schemas/__init__.py", "lake.py"])
-def test_it_refuses_to_start_where_another_module_has_one_of_its_names(tmp_path: Path, name: str) -> None:
-    """The message says what was found, what was meant and what to do."""
+def test_it_refuses_to_start_if_another_module_has_one_of_its_names(tmp_path: Path, name: str) -> None:
+    """The message has both paths and what to do."""
     foreign = tmp_path / name
     foreign.parent.mkdir(exist_ok=True)
     foreign.touch()
@@ -33,8 +33,8 @@ def test_it_refuses_to_start_where_another_module_has_one_of_its_names(tmp_path:
     assert "install it in an environment of its own" in refused.stderr
 
 
-def test_it_refuses_to_start_where_another_distribution_claims_one_of_its_names(tmp_path: Path) -> None:
-    """An overwritten package sits in the right place; only the list of distributions tells."""
+def test_it_refuses_to_start_if_another_distribution_installs_one_of_its_names(tmp_path: Path) -> None:
+    """An overwritten package is in the right place; only the list of distributions shows it."""
     info = tmp_path / "somebody-1.0.dist-info"
     info.mkdir()
     (info / "RECORD").write_text("somebody.py,,\nschemas/__init__.py,,\n", "utf-8")

@@ -1,4 +1,4 @@
-"""`truthloop affected`: the predictions whose actions may need correcting, of a version or of a backfill."""
+"""`truthloop affected`: lists the predictions of a version, or those whose outcome a backfill changes."""
 
 import sys
 from datetime import date
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["affected"]
 
 ROWS_SHOWN_MAX = 200
-"""A table on a screen is for looking; --csv and --json have every row."""
+"""Rows of a table on the screen; --csv and --json print all."""
 
 
 def affected(  # noqa: PLR0913, PLR0917 - each is an option of the command line
-    version: Annotated[str | None, typer.Option(help="All that this model version has predicted.")] = None,
+    version: Annotated[str | None, typer.Option(help="All predictions of this model version.")] = None,
     episode: Annotated[
-        str | None, typer.Option(metavar="ID", help="All whose outcome this backfill changes (bf-...).")
+        str | None, typer.Option(metavar="ID", help="All predictions whose outcome this backfill changes (bf-...).")
     ] = None,
-    since: Annotated[str | None, typer.Option(metavar="DAY", help="From this day of predictions on.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="DAY", help="Up to this day, which is included.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DAY", help="From this day on, by the time of the prediction.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="DAY", help="Up to and including this day.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows, the oldest first.")] = None,
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
         "truthloop.yaml"
@@ -36,16 +38,16 @@ def affected(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     as_json: Annotated[bool, typer.Option("--json", help="Print an array of rows.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
 ) -> None:
-    """List the predictions whose actions may need correcting downstream.
+    """List predictions whose downstream actions may need correction.
 
-    Of a version, all that it made, with the outcome as it is known now. Of a backfill, those whose outcome differs with
-    it and without it, whether it counts or not.
+    Of a version: all its predictions, with their current outcomes. Of a backfill: those whose outcome differs with and
+    without it, whether it counts or not.
     """
     with reporting_errors():
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - keeps --help fast
 
         if as_json and as_csv:
-            raise InputError("--json and --csv cannot both be printed", hint="Give one of them.")
+            raise InputError("--json and --csv cannot both be given", hint="Give one of them.")
         settings = load_settings(config)
         days = (_day(since, "--since"), _day(until, "--until"))
         if (version is None) == (episode is None):
@@ -63,23 +65,23 @@ def affected(  # noqa: PLR0913, PLR0917 - each is an option of the command line
 
 
 def _day(text: str | None, option: str) -> date | None:
-    """Return the day that was typed.
+    """Return the typed day.
 
     Raises:
-        ConfigError: it is no day.
+        ConfigError: not a day.
     """
     if text is None:
         return None
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"{text!r} is not a day", where=option, hint="Write for instance 2014-01-03.") from None
+        raise ConfigError(f"{text!r} is not a day", where=option, hint="Write for example 2014-01-03.") from None
 
 
 def _of_version(
     settings: "Settings", version: str, days: tuple[date | None, date | None], limit: int | None
 ) -> "pl.DataFrame":
-    """Return what a version has predicted, one row per prediction and label kind."""
+    """Return the predictions of a version, one row per prediction and label kind."""
     import duckdb  # noqa: PLC0415 - keeps --help fast
 
     from lake.session import connect  # noqa: PLC0415 - the same
@@ -92,12 +94,12 @@ def _of_version(
         WHERE version = $version AND "day" >= coalesce($since, "day") AND "day" <= coalesce($until, "day")
         ORDER BY predicted_at, key, id, kind LIMIT $limit
     """
-    names: dict[str, object] = {"version": version, "since": days[0], "until": days[1], "limit": limit}
+    parameters: dict[str, object] = {"version": version, "since": days[0], "until": days[1], "limit": limit}
     try:
         with connect(settings.lake) as connection:
             versions = connection.sql("SELECT DISTINCT version FROM scored").pl()
             check_choice("--version", version, versions["version"])
-            return _plain(connection.sql(query, params=names).pl())
+            return _plain(connection.sql(query, params=parameters).pl())
     except duckdb.Error as error:
         raise LakeError(f"the predictions cannot be read: {error}", where=str(settings.lake)) from error
 
@@ -105,7 +107,7 @@ def _of_version(
 def _of_episode(
     settings: "Settings", episode: str, days: tuple[date | None, date | None], limit: int | None
 ) -> "pl.DataFrame":
-    """Return the predictions whose outcome a backfill changes; of re-sent predictions, all that came again."""
+    """Return the predictions whose outcome a backfill changes; of re-sent predictions, all of them."""
     import polars as pl  # noqa: PLC0415 - keeps --help fast
 
     from lake import Lake  # noqa: PLC0415 - the same
@@ -116,34 +118,34 @@ def _of_episode(
     lake = Lake.open(settings.lake)
     evidence = read_evidence(settings)
     rulings = evidence.rulings
-    found = next((one.episode for one in rulings if one.episode.id == episode), None)
+    found = next((ruling.episode for ruling in rulings if ruling.episode.id == episode), None)
     if found is None:
-        hint = "`truthloop backfill list` names them." if rulings else "None was found in this loop so far."
+        hint = "`truthloop backfill list` lists them." if rulings else "This loop has none so far."
         raise ConfigError("no such backfill", where=episode, hint=hint)
-    told = ("status", "value", "class")
-    own = [one for one in rulings if one.episode.kind == found.kind]
+    compared = ("status", "value", "class")
+    own = [ruling for ruling in rulings if ruling.episode.kind == found.kind]
     pairs = read_pairs(lake, evidence, own, found).pairs
     if found.causes != [Cause.RESENT]:
-        differs = (pl.col(f"before_{one}").ne_missing(pl.col(f"after_{one}")) for one in told)
+        differs = (pl.col(f"before_{name}").ne_missing(pl.col(f"after_{name}")) for name in compared)
         pairs = pairs.filter(pl.any_horizontal(differs))
     first, last = days
     if first is not None:
         pairs = pairs.filter(pl.col("day") >= first)
     if last is not None:
         pairs = pairs.filter(pl.col("day") <= last)
-    sides = [f"{side}_{one}" for side in ("before", "after") for one in told]
+    sides = [f"{side}_{name}" for side in ("before", "after") for name in compared]
     columns = ["key", "id", "kind", "version", "predicted_at", "output", "output_class", *sides]
     rows = pairs.with_columns(kind=pl.lit(found.kind)).sort("predicted_at", "key", "id").select(columns)
     return _plain(rows if limit is None else rows.head(limit))
 
 
 def _plain(rows: "pl.DataFrame") -> "pl.DataFrame":
-    """Return the rows with times as text, and without what JSON has no word for."""
+    """Return the rows with times as text, and null for NaN and infinity, which JSON lacks."""
     import polars as pl  # noqa: PLC0415 - keeps --help fast
     import polars.selectors as cs  # noqa: PLC0415 - the same
 
-    when = pl.col("predicted_at").dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
-    return rows.with_columns(when, pl.when(cs.float().is_finite()).then(cs.float()))
+    time = pl.col("predicted_at").dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+    return rows.with_columns(time, pl.when(cs.float().is_finite()).then(cs.float()))
 
 
 def _print(rows: "pl.DataFrame") -> None:

@@ -1,4 +1,4 @@
-"""`truthloop backfill`: what told the past anew, what it would change, and what a person rules about it."""
+"""`truthloop backfill`: lists backfills, shows their diffs, and rules about them."""
 
 import shutil
 import sys
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from truthloop.cli.local_user import local_user
+from truthloop.cli.selection import local_user
 from truthloop.terminal.console import note, print_json, reporting_errors, results
 from truthloop.text.format import plain_text
 
@@ -20,31 +20,35 @@ if TYPE_CHECKING:
 __all__ = ["WAITING", "backfill"]
 
 WAITING = 3
-"""Exit code of `list` while a backfill waits for a person."""
+"""Exit code of `list` while a backfill waits for a ruling."""
 
 DIGEST_MIN = 12
-"""Characters of a digest that are enough to name it."""
+"""Characters that are enough to identify a digest."""
 
 backfill = typer.Typer(
-    name="backfill", help="What told the past anew, what it would change, and whether it counts.", no_args_is_help=True
+    name="backfill",
+    help="Labels that restate the past: what they would change, and whether they count.",
+    no_args_is_help=True,
 )
 
 Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="The backfill, as `truthloop backfill list` names it.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The backfill's id, from `truthloop backfill list`.")]
 Digest = Annotated[
     str,
     typer.Option(
-        "--diff", metavar="SHA256", help="Of the diff that you read, whole or its first 12 characters or more."
+        "--diff",
+        metavar="SHA256",
+        help="Digest of the diff that you read: all of it, or at least its first 12 characters.",
     ),
 ]
-Reason = Annotated[str, typer.Option(help="Why, for whoever reads the log.")]
+Reason = Annotated[str, typer.Option(help="Why; it is kept in the log.")]
 CONFIG = Path("truthloop.yaml")
 
 
 @backfill.command("list")
 def list_(config: Config = CONFIG, as_json: Json = False) -> None:
-    """List every backfill, what waits for a person first.
+    """List all backfills, those that wait for a ruling first.
 
     Exit code 3: at least one waits. 0: none does.
     """
@@ -52,35 +56,35 @@ def list_(config: Config = CONFIG, as_json: Json = False) -> None:
         from rich.text import Text  # noqa: PLC0415 - keeps --help fast
 
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
-        from truthloop.evidence.approvals import approvals_of  # noqa: PLC0415 - the same
+        from truthloop.evidence.approvals import open_approvals  # noqa: PLC0415 - the same
         from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - the same
         from truthloop.text.format import moment, zone_of  # noqa: PLC0415 - the same
-        from truthloop.text.rulings import state_words  # noqa: PLC0415 - the same
+        from truthloop.text.rulings import status_text  # noqa: PLC0415 - the same
 
         settings = _settings(config)
-        standings = approvals_of(settings, now_ms).standings()
-        waiting = [one for one in standings if one.is_waiting]
+        statuses = open_approvals(settings, now_ms).statuses()
+        waiting = [status for status in statuses if status.is_waiting]
         if as_json:
-            print_json({"waiting": len(waiting), "backfills": [_document(one) for one in standings]})
+            print_json({"waiting": len(waiting), "backfills": [_document(status) for status in statuses]})
         else:
             zone = zone_of(settings.config.timezone)
             table = plain_table("known since:", "kind:", "id:", "what:", "labels", "verdict:", "why:")
-            for one in standings:
+            for status in statuses:
                 cells = (
-                    moment(one.episode.since, zone),
-                    one.episode.kind,
-                    one.episode.id,
-                    ", ".join(one.episode.causes),
-                    f"{one.episode.labels:,}",
-                    "waits" if one.is_waiting else one.verdict.value,
-                    one.why if one.ruled is None else state_words(one, zone),
+                    moment(status.episode.since, zone),
+                    status.episode.kind,
+                    status.episode.id,
+                    ", ".join(status.episode.causes),
+                    f"{status.episode.labels:,}",
+                    "waits" if status.is_waiting else status.verdict.value,
+                    status.why if status.ruled is None else status_text(status, zone),
                 )
                 table.add_row(*(Text(plain_text(cell)) for cell in cells))
             if table.row_count:
                 print_table(table)
-            note(f"{len(waiting):,} of {len(standings):,} backfills wait for a person.")
-            for one in waiting[:1]:
-                note(f"Next: truthloop backfill diff {one.episode.id}")
+            note(f"{len(waiting):,} of {len(statuses):,} backfills wait for a ruling.")
+            for status in waiting[:1]:
+                note(f"Next: truthloop backfill diff {status.episode.id}")
         if waiting:
             raise typer.Exit(WAITING)
 
@@ -89,51 +93,51 @@ def list_(config: Config = CONFIG, as_json: Json = False) -> None:
 def diff(
     episode: Id,
     config: Config = CONFIG,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the document that the SHA-256 is of.")] = False,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write it as one file for a browser instead.")
-    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the JSON document whose SHA-256 is the digest.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one HTML file instead.")] = None,
 ) -> None:
-    """Show what a backfill changes: flips, coverage, metrics before and after, and what it affects.
+    """Show the diff of a backfill: flips, coverage and metrics before and after, and the retrains that it affects.
 
-    With --json it is the very bytes that the SHA-256 is of.
+    --json prints exactly the bytes whose SHA-256 is the digest.
     """
     with reporting_errors():
         from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
         from truthloop.terminal.backfill_report import report_text  # noqa: PLC0415 - keeps --help fast
         from truthloop.text.format import zone_of  # noqa: PLC0415 - the same
-        from truthloop.text.rulings import state_words  # noqa: PLC0415 - the same
+        from truthloop.text.rulings import status_text  # noqa: PLC0415 - the same
 
         if as_json and html is not None:
-            raise typer.BadParameter("--json and --html are two forms of the same; take one")
+            raise typer.BadParameter("--json and --html cannot both be given")
         settings = _settings(config)
-        standing, found = _read(settings, episode)
-        state = state_words(standing, zone_of(settings.config.timezone))
+        status, found = _read(settings, episode)
+        sentence = status_text(status, zone_of(settings.config.timezone))
         if as_json:
             sys.stdout.buffer.write(found.document())
             sys.stdout.buffer.flush()
             return
         if html is not None:
-            html.write_text(_html_file(standing, found, state), "utf-8")
-            note(f"It is in {escape(plain_text(str(html)))}.")
+            html.write_text(_html_file(status, found, sentence), "utf-8")
+            note(f"Written to {escape(plain_text(str(html)))}.")
         else:
             width = shutil.get_terminal_size().columns
-            sys.stdout.write(report_text(found, width, verdict=standing.verdict, reasons=(standing.why,)))
-            results.print(plain_text(state), markup=False)
-        if standing.is_waiting:
+            sys.stdout.write(report_text(found, width, verdict=status.verdict, reasons=(status.why,)))
+            results.print(plain_text(sentence), markup=False)
+        if status.is_waiting:
             digest = found.sha256()[:DIGEST_MIN]
             note("Next, one of:")
-            for word in ("approve", "reject"):
-                results.print(f"  truthloop backfill {word} {episode} --diff {digest} --reason TEXT", markup=False)
+            for command in ("approve", "reject"):
+                results.print(f"  truthloop backfill {command} {episode} --diff {digest} --reason TEXT", markup=False)
 
 
 @backfill.command()
 def approve(episode: Id, digest: Digest, reason: Reason, config: Config = CONFIG) -> None:
-    """Let a backfill count. Cells, views and metrics are restated, and a retrain may be asked for.
+    """Approve a backfill: it counts. Cells, views and metrics are restated, and a retrain may be asked for.
 
-    Who approves is written down as the user name of this machine: an attestation, not a proof. Exit code 1: it was not
-    taken, because the diff has changed or it is decided already; nothing has changed then.
+    The log records this machine's user name: an attestation, not a proof. Exit code 1: the ruling was refused, because
+    the diff has changed or the backfill is decided already; nothing has changed then.
     """
     from schemas.events.backfill import Verdict  # noqa: PLC0415 - keeps --help fast
 
@@ -142,10 +146,10 @@ def approve(episode: Id, digest: Digest, reason: Reason, config: Config = CONFIG
 
 @backfill.command()
 def reject(episode: Id, digest: Digest, reason: Reason, config: Config = CONFIG) -> None:
-    """Let a backfill stand beside what counts, for good.
+    """Reject a backfill: it is kept, but never counts.
 
-    Who rejects is written down as the user name of this machine: an attestation, not a proof. Exit code 1: it was not
-    taken, because the diff has changed or it is decided already; nothing has changed then.
+    The log records this machine's user name: an attestation, not a proof. Exit code 1: the ruling was refused, because
+    the diff has changed or the backfill is decided already; nothing has changed then.
     """
     from schemas.events.backfill import Verdict  # noqa: PLC0415 - keeps --help fast
 
@@ -156,32 +160,32 @@ def _rule(episode: str, verdict: "Verdict", digest: str, reason: str, config: Pa
     with reporting_errors():
         from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
-        from retrain.approval import Person, RulingOutcome, Statement  # noqa: PLC0415 - the same
+        from retrain.approval import Person, RulingOutcome, RulingRequest  # noqa: PLC0415 - the same
         from schemas.errors import ConfigError, TruthloopError  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
-        from truthloop.evidence.approvals import approvals_of  # noqa: PLC0415 - the same
+        from truthloop.evidence.approvals import open_approvals  # noqa: PLC0415 - the same
         from truthloop.text.format import zone_of  # noqa: PLC0415 - the same
-        from truthloop.text.rulings import ATTESTED, refusal_words  # noqa: PLC0415 - the same
+        from truthloop.text.rulings import ATTESTED, refusal_text  # noqa: PLC0415 - the same
 
         if len(digest) < DIGEST_MIN:
             raise typer.BadParameter(
-                f"--diff has at least {DIGEST_MIN} characters: `truthloop backfill diff` shows them"
+                f"--diff needs at least {DIGEST_MIN} characters of the digest that `truthloop backfill diff` shows"
             )
         settings = _settings(config)
-        approvals, user = approvals_of(settings, now_ms), local_user()
-        standing = approvals.standing(episode)
-        known = "" if standing is None else standing.diff_sha256
+        approvals, user = open_approvals(settings, now_ms), local_user()
+        status = approvals.status(episode)
+        known = "" if status is None else status.diff_sha256
         whole = known if known.startswith(digest.lower()) else digest.lower()
-        result = approvals.rule(Statement(episode, whole, verdict, reason, Person(user, "attested", "terminal")))
+        result = approvals.rule(RulingRequest(episode, whole, verdict, reason, Person(user, "attested", "terminal")))
         if result.outcome is not RulingOutcome.DONE:
-            what, hint = refusal_words(result, zone_of(settings.config.timezone))
-            is_ours = result.outcome in (RulingOutcome.UNKNOWN, RulingOutcome.INCOMPLETE)
-            error = ConfigError if is_ours else TruthloopError
+            what, hint = refusal_text(result, zone_of(settings.config.timezone))
+            is_usage_error = result.outcome in (RulingOutcome.UNKNOWN, RulingOutcome.INCOMPLETE)
+            error = ConfigError if is_usage_error else TruthloopError
             if result.outcome is RulingOutcome.CHANGED:
                 hint = f"Read it: truthloop backfill diff {episode}"
             raise error(f"{plain_text(what)}. Nothing was changed.", where=plain_text(episode), hint=hint)
         note(f"{episode} is {verdict.value} by {escape(plain_text(user))} ({ATTESTED}).")
-        note("The deciding role restates what it touches and judges. Without one: truthloop retrain evaluate")
+        note("The feedback role restates the metrics and evaluates. Without that role: truthloop retrain evaluate")
 
 
 def _settings(config: Path) -> "Settings":
@@ -191,29 +195,29 @@ def _settings(config: Path) -> "Settings":
 
 
 def _read(settings: "Settings", episode: str) -> "tuple[EpisodeStatus, BackfillDiff]":
-    """Return where a backfill stands, and the diff that people are asked about."""
+    """Return the status of a backfill and the diff to rule about."""
     from lake import Lake  # noqa: PLC0415 - keeps --help fast
     from schemas.errors import ConfigError  # noqa: PLC0415 - the same
     from truthloop.clock import now_ms  # noqa: PLC0415 - the same
-    from truthloop.evidence.approvals import approvals_of, diff_of  # noqa: PLC0415 - the same
+    from truthloop.evidence.approvals import find_diff, open_approvals  # noqa: PLC0415 - the same
     from truthloop.evidence.diff_log import DiffLog  # noqa: PLC0415 - the same
 
-    standing = approvals_of(settings, now_ms).standing(episode)
-    if standing is None:
-        hint = "`truthloop backfill list` names those there are."
+    status = open_approvals(settings, now_ms).status(episode)
+    if status is None:
+        hint = "`truthloop backfill list` lists them."
         raise ConfigError("there is no such backfill", where=plain_text(episode), hint=hint)
-    return standing, diff_of(DiffLog(Lake.open(settings.lake)), standing)
+    return status, find_diff(DiffLog(Lake.open(settings.lake)), status)
 
 
-def _document(one: "EpisodeStatus") -> dict[str, object]:
-    ruled = one.ruled
+def _document(status: "EpisodeStatus") -> dict[str, object]:
+    ruled = status.ruled
     return {
-        "episode": one.episode.model_dump(mode="json"),
-        "verdict": one.verdict.value,
-        "waits": one.is_waiting,
-        "diff_sha256": one.diff_sha256,
-        "found_ms": one.found_ms,
-        "why": one.why,
+        "episode": status.episode.model_dump(mode="json"),
+        "verdict": status.verdict.value,
+        "waits": status.is_waiting,
+        "diff_sha256": status.diff_sha256,
+        "found_ms": status.found_ms,
+        "why": status.why,
         "ruled": None
         if ruled is None
         else {
@@ -226,12 +230,12 @@ def _document(one: "EpisodeStatus") -> dict[str, object]:
     }
 
 
-def _html_file(standing: "EpisodeStatus", found: "BackfillDiff", state: str) -> str:
-    """Return the page of a backfill as a file that needs no other."""
+def _html_file(status: "EpisodeStatus", found: "BackfillDiff", sentence: str) -> str:
+    """Return the page of a backfill as a self-contained HTML file."""
     from truthloop.page.markup.backfill import render_backfill  # noqa: PLC0415 - keeps --help fast
     from truthloop.page.markup.page import asset  # noqa: PLC0415 - the same
 
-    html = render_backfill(found, standing.verdict, (standing.why,), state=state)
+    html = render_backfill(found, status.verdict, (status.why,), state=sentence)
     for linked, inside in (
         ('<link rel="stylesheet" href="../style.css">', f"<style>{asset('style.css').decode()}</style>"),
         ('<link rel="icon" href="../icon.svg" type="image/svg+xml">\n', ""),

@@ -1,4 +1,4 @@
-"""`truthloop broker`: a Kafka on this machine for developers. Must not be taken for a broker to keep data in."""
+"""`truthloop broker`: a real Kafka on this machine, for development only."""
 
 import signal
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ __all__ = ["broker"]
 
 
 def broker(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens, on 127.0.0.1; 0: a free port.")] = 9092,
-    folder: Annotated[
-        Path, typer.Option(help="Where it keeps its records; what an earlier run kept there is there again.")
-    ] = Path("kafka"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: a free port.")] = 9092,
+    folder: Annotated[Path, typer.Option(help="Folder of its records; records of an earlier run are kept.")] = Path(
+        "kafka"
+    ),
 ) -> None:
-    """Run a real Apache Kafka in the foreground, for development: no Docker, no Java, no installation.
+    """Run a real Apache Kafka in the foreground, for development: it needs no Docker and no Java.
 
-    It listens on this machine only and keeps one copy of everything, so it is not for production. Ctrl-C stops it.
+    It listens on this machine only and keeps one copy of each record: not for production. Ctrl-C stops it.
     """
     with reporting_errors(), _stopped_by_signals():
         from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
@@ -29,21 +29,21 @@ def broker(
         from truthloop.broker.local_broker import LocalBroker  # noqa: PLC0415 - the same
 
         _prepare()
-        running = LocalBroker(folder, port)
+        local = LocalBroker(folder, port)
         try:
             with notes.console.status("starting Kafka ..."):
-                running.start()
+                local.start()
             note(f"Apache Kafka for development, not for production. Its records are in {escape(str(folder))}.")
             note("For truthloop.yaml:")
-            results.print(f"kafka: {{bootstrap_servers: {running.bootstrap_servers}}}")
+            results.print(f"kafka: {{bootstrap_servers: {local.bootstrap_servers}}}")
             note("Ctrl-C stops it.")
-            running.wait()
+            local.wait()
         finally:
-            running.stop()
+            local.stop()
 
 
 def _prepare() -> None:
-    """Bring what is missing of Kafka onto this machine, and say beforehand what and where."""
+    """Download and prepare what is missing of Kafka, and announce what is written where."""
     from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
     from truthloop.broker.jars import KAFKA_VERSION, cache_folder, maven_url, missing_jars  # noqa: PLC0415 - the same
@@ -64,7 +64,7 @@ def _prepare() -> None:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the block in an orderly way, and be no error."""
+    """End the block cleanly on Ctrl-C or SIGTERM, without an error."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

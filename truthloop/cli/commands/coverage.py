@@ -1,4 +1,4 @@
-"""`truthloop coverage`: how much of the truth has arrived, cohort by cohort, age by age."""
+"""`truthloop coverage`: the share of predictions with a known label, by cohort and age."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,13 +16,13 @@ __all__ = ["coverage"]
 
 
 def coverage(  # noqa: PLR0913, PLR0917 - each is an option of the command line
-    kind: Annotated[str | None, typer.Option(help="One label kind; all when left out.")] = None,
-    version: Annotated[str | None, typer.Option(help="One model version; all when left out.")] = None,
+    kind: Annotated[str | None, typer.Option(help="One label kind; default: all.")] = None,
+    version: Annotated[str | None, typer.Option(help="One model version; default: all.")] = None,
     slice_: Annotated[
         str,
-        typer.Option("--slice", help="A slice such as origin=JFK, or 'every'; the whole cohort when left out."),
+        typer.Option("--slice", help="A slice such as origin=JFK, or 'every'; default: whole cohorts."),
     ] = "",
-    last: Annotated[int, typer.Option(min=1, help="Cohort days to show, the newest last.")] = 14,
+    last: Annotated[int, typer.Option(min=1, help="Number of days to show, the newest last.")] = 14,
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
         "truthloop.yaml"
     ),
@@ -32,15 +32,15 @@ def coverage(  # noqa: PLR0913, PLR0917 - each is an option of the command line
             min=0.0,
             max=1.0,
             metavar="SHARE",
-            help="Exit with 1 if a day that is final has fewer of its labels, from 0 to 1.",
+            help="Exit with 1 if a final day has a lower coverage, from 0 to 1.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every cohort as one JSON document.")] = False,
 ) -> None:
     """Show the share of each day's predictions whose label was known by an age.
 
-    A dash means that the day has not reached this age yet. A young cohort is not a bad cohort, so no
-    share is shown before it is due.
+    A dash means that the day has not reached the age yet: a young cohort is not a bad cohort, so no share is shown
+    before it is due.
     """
     with reporting_errors():
         import polars as pl  # noqa: PLC0415 - keeps --help fast
@@ -72,7 +72,7 @@ def coverage(  # noqa: PLR0913, PLR0917 - each is an option of the command line
             missed = goals.filter(pl.col("verdict") == "missed").height
             judged = goals.filter(pl.col("verdict") != "not_due").height
             if judged:
-                note(f"coverage goals: {judged - missed:,} of {judged:,} cohorts due have reached theirs")
+                note(f"coverage goals: reached by {judged - missed:,} of {judged:,} due cohorts")
         for kind_, version_, day, share in under.select("kind", "version", "day", "so_far").iter_rows():
             warn(f"{kind_}, {version_}, {day}: final with {100 * share:.1f} % of its labels")
         if under.height:
@@ -80,7 +80,7 @@ def coverage(  # noqa: PLR0913, PLR0917 - each is an option of the command line
 
 
 def _under(rows: "pl.DataFrame", least: float | None) -> "pl.DataFrame":
-    """Return the cohorts that are final and have less than this share of their labels; none where nothing is asked."""
+    """Return the final cohorts whose coverage is lower than `least`; none if that is not given."""
     import polars as pl  # noqa: PLC0415 - keeps --help fast
 
     cohorts = rows.unique(["kind", "version", "slice", "day"], keep="first", maintain_order=True)
@@ -96,7 +96,7 @@ def _plain(frame: "pl.DataFrame") -> list[dict[str, object]]:
 
 
 def _tables(rows: "pl.DataFrame", last: int) -> "list[Table]":
-    """Return one table per kind, version and slice: days down, ages across."""
+    """Return one table per kind, version and slice: a row per day, a column per age."""
     from truthloop.terminal.tables import age_text, plain_table, share_text  # noqa: PLC0415 - keeps --help fast
 
     tables: list[Table] = []

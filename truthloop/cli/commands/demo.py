@@ -1,4 +1,4 @@
-"""`truthloop demo`: a year of real flights through the whole product, and what to make of it."""
+"""`truthloop demo`: a year of real flights through the whole product, and its result explained."""
 
 import os
 import shutil
@@ -24,50 +24,50 @@ __all__ = ["demo"]
 
 MARKER = ".truthloop-demo"
 CLOSED_AT = "2014-01-03T00:00:00Z"
-"""Past the deadline of the last flight of 2013: whatever has no label by then never gets one."""
+"""Past the deadline of the last flight of 2013: a flight without a label by then never gets one."""
 
 
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where the demo writes; an earlier demo there is replaced.")] = Path(
+    folder: Annotated[Path, typer.Option(help="Folder of the demo's files; an earlier demo in it is replaced.")] = Path(
         "demo-out"
     ),
     bootstrap_servers: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Use this Kafka; its topics of an earlier demo must be gone."),
+        typer.Option(metavar="HOST:PORT", help="Use this Kafka; delete topics of an earlier demo first."),
     ] = None,
     without_kafka: Annotated[
         bool,
         typer.Option(
             "--without-kafka",
-            help="Where no Kafka can be had: the same mapping, join and lake read the files, in one process.",
+            help="Without a broker: one process replays the files through the same mapping, join and lake.",
         ),
     ] = False,
     serve: Annotated[
         bool | None,
         typer.Option(
             "--serve/--no-serve",
-            help="Keep the page up at the end, until Ctrl-C; left out: where a person sits at the terminal.",
+            help="Keep serving the page at the end, until Ctrl-C; default: if stdin is a terminal.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Run a year of real flights through the whole product, on a Kafka of its own, and explain what comes out.
+    """Run a year of real flights through the whole product, on its own Kafka, and explain the result.
 
-    A small model predicts, two hours before departure, whether a flight out of New York in 2013 will be more
-    than 15 minutes late. The truth is known when the plane is in; cancelled and diverted flights never get a
-    label. Ingest, join, lake writer and the deciding role run as processes of their own, and so does the airline, whose
-    pipeline is asked to retrain when the model errs more, trains on the data set it is given, and deploys what it made.
+    A small model predicts, two hours before departure, whether a flight out of New York in 2013 will be more than 15
+    minutes late. The label is known when the plane has arrived; cancelled and diverted flights never get one. The roles
+    ingest, join, lake and feedback run as processes, and so does the airline: when the model's error rises, its
+    pipeline is asked to retrain, trains on the data set of the request and deploys the new model.
     """
     with reporting_errors():
         from truthloop.demo.prepare import prepare  # noqa: PLC0415 - keeps --help fast
-        from truthloop.demo.report import document_of, tell  # noqa: PLC0415 - the same
+        from truthloop.demo.report import demo_document, print_demo  # noqa: PLC0415 - the same
 
         if without_kafka and bootstrap_servers is not None:
             raise typer.BadParameter("--without-kafka and --bootstrap-servers exclude each other")
         started = time.perf_counter()
         if without_kafka:
             note(f"This writes about 350 MB into {folder}: data files, a config, the lake.")
-            note("It shows the same answers. It says nothing about Kafka, processes that are killed, and speed.")
+            note("The results are the same, but without Kafka: no processes that can be killed, no throughput.")
         else:
             note(f"This writes about 600 MB into {folder}: data files, a config, a Kafka's log, the lake.")
         _take_folder(folder)
@@ -79,23 +79,23 @@ def demo(
         ):
             conservation, summary = _read_back(settings)
             seconds = {"total": time.perf_counter() - started, "live": run.seconds}
-            told = run, conservation, summary
+            result = run, conservation, summary
             if as_json:
-                print_json(document_of(prepared, told, seconds))
+                print_json(demo_document(prepared, result, seconds))
             else:
                 way = "from files, by one process" if without_kafka else "through Kafka, by four roles"
-                tell(prepared, told, seconds, way)
+                print_demo(prepared, result, seconds, way)
             if not without_kafka and (sys.stdin.isatty() and not as_json if serve is None else serve):
                 _serve(settings)
         if not conservation.holds:
             for violation in conservation.violations:
-                notes.print(f"[bold red]an identity does not hold:[/] {violation}")
+                notes.print(f"[bold red]an accounting identity does not hold:[/] {violation}")
             raise typer.Exit(1)
 
 
 @contextmanager
 def _kafka(folder: Path, bootstrap_servers: str | None) -> Iterator[str]:
-    """Give the servers of a Kafka that runs while the block does: the one that was named, or the demo's own."""
+    """Yield the bootstrap servers of the named Kafka, or of the demo's own, which runs while the block does."""
     if bootstrap_servers is not None:
         yield bootstrap_servers
         return
@@ -107,14 +107,14 @@ def _kafka(folder: Path, bootstrap_servers: str | None) -> Iterator[str]:
     try:
         if not is_prepared():
             size = sum(jar.size for jar in missing_jars(cache_folder())) / 1e6
-            note(f"A real Apache Kafka 4.1 carries it: {size:.0f} MB from Maven Central, once, into {cache_folder()}.")
-            with notes.console.status("fetching Kafka and preparing its start ..."):
+            note(f"Downloads Apache Kafka 4.1, once: {size:.0f} MB from Maven Central into {cache_folder()}.")
+            with notes.console.status("downloading Kafka and preparing its start ..."):
                 prepare_kafka()
         with notes.console.status("starting Kafka ..."):
             broker = LocalBroker(folder / "kafka")
             broker.start()
     except BrokerError:
-        note("Where no Kafka can be had, `truthloop demo --without-kafka` shows the same answers from files.")
+        note("`truthloop demo --without-kafka` shows the same results from files.")
         raise
     try:
         yield broker.bootstrap_servers
@@ -123,11 +123,13 @@ def _kafka(folder: Path, bootstrap_servers: str | None) -> Iterator[str]:
 
 
 def _take_folder(folder: Path) -> None:
-    """Make the demo's folder, or clear an earlier demo out of it; anything else that is there stays."""
+    """Create the demo's folder, or delete an earlier demo in it; a folder with other files is refused."""
     from schemas.errors import InputError  # noqa: PLC0415 - keeps --help fast
 
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
-        raise InputError("holds something that is not the demo's", where=str(folder), hint="Choose another --folder.")
+        raise InputError(
+            "the folder has files that are not the demo's", where=str(folder), hint="Choose another --folder."
+        )
     for earlier in ("lake", "state", "kafka", "datasets"):
         shutil.rmtree(folder / earlier, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,19 +138,19 @@ def _take_folder(folder: Path) -> None:
 
 @contextmanager
 def _running(prepared: "Prepared", servers: str | None) -> "Iterator[tuple[Settings, LiveRun]]":
-    """Send the flights through the topics, or read their files; gives what came of it while the roles still run."""
-    from truthloop.clock import moment_ms  # noqa: PLC0415 - the same
+    """Run the flights through Kafka, or from their files; yield the result while the roles still run."""
     from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
-    from truthloop.demo.environment import own_environment  # noqa: PLC0415 - keeps --help fast
+    from truthloop.demo.environment import demo_environment  # noqa: PLC0415 - keeps --help fast
     from truthloop.demo.live import run_files, running_live  # noqa: PLC0415 - the same
+    from truthloop.terminal.instants import parse_instant_ms  # noqa: PLC0415 - the same
     from truthloop.terminal.progress import progress_bar  # noqa: PLC0415 - the same
 
-    close_at_ms = moment_ms(CLOSED_AT, "close")
+    close_at_ms = parse_instant_ms(CLOSED_AT, "close")
     if servers is None:
         settings = load_settings(prepared.config)
         yield settings, run_files(settings, prepared, close_at_ms=close_at_ms)
         return
-    os.environ |= own_environment(servers)  # for the roles and the company, which read the same config
+    os.environ |= demo_environment(servers)  # also for the roles and the company, which read the same config
     settings = load_settings(prepared.config)
     with ExitStack() as bar:
         report = bar.enter_context(progress_bar(None))
@@ -159,7 +161,7 @@ def _running(prepared: "Prepared", servers: str | None) -> "Iterator[tuple[Setti
 
 
 def _read_back(settings: "Settings") -> "tuple[Conservation, Summary]":
-    """Return what the lake says: both identities, and what is shown."""
+    """Return the check of both accounting identities, and the figures to show, from the lake."""
     from lake import Lake, connect  # noqa: PLC0415 - keeps --help fast
     from truthloop.demo.summary import summarise  # noqa: PLC0415 - the same
     from truthloop.evidence.cells import read_evidence  # noqa: PLC0415 - the same
@@ -173,7 +175,7 @@ def _read_back(settings: "Settings") -> "tuple[Conservation, Summary]":
 
 
 def _serve(settings: "Settings") -> None:
-    """Keep everything up until Ctrl-C."""
+    """Wait for Ctrl-C while the roles serve the page."""
     from threading import Event  # noqa: PLC0415 - needed here only
 
     note(f"The page is at http://127.0.0.1:{settings.config.http.port}/ until Ctrl-C.")

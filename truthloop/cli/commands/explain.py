@@ -1,4 +1,4 @@
-"""`truthloop explain KEY`: what happened to one key, in order of time, in plain sentences."""
+"""`truthloop explain KEY`: the history of one key as sentences, in order of time."""
 
 from datetime import datetime
 from pathlib import Path
@@ -11,31 +11,31 @@ from truthloop.terminal.console import print_json, reporting_errors, results
 from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
-    from lake.key_history import KeyHistory, LabelFate, PendingOutcome
+    from lake.key_history import CurrentOutcome, KeyHistory, LabelFate
 
 __all__ = ["explain"]
 
 _WHY = {
-    "duplicate": "the same had come before, so it changes nothing",
-    "conflict": "another one of the same key and id had come before with other content, and the first stands",
-    "stale": "a label of a later time had come before, so it is not of record",
-    "future": "its time lay more than an hour ahead of the clock",
+    "duplicate": "the same record came before",
+    "conflict": "a record with the same key and id but other content came before, and the first one counts",
+    "stale": "a label with a later time came before, so this one is not of record",
+    "future": "its time is more than an hour ahead of the clock",
     "too_old": "it was made before the oldest time that is still kept",
-    "too_late": "it came after the age until which its prediction can still be corrected (retain)",
-    "unknown_prediction": "no prediction came for it as long as it could wait (retain)",
-    "waiting_limit": "it had to make room: too many labels were waiting for their predictions",
+    "too_late": "it came after the age until which its prediction can be corrected (retain)",
+    "unknown_prediction": "no prediction came for it within the time that it can wait (retain)",
+    "waiting_limit": "it was dropped because too many labels were waiting for their predictions",
 }
 _RANKS = {"prediction": 0, "label": 1, "revision": 2}
 
 
 def explain(
-    key: Annotated[str, typer.Argument(help="What predictions and labels are joined on.")],
+    key: Annotated[str, typer.Argument(help="The key that predictions and labels are joined on.")],
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
         "truthloop.yaml"
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Tell everything that is known about one key, and what it still waits for."""
+    """Show everything that is known about one key, and what it still waits for."""
     with reporting_errors():
         from lake.key_history import near_keys, read_key_history  # noqa: PLC0415 - keeps --help fast
         from lake.session import connect  # noqa: PLC0415 - keeps --help fast
@@ -47,9 +47,7 @@ def explain(
                 near = near_keys(connection, key)
                 raise TruthloopError(
                     f"neither a prediction nor a label has the key {key!r}",
-                    hint=f"Keys that begin like it: {plain_text(', '.join(near))}"
-                    if near
-                    else "No key begins like it.",
+                    hint=f"Similar keys: {plain_text(', '.join(near))}" if near else "There is no similar key.",
                 )
         document = describe(history)
         if as_json:
@@ -63,15 +61,15 @@ def explain(
 
 
 def describe(history: "KeyHistory") -> dict[str, Any]:
-    """Return the key's history as one JSON document; events and outcomes carry their sentences as `text`."""
+    """Return the key's history as one JSON document; events and outcomes have their sentence as `text`."""
     events: list[tuple[datetime, int, int, dict[str, Any]]] = []
 
-    def tell(at: datetime, what: str, order: int, text: str, facts: dict[str, Any]) -> None:
+    def add(at: datetime, what: str, order: int, text: str, facts: dict[str, Any]) -> None:
         event = {"at": _time(at), "what": what, "text": text, **{k: _plain(v) for k, v in facts.items()}}
         events.append((at, _RANKS[what], order, event))
 
     for row in history.predictions:
-        tell(row["predicted_at"], "prediction", row["offset"], _prediction_text(row), row)
+        add(row["predicted_at"], "prediction", row["offset"], _prediction_text(row), row)
     for fate in history.labels:
         facts = {
             "rejected": fate.rejected,
@@ -79,14 +77,14 @@ def describe(history: "KeyHistory") -> dict[str, Any]:
             "once_of": list(fate.once_of),
             "waits_until": fate.waits_until,
         }
-        tell(fate.row["known_at"], "label", fate.row["offset"], _label_text(fate), fate.row | facts)
+        add(fate.row["known_at"], "label", fate.row["offset"], _label_text(fate), fate.row | facts)
     for row in history.revisions:
-        tell(row["known_at"], "revision", row["revision"], _revision_text(row), row)
+        add(row["known_at"], "revision", row["revision"], _revision_text(row), row)
     events.sort(key=lambda event: event[:3])
     return {
         "key": history.key,
         "events": [event for *_, event in events],
-        "outcomes": [_outcome(expectation) for expectation in history.expectations],
+        "outcomes": [_outcome(outcome) for outcome in history.outcomes],
     }
 
 
@@ -98,7 +96,7 @@ def _prediction_text(row: dict[str, Any]) -> str:
     )
     text = f"prediction {row['id']} by version {row['version']}: {outputs or 'no output'}"
     if not row["eligible"]:
-        text += "; not eligible, so outside coverage and metrics"
+        text += "; not eligible, so excluded from coverage and metrics"
     if row["rejected"] is not None:
         text += f"; does not count ({row['rejected']}): {_why(row['rejected'])}"
     return text
@@ -113,11 +111,11 @@ def _label_text(fate: "LabelFate") -> str:
     elif fate.rejected is not None:
         text += f"; {fate.rejected}: {_why(fate.rejected)}"
     elif fate.once_of:
-        text += "; was of record until a newer one came"
+        text += "; was of record until a newer label came"
     elif fate.waits_until is not None:
         text += f"; waits for a prediction until {_time(fate.waits_until)}"
     else:
-        text += "; a newer one came before it could join"
+        text += "; a newer label came before it could join"
     return text
 
 
@@ -135,16 +133,16 @@ def _revision_text(row: dict[str, Any]) -> str:
     return f"{text}; {format_duration(abs(age_ms))} {side} the prediction, by {row['definition']}"
 
 
-def _outcome(expectation: "PendingOutcome") -> dict[str, Any]:
-    row, label = expectation.row, expectation.label
+def _outcome(outcome: "CurrentOutcome") -> dict[str, Any]:
+    row, label = outcome.row, outcome.label
     value = _either(row)
     text = f"{row['kind']} of {row['id']} is {row['status']}"
     if value is not None:
         text += f": {_value(value)}"
     if row["status"] == "pending":
-        text += f"; waits for a label until {_time(expectation.deadline)}"
-        if expectation.is_overdue:
-            text += ", which has passed: overdue until the label input is known to have come that far"
+        text += f"; waits for a label until {_time(outcome.deadline)}"
+        if outcome.is_overdue:
+            text += ", which has passed: overdue until the watermark of the labels has passed it, too"
     elif label is not None:
         text += f"; by the label of {_time(label['label_time'])}, known {_time(label['known_at'])}"
     record = None
@@ -154,8 +152,8 @@ def _outcome(expectation: "PendingOutcome") -> dict[str, Any]:
         **{name: _plain(row[name]) for name in ("id", "kind", "definition", "status", "reason")},
         "value": value,
         "known_at": _plain(row["known_at"]),
-        "deadline": _time(expectation.deadline),
-        "overdue": expectation.is_overdue,
+        "deadline": _time(outcome.deadline),
+        "overdue": outcome.is_overdue,
         "label_of_record": record,
         "text": text,
     }
@@ -180,7 +178,7 @@ def _time(at: datetime) -> str:
 
 
 def _plain(value: object) -> object:
-    """Return a value of a column as JSON knows it."""
+    """Return a value of a column as a JSON value."""
     if isinstance(value, datetime):
         return _time(value)
     if isinstance(value, float) and value - value != 0:  # NaN and the infinities

@@ -1,4 +1,4 @@
-"""`truthloop metrics`: how well the model did, and whether the number can be trusted yet."""
+"""`truthloop metrics`: metrics of the model, and whether they are mature."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,13 +14,14 @@ __all__ = ["metrics"]
 def metrics(
     by: Annotated[
         list[str] | None,
-        typer.Option(help="version, slice, day or month; may be repeated. month when left out."),
+        typer.Option(help="version, slice, day or month; may be repeated. Default: month."),
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="One label kind; all when left out.")] = None,
+    kind: Annotated[str | None, typer.Option(help="One label kind; default: all.")] = None,
     at_age: Annotated[
         str | None,
         typer.Option(
-            metavar="AGE", help="Only labels known by this age, one of `evaluate_at`: days compare long before final."
+            metavar="AGE",
+            help="Count only labels known by this age, one of `evaluate_at`, to compare days before they are final.",
         ),
     ] = None,
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
@@ -28,16 +29,16 @@ def metrics(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show metrics under River's names, each with its number of labels and its status.
+    """Show metrics with their number of labels and their status. Metrics have River's names.
 
-    `mature`: every outcome of the group is final. `provisional`: labels are still to come, so the number
-    will move, and not at random: what comes late is often what went wrong. `no_data`: nothing is known.
+    `mature`: every outcome of the group is final. `provisional`: labels are still to come, so the metric will change,
+    and not at random: late labels are often those of wrong predictions. `no_data`: no labels.
     """
     with reporting_errors():
         import polars as pl  # noqa: PLC0415 - keeps --help fast
 
+        from monitor.metrics.table import mature_until_at_age  # noqa: PLC0415 - the same
         from monitor.metrics.table import metrics as metrics_of  # noqa: PLC0415 - the same
-        from monitor.metrics.table import settled_until_ms  # noqa: PLC0415 - the same
         from truthloop.cli.selection import check_choice  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
         from truthloop.evidence.cells import read_evidence  # noqa: PLC0415 - the same
@@ -48,7 +49,7 @@ def metrics(
         age_ms = _age(at_age, settings.config.evaluate_at)
         evidence = read_evidence(settings)
         reach = evidence.reach
-        until_ms = reach.matured_until_ms if age_ms is None else settled_until_ms(reach.observed_until_ms, age_ms)
+        until_ms = reach.matured_until_ms if age_ms is None else mature_until_at_age(reach.observed_until_ms, age_ms)
         rows = metrics_of(evidence.cells, evidence.plan, groups, until_ms, at_age_ms=age_ms)
         if kind is not None:
             check_choice("--kind", kind, pl.Series([plan.name for plan in evidence.plan.kinds]))
@@ -58,15 +59,15 @@ def metrics(
             print_json({"metrics": rows.with_columns(pl.col(dates).cast(pl.String)).to_dicts()})
             return
         if rows.is_empty():
-            note("No metrics: nothing was predicted yet.")
+            note("No metrics: there are no predictions yet.")
         elif "slice" in groups and not evidence.plan.slices:
-            note("No slices are counted: name them in `cohorts.by` of the config.")
+            note("No slices: name them in `cohorts.by` of the config.")
         for table in metric_tables(rows, list(groups)):
             print_table(table)
 
 
 def _age(text: str | None, known: "list[int | Literal['final']]") -> int | None:
-    """Return the age that was typed, if labels are counted by it."""
+    """Return the typed age, if it is one of `evaluate_at`."""
     from schemas.base.duration import format_duration, parse_duration_ms  # noqa: PLC0415 - keeps --help fast
     from schemas.errors import ConfigError  # noqa: PLC0415 - the same
 
@@ -79,7 +80,7 @@ def _age(text: str | None, known: "list[int | Literal['final']]") -> int | None:
         raise ConfigError(str(error), where="--at-age") from None
     if age_ms not in ages:
         named = ", ".join(format_duration(age) for age in ages) or "none but `final`"
-        raise ConfigError("labels are not counted by this age", where="--at-age", hint=f"`evaluate_at` has {named}.")
+        raise ConfigError("metrics are not counted at this age", where="--at-age", hint=f"`evaluate_at` has {named}.")
     return age_ms
 
 

@@ -1,6 +1,6 @@
-"""`truthloop new`: writes a commented config to start from, or drafts one from records of topics that exist.
+"""`truthloop new`: writes a commented config to start from, or drafts one from records of topics.
 
-Must not look at other configs, and must not write a value of a record but names of few categories.
+A draft contains no values of records, except the names of a field's few categories.
 """
 
 import json
@@ -20,45 +20,45 @@ __all__ = ["new", "starting_config"]
 Task = Literal["binary", "multiclass", "regression"]
 
 _TEXT = Template("""\
-# The feedback loop of one deployed model. `truthloop check` explains this file and finds what is wrong in it.
+# The feedback loop of one deployed model. `truthloop check` explains this file and finds errors in it.
 # Durations: 90s, 15m, 36h, 7d. Times are stored in UTC.
 version: 1
 loop: $loop
 
-# The time zone of days: predictions of one day are looked at together.
+# The time zone of days: the predictions of one day form a cohort.
 timezone: UTC
 
-# When could a label be known? event: at its own time (files from the past); arrival: once it arrived here.
+# When is a label known? event: at its own time (files from the past); arrival: when it arrives here.
 clock: event
 
 # Where results are kept: a folder, relative to this file.
 lake: {uri: ./lake}
 
-# What a prediction holds: the model's output for each kind of label, and the groups to look at one by one.
+# What a prediction contains: the model's output for each label kind, and the slices to evaluate separately.
 predictions:
   outputs:
 $output
   slices: []                   # for instance [country]; map it below as slices.country
   features: {}                 # for instance {amount: {type: float, min: 0, unit: EUR}}
 
-# What is expected of the labels, for each kind.
+# When labels are expected, for each kind.
 labels:
   $kind:
-    definition: $definition # what exactly the value means; a new name when that changes
-    expected_delay: 1d         # most labels are in by then
+    definition: $definition # names what the value means; give it a new name when the meaning changes
+    expected_delay: 1d         # most labels have arrived by then
     horizon: 7d                # a prediction without a label is final at this age
-    retain: 14d                # labels that come later than the horizon still join or correct until this age
-    early: 1h                  # a label may wait this long for its prediction before it is reported
+    retain: 14d                # until this age a label later than the horizon still joins or corrects
+    early: 1h                  # a label waits this long for its prediction before it is reported as unmatched
     on_timeout: expire         # at the horizon: expire, or give it a value, as in {imply: $imply}
 
-# Your files, and which of their fields are what. Parquet, CSV and JSON lines are read.
+# Your files, and what their fields mean. Parquet, CSV and JSON lines are read.
 ingest:
   - files: "predictions*"      # predictions.parquet, predictions-2024-05.csv, ...
     as: predictions
     map:
-      key: id                  # what predictions and labels have in common
-      time: predicted_at       # a number: {path: ts, unit: ms}; a text without zone: {path: ts, zone: UTC}
-      version: model_version   # or {constant: v1} if the file does not say
+      key: id                  # what predictions and labels are joined on
+      time: predicted_at       # a number: {path: ts, unit: ms}; text without a zone: {path: ts, zone: UTC}
+      version: model_version   # or {constant: v1} if the files have no such field
       $target: $origin
   - files: "labels*"
     as: labels
@@ -68,12 +68,12 @@ ingest:
       value: label             $value_note
       time: label_time         # when the label became known
 
-# Which predictions form a group, and at which ages to look how many of their labels are there.
+# Which predictions form a cohort, and the ages at which its coverage is measured.
 cohorts:
-  by: [version]                # version, and names of slices
+  by: [version]                # version, and slices
   ages: [6h, 1d, 3d, 7d]
 
-# How many labels are wanted by which age; `truthloop coverage` says which days missed it.
+# Coverage goals: the share of labels expected by an age; `truthloop coverage` lists the days that missed it.
 coverage:
   - {label: $kind_value, age: 3d, min: 0.5}
 $metrics""")
@@ -86,24 +86,24 @@ metrics:
 
 _TASKS: dict[Task, dict[str, str]] = {
     "binary": {
-        "output": "    $kind: {task: binary, threshold: 0.5}   # a probability; yes from 0.5 on",
+        "output": "    $kind: {task: binary, threshold: 0.5}   # a probability; positive from 0.5 on",
         "imply": "0",
         "origin": "score            # from 0 to 1; percentages: {path: score, scale: 0.01}",
         "value_note": '# 0 or 1; texts: {path: label, values: {"yes": 1, "no": 0}}',
         "metrics": _METRICS,
     },
     "multiclass": {
-        "output": "    $kind: {task: multiclass}   # the class that the model says",
+        "output": "    $kind: {task: multiclass}   # the predicted class",
         "imply": "none",
         "origin": "predicted_class",
-        "value_note": "# the class that was true",
+        "value_note": "# the true class",
         "metrics": "",
     },
     "regression": {
         "output": "    $kind: {task: regression}   # a number",
         "imply": "0",
         "origin": "predicted_value",
-        "value_note": "# the number that was true",
+        "value_note": "# the true number",
         "metrics": "",
     },
 }
@@ -132,18 +132,18 @@ def new(  # noqa: PLR0913 - Typer takes every option for a parameter
     ] = "",
     client_property: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A property of librdkafka, as security.protocol; may be repeated."),
+        typer.Option(metavar="NAME=VALUE", help="A property of librdkafka, as security.protocol=SSL; may be repeated."),
     ] = None,
     as_: Annotated[
         list[str] | None,
-        typer.Option("--as", metavar="TOPIC=ROLE", help="Say that a topic holds predictions or labels."),
+        typer.Option("--as", metavar="TOPIC=ROLE", help="What a topic holds: predictions or labels; default: guessed."),
     ] = None,
-    sample: Annotated[int, typer.Option(min=1, max=100_000, help="Records of each topic to look at.")] = 10_000,
+    sample: Annotated[int, typer.Option(min=1, max=100_000, help="Records to sample of each topic.")] = 10_000,
 ) -> None:
     """Write a commented config to start from.
 
-    With --from-topic records of topics are looked at (no group is joined, nothing is committed), and what they say
-    is written down: key, times, outputs, label values, groups. What a person has to decide is marked.
+    --from-topic samples topics (without joining a consumer group) and drafts the config from their records: key, times,
+    outputs, label values, slices. What a person has to decide is marked DECIDE.
     """
     with reporting_errors():
         if not from_topic:
@@ -152,26 +152,26 @@ def new(  # noqa: PLR0913 - Typer takes every option for a parameter
             if as_json:
                 print_json({"path": str(path)})
             else:
-                _say_next(path, "Written. Fit it to your files, then see what it means:", "check")
+                _note_next(path, "Written. Adapt it to your files, then check it:", "check")
             return
-        from truthloop.cli.new_from_topic import document, draft_topics, tell  # noqa: PLC0415 - keeps --help fast
-        from truthloop.onboarding.draft.draft import Wishes  # noqa: PLC0415 - the same
+        from truthloop.cli.new_from_topic import draft_document, draft_from_topics, print_draft  # noqa: PLC0415 - keeps --help fast
+        from truthloop.onboarding.draft.builder import DraftOptions  # noqa: PLC0415 - the same
 
         _check_names(loop or "a", kind or "a")
         _check_free(path, force=force)
         cluster = (bootstrap_servers, list(client_property or ()))
-        draft = draft_topics(
-            list(dict.fromkeys(from_topic)), cluster, list(as_ or ()), Wishes(loop, kind, task), sample
+        draft = draft_from_topics(
+            list(dict.fromkeys(from_topic)), cluster, list(as_ or ()), DraftOptions(loop, kind, task), sample
         )
         _write(path, draft.text, force=force)
         if as_json:
-            print_json({"path": str(path), **document(draft)})
+            print_json({"path": str(path), **draft_document(draft)})
             return
-        tell(draft)
-        _say_next(path, "Written. Look for DECIDE in it, then see what it makes of the records:", "check --live")
+        print_draft(draft)
+        _note_next(path, "Written. Decide what is marked DECIDE, then try it on the records:", "check --live")
 
 
-def _say_next(path: Path, what: str, command: str) -> None:
+def _note_next(path: Path, what: str, command: str) -> None:
     note(what)
     option = "" if path == Path("truthloop.yaml") else f" --config {shlex.quote(str(path))}"
     typer.echo(f"truthloop {command}{option}", err=True)
@@ -180,19 +180,19 @@ def _say_next(path: Path, what: str, command: str) -> None:
 def _refuse_alone(options: dict[str, object]) -> None:
     for name, value in options.items():
         if value:
-            raise ConfigError(f"{name} goes with --from-topic")
+            raise ConfigError(f"{name} needs --from-topic")
 
 
 def starting_config(loop: str, kind: str, task: Task) -> str:
     """Return the text of a valid config with one label kind.
 
     Raises:
-        ConfigError: `loop` or `kind` is not a name that a config can have.
+        ConfigError: `loop` or `kind` is not a valid name.
     """
     _check_names(loop, kind)
-    words = {name: Template(text).safe_substitute(kind=kind) for name, text in _TASKS[task].items()}
+    parts = {name: Template(text).safe_substitute(kind=kind) for name, text in _TASKS[task].items()}
     return _TEXT.substitute(
-        words,
+        parts,
         loop=_quoted(loop),
         kind=kind,
         kind_value=_quoted(kind),
@@ -202,32 +202,33 @@ def starting_config(loop: str, kind: str, task: Task) -> str:
 
 
 def _check_names(loop: str, kind: str) -> None:
-    from schemas.config.loop import LOOP_PATTERN, NAME_PATTERN  # noqa: PLC0415 - keeps --help fast
+    from schemas.config.loop import LOOP_PATTERN  # noqa: PLC0415 - keeps --help fast
+    from schemas.config.prediction import NAME_PATTERN  # noqa: PLC0415 - the same
 
     if not re.fullmatch(LOOP_PATTERN, loop) or loop.endswith("\n"):
-        raise ConfigError(f"--loop {loop!r}: lower-case letters, digits and - make a name, at most 63")
+        raise ConfigError(f"--loop {loop!r}: a name is at most 63 lower-case letters, digits and -")
     if not re.fullmatch(NAME_PATTERN, kind) or kind.endswith("\n"):
-        raise ConfigError(f"--kind {kind!r}: letters, digits and _ make a name, not starting with a digit")
+        raise ConfigError(f"--kind {kind!r}: a name is letters, digits and _, and does not start with a digit")
 
 
 def _quoted(name: str) -> str:
-    """Return a name as a YAML value: in quotes where it would be read as a number, null or a bool."""
+    """Return a name as a YAML value: in quotes if it would be read as a number, null or a bool."""
     from truthloop.config.yaml_source import is_plain_text  # noqa: PLC0415 - keeps --help fast
 
     return name if is_plain_text(name) else json.dumps(name)
 
 
 def _check_free(path: Path, *, force: bool) -> None:
-    """Refuse a file that is there before anything is read for it."""
+    """Refuse an existing file before anything is sampled for it."""
     if path.exists() and not (force and path.is_file()):
         _write(path, "", force=False)
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
-    """Write the file, and only with `force` over another.
+    """Write the file; only `force` overwrites another.
 
     Raises:
-        ConfigError: there is one already, or the place cannot be written.
+        ConfigError: the file exists, or is not writable.
     """
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
@@ -237,7 +238,7 @@ def _write(path: Path, text: str, *, force: bool) -> None:
             hint = f"truthloop new {shlex.quote(str(path / 'truthloop.yaml'))}"
             raise ConfigError("this is a folder", where=str(path), hint=hint) from None
         hint = "--force overwrites it"
-        raise ConfigError("there is a file already; it was left alone", where=str(path), hint=hint) from None
+        raise ConfigError("the file exists and was not changed", where=str(path), hint=hint) from None
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise ConfigError(f"the file cannot be written: {reason}", where=str(path)) from None

@@ -1,4 +1,4 @@
-"""`truthloop replay`: files into the lake. The whole product without a broker, and a nightly job."""
+"""`truthloop replay`: joins records of files into the lake, without Kafka; also as a nightly job."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,44 +26,45 @@ def replay(
     ),
     close: Annotated[
         str | None,
-        typer.Option(help="All inputs are complete up to this time (ISO 8601 with offset): deadlines before it pass."),
+        typer.Option(help="All inputs are complete up to this time (ISO 8601 with offset), so earlier deadlines pass."),
     ] = None,
     now: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Take this for the present (ISO 8601 with offset); it is recorded."),
+        typer.Option(metavar="TIME", help="Use this as the present (ISO 8601 with offset); it is recorded."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Join predictions and labels from files and keep the outcomes in the lake.
+    """Join predictions and labels from files and write the outcomes to the lake.
 
-    Parquet, CSV and JSON lines are read (.parquet .csv .jsonl, the text forms also as .gz), in the canonical
-    form or by the config's mapping. A file that was read before is skipped; a new one goes on from what the
-    lake holds, so this is also the nightly job of a team without Kafka.
+    Reads Parquet, CSV and JSON lines (.parquet .csv .jsonl, text also as .gz), in the canonical form or with the
+    config's mapping. A file that was read before is skipped; a new one continues from the lake's state, so that this
+    works as the nightly job of a team without Kafka.
     """
     with reporting_errors():
-        from truthloop.clock import moment_ms, now_ms  # noqa: PLC0415 - the same
+        from truthloop.clock import now_ms  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
         from truthloop.evidence.cells import refresh_cells  # noqa: PLC0415 - keeps --help fast
-        from truthloop.run.replay_files import account_lines, replay_files  # noqa: PLC0415 - the same
+        from truthloop.run.replay_files import accounting_lines, replay_files  # noqa: PLC0415 - the same
+        from truthloop.terminal.instants import parse_instant_ms  # noqa: PLC0415 - the same
 
         settings = load_settings(config)
         summary = replay_files(
             settings,
             list(predictions or ()),
             list(labels or ()),
-            now_ms=now_ms() if now is None else moment_ms(now, "--now"),
-            close_at_ms=None if close is None else moment_ms(close, "--close"),
+            now_ms=now_ms() if now is None else parse_instant_ms(now, "--now"),
+            close_at_ms=None if close is None else parse_instant_ms(close, "--close"),
         )
         refresh_cells(settings)
         violations = summary.counters.violations()
         if as_json:
             print_json(_document(summary, violations))
         else:
-            _tell_files(summary)
-            for line in account_lines(summary.counters):
+            _print_files(summary)
+            for line in accounting_lines(summary.counters):
                 results.print(line)
         for violation in violations:
-            warn(f"an identity does not hold: {violation}")
+            warn(f"an accounting identity does not hold: {violation}")
         if violations:
             raise typer.Exit(1)
 
@@ -81,9 +82,9 @@ def _document(summary: "ReplaySummary", violations: list[str]) -> dict[str, obje
     }
 
 
-def _tell_files(summary: "ReplaySummary") -> None:
+def _print_files(summary: "ReplaySummary") -> None:
     if summary.redone:
-        note("Finished what an interrupted run had begun.")
+        note("Completed an interrupted run first.")
     for name in summary.skipped:
         note(f"{name}: read before, skipped")
     for file in summary.files:

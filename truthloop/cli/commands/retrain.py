@@ -1,6 +1,7 @@
-"""`truthloop retrain`: what the gate has decided and why, and what a person may do about it."""
+"""`truthloop retrain`: lists, explains, evaluates and resolves retrains."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,31 +9,36 @@ import typer
 
 from truthloop.cli.commands.retrain_send import send
 from truthloop.cli.commands.retrain_show import show
-from truthloop.cli.local_user import local_user
+from truthloop.cli.selection import local_user
 from truthloop.terminal.console import note, notes, print_json, reporting_errors, results
 from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from retrain.log_entries import EntryOrigin
     from schemas.events.evidence import Decision
     from truthloop.config.settings import Settings
 
 __all__ = ["retrain"]
 
 retrain = typer.Typer(
-    name="retrain", help="What the gate has decided and why; `resolve` ends what nobody answers.", no_args_is_help=True
+    name="retrain",
+    help="Decisions of the gate and their reasons; `resolve` ends a retrain that nobody answers.",
+    no_args_is_help=True,
 )
 retrain.command()(send)
 retrain.command()(show)
 
 Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")]
-Kind = Annotated[str | None, typer.Option(help="One label kind; all when left out.")]
+Kind = Annotated[str | None, typer.Option(help="One label kind; default: all.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 CONFIG = Path("truthloop.yaml")
 
 
 @retrain.command("list")
 def list_(kind: Kind = None, config: Config = CONFIG, as_json: Json = False) -> None:
-    """List every retrain that was asked for, with how far it has come, and where the gate stands."""
+    """List every retrain with its state, and the state of the gate."""
     with reporting_errors():
         from rich.text import Text  # noqa: PLC0415 - keeps --help fast
 
@@ -45,41 +51,41 @@ def list_(kind: Kind = None, config: Config = CONFIG, as_json: Json = False) -> 
             print_json(
                 {
                     "gates": {name: _gate_document(entries) for name, entries in logs.items()},
-                    "retrains": [one.document() for entries in logs.values() for one in retrains_of(entries)],
+                    "retrains": [item.document() for entries in logs.values() for item in retrains_of(entries)],
                 }
             )
             return
         table = plain_table("decided:", "kind:", "id:", "state:", "version:", "rows", "why:")
         for name, entries in logs.items():
-            for one in retrains_of(entries):
+            for item in retrains_of(entries):
                 table.add_row(
-                    _day(one.decided_ms),
+                    _time(item.decided_ms),
                     name,
-                    one.id,
-                    one.state,
-                    Text(plain_text(one.version or "-")),
-                    "-" if one.rows is None else f"{one.rows:,}",
-                    Text(plain_text(one.reason)),
+                    item.id,
+                    item.state,
+                    Text(plain_text(item.version or "-")),
+                    "-" if item.rows is None else f"{item.rows:,}",
+                    Text(plain_text(item.reason)),
                 )
         if table.row_count:
             print_table(table)
         for name, entries in logs.items():
             gate = gate_of(entries)
-            last = entries[-1].reason if entries else "nothing was evaluated yet"
+            last = entries[-1].reason if entries else "no day was evaluated yet"
             notes.print(f"{name}: the gate is {gate.state.value}: {plain_text(last)}", markup=False)
 
 
 @retrain.command()
 def explain(
     decision: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="A retrain; left out: the newest days.")
+        str | None, typer.Argument(metavar="[ID]", help="A retrain; default: the newest entries of the log.")
     ] = None,
-    last: Annotated[int, typer.Option(min=1, help="How many entries of the log are shown without an ID.")] = 14,
+    last: Annotated[int, typer.Option(min=1, help="Without an ID: number of entries to show.")] = 14,
     kind: Kind = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Say why a retrain was asked for and what became of it; or, day by day, why none was."""
+    """Explain why a retrain was asked for and how it ended; without an ID, the newest days and why none was."""
     with reporting_errors():
         from schemas.errors import ConfigError  # noqa: PLC0415 - keeps --help fast
 
@@ -88,58 +94,56 @@ def explain(
         if decision is not None:
             entries = [entry for entry in entries if entry.decision == decision]
             if not entries:
-                raise ConfigError("no such retrain", where=decision, hint="`truthloop retrain list` names them.")
+                raise ConfigError("no such retrain", where=decision, hint="`truthloop retrain list` lists them.")
         if as_json:
             print_json({"entries": [entry.model_dump(mode="json") for entry in entries]})
             return
         before = ""
         for entry in entries:
-            _tell(entry, told_before=before if decision is not None else "")
+            _print(entry, reason_before=before if decision is not None else "")
             before = entry.reason
 
 
 @retrain.command()
 def resolve(
-    decision: Annotated[str, typer.Argument(metavar="ID", help="The retrain that is open.")],
-    reason: Annotated[str, typer.Option(help="What happened, for whoever reads the log.")],
+    decision: Annotated[str, typer.Argument(metavar="ID", help="The open retrain.")],
+    reason: Annotated[str, typer.Option(help="What happened; it is kept in the log.")],
     config: Config = CONFIG,
 ) -> None:
-    """End a retrain that nobody answers. The gate cools down, and asks again when the evidence still speaks for it.
+    """End a retrain that nobody answers. The gate cools down, and asks again if the evidence still calls for it.
 
-    Who resolves is written down as the user name of this machine: an attestation, not a proof.
+    The log records this machine's user name: an attestation, not a proof.
     """
     with reporting_errors():
         from lake import Lake  # noqa: PLC0415 - keeps --help fast
         from retrain.decision_log import DecisionLog  # noqa: PLC0415 - the same
-        from retrain.gate import gate_of  # noqa: PLC0415 - the same
-        from retrain.log_entries import EntryOrigin, resolved  # noqa: PLC0415 - the same
+        from retrain.log_entries import EntryOrigin  # noqa: PLC0415 - the same
         from schemas.errors import ConfigError, LakeConflict  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
 
         if not reason.strip():
-            raise typer.BadParameter("--reason says what happened")
+            raise typer.BadParameter("--reason must not be empty")
         settings = _settings(config)
         lake = Lake.open(settings.lake)
-        for kind in settings.config.labels:
-            log = DecisionLog(lake, kind)
-            gate = gate_of(log.entries())
-            if gate.decision != decision:
-                continue
-            origin = EntryOrigin(settings.config.loop, kind, settings.config.retrain)
-            entry = resolved(origin, gate, reason.strip(), {"who": local_user()})
-            if not log.append([entry], now_ms()):
-                raise LakeConflict("the log has moved on meanwhile", where=decision, hint="Look again, then repeat it.")
-            note(f"{decision} is resolved; the gate cools down.")
-            return
-        raise ConfigError("is not open", where=decision, hint="`truthloop retrain list` shows what is.")
+        for origin in EntryOrigin.all_of(settings.config):
+            build = partial(_resolution, origin, decision, reason.strip())
+            new = DecisionLog(lake, origin.kind).update(build, now_ms)
+            if new is None:
+                raise LakeConflict(
+                    "the log has changed meanwhile", where=decision, hint="Check the log, then try again."
+                )
+            if new:
+                note(f"{decision} is resolved; the gate cools down.")
+                return
+        raise ConfigError("is not open", where=decision, hint="`truthloop retrain list` shows the open ones.")
 
 
 @retrain.command()
 def evaluate(config: Config = CONFIG, as_json: Json = False) -> None:
-    """Evaluate every day that has ended and is not in the log yet, and ask for what they decide.
+    """Evaluate every ended day that is not in the log yet, and send the requests that follow.
 
-    For loops without Kafka, behind `truthloop replay`, for instance every night. Where the deciding role runs, it does
-    this by itself, and both together decide nothing twice.
+    For loops without Kafka, for example every night after `truthloop replay`. The feedback role does this by itself;
+    running both decides nothing twice.
     """
     with reporting_errors():
         import asyncio  # noqa: PLC0415 - keeps --help fast
@@ -153,9 +157,9 @@ def evaluate(config: Config = CONFIG, as_json: Json = False) -> None:
 
         settings = _settings(config)
         receiver = receiver_of(settings, os.environ)
-        turn = Reconciler(settings, now_ms)
+        reconciler = Reconciler(settings, now_ms)
         evaluations, decisions = 0, 0
-        while (result := turn.run()).decisions:
+        while (result := reconciler.run()).decisions:
             evaluations += len(result.evaluations)
             decisions += len(result.decisions)
         sent = []
@@ -170,6 +174,15 @@ def evaluate(config: Config = CONFIG, as_json: Json = False) -> None:
             results.print(f"{entry.decision}: {entry.reason}", markup=False)
 
 
+def _resolution(origin: "EntryOrigin", decision: str, reason: str, entries: "Sequence[Decision]") -> "list[Decision]":
+    """Return the entry that resolves a retrain; none if the retrain is not open in this log."""
+    from retrain.gate import gate_of  # noqa: PLC0415 - keeps --help fast
+    from retrain.log_entries import resolved  # noqa: PLC0415 - the same
+
+    gate = gate_of(entries)
+    return [resolved(origin, gate, reason, {"who": local_user()})] if gate.decision == decision else []
+
+
 def _settings(config: Path) -> "Settings":
     from truthloop.config.settings import load_settings  # noqa: PLC0415 - keeps --help fast
 
@@ -177,7 +190,7 @@ def _settings(config: Path) -> "Settings":
 
 
 def _logs(config: Path, kind: str | None) -> "dict[str, list[Decision]]":
-    """Return the log of each kind, or of one."""
+    """Return the log of each kind, or of one kind."""
     import polars as pl  # noqa: PLC0415 - keeps --help fast
 
     from lake import Lake  # noqa: PLC0415 - the same
@@ -204,16 +217,17 @@ def _gate_document(entries: "list[Decision]") -> dict[str, object]:
     }
 
 
-def _tell(entry: "Decision", *, told_before: str) -> None:
-    """Print one entry; a day that says what the day before it said is left out."""
-    if entry.reason == told_before:
+def _print(entry: "Decision", *, reason_before: str) -> None:
+    """Print one entry, unless it repeats the reason of the entry before."""
+    if entry.reason == reason_before:
         return
-    head = f"{_day(entry.at)}  {entry.event.value}: {entry.state.value}"
+    head = f"{_time(entry.at)}  {entry.event.value}: {entry.state.value}"
     results.print(f"{head}  {plain_text(entry.reason)}", markup=False)
     if entry.decision is None and entry.conditions and entry.findings:
-        unmet = [one for one in entry.conditions if not one.is_met]
-        for one in unmet:
-            results.print(f"    {one.name}: {plain_text(one.value)} (needed: {plain_text(one.needed)})", markup=False)
+        for condition in entry.conditions:
+            if not condition.is_met:
+                text = f"{condition.name}: {plain_text(condition.value)} (needed: {plain_text(condition.needed)})"
+                results.print(f"    {text}", markup=False)
     for finding in entry.findings if entry.decision is not None else ():
         results.print(f"    found: {plain_text(finding.text)}", markup=False)
     for name, value in entry.detail.items():
@@ -221,7 +235,7 @@ def _tell(entry: "Decision", *, told_before: str) -> None:
             results.print(f"    {plain_text(name)}: {plain_text(str(value))}", markup=False)
 
 
-def _day(at_ms: int) -> str:
+def _time(at_ms: int) -> str:
     from datetime import UTC, datetime  # noqa: PLC0415 - keeps --help fast
 
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M}"

@@ -1,6 +1,6 @@
-"""`truthloop retrain send`: sends what is due, or shows the exact requests without sending any.
+"""`truthloop retrain send`: sends the requests that are due, or with --dry-run prints them.
 
-A dry run needs no secret and reads none: the requests are built with `***` in its place. Must not decide.
+A dry run reads no secret: the requests have `***` in its place.
 """
 
 import os
@@ -25,8 +25,8 @@ __all__ = ["calls_of", "example_request", "send"]
 MASK = "***"
 EXAMPLE_ID = "rt-" + "0" * 32
 
-HELP_ID = "A retrain, for --dry-run; left out: those that are open."
-HELP_DRY = "Print the requests, with secrets masked, and send nothing. With nothing open: an example."
+HELP_ID = "A retrain, for --dry-run; default: the open ones."
+HELP_DRY = "Print the requests with masked secrets, and send nothing; an example if no retrain is open."
 
 
 def send(
@@ -37,19 +37,19 @@ def send(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Send the requests that are due now, and ask how open runs get on; or show what would be sent.
+    """Send the requests that are due and poll the status of open runs; or print what would be sent.
 
-    Where the deciding role runs, it does this by itself, and both together send nothing twice that is recorded.
+    The feedback role does this by itself. Running both sends no recorded request twice.
     """
     if decision is not None and not dry_run:
-        raise typer.BadParameter("an ID goes with --dry-run; without it, everything that is due is sent")
+        raise typer.BadParameter("an ID needs --dry-run; otherwise everything that is due is sent")
     with reporting_errors():
         from schemas.errors import ConfigError  # noqa: PLC0415 - keeps --help fast
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
 
         settings = load_settings(config)
         if settings.config.retrain is None:
-            raise ConfigError("has no `retrain` section, so nobody is ever asked", where=str(settings.path))
+            raise ConfigError("has no `retrain` section, so no retrain is requested", where=str(settings.path))
         if dry_run:
             _show(settings, settings.config.retrain, decision, as_json=as_json)
         else:
@@ -57,11 +57,11 @@ def send(
 
 
 def calls_of(target: "Target", request: "RetrainRequest", at_s: int) -> "Iterator[Call]":
-    """Give the calls that a delivery makes while the server replies what it usually does.
+    """Yield the HTTP calls of a delivery, given the usual replies of the target.
 
     Args:
         target: with masked credentials.
-        request: what is asked for.
+        request: to deliver.
         at_s: the present, in seconds since 1970.
     """
     exchange = target.deliver(request.id, request.body(), at_s)
@@ -75,11 +75,11 @@ def calls_of(target: "Target", request: "RetrainRequest", at_s: int) -> "Iterato
 
 
 def example_request(settings: "Settings", retrain: "RetrainConfig", at_ms: int) -> "RetrainRequest":
-    """Return a request with `dry_run: true`: the form of a real one, about a data set that does not exist.
+    """Return a request with `dry_run: true`, for a data set that does not exist.
 
     Args:
-        settings: of the loop.
-        retrain: its section.
+        settings: the loop's.
+        retrain: the config's section.
         at_ms: the present.
     """
     from schemas.events.retrain_request import (  # noqa: PLC0415 - keeps --help fast
@@ -122,21 +122,21 @@ def _show(settings: "Settings", retrain: "RetrainConfig", decision: str | None, 
     target = choose_target(retrain.target, Secret((bytes(24),)), lambda _name: MASK)
     requests = _requests(settings, retrain, decision)
     if not requests:
-        note("Nothing is open: this is an example.")
+        note("No retrain is open: this is an example.")
         requests = [example_request(settings, retrain, now_ms())]
-    told = [
+    documents = [
         {"decision": request.id, "calls": [_document(call) for call in calls_of(target, request, now_ms() // 1_000)]}
         for request in requests
     ]
     if as_json:
-        print_json({"requests": told})
+        print_json({"requests": documents})
         return
-    for request in told:
-        _print(request)
+    for document in documents:
+        _print(document)
 
 
 def _print(request: "dict[str, Any]") -> None:
-    """Print the calls of a request as HTTP has them."""
+    """Print the HTTP calls of a request."""
     for number, call in enumerate(request["calls"], 1):
         title = f"# {request['decision']}, call {number} of {len(request['calls'])}: {call['purpose']}"
         results.print(title, markup=False)
@@ -147,7 +147,7 @@ def _print(request: "dict[str, Any]") -> None:
 
 
 def _requests(settings: "Settings", retrain: "RetrainConfig", decision: str | None) -> "list[RetrainRequest]":
-    """Return the request that is named, or those of the open retrains whose data set is written."""
+    """Return the request of one retrain, or of each open retrain that has a data set."""
     from dataclasses import replace  # noqa: PLC0415 - keeps --help fast
 
     from lake import Lake  # noqa: PLC0415 - the same
@@ -165,18 +165,18 @@ def _requests(settings: "Settings", retrain: "RetrainConfig", decision: str | No
         entries = DecisionLog(lake, kind).entries()
         gate = gate_of(entries)
         wanted = gate.decision if decision is None else decision
-        mine = [entry for entry in entries if wanted is not None and entry.decision == wanted]
-        if any(entry.event is Event.PREPARED for entry in mine):
+        log = [entry for entry in entries if wanted is not None and entry.decision == wanted]
+        if any(entry.event is Event.PREPARED for entry in log):
             found.append(request_of(retrain, entries, replace(gate, decision=wanted)))
-        elif mine and decision is not None:
+        elif log and decision is not None:
             raise ConfigError("has no data set yet, so there is no request", where=decision)
     if not found and decision is not None:
-        raise ConfigError("no such retrain", where=decision, hint="`truthloop retrain list` names them.")
+        raise ConfigError("no such retrain", where=decision, hint="`truthloop retrain list` lists them.")
     return found
 
 
 def _document(call: "Call") -> "dict[str, Any]":
-    """Return a call for people and programs; a signature would hold for minutes, so it is masked, too."""
+    """Return a call as a JSON document; the signature is masked, too, because it is valid for minutes."""
     from retrain.sender import OWN_HEADERS  # noqa: PLC0415 - keeps --help fast
 
     headers = {**call.headers, **OWN_HEADERS}
@@ -210,4 +210,4 @@ def _send(settings: "Settings", *, as_json: bool) -> None:
     for entry in entries:
         results.print(f"{entry.decision}: {plain_text(entry.reason)}", markup=False)
     if not entries:
-        note("Nothing is new.")
+        note("Nothing is due, and no run has changed.")

@@ -1,4 +1,4 @@
-"""`truthloop retrain show`: one retrain with everything that went into it, back from the version that it led to."""
+"""`truthloop retrain show`: the manifest of one retrain, found by its id or by the version it produced."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["show"]
 
 CONFIG = Path("truthloop.yaml")
-_MOMENTS = frozenset({"at", "evidence_at", "as_of_ms", "split_ms"})
+_INSTANTS = frozenset({"at", "evidence_at", "as_of_ms", "split_ms"})
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="ID", help="The retrain (rt-...), or the version that it led to.")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="The retrain (rt-...), or the version that it produced.")],
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show the manifest of a retrain: why it was asked for, who approved what, and what its model was made of.
+    """Show the manifest of a retrain: its reason, the approvals, and the data set of its model.
 
-    Every file of the data set is read and compared with its digest; exit code 1 says that one is not the same, or gone.
+    Reads every file of the data set and compares its digest. Exit code 1: a file has changed or is missing.
     """
     with reporting_errors():
         from lake import Lake  # noqa: PLC0415 - keeps --help fast
@@ -34,7 +34,7 @@ def show(
         from schemas.errors import ConfigError  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
-        from truthloop.feedback.deliveries import LakeDeliveryLog  # noqa: PLC0415 - the same
+        from truthloop.feedback.delivery_log import LakeDeliveryLog  # noqa: PLC0415 - the same
 
         settings = load_settings(config)
         lake = Lake.open(settings.lake)
@@ -42,7 +42,9 @@ def show(
         found = [(kind, id_) for kind, entries in logs.items() if (id_ := find_retrain(entries, name)) is not None]
         if not found:
             raise ConfigError(
-                "no retrain has this id or led to this version", where=name, hint="`truthloop retrain list` names them."
+                "no retrain has this id or produced this version",
+                where=name,
+                hint="`truthloop retrain list` lists them.",
             )
         kind, decision = found[-1]
         dataset, fault = _dataset(logs[kind], decision)
@@ -58,7 +60,7 @@ def show(
 
 
 def _dataset(entries: "list[Decision]", decision: str) -> tuple[dict[str, Any] | None, str]:
-    """Return the manifest of the data set, and what is wrong with it; '' where all is as it was written."""
+    """Return the manifest of the data set, and what is wrong with it: '' if nothing is."""
     from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - needed here only
 
     from lake.dataset import read_dataset  # noqa: PLC0415 - keeps --help fast
@@ -66,17 +68,17 @@ def _dataset(entries: "list[Decision]", decision: str) -> tuple[dict[str, Any] |
     from schemas.errors import LakeError  # noqa: PLC0415 - the same
     from schemas.events.evidence import Event  # noqa: PLC0415 - the same
 
-    one = next(one for one in retrains_of(entries) if one.id == decision)
-    if one.dataset is None:
+    retrain = next(retrain for retrain in retrains_of(entries) if retrain.id == decision)
+    if retrain.dataset is None:
         return None, ""
     signed = next(
         e.detail.get("manifest_sha256") for e in entries if e.decision == decision and e.event is Event.PREPARED
     )
     try:
-        found = read_dataset(Path(unquote(urlsplit(one.dataset).path)))
+        found = read_dataset(Path(unquote(urlsplit(retrain.dataset).path)))
     except LakeError as error:
         return None, f"the data set: {error}"
-    fault = "" if found.manifest_sha256 == signed else "the data set's manifest is not the one that was signed"
+    fault = "" if found.manifest_sha256 == signed else "the data set's manifest is not the signed one"
     return dict(found.manifest), fault
 
 
@@ -84,17 +86,17 @@ def _lines(value: object, depth: int = 0) -> list[str]:
     """Return a document as indented lines; empty parts are left out."""
     pad = "  " * depth
     found: list[str] = []
-    for name, one in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ()):
-        if one is None or one in ([], {}, ""):
+    for name, item in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ()):
+        if item is None or item in ([], {}, ""):
             continue
         label = "-" if isinstance(value, list) else f"{plain_text(str(name))}:"
-        if not isinstance(one, dict | list):
-            found.append(f"{pad}{label} {_text(str(name), one)}")
+        if not isinstance(item, dict | list):
+            found.append(f"{pad}{label} {_text(str(name), item)}")
         elif isinstance(value, list):
-            first, *rest = _lines(one, depth + 1)
+            first, *rest = _lines(item, depth + 1)
             found += [f"{pad}- {first.lstrip()}", *rest]
         else:
-            found += [f"{pad}{label}", *_lines(one, depth + 1)]
+            found += [f"{pad}{label}", *_lines(item, depth + 1)]
     return found
 
 
@@ -105,6 +107,6 @@ def _text(name: str, value: object) -> str:
         return "yes" if value else "no"
     if not isinstance(value, int):
         return plain_text(str(value))
-    if name in _MOMENTS:
+    if name in _INSTANTS:
         return f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
     return format_duration(value) if name.endswith("_ms") else f"{value:,}"

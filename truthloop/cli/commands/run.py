@@ -1,4 +1,4 @@
-"""`truthloop run`: one role of a loop, or all of them on this machine."""
+"""`truthloop run`: runs one role of a loop, or all of them on this machine."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +12,7 @@ __all__ = ["run"]
 
 
 class Role(StrEnum):
-    """What can be run."""
+    """A role, or all."""
 
     INGEST = "ingest"
     JOIN = "join"
@@ -22,7 +22,7 @@ class Role(StrEnum):
 
 
 def run(
-    role: Annotated[Role, typer.Argument(help="Which role; `all` runs one of each on this machine.")],
+    role: Annotated[Role, typer.Argument(help="The role; `all` runs one of each on this machine.")],
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
         "truthloop.yaml"
     ),
@@ -30,22 +30,22 @@ def run(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Which of the role's workers this is, the same in every life; by default "
-            "the ordinal of a StatefulSet's pod, or the first that is free on this machine.",
+            help="This worker's slot among the role's workers, the same after a restart; default: the "
+            "ordinal of a StatefulSet's pod, or the first free one on this machine.",
         ),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65_535, help="Where it answers /livez, /readyz, /metrics; 0: any.")
+        int | None, typer.Option(min=0, max=65_535, help="Port of /livez, /readyz and /metrics; 0: a free port.")
     ] = None,
 ) -> None:
-    """Run a role until it is stopped (Ctrl-C or SIGTERM); every role may run as often as there are partitions.
+    """Run a role until Ctrl-C or SIGTERM; each role can have as many workers as there are partitions.
 
-    ingest: from your topics to the loop's. join: predictions with labels. lake: what came of it, into the lake.
-    feedback: evidence, the page, and retrains; of several, one decides and all serve the page.
+    ingest: maps your topics to the loop's. join: joins predictions with labels. lake: writes the results to the lake.
+    feedback: evaluates, serves the page and requests retrains; of several workers one decides, all serve the page.
     """
     with reporting_errors():
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
-        from truthloop.run.roles import clients_of, run_role, runnable  # noqa: PLC0415 - keeps --help fast
+        from truthloop.run.roles import kafka_clients, needed_roles, run_role  # noqa: PLC0415 - keeps --help fast
         from truthloop.run.supervisor import Supervisor  # noqa: PLC0415 - the same
 
         settings = load_settings(config)
@@ -54,7 +54,7 @@ def run(
             return
         if slot is not None or port is not None:
             raise typer.BadParameter("--slot and --port are for a single role")
-        clients_of(settings, "supervisor")
-        roles = runnable(settings)
-        note(f"Running {', '.join(roles)}. Ctrl-C ends them.")
+        kafka_clients(settings, "supervisor")
+        roles = needed_roles(settings)
+        note(f"Running {', '.join(roles)}. Ctrl-C stops them.")
         raise typer.Exit(Supervisor(settings, roles).run())

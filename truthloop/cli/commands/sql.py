@@ -1,4 +1,4 @@
-"""`truthloop sql`: one query on the lake's views, as a table, JSON or CSV. Only reads."""
+"""`truthloop sql`: one read-only query on the lake's views, printed as a table, JSON or CSV."""
 
 import csv
 import json
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 __all__ = ["sql"]
 
 ROWS_SHOWN_MAX = 200
-"""A table on a screen is for looking; --csv and --json have every row."""
+"""Rows of a table on the screen; --csv and --json print all."""
 
 WIDTH_MAX = 10_000
 ROWS_AT_ONCE = 10_000
 
 _END = re.compile(r"\s*;\s*(?:--[^\n]*\s*)*\Z")
-"""The semicolon of a finished query, and remarks after it."""
+"""The semicolon at the end of a query, and comments after it."""
 
 
 def sql(
     query: Annotated[
         str | None,
-        typer.Argument(help="One SELECT. Left out: taken from stdin; none at all: list the views."),
+        typer.Argument(help="One SELECT; default: read from stdin, and if that is empty, list the views."),
     ] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Take the query from a file.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the query from a file.")] = None,
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
         "truthloop.yaml"
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print an array of rows.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
 ) -> None:
-    """Ask the lake with SQL: `truthloop sql "SELECT status, count(*) FROM scored GROUP BY ALL"`."""
+    """Query the lake's views with SQL: `truthloop sql "SELECT status, count(*) FROM scored GROUP BY ALL"`."""
     with reporting_errors():
         import duckdb  # noqa: PLC0415 - keeps --help fast
 
@@ -49,7 +49,7 @@ def sql(
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - keeps --help fast
 
         if as_json and as_csv:
-            raise InputError("--json and --csv cannot both be printed", hint="Give one of them.")
+            raise InputError("--json and --csv cannot both be given", hint="Give one of them.")
         text = _read_query(query, file)
         with connect(load_settings(config).lake) as connection:
             try:
@@ -65,7 +65,7 @@ def sql(
 
 
 def _read_query(query: str | None, file: Path | None) -> str:
-    """Return the query that was given, '' if there is none."""
+    """Return the query of the argument, the file or stdin; '' if there is none."""
     if query is not None and file is not None:
         raise InputError("a query and --file were both given", hint="Give one of them.")
     if file is not None:
@@ -79,14 +79,14 @@ def _read_query(query: str | None, file: Path | None) -> str:
 
 
 def _relation(connection: "duckdb.DuckDBPyConnection", text: str) -> "duckdb.DuckDBPyRelation":
-    """Return the query's relation. Only a SELECT passes: COPY and ATTACH could write into the lake."""
+    """Return the query's relation. Only a SELECT is allowed: COPY and ATTACH could write into the lake."""
     import duckdb  # noqa: PLC0415 - keeps --help fast
 
     statements = connection.extract_statements(text)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise InputError(
-            "one SELECT at a time, and nothing that writes",
-            hint='`--csv > FILE` keeps a result; `truthloop.open("LAKE")` in Python has all of DuckDB.',
+            "only one SELECT is allowed, and nothing that writes",
+            hint='`--csv > FILE` saves a result; `truthloop.open("LAKE")` in Python has all of DuckDB.',
         )
     # as a subquery: since DuckDB 2 a SELECT can write too, WITH x AS (COPY ...), but only at the top
     inner = _END.sub("", statements[0].query)
@@ -127,7 +127,7 @@ def _print_table(relation: "duckdb.DuckDBPyRelation") -> None:
         table.add_column(Text(plain_text(name)), no_wrap=True)
     for row in rows[:ROWS_SHOWN_MAX]:
         table.add_row(*(Text("·", style="dim") if value is None else Text(plain_text(value)) for value in row))
-    # as wide as it is: cut values help nobody, and `| less -S` scrolls
+    # at its full width: cut values are useless, and `| less -S` scrolls
     Console(width=WIDTH_MAX, highlight=False).print(table, crop=False)
     if len(rows) > ROWS_SHOWN_MAX:
         note(f"the first {ROWS_SHOWN_MAX} rows; --csv and --json print all")

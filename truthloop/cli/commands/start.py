@@ -1,4 +1,4 @@
-"""`truthloop start`: makes what a loop needs before its roles run, and says where reading begins."""
+"""`truthloop start`: creates a loop's topics and lake, and sets where ingest begins."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +16,7 @@ __all__ = ["start"]
 
 
 class Where(StrEnum):
-    """Where a loop begins."""
+    """Where ingest begins."""
 
     EARLIEST = "earliest"
     LATEST = "latest"
@@ -27,45 +27,47 @@ def start(
     begin: Annotated[
         Where,
         typer.Option(
-            "--from", help="All that the source topics hold, what comes from now on, or first a past from files."
+            "--from", help="Read all records of the source topics, only new ones, or files of past records first."
         ),
     ],
     predictions: Annotated[
         list[Path] | None,
-        typer.Option("--predictions", "-p", metavar="FILE", help="With --from history: predictions; may be repeated."),
+        typer.Option(
+            "--predictions", "-p", metavar="FILE", help="With --from history: a file of predictions; may be repeated."
+        ),
     ] = None,
     labels: Annotated[
         list[Path] | None,
-        typer.Option("--labels", "-l", metavar="FILE", help="With --from history: labels; may be repeated."),
+        typer.Option("--labels", "-l", metavar="FILE", help="With --from history: a file of labels; may be repeated."),
     ] = None,
     then_latest: Annotated[
         bool,
         typer.Option(
             "--then-latest/--then-earliest",
-            help="With --from history: what of the source topics follows the files. What is in both counts once.",
+            help="With --from history: what to read of the source topics afterwards. Records in both count once.",
         ),
     ] = True,
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
         "truthloop.yaml"
     ),
 ) -> None:
-    """Make the loop's topics and its lake, and record where ingest begins. Harmless when it was done before.
+    """Create the loop's topics and lake, and set where ingest begins. It changes nothing that was created before.
 
-    With `--from history` the files go through the same mapping into the loop's topics first, so that the first day
-    has mature cohorts and its labels find their predictions.
+    `--from history` first sends files through the same mapping into the loop's topics, so that the first day has mature
+    cohorts and its labels find their predictions.
     """
     with reporting_errors():
         from lake import Lake  # noqa: PLC0415 - keeps --help fast
         from streams.kafka.topics import Topics, create_topics  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
-        from truthloop.run.roles import clients_of  # noqa: PLC0415 - the same
+        from truthloop.run.roles import kafka_clients  # noqa: PLC0415 - the same
 
         if (begin is Where.HISTORY) != bool(predictions or labels):
             raise typer.BadParameter("--from history needs files (-p FILE, -l FILE), and files need --from history")
         settings = load_settings(config)
-        clients = clients_of(settings, "start")
-        made = create_topics(clients, Topics.of(settings.config))
-        note(f"Topics made: {', '.join(made)}" if made else "All topics of the loop are there.")
+        clients = kafka_clients(settings, "start")
+        created = create_topics(clients, Topics.of(settings.config))
+        note(f"Topics created: {', '.join(created)}" if created else "All topics of the loop exist.")
         Lake.create(settings.lake, settings.config)
         note(f"Lake: {settings.lake}")
         if any(source.topic for source in settings.config.ingest):
@@ -81,12 +83,12 @@ def start(
 
 
 def _send(clients: "KafkaClients", settings: "Settings", predictions: list[Path], labels: list[Path]) -> None:
-    """Send the past under a progress bar, and say what became of its records."""
+    """Send the records of files with a progress bar, and print their counts."""
     from streams.seed.history import send_history  # noqa: PLC0415 - keeps --help fast
-    from truthloop.run.replay_files import open_files  # noqa: PLC0415 - the same
+    from truthloop.run.replay_files import open_record_files  # noqa: PLC0415 - the same
     from truthloop.terminal.progress import progress_bar  # noqa: PLC0415 - the same
 
-    files = open_files(settings, predictions, labels)
+    files = open_record_files(settings, predictions, labels)
     with progress_bar(None) as report:
         counts = send_history(clients, settings.config, files, lambda sent: report(sent, None))
     for file in counts:

@@ -1,4 +1,4 @@
-"""`truthloop status`: how far every role has come, told by Kafka and the lake alone."""
+"""`truthloop status`: the progress of every role, read from Kafka and the lake."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,18 +21,18 @@ def status(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show what is still to be read, where every record ended, and what the lake lacks.
+    """Show the lag of every role, the accounting of all records, and what the lake lacks.
 
-    Needs no role to run. Exit code 1: an identity does not hold. 4: the cluster does not answer.
+    No role needs to run. Exit code 1: an accounting identity does not hold. 4: the cluster does not answer.
     """
     with reporting_errors():
         from joins.accounting import Counters  # noqa: PLC0415 - keeps --help fast
         from streams.status import read_loop_status  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
-        from truthloop.run.roles import clients_of  # noqa: PLC0415 - the same
+        from truthloop.run.roles import kafka_clients  # noqa: PLC0415 - the same
 
         settings = load_settings(config)
-        found = read_loop_status(clients_of(settings, "status"), settings.config, settings.lake)
+        found = read_loop_status(kafka_clients(settings, "status"), settings.config, settings.lake)
         counters = Counters.zero(list(settings.config.labels))
         for entry in found.entries.values():
             counters.add(entry.checkpoint.counters)
@@ -40,11 +40,11 @@ def status(
         if as_json:
             print_json(_document(settings, found, counters, violations))
         else:
-            _tell(settings, found, counters)
+            _print(settings, found, counters)
             if _is_edited(settings, found):
-                results.print("  rules   the config is not what is in force: truthloop plan")
+                results.print("  rules   the config differs from the rules in force: truthloop plan")
         for violation in violations:
-            warn(f"an identity does not hold: {violation}")
+            warn(f"an accounting identity does not hold: {violation}")
         if violations:
             raise typer.Exit(1)
 
@@ -75,19 +75,19 @@ def _is_edited(settings: "Settings", found: "LoopStatus") -> bool:
     return any(differences(entry.policy, rules) for entry in found.entries.values())
 
 
-def _tell(settings: "Settings", found: "LoopStatus", counters: "Counters") -> None:
-    from truthloop.run.replay_files import account_lines  # noqa: PLC0415 - keeps --help fast
+def _print(settings: "Settings", found: "LoopStatus", counters: "Counters") -> None:
+    from truthloop.run.replay_files import accounting_lines  # noqa: PLC0415 - keeps --help fast
 
     results.print(f"[bold]{settings.config.loop}[/]")
     for name, lag in {"ingest": found.ingest, "join": found.join}.items():
         for topic, count in lag.items():
-            results.print(f"  {name:<7} {topic}: {_left(count)}")
+            results.print(f"  {name:<7} {topic}: {_lag(count)}")
     behind = found.lake_behind
-    results.print(f"  lake    {settings.lake}: " + (f"{behind:,} steps behind the join" if behind else "has all"))
+    results.print(f"  lake    {settings.lake}: " + (f"{behind:,} steps behind the join" if behind else "up to date"))
     if not found.entries:
         results.print("  The join has not committed anything yet: truthloop run join")
         return
-    for line in account_lines(counters):
+    for line in accounting_lines(counters):
         results.print(f"  {line}")
     for name, count in {"predictions": counters.unreadable_predictions, "labels": counters.unreadable_labels}.items():
         if count:
@@ -96,5 +96,5 @@ def _tell(settings: "Settings", found: "LoopStatus", counters: "Counters") -> No
             )
 
 
-def _left(count: int) -> str:
-    return f"{count:,} offsets to be read" if count else "read to its end"
+def _lag(count: int) -> str:
+    return f"{count:,} offsets behind" if count else "up to date"

@@ -1,6 +1,6 @@
-"""`truthloop webhook`: a receiver on this machine that shows what a loop sends, for whoever builds the real one.
+"""`truthloop webhook`: a receiver that prints the retrain requests of a loop, to develop a pipeline against.
 
-Must not be taken for a receiver to act on: it forgets what it has seen unless it saves it.
+For development only: without --save it forgets the requests when it stops.
 """
 
 import json
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from retrain.signing import Secret
     from schemas.events.retrain_request import RetrainRequest
 
-__all__ = ["Inbox", "Seen", "listen", "webhook"]
+__all__ = ["Inbox", "Receipt", "listen", "webhook"]
 
 SECRET_VARIABLE = "TRUTHLOOP_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable that holds it
 BODY_BYTES_MAX = 64 * 1_024
 IDS_MAX = 100_000
-"""Ids are kept in memory; the oldest is forgotten first."""
+"""Ids in memory; the oldest is dropped first."""
 
-HELP_SECRET = "Variable that holds the secret; with _FILE behind, one that names its file."  # noqa: S105 - words
-HELP_SAVE = "Keep each request there, as ID.json; what is there counts as seen before."
-HELP_SHARE = "Answer 503 to this share of the signed requests, to see them come again."
+HELP_SECRET = "Environment variable of the secret; NAME_FILE may name a file with it."  # noqa: S105 - a text
+HELP_SAVE = "Save each request there as ID.json; saved ones count as repeats."
+HELP_SHARE = "Answer 503 to this share of the signed requests, to see retries."
 
 webhook = typer.Typer(
     name="webhook",
@@ -47,12 +47,12 @@ webhook = typer.Typer(
 
 @webhook.callback()
 def _group() -> None:
-    """Keep `listen` a command of its own, although it is the only one."""
+    """Keep `listen` a subcommand, although it is the only one."""
 
 
 @webhook.command()
 def listen(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens, on 127.0.0.1; 0: a free port.")] = 9000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: a free port.")] = 9000,
     secret_env: Annotated[str, typer.Option(metavar="NAME", help=HELP_SECRET)] = SECRET_VARIABLE,
     save: Annotated[Path | None, typer.Option(metavar="FOLDER", help=HELP_SAVE)] = None,
     fail_share: Annotated[float, typer.Option(min=0.0, max=1.0, help=HELP_SHARE)] = 0.0,
@@ -60,7 +60,7 @@ def listen(
 ) -> None:
     """Receive retrain requests on this machine, for development, and print a line for each.
 
-    Answers 200 to what is signed rightly, 401 to what is not, and 200 to an id that came before. Ctrl-C stops it.
+    Answers 200 to a signed request, also to a repeated one, and 401 to a wrong signature. Ctrl-C stops it.
     """
     with reporting_errors():
         import asyncio  # noqa: PLC0415 - keeps --help fast
@@ -73,15 +73,15 @@ def listen(
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a request was, and how it is answered.
+class Receipt:
+    """A received request and its answer.
 
     Attributes:
-        status: of the answer.
-        is_signed: whether the signature is right.
-        is_repeat: whether its id came before.
-        reason: why it is not taken; empty if it is.
-        request: what it asks for, where it could be read.
+        status: HTTP status of the answer.
+        is_signed: whether the signature is valid.
+        is_repeat: whether the id was received before.
+        reason: why the request is refused; empty if it is accepted.
+        request: None if it could not be parsed.
     """
 
     status: int
@@ -91,18 +91,18 @@ class Seen:
     request: "RetrainRequest | None" = None
 
     def as_line(self) -> str:
-        """Return it for a person; nothing in it can drive a terminal."""
-        words = [str(self.status), "signature right" if self.is_signed else "signature wrong"]
+        """Return it as a line of printable text."""
+        parts = [str(self.status), "signature right" if self.is_signed else "signature wrong"]
         if self.request is not None:
             data = self.request.data
-            words += [self.request.id, ", ".join(dict.fromkeys(finding.kind for finding in data.trigger))]
-            words += [f"{data.dataset.rows:,} rows at {data.dataset.uri}", *(["dry run"] if data.dry_run else [])]
-        words += ["seen before"] if self.is_repeat else []
-        words += [self.reason] if self.reason else []
-        return plain_text("  ".join(words))
+            parts += [self.request.id, ", ".join(dict.fromkeys(finding.kind for finding in data.trigger))]
+            parts += [f"{data.dataset.rows:,} rows at {data.dataset.uri}", *(["dry run"] if data.dry_run else [])]
+        parts += ["seen before"] if self.is_repeat else []
+        parts += [self.reason] if self.reason else []
+        return plain_text("  ".join(parts))
 
     def as_object(self) -> dict[str, Any]:
-        """Return it for a program."""
+        """Return it as a JSON document."""
         return {
             "status": self.status,
             "signed": self.is_signed,
@@ -114,13 +114,13 @@ class Seen:
 
 @dataclass(slots=True)
 class Inbox:
-    """Judges requests and remembers their ids.
+    """Verifies requests and remembers their ids.
 
     Attributes:
-        secret: any of its keys may have signed.
-        folder: where requests are kept; None: nowhere.
-        fail_share: share of the signed requests to answer with 503.
-        rng: which of them.
+        secret: a request may be signed with any of its keys.
+        folder: of saved requests; None: they are not saved.
+        fail_share: share of the signed requests to answer with 503, from 0 to 1.
+        rng: chooses them.
     """
 
     secret: "Secret"
@@ -129,12 +129,12 @@ class Inbox:
     rng: "Random"
     _ids: dict[str, None] = field(default_factory=dict)
 
-    def take(self, headers: Mapping[str, str], body: bytes, now_s: int) -> Seen:
-        """Judge one request, and keep it if it is new and right.
+    def take(self, headers: Mapping[str, str], body: bytes, now_s: int) -> Receipt:
+        """Verify one request, and save it if it is new.
 
         Args:
-            headers: as they came.
-            body: as it came.
+            headers: of the request.
+            body: of the request.
             now_s: the present, in seconds since 1970.
         """
         from pydantic import ValidationError  # noqa: PLC0415 - keeps --help fast
@@ -145,21 +145,21 @@ class Inbox:
         try:
             signed = verify(headers, body, self.secret, now_s)
         except SignatureError as error:
-            return Seen(401, reason=error.what)
+            return Receipt(401, reason=error.what)
         try:
             request = RetrainRequest.model_validate_json(body)
         except ValidationError as error:
             [first, *_] = error.errors(include_url=False, include_input=False)
-            place = ".".join(str(part) for part in first["loc"])
-            return Seen(400, is_signed=True, reason=f"no retrain request: {place or 'the body'}: {first['msg']}")
+            field = ".".join(str(part) for part in first["loc"])
+            return Receipt(400, is_signed=True, reason=f"not a retrain request: {field or 'the body'}: {first['msg']}")
         if signed.id != request.id:
-            return Seen(400, is_signed=True, reason="webhook-id is not the id of the body", request=request)
+            return Receipt(400, is_signed=True, reason="webhook-id is not the id of the body", request=request)
         is_repeat = self._has(request.id)
         if self.rng.random() < self.fail_share:
-            return Seen(503, is_signed=True, is_repeat=is_repeat, reason="failed as you asked", request=request)
+            return Receipt(503, is_signed=True, is_repeat=is_repeat, reason="failed as you asked", request=request)
         if not is_repeat:
             self._keep(request.id, body)
-        return Seen(200, is_signed=True, is_repeat=is_repeat, request=request)
+        return Receipt(200, is_signed=True, is_repeat=is_repeat, request=request)
 
     def _has(self, id_: str) -> bool:
         return id_ in self._ids or (self.folder is not None and (self.folder / f"{id_}.json").exists())
@@ -181,12 +181,12 @@ def _folder(save: Path | None) -> Path | None:
         try:
             save.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot be made a folder: {error.strerror}", where=str(save)) from None
+            raise InputError(f"the folder cannot be created: {error.strerror}", where=str(save)) from None
     return save
 
 
 async def _serve(inbox: Inbox, port: int, *, as_json: bool) -> None:
-    """Answer until a signal comes."""
+    """Answer requests until SIGINT or SIGTERM."""
     import asyncio  # noqa: PLC0415 - keeps --help fast
 
     from aiohttp import web  # noqa: PLC0415 - the same
@@ -197,12 +197,12 @@ async def _serve(inbox: Inbox, port: int, *, as_json: bool) -> None:
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            seen = Seen(413, reason=f"more than {BODY_BYTES_MAX} bytes")
+            receipt = Receipt(413, reason=f"more than {BODY_BYTES_MAX} bytes")
         else:
-            seen = inbox.take(request.headers, body, int(time.time()))
-        line = json.dumps(seen.as_object(), ensure_ascii=True) if as_json else seen.as_line()
+            receipt = inbox.take(request.headers, body, int(time.time()))
+        line = json.dumps(receipt.as_object(), ensure_ascii=True) if as_json else receipt.as_line()
         results.print(line, markup=False)
-        return web.Response(status=seen.status)
+        return web.Response(status=receipt.status)
 
     application = web.Application(client_max_size=BODY_BYTES_MAX)
     application.router.add_post("/{path:.*}", take)
@@ -216,9 +216,9 @@ async def _serve(inbox: Inbox, port: int, *, as_json: bool) -> None:
         try:
             await site.start()
         except OSError as error:
-            raise InputError(f"cannot listen there: {error.strerror}", where=f"127.0.0.1:{port}") from None
+            raise InputError(f"cannot listen on this port: {error.strerror}", where=f"127.0.0.1:{port}") from None
         bound = runner.addresses[0][1]
-        note(f"Listens at http://127.0.0.1:{bound}, for development. The config has to allow 127.0.0.1:{bound}.")
+        note(f"Listens at http://127.0.0.1:{bound}, for development. The config must allow 127.0.0.1:{bound}.")
         note("Ctrl-C stops it.")
         await stopped.wait()
         note("Stopped.")

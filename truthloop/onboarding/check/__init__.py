@@ -1,4 +1,4 @@
-"""What `truthloop check --live` finds: issues of a config with the topics it names, and a forecast of sizes.
+"""`truthloop check --live`: issues of a config with the topics that it names, and a forecast of rates and sizes.
 
-Mapped samples and facts of topics come in; issues with their severity go out.
+Samples and settings of topics come in; issues with a severity, and a report of them, go out.
 """

@@ -1,7 +1,6 @@
-"""Whether records' own times can be true, compared with the times at which Kafka got them.
+"""Check of the records' own times against Kafka's: wrong time zones and units, clocks that are ahead, old history.
 
-A time zone shifts all times by the same whole hours; a wrong unit sends them to 1970; a bad clock puts some into the
-future. Must not read a clock.
+A wrong zone shifts all times by the same offset, a wrong unit moves them to 1970, a bad clock puts some in the future.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,92 +9,85 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from schemas.config.loop import LoopConfig
-from truthloop.onboarding.check.issue import Issue, Severity
+from truthloop.onboarding.check.issue import Issue, Severity, issue
 from truthloop.onboarding.profiles.describe import percent
-from truthloop.onboarding.profiles.time_format import FIRST_MS, HOUR_MS, ClockLag, lag_of, zone_of
-from truthloop.onboarding.trial.delays import about
+from truthloop.onboarding.profiles.time_format import FIRST_MS, HOUR_MS, ClockLag, clock_lag, zone_with_offset
+from truthloop.onboarding.trial.delays import age_text
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
 
-__all__ = ["lag_of_source", "look_at_clocks"]
+__all__ = ["check_clocks", "lag_of_source"]
 
 AHEAD: Final = 0.001
-MANY: Final = 0.2
+MOSTLY_AHEAD: Final = 0.2
 DAY_MS: Final = 24 * HOUR_MS
 
 
 def lag_of_source(source: MappedSource) -> ClockLag | None:
-    """Return how long after their own times Kafka got the records of a source."""
-    return lag_of(source.frame["time_ms"].to_list(), source.frame["came_ms"].to_list())
+    """Return the lag between the times of a source's records and Kafka's; None if no record has both."""
+    return clock_lag(source.frame["time_ms"].to_list(), source.frame["kafka_ms"].to_list())
 
 
-def look_at_clocks(topics: Sequence[MappedTopic], config: LoopConfig) -> Iterator[Issue]:
-    """Find times that cannot be true."""
-    pairs = [(topic, source, lag) for topic in topics for source in topic.sources if (lag := lag_of_source(source))]
-    for topic, source, lag in pairs:
+def check_clocks(topics: Sequence[MappedTopic], config: LoopConfig) -> Iterator[Issue]:
+    """Yield times that cannot be true, for each source."""
+    found = [(topic, source, lag) for topic in topics for source in topic.sources if (lag := lag_of_source(source))]
+    for topic, source, lag in found:
         where = f"topic {topic.topic}, time"
-        minutes = lag.zone_minutes(from_a_zone=_zone_named(source) is not None)
-        if _in_1970(source):
-            yield Issue(
-                Severity.ERROR,
-                "unit",
-                where,
-                "the times lie before 2000, most probably because seconds are read as milliseconds",
-                "Set `unit` to what the numbers are: s, ms, us or ns.",
-            )
+        minutes = lag.zone_minutes(from_a_zone=_zone(source) is not None)
+        if _median_ms(source) < FIRST_MS:
+            text = "the times are before 2000, most probably because seconds are read as milliseconds"
+            yield issue("unit", where, text)
         elif minutes is not None:
-            others = [other for _, one, other in pairs if one.role != source.role]
-            yield _zone(where, source, lag, minutes, is_alone=any(other.zone_minutes() is None for other in others))
+            others = [other for _, one, other in found if one.role != source.role]
+            yield _zone_issue(where, source, lag, is_alone=any(other.zone_minutes() is None for other in others))
         elif lag.ahead >= AHEAD:
-            yield Issue(
-                Severity.ERROR if lag.ahead >= MANY else Severity.WARNING,
-                "future",
-                where,
-                f"{percent(lag.ahead)} are more than an hour ahead of Kafka's clock; the join rejects them as `future`",
-                "Look at the clocks of who writes them.",
+            text = (
+                f"{percent(lag.ahead)} are more than an hour ahead of Kafka's clock; the join rejects them as `future`"
             )
+            severity = Severity.ERROR if lag.ahead >= MOSTLY_AHEAD else Severity.WARNING
+            yield issue("future", where, text, severity=severity)
         elif lag.p50 > DAY_MS and config.clock == "arrival":
-            yield Issue(
-                Severity.WARNING,
-                "history",
-                where,
-                f"half of the records came {about(lag.p50)} or more after their times, like history that was loaded",
-                "With clock: arrival a label is known when it came: history is late. clock: event takes its own time.",
-            )
+            text = f"half of the records arrived {age_text(lag.p50)} or more after their times, like loaded history"
+            yield issue("history", where, text)
 
 
-def _in_1970(source: MappedSource) -> bool:
-    median = source.frame["time_ms"].median()
-    return isinstance(median, (int, float)) and median < FIRST_MS
+def _zone_issue(where: str, source: MappedSource, lag: ClockLag, *, is_alone: bool) -> Issue:
+    """Return the issue of times that are off by a zone's offset.
 
-
-def _zone(where: str, source: MappedSource, lag: ClockLag, minutes: int, *, is_alone: bool) -> Issue:
-    hours = f"{abs(minutes) / 60:g} h"
-    spread = about(max(lag.p90 - lag.p10, 1))
-    said = f"all times are {hours} {'ahead of' if minutes > 0 else 'behind'} Kafka's clock, within {spread}"
-    if (zone := _zone_named(source)) is not None:
-        right = zone_of(_offset_minutes(zone, source) + minutes)
-        fits = f" {right} fits these records; name the place's own zone, for summer time." if right else ""
-        way = f"zone: {zone} is wrong.{fits}"
-    else:
-        way = "They say an offset that is not theirs: who writes them has to write UTC, or the right offset."
-    if minutes > 0:
-        return Issue(Severity.ERROR, "time_zone", where, f"{said}: a time zone; the join rejects them as `future`", way)
-    if is_alone:
-        said += ", and the other side's are not: a time zone; every label's age would be wrong by as much"
-        return Issue(Severity.ERROR, "time_zone", where, said, way)
-    return Issue(
-        Severity.WARNING, "time_zone", where, f"{said}: a time zone, or records that are held back so long", way
+    Args:
+        is_alone: the times of the other role are not off.
+    """
+    zone = _zone(source)
+    minutes = lag.zone_minutes(from_a_zone=zone is not None) or 0
+    direction = "ahead of" if minutes > 0 else "behind"
+    text = (
+        f"all times are {abs(minutes) / 60:g} h {direction} Kafka's clock, within {age_text(max(lag.p90 - lag.p10, 1))}"
     )
+    hint = None
+    if zone is not None:
+        right = zone_with_offset(_offset_minutes(zone, source) + minutes)
+        fits = f" {right} fits these records; name the zone of the place, for daylight saving time." if right else ""
+        hint = f"zone: {zone} is wrong.{fits}"
+    if minutes > 0:
+        return issue("time_zone", where, f"{text}: a wrong time zone; the join rejects them as `future`", hint=hint)
+    if is_alone:
+        text += ", and those of the other side are not: a wrong time zone; the age of every label would be off by that"
+        return issue("time_zone", where, text, hint=hint)
+    text += ": a wrong time zone, or records that are delayed that long"
+    return issue("time_zone", where, text, severity=Severity.WARNING, hint=hint)
 
 
-def _zone_named(source: MappedSource) -> str | None:
+def _zone(source: MappedSource) -> str | None:
+    """Return the zone that the config names for the times of a source."""
     field = None if source.source is None else source.source.map.get("time")
     return None if field is None else field.zone
 
 
 def _offset_minutes(zone: str, source: MappedSource) -> int:
-    """Return how far the zone that was taken is ahead of UTC, at the time of the records."""
-    median = source.frame["time_ms"].median()
-    moment = datetime.fromtimestamp((median if isinstance(median, (int, float)) else 0) / 1000, UTC)
-    offset = moment.astimezone(ZoneInfo(zone)).utcoffset()
+    """Return how far a zone is ahead of UTC at the time of the records."""
+    offset = datetime.fromtimestamp(_median_ms(source) / 1000, UTC).astimezone(ZoneInfo(zone)).utcoffset()
     return round(offset.total_seconds() / 60) if offset else 0
+
+
+def _median_ms(source: MappedSource) -> float:
+    median = source.frame["time_ms"].median()
+    return median if isinstance(median, (int, float)) else 0.0

@@ -1,70 +1,43 @@
-"""Whether a kind's ages fit the delays of its labels in the sample.
-
-A sample sees no delay longer than what the topics hold; what it does see must have room. Must not measure delays.
-"""
+"""Check of a kind's ages against the delays of its sampled labels."""
 
 from collections.abc import Iterator
 from typing import Final
 
 from schemas.base.duration import format_duration
-from schemas.config.loop import LabelConfig
-from truthloop.onboarding.check.issue import Issue, Severity
+from schemas.config.label import LabelConfig
+from truthloop.onboarding.check.issue import Issue, Severity, issue
 from truthloop.onboarding.profiles.describe import percent
-from truthloop.onboarding.trial.delays import PAIRS_MIN, Delays, about
+from truthloop.onboarding.trial.delays import PAIRS_MIN, Delays, age_text
 
-__all__ = ["look_at_delays"]
+__all__ = ["check_delays"]
 
 BEFORE: Final = 0.01
-SWAPPED: Final = 0.5
+MOST_BEFORE: Final = 0.5
+"""From this share on, the roles or times of the topics must be wrong."""
+
 LATE: Final = 0.05
 LOST: Final = 0.01
 
 
-def look_at_delays(kind: str, label: LabelConfig, delays: Delays) -> Iterator[Issue]:
-    """Find ages that do not fit what was seen."""
-    where, horizon, retain = f"kind {kind}, ages", format_duration(label.horizon), format_duration(label.retain)
+def check_delays(kind: str, label: LabelConfig, delays: Delays) -> Iterator[Issue]:
+    """Yield the ages of a kind that do not fit the delays of its labels."""
     if delays.pairs < PAIRS_MIN:
         return
+    where, p90, p99 = f"kind {kind}, ages", age_text(delays.p90), age_text(delays.p99)
     if delays.before >= BEFORE:
-        yield Issue(
-            Severity.ERROR if delays.before >= SWAPPED else Severity.WARNING,
-            "labels_before_predictions",
-            where,
-            f"{percent(delays.before)} of the labels were known before their prediction was made, half of all labels "
-            f"{about(delays.p50)} after it",
-            "Are the topics' roles and the times right? Such labels are `early`: in a data set they would be leaks.",
-        )
+        severity = Severity.ERROR if delays.before >= MOST_BEFORE else Severity.WARNING
+        text = f"{percent(delays.before)} of the labels were known before their prediction was made; "
+        text += f"half of all labels came within {age_text(delays.p50)}"
+        yield issue("labels_before_predictions", where, text, severity=severity)
     if delays.beyond_retain >= LOST:
-        yield Issue(
-            Severity.WARNING,
-            "retain_too_short",
-            where,
-            f"{percent(delays.beyond_retain)} of the labels came after retain ({retain}) and are lost as `too_late`",
-            f"Raise `retain`: 99 % came within {about(delays.p99)}.",
-        )
+        text = f"{percent(delays.beyond_retain)} of the labels came after retain ({format_duration(label.retain)}) and "
+        yield issue("retain_too_short", where, f"{text}are lost as `too_late`; 99 % came within {p99}")
     elif delays.beyond_horizon >= LATE:
-        yield Issue(
-            Severity.WARNING,
-            "horizon_too_short",
-            where,
-            f"{percent(delays.beyond_horizon)} of the labels came after the horizon ({horizon}), when their prediction "
-            "was final already",
-            f"Raise `horizon`: 99 % came within {about(delays.p99)}.",
-        )
+        text = f"{percent(delays.beyond_horizon)} of the labels came after the horizon ({format_duration(label.horizon)}), "
+        yield issue("horizon_too_short", where, f"{text}when their prediction was final; 99 % came within {p99}")
     if label.expected_delay is not None and delays.p90 > 2 * label.expected_delay:
-        yield Issue(
-            Severity.REMARK,
-            "slower_than_expected",
-            where,
-            f"90 % of the labels came within {about(delays.p90)}, and expected_delay is "
-            f"{format_duration(label.expected_delay)}",
-            "Raise `expected_delay`; it is for the time line only.",
-        )
-    if delays.is_cut:
-        yield Issue(
-            Severity.REMARK,
-            "window_too_short",
-            where,
-            f"the topics reach {about(delays.window_ms)} back, so slower labels could not be seen",
-            "Take horizon and retain from who knows the labels.",
-        )
+        text = f"90 % of the labels came within {p90}; expected_delay is {format_duration(label.expected_delay)}"
+        yield issue("slower_than_expected", where, text)
+    if delays.is_truncated:
+        text = f"the topics span only {age_text(delays.window_ms)}, so slower labels could not be seen"
+        yield issue("window_too_short", where, text)

@@ -1,6 +1,6 @@
-"""Some mapped records beside the paths that their fields came from, with what is personal left out.
+"""Sampled records as mapped, with the path of each field, for a person to recognise.
 
-For a person at a terminal, who has to recognise a record. Must not be written to any file.
+For the terminal only. Personal fields are not shown.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
 
 __all__ = ["Example", "examples_of"]
 
-EXAMPLES: Final = 2
 LENGTH: Final = 60
+HIDDEN: Final = "(personal: not shown)"
 
 _COLUMNS: Final = {
     "time": "time_ms",
@@ -34,9 +34,7 @@ class Example:
     """One record.
 
     Attributes:
-        partition: where it stands.
-        offset: in it.
-        fields: canonical field, where it came from, what it is.
+        fields: of each canonical field: its name, the path that it comes from, its value as text.
     """
 
     partition: int
@@ -45,15 +43,14 @@ class Example:
 
 
 def examples_of(topic: MappedTopic, source: MappedSource, config: LoopConfig) -> list[Example]:
-    """Return the newest record that was mapped, and one from the middle."""
-    height = source.frame.height
-    found = []
-    for at in sorted({height // 2, height - 1} if height else set(), reverse=True)[:EXAMPLES]:
-        row = source.frame.row(at, named=True)
-        place = row["place"]
-        fields = list(_fields(source, row, config))
-        found.append(Example(topic.sample.messages.partitions[place], topic.sample.messages.offsets[place], fields))
-    return found
+    """Return the newest mapped record, and one from the middle of the sample."""
+    height, messages = source.frame.height, topic.sample.messages
+    examples = []
+    for number in sorted({height // 2, height - 1} if height else set(), reverse=True):
+        row = source.frame.row(number, named=True)
+        partition, offset = messages.partitions[row["index"]], messages.offsets[row["index"]]
+        examples.append(Example(partition, offset, list(_fields(source, row, config))))
+    return examples
 
 
 def _fields(source: MappedSource, row: dict[str, Any], config: LoopConfig) -> Iterator[tuple[str, str, str]]:
@@ -61,21 +58,21 @@ def _fields(source: MappedSource, row: dict[str, Any], config: LoopConfig) -> It
     if source.source is None or source.source.is_canonical:
         origin = "canonical" if source.source is None or HOOK_TARGET not in source.source.map else "the function"
         for target in _canonical_targets(source, config):
-            if (said := _said(target, row, personal)) is not None:
-                yield target, origin, said
+            if (text := _value_text(target, row, personal)) is not None:
+                yield target, origin, text
         return
     hidden = {path for name in personal if (how := source.source.map.get(f"features.{name}")) for path in how.paths}
     for target, how in source.source.map.items():
         if target == "features":
             for name in config.predictions.features:
                 inner = f"features.{name}"
-                if inner not in source.source.map and (said := _said(inner, row, personal)) is not None:
-                    yield inner, f"{str(how.path).removesuffix('*')}{name}", said
+                if inner not in source.source.map and (text := _value_text(inner, row, personal)) is not None:
+                    yield inner, f"{str(how.path).removesuffix('*')}{name}", text
             continue
-        said = _said(target, row, personal)
+        text = _value_text(target, row, personal)
         if hidden.intersection(how.paths) and target.partition(".")[0] in ("key", "id"):
-            said = "(personal: not shown)"
-        yield target, _origin(how), "(none)" if said is None else said
+            text = HIDDEN
+        yield target, _origin(how), "(none)" if text is None else text
 
 
 def _origin(how: FieldMap) -> str:
@@ -90,11 +87,11 @@ def _canonical_targets(source: MappedSource, config: LoopConfig) -> list[str]:
     return ["key", "id", "time", "version", *names, *(f"features.{name}" for name in contract.features)]
 
 
-def _said(target: str, row: dict[str, Any], personal: set[str]) -> str | None:
-    """Return a field as text; None where there is none."""
+def _value_text(target: str, row: dict[str, Any], personal: set[str]) -> str | None:
+    """Return the value of a field as text; None if it has none."""
     group, _, name = target.partition(".")
     if group == "features" and name in personal:
-        return "(personal: not shown)"
+        return HIDDEN
     column = f"{_GROUPS[group]}_{name}" if name else _COLUMNS.get(target, target)
     value = row.get(column)
     if target == "value" and value is None:

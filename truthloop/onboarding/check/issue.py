@@ -1,50 +1,114 @@
-"""What a look at topics found: how grave it is, where, what, and what to do about it.
-
-Must not find anything itself.
-"""
+"""Issues that `truthloop check --live` reports, and the table of all of them: severity and hint by code."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
-__all__ = ["Issue", "Severity", "in_order", "is_good"]
+__all__ = ["Issue", "Severity", "by_severity", "has_errors", "issue"]
 
 
 class Severity(IntEnum):
-    """How grave a finding is; the gravest first."""
+    """Severity of an issue; lower is worse."""
 
     ERROR = 0
-    """It will not work, or will silently give wrong numbers."""
+    """The loop would not work, or its numbers would silently be wrong."""
     WARNING = 1
-    """Something is lost, or cannot be told."""
-    REMARK = 2
-    """Worth knowing."""
+    """Something would be lost, or could not be checked."""
+    NOTE = 2
+    """Good to know."""
+
+
+_ERROR, _WARNING, _NOTE = Severity
+
+_TABLE: Final[dict[str, tuple[Severity, str]]] = {
+    # existence and settings of topics
+    "missing_topic": (_ERROR, "It is named in `ingest`."),
+    "no_records": (_ERROR, "Check again once there are records."),
+    "empty_topic": (_WARNING, "Check again once it has records."),
+    "settings_unknown": (_NOTE, "Grant DescribeConfigs on the topics."),
+    "compacted": (_WARNING, "Use delete, or make sure that ingest never lags by more than min.compaction.lag.ms."),
+    "retention": (
+        _WARNING,
+        "Records must stay until they are in the lake, also through outages; labels' delays are no matter.",
+    ),
+    "partition_count": (
+        _ERROR,
+        "Correct `partitions` before the first start, or recreate the topic; adding partitions leaves old keys in the wrong ones.",
+    ),
+    "message_size": (_ERROR, "Raise max.message.bytes, or set message.max.bytes under kafka.client to the same size."),
+    "copies": (_NOTE, "For production: 3 replicas and min.insync.replicas=2; else records are lost with a machine."),
+    # mapping
+    "all_filtered": (_ERROR, "Compare `where` with the records; values are compared as text."),
+    "rejects": (_WARNING, ""),
+    "output_invalid": (_WARNING, "Are the path and the task right?"),
+    "output_missing": (_WARNING, "Is the path right?"),
+    "slice_missing": (_WARNING, "Are the paths right?"),
+    "feature_missing": (_WARNING, "Are the paths right?"),
+    "feature_invalid": (_WARNING, "Their text is kept in `extras`, not as a feature."),
+    "feature_out_of_range": (_NOTE, "They are kept and flagged. Widen min and max?"),
+    "feature_unseen": (_NOTE, "They are kept and flagged. Add them to `categories`?"),
+    "conflicts": (_WARNING, "Map `id` to a field that tells them apart, for instance id: [key, version]."),
+    "one_class": (_WARNING, "If the other class has no records, on_timeout: {imply: 0} assigns it at the horizon."),
+    # times
+    "unit": (_ERROR, "Set `unit` to the unit of the numbers: s, ms, us or ns."),
+    "time_zone": (_ERROR, "Their UTC offset is wrong: the producer must write UTC, or the right offset."),
+    "future": (_WARNING, "Check the producers' clocks."),
+    "history": (_WARNING, "With clock: arrival, labels are known when they arrive; clock: event uses their own times."),
+    # keys
+    "few_common_keys": (
+        _WARNING,
+        "Leave out labels of other models with `where`; else they expire as `unknown_prediction`.",
+    ),
+    "no_common_keys": (_ERROR, "Compare map.key of both sides with the records."),
+    "overlap_unknown": (_WARNING, "Raise --sample, unless labels come after their predictions have left the topic."),
+    "kafka_key": (_ERROR, "The Kafka key must be the UTF-8 of `key`: it decides where predictions and labels meet."),
+    "partitioner": (
+        _ERROR,
+        "Set partitioner=murmur2_random in the producer (librdkafka), and write to a new topic: old records stay where they are.",
+    ),
+    # ages
+    "labels_before_predictions": (
+        _WARNING,
+        "Check the topics' roles and times; in a data set such labels would be leaks.",
+    ),
+    "retain_too_short": (_WARNING, "Raise `retain`."),
+    "horizon_too_short": (_WARNING, "Raise `horizon`."),
+    "slower_than_expected": (_NOTE, "Raise `expected_delay`; it is only shown to people."),
+    "window_too_short": (_NOTE, "Take horizon and retain from somebody who knows the labels."),
+}
 
 
 @dataclass(frozen=True)
 class Issue:
-    """One finding.
+    """One issue.
 
     Attributes:
-        severity: how grave.
         code: its kind, for programs.
         where: topic, kind or field.
-        what: what was seen.
-        do: what to do about it; empty where there is nothing to do.
+        hint: how to solve it; may be empty.
     """
 
     severity: Severity
     code: str
     where: str
-    what: str
-    do: str = ""
+    text: str
+    hint: str
 
 
-def in_order(findings: Iterable[Issue]) -> list[Issue]:
-    """Return findings by their severity; of the same, in the order in which they were found."""
-    return sorted(findings, key=lambda one: one.severity)
+def issue(code: str, where: str, text: str, *, severity: Severity | None = None, hint: str | None = None) -> Issue:
+    """Return an issue with the severity and hint of its code in the table, unless others are given."""
+    usual_severity, usual_hint = _TABLE[code]
+    return Issue(
+        usual_severity if severity is None else severity, code, where, text, usual_hint if hint is None else hint
+    )
 
 
-def is_good(findings: Iterable[Issue]) -> bool:
-    """Tell whether nothing is an error."""
-    return all(one.severity is not Severity.ERROR for one in findings)
+def by_severity(issues: Iterable[Issue]) -> list[Issue]:
+    """Return issues with the worst first; those of one severity keep their order."""
+    return sorted(issues, key=lambda one: one.severity)
+
+
+def has_errors(issues: Iterable[Issue]) -> bool:
+    """Return whether any issue is an error."""
+    return any(one.severity is Severity.ERROR for one in issues)

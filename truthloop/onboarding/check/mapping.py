@@ -1,7 +1,4 @@
-"""What becomes of sampled records under the config: rejects and their reasons, what is left out, what is flagged.
-
-Must not map: it looks at what the mapping made.
-"""
+"""Check of the mapping: rejects and their reasons, records that no source selects, missing and invalid values."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,179 +9,144 @@ import polars as pl
 
 from schemas.base.status import RejectReason
 from schemas.config.loop import LoopConfig
-from truthloop.onboarding.check.issue import Issue, Severity
-from truthloop.onboarding.profiles.describe import percent
-from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic, Refused
+from truthloop.onboarding.check.issue import Issue, Severity, issue
+from truthloop.onboarding.profiles.describe import list_text, percent
+from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic, SampleReject
 
-__all__ = ["RejectShare", "look_at_mapping", "reject_shares"]
+__all__ = ["RejectShare", "check_mapping", "reject_shares"]
 
 MANY: Final = 0.2
-"""Of the records rejected: no poison among good ones, but a config that does not fit."""
+"""If more are rejected or invalid, it is not a few bad records but a config that does not fit."""
 
-NONE: Final = 0.99
+NEARLY_ALL: Final = 0.99
 FLAGGED: Final = 0.01
 UNUSUAL: Final = 0.05
 CONFLICTS: Final = 0.01
-CLASSES_FROM: Final = 50
-"""So many labels of one class alone are no chance."""
+LABELS_MIN: Final = 50
+"""If so many labels are all of one class, it is not by chance."""
 
 NAMES_SHOWN: Final = 5
 
-_WAYS: Final = {
+_REJECT_HINTS: Final = {
     RejectReason.NOT_JSON: "Look at the record; ingest keeps it in `rejects` and goes on.",
-    RejectReason.NOT_AN_OBJECT: "Records must be JSON objects; for elements of a list name it in `each`.",
-    RejectReason.AVRO_OR_PROTOBUF: "Only JSON is read by now: let a converter write JSON to another topic.",
-    RejectReason.BAD_KEY: "Is `map.key` the right path? Records of another kind are left out with `where`.",
+    RejectReason.NOT_AN_OBJECT: "Records must be JSON objects; to map the elements of a list, name it in `each`.",
+    RejectReason.AVRO_OR_PROTOBUF: "Only JSON is supported: let a converter write JSON to another topic.",
+    RejectReason.BAD_KEY: "Is `map.key` the right path? Leave out records of another type with `where`.",
     RejectReason.BAD_ID: "Is `map.id` the right path?",
     RejectReason.BAD_TIME: "Is `map.time` the right path, and its `unit` the right one (s, ms, us, ns)?",
     RejectReason.NAIVE_TIME: "Name their zone: time: {path: ..., zone: Area/City}.",
-    RejectReason.NONEXISTENT_TIME: "Clocks never showed these times in this `zone`: it is another one.",
-    RejectReason.BAD_VERSION: "Is `map.version` the right path? {constant: v1} names a version where none is there.",
-    RejectReason.BAD_VALUE: "Does `map.value` list every value in `values`? Others are left out with `where`.",
+    RejectReason.NONEXISTENT_TIME: "Clocks in this `zone` skipped these times, so it is the wrong zone.",
+    RejectReason.BAD_VERSION: "Is `map.version` the right path? If no field has it, {constant: v1} sets a version.",
+    RejectReason.BAD_VALUE: "Does `map.value` list every value in `values`? Leave out others with `where`.",
     RejectReason.UNKNOWN_KIND: "Every kind needs an entry in `labels` and `predictions.outputs`.",
     RejectReason.HOOK_FAILED: "The function under `python` raised an error for them.",
-    RejectReason.TOO_LARGE: "Map fewer features: what is not mapped is not carried.",
+    RejectReason.TOO_LARGE: "Map fewer features: fields that are not mapped are not sent.",
 }
 
 
 @dataclass(frozen=True)
 class RejectShare:
-    """Records of a topic that are rejected for one reason.
+    """Sampled records of a topic that would be rejected for one reason.
 
     Attributes:
-        reason: as in `rejects`.
-        count: how many.
-        share: of the records that a source takes.
-        example: one of them.
+        share: among the records that a source selects.
+        example: the first of them.
     """
 
     reason: str
     count: int
     share: float
-    example: Refused
+    example: SampleReject
 
 
 def reject_shares(topic: MappedTopic) -> list[RejectShare]:
-    """Return what would be rejected, by reason, the most frequent first."""
-    counts = Counter(one.reason for one in topic.refused)
-    first = {one.reason: one for one in reversed(topic.refused)}
+    """Return the rejects of a topic by reason, most frequent first."""
+    counts = Counter(one.reason for one in topic.rejects)
+    first = {one.reason: one for one in reversed(topic.rejects)}
     frequent = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
-    return [RejectShare(reason, count, count / max(topic.taken, 1), first[reason]) for reason, count in frequent]
+    return [RejectShare(reason, count, count / max(topic.selected, 1), first[reason]) for reason, count in frequent]
 
 
-def look_at_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Issue]:
-    """Find what is wrong with the mapping of a topic."""
-    read = len(topic.sample.messages)
+def check_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Issue]:
+    """Yield the issues of a topic's mapping."""
+    read, where = len(topic.sample.messages), f"topic {topic.topic}"
     if not read:
         return
     if topic.filtered == read:
-        yield Issue(
-            Severity.ERROR,
-            "all_filtered",
-            f"topic {topic.topic}",
-            f"none of {read:,} sampled records is taken by a source",
-            "Compare `where` with the records; values are compared as text.",
-        )
-    yield from _rejects(topic)
-    for source in topic.sources:
-        if source.role == "predictions":
-            yield from _outputs(topic, source, config)
-            yield from _slices(topic, source, config)
-            yield from _features(topic, source)
-            yield from _conflicts(topic, source)
-        else:
-            yield from _classes(topic, source, config)
-
-
-def _rejects(topic: MappedTopic) -> Iterator[Issue]:
-    total = len(topic.refused) / max(topic.taken, 1)
+        yield issue("all_filtered", where, f"no source selects any of {read:,} sampled records")
+    severity = Severity.ERROR if len(topic.rejects) / max(topic.selected, 1) >= MANY else Severity.WARNING
     for one in reject_shares(topic):
-        place = f"partition {one.example.partition}, offset {one.example.offset}"
-        yield Issue(
-            Severity.ERROR if total >= MANY else Severity.WARNING,
-            "rejects",
-            f"topic {topic.topic}",
-            f"{percent(one.share)} would be rejected: {one.reason}, for instance {place}: {one.example.detail}",
-            _WAYS.get(RejectReason(one.reason), ""),
-        )
+        position = f"partition {one.example.partition}, offset {one.example.offset}"
+        text = f"{percent(one.share)} would be rejected: {one.reason}, for instance {position}: {one.example.detail}"
+        yield issue("rejects", where, text, severity=severity, hint=_REJECT_HINTS.get(RejectReason(one.reason)))
+    for source in topic.sources:
+        if not source.frame.height:
+            continue
+        if source.role == "predictions":
+            yield from _outputs(where, source, config)
+            yield from _slices(where, source, config)
+            yield from _features(where, source)
+            yield from _conflicts(where, source)
+        else:
+            yield from _classes(where, source, config)
 
 
-def _flagged(source: MappedSource, flag: str) -> float:
-    frame = source.frame
-    return float(frame["flags"].list.contains(flag).sum()) / frame.height if frame.height else 0.0
-
-
-def _outputs(topic: MappedTopic, source: MappedSource, config: LoopConfig) -> Iterator[Issue]:
+def _outputs(where: str, source: MappedSource, config: LoopConfig) -> Iterator[Issue]:
+    flags = source.frame["flags"].list
     for kind, output in config.predictions.outputs.items():
-        where = f"topic {topic.topic}, outputs.{kind}"
-        invalid, missing = (_flagged(source, f"output_{kind}:{flag}") for flag in ("invalid", "missing"))
+        invalid, missing = (
+            float(flags.contains(f"output_{kind}:{flag}").sum()) / source.frame.height
+            for flag in ("invalid", "missing")
+        )
         if invalid >= FLAGGED:
-            wanted = "a number from 0 to 1" if output.task == "binary" else "what its task needs"
-            way = "Percentages need `scale: 0.01`." if output.task == "binary" else "Is it the right path, and task?"
+            wanted, hint = "what the task needs", None
+            if output.task == "binary":
+                wanted, hint = "a number from 0 to 1", "Percentages need `scale: 0.01`."
             severity = Severity.ERROR if invalid >= MANY else Severity.WARNING
-            yield Issue(severity, "output_invalid", where, f"{percent(invalid)} are not {wanted}", way)
+            text = f"{percent(invalid)} are not {wanted}"
+            yield issue("output_invalid", f"{where}, outputs.{kind}", text, severity=severity, hint=hint)
         if missing >= FLAGGED:
-            severity = Severity.ERROR if missing >= NONE else Severity.WARNING
-            what = f"{percent(missing)} of the predictions have none, so nothing can be measured of them"
-            yield Issue(severity, "output_missing", where, what, "Is the path right?")
+            severity = Severity.ERROR if missing >= NEARLY_ALL else Severity.WARNING
+            text = f"{percent(missing)} of the predictions have none, so they cannot be evaluated"
+            yield issue("output_missing", f"{where}, outputs.{kind}", text, severity=severity)
 
 
-def _slices(topic: MappedTopic, source: MappedSource, config: LoopConfig) -> Iterator[Issue]:
-    names = [
-        name for name in config.predictions.slices if source.frame[f"slice_{name}"].null_count() == source.frame.height
-    ]
-    if names and source.frame.height:
-        what = f"no sampled record has a value: {', '.join(names)}"
-        yield Issue(Severity.WARNING, "slice_missing", f"topic {topic.topic}, slices", what, "Are the paths right?")
+def _slices(where: str, source: MappedSource, config: LoopConfig) -> Iterator[Issue]:
+    empty = [name for name in config.predictions.slices if source.frame[f"slice_{name}"].is_null().all()]
+    if empty:
+        yield issue("slice_missing", f"{where}, slices", f"no sampled record has a value: {', '.join(empty)}")
 
 
-def _features(topic: MappedTopic, source: MappedSource) -> Iterator[Issue]:
-    frame = source.frame
-    if not frame.height:
-        return
-    counts = frame["flags"].list.explode().drop_nulls().value_counts().rows()
-    shares = {flag: count / frame.height for flag, count in counts if flag.startswith("feature_")}
-    kinds = (
-        ("missing", NONE, Severity.WARNING, "no sampled record has a value", "Are the paths right?"),
-        ("invalid", FLAGGED, Severity.WARNING, "values do not fit the type", "Kept beside, not as features."),
-        ("out_of_range", UNUSUAL, Severity.REMARK, "values are outside min and max", "Kept and flagged; widen them?"),
-        ("unseen", UNUSUAL, Severity.REMARK, "values are not in `categories`", "Kept and flagged; add them?"),
-    )
-    for kind, least, severity, what, way in kinds:
+def _features(where: str, source: MappedSource) -> Iterator[Issue]:
+    counts = source.frame["flags"].list.explode().drop_nulls().value_counts().rows()
+    for kind, share_min, text in (
+        ("missing", NEARLY_ALL, "no sampled record has a value"),
+        ("invalid", FLAGGED, "values do not fit the type"),
+        ("out_of_range", UNUSUAL, "values are outside min and max"),
+        ("unseen", UNUSUAL, "values are not in `categories`"),
+    ):
         names = sorted(
             flag.removeprefix("feature_").removesuffix(f":{kind}")
-            for flag, share in shares.items()
-            if flag.endswith(f":{kind}") and share >= least
+            for flag, count in counts
+            if flag.startswith("feature_") and flag.endswith(f":{kind}") and count / source.frame.height >= share_min
         )
         if names:
-            listed = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
-            yield Issue(severity, f"feature_{kind}", f"topic {topic.topic}, features", f"{what}: {listed}", way)
+            yield issue(f"feature_{kind}", f"{where}, features", f"{text}: {list_text(names, NAMES_SHOWN)}")
 
 
-def _conflicts(topic: MappedTopic, source: MappedSource) -> Iterator[Issue]:
+def _conflicts(where: str, source: MappedSource) -> Iterator[Issue]:
     keys = source.frame.group_by("key", "id").agg(pl.col("digest").n_unique())
-    share = float((keys["digest"] > 1).sum()) / keys.height if keys.height else 0.0
+    share = float((keys["digest"] > 1).sum()) / keys.height
     if share >= CONFLICTS:
-        yield Issue(
-            Severity.WARNING,
-            "conflicts",
-            f"topic {topic.topic}",
-            f"{percent(share)} of the keys carry several predictions that differ; the first stands, the others are "
-            "rejected as `conflict`",
-            "Map `id` to what tells them apart, for instance id: [key, version].",
-        )
+        text = f"{percent(share)} of the keys have several predictions that differ; the first counts, the others are "
+        yield issue("conflicts", where, f"{text}rejected as `conflict`")
 
 
-def _classes(topic: MappedTopic, source: MappedSource, config: LoopConfig) -> Iterator[Issue]:
+def _classes(where: str, source: MappedSource, config: LoopConfig) -> Iterator[Issue]:
     for kind, label in config.labels.items():
-        if config.predictions.outputs[kind].task != "binary":
-            continue
-        mine = source.frame.filter((pl.col("kind") == kind) & (pl.col("op") == "upsert"))["value"]
-        if len(mine) >= CLASSES_FROM and mine.n_unique() == 1 and isinstance(label.on_timeout, str):
-            yield Issue(
-                Severity.WARNING,
-                "one_class",
-                f"topic {topic.topic}, kind {kind}",
-                f"all {len(mine):,} sampled labels are {mine[0]:g}",
-                "If the other class has no records, on_timeout: {imply: 0} gives it at the horizon.",
-            )
+        if config.predictions.outputs[kind].task == "binary":
+            values = source.frame.filter((pl.col("kind") == kind) & (pl.col("op") == "upsert"))["value"]
+            if len(values) >= LABELS_MIN and values.n_unique() == 1 and isinstance(label.on_timeout, str):
+                yield issue(
+                    "one_class", f"{where}, kind {kind}", f"all {len(values):,} sampled labels are {values[0]:g}"
+                )

@@ -1,72 +1,69 @@
-"""An inspection as lines for a person, and as one document for programs.
-
-Must not judge, and must not show what is personal.
-"""
+"""Report of an inspection: lines for a person, or one JSON document. Shows no personal data."""
 
 from collections.abc import Iterator
 from typing import Any, Final
 
 from schemas.base.duration import format_duration
 from schemas.config.loop import LoopConfig
-from truthloop.config.timeline import draw_timeline
+from truthloop.config.age_table import age_table
 from truthloop.onboarding.check.clocks import lag_of_source
 from truthloop.onboarding.check.examples import examples_of
-from truthloop.onboarding.check.forecast import DAY_MS, ENTRY_BYTES, TopicFlow
+from truthloop.onboarding.check.forecast import DAY_MS, ENTRY_BYTES, Forecast, TopicFlow
 from truthloop.onboarding.check.inspection import Inspection
-from truthloop.onboarding.check.issue import Issue, Severity, is_good
+from truthloop.onboarding.check.issue import Issue, Severity, has_errors
 from truthloop.onboarding.check.mapping import reject_shares
 from truthloop.onboarding.profiles.describe import percent
-from truthloop.onboarding.trial.delays import Delays, about
+from truthloop.onboarding.trial.delays import Delays, age_text
 from truthloop.onboarding.trial.mapped import MappedTopic
 
 __all__ = ["report_document", "report_lines", "verdict_lines"]
 
-_NAMES: Final = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.REMARK: "remark"}
 KILO: Final = 1_000
 YEAR: Final = 365
 PATH_WIDTH: Final = 70
 
 
-def report_lines(found: Inspection, config: LoopConfig, width: int) -> Iterator[str]:
-    """Give everything but the verdict."""
+def report_lines(found: Inspection, config: LoopConfig) -> Iterator[str]:
+    """Yield the report as lines, without the issues and the verdict."""
     for topic in found.topics:
-        yield from _topic(topic, found.flows[topic.topic], config)
+        yield from _topic_lines(topic, found.flows[topic.topic], config)
         yield ""
     for kind, label in config.labels.items():
         yield f"Kind {kind}, definition {label.definition}"
-        yield from (f"  {line}" for line in _keys(found, kind))
-        seen = {} if kind not in found.delays else _seen(found.delays[kind])
-        drawing = draw_timeline(label, config.cohorts.ages, width - 2, seen)
-        yield from (f"  {line}".rstrip() for line in drawing)
-        if seen:
-            yield "  p10, p50, p90: ages at which a tenth, half and nine tenths of the met labels were known"
-        yield ""
-    yield from _forecast(found, config)
+        yield from (f"  {line}" for line in _kind_lines(found, kind))
+    yield ""
+    yield from age_table(config, {kind: _seen_ms(delays) for kind, delays in found.delays.items()})
+    if found.delays:
+        yield "seen p10, p50, p90: ages by which a tenth, half and nine tenths of the sampled labels were known"
+    yield ""
+    yield from _forecast_lines(found.forecast, config)
 
 
-def _topic(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> Iterator[str]:
+def _topic_lines(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> Iterator[str]:
     sample, read = topic.sample, len(topic.sample.messages)
-    roles = " and ".join(dict.fromkeys(source.role for source in topic.sources))
-    whole = "all" if sample.is_whole else f"{read:,}"
-    early = {"time": ", as time ran out", "size": ", as they are large"}.get(sample.stopped, "")
-    yield f"{topic.topic} -> {roles}"
-    yield f"  {sample.facts.partitions} partitions, about {sample.records:,} records; {whole} were looked at{early}"
+    yield f"{topic.topic} -> {' and '.join(_roles(topic))}"
+    sampled = "all" if sample.is_whole else f"{read:,}"
+    stopped = {"time": ", then the time limit was reached", "size": ", then the size limit was reached"}
+    yield (
+        f"  {sample.facts.partitions} partitions, about {sample.records:,} records; {sampled} were read"
+        f"{stopped.get(sample.stopped, '')}"
+    )
     if not read:
         return
-    mapped = read - len(topic.refused) - topic.filtered
-    yield (
-        f"  mapped {percent(mapped / read)}, rejected {percent(len(topic.refused) / read)}, "
-        f"left out {percent(topic.filtered / read)}"
-    )
+    rejected, filtered = len(topic.rejects) / read, topic.filtered / read
+    mapped = (read - len(topic.rejects) - topic.filtered) / read
+    yield f"  mapped {percent(mapped)}, rejected {percent(rejected)}, not selected {percent(filtered)}"
     for one in reject_shares(topic):
-        place = f"partition {one.example.partition}, offset {one.example.offset}"
-        yield f"    {one.reason}: {percent(one.share)}, for instance {place} ({one.example.detail})"
+        position = f"partition {one.example.partition}, offset {one.example.offset}"
+        yield f"    {one.reason}: {percent(one.share)}, for instance {position} ({one.example.detail})"
     for source in topic.sources:
         if (lag := lag_of_source(source)) is not None:
-            said = f"half within {about(lag.p50)}, 90 % within {about(lag.p90)}"
-            yield f"  {source.role} came to Kafka after their time: {said}"
-    rate = "too short a time to see a rate" if flow.per_day is None else f"about {_number(flow.per_day)} a day"
-    yield f"  {rate}, {flow.bytes_each:,.0f} bytes each, over {about(flow.span_ms)} of their own time"
+            lags = f"half within {age_text(lag.p50)}, 90 % within {age_text(lag.p90)}"
+            yield f"  {source.role} arrived in Kafka after their own time: {lags}"
+    rate = (
+        "too short a time span to estimate a rate" if flow.per_day is None else f"about {_number(flow.per_day)} a day"
+    )
+    yield f"  {rate}, {flow.bytes_each:,.0f} bytes each, own times over {age_text(flow.span_ms)}"
     for source in topic.sources:
         for example in examples_of(topic, source, config):
             yield f"  partition {example.partition}, offset {example.offset}"
@@ -76,82 +73,93 @@ def _topic(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> Iterator[
                 yield f"    {target.ljust(names)}  <- {origin.ljust(paths)}  {value}"
 
 
-def _keys(found: Inspection, kind: str) -> Iterator[str]:
+def _roles(topic: MappedTopic) -> list[str]:
+    return list(dict.fromkeys(source.role for source in topic.sources))
+
+
+def _kind_lines(found: Inspection, kind: str) -> Iterator[str]:
     overlap, delays = found.overlaps.get(kind), found.delays.get(kind)
     if overlap is None:
-        yield "No keys to compare: one side has none in the sample."
+        yield "No keys to compare: the sample has none of predictions, or none of labels."
     elif overlap.ripe:
         yield (
-            f"Of {overlap.ripe:,} keys of labels that can have their prediction in the topics, "
-            f"{percent(overlap.share)} have it."
+            f"{percent(overlap.share)} of {overlap.ripe:,} label keys have their prediction in the topic; labels of older "
+            "predictions are not counted."
         )
     else:
         yield (
-            f"Of {overlap.labels:,} keys of labels, {overlap.common:,} are among the sampled predictions; "
-            f"{overlap.expected:,.0f} could be expected."
+            f"{overlap.common:,} of {overlap.labels:,} label keys are among the sampled predictions; "
+            f"{overlap.expected:,.0f} were expected."
         )
     if delays is not None:
         yield (
-            f"{delays.pairs:,} labels met their prediction: half within {about(delays.p50)}, 90 % within "
-            f"{about(delays.p90)}, 99 % within {about(delays.p99)}; the topics reach {about(delays.window_ms)} back."
+            f"{delays.pairs:,} sampled labels have a sampled prediction: half came within {age_text(delays.p50)}, 90 % "
+            f"within {age_text(delays.p90)}, 99 % within {age_text(delays.p99)}; the topics span "
+            f"{age_text(delays.window_ms)}."
         )
 
 
-def _seen(delays: Delays) -> dict[str, int]:
-    found = {"p10": delays.p10, "p50": delays.p50, "p90": delays.p90}
-    return {name: _rounded(ms) for name, ms in found.items()}
+def _seen_ms(delays: Delays) -> dict[str, int]:
+    """Return the delays of a kind by the titles of their columns in the table of ages."""
+    return {f"seen {name}": _rounded(ms) for name, ms in _quantiles(delays).items() if name != "p99"}
+
+
+def _quantiles(delays: Delays) -> dict[str, int]:
+    return {"p10": delays.p10, "p50": delays.p50, "p90": delays.p90, "p99": delays.p99}
 
 
 def _rounded(ms: int) -> int:
-    """Leave out what nobody would read: a drawing has no room for milliseconds."""
+    """Round a delay to the precision that a table shows: two units."""
     size = next(
         (step for limit, step in ((DAY_MS, 3_600_000), (3_600_000, 60_000), (60_000, 1_000)) if abs(ms) >= limit), 1
     )
     return round(ms / size) * size
 
 
-def _forecast(found: Inspection, config: LoopConfig) -> Iterator[str]:
-    forecast = found.forecast
-    retain = max(label.retain for label in config.labels.values())
-    yield "Forecast, if it goes on like this"
+def _forecast_lines(forecast: Forecast, config: LoopConfig) -> Iterator[str]:
+    yield "Forecast for the present rates"
     if forecast.entries is None or forecast.state_bytes is None or forecast.lake_bytes_per_day is None:
-        yield "  The sampled records span too little time to tell a rate."
+        yield "  The sampled records span too short a time to estimate rates."
         return
     low, high = forecast.state_bytes
-    yield (
-        f"  {_number(forecast.predictions_per_day or 0)} predictions a day and "
-        f"{_number(forecast.labels_per_day or 0)} labels a day"
-    )
-    yield (
-        f"  state: {_size(low)} to {_size(high)} on disk ({_number(forecast.entries)} records within retain "
-        f"{format_duration(retain)}, {ENTRY_BYTES[0]} to {ENTRY_BYTES[1]:,} bytes each)"
-    )
+    retain = format_duration(max(label.retain for label in config.labels.values()))
     per_day = forecast.lake_bytes_per_day
-    yield f"  lake: {_size(per_day)} a day, {_size(YEAR * per_day)} a year (the sampled records as compressed columns)"
+    predictions, labels = _number(forecast.predictions_per_day or 0), _number(forecast.labels_per_day or 0)
+    yield f"  {predictions} predictions a day and {labels} labels a day"
+    yield (
+        f"  state: {_size(low)} to {_size(high)} on disk ({_number(forecast.entries)} records within retain {retain}, "
+        f"{ENTRY_BYTES[0]} to {ENTRY_BYTES[1]:,} bytes each)"
+    )
+    yield f"  lake: {_size(per_day)} a day, {_size(YEAR * per_day)} a year (from the sampled records, compressed)"
 
 
-def verdict_lines(findings: list[Issue], *, is_started: bool) -> Iterator[tuple[Severity | None, str]]:
-    """Give findings as lines, and the verdict as the last; without a severity a line belongs to the one before it."""
-    for one in findings:
-        yield one.severity, f"{_NAMES[one.severity]}: {one.where}: {one.what}"
-        if one.do:
-            yield None, f"  {one.do}"
-    counts = {name: sum(one.severity is severity for one in findings) for severity, name in _NAMES.items()}
-    said = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count)
-    if not is_good(findings):
-        yield None, f"Not yet: {said}."
+def verdict_lines(issues: list[Issue], *, is_started: bool) -> Iterator[tuple[Severity | None, str]]:
+    """Yield the issues as lines with their severity, and the verdict last; lines without one continue an issue."""
+    for one in issues:
+        yield one.severity, f"{one.severity.name.lower()}: {one.where}: {one.text}"
+        if one.hint:
+            yield None, f"  {one.hint}"
+    counts = {severity.name.lower(): sum(one.severity is severity for one in issues) for severity in Severity}
+    text = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count)
+    if has_errors(issues):
+        yield None, f"Not ready: {text}."
     else:
-        following = "" if is_started else " Next: truthloop start"
-        yield None, f"Nothing speaks against it{f' ({said})' if said else ''}.{following}"
+        yield None, f"No errors{f' ({text})' if text else ''}.{'' if is_started else ' Next: truthloop start'}"
 
 
 def report_document(found: Inspection, config: LoopConfig) -> dict[str, Any]:
-    """Return what was found as one document."""
+    """Return the report as a JSON document, with the issues."""
     forecast = found.forecast
     return {
         "findings": [
-            {"severity": _NAMES[one.severity], "code": one.code, "where": one.where, "what": one.what, "do": one.do}
-            for one in found.findings
+            {
+                "severity": one.severity.name.lower(),
+                "code": one.code,
+                "where": one.where,
+                "what": one.text,
+                "do": one.hint,
+            }
+            for one in found.issues
         ],
         "topics": [_topic_document(topic, found.flows[topic.topic], config) for topic in found.topics],
         "kinds": {kind: _kind_document(found, kind) for kind in config.labels},
@@ -169,7 +177,7 @@ def _topic_document(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> 
     lags = {source.role: lag_of_source(source) for source in topic.sources}
     return {
         "topic": topic.topic,
-        "as": list(dict.fromkeys(source.role for source in topic.sources)),
+        "as": _roles(topic),
         "partitions": topic.sample.facts.partitions,
         "records": topic.sample.records,
         "sampled": len(topic.sample.messages),
@@ -187,9 +195,7 @@ def _topic_document(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> 
         ],
         "records_per_day": _whole(flow.per_day),
         "bytes_each": round(flow.bytes_each),
-        "lag_ms": {
-            role: {"p10": lag.p10, "p50": lag.p50, "p90": lag.p90} for role, lag in lags.items() if lag is not None
-        },
+        "lag_ms": {role: {"p10": lag.p10, "p50": lag.p50, "p90": lag.p90} for role, lag in lags.items() if lag},
         "examples": [
             {
                 "partition": example.partition,
@@ -204,26 +210,12 @@ def _topic_document(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> 
 
 def _kind_document(found: Inspection, kind: str) -> dict[str, Any]:
     overlap, delays = found.overlaps.get(kind), found.delays.get(kind)
-    return {
-        "keys": None
-        if overlap is None
-        else {
-            "labels": overlap.labels,
-            "common": overlap.common,
-            "expected": round(overlap.expected, 1),
-            "share": round(overlap.share, 4),
-        },
-        "delays_ms": None
-        if delays is None
-        else {
-            "pairs": delays.pairs,
-            "p10": delays.p10,
-            "p50": delays.p50,
-            "p90": delays.p90,
-            "p99": delays.p99,
-            "window": delays.window_ms,
-        },
-    }
+    keys = None
+    if overlap is not None:
+        counts = {"labels": overlap.labels, "common": overlap.common}
+        keys = counts | {"expected": round(overlap.expected, 1), "share": round(overlap.share, 4)}
+    quantiles = None if delays is None else {"pairs": delays.pairs, **_quantiles(delays), "window": delays.window_ms}
+    return {"keys": keys, "delays_ms": quantiles}
 
 
 def _whole(value: float | None) -> int | None:
@@ -231,7 +223,7 @@ def _whole(value: float | None) -> int | None:
 
 
 def _number(value: float) -> str:
-    """Write a number with two digits that count.
+    """Format a number with two significant digits.
 
     >>> _number(1234567), _number(12.3)
     ('1,200,000', '12')
@@ -241,7 +233,7 @@ def _number(value: float) -> str:
 
 
 def _size(value: float) -> str:
-    """Write bytes.
+    """Format a number of bytes.
 
     >>> _size(1_234_567), _size(12)
     ('1.2 MB', '12 B')

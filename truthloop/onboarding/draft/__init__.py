@@ -1,4 +1,5 @@
-"""From profiles of topics to the text of a config, each line with its reason.
+"""Drafts a config from topics: every line has a comment that gives its reason.
 
-Profiles come in; `run` gives the draft, tried on the samples it was made from.
+`pipeline` goes from samples to a config that was tried on them; `builder` makes a `config_draft.ConfigDraft` from the
+topics' profiles with the choices of the other modules; `yaml_text` writes it as YAML.
 """

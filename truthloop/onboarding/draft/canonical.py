@@ -6,12 +6,12 @@ Must not judge foreign records.
 from collections.abc import Sequence
 from typing import Final
 
-from truthloop.onboarding.draft.candidates import Role, Task
+from truthloop.onboarding.draft.suggestions import Role, Task
 from truthloop.onboarding.draft.contract import TYPES, Contract, feature_line
-from truthloop.onboarding.profiles.names import plain_name
-from truthloop.onboarding.profiles.topic import SeenTopic
+from truthloop.onboarding.profiles.names import column_name
+from truthloop.onboarding.profiles.topic import TopicProfile
 
-__all__ = ["is_canonical", "own_contract", "own_kinds", "own_loop", "slug"]
+__all__ = ["is_canonical", "canonical_contract", "canonical_kinds", "canonical_loop", "slug"]
 
 SHARE: Final = 0.9
 KINDS_MAX: Final = 20
@@ -22,7 +22,7 @@ _FIELDS: Final[dict[Role, frozenset[str]]] = {
 }
 
 
-def is_canonical(topic: SeenTopic, role: Role) -> bool:
+def is_canonical(topic: TopicProfile, role: Role) -> bool:
     """Tell whether nearly all records have the fields of Truthloop's own messages."""
     wanted = _FIELDS[role]
     objects = [one["data"] if type(one.get("data")) is dict and "specversion" in one else one for one in topic.objects]
@@ -34,7 +34,7 @@ def _has_forms(one: dict[str, object]) -> bool:
     return type(one.get("outputs", {})) is dict and type(one.get("kind", "")) is str
 
 
-def own_loop(predictions: Sequence[SeenTopic], labels: Sequence[SeenTopic]) -> str:
+def canonical_loop(predictions: Sequence[TopicProfile], labels: Sequence[TopicProfile]) -> str:
     """Return the loop whose own topics these are; empty where they are somebody's."""
     topics = [*predictions, *labels]
     names = {topic.topic.removesuffix(".predictions") for topic in predictions}
@@ -47,29 +47,29 @@ def own_loop(predictions: Sequence[SeenTopic], labels: Sequence[SeenTopic]) -> s
     return name if fits and all(is_canonical(topic, "labels") for topic in labels) else ""
 
 
-def own_kinds(topic: SeenTopic, role: Role) -> dict[str, Task]:
+def canonical_kinds(topic: TopicProfile, role: Role) -> dict[str, Task]:
     """Return the kinds that canonical records name, with what the model predicts of each."""
     base = topic.envelope.inner
     if role == "labels":
         field, value = topic.fields.get(f"{base}kind"), topic.fields.get(f"{base}value")
         names = [] if field is None else [str(name) for name, _ in field.counts.most_common(KINDS_MAX)]
         is_class = value is not None and value.kind == "text"
-        return {name: "multiclass" if is_class else "binary" for name in names if name == plain_name([name])}
+        return {name: "multiclass" if is_class else "binary" for name in names if name == column_name([name])}
     found: dict[str, Task] = {}
     for field in topic.own():
         name = field.path.removeprefix(f"{base}outputs.")
-        if name != field.path and name == plain_name([name]):
+        if name != field.path and name == column_name([name]):
             is_share = field.is_number and field.limits[0] >= 0 and field.limits[1] <= 1
             found[name] = "binary" if is_share else "regression" if field.is_number else "multiclass"
     return found
 
 
-def own_contract(topic: SeenTopic) -> Contract:
+def canonical_contract(topic: TopicProfile) -> Contract:
     """Return the slices and features that canonical predictions have."""
     contract, base = Contract(), topic.envelope.inner
     for field in topic.own():
         group, _, name = field.path.removeprefix(base).partition(".")
-        if name != plain_name([name]):
+        if name != column_name([name]):
             continue
         if group == "slices" and field.kind == "text":
             contract.slices[name] = field

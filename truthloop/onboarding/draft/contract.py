@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from truthloop.onboarding.draft.candidates import PRESENT
-from truthloop.onboarding.draft.model import FeatureLine, MapLine
-from truthloop.onboarding.profiles.describe import shape_text
+from truthloop.onboarding.draft.suggestions import PRESENT
+from truthloop.onboarding.draft.config_draft import FeatureLine, MapLine
+from truthloop.onboarding.profiles.describe import values_text
 from truthloop.onboarding.profiles.field import CATEGORIES_MAX, FieldProfile
-from truthloop.onboarding.profiles.names import name_words, plain_name
-from truthloop.onboarding.profiles.topic import SeenTopic
+from truthloop.onboarding.profiles.names import last_name_parts, column_name
+from truthloop.onboarding.profiles.topic import TopicProfile
 
-__all__ = ["TYPES", "Contract", "contract_of", "feature_line"]
+__all__ = ["TYPES", "Contract", "suggest_contract", "feature_line"]
 
 SLICES_MAX: Final = 3
 """Every slice multiplies the groups that are counted."""
@@ -60,7 +60,7 @@ class Contract:
     has_personal: bool = False
 
 
-def contract_of(topic: SeenTopic, taken: Collection[str]) -> Contract:
+def suggest_contract(topic: TopicProfile, taken: Collection[str]) -> Contract:
     """Return slices and features.
 
     Args:
@@ -73,14 +73,14 @@ def contract_of(topic: SeenTopic, taken: Collection[str]) -> Contract:
     for one in _slices(topic, rest):
         name = names.give(topic, one.path)
         contract.slices[name] = one
-        contract.lines.append(MapLine(f"slices.{name}", one.path, remark=shape_text(one, topic.share(one))))
+        contract.lines.append(MapLine(f"slices.{name}", one.path, remark=values_text(one, topic.share(one))))
     chosen = [one for one in rest if _is_feature(one)][:FEATURES_MAX]
     group = _group(topic, chosen)
     names = _Names()
     for one in chosen:
         inside = group is not None and one.path.startswith(group) and "." not in one.path.removeprefix(group)
         own_name = one.path.removeprefix(group or "")
-        if inside and own_name != plain_name([own_name]):
+        if inside and own_name != column_name([own_name]):
             continue  # the group takes it under its own name, which no column can have
         name = names.take(own_name) or "" if inside else names.give(topic, one.path)
         if not name:
@@ -94,13 +94,13 @@ def contract_of(topic: SeenTopic, taken: Collection[str]) -> Contract:
     return contract
 
 
-def _slices(topic: SeenTopic, fields: Iterable[FieldProfile]) -> list[FieldProfile]:
+def _slices(topic: TopicProfile, fields: Iterable[FieldProfile]) -> list[FieldProfile]:
     found = []
     for one in fields:
         if one.categories and topic.share(one) >= PRESENT:
             ((_, most),) = one.counts.most_common(1)
             if most <= ONE_GROUP * one.present:
-                found.append((-bool(name_words(one.path) & _SLICE_WORDS), one.distinct, one))
+                found.append((-bool(last_name_parts(one.path) & _SLICE_WORDS), one.distinct, one))
     found.sort(key=lambda entry: entry[:2])
     return [one for *_, one in found[:SLICES_MAX]]
 
@@ -110,12 +110,12 @@ def _is_feature(one: FieldProfile) -> bool:
         return False
     if one.looks_personal:
         return True
-    if name_words(one.path) & _NAMES_OF_IDS and one.distinct > CATEGORIES_MAX:
+    if last_name_parts(one.path) & _NAMES_OF_IDS and one.distinct > CATEGORIES_MAX:
         return False
     return one.kind != "text" or not (one.is_prose or one.distinct > UNIQUE * one.present)
 
 
-def _group(topic: SeenTopic, fields: list[FieldProfile]) -> str | None:
+def _group(topic: TopicProfile, fields: list[FieldProfile]) -> str | None:
     """Return the object, with a dot behind, that is named like one of features and has two of them or more."""
     counts: dict[str, int] = {}
     for one in fields:
@@ -126,10 +126,10 @@ def _group(topic: SeenTopic, fields: list[FieldProfile]) -> str | None:
     return best if best is not None and counts[best] > 1 else None
 
 
-def feature_line(topic: SeenTopic, one: FieldProfile, name: str) -> FeatureLine:
+def feature_line(topic: TopicProfile, one: FieldProfile, name: str) -> FeatureLine:
     """Return the line of the contract for a field."""
     options: dict[str, object] = {}
-    remark = shape_text(one, topic.share(one))
+    remark = values_text(one, topic.share(one))
     if one.looks_personal:
         return FeatureLine(name, TYPES[one.kind], {"pii": "drop"}, "DECIDE: looks personal; pii: hash, drop or keep")
     if one.categories:
@@ -151,13 +151,13 @@ class _Names:
         self._given.add(name.lower())
         return name
 
-    def give(self, topic: SeenTopic, path: str) -> str:
+    def give(self, topic: TopicProfile, path: str) -> str:
         """Return the last name of a path, with as many of those above as it takes."""
         parts = topic.short(path).split(".")
         for count in range(min(2 if parts[-1].lower() in _SAYS_LITTLE else 1, len(parts)), len(parts) + 1):
-            if (name := self.take(plain_name(parts[-count:]))) is not None:
+            if (name := self.take(column_name(parts[-count:]))) is not None:
                 return name
         number = 2
-        while (name := self.take(f"{plain_name(parts)[:58]}_{number}")) is None:
+        while (name := self.take(f"{column_name(parts)[:58]}_{number}")) is None:
             number += 1
         return name

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from truthloop.onboarding.draft.candidates import PRESENT, Role
+from truthloop.onboarding.draft.suggestions import PRESENT, Role
 from truthloop.onboarding.profiles.field import FieldProfile
-from truthloop.onboarding.profiles.names import IDENTITY_WORDS, name_words, resemblance
-from truthloop.onboarding.profiles.topic import KEY, SeenTopic
+from truthloop.onboarding.profiles.names import IDENTITY_HINTS, last_name_parts, similarity
+from truthloop.onboarding.profiles.topic import KEY, TopicProfile
 
-__all__ = ["KeyPair", "candidates", "key_pairs", "single_keys"]
+__all__ = ["KeyPair", "suggest_keys", "suggest_key_pairs", "single_keys"]
 
 CANDIDATES_MAX: Final = 12
 """Fields of one topic whose values are compared with those of the other's."""
@@ -51,7 +51,7 @@ class _Side:
     unique: float
 
 
-def candidates(topic: SeenTopic) -> list[FieldProfile]:
+def suggest_keys(topic: TopicProfile) -> list[FieldProfile]:
     """Return fields that may be a key, the most nearly unique first."""
     found = []
     for field in topic.fields.values():
@@ -70,21 +70,21 @@ def candidates(topic: SeenTopic) -> list[FieldProfile]:
     return found[:CANDIDATES_MAX]
 
 
-def single_keys(topic: SeenTopic) -> list[FieldProfile]:
+def single_keys(topic: TopicProfile) -> list[FieldProfile]:
     """Return the same, where there is no other topic to compare with."""
-    return candidates(topic)
+    return suggest_keys(topic)
 
 
-def _alone(topic: SeenTopic, field: FieldProfile) -> float:
+def _alone(topic: TopicProfile, field: FieldProfile) -> float:
     """Return what speaks for a key in its own topic."""
     weight = 2 * field.distinct / field.present
     if field.path == KEY:
         return weight - 0.1  # the same in a field is in files, too
-    weight += 0.5 * bool(name_words(field.path) & IDENTITY_WORDS)
+    weight += 0.5 * bool(last_name_parts(field.path) & IDENTITY_HINTS)
     return weight - topic.is_feature(field.path) - 0.05 * topic.short(field.path).count(".")
 
 
-def key_pairs(predictions: SeenTopic, labels: SeenTopic, times: dict[Role, str | None]) -> list[KeyPair]:
+def suggest_key_pairs(predictions: TopicProfile, labels: TopicProfile, times: dict[Role, str | None]) -> list[KeyPair]:
     """Return pairs of fields that may be the key, best first.
 
     Args:
@@ -92,8 +92,8 @@ def key_pairs(predictions: SeenTopic, labels: SeenTopic, times: dict[Role, str |
         labels: their topic.
         times: field that is the time of each, where one is known.
     """
-    mine = [_side(field) for field in candidates(predictions)]
-    theirs = [_side(field) for field in candidates(labels)]
+    mine = [_side(field) for field in suggest_keys(predictions)]
+    theirs = [_side(field) for field in suggest_keys(labels)]
     moments = [_moments(predictions, times["predictions"]), _moments(labels, times["labels"])]
     found = []
     for one in mine:
@@ -116,7 +116,7 @@ def _side(field: FieldProfile) -> _Side:
 
 
 def _likeness(one: _Side, other: _Side, common: int) -> float:
-    weight = 2 * resemblance(one.field.path, other.field.path)
+    weight = 2 * similarity(one.field.path, other.field.path)
     if one.field.form != other.field.form:
         weight -= 2
     smaller = min(len(one.texts), len(other.texts))
@@ -135,7 +135,7 @@ def _density(one: _Side, other: _Side) -> float:
     return min(1.0, max(len(one.texts), len(other.texts)) / span)
 
 
-def _moments(topic: SeenTopic, path: str | None) -> Sequence[Any]:
+def _moments(topic: TopicProfile, path: str | None) -> Sequence[Any]:
     if path is None:
         return topic.kafka_ms
     return topic.moments[path].ms

@@ -10,12 +10,12 @@ from typing import Final
 
 from schemas.base.problem import did_you_mean
 from schemas.errors import ConfigError
-from truthloop.onboarding.draft.candidates import NAMED, Role, label_values, outputs, versions
+from truthloop.onboarding.draft.suggestions import CLEAR_WEIGHT, Role, suggest_labels, suggest_outputs, suggest_versions
 from truthloop.onboarding.draft.canonical import is_canonical
-from truthloop.onboarding.profiles.names import LABEL_TOPIC_WORDS, PREDICTION_TOPIC_WORDS, words
-from truthloop.onboarding.profiles.topic import SeenTopic
+from truthloop.onboarding.profiles.names import LABEL_TOPIC_HINTS, PREDICTION_TOPIC_HINTS, words
+from truthloop.onboarding.profiles.topic import TopicProfile
 
-__all__ = ["RoleGuess", "given_roles", "guess_role", "settle_roles"]
+__all__ = ["RoleGuess", "parse_roles", "guess_role", "assign_roles"]
 
 FIELDS_OF_PREDICTIONS: Final = 10
 FIELDS_OF_LABELS: Final = 6
@@ -43,23 +43,23 @@ class RoleGuess:
         return self.given or ("predictions" if self.margin > 0 else "labels")
 
 
-def guess_role(topic: SeenTopic) -> RoleGuess:
+def guess_role(topic: TopicProfile) -> RoleGuess:
     """Return what speaks for predictions and what for labels."""
     points = list(_points(topic))
     margin = sum(weight for weight, _ in points)
     return RoleGuess(margin, tuple(f"{'predictions' if weight > 0 else 'labels'}: {why}" for weight, why in points))
 
 
-def _points(topic: SeenTopic) -> Iterator[tuple[float, str]]:
+def _points(topic: TopicProfile) -> Iterator[tuple[float, str]]:
     yield from _points_of_form(topic)
-    if (scores := outputs(topic)) and scores[0].weight >= NAMED:
+    if (scores := suggest_outputs(topic)) and scores[0].weight >= CLEAR_WEIGHT:
         yield 3, scores[0].why
     elif scores:
         yield 1, scores[0].why
-    if named := versions(topic):
+    if named := suggest_versions(topic):
         yield (2 if "version" in words(named[0].path) else 1), f"{named[0].path} names a version"
-    values = label_values(topic)
-    if values and values[0].weight >= NAMED:
+    values = suggest_labels(topic)
+    if values and values[0].weight >= CLEAR_WEIGHT:
         yield -3, values[0].why + (" and is named like a result" if "named" not in values[0].why else "")
     elif values:
         yield -1, values[0].why
@@ -70,22 +70,22 @@ def _points(topic: SeenTopic) -> Iterator[tuple[float, str]]:
         yield -0.5, f"only {count} fields"
 
 
-def _points_of_form(topic: SeenTopic) -> Iterator[tuple[float, str]]:
+def _points_of_form(topic: TopicProfile) -> Iterator[tuple[float, str]]:
     own = "the records have the fields of Truthloop's own messages"
     if is_canonical(topic, "predictions"):
         yield SURE, own
     if is_canonical(topic, "labels"):
         yield -SURE, own
     found = set(words(topic.topic))
-    if hits := sorted(found & PREDICTION_TOPIC_WORDS):
+    if hits := sorted(found & PREDICTION_TOPIC_HINTS):
         yield 3, f"the topic's name has {', '.join(hits)}"
-    if hits := sorted(found & LABEL_TOPIC_WORDS):
+    if hits := sorted(found & LABEL_TOPIC_HINTS):
         yield -3, f"the topic's name has {', '.join(hits)}"
     if topic.envelope.op:
         yield -2, f"rows of a database table ({topic.envelope.name}) change, and predictions do not"
 
 
-def given_roles(texts: Sequence[str], topics: Sequence[str]) -> dict[str, Role]:
+def parse_roles(texts: Sequence[str], topics: Sequence[str]) -> dict[str, Role]:
     """Read what people say of topics, as `TOPIC=predictions`.
 
     Raises:
@@ -102,7 +102,7 @@ def given_roles(texts: Sequence[str], topics: Sequence[str]) -> dict[str, Role]:
     return found
 
 
-def settle_roles(topics: Sequence[SeenTopic], given: dict[str, Role]) -> dict[str, RoleGuess]:
+def assign_roles(topics: Sequence[TopicProfile], given: dict[str, Role]) -> dict[str, RoleGuess]:
     """Return what each topic is; of two of which nobody said anything, one is predictions and one is labels.
 
     Raises:

@@ -10,16 +10,16 @@ from typing import Any, Final
 
 from schemas.base.duration import format_duration
 from schemas.config.mapping import Scalar
-from truthloop.onboarding.draft.candidates import NAMED, LabelValue, Output, Role, outputs, times, versions
-from truthloop.onboarding.draft.contract import Contract, contract_of
-from truthloop.onboarding.draft.model import MapLine, SourceDraft
-from truthloop.onboarding.profiles.describe import percent, range_text, shape_text
+from truthloop.onboarding.draft.suggestions import CLEAR_WEIGHT, LabelSuggestion, OutputSuggestion, Role, suggest_outputs, suggest_times, suggest_versions
+from truthloop.onboarding.draft.contract import Contract, suggest_contract
+from truthloop.onboarding.draft.config_draft import MapLine, SourceDraft
+from truthloop.onboarding.profiles.describe import percent, range_text, values_text
 from truthloop.onboarding.profiles.field import FieldProfile
-from truthloop.onboarding.profiles.names import IDENTITY_WORDS, name_words, words
-from truthloop.onboarding.profiles.time_format import HOUR_MS, zone_of
-from truthloop.onboarding.profiles.topic import KEY, WHOLE, SeenTopic
+from truthloop.onboarding.profiles.names import IDENTITY_HINTS, last_name_parts, words
+from truthloop.onboarding.profiles.time_format import HOUR_MS, zone_with_offset
+from truthloop.onboarding.profiles.topic import KEY, WHOLE, TopicProfile
 
-__all__ = ["Key", "label_source", "prediction_source", "time_path", "topic_notes"]
+__all__ = ["ChosenKey", "draft_label_source", "draft_prediction_source", "time_path", "topic_notes"]
 
 REPEATED: Final = 0.01
 """Of keys that carry several different predictions: fewer are slips."""
@@ -30,7 +30,7 @@ _NEAR_MS: Final = 24 * HOUR_MS
 
 
 @dataclass(frozen=True)
-class Key:
+class ChosenKey:
     """What records are joined on.
 
     Attributes:
@@ -42,13 +42,13 @@ class Key:
     remark: str
 
 
-def time_path(topic: SeenTopic, role: Role) -> str | None:
+def time_path(topic: TopicProfile, role: Role) -> str | None:
     """Return the field that is the time of predictions or labels; None where there is none."""
-    found = times(topic, role)
+    found = suggest_times(topic, role)
     return found[0].path if found else None
 
 
-def prediction_source(topic: SeenTopic, key: Key, said: Mapping[str, Output]) -> tuple[SourceDraft, Contract]:
+def draft_prediction_source(topic: TopicProfile, key: ChosenKey, said: Mapping[str, OutputSuggestion]) -> tuple[SourceDraft, Contract]:
     """Return what is proposed for a topic of predictions.
 
     Args:
@@ -58,26 +58,26 @@ def prediction_source(topic: SeenTopic, key: Key, said: Mapping[str, Output]) ->
     """
     draft = SourceDraft(topic.topic, "predictions")
     time = time_path(topic, "predictions")
-    version = next(iter(versions(topic)), None)
+    version = next(iter(suggest_versions(topic)), None)
     draft.lines += [MapLine("key", key.path, remark=key.remark)]
     draft.lines += _id(topic, key.path, version)
     draft.lines += [_time(topic, time), _version(topic, version)]
-    scores = [one.field.path for one in outputs(topic) if one.weight >= NAMED]
+    scores = [one.field.path for one in suggest_outputs(topic) if one.weight >= CLEAR_WEIGHT]
     draft.lines += _outputs(topic, said, scores)
     taken = {line.path for line in draft.lines}.union(scores)
-    contract = contract_of(topic, {path for path in taken if isinstance(path, str)})
+    contract = suggest_contract(topic, {path for path in taken if isinstance(path, str)})
     draft.lines += contract.lines
     draft.where = _where(topic, [path for path in (key.path, time, version.path if version else None) if path])
     draft.notes += topic_notes(topic)
     draft.notes += [
         f"If no label can be expected of some, say so: eligible: {{path: {one.path}, in: [...]}}"
         for one in topic.own()
-        if name_words(one.path) & DECIDED and (one.categories or one.kind == "true or false")
+        if last_name_parts(one.path) & DECIDED and (one.categories or one.kind == "true or false")
     ][:1]
     return draft, contract
 
 
-def label_source(topic: SeenTopic, key: Key, kind: str, value: LabelValue | None) -> SourceDraft:
+def draft_label_source(topic: TopicProfile, key: ChosenKey, kind: str, value: LabelSuggestion | None) -> SourceDraft:
     """Return what is proposed for a topic of labels."""
     draft = SourceDraft(topic.topic, "labels", kind=kind)
     envelope = topic.envelope
@@ -98,7 +98,7 @@ def label_source(topic: SeenTopic, key: Key, kind: str, value: LabelValue | None
     return draft
 
 
-def topic_notes(topic: SeenTopic) -> list[str]:
+def topic_notes(topic: TopicProfile) -> list[str]:
     """Say what was read of a topic."""
     sample, read = topic.sample, len(topic.sample.messages)
     size = f"{sample.facts.partitions} partitions with {sample.offsets:,} offsets"
@@ -114,7 +114,7 @@ def topic_notes(topic: SeenTopic) -> list[str]:
     return notes
 
 
-def _time(topic: SeenTopic, path: str | None) -> MapLine:
+def _time(topic: TopicProfile, path: str | None) -> MapLine:
     if path is None:
         remark = "DECIDE: no field is a time that fits; this is when Kafka got it"
         return MapLine("time", "$timestamp", {"unit": "ms"}, remark)
@@ -122,7 +122,7 @@ def _time(topic: SeenTopic, path: str | None) -> MapLine:
     options: dict[str, object] = {"unit": form.unit} if form.unit else {}
     minutes = None if lag is None else lag.zone_minutes()
     if form.is_naive:
-        options["zone"] = zone_of(minutes or 0) or "UTC"
+        options["zone"] = zone_with_offset(minutes or 0) or "UTC"
     if minutes is not None:
         ahead = f"{abs(minutes) / 60:g} h {'ahead of' if minutes > 0 else 'behind'} Kafka's clock"
         if form.is_naive:
@@ -130,30 +130,30 @@ def _time(topic: SeenTopic, path: str | None) -> MapLine:
         return MapLine("time", path, options, f"DECIDE: {ahead}: a local time that is written as UTC?")
     if lag is None or abs(lag.p50) > _NEAR_MS:
         remark = "DECIDE: the zone; " if form.is_naive else ""
-        return MapLine("time", path, options, remark + "Kafka's times are others: history?")
+        return MapLine("time", path, options, remark + "Kafka's suggest_times are others: history?")
     remark = "DECIDE: the zone; " if form.is_naive and abs(lag.p50) > HOUR_MS // 2 else ""
     came = format_duration(max(round(abs(lag.p50), -3 if abs(lag.p50) >= 1_000 else 0), 0))  # noqa: PLR2004 - a second
     return MapLine("time", path, options, f"{remark}half came within {came}")
 
 
-def _version(topic: SeenTopic, field: FieldProfile | None) -> MapLine:
+def _version(topic: TopicProfile, field: FieldProfile | None) -> MapLine:
     if field is None:
         return MapLine("version", None, {"constant": "v1"}, "DECIDE: no field names the model's version")
-    return MapLine("version", field.path, remark=shape_text(field, topic.share(field)))
+    return MapLine("version", field.path, remark=values_text(field, topic.share(field)))
 
 
-def _outputs(topic: SeenTopic, said: Mapping[str, Output], scores: list[str]) -> Iterable[MapLine]:
+def _outputs(topic: TopicProfile, said: Mapping[str, OutputSuggestion], scores: list[str]) -> Iterable[MapLine]:
     used = {one.field.path for one in said.values()}
     others = [path for path in scores if path not in used]
     for kind, one in said.items():
         field = one.field
         options: dict[str, object] = {} if one.scale is None else {"scale": one.scale}
-        remark = range_text(*field.limits) if field.is_number else shape_text(field, topic.share(field))
+        remark = range_text(*field.limits) if field.is_number else values_text(field, topic.share(field))
         more = f"; DECIDE: or {', '.join(others[:3])}" if others else ""
-        yield MapLine(f"outputs.{kind}", field.path, options, f"{remark}{more}")
+        yield MapLine(f"suggest_outputs.{kind}", field.path, options, f"{remark}{more}")
 
 
-def _id(topic: SeenTopic, key: str, version: FieldProfile | None) -> Iterable[MapLine]:
+def _id(topic: TopicProfile, key: str, version: FieldProfile | None) -> Iterable[MapLine]:
     """Tell the predictions of one key apart, where there are several that differ."""
     by_key: dict[Any, list[int]] = defaultdict(list)
     for index, value in enumerate(topic.filled(topic.fields[key]).values):
@@ -168,7 +168,7 @@ def _id(topic: SeenTopic, key: str, version: FieldProfile | None) -> Iterable[Ma
         one.path
         for one in topic.own()
         if one.kind in ("text", "whole number") and one.path != key and one.distinct == len(topic.objects)
-        if name_words(one.path) & IDENTITY_WORDS
+        if last_name_parts(one.path) & IDENTITY_HINTS
     ]
     if unique:
         yield MapLine("id", unique[0], remark=remark)
@@ -188,14 +188,14 @@ def _frozen(value: object) -> object:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def _value(value: LabelValue | None) -> MapLine:
+def _value(value: LabelSuggestion | None) -> MapLine:
     if value is None:
         return MapLine("value", None, {"constant": 1}, "DECIDE: no field says a result, so a record itself is a yes")
     field = value.field
     if value.values is None:
         yes = field.counts[1]
         remark = f"{percent(yes / field.present)} are {'true' if field.kind == 'true or false' else '1'}"
-        return MapLine("value", field.path, {}, remark if value.task == "binary" else shape_text(field, 1.0))
+        return MapLine("value", field.path, {}, remark if value.task == "binary" else values_text(field, 1.0))
     counts = {str(name): count for name, count in field.counts.items()}
     yes = sum(count for name, count in counts.items() if value.values.get(name.removesuffix(".0"), 0) == 1)
     remark = f"{percent(yes / field.present)} are 1"
@@ -204,7 +204,7 @@ def _value(value: LabelValue | None) -> MapLine:
     )
 
 
-def _where(topic: SeenTopic, needed: list[str]) -> dict[str, Scalar | list[Scalar]]:
+def _where(topic: TopicProfile, needed: list[str]) -> dict[str, Scalar | list[Scalar]]:
     """Return a condition that leaves out the records that lack what is needed, if one field tells them all."""
     if topic.envelope.before:
         return {topic.envelope.op: ["c", "r", "u", "d"]}
@@ -224,6 +224,6 @@ def _where(topic: SeenTopic, needed: list[str]) -> dict[str, Scalar | list[Scala
     return {} if best is None else {best[1]: best[2][0] if len(best[2]) == 1 else best[2]}
 
 
-def _snapshot_share(topic: SeenTopic) -> float:
+def _snapshot_share(topic: TopicProfile) -> float:
     field = topic.fields.get(topic.envelope.op)
     return 0.0 if field is None or "op" not in words(field.path) else field.counts["r"] / max(field.present, 1)

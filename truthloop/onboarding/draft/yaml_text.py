@@ -12,8 +12,8 @@ from typing import Final
 
 from schemas.base.duration import format_duration
 from truthloop.config.yaml_source import is_plain_text
-from truthloop.onboarding.draft.model import Draft, Kind, MapLine, SourceDraft
-from truthloop.onboarding.trial.delays import Ages
+from truthloop.onboarding.draft.config_draft import ConfigDraft, KindDraft, MapLine, SourceDraft
+from truthloop.onboarding.trial.delays import SuggestedAges
 
 __all__ = ["DraftOrigin", "config_text", "yaml_value"]
 
@@ -45,7 +45,7 @@ class DraftOrigin:
     at: str
 
 
-def config_text(draft: Draft, ages: Ages, origin: DraftOrigin) -> str:
+def config_text(draft: ConfigDraft, ages: SuggestedAges, origin: DraftOrigin) -> str:
     """Return the text of the config.
 
     Args:
@@ -93,7 +93,7 @@ def config_text(draft: Draft, ages: Ages, origin: DraftOrigin) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cluster(draft: Draft, origin: DraftOrigin) -> Iterator[str]:
+def _cluster(draft: ConfigDraft, origin: DraftOrigin) -> Iterator[str]:
     yield "# The cluster. Passwords come from the environment: TRUTHLOOP_KAFKA_SASL_PASSWORD, or its file in ..._FILE."
     yield "kafka:"
     yield f"  bootstrap_servers: {yaml_value(origin.bootstrap_servers)}"
@@ -109,7 +109,7 @@ def _cluster(draft: Draft, origin: DraftOrigin) -> Iterator[str]:
     yield from _aligned([(f"partitions: {draft.partitions}", draft.partitions_remark)])
 
 
-def _predictions(draft: Draft) -> Iterator[str]:
+def _predictions(draft: ConfigDraft) -> Iterator[str]:
     yield "# What a prediction holds: the model's output for each kind of label, groups to look at, features."
     yield "predictions:"
     yield "  outputs:"
@@ -133,20 +133,20 @@ def _predictions(draft: Draft) -> Iterator[str]:
     yield from _aligned(lines)
 
 
-def _output(kind: Kind) -> str:
+def _output(kind: KindDraft) -> str:
     options: dict[str, object] = {"task": kind.task}
     if kind.task == "binary":
         options["threshold"] = 0.5
     return f"    {kind.name}: {_flow(options)}"
 
 
-def _threshold(kind: Kind) -> str:
+def _threshold(kind: KindDraft) -> str:
     return "DECIDE: scores from here on count as a yes" if kind.task == "binary" else ""
 
 
-def _labels(draft: Draft, ages: Ages) -> Iterator[str]:
+def _labels(draft: ConfigDraft, ages: SuggestedAges) -> Iterator[str]:
     yield "# What is expected of the labels, for each kind."
-    yield from _comment(f"Ages: {ages.remark}.")
+    yield from _comment(f"SuggestedAges: {ages.remark}.")
     yield "labels:"
     for kind in draft.kinds:
         yield f"  {kind.name}:"
@@ -170,13 +170,13 @@ def _labels(draft: Draft, ages: Ages) -> Iterator[str]:
         )
 
 
-def _timeout(kind: Kind) -> str:
+def _timeout(kind: KindDraft) -> str:
     if kind.imply is not None:
         return "every record is a yes, so no record has to be a no in the end"
     return "at the horizon; {imply: 0} gives a value instead" if kind.task == "binary" else "at the horizon"
 
 
-def _sources(draft: Draft) -> Iterator[str]:
+def _sources(draft: ConfigDraft) -> Iterator[str]:
     mapped = [source for source in draft.sources if not source.is_own]
     for source in draft.sources:
         if source.is_own:
@@ -214,7 +214,7 @@ def _origin(line: MapLine) -> str:
     return _flow({"path": path, **line.options}) if line.options else _flow(path)
 
 
-def _metrics(draft: Draft) -> Iterator[str]:
+def _metrics(draft: ConfigDraft) -> Iterator[str]:
     kinds = [kind for kind in draft.kinds if kind.task == "binary"]
     if kinds:
         yield ""

@@ -1,4 +1,4 @@
-"""What sampled records show of themselves: fields, forms of time, envelopes, what names hint at.
+"""Profiles of sampled topics: their fields, time formats and envelopes, and the meaning that field names suggest.
 
-Samples of a topic come in; a profile of it goes out. Nothing is proposed here.
+A `TopicSample` comes in and a `TopicProfile` goes out. `truthloop.onboarding.draft` interprets it.
 """

@@ -1,30 +1,30 @@
-"""What may be said of a field in a file that others will read: shares, forms, rounded ranges, names of categories.
+"""Text about a field that is safe in files that others read: shares, patterns, rounded ranges, category names.
 
-Law: no value of a record, unless it is the name of one of few categories. Must not decide anything.
+No text contains a value of a record, except the names of a field's few categories.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 from truthloop.onboarding.profiles.field import FieldProfile
 
-__all__ = ["missing_text", "percent", "range_text", "shape_text"]
+__all__ = ["list_text", "missing_text", "percent", "range_text", "values_text"]
 
-SHOWN: Final = 6
-"""Names of categories in one remark."""
-
-_PLAIN_FORMS: Final = frozenset({"", "a", "A", "Aa", "a a", "Aa a", "Aa Aa"})
-_FORMS: Final = {"whole number": "whole numbers", "UUID": "UUIDs", "hexadecimal": "hexadecimal"}
-_SMALL: Final = 0.001
+CATEGORIES_SHOWN: Final = 6
 LARGEST: Final = 1e15
-"""Of what is written out."""
+"""Larger numbers are shown as this one."""
 
 TINY: Final = 1e-12
-"""Logarithms of powers of ten are not exact."""
+"""Tolerance: logarithms of powers of ten are not exact."""
+
+_SMALL: Final = 0.001
+_PLAIN_PATTERNS: Final = frozenset({"", "a", "A", "Aa", "a a", "Aa a", "Aa Aa"})
+_PATTERN_NAMES: Final = {"whole number": "whole numbers", "UUID": "UUIDs", "hexadecimal": "hexadecimal"}
 
 
 def percent(share: float) -> str:
-    """Write a share; what is there is never written as nothing.
+    """Format a share; only exact 0 and 1 are written as 0 % and 100 %.
 
     >>> percent(0.05), percent(0.00001), percent(1.0), percent(0.9999)
     ('5.0 %', 'less than 0.1 %', '100 %', '99.9 %')
@@ -37,7 +37,7 @@ def percent(share: float) -> str:
 
 
 def range_text(low: float, high: float) -> str:
-    """Write a range outward to powers of ten: its ends are somebody's values.
+    """Format a range, widened to powers of ten so that it shows no value of a record.
 
     >>> range_text(0.013, 8731.5), range_text(-42, -3), range_text(0, 1)
     ('0 to 10,000', '-100 to 0', '0 to 1')
@@ -53,25 +53,29 @@ def _power(value: float) -> str:
     return f"{sign}{size:,.0f}" if size >= 1 else f"{sign}{size:g}"
 
 
+def list_text(names: Sequence[str], limit: int) -> str:
+    """Join at most `limit` names; three dots stand for the others.
+
+    >>> list_text(["a", "b", "c"], 2)
+    'a, b, ...'
+    """
+    return ", ".join([*names[:limit], "..."] if len(names) > limit else names)
+
+
 def missing_text(share: float) -> str:
-    """Say how many records lack a field; empty where none does."""
+    """Say how many records lack a field that `share` of them have; empty if all have it."""
     return "" if share >= 1 else f"{percent(1 - share)} lack it"
 
 
-def shape_text(field: FieldProfile, share: float) -> str:
-    """Say what the values of a field look like.
-
-    Args:
-        field: the field.
-        share: of the records that have it.
-    """
+def values_text(field: FieldProfile, share: float) -> str:
+    """Describe the values of a field that `share` of the records have."""
     if field.categories:
-        names = ", ".join(field.categories[:SHOWN])
-        said = f"{field.distinct} values: {names}{', ...' if field.distinct > SHOWN else ''}"
+        text = f"{field.distinct} values: {list_text(field.categories, CATEGORIES_SHOWN)}"
     elif field.is_number:
-        said = f"{field.kind}, {range_text(*field.limits)}"
+        text = f"{field.kind}, {range_text(*field.limits)}"
     elif field.kind == "text" and not field.looks_personal:
-        said = "text" if field.form in _PLAIN_FORMS else f"text, {_FORMS.get(field.form, f'like {field.form}')}"
+        pattern = field.pattern
+        text = "text" if pattern in _PLAIN_PATTERNS else f"text, {_PATTERN_NAMES.get(pattern, f'like {pattern}')}"
     else:
-        said = field.kind or " or ".join(field.types)
-    return ", ".join(part for part in (said, missing_text(share)) if part)
+        text = field.kind or " or ".join(field.types)
+    return ", ".join(part for part in (text, missing_text(share)) if part)

@@ -1,7 +1,6 @@
-"""Envelopes around records: Debezium's changes of database rows, CloudEvents, Kafka Connect's schema and payload.
+"""Envelopes around records: Debezium's row changes, CloudEvents, Kafka Connect's schema and payload.
 
-Says where the record itself is, what tells a deletion, and which times the envelope has. Must not judge what the
-record means.
+An `Envelope` says where the record itself is, how deletions are marked, and which times the envelope has.
 """
 
 from collections.abc import Sequence
@@ -11,21 +10,21 @@ from typing import Any, Final
 __all__ = ["Envelope", "envelope_of"]
 
 SHARE: Final = 0.9
-"""Of the records that must have an envelope for it to be the topic's."""
+"""Share of a topic's records that must have an envelope for it to be the topic's."""
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """What stands around records.
+    """An envelope; all paths are from the root of the message.
 
     Attributes:
-        name: for people; empty where nothing stands around them.
-        inner: path of the record, with a dot behind; empty for the whole.
-        before: the same of what a deletion's record was; empty where there is none.
-        op: path that tells a deletion.
-        deleted: what it says then.
-        times: paths of times that the envelope has, best first.
-        own: paths that are the envelope's, though the record itself lies no deeper.
+        name: shown to people; empty for messages without an envelope.
+        inner: path prefix of the record, with its dot; empty if the record is the whole message.
+        before: path prefix of the row before a change; empty if the envelope has none.
+        op: path of the field that marks deletions.
+        deleted: its values that mark one.
+        times: paths of the envelope's own times, best first.
+        metadata: paths of the envelope's fields that lie next to the record's.
     """
 
     name: str = ""
@@ -34,31 +33,30 @@ class Envelope:
     op: str = ""
     deleted: tuple[str, ...] = ()
     times: tuple[str, ...] = ()
-    own: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
 
-    def holds(self, path: str) -> bool:
-        """Tell whether a path is the record's, and not only its envelope's."""
-        return path.startswith(self.inner) and not any(path == one or path.startswith(f"{one}.") for one in self.own)
+    def is_record_path(self, path: str) -> bool:
+        """Return whether a path leads to a field of the record, not of its envelope."""
+        is_metadata = any(path == one or path.startswith(f"{one}.") for one in self.metadata)
+        return path.startswith(self.inner) and not is_metadata
 
 
 def envelope_of(objects: Sequence[dict[str, Any]]) -> Envelope:
-    """Return what stands around most of the objects."""
-    wrapped = _share(objects, lambda one: "payload" in one and set(one) <= {"schema", "payload"})
+    """Return the envelope that most of the objects have."""
+    wrapped = _most(objects, lambda one: "payload" in one and set(one) <= {"schema", "payload"})
     outer = "payload." if wrapped else ""
     inner = [one["payload"] for one in objects if type(one.get("payload")) is dict] if wrapped else list(objects)
-    if _share(inner, lambda one: "op" in one and ("after" in one or "before" in one)):
-        # its source's time is the row's own change; the other one is when the connector came to see it
-        times = (f"{outer}source.ts_ms", f"{outer}ts_ms")
+    if _most(inner, lambda one: "op" in one and ("after" in one or "before" in one)):
+        # source.ts_ms is the time of the change itself; ts_ms is when the connector processed it
         return Envelope(
             name="Debezium, with schema and payload" if outer else "Debezium",
             inner=f"{outer}after.",
             before=f"{outer}before.",
             op=f"{outer}op",
             deleted=("d",),
-            times=times,
+            times=(f"{outer}source.ts_ms", f"{outer}ts_ms"),
         )
-    if _share(inner, lambda one: "__op" in one or "__deleted" in one):
-        own = tuple(f"{outer}{name}" for one in inner[:1] for name in one if name.startswith("__"))
+    if _most(inner, lambda one: "__op" in one or "__deleted" in one):
         is_flagged = any("__deleted" in one for one in inner)
         return Envelope(
             name="Debezium, flattened",
@@ -66,13 +64,12 @@ def envelope_of(objects: Sequence[dict[str, Any]]) -> Envelope:
             op=f"{outer}__deleted" if is_flagged else f"{outer}__op",
             deleted=("true",) if is_flagged else ("d",),
             times=tuple(f"{outer}__{name}" for name in ("source_ts_ms", "source.ts_ms", "ts_ms")),
-            own=own,
+            metadata=tuple(f"{outer}{name}" for one in inner[:1] for name in one if name.startswith("__")),
         )
-    if _share(inner, lambda one: type(one.get("specversion")) is str and type(one.get("data")) is dict):
+    if _most(inner, lambda one: type(one.get("specversion")) is str and type(one.get("data")) is dict):
         return Envelope(name="CloudEvents", inner=f"{outer}data.", times=(f"{outer}time",))
     return Envelope(name="Kafka Connect's schema and payload", inner=outer) if outer else Envelope()
 
 
-def _share(objects: Sequence[Any], test: Any) -> bool:  # noqa: ANN401 - a lambda over decoded JSON
-    """Tell whether most of them are objects that pass the test."""
+def _most(objects: Sequence[Any], test: Any) -> bool:  # noqa: ANN401 - a lambda over decoded JSON
     return bool(objects) and sum(1 for one in objects if type(one) is dict and test(one)) >= SHARE * len(objects)

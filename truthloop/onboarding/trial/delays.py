@@ -1,7 +1,7 @@
-"""How long labels take after their predictions, as far as a sample shows it, and which ages that suggests.
+"""Delays of sampled labels after their predictions, and the ages that they suggest for a label kind.
 
-A sample sees no delay that is longer than what its topics hold, and its pairs are those that met by chance: every
-figure here is a proposal for a person. Must not know topics.
+A sample shows no delay longer than its topics' time span, and only the pairs that happen to be in it, so every number
+here is a suggestion for a person.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import polars as pl
 
 from schemas.base.duration import format_duration
 
-__all__ = ["Ages", "Delays", "about", "ages_of", "delays_of", "nice_age"]
+__all__ = ["PAIRS_MIN", "Delays", "SuggestedAges", "age_text", "measure_delays", "nice_age", "suggest_ages"]
 
 _S: Final = 1_000
 _M: Final = 60 * _S
@@ -23,29 +23,25 @@ NICE: Final = (
 )
 
 PAIRS_MIN: Final = 30
-"""Fewer pairs say nothing of the slowest labels."""
+"""Minimum number of pairs to estimate the slowest labels from."""
 
 SPARE: Final = 2
-"""The horizon is so many times the age by which 99 of 100 labels have come: months differ."""
+"""The horizon is this multiple of the age by which 99 of 100 labels have come: months differ."""
 
-SEEN_WHOLE: Final = 3
-"""A window of so many times the p90 shows most of what there is to see."""
+WINDOW_MIN: Final = 3
+"""A time span of at least this multiple of the p90 shows most of the delays."""
 
 
 @dataclass(frozen=True)
 class Delays:
-    """Ages at which the labels of one kind were known, in ms.
+    """Delays of the labels of one kind: from a prediction to the time when its label was known. Quantiles in ms.
 
     Attributes:
-        pairs: predictions whose label is in the sample, too.
-        p10: a tenth came earlier.
-        p50: the middle.
-        p90: nine tenths came earlier.
-        p99: nearly all came earlier.
-        window_ms: from the oldest prediction to the newest label: no longer delay can be seen.
-        before: share of the labels that were known before the prediction was made.
-        beyond_horizon: share that came after the horizon.
-        beyond_retain: share that came after retain.
+        pairs: number of sampled predictions whose label was sampled, too.
+        window_ms: from the oldest prediction to the newest label: no longer delay can be observed.
+        before: share of the labels that were known before their prediction was made.
+        beyond_horizon: share of the labels that came after the horizon.
+        beyond_retain: share of the labels that came after `retain`.
     """
 
     pairs: int
@@ -59,33 +55,37 @@ class Delays:
     beyond_retain: float = 0.0
 
     @property
-    def is_cut(self) -> bool:
-        """Whether the topics are too short to see the slow labels."""
-        return self.window_ms < SEEN_WHOLE * self.p90
+    def is_truncated(self) -> bool:
+        """Whether the topics span too little time to show the slow labels."""
+        return self.window_ms < WINDOW_MIN * self.p90
 
 
 @dataclass(frozen=True)
-class Ages:
-    """A label kind's ages as they could be, in ms."""
+class SuggestedAges:
+    """Suggested ages of a label kind, in ms.
+
+    Attributes:
+        reason: the delays that suggest them, as text.
+    """
 
     expected_delay: int
     horizon: int
     retain: int
     early: int
     cohorts: tuple[int, ...]
-    remark: str
+    reason: str
 
 
-def delays_of(
+def measure_delays(
     predictions: pl.DataFrame, labels: pl.DataFrame, horizon_ms: int | None = None, retain_ms: int | None = None
 ) -> Delays | None:
-    """Return the delays of the keys that both frames have; None where there is none.
+    """Return the delays of the keys that both frames have; None if they share none.
 
     Args:
-        predictions: with `key` and `known_ms`.
-        labels: of one kind, with `key` and `known_ms`.
-        horizon_ms: to count what comes after it.
-        retain_ms: the same.
+        predictions: columns `key` and `known_ms`.
+        labels: the same columns, for labels of one kind.
+        horizon_ms: age for `beyond_horizon`.
+        retain_ms: age for `beyond_retain`.
     """
     first = labels.filter(pl.col("key").is_not_null()).group_by("key").agg(pl.col("known_ms").min().alias("label_ms"))
     made = predictions.group_by("key").agg(pl.col("known_ms").min().alias("made_ms"))
@@ -94,17 +94,10 @@ def delays_of(
         return None
     p10, p50, p90, p99 = (int(delay[min(int(len(delay) * share), len(delay) - 1)]) for share in (0.1, 0.5, 0.9, 0.99))
     newest, oldest = first.select(pl.col("label_ms").max()).item(), made.select(pl.col("made_ms").min()).item()
-    return Delays(
-        len(delay),
-        p10,
-        p50,
-        p90,
-        p99,
-        newest - oldest,
-        _share(delay < 0),
-        0.0 if horizon_ms is None else _share(delay > horizon_ms),
-        0.0 if retain_ms is None else _share(delay.abs() > retain_ms),
-    )
+    beyond_horizon = 0.0 if horizon_ms is None else _share(delay > horizon_ms)
+    beyond_retain = 0.0 if retain_ms is None else _share(delay.abs() > retain_ms)
+    window_ms = newest - oldest
+    return Delays(len(delay), p10, p50, p90, p99, window_ms, _share(delay < 0), beyond_horizon, beyond_retain)
 
 
 def _share(mask: pl.Series) -> float:
@@ -112,7 +105,7 @@ def _share(mask: pl.Series) -> float:
 
 
 def nice_age(ms: float) -> int:
-    """Return the next age that people would name.
+    """Return the next longer age that people would write.
 
     >>> nice_age(200_000), nice_age(90_000_000)
     (300000, 172800000)
@@ -120,29 +113,30 @@ def nice_age(ms: float) -> int:
     return next((age for age in NICE if age >= ms), NICE[-1])
 
 
-def ages_of(delays: Delays | None) -> Ages:
-    """Return ages that fit what was seen, or common ones where too little was."""
+def suggest_ages(delays: Delays | None) -> SuggestedAges:
+    """Return ages that fit the delays; common ages if there are too few pairs."""
     if delays is None or delays.pairs < PAIRS_MIN or delays.p90 <= 0:
-        seen = f"{delays.pairs if delays else 0} pairs of prediction and label were seen"
-        return Ages(_D, 7 * _D, 14 * _D, _H, (6 * _H, _D, 3 * _D, 7 * _D), f"{seen}, too few to propose ages")
+        pairs = delays.pairs if delays else 0
+        reason = f"only {pairs} sampled labels have their prediction in the sample, too few to suggest ages from"
+        return SuggestedAges(_D, 7 * _D, 14 * _D, _H, (6 * _H, _D, 3 * _D, 7 * _D), reason)
     expected = nice_age(delays.p90)
     horizon = max(nice_age(SPARE * delays.p99), expected)
     retain = nice_age(SPARE * horizon)
     between = [age for age in NICE if nice_age(delays.p10) <= age <= horizon]
     cohorts = tuple(between[:: max(1, len(between) // 5)])
-    said = (
-        f"{delays.pairs:,} pairs: half of the labels within {about(delays.p50)}, 90 % within {about(delays.p90)}, "
-        f"99 % within {about(delays.p99)}"
+    reason = (
+        f"of {delays.pairs:,} labels, half came within {age_text(delays.p50)}, 90 % within {age_text(delays.p90)}, "
+        f"99 % within {age_text(delays.p99)}"
     )
-    if delays.is_cut:
-        said += f"; the topics only reach {about(delays.window_ms)} back, so slower ones cannot be seen"
-    return Ages(expected, horizon, max(retain, horizon), _H, cohorts or (horizon,), said)
+    if delays.is_truncated:
+        reason += f"; the topics span only {age_text(delays.window_ms)}, so slower labels cannot be seen"
+    return SuggestedAges(expected, horizon, max(retain, horizon), _H, cohorts or (horizon,), reason)
 
 
-def about(ms: int) -> str:
-    """Write an age with its two largest units at most.
+def age_text(ms: int) -> str:
+    """Format an age with its two largest units.
 
-    >>> about(3_723_004), about(59_300), about(-90_061_000)
+    >>> age_text(3_723_004), age_text(59_300), age_text(-90_061_000)
     ('1h2m', '59s', '-1d1h')
     """
     rest = abs(ms)

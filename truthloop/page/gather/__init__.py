@@ -1,7 +1,4 @@
-"""From the lake to panels: everything that a view shows, gathered from cells, log and rejects.
-
-The lake comes in and a `View` goes out. No HTML is written here, and nothing that the gate decides is decided here.
-"""
+"""Fills the panels of a view from the lake: from cells, findings, the gate's log, arrivals and rejects."""
 
 from truthloop.page.gather.gatherer import Gatherer
 

@@ -1,4 +1,4 @@
-"""The panel of backfills, read from the gate's logs of all kinds. Must not decide."""
+"""The panel of backfills, read from the gate's logs of all kinds."""
 
 from datetime import tzinfo
 
@@ -6,7 +6,7 @@ from retrain.episode_status import EpisodeStatus, episode_statuses
 from truthloop.page.gather.scope import Scope
 from truthloop.page.panels.backfill import BackfillPanel, BackfillRow
 from truthloop.text.format import zone_of
-from truthloop.text.rulings import state_words
+from truthloop.text.rulings import status_text
 
 __all__ = ["backfills_panel"]
 
@@ -17,21 +17,21 @@ _SQL = (
 
 
 def backfills_panel(scope: Scope) -> BackfillPanel:
-    """Return the panel; it is about all kinds, because what waits for a person is to be seen whatever is chosen."""
+    """Return the panel; it shows all kinds, so that a backfill that waits for a person is seen with any selection."""
     zone = zone_of(scope.config.timezone)
-    standings = episode_statuses(entry for log in scope.snapshot.log.values() for entry in log)
-    return BackfillPanel(tuple(_told(one, zone) for one in standings), _SQL)
+    statuses = episode_statuses(entry for log in scope.snapshot.log.values() for entry in log)
+    return BackfillPanel(tuple(_row(status, zone) for status in statuses), _SQL)
 
 
-def _told(one: EpisodeStatus, zone: tzinfo) -> BackfillRow:
+def _row(status: EpisodeStatus, zone: tzinfo) -> BackfillRow:
     return BackfillRow(
-        id=one.episode.id,
-        kind=one.episode.kind,
-        causes=", ".join(one.episode.causes),
-        since_ms=one.episode.since,
-        labels=one.episode.labels,
-        verdict=one.verdict.value,
-        is_waiting=one.is_waiting,
-        state=state_words(one, zone),
-        why=one.why,
+        id=status.episode.id,
+        kind=status.episode.kind,
+        causes=", ".join(status.episode.causes),
+        since_ms=status.episode.since,
+        labels=status.episode.labels,
+        verdict=status.verdict.value,
+        is_waiting=status.is_waiting,
+        state=status_text(status, zone),
+        why=status.why,
     )

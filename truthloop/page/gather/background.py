@@ -1,7 +1,4 @@
-"""Values that take long to make: made one at a time in a thread of their own, and waited for with patience.
-
-Who asks and gets nothing asks again later; the value is then there, or nearer. Must not know what it makes.
-"""
+"""Caches values that take long to compute: they are computed one at a time in a background thread."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -13,37 +10,37 @@ __all__ = ["BackgroundValues"]
 
 T = TypeVar("T")
 
-KEPT_MAX = 64
-"""Values; the one asked for longest ago goes first."""
+VALUES_MAX = 64
+"""The least recently used value is evicted first."""
 
 
 class BackgroundValues:
-    """A shelf of values that take long.
+    """A cache of values by key.
 
     Args:
-        patience_s: how long one asks before going on without.
+        wait_s: how long `get` waits for a value.
     """
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
+    def __init__(self, wait_s: float) -> None:
+        self._wait_s = wait_s
         self._lock = Lock()
-        self._maker = ThreadPoolExecutor(1, thread_name_prefix="gather")
-        self._shelf: OrderedDict[Hashable, Future[Any]] = OrderedDict()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="gather")
+        self._futures: OrderedDict[Hashable, Future[Any]] = OrderedDict()
 
-    def get(self, key: Hashable, make: Callable[[], T]) -> T | None:
-        """Return the value of a key, None where it is still being made.
+    def get(self, key: Hashable, compute: Callable[[], T]) -> T | None:
+        """Return the value of a key; None if it is not computed yet: a later call returns it.
 
-        What `make` raises is raised here; the next one who asks has it made anew.
+        An exception of `compute` is raised here, and the next call computes the value again.
         """
         with self._lock:
-            future: Future[Any] | None = self._shelf.get(key)
+            future: Future[Any] | None = self._futures.get(key)
             if future is None:
-                future = self._shelf[key] = self._maker.submit(make)
-            self._shelf.move_to_end(key)
-            while len(self._shelf) > KEPT_MAX:
-                self._shelf.popitem(last=False)[1].cancel()
+                future = self._futures[key] = self._pool.submit(compute)
+            self._futures.move_to_end(key)
+            while len(self._futures) > VALUES_MAX:
+                self._futures.popitem(last=False)[1].cancel()
         try:
-            found: T = future.result(self._patience_s)
+            value: T = future.result(self._wait_s)
         except TimeoutError:
             if not future.done():
                 return None
@@ -52,13 +49,13 @@ class BackgroundValues:
         except BaseException:
             self._drop(key, future)
             raise
-        return found
+        return value
 
     def close(self) -> None:
-        """Make nothing more."""
-        self._maker.shutdown(wait=False, cancel_futures=True)
+        """Compute nothing more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _drop(self, key: Hashable, future: "Future[Any]") -> None:
         with self._lock:
-            if self._shelf.get(key) is future:
-                del self._shelf[key]
+            if self._futures.get(key) is future:
+                del self._futures[key]

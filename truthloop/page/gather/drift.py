@@ -1,6 +1,6 @@
-"""The panel of shift: lanes of what the gate watches, day by day.
+"""The panel of drift: lanes by day of the error and of every input.
 
-Shifts are judged again from cells, for every day; errors are as the evaluations found them. Must not judge.
+Shifts are computed from cells for every day; error drift is read from the findings of the evaluations.
 """
 
 from datetime import date, timedelta
@@ -14,9 +14,9 @@ from monitor.evaluation import Evaluator
 from schemas.events.evidence import Event, FindingKind, Level
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.sql import drift_query
-from truthloop.page.panels.model import Drift, DriftCell, DriftState, Lane
+from truthloop.page.panels.model import DriftCell, DriftLane, DriftPanel, DriftState
 
-__all__ = ["counts_of", "drift_of", "shift_of"]
+__all__ = ["count_inputs", "drift_panel", "judge_shift"]
 
 _STATES: Final[dict[str, DriftState]] = {
     "calibrating": "calibrating",
@@ -25,11 +25,11 @@ _STATES: Final[dict[str, DriftState]] = {
     "critical": "critical",
     "alarm": "alarm",
 }
-_WORKING: Final = "Shifts are being worked out: load the page again in a moment."
+_PENDING: Final = "Shifts are being computed: reload the page in a moment."
 
 
-def counts_of(scope: Scope) -> pl.DataFrame | None:
-    """Return how many values of each input fell into each bin by day, of the version looked at; None before any."""
+def count_inputs(scope: Scope) -> pl.DataFrame | None:
+    """Return the number of values by input, bin and day of the running version; None before any day has ended."""
     if scope.running is None or scope.whole is None:
         return None
     evaluator = Evaluator(scope.config, scope.kind.name)
@@ -38,35 +38,34 @@ def counts_of(scope: Scope) -> pl.DataFrame | None:
     return input_counts(mine, scope.kind, scope.running, scope.whole, judged, evaluator.at_age_ms)
 
 
-def shift_of(scope: Scope, counts: pl.DataFrame) -> pl.DataFrame:
-    """Return the verdicts about every day of every input."""
+def judge_shift(scope: Scope, counts: pl.DataFrame) -> pl.DataFrame:
+    """Judge every day of every input."""
     return InputShift().judge(counts, input_histograms(scope.config, scope.kind.name, scope.plan))
 
 
-def drift_of(scope: Scope, counts: pl.DataFrame | None, verdicts: pl.DataFrame | None) -> Drift:
+def drift_panel(scope: Scope, counts: pl.DataFrame | None, verdicts: pl.DataFrame | None) -> DriftPanel:
     """Return the panel.
 
     Args:
-        scope: what is chosen.
-        counts: as `counts_of` returns them.
-        verdicts: as `shift_of` returns them; None while they are being worked out.
+        counts: result of `count_inputs`.
+        verdicts: result of `judge_shift`; None while it is being computed.
     """
     sql = drift_query(scope)
     if scope.first is None or scope.whole is None or counts is None:
-        return Drift((), (), sql)
+        return DriftPanel((), (), sql)
     first = max(scope.first, min(scope.predictions.filter(pl.col("version") == scope.running)["day"]))
-    days = [first + timedelta(days=place) for place in range((scope.whole - first).days + 1)]
+    days = [first + timedelta(days=number) for number in range((scope.whole - first).days + 1)]
     lanes = [*_error_lanes(scope, days), *([] if verdicts is None else _shift_lanes(scope, days, verdicts))]
-    notes = [_WORKING] if verdicts is None else []
+    notes = [_PENDING] if verdicts is None else []
     if len(scope.versions) > 1:
-        notes.append(f"Of version {scope.running}; choose another one above.")
+        notes.append(f"Of version {scope.running}; select another one above.")
     if not scope.is_of_all:
-        notes.append("Shift is told of all predictions, not of the slice.")
-    return Drift(tuple(map(str, days)), tuple(lanes), sql, " ".join(notes))
+        notes.append("Of all predictions, not of the slice.")
+    return DriftPanel(tuple(map(str, days)), tuple(lanes), sql, " ".join(notes))
 
 
-def _error_lanes(scope: Scope, days: list[date]) -> list[Lane]:
-    """Return the lane of the model's error, as the gate's evaluations have it."""
+def _error_lanes(scope: Scope, days: list[date]) -> list[DriftLane]:
+    """Return the lane of the error, as the evaluations found it."""
     if scope.kind.task != "binary":
         return []
     evaluated = {entry.at for entry in scope.log if entry.event is Event.EVALUATED}
@@ -84,24 +83,26 @@ def _error_lanes(scope: Scope, days: list[date]) -> list[Lane]:
         else:
             is_known = bool(level) or scope.day_end_ms(day) in evaluated
             cells.append(DriftCell("ok" if is_known else "no_data", text))
-    return [Lane("error", "error", tuple(cells))]
+    return [DriftLane("error", "error", tuple(cells))]
 
 
-def _shift_lanes(scope: Scope, days: list[date], verdicts: pl.DataFrame) -> list[Lane]:
-    place = {day: index for index, day in enumerate(days)}
-    near = verdicts.filter(pl.col("reference") == "trailing", pl.col("day") >= days[0] if days else pl.lit(value=False))
+def _shift_lanes(scope: Scope, days: list[date], verdicts: pl.DataFrame) -> list[DriftLane]:
+    index_of = {day: index for index, day in enumerate(days)}
+    recent = verdicts.filter(
+        pl.col("reference") == "trailing", pl.col("day") >= days[0] if days else pl.lit(value=False)
+    )
     lanes = []
-    names = [one.name for one in input_histograms(scope.config, scope.kind.name, scope.plan)]
-    for name in sorted(names, key=lambda one: ({OUTPUT: 0, LABEL: 1}.get(one, 2), one)):
+    names = [histogram.name for histogram in input_histograms(scope.config, scope.kind.name, scope.plan)]
+    for name in sorted(names, key=lambda name: ({OUTPUT: 0, LABEL: 1}.get(name, 2), name)):
         cells = [DriftCell("no_data")] * len(days)
-        for row in near.filter(pl.col("input") == name).iter_rows(named=True):
+        for row in recent.filter(pl.col("input") == name).iter_rows(named=True):
             found = DriftCell(_STATES.get(row["level"], "no_data"), _detail(row))
             day = max(row["since"], days[0])
             while day <= row["day"]:
-                if day in place:
-                    cells[place[day]] = found
+                if day in index_of:
+                    cells[index_of[day]] = found
                 day += timedelta(days=1)
-        lanes.append(Lane(name, _group(name), tuple(cells)))
+        lanes.append(DriftLane(name, _group(name), tuple(cells)))
     return lanes
 
 
@@ -110,7 +111,7 @@ def _group(name: str) -> Literal["output", "label", "feature"]:
 
 
 def _detail(row: dict[str, Any]) -> str:
-    """Return the figure that was further off, and what is usual."""
+    """Return the measure that exceeds its threshold most, and the threshold."""
     figures = [("PSI", row["psi"], row["threshold"]), ("W1/sd", row["w1"], row["w1_threshold"])]
     known = [(name, value, limit) for name, value, limit in figures if value is not None and limit is not None]
     if not known or row["level"] in ("ok", "calibrating"):

@@ -1,7 +1,4 @@
-"""Estimates of the young days of one version, made from a snapshot's panes.
-
-Must not be called by two threads at once for the same memory.
-"""
+"""Nowcasts of the days of one version whose outcomes may still change, from a snapshot's panes."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -9,24 +6,24 @@ from datetime import date, timedelta
 import polars as pl
 
 from monitor.cells.cohort import ALL
-from monitor.cells.fold import LOSS_UNIT
 from monitor.cells.pane import read_panes
-from monitor.nowcast.estimator import Estimate, Estimator, Memory, days_needed
+from monitor.cells.scoring import LOSS_UNIT
+from monitor.nowcast.estimator import Estimate, EstimateCache, Estimator, days_needed
 from monitor.nowcast.expected import Losses
 from truthloop.page.gather.scope import Scope
 
-__all__ = ["can_estimate", "estimates_of", "young_days"]
+__all__ = ["can_estimate", "estimate_days", "young_days"]
 
 
 def can_estimate(scope: Scope) -> bool:
-    """Return whether there are panes: of binary kinds, of all predictions or of a value of `delay_by`."""
+    """Return whether the cells have panes: those of a binary kind, for all predictions or a value of `delay_by`."""
     by = scope.kind.delay_by
     is_stratum = by is not None and scope.selection.slice.startswith(f"{by}=")
     return scope.kind.task == "binary" and (scope.is_of_all or is_stratum) and scope.observed_ms is not None
 
 
 def young_days(scope: Scope, version: str) -> list[date]:
-    """Return the shown days of a version on which outcomes may still change, the oldest first."""
+    """Return the shown days of a version whose outcomes may still change, oldest first."""
     if scope.first is None:
         return []
     mine = scope.predictions.filter(pl.col("version") == version, pl.col("day") >= scope.first)
@@ -34,13 +31,13 @@ def young_days(scope: Scope, version: str) -> list[date]:
     return [day for day in sorted(mine["day"]) if until_ms is None or scope.day_end_ms(day) > until_ms]
 
 
-def estimates_of(scope: Scope, version: str, memory: Memory) -> Mapping[date, Estimate]:
-    """Return by day where the young days of a version will end."""
+def estimate_days(scope: Scope, version: str, cache: EstimateCache) -> Mapping[date, Estimate]:
+    """Return the estimate of each young day of a version; `cache` must not be used by two threads at once."""
     days = young_days(scope, version)
     if not days or scope.observed_ms is None:
         return {}
-    made = scope.predictions.filter(pl.col("version") == version)["day"]
-    first = max(min(made), days[0] - timedelta(days=days_needed(scope.kind.horizon_ms)))
+    predicted = scope.predictions.filter(pl.col("version") == version)["day"]
+    first = max(min(predicted), days[0] - timedelta(days=days_needed(scope.kind.horizon_ms)))
     mine = scope.snapshot.evidence.cells.filter(
         pl.col("kind") == scope.kind.name,
         pl.col("version") == version,
@@ -48,9 +45,10 @@ def estimates_of(scope: Scope, version: str, memory: Memory) -> Mapping[date, Es
         pl.col("measure").str.starts_with("pane_"),
     )
     panes = [
-        read_panes(mine, scope.plan, scope.kind.name, version, one, (first, days[-1])) for one in _strata(scope, mine)
+        read_panes(mine, scope.plan, scope.kind.name, version, slice_, (first, days[-1]))
+        for slice_ in _strata(scope, mine)
     ]
-    estimator = Estimator(panes, memory)
+    estimator = Estimator(panes, cache)
     losses = _losses(scope, version, days)
     return {
         day: estimator.estimate(day, scope.observed_ms, scope.matured_ms, losses.get(day, Losses(0.0, 0.0)))
@@ -59,7 +57,7 @@ def estimates_of(scope: Scope, version: str, memory: Memory) -> Mapping[date, Es
 
 
 def _strata(scope: Scope, cells: pl.DataFrame) -> list[str]:
-    """Return the slices by which label delays are told apart."""
+    """Return the slices whose label delays are modelled separately."""
     if not scope.is_of_all:
         return [scope.selection.slice]
     if scope.kind.delay_by is None:

@@ -1,7 +1,4 @@
-"""The panel of what comes in: how far the roles have come, sources of labels, and records that were turned away.
-
-Must not ask Kafka: who can hands in what it says.
-"""
+"""The panel of the data flow: progress of the roles, sources of labels, and rejects."""
 
 from collections.abc import Sequence
 
@@ -11,24 +8,23 @@ from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.sql import flow_query
 from truthloop.page.panels.model import FlowPanel, RejectCount, RoleFlow, SourceState
 
-__all__ = ["flow_of"]
+__all__ = ["flow_panel"]
 
 _MINUTE_MS = 60_000
 
 
-def flow_of(scope: Scope, roles: Sequence[RoleFlow], now_ms: int) -> FlowPanel:
+def flow_panel(scope: Scope, roles: Sequence[RoleFlow], now_ms: int) -> FlowPanel:
     """Return the panel.
 
     Args:
-        scope: what is chosen.
-        roles: what is known from elsewhere; without any the lake tells how far it has come.
-        now_ms: the present; where labels are known at their own time, it is the time that predictions have reached.
+        roles: progress known from Kafka; if empty, the lake's is shown.
+        now_ms: wall clock; with `clock: event` the time up to which predictions were read is used instead.
     """
-    at_ms = scope.snapshot.standing.read_until_ms if scope.config.clock == "event" else now_ms
-    places = [(kind, source) for kind, by_source in scope.snapshot.arrivals.items() for source in by_source]
-    sources = [_source(scope, place, at_ms) for place in places]
+    at_ms = scope.snapshot.progress.read_until_ms if scope.config.clock == "event" else now_ms
+    names = [(kind, source) for kind, by_source in scope.snapshot.arrivals.items() for source in by_source]
+    sources = [_source(scope, kind, source, at_ms) for kind, source in names]
     rejects = scope.snapshot.rejects.select("input", "reason", "amount", "last_ms").iter_rows()
-    note = "" if roles else "Told by the lake alone: what waits in Kafka is not in it."
+    note = "" if roles else "From the lake alone: records that wait in Kafka are not included."
     return FlowPanel(
         tuple(roles) or tuple(_roles(scope)),
         tuple(RejectCount(*row) for row in rejects),
@@ -38,25 +34,24 @@ def flow_of(scope: Scope, roles: Sequence[RoleFlow], now_ms: int) -> FlowPanel:
     )
 
 
-def _source(scope: Scope, place: tuple[str, str], at_ms: int | None) -> SourceState:
-    kind, source = place
+def _source(scope: Scope, kind: str, source: str, at_ms: int | None) -> SourceState:
     arrivals = scope.snapshot.arrivals[kind][source]
     minutes, beats = arrivals.minutes, arrivals.heartbeats_ms
     last_ms = max([*([int(minutes[-1]) * _MINUTE_MS] if len(minutes) else []), *beats], default=None)
-    now_ms = max(one for one in (at_ms, last_ms, 0) if one is not None)
+    now_ms = max(time_ms for time_ms in (at_ms, last_ms, 0) if time_ms is not None)
     found = source_liveness(minutes, now_ms, scope.config.timezone, max(beats, default=None))
     usual_ms = None if found.allowed_ms is None else -(-found.allowed_ms // _MINUTE_MS) * _MINUTE_MS
     return SourceState(source, kind, found.state, last_ms, usual_ms)
 
 
 def _roles(scope: Scope) -> list[RoleFlow]:
-    standing = scope.snapshot.standing
-    if not standing.partitions:
+    progress = scope.snapshot.progress
+    if not progress.partitions:
         return []
     evaluated = newest_evaluation(scope.log)
-    position = f"{standing.partitions} of {scope.config.partitions} partitions, {standing.steps:,} steps"
+    position = f"{progress.partitions} of {scope.config.partitions} partitions, {progress.steps:,} steps"
     feedback = "nothing evaluated yet" if evaluated is None else f"{len(scope.log):,} entries of the gate's log"
     return [
-        RoleFlow("lake", "unknown", None, position, standing.read_until_ms),
+        RoleFlow("lake", "unknown", None, position, progress.read_until_ms),
         RoleFlow("feedback", "unknown", None, feedback, None if evaluated is None else evaluated.at),
     ]

@@ -1,25 +1,22 @@
-"""The panel of the gate: where it stands, what a retrain requires, and what became of earlier ones.
-
-All of it is read from the gate's log. Must not decide.
-"""
+"""The panel of the gate, read from its log: state, requirements of a retrain, evaluations, earlier retrains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from retrain.gate import ASIDE, gate_of
+from retrain.gate import NEUTRAL_EVENTS, gate_of
 from schemas.events.evidence import Decision, Event, GateState
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.sql import decision_query
-from truthloop.page.panels.gate import Decided, GateCondition, GateEvaluation, GatePanel, Typed
+from truthloop.page.panels.gate import CommandHint, GateCondition, GateEvaluation, GatePanel, GateRetrain
 
-__all__ = ["gate_panel", "newest_evaluation"]
+__all__ = ["gate_panel", "newest_evaluation", "sentence"]
 
 _EVALUATIONS: Final = 30
-_JUDGES: Final = (Event.EVALUATED, Event.RESTATED)
+_EVALUATED: Final = (Event.EVALUATED, Event.RESTATED)
 _COMMANDS: Final = (
-    Typed("truthloop retrain explain", "says what speaks for a retrain, and what it waits for"),
-    Typed("truthloop status", "says how far every role has come"),
+    CommandHint("truthloop retrain explain", "shows the reasons for a retrain, and what it waits for"),
+    CommandHint("truthloop status", "shows the progress of every role"),
 )
 _ENDS: Final = {
     Event.PREPARED: "requested",
@@ -35,7 +32,7 @@ _ENDS: Final = {
 
 @dataclass
 class _Retrain:
-    begun: Decision
+    decided: Decision
     state: str = "preparing"
     is_open: bool = True
 
@@ -44,7 +41,7 @@ def gate_panel(scope: Scope) -> GatePanel:
     """Return the panel.
 
     Raises:
-        IllegalEvent: the log is not one that a gate can have written.
+        IllegalEvent: the log has an event that its state does not allow.
     """
     sql = decision_query(scope)
     log = scope.log
@@ -53,15 +50,15 @@ def gate_panel(scope: Scope) -> GatePanel:
             GateState.UNKNOWN.value, "Nothing has been evaluated yet.", commands=_COMMANDS, sql=sql, note=_note(scope)
         )
     gate = gate_of(log)
-    evaluations = [entry for entry in log if entry.event in _JUDGES]
+    evaluations = [entry for entry in log if entry.event in _EVALUATED]
     conditions = next((entry.conditions for entry in reversed(evaluations) if entry.conditions), [])
     return GatePanel(
         gate.state.value,
-        _sentence(log[-1]),
+        sentence(log[-1].reason),
         gate.since_ms,
         tuple(GateCondition(one.name, one.value, one.needed, one.is_met) for one in conditions),
         tuple(GateEvaluation(one.at, one.state.value, one.reason) for one in evaluations[: -_EVALUATIONS - 1 : -1]),
-        tuple(_decided(one) for one in reversed(_retrains(log))),
+        tuple(_row(retrain) for retrain in reversed(_retrains(log))),
         _COMMANDS,
         sql,
         _note(scope),
@@ -69,36 +66,37 @@ def gate_panel(scope: Scope) -> GatePanel:
 
 
 def newest_evaluation(log: Sequence[Decision]) -> Decision | None:
-    """Return the newest entry that an evaluation made, of a day or after a ruling."""
-    return next((entry for entry in reversed(log) if entry.event in _JUDGES), None)
+    """Return the newest entry of an evaluation, of a day or after a ruling."""
+    return next((entry for entry in reversed(log) if entry.event in _EVALUATED), None)
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital letter and a full stop."""
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def _retrains(log: Sequence[Decision]) -> list[_Retrain]:
-    """Return every retrain, in order, with how far it has come."""
+    """Return every retrain with its state, in order."""
     found: list[_Retrain] = []
     before = GateState.UNKNOWN
     for entry in log:
         if entry.state is GateState.PREPARING and before is not GateState.PREPARING:
             found.append(_Retrain(entry))
-        elif found and found[-1].is_open and entry.event not in ASIDE:
-            one = found[-1]
-            one.is_open = entry.state is not GateState.COOLING
-            succeeded = "trained, waiting for its first predictions" if one.is_open else "completed"
-            one.state = _ENDS.get(entry.event, succeeded)
+        elif found and found[-1].is_open and entry.event not in NEUTRAL_EVENTS:
+            retrain = found[-1]
+            retrain.is_open = entry.state is not GateState.COOLING
+            succeeded = "trained, waiting for its first predictions" if retrain.is_open else "completed"
+            retrain.state = _ENDS.get(entry.event, succeeded)
         before = entry.state
     return found
 
 
-def _decided(one: _Retrain) -> Decided:
-    id_ = one.begun.decision or ""
-    command = f"truthloop retrain resolve {id_}" if one.is_open else ""
-    return Decided(id_, one.begun.at, one.state, one.begun.reason, command)
-
-
-def _sentence(entry: Decision) -> str:
-    text = entry.reason.strip()
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+def _row(retrain: _Retrain) -> GateRetrain:
+    id_ = retrain.decided.decision or ""
+    command = f"truthloop retrain resolve {id_}" if retrain.is_open else ""
+    return GateRetrain(id_, retrain.decided.at, retrain.state, retrain.decided.reason, command)
 
 
 def _note(scope: Scope) -> str:
-    return "" if scope.config.retrain is not None else "The config asks nobody to retrain: it has no `retrain` section."
+    return "" if scope.config.retrain is not None else "No retrain is requested: the config has no `retrain` section."

@@ -1,7 +1,4 @@
-"""What one view is about: a kind, versions, a slice and the days that are shown, looked up in a snapshot once.
-
-Must not compute evidence.
-"""
+"""The scope of a view: its kind, versions, slice and days, resolved against a snapshot."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,23 +20,18 @@ __all__ = ["Scope"]
 
 @dataclass(frozen=True)
 class Scope:
-    """A selection, and what a snapshot has for it.
-
-    Make one with `Scope.of(config, snapshot, selection)`.
+    """A selection, resolved against a snapshot.
 
     Attributes:
-        config: of the loop.
-        snapshot: of the lake.
-        selection: what the reader chose.
-        kind: the chosen kind.
+        kind: the selected kind.
         predictions: version, day and amount of all eligible predictions of the kind.
-        versions: the chosen one; all of them, in order of their first day, where none is chosen.
-        running: the version that decides; the chosen one, where one is chosen; None before the first prediction.
-        first: the first day that is shown. None where nothing was predicted yet, as the next two are.
-        last: the newest day with predictions.
-        whole: the newest day that had ended when the inputs were read last, not behind `last`; may be before `first`.
-        observed_ms: the time up to which the kind's inputs have certainly been read.
-        matured_ms: the prediction time before which every outcome of the kind is final.
+        versions: the selected version, or all in order of their first day.
+        running: the selected version, or the running one; None before the first prediction.
+        first: first day that is shown; None before the first prediction.
+        last: newest day with predictions; None before the first.
+        whole: newest day up to `last` that the inputs have been read to the end of; it may be before `first`.
+        observed_ms: time up to which the kind's inputs have been read.
+        matured_ms: every outcome of the kind's predictions made before this time is final.
     """
 
     config: LoopConfig
@@ -57,12 +49,12 @@ class Scope:
 
     @classmethod
     def of(cls, config: LoopConfig, snapshot: Snapshot, selection: Selection) -> "Scope":
-        """Return the scope of a selection."""
+        """Resolve a selection."""
         evidence = snapshot.evidence
         kind = next(one for one in evidence.plan.kinds if one.name == selection.kind)
         predictions = prediction_counts(evidence.cells, kind.name, date.max)
-        chosen = selection.version
-        mine = predictions if chosen == EVERY else predictions.filter(pl.col("version") == chosen)
+        version = selection.version
+        mine = predictions if version == EVERY else predictions.filter(pl.col("version") == version)
         observed = evidence.reach.observed_until_ms.get(kind.name)
         last = None if mine.is_empty() else max(mine["day"])
         return cls(
@@ -72,7 +64,7 @@ class Scope:
             kind=kind,
             predictions=predictions,
             versions=tuple(versions_in(mine)),
-            running=running_version(predictions) if chosen == EVERY else chosen,
+            running=running_version(predictions) if version == EVERY else version,
             first=None if last is None else last - timedelta(days=selection.days - 1),
             last=last,
             whole=_whole_day(last, min(mine["day"], default=None), observed, config.timezone),
@@ -82,7 +74,7 @@ class Scope:
 
     @property
     def plan(self) -> CellPlan:
-        """The plan of the cells, with the chosen kind alone."""
+        """The plan of the cells, with the selected kind only."""
         return replace(self.snapshot.evidence.plan, kinds=(self.kind,))
 
     @property
@@ -92,22 +84,22 @@ class Scope:
 
     @property
     def observed(self) -> Mapping[str, int | None]:
-        """What `monitor` takes for how far inputs were read."""
+        """`observed_ms` by kind, as functions of `monitor` expect it."""
         return {self.kind.name: self.observed_ms}
 
     @property
     def matured(self) -> Mapping[str, int | None]:
-        """What `monitor` takes for how far outcomes are final."""
+        """`matured_ms` by kind, as functions of `monitor` expect it."""
         return {self.kind.name: self.matured_ms}
 
     def cells(self, *conditions: pl.Expr, slice_: str | None = None) -> pl.DataFrame:
-        """Return cells of the kind, of a slice (the chosen one where none is named) and of some conditions."""
+        """Return the kind's cells of a slice (None: the selected one) that fulfil some conditions."""
         wanted = self.selection.slice if slice_ is None else slice_
         is_mine = (pl.col("kind") == self.kind.name) & (pl.col("slice") == wanted)
         return self.snapshot.evidence.cells.filter(is_mine, *conditions)
 
     def shown(self) -> pl.Expr:
-        """Return which cells are of a shown day and version."""
+        """Return the condition that a cell is of a shown day and version."""
         days = pl.lit(value=False) if self.first is None else pl.col("day").is_between(self.first, self.last)
         return days & pl.col("version").is_in(list(self.versions))
 
@@ -117,12 +109,12 @@ class Scope:
 
     @property
     def is_of_all(self) -> bool:
-        """Whether no slice is chosen."""
+        """Whether no slice is selected."""
         return self.selection.slice == ALL
 
 
 def _whole_day(last: date | None, first: date | None, observed_ms: int | None, timezone: str) -> date | None:
-    """Return the newest day from first to last that had ended by a time."""
+    """Return the newest day from first to last that had ended by `observed_ms`; None if there is none."""
     if last is None or first is None or observed_ms is None:
         return None
     day = last

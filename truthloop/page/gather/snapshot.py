@@ -1,7 +1,4 @@
-"""What the lake holds at one time, as far as the page needs it: read once, and shared by all views until it changes.
-
-Must not judge, and must not be changed by who uses it.
-"""
+"""A snapshot of what the page needs from the lake: read once, shared by all views until the lake changes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,25 +20,23 @@ __all__ = ["JoinProgress", "Snapshot", "read_snapshot", "table_versions"]
 
 _ARRIVALS_KEPT = timedelta(days=35)
 _TABLES = ("rejects", "labels", "predictions", "outcomes", "ledger", "evidence", "decisions", "deliveries")
-"""Not the cells: they are made from these."""
+"""Without the cells, which follow from these."""
 
 
 @dataclass(frozen=True)
 class JoinProgress:
-    """How far the join has come, told by the ledger.
+    """The join's progress, from the ledger.
 
     Attributes:
-        partitions: those that have read anything.
-        steps: of all of them.
-        read_until_ms: the furthest that predictions have certainly been read, None before that.
-        labels_until_ms: by kind, the same of its labels.
-        labels: by kind, how many labels were read.
+        partitions: number of partitions that have read anything.
+        steps: of all partitions.
+        read_until_ms: greatest watermark of predictions; None before the first.
+        labels: by kind, number of labels read.
     """
 
     partitions: int
     steps: int
     read_until_ms: int | None
-    labels_until_ms: Mapping[str, int | None]
     labels: Mapping[str, int]
 
 
@@ -50,13 +45,11 @@ class Snapshot:
     """The lake at one time.
 
     Attributes:
-        versions: of its tables.
-        evidence: cells, plan and reach.
-        log: by kind, every entry of the gate's log.
+        versions: of the Delta tables.
+        log: by kind, all entries of the gate's log.
         findings: rows of the table `evidence`.
         rejects: input, reason, amount and last_ms.
-        arrivals: by kind and source, when labels came in the last five weeks.
-        standing: how far the join has come.
+        arrivals: by kind and source, the labels of the last five weeks.
     """
 
     versions: tuple[int, ...]
@@ -65,11 +58,11 @@ class Snapshot:
     findings: pl.DataFrame
     rejects: pl.DataFrame
     arrivals: Mapping[str, Mapping[str, SourceArrivals]]
-    standing: JoinProgress
+    progress: JoinProgress
 
 
 def table_versions(lake: Lake) -> tuple[int, ...]:
-    """Return by what one knows whether the lake has anything new.
+    """Return the versions of the lake's tables; they change if and only if the lake does.
 
     Raises:
         LakeError: a table cannot be read.
@@ -78,7 +71,7 @@ def table_versions(lake: Lake) -> tuple[int, ...]:
 
 
 def read_snapshot(settings: Settings, lake: Lake, before: Snapshot | None = None) -> Snapshot:
-    """Return what the lake holds now; what an earlier snapshot has of it is not read again.
+    """Return a snapshot of the lake; cells that the one before has are not read again.
 
     Raises:
         LakeError: there is no lake, or it cannot be read or written.
@@ -92,7 +85,7 @@ def read_snapshot(settings: Settings, lake: Lake, before: Snapshot | None = None
         lake.scan("evidence").drop("recorded_on", "recorded_at").collect(),
         _rejects(lake),
         {kind: _newest_arrivals(lake, kind) for kind in kinds},
-        _standing(lake, kinds),
+        _join_progress(lake, kinds),
     )
 
 
@@ -104,26 +97,17 @@ def _rejects(lake: Lake) -> pl.DataFrame:
 
 
 def _newest_arrivals(lake: Lake, kind: str) -> Mapping[str, SourceArrivals]:
-    """Return by source when its newest labels came."""
+    """Return the arrivals by source, up to the newest label."""
     newest = lake.scan("labels").filter(pl.col("kind") == kind).select(pl.col("known_at").max()).collect().item()
     return {} if newest is None else read_arrivals(lake, kind, newest - _ARRIVALS_KEPT)
 
 
-def _standing(lake: Lake, kinds: list[str]) -> JoinProgress:
+def _join_progress(lake: Lake, kinds: list[str]) -> JoinProgress:
     newest = complete_rows(lake)
-    seen = [row.checkpoint for row in newest.values()]
-
-    def furthest(name: str) -> int | None:
-        reached = [
-            watermark.reached_ms for checkpoint in seen if (watermark := checkpoint.watermarks.get(name)) is not None
-        ]
-        return max((one for one in reached if one is not None), default=None)
-
-    labels = {
-        kind: sum(
-            checkpoint.counters.labels[kind].consumed for checkpoint in seen if kind in checkpoint.counters.labels
-        )
-        for kind in kinds
-    }
+    checkpoints = [row.checkpoint for row in newest.values()]
+    watermarks = [checkpoint.watermarks.get(PREDICTIONS) for checkpoint in checkpoints]
+    reached = [one.reached_ms for one in watermarks if one is not None and one.reached_ms is not None]
+    counters = [checkpoint.counters.labels for checkpoint in checkpoints]
+    labels = {kind: sum(by_kind[kind].consumed for by_kind in counters if kind in by_kind) for kind in kinds}
     steps = sum(row.sequence + 1 for row in newest.values())
-    return JoinProgress(len(newest), steps, furthest(PREDICTIONS), {kind: furthest(kind) for kind in kinds}, labels)
+    return JoinProgress(len(newest), steps, max(reached, default=None), labels)

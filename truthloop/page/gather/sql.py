@@ -1,6 +1,6 @@
-"""The SQL that gets a panel's numbers from the lake's views. Every name and value in it is quoted.
+"""SQL that reads a panel's numbers from the lake's views; every name and value in it is quoted.
 
-Must not run anything. Where no view has the numbers, or SQL cannot hold a name, there is no SQL: an empty text.
+A query is empty if no view has the numbers, or if a name has a character that SQL cannot quote.
 """
 
 from collections.abc import Callable
@@ -27,18 +27,18 @@ __all__ = [
 ]
 
 SHARED_DAYS = 60
-"""Two versions are compared on so many days at most: what they did long ago says little of today."""
+"""Maximum number of newest days on which two versions are compared: older days say little about today."""
 
 _IS_LABELLED = "status IN ('joined', 'implied')"
 _OF_VIEW = frozenset({"accuracy", "precision", "recall", "log_loss", "brier"})
 _PROBABILITY = 'greatest(1e-15, least(1 - 1e-15, "output"))'
 _EXPRESSIONS: Final = {
     "binary": {
-        "accuracy": "avg((says = (value = 1))::INT)",
-        "precision": "coalesce(avg(value) FILTER (says), 0.0)",
-        "recall": "coalesce(avg(says::INT) FILTER (value = 1), 0.0)",
-        "f1": "coalesce(2 * count(*) FILTER (says AND value = 1) "
-        "/ nullif(count(*) FILTER (says) + count(*) FILTER (value = 1), 0), 0.0)",
+        "accuracy": "avg((is_positive = (value = 1))::INT)",
+        "precision": "coalesce(avg(value) FILTER (is_positive), 0.0)",
+        "recall": "coalesce(avg(is_positive::INT) FILTER (value = 1), 0.0)",
+        "f1": "coalesce(2 * count(*) FILTER (is_positive AND value = 1) "
+        "/ nullif(count(*) FILTER (is_positive) + count(*) FILTER (value = 1), 0), 0.0)",
         "log_loss": f"avg(-ln(CASE value WHEN 1 THEN {_PROBABILITY} ELSE 1 - {_PROBABILITY} END))",
         "brier": 'avg(("output" - value) ** 2)',
     },
@@ -56,20 +56,20 @@ _LOSSES: Final = {
 }
 
 
-def _or_nothing(write: Callable[..., str]) -> Callable[..., str]:
-    """Return the writer, which writes nothing where a name holds a NUL."""
+def _empty_if_unquotable(build: Callable[..., str]) -> Callable[..., str]:
+    """Make a query function return an empty text if a name has a NUL character."""
 
-    @wraps(write)
+    @wraps(build)
     def quoted(*arguments: object) -> str:
         try:
-            return write(*arguments)
+            return build(*arguments)
         except ValueError:
             return ""
 
     return quoted
 
 
-@_or_nothing
+@_empty_if_unquotable
 def coverage_query(scope: Scope) -> str:
     """Return the query of the coverage panel."""
     if scope.is_of_all:
@@ -86,7 +86,7 @@ def coverage_query(scope: Scope) -> str:
     )
 
 
-@_or_nothing
+@_empty_if_unquotable
 def maturity_query(scope: Scope) -> str:
     """Return the query of the panel of label age."""
     return (
@@ -96,7 +96,7 @@ def maturity_query(scope: Scope) -> str:
     )
 
 
-@_or_nothing
+@_empty_if_unquotable
 def metric_query(scope: Scope) -> str:
     """Return the query of the metric, empty where SQL does not have it."""
     name, task = scope.selection.metric, scope.kind.task
@@ -107,29 +107,29 @@ def metric_query(scope: Scope) -> str:
     expression = _EXPRESSIONS[task].get(name)
     if expression is None or not (scope.is_of_all or _slice(scope)):
         return ""
-    says = f', "output" >= {scope.kind.threshold!r} AS says' if task == "binary" else ""
+    is_positive = f', "output" >= {scope.kind.threshold!r} AS is_positive' if task == "binary" else ""
     has_output = "output_class IS NOT NULL" if task == "multiclass" else '"output" IS NOT NULL'
     return (
         f'SELECT "day", version, {expression} AS {quote_name(name)}, count(*) AS labelled\n'  # noqa: S608 - quoted
-        f"FROM (SELECT *{says} FROM scored)\n"
+        f"FROM (SELECT *{is_positive} FROM scored)\n"
         f"WHERE {_where(scope)}{_slice(scope)} AND eligible AND {_IS_LABELLED} AND {has_output}\n"
         f'GROUP BY "day", version\n{order}'
     )
 
 
-@_or_nothing
+@_empty_if_unquotable
 def drift_query(scope: Scope) -> str:
-    """Return the query of what was found to have shifted."""
+    """Return the query of the findings of error drift and shift."""
     return _findings(scope, "'error_drift', 'shift'")
 
 
-@_or_nothing
+@_empty_if_unquotable
 def quality_query(scope: Scope) -> str:
-    """Return the query of what was found to be wrong with values."""
+    """Return the query of the findings of data quality."""
     return _findings(scope, "'quality'")
 
 
-@_or_nothing
+@_empty_if_unquotable
 def decision_query(scope: Scope) -> str:
     """Return the query of the gate's log."""
     return (
@@ -138,7 +138,7 @@ def decision_query(scope: Scope) -> str:
     )
 
 
-@_or_nothing
+@_empty_if_unquotable
 def flow_query(_scope: Scope) -> str:
     """Return the query of the rejects."""
     return (
@@ -148,16 +148,16 @@ def flow_query(_scope: Scope) -> str:
 
 
 def shared_days(scope: Scope, first: str, second: str) -> list[date]:
-    """Return the last days on which two versions both predicted, growing."""
+    """Return the newest days on which both versions predicted, in order."""
     days = [set(scope.predictions.filter(pl.col("version") == one)["day"]) for one in (first, second)]
     return sorted(days[0] & days[1])[-SHARED_DAYS:]
 
 
-@_or_nothing
+@_empty_if_unquotable
 def comparison_query(scope: Scope, first: str, second: str) -> str:
-    """Return the query of the losses of two versions on the labels that they share, a row for each.
+    """Return the query of the losses of two versions, one row for each label that they share.
 
-    Of a key that a version predicted more than once the newest prediction counts. The label is one for both.
+    If a version predicted a key more than once, its newest prediction is used.
     """
     task = scope.kind.task
     since = min(shared_days(scope, first, second), default=scope.first)
@@ -197,7 +197,7 @@ def _where(scope: Scope) -> str:
 
 
 def _slice(scope: Scope) -> str:
-    """Return the condition of the chosen slice; empty for all, and for "other", which no column says."""
+    """Return the condition of the selected slice; empty for all, and for "other", which no column has."""
     text = scope.selection.slice
     if text == ALL:
         return ""

@@ -1,7 +1,4 @@
-"""The panel of versions: the two newest on the labels that they share, pair by pair.
-
-Must not compare versions on different predictions.
-"""
+"""The panel of versions: the two newest compared on the labels that they share."""
 
 import math
 from typing import Final
@@ -15,24 +12,24 @@ from schemas.errors import LakeError
 from truthloop.config.settings import Settings
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.sql import comparison_query, shared_days
-from truthloop.page.panels.model import VersionComparison, Versions
+from truthloop.page.panels.model import VersionComparison, VersionsPanel
 
-__all__ = ["compared", "newest_pair", "versions_of"]
+__all__ = ["compare_versions", "newest_pair", "versions_panel"]
 
 _LOSS: Final = {"binary": "log_loss", "multiclass": "share of wrong classes", "regression": "mae"}
 _VERDICTS: Final = {
-    "better": "{second} does better",
-    "not_worse": "{second} does not do worse",
-    "worse": "{second} does worse",
-    "undecided": "it cannot be told yet which does better",
-    "not_enough": "fewer than 8 days have labels of both: too few to tell",
+    "better": "{second} is better",
+    "not_worse": "{second} is not worse",
+    "worse": "{second} is worse",
+    "undecided": "no significant difference yet",
+    "not_enough": "fewer than 8 days have labels of both: too few to compare",
 }
-_WORKING: Final = "The comparison is being worked out: load the page again in a moment."
-_WHAT: Final = "Told of the last days on which both predicted. Less is better; days are what is counted as independent."
+_PENDING: Final = "The comparison is being computed: reload the page in a moment."
+_NOTE: Final = "Of the last days on which both predicted. Lower is better; days are the independent units."
 
 
 def newest_pair(scope: Scope) -> tuple[str, str] | None:
-    """Return the two newest versions, if there are days on which both predicted; the chosen one and that before it."""
+    """Return the two newest versions (up to the selected one); None if they predicted on no common day."""
     firsts = scope.predictions.group_by("version").agg(first=pl.col("day").min()).sort("first", "version")
     order = firsts["version"].to_list()
     if scope.selection.version:
@@ -43,12 +40,11 @@ def newest_pair(scope: Scope) -> tuple[str, str] | None:
     return (first, second) if shared_days(scope, first, second) else None
 
 
-def compared(settings: Settings, query: str) -> Comparison:
-    """Return how two versions compare on the labels that they share.
+def compare_versions(settings: Settings, query: str) -> Comparison:
+    """Compare two versions on the labels that they share.
 
     Args:
-        settings: of the loop.
-        query: as `truthloop.page.gather.sql.comparison_query` writes it.
+        query: result of `truthloop.page.gather.sql.comparison_query`.
 
     Raises:
         LakeError: the lake cannot be read.
@@ -61,22 +57,21 @@ def compared(settings: Settings, query: str) -> Comparison:
     return compare(losses.select(pl.col("day").cast(pl.Date), "loss_a", "loss_b"))
 
 
-def versions_of(scope: Scope, pair: tuple[str, str] | None, found: Comparison | None) -> Versions:
+def versions_panel(scope: Scope, pair: tuple[str, str] | None, found: Comparison | None) -> VersionsPanel:
     """Return the panel.
 
     Args:
-        scope: what is chosen.
-        pair: as `newest_pair` returns it.
-        found: as `compared` returns it; None while it is being worked out.
+        pair: result of `newest_pair`.
+        found: result of `compare_versions`; None while it is being computed.
     """
     if pair is None:
-        return Versions(())
+        return VersionsPanel(())
     first, second = pair
     sql = comparison_query(scope, first, second)
     if found is None:
-        return Versions((), sql, _WORKING)
+        return VersionsPanel((), sql, _PENDING)
     if not found.n:
-        return Versions((), sql)
+        return VersionsPanel((), sql)
     low, high = found.interval or (None, None)
     value = None if found.loss_a is None or found.difference is None else found.loss_a + found.difference
     comparison = VersionComparison(
@@ -91,5 +86,5 @@ def versions_of(scope: Scope, pair: tuple[str, str] | None, found: Comparison | 
         high,
         _VERDICTS[found.verdict].format(second=second, first=first),
     )
-    notes = [_WHAT] if scope.is_of_all else [_WHAT, "Told of all predictions, not of the slice."]
-    return Versions((comparison,), sql, " ".join(notes))
+    notes = [_NOTE] if scope.is_of_all else [_NOTE, "Of all predictions, not of the slice."]
+    return VersionsPanel((comparison,), sql, " ".join(notes))

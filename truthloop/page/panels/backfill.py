@@ -1,6 +1,6 @@
-"""The panel of backfills: what told the past anew, and whether it counts.
+"""The panel of backfills: which labels restate the past, and whether they are of record.
 
-Rules are those of `panel`: builtin types, milliseconds in UTC, None for what nobody knows. Must not decide.
+Conventions are those of `truthloop.page.panels.model`.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,13 @@ class BackfillRow:
 
     Attributes:
         id: of the episode.
-        kind: label kind.
-        causes: why it was opened.
+        causes: why the episode was opened.
         since_ms: when its first label became known.
-        labels: how many it has; of predictions sent again: how many of those.
-        verdict: the newest.
-        is_waiting: a person has to rule about it.
-        state: where it stands, as a sentence or two.
-        why: what the rules made of it, and why.
+        labels: number of its labels, or of its resent predictions.
+        verdict: of the newest ruling.
+        is_waiting: whether a person has to rule about it.
+        state: one or two sentences.
+        why: the rules' verdict with its reasons.
     """
 
     id: str
@@ -37,7 +36,7 @@ class BackfillRow:
 
 @dataclass(frozen=True, slots=True)
 class BackfillPanel:
-    """Those of all kinds: what waits first, the oldest at the top; then the others, the newest first."""
+    """The backfills of all kinds: first those that wait, oldest first; then the others, newest first."""
 
     told: tuple[BackfillRow, ...] = ()
     sql: str = ""

@@ -1,7 +1,6 @@
-"""The panels as JSON and CSV, and the command that gets the same from the lake.
+"""The panels as JSON and CSV, unrounded, and the command that queries the lake for the same.
 
-JSON has what the view has, with null for what is no number. CSV is made so that a spreadsheet takes no cell for
-a formula. Must not round.
+NaN and infinity become null in JSON. CSV is written so that a spreadsheet takes no cell for a formula.
 """
 
 import csv
@@ -11,8 +10,8 @@ import shlex
 from dataclasses import asdict
 from typing import Any
 
-from truthloop.page.panels.tables import PANELS, Value, table_of
-from truthloop.page.panels.view import View
+from truthloop.page.panels.tables import PANELS, CellValue, table_of
+from truthloop.page.panels.view import PageView
 from truthloop.text.format import finite
 
 __all__ = ["panel_csv", "panel_json", "sql_command"]
@@ -20,26 +19,28 @@ __all__ = ["panel_csv", "panel_json", "sql_command"]
 _FORMULA = ("=", "+", "-", "@")
 
 
-def panel_json(view: View, panel: str) -> str:
+def panel_json(view: PageView, panel: str) -> str:
     """Return a panel as one JSON document.
 
     Raises:
         KeyError: there is no such panel.
     """
-    found: dict[str, Any] = {
+    if panel not in PANELS:
+        raise KeyError(panel)
+    document: dict[str, Any] = {
         "loop": view.loop.name,
         "timezone": view.loop.timezone,
         "made_at_ms": view.freshness.made_at_ms,
         "evidence_until_ms": view.freshness.evidence_until_ms,
         "selection": asdict(view.selection),
         "panel": panel,
+        "data": asdict(getattr(view, panel)),
     }
-    found["data"] = asdict({name: getattr(view, name) for name in PANELS}[panel])
-    return json.dumps(_plain(found), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    return json.dumps(_plain(document), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
-def panel_csv(view: View, panel: str) -> str:
-    """Return a panel as CSV with a header, rows ended by CR LF (RFC 4180).
+def panel_csv(view: PageView, panel: str) -> str:
+    """Return a panel as CSV with a header and CR LF line ends (RFC 4180).
 
     Raises:
         KeyError: there is no such panel.
@@ -53,12 +54,12 @@ def panel_csv(view: View, panel: str) -> str:
 
 
 def sql_command(sql: str) -> str:
-    """Return what to type in a shell to run a query on the lake; the shell sees one word, whatever is in it."""
+    """Return the shell command that runs a query on the lake; the query is quoted as one argument."""
     return f"truthloop sql {shlex.quote(sql)}"
 
 
-def _cell(value: Value) -> str | int | float | None:
-    """Return a cell: text that a spreadsheet would calculate gets an apostrophe; numbers stay numbers."""
+def _cell(value: CellValue) -> str | int | float | None:
+    """Return a cell: text that a spreadsheet would evaluate gets an apostrophe; numbers stay numbers."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -69,7 +70,7 @@ def _cell(value: Value) -> str | int | float | None:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the value with null in place of NaN and infinities, which JSON does not have."""
+    """Return the value with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

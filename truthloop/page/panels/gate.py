@@ -1,16 +1,16 @@
-"""The panel of the gate: whether a retrain is asked for, what it waits for, and what became of earlier ones.
+"""The panel of the gate: its state, what a retrain still requires, and earlier retrains.
 
-Rules are those of `panel`: builtin types, milliseconds in UTC, None for what nobody knows. Must not decide.
+Conventions are those of `truthloop.page.panels.model`.
 """
 
 from dataclasses import dataclass
 
-__all__ = ["Decided", "GateCondition", "GateEvaluation", "GatePanel", "Typed"]
+__all__ = ["CommandHint", "GateCondition", "GateEvaluation", "GatePanel", "GateRetrain"]
 
 
 @dataclass(frozen=True, slots=True)
 class GateCondition:
-    """One thing that a retrain requires; `is_fulfilled` is None while nothing can be said."""
+    """One requirement of a retrain; `is_fulfilled` is None while it is unknown."""
 
     name: str
     value: str
@@ -20,7 +20,7 @@ class GateCondition:
 
 @dataclass(frozen=True, slots=True)
 class GateEvaluation:
-    """What the gate found at one time, and why."""
+    """An evaluation: the gate's state after it, and the reason."""
 
     at_ms: int
     state: str
@@ -28,8 +28,8 @@ class GateEvaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """A decision and how far it has come: requested, delivered, running, completed, failed, waiting, ..."""
+class GateRetrain:
+    """A decided retrain; its state is requested, delivered, running, completed, failed, waiting, ..."""
 
     id: str
     at_ms: int
@@ -39,8 +39,8 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
-    """A command, and what it does in a few words."""
+class CommandHint:
+    """A command of the shell, and what it does."""
 
     command: str
     what: str
@@ -48,14 +48,14 @@ class Typed:
 
 @dataclass(frozen=True, slots=True)
 class GatePanel:
-    """Whether a retrain is asked for, and what stands in its way. Newest evaluations and decisions first."""
+    """The state of the gate; newest evaluations and retrains first."""
 
     state: str
     sentence: str
     since_ms: int | None = None
     conditions: tuple[GateCondition, ...] = ()
     evaluations: tuple[GateEvaluation, ...] = ()
-    decisions: tuple[Decided, ...] = ()
-    commands: tuple[Typed, ...] = ()
+    decisions: tuple[GateRetrain, ...] = ()
+    commands: tuple[CommandHint, ...] = ()
     sql: str = ""
     note: str = ""

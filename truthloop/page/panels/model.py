@@ -1,37 +1,37 @@
-"""The panels of the page: everything they show, as frozen values of builtin types.
+"""The panels of the page, as frozen values of builtin types.
 
-Days are ISO dates in the loop's time zone, instants are milliseconds since 1970 in UTC, shares run from 0 to 1,
-and None means that nothing is known, which is never the same as 0. Every panel carries the SQL that gets the
-same from the lake (empty where no view has it), and a note that the page shows first: why there is nothing yet,
-or what to bear in mind. This module must not format, draw or compute.
+Days are ISO dates in the loop's time zone, instants are milliseconds since 1970 in UTC, shares are from 0 to 1, and
+None means unknown, which is never the same as 0. Field names are the keys of the JSON that people download. Every
+panel has the SQL that reads the same numbers from the lake (empty if no view has them), and a note that the page
+shows first: why the panel is empty, or a caveat.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
-    "Cohort",
-    "Coverage",
     "CoverageCell",
-    "Curve",
-    "Drift",
+    "CoverageCohort",
+    "CoveragePanel",
     "DriftCell",
+    "DriftLane",
+    "DriftPanel",
     "DriftState",
     "FlowPanel",
-    "Lane",
-    "Maturity",
-    "Metric",
+    "MaturityCurve",
+    "MaturityPanel",
+    "MetricPanel",
+    "MetricPoint",
+    "MetricSeries",
     "MetricStatus",
     "NowcastSeries",
-    "Point",
-    "Quality",
     "QualityCount",
+    "QualityPanel",
     "RejectCount",
     "RoleFlow",
-    "Series",
     "SourceState",
     "VersionComparison",
-    "Versions",
+    "VersionsPanel",
 ]
 
 MetricStatus = Literal["no_data", "estimated", "provisional", "mature", "revised"]
@@ -40,7 +40,7 @@ DriftState = Literal["no_data", "calibrating", "ok", "warn", "critical", "alarm"
 
 @dataclass(frozen=True, slots=True)
 class CoverageCell:
-    """How much of one cohort was labelled by one age: `due` once the whole day has reached the age."""
+    """The share of a cohort that was labelled by an age; `due` once the whole day has reached the age."""
 
     share: float | None
     due: bool
@@ -50,10 +50,12 @@ class CoverageCell:
 
 
 @dataclass(frozen=True, slots=True)
-class Cohort:
-    """The predictions of one version on one day; `cells` in the order of the panel's ages.
+class CoverageCohort:
+    """The predictions of one version on one day.
 
-    `so_far` is the share labelled at any age, due or not.
+    Attributes:
+        so_far: share labelled at any age, due or not.
+        cells: in the order of the panel's ages.
     """
 
     day: str
@@ -65,33 +67,33 @@ class Cohort:
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
-    """Cohorts by label age, the oldest day first. `goals` are pairs of an age and its least share."""
+class CoveragePanel:
+    """Cohorts by label age, oldest day first; `goals` are pairs of an age and its minimum share."""
 
     ages_ms: tuple[int, ...]
-    cohorts: tuple[Cohort, ...]
+    cohorts: tuple[CoverageCohort, ...]
     goals: tuple[tuple[int, float], ...] = ()
     sql: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """The share of labels known by an age, as pairs of age in milliseconds and share."""
+class MaturityCurve:
+    """The share of labels known by age, as pairs of age in milliseconds and share."""
 
     name: str
     points: tuple[tuple[int, float | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Maturity:
-    """What is usual, and how the newest cohorts come along.
+class MaturityPanel:
+    """The usual curve, and those of the newest cohorts.
 
-    `arrived_by_now` and `expected_by_now` are shares of the newest cohort that has reached an age.
+    `arrived_by_now` and `expected_by_now` are shares of the newest cohort, by the ages that it has reached.
     """
 
-    expected: Curve
-    cohorts: tuple[Curve, ...]
+    expected: MaturityCurve
+    cohorts: tuple[MaturityCurve, ...]
     arrived_by_now: float | None = None
     expected_by_now: float | None = None
     sql: str = ""
@@ -99,11 +101,14 @@ class Maturity:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class MetricPoint:
     """A metric on one day.
 
-    `low` and `high` are the interval of what the number will be in the end, `least` and `most` the bounds that
-    hold whatever the missing labels say; the page draws the bounds where the interval is missing.
+    Attributes:
+        low: lower end of the prediction interval of the final value.
+        high: its upper end.
+        least: lower bound of the final value, whatever the missing labels are; drawn if there is no interval.
+        most: its upper bound.
     """
 
     day: str
@@ -118,16 +123,16 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """A metric of one version, the oldest day first."""
+class MetricSeries:
+    """A metric of one version, oldest day first."""
 
     version: str
-    points: tuple[Point, ...]
+    points: tuple[MetricPoint, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NowcastSeries:
-    """Where the running day's number will end, beside what the labels that are in would say alone."""
+    """The nowcast of the running day's final value; `arrived` is the value of the arrived labels alone."""
 
     day: str
     version: str
@@ -138,11 +143,11 @@ class NowcastSeries:
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric day by day, per version."""
+class MetricPanel:
+    """One metric by version and day."""
 
     name: str
-    series: tuple[Series, ...]
+    series: tuple[MetricSeries, ...]
     running: tuple[NowcastSeries, ...] = ()
     is_higher_better: bool = True
     sql: str = ""
@@ -151,15 +156,15 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class DriftCell:
-    """What was found about one input on one day; `detail` names measure and figure, in a line."""
+    """The state of one input on one day; `detail` is one line with a measure and its value."""
 
     state: DriftState
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """One thing that may shift, day by day; as many cells as the panel has days."""
+class DriftLane:
+    """One input, or the error, by day; as many cells as the panel has days."""
 
     name: str
     group: Literal["error", "output", "label", "feature"]
@@ -167,18 +172,18 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
-    """Lanes of the same days, the oldest first."""
+class DriftPanel:
+    """Lanes over the same days, oldest first."""
 
     days: tuple[str, ...]
-    lanes: tuple[Lane, ...]
+    lanes: tuple[DriftLane, ...]
     sql: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class QualityCount:
-    """How many values of a field had a problem, and the share of all values of that field."""
+    """The number of a field's values with a problem, and their share of all its values."""
 
     field: str
     problem: str
@@ -188,8 +193,8 @@ class QualityCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """Values that were kept, flagged and counted."""
+class QualityPanel:
+    """Values with a problem; they were kept and counted."""
 
     counts: tuple[QualityCount, ...]
     sql: str = ""
@@ -198,7 +203,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class VersionComparison:
-    """Two versions on predictions whose labels both share: `difference` is the second's minus the first's."""
+    """Two versions on the same labels; `difference` is the second's value minus the first's."""
 
     metric: str
     first: str
@@ -213,8 +218,8 @@ class VersionComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Versions:
-    """Which version does better, told by labels that both have."""
+class VersionsPanel:
+    """Comparisons of versions on the labels that they share."""
 
     comparisons: tuple[VersionComparison, ...]
     sql: str = ""
@@ -223,7 +228,7 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class RoleFlow:
-    """How far one role has come; `lag` counts records still to be read, None where nobody can say."""
+    """The progress of one role; `lag` is the number of records still to be read, None if unknown."""
 
     role: str
     state: Literal["ok", "behind", "stalled", "unknown"]
@@ -234,7 +239,7 @@ class RoleFlow:
 
 @dataclass(frozen=True, slots=True)
 class RejectCount:
-    """Records that made no outcome."""
+    """The number of records rejected for one reason."""
 
     input: str
     reason: str
@@ -244,7 +249,7 @@ class RejectCount:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """Whether a source of labels still speaks; `usual_gap_ms` is how long it is silent at most as a rule."""
+    """The liveness of a source of labels; `usual_gap_ms` is its longest usual time without labels."""
 
     source: str
     kind: str
@@ -255,7 +260,7 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class FlowPanel:
-    """What comes in, how far it has come, and what was turned away."""
+    """Progress of the roles, sources of labels, and rejects."""
 
     roles: tuple[RoleFlow, ...]
     rejects: tuple[RejectCount, ...]

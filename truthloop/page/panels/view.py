@@ -1,34 +1,49 @@
-"""The view: everything that the page shows at one time for one selection, as frozen values of builtin types.
-
-This module must not read, format or compute; who fills a view answers for its numbers.
-"""
+"""The view of the page: everything shown at one time for one selection, as frozen values of builtin types."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from truthloop.page.panels.backfill import BackfillPanel
 from truthloop.page.panels.gate import GatePanel
-from truthloop.page.panels.model import Coverage, Drift, FlowPanel, Maturity, Metric, Quality, Versions
+from truthloop.page.panels.model import (
+    CoveragePanel,
+    DriftPanel,
+    FlowPanel,
+    MaturityPanel,
+    MetricPanel,
+    QualityPanel,
+    VersionsPanel,
+)
 
-__all__ = ["EVERY", "Freshness", "Loop", "Offer", "PageVerdict", "Selection", "State", "Urgency", "View"]
+__all__ = [
+    "EVERY",
+    "Choices",
+    "Freshness",
+    "LoopSummary",
+    "PageVerdict",
+    "PageView",
+    "Selection",
+    "Urgency",
+    "VerdictState",
+]
 
-State = Literal["OK", "WATCH", "HOLD", "STALLED"]
+VerdictState = Literal["OK", "WATCH", "HOLD", "STALLED"]
 Urgency = Literal["now", "working hours", "none"]
 
 EVERY = ""
-"""The choice of all versions, and of the slice of all."""
+"""Selects all versions, or the slice of all predictions."""
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """What a reader may choose from. An empty version or slice stands for all of them.
+class Choices:
+    """The options that a reader may select.
 
     Attributes:
-        kinds: label kinds, at least one; the first is taken where none is named.
-        versions: without `EVERY`, which is always offered.
+        kinds: label kinds, at least one; the first is the default.
+        versions: without `EVERY`, which is always possible and the default.
         slices: the same.
-        metrics: per kind its metrics, the first of which is taken where none is named.
-        days_max: how many cohort days can be asked for.
+        metrics: pairs of a kind and its metrics, whose first is the default.
+        days_max: maximum number of cohort days.
     """
 
     kinds: tuple[str, ...]
@@ -38,13 +53,13 @@ class Offer:
     days_max: int = 400
 
     def metrics_of(self, kind: str) -> tuple[str, ...]:
-        """Return the metrics of a kind; none for a kind that is not known."""
+        """Return the metrics of a kind; none of an unknown kind."""
         return dict(self.metrics).get(kind, ())
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a reader chose; every value is one of the offer's. `metric` is empty where a kind has none."""
+    """The selected options, each one of `Choices`; `metric` is empty if the kind has none."""
 
     kind: str
     version: str = EVERY
@@ -54,8 +69,8 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
-    """Which loop this is. `timezone` is an IANA name."""
+class LoopSummary:
+    """The loop's name, IANA time zone, label kinds and model versions."""
 
     name: str
     timezone: str
@@ -65,16 +80,15 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class PageVerdict:
-    """The one thing to know.
+    """The state of the loop in one sentence.
 
     Attributes:
-        state: OK, WATCH, HOLD or STALLED.
-        sentence: why, in plain words.
-        urgency: when a person has to look at it.
-        command: what to type next; empty where nothing is to be done.
+        sentence: the reason of the state.
+        urgency: when a person has to act.
+        command: the next command to run; empty if none is needed.
     """
 
-    state: State
+    state: VerdictState
     sentence: str
     urgency: Urgency
     command: str = ""
@@ -82,7 +96,7 @@ class PageVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How old what is shown is: evidence folded, and inputs read, up to these times; None: nothing yet."""
+    """When the view was made, and up to which times evidence was evaluated and inputs were read; None: nothing yet."""
 
     made_at_ms: int
     evidence_until_ms: int | None
@@ -90,20 +104,20 @@ class Freshness:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """The page for one selection."""
+class PageView:
+    """The page for one selection; `truthloop.page.panels.tables.PANELS` gives the order of its panels."""
 
-    loop: Loop
+    loop: LoopSummary
     verdict: PageVerdict
     freshness: Freshness
-    offer: Offer
+    choices: Choices
     selection: Selection
-    coverage: Coverage
-    maturity: Maturity
-    metric: Metric
-    drift: Drift
-    quality: Quality
+    coverage: CoveragePanel
+    maturity: MaturityPanel
+    metric: MetricPanel
+    drift: DriftPanel
+    quality: QualityPanel
     gate: GatePanel
     backfills: BackfillPanel
-    versions: Versions
+    versions: VersionsPanel
     flow: FlowPanel

@@ -1,9 +1,8 @@
-"""Who may ask: the host that a request names, the token it carries, and the headers of every answer.
+"""Access control of the page: allowed Host headers, the token, the origin of forms, and security headers.
 
-A page on the loopback interface can be reached by every web site that the reader's browser has open, under a
-name of that site's own that resolves to 127.0.0.1. So the name must be one of ours. An address instead of a
-name is let through: no other site can have it as its origin, and probes of a cluster use it.
-This module must not know what is answered.
+A page on the loopback interface can be reached by every web site open in the reader's browser, through a host name
+of that site that resolves to 127.0.0.1 (DNS rebinding). So a host name must be one of the page's own. An address
+instead of a name is allowed: no other site can have it as its origin, and probes of a cluster use it.
 """
 
 import base64
@@ -23,7 +22,7 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
-        # not no-referrer, with which a browser would say `Origin: null` of the page's own form
+        # with no-referrer a browser would send `Origin: null` with the page's own form
         "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",
         "Cross-Origin-Opener-Policy": "same-origin",
@@ -32,7 +31,7 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     }
 )
-"""Of every answer, errors too."""
+"""Sent with every response, errors included."""
 
 CHALLENGE: Final = 'Basic realm="truthloop", charset="UTF-8"'
 
@@ -41,15 +40,15 @@ _TOKEN_MIN = 16
 
 @dataclass(frozen=True)
 class Access:
-    """Who is let in.
+    """Who may open the page.
 
     Args:
-        hosts: names under which the page may be asked for, besides `localhost` and addresses; without port.
-        token: what a reader has to know, at least 16 characters; None: nothing.
-        user_header: in which a proxy names the user it has authenticated; None: nobody is authenticated.
+        hosts: further host names of the page, besides `localhost` and addresses; without port.
+        token: at least 16 characters; None: no token is needed.
+        user_header: header in which a proxy sends the user it has authenticated; None: users are not authenticated.
 
     Raises:
-        ValueError: the token is too short to be a secret, or anybody could claim to be the proxy.
+        ValueError: the token is too short, or there is a `user_header` but no token, so anybody could send it.
     """
 
     hosts: tuple[str, ...] = ()
@@ -60,14 +59,14 @@ class Access:
         if self.token is not None and len(self.token) < _TOKEN_MIN:
             raise ValueError(f"a token needs at least {_TOKEN_MIN} characters")
         if self.user_header is not None and self.token is None:
-            raise ValueError("without a token anybody could name a user as the proxy does")
+            raise ValueError("without a token anybody could send the header that names the user")
 
-    def knows_host(self, header: str | None) -> bool:
+    def is_own_host(self, header: str | None) -> bool:
         """Return whether a Host header names this page."""
         host = _host_of(header or "")
         if not host:
             return False
-        if host in {"localhost", *(_bare(name) for name in self.hosts)}:
+        if host in {"localhost", *(_normalized(name) for name in self.hosts)}:
             return True
         try:
             ip_address(host)
@@ -76,7 +75,7 @@ class Access:
         return True
 
     def admits(self, authorization: str | None) -> bool:
-        """Return whether an Authorization header carries the token: as Bearer, or as the password of Basic."""
+        """Return whether an Authorization header has the token: as Bearer, or as the password of Basic."""
         if self.token is None:
             return True
         scheme, _, rest = (authorization or "").partition(" ")
@@ -89,12 +88,12 @@ class Access:
 
 
 def is_own_form(host: str | None, origins: Sequence[str], sites: Sequence[str]) -> bool:
-    """Return whether a request that changes something can come from a page of ours; of what is missing nothing is said.
+    """Return whether a form can come from this page; a missing header is no objection.
 
     Args:
         host: the Host header.
-        origins: every Origin header. A browser sends one with each form; a page of another site cannot change it.
-        sites: every Sec-Fetch-Site header.
+        origins: all Origin headers. A browser sends one with each form, and a page of another site cannot change it.
+        sites: all Sec-Fetch-Site headers.
     """
     if len(origins) > 1 or len(sites) > 1:
         return False
@@ -102,16 +101,16 @@ def is_own_form(host: str | None, origins: Sequence[str], sites: Sequence[str]) 
         return False
     if not origins:
         return True
-    scheme, mark, place = origins[0].strip().lower().partition("://")
+    scheme, separator, authority = origins[0].strip().lower().partition("://")
     port = {"http": ":80", "https": ":443"}.get(scheme)
-    if not mark or port is None or not host:
+    if not separator or port is None or not host:
         return False
     # behind a proxy with TLS only the browser knows the scheme
-    return place.removesuffix(port) == host.strip().lower().removesuffix(port)
+    return authority.removesuffix(port) == host.strip().lower().removesuffix(port)
 
 
 def _password(encoded: str) -> bytes:
-    """Return the password of Basic credentials, b'' where there is none."""
+    """Return the password of Basic credentials; b'' if there is none."""
     try:
         user_and_password = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
@@ -120,17 +119,17 @@ def _password(encoded: str) -> bytes:
 
 
 def _host_of(header: str) -> str:
-    """Return the name or address in a Host header, without port and brackets; '' if it is none."""
+    """Return the name or address in a Host header, without port and brackets; '' if it is malformed."""
     if header.startswith("["):
         address, bracket, port = header[1:].partition("]")
         return address if bracket and (not port or _is_port(port.removeprefix(":"))) else ""
     name, colon, port = header.partition(":")
-    return "" if colon and not _is_port(port) else _bare(name)
+    return "" if colon and not _is_port(port) else _normalized(name)
 
 
 def _is_port(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _bare(name: str) -> str:
+def _normalized(name: str) -> str:
     return name.lower().removesuffix(".")

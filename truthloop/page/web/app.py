@@ -1,8 +1,7 @@
-"""The page over HTTP, for a browser, a person who rules, a probe and a pipeline that calls back.
+"""The HTTP application: pages, downloads, forms, probes, Prometheus metrics, and callbacks of pipelines.
 
-Views are made in threads, so that a slow lake never keeps the event loop from answering /livez. An error of ours
-becomes a page that says what is wrong and what to do; any other is logged, and no traceback leaves the process.
-This module must not read the lake: it is handed callables that do.
+Views are made in threads, so that a slow lake never delays /livez. A `TruthloopError` becomes an error page with a
+hint; any other exception is logged, and its traceback is not sent. `PageSources` are the callables that read the lake.
 """
 
 import asyncio
@@ -20,21 +19,21 @@ from aiohttp.typedefs import Handler
 from schemas.errors import TruthloopError
 from truthloop.page.markup.page import asset, render_page
 from truthloop.page.panels.download import panel_csv, panel_json
-from truthloop.page.panels.selection import chosen, refresh_of
+from truthloop.page.panels.selection import parse_refresh, parse_selection
 from truthloop.page.panels.tables import PANELS
-from truthloop.page.panels.view import Offer, Selection, View
+from truthloop.page.panels.view import Choices, PageView, Selection
 from truthloop.page.web.access import Access
-from truthloop.page.web.backfill_pages import Backfills, RulingPages
-from truthloop.page.web.middleware import HttpError, front
+from truthloop.page.web.backfill_pages import BackfillPages, BackfillService
+from truthloop.page.web.middleware import HttpError, make_middleware
 
-__all__ = ["Answers", "Limits", "make_app"]
+__all__ = ["Limits", "PageSources", "make_app"]
 
 log = logging.getLogger("truthloop.page")
 
 T = TypeVar("T")
 
-WAITING_MAX = 16
-"""So many pages may be made or waited for at once; who comes next is told to come again."""
+PENDING_MAX = 16
+"""Number of requests that may run or wait for a thread at once; further ones get 503."""
 
 _THREADS = 2
 _HEADERS_MAX = 64
@@ -45,38 +44,39 @@ _EPISODE = "{id:bf-[0-9a-f]{32}}"
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the page asks for. `offer`, `view` and `callback` run in threads, several at once.
+class PageSources:
+    """What the application calls.
 
-    Args:
-        offer: what can be chosen now.
-        view: everything shown for a selection of that offer. Both may raise a `TruthloopError`.
-        stalled: why the process does not get on; empty while it does. Answers at once, as the next two do.
-        unready: why the process does not do its work; empty while it does.
-        metrics: Prometheus text.
-        callback: raw body and headers (names in lower case) of a callback, to status and JSON document.
-        backfills: the pages beside the page.
+    `choices`, `view` and `callback` are called in threads, several at once, and may raise a `TruthloopError`; the
+    others are called from the event loop.
+
+    Attributes:
+        view: everything shown for a selection of the choices.
+        stalled: why the process makes no progress; empty while it does.
+        unready: why the process cannot do its work; empty while it can.
+        metrics: in Prometheus' text format.
+        callback: raw body and headers (names in lower case) of a callback -> status and JSON document.
     """
 
-    offer: Callable[[], Offer]
-    view: Callable[[Selection], View]
+    choices: Callable[[], Choices]
+    view: Callable[[Selection], PageView]
     stalled: Callable[[], str]
     unready: Callable[[], str]
     metrics: Callable[[], bytes]
     callback: Callable[[bytes, Mapping[str, str]], tuple[int, object]]
-    backfills: Backfills
+    backfills: BackfillService
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long is waited, and how much is taken.
+    """Time limits and sizes of requests.
 
-    Args:
+    Attributes:
         head_s: for a request's line and headers, and for the next request on a connection.
-        body_s: for a body.
+        body_s: for a body to arrive.
         answer_s: for a view to be made, or a callback or ruling to be handled.
-        send_s: for a reader to take the answer.
-        body_bytes: of a body.
+        send_s: for a client to receive the response.
+        body_bytes: of a body, except that of a ruling.
     """
 
     head_s: float = 15.0
@@ -87,31 +87,32 @@ class Limits:
 
 
 class _Page:
-    """The handlers, and the threads that views are made in."""
+    """The request handlers and their threads."""
 
-    def __init__(self, answers: Answers, limits: Limits) -> None:
-        self._answers = answers
+    def __init__(self, sources: PageSources, limits: Limits) -> None:
+        self._sources = sources
         self._limits = limits
-        self._waiting = 0
-        self._makers = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
-        # a thread of its own: a callback is not kept waiting by pages of a lake that hangs
-        self._takers = ThreadPoolExecutor(1, thread_name_prefix="callback")
-        self._rulers = ThreadPoolExecutor(1, thread_name_prefix="ruling")
+        self._pending = 0
+        self._view_pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
+        # separate threads: if the lake hangs, views that wait for it do not delay callbacks
+        self._callback_pool = ThreadPoolExecutor(1, thread_name_prefix="callback")
+        self._ruling_pool = ThreadPoolExecutor(1, thread_name_prefix="ruling")
 
     async def threads(self, _app: web.Application) -> AsyncIterator[None]:
         yield
-        for pool in (self._makers, self._takers, self._rulers):
+        for pool in (self._view_pool, self._callback_pool, self._ruling_pool):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def rulings(self, access: Access) -> RulingPages:
-        """Return the handlers of the pages beside the page."""
-        read, write = partial(self._in_thread, self._makers), partial(self._in_thread, self._rulers)
-        return RulingPages(self._answers.backfills, access, self._limits.body_s, read, write)
+    def backfill_pages(self, access: Access) -> BackfillPages:
+        """Return the handlers of the pages of backfills."""
+        read, write = partial(self._in_thread, self._view_pool), partial(self._in_thread, self._ruling_pool)
+        return BackfillPages(self._sources.backfills, access, self._limits.body_s, read, write)
 
     async def page(self, request: web.Request) -> web.Response:
         query = list(request.query.items())
         make = partial(self._page_text, query)
-        return web.Response(text=await self._in_thread(self._makers, make), content_type="text/html", charset="utf-8")
+        text = await self._in_thread(self._view_pool, make)
+        return web.Response(text=text, content_type="text/html", charset="utf-8")
 
     async def panel(self, request: web.Request) -> web.Response:
         name, form = request.match_info["name"], request.match_info["form"]
@@ -119,81 +120,81 @@ class _Page:
             raise HttpError(404, "there is no such panel", hint=f"Panels are {', '.join(PANELS)}.")
         write, kind = (panel_json, "application/json") if form == "json" else (panel_csv, "text/csv")
         query = [(key, value) for key, value in request.query.items() if key != "refresh"]
-        text = await self._in_thread(self._makers, lambda: write(self._view_of(query), name))
+        text = await self._in_thread(self._view_pool, lambda: write(self._view_of(query), name))
         response = web.Response(text=text, content_type=kind, charset="utf-8")
         if form == "csv":
             response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
         return response
 
     async def probe(self, request: web.Request) -> web.Response:
-        reason = self._answers.stalled() if request.path == "/livez" else self._answers.unready()
+        reason = self._sources.stalled() if request.path == "/livez" else self._sources.unready()
         return _document(503 if reason else 200, {"status": "no" if reason else "ok", "reason": reason})
 
     async def metrics(self, _request: web.Request) -> web.Response:
         kind = "text/plain; version=0.0.4; charset=utf-8"
-        return web.Response(body=self._answers.metrics(), headers={"Content-Type": kind})
+        return web.Response(body=self._sources.metrics(), headers={"Content-Type": kind})
 
     async def callback(self, request: web.Request) -> web.Response:
         if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise HttpError(415, "a callback is sent without compression")
+            raise HttpError(415, "a callback must be sent without compression")
         try:
             async with asyncio.timeout(self._limits.body_s):
                 body = await request.read()
         except TimeoutError:
-            raise HttpError(408, f"the body did not come within {self._limits.body_s:g} s") from None
+            raise HttpError(408, f"the body did not arrive within {self._limits.body_s:g} s") from None
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
-            status, document = await self._in_thread(self._takers, partial(self._answers.callback, body, headers))
+            handle = partial(self._sources.callback, body, headers)
+            status, document = await self._in_thread(self._callback_pool, handle)
         except TruthloopError as error:
-            # who calls back gets no word on the insides of the loop
-            log.warning("a callback could not be taken: %s", error)
-            raise HttpError(503, "the callback could not be taken", hint="Send it again later.") from None
+            # the response tells nothing about the lake
+            log.warning("a callback could not be handled: %s", error)
+            raise HttpError(503, "the callback could not be handled", hint="Send it again later.") from None
         return _document(status, document)
 
     async def _in_thread(self, pool: ThreadPoolExecutor, make: Callable[[], T]) -> T:
-        """Return what `make` makes; refuse when too many wait, and give up when it takes too long."""
-        if self._waiting >= WAITING_MAX:
-            raise HttpError(503, "too many ask at once", hint="Try again in a few seconds.")
-        self._waiting += 1
+        """Return the result of `make`; raise a 503 if too many requests are pending, or it takes too long."""
+        if self._pending >= PENDING_MAX:
+            raise HttpError(503, "too many requests at once", hint="Try again in a few seconds.")
+        self._pending += 1
         future = asyncio.get_running_loop().run_in_executor(pool, make)
         future.add_done_callback(self._done)
         try:
-            # shielded: a thread cannot be cancelled, and counts for as long as it is at work
+            # shielded: a thread cannot be cancelled, and is pending until it ends
             async with asyncio.timeout(self._limits.answer_s):
                 return await asyncio.shield(future)
         except TimeoutError:
             raise HttpError(
                 503,
-                f"no answer within {self._limits.answer_s:g} s",
-                hint="The lake or its disk hangs, or the machine has too much to do.",
+                f"no response within {self._limits.answer_s:g} s",
+                hint="The lake or its disk hangs, or the machine is overloaded.",
             ) from None
 
     def _done(self, future: "asyncio.Future[T]") -> None:
-        self._waiting -= 1
+        self._pending -= 1
         if not future.cancelled():
             future.exception()
 
-    def _view_of(self, query: list[tuple[str, str]]) -> View:
-        return self._answers.view(chosen(query, self._answers.offer()))
+    def _view_of(self, query: list[tuple[str, str]]) -> PageView:
+        return self._sources.view(parse_selection(query, self._sources.choices()))
 
     def _page_text(self, query: list[tuple[str, str]]) -> str:
-        refresh_s = refresh_of(query)
+        refresh_s = parse_refresh(query)
         return render_page(self._view_of(query), refresh_s)
 
 
-def make_app(answers: Answers, access: Access | None = None, limits: Limits | None = None) -> web.Application:
-    """Return the page as an application of aiohttp.
+def make_app(sources: PageSources, access: Access | None = None, limits: Limits | None = None) -> web.Application:
+    """Return the aiohttp application.
 
     Args:
-        answers: what is asked for the content.
-        access: who is let in; None: whoever reaches it. Listening on anything but loopback needs a token.
-        limits: how long is waited, and how much is taken; None: the defaults.
+        access: who may open the page; None: everybody who reaches the port.
+        limits: None: the defaults.
     """
     limits, access = limits or Limits(), access or Access()
-    page = _Page(answers, limits)
-    rulings = page.rulings(access)
+    page = _Page(sources, limits)
+    backfills = page.backfill_pages(access)
     app = web.Application(
-        middlewares=[front(access, limits.send_s, answers.backfills.refused)],
+        middlewares=[make_middleware(access, limits.send_s, sources.backfills.count_refusal)],
         client_max_size=limits.body_bytes,
         handler_args={
             "keepalive_timeout": limits.head_s,
@@ -201,7 +202,7 @@ def make_app(answers: Answers, access: Access | None = None, limits: Limits | No
             "max_line_size": _LINE_MAX,
             "max_field_size": _FIELD_MAX,
             "max_headers": _HEADERS_MAX,
-            # what a signature is over is what came, and nothing small becomes large
+            # signatures are over the raw bytes, and a small body must not expand to a large one
             "auto_decompress": False,
         },
     )
@@ -210,9 +211,9 @@ def make_app(answers: Answers, access: Access | None = None, limits: Limits | No
         [
             web.get("/", page.page),
             web.get(r"/panels/{name}.{form:json|csv}", page.panel),
-            web.get(f"/backfill/{_EPISODE}", rulings.page),
-            web.get(f"/backfill/{_EPISODE}.json", rulings.document),
-            web.post(f"/backfill/{_EPISODE}/rule", rulings.rule),
+            web.get(f"/backfill/{_EPISODE}", backfills.page),
+            web.get(f"/backfill/{_EPISODE}.json", backfills.document),
+            web.post(f"/backfill/{_EPISODE}/rule", backfills.rule),
             web.get("/style.css", _file("style.css", "text/css")),
             web.get("/icon.svg", _file("icon.svg", "image/svg+xml")),
             web.get("/livez", page.probe),
@@ -225,7 +226,7 @@ def make_app(answers: Answers, access: Access | None = None, limits: Limits | No
 
 
 def _file(name: str, kind: str) -> Handler:
-    """Return the handler of a file of the page's own."""
+    """Return the handler of a static file."""
 
     async def serve(_request: web.Request) -> web.Response:
         return web.Response(body=asset(name), content_type=kind, charset="utf-8")

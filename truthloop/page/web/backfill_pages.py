@@ -1,21 +1,19 @@
-"""The page of one backfill, and the form on it by which a person rules: who may send it, and what must be in it.
+"""The page of one backfill, and the form on it through which a person approves or rejects it.
 
-Only a POST changes anything, and only one that comes from this page's own form: the browser says so (Origin,
-Sec-Fetch-Site) where it says anything, and the form carries a token that no other site can read. What is judged is
-the business of who is handed in. Must not read the lake.
+Only a POST changes anything, and only from this page's own form: the headers Origin and Sec-Fetch-Site must not name
+another site, and the form has a token that no other site can read. `BackfillService` applies the ruling.
 """
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cache, partial
-from importlib import resources
+from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 from aiohttp import web
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from retrain.episode_status import BY_MAX, REASON_MAX
@@ -23,14 +21,15 @@ from schemas.errors import TruthloopError
 from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from truthloop.page.markup.backfill import render_backfill
+from truthloop.page.markup.templates import render
 from truthloop.page.web.access import Access, is_own_form
 from truthloop.page.web.middleware import HttpError
 from truthloop.text import format as text
 
-__all__ = ["BODY_MAX", "Answered", "Backfills", "Form", "RulingPages", "Shown", "form_of"]
+__all__ = ["BODY_MAX", "BackfillPages", "BackfillService", "BackfillView", "RulingAnswer", "RulingForm", "parse_form"]
 
 BODY_MAX: Final = 16 * 1024
-"""Bytes of a form: a reason of the greatest length, with every character percent-encoded, and the rest."""
+"""Bytes of a form: the longest reason with every character percent-encoded, and the other fields."""
 
 _TYPE: Final = "application/x-www-form-urlencoded"
 _FIELDS: Final = ("verdict", "reason", "by", "token", "diff")
@@ -39,16 +38,15 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class BackfillView:
     """What the page of a backfill shows.
 
     Attributes:
-        diff: what was put before people.
-        verdict: the newest.
-        why: what the rules made of it, and why.
-        state: where it stands, as one sentence.
-        token: for the form; empty where nobody has to rule, and then there is no form.
-        until: how long the token holds, in words.
+        verdict: of the newest ruling.
+        why: the rules' verdict with its reasons.
+        state: one sentence.
+        token: for the form; empty if the backfill does not wait for a person, and then there is no form.
+        until: when the token expires, as text.
     """
 
     diff: BackfillDiff
@@ -60,17 +58,16 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """What came back.
+class RulingForm:
+    """A form that was sent.
 
     Attributes:
         episode: id of the backfill.
-        diff_sha256: digest of the diff beside the form.
+        diff_sha256: digest of the diff on the page of the form.
         verdict: APPROVED or REJECTED.
-        reason: as it was typed.
-        by: who rules: as the proxy says, or as it was typed.
-        is_proved: a proxy said so.
-        token: as it came.
+        by: the user named by the proxy, or the name typed into the form.
+        is_proved: whether a proxy has named the user.
+        token: not verified yet.
     """
 
     episode: str
@@ -83,49 +80,47 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What became of a form: `status` 303 if it was taken; else what is wrong, what to do, and how it is counted."""
+class RulingAnswer:
+    """The response to a form: status 303 if it was accepted; else error, hint, and the reason it is counted by."""
 
     status: int
     what: str = ""
     hint: str = ""
-    word: str = ""
+    reason: str = ""
 
 
-class Backfills(Protocol):
-    """What the pages ask for. All but `refused` run in threads, several at once, and may raise a `TruthloopError`."""
+class BackfillService(Protocol):
+    """What the pages call, several threads at once; all but `count_refusal` may raise a `TruthloopError`."""
 
-    def show(self, episode: str, user: str) -> Shown | None:
-        """Return what is shown of a backfill to a user whom a proxy has named (empty: to anybody); None: unknown."""
+    def show(self, episode: str, user: str) -> BackfillView | None:
+        """Return a backfill for the user named by the proxy (empty: there is no proxy); None: unknown."""
 
     def document(self, episode: str) -> bytes | None:
         """Return the diff as JSON; None: unknown."""
 
-    def rule(self, form: Form) -> Answered:
-        """Take a ruling, or say why not."""
+    def rule(self, form: RulingForm) -> RulingAnswer:
+        """Log a ruling, or return why it is rejected."""
 
-    def refused(self, word: str) -> None:
-        """Count a refusal. Answers at once."""
+    def count_refusal(self, reason: str) -> None:
+        """Count a rejected ruling; called from the event loop."""
 
 
-class RulingPages:
-    """The handlers.
+class BackfillPages:
+    """The request handlers.
 
     Args:
-        backfills: what is asked.
-        access: who names users.
-        body_s: how long is waited for a form.
+        body_s: how long a form may take to arrive.
         read: calls a function that reads, in a thread.
-        write: the same for one that takes a ruling.
+        write: calls a function that rules, in another thread.
     """
 
     def __init__(
         self,
-        backfills: Backfills,
+        backfills: BackfillService,
         access: Access,
         body_s: float,
         read: Callable[[Callable[[], Any]], Awaitable[Any]],
-        write: Callable[[Callable[[], Answered]], Awaitable[Answered]],
+        write: Callable[[Callable[[], RulingAnswer]], Awaitable[RulingAnswer]],
     ) -> None:
         self._backfills = backfills
         self._access = access
@@ -134,7 +129,7 @@ class RulingPages:
         self._write = write
 
     async def page(self, request: web.Request) -> web.Response:
-        """Show a backfill; changes nothing, whoever asks and however often."""
+        """Show a backfill; changes nothing."""
         if request.query_string:
             raise HttpError(400, "this page has no parameters")
         user = self._user(request)
@@ -142,60 +137,62 @@ class RulingPages:
         return web.Response(text=_found(html), content_type="text/html", charset="utf-8")
 
     async def document(self, request: web.Request) -> web.Response:
-        """Give the diff as JSON: the very bytes that its digest is of."""
+        """Return the diff as JSON: the bytes that its digest is computed from."""
         body = await self._read(partial(self._backfills.document, request.match_info["id"]))
         return web.Response(body=_found(body), content_type="application/json", charset="utf-8")
 
     async def rule(self, request: web.Request) -> web.Response:
-        """Take a form: 303 back to the page of the backfill, or a page that says why not."""
+        """Handle a form: 303 back to the page of the backfill, or an error page."""
         fetched = request.headers.getall("Sec-Fetch-Site", [])
         if not is_own_form(request.headers.get("Host"), request.headers.getall("Origin", []), fetched):
             raise HttpError(
                 403,
-                "this form was sent by another site than this page",
-                hint="Open the backfill here and send its form. A proxy has to hand the Host header on as it came.",
-                word="origin",
+                "this form was sent by another site",
+                hint="Open the backfill here and send its form. A proxy must pass the Host header on unchanged.",
+                reason="origin",
             )
         user = self._user(request)
         if user == "":
             raise HttpError(
                 403,
-                "the proxy has not said who you are",
-                hint=f"It has to send the header {self._access.user_header}, once.",
-                word="user",
+                "the proxy has not sent your name",
+                hint=f"It must send the header {self._access.user_header}, once.",
+                reason="user",
             )
         body = await self._body(request)
-        form = form_of(request.match_info["id"], body, user)
+        form = parse_form(request.match_info["id"], body, user)
         try:
-            answered = await self._write(partial(self._backfills.rule, form))
+            answer = await self._write(partial(self._backfills.rule, form))
         except TruthloopError as error:
-            hint = "Open the backfill again: it says whether the ruling stands. If not, send it again."
-            raise HttpError(503, f"the ruling could not be taken: {error.what}", where=error.where, hint=hint) from None
-        if answered.status != 303:  # noqa: PLR2004 - of HTTP
-            raise HttpError(answered.status, answered.what, hint=answered.hint, word=answered.word)
+            hint = "Open the backfill again: its page shows if the ruling was logged. If not, send it again."
+            raise HttpError(
+                503, f"the ruling could not be logged: {error.what}", where=error.where, hint=hint
+            ) from None
+        if answer.status != HTTPStatus.SEE_OTHER:
+            raise HttpError(answer.status, answer.what, hint=answer.hint, reason=answer.reason)
         return web.Response(status=303, headers={"Location": f"../{form.episode}"})
 
     def _user(self, request: web.Request) -> str | None:
-        """Return whom the proxy names; empty where it should and does not; None where no proxy is asked."""
+        """Return the user named by the proxy; empty if it should have named one; None if there is no proxy."""
         if self._access.user_header is None:
             return None
-        named = [one.strip() for one in request.headers.getall(self._access.user_header, [])]
-        is_plain = len(named) == 1 and len(named[0]) <= BY_MAX and named[0].isprintable()
-        return named[0] if is_plain else ""
+        names = [one.strip() for one in request.headers.getall(self._access.user_header, [])]
+        is_plain = len(names) == 1 and len(names[0]) <= BY_MAX and names[0].isprintable()
+        return names[0] if is_plain else ""
 
     async def _body(self, request: web.Request) -> bytes:
         kinds = request.headers.getall("Content-Type", [])
         if len(kinds) != 1 or request.content_type != _TYPE or (request.charset or "utf-8").lower() != "utf-8":
-            raise HttpError(415, f"a ruling is sent as {_TYPE}")
+            raise HttpError(415, f"a ruling must be sent as {_TYPE}")
         if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise HttpError(415, "a ruling is sent without compression")
+            raise HttpError(415, "a ruling must be sent without compression")
         if (request.content_length or 0) > BODY_MAX:
             raise HttpError(413, f"a ruling has at most {BODY_MAX:,} bytes")
         try:
             async with asyncio.timeout(self._body_s):
                 body = await request.read()
         except TimeoutError:
-            raise HttpError(408, f"the form did not come within {self._body_s:g} s") from None
+            raise HttpError(408, f"the form did not arrive within {self._body_s:g} s") from None
         if len(body) > BODY_MAX:
             raise HttpError(413, f"a ruling has at most {BODY_MAX:,} bytes")
         return body
@@ -210,16 +207,15 @@ class RulingPages:
         )
 
 
-def form_of(episode: str, body: bytes, user: str | None) -> Form:
-    """Return what a form says.
+def parse_form(episode: str, body: bytes, user: str | None) -> RulingForm:
+    """Return the parsed body of a form.
 
     Args:
-        episode: of its address.
-        body: as it came.
-        user: whom a proxy has named; None: the form has to say who rules.
+        episode: from the form's address.
+        user: named by the proxy; None: the form must have a name.
 
     Raises:
-        HttpError: 400 it is no form of this page, 422 something is not filled in.
+        HttpError: 400 not a form of this page, 403 without token or digest, 422 without a choice.
     """
     try:
         pairs = parse_qsl(
@@ -230,57 +226,50 @@ def form_of(episode: str, body: bytes, user: str | None) -> Form:
             max_num_fields=len(_FIELDS),
         )
     except ValueError:
-        raise HttpError(400, "this is no form of this page", word="malformed") from None
+        raise HttpError(400, "this is not a form of this page", reason="malformed") from None
     fields: dict[str, str] = {}
-    wanted = [name for name in _FIELDS if user is None or name != "by"]
+    allowed = [name for name in _FIELDS if user is None or name != "by"]
     for name, value in pairs:
-        if name not in wanted:
-            raise HttpError(400, f"the form has no field {text.name(name)!r}", word="malformed")
+        if name not in allowed:
+            raise HttpError(400, f"the form has no field {text.name(name)!r}", reason="malformed")
         if name in fields:
-            raise HttpError(400, f"{name} is given twice", word="malformed")
+            raise HttpError(400, f"{name} is given twice", reason="malformed")
         fields[name] = value
     for name in ("token", "diff"):
         if name not in fields:
-            raise HttpError(403, f"the form has no {name}", hint="Open the backfill and send its form.", word=name)
+            raise HttpError(403, f"the form has no {name}", hint="Open the backfill and send its form.", reason=name)
     if _DIGEST.fullmatch(fields["diff"]) is None:
-        raise HttpError(400, "diff is no SHA-256", word="malformed")
+        raise HttpError(400, "diff is not a SHA-256 digest", reason="malformed")
     if not fields.get("verdict"):
-        raise HttpError(422, "choose whether to approve or to reject", hint="Go back, and choose.", word="incomplete")
+        raise HttpError(422, "no verdict is selected", hint="Go back and select one.", reason="incomplete")
     if fields["verdict"] not in _VERDICTS:
-        raise HttpError(400, "verdict is neither approved nor rejected", word="malformed")
+        raise HttpError(400, "verdict is neither approved nor rejected", reason="malformed")
     by = fields.get("by", "") if user is None else user
     verdict = Verdict(fields["verdict"])
-    return Form(episode, fields["diff"], verdict, fields.get("reason", ""), by, user is not None, fields["token"])
+    return RulingForm(episode, fields["diff"], verdict, fields.get("reason", ""), by, user is not None, fields["token"])
 
 
-def _form(shown: Shown, user: str | None) -> Markup:
-    """Return the form; `user` as in `form_of`."""
-    told: Mapping[str, object] = {
-        "episode": shown.diff.episode.id,
-        "digest": shown.diff.sha256(),
-        "token": shown.token,
-        "until": shown.until,
-        "user": user,
-        "REASON_MAX": REASON_MAX,
-        "BY_MAX": BY_MAX,
-    }
-    return Markup(_template().render(told))  # noqa: S704 - a template that escapes all it is given
+def _form(shown: BackfillView, user: str | None) -> Markup:
+    """Return the form; `user` as in `parse_form`."""
+    html = render(
+        "ruling.html",
+        episode=shown.diff.episode.id,
+        digest=shown.diff.sha256(),
+        token=shown.token,
+        until=shown.until,
+        user=user,
+        REASON_MAX=REASON_MAX,
+        BY_MAX=BY_MAX,
+    )
+    return Markup(html)  # noqa: S704 - the template escapes its values
 
 
-@cache
-def _template() -> Any:  # noqa: ANN401 - a template of Jinja's, which has no types for its module
-    source = resources.files("truthloop.page.markup").joinpath("templates", "ruling.html").read_text("utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(name=text.name)
-    return environment.from_string(source)
-
-
-def _found(made: Any) -> Any:  # noqa: ANN401 - text or bytes
-    if made is None:
+def _found(result: Any) -> Any:  # noqa: ANN401 - text or bytes
+    if result is None:
         raise HttpError(
             404,
             "there is no such backfill",
-            hint="The page and truthloop backfill list name those there are.",
-            word="unknown",
+            hint="The loop's page and truthloop backfill list show all backfills.",
+            reason="unknown",
         )
-    return made
+    return result

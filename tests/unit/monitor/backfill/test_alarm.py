@@ -1,4 +1,4 @@
-"""The alarm on hours that tell the past anew: quiet on what is usual, sure of what is not, and never of two minds."""
+"""Backfill alarm: no false alarms on usual traffic, reliable on backfills, and consistent over time."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def profile(median_h: float, spread: float) -> Floats:
-    """Return the part of labels that has each age, of log-normal delays."""
+    """Return the share of labels at each age, for log-normal delays."""
     draws = np.random.default_rng(0).lognormal(np.log(median_h * HOUR_MS), spread, 200_000)
     return np.bincount(np.searchsorted(EDGES_MS, draws), minlength=len(EDGES_MS)) / len(draws)
 
@@ -40,7 +40,7 @@ def drawn(
     share: Floats = USUAL,
     is_young: bool = False,
 ) -> HourlyArrivals:
-    """Return days of even traffic; of a young loop, whose first prediction was made in the first hour."""
+    """Return days of even traffic; in a young loop, the first prediction was made in the first hour."""
     rng, hours = np.random.default_rng(seed), 24 * days
     hour_ms = HOUR_MS * np.arange(hours, dtype=np.int64)
     mean = np.tile(rate * share, (hours, 1))
@@ -53,7 +53,7 @@ def drawn(
 def adding(
     arrivals: HourlyArrivals, hour: int, *, stale: int = 0, corrected: int = 0, hours: int = 1
 ) -> HourlyArrivals:
-    """Return the arrivals with as many more in each of these hours."""
+    """Return the arrivals with more stale or corrected labels in some hours."""
     first, changed = arrivals.first.copy(), arrivals.changed.copy()
     first[hour : hour + hours, int(np.searchsorted(EDGES_MS, OLD_MS))] += stale
     changed[hour : hour + hours] += corrected
@@ -61,14 +61,14 @@ def adding(
 
 
 def judged(arrivals: HourlyArrivals, hours: int | None = None) -> BackfillAlarm:
-    """Judge all hours, or so many."""
+    """Judge all hours, or the first ones."""
     return judge_arrivals(arrivals, HOUR_MS * (len(arrivals.hour_ms) if hours is None else hours))
 
 
 @pytest.mark.parametrize("seed", some(*range(12), at_least=3))
 @pytest.mark.parametrize(("rate", "corrected"), [(500, 5), (50, 0.2), (5_000, 50)])
-def test_healthy_traffic_is_left_alone(seed: int, rate: float, corrected: float) -> None:
-    """Every hour of seven weeks, from the first that is judged at all."""
+def test_healthy_traffic_raises_no_alarm(seed: int, rate: float, corrected: float) -> None:
+    """In every hour of seven weeks that is judged."""
     found = judged(drawn(seed, rate=rate, corrected=corrected))
     assert found.runs == ()
     assert not found.is_calibrating
@@ -79,7 +79,7 @@ def test_healthy_traffic_is_left_alone(seed: int, rate: float, corrected: float)
 @pytest.mark.parametrize("seed", some(*range(10), at_least=2))
 @pytest.mark.parametrize("rate", [50, 500, 5_000])
 def test_three_hundred_labels_in_four_hours_are_found_and_nothing_else(seed: int, rate: float) -> None:
-    """Stale or corrected: the run is those hours, or what of them stands out."""
+    """Stale or corrected: the run is those hours, or part of them."""
     arrivals = drawn(seed, rate=rate, corrected=rate / 100)
     for stale, corrected, cause in ((75, 0, Cause.STALE), (0, 75, Cause.CORRECTED)):
         found = judged(adding(arrivals, 1000, stale=stale, corrected=corrected, hours=4)).runs
@@ -89,16 +89,16 @@ def test_three_hundred_labels_in_four_hours_are_found_and_nothing_else(seed: int
         assert found[-1].until_ms < 1004 * HOUR_MS
 
 
-def test_a_run_tells_its_hours_its_causes_and_what_it_has() -> None:
-    """Hours that follow each other are one run, whatever they were flagged for; one quiet hour parts them."""
+def test_a_run_has_its_hours_causes_and_counts() -> None:
+    """Consecutive hours are one run, whatever they were flagged for; a quiet hour separates runs."""
     arrivals = adding(adding(drawn(1), 1000, stale=80), 1001, corrected=90)
     arrivals = adding(arrivals, 1003, corrected=90)
     both, single = judged(arrivals).runs
     assert (both.since_ms, both.until_ms) == (1000 * HOUR_MS, 1002 * HOUR_MS - 1)
     assert both.causes == (Cause.STALE, Cause.CORRECTED)
     assert both.stale_after_ms is not None
-    place = int(np.searchsorted(EDGES_MS, both.stale_after_ms))
-    stale = arrivals.first[1000:1002, place + 1 :].sum(axis=1) + arrivals.changed[1000:1002]
+    edge = int(np.searchsorted(EDGES_MS, both.stale_after_ms))
+    stale = arrivals.first[1000:1002, edge + 1 :].sum(axis=1) + arrivals.changed[1000:1002]
     assert both.hours == ((1000 * HOUR_MS, stale[0]), (1001 * HOUR_MS, stale[1]))
     assert both.amount == stale.sum() >= 170
     assert single == FlaggedRun(
@@ -107,16 +107,14 @@ def test_a_run_tells_its_hours_its_causes_and_what_it_has() -> None:
 
 
 @pytest.mark.parametrize(("rate", "count", "is_flagged"), [(50, 19, False), (50, 20, True)])
-def test_a_count_below_twenty_is_nothing_though_history_never_had_any(
-    rate: float, count: int, is_flagged: bool
-) -> None:
-    """What is small matters little."""
+def test_a_count_below_twenty_is_not_flagged_though_history_had_none(rate: float, count: int, is_flagged: bool) -> None:
+    """Small counts matter little."""
     assert bool(judged(adding(drawn(2, rate=rate, corrected=0), 1000, corrected=count)).runs) is is_flagged
 
 
 @pytest.mark.parametrize(("labels", "least"), [(1_000, 20), (2_000, 40), (2_900, 58), (100_000, 60)])
-def test_a_count_has_to_reach_a_part_of_the_hours_labels(labels: int, least: int) -> None:
-    """Two in a hundred, and of very many labels sixty."""
+def test_a_count_has_to_reach_a_share_of_the_hours_labels(labels: int, least: int) -> None:
+    """2 %, and at most sixty."""
     arrivals = drawn(3, corrected=0)
     for count, is_flagged in ((least - 1, False), (least + 1, True)):
         many = adding(arrivals, 1000, corrected=count)
@@ -125,8 +123,8 @@ def test_a_count_has_to_reach_a_part_of_the_hours_labels(labels: int, least: int
         assert bool(judged(many).runs) is is_flagged
 
 
-def test_what_was_found_is_found_again_whatever_comes_later() -> None:
-    """Each hour is judged by what came before its day: a prefix of the hours has a prefix of the runs."""
+def test_later_hours_change_no_run() -> None:
+    """Each hour is judged by the time before its day: a prefix of the hours has a prefix of the runs."""
     arrivals = drawn(4)
     for hour in (800, 1040, 1050, 1150):
         arrivals = adding(arrivals, hour, stale=120, corrected=40, hours=3)
@@ -142,15 +140,15 @@ def test_what_was_found_is_found_again_whatever_comes_later() -> None:
         assert judged(replace(cut, edges_ms=EDGES_MS)).runs == known
 
 
-def test_an_hour_that_has_not_been_read_to_its_end_is_not_judged() -> None:
+def test_an_hour_that_is_not_read_completely_is_not_judged() -> None:
     """A millisecond is missing."""
     arrivals = adding(drawn(5), 1000, stale=200)
     assert judge_arrivals(arrivals, 1001 * HOUR_MS - 1).runs == ()
     assert len(judge_arrivals(arrivals, 1001 * HOUR_MS).runs) == 1
 
 
-def test_flagged_hours_are_no_history() -> None:
-    """Huge backfills on ten days in a row: the last, far smaller one is found all the same."""
+def test_flagged_hours_are_not_part_of_history() -> None:
+    """After huge backfills on ten days in a row a far smaller one is found all the same."""
     arrivals = drawn(6)
     for day in range(35, 45):
         arrivals = adding(arrivals, 24 * day + 3, stale=5_000, corrected=5_000, hours=2)
@@ -160,16 +158,16 @@ def test_flagged_hours_are_no_history() -> None:
     assert found.stale_after_ms < OLD_MS
 
 
-def test_what_goes_on_for_more_than_a_week_becomes_what_is_usual() -> None:
-    """A hundred corrections an hour for good, one episode that ends; else every hour to come would be flagged."""
+def test_a_state_of_more_than_a_week_becomes_usual() -> None:
+    """A lasting hundred corrections an hour are a single episode; else all later hours would be flagged."""
     found = judged(adding(drawn(7, days=60), 24 * 30, corrected=100, hours=24 * 30)).runs
     assert found[0].since_ms == 30 * DAY_MS
     assert 7 * DAY_MS <= found[-1].until_ms + 1 - found[0].since_ms <= 8 * DAY_MS
 
 
 @pytest.mark.parametrize("moved", [-1, 0, 1])
-def test_a_daily_file_is_no_backfill_not_even_when_clocks_change(moved: int) -> None:
-    """Everything of a day comes within one hour; from day 40 on an hour sooner or later. Other hours stay judged."""
+def test_a_daily_file_is_no_backfill_not_even_under_daylight_saving_time(moved: int) -> None:
+    """A day's labels come in one hour, from day 40 on an hour sooner or later. Other hours are still judged."""
     even, days = drawn(8), np.arange(DAYS)
     at = 24 * days + np.where(days < 40, 6, 6 + moved)
     first, changed = np.zeros_like(even.first), np.zeros_like(even.changed)
@@ -182,16 +180,16 @@ def test_a_daily_file_is_no_backfill_not_even_when_clocks_change(moved: int) -> 
 
 
 @pytest.mark.parametrize("seed", some(*range(6), at_least=2))
-def test_a_young_loop_whose_labels_become_older_and_older_is_left_alone(seed: int) -> None:
-    """Its oldest labels are as old as itself: there are more of them every day, and none tells the past anew."""
+def test_a_young_loop_whose_labels_become_older_raises_no_alarm(seed: int) -> None:
+    """Its oldest labels are as old as the loop: there are more of them every day, and none restates the past."""
     slow = 0.7 * profile(2, 1.0) + 0.3 * profile(20 * 24, 1.0)
     for rate in (500, 5_000):
         assert judged(drawn(seed, rate=rate, share=slow, is_young=True)).runs == ()
 
 
 @pytest.mark.parametrize("hours", [0, 1, 167])
-def test_without_a_week_of_history_it_says_so(hours: int) -> None:
-    """A thousand corrections at once are nothing that could be judged."""
+def test_without_a_week_of_history_it_is_calibrating(hours: int) -> None:
+    """Not even a thousand corrections at once are judged."""
     arrivals = drawn(9, days=8)
     assert judged(arrivals, hours) == BackfillAlarm((), is_calibrating=True, stale_after_ms=None)
     if hours:
@@ -199,8 +197,8 @@ def test_without_a_week_of_history_it_says_so(hours: int) -> None:
     assert judged(adding(arrivals, 168, corrected=1_000), 169).runs != ()
 
 
-def test_a_loop_of_ten_days_knows_what_is_stale_of_what_it_has_seen() -> None:
-    """Half of its days are history; by the others it knows how old labels get."""
+def test_a_loop_of_ten_days_has_a_stale_age_of_its_own_history() -> None:
+    """Half of its days are history, whose labels may be as old as the other half."""
     young = adding(drawn(11, days=10, share=profile(6, 0.5), is_young=True), 230, stale=100)
     [run] = judged(young).runs
     assert run.since_ms == 230 * HOUR_MS
@@ -209,15 +207,15 @@ def test_a_loop_of_ten_days_knows_what_is_stale_of_what_it_has_seen() -> None:
 
 
 def test_a_loop_without_labels_is_calibrating() -> None:
-    """Neither an hour nor a label."""
+    """Without hours, or without labels."""
     none = drawn(9, days=0)
     assert judge_arrivals(none, DAY_MS) == BackfillAlarm((), is_calibrating=True, stale_after_ms=None)
     quiet = drawn(9, rate=0, corrected=0)
     assert judged(quiet) == BackfillAlarm((), is_calibrating=True, stale_after_ms=None)
 
 
-def test_labels_are_stale_above_the_age_by_which_nearly_all_are_there() -> None:
-    """99.5 % of what could be seen, an hour at least, and nothing where labels are few."""
+def test_labels_are_stale_above_the_age_by_which_nearly_all_have_arrived() -> None:
+    """99.5 % of those that could be observed; an hour at least; None with few labels."""
     edges_ms = np.array([0, 60_000, HOUR_MS // 2, 2 * HOUR_MS, DAY_MS, 9 * DAY_MS])
     assert stale_age(np.array([0, 0, 900, 94, 1, 5]), edges_ms, 90 * DAY_MS) == DAY_MS
     assert stale_age(np.array([0, 0, 900, 95, 0, 5]), edges_ms, 90 * DAY_MS) == 2 * HOUR_MS
@@ -227,7 +225,7 @@ def test_labels_are_stale_above_the_age_by_which_nearly_all_are_there() -> None:
 
 
 def test_predictions_that_are_sent_again_are_found_by_the_same_rule() -> None:
-    """A few an hour are usual; hours without any are not told; what lies outside of the span is not looked at."""
+    """A few an hour are usual; hours without any may be missing, and hours outside the span are ignored."""
     counts = np.random.default_rng(10).poisson(1, 24 * 20)
     since_ms = 5 * DAY_MS + 1_800_000
     rows = [(since_ms + HOUR_MS * hour, int(count)) for hour, count in enumerate(counts) if count]

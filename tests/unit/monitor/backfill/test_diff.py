@@ -1,4 +1,8 @@
-"""The diff of a backfill: every number against the rows it is made of, counted another way."""
+"""Diff of a backfill: every number against an independent count of its rows.
+
+Through the diff these tests cover `monitor.backfill.balance`, `monitor.backfill.restatement` and
+`monitor.backfill.restated_metrics`.
+"""
 
 import json
 import math
@@ -62,7 +66,7 @@ def label(report: BackfillDiff, scope: str, name: str) -> LabelChange:
 
 
 def of_scope(rows: list[Row], scope: str) -> tuple[list[Row], list[Row]]:
-    """Return the rows that have a label before, and those that have one after, as the scope wants them."""
+    """Return the rows with a label before, and those with one after, that belong to the scope."""
     cohorts = {(row.version, row.day) for row in rows if row.touched and row.eligible}
     mine = [row for row in rows if row.eligible and (row.version, row.day) in cohorts]
     if scope in ("touched", "episode"):
@@ -72,8 +76,8 @@ def of_scope(rows: list[Row], scope: str) -> tuple[list[Row], list[Row]]:
     return [row for row in mine if row.before is not None], [row for row in mine if row.after is not None]
 
 
-def test_predictions_are_counted_by_what_becomes_of_their_label() -> None:
-    """One of each sort or more; what is not eligible is in its own count only."""
+def test_predictions_are_counted_by_the_change_of_their_label() -> None:
+    """Rows that are not eligible have a count of their own."""
     touched = diff(HAND_MADE).touched
     counts = (touched.new, touched.changed, touched.identical, touched.taken_away, touched.unlabelled)
     assert counts == (2, 3, 1, 1, 1)
@@ -81,14 +85,14 @@ def test_predictions_are_counted_by_what_becomes_of_their_label() -> None:
 
 
 def test_the_matrix_has_labels_before_down_and_labels_after_across() -> None:
-    """The third label is none at all."""
+    """The third is "no label"."""
     matrix = diff(HAND_MADE).matrix
     assert matrix.labels == ["0", "1", NO_LABEL]
     assert matrix.counts == [[0, 1, 1], [2, 1, 0], [1, 1, 1]]
 
 
 def test_days_and_versions_are_those_of_eligible_predictions_touched() -> None:
-    """A cohort that is only beside them is left out."""
+    """Other cohorts are left out."""
     rows = [*HAND_MADE, Row(1.0, 0.0, version="v2", day=4), Row(1.0, 0.0, version="v3", day=9, eligible=False)]
     report = diff(rows)
     assert (report.first_day, report.last_day, report.days) == ("2013-03-12", "2013-03-16", 2)
@@ -103,8 +107,8 @@ def test_coverage_is_that_of_the_whole_cohort() -> None:
     assert (total.version, total.day, total.is_mature) == (None, None, True)
 
 
-def test_flips_are_a_share_of_mature_labels_and_of_all() -> None:
-    """A cohort that is not final yet counts in the second only."""
+def test_flips_are_a_share_of_mature_labels_and_of_all_labels() -> None:
+    """A cohort that is not mature counts in the second only."""
     rows = [*[Row(1.0, 1.0)] * 9, Row(0.0, 1.0), *[Row(0.0, 1.0, day=1)] * 2, *[Row(0.0, 0.0, day=1)] * 2]
     report = diff(rows, immature_days=[1])
     assert (report.mature_flips, report.mature_labels, report.flip_share_of_mature) == (1, 10, 0.1)
@@ -114,7 +118,7 @@ def test_flips_are_a_share_of_mature_labels_and_of_all() -> None:
 
 
 def test_the_cohorts_shown_are_the_worst_sixty() -> None:
-    """Those whose coverage falls most come first, then those with most flips; the totals are of all."""
+    """Those whose coverage falls most are first, then those with most flips; the totals include all."""
     rows = [Row(1.0, 1.0, day=day) for day in range(62)]
     rows += [Row(1.0, 0.0, day=day) for day in (7, 7, 9)] + [Row(1.0, None, day=50), Row(1.0, 1.0, day=50)]
     report = diff(rows)
@@ -125,7 +129,7 @@ def test_the_cohorts_shown_are_the_worst_sixty() -> None:
 
 
 def test_a_fall_of_coverage_counts_in_mature_cohorts_only() -> None:
-    """A young day may lose a label; and where coverage only rises nothing falls."""
+    """A young day may lose a label; where coverage only rises, the fall is zero."""
     rows = [Row(1.0, None, day=1), Row(None, 1.0, day=0)]
     assert diff(rows, immature_days=[1]).mature_coverage_fall == 0.0
     assert diff(rows).mature_coverage_fall == 1.0
@@ -133,7 +137,7 @@ def test_a_fall_of_coverage_counts_in_mature_cohorts_only() -> None:
 
 @pytest.mark.parametrize("scope", ["touched", "paired", "cohorts"])
 def test_binary_metrics_are_those_of_scikit_learn(scope: str) -> None:
-    """Before and after, over just the rows that the scope means; AUC within its bound."""
+    """Before and after, over exactly the rows of the scope; AUC within its bound."""
     rows = random_rows("late", 400, seed=3)
     report = diff(rows)
     for side, mine in zip(("before", "after"), of_scope(rows, scope), strict=True):
@@ -158,23 +162,23 @@ def test_metrics_of_regression_and_classes_are_those_of_scikit_learn(scope: str)
     fares, statuses = random_rows("fare", 400, seed=3), random_rows("status", 400, seed=3)
     fare, status = diff(fares, "fare"), diff(statuses, "status")
     for side, mine, others in zip(("before", "after"), of_scope(fares, scope), of_scope(statuses, scope), strict=True):
-        truth, said = [getattr(row, side) for row in mine], [row.output for row in mine]
+        truth, output = [getattr(row, side) for row in mine], [row.output for row in mine]
         found = {name: getattr(metric(fare, scope, name), side) for name in ("mae", "mse", "r2")}
-        assert found["mae"] == pytest.approx(mean_absolute_error(truth, said), rel=1e-6)
-        assert found["mse"] == pytest.approx(mean_squared_error(truth, said), rel=1e-6)
-        assert found["r2"] == pytest.approx(r2_score(truth, said), rel=1e-6)
-        truth, said = [getattr(row, side) for row in others], [row.output for row in others]
+        assert found["mae"] == pytest.approx(mean_absolute_error(truth, output), rel=1e-6)
+        assert found["mse"] == pytest.approx(mean_squared_error(truth, output), rel=1e-6)
+        assert found["r2"] == pytest.approx(r2_score(truth, output), rel=1e-6)
+        truth, output = [getattr(row, side) for row in others], [row.output for row in others]
         found = {
             name: getattr(metric(status, scope, name), side) for name in ("accuracy", "balanced_accuracy", "macro_f1")
         }
-        assert found["accuracy"] == pytest.approx(accuracy_score(truth, said), rel=1e-8)
-        assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, said), rel=1e-8)
-        assert found["macro_f1"] == pytest.approx(f1_score(truth, said, average="macro"), rel=1e-8)
+        assert found["accuracy"] == pytest.approx(accuracy_score(truth, output), rel=1e-8)
+        assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, output), rel=1e-8)
+        assert found["macro_f1"] == pytest.approx(f1_score(truth, output, average="macro"), rel=1e-8)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_cohorts_metrics_are_those_of_the_cells_folded_with_the_backfill(kind: str) -> None:
-    """What approving will show is what the report says, to the last digit that it has."""
+    """The diff shows what approving will give, to its last digit."""
     rows = random_rows(kind, 400, seed=3)
     report = diff(rows, kind)
     for side in ("before", "after"):
@@ -189,7 +193,7 @@ def test_the_cohorts_metrics_are_those_of_the_cells_folded_with_the_backfill(kin
 
 @pytest.mark.parametrize("scope", ["touched", "cohorts"])
 def test_prevalence_has_cohens_h(scope: str) -> None:
-    """Shares of ones among labels before and after, and the difference of their arcs."""
+    """Share of ones among labels before and after, and the effect size of their difference."""
     rows = random_rows("late", 400, seed=3)
     found = label(diff(rows), scope, "1")
     before, after = (
@@ -221,7 +225,7 @@ def test_classes_have_a_share_each_and_numbers_a_mean() -> None:
     assert mean.effect == pytest.approx((np.mean(last) - np.mean(first)) / np.std(first), rel=1e-4)
 
 
-def test_the_index_of_labels_is_the_one_written_out() -> None:
+def test_the_index_of_labels_is_that_of_the_formula() -> None:
     """Sum of (p - q) ln(p / q) with half a row added to each count, less its mean under chance."""
     rows = [*[Row(0.0, 0.0)] * 70, *[Row(0.0, 1.0)] * 20, *[Row(1.0, 1.0)] * 30, *[Row(None, 1.0)] * 5]
     [found] = [one for one in diff(rows).distributions if (one.scope, one.of) == ("cohorts", "label")]
@@ -232,8 +236,8 @@ def test_the_index_of_labels_is_the_one_written_out() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_outputs_of_labelled_predictions_move_when_labels_come_for_some_only(kind: str) -> None:
-    """New labels for high outputs alone are another population; the same ones again are not."""
+def test_outputs_of_labelled_predictions_shift_when_only_some_get_labels(kind: str) -> None:
+    """New labels for high outputs alone are another population; identical labels are not."""
     low, high = {"late": (0.1, 0.9), "fare": (1.0, 9.0), "status": ("a", "b")}[kind]
     truth: float | str = {"late": 1.0, "fare": 5.0, "status": "a"}[kind]  # type: ignore[assignment] # of each task
     same = [*[Row(truth, truth, low)] * 300, *[Row(truth, truth, high)] * 300]
@@ -245,8 +249,8 @@ def test_outputs_of_labelled_predictions_move_when_labels_come_for_some_only(kin
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ages_of_first_labels_are_told_without_and_with_the_episode(kind: str) -> None:
-    """The least edge of the grid by which so many are known, untouched labels among them."""
+def test_ages_of_first_labels_are_reported_without_and_with_the_episode(kind: str) -> None:
+    """The least edge of the grid by which so many are known, untouched labels included."""
     rows = random_rows(kind, 400, seed=3)
     report = diff(rows, kind)
     [plan] = [one for one in PLAN.kinds if one.name == kind]
@@ -260,20 +264,20 @@ def test_ages_of_first_labels_are_told_without_and_with_the_episode(kind: str) -
             assert edge == min(one for one in plan.age_edges_ms if one >= wanted)
 
 
-def test_a_stale_backfill_shows_in_the_delay_law_and_nowhere_in_what_was() -> None:
-    """An hour before, which is an edge of the grid; with it, the tenth that came nine days late."""
+def test_a_stale_backfill_changes_only_the_delays_with_it() -> None:
+    """An hour without it, which is an edge of the grid; with it, the tenth that came nine days late."""
     rows = [*[Row(1.0, 1.0)] * 90, *[Row(None, 1.0, age_after_ms=9 * DAY_MS)] * 10]
     delays = diff(rows).delays
     assert (delays.median_without_ms, delays.p95_without_ms, delays.median_with_ms) == (HOUR_MS,) * 3
     assert delays.p95_with_ms is not None
     assert delays.p95_with_ms >= 9 * DAY_MS
     case = frames(rows)
-    apart = diff_of(episode_of(), PLAN, case.pairs, case.cohorts).delays
-    assert apart == delays.model_copy(update={"scope": "episode"})
+    alone = diff_of(episode_of(), PLAN, case.pairs, case.cohorts).delays
+    assert alone == delays.model_copy(update={"scope": "episode"})
 
 
 def test_slices_with_most_flips_come_first() -> None:
-    """Of those as good as each other, the one with more predictions; what has no value is told as null."""
+    """Among equals, the value with more predictions; a missing value is null."""
     rows = [*[Row(0.0, 1.0, country="FR")] * 2, Row(0.0, 1.0, country=None), *[Row(0.0, 0.0, country="DE")] * 5]
     found = [(one.name, one.value, one.touched, one.flips) for one in diff(rows).slices]
     assert found == [
@@ -285,8 +289,8 @@ def test_slices_with_most_flips_come_first() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_neither_the_order_of_rows_nor_a_second_time_changes_a_byte(kind: str) -> None:
-    """An approval is bound to these bytes."""
+def test_neither_the_order_of_rows_nor_a_second_run_changes_a_byte(kind: str) -> None:
+    """A ruling is bound to their digest."""
     case = frames(random_rows(kind, 400, seed=3), kind)
     decisions = [AffectedDecision(decision=f"rt-{n:032x}", dataset_uri=f"file:///d/{n}") for n in (2, 1)]
     episode = episode_of(kind)
@@ -299,8 +303,8 @@ def test_neither_the_order_of_rows_nor_a_second_time_changes_a_byte(kind: str) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_document_is_what_its_schema_says_and_reads_back(kind: str) -> None:
-    """Strict reading of the bytes gives the same report, and the same bytes again."""
+def test_the_document_is_valid_by_its_schema_and_reads_back(kind: str) -> None:
+    """Parsing the bytes gives the same diff, and the same bytes again."""
     report = diff(random_rows(kind, 400, seed=3), kind)
     assert BackfillDiff.model_validate_json(report.document()) == report
     assert BackfillDiff.model_validate_json(report.document()).document() == report.document()
@@ -309,7 +313,7 @@ def test_the_document_is_what_its_schema_says_and_reads_back(kind: str) -> None:
 
 
 def test_the_document_is_canonical() -> None:
-    """Keys sorted, no blanks, text as it is, and no figure with more digits than platforms agree about."""
+    """Sorted keys, no blanks, unescaped text, and no figure with more digits than all platforms agree on."""
     document = diff([Row("é", "ü", "ü"), Row("ü", "é", "ü"), Row("ü", "ü", "ü")], "status").document().decode()
     figures: list[float] = []
 
@@ -330,21 +334,21 @@ def test_the_document_is_canonical() -> None:
 
 
 def test_another_label_gives_another_digest() -> None:
-    """One flip more, and an approval of the first report is none of the second."""
+    """With one flip more, an approval of the first diff is not valid for the second."""
     assert diff(HAND_MADE).sha256() != diff([*HAND_MADE, Row(0.0, 1.0)]).sha256()
 
 
 def test_without_cells_the_change_of_accuracy_is_the_same() -> None:
-    """What is not touched does not change, so that labels of the cohorts are enough to tell it."""
+    """Untouched labels do not change, so the number of the cohorts' labels is enough."""
     rows = random_rows("late", 400, seed=3)
     case = frames(rows)
     whole = diff(rows).random_flips
-    apart = diff_of(episode_of(), PLAN, case.pairs, case.cohorts).random_flips
+    alone = diff_of(episode_of(), PLAN, case.pairs, case.cohorts).random_flips
     assert whole is not None
-    assert apart is not None
-    assert (whole.scope, apart.scope) == ("paired", "touched")
-    assert apart.change == pytest.approx(whole.change, rel=1e-6)
-    assert apart.flip_share == whole.flip_share
+    assert alone is not None
+    assert (whole.scope, alone.scope) == ("paired", "touched")
+    assert alone.change == pytest.approx(whole.change, rel=1e-6)
+    assert alone.flip_share == whole.flip_share
     assert whole.flip_share == pytest.approx(
         sum(row.touched and row.before != row.after for row in of_scope(rows, "paired")[0])
         / len(of_scope(rows, "paired")[0])
@@ -352,7 +356,7 @@ def test_without_cells_the_change_of_accuracy_is_the_same() -> None:
 
 
 def test_a_matrix_of_many_classes_has_the_most_common_twenty_and_the_rest() -> None:
-    """Nothing is lost; and a class that is called like our own words is told apart from them."""
+    """No row is lost, and a class named like `*none` is distinct from it."""
     rows = [Row(f"c{n % 30:02}", f"c{(n + 1) % 30:02}", "c00") for n in range(90)]
     rows += [Row("*none", "*other", "*none")] * 9 + [Row("\\x", None, "c00")] * 8
     matrix = diff(rows, "status").matrix
@@ -374,24 +378,24 @@ def test_a_matrix_of_numbers_has_five_ranges_of_the_labels_before() -> None:
     assert diff([Row(None, 4.0, 1.0)] * 3, "fare").matrix.labels[-1] == NO_LABEL
 
 
-def test_predictions_sent_again_restate_nothing_and_say_so() -> None:
-    """Their labels are the same on both sides."""
+def test_predictions_sent_again_restate_nothing() -> None:
+    """Their labels are the same on both sides; the sentences state it."""
     case = frames([Row(1.0, 1.0)] * 3)
     report = diff_of(episode_of(causes=[Cause.RESENT]), PLAN, case.pairs, case.cohorts, cells=case.before)
     assert (report.touched.identical, report.total.flips, report.asymmetry) == (3, 0, None)
-    assert "the first one stands" in report.approving
-    assert "the first one stands" in report.rejecting
+    assert "the content that was sent first" in report.approving
+    assert "the content that was sent first" in report.rejecting
 
 
-def test_what_approving_and_rejecting_do_is_said_with_the_numbers() -> None:
-    """Labels that change, come and go; and where they stay otherwise."""
+def test_the_sentences_state_what_approving_and_rejecting_do() -> None:
+    """With the numbers of labels that change, are new or are removed."""
     report = diff(HAND_MADE)
-    assert "late-15min of record for 8 predictions: 3 labels change, 2 are new and 1 go" in report.approving
-    assert "beside what is of record" in report.rejecting
+    assert "late-15min of record for 8 predictions: 3 labels change, 2 are new and 1 are removed" in report.approving
+    assert "out of the record" in report.rejecting
 
 
-def test_an_episode_without_a_prediction_is_a_report_of_nothing() -> None:
-    """Labels whose predictions are nowhere change nothing, and nothing is divided by nothing."""
+def test_an_episode_without_predictions_has_an_empty_diff() -> None:
+    """Its labels have no predictions; nothing is divided by zero."""
     report = diff_of(episode_of(), PLAN, PAIR_SCHEMA.to_frame(), COHORT_SCHEMA.to_frame())
     assert (report.touched.predictions, report.first_day, report.flip_share) == (0, None, None)
     assert (report.random_flips, report.total.coverage_before, report.delays.p95_with_ms) == (None, None, None)
@@ -404,40 +408,40 @@ def case_with(**changes: pl.Expr) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("pairs", "cohorts", "says"),
+    ("pairs", "cohorts", "message"),
     [
         (case_with(before_value=pl.lit(None, pl.Float64)), COHORTS, "no value in before_value"),
         (case_with(after_value=pl.lit(math.nan)), COHORTS, "no value in after_value"),
         (case_with(), COHORTS.clear(), "one row for each version and day"),
         (case_with(), pl.concat([COHORTS] * 2), "one row for each version and day"),
-        (case_with(), COHORTS.with_columns(predictions=pl.lit(7)), "do not hold"),
-        (case_with(), COHORTS.with_columns(labelled=pl.lit(4)), "do not hold"),
-        (case_with(), COHORTS.with_columns(positives=pl.lit(2)), "do not hold"),
-        (case_with(), COHORTS.with_columns(positives=pl.lit(None, pl.Int64)), "do not hold"),
+        (case_with(), COHORTS.with_columns(predictions=pl.lit(7)), "hold less"),
+        (case_with(), COHORTS.with_columns(labelled=pl.lit(4)), "hold less"),
+        (case_with(), COHORTS.with_columns(positives=pl.lit(2)), "hold less"),
+        (case_with(), COHORTS.with_columns(positives=pl.lit(None, pl.Int64)), "hold less"),
     ],
 )
-def test_frames_that_cannot_be_of_one_moment_are_refused(pairs: pl.DataFrame, cohorts: pl.DataFrame, says: str) -> None:
-    """A report that mixes two moments would be signed for what nobody has seen."""
-    with pytest.raises(ValueError, match=says):
+def test_inconsistent_frames_are_refused(pairs: pl.DataFrame, cohorts: pl.DataFrame, message: str) -> None:
+    """Else a person might approve a diff of frames read at different times."""
+    with pytest.raises(ValueError, match=message):
         diff_of(episode_of(), PLAN, pairs, cohorts)
 
 
-def test_cells_that_do_not_hold_what_was_before_are_refused() -> None:
-    """Those of after the backfill, for one."""
+def test_cells_without_the_labels_before_are_refused() -> None:
+    """Such as cells after the backfill."""
     case = frames(HAND_MADE)
-    with pytest.raises(ValueError, match="cells do not hold"):
+    with pytest.raises(ValueError, match="cells hold less"):
         diff_of(episode_of(), PLAN, case.pairs, case.cohorts, cells=case.before.clear())
 
 
 def test_a_kind_that_the_plan_does_not_have_is_refused() -> None:
-    """Its name is told."""
+    """By name."""
     case = frames(HAND_MADE)
     with pytest.raises(ValueError, match="no label kind 'gone'"):
         diff_of(episode_of().model_copy(update={"kind": "gone"}), PLAN, case.pairs, case.cohorts)
 
 
 def test_counts_agree_with_each_other() -> None:
-    """Matrix, cohorts, slices and totals tell of the same predictions."""
+    """Matrix, cohorts, slices and totals count the same predictions."""
     for kind in KINDS:
         rows = random_rows(kind, 400, seed=3)
         report = diff(rows, kind)

@@ -1,4 +1,4 @@
-"""Episodes: which are open, that their ids stay, and that neither order nor division of what is read matters."""
+"""Open episodes: which there are, their stable ids, and that the order and batches of reading do not matter."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +33,7 @@ Label = tuple[int, str, bool, str | None, int, int]
 def label(
     known_ms: int, offset: int, definition: str = "late-30", batch: str | None = None, partition: int = 0
 ) -> Label:
-    """Return a label; one of a batch is declared."""
+    """Return a label; it is declared if it has a batch."""
     return known_ms, definition, batch is not None, batch, partition, offset
 
 
@@ -58,24 +58,24 @@ def ruled(episodes: Sequence[Episode], verdict: Verdict = Verdict.QUARANTINED) -
 
 def run_of(first: int, amounts: Sequence[int], *causes: Cause) -> FlaggedRun:
     """Return a run of hours."""
-    hours = tuple(((first + place) * HOUR_MS, amount) for place, amount in enumerate(amounts))
+    hours = tuple(((first + number) * HOUR_MS, amount) for number, amount in enumerate(amounts))
     stale = 7 if Cause.STALE in causes else None
     return FlaggedRun(first * HOUR_MS, (first + len(amounts)) * HOUR_MS - 1, causes, hours, stale)
 
 
-def told(episode: Episode, *names: str) -> list[Any]:
+def fields(episode: Episode, *names: str) -> list[Any]:
     """Return some fields."""
     return [getattr(episode, name) for name in names]
 
 
 def test_labels_of_another_definition_and_declared_batches_make_one_episode_each() -> None:
-    """From the first to the last, with their number, why they are looked at, and what they say they are."""
+    """With time range, count, causes, definition and batch."""
     labels = [
         *(label(10, 0), label(30, 1), label(20, 2)),
         *(label(15, 3, OWN, "b1"), label(16, 4, OWN, "b1"), label(17, 5, OWN, "b2")),
         *((18, OWN, True, None, 0, 6), label(19, 7, "late-30", "b1")),
     ]
-    found = [told(one, "definition", "batch", "causes", "since", "until", "labels") for one in opened(labels)]
+    found = [fields(one, "definition", "batch", "causes", "since", "until", "labels") for one in opened(labels)]
     assert found == [
         ["late-30", None, [Cause.REDEFINED], 10, 30, 3],
         [OWN, "b1", [Cause.DECLARED], 15, 16, 2],
@@ -87,23 +87,23 @@ def test_labels_of_another_definition_and_declared_batches_make_one_episode_each
     assert opened() == []
 
 
-def test_a_label_that_is_read_twice_counts_once_and_a_batch_of_live_labels_parts_nothing() -> None:
-    """Positions tell labels apart; what is not declared has no batch, whatever it says."""
+def test_a_label_read_twice_counts_once_and_live_labels_have_no_batch() -> None:
+    """A label is identified by its position; the batch of one that is not declared is ignored."""
     live = [(10, "late-30", False, batch, 0, offset) for offset, batch in enumerate(("x", "y", None))]
     [found] = opened([*live, *live])
     assert (found.labels, found.batch) == (3, None)
 
 
-def test_names_that_only_together_are_alike_make_different_ids() -> None:
-    """A loop, a kind, a definition and a batch cannot be moved into each other; no batch is not the empty batch."""
+def test_names_with_equal_concatenation_have_different_ids() -> None:
+    """Loop, kind, definition and batch are kept separate; no batch is not the empty batch."""
     cases = [("a", "bc", label(1, 0, "d", "e")), ("ab", "c", label(1, 0, "d", "e")), ("a", "bc", label(1, 0, "de"))]
     cases += [("a", "bc", label(1, 0, "d", "")), ("a", "bc", (1, "d", True, None, 0, 0)), ("a", "bc", label(1, 0, "d"))]
     ids = [open_episodes(loop, kind, OWN, frame([one]), (), ())[0].id for loop, kind, one in cases]
     assert len(set(ids)) == len(ids)
 
 
-def test_a_waiting_episode_keeps_its_id_and_takes_in_what_comes_later_and_what_is_found_later() -> None:
-    """Even a label that became known before all others; the fingerprint changes with every one."""
+def test_a_waiting_episode_keeps_its_id_and_takes_in_all_further_labels() -> None:
+    """Even one that became known before all others; the fingerprint changes with each."""
     steps = [[label(50, 3)], [label(90, 9)], [label(20, 1, partition=1)]]
     labels: list[Label] = []
     rulings: list[Ruling] = []
@@ -115,12 +115,12 @@ def test_a_waiting_episode_keeps_its_id_and_takes_in_what_comes_later_and_what_i
         seen.append(one)
     assert len({one.id for one in seen}) == 1
     assert len({one.fingerprint for one in seen}) == 3
-    assert told(seen[-1], "since", "until", "labels") == [20, 90, 3]
+    assert fields(seen[-1], "since", "until", "labels") == [20, 90, 3]
     assert opened(list(reversed(labels))) == [seen[-1]]
 
 
-def test_the_fingerprint_tells_sets_of_positions_apart() -> None:
-    """Same number, same sums of partitions and offsets, other positions."""
+def test_different_sets_of_positions_have_different_fingerprints() -> None:
+    """Even with the same size and the same sums of partitions and offsets."""
     sets = [[(0, 1), (1, 0)], [(0, 0), (1, 1)], [(0, 1), (0, 0)], [(1, 0), (1, 1)]]
     prints = [
         opened([label(1, offset, partition=partition) for partition, offset in one])[0].fingerprint for one in sets
@@ -129,8 +129,8 @@ def test_the_fingerprint_tells_sets_of_positions_apart() -> None:
 
 
 @pytest.mark.parametrize("verdict", DECIDED)
-def test_what_becomes_known_after_a_decision_opens_the_next_one(verdict: Verdict) -> None:
-    """Of a batch always; what was known by then belongs to what was decided."""
+def test_labels_that_become_known_after_a_decision_open_the_next_episode(verdict: Verdict) -> None:
+    """In a batch always; labels known by then belong to the decided one."""
     labels = [label(10, 0, OWN, "b"), label(20, 1, OWN, "b")]
     first = opened(labels)
     rulings = ruled(first, verdict)
@@ -138,7 +138,7 @@ def test_what_becomes_known_after_a_decision_opens_the_next_one(verdict: Verdict
     more = [*labels, label(20, 2, OWN, "b"), label(21, 3, OWN, "b"), label(25, 4, OWN, "b")]
     [second] = opened(more, rulings=rulings)
     assert second.id != first[0].id
-    assert told(second, "since", "until", "labels") == [21, 25, 2]
+    assert fields(second, "since", "until", "labels") == [21, 25, 2]
     rulings += ruled([second], verdict)
     [third] = opened([*more, label(26, 5, OWN, "b")], rulings=rulings)
     assert len({first[0].id, second.id, third.id}) == 3
@@ -148,7 +148,7 @@ def test_what_becomes_known_after_a_decision_opens_the_next_one(verdict: Verdict
 
 @pytest.mark.parametrize("verdict", DECIDED)
 def test_a_definition_of_record_never_opens_another_but_its_declared_batches_do(verdict: Verdict) -> None:
-    """A rejected one does: it was refused, and is there again."""
+    """A rejected one does open another."""
     rulings = ruled(opened([label(10, 0)]), verdict)
     assert len(opened([label(10, 0), label(90, 1)], rulings=rulings)) == (0 if verdict.is_of_record else 1)
     assert len(opened([label(10, 0), label(90, 1, batch="b")], rulings=rulings)) == 1
@@ -156,7 +156,7 @@ def test_a_definition_of_record_never_opens_another_but_its_declared_batches_do(
     assert len(opened([label(10, 0, batch="b"), label(90, 1)], rulings=batch)) == (0 if verdict.is_of_record else 1)
 
 
-def test_rulings_about_another_kind_or_subject_decide_nothing_here() -> None:
+def test_rulings_on_another_kind_or_subject_do_not_matter() -> None:
     """The same definition of another kind, or another batch."""
     labels = [label(10, 0, OWN, "b1"), label(11, 1)]
     whole = opened(labels)
@@ -166,50 +166,50 @@ def test_rulings_about_another_kind_or_subject_decide_nothing_here() -> None:
     assert opened(labels, rulings=batch) == whole
 
 
-def test_an_episode_that_waits_never_goes_away_by_itself() -> None:
-    """Its labels were erased, or its hours are no longer remarkable: it is as it was ruled about."""
+def test_an_episode_that_waits_never_disappears_by_itself() -> None:
+    """Even if its labels were erased, or its hours are no longer flagged."""
     waiting = [*opened([label(10, 0), label(11, 1, OWN, "b")]), *opened(runs=[run_of(5, [30], Cause.STALE)])]
     assert opened(rulings=ruled(waiting)) == waiting
     assert opened(rulings=ruled(waiting, Verdict.REJECTED)) == []
 
 
 def test_every_run_is_an_episode_that_keeps_its_id_while_it_grows() -> None:
-    """By the hour it began; its causes may become more."""
+    """The id depends on its first hour; further causes may be added."""
     [short] = opened(runs=[run_of(100, [30], Cause.STALE)])
-    assert told(short, "definition", "batch", "since", "until") == [OWN, None, 100 * HOUR_MS, 101 * HOUR_MS - 1]
-    assert told(short, "causes", "labels", "stale_after_ms") == [[Cause.STALE], 30, 7]
+    assert fields(short, "definition", "batch", "since", "until") == [OWN, None, 100 * HOUR_MS, 101 * HOUR_MS - 1]
+    assert fields(short, "causes", "labels", "stale_after_ms") == [[Cause.STALE], 30, 7]
     grown = run_of(100, [30, 40], Cause.STALE, Cause.CORRECTED)
     other = run_of(200, [50], Cause.STALE)
     [found, second] = opened(runs=[other, grown], rulings=ruled([short]))
     assert found.id == short.id != second.id
     assert found.fingerprint != short.fingerprint
-    assert told(found, "until", "labels", "causes") == [102 * HOUR_MS - 1, 70, [Cause.STALE, Cause.CORRECTED]]
+    assert fields(found, "until", "labels", "causes") == [102 * HOUR_MS - 1, 70, [Cause.STALE, Cause.CORRECTED]]
     assert opened(runs=[grown, other]) == [found, second]
 
 
-def test_a_waiting_run_keeps_its_id_though_an_earlier_hour_is_found_later() -> None:
-    """A source that was read late has made its first hour another."""
+def test_a_waiting_run_keeps_its_id_though_an_earlier_hour_is_flagged_later() -> None:
+    """A source that was read late has changed its first hour."""
     [waiting] = opened(runs=[run_of(100, [30, 30], Cause.CORRECTED)])
     [found] = opened(runs=[run_of(99, [25, 30, 30], Cause.CORRECTED)], rulings=ruled([waiting]))
     assert (found.id, found.since) == (waiting.id, 99 * HOUR_MS)
 
 
 @pytest.mark.parametrize("verdict", DECIDED)
-def test_the_hours_of_a_run_that_were_not_decided_are_the_next_episode(verdict: Verdict) -> None:
-    """Those behind the decision, and one that is found before it."""
+def test_the_undecided_hours_of_a_run_are_the_next_episodes(verdict: Verdict) -> None:
+    """Those after the decided ones, and one before them."""
     decided = ruled(opened(runs=[run_of(100, [30, 31], Cause.CORRECTED)]), verdict)
     run = run_of(99, [25, 30, 31, 40, 41], Cause.CORRECTED)
     before, after = opened(runs=[run], rulings=decided)
-    assert told(before, "since", "until", "labels") == [99 * HOUR_MS, 100 * HOUR_MS - 1, 25]
-    assert told(after, "since", "until", "labels") == [102 * HOUR_MS, 104 * HOUR_MS - 1, 81]
+    assert fields(before, "since", "until", "labels") == [99 * HOUR_MS, 100 * HOUR_MS - 1, 25]
+    assert fields(after, "since", "until", "labels") == [102 * HOUR_MS, 104 * HOUR_MS - 1, 81]
     assert len({before.id, after.id, decided[0].episode.id}) == 3
     [longer] = opened(runs=[replace(run, hours=run.hours[1:])], rulings=[*decided, *ruled([after])])
     assert longer == after
     assert opened(runs=[run], rulings=[*decided, *ruled([before, after], verdict)]) == []
 
 
-def test_predictions_that_were_sent_again_and_labels_of_the_same_hour_are_two_episodes() -> None:
-    """What is decided about one says nothing about the other."""
+def test_predictions_sent_again_and_labels_of_the_same_hour_are_two_episodes() -> None:
+    """A decision on one does not matter for the other."""
     runs = [run_of(100, [30], Cause.RESENT), run_of(100, [30], Cause.STALE)]
     both = opened(runs=runs)
     assert len({one.id for one in both}) == 2
@@ -229,29 +229,29 @@ LABELS = st.lists(
 
 
 @settings(max_examples=examples(200), deadline=None)
-@given(early=LABELS, late=LABELS, verdict=st.sampled_from(DECIDED), turns=st.integers(1, 4), order=st.randoms())
-def test_any_order_and_any_division_into_turns_give_the_same_episodes(
-    early: list[Any], late: list[Any], verdict: Verdict, turns: int, order: Random
+@given(early=LABELS, late=LABELS, verdict=st.sampled_from(DECIDED), batches=st.integers(1, 4), order=st.randoms())
+def test_any_order_and_any_batches_give_the_same_episodes(
+    early: list[Any], late: list[Any], verdict: Verdict, batches: int, order: Random
 ) -> None:
-    """Labels are read in turns, all that is found waits, then it is decided, and more is read."""
+    """Labels are read in batches, all episodes wait, then they are decided, and more labels are read."""
 
     def made(rows: list[Any], since: int) -> list[Label]:
         return [
-            (since + known, definition, definition == OWN or batch is not None, batch, partition, since + place)
-            for place, (known, definition, batch, partition) in enumerate(rows)
+            (since + known, definition, definition == OWN or batch is not None, batch, partition, since + number)
+            for number, (known, definition, batch, partition) in enumerate(rows)
         ]
 
-    def in_turns(new: list[Label], known: list[Label], rulings: list[Ruling], turns: int) -> list[Episode]:
+    def in_batches(new: list[Label], known: list[Label], rulings: list[Ruling], batches: int) -> list[Episode]:
         shuffled = order.sample(new, len(new))
         found = opened(known, rulings=rulings)
-        for turn in range(turns):
-            seen = shuffled[: -(-len(new) * (turn + 1) // turns)]
+        for batch in range(batches):
+            seen = shuffled[: -(-len(new) * (batch + 1) // batches)]
             found = opened(order.sample([*known, *seen], len(known) + len(seen)), rulings=[*rulings, *ruled(found)])
         return found
 
     first, second = made(early, 0), made(late, 1_000)
     at_once = opened(first)
-    assert in_turns(first, [], [], turns) == at_once
+    assert in_batches(first, [], [], batches) == at_once
     rulings = ruled(at_once, verdict)
     assert opened(first, rulings=rulings) == []
-    assert in_turns(second, first, rulings, turns) == opened([*first, *second], rulings=rulings)
+    assert in_batches(second, first, rulings, batches) == opened([*first, *second], rulings=rulings)

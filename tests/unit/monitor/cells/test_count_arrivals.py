@@ -1,4 +1,4 @@
-"""Labels counted by the hour in which they became known: what is an arrival, and where it is counted."""
+"""Label arrivals: which revisions are arrivals, and under which day, hour and age they are counted."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ ONE = Prediction("a")
 
 
 def label(age_ms: int = HOUR_MS, reason: str = "first", prediction: Prediction = ONE, **changes: object) -> Revision:
-    """Return a revision that a label has made."""
+    """Return a revision made by a label."""
     status = "retracted" if reason == "retraction" else "joined"
     value = None if reason == "retraction" else 1.0
     known_at_ms = prediction.predicted_at_ms + age_ms
@@ -55,12 +55,12 @@ def at(text: str) -> int:
 
 
 @pytest.mark.parametrize("reason", ["first", "late", "early"])
-def test_a_first_label_is_counted_under_the_day_and_hour_it_came_in_and_by_its_age(reason: str) -> None:
+def test_a_first_label_is_counted_under_the_day_and_hour_of_its_arrival_and_by_its_age(reason: str) -> None:
     """Predicted at 08:00 New York time, known two days and three hours later."""
     age_ms = 2 * DAY_MS + 3 * HOUR_MS
-    place = min(place for place, edge in enumerate(PLAN.kinds[1].age_edges_ms) if edge >= age_ms)
+    index = min(index for index, edge in enumerate(PLAN.kinds[1].age_edges_ms) if edge >= age_ms)
     cells = arrivals_in(label(age_ms, reason))
-    assert counted(cells) == [("2013-03-14", "arrived", 11 * 4096 + place, 1)]
+    assert counted(cells) == [("2013-03-14", "arrived", 11 * 4096 + index, 1)]
     assert cells.select("version", "slice", "kind", "definition").rows() == [("v1", "", "late", "late-15min")]
 
 
@@ -87,16 +87,16 @@ def test_an_hour_is_counted_from_the_days_first_instant_on_days_of_25_and_of_23_
         ({"reason": "retraction", "previous": ("retracted", None)}, 0),
     ],
 )
-def test_what_changes_a_value_or_takes_it_back_is_a_correction_and_the_same_again_is_nothing(
+def test_a_label_that_changes_or_retracts_a_value_counts_as_changed_and_a_repeated_value_does_not(
     changes: dict[str, object], amount: int
 ) -> None:
-    """A label that says what is known already tells nothing anew."""
+    """Repetitions are not arrivals."""
     found = counted(arrivals_in(label(**changes)))  # type: ignore[arg-type] # a test's own fields
     assert found == [("2013-03-12", "arrived_corrected", 9, 1)] * amount
 
 
-def test_what_no_live_label_of_an_eligible_prediction_has_made_is_no_arrival() -> None:
-    """Timeouts, declared backfills, and outcomes of predictions that nobody expects a label for."""
+def test_only_live_labels_of_eligible_predictions_are_arrivals() -> None:
+    """Timeouts, declared backfills and outcomes of ineligible predictions are not."""
     timeout = label(3 * DAY_MS, "timeout", label_offset=None, status="expired", value=None)
     assert arrivals_in(timeout).is_empty()
     assert arrivals_in(label(label_offset=None)).is_empty()
@@ -106,8 +106,8 @@ def test_what_no_live_label_of_an_eligible_prediction_has_made_is_no_arrival() -
         assert arrivals_in(label(), is_declared=live, batch_id=pl.lit(None, dtype=pl.String)).height == 1
 
 
-def test_an_arrival_is_never_taken_back() -> None:
-    """A correction and a retraction are arrivals of their own; the first label stays where it came."""
+def test_an_arrival_is_never_subtracted() -> None:
+    """A correction and a retraction are further arrivals; the first label keeps its cell."""
     first = label()
     later = [
         label(2 * HOUR_MS, "correction", value=0.0, revision=2, previous=("joined", 1.0)),
@@ -119,14 +119,14 @@ def test_an_arrival_is_never_taken_back() -> None:
     assert [(measure, amount) for _, measure, _, amount in found] == [("arrived", 1), *[("arrived_corrected", 1)] * 2]
 
 
-def test_a_ruling_changes_what_counts_and_not_what_has_arrived() -> None:
-    """A restatement moves outcomes only."""
+def test_a_ruling_changes_no_arrivals() -> None:
+    """A restatement changes cells of outcomes only."""
     frame = outcomes_frame([label()])
     assert not restate(PLAN, frame, (), ()).get_column("measure").str.starts_with("arrived").any()
 
 
-def test_a_day_on_which_labels_came_is_no_cohort() -> None:
-    """The label of a prediction comes two days later: coverage and metrics only know the day of the prediction."""
+def test_a_day_of_arrivals_is_no_cohort() -> None:
+    """The label arrives two days later: coverage and metrics have only the day of the prediction."""
     cells = fold(PLAN, predictions_frame([ONE]), outcomes_frame([label(2 * DAY_MS)]), NONE)
     plain = cells.filter(~pl.col("measure").str.starts_with("arrived"))
     assert cells.height == plain.height + 1
@@ -135,8 +135,8 @@ def test_a_day_on_which_labels_came_is_no_cohort() -> None:
     assert metrics(cells, PLAN, ["version", "day"], until).equals(metrics(plain, PLAN, ["version", "day"], until))
 
 
-def test_hours_are_read_without_holes_for_all_versions_and_the_own_definition_only() -> None:
-    """From the first instant of the first day, through the day that clocks go forward on."""
+def test_hourly_arrivals_have_no_gaps_and_cover_all_versions_of_the_own_definition() -> None:
+    """They start with the first day, and span the day of 23 hours on which clocks go forward."""
     early = replace(ONE, predicted_at_ms=at("2013-03-09T12:00:00"))
     other = replace(early, key="b", version="v2")
     known_ms = at("2013-03-11T04:10:00")
@@ -154,13 +154,13 @@ def test_hours_are_read_without_holes_for_all_versions_and_the_own_definition_on
     assert found.hour_ms[0] == at("2013-03-09T05:00:00")
     assert list(found.hour_of_day[[0, 23, 24, 46, 47]]) == [0, 23, 0, 22, 0]
     hour = 24 + 23
-    place = int((found.edges_ms < age_ms).sum())
-    assert found.first[hour, place] == found.first.sum() == 2
+    index = int((found.edges_ms < age_ms).sum())
+    assert found.first[hour, index] == found.first.sum() == 2
     assert found.changed[hour + 1] == found.changed.sum() == 1
 
 
-def test_a_loop_without_cells_has_no_hours_and_a_kind_that_is_not_there_is_refused() -> None:
-    """Nothing to read, and nothing to guess."""
+def test_a_loop_without_cells_has_no_hours_and_an_unknown_kind_is_refused() -> None:
+    """The first is an empty series, the second an error."""
     assert len(read_hourly_arrivals(merge(), PLAN, "late").hour_ms) == 0
     with pytest.raises(ValueError, match="no kind 'gone'"):
         read_hourly_arrivals(merge(), PLAN, "gone")

@@ -1,4 +1,4 @@
-"""What is counted where: cases at the edges of bins, days, slices, chains."""
+"""Folds: which cell counts a row, at the edges of bins, days, slices and chains."""
 
 import math
 from dataclasses import replace
@@ -14,17 +14,18 @@ from cell_cases import (
     Prediction,
     Revision,
     amounts,
+    bins_of,
     config_of,
     outcomes_frame,
     predictions_frame,
     renumbered,
 )
 
-from monitor.cells.bins import BEYOND_MS, age_edges_ms, score_edges
-from monitor.cells.class_name import CLASSES_MAX, class_text, confusion_measure, read_confusion
+from monitor.cells.bins import OVERFLOW_AGE_MS, age_edges_ms, score_edges
+from monitor.cells.class_name import CLASSES_MAX, confusion_measure, escape_class, read_confusion
 from monitor.cells.cohort import day_ends, read_slice
 from monitor.cells.fold import fold
-from monitor.cells.packing import CELL_SCHEMA, merge, sums
+from monitor.cells.packing import CELL_SCHEMA, merge, sum_by
 from monitor.cells.plan import SLICE_VALUES, CellPlan
 from monitor.metrics.table import metrics
 
@@ -40,7 +41,7 @@ def cells_of(revisions: list[Revision], earlier: list[Revision] | None = None) -
 
 @pytest.mark.parametrize("threshold", [0.0, 1e-9, 0.0001, 0.01, 0.3, 0.5, 0.55, 0.97, 0.9999, 1 - 1e-9, 1.0])
 def test_the_threshold_is_an_edge_to_the_bit_and_edges_grow(threshold: float) -> None:
-    """63 edges make 64 bins, and the first positive one begins at the threshold."""
+    """63 edges make 64 bins, and the first positive bin begins at the threshold."""
     edges, positive_from = score_edges(threshold)
     assert len(edges) == 63
     assert list(edges) == sorted(set(edges))
@@ -48,7 +49,7 @@ def test_the_threshold_is_an_edge_to_the_bit_and_edges_grow(threshold: float) ->
 
 
 def test_the_default_threshold_shifts_nothing() -> None:
-    """A half is the logit 0, which is an edge of the plain grid from -8 to 8."""
+    """0.5 is the logit 0, which is an edge of the unshifted grid from -8 to 8."""
     edges, positive_from = score_edges(0.5)
     assert positive_from == 32
     assert edges[0] == pytest.approx(1 / (1 + 2.718281828459045**7.75))
@@ -56,18 +57,18 @@ def test_the_default_threshold_shifts_nothing() -> None:
 
 
 def test_a_shifted_grid_keeps_its_bins_equally_wide_and_moves_by_half_a_bin_at_most() -> None:
-    """The threshold 0.3 moves every edge alike, not one edge alone."""
+    """The threshold 0.3 shifts all edges by the same amount."""
     edges, _ = score_edges(0.3)
     logits = [math.log(edge / (1 - edge)) for edge in edges]
     assert [after - before for before, after in pairwise(logits)] == pytest.approx([0.25] * 62, abs=1e-6)
     assert abs(logits[0] + 7.75) <= 0.125
 
 
-def test_age_edges_grow_from_nothing_to_beyond_and_hold_the_ages_asked_for() -> None:
+def test_age_edges_increase_from_zero_to_the_overflow_and_include_the_extra_ages() -> None:
     """The grid is fixed, and the config's ages are added to it."""
     edges = age_edges_ms([DAY_MS, 3 * DAY_MS, DAY_MS])
     assert edges[:2] == (0, 60_000)
-    assert edges[-2:] == (400 * DAY_MS, BEYOND_MS)
+    assert edges[-2:] == (400 * DAY_MS, OVERFLOW_AGE_MS)
     assert {DAY_MS, 3 * DAY_MS} < set(edges)
     assert len(edges) == 128 + 4
 
@@ -82,11 +83,11 @@ def test_age_edges_grow_from_nothing_to_beyond_and_hold_the_ages_asked_for() -> 
         (60_001, 67_000),
         (HOUR_MS, HOUR_MS),
         (3 * DAY_MS, 3 * DAY_MS),
-        (BEYOND_MS * 2, BEYOND_MS),
+        (OVERFLOW_AGE_MS * 2, OVERFLOW_AGE_MS),
     ],
 )
 def test_an_age_on_an_edge_belongs_to_that_edge(age_ms: int, edge_ms: int) -> None:
-    """Labels known by an age are those up to its edge, the edge included."""
+    """Labels known by an age include those of exactly that age."""
     one = Revision(Prediction("a", predicted_at_ms=0), "joined", 1.0, age_ms, 1)
     cells = cells_of([one])
     assert amounts(cells, "labels") == {edge_ms: 1}
@@ -95,16 +96,16 @@ def test_an_age_on_an_edge_belongs_to_that_edge(age_ms: int, edge_ms: int) -> No
 
 @pytest.mark.parametrize(("output", "is_positive"), [(0.29999999999999993, False), (0.3, True)])
 def test_a_score_on_the_threshold_is_positive(output: float, is_positive: bool) -> None:
-    """The neighbouring floats of 0.3 fall into different bins."""
+    """0.3 and the float below it are in different bins."""
     kind = next(kind for kind in PLAN.kinds if kind.name == "late")
     cells = fold(PLAN, predictions_frame([Prediction("a", output=output)]), NONE, NONE)
-    [place] = amounts(cells, "score")
-    assert (place >= kind.positive_from) is is_positive
+    [bin_] = amounts(cells, "score")
+    assert (bin_ >= kind.positive_from) is is_positive
 
 
 @pytest.mark.parametrize("output", [None, float("nan"), float("inf"), -0.01, 1.01])
-def test_what_is_no_probability_is_counted_but_not_scored(output: float | None) -> None:
-    """No loss, no class, and nothing that could poison a sum."""
+def test_an_output_that_is_no_probability_is_counted_but_not_scored(output: float | None) -> None:
+    """It has no loss and no score bin, so it cannot spoil a sum."""
     prediction = Prediction("a", output=output)
     outcome = Revision(prediction, "joined", 1.0, EPOCH_MS, 1)
     cells = fold(PLAN, predictions_frame([prediction]), outcomes_frame([outcome]), NONE)
@@ -113,8 +114,8 @@ def test_what_is_no_probability_is_counted_but_not_scored(output: float | None) 
     assert found == {"labels", "no_output", "predictions", "pane_labels", "pane_predictions"}
 
 
-def test_ineligible_predictions_are_counted_apart_and_their_outcomes_not_at_all() -> None:
-    """They are outside coverage and metrics; what the model was given and what it said still counts for drift."""
+def test_ineligible_predictions_have_their_own_measure_and_their_outcomes_none() -> None:
+    """They are outside coverage and metrics; their features and outputs still count for drift."""
     prediction = Prediction("a", eligible=False)
     outcome = Revision(prediction, "joined", 1.0, EPOCH_MS, 1)
     cells = fold(PLAN, predictions_frame([prediction]), outcomes_frame([outcome]), NONE)
@@ -122,7 +123,7 @@ def test_ineligible_predictions_are_counted_apart_and_their_outcomes_not_at_all(
 
 
 def test_a_correction_takes_the_old_class_out_and_keeps_the_age() -> None:
-    """The chain's rows are believed, not what the correction says about the value before."""
+    """The previous value comes from the chain's rows, not from the correction's columns about it."""
     first = Revision(Prediction("a"), "joined", 0.0, EPOCH_MS + HOUR_MS, 1)
     second = Revision(Prediction("a"), "joined", 1.0, EPOCH_MS + DAY_MS, 2)
     delta = cells_of([second], [first])
@@ -132,8 +133,8 @@ def test_a_correction_takes_the_old_class_out_and_keeps_the_age() -> None:
     assert amounts(merge(cells_of([first]), delta), "labels") == {HOUR_MS: 1}
 
 
-def test_a_retraction_starts_the_age_anew() -> None:
-    """A label known before a retraction is not known any more."""
+def test_a_retraction_restarts_the_label_age() -> None:
+    """Labels before a retraction no longer count as known."""
     one = Prediction("a")
     steps = [("joined", 0.0, HOUR_MS), ("retracted", None, 2 * HOUR_MS), ("joined", 1.0, DAY_MS)]
     chain = renumbered(Revision(one, status, value, EPOCH_MS + age, 0) for status, value, age in steps)
@@ -144,7 +145,7 @@ def test_a_retraction_starts_the_age_anew() -> None:
 
 @pytest.mark.parametrize(("timeout", "edge_ms"), [("expired", 10 * DAY_MS), ("implied", 3 * DAY_MS)])
 def test_a_label_after_the_deadline_has_the_age_at_which_something_was_first_known(timeout: str, edge_ms: int) -> None:
-    """What was implied was known at the horizon; what was expired was not known at all."""
+    """An implied outcome was known at the horizon; an expired one was not known."""
     implied = 0.0 if timeout == "implied" else None
     steps = [(timeout, implied, 3 * DAY_MS), ("joined", 1.0, 10 * DAY_MS)]
     chain = renumbered(Revision(Prediction("a"), status, value, EPOCH_MS + age, 0) for status, value, age in steps)
@@ -155,7 +156,7 @@ def test_a_label_after_the_deadline_has_the_age_at_which_something_was_first_kno
 
 
 def test_a_kind_that_the_config_does_not_have_is_left_out() -> None:
-    """It may be in the lake from before a change of the config."""
+    """The lake may hold it from before a change of the config."""
     assert cells_of([Revision(Prediction("a"), "joined", 1.0, EPOCH_MS, 1, "gone", "gone-1")]).is_empty()
 
 
@@ -180,13 +181,13 @@ def test_a_day_is_one_of_the_loops_time_zone() -> None:
     ],
 )
 def test_a_day_ends_when_the_next_one_starts_whatever_the_clocks_do(zone: str, day: date, end_ms: int) -> None:
-    """23 and 25 hours; Brazil's clocks leapt over midnight, Cuba's went back to it."""
+    """Days of 23 and 25 hours; Brazil's clocks skipped midnight, Cuba's went back to it."""
     assert day_ends([day], zone).rows() == [(day, end_ms)]
 
 
 @pytest.mark.parametrize("value", ["∅", "*other", "\\*other", "a=b", "", "*", "DE"])
-def test_no_real_value_passes_for_missing_or_other(value: str) -> None:
-    """Whatever the value, its slice reads back as that value."""
+def test_no_real_value_is_taken_for_missing_or_other(value: str) -> None:
+    """The slice's text reads back as the value."""
     cells = fold(PLAN, predictions_frame([Prediction("a", country=value)]), NONE, NONE)
     [text] = set(cells.get_column("slice")) - {""}
     assert read_slice(text) == ("country", value)
@@ -194,13 +195,13 @@ def test_no_real_value_passes_for_missing_or_other(value: str) -> None:
 
 
 def test_a_missing_slice_value_has_a_slice_of_its_own() -> None:
-    """Unlabelled by slice is not left out."""
+    """It is not left out."""
     cells = fold(PLAN, predictions_frame([Prediction("a", country=None)]), NONE, NONE)
     assert set(cells.get_column("slice")) == {"", "country=∅"}
 
 
-def test_the_hundred_first_values_get_slices_and_the_rest_is_other() -> None:
-    """First by time of prediction, whatever the order of the rows."""
+def test_the_earliest_hundred_values_get_slices_and_the_rest_is_other() -> None:
+    """The earliest by time of prediction, whatever the order of the rows."""
     rows = [Prediction(f"k{n}", predicted_at_ms=EPOCH_MS + n, country=f"c{n}") for n in range(SLICE_VALUES + 3)]
     cells = fold(PLAN, predictions_frame(reversed(rows)), NONE, NONE)
     slices = set(cells.get_column("slice"))
@@ -209,16 +210,16 @@ def test_the_hundred_first_values_get_slices_and_the_rest_is_other() -> None:
 
 
 def test_outcomes_are_counted_in_the_slice_of_their_prediction_folds_later() -> None:
-    """The plan learns from the cells which values were admitted: an outcome of another one is in `other`."""
+    """The plan takes the admitted values from the cells: outcomes of other values are in `other`."""
     rows = [Prediction(f"k{n}", predicted_at_ms=EPOCH_MS + n, country=f"c{n}") for n in range(SLICE_VALUES + 1)]
     cells = fold(PLAN, predictions_frame(rows), NONE, NONE)
     outcomes = [Revision(rows[n], "joined", 1.0, EPOCH_MS + DAY_MS, 1) for n in (0, SLICE_VALUES)]
-    new = fold(PLAN.knowing(cells), NO_PREDICTIONS, outcomes_frame(outcomes), NONE)
+    new = fold(PLAN.with_admitted(cells), NO_PREDICTIONS, outcomes_frame(outcomes), NONE)
     assert set(new.get_column("slice")) == {"", "country=c0", "country=*other"}
 
 
 def test_merging_drops_zeros_and_columns_of_the_lake() -> None:
-    """What the lake adds, such as the plan, is not part of a cell."""
+    """Columns that the lake adds, such as the plan, are not part of a cell."""
     cells = fold(PLAN, predictions_frame([Prediction("a")]), NONE, NONE)
     assert merge(cells.with_columns(plan=pl.lit("p"))).schema == CELL_SCHEMA
     assert merge().schema == CELL_SCHEMA
@@ -245,7 +246,7 @@ def test_merging_drops_zeros_and_columns_of_the_lake() -> None:
     ],
 )
 def test_the_digest_changes_with_whatever_changes_cells(changes: dict[str, object]) -> None:
-    """Time zone, slices, ages, threshold: the lake's cells have to be counted again."""
+    """Time zone, slices, ages, threshold: the lake's cells must be recreated."""
     assert CellPlan.from_config(config_of(**changes)).digest != PLAN.digest
 
 
@@ -258,25 +259,25 @@ def test_the_digest_changes_with_whatever_changes_cells(changes: dict[str, objec
         {"cohorts": {"by": ["country", "version"], "ages": ["1h", "1d"]}},
     ],
 )
-def test_the_digest_stays_when_only_the_reading_of_cells_changes(changes: dict[str, object]) -> None:
-    """Metrics shown, height of goals and order of names need no recount."""
+def test_the_digest_stays_when_only_the_evaluation_of_cells_changes(changes: dict[str, object]) -> None:
+    """Metrics shown, height of goals and order of names do not change cells."""
     assert CellPlan.from_config(config_of(**changes)).digest == PLAN.digest
 
 
-def test_the_digest_does_not_depend_on_what_has_been_seen() -> None:
-    """A known slice value is no change of plan."""
+def test_the_digest_does_not_depend_on_admitted_values() -> None:
+    """An admitted slice value does not change the plan."""
     cells = fold(PLAN, predictions_frame([Prediction("a")]), NONE, NONE)
-    assert PLAN.knowing(cells).digest == PLAN.digest
+    assert PLAN.with_admitted(cells).digest == PLAN.digest
 
 
-def labelled_as(number: int, truth: str, said: str) -> Revision:
-    """Return a multiclass label; the number is its place in time."""
-    prediction = Prediction(f"k{number}", EPOCH_MS + number, said=said)
+def labelled_as(number: int, truth: str, predicted: str) -> Revision:
+    """Return a multiclass label; the number orders the predictions in time."""
+    prediction = Prediction(f"k{number}", EPOCH_MS + number, predicted_class=predicted)
     return Revision(prediction, "joined", None, EPOCH_MS + DAY_MS, 1, "status", "status-1", truth)
 
 
-def test_the_fifty_first_classes_are_told_apart_and_the_rest_is_other() -> None:
-    """First by time of prediction; two others that differ are no hit."""
+def test_the_earliest_fifty_classes_are_counted_separately_and_the_rest_is_other() -> None:
+    """The earliest by time of prediction; two different other classes are no hit."""
     revisions = [labelled_as(n, f"c{n:03d}", f"c{n:03d}") for n in range(CLASSES_MAX + 2)]
     cells = cells_of([*revisions, labelled_as(CLASSES_MAX + 9, "c050", "c051")])
     other = confusion_measure("*other", "*other")
@@ -287,18 +288,18 @@ def test_the_fifty_first_classes_are_told_apart_and_the_rest_is_other() -> None:
     assert found["value"].to_list() == [pytest.approx(52 / 53)]
 
 
-def test_once_classes_are_other_no_new_one_comes_in_and_corrections_leave_nothing() -> None:
-    """An outcome is taken out of the class that it was counted in, whatever has gone since."""
+def test_with_other_in_use_no_class_is_admitted_and_retractions_leave_nothing() -> None:
+    """An outcome is subtracted from the class that it was added to, even if classes were retracted meanwhile."""
     revisions = [labelled_as(n, f"c{n:03d}", "c000") for n in range(CLASSES_MAX + 1)]
     first = cells_of(revisions)
     gone = [replace(one, status="retracted", value_class=None, revision=2) for one in revisions]
-    second = fold(PLAN.knowing(first), NO_PREDICTIONS, outcomes_frame(gone[1:4]), outcomes_frame(revisions[1:4]))
+    second = fold(PLAN.with_admitted(first), NO_PREDICTIONS, outcomes_frame(gone[1:4]), outcomes_frame(revisions[1:4]))
     some = merge(first, second)
     newer = labelled_as(900, "brand new", "c000")
-    third = fold(PLAN.knowing(some), NO_PREDICTIONS, outcomes_frame([newer]), NONE)
+    third = fold(PLAN.with_admitted(some), NO_PREDICTIONS, outcomes_frame([newer]), NONE)
     assert amounts(third, confusion_measure("*other", "c000")) == {0: 1}
     last = [*gone[:1], *gone[4:], replace(newer, status="retracted", value_class=None, revision=2)]
-    known = PLAN.knowing(merge(some, third))
+    known = PLAN.with_admitted(merge(some, third))
     fourth = fold(known, NO_PREDICTIONS, outcomes_frame(last), outcomes_frame([*revisions[:1], *revisions[4:], newer]))
     left = merge(some, third, fourth)
     assert left.filter(pl.col("measure").str.starts_with("confusion")).is_empty()
@@ -306,18 +307,18 @@ def test_once_classes_are_other_no_new_one_comes_in_and_corrections_leave_nothin
 
 
 @pytest.mark.parametrize("name", ["*other", "\\", "*", 'a"b', "a@1 b", ""])
-def test_no_real_class_passes_for_other(name: str) -> None:
-    """Whatever the class is called, it is one of its own, also at an age."""
+def test_no_real_class_is_taken_for_other(name: str) -> None:
+    """A class of any name has its own measure, also at a fixed age."""
     cells = cells_of([labelled_as(1, name, name)])
     pairs = [read_confusion(measure) for measure in cells.get_column("measure")]
-    assert {pair for pair in pairs if pair is not None} == {(class_text(name), class_text(name))}
-    assert class_text(name) != "*other"
+    assert {pair for pair in pairs if pair is not None} == {(escape_class(name), escape_class(name))}
+    assert escape_class(name) != "*other"
     found = metrics(cells, PLAN, [], {}, at_age_ms=DAY_MS).filter(pl.col("kind") == "status")
     assert found.filter(pl.col("name") == "accuracy")["value"].to_list() == [1.0]
 
 
 def test_inputs_are_counted_by_their_fixed_bins_and_personal_data_is_not() -> None:
-    """Missing, not a number and beyond the contract have bins of their own."""
+    """Missing values, NaN and values beyond the contract have special bins."""
     values = [None, math.nan, -1.0, 101.0, 0.0, 50.0, 100.0]
     rows = [Prediction(f"k{n}", amount=value, eligible=n > 2) for n, value in enumerate(values)]
     cells = fold(PLAN, predictions_frame(rows), NONE, NONE)
@@ -325,18 +326,18 @@ def test_inputs_are_counted_by_their_fixed_bins_and_personal_data_is_not() -> No
     assert set(inputs.get_column("measure")) == {"input:amount", "input:device"}
     assert set(inputs.get_column("definition")) == {""}
     [histogram] = [one for one in PLAN.inputs if one.name == "amount"]
-    expected = histogram.bins_of(pl.Series(values, dtype=pl.Float64)).value_counts()
+    expected = bins_of(histogram, pl.Series(values, dtype=pl.Float64)).value_counts()
     assert amounts(cells, "input:amount") == dict(expected.iter_rows())
     assert amounts(cells.filter(pl.col("kind") == ""), "input:device") == {0: 7}
 
 
 @pytest.mark.parametrize(
-    ("truth", "said"),
+    ("truth", "predicted"),
     [(math.nan, 1.0), (1.0, math.inf), (2.0**30, 1.0), (1.0, -(2.0**30)), (None, 1.0), (1.0, None)],
 )
-def test_numbers_that_do_not_fit_are_counted_and_in_no_sum(truth: float | None, said: float | None) -> None:
-    """Nothing poisons a sum, and a correction takes them out again."""
-    row = Prediction("a", fare=said)
+def test_numbers_that_metrics_cannot_use_are_not_summed(truth: float | None, predicted: float | None) -> None:
+    """They spoil no sum, and a retraction subtracts them again."""
+    row = Prediction("a", fare=predicted)
     bad = Revision(row, "joined", truth, EPOCH_MS, 1, "fare", "fare-1")
     cells = cells_of([bad])
     assert amounts(cells, "no_output") == {0: 1}
@@ -345,8 +346,8 @@ def test_numbers_that_do_not_fit_are_counted_and_in_no_sum(truth: float | None, 
     assert amounts(delta, "no_output") == {0: -1}
 
 
-def test_a_hundred_thousand_slice_values_make_no_more_cells_than_the_budget() -> None:
-    """The rest is "other", in time and in memory that do not grow with the values."""
+def test_a_hundred_thousand_slice_values_make_no_more_slices_than_the_limit() -> None:
+    """The rest is pooled as "other"."""
     count = 100_000
     one = predictions_frame([Prediction("a")])
     numbers = pl.int_range(count, eager=True)
@@ -361,9 +362,9 @@ def test_a_hundred_thousand_slice_values_make_no_more_cells_than_the_budget() ->
     assert amounts(late, "predictions") == {0: count}
 
 
-def test_places_too_many_for_one_number_are_grouped_by_their_columns() -> None:
-    """The same sums, only slower: nothing runs over."""
+def test_keys_that_do_not_fit_into_one_integer_are_grouped_by_their_columns() -> None:
+    """The sums are the same, without overflow."""
     rows = pl.DataFrame({"a": [5, 5, 7], "b": [1, 1, 2], "amount": [1, 2, 4]})
     for size in (10, 2**40):
-        found = sums(rows, {"a": size, "b": size}, ["amount"]).collect().sort("a")
+        found = sum_by(rows, {"a": size, "b": size}, ["amount"]).collect().sort("a")
         assert found.select("a", "b", "amount").rows() == [(5, 1, 3), (7, 2, 4)]

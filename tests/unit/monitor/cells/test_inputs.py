@@ -1,4 +1,4 @@
-"""Daily histograms read from cells: of every feature, the output and the labels, whatever features are called."""
+"""Daily histograms of features, outputs and labels, read from cells."""
 
 from datetime import date
 from typing import Any
@@ -11,6 +11,7 @@ from cell_cases import (
     OWN,
     Prediction,
     Revision,
+    bins_of,
     config_of,
     outcomes_frame,
     predictions_frame,
@@ -69,15 +70,15 @@ def joined(key: str, value: float, *, age_ms: int = HOUR_MS, day: int = 0, **oth
     return Revision(prediction, "joined", value, prediction.predicted_at_ms + age_ms, 1)
 
 
-def test_features_named_like_output_and_label_are_told_apart_from_them() -> None:
-    """Their own names then begin with `feature `, in counts as in histograms."""
+def test_features_named_output_or_label_are_renamed() -> None:
+    """Their names begin with `feature `, in counts and in histograms."""
     config = named_config("label", "output", "other")
     names = [one.name for one in input_histograms(config, "late", CellPlan.from_config(config))]
     assert sorted(names) == ["feature label", "feature output", "label", "other", "output"]
     found = counted(config, [joined("a", 1.0, output=0.5)], features={"label": False, "output": True, "other": False})
-    place = kind_of(CellPlan.from_config(config), "late").positive_from
+    positive_from = kind_of(CellPlan.from_config(config), "late").positive_from
     score = next(bin_ for (name, _, bin_) in found if name == OUTPUT)
-    assert score > place
+    assert score > positive_from
     assert found == {
         ("feature label", DAY, 0): 1,
         ("feature output", DAY, 1): 1,
@@ -87,8 +88,8 @@ def test_features_named_like_output_and_label_are_told_apart_from_them() -> None
     }
 
 
-def test_labels_are_those_of_days_and_ages_that_are_old_enough() -> None:
-    """Features and outputs are known at once; labels wait for their age."""
+def test_labels_are_counted_up_to_the_judged_day_and_the_age() -> None:
+    """Features and outputs are counted up to the last day."""
     config = config_of()
     rows = [
         joined("a", 1.0),
@@ -97,7 +98,7 @@ def test_labels_are_those_of_days_and_ages_that_are_old_enough() -> None:
         joined("young", 0.0, day=1),
     ]
     found = counted(config, rows, judged=DAY, at_age_ms=6 * HOUR_MS)
-    assert {place: amount for place, amount in found.items() if place[0] == LABEL} == {
+    assert {key: amount for key, amount in found.items() if key[0] == LABEL} == {
         (LABEL, DAY, 0): 1,
         (LABEL, DAY, 1): 1,
     }
@@ -107,7 +108,7 @@ def test_labels_are_those_of_days_and_ages_that_are_old_enough() -> None:
 
 
 def test_days_beyond_the_last_and_other_versions_are_left_out() -> None:
-    """Also of features, which have no kind."""
+    """Also for features, whose cells have no kind."""
     rows = [joined("a", 1.0), joined("b", 1.0, day=1), joined("c", 1.0, version="v2")]
     found = counted(config_of(), rows, last=DAY, judged=DAY)
     assert {day for _, day, _ in found} == {DAY}
@@ -115,13 +116,13 @@ def test_days_beyond_the_last_and_other_versions_are_left_out() -> None:
 
 
 def test_labels_of_another_definition_are_not_counted() -> None:
-    """The share of the classes would follow the definition."""
+    """Another definition has another share of positives."""
     other = Revision(Prediction("a"), "joined", 1.0, EPOCH_MS, 1, "late", "late-30min")
     assert not [name for name, _, _ in counted(config_of(), [other]) if name == LABEL]
 
 
-def test_other_tasks_have_their_outputs_and_no_labels() -> None:
-    """Each kind its own output."""
+def test_regression_and_multiclass_have_outputs_and_no_labels() -> None:
+    """Each kind has its own output."""
     config = config_of()
     plan = CellPlan.from_config(config)
     for kind in ("fare", "status"):
@@ -130,9 +131,9 @@ def test_other_tasks_have_their_outputs_and_no_labels() -> None:
         assert {name for name, _, _ in found} == {"amount", "device", OUTPUT}
         histograms = {one.name: one for one in input_histograms(config, kind, plan)}
         assert set(histograms) == {"amount", "device", OUTPUT}
-        [place] = [bin_ for name, _, bin_ in found if name == OUTPUT]
+        [output_bin] = [bin_ for name, _, bin_ in found if name == OUTPUT]
         value = pl.Series([1.5 if kind == "fare" else "landed"])
-        assert histograms[OUTPUT].bins_of(value).to_list() == [place]
+        assert bins_of(histograms[OUTPUT], value).to_list() == [output_bin]
 
 
 def test_personal_data_is_no_input() -> None:

@@ -1,4 +1,4 @@
-"""Which revisions count: those of live labels unless a ruling says otherwise, those of backfills where one says so."""
+"""Which revisions are of record: live labels by default, backfills where a ruling says so."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,41 +17,43 @@ OTHER, THIRD = "late-30min", "late-60min"
 ONE = Prediction("a", EPOCH_MS)
 STALE_AFTER_MS = 2 * DAY_MS
 OF_RECORD = (Verdict.PASSED, Verdict.WARNED, Verdict.APPROVED)
-BESIDE = (Verdict.QUARANTINED, Verdict.REJECTED)
+NOT_OF_RECORD = (Verdict.QUARANTINED, Verdict.REJECTED)
 
 
 @dataclass(frozen=True)
-class Told:
-    """A revision, and what its label declares."""
+class DeclaredRevision:
+    """A revision, and whether its label was declared as a backfill."""
 
     revision: Revision
     is_declared: bool = False
     batch: str | None = None
 
 
-def label(number: int, value: float | None = 1.0, *, age_ms: int = HOUR_MS, reason: str = "first", **of: str) -> Told:
+def label(
+    number: int, value: float | None = 1.0, *, age_ms: int = HOUR_MS, reason: str = "first", **of: str
+) -> DeclaredRevision:
     """Return a live label of the own definition."""
     status = "joined" if value is not None else "retracted"
     made = Revision(ONE, status, value, EPOCH_MS + age_ms, number, reason=reason, label_offset=number)
-    return Told(replace(made, **of))  # type: ignore[arg-type] # texts of fields
+    return DeclaredRevision(replace(made, **of))  # type: ignore[arg-type] # texts of fields
 
 
-def declared(batch: str | None, told: Told) -> Told:
+def declared(batch: str | None, row: DeclaredRevision) -> DeclaredRevision:
     """Return the same label with `origin: backfill`."""
-    return Told(told.revision, is_declared=True, batch=batch)
+    return DeclaredRevision(row.revision, is_declared=True, batch=batch)
 
 
-def frame(rows: Iterable[Told]) -> pl.DataFrame:
-    """Return revisions in the columns that are looked at."""
+def frame(rows: Iterable[DeclaredRevision]) -> pl.DataFrame:
+    """Return revisions in the lake's columns and `BACKFILL_COLUMNS`."""
     rows = list(rows)
-    said = {"is_declared": [True if one.is_declared else None for one in rows], "batch_id": [one.batch for one in rows]}
-    return outcomes_frame([one.revision for one in rows]).with_columns(
-        pl.Series(name, said[name], dtype=dtype) for name, dtype in BACKFILL_COLUMNS.items()
+    columns = {"is_declared": [row.is_declared or None for row in rows], "batch_id": [row.batch for row in rows]}
+    return outcomes_frame([row.revision for row in rows]).with_columns(
+        pl.Series(name, columns[name], dtype=dtype) for name, dtype in BACKFILL_COLUMNS.items()
     )
 
 
 def episode(*causes: Cause, number: int = 1, **other: object) -> Episode:
-    """Return a backfill of three days, with labels that are older than two."""
+    """Return an episode of three days; labels older than two days are stale."""
     usual: dict[str, object] = {
         "id": f"bf-{number:032x}",
         "kind": "late",
@@ -66,14 +68,14 @@ def episode(*causes: Cause, number: int = 1, **other: object) -> Episode:
     return Episode.model_validate(usual | other)
 
 
-def kept(rows: Sequence[Told], *rulings: Ruling) -> list[tuple[int, str, int]]:
-    """Return number, definition and rank of what is of record."""
+def kept(rows: Sequence[DeclaredRevision], *rulings: Ruling) -> list[tuple[int, str, int]]:
+    """Return number, definition and rank of the revisions of record."""
     found = of_record(frame(rows), OWN, rulings)
     assert found.columns == [*frame(rows).columns, RANK]
     return sorted(found.select("revision", "definition", RANK).rows())
 
 
-def newest(rows: Sequence[Told], *rulings: Ruling) -> tuple[str, float | None, int | None]:
+def newest(rows: Sequence[DeclaredRevision], *rulings: Ruling) -> tuple[str, float | None, int | None]:
     """Return status, value and the age in hours at which a label was first known, of the own chain."""
     states = states_of(PLAN, of_record(frame(rows), OWN, rulings), of_record(frame([]), OWN, rulings))
     [row] = states.filter(pl.col("definition") == OWN["late"]).iter_rows(named=True)
@@ -82,16 +84,16 @@ def newest(rows: Sequence[Told], *rulings: Ruling) -> tuple[str, float | None, i
     return row["status"], row["value"], age
 
 
-def test_without_a_ruling_all_that_is_live_counts() -> None:
-    """And what nobody declared, where the columns that would tell are missing."""
+def test_without_a_ruling_all_live_labels_are_of_record() -> None:
+    """Without the backfill columns nothing is declared."""
     rows = [label(0), label(1, 0.0, reason="correction"), label(2, age_ms=9 * DAY_MS, reason="late")]
     assert kept(rows) == [(number, OWN["late"], 0) for number in (0, 1, 2)]
     bare = outcomes_frame([one.revision for one in rows])
     assert of_record(bare, OWN).height == 3
 
 
-def test_a_declared_label_counts_only_where_a_ruling_says_so() -> None:
-    """By itself it stands beside; so does one whose batch was rejected, or another batch."""
+def test_a_declared_label_is_of_record_only_where_a_ruling_says_so() -> None:
+    """It is not by default, nor if its batch was rejected or only another batch approved."""
     rows = [label(0), declared("b1", label(1, 0.0, reason="correction"))]
     both, first = [(0, OWN["late"], 0), (1, OWN["late"], 0)], [(0, OWN["late"], 0)]
     assert kept(rows) == first
@@ -100,12 +102,12 @@ def test_a_declared_label_counts_only_where_a_ruling_says_so() -> None:
         assert kept(rows, ruled) == (both if verdict in OF_RECORD else first)
     for batch in ("b2", None):
         assert kept(rows, Ruling(episode=episode(Cause.DECLARED, batch=batch), verdict=Verdict.APPROVED)) == first
-    nameless = [label(0), declared(None, label(1))]
-    assert kept(nameless, Ruling(episode=episode(Cause.DECLARED, batch=None), verdict=Verdict.APPROVED)) == both
+    without_batch = [label(0), declared(None, label(1))]
+    assert kept(without_batch, Ruling(episode=episode(Cause.DECLARED, batch=None), verdict=Verdict.APPROVED)) == both
 
 
-def test_one_rejection_takes_nothing_from_another_approval() -> None:
-    """A batch that goes on after its decision makes a second backfill of the same name."""
+def test_a_rejection_does_not_affect_another_approval() -> None:
+    """A batch that continues after its ruling makes a second episode of the same batch."""
     rows = [declared("b1", label(0)), declared("b1", label(1, age_ms=5 * DAY_MS))]
     first = episode(Cause.DECLARED, batch="b1")
     second = episode(Cause.DECLARED, batch="b1", number=2, since=EPOCH_MS + 4 * DAY_MS, until=EPOCH_MS + 6 * DAY_MS)
@@ -115,8 +117,8 @@ def test_one_rejection_takes_nothing_from_another_approval() -> None:
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
-def test_live_labels_leave_while_their_backfill_stands_beside(verdict: Verdict) -> None:
-    """Stale and changed ones, of the hours that were flagged; the rest stays."""
+def test_live_labels_are_excluded_while_their_backfill_is_not_of_record(verdict: Verdict) -> None:
+    """Stale and changed labels within the episode; the others stay of record."""
     rows = [
         label(0),
         label(1, 0.0, reason="correction"),
@@ -133,11 +135,11 @@ def test_live_labels_leave_while_their_backfill_stands_beside(verdict: Verdict) 
     }
     for causes, left in by_cause.items():
         found = kept(rows, Ruling(episode=episode(*causes), verdict=verdict))
-        assert [number for number, _, _ in found] == (left if verdict in BESIDE else [0, 1, 2, 3, 4])
+        assert [number for number, _, _ in found] == (left if verdict in NOT_OF_RECORD else [0, 1, 2, 3, 4])
 
 
-def test_nothing_is_stale_where_no_age_is_told() -> None:
-    """An episode of corrections has none."""
+def test_nothing_is_stale_without_a_stale_age() -> None:
+    """An episode of corrections has no such age."""
     rows = [label(0, age_ms=9 * DAY_MS, reason="late")]
     about = episode(Cause.STALE, stale_after_ms=None, until=EPOCH_MS + 30 * DAY_MS)
     assert len(kept(rows, Ruling(episode=about, verdict=Verdict.REJECTED))) == 1
@@ -145,8 +147,8 @@ def test_nothing_is_stale_where_no_age_is_told() -> None:
 
 @pytest.mark.parametrize("reason", ["first", "late", "early", "correction", "retraction", "timeout"])
 @pytest.mark.parametrize("cause", [Cause.STALE, Cause.CORRECTED, Cause.REDEFINED, Cause.DECLARED, Cause.RESENT])
-def test_who_belongs_to_a_backfill(cause: Cause, reason: str) -> None:
-    """By the reason for which the label made a revision, and by what it declares."""
+def test_which_revisions_belong_to_an_episode(cause: Cause, reason: str) -> None:
+    """They are selected by the reason of the revision, and by what its label declares."""
     about = episode(cause, batch="b1" if cause is Cause.DECLARED else None)
     live = label(0, age_ms=STALE_AFTER_MS + 1, reason=reason, definition=about.definition)
     own = {
@@ -156,29 +158,33 @@ def test_who_belongs_to_a_backfill(cause: Cause, reason: str) -> None:
         Cause.DECLARED: False,
         Cause.RESENT: False,
     }
-    told = frame([live, declared("b1", live), declared("b2", live)])
-    found = told.select(is_member(about)).to_series().to_list()
+    rows = frame([live, declared("b1", live), declared("b2", live)])
+    found = rows.select(is_member(about)).to_series().to_list()
     assert found == [own[cause], cause is Cause.DECLARED, False]
 
 
 @pytest.mark.parametrize(("known_ms", "is_in"), [(-1, False), (0, True), (3 * DAY_MS, True), (3 * DAY_MS + 1, False)])
-def test_a_backfill_has_its_first_and_its_last_label(known_ms: int, *, is_in: bool) -> None:
-    """To the millisecond, at both ends."""
+def test_an_episode_includes_its_first_and_its_last_label(known_ms: int, *, is_in: bool) -> None:
+    """The bounds are exact to the millisecond."""
     rows = frame([label(0, age_ms=known_ms, reason="correction")])
     assert rows.select(is_member(episode(Cause.CORRECTED))).item() is is_in
 
 
 @pytest.mark.parametrize("other", [{"kind": "fare"}, {"definition": OTHER}])
-def test_labels_of_another_kind_or_definition_and_what_no_label_made_belong_to_none(other: dict[str, str]) -> None:
-    """A timeout has no label."""
+def test_other_kinds_and_definitions_and_revisions_without_a_label_are_no_members(other: dict[str, str]) -> None:
+    """A timeout is a revision without a label."""
     mine = label(0, reason="correction")
-    told = [mine, Told(replace(mine.revision, **other)), Told(replace(mine.revision, label_offset=None))]  # type: ignore[arg-type] # texts of fields
-    assert frame(told).select(is_member(episode(Cause.CORRECTED))).to_series().to_list() == [True, False, False]
+    rows = [
+        mine,
+        DeclaredRevision(replace(mine.revision, **other)),
+        DeclaredRevision(replace(mine.revision, label_offset=None)),
+    ]  # type: ignore[arg-type] # texts of fields
+    assert frame(rows).select(is_member(episode(Cause.CORRECTED))).to_series().to_list() == [True, False, False]
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_another_definition_is_of_record_only_where_a_ruling_says_so(verdict: Verdict) -> None:
-    """Its own chain is there either way; approved it is in that of the kind too, whenever it became known."""
+    """Its own chain is kept either way; once approved it is also in the chain of the kind's own definition."""
     rows = [label(0), label(1, 0.0, definition=OTHER), label(2, 1.0, definition=OTHER, age_ms=9 * DAY_MS)]
     plain = [(0, OWN["late"], 0), (1, OTHER, 0), (2, OTHER, 0)]
     ranked = [(1, OWN["late"], 1), (2, OWN["late"], 1)]
@@ -186,8 +192,8 @@ def test_another_definition_is_of_record_only_where_a_ruling_says_so(verdict: Ve
     assert found == sorted(plain + (ranked if verdict in OF_RECORD else []))
 
 
-def test_an_approved_definition_outranks_what_the_own_one_says_whatever_came_later() -> None:
-    """Also a timeout, and a retraction of the own definition; without it they would be the newest."""
+def test_an_approved_definition_outranks_later_revisions_of_the_own_one() -> None:
+    """Also a retraction of the own definition; without the approval the later revision is the newest."""
     for later in (label(9, 1.0, reason="correction"), label(9, None, reason="retraction")):
         rows = [label(0, 1.0), label(1, 0.0, definition=OTHER, age_ms=2 * HOUR_MS), later]
         approved = Ruling(episode=episode(Cause.REDEFINED), verdict=Verdict.APPROVED)
@@ -196,7 +202,7 @@ def test_an_approved_definition_outranks_what_the_own_one_says_whatever_came_lat
 
 
 def test_a_label_is_first_known_by_any_definition_of_record() -> None:
-    """So that what is told anew is no older than the first word about it; a retraction begins anew."""
+    """A restated label keeps the time of the first label; a retraction restarts it."""
     approved = Ruling(episode=episode(Cause.REDEFINED), verdict=Verdict.APPROVED)
     rows = [label(0, 1.0, age_ms=3 * HOUR_MS), label(1, 0.0, definition=OTHER, age_ms=9 * HOUR_MS)]
     assert newest(rows, approved) == ("joined", 0.0, 3)
@@ -204,13 +210,13 @@ def test_a_label_is_first_known_by_any_definition_of_record() -> None:
     assert newest([*rows, retracted], approved) == ("retracted", None, None)
     again = label(3, 1.0, definition=OTHER, age_ms=11 * HOUR_MS)
     assert newest([*rows, retracted, again], approved) == ("joined", 1.0, 11)
-    taken_back = label(1, None, age_ms=4 * HOUR_MS, reason="retraction")
+    retracted_own = label(1, None, age_ms=4 * HOUR_MS, reason="retraction")
     only_new = label(2, 0.0, definition=OTHER, age_ms=5 * HOUR_MS)
-    assert newest([label(0), taken_back, only_new], approved) == ("joined", 0.0, 5)
+    assert newest([label(0), retracted_own, only_new], approved) == ("joined", 0.0, 5)
 
 
-def test_of_two_approved_definitions_the_last_one_that_was_ruled_about_wins() -> None:
-    """Not the one whose labels came last."""
+def test_of_two_approved_definitions_the_one_approved_last_wins() -> None:
+    """The order of their labels does not matter."""
     first = episode(Cause.REDEFINED)
     second = episode(Cause.REDEFINED, number=2, definition=THIRD)
     rulings = [Ruling(episode=one, verdict=Verdict.APPROVED) for one in (first, second)]
@@ -225,7 +231,7 @@ def test_of_two_approved_definitions_the_last_one_that_was_ruled_about_wins() ->
 
 
 def test_declared_labels_of_an_approved_definition_still_need_their_own_ruling() -> None:
-    """The definition is of record, the batch stands beside."""
+    """The definition is of record, the batch is not."""
     rows = [label(0, 1.0), declared("b1", label(1, 0.0, definition=OTHER))]
     approved = Ruling(episode=episode(Cause.REDEFINED), verdict=Verdict.APPROVED)
     assert newest(rows, approved)[1] == 1.0
@@ -234,8 +240,8 @@ def test_declared_labels_of_an_approved_definition_still_need_their_own_ruling()
     assert newest(rows, Ruling(episode=batch, verdict=Verdict.APPROVED))[1] == 0.0
 
 
-def test_an_approved_batch_counts_while_live_labels_of_its_definition_wait() -> None:
-    """Each has a ruling of its own: the definition is of record, and the live labels that wait stand beside."""
+def test_an_approved_batch_is_of_record_while_live_labels_of_its_definition_are_quarantined() -> None:
+    """Each has its own ruling: the definition is of record, and its quarantined live labels are not."""
     rows = [label(0, 1.0), declared("b1", label(1, 0.0, definition=OTHER)), label(2, 1.0, definition=OTHER)]
     batch = Ruling(episode=episode(Cause.REDEFINED, Cause.DECLARED, batch="b1"), verdict=Verdict.APPROVED)
     waits = Ruling(episode=episode(Cause.REDEFINED, number=2), verdict=Verdict.QUARANTINED)
@@ -244,8 +250,8 @@ def test_an_approved_batch_counts_while_live_labels_of_its_definition_wait() -> 
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
-def test_what_was_ruled_of_a_definition_holds_once_it_is_the_configs(verdict: Verdict) -> None:
-    """It is no other definition any more and has no rank; what stood beside goes on to until somebody approves it."""
+def test_a_ruling_about_a_definition_holds_once_it_is_the_own_one(verdict: Verdict) -> None:
+    """The definition has no rank then; labels that were not of record stay so until they are approved."""
     rows = [label(0, 1.0, definition=OTHER), label(1, 1.0, definition=OTHER, age_ms=9 * DAY_MS)]
     ruled = Ruling(episode=episode(Cause.REDEFINED), verdict=verdict)
     found = of_record(frame(rows), OWN | {"late": OTHER}, [ruled])
@@ -253,8 +259,8 @@ def test_what_was_ruled_of_a_definition_holds_once_it_is_the_configs(verdict: Ve
     assert approved_definitions(OWN | {"late": OTHER}, [ruled]) == {}
 
 
-def test_other_rulings_take_back_what_was_counted_and_nothing_else() -> None:
-    """One state is taken out, one is put in; nothing is put in where nothing is left."""
+def test_a_change_of_rulings_subtracts_the_old_state_and_adds_the_new_one() -> None:
+    """Without a revision of record before or after, there is only one of both."""
     rows = frame([declared("b1", label(0))])
     ruled = Ruling(episode=episode(Cause.DECLARED, batch="b1"), verdict=Verdict.APPROVED)
     without, with_it = of_record(rows, OWN), of_record(rows, OWN, [ruled])

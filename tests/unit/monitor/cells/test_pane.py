@@ -1,4 +1,4 @@
-"""Panes: hours of a cohort day, and what was known of them at some time."""
+"""Panes: the hours of a cohort day, now and as of an earlier time."""
 
 from datetime import UTC, date, datetime
 
@@ -40,8 +40,8 @@ def joined(prediction: Prediction, age_ms: int, value: float = 1.0) -> Revision:
     return Revision(prediction, "joined", value, prediction.predicted_at_ms + age_ms, 1)
 
 
-def test_predictions_and_labels_stand_in_their_hour_bin_and_class() -> None:
-    """Dense arrays over days, panes, bins and classes; what has no score has no bin."""
+def test_predictions_and_labels_are_counted_by_hour_score_bin_and_class() -> None:
+    """A prediction without a score has no score bin."""
     rows = [Prediction("a", output=0.9), Prediction("b", EPOCH_MS + HOUR_MS, output=0.1), Prediction("c", output=None)]
     panes = panes_of(rows, [joined(rows[0], HOUR_MS), joined(rows[1], HOUR_MS, 0.0), joined(rows[2], 0)])
     now = panes.now()
@@ -50,15 +50,15 @@ def test_predictions_and_labels_stand_in_their_hour_bin_and_class() -> None:
     assert now.scored.sum(axis=-1)[0, HOUR : HOUR + 2].tolist() == [1, 1]
     assert now.labels[0, HOUR : HOUR + 2].tolist() == [2, 1]
     assert now.labelled.sum(axis=2)[0, HOUR : HOUR + 2].tolist() == [[0, 1], [1, 0]]
-    assert now.waiting.sum() == 0
+    assert now.closed.sum() == 0
 
 
 @pytest.mark.parametrize(
     ("day", "hours", "last_pane"),
     [(date(2013, 3, 10), 23, 22), (date(2013, 3, 12), 24, 23), (date(2013, 11, 3), 25, 24)],
 )
-def test_a_day_has_as_many_panes_as_hours_whatever_the_clocks_do(day: date, hours: int, last_pane: int) -> None:
-    """Two hours are called one o'clock in November; they are two panes."""
+def test_a_day_has_as_many_panes_as_hours_when_clocks_change(day: date, hours: int, last_pane: int) -> None:
+    """One o'clock occurs twice in November: these are two panes."""
     midnight_ms = int(datetime(day.year, day.month, day.day, 5 if day.month < 11 else 4, tzinfo=UTC).timestamp() * 1000)
     if day.month == 3 and day.day > 10:
         midnight_ms -= HOUR_MS
@@ -70,8 +70,8 @@ def test_a_day_has_as_many_panes_as_hours_whatever_the_clocks_do(day: date, hour
     assert panes.end_ms[0, last_pane] == midnight_ms + hours * HOUR_MS
 
 
-def test_nothing_is_shown_that_was_unknown_and_a_label_shows_once_its_age_bin_has_passed() -> None:
-    """Predicted at 08:00, known at 09:00: certain for the whole pane at 10:00, and not a millisecond before."""
+def test_a_label_appears_once_the_whole_pane_has_passed_its_age_bin() -> None:
+    """Predicted at 08:00, known at 09:00: the whole pane has reached the age at 10:00, and not a millisecond before."""
     row = Prediction("a")
     panes = panes_of([row], [joined(row, HOUR_MS)])
     end_ms = int(panes.end_ms[0, HOUR])
@@ -82,8 +82,8 @@ def test_nothing_is_shown_that_was_unknown_and_a_label_shows_once_its_age_bin_ha
     assert panes.kind.age_edges_ms[after.age[0, HOUR]] == HOUR_MS
 
 
-def test_a_pane_that_has_not_ended_shows_nothing() -> None:
-    """Some of its predictions had not been made."""
+def test_a_pane_that_has_not_ended_is_empty() -> None:
+    """Some of its predictions may not have been made."""
     row = Prediction("a")
     panes = panes_of([row], [joined(row, 0)])
     running = panes.as_of(EPOCH_MS + HOUR_MS - 1)
@@ -93,7 +93,7 @@ def test_a_pane_that_has_not_ended_shows_nothing() -> None:
 
 
 def test_as_of_is_exact_for_the_age_that_every_prediction_had_reached() -> None:
-    """At any time, what it shows are exactly the labels first known by the age it names, and all were known."""
+    """At any time it counts exactly the labels first known by its age, and all of them were known."""
     rng = np.random.default_rng(5)
     rows = [Prediction(f"k{n}", EPOCH_MS + int(rng.integers(0, 6 * HOUR_MS)), output=rng.random()) for n in range(200)]
     ages = {row.key: int(rng.lognormal(np.log(2 * HOUR_MS), 1.5)) for row in rows}
@@ -111,18 +111,18 @@ def test_as_of_is_exact_for_the_age_that_every_prediction_had_reached() -> None:
     assert panes.as_of(EPOCH_MS + 900 * DAY_MS).labels.sum() == 200
 
 
-def test_what_closed_waits_until_its_deadline() -> None:
-    """An expired outcome was still to come before it."""
+def test_a_closed_outcome_is_pending_until_its_horizon() -> None:
+    """As of an earlier time, an expired outcome could still get a label."""
     row = Prediction("a")
     panes = panes_of([row], [Revision(row, "expired", None, EPOCH_MS + 3 * DAY_MS, 1)])
-    deadline_ms = int(panes.end_ms[0, HOUR]) + 3 * DAY_MS
-    before, after = panes.as_of(deadline_ms - 1), panes.as_of(deadline_ms)
-    assert (before.waiting.sum(), before.closed.sum()) == (1, 0)
-    assert (after.waiting.sum(), after.closed.sum()) == (0, 1)
+    horizon_ms = int(panes.end_ms[0, HOUR]) + 3 * DAY_MS
+    before, after = panes.as_of(horizon_ms - 1), panes.as_of(horizon_ms)
+    assert (before.scored.sum(), before.labelled.sum(), before.closed.sum()) == (1, 0, 0)
+    assert (after.scored.sum(), after.labelled.sum(), after.closed.sum()) == (1, 0, 1)
 
 
 def test_panes_of_all_are_the_sum_of_those_by_delay() -> None:
-    """Every prediction has one value of the slice, a missing one included."""
+    """Every prediction has exactly one value of the slice, which may be the missing one."""
     rows = [Prediction("a", country="DE"), Prediction("b", country="FR"), Prediction("c", country=None)]
     labels = [joined(row, HOUR_MS) for row in rows]
     assert panes_of(rows, labels).now().labelled.sum() == 3
@@ -130,20 +130,8 @@ def test_panes_of_all_are_the_sum_of_those_by_delay() -> None:
     assert panes_of(rows, labels, slice_="country=∅").predictions.sum() == 1
 
 
-def test_delays_are_counted_by_true_class_and_predicted_side() -> None:
-    """Both sides of the threshold of 0.3, at the edge of the age."""
-    rows = [Prediction("a", output=0.9), Prediction("b", output=0.3), Prediction("c", output=0.1)]
-    panes = panes_of(rows, [joined(rows[0], HOUR_MS), joined(rows[1], DAY_MS, 0.0), joined(rows[2], DAY_MS)])
-    delays = panes.delays()
-    edges = panes.kind.age_edges_ms
-    assert delays.sum() == 3
-    assert delays[1, 1, edges.index(HOUR_MS)] == 1
-    assert delays[0, 1, edges.index(DAY_MS)] == 1
-    assert delays[1, 0, edges.index(DAY_MS)] == 1
-
-
 def test_a_kind_of_many_days_has_one_pane_a_day_and_other_tasks_have_no_scores() -> None:
-    """Twenty days of horizon: an hour changes nothing."""
+    """The horizon is twenty days."""
     row = Prediction("a")
     label = Revision(row, "joined", None, EPOCH_MS + DAY_MS, 1, "status", OWN["status"], "landed")
     panes = panes_of([row], [label], kind="status")
@@ -154,16 +142,16 @@ def test_a_kind_of_many_days_has_one_pane_a_day_and_other_tasks_have_no_scores()
 
 
 def test_days_without_cells_are_zeros_and_an_unknown_kind_is_refused() -> None:
-    """An empty window is no error; a wrong name is."""
+    """An empty range is no error; an unknown name is."""
     panes = read_panes(fold(PLAN, *([outcomes_frame([])] * 3)), PLAN, "late", "v1", "", (DAY, date(2013, 3, 14)))
     assert panes.predictions.shape == (3, 25)
     assert panes.now().labelled.shape == (3, 25, 64, 2)
-    assert panes.now().labels.sum() == panes.delays().sum() == 0
+    assert panes.now().labels.sum() == 0
     with pytest.raises(ValueError, match=r"'gone'.*late"):
         read_panes(outcomes_frame([]), PLAN, "gone", "v1", "", (DAY, DAY))
 
 
 def test_more_ages_than_a_bin_has_room_for_are_refused() -> None:
-    """Nobody asks for so many; a bin that ran over would be another pane's."""
+    """A larger age index would overflow into the next pane's bins."""
     with pytest.raises(ValueError, match="4096"):
         age_edges_ms(range(1_000, 1_000 + AGES_MAX))

@@ -1,11 +1,11 @@
-"""Which version runs: the newest of those that predict nearly everything."""
+"""Which versions exist, and which of them runs."""
 
 from datetime import date, timedelta
 
 import polars as pl
 import pytest
 
-from monitor.cells.fold import CELL_SCHEMA
+from monitor.cells.packing import CELL_SCHEMA
 from monitor.cells.versions import prediction_counts, running_version, versions_in
 
 FIRST = date(2013, 3, 12)
@@ -34,25 +34,25 @@ def counts_of(*rows: tuple[str, int, int]) -> pl.DataFrame:
 def test_the_newest_of_the_busiest_versions_of_the_last_day_runs(
     rows: list[tuple[str, int, int]], running: str
 ) -> None:
-    """Nine in ten are nearly everything; a canary runs nothing; of equals the name decides; a roll-back counts."""
+    """A share of 90 % is enough; a canary does not run; ties go by name; a roll-back is recognised."""
     counts = counts_of(*rows)
     assert running_version(counts) == running
     assert running_version(counts.reverse()) == running
 
 
 def test_without_predictions_nothing_runs() -> None:
-    """Before the first."""
+    """There is no running version before the first prediction."""
     assert running_version(counts_of()) is None
     assert versions_in(counts_of()) == []
 
 
-def test_versions_stand_in_the_order_of_their_first_predictions() -> None:
-    """Of the same day by name."""
+def test_versions_are_in_the_order_of_their_first_predictions() -> None:
+    """Versions of the same day are sorted by name."""
     assert versions_in(counts_of(("b", 1, 1), ("z", 0, 1), ("a", 1, 1), ("z", 9, 5))) == ["z", "a", "b"]
 
 
 def test_only_eligible_predictions_of_the_kind_up_to_the_day_count() -> None:
-    """Other measures, kinds, slices and days, and places that add up to nothing, are left out."""
+    """Other measures, kinds, slices, days and zero amounts are left out."""
     usual = {"version": "v1", "slice": "", "day": FIRST, "kind": "late", "definition": "d", "measure": "predictions"}
     changes: list[dict[str, object]] = [
         {},

@@ -1,4 +1,4 @@
-"""The panes of all versions together: what a new version lacks in history, the others have."""
+"""The alert over the panes of all versions together, so that a new version has the history of the others."""
 
 from dataclasses import replace
 from datetime import date, timedelta
@@ -18,7 +18,7 @@ def panes_of(story: Story, version: str, days: tuple[int, int]) -> Panes:
 
 
 def test_versions_that_share_the_traffic_are_judged_as_one() -> None:
-    """Half of the traffic each is the same as all of it under one name, also over a day of 23 hours."""
+    """Two versions with half of the traffic each equal one with all of it, also over a day of 23 hours."""
     both = Story(plain_config(), [Era("v1", 0, 12, 300), Era("v2", 0, 12, 300)], seed=3)
     days = (day_of(0), day_of(11))
     parts = [panes_of(both, name, (0, 11)) for name in ("v1", "v2")]
@@ -33,12 +33,12 @@ def test_versions_that_share_the_traffic_are_judged_as_one() -> None:
     together = label_pipeline(parts, days, at_ms)
     assert together == label_pipeline([summed], days, at_ms)
     assert together.state == "ok"
-    # eleven days of 24 hours and one of 23, but for 72 that are judged and one that is too young
+    # eleven days of 24 hours and one of 23, minus 72 panes that are judged and one that is too young
     assert together.history == 12 * 24 - 1 - 72 - 1
 
 
 def test_a_new_version_is_judged_by_the_history_of_the_one_before() -> None:
-    """Its labels go missing from its first day on: by itself it has always been so."""
+    """It loses labels from its first day on, which its own history cannot show."""
     story = Story(plain_config(), [Era("v1", 0, 20, 400), Era("v2", 20, 22, 400, labelled=lambda _day: 0.3)])
     parts = [panes_of(story, "v1", (0, 19)), panes_of(story, "v2", (20, 21))]
     days = (day_of(0), day_of(21))
@@ -46,8 +46,8 @@ def test_a_new_version_is_judged_by_the_history_of_the_one_before() -> None:
     assert label_pipeline(parts[1:], days, story.end_ms(21)).state == "ok"
 
 
-def test_only_the_days_that_are_asked_for_are_looked_at() -> None:
-    """Days before and behind them make no difference."""
+def test_days_outside_the_range_are_ignored() -> None:
+    """Days before and after it make no difference."""
     story = Story(plain_config(), [Era("v1", 0, 14, 200)])
     whole, part = panes_of(story, "v1", (0, 13)), panes_of(story, "v1", (3, 12))
     days = (day_of(3), day_of(12))
@@ -56,13 +56,13 @@ def test_only_the_days_that_are_asked_for_are_looked_at() -> None:
     assert label_pipeline([], days, 0).state == "no_predictions"
 
 
-def test_an_empty_25th_pane_takes_nothing_from_the_next_day() -> None:
-    """It ends with the next day's first hour, and is added to it."""
+def test_an_empty_25th_pane_is_added_to_the_next_days_first_one() -> None:
+    """Both end at the same instant."""
     story = Story(plain_config(), [Era("v1", 0, 8, 2_000)])
     panes = panes_of(story, "v1", (0, 7))
     assert panes.predictions[:, 24].sum() == 0
     found = label_pipeline([panes], (day_of(0), day_of(7)), story.end_ms(7))
-    # one broken hour would be told if its labels were counted apart from its predictions
+    # there would be a broken hour if its labels were counted separately from its predictions
     assert (found.state, found.broken_end_ms) == ("ok", ())
     assert panes.end_ms[0, 24] == panes.end_ms[1, 0]
     assert np.all(np.diff(np.unique(panes.end_ms)) > 0)

@@ -1,4 +1,4 @@
-"""How much a version lost by day: from the same outcomes as metrics, at one age, of days that are old enough."""
+"""Loss of a version by day: from the same outcomes as metrics, at one age, of days that are old enough."""
 
 import math
 from datetime import date
@@ -45,33 +45,33 @@ def binary(key: str, output: float | None, value: float, age_ms: int = HOUR_MS, 
     return Revision(prediction, "joined", value, prediction.predicted_at_ms + age_ms, 1)
 
 
-def test_binary_kinds_lose_by_log_loss_and_count_both_classes() -> None:
-    """The mean is that of the definition, and classes are those of the truth."""
+def test_the_loss_of_binary_kinds_is_log_loss_and_both_classes_are_counted() -> None:
+    """Classes are those of the labels."""
     cells = cells_of(binary("a", 0.25, 1.0), binary("b", 0.5, 0.0), binary("c", 0.9, 0.0), binary("d", None, 1.0))
     [row] = day_losses(cells, kind_of("late"), "v1", LAST, None).rows(named=True)
     loss = -math.log(0.25) - math.log(0.5) - math.log(0.1)
     assert row == {"day": DAY, "n": 3, "loss": pytest.approx(loss), "positives": 1, "negatives": 2}
 
 
-def test_numbers_lose_by_their_absolute_error() -> None:
+def test_the_loss_of_numbers_is_the_absolute_error() -> None:
     """With its fraction, and whatever its sign."""
     rows = [
-        Revision(Prediction(key, fare=said), "joined", truth, EPOCH_MS, 1, "fare", OWN["fare"])
-        for key, said, truth in [("a", 1.5, 1.25), ("b", 1.0, 4.0), ("c", 1.0, 1.0)]
+        Revision(Prediction(key, fare=predicted), "joined", truth, EPOCH_MS, 1, "fare", OWN["fare"])
+        for key, predicted, truth in [("a", 1.5, 1.25), ("b", 1.0, 4.0), ("c", 1.0, 1.0)]
     ]
     [row] = day_losses(cells_of(*rows), kind_of("fare"), "v1", LAST, None).rows(named=True)
     assert row == {"day": DAY, "n": 3, "loss": 3.25, "positives": 0, "negatives": 0}
 
 
-def test_classes_lose_by_the_share_that_is_wrong() -> None:
-    """Of two classes beyond the first fifty it is still known whether they are the same."""
+def test_the_loss_of_classes_is_the_number_of_wrong_ones() -> None:
+    """Also among classes beyond the first fifty."""
     names = [f"class {number:02}" for number in range(52)]
     rows = [
         Revision(
-            Prediction(f"k{place}", said=said, predicted_at_ms=EPOCH_MS + place),
+            Prediction(f"k{number}", predicted_class=predicted, predicted_at_ms=EPOCH_MS + number),
             *("joined", None, EPOCH_MS + HOUR_MS, 1, "status", OWN["status"], truth),
         )
-        for place, (truth, said) in enumerate([(name, name) for name in names] + [(names[50], names[51])])
+        for number, (truth, predicted) in enumerate([(name, name) for name in names] + [(names[50], names[51])])
     ]
     [row] = day_losses(cells_of(*rows), kind_of("status"), "v1", LAST, None).rows(named=True)
     assert row == {"day": DAY, "n": 53, "loss": 1.0, "positives": 0, "negatives": 0}
@@ -92,7 +92,7 @@ def test_only_labels_by_the_age_count_at_that_age(kind: str) -> None:
 
 
 def test_other_versions_days_definitions_and_days_without_labels_have_no_row() -> None:
-    """Days come in order, and none that is too young."""
+    """Days are in order, and none is too young."""
     cells = merge(
         cells_of(binary("late", 0.5, 1.0, predicted_at_ms=EPOCH_MS + 2 * DAY_MS)),
         cells_of(binary("early", 0.5, 1.0)),
@@ -107,7 +107,7 @@ def test_other_versions_days_definitions_and_days_without_labels_have_no_row() -
 
 @pytest.mark.parametrize("kind", ["late", "fare", "status"])
 def test_no_cells_have_no_losses(kind: str) -> None:
-    """And the same columns, so that whoever reads them need not ask."""
+    """And the same columns."""
     found = day_losses(merge(), kind_of(kind), "v1", LAST, SIX_HOURS_MS)
     assert found.is_empty()
     assert found.schema == {
@@ -120,5 +120,5 @@ def test_no_cells_have_no_losses(kind: str) -> None:
 
 
 def test_every_task_has_a_name_for_its_loss() -> None:
-    """The one that people know the metric by."""
+    """The name of its metric."""
     assert LOSS_NAME == {"binary": "log_loss", "multiclass": "accuracy", "regression": "mae"}

@@ -1,4 +1,4 @@
-"""How far two populations are apart: against theory, against SciPy, and at the edges."""
+"""Distances of two populations: against theory, against SciPy, and edge cases."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,8 @@ BINS = np.array([MISSING, *range(128)])
 
 def counts_of(values: npt.NDArray[np.float64], missing: int = 0) -> Counts:
     """Count normal values as the fold would."""
-    places = np.clip(((values + 6) / 12 * 128).astype(np.int64), 0, 127)
-    return np.concatenate([[missing], np.bincount(places, minlength=128)])
+    bins = np.clip(((values + 6) / 12 * 128).astype(np.int64), 0, 127)
+    return np.concatenate([[missing], np.bincount(bins, minlength=128)])
 
 
 def psi_of(reference: Counts, window: Counts, *, is_ordered: bool = True, bins: Counts = BINS) -> Psi:
@@ -52,7 +52,7 @@ def test_a_rare_special_bin_makes_no_false_discoveries() -> None:
 
 
 def test_many_rare_categories_make_no_false_discoveries() -> None:
-    """Those of which a window has fewer than five are looked at as one."""
+    """Those with fewer than five expected rows in the window form one group."""
     rng = np.random.default_rng(7)
     shares = 1 / np.arange(1, 301)
     shares /= shares.sum()
@@ -90,8 +90,8 @@ def test_the_distance_is_that_of_scipy_on_the_same_centres_and_nearly_on_the_val
     assert distance(centres[mixed], first[mixed], second[mixed]) == pytest.approx(exact, rel=1e-9)
 
 
-def test_of_one_value_no_distance_can_be_told_but_the_index_can() -> None:
-    """A reference without spread is no unit."""
+def test_a_reference_of_one_value_has_an_index_and_no_distance() -> None:
+    """Without spread there is no unit."""
     before, after = counts_of(np.full(1_000, 0.5)), counts_of(np.full(1_000, 2.0))
     assert distance(INPUT.centres(BINS), before, after) is None
     assert psi_of(before, after).psi > 5
@@ -101,13 +101,13 @@ def test_of_one_value_no_distance_can_be_told_but_the_index_can() -> None:
 
 @pytest.mark.parametrize("value", [-2.0, 2.0])
 def test_values_that_the_reference_has_never_had_are_not_lost_in_a_group(value: float) -> None:
-    """A single value that moves a little, to either side."""
+    """A single value that moves a little, in either direction."""
     before = counts_of(np.full(1_000, 0.0))
     assert psi_of(before, counts_of(np.full(1_000, value))).groups == 2
 
 
 def test_missing_values_are_a_group_of_their_own() -> None:
-    """Ten percent of them are seen, though the others stay as they were."""
+    """Ten percent of them are found, though the others do not change."""
     rng = np.random.default_rng(10)
     before, after = counts_of(rng.normal(size=9_000), 10), counts_of(rng.normal(size=900), 100)
     found = psi_of(before, after)
@@ -115,17 +115,17 @@ def test_missing_values_are_a_group_of_their_own() -> None:
     assert distance(INPUT.centres(BINS), counts_of(np.zeros(0), 5), after) is None
 
 
-def test_the_most_frequent_categories_stay_apart() -> None:
-    """Fifty and the rest, by the reference alone, whatever their numbers."""
+def test_the_most_frequent_categories_stay_separate() -> None:
+    """Fifty groups and the rest, chosen by the reference alone."""
     reference = np.arange(1_000, 1_100)
     groups = group_bins(np.arange(100), reference, 100_000, is_ordered=False)
     assert groups.size == 51
-    assert len(set(groups.place[50:].tolist())) == 50
-    assert len(set(groups.place[:50].tolist())) == 1
+    assert len(set(groups.index[50:].tolist())) == 50
+    assert len(set(groups.index[:50].tolist())) == 1
 
 
 def test_bins_without_rows_change_nothing() -> None:
-    """A bin that another day has rows in must not move this day's figures."""
+    """A bin that only other days have rows in does not change the figures."""
     rng = np.random.default_rng(11)
     before, after = counts_of(rng.normal(size=900)), counts_of(rng.normal(size=900))
     used = before + after > 0
@@ -155,7 +155,7 @@ def test_millions_of_rows_are_compared_exactly() -> None:
 
 
 def test_discoveries_are_those_of_scipy_and_no_test_is_no_discovery() -> None:
-    """Where a p-value is not a number nothing was tested, and the others have fewer rivals."""
+    """NaN is no test, and does not count in the correction of the others."""
     rng = np.random.default_rng(13)
     p_values = np.concatenate([rng.random(30), rng.random(5) * 1e-3])
     expected = false_discovery_control(p_values) <= 0.05

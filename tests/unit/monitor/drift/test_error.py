@@ -1,4 +1,4 @@
-"""When the model's error has changed for good, and when it only follows the hour, the week or the labels' order."""
+"""Error drift: lasting changes are found; daily and weekly patterns and the order of labels are not drift."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ import pytest
 from effort import some
 from river.drift import ADWIN
 
-from monitor.drift.error import Detection, ErrorDrift
+from monitor.drift.error import Detection, ErrorDrift, _ChangePoint
 
 START = date(2013, 1, 1)
 START_US = round(datetime(2013, 1, 1, tzinfo=UTC).timestamp() * 1e6)
@@ -36,7 +36,7 @@ def weekly(hours: Floats, day: int) -> Floats:
 
 
 def frame(times_us: npt.NDArray[np.int64], errors: Floats) -> pl.DataFrame:
-    """Return rows as the loop gives them."""
+    """Return rows in the schema of `add_day`."""
     rows = pl.DataFrame({"predicted_at": times_us, "error": errors})
     return rows.with_columns(pl.col("predicted_at").cast(pl.Datetime("us", "UTC")))
 
@@ -48,10 +48,20 @@ def day_rows(rng: np.random.Generator, day: int, n: int, error: Error) -> pl.Dat
     return frame(times_us, (rng.random(n) < error(hours, day)).astype(np.float64))
 
 
-def run(seed: int, error: Error, days: int, n: int = 2_000) -> tuple[list[Detection], ErrorDrift]:
+class CountingDrift(ErrorDrift):
+    """Counts the changes that ADWIN finds, reported or not."""
+
+    found = 0
+
+    def _change_point(self) -> _ChangePoint | None:
+        self.found += 1
+        return super()._change_point()
+
+
+def run(seed: int, error: Error, days: int, n: int = 2_000) -> tuple[list[Detection], CountingDrift]:
     """Give so many days to a new detector."""
     rng = np.random.default_rng(seed)
-    drift = ErrorDrift("UTC")
+    drift = CountingDrift("UTC")
     given = (drift.add_day(day_of(day), day_rows(rng, day, n, error)) for day in range(days))
     return [one for one in given if one is not None], drift
 
@@ -68,8 +78,8 @@ def after(day: int, error: Error, change: Callable[[Floats], Floats]) -> Error:
 
 @pytest.mark.parametrize("error", [even, diurnal, weekly])
 @pytest.mark.parametrize("seed", some(0, 1, 2, 3))
-def test_hours_and_weeks_are_no_drift_and_an_error_of_half_as_much_again_is(seed: int, error: Error) -> None:
-    """Nothing in 26 healthy days that are fed; then found within 4,000 labels, and confirmed by the next day."""
+def test_daily_and_weekly_patterns_are_no_drift_and_an_increase_by_half_is(seed: int, error: Error) -> None:
+    """Nothing in 26 healthy days; then found within 4,000 labels, and confirmed by the next day."""
     [found], drift = run(seed, after(40, error, lambda errors: errors * 1.5), 47)
     assert found.found_on in (day_of(40), day_of(41))
     assert found.day == found.found_on + timedelta(days=1)
@@ -81,49 +91,49 @@ def test_hours_and_weeks_are_no_drift_and_an_error_of_half_as_much_again_is(seed
     assert drift.found <= 3
 
 
-def test_a_better_error_is_told_as_better_once() -> None:
-    """It is what is usual from then on."""
+def test_a_better_error_is_reported_as_better_once() -> None:
+    """From then on it is what is expected."""
     [found], _ = run(5, after(30, diurnal, lambda errors: errors * 0.5), 60)
     assert found.direction == "better"
     assert found.found_on in (day_of(30), day_of(31))
     assert found.change == pytest.approx(-0.05, abs=0.01)
 
 
-def test_the_first_two_weeks_are_only_learnt() -> None:
+def test_the_first_two_weeks_are_only_learned_from() -> None:
     """A week that has been seen once would be found as drift."""
     found, drift = run(6, after(10, even, lambda errors: errors * 3), 14)
     assert (found, drift.found) == ([], 0)
 
 
-def test_one_bad_day_is_found_and_not_told() -> None:
+def test_one_bad_day_is_found_and_not_reported() -> None:
     """The days after it are as before."""
     found, drift = run(7, lambda hours, day: even(hours, day) * (2 if day == 30 else 1), 45)
     assert found == []
     assert drift.found >= 1
 
 
-def test_a_change_while_a_bad_day_is_waited_for_is_still_found() -> None:
-    """What was before the bad day is remembered, or there would be nothing to compare the change with."""
+def test_a_change_during_the_confirmation_of_a_bad_day_is_still_found() -> None:
+    """The values before the bad day are kept, or there would be nothing to compare the change with."""
     found, _ = run(8, lambda hours, day: even(hours, day) * (2 if day == 30 else 1.6 if day >= 32 else 1), 48)
     assert [(one.direction, one.since >= day_of(28)) for one in found] == [("worse", True)]
 
 
-def test_a_bad_day_before_better_days_is_not_told_as_worse() -> None:
-    """The days after change as much, and the other way."""
+def test_a_bad_day_before_better_days_is_not_reported_as_worse() -> None:
+    """The days after it change as much in the other direction."""
     found, _ = run(19, lambda hours, day: even(hours, day) * (2 if day == 30 else 0.5 if day > 30 else 1), 48)
     assert [one.direction for one in found] == ["better"]
 
 
 def test_days_that_differ_by_themselves_are_hardly_ever_a_drift() -> None:
-    """ADWIN finds many such days (1.4 a month); what counts is how days differ."""
+    """ADWIN finds many such days (1.4 a month); the test over days rejects them."""
     effects = np.random.default_rng(1_001).normal(0, 0.015, 60)
     found, drift = run(1, lambda hours, day: np.clip(even(hours, day) + effects[day], 0, 1), 60)
     assert found == []
     assert drift.found >= 3
 
 
-def test_a_change_too_small_to_matter_is_not_told() -> None:
-    """Many rows make half a percent certain, and no more important."""
+def test_a_change_too_small_to_matter_is_not_reported() -> None:
+    """With many rows half a percent is certain, but no more important."""
     found, drift = run(
         9, after(30, lambda hours, _: np.full(len(hours), 0.02), lambda errors: errors + 0.006), 40, 20_000
     )
@@ -132,7 +142,7 @@ def test_a_change_too_small_to_matter_is_not_told() -> None:
 
 
 def arriving(seed: int, days: int) -> tuple[Floats, Floats, Floats]:
-    """Return hours of predictions, errors (0.226 always) and hours of delay: what is right is confirmed late."""
+    """Return hours of predictions, errors (0.226 on average) and delays in hours: correct ones are confirmed late."""
     rng = np.random.default_rng(seed)
     hours = []
     for day in range(days):
@@ -146,19 +156,19 @@ def arriving(seed: int, days: int) -> tuple[Floats, Floats, Floats]:
 
 
 def found_in_order(times: Floats, errors: Floats, days: int) -> tuple[int, int, int]:
-    """Return how many drifts are told, how many ADWIN finds in it, and how many in the errors as they are."""
+    """Return the number of drifts reported, of changes that ADWIN finds in them, and in the raw errors."""
     order = np.argsort(times, kind="stable")
     times, errors = times[order], errors[order]
-    drift, told = ErrorDrift("UTC"), 0
+    drift, reported = CountingDrift("UTC"), 0
     for day in range(days):
         today = (times >= 24 * day) & (times < 24 * day + 24)
         rows = frame(START_US + (times[today] / 24 * DAY_US).astype(np.int64), errors[today])
-        told += drift.add_day(day_of(day), rows) is not None
+        reported += drift.add_day(day_of(day), rows) is not None
     adwin, raw = ADWIN(delta=1e-4), 0
     for error in errors[times < 24 * days].tolist():
         adwin.update(error)
         raw += adwin.drift_detected
-    return told, drift.found, raw
+    return reported, drift.found, raw
 
 
 @pytest.mark.parametrize("seed", some(0, 1, 2, 3))
@@ -171,34 +181,34 @@ def test_in_event_time_order_a_steady_error_never_drifts_and_in_arrival_order_it
     assert raw >= 30
 
 
-def test_at_most_20_000_errors_a_day_are_read_and_it_says_so() -> None:
-    """Every third of 45,000."""
+def test_at_most_20_000_errors_a_day_are_read() -> None:
+    """Every third of 45,000, which the detection states."""
     [found], _ = run(10, after(20, even, lambda errors: errors * 1.5), 24, 45_000)
     assert (found.every, found.day) == (3, day_of(21))
     assert 25_000 <= found.n <= 35_000
 
 
 def test_few_rows_wait_until_there_are_500_to_confirm() -> None:
-    """Three hundred a day: two days after."""
+    """At three hundred a day: two days later."""
     [found], _ = run(11, after(40, even, lambda errors: errors * 5), 50, 300)
     assert found.day == found.found_on + timedelta(days=2)
 
 
 def test_hours_are_those_of_the_loops_time_zone() -> None:
-    """Slots follow the clocks of Paris when they leap on 31 March 2013, and those of UTC do not."""
+    """Slots follow daylight saving time of Paris, which begins on 31 March 2013; those of UTC do not."""
     rows = frame(np.array([START_US + 88 * DAY_US, START_US + 89 * DAY_US + DAY_US // 16]), np.zeros(2))
     slots = {zone: ErrorDrift(zone)._read(day_of(88), rows).slots.tolist() for zone in ("UTC", "Europe/Paris")}
     assert slots == {"UTC": [4 * 8 + 8, 5 * 8 + 8], "Europe/Paris": [40, 49]}
 
 
 def test_giving_the_days_again_finds_the_same() -> None:
-    """There is no state but what follows from the days."""
+    """All state follows from the days."""
     error = after(30, weekly, lambda errors: errors * 1.5)
     assert run(12, error, 40)[0] == run(12, error, 40)[0] != []
 
 
 def test_empty_days_are_days() -> None:
-    """A version that rests, or has just begun; before the first rows nothing happens."""
+    """A version may pause or be new."""
     drift, rng, found = ErrorDrift("UTC"), np.random.default_rng(13), []
     for day in range(70):
         n = 0 if day < 5 or 30 <= day < 50 else 1_000
@@ -207,15 +217,15 @@ def test_empty_days_are_days() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_errors_that_are_all_alike_are_no_drift_until_they_change(value: float) -> None:
-    """Always right, then always wrong, or the other way round; a share of nothing is infinite."""
+def test_constant_errors_are_no_drift_until_they_change(value: float) -> None:
+    """Always right, then always wrong, or the other way round; the relative change of zero is infinite."""
     [found], _ = run(14, lambda hours, day: np.full(len(hours), value if day < 20 else 1 - value), 26)
     assert found.change == pytest.approx(1 - 2 * value, abs=0.02)
     assert (found.relative_change == float("inf")) == (value == 0.0)
 
 
 def test_losses_between_0_and_1_are_errors_too() -> None:
-    """They need not be 0 or 1."""
+    """Errors need not be 0 or 1."""
     drift, rng, found = ErrorDrift("UTC"), np.random.default_rng(15), []
     for day in range(24):
         rows = day_rows(rng, day, 2_000, even).with_columns(error=rng.beta(2, 8 if day < 20 else 4, 2_000))
@@ -236,7 +246,7 @@ def test_a_value_that_is_no_error_is_refused_and_the_day_can_be_given_again(bad:
 
 
 def test_days_and_rows_must_be_in_order() -> None:
-    """A detector of changes knows only before and after."""
+    """The detector depends on their order."""
     drift = ErrorDrift("UTC")
     rows = day_rows(np.random.default_rng(17), 0, 10, even)
     with pytest.raises(ValueError, match="not in the order"):

@@ -1,4 +1,4 @@
-"""The errors of a day as a detector reads them: as many as there were, each in its hour, in an order of their own."""
+"""Errors of a day as rows: the right number in every hour, in an order that depends on the counts alone."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -21,7 +21,7 @@ DAY = date(2013, 3, 12)
 MIDNIGHT_MS = EPOCH_MS - 8 * HOUR_MS
 
 
-def rows_of(outcomes: list[tuple[int, float, float, int]], age_ms: int | None = None, place: int = 0) -> pl.DataFrame:
+def rows_of(outcomes: list[tuple[int, float, float, int]], age_ms: int | None = None, index: int = 0) -> pl.DataFrame:
     """Return the errors of (hour of day, score, truth, age in ms); the config's threshold is 0.3."""
     revisions = [
         Revision(prediction, "joined", truth, prediction.predicted_at_ms + own_age_ms, 1)
@@ -31,10 +31,10 @@ def rows_of(outcomes: list[tuple[int, float, float, int]], age_ms: int | None = 
     cells = fold(
         PLAN, predictions_frame(one.prediction for one in revisions), outcomes_frame(revisions), outcomes_frame([])
     )
-    return error_rows(read_panes(cells, PLAN, "late", "v1", "", (DAY, DAY + timedelta(days=1))), place, age_ms)
+    return error_rows(read_panes(cells, PLAN, "late", "v1", "", (DAY, DAY + timedelta(days=1))), index, age_ms)
 
 
-def test_wrong_is_what_the_threshold_says_of_the_score_against_the_truth() -> None:
+def test_a_prediction_is_wrong_if_its_side_of_the_threshold_is_not_the_label() -> None:
     """Scores at the threshold are positive."""
     found = rows_of([(9, 0.3, 1.0, 0), (10, 0.3, 0.0, 0), (11, 0.2999, 0.0, 0), (12, 0.2999, 1.0, 0)])
     assert found["error"].to_list() == [0.0, 1.0, 0.0, 1.0]
@@ -51,13 +51,13 @@ def test_only_labels_by_the_age_count() -> None:
 
 
 def test_a_day_without_labels_has_no_rows() -> None:
-    """The next day, and all days of an empty lake."""
-    assert rows_of([(9, 0.9, 1.0, 0)], place=1).is_empty()
+    """Nor has any day of an empty lake."""
+    assert rows_of([(9, 0.9, 1.0, 0)], index=1).is_empty()
     assert rows_of([]).schema == ERROR_SCHEMA
 
 
-def test_the_hour_that_comes_twice_is_two_hours() -> None:
-    """3 November 2013: what was made in the second one is not mixed with the first."""
+def test_the_hour_that_occurs_twice_is_two_hours() -> None:
+    """3 November 2013: predictions of the second one are not mixed with those of the first."""
     start_ms = round(datetime(2013, 11, 3, 4, tzinfo=UTC).timestamp() * 1000)
     made = [Prediction(f"k{number}", start_ms + number * HOUR_MS, output=0.9) for number in range(25)]
     revisions = [Revision(one, "joined", float(n % 2), one.predicted_at_ms, 1) for n, one in enumerate(made)]
@@ -80,7 +80,7 @@ def test_the_hour_that_comes_twice_is_two_hours() -> None:
 def test_the_order_of_labels_changes_nothing_and_no_row_is_lost(
     outcomes: list[tuple[int, float, float, int]], rng: object
 ) -> None:
-    """As many rows and errors in every hour as there are outcomes, sorted, and spread over the hour."""
+    """Every hour has as many rows and errors as outcomes, sorted and spread over the hour."""
     found = rows_of(outcomes)
     by_hour = found.group_by(hour=(pl.col("predicted_at").dt.epoch("ms") - MIDNIGHT_MS) // HOUR_MS)
     counted = {hour: (n, wrong) for hour, n, wrong in by_hour.agg(pl.len(), pl.col("error").sum()).iter_rows()}
@@ -98,7 +98,7 @@ def test_the_order_of_labels_changes_nothing_and_no_row_is_lost(
 
 @pytest.mark.parametrize(("rows", "wrong"), [(10, 5), (7, 2), (3, 3), (5, 0), (100, 1)])
 def test_errors_are_spread_among_the_rows_of_an_hour(rows: int, wrong: int) -> None:
-    """Any stretch of rows has its part of them, to one: a detector sees no run of errors that nobody measured."""
+    """Any range of rows has its share of them, to within one: the detector sees no artificial run of errors."""
     found = rows_of([(9, 0.9, 0.0 if number < wrong else 1.0, 0) for number in range(rows)])["error"].to_list()
     for first in range(rows):
         for last in range(first, rows + 1):

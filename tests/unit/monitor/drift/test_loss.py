@@ -1,4 +1,4 @@
-"""When a week of loss is worse than the weeks before it: by enough, for certain, and not for one odd week."""
+"""Loss check: a week is worse if its loss is higher by enough, significantly, and not for one odd week."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -19,7 +19,7 @@ LAST = FIRST + timedelta(days=35)
 def losses_of(means: Sequence[float], rows: int | Sequence[int] = ROWS, first: date = FIRST) -> pl.DataFrame:
     """Return days with these mean losses."""
     counts = [rows] * len(means) if isinstance(rows, int) else rows
-    days = [first + timedelta(days=place) for place in range(len(means))]
+    days = [first + timedelta(days=number) for number in range(len(means))]
     sums = [mean * n for mean, n in zip(means, counts, strict=True)]
     return pl.DataFrame({"day": days, "n": counts, "loss": sums}, schema_overrides={"loss": pl.Float64})
 
@@ -27,11 +27,11 @@ def losses_of(means: Sequence[float], rows: int | Sequence[int] = ROWS, first: d
 def story(increase: float, days: int = 8, before: int = 28) -> pl.DataFrame:
     """Return weeks at 0.5 with days that hardly differ, then days that lose more by a share."""
     wobble = [0.500_001, 0.499_999]
-    means = [wobble[place % 2] for place in range(before)]
-    return losses_of(means + [wobble[place % 2] * (1 + increase) for place in range(days)])
+    means = [wobble[number % 2] for number in range(before)]
+    return losses_of(means + [wobble[number % 2] * (1 + increase) for number in range(days)])
 
 
-def test_an_increase_is_told_with_its_figures() -> None:
+def test_an_increase_is_reported_with_its_figures() -> None:
     """Means over rows, the lower end above zero, and the labels of the week."""
     found = judge_loss(story(0.1), LAST)
     assert found.state == "worse"
@@ -55,17 +55,17 @@ def test_an_increase_is_told_with_its_figures() -> None:
         (-0.1, -0.096774, True, "ok"),
     ],
 )
-def test_what_is_told_begins_at_two_in_a_hundred_and_ends_below_one(
+def test_worse_begins_at_two_per_cent_and_ends_below_one(
     jump: float, increase: float, was_worse: bool, state: str
 ) -> None:
-    """Between them it stays what it was. One of the eight days after the jump is in the reference already."""
+    """Between them the state stays. One of the eight days after the jump is in the reference already."""
     found = judge_loss(story(jump), LAST, was_worse=was_worse)
     assert found.increase == pytest.approx(increase, abs=2e-6)
     assert found.state == state
 
 
-def test_one_odd_day_is_not_told_though_its_week_is_worse_on_the_mean() -> None:
-    """Days are what is independent: a week with one bad day says little."""
+def test_one_odd_day_is_not_worse_though_its_week_is_on_average() -> None:
+    """Days are the observations: a week with one bad day is not significant."""
     means = [0.5, 0.51] * 14 + [0.5] * 7 + [0.9]
     found = judge_loss(losses_of(means), LAST)
     assert found.increase is not None
@@ -75,17 +75,17 @@ def test_one_odd_day_is_not_told_though_its_week_is_worse_on_the_mean() -> None:
     assert found.state == "ok"
 
 
-def test_a_week_that_was_not_worse_the_day_before_is_waited_for() -> None:
-    """Two days in a row have to say so."""
+def test_a_week_must_be_worse_on_two_days_in_a_row() -> None:
+    """The state begins on the second one."""
     rng = np.random.default_rng(3)
     means = list(0.5 + rng.normal(0, 0.002, 28)) + [0.5] * 3 + [0.56] * 12
-    days = [FIRST + timedelta(days=place) for place in range(30, 43)]
+    days = [FIRST + timedelta(days=number) for number in range(30, 43)]
     losses = losses_of(means)
     alone = [_significant_alone(losses, day) for day in days]
-    told = [judge_loss(losses, day).state == "worse" for day in days]
-    assert told == [now and before for before, now in zip([False, *alone], alone, strict=False)]
-    assert True in told
-    assert told.index(True) == alone.index(True) + 1
+    worse = [judge_loss(losses, day).state == "worse" for day in days]
+    assert worse == [now and before for before, now in zip([False, *alone], alone, strict=False)]
+    assert True in worse
+    assert worse.index(True) == alone.index(True) + 1
 
 
 def _significant_alone(losses: pl.DataFrame, day: date) -> bool:
@@ -96,8 +96,8 @@ def _significant_alone(losses: pl.DataFrame, day: date) -> bool:
 @pytest.mark.parametrize(
     ("window", "past", "known"), [(7, 14, True), (6, 14, False), (7, 13, False), (7, 28, True), (0, 28, False)]
 )
-def test_too_few_days_say_nothing(window: int, past: int, known: bool) -> None:
-    """A whole week, and two of the four weeks before it: otherwise nobody can say, and that is no success."""
+def test_too_few_days_are_not_enough(window: int, past: int, known: bool) -> None:
+    """A whole week and two of the four weeks before it are needed; otherwise the state is not `ok` either."""
     reference = losses_of([0.5, 0.6] * 14).tail(past)
     week = losses_of([0.8] * 7, first=FIRST + timedelta(days=28)).tail(window)
     found = judge_loss(pl.concat([reference, week]), FIRST + timedelta(days=34))
@@ -106,15 +106,15 @@ def test_too_few_days_say_nothing(window: int, past: int, known: bool) -> None:
     assert found.n == window * ROWS
 
 
-def test_days_without_labels_are_too_few_and_end_what_was_told() -> None:
-    """What cannot be compared is not called worse for ever."""
+def test_days_without_labels_are_not_enough_and_end_worse() -> None:
+    """A state that cannot be checked does not last for ever."""
     losses = losses_of([0.5, 0.6] * 14 + [0.9] * 6)
     assert judge_loss(losses, FIRST + timedelta(days=34), was_worse=True).state == "not_enough"
     assert judge_loss(losses.clear(), FIRST) == LossCheck("not_enough", n=0)
 
 
-def test_a_model_that_lost_nothing_before_has_no_share_to_grow_by() -> None:
-    """Nothing is divided by zero; days all alike have no error of their mean, and are no reason to fail either."""
+def test_a_loss_of_zero_before_has_no_relative_increase() -> None:
+    """Nothing is divided by zero; nor do equal days fail, whose mean has no standard error."""
     found = judge_loss(losses_of([0.0] * 28 + [0.1] * 8), FIRST + timedelta(days=34))
     assert (found.state, found.before, found.increase) == ("not_enough", 0.0, None)
     alike = judge_loss(losses_of([0.5] * 28 + [0.75] * 8), FIRST + timedelta(days=34), was_worse=True)
@@ -136,33 +136,33 @@ def test_days_weigh_by_their_rows() -> None:
 
 
 def alarms(seed: int, months: int, increase: float = 0.0, from_day: int = 10_000) -> list[int]:
-    """Return the days on which it begins to be told, of days that differ by themselves."""
+    """Return the days on which the state becomes worse, where days vary at random."""
     rng = np.random.default_rng(seed)
     days = 35 + 30 * months
     effects = rng.normal(0, 0.03, days) + np.where(np.arange(days) >= from_day, 0.5 * increase, 0.0)
     rows = rng.integers(300, 3_000, days)
     means = 0.5 + effects + rng.normal(0, 0.6, days) / np.sqrt(rows)
     losses = losses_of(means.tolist(), rows.tolist())
-    told, was_worse = [], False
-    for place in range(35, days):
-        # the same days, without the frames of years: a verdict looks at five weeks
-        window = losses.slice(place - 40 if place >= 40 else 0, 41)
-        is_worse = judge_loss(window, FIRST + timedelta(days=place), was_worse=was_worse).state == "worse"
+    found, was_worse = [], False
+    for day in range(35, days):
+        # a short frame gives the same verdict sooner: five weeks are read
+        window = losses.slice(day - 40 if day >= 40 else 0, 41)
+        is_worse = judge_loss(window, FIRST + timedelta(days=day), was_worse=was_worse).state == "worse"
         if is_worse and not was_worse:
-            told.append(place)
+            found.append(day)
         was_worse = is_worse
-    return told
+    return found
 
 
 @pytest.mark.parametrize("seed", some(1, 2, 3, 4, 5, 6, 7, 8))
-def test_days_that_differ_by_themselves_are_rarely_told_as_worse(seed: int) -> None:
-    """Days that vary by 6 % of their loss: fewer than one false start in two and a half months."""
+def test_days_that_vary_at_random_are_rarely_worse(seed: int) -> None:
+    """Days that vary by 6 % of their loss: fewer than one false alarm in two and a half months."""
     assert len(alarms(seed, 20)) < 8
 
 
 @pytest.mark.parametrize("seed", some(8, 9, 10, 11))
-def test_a_lasting_increase_of_a_fifth_is_told_within_ten_days(seed: int) -> None:
+def test_a_lasting_increase_by_a_fifth_is_found_within_ten_days(seed: int) -> None:
     """Before the week is over, and once."""
-    told = [day for day in alarms(seed, 2, increase=0.2, from_day=60) if day >= 60]
-    assert len(told) == 1
-    assert told[0] <= 70
+    found = [day for day in alarms(seed, 2, increase=0.2, from_day=60) if day >= 60]
+    assert len(found) == 1
+    assert found[0] <= 70

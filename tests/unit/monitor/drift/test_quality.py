@@ -1,4 +1,4 @@
-"""What is wrong with today's values, told before the day is over, and not told by chance."""
+"""Quality checks of a day: what is flagged, from how many rows on, and how rarely by chance."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -16,9 +16,9 @@ TEXT = Histogram("x", "category", categories=("a", "b", "c"))
 
 
 def counts_of(days: Mapping[int, Mapping[int, int]], name: str = "x") -> pl.DataFrame:
-    """Return the counts of {days before today: {bin: rows}}."""
+    """Return counts from {days before today: {bin: rows}}."""
     rows = [
-        (name, TODAY - timedelta(days=ago), place, amount) for ago, of in days.items() for place, amount in of.items()
+        (name, TODAY - timedelta(days=ago), bin_, amount) for ago, bins in days.items() for bin_, amount in bins.items()
     ]
     return pl.DataFrame(rows, schema=COUNT_SCHEMA, orient="row").filter(pl.col("amount") > 0)
 
@@ -47,16 +47,16 @@ SPREAD = dict.fromkeys(range(128), 50)
 
 
 @pytest.mark.parametrize(
-    ("check", "place"),
+    ("check", "bad_bin"),
     [("missing", MISSING), ("out_of_range", BELOW), ("out_of_range", ABOVE), ("not_finite", NOT_FINITE)],
 )
-def test_bad_numbers_are_told_from_fifty_rows_on(check: str, place: int) -> None:
-    """A fifth of the values, where there was one in a hundred; with 49 rows nothing is said yet."""
-    before = usual({**SPREAD, place: 64})
+def test_bad_numbers_are_flagged_from_fifty_rows_on(check: str, bad_bin: int) -> None:
+    """A fifth of the values, after one in a hundred; with 49 rows nothing is flagged."""
+    before = usual({**SPREAD, bad_bin: 64})
     for rows, expected in [(50, [check]), (49, [])]:
-        today = {**dict.fromkeys(range(rows - 20), 1), place: 20}
+        today = {**dict.fromkeys(range(rows - 20), 1), bad_bin: 20}
         assert flagged(counts_of({**before, 0: today}), NUMBER) == expected
-    share, common, n, _ = found(counts_of({**before, 0: {1: 40, place: 10}}), NUMBER)["x", check]
+    share, common, n, _ = found(counts_of({**before, 0: {1: 40, bad_bin: 10}}), NUMBER)["x", check]
     assert (share, n) == (0.2, 50)
     assert common == pytest.approx(64 / 6_464)
 
@@ -68,19 +68,19 @@ def test_texts_outside_the_contract_are_unseen() -> None:
 
 
 def test_both_sides_out_of_range_are_one_share() -> None:
-    """Each is too small to be told alone."""
+    """Each alone is too small to be flagged."""
     assert flagged(counts_of({**usual(SPREAD), 0: {**SPREAD, BELOW: 70, ABOVE: 70}}), NUMBER) == ["out_of_range"]
     assert flagged(counts_of({**usual(SPREAD), 0: {**SPREAD, BELOW: 70}}), NUMBER) == []
 
 
-def test_a_rise_of_less_than_two_points_is_left_to_people() -> None:
-    """At a million rows it is no chance, and no reason to be woken."""
+def test_a_rise_of_less_than_two_points_is_not_flagged() -> None:
+    """At a million rows it is beyond chance, and still too small to matter."""
     before = usual({0: 980_000, MISSING: 20_000})
     assert flagged(counts_of({**before, 0: {0: 961_000, MISSING: 39_000}}), TEXT) == []
     assert flagged(counts_of({**before, 0: {0: 959_000, MISSING: 41_000}}), TEXT) == ["missing"]
 
 
-def test_what_chance_can_do_is_not_told() -> None:
+def test_random_variation_is_not_flagged() -> None:
     """Healthy days of every size, with a tenth missing."""
     rng = np.random.default_rng(1)
     for n in (50, 200, 1_000):
@@ -89,7 +89,7 @@ def test_what_chance_can_do_is_not_told() -> None:
             assert flagged(counts_of(days), TEXT) == []
 
 
-def test_what_happens_every_weekend_is_usual_and_an_incident_of_two_days_is_not() -> None:
+def test_every_weekend_is_usual_and_an_incident_of_two_days_is_not() -> None:
     """Eight days of 28 make a bad day, two do not."""
     today = {0: {0: 700, MISSING: 300}}
     for bad_days, expected in [(range(1, 9), []), (range(1, 3), ["missing"])]:
@@ -97,7 +97,7 @@ def test_what_happens_every_weekend_is_usual_and_an_incident_of_two_days_is_not(
         assert flagged(counts_of({**before, **today}), TEXT) == expected
 
 
-def test_a_number_that_is_stuck_is_told_once_its_bin_has_more_than_on_a_whole_day() -> None:
+def test_a_stuck_number_is_flagged_once_its_bin_has_more_rows_than_on_a_whole_day() -> None:
     """Every bin has 50 rows on a usual day."""
     for stuck_rows, expected in [(50, []), (60, ["stuck"])]:
         assert flagged(counts_of({**usual(SPREAD), 0: {7: stuck_rows}}), NUMBER) == expected
@@ -107,7 +107,7 @@ def test_a_number_that_is_stuck_is_told_once_its_bin_has_more_than_on_a_whole_da
 
 
 def test_an_input_that_follows_the_hour_is_not_stuck_in_the_first_hour() -> None:
-    """One bin has it all, and no more than it has on any day."""
+    """One bin has all rows, and no more than on any day."""
     assert flagged(counts_of({**usual(SPREAD), 0: {0: 50}}), NUMBER) == []
 
 
@@ -118,7 +118,7 @@ def test_an_input_that_has_one_value_a_day_is_not_stuck() -> None:
 
 
 def test_no_rows_are_stale_once_the_day_is_over_or_others_have_some() -> None:
-    """Just after midnight nobody has any."""
+    """Just after midnight no input has any."""
     before = pl.concat([counts_of(usual({0: 1_000})), counts_of(usual({0: 1_000}), "y")])
     other = Histogram("y", "category", categories=("a",))
     assert flagged(before, TEXT, other) == []
@@ -130,13 +130,13 @@ def test_no_rows_are_stale_once_the_day_is_over_or_others_have_some() -> None:
     assert rows["x", "missing"][:3] == (None, 0.0, 0)
 
 
-def test_a_loop_that_rests_at_weekends_is_not_stale() -> None:
-    """Nine days in ten must have rows for silence to be news."""
+def test_a_loop_that_pauses_at_weekends_is_not_stale() -> None:
+    """A day without rows is stale only if nine in ten days have some."""
     before = {ago: {0: 1_000} for ago in range(1, 29) if ago % 7 not in (0, 6)}
     assert flagged(counts_of(before), TEXT, is_over=True) == []
 
 
-def test_a_whole_day_of_nulls_is_told() -> None:
+def test_a_whole_day_of_nulls_is_flagged() -> None:
     """All of them missing, none stuck, none stale."""
     assert flagged(counts_of({**usual(SPREAD), 0: {MISSING: 5_000}}), NUMBER) == ["missing"]
 
@@ -149,13 +149,13 @@ def test_without_days_before_shares_are_shown_and_nothing_is_flagged() -> None:
         assert not any(row[3] for row in rows.values())
 
 
-def test_days_after_are_not_looked_at_and_order_does_not_matter() -> None:
-    """Judging an old day again gives what was said then."""
+def test_later_days_and_the_order_of_rows_do_not_matter() -> None:
+    """Checking an old day again gives the same result."""
     counts = counts_of({**usual(SPREAD), 0: {**SPREAD, MISSING: 900}, -1: {MISSING: 10**6}})
     assert found(counts, NUMBER) == found(counts.filter(pl.col("day") <= TODAY).reverse(), NUMBER)
 
 
-def test_nothing_at_all_is_no_error() -> None:
+def test_empty_counts_and_no_histograms_are_no_error() -> None:
     """No counts, or no inputs."""
     assert flagged(COUNT_SCHEMA.to_frame(), NUMBER, is_over=True) == []
     assert judge_quality(COUNT_SCHEMA.to_frame(), [], TODAY, is_over=True).schema == QUALITY_SCHEMA

@@ -1,4 +1,4 @@
-"""When a day is unlike the days before it, and when that is worth waking somebody."""
+"""Shift: which days differ from the days before them, and which of them alarm."""
 
 from collections.abc import Iterable
 from datetime import date, timedelta
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
+from cell_cases import bins_of
 from effort import THOROUGH, examples, some
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from polars.testing import assert_frame_equal
 from scipy.special import ndtr
 
 from monitor.cells.histogram import ABOVE, BELOW, COUNT_SCHEMA, MISSING, Histogram
+from monitor.cells.inputs import LABEL
+from monitor.drift.input_shift import InputShift
 from monitor.drift.shift import SHIFT_SCHEMA, judge_shift
 
 START = date(2013, 1, 1)
@@ -23,7 +26,7 @@ Generator = np.random.Generator
 
 
 def numeric(name: str) -> Histogram:
-    """Return the bins of a number from -6 to 6."""
+    """Return the histogram of a number from -6 to 6."""
     return Histogram(name, "equal", low=-6.0, high=6.0)
 
 
@@ -49,9 +52,9 @@ def judged(parts: Iterable[pl.DataFrame], *histograms: Histogram, reference: str
     return found.filter(pl.col("reference") == reference)
 
 
-def day_of(row: int) -> date:
+def day_of(number: int) -> date:
     """Return the day so many days after the first."""
-    return START + timedelta(days=row)
+    return START + timedelta(days=number)
 
 
 def steady(seed: int, days: int, n: int = 1_000, mean: dict[int, float] | None = None) -> list[pl.DataFrame]:
@@ -68,7 +71,7 @@ def healthy(seed: int, days: int) -> tuple[list[pl.DataFrame], list[Histogram]]:
     """
     rng = np.random.default_rng(seed)
     kinds = {"weather": 4, "week": 3, "calm": 4}
-    numbers = [numeric(f"{kind}{place}") for kind, count in kinds.items() for place in range(count)]
+    numbers = [numeric(f"{kind}{number}") for kind, count in kinds.items() for number in range(count)]
     texts = [Histogram(name, "category", categories=CATEGORIES) for name in ("class", "class_of_week")]
     shares = {"class": rng.dirichlet(np.full(8, 3.0)), "hash": rng.dirichlet(np.ones(64)), "flag": np.array([0.7, 0.3])}
     weekend_share = rng.dirichlet(np.full(8, 3.0))
@@ -78,12 +81,12 @@ def healthy(seed: int, days: int) -> tuple[list[pl.DataFrame], list[Histogram]]:
         is_weekend = day_of(day).weekday() >= 5
         n = int(3_000 * (0.6 if is_weekend else 1.0) * np.exp(rng.normal(0, 0.1)))
         weather = 0.7 * weather + rng.normal(0, 0.36, 4)
-        for place in range(4):
-            season = -1.2 * np.cos(2 * np.pi * (day + 40 * place) / 365)
-            parts.append(normal_rows(rng, f"weather{place}", day, n, season + weather[place]))
-            parts.append(normal_rows(rng, f"calm{place}", day, n, rng.normal(0, 0.02)))
-            if place < 3:
-                parts.append(normal_rows(rng, f"week{place}", day, n, 0.4 * is_weekend + rng.normal(0, 0.03)))
+        for number in range(4):
+            season = -1.2 * np.cos(2 * np.pi * (day + 40 * number) / 365)
+            parts.append(normal_rows(rng, f"weather{number}", day, n, season + weather[number]))
+            parts.append(normal_rows(rng, f"calm{number}", day, n, rng.normal(0, 0.02)))
+            if number < 3:
+                parts.append(normal_rows(rng, f"week{number}", day, n, 0.4 * is_weekend + rng.normal(0, 0.03)))
         of_week = 0.7 * shares["class"] + 0.3 * weekend_share if is_weekend else shares["class"]
         for name, share in {**shares, "class_of_week": of_week}.items():
             parts.append(rows_of(name, day, range(len(share)), rng.multinomial(n, share)))
@@ -92,7 +95,7 @@ def healthy(seed: int, days: int) -> tuple[list[pl.DataFrame], list[Histogram]]:
 
 @pytest.mark.parametrize("seed", some(0, 1, 2, 3))
 def test_a_healthy_loop_of_15_inputs_has_at_most_one_alarm_episode_a_month(seed: int) -> None:
-    """Seasons, weather and weekends are no shift; an episode is alarms with fewer than three days between."""
+    """Seasons, weather and weekends are no shift; an alarm episode has fewer than three days between alarms."""
     days = 365 if THOROUGH else 110
     parts, histograms = healthy(seed, days)
     found = judged(parts, *histograms)
@@ -105,8 +108,8 @@ def test_a_healthy_loop_of_15_inputs_has_at_most_one_alarm_episode_a_month(seed:
     assert found.filter(beyond_limits).height > 10 * len(alarmed)
 
 
-def test_a_shift_alarms_on_its_second_day_and_is_the_usual_after_four_weeks() -> None:
-    """One day is critical; two of three are an alarm; then the reference has followed."""
+def test_a_shift_alarms_on_its_second_day_and_ends_after_four_weeks() -> None:
+    """One day is critical; two of three are an alarm; after four weeks the reference has followed."""
     found = judged(steady(1, 100, mean=dict.fromkeys(range(60, 100), 0.8)), numeric("x"))
     levels = found.get_column("level").to_list()
     assert set(levels[:37]) == {"calibrating"}
@@ -120,7 +123,7 @@ def test_a_shift_alarms_on_its_second_day_and_is_the_usual_after_four_weeks() ->
 
 
 def test_one_odd_day_is_flagged_and_no_alarm() -> None:
-    """Two flagged days of three are one, also with a calm day between; with two between they are not."""
+    """Two flagged days of three are an alarm, also with a calm day between; with two between they are not."""
     levels = judged(steady(2, 80, mean={50: 0.4, 60: 0.4, 62: 0.6, 70: 1.0}), numeric("x")).get_column("level")
     assert levels[48:54].to_list() == ["ok", "ok", "warn", "ok", "ok", "ok"]
     assert levels[60:65].to_list() == ["warn", "ok", "alarm", "ok", "ok"]
@@ -128,15 +131,15 @@ def test_one_odd_day_is_flagged_and_no_alarm() -> None:
 
 
 def test_while_calibrating_there_is_never_an_alarm() -> None:
-    """Two weeks for the first reference, and twenty windows for the past; what is far off is flagged still."""
+    """Two weeks for the first reference, and twenty windows for the past; distant days are flagged all the same."""
     found = judged(steady(3, 40, mean=dict.fromkeys(range(25, 33), 1.0)), numeric("x"))
     assert found.get_column("psi").is_null().to_list() == [True] * 14 + [False] * 26
     assert found.get_column("level").to_list()[:37] == ["calibrating"] * 37
     assert found.get_column("flagged").to_list()[25:33] == [True] * 8
 
 
-def test_a_day_must_be_further_off_than_the_input_usually_is() -> None:
-    """An input that jumps every other day has its own measure of what is far."""
+def test_a_day_must_be_more_distant_than_the_input_usually_is() -> None:
+    """An input that jumps every other day has a higher limit."""
     jumpy = {day: (day % 2) * (2.0 if day == 71 else 1.0) for day in range(80)}
     found = judged(steady(4, 80, mean=jumpy), numeric("x"))
     assert "alarm" not in found.get_column("level")
@@ -146,8 +149,8 @@ def test_a_day_must_be_further_off_than_the_input_usually_is() -> None:
     assert len(flagged) <= 3
 
 
-def test_a_long_alarm_does_not_become_what_is_usual() -> None:
-    """A week that was told is one window of the past, and no more: half as much is told again."""
+def test_a_long_alarm_does_not_raise_the_limit() -> None:
+    """A week of alarms adds one window to the past, and no more: half such a shift alarms again."""
     means = {**dict.fromkeys(range(50, 57), 1.0), **dict.fromkeys(range(145, 149), 0.6)}
     levels = judged(steady(5, 149, mean=means), numeric("x")).get_column("level").to_list()
     assert levels[51:56] == ["alarm"] * 5
@@ -155,7 +158,7 @@ def test_a_long_alarm_does_not_become_what_is_usual() -> None:
 
 
 def test_days_with_few_rows_are_judged_together_by_their_last_day() -> None:
-    """Two days of 300 are a window of 600; days that are not enough yet have no row."""
+    """Two days of 300 are a window of 600; a day that does not complete a window has no row."""
     found = judged(steady(6, 61, n=300), numeric("x"))
     assert found.get_column("day").to_list() == [day_of(day) for day in range(1, 60, 2)]
     assert found.select((pl.col("day") - pl.col("since")).dt.total_days()).to_series().unique().to_list() == [1]
@@ -171,22 +174,22 @@ def test_the_reference_needs_500_rows_and_fourteen_days() -> None:
     assert found.filter(pl.col("psi").is_not_null()).get_column("reference_n").min() == 476 + 900 - 17
 
 
-def test_one_value_that_chance_can_bring_is_no_discovery() -> None:
-    """It lies so far out that the distance is great; that a row is there at all is no surprise."""
+def test_one_outlier_that_chance_explains_is_no_discovery() -> None:
+    """It is so far out that the distance is large; a single row is not significant."""
     histogram = Histogram("x", "logarithmic")
     rng = np.random.default_rng(8)
     parts = []
     for day in range(60):
         values = rng.lognormal(size=600)
         values[:1] = 1e9 if day in (50, 51) else 1.0
-        counted = histogram.bins_of(pl.Series(values)).value_counts(name="amount")
+        counted = bins_of(histogram, pl.Series(values)).value_counts(name="amount")
         parts.append(rows_of("x", day, counted.to_series(0), counted.get_column("amount").cast(pl.Int64).to_numpy()))
     found = judged(parts, histogram)
     assert found.row(50, named=True)["w1"] > 1_000
     assert found.filter("flagged").is_empty()
 
 
-def test_far_outliers_are_seen_by_distance_where_the_index_is_small() -> None:
+def test_far_outliers_are_found_by_distance_where_the_index_is_small() -> None:
     """Five percent of values at five deviations: an index below 0.1, a distance above 0.2."""
     rng = np.random.default_rng(9)
     parts = [normal_rows(rng, "x", day, 2_000) for day in range(60)]
@@ -197,8 +200,8 @@ def test_far_outliers_are_seen_by_distance_where_the_index_is_small() -> None:
     assert row["w1"] > row["w1_threshold"] >= 0.3
 
 
-def test_what_creeps_is_seen_against_deployment_and_never_alarms_there() -> None:
-    """Half a percent of a deviation a day: never unlike the month before, and far from the first month."""
+def test_a_slow_change_is_found_against_deployment_and_never_alarms() -> None:
+    """Half a percent of a deviation a day: close to the month before, and far from the first month."""
     creeping = {day: 0.008 * day for day in range(150)}
     parts = steady(10, 150, n=2_000, mean=creeping)
     trailing = judged(parts, numeric("x"))
@@ -210,7 +213,7 @@ def test_what_creeps_is_seen_against_deployment_and_never_alarms_there() -> None
 
 
 def test_texts_have_no_distance_and_missing_values_count() -> None:
-    """A feature that turns null is a shift of any input."""
+    """A feature that turns null is a shift."""
     rng = np.random.default_rng(11)
     shares = rng.dirichlet(np.ones(8))
     parts = [rows_of("x", day, range(8), rng.multinomial(1_000, shares)) for day in range(52)]
@@ -220,8 +223,8 @@ def test_texts_have_no_distance_and_missing_values_count() -> None:
     assert found.get_column("level").to_list()[50:] == ["ok", "ok", "critical", "alarm"]
 
 
-def test_an_input_of_one_value_is_calm_until_it_moves() -> None:
-    """No spread, so no distance; the index sees the move."""
+def test_an_input_of_one_value_is_ok_until_it_moves() -> None:
+    """Without spread there is no distance; the index finds the move."""
     parts = [rows_of("x", day, [5 if day < 50 else 6], np.array([1_000_000])) for day in range(52)]
     found = judged(parts, numeric("x"))
     assert found.get_column("psi").to_list()[14:50] == pytest.approx([0.0] * 36, abs=1e-9)
@@ -229,7 +232,7 @@ def test_an_input_of_one_value_is_calm_until_it_moves() -> None:
 
 
 def test_an_input_that_disappears_has_no_rows_and_the_others_go_on() -> None:
-    """That it is gone is a matter of quality."""
+    """Its absence is a check of `quality`."""
     parts = [*steady(12, 60), *(part.with_columns(input=pl.lit("y")) for part in steady(13, 40))]
     found = judged(parts, numeric("x"), numeric("y"), numeric("z"))
     assert found.filter(pl.col("input") == "y").get_column("day").max() == day_of(39)
@@ -246,6 +249,20 @@ def test_no_days_and_one_day_are_no_error() -> None:
     assert judged(steady(14, 1, n=499), numeric("x")).is_empty()
 
 
+def test_after_a_restatement_labels_are_judged_again_and_inputs_are_not() -> None:
+    """Inputs keep their verdicts even if their counts have changed."""
+    before, after = (
+        pl.concat([*steady(seed, 40), *(part.with_columns(input=pl.lit(LABEL)) for part in steady(seed + 1, 40))])
+        for seed in (15, 17)
+    )
+    shift, histograms, is_label = InputShift(), [numeric("x"), numeric(LABEL)], pl.col("input") == LABEL
+    first = shift.judge(before, histograms)
+    restated = shift.for_restated_cells().judge(after, histograms)
+    assert_frame_equal(restated.filter(~is_label), first.filter(~is_label))
+    assert_frame_equal(restated.filter(is_label), InputShift().judge(after, histograms).filter(is_label))
+    assert not restated.filter(is_label).equals(first.filter(is_label))
+
+
 @settings(max_examples=examples(160), deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
@@ -254,7 +271,7 @@ def test_no_days_and_one_day_are_no_error() -> None:
     st.dictionaries(st.integers(30, 59), st.sampled_from([0.3, 0.6, 1.5]), max_size=12),
 )
 def test_later_days_never_change_a_verdict(seed: int, until: int, sizes: list[int], means: dict[int, float]) -> None:
-    """The rows of the first days, whatever comes after them, and in whatever order counts are given."""
+    """The rows of the first days are the same whatever follows them, and in any order of counts."""
     rng = np.random.default_rng(seed)
     parts = []
     for day, n in enumerate(sizes):

@@ -1,4 +1,4 @@
-"""Live River metrics: the same values as cells', updated and reverted revision by revision."""
+"""Live River metrics: the same values as those of cells, updated and reverted revision by revision."""
 
 import math
 from random import Random
@@ -18,7 +18,7 @@ PLAN = CellPlan.from_config(config_of(metrics={"late": list(BINARY_METRICS)}))
 
 
 def history(seed: int, count: int = 60) -> list[list[Revision]]:
-    """Return three steps of revisions of every kind: labels, corrections, retractions, and values of no use."""
+    """Return three steps of revisions of every kind: labels, corrections, retractions, and unusable values."""
     rng = Random(seed)
     steps: list[list[Revision]] = [[], [], []]
     for number in range(count):
@@ -27,7 +27,7 @@ def history(seed: int, count: int = 60) -> list[list[Revision]]:
             version=rng.choice(["v1", "v2"]),
             output=rng.choice([rng.random(), rng.random(), 0.3, math.nan, 1.5, None]),
             fare=rng.choice([round(rng.gauss(50, 20), 2), math.inf, None]) if rng.random() < 0.2 else rng.gauss(50, 9),
-            said=rng.choice(["landed", "late", "cancelled", None]),
+            predicted_class=rng.choice(["landed", "late", "cancelled", None]),
         )
         for kind in OWN:
             step = 0
@@ -44,21 +44,21 @@ def history(seed: int, count: int = 60) -> list[list[Revision]]:
     return steps
 
 
-def earlier_of(steps: list[list[Revision]], place: int) -> list[Revision]:
+def earlier_of(steps: list[list[Revision]], index: int) -> list[Revision]:
     """Return all revisions of earlier steps of the chains in a step."""
-    chains = {one.chain for one in steps[place]}
-    return [one for step in steps[:place] for one in step if one.chain in chains]
+    chains = {one.chain for one in steps[index]}
+    return [one for step in steps[:index] for one in step if one.chain in chains]
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_live_metrics_are_those_of_cells_after_every_step(seed: int) -> None:
-    """Corrections and retractions take out what they replace; what no metric can use never enters."""
+    """Corrections and retractions revert what they replace; unusable values are skipped."""
     steps = history(seed)
     live, cells = LiveMetrics(PLAN), merge()
-    for place, step in enumerate(steps):
-        outcomes, earlier = outcomes_frame(step), outcomes_frame(earlier_of(steps, place))
+    for index, step in enumerate(steps):
+        outcomes, earlier = outcomes_frame(step), outcomes_frame(earlier_of(steps, index))
         live.apply(outcomes, earlier)
-        cells = merge(cells, fold(PLAN.knowing(cells), predictions_frame([]), outcomes, earlier))
+        cells = merge(cells, fold(PLAN.with_admitted(cells), predictions_frame([]), outcomes, earlier))
         found = metrics(cells, PLAN, "version", {})
         expected = {(row["version"], row["kind"], row["name"]): row["value"] for row in found.iter_rows(named=True)}
         values = live.values()
@@ -67,8 +67,8 @@ def test_live_metrics_are_those_of_cells_after_every_step(seed: int) -> None:
             assert value == (None if expected[key] is None else pytest.approx(expected[key], abs=1e-7)), key
 
 
-def test_without_labels_there_is_no_value_and_after_a_full_retraction_none_again() -> None:
-    """Never River's 0.0; and the errors of adding and taking back do not stay behind."""
+def test_without_labels_there_is_no_value_and_after_a_retraction_of_all_none_again() -> None:
+    """It is None, not River's 0.0, and no rounding error of updates and reverts remains."""
     live = LiveMetrics(PLAN)
     first = [Revision(Prediction("a", fare=0.1), "joined", 0.3, EPOCH_MS, 1, "fare", OWN["fare"])]
     live.apply(outcomes_frame(first), outcomes_frame([]))
@@ -79,8 +79,8 @@ def test_without_labels_there_is_no_value_and_after_a_full_retraction_none_again
     assert set(live.values().values()) == {None}
 
 
-def test_another_definition_and_ineligible_predictions_are_not_looked_at() -> None:
-    """The loop's own metric is of its own definition."""
+def test_another_definition_and_ineligible_predictions_are_ignored() -> None:
+    """Live metrics cover eligible predictions and the own definition."""
     live = LiveMetrics(PLAN)
     rows = [
         Revision(Prediction("a"), "joined", 1.0, EPOCH_MS, 1, "late", "late-30min"),
@@ -91,7 +91,7 @@ def test_another_definition_and_ineligible_predictions_are_not_looked_at() -> No
 
 
 def test_the_coefficient_of_one_class_is_zero_and_of_a_perfect_matrix_one() -> None:
-    """As scikit-learn has it."""
+    """As in scikit-learn."""
     metric = MultiClassMCC()
     metric.update("a", "a")
     assert metric.get() == 0.0

@@ -1,4 +1,4 @@
-"""Which metrics are shown for whom, and how far they say they can be trusted."""
+"""Metrics from cells: which are shown, how rows are grouped, and their maturity status."""
 
 from datetime import date
 from typing import Any
@@ -20,8 +20,8 @@ from cell_cases import (
 from monitor.cells.fold import fold
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
+from monitor.metrics.table import mature_until_at_age
 from monitor.metrics.table import metrics as metrics_of
-from monitor.metrics.table import settled_until_ms
 from schemas.base.metric_name import COMMON_METRICS, RARE_METRICS
 
 PLAN = CellPlan.from_config(config_of(metrics={"late": ["recall", "accuracy", "roc_auc"]}))
@@ -34,7 +34,7 @@ def metrics(cells: pl.DataFrame, plan: CellPlan, by: Any, until: dict[str, int |
 
 
 def cells_of(predictions: list[Prediction], labels: dict[str, float], *, definition: str = OWN["late"]) -> pl.DataFrame:
-    """Fold predictions and one label each for the keys named."""
+    """Fold predictions, and one label for each of the given keys."""
     known = {one.key: one for one in predictions}
     revisions = [
         Revision(known[key], "joined", value, known[key].predicted_at_ms + HOUR_MS, 1, "late", definition)
@@ -44,7 +44,7 @@ def cells_of(predictions: list[Prediction], labels: dict[str, float], *, definit
 
 
 def test_listed_metrics_come_in_the_order_of_the_config_with_threshold_and_bound() -> None:
-    """A threshold stands where a decision was needed, a bound where bins were."""
+    """Metrics that need a decision have a threshold, the binned one has a bound."""
     rows = [Prediction("a", output=0.9), Prediction("b", output=0.1), Prediction("c", output=0.4)]
     found = metrics(cells_of(rows, {"a": 1.0, "b": 0.0}), PLAN, [], {})
     columns = ["name", "value", "bound", "n", "labelled", "predictions", "threshold"]
@@ -57,36 +57,36 @@ def test_listed_metrics_come_in_the_order_of_the_config_with_threshold_and_bound
 
 
 def test_without_labels_values_are_null_and_never_zero() -> None:
-    """River's own answer would be 0.0, which reads like an outage of the model."""
+    """River's own value would be 0.0, which looks like a failure of the model."""
     found = metrics(cells_of([Prediction("a")], {}), PLAN, "day", {"late": DAY_END_MS})
     assert set(found.get_column("value")) == {None}
     assert set(found.get_column("status")) == {"no_data"}
 
 
 def test_labelled_rows_without_an_output_are_not_in_n() -> None:
-    """They are covered, and outside the metrics."""
+    """They count for coverage only."""
     found = metrics(cells_of([Prediction("a", output=None)], {"a": 1.0}), PLAN, [], {"late": DAY_END_MS})
     assert found.select("value", "n", "labelled", "status").rows() == [(None, 0, 1, "no_data")] * 3
 
 
 @pytest.mark.parametrize(("until_ms", "status"), [(None, "provisional"), (-1, "provisional"), (0, "mature")])
 def test_a_value_is_mature_once_the_whole_day_is(until_ms: int | None, status: str) -> None:
-    """One millisecond earlier it was not."""
+    """One millisecond earlier it is provisional."""
     until = None if until_ms is None else DAY_END_MS + until_ms
     found = metrics(cells_of([Prediction("a")], {"a": 1.0}), PLAN, "day", {"late": until})
     assert found.filter(pl.col("name") == "accuracy").get_column("status").to_list() == [status]
 
 
 def test_a_month_is_mature_only_if_each_of_its_days_is() -> None:
-    """One young day keeps the whole month provisional, labelled or not."""
+    """One young day makes the whole month provisional, even without labels."""
     rows = [Prediction("a"), Prediction("b", predicted_at_ms=EPOCH_MS + DAY_MS)]
     found = metrics(cells_of(rows, {"a": 1.0}), PLAN, ["month"], {"late": DAY_END_MS})
     accuracy = found.filter(pl.col("name") == "accuracy")
     assert accuracy.select("month", "n", "predictions", "status").rows() == [(date(2013, 3, 1), 1, 2, "provisional")]
 
 
-def test_grouping_by_slice_shows_every_slice_and_all_and_pools_what_is_not_named() -> None:
-    """Without `slice` nothing is counted twice."""
+def test_grouping_by_slice_has_rows_of_every_slice_and_of_all() -> None:
+    """Without `slice` only the slice of all is used, so no row is counted twice."""
     rows = [Prediction("a", version="v1", country="DE"), Prediction("b", version="v2", country="FR")]
     cells = cells_of(rows, {"a": 1.0, "b": 0.0})
     by_slice = metrics(cells, PLAN, "slice", {}).filter(pl.col("name") == "accuracy")
@@ -96,8 +96,8 @@ def test_grouping_by_slice_shows_every_slice_and_all_and_pools_what_is_not_named
     assert set(metrics(cells, PLAN, [], {}).get_column("n")) == {2}
 
 
-def test_another_definition_stands_beside_and_never_matures() -> None:
-    """No deadline closes it, but its predictions are the same ones."""
+def test_another_definition_has_rows_of_its_own_that_never_mature() -> None:
+    """No horizon closes it; its predictions are those of the kind."""
     cells = cells_of([Prediction("a"), Prediction("b")], {"a": 1.0, "b": 1.0})
     other = cells_of([Prediction("a"), Prediction("b")], {"a": 0.0}, definition="late-30min")
     labels_only = other.filter(pl.col("definition") == "late-30min")
@@ -122,10 +122,10 @@ def test_another_definition_stands_beside_and_never_matures() -> None:
 def test_metrics_left_out_of_the_config_suit_the_rarer_class(
     positives: int, negatives: int, names: tuple[str, ...]
 ) -> None:
-    """Accuracy says little when one class is rare, and nothing is known before the first label."""
+    """Accuracy is useless when one class is rare; without labels a rare class is assumed."""
     plan = CellPlan.from_config(config_of())
-    rows = [Prediction(f"k{place}") for place in range(11)]
-    labels = {f"k{place}": float(place < positives) for place in range(positives + negatives)}
+    rows = [Prediction(f"k{number}") for number in range(11)]
+    labels = {f"k{number}": float(number < positives) for number in range(positives + negatives)}
     assert tuple(metrics(cells_of(rows, labels), plan, [], {}).get_column("name")) == names
 
 
@@ -140,8 +140,8 @@ def test_losses_of_thousands_of_millions_of_rows_do_not_overflow() -> None:
     assert value == pytest.approx(34.538776394910684)
 
 
-def test_grouping_by_something_else_is_refused_by_name() -> None:
-    """The message names what there is."""
+def test_an_unknown_grouping_is_refused_by_name() -> None:
+    """The message names the possible ones."""
     with pytest.raises(ValueError, match=r"week.*version, slice, day, month"):
         metrics(cells_of([], {}), PLAN, ["week"], {})
 
@@ -151,7 +151,7 @@ def test_no_cells_make_no_rows() -> None:
     assert metrics(merge(), PLAN, ["version", "day"], {}).is_empty()
 
 
-def test_at_an_age_only_labels_known_by_then_count_each_with_its_value_of_now() -> None:
+def test_at_an_age_only_labels_known_by_then_count_each_with_its_current_value() -> None:
     """One second more is too late; a later correction of the value counts."""
     six_hours = 6 * HOUR_MS
     rows = [Prediction("a", output=0.9), Prediction("b", output=0.9), Prediction("c", output=0.9)]
@@ -169,17 +169,17 @@ def test_at_an_age_only_labels_known_by_then_count_each_with_its_value_of_now() 
 
 @pytest.mark.parametrize(("until_ms", "status"), [(-1, "provisional"), (0, "mature")])
 def test_at_an_age_a_day_is_mature_once_its_last_prediction_has_reached_it(until_ms: int, status: str) -> None:
-    """Long before the horizon; another definition is as complete as the own one."""
+    """That is long before the horizon; another definition matures like the own one."""
     six_hours = 6 * HOUR_MS
     cells = cells_of([Prediction("a")], {"a": 1.0}, definition="late-30min")
-    until = settled_until_ms({"late": DAY_END_MS + six_hours + until_ms, "fare": None}, six_hours)
+    until = mature_until_at_age({"late": DAY_END_MS + six_hours + until_ms, "fare": None}, six_hours)
     found = metrics(cells, PLAN, "day", until, at_age_ms=six_hours).filter(pl.col("value").is_not_null())
     assert set(found.get_column("status")) == {status}
     assert until["fare"] is None
 
 
 def test_an_age_that_is_not_counted_is_refused_with_those_that_are() -> None:
-    """The message names them."""
+    """The message names the possible ones."""
     with pytest.raises(ValueError, match=r"1234 ms.*21600000"):
         metrics(cells_of([], {}), PLAN, "day", {}, at_age_ms=1234)
 
@@ -195,7 +195,7 @@ def test_an_age_that_is_not_counted_is_refused_with_those_that_are() -> None:
 def test_a_value_that_changed_after_the_horizon_makes_its_group_revised(
     second: float, age_ms: int, revised: int, status: str
 ) -> None:
-    """A correction before it, or one that says the same again, does not."""
+    """A correction before it, or one that repeats the value, does not."""
     row = Prediction("a")
     first = Revision(row, "joined", 1.0, EPOCH_MS + HOUR_MS, 1)
     again = Revision(row, "joined", second, EPOCH_MS + age_ms, 2)
@@ -209,8 +209,11 @@ def test_a_value_that_changed_after_the_horizon_makes_its_group_revised(
 
 
 def test_every_task_has_its_own_metrics_by_slice_with_status() -> None:
-    """Classes and numbers are judged as probabilities are, in the order of the task's metrics."""
-    rows = [Prediction("a", said="landed", fare=10.0), Prediction("b", said="late", fare=20.0, country="FR")]
+    """Also multiclass and regression kinds, in the order of the task's metrics."""
+    rows = [
+        Prediction("a", predicted_class="landed", fare=10.0),
+        Prediction("b", predicted_class="late", fare=20.0, country="FR"),
+    ]
     revisions = [
         Revision(rows[0], "joined", None, EPOCH_MS, 1, "status", OWN["status"], "landed"),
         Revision(rows[1], "joined", None, EPOCH_MS, 1, "status", OWN["status"], "landed"),
@@ -235,9 +238,9 @@ def test_every_task_has_its_own_metrics_by_slice_with_status() -> None:
 
 
 def test_the_spread_of_large_truths_that_differ_little_is_not_lost() -> None:
-    """Sums of squares as floats would leave nothing of it: a thousand million, and differences of a tenth."""
-    truths = [1e9 + place / 8 for place in range(8)]
-    rows = [Prediction(f"k{place}", fare=truth + 0.0625) for place, truth in enumerate(truths)]
+    """Float sums of squares would lose it: truths of a thousand million with differences of a tenth."""
+    truths = [1e9 + number / 8 for number in range(8)]
+    rows = [Prediction(f"k{number}", fare=truth + 0.0625) for number, truth in enumerate(truths)]
     revisions = [
         Revision(row, "joined", truth, EPOCH_MS, 1, "fare", OWN["fare"])
         for row, truth in zip(rows, truths, strict=True)

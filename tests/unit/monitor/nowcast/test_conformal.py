@@ -1,4 +1,4 @@
-"""An interval as wide as past errors: which order statistic, when there is none, and that it covers."""
+"""Conformal intervals: the order statistic, fallback to hard bounds, and coverage."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def test_the_half_width_is_the_order_statistic_of_split_conformal_prediction() -
 
 
 def test_only_the_last_sixty_errors_count() -> None:
-    """What the model did a year ago says nothing about it now."""
+    """Errors of a year ago say nothing about the model now."""
     assert half_width(np.concatenate([np.full(500, 9.0), np.full(PAST_MOST, 1.0)])) == 1.0
 
 
@@ -28,7 +28,7 @@ def test_errors_that_could_not_be_computed_are_left_out() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, PAST_LEAST - 1])
 def test_a_short_past_gives_hard_bounds(count: int) -> None:
-    """And nothing where there are none."""
+    """And None where there are none."""
     past = np.zeros(count)
     interval = conformal_interval(0.5, past, (0.1, 0.8))
     assert interval is not None
@@ -36,7 +36,7 @@ def test_a_short_past_gives_hard_bounds(count: int) -> None:
     assert conformal_interval(0.5, past, None) is None
 
 
-def test_a_level_that_the_past_cannot_tell_has_no_width() -> None:
+def test_a_level_beyond_the_greatest_error_has_no_width() -> None:
     """99 % of 50 errors lies beyond the greatest of them."""
     assert half_width(np.ones(50), level=0.99) is None
 
@@ -52,33 +52,33 @@ def test_an_alarm_or_a_null_value_gives_hard_bounds() -> None:
         assert (interval.low, interval.high, interval.is_hard) == (0.1, 0.8, True)
 
 
-def test_hard_bounds_cut_the_interval_and_leave_the_half_width() -> None:
+def test_hard_bounds_cut_the_interval_and_not_the_half_width() -> None:
     """Nothing beyond them can happen."""
     interval = conformal_interval(0.75, np.full(60, 0.2), (0.7, 0.8))
     assert interval is not None
     assert (interval.low, interval.high, interval.half_width, interval.is_hard) == (0.7, 0.8, 0.2, False)
 
 
-def test_an_estimate_outside_the_hard_bounds_does_not_turn_the_interval_over() -> None:
-    """It collapses to the bound that is nearest."""
+def test_an_estimate_outside_the_hard_bounds_does_not_invert_the_interval() -> None:
+    """It collapses to the nearest bound."""
     interval = conformal_interval(0.95, np.full(60, 0.01), (0.7, 0.8))
     assert interval is not None
     assert (interval.low, interval.high) == (0.8, 0.8)
 
 
-def test_the_interval_covers_what_it_says() -> None:
+def test_the_interval_has_its_nominal_coverage() -> None:
     """2,000 cohorts, each judged by the 60 before it, errors with heavy tails and a bias."""
     rng = np.random.default_rng(5)
     errors = 0.01 + 0.02 * rng.standard_t(3, 2_060)
     inside = []
-    for place in range(60, len(errors)):
-        interval = conformal_interval(0.5 + errors[place], np.abs(errors[:place]), None)
+    for cohort in range(60, len(errors)):
+        interval = conformal_interval(0.5 + errors[cohort], np.abs(errors[:cohort]), None)
         assert interval is not None
         inside.append(interval.low <= 0.5 <= interval.high)
     assert 0.94 < np.mean(inside) < 0.97
 
 
 def test_age_buckets_grow_with_age() -> None:
-    """Hour by hour for two days, by 15 % from there on; before the day it is the first one."""
+    """One hour each for two days, 15 % from there on; an instant before the day is in the first one."""
     hours = [-5, 0, 0.99, 1, 12.5, 47.9, 48, 55.1, 55.3, 64, 2_880]
     assert [age_bucket(round(hour * HOUR_MS)) for hour in hours] == [0, 0, 0, 1, 12, 47, 48, 48, 49, 50, 77]

@@ -1,19 +1,18 @@
-"""How long labels take: curves against known laws and lifelines, and when a law is not believed any more."""
+"""The delay law: learned curves against known distributions, and when the alarm rejects a law."""
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from lifelines import KaplanMeierFitter
 
-from monitor.cells.bins import BEYOND_MS
-from monitor.nowcast.delay import DelayCounts, DelayLaw, law_alarm, learn_delay_law, learn_truncated_law
+from monitor.cells.bins import OVERFLOW_AGE_MS
+from monitor.nowcast.delay import DelayCounts, DelayLaw, law_alarm, learn_delay_law
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 HOUR_MS = 3_600_000
 GRID = np.round(np.geomspace(60, 400 * 86_400, 128)).astype(np.int64) * 1_000
-EDGES = np.unique(np.concatenate([[0, BEYOND_MS], GRID]))
+EDGES = np.unique(np.concatenate([[0, OVERFLOW_AGE_MS], GRID]))
 CLASSES = [(label, side) for label in (0, 1) for side in (0, 1)]
 NO_PAST = np.array([])
 
@@ -31,8 +30,8 @@ def by_age(ages_ms: Floats) -> Ints:
 def law_of(counts: dict[tuple[int, int, int], Ints], closed: list[int]) -> DelayLaw:
     """Learn a law from counts by (stratum, class, side)."""
     labels = np.zeros((len(closed), 2, 2, len(EDGES)), dtype=np.int64)
-    for place, ages in counts.items():
-        labels[place] = ages
+    for curve, ages in counts.items():
+        labels[curve] = ages
     law = learn_delay_law(labels, np.array(closed), EDGES)
     assert law is not None
     return law
@@ -41,10 +40,10 @@ def law_of(counts: dict[tuple[int, int, int], Ints], closed: list[int]) -> Delay
 def usual_law() -> DelayLaw:
     """Learn class 0 at 4 h and class 1 at 8 h, on both sides, from 20,000 labels each."""
     rng = np.random.default_rng(11)
-    return law_of({(0, *place): by_age(delays(rng, 20_000, 4.0 * 2 ** place[0])) for place in CLASSES}, [0])
+    return law_of({(0, *one): by_age(delays(rng, 20_000, 4.0 * 2 ** one[0])) for one in CLASSES}, [0])
 
 
-def arrivals_of(seed: int, *, speed: float = 1.0, positives: float = 0.5, errors: float = 0.5) -> DelayCounts:
+def arrived_labels(seed: int, *, speed: float = 1.0, positives: float = 0.5, errors: float = 0.5) -> DelayCounts:
     """Simulate 600 predictions in each of six hours, seen at the end of the sixth."""
     rng = np.random.default_rng(seed)
     counted, by_pane = np.zeros((2, 2, len(EDGES)), dtype=np.int64), np.zeros((6, 1, 2, 2), dtype=np.int64)
@@ -59,7 +58,7 @@ def arrivals_of(seed: int, *, speed: float = 1.0, positives: float = 0.5, errors
     return DelayCounts(counted, by_pane, (5.5 - np.arange(6)) * HOUR_MS)
 
 
-def test_the_law_is_what_labels_did() -> None:
+def test_the_law_is_the_distribution_that_delays_were_drawn_from() -> None:
     """Within a percent of the truth, also between two edges."""
     rng = np.random.default_rng(1)
     law = usual_law()
@@ -73,7 +72,7 @@ def test_at_age_zero_every_label_still_waits_and_at_the_end_none() -> None:
     """Also where labels were known before their prediction: nothing was known at its first instant."""
     law = law_of({(0, 1, 1): by_age(np.array([0.0, -5.0, HOUR_MS, HOUR_MS]))}, [0])
     assert (law.waiting(np.array([-1.0, 0.0])) == 1.0).all()
-    assert np.abs(law.waiting(np.array([float(BEYOND_MS), 2.0 * BEYOND_MS]))).max() < 1e-12
+    assert np.abs(law.waiting(np.array([float(OVERFLOW_AGE_MS), 2.0 * OVERFLOW_AGE_MS]))).max() < 1e-12
 
 
 def test_survival_never_rises() -> None:
@@ -85,11 +84,11 @@ def test_survival_never_rises() -> None:
     assert (np.diff(law.survival, axis=-1) <= 1e-12).all()
 
 
-def test_a_thin_stratum_leans_on_all_strata_and_a_thick_one_on_itself() -> None:
+def test_a_small_stratum_is_shrunk_to_all_strata_and_a_large_one_is_not() -> None:
     """Two labels change little; twenty thousand decide."""
     rng = np.random.default_rng(3)
-    thick, thin = delays(rng, 20_000, 4.0), delays(rng, 2, 40.0)
-    law = law_of({(0, 0, 0): by_age(thick), (1, 0, 0): by_age(thin)}, [100, 1])
+    large, small = delays(rng, 20_000, 4.0), delays(rng, 2, 40.0)
+    law = law_of({(0, 0, 0): by_age(large), (1, 0, 0): by_age(small)}, [100, 1])
     at_4h = law.waiting(np.array([4.0 * HOUR_MS]))[:, 0, 0, 0]
     assert at_4h[0] == pytest.approx(0.5, abs=0.02)
     assert at_4h[1] == pytest.approx(0.5, abs=0.08)
@@ -98,7 +97,7 @@ def test_a_thin_stratum_leans_on_all_strata_and_a_thick_one_on_itself() -> None:
 
 
 def test_a_class_that_was_never_seen_takes_the_pooled_curve() -> None:
-    """It is the only thing known about labels here."""
+    """All that is known about labels here."""
     rng = np.random.default_rng(4)
     law = law_of({(0, 0, 0): by_age(delays(rng, 5_000, 4.0))}, [0])
     assert law.survival[0, 1, 1] == pytest.approx(law.survival[0, 0, 0], abs=1e-12)
@@ -106,10 +105,9 @@ def test_a_class_that_was_never_seen_takes_the_pooled_curve() -> None:
 
 
 def test_without_labels_there_is_no_law() -> None:
-    """None, and nothing made up; shapes that do not fit are refused."""
+    """None; shapes that do not fit are refused."""
     none = np.zeros((1, 2, 2, len(EDGES)), dtype=np.int64)
     assert learn_delay_law(none, np.array([9]), EDGES) is None
-    assert learn_truncated_law(none[None], np.array([10 * HOUR_MS]), EDGES, np.array([0.0])) is None
     with pytest.raises(ValueError, match="do not fit"):
         learn_delay_law(none, np.array([9, 9]), EDGES)
 
@@ -117,85 +115,47 @@ def test_without_labels_there_is_no_law() -> None:
 def test_usual_delays_raise_no_alarm() -> None:
     """Sixty healthy cohorts, one false alarm at most."""
     law = usual_law()
-    checks = [law_alarm(arrivals_of(seed), law, NO_PAST) for seed in range(60)]
+    checks = [law_alarm(arrived_labels(seed), law, NO_PAST) for seed in range(60)]
     assert sum(check.alarmed for check in checks) <= 1
     assert all(check.statistic is not None for check in checks)
 
 
 @pytest.mark.parametrize("speed", [2.0, 0.5])
-def test_delays_twice_as_fast_or_slow_are_noticed_at_once(speed: float) -> None:
-    """On the very day, from labels that arrived by an age of three hours in the middle."""
+def test_delays_twice_as_fast_or_slow_raise_the_alarm_on_the_same_day(speed: float) -> None:
+    """From labels that arrived by an age of three hours on average."""
     law = usual_law()
-    assert all(law_alarm(arrivals_of(seed, speed=speed), law, NO_PAST).alarmed for seed in range(20))
+    assert all(law_alarm(arrived_labels(seed, speed=speed), law, NO_PAST).alarmed for seed in range(20))
 
 
 @pytest.mark.parametrize(("positives", "errors"), [(0.9, 0.5), (0.1, 0.5), (0.5, 0.9), (0.5, 0.1)])
 def test_another_prevalence_or_error_rate_is_no_alarm(positives: float, errors: float) -> None:
     """The law says how long labels take, not how many of each there are."""
     law = usual_law()
-    checks = [law_alarm(arrivals_of(seed, positives=positives, errors=errors), law, NO_PAST) for seed in range(20)]
+    checks = [law_alarm(arrived_labels(seed, positives=positives, errors=errors), law, NO_PAST) for seed in range(20)]
     assert sum(check.alarmed for check in checks) <= 1
 
 
-def test_a_loop_whose_days_differ_is_held_to_its_own_past() -> None:
-    """Where healthy days reach 9, a 5 is no alarm; with less than twenty past days chance decides."""
+def test_the_limit_is_raised_by_the_statistics_of_past_days() -> None:
+    """Where healthy days reach 9, a 5 is no alarm; with fewer than twenty past days the limit is that of chance."""
     law = usual_law()
-    arrivals = arrivals_of(1, speed=1.3)
-    alone = law_alarm(arrivals, law, np.full(19, 9.0))
-    among = law_alarm(arrivals, law, np.full(20, 9.0))
+    arrived = arrived_labels(1, speed=1.3)
+    alone = law_alarm(arrived, law, np.full(19, 9.0))
+    among = law_alarm(arrived, law, np.full(20, 9.0))
     assert (alone.alarmed, alone.limit) == (True, 1.63)
     assert (among.alarmed, among.limit) == (False, 9.0)
     assert alone.statistic == among.statistic
 
 
-def test_few_labels_say_nothing() -> None:
-    """No statistic, no alarm, no division by nothing."""
+def test_with_few_labels_there_is_no_statistic() -> None:
+    """No alarm, and no division by zero."""
     none = np.zeros((2, 2, len(EDGES)), dtype=np.int64)
     check = law_alarm(DelayCounts(none, np.zeros((3, 1, 2, 2), dtype=np.int64), np.zeros(3)), usual_law(), NO_PAST)
     assert (check.statistic, check.alarmed) == (None, False)
 
 
-def test_labels_that_the_law_thinks_impossible_raise_the_alarm() -> None:
-    """It knows of none before a day, and there are fifty after an hour."""
+def test_labels_that_are_impossible_under_the_law_raise_the_alarm() -> None:
+    """It has none before a day, and fifty arrive after an hour."""
     law = law_of({(0, 1, 1): by_age(np.full(500, 24.0 * HOUR_MS))}, [0])
     counted, by_pane = np.zeros((2, 2, len(EDGES)), dtype=np.int64), np.zeros((1, 1, 2, 2), dtype=np.int64)
     counted[1, 1], by_pane[0, 0, 1, 1] = by_age(np.full(50, 1.0 * HOUR_MS)), 50
     assert law_alarm(DelayCounts(counted, by_pane, np.array([6.0 * HOUR_MS])), law, NO_PAST).alarmed
-
-
-def test_the_reverse_hazard_is_lifelines_on_reversed_time() -> None:
-    """Right truncation is left truncation when time runs backwards; to ten digits."""
-    rng = np.random.default_rng(5)
-    reach = rng.integers(20, 100, 40)
-    labels, reversed_delay, entry = np.zeros((40, 1, 2, 2, len(EDGES)), dtype=np.int64), [], []
-    for day, last in enumerate(reach):
-        places = rng.integers(10, 100, 60)
-        places = places[places <= last]
-        labels[day, 0, 0, 0] = np.bincount(places, minlength=len(EDGES))
-        labels[day, 0, 0, 0, last + 1] = 9  # of a step that the day has not seen the end of
-        reversed_delay += [200 - place for place in places]
-        entry += [200 - last - 1] * len(places)
-    law = learn_truncated_law(labels, EDGES[reach], EDGES, np.array([0.0]))
-    assert law is not None
-    oracle = KaplanMeierFitter().fit(np.array(reversed_delay), entry=np.array(entry))
-    expected = [float(oracle.predict(200 - place - 1)) for place in range(5, 100)]
-    found = 1 - law.survival[0, 0, 0, 5:100]
-    assert found == pytest.approx(expected, abs=1e-10)
-
-
-def test_recent_days_show_the_new_law_although_they_are_young() -> None:
-    """Counting the labels that are in would say that they came far earlier."""
-    rng = np.random.default_rng(6)
-    ages_ms = np.arange(1, 31) * 4 * HOUR_MS
-    labels = np.zeros((30, 1, 2, 2, len(EDGES)), dtype=np.int64)
-    for day, age_ms in enumerate(ages_ms):
-        took = delays(rng, 2_000, 20.0)
-        labels[day, 0, 1, 1] = by_age(took[took <= age_ms])
-    law = learn_truncated_law(labels, ages_ms, EDGES, np.array([0.1]))
-    assert law is not None
-    pooled = labels.sum(axis=(0, 1, 2, 3))
-    at_20h = np.searchsorted(EDGES, 20 * HOUR_MS)
-    truth = float(np.mean(delays(rng, 200_000, 20.0) <= EDGES[at_20h]))
-    assert 1 - law.survival[0, 1, 1, at_20h] == pytest.approx(truth, abs=0.02)
-    assert np.cumsum(pooled)[at_20h] / pooled.sum() > truth + 0.04
-    assert law.never[0] == 0.1

@@ -1,4 +1,4 @@
-"""Where the metrics of a young cohort will end: identities, a simulator with known truth, and what is missing."""
+"""The nowcast of one cohort: identities, a simulator with known truth, and missing inputs."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from monitor.cells.bins import BEYOND_MS, SCORE_BINS, score_edges
+from monitor.cells.bins import OVERFLOW_AGE_MS, SCORE_BINS, score_edges
 from monitor.nowcast.delay import DelayLaw, learn_delay_law
 from monitor.nowcast.em import CohortCounts, nowcast, status_of
 from monitor.nowcast.expected import EXPECTED_METRICS, Losses
@@ -19,16 +19,16 @@ Bools = npt.NDArray[np.bool_]
 HOUR_MS = 3_600_000
 EDGES, POSITIVE_FROM = score_edges(0.5)
 GRID = np.round(np.geomspace(60, 400 * 86_400, 128)).astype(np.int64) * 1_000
-AGES = np.unique(np.concatenate([[0, 72 * HOUR_MS - 1, 72 * HOUR_MS, BEYOND_MS], GRID]))
+AGES = np.unique(np.concatenate([[0, 72 * HOUR_MS - 1, 72 * HOUR_MS, OVERFLOW_AGE_MS], GRID]))
 MIDDLES = 1 / (1 + np.exp(-(np.arange(SCORE_BINS) * 0.25 - 7.875)))
 
 
 @dataclass(frozen=True)
 class World:
-    """How scores, classes and delays come about; delays in hours."""
+    """Parameters of a simulation; delays in hours."""
 
     positive_h: float = 6.0
-    negative_h: float | None = None  # None: only a timeout at 72 h tells
+    negative_h: float | None = None  # None: implied by a timeout at 72 h
     error_factor: float = 1.0
     slope: float = 1.0
     level: float = 0.0
@@ -68,8 +68,8 @@ def history(world: World, *, by_side: bool = True) -> tuple[DelayLaw, Prior]:
     rows = draw(world, 40_000, 7)
     came = np.isfinite(rows.delay_ms)
     labels = np.zeros((1, 2, 2, len(AGES)), dtype=np.int64)
-    place = (0, rows.late[came].astype(int), (rows.bins[came] >= POSITIVE_FROM).astype(int))
-    np.add.at(labels, (*place, np.searchsorted(AGES, rows.delay_ms[came])), 1)
+    curve = (0, rows.late[came].astype(int), (rows.bins[came] >= POSITIVE_FROM).astype(int))
+    np.add.at(labels, (*curve, np.searchsorted(AGES, rows.delay_ms[came])), 1)
     if not by_side:
         labels = np.repeat(labels.sum(axis=2, keepdims=True), 2, axis=2)
     law = learn_delay_law(labels, np.array([np.sum(~came)]), AGES)
@@ -86,7 +86,7 @@ def counted(bins: npt.NDArray[np.int64], chosen: Bools) -> npt.NDArray[np.int64]
 
 
 def cohort_of(rows: Rows, age_ms: float, closed: Bools | None = None) -> CohortCounts:
-    """Return rows predicted at time 0 as they are known at an age."""
+    """Return rows predicted at time 0 as known at an age."""
     known = rows.delay_ms <= age_ms
     none = np.zeros(len(rows.score), dtype=bool)
     return CohortCounts(
@@ -158,7 +158,7 @@ def test_with_all_labels_the_nowcast_is_the_realised_metric_to_the_bit() -> None
     assert status_of(found, "accuracy", None, 0.01, alarmed=True) == "mature"
 
 
-def test_negatives_that_only_a_timeout_tells_leave_no_bias() -> None:
+def test_negatives_that_are_implied_by_a_timeout_leave_no_bias() -> None:
     """At six hours no negative is known, and arrived labels are off by seven points."""
     errors = errors_at(TIMEOUT, 6, history(TIMEOUT), 50)
     assert abs(errors.mean()) < 0.01
@@ -166,8 +166,8 @@ def test_negatives_that_only_a_timeout_tells_leave_no_bias() -> None:
     assert arrived_errors_at(TIMEOUT, 6, 50).mean() < -0.05
 
 
-def test_a_model_that_got_worse_is_seen_before_the_labels_are_in() -> None:
-    """Scores tell less than they did, and more is positive; the estimate before labels cannot know."""
+def test_a_model_that_got_worse_is_seen_before_all_labels_have_arrived() -> None:
+    """Scores carry less information than before, and prevalence is higher; the estimate before labels cannot know."""
     worse = World(positive_h=6.0, negative_h=12.0, slope=0.4, level=0.4)
     learned = history(World(positive_h=6.0, negative_h=12.0))
     before = errors_at(worse, 0, learned, 20).mean()
@@ -177,7 +177,7 @@ def test_a_model_that_got_worse_is_seen_before_the_labels_are_in() -> None:
 
 
 def test_errors_that_are_confirmed_late_need_a_law_by_class_and_side() -> None:
-    """A law by class alone takes slow errors for fast hits of the other class."""
+    """A law by class alone mistakes slow errors for fast hits of the other class."""
     by_both = errors_at(SLOW_ERRORS, 12, history(SLOW_ERRORS), 20).mean()
     by_class = errors_at(SLOW_ERRORS, 12, history(SLOW_ERRORS, by_side=False), 20).mean()
     assert abs(by_both) < 0.01
@@ -189,7 +189,9 @@ def test_hard_bounds_hold_whatever_happens() -> None:
     law, prior = history(TIMEOUT)
     for seed in range(10):
         rows = draw(replace(TIMEOUT, negative_h=9.0, never=0.2, slope=-1.0), 300, seed)
-        final = nowcast(cohort_of(rows, BEYOND_MS, np.isnan(rows.delay_ms)), law, prior, BEYOND_MS, POSITIVE_FROM)
+        final = nowcast(
+            cohort_of(rows, OVERFLOW_AGE_MS, np.isnan(rows.delay_ms)), law, prior, OVERFLOW_AGE_MS, POSITIVE_FROM
+        )
         widths = []
         for age_h in (0, 3, 9, 30):
             found = nowcast(cohort_of(rows, age_h * HOUR_MS), law, prior, age_h * HOUR_MS, POSITIVE_FROM)
@@ -205,8 +207,8 @@ def test_hard_bounds_hold_whatever_happens() -> None:
         assert found.bounds["roc_auc"] is None
 
 
-def test_rows_that_never_get_a_label_are_not_taken_for_slow_ones() -> None:
-    """Past the age at which every label is in, what still waits is worth nothing."""
+def test_rows_that_never_get_a_label_are_not_mistaken_for_slow_ones() -> None:
+    """Beyond the age by which every label has arrived, waiting rows count for nothing."""
     law, prior = history(replace(TIMEOUT, never=0.1))
     rows = draw(replace(TIMEOUT, never=0.1), 2_000, 3)
     found = nowcast(cohort_of(rows, 73 * HOUR_MS), law, prior, 80 * HOUR_MS, POSITIVE_FROM)
@@ -225,15 +227,15 @@ def test_an_empty_cohort_has_no_data() -> None:
 
 
 def test_a_cohort_of_one_class_has_no_area_under_the_curve() -> None:
-    """All labels in, all of them 1: the rest is exact."""
+    """All labels have arrived, all of them 1: the other metrics are exact."""
     law, prior = history(TIMEOUT)
     rows = replace(draw(TIMEOUT, 200, 4), late=np.ones(200, dtype=bool), delay_ms=np.zeros(200))
     found = nowcast(cohort_of(rows, HOUR_MS), law, prior, HOUR_MS, POSITIVE_FROM)
     assert (found.values["roc_auc"], found.values["prevalence"]) == (None, 1.0)
 
 
-def test_without_a_law_waiting_rows_are_worth_what_their_scores_say() -> None:
-    """Labels that are in are not asked about those that are not: they may be of another kind."""
+def test_without_a_law_waiting_rows_are_divided_by_their_scores() -> None:
+    """The arrived labels are not used for them: they may be biased."""
     _, prior = history(TIMEOUT)
     rows = draw(TIMEOUT, 500, 5)
     found = nowcast(cohort_of(rows, 6 * HOUR_MS), None, prior, 6 * HOUR_MS, POSITIVE_FROM)
@@ -244,13 +246,13 @@ def test_without_a_law_waiting_rows_are_worth_what_their_scores_say() -> None:
     assert status_of(found, "prevalence", 0.0, 1.0, alarmed=False) == "provisional"
 
 
-def test_without_a_prior_nothing_is_said_until_nothing_waits() -> None:
+def test_without_a_prior_values_are_null_until_nothing_waits() -> None:
     """The hard bounds remain."""
     rows = draw(TIMEOUT, 500, 6)
     young = nowcast(cohort_of(rows, 6 * HOUR_MS), None, None, 6 * HOUR_MS, POSITIVE_FROM)
     assert set(young.values.values()) == {None}
     assert young.bounds["accuracy"] is not None
-    old = nowcast(cohort_of(rows, BEYOND_MS, np.isnan(rows.delay_ms)), None, None, BEYOND_MS, POSITIVE_FROM)
+    old = nowcast(cohort_of(rows, OVERFLOW_AGE_MS, np.isnan(rows.delay_ms)), None, None, OVERFLOW_AGE_MS, POSITIVE_FROM)
     assert old.values["accuracy"] == final_accuracy(rows)
 
 
@@ -263,8 +265,8 @@ def test_a_pane_that_is_still_filling_is_as_old_as_its_middle_so_far() -> None:
 
 
 def test_more_labels_than_predictions_are_refused() -> None:
-    """Counts that cannot be are no evidence."""
-    cohort = cohort_of(draw(TIMEOUT, 50, 8), BEYOND_MS)
+    """Such counts are contradictory."""
+    cohort = cohort_of(draw(TIMEOUT, 50, 8), OVERFLOW_AGE_MS)
     with pytest.raises(ValueError, match="more labelled and closed rows"):
         nowcast(replace(cohort, closed=cohort.predictions), None, None, 0, POSITIVE_FROM)
 
@@ -278,10 +280,8 @@ def test_more_labels_than_predictions_are_refused() -> None:
         (0.005, True, "provisional"),
     ],
 )
-def test_a_value_is_provisional_while_anything_speaks_against_it(
-    half_width: float | None, alarmed: bool, status: str
-) -> None:
-    """Nearly all labels in: then the interval and the delay law decide."""
+def test_a_value_is_mature_only_if_every_condition_holds(half_width: float | None, alarmed: bool, status: str) -> None:
+    """With nearly all labels, the interval and the delay law decide."""
     law, prior = history(replace(TIMEOUT, never=0.01))
     rows = draw(replace(TIMEOUT, never=0.01), 2_000, 9)
     found = nowcast(cohort_of(rows, 72 * HOUR_MS), law, prior, 80 * HOUR_MS, POSITIVE_FROM)
@@ -294,14 +294,14 @@ def test_a_value_is_provisional_while_anything_speaks_against_it(
 
 @pytest.mark.parametrize(("ones", "zeros"), [(99, 0), (100, 0), (0, 100), (50, 49)])
 def test_there_is_no_prior_without_a_hundred_labels_of_both_classes(ones: int, zeros: int) -> None:
-    """Scores that nobody has checked are not probabilities."""
+    """Scores cannot be recalibrated without labels."""
     counts = np.zeros((2, 1, SCORE_BINS), dtype=np.int64)
     counts[0, 0, 30], counts[1, 0, 30] = ones, zeros
     assert learn_prior(counts[0], counts[1], MIDDLES) is None
 
 
-def test_the_prior_is_recalibrated_and_knows_the_hour() -> None:
-    """Scores twice too sure are drawn to the middle, and an hour with more positives says so."""
+def test_the_prior_is_recalibrated_and_differs_by_hour() -> None:
+    """Overconfident scores are drawn to the middle, and an hour with more positives has a higher prior."""
     rng = np.random.default_rng(3)
     bins = rng.integers(20, 44, 60_000)
     pane = rng.integers(0, 2, 60_000)

@@ -1,4 +1,4 @@
-"""Two versions on shared labels: the formula, the verdicts, and how often they are wrong."""
+"""Comparison of two versions on shared labels: the formula, the verdicts, and their error rates."""
 
 from datetime import date, timedelta
 
@@ -9,7 +9,7 @@ import pytest
 from effort import some
 from scipy import stats
 
-from monitor.versions.compare import Comparison, Verdict, compare
+from monitor.versions.compare import Comparison, ComparisonVerdict, compare
 
 FIRST_DAY = date(2013, 3, 1)
 
@@ -28,15 +28,15 @@ def losses_of(days: npt.ArrayLike, loss_a: npt.ArrayLike, loss_b: npt.ArrayLike)
 
 
 def drawn(rng: np.random.Generator, days: int, effect: float) -> pl.DataFrame:
-    """Return losses about 0.5; B differs by the effect, by a day's own luck (sd 0.02), and by row."""
+    """Return losses about 0.5; B differs by the effect, by a day's random effect (sd 0.02), and by row."""
     day = np.repeat(np.arange(days), rng.integers(20, 60, days))
     loss_a = rng.gamma(4, 0.125, len(day))
-    luck = rng.normal(0, 0.02, days)[day] + rng.normal(0, 0.1, len(day))
-    return losses_of(day, loss_a, loss_a + effect + luck)
+    noise = rng.normal(0, 0.02, days)[day] + rng.normal(0, 0.1, len(day))
+    return losses_of(day, loss_a, loss_a + effect + noise)
 
 
-def test_the_interval_is_that_of_the_formula_written_out() -> None:
-    """Day by day in plain loops."""
+def test_the_interval_is_that_of_the_formula() -> None:
+    """Computed day by day in plain loops."""
     frame = drawn(np.random.default_rng(3), 12, -0.01)
     rows = [(day, b - a) for day, a, b in frame.iter_rows()]
     mean = sum(delta for _, delta in rows) / len(rows)
@@ -57,7 +57,7 @@ def test_with_days_of_one_row_it_is_the_one_sample_t_test() -> None:
     assert compare(losses_of(np.arange(20), 0.0, delta)).interval == pytest.approx((expected.low, expected.high))
 
 
-def test_the_order_of_rows_changes_no_bit() -> None:
+def test_the_order_of_rows_does_not_matter() -> None:
     """Partitions and batches come in any order."""
     frame = drawn(np.random.default_rng(5), 9, 0.0)
     assert compare(frame) == compare(frame.sample(fraction=1, shuffle=True, seed=1)) == compare(frame.reverse())
@@ -73,7 +73,7 @@ def test_the_order_of_rows_changes_no_bit() -> None:
         (0.10, "worse"),
     ],
 )
-def test_each_verdict_follows_from_where_the_interval_lies(mean: float, verdict: Verdict) -> None:
+def test_each_verdict_follows_from_where_the_interval_lies(mean: float, verdict: ComparisonVerdict) -> None:
     """A loses 2.0 on average, so that B may lose 0.04 more; the interval is about 0.03 or 0.06 to either side."""
     spread = 0.1 if verdict == "undecided" else 0.042
     delta = mean + spread * np.resize([1.0, -1.0], 10)
@@ -81,7 +81,7 @@ def test_each_verdict_follows_from_where_the_interval_lies(mean: float, verdict:
 
 
 def test_surely_a_little_worse_is_still_within_the_margin() -> None:
-    """Non-inferior is what a deployment asks for; the interval tells the rest."""
+    """A deployment needs non-inferiority; the interval shows the rest."""
     found = compare(losses_of(np.arange(10), 1.0, 1.01))
     assert found.verdict == "not_worse"
     assert found.interval is not None
@@ -89,26 +89,26 @@ def test_surely_a_little_worse_is_still_within_the_margin() -> None:
 
 
 def test_seven_days_are_not_enough_and_eight_are() -> None:
-    """The difference is told either way, the interval is not."""
+    """There is a difference in both cases, and an interval only with eight."""
     seven, eight = (compare(losses_of(np.arange(days), 1.0, 0.5)) for days in (7, 8))
     assert (seven.verdict, seven.interval, seven.difference) == ("not_enough", None, -0.5)
     assert (eight.verdict, eight.interval) == ("better", (-0.5, -0.5))
 
 
 def test_one_day_has_no_standard_error_and_no_rows_have_no_difference() -> None:
-    """What is not known is None, never zero."""
+    """Unknown figures are None, never zero."""
     assert compare(losses_of([0, 0], 1.0, 2.0)) == Comparison(2, 1, 1.0, 1.0, None, None, "not_enough")
     assert compare(losses_of([], [], [])) == Comparison(0, 0, None, None, None, None, "not_enough")
 
 
 def test_two_versions_without_any_loss_are_not_worse_than_each_other() -> None:
-    """Two per cent of nothing is nothing."""
+    """Their margin is zero."""
     assert compare(losses_of(np.arange(8), 0.0, 0.0)).verdict == "not_worse"
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_losses_that_are_no_numbers_are_refused(value: float | None) -> None:
-    """One of them would silently become the mean."""
+    """A single one would make the mean NaN or infinite."""
     frame = pl.DataFrame(
         {"day": [FIRST_DAY], "loss_a": [1.0], "loss_b": [value]}, schema_overrides={"loss_b": pl.Float64}
     )
@@ -117,8 +117,8 @@ def test_losses_that_are_no_numbers_are_refused(value: float | None) -> None:
 
 
 @pytest.mark.parametrize("seed", some(0, 1, 2, 3))
-def test_equal_versions_are_told_apart_in_about_five_per_cent(seed: int) -> None:
-    """300 pairs over 14 days with days of their own luck; rows taken as independent are wrong far more often."""
+def test_equal_versions_are_called_different_in_about_five_per_cent(seed: int) -> None:
+    """300 pairs over 14 days with random day effects; a test with independent rows is wrong far more often."""
     rng = np.random.default_rng(seed)
     wrong = naive = 0
     for _ in range(300):
@@ -132,7 +132,7 @@ def test_equal_versions_are_told_apart_in_about_five_per_cent(seed: int) -> None
     assert naive > 0.15 * 300
 
 
-def test_a_version_that_loses_the_margin_is_seldom_called_not_worse() -> None:
+def test_a_version_at_the_margin_is_seldom_called_not_worse() -> None:
     """At a true loss of 2 % of A's the wrong side is one tail: 2.5 %."""
     rng = np.random.default_rng(7)
     verdicts = [compare(drawn(rng, 14, 0.01)).verdict for _ in range(200)]

@@ -1,4 +1,4 @@
-"""A new version's first predictions: what breaks the contract holds it back, what was usual before does not."""
+"""Contract of a new version: what breaks it is an alarm or a warning, what was usual before is not."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,8 +9,8 @@ import pytest
 from cell_cases import HOUR_MS, OWN
 from evaluation_case import Era, Story, day_of, in_one_go, one_by_one, plain_config
 
-from monitor.cells.versions import Reign, reign_of, running_version
-from monitor.versions.contract import TALLY_SCHEMA, ContractWatch, Record, cell_tally, judge_contract
+from monitor.cells.versions import Rollout, current_rollout, running_version
+from monitor.versions.contract import TALLY_SCHEMA, ContractWatch, VersionCounts, contract_tally, judge_contract
 from schemas.events.evidence import Finding, FindingKind, Level
 
 SLOW = {"late": {"definition": OWN["late"], "horizon": "20d", "retain": "30d"}}
@@ -18,12 +18,12 @@ SLOW = {"late": {"definition": OWN["late"], "horizon": "20d", "retain": "30d"}}
 
 
 def tally(*rows: tuple[Any, ...]) -> pl.DataFrame:
-    """Return a tally of (input, check, bad, n) and a bad day's share where one is told."""
+    """Return a tally of (input, check, bad, n), with the share of a bad day as an optional fifth."""
     whole = [(*row, 0.0) if len(row) == 4 else row for row in rows]
     return pl.DataFrame(whole, schema=TALLY_SCHEMA, orient="row")
 
 
-def told(new: tuple[Any, ...], former: tuple[Any, ...] | None) -> str:
+def level_of(new: tuple[Any, ...], former: tuple[Any, ...] | None) -> str:
     """Return the level of the only finding, or an empty text."""
     found = judge_contract(tally(new), None if former is None else tally(former))
     return found[0].level.value if found else ""
@@ -58,26 +58,26 @@ OLD_AMOUNT = ("amount", "missing", 10, 10_000)
         (("output", "new_class", 300, 500), ("output", "new_class", 0, 10_000), "alarm"),
     ],
 )
-def test_a_share_is_weighed_against_what_was_usual(
+def test_a_share_is_compared_with_the_usual_one(
     new: tuple[Any, ...], former: tuple[Any, ...] | None, level: str
 ) -> None:
-    """From 0.1 % to 40 % holds back; what the version before did too, or on a bad day, does not."""
-    assert told(new, former) == level
+    """From 0.1 % to 40 % is an alarm; what the version before had too, or on a bad day, is not."""
+    assert level_of(new, former) == level
 
 
-def test_a_finding_says_what_how_much_and_what_was_usual() -> None:
-    """As people read it on the page."""
+def test_a_finding_states_the_check_the_share_and_the_usual_share() -> None:
+    """As shown on the page."""
     [found] = judge_contract(tally(("amount", "missing", 200, 500)), tally(OLD_AMOUNT))
     assert (found.kind, found.subject, found.value, found.limit) == (FindingKind.CONTRACT, "amount", 0.4, 0.001)
     assert found.text == (
-        "the new version's first predictions: 40.0% of amount has no value (of the version before, 0.1%)"
+        "the new version's first predictions: 40.0% of amount has no value (the version before: 0.1%)"
     )
     [never] = judge_contract(tally(("amount", "missing", 500, 500)), tally(OLD_AMOUNT))
-    assert "amount is never there" in never.text
+    assert "amount is always missing" in never.text
 
 
-def test_chance_alone_is_hardly_ever_told() -> None:
-    """Of two thousand new versions that are as gappy as the old one, none."""
+def test_random_variation_is_hardly_ever_reported() -> None:
+    """None of two thousand features that are missing as often as before."""
     rng = np.random.default_rng(1)
     shares = rng.uniform(0.001, 0.5, 2_000)
     new = tally(*((f"f{n}", "missing", rng.binomial(500, one), 500) for n, one in enumerate(shares)))
@@ -90,56 +90,56 @@ def contract(found: list[Finding]) -> list[tuple[str, str]]:
     return [(one.subject, one.level.value) for one in found if one.kind is FindingKind.CONTRACT]
 
 
-def test_a_version_whose_feature_is_out_of_range_is_told_until_it_keeps_the_contract() -> None:
-    """Cells know it on the first day; a week after a day that was kept nobody speaks of it any more."""
+def test_a_feature_out_of_range_is_reported_until_the_version_keeps_the_contract() -> None:
+    """From the first day on; a week after its start, a version that has kept the contract is no longer checked."""
     broken = Era("v2", 30, 45, amount=lambda day: 50.0 if day >= 40 else 500.0)
     story = Story(plain_config(labels=SLOW), [Era("v1", 24, 30), broken], delay_ms=2 * HOUR_MS)
-    # the story cuts amounts at 100, so they are put beyond the limit here
+    # the story clips amounts at 100, so they are set beyond the limit here
     story._predictions = story._predictions.with_columns(
         feature_amount=pl.when(pl.col("feature_amount") >= 100).then(500.0).otherwise(pl.col("feature_amount"))
     )
-    told = [contract(one.findings) for one in in_one_go(story, (28, 44))]
-    assert told[:2] == [[], []]
-    assert told[2:13] == [[("amount", "alarm")]] * 11  # 300 rows a day: the day before counts too
-    assert told[13:] == [[]] * 4
-    assert [contract(one.findings) for one in one_by_one(story, (36, 42))] == told[8:15]
+    found = [contract(one.findings) for one in in_one_go(story, (28, 44))]
+    assert found[:2] == [[], []]
+    assert found[2:13] == [[("amount", "alarm")]] * 11  # 300 rows a day: the day before counts too
+    assert found[13:] == [[]] * 4
+    assert [contract(one.findings) for one in one_by_one(story, (36, 42))] == found[8:15]
 
 
-def test_a_healthy_version_is_never_told_of() -> None:
+def test_a_healthy_version_is_never_reported() -> None:
     """Neither the first one nor its successor."""
     story = Story(plain_config(labels=SLOW), [Era("v1", 0, 8), Era("v2", 8, 18)])
     assert not any(contract(one.findings) for one in in_one_go(story, (0, 17)))
 
 
 def test_binary_outputs_that_are_no_probability_are_missing_in_cells() -> None:
-    """Predictions without a score are those that have none; multiclass bins tell new classes."""
+    """Predictions without a score count as missing; multiclass bins show new classes."""
     day = day_of(0)
     counts = pl.DataFrame(
         {"input": ["output", "label"], "day": [day] * 2, "bin": [5, 1], "amount": [60, 10]},
         schema={"input": pl.String, "day": pl.Date, "bin": pl.Int64, "amount": pl.Int64},
     )
     made = pl.DataFrame({"version": ["v1"], "day": [day], "amount": [100]})
-    found = cell_tally(counts, made, "binary", (day, day))
+    found = contract_tally(VersionCounts(counts, made), "binary", (day, day))
     assert found.row(0) == ("output", "missing", 40, 100, 0.4)
-    other = cell_tally(counts, made, "multiclass", (day, day), [3])
+    other = contract_tally(VersionCounts(counts, made), "multiclass", (day, day), [3])
     assert other.filter(pl.col("check") == "new_class").row(0)[2:4] == (60, 60)
 
 
-def test_few_predictions_a_day_are_looked_at_together() -> None:
+def test_days_with_few_predictions_are_checked_together() -> None:
     """Twenty a day: from the third day on there are fifty."""
     days = [day_of(number) for number in range(6)]
     counts = pl.DataFrame({"input": "amount", "day": days, "bin": -3, "amount": [20] * 6}).cast({"bin": pl.Int64})
     made = pl.DataFrame({"version": "v2", "day": days, "amount": [20] * 6})
     old = [day_of(-number) for number in range(1, 10)]
     usual = pl.DataFrame({"input": "amount", "day": old, "bin": 3, "amount": 100}).cast({"bin": pl.Int64})
-    own, former = Record(counts, made), Record(usual, made.with_columns(version=pl.lit("v1")))
-    newcomer = ContractWatch("regression")
-    reign = Reign("v2", days[0], days[0], "v1")
-    levels = [[one.level for one in newcomer.findings(reign, day, own, former)] for day in days]
+    own, former = VersionCounts(counts, made), VersionCounts(usual, made.with_columns(version=pl.lit("v1")))
+    watch = ContractWatch("regression")
+    rollout = Rollout("v2", days[0], days[0], "v1")
+    levels = [[one.level for one in watch.findings(rollout, day, own, former)] for day in days]
     assert levels == [[], [], *[[Level.ALARM]] * 4]
 
 
-def test_the_reign_agrees_with_the_running_version_of_every_day() -> None:
+def test_the_rollout_agrees_with_the_running_version_of_every_day() -> None:
     """Shadows, days without predictions, and a version that comes back."""
     rng = np.random.default_rng(3)
     for _ in range(30):
@@ -153,41 +153,43 @@ def test_the_reign_agrees_with_the_running_version_of_every_day() -> None:
         made = pl.DataFrame(rows, schema={"version": pl.String, "day": pl.Date, "amount": pl.Int64}, orient="row")
         days = made["day"].unique().sort().to_list()
         ran = {day: running_version(made.filter(pl.col("day") <= day)) for day in days}
-        reign = reign_of(made)
-        assert reign is not None
-        assert reign.version == ran[days[-1]]
-        mine = [day for day in days if day >= reign.since]
-        assert {ran[day] for day in mine} == {reign.version}
-        before = [day for day in days if day < reign.since]
-        assert reign.former == (ran[before[-1]] if before else None)
-        assert reign.former != reign.version
-    assert reign_of(made.clear()) is None
+        rollout = current_rollout(made)
+        assert rollout is not None
+        assert rollout.version == ran[days[-1]]
+        mine = [day for day in days if day >= rollout.since]
+        assert {ran[day] for day in mine} == {rollout.version}
+        before = [day for day in days if day < rollout.since]
+        assert rollout.former == (ran[before[-1]] if before else None)
+        assert rollout.former != rollout.version
+    assert current_rollout(made.clear()) is None
 
 
-def test_an_old_version_costs_no_look_at_its_cells() -> None:
-    """Once the contract was kept and a week has passed, counts are not read any more."""
+def test_the_counts_of_an_old_version_are_not_read() -> None:
+    """Once a week has passed and the contract was kept."""
     days = [day_of(number) for number in range(40)]
     made = pl.DataFrame({"version": "v1", "day": days, "amount": [600] * 40})
-    good = Record(pl.DataFrame({"input": "amount", "day": days, "bin": 3, "amount": 600}).cast({"bin": pl.Int64}), made)
-    newcomer, reign = ContractWatch("regression"), Reign("v1", days[0], days[0], None)
-    assert newcomer.findings(reign, days[0] + timedelta(days=8), good, None) == []
-    unreadable = Record(pl.DataFrame(), pl.DataFrame())
-    assert newcomer.findings(reign, days[-1], unreadable, None) == []
+    good = VersionCounts(
+        pl.DataFrame({"input": "amount", "day": days, "bin": 3, "amount": 600}).cast({"bin": pl.Int64}), made
+    )
+    watch, rollout = ContractWatch("regression"), Rollout("v1", days[0], days[0], None)
+    assert watch.findings(rollout, days[0] + timedelta(days=8), good, None) == []
+    unreadable = VersionCounts(pl.DataFrame(), pl.DataFrame())
+    assert watch.findings(rollout, days[-1], unreadable, None) == []
 
 
-def test_what_breaks_later_is_no_matter_of_the_first_days_also_after_a_restart() -> None:
-    """A process that never saw the first days reads them again: quality speaks of later ones."""
+def test_what_breaks_after_the_first_days_is_not_reported_also_after_a_restart() -> None:
+    """A new process reads the first days again; later ones are checked by `quality`."""
     days = [day_of(number) for number in range(30)]
     made = pl.DataFrame({"version": "v2", "day": days, "amount": [600] * 30})
     bins = [3 if number < 20 else -3 for number in range(30)]
-    own = Record(
+    own = VersionCounts(
         pl.DataFrame({"input": "amount", "day": days, "bin": bins, "amount": 600}).cast({"bin": pl.Int64}), made
     )
-    reign = Reign("v2", days[0], days[0], None)
-    lived_on = ContractWatch("regression")
+    rollout = Rollout("v2", days[0], days[0], None)
+    kept_running = ContractWatch("regression")
     for day in days[18:]:
         assert (
-            lived_on.findings(reign, day, own, None)
-            == ContractWatch("regression").findings(reign, day, own, None)
+            kept_running.findings(rollout, day, own, None)
+            == ContractWatch("regression").findings(rollout, day, own, None)
             == []
         )

@@ -7,7 +7,7 @@ import pytest
 from gate_case import ID
 from target_case import BODY, REQUEST, drive, json_reply
 
-from retrain.schedule import Due, judge
+from retrain.schedule import Due, classify_result
 from retrain.target.airflow import Airflow, state_of
 from retrain.target.exchange import Reply
 
@@ -68,7 +68,7 @@ def test_a_conflict_is_a_run_that_is_there_already_once_it_is_seen() -> None:
         (Reply(), "could not"),
     ):
         _, result = drive(BY_TOKEN.deliver(ID, BODY, 5), [CONFLICT, reply])
-        assert judge(DUE, 0, result).outcome == "retry"
+        assert classify_result(DUE, 0, result).outcome == "retry"
         assert words in result.detail
 
 
@@ -88,7 +88,7 @@ def test_a_paused_dag_takes_the_run_and_is_told_of() -> None:
     [
         (Reply(404), "gone", "there is no DAG retrain (404)"),
         (Reply(410), "gone", "410"),
-        (Reply(400), "retry", "not taken (400)"),
+        (Reply(400), "retry", "not accepted (400)"),
         (Reply(401), "retry", "credentials are not accepted (401)"),
         (Reply(403), "retry", "credentials do not allow it"),
         (Reply(422), "retry", "not accepted as it is (422)"),
@@ -98,7 +98,7 @@ def test_a_paused_dag_takes_the_run_and_is_told_of() -> None:
         (Reply(302, b"", None, "a redirect, which is not followed"), "retry", "redirect"),
         (Reply(fault="did not end within 20 s"), "retry", "did not end"),
         (
-            Reply(fault="not sent: h resolves to 10.0.0.1, which is no address of the public internet"),
+            Reply(fault="not sent: h resolves to 10.0.0.1, which is not an address of the public internet"),
             "retry",
             "10.0.0.1",
         ),
@@ -107,7 +107,7 @@ def test_a_paused_dag_takes_the_run_and_is_told_of() -> None:
 def test_every_other_answer_is_never_or_later(reply: Reply, outcome: str, words: str) -> None:
     """And says why, in words of our own."""
     _, result = drive(BY_TOKEN.deliver(ID, BODY, 5), [reply])
-    attempt = judge(DUE, 0, result)
+    attempt = classify_result(DUE, 0, result)
     assert attempt.outcome == outcome
     assert words in attempt.detail
     assert attempt.retry_after_ms == reply.retry_after_ms
@@ -117,7 +117,7 @@ def test_every_other_answer_is_never_or_later(reply: Reply, outcome: str, words:
     ("reply", "words"),
     [
         (Reply(401), "no token: the credentials are not accepted (401)"),
-        (Reply(500), "no token: it was not taken (500)"),
+        (Reply(500), "no token: it was not accepted (500)"),
         (Reply(fault="failed: ClientConnectorError"), "no token: failed: ClientConnectorError"),
         (json_reply(201, {"token": 1}), "holds no token"),
         (json_reply(201, {"access_token": "a\r\nX: y"}), "holds no token"),
@@ -129,9 +129,9 @@ def test_without_a_token_nothing_is_started(reply: Reply, words: str) -> None:
     """It comes again; what is no token is put into no header."""
     calls, result = drive(BY_PASSWORD.deliver(ID, BODY, 5), [reply])
     assert len(calls) == 1
-    assert judge(DUE, 0, result).outcome == "retry"
+    assert classify_result(DUE, 0, result).outcome == "retry"
     assert words in result.detail
-    _, state = drive(BY_PASSWORD.look(ID), [reply])
+    _, state = drive(BY_PASSWORD.poll(ID), [reply])
     assert state.status is None
     assert words in state.detail
 
@@ -142,7 +142,7 @@ def test_without_a_token_nothing_is_started(reply: Reply, words: str) -> None:
 )
 def test_the_state_of_a_run_is_that_of_a_callback(state: str, status: str) -> None:
     """All four that a DAG run can have."""
-    calls, found = drive(BY_PASSWORD.look(ID), [TOKEN, json_reply(200, {"state": state})])
+    calls, found = drive(BY_PASSWORD.poll(ID), [TOKEN, json_reply(200, {"state": state})])
     assert calls[1].method == "GET"
     assert calls[1].url == f"https://airflow.example/base/api/v2/dags/retrain.flights/dagRuns/{ID}"
     assert found.status == status
@@ -153,7 +153,7 @@ def test_what_is_no_state_is_no_answer() -> None:
     for document in ({}, {"state": None}, {"state": ["success"]}, {"state": "SUCCESS"}):
         assert state_of(document).status is None
     for reply in (Reply(404), Reply(500), Reply(), Reply(200, b"<html>"), Reply(200, b'{"state": "succ')):
-        _, found = drive(BY_TOKEN.look(ID), [reply])
+        _, found = drive(BY_TOKEN.poll(ID), [reply])
         assert found.status is None
         assert found.detail
 

@@ -6,7 +6,7 @@ import pytest
 from gate_case import ID
 from target_case import BODY, drive, json_reply
 
-from retrain.schedule import Due, judge
+from retrain.schedule import Due, classify_result
 from retrain.target.exchange import Reply
 from retrain.target.github import LISTED_LATE_MS, Github, run_of, state_of
 from schemas.events.retrain_request import REQUEST_BYTES_MAX
@@ -67,7 +67,7 @@ def test_without_a_list_nothing_is_started(reply: Reply) -> None:
     """A run could be there; it comes again."""
     calls, result = drive(GITHUB.deliver(ID, BODY, 5), [reply])
     assert len(calls) == 1
-    assert judge(DUE, 0, result).outcome == "retry"
+    assert classify_result(DUE, 0, result).outcome == "retry"
     assert result.detail
 
 
@@ -77,7 +77,7 @@ def test_without_a_list_nothing_is_started(reply: Reply) -> None:
 def test_after_a_start_without_an_answer_the_list_gets_time(reply: Reply, waits: bool) -> None:
     """The run may have been started, and is listed only after some seconds."""
     _, result = drive(GITHUB.deliver(ID, BODY, 5), [NONE, reply])
-    assert judge(DUE, 0, result).outcome == "retry"
+    assert classify_result(DUE, 0, result).outcome == "retry"
     assert result.retry_after_ms == (LISTED_LATE_MS if waits else None)
 
 
@@ -85,7 +85,7 @@ def test_after_a_start_without_an_answer_the_list_gets_time(reply: Reply, waits:
 def test_a_workflow_that_does_not_exist_is_never_asked_again(replies: list[Reply]) -> None:
     """GitHub hides by the same answer what a token may not see."""
     _, result = drive(GITHUB.deliver(ID, BODY, 5), replies)
-    assert judge(DUE, 0, result).outcome == "gone"
+    assert classify_result(DUE, 0, result).outcome == "gone"
     assert result.detail == "there is no workflow retrain.yml in acme/models, or the token may not see it (404)"
 
 
@@ -118,7 +118,7 @@ def test_the_state_of_a_run_is_that_of_a_callback(status: object, conclusion: ob
     """Every word that the API documents; another is no answer."""
     run = {"display_title": ID, "status": status, "conclusion": conclusion}
     assert state_of(run).status == expected
-    calls, state = drive(GITHUB.look(ID), [listed(run)])
+    calls, state = drive(GITHUB.poll(ID), [listed(run)])
     assert len(calls) == 1
     assert state.status == expected
 
@@ -128,7 +128,7 @@ def test_the_state_of_a_run_is_that_of_a_callback(status: object, conclusion: ob
 )
 def test_what_is_no_state_is_no_answer(reply: Reply) -> None:
     """A run that is not listed yet, too."""
-    _, state = drive(GITHUB.look(ID), [reply])
+    _, state = drive(GITHUB.poll(ID), [reply])
     assert state.status is None
     assert state.detail
 

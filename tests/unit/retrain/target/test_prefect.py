@@ -6,7 +6,7 @@ import pytest
 from gate_case import ID
 from target_case import BODY, REQUEST, drive, json_reply
 
-from retrain.schedule import Due, judge
+from retrain.schedule import Due, classify_result
 from retrain.target.exchange import Reply
 from retrain.target.prefect import Prefect, state_of
 
@@ -50,7 +50,7 @@ def test_a_key_that_was_used_is_a_run_that_is_there_already() -> None:
 def test_a_conflict_is_about_the_parameters_and_no_repeat() -> None:
     """A flow without the parameter `request`: somebody has to change it, and it comes again until then."""
     _, result = drive(BY_ID.deliver(ID, BODY, 5), [Reply(409)])
-    assert judge(DUE, 0, result).outcome == "retry"
+    assert classify_result(DUE, 0, result).outcome == "retry"
     assert "parameter `request`" in result.detail
 
 
@@ -72,14 +72,14 @@ def test_a_conflict_is_about_the_parameters_and_no_repeat() -> None:
 def test_every_other_answer_is_never_or_later(replies: list[Reply], outcome: str, words: str) -> None:
     """And what a server calls an id is put into no path unless it is one."""
     _, result = drive(BY_NAME.deliver(ID, BODY, 5), replies)
-    attempt = judge(DUE, 0, result)
+    attempt = classify_result(DUE, 0, result)
     assert attempt.outcome == outcome
     assert words in attempt.detail
 
 
 def test_a_run_is_asked_for_by_its_key() -> None:
     """So that nothing has to be remembered of what was started."""
-    calls, state = drive(BY_ID.look(ID), [json_reply(200, [{"idempotency_key": ID, "state_type": "COMPLETED"}])])
+    calls, state = drive(BY_ID.poll(ID), [json_reply(200, [{"idempotency_key": ID, "state_type": "COMPLETED"}])])
     assert (calls[0].method, calls[0].url) == ("POST", "https://prefect.example/api/flow_runs/filter")
     assert json.loads(calls[0].body) == {"flow_runs": {"idempotency_key": {"any_": [ID]}}, "limit": 1}
     assert state.status == "succeeded"
@@ -109,6 +109,6 @@ def test_every_state_of_a_flow_run_is_one_of_a_callback(state: str, status: str)
 )
 def test_what_is_no_state_is_no_answer(reply: Reply) -> None:
     """Another's run least of all."""
-    _, state = drive(BY_ID.look(ID), [reply])
+    _, state = drive(BY_ID.poll(ID), [reply])
     assert state.status is None
     assert state.detail

@@ -48,20 +48,20 @@ def test_the_config_of_these_tests_is_good(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("key: id", "key: $kye", "'$kye' does not exist beside a record; did you mean '$key'?"),
-        ("key: id", "key: $headers.", "'$headers.' does not exist beside a record; did you mean '$headers.NAME'?"),
+        ("key: id", "key: $kye", "'$kye' is not metadata of a record; did you mean '$key'?"),
+        ("key: id", "key: $headers.", "'$headers.' is not metadata of a record; did you mean '$headers.NAME'?"),
         ("key: id", "key: $headers", "did you mean '$headers.NAME'?"),
         ("key: id", "key: $nothing.of.ours", "there are $key, $timestamp, $topic, $partition, $offset"),
         ("key: id", "key: {path: id, otherwise: $ofset}", "did you mean '$offset'?"),
         ("key: id", "key: [id, $ofset]", "did you mean '$offset'?"),
-        ("    map:", "    where: {$tpoic: x}\n    map:", "where.$tpoic: '$tpoic' does not exist beside a record"),
-        ("    map:", "    each: $key\n    map:", "each: '$key' is no list"),
+        ("    map:", "    where: {$tpoic: x}\n    map:", "where.$tpoic: '$tpoic' is not metadata of a record"),
+        ("    map:", "    each: $key\n    map:", "each: '$key' is not a list"),
         ("key: id", "key: {constant: 1, otherwise: id}", "goes with a `path`; a constant is never missing"),
         ("key: id", "key: {path: id, otherwise: []}", "a list of paths cannot be empty"),
         ("features.amount: a", "features: {path: f.*, otherwise: g}", "otherwise: is for single fields"),
         ("key: id", "key: {path: id, otherwise: 'g.*'}", "only `features` can take every field below a path"),
         ("topic: scores", "topic: cards.predictions", "is one of the loop's own topics"),
-        ("map: {key: id,", "map: {python: 'a:b', key: id,", "map.key: cannot stand beside `python`"),
+        ("map: {key: id,", "map: {python: 'a:b', key: id,", "map.key: cannot be combined with `python`"),
         ("key: id", "pyhton: id", "unknown field; did you mean 'python'?"),
         ("type: string, pii: hash", "type: float, pii: hash", "pii: hash is for type: string, not for type: float"),
         ("pii: hash", "pii: drop, categories: [x]", "categories: is for values that are kept, and this has pii: drop"),
@@ -95,7 +95,7 @@ def test_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
         ({"map": {"python": "a:b"}, "kind": "fraud"}, "canonical labels name their kind themselves"),
         ({"each": "items"}, "goes with a `map` of paths"),
         ({"files": "*", "map": {"key": "$key", "time": TIME}}, "history would lack what the topic has"),
-        ({"topic": None, "files": "*", "map": {"key": "$key", "time": TIME}}, "files have no such thing"),
+        ({"topic": None, "files": "*", "map": {"key": "$key", "time": TIME}}, "files have none"),
         ({"topic": None}, "give `topic`, or `files`"),
     ],
 )
@@ -141,7 +141,7 @@ def remarks(**features: Any) -> list[str]:
 def test_check_warns_where_personal_data_goes_past_the_redaction() -> None:
     """Unknown features are kept by default, and a key is kept as it is."""
     hidden = remarks(card={"type": "string", "pii": "hash"})
-    assert any("unknown_features: keep: features that nobody has listed" in remark for remark in hidden)
-    assert any("ingest[0].map.key: is personal data as a feature" in remark for remark in hidden)
+    assert any("unknown_features: keep: features that are not listed" in remark for remark in hidden)
+    assert any("ingest[0].map.key: is redacted as a feature" in remark for remark in hidden)
     kept = remarks(card={"type": "string", "pii": "keep"})
-    assert not any("personal data" in remark for remark in kept)
+    assert not any("personal data" in remark or "redacted" in remark for remark in kept)

@@ -193,7 +193,7 @@ def test_every_way_an_outcome_can_be_is_valid(changes: dict[str, object]) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"offset": None}, "partition and offset are there together or not at all"),
+        ({"offset": None}, "partition and offset are given together or not at all"),
         ({"offset": None, "partition": None}, "stage: join needs partition and offset"),
         ({"reason": "bored"}, "reason"),
         ({"stage": "lake"}, "stage"),

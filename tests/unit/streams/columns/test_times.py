@@ -1,4 +1,4 @@
-"""Times: every form in, milliseconds or a named fault out."""
+"""Parsing of times: every accepted form becomes milliseconds, any other a reject reason."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -15,7 +15,7 @@ WINTER = 1_711_846_799_000  # 2024-03-31T00:59:59Z, the last second before the c
 AUTUMN = 1_729_989_000_000  # 2024-10-27T00:30:00Z, the first 02:30 of that day
 
 
-def told(values: Any, unit: str | None = None, zone: str | None = None) -> tuple[Any, Any, Any]:
+def parsed(values: Any, unit: str | None = None, zone: str | None = None) -> tuple[Any, Any, Any]:
     """Return ms, fault and ambiguity of one value, or of the first of a column."""
     series = tidy(values if isinstance(values, pl.Series) else pl.Series([values]))
     times = to_time(series, unit, zone)
@@ -64,8 +64,8 @@ def told(values: Any, unit: str | None = None, zone: str | None = None) -> tuple
     ],
 )
 def test_iso_text(text: str, ms: int | None) -> None:
-    """ISO 8601 with an offset is read to the millisecond; all else is bad, whatever zone or unit is given."""
-    assert told(text, "ms", BERLIN) == (ms, None if ms is not None else "bad_time", False)
+    """ISO 8601 with an offset is read to the millisecond; any other text is bad, whatever zone or unit is given."""
+    assert parsed(text, "ms", BERLIN) == (ms, None if ms is not None else "bad_time", False)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_iso_text(text: str, ms: int | None) -> None:
 def test_numbers_need_a_unit(value: float, unit: str | None, ms: int | None) -> None:
     """Numbers are read by their unit and never by their size; the same number as text gives the same time."""
     expected = (ms, None if ms is not None else "bad_time", False)
-    assert told(value, unit) == expected
+    assert parsed(value, unit) == expected
     if not isinstance(value, bool):
-        assert told(str(value), unit) == expected
+        assert parsed(str(value), unit) == expected
 
 
 @pytest.mark.parametrize(
@@ -123,26 +123,26 @@ def test_numbers_need_a_unit(value: float, unit: str | None, ms: int | None) -> 
 def test_naive_times_need_a_zone(
     text: str, zone: str | None, ms: int | None, fault: str | None, is_ambiguous: bool
 ) -> None:
-    """Without a zone a naive time is a fault; with one, gaps are faults and the hour that comes twice is flagged."""
+    """Without a zone a naive time is rejected; with a zone, times in a gap are rejected and repeated hours flagged."""
     expected = (ms, fault, is_ambiguous)
-    assert told(text, None, zone) == expected
+    assert parsed(text, None, zone) == expected
     if len(text) > 10 and "+" not in text:
-        assert told(pl.Series([datetime.fromisoformat(text)]), None, zone) == expected
+        assert parsed(pl.Series([datetime.fromisoformat(text)]), None, zone) == expected
 
 
 @pytest.mark.parametrize("time_unit", ["ms", "us", "ns"])
 def test_parquet_timestamps(time_unit: Any) -> None:
     """Timestamps with a zone are instants, whatever their zone and resolution."""
     instants = pl.Series([datetime(2024, 1, 1, tzinfo=UTC)], dtype=pl.Datetime(time_unit, "UTC"))
-    assert told(instants) == (T0, None, False)
-    assert told(instants.dt.convert_time_zone("Asia/Tokyo")) == (T0, None, False)
-    assert told(pl.Series([date(2024, 1, 1)]), None, "UTC") == (T0, None, False)
+    assert parsed(instants) == (T0, None, False)
+    assert parsed(instants.dt.convert_time_zone("Asia/Tokyo")) == (T0, None, False)
+    assert parsed(pl.Series([date(2024, 1, 1)]), None, "UTC") == (T0, None, False)
     before = pl.Series([datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)])
-    assert told(before) == (None, "bad_time", False)
+    assert parsed(before) == (None, "bad_time", False)
 
 
-def test_each_value_of_a_mixed_column_is_read_by_itself() -> None:
-    """Missing, numeric, exact, naive and broken times stand in one column and do not disturb each other."""
+def test_values_of_a_mixed_column_are_independent() -> None:
+    """Missing, numeric, exact, naive and broken times may be mixed in one column."""
     texts = [None, "5", "2024-01-01T00:00:00Z", "2024-10-27T02:30:00", "2024-03-31T02:30:00", "no", "5.0", "1e3"]
     times = to_time(pl.Series(texts), "ms", BERLIN)
     assert times.ms.to_list() == [None, 5, T0, AUTUMN, None, None, 5, 1_000]
@@ -151,6 +151,6 @@ def test_each_value_of_a_mixed_column_is_read_by_itself() -> None:
 
 
 def test_no_times_at_all() -> None:
-    """Empty columns of every type are read without complaint."""
+    """Empty columns of every type give no times and no error."""
     for dtype in (pl.String, pl.Int64, pl.Float64, pl.Boolean, pl.Datetime("us"), pl.Datetime("us", "UTC")):
         assert to_time(pl.Series([], dtype=dtype), "ms", "UTC").ms.to_list() == []

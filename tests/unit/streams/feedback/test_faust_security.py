@@ -1,4 +1,4 @@
-"""What Faust is told of the cluster: every property that secures or times it is translated, or refused by name."""
+"""Connection settings of Faust: every property that secures or times the connection is translated or refused."""
 
 import ssl
 import subprocess
@@ -16,7 +16,7 @@ PASSWORD = "a good password"  # noqa: S105 - of a test
 
 
 def kafka(**client: Any) -> KafkaConfig:
-    """Return a cluster with these properties, `_` for a dot."""
+    """Return a config with these properties, `_` for a dot."""
     properties = {name.replace("_", "."): value for name, value in client.items()}
     return KafkaConfig(bootstrap_servers="a:9092, b:9093", client=properties)
 
@@ -28,21 +28,21 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     made, key = folder / "made.pem", folder / "key.pem"
     subject = ["-subj", "/CN=localhost", "-days", "2", "-passout", f"pass:{PASSWORD}"]
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-keyout", str(key), "-out", str(made), *subject],  # noqa: S607 - the one of this machine
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-keyout", str(key), "-out", str(made), *subject],  # noqa: S607 - openssl of this machine
         check=True,
         capture_output=True,
     )
     return made, key
 
 
-def test_every_address_of_the_cluster_is_given() -> None:
-    """As Faust writes them."""
+def test_every_bootstrap_server_becomes_a_url() -> None:
+    """With Faust's scheme."""
     assert broker_urls(kafka()) == ["kafka://a:9092", "kafka://b:9093"]
 
 
 @pytest.mark.parametrize("client", [{}, {"security_protocol": "PLAINTEXT"}, {"socket_timeout_ms": 10_000}])
 def test_an_open_cluster_has_no_credentials(client: dict[str, Any]) -> None:
-    """Properties that secure nothing are left to librdkafka."""
+    """Properties that secure nothing are ignored."""
     assert credentials(kafka(**client), {}) is None
 
 
@@ -58,8 +58,8 @@ def test_names_and_passwords_are_translated(name: str, mechanism: str, protocol:
     assert (found.ssl_context is not None) is (protocol == "SASL_SSL")
 
 
-def test_tls_checks_the_server_and_shows_our_certificate(certificate: tuple[Path, Path]) -> None:
-    """The authority from the file, the name of the host, and a key that needs its password."""
+def test_tls_checks_the_server_and_sends_our_certificate(certificate: tuple[Path, Path]) -> None:
+    """The authority from the file, the host name, and a key that needs its password."""
     made, key = certificate
     client = {
         "security_protocol": "ssl",
@@ -100,8 +100,8 @@ def test_a_file_that_is_not_there_is_named() -> None:
         "security.something.new",
     ],
 )
-def test_what_secures_and_has_no_counterpart_is_refused_by_name(name: str) -> None:
-    """Dropped, it would leave a connection open that somebody believes to be closed."""
+def test_a_security_property_without_a_counterpart_is_refused_by_name(name: str) -> None:
+    """Dropped, it would leave a connection less secure than configured."""
     with pytest.raises(ConfigError) as refused:
         credentials(KafkaConfig(bootstrap_servers="a:1", client={name: "x"}), {})
     assert refused.value.where == f"kafka.client.{name}"
@@ -129,16 +129,16 @@ def test_every_secret_is_translated_or_refused_by_its_variable(name: str) -> Non
         ({"security_protocol": "quic"}, "security.protocol"),
     ],
 )
-def test_ways_that_faust_does_not_know_are_refused(client: dict[str, Any], where: str) -> None:
-    """At the start, and not by silence later."""
+def test_protocols_and_mechanisms_that_faust_does_not_know_are_refused(client: dict[str, Any], where: str) -> None:
+    """At the start, instead of a connection that hangs later."""
     with pytest.raises(ConfigError) as refused:
         credentials(kafka(**client), {})
     assert refused.value.where == f"kafka.client.{where}"
     assert "Faust" in str(refused.value)
 
 
-def test_a_dead_worker_is_given_up_when_those_of_the_other_roles_are() -> None:
-    """By default after 45 s."""
+def test_the_default_session_is_that_of_the_other_roles() -> None:
+    """A dead worker loses its partitions after 45 s."""
     assert group_timeouts(kafka()) == {
         "broker_session_timeout": 45.0,
         "broker_heartbeat_interval": 3.0,
@@ -155,7 +155,7 @@ def test_a_dead_worker_is_given_up_when_those_of_the_other_roles_are() -> None:
         ({"session_timeout_ms": 6_000, "heartbeat_interval_ms": 5_000}, 6.0, 2.0, 90.0),
     ],
 )
-def test_the_times_of_the_group_are_those_of_the_config(
+def test_the_timeouts_of_the_group_are_those_of_the_config(
     client: dict[str, Any], session_s: float, beat_s: float, request_s: float
 ) -> None:
     """Three heartbeats fit into a session, and a request may take as long as one."""

@@ -1,4 +1,4 @@
-"""Partitions that are read unevenly come out in the order of time, and nothing is lost or held at their ends."""
+"""Partitions that are read unevenly are merged in the order of time, and nothing waits or is lost at their ends."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from streams.ingest.alignment import Alignment
 
 
 def test_a_record_waits_for_a_partition_that_has_more_to_give() -> None:
-    """What is not later than the slower partition leaves, the rest stays."""
+    """Records up to the time of the slower partition are taken, the rest waits."""
     alignment: Alignment[str, str] = Alignment()
     for time in (1, 5, 9):
         alignment.add("a", f"a{time}", time)
@@ -17,8 +17,8 @@ def test_a_record_waits_for_a_partition_that_has_more_to_give() -> None:
     assert alignment.count("a") == 2
 
 
-def test_nothing_leaves_before_every_partition_that_has_more_was_heard() -> None:
-    """A partition without any record yet may hold the oldest."""
+def test_nothing_is_taken_before_every_partition_that_has_more_has_delivered_a_record() -> None:
+    """A partition without any record yet may have the oldest."""
     alignment: Alignment[str, int] = Alignment()
     alignment.add("a", 1, 1)
     assert alignment.take({"a", "b"}) == []
@@ -26,7 +26,7 @@ def test_nothing_leaves_before_every_partition_that_has_more_was_heard() -> None
 
 
 def test_at_the_ends_nothing_waits() -> None:
-    """Caught up, every record leaves at once."""
+    """Caught up, every record is taken at once."""
     alignment: Alignment[str, int] = Alignment()
     alignment.add("a", 9, 9)
     alignment.add("b", 2, 2)
@@ -34,7 +34,7 @@ def test_at_the_ends_nothing_waits() -> None:
 
 
 def test_a_partition_keeps_the_order_of_its_offsets() -> None:
-    """A record that is older than the one before it leaves with it, not before it."""
+    """A record that is older than the one before it is taken with it, not before it."""
     alignment: Alignment[str, str] = Alignment()
     for name, time in (("first", 5), ("second", 3), ("third", 6)):
         alignment.add("a", name, time)
@@ -47,7 +47,7 @@ def test_a_partition_keeps_the_order_of_its_offsets() -> None:
 def test_sorted_partitions_become_one_sorted_log_however_unevenly_they_are_read(
     times: list[list[int]], chance: object
 ) -> None:
-    """Read in any pieces: everything leaves once, and in order."""
+    """Read in any pieces, every record is taken once and in order."""
     rest = {name: sorted(values) for name, values in enumerate(times)}
     total = sorted(value for values in times for value in values)
     alignment: Alignment[int, int] = Alignment()

@@ -1,4 +1,4 @@
-"""docs/ingest.md keeps its word: its examples are valid, its function works, and its reasons exist."""
+"""docs/ingest.md is right: its examples are valid, its function works, and its reasons exist."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def sources() -> list[dict[str, Any]]:
 
 
 def test_every_source_is_valid() -> None:
-    """And names nothing that the loop of these tests does not have."""
+    """And needs nothing that the loop of these tests does not have."""
     assert len(sources()) == 4
     assert all(SourceMap.model_validate(source) for source in sources())
 
@@ -69,7 +69,7 @@ def test_debezium() -> None:
 
 
 def test_the_function_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands there."""
+    """As it is printed there."""
     (tmp_path / "our_mapping.py").write_text(blocks("python")[0])
     monkeypatch.setattr(sys, "path", list(sys.path))
     config = loop_with(sources()[3] | {"topic": "t"})
@@ -94,7 +94,7 @@ def test_personal_data() -> None:
 
 
 def test_the_names_on_the_page_exist() -> None:
-    """Reasons of rejects, and paths beside a record."""
+    """Reasons of rejects, and paths of record metadata."""
     table = PAGE.split("| reason | |")[1]
     named = re.findall(
         r"`([a-z_]+)`", "".join(line.split("|")[1] for line in table.splitlines() if line.count("|") > 2)

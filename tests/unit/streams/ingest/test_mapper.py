@@ -1,4 +1,4 @@
-"""What ingest makes of a topic's messages, without a broker: formats, several sources, sizes, and its rejects."""
+"""Mapping a topic's messages without a broker: formats, several sources, sizes, and rejects."""
 
 import json
 from typing import Any
@@ -48,8 +48,8 @@ def test_arrival_is_the_records_own_or_kafkas(stamp: int, arrived: int | None) -
     assert [value["arrived_at"] for value in predictions_of(made)] == [42, arrived]
 
 
-def test_what_stands_beside_a_value_can_be_mapped_and_asked_for() -> None:
-    """Key, timestamp, topic, partition, offset and headers; what is no text is no value."""
+def test_record_metadata_can_be_mapped_and_used_in_conditions() -> None:
+    """Key, timestamp, topic, partition, offset and headers; bytes that are no text are no value."""
     fields = {"key": "$key", "time": {"path": "$timestamp", "unit": "ms"}, "version": "$headers.model"}
     fields |= {"id": ["$topic", "$partition", "$offset"]}
     source = {"topic": "t", "as": "predictions", "where": {"$headers.kind": "score"}, "map": fields}
@@ -72,7 +72,7 @@ def test_what_stands_beside_a_value_can_be_mapped_and_asked_for() -> None:
 
 
 def test_each_source_of_a_topic_sees_every_record() -> None:
-    """A record is a reject only if a source that takes it cannot map it, and filtered if none takes it."""
+    """A record is a reject only if a source that selects it cannot map it, and filtered if none selects it."""
     records = [
         {"type": "score"} | good(id="a"),
         {"type": "refund", "id": "a", "t": 5, "v": 1},
@@ -89,7 +89,7 @@ def test_each_source_of_a_topic_sees_every_record() -> None:
 
 
 def test_one_record_can_be_two_messages() -> None:
-    """Where two sources take it; and it is counted once when one of them cannot map it."""
+    """Where two sources select it; and it is counted once when one of them cannot map it."""
     both = REFUNDS | {"where": {"type": "score"}}
     made = map_values(loop_with(SCORES, both), [{"type": "score", "v": 1} | good(), {"type": "score"} | good()])
     assert (len(made.predictions), len(made.labels)) == (2, 1)
@@ -98,7 +98,7 @@ def test_one_record_can_be_two_messages() -> None:
 
 
 def test_other_records_need_not_have_the_list() -> None:
-    """`each` looks only into records that `where` takes."""
+    """`each` applies only to records that `where` selects."""
     source = {"topic": "t", "as": "predictions", "where": {"type": "basket", "items.kind": "score"}, "each": "items"}
     source |= {"map": {"key": "items.id", "time": TIME}}
     items = [{"id": "a", "kind": "score"}, {"id": "b", "kind": "x"}]
@@ -114,7 +114,7 @@ def test_other_records_need_not_have_the_list() -> None:
 
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_debezium(wrapped: bool) -> None:
-    """Inserts, snapshot reads, updates and deletes, with and without `payload`; tombstones are left out."""
+    """Inserts, snapshot reads, updates and deletes, with and without `payload`; tombstones are filtered."""
     prefix = "payload." if wrapped else ""
     fields = {
         "key": {"path": f"{prefix}after.tx", "otherwise": f"{prefix}before.tx"},
@@ -161,7 +161,7 @@ EVENT = {"specversion": "1.0", "id": "e", "source": "/s", "type": "score", "data
 
 
 def test_cloud_events_are_unwrapped_for_canonical_sources() -> None:
-    """The envelope is taken off, and conditions may ask for its attributes; plain messages come as they are."""
+    """The envelope is removed, and conditions may use its attributes; plain messages stay as they are."""
     message = {"v": 1, "key": "k", "time": 5, "version": "v", "outputs": {"fraud": 0.5}}
     source = {"topic": "t", "as": "predictions"}
     made = map_values(loop_with(source), [EVENT | {"data": message}, message, EVENT | {"data": "text"}])
@@ -184,7 +184,7 @@ def test_cloud_events_are_reachable_by_path() -> None:
     assert (value["key"], value["time"]) == ("k", 1_000)
 
 
-def test_a_canonical_source_names_where_its_labels_come_from() -> None:
+def test_a_canonical_source_names_the_source_of_its_labels() -> None:
     """Where they do not name it themselves."""
     source = {"topic": "t", "as": "labels", "source": "chargebacks"}
     label = {"v": 1, "key": "k", "value": 1, "time": 5}
@@ -197,9 +197,9 @@ BINARY: list[tuple[bytes, str, str]] = [
     (b'\x00\x00\x00\x00\x07{"id": broken', "avro_or_protobuf", "Confluent's wire format with schema 7"),
     (b"Obj\x01\x04\x14avro.codec", "avro_or_protobuf", "an Avro file"),
     (b"\xc3\x01\x11\x22\x33\x44\x55\x66\x77\x88abc", "avro_or_protobuf", "Avro in single-object encoding"),
-    (b"\x0a\x03abc\x10\x96\x01", "avro_or_protobuf", "binary data without a schema's number"),
+    (b"\x0a\x03abc\x10\x96\x01", "avro_or_protobuf", "binary data without a schema id"),
     (b"\x08\x01", "avro_or_protobuf", "binary data"),
-    (b"\x1f\x8b\x08\x00\x00", "not_json", "compressed by who wrote it (gzip)"),
+    (b"\x1f\x8b\x08\x00\x00", "not_json", "compressed by its producer (gzip)"),
     (b'{"id": "\xff"}', "not_json", "not UTF-8"),
     (b'{"id": "\x01"}', "not_json", "not JSON"),
     (b"hello", "not_json", "not JSON"),
@@ -212,7 +212,7 @@ BINARY: list[tuple[bytes, str, str]] = [
 
 
 @pytest.mark.parametrize(("value", "reason", "detail"), BINARY)
-def test_what_is_no_json_object_is_named(value: bytes, reason: str, detail: str) -> None:
+def test_a_value_that_is_no_json_object_is_named(value: bytes, reason: str, detail: str) -> None:
     """Avro and Protobuf with the schema's number, where there is one; broken JSON as such. No payload is repeated."""
     made = map_values(loop_with(SCORES, REFUNDS), [value])
     assert reasons_of(made) == [(100, reason)]
@@ -233,7 +233,7 @@ def test_json_behind_confluents_header_is_read() -> None:
 
 
 def test_heartbeats_are_for_every_partition() -> None:
-    """They have no key, so nothing would tell their partition."""
+    """They have no key, so they have no partition of their own."""
     source = {"topic": "t", "as": "labels", "kind": "fraud"}
     source |= {"map": {"key": "id", "time": TIME, "value": "v", "heartbeat": {"path": "hb", "in": [True]}}}
     made = map_values(loop_with(source), [{"hb": True, "t": 9}, {"id": "k", "t": 8, "v": 1}])
@@ -274,7 +274,7 @@ def test_no_message_is_made_that_cannot_be_sent() -> None:
 
 
 def test_rejects_fit_into_small_messages() -> None:
-    """An original that would not leaves its reject without it; so does one past the limit of originals."""
+    """A reject is sent without its original if that would not fit, or is past the limit of originals."""
     tools = MappingTools(Redaction(loop_with(PLAIN)))
     large = b"x" * ORIGINAL_BYTES_MAX
     small = TopicMapper("t", loop_with(PLAIN), tools, 20_000).map(source_messages([b"x" * 10_904, b"x" * 10_905]), 5)
@@ -293,25 +293,25 @@ def test_of_several_rejects_of_one_record_the_first_has_its_bytes() -> None:
     assert len(made.predictions) == 1
 
 
-def test_a_reject_says_where_the_record_stands() -> None:
-    """Topic, partition and offset of the source; when; and at which stage."""
+def test_a_reject_has_the_position_of_its_record() -> None:
+    """Topic, partition and offset of the source; the time; and the stage."""
     made = map_values(loop_with(PLAIN), [good(), good(id=None)])
     (reject,) = made.rejects
     assert (reject.source, reject.source_partition, reject.source_row) == ("t", 1, 101)
     assert (reject.stage, reject.input, reject.seen_at, reject.detail) == ("mapping", "predictions", 5, "key: missing")
 
 
-def test_quarantined_messages_are_not_looked_at() -> None:
-    """They are rejects as they come, whatever they are."""
+def test_poison_pills_are_rejected_unread() -> None:
+    """Whatever their values are."""
     config = loop_with(PLAIN)
     mapper = TopicMapper("t", config, MappingTools(Redaction(config)))
-    made = mapper.quarantine(source_messages([good(), None, b"\x00"]), 5)
+    made = mapper.reject_unread(source_messages([good(), None, b"\x00"]), 5)
     assert reasons_of(made) == [(at, RejectReason.CRASHED_THE_PROCESS.value) for at in (100, 101, 102)]
     assert not made.predictions
 
 
 def test_a_message_does_not_depend_on_its_neighbours() -> None:
-    """Taken one by one, the messages become the same as all at once."""
+    """Mapped one by one, the messages become the same as all at once."""
     values: list[object] = [
         {"type": "score"} | good(),
         {"type": "refund", "id": 1, "t": 1, "v": "1"},

@@ -1,4 +1,4 @@
-"""How much a worker of ingest holds of partitions that are ahead of the others, and that it goes on."""
+"""Backpressure of an ingest worker: partitions that are too far ahead are paused and resumed."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ A, B = ("t", 0), ("t", 1)
 
 
 class Record:
-    """What a message tells the reader."""
+    """The parts of a message that the reader uses."""
 
     def __init__(self, partition: int, offset: int, time_ms: int, size: int = 10) -> None:
         self._facts = (partition, offset, time_ms, size)
@@ -29,7 +29,7 @@ class Record:
         return self._facts[1]
 
     def timestamp(self) -> tuple[int, int]:
-        """Return kind and time."""
+        """Return type and time."""
         return 1, self._facts[2]
 
     def value(self) -> bytes:
@@ -37,38 +37,38 @@ class Record:
         return b"x" * self._facts[3]
 
 
-class Places:
-    """A consumer that knows where it stands, and what it was told to fetch no more."""
+class FakeConsumer:
+    """A consumer with positions, ends and paused partitions."""
 
     def __init__(self, ends: dict[tuple[str, int], int]) -> None:
         self.ends = ends
-        self.stands = dict.fromkeys(ends, 0)
+        self.positions = dict.fromkeys(ends, 0)
         self.paused: set[tuple[str, int]] = set()
 
-    def position(self, places: list[Any]) -> list[Any]:
-        """Return where it stands."""
-        for place in places:
-            place.offset = self.stands[place.topic, place.partition]
-        return places
+    def position(self, partitions: list[Any]) -> list[Any]:
+        """Return the positions of partitions."""
+        for one in partitions:
+            one.offset = self.positions[one.topic, one.partition]
+        return partitions
 
-    def get_watermark_offsets(self, place: Any, *, cached: bool) -> tuple[int, int]:
+    def get_watermark_offsets(self, partition: Any, *, cached: bool) -> tuple[int, int]:
         """Return the first offset and the end."""
         assert cached
-        return 0, self.ends[place.topic, place.partition]
+        return 0, self.ends[partition.topic, partition.partition]
 
-    def pause(self, places: list[Any]) -> None:
-        """Fetch no more."""
-        self.paused |= {(place.topic, place.partition) for place in places}
+    def pause(self, partitions: list[Any]) -> None:
+        """Pause partitions."""
+        self.paused |= {(one.topic, one.partition) for one in partitions}
 
-    def resume(self, places: list[Any]) -> None:
-        """Fetch again."""
-        self.paused -= {(place.topic, place.partition) for place in places}
+    def resume(self, partitions: list[Any]) -> None:
+        """Resume partitions."""
+        self.paused -= {(one.topic, one.partition) for one in partitions}
 
 
-def read(reader: SourceReader, consumer: Places, *records: Record) -> dict[tuple[str, int], int]:
-    """Give records to the reader and return the positions behind those that leave."""
+def read(reader: SourceReader, consumer: FakeConsumer, *records: Record) -> dict[tuple[str, int], int]:
+    """Give records to the reader and return the positions after those that it returns."""
     for record in records:
-        consumer.stands["t", record.partition()] = record.offset() + 1
+        consumer.positions["t", record.partition()] = record.offset() + 1
     return reader.read(consumer, dict.fromkeys(consumer.ends, 0), records).following  # type: ignore[arg-type]
 
 
@@ -78,12 +78,10 @@ def ahead(count: int, size: int = 10) -> list[Record]:
 
 
 @pytest.mark.parametrize(("count", "size"), [(SHARE_MESSAGES[1] + 1, 1), (10, 1_001)])
-def test_a_partition_that_is_far_ahead_is_fetched_no_more(
-    count: int, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By the number of its records, and by their size; once they have left it is fetched again."""
-    monkeypatch.setattr(source_reader, "HELD_BYTES_MAX", 10**9 if size == 1 else 20_000)
-    consumer, reader = Places({A: 10**6, B: 3}), SourceReader(lambda: 0.0)
+def test_a_partition_that_is_far_ahead_is_paused(count: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the number of its records, and by their size; once they are taken it is resumed."""
+    monkeypatch.setattr(source_reader, "WAITING_BYTES_MAX", 10**9 if size == 1 else 20_000)
+    consumer, reader = FakeConsumer({A: 10**6, B: 3}), SourceReader(lambda: 0.0)
     assert read(reader, consumer, *ahead(count - 1, size)) == {}
     assert consumer.paused == set()
     assert read(reader, consumer, Record(0, count - 1, 5_000, size)) == {}
@@ -94,27 +92,27 @@ def test_a_partition_that_is_far_ahead_is_fetched_no_more(
 
 
 def test_many_partitions_share_what_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that all of them together stay within bounds."""
-    monkeypatch.setattr(source_reader, "HELD_MESSAGES_MAX", 10_000)
+    """All of them together stay within the limit."""
+    monkeypatch.setattr(source_reader, "WAITING_MESSAGES_MAX", 10_000)
     ends = {("t", number): 10**6 for number in range(4)}
-    consumer, reader = Places(ends), SourceReader(lambda: 0.0)
+    consumer, reader = FakeConsumer(ends), SourceReader(lambda: 0.0)
     read(reader, consumer, *ahead(2_500))
     assert consumer.paused == set()
     read(reader, consumer, Record(0, 2_500, 9_000))
     assert consumer.paused == {A}
 
 
-def test_what_waits_is_not_committed() -> None:
-    """The position behind a partition's messages is that of the first that still waits."""
-    consumer, reader = Places({A: 10**6, B: 10**6}), SourceReader(lambda: 0.0)
+def test_waiting_messages_are_not_committed() -> None:
+    """The position to commit is that of the first message that still waits."""
+    consumer, reader = FakeConsumer({A: 10**6, B: 10**6}), SourceReader(lambda: 0.0)
     records = [Record(0, 0, 5), Record(0, 1, 7), Record(0, 2, 9), Record(1, 0, 7)]
     assert read(reader, consumer, *records) == {A: 2, B: 1}
 
 
-def test_a_partition_that_says_nothing_is_not_waited_for_for_ever() -> None:
+def test_a_partition_that_delivers_nothing_is_not_waited_for_for_ever() -> None:
     """Its leader may be away."""
     now = [0.0]
-    consumer, reader = Places({A: 10**6, B: 10**6}), SourceReader(lambda: now[0])
+    consumer, reader = FakeConsumer({A: 10**6, B: 10**6}), SourceReader(lambda: now[0])
     assert read(reader, consumer, Record(0, 0, 5)) == {}
     now[0] = source_reader.PATIENCE_S
     assert read(reader, consumer) == {A: 1}

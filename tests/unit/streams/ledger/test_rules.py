@@ -1,4 +1,4 @@
-"""Rules as text, and a partition that goes on under others."""
+"""Rules as text, and a partition whose rules change."""
 
 from pathlib import Path
 
@@ -35,16 +35,16 @@ def read_config(tmp_path: Path) -> LoopConfig:
 
 
 def prediction(offset: int, time_ms: int) -> PredictionRecord:
-    """Return one with a key of its own."""
+    """Return a prediction with a key of its own."""
     return PredictionRecord(offset, f"k{offset}", f"k{offset}", time_ms, 1, eligible=True, projection=None)
 
 
 def label(offset: int, time_ms: int) -> LabelRecord:
-    """Return one that joins nothing."""
+    """Return a label that joins nothing."""
     return LabelRecord(offset, f"z{offset}", "sale", "d1", Op.UPSERT, 1.0, time_ms, time_ms)
 
 
-def test_a_longer_horizon_holds_for_a_prediction_that_comes_late() -> None:
+def test_a_longer_horizon_applies_to_a_late_prediction() -> None:
     """Its deadline under the old rules has passed, the one under the new rules has not."""
     partition = Partition(Policy({"sale": RULES}), MemoryStore(["sale"]))
     partition.step(Batch([prediction(n, 100) for n in range(3)], [label(n, 100 + n) for n in range(3)], 3, 3, NOW_MS))
@@ -59,23 +59,23 @@ def test_a_longer_horizon_holds_for_a_prediction_that_comes_late() -> None:
 @pytest.mark.parametrize(
     "kinds", [{"other": RULES}, {"sale": RULES, "other": RULES}, {"sale": KindPolicy("d2", 10, 500)}]
 )
-def test_a_partition_takes_no_other_kinds_and_definitions(kinds: dict[str, KindPolicy]) -> None:
-    """Its counts would be of something else."""
+def test_a_partition_refuses_other_kinds_and_definitions(kinds: dict[str, KindPolicy]) -> None:
+    """Its counts would mix different labels."""
     partition = Partition(Policy({"sale": RULES}), MemoryStore(["sale"]))
     with pytest.raises(ValueError, match="same definition"):
         partition.change_rules(Policy(kinds))
     assert partition.policy.kinds == {"sale": RULES}
 
 
-def test_a_text_gives_the_rules_it_was_made_of(config: LoopConfig) -> None:
-    """Numbers stay numbers and classes classes."""
+def test_rules_survive_their_text(config: LoopConfig) -> None:
+    """Numbers stay numbers and classes stay classes."""
     found = read_rules(rules_text(config))
     assert (found.partitions, found.policy) == (config.partitions, policy_from(config))
     assert [rules.implied for rules in found.policy.kinds.values()] == [0.0, "other"]
 
 
-def test_differences_say_what_a_running_loop_can_take_up(config: LoopConfig) -> None:
-    """Rules can; what is counted, and where keys are placed, cannot."""
+def test_differences_tell_which_rules_a_running_loop_can_change(config: LoopConfig) -> None:
+    """Horizons can change; definitions and the number of partitions cannot."""
     old = rules_text(config)
     new = old.replace('"horizon_ms":10800000', '"horizon_ms":60000').replace('"judged"', '"another"')
     assert [(one.rule, bool(one.refusal)) for one in differences(old, new)] == [
@@ -89,8 +89,8 @@ def test_differences_say_what_a_running_loop_can_take_up(config: LoopConfig) -> 
     assert "partitions" in refused_change(old, old.replace('"partitions":8', '"partitions":16'))
 
 
-def test_other_kinds_are_named(config: LoopConfig) -> None:
-    """Records of the one could not be read as the other's."""
+def test_the_error_names_other_kinds(config: LoopConfig) -> None:
+    """Labels of one set of kinds cannot be read under another."""
     text = rules_text(config)
     with pytest.raises(ConfigError, match=r"\['sale', 'topic'\], and the running loop has \['sold', 'topic'\]"):
         check_kinds(text.replace('"sale"', '"sold"'), text)

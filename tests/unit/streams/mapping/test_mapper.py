@@ -1,4 +1,4 @@
-"""The mapping's rules, one case a line: what is rejected, what is flagged, and what the frames hold."""
+"""The mapping's rules, one case per line: what is rejected, what is flagged, and what the frames contain."""
 
 import json
 from datetime import date, time, timedelta
@@ -11,7 +11,8 @@ import pytest
 from mapping_case import loop, map_file, map_records, reasons, source_map, write_records
 
 from schemas.config.loop import LoopConfig
-from streams.mapping.mapper import REJECTS_SCHEMA, contract_hash, records_schema
+from streams.columns.digest import contract_hash
+from streams.columns.schema import REJECTS_SCHEMA, records_schema
 
 Record = dict[str, Any]
 PINNED_DIGEST = 4_537_439_600_606_364_436
@@ -69,7 +70,7 @@ IDENTITIES: list[tuple[object, str | None]] = [
 def test_identity_is_text_or_a_whole_number(
     tmp_path: Path, value: object, expected: str | None, neighbour: object
 ) -> None:
-    """Keys and ids keep every character, and what is no identity is rejected, whatever stands beside it."""
+    """Keys and ids keep every character; other values are rejected, whatever types the column mixes."""
     records = [prediction(key=value, id="i"), prediction(key="k2", id=value), prediction(key=neighbour, id=neighbour)]
     chunk = map_records(tmp_path, records)
     found = dict(chunk.records.select("row", "key").rows()), dict(chunk.records.select("row", "id").rows())
@@ -80,7 +81,7 @@ def test_identity_is_text_or_a_whole_number(
 
 
 def test_missing_identities(tmp_path: Path) -> None:
-    """A key must be there; a canonical id defaults to it, a mapped one must be there too."""
+    """A key is required; a canonical id defaults to it, a mapped id is required, too."""
     chunk = map_records(tmp_path, [prediction(key=None), prediction(), prediction(id=None), prediction(id="i")])
     assert chunk.records["id"].to_list() == ["k", "k", "i"]
     assert reasons(chunk) == [(1, "bad_key")]
@@ -105,7 +106,7 @@ def test_missing_identities(tmp_path: Path) -> None:
     ],
 )
 def test_composite_keys_never_collide(tmp_path: Path, first: object, second: object, joined: str | None) -> None:
-    """Parts are escaped before they are joined, and a missing part spoils the key."""
+    """Parts are escaped before they are joined, and a missing part makes the key invalid."""
     source = source_map(map={"key": ["a", "b.c"], "time": TIME})
     chunk = map_records(tmp_path, [{"a": first, "b": {"c": second}, "t": 1}], source=source)
     assert chunk.records["key"].to_list() == ([joined] if joined else [])
@@ -117,7 +118,7 @@ def test_composite_keys_never_collide(tmp_path: Path, first: object, second: obj
     [("v1", "v1"), (3, "3"), ("x" * 200, "x" * 200), ("x" * 201, None), ("", None), (None, None), ([1], None)],
 )
 def test_version(tmp_path: Path, value: object, expected: str | None) -> None:
-    """A version has 1 to 200 bytes; a record without one is rejected where the file tells versions."""
+    """A version has 1 to 200 bytes; a record without one is rejected if the file has versions."""
     chunk = map_records(tmp_path, [prediction(version=value)])
     assert chunk.records["version"].to_list() == ([expected] if expected else [])
     assert reasons(chunk) == ([] if expected else [(1, "bad_version")])
@@ -125,7 +126,7 @@ def test_version(tmp_path: Path, value: object, expected: str | None) -> None:
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_file_without_versions_is_unversioned(tmp_path: Path, suffix: str) -> None:
-    """A map or a file with columns that says nothing of versions means one unnamed version."""
+    """If neither the map nor the file's columns name a version, there is one unnamed version."""
     path = write_records(tmp_path / f"a.{suffix}", [{"key": "k", "time": 1}])
     assert map_file(path, "predictions", loop()).records["version"].to_list() == ["unversioned"]
     source = source_map(map={"key": "key", "time": {"path": "time", "unit": "ms"}})
@@ -133,7 +134,7 @@ def test_file_without_versions_is_unversioned(tmp_path: Path, suffix: str) -> No
 
 
 def test_times_of_a_prediction(tmp_path: Path) -> None:
-    """A time that cannot be told rejects; an arrival that cannot be told becomes null with a flag."""
+    """A record with an invalid time is rejected; an invalid arrival becomes null with a flag."""
     times = [None, "no", "2024-01-01T00:00:00", "1970-01-01T00:00:05Z", 5]
     chunk = map_records(tmp_path, [prediction(time=time, arrived_at="no") for time in times])
     assert reasons(chunk) == [(1, "bad_time"), (2, "bad_time"), (3, "naive_time")]
@@ -171,10 +172,10 @@ OUTPUTS: list[tuple[str, object, object, str | None]] = [
 
 
 @pytest.mark.parametrize(("kind", "value", "expected", "flag"), OUTPUTS)
-def test_bad_outputs_are_kept_beside_and_flagged(
+def test_bad_outputs_are_kept_in_extras_and_flagged(
     tmp_path: Path, kind: str, value: object, expected: object, flag: str | None
 ) -> None:
-    """An output that is none becomes null with a flag, its text goes to extras, and the record stays."""
+    """An invalid output becomes null with a flag, its text goes to extras, and the record stays."""
     good = prediction()["outputs"]
     row = only(map_records(tmp_path, [prediction(outputs=good | {kind: value})]).records)
     assert row[f"output_{kind}"] == expected
@@ -186,7 +187,7 @@ def test_bad_outputs_are_kept_beside_and_flagged(
 
 
 def test_scale_is_applied_before_the_limits(tmp_path: Path) -> None:
-    """Percentages become shares; a product past the limits is as bad as a value past them."""
+    """Percentages become shares; a product outside the limits is as invalid as a value outside them."""
     fields = {"key": "k", "time": TIME, "outputs.fraud": {"path": "s", "scale": 0.01}}
     source = source_map(map=fields)
     chunk = map_records(tmp_path, [{"k": "a", "t": 1, "s": s} for s in (50, 100, 101, "25")], source=source)
@@ -222,7 +223,7 @@ FEATURES: list[tuple[str, object, object, list[str]]] = [
 
 
 @pytest.mark.parametrize(("name", "value", "expected", "flags"), FEATURES)
-def test_features_keep_their_type_and_say_what_is_odd(
+def test_features_keep_their_type_and_flag_odd_values(
     tmp_path: Path, name: str, value: object, expected: object, flags: list[str]
 ) -> None:
     """Values outside limits are kept and flagged; values of another type go to extras under their name."""
@@ -240,7 +241,7 @@ def test_features_keep_their_type_and_say_what_is_odd(
 
 
 def test_nan_in_parquet_is_an_invalid_feature(tmp_path: Path) -> None:
-    """NaN never reaches a column of the lake."""
+    """NaN is never stored in the lake."""
     frame = pl.DataFrame({"key": ["a", "b"], "time": [1, 2], "features.f": [float("nan"), None]})
     frame.write_parquet(tmp_path / "a.parquet")
     chunk = map_file(tmp_path / "a.parquet", "predictions", loop(features={"f": {"type": "float"}}))
@@ -263,7 +264,7 @@ def test_nan_in_parquet_is_an_invalid_feature(tmp_path: Path) -> None:
     ],
 )
 def test_slices_are_short_texts(tmp_path: Path, value: object, expected: str | None, flag: str | None) -> None:
-    """Scalars become text, long ones are cut between characters, and lists are no slice."""
+    """Scalars become text, long ones are cut between characters, and lists are invalid."""
     row = only(map_records(tmp_path, [prediction(slices={"country": value})]).records)
     assert row["slice_country"] == expected
     assert row["flags"] == ([f"slice_country:{flag}"] if flag else [])
@@ -287,14 +288,14 @@ def test_slices_are_short_texts(tmp_path: Path, value: object, expected: str | N
 def test_weight_and_eligible_have_defaults(
     tmp_path: Path, field: str, value: object, expected: object, is_flagged: bool
 ) -> None:
-    """What is missing or unreadable has its default; unreadable ones are flagged."""
+    """A missing or invalid value becomes the default; an invalid one is flagged."""
     row = only(map_records(tmp_path, [prediction(**{field: value})]).records)
     assert row[field] == expected
     assert row["flags"] == ([f"{field}:invalid"] if is_flagged else [])
 
 
 def test_eligible_by_predicate(tmp_path: Path) -> None:
-    """`in` is true for what it lists, compared as text; a missing value means eligible."""
+    """`in` is true for the listed values, compared as text; a missing value means eligible."""
     source = source_map(map={"key": "k", "time": TIME, "eligible": {"path": "d.action", "in": ["APPROVE", 1, True]}})
     actions = ["APPROVE", "approve", 1, 1.0, True, False, None]
     records = [{"k": "a", "t": 1, "d": {"action": action}} for action in actions]
@@ -303,7 +304,7 @@ def test_eligible_by_predicate(tmp_path: Path) -> None:
 
 
 def test_unknown_features_are_kept_or_dropped(tmp_path: Path) -> None:
-    """Outside the contract values keep their JSON types; `drop` leaves them out; the digest ignores them."""
+    """Unknown features keep their JSON types; `drop` leaves them out; the digest ignores them."""
     contract: Record = {"features": {"known": {"type": "float"}}}
     features = {"known": 1, "new": [1, {"a": None}], "b": 'ü"', "n": 2.5, "none": None}
     plain = only(map_records(tmp_path, [prediction(features={"known": 1.0})], **contract).records)
@@ -317,7 +318,7 @@ def test_unknown_features_are_kept_or_dropped(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
 @pytest.mark.parametrize("path", ["f.*", "*"])
 def test_wildcard_takes_every_field_below(tmp_path: Path, suffix: str, path: str) -> None:
-    """Known features get their columns, explicit maps win, and the rest stands in extras."""
+    """Known features get their columns, explicit maps win, and the rest goes to extras."""
     values = {"known": 1, "renamed": 2, "odd": 3.5, "word": "w"}
     records = [{"k": "a", "t": 1} | (values if path == "*" else {"f": values})]
     renamed = "renamed" if path == "*" else "f.renamed"
@@ -344,7 +345,7 @@ VALUES: list[tuple[str, object, object]] = [
 
 @pytest.mark.parametrize(("kind", "value", "expected"), VALUES)
 def test_label_value_by_task(tmp_path: Path, kind: str, value: object, expected: object) -> None:
-    """Binary takes 0 and 1 in every writing, regression finite numbers, multiclass short texts; no guessing."""
+    """Binary accepts 0 and 1 in every form, regression finite numbers, multiclass short texts; nothing is guessed."""
     chunk = map_records(tmp_path, [label(kind=kind, value=value)], "labels")
     if expected is None:
         assert reasons(chunk) == [(1, "bad_value")]
@@ -387,14 +388,14 @@ def test_values_of_several_kinds_in_one_file(tmp_path: Path) -> None:
     ],
 )
 def test_canonical_labels(tmp_path: Path, parts: Record, reason: str | None) -> None:
-    """What cannot be joined or says nothing is rejected; the rest passes."""
+    """A label that cannot be joined or has an invalid value is rejected; any other one passes."""
     chunk = map_records(tmp_path, [label(**parts)], "labels")
     assert reasons(chunk) == ([(1, reason)] if reason else [])
     assert chunk.records.height == (reason is None)
 
 
 def test_defaults_and_flags_of_labels(tmp_path: Path) -> None:
-    """A label that names no definition has the config's; another one is flagged; odd origins are flagged."""
+    """A label without a definition gets the config's; another definition is flagged, and so are odd origins."""
     records = [
         label(), label(definition="d-1"), label(definition="d-2"), label(origin="?", source="s", batch_id="b"),
         label(happened_at="no"),
@@ -407,7 +408,7 @@ def test_defaults_and_flags_of_labels(tmp_path: Path) -> None:
 
 
 def test_kind_may_be_left_out_where_there_is_one(tmp_path: Path) -> None:
-    """With a single kind every canonical label is of it."""
+    """If the loop has a single kind, every canonical label is of this kind."""
     record = label()
     del record["kind"]
     path = write_records(tmp_path / "a.jsonl", [record])
@@ -416,7 +417,7 @@ def test_kind_may_be_left_out_where_there_is_one(tmp_path: Path) -> None:
 
 
 def test_mapped_labels_with_values_retractions_and_heartbeats(tmp_path: Path) -> None:
-    """A value map decides first; a predicate makes retractions (value unread) and heartbeats (key unread)."""
+    """Values are mapped first; predicates make retractions (value ignored) and heartbeats (key ignored)."""
     fields = {
         "key": "k", "time": TIME, "value": {"path": "code", "values": {"10.4": 1, "ok": 0}},
         "retract": {"path": "stage", "in": ["REVERSED"]}, "heartbeat": {"path": "stage", "in": ["TICK"]},
@@ -440,7 +441,7 @@ def test_mapped_labels_with_values_retractions_and_heartbeats(tmp_path: Path) ->
     assert reasons(chunk) == [(4, "bad_value"), (7, "bad_value")]
 
 
-def test_where_compares_texts_and_counts_what_it_leaves_out(tmp_path: Path) -> None:
+def test_where_compares_texts_and_counts_filtered_records(tmp_path: Path) -> None:
     """A record that does not match is no reject; numbers and booleans match by their text."""
     source = source_map(where={"type": "score", "model.n": [1, True]})
     kinds = [("score", 1), ("score", 1.0), ("score", "1"), ("score", True), ("score", 2), ("other", 1), ("score", None)]
@@ -452,7 +453,7 @@ def test_where_compares_texts_and_counts_what_it_leaves_out(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 def test_each_makes_one_record_per_element(tmp_path: Path, suffix: str) -> None:
-    """Elements share the record's number and its own fields; an empty or missing list makes none."""
+    """Elements share the record's number and its own fields; an empty or missing list gives no record."""
     records: list[Record] = [
         {"t": 1, "items": [{"id": "a", "s": 0.5}, {"id": "b", "s": 0.25}]},
         {"t": 2, "items": []},
@@ -469,7 +470,7 @@ def test_each_makes_one_record_per_element(tmp_path: Path, suffix: str) -> None:
 
 
 def test_each_of_something_else_is_rejected(tmp_path: Path) -> None:
-    """Where a list is expected an object or a text is no record."""
+    """An object or a text where a list is expected is rejected."""
     source = source_map(each="items", map={"key": "items", "time": TIME})
     records = [{"t": 1, "items": {"a": 1}}, {"t": 1, "items": "a"}, {"t": 1, "items": ["a", "b"]}]
     chunk = map_records(tmp_path, records, source=source, role=None)  # type: ignore[arg-type] # as the source says
@@ -478,7 +479,7 @@ def test_each_of_something_else_is_rejected(tmp_path: Path) -> None:
 
 
 def test_constants_fill_every_record(tmp_path: Path) -> None:
-    """A constant stands for a path in every field."""
+    """A constant can replace the path of every field."""
     fields = {"key": "k", "time": TIME, "version": {"constant": 7}, "weight": {"constant": 2}}
     source = source_map(map=fields | {"outputs.area": {"constant": "x"}, "eligible": {"constant": False}})
     row = only(map_records(tmp_path, [{"k": "a", "t": 1}], source=source).records)
@@ -494,7 +495,7 @@ def three_forms(folder: Path, records: list[Record], role: str, config: LoopConf
 
 
 def test_all_forms_give_the_same_predictions(tmp_path: Path) -> None:
-    """The same records as Parquet, CSV and JSON lines are the same frames with the same digests."""
+    """The same records as Parquet, CSV and JSON lines give the same frames with the same digests."""
     contract = {"f": {"type": "float"}, "i": {"type": "int"}, "s": {"type": "string"}, "b": {"type": "bool"}}
     config = loop(features=contract)
     records = [
@@ -532,8 +533,8 @@ def test_all_forms_give_the_same_labels_and_rejects(tmp_path: Path) -> None:
         assert chunk.records.height + chunk.rejects.height == chunk.rows_read
 
 
-def test_digest_sees_content_and_nothing_else(tmp_path: Path) -> None:
-    """Any contract field changes it; identity, arrival, number form and order of fields do not."""
+def test_digest_depends_on_the_content_alone(tmp_path: Path) -> None:
+    """Any contract field changes it; identity, arrival, the form of numbers and the order of fields do not."""
     config: Record = {"features": {"f": {"type": "float"}, "s": {"type": "string"}}}
     base = prediction(features={"f": 1, "s": "a"}, slices={"country": "DE"})
 
@@ -554,7 +555,7 @@ def test_digest_sees_content_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_digest_is_pinned(tmp_path: Path) -> None:
-    """Digests stand in lakes for years: this one must never change. Its upper 16 bits are the contract's."""
+    """Digests are stored in lakes for years, so they never change. The upper 16 bits are the contract's."""
     config = loop(features={"f": {"type": "float"}})
     record = prediction(features={"f": -0.0, "odd": 1}, slices={"country": "é"})
     digest = only(map_records(tmp_path, [record], features={"f": {"type": "float"}}).records)["digest"]
@@ -562,8 +563,8 @@ def test_digest_is_pinned(tmp_path: Path) -> None:
     assert digest == PINNED_DIGEST
 
 
-def test_contract_hash_follows_the_contract_only() -> None:
-    """Order of slices and everything outside the typed contract leave it as it is."""
+def test_contract_hash_depends_on_the_contract_alone() -> None:
+    """The order of slices and everything outside the typed contract do not change it."""
     config = loop(slices=["a", "b"])
     assert contract_hash(config) == contract_hash(loop(slices=["b", "a"]))
     assert contract_hash(config) == contract_hash(config.model_copy(update={"loop": "other"}))
@@ -571,8 +572,8 @@ def test_contract_hash_follows_the_contract_only() -> None:
     assert contract_hash(config) != contract_hash(loop(slices=["a", "b"], unknown_features="drop"))
 
 
-def test_reject_digests_tell_records_apart(tmp_path: Path) -> None:
-    """The same bad record has the same digest wherever it stands, another one another."""
+def test_reject_digests_identify_records(tmp_path: Path) -> None:
+    """Equal bad records have equal digests wherever they are in the file; different ones differ."""
     for suffix in ("parquet", "csv", "jsonl"):
         records: list[Record] = [{"key": "", "time": 1}, {"key": "", "time": 2}, {"key": "", "time": 1}]
         path = write_records(tmp_path / f"a.{suffix}", records)
@@ -602,7 +603,7 @@ def test_parquet_columns_of_every_type_are_read(tmp_path: Path) -> None:
 
 
 def test_unknown_parquet_columns_of_every_type_are_kept(tmp_path: Path) -> None:
-    """Extras are valid JSON whatever a file's columns hold, bytes and moments included."""
+    """Extras are valid JSON whatever types a file's columns have, bytes and times included."""
     odd = {
         "bytes": pl.Series([b"\xff"]), "list": pl.Series([[b"a"]]), "struct": pl.Series([{"d": Decimal("1.5")}]),
         "time": pl.Series([time(1, 2)]), "span": pl.Series([timedelta(1)]), "nan": pl.Series([float("nan")]),

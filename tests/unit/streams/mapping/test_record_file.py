@@ -1,4 +1,4 @@
-"""Opening files: what is recognised, what is refused and how, and what broken files do."""
+"""Opening files: which are recognised, which are refused with what message, and how broken files behave."""
 
 import gzip
 import hashlib
@@ -37,7 +37,7 @@ def test_every_suffix_opens_and_maps(tmp_path: Path, name: str, form: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "message"),
     [
         ("missing.csv", None, "no such file"),
         ("a.txt", b"x", "unknown suffix"),
@@ -49,25 +49,25 @@ def test_every_suffix_opens_and_maps(tmp_path: Path, name: str, form: str) -> No
         ("a.csv", b"\n", "no CSV header"),
     ],
 )
-def test_unusable_file_is_refused_by_name(tmp_path: Path, name: str, content: bytes | None, words: str) -> None:
-    """The error names the path, what is wrong, and what to do."""
+def test_unusable_file_is_refused_by_name(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    """The error gives the path, the fault, and what to do."""
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=words) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         open_record_file(path, "predictions", [])
     assert caught.value.where == str(path)
     assert caught.value.hint
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:
-    """A folder is not read as all its files."""
+    """A folder is not read as if it were all its files."""
     (tmp_path / "a.csv").mkdir()
     with pytest.raises(InputError, match="folder"):
         open_record_file(tmp_path / "a.csv", "predictions", [])
 
 
-def test_parquet_that_breaks_off_is_refused(tmp_path: Path) -> None:
+def test_truncated_parquet_is_refused(tmp_path: Path) -> None:
     """A copy that lost its end has no footer."""
     path = write_records(tmp_path / "a.parquet", [GOOD])
     path.write_bytes(path.read_bytes()[:-20])
@@ -75,8 +75,8 @@ def test_parquet_that_breaks_off_is_refused(tmp_path: Path) -> None:
         open_record_file(path, "predictions", [])
 
 
-def test_torn_gzip_is_refused_while_reading(tmp_path: Path) -> None:
-    """The part that can be read is not taken for the whole."""
+def test_truncated_gzip_is_refused_while_reading(tmp_path: Path) -> None:
+    """The readable part is not mistaken for the whole file."""
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"key":"k","time":5,"version":"v"}\n' * 1000)[:-12])
     with pytest.raises(InputError, match="read to its end"):
@@ -84,7 +84,7 @@ def test_torn_gzip_is_refused_while_reading(tmp_path: Path) -> None:
 
 
 def test_source_is_chosen_by_pattern_and_role(tmp_path: Path) -> None:
-    """The map whose `files` matches holds; a role narrows the choice; two matches are refused by name."""
+    """The map whose `files` matches is used; a role narrows the choice; two matches are refused by name."""
     path = write_records(tmp_path / "scores-1.jsonl", [GOOD])
     scores = source_map(files="scores-*")
     labels = source_map(files="scores-*", kind="fraud", map={"key": "k", "time": "t", "value": "v"}, **{"as": "labels"})
@@ -101,7 +101,7 @@ def test_source_is_chosen_by_pattern_and_role(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_missing_column_names_the_nearest(tmp_path: Path, suffix: str) -> None:
-    """A typo in a path is found before anything is read."""
+    """A typo in a path is reported before anything is read."""
     path = write_records(tmp_path / f"a.{suffix}", [{"transaction": "k", "t": 1}])
     source = source_map(map={"key": "transction", "time": {"path": "t", "unit": "ms"}})
     with pytest.raises(InputError, match=r"no column 'transction'(.|\n)*'transaction'"):
@@ -111,7 +111,7 @@ def test_missing_column_names_the_nearest(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("name", ['a"b', "a\nb", "^k.*$", "*", "a.b.c", "", "x" * 5_000, "k'; DROP", "{}", "schlüssel"])
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
 def test_hostile_column_names_are_plain_names(tmp_path: Path, name: str, suffix: str) -> None:
-    """Names are looked up exactly, whatever they hold; the same column maps in every form."""
+    """Names are looked up exactly, whatever they contain; the same column maps in every format."""
     path = write_records(tmp_path / f"a.{suffix}", [{"other": "no", "k": "yes", name: "yes", "t": 1}])
     mapped = name if name not in ("", "*") else "k"  # a config cannot map those two, but a file may have them
     source = source_map(map={"key": mapped, "time": {"path": "t", "unit": "ms"}})
@@ -120,7 +120,7 @@ def test_hostile_column_names_are_plain_names(tmp_path: Path, name: str, suffix:
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 def test_hostile_names_of_nested_fields_are_plain_names(tmp_path: Path, suffix: str) -> None:
-    """A name that looks like a pattern finds itself and not what it would match."""
+    """A name that looks like a pattern is a literal name."""
     records = [{"a": {"k1": "no", "^k.*$": "yes", "*": "no"}, "t": 1}]
     source = source_map(map={"key": "a.^k.*$", "time": {"path": "t", "unit": "ms"}})
     chunk = map_file(write_records(tmp_path / f"a.{suffix}", records), None, loop(), [source])
@@ -148,7 +148,7 @@ CSV_CASES = [
     ("content", "keys", "rejects"), [case[1:] for case in CSV_CASES], ids=[c[0] for c in CSV_CASES]
 )
 def test_csv_rows_never_shift(tmp_path: Path, content: bytes, keys: list[str], rejects: list[tuple[int, str]]) -> None:
-    """A row that does not fit the header is rejected by its number, and the rows after it are right."""
+    """A row that does not fit the header is rejected by its number, and the rows after it are correct."""
     path = tmp_path / "a.csv"
     path.write_bytes(content)
     chunk = map_file(path, "predictions", loop()) if content.count(b"\n") > 1 or b"k,5" in content else None
@@ -163,7 +163,7 @@ def test_csv_rows_never_shift(tmp_path: Path, content: bytes, keys: list[str], r
     "content", [b'k,5,v\n"l,6,v\nm,7,v\n', b'k,5,v\n"' + HUGE + b'\n",5,v\nl,6,v\n'], ids=["open", "cut off in quotes"]
 )
 def test_csv_with_an_open_quote_is_refused(tmp_path: Path, content: bytes) -> None:
-    """After a quote that is never closed nothing can be told apart, so nothing is guessed."""
+    """The rows after a quote that is never closed cannot be separated, so nothing is guessed."""
     path = tmp_path / "a.csv"
     path.write_bytes(b"key,time,version\n" + content)
     with pytest.raises(InputError, match="quote opened in record"):
@@ -171,8 +171,8 @@ def test_csv_with_an_open_quote_is_refused(tmp_path: Path, content: bytes) -> No
 
 
 @pytest.mark.parametrize("length", [BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES])
-def test_long_line_takes_no_memory_and_loses_no_neighbour(tmp_path: Path, length: int) -> None:
-    """A line of any length comes cut, and the line after it whole, wherever the blocks end."""
+def test_long_line_is_cut_and_its_neighbours_are_whole(tmp_path: Path, length: int) -> None:
+    """A line of any length is cut, and the lines around it are whole, wherever the blocks end."""
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"first\n" + b"x" * length + b"\nlast")
     lines = [line for block in read_lines(path) for line in block]
@@ -180,7 +180,7 @@ def test_long_line_takes_no_memory_and_loses_no_neighbour(tmp_path: Path, length
 
 
 def test_blocks_lose_no_line(tmp_path: Path) -> None:
-    """Lines that cross a block's end come whole and once."""
+    """Lines that cross the end of a block are read whole and once."""
     path = tmp_path / "a.jsonl"
     lines = [b"%07d" % number * 3 for number in range(300_000)]
     path.write_bytes(b"\n".join(lines))
@@ -188,7 +188,7 @@ def test_blocks_lose_no_line(tmp_path: Path) -> None:
 
 
 def test_chunks_cover_every_row_once(tmp_path: Path) -> None:
-    """Small chunks give the same records as one large one, with the same row numbers."""
+    """Small chunks give the same records and row numbers as one large chunk."""
     path = tmp_path / "a.parquet"
     keys = [f"k{number}" for number in range(300_000)]
     pl.DataFrame({"key": keys, "time": range(300_000)}).write_parquet(path, row_group_size=70_000)
@@ -201,7 +201,7 @@ def test_chunks_cover_every_row_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("delimiter", "name"), [(";", "semicolons"), ("\t", "tabs")])
 def test_a_table_with_another_delimiter_is_recognised_by_its_header(tmp_path: Path, delimiter: str, name: str) -> None:
-    """A spreadsheet's export in half of Europe: the message says what it is and how to convert it."""
+    """Spreadsheets in half of Europe export this: the message names the delimiter and the conversion."""
     path = tmp_path / "labels.csv"
     path.write_text(delimiter.join(["key", "value", "time"]) + "\n" + delimiter.join(["a", "1", "5"]) + "\n", "utf-8")
     labels = {"label": {"definition": "d", "horizon": "1h", "retain": "2h"}}

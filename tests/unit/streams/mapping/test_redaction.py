@@ -1,4 +1,4 @@
-"""Personal data: what becomes of hidden features, in every way in which a record can hold them."""
+"""Redaction of personal data, in every way in which a record can contain it."""
 
 import hashlib
 import hmac
@@ -33,7 +33,7 @@ MAPPED |= {"map": FIELDS | {"features.card": "f.card_number"}}
 
 
 def hashed(text: str) -> str:
-    """Return what has to be kept of a text, by Python's own means."""
+    """Return the hash that has to be kept of a text, computed with the standard library."""
     return hmac.new(PII_KEY["TRUTHLOOP_PII_KEY"].encode(), text.encode(), hashlib.sha256).hexdigest()[:32]
 
 
@@ -43,7 +43,7 @@ def record(**features: Any) -> Record:
 
 
 def test_hash_drop_and_keep() -> None:
-    """A hash is of the value's text, so that 12 and "12" stay the same; what is dropped leaves nothing."""
+    """The text of a value is hashed, so 12 and "12" stay equal; a dropped feature leaves nothing."""
     config = loop_with(MAPPED, features=FEATURES)
     values: list[object] = [
         record(card_number=CARD, mail=MAIL, age=33),
@@ -59,8 +59,8 @@ def test_hash_drop_and_keep() -> None:
 
 
 @pytest.mark.parametrize("value", [{"number": CARD}, [CARD], {"number": {"x": [CARD]}}])
-def test_what_is_no_single_value_is_not_kept_beside(value: object) -> None:
-    """What does not fit a feature goes to extras; of a hidden one nothing does."""
+def test_a_redacted_value_that_is_no_scalar_is_not_kept_in_extras(value: object) -> None:
+    """Invalid values of other features go to extras; those of a redacted feature do not."""
     (found,) = predictions_of(map_values(loop_with(MAPPED, features=FEATURES), [record(card_number=value)]))
     assert found["features"]["card"] is None
     assert found["flags"] == ["feature_card:invalid"]
@@ -76,16 +76,16 @@ def test_what_is_no_single_value_is_not_kept_beside(value: object) -> None:
         ({"path": "g.card", "otherwise": "f.old"}, {"old": CARD}),
     ],
 )
-def test_a_hidden_feature_is_no_unknown_one(path: object, value: Record) -> None:
-    """Where all fields below a path are features, its own name there is not kept beside."""
+def test_a_redacted_feature_is_not_kept_as_an_unknown_one(path: object, value: Record) -> None:
+    """If all fields below a path are features, the redacted field there is not one of them."""
     fields = {"key": "id", "time": TIME, "features": "f.*", "features.card": path}
     (found,) = predictions_of(map_values(loop_with(MAPPED | {"map": fields}, features=FEATURES), [record(**value)]))
     assert found["features"]["card"] == hashed(CARD)
     assert CARD not in json.dumps(found)
 
 
-def test_a_record_whose_fields_are_all_features_keeps_nothing_hidden() -> None:
-    """`features: "*"` takes the record itself."""
+def test_a_record_whose_fields_are_all_features_keeps_nothing_redacted() -> None:
+    """`features: "*"` makes every field of the record a feature."""
     fields = {"key": "id", "time": TIME, "features": "*", "features.card": "pay.card"}
     value = {"id": "k", "t": 1, "pay": {"card": CARD}, "pay.card": None, "other": 1}
     (found,) = predictions_of(map_values(loop_with(MAPPED | {"map": fields}, features=FEATURES), [value]))
@@ -100,7 +100,7 @@ def test_canonical_sources_are_redacted() -> None:
 
 
 def test_rejects_of_a_loop_with_personal_data_have_no_bytes() -> None:
-    """Not even where it is kept: only digest and reason remain."""
+    """Not even if the feature is kept: only digest and reason remain."""
     for pii, kept in (("hash", False), ("drop", False), ("keep", False), (None, True)):
         config = loop_with(MAPPED, features={"card": {"type": "string"} | ({"pii": pii} if pii else {})})
         made = map_values(config, [{"f": {"card_number": CARD}}, b"\x00" + CARD.encode()])
@@ -118,7 +118,7 @@ def from_file(folder: Path, config: LoopConfig, name: str) -> MappedChunk:
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet", "csv"])
 def test_files_are_redacted_alike(tmp_path: Path, suffix: str) -> None:
-    """With the hash that the topic gives, and nothing beside."""
+    """A file gives the same hash as a topic, and nothing else is kept."""
     source = MAPPED | {"topic": None, "files": "*"}
     config = loop_with(source, features=FEATURES)
     rows = [record(card_number=CARD, mail=MAIL, age=33, note="n")]
@@ -137,8 +137,8 @@ def test_files_are_redacted_alike(tmp_path: Path, suffix: str) -> None:
     assert live["digest"] == row["digest"]
 
 
-def test_messages_that_others_wrote_into_the_loops_own_topics_keep_nothing_hidden() -> None:
-    """There is no key where they are read; who writes there has to hash before."""
+def test_canonical_messages_of_other_producers_keep_nothing_redacted() -> None:
+    """The reader of canonical topics has no key; their producer has to hash."""
     message = {"v": 1, "key": "k", "time": 1, "version": "v", "features": {"card": CARD, "mail": MAIL, "amount": 2}}
     config = loop_with(features=FEATURES)
     row = MessageMapper("predictions", None, config).map([json.dumps(message).encode()]).records.row(0, named=True)
@@ -148,24 +148,24 @@ def test_messages_that_others_wrote_into_the_loops_own_topics_keep_nothing_hidde
 
 
 @pytest.mark.parametrize(
-    ("environ", "said"),
+    ("environ", "message"),
     [
         ({}, "is not set; it is the key that hashes card (pii: hash)"),
         ({"TRUTHLOOP_PII_KEY": "x" * 15}, "has 15 bytes, and a secret has at least 16"),
         ({"TRUTHLOOP_PII_KEY_FILE": "/no/such/file"}, "the file it names cannot be read"),
     ],
 )
-def test_no_start_without_a_key(tmp_path: Path, environ: dict[str, str], said: str) -> None:
-    """Nothing is read before it is there; the error never shows it."""
+def test_no_start_without_a_key(tmp_path: Path, environ: dict[str, str], message: str) -> None:
+    """A missing or weak key is reported before anything is read; the error never shows the key."""
     with pytest.raises(ConfigError) as caught:
         mapping_tools(loop_with(MAPPED, features=FEATURES), environ, tmp_path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "TRUTHLOOP_PII_KEY" in str(caught.value)
     assert "xxx" not in str(caught.value)
 
 
 def test_the_key_can_be_in_a_file(tmp_path: Path) -> None:
-    """As mounted secrets are, with a newline at the end; a loop that hashes nothing needs none."""
+    """Mounted secrets are files with a newline at the end; a loop that hashes nothing needs no key."""
     (tmp_path / "key").write_text("0123456789abcdef\n")
     environ = {"TRUTHLOOP_PII_KEY_FILE": str(tmp_path / "key"), "TRUTHLOOP_PII_KEY": "another"}
     assert pii_key(loop_with(MAPPED, features=FEATURES), environ) == b"0123456789abcdef"
@@ -173,7 +173,7 @@ def test_the_key_can_be_in_a_file(tmp_path: Path) -> None:
 
 
 def test_files_of_a_loop_that_hashes_need_the_tools(tmp_path: Path) -> None:
-    """A replay that forgot them must not write nulls, nor plain values."""
+    """A replay without them writes neither nulls nor plain values."""
     (tmp_path / "a.jsonl").write_text("{}")
     config = loop_with(MAPPED | {"topic": None, "files": "*"}, features=FEATURES)
     with pytest.raises(ConfigError, match="cannot be mapped without"):

@@ -1,4 +1,4 @@
-"""Canonical messages as records for the join and as frames for the lake: both say the same, and leave out the same."""
+"""Canonical messages read as records for the join and as frames for the lake: both have the same content."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from streams.columns.digest import record_digest
 from streams.mapping.mapper import MessageMapper
 from streams.messages.canonical import CanonicalReader
 from streams.messages.records import Projection, label_records, prediction_records
-from streams.messages.wire import encode
+from streams.messages.wire import encode_records
 
 ARRIVAL = CONFIG.model_copy(update={"clock": "arrival"})
 T = 1_700_000_000_000
@@ -34,17 +34,17 @@ JUNK = [b"", b"  ", b"{", b"[1]", b'{"key": ""}', b'{"v": 1, "key": "a", "key": 
 
 
 def texts(*records: dict[str, Any]) -> list[bytes]:
-    """Return records as others write them."""
+    """Return records as messages of other producers."""
     return [msgspec.json.encode(record) for record in records]
 
 
 def ours(role: Any, *records: dict[str, Any], config: LoopConfig = ARRIVAL) -> list[bytes]:
-    """Return records as Truthloop writes them."""
-    return encode(role, MessageMapper(role, None, config).map(texts(*records)).records)
+    """Return records as messages of Truthloop."""
+    return encode_records(role, MessageMapper(role, None, config).map(texts(*records)).records)
 
 
 def read(name: str, values: list[bytes | None], config: LoopConfig = ARRIVAL) -> tuple[list, list, pl.DataFrame]:
-    """Return records, what is unreadable, and the frame; every other offset is missing."""
+    """Return records, unreadable messages, and the frame; every other offset is missing."""
     reader = CanonicalReader(config)
     columns = ([10 + 2 * at for at in range(len(values))], values, [T + 5_000] * len(values))
     found = getattr(reader, f"{name}_records")(*columns)
@@ -57,7 +57,7 @@ def changed(message: bytes, **fields: Any) -> bytes:
 
 
 BROKEN = changed(ours("predictions", PREDICTION)[0], features={"amount": "much"}, id="broken")
-"""Has all that the join needs, and features that do not read: written by an earlier config, or by others."""
+"""Has all fields that the join needs, and an invalid feature: written under an earlier config, or by others."""
 
 prediction_values = st.sampled_from(
     [*texts(PREDICTION, PREDICTION | {"id": "x", "arrived_at": T + 1}), *ours("predictions", PREDICTION), BROKEN, *JUNK]
@@ -74,7 +74,7 @@ label_values = st.sampled_from(
 @settings(deadline=None)
 @given(st.lists(prediction_values, max_size=8))
 def test_predictions_are_the_same_as_records_and_as_rows(values: list[bytes | None]) -> None:
-    """In the order of their offsets, whoever wrote them."""
+    """In the order of their offsets, whichever producer wrote them."""
     records, unreadable, frame = read("prediction", values)
     assert prediction_records(frame, Projection.of(ARRIVAL)) == records
     assert [10 + 2 * row for row in frame["row"]] == frame["offset"].to_list()
@@ -92,8 +92,8 @@ def test_labels_are_the_same_as_records_and_as_rows(values: list[bytes | None], 
     assert sorted(offsets) == [10 + 2 * at for at in range(len(values))]
 
 
-def test_what_others_send_has_arrived_when_kafka_says() -> None:
-    """What says when it arrived keeps it; what ingest wrote has it from the first topic."""
+def test_messages_of_others_have_arrived_at_their_kafka_timestamp() -> None:
+    """A message with `arrived_at` keeps it; ingest writes it with the timestamp in the source topic."""
     values = [*texts(LABEL, LABEL | {"arrived_at": T + 1}), *ours("labels", LABEL | {"arrived_at": T + 2})]
     records, _, frame = read("label", values)
     assert [record[7] for record in records] == [T + 5_000, T + 1, T + 2]
@@ -102,15 +102,15 @@ def test_what_others_send_has_arrived_when_kafka_says() -> None:
 
 
 def test_a_message_without_a_timestamp_has_not_arrived() -> None:
-    """Brokers that keep no time say -1."""
+    """A negative timestamp stands for none."""
     frame = CanonicalReader(ARRIVAL).label_frame([0], texts(LABEL), [-1])
     assert (frame["arrived_at_ms"].item(), frame["order_ms"].item()) == (None, T)
 
 
 @pytest.mark.parametrize("name", ["prediction", "label"])
 @pytest.mark.parametrize("value", [None, *JUNK])
-def test_what_is_no_record_is_unreadable(name: str, value: bytes | None) -> None:
-    """It has an offset, a reason and a digest, and no row."""
+def test_a_message_that_is_no_record_is_unreadable(name: str, value: bytes | None) -> None:
+    """It is reported with offset, reason and digest, and has no row."""
     records, unreadable, frame = read(name, [value])
     assert (records, frame.height, len(unreadable)) == ([], 0, 1)
     assert unreadable[0].offset == 10
@@ -118,8 +118,8 @@ def test_what_is_no_record_is_unreadable(name: str, value: bytes | None) -> None
     assert unreadable[0].reason in {"not_json", "not_an_object", "bad_key", "bad_time", "duplicate_json_key"}
 
 
-def test_what_the_join_takes_has_a_row_even_if_its_features_do_not_read() -> None:
-    """The row says so, and holds the rest."""
+def test_a_record_of_the_join_has_a_row_even_if_its_features_are_invalid() -> None:
+    """The row has a flag, and the other fields."""
     _, unreadable, frame = read("prediction", [*ours("predictions", PREDICTION), BROKEN])
     assert unreadable == []
     assert frame["id"].to_list() == ["a", "broken"]

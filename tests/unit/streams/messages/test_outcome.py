@@ -1,4 +1,4 @@
-"""Outcomes as messages: valid by the published model, and as rows the same as those that a replay writes."""
+"""Outcome messages: valid by the published model, and decoded the same rows that a replay writes."""
 
 from typing import Any
 
@@ -13,8 +13,9 @@ from joins import Effects, OutcomeRow
 from schemas.base.status import Reason, Status
 from schemas.config.loop import LoopConfig
 from schemas.events.messages import Outcome
+from streams.messages.lake_rows import outcome_rows
 from streams.messages.outcome import NoOutcomeError, OutcomeWire
-from streams.messages.records import Projection, outcome_rows
+from streams.messages.records import Projection
 
 NUMBERS = {"click": {"task": "binary"}, "sale": {"task": "regression"}}
 CLASSES = NUMBERS | {"animal": {"task": "multiclass"}}
@@ -45,7 +46,7 @@ STATES = [
 
 @st.composite
 def revisions(draw: st.DrawFn, of: Projection) -> OutcomeRow:
-    """Draw one revision as the join gives it."""
+    """Draw a revision of the join."""
     kind = draw(st.sampled_from(sorted(of.kinds)))
     status, reason = draw(st.sampled_from(STATES))
     answer = ANSWERS[of.kinds[kind]]
@@ -74,7 +75,7 @@ PROJECTIONS = [
 def test_a_message_is_the_row_that_a_replay_writes(
     data: st.DataObject, of: Projection, partition: int, sequence: int
 ) -> None:
-    """Whatever it says: all kinds of texts and numbers, with and without a label, value or slice."""
+    """For all kinds of texts and numbers, with and without a label, value or slice."""
     rows = data.draw(st.lists(revisions(of), max_size=6))
     wire = OutcomeWire(of)
     found = wire.frame(wire.encode(partition, sequence, rows))
@@ -87,7 +88,7 @@ def test_a_message_is_the_row_that_a_replay_writes(
 @settings(deadline=None)
 @given(st.data(), st.sampled_from(PROJECTIONS))
 def test_a_message_is_valid_by_the_published_model(data: st.DataObject, of: Projection) -> None:
-    """Others may read the topic by its schema."""
+    """Consumers may read the topic by its schema."""
     row = data.draw(revisions(of))
     (message,) = OutcomeWire(of).encode(3, 7, [row])
     found = Outcome.model_validate_json(message)
@@ -97,12 +98,12 @@ def test_a_message_is_valid_by_the_published_model(data: st.DataObject, of: Proj
 
 @settings(deadline=None)
 @given(st.data())
-def test_both_ways_of_reading_give_the_same(data: st.DataObject) -> None:
-    """All at once, which is fast, and one by one, which can say what is wrong."""
+def test_both_ways_of_reading_give_the_same_frame(data: st.DataObject) -> None:
+    """All at once, which is fast, and one by one, which finds the message that is wrong."""
     of = PROJECTIONS[0]
     wire = OutcomeWire(of)
     values = wire.encode(0, 1, data.draw(st.lists(revisions(of), min_size=1, max_size=5)))
-    fast = wire._read_columns(values)
+    fast = wire._read_at_once(values)
     assert fast is not None
     assert_frame_equal(fast, wire._read_one_by_one(values), check_column_order=False)
 
@@ -113,27 +114,27 @@ GOOD = OutcomeRow(
 )
 
 
-def _spoilt(**changes: Any) -> bytes:
+def _broken(**changes: Any) -> bytes:
     (good,) = OutcomeWire(PROJECTIONS[0]).encode(0, 0, [GOOD])
     return msgspec.json.encode(msgspec.json.decode(good) | changes)
 
 
 @pytest.mark.parametrize(
     "value",
-    [b"", b"{", b"[]", b"5", b"\xff", b"{}\n{}", _spoilt(v=2), _spoilt(key=None), _spoilt(revision="x")],
+    [b"", b"{", b"[]", b"5", b"\xff", b"{}\n{}", _broken(v=2), _broken(key=None), _broken(revision="x")],
 )
 @pytest.mark.parametrize("of", PROJECTIONS[:2], ids=["numbers", "classes"])
-def test_what_is_no_outcome_is_named(value: bytes, of: Projection) -> None:
-    """A message of a later version is none either: it may mean something else."""
+def test_the_error_names_the_message_that_is_no_outcome(value: bytes, of: Projection) -> None:
+    """A message of a later version is no outcome either: its fields may have another meaning."""
     wire = OutcomeWire(of)
     (good,) = wire.encode(0, 0, [GOOD._replace(projection=("v1", 1.0, *(None,) * (len(of.columns) - 2)))])
     with pytest.raises(NoOutcomeError, match="is no outcome") as caught:
         wire.frame([good, value])
-    assert caught.value.place == 1
+    assert caught.value.index == 1
 
 
 def test_keys_are_the_join_keys() -> None:
-    """Kafka's clients then place them where the join has them."""
+    """Kafka's clients then send them to the partitions of the join."""
     assert OutcomeWire.keys([GOOD, GOOD._replace(key="ä")]) == [b"k", "ä".encode()]
 
 

@@ -1,4 +1,4 @@
-"""Rejects as messages: what ingest and join write, and the rows that the lake makes of them."""
+"""Reject messages of ingest and the join, and their rows in the lake."""
 
 import json
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ MAPPING = RejectMessage(
 
 
 def test_a_reject_survives_its_wire() -> None:
-    """The original goes as base64; what is not known is not there."""
+    """The original is in base64; unknown fields are left out."""
     wire = MAPPING.encode()
     assert RejectMessage.decode(wire) == MAPPING
     assert json.loads(wire) == {
@@ -51,8 +51,8 @@ def test_a_reject_survives_its_wire() -> None:
     }
 
 
-def turn() -> Any:
-    """Return what is told of a step that refused three records."""
+def step_result() -> Any:
+    """Return a step that rejected three records."""
     rows = [
         RejectRow("predictions", 5, RejectReason.DUPLICATE),
         RejectRow("labels", 6, RejectReason.STALE, "fraud"),
@@ -62,9 +62,9 @@ def turn() -> Any:
     return SimpleNamespace(effects=Effects([], rows), unreadable=unreadable, record=step)
 
 
-def test_the_join_names_its_own_place() -> None:
-    """Position in the canonical topic, step and kind; what it could not read has detail and digest."""
-    found = [RejectMessage.decode(wire) for wire in join_rejects(turn(), Topics.of(CONFIG), 1_000)]
+def test_a_reject_of_the_join_has_its_position_in_the_canonical_topic() -> None:
+    """With step and kind; an unreadable message has detail and digest."""
+    found = [RejectMessage.decode(wire) for wire in join_rejects(step_result(), Topics.of(CONFIG), 1_000)]
     assert [(one.input, one.reason, one.partition, one.offset, one.kind, one.sequence) for one in found] == [
         ("predictions", "duplicate", 2, 5, None, 9),
         ("labels", "stale", 2, 6, "fraud", 9),
@@ -80,8 +80,8 @@ def test_the_join_names_its_own_place() -> None:
 
 
 def test_rejects_become_rows_of_the_lake() -> None:
-    """In its columns and types; a mapping's reject has no place in a canonical topic and no step."""
-    frame = reject_frame([MAPPING.encode(), *join_rejects(turn(), Topics.of(CONFIG), 1_000)])
+    """In its columns and types; a mapping's reject has no canonical partition, offset or step."""
+    frame = reject_frame([MAPPING.encode(), *join_rejects(step_result(), Topics.of(CONFIG), 1_000)])
     schema = schemas_of(CONFIG)["rejects"]
     own = {name: dtype for name, dtype in schema.items() if name not in ("recorded_on", "recorded_at")}
     assert dict(frame.schema) == {name: own[name] for name in frame.columns}
@@ -114,8 +114,8 @@ def test_rejects_become_rows_of_the_lake() -> None:
         MAPPING.encode().replace(b"42", b"9" * 30),
     ],
 )
-def test_what_is_no_reject_has_no_row(message: bytes) -> None:
-    """Somebody else may write into the topic; that stops nothing."""
+def test_a_message_that_is_no_reject_has_no_row(message: bytes) -> None:
+    """A foreign message in the topic is left out."""
     assert reject_frame([message, MAPPING.encode()])["source_row"].to_list() == [42]
     with pytest.raises((msgspec.MsgspecError, UnicodeDecodeError)):
         RejectMessage.decode(message)

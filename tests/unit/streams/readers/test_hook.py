@@ -1,4 +1,4 @@
-"""Functions of the user's that map whole records: from topics and from files of every form."""
+"""Hooks: a user's functions that map whole records, from topics and from files of every format."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from mapping_case import write_records
 
 from schemas.config.loop import LoopConfig
 from schemas.errors import ConfigError
-from streams.ingest.mapper import Canonical, TopicMapper
+from streams.ingest.mapper import MappedMessages, TopicMapper
 from streams.mapping.mapper import MappedChunk, Mapper, MessageMapper
 from streams.mapping.record_file import open_record_file
 from streams.mapping.tools import mapping_tools
@@ -28,7 +28,7 @@ GOOD = {"v": 1, "key": "k", "time": 5, "version": "v", "outputs": {"fraud": 0.5}
 
 @pytest.fixture
 def module(tmp_path: Path) -> Iterator[Write]:
-    """Write a module beside the config and return its name; its folder leaves sys.path afterwards."""
+    """Return a function that writes a module into the config's folder and returns its name; cleaned up afterwards."""
     before, names = list(sys.path), []
 
     def write(text: str) -> str:
@@ -44,15 +44,15 @@ def module(tmp_path: Path) -> Iterator[Write]:
 
 
 def hooked(name: str, **parts: Any) -> LoopConfig:
-    """Return a loop whose topic and files a function maps to predictions."""
+    """Return a loop whose topic and files a hook maps to predictions."""
     source = {"topic": "t", "files": "*", "as": "predictions", "map": {"python": name}} | parts
     return loop_with(source)
 
 
-def mapped(folder: Path, config: LoopConfig, values: list[object], **beside: Any) -> Canonical:
+def mapped(folder: Path, config: LoopConfig, values: list[object], **metadata: Any) -> MappedMessages:
     """Map messages of topic `t`."""
     mapper = TopicMapper("t", config, mapping_tools(config, {}, folder))
-    return mapper.map(source_messages(values, **beside), 5)
+    return mapper.map(source_messages(values, **metadata), 5)
 
 
 def from_file(folder: Path, config: LoopConfig, path: Path) -> MappedChunk:
@@ -82,8 +82,8 @@ def to_canonical(record, meta):
 """
 
 
-def test_a_function_maps_leaves_out_and_fails(tmp_path: Path, module: Write) -> None:
-    """One message, several, none; an exception is a reject with the name of its class and nothing else."""
+def test_a_hook_maps_leaves_out_and_fails(tmp_path: Path, module: Write) -> None:
+    """It may return one message, several or none; an exception is a reject with the name of its class only."""
     name = f"{module(TO_CANONICAL)}:to_canonical"
     kinds = ["one", "two", "none", "empty", "raise", "exit", "text", "odd", "one"]
     made = mapped(tmp_path, hooked(name), [{"what": kind, "id": at, "score": 50} for at, kind in enumerate(kinds)])
@@ -99,8 +99,8 @@ def test_a_function_maps_leaves_out_and_fails(tmp_path: Path, module: Write) -> 
     assert not any(b"secret" in reject.encode() for reject in made.rejects)
 
 
-def test_a_function_is_told_what_stands_beside(tmp_path: Path, module: Write) -> None:
-    """Key, timestamp, topic, partition, offset and headers; bytes that are no text are missing."""
+def test_a_hook_gets_the_record_metadata(tmp_path: Path, module: Write) -> None:
+    """Key, timestamp, topic, partition, offset and headers; a key that is not UTF-8 is None."""
     text = "def f(record, meta):\n    return {'v': 1, 'key': 'k', 'time': 5, 'version': 'v', 'outputs': {}, "
     name = module(text + "'features': {'meta': {k: v for k, v in meta.items() if k != 'row'}}}\n")
     headers = [("a", b"1"), ("a", b"2"), ("b", None)]
@@ -112,8 +112,8 @@ def test_a_function_is_told_what_stands_beside(tmp_path: Path, module: Write) ->
     assert '"headers":{},"key":null,"offset":101' in second
 
 
-def test_where_is_asked_before_the_function(tmp_path: Path, module: Write) -> None:
-    """So that a function need not know the records that it is not for."""
+def test_where_is_applied_before_the_hook(tmp_path: Path, module: Write) -> None:
+    """A hook sees only the records that fulfil the conditions."""
     name = module("def f(record, meta):\n    return {**record['data']}\n")
     config = hooked(f"{name}:f", where={"type": ["score", "re-score"]})
     records = [{"type": "score", "data": GOOD}, {"type": "other"}, {"type": "score"}]
@@ -122,8 +122,8 @@ def test_where_is_asked_before_the_function(tmp_path: Path, module: Write) -> No
     assert reasons_of(made) == [(102, "hook_failed")]
 
 
-def test_a_function_that_changes_its_record_changes_nobody_elses(tmp_path: Path, module: Write) -> None:
-    """Several sources of one topic are given the same records."""
+def test_a_hook_that_modifies_its_record_does_not_affect_other_sources(tmp_path: Path, module: Write) -> None:
+    """Several sources of one topic get the same records."""
     name = module("def f(record, meta):\n    record['id'] = 'changed'\n    return None\n")
     hook = {"topic": "t", "as": "labels", "map": {"python": f"{name}:f"}}
     plain = {"topic": "t", "as": "predictions", "map": {"key": "id", "time": {"path": "t", "unit": "ms"}}}
@@ -132,8 +132,8 @@ def test_a_function_that_changes_its_record_changes_nobody_elses(tmp_path: Path,
         assert [one["key"] for one in predictions_of(made)] == ["mine"]
 
 
-def test_labels_come_out_of_functions_too(tmp_path: Path, module: Write) -> None:
-    """What is returned is judged like any canonical message."""
+def test_hooks_may_return_labels(tmp_path: Path, module: Write) -> None:
+    """A returned message is checked like any canonical message."""
     name = module(
         "def f(record, meta):\n    return {'v': 1, 'key': 'k', 'kind': record['kind'], 'value': 1, 'time': 5}\n"
     )
@@ -152,8 +152,8 @@ RECORDS: list[Record] = [
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
-def test_files_go_through_the_same_function(tmp_path: Path, module: Write, suffix: str) -> None:
-    """With the same messages and rejects as from a topic, and rows in place of offsets."""
+def test_files_go_through_the_same_hook(tmp_path: Path, module: Write, suffix: str) -> None:
+    """Files give the same messages and rejects as a topic, with rows in place of offsets."""
     config = hooked(f"{module(TO_CANONICAL)}:to_canonical")
     chunk = from_file(tmp_path, config, write_records(tmp_path / f"a.{suffix}", RECORDS))
     assert chunk.records.select("row", "key", "id", "output_fraud").rows() == [
@@ -168,7 +168,7 @@ def test_files_go_through_the_same_function(tmp_path: Path, module: Write, suffi
 
 
 def test_a_csv_file_gives_its_cells_as_text(tmp_path: Path, module: Write) -> None:
-    """Every column by its name, an empty cell as None; ragged rows are rejects and keep their place."""
+    """A hook gets every column by name, and None for an empty cell; ragged rows are rejects and count as rows."""
     name = module(
         "def f(record, meta):\n    assert record['tx.note'] is None\n"
         "    return {'v': 1, 'key': record['id'], 'time': int(record['t']), 'version': str(meta['row'])}\n"
@@ -180,7 +180,7 @@ def test_a_csv_file_gives_its_cells_as_text(tmp_path: Path, module: Write) -> No
 
 
 def test_a_parquet_file_gives_nested_values_and_times(tmp_path: Path, module: Write) -> None:
-    """Structs and lists as objects and lists, times as ISO text."""
+    """A hook gets structs and lists as dicts and lists, and times as ISO text."""
     name = module(
         "def f(record, meta):\n    return {'v': 1, 'key': record['tx']['id'], 'time': record['at'], "
         "'version': record['tags'][0]}\n"
@@ -194,7 +194,7 @@ def test_a_parquet_file_gives_nested_values_and_times(tmp_path: Path, module: Wr
 
 
 @pytest.mark.parametrize(
-    ("text", "function", "said"),
+    ("text", "function", "message"),
     [
         (None, "f", "there is no module 'hook_"),
         ("import no_such_module_at_all", "f", "there is no module 'no_such_module_at_all'"),
@@ -204,27 +204,27 @@ def test_a_parquet_file_gives_nested_values_and_times(tmp_path: Path, module: Wr
         ("f = 5", "f", "the module has no function 'f'"),
     ],
 )
-def test_what_cannot_be_imported_is_said_at_the_start(
-    tmp_path: Path, module: Write, text: str | None, function: str, said: str
+def test_a_hook_that_cannot_be_imported_is_reported_at_the_start(
+    tmp_path: Path, module: Write, text: str | None, function: str, message: str
 ) -> None:
-    """With module, function, and where modules are looked for."""
+    """The error names module, function, and the folders that were searched."""
     name = f"hook_{uuid.uuid4().hex}" if text is None else module(text)
     with pytest.raises(ConfigError) as caught:
         mapping_tools(hooked(f"{name}:{function}"), {}, tmp_path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert f"{name}:{function}" in str(caught.value)
     assert f"{tmp_path} (the config's folder)" in str(caught.value)
 
 
-def test_the_configs_folder_comes_last(tmp_path: Path, module: Write) -> None:
-    """A module beside the config cannot take the place of one that Python knows."""
+def test_the_configs_folder_is_searched_last(tmp_path: Path, module: Write) -> None:
+    """A module in the config's folder cannot shadow an installed one."""
     (tmp_path / "json.py").write_text("def dumps(record, meta): return 'ours'\n")
     assert load_hook("json:dumps", tmp_path) is json.dumps
     assert load_hook(f"{module('def f(record, meta): return None')}:f", tmp_path)({}, {}) is None
 
 
-def test_a_source_with_a_function_needs_its_tools(tmp_path: Path, module: Write) -> None:
-    """Nothing is mapped in another way because they were forgotten."""
+def test_a_source_with_a_hook_needs_its_tools(tmp_path: Path, module: Write) -> None:
+    """Without its tools a source is refused and not mapped in another way."""
     config = hooked(f"{module(TO_CANONICAL)}:to_canonical")
     with pytest.raises(ConfigError, match="cannot be mapped without"):
         MessageMapper("predictions", config.ingest[0], config)

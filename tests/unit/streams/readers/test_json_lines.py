@@ -1,4 +1,4 @@
-"""JSON lines: which lines become objects, which are rejected and why, and what their values become."""
+"""JSON lines: which lines become objects, which are rejected and why, and how values become columns."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,14 @@ import pytest
 from mapping_case import loop, map_file, reasons
 
 from streams.columns.digest import record_digest
-from streams.columns.scalar import MARK, to_number, to_text
+from streams.columns.scalar import NON_SCALAR, to_number, to_text
 from streams.readers.json_columns import JsonObjects, json_series
 from streams.readers.json_lines import MAX_DEPTH, parse_lines
 from streams.readers.text_lines import MAX_LINE_BYTES
 
 
 def nested(depth: int, *, lists: bool = False) -> bytes:
-    """Return an object with this many objects (or lists) inside each other, itself included."""
+    """Return an object with this depth of nested objects (or lists), itself included."""
     if lists:
         return b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
     return b'{"a":' * (depth - 1) + b"{}" + b"}" * (depth - 1)
@@ -46,10 +46,10 @@ CASES: list[tuple[str, bytes, str | None]] = [
     ("surrogate pair", b'{"a":"\\ud83d\\ude00"}', None),
     ("NaN", b'{"a":NaN}', "not_json"),
     ("Infinity", b'{"a":-Infinity}', "not_json"),
-    ("number past a double", b'{"a":1e999}', "not_json"),
-    ("number past a double in a field nobody maps", b'{"deep":{"er":[1e999]}}', "not_json"),
+    ("number beyond a double", b'{"a":1e999}', "not_json"),
+    ("number beyond a double in an unmapped field", b'{"deep":{"er":[1e999]}}', "not_json"),
     ("largest double", b'{"a":1.7976931348623157e308}', None),
-    ("integer past 64 bits", b'{"a":99999999999999999999}', None),
+    ("integer beyond 64 bits", b'{"a":99999999999999999999}', None),
     ("integer of 5,000 digits", b'{"a":' + b"9" * 5_000 + b"}", "not_json"),
     ("control character", b'{"a":"\x01"}', "not_json"),
     ("single quotes", b"{'a':1}", "not_json"),
@@ -61,7 +61,7 @@ CASES: list[tuple[str, bytes, str | None]] = [
     ("same name twice in a list", b'{"b":[{"a":1,"a":2}]}', "duplicate_json_key"),
     ("same name twice hidden by an escaped quote", b'{"a":1,"a":2,"b":"\\u0022:"}', "duplicate_json_key"),
     ("same name twice, dropped text has names in it", b'{"a":":x","a":1}', "duplicate_json_key"),
-    ("same name twice, quotes made up for by escapes", b'{"a":1,"a":2,"b":"\\u0022\\u0022"}', "duplicate_json_key"),
+    ("same name twice, quotes balanced by escapes", b'{"a":1,"a":2,"b":"\\u0022\\u0022"}', "duplicate_json_key"),
     ("same name in two objects", b'{"a":{"x":1},"b":{"x":1}}', None),
     ("text that looks like names", b'{"a":"\\"b\\":\\"b\\":"}', None),
     ("text that begins with a colon", b'{"a":":","b":"::"}', None),
@@ -69,9 +69,9 @@ CASES: list[tuple[str, bytes, str | None]] = [
     ("65 deep", nested(MAX_DEPTH + 1), "too_deep"),
     ("64 deep in lists", nested(MAX_DEPTH, lists=True), None),
     ("65 deep in lists", nested(MAX_DEPTH + 1, lists=True), "too_deep"),
-    ("64 deep beside a list", b'{"x":[],"a":' + nested(MAX_DEPTH - 1) + b"}", None),
-    ("65 deep beside a list", b'{"x":[],"a":' + nested(MAX_DEPTH) + b"}", "too_deep"),
-    ("64 deep in lists beside a list", b'{"x":[],"a":' + nested(MAX_DEPTH - 1, lists=True) + b"}", None),
+    ("64 deep next to a list", b'{"x":[],"a":' + nested(MAX_DEPTH - 1) + b"}", None),
+    ("65 deep next to a list", b'{"x":[],"a":' + nested(MAX_DEPTH) + b"}", "too_deep"),
+    ("64 deep in lists next to a list", b'{"x":[],"a":' + nested(MAX_DEPTH - 1, lists=True) + b"}", None),
     ("many braces, not deep", b'{"a":[' + b",".join([b"{}"] * 100) + b"]}", None),
     ("100,000 deep", nested(20_000), "too_deep"),
     ("never closed", b"[" * 100_000, "too_deep"),
@@ -81,8 +81,8 @@ CASES: list[tuple[str, bytes, str | None]] = [
 
 
 @pytest.mark.parametrize(("line", "reason"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_line_is_taken_or_rejected(line: bytes, reason: str | None) -> None:
-    """Every bad line has its reason, its row and its digest; no payload is in the detail."""
+def test_line_is_parsed_or_rejected(line: bytes, reason: str | None) -> None:
+    """Every bad line is a reject with reason, row and digest; the detail contains no payload."""
     parsed = parse_lines([b'{"before":1}', line, b'{"after":1}'], first_row=10)
     if reason is None:
         assert not parsed.rejects
@@ -95,7 +95,7 @@ def test_line_is_taken_or_rejected(line: bytes, reason: str | None) -> None:
 
 
 def test_blank_lines_keep_the_numbering(tmp_path: Path) -> None:
-    """A blank line is no record, and the rows after it are the lines an editor shows; a BOM is tolerated."""
+    """A blank line is no record, but counts as a line, as in an editor; a BOM is ignored."""
     path = tmp_path / "a.jsonl"
     good = b'{"key":"%s","time":1,"version":"v"}'
     path.write_bytes(b"\xef\xbb\xbf" + good % b"a" + b"\r\n\n  \r\n" + good % b"b" + b"\nnonsense\n" + good % b"c")
@@ -105,8 +105,8 @@ def test_blank_lines_keep_the_numbering(tmp_path: Path) -> None:
     assert chunk.rows_read == 4
 
 
-def test_detail_holds_no_payload(tmp_path: Path) -> None:
-    """What is wrong is named by field and form; the value stays in the file."""
+def test_detail_contains_no_payload(tmp_path: Path) -> None:
+    """The detail names the field and the fault, never the value."""
     private = "jane@example.com"
     lines = [
         f'{{"key":"{private}',
@@ -142,7 +142,7 @@ def test_detail_holds_no_payload(tmp_path: Path) -> None:
     ],
 )
 def test_path_is_a_name_first_and_nested_fields_second(value: dict[str, Any], path: str, found: object) -> None:
-    """A dotted name of a flat record wins over nested fields; what is no object has no fields."""
+    """A dotted name of a flat record wins over nested fields; a value that is no object has no fields."""
     assert JsonObjects([value, {}]).column(path) == [found, None]
 
 
@@ -158,12 +158,12 @@ def test_path_is_a_name_first_and_nested_fields_second(value: dict[str, Any], pa
         ([10**20, 1], [str(10**20), "1"], [1e20, 1]),
         ([10**400, 0.5], [str(10**400), "0.5"], [None, 0.5]),
         ([None, None], [None, None], [None, None]),
-        ([[1], "a"], [f"{MARK}[1]", "a"], [None, None]),
+        ([[1], "a"], [f"{NON_SCALAR}[1]", "a"], [None, None]),
         ([-0.0, 1.5], ["0", "1.5"], [0, 1.5]),
     ],
 )
-def test_mixed_values_mean_what_their_text_means(values: list[Any], texts: list[Any], numbers: list[Any]) -> None:
-    """However the types are mixed, the same value has the same text and the same number."""
+def test_mixed_values_are_equal_to_their_text(values: list[Any], texts: list[Any], numbers: list[Any]) -> None:
+    """However types are mixed, equal values have equal texts and equal numbers."""
     series = json_series(values, is_identity=False)
     assert to_text(series).to_list() == texts
     assert to_number(series).to_list() == numbers
@@ -172,10 +172,10 @@ def test_mixed_values_mean_what_their_text_means(values: list[Any], texts: list[
 @pytest.mark.parametrize("value", ["a", "", "12", 1, -5, 2**60, 1.0, 1.5, 1e300, 1e-7, True, False, None])
 @pytest.mark.parametrize("neighbour", [None, "text", 1, 1.5, True, [1]])
 def test_neighbours_do_not_change_a_value(value: object, neighbour: object) -> None:
-    """What a value becomes depends on the value alone, so chunk sizes change nothing."""
+    """The result depends on the value alone, so chunk sizes change nothing."""
     alone = to_text(json_series([value], is_identity=False))[0]
-    beside = to_text(json_series([value, neighbour], is_identity=False))[0]
-    assert beside == alone
+    with_neighbour = to_text(json_series([value, neighbour], is_identity=False))[0]
+    assert with_neighbour == alone
 
 
 def test_values_are_tidy_columns() -> None:

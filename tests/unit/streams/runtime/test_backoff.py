@@ -1,4 +1,4 @@
-"""What keeps a role from its work is said until that very work is done, and tried again ever more rarely."""
+"""A role's failures are reported until the stage that failed has worked, and retried after longer and longer waits."""
 
 import pytest
 
@@ -8,13 +8,13 @@ from streams.runtime.health import STALLED_AFTER_S, Health
 
 
 class Clock:
-    """A clock that is advanced by hand."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
 
     def __call__(self) -> float:
-        """Return the time that the test has set."""
+        """Return the time of the test."""
         return self.now_s
 
 
@@ -28,44 +28,44 @@ def clock() -> Clock:
 def health(clock: Clock) -> Health:
     """Return the health of a role that is ready."""
     found = Health("lake", clock)
-    found.ready()
+    found.set_readiness()
     return found
 
 
 @pytest.fixture
-def trouble(health: Health, clock: Clock) -> Backoff:
-    """Return a role's trouble: none."""
+def backoff(health: Health, clock: Clock) -> Backoff:
+    """Return the back-off of a role without failures."""
     return Backoff(health, clock)
 
 
-def test_attempts_become_rarer_up_to_a_limit(trouble: Backoff, clock: Clock) -> None:
+def test_attempts_become_rarer_up_to_a_limit(backoff: Backoff, clock: Clock) -> None:
     """A full disk is not hammered, and nobody waits for long once there is room."""
     for wait_s in (*BACKOFF_S, BACKOFF_S[-1]):
-        trouble.begin("write", LakeError("full"))
+        backoff.failed("write", LakeError("full"))
         clock.now_s += wait_s - 0.01
-        assert trouble.must_wait
+        assert backoff.must_wait
         clock.now_s += 0.02
-        assert not trouble.must_wait
+        assert not backoff.must_wait
 
 
-def test_it_is_over_when_what_failed_has_worked(trouble: Backoff, health: Health) -> None:
+def test_it_ends_when_the_failed_stage_has_worked(backoff: Backoff, health: Health) -> None:
     """Being able to read again does not mean that the disk has room."""
-    trouble.begin("write", LakeError("no room"))
-    trouble.end("place")
+    backoff.failed("write", LakeError("no room"))
+    backoff.succeeded("place")
     assert "no room" in health.unready()
-    trouble.end("write")
+    backoff.succeeded("write")
     assert health.unready() == ""
-    trouble.begin("write", LakeError("no room"))
-    assert trouble.must_wait
+    backoff.failed("write", LakeError("no room"))
+    assert backoff.must_wait
 
 
-def test_a_role_that_can_only_wait_is_not_stalled(trouble: Backoff, health: Health, clock: Clock) -> None:
-    """A restart would not make room; without a trouble the same silence is a reason for one."""
-    trouble.begin("write", LakeError("no room"))
+def test_a_role_that_can_only_wait_is_not_stalled(backoff: Backoff, health: Health, clock: Clock) -> None:
+    """A restart would not make room; without a failure the same silence is a reason for one."""
+    backoff.failed("write", LakeError("no room"))
     clock.now_s += 2 * STALLED_AFTER_S
-    trouble.tell(0, 5)
+    backoff.report_progress(0, 5)
     assert health.stalled() == ""
-    trouble.end("write")
+    backoff.succeeded("write")
     clock.now_s += 2 * STALLED_AFTER_S
-    trouble.tell(0, 5)
+    backoff.report_progress(0, 5)
     assert "no progress" in health.stalled()

@@ -1,4 +1,7 @@
-"""What the durable store promises beside answering as the one in memory does: crashes, faults, and work it spares."""
+"""The durable store beyond what it shares with the one in memory: crashes, faults, and the work that it saves.
+
+Its database, `streams.state_store.database`, is tested through it.
+"""
 
 import shutil
 import signal
@@ -11,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from fingerprint import full_fingerprint
 from history import decisions_of
 from rocks_folder import rocks_folder
 from rocksdict import Options, Rdict
@@ -28,7 +32,7 @@ from joins import (
     PredictionRecord,
     rebuild,
 )
-from joins.state import STATE_FORMAT, Chain, KeyState, LabelState, PredictionState, full_fingerprint
+from joins.state import STATE_FORMAT, Chain, KeyState, LabelState, PredictionState
 from schemas.base.status import Status
 from schemas.errors import StateError
 from streams.state_store import store as rocks_store
@@ -46,7 +50,7 @@ def state(offset: int = 0) -> KeyState:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Return where the store lies."""
+    """Return the folder of a store."""
     made = rocks_folder()
     yield made / "loop" / "0"
     shutil.rmtree(made)
@@ -54,14 +58,14 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def store(folder: Path) -> Iterator[RocksStore]:
-    """Return an empty store, closed in the end."""
+    """Return an empty store; the fixture closes it."""
     made = RocksStore(folder, KINDS)
     yield made
     made.close()
 
 
 class Watch:
-    """Counts the calls of a method and hands them on."""
+    """Records the calls of a method and passes them on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -83,7 +87,7 @@ store = RocksStore(Path(sys.argv[1]), ["click"])
 for number in range(100):
     store.put(f"flushed {number}", KeyState({}, {}))
 store.by_prediction.add((1, 1, "flushed 1", "id"))
-store.flush(b"the point")
+store.flush(b"the checkpoint")
 store.by_prediction.take(2, 1)
 store.put("not flushed", KeyState({}, {}))
 store.delete("flushed 1")
@@ -92,8 +96,8 @@ sys.stdin.read()
 """
 
 
-def test_kill_9_leaves_exactly_the_last_flush_and_its_point(folder: Path) -> None:
-    """Nothing of what came after is there, neither keys nor entries; while the process lives, nobody else gets in."""
+def test_kill_9_leaves_exactly_the_last_flush_and_its_checkpoint(folder: Path) -> None:
+    """No later key or entry is there; while the process lives, no other can open the store."""
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -105,7 +109,7 @@ def test_kill_9_leaves_exactly_the_last_flush_and_its_point(folder: Path) -> Non
         child.send_signal(signal.SIGKILL)
     assert not caught.value.must_rebuild
     store = RocksStore(folder, KINDS)
-    assert store.checkpoint() == b"the point"
+    assert store.checkpoint() == b"the checkpoint"
     assert (len(store), store.get("not flushed")) == (100, None)
     assert store.get("flushed 1") == KeyState({}, {})
     assert store.by_prediction.between(None, 10, 10) == [(1, 1, "flushed 1", "id")]
@@ -113,7 +117,7 @@ def test_kill_9_leaves_exactly_the_last_flush_and_its_point(folder: Path) -> Non
 
 
 def test_a_store_that_is_open_in_this_process_is_not_opened_twice(store: RocksStore, folder: Path) -> None:
-    """The error says where; after closing, twice at will, it opens."""
+    """The error names the folder; after closing it, even twice, it opens."""
     with pytest.raises(StateError, match="open already in this process") as caught:
         RocksStore(folder, KINDS)
     assert caught.value.where == str(folder)
@@ -141,7 +145,7 @@ def test_another_state_format_is_refused_and_may_be_rebuilt(store: RocksStore, f
 
 
 def test_the_stored_form_is_pinned_to_its_format() -> None:
-    """Whoever changes a struct of the state raises STATE_FORMAT, and pins the new form here."""
+    """A change of a struct of the state needs a new STATE_FORMAT, and its form pinned here."""
     name = "click\0d"
     chain = Chain(Status.JOINED, 1.0, 3, 2, 7)
     label = LabelState(2, 7, "class", 3, 1, joined=True, out_of_reach=False)
@@ -157,17 +161,17 @@ def test_the_stored_form_is_pinned_to_its_format() -> None:
 
 
 def filled(folder: Path, keys: int) -> None:
-    """Leave a store with this many keys in files."""
+    """Write a store with this many keys and close it."""
     store = RocksStore(folder, KINDS)
     for number in range(keys):
         store.put(f"key {number}", state(number))
         store.by_prediction.add((number, number, f"key {number}", "id"))
-    store.flush(b"point")
+    store.flush(b"checkpoint")
     store.close()
 
 
 def test_damage_is_found_when_opening(folder: Path) -> None:
-    """A store without its table of files cannot be used any more, and says so."""
+    """A store without its manifest cannot be used any more."""
     filled(folder, 10)
     for manifest in folder.glob("MANIFEST-*"):
         manifest.write_bytes(b"\0" * 100)
@@ -178,7 +182,7 @@ def test_damage_is_found_when_opening(folder: Path) -> None:
 
 @pytest.mark.parametrize("reading", ["get", "items", "between", "take"])
 def test_damage_is_found_when_reading_and_never_taken_for_an_end(folder: Path, reading: str) -> None:
-    """RocksDB's iterators end without a word at a damaged block: the deadlines behind it would never pass."""
+    """RocksDB's iterators end silently at a damaged block: the deadlines after it would never pass."""
     filled(folder, 1_000)
     for file in folder.glob("*.sst"):
         data = bytearray(file.read_bytes())
@@ -200,17 +204,17 @@ def test_damage_is_found_when_reading_and_never_taken_for_an_end(folder: Path, r
 
 
 class FullDisk:
-    """Stands for RocksDB on a full disk."""
+    """RocksDB on a full disk."""
 
     def write(self, _: object) -> None:
-        """Refuse, in RocksDB's words."""
+        """Fail with RocksDB's text."""
         raise Exception("IO error: No space left on device: While appending to file: x.log")  # noqa: TRY002
 
 
 def test_a_full_disk_stops_the_flush_and_loses_nothing(
     store: RocksStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The changes stay, so that the flush can be tried again."""
+    """The changes stay in memory, so that the flush can be retried."""
     store.put("a", state())
     store.by_prediction.add((5, 0, "a", "id"))
     with monkeypatch.context() as context:
@@ -226,16 +230,16 @@ def test_a_full_disk_stops_the_flush_and_loses_nothing(
     again.close()
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_with_its_place(tmp_path: Path) -> None:
-    """Whatever the system refuses, the error names the folder."""
+def test_a_folder_that_cannot_be_created_is_an_error_with_its_path(tmp_path: Path) -> None:
+    """Whatever the system's reason, the error names the folder."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StateError) as caught:
         RocksStore(tmp_path / "file" / "0", KINDS)
     assert caught.value.where == str(tmp_path / "file" / "0")
 
 
-def test_a_spilled_store_has_no_point_and_is_empty_when_it_was_never_finished(store: RocksStore, folder: Path) -> None:
-    """Half of a rebuild is no state; a flush makes a whole of it."""
+def test_a_spilled_store_has_no_checkpoint_and_opens_empty_without_a_flush(store: RocksStore, folder: Path) -> None:
+    """Half of a restore is no state; a flush completes it."""
     store.flush(b"before")
     store.put("a", state())
     store.by_prediction.add((5, 0, "a", "id"))
@@ -254,8 +258,8 @@ def test_a_spilled_store_has_no_point_and_is_empty_when_it_was_never_finished(st
     last.close()
 
 
-def test_what_was_only_read_is_not_written_again(folder: Path) -> None:
-    """A sweep reads many states that it leaves as they are; a change in place is seen however deep it is."""
+def test_a_state_that_was_only_read_is_not_written_again(folder: Path) -> None:
+    """A sweep reads many states without changing them; a change in place is noticed however deep it is."""
     filled(folder, 100)
     store = RocksStore(folder, KINDS)
     before = store._database._entries.latest_sequence_number()
@@ -264,14 +268,14 @@ def test_what_was_only_read_is_not_written_again(folder: Path) -> None:
         assert found is not None
         if number == 7:
             found.predictions["id"].chains["click\0d1"] = Chain(Status.EXPIRED, None, 5)
-    store.flush(b"point")
-    facts = 2  # the point and the counts
-    assert store._database._entries.latest_sequence_number() - before == facts + 1
+    store.flush(b"checkpoint")
+    metadata = 2  # the checkpoint and the counts
+    assert store._database._entries.latest_sequence_number() - before == metadata + 1
     store.close()
 
 
-def test_a_key_that_came_and_went_between_two_flushes_is_not_written(store: RocksStore) -> None:
-    """Write-behind spares what did not last."""
+def test_a_key_that_was_put_and_deleted_between_two_flushes_is_not_written(store: RocksStore) -> None:
+    """Write-behind saves writes of short-lived keys."""
     store.flush(b"one")
     before = store._database._entries.latest_sequence_number()
     store.put("a", state())
@@ -284,19 +288,19 @@ def test_a_key_that_came_and_went_between_two_flushes_is_not_written(store: Rock
 
 @pytest.fixture
 def clean_keys(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Return a small bound on what stays in memory after a flush."""
+    """Return a small limit of the keys that stay in memory after a flush."""
     monkeypatch.setattr(rocks_store, "CLEAN_KEYS", 100)
     return 100
 
 
-def test_what_was_flushed_last_is_still_at_hand(
+def test_the_keys_flushed_last_are_still_in_memory(
     store: RocksStore, clean_keys: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two generations of changed keys stay in memory, and no more than two."""
     for first in range(0, 3 * clean_keys, clean_keys):
         for number in range(first, first + clean_keys):
             store.put(str(number), state(number))
-        store.flush(b"point")
+        store.flush(b"checkpoint")
     reads = Watch(monkeypatch, store._database, "states")
     for number in range(clean_keys, 3 * clean_keys):
         assert store.get(str(number)) == state(number)
@@ -306,16 +310,16 @@ def test_what_was_flushed_last_is_still_at_hand(
 
 
 def test_one_flush_of_very_much_does_not_stay_in_memory(store: RocksStore, clean_keys: int) -> None:
-    """The bound on what stays holds for any flush; the newest stay."""
+    """The limit holds for any flush; the newest keys stay."""
     for number in range(2 * clean_keys + 1):
         store.put(str(number), state())
-    store.flush(b"point")
+    store.flush(b"checkpoint")
     assert len(store._young) + len(store._old) <= 2 * clean_keys
     assert str(2 * clean_keys) in store._young
 
 
-def test_states_of_what_is_due_are_read_many_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sweep names its keys before it asks for them one by one."""
+def test_states_of_due_entries_are_read_many_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep gets its keys from the index before it reads their states one by one."""
     filled(folder, 3 * LOOK_AHEAD)
     store = RocksStore(folder, KINDS)
     reads = Watch(monkeypatch, store._database, "states")
@@ -325,11 +329,11 @@ def test_states_of_what_is_due_are_read_many_at_once(folder: Path, monkeypatch: 
     store.close()
 
 
-def test_nothing_is_sought_where_nothing_can_be_due(store: RocksStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every step asks for what is due; mostly it is known that nothing is, until an entry comes in between."""
+def test_nothing_is_read_where_no_entry_can_be_due(store: RocksStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step asks for due entries; a remembered gap answers, until an entry falls into it."""
     for number in range(10):
         store.by_prediction.add((100 * number, number, "a", "id"))
-    store.flush(b"point")
+    store.flush(b"checkpoint")
     walks = Watch(monkeypatch, store._database, "walk_entries")
     index = store.by_prediction
     assert [entry[0] for entry in index.take(150, 10)] == [0, 100]
@@ -340,20 +344,20 @@ def test_nothing_is_sought_where_nothing_can_be_due(store: RocksStore, monkeypat
         assert index.between((until - 10, (1 << 62) - 1), until, 10) == []
     assert len(walks.calls) == 2
     index.add((470, 99, "a", "id"))
-    store.flush(b"point")
+    store.flush(b"checkpoint")
     assert index.between((460, 0), 500, 10) == [(470, 99, "a", "id")]
     assert len(walks.calls) == 3
 
 
 def prediction(number: int) -> PredictionRecord:
-    """Return one of a long row of predictions."""
+    """Return one of many predictions."""
     return PredictionRecord(
         number, f"key {number}", f"key {number}", 1_000 + number, 1, eligible=True, projection=["v1"]
     )
 
 
 def label(number: int) -> LabelRecord:
-    """Return the label of every other prediction, each corrected once."""
+    """Return a label of every other prediction, each corrected once."""
     key, time_ms = number // 2 * 2, 1_001 + number
     return LabelRecord(number, f"key {key}", "click", "d1", Op.UPSERT, float(number % 2), time_ms, time_ms)
 
@@ -361,7 +365,7 @@ def label(number: int) -> LabelRecord:
 def test_a_rebuild_of_more_than_fits_in_memory_spills(
     store: RocksStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At no time much is held, neither states nor rows; the result has the fingerprint and survives."""
+    """Few states and rows are held at any time; the result has the right fingerprint and survives."""
     count, page = 400, 20
     memory = Partition(POLICY, MemoryStore(KINDS))
     predictions, labels = [prediction(n) for n in range(count)], [label(n) for n in range(count)]

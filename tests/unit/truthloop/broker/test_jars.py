@@ -1,4 +1,4 @@
-"""The jars of the local broker: only the pinned bytes are ever kept, whatever a server, a disk or a kill does."""
+"""The jars of the local broker: only the pinned bytes are kept, whatever a server, a disk or a kill does."""
 
 import hashlib
 import json
@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
+import pooch.core
 import pytest
 
 from schemas.errors import BrokerError
@@ -31,15 +33,15 @@ print(fetch_jars(pathlib.Path(sys.argv[1]), jars=[Jar(**jar) for jar in json.loa
 
 @dataclass
 class Maven:
-    """A Maven repository on loopback that does as it is told.
+    """A Maven repository on loopback that fails on demand.
 
     Attributes:
         url: its address.
         contents: bytes by path.
-        failures: how often a path is answered with which status before it is served.
-        cut_short: paths of which the last byte never comes.
-        asked: how often each path was asked for.
-        open: nobody is answered before it is set.
+        failures: statuses that a path is answered with before it is served.
+        cut_short: paths whose last byte is never sent.
+        asked: requests by path.
+        open: no request is answered before it is set.
     """
 
     url: str = ""
@@ -52,7 +54,7 @@ class Maven:
 
 @pytest.fixture
 def maven(monkeypatch: pytest.MonkeyPatch) -> Iterator[Maven]:
-    """A repository with all of `JARS`, which the environment names as the mirror."""
+    """A repository with all of `JARS`, which the environment names as the mirror; retries do not wait."""
     repository = Maven()
     repository.open.set()
 
@@ -78,14 +80,14 @@ def maven(monkeypatch: pytest.MonkeyPatch) -> Iterator[Maven]:
         thread.start()
         repository.url = f"http://127.0.0.1:{server.server_port}/maven2"
         monkeypatch.setenv("TRUTHLOOP_MAVEN_URL", f"{repository.url}/")
-        monkeypatch.setattr(kafka_jars, "RETRY_PAUSES_S", (0, 0))
+        monkeypatch.setattr(pooch.core, "time", SimpleNamespace(sleep=lambda _s: None))
         yield repository
         server.shutdown()
         thread.join()
 
 
 def held(libs: Path) -> dict[str, bytes]:
-    """Return what lies in the folder of jars."""
+    """Return the files in the folder of jars."""
     return {path.name: path.read_bytes() for path in libs.iterdir()}
 
 
@@ -103,18 +105,18 @@ def test_the_list_pins_kafka_and_everything_it_needs_to_run() -> None:
 
 
 def test_what_is_missing_is_fetched_once(maven: Maven, tmp_path: Path) -> None:
-    """The second time nobody is asked; the progress ends at the whole."""
-    told: list[tuple[int, int]] = []
-    libs = fetch_jars(tmp_path / "new" / "cache", lambda done, total: told.append((done, total)), jars=JARS)
+    """The second time nothing is requested; the progress ends at the total."""
+    reports: list[tuple[int, int]] = []
+    libs = fetch_jars(tmp_path / "new" / "cache", lambda done, total: reports.append((done, total)), jars=JARS)
     assert held(libs) == ALL
-    assert told[-1] == (sum(map(len, CONTENTS.values())),) * 2
+    assert reports[-1] == (sum(map(len, CONTENTS.values())),) * 2
     assert fetch_jars(tmp_path / "new" / "cache", jars=JARS) == libs
     assert set(maven.asked.values()) == {1}
 
 
 @pytest.mark.parametrize("damage", [b"", CONTENTS[FIRST.path][:-1], CONTENTS[FIRST.path][:-1] + b"x"])
 def test_a_damaged_jar_in_the_cache_is_fetched_again(maven: Maven, tmp_path: Path, damage: bytes) -> None:
-    """Empty, torn, or with another byte: only that one is asked for again."""
+    """Empty, cut short, or with another byte: only that one is requested again."""
     libs = fetch_jars(tmp_path, jars=JARS)
     maven.asked.clear()
     (libs / FIRST.name).write_bytes(damage)
@@ -124,8 +126,8 @@ def test_a_damaged_jar_in_the_cache_is_fetched_again(maven: Maven, tmp_path: Pat
     assert maven.asked == {FIRST.path: 1}
 
 
-def test_a_jar_that_is_fetched_again_has_the_same_time_of_change(maven: Maven, tmp_path: Path) -> None:
-    """Or Java would throw its start-up cache away."""
+def test_a_jar_that_is_fetched_again_has_the_same_modification_time(maven: Maven, tmp_path: Path) -> None:
+    """Java would drop its start-up cache otherwise."""
     assert maven.url
     jar = fetch_jars(tmp_path, jars=JARS) / FIRST.name
     before = jar.stat().st_mtime_ns
@@ -143,70 +145,69 @@ def test_a_jar_that_is_fetched_again_has_the_same_time_of_change(maven: Maven, t
         b"<html>Please log in</html>",
     ],
 )
-def test_a_wrong_file_is_refused_and_nothing_of_it_stays(maven: Maven, tmp_path: Path, served: bytes) -> None:
-    """It is asked for once: another attempt would bring the same."""
+def test_a_wrong_file_is_refused_and_deleted(maven: Maven, tmp_path: Path, served: bytes) -> None:
+    """However often the server sends it."""
     maven.contents[FIRST.path] = served
     with pytest.raises(BrokerError, match=f"not the pinned {FIRST.name}") as refused:
         fetch_jars(tmp_path, jars=[FIRST])
     assert refused.value.where == f"{maven.url}/{FIRST.path}"
     assert refused.value.exit_code == 4
     assert held(tmp_path / "libs") == {}
-    assert maven.asked == {FIRST.path: 1}
 
 
 @pytest.mark.parametrize("statuses", [[503], [429, 500]])
-def test_a_busy_server_is_asked_again(maven: Maven, tmp_path: Path, statuses: list[int]) -> None:
+def test_a_download_from_a_busy_server_is_retried(maven: Maven, tmp_path: Path, statuses: list[int]) -> None:
     """Three attempts in all."""
     maven.failures[FIRST.path] = list(statuses)
     assert held(fetch_jars(tmp_path, jars=[FIRST])) == {FIRST.name: CONTENTS[FIRST.path]}
     assert maven.asked == {FIRST.path: len(statuses) + 1}
 
 
-@pytest.mark.parametrize(("statuses", "attempts"), [([503] * 3, 3), ([404], 1), ([403], 1)])
-def test_a_server_that_refuses_is_named(maven: Maven, tmp_path: Path, statuses: list[int], attempts: int) -> None:
-    """With the status, the address and how to name another; what is not there is asked for once."""
-    maven.failures[FIRST.path] = list(statuses)
-    with pytest.raises(BrokerError, match=f"cannot be fetched: {statuses[0]}") as refused:
+@pytest.mark.parametrize("status", [503, 404, 403])
+def test_a_server_that_refuses_is_named(maven: Maven, tmp_path: Path, status: int) -> None:
+    """With the status, the URL and how to name another server."""
+    maven.failures[FIRST.path] = [status] * 3
+    with pytest.raises(BrokerError, match=f"cannot be downloaded: {status}") as refused:
         fetch_jars(tmp_path, jars=[FIRST])
     assert refused.value.where == f"{maven.url}/{FIRST.path}"
     assert "TRUTHLOOP_MAVEN_URL" in refused.value.hint
-    assert maven.asked[FIRST.path] == attempts
+    assert maven.asked == {FIRST.path: 3}
 
 
-def test_a_line_that_breaks_is_no_wrong_file(maven: Maven, tmp_path: Path) -> None:
-    """It is tried again, and what had come is not kept."""
+def test_a_broken_connection_is_not_reported_as_a_wrong_file(maven: Maven, tmp_path: Path) -> None:
+    """The download is retried, and its part is deleted."""
     maven.cut_short.add(FIRST.path)
-    with pytest.raises(BrokerError, match="cannot be fetched"):
+    with pytest.raises(BrokerError, match="cannot be downloaded"):
         fetch_jars(tmp_path, jars=[FIRST])
     assert maven.asked == {FIRST.path: 3}
     assert held(tmp_path / "libs") == {}
 
 
-def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Port 9 of loopback: nobody discards anything any more."""
+def test_a_server_that_cannot_be_reached_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing listens on port 9 of loopback."""
     monkeypatch.setenv("TRUTHLOOP_MAVEN_URL", "http://127.0.0.1:9/maven2")
-    monkeypatch.setattr(kafka_jars, "RETRY_PAUSES_S", ())
+    monkeypatch.setattr(kafka_jars, "RETRIES", 0)
     with pytest.raises(BrokerError, match="refused") as refused:
         fetch_jars(tmp_path, jars=[FIRST])
     assert refused.value.where.startswith("http://127.0.0.1:9/maven2/org/example")
 
 
 @pytest.mark.parametrize("url", ["repo.example", "file:///srv/maven", "ftp://repo.example/maven2", "https:///maven2"])
-def test_a_mirror_is_an_http_address(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And nothing that reads files."""
+def test_a_mirror_has_an_http_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL that reads local files is refused."""
     monkeypatch.setenv("TRUTHLOOP_MAVEN_URL", url)
-    with pytest.raises(BrokerError, match="no address of a Maven repository"):
+    with pytest.raises(BrokerError, match="not the URL of a Maven repository"):
         maven_url()
 
 
 def test_without_a_mirror_it_is_maven_central_over_https(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty variable is none."""
+    """An empty variable counts as unset."""
     monkeypatch.setenv("TRUTHLOOP_MAVEN_URL", "")
     assert maven_url() == "https://repo1.maven.org/maven2"
 
 
 def test_several_processes_at_once_fetch_everything_once(maven: Maven, tmp_path: Path) -> None:
-    """The server answers nobody before all have begun; the others wait for the first and find what they need."""
+    """The server answers once all of them have begun; the others wait for the first and find all jars."""
     maven.open.clear()
     command = [sys.executable, "-c", FETCHING, str(tmp_path), json.dumps([asdict(jar) for jar in JARS])]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -219,23 +220,35 @@ def test_several_processes_at_once_fetch_everything_once(maven: Maven, tmp_path:
     assert set(maven.asked.values()) == {1}
 
 
-def test_what_a_killed_process_left_is_cleared_away(maven: Maven, tmp_path: Path) -> None:
-    """A torn download has another name than a jar."""
+def test_unfinished_downloads_of_a_killed_process_are_deleted(maven: Maven, tmp_path: Path) -> None:
+    """They have pooch's temporary names."""
     assert maven.url
     libs = tmp_path / "libs"
     libs.mkdir()
-    (libs / f"{FIRST.name}.part").write_bytes(b"half")
+    (libs / "tmpx3k0a1b2").write_bytes(b"half")
     fetch_jars(tmp_path, jars=JARS)
     assert held(libs) == ALL
 
 
-def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """A file stands where the folder should be."""
+def test_a_cache_that_cannot_be_created_is_named(tmp_path: Path) -> None:
+    """There is a file in its place."""
     (tmp_path / "cache").write_text("mine", "utf-8")
-    with pytest.raises(BrokerError, match="cannot be written") as refused:
+    with pytest.raises(BrokerError, match="not writable") as refused:
         fetch_jars(tmp_path / "cache", jars=JARS)
     assert refused.value.where == str(tmp_path / "cache")
     assert "XDG_CACHE_HOME" in refused.value.hint
+
+
+def test_only_a_download_needs_pooch(maven: Maven, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is not installed, jars that are in the cache are used, and others name the package."""
+    assert maven.url
+    libs = fetch_jars(tmp_path, jars=JARS)
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    assert fetch_jars(tmp_path, jars=JARS) == libs
+    (libs / FIRST.name).unlink()
+    with pytest.raises(BrokerError, match="not installed") as refused:
+        fetch_jars(tmp_path, jars=JARS)
+    assert "pooch" in refused.value.hint
 
 
 @pytest.mark.parametrize(
@@ -245,7 +258,7 @@ def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_the_cache_is_where_users_keep_caches(
     variable: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A path that is not absolute does not count, as the XDG rules say."""
+    """A relative path is ignored, as the XDG specification says."""
     monkeypatch.setenv("XDG_CACHE_HOME", variable)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == Path(expected.format(home=tmp_path)) / "truthloop" / "kafka-4.1.0"

@@ -1,4 +1,4 @@
-"""The small parts of a local Kafka process: what Java reads back, which port is taken, which log lines are shown."""
+"""Parts of a local Kafka process: its properties file, free ports, the end of its log, its tools."""
 
 import socket
 import sys
@@ -12,22 +12,22 @@ from truthloop.broker.node import free_port, log_tail, port_is_free, run_tool, s
 
 
 def test_properties_are_written_as_java_reads_them(tmp_path: Path) -> None:
-    """In ASCII, by UTF-16 units; a line break in a value begins no other property."""
+    """In ASCII, by UTF-16 units; a line break in a value does not begin another property."""
     path = tmp_path / "server.properties"
-    path.write_text("what an earlier start wrote, and more of it\n", "utf-8")
+    path.write_text("longer text that an earlier start wrote\n", "utf-8")
     write_properties(path, {"a": "C:\\ü", "b": "🙂 = #", "c": "1\nprocess.roles=none"})
     assert path.read_text("ascii") == ("a=C:\\\\\\u00fc\nb=\\ud83d\\ude42 = #\nc=1\\u000aprocess.roles=none\n")
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_free_port_is_no_port_of_outgoing_connections() -> None:
-    """A client that asks for a broker that is away would be connected to itself there, and keep the port."""
+def test_a_free_port_is_not_one_of_outgoing_connections() -> None:
+    """A client that connects to a dead broker there could get connected to itself, and keep the port."""
     outgoing = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii")
     assert free_port() < int(outgoing.split()[0])
 
 
 def test_a_port_with_a_listener_is_not_free() -> None:
-    """And is again once the listener has gone."""
+    """It is free again after the listener has closed."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
         assert not port_is_free(port)
@@ -35,7 +35,7 @@ def test_a_port_with_a_listener_is_not_free() -> None:
 
 
 def test_the_end_of_a_log_is_that_of_the_last_start(tmp_path: Path) -> None:
-    """The reason stands among Java's stack traces, whose steps are left out."""
+    """With the reason, without the frames of Java's stack traces."""
     log = tmp_path / "broker.log"
     for word in ("first", "second"):
         assert (
@@ -46,14 +46,14 @@ def test_the_end_of_a_log_is_that_of_the_last_start(tmp_path: Path) -> None:
     assert log_tail(tmp_path / "none") == "Its log is empty."
 
 
-def test_a_tool_that_fails_is_told_with_its_own_words() -> None:
-    """And with what it was to do."""
+def test_a_tool_that_fails_is_reported_with_its_own_message() -> None:
+    """And with its purpose."""
     with pytest.raises(BrokerError, match="the local broker cannot make tea") as refused:
         run_tool([sys.executable, "-c", "import sys; sys.exit('no water')"], "make tea")
     assert refused.value.hint == "no water"
 
 
-def test_our_java_does_not_obey_the_environments_java_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_java_options_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are meant for another Java."""
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx1m")
     run_tool([sys.executable, "-c", "import os, sys; sys.exit('JAVA_TOOL_OPTIONS' in os.environ)"], "be left alone")

@@ -1,10 +1,10 @@
-"""The config file: how YAML is read, what is refused, with which line and which suggestion."""
+"""The config file: how it is read, and which errors are reported with which line and suggestion."""
 
 import os
 from pathlib import Path
 
 import pytest
-from config_faults import FAULTS, GOOD
+from config_faults import ERRORS, VALID
 
 from schemas.errors import ConfigError
 from truthloop.config.settings import ConfigProblem, InvalidConfigError, load_settings
@@ -19,28 +19,28 @@ def write(folder: Path, text: str | bytes) -> Path:
 
 
 def refused(folder: Path, text: str | bytes, environ: dict[str, str] | None = None) -> list[ConfigProblem]:
-    """Return what is wrong with a config that must be refused."""
+    """Return the problems of an invalid config."""
     with pytest.raises(InvalidConfigError) as caught:
         load_settings(write(folder, text), environ or {})
     return list(caught.value.problems)
 
 
 def one(folder: Path, text: str | bytes) -> tuple[int | None, str]:
-    """Return line and message of the only fault."""
+    """Return line and message of the only problem."""
     (problem,) = refused(folder, text)
     assert problem.file == str(folder / "truthloop.yaml")
     return problem.line, problem.message
 
 
 def changed(old: str, new: str) -> str:
-    """Return the good config with one change."""
-    assert GOOD.count(old) == 1, old
-    return GOOD.replace(old, new)
+    """Return the valid config with one change."""
+    assert VALID.count(old) == 1, old
+    return VALID.replace(old, new)
 
 
-def test_a_good_config_loads_with_its_lake_beside_it(tmp_path: Path) -> None:
-    """Relative lake folders start at the config's folder, not at the working directory."""
-    settings = load_settings(write(tmp_path, GOOD), {})
+def test_a_relative_lake_is_in_the_folder_of_the_config(tmp_path: Path) -> None:
+    """The working directory does not matter."""
+    settings = load_settings(write(tmp_path, VALID), {})
     assert settings.config.labels["fraud"].horizon == 120 * 86_400_000
     assert settings.lake == tmp_path.resolve() / "lake"
     assert settings.path == tmp_path / "truthloop.yaml"
@@ -50,7 +50,7 @@ def test_a_good_config_loads_with_its_lake_beside_it(tmp_path: Path) -> None:
 def test_the_lake_does_not_follow_a_link_to_the_config(tmp_path: Path) -> None:
     """A mounted config is a link into a folder that is replaced with each version."""
     (tmp_path / "..2024").mkdir()
-    write(tmp_path / "..2024", GOOD)
+    write(tmp_path / "..2024", VALID)
     link = tmp_path / "linked.yaml"
     link.symlink_to(tmp_path / "..2024" / "truthloop.yaml")
     assert load_settings(link, {}).lake == tmp_path.resolve() / "lake"
@@ -67,7 +67,7 @@ def test_absolute_and_home_lakes_are_kept(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("a: 1\nb:\n\tc: 1\n", 3, "column 1: a tab stands here; YAML is indented with spaces"),
+        ("a: 1\nb:\n\tc: 1\n", 3, "column 1: there is a tab here; YAML is indented with spaces"),
         ("a: 'x\nb: 1\n", 1, "column 4: a quote is not closed"),
         ("a: [1,\nb: 1\n", 1, "column 4: a '[' is not closed, or a ',' is missing"),
         ("a: [1\nb: {c\n", 2, "column 2: a '[' is not closed, or a ',' is missing (it began in line 1)"),
@@ -81,42 +81,42 @@ def test_absolute_and_home_lakes_are_kept(tmp_path: Path, monkeypatch: pytest.Mo
         ("a: 1\nb: 2\n  c: 3\n", 3, "column 4: a ':' does not fit here"),
     ],
 )
-def test_what_is_not_yaml_is_refused_with_line_and_column(tmp_path: Path, text: str, line: int, message: str) -> None:
-    """In words for people, at the place where it can be mended."""
-    at, said = one(tmp_path, text)
+def test_invalid_yaml_is_refused_with_line_and_column(tmp_path: Path, text: str, line: int, message: str) -> None:
+    """With a plain message, at the position where it can be fixed."""
+    at, reported = one(tmp_path, text)
     assert at == line
-    assert message in said
+    assert message in reported
 
 
 def test_an_alias_bomb_is_refused(tmp_path: Path) -> None:
-    """Nine lines that stand for a hundred million values."""
+    """Nine lines that expand to a hundred million values."""
     lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
     for before, name in zip("abcdefgh", "bcdefghi", strict=True):
         lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]")
     line, message = one(tmp_path, "\n".join(lines))
     assert line == 1
-    assert message == "more than 50,000 values, counting what aliases (*name) repeat"
+    assert message == "more than 50,000 values, including those that aliases (*name) repeat"
 
 
-def test_an_alias_stands_for_the_value_of_its_anchor(tmp_path: Path) -> None:
-    """Aliases are followed, and may be used where a value repeats."""
+def test_an_alias_is_replaced_by_the_value_of_its_anchor(tmp_path: Path) -> None:
+    """Aliases are allowed where a value repeats."""
     text = changed("retain: 200d", "retain: &long 200d").replace("expected_delay", "")
     settings = load_settings(write(tmp_path, text.replace("horizon: 120d", "horizon: 120d\n    early: 1d")), {})
     assert settings.config.labels["fraud"].retain == 200 * 86_400_000
     assert read_yaml("a: &x {b: 1}\nc: *x\n").value == {"a": {"b": 1}, "c": {"b": 1}}
 
 
-@pytest.mark.parametrize(("old", "new", "line", "message"), FAULTS)
-def test_each_fault_is_told_with_its_line_and_the_nearest_right_name(
+@pytest.mark.parametrize(("old", "new", "line", "message"), ERRORS)
+def test_each_error_is_reported_with_its_line_and_the_nearest_name(
     tmp_path: Path, old: str, new: str, line: int, message: str
 ) -> None:
-    """One fault gives one message, at the line where it stands."""
-    at, said = one(tmp_path, changed(old, new))
-    assert at == line, said
-    assert message in said
+    """One error gives one message with its line."""
+    at, reported = one(tmp_path, changed(old, new))
+    assert at == line, reported
+    assert message in reported
 
 
-def test_kinds_that_only_one_part_names_are_told_where_they_stand(tmp_path: Path) -> None:
+def test_a_kind_that_only_one_section_names_is_reported_with_its_line(tmp_path: Path) -> None:
     """Outputs and labels must name the same kinds."""
     found = refused(tmp_path, changed("    fraud: {task: binary, threshold: 0.5}", "    frauds: {task: binary}"))
     assert (6, "predictions.outputs.frauds: labels has no kind 'frauds', and every output needs one") in [
@@ -125,8 +125,8 @@ def test_kinds_that_only_one_part_names_are_told_where_they_stand(tmp_path: Path
     assert any("did you mean 'fraud'?" in problem.message for problem in found)
 
 
-def test_all_faults_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
-    """One message with a line for each, as compilers write them."""
+def test_all_errors_are_reported_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
+    """One message with a line for each error."""
     text = changed("card-fraud", "X").replace("horizon: 120d", "horizn: 120x").replace("unit: ms", "unit: min")
     path = write(tmp_path, text + "zookeeper: {}\n")
     with pytest.raises(ConfigError) as caught:
@@ -138,10 +138,10 @@ def test_all_faults_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> No
     assert "pydantic" not in str(caught.value)
 
 
-def test_thousands_of_faults_make_a_short_report(tmp_path: Path) -> None:
-    """A data file given by mistake gets an answer that can be read."""
+def test_thousands_of_errors_make_a_short_report(tmp_path: Path) -> None:
+    """For instance of a data file given by mistake."""
     with pytest.raises(ConfigError) as caught:
-        load_settings(write(tmp_path, GOOD + "".join(f"x{i}: 1\n" for i in range(2_000))), {})
+        load_settings(write(tmp_path, VALID + "".join(f"x{i}: 1\n" for i in range(2_000))), {})
     assert str(caught.value).endswith("... and 1950 more")
 
 
@@ -150,27 +150,27 @@ def test_thousands_of_faults_make_a_short_report(tmp_path: Path) -> None:
     [
         (b"", 1, "the file is empty"),
         (b"# only a comment\n", 1, "the file is empty"),
-        (b"- version: 1\n", 1, "the file holds a list; a config is a mapping of sections"),
-        (b"just text\n", 1, "the file holds a single value; a config is a mapping"),
+        (b"- version: 1\n", 1, "the file contains a list; a config is a mapping of sections"),
+        (b"just text\n", 1, "the file contains a single value; a config is a mapping"),
         (b"version: 1\nloop: caf\xe9\n", 2, "byte 0xE9 is not valid UTF-8"),
         ("version: 1".encode("utf-16"), 1, "byte 0xFF is not valid UTF-8"),
         (b"#" * 50_000_000, None, "larger than 256 KiB, which no config is; is this a data file?"),
     ],
 )
-def test_a_file_that_is_no_config_is_refused(tmp_path: Path, content: bytes, line: int | None, message: str) -> None:
+def test_a_file_that_is_not_a_config_is_refused(tmp_path: Path, content: bytes, line: int | None, message: str) -> None:
     """Empty, a list, another encoding, a data file."""
-    at, said = one(tmp_path, content)
+    at, reported = one(tmp_path, content)
     assert at == line
-    assert message in said
+    assert message in reported
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     """Some editors write one."""
-    assert load_settings(write(tmp_path, b"\xef\xbb\xbf" + GOOD.encode()), {}).config.loop == "card-fraud"
+    assert load_settings(write(tmp_path, b"\xef\xbb\xbf" + VALID.encode()), {}).config.loop == "card-fraud"
 
 
-def test_a_missing_file_points_to_new(tmp_path: Path) -> None:
-    """The next step stands in the hint."""
+def test_a_missing_file_hints_at_new(tmp_path: Path) -> None:
+    """The command that writes a config."""
     with pytest.raises(ConfigError, match="no such file") as caught:
         load_settings(tmp_path / "nothing.yaml", {})
     assert caught.value.where == str(tmp_path / "nothing.yaml")
@@ -187,13 +187,13 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 def test_a_lake_that_is_a_file_is_refused(tmp_path: Path) -> None:
     """Before anything is written to it."""
     (tmp_path / "lake").write_text("x")
-    line, message = one(tmp_path, GOOD)
+    line, message = one(tmp_path, VALID)
     assert line == 3
     assert "is a file, not a folder" in message
 
 
 def test_the_environment_overrides_single_values(tmp_path: Path) -> None:
-    """Two underscores lead one level down; names match without regard to case; values are YAML scalars."""
+    """Two underscores lead one level down; names are case-insensitive; values are YAML scalars."""
     environ = {
         "TRUTHLOOP_LAKE__URI": "elsewhere",
         "TRUTHLOOP_LABELS__FRAUD__HORIZON": "90d",
@@ -205,7 +205,7 @@ def test_the_environment_overrides_single_values(tmp_path: Path) -> None:
         "TRUTHLOOP_LOOP": '"007"',
         "OTHER_LOOP": "x",
     }
-    settings = load_settings(write(tmp_path, GOOD), environ)
+    settings = load_settings(write(tmp_path, VALID), environ)
     config = settings.config
     label = config.labels["fraud"]
     assert settings.lake == tmp_path.resolve() / "elsewhere"
@@ -218,8 +218,8 @@ def test_the_environment_overrides_single_values(tmp_path: Path) -> None:
 
 
 def test_the_process_environment_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`environ` is an argument so that tests and notebooks need not touch the process's own."""
-    path = write(tmp_path, GOOD)
+    """`environ` is an argument so that tests and notebooks need not change the process's own."""
+    path = write(tmp_path, VALID)
     monkeypatch.setenv("TRUTHLOOP_PARTITIONS", "5")
     assert load_settings(path).config.partitions == 5
     assert load_settings(path, {}).config.partitions == 8
@@ -243,20 +243,20 @@ def test_the_process_environment_is_the_default(tmp_path: Path, monkeypatch: pyt
         ("TRUTHLOOP_PARTITIONS", "", "partitions: must be a whole number, and is empty"),
         ("TRUTHLOOP_PARTITIONS", ".nan", "'.nan' is not a finite number"),
         ("TRUTHLOOP_COHORTS__AGES", "[1d", "a '[' is not closed"),
-        ("TRUTHLOOP_LAKE__URI", "s3://bucket", "only local folders can be a lake by now"),
+        ("TRUTHLOOP_LAKE__URI", "s3://bucket", "must be a local folder for now, not s3"),
     ],
 )
-def test_a_wrong_override_is_told_by_the_name_of_its_variable(
+def test_an_invalid_override_is_reported_with_the_name_of_its_variable(
     tmp_path: Path, name: str, value: str, message: str
 ) -> None:
-    """Unknown names and bad values both name the variable, not a line that says something else."""
-    (problem,) = refused(tmp_path, GOOD, {name: value})
+    """Not with the line of the value that it overrides."""
+    (problem,) = refused(tmp_path, VALID, {name: value})
     assert problem.where == f"environment variable {name}"
     assert message in problem.message
 
 
 def test_an_override_that_could_mean_two_keys_is_refused(tmp_path: Path) -> None:
-    """Names differ in case only, and the variable fits neither exactly."""
+    """The keys differ in case only, and the variable matches neither exactly."""
     text = changed("values: {10.4: 1}", "values: {Ab: 1, aB: 0}")
     (problem,) = refused(tmp_path, text, {"TRUTHLOOP_INGEST__1__MAP__VALUE__VALUES__AB": "1"})
-    assert "has 'Ab' and 'aB'; write the one that is meant" in problem.message
+    assert "has 'Ab' and 'aB'; write it exactly like one of them" in problem.message

@@ -1,4 +1,4 @@
-"""What the demo's model is told about a flight: what was known two hours before, and nothing later."""
+"""The features of the demo's model: known two hours before departure, and nothing later."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ def weather() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def features(flights: pl.DataFrame, weather: pl.DataFrame) -> pl.DataFrame:
-    """What was known about each flight of 2013."""
+    """The features of each flight of 2013."""
     return features_at_prediction(flights, weather)
 
 
@@ -54,16 +54,16 @@ def flight(number: int, departs: datetime, delay_min: int | None, origin: str = 
 
 def flights_of(*rows: dict[str, object]) -> pl.DataFrame:
     """A frame of flights."""
-    moment = pl.Datetime("us", "UTC")
+    instant = pl.Datetime("us", "UTC")
     return pl.DataFrame(
         list(rows),
-        schema_overrides={"departed_at": moment, "scheduled_departure": moment, "scheduled_arrival": moment}
+        schema_overrides={"departed_at": instant, "scheduled_departure": instant, "scheduled_arrival": instant}
         | {"dep_delay_min": pl.Int64},
     )
 
 
 def weather_at(*hours: datetime, origin: str = "JFK") -> pl.DataFrame:
-    """Weather whose temperature tells the hour it is of."""
+    """Weather whose temperature is the number of its hour."""
     rows = [
         {"origin": origin, "hour_start": hour} | dict.fromkeys(WEATHER, 1.0) | {"temp_f": float(hour.hour)}
         for hour in hours
@@ -74,12 +74,12 @@ def weather_at(*hours: datetime, origin: str = "JFK") -> pl.DataFrame:
 NO_WEATHER = weather_at(datetime(2013, 1, 1, tzinfo=UTC)).clear()
 
 
-def shaken(flights: pl.DataFrame, weather: pl.DataFrame, moment: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
+def other_future(flights: pl.DataFrame, weather: pl.DataFrame, moment: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Change everything that happened after `moment`: departures, cancellations, arrivals, weather."""
     chance = pl.int_range(pl.len()).hash(3) % 4
     left_later = pl.col("departed_at").is_null() | (pl.col("departed_at") > moment)
     delay_min = pl.when(chance > 0).then(pl.int_range(pl.len()).hash(5) % 600).cast(pl.Int64)
-    # A departure that is yet to come may move, but only to where it is still to come.
+    # A later departure may move, but not before `moment`.
     least_min = (moment - pl.col("scheduled_departure")).dt.total_minutes().clip(0) + 1
     new_flights = flights.with_columns(
         dep_delay_min=pl.when(left_later).then(delay_min + least_min).otherwise("dep_delay_min")
@@ -107,19 +107,19 @@ def shaken(flights: pl.DataFrame, weather: pl.DataFrame, moment: datetime) -> tu
 def test_nothing_that_happens_later_changes_what_was_known(
     flights: pl.DataFrame, weather: pl.DataFrame, features: pl.DataFrame, moment: datetime
 ) -> None:
-    """Another future after any moment leaves all predictions made up to that moment as they were."""
-    other = features_at_prediction(*shaken(flights, weather, moment))
+    """A different future after any instant changes no prediction made up to that instant."""
+    other = features_at_prediction(*other_future(flights, weather, moment))
     known = pl.col("predicted_at") <= moment
     assert_frame_equal(other.filter(known), features.filter(known), check_exact=True)
     after, other_after = features.filter(~known), other.filter(~known)
-    for name in (*WEATHER, "origin_departures", "origin_delay_min"):  # the other future is really another one
+    for name in (*WEATHER, "origin_departures", "origin_delay_min"):  # the future did change
         assert not after[name].equals(other_after[name])
 
 
-def test_a_flights_own_fate_is_in_none_of_its_features(
+def test_a_flights_own_delay_is_in_none_of_its_features(
     flights: pl.DataFrame, weather: pl.DataFrame, features: pl.DataFrame
 ) -> None:
-    """Late or cancelled, it looks the same two hours before; arrivals are not looked at at all."""
+    """Late or cancelled, its features are the same; arrivals are not used at all."""
     without = features_at_prediction(flights.drop("arrived_at", "arr_delay_min"), weather)
     assert without.equals(features)
     departs = datetime(2013, 7, 1, 18, 0, tzinfo=UTC)
@@ -128,7 +128,7 @@ def test_a_flights_own_fate_is_in_none_of_its_features(
 
 
 def test_the_weather_is_that_of_the_last_complete_hour() -> None:
-    """The hour that is still running is not known, and the one before the last is too old."""
+    """The current hour is not known yet, and the one before the last is too old."""
     hours = [datetime(2013, 7, 1, hour, tzinfo=UTC) for hour in range(24)]
     departures = [
         datetime(2013, 7, 1, 17, 59, tzinfo=UTC),
@@ -142,7 +142,7 @@ def test_the_weather_is_that_of_the_last_complete_hour() -> None:
 
 
 def test_weather_that_is_missing_is_null_and_not_that_of_another_hour_or_airport() -> None:
-    """A model can deal with what is missing, but not with what is wrong."""
+    """A model can handle missing values, but not wrong ones."""
     departs = datetime(2013, 7, 1, 18, 0, tzinfo=UTC)
     others = pl.concat(
         [weather_at(departs - 4 * HOUR, departs - 2 * HOUR), weather_at(departs - 3 * HOUR, origin="EWR")]
@@ -151,7 +151,7 @@ def test_weather_that_is_missing_is_null_and_not_that_of_another_hour_or_airport
     assert found.select(WEATHER).row(0) == (None,) * len(WEATHER)
 
 
-def test_the_airport_is_judged_by_who_left_in_the_two_hours_before_both_ends_included() -> None:
+def test_delays_at_the_airport_are_of_departures_in_the_two_hours_before_both_ends_included() -> None:
     """A minute earlier is too old, a minute later is not known yet, and other airports do not count."""
     departs = datetime(2013, 7, 1, 18, 0, tzinfo=UTC)
     start, end, minute = departs - 4 * HOUR, departs - 2 * HOUR, timedelta(minutes=1)
@@ -168,14 +168,14 @@ def test_the_airport_is_judged_by_who_left_in_the_two_hours_before_both_ends_inc
     assert found.select("origin_departures", "origin_delay_min").row(0) == (2, 45.0)
 
 
-def test_an_airport_that_nobody_left_has_no_mean_delay() -> None:
-    """No flight at all is not a delay of zero."""
+def test_an_airport_without_departures_has_no_mean_delay() -> None:
+    """Not a delay of zero."""
     found = features_at_prediction(flights_of(flight(1, datetime(2013, 7, 1, 10, 0, tzinfo=UTC), 0)), NO_WEATHER)
     assert found.select("origin_departures", "origin_delay_min").row(0) == (0, None)
 
 
-def test_the_airports_state_equals_a_plain_count(flights: pl.DataFrame, features: pl.DataFrame) -> None:
-    """The sums that are subtracted from each other give what counting would, on 300 flights of the year."""
+def test_delays_at_the_airport_equal_a_plain_count(flights: pl.DataFrame, features: pl.DataFrame) -> None:
+    """Differences of cumulative sums equal plain counts, on 300 flights of the year."""
     picked = random.Random(11).sample(range(features.height), 300)
     columns = ("origin", "predicted_at", "origin_departures", "origin_delay_min")
     for origin, at, count, mean in features[picked].select(columns).iter_rows():
@@ -187,7 +187,7 @@ def test_the_airports_state_equals_a_plain_count(flights: pl.DataFrame, features
 
 
 def test_almost_every_flight_has_its_weather(features: pl.DataFrame) -> None:
-    """The last complete hour is there for 99.6 % of the flights; timetable and counts for all."""
+    """99.6 % of the flights have the weather of the last complete hour; all have timetable and counts."""
     assert round(1 - features["visibility_mi"].null_count() / features.height, 3) == 0.996
     complete = [name for name in FEATURES if name not in (*WEATHER, "origin_delay_min")]
     assert features.select(complete).null_count().row(0) == (0,) * len(complete)
@@ -196,7 +196,7 @@ def test_almost_every_flight_has_its_weather(features: pl.DataFrame) -> None:
 def test_there_is_one_row_per_flight_in_order_of_prediction(
     flights: pl.DataFrame, weather: pl.DataFrame, features: pl.DataFrame
 ) -> None:
-    """The order in which flights and weather are read leaves no trace."""
+    """The order of the input does not matter."""
     assert features.select("predicted_at", *FLIGHT_KEY).equals(
         features.select("predicted_at", *FLIGHT_KEY).sort("predicted_at", *FLIGHT_KEY)
     )
@@ -208,7 +208,7 @@ def test_there_is_one_row_per_flight_in_order_of_prediction(
 
 @pytest.mark.parametrize(("day", "weekday"), [("2013-03-10", 7), ("2013-11-03", 7), ("2013-03-11", 1)])
 def test_hours_are_new_yorks_also_when_the_clocks_change(features: pl.DataFrame, day: str, weekday: int) -> None:
-    """Hour and weekday are those of the timetable, and the prediction is two real hours earlier."""
+    """Hour and weekday are those of the timetable, and the prediction is two elapsed hours earlier."""
     found = features.filter(flight_date=day)
     assert found["hour"].to_list() == [int(clock[:2]) for clock in found["scheduled"]]
     assert set(found["weekday"]) == {weekday}

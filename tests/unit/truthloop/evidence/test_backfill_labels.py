@@ -1,4 +1,4 @@
-"""Labels that tell the past anew are read once each, and are the same however far the log was read in between."""
+"""Backfill labels are read once each, and are the same however far the log was read in between."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
@@ -10,7 +10,7 @@ import pytest
 from lake_builder import LakeBuilder, hour
 
 from lake import Lake
-from truthloop.evidence.backfill_labels import LabelLog
+from truthloop.evidence.backfill_labels import BackfillLabelReader
 
 KIND, OWN = "fraud", "chargeback-1"
 SCHEMA = {
@@ -32,9 +32,9 @@ def builder(tmp_path: Path) -> LakeBuilder:
     return LakeBuilder(tmp_path / "lake")
 
 
-def log_of(builder: LakeBuilder) -> LabelLog:
-    """Return the log as another process begins it."""
-    return LabelLog(Lake.open(builder.lake.path), KIND, OWN)
+def reader_of(builder: LakeBuilder) -> BackfillLabelReader:
+    """Return the reader as a new process starts it."""
+    return BackfillLabelReader(Lake.open(builder.lake.path), KIND, OWN)
 
 
 def step(builder: LakeBuilder, rows: Sequence[Row], number: int, first: int = 0, partition: int = 0) -> int:
@@ -46,22 +46,22 @@ def step(builder: LakeBuilder, rows: Sequence[Row], number: int, first: int = 0,
     return following
 
 
-def places(found: pl.DataFrame) -> list[tuple[int, int]]:
-    """Return partition and offset of the labels that were read, in order."""
+def positions(found: pl.DataFrame) -> list[tuple[int, int]]:
+    """Return partition and offset of the labels that were read, sorted."""
     return sorted(found.select("partition", "offset").rows())
 
 
 def test_nothing_is_read_of_an_empty_lake(builder: LakeBuilder) -> None:
-    """In the columns that episodes are opened from."""
+    """The frame has the columns that episodes are opened from."""
     for steps in ({}, {0: 0}, {0: 0, 1: 0}):
-        found = log_of(builder).read(steps)
+        found = reader_of(builder).read(steps)
         assert (found.height, dict(found.schema)) == (0, SCHEMA)
 
 
 def test_labels_of_another_definition_and_declared_ones_are_read(builder: LakeBuilder) -> None:
-    """With all that an episode is told by; a live label of the config's own definition is not one."""
+    """With all the columns that episodes need; a live label of the config's definition is not read."""
     step(builder, [{}, OTHER, DECLARED, {**OTHER, **DECLARED}, {}], 0)
-    found = log_of(builder).read({0: 1}).sort("offset")
+    found = reader_of(builder).read({0: 1}).sort("offset")
     assert dict(found.schema) == SCHEMA
     assert found.rows() == [
         (hour(1.01), "chargeback-2", False, None, 0, 1),
@@ -70,10 +70,10 @@ def test_labels_of_another_definition_and_declared_ones_are_read(builder: LakeBu
     ]
 
 
-def test_another_kinds_labels_and_heartbeats_tell_nothing(builder: LakeBuilder) -> None:
+def test_labels_of_another_kind_and_heartbeats_are_left_out(builder: LakeBuilder) -> None:
     """Whatever definition they name."""
     step(builder, [{**OTHER, "kind": "chargeback"}, {**OTHER, "op": "heartbeat"}, {**OTHER, "op": "retract"}], 0)
-    assert places(log_of(builder).read({0: 1})) == [(0, 2)]
+    assert positions(reader_of(builder).read({0: 1})) == [(0, 2)]
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_another_kinds_labels_and_heartbeats_tell_nothing(builder: LakeBuilder) 
 def test_a_label_that_was_refused_when_it_was_read_is_left_out(
     builder: LakeBuilder, reason: str, other: dict[str, object], *, is_read: bool
 ) -> None:
-    """One that leaves later because no prediction came stays: else it would matter when somebody looked."""
+    """A label that is rejected later is kept: otherwise the result would depend on the time of the scan."""
     step(builder, [OTHER, OTHER], 0)
     builder.reject(str(other.pop("input", "labels")), 1, reason, **other)
-    assert places(log_of(builder).read({0: 1})) == [(0, 0), *([(0, 1)] if is_read else [])]
+    assert positions(reader_of(builder).read({0: 1})) == [(0, 0), *([(0, 1)] if is_read else [])]
 
 
-def test_only_the_steps_that_are_looked_at_are_read(builder: LakeBuilder) -> None:
+def test_only_the_given_steps_are_read(builder: LakeBuilder) -> None:
     """The lake may have more, of this partition and of others."""
     following = step(builder, [OTHER, OTHER], 0)
     following = step(builder, [], 1, following)
@@ -113,32 +113,32 @@ def test_only_the_steps_that_are_looked_at_are_read(builder: LakeBuilder) -> Non
         ({0: 1, 1: 1}, [(0, 0), (0, 1), (1, 0)]),
         ({0: 3, 1: 1}, [(0, 0), (0, 1), (0, 2), (1, 0)]),
     ):
-        assert places(log_of(builder).read(steps)) == expected, steps
+        assert positions(reader_of(builder).read(steps)) == expected, steps
 
 
-def test_each_label_is_read_once_across_turns(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that read grows by what is new, and the table is not looked at again where nothing is."""
-    log = log_of(builder)
+def test_each_label_is_read_once_across_calls(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result grows by the new labels, and the table is not scanned again if there are none."""
+    reader = reader_of(builder)
     following = step(builder, [OTHER, {}], 0)
-    assert places(log.read({0: 1})) == [(0, 0)]
+    assert positions(reader.read({0: 1})) == [(0, 0)]
     scanned: list[str] = []
-    monkeypatch.setattr(Lake, "scan", _noting(Lake.scan, scanned))
+    monkeypatch.setattr(Lake, "scan", _recording(Lake.scan, scanned))
     for _ in range(2):
-        assert places(log.read({0: 1})) == [(0, 0)]
+        assert positions(reader.read({0: 1})) == [(0, 0)]
     assert "labels" not in scanned
     step(builder, [OTHER], 1, following)
     step(builder, [OTHER], 0, partition=1)
-    assert places(log.read({0: 2})) == [(0, 0), (0, 2)]
-    assert places(log.read({0: 2, 1: 1})) == [(0, 0), (0, 2), (1, 0)]
+    assert positions(reader.read({0: 2})) == [(0, 0), (0, 2)]
+    assert positions(reader.read({0: 2, 1: 1})) == [(0, 0), (0, 2), (1, 0)]
     assert scanned.count("labels") == 2
 
 
-def _noting(real: Callable[..., pl.LazyFrame], scanned: list[str]) -> Callable[..., pl.LazyFrame]:
-    def noted(lake: Lake, table: str, *words: object, **named: object) -> pl.LazyFrame:
+def _recording(real: Callable[..., pl.LazyFrame], scanned: list[str]) -> Callable[..., pl.LazyFrame]:
+    def recorded(lake: Lake, table: str, *args: object, **kwargs: object) -> pl.LazyFrame:
         scanned.append(table)
-        return real(lake, table, *words, **named)
+        return real(lake, table, *args, **kwargs)
 
-    return noted
+    return recorded
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -153,11 +153,11 @@ def test_whatever_the_steps_in_between_the_same_labels_are_known(builder: LakeBu
         if rows:
             reason = rng.choice(["duplicate", "unknown_prediction"])
             builder.reject("labels", rng.randrange(first, following[partition]), reason, partition=partition)
-    whole = log_of(builder).read({0: 4, 1: 4}).sort("partition", "offset")
+    whole = reader_of(builder).read({0: 4, 1: 4}).sort("partition", "offset")
     assert not whole.is_empty()
     for _ in range(3):
-        log, steps = log_of(builder), {0: 0, 1: 0}
+        reader, steps = reader_of(builder), {0: 0, 1: 0}
         while steps != {0: 4, 1: 4}:
             steps = {number: min(4, count + rng.randrange(3)) for number, count in steps.items()}
-            found = log.read(steps)
+            found = reader.read(steps)
         assert found.sort("partition", "offset").equals(whole)

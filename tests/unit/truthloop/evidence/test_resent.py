@@ -1,4 +1,4 @@
-"""Predictions that came again with other content: when they came, and which predictions they were about."""
+"""Predictions that were sent again with other content: conflicts by hour, and the first copies."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from lake_builder import LakeBuilder, hour, ms
 
 from schemas.events.backfill import Cause, Episode
-from truthloop.evidence.resent import read_conflicts, resent_by
+from truthloop.evidence.resent import read_conflicts, resent_predictions
 
 FOUND = {"partition": pl.Int32(), "prediction_offset": pl.Int64(), "kind": pl.String()}
 
@@ -19,7 +19,7 @@ def builder(tmp_path: Path) -> LakeBuilder:
 
 
 def again(builder: LakeBuilder, key: str, arrived: float | None, offset: int, **other: object) -> None:
-    """Append a prediction of the morning that came again with other content: at an hour, or from a file."""
+    """Append a prediction of hour 0 again, with other content: arrived at an hour, or (None) from a file."""
     partition = other.get("partition", 0)
     at = {} if arrived is None else {"arrived_at": hour(arrived)}
     builder.predict(key, 0, offset, digest=8, **at, **other)
@@ -27,7 +27,7 @@ def again(builder: LakeBuilder, key: str, arrived: float | None, offset: int, **
 
 
 def episode(since: float, until: float, kind: str = "fraud") -> Episode:
-    """Return an episode of re-sent predictions between two hours."""
+    """Return an episode of resent predictions between two hours."""
     return Episode(
         id=f"bf-{1:032x}",
         kind=kind,
@@ -40,9 +40,9 @@ def episode(since: float, until: float, kind: str = "fraud") -> Episode:
     )
 
 
-def touched(builder: LakeBuilder, since: float, until: float) -> list[tuple[int, int, str]]:
+def resent(builder: LakeBuilder, since: float, until: float) -> list[tuple[int, int, str]]:
     """Return what an episode sent again, sorted."""
-    return sorted(resent_by(builder.lake, episode(since, until)).rows())
+    return sorted(resent_predictions(builder.lake, episode(since, until)).rows())
 
 
 def test_a_lake_without_conflicts_has_none(builder: LakeBuilder) -> None:
@@ -51,12 +51,12 @@ def test_a_lake_without_conflicts_has_none(builder: LakeBuilder) -> None:
     assert read_conflicts(builder.lake).is_empty()
     builder.predict("a", 0, 0).predict("b", 0, 1)
     assert read_conflicts(builder.lake).is_empty()
-    found = resent_by(builder.lake, episode(-99, 99))
+    found = resent_predictions(builder.lake, episode(-99, 99))
     assert (found.height, dict(found.schema)) == (0, FOUND)
 
 
 def test_conflicts_are_counted_by_the_hour_in_which_they_arrived(builder: LakeBuilder) -> None:
-    """The hours in order, each by its first instant; the predictions were all made in the morning."""
+    """The hours are sorted, each named by its first instant; all predictions were made in hour 0."""
     for offset, key in enumerate("abcd"):
         builder.predict(key, 0, offset, arrived_at=hour(0))
     for offset, (key, arrived) in enumerate([("a", 30.999), ("b", 5), ("c", 30), ("d", 31), ("a", 30.5)], 10):
@@ -64,15 +64,15 @@ def test_conflicts_are_counted_by_the_hour_in_which_they_arrived(builder: LakeBu
     assert read_conflicts(builder.lake).rows() == [(ms(5), 1), (ms(30), 3), (ms(31), 1)]
 
 
-def test_what_comes_from_files_is_of_the_hour_of_the_prediction_itself(builder: LakeBuilder) -> None:
-    """Files have no time of arrival."""
+def test_a_conflict_in_a_file_belongs_to_the_hour_of_the_prediction(builder: LakeBuilder) -> None:
+    """Files have no arrival time."""
     builder.predict("a", 0, 0)
     again(builder, "a", None, 1)
     assert read_conflicts(builder.lake).rows() == [(ms(0), 1)]
 
 
 def test_the_same_content_again_is_no_conflict(builder: LakeBuilder) -> None:
-    """Nor is what was refused for another reason, by another stage, or is a label of the same position."""
+    """Nor is a record rejected for another reason, by another stage, or a label with the same offset."""
     for offset, (input_, reason, stage) in enumerate(
         [
             ("predictions", "duplicate", "join"),
@@ -85,7 +85,7 @@ def test_the_same_content_again_is_no_conflict(builder: LakeBuilder) -> None:
     ):
         builder.predict("a", 0, offset, arrived_at=hour(5)).reject(input_, offset, reason, stage=stage)
     assert read_conflicts(builder.lake).is_empty()
-    assert touched(builder, -99, 99) == []
+    assert resent(builder, -99, 99) == []
 
 
 def test_a_conflict_counts_in_its_own_partition_only(builder: LakeBuilder) -> None:
@@ -93,11 +93,11 @@ def test_a_conflict_counts_in_its_own_partition_only(builder: LakeBuilder) -> No
     builder.predict("a", 0, 0).predict("b", 0, 1, partition=1)
     again(builder, "a", 5, 1)
     assert read_conflicts(builder.lake).rows() == [(ms(5), 1)]
-    assert touched(builder, 0, 9) == [(0, 0, "fraud")]
+    assert resent(builder, 0, 9) == [(0, 0, "fraud")]
 
 
-def test_the_predictions_as_they_first_came_are_found_once(builder: LakeBuilder) -> None:
-    """However often they came again, and not those that came again themselves."""
+def test_the_first_copies_are_found_once(builder: LakeBuilder) -> None:
+    """However often they were sent again; the later copies are not among them."""
     for offset, key in enumerate("abc"):
         builder.predict(key, 0, offset, arrived_at=hour(0))
     builder.predict("d", 0, 3, partition=1, arrived_at=hour(0))
@@ -105,22 +105,22 @@ def test_the_predictions_as_they_first_came_are_found_once(builder: LakeBuilder)
         again(builder, key, 5, offset)
     again(builder, "d", 5, 10, partition=1)
     builder.predict("c", 0, 20, arrived_at=hour(5)).reject("predictions", 20, "duplicate")
-    assert touched(builder, 5, 6) == [(0, 0, "fraud"), (0, 1, "fraud"), (1, 3, "fraud")]
-    found = resent_by(builder.lake, episode(5, 6, "chargeback"))
+    assert resent(builder, 5, 6) == [(0, 0, "fraud"), (0, 1, "fraud"), (1, 3, "fraud")]
+    found = resent_predictions(builder.lake, episode(5, 6, "chargeback"))
     assert (dict(found.schema), set(found["kind"])) == (FOUND, {"chargeback"})
 
 
-def test_only_what_came_again_within_the_episode_belongs_to_it(builder: LakeBuilder) -> None:
-    """Both ends are in it."""
+def test_only_predictions_resent_within_the_episode_belong_to_it(builder: LakeBuilder) -> None:
+    """Both ends are included."""
     for offset, key in enumerate("abcd"):
         builder.predict(key, 0, offset, arrived_at=hour(0))
         again(builder, key, 5 + offset, 10 + offset)
-    assert touched(builder, 6, 7) == [(0, 1, "fraud"), (0, 2, "fraud")]
-    assert touched(builder, 6.001, 7.001) == [(0, 2, "fraud")]
+    assert resent(builder, 6, 7) == [(0, 1, "fraud"), (0, 2, "fraud")]
+    assert resent(builder, 6.001, 7.001) == [(0, 2, "fraud")]
 
 
 def test_another_prediction_of_the_same_key_was_not_sent_again(builder: LakeBuilder) -> None:
-    """A shadow's has the same key and an id of its own."""
+    """A shadow version's prediction has the same key and its own id."""
     builder.predict("a", 0, 0, id="v1").predict("a", 0, 1, id="v2", version="v2")
     again(builder, "a", 5, 2, id="v2", version="v2")
-    assert touched(builder, 0, 9) == [(0, 1, "fraud")]
+    assert resent(builder, 0, 9) == [(0, 1, "fraud")]

@@ -1,4 +1,4 @@
-"""Answers of a pipeline: taken once if they are signed and in order, and refused without a trace otherwise."""
+"""Callbacks of a pipeline: logged once if they are signed and in order, and rejected without a trace otherwise."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from retrain.log_entries import EntryOrigin
 from retrain.signing import Secret, sign
 from schemas.config.retrain import RetrainConfig
 from schemas.events.evidence import Decision, Event, GateState
-from truthloop.feedback.callbacks import Callbacks
+from truthloop.feedback.callbacks import CallbackHandler
 
 SECRET = Secret.parse("whsec_" + "c2VjcmV0" * 5)
 OTHER = Secret.parse("whsec_" + "b3RoZXI0" * 5)
@@ -33,7 +33,7 @@ ENDED = [*RUNNING, entry(3, Event.RESOLVED, GateState.COOLING, decision=ID)]
 
 
 class Desk:
-    """A lake with the log of two kinds, and what takes callbacks for it."""
+    """A lake with the logs of two kinds, and the handler of its callbacks."""
 
     def __init__(self, folder: Path, log: list[Decision], secret: Secret | None = SECRET) -> None:
         LakeBuilder(folder)
@@ -41,13 +41,13 @@ class Desk:
         self.refusals: list[str] = []
         assert DecisionLog(self.lake, "late").append(log, NOW_MS)
         origins = [EntryOrigin("flights", kind, RETRAIN) for kind in ("fare", "late")]
-        self.callbacks = Callbacks(self.lake, origins, secret, lambda: NOW_MS, self.refusals.append)
+        self.callbacks = CallbackHandler(self.lake, origins, secret, lambda: NOW_MS, self.refusals.append)
 
     def take(self, body: bytes, id_: str = "c1", secret: Secret = SECRET, **headers: str) -> tuple[int, Any]:
-        """Hand in a body that is signed, with some headers put in place of the right ones."""
+        """Send a signed body, with some of the right headers replaced."""
         good = sign(secret, id_, NOW_S, body) if _is_text(body) else {}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.callbacks.take(body, {"host": "loop", **good, **named})
+        return self.callbacks.handle(body, {"host": "loop", **good, **named})
 
     def versions(self) -> dict[str, int]:
         """Return the newest commit of every table."""
@@ -81,7 +81,7 @@ def desk(tmp_path: Path) -> Make:
 
 
 def refused_without_a_trace(desk: Desk, answer: tuple[int, Any], before: dict[str, int]) -> str:
-    """Return the reason of a refusal after seeing that nothing has changed."""
+    """Return the reason of a refusal after checking that nothing has changed."""
     assert desk.versions() == before
     assert set(answer[1]) == {"status", "reason"}
     assert answer[1]["status"] == "refused"
@@ -93,8 +93,8 @@ def refused_without_a_trace(desk: Desk, answer: tuple[int, Any], before: dict[st
     ("status", "state"),
     [("accepted", "running"), ("running", "running"), ("succeeded", "cooling"), ("failed", "cooling")],
 )
-def test_an_answer_moves_the_gate_and_is_written_down(desk: Make, status: str, state: str) -> None:
-    """With the pipeline's own words, figures and version."""
+def test_a_callback_moves_the_gate_and_is_logged(desk: Make, status: str, state: str) -> None:
+    """With the pipeline's message, metrics and version."""
     one = desk(RUNNING)
     given = body_of(status, version="v2", metrics={"roc_auc": 0.9}, message="Done.", model_sha256="0" * 64)
     assert one.take(given) == (200, {"status": "taken", "decision": ID, "state": state})
@@ -105,7 +105,7 @@ def test_an_answer_moves_the_gate_and_is_written_down(desk: Make, status: str, s
     assert one.refusals == []
 
 
-def test_a_fast_pipeline_may_answer_before_the_delivery_is_known(desk: Make) -> None:
+def test_a_fast_pipeline_may_answer_before_the_delivery_is_logged(desk: Make) -> None:
     """The gate waits for both."""
     one = desk(REQUESTED)
     assert one.take(body_of("accepted"))[0] == 200
@@ -126,25 +126,25 @@ def test_a_fast_pipeline_may_answer_before_the_delivery_is_known(desk: Make) -> 
         {"webhook_id": "\n"},
     ],
 )
-def test_what_is_not_signed_is_401(desk: Make, headers: dict[str, str]) -> None:
-    """Malformed, old, or of another message: all the same to who asks."""
+def test_an_invalid_signature_is_401(desk: Make, headers: dict[str, str]) -> None:
+    """Malformed, old, or of another message: the response is the same."""
     one = desk(RUNNING)
     before = one.versions()
     answer = one.take(body_of(), **headers)
     assert answer[0] == 401
-    assert refused_without_a_trace(one, answer, before) == "the signature does not hold"
+    assert refused_without_a_trace(one, answer, before) == "the signature is invalid"
     assert one.refusals == ["signature"]
 
 
-def test_without_headers_or_with_the_wrong_secret_it_is_401(desk: Make) -> None:
-    """Also where the body could not be read: a signature comes first."""
+def test_missing_headers_or_the_wrong_secret_are_401(desk: Make) -> None:
+    """Also if the body cannot be read: the signature is checked first."""
     one = desk(RUNNING)
     before = one.versions()
-    assert one.callbacks.take(body_of(), {})[0] == 401
+    assert one.callbacks.handle(body_of(), {})[0] == 401
     assert one.take(body_of(), secret=OTHER)[0] == 401
     assert one.take(b"{", secret=OTHER)[0] == 401
     assert one.take(b"\xff")[0] == 401
-    assert one.callbacks.take(body_of("failed"), sign(SECRET, "c1", NOW_S, body_of()))[0] == 401
+    assert one.callbacks.handle(body_of("failed"), sign(SECRET, "c1", NOW_S, body_of()))[0] == 401
     assert (one.versions(), one.refusals) == (before, ["signature"] * 5)
 
 
@@ -171,8 +171,8 @@ def test_without_headers_or_with_the_wrong_secret_it_is_401(desk: Make) -> None:
     ],
     ids=lambda body: f"{len(body)} bytes",
 )
-def test_what_is_signed_and_makes_no_sense_is_422(desk: Make, body: bytes) -> None:
-    """With the place of the first fault, and nothing of what was sent but names."""
+def test_a_signed_but_invalid_body_is_422(desk: Make, body: bytes) -> None:
+    """With the field of the first error, and no values of what was sent."""
     one = desk(RUNNING)
     before = one.versions()
     answer = one.take(body)
@@ -181,8 +181,8 @@ def test_what_is_signed_and_makes_no_sense_is_422(desk: Make, body: bytes) -> No
     assert one.refusals == ["invalid"]
 
 
-def test_a_decision_that_nobody_made_is_404(desk: Make) -> None:
-    """And so is every one where nobody is ever asked."""
+def test_an_unknown_decision_is_404(desk: Make) -> None:
+    """Nothing is logged."""
     one = desk(RUNNING)
     before = one.versions()
     answer = one.take(body_of(decision=ANOTHER_ID))
@@ -190,18 +190,18 @@ def test_a_decision_that_nobody_made_is_404(desk: Make) -> None:
     assert refused_without_a_trace(one, answer, before) == "no such decision"
 
 
-def test_a_loop_that_asks_nobody_takes_nothing(desk: Make) -> None:
-    """It has no secret that a signature could be checked with."""
+def test_a_loop_without_requests_takes_no_callbacks(desk: Make) -> None:
+    """It has no secret to check a signature with."""
     one = desk(RUNNING, secret=None)
     before = one.versions()
     answer = one.take(body_of())
     assert answer[0] == 404
-    assert refused_without_a_trace(one, answer, before) == "this loop asks nobody"
+    assert refused_without_a_trace(one, answer, before) == "this loop sends no requests"
 
 
 @pytest.mark.parametrize("status", ["accepted", "failed"])
-def test_the_same_answer_again_changes_nothing(desk: Make, status: str) -> None:
-    """It is known by its id, also when it has ended the retrain, or says something else the second time."""
+def test_a_repeated_callback_changes_nothing(desk: Make, status: str) -> None:
+    """It is recognized by its id, also if it has ended the retrain, or has another status the second time."""
     one = desk(RUNNING)
     assert one.take(body_of(status))[1]["status"] == "taken"
     before, log = one.versions(), one.log()
@@ -211,8 +211,8 @@ def test_the_same_answer_again_changes_nothing(desk: Make, status: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["accepted", "running", "succeeded", "failed"])
-def test_an_answer_out_of_order_is_409(desk: Make, status: str) -> None:
-    """Nobody was asked yet, so nobody can have answered."""
+def test_a_callback_out_of_order_is_409(desk: Make, status: str) -> None:
+    """No request was sent yet, so there can be no answer."""
     one = desk([DECIDED])
     before = one.versions()
     answer = one.take(body_of(status))
@@ -221,7 +221,7 @@ def test_an_answer_out_of_order_is_409(desk: Make, status: str) -> None:
     assert one.refusals == ["out_of_order"]
 
 
-def test_an_answer_to_a_retrain_that_has_ended_is_409(desk: Make) -> None:
+def test_a_callback_of_an_ended_retrain_is_409(desk: Make) -> None:
     """Also while the next one is open."""
     follower = entry(4, Event.EVALUATED, GateState.PREPARING, 9, decision=ANOTHER_ID)
     one = desk([*ENDED, follower])
@@ -232,8 +232,8 @@ def test_an_answer_to_a_retrain_that_has_ended_is_409(desk: Make) -> None:
     assert one.refusals == ["closed"]
 
 
-def test_a_log_that_moves_on_meanwhile_is_read_again(desk: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between reading and writing somebody else wrote: the answer is judged anew, and in the end sent back."""
+def test_a_log_that_grows_meanwhile_is_read_again(desk: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another process writes first, the callback is handled again; after too many times it is rejected."""
     one = desk(RUNNING)
     real = DecisionLog.append
     others: list[int] = []
@@ -242,17 +242,21 @@ def test_a_log_that_moves_on_meanwhile_is_read_again(desk: Make, monkeypatch: py
         if len(others) < limit:
             number = entries[0].number
             others.append(number)
-            told = entry(number, Event.EVALUATED, GateState.RUNNING, number, decision=ID, at=START_MS + number)
-            assert real(log, [told], recorded_at_ms)
+            other = entry(number, Event.EVALUATED, GateState.RUNNING, number, decision=ID, at=START_MS + number)
+            assert real(log, [other], recorded_at_ms)
         return real(log, entries, recorded_at_ms)
 
     monkeypatch.setattr(DecisionLog, "append", slower)
     limit = 2
     assert one.take(body_of("running"))[1]["status"] == "taken"
-    assert [told.number for told in one.log()] == list(range(6))
+    assert [logged.number for logged in one.log()] == list(range(6))
     limit = 100
-    status, said = one.take(body_of("failed"), "c2")
-    assert (status, said["reason"], one.refusals) == (503, "others write to the log; send it again", ["busy"])
+    status, response = one.take(body_of("failed"), "c2")
+    assert (status, response["reason"], one.refusals) == (
+        503,
+        "other processes are writing to the log; send it again",
+        ["busy"],
+    )
     assert gate_of(one.log()).state is GateState.RUNNING
 
 
@@ -273,10 +277,8 @@ JUDGED = entry(
 @pytest.mark.parametrize(
     "log", [[*RUNNING, JUDGED], [*RUNNING, JUDGED, entry(4, Event.RESOLVED, GateState.COOLING, decision=ID)]]
 )
-def test_another_model_than_the_one_that_was_judged_is_refused_and_written_down(
-    desk: Make, status: str, log: list[Decision]
-) -> None:
-    """The gate stays where it is, also after the retrain has ended; the judged model stays the judged one."""
+def test_a_model_other_than_the_judged_one_is_refused_and_logged(desk: Make, status: str, log: list[Decision]) -> None:
+    """The gate does not move, also after the retrain has ended; the judged model stays the same."""
     one = desk(log)
     before = gate_of(one.log())
     answer = one.take(body_of(status, version="v2", model_sha256=OTHER_MODEL))
@@ -285,67 +287,73 @@ def test_another_model_than_the_one_that_was_judged_is_refused_and_written_down(
         {"status": "refused", "reason": f"{status} names another model_sha256 than the one that was judged"},
     )
     assert one.refusals == ["another_model"]
-    *old, told = one.log()
+    *old, refusal = one.log()
     assert old == log
-    assert (told.event, told.state, told.source, told.at) == (Event.REFUSED, log[-1].state, "pipeline", log[-1].at)
-    assert (told.detail["model_sha256"], told.detail["decision"], told.detail["callback_id"]) == (OTHER_MODEL, ID, "c1")
+    assert (refusal.event, refusal.state, refusal.source, refusal.at) == (
+        Event.REFUSED,
+        log[-1].state,
+        "pipeline",
+        log[-1].at,
+    )
+    detail = refusal.detail
+    assert (detail["model_sha256"], detail["decision"], detail["callback_id"]) == (OTHER_MODEL, ID, "c1")
     after = gate_of(one.log())
     assert (after.state, after.decision, after.ended_ms, after.failures, after.version) == (
         *(before.state, before.decision, before.ended_ms, before.failures, before.version),
     )
 
 
-def test_a_refusal_is_written_once_however_often_it_is_asked_for(desk: Make) -> None:
-    """By the same id, or by another one; another model again is another entry."""
+def test_a_repeated_refusal_is_logged_once(desk: Make) -> None:
+    """With the same callback id or another one; a third model is another entry."""
     one = desk([*RUNNING, JUDGED])
     wrong = body_of(model_sha256=OTHER_MODEL)
     assert [one.take(wrong, id_)[0] for id_ in ("c1", "c1", "c2")] == [409, 409, 409]
-    assert [told.event for told in one.log()[4:]] == [Event.REFUSED]
+    assert [logged.event for logged in one.log()[4:]] == [Event.REFUSED]
     assert one.take(body_of(model_sha256="c" * 64), "c3")[0] == 409
     assert len(one.log()) == 6
     assert one.refusals == ["another_model"] * 4
 
 
 def test_a_refusal_while_the_next_retrain_is_open_does_not_touch_it(desk: Make) -> None:
-    """It belongs to the retrain that has ended, and says so."""
+    """It belongs to the retrain that has ended."""
     ended = [*RUNNING, JUDGED, entry(4, Event.RESOLVED, GateState.COOLING, decision=ID)]
     one = desk([*ended, entry(5, Event.EVALUATED, GateState.PREPARING, 9, decision=ANOTHER_ID)])
     assert one.take(body_of("deployed", version="v2", model_sha256=OTHER_MODEL))[0] == 409
-    told = one.log()[-1]
-    assert (told.event, told.decision, told.detail["decision"]) == (Event.REFUSED, None, ID)
+    last = one.log()[-1]
+    assert (last.event, last.decision, last.detail["decision"]) == (Event.REFUSED, None, ID)
     assert (gate_of(one.log()).decision, gate_of(one.log()).state) == (ANOTHER_ID, GateState.PREPARING)
 
 
 def test_the_first_success_with_a_digest_fixes_the_model(desk: Make) -> None:
-    """What was said of a model before is a rumour; a success without a digest fixes nothing."""
+    """Digests in earlier callbacks do not count, nor does a success without a digest."""
     one = desk(RUNNING)
-    one.callbacks = Callbacks(
+    one.callbacks = CallbackHandler(
         one.lake, [EntryOrigin("flights", "late", FIRST)], SECRET, lambda: NOW_MS, one.refusals.append
     )
-    said = [
+    callbacks = [
         ("running", OTHER_MODEL),
         ("succeeded", None),
         ("succeeded", GOOD),
         ("succeeded", GOOD),
         ("succeeded", None),
     ]
-    for number, (status, digest) in enumerate(said):
+    for number, (status, digest) in enumerate(callbacks):
         assert one.take(body_of(status, model_sha256=digest), f"c{number}")[0] == 200
     assert one.take(body_of("succeeded", model_sha256=OTHER_MODEL), "c9")[0] == 409
     assert gate_of(one.log()).state is GateState.RUNNING
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-def test_what_was_judged_may_be_said_to_be_deployed(desk: Make, is_open: bool) -> None:
-    """It is written down and moves nothing: whether a version predicts is seen from its predictions."""
+def test_a_judged_model_may_be_reported_as_deployed(desk: Make, is_open: bool) -> None:
+    """It is logged and moves no gate: a version is deployed once its predictions come in."""
     end = [] if is_open else [entry(4, Event.RESOLVED, GateState.COOLING, decision=ID)]
     one = desk([*RUNNING, JUDGED, *end])
     before = gate_of(one.log())
     given = body_of("deployed", version="v2", model_sha256=GOOD, message="On all hosts.")
     assert one.take(given) == (200, {"status": "taken", "decision": ID, "state": before.state.value})
     assert one.take(given) == (200, {"status": "known", "decision": ID})
-    told = one.log()[-1]
-    assert (told.event, told.version, told.reason) == (
+    last = one.log()[-1]
+    assert (last.event, last.version, last.reason) == (
         Event.JUDGED,
         "v2",
         "the pipeline says: v2 is deployed, as it was judged. On all hosts.",
@@ -355,25 +363,25 @@ def test_what_was_judged_may_be_said_to_be_deployed(desk: Make, is_open: bool) -
 
 
 @pytest.mark.parametrize(
-    ("log", "other", "said"),
+    ("log", "other", "reason"),
     [
         (RUNNING, {}, "no model of this retrain was judged yet"),
         ([*RUNNING, JUDGED], {"version": "v3"}, "deployed names another version than 'v2', which was judged"),
     ],
 )
-def test_a_deployment_that_cannot_be_of_what_was_judged_is_409(
-    desk: Make, log: list[Decision], other: dict[str, str], said: str
+def test_a_deployment_of_anything_but_the_judged_model_is_409(
+    desk: Make, log: list[Decision], other: dict[str, str], reason: str
 ) -> None:
-    """Before anything was judged, or under another name."""
+    """Before a model was judged, or with another version."""
     one = desk(log)
     given = {"version": "v2", "model_sha256": GOOD} | other
-    assert one.take(body_of("deployed", **given)) == (409, {"status": "refused", "reason": said})
+    assert one.take(body_of("deployed", **given)) == (409, {"status": "refused", "reason": reason})
     assert one.log()[-1].event is Event.REFUSED
 
 
 @pytest.mark.parametrize("missing", [{"version": "v2"}, {"model_sha256": GOOD}, {}])
-def test_a_deployment_must_say_what_was_deployed(desk: Make, missing: dict[str, str]) -> None:
-    """Both the version and the digest."""
+def test_a_deployment_must_name_version_and_digest(desk: Make, missing: dict[str, str]) -> None:
+    """Both are required."""
     one = desk([*RUNNING, JUDGED])
     before = one.versions()
     answer = one.take(body_of("deployed", **missing))

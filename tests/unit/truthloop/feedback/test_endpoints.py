@@ -1,4 +1,4 @@
-"""Where the loop meets others: nobody is asked or served in a way that is not safe, and secrets are never repeated."""
+"""Endpoints: no request is sent and no page served in an unsafe way, and no error repeats a secret."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ TOKEN = "0123456789abcdef"  # noqa: S105 - of a test
 
 
 def settings_of(*, target: dict[str, Any] | None = None, **http: Any) -> Settings:
-    """Return a loop that asks a target, or nobody, and serves its page somewhere."""
+    """Return a loop with a target, or without, and with settings of its page."""
     parts: dict[str, Any] = {"http": http} if http else {}
     if target is not None:
         parts["retrain"] = {"target": target}
@@ -27,13 +27,13 @@ def settings_of(*, target: dict[str, Any] | None = None, **http: Any) -> Setting
     return Settings(config, Path("truthloop.yaml"), Path("lake"), Path("state"), Path("datasets"))
 
 
-def test_without_a_section_nobody_is_asked() -> None:
-    """And no secret is needed."""
+def test_without_a_retrain_section_there_is_no_receiver() -> None:
+    """No secret is needed then."""
     assert receiver_of(settings_of(), {}) is None
 
 
-def test_a_target_is_asked_with_the_secret_of_the_environment() -> None:
-    """Also one of this machine that the config allows, and with a variable of another name."""
+def test_a_receiver_has_the_secret_of_the_environment() -> None:
+    """Also a receiver on this machine that the config allows, and with a variable of another name."""
     found = receiver_of(settings_of(target={"url": "https://pipeline.example/retrain"}), ENVIRON)
     assert found is not None
     assert (found.url, found.secret) == ("https://pipeline.example/retrain", Secret.parse(SECRET_TEXT))
@@ -56,8 +56,8 @@ def test_a_target_is_asked_with_the_secret_of_the_environment() -> None:
         "pipeline.example",
     ],
 )
-def test_a_target_that_can_never_be_asked_ends_the_start(url: str) -> None:
-    """Not at the first retrain, months later."""
+def test_a_target_url_that_is_not_allowed_fails_the_start(url: str) -> None:
+    """It does not fail at the first retrain, months later."""
     with pytest.raises(ConfigError, match="cannot send to") as refused:
         receiver_of(settings_of(target={"url": url}), ENVIRON)
     assert "hunter2" not in str(refused.value)
@@ -65,7 +65,7 @@ def test_a_target_that_can_never_be_asked_ends_the_start(url: str) -> None:
 
 @pytest.mark.parametrize("text", [None, "", "secret", "whsec_", "whsec_c2hvcnQ=", "whsec_" + "!" * 40])
 def test_a_secret_that_is_missing_or_weak_is_refused_and_not_repeated(text: str | None) -> None:
-    """By the name of its variable."""
+    """The error names its variable."""
     environ = {} if text is None else {WEBHOOK_SECRET_VARIABLE: text}
     with pytest.raises(ConfigError) as refused:
         receiver_of(settings_of(target={"url": "https://pipeline.example/retrain"}), environ)
@@ -75,17 +75,17 @@ def test_a_secret_that_is_missing_or_weak_is_refused_and_not_repeated(text: str 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1", "::1", "localhost"])
 def test_on_this_machine_the_page_needs_no_token(bind: str) -> None:
-    """Whoever is on it may look; a token holds all the same."""
+    """Everybody on it may open the page; a token is used if it is set."""
     settings = settings_of(bind=bind, hosts=["loop.example"])
     assert access_of(settings, {}).token is None
     found = access_of(settings, {HTTP_TOKEN_VARIABLE: TOKEN})
     assert (found.token, found.hosts) == (TOKEN, ("loop.example",))
 
 
-@pytest.mark.parametrize("bind", ["0.0.0.0", "::", "10.1.2.3", "loop.example", "127.0.0.1.example"])  # noqa: S104 - it is what is refused
-def test_nobody_else_is_served_without_a_token(bind: str) -> None:
-    """The start ends, and says which variable is missing."""
-    with pytest.raises(ConfigError, match="without asking who they are") as refused:
+@pytest.mark.parametrize("bind", ["0.0.0.0", "::", "10.1.2.3", "loop.example", "127.0.0.1.example"])  # noqa: S104 - is rejected
+def test_other_machines_are_not_served_without_a_token(bind: str) -> None:
+    """The start fails, and names the missing variable."""
+    with pytest.raises(ConfigError, match="to other machines without a token") as refused:
         access_of(settings_of(bind=bind), {})
     assert HTTP_TOKEN_VARIABLE in (refused.value.hint or "")
     assert access_of(settings_of(bind=bind), {HTTP_TOKEN_VARIABLE: TOKEN}).token == TOKEN
@@ -93,14 +93,14 @@ def test_nobody_else_is_served_without_a_token(bind: str) -> None:
 
 @pytest.mark.parametrize("token", ["", "short", TOKEN[1:]])
 def test_a_token_that_can_be_guessed_is_refused(token: str) -> None:
-    """Fifteen characters are too few, on this machine too; empty is no token at all."""
+    """Fifteen characters are too few, on this machine too; so is an empty token."""
     with pytest.raises(ConfigError, match="at least 16 characters") as refused:
         access_of(settings_of(), {HTTP_TOKEN_VARIABLE: token})
     assert refused.value.where == HTTP_TOKEN_VARIABLE
 
 
 def test_a_token_may_be_in_a_file(tmp_path: Path) -> None:
-    """The end of its line is no part of it; a file that is missing or empty ends the start."""
+    """The line end is not part of it; a missing or empty file fails the start."""
     file = tmp_path / "token"
     environ = {f"{HTTP_TOKEN_VARIABLE}_FILE": str(file)}
     with pytest.raises(ConfigError, match="cannot be read") as refused:

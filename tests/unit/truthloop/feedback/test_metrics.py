@@ -1,4 +1,4 @@
-"""What Prometheus is told by the deciding role: names, few labels, and nothing by a worker that stands by."""
+"""Prometheus metrics of the feedback role: names, few labels, and none of the lake from a worker on standby."""
 
 import re
 from dataclasses import replace
@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitor.coverage.alert import CoverageAlert
 from retrain.gate import gate_of
 from schemas.events.evidence import Event, FindingKind, GateState, Level
-from truthloop.feedback.metrics import VERSIONS_MAX, Gauges, KindReading, LiveReading
+from truthloop.feedback.metrics import VERSIONS_MAX, FeedbackMetrics, KindReading, LiveReading
 
 ALERT = CoverageAlert("degraded", -6.0, 0.3, 24, 600, (), None)
 GATE = gate_of(
@@ -36,7 +36,7 @@ Samples = dict[tuple[str, ...], float]
 
 
 def scraped(registry: CollectorRegistry) -> Samples:
-    """Return what is told: (name, values of the labels in the order of their names) -> value."""
+    """Return the samples: (name, values of the labels in the order of their names) -> value."""
     families = text_string_to_metric_families(generate_latest(registry).decode())
     return {
         (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
@@ -46,18 +46,18 @@ def scraped(registry: CollectorRegistry) -> Samples:
     }
 
 
-def told(*readings: KindReading, live: LiveReading = LIVE) -> tuple[Gauges, CollectorRegistry]:
-    """Return the gauges of an active worker that has told this."""
+def exported(*readings: KindReading, live: LiveReading = LIVE) -> tuple[FeedbackMetrics, CollectorRegistry]:
+    """Return the metrics of an active worker with these readings."""
     registry = CollectorRegistry()
-    gauges = Gauges(registry)
-    gauges.active(lambda: True)
-    gauges.tell(readings, live)
-    return gauges, registry
+    metrics = FeedbackMetrics(registry)
+    metrics.set_active(lambda: True)
+    metrics.set(readings, live)
+    return metrics, registry
 
 
-def test_everything_is_told_in_base_units() -> None:
+def test_everything_is_exported_in_base_units() -> None:
     """Times in seconds, shares as ratios, each state of a closed vocabulary as a series."""
-    _, registry = told(READING)
+    _, registry = exported(READING)
     found = scraped(registry)
     assert found["truthloop_observed_timestamp_seconds", "late"] == START_MS / 1000 + 1.5
     assert found["truthloop_evidence_timestamp_seconds", "late"] == START_MS / 1000 + 3 * 86_400
@@ -76,9 +76,9 @@ def test_everything_is_told_in_base_units() -> None:
     assert found["truthloop_live_unread_outcomes",] == 9
 
 
-def test_what_is_not_known_is_not_told() -> None:
-    """Never a zero in its place: before the first evaluation, and for a metric without labels."""
-    _, registry = told(KindReading("late", gate_of([])))
+def test_an_unknown_value_has_no_series() -> None:
+    """It is not exported as zero: before the first evaluation, and for a metric without labels."""
+    _, registry = exported(KindReading("late", gate_of([])))
     found = scraped(registry)
     names = {labels[0].removeprefix("truthloop_") for labels in found}
     absent = {"observed_timestamp_seconds", "evidence_timestamp_seconds", "finding_level", "mature_labels"}
@@ -88,57 +88,57 @@ def test_what_is_not_known_is_not_told() -> None:
     assert ("truthloop_live_metric", "late", "recall", "v1") not in found
 
 
-def test_a_worker_that_stands_by_tells_nothing_of_the_lake() -> None:
-    """Not even what it told while it decided; its counters stay."""
-    gauges, registry = told(READING)
-    gauges.refused("signature")
-    gauges.ruling_refused("origin")
-    gauges.active(lambda: False)
+def test_a_worker_on_standby_exports_nothing_of_the_lake() -> None:
+    """Not even the values of the time when it was active; its counters stay."""
+    metrics, registry = exported(READING)
+    metrics.count_refused_callback("signature")
+    metrics.count_refused_ruling("origin")
+    metrics.set_active(lambda: False)
     found = scraped(registry)
     assert found["truthloop_feedback_active",] == 0
     assert found["truthloop_callbacks_refused_total", "signature"] == 1
     assert found["truthloop_rulings_refused_total", "origin"] == 1
     assert not any(labels[0].startswith(("truthloop_gate", "truthloop_live", "truthloop_evid")) for labels in found)
-    gauges.active(lambda: True)
+    metrics.set_active(lambda: True)
     assert scraped(registry)["truthloop_gate_state", "late", "preparing"] == 1
 
 
-def test_what_is_told_anew_takes_the_place_of_all_before() -> None:
-    """A version that is no longer among the newest leaves no series behind."""
-    gauges, registry = told(READING)
-    gauges.tell([replace(READING, alert=None)], LiveReading({("late", "v2", "roc_auc"): 0.5}))
+def test_new_readings_replace_all_earlier_ones() -> None:
+    """A version that is no longer among the newest has no series."""
+    metrics, registry = exported(READING)
+    metrics.set([replace(READING, alert=None)], LiveReading({("late", "v2", "roc_auc"): 0.5}))
     found = scraped(registry)
     assert {labels[3] for labels in found if labels[0] == "truthloop_live_metric"} == {"v2"}
     assert not any(labels[0] == "truthloop_coverage_state" for labels in found)
 
 
 def test_attempts_are_counted_by_outcome_from_zero() -> None:
-    """So that the very first failure is an increase."""
-    gauges, registry = told()
+    """The very first failure is an increase."""
+    metrics, registry = exported()
     outcomes = ("delivered", "retry", "gave_up", "gone")
     name = "truthloop_delivery_attempts_total"
     assert {labels: value for labels, value in scraped(registry).items() if labels[0] == name} == {
         (name, outcome): 0.0 for outcome in outcomes
     }
-    gauges.attempted("gave_up")
+    metrics.count_attempt("gave_up")
     assert scraped(registry)[name, "gave_up"] == 1
 
 
-def test_there_are_few_series_whatever_the_data_hold() -> None:
-    """For two kinds, and four versions with nine metrics each: some hundred and fifty."""
+def test_the_number_of_series_is_bounded() -> None:
+    """Two kinds, and four versions with nine metrics each, have fewer than 150."""
     live = {
-        (kind, f"v{number}", f"metric{place}"): 0.5
+        (kind, f"v{number}", f"metric{index}"): 0.5
         for kind in ("late", "paid")
         for number in range(VERSIONS_MAX)
-        for place in range(9)
+        for index in range(9)
     }
-    _, registry = told(READING, replace(READING, kind="paid"), live=LiveReading(live))
+    _, registry = exported(READING, replace(READING, kind="paid"), live=LiveReading(live))
     assert len(scraped(registry)) < 150
 
 
-@pytest.mark.parametrize("family", list(told(READING)[1].collect()), ids=lambda family: family.name)
+@pytest.mark.parametrize("family", list(exported(READING)[1].collect()), ids=lambda family: family.name)
 def test_names_and_help_follow_the_rules_of_prometheus(family: object) -> None:
-    """Base units at the end of the name, no unit that is not one, and a text that says what it is."""
+    """Names end with base units, never with other units; every metric has a help text."""
     name, kind, text = (getattr(family, field) for field in ("name", "type", "documentation"))
     assert re.fullmatch(r"truthloop_[a-z][a-z_]*[a-z]", name)
     assert not name.endswith(("_ms", "_days", "_hours", "_percent", "_count", "_total"))

@@ -1,4 +1,4 @@
-"""The deciding role's series are read from the lake: the same after a restart, live metrics kept up part by part."""
+"""The feedback role's metrics are read from the lake, so they are the same after a restart; live metrics in parts."""
 
 import asyncio
 import socket
@@ -26,7 +26,7 @@ from streams.replay import sorted_input
 from truthloop.evidence.cells import read_evidence
 from truthloop.feedback.deliveries import Deliveries
 from truthloop.feedback.live_metrics import LiveMetricsReader
-from truthloop.feedback.metrics import Gauges
+from truthloop.feedback.metrics import FeedbackMetrics
 from truthloop.feedback.metrics_reader import MetricsReader
 from truthloop.feedback.reconcile import Reconciler
 
@@ -35,7 +35,7 @@ Values = dict[tuple[str, str, str], float | None]
 
 @pytest.fixture(scope="module")
 def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a lake that a replay has filled in many steps of few records, and closed."""
+    """Return a lake that a replay has filled and closed, in many steps of few records."""
     folder = tmp_path_factory.mktemp("lake")
     files = write_files(folder, count=80)
     with pytest.MonkeyPatch.context() as patch:
@@ -45,7 +45,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of_cells(lake: Path) -> Values:
-    """Return the metrics of each version as the cells have them, over each kind's own definition."""
+    """Return the metrics of each version computed from cells, by the config's definition of each kind."""
     evidence = read_evidence(settings_of(lake))
     found = metrics(evidence.cells, evidence.plan, "version", {}).iter_rows(named=True)
     own = {kind: label.definition for kind, label in CONFIG.labels.items()}
@@ -56,77 +56,77 @@ def of_cells(lake: Path) -> Values:
     }
 
 
-def assert_same(board: LiveMetricsReader, expected: Values) -> None:
+def assert_same(reader: LiveMetricsReader, expected: Values) -> None:
     """Compare with the metrics of cells; River's are exact up to rounding."""
-    values = board.metrics.values()
+    values = reader.metrics.values()
     assert len([key for key, value in values.items() if value is not None and key in expected]) > 5
     for key in values.keys() & expected.keys():
         value, other = values[key], expected[key]
         assert value == (None if other is None else pytest.approx(other, abs=1e-7)), key
 
 
-@pytest.mark.parametrize("most", [1, 40, 1_000_000])
-def test_live_metrics_of_a_replayed_lake_are_those_of_its_cells(replayed: Path, most: int) -> None:
-    """Whatever part is taken in at each look; a look at a lake without news changes nothing."""
-    board = LiveMetricsReader(Lake.open(replayed), CellPlan.from_config(CONFIG), most)
-    looks = 1
-    board.look()
-    while board.unread:
-        before = board.unread
-        board.look()
-        assert board.unread < before
-        looks += 1
-    assert (looks > 3) is (most < 100)
-    assert_same(board, of_cells(replayed))
-    known = board.metrics.values()
-    board.look()
-    assert board.metrics.values() == known
+@pytest.mark.parametrize("outcomes_max", [1, 40, 1_000_000])
+def test_live_metrics_of_a_replayed_lake_are_those_of_its_cells(replayed: Path, outcomes_max: int) -> None:
+    """Whatever part each update reads; an update without new outcomes changes nothing."""
+    reader = LiveMetricsReader(Lake.open(replayed), CellPlan.from_config(CONFIG), outcomes_max)
+    updates = 1
+    reader.update()
+    while reader.unread:
+        before = reader.unread
+        reader.update()
+        assert reader.unread < before
+        updates += 1
+    assert (updates > 3) is (outcomes_max < 100)
+    assert_same(reader, of_cells(replayed))
+    known = reader.metrics.values()
+    reader.update()
+    assert reader.metrics.values() == known
 
 
 def test_live_metrics_keep_up_with_a_live_lake(replayed: Path, tmp_path: Path) -> None:
-    """Partitions are at different steps; corrections come in later looks than what they replace."""
+    """Partitions are at different steps; corrections come in later updates than the labels they replace."""
     live = LiveLake(replayed, tmp_path / "live", CONFIG)
-    board = LiveMetricsReader(live.lake, CellPlan.from_config(CONFIG), 10)
-    turn = 0
+    reader = LiveMetricsReader(live.lake, CellPlan.from_config(CONFIG), 10)
+    iteration = 0
     while any(live.left(number) for number in live.partitions):
-        turn += 1
-        live.advance({number: 2 for number in live.partitions if live.left(number) > 1 and number != turn % 3})
+        iteration += 1
+        live.advance({number: 2 for number in live.partitions if live.left(number) > 1 and number != iteration % 3})
         live.advance({number: 1 for number in live.partitions if live.left(number) == 1})
-        board.look()
-    while board.unread:
-        board.look()
-    assert_same(board, of_cells(live.lake.path))
+        reader.update()
+    while reader.unread:
+        reader.update()
+    assert_same(reader, of_cells(live.lake.path))
 
 
-def test_a_ledger_that_was_written_anew_begins_the_metrics_anew(replayed: Path, tmp_path: Path) -> None:
-    """A lake that was put back from a backup: nothing is counted twice."""
-    board = LiveMetricsReader(Lake.open(replayed), CellPlan.from_config(CONFIG))
-    board.look()
+def test_a_rewritten_ledger_resets_the_metrics(replayed: Path, tmp_path: Path) -> None:
+    """After a restore from a backup nothing is counted twice."""
+    reader = LiveMetricsReader(Lake.open(replayed), CellPlan.from_config(CONFIG))
+    reader.update()
     older = LiveLake(replayed, tmp_path / "older", CONFIG)
     older.advance({number: older.left(number) // 2 for number in older.partitions})
-    board._lake = older.lake
-    board.look()
-    assert_same(board, of_cells(older.lake.path))
+    reader._lake = older.lake
+    reader.update()
+    assert_same(reader, of_cells(older.lake.path))
 
 
 def scraped(replayed: Path) -> str:
-    """Return what a process that begins now tells of the lake."""
+    """Return what a process that starts now exports."""
     registry = CollectorRegistry()
-    gauges = Gauges(registry)
-    gauges.active(lambda: True)
-    board = MetricsReader(settings_of(replayed), gauges)
-    turn = Reconciler(settings_of(replayed), lambda: NOW_MS)
-    board.tell(turn)
+    exported = FeedbackMetrics(registry)
+    exported.set_active(lambda: True)
+    reader = MetricsReader(settings_of(replayed), exported)
+    reconciler = Reconciler(settings_of(replayed), lambda: NOW_MS)
+    reader.update(reconciler)
     assert "truthloop_gate_state{" not in generate_latest(registry).decode()
-    while turn.run().decisions:
-        board.tell(turn)
-    board.tell(turn)
+    while reconciler.run().decisions:
+        reader.update(reconciler)
+    reader.update(reconciler)
     lines = generate_latest(registry).decode().splitlines()
     return "\n".join(line for line in lines if "_created" not in line)
 
 
-def test_a_process_that_begins_anew_tells_the_same(replayed: Path) -> None:
-    """Of days that were evaluated before it began, too."""
+def test_the_metrics_are_the_same_after_a_restart(replayed: Path) -> None:
+    """Also those of days that were evaluated before it."""
     first = scraped(replayed)
     for kind in CONFIG.labels:
         for name in ("evidence_timestamp_seconds", "mature_labels", "observed_timestamp_seconds"):
@@ -138,10 +138,10 @@ def test_a_process_that_begins_anew_tells_the_same(replayed: Path) -> None:
     assert scraped(replayed) == first
 
 
-def test_attempts_at_a_delivery_are_counted_by_what_came_of_them(replayed: Path) -> None:
-    """Nobody listens there, so the first attempt is to be repeated; a look before it is due adds none."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as door:
-        address = f"127.0.0.1:{door.getsockname()[1]}"
+def test_delivery_attempts_are_counted_by_outcome(replayed: Path) -> None:
+    """Nobody listens there, so the first attempt must be repeated; sending again before it is due adds none."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
     lake = Lake.open(replayed)
     written = {"dataset": "file:///data", "manifest": "file:///data/m", "manifest_sha256": "0" * 64, "rows": 7}
     entries = [
@@ -153,9 +153,9 @@ def test_attempts_at_a_delivery_are_counted_by_what_came_of_them(replayed: Path)
     receiver = Receiver(target.url, Secret.parse("whsec_" + "A" * 32), parse_allowed(target.allow))
     registry = CollectorRegistry()
     origins = [EntryOrigin("flights", "late", RetrainConfig(target=target))]
-    deliveries = Deliveries(lake, origins, receiver, lambda: NOW_MS, Gauges(registry).attempted)
+    deliveries = Deliveries(lake, origins, receiver, lambda: NOW_MS, FeedbackMetrics(registry).count_attempt)
     for _ in range(2):
         asyncio.run(deliveries.send_due())
-        told = generate_latest(registry).decode()
-        assert 'truthloop_delivery_attempts_total{outcome="retry"} 1.0' in told
-        assert 'truthloop_delivery_attempts_total{outcome="delivered"} 0.0' in told
+        text = generate_latest(registry).decode()
+        assert 'truthloop_delivery_attempts_total{outcome="retry"} 1.0' in text
+        assert 'truthloop_delivery_attempts_total{outcome="delivered"} 0.0' in text

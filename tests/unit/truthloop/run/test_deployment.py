@@ -29,8 +29,8 @@ from streams.runtime.health import Health
 from truthloop.__main__ import app
 from truthloop.config.settings import load_settings
 from truthloop.feedback.endpoints import access_of, receiver_of
-from truthloop.feedback.live_metrics import OUTCOMES_A_LOOK
-from truthloop.feedback.metrics import Gauges, KindReading, LiveReading
+from truthloop.feedback.live_metrics import OUTCOMES_PER_UPDATE
+from truthloop.feedback.metrics import FeedbackMetrics, KindReading, LiveReading
 from truthloop.run.roles import ROLES, role_port
 
 ROOT = Path(__file__).parents[4]
@@ -152,10 +152,10 @@ def test_the_page_is_open_to_nobody_without_a_token() -> None:
     access = access_of(settings, environment)
     assert not access.admits(None)
     assert access.admits(f"Bearer {TOKEN}")
-    assert access.knows_host("feedback:8080")
-    assert not access.knows_host("feedback.example.com:8080")
+    assert access.is_own_host("feedback:8080")
+    assert not access.is_own_host("feedback.example.com:8080")
     without = {name: text for name, text in environment.items() if name != "TRUTHLOOP_HTTP_TOKEN"}
-    with pytest.raises(ConfigError, match="without asking who they are"):
+    with pytest.raises(ConfigError, match="to other machines without a token"):
         access_of(settings, without)
 
 
@@ -208,17 +208,17 @@ def all_series() -> set[str]:
     health = Health("join")
     health.records.labels("join", "labels").inc()
     health.rejects.labels("join", "stale").inc()
-    health.turn(1, 1)
+    health.report_progress(1, 1)
     health.stop_partition(1, "why")
     health.seconds.labels("join").observe(1)
-    gauges = Gauges(health.registry)
-    gauges.active(lambda: True)
-    gauges.refused("signature")
-    gauges.ruling_refused("token")
+    metrics = FeedbackMetrics(health.registry)
+    metrics.set_active(lambda: True)
+    metrics.count_refused_callback("signature")
+    metrics.count_refused_ruling("token")
     newest = Gate(at_ms=1, since_ms=1, evaluated_ms=1)
     alert = CoverageAlert("ok", 0.0, 0.0, 24, 600, (), 1)
     reading = KindReading("fraud", newest, 1, 1, {}, alert, is_undeliverable=False, dataset_rows=1)
-    gauges.tell([reading], LiveReading({("fraud", "v1", "roc_auc"): 0.5}))
+    metrics.set([reading], LiveReading({("fraud", "v1", "roc_auc"): 0.5}))
     told = prometheus_client.generate_latest(health.registry).decode()
     return {"up"} | set(re.findall(r"^(truthloop_\w+)[{ ]", told, re.MULTILINE))
 
@@ -234,7 +234,7 @@ def test_the_page_for_operators_names_every_series() -> None:
     named = set(re.findall(r"`(truthloop_\w+)`", page))
     told = {re.sub(r"(?<=seconds)_(bucket|count|sum)$", "", name) for name in all_series()}
     assert named - {"truthloop_filtered_total"} == {name for name in told if not name.endswith("_created")} - {"up"}
-    assert f"{OUTCOMES_A_LOOK:,} outcomes at a look" in page
+    assert f"{OUTCOMES_PER_UPDATE:,} outcomes at a time" in page
 
 
 def test_what_prometheus_is_asked_for_is_balanced() -> None:

@@ -1,4 +1,4 @@
-"""A backfill's report for people: whatever the data is called, the terminal keeps its width and the page its markup."""
+"""The diff report of a backfill: no name of the data breaks the terminal's width or the page's markup."""
 
 import re
 from html.parser import HTMLParser
@@ -14,7 +14,7 @@ from schemas.events.backfill import Cause, Verdict
 from schemas.events.backfill_diff import AffectedDecision, BackfillDiff, FlipMatrix
 from truthloop.page.markup.backfill import render_backfill
 from truthloop.terminal.backfill_report import report_text
-from truthloop.text.rulings import flips_of
+from truthloop.text.rulings import largest_flips
 
 REPORTS = {kind: diff(random_rows(kind, 400, seed=3), kind) for kind in ("late", "fare", "status")}
 DECISION = AffectedDecision(decision=f"rt-{5:032x}", dataset_uri="file:///data/rt-5")
@@ -22,11 +22,11 @@ VOID = {"meta", "link", "input", "br"}
 LOOSE = {"td", "th", "tr"}
 HUGE = 3_456_789_012
 PLAIN = "\n\N{NARROW NO-BREAK SPACE}"
-"""What the page has of its own that is not printable."""
+"""Characters of the page itself that are not printable."""
 
 
 def hostile(name: str) -> BackfillDiff:
-    """Return a report in which all that data can name is called so, past what the schema would let through."""
+    """Return a report in which every name from the data is `name`, even one that the schema would refuse."""
     report = REPORTS["status"]
     call = {"version": name}
     return report.model_copy(
@@ -52,7 +52,7 @@ def hostile(name: str) -> BackfillDiff:
 
 
 class Reader(HTMLParser):
-    """Takes a page apart as a browser does."""
+    """Parses a page as a browser does."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -63,23 +63,23 @@ class Reader(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag."""
+        """Record a tag."""
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID | LOOSE:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        """Close what was opened last."""
+        """Close the tag that was opened last."""
         if tag not in LOOSE:
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Note text."""
+        """Record text."""
         self.texts.append(data)
 
     @property
     def text(self) -> str:
-        """All text, its white space made one."""
+        """All text, with single spaces."""
         return " ".join(" ".join(self.texts).split())
 
 
@@ -91,16 +91,16 @@ def page_of(report: BackfillDiff, **options: object) -> Reader:
 
 @pytest.mark.parametrize("width", [72, 80, 120])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_line_is_wider_than_the_terminal_and_no_name_acts(name: str, width: int) -> None:
-    """Control characters are shown escaped, and wide characters count as wide."""
+def test_no_line_is_wider_than_the_terminal_and_no_name_controls_it(name: str, width: int) -> None:
+    """Control characters are escaped, and wide characters count as two columns."""
     text = report_text(hostile(name), width, verdict=Verdict.WARNED, reasons=[name])
     assert max(cell_len(line) for line in text.splitlines()) <= width
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
 @pytest.mark.parametrize("name", [HOSTILE[0], HOSTILE[8], HOSTILE[9]])
-def test_no_number_is_cut_off_whatever_stands_beside_it(name: str) -> None:
-    """Names give way."""
+def test_no_number_is_cut_off_by_a_long_name(name: str) -> None:
+    """The name is shortened."""
     lines = [line for line in report_text(hostile(name), 80).splitlines() if f"{HUGE:,}" in line]
     assert len(lines) >= 4 + len(REPORTS["status"].cohorts)
     cohorts = [line for line in lines if line.startswith("2013-03-")]
@@ -117,7 +117,7 @@ def test_the_terminal_shows_the_figures_of_the_report(kind: str) -> None:
     metric = next(one for one in report.metrics if one.scope == "paired")
     total = report.total
     assert total.coverage_before is not None
-    wanted = [
+    expected = [
         *("QUARANTINED", *reasons, report.approving, report.rejecting, f"sha256 {report.sha256()}", DECISION.decision),
         f"Touches {report.touched.predictions:,} predictions in {report.cohorts_touched} cohorts",
         f"{report.touched.new:,} labels new, {report.touched.changed:,} changed",
@@ -126,34 +126,34 @@ def test_the_terminal_shows_the_figures_of_the_report(kind: str) -> None:
         "without the episode",
         "role=champion",
     ]
-    assert [part for part in wanted if part not in text] == []
+    assert [part for part in expected if part not in text] == []
 
 
-def test_a_report_of_nothing_is_still_a_report() -> None:
-    """No labels, no cohorts, no numbers that are none."""
+def test_a_report_without_labels_has_no_missing_numbers() -> None:
+    """Neither nan nor None is printed."""
     report = diff([Row(None, None), Row(None, None, touched=False)])
     for text in (report_text(report), page_of(report).text):
         assert not re.search(r"\b(nan|None|inf)\b", text)
 
 
-def test_small_matrices_are_shown_and_of_large_ones_the_greatest_changes() -> None:
-    """A terminal has no room for twenty classes."""
+def test_small_matrices_are_shown_and_of_large_ones_the_largest_changes() -> None:
+    """Twenty classes do not fit into a terminal."""
     assert "Labels before (down) and after (across)" in report_text(REPORTS["late"])
     text = report_text(REPORTS["status"])
-    start, end, amount = flips_of(REPORTS["status"].matrix, 1)[0]
-    words = {"*none": "no label"}
-    assert re.search(rf"{words.get(start, start)} → {words.get(end, end)} +{amount}\n", text)
+    start, end, amount = largest_flips(REPORTS["status"].matrix, 1)[0]
+    names = {"*none": "no label"}
+    assert re.search(rf"{names.get(start, start)} → {names.get(end, end)} +{amount}\n", text)
 
 
-def test_the_greatest_changes_leave_out_what_stays() -> None:
+def test_the_largest_changes_leave_out_unchanged_labels() -> None:
     """Sorted by size, then by name."""
     matrix = FlipMatrix(labels=["a", "b", "*none"], counts=[[90, 4, 2], [4, 80, 0], [7, 0, 1]])
-    assert flips_of(matrix, 3) == [("*none", "a", 7), ("a", "b", 4), ("b", "a", 4)]
+    assert largest_flips(matrix, 3) == [("*none", "a", 7), ("a", "b", 4), ("b", "a", 4)]
 
 
 @pytest.mark.parametrize("kind", REPORTS)
 def test_the_page_is_sound_and_has_no_script_and_no_style_of_its_own(kind: str) -> None:
-    """Balanced tags, unique ids, captions on every table, one style sheet."""
+    """Balanced tags, unique ids, a caption on every table, one style sheet."""
     page = page_of(REPORTS[kind], state="It waits.", json_href="x.json")
     names = [tag for tag, _ in page.tags]
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -177,7 +177,7 @@ def test_the_page_escapes_every_name(name: str) -> None:
 
 
 def test_the_page_shows_verdict_reasons_state_and_form() -> None:
-    """The form stands as it is given; the state is escaped."""
+    """The form is inserted unchanged; the state is escaped."""
     form = Markup('<form method="post" action="approve"><button>Approve</button></form>')
     page = page_of(REPORTS["late"], state="Waits <b>since</b> Monday.", form=form)
     verdict, reasons = verdict_of(REPORTS["late"])
@@ -189,8 +189,8 @@ def test_the_page_shows_verdict_reasons_state_and_form() -> None:
 
 
 @pytest.mark.parametrize("verdict", Verdict)
-def test_every_verdict_has_a_sign_beside_its_colour(verdict: Verdict) -> None:
-    """Whoever sees no colours reads the word and the sign."""
+def test_every_verdict_has_a_sign_next_to_its_colour(verdict: Verdict) -> None:
+    """Readable without colours."""
     html = render_backfill(REPORTS["late"], verdict, [])
     assert re.search(rf'class="sign" aria-hidden="true">[●▲■✕]</span>{verdict.value.upper()}<', html)
 
@@ -207,8 +207,8 @@ def test_the_page_shows_the_figures_of_the_report() -> None:
     assert f"{first.day} {first.version} {100 * first.coverage_before:.1f}" in text
 
 
-def test_another_definition_is_named_beside_the_configs() -> None:
-    """It is what everything else follows from."""
+def test_another_definition_is_named_next_to_the_configs() -> None:
+    """Everything else in the report depends on it."""
     episode = episode_of(definition="late-30min", causes=[Cause.REDEFINED])
     report = REPORTS["late"].model_copy(update={"episode": episode})
     assert "late-30min ; the config's is late-15min" in page_of(report).text

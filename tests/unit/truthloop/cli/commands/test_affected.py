@@ -1,4 +1,4 @@
-"""`truthloop affected`: what a version has predicted, and what a backfill changes, with before and after."""
+"""`truthloop affected`: the predictions of a version, and the outcomes that a backfill changes, before and after."""
 
 import csv
 import io
@@ -50,8 +50,8 @@ def rows(builder: LakeBuilder, *arguments: str) -> list[dict[str, Any]]:
     return json.loads(result.stdout)
 
 
-def test_a_version_is_told_with_all_that_it_predicted_and_what_is_known_now(builder: LakeBuilder) -> None:
-    """Once each, the oldest first; what JSON cannot say is null."""
+def test_a_version_lists_its_predictions_with_their_current_outcomes(builder: LakeBuilder) -> None:
+    """Once each, the oldest first; infinity is null in JSON."""
     first, second = rows(builder, "--version", "v1")
     assert first == {
         "key": "tx-1",
@@ -69,9 +69,9 @@ def test_a_version_is_told_with_all_that_it_predicted_and_what_is_known_now(buil
 
 
 def test_csv_and_the_table_have_the_same_rows(builder: LakeBuilder) -> None:
-    """The table leaves out columns of classes where there are none."""
-    told = list(csv.DictReader(io.StringIO(run(builder, "--version", "v1", "--csv").stdout)))
-    assert [(row["key"], row["output"], row["value"]) for row in told] == [("tx-1", "0.83", "1.0"), ("tx-2", "", "")]
+    """The table leaves out columns of classes if there are none."""
+    table = list(csv.DictReader(io.StringIO(run(builder, "--version", "v1", "--csv").stdout)))
+    assert [(row["key"], row["output"], row["value"]) for row in table] == [("tx-1", "0.83", "1.0"), ("tx-2", "", "")]
     printed = run(builder, "--version", "v1")
     assert [line.split()[0] for line in printed.stdout.splitlines()] == ["key", "tx-1", "tx-2"]
     assert "class" not in printed.stdout
@@ -89,27 +89,27 @@ def test_csv_and_the_table_have_the_same_rows(builder: LakeBuilder) -> None:
     ],
 )
 def test_days_and_a_limit_narrow_the_list(builder: LakeBuilder, arguments: list[str], keys: list[str]) -> None:
-    """Both days are included."""
+    """Both days are inclusive."""
     assert [row["key"] for row in rows(builder, "--version", "v1", *arguments)] == keys
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "either a version or a backfill"),
         (["--version", "v1", "--episode", "bf-1"], "either a version or a backfill"),
         (["--version", "v1", "--since", "March"], "is not a day"),
-        (["--version", "v9"], "There is: v1, v2"),
+        (["--version", "v9"], "The lake has: v1, v2"),
         (["--version", "v1' OR 'a' = 'a"], "is not in the lake"),
         (["--episode", "bf-" + "0" * 32], "no such backfill"),
         (["--version", "v1", "--json", "--csv"], "cannot both"),
     ],
 )
-def test_what_cannot_be_listed_says_why(builder: LakeBuilder, arguments: list[str], said: str) -> None:
-    """With an exit code of its own, and nothing on stdout."""
+def test_a_wrong_argument_is_reported(builder: LakeBuilder, arguments: list[str], message: str) -> None:
+    """With an exit code other than 0, and nothing on stdout."""
     result = run(builder, *arguments)
     assert result.exit_code != 0
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stdout == ""
 
 
@@ -129,17 +129,17 @@ DECLARED = Episode(
 )
 
 
-def retold(folder: Path) -> Path:
-    """Make a lake of three predictions, each labelled 0, of which a declared batch says 1, 0 and 1 later."""
+def restated(folder: Path) -> Path:
+    """Create a lake of three predictions, each labelled 0, that a declared batch restates as 1, 0 and 1."""
     (folder / "truthloop.yaml").write_text(CONFIG_TEXT.replace("partitions: 2", "partitions: 1"))
     predictions = [
         {"key": f"tx-{n}", "id": f"tx-{n}", "time": MORNING_MS + n, "version": "v1", "outputs": {"fraud": n / 10}}
         for n in range(3)
     ]
-    said = {"kind": "fraud", "op": "upsert"}
-    labels = [{**said, "key": f"tx-{n}", "time": MORNING_MS + 2 * HOUR_MS, "value": 0} for n in range(3)]
+    base = {"kind": "fraud", "op": "upsert"}
+    labels = [{**base, "key": f"tx-{n}", "time": MORNING_MS + 2 * HOUR_MS, "value": 0} for n in range(3)]
     again = {"origin": "backfill", "batch_id": "b-7", "time": MORNING_MS + 8 * HOUR_MS}
-    labels += [{**said, **again, "key": f"tx-{n}", "value": value} for n, value in enumerate([1, 0, 1])]
+    labels += [{**base, **again, "key": f"tx-{n}", "value": value} for n, value in enumerate([1, 0, 1])]
     for name, rows in (("predictions", predictions), ("labels", labels)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = load_settings(folder / "truthloop.yaml", {})
@@ -149,9 +149,9 @@ def retold(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("verdict", [Verdict.QUARANTINED, Verdict.REJECTED, Verdict.APPROVED])
-def test_a_backfill_is_told_by_the_outcomes_it_changes_before_and_after(tmp_path: Path, verdict: Verdict) -> None:
-    """Whether it counts or not; the one that it confirms is not listed."""
-    config = retold(tmp_path)
+def test_a_backfill_lists_the_outcomes_it_changes_before_and_after(tmp_path: Path, verdict: Verdict) -> None:
+    """Whether it counts or not; an outcome that it confirms is not listed."""
+    config = restated(tmp_path)
     settings = load_settings(config, {})
     log = DecisionLog(Lake.open(settings.lake), "fraud")
     ruling = Ruling(episode=DECLARED, verdict=verdict)
@@ -160,11 +160,11 @@ def test_a_backfill_is_told_by_the_outcomes_it_changes_before_and_after(tmp_path
     arguments = ["--config", str(config), "--episode", DECLARED.id]
     result = CliRunner().invoke(app, [*arguments, "--json"])
     assert result.exit_code == 0, result.stderr
-    told = json.loads(result.stdout)
-    assert [(row["key"], row["before_value"], row["after_value"]) for row in told] == [
+    rows = json.loads(result.stdout)
+    assert [(row["key"], row["before_value"], row["after_value"]) for row in rows] == [
         ("tx-0", 0.0, 1.0),
         ("tx-2", 0.0, 1.0),
     ]
-    assert (told[1]["before_status"], told[1]["after_status"], told[1]["output"]) == ("joined", "joined", 0.2)
+    assert (rows[1]["before_status"], rows[1]["after_status"], rows[1]["output"]) == ("joined", "joined", 0.2)
     assert len(json.loads(CliRunner().invoke(app, [*arguments, "--json", "--limit", "1"]).stdout)) == 1
     assert json.loads(CliRunner().invoke(app, [*arguments, "--json", "--since", "2026-03-02"]).stdout) == []

@@ -1,4 +1,4 @@
-"""`truthloop new`: what it writes is valid, explained, and never overwrites by accident."""
+"""`truthloop new`: it writes a valid, commented config, and overwrites no file without --force."""
 
 import json
 from itertools import pairwise
@@ -28,7 +28,7 @@ def run(*arguments: str) -> Result:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(("loop", "kind"), [("my-model", "purchase"), ("123", "null"), ("1e5", "True"), ("no", "y")])
 def test_what_it_writes_is_a_valid_config(tmp_path: Path, loop: str, kind: str, task: Task) -> None:
-    """For every task, and for names that YAML could take for something else."""
+    """For every task, and for names that YAML could read as a number, null or bool."""
     path = tmp_path / "truthloop.yaml"
     result = run(str(path), "--loop", loop, "--kind", kind, "--task", task)
     assert result.exit_code == 0, result.output
@@ -36,13 +36,13 @@ def test_what_it_writes_is_a_valid_config(tmp_path: Path, loop: str, kind: str, 
     assert (config.loop, list(config.labels)) == (loop, [kind])
     assert config.predictions.outputs[kind].task == task
     assert [source.as_ for source in config.ingest] == ["predictions", "labels"]
-    expected = [] if task == "binary" else [f"metrics.{kind}: is left out; {', '.join(METRICS[task])} are shown"]
-    assert [str(remark) for remark in advise(config)] == expected
+    expected = [] if task == "binary" else [f"metrics.{kind}: is not set; {', '.join(METRICS[task])} are shown"]
+    assert [str(advice) for advice in advise(config)] == expected
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_section_is_explained(task: Task) -> None:
-    """A comment stands above each section, and lines fit an editor."""
+    """There is a comment above each section, and lines fit into an editor."""
     lines = starting_config("a", "purchase", task).splitlines()
     for before, line in pairwise(lines):
         if line[:1].isalpha() and not line.startswith("loop:"):
@@ -50,8 +50,8 @@ def test_every_section_is_explained(task: Task) -> None:
     assert max(map(len, lines)) <= 110
 
 
-def test_the_default_file_stands_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the next command is named."""
+def test_the_default_file_is_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next command is printed."""
     monkeypatch.chdir(tmp_path)
     result = run()
     assert result.exit_code == 0
@@ -67,13 +67,13 @@ def test_json_names_the_file(tmp_path: Path) -> None:
     assert json.loads(result.stdout) == {"path": str(path)}
 
 
-def test_a_file_that_is_there_is_left_alone_without_force(tmp_path: Path) -> None:
-    """Exit code 2, the way out in the hint; --force overwrites."""
+def test_an_existing_file_is_overwritten_only_with_force(tmp_path: Path) -> None:
+    """Otherwise exit code 2, with --force in the hint."""
     path = tmp_path / "truthloop.yaml"
     path.write_text("mine")
     result = run(str(path))
     assert result.exit_code == 2
-    assert "there is a file already; it was left alone" in result.stderr
+    assert "the file exists and was not changed" in result.stderr
     assert "--force" in result.stderr
     assert path.read_text() == "mine"
     assert run(str(path), "--force").exit_code == 0
@@ -81,15 +81,15 @@ def test_a_file_that_is_there_is_left_alone_without_force(tmp_path: Path) -> Non
 
 
 def test_a_folder_gets_a_hint(tmp_path: Path) -> None:
-    """The command that was meant."""
+    """With the command that was probably meant."""
     result = run(str(tmp_path))
     assert result.exit_code == 2
     assert "this is a folder" in result.stderr
     assert str(tmp_path / "truthloop.yaml") in result.stderr.replace("\n", "")
 
 
-def test_a_missing_folder_is_told(tmp_path: Path) -> None:
-    """Folders are not made by accident."""
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
+    """Folders are not created."""
     result = run(str(tmp_path / "no" / "truthloop.yaml"))
     assert result.exit_code == 2
     assert "the file cannot be written: no such file or directory" in result.stderr
@@ -105,7 +105,7 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
         ("a", "", "--kind"),
     ],
 )
-def test_names_that_cannot_be_are_refused(loop: str, kind: str, message: str) -> None:
+def test_invalid_names_are_refused(loop: str, kind: str, message: str) -> None:
     """Before anything is written."""
     with pytest.raises(ConfigError, match=message):
         starting_config(loop, kind, "binary")

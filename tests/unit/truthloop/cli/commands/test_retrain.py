@@ -1,4 +1,4 @@
-"""`truthloop retrain`: what was decided and why, as people and as programs read it, and what a person may end."""
+"""`truthloop retrain`: decisions and their reasons as text and as JSON, and how a person ends a retrain."""
 
 import json
 from pathlib import Path
@@ -21,8 +21,8 @@ UNMET = [
     Condition(name="coverage", value="ok", needed="ok", is_met=True),
 ]
 LOG = [
-    entry(0, Event.EVALUATED, GateState.IDLE, 0, reason="nothing speaks for a retrain"),
-    entry(1, Event.EVALUATED, GateState.IDLE, 1, reason="nothing speaks for a retrain"),
+    entry(0, Event.EVALUATED, GateState.IDLE, 0, reason="no finding calls for a retrain"),
+    entry(1, Event.EVALUATED, GateState.IDLE, 1, reason="no finding calls for a retrain"),
     entry(2, Event.EVALUATED, GateState.WATCHING, 2, reason="too few", findings=[DRIFT], conditions=UNMET),
     entry(
         3,
@@ -46,8 +46,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(folder: Path, log: list[Decision]) -> None:
-    """Put entries into the log of the only kind."""
-    entries = [one.model_copy(update={"kind": "fraud", "loop": "card-fraud"}) for one in log]
+    """Append entries to the log of the only kind."""
+    entries = [item.model_copy(update={"kind": "fraud", "loop": "card-fraud"}) for item in log]
     assert DecisionLog(Lake.open(folder / "the lake"), "fraud").append(entries, START_MS)
 
 
@@ -69,19 +69,19 @@ def document(folder: Path, *words: str) -> Any:
     return json.loads(result.stdout)
 
 
-def test_an_empty_lake_has_no_retrains_and_a_gate_that_knows_nothing(folder: Path) -> None:
-    """Nothing was evaluated yet, and that is no error."""
+def test_an_empty_lake_has_no_retrains_and_an_unknown_gate(folder: Path) -> None:
+    """That is not an error."""
     result = run(folder, "list")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "fraud: the gate is unknown: nothing was evaluated yet" in result.stderr
+    assert "fraud: the gate is unknown: no day was evaluated yet" in result.stderr
     gate = {"state": "unknown", "since_ms": None, "decision": None, "overdue": False, "reason": None}
     assert document(folder, "list") == {"gates": {"fraud": gate}, "retrains": []}
     assert document(folder, "explain") == {"entries": []}
     assert run(folder, "explain").exit_code == 0
 
 
-def test_without_a_lake_every_command_says_so(tmp_path: Path) -> None:
-    """One of the exit codes that everybody knows."""
+def test_without_a_lake_every_command_reports_it(tmp_path: Path) -> None:
+    """With exit code 1; without a config, 2."""
     (tmp_path / "truthloop.yaml").write_text(CONFIG_TEXT)
     for words in (["list"], ["explain"], ["resolve", ID, "--reason", "so"], ["evaluate"]):
         result = run(tmp_path, *words)
@@ -90,22 +90,22 @@ def test_without_a_lake_every_command_says_so(tmp_path: Path) -> None:
     assert run(tmp_path / "nowhere", "list").exit_code == 2
 
 
-def test_the_list_says_how_far_each_retrain_has_come(folder: Path) -> None:
-    """With its data set's rows; control characters of the data do nothing."""
+def test_the_list_shows_the_state_of_each_retrain(folder: Path) -> None:
+    """With its data set's rows; control characters of the data are escaped."""
     write(folder, LOG)
     result = run(folder, "list")
     assert result.exit_code == 0
-    for word in (ID, "requested", "2,345", "v1", r"errors rose\x1b[31m"):
-        assert word in result.stdout
+    for text in (ID, "requested", "2,345", "v1", r"errors rose\x1b[31m"):
+        assert text in result.stdout
     assert "\x1b" not in result.stdout
     assert "the gate is requested: written" in result.stderr
     found = document(folder, "list")
     assert found["gates"]["fraud"]["decision"] == ID
-    assert [(one["id"], one["state"], one["rows"]) for one in found["retrains"]] == [(ID, "requested", 2_345)]
+    assert [(item["id"], item["state"], item["rows"]) for item in found["retrains"]] == [(ID, "requested", 2_345)]
 
 
 def test_a_retrain_is_explained_from_the_finding_to_its_end(folder: Path) -> None:
-    """Its own entries and no others, with what was found and what was written."""
+    """Its own entries and no others, with findings and details."""
     write(folder, LOG + ENDED)
     result = run(folder, "explain", ID)
     assert result.exit_code == 0
@@ -120,11 +120,11 @@ def test_a_retrain_is_explained_from_the_finding_to_its_end(folder: Path) -> Non
         "rows: 2345",
         "2013-06-06 00:00  deployed: cooling  v2 predicts",
     ]
-    assert [one["number"] for one in document(folder, "explain", ID)["entries"]] == [3, 4, 5]
+    assert [item["number"] for item in document(folder, "explain", ID)["entries"]] == [3, 4, 5]
 
 
-def test_without_an_id_the_newest_days_say_why_none_was_asked_for(folder: Path) -> None:
-    """What was needed and was not there."""
+def test_without_an_id_the_newest_days_explain_why_none_was_asked_for(folder: Path) -> None:
+    """With the conditions that were not met."""
     write(folder, LOG[:3])
     lines = [line.strip() for line in run(folder, "explain").stdout.splitlines()]
     assert lines[-2:] == [
@@ -132,13 +132,13 @@ def test_without_an_id_the_newest_days_say_why_none_was_asked_for(folder: Path) 
         "mature_labels: 12 (needed: at least 2,000)",
     ]
     assert len(lines) == 4
-    assert [one["number"] for one in document(folder, "explain", "--last", "2")["entries"]] == [1, 2]
+    assert [item["number"] for item in document(folder, "explain", "--last", "2")["entries"]] == [1, 2]
     assert run(folder, "explain", "--last", "0").exit_code == 2
 
 
 @pytest.mark.parametrize("words", [["explain", "rt-1"], ["explain", "rt-" + "1" * 32], ["resolve", ID[:-1] + "1"]])
-def test_an_id_that_nobody_decided_is_a_wrong_argument(folder: Path, words: list[str]) -> None:
-    """It is named, and so is the way to the right one."""
+def test_an_unknown_id_is_a_usage_error(folder: Path, words: list[str]) -> None:
+    """The message names it and the command that lists the right ones."""
     write(folder, LOG)
     result = run(folder, *words, *(["--reason", "so"] if words[0] == "resolve" else []))
     assert result.exit_code == 2
@@ -147,23 +147,23 @@ def test_an_id_that_nobody_decided_is_a_wrong_argument(folder: Path, words: list
     assert len(entries_of(folder)) == len(LOG)
 
 
-def test_a_kind_that_the_config_does_not_have_is_a_wrong_argument(folder: Path) -> None:
-    """With the ones that there are."""
+def test_an_unknown_kind_is_a_usage_error(folder: Path) -> None:
+    """With the nearest one."""
     result = run(folder, "list", "--kind", "frau")
     assert result.exit_code == 2
     assert "did you mean 'fraud'" in result.stderr
     assert run(folder, "list", "--kind", "fraud").exit_code == 0
 
 
-def test_a_person_ends_a_retrain_that_nobody_answers(folder: Path) -> None:
+def test_a_person_resolves_a_retrain_that_nobody_answers(folder: Path) -> None:
     """Once, with a reason and a name in the log; the gate cools down."""
     write(folder, LOG)
     result = run(folder, "resolve", ID, "--reason", "  trained by hand  ")
     assert result.exit_code == 0, result.stderr
     assert (result.stdout, f"{ID} is resolved" in result.stderr) == ("", True)
-    told = entries_of(folder)[-1]
-    assert (told.event, told.source, told.reason, told.at) == (Event.RESOLVED, "person", "trained by hand", LOG[-1].at)
-    assert told.detail["who"]
+    last = entries_of(folder)[-1]
+    assert (last.event, last.source, last.reason, last.at) == (Event.RESOLVED, "person", "trained by hand", LOG[-1].at)
+    assert last.detail["who"]
     assert gate_of(entries_of(folder)).state is GateState.COOLING
     again = run(folder, "resolve", ID, "--reason", "so")
     assert (again.exit_code, "is not open" in again.stderr) == (2, True)
@@ -172,15 +172,17 @@ def test_a_person_ends_a_retrain_that_nobody_answers(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("reason", ["", "  "])
-def test_nobody_ends_a_retrain_without_a_reason(folder: Path, reason: str) -> None:
-    """Whoever reads the log later wants to know."""
+def test_resolving_needs_a_reason(folder: Path, reason: str) -> None:
+    """Readers of the log need it."""
     write(folder, LOG)
     assert run(folder, "resolve", ID, "--reason", reason).exit_code == 2
     assert run(folder, "resolve", ID).exit_code == 2
     assert len(entries_of(folder)) == len(LOG)
 
 
-def test_what_somebody_else_wrote_meanwhile_is_looked_at_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_another_writer_changed_meanwhile_is_a_conflict(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The retrain may have ended by itself between reading and writing."""
     write(folder, LOG)
     real = DecisionLog.append
@@ -192,11 +194,11 @@ def test_what_somebody_else_wrote_meanwhile_is_looked_at_first(folder: Path, mon
 
     monkeypatch.setattr(DecisionLog, "append", slower)
     result = run(folder, "resolve", ID, "--reason", "so")
-    assert (result.exit_code, "moved on meanwhile" in result.stderr) == (1, True)
+    assert (result.exit_code, "has changed meanwhile" in result.stderr) == (1, True)
     assert entries_of(folder)[-1].event is Event.DEPLOYED
 
 
-def test_an_empty_lake_is_evaluated_to_nothing(folder: Path) -> None:
-    """As every night before the first prediction."""
+def test_evaluating_an_empty_lake_decides_nothing(folder: Path) -> None:
+    """As before the first prediction."""
     assert document(folder, "evaluate") == {"evaluations": 0, "entries": 0, "delivered": 0}
     assert "0 evaluations, 0 entries" in run(folder, "evaluate").stderr

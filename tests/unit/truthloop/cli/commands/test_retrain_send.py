@@ -1,4 +1,4 @@
-"""`truthloop retrain send`: the exact requests for people and programs, without a secret in them."""
+"""`truthloop retrain send`: the exact requests as text and as JSON, without secrets."""
 
 import json
 from pathlib import Path
@@ -31,16 +31,16 @@ SECRETS |= dict.fromkeys(("TRUTHLOOP_AIRFLOW_PASSWORD", "TRUTHLOOP_GITHUB_TOKEN"
 
 
 def make(folder: Path, target: dict[str, Any]) -> None:
-    """Write a loop's config, and make its lake."""
+    """Write a loop's config and create its lake."""
     (folder / "truthloop.yaml").write_text(f"{CONFIG_TEXT}retrain: {{target: {json.dumps(target)}}}\n")
     LakeBuilder(folder / "the lake")
 
 
 def open_retrain(folder: Path, *more: Decision) -> None:
-    """Put a retrain that is to be sent into the log, and what came of it."""
+    """Append a retrain that is to be sent to the log, and more entries."""
     begin = entry(0, Event.EVALUATED, GateState.PREPARING, decision=ID, findings=[DRIFT], version="v1")
     log = [begin, entry(1, Event.PREPARED, GateState.REQUESTED, decision=ID, detail=WRITTEN), *more]
-    entries = [one.model_copy(update={"kind": "fraud", "loop": "card-fraud"}) for one in log]
+    entries = [item.model_copy(update={"kind": "fraud", "loop": "card-fraud"}) for item in log]
     assert DecisionLog(Lake.open(folder / "the lake"), "fraud").append(entries, START_MS)
 
 
@@ -57,8 +57,8 @@ def requests(folder: Path, *words: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_with_nothing_open_an_example_is_shown(tmp_path: Path, kind: str) -> None:
-    """With `dry_run: true`; no lake is needed, and no secret."""
+def test_without_an_open_retrain_an_example_is_shown(tmp_path: Path, kind: str) -> None:
+    """With `dry_run: true`; it needs neither a lake nor a secret."""
     make(tmp_path, TARGETS[kind])
     for _ in range(2):
         result = run(tmp_path, "--dry-run")
@@ -72,7 +72,7 @@ def test_with_nothing_open_an_example_is_shown(tmp_path: Path, kind: str) -> Non
 
 @pytest.mark.parametrize("kind", TARGETS)
 def test_no_secret_of_the_environment_is_shown(tmp_path: Path, kind: str) -> None:
-    """None is even read: a signature is masked as well."""
+    """They are not even read; the signature is masked as well."""
     make(tmp_path, TARGETS[kind])
     open_retrain(tmp_path)
     for words in ((), ("--json",)):
@@ -84,7 +84,7 @@ def test_no_secret_of_the_environment_is_shown(tmp_path: Path, kind: str) -> Non
 
 
 def test_the_open_retrain_is_shown_as_it_would_be_sent(tmp_path: Path) -> None:
-    """Its request is whole, and what was asked for is named."""
+    """With the complete request."""
     make(tmp_path, TARGETS["airflow"])
     open_retrain(tmp_path)
     [request] = requests(tmp_path)
@@ -103,7 +103,7 @@ def test_the_open_retrain_is_shown_as_it_would_be_sent(tmp_path: Path) -> None:
 
 
 def test_a_webhook_shows_its_headers_without_the_signature(tmp_path: Path) -> None:
-    """It would hold for five minutes, for whoever reads along."""
+    """A signature is valid for five minutes."""
     make(tmp_path, TARGETS["webhook"])
     open_retrain(tmp_path)
     [request] = requests(tmp_path)
@@ -113,7 +113,7 @@ def test_a_webhook_shows_its_headers_without_the_signature(tmp_path: Path) -> No
     assert call["headers"]["Content-Type"] == "application/cloudevents+json"
 
 
-def test_one_that_has_ended_can_be_named(tmp_path: Path) -> None:
+def test_an_ended_retrain_can_be_shown(tmp_path: Path) -> None:
     """An unknown one, and one without a data set, cannot."""
     make(tmp_path, TARGETS["github"])
     taken = entry(2, Event.UNDELIVERABLE, GateState.COOLING, decision=ID)
@@ -127,7 +127,7 @@ def test_one_that_has_ended_can_be_named(tmp_path: Path) -> None:
         assert words in result.stderr
     result = run(tmp_path, ID)
     assert result.exit_code == 2
-    assert "goes with --dry-run" in result.stderr
+    assert "needs --dry-run" in result.stderr
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
@@ -140,23 +140,23 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert [Lake.open(tmp_path / "the lake").version(table) for table in ("decisions", "deliveries")] == before
 
 
-def test_without_it_what_is_due_is_sent(tmp_path: Path) -> None:
+def test_without_dry_run_due_requests_are_sent(tmp_path: Path) -> None:
     """To a server that is down: the attempt is recorded, and the gate waits."""
     port = free_port()
     make(tmp_path, {"url": f"http://127.0.0.1:{port}/", "allow": [f"127.0.0.1:{port}"]})
     open_retrain(tmp_path)
     result = run(tmp_path, environ=SECRETS)
     assert result.exit_code == 0, result.stderr
-    assert "Nothing is new" in result.stderr
+    assert "Nothing is due" in result.stderr
     lake = Lake.open(tmp_path / "the lake")
     assert lake.scan("deliveries").collect()["outcome"].to_list() == ["retry"]
     assert gate_of(DecisionLog(lake, "fraud").entries()).state is GateState.REQUESTED
     assert json.loads(run(tmp_path, "--json", environ=SECRETS).stdout) == {"entries": []}
 
 
-def test_a_loop_that_asks_nobody_says_so(tmp_path: Path) -> None:
-    """There is no section `retrain`."""
+def test_a_loop_without_a_retrain_section_reports_it(tmp_path: Path) -> None:
+    """With exit code 2."""
     (tmp_path / "truthloop.yaml").write_text(CONFIG_TEXT)
     result = run(tmp_path, "--dry-run")
     assert result.exit_code == 2
-    assert "nobody is ever asked" in result.stderr
+    assert "no retrain is requested" in result.stderr

@@ -1,4 +1,4 @@
-"""`truthloop retrain show`: from a version or an id back to every input, and whether the data set is still the one."""
+"""`truthloop retrain show`: from a version or an id to every input, and whether the data set is unchanged."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from retrain.schedule import Attempt
 from schemas.events.evidence import Event
 from schemas.events.retrain_request import RetrainCallback
 from truthloop.cli.commands.retrain import retrain
-from truthloop.feedback.deliveries import LakeDeliveryLog
+from truthloop.feedback.delivery_log import LakeDeliveryLog
 from truthloop.feedback.reconcile import Reconciler
 
 DIGEST = "a" * 64
@@ -29,12 +29,12 @@ MESSAGE = "trained\x1b[31m on \x07night, [b]well[/b]"
 
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A loop that has asked for a retrain, was answered, and goes on; its folder."""
+    """The folder of a loop with a retrain that was requested and answered."""
     folder = tmp_path_factory.mktemp("loop")
     settings = make_loop(folder)
     write_days(settings, (0, DAYS))
-    turn = Reconciler(settings, lambda: START_MS)
-    assert turn.run().decisions[-1].event is Event.PREPARED
+    reconciler = Reconciler(settings, lambda: START_MS)
+    assert reconciler.run().decisions[-1].event is Event.PREPARED
     lake = Lake.open(settings.lake)
     log = DecisionLog(lake, "fraud")
     origin = EntryOrigin("fraud", "fraud", settings.config.retrain)
@@ -42,7 +42,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     deliveries = LakeDeliveryLog(lake, lambda: START_MS)
     busy = Attempt(decision, 1, START_MS, "retry", 503, None, "busy\x1b]0;x")
     taken = Attempt(decision, 2, START_MS + 5_000, "delivered", 202)
-    assert [deliveries.append(one, one.number) for one in (busy, taken)] == [True, True]
+    assert [deliveries.append(attempt, attempt.number) for attempt in (busy, taken)] == [True, True]
     entry = attempted(origin, gate_of(log.entries()), taken)
     assert entry is not None
     assert log.append([entry], START_MS)
@@ -55,7 +55,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dataset(loop: Path) -> Iterator[Path]:
-    """The folder of the data set; whatever is done to it is made good behind the test."""
+    """The folder of the data set, which is restored after the test."""
     folder = loop / "datasets" / id_of(loop)
     kept = loop / "kept"
     shutil.copytree(folder, kept)
@@ -77,7 +77,7 @@ def show(folder: Path, *words: str) -> Result:
 
 
 def document(folder: Path, name: str, exit_code: int = 0) -> dict[str, Any]:
-    """Return the JSON document, which is all that stdout has."""
+    """Return the JSON document, the only text on stdout."""
     result = show(folder, name, "--json")
     assert result.exit_code == exit_code, result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
@@ -88,13 +88,13 @@ def test_a_version_leads_back_to_every_input(loop: Path) -> None:
     """Data set, table versions, contract and config, code, dependencies, evidence, deliveries; model and metrics."""
     found = document(loop, "v2")
     assert found == document(loop, id_of(loop))
-    told = (found["retrain"], found["kind"], found["state"], found["ended"])
-    assert told == (id_of(loop), "fraud", "running", None)
+    head = (found["retrain"], found["kind"], found["state"], found["ended"])
+    assert head == (id_of(loop), "fraud", "running", None)
     decided = found["decided"]
     assert (decided["current_version"], decided["event"]) == ("v1", "evaluated")
     assert decided["evidence_at"] == START_MS + (DAYS - 1) * DAY_MS
     assert decided["findings"][0]["kind"] == "error_drift"
-    assert all(one["is_met"] for one in decided["conditions"])
+    assert all(condition["is_met"] for condition in decided["conditions"])
     data = found["dataset"]
     manifest = loop / "datasets" / id_of(loop) / "manifest.json"
     assert data["manifest_uri"] == manifest.as_uri()
@@ -107,14 +107,14 @@ def test_a_version_leads_back_to_every_input(loop: Path) -> None:
     assert (data["is_whole"], data["definition"], data["backfills"]) == (True, "f1", [])
     assert all(len(data[name]) == 64 for name in ("contract_sha256", "config_sha256", "code_sha256"))
     assert "polars" in data["dependencies"]
-    assert [(one["outcome"], one["http_status"]) for one in found["deliveries"]] == [("retry", 503), ("delivered", 202)]
+    assert [(row["outcome"], row["http_status"]) for row in found["deliveries"]] == [("retry", 503), ("delivered", 202)]
     [answer] = found["answers"]
     assert (answer["version"], answer["model_sha256"], answer["metrics"]) == ("v2", DIGEST, {"auc": 0.75})
     assert answer["reason"] == f"the pipeline says: succeeded. {MESSAGE}"
 
 
-def test_the_text_says_the_same_to_a_person(loop: Path) -> None:
-    """Times as times, durations as durations, counts in thousands; what is empty is left out."""
+def test_the_text_has_the_content_of_the_json(loop: Path) -> None:
+    """Times and durations are formatted, counts have separators, empty parts are left out."""
     result = show(loop, "v2")
     assert (result.exit_code, result.stderr) == (0, "")
     lines = [line.strip() for line in result.stdout.splitlines()]
@@ -137,8 +137,8 @@ def test_the_text_says_the_same_to_a_person(loop: Path) -> None:
     assert not any(line.startswith(("approvals", "judged:", "refused", "ended", "backfills")) for line in lines)
 
 
-def test_what_others_have_said_cannot_speak_to_the_terminal(loop: Path) -> None:
-    """Control characters of messages and answers are shown escaped; markup is text."""
+def test_received_text_cannot_control_the_terminal(loop: Path) -> None:
+    """Control characters of messages and answers are escaped; markup is text."""
     result = show(loop, "v2")
     assert r"the pipeline says: succeeded. trained\x1b[31m on \x07night, [b]well[/b]" in result.stdout
     assert r"busy\x1b]0;x" in result.stdout
@@ -147,10 +147,10 @@ def test_what_others_have_said_cannot_speak_to_the_terminal(loop: Path) -> None:
 
 @pytest.mark.parametrize("name", ["train.parquet", "holdout.parquet"])
 @pytest.mark.parametrize("is_gone", [False, True])
-def test_a_file_that_was_changed_or_is_gone_is_said_and_is_exit_code_1(
+def test_a_changed_or_missing_file_is_reported_with_exit_code_1(
     loop: Path, dataset: Path, name: str, *, is_gone: bool
 ) -> None:
-    """The rest of the manifest is shown all the same, and the digest that was signed."""
+    """The rest of the manifest is still shown, with the signed digest."""
     signed = document(loop, "v2")["dataset"]["manifest_sha256"]
     path = dataset / name
     if is_gone:
@@ -178,20 +178,20 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("content", [None, *SHAPES])
-def test_a_manifest_that_is_none_is_said_and_is_exit_code_1(loop: Path, dataset: Path, content: str | None) -> None:
-    """Gone, cut off, or of another shape."""
+def test_an_invalid_manifest_is_reported_with_exit_code_1(loop: Path, dataset: Path, content: str | None) -> None:
+    """Missing, cut short, or of another shape."""
     if content is None:
         shutil.rmtree(dataset)
     else:
         (dataset / "manifest.json").write_text(content)
     result = show(loop, "v2")
     assert result.exit_code == 1
-    assert "is no whole data set" in result.stderr
+    assert "is not a complete data set" in result.stderr
     assert f"retrain: {id_of(loop)}" in result.stdout
 
 
-def test_what_a_manifest_names_cannot_speak_to_the_terminal(loop: Path, dataset: Path) -> None:
-    """Whoever can write there chooses the names of its files."""
+def test_names_in_a_manifest_cannot_control_the_terminal(loop: Path, dataset: Path) -> None:
+    """They are escaped."""
     (dataset / "\x1b[31mred").write_text("other")
     (dataset / "manifest.json").write_text(json.dumps({"files": {"\x1b[31mred": {"sha256": "0"}}}))
     result = show(loop, "v2")
@@ -200,19 +200,19 @@ def test_what_a_manifest_names_cannot_speak_to_the_terminal(loop: Path, dataset:
     assert "\x1b" not in result.stderr
 
 
-def test_another_manifest_than_the_one_that_was_signed_is_said(loop: Path, dataset: Path) -> None:
-    """Also where every file is as this one says."""
+def test_another_manifest_than_the_signed_one_is_reported(loop: Path, dataset: Path) -> None:
+    """Even if it matches every file."""
     manifest = dataset / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"loop": "fraud"', '"loop": "other"'))
     result = show(loop, "v2", "--json")
     assert result.exit_code == 1
-    assert "not the one that was signed" in result.stderr
+    assert "not the signed one" in result.stderr
     assert json.loads(result.stdout)["dataset"]["is_whole"] is True
 
 
 @pytest.mark.parametrize("name", ["v1", "v3", "rt-" + "1" * 32])
-def test_a_name_that_led_to_nothing_is_a_wrong_argument(loop: Path, name: str) -> None:
-    """It is named, and so is the way to the right one; a version that merely ran is none."""
+def test_a_name_without_a_retrain_is_a_usage_error(loop: Path, name: str) -> None:
+    """With the command that lists the right ones; a version that no retrain produced has none."""
     result = show(loop, name)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "no retrain has this id" in result.stderr
@@ -220,8 +220,8 @@ def test_a_name_that_led_to_nothing_is_a_wrong_argument(loop: Path, name: str) -
     assert "truthloop retrain list" in result.stderr
 
 
-def test_without_a_lake_or_a_config_it_says_so(tmp_path: Path) -> None:
-    """One of the exit codes that everybody knows."""
+def test_a_missing_lake_or_config_is_reported(tmp_path: Path) -> None:
+    """With exit code 1 or 2."""
     make_loop(tmp_path)
     assert show(tmp_path, "v2").exit_code == 1
     assert show(tmp_path / "nowhere", "v2").exit_code == 2

@@ -1,4 +1,4 @@
-"""`truthloop sql`: what it prints, and what it refuses to run."""
+"""`truthloop sql`: its output, and the queries that it refuses."""
 
 import csv
 import io
@@ -46,7 +46,7 @@ def test_a_query_prints_a_table(config: Path) -> None:
 
 
 def test_json_is_an_array_of_rows(config: Path) -> None:
-    """Numbers stay numbers, and what JSON has no word for is null."""
+    """Numbers stay numbers; NaN is null."""
     assert json.loads(run(config, QUERY, "--json").stdout) == [
         {"key": "a", "status": "joined", "known_at": "2026-03-01 10:00:00+00", "value": 1.0},
         {"key": "ü, b", "status": "pending", "known_at": None, "value": None},
@@ -57,21 +57,21 @@ def test_json_is_an_array_of_rows(config: Path) -> None:
 
 
 def test_csv_has_a_header_and_quotes_what_needs_it(config: Path) -> None:
-    """Null is nothing."""
+    """Null is empty."""
     rows = list(csv.reader(io.StringIO(run(config, QUERY, "--csv").stdout)))
     assert rows[0] == ["key", "status", "known_at", "value"]
     assert rows[2] == ["ü, b", "pending", "", ""]
 
 
 def test_the_query_may_come_from_stdin_or_a_file(config: Path, tmp_path: Path) -> None:
-    """With the semicolon and the remark that people leave at the end."""
+    """With a semicolon and a comment at the end."""
     (tmp_path / "q.sql").write_text("-- how many\nSELECT count(*) AS n FROM scored; -- done\n")
     assert json.loads(run(config, "--json", stdin="SELECT 1 AS n").stdout) == [{"n": 1}]
     assert json.loads(run(config, "--json", "--file", str(tmp_path / "q.sql")).stdout) == [{"n": 2}]
 
 
 def test_without_a_query_it_lists_the_views(config: Path) -> None:
-    """The first is the one to begin with."""
+    """`scored`, the one to begin with, is the first."""
     views = json.loads(run(config, "--json").stdout)
     assert [view["view"] for view in views] == [
         *("scored", "outcomes_arrived", "revisions", "coverage", "metrics"),
@@ -82,12 +82,12 @@ def test_without_a_query_it_lists_the_views(config: Path) -> None:
 
 
 @pytest.mark.parametrize("query", ["DESCRIBE scored", "SHOW TABLES", "SUMMARIZE SELECT 1 AS a", "VALUES (1)"])
-def test_what_only_reads_may_be_asked_in_duckdbs_own_words(config: Path, query: str) -> None:
-    """They are SELECTs to DuckDB."""
+def test_duckdbs_other_read_only_statements_are_allowed(config: Path, query: str) -> None:
+    """DuckDB parses them as SELECT."""
     assert run(config, query).exit_code == 0
 
 
-def test_a_long_table_is_cut_with_a_word_on_how_to_get_all(config: Path) -> None:
+def test_a_long_table_is_cut_with_a_note_on_how_to_get_all(config: Path) -> None:
     """JSON has every row."""
     query = f"FROM range({ROWS_SHOWN_MAX + 1})"
     shown = run(config, query)
@@ -102,11 +102,11 @@ def test_a_long_table_is_cut_with_a_word_on_how_to_get_all(config: Path) -> None
         ("FROM scoredd", 'Did you mean "scored"'),
         ("SELECT FROM WHERE", "Parser Error"),
         ("SELECT CAST(key AS INTEGER) FROM scored", "Conversion Error"),
-        ("SELECT 1; SELECT 2", "one SELECT at a time"),
-        (";", "one SELECT at a time"),
+        ("SELECT 1; SELECT 2", "only one SELECT"),
+        (";", "only one SELECT"),
     ],
 )
-def test_a_wrong_query_is_a_message_and_exit_code_2(config: Path, query: str, message: str) -> None:
+def test_an_invalid_query_gives_a_message_and_exit_code_2(config: Path, query: str, message: str) -> None:
     """Never a traceback; stdout stays empty."""
     for form in ((), ("--json",), ("--csv",)):
         result = run(config, query, *form)
@@ -130,7 +130,7 @@ def test_a_wrong_query_is_a_message_and_exit_code_2(config: Path, query: str, me
     ],
 )
 def test_no_query_writes_a_file(config: Path, tmp_path: Path, query: str) -> None:
-    """Least of all into the lake."""
+    """Neither into the lake nor elsewhere."""
     target = tmp_path / "the lake" / "written"
     assert run(config, query.format(target)).exit_code == 2
     assert not target.exists()
@@ -147,8 +147,8 @@ def test_contradictions_and_missing_files_are_usage_errors(config: Path, tmp_pat
         assert (result.exit_code, message in result.stderr) == (2, True)
 
 
-def test_where_there_is_no_lake_it_says_so(tmp_path: Path) -> None:
-    """Exit code 1: the config is fine, the lake is not there."""
+def test_a_missing_lake_is_reported(tmp_path: Path) -> None:
+    """Exit code 1: the config is valid, the lake does not exist."""
     (tmp_path / "truthloop.yaml").write_text(CONFIG_TEXT)
     result = run(tmp_path / "truthloop.yaml", "SELECT 1")
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""`truthloop webhook listen`: what it prints and answers, as a class and as the program that people start."""
+"""`truthloop webhook listen`: its output and answers, as a class and as a program."""
 
 import http.client
 import json
@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from retrain.signing import Secret, sign
 from schemas.events.retrain_request import RetrainData, RetrainRequest
-from truthloop.cli.commands.webhook import BODY_BYTES_MAX, IDS_MAX, Inbox, Seen, webhook
+from truthloop.cli.commands.webhook import BODY_BYTES_MAX, IDS_MAX, Inbox, Receipt, webhook
 
 ROOT = Path(__file__).parents[5]
 SECRET_TEXT = "whsec_" + "c2VjcmV0" * 5
@@ -40,8 +40,8 @@ def body_of(number: int = 1, **changes: Any) -> bytes:
     return RetrainRequest.of(RetrainData.model_validate(fields | changes), 0).body()
 
 
-def taken(inbox: Inbox, body: bytes, id_: str | None = None) -> Seen:
-    """Give the inbox a request that is signed rightly."""
+def taken(inbox: Inbox, body: bytes, id_: str | None = None) -> Receipt:
+    """Give the inbox a request with a valid signature."""
     headers = sign(SECRET, id_ or json.loads(body)["id"], NOW_S, body)
     return inbox.take(headers, body, NOW_S)
 
@@ -51,8 +51,8 @@ def inbox_of(folder: Path | None = None, share: float = 0.0) -> Inbox:
     return Inbox(SECRET, folder, share, Random(1))
 
 
-def test_a_request_is_one_line_that_says_what_is_asked_for() -> None:
-    """Id, triggers, data set, signature; and on the second time, that it came before."""
+def test_a_request_is_printed_as_one_line() -> None:
+    """Status, signature, id, triggers, data set; and the second time, that it was seen before."""
     inbox = inbox_of()
     first, second = taken(inbox, body_of()), taken(inbox, body_of())
     line = f"200  signature right  rt-{1:032x}  error_drift, metric_loss  2,000 rows at s3://b/d"
@@ -61,31 +61,31 @@ def test_a_request_is_one_line_that_says_what_is_asked_for() -> None:
     assert "dry run" in taken(inbox, body_of(2, dry_run=True)).as_line()
 
 
-def test_what_is_not_signed_is_401_and_not_remembered() -> None:
-    """Also with headers that are malformed, or none."""
+def test_an_unsigned_request_is_401_and_not_remembered() -> None:
+    """Also one with malformed headers, or none."""
     inbox = inbox_of()
     body = body_of()
     good = sign(SECRET, f"rt-{1:032x}", NOW_S, body)
     for headers in ({}, {**good, "webhook-signature": "v1,*"}, {**good, "webhook-id": "\udcff"}):
-        seen = inbox.take(headers, body, NOW_S)
-        assert (seen.status, seen.is_signed, seen.request) == (401, False, None)
-        assert "signature wrong" in seen.as_line()
+        receipt = inbox.take(headers, body, NOW_S)
+        assert (receipt.status, receipt.is_signed, receipt.request) == (401, False, None)
+        assert "signature wrong" in receipt.as_line()
     assert inbox.take(good, body, NOW_S + 301).status == 401
     assert not taken(inbox, body).is_repeat
 
 
-def test_what_is_signed_and_is_no_request_is_400() -> None:
-    """So that whoever signs by hand sees what is missing."""
+def test_a_signed_body_that_is_not_a_request_is_400() -> None:
+    """With the field that is wrong."""
     inbox = inbox_of()
-    assert "no retrain request: the body" in taken(inbox, b"[]", "x").as_line()
-    assert "no retrain request: data.loop" in taken(inbox, body_of().replace(b'"loop"', b'"lop"')).as_line()
-    seen = taken(inbox, body_of(), f"rt-{2:032x}")
-    assert (seen.status, seen.reason) == (400, "webhook-id is not the id of the body")
+    assert "not a retrain request: the body" in taken(inbox, b"[]", "x").as_line()
+    assert "not a retrain request: data.loop" in taken(inbox, body_of().replace(b'"loop"', b'"lop"')).as_line()
+    receipt = taken(inbox, body_of(), f"rt-{2:032x}")
+    assert (receipt.status, receipt.reason) == (400, "webhook-id is not the id of the body")
     assert not taken(inbox, body_of()).is_repeat
 
 
 def test_saved_requests_are_known_after_a_restart(tmp_path: Path) -> None:
-    """The files are the bodies as they first came."""
+    """The files have the bodies that came first."""
     body = body_of()
     assert not taken(inbox_of(tmp_path), body).is_repeat
     assert taken(inbox_of(tmp_path), body).is_repeat
@@ -93,8 +93,8 @@ def test_saved_requests_are_known_after_a_restart(tmp_path: Path) -> None:
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {f"rt-{1:032x}.json": body}
 
 
-def test_a_share_of_the_requests_is_failed_and_comes_again(tmp_path: Path) -> None:
-    """What was failed was not taken, so it is new when it returns."""
+def test_a_share_of_the_requests_is_failed_to_see_retries(tmp_path: Path) -> None:
+    """A failed request is not remembered, so its retry is new."""
     inbox = inbox_of(tmp_path, 1.0)
     assert [taken(inbox, body_of()).status for _ in range(3)] == [503] * 3
     assert list(tmp_path.iterdir()) == []
@@ -104,16 +104,16 @@ def test_a_share_of_the_requests_is_failed_and_comes_again(tmp_path: Path) -> No
     assert set(statuses) == {200, 503}
 
 
-def test_no_request_can_drive_the_terminal() -> None:
-    """Control characters are shown, not obeyed."""
+def test_no_request_can_control_the_terminal() -> None:
+    """Control characters are escaped."""
     trigger = [FINDING | {"text": "\x1b[2J"}]
     body = body_of(trigger=trigger, dataset=json.loads(body_of())["data"]["dataset"] | {"uri": "s3://\x7f\x9b2J"})
     line = taken(inbox_of(), body).as_line()
     assert line.isprintable()
 
 
-def test_the_oldest_id_is_forgotten_first() -> None:
-    """A listener that runs for months does not grow."""
+def test_the_oldest_id_is_dropped_first() -> None:
+    """So that the memory of a long run is bounded."""
     inbox = inbox_of()
     inbox._ids = {str(number): None for number in range(IDS_MAX)}
     taken(inbox, body_of())
@@ -160,8 +160,8 @@ def test_the_program_listens_prints_and_stops(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("secret", [None, "whsec_short"])
-def test_without_a_secret_it_says_how_to_make_one(monkeypatch: pytest.MonkeyPatch, secret: str | None) -> None:
-    """Exit code 2, as for every fault of usage."""
+def test_without_a_secret_it_reports_how_to_create_one(monkeypatch: pytest.MonkeyPatch, secret: str | None) -> None:
+    """Exit code 2, as for every usage error."""
     monkeypatch.delenv("TRUTHLOOP_WEBHOOK_SECRET", raising=False)
     if secret is not None:
         monkeypatch.setenv("S", secret)

@@ -1,6 +1,6 @@
-"""What `truthloop check --live` finds in topics of many shapes, and that it complains about nothing else.
+"""Issues that `truthloop check --live` finds in topics of many shapes, and no others.
 
-Every test changes one thing of two healthy topics and names all findings that are worse than a remark.
+Every test changes one thing of two healthy topics and names all issues that are worse than a note.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ from topic_shapes import (
     canonical_label,
     canonical_prediction,
     changed,
+    corrupted,
     flat_label,
     flat_prediction,
     iso,
     known,
     naive_prediction,
-    poisoned,
     sampled,
     world,
 )
@@ -33,7 +33,7 @@ from streams.kafka.sample import Cluster, TopicFacts, TopicSample
 from streams.mapping.redaction import Redaction
 from streams.mapping.tools import MappingTools
 from truthloop.config.yaml_source import read_yaml
-from truthloop.onboarding.check.inspection import Inspection, inspect, wanted_topics
+from truthloop.onboarding.check.inspection import Inspection, inspect, plan_inspection
 from truthloop.onboarding.check.issue import Issue, Severity
 from truthloop.onboarding.check.report import report_document, report_lines, verdict_lines
 
@@ -82,14 +82,14 @@ CANONICAL = CONFIG[: CONFIG.index("ingest:")]
 
 
 def config_of(text: str, *changes: tuple[str, str]) -> LoopConfig:
-    """Return a config with some words replaced."""
+    """Return a config with some texts replaced."""
     for old, new in changes:
         assert text.count(old) >= 1, old
         text = text.replace(old, new)
     return LoopConfig.model_validate(read_yaml(text).value)
 
 
-def look(
+def inspect_samples(
     config: LoopConfig, *samples: TopicSample, others: Sequence[TopicFacts] = (), brokers: int = 3, now_ms: int = NOW_MS
 ) -> Inspection:
     """Inspect samples under a config."""
@@ -100,7 +100,7 @@ def look(
 
 
 def topic(name: str, shape: Shape, events: Sequence[Event], **settings: str) -> TopicSample:
-    """Return a sample of a topic with good settings, or others."""
+    """Return a sample of a topic with good settings, some of them replaced."""
     sample = sampled(name, map(shape, events))
     return replace(sample, facts=replace(sample.facts, settings=GOOD | settings))
 
@@ -116,14 +116,14 @@ def outcomes(shape: Shape = flat_label, events: Sequence[Event] = LABELLED, **se
 
 
 def codes(found: Inspection) -> list[tuple[Severity, str]]:
-    """Return what is worse than a remark."""
-    return [(one.severity, one.code) for one in found.findings if one.severity is not Severity.REMARK]
+    """Return the issues that are worse than a note."""
+    return [(one.severity, one.code) for one in found.issues if one.severity is not Severity.NOTE]
 
 
 def only(found: Inspection, severity: Severity, code: str) -> Issue:
-    """Return the one finding that is worse than a remark."""
+    """Return the only issue that is worse than a note."""
     assert codes(found) == [(severity, code)]
-    return found.findings[0]
+    return found.issues[0]
 
 
 def moved(shape: Shape, ms: int) -> Shape:
@@ -131,97 +131,97 @@ def moved(shape: Shape, ms: int) -> Shape:
     return lambda event: replace(shape(event), at_ms=shape(event).at_ms + ms)
 
 
-def test_nothing_is_said_of_healthy_topics() -> None:
-    """Three copies, seven days, keys that meet, clocks that agree: not even a remark."""
-    found = look(config_of(CONFIG), scores(), outcomes())
-    assert found.findings == []
+def test_healthy_topics_have_no_issues() -> None:
+    """Three replicas, seven days, common keys, clocks that agree: not even a note."""
+    found = inspect_samples(config_of(CONFIG), scores(), outcomes())
+    assert found.issues == []
     overlap, delays = found.overlaps["fraud"], found.delays["fraud"]
     assert (overlap.share, delays.pairs, delays.before) == (1.0, len(LABELLED), 0.0)
     assert found.forecast.predictions_per_day == pytest.approx(300, rel=0.02)
     assert found.forecast.entries == pytest.approx(1_200, rel=0.05)
 
 
-def test_a_healthy_canonical_pair_is_healthy() -> None:
-    """No source: the loop's own topics are looked at."""
+def test_healthy_canonical_topics_have_no_issues() -> None:
+    """The config has no source, so the loop's own topics are inspected."""
     pair = [
         topic("card-fraud.predictions", canonical_prediction, EVENTS),
         topic("card-fraud.labels", canonical_label, LABELLED),
     ]
-    assert look(config_of(CANONICAL), *pair).findings == []
+    assert inspect_samples(config_of(CANONICAL), *pair).issues == []
 
 
 def test_rejects_are_forecast_with_an_example_each() -> None:
     """Five percent are broken in two ways; each reason names a record that has it."""
-    found = look(config_of(CONFIG), scores(poisoned(flat_prediction)), outcomes())
+    found = inspect_samples(config_of(CONFIG), scores(corrupted(flat_prediction)), outcomes())
     assert codes(found) == [(Severity.WARNING, "rejects")] * 2
     sample = found.topics[0].sample
-    for finding, reason, start in zip(found.findings, ("bad_key", "not_json"), (b'{"note', b'{"oops'), strict=True):
-        assert f"2.5 % would be rejected: {reason}, for instance partition" in finding.what
-        place, offset = (int(part.split()[1]) for part in finding.what.split("instance ")[1].split(":")[0].split(","))
+    for issue, reason, start in zip(found.issues, ("bad_key", "not_json"), (b'{"note', b'{"oops'), strict=True):
+        assert f"2.5 % would be rejected: {reason}, for instance partition" in issue.text
+        partition, offset = (int(part.split()[1]) for part in issue.text.split("instance ")[1].split(":")[0].split(","))
         rows = zip(sample.messages.partitions, sample.messages.offsets, sample.messages.values, strict=True)
-        (value,) = (value for number, at, value in rows if (number, at) == (place, offset))
+        (value,) = (value for number, at, value in rows if (number, at) == (partition, offset))
         assert value is not None
         assert value.startswith(start)
 
 
 @pytest.mark.parametrize(
-    ("shape", "reason", "way"),
+    ("shape", "reason", "hint"),
     [
         (changed(flat_prediction, scored_at=lambda event: iso(event.made_ms, None)), "naive_time", "Name their zone"),
         (changed(flat_prediction, scored_at=lambda event: event.made_ms * 1000), "bad_time", "`unit` the right one"),
         (changed(flat_prediction, transaction_id=lambda _: None), "bad_key", "Is `map.key` the right path?"),
-        (changed(flat_prediction, model_version=lambda _: None), "bad_version", "{constant: v1} names a version"),
-        (avro_record, "avro_or_protobuf", "Only JSON is read by now"),
+        (changed(flat_prediction, model_version=lambda _: None), "bad_version", "{constant: v1} sets a version"),
+        (avro_record, "avro_or_protobuf", "Only JSON is supported"),
     ],
 )
-def test_a_config_that_fits_no_record_is_an_error(shape: Shape, reason: str, way: str) -> None:
+def test_a_config_that_fits_no_record_is_an_error(shape: Shape, reason: str, hint: str) -> None:
     """All records of one side are rejected, so there are no keys to compare."""
-    finding = only(look(config_of(CONFIG), scores(shape), outcomes()), Severity.ERROR, "rejects")
-    assert f"100 % would be rejected: {reason}" in finding.what
-    assert way in finding.do
+    issue = only(inspect_samples(config_of(CONFIG), scores(shape), outcomes()), Severity.ERROR, "rejects")
+    assert f"100 % would be rejected: {reason}" in issue.text
+    assert hint in issue.hint
 
 
-def test_a_condition_that_takes_nothing_is_an_error() -> None:
+def test_a_condition_that_selects_nothing_is_an_error() -> None:
     """Values are compared as text."""
     config = config_of(CONFIG, ("as: predictions\n", "as: predictions\n    where: {country: PL}\n"))
-    finding = only(look(config, scores(), outcomes()), Severity.ERROR, "all_filtered")
-    assert finding.where == "topic scores"
+    issue = only(inspect_samples(config, scores(), outcomes()), Severity.ERROR, "all_filtered")
+    assert issue.where == "topic scores"
 
 
 def test_percentages_without_scale_are_an_error() -> None:
     """Most scores lie above 1."""
     shape = changed(flat_prediction, fraud_score=lambda event: round(event.score * 100 + 1, 2))
-    finding = only(look(config_of(CONFIG), scores(shape), outcomes()), Severity.ERROR, "output_invalid")
-    assert "scale: 0.01" in finding.do
+    issue = only(inspect_samples(config_of(CONFIG), scores(shape), outcomes()), Severity.ERROR, "output_invalid")
+    assert "scale: 0.01" in issue.hint
 
 
-def test_an_output_that_is_nowhere_is_an_error() -> None:
-    """A path that leads to nothing."""
+def test_an_output_that_no_record_has_is_an_error() -> None:
+    """Its path is wrong."""
     config = config_of(CONFIG, ("outputs.fraud: fraud_score", "outputs.fraud: score"))
-    assert "100 %" in only(look(config, scores(), outcomes()), Severity.ERROR, "output_missing").what
+    assert "100 %" in only(inspect_samples(config, scores(), outcomes()), Severity.ERROR, "output_missing").text
 
 
-def test_slices_and_features_that_are_nowhere_are_warned_of() -> None:
-    """Kept as nothing, never rejected."""
+def test_slices_and_features_that_no_record_has_are_warned_of() -> None:
+    """They become null; the records are not rejected."""
     config = config_of(CONFIG, ("slices.country: country", "slices.country: land"), (": amount\n", ": price\n"))
-    found = look(config, scores(), outcomes())
+    found = inspect_samples(config, scores(), outcomes())
     assert codes(found) == [(Severity.WARNING, "slice_missing"), (Severity.WARNING, "feature_missing")]
-    assert "amount" in found.findings[1].what
+    assert "amount" in found.issues[1].text
 
 
-def test_values_outside_the_contract_are_a_remark() -> None:
+def test_values_outside_the_contract_are_a_note() -> None:
     """They are kept and flagged."""
     config = config_of(CONFIG, ("[iOS, Android, web]", "[iOS, Android]"))
-    found = look(config, scores(), outcomes())
+    found = inspect_samples(config, scores(), outcomes())
     assert codes(found) == []
-    assert [one.code for one in found.findings] == ["feature_unseen"]
+    assert [one.code for one in found.issues] == ["feature_unseen"]
 
 
 def test_several_predictions_of_a_key_without_id_are_warned_of() -> None:
-    """The first stands, the others would be conflicts."""
+    """The first counts, the others would be conflicts."""
     sample = sampled("scores", [record for event in EVENTS for record in (flat_prediction(event), _shadow(event))])
     sample = replace(sample, facts=replace(sample.facts, settings=GOOD))
-    assert "100 %" in only(look(config_of(CONFIG), sample, outcomes()), Severity.WARNING, "conflicts").what
+    assert "100 %" in only(inspect_samples(config_of(CONFIG), sample, outcomes()), Severity.WARNING, "conflicts").text
 
 
 def _shadow(event: Event) -> Record:
@@ -229,12 +229,12 @@ def _shadow(event: Event) -> Record:
 
 
 def test_labels_of_one_class_are_warned_of() -> None:
-    """Nothing gives the other class, unless the horizon does."""
+    """Unless on_timeout assigns the other class at the horizon."""
     shape = changed(flat_label, is_fraud=lambda _: True)
-    finding = only(look(config_of(CONFIG), scores(), outcomes(shape)), Severity.WARNING, "one_class")
-    assert "imply: 0" in finding.do
+    issue = only(inspect_samples(config_of(CONFIG), scores(), outcomes(shape)), Severity.WARNING, "one_class")
+    assert "imply: 0" in issue.hint
     config = config_of(CONFIG, ("retain: 2d", "retain: 2d, on_timeout: {imply: 0}"))
-    assert codes(look(config, scores(), outcomes(shape))) == []
+    assert codes(inspect_samples(config, scores(), outcomes(shape))) == []
 
 
 @pytest.mark.parametrize(
@@ -244,43 +244,43 @@ def test_labels_of_one_class_are_warned_of() -> None:
 def test_a_wrong_zone_is_named_with_one_that_fits(zone: str, local_h: float, right: str) -> None:
     """All times are off by the same whole hours, and the other side's are not."""
     config = config_of(CONFIG, ("{path: scored_at, unit: ms}", f"{{path: scored_at, zone: {zone}}}"))
-    found = look(config, scores(naive_prediction(local_h)), outcomes())
-    errors = [one for one in found.findings if one.code == "time_zone"]
+    found = inspect_samples(config, scores(naive_prediction(local_h)), outcomes())
+    errors = [one for one in found.issues if one.code == "time_zone"]
     assert [one.severity for one in errors] == [Severity.ERROR]
-    assert f"zone: {zone} is wrong. {right} fits" in errors[0].do
+    assert f"zone: {zone} is wrong. {right} fits" in errors[0].hint
 
 
 @pytest.mark.parametrize(("offset_h", "severity"), [(5, Severity.ERROR), (-5, Severity.ERROR)])
-def test_local_time_that_is_called_utc_is_named(offset_h: int, severity: Severity) -> None:
-    """Numbers cannot say a zone: who writes them has to write UTC."""
+def test_local_time_that_is_written_as_utc_is_an_error(offset_h: int, severity: Severity) -> None:
+    """Numbers have no zone, so the producer has to write UTC."""
     shape = changed(flat_prediction, scored_at=lambda event: event.made_ms + offset_h * HOUR_MS)
-    finding = next(
-        one for one in look(config_of(CONFIG), scores(shape), outcomes()).findings if one.code == "time_zone"
+    issue = next(
+        one for one in inspect_samples(config_of(CONFIG), scores(shape), outcomes()).issues if one.code == "time_zone"
     )
-    assert finding.severity is severity
-    assert f"5 h {'ahead of' if offset_h > 0 else 'behind'} Kafka's clock" in finding.what
+    assert issue.severity is severity
+    assert f"5 h {'ahead of' if offset_h > 0 else 'behind'} Kafka's clock" in issue.text
 
 
 def test_records_held_back_for_hours_on_both_sides_are_only_warned_of() -> None:
-    """A mirror that is five hours behind looks like a zone, and shifts both sides alike."""
-    found = look(
+    """A mirror that is five hours behind looks like a wrong zone, but shifts both sides alike."""
+    found = inspect_samples(
         config_of(CONFIG), scores(moved(flat_prediction, 5 * HOUR_MS)), outcomes(moved(flat_label, 5 * HOUR_MS))
     )
     assert codes(found) == [(Severity.WARNING, "time_zone")] * 2
 
 
-def test_seconds_that_are_read_as_milliseconds_are_named() -> None:
-    """The times lie in 1970, which the mapping takes."""
+def test_seconds_that_are_read_as_milliseconds_are_an_error() -> None:
+    """The times are in 1970, which the mapping accepts."""
     shape = changed(flat_prediction, scored_at=lambda event: event.made_ms // 1000)
-    found = look(config_of(CONFIG), scores(shape), outcomes())
+    found = inspect_samples(config_of(CONFIG), scores(shape), outcomes())
     assert (Severity.ERROR, "unit") in codes(found)
-    assert not [one for one in found.findings if one.code in ("time_zone", "history")]
+    assert not [one for one in found.issues if one.code in ("time_zone", "history")]
 
 
 def test_some_times_in_the_future_are_warned_of() -> None:
-    """One phone in a hundred has a clock of its own."""
+    """One phone in a hundred has a wrong clock."""
     shape = changed(flat_prediction, scored_at=lambda event: event.made_ms + (event.number % 100 == 0) * 9 * HOUR_MS)
-    found = look(config_of(CONFIG), scores(shape), outcomes())
+    found = inspect_samples(config_of(CONFIG), scores(shape), outcomes())
     assert (Severity.WARNING, "future") in codes(found)
 
 
@@ -290,55 +290,55 @@ def test_history_under_the_clock_of_arrival_is_warned_of() -> None:
     def loaded(shape: Shape) -> Shape:
         return lambda event: replace(shape(event), at_ms=NOW_MS + 72 * HOUR_MS)
 
-    found = look(config_of(CONFIG), scores(loaded(flat_prediction)), outcomes(loaded(flat_label)))
+    found = inspect_samples(config_of(CONFIG), scores(loaded(flat_prediction)), outcomes(loaded(flat_label)))
     assert [code for _, code in codes(found)].count("history") == 2
     config = config_of(CONFIG, ("loop: card-fraud", "loop: card-fraud\nclock: event"))
-    assert codes(look(config, scores(loaded(flat_prediction)), outcomes(loaded(flat_label)))) == []
+    assert codes(inspect_samples(config, scores(loaded(flat_prediction)), outcomes(loaded(flat_label)))) == []
 
 
 @pytest.mark.parametrize(
-    ("change", "way"),
+    ("change", "hint"),
     [
-        (lambda event: event.tx.upper(), "if letters' case did not count"),
-        (lambda event: event.tx.removeprefix("tx-"), "if only digits counted"),
-        (lambda event: event.tx.replace("-", ""), "without what is neither letter nor digit"),
+        (lambda event: event.tx.upper(), "if upper and lower case were the same"),
+        (lambda event: event.tx.removeprefix("tx-"), "if only digits were compared"),
+        (lambda event: event.tx.replace("-", ""), "if only letters and digits were compared"),
     ],
 )
-def test_keys_that_are_written_otherwise_are_an_error_with_what_would_help(
-    change: Callable[[Event], str], way: str
+def test_keys_in_another_notation_are_an_error_with_the_change_that_helps(
+    change: Callable[[Event], str], hint: str
 ) -> None:
     """No key is in common, though every label has its prediction."""
     shape = changed(flat_label, transaction_id=change)
-    finding = only(look(config_of(CONFIG), scores(), outcomes(shape)), Severity.ERROR, "no_common_keys")
-    assert way in finding.do
+    issue = only(inspect_samples(config_of(CONFIG), scores(), outcomes(shape)), Severity.ERROR, "no_common_keys")
+    assert hint in issue.hint
 
 
-def test_keys_of_another_world_are_an_error() -> None:
-    """The same form, but none in common where all should be."""
+def test_keys_of_other_things_are_an_error() -> None:
+    """The same pattern, but none in common where all should be."""
     shape = changed(flat_label, transaction_id=lambda event: f"tx-9{event.tx[3:]}")
-    assert only(look(config_of(CONFIG), scores(), outcomes(shape)), Severity.ERROR, "no_common_keys")
+    assert only(inspect_samples(config_of(CONFIG), scores(), outcomes(shape)), Severity.ERROR, "no_common_keys")
 
 
 def test_a_small_sample_of_a_large_topic_proves_nothing() -> None:
-    """Ten of a million predictions: that no key meets is to be expected, and said."""
+    """Ten of a million predictions: no common key is to be expected, and the issue says so."""
     few = sampled("scores", map(flat_prediction, EVENTS[:10]))
     few = replace(few, facts=replace(few.facts, settings=GOOD), ranges={0: (0, 1_000_000)}, covered=10)
     late = [event for event in LABELLED if event.number > 300]
-    finding = only(look(config_of(CONFIG), few, outcomes(events=late)), Severity.WARNING, "overlap_unknown")
-    assert "Raise --sample" in finding.do
+    issue = only(inspect_samples(config_of(CONFIG), few, outcomes(events=late)), Severity.WARNING, "overlap_unknown")
+    assert "Raise --sample" in issue.hint
 
 
 def test_labels_of_which_most_have_no_prediction_are_warned_of() -> None:
     """Two of three belong to other models."""
     shape = changed(flat_label, transaction_id=lambda event: event.tx if event.number % 3 == 0 else f"{event.tx}9")
-    finding = only(look(config_of(CONFIG), scores(), outcomes(shape)), Severity.WARNING, "few_common_keys")
-    assert "`where`" in finding.do
+    issue = only(inspect_samples(config_of(CONFIG), scores(), outcomes(shape)), Severity.WARNING, "few_common_keys")
+    assert "`where`" in issue.hint
 
 
-def test_labels_that_were_known_before_are_an_error() -> None:
-    """Roles or times are the wrong way round."""
+def test_labels_that_were_known_before_their_predictions_are_an_error() -> None:
+    """Roles or times are swapped."""
     shape = changed(moved(flat_label, -8 * HOUR_MS), resolved_at=lambda event: event.made_ms - HOUR_MS)
-    found = look(config_of(CONFIG), scores(), outcomes(shape))
+    found = inspect_samples(config_of(CONFIG), scores(), outcomes(shape))
     assert (Severity.ERROR, "labels_before_predictions") in codes(found)
 
 
@@ -352,50 +352,56 @@ def test_labels_that_were_known_before_are_an_error() -> None:
 def test_ages_that_are_too_short_for_the_labels_are_warned_of(ages: str, code: str) -> None:
     """Half of the labels take about 40 minutes, a tenth more than two hours."""
     config = config_of(CONFIG, ("expected_delay: 3h, horizon: 12h, retain: 2d", ages))
-    only(look(config, scores(), outcomes()), Severity.WARNING, code)
+    only(inspect_samples(config, scores(), outcomes()), Severity.WARNING, code)
 
 
-def by(way: Callable[[bytes, int], int]) -> TopicSample:
-    """Return canonical predictions that were put into partitions in another way."""
+def partitioned_by(partitioner: Callable[[bytes, int], int]) -> TopicSample:
+    """Return canonical predictions in the partitions of another partitioner."""
     sample = topic("card-fraud.predictions", canonical_prediction, EVENTS)
-    partitions = [way(key or b"", 6) for key in sample.messages.keys]
+    partitions = [partitioner(key or b"", 6) for key in sample.messages.keys]
     return replace(sample, messages=replace(sample.messages, partitions=partitions))
 
 
 @pytest.mark.parametrize(
-    ("way", "name"),
+    ("partitioner", "name"),
     [
         (consistent, "CRC32, librdkafka's default"),
         (fnv1a, "FNV-1a"),
-        (lambda key, _: key[-1] % 6, "no partitioner that is known"),
+        (lambda key, _: key[-1] % 6, "no known partitioner"),
     ],
 )
-def test_another_partitioner_is_named_with_the_setting_to_change(way: Callable[[bytes, int], int], name: str) -> None:
-    """For canonical topics that others write."""
+def test_another_partitioner_is_named_with_the_setting_to_change(
+    partitioner: Callable[[bytes, int], int], name: str
+) -> None:
+    """In canonical topics that others write."""
     labels = topic("card-fraud.labels", canonical_label, LABELLED)
-    finding = only(look(config_of(CANONICAL), by(way), labels), Severity.ERROR, "partitioner")
-    assert name in finding.what
-    assert "partitioner=murmur2_random" in finding.do
+    issue = only(
+        inspect_samples(config_of(CANONICAL), partitioned_by(partitioner), labels), Severity.ERROR, "partitioner"
+    )
+    assert name in issue.text
+    assert "partitioner=murmur2_random" in issue.hint
 
 
-def test_a_topic_that_was_enlarged_is_named() -> None:
-    """Its older keys lie by murmur2 of fewer partitions."""
+def test_partitions_that_were_added_are_named() -> None:
+    """The older keys are where murmur2 with fewer partitions put them."""
     labels = topic("card-fraud.labels", canonical_label, LABELLED)
-    found = look(config_of(CANONICAL), by(lambda key, _: murmur2(key, 4)), labels)
-    assert "murmur2 of 4 partitions, so the topic was enlarged" in only(found, Severity.ERROR, "partitioner").what
+    found = inspect_samples(config_of(CANONICAL), partitioned_by(lambda key, _: murmur2(key, 4)), labels)
+    assert (
+        "murmur2 with 4 partitions, so partitions were added later" in only(found, Severity.ERROR, "partitioner").text
+    )
 
 
 def test_kafka_keys_that_are_not_the_key_are_an_error() -> None:
-    """Predictions and labels would not meet in a partition."""
+    """Predictions and labels would be in different partitions."""
     shape: Shape = lambda event: replace(canonical_label(event), key=str(event.customer).encode())  # noqa: E731 - short
     pair = [topic("card-fraud.predictions", canonical_prediction, EVENTS), topic("card-fraud.labels", shape, LABELLED)]
-    finding = only(look(config_of(CANONICAL), *pair), Severity.ERROR, "kafka_key")
-    assert "100 % have another Kafka key than `key`" in finding.what
+    issue = only(inspect_samples(config_of(CANONICAL), *pair), Severity.ERROR, "kafka_key")
+    assert "100 % have another Kafka key than `key`" in issue.text
 
 
 def test_a_canonical_topic_that_ingest_fills_is_probed_too() -> None:
     """Somebody else may write to it."""
-    found = look(config_of(CONFIG), scores(), outcomes(), by(consistent))
+    found = inspect_samples(config_of(CONFIG), scores(), outcomes(), partitioned_by(consistent))
     assert only(found, Severity.ERROR, "partitioner").where.startswith("topic card-fraud.predictions")
 
 
@@ -414,7 +420,7 @@ def test_a_canonical_topic_that_ingest_fills_is_probed_too() -> None:
 )
 def test_settings_of_a_source(setting: str, value: str, severity: Severity | None, code: str) -> None:
     """Seven days at least, and no compaction."""
-    found = look(config_of(CONFIG), scores(**{setting: value}), outcomes())
+    found = inspect_samples(config_of(CONFIG), scores(**{setting: value}), outcomes())
     assert codes(found) == ([] if severity is None else [(severity, code)])
 
 
@@ -430,109 +436,109 @@ def test_settings_of_a_source(setting: str, value: str, severity: Severity | Non
 def test_settings_of_the_loops_own_topics(change: dict[str, str], severity: Severity | None, code: str) -> None:
     """They carry what the join and the lake still need."""
     own = TopicFacts("card-fraud.rejects", 6, 3, GOOD | change)
-    found = look(config_of(CONFIG), scores(), outcomes(), others=[own])
+    found = inspect_samples(config_of(CONFIG), scores(), outcomes(), others=[own])
     assert codes(found) == ([] if severity is None else [(severity, code)])
 
 
 def test_another_number_of_partitions_is_an_error() -> None:
     """Fixed for the loop's life, the same for all of its topics."""
     own = TopicFacts("card-fraud.ledger", 8, 3, GOOD)
-    finding = only(look(config_of(CONFIG), scores(), outcomes(), others=[own]), Severity.ERROR, "partition_count")
-    assert "has 8 partitions, and the loop has 6" in finding.what
+    issue = only(
+        inspect_samples(config_of(CONFIG), scores(), outcomes(), others=[own]), Severity.ERROR, "partition_count"
+    )
+    assert "has 8 partitions, and the loop has 6" in issue.text
 
 
-def test_few_copies_are_a_remark() -> None:
-    """A cluster of one broker is fine for trying."""
+def test_few_replicas_are_a_note() -> None:
+    """A cluster of one broker is fine for a trial."""
     single = scores()
     single = replace(single, facts=replace(single.facts, replicas=1))
-    found = look(config_of(CONFIG), single, outcomes(), brokers=1)
+    found = inspect_samples(config_of(CONFIG), single, outcomes(), brokers=1)
     assert codes(found) == []
-    assert "has 1 copy of every record" in found.findings[0].what
+    assert "has 1 replica, min.insync.replicas=2; the cluster has 1 broker" in found.issues[0].text
 
 
-def test_settings_that_may_not_be_read_are_a_remark() -> None:
-    """Nothing is guessed."""
-    silent = replace(scores(), facts=replace(scores().facts, settings={}))
-    found = look(config_of(CONFIG), silent, outcomes())
-    assert [one.code for one in found.findings] == ["settings_unknown"]
+def test_settings_that_may_not_be_read_are_a_note() -> None:
+    """They are not guessed."""
+    unknown = replace(scores(), facts=replace(scores().facts, settings={}))
+    found = inspect_samples(config_of(CONFIG), unknown, outcomes())
+    assert [one.code for one in found.issues] == ["settings_unknown"]
 
 
-def test_a_missing_topic_is_an_error_and_the_other_is_still_looked_at() -> None:
-    """With the nearest name that there is."""
-    found = look(config_of(CONFIG), scores(poisoned(flat_prediction)), others=[TopicFacts("outcome", 1, 3, GOOD)])
+def test_a_missing_topic_is_an_error_and_the_other_is_still_inspected() -> None:
+    """With the nearest name that exists."""
+    found = inspect_samples(
+        config_of(CONFIG), scores(corrupted(flat_prediction)), others=[TopicFacts("outcome", 1, 3, GOOD)]
+    )
     assert codes(found) == [(Severity.ERROR, "missing_topic"), *[(Severity.WARNING, "rejects")] * 2]
-    assert "did you mean 'outcome'?" in found.findings[0].what
+    assert "did you mean 'outcome'?" in found.issues[0].text
 
 
 def test_canonical_topics_that_nobody_fills_are_an_error() -> None:
-    """Silence is never success."""
-    found = look(config_of(CANONICAL))
+    """The loop would have no input."""
+    found = inspect_samples(config_of(CANONICAL))
     assert codes(found) == [(Severity.ERROR, "missing_topic")] * 2
-    assert "truthloop start" in found.findings[0].do
+    assert "truthloop start" in found.issues[0].hint
 
 
 def test_an_empty_topic_is_warned_of_and_two_are_an_error() -> None:
-    """Nothing can be said of what is not there."""
-    assert only(look(config_of(CONFIG), scores(), outcomes(events=[])), Severity.WARNING, "empty_topic")
+    """Nothing can be checked without records."""
+    assert only(inspect_samples(config_of(CONFIG), scores(), outcomes(events=[])), Severity.WARNING, "empty_topic")
     empty = topic("scores", flat_prediction, [])
-    assert only(look(config_of(CONFIG), empty, outcomes(events=[])), Severity.ERROR, "no_records")
+    assert only(inspect_samples(config_of(CONFIG), empty, outcomes(events=[])), Severity.ERROR, "no_records")
 
 
 def test_topics_are_chosen_by_what_fills_them() -> None:
-    """Sources are sampled; what they fill is probed; what nobody fills is an input."""
-    wanted = wanted_topics(config_of(CONFIG))
-    assert (wanted.sources, wanted.inputs) == (["scores", "outcomes"], {})
-    assert wanted.probed == {"predictions": "card-fraud.predictions", "labels": "card-fraud.labels"}
+    """Sources are sampled; topics that they fill are probed; topics that no source fills are inputs."""
+    plan = plan_inspection(config_of(CONFIG))
+    assert (plan.sources, plan.inputs) == (["scores", "outcomes"], {})
+    assert plan.probed == {"predictions": "card-fraud.predictions", "labels": "card-fraud.labels"}
     labels_only = config_of(CONFIG[: CONFIG.index("  - topic: scores")] + CONFIG[CONFIG.index("  - topic: outcomes") :])
-    assert wanted_topics(labels_only).inputs == {"predictions": "card-fraud.predictions"}
+    assert plan_inspection(labels_only).inputs == {"predictions": "card-fraud.predictions"}
 
 
 def lines(found: Inspection, config: LoopConfig) -> str:
     """Return the whole report."""
-    said = [*report_lines(found, config, 100), *(line for _, line in verdict_lines(found.findings, is_started=False))]
-    return "\n".join(said)
+    verdict = (line for _, line in verdict_lines(found.issues, is_started=False))
+    return "\n".join([*report_lines(found, config), *verdict])
 
 
-def test_the_report_shows_records_beside_their_paths_without_what_is_personal() -> None:
-    """With delays on the time line and the verdict at the end."""
+def test_the_report_shows_records_and_their_paths_without_personal_values() -> None:
+    """With the delays in the table of ages and the verdict at the end."""
     config = config_of(CONFIG)
-    found = look(config, scores(poisoned(flat_prediction)), outcomes())
-    said = lines(found, config)
-    assert "@example.com" not in said + str(report_document(found, config))
+    found = inspect_samples(config, scores(corrupted(flat_prediction)), outcomes())
+    report = lines(found, config)
+    assert "@example.com" not in report + str(report_document(found, config))
     for text in (
         "scores -> predictions",
-        "6 partitions, about 600 records; all were looked at",
-        "mapped 95.0 %, rejected 5.0 %, left out 0 %",
+        "6 partitions, about 600 records; all were read",
+        "mapped 95.0 %, rejected 5.0 %, not selected 0 %",
         "features.email   <- email",
         "(personal: not shown)",
         "time             <- scored_at (in ms)  2026-11-",
-        "p90 2h",
-        "horizon 12h",
+        "retain  seen p10  seen p50  seen p90",
         "predictions a day and",
-        "Nothing speaks against it (2 warnings). Next: truthloop start",
+        "No errors (2 warnings). Next: truthloop start",
     ):
-        assert text in said, text
-    assert said.count("prediction 0") == 1
+        assert text in report, text
 
 
 def test_a_key_that_is_personal_as_a_feature_is_not_shown() -> None:
-    """The config says that it is personal; the terminal need not show it either."""
+    """The config marks its path as personal."""
     config = config_of(CONFIG, ("features.email: email", "features.email: transaction_id"))
-    document: Any = report_document(look(config, scores(), outcomes()), config)
+    document: Any = report_document(inspect_samples(config, scores(), outcomes()), config)
     (key,) = (row for row in document["topics"][0]["examples"][0]["fields"] if row["field"] == "key")
     assert key["value"] == "(personal: not shown)"
 
 
-def test_findings_are_told_by_their_severity() -> None:
+def test_issues_are_sorted_by_severity() -> None:
     """Errors first, whatever was found first."""
-    found = look(
+    found = inspect_samples(
         config_of(CONFIG, ("slices.country: country", "slices.country: land")),
-        scores(poisoned(flat_prediction)),
+        scores(corrupted(flat_prediction)),
         others=[TopicFacts("card-fraud.ledger", 8, 1, GOOD)],
     )
-    severities = [one.severity for one in found.findings]
+    severities = [one.severity for one in found.issues]
     assert severities == sorted(severities)
     assert set(severities) == set(Severity)
-    assert (
-        lines(found, config_of(CONFIG)).rstrip().splitlines()[-1].startswith("Not yet: 2 errors, 3 warnings, 1 remark")
-    )
+    assert lines(found, config_of(CONFIG)).endswith("\nNot ready: 2 errors, 3 warnings, 1 note.")

@@ -1,29 +1,29 @@
-"""The panel of backfills: what waits is seen whatever kind is chosen, and the page leads to it."""
+"""The panel of backfills: it shows all kinds, and links to the page of each backfill."""
 
 from pathlib import Path
 
 from page_case import HOSTILE, hostile_view, rich_view
-from ruling_case import EPISODE, NOW_MS, approvals, found, make_loop, statement, write_found
+from ruling_case import EPISODE, NOW_MS, approvals, backfill_diff, log_backfill, make_loop, statement
 
 from truthloop.config.settings import Settings
 from truthloop.page.gather import Gatherer
 from truthloop.page.markup.page import render_page
-from truthloop.page.panels.view import Selection, View
+from truthloop.page.panels.view import PageView, Selection
 
 FARE = f"bf-{9:032x}"
 
 
-def view_of(settings: Settings, kind: str) -> View:
+def view_of(settings: Settings, kind: str) -> PageView:
     """Return what the page shows of a kind."""
-    return Gatherer(settings, lambda: NOW_MS, patience_s=60.0).view(Selection(kind))
+    return Gatherer(settings, lambda: NOW_MS, wait_s=60.0).view(Selection(kind))
 
 
-def test_what_waits_comes_first_whatever_kind_is_chosen(tmp_path: Path) -> None:
-    """With what was ruled, and by whom; read from the log alone."""
+def test_waiting_backfills_are_first_whatever_kind_is_selected(tmp_path: Path) -> None:
+    """With the ruling and who made it, from the log."""
     loop = make_loop(tmp_path)
     assert view_of(loop, "late").backfills.told == ()
-    sha256 = write_found(loop, found())
-    write_found(loop, found("fare", id=FARE))
+    sha256 = log_backfill(loop, backfill_diff())
+    log_backfill(loop, backfill_diff("fare", id=FARE))
     approvals(loop).rule(statement(sha256))
     for kind in ("late", "fare"):
         panel = view_of(loop, kind).backfills
@@ -36,15 +36,15 @@ def test_what_waits_comes_first_whatever_kind_is_chosen(tmp_path: Path) -> None:
         assert "FROM backfills" in panel.sql
 
 
-def test_each_backfill_leads_to_its_page() -> None:
-    """Relative, so that a proxy may put the page under any path."""
+def test_each_backfill_links_to_its_page() -> None:
+    """By a relative address, so that a proxy can serve the page under any path."""
     html = render_page(rich_view(3))
     assert f'href="backfill/{EPISODE}"' in html
     assert html.index("■ waits") < html.index("approved")
 
 
 def test_hostile_names_in_the_panel_are_inert() -> None:
-    """They come from data and from people."""
+    """They come from data or people."""
     for name in HOSTILE:
         html = render_page(hostile_view(name))
         assert "<script" not in html

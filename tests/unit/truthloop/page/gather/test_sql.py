@@ -1,4 +1,4 @@
-"""The SQL of every panel: it runs on the lake's views, and gives what the panel shows."""
+"""The SQL of every panel: it runs on the lake's views, and returns the panel's numbers."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.sql import comparison_query, coverage_query, drift_query, maturity_query, metric_query
 from truthloop.page.gather.versions import newest_pair
 from truthloop.page.markup.page import render_page
-from truthloop.page.panels.view import Selection, View
+from truthloop.page.panels.view import PageView, Selection
 
 HOSTILE = "v'; DROP TABLE outcomes; --\"<script>"
 
@@ -39,21 +39,21 @@ def connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         yield found
 
 
-def queries(view: View) -> dict[str, str]:
+def queries(view: PageView) -> dict[str, str]:
     """Return the SQL of every panel."""
     panels = ("coverage", "maturity", "metric", "drift", "quality", "gate", "versions", "flow")
     return {name: getattr(view, name).sql for name in panels}
 
 
-def written_queries(gatherer: Gatherer, settings: Settings) -> set[str]:
-    """Return the SQL that the panels have for every selection."""
+def all_queries(gatherer: Gatherer, settings: Settings) -> set[str]:
+    """Return the SQL of the panels for every selection, one query of each shape."""
     found: set[str] = set()
     for selection in selections(gatherer):
         scope = Scope.of(settings.config, gatherer._current()[0], selection)
         found |= {coverage_query(scope), metric_query(scope), maturity_query(scope), drift_query(scope)}
         if (pair := newest_pair(scope)) is not None:
             found.add(comparison_query(scope, *pair))
-    # one of each shape: names and values do not make another query
+    # names and values do not make another shape
     shapes = {re.sub(r"'(?:[^']|'')*'", "?", query): query for query in sorted(found - {""})}
     return set(shapes.values())
 
@@ -61,16 +61,16 @@ def written_queries(gatherer: Gatherer, settings: Settings) -> set[str]:
 def test_every_query_of_every_panel_runs_on_the_lake(
     gatherer: Gatherer, settings: Settings, connection: duckdb.DuckDBPyConnection
 ) -> None:
-    """For all kinds, versions, slices and metrics; as `truthloop sql` runs them, and each gives rows or none."""
+    """For all kinds, versions, slices and metrics."""
     seen: dict[str, str] = {}
-    for kind in gatherer.offer().kinds:
+    for kind in gatherer.choices().kinds:
         seen |= {query: name for name, query in queries(gatherer.view(Selection(kind))).items() if query}
-    written = written_queries(gatherer, settings)
-    assert len(written) > 15
+    queried = all_queries(gatherer, settings)
+    assert len(queried) > 15
     assert set(seen.values()) | {"metric"} == {
         *("coverage", "maturity", "metric", "drift", "quality", "gate", "versions", "flow")
     }
-    seen |= dict.fromkeys(written, "")
+    seen |= dict.fromkeys(queried, "")
     for query in seen:
         (statement,) = connection.extract_statements(query)
         assert statement.type == duckdb.StatementType.SELECT
@@ -88,10 +88,10 @@ def test_every_query_of_every_panel_runs_on_the_lake(
         ("route", "accuracy", ""),
     ],
 )
-def test_the_metric_query_gives_what_the_panel_shows(
+def test_the_metric_query_returns_the_final_values_of_the_panel(
     gatherer: Gatherer, connection: duckdb.DuckDBPyConnection, kind: str, metric: str, slice_: str
 ) -> None:
-    """Final days have one number, on the page and in SQL."""
+    """For several kinds, metrics and slices."""
     panel = gatherer.view(Selection(kind, "", slice_, metric)).metric
     rows = {(str(day), version): value for day, version, value, *_ in connection.sql(panel.sql).fetchall()}
     final = [(one.version, point) for one in panel.series for point in one.points if point.status == "mature"]
@@ -100,10 +100,10 @@ def test_the_metric_query_gives_what_the_panel_shows(
         assert rows[point.day, version] == pytest.approx(point.value, abs=1e-6)
 
 
-def test_the_coverage_query_gives_what_the_panel_shows(
+def test_the_coverage_query_returns_the_shares_of_the_panel(
     gatherer: Gatherer, connection: duckdb.DuckDBPyConnection
 ) -> None:
-    """The same shares by age, and null where they are not due."""
+    """By age, and null if not due."""
     panel = gatherer.view(Selection("bought", metric="accuracy")).coverage
     rows = {(str(row[0]), *row[1:3]): row[5] for row in connection.sql(panel.sql).fetchall()}
     cells = {
@@ -115,16 +115,16 @@ def test_the_coverage_query_gives_what_the_panel_shows(
     assert None in cells.values()
 
 
-def test_hostile_names_are_names(tmp_path: Path) -> None:
-    """A version, a country and a source that would act in SQL or HTML do not, and all queries still run."""
+def test_hostile_names_are_quoted(tmp_path: Path) -> None:
+    """A version, a country and a source with SQL and HTML in their names have no effect, and all queries run."""
     predictions, labels = records(("v1", HOSTILE), (HOSTILE, "∅", "*other", None), 4)
     labels = [one | {"source": HOSTILE} for one in labels]
     settings = make_lake(tmp_path, config_of(), predictions, labels)
     gatherer = gatherer_of(settings)
-    assert HOSTILE in gatherer.offer().versions
+    assert HOSTILE in gatherer.choices().versions
     version = Selection("bought", HOSTILE, "", "accuracy", 400)
-    country = Selection("bought", "", next(one for one in gatherer.offer().slices if "DROP" in one), "accuracy")
-    seen = written_queries(gatherer, settings)
+    country = Selection("bought", "", next(one for one in gatherer.choices().slices if "DROP" in one), "accuracy")
+    seen = all_queries(gatherer, settings)
     for selection in (version, country):
         found = gatherer.view(selection)
         assert "<script>" not in render_page(found)

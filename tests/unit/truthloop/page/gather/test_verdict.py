@@ -23,11 +23,11 @@ from gather_case import (
 
 from schemas.config.loop import LoopConfig
 from schemas.events.evidence import Condition, Decision, Event, FindingKind, GateState, Level
-from truthloop.page.gather.drift import drift_of
+from truthloop.page.gather.drift import drift_panel
 from truthloop.page.gather.gate import gate_panel
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.snapshot import Snapshot
-from truthloop.page.gather.verdict import verdict_of
+from truthloop.page.gather.verdict import page_verdict
 from truthloop.page.panels.view import PageVerdict, Selection
 
 CONFIG = config_of(
@@ -47,7 +47,7 @@ EARLIER_MS = TODAY_MS - 10 * DAY_MS
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    """Return a lake of six days that nobody has evaluated."""
+    """Return a lake of six days without evaluations."""
     predictions, labels = records(("v1",), ("DE",), 6)
     for one in predictions:
         one["outputs"].pop("route")
@@ -64,20 +64,20 @@ def scope_of(
     config: LoopConfig = CONFIG,
     kind: str = "bought",
 ) -> Scope:
-    """Return the scope of a lake whose gate wrote this log and found this."""
+    """Return the scope of a lake with this log and these findings."""
     rows = pl.DataFrame(list(findings), schema=snapshot.findings.schema, orient="row")
-    told = replace(snapshot, log={kind: list(log)}, findings=rows)
-    return Scope.of(config, told, Selection(kind))
+    changed = replace(snapshot, log={kind: list(log)}, findings=rows)
+    return Scope.of(config, changed, Selection(kind))
 
 
 def idle(number: int = 0, at_ms: int = TODAY_MS, **other: object) -> Decision:
     """Return an evaluation that found nothing."""
-    usual = {"reason": "nothing speaks for a retrain", "version": "v1"}
+    usual = {"reason": "no finding calls for a retrain", "version": "v1"}
     return entry(number, EVALUATED, GateState.IDLE, at_ms, **usual | other)
 
 
-def asked() -> list[Decision]:
-    """Return the log of a retrain that was asked for."""
+def requested_log() -> list[Decision]:
+    """Return the log of a retrain that was requested."""
     return [
         idle(0, EARLIER_MS - DAY),
         entry(1, EVALUATED, GateState.PREPARING, EARLIER_MS, decision=ID, reason="errors have grown"),
@@ -85,108 +85,108 @@ def asked() -> list[Decision]:
     ]
 
 
-def watched(state: GateState, event: Event = EVALUATED, at_ms: int = TODAY_MS) -> Decision:
-    """Return the entry of a state that an evaluation leaves as it is."""
+def kept(state: GateState, event: Event = EVALUATED, at_ms: int = TODAY_MS) -> Decision:
+    """Return an entry that keeps the gate in a state."""
     return entry(3, event, state, at_ms, decision=ID if state is not GateState.COOLING else None)
 
 
-def test_an_idle_gate_is_ok_and_wakes_nobody(snapshot: Snapshot) -> None:
-    """Nothing was noted: nothing is to be done, and nothing is to be typed."""
-    assert verdict_of([scope_of(snapshot, [idle()])]) == PageVerdict("OK", "Nothing speaks for a retrain.", "none")
+def test_an_idle_gate_is_ok_without_urgency(snapshot: Snapshot) -> None:
+    """There is no finding, and no command to run."""
+    assert page_verdict([scope_of(snapshot, [idle()])]) == PageVerdict("OK", "No finding calls for a retrain.", "none")
 
 
 @pytest.mark.parametrize(("level", "urgency"), [(Level.ALARM, "working hours"), (Level.WARN, "none")])
-def test_what_was_noted_is_watched_and_an_alarm_wants_a_person(snapshot: Snapshot, level: Level, urgency: str) -> None:
-    """A warning only says so; an alarm that asks for nothing by itself is looked at in working hours."""
+def test_a_finding_is_watched_and_an_alarm_needs_a_person(snapshot: Snapshot, level: Level, urgency: str) -> None:
+    """A warning has no urgency; an alarm without a retrain needs a person in working hours."""
     log = [entry(0, EVALUATED, GateState.WATCHING, TODAY_MS, reason="amount has shifted")]
-    found = verdict_of([scope_of(snapshot, log, [finding_row(TODAY_MS, FindingKind.SHIFT, level)])])
+    found = page_verdict([scope_of(snapshot, log, [finding_row(TODAY_MS, FindingKind.SHIFT, level)])])
     assert found == PageVerdict("WATCH", "Amount has shifted.", urgency, "truthloop retrain explain")
 
 
-def test_a_held_gate_means_that_labels_cannot_be_trusted(snapshot: Snapshot) -> None:
-    """Labels are being lost now, whatever the model does."""
+def test_a_held_gate_is_hold(snapshot: Snapshot) -> None:
+    """Labels cannot be trusted, which is urgent."""
     log = [entry(0, EVALUATED, GateState.HELD, TODAY_MS, reason="labels cannot be trusted now: fewer come")]
-    found = verdict_of([scope_of(snapshot, log)])
+    found = page_verdict([scope_of(snapshot, log)])
     assert (found.state, found.urgency, found.command) == ("HOLD", "now", "truthloop status")
     assert found.sentence == "Labels cannot be trusted now: fewer come."
 
 
-def test_silent_labels_hold_even_while_a_retrain_runs(snapshot: Snapshot) -> None:
-    """The gate has another state then; the alarm is open all the same."""
-    log = [*asked(), watched(GateState.REQUESTED)]
-    found = verdict_of([scope_of(snapshot, log, [finding_row(TODAY_MS, FindingKind.SILENCE)])])
+def test_silent_labels_are_hold_even_during_a_retrain(snapshot: Snapshot) -> None:
+    """The gate is in another state then, but there is an alarm."""
+    log = [*requested_log(), kept(GateState.REQUESTED)]
+    found = page_verdict([scope_of(snapshot, log, [finding_row(TODAY_MS, FindingKind.SILENCE)])])
     assert (found.state, found.urgency, found.sentence) == ("HOLD", "now", "Silence was found.")
     older = [finding_row(TODAY_MS - DAY, FindingKind.SILENCE)]
-    assert verdict_of([scope_of(snapshot, log, older)]).state == "WATCH"
+    assert page_verdict([scope_of(snapshot, log, older)]).state == "WATCH"
 
 
-def test_a_retrain_on_its_way_is_watched_and_wakes_nobody(snapshot: Snapshot) -> None:
-    """Requested and running differ in words only."""
-    requested = verdict_of([scope_of(snapshot, [*asked(), watched(GateState.REQUESTED)])])
-    running = [*asked(), entry(3, Event.DELIVERED, GateState.RUNNING, TODAY_MS - DAY, decision=ID)]
+def test_a_retrain_in_progress_is_watched_without_urgency(snapshot: Snapshot) -> None:
+    """Requested and running differ in the sentence only."""
+    requested = page_verdict([scope_of(snapshot, [*requested_log(), kept(GateState.REQUESTED)])])
+    running = [*requested_log(), entry(3, Event.DELIVERED, GateState.RUNNING, TODAY_MS - DAY, decision=ID)]
     running.append(entry(4, EVALUATED, GateState.RUNNING, TODAY_MS))
-    at_work = verdict_of([scope_of(snapshot, running)])
-    for found, words in ((requested, "has not been answered"), (at_work, "pipeline is at work")):
+    under_way = page_verdict([scope_of(snapshot, running)])
+    for found, text in ((requested, "has not been answered"), (under_way, "pipeline is running")):
         assert (found.state, found.urgency) == ("WATCH", "none")
-        assert words in found.sentence
+        assert text in found.sentence
 
 
-def test_a_retrain_that_nobody_answers_is_stalled_and_names_its_id(snapshot: Snapshot) -> None:
-    """The command that ends it can be copied."""
-    log = [*asked(), watched(GateState.REQUESTED, Event.OVERDUE, TODAY_MS)]
-    found = verdict_of([scope_of(snapshot, log)])
+def test_an_overdue_retrain_is_stalled_and_names_its_id(snapshot: Snapshot) -> None:
+    """In the command that resolves it."""
+    log = [*requested_log(), kept(GateState.REQUESTED, Event.OVERDUE, TODAY_MS)]
+    found = page_verdict([scope_of(snapshot, log)])
     assert (found.state, found.urgency) == ("STALLED", "working hours")
-    assert found.sentence == f"Nobody has answered retrain {ID}, asked for 10.0 days ago."
+    assert found.sentence == f"Retrain {ID}, requested 10.0 days ago, has not been answered."
     assert found.command == f"truthloop retrain resolve {ID}"
 
 
 def test_a_retrain_that_could_not_be_delivered_is_stalled_until_the_next_one(snapshot: Snapshot) -> None:
-    """The newest thing that happened decides; a deployment since then has mended it."""
-    log = [*asked(), watched(GateState.COOLING, Event.UNDELIVERABLE, TODAY_MS - 2 * DAY)]
+    """A later deployment resolves it."""
+    log = [*requested_log(), kept(GateState.COOLING, Event.UNDELIVERABLE, TODAY_MS - 2 * DAY)]
     log.append(entry(4, EVALUATED, GateState.COOLING, TODAY_MS))
-    found = verdict_of([scope_of(snapshot, log)])
+    found = page_verdict([scope_of(snapshot, log)])
     assert (found.state, found.urgency) == ("STALLED", "working hours")
     log.append(entry(5, Event.DEPLOYED, GateState.COOLING, TODAY_MS, version="v3"))
-    assert verdict_of([scope_of(snapshot, log)]).state == "OK"
+    assert page_verdict([scope_of(snapshot, log)]).state == "OK"
 
 
 @pytest.mark.parametrize(("days", "state"), [(0, "OK"), (1, "OK"), (2, "STALLED")])
-def test_evidence_that_stands_still_is_stalled(snapshot: Snapshot, days: int, state: str) -> None:
-    """One day behind is on its way; two are nobody watching, and somebody gets up."""
-    found = verdict_of([scope_of(snapshot, [idle(at_ms=TODAY_MS - days * DAY)])])
+def test_evaluations_far_behind_the_inputs_are_stalled(snapshot: Snapshot, days: int, state: str) -> None:
+    """One day behind is usual; two are urgent."""
+    found = page_verdict([scope_of(snapshot, [idle(at_ms=TODAY_MS - days * DAY)])])
     assert found.state == state
     assert (found.urgency == "now") is (state == "STALLED")
 
 
 def test_labels_without_an_evaluation_are_stalled(snapshot: Snapshot) -> None:
-    """Days have ended and nothing was evaluated: the feedback role is not there."""
-    found = verdict_of([scope_of(snapshot)])
+    """Days have ended and none was evaluated: the feedback role does not run."""
+    found = page_verdict([scope_of(snapshot)])
     assert (found.state, found.urgency, found.command) == ("STALLED", "working hours", "truthloop status")
-    assert "nothing has been evaluated" in found.sentence
+    assert "no day has been evaluated" in found.sentence
     assert "labels were read" in found.sentence
 
 
-def test_before_the_first_day_has_ended_it_is_too_early(snapshot: Snapshot) -> None:
-    """That is no fault of anybody's."""
+def test_before_the_end_of_the_first_day_the_loop_is_watched(snapshot: Snapshot) -> None:
+    """It is no fault."""
     scope = replace(scope_of(snapshot), whole=None)
-    assert verdict_of([scope]) == PageVerdict("WATCH", "No day has ended yet, so nothing has been evaluated.", "none")
+    assert page_verdict([scope]) == PageVerdict("WATCH", "No day has ended yet, so nothing has been evaluated.", "none")
 
 
-def test_the_worst_kind_speaks_for_the_loop(snapshot: Snapshot) -> None:
-    """And says which one it is."""
+def test_the_verdict_is_that_of_the_worst_kind(snapshot: Snapshot) -> None:
+    """The sentence names the kind."""
     good = scope_of(snapshot, [idle()])
     bad = scope_of(snapshot, [], kind="price")
-    found = verdict_of([good, bad])
+    found = page_verdict([good, bad])
     assert found.state == "STALLED"
     assert found.sentence.startswith("price: ")
-    assert verdict_of([good, good]) == verdict_of([good])
+    assert page_verdict([good, good]) == page_verdict([good])
 
 
-def test_the_gate_shows_conditions_evaluations_and_what_became_of_each_retrain(snapshot: Snapshot) -> None:
-    """Newest first; only what is open can be resolved."""
+def test_the_gate_shows_conditions_evaluations_and_retrains(snapshot: Snapshot) -> None:
+    """Newest first; only an open retrain can be resolved."""
     conditions = [Condition(name="cooldown", value="3.0 days left", needed="7d", is_met=False)]
     log = [
-        *asked(),
+        *requested_log(),
         entry(3, Event.DELIVERED, GateState.RUNNING, EARLIER_MS, decision=ID),
         entry(4, Event.SUCCEEDED, GateState.RUNNING, EARLIER_MS + DAY, decision=ID),
         entry(5, Event.DEPLOYED, GateState.COOLING, EARLIER_MS + 2 * DAY, version="v2"),
@@ -209,27 +209,27 @@ def test_the_gate_shows_conditions_evaluations_and_what_became_of_each_retrain(s
 
 
 def test_at_most_thirty_evaluations_are_listed(snapshot: Snapshot) -> None:
-    """The newest ones; a log grows by one a day for years."""
+    """The newest ones; a log grows by one a day."""
     log = [idle(number, EARLIER_MS + number * DAY) for number in range(40)]
     panel = gate_panel(scope_of(snapshot, log))
     assert len(panel.evaluations) == 30
     assert panel.evaluations[0].at_ms == EARLIER_MS + 39 * DAY
 
 
-def test_without_a_log_or_a_section_the_gate_says_so(snapshot: Snapshot) -> None:
-    """Nobody has been asked, and nobody would be."""
+def test_the_gate_without_a_log_or_a_retrain_section(snapshot: Snapshot) -> None:
+    """The panel says what is missing."""
     panel = gate_panel(scope_of(snapshot))
     assert (panel.state, panel.sentence, panel.decisions) == ("unknown", "Nothing has been evaluated yet.", ())
     assert panel.note == ""
-    silent = CONFIG.model_copy(update={"retrain": None})
-    assert "asks nobody" in gate_panel(scope_of(snapshot, config=silent)).note
+    without = CONFIG.model_copy(update={"retrain": None})
+    assert "No retrain is requested" in gate_panel(scope_of(snapshot, config=without)).note
 
 
-def test_the_lane_of_errors_is_what_evaluations_found(snapshot: Snapshot) -> None:
-    """An open drift is an alarm, an evaluated day without one is as usual, and a day nobody evaluated is unknown."""
+def test_the_lane_of_the_error_shows_the_findings_of_evaluations(snapshot: Snapshot) -> None:
+    """A drift is an alarm, an evaluated day without one is as usual, and other days are unknown."""
     log = [idle(number, TODAY_MS - (2 - number) * DAY) for number in range(3)]
     scope = scope_of(snapshot, log, [finding_row(TODAY_MS, FindingKind.ERROR_DRIFT, version="v1", text="errors grew")])
-    panel = drift_of(scope, pl.DataFrame({"input": ["x"]}), None)
+    panel = drift_panel(scope, pl.DataFrame({"input": ["x"]}), None)
     (lane,) = panel.lanes
     assert lane.group == "error"
     found = dict(zip(panel.days, lane.cells, strict=True))
@@ -238,8 +238,8 @@ def test_the_lane_of_errors_is_what_evaluations_found(snapshot: Snapshot) -> Non
     assert found[panel.days[-1]].detail == "errors grew"
 
 
-def test_the_log_in_the_lake_is_what_the_page_shows(tmp_path: Path) -> None:
-    """Written as the gate writes it, read by the next view, with nothing else having changed."""
+def test_the_page_shows_the_log_in_the_lake(tmp_path: Path) -> None:
+    """New entries are shown by the next view, though no other table has changed."""
     predictions, labels = records(("v1",), ("DE",), 6)
     config = config_of()
     settings = make_lake(tmp_path, config, predictions, labels)

@@ -1,4 +1,10 @@
-"""Views gathered from real lakes: what they show, what they say where there is nothing, and when they read again."""
+"""Views made from real lakes: what they show, with and without data, and when the lake is read again.
+
+Tests `truthloop.page.gather.gatherer` with all that it calls: `truthloop.page.gather.background`,
+`truthloop.page.gather.coverage`, `truthloop.page.gather.estimates`, `truthloop.page.gather.flow`,
+`truthloop.page.gather.maturity`, `truthloop.page.gather.metric`, `truthloop.page.gather.quality`, and
+`truthloop.evidence.arrivals`.
+"""
 
 import dataclasses
 import math
@@ -15,7 +21,7 @@ from truthloop.page.markup.page import render_page
 from truthloop.page.panels.download import panel_csv, panel_json
 from truthloop.page.panels.model import RoleFlow
 from truthloop.page.panels.tables import PANELS
-from truthloop.page.panels.view import Selection, View
+from truthloop.page.panels.view import PageView, Selection
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +37,12 @@ def gatherer(settings: Settings) -> Gatherer:
 
 
 @pytest.fixture(scope="module")
-def view(gatherer: Gatherer) -> View:
-    """Return what is shown where nothing is chosen."""
+def view(gatherer: Gatherer) -> PageView:
+    """Return the view of all versions and slices."""
     return gatherer.view(Selection("bought", metric="accuracy"))
 
 
-def can_be_shown(view: View) -> None:
+def can_be_shown(view: PageView) -> None:
     """Render the page, and write every panel as JSON and CSV."""
     assert render_page(view).endswith("</html>")
     for panel in PANELS:
@@ -44,19 +50,19 @@ def can_be_shown(view: View) -> None:
         panel_csv(view, panel)
 
 
-def test_the_offer_names_what_there_is(gatherer: Gatherer) -> None:
+def test_the_choices_of_a_lake(gatherer: Gatherer) -> None:
     """Kinds in the config's order, versions in that of their first day, slices, and metrics of each kind."""
-    offer = gatherer.offer()
-    assert offer.kinds == ("bought", "price", "route")
-    assert offer.versions == ("v1", "v2")
-    assert offer.slices == ("country=DE", "country=FR", "country=∅")
-    assert offer.metrics_of("bought")[0] == "accuracy"
-    assert offer.metrics_of("price") == ("mae", "rmse", "mse", "r2")
-    assert "macro_f1" in offer.metrics_of("route")
+    choices = gatherer.choices()
+    assert choices.kinds == ("bought", "price", "route")
+    assert choices.versions == ("v1", "v2")
+    assert choices.slices == ("country=DE", "country=FR", "country=∅")
+    assert choices.metrics_of("bought")[0] == "accuracy"
+    assert choices.metrics_of("price") == ("mae", "rmse", "mse", "r2")
+    assert "macro_f1" in choices.metrics_of("route")
 
 
-def test_a_running_day_has_an_estimate_and_what_labels_alone_would_say(view: View) -> None:
-    """Its status is not final, its interval holds the estimate, and the sentence is about the newest day."""
+def test_a_running_day_has_an_estimate_and_the_value_of_the_arrived_labels(view: PageView) -> None:
+    """Its status is provisional, and its interval contains the estimate."""
     running = {one.version: one for one in view.metric.running}
     assert set(running) == {"v1", "v2"}
     known = running["v1"]
@@ -71,8 +77,8 @@ def test_a_running_day_has_an_estimate_and_what_labels_alone_would_say(view: Vie
     assert "predictions made so far" in view.metric.note
 
 
-def test_a_version_that_is_too_young_for_an_interval_gets_the_bounds(view: View) -> None:
-    """Twelve days are fewer than twenty."""
+def test_a_version_that_is_too_young_for_an_interval_gets_the_bounds(view: PageView) -> None:
+    """Twelve days are less than the twenty needed."""
     newest = next(one for one in view.metric.series if one.version == "v2").points[-1]
     assert newest.low is None
     assert newest.least is not None
@@ -80,28 +86,28 @@ def test_a_version_that_is_too_young_for_an_interval_gets_the_bounds(view: View)
     assert newest.least <= newest.most
 
 
-def test_final_days_are_as_the_metrics_command_has_them(view: View) -> None:
-    """No day is final before its outcomes are, whatever an estimate thinks of itself."""
+def test_a_day_is_final_once_its_outcomes_are(view: PageView) -> None:
+    """Also if it has a good estimate before."""
     final = [point.day for one in view.metric.series for point in one.points if point.status == "mature"]
     assert max(final) == "2026-02-07"
     assert min(final) == "2026-01-01"
 
 
 def test_kinds_without_scores_have_values_and_no_estimates(gatherer: Gatherer) -> None:
-    """Regression and multiclass: provisional days are told by their labels, and the page says so."""
+    """Regression and multiclass: values of provisional days are of the arrived labels, and a note says so."""
     for kind, metric, is_higher_better in (("price", "mae", False), ("route", "accuracy", True)):
         found = gatherer.view(Selection(kind, metric=metric))
         assert found.metric.is_higher_better is is_higher_better
         assert not found.metric.running
         statuses = {point.status for one in found.metric.series for point in one.points}
         assert {"mature", "provisional"} <= statuses
-        assert "labels that are in" in found.metric.note
+        assert "of the arrived labels" in found.metric.note
         assert found.drift.lanes[0].name == "output"
         can_be_shown(found)
 
 
 def test_versions_are_compared_on_the_labels_that_they_share(gatherer: Gatherer) -> None:
-    """The later version sees more: its loss is less on the same labels, for every task one comparison."""
+    """The later version has a lower loss on the same labels; there is one comparison for every task."""
     losses = {}
     for kind, metric in (("bought", "log_loss"), ("price", "mae"), ("route", "share of wrong classes")):
         (found,) = gatherer.view(Selection(kind)).versions.comparisons
@@ -109,7 +115,7 @@ def test_versions_are_compared_on_the_labels_that_they_share(gatherer: Gatherer)
         assert 150 < found.shared_labels < 12 * 24
         losses[kind] = found
     bought = losses["bought"]
-    assert bought.verdict == "v2 does better"
+    assert bought.verdict == "v2 is better"
     assert bought.first_value is not None
     assert bought.second_value is not None
     assert bought.difference == pytest.approx(bought.second_value - bought.first_value)
@@ -117,8 +123,8 @@ def test_versions_are_compared_on_the_labels_that_they_share(gatherer: Gatherer)
     assert bought.high < 0
 
 
-def test_maturity_follows_the_newest_cohorts(view: View) -> None:
-    """Curves grow with age and never beyond one; the running day is compared with what is usual by its age."""
+def test_maturity_shows_the_newest_cohorts(view: PageView) -> None:
+    """Curves grow with age up to one at most; the running day is compared with the usual share by its age."""
     for curve in (view.maturity.expected, *view.maturity.cohorts):
         shares = [share for _, share in curve.points if share is not None]
         assert shares == sorted(shares)
@@ -129,26 +135,26 @@ def test_maturity_follows_the_newest_cohorts(view: View) -> None:
     assert view.maturity.arrived_by_now == pytest.approx(view.maturity.expected_by_now, abs=0.25)
 
 
-def test_what_comes_in_is_told_by_the_lake_unless_somebody_knows_better(settings: Settings, view: View) -> None:
-    """Sources live by their own history; roles are what is handed in."""
+def test_the_progress_is_that_of_the_lake_unless_it_is_given(settings: Settings, view: PageView) -> None:
+    """Sources are judged by their own history."""
     assert {one.source for one in view.flow.sources} == {"till"}
     assert {one.kind for one in view.flow.sources} == {"bought", "price", "route"}
     assert [one.role for one in view.flow.roles] == ["lake", "feedback"]
     role = RoleFlow("join", "behind", 12, "2 of 2 partitions", NOW_MS)
-    told = Gatherer(settings, Clock(), lambda: [role], 60.0).view(Selection("bought"))
-    assert told.flow.roles == (role,)
-    assert told.flow.note == ""
+    given = Gatherer(settings, Clock(), lambda: [role], 60.0).view(Selection("bought"))
+    assert given.flow.roles == (role,)
+    assert given.flow.note == ""
 
 
-def test_values_outside_the_contract_are_counted(view: View) -> None:
-    """An amount of 20 is above the limit of 10, and a quarter of all is missing."""
+def test_values_outside_the_contract_are_counted(view: PageView) -> None:
+    """An amount of 20 is above the limit of 10, and a quarter of the values is missing."""
     found = {(one.field, one.problem): one for one in view.quality.counts}
     assert set(found) == {("amount", "missing"), ("amount", "outside its limits")}
     assert all(one.count > 0 and one.share is not None and 0 < one.share < 1 for one in found.values())
 
 
 def test_a_page_without_new_data_reads_nothing(tmp_path: Path) -> None:
-    """The snapshot and the view stay; new records make others."""
+    """Snapshot and view are reused; new records make new ones."""
     settings = make_lake(tmp_path, config_of(), *records(days=3))
     gatherer = gatherer_of(settings)
     first = gatherer.view(Selection("bought"))
@@ -164,8 +170,8 @@ def test_a_page_without_new_data_reads_nothing(tmp_path: Path) -> None:
     assert {one.source for one in third.flow.sources} == {"till", "other"}
 
 
-def test_several_threads_get_the_same_pages(settings: Settings) -> None:
-    """Eight at once, from a gatherer that has read nothing yet."""
+def test_several_threads_get_the_same_views(settings: Settings) -> None:
+    """Eight at once, from a new gatherer."""
     gatherer = gatherer_of(settings)
     wanted = [Selection("bought", "v1", metric="accuracy"), Selection("price", "v1", metric="mae")] * 4
     with ThreadPoolExecutor(8) as pool:
@@ -175,32 +181,32 @@ def test_several_threads_get_the_same_pages(settings: Settings) -> None:
         assert dataclasses.replace(one, freshness=alone.freshness) == alone
 
 
-def test_a_page_goes_on_without_what_takes_long(settings: Settings) -> None:
-    """It says what is still to come; when that is there, the page is whole."""
-    gatherer = Gatherer(settings, Clock(), patience_s=0.0)
+def test_a_page_does_not_wait_for_slow_values(settings: Settings) -> None:
+    """Notes say what is missing; when it is computed, the page is complete."""
+    gatherer = Gatherer(settings, Clock(), wait_s=0.0)
     early = gatherer.view(Selection("bought", metric="accuracy"))
-    assert "being worked out" in early.metric.note
-    assert "being worked out" in early.drift.note
-    assert "being worked out" in early.versions.note
+    assert "being computed" in early.metric.note
+    assert "being computed" in early.drift.note
+    assert "being computed" in early.versions.note
     can_be_shown(early)
-    gatherer._later._patience_s = 60.0
-    whole = gatherer.view(Selection("bought", metric="accuracy"))
-    assert whole.metric.running[0].estimate is not None
-    assert whole.versions.comparisons
-    assert "being worked out" not in whole.drift.note
+    gatherer._background._wait_s = 60.0
+    complete = gatherer.view(Selection("bought", metric="accuracy"))
+    assert complete.metric.running[0].estimate is not None
+    assert complete.versions.comparisons
+    assert "being computed" not in complete.drift.note
 
 
-def test_without_a_lake_the_error_says_what_to_do(tmp_path: Path) -> None:
-    """It is one of ours, which the page shows as it is; once there is a lake, there is a page."""
+def test_without_a_lake_there_is_an_error(tmp_path: Path) -> None:
+    """Once there is a lake, there is a page."""
     gatherer = gatherer_of(settings_of(tmp_path, config_of()))
     with pytest.raises(LakeError):
-        gatherer.offer()
+        gatherer.choices()
     make_lake(tmp_path, config_of())
-    assert gatherer.offer().versions == ()
+    assert gatherer.choices().versions == ()
 
 
-def test_an_empty_lake_shows_that_there_is_nothing(tmp_path: Path) -> None:
-    """No number is invented: no cohort, no value, no lane; and nobody is woken."""
+def test_the_view_of_an_empty_lake_has_no_values(tmp_path: Path) -> None:
+    """No cohort, no value, no lane, and no urgency."""
     found = gatherer_of(make_lake(tmp_path, config_of())).view(Selection("bought", metric="accuracy"))
     assert found.coverage.cohorts == ()
     assert found.metric.series == ()
@@ -214,12 +220,12 @@ def test_an_empty_lake_shows_that_there_is_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_labels", [False, True])
 def test_a_single_prediction_makes_a_page(tmp_path: Path, with_labels: bool) -> None:
-    """One cohort that is not due, no value without labels, and every panel can be drawn."""
+    """One cohort that is not due, no value without labels, and every panel can be rendered."""
     predictions, labels = records(("v1",), ("DE",), 1)
     first = predictions[:1]
     mine = [one for one in labels if one["key"] == first[0]["key"]] if with_labels else []
     gatherer = gatherer_of(make_lake(tmp_path, config_of(), first, mine))
-    for kind in gatherer.offer().kinds:
+    for kind in gatherer.choices().kinds:
         can_be_shown(gatherer.view(Selection(kind, slice="country=DE", metric="accuracy" if kind != "price" else "r2")))
     found = gatherer.view(Selection("bought", metric="accuracy"))
     can_be_shown(found)
@@ -230,8 +236,8 @@ def test_a_single_prediction_makes_a_page(tmp_path: Path, with_labels: bool) -> 
     assert (series.points[0].status == "no_data") is not with_labels
 
 
-def test_without_any_label_nothing_is_made_up(tmp_path: Path) -> None:
-    """Forty days of predictions alone: shares are unknown, values missing, and no source is called alive."""
+def test_without_labels_values_and_shares_are_unknown(tmp_path: Path) -> None:
+    """With forty days of predictions; there is no source either."""
     predictions, _ = records(("v1",))
     found = gatherer_of(make_lake(tmp_path, config_of(), predictions)).view(Selection("bought", metric="accuracy"))
     assert {point.value for one in found.metric.series for point in one.points} == {None}
@@ -240,8 +246,8 @@ def test_without_any_label_nothing_is_made_up(tmp_path: Path) -> None:
     can_be_shown(found)
 
 
-def test_only_the_days_that_were_asked_for_are_shown(gatherer: Gatherer) -> None:
-    """The last five, in coverage, metric and shift."""
+def test_only_the_selected_days_are_shown(gatherer: Gatherer) -> None:
+    """The last five, in coverage, metric and drift."""
     found = gatherer.view(Selection("bought", "v1", "", "accuracy", 5))
     assert len(found.coverage.cohorts) == 5
     assert [len(one.points) for one in found.metric.series] == [5]

@@ -1,4 +1,8 @@
-"""The page as text: every status is told, nothing that is unknown looks like a number, no name can act."""
+"""The page's HTML: every status has a text, nothing unknown looks like a number, names are escaped.
+
+Tests `truthloop.page.markup.templates` with `truthloop.page.markup.chart`, `truthloop.page.markup.svg`,
+`truthloop.page.markup.heatmap`, and the panels of `truthloop.page.panels.gate` and `truthloop.page.panels.backfill`.
+"""
 
 import re
 from dataclasses import replace
@@ -9,19 +13,19 @@ import pytest
 from page_case import HOSTILE, empty_view, hostile_view, rich_view
 
 from truthloop.page.markup.page import render_error, render_page
-from truthloop.page.panels.model import Coverage, CoverageCell, DriftState, MetricStatus, Point, Series
+from truthloop.page.panels.model import CoverageCell, CoveragePanel, DriftState, MetricPoint, MetricSeries, MetricStatus
 from truthloop.page.panels.tables import PANELS
-from truthloop.page.panels.view import PageVerdict, State, Urgency
-from truthloop.page.panels.words import DRIFT_SIGNS, STATUS_WORDS, URGENCY_WORDS, VERDICT_SIGNS
+from truthloop.page.panels.view import PageVerdict, Urgency, VerdictState
+from truthloop.page.panels.words import DRIFT_SIGNS, STATUS_TEXTS, URGENCY_TEXTS, VERDICT_SIGNS
 
 HOUR_MS = 3_600_000
 VOID = {"meta", "link", "input", "br"}
 LOOSE = {"td", "th", "tr"}
-"""HTML lets these go without an end tag, and the page does, for its size."""
+"""HTML allows these without an end tag, and the page has none, for its size."""
 
 
 class Reader(HTMLParser):
-    """Takes the page apart as a browser does: tags, attributes and text."""
+    """Parses a page as a browser does: tags, attributes and text."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -32,28 +36,28 @@ class Reader(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag."""
+        """Record a tag."""
         self.tags.append((tag, dict(attrs)))
         assert len(dict(attrs)) == len(attrs), f"{tag} has an attribute twice"
         if tag not in VOID | LOOSE:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag that ends itself."""
+        """Record a self-closing tag."""
         self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        """Close what was opened last."""
+        """Close the innermost open tag."""
         if tag not in LOOSE:
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Note text."""
+        """Record text."""
         self.texts.append(data)
 
     @property
     def text(self) -> str:
-        """All text, its white space made one."""
+        """All text, with single spaces."""
         return " ".join(" ".join(self.texts).split())
 
 
@@ -62,15 +66,15 @@ VIEWS = {"rich": rich_view(), "empty": empty_view(), **{f"hostile-{n}": hostile_
 
 @cache
 def page_of(view: str) -> Reader:
-    """Return a page that many tests look at."""
+    """Return a parsed page."""
     return Reader(render_page(VIEWS[view]))
 
 
 def cell(share: float | None, *, due: bool = True, **marks: bool) -> str:
-    """Return one coverage cell as the page writes it."""
+    """Return the HTML of one coverage cell."""
     view = rich_view(2)
     cohort = replace(view.coverage.cohorts[0], cells=(CoverageCell(share, due, **marks),))
-    html = render_page(replace(view, coverage=Coverage((HOUR_MS,), (cohort,))))
+    html = render_page(replace(view, coverage=CoveragePanel((HOUR_MS,), (cohort,))))
     body = html[html.index('<table class="heat">') :]
     cells: list[str] = re.findall(r'<td class="[nus][^>]*>[^<]*', body[: body.index("</table>")])
     return cells[0]
@@ -78,7 +82,7 @@ def cell(share: float | None, *, due: bool = True, **marks: bool) -> str:
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_tags_are_balanced_and_ids_are_unique(view: str) -> None:
-    """Whatever the names, the page is taken apart into the tags that were meant."""
+    """Whatever the names are."""
     page = page_of(view)
     assert page.open == []
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
@@ -87,13 +91,13 @@ def test_tags_are_balanced_and_ids_are_unique(view: str) -> None:
 
 @cache
 def harmless() -> Reader:
-    """Return the page of a name that means no harm."""
+    """Return the page with a harmless name."""
     return Reader(render_page(hostile_view("harmless")))
 
 
 @pytest.mark.parametrize("view", [view for view in VIEWS if view.startswith("hostile")])
 def test_a_hostile_name_adds_no_tag_and_no_attribute(view: str) -> None:
-    """The same tags and attributes come out for a name that is harmless."""
+    """The page has the same tags and attributes as with a harmless name."""
     hostile = page_of(view)
     assert [(tag, sorted(attrs)) for tag, attrs in hostile.tags] == [
         (tag, sorted(attrs)) for tag, attrs in harmless().tags
@@ -101,21 +105,21 @@ def test_a_hostile_name_adds_no_tag_and_no_attribute(view: str) -> None:
 
 
 @pytest.mark.parametrize("character", ["\x00", "\x1b", "\r", "\N{RIGHT-TO-LEFT OVERRIDE}", "\N{ZERO WIDTH SPACE}"])
-def test_characters_that_act_are_shown_as_escapes(character: str) -> None:
-    """Direction, control and invisible characters never reach what a person reads."""
+def test_control_characters_are_shown_as_escapes(character: str) -> None:
+    """So are direction and invisible characters."""
     page = Reader(render_page(hostile_view(f"a{character}b")))
     assert character not in page.text
     assert "a" + character.encode("unicode_escape").decode() + "b" in page.text
 
 
-def test_emoji_and_other_scripts_are_shown_as_they_are() -> None:
-    """What can be printed is printed, in its own direction."""
+def test_emoji_and_other_scripts_are_shown_unchanged() -> None:
+    """In their own direction."""
     html = render_page(hostile_view("\N{FIRE} \N{HEBREW LETTER ALEF}"))
     assert "<bdi>\N{FIRE} \N{HEBREW LETTER ALEF}</bdi>" in html
 
 
 def test_a_very_long_name_does_not_make_a_long_page() -> None:
-    """A name of 10,000 characters is cut in the middle wherever it is shown."""
+    """A name of 10,000 characters is cut in the middle."""
     name = "n" * 9_990 + "the-end-12"
     page = Reader(render_page(hostile_view(name)))
     assert "nnn…nnthe-end-12" in page.text
@@ -123,8 +127,8 @@ def test_a_very_long_name_does_not_make_a_long_page() -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_nothing_on_the_page_could_run_or_load_from_elsewhere(view: str) -> None:
-    """No script, no handler, no inline style, and only addresses of the page's own."""
+def test_nothing_on_the_page_can_run_or_load_from_elsewhere(view: str) -> None:
+    """No script, no event handler, no inline style, and only relative addresses."""
     for tag, attrs in page_of(view).tags:
         assert tag not in {"script", "style", "iframe", "object", "embed", "img", "base"}
         assert "style" not in attrs
@@ -137,7 +141,7 @@ def test_nothing_on_the_page_could_run_or_load_from_elsewhere(view: str) -> None
 
 @pytest.mark.parametrize("view", ["rich", "empty"])
 def test_every_panel_has_an_anchor_a_heading_and_its_downloads(view: str) -> None:
-    """Each is reached from the list of panels, and got as JSON and CSV."""
+    """Each is linked from the list of panels, and has JSON and CSV."""
     page = page_of(view)
     ids = {attrs.get("id") for _, attrs in page.tags}
     links = {(attrs.get("href") or "").partition("?")[0] for tag, attrs in page.tags if tag == "a"}
@@ -146,54 +150,54 @@ def test_every_panel_has_an_anchor_a_heading_and_its_downloads(view: str) -> Non
         assert {f"#{panel}", f"panels/{panel}.json", f"panels/{panel}.csv"} <= links
 
 
-def test_a_loop_in_its_first_minute_shows_no_number_and_says_why() -> None:
-    """Nothing read yet: no zero, no share, no chart, and a sentence in each panel."""
+def test_a_new_loop_shows_no_number_and_says_why() -> None:
+    """No zero, no share, no chart, and a sentence in each panel."""
     text = page_of("empty").text
     for sentence in (
         "Evidence up to nothing yet",
         "No cohort yet: the first predictions make one.",
         "No label has arrived yet",
-        "No value yet: no metric is chosen",
+        "No value yet: no metric is selected",
         "Nothing to compare with yet.",
         "There are no two versions with labels in common.",
-        "No role has said anything yet.",
+        "No role has reported its progress yet.",
     ):
         assert sentence in text
     assert "%" not in text
 
 
-def test_the_view_of_nans_shows_no_nan() -> None:
-    """NaN and infinity are no data."""
+def test_nan_is_never_shown() -> None:
+    """Nor is infinity."""
     text = Reader(render_page(hostile_view("v9"))).text.lower()
     assert not re.search(r"\bnan\b|\binf\b|infinity", text)
 
 
 @pytest.mark.parametrize("state", ["OK", "WATCH", "HOLD", "STALLED"])
 @pytest.mark.parametrize("urgency", ["now", "working hours", "none"])
-def test_the_verdict_says_state_urgency_and_command(state: State, urgency: Urgency) -> None:
-    """Each has its word and its sign, in the page and in the tab's title."""
+def test_the_verdict_has_state_urgency_and_command(state: VerdictState, urgency: Urgency) -> None:
+    """As text and as a sign, and the state in the page's title."""
     html = render_page(replace(rich_view(2), verdict=PageVerdict(state, "Because.", urgency, "truthloop status")))
     page = Reader(html)
     assert f"<title>{state}: flights" in html
-    assert f"{VERDICT_SIGNS[state]} {state} Because. {URGENCY_WORDS[urgency]} Next: truthloop status" in page.text
+    assert f"{VERDICT_SIGNS[state]} {state} Because. {URGENCY_TEXTS[urgency]} Next: truthloop status" in page.text
 
 
 @pytest.mark.parametrize("status", ["no_data", "estimated", "provisional", "mature", "revised"])
-def test_every_status_of_a_metric_is_told_in_words(status: MetricStatus) -> None:
-    """A number is never shown without what it is worth."""
+def test_every_status_of_a_metric_has_a_text(status: MetricStatus) -> None:
+    """It is shown next to the value."""
     view = rich_view(3)
     value = None if status == "no_data" else 0.8125
-    points = (Point("2013-07-07", "mature", 0.8), Point("2013-07-08", status, value))
-    html = render_page(replace(view, metric=replace(view.metric, series=(Series("v1", points),))))
+    points = (MetricPoint("2013-07-07", "mature", 0.8), MetricPoint("2013-07-08", status, value))
+    html = render_page(replace(view, metric=replace(view.metric, series=(MetricSeries("v1", points),))))
     row = re.search(r'<th scope="row">2013-07-08.*', html[html.index("by day, the newest first") :])
     assert row is not None
-    assert row[0].endswith(STATUS_WORDS[status])
+    assert row[0].endswith(STATUS_TEXTS[status])
     assert ("0.8125" in row[0]) == (value is not None)
 
 
 @pytest.mark.parametrize("state", DRIFT_SIGNS)
 def test_every_state_of_a_lane_has_a_sign_and_a_colour(state: DriftState) -> None:
-    """A reader who sees no colours sees the sign."""
+    """Colour is never the only sign."""
     view = rich_view(3)
     lanes = tuple(replace(lane, cells=(replace(lane.cells[0], state=state),) * 3) for lane in view.drift.lanes[:1])
     html = render_page(replace(view, drift=replace(view.drift, lanes=lanes)))
@@ -215,36 +219,42 @@ def test_every_state_of_a_lane_has_a_sign_and_a_colour(state: DriftState) -> Non
     ],
 )
 def test_a_share_is_never_rounded_to_nothing_or_to_all(share: float, text: str) -> None:
-    """0 and 100 are said where it is exactly that."""
+    """0 and 100 are exact."""
     assert cell(share).partition(">")[2] == text
 
 
 @pytest.mark.parametrize("share", [None, 0.0, 0.4])
 def test_a_cohort_that_is_not_due_shows_no_share(share: float | None) -> None:
-    """A young cohort is hatched and says so, whatever it holds."""
+    """Its cell is hatched and has a text."""
     assert cell(share, due=False) == '<td class="n">not yet due'
 
 
 @pytest.mark.parametrize("share", [None, float("nan"), float("inf")])
 def test_a_cohort_that_is_due_without_a_share_shows_a_dash(share: float | None) -> None:
-    """No predictions: no zero."""
+    """It is not shown as 0."""
     assert cell(share) == '<td class="u">\N{EN DASH}'
 
 
-def test_a_missed_goal_and_an_alert_are_told_by_signs_and_words() -> None:
+def test_a_missed_goal_and_an_alert_have_signs_and_texts() -> None:
     """Colour is never the only sign."""
     assert cell(0.61, is_missed=True) == '<td class="s6 m" title="goal missed">61.0 ▾'
     both = cell(0.61, is_missed=True, is_alert=True)
     assert both == '<td class="s6 m a" title="goal missed; far less than expected by now">61.0 ▾!'
 
 
-def test_final_days_are_solid_and_days_that_move_are_dashed_and_hollow() -> None:
-    """The line changes where the number is no longer final; a day without a value is a gap."""
-    points = [Point(f"2013-07-0{day}", "mature", 0.8) for day in range(1, 4)]
-    points += [Point("2013-07-04", "provisional", 0.7, 0.6, 0.8), Point("2013-07-05", "estimated", 0.7, 0.5, 0.9)]
-    points += [Point("2013-07-06", "no_data", None), Point("2013-07-07", "provisional", 0.7, least=0.1, most=0.9)]
+def test_final_days_are_solid_and_others_dashed_and_hollow() -> None:
+    """A day without a value is a gap."""
+    points = [MetricPoint(f"2013-07-0{day}", "mature", 0.8) for day in range(1, 4)]
+    points += [
+        MetricPoint("2013-07-04", "provisional", 0.7, 0.6, 0.8),
+        MetricPoint("2013-07-05", "estimated", 0.7, 0.5, 0.9),
+    ]
+    points += [
+        MetricPoint("2013-07-06", "no_data", None),
+        MetricPoint("2013-07-07", "provisional", 0.7, least=0.1, most=0.9),
+    ]
     view = rich_view(3)
-    html = render_page(replace(view, metric=replace(view.metric, series=(Series("v1", tuple(points)),))))
+    html = render_page(replace(view, metric=replace(view.metric, series=(MetricSeries("v1", tuple(points)),))))
     chart = html[html.index('aria-labelledby="metric-chart-title') :].partition("</svg>")[0]
     strokes = re.findall(r'<polyline class="([^"]*)" points="([^"]*)"', chart)
     assert [(classes, points.count(",")) for classes, points in strokes] == [
@@ -256,41 +266,41 @@ def test_final_days_are_solid_and_days_that_move_are_dashed_and_hollow() -> None
     assert chart.count('class="whisker bounds') == 1
 
 
-def test_the_running_day_is_told_as_a_sentence() -> None:
-    """The estimate, its interval, and what the labels that are in would say."""
+def test_the_running_day_is_described_in_a_sentence() -> None:
+    """The estimate, its interval, and the value of the arrived labels."""
     text = page_of("rich").text
-    assert "estimate: 0.81 (0.77\N{EN DASH}0.84) , arrived labels alone would say 0.90." in text.replace(")", ") ", 1)
+    assert "estimate: 0.81 (0.77\N{EN DASH}0.84) , arrived labels alone: 0.90." in text.replace(")", ") ", 1)
 
 
-def test_times_are_those_of_the_loop() -> None:
-    """With the offset that was in force there; a zone that is not known here does not cost the page."""
+def test_times_are_in_the_loops_time_zone() -> None:
+    """With the UTC offset at that time; in UTC if this machine does not know the zone."""
     view = rich_view(3)
     assert "Made at 2013-07-08 20:00 -04:00" in render_page(view)
     assert "Made at 2013-07-09 00:00 UTC" in render_page(replace(view, loop=replace(view.loop, timezone="Not/AZone")))
 
 
-def test_the_query_is_shown_so_that_a_shell_takes_it_for_one_word() -> None:
-    """A name in the query can neither end the quotes nor start a command."""
+def test_the_query_is_quoted_as_one_argument_of_the_shell() -> None:
+    """A name in it can neither end the quotes nor start a command."""
     view = rich_view(3)
     coverage = replace(view.coverage, sql="SELECT 'a''b; $(touch /tmp/x)'")
     text = Reader(render_page(replace(view, coverage=coverage))).text
     assert """truthloop sql 'SELECT '"'"'a'"'"''"'"'b; $(touch /tmp/x)'"'"''""" in text
 
 
-def test_the_page_loads_itself_again_only_when_asked() -> None:
-    """A page that reloads cuts off who listens to it."""
+def test_the_page_reloads_itself_only_if_selected() -> None:
+    """A reload interrupts a screen reader."""
     assert "http-equiv" not in render_page(rich_view(3))
     assert '<meta http-equiv="refresh" content="60">' in render_page(rich_view(3), 60)
 
 
 def test_a_year_of_cohorts_at_fourteen_ages_stays_below_300_kb() -> None:
-    """The largest page that is promised."""
+    """The largest page."""
     ages = tuple(hours * HOUR_MS for hours in range(1, 15))
     assert len(render_page(rich_view(400, ages)).encode()) < 300_000
 
 
-def test_trouble_says_what_where_and_what_to_do_without_acting() -> None:
-    """The page that stands in for the page escapes as well."""
+def test_the_error_page_has_what_where_and_hint_escaped() -> None:
+    """It escapes as the page does."""
     html = render_error("no <lake>", "/data/lake", "Bring it back.", "Service Unavailable")
     assert "<lake>" not in html
     assert "no <lake>" in Reader(html).text

@@ -1,4 +1,4 @@
-"""A panel as JSON and CSV: whole, exact, and nothing that a spreadsheet would calculate."""
+"""A panel as JSON and CSV: complete, exact, and without formulas."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def test_the_coverage_csv_has_one_row_per_cohort_and_age_unrounded() -> None:
-    """Not due is an empty cell, never 0."""
+    """A share that is not due is an empty cell."""
     view = rich_view(400)
     rows = rows_of(panel_csv(view, "coverage"))
     assert len(rows) == 400 * 8
@@ -30,7 +30,7 @@ def test_the_coverage_csv_has_one_row_per_cohort_and_age_unrounded() -> None:
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "\t=", "\r\n@"])
-def test_text_that_a_spreadsheet_would_calculate_is_defused(start: str) -> None:
+def test_text_that_a_spreadsheet_would_evaluate_is_escaped(start: str) -> None:
     """In every panel and column."""
     view = hostile_view(f"{start}1+cmd|' /C calc'!A0")
     for panel in PANELS:
@@ -40,14 +40,14 @@ def test_text_that_a_spreadsheet_would_calculate_is_defused(start: str) -> None:
             assert not [value for value in row if value.startswith("-1+")]
 
 
-def test_negative_numbers_stay_numbers() -> None:
-    """They are ours, and an analyst adds them up."""
+def test_negative_numbers_remain_numbers() -> None:
+    """They get no apostrophe."""
     view = rich_view(3)
     assert rows_of(panel_csv(view, "versions"))[1]["difference"] == "-0.0811"
 
 
-def test_what_is_no_number_is_empty_in_csv_and_null_in_json() -> None:
-    """NaN and infinity are neither."""
+def test_nan_is_empty_in_csv_and_null_in_json() -> None:
+    """So is infinity."""
     view = hostile_view("v9")
     row = rows_of(panel_csv(view, "versions"))[0]
     assert [row[name] for name in ("first_value", "second_value", "difference", "low")] == [""] * 4
@@ -55,8 +55,8 @@ def test_what_is_no_number_is_empty_in_csv_and_null_in_json() -> None:
     assert [found[name] for name in ("first_value", "second_value", "difference", "low")] == [None] * 4
 
 
-def test_long_and_strange_names_come_whole() -> None:
-    """Only what is shown is cut and escaped; what is downloaded is the data."""
+def test_long_and_strange_names_are_complete() -> None:
+    """Names are cut and escaped on the page only."""
     name = "\N{RIGHT-TO-LEFT OVERRIDE}x" + "n" * 10_000
     view = hostile_view(name)
     assert rows_of(panel_csv(view, "quality"))[0]["field"] == name
@@ -65,7 +65,7 @@ def test_long_and_strange_names_come_whole() -> None:
 
 @pytest.mark.parametrize("panel", PANELS)
 def test_the_json_of_a_panel_has_every_field_of_it(panel: str) -> None:
-    """With what is needed to know what it is about."""
+    """And loop, panel and selection."""
     view = rich_view(3)
     found = json.loads(panel_json(view, panel))
     part = getattr(view, panel)
@@ -74,8 +74,8 @@ def test_the_json_of_a_panel_has_every_field_of_it(panel: str) -> None:
     assert (found["loop"], found["panel"], found["selection"]["days"]) == ("flights", panel, 3)
 
 
-def test_a_panel_that_does_not_exist_is_an_error_of_the_caller() -> None:
-    """And no attribute of the view that happens to have the name."""
+def test_an_unknown_panel_is_a_key_error() -> None:
+    """Also if the view has another attribute of that name."""
     view = rich_view(3)
     for wrong in ("loop", "__class__", "nothing"):
         with pytest.raises(KeyError):
@@ -84,14 +84,14 @@ def test_a_panel_that_does_not_exist_is_an_error_of_the_caller() -> None:
             panel_json(view, wrong)
 
 
-def test_a_query_is_one_word_for_the_shell() -> None:
+def test_a_query_is_one_argument_of_the_shell() -> None:
     """Quotes in it do not end it."""
     assert sql_command("SELECT 1") == "truthloop sql 'SELECT 1'"
     assert sql_command("'; rm -rf /; '") == """truthloop sql ''"'"'; rm -rf /; '"'"''"""
 
 
-def test_a_day_more_or_less_is_no_other_row() -> None:
-    """Rows follow the view: one cohort less, eight rows less."""
+def test_rows_follow_the_view() -> None:
+    """One cohort less is eight rows less."""
     view = rich_view(5)
     less = replace(view, coverage=replace(view.coverage, cohorts=view.coverage.cohorts[1:]))
     assert len(rows_of(panel_csv(view, "coverage"))) - len(rows_of(panel_csv(less, "coverage"))) == 8

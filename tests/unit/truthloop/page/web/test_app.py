@@ -1,4 +1,7 @@
-"""The page over a real loopback socket: who is let in, what is refused, and what is said when something fails."""
+"""The page over a real loopback socket: access, invalid requests, and errors.
+
+Tests `truthloop.page.panels.selection`, too.
+"""
 
 import asyncio
 import base64
@@ -12,9 +15,9 @@ from page_case import empty_view, hostile_view
 from page_site import Client, Site, raw, visit
 
 from schemas.errors import LakeError
-from truthloop.page.panels.view import Offer, Selection
+from truthloop.page.panels.view import Choices, Selection
 from truthloop.page.web.access import SECURITY_HEADERS, Access
-from truthloop.page.web.app import WAITING_MAX, Limits
+from truthloop.page.web.app import PENDING_MAX, Limits
 
 TOKEN = "a-secret-of-many-characters"  # noqa: S105 - of this test alone
 PATHS = (
@@ -30,13 +33,13 @@ PATHS = (
 
 
 def basic(user: str, password: str) -> str:
-    """Return the header that a browser sends."""
+    """Return the Authorization header that a browser sends."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_what_is_there_is_answered_with_every_security_header(path: str) -> None:
-    """GET and HEAD agree but for the body."""
+def test_every_path_is_answered_with_all_security_headers(path: str) -> None:
+    """GET and HEAD differ only in the body."""
 
     async def use(client: Client) -> None:
         got, head = await client.get(path), await client.head(path)
@@ -53,8 +56,8 @@ def test_what_is_there_is_answered_with_every_security_header(path: str) -> None
 
 @pytest.mark.parametrize("path", ["/", "/panels/coverage.json"])
 @pytest.mark.parametrize("status", [400, 401, 421, 503, 500])
-def test_refusals_carry_the_security_headers_too(path: str, status: int) -> None:
-    """An error page is a page."""
+def test_errors_have_the_security_headers_too(path: str, status: int) -> None:
+    """For pages and for JSON."""
     site = Site()
 
     def fail() -> None:
@@ -79,8 +82,8 @@ def test_refusals_carry_the_security_headers_too(path: str, status: int) -> None
 
 @pytest.mark.parametrize("path", [*PATHS, "/v1/callback"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
-def test_a_method_that_is_not_meant_is_refused_and_the_meant_ones_are_named(path: str, method: str) -> None:
-    """Pages are only read; a callback is only posted."""
+def test_another_method_is_refused_and_the_allowed_ones_are_named(path: str, method: str) -> None:
+    """Pages allow GET and HEAD, the callback allows POST."""
     if path == "/v1/callback":
         method = "GET" if method == "POST" else method
 
@@ -95,8 +98,8 @@ def test_a_method_that_is_not_meant_is_refused_and_the_meant_ones_are_named(path
 @pytest.mark.parametrize(
     "path", ["/nothing", "/panels/nothing.json", "/panels/coverage.xml", "/../etc/passwd", "/static/"]
 )
-def test_what_is_not_there_is_not_found(path: str) -> None:
-    """And says no more than that."""
+def test_an_unknown_path_is_404(path: str) -> None:
+    """As JSON."""
 
     async def use(client: Client) -> None:
         got = await client.get(path)
@@ -124,8 +127,8 @@ def test_what_is_not_there_is_not_found(path: str) -> None:
         ("version=%3Cscript%3E", "flights-v1"),
     ],
 )
-def test_a_parameter_that_is_not_offered_is_refused_and_what_is_offered_is_named(query: str, named: str) -> None:
-    """Nothing that was not offered reaches who fills the view."""
+def test_an_invalid_parameter_is_refused_and_the_valid_ones_are_named(query: str, named: str) -> None:
+    """No invalid selection reaches the source of views."""
     site = Site()
 
     async def use(client: Client) -> None:
@@ -139,8 +142,8 @@ def test_a_parameter_that_is_not_offered_is_refused_and_what_is_offered_is_named
     assert site.asked == []
 
 
-def test_what_is_chosen_reaches_who_fills_the_view() -> None:
-    """Left out: the first kind and metric, all versions and slices, 60 days."""
+def test_a_selection_reaches_the_source_of_views() -> None:
+    """The defaults are the first kind and metric, all versions and slices, 60 days."""
     site = Site()
 
     async def use(client: Client) -> None:
@@ -157,10 +160,10 @@ def test_what_is_chosen_reaches_who_fills_the_view() -> None:
 
 
 def test_the_metric_of_another_kind_falls_back_to_the_first_of_this_one() -> None:
-    """A form sends both; changing the kind must not end on an error."""
+    """The form sends both; a change of the kind must not be an error."""
     site = Site()
-    offer = Offer(("click", "amount"), (), (), (("click", ("accuracy",)), ("amount", ("mae", "rmse"))), days_max=30)
-    site.shown = replace(site.shown, offer=offer)
+    choices = Choices(("click", "amount"), (), (), (("click", ("accuracy",)), ("amount", ("mae", "rmse"))), days_max=30)
+    site.shown = replace(site.shown, choices=choices)
 
     async def use(client: Client) -> None:
         assert (await client.get("/?kind=amount&metric=accuracy")).status == 200
@@ -189,8 +192,8 @@ def test_the_metric_of_another_kind_falls_back_to_the_first_of_this_one() -> Non
         ("localhost:evil", 421),
     ],
 )
-def test_only_our_own_names_and_addresses_are_answered(host: str, status: int) -> None:
-    """A name of somebody else's that resolves to this machine is refused: that is what rebinding needs."""
+def test_only_own_host_names_and_addresses_are_answered(host: str, status: int) -> None:
+    """Another name that resolves to this machine is refused: DNS rebinding needs one."""
 
     async def use(client: Client) -> None:
         for path in ("/", "/livez", "/panels/flow.json"):
@@ -200,7 +203,7 @@ def test_only_our_own_names_and_addresses_are_answered(host: str, status: int) -
 
 
 def test_a_request_without_a_host_is_refused() -> None:
-    """HTTP/1.0 leaves it out; nobody who reads the page speaks that."""
+    """HTTP/1.0 has none; no browser uses it."""
 
     async def use(client: Client) -> None:
         answer = await raw(client, b"GET / HTTP/1.0\r\n\r\n")
@@ -211,7 +214,7 @@ def test_a_request_without_a_host_is_refused() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/style.css", "/panels/gate.csv"])
 @pytest.mark.parametrize(
-    ("authorization", "is_let_in"),
+    ("authorization", "is_admitted"),
     [
         (None, False),
         ("", False),
@@ -231,20 +234,22 @@ def test_a_request_without_a_host_is_refused() -> None:
         ("Bearer \N{SNOWMAN}", False),
     ],
 )
-def test_with_a_token_only_who_knows_it_is_let_in(path: str, authorization: str | None, is_let_in: bool) -> None:
-    """As Bearer, or as the password that a browser asks for."""
+def test_with_a_token_only_requests_with_it_are_admitted(
+    path: str, authorization: str | None, is_admitted: bool
+) -> None:
+    """As Bearer, or as the password of Basic."""
 
     async def use(client: Client) -> None:
         headers = {} if authorization is None else {"Authorization": authorization}
         got = await client.get(path, headers=headers)
-        assert (got.status != 401) == is_let_in
-        assert is_let_in or got.headers["WWW-Authenticate"].startswith("Basic ")
+        assert (got.status != 401) == is_admitted
+        assert is_admitted or got.headers["WWW-Authenticate"].startswith("Basic ")
 
     visit(Site(), use, Access(token=TOKEN))
 
 
 def test_probes_scrapers_and_pipelines_need_no_token() -> None:
-    """The first two are told nothing of the data; a callback carries a signature of its own."""
+    """The first two see no data; a callback is signed."""
 
     async def use(client: Client) -> None:
         for path in ("/livez", "/readyz", "/metrics"):
@@ -254,14 +259,14 @@ def test_probes_scrapers_and_pipelines_need_no_token() -> None:
     visit(Site(), use, Access(token=TOKEN))
 
 
-def test_a_short_token_is_no_secret() -> None:
-    """It is refused before anything listens."""
+def test_a_short_token_is_refused() -> None:
+    """Before the server starts."""
     with pytest.raises(ValueError, match="at least 16"):
-        Access(token="short")  # noqa: S106 - no secret, and that is the point
+        Access(token="short")  # noqa: S106 - too short to be a secret
 
 
-def test_probes_say_why_not() -> None:
-    """Silence is never success."""
+def test_failed_probes_have_a_reason() -> None:
+    """With status 503."""
     site = Site(stalled="no progress for 61 s", unready="it is starting")
 
     async def use(client: Client) -> None:
@@ -273,8 +278,8 @@ def test_probes_say_why_not() -> None:
     visit(site, use)
 
 
-def test_an_error_of_ours_becomes_a_page_that_says_what_to_do() -> None:
-    """What, where and the next step; then the page works again, because nothing is remembered."""
+def test_a_truthloop_error_becomes_a_page_with_a_hint() -> None:
+    """What, where and the next step; the next request works again."""
     site = Site()
 
     def fail() -> None:
@@ -298,8 +303,8 @@ def test_an_error_of_ours_becomes_a_page_that_says_what_to_do() -> None:
     visit(site, use)
 
 
-def test_a_lake_that_hangs_costs_an_answer_and_not_the_probes() -> None:
-    """The page gives up and says so; too many who wait are told to come again; afterwards all is well."""
+def test_a_lake_that_hangs_does_not_delay_the_probes() -> None:
+    """Pages time out, and too many pending requests get 503; afterwards all work again."""
     free = threading.Event()
 
     def hang() -> None:
@@ -308,11 +313,11 @@ def test_a_lake_that_hangs_costs_an_answer_and_not_the_probes() -> None:
     site = Site(fails=hang)
 
     async def use(client: Client) -> None:
-        answers = await asyncio.gather(*(client.get("/") for _ in range(WAITING_MAX + 3)))
+        answers = await asyncio.gather(*(client.get("/") for _ in range(PENDING_MAX + 3)))
         assert {answer.status for answer in answers} == {503}
         texts = [await answer.text() for answer in answers]
-        assert sum("no answer within 0.2 s" in text for text in texts) == WAITING_MAX
-        assert sum("too many ask at once" in text for text in texts) == 3
+        assert sum("no response within 0.2 s" in text for text in texts) == PENDING_MAX
+        assert sum("too many requests at once" in text for text in texts) == 3
         assert (await client.get("/livez")).status == 200
         free.set()
         site.fails = None
@@ -322,8 +327,8 @@ def test_a_lake_that_hangs_costs_an_answer_and_not_the_probes() -> None:
     visit(site, use, limits=Limits(answer_s=0.2))
 
 
-def test_a_callback_is_handed_over_as_it_came() -> None:
-    """The signature is over the raw bytes, so nothing is decoded; names of headers are in lower case."""
+def test_a_callback_is_passed_on_unchanged() -> None:
+    """The signature is over the raw bytes; names of headers are in lower case."""
     site = Site(answer=(200, {"decision": "rt-1"}))
     body = b'{"state": "completed",  "x": "\xff"}'
 
@@ -335,8 +340,8 @@ def test_a_callback_is_handed_over_as_it_came() -> None:
     assert [(given, headers["webhook-id"]) for given, headers in site.called_back] == [(body, "rt-1")]
 
 
-def test_a_callback_that_cannot_be_taken_tells_nothing_of_the_insides() -> None:
-    """Who calls back comes again; where the lake is, is none of their business."""
+def test_an_error_in_a_callback_tells_nothing_about_the_lake() -> None:
+    """The pipeline should send it again; it does not see the lake's path."""
     site = Site()
 
     def fail() -> None:
@@ -353,8 +358,8 @@ def test_a_callback_that_cannot_be_taken_tells_nothing_of_the_insides() -> None:
 
 
 @pytest.mark.parametrize("size", [64 * 1024, 64 * 1024 + 1])
-def test_a_body_is_taken_up_to_64_kib(size: int) -> None:
-    """The last byte that fits, and the first that does not."""
+def test_a_body_has_at_most_64_kib(size: int) -> None:
+    """The largest that is accepted, and one byte more."""
     site = Site()
 
     async def use(client: Client) -> None:
@@ -365,8 +370,8 @@ def test_a_body_is_taken_up_to_64_kib(size: int) -> None:
     assert len(site.called_back) == (size == 64 * 1024)
 
 
-def test_a_body_without_end_is_cut() -> None:
-    """Chunk after chunk is not gathered in memory."""
+def test_an_endless_body_is_refused() -> None:
+    """Chunks are not collected in memory without a limit."""
     site = Site()
 
     async def use(client: Client) -> None:
@@ -381,7 +386,7 @@ def test_a_body_without_end_is_cut() -> None:
 
 
 def test_a_compressed_body_is_refused() -> None:
-    """What is small must not become large here."""
+    """A small body must not expand to a large one."""
 
     async def use(client: Client) -> None:
         got = await client.post("/v1/callback", data=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
@@ -399,7 +404,7 @@ def test_a_compressed_body_is_refused() -> None:
     ],
 )
 def test_a_connection_that_does_not_finish_its_headers_is_closed(sent: bytes) -> None:
-    """A thousand of these would use up the process's sockets."""
+    """Many of them would use up the process's sockets."""
 
     async def use(client: Client) -> None:
         assert await asyncio.wait_for(raw(client, sent), 20) == b""
@@ -407,8 +412,8 @@ def test_a_connection_that_does_not_finish_its_headers_is_closed(sent: bytes) ->
     visit(Site(), use, limits=Limits(head_s=0.2))
 
 
-def test_a_body_that_does_not_come_is_given_up() -> None:
-    """The request is answered, and its connection closed."""
+def test_a_body_that_does_not_arrive_is_408() -> None:
+    """The connection is closed."""
 
     async def use(client: Client) -> None:
         sent = b"POST /v1/callback HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
@@ -419,18 +424,18 @@ def test_a_body_that_does_not_come_is_given_up() -> None:
     visit(Site(), use, limits=Limits(body_s=0.2))
 
 
-def test_a_reader_who_does_not_take_the_answer_is_cut_off() -> None:
-    """It would hold the answer in memory for as long as it likes."""
+def test_a_client_that_does_not_receive_the_response_is_disconnected() -> None:
+    """Otherwise the response would stay in memory."""
     site = Site(counters=b"x" * 30_000_000)
 
     async def use(client: Client) -> None:
-        with socket.socket() as lazy:
-            lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            lazy.setblocking(False)  # noqa: FBT003 - the signature of socket
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.setblocking(False)  # noqa: FBT003 - the signature of socket
             loop = asyncio.get_running_loop()
-            await loop.sock_connect(lazy, ("127.0.0.1", client.port))
-            await loop.sock_sendall(lazy, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            # one connection is that of the probes, and stays
+            await loop.sock_connect(slow, ("127.0.0.1", client.port))
+            await loop.sock_sendall(slow, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            # the connection of the probes remains
             while not site.scraped or len(client.server.handler.connections) > 1:
                 assert (await client.get("/livez")).status == 200
 
@@ -449,8 +454,8 @@ def test_a_reader_who_does_not_take_the_answer_is_cut_off() -> None:
     ],
     ids=["long line", "long header", "many headers", "two hosts", "two lengths", "TLS"],
 )
-def test_a_request_out_of_bounds_is_refused_at_once(sent: bytes) -> None:
-    """Before anything is asked for; and no traceback tells about the insides."""
+def test_a_malformed_request_is_refused_at_once(sent: bytes) -> None:
+    """Without a call of the sources, and without a traceback."""
     site = Site()
 
     async def use(client: Client) -> None:
@@ -463,8 +468,8 @@ def test_a_request_out_of_bounds_is_refused_at_once(sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("view", [empty_view(), hostile_view("<script>alert(1)</script>")])
-def test_every_panel_comes_as_json_and_csv_whatever_is_in_it(view: object) -> None:
-    """JSON is JSON (no NaN), CSV is a download, and neither is taken for HTML."""
+def test_every_panel_has_json_and_csv_whatever_is_in_it(view: object) -> None:
+    """JSON without NaN, CSV as a download, neither as HTML."""
     site = Site(shown=view)  # type: ignore[arg-type] # both are views
 
     async def use(client: Client) -> None:

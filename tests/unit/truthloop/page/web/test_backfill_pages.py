@@ -1,4 +1,4 @@
-"""Rulings on the page, over a real loopback socket and on a real lake: only its own form changes anything, and once."""
+"""Rulings through the page, over a real socket and on a real lake: only its own form is accepted, and only once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,22 +18,22 @@ from ruling_case import (
     Clock,
     Fields,
     approvals,
-    found,
+    backfill_diff,
     grown,
+    log_backfill,
     log_of,
     make_loop,
     statement,
-    write_found,
 )
 
 from retrain.form_token import TTL_MS
 from schemas.errors import ConfigError, LakeError
 from schemas.events.evidence import Event
-from truthloop.feedback.backfill_forms import Rulings
+from truthloop.feedback.backfill_forms import BackfillForms
 from truthloop.feedback.endpoints import access_of
 from truthloop.page.web.access import Access, is_own_form
 from truthloop.page.web.app import Limits
-from truthloop.page.web.backfill_pages import BODY_MAX, Form, form_of
+from truthloop.page.web.backfill_pages import BODY_MAX, RulingForm, parse_form
 from truthloop.page.web.middleware import HttpError
 
 PAGE = f"/backfill/{EPISODE}"
@@ -45,34 +45,34 @@ TYPED = {"verdict": "approved", "reason": "checked", "by": "Ann"}
 
 
 class Desk:
-    """A loop with one backfill, its page, and what was counted."""
+    """A loop with one backfill, its page, and the counted refusals."""
 
     def __init__(self, folder: Path, access: Access | None = None) -> None:
         self.loop = make_loop(folder)
-        self.sha256 = write_found(self.loop, found())
+        self.sha256 = log_backfill(self.loop, backfill_diff())
         self.clock = Clock()
-        self.words: list[str] = []
+        self.refusals: list[str] = []
         self.access = access or Access()
-        self.rulings = Rulings(self.loop, self.access, None, self.clock, self.words.append)
+        self.forms = BackfillForms(self.loop, self.access, None, self.clock, self.refusals.append)
 
     def visit(self, use: Callable[[Client], Awaitable[None]], limits: Limits | None = None) -> None:
-        """Serve it for as long as `use` needs it."""
-        visit(Site(backfills=self.rulings), use, self.access, limits)
+        """Serve the page while `use` runs."""
+        visit(Site(backfills=self.forms), use, self.access, limits)
 
     @property
     def events(self) -> list[Event]:
-        """What the log is about."""
+        """The events of the log."""
         return [entry.event for entry in log_of(self.loop)]
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    """A page that nobody needs a token for."""
+    """A page without a token."""
     return Desk(tmp_path)
 
 
 async def form(client: Client, **headers: str) -> dict[str, str]:
-    """Open the page, and return what its form holds, filled in."""
+    """Open the page, and return the fields of its form, filled in."""
     got = await client.get(PAGE, headers=headers)
     assert got.status == 200, await got.text()
     fields = Fields(await got.text())
@@ -81,15 +81,15 @@ async def form(client: Client, **headers: str) -> dict[str, str]:
 
 
 async def send(client: Client, fields: Mapping[str, str] | bytes, **headers: str) -> tuple[int, str]:
-    """Send a form; return the status and the text of the page that comes."""
+    """Send a form; return the status and the text of the response."""
     body = fields if isinstance(fields, bytes) else urlencode(fields).encode()
     given = CIMultiDict({"Content-Type": BODY, **headers})
     got = await client.post(RULE, data=body, headers=given, allow_redirects=False)
     return got.status, unescape(await got.text())
 
 
-def test_an_approval_on_the_page_is_taken_and_leads_back_to_it(desk: Desk) -> None:
-    """303, so that a reload sends nothing again; and the page says who, how that is known, and why."""
+def test_an_approval_is_logged_and_redirects_to_the_page(desk: Desk) -> None:
+    """303, so that a reload sends nothing again; the page shows who ruled, how that is known, and why."""
 
     async def use(client: Client) -> None:
         fields = await form(client)
@@ -106,12 +106,12 @@ def test_an_approval_on_the_page_is_taken_and_leads_back_to_it(desk: Desk) -> No
     assert (detail["by"], detail["by_source"], detail["via"]) == ("Ann", "attested", "page")
     assert detail["diff_sha256"] == desk.sha256
     assert len(str(detail["token_sha256"])) == 64
-    assert desk.words == []
+    assert desk.refusals == []
 
 
 @pytest.mark.parametrize("headers", [{}, {"Sec-Purpose": "prefetch"}, {"Purpose": "prefetch"}, {"X-Moz": "prefetch"}])
-def test_looking_changes_nothing_however_often(desk: Desk, headers: dict[str, str]) -> None:
-    """Also a browser that loads links before anybody clicks, and a program that follows each of them."""
+def test_reading_changes_nothing_however_often(desk: Desk, headers: dict[str, str]) -> None:
+    """Also with a browser that prefetches links, and a program that follows each of them."""
 
     async def use(client: Client) -> None:
         for path in (PAGE, f"{PAGE}.json"):
@@ -130,23 +130,23 @@ def test_looking_changes_nothing_however_often(desk: Desk, headers: dict[str, st
     assert desk.events == [Event.BACKFILLED]
 
 
-def test_the_json_is_the_bytes_that_the_digest_is_of(desk: Desk) -> None:
-    """What is approved can be kept and checked."""
+def test_the_json_is_the_bytes_of_the_digest(desk: Desk) -> None:
+    """What was approved can be archived and verified."""
 
     async def use(client: Client) -> None:
         got = await client.get(f"{PAGE}.json")
-        assert await got.read() == found().document()
+        assert await got.read() == backfill_diff().document()
         assert got.content_type == "application/json"
 
     desk.visit(use)
 
 
-def test_a_diff_that_has_changed_is_refused_and_the_new_one_is_named(desk: Desk) -> None:
-    """What was read is not what would count; and the attempt is on record."""
+def test_a_ruling_about_an_outdated_diff_is_refused_and_names_the_new_one(desk: Desk) -> None:
+    """The person has read another diff than the one that would be ruled about; the attempt is logged."""
 
     async def use(client: Client) -> None:
         fields = await form(client)
-        new = write_found(desk.loop, grown(found()))
+        new = log_backfill(desk.loop, grown(backfill_diff()))
         status, text = await send(client, fields)
         assert status == 409
         for part in ("Nothing was changed", "the diff has changed", "4 labels now", new, f'href="../{EPISODE}"'):
@@ -156,10 +156,10 @@ def test_a_diff_that_has_changed_is_refused_and_the_new_one_is_named(desk: Desk)
 
     desk.visit(use)
     assert desk.events == [Event.BACKFILLED, Event.BACKFILLED, Event.REFUSED, Event.APPROVED]
-    assert desk.words == ["changed", "changed"]
+    assert desk.refusals == ["changed", "changed"]
 
 
-def test_a_form_that_is_sent_twice_is_taken_once(desk: Desk) -> None:
+def test_a_form_that_is_sent_twice_is_accepted_once(desk: Desk) -> None:
     """A double click, or back and send again."""
 
     async def use(client: Client) -> None:
@@ -171,11 +171,11 @@ def test_a_form_that_is_sent_twice_is_taken_once(desk: Desk) -> None:
 
     desk.visit(use)
     assert desk.events == [Event.BACKFILLED, Event.APPROVED]
-    assert desk.words == ["used"]
+    assert desk.refusals == ["used"]
 
 
-def test_who_comes_second_is_told_who_decided_and_when(desk: Desk) -> None:
-    """With a form of their own, opened before; on record once."""
+def test_the_second_person_sees_who_decided_and_when(desk: Desk) -> None:
+    """With another form, opened before; the attempt is logged once."""
 
     async def use(client: Client) -> None:
         mine, theirs = await form(client), await form(client)
@@ -188,11 +188,11 @@ def test_who_comes_second_is_told_who_decided_and_when(desk: Desk) -> None:
 
     desk.visit(use)
     assert desk.events == [Event.BACKFILLED, Event.REJECTED, Event.REFUSED]
-    assert desk.words == ["decided", "decided"]
+    assert desk.refusals == ["decided", "decided"]
 
 
-def test_an_expired_form_is_refused_and_on_record(desk: Desk) -> None:
-    """72 hours are enough; another form is a click away."""
+def test_an_expired_form_is_refused_and_logged(desk: Desk) -> None:
+    """After 72 hours; a new form is accepted."""
 
     async def use(client: Client) -> None:
         fields = await form(client)
@@ -222,7 +222,7 @@ def test_an_expired_form_is_refused_and_on_record(desk: Desk) -> None:
         ({"Origin": "http://localhost:1"}, 403),
         ({"Origin": "{own}.evil.example"}, 403),
         ({"Origin": "http://evil.example, {own}"}, 403),
-        ({"Origin": "file://{place}"}, 403),
+        ({"Origin": "file://{authority}"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Sec-Fetch-Site": ""}, 403),
@@ -232,11 +232,11 @@ def test_an_expired_form_is_refused_and_on_record(desk: Desk) -> None:
 def test_a_form_that_another_site_sends_is_refused_and_leaves_no_entry(
     desk: Desk, headers: dict[str, str], status: int
 ) -> None:
-    """Even with a good token: the browser says where it comes from. It is counted, and that is all."""
+    """Even with a valid token: the browser sends the origin. It is counted, but not logged."""
 
     async def use(client: Client) -> None:
-        place = f"127.0.0.1:{client.port}"
-        known = {"{own}": f"http://{place}", "{tls}": f"https://{place}", "{place}": place}
+        authority = f"127.0.0.1:{client.port}"
+        known = {"{own}": f"http://{authority}", "{tls}": f"https://{authority}", "{authority}": authority}
         filled = dict(headers)
         for name, value in known.items():
             filled = {header: text.replace(name, value) for header, text in filled.items()}
@@ -246,11 +246,11 @@ def test_a_form_that_another_site_sends_is_refused_and_leaves_no_entry(
 
     desk.visit(use)
     assert desk.events == [Event.BACKFILLED] + [Event.APPROVED] * (status == 303)
-    assert desk.words == ([] if status == 303 else ["origin"])
+    assert desk.refusals == ([] if status == 303 else ["origin"])
 
 
 @pytest.mark.parametrize(
-    ("host", "origins", "sites", "is_ours"),
+    ("host", "origins", "sites", "is_own"),
     [
         ("loop.example", ["https://loop.example"], [], True),
         ("loop.example:443", ["https://loop.example"], ["same-origin"], True),
@@ -265,15 +265,15 @@ def test_a_form_that_another_site_sends_is_refused_and_leaves_no_entry(
         (None, ["https://loop.example"], [], False),
     ],
 )
-def test_an_origin_is_ours_if_it_names_the_host_that_was_asked(
-    host: str | None, origins: list[str], sites: list[str], is_ours: bool
+def test_an_origin_is_own_if_it_equals_the_host_header(
+    host: str | None, origins: list[str], sites: list[str], is_own: bool
 ) -> None:
-    """Whatever the scheme, since a proxy may have taken TLS off; twice is never."""
-    assert is_own_form(host, origins, sites) is is_ours
+    """Whatever the scheme, since a proxy may end TLS; two headers never are."""
+    assert is_own_form(host, origins, sites) is is_own
 
 
 @pytest.mark.parametrize(
-    ("change", "status", "word"),
+    ("change", "status", "reason"),
     [
         ({"token": None}, 403, "token"),
         ({"token": ""}, 403, "token"),
@@ -294,10 +294,10 @@ def test_an_origin_is_ours_if_it_names_the_host_that_was_asked(
         ({"<script>": "1"}, 400, "malformed"),
     ],
 )
-def test_a_form_that_is_not_as_it_should_be_is_refused_and_leaves_no_entry(
-    desk: Desk, change: dict[str, str | None], status: int, word: str
+def test_an_invalid_form_is_refused_and_leaves_no_entry(
+    desk: Desk, change: dict[str, str | None], status: int, reason: str
 ) -> None:
-    """None of it was a ruling; a missing reason can be filled in, and the same form sent then."""
+    """The same form can be completed and sent again."""
 
     async def use(client: Client) -> None:
         fields = await form(client)
@@ -311,7 +311,7 @@ def test_a_form_that_is_not_as_it_should_be_is_refused_and_leaves_no_entry(
         assert (await send(client, fields))[0] == 303
 
     desk.visit(use)
-    assert desk.words == [word]
+    assert desk.refusals == [reason]
 
 
 @pytest.mark.parametrize(
@@ -326,14 +326,14 @@ def test_a_form_that_is_not_as_it_should_be_is_refused_and_leaves_no_entry(
         b"token=a&token=b&diff=" + b"0" * 64,
     ],
 )
-def test_a_body_that_is_no_form_of_ours_is_refused(desk: Desk, body: bytes) -> None:
-    """400, never an error of our own."""
+def test_a_body_that_is_not_the_form_is_refused(desk: Desk, body: bytes) -> None:
+    """400, never 500."""
 
     async def use(client: Client) -> None:
         assert (await send(client, body))[0] == 400
 
     desk.visit(use)
-    assert desk.words == ["malformed"]
+    assert desk.refusals == ["malformed"]
     assert desk.events == [Event.BACKFILLED]
 
 
@@ -349,7 +349,7 @@ def test_a_body_that_is_no_form_of_ours_is_refused(desk: Desk, body: bytes) -> N
     ],
 )
 def test_a_form_of_another_type_is_refused(desk: Desk, headers: dict[str, str]) -> None:
-    """Those are the types that other sites can send without being asked, and what nobody needs."""
+    """Including the types that other sites can send without a preflight request."""
 
     async def use(client: Client) -> None:
         body = urlencode(await form(client)).encode()
@@ -362,7 +362,7 @@ def test_a_form_of_another_type_is_refused(desk: Desk, headers: dict[str, str]) 
 
 
 def test_a_body_that_is_too_large_or_too_slow_is_refused(desk: Desk) -> None:
-    """Told before it comes, or noticed while it does."""
+    """By its Content-Length, or while it arrives."""
 
     async def chunks() -> Any:
         for _ in range(20):
@@ -379,13 +379,13 @@ def test_a_body_that_is_too_large_or_too_slow_is_refused(desk: Desk) -> None:
         assert answer.split(b"\r\n")[0].split()[1] == b"408"
 
     desk.visit(use, Limits(body_s=0.2))
-    assert desk.words == ["malformed"] * 3
+    assert desk.refusals == ["malformed"] * 3
     assert desk.events == [Event.BACKFILLED]
 
 
 @pytest.mark.parametrize("path", [PAGE, f"{PAGE}.json", RULE])
-def test_without_the_token_of_the_page_nothing_is_shown_or_taken(tmp_path: Path, path: str) -> None:
-    """And under another name neither: that is what a site needs that resolves to this machine."""
+def test_without_the_token_of_the_page_nothing_is_shown_or_accepted(tmp_path: Path, path: str) -> None:
+    """Nor with another host name, which DNS rebinding needs."""
     desk = Desk(tmp_path, Access(token=TOKEN))
 
     async def use(client: Client) -> None:
@@ -398,23 +398,23 @@ def test_without_the_token_of_the_page_nothing_is_shown_or_taken(tmp_path: Path,
             assert EPISODE not in (await got.text()).replace(f"../{EPISODE}", "").replace(f'"{EPISODE}"', "")
 
     desk.visit(use)
-    assert desk.words == (["page_token", "page_token", "host"] if path == RULE else [])
+    assert desk.refusals == (["page_token", "page_token", "host"] if path == RULE else [])
     assert desk.events == [Event.BACKFILLED]
 
 
-def test_where_a_proxy_names_the_user_nobody_types_a_name(tmp_path: Path) -> None:
-    """The name is the proxy's, and page and log say so."""
+def test_behind_a_proxy_the_form_has_no_name(tmp_path: Path) -> None:
+    """The proxy sends the name, and page and log show that."""
     desk = Desk(tmp_path, PROXY)
 
     async def use(client: Client) -> None:
         ann = BEARER | {"X-Forwarded-User": "ann@example.org"}
         page = await (await client.get(PAGE, headers=ann)).text()
         assert 'name="by"' not in page
-        assert "as the proxy in front of this page says" in page
+        assert "as reported by the proxy in front of this page" in page
         fields = await form(client, **ann)
         assert (await send(client, fields, **ann))[0] == 400
         del fields["by"]
-        # of another user, of nobody, and of two
+        # of another user, without a user, with an invalid one, and with two
         assert (await send(client, fields, **BEARER, **{"X-Forwarded-User": "bob"}))[0] == 403
         assert (await send(client, fields, **BEARER))[0] == 403
         assert (await send(client, fields, **BEARER, **{"X-Forwarded-User": "a\tb"}))[0] == 403
@@ -425,14 +425,14 @@ def test_where_a_proxy_names_the_user_nobody_types_a_name(tmp_path: Path) -> Non
         assert "Approved by ann@example.org (authenticated by the proxy)" in text
 
     desk.visit(use)
-    assert desk.words == ["malformed", "token", "user", "user", "user"]
+    assert desk.refusals == ["malformed", "token", "user", "user", "user"]
     detail = log_of(desk.loop)[-1].detail
     assert (detail["by"], detail["by_source"]) == ("ann@example.org", "proxy")
     assert desk.events == [Event.BACKFILLED, Event.APPROVED]
 
 
-def test_a_header_of_a_reader_names_nobody_where_no_proxy_is_configured(desk: Desk) -> None:
-    """Then it is only what somebody sent."""
+def test_without_a_configured_proxy_the_user_header_is_ignored(desk: Desk) -> None:
+    """Anybody could send it."""
 
     async def use(client: Client) -> None:
         assert (await send(client, await form(client), **{"X-Forwarded-User": "root"}))[0] == 303
@@ -442,10 +442,10 @@ def test_a_header_of_a_reader_names_nobody_where_no_proxy_is_configured(desk: De
     assert (detail["by"], detail["by_source"]) == ("Ann", "attested")
 
 
-def test_a_proxy_may_name_users_only_where_a_token_keeps_others_out(tmp_path: Path) -> None:
-    """Else whoever reaches the port could be anybody."""
+def test_a_user_header_needs_a_token(tmp_path: Path) -> None:
+    """Otherwise anybody who reaches the port could send any name."""
     loop = make_loop(tmp_path, "http: {user_header: X-Forwarded-User}\n")
-    with pytest.raises(ConfigError, match="would let anybody") as refused:
+    with pytest.raises(ConfigError, match="can send any user name") as refused:
         access_of(loop, {})
     assert "TRUTHLOOP_HTTP_TOKEN" in refused.value.hint
     assert access_of(loop, {"TRUTHLOOP_HTTP_TOKEN": TOKEN}) == PROXY
@@ -453,8 +453,8 @@ def test_a_proxy_may_name_users_only_where_a_token_keeps_others_out(tmp_path: Pa
         Access(user_header="X-Forwarded-User")
 
 
-def test_injected_headers_and_lines_stay_text(desk: Desk) -> None:
-    """In the answer's headers, in the log, and on the page."""
+def test_injected_headers_and_lines_remain_text(desk: Desk) -> None:
+    """In the response's headers, in the log, and on the page."""
 
     async def use(client: Client) -> None:
         fields = await form(client)
@@ -474,16 +474,16 @@ def test_injected_headers_and_lines_stay_text(desk: Desk) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_are_inert_on_the_page_of_a_backfill_and_in_refusals(tmp_path: Path, name: str) -> None:
-    """Whoever ruled, and whatever the proxy calls a reader."""
+    """As names of who ruled, and as names from the proxy."""
     desk = Desk(tmp_path, PROXY)
-    said = statement(desk.sha256, reason=name[:900])
+    ruling = statement(desk.sha256, reason=name[:900])
 
     async def use(client: Client) -> None:
         user = "".join(one for one in name[:200] if one.isprintable() and one.isascii()) or "x"
         ann = BEARER | {"X-Forwarded-User": user}
         for path, is_ruled in ((PAGE, False), (PAGE, True), (RULE, True)):
             if is_ruled:
-                approvals(desk.loop).rule(said)
+                approvals(desk.loop).rule(ruling)
             text = await (await client.get(path, headers=ann)).text()
             assert ("<form" in text) is not is_ruled
             for tag in ("<script", "<img", "<style>", 'onerror="'):
@@ -515,61 +515,61 @@ def test_an_unknown_backfill_is_not_found(desk: Desk) -> None:
         assert (await client.get(f"{PAGE}?x=1")).status == 400
 
     desk.visit(use)
-    bound = desk.rulings._bound(f"bf-{8:032x}", "0" * 64, "")
-    assert bound.loop == "flights"
+    binding = desk.forms._binding(f"bf-{8:032x}", "0" * 64, "")
+    assert binding.loop == "flights"
 
 
-def test_a_lake_that_fails_says_that_it_is_not_certain(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was written before the disk failed may stand: nobody is told that nothing has changed."""
+def test_after_a_failure_of_the_lake_the_result_is_not_certain(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry written before the disk failed may be in the log, so the page does not say that nothing was changed."""
 
-    def fail(_form: Form) -> None:
+    def fail(_form: RulingForm) -> None:
         raise LakeError("the disk is full", where="/lake")
 
-    monkeypatch.setattr(desk.rulings, "rule", fail)
+    monkeypatch.setattr(desk.forms, "rule", fail)
 
     async def use(client: Client) -> None:
         status, text = await send(client, await form(client))
         assert status == 503
         assert "Not certain" in text
         assert "Nothing was changed" not in text
-        assert "it says whether the ruling stands" in text
+        assert "its page shows if the ruling was logged" in text
 
     desk.visit(use)
 
 
-def test_a_diff_that_is_missing_from_the_lake_is_an_error_and_no_form(tmp_path: Path) -> None:
-    """Nobody rules about what nobody can read."""
+def test_a_diff_that_is_missing_from_the_lake_is_an_error_without_a_form(tmp_path: Path) -> None:
+    """Nobody can rule about a diff that cannot be read."""
     desk = Desk(tmp_path)
     empty = make_loop(tmp_path / "other") if (tmp_path / "other").mkdir() is None else desk.loop
-    diffs = Rulings(empty, Access(), None, desk.clock, desk.words.append)._diffs
-    desk.rulings._diffs = diffs
+    diffs = BackfillForms(empty, Access(), None, desk.clock, desk.refusals.append)._diffs
+    desk.forms._diffs = diffs
 
     async def use(client: Client) -> None:
         got = await client.get(PAGE)
         assert got.status == 503
-        assert "a diff that is not there" in await got.text()
+        assert "a diff that is missing" in await got.text()
 
     desk.visit(use)
 
 
-def test_two_processes_with_the_same_secret_take_each_others_forms(tmp_path: Path) -> None:
-    """Behind a balancer the page and the form may meet different ones; without a secret they do not."""
+def test_processes_with_the_same_secret_accept_each_others_forms(tmp_path: Path) -> None:
+    """Behind a load balancer page and form may reach different processes; without a secret this does not work."""
     desk = Desk(tmp_path, Access(token=TOKEN))
-    other = Rulings(desk.loop, desk.access, None, desk.clock, desk.words.append)
-    stranger = Rulings(desk.loop, Access(), None, desk.clock, desk.words.append)
-    shown = desk.rulings.show(EPISODE, "")
+    other = BackfillForms(desk.loop, desk.access, None, desk.clock, desk.refusals.append)
+    stranger = BackfillForms(desk.loop, Access(), None, desk.clock, desk.refusals.append)
+    shown = desk.forms.show(EPISODE, "")
     assert shown is not None
-    sent = form_of(EPISODE, urlencode({"token": shown.token, "diff": desk.sha256} | TYPED).encode(), None)
+    sent = parse_form(EPISODE, urlencode({"token": shown.token, "diff": desk.sha256} | TYPED).encode(), None)
     assert stranger.rule(sent).status == HTTPStatus.FORBIDDEN
     assert other.rule(sent).status == HTTPStatus.SEE_OTHER
 
 
 def test_a_form_is_read_field_by_field() -> None:
-    """The pure part, with a name that the form gives and with one that the proxy gives."""
+    """`parse_form` alone, with a name in the form and with one from the proxy."""
     digest = "0" * 64
     body = urlencode({"token": "t", "diff": digest, "verdict": "rejected", "reason": "ä+b", "by": "Ann"}).encode()
-    read = form_of(EPISODE, body, None)
+    read = parse_form(EPISODE, body, None)
     assert (read.reason, read.by, read.is_proved, read.verdict.value) == ("ä+b", "Ann", False, "rejected")
     with pytest.raises(HttpError, match="no field 'by'"):
-        form_of(EPISODE, body, "Bob")
-    assert form_of(EPISODE, body.removesuffix(b"&by=Ann"), "Bob").by == "Bob"
+        parse_form(EPISODE, body, "Bob")
+    assert parse_form(EPISODE, body.removesuffix(b"&by=Ann"), "Bob").by == "Bob"

@@ -10,21 +10,21 @@ from typing import Final
 from schemas.config.loop import MAX_PARTITIONS
 from schemas.errors import ConfigError, InputError
 from streams.kafka.topics import Topics
-from truthloop.onboarding.draft.candidates import Role, Task
-from truthloop.onboarding.draft.canonical import is_canonical, own_contract, own_loop, slug
+from truthloop.onboarding.draft.suggestions import Role, Task
+from truthloop.onboarding.draft.canonical import is_canonical, canonical_contract, canonical_loop, slug
 from truthloop.onboarding.draft.contract import Contract
-from truthloop.onboarding.draft.keys import KeyPair, candidates, key_pairs
-from truthloop.onboarding.draft.kinds import TOPIC_NOISE, KindDraft, plan_kinds
-from truthloop.onboarding.draft.model import Draft, Kind, SourceDraft
+from truthloop.onboarding.draft.keys import KeyPair, suggest_keys, suggest_key_pairs
+from truthloop.onboarding.draft.kinds import TOPIC_STOP_WORDS, KindFields, match_kinds
+from truthloop.onboarding.draft.config_draft import ConfigDraft, KindDraft, SourceDraft
 from truthloop.onboarding.draft.roles import RoleGuess
-from truthloop.onboarding.draft.source import Key, label_source, prediction_source, time_path, topic_notes
+from truthloop.onboarding.draft.source import ChosenKey, draft_label_source, draft_prediction_source, time_path, topic_notes
 from truthloop.onboarding.profiles.describe import percent
 from truthloop.onboarding.profiles.field import FieldProfile
 from truthloop.onboarding.profiles.names import words
 from truthloop.onboarding.profiles.time_format import HOUR_MS
-from truthloop.onboarding.profiles.topic import SeenTopic
+from truthloop.onboarding.profiles.topic import TopicProfile
 
-__all__ = ["Wishes", "draft_config"]
+__all__ = ["DraftOptions", "build_draft"]
 
 PARTITIONS: Final = 8
 
@@ -36,7 +36,7 @@ HISTORY_MS: Final = 24 * HOUR_MS
 
 
 @dataclass(frozen=True)
-class Wishes:
+class DraftOptions:
     """What a person has said; empty where not.
 
     Attributes:
@@ -50,7 +50,7 @@ class Wishes:
     task: Task | None = None
 
 
-def draft_config(topics: Sequence[SeenTopic], guesses: dict[str, RoleGuess], wishes: Wishes) -> Draft:
+def build_draft(topics: Sequence[TopicProfile], guesses: dict[str, RoleGuess], wishes: DraftOptions) -> ConfigDraft:
     """Return what is proposed.
 
     Args:
@@ -64,9 +64,9 @@ def draft_config(topics: Sequence[SeenTopic], guesses: dict[str, RoleGuess], wis
     """
     mine = [topic for topic in topics if guesses[topic.topic].role == "predictions"]
     theirs = [topic for topic in topics if guesses[topic.topic].role == "labels"]
-    own = own_loop(mine, theirs)
-    plan = plan_kinds(mine, theirs, wishes.kind, wishes.task)
-    draft = Draft(loop=_loop(wishes.loop or own, topics, mine or theirs, is_own=bool(own)))
+    own = canonical_loop(mine, theirs)
+    plan = match_kinds(mine, theirs, wishes.kind, wishes.task)
+    draft = ConfigDraft(loop=_loop(wishes.loop or own, topics, mine or theirs, is_own=bool(own)))
     draft.kinds = [_kind(name, task, plan, has_predictions=bool(mine)) for name, task in plan.tasks.items()]
     draft.missing = "predictions" if not mine else "labels" if not theirs else None
     keys = _keys(mine, theirs)
@@ -88,23 +88,23 @@ def draft_config(topics: Sequence[SeenTopic], guesses: dict[str, RoleGuess], wis
     return draft
 
 
-def _kind(name: str, task: Task, plan: KindDraft, *, has_predictions: bool) -> Kind:
+def _kind(name: str, task: Task, plan: KindFields, *, has_predictions: bool) -> KindDraft:
     is_known = any(name in found for found in plan.outputs.values())
     only_yes = bool(plan.values) and all(value is None for value in plan.values.values())
     remark = "" if is_known or not has_predictions else "DECIDE: no field looks like what the model says"
-    return Kind(name, task, remark, 0 if only_yes and task == "binary" else None)
+    return KindDraft(name, task, remark, 0 if only_yes and task == "binary" else None)
 
 
-def _predictions(topic: SeenTopic, key: Key, plan: KindDraft) -> tuple[SourceDraft, Contract]:
+def _predictions(topic: TopicProfile, key: ChosenKey, plan: KindFields) -> tuple[SourceDraft, Contract]:
     if is_canonical(topic, "predictions"):
-        return SourceDraft(topic.topic, "predictions", topic_notes(topic)), own_contract(topic)
-    return prediction_source(topic, key, plan.outputs.get(topic.topic, {}))
+        return SourceDraft(topic.topic, "predictions", topic_notes(topic)), canonical_contract(topic)
+    return draft_prediction_source(topic, key, plan.outputs.get(topic.topic, {}))
 
 
-def _labels(topic: SeenTopic, key: Key, plan: KindDraft) -> SourceDraft:
+def _labels(topic: TopicProfile, key: ChosenKey, plan: KindFields) -> SourceDraft:
     if is_canonical(topic, "labels"):
         return SourceDraft(topic.topic, "labels", topic_notes(topic))
-    return label_source(topic, key, plan.kinds[topic.topic], plan.values[topic.topic])
+    return draft_label_source(topic, key, plan.kinds[topic.topic], plan.values[topic.topic])
 
 
 def _why(guess: RoleGuess) -> str:
@@ -115,20 +115,20 @@ def _why(guess: RoleGuess) -> str:
     return "; ".join(reasons) + (f" (against it: {'; '.join(against)})" if against else "")
 
 
-def _keys(mine: Sequence[SeenTopic], theirs: Sequence[SeenTopic]) -> dict[str, Key]:
+def _keys(mine: Sequence[TopicProfile], theirs: Sequence[TopicProfile]) -> dict[str, ChosenKey]:
     """Return the key of each topic.
 
     Raises:
         InputError: a topic has none.
     """
-    found: dict[str, Key] = {}
+    found: dict[str, ChosenKey] = {}
     for one in mine:
         for other in theirs:
             times: dict[Role, str | None] = {
                 "predictions": time_path(one, "predictions"),
                 "labels": time_path(other, "labels"),
             }
-            pairs = key_pairs(one, other, times)
+            pairs = suggest_key_pairs(one, other, times)
             fixed = [
                 pair
                 for pair in pairs
@@ -136,16 +136,16 @@ def _keys(mine: Sequence[SeenTopic], theirs: Sequence[SeenTopic]) -> dict[str, K
                 and (other.topic not in found or pair.label == found[other.topic].path)
             ]
             if fixed:
-                found.setdefault(one.topic, Key(fixed[0].prediction, _key_remark(fixed[0], pairs, one, other.topic)))
-                found.setdefault(other.topic, Key(fixed[0].label, _key_remark(fixed[0], pairs, None, one.topic)))
+                found.setdefault(one.topic, ChosenKey(fixed[0].prediction, _key_remark(fixed[0], pairs, one, other.topic)))
+                found.setdefault(other.topic, ChosenKey(fixed[0].label, _key_remark(fixed[0], pairs, None, one.topic)))
     for topic in [*mine, *theirs]:
         if topic.topic not in found:
             found[topic.topic] = _single(topic)
     return found
 
 
-def _single(topic: SeenTopic) -> Key:
-    fields = candidates(topic)
+def _single(topic: TopicProfile) -> ChosenKey:
+    fields = suggest_keys(topic)
     if not fields:
         raise InputError(
             "no field of its records could be a key: a text or whole number with many different values",
@@ -153,10 +153,10 @@ def _single(topic: SeenTopic) -> Key:
             hint="Raise --sample, or write the map by hand: a key may have several paths, [date, number].",
         )
     others = f"; else {', '.join(one.path for one in fields[1:4])}" if len(fields) > 1 else ""
-    return Key(fields[0].path, f"DECIDE: {percent(fields[0].distinct / fields[0].present)} are different{others}")
+    return ChosenKey(fields[0].path, f"DECIDE: {percent(fields[0].distinct / fields[0].present)} are different{others}")
 
 
-def _key_remark(pair: KeyPair, pairs: Sequence[KeyPair], topic: SeenTopic | None, other: str) -> str:
+def _key_remark(pair: KeyPair, pairs: Sequence[KeyPair], topic: TopicProfile | None, other: str) -> str:
     if not pair.common:
         return f"DECIDE: no value in common with {other} in the sample"
     if topic is None:
@@ -178,13 +178,13 @@ def _is_rival(one: FieldProfile, key: FieldProfile) -> bool:
     return not is_same and one.distinct / one.present >= RIVAL * key.distinct / key.present
 
 
-def _loop(wish: str, topics: Sequence[SeenTopic], first: Sequence[SeenTopic], *, is_own: bool) -> str:
+def _loop(wish: str, topics: Sequence[TopicProfile], first: Sequence[TopicProfile], *, is_own: bool) -> str:
     """Return the loop's name: what was wished, else that of the first topic.
 
     Raises:
         ConfigError: the loop's own topics would be those that are read.
     """
-    found = [word for word in words(first[0].topic) if word not in TOPIC_NOISE and not word.isdigit()]
+    found = [word for word in words(first[0].topic) if word not in TOPIC_STOP_WORDS and not word.isdigit()]
     name = wish or slug("-".join(found)) or "my-model"
     taken = [topic.topic for topic in topics if topic.topic in Topics(name, 1).all]
     if not taken or is_own:
@@ -198,7 +198,7 @@ def _loop(wish: str, topics: Sequence[SeenTopic], first: Sequence[SeenTopic], *,
     return f"{name}-loop"
 
 
-def _settle_contract(draft: Draft, contracts: Sequence[Contract]) -> None:
+def _settle_contract(draft: ConfigDraft, contracts: Sequence[Contract]) -> None:
     known: set[str] = set()
     for contract in contracts:
         draft.slices += [name for name in contract.slices if name not in draft.slices]
@@ -209,7 +209,7 @@ def _settle_contract(draft: Draft, contracts: Sequence[Contract]) -> None:
         draft.keeps_unknown &= not contract.has_personal
 
 
-def _settle_clock(draft: Draft, topics: Sequence[SeenTopic], guesses: dict[str, RoleGuess]) -> None:
+def _settle_clock(draft: ConfigDraft, topics: Sequence[TopicProfile], guesses: dict[str, RoleGuess]) -> None:
     paths = {topic.topic: time_path(topic, guesses[topic.topic].role) for topic in topics}
     lags = [topic.lag(path) for topic in topics if (path := paths[topic.topic]) is not None]
     if any(lag is not None and abs(lag.p50) > HISTORY_MS for lag in lags):

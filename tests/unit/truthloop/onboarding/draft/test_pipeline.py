@@ -17,6 +17,7 @@ from topic_shapes import (
     changed,
     cloud_event_label,
     cloud_event_prediction,
+    corrupted,
     debezium_label,
     encode,
     flat_label,
@@ -28,7 +29,6 @@ from topic_shapes import (
     naive_prediction,
     nested_label,
     nested_prediction,
-    poisoned,
     sampled,
     world,
 )
@@ -36,9 +36,9 @@ from topic_shapes import (
 from schemas.config.mapping import FieldMap
 from schemas.errors import ConfigError, InputError
 from truthloop.config.advice import advise
-from truthloop.onboarding.draft.draft import Wishes
-from truthloop.onboarding.draft.roles import given_roles
-from truthloop.onboarding.draft.run import TopicDraft, draft_from
+from truthloop.onboarding.draft.builder import DraftOptions
+from truthloop.onboarding.draft.roles import parse_roles
+from truthloop.onboarding.draft.pipeline import DraftResult, draft_from_samples
 from truthloop.onboarding.draft.yaml_text import DraftOrigin
 
 NOW_MS = 1_795_000_000_000
@@ -47,19 +47,19 @@ LABELLED = list(known(EVENTS, NOW_MS))
 ORIGIN = DraftOrigin("broker:9092", {"security.protocol": "SSL"}, "2026-11-18 10:00 UTC")
 
 
-def draft(*topics: tuple[str, Shape, Sequence[Event]], given: Sequence[str] = (), **wishes: Any) -> TopicDraft:
+def draft(*topics: tuple[str, Shape, Sequence[Event]], given: Sequence[str] = (), **wishes: Any) -> DraftResult:
     """Draft a config from topics of these shapes."""
     samples = [sampled(name, map(shape, events)) for name, shape, events in topics]
-    roles = given_roles(given, [name for name, *_ in topics])
-    return draft_from(samples, roles, Wishes(**wishes), ORIGIN, NOW_MS)
+    roles = parse_roles(given, [name for name, *_ in topics])
+    return draft_from_samples(samples, roles, DraftOptions(**wishes), ORIGIN, NOW_MS)
 
 
-def pair(prediction: Shape, label: Shape, names: tuple[str, str] = ("risk.scoring", "fraud.outcomes")) -> TopicDraft:
+def pair(prediction: Shape, label: Shape, names: tuple[str, str] = ("risk.scoring", "fraud.outcomes")) -> DraftResult:
     """Draft from a topic of predictions and one of labels, labels given first."""
     return draft((names[1], label, LABELLED), (names[0], prediction, EVENTS))
 
 
-def maps(found: TopicDraft) -> dict[str, dict[str, FieldMap]]:
+def maps(found: DraftResult) -> dict[str, dict[str, FieldMap]]:
     """Return the map of each topic."""
     return {source.topic or "": source.map for source in found.config.ingest}
 
@@ -167,8 +167,8 @@ CASES = {
         {},
     ),
     "ns as text, five percent broken": Case(
-        poisoned(changed(flat_prediction, scored_at=lambda event: str(event.made_ms * 1_000_000))),
-        poisoned(flat_label),
+        corrupted(changed(flat_prediction, scored_at=lambda event: str(event.made_ms * 1_000_000))),
+        corrupted(flat_label),
         {"key": {"path": "transaction_id"}, "time": {"path": "scored_at", "unit": "ns"}},
         {"value": {"path": "is_fraud"}},
     ),
@@ -196,7 +196,7 @@ def test_what_was_sampled_is_mapped_without_rejects(name: str) -> None:
 
 def test_broken_records_are_counted_and_nothing_else() -> None:
     """Of thirty broken ones of 600, half are no JSON and half lack the key; no condition hides them."""
-    found = pair(poisoned(flat_prediction), flat_label)
+    found = pair(corrupted(flat_prediction), flat_label)
     assert found.topics[1].refused == {"bad_key": 15, "not_json": 15}
     assert all(not source.where for source in found.config.ingest)
 
@@ -353,7 +353,7 @@ def test_roles_can_be_said() -> None:
 def test_roles_that_cannot_be_are_refused(text: str, message: str) -> None:
     """With the form that is understood."""
     with pytest.raises(ConfigError, match=message):
-        given_roles([text], ["a", "b"])
+        parse_roles([text], ["a", "b"])
 
 
 def test_names_that_were_wished_stand() -> None:
@@ -373,7 +373,7 @@ def test_avro_is_named_and_refused() -> None:
 def test_an_empty_topic_is_refused() -> None:
     """With its name."""
     with pytest.raises(InputError, match="topic empty: it has no records"):
-        draft_from([sampled("empty", [])], {}, Wishes(), ORIGIN, NOW_MS)
+        draft_from_samples([sampled("empty", [])], {}, DraftOptions(), ORIGIN, NOW_MS)
 
 
 def test_a_topic_without_anything_like_a_key_is_refused() -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from schemas.config.mapping import Scalar
-from truthloop.onboarding.draft.candidates import Role, Task
+from truthloop.onboarding.draft.suggestions import Role, Task
 
-__all__ = ["Draft", "FeatureLine", "Kind", "MapLine", "SourceDraft"]
+__all__ = ["ConfigDraft", "FeatureLine", "KindDraft", "MapLine", "SourceDraft"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class FeatureLine:
 
 
 @dataclass(frozen=True)
-class Kind:
+class KindDraft:
     """One label kind.
 
     Attributes:
@@ -85,7 +85,7 @@ class SourceDraft:
 
 
 @dataclass
-class Draft:
+class ConfigDraft:
     """A whole config.
 
     Attributes:
@@ -107,7 +107,7 @@ class Draft:
     clock_remark: str = ""
     partitions: int = 8
     partitions_remark: str = ""
-    kinds: list[Kind] = field(default_factory=list)
+    kinds: list[KindDraft] = field(default_factory=list)
     slices: list[str] = field(default_factory=list)
     features: list[FeatureLine] = field(default_factory=list)
     keeps_unknown: bool = True

@@ -1,4 +1,4 @@
-"""Which fields of a topic can be what: outputs, label values, versions, times. Best first, each with its reason.
+"""Which fields of a topic can be what: suggest_outputs, label values, suggest_versions, suggest_times. Best first, each with its reason.
 
 Must not decide: one topic alone does not know what the others are.
 """
@@ -8,31 +8,31 @@ from typing import Any, Final, Literal
 
 from truthloop.onboarding.profiles.field import CATEGORY_LENGTH, FieldProfile
 from truthloop.onboarding.profiles.names import (
-    HAPPENED_WORDS,
-    IDENTITY_WORDS,
-    KNOWN_WORDS,
-    LABEL_WORDS,
-    NO_WORDS,
-    OUTPUT_WORDS,
-    PREDICTED_WORDS,
-    TIME_WORDS,
-    YES_WORDS,
-    name_words,
+    HAPPENED_HINTS,
+    IDENTITY_HINTS,
+    KNOWN_HINTS,
+    LABEL_HINTS,
+    NO_VALUES,
+    OUTPUT_HINTS,
+    PREDICTED_HINTS,
+    TIME_HINTS,
+    YES_VALUES,
+    last_name_parts,
     words,
 )
 from truthloop.onboarding.profiles.time_format import HOUR_MS
-from truthloop.onboarding.profiles.topic import SeenTopic
+from truthloop.onboarding.profiles.topic import TopicProfile
 
 __all__ = [
-    "NAMED",
-    "LabelValue",
-    "Output",
+    "CLEAR_WEIGHT",
+    "LabelSuggestion",
+    "OutputSuggestion",
     "Role",
     "Task",
-    "label_values",
-    "outputs",
-    "times",
-    "versions",
+    "suggest_labels",
+    "suggest_outputs",
+    "suggest_times",
+    "suggest_versions",
 ]
 
 Role = Literal["predictions", "labels"]
@@ -46,7 +46,7 @@ MANY: Final = 20
 
 VERSIONS_MAX: Final = 50
 PERCENT: Final = 100
-NAMED: Final = 4.0
+CLEAR_WEIGHT: Final = 4.0
 """Weight of an output or a label value from which its name and its values say the same."""
 
 _WEAK_LABEL_WORDS: Final = frozenset(
@@ -59,7 +59,7 @@ _DAY_MS: Final = 24 * HOUR_MS
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputSuggestion:
     """A field that may be what a model says.
 
     Attributes:
@@ -76,7 +76,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class LabelValue:
+class LabelSuggestion:
     """A field that may be the truth.
 
     Attributes:
@@ -96,7 +96,7 @@ class LabelValue:
     is_sure: bool
 
 
-def outputs(topic: SeenTopic) -> list[Output]:
+def suggest_outputs(topic: TopicProfile) -> list[OutputSuggestion]:
     """Return numbers that may be probabilities."""
     found = []
     for field in topic.own():
@@ -109,55 +109,55 @@ def outputs(topic: SeenTopic) -> list[Output]:
         scale = None if high <= 1 else 1 / PERCENT
         weight = 2 + named - (3 if topic.is_feature(field.path) else 0)
         why = f"{field.path} lies between 0 and {1 if scale is None else PERCENT}"
-        found.append(Output(field, scale, weight, f"{why} and is named like a score" if named else why))
+        found.append(OutputSuggestion(field, scale, weight, f"{why} and is named like a score" if named else why))
     return sorted(found, key=lambda one: (-one.weight, len(one.field.path)))
 
 
-def _output_name(topic: SeenTopic, field: FieldProfile) -> int:
+def _output_name(topic: TopicProfile, field: FieldProfile) -> int:
     """Return 3 where the name itself says so, 2 where its parent's does, else 0."""
-    if name_words(field.path) & OUTPUT_WORDS:
+    if last_name_parts(field.path) & OUTPUT_HINTS:
         return 3
     parent = topic.short(field.path).rpartition(".")[0]
-    return 2 if parent and name_words(parent) & OUTPUT_WORDS else 0
+    return 2 if parent and last_name_parts(parent) & OUTPUT_HINTS else 0
 
 
-def label_values(topic: SeenTopic) -> list[LabelValue]:
+def suggest_labels(topic: TopicProfile) -> list[LabelSuggestion]:
     """Return fields that may hold the truth."""
     found = []
     for field in topic.own():
         if topic.share(field) < PRESENT or field.path in topic.moments or field.looks_personal:
             continue
-        if "version" in name_words(field.path):
+        if "version" in last_name_parts(field.path):
             continue
         if (one := _label_value(topic, field)) is not None:
             found.append(one)
     return sorted(found, key=lambda one: (-one.weight, len(one.field.path)))
 
 
-def _label_value(topic: SeenTopic, field: FieldProfile) -> LabelValue | None:
-    named = name_words(field.path) & LABEL_WORDS if not _output_name(topic, field) else frozenset()
+def _label_value(topic: TopicProfile, field: FieldProfile) -> LabelSuggestion | None:
+    named = last_name_parts(field.path) & LABEL_HINTS if not _output_name(topic, field) else frozenset()
     name = 3.0 if named - _WEAK_LABEL_WORDS else 1.5 if named else 0.0
     if topic.is_feature(field.path):
         name -= 3
-    identity = 2 if name_words(field.path) & IDENTITY_WORDS and not named - _WEAK_LABEL_WORDS else 0
+    identity = 2 if last_name_parts(field.path) & IDENTITY_HINTS and not named - _WEAK_LABEL_WORDS else 0
     distinct, values = field.distinct, set(field.counts)
     if distinct == 1 and name <= 0:
         return None
     if field.kind == "true or false" or (field.is_number and values <= {0, 1}):
         what = "true or false" if field.kind == "true or false" else "0 or 1"
-        return LabelValue(field, "binary", None, 3 + name, f"{field.path} is {what}", is_sure=True)
+        return LabelSuggestion(field, "binary", None, 3 + name, f"{field.path} is {what}", is_sure=True)
     if distinct == 2 and field.kind and all(_is_short(value) for value in values):  # noqa: PLR2004 - two values
         mapping, is_sure = _two_values(field)
         weight = (2 if field.kind == "text" else 1) + name + is_sure - identity
-        return LabelValue(field, "binary", mapping, weight, f"{field.path} has two values", is_sure=is_sure)
+        return LabelSuggestion(field, "binary", mapping, weight, f"{field.path} has two values", is_sure=is_sure)
     if field.categories and name > 0:
-        mapping = {value: int(value.lower() in YES_WORDS) for value in field.categories}
+        mapping = {value: int(value.lower() in YES_VALUES) for value in field.categories}
         if 1 not in mapping.values():
             mapping[field.categories[-1]] = 1  # the rarest: what one looks for mostly is
         why = f"{field.path} has {distinct} values and is named like a result"
-        return LabelValue(field, "binary", mapping, 0.5 + name - identity, why, is_sure=False)
+        return LabelSuggestion(field, "binary", mapping, 0.5 + name - identity, why, is_sure=False)
     if field.is_number and distinct > MANY and name >= 3 and not identity:  # noqa: PLR2004 - a word that says so
-        return LabelValue(
+        return LabelSuggestion(
             field, "regression", None, name, f"{field.path} is a number and is named like a result", is_sure=True
         )
     return None
@@ -168,10 +168,10 @@ def _two_values(field: FieldProfile) -> tuple[dict[str, int], bool]:
     one, other = (value for value, _ in field.counts.most_common())
     texts = [_text(one), _text(other)]
     for yes, no in (texts, texts[::-1]):
-        if yes.lower() in YES_WORDS and no.lower() not in YES_WORDS:
+        if yes.lower() in YES_VALUES and no.lower() not in YES_VALUES:
             return {yes: 1, no: 0}, True
-        if no.lower() in NO_WORDS and yes.lower() not in NO_WORDS:
-            return {yes: 1, no: 0}, yes.lower() in YES_WORDS
+        if no.lower() in NO_VALUES and yes.lower() not in NO_VALUES:
+            return {yes: 1, no: 0}, yes.lower() in YES_VALUES
     return {texts[1]: 1, texts[0]: 0}, False
 
 
@@ -183,7 +183,7 @@ def _text(value: Any) -> str:  # noqa: ANN401 - decoded JSON
     return str(int(value)) if type(value) is float and value.is_integer() else str(value)
 
 
-def versions(topic: SeenTopic) -> list[FieldProfile]:
+def suggest_versions(topic: TopicProfile) -> list[FieldProfile]:
     """Return fields that may name the model's version."""
     found = []
     for field in topic.fields.values():
@@ -194,7 +194,7 @@ def versions(topic: SeenTopic) -> list[FieldProfile]:
         form = topic.moments.get(field.path)
         if topic.share(field) < PRESENT or (form is not None and not form.is_day):
             continue  # a version may be a day
-        last, all_words = name_words(field.path), set(words(topic.short(field.path)))
+        last, all_words = last_name_parts(field.path), set(words(topic.short(field.path)))
         if "version" in last or last == {"v"}:
             weight = 4 if "model" in all_words else 0 if all_words & _FOREIGN_VERSIONS or last == {"v"} else 2
         else:
@@ -204,18 +204,18 @@ def versions(topic: SeenTopic) -> list[FieldProfile]:
     return [field for _, field in sorted(found, key=lambda one: (-one[0], len(one[1].path)))]
 
 
-def times(topic: SeenTopic, role: Role) -> list[FieldProfile]:
+def suggest_times(topic: TopicProfile, role: Role) -> list[FieldProfile]:
     """Return fields that may be the time of a prediction, or the time when a label became known."""
     found = []
     for path, form in topic.moments.items():
         field = topic.fields[path]
-        rank = topic.envelope.times.index(path) if path in topic.envelope.times else None
+        rank = topic.envelope.suggest_times.index(path) if path in topic.envelope.suggest_times else None
         if rank is None and not (topic.holds(path) or path.startswith("$headers.")):
             continue
         if topic.share(field) < PRESENT or topic.is_feature(path):
             continue
         near = _nearness(topic, path)
-        named = bool(name_words(path) & TIME_WORDS)
+        named = bool(last_name_parts(path) & TIME_HINTS)
         if form.unit is not None and not named and near < 1:
             continue  # a number that could as well be an id
         weight = near + (2 if named else 0) - (3 if form.is_day else 0) - 0.2 * path.count(".")
@@ -227,8 +227,8 @@ def times(topic: SeenTopic, role: Role) -> list[FieldProfile]:
     return [field for weight, field in sorted(found, key=lambda one: (-one[0], len(one[1].path))) if weight > 0]
 
 
-def _nearness(topic: SeenTopic, path: str) -> float:
-    """Return how near to Kafka's times a field's are: a record is sent soon after what it tells of is known."""
+def _nearness(topic: TopicProfile, path: str) -> float:
+    """Return how near to Kafka's suggest_times a field's are: a record is sent soon after what it tells of is known."""
     lag = topic.lag(path)
     if lag is None:
         return 0
@@ -238,6 +238,6 @@ def _nearness(topic: SeenTopic, path: str) -> float:
 
 
 def _role_name(path: str, role: Role) -> float:
-    wanted, other = (PREDICTED_WORDS, KNOWN_WORDS) if role == "predictions" else (KNOWN_WORDS, PREDICTED_WORDS)
-    last = name_words(path)
-    return 2.0 * bool(last & wanted) - 1.0 * bool(last & other) - 1.0 * bool(last & HAPPENED_WORDS)
+    wanted, other = (PREDICTED_HINTS, KNOWN_HINTS) if role == "predictions" else (KNOWN_HINTS, PREDICTED_HINTS)
+    last = last_name_parts(path)
+    return 2.0 * bool(last & wanted) - 1.0 * bool(last & other) - 1.0 * bool(last & HAPPENED_HINTS)

@@ -87,16 +87,18 @@ def asked(prefect: Prefect, folder: Path, number: int, **target: Any) -> OpenRet
     return OpenRetrain(folder / "loop", config | target, {}, write_dataset(folder / "set"), f"rt-{number:032x}")
 
 
+@pytest.mark.short
 def test_a_request_starts_one_run_that_trains_once_and_is_heard_of(prefect: Prefect, tmp_path: Path) -> None:
     """The example flow checks the data set and trains; its success is polled and written down."""
     retrain = asked(prefect, tmp_path, 1)
-    assert taken(retrain).reason.startswith("the request was taken at attempt ")
+    assert taken(retrain).reason.startswith("the request was delivered at attempt ")
     done = ended(retrain, prefect.flow.fault)
     assert (done.event, done.state, done.source) == (Event.SUCCEEDED, GateState.COOLING, "pipeline")
     assert (tmp_path / "set" / "model").read_text() == "trained\n"
     assert len(prefect.runs(done.decision or "")) == 1
 
 
+@pytest.mark.short
 def test_the_same_request_again_starts_nothing(prefect: Prefect, tmp_path: Path) -> None:
     """As after a crash between the run's start and its record; by its id, the deployment is found, too."""
     retrain = asked(prefect, tmp_path, 2, deployment=prefect.deployment()["id"])

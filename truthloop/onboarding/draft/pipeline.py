@@ -16,17 +16,17 @@ from streams.kafka.sample import TopicSample
 from streams.mapping.redaction import Redaction
 from streams.mapping.tools import MappingTools
 from truthloop.config.yaml_source import YamlError, read_yaml
-from truthloop.onboarding.draft.candidates import Role
-from truthloop.onboarding.draft.draft import Wishes, draft_config
-from truthloop.onboarding.draft.model import SourceDraft
-from truthloop.onboarding.draft.roles import RoleGuess, settle_roles
+from truthloop.onboarding.draft.suggestions import Role
+from truthloop.onboarding.draft.builder import DraftOptions, build_draft
+from truthloop.onboarding.draft.config_draft import SourceDraft
+from truthloop.onboarding.draft.roles import RoleGuess, assign_roles
 from truthloop.onboarding.draft.yaml_text import DraftOrigin, config_text
-from truthloop.onboarding.profiles.describe import shape_text
-from truthloop.onboarding.profiles.topic import SeenTopic, see_topic
-from truthloop.onboarding.trial.delays import Delays, ages_of, delays_of
-from truthloop.onboarding.trial.mapped import MappedTopic, map_own_topic, map_topic
+from truthloop.onboarding.profiles.describe import values_text
+from truthloop.onboarding.profiles.topic import TopicProfile, profile_topic
+from truthloop.onboarding.trial.delays import Delays, suggest_ages, measure_delays
+from truthloop.onboarding.trial.mapped import MappedTopic, map_canonical_topic, map_topic
 
-__all__ = ["DraftedTopic", "FieldRow", "TopicDraft", "draft_from"]
+__all__ = ["DraftedTopic", "FieldRow", "DraftResult", "draft_from_samples"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class DraftedTopic:
 
 
 @dataclass(frozen=True)
-class TopicDraft:
+class DraftResult:
     """A config that has been tried.
 
     Attributes:
@@ -87,9 +87,9 @@ class TopicDraft:
     delays: Delays | None
 
 
-def draft_from(
-    samples: Sequence[TopicSample], given: Mapping[str, Role], wishes: Wishes, origin: DraftOrigin, now_ms: int
-) -> TopicDraft:
+def draft_from_samples(
+    samples: Sequence[TopicSample], given: Mapping[str, Role], wishes: DraftOptions, origin: DraftOrigin, now_ms: int
+) -> DraftResult:
     """Draft a config from samples.
 
     Args:
@@ -103,22 +103,22 @@ def draft_from(
         InputError: a topic has no records that can be read, or no field that could be a key.
         ConfigError: nothing tells predictions from labels.
     """
-    topics = [_readable(see_topic(sample, now_ms)) for sample in samples]
-    guesses = settle_roles(topics, dict(given))
-    draft = draft_config(topics, guesses, wishes)
-    config = _config(config_text(draft, ages_of(None), origin))
+    topics = [_readable(profile_topic(sample, now_ms)) for sample in samples]
+    guesses = assign_roles(topics, dict(given))
+    draft = build_draft(topics, guesses, wishes)
+    config = _config(config_text(draft, suggest_ages(None), origin))
     mapped = _mapped(samples, guesses, config, now_ms)
     delays = _delays(mapped, config)
-    text = config_text(draft, ages_of(delays), origin)
+    text = config_text(draft, suggest_ages(delays), origin)
     sources = {source.topic: source for source in draft.sources}
     found = [
         DraftedTopic(topic.topic, guesses[topic.topic], _rows(topic, sources[topic.topic]), mapped[topic.topic])
         for topic in topics
     ]
-    return TopicDraft(text, _config(text), found, delays)
+    return DraftResult(text, _config(text), found, delays)
 
 
-def _readable(topic: SeenTopic) -> SeenTopic:
+def _readable(topic: TopicProfile) -> TopicProfile:
     read = len(topic.sample.messages)
     where = f"topic {topic.topic}"
     if not read:
@@ -159,7 +159,7 @@ def _mapped(
     return {
         sample.topic: map_topic(sample, config, tools, now_ms)
         if sample.topic in covered
-        else map_own_topic(sample, guesses[sample.topic].role, config)
+        else map_canonical_topic(sample, guesses[sample.topic].role, config)
         for sample in samples
     }
 
@@ -173,13 +173,13 @@ def _delays(mapped: Mapping[str, MappedTopic], config: LoopConfig) -> Delays | N
             if one.role != "predictions" or other.role != "labels":
                 continue
             for kind in config.labels:
-                delays = delays_of(one.frame, other.frame.filter(other.frame["kind"] == kind))
+                delays = measure_delays(one.frame, other.frame.filter(other.frame["kind"] == kind))
                 if delays is not None:
                     found.append(delays)
     return max(found, key=lambda delays: delays.pairs, default=None)
 
 
-def _rows(topic: SeenTopic, source: SourceDraft) -> list[FieldRow]:
+def _rows(topic: TopicProfile, source: SourceDraft) -> list[FieldRow]:
     uses: dict[str, list[str]] = {}
     for line in source.lines:
         for path in line.path if isinstance(line.path, tuple) else (line.path or "",):
@@ -193,7 +193,7 @@ def _rows(topic: SeenTopic, source: SourceDraft) -> list[FieldRow]:
     for path, field in topic.fields.items():
         use = uses.get(path) or [target for other, found in uses.items() if _is_below(path, other) for target in found]
         share = topic.share(field)
-        what = shape_text(field, 1.0) if path not in topic.moments else _time_text(topic, path)
+        what = values_text(field, 1.0) if path not in topic.moments else _time_text(topic, path)
         rows.append(FieldRow(path, what, 1 - share, field.distinct, ", ".join(use)))
     return rows
 
@@ -202,7 +202,7 @@ def _is_below(path: str, group: str) -> bool:
     return group.endswith("*") and path.startswith(group.removesuffix("*"))
 
 
-def _time_text(topic: SeenTopic, path: str) -> str:
+def _time_text(topic: TopicProfile, path: str) -> str:
     form = topic.moments[path]
     if form.unit:
         return f"time in {form.unit}"

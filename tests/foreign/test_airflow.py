@@ -99,10 +99,11 @@ def asked(airflow: Airflow, folder: Path, number: int, password: str = "", **tar
     return OpenRetrain(folder / "loop", config | target, environ, written, f"rt-{number:032x}")
 
 
+@pytest.mark.short
 def test_a_request_starts_one_run_that_trains_once_and_is_heard_of(airflow: Airflow, tmp_path: Path) -> None:
     """The example DAG checks the data set and trains; its success is polled and written down."""
     retrain = asked(airflow, tmp_path, 1)
-    assert taken(retrain).reason.startswith("the request was taken at attempt ")
+    assert taken(retrain).reason.startswith("the request was delivered at attempt ")
     done = ended(retrain, airflow.process.fault)
     assert (done.event, done.state, done.source) == (Event.SUCCEEDED, GateState.COOLING, "pipeline")
     assert "Airflow calls the DAG run success" in done.reason
@@ -113,6 +114,7 @@ def test_a_request_starts_one_run_that_trains_once_and_is_heard_of(airflow: Airf
     assert len(airflow.runs(done.decision or "")) == 1
 
 
+@pytest.mark.short
 def test_the_same_request_again_is_answered_409_and_starts_nothing(airflow: Airflow, tmp_path: Path) -> None:
     """As after a crash between the run's start and its record."""
     retrain = asked(airflow, tmp_path, 2)
