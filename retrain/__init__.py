@@ -1,4 +1,6 @@
 """From evidence to a decision, and from a decision to one signed request for a retrain.
 
-Decisions are kept in the lake and read from there, so none is made twice. Training is the receiving pipeline's job.
+Evaluations come in from `monitor` and move the gate (`retrain.policy`, `retrain.gate`), whose log is in the lake
+(`retrain.decision_log`). Requests go out to a target (`retrain.sender`), and people's rulings about backfills come in
+(`retrain.approval`). Training is the receiving pipeline's job.
 """

@@ -34,7 +34,7 @@ def _check_packages() -> None:
 
 
 def _other_owners() -> Iterator[tuple[str, str]]:
-    """Yield (distribution, name) for other distributions that install one of our names: they overwrote our files in place.
+    """Yield (distribution, name) for each other distribution that installs one of our names, over our files.
 
     Searches their RECORD files as bytes; `packages_distributions` would take longer than all of `--help`.
     """
@@ -49,7 +49,7 @@ def _other_owners() -> Iterator[tuple[str, str]]:
 def open(path: str | Path = "lake") -> "duckdb.DuckDBPyConnection":  # noqa: A001 - `truthloop.open(...)` reads as it should
     """Open a lake for queries in a notebook: `truthloop.open("lake").sql("FROM scored").pl()`.
 
-    The views show the lake as of now; open it again to see later records. The connection is in memory, in time zone UTC.
+    The views show the lake as of now; open it again to see later records. The connection is in memory, in UTC.
 
     Args:
         path: the lake's folder; `~` is the home folder.

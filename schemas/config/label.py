@@ -24,7 +24,7 @@ class LabelConfig(StrictModel):
     """What is expected of one label kind."""
 
     definition: str = Field(min_length=1, max_length=200, description="What the value means, as a name with a version.")
-    expected_delay: DurationMs | None = Field(default=None, description="When most labels are in; for the time line.")
+    expected_delay: DurationMs | None = Field(default=None, description="When most labels have arrived.")
     horizon: DurationMs = Field(gt=0, description="Age at which a prediction without a label is final.")
     retain: DurationMs = Field(gt=0, description="Age until which it can still be joined or corrected.")
     early: DurationMs = Field(

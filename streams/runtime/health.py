@@ -10,20 +10,31 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from schemas.errors import ConfigError
 
-__all__ = ["Health", "HealthServer"]
+__all__ = ["PROBE_PATHS", "Health", "HealthServer", "ProbeAnswer"]
 
 log = logging.getLogger("truthloop.health")
 
 STALLED_AFTER_S = 60.0
 """An iteration takes at most a few seconds; librdkafka's own time-outs are 10 s."""
 
+PROBE_PATHS = ("/livez", "/readyz", "/metrics")
+"""What every role answers, alike: over `HealthServer`, or over the page's server in the feedback role."""
+
 BATCH_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class ProbeAnswer(NamedTuple):
+    """The HTTP answer to a probe or a scraper."""
+
+    status: int
+    body: bytes
+    content_type: str
 
 
 class Health:
@@ -107,6 +118,14 @@ class Health:
             stopped = [f"partition {number} is stopped: {why}" for number, why in sorted(self._reasons.items())]
             return self._unready or "; ".join(stopped)
 
+    def answer(self, path: str) -> ProbeAnswer:
+        """Return the answer to a GET of one of `PROBE_PATHS`; 503 with the reason if the role is not well."""
+        if path == "/metrics":
+            return ProbeAnswer(200, generate_latest(self.registry), "text/plain; version=0.0.4; charset=utf-8")
+        reason = self.stalled() if path == "/livez" else self.unready()
+        document = {"role": self.role, "status": "no" if reason else "ok", "reason": reason}
+        return ProbeAnswer(503 if reason else 200, json.dumps(document).encode() + b"\n", "application/json")
+
 
 class HealthServer:
     """HTTP server of one role's health, on one port, in threads of its own; a context manager.
@@ -145,23 +164,19 @@ class _HealthHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a request."""
-        if self.path == "/metrics":
-            self._send(200, generate_latest(self.health.registry), "text/plain; version=0.0.4; charset=utf-8")
-        elif self.path in ("/livez", "/readyz"):
-            reason = self.health.stalled() if self.path == "/livez" else self.health.unready()
-            status = {"role": self.health.role, "status": "no" if reason else "ok", "reason": reason}
-            self._send(503 if reason else 200, json.dumps(status).encode() + b"\n", "application/json")
+        if self.path in PROBE_PATHS:
+            self._send(self.health.answer(self.path))
         else:
-            self._send(404, b"/livez, /readyz, /metrics\n", "text/plain")
+            self._send(ProbeAnswer(404, f"{', '.join(PROBE_PATHS)}\n".encode(), "text/plain"))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401 - the signature of http.server
         """Keep requests out of the log."""
         log.debug(format, *args)
 
-    def _send(self, code: int, body: bytes, kind: str) -> None:
-        self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+    def _send(self, answer: ProbeAnswer) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
         self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(answer.body)

@@ -1,4 +1,8 @@
-"""The commands end to end: files in, output, exit codes, stdout and stderr."""
+"""The commands end to end: files in, output, exit codes, stdout and stderr.
+
+Tests `truthloop.cli.commands.replay`, `truthloop.cli.commands.coverage`, `truthloop.cli.commands.metrics`,
+`truthloop.cli.selection`, `truthloop.terminal.tables` and `truthloop.terminal.progress`.
+"""
 
 import json
 from pathlib import Path

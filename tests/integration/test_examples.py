@@ -1,6 +1,8 @@
 """The examples do what they say: their loops run on a real broker, and what is true in the end is in the lake.
 
 Their generators know what they meant, and share no code with the product.
+
+Tests `truthloop.cli.commands.close` and `truthloop.cli.commands.run`.
 """
 
 import json

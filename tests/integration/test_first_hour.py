@@ -1,4 +1,7 @@
-"""The first hour with topics that exist, on a real broker: draft a config, check it, look at its outcome."""
+"""The first hour with topics that exist, on a real broker: draft a config, check it, look at its outcome.
+
+Tests `truthloop.cli.check_live`, `truthloop.cli.new_from_topic` and `truthloop.cli.sampling`.
+"""
 
 import json
 import uuid

@@ -1,4 +1,7 @@
-"""A loop that starts with history from files: the history is joined with live records."""
+"""A loop that starts with history from files: the history is joined with live records.
+
+Tests `truthloop.cli.commands.start`.
+"""
 
 from pathlib import Path
 

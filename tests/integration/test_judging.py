@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gate_case import entry, episode, evaluation, finding, told_of
+from gate_case import entry, episode, evaluation, finding, ruling_entry
 from replay_case import run
 from retrain_case import DAY_MS, HOUR_MS, START_MS, make_loop
 
@@ -301,7 +301,7 @@ def test_a_day_that_is_judged_again_does_not_count_a_version_that_breaks_the_con
     assert [one.version for one in log] == ["v1"]
     broken = evaluation(1, finding(FindingKind.CONTRACT), version="v2")
     log += entries_of(origin, gate_of(log), broken)
-    log.append(told_of(2, Verdict.APPROVED, episode(day=2), log[-1].state, 2))
+    log.append(ruling_entry(2, Verdict.APPROVED, episode(day=2), log[-1].state, 2))
     again = restated(origin, gate_of(log), broken, [])
     assert [one.version for one in (*log, again)] == ["v1", "v1", None, "v1"]
     warned = evaluation(1, finding(FindingKind.CONTRACT, Level.WARN), version="v2")

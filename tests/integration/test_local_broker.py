@@ -1,4 +1,7 @@
-"""The local broker is a real Kafka: it keeps committed records, refuses unknown clients, leaves no process behind."""
+"""The local broker is a real Kafka: it keeps committed records, refuses unknown clients, leaves no process behind.
+
+Tests `truthloop.cli.commands.broker`, too.
+"""
 
 import os
 import select
@@ -20,9 +23,10 @@ from schemas.errors import BrokerError
 from truthloop.__main__ import app
 from truthloop.broker import jars as kafka_jars
 from truthloop.broker import local_broker
-from truthloop.broker.local_broker import BrokerSecurity, LocalBroker
+from truthloop.broker.local_broker import LocalBroker
 from truthloop.broker.node import free_port, port_is_free
 from truthloop.broker.program import prepare_kafka
+from truthloop.broker.security import BrokerSecurity
 
 STARTING = """
 import pathlib, sys

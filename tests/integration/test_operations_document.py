@@ -23,7 +23,8 @@ from kafka_fixture import QUICK_START
 from live_case import DAY_MS, running
 
 from lake import Lake
-from truthloop.broker.local_broker import BrokerSecurity, LocalBroker
+from truthloop.broker.local_broker import LocalBroker
+from truthloop.broker.security import BrokerSecurity
 from truthloop.clock import now_ms
 
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")

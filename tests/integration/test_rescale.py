@@ -1,4 +1,7 @@
-"""A loop that goes on as another one, with more partitions: with every record, and nothing read twice or left out."""
+"""A loop that goes on as another one, with more partitions: with every record, and nothing read twice or left out.
+
+Tests `truthloop.cli.commands.rescale` and `truthloop.cli.commands.status`.
+"""
 
 import json
 from pathlib import Path

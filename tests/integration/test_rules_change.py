@@ -1,4 +1,7 @@
-"""Rules that are changed on a running loop: shown, applied, kept through crashes and a lost state, never lost."""
+"""Rules that are changed on a running loop: shown, applied, kept through crashes and a lost state, never lost.
+
+Tests `truthloop.cli.commands.plan`.
+"""
 
 import json
 import shutil

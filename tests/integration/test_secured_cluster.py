@@ -6,7 +6,8 @@ import pytest
 from kafka_fixture import QUICK_START
 from live_case import DAY_MS, Loop, Traffic, finish, running
 
-from truthloop.broker.local_broker import BrokerSecurity, LocalBroker
+from truthloop.broker.local_broker import LocalBroker
+from truthloop.broker.security import BrokerSecurity
 from truthloop.clock import now_ms
 
 VARIABLE = "TRUTHLOOP_KAFKA_SASL_PASSWORD"

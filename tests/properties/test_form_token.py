@@ -30,8 +30,8 @@ def made(bound: TokenBinding = BOUND, nonce: bytes = b"n" * NONCE_BYTES) -> str:
 
 @given(bound=bounds, nonce=nonces)
 @settings(max_examples=examples(200), deadline=None)
-def test_a_token_is_good_for_what_it_was_made_for(bound: TokenBinding, nonce: bytes) -> None:
-    """Until its time is over, and not one millisecond more; it needs no quoting in a form."""
+def test_a_token_is_valid_for_its_binding(bound: TokenBinding, nonce: bytes) -> None:
+    """Until it expires, to the millisecond; it needs no quoting in a form."""
     token = made(bound, nonce)
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}\.[0-9]{13}\.[A-Za-z0-9_-]{43}", token)
     first, last = check_token(KEYS, token, bound, NOW_MS), check_token(KEYS, token, bound, NOW_MS + TTL_MS - 1)
@@ -70,8 +70,8 @@ def test_any_character_changed_or_inserted_is_refused(index: int, other: str, *,
 
 
 @pytest.mark.parametrize("end", ["=", "A", "\n", "."])
-def test_nothing_can_be_put_behind_a_token(end: str) -> None:
-    """Decoders of base64 skip what they do not know, and padding."""
+def test_nothing_can_be_appended_to_a_token(end: str) -> None:
+    """Decoders of base64 skip padding and unknown characters."""
     with pytest.raises(TokenError):
         check_token(KEYS, made() + end, BOUND, NOW_MS)
 
@@ -88,16 +88,16 @@ def test_the_other_alphabet_of_base64_is_refused(ours: str, other: str) -> None:
 
 @given(text=st.text(max_size=200) | st.binary(max_size=120).map(lambda one: base64.urlsafe_b64encode(one).decode()))
 @settings(max_examples=examples(300), deadline=None)
-def test_whatever_comes_the_answer_is_a_refusal(text: str) -> None:
-    """Also text in no encoding, and code of the right length."""
+def test_any_other_text_is_refused(text: str) -> None:
+    """Also text with lone surrogates, and base64 of any length."""
     with pytest.raises(TokenError):
         check_token(KEYS, text, BOUND, NOW_MS)
 
 
 @given(bound=bounds, other=bounds)
 @settings(max_examples=examples(300), deadline=None)
-def test_a_token_is_good_for_nothing_else(bound: TokenBinding, other: TokenBinding) -> None:
-    """Not even where the parts joined together are the same text."""
+def test_a_token_is_not_valid_for_another_binding(bound: TokenBinding, other: TokenBinding) -> None:
+    """Not even if the concatenated parts are the same text."""
     if bound != other:
         with pytest.raises(TokenError):
             check_token(KEYS, made(bound), other, NOW_MS)
@@ -116,18 +116,18 @@ def test_a_token_is_good_for_nothing_else(bound: TokenBinding, other: TokenBindi
     ids=["loop", "episode", "diff", "verdicts", "user", "shifted"],
 )
 def test_another_loop_backfill_diff_verdict_or_user_is_refused(other: TokenBinding) -> None:
-    """Each part that it is bound to holds by itself."""
+    """Each part of the binding matters by itself."""
     with pytest.raises(TokenError):
         check_token(KEYS, made(), other, NOW_MS)
 
 
 def test_verdicts_have_no_order() -> None:
-    """What can be ruled is a set."""
+    """They are a set."""
     assert not check_token(KEYS, made(), replace(BOUND, verdicts=BOUND.verdicts[::-1]), NOW_MS).is_expired
 
 
-def test_processes_that_share_a_secret_take_each_others_tokens() -> None:
-    """Whichever is configured; the key itself is never used, but one that is made from it."""
+def test_processes_that_share_a_secret_accept_each_others_tokens() -> None:
+    """Whichever is configured; the secret itself is not used as a key, but one derived from it."""
     old, new = b"o" * 32, b"n" * 32
     assert token_keys(Secret((old,)), None, b"1" * 32) == token_keys(Secret((old,)), "x" * 16, b"2" * 32)
     assert token_keys(None, "x" * 16, b"1" * 32) == token_keys(None, "x" * 16, b"2" * 32)
@@ -143,13 +143,13 @@ def test_processes_that_share_a_secret_take_each_others_tokens() -> None:
 
 
 def test_a_nonce_has_256_bits() -> None:
-    """Anything else is a mistake of the caller."""
+    """Another length is an error of the caller."""
     with pytest.raises(ValueError, match="32 bytes"):
         make_token(KEYS, BOUND, NOW_MS, b"short")
 
 
 def test_a_refusal_does_not_repeat_the_token() -> None:
-    """It ends up in a log."""
+    """Its message is logged."""
     token = made()
     with pytest.raises(TokenError) as refused:
         check_token(KEYS, token, replace(BOUND, loop="other"), NOW_MS)

@@ -1,9 +1,8 @@
-"""Many people who rule at once, in a process of its own: waits for a word, rules from threads, prints what it came to.
+"""Many people who rule at once, in a process of their own: waits for a line, rules in threads, prints the outcomes.
 
     python approval_worker.py CONFIG SHA256 FIRST COUNT [BUG]
 
-BUG plants one: a test that cannot see it proves nothing.
-"""
+BUG plants a bug, to prove that the test notices it."""
 
 import json
 import sys
@@ -31,13 +30,13 @@ def main(config: str, sha256: str, first: int, count: int) -> None:
     sys.stdout.flush()
     sys.stdin.readline()
 
-    def rule(place: int) -> tuple[str, str, str | None]:
-        number = first + place
+    def rule(index: int) -> tuple[str, str, str | None]:
+        number = first + index
         verdict = Verdict.APPROVED if number % 2 else Verdict.REJECTED
         person = Person(f"person {number}", "attested", "page")
-        said = statement(sha256, verdict=verdict, person=person, token_sha256=f"{number:064x}")
+        request = statement(sha256, verdict=verdict, person=person, token_sha256=f"{number:064x}")
         barrier.wait()
-        result = approvals.rule(said)
+        result = approvals.rule(request)
         ruled = None if result.status is None else result.status.ruled
         return person.name, result.outcome.value, None if ruled is None else ruled.by
 

@@ -1,4 +1,4 @@
-"""A receiver that fails in every way, acts once per id, and keeps book of what came; on a real port."""
+"""A receiver on a real port that fails in every way, acts once per id, and records all requests."""
 
 import asyncio
 import json
@@ -49,13 +49,13 @@ class Receiver:
         self._waiting: list[tuple[int, threading.Event]] = []
 
     def reached(self, requests: int) -> threading.Event:
-        """Return what is set once so many more requests have come."""
+        """Return an event that is set after so many more requests."""
         event = threading.Event()
         self._waiting.append((self.came.total() + requests, event))
         return event
 
     def faults(self, size: int) -> list[str]:
-        """Return what is wrong after the delivery of `size` decisions; only one of them may be without effect."""
+        """Return the faults after the delivery of `size` decisions; only one of them may be without effect."""
         expected = {decision_id(number) for number in range(size)} - {GONE}
         found = [f"no effect of {id_}" for id_ in expected - set(self.effects.values())]
         found += [f"effects of {id_}: {n}" for id_, n in Counter(self.effects.values()).items() if n > 1]
@@ -88,12 +88,12 @@ class Receiver:
         return found
 
     async def trap(self, request: web.Request) -> web.Response:
-        """Be where a redirect leads."""
+        """Handle a request to the target of a redirect."""
         self.trapped.append(request.path)
         return web.Response()
 
     async def take(self, request: web.Request) -> web.Response:
-        """Judge a request, act on it or fail, in the order and way that its number says."""
+        """Verify a request, then act on it or fail, as its number requires."""
         body = await request.read()
         try:
             id_ = verify(request.headers, body, SECRET, virtual_now_ms(self._folder) // 1_000).id
@@ -139,7 +139,7 @@ class Receiver:
 
 @contextmanager
 def receiving(folder: Path) -> Iterator[Receiver]:
-    """Run a receiver in a thread of its own."""
+    """Run a receiver in its own thread."""
     receiver = Receiver(folder)
     loop = asyncio.new_event_loop()
     ended = asyncio.Event()

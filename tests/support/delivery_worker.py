@@ -1,9 +1,8 @@
-"""A sender of its own process, for tests that kill it: a log in a file, and a clock that jumps to what is due.
+"""A sender in its own process, for tests that kill it: a log in a file, and a clock that jumps to the next due time.
 
     python delivery_worker.py FOLDER URL COUNT [BUG]
 
-BUG plants one: a test that cannot see it proves nothing.
-"""
+BUG plants a bug, to prove that the tests notice it."""
 
 import asyncio
 import json
@@ -34,7 +33,7 @@ STEP_MS = 120_000
 
 
 class FileLog:
-    """Attempts as lines of JSON; what a killed process left unfinished at the end is cut off."""
+    """Attempts as lines of JSON; an unfinished last line of a killed process is cut off."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -69,17 +68,17 @@ def decision_id(number: int) -> str:
 
 
 def request_body(number: int) -> bytes:
-    """Return what is sent for the decision of a number; the receiver of these tests needs no more of it."""
+    """Return the request of a decision; the receiver of these tests reads no more of it."""
     return json.dumps({"id": decision_id(number)}).encode()
 
 
 def requests_of(size: int) -> dict[str, Outgoing]:
-    """Return decisions that were made a second apart."""
+    """Return requests that were decided a second apart."""
     return {decision_id(n): Outgoing(DECIDED_MS + 1_000 * n, request_body(n)) for n in range(size)}
 
 
 def virtual_now_ms(folder: Path) -> int:
-    """Return the time that all processes of a test agree on."""
+    """Return the time that all processes of a test share."""
     try:
         return int((folder / "clock").read_text())
     except FileNotFoundError:

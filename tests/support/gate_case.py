@@ -1,4 +1,4 @@
-"""Entries of the gate's log and evaluations, made by hand with only what a test is about."""
+"""Entries of the gate's log, and evaluations, built by hand with only what a test is about."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from retrain.gate import DAY_MS
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 from schemas.events.evidence import Decision, Evaluation, Event, Finding, FindingKind, GateState, Level, Place
 
-__all__ = ["DRIFT", "ID", "START_MS", "entry", "episode", "evaluation", "finding", "ruling", "told_of"]
+__all__ = ["DRIFT", "ID", "START_MS", "entry", "episode", "evaluation", "finding", "ruling", "ruling_entry"]
 
 START_MS = 1_370_000_000_000 // DAY_MS * DAY_MS
 ID = "rt-" + "0" * 32
@@ -21,7 +21,7 @@ DRIFT = finding(FindingKind.ERROR_DRIFT)
 
 
 def evaluation(day: float = 0, *findings: Finding, **other: Any) -> Evaluation:
-    """Return the evaluation of a day, with more than enough of everything unless told otherwise."""
+    """Return the evaluation of a day that meets every requirement unless stated otherwise."""
     usual: dict[str, Any] = {
         "loop": "flights",
         "kind": "late",
@@ -60,12 +60,12 @@ def episode(number: int = 7, cause: Cause = Cause.REDEFINED, day: float = 0, **o
 
 
 def ruling(verdict: Verdict, about: Episode | None = None) -> Ruling:
-    """Return what was ruled about a backfill."""
+    """Return a ruling about a backfill."""
     return Ruling(episode=about or episode(), verdict=verdict)
 
 
-def told_of(number: int, verdict: Verdict, about: Episode, state: GateState, day: float = 0) -> Decision:
-    """Return the entry of the log that says so: by a person where the verdict is one's."""
+def ruling_entry(number: int, verdict: Verdict, about: Episode, state: GateState, day: float = 0) -> Decision:
+    """Return the log entry of a verdict: by a person if it is a person's, else by rule."""
     events = {Verdict.APPROVED: Event.APPROVED, Verdict.REJECTED: Event.REJECTED}
     event = events.get(verdict, Event.BACKFILLED)
     return entry(number, event, state, day, episode=about, verdict=verdict)

@@ -1,7 +1,6 @@
-"""Small lakes made by hand: frames with only the columns a test is about, the rest filled in plainly.
+"""Small lakes built by hand: frames with only the columns that a test is about, and defaults for the rest.
 
-Times are hours after a fixed morning, so that a test reads as a story.
-"""
+Times are hours after a fixed morning."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -29,7 +28,7 @@ partitions: 2
 predictions: {outputs: {fraud: {task: binary}}}
 labels: {fraud: {definition: chargeback-1, horizon: 10h, retain: 20h, early: 1h}}
 """
-"""The config of `loop_config` as people write it, with the lake beside it."""
+"""The config of `loop_config` as people write it, with the lake in the same folder."""
 
 Row = Mapping[str, Any]
 
@@ -100,11 +99,10 @@ def loop_config(**changes: Any) -> LoopConfig:
 
 
 class LakeBuilder:
-    """A lake that grows by hand-made rows.
+    """A lake that grows by rows built by hand.
 
     Args:
-        path: where it is made.
-        config: of which loop.
+        config: of its loop.
     """
 
     def __init__(self, path: Path, config: LoopConfig | None = None) -> None:
@@ -136,21 +134,21 @@ class LakeBuilder:
         return self.add("predictions", {**_PREDICTION, **row, "predicted_at": hour(at), **other})
 
     def label(self, key: str | None, at: float, offset: int, **other: object) -> "LakeBuilder":
-        """Append a label of an hour, known at once unless told otherwise."""
+        """Append a label of an hour, known at once unless stated otherwise."""
         row = {"partition": 0, "offset": offset, "source_row": offset + 1, "key": key}
         times = {"label_time": hour(at), "known_at": hour(at)}
         return self.add("labels", {**_LABEL, **row, **times, **other})
 
     def outcome(self, key: str, status: str, known: float, revision: int, **other: object) -> "LakeBuilder":
-        """Append a revision of the prediction made in the morning at offset 0, unless told otherwise."""
+        """Append a revision, by default of the prediction of the morning at offset 0."""
         row = {"partition": 0, "key": key, "id": key, "status": status, "reason": "first"}
-        place = {
+        position = {
             "known_at": hour(known),
             "revision": revision,
             "predicted_at": hour(0),
             "prediction_offset": 0,
         }
-        return self.add("outcomes", {**_OUTCOME, **row, **place, **other})
+        return self.add("outcomes", {**_OUTCOME, **row, **position, **other})
 
     def reject(self, input_: str, offset: int, reason: str, **other: object) -> "LakeBuilder":
         """Append a rejection by the join."""

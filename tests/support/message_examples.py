@@ -1,4 +1,4 @@
-"""Good canonical messages, one of each form, as JSON documents; changed by tests to make bad ones."""
+"""Valid canonical messages, one of each form, as JSON documents; tests change them to invalid ones."""
 
 from typing import Any
 

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp.test_utils import TestClient, TestServer
 from page_case import rich_view
 
+from streams.runtime.health import Health, ProbeAnswer
 from truthloop.page.panels.view import Choices, PageView, Selection
 from truthloop.page.web.access import Access
 from truthloop.page.web.app import Limits, PageSources, make_app
@@ -42,6 +43,12 @@ class NoBackfills:
         self.refusals.append(reason)
 
 
+def _ready() -> Health:
+    health = Health("feedback")
+    health.set_readiness()
+    return health
+
+
 Client = TestClient[Any, Any]
 
 
@@ -50,14 +57,12 @@ class Site:
     """The sources of a page, and a record of its calls."""
 
     shown: PageView = VIEW
-    stalled: str = ""
-    unready: str = ""
+    health: Health = field(default_factory=_ready)
+    probe: Callable[[str], ProbeAnswer] | None = None
     fails: Callable[[], None] | None = None
     answer: tuple[int, object] = (202, {"status": "taken"})
     asked: list[Selection] = field(default_factory=list)
     called_back: list[tuple[bytes, Mapping[str, str]]] = field(default_factory=list)
-    counters: bytes = b"truthloop_records_total 1.0\n"
-    scraped: int = 0
     backfills: BackfillService = field(default_factory=NoBackfills)
 
     def choices(self) -> Choices:
@@ -78,15 +83,9 @@ class Site:
         self.called_back.append((body, headers))
         return self.answer
 
-    def metrics(self) -> bytes:
-        """Return the counters, and count the call."""
-        self.scraped += 1
-        return self.counters
-
     def sources(self) -> PageSources:
         """Return the sources of the application."""
-        health = (lambda: self.stalled, lambda: self.unready)
-        return PageSources(self.choices, self.view, *health, self.metrics, self.callback, self.backfills)
+        return PageSources(self.choices, self.view, self.probe or self.health.answer, self.callback, self.backfills)
 
 
 def visit(

@@ -1,4 +1,4 @@
-"""A small loop on files that asks for a retrain: two months of days, and a model that gets worse in the second."""
+"""A small loop on files that requests a retrain: days of traffic, and a model that gets worse."""
 
 import json
 import random
@@ -38,19 +38,18 @@ retrain:
 
 
 def make_loop(folder: Path, url: str = "http://127.0.0.1:9/hook", *, more: str = "", name: str = "fraud") -> Settings:
-    """Write the config of a loop that asks at a URL of this machine."""
+    """Write the config of a loop that sends requests to a URL of this machine."""
     place = url.split("/")[2]
     (folder / "truthloop.yaml").write_text(CONFIG_TEXT.format(folder=folder, url=url, place=place, name=name) + more)
     return load_settings(folder / "truthloop.yaml", {})
 
 
 def write_days(settings: Settings, days: tuple[int, int], seed: int = 1) -> None:
-    """Replay the records of some days, whole days only, into the loop's lake.
+    """Replay the records of some whole days into the loop's lake.
 
     Args:
-        settings: of the loop.
-        days: number of the first, and of the day behind the last.
-        seed: of everything, together with the day.
+        days: number of the first day, and of the day after the last.
+        seed: of all random values, together with the day.
     """
     predictions, labels = [], []
     for day in range(*days):

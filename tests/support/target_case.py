@@ -1,4 +1,4 @@
-"""An open retrain to be delivered, a scripted server, and exchanges that are driven by hand."""
+"""An open retrain to deliver, a scripted server, and exchanges that are driven by hand."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ def json_reply(status: int, document: object = None, **other: Any) -> Reply:
 
 
 def drive(exchange: Generator[Call, Reply, _Outcome], replies: Iterable[Reply]) -> tuple[list[Call], _Outcome]:
-    """Reply to an exchange call by call; return its calls and what it makes of the replies, all of which it needs."""
+    """Reply to an exchange call by call; return its calls and its result. All replies must be used."""
     calls, left = [], list(replies)
     try:
         calls.append(next(exchange))
@@ -69,14 +69,14 @@ def drive(exchange: Generator[Call, Reply, _Outcome], replies: Iterable[Reply]) 
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
+    """Return a free port of this machine."""
     with closing(socket.create_server(("127.0.0.1", 0))) as door:
         return int(door.getsockname()[1])
 
 
 @dataclass
 class Server:
-    """An aiohttp server on this machine that answers as its script says, and keeps what came.
+    """An aiohttp server on this machine that answers by a script and records requests.
 
     Attributes:
         script: request and its body -> answer.
@@ -106,13 +106,12 @@ class Server:
 
 
 class OpenRetrain:
-    """A loop on a lake of its own, with a retrain whose data set is written and which nobody was asked for yet.
+    """A loop with its own lake, and a retrain whose data set is written and which is not requested yet.
 
     Args:
-        folder: of the loop.
         target: the section `retrain.target`.
-        environ: where secrets are.
-        written: place and digest of the data set, as the entry `prepared` has them.
+        environ: environment with the secrets.
+        written: URI and digest of the data set, as in the entry `prepared`.
         decision: id of the retrain.
     """
 
@@ -143,7 +142,7 @@ class OpenRetrain:
         self.deliveries = Deliveries(lake, origins, self.receiver, lambda: self.now_ms)
 
     def step(self, after_ms: int = 0) -> list[Decision]:
-        """Send and ask what is due so much later."""
+        """Deliver and poll what is due after some time has passed."""
         self.now_ms += after_ms
         return asyncio.run(self.deliveries.send_due())
 
@@ -157,5 +156,5 @@ class OpenRetrain:
         return self._log.entries()
 
     def attempts(self) -> list[Attempt]:
-        """Return what was attempted."""
+        """Return the recorded attempts."""
         return self.deliveries._log.attempts()

@@ -30,7 +30,7 @@ from truthloop.broker.node import (
 from truthloop.broker.program import KafkaProgram, prepare_kafka
 from truthloop.broker.security import BrokerSecurity
 
-__all__ = ["BrokerSecurity", "LocalBroker"]
+__all__ = ["LocalBroker"]
 
 PORT_ATTEMPTS: Final = 3
 """Another program may take a free port before the node listens on it."""

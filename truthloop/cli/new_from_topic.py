@@ -39,7 +39,7 @@ def draft_from_topics(
         records: at most so many of each topic.
 
     Raises:
-        ConfigError: no cluster is named, a topic does not exist, or predictions cannot be told from labels.
+        ConfigError: no cluster is named, a topic does not exist, or predictions and labels cannot be distinguished.
         InputError: a topic's records cannot be read.
         BrokerError: the cluster does not answer.
     """
@@ -73,7 +73,7 @@ def print_draft(draft: DraftResult) -> None:
             cells = (f"  {row.path}", row.what, missing, f"{row.distinct:,}" if row.distinct else "-", row.use)
             table.add_row(*map(_escaped, cells))
         print_table(table)
-        for reason, count in topic.refused.items():
+        for reason, count in topic.rejects.items():
             warn(f"{topic.topic}: {percent(count / sampled)} of the sampled records would be rejected: {reason}")
         results.print("")
 
@@ -94,7 +94,7 @@ def draft_document(draft: DraftResult) -> dict[str, object]:
                 "reasons": list(topic.guess.reasons),
                 "sampled": len(topic.mapped.sample.messages),
                 "filtered": topic.mapped.filtered,
-                "rejected": topic.refused,
+                "rejected": topic.rejects,
                 "fields": [
                     {
                         "path": row.path,

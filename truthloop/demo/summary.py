@@ -11,7 +11,7 @@ from monitor.metrics.table import metrics
 from monitor.versions.compare import compare
 from truthloop.evidence.cells import Evidence
 
-__all__ = ["LabelAge", "StormDay", "Summary", "VersionComparison", "summarise"]
+__all__ = ["DemoComparison", "LabelAge", "StormDay", "Summary", "summarise"]
 
 AGES_H = (3, 6, 12)
 STORM_DAYS = (date(2013, 2, 8), date(2013, 2, 9))
@@ -83,7 +83,7 @@ class StormDay:
 
 
 @dataclass(frozen=True)
-class VersionComparison:
+class DemoComparison:
     """Log loss of two versions on the flights that both scored.
 
     Attributes:
@@ -126,7 +126,7 @@ class Summary:
     grounded: str
     usual_coverage: float
     months: pl.DataFrame
-    compared: list[VersionComparison]
+    compared: list[DemoComparison]
 
 
 def summarise(views: duckdb.DuckDBPyConnection, evidence: Evidence) -> Summary:
@@ -146,7 +146,7 @@ def summarise(views: duckdb.DuckDBPyConnection, evidence: Evidence) -> Summary:
     return Summary(ages, storm, "" if grounded is None else grounded[0], usual, months, _compared(views))
 
 
-def _compared(views: duckdb.DuckDBPyConnection) -> list[VersionComparison]:
+def _compared(views: duckdb.DuckDBPyConnection) -> list[DemoComparison]:
     names = [name for (name,) in views.execute(_VERSIONS).fetchall()]
     found = []
     for first, second in pairwise(names):
@@ -157,7 +157,7 @@ def _compared(views: duckdb.DuckDBPyConnection) -> list[VersionComparison]:
         low, high = result.interval or (None, None)
         before, after = rows.select(pl.col("loss_a", "loss_b").mean()).row(0)
         verdict = result.verdict.replace("_", " ")
-        found.append(VersionComparison(first, second, result.n, before, after, after - before, low, high, verdict))
+        found.append(DemoComparison(first, second, result.n, before, after, after - before, low, high, verdict))
     return found
 
 

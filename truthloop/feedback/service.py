@@ -4,7 +4,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiohttp import web
-from prometheus_client import generate_latest
 
 from lake import Claim, Lake
 from retrain.log_entries import EntryOrigin
@@ -92,9 +91,7 @@ class FeedbackHandlers:
         sources = PageSources(
             choices=self._gatherer.choices,
             view=self._gatherer.view,
-            stalled=self._health.stalled,
-            unready=self._health.unready,
-            metrics=lambda: generate_latest(self._health.registry),
+            probe=self._health.answer,
             callback=self._callbacks.handle,
             backfills=self._forms,
         )

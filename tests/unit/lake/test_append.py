@@ -1,4 +1,4 @@
-"""The exactly-once append on one process: positions, refusals, what a power cut or a full disk leaves."""
+"""Exactly-once append in one process: positions, refusals, and the effects of power loss and a full disk."""
 
 import os
 import shutil
@@ -38,12 +38,12 @@ def append(builder: LakeBuilder, frame: pl.DataFrame, first: int, following: int
 
 
 def offsets(lake: Lake) -> list[int]:
-    """Return what is in rejects."""
+    """Return the offsets in rejects."""
     return sorted(lake.scan("rejects").select("offset").collect()["offset"].to_list())
 
 
 def test_rows_and_position_are_written_together(builder: LakeBuilder) -> None:
-    """One commit carries both, and each application has its own position."""
+    """In one commit; each application has its own position."""
     assert builder.lake.applied("rejects", "p0") == 0
     assert append(builder, rejects(builder, 0, 1), 0, 2)
     assert builder.lake.version("rejects") == 1
@@ -64,7 +64,7 @@ def test_the_same_range_again_writes_nothing(builder: LakeBuilder) -> None:
 
 
 @pytest.mark.parametrize(("first", "following"), [(0, 9), (2, 9), (4, 9)])
-def test_a_range_that_does_not_fit_says_where_the_lake_stands(builder: LakeBuilder, first: int, following: int) -> None:
+def test_a_range_that_does_not_fit_names_the_lakes_position(builder: LakeBuilder, first: int, following: int) -> None:
     """Neither a gap nor an overlap is written."""
     append(builder, rejects(builder, 0), 0, 3)
     with pytest.raises(LakeConflict, match=rf"'p0' has written up to 3, and these rows are \[{first}, 9\)"):
@@ -73,15 +73,15 @@ def test_a_range_that_does_not_fit_says_where_the_lake_stands(builder: LakeBuild
 
 
 def test_an_empty_frame_commits_the_position(builder: LakeBuilder) -> None:
-    """A step without rows moves on, or the next one would be a conflict."""
+    """A step without rows moves the position, or the next one would be a conflict."""
     assert append(builder, rejects(builder), 0, 7)
     assert builder.lake.applied("rejects", "p0") == 7
     assert offsets(builder.lake) == []
     assert append(builder, rejects(builder, 7), 7, 8)
 
 
-def test_rows_cannot_stand_for_an_empty_range(builder: LakeBuilder) -> None:
-    """They would be dropped as already written; without rows there is nothing to do."""
+def test_rows_need_a_range(builder: LakeBuilder) -> None:
+    """They would be dropped as already written."""
     with pytest.raises(ValueError, match="1 rows cannot stand for"):
         append(builder, rejects(builder, 0), 0, 0)
     with pytest.raises(ValueError, match="cannot end before"):
@@ -90,8 +90,8 @@ def test_rows_cannot_stand_for_an_empty_range(builder: LakeBuilder) -> None:
     assert builder.lake.version("rejects") == 0
 
 
-def test_a_replacement_takes_the_place_of_all_rows_once(builder: LakeBuilder) -> None:
-    """`replace` follows the same rule, and an empty one empties the table."""
+def test_a_replacement_replaces_all_rows_once(builder: LakeBuilder) -> None:
+    """`replace` follows the rules of `append`, and one without rows empties the table."""
     append(builder, rejects(builder, 0, 1), 0, 2)
     replace, claims = builder.lake.replace, [Claim("p0", 2, 3)]
     assert replace("rejects", rejects(builder, 9), claims, recorded_at=RECORDED_AT)
@@ -102,7 +102,7 @@ def test_a_replacement_takes_the_place_of_all_rows_once(builder: LakeBuilder) ->
 
 
 def test_the_day_of_recording_is_that_of_utc(builder: LakeBuilder) -> None:
-    """A writer in another zone puts its rows in the same folder."""
+    """A writer in another time zone uses the same partition folder."""
     at = datetime(2026, 3, 1, 23, 30, tzinfo=timezone(timedelta(hours=-2)))
     builder.lake.append("rejects", rejects(builder, 0), [Claim("p0", 0, 1)], recorded_at=at)
     row = builder.lake.scan("rejects").select("recorded_on", "recorded_at").collect().row(0)
@@ -137,14 +137,14 @@ def test_a_frame_that_does_not_fit_is_refused_by_name(builder: LakeBuilder, chan
 
 
 def test_optional_columns_may_be_left_out(builder: LakeBuilder) -> None:
-    """A column of nulls without a type, or none at all, is null in the lake."""
+    """A column of untyped nulls, or none at all, is null in the lake."""
     append(builder, rejects(builder, 0).drop("detail", "digest").with_columns(kind=pl.lit(None)), 0, 1)
     row = builder.lake.scan("rejects").select("detail", "digest", "kind").collect().row(0)
     assert row == (None, None, None)
 
 
 def test_an_append_after_columns_were_added_elsewhere_goes_through(builder: LakeBuilder) -> None:
-    """The handle is behind, Delta refuses, the table is opened again and the range is written once."""
+    """The handle is outdated, Delta refuses, the table is opened again and the range is written once."""
     append(builder, rejects(builder, 0), 0, 1)
     config = loop_config(predictions={"outputs": {"fraud": {"task": "binary"}}, "slices": ["country"]})
     Lake.create(builder.lake.path, config)
@@ -152,10 +152,10 @@ def test_an_append_after_columns_were_added_elsewhere_goes_through(builder: Lake
     assert builder.lake.scan("predictions").collect()["slice_country"].to_list() == [None]
 
 
-def test_a_writer_that_came_between_check_and_write_is_seen(
+def test_a_commit_of_another_writer_after_the_check_is_noticed(
     builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Delta refuses the second commit, the table is opened again, and the range turns out to be there."""
+    """Delta refuses the second commit, and the range turns out to be written."""
     rival = Lake.open(builder.lake.path)
     writer = builder.lake._writers["rejects"]
     commit = writer._commit
@@ -172,7 +172,7 @@ def test_a_writer_that_came_between_check_and_write_is_seen(
 
 
 def test_written_by_uri_the_same_race_doubles_the_rows(builder: LakeBuilder) -> None:
-    """Why the handle matters: this is what Delta does with a check on one handle and a write by URI."""
+    """Why the handle matters: Delta accepts a write by URI after a check on another handle."""
     folder = builder.lake.path / "rejects"
     handles = [DeltaTable(str(folder)) for _ in range(2)]
     assert [handle.transaction_version("p0") for handle in handles] == [None, None]
@@ -187,8 +187,8 @@ def test_written_by_uri_the_same_race_doubles_the_rows(builder: LakeBuilder) -> 
     assert offsets(builder.lake) == [0, 0]
 
 
-def test_checkpoints_are_written_now_and_then(builder: LakeBuilder) -> None:
-    """A reader never has to read the whole log, and positions survive in the checkpoint."""
+def test_delta_checkpoints_are_written_at_intervals(builder: LakeBuilder) -> None:
+    """A reader never has to read the whole log, and positions are in the Delta checkpoint."""
     for step in range(COMMITS_PER_CHECKPOINT + 1):
         append(builder, rejects(builder, step), step, step + 1)
     log = builder.lake.path / "rejects" / "_delta_log"
@@ -200,10 +200,8 @@ def test_checkpoints_are_written_now_and_then(builder: LakeBuilder) -> None:
     assert offsets(reopened) == list(range(COMMITS_PER_CHECKPOINT + 1))
 
 
-def test_an_append_returns_when_its_rows_would_outlive_a_power_cut(
-    builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Data, log entries and the folders that name them are on the disk, also when another process wrote them."""
+def test_an_append_returns_when_its_commit_is_durable(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data, log entries and their folders are synced, also those of another process."""
     synced: list[Path] = []
 
     def record(handle: int) -> None:
@@ -223,8 +221,8 @@ def _newest_file(lake: Lake) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "zeros", "log"])
-def test_a_torn_commit_is_found_and_the_way_out_works(builder: LakeBuilder, damage: str) -> None:
-    """After a power cut the message names the log entry; moved away, the same range is written again."""
+def test_a_torn_commit_is_found_and_can_be_repaired(builder: LakeBuilder, damage: str) -> None:
+    """The message names the log entry; once it is moved away, the same range is written again."""
     append(builder, rejects(builder, 0), 0, 1)
     append(builder, rejects(builder, 1), 1, 2)
     log = builder.lake.path / "rejects" / "_delta_log" / f"{2:020d}.json"
@@ -249,7 +247,7 @@ def test_a_torn_commit_is_found_and_the_way_out_works(builder: LakeBuilder, dama
 
 
 def test_damage_below_later_commits_is_not_taken_for_a_power_cut(builder: LakeBuilder) -> None:
-    """Moving a log entry away would then be wrong, and the message does not say so."""
+    """Moving a log entry away would then be wrong, and the message does not recommend it."""
     append(builder, rejects(builder, 0), 0, 1)
     _newest_file(builder.lake).unlink()
     append(builder, rejects(builder, 1), 1, 2)
@@ -258,7 +256,7 @@ def test_damage_below_later_commits_is_not_taken_for_a_power_cut(builder: LakeBu
     assert "backup" in caught.value.hint
 
 
-def test_a_table_whose_log_is_unreadable_is_an_error_of_ours(builder: LakeBuilder) -> None:
+def test_an_unreadable_log_is_a_lake_error(builder: LakeBuilder) -> None:
     """No exception of the Delta library reaches the command line."""
     lake = Lake.open(builder.lake.path)
     shutil.rmtree(builder.lake.path / "rejects")
@@ -292,7 +290,7 @@ assert write()
 
 @pytest.mark.parametrize("limit", [0, 1_000, 30_000])
 def test_a_full_disk_leaves_nothing_half_written(builder: LakeBuilder, tmp_path: Path, limit: int) -> None:
-    """The append fails with advice, readers see the state before, and the next append works."""
+    """The append fails with advice, readers see the previous version, and the next append works."""
     append(builder, rejects(builder, 0), 0, 1)
     many = builder.frame("rejects", [ROW | {"source": f"{n:x}" * 9, "offset": n} for n in range(1, 20_000)])
     many.write_parquet(tmp_path / "many.parquet")
@@ -306,7 +304,7 @@ def test_a_full_disk_leaves_nothing_half_written(builder: LakeBuilder, tmp_path:
 
 
 def test_times_keep_their_microseconds(builder: LakeBuilder) -> None:
-    """What is read is what was written, to the last digit."""
+    """They are read as written, to the last digit."""
     exact = hour(0) + timedelta(microseconds=1)
     builder.predict("a", 0, 0, predicted_at=exact)
     assert builder.lake.scan("predictions").collect()["predicted_at"].item() == exact

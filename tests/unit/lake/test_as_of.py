@@ -1,4 +1,4 @@
-"""`scored_at(t)`: what was knowable at a time, from the labels themselves."""
+"""`scored_at(t)`: what could be known at a time, from the labels themselves."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,13 +33,13 @@ def builder(tmp_path: Path) -> LakeBuilder:
 
 
 def test_a_prediction_exists_from_its_own_time_on(builder: LakeBuilder) -> None:
-    """Not a moment before."""
+    """Not a microsecond before."""
     assert at(builder, -0.001) == []
     assert status_at(builder, 0) == ("pending", None)
 
 
 def test_a_label_shows_once_it_could_be_known(builder: LakeBuilder) -> None:
-    """By known_at, not by its own time nor by when the lake read it."""
+    """By known_at, not by its own time nor by when the lake recorded it."""
     builder.label("a", 1, 0, value=1.0, known_at=hour(3))
     assert status_at(builder, 2.999) == ("pending", None)
     assert status_at(builder, 3) == ("joined", 1.0)
@@ -48,7 +48,7 @@ def test_a_label_shows_once_it_could_be_known(builder: LakeBuilder) -> None:
 
 
 def test_the_greatest_time_and_offset_among_the_known_is_of_record(builder: LakeBuilder) -> None:
-    """A correction holds from when it is known; an older one that comes later changes nothing."""
+    """A correction counts once it is known; an older one that arrives later changes nothing."""
     builder.label("a", 4, 0, value=0.0).label("a", 6, 1, value=1.0)
     builder.label("a", 5, 2, value=0.5, known_at=hour(8)).reject("labels", 2, "stale")
     builder.label("a", 6, 3, value=0.25, known_at=hour(9))
@@ -57,8 +57,8 @@ def test_the_greatest_time_and_offset_among_the_known_is_of_record(builder: Lake
     assert row["first_known_at"] == hour(4)
 
 
-def test_a_stale_label_was_the_truth_before_the_newer_was_known(builder: LakeBuilder) -> None:
-    """It was read second but known first: the past must not know what came later."""
+def test_a_stale_label_was_of_record_before_the_newer_one_was_known(builder: LakeBuilder) -> None:
+    """It was read second but known first."""
     builder.label("a", 5, 0, value=1.0, known_at=hour(9))
     builder.label("a", 4, 1, value=0.0).reject("labels", 1, "stale")
     assert status_at(builder, 4) == ("joined", 0.0)
@@ -66,21 +66,21 @@ def test_a_stale_label_was_the_truth_before_the_newer_was_known(builder: LakeBui
 
 
 @pytest.mark.parametrize("reason", ["stale", "unknown_prediction", "too_late", "waiting_limit"])
-def test_labels_the_join_let_go_still_take_part(builder: LakeBuilder, reason: str) -> None:
-    """What was knowable does not depend on what there was room for."""
+def test_labels_that_the_join_dropped_still_take_part(builder: LakeBuilder, reason: str) -> None:
+    """What could be known does not depend on the join's limits."""
     builder.label("a", 1, 0, value=1.0).reject("labels", 0, reason)
     assert status_at(builder, 2) == ("joined", 1.0)
 
 
 @pytest.mark.parametrize("reason", ["duplicate", "future", "bad_value"])
-def test_labels_that_never_were_any_do_not(builder: LakeBuilder, reason: str) -> None:
-    """A duplicate adds nothing and an impossible time proves nothing."""
+def test_duplicate_and_invalid_labels_do_not(builder: LakeBuilder, reason: str) -> None:
+    """A duplicate adds nothing, and an impossible time is not evidence."""
     builder.label("a", 1, 0, value=1.0).reject("labels", 0, reason)
     assert status_at(builder, 2) == ("pending", None)
 
 
-def test_a_retraction_takes_the_value_away_until_a_newer_label(builder: LakeBuilder) -> None:
-    """And the label's age starts anew."""
+def test_a_retraction_removes_the_value_until_a_newer_label(builder: LakeBuilder) -> None:
+    """The label's age then counts from the new label."""
     builder.label("a", 1, 0, value=1.0).label("a", 2, 1, op="retract").label("a", 3, 2, value=0.0)
     assert [status_at(builder, t) for t in (1, 2, 3)] == [
         ("joined", 1.0),
@@ -93,7 +93,7 @@ def test_a_retraction_takes_the_value_away_until_a_newer_label(builder: LakeBuil
 
 @pytest.mark.parametrize(("known", "status"), [(20, "joined"), (20.001, "pending")])
 def test_a_label_reaches_as_far_as_retain(builder: LakeBuilder, known: float, status: str) -> None:
-    """The last moment counts, the next does not."""
+    """Up to and including that age."""
     builder.label("a", 1, 0, value=1.0, known_at=hour(known))
     assert status_at(builder, FAR)[0] == status
 
@@ -107,18 +107,18 @@ def test_a_label_known_long_before_its_prediction_does_not_reach_it(
     assert status_at(builder, FAR)[0] == status
 
 
-def test_labels_of_another_key_kind_or_definition_are_of_no_interest(builder: LakeBuilder) -> None:
-    """Heartbeats neither."""
+def test_labels_of_another_key_kind_or_definition_are_ignored(builder: LakeBuilder) -> None:
+    """So are heartbeats."""
     builder.label("b", 1, 0, value=1.0).label("a", 1, 1, value=1.0, definition="other")
     builder.label("a", 1, 2, value=1.0, kind="click").label(None, 1, 3, op="heartbeat")
     assert status_at(builder, 5) == ("pending", None)
 
 
 @pytest.mark.parametrize(("status", "value"), [("expired", None), ("implied", 0.0)])
-def test_an_outcome_ended_by_time_holds_from_the_deadline_until_a_label(
+def test_a_timeout_counts_from_the_deadline_until_a_label(
     builder: LakeBuilder, status: str, value: float | None
 ) -> None:
-    """Before the deadline it was pending; a late label takes its place."""
+    """Before the deadline the outcome was pending; a late label replaces the timeout."""
     builder.outcome("a", status, 10, 5, reason="timeout", value=value)
     assert status_at(builder, 9.999) == ("pending", None)
     assert status_at(builder, 10) == (status, value)
@@ -129,21 +129,21 @@ def test_an_outcome_ended_by_time_holds_from_the_deadline_until_a_label(
 
 
 def test_maturity_is_not_known_before_the_deadline(builder: LakeBuilder) -> None:
-    """Today's cursor says nothing about what had passed then."""
+    """Today's cursor does not apply to an earlier time."""
     builder.label("a", 1, 0, value=1.0).entry(1, 50, cursors=f'{{"fraud": [{round(hour(5).timestamp() * 1000)}, 0]}}')
     assert [at(builder, t)[0]["is_mature"] for t in (9.999, 10)] == [False, True]
 
 
-def test_nothing_is_mature_and_pending_at_once(builder: LakeBuilder) -> None:
-    """A cursor that is ahead of the outcomes promises nothing."""
+def test_a_pending_outcome_is_not_mature(builder: LakeBuilder) -> None:
+    """Also if the cursor is ahead of the outcomes."""
     builder.entry(1, 50, cursors=f'{{"fraud": [{round(hour(5).timestamp() * 1000)}, 0]}}')
     assert [(row["status"], row["is_mature"]) for row in at(builder, 11)] == [("pending", False)]
     builder.outcome("a", "expired", 10, 1, reason="timeout")
     assert [(row["status"], row["is_mature"]) for row in at(builder, 11)] == [("expired", True)]
 
 
-def test_a_rejected_prediction_is_not_there(builder: LakeBuilder) -> None:
-    """At no time."""
+def test_a_rejected_prediction_is_left_out(builder: LakeBuilder) -> None:
+    """At any time."""
     builder.predict("b", 0, 1).reject("predictions", 1, "duplicate")
     assert [row["key"] for row in at(builder, FAR)] == ["a"]
 
@@ -166,7 +166,7 @@ def _story(builder: LakeBuilder) -> None:
 
 
 def test_far_in_the_future_it_equals_scored(builder: LakeBuilder) -> None:
-    """Two ways to the same rows: the revisions of the join, and the labels themselves."""
+    """Two derivations of the same rows: from the join's revisions, and from the labels."""
     _story(builder)
     with connect(builder.lake.path) as connection:
         query = f"SELECT {COMMON} FROM scored_at(?)"  # noqa: S608 - fixed columns
@@ -183,7 +183,7 @@ def test_far_in_the_future_it_equals_scored(builder: LakeBuilder) -> None:
 
 
 def test_it_has_the_columns_of_scored_but_those_of_the_join(builder: LakeBuilder) -> None:
-    """Reason and revision belong to what the join did, which is not asked here."""
+    """Reason and revision are left out, because the join's revisions are not used."""
     with connect(builder.lake.path) as connection:
         then = connection.sql("FROM scored_at('2026-01-01')").columns
         now = connection.sql("FROM scored").columns

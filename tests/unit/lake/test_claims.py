@@ -1,4 +1,4 @@
-"""One commit that stands for ranges of several applications, and several writers of one table."""
+"""Commits with the ranges of several applications, and several writers of one table."""
 
 import re
 from collections.abc import Callable
@@ -33,17 +33,17 @@ def append(builder: LakeBuilder, offset: int, *claims: Claim, lake: Lake | None 
 
 
 def offsets(lake: Lake) -> list[int]:
-    """Return what is in rejects."""
+    """Return the offsets in rejects."""
     return sorted(lake.scan("rejects").select("offset").collect()["offset"].to_list())
 
 
-def standing(lake: Lake, *apps: str) -> list[int]:
-    """Return how far applications have come in rejects."""
+def positions(lake: Lake, *apps: str) -> list[int]:
+    """Return the positions of applications in rejects."""
     return [lake.applied("rejects", app) for app in apps]
 
 
 def meddle(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch, between: Callable[[], object]) -> None:
-    """Do something in another writer's name between the next check and its commit."""
+    """Do something as another writer between the next check and its commit."""
     writer = builder.lake._writers["rejects"]
     commit = writer._commit
 
@@ -56,15 +56,15 @@ def meddle(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch, between: Calla
 
 
 def test_rows_of_several_applications_are_one_commit(builder: LakeBuilder) -> None:
-    """All move together, each from its own place."""
+    """All positions move together."""
     assert append(builder, 0, Claim("p0", 0, 5), Claim("p1", 0, 2))
     assert append(builder, 1, Claim("p1", 2, 3), Claim("p2", 0, 1))
     assert builder.lake.version("rejects") == 2
-    assert standing(Lake.open(builder.lake.path), "p0", "p1", "p2") == [5, 3, 1]
+    assert positions(Lake.open(builder.lake.path), "p0", "p1", "p2") == [5, 3, 1]
 
 
-def test_ranges_that_are_all_there_are_not_written_again(builder: LakeBuilder) -> None:
-    """In whatever portions they came."""
+def test_ranges_that_are_all_written_are_not_written_again(builder: LakeBuilder) -> None:
+    """In whatever portions they were written."""
     append(builder, 0, Claim("p0", 0, 5))
     append(builder, 1, Claim("p1", 0, 2), Claim("p2", 0, 1))
     assert not append(builder, 9, Claim("p1", 0, 2), Claim("p0", 0, 5))
@@ -85,17 +85,17 @@ def test_ranges_that_are_all_there_are_not_written_again(builder: LakeBuilder) -
 def test_a_mixture_is_refused_and_names_the_claims_that_differ(
     builder: LakeBuilder, claims: list[tuple[str, int, int]], named: str
 ) -> None:
-    """Part of the rows may be there already: neither writing nor leaving out would be right."""
+    """Part of the rows may be written already: neither writing nor skipping all would be right."""
     append(builder, 0, Claim("p0", 0, 5), Claim("p1", 0, 2))
     with pytest.raises(LakeConflict) as caught:
         append(builder, 9, *(Claim(*claim) for claim in claims))
     assert re.search(named, caught.value.what)
-    assert standing(builder.lake, "p0", "p1", "p2") == [5, 2, 0]
+    assert positions(builder.lake, "p0", "p1", "p2") == [5, 2, 0]
     assert offsets(builder.lake) == [0]
 
 
-def test_an_empty_range_only_says_where_its_application_stands(builder: LakeBuilder) -> None:
-    """It goes along with another one, holds against a writer that moved on, and a redo is silent."""
+def test_an_empty_range_only_checks_the_position(builder: LakeBuilder) -> None:
+    """It is committed with another one, conflicts with a writer that has moved on, and a redo is silent."""
     append(builder, 0, Claim("p0", 0, 5))
     assert append(builder, 1, Claim("p0", 5, 5), Claim("p1", 0, 1))
     assert not append(builder, 1, Claim("p0", 5, 5), Claim("p1", 0, 1))
@@ -107,34 +107,34 @@ def test_an_empty_range_only_says_where_its_application_stands(builder: LakeBuil
 
 @pytest.mark.parametrize("claims", [[], [Claim("p0", 0, 1), Claim("p0", 1, 2)]])
 def test_each_application_has_one_claim(builder: LakeBuilder, claims: list[Claim]) -> None:
-    """Rows that stand for nothing could be written twice."""
+    """Rows without a claim could be written twice."""
     with pytest.raises(ValueError, match="one claim for each application"):
         append(builder, 0, *claims)
 
 
-def test_a_writer_of_other_applications_may_come_between(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both commits stand, and both positions."""
+def test_a_writer_of_other_applications_does_not_conflict(
+    builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both commits succeed, and both positions move."""
     rival = Lake.open(builder.lake.path)
     meddle(builder, monkeypatch, lambda: append(builder, 1, Claim("p2", 0, 1), Claim("p3", 0, 1), lake=rival))
     assert append(builder, 0, Claim("p0", 0, 1), Claim("p1", 0, 1))
     assert offsets(builder.lake) == [0, 1]
-    assert standing(builder.lake, "p0", "p1", "p2", "p3") == [1, 1, 1, 1]
+    assert positions(builder.lake, "p0", "p1", "p2", "p3") == [1, 1, 1, 1]
 
 
-def test_a_writer_of_one_of_the_applications_may_not(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One range of several is taken: the commit is refused, and looking again finds a mixture."""
+def test_a_writer_of_one_of_the_applications_conflicts(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One range of several is written: the commit is refused, and the next check finds a mixture."""
     rival = Lake.open(builder.lake.path)
     meddle(builder, monkeypatch, lambda: append(builder, 1, Claim("p1", 0, 1), lake=rival))
     with pytest.raises(LakeConflict, match=r"'p1' has written up to 1"):
         append(builder, 0, Claim("p0", 0, 1), Claim("p1", 0, 1))
     assert offsets(builder.lake) == [1]
-    assert standing(builder.lake, "p0", "p1") == [0, 1]
+    assert positions(builder.lake, "p0", "p1") == [0, 1]
 
 
-def test_a_writer_of_the_same_ranges_that_came_between_wins(
-    builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second commit is refused, and looking again finds everything there."""
+def test_another_writer_of_the_same_ranges_wins(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second commit is refused, and the next check finds all ranges written."""
     rival, claims = Lake.open(builder.lake.path), [Claim("p0", 0, 1), Claim("p1", 0, 1)]
     meddle(builder, monkeypatch, lambda: append(builder, 0, *claims, lake=rival))
     assert not append(builder, 0, *claims)
@@ -144,7 +144,7 @@ def test_a_writer_of_the_same_ranges_that_came_between_wins(
 def test_columns_that_are_added_between_check_and_commit_are_no_obstacle(
     builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Delta refuses the commit; the rows are given the new columns and written once."""
+    """Delta refuses the commit; the rows get the new columns and are written once."""
     config = loop_config(predictions={"outputs": {"fraud": {"task": "binary"}}, "slices": ["country"]})
     builder.predict("a", 0, 0)
     writer = builder.lake._writers["predictions"]
@@ -179,7 +179,7 @@ def test_a_compaction_between_check_and_commit_is_no_obstacle(
 def test_a_replacement_leaves_nothing_of_another_writer_behind(
     builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Delta would put the replacement beside rows that came between, if it were let."""
+    """Delta's own retry would keep rows that were appended in between."""
     append(builder, 0, Claim("p0", 0, 1))
     rival = Lake.open(builder.lake.path)
     meddle(builder, monkeypatch, lambda: append(builder, 1, Claim("p1", 0, 1), lake=rival))
@@ -188,7 +188,7 @@ def test_a_replacement_leaves_nothing_of_another_writer_behind(
 
 
 def test_after_a_power_cut_all_commits_from_the_torn_one_on_are_moved_away(builder: LakeBuilder) -> None:
-    """Two writers' newest commits: neither append had returned, and both write their rows again."""
+    """The newest commits of two writers: neither append had returned, and both write their rows again."""
     append(builder, 0, Claim("p0", 0, 1), Claim("p1", 0, 1))
     before = set((builder.lake.path / "rejects").glob("*/*.parquet"))
     append(builder, 1, Claim("p0", 1, 2))
@@ -203,16 +203,16 @@ def test_after_a_power_cut_all_commits_from_the_torn_one_on_are_moved_away(build
         assert str(log) in caught.value.hint
         log.rename(builder.lake.path.parent / log.name)
     mended = Lake.open(builder.lake.path)
-    assert standing(mended, "p0", "p1") == [1, 1]
+    assert positions(mended, "p0", "p1") == [1, 1]
     assert append(builder, 1, Claim("p0", 1, 2), lake=mended)
     assert append(builder, 2, Claim("p1", 1, 2), lake=mended)
     assert offsets(mended) == [0, 1, 2]
 
 
-def test_an_append_makes_what_others_wrote_below_it_safe_too(
+def test_an_append_makes_earlier_commits_of_others_durable(
     builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or a power cut could tear a commit under one whose append has returned."""
+    """Or power loss could tear a commit before one whose append has returned."""
     synced: list[str] = []
     monkeypatch.setattr("os.fsync", lambda handle: synced.append(Path(f"/proc/self/fd/{handle}").readlink().name))
     append(builder, 0, Claim("p0", 0, 1))
@@ -226,7 +226,7 @@ def test_an_append_makes_what_others_wrote_below_it_safe_too(
 
 
 def test_a_scan_within_bounds_has_just_those_rows_and_opens_no_other_files(builder: LakeBuilder) -> None:
-    """Bounds are of the rows; Delta's statistics tell which files cannot have any."""
+    """Rows are filtered; Delta's statistics tell which files cannot have any."""
     for number in range(4):
         frame = rejects(builder, 10 * number, 10 * number + 5)
         builder.lake.append("rejects", frame, [Claim("p0", number, number + 1)], recorded_at=RECORDED_AT)

@@ -1,4 +1,4 @@
-"""Data sets: leak-free by known_at, purged at the split, accounted for, and the same bytes again."""
+"""Training data sets: leak-free by known_at, purged at the split, accounted for, and reproducible."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_a_row_has_its_features_and_the_label_that_was_known(builder: LakeBuilde
 
 
 def test_nothing_that_became_known_later_is_in_it(builder: LakeBuilder, tmp_path: Path) -> None:
-    """Neither a label nor a correction: boundary pairs around the moment."""
+    """Neither a label nor a correction: boundary pairs around `as_of_ms`."""
     builder.predict("in time", 0, 0).label("in time", 19.999, 0, value=1.0, known_at=hour(20))
     builder.predict("too late", 0, 1).label("too late", 20, 1, value=1.0, known_at=hour(20.001))
     builder.predict("corrected", 0, 2).label("corrected", 1, 2, value=0.0)
@@ -61,7 +61,7 @@ def test_nothing_that_became_known_later_is_in_it(builder: LakeBuilder, tmp_path
 
 
 def test_a_label_that_was_known_before_its_prediction_is_a_leak(builder: LakeBuilder, tmp_path: Path) -> None:
-    """It is counted, and left out."""
+    """It is left out, and counted."""
     builder.predict("a", 0, 0).label("a", -0.5, 0, value=1.0)
     builder.predict("b", 0, 1).label("b", 0.5, 1, value=1.0)
     found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
@@ -69,8 +69,8 @@ def test_a_label_that_was_known_before_its_prediction_is_a_leak(builder: LakeBui
     assert found.manifest["left_out"] == {"known_before_the_prediction": 1}
 
 
-def test_the_split_purges_what_was_known_only_behind_it(builder: LakeBuilder, tmp_path: Path) -> None:
-    """The split is at hour 10: a model of that hour could not have learned from it."""
+def test_the_split_purges_labels_known_after_it(builder: LakeBuilder, tmp_path: Path) -> None:
+    """The split is at hour 10: a model of that hour could not have been trained on them."""
     builder.predict("early", 9, 0).label("early", 10, 0, value=1.0)
     builder.predict("purged", 9, 1).label("purged", 10.5, 1, value=1.0)
     builder.predict("held out", 10, 2).label("held out", 14, 2, value=0.0)
@@ -80,8 +80,8 @@ def test_the_split_purges_what_was_known_only_behind_it(builder: LakeBuilder, tm
     assert found.manifest["rows"] == {"train": 1, "holdout": 1}
 
 
-def test_only_what_is_old_enough_is_looked_at(builder: LakeBuilder, tmp_path: Path) -> None:
-    """Five hours at hour 20: made at hour 15, not later."""
+def test_younger_predictions_are_left_out(builder: LakeBuilder, tmp_path: Path) -> None:
+    """At hour 20, those younger than five hours: made after hour 15."""
     builder.predict("old", 15, 0).label("old", 16, 0, value=1.0)
     builder.predict("young", 15.001, 1).label("young", 16, 1, value=1.0)
     found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
@@ -102,7 +102,7 @@ def test_every_row_is_accounted_for(builder: LakeBuilder, tmp_path: Path) -> Non
 
 
 def test_the_same_order_gives_the_same_bytes(builder: LakeBuilder, tmp_path: Path) -> None:
-    """Written twice, into two folders; and given back where it is whole already."""
+    """Written twice, into two folders; a complete one is returned as it is."""
     for number in range(200):
         builder.predict(f"k{number % 7}", number / 40, number, feature_amount=number / 3)
         builder.label(f"k{number % 7}", 6, number, value=float(number % 2))
@@ -117,7 +117,7 @@ def test_the_same_order_gives_the_same_bytes(builder: LakeBuilder, tmp_path: Pat
 
 
 def test_a_changed_file_or_another_order_is_refused(builder: LakeBuilder, tmp_path: Path) -> None:
-    """What was decided on is what is given."""
+    """The pipeline gets the data set that was decided on."""
     found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
     with pytest.raises(LakeError, match="another order"):
         write_dataset(builder.lake, CONFIG, DatasetOrder("rt-1", "fraud", ms(21), None, 0), tmp_path)
@@ -126,8 +126,8 @@ def test_a_changed_file_or_another_order_is_refused(builder: LakeBuilder, tmp_pa
         read_dataset(found.folder)
 
 
-def test_a_run_that_was_killed_leaves_nothing_that_looks_whole(builder: LakeBuilder, tmp_path: Path) -> None:
-    """The draft of an earlier run is swept away."""
+def test_a_killed_run_leaves_nothing_that_looks_complete(builder: LakeBuilder, tmp_path: Path) -> None:
+    """The next run removes its draft."""
     draft = tmp_path / ".rt-1.unfinished"
     draft.mkdir()
     (draft / "train.parquet").write_bytes(b"half")
@@ -140,8 +140,8 @@ def test_a_run_that_was_killed_leaves_nothing_that_looks_whole(builder: LakeBuil
 EVENTS = {Verdict.APPROVED: Event.APPROVED, Verdict.REJECTED: Event.REJECTED}
 
 
-def told_anew(cause: Cause, since: float, until: float, number: int = 1, **other: Any) -> Episode:
-    """Return a backfill of some hours, of the own definition unless it is another one."""
+def backfill_of(cause: Cause, since: float, until: float, number: int = 1, **other: Any) -> Episode:
+    """Return a backfill of some hours, by default of the config's own definition."""
     definition = "other" if cause is Cause.REDEFINED else "chargeback-1"
     times = {"since": ms(since), "until": ms(until)}
     named = {"id": f"bf-{number:032x}", "kind": "fraud", "definition": definition, "causes": [cause]}
@@ -179,11 +179,11 @@ def corrected(builder: LakeBuilder, key: str, offset: int, at: float, known: tup
 
 
 def test_a_cohort_that_waits_for_a_ruling_is_left_out_as_a_whole(builder: LakeBuilder, tmp_path: Path) -> None:
-    """Version and day of any label of the backfill, whoever else is in them; once it is ruled about nothing is."""
+    """All predictions of the version and day of any label of the backfill; after the ruling none is left out."""
     corrected(builder, "a", 0, 0, (1, 3))
     builder.predict("b", 0.5, 1).label("b", 1, 500, value=1.0)
     builder.predict("c", 0, 2, version="v2").label("c", 1, 501, value=1.0)
-    about = told_anew(Cause.CORRECTED, 2, 4)
+    about = backfill_of(Cause.CORRECTED, 2, 4)
     rule(builder, 0, Verdict.QUARANTINED, about, 5)
     found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "waiting")
     assert keys(found.folder, "train") == ["c"]
@@ -199,10 +199,10 @@ def test_a_cohort_that_waits_for_a_ruling_is_left_out_as_a_whole(builder: LakeBu
         assert found.manifest["backfills"] == [{"episode": about.id, "verdict": verdict.value}]
 
 
-def test_what_is_ruled_later_is_not_known_yet(builder: LakeBuilder, tmp_path: Path) -> None:
-    """A data set of a moment follows the rulings of that moment, to the millisecond."""
+def test_later_rulings_are_not_known_yet(builder: LakeBuilder, tmp_path: Path) -> None:
+    """A data set follows the rulings up to its `as_of_ms`, to the millisecond."""
     corrected(builder, "a", 0, 0, (1, 3))
-    about = told_anew(Cause.CORRECTED, 2, 4)
+    about = backfill_of(Cause.CORRECTED, 2, 4)
     rule(builder, 0, Verdict.QUARANTINED, about, 12)
     order = DatasetOrder("rt-1", "fraud", ms(12), 3_600_000, 0)
     assert write_dataset(builder.lake, CONFIG, order, tmp_path / "then").manifest["left_out"] == {"quarantined": 1}
@@ -213,14 +213,14 @@ def test_what_is_ruled_later_is_not_known_yet(builder: LakeBuilder, tmp_path: Pa
 
 @pytest.mark.parametrize("is_newest", [True, False])
 def test_one_data_set_has_one_definition(builder: LakeBuilder, tmp_path: Path, *, is_newest: bool) -> None:
-    """That of the newest prediction with a label, which live labels will have, too; the others are counted."""
+    """That of the newest labelled prediction, which future live labels will have, too; others are counted."""
     builder.predict("own", 1, 0).label("own", 2, 0, value=0.0)
     at = 2.0 if is_newest else 0.5
     builder.predict("both", at, 1).label("both", 3, 1, value=0.0).label("both", 4, 2, value=1.0, definition="other")
     place = {"prediction_offset": 1, "predicted_at": hour(at)}
     builder.outcome("both", "joined", 3, 1, value=0.0, label_offset=1, **place)
     builder.outcome("both", "joined", 4, 2, value=1.0, label_offset=2, definition="other", **place)
-    rule(builder, 0, Verdict.APPROVED, told_anew(Cause.REDEFINED, 4, 4), 5)
+    rule(builder, 0, Verdict.APPROVED, backfill_of(Cause.REDEFINED, 4, 4), 5)
     found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
     rows = pl.read_parquet(found.folder / "train.parquet").select("key", "value").rows()
     assert rows == ([("both", 1.0)] if is_newest else [("own", 0.0)])
@@ -228,18 +228,16 @@ def test_one_data_set_has_one_definition(builder: LakeBuilder, tmp_path: Path, *
     assert found.manifest["left_out"] == {"other_definition": 1}
 
 
-def test_what_a_backfill_of_record_says_of_a_label_from_before_the_split_is_learned(
-    builder: LakeBuilder, tmp_path: Path
-) -> None:
-    """Its label was known in time, and its new value is right; corrections of no backfill are purged as ever."""
-    corrected(builder, "told anew", 0, 9, (9.5, 15))
+def test_a_correction_of_record_of_a_label_from_before_the_split_is_kept(builder: LakeBuilder, tmp_path: Path) -> None:
+    """Its first label was known before the split; corrections outside of backfills are purged."""
+    corrected(builder, "restated", 0, 9, (9.5, 15))
     corrected(builder, "corrected", 1, 9, (9.5, 17))
     corrected(builder, "late", 2, 9, (10.5, 15))
     before = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "before")
     assert before.manifest["left_out"] == {"purged_at_the_split": 3}
-    rule(builder, 0, Verdict.PASSED, told_anew(Cause.CORRECTED, 14, 16), 16)
+    rule(builder, 0, Verdict.PASSED, backfill_of(Cause.CORRECTED, 14, 16), 16)
     found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "after")
-    assert pl.read_parquet(found.folder / "train.parquet").select("key", "value").rows() == [("told anew", 1.0)]
+    assert pl.read_parquet(found.folder / "train.parquet").select("key", "value").rows() == [("restated", 1.0)]
     assert found.manifest["left_out"] == {"purged_at_the_split": 2}
 
 
@@ -247,8 +245,8 @@ def test_with_backfills_the_same_order_gives_the_same_bytes(builder: LakeBuilder
     """Whatever order the engine reads rows in."""
     for number in range(30):
         corrected(builder, f"k{number}", number, number / 10, (4, 5), version=f"v{number % 3}")
-    rule(builder, 0, Verdict.WARNED, told_anew(Cause.CORRECTED, 4, 6), 6)
-    rule(builder, 1, Verdict.QUARANTINED, told_anew(Cause.DECLARED, 4, 6, 2, batch="b1"), 6)
+    rule(builder, 0, Verdict.WARNED, backfill_of(Cause.CORRECTED, 4, 6), 6)
+    rule(builder, 1, Verdict.QUARANTINED, backfill_of(Cause.DECLARED, 4, 6, 2, batch="b1"), 6)
     sets = [write_dataset(builder.lake, CONFIG, ORDER, tmp_path / name) for name in ("one", "two")]
     assert sets[0].manifest_sha256 == sets[1].manifest_sha256
     assert sets[0].rows == 30

@@ -1,4 +1,4 @@
-"""Making, opening and growing a lake: names, columns, marker, and what is refused."""
+"""Creating, opening and extending a lake: names, columns, its marker (`lake.marker`), and refusals."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ BINARY = {"outputs": {"fraud": {"task": "binary"}}}
 
 
 def test_a_new_lake_has_every_table_with_the_columns_of_its_config(tmp_path: Path) -> None:
-    """What the config names becomes a column, and the Delta schema says the same as `schemas_of`."""
+    """Names in the config become columns, and the Delta schema agrees with `schemas_of`."""
     config = loop_config(
         predictions={
             **BINARY,
@@ -35,28 +35,28 @@ def test_a_new_lake_has_every_table_with_the_columns_of_its_config(tmp_path: Pat
 
 
 def test_the_output_of_a_multiclass_kind_is_text(tmp_path: Path) -> None:
-    """A class has no number."""
+    """A class is not a number."""
     config = loop_config(predictions={"outputs": {"fraud": {"task": "multiclass"}}})
     assert Lake.create(tmp_path, config).schema("predictions")["output_fraud"] == pl.String
 
 
 def test_every_required_column_is_a_column() -> None:
-    """The set of required names is made by subtraction: a typing error in it would go unseen."""
+    """The required names are a difference of sets, in which a misspelt name would go unnoticed."""
     schemas = schemas_of(loop_config())
     for table in TABLES:
         assert required_columns(table) <= set(schemas[table])
         assert all(any(dtype == known.polars for known in TYPES) for dtype in schemas[table].values())
 
 
-def test_making_a_lake_twice_changes_nothing(tmp_path: Path) -> None:
-    """`create` is what every command calls; no commit may come of it."""
+def test_creating_a_lake_twice_changes_nothing(tmp_path: Path) -> None:
+    """Every command calls `create`; it must not commit anything."""
     lake = Lake.create(tmp_path / "lake", loop_config())
     again = Lake.create(tmp_path / "lake", loop_config())
     assert [again.version(table) for table in TABLES] == [lake.version(table) for table in TABLES] == [0] * len(TABLES)
 
 
 def test_a_new_slice_becomes_a_column_and_old_rows_have_null_there(tmp_path: Path) -> None:
-    """The contract grows; rows from before are read as before."""
+    """Older rows are read as before."""
     LakeBuilder(tmp_path).predict("a", 0, 0)
     grown = LakeBuilder(tmp_path, loop_config(predictions={**BINARY, "slices": ["country"]}))
     grown._written["predictions"] = 1
@@ -65,7 +65,7 @@ def test_a_new_slice_becomes_a_column_and_old_rows_have_null_there(tmp_path: Pat
     assert rows == [("a", None), ("b", "DE")]
 
 
-def test_a_column_is_never_taken_away(tmp_path: Path) -> None:
+def test_a_column_is_never_removed(tmp_path: Path) -> None:
     """A slice that left the config stays in the lake, and rows without it are accepted."""
     LakeBuilder(tmp_path, loop_config(predictions={**BINARY, "slices": ["country"]}))
     lake = LakeBuilder(tmp_path).predict("a", 0, 0).lake
@@ -73,27 +73,27 @@ def test_a_column_is_never_taken_away(tmp_path: Path) -> None:
 
 
 def test_a_column_never_changes_its_type(tmp_path: Path) -> None:
-    """The message names the column, both types and the way out."""
+    """The message names the column, both types and the remedy."""
     Lake.create(tmp_path, loop_config(predictions={**BINARY, "features": {"amount": {"type": "float"}}}))
     with pytest.raises(LakeError, match=r"'feature_amount' holds DOUBLE in the lake.*VARCHAR(.|\n)*rename it"):
         Lake.create(tmp_path, loop_config(predictions={**BINARY, "features": {"amount": {"type": "string"}}}))
 
 
 def test_a_new_name_that_differs_only_in_case_from_an_old_one_is_refused(tmp_path: Path) -> None:
-    """Delta and DuckDB take them for one column."""
+    """Delta and DuckDB ignore case."""
     Lake.create(tmp_path, loop_config(predictions={**BINARY, "slices": ["country"]}))
     with pytest.raises(LakeError, match=r"'slice_Country' would be a second 'slice_country'"):
         Lake.create(tmp_path, loop_config(predictions={**BINARY, "slices": ["Country"]}))
 
 
-def test_opening_where_there_is_no_lake_says_how_to_make_one(tmp_path: Path) -> None:
+def test_opening_a_missing_lake_says_how_to_create_one(tmp_path: Path) -> None:
     """The error names the folder and the command."""
     with pytest.raises(LakeError, match=r"no lake here\n.*truthloop replay"):
         Lake.open(tmp_path)
 
 
-def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
-    """Nothing is written beside somebody's files."""
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    """Nothing is written into it."""
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(LakeError, match=r"other files, for instance 'thesis.tex'"):
         Lake.create(tmp_path, loop_config())
@@ -101,14 +101,14 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
-    """A typing error in lake.uri overwrites nothing."""
+    """A misspelt lake.uri overwrites nothing."""
     (tmp_path / "lake").write_text("x")
     with pytest.raises(LakeError, match="is a file"):
         Lake.create(tmp_path / "lake", loop_config())
 
 
 def test_the_lake_of_another_loop_is_refused(tmp_path: Path) -> None:
-    """Two loops in one folder would mix their truths."""
+    """Two loops in one folder would mix their labels."""
     Lake.create(tmp_path, loop_config(loop="other-loop"))
     with pytest.raises(LakeError, match=r"loop 'other-loop', not of 'card-fraud'"):
         Lake.create(tmp_path, loop_config())
@@ -116,15 +116,15 @@ def test_the_lake_of_another_loop_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", ["open", "create"])
 def test_a_lake_of_a_newer_format_is_refused(tmp_path: Path, way: str) -> None:
-    """An old program must not write into a layout it does not know."""
+    """An old program must not write into a layout that it does not know."""
     Lake.create(tmp_path, loop_config())
     (tmp_path / "truthloop.json").write_text(json.dumps({"format": 2, "loop": "card-fraud"}))
     with pytest.raises(LakeTooNew, match="format 2"):
         Lake.open(tmp_path) if way == "open" else Lake.create(tmp_path, loop_config())
 
 
-def test_a_marker_that_cannot_be_read_is_an_error_of_ours(tmp_path: Path) -> None:
-    """Half a file, a list, a missing field: each is told apart from a healthy lake."""
+def test_an_invalid_marker_is_a_lake_error(tmp_path: Path) -> None:
+    """Half a file, a list, or a missing field."""
     Lake.create(tmp_path, loop_config())
     for text in ("", "[]", '{"format": 1}', '{"format": "x", "loop": "card-fraud"}'):
         (tmp_path / "truthloop.json").write_text(text)
@@ -132,8 +132,8 @@ def test_a_marker_that_cannot_be_read_is_an_error_of_ours(tmp_path: Path) -> Non
             Lake.open(tmp_path)
 
 
-def test_making_a_lake_can_be_interrupted_and_taken_up_again(tmp_path: Path) -> None:
-    """The marker comes first; `open` says what is missing and `create` completes it."""
+def test_an_interrupted_creation_can_be_continued(tmp_path: Path) -> None:
+    """The marker is written first; `open` names what is missing and `create` completes it."""
     (tmp_path / "truthloop.json").write_text(json.dumps({"format": 1, "loop": "card-fraud"}))
     with pytest.raises(LakeError, match="has no table 'rejects'"):
         Lake.open(tmp_path)
@@ -142,27 +142,27 @@ def test_making_a_lake_can_be_interrupted_and_taken_up_again(tmp_path: Path) -> 
 
 
 def test_a_draft_of_the_marker_is_no_foreign_file(tmp_path: Path) -> None:
-    """A process killed while it wrote the marker leaves a folder that can still become a lake."""
+    """A process that was killed while writing the marker leaves a folder that can still become a lake."""
     (tmp_path / "truthloop.json.draft").write_text("{")
     assert Lake.create(tmp_path, loop_config()).loop == "card-fraud"
 
 
 def test_folders_are_closed_to_others(tmp_path: Path) -> None:
-    """Labels and features are nobody else's business."""
+    """Labels and features are not for other users."""
     Lake.create(tmp_path / "lake", loop_config())
     for folder in (tmp_path / "lake", tmp_path / "lake" / "labels", tmp_path / "lake" / "views"):
         assert folder.stat().st_mode & 0o777 == 0o750
 
 
 def test_the_log_is_kept_and_changes_can_be_followed(tmp_path: Path) -> None:
-    """Retention and change feed are set, not left to a default."""
+    """Retention and change data feed are set, not left to defaults."""
     configuration = Lake.create(tmp_path, loop_config())._writers["outcomes"].handle.metadata().configuration
     assert configuration["delta.enableChangeDataFeed"] == "true"
     assert configuration["delta.logRetentionDuration"] == "interval 30 days"
 
 
-def test_only_the_tables_of_the_lake_have_names(tmp_path: Path) -> None:
-    """A table's name never becomes a path unless it is one of ours."""
+def test_an_unknown_table_is_refused(tmp_path: Path) -> None:
+    """A table's name becomes a path only if it is one of the lake's."""
     lake = LakeBuilder(tmp_path).lake
     with pytest.raises(LakeError, match=r"no table '../x'"):
         lake.scan("../x")

@@ -1,4 +1,4 @@
-"""The views, loaded from `views.sql` by a bare DuckDB: rows, order, refresh, odd folders, compaction."""
+"""The views of `views.sql` in a plain DuckDB: rows, order, refresh, unusual folders, compaction."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ OFFSET_MAX = (1 << 62) - 1
 
 
 def ask(builder: LakeBuilder, query: str) -> list[dict[str, Any]]:
-    """Ask a DuckDB that knows nothing but `views.sql`, as an analyst's would."""
+    """Query a DuckDB with nothing but `views.sql`, as an analyst does."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute((builder.lake.path / "views.sql").read_text("utf-8"))
@@ -45,14 +45,14 @@ def builder(tmp_path: Path) -> LakeBuilder:
 
 
 def test_the_views_of_an_empty_lake_are_empty(builder: LakeBuilder) -> None:
-    """No table has a file yet, and every view answers."""
+    """No table has a file yet, and every view can be queried."""
     for view in ("scored", "outcomes_arrived", "revisions", "rejects", "ledger", "unmatched"):
         assert ask(builder, f"FROM {view}") == []
     assert ask(builder, "FROM scored_at('2030-01-01')") == []
 
 
-def test_the_views_come_in_the_order_in_which_they_are_to_be_read(builder: LakeBuilder) -> None:
-    """`scored` is first, and each says in one line what it is."""
+def test_the_views_are_listed_in_reading_order(builder: LakeBuilder) -> None:
+    """`scored` is first, and each has a one-line comment."""
     query = "SELECT view_name, comment FROM duckdb_views() WHERE comment IS NOT NULL ORDER BY view_oid"
     rows = ask(builder, query)
     assert [row["view_name"] for row in rows] == [
@@ -63,7 +63,7 @@ def test_the_views_come_in_the_order_in_which_they_are_to_be_read(builder: LakeB
 
 
 def test_scored_has_its_columns_in_order(tmp_path: Path) -> None:
-    """The contract of the first view, with slices and features where they belong."""
+    """The contract of the first view, with slices and features in their positions."""
     predictions = {
         "outputs": {"fraud": {"task": "binary"}},
         "slices": ["country"],
@@ -82,15 +82,15 @@ def test_scored_has_its_columns_in_order(tmp_path: Path) -> None:
 
 
 def test_a_prediction_without_an_outcome_is_pending(builder: LakeBuilder) -> None:
-    """Young is not missing: the row is there and says so."""
+    """A young prediction has a row."""
     row = one(builder.predict("a", 0, 3, output_fraud=0.25, weight=2.0))
     assert (row["status"], row["reason"], row["value"], row["known_at"]) == ("pending", None, None, None)
     assert (row["age_ms"], row["label_age_ms"], row["revision"]) == (None, None, None)
     assert (row["output"], row["weight"], row["is_mature"], row["prediction_offset"]) == (0.25, 2.0, False, 3)
 
 
-def test_the_newest_revision_holds_also_where_its_value_is_null(builder: LakeBuilder) -> None:
-    """A retraction has no value; the one before must not shine through."""
+def test_the_newest_revision_counts_also_if_its_value_is_null(builder: LakeBuilder) -> None:
+    """A retraction has no value; that of the revision before must not show."""
     builder.predict("a", 0, 0)
     builder.outcome("a", "joined", 2, 5, value=1.0)
     builder.outcome("a", "retracted", 3, 9, reason="retraction", previous=1.0, previous_status="joined")
@@ -106,7 +106,7 @@ def test_the_newest_revision_holds_also_where_its_value_is_null(builder: LakeBui
 
 
 def test_the_label_age_counts_from_the_first_label_since_the_last_retraction(builder: LakeBuilder) -> None:
-    """A correction does not make a label younger; a retraction starts anew; a timeout is no label."""
+    """A correction does not make a label younger, a retraction resets its age, and a timeout is not a label."""
     builder.predict("a", 0, 0)
     builder.outcome("a", "joined", 2, 5, value=1.0).outcome("a", "joined", 4, 6, value=0.0)
     row = one(builder)
@@ -123,21 +123,21 @@ def test_the_label_age_counts_from_the_first_label_since_the_last_retraction(bui
 
 
 def test_a_label_known_before_its_prediction_has_age_zero(builder: LakeBuilder) -> None:
-    """It was known from the start, so coverage counts it at age 0; its own age stays negative."""
+    """Coverage counts it at age 0; its own age stays negative."""
     builder.predict("a", 0, 0).outcome("a", "joined", -2, 5, reason="early", value=1.0)
     row = one(builder)
     assert (row["label_age_ms"], row["age_ms"]) == (0, -2 * HOUR_MS)
 
 
-def test_another_definition_stands_beside_and_not_in_scored(builder: LakeBuilder) -> None:
-    """`scored` is of the loop's own definition; `revisions` shows all."""
+def test_another_definition_is_in_revisions_and_not_in_scored(builder: LakeBuilder) -> None:
+    """`scored` has the loop's own definition; `revisions` has all."""
     builder.predict("a", 0, 0)
     builder.outcome("a", "joined", 2, 5, value=1.0, definition="chargeback-2")
     assert one(builder)["status"] == "pending"
     assert one(builder, "FROM revisions")["definition"] == "chargeback-2"
 
 
-def test_predictions_that_the_join_put_aside_are_not_scored(builder: LakeBuilder) -> None:
+def test_rejected_predictions_are_not_scored(builder: LakeBuilder) -> None:
     """Only a rejection of a prediction counts, and only at the same partition and offset."""
     builder.predict("a", 0, 0).predict("a", 0, 1).predict("b", 0, 2, id="b2").predict("c", 0, 1, partition=1)
     builder.reject("predictions", 1, "duplicate").reject("labels", 2, "stale")
@@ -172,7 +172,7 @@ def test_every_kind_has_its_row_and_its_own_output(tmp_path: Path) -> None:
 def test_a_row_is_mature_up_to_the_cursor_and_not_beyond(
     builder: LakeBuilder, at: float, offset: int, *, is_mature: bool
 ) -> None:
-    """Compared as (time, offset) with the newest entry of the row's partition."""
+    """Compared as (time, offset) with the newest ledger entry of the row's partition."""
     builder.predict("a", at, offset).outcome("a", "expired", 10, 1, prediction_offset=offset)
     builder.entry(1, 20, cursors=json.dumps({"fraud": [ms(-9), 0]}))
     builder.entry(2, 20, cursors=json.dumps({"fraud": [ms(0), 5]}))
@@ -181,7 +181,7 @@ def test_a_row_is_mature_up_to_the_cursor_and_not_beyond(
 
 
 def test_a_pending_row_is_not_mature_even_behind_the_cursor(builder: LakeBuilder) -> None:
-    """The ledger is written before the outcomes: what it promises may not have been written yet."""
+    """The ledger is written before the outcomes, which may still be missing."""
     builder.predict("a", 0, 0).entry(1, 20, cursors=json.dumps({"fraud": [ms(9), 0]}))
     assert one(builder)["is_mature"] is False
 
@@ -194,14 +194,14 @@ def test_nothing_is_mature_without_a_cursor(builder: LakeBuilder, cursors: str) 
 
 
 def test_the_day_is_that_of_the_loops_time_zone(tmp_path: Path) -> None:
-    """Seven in the evening before, for an analyst in New York."""
+    """Seven in the evening of the day before, in New York."""
     builder = LakeBuilder(tmp_path, loop_config(timezone="America/New_York")).predict("a", 16, 0)
     assert one(builder)["predicted_at"] == hour(16)
     assert one(builder)["day"] == date(2026, 3, 1)
 
 
 def test_only_rows_with_a_label_have_arrived(builder: LakeBuilder) -> None:
-    """Implied and retracted outcomes carry no label."""
+    """Implied and retracted outcomes have no label."""
     for offset, status in enumerate(["joined", "implied", "expired", "retracted"]):
         builder.predict(status, 0, offset).outcome(status, status, 2, offset, prediction_offset=offset)
     builder.predict("pending", 0, 9)
@@ -209,14 +209,14 @@ def test_only_rows_with_a_label_have_arrived(builder: LakeBuilder) -> None:
 
 
 def test_revisions_are_in_order(builder: LakeBuilder) -> None:
-    """By key, then as they came about."""
+    """By key, then by revision."""
     builder.outcome("b", "joined", 1, 9).outcome("a", "joined", 2, 8).outcome("a", "joined", 1, 3)
     rows = ask(builder, "SELECT key, revision FROM revisions")
     assert [tuple(row.values()) for row in rows] == [("a", 3), ("a", 8), ("b", 9)]
 
 
 def test_revisions_of_equal_number_have_an_order_in_a_keys_history(builder: LakeBuilder) -> None:
-    """A label that joins two predictions of its key makes one of each."""
+    """A label that joins two predictions of its key makes one revision of each."""
     builder.predict("a", 0, 0, id="a2").predict("a", 0, 1, id="a1").label("a", 1, 0, value=1.0)
     builder.outcome("a", "joined", 1, 5, id="a2").outcome("a", "joined", 1, 5, id="a1", prediction_offset=1)
     with connect(builder.lake.path) as connection:
@@ -226,7 +226,7 @@ def test_revisions_of_equal_number_have_an_order_in_a_keys_history(builder: Lake
 
 
 def test_unmatched_labels_are_those_of_record_that_wait_longer_than_usual(builder: LakeBuilder) -> None:
-    """Not the young, the joined, the rejected, the superseded; measured by the predictions' mark."""
+    """Not young, joined, rejected or superseded ones; measured by the predictions' watermark."""
     builder.predict("joined", 0, 0).predict("refused", 0, 1).reject("predictions", 1, "too_old")
     builder.label("joined", 1, 0).label("refused", 1, 1)
     builder.label("old", 1, 2, value=0.0).label("old", 2, 3, value=1.0)
@@ -241,8 +241,8 @@ def test_unmatched_labels_are_those_of_record_that_wait_longer_than_usual(builde
     ]
 
 
-def test_the_views_show_one_moment_until_they_are_loaded_again(builder: LakeBuilder) -> None:
-    """A long look at the numbers is a look at the same numbers."""
+def test_the_views_are_a_snapshot_until_they_are_loaded_again(builder: LakeBuilder) -> None:
+    """All queries of a session see the same rows."""
     text = (builder.lake.path / "views.sql").read_text("utf-8")
     with duckdb.connect() as connection:
         connection.execute(text)
@@ -252,8 +252,8 @@ def test_the_views_show_one_moment_until_they_are_loaded_again(builder: LakeBuil
         assert connection.sql("FROM scored").to_arrow_table().num_rows == 1
 
 
-def test_rows_are_read_from_a_checkpoint_and_the_commits_after_it(builder: LakeBuilder) -> None:
-    """Also where the log entries below the checkpoint are gone, and where nothing comes after it."""
+def test_rows_are_read_from_a_delta_checkpoint_and_the_commits_after_it(builder: LakeBuilder) -> None:
+    """Also if older log entries are gone, and if there are no later commits."""
     for offset in range(COMMITS_PER_CHECKPOINT):
         builder.predict(f"k{offset}", 0, offset)
     log = builder.lake.path / "predictions" / "_delta_log"
@@ -268,7 +268,7 @@ def test_rows_are_read_from_a_checkpoint_and_the_commits_after_it(builder: LakeB
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("vacuumed", [False, True])
 def test_compaction_doubles_no_row(builder: LakeBuilder, *, checkpointed: bool, vacuumed: bool) -> None:
-    """The folder holds old and new files at once; the log says which count."""
+    """The folder holds old and new files; the log lists the current ones."""
     for offset in range(5):
         builder.predict(f"k{offset}", 0, offset).outcome(f"k{offset}", "joined", 1, 1, prediction_offset=offset)
     for table in ("predictions", "outcomes"):
@@ -284,7 +284,7 @@ def test_compaction_doubles_no_row(builder: LakeBuilder, *, checkpointed: bool, 
 
 
 def test_paths_are_read_from_the_log_as_urls(builder: LakeBuilder) -> None:
-    """Delta writes them percent-encoded; another writer's file may have a space in its name."""
+    """Delta percent-encodes them; another writer's file may have a space in its name."""
     builder.predict("a", 0, 0)
     (file,) = (builder.lake.path / "predictions").glob("recorded_on=*/*.parquet")
     log = builder.lake.path / "predictions" / "_delta_log" / f"{1:020d}.json"
@@ -295,7 +295,7 @@ def test_paths_are_read_from_the_log_as_urls(builder: LakeBuilder) -> None:
 
 
 def test_a_replaced_table_shows_only_its_new_rows(builder: LakeBuilder) -> None:
-    """An overwrite removes files in the log, not in the folder."""
+    """An overwrite removes files from the log, not from the folder."""
     builder.reject("labels", 0, "stale").reject("labels", 1, "stale")
     frame = builder.lake.scan("rejects").drop("recorded_on", "recorded_at").collect().head(1)
     builder.lake.replace("rejects", frame, [Claim("builder", 2, 3)], recorded_at=RECORDED_AT)
@@ -318,7 +318,7 @@ def test_rows_from_before_a_column_was_added_have_null_in_it(tmp_path: Path) -> 
     ["a lake", "o'brien", 'say "hi"', "süß-湖", "#1", "100% ours", "a*b?", "a;b--c", "$path", "{x}", "~"],
 )
 def test_the_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
-    """Written, read by Polars, and read by DuckDB from the path at the top of the file."""
+    """It is written, read by Polars, and read by DuckDB from the path at the top of the file."""
     for neighbour in ("aXbY", "azbz"):  # what the pattern a*b? would also find
         LakeBuilder(tmp_path / neighbour).predict("wrong", 0, 0)
     builder = LakeBuilder(tmp_path / name).predict("a", 0, 0).outcome("a", "joined", 1, 1)
@@ -331,14 +331,14 @@ def test_the_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a%41", "a[b]", "back\\slash", "new\nline"])
 def test_a_folder_name_that_the_delta_library_reads_as_another_is_refused(tmp_path: Path, name: str) -> None:
-    """Before anything is written there, or worse, somewhere else."""
+    """Before anything is written there, or somewhere else."""
     with pytest.raises(LakeError, match="in its path"):
         LakeBuilder(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lake_that_has_moved_is_found_by_connect_and_by_its_first_line(builder: LakeBuilder) -> None:
-    """The path stands in one place; `connect` knows better where the lake is."""
+    """The path is in one line of the file; `connect` sets the actual one."""
     builder.predict("a", 0, 0)
     moved = builder.lake.path.parent / "it's moved"
     shutil.move(builder.lake.path, moved)
@@ -360,7 +360,7 @@ def test_a_definition_with_quotes_stays_a_definition(tmp_path: Path) -> None:
 
 
 def test_names_and_text_are_quoted() -> None:
-    """The only two doors into SQL."""
+    """These two functions put all names and values into SQL."""
     assert quote_name('a"b') == '"a""b"'
     assert quote_text("a'b") == "'a''b'"
     with pytest.raises(ValueError, match="NUL"):
@@ -368,7 +368,7 @@ def test_names_and_text_are_quoted() -> None:
 
 
 def test_a_notebook_opens_the_lake_and_polars_reads_the_first_view(builder: LakeBuilder) -> None:
-    """Every column of `scored` has a type that Polars knows; the session's zone is UTC."""
+    """Every column of `scored` has a type that Polars knows; the session's time zone is UTC."""
     builder.predict("a", 0, 0).outcome("a", "joined", 2, 1, value=1.0)
     with truthloop.open(str(builder.lake.path)) as connection:
         frame = connection.sql("FROM scored").pl()
@@ -378,13 +378,13 @@ def test_a_notebook_opens_the_lake_and_polars_reads_the_first_view(builder: Lake
     assert zone == {"zone": "UTC"}
 
 
-def test_connecting_to_no_lake_says_so(tmp_path: Path) -> None:
-    """The same words as everywhere."""
+def test_connecting_to_a_missing_lake_is_a_lake_error(tmp_path: Path) -> None:
+    """With the same message as everywhere."""
     with pytest.raises(LakeError, match="no lake here"):
         connect(tmp_path)
 
 
-def test_a_lake_without_its_views_or_files_says_so(builder: LakeBuilder) -> None:
+def test_missing_views_or_files_are_a_lake_error(builder: LakeBuilder) -> None:
     """No exception of DuckDB reaches the command line."""
     shutil.rmtree(builder.lake.path / "views")
     with pytest.raises(LakeError, match="views cannot be loaded"):

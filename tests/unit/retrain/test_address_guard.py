@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def finished(work: Coroutine[object, None, T]) -> T:
-    """Return what a coroutine returns that waits for nothing; a loop for each would take most of the time."""
+    """Run a coroutine that never waits; an event loop for each would take most of the time."""
     try:
         work.send(None)
     except StopIteration as stop:
@@ -29,7 +29,7 @@ def finished(work: Coroutine[object, None, T]) -> T:
 
 
 def answering(*answers: Sequence[str]) -> Resolver:
-    """Return a resolver that gives one answer after the other, the last one again and again."""
+    """Return a resolver that gives the answers in order, and repeats the last one."""
     left = list(answers)
 
     async def look_up(_host: str, _port: int) -> Sequence[str]:
@@ -39,7 +39,7 @@ def answering(*answers: Sequence[str]) -> Resolver:
 
 
 async def no_question(host: str, _port: int) -> Sequence[str]:
-    """Be asked nothing."""
+    """A resolver that must not be called."""
     raise AssertionError(f"{host} was looked up")
 
 
@@ -49,7 +49,7 @@ def judged(url: str, addresses: Sequence[str], *allow: str) -> PinnedAddress | R
 
 
 def test_a_public_https_url_is_pinned_to_its_first_address() -> None:
-    """Host, port and path stay what they were; only where to connect is decided."""
+    """Host, port and path are kept."""
     assert judged("https://Hooks.Example.com/a/b?c=%20d", [PUBLIC, "2606:4700::1111"]) == PinnedAddress(
         "https", "hooks.example.com", 443, PUBLIC, "/a/b?c=%20d"
     )
@@ -58,7 +58,7 @@ def test_a_public_https_url_is_pinned_to_its_first_address() -> None:
     )
 
 
-def test_an_address_is_not_looked_up() -> None:
+def test_a_literal_address_is_not_resolved() -> None:
     """It is its own answer."""
     found = finished(resolve(f"https://{PUBLIC}/", NOBODY, no_question))
     assert found == PinnedAddress("https", PUBLIC, 443, PUBLIC, "/")
@@ -87,7 +87,7 @@ PIECES = [
 @settings(max_examples=examples(1_600), deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join) | st.text(max_size=60), st.booleans())
 def test_whatever_the_url_it_is_refused_or_pinned_to_a_public_address(text: str, whole: bool) -> None:
-    """No other error comes out, and a host in the target is one that was asked for or is that address."""
+    """No other error is raised, and the pinned host is the requested one or the address."""
     asked: list[str] = []
 
     async def public(host: str, _port: int) -> Sequence[str]:
@@ -106,7 +106,7 @@ def test_whatever_the_url_it_is_refused_or_pinned_to_a_public_address(text: str,
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)
 def test_an_address_that_is_not_of_the_public_internet_is_refused(address: str) -> None:
-    """Also where it hides among good ones: every address is looked at."""
+    """Also among public ones: every address is checked."""
     for addresses in ([address], [PUBLIC, address], [address, PUBLIC]):
         found = judged("https://hooks.example.com/", addresses)
         assert isinstance(found, Refusal)
@@ -114,8 +114,8 @@ def test_an_address_that_is_not_of_the_public_internet_is_refused(address: str) 
 
 
 @pytest.mark.parametrize("address", [address for address in NOT_PUBLIC if "%" not in address])
-def test_such_an_address_in_the_url_is_the_configs_fault(address: str) -> None:
-    """It can never be sent to, so the loop does not start."""
+def test_such_an_address_in_the_url_is_a_config_error(address: str) -> None:
+    """It is never allowed, so the loop does not start."""
     url = f"https://[{address}]/" if ":" in address else f"https://{address}/"
     with pytest.raises(ConfigError):
         check_url(url, NOBODY)
@@ -154,7 +154,7 @@ def test_such_an_address_in_the_url_is_the_configs_fault(address: str) -> None:
     ],
 )
 def test_an_odd_url_is_refused_whatever_it_resolves_to(url: str) -> None:
-    """No resolver is asked, and nothing but ConfigError is raised."""
+    """The resolver is not called, and only ConfigError is raised."""
     if url == "https://good.com?@evil.com/../":  # a query may hold anything; the host is what all take for the host
         found = judged(url, [PUBLIC])
         assert found == PinnedAddress("https", "good.com", 443, PUBLIC, "/?@evil.com/../")
@@ -166,7 +166,7 @@ def test_an_odd_url_is_refused_whatever_it_resolves_to(url: str) -> None:
 
 
 def test_an_error_shows_nothing_that_may_be_secret() -> None:
-    """Users, passwords, paths and queries can be tokens."""
+    """Users, passwords, paths and queries may be tokens."""
     for url in ("https://u:tok3n@b.com/tok3n?tok3n#tok3n", "http://b.com/tok3n", "tok3n", "https://tok3n@b.com/\n"):
         with pytest.raises(ConfigError) as raised:
             check_url(url, NOBODY)
@@ -181,7 +181,7 @@ NEVER = [address for address in NOT_PUBLIC if "%" not in address and address not
 
 @pytest.mark.parametrize("address", INNER)
 def test_the_allow_list_opens_private_networks_for_one_host_and_port(address: str) -> None:
-    """Another port or host stays shut."""
+    """Other ports and hosts stay closed."""
     url = "https://pipeline.corp:8443/hook"
     assert judged(url, [address], "pipeline.corp:8443") == PinnedAddress(
         "https", "pipeline.corp", 8443, address, "/hook"
@@ -198,12 +198,12 @@ def test_the_allow_list_opens_private_networks_for_one_host_and_port(address: st
     [address for address in NEVER if not address.startswith(("127.", "10.", "172.", "192.168.", "100.127."))],
 )
 def test_the_allow_list_opens_nothing_else(address: str) -> None:
-    """A name that is allowed and resolves to a cloud's credentials has been rebound."""
+    """An allowed name that resolves to a cloud's metadata service has been rebound."""
     assert isinstance(judged("https://pipeline.corp:8443/", [address], "pipeline.corp:8443"), Refusal)
 
 
 def test_plain_http_is_for_this_machine_and_must_be_allowed() -> None:
-    """Every address has to be a loopback one, today and when it is looked up again."""
+    """Every address has to be a loopback one, at each resolution."""
     url, entry = "http://localhost:9000/", "localhost:9000"
     assert judged(url, ["127.0.0.1", "::1"], entry) == PinnedAddress("http", "localhost", 9000, "127.0.0.1", "/")
     assert isinstance(judged(url, ["127.0.0.1", "10.0.0.1"], entry), Refusal)
@@ -214,8 +214,8 @@ def test_plain_http_is_for_this_machine_and_must_be_allowed() -> None:
     check_url("http://127.0.0.1:9000/", parse_allowed(["127.0.0.1:9000"]))
 
 
-def test_a_name_that_is_rebound_is_refused_when_it_is_looked_up_again() -> None:
-    """Each attempt asks once, and judges what it was told."""
+def test_a_rebound_name_is_refused_at_the_next_resolution() -> None:
+    """Each attempt resolves once, and checks the answer."""
     rebinding = answering([PUBLIC], ["169.254.169.254"])
     first = finished(resolve("https://hooks.example.com/", NOBODY, rebinding))
     second = finished(resolve("https://hooks.example.com/", NOBODY, rebinding))
@@ -228,7 +228,7 @@ def test_a_name_that_is_rebound_is_refused_when_it_is_looked_up_again() -> None:
 
 @pytest.mark.parametrize("error", [OSError("no such name"), UnicodeError("label too long"), None])
 def test_a_name_that_does_not_resolve_is_refused_for_now(error: Exception | None) -> None:
-    """Also an empty answer, and one that is no address: none of them ends the sender."""
+    """So are an empty answer, and one that is not an address; none of them stops the sender."""
 
     async def failing(_host: str, _port: int) -> Sequence[str]:
         if error is not None:
@@ -243,7 +243,7 @@ def test_a_name_that_does_not_resolve_is_refused_for_now(error: Exception | None
     "entry", ["", "a", "a:", ":80", "a:0", "a:b", "a:80/x", "a:80?x", "u@a:80", "https://a:80", "127.1:80"]
 )
 def test_an_entry_of_the_allow_list_is_a_host_and_a_port(entry: str) -> None:
-    """A list that does not mean what it says must not be taken."""
+    """Anything else is refused."""
     with pytest.raises(ConfigError):
         parse_allowed([entry])
     assert parse_allowed(["A.corp:80", "[::1]:80"]) == {Endpoint("a.corp", 80), Endpoint("::1", 80)}

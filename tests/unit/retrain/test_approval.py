@@ -1,4 +1,4 @@
-"""What a person rules about a backfill: taken once, for the diff that was read, with a reason; all else is refused."""
+"""Rulings of people about backfills: recorded once, for the diff that was read, with a reason; others are refused."""
 
 import json
 from pathlib import Path
@@ -42,17 +42,19 @@ def loop(tmp_path: Path) -> Settings:
 
 
 def events(settings: Settings) -> list[Event]:
-    """Return what the log is about."""
+    """Return the events of the log."""
     return [entry.event for entry in log_of(settings)]
 
 
 @pytest.mark.parametrize(("verdict", "event"), [(Verdict.APPROVED, Event.APPROVED), (Verdict.REJECTED, Event.REJECTED)])
 def test_a_ruling_is_one_entry_with_who_why_how_and_about_what(loop: Settings, verdict: Verdict, event: Event) -> None:
-    """The audit: everything somebody asks a year later."""
+    """The audit trail: all that is asked for a year later."""
     sha256 = log_backfill(loop, backfill_diff())
     person = Person("ann@example.org", "proxy", "page")
-    said = statement(sha256, verdict=verdict, reason=" checked\r\n with the desk ", person=person, token_sha256=TOKEN)
-    result = approvals(loop).rule(said)
+    request = statement(
+        sha256, verdict=verdict, reason=" checked\r\n with the desk ", person=person, token_sha256=TOKEN
+    )
+    result = approvals(loop).rule(request)
     assert result.outcome is RulingOutcome.DONE
     first, entry = log_of(loop)
     assert (entry.event, entry.verdict, entry.state) == (event, verdict, first.state)
@@ -72,8 +74,8 @@ def test_a_ruling_is_one_entry_with_who_why_how_and_about_what(loop: Settings, v
     assert [one.verdict for one in rulings_of(log_of(loop))] == [verdict]
 
 
-def test_in_the_terminal_no_token_is_needed_and_none_is_written_down(loop: Settings) -> None:
-    """Whoever can write the lake needs no form; the digest of the diff is needed all the same."""
+def test_in_the_terminal_no_token_is_needed_and_none_is_logged(loop: Settings) -> None:
+    """Whoever can write to the lake needs no form, but the digest of the diff."""
     sha256 = log_backfill(loop, backfill_diff())
     person = Person("root", "attested", "terminal")
     assert approvals(loop).rule(statement(sha256, person=person)).outcome is RulingOutcome.DONE
@@ -81,15 +83,15 @@ def test_in_the_terminal_no_token_is_needed_and_none_is_written_down(loop: Setti
     assert (detail["via"], detail["by_source"], "token_sha256" in detail) == ("terminal", "attested", False)
 
 
-def test_what_nobody_has_found_is_unknown_and_leaves_no_trace(loop: Settings) -> None:
-    """Also where the log of another kind has entries."""
+def test_an_unknown_backfill_is_refused_without_an_entry(loop: Settings) -> None:
+    """Also if the log of another kind has entries."""
     log_backfill(loop, backfill_diff())
     assert approvals(loop).rule(statement("0" * 64, episode=OTHER)).outcome is RulingOutcome.UNKNOWN
     assert events(loop) == [Event.BACKFILLED]
 
 
 def test_the_kind_of_a_backfill_is_found_by_its_id(loop: Settings) -> None:
-    """People name the backfill and nothing else."""
+    """People give the backfill's id only."""
     log_backfill(loop, backfill_diff())
     sha256 = log_backfill(loop, backfill_diff("fare", id=OTHER))
     assert approvals(loop).rule(statement(sha256, episode=OTHER)).outcome is RulingOutcome.DONE
@@ -100,8 +102,8 @@ def test_the_kind_of_a_backfill_is_found_by_its_id(loop: Settings) -> None:
 @pytest.mark.parametrize(
     "reason", ["", " ", "\r\n\t", "\u200b", "\N{RIGHT-TO-LEFT OVERRIDE}", "\x00", "x" * (REASON_MAX + 1)]
 )
-def test_without_a_reason_that_can_be_read_nothing_is_taken(loop: Settings, reason: str) -> None:
-    """And nothing is written down: it was no ruling yet."""
+def test_a_ruling_without_a_visible_reason_is_refused(loop: Settings, reason: str) -> None:
+    """Without an entry: it was not a complete ruling."""
     sha256 = log_backfill(loop, backfill_diff())
     assert approvals(loop).rule(statement(sha256, reason=reason)).outcome is RulingOutcome.INCOMPLETE
     assert events(loop) == [Event.BACKFILLED]
@@ -109,16 +111,16 @@ def test_without_a_reason_that_can_be_read_nothing_is_taken(loop: Settings, reas
 
 
 @pytest.mark.parametrize("name", ["", "  ", "\u2060", "n" * (BY_MAX + 1)])
-def test_without_a_name_nothing_is_taken(loop: Settings, name: str) -> None:
-    """An audit log of nobody is none."""
+def test_a_ruling_without_a_name_is_refused(loop: Settings, name: str) -> None:
+    """An audit log needs a name."""
     sha256 = log_backfill(loop, backfill_diff())
-    said = statement(sha256, person=Person(name, "attested", "page"))
-    assert approvals(loop).rule(said).outcome is RulingOutcome.INCOMPLETE
+    request = statement(sha256, person=Person(name, "attested", "page"))
+    assert approvals(loop).rule(request).outcome is RulingOutcome.INCOMPLETE
     assert events(loop) == [Event.BACKFILLED]
 
 
-def test_what_was_ruled_is_not_ruled_again_and_who_asks_is_told_by_whom(loop: Settings) -> None:
-    """The second is written down as refused, and moves nothing."""
+def test_a_second_ruling_is_refused_and_names_who_ruled_first(loop: Settings) -> None:
+    """The refusal is logged, and changes nothing."""
     sha256 = log_backfill(loop, backfill_diff())
     assert approvals(loop).rule(statement(sha256)).outcome is RulingOutcome.DONE
     bob = Person("Bob", "attested", "terminal")
@@ -142,14 +144,14 @@ def test_what_was_ruled_is_not_ruled_again_and_who_asks_is_told_by_whom(loop: Se
 
 
 @pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.WARNED])
-def test_what_a_rule_has_let_through_waits_for_nobody(loop: Settings, verdict: Verdict) -> None:
-    """It counts already."""
+def test_a_backfill_that_passed_by_rule_cannot_be_ruled_about(loop: Settings, verdict: Verdict) -> None:
+    """It is of record already."""
     sha256 = log_backfill(loop, backfill_diff(), verdict)
     assert approvals(loop).rule(statement(sha256)).outcome is RulingOutcome.DECIDED
 
 
 def test_a_ruling_about_a_diff_that_has_changed_is_refused_and_the_new_one_is_named(loop: Settings) -> None:
-    """One label more makes another diff; what was read is not what would count."""
+    """One more label makes another diff."""
     old = log_backfill(loop, backfill_diff())
     new = log_backfill(loop, grown(backfill_diff()))
     result = approvals(loop).rule(statement(old, token_sha256=TOKEN))
@@ -160,8 +162,8 @@ def test_a_ruling_about_a_diff_that_has_changed_is_refused_and_the_new_one_is_na
     assert approvals(loop).rule(statement(new)).outcome is RulingOutcome.DONE
 
 
-def test_what_grows_after_it_was_ruled_waits_again(loop: Settings) -> None:
-    """The approval was of the labels that were there."""
+def test_a_backfill_that_grows_after_its_ruling_waits_again(loop: Settings) -> None:
+    """The approval was for the labels that were there."""
     first = log_backfill(loop, backfill_diff())
     assert approvals(loop).rule(statement(first, token_sha256=TOKEN)).outcome is RulingOutcome.DONE
     second = log_backfill(loop, grown(backfill_diff()))
@@ -171,22 +173,22 @@ def test_what_grows_after_it_was_ruled_waits_again(loop: Settings) -> None:
     assert approvals(loop).rule(statement(second, verdict=Verdict.REJECTED)).outcome is RulingOutcome.DONE
 
 
-def test_an_expired_form_is_refused_and_written_down_once(loop: Settings) -> None:
-    """Sent again it adds nothing, expired or not."""
+def test_an_expired_form_is_refused_and_logged_once(loop: Settings) -> None:
+    """Sent again it adds no entry, expired or not."""
     sha256 = log_backfill(loop, backfill_diff())
-    said = statement(sha256, token_sha256=TOKEN)
+    request = statement(sha256, token_sha256=TOKEN)
     for _ in range(3):
-        assert approvals(loop).rule(said, is_expired=True).outcome is RulingOutcome.EXPIRED
+        assert approvals(loop).rule(request, is_expired=True).outcome is RulingOutcome.EXPIRED
     assert events(loop) == [Event.BACKFILLED, Event.REFUSED]
-    assert approvals(loop).rule(said).outcome is RulingOutcome.USED
+    assert approvals(loop).rule(request).outcome is RulingOutcome.USED
     assert events(loop) == [Event.BACKFILLED, Event.REFUSED]
 
 
 def test_a_form_that_is_sent_twice_has_one_effect_and_one_entry(loop: Settings) -> None:
-    """A double click, or a browser that loads the answer again."""
+    """A double click, or a browser that reloads the answer."""
     sha256 = log_backfill(loop, backfill_diff())
-    said = statement(sha256, token_sha256=TOKEN)
-    assert [approvals(loop).rule(said).outcome for _ in range(3)] == [
+    request = statement(sha256, token_sha256=TOKEN)
+    assert [approvals(loop).rule(request).outcome for _ in range(3)] == [
         RulingOutcome.DONE,
         RulingOutcome.USED,
         RulingOutcome.USED,
@@ -194,8 +196,8 @@ def test_a_form_that_is_sent_twice_has_one_effect_and_one_entry(loop: Settings) 
     assert events(loop) == [Event.BACKFILLED, Event.APPROVED]
 
 
-def test_the_same_refusal_of_the_same_person_is_written_down_once_without_a_form(loop: Settings) -> None:
-    """In the terminal there is no token to know it by."""
+def test_the_same_refusal_of_the_same_person_is_logged_once_without_a_form(loop: Settings) -> None:
+    """In the terminal there is no token to recognise it by."""
     sha256 = log_backfill(loop, backfill_diff())
     person = Person("root", "attested", "terminal")
     for wrong in ("0" * 64, "0" * 64, "1" * 64):
@@ -205,7 +207,7 @@ def test_the_same_refusal_of_the_same_person_is_written_down_once_without_a_form
 
 
 def test_nobody_can_fill_the_log_with_refusals(loop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """New forms can be had without end; entries cannot."""
+    """The number of new forms is not limited; that of entries is."""
     monkeypatch.setattr(approval, "REFUSALS_MAX", 4)
     sha256 = log_backfill(loop, backfill_diff())
     rule = approvals(loop).rule
@@ -216,14 +218,14 @@ def test_nobody_can_fill_the_log_with_refusals(loop: Settings, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.WARNED, Verdict.QUARANTINED])
-def test_a_person_does_not_rule_what_rules_rule(loop: Settings, verdict: Verdict) -> None:
-    """A mistake of the caller."""
+def test_verdicts_by_rule_are_not_for_people(loop: Settings, verdict: Verdict) -> None:
+    """An error of the caller."""
     with pytest.raises(ValueError, match="does not rule"):
         approvals(loop).rule(statement("0" * 64, verdict=verdict))
 
 
 class Interrupted(DecisionLog):
-    """A log to which somebody else writes first, so many times."""
+    """A log that another writer appends to first, a number of times."""
 
     def __init__(self, settings: Settings, losses: int, other: str) -> None:
         super().__init__(Lake.open(settings.lake), "late")
@@ -232,7 +234,7 @@ class Interrupted(DecisionLog):
         self._other = other
 
     def append(self, entries: Any, recorded_at_ms: int) -> bool:
-        """Let the other one write, then try."""
+        """Let the other writer append, then try."""
         if self.losses:
             self.losses -= 1
             log = DecisionLog(Lake.open(self._settings.lake), "late")
@@ -258,10 +260,10 @@ class Interrupted(DecisionLog):
         (1, "growth", RulingOutcome.CHANGED),
     ],
 )
-def test_who_comes_second_looks_again_before_anything_is_written(
+def test_after_another_writer_the_log_is_read_again(
     loop: Settings, losses: int, other: str, outcome: RulingOutcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log that was read and the log that is written to are the same one, or nothing is written."""
+    """The entries that a ruling follows from are the log that it is appended to."""
     monkeypatch.setattr(approval, "ATTEMPTS_MAX", 3)
     sha256 = log_backfill(loop, backfill_diff())
     log = Interrupted(loop, losses, other)
@@ -275,19 +277,19 @@ def test_who_comes_second_looks_again_before_anything_is_written(
     assert all(entry.detail["by"] == ("Ann" if other == "ruling" else "Bob") for entry in rulings)
 
 
-def test_what_waits_comes_first_and_says_why(loop: Settings) -> None:
-    """Then what was decided, the newest first."""
+def test_waiting_backfills_come_first_with_their_reasons(loop: Settings) -> None:
+    """Then the decided ones, the newest first."""
     old = backfill_diff(since=START_MS, until=START_MS + 1)
     new = backfill_diff(id=OTHER, since=START_MS + 5, until=START_MS + 6)
     done = backfill_diff("fare", id=f"bf-{9:032x}")
-    for told in (new, old, done):
-        log_backfill(loop, told)
+    for diff in (new, old, done):
+        log_backfill(loop, diff)
     sha256 = done.sha256()
     assert approvals(loop).rule(statement(sha256, episode=done.episode.id)).outcome is RulingOutcome.DONE
-    standings = approvals(loop).statuses()
-    assert [one.episode.id for one in standings] == [EPISODE, OTHER, done.episode.id]
-    assert [one.is_waiting for one in standings] == [True, True, False]
-    assert all(REASON in one.why for one in standings)
+    statuses = approvals(loop).statuses()
+    assert [one.episode.id for one in statuses] == [EPISODE, OTHER, done.episode.id]
+    assert [one.is_waiting for one in statuses] == [True, True, False]
+    assert all(REASON in one.why for one in statuses)
     assert episode_statuses([]) == []
 
 
@@ -301,13 +303,13 @@ def test_what_waits_comes_first_and_says_why(loop: Settings) -> None:
         ("\u200b\u200b", ""),
     ],
 )
-def test_what_people_type_becomes_one_line_that_can_be_written_down(typed: str, line: str) -> None:
-    """Markup is no matter of the log; what no table can hold is."""
+def test_typed_text_becomes_one_line_that_can_be_logged(typed: str, line: str) -> None:
+    """Markup is kept; control characters and invalid UTF-8 are escaped."""
     assert one_line(typed) == line
 
 
 def test_whatever_is_typed_the_log_and_its_views_can_be_read(loop: Settings) -> None:
-    """SQL takes the log apart as JSON, and one bad entry would stop it for good."""
+    """SQL parses the log as JSON, and one bad entry would break its views."""
     typed = "a\x00b\x1b[31m \udce4 '; DROP TABLE x; -- \N{FIRE}" * 10
     sha256 = log_backfill(loop, backfill_diff())
     person = Person(typed[:100], "attested", "page")
@@ -318,11 +320,11 @@ def test_whatever_is_typed_the_log_and_its_views_can_be_read(loop: Settings) -> 
     assert json.loads(log_of(loop)[-1].model_dump_json())["detail"]["by"] == one_line(typed[:100])
 
 
-def test_an_entry_without_a_digest_can_be_ruled_about_by_nobody(loop: Settings) -> None:
-    """There is nothing that was read."""
+def test_an_entry_without_a_digest_has_none_to_approve(loop: Settings) -> None:
+    """There is no diff that somebody could have read."""
     log_backfill(loop, backfill_diff())
     entry = log_of(loop)[0].model_copy(update={"detail": {}})
-    standing = episode_statuses([entry])[0]
-    assert (standing.diff_sha256, standing.is_waiting) == ("", True)
+    status = episode_statuses([entry])[0]
+    assert (status.diff_sha256, status.is_waiting) == ("", True)
     assert isinstance(entry, Decision)
     assert ANN.source == "attested"

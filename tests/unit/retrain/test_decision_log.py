@@ -1,4 +1,4 @@
-"""The gate's log in the lake: what is written is read again, and of two writers of a number one wins."""
+"""The gate's log in the lake (`lake.log`): entries are read as written, and of two writers of a number one wins."""
 
 import threading
 from pathlib import Path
@@ -16,7 +16,7 @@ NOW_MS = START_MS + 1_000
 
 
 def day(number: int, state: GateState = GateState.IDLE, reason: str = "so") -> Decision:
-    """Return the evaluation of a day."""
+    """Return the entry of a day's evaluation."""
     return entry(number, Event.EVALUATED, state, number, reason=reason)
 
 
@@ -27,8 +27,8 @@ def lake(tmp_path: Path) -> Path:
     return tmp_path / "lake"
 
 
-def test_what_is_written_is_read_again_in_order(lake: Path) -> None:
-    """Every field, also by another process, and whatever order files are read in."""
+def test_entries_are_read_as_written_and_in_order(lake: Path) -> None:
+    """Every field, also by another process, and in whatever order files are read."""
     whole = entry(
         1,
         Event.EVALUATED,
@@ -49,8 +49,8 @@ def test_what_is_written_is_read_again_in_order(lake: Path) -> None:
     assert gate_of(entries).state is GateState.REQUESTED
 
 
-def test_nothing_is_written_for_nothing(lake: Path) -> None:
-    """No commit either."""
+def test_no_entries_make_no_commit(lake: Path) -> None:
+    """Not even an empty one."""
     opened = Lake.open(lake)
     before = opened.version("decisions")
     assert DecisionLog(opened, "late").append([], NOW_MS)
@@ -59,7 +59,7 @@ def test_nothing_is_written_for_nothing(lake: Path) -> None:
 
 @pytest.mark.parametrize("number", [0, 2])
 def test_an_entry_of_another_number_than_the_next_is_not_written(lake: Path, number: int) -> None:
-    """Neither one that is there, nor one behind a gap."""
+    """Neither one that is there already, nor one after a gap."""
     opened = Lake.open(lake)
     log = DecisionLog(opened, "late")
     assert log.append([day(0)], NOW_MS)
@@ -70,7 +70,7 @@ def test_an_entry_of_another_number_than_the_next_is_not_written(lake: Path, num
 
 
 def test_kinds_have_logs_of_their_own(lake: Path) -> None:
-    """Each with numbers of its own."""
+    """Each with its own numbers."""
     opened = Lake.open(lake)
     late, fare = DecisionLog(opened, "late"), DecisionLog(opened, "fare")
     assert late.append([day(0), day(1)], NOW_MS)
@@ -80,34 +80,52 @@ def test_kinds_have_logs_of_their_own(lake: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_of_writers_that_race_for_a_number_one_wins(lake: Path, seed: int) -> None:
-    """Each on a lake that it has opened itself; what the losers would have written is nowhere."""
+    """Each on its own handle of the lake; the losers write nothing."""
     logs = [DecisionLog(Lake.open(lake), "late") for _ in range(3)]
     for log in logs:
         assert log.entries() == []
     barrier, won = threading.Barrier(len(logs)), dict[int, bool]()
 
-    def write(place: int) -> None:
-        entries = [day(number, reason=f"writer {place}") for number in range(1 + (place + seed) % 3)]
+    def write(index: int) -> None:
+        entries = [day(number, reason=f"writer {index}") for number in range(1 + (index + seed) % 3)]
         barrier.wait()
-        won[place] = logs[place].append(entries, NOW_MS)
+        won[index] = logs[index].append(entries, NOW_MS)
 
-    threads = [threading.Thread(target=write, args=(place,)) for place in range(len(logs))]
+    threads = [threading.Thread(target=write, args=(index,)) for index in range(len(logs))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(won.values()) == [False, False, True]
-    [winner] = [place for place, is_won in won.items() if is_won]
+    [winner] = [index for index, is_won in won.items() if is_won]
     entries = DecisionLog(Lake.open(lake), "late").entries()
     assert {one.reason for one in entries} == {f"writer {winner}"}
     assert [one.number for one in entries] == list(range(len(entries)))
 
 
 def test_a_writer_that_read_before_another_wrote_writes_nothing(lake: Path) -> None:
-    """It reads again, and decides again."""
+    """It reads the log again, and decides again."""
     first, second = (DecisionLog(Lake.open(lake), "late") for _ in range(2))
     following = gate_of(second.entries()).following
     assert first.append([day(0)], NOW_MS)
     assert not second.append([day(following, GateState.WATCHING)], NOW_MS)
     assert second.append([day(gate_of(second.entries()).following, GateState.WATCHING)], NOW_MS)
     assert [one.state for one in first.entries()] == [GateState.IDLE, GateState.WATCHING]
+
+
+def test_an_update_builds_again_from_the_log_that_another_writer_has_extended(lake: Path) -> None:
+    """As often as it may; then nothing is written."""
+    mine, other = (DecisionLog(Lake.open(lake), "late") for _ in range(2))
+    seen = []
+
+    def build(entries: list[Decision]) -> list[Decision]:
+        seen.append(len(entries))
+        if len(entries) < 2:
+            assert other.append([day(len(entries))], NOW_MS)
+        return [day(len(entries), GateState.WATCHING)]
+
+    assert mine.update(build, lambda: NOW_MS, attempts_max=2) is None
+    assert mine.update(build, lambda: NOW_MS) == [day(2, GateState.WATCHING)]
+    assert seen == [0, 1, 2]
+    assert mine.update(lambda _entries: [], lambda: NOW_MS) == []
+    assert [one.state for one in other.entries()] == [GateState.IDLE, GateState.IDLE, GateState.WATCHING]

@@ -1,4 +1,4 @@
-"""What is written into the gate's log: every entry is one that the gate takes, wherever its table has the event."""
+"""Entries of the gate's log: every one is legal for the gate wherever its table has the event."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ BY_RULE = (Verdict.PASSED, Verdict.WARNED, Verdict.QUARANTINED)
 
 
 def gate_in(state: GateState, **other: Any) -> Gate:
-    """Return a gate in a state, with a retrain open where the state has one."""
+    """Return a gate in a state, with an open retrain if the state has one."""
     usual: dict[str, Any] = {"state": state, "following": 7, "at_ms": START_MS, "version": "v1"}
     if state in OPEN:
         usual |= {"decision": ID, "decided_ms": START_MS, "asked_ms": (START_MS,)}
@@ -51,28 +51,28 @@ def attempt(outcome: Any, status: int | None = 200) -> Attempt:
 
 
 def answer(status: Any, **other: Any) -> RetrainCallback:
-    """Return what a pipeline says of the open retrain."""
+    """Return a callback for the open retrain."""
     return RetrainCallback.model_validate({"decision": ID, "status": status} | other)
 
 
-def taken(gate: Gate, event: Event, told: Decision) -> bool:
-    """Apply an entry; whether the gate took it has to be what the table says."""
-    assert told.event is event
-    is_listed = told.state in NEXT_STATES.get((gate.state, event), frozenset())
+def taken(gate: Gate, event: Event, logged: Decision) -> bool:
+    """Apply an entry, and check that the gate accepts it exactly if the table lists it."""
+    assert logged.event is event
+    is_listed = logged.state in NEXT_STATES.get((gate.state, event), frozenset())
     try:
-        moved = gate.after(told)
+        moved = gate.after(logged)
     except IllegalEvent:
         assert not is_listed
         return False
     assert is_listed
-    assert moved.state is told.state
+    assert moved.state is logged.state
     return True
 
 
 @pytest.mark.parametrize("origin", [ORIGIN, BY_CALLBACK, NOBODY])
 @pytest.mark.parametrize("state", list(GateState))
 def test_every_event_is_taken_where_the_table_has_it_and_nowhere_else(state: GateState, origin: EntryOrigin) -> None:
-    """All events that are written besides evaluations, in all states."""
+    """All events besides evaluations, in all states."""
     gate = gate_in(state)
     delivered, gave_up = attempted(origin, gate, attempt("delivered")), attempted(origin, gate, attempt("gave_up"))
     assert delivered is not None
@@ -93,7 +93,7 @@ def test_every_event_is_taken_where_the_table_has_it_and_nowhere_else(state: Gat
         (Event.RESTATED, restated(origin, gate, evaluation(1, DRIFT), [])),
         (Event.RESTATED, restated(origin, gate, evaluation(1), [episode()])),
     ]
-    took = {event for event, told in events if taken(gate, event, told)}
+    took = {event for event, logged in events if taken(gate, event, logged)}
     assert took == {event for event, _ in events if (state, event) in NEXT_STATES}
 
 
@@ -104,36 +104,36 @@ def test_every_event_is_taken_where_the_table_has_it_and_nowhere_else(state: Gat
 def test_the_entries_of_an_evaluation_are_taken_in_every_state(
     state: GateState, version: str | None, origin: EntryOrigin, found: Any
 ) -> None:
-    """Also when another version runs, or none; a week later, when nobody has answered."""
+    """Also if another version runs, or none; and a week later, without an answer."""
     gate = gate_in(state)
     entries = evaluated(origin, gate, evaluation(7, *found, version=version))
-    for told in entries:
-        gate = gate.after(told)
+    for logged in entries:
+        gate = gate.after(logged)
     assert entries[-1].event is Event.EVALUATED
-    assert [told.number for told in entries] == list(range(7, 7 + len(entries)))
+    assert [logged.number for logged in entries] == list(range(7, 7 + len(entries)))
     assert (entries[0].event is Event.DEPLOYED) is (version == "v2")
     waits = state in (GateState.REQUESTED, GateState.RUNNING) and version != "v2" and origin.retrain is not None
-    assert (Event.OVERDUE in [told.event for told in entries]) is waits
-    assert {told.at for told in entries} == {START_MS + 7 * DAY_MS}
+    assert (Event.OVERDUE in [logged.event for logged in entries]) is waits
+    assert {logged.at for logged in entries} == {START_MS + 7 * DAY_MS}
 
 
 def test_a_retrain_begins_with_an_id_of_its_evaluation_and_keeps_it() -> None:
-    """The same evaluation has the same one; what follows belongs to it, and says why."""
+    """The same evaluation gives the same id; later entries of the retrain have it, too."""
     gate = gate_in(GateState.IDLE)
     one = evaluation(7, DRIFT)
-    [told] = evaluated(ORIGIN, gate, one)
-    assert (told.state, told.decision) == (GateState.PREPARING, decision_id("flights", "late", one.at, "v1"))
-    assert (told.reason, told.findings) == ("error_drift alarm; every requirement is met", [DRIFT])
-    assert told.detail == {"judged_day": "2013-05-30", "mature_labels": 5_000}
-    gate = gate.after(told)
+    [logged] = evaluated(ORIGIN, gate, one)
+    assert (logged.state, logged.decision) == (GateState.PREPARING, decision_id("flights", "late", one.at, "v1"))
+    assert (logged.reason, logged.findings) == ("error_drift alarm; every requirement is met", [DRIFT])
+    assert logged.detail == {"judged_day": "2013-05-30", "mature_labels": 5_000}
+    gate = gate.after(logged)
     [again] = evaluated(ORIGIN, gate, evaluation(8, DRIFT))
-    assert (again.state, again.decision) == (GateState.PREPARING, told.decision)
+    assert (again.state, again.decision) == (GateState.PREPARING, logged.decision)
 
 
 def test_a_new_version_ends_the_retrain_and_cools_down() -> None:
-    """Before the evaluation that shows it; without an open retrain it is told all the same."""
-    told, after = evaluated(ORIGIN, gate_in(GateState.RUNNING), evaluation(1, version="v2"))
-    assert (told.reason, told.version, told.decision) == (
+    """Its entry comes before the evaluation that shows it; also without an open retrain."""
+    logged, after = evaluated(ORIGIN, gate_in(GateState.RUNNING), evaluation(1, version="v2"))
+    assert (logged.reason, logged.version, logged.decision) == (
         "v2 predicts in place of v1: the retrain is done",
         "v2",
         ID,
@@ -143,31 +143,31 @@ def test_a_new_version_ends_the_retrain_and_cools_down() -> None:
     assert (rolled.reason, rolled.decision) == ("v2 predicts in place of v1", None)
 
 
-@pytest.mark.parametrize(("days", "is_told"), [(2.99, False), (3, True)])
-def test_nobody_answers_is_told_once(days: float, is_told: bool) -> None:
-    """Three days after the decision; the gate stays where it is."""
+@pytest.mark.parametrize(("days", "is_logged"), [(2.99, False), (3, True)])
+def test_an_overdue_retrain_is_logged_once(days: float, is_logged: bool) -> None:
+    """Three days after the decision; the state stays."""
     gate = gate_in(GateState.REQUESTED)
     entries = evaluated(ORIGIN, gate, evaluation(days))
-    assert [told.event for told in entries] == [Event.OVERDUE] * is_told + [Event.EVALUATED]
-    for told in entries:
-        gate = gate.after(told)
-    later = [told.event for told in evaluated(ORIGIN, gate, evaluation(9))]
-    assert later == [Event.OVERDUE] * (not is_told) + [Event.EVALUATED]
-    assert (entries[0].reason == "nobody has answered for 3.0 days") is is_told
+    assert [logged.event for logged in entries] == [Event.OVERDUE] * is_logged + [Event.EVALUATED]
+    for logged in entries:
+        gate = gate.after(logged)
+    later = [logged.event for logged in evaluated(ORIGIN, gate, evaluation(9))]
+    assert later == [Event.OVERDUE] * (not is_logged) + [Event.EVALUATED]
+    assert (entries[0].reason == "nobody has answered for 3.0 days") is is_logged
 
 
-def test_an_attempt_that_is_repeated_says_nothing() -> None:
-    """Only its end does: taken, given up, or not wanted any more."""
+def test_a_repeated_attempt_makes_no_entry() -> None:
+    """Only the end of a delivery does: delivered, given up, or gone."""
     gate = gate_in(GateState.REQUESTED)
     assert attempted(ORIGIN, gate, attempt("failed", 503)) is None
     delivered = attempted(ORIGIN, gate, attempt("delivered", 202))
     assert delivered is not None
     assert delivered.detail == {"attempt": 2, "http_status": 202, "attempted_at_ms": START_MS + 60_000}
     for outcome, word in (("gave_up", "not delivered in time"), ("gone", "never accept it")):
-        told = attempted(ORIGIN, gate, attempt(outcome, None))
-        assert told is not None
-        assert word in told.reason
-        assert told.state is GateState.COOLING
+        logged = attempted(ORIGIN, gate, attempt(outcome, None))
+        assert logged is not None
+        assert word in logged.reason
+        assert logged.state is GateState.COOLING
 
 
 @pytest.mark.parametrize(
@@ -181,83 +181,90 @@ def test_an_attempt_that_is_repeated_says_nothing() -> None:
         (BY_CALLBACK, "failed", GateState.COOLING),
     ],
 )
-def test_success_ends_a_retrain_only_where_the_config_takes_the_pipelines_word(
+def test_a_callback_of_success_ends_a_retrain_only_if_the_config_says_so(
     origin: EntryOrigin, status: str, state: GateState
 ) -> None:
     """Otherwise the new version's predictions do."""
     metrics = {"roc_auc": 0.9, "brier": 0.1}
     given = answer(status, version="v2", metrics=metrics, message="Done.", model_sha256="0" * 64)
-    told = answered(origin, gate_in(GateState.RUNNING), given, "c1")
-    assert (told.state, told.source, told.version) == (state, "pipeline", "v2")
-    assert told.reason == f"the pipeline says: {status}. Done."
-    assert list(told.detail.items())[2:] == [("metric:brier", 0.1), ("metric:roc_auc", 0.9)]
-    assert (told.detail["callback_id"], told.detail["model_sha256"]) == ("c1", "0" * 64)
+    logged = answered(origin, gate_in(GateState.RUNNING), given, "c1")
+    assert (logged.state, logged.source, logged.version) == (state, "pipeline", "v2")
+    assert logged.reason == f"the pipeline says: {status}. Done."
+    assert list(logged.detail.items())[2:] == [("metric:brier", 0.1), ("metric:roc_auc", 0.9)]
+    assert (logged.detail["callback_id"], logged.detail["model_sha256"]) == ("c1", "0" * 64)
 
 
-def test_words_of_others_are_cut_to_what_a_reason_may_be() -> None:
+def test_long_messages_are_cut_to_the_length_of_a_reason() -> None:
     """Whatever a pipeline or a person writes."""
-    told = answered(ORIGIN, gate_in(GateState.RUNNING), answer("running", message="x" * 1_000), "c1")
-    assert len(told.reason) == 1_000
-    told = resolved(ORIGIN, gate_in(GateState.RUNNING), "y" * 5_000, {})
-    assert (len(told.reason), told.source, told.state) == (1_000, "person", GateState.COOLING)
+    logged = answered(ORIGIN, gate_in(GateState.RUNNING), answer("running", message="x" * 1_000), "c1")
+    assert len(logged.reason) == 1_000
+    logged = resolved(ORIGIN, gate_in(GateState.RUNNING), "y" * 5_000, {})
+    assert (len(logged.reason), logged.source, logged.state) == (1_000, "person", GateState.COOLING)
 
 
 @pytest.mark.parametrize("verdict", BY_RULE)
 @pytest.mark.parametrize("state", list(GateState))
-def test_a_backfill_is_told_with_its_verdict_and_waits_where_the_gate_rests(state: GateState, verdict: Verdict) -> None:
-    """The episode, the digest of its diff and the reasons are in the entry; it belongs to no retrain."""
+def test_the_entry_of_a_backfill_has_its_verdict_and_makes_a_gate_at_rest_wait(
+    state: GateState, verdict: Verdict
+) -> None:
+    """It has the episode, the digest of its diff and the reasons, and belongs to no retrain."""
     gate = gate_in(state)
     detail = {"diff_sha256": "0" * 64}
-    told = backfilled(ORIGIN, gate, ruling(verdict, episode(day=1)), ["One.", "Two."], detail)
+    logged = backfilled(ORIGIN, gate, ruling(verdict, episode(day=1)), ["One.", "Two."], detail)
     waits = verdict is Verdict.QUARANTINED and state not in {*OPEN, GateState.COOLING}
-    assert told.state is (GateState.WAITING if waits else state)
-    assert told.reason == f"300 labels restate the past: {verdict.value}. One. Two."
-    assert (told.episode, told.verdict, told.decision) == (episode(day=1), verdict, None)
-    assert (told.at, told.detail, told.source) == (START_MS + DAY_MS, detail, "loop")
-    assert gate.after(told).decision == gate.decision
+    assert logged.state is (GateState.WAITING if waits else state)
+    assert logged.reason == f"300 labels restate the past: {verdict.value}. One. Two."
+    assert (logged.episode, logged.verdict, logged.decision) == (episode(day=1), verdict, None)
+    assert (logged.at, logged.detail, logged.source) == (START_MS + DAY_MS, detail, "loop")
+    assert gate.after(logged).decision == gate.decision
 
 
-def test_what_was_sent_again_is_told_as_predictions() -> None:
-    """They are no labels."""
-    told = backfilled(ORIGIN, gate_in(GateState.IDLE), ruling(Verdict.WARNED, episode(1, Cause.RESENT)), ["So."], {})
-    assert told.reason == "300 predictions that were sent again with other content restate the past: warned. So."
+def test_a_resent_backfill_counts_predictions() -> None:
+    """They are not labels."""
+    logged = backfilled(ORIGIN, gate_in(GateState.IDLE), ruling(Verdict.WARNED, episode(1, Cause.RESENT)), ["So."], {})
+    assert logged.reason == "300 predictions that were sent again with other content restate the past: warned. So."
 
 
 @pytest.mark.parametrize(("day", "known"), [(-3, 0), (0, 0), (2, 2)])
-def test_a_backfill_is_known_with_its_last_label_and_never_before_what_is_known(day: float, known: int) -> None:
-    """Of a ruling too."""
+def test_the_evidence_time_of_a_backfill_is_that_of_its_last_label(day: float, known: int) -> None:
+    """Never before that of the newest entry; the same for a ruling."""
     gate = gate_in(GateState.IDLE)
     about = ruling(Verdict.APPROVED, episode(day=day))
-    for told in (backfilled(ORIGIN, gate, about, [], {}), ruled(ORIGIN, gate, about, "so", {})):
-        assert told.at == START_MS + known * DAY_MS
+    for logged in (backfilled(ORIGIN, gate, about, [], {}), ruled(ORIGIN, gate, about, "so", {})):
+        assert logged.at == START_MS + known * DAY_MS
 
 
 def test_an_approval_is_a_persons_entry_and_moves_nothing() -> None:
-    """Nor does a rejection; words are cut to what a reason may be."""
+    """So is a rejection; long reasons are cut."""
     for verdict, event in ((Verdict.APPROVED, Event.APPROVED), (Verdict.REJECTED, Event.REJECTED)):
-        told = ruled(ORIGIN, gate_in(GateState.RUNNING), ruling(verdict), "y" * 5_000, {"by": "Ann"})
-        assert (told.event, told.verdict, told.state, told.source) == (event, verdict, GateState.RUNNING, "person")
-        assert (len(told.reason), told.detail, told.decision) == (1_000, {"by": "Ann"}, None)
+        logged = ruled(ORIGIN, gate_in(GateState.RUNNING), ruling(verdict), "y" * 5_000, {"by": "Ann"})
+        assert (logged.event, logged.verdict, logged.state, logged.source) == (
+            event,
+            verdict,
+            GateState.RUNNING,
+            "person",
+        )
+        assert (len(logged.reason), logged.detail, logged.decision) == (1_000, {"by": "Ann"}, None)
 
 
-def test_a_day_judged_again_asks_once_for_what_was_approved() -> None:
-    """With an id of the entry, at the time when it is known; then nothing is left to ask for."""
+def test_a_restatement_requests_a_retrain_once_for_an_approved_backfill() -> None:
+    """With an id of the entry, at the ruling's evidence time; then no approved backfill is left."""
     gate = gate_in(GateState.WAITING, evaluated_ms=START_MS)
     gate = gate.after(ruled(ORIGIN, gate, ruling(Verdict.APPROVED, episode(day=0.5)), "so", {}))
     assert gate.ruled
-    told = restated(ORIGIN, gate, evaluation(0), [])
+    logged = restated(ORIGIN, gate, evaluation(0), [])
     at_ms = START_MS + DAY_MS // 2
-    assert (told.event, told.state, told.at) == (Event.RESTATED, GateState.PREPARING, at_ms)
-    assert told.decision == decision_id("flights", "late", at_ms, "v1", str(told.number))
-    assert [one.kind for one in told.findings] == [FindingKind.BACKFILL]
-    gate = gate.after(told)
+    assert (logged.event, logged.state, logged.at) == (Event.RESTATED, GateState.PREPARING, at_ms)
+    assert logged.decision == decision_id("flights", "late", at_ms, "v1", str(logged.number))
+    assert [one.kind for one in logged.findings] == [FindingKind.BACKFILL]
+    gate = gate.after(logged)
     assert (gate.approved, gate.ruled, gate.decided_ms, gate.evaluated_ms) == ((), False, at_ms, START_MS)
     again = restated(ORIGIN, gate, evaluation(0), [])
-    assert (again.state, again.decision, again.findings) == (GateState.PREPARING, told.decision, [])
+    assert (again.state, again.decision, again.findings) == (GateState.PREPARING, logged.decision, [])
 
 
-def test_an_approval_whose_requirements_are_unmet_asks_at_the_end_of_a_later_day() -> None:
-    """It is kept until then, and asked for once."""
+def test_an_approval_whose_requirements_are_unmet_begins_a_retrain_on_a_later_day() -> None:
+    """It is kept until then, and used once."""
     gate = gate_in(GateState.WAITING, evaluated_ms=START_MS)
     gate = gate.after(ruled(ORIGIN, gate, ruling(Verdict.APPROVED, episode(day=0)), "so", {}))
     few = restated(ORIGIN, gate, evaluation(0, mature_labels=1), [])
@@ -265,15 +272,15 @@ def test_an_approval_whose_requirements_are_unmet_asks_at_the_end_of_a_later_day
     assert "mature_labels" in few.reason
     gate = gate.after(few)
     for day in (1, 2):
-        [told] = evaluated(ORIGIN, gate, evaluation(day, mature_labels=day * 1_500))
-        gate = gate.after(told)
-        assert (told.state is GateState.PREPARING) is (day == 2)
+        [logged] = evaluated(ORIGIN, gate, evaluation(day, mature_labels=day * 1_500))
+        gate = gate.after(logged)
+        assert (logged.state is GateState.PREPARING) is (day == 2)
     assert (gate.approved, len(gate.asked_ms)) == ((), 1)
     assert gate.decision == decision_id("flights", "late", START_MS + 2 * DAY_MS, "v1")
 
 
-def test_a_rejection_is_judged_and_asks_for_nothing() -> None:
-    """The gate rests again; one that still waits is named."""
+def test_a_rejection_is_evaluated_and_requests_nothing() -> None:
+    """The gate is at rest again; another backfill that waits is named."""
     gate = gate_in(GateState.WAITING, evaluated_ms=START_MS)
     gate = gate.after(ruled(ORIGIN, gate, ruling(Verdict.REJECTED, episode(day=0)), "so", {}))
     assert restated(ORIGIN, gate, evaluation(0), []).state is GateState.IDLE
@@ -281,8 +288,8 @@ def test_a_rejection_is_judged_and_asks_for_nothing() -> None:
     assert (other.state, other.decision) == (GateState.WAITING, None)
 
 
-def test_the_last_word_on_each_backfill_is_read_from_the_log() -> None:
-    """In the order of the last words: the newest definition is of the highest rank. Nothing else is one."""
+def test_the_latest_ruling_about_each_backfill_is_read_from_the_log() -> None:
+    """In the order of the latest rulings: the newest definition ranks highest."""
     gate, log = gate_in(GateState.IDLE, following=0), list[Decision]()
     words = [
         (1, Verdict.QUARANTINED),
@@ -294,9 +301,9 @@ def test_the_last_word_on_each_backfill_is_read_from_the_log() -> None:
     for number, verdict in words:
         add = backfilled if verdict in BY_RULE else ruled
         about = ruling(verdict, episode(number))
-        told = add(ORIGIN, gate, about, "so", {})  # type: ignore[operator] # both take what the other takes here
-        log.append(told)
-        gate = gate.after(told)
+        logged = add(ORIGIN, gate, about, "so", {})  # type: ignore[operator] # both take what the other takes here
+        log.append(logged)
+        gate = gate.after(logged)
     log += evaluated(ORIGIN, gate, evaluation(3))
     found = [(one.episode, one.verdict) for one in rulings_of(log)]
     assert found == [
@@ -308,8 +315,8 @@ def test_the_last_word_on_each_backfill_is_read_from_the_log() -> None:
     assert waiting_episodes(rulings_of(log[:3])) == [episode(2)]
 
 
-def test_a_backfills_entries_are_no_retrains_and_what_is_said_of_one_ends_none() -> None:
-    """`retrain list` shows what was asked for: verdicts on models, refused answers and backfills stand beside."""
+def test_entries_of_backfills_and_notes_are_not_retrains_and_end_none() -> None:
+    """`retrain list` leaves out verdicts on models, refused callbacks and backfills."""
     gate, log = gate_in(GateState.IDLE, following=0), list[Decision]()
     log += evaluated(ORIGIN, gate, evaluation(1, DRIFT))
     gate = gate.after(log[-1])
@@ -347,8 +354,8 @@ def test_a_backfills_entries_are_no_retrains_and_what_is_said_of_one_ends_none()
         max_size=40,
     )
 )
-def test_whatever_happens_the_log_can_be_read_again(steps: list[tuple[str, int]]) -> None:
-    """Any order of happenings: what the gate takes is a log that leads to the same gate."""
+def test_any_order_of_events_gives_a_log_that_folds_to_the_same_gate(steps: list[tuple[str, int]]) -> None:
+    """Illegal entries are left out."""
     gate, log, day, version = Gate(), list[Decision](), 0, 1
     for what, days in steps:
         entries: list[Decision | None] = []
@@ -375,15 +382,15 @@ def test_whatever_happens_the_log_can_be_read_again(steps: list[tuple[str, int]]
         else:
             given = answer("succeeded" if what == "ok" else "failed", decision=gate.decision or ID)
             entries.append(answered(ORIGIN, gate, given, f"c{len(log)}"))
-        for told in entries:
-            if told is None:
+        for logged in entries:
+            if logged is None:
                 continue
             try:
-                gate = gate.after(told)
+                gate = gate.after(logged)
             except IllegalEvent:
                 aside = {Event.EVALUATED, Event.RESTATED, Event.BACKFILLED, Event.APPROVED, Event.REJECTED}
-                assert told.event not in aside
+                assert logged.event not in aside
                 continue
-            log.append(Decision.model_validate_json(told.model_dump_json()))
+            log.append(Decision.model_validate_json(logged.model_dump_json()))
     assert gate_of(log) == gate
-    assert [told.number for told in log] == list(range(len(log)))
+    assert [logged.number for logged in log] == list(range(len(log)))

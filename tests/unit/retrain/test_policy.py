@@ -1,4 +1,4 @@
-"""What the gate makes of an evaluation: triggers, requirements, and the reason."""
+"""Judgement of an evaluation: triggers, requirements, and the reason."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ IDLE = Gate(state=GateState.IDLE)
 
 
 def configured(**parts: Any) -> RetrainConfig:
-    """Return a config with other parts than the defaults."""
+    """Return a config with changes to the defaults."""
     return RetrainConfig.model_validate({"target": TARGET} | parts)
 
 
@@ -36,15 +36,17 @@ def configured(**parts: Any) -> RetrainConfig:
         ((DRIFT, finding(FindingKind.COVERAGE, Level.CALIBRATING, Place.LABELS)), GateState.WATCHING),
     ],
 )
-def test_where_findings_lead_when_there_is_enough_of_everything(found: tuple[Finding, ...], state: GateState) -> None:
-    """Drift asks, missing labels hold everything back, and so does not knowing whether they are missing."""
+def test_the_state_that_findings_lead_to_when_all_requirements_are_met(
+    found: tuple[Finding, ...], state: GateState
+) -> None:
+    """Drift begins a retrain; missing labels hold it, and so does not knowing whether they are missing."""
     judgement = judge(IDLE, evaluation(0, *found), CONFIG)
     assert judgement.state is state
     assert judgement.reason
 
 
-def test_only_what_is_listed_asks() -> None:
-    """`when` decides; the rest is watched."""
+def test_only_listed_triggers_begin_a_retrain() -> None:
+    """`when` lists them; other findings are watched."""
     loss = finding(FindingKind.METRIC_LOSS, place=Place.METRIC)
     only_loss = configured(when=["metric_loss"])
     assert judge(IDLE, evaluation(0, DRIFT), only_loss).state is GateState.WATCHING
@@ -70,7 +72,7 @@ def test_too_few_labels_are_named(changes: dict[str, int | None], unmet: str | N
 
 
 def test_the_cooldown_ends_to_the_day() -> None:
-    """Seven days after the last end, not earlier; then the same evaluation asks."""
+    """Seven days after the last end, not earlier; then the same evaluation begins a retrain."""
     gate = Gate(state=GateState.COOLING, ended_ms=START_MS)
     before = judge(gate, evaluation(6.999, DRIFT), CONFIG)
     assert before.state is GateState.COOLING
@@ -80,7 +82,7 @@ def test_the_cooldown_ends_to_the_day() -> None:
 
 
 @pytest.mark.parametrize(("failures", "days"), [(0, 7), (1, 14), (2, 28), (3, 56), (9, 56)])
-def test_what_came_to_nothing_doubles_the_cooldown(failures: int, days: int) -> None:
+def test_failed_retrains_double_the_cooldown(failures: int, days: int) -> None:
     """Up to eight times."""
     gate = Gate(state=GateState.COOLING, ended_ms=START_MS, failures=failures)
     assert cooling_until_ms(gate, CONFIG) == START_MS + days * DAY_MS
@@ -89,7 +91,7 @@ def test_what_came_to_nothing_doubles_the_cooldown(failures: int, days: int) -> 
 
 
 def test_the_budget_counts_thirty_days() -> None:
-    """Four within them are enough; the fifth waits until the first is older."""
+    """Four requests within them are the limit; the fifth waits until the first is older."""
     asked = tuple(START_MS + day * DAY_MS for day in (0, 8, 16, 24))
     gate = Gate(state=GateState.IDLE, asked_ms=asked, ended_ms=START_MS)
     before = judge(gate, evaluation(29.999, DRIFT), CONFIG)
@@ -99,15 +101,15 @@ def test_the_budget_counts_thirty_days() -> None:
 
 
 @pytest.mark.parametrize("state", [GateState.PREPARING, GateState.REQUESTED, GateState.RUNNING])
-def test_while_a_retrain_is_open_nothing_else_is_asked(state: GateState) -> None:
-    """The state stays; what was found is told."""
+def test_an_open_retrain_blocks_another_one(state: GateState) -> None:
+    """The state stays; findings are recorded."""
     gate = Gate(state=state, decision=ID, decided_ms=START_MS)
     judgement = judge(gate, evaluation(3, DRIFT), CONFIG)
     assert (judgement.state, judgement.findings) == (state, [DRIFT])
     assert ID in judgement.reason
 
 
-def test_without_the_section_nobody_is_asked_and_it_says_so() -> None:
+def test_without_the_config_section_no_retrain_begins_and_the_reason_says_so() -> None:
     """Evidence is shown all the same."""
     judgement = judge(IDLE, evaluation(0, DRIFT), None)
     assert judgement.state is GateState.WATCHING
@@ -115,13 +117,13 @@ def test_without_the_section_nobody_is_asked_and_it_says_so() -> None:
 
 
 def test_before_a_day_is_old_enough_nothing_is_known() -> None:
-    """Silence is never success: not idle, but unknown."""
+    """The state is unknown, not idle: silence is never success."""
     assert judge(Gate(), evaluation(0, judged_day=None), CONFIG).state is GateState.UNKNOWN
     assert judge(Gate(), evaluation(0), CONFIG).state is GateState.IDLE
 
 
 def test_missing_labels_may_be_allowed() -> None:
-    """`coverage: any` asks whether or not labels come as they should."""
+    """`coverage: any` does not require complete labels."""
     anyhow = configured(require={"coverage": "any"})
     for level in (Level.CALIBRATING, Level.ALARM):
         doubt = finding(FindingKind.COVERAGE, level, Place.LABELS)
@@ -132,7 +134,7 @@ def test_missing_labels_may_be_allowed() -> None:
 APPROVED = Gate(state=GateState.WAITING, approved=("bf-" + "a" * 32, "bf-" + "b" * 32))
 
 
-def test_an_approved_backfill_asks_and_is_named() -> None:
+def test_an_approved_backfill_begins_a_retrain_and_is_named() -> None:
     """One finding each, before all alarms; no drift is needed."""
     judgement = judge(APPROVED, evaluation(0, DRIFT), CONFIG)
     assert judgement.state is GateState.PREPARING
@@ -143,7 +145,7 @@ def test_an_approved_backfill_asks_and_is_named() -> None:
     assert judge(APPROVED, evaluation(0), CONFIG).state is GateState.PREPARING
 
 
-def test_an_approved_backfill_asks_only_where_it_is_listed() -> None:
+def test_an_approved_backfill_is_a_trigger_only_if_listed() -> None:
     """By default it is."""
     unlisted = judge(APPROVED, evaluation(0), configured(when=["drift", "metric_loss"]))
     assert (unlisted.state, unlisted.findings) == (GateState.IDLE, [])
@@ -162,8 +164,8 @@ def test_an_approved_backfill_asks_only_where_it_is_listed() -> None:
         ({"ended_ms": START_MS - 1}, {}, "cooldown"),
     ],
 )
-def test_an_approval_is_subject_to_what_is_required(other: dict[str, Any], changes: dict[str, int], unmet: str) -> None:
-    """It is not asked now, and says why; the gate keeps it for later."""
+def test_an_approval_is_subject_to_the_requirements(other: dict[str, Any], changes: dict[str, int], unmet: str) -> None:
+    """The reason names the unmet ones; the gate keeps the approval for later."""
     judgement = judge(Gate(state=GateState.WAITING, approved=APPROVED.approved, **other), evaluation(**changes), CONFIG)
     assert judgement.state is GateState.WATCHING
     assert [one.name for one in judgement.conditions if not one.is_met] == [unmet]
@@ -172,7 +174,7 @@ def test_an_approval_is_subject_to_what_is_required(other: dict[str, Any], chang
 
 
 def test_an_approval_within_a_cooldown_waits_for_its_end() -> None:
-    """The state stays, and says what is waited for."""
+    """The state stays, and the reason names the cooldown."""
     gate = Gate(state=GateState.COOLING, approved=APPROVED.approved, ended_ms=START_MS)
     before = judge(gate, evaluation(6.999), CONFIG)
     assert before.state is GateState.COOLING
@@ -180,14 +182,14 @@ def test_an_approval_within_a_cooldown_waits_for_its_end() -> None:
     assert judge(gate, evaluation(7), CONFIG).state is GateState.PREPARING
 
 
-def test_labels_that_cannot_be_trusted_hold_an_approval_back() -> None:
-    """As they hold back all else."""
+def test_untrusted_labels_hold_an_approval() -> None:
+    """As they hold every trigger."""
     judgement = judge(APPROVED, evaluation(0, finding(FindingKind.SILENCE, place=Place.LABELS)), CONFIG)
     assert judgement.state is GateState.HELD
 
 
-def test_what_waits_for_a_person_is_said_and_holds_nothing_back() -> None:
-    """Alarms ask all the same; without one the gate waits, and says how to look."""
+def test_a_waiting_backfill_is_named_and_holds_no_retrain() -> None:
+    """Alarms begin retrains all the same; without one the gate waits, and names the command to run."""
     waiting = [episode(1), episode(2)]
     judgement = judge(IDLE, evaluation(0), CONFIG, waiting)
     assert judgement.state is GateState.WAITING
@@ -204,15 +206,15 @@ def test_what_waits_for_a_person_is_said_and_holds_nothing_back() -> None:
     assert judge(IDLE, evaluation(0), None, waiting).state is GateState.WAITING
 
 
-def test_a_cooldown_outlasts_what_waits_for_a_person() -> None:
-    """Then the gate waits."""
+def test_a_cooldown_comes_before_a_waiting_backfill() -> None:
+    """After it the gate waits."""
     gate = Gate(state=GateState.COOLING, ended_ms=START_MS)
     assert judge(gate, evaluation(6), CONFIG, [episode()]).state is GateState.COOLING
     assert judge(gate, evaluation(7), CONFIG, [episode()]).state is GateState.WAITING
 
 
-def test_with_a_retrain_open_an_approval_is_told_and_asks_for_nothing() -> None:
-    """It is kept for when that one has ended."""
+def test_with_an_open_retrain_an_approval_is_recorded_and_begins_none() -> None:
+    """It is kept until that one has ended."""
     gate = Gate(state=GateState.RUNNING, decision=ID, decided_ms=START_MS, approved=APPROVED.approved)
     judgement = judge(gate, evaluation(1), CONFIG, [episode()])
     assert (judgement.state, len(judgement.findings)) == (GateState.RUNNING, 2)

@@ -1,4 +1,4 @@
-"""When a run is asked for, and what an answer is."""
+"""When a run is polled, and the callback that its state stands for."""
 
 from random import Random
 
@@ -14,15 +14,15 @@ SILENT = RunState(detail="500")
 
 
 class Unjittered(Random):
-    """Leaves every wait as long as it is."""
+    """Leaves every wait as it is."""
 
     def random(self) -> float:
-        """Return the least."""
+        """Return the least value."""
         return 0.0
 
 
-def test_a_server_that_answers_is_asked_every_half_minute() -> None:
-    """Whatever it says; the first time at once."""
+def test_a_server_that_answers_is_polled_every_half_minute() -> None:
+    """Whatever the status; the first time at once."""
     poll = Poll()
     assert poll.due_ms == 0
     for _ in range(3):
@@ -30,8 +30,8 @@ def test_a_server_that_answers_is_asked_every_half_minute() -> None:
         assert poll == Poll(AT_MS + POLL_MS, 0)
 
 
-def test_a_server_that_does_not_is_asked_less_and_less() -> None:
-    """Up to half an hour, and at the usual pace again once it answers."""
+def test_a_server_that_does_not_answer_is_polled_less_and_less() -> None:
+    """Up to half an hour; at the usual interval again once it answers."""
     poll, waits = Poll(), []
     for _ in range(40):
         poll = poll.after(SILENT, AT_MS, Unjittered())
@@ -42,7 +42,7 @@ def test_a_server_that_does_not_is_asked_less_and_less() -> None:
 
 
 def test_retry_after_is_kept_to_for_a_day_at_most() -> None:
-    """A server that asks for a year is asked again all the same; nothing makes it sooner."""
+    """A longer one is cut to a day; none shortens the wait."""
     for asked_ms, wait_ms in ((3_600_000, 3_600_000), (10**12, 86_400_000), (0, 60_000), (-5, 60_000)):
         state = RunState(retry_after_ms=asked_ms, detail="429")
         assert Poll().after(state, AT_MS, Unjittered()).due_ms == AT_MS + wait_ms
@@ -57,13 +57,13 @@ def test_jitter_only_shortens_a_wait() -> None:
 
 @pytest.mark.parametrize("status", ["accepted", "running", "succeeded", "failed"])
 def test_a_state_is_a_callback_with_an_id_of_its_own(status: str) -> None:
-    """So that each status of a decision is taken once."""
+    """So each status of a decision is taken once."""
     callback = callback_of(ID, RunState(status, "so"))  # type: ignore[arg-type] # the four words
     assert callback is not None
     assert (callback.decision, callback.status, callback.message) == (ID, status, "so")
     assert poll_id(ID, status) != poll_id(ID, "other")
 
 
-def test_what_is_not_known_is_no_callback() -> None:
-    """A poll that fails is not an answer."""
+def test_an_unknown_state_is_no_callback() -> None:
+    """A failed poll is not an answer."""
     assert callback_of(ID, SILENT) is None

@@ -1,4 +1,4 @@
-"""The retrains of a log, one by one: how far each has come, and how it ended."""
+"""History of the retrains of a log: the state of each, and how it ended."""
 
 import json
 from typing import Any
@@ -15,10 +15,10 @@ WRITTEN = {"dataset": "file:///d", "manifest": "file:///d/m", "manifest_sha256":
 
 
 def log_of(*steps: tuple[Event, GateState, dict[str, Any]], number: int = 0, id_: str = FIRST) -> list[Decision]:
-    """Return entries of one retrain, a day apart, that a gate takes."""
+    """Return legal entries of one retrain, a day apart."""
     return [
-        entry(number + place, event, state, number + place, decision=id_, **other)
-        for place, (event, state, other) in enumerate(steps)
+        entry(number + index, event, state, number + index, decision=id_, **other)
+        for index, (event, state, other) in enumerate(steps)
     ]
 
 
@@ -37,7 +37,7 @@ OVERDUE = (Event.OVERDUE, GateState.RUNNING, {})
         ([DECIDED, PREPARED, DELIVERED, OVERDUE], "running", True, 2_000),
     ],
 )
-def test_an_open_retrain_is_where_the_gate_is(steps: Any, state: str, is_overdue: bool, rows: int | None) -> None:
+def test_an_open_retrain_has_the_gates_state(steps: Any, state: str, is_overdue: bool, rows: int | None) -> None:
     """With what was known when it was decided."""
     log = log_of(*steps)
     assert gate_of(log).state.value == state
@@ -69,7 +69,7 @@ def test_an_open_retrain_is_where_the_gate_is(steps: Any, state: str, is_overdue
     ],
 )
 def test_every_end_has_its_name(event: Event, state: str, version: str | None, following: str | None) -> None:
-    """It is over, and nobody is late any more; only predictions say which version followed."""
+    """It is not overdue any more; only predictions name the version that followed."""
     before = [DECIDED, PREPARED] if event is Event.UNDELIVERABLE else [DECIDED, PREPARED, DELIVERED, OVERDUE]
     log = log_of(*before, (event, GateState.COOLING, {"version": version}))
     gate_of(log)
@@ -78,8 +78,8 @@ def test_every_end_has_its_name(event: Event, state: str, version: str | None, f
     assert (found.following_version, found.ended_ms) == (following, START_MS + len(before) * DAY_MS)
 
 
-def test_each_retrain_of_a_log_stands_for_itself() -> None:
-    """In their order; days without one belong to none."""
+def test_each_retrain_of_a_log_has_its_own_entries() -> None:
+    """In order; days without a retrain belong to none."""
     first = log_of(DECIDED, PREPARED, DELIVERED, (Event.FAILED, GateState.COOLING, {}))
     quiet = entry(4, Event.EVALUATED, GateState.IDLE, 4)
     empty = (Event.RESOLVED, GateState.COOLING, {"reason": "the data set would be empty"})

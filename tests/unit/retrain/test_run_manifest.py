@@ -1,9 +1,9 @@
-"""The manifest of a retrain: what stands in it at every stage, and how a retrain is found from what it led to."""
+"""The manifest of a retrain at every stage, and how a retrain is found by what it led to."""
 
 from typing import Any
 
 import pytest
-from gate_case import DRIFT, START_MS, entry, episode, told_of
+from gate_case import DRIFT, START_MS, entry, episode, ruling_entry
 
 from retrain.gate import DAY_MS, gate_of
 from retrain.run_manifest import find_retrain, run_manifest
@@ -61,11 +61,11 @@ DEPLOYED: Step = (Event.DEPLOYED, GateState.COOLING, {"version": "v2", "reason":
 
 
 def log_of(*steps: Step, before: list[Decision] | None = None, id_: str | None = FIRST) -> list[Decision]:
-    """Return entries of one retrain behind others, a day apart; the gate takes them."""
+    """Return legal entries of one retrain, a day apart, after others."""
     known = before or []
     new = [
-        entry(len(known) + place, event, state, len(known) + place, decision=id_, **other)
-        for place, (event, state, other) in enumerate(steps)
+        entry(len(known) + index, event, state, len(known) + index, decision=id_, **other)
+        for index, (event, state, other) in enumerate(steps)
     ]
     gate_of([*known, *new])
     return [*known, *new]
@@ -77,7 +77,7 @@ def manifest(log: list[Decision], id_: str = FIRST, **given: Any) -> dict[str, A
 
 
 def test_a_retrain_that_is_only_decided_says_why() -> None:
-    """With the findings, the requirements as they stood, and how far evidence had come; nothing else is known yet."""
+    """With findings, requirements and evidence time; nothing else is known yet."""
     found = manifest(log_of(DECIDED))
     assert found == {
         "retrain": FIRST,
@@ -109,21 +109,21 @@ def test_a_retrain_that_is_only_decided_says_why() -> None:
     ("steps", "state"),
     [([DECIDED, PREPARED], "requested"), ([DECIDED, PREPARED, DELIVERED], "running")],
 )
-def test_from_the_request_on_the_data_set_is_named_with_all_that_made_it(steps: list[Step], state: str) -> None:
-    """Table versions, contract, config, code and dependencies; what is not for the chain of inputs stays out."""
+def test_from_the_request_on_the_data_set_is_named_with_its_inputs(steps: list[Step], state: str) -> None:
+    """Table versions, contract, config, code and dependencies; the rest of its manifest is left out."""
     found = manifest(log_of(*steps), dataset=DATASET)
     assert (found["state"], found["ended"]) == (state, None)
-    told = found["dataset"]
-    place = ("uri", "manifest_uri", "manifest_sha256", "is_whole")
-    assert [told[name] for name in place] == ["file:///d", "file:///d/manifest.json", "0" * 64, True]
-    assert {name: value for name, value in told.items() if name in DATASET} == {
+    dataset = found["dataset"]
+    names = ("uri", "manifest_uri", "manifest_sha256", "is_whole")
+    assert [dataset[name] for name in names] == ["file:///d", "file:///d/manifest.json", "0" * 64, True]
+    assert {name: value for name, value in dataset.items() if name in DATASET} == {
         name: value for name, value in DATASET.items() if name != "columns"
     }
-    assert told["order"] is None
+    assert dataset["order"] is None
 
 
 def test_a_data_set_that_is_gone_is_still_named_by_its_digest() -> None:
-    """What was signed stands in the log; no property of it is made up."""
+    """The signed digest is in the log; properties of the data set are not made up."""
     found = manifest(log_of(DECIDED, PREPARED))
     assert found["dataset"] == {
         "uri": "file:///d",
@@ -146,8 +146,8 @@ def test_a_data_set_that_is_gone_is_still_named_by_its_digest() -> None:
         ([DECIDED, PREPARED, DELIVERED], Event.RESOLVED, None),
     ],
 )
-def test_every_end_is_told_as_it_was_written(before: list[Step], event: Event, version: str | None) -> None:
-    """The first end counts, whatever the gate's next days say."""
+def test_every_end_is_reported_as_logged(before: list[Step], event: Event, version: str | None) -> None:
+    """The first end counts, whatever the gate's later entries are."""
     end = (event, GateState.COOLING, {"version": version, "reason": "that was it", "detail": {"who": "ann"}})
     log = log_of(*before, end)
     log = log_of((Event.EVALUATED, GateState.COOLING, {}), before=log, id_=None)
@@ -162,7 +162,7 @@ def test_every_end_is_told_as_it_was_written(before: list[Step], event: Event, v
     }
 
 
-def test_a_day_that_is_evaluated_while_it_runs_changes_nothing_of_why_it_was_decided() -> None:
+def test_evaluations_during_a_retrain_do_not_change_its_reason() -> None:
     """Such entries carry the retrain's id, too."""
     later = (Event.EVALUATED, GateState.RUNNING, {"reason": "another day", "version": "v1"})
     log = log_of(DECIDED, PREPARED, DELIVERED, later, later)
@@ -171,8 +171,8 @@ def test_a_day_that_is_evaluated_while_it_runs_changes_nothing_of_why_it_was_dec
     assert (found["state"], found["ended"], found["answers"]) == ("running", None, [])
 
 
-def test_answers_have_the_models_digest_and_what_the_pipeline_measured() -> None:
-    """Each answer by itself, in order; what has no metrics has none."""
+def test_answers_have_the_models_digest_and_the_pipelines_metrics() -> None:
+    """Each answer separately, in order."""
     accepted = (Event.ACCEPTED, GateState.RUNNING, {"detail": {"callback_id": "c0", "model_sha256": None}})
     found = manifest(log_of(DECIDED, PREPARED, accepted, SUCCEEDED, DEPLOYED))
     assert [one["event"] for one in found["answers"]] == ["accepted", "succeeded"]
@@ -188,8 +188,8 @@ def test_answers_have_the_models_digest_and_what_the_pipeline_measured() -> None
     }
 
 
-def test_only_its_own_deliveries_are_told() -> None:
-    """The attempts of all retrains stand in one table."""
+def test_only_its_own_deliveries_are_listed() -> None:
+    """The attempts of all retrains are in one table."""
     attempts = [
         Attempt(FIRST, 1, 5, "retry", 503, None, "busy"),
         Attempt(SECOND, 1, 6, "delivered", 200),
@@ -201,7 +201,7 @@ def test_only_its_own_deliveries_are_told() -> None:
     ]
 
 
-def test_what_is_said_behind_the_end_belongs_to_it_and_does_not_end_it_again() -> None:
+def test_notes_after_the_end_belong_to_it_and_do_not_end_it_again() -> None:
     """A model that is judged weeks later, and another one that was refused."""
     judged = (Event.JUDGED, GateState.COOLING, {"version": "v2", "reason": "as good", "detail": {"verdict": "x"}})
     refused = (Event.REFUSED, GateState.COOLING, {"reason": "another model", "detail": {"model_sha256": OTHER}})
@@ -213,21 +213,21 @@ def test_what_is_said_behind_the_end_belongs_to_it_and_does_not_end_it_again() -
     assert [one["model_sha256"] for one in found["answers"]] == [GOOD]
 
 
-def test_what_is_said_of_it_while_another_one_is_open_is_told_of_it_and_not_of_the_other() -> None:
-    """Such an entry can name it in its detail alone."""
+def test_notes_while_another_retrain_is_open_belong_to_the_one_they_name() -> None:
+    """Such an entry names it in its detail only."""
     log = log_of(DECIDED, PREPARED, DELIVERED, SUCCEEDED, DEPLOYED)
     log = log_of(DECIDED, before=log, id_=SECOND)
-    said = {"reason": "as good", "detail": {"decision": FIRST}}
-    log = log_of(*((event, GateState.PREPARING, said) for event in (Event.JUDGED, Event.REFUSED)), before=log, id_=None)
+    note = {"reason": "as good", "detail": {"decision": FIRST}}
+    log = log_of(*((event, GateState.PREPARING, note) for event in (Event.JUDGED, Event.REFUSED)), before=log, id_=None)
     assert [len(manifest(log)[name]) for name in ("judged", "refused")] == [1, 1]
     assert [manifest(log, SECOND)[name] for name in ("judged", "refused")] == [[], []]
     assert gate_of(log).decision == SECOND
 
 
-def test_only_approvals_that_no_retrain_was_asked_for_before_are_told() -> None:
-    """Not those of an earlier retrain, nor one that was rejected again; the newest word on each counts."""
+def test_only_approvals_since_the_last_retrain_are_listed() -> None:
+    """Not those of an earlier retrain, nor one that was rejected later; the newest ruling on each counts."""
     old, taken_back, twice, other = (episode(number) for number in range(4))
-    log = [told_of(0, Verdict.APPROVED, old, GateState.UNKNOWN)]
+    log = [ruling_entry(0, Verdict.APPROVED, old, GateState.UNKNOWN)]
     log = log_of(DECIDED, (Event.RESOLVED, GateState.COOLING, {}), before=log)
     for verdict, about in (
         (Verdict.APPROVED, taken_back),
@@ -236,9 +236,9 @@ def test_only_approvals_that_no_retrain_was_asked_for_before_are_told() -> None:
         (Verdict.QUARANTINED, other),
         (Verdict.APPROVED, other),
     ):
-        log.append(told_of(len(log), verdict, about, GateState.COOLING, len(log)))
+        log.append(ruling_entry(len(log), verdict, about, GateState.COOLING, len(log)))
     words = {"reason": "looked at again", "detail": {"who": "ann", "diff_sha256": GOOD}}
-    log.append(told_of(len(log), Verdict.APPROVED, twice, GateState.COOLING, len(log)).model_copy(update=words))
+    log.append(ruling_entry(len(log), Verdict.APPROVED, twice, GateState.COOLING, len(log)).model_copy(update=words))
     ruled_ms = log[-1].at
     log = log_of((Event.RESTATED, *DECIDED[1:]), before=log, id_=SECOND)
     found = manifest(log, SECOND)
@@ -249,15 +249,15 @@ def test_only_approvals_that_no_retrain_was_asked_for_before_are_told() -> None:
     assert [one["episode"] for one in manifest(log)["approvals"]] == [old.id]
 
 
-def test_an_approval_behind_the_decision_is_the_next_ones() -> None:
-    """It was not known when this one was asked for."""
+def test_an_approval_after_the_decision_belongs_to_the_next_retrain() -> None:
+    """It was not known at the decision."""
     log = log_of(DECIDED, PREPARED)
-    log.append(told_of(2, Verdict.APPROVED, episode(), GateState.REQUESTED, 5))
+    log.append(ruling_entry(2, Verdict.APPROVED, episode(), GateState.REQUESTED, 5))
     assert manifest(log)["approvals"] == []
 
 
 def test_a_retrain_is_found_by_its_id_at_any_stage() -> None:
-    """And nothing else is."""
+    """And not by another id."""
     log = log_of(DECIDED)
     assert find_retrain(log, FIRST) == FIRST
     assert [find_retrain(log, name) for name in (SECOND, "v1", "v2", "", "None")] == [None] * 5
@@ -265,15 +265,15 @@ def test_a_retrain_is_found_by_its_id_at_any_stage() -> None:
 
 
 @pytest.mark.parametrize("steps", [[SUCCEEDED], [(Event.DEPLOYED, GateState.COOLING, {"version": "v2"})]])
-def test_a_retrain_is_found_by_the_version_that_was_told_or_that_predicts(steps: list[Step]) -> None:
-    """The version that ran when it was decided is not one that it led to."""
+def test_a_retrain_is_found_by_the_version_of_a_callback_or_of_predictions(steps: list[Step]) -> None:
+    """The version that ran at the decision is not one that it led to."""
     log = log_of(DECIDED, PREPARED, DELIVERED, *steps)
     assert find_retrain(log, "v2") == FIRST
     assert find_retrain(log, "v1") is None
 
 
 def test_of_several_retrains_that_led_to_a_version_the_last_one_is_found() -> None:
-    """A pipeline may name its versions as it likes; an id is always one retrain's."""
+    """A pipeline may reuse names of versions; an id belongs to one retrain."""
     log: list[Decision] = []
     for id_, version in ((FIRST, "v2"), (SECOND, "v2"), (THIRD, "v3")):
         end = (Event.DEPLOYED, GateState.COOLING, {"version": version})
@@ -282,6 +282,6 @@ def test_of_several_retrains_that_led_to_a_version_the_last_one_is_found() -> No
 
 
 def test_a_version_that_appeared_by_itself_belongs_to_no_retrain() -> None:
-    """It was deployed, and nobody was asked."""
+    """It was deployed without a request."""
     log = log_of((Event.EVALUATED, GateState.IDLE, {"version": "v1"}), DEPLOYED, id_=None)
     assert find_retrain(log, "v2") is None

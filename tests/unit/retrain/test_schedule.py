@@ -1,4 +1,4 @@
-"""When each attempt is made, and what ends a delivery: the whole table, under a clock that stands still."""
+"""Retry schedule: when each attempt is made, and what ends a delivery."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ DAY_MS = 24 * HOUR_MS
 
 
 class Unjittered(Random):
-    """Leaves every delay as long as it is."""
+    """Leaves every delay as it is."""
 
     def random(self) -> float:
         """Return the least."""
@@ -37,15 +37,15 @@ class Unjittered(Random):
 
 
 class MostJittered(Random):
-    """Shortens every delay as far as it goes."""
+    """Shortens every delay as far as possible."""
 
     def random(self) -> float:
         """Return nearly the most."""
         return 1.0 - 2**-53
 
 
-def lived(*results: DeliveryResult, rng: Random | None = None, late_ms: int = 0) -> list[Attempt]:
-    """Live a delivery to its end, the last result again and again; every attempt is made `late_ms` after it is due."""
+def attempts_with(*results: DeliveryResult, rng: Random | None = None, late_ms: int = 0) -> list[Attempt]:
+    """Run a delivery to its end, repeating the last result; every attempt is made `late_ms` after it is due."""
     attempts: list[Attempt] = []
     while (due := next_attempt(ID, attempts, DECIDED_MS, rng or Unjittered())) is not None:
         result = results[min(len(attempts), len(results) - 1)]
@@ -55,7 +55,7 @@ def lived(*results: DeliveryResult, rng: Random | None = None, late_ms: int = 0)
 
 def test_a_receiver_that_is_never_there_is_tried_ten_times_in_three_days() -> None:
     """The schedule of Standard Webhooks, to the millisecond."""
-    attempts = lived(DeliveryResult())
+    attempts = attempts_with(DeliveryResult())
     hours = [0, 5 / 3600, 5 / 60, 0.5, 2, 5, 10, 14, 20, 24]
     assert [attempt.at_ms - DECIDED_MS for attempt in attempts] == [round(t * HOUR_MS) for t in accumulate(hours)]
     assert [attempt.number for attempt in attempts] == list(range(1, 11))
@@ -64,14 +64,14 @@ def test_a_receiver_that_is_never_there_is_tried_ten_times_in_three_days() -> No
 
 
 def test_jitter_only_shortens_and_by_a_tenth_at_most() -> None:
-    """So that the whole stays within the window, whatever is drawn."""
+    """So that all attempts stay within the window, whatever is drawn."""
     for seed in range(200):
-        times = [attempt.at_ms for attempt in lived(DeliveryResult(), rng=Random(seed))]
+        times = [attempt.at_ms for attempt in attempts_with(DeliveryResult(), rng=Random(seed))]
         assert len(times) == ATTEMPTS_MAX
         for number, delay_ms in enumerate(DELAYS_MS[1:], 1):
             assert 0.9 * delay_ms <= times[number] - times[number - 1] <= delay_ms
         assert times[-1] - times[0] <= WINDOW_MS
-    assert lived(DeliveryResult(), rng=MostJittered())[1].at_ms == DECIDED_MS + 4_500
+    assert attempts_with(DeliveryResult(), rng=MostJittered())[1].at_ms == DECIDED_MS + 4_500
 
 
 FINAL = {410: "gone", **dict.fromkeys(range(200, 300), "delivered")}
@@ -79,7 +79,7 @@ FINAL = {410: "gone", **dict.fromkeys(range(200, 300), "delivered")}
 
 @pytest.mark.parametrize("status", [None, *range(100, 600)])
 def test_every_status_at_every_attempt_has_its_outcome(status: int | None) -> None:
-    """2xx alone is success, 410 ends it, and everything else is tried again until the last attempt."""
+    """2xx is delivered, 410 is gone, and everything else is retried until the last attempt."""
     for number in range(1, ATTEMPTS_MAX + 1):
         due = Due(ID, number, DECIDED_MS, None if number == 1 else DECIDED_MS + WINDOW_MS)
         attempt = classify_result(due, DECIDED_MS + 7, DeliveryResult(status, detail="why"))
@@ -105,23 +105,21 @@ def test_every_status_at_every_attempt_has_its_outcome(status: int | None) -> No
         (429, -5, 5 * SECOND_MS),
     ],
 )
-def test_a_receiver_that_is_overloaded_is_left_alone_for_as_long_as_it_asks(
-    status: int | None, retry_after_ms: int | None, wait_ms: int
-) -> None:
-    """For a day at most, and never for less than the schedule has."""
-    [first, second, *_] = lived(DeliveryResult(status, retry_after_ms), DeliveryResult(204))
+def test_retry_after_lengthens_the_wait(status: int | None, retry_after_ms: int | None, wait_ms: int) -> None:
+    """Up to a day, and never below the schedule's delay."""
+    [first, second, *_] = attempts_with(DeliveryResult(status, retry_after_ms), DeliveryResult(204))
     assert second.at_ms - first.at_ms == wait_ms
-    jittered = lived(DeliveryResult(status, retry_after_ms), DeliveryResult(204), rng=MostJittered())
+    jittered = attempts_with(DeliveryResult(status, retry_after_ms), DeliveryResult(204), rng=MostJittered())
     asked_ms = min(max(retry_after_ms or 0, 0), DAY_MS)
     assert jittered[1].at_ms - jittered[0].at_ms >= asked_ms
 
 
 @pytest.mark.parametrize("late_ms", [0, SECOND_MS, HOUR_MS, 10 * HOUR_MS, 80 * HOUR_MS])
 @pytest.mark.parametrize("retry_after_ms", [None, HOUR_MS, DAY_MS])
-def test_no_attempt_that_counts_is_planned_after_the_window(late_ms: int, retry_after_ms: int | None) -> None:
-    """Receivers keep ids for as long, so a later attempt could have a second effect."""
+def test_no_attempt_is_planned_after_the_window(late_ms: int, retry_after_ms: int | None) -> None:
+    """Receivers remember ids for as long, so a later attempt could have a second effect."""
     for seed in range(20):
-        attempts = lived(DeliveryResult(429, retry_after_ms), rng=Random(seed), late_ms=late_ms)
+        attempts = attempts_with(DeliveryResult(429, retry_after_ms), rng=Random(seed), late_ms=late_ms)
         assert attempts[-1].outcome == "gave_up"
         assert [attempt.number for attempt in attempts] == list(range(1, len(attempts) + 1))
         for attempt in attempts[:-1]:
@@ -132,7 +130,7 @@ def test_no_attempt_that_counts_is_planned_after_the_window(late_ms: int, retry_
 
 
 def test_the_first_attempt_is_due_when_it_was_decided_however_long_ago() -> None:
-    """A loop that stood still asks late, and the window begins with its first attempt."""
+    """A loop that was stopped sends late, and the window begins with its first attempt."""
     assert next_attempt(ID, [], DECIDED_MS, Unjittered()) == Due(ID, 1, DECIDED_MS, None)
     late = Attempt(ID, 1, DECIDED_MS + 900 * DAY_MS, "retry")
     assert next_attempt(ID, [late], DECIDED_MS, Unjittered()) == Due(
@@ -141,16 +139,16 @@ def test_the_first_attempt_is_due_when_it_was_decided_however_long_ago() -> None
 
 
 def test_the_order_of_the_log_does_not_matter() -> None:
-    """A table of the lake has none."""
-    attempts = lived(DeliveryResult())[:4]
+    """Rows of a table have no order."""
+    attempts = attempts_with(DeliveryResult())[:4]
     expected = next_attempt(ID, attempts, DECIDED_MS, Unjittered())
     for seed in range(10):
         shuffled = Random(seed).sample(attempts, len(attempts))
         assert next_attempt(ID, shuffled, DECIDED_MS, Unjittered()) == expected
 
 
-def test_what_is_outstanding_is_what_has_not_ended_the_earliest_first() -> None:
-    """Every look and every sender sees the same times; rows of other decisions are left alone."""
+def test_outstanding_deliveries_are_those_that_have_not_ended() -> None:
+    """The earliest first, with the same times for all senders; rows of other decisions are ignored."""
     ids = [f"rt-{number:032x}" for number in range(5)]
     decided = {id_: DECIDED_MS + number for number, id_ in enumerate(ids)}
     log = [
@@ -184,6 +182,6 @@ def test_what_is_outstanding_is_what_has_not_ended_the_earliest_first() -> None:
         *((text, None) for text in ("\N{ARABIC-INDIC DIGIT ONE}", "x" * 10_000, "Fri, 31 Dec 99999 23:59:59 GMT")),
     ],
 )
-def test_retry_after_is_seconds_or_a_date_and_anything_else_is_not_there(text: str, expected: int | None) -> None:
-    """Bounded to a day before it is kept; no text makes an error."""
+def test_retry_after_is_seconds_or_a_date_and_anything_else_is_ignored(text: str, expected: int | None) -> None:
+    """It is cut to a day; no text raises an error."""
     assert parse_retry_after_ms(text, DECIDED_MS) == expected

@@ -1,4 +1,4 @@
-"""The JSON Schemas that are committed: current, valid, and in agreement with the models."""
+"""The committed JSON Schemas: current, valid, and in agreement with the models."""
 
 import json
 from pathlib import Path
@@ -26,12 +26,12 @@ def fits(name: str, document: object) -> bool:
 
 
 def changed(document: dict[str, Any], **changes: object) -> dict[str, Any]:
-    """Return a document with changes; a change to `...` takes the field out."""
+    """Return a document with changes; a change to `...` removes the field."""
     return {key: value for key, value in {**document, **changes}.items() if value is not ...}
 
 
 def config(**changes: object) -> dict[str, Any]:
-    """Return the starting config as plain values, with changes at its top."""
+    """Return the starting config as plain values, with changes to its top level."""
     value = read_yaml(starting_config("my-model", "purchase", "binary")).value
     assert isinstance(value, dict)
     return changed(value, **changes)
@@ -44,7 +44,7 @@ def test_the_committed_files_are_current() -> None:
 
 
 def test_publishing_rewrites_and_removes(tmp_path: Path) -> None:
-    """What is no longer published goes."""
+    """Schemas that are no longer published are removed."""
     (tmp_path / "old.schema.json").write_text("{}")
     written = write_json_schemas(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(written)
@@ -53,15 +53,15 @@ def test_publishing_rewrites_and_removes(tmp_path: Path) -> None:
 def test_the_command_names_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line for each."""
+    """One line per file."""
     monkeypatch.setattr("schemas.publish.FOLDER", tmp_path)
     main()
     assert len(capsys.readouterr().out.splitlines()) == len(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_schema_says_what_it_is(name: str) -> None:
-    """Draft 2020-12, a relative $id, a title, and a description of everything in it."""
+def test_each_schema_is_described(name: str) -> None:
+    """Draft 2020-12, a relative $id, a title, and a description of every object and property."""
     schema = json_schemas()[f"{name}.schema.json"]
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -75,7 +75,7 @@ def test_each_schema_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_the_starting_config_is_valid_for_editors(task: Task) -> None:
-    """As our own reader sees it, and as an editor with YAML 1.1 does."""
+    """As our own reader parses it, and as an editor with YAML 1.1 does."""
     text = starting_config("my-model", "purchase", task)
     assert fits("config", read_yaml(text).value)
     assert fits("config", yaml.safe_load(text))
@@ -101,7 +101,7 @@ SOURCE = {"files": "a*", "as": "labels", "kind": "purchase"}
     ],
 )
 def test_the_short_forms_of_a_mapping_are_valid_for_editors(field: object, *, valid: bool) -> None:
-    """A bare path and a list of paths are as good as a mapping."""
+    """A bare path and a list of paths, besides a mapping."""
     assert fits("config", config(ingest=[{**SOURCE, "map": {"key": field}}])) is valid
 
 
@@ -125,7 +125,7 @@ def test_the_short_forms_of_a_mapping_are_valid_for_editors(field: object, *, va
     ],
 )
 def test_editors_refuse_what_the_program_refuses(changes: dict[str, object]) -> None:
-    """As far as a schema can say it."""
+    """As far as a schema can express it."""
     assert fits("config", config())
     assert not fits("config", config(**changes))
 
@@ -173,5 +173,5 @@ def test_good_messages_fit_their_schemas(name: str, document: dict[str, Any]) ->
     ],
 )
 def test_bad_messages_do_not_fit(name: str, document: dict[str, Any]) -> None:
-    """As far as a schema can say it."""
+    """As far as a schema can express it."""
     assert not fits(name, document)

@@ -1,1 +1,4 @@
-"""The command line's verbs, one function and one file each; `truthloop.__main__` registers them."""
+"""The commands: one module and one function, or one group of functions, for each.
+
+A command parses its options, calls the other packages and prints the result; `truthloop.__main__` registers it.
+"""

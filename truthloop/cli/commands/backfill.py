@@ -27,7 +27,7 @@ DIGEST_MIN = 12
 
 backfill = typer.Typer(
     name="backfill",
-    help="Labels that restate the past: what they would change, and whether they count.",
+    help="List backfills, show their diffs, approve or reject them.",
     no_args_is_help=True,
 )
 
@@ -98,7 +98,7 @@ def diff(
     ] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one HTML file instead.")] = None,
 ) -> None:
-    """Show the diff of a backfill: flips, coverage and metrics before and after, and the retrains that it affects.
+    """Show the diff of a backfill. It has flips, coverage and metrics before and after, and the affected retrains.
 
     --json prints exactly the bytes whose SHA-256 is the digest.
     """

@@ -19,7 +19,7 @@ def broker(
         "kafka"
     ),
 ) -> None:
-    """Run a real Apache Kafka in the foreground, for development: it needs no Docker and no Java.
+    """Run a real Apache Kafka in the foreground, for development. It needs no Docker and no Java.
 
     It listens on this machine only and keeps one copy of each record: not for production. Ctrl-C stops it.
     """

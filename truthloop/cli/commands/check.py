@@ -29,7 +29,7 @@ def check(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check the config: report every error with its line, or explain what the config means.
+    """Check the config, or explain what it means. Every error is reported with its line.
 
     Exit code 1: --live found an error. 2: the config is wrong. 4: the cluster does not answer. --live joins no consumer
     group, commits nothing, and takes no longer for a large topic than for a small one.

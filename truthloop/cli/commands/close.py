@@ -16,7 +16,7 @@ def close(
         "truthloop.yaml"
     ),
 ) -> None:
-    """Declare all inputs complete up to TIME, so that earlier deadlines pass.
+    """Declare all inputs complete up to TIME. Earlier deadlines pass.
 
     It takes effect after all records that the loop's topics of predictions and labels have now. It cannot be undone: a
     label that comes later is late.

@@ -37,7 +37,7 @@ def coverage(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every cohort as one JSON document.")] = False,
 ) -> None:
-    """Show the share of each day's predictions whose label was known by an age.
+    """Show coverage: the share of labels known by an age, per day.
 
     A dash means that the day has not reached the age yet: a young cohort is not a bad cohort, so no share is shown
     before it is due.

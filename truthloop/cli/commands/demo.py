@@ -51,7 +51,7 @@ def demo(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Run a year of real flights through the whole product, on its own Kafka, and explain the result.
+    """Run a year of real flights through the whole product. It starts its own Kafka, and explains the result.
 
     A small model predicts, two hours before departure, whether a flight out of New York in 2013 will be more than 15
     minutes late. The label is known when the plane has arrived; cancelled and diverted flights never get one. The roles
@@ -67,7 +67,7 @@ def demo(
         started = time.perf_counter()
         if without_kafka:
             note(f"This writes about 350 MB into {folder}: data files, a config, the lake.")
-            note("The results are the same, but without Kafka: no processes that can be killed, no throughput.")
+            note("It joins the same records and shows the same metrics; Kafka, retrains and backfills are left out.")
         else:
             note(f"This writes about 600 MB into {folder}: data files, a config, a Kafka's log, the lake.")
         _take_folder(folder)

@@ -35,7 +35,7 @@ def explain(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show everything that is known about one key, and what it still waits for."""
+    """Show everything that is known about one key. It includes what the key still waits for."""
     with reporting_errors():
         from lake.key_history import near_keys, read_key_history  # noqa: PLC0415 - keeps --help fast
         from lake.session import connect  # noqa: PLC0415 - keeps --help fast

@@ -22,9 +22,9 @@ def plan(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show which rules of the config differ from those in force, and whether they can be applied.
+    """Show the differences between the config and the rules in force. Changes nothing.
 
-    Changes nothing. Exit code 1: a difference cannot be applied to a running loop.
+    `truthloop apply` applies them. Exit code 1: one of them cannot be applied to a running loop.
     """
     with reporting_errors():
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - keeps --help fast
@@ -57,9 +57,10 @@ def apply(
         "truthloop.yaml"
     ),
 ) -> None:
-    """Apply the rules of the config to the running loop: the differences that `truthloop plan` shows.
+    """Apply the rules of the config to the running loop.
 
-    They take effect with the next step of each partition. Outcomes that were decided before do not change.
+    The differences that `truthloop plan` shows take effect with the next step of each partition. Outcomes that were
+    decided before do not change.
     """
     with reporting_errors():
         from schemas.errors import ConfigError  # noqa: PLC0415 - keeps --help fast

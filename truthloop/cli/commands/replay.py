@@ -34,7 +34,7 @@ def replay(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Join predictions and labels from files and write the outcomes to the lake.
+    """Join predictions and labels from files into the lake.
 
     Reads Parquet, CSV and JSON lines (.parquet .csv .jsonl, text also as .gz), in the canonical form or with the
     config's mapping. A file that was read before is skipped; a new one continues from the lake's state, so that this

@@ -16,7 +16,7 @@ def rescale(
         "truthloop.yaml"
     ),
 ) -> None:
-    """Start a new loop, with its own name and lake, with all records of a stopped one.
+    """Start a new loop with all records of a stopped one. It has its own name and lake.
 
     For changes that `apply` refuses: another number of partitions, another definition, other kinds. The records are
     joined again under the new config; the old loop's lake keeps its history. Ingest continues at the old loop's

@@ -24,7 +24,7 @@ __all__ = ["retrain"]
 
 retrain = typer.Typer(
     name="retrain",
-    help="Decisions of the gate and their reasons; `resolve` ends a retrain that nobody answers.",
+    help="List, explain, evaluate, send and resolve retrains.",
     no_args_is_help=True,
 )
 retrain.command()(send)
@@ -85,7 +85,7 @@ def explain(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Explain why a retrain was asked for and how it ended; without an ID, the newest days and why none was."""
+    """Explain a retrain, or day by day why none was asked for."""
     with reporting_errors():
         from schemas.errors import ConfigError  # noqa: PLC0415 - keeps --help fast
 
@@ -140,7 +140,7 @@ def resolve(
 
 @retrain.command()
 def evaluate(config: Config = CONFIG, as_json: Json = False) -> None:
-    """Evaluate every ended day that is not in the log yet, and send the requests that follow.
+    """Evaluate the days that have ended, and send due requests.
 
     For loops without Kafka, for example every night after `truthloop replay`. The feedback role does this by itself;
     running both decides nothing twice.

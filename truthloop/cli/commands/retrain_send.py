@@ -37,7 +37,7 @@ def send(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Send the requests that are due and poll the status of open runs; or print what would be sent.
+    """Send due requests and poll open runs, or print the requests.
 
     The feedback role does this by itself. Running both sends no recorded request twice.
     """

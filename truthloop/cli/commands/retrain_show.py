@@ -23,7 +23,7 @@ def show(
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show the manifest of a retrain: its reason, the approvals, and the data set of its model.
+    """Show the manifest of a retrain. It has the reason, the approvals, and the data set of the model.
 
     Reads every file of the data set and compares its digest. Exit code 1: a file has changed or is missing.
     """

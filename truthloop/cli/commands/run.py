@@ -38,7 +38,7 @@ def run(
         int | None, typer.Option(min=0, max=65_535, help="Port of /livez, /readyz and /metrics; 0: a free port.")
     ] = None,
 ) -> None:
-    """Run a role until Ctrl-C or SIGTERM; each role can have as many workers as there are partitions.
+    """Run a role until Ctrl-C or SIGTERM. Each role can have as many workers as there are partitions.
 
     ingest: maps your topics to the loop's. join: joins predictions with labels. lake: writes the results to the lake.
     feedback: evaluates, serves the page and requests retrains; of several workers one decides, all serve the page.

@@ -41,7 +41,9 @@ def sql(
     as_json: Annotated[bool, typer.Option("--json", help="Print an array of rows.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
 ) -> None:
-    """Query the lake's views with SQL: `truthloop sql "SELECT status, count(*) FROM scored GROUP BY ALL"`."""
+    """Query the lake's views with SQL: one SELECT.
+
+    `truthloop sql "SELECT status, count(*) FROM scored GROUP BY ALL"`."""
     with reporting_errors():
         import duckdb  # noqa: PLC0415 - keeps --help fast
 
@@ -100,12 +102,12 @@ def _views(connection: "duckdb.DuckDBPyConnection") -> "duckdb.DuckDBPyRelation"
     return connection.sql(
         """
         SELECT "view", about FROM (
-          SELECT 0 AS rank, view_oid AS place, view_name AS "view", comment AS about
+          SELECT 0 AS rank, view_oid AS ordinal, view_name AS "view", comment AS about
           FROM duckdb_views() WHERE comment IS NOT NULL
           UNION ALL
           SELECT 1, 0, function_name || '(t)', comment
           FROM duckdb_functions() WHERE function_type = 'table_macro' AND comment IS NOT NULL
-        ) ORDER BY rank, place
+        ) ORDER BY rank, ordinal
         """
     )
 

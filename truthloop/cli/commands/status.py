@@ -21,7 +21,7 @@ def status(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show the lag of every role, the accounting of all records, and what the lake lacks.
+    """Show the lag of every role and the accounting of all records.
 
     No role needs to run. Exit code 1: an accounting identity does not hold. 4: the cluster does not answer.
     """

@@ -40,9 +40,7 @@ def check_clocks(topics: Sequence[MappedTopic], config: LoopConfig) -> Iterator[
             others = [other for _, one, other in found if one.role != source.role]
             yield _zone_issue(where, source, lag, is_alone=any(other.zone_minutes() is None for other in others))
         elif lag.ahead >= AHEAD:
-            text = (
-                f"{percent(lag.ahead)} are more than an hour ahead of Kafka's clock; the join rejects them as `future`"
-            )
+            text = f"{percent(lag.ahead)} are over an hour ahead of Kafka's clock; the join rejects them as `future`"
             severity = Severity.ERROR if lag.ahead >= MOSTLY_AHEAD else Severity.WARNING
             yield issue("future", where, text, severity=severity)
         elif lag.p50 > DAY_MS and config.clock == "arrival":
@@ -59,9 +57,8 @@ def _zone_issue(where: str, source: MappedSource, lag: ClockLag, *, is_alone: bo
     zone = _zone(source)
     minutes = lag.zone_minutes(from_a_zone=zone is not None) or 0
     direction = "ahead of" if minutes > 0 else "behind"
-    text = (
-        f"all times are {abs(minutes) / 60:g} h {direction} Kafka's clock, within {age_text(max(lag.p90 - lag.p10, 1))}"
-    )
+    spread = age_text(max(lag.p90 - lag.p10, 1))
+    text = f"all times are {abs(minutes) / 60:g} h {direction} Kafka's clock, within {spread}"
     hint = None
     if zone is not None:
         right = zone_with_offset(_offset_minutes(zone, source) + minutes)

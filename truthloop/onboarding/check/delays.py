@@ -30,11 +30,12 @@ def check_delays(kind: str, label: LabelConfig, delays: Delays) -> Iterator[Issu
         text += f"half of all labels came within {age_text(delays.p50)}"
         yield issue("labels_before_predictions", where, text, severity=severity)
     if delays.beyond_retain >= LOST:
-        text = f"{percent(delays.beyond_retain)} of the labels came after retain ({format_duration(label.retain)}) and "
-        yield issue("retain_too_short", where, f"{text}are lost as `too_late`; 99 % came within {p99}")
+        text = f"{percent(delays.beyond_retain)} of the labels came after retain ({format_duration(label.retain)}) "
+        yield issue("retain_too_short", where, f"{text}and are lost as `too_late`; 99 % came within {p99}")
     elif delays.beyond_horizon >= LATE:
-        text = f"{percent(delays.beyond_horizon)} of the labels came after the horizon ({format_duration(label.horizon)}), "
-        yield issue("horizon_too_short", where, f"{text}when their prediction was final; 99 % came within {p99}")
+        text = f"{percent(delays.beyond_horizon)} of the labels came after the horizon "
+        text += f"({format_duration(label.horizon)}), when their prediction was final; 99 % came within {p99}"
+        yield issue("horizon_too_short", where, text)
     if label.expected_delay is not None and delays.p90 > 2 * label.expected_delay:
         text = f"90 % of the labels came within {p90}; expected_delay is {format_duration(label.expected_delay)}"
         yield issue("slower_than_expected", where, text)

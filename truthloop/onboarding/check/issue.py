@@ -30,11 +30,11 @@ _TABLE: Final[dict[str, tuple[Severity, str]]] = {
     "compacted": (_WARNING, "Use delete, or make sure that ingest never lags by more than min.compaction.lag.ms."),
     "retention": (
         _WARNING,
-        "Records must stay until they are in the lake, also through outages; labels' delays are no matter.",
+        "Records must stay until the lake has them, also through outages. The labels' delays do not matter.",
     ),
     "partition_count": (
         _ERROR,
-        "Correct `partitions` before the first start, or recreate the topic; adding partitions leaves old keys in the wrong ones.",
+        "Correct `partitions` before the first start, or recreate the topic; adding partitions misplaces old keys.",
     ),
     "message_size": (_ERROR, "Raise max.message.bytes, or set message.max.bytes under kafka.client to the same size."),
     "copies": (_NOTE, "For production: 3 replicas and min.insync.replicas=2; else records are lost with a machine."),
@@ -65,7 +65,10 @@ _TABLE: Final[dict[str, tuple[Severity, str]]] = {
     "kafka_key": (_ERROR, "The Kafka key must be the UTF-8 of `key`: it decides where predictions and labels meet."),
     "partitioner": (
         _ERROR,
-        "Set partitioner=murmur2_random in the producer (librdkafka), and write to a new topic: old records stay where they are.",
+        (
+            "Set partitioner=murmur2_random in librdkafka producers (Python, Go, .NET, C++, Rust). Old records stay in "
+            "the wrong partitions: recreate the topic, or write to another one and name it in `ingest`, which re-keys."
+        ),
     ),
     # ages
     "labels_before_predictions": (

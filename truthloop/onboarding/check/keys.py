@@ -1,4 +1,4 @@
-"""Check that predictions and labels can be joined: keys in common, and canonical records in the partitions of their keys.
+"""Check that predictions and labels can be joined: common keys, and canonical records in their keys' partitions.
 
 A sample of a large topic has few of its keys, so the number of common keys is compared with the number to be expected.
 """

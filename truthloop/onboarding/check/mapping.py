@@ -94,10 +94,8 @@ def check_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Issue]:
 def _outputs(where: str, source: MappedSource, config: LoopConfig) -> Iterator[Issue]:
     flags = source.frame["flags"].list
     for kind, output in config.predictions.outputs.items():
-        invalid, missing = (
-            float(flags.contains(f"output_{kind}:{flag}").sum()) / source.frame.height
-            for flag in ("invalid", "missing")
-        )
+        invalid = float(flags.contains(f"output_{kind}:invalid").sum()) / source.frame.height
+        missing = float(flags.contains(f"output_{kind}:missing").sum()) / source.frame.height
         if invalid >= FLAGGED:
             wanted, hint = "what the task needs", None
             if output.task == "binary":
@@ -147,6 +145,5 @@ def _classes(where: str, source: MappedSource, config: LoopConfig) -> Iterator[I
         if config.predictions.outputs[kind].task == "binary":
             values = source.frame.filter((pl.col("kind") == kind) & (pl.col("op") == "upsert"))["value"]
             if len(values) >= LABELS_MIN and values.n_unique() == 1 and isinstance(label.on_timeout, str):
-                yield issue(
-                    "one_class", f"{where}, kind {kind}", f"all {len(values):,} sampled labels are {values[0]:g}"
-                )
+                text = f"all {len(values):,} sampled labels are {values[0]:g}"
+                yield issue("one_class", f"{where}, kind {kind}", text)

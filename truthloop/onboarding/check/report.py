@@ -60,9 +60,7 @@ def _topic_lines(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> Ite
         if (lag := lag_of_source(source)) is not None:
             lags = f"half within {age_text(lag.p50)}, 90 % within {age_text(lag.p90)}"
             yield f"  {source.role} arrived in Kafka after their own time: {lags}"
-    rate = (
-        "too short a time span to estimate a rate" if flow.per_day is None else f"about {_number(flow.per_day)} a day"
-    )
+    rate = "too short a time span for a rate" if flow.per_day is None else f"about {_number(flow.per_day)} a day"
     yield f"  {rate}, {flow.bytes_each:,.0f} bytes each, own times over {age_text(flow.span_ms)}"
     for source in topic.sources:
         for example in examples_of(topic, source, config):
@@ -83,8 +81,8 @@ def _kind_lines(found: Inspection, kind: str) -> Iterator[str]:
         yield "No keys to compare: the sample has none of predictions, or none of labels."
     elif overlap.ripe:
         yield (
-            f"{percent(overlap.share)} of {overlap.ripe:,} label keys have their prediction in the topic; labels of older "
-            "predictions are not counted."
+            f"{percent(overlap.share)} of {overlap.ripe:,} label keys have their prediction in the topic (labels whose "
+            "prediction may be too old to be there are not counted)."
         )
     else:
         yield (

@@ -1,40 +1,40 @@
-"""Which field predictions and labels are joined on: nearly unique, in both topics, with the same values.
+"""Suggests the key that predictions and labels are joined on: nearly unique, in both topics, with the same values.
 
-Fields that look alike but mean another thing (a customer's id) are told apart by uniqueness and by time: a label
-comes after its prediction. Must not change anything.
+Fields with the same values but another meaning, such as a customer's id, are told apart by uniqueness and by time: a
+label comes after its prediction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from truthloop.onboarding.draft.suggestions import PRESENT, Role
+from truthloop.onboarding.draft.suggestions import PRESENT
 from truthloop.onboarding.profiles.field import FieldProfile
 from truthloop.onboarding.profiles.names import IDENTITY_HINTS, last_name_parts, similarity
 from truthloop.onboarding.profiles.topic import KEY, TopicProfile
 
-__all__ = ["KeyPair", "suggest_keys", "suggest_key_pairs", "single_keys"]
+__all__ = ["KeyPair", "suggest_key_pairs", "suggest_keys"]
 
-CANDIDATES_MAX: Final = 12
-"""Fields of one topic whose values are compared with those of the other's."""
+KEYS_MAX: Final = 12
+"""Maximum number of fields of one topic whose values are compared with the other topic's."""
 
 DISTINCT_SHARE: Final = 0.05
-"""A key has more different values than this share of the records; what has fewer is a group."""
+"""A key has more distinct values than this share of its records; a field with fewer is a category."""
 
 CHANCE: Final = 0.2
-"""Whole numbers that fill a range meet by chance; so much more than that must meet to count."""
+"""Whole numbers of a dense range are equal by chance; only matches above this share of the density count."""
 
 
 @dataclass(frozen=True)
 class KeyPair:
-    """A field of predictions and one of labels.
+    """A field of predictions and one of labels that may be the key.
 
     Attributes:
         prediction: path in the predictions.
         label: path in the labels.
-        common: keys of the labels' sample that the predictions' sample has.
-        labels: different keys in the labels' sample.
-        weight: how much speaks for it.
+        common: number of distinct values that both samples have.
+        labels: number of distinct values in the labels' sample.
+        weight: higher is more likely.
     """
 
     prediction: str
@@ -46,103 +46,87 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class _Side:
+    """A field of one topic, with the index of the first record of each value."""
+
     field: FieldProfile
-    texts: dict[str, int]  # value -> index of the first record that has it
-    unique: float
+    first_index: dict[str, int]
 
 
 def suggest_keys(topic: TopicProfile) -> list[FieldProfile]:
-    """Return fields that may be a key, the most nearly unique first."""
+    """Return fields that may be a key, best first."""
     found = []
     for field in topic.fields.values():
-        if not (topic.holds(field.path) or field.path == KEY):
+        if not (topic.is_record_field(field.path) or field.path == KEY) or field.path in topic.time_formats:
             continue
         filled = topic.filled(field)
-        if (
-            filled.kind not in ("text", "whole number")
-            or max(filled.share, topic.share(field)) < PRESENT
-            or field.path in topic.moments
-        ):
+        if filled.kind not in ("text", "whole number") or max(filled.share, topic.share(field)) < PRESENT:
             continue
         if filled.distinct > max(2, DISTINCT_SHARE * filled.present) and not filled.is_prose:
             found.append(filled)
-    found.sort(key=lambda field: (-_alone(topic, field), len(field.path)))
-    return found[:CANDIDATES_MAX]
+    found.sort(key=lambda field: (-_weight_alone(topic, field), len(field.path)))
+    return found[:KEYS_MAX]
 
 
-def single_keys(topic: TopicProfile) -> list[FieldProfile]:
-    """Return the same, where there is no other topic to compare with."""
-    return suggest_keys(topic)
-
-
-def _alone(topic: TopicProfile, field: FieldProfile) -> float:
-    """Return what speaks for a key in its own topic."""
+def _weight_alone(topic: TopicProfile, field: FieldProfile) -> float:
+    """Return the weight of a field as a key, from its own topic only."""
     weight = 2 * field.distinct / field.present
     if field.path == KEY:
-        return weight - 0.1  # the same in a field is in files, too
+        return weight - 0.1  # an equal field of the record is better: files have it, too
     weight += 0.5 * bool(last_name_parts(field.path) & IDENTITY_HINTS)
-    return weight - topic.is_feature(field.path) - 0.05 * topic.short(field.path).count(".")
+    return weight - topic.is_feature(field.path) - 0.05 * topic.inner_path(field.path).count(".")
 
 
-def suggest_key_pairs(predictions: TopicProfile, labels: TopicProfile, times: dict[Role, str | None]) -> list[KeyPair]:
-    """Return pairs of fields that may be the key, best first.
-
-    Args:
-        predictions: their topic.
-        labels: their topic.
-        times: field that is the time of each, where one is known.
-    """
-    mine = [_side(field) for field in suggest_keys(predictions)]
-    theirs = [_side(field) for field in suggest_keys(labels)]
-    moments = [_moments(predictions, times["predictions"]), _moments(labels, times["labels"])]
+def suggest_key_pairs(
+    predictions: TopicProfile, labels: TopicProfile, times: Mapping[str, str | None]
+) -> list[KeyPair]:
+    """Return pairs of fields that may be the key, best first; `times` are the paths of the times, by role."""
+    label_sides = [_side(field) for field in suggest_keys(labels)]
+    times_ms = [_times_ms(predictions, times["predictions"]), _times_ms(labels, times["labels"])]
     found = []
-    for one in mine:
-        for other in theirs:
-            common = one.texts.keys() & other.texts.keys()
-            weight = _alone(predictions, one.field) + _likeness(one, other, len(common))
-            if common and all(moments):
-                weight += 2 * _order(common, (one, other), moments)
-            pair = KeyPair(one.field.path, other.field.path, len(common), len(other.texts), weight)
-            found.append(pair)
+    for one in map(_side, suggest_keys(predictions)):
+        for other in label_sides:
+            common = one.first_index.keys() & other.first_index.keys()
+            weight = _weight_alone(predictions, one.field) + _weight_together(one, other, len(common))
+            if common and all(times_ms):
+                weight += 2 * _time_order(common, (one, other), times_ms)
+            found.append(KeyPair(one.field.path, other.field.path, len(common), len(other.first_index), weight))
     return sorted(found, key=lambda pair: (-pair.weight, len(pair.prediction) + len(pair.label)))
 
 
 def _side(field: FieldProfile) -> _Side:
-    texts: dict[str, int] = {}
+    first_index: dict[str, int] = {}
     for index, value in enumerate(field.values):
         if value is not None:
-            texts.setdefault(str(value), index)
-    return _Side(field, texts, field.distinct / field.present)
+            first_index.setdefault(str(value), index)
+    return _Side(field, first_index)
 
 
-def _likeness(one: _Side, other: _Side, common: int) -> float:
+def _weight_together(one: _Side, other: _Side, common: int) -> float:
+    """Return the weight of a pair by its names, patterns and common values."""
     weight = 2 * similarity(one.field.path, other.field.path)
-    if one.field.form != other.field.form:
+    if one.field.pattern != other.field.pattern:
         weight -= 2
-    smaller = min(len(one.texts), len(other.texts))
-    surplus = common / smaller - CHANCE * _density(one, other)
+    surplus = common / min(len(one.first_index), len(other.first_index)) - CHANCE * _density(one, other)
     return weight + (1 + 3 * min(1.0, surplus) if common and surplus > 0 else 0)
 
 
 def _density(one: _Side, other: _Side) -> float:
-    """Return how full of values the range of whole numbers is: 1 where sets of them meet whatever they mean."""
-    if one.field.form != "whole number" or other.field.form != "whole number":
+    """Return the share of the range of whole numbers that is used, 0 for other values; at 1 any two sets overlap."""
+    if one.field.pattern != "whole number" or other.field.pattern != "whole number":
         return 0.0
-    numbers = [sorted(int(text) for text in side.texts if text.isdigit()) for side in (one, other)]
+    numbers = [sorted(int(text) for text in side.first_index if text.isdigit()) for side in (one, other)]
     if not all(numbers):
         return 0.0
     span = max(numbers[0][-1], numbers[1][-1]) - min(numbers[0][0], numbers[1][0]) + 1
-    return min(1.0, max(len(one.texts), len(other.texts)) / span)
+    return min(1.0, max(len(one.first_index), len(other.first_index)) / span)
 
 
-def _moments(topic: TopicProfile, path: str | None) -> Sequence[Any]:
-    if path is None:
-        return topic.kafka_ms
-    return topic.moments[path].ms
+def _times_ms(topic: TopicProfile, path: str | None) -> Sequence[Any]:
+    return topic.kafka_ms if path is None else topic.time_formats[path].ms
 
 
-def _order(common: set[str], sides: tuple[_Side, _Side], moments: Sequence[Sequence[Any]]) -> float:
-    """Return the share of common keys whose label is not before the prediction, less what chance would give."""
-    pairs = [[moments[at][side.texts[key]] for at, side in enumerate(sides)] for key in common]
+def _time_order(common: set[str], sides: tuple[_Side, _Side], times_ms: Sequence[Sequence[Any]]) -> float:
+    """Return from -1 to 1 how often a label is not before its prediction; 0 is as often as by chance."""
+    pairs = [[times[side.first_index[key]] for times, side in zip(times_ms, sides, strict=True)] for key in common]
     known = [after >= before for before, after in pairs if before is not None and after is not None]
     return 2 * sum(known) / len(known) - 1 if known else 0.0

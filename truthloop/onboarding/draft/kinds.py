@@ -1,25 +1,35 @@
-"""Which kinds of label the topics are about: their names, what the model predicts, and which field says so.
+"""Label kinds of the topics: their names and tasks, and the fields with the outputs and the label values."""
 
-Must not know keys or times.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from truthloop.onboarding.draft.suggestions import CLEAR_WEIGHT, LabelSuggestion, OutputSuggestion, Task, suggest_labels, suggest_outputs
-from truthloop.onboarding.draft.canonical import is_canonical, canonical_kinds
+from schemas.base.metric_name import Task
+from truthloop.onboarding.draft.canonical import canonical_kinds, is_canonical
+from truthloop.onboarding.draft.suggestions import (
+    CLEAR_WEIGHT,
+    LabelSuggestion,
+    OutputSuggestion,
+    suggest_labels,
+    suggest_outputs,
+)
 from truthloop.onboarding.profiles.field import FieldProfile
-from truthloop.onboarding.profiles.names import LABEL_TOPIC_HINTS, OUTPUT_HINTS, column_name, similarity, words
+from truthloop.onboarding.profiles.names import (
+    LABEL_TOPIC_HINTS,
+    OUTPUT_HINTS,
+    column_name,
+    name_parts,
+    similarity,
+)
 from truthloop.onboarding.profiles.topic import TopicProfile
 
 __all__ = ["TOPIC_STOP_WORDS", "KindFields", "match_kinds"]
 
 SAME_CLASSES: Final = 0.5
-"""Of the labels' classes that the model must name, too, for its field to be what it predicts."""
+"""Share of the labels' classes that a field of the predictions must have to be the output."""
 
 PLURAL: Final = 3
-"""Longer words lose an s at their end."""
+"""Longer name parts lose an s at their end."""
 
 TOPIC_STOP_WORDS: Final = frozenset(
     {"v", "public", "topic", "topics", "events", "event", "prod", "dev", "dbserver", "db", "stream", "records"}
@@ -32,17 +42,17 @@ _TOPIC_GENERIC: Final = frozenset({"label", "labels", "outcome", "outcomes", "tr
 
 @dataclass
 class KindFields:
-    """Kinds of label, and the fields that are about them.
+    """Label kinds, and the fields that hold their outputs and values.
 
     Attributes:
-        tasks: what the model predicts, by kind.
-        suggest_outputs: by topic of predictions and kind: the field that says it, and what makes it a share.
-        values: by topic of labels: the truth; None where a record itself is a yes.
-        kinds: by topic of labels.
+        tasks: task of each kind.
+        outputs: by topic of predictions, then by kind.
+        values: by topic of labels; None if the record itself is a positive label.
+        kinds: kind of each topic of labels.
     """
 
     tasks: dict[str, Task]
-    suggest_outputs: dict[str, dict[str, OutputSuggestion]] = field(default_factory=dict)
+    outputs: dict[str, dict[str, OutputSuggestion]] = field(default_factory=dict)
     values: dict[str, LabelSuggestion | None] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
 
@@ -50,15 +60,8 @@ class KindFields:
 def match_kinds(
     predictions: Sequence[TopicProfile], labels: Sequence[TopicProfile], kind: str = "", task: Task | None = None
 ) -> KindFields:
-    """Return what the topics are about.
-
-    Args:
-        predictions: their topics.
-        labels: their topics.
-        kind: a name that somebody has given.
-        task: what somebody has said.
-    """
-    values = {topic.topic: _first_value(topic, task) for topic in labels}
+    """Return the kinds of the topics and their fields; `kind` and `task` are the user's choice, if any."""
+    values = {topic.topic: _best_label(topic, task) for topic in labels}
     tasks: dict[str, Task] = {}
     for topic in labels:
         if is_canonical(topic, "labels"):
@@ -66,86 +69,87 @@ def match_kinds(
     for topic in predictions:
         if is_canonical(topic, "predictions"):
             tasks |= canonical_kinds(topic, "predictions")
+    found = KindFields(tasks, {}, values)
     if not tasks:
-        name = kind or _name(predictions, labels, values)
-        classes = _class_output(predictions, labels, values) if task in (None, "multiclass") else {}
+        name = kind or _kind_name(predictions, labels, values)
+        classes = _class_outputs(predictions, labels, values) if task in (None, "multiclass") else {}
         first = next((value for value in values.values() if value is not None), None)
-        tasks = {name: task or ("multiclass" if classes else first.task if first else "binary")}
-        plan = KindFields(tasks, {topic: {name: output} for topic, output in classes.items()}, values)
-    else:
-        plan = KindFields(tasks, {}, values)
+        tasks[name] = task or ("multiclass" if classes else first.task if first else "binary")
+        found.outputs = {topic: {name: output} for topic, output in classes.items()}
     for topic in labels:
-        plan.kinds[topic.topic] = max(tasks, key=lambda name: (similarity(name, topic.topic), name == kind))
+        found.kinds[topic.topic] = max(tasks, key=lambda name: (similarity(name, topic.topic), name == kind))
     for topic in predictions:
-        known = plan.suggest_outputs.setdefault(topic.topic, {})
-        for name, wanted in tasks.items():
-            if name not in known and (output := _output(topic, name, wanted)) is not None:
-                known[name] = output
-    return plan
+        outputs = found.outputs.setdefault(topic.topic, {})
+        for name, task_of_kind in tasks.items():
+            if name not in outputs and (output := _output(topic, name, task_of_kind)) is not None:
+                outputs[name] = output
+    return found
 
 
-def _first_value(topic: TopicProfile, task: Task | None) -> LabelSuggestion | None:
-    found = [one for one in suggest_labels(topic) if task in (None, one.task)]
-    return found[0] if found else None
+def _best_label(topic: TopicProfile, task: Task | None) -> LabelSuggestion | None:
+    return next((one for one in suggest_labels(topic) if task in (None, one.task)), None)
 
 
-def _class_output(
+def _class_outputs(
     predictions: Sequence[TopicProfile], labels: Sequence[TopicProfile], values: dict[str, LabelSuggestion | None]
 ) -> dict[str, OutputSuggestion]:
-    """Find a class that the model says and the labels know, and note that it is what the labels say."""
+    """Return the fields of predictions that have the classes of a label field, by topic, and add that to `values`."""
     for topic in labels:
-        for truth in topic.own():
-            found = {one.topic: said for one in predictions if (said := _same_classes(truth, one)) is not None}
-            if found:
-                values[topic.topic] = LabelSuggestion(truth, "multiclass", None, 0, "the same classes", is_sure=True)
-                return found
+        for label in topic.record_fields():
+            outputs = {one.topic: output for one in predictions if (output := _same_classes(label, one)) is not None}
+            if outputs:
+                values[topic.topic] = LabelSuggestion(label, "multiclass", None, 0, "the same classes", is_sure=True)
+                return outputs
     return {}
 
 
-def _same_classes(truth: FieldProfile, topic: TopicProfile) -> OutputSuggestion | None:
-    if len(truth.categories) < 3:  # noqa: PLR2004 - two classes are a yes and a no
+def _same_classes(label: FieldProfile, topic: TopicProfile) -> OutputSuggestion | None:
+    if len(label.categories) < 3:  # noqa: PLR2004 - two classes are binary
         return None
-    for one in topic.own():
-        named = set(words(one.path)) & (OUTPUT_HINTS | {"class", "label"})
-        same = set(one.categories) & set(truth.categories)
-        if named and len(same) >= SAME_CLASSES * truth.distinct:
+    for one in topic.record_fields():
+        is_named = set(name_parts(one.path)) & (OUTPUT_HINTS | {"class", "label"})
+        if is_named and len(set(one.categories) & set(label.categories)) >= SAME_CLASSES * label.distinct:
             return OutputSuggestion(one, None, 0, f"{one.path} has the labels' classes")
     return None
 
 
 def _output(topic: TopicProfile, kind: str, task: Task) -> OutputSuggestion | None:
-    wanted = set(words(kind))
+    """Return the most likely output of a kind."""
+    parts = set(name_parts(kind))
     if task == "binary":
-        found = sorted(suggest_outputs(topic), key=lambda one: -(one.weight + 2 * bool(wanted & set(words(one.field.path)))))
-        return found[0] if found and found[0].weight > 0 else None
-    for one in topic.own():
-        is_fit = one.is_number if task == "regression" else bool(one.categories)
-        if is_fit and set(words(one.path)) & OUTPUT_HINTS and one.path not in topic.moments:
-            return OutputSuggestion(one, None, 0, f"{one.path} is named like what a model says")
+        best = max(
+            suggest_outputs(topic),
+            key=lambda one: one.weight + 2 * bool(parts & set(name_parts(one.field.path))),
+            default=None,
+        )
+        return best if best is not None and best.weight > 0 else None
+    for one in topic.record_fields():
+        has_type = one.is_number if task == "regression" else bool(one.categories)
+        if has_type and set(name_parts(one.path)) & OUTPUT_HINTS and one.path not in topic.time_formats:
+            return OutputSuggestion(one, None, 0, f"{one.path} is named like a model's output")
     return None
 
 
-def _name(
+def _kind_name(
     predictions: Sequence[TopicProfile], labels: Sequence[TopicProfile], values: Mapping[str, LabelSuggestion | None]
 ) -> str:
-    """Name the kind after the field of the label, else after the output, else after the topic of the labels."""
+    """Name the kind after the label's field, or else after the output, or else after the topic of labels."""
     for value in values.values():
-        last = [] if value is None else [word for word in _last_words(value.field.path) if word not in _GENERIC]
-        if last:
-            return column_name(last)
+        if value is not None and (parts := _specific_parts(value.field.path, _GENERIC)):
+            return column_name(parts)
     for topic in predictions:
         for one in suggest_outputs(topic):
-            last = [word for word in _last_words(one.field.path) if word not in OUTPUT_HINTS | _GENERIC]
-            if last and one.weight >= CLEAR_WEIGHT:
-                return column_name(last)
+            parts = _specific_parts(one.field.path, OUTPUT_HINTS | _GENERIC)
+            if parts and one.weight >= CLEAR_WEIGHT:
+                return column_name(parts)
     for topic in labels:
-        noise = _TOPIC_GENERIC | TOPIC_STOP_WORDS
-        found = [word for word in words(topic.topic) if word not in noise and not word.isdigit()]
-        if found:
-            best = next((word for word in reversed(found) if word in LABEL_TOPIC_HINTS), found[-1])
+        parts = [part for part in name_parts(topic.topic) if part not in _TOPIC_GENERIC | TOPIC_STOP_WORDS]
+        parts = [part for part in parts if not part.isdigit()]
+        if parts:
+            best = next((part for part in reversed(parts) if part in LABEL_TOPIC_HINTS), parts[-1])
             return column_name([best.removesuffix("s") if len(best) > PLURAL else best])
     return "outcome"
 
 
-def _last_words(path: str) -> tuple[str, ...]:
-    return words(path.rpartition(".")[2])
+def _specific_parts(path: str, generic: Iterable[str]) -> list[str]:
+    return [part for part in name_parts(path.rpartition(".")[2]) if part not in generic]

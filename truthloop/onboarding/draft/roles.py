@@ -1,36 +1,33 @@
-"""Whether a topic holds predictions or labels, and why.
+"""Decides whether a topic has predictions or labels, by points that each have a reason for people to read."""
 
-Points for both are added up and every point has its reason, so that a person can see what was wrong. Must not look
-at what somebody has said it is.
-"""
-
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from schemas.base.problem import did_you_mean
 from schemas.errors import ConfigError
-from truthloop.onboarding.draft.suggestions import CLEAR_WEIGHT, Role, suggest_labels, suggest_outputs, suggest_versions
+from streams.columns.schema import Role
 from truthloop.onboarding.draft.canonical import is_canonical
-from truthloop.onboarding.profiles.names import LABEL_TOPIC_HINTS, PREDICTION_TOPIC_HINTS, words
+from truthloop.onboarding.draft.suggestions import CLEAR_WEIGHT, suggest_labels, suggest_outputs, suggest_versions
+from truthloop.onboarding.profiles.names import LABEL_TOPIC_HINTS, PREDICTION_TOPIC_HINTS, name_parts
 from truthloop.onboarding.profiles.topic import TopicProfile
 
-__all__ = ["RoleGuess", "parse_roles", "guess_role", "assign_roles"]
+__all__ = ["RoleGuess", "assign_roles", "guess_role", "parse_roles"]
 
 FIELDS_OF_PREDICTIONS: Final = 10
 FIELDS_OF_LABELS: Final = 6
-
-SURE: Final = 10.0
+CANONICAL: Final = 10.0
+"""Points for canonical messages: more than all other points together."""
 
 
 @dataclass(frozen=True)
 class RoleGuess:
-    """What a topic is most probably.
+    """The most likely role of a topic.
 
     Attributes:
-        margin: points for predictions less points for labels.
-        reasons: for either, with their side in front.
-        given: what somebody said it is; empty where nobody did.
+        margin: points for predictions minus points for labels.
+        reasons: for both roles, each as `role: reason`.
+        given: role that the user gave; None if it is guessed.
     """
 
     margin: float
@@ -39,57 +36,58 @@ class RoleGuess:
 
     @property
     def role(self) -> Role:
-        """What it is taken for."""
+        """The given role, or else the guessed one."""
         return self.given or ("predictions" if self.margin > 0 else "labels")
 
 
 def guess_role(topic: TopicProfile) -> RoleGuess:
-    """Return what speaks for predictions and what for labels."""
+    """Return the role that most points are for."""
     points = list(_points(topic))
     margin = sum(weight for weight, _ in points)
-    return RoleGuess(margin, tuple(f"{'predictions' if weight > 0 else 'labels'}: {why}" for weight, why in points))
+    return RoleGuess(
+        margin, tuple(f"{'predictions' if weight > 0 else 'labels'}: {reason}" for weight, reason in points)
+    )
 
 
 def _points(topic: TopicProfile) -> Iterator[tuple[float, str]]:
-    yield from _points_of_form(topic)
-    if (scores := suggest_outputs(topic)) and scores[0].weight >= CLEAR_WEIGHT:
-        yield 3, scores[0].why
-    elif scores:
-        yield 1, scores[0].why
-    if named := suggest_versions(topic):
-        yield (2 if "version" in words(named[0].path) else 1), f"{named[0].path} names a version"
-    values = suggest_labels(topic)
-    if values and values[0].weight >= CLEAR_WEIGHT:
-        yield -3, values[0].why + (" and is named like a result" if "named" not in values[0].why else "")
-    elif values:
-        yield -1, values[0].why
-    count = sum(1 for _ in topic.own())
+    """Yield points, positive for predictions and negative for labels, with their reasons."""
+    yield from _points_of_topic(topic)
+    if outputs := suggest_outputs(topic):
+        yield (3 if outputs[0].weight >= CLEAR_WEIGHT else 1), outputs[0].reason
+    if versions := suggest_versions(topic):
+        yield (2 if "version" in name_parts(versions[0].path) else 1), f"{versions[0].path} is named like a version"
+    labels = suggest_labels(topic)
+    if labels and labels[0].weight >= CLEAR_WEIGHT:
+        yield -3, labels[0].reason + (" and is named like a result" if "named" not in labels[0].reason else "")
+    elif labels:
+        yield -1, labels[0].reason
+    count = sum(1 for _ in topic.record_fields())
     if count >= FIELDS_OF_PREDICTIONS:
-        yield 1, f"{count} fields, as models are given"
+        yield 1, f"it has {count} fields, like the input of a model"
     elif count <= FIELDS_OF_LABELS:
-        yield -0.5, f"only {count} fields"
+        yield -0.5, f"it has only {count} fields"
 
 
-def _points_of_form(topic: TopicProfile) -> Iterator[tuple[float, str]]:
-    own = "the records have the fields of Truthloop's own messages"
+def _points_of_topic(topic: TopicProfile) -> Iterator[tuple[float, str]]:
+    canonical = "the records have the fields of Truthloop's own messages"
     if is_canonical(topic, "predictions"):
-        yield SURE, own
+        yield CANONICAL, canonical
     if is_canonical(topic, "labels"):
-        yield -SURE, own
-    found = set(words(topic.topic))
-    if hits := sorted(found & PREDICTION_TOPIC_HINTS):
-        yield 3, f"the topic's name has {', '.join(hits)}"
-    if hits := sorted(found & LABEL_TOPIC_HINTS):
-        yield -3, f"the topic's name has {', '.join(hits)}"
+        yield -CANONICAL, canonical
+    parts = set(name_parts(topic.topic))
+    if hints := sorted(parts & PREDICTION_TOPIC_HINTS):
+        yield 3, f"the topic's name has {', '.join(hints)}"
+    if hints := sorted(parts & LABEL_TOPIC_HINTS):
+        yield -3, f"the topic's name has {', '.join(hints)}"
     if topic.envelope.op:
-        yield -2, f"rows of a database table ({topic.envelope.name}) change, and predictions do not"
+        yield -2, f"its records are changes of database rows ({topic.envelope.name}), and predictions do not change"
 
 
 def parse_roles(texts: Sequence[str], topics: Sequence[str]) -> dict[str, Role]:
-    """Read what people say of topics, as `TOPIC=predictions`.
+    """Return the roles in texts such as `TOPIC=predictions`, by topic.
 
     Raises:
-        ConfigError: another form, or a topic that is not looked at.
+        ConfigError: a text has another form, or names a topic that is not in `topics`.
     """
     found: dict[str, Role] = {}
     for text in texts:
@@ -98,42 +96,40 @@ def parse_roles(texts: Sequence[str], topics: Sequence[str]) -> dict[str, Role]:
             raise ConfigError(f"--as {text!r}: write TOPIC=predictions or TOPIC=labels")
         if topic not in topics:
             raise ConfigError(f"--as {text!r}: {topic!r} is not given with --from-topic{did_you_mean(topic, topics)}")
-        found[topic] = role  # type: ignore[assignment] # looked at above
+        found[topic] = role  # type: ignore[assignment] # checked above
     return found
 
 
-def assign_roles(topics: Sequence[TopicProfile], given: dict[str, Role]) -> dict[str, RoleGuess]:
-    """Return what each topic is; of two of which nobody said anything, one is predictions and one is labels.
+def assign_roles(topics: Sequence[TopicProfile], given: Mapping[str, Role]) -> dict[str, RoleGuess]:
+    """Return the role of each topic; of two topics one has predictions and one labels, unless the user says otherwise.
 
     Raises:
-        ConfigError: nothing tells them apart.
+        ConfigError: a topic may be both, and its role is not given.
     """
-    guesses = {}
-    for topic in topics:
-        guess = guess_role(topic)
-        guesses[topic.topic] = RoleGuess(guess.margin, guess.reasons, given.get(topic.topic))
+    guesses = {topic.topic: replace(guess_role(topic), given=given.get(topic.topic)) for topic in topics}
     free = [name for name, guess in guesses.items() if guess.given is None]
     if len(topics) == 2 and free:  # noqa: PLR2004 - two topics are one of each
         if len(free) == 1:
             (other,) = (guess.role for name, guess in guesses.items() if name not in free)
             missing: Role = "labels" if other == "predictions" else "predictions"
-            guesses[free[0]] = _as(guesses[free[0]], missing, "the other topic is the other")
+            guesses[free[0]] = _as_role(guesses[free[0]], missing, f"the other topic has {other}")
         elif guesses[free[0]].margin != guesses[free[1]].margin:
             first, second = sorted(free, key=lambda name: -guesses[name].margin)
-            guesses[first] = _as(guesses[first], "predictions", "more than in the other topic")
-            guesses[second] = _as(guesses[second], "labels", "more than in the other topic")
+            guesses[first] = _as_role(guesses[first], "predictions", "it has more points than the other topic")
+            guesses[second] = _as_role(guesses[second], "labels", "it has more points than the other topic")
     unknown = [name for name, guess in guesses.items() if guess.given is None and guess.margin == 0]
     if unknown:
         raise ConfigError(
-            "its records do not tell whether they are predictions or labels",
+            "its records do not show whether they are predictions or labels",
             where=f"topic {unknown[0]}",
-            hint=f"Say it: --as {unknown[0]}=predictions, or --as {unknown[0]}=labels",
+            hint=f"Give the role: --as {unknown[0]}=predictions, or --as {unknown[0]}=labels",
         )
     return guesses
 
 
-def _as(guess: RoleGuess, role: Role, why: str) -> RoleGuess:
+def _as_role(guess: RoleGuess, role: Role, reason: str) -> RoleGuess:
+    """Return the guess if it is for that role, else one that is."""
     if guess.role == role and guess.margin:
         return guess
     sign = 1 if role == "predictions" else -1
-    return RoleGuess(sign * max(abs(guess.margin), 0.1), (*guess.reasons, f"{role}: {why}"))
+    return RoleGuess(sign * max(abs(guess.margin), 0.1), (*guess.reasons, f"{role}: {reason}"))

@@ -1,11 +1,13 @@
-"""Which fields of a topic can be what: suggest_outputs, label values, suggest_versions, suggest_times. Best first, each with its reason.
+"""Suggestions for one topic: fields that may be outputs, label values, versions or times, with the reason. Best first.
 
-Must not decide: one topic alone does not know what the others are.
+`draft.kinds` and `draft.source` choose among them.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from schemas.base.metric_name import Task
+from streams.columns.schema import Role
 from truthloop.onboarding.profiles.field import CATEGORY_LENGTH, FieldProfile
 from truthloop.onboarding.profiles.names import (
     HAPPENED_HINTS,
@@ -18,128 +20,115 @@ from truthloop.onboarding.profiles.names import (
     TIME_HINTS,
     YES_VALUES,
     last_name_parts,
-    words,
+    name_parts,
 )
 from truthloop.onboarding.profiles.time_format import HOUR_MS
 from truthloop.onboarding.profiles.topic import TopicProfile
 
 __all__ = [
     "CLEAR_WEIGHT",
+    "PRESENT",
     "LabelSuggestion",
     "OutputSuggestion",
-    "Role",
-    "Task",
     "suggest_labels",
     "suggest_outputs",
     "suggest_times",
     "suggest_versions",
 ]
 
-Role = Literal["predictions", "labels"]
-Task = Literal["binary", "multiclass", "regression"]
-
 PRESENT: Final = 0.9
-"""Of the records that have a field without which they could not be mapped; the rest may be broken ones."""
+"""Share of the records that must have a field that the map needs; the rest may be broken records."""
 
-MANY: Final = 20
-"""More different numbers than this are a measure, and no groups."""
+CATEGORIES: Final = 20
+"""A number with more distinct values is a measure, not a category."""
 
 VERSIONS_MAX: Final = 50
 PERCENT: Final = 100
 CLEAR_WEIGHT: Final = 4.0
-"""Weight of an output or a label value from which its name and its values say the same."""
+"""Weight from which the name and the values of an output or a label agree."""
 
-_WEAK_LABEL_WORDS: Final = frozenset(
+_WEAK_LABEL_HINTS: Final = frozenset(
     {"status", "stage", "reason", "value", "class", "is", "was", "has", "flag", "result", "decision", "resolution"}
 )
-_FOREIGN_VERSIONS: Final = frozenset(
-    {"schema", "app", "api", "spec", "event", "client", "sdk", "os", "browser", "data"}
-)
+_OTHER_VERSIONS: Final = frozenset({"schema", "app", "api", "spec", "event", "client", "sdk", "os", "browser", "data"})
 _DAY_MS: Final = 24 * HOUR_MS
 
 
 @dataclass(frozen=True)
 class OutputSuggestion:
-    """A field that may be what a model says.
+    """A field that may be a model's output.
 
     Attributes:
-        field: the field.
-        scale: makes it a number from 0 to 1; None where it is one.
-        weight: how much speaks for it.
-        why: in words.
+        scale: factor to the range from 0 to 1; None if none is needed.
+        weight: higher is more likely.
     """
 
     field: FieldProfile
     scale: float | None
     weight: float
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class LabelSuggestion:
-    """A field that may be the truth.
+    """A field that may be the label value.
 
     Attributes:
-        field: the field.
-        task: that it is the truth of.
-        values: what its values mean, where they are not 0 and 1 already.
-        weight: how much speaks for it.
-        why: in words.
-        is_sure: the words are known, or there is nothing to map.
+        task: the task that its values suggest.
+        values: the meaning of its values as 0 or 1; None if they need no translation.
+        weight: higher is more likely.
+        is_sure: `values` is None, or the values are known words for yes and no.
     """
 
     field: FieldProfile
     task: Task
     values: dict[str, int] | None
     weight: float
-    why: str
+    reason: str
     is_sure: bool
 
 
 def suggest_outputs(topic: TopicProfile) -> list[OutputSuggestion]:
-    """Return numbers that may be probabilities."""
+    """Return numbers that may be probabilities or percentages."""
     found = []
-    for field in topic.own():
-        if not field.is_number or field.distinct <= 2 or topic.share(field) < 0.5 or field.path in topic.moments:  # noqa: PLR2004 - two values are a class; half of the records
+    for field in topic.record_fields():
+        if not field.is_number or field.distinct <= 2 or topic.share(field) < 0.5 or field.path in topic.time_formats:  # noqa: PLR2004 - two values are a class; half of the records
             continue
         low, high = field.limits
         named = _output_name(topic, field)
-        if low < 0 or high > PERCENT or (high > 1 and not named) or (not named and field.distinct <= MANY):
+        if low < 0 or high > PERCENT or (high > 1 and not named) or (not named and field.distinct <= CATEGORIES):
             continue
         scale = None if high <= 1 else 1 / PERCENT
         weight = 2 + named - (3 if topic.is_feature(field.path) else 0)
-        why = f"{field.path} lies between 0 and {1 if scale is None else PERCENT}"
-        found.append(OutputSuggestion(field, scale, weight, f"{why} and is named like a score" if named else why))
+        reason = f"{field.path} is between 0 and {1 if scale is None else PERCENT}"
+        found.append(OutputSuggestion(field, scale, weight, f"{reason} and is named like a score" if named else reason))
     return sorted(found, key=lambda one: (-one.weight, len(one.field.path)))
 
 
 def _output_name(topic: TopicProfile, field: FieldProfile) -> int:
-    """Return 3 where the name itself says so, 2 where its parent's does, else 0."""
+    """Return 3 if the field's name hints at an output, 2 if its parent's name does, else 0."""
     if last_name_parts(field.path) & OUTPUT_HINTS:
         return 3
-    parent = topic.short(field.path).rpartition(".")[0]
+    parent = topic.inner_path(field.path).rpartition(".")[0]
     return 2 if parent and last_name_parts(parent) & OUTPUT_HINTS else 0
 
 
 def suggest_labels(topic: TopicProfile) -> list[LabelSuggestion]:
-    """Return fields that may hold the truth."""
+    """Return fields that may be the label value."""
     found = []
-    for field in topic.own():
-        if topic.share(field) < PRESENT or field.path in topic.moments or field.looks_personal:
+    for field in topic.record_fields():
+        if topic.share(field) < PRESENT or field.path in topic.time_formats or field.looks_personal:
             continue
-        if "version" in last_name_parts(field.path):
-            continue
-        if (one := _label_value(topic, field)) is not None:
+        if "version" not in last_name_parts(field.path) and (one := _label(topic, field)) is not None:
             found.append(one)
     return sorted(found, key=lambda one: (-one.weight, len(one.field.path)))
 
 
-def _label_value(topic: TopicProfile, field: FieldProfile) -> LabelSuggestion | None:
-    named = last_name_parts(field.path) & LABEL_HINTS if not _output_name(topic, field) else frozenset()
-    name = 3.0 if named - _WEAK_LABEL_WORDS else 1.5 if named else 0.0
-    if topic.is_feature(field.path):
-        name -= 3
-    identity = 2 if last_name_parts(field.path) & IDENTITY_HINTS and not named - _WEAK_LABEL_WORDS else 0
+def _label(topic: TopicProfile, field: FieldProfile) -> LabelSuggestion | None:
+    hints = last_name_parts(field.path) & LABEL_HINTS if not _output_name(topic, field) else frozenset()
+    has_strong_hint = bool(hints - _WEAK_LABEL_HINTS)
+    name = (3.0 if has_strong_hint else 1.5 if hints else 0.0) - 3 * topic.is_feature(field.path)
+    identity = 2 if last_name_parts(field.path) & IDENTITY_HINTS and not has_strong_hint else 0
     distinct, values = field.distinct, set(field.counts)
     if distinct == 1 and name <= 0:
         return None
@@ -153,18 +142,17 @@ def _label_value(topic: TopicProfile, field: FieldProfile) -> LabelSuggestion | 
     if field.categories and name > 0:
         mapping = {value: int(value.lower() in YES_VALUES) for value in field.categories}
         if 1 not in mapping.values():
-            mapping[field.categories[-1]] = 1  # the rarest: what one looks for mostly is
-        why = f"{field.path} has {distinct} values and is named like a result"
-        return LabelSuggestion(field, "binary", mapping, 0.5 + name - identity, why, is_sure=False)
-    if field.is_number and distinct > MANY and name >= 3 and not identity:  # noqa: PLR2004 - a word that says so
-        return LabelSuggestion(
-            field, "regression", None, name, f"{field.path} is a number and is named like a result", is_sure=True
-        )
+            mapping[field.categories[-1]] = 1  # the rarest: the positive class mostly is
+        reason = f"{field.path} has {distinct} values and is named like a result"
+        return LabelSuggestion(field, "binary", mapping, 0.5 + name - identity, reason, is_sure=False)
+    if field.is_number and distinct > CATEGORIES and name >= 3 and not identity:  # noqa: PLR2004 - a strong hint
+        reason = f"{field.path} is a number and is named like a result"
+        return LabelSuggestion(field, "regression", None, name, reason, is_sure=True)
     return None
 
 
 def _two_values(field: FieldProfile) -> tuple[dict[str, int], bool]:
-    """Return which of two values is the positive one: by its word, else the rarer."""
+    """Return which of two values is positive, and whether it is known; an unknown one is guessed to be the rarer."""
     one, other = (value for value, _ in field.counts.most_common())
     texts = [_text(one), _text(other)]
     for yes, no in (texts, texts[::-1]):
@@ -184,19 +172,19 @@ def _text(value: Any) -> str:  # noqa: ANN401 - decoded JSON
 
 
 def suggest_versions(topic: TopicProfile) -> list[FieldProfile]:
-    """Return fields that may name the model's version."""
+    """Return fields that may be the model's version."""
     found = []
     for field in topic.fields.values():
-        if not (topic.holds(field.path) or field.path.startswith("$headers.")):
+        if not (topic.is_record_field(field.path) or field.path.startswith("$headers.")):
             continue
         if field.kind not in ("text", "whole number", "number") or field.distinct > VERSIONS_MAX:
             continue
-        form = topic.moments.get(field.path)
-        if topic.share(field) < PRESENT or (form is not None and not form.is_day):
+        time_format = topic.time_formats.get(field.path)
+        if topic.share(field) < PRESENT or (time_format is not None and not time_format.is_day):
             continue  # a version may be a day
-        last, all_words = last_name_parts(field.path), set(words(topic.short(field.path)))
+        last, all_parts = last_name_parts(field.path), set(name_parts(topic.inner_path(field.path)))
         if "version" in last or last == {"v"}:
-            weight = 4 if "model" in all_words else 0 if all_words & _FOREIGN_VERSIONS or last == {"v"} else 2
+            weight = 4 if "model" in all_parts else 0 if all_parts & _OTHER_VERSIONS or last == {"v"} else 2
         else:
             weight = 1 if "model" in last and field.kind == "text" else 0
         if weight:
@@ -207,28 +195,28 @@ def suggest_versions(topic: TopicProfile) -> list[FieldProfile]:
 def suggest_times(topic: TopicProfile, role: Role) -> list[FieldProfile]:
     """Return fields that may be the time of a prediction, or the time when a label became known."""
     found = []
-    for path, form in topic.moments.items():
+    for path, time_format in topic.time_formats.items():
         field = topic.fields[path]
-        rank = topic.envelope.suggest_times.index(path) if path in topic.envelope.suggest_times else None
-        if rank is None and not (topic.holds(path) or path.startswith("$headers.")):
+        rank = topic.envelope.times.index(path) if path in topic.envelope.times else None
+        if rank is None and not (topic.is_record_field(path) or path.startswith("$headers.")):
             continue
         if topic.share(field) < PRESENT or topic.is_feature(path):
             continue
         near = _nearness(topic, path)
         named = bool(last_name_parts(path) & TIME_HINTS)
-        if form.unit is not None and not named and near < 1:
-            continue  # a number that could as well be an id
-        weight = near + (2 if named else 0) - (3 if form.is_day else 0) - 0.2 * path.count(".")
+        if time_format.unit is not None and not named and near < 1:
+            continue  # a number that may as well be an id
+        weight = near + 2 * named - 3 * time_format.is_day - 0.2 * path.count(".")
         if rank is not None:
-            # of a row that was deleted only the envelope has a time
+            # deletions of rows have no other time than the envelope's
             weight += (10 if topic.envelope.op else 1) - rank / 2
-        weight += _role_name(path, role)
+        weight += _role_weight(path, role)
         found.append((weight, field))
     return [field for weight, field in sorted(found, key=lambda one: (-one[0], len(one[1].path))) if weight > 0]
 
 
 def _nearness(topic: TopicProfile, path: str) -> float:
-    """Return how near to Kafka's suggest_times a field's are: a record is sent soon after what it tells of is known."""
+    """Return how near a field's times are to Kafka's: records are usually sent soon after they are made."""
     lag = topic.lag(path)
     if lag is None:
         return 0
@@ -237,7 +225,7 @@ def _nearness(topic: TopicProfile, path: str) -> float:
     return next((points for limit, points in ((60_000, 3), (HOUR_MS, 2), (_DAY_MS, 1)) if abs(lag.p50) <= limit), 0)
 
 
-def _role_name(path: str, role: Role) -> float:
+def _role_weight(path: str, role: Role) -> float:
     wanted, other = (PREDICTED_HINTS, KNOWN_HINTS) if role == "predictions" else (KNOWN_HINTS, PREDICTED_HINTS)
     last = last_name_parts(path)
     return 2.0 * bool(last & wanted) - 1.0 * bool(last & other) - 1.0 * bool(last & HAPPENED_HINTS)

@@ -1,7 +1,4 @@
-"""A draft as the text of a config, with its remarks as comments.
-
-Law: whatever names and values the records have, the text is a config that can be read. Must not decide anything.
-"""
+"""Writes a `ConfigDraft` as YAML with comments: valid YAML, whatever names and values the records have."""
 
 import json
 import re
@@ -20,24 +17,26 @@ __all__ = ["DraftOrigin", "config_text", "yaml_value"]
 WIDTH: Final = 108
 """Longer lines do not fit an editor."""
 
-REMARK_AT: Final = 52
-"""Column at which remarks stand at most, if the line leaves room for them."""
+COMMENT_COLUMN: Final = 52
+"""Rightmost column at which comments are aligned."""
 
-LISTED: Final = 70
-"""Characters of a list of categories in one line of the contract; longer ones are left to a person."""
+CATEGORIES_LENGTH: Final = 70
+"""Longer lists of categories are left out of the contract."""
+
+DEFINITION_LENGTH: Final = 190
+"""Kind names are cut to it in names of definitions, which have at most 200 characters."""
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_.$/*-]*")
-_CLOCKS: Final = {"arrival": "once it has arrived", "event": "at its own time"}
+_CLOCKS: Final = {"arrival": "when it has arrived", "event": "at its own time"}
 
 
 @dataclass(frozen=True)
 class DraftOrigin:
-    """Where a draft comes from.
+    """The cluster and the time of a draft's samples.
 
     Attributes:
-        bootstrap_servers: of the cluster.
-        client: properties that somebody gave, as they are written.
-        at: when the records were read, as text.
+        client: client properties that the user gave, as YAML.
+        at: when the samples were taken, as text.
     """
 
     bootstrap_servers: str
@@ -46,28 +45,22 @@ class DraftOrigin:
 
 
 def config_text(draft: ConfigDraft, ages: SuggestedAges, origin: DraftOrigin) -> str:
-    """Return the text of the config.
-
-    Args:
-        draft: what is proposed.
-        ages: of the labels.
-        origin: of the records.
-    """
+    """Return a draft as YAML."""
     topics = f"{len(draft.sources)} topic{'s' if len(draft.sources) > 1 else ''}"
     lines = [
         *_comment(
-            f"The feedback loop of one deployed model, drafted from records of {topics} on {origin.at}. What stands "
-            "behind DECIDE no record can say, or these leave it open. `truthloop check --live` shows what this file "
-            "makes of the records that are there."
+            f"The feedback loop of one deployed model, drafted from records of {topics} on {origin.at}. DECIDE marks "
+            "choices that no record can make, or that these leave open. `truthloop check --live` shows how this file "
+            "maps the records."
         ),
         "version: 1",
         f"loop: {yaml_value(draft.loop)}",
         "",
-        "# DECIDE: the time zone of days; predictions of one day are looked at together.",
+        "# DECIDE: the time zone of days; the predictions of one day form a cohort.",
         "timezone: UTC",
         "",
         f"# When a label is known: {_CLOCKS[draft.clock]}.",
-        *_aligned([(f"clock: {draft.clock}", draft.clock_remark)]),
+        *_aligned([(f"clock: {draft.clock}", draft.clock_comment)]),
         "",
         *_cluster(draft, origin),
         "",
@@ -77,12 +70,12 @@ def config_text(draft: ConfigDraft, ages: SuggestedAges, origin: DraftOrigin) ->
         "",
         *_sources(draft),
         "",
-        "# Which predictions form a group, and at which ages to look how many of their labels are there.",
+        "# Which predictions form a cohort, and the ages at which its coverage is measured.",
         "cohorts:",
         f"  by: [{', '.join(['version', *map(yaml_value, draft.slices)])}]",
         f"  ages: [{', '.join(map(format_duration, ages.cohorts))}]",
         "",
-        "# DECIDE: how many labels are wanted by which age.",
+        "# DECIDE: coverage goals: the share of labels expected by an age.",
         "coverage:",
         *(
             f"  - {{label: {yaml_value(kind.name)}, age: {format_duration(ages.expected_delay)}, min: 0.5}}"
@@ -94,31 +87,30 @@ def config_text(draft: ConfigDraft, ages: SuggestedAges, origin: DraftOrigin) ->
 
 
 def _cluster(draft: ConfigDraft, origin: DraftOrigin) -> Iterator[str]:
-    yield "# The cluster. Passwords come from the environment: TRUTHLOOP_KAFKA_SASL_PASSWORD, or its file in ..._FILE."
+    yield "# The cluster. Passwords come from the environment: TRUTHLOOP_KAFKA_SASL_PASSWORD, or a file in ..._FILE."
     yield "kafka:"
     yield f"  bootstrap_servers: {yaml_value(origin.bootstrap_servers)}"
     if origin.client:
         yield "  client:"
         yield from (f"    {yaml_value(name)}: {value}" for name, value in origin.client.items())
     yield ""
-    yield "# Where results are kept, and the join's state: folders, relative to this file."
+    yield "# Where results and the join's state are kept: folders, relative to this file."
     yield "lake: {uri: ./lake}"
     yield "state: {dir: ./state}"
     yield ""
-    yield "# Keys are spread over so many partitions; so many workers can share the work. Fixed for the loop's life."
-    yield from _aligned([(f"partitions: {draft.partitions}", draft.partitions_remark)])
+    yield "# Partitions of the loop's topics: at most so many workers share the work. Fixed after the first start."
+    yield from _aligned([(f"partitions: {draft.partitions}", draft.partitions_comment)])
 
 
 def _predictions(draft: ConfigDraft) -> Iterator[str]:
-    yield "# What a prediction holds: the model's output for each kind of label, groups to look at, features."
+    yield "# What a prediction contains: the model's output for each label kind, slices, features."
     yield "predictions:"
     yield "  outputs:"
-    yield from _aligned([(_output(kind), kind.remark or _threshold(kind)) for kind in draft.kinds])
+    yield from _aligned([(_output(kind), kind.comment or _threshold(kind)) for kind in draft.kinds])
     yield f"  slices: [{', '.join(map(yaml_value, draft.slices))}]"
     if not draft.keeps_unknown:
-        yield from _aligned(
-            [("  unknown_features: drop", "some look personal, so what is not listed here is not kept")]
-        )
+        comment = "some features look personal, so features that are not listed are dropped"
+        yield from _aligned([("  unknown_features: drop", comment)])
     if not draft.features:
         yield "  features: {}"
         return
@@ -127,69 +119,60 @@ def _predictions(draft: ConfigDraft) -> Iterator[str]:
     for feature in draft.features:
         options = dict(feature.options)
         categories = options.get("categories")
-        if isinstance(categories, list) and len(_flow(categories)) > LISTED:
+        if isinstance(categories, list) and len(_flow(categories)) > CATEGORIES_LENGTH:
             del options["categories"]
-        lines.append((f"    {feature.name}: {_flow({'type': feature.type, **options})}", feature.remark))
+        lines.append((f"    {feature.name}: {_flow({'type': feature.type, **options})}", feature.comment))
     yield from _aligned(lines)
 
 
 def _output(kind: KindDraft) -> str:
-    options: dict[str, object] = {"task": kind.task}
-    if kind.task == "binary":
-        options["threshold"] = 0.5
-    return f"    {kind.name}: {_flow(options)}"
+    threshold = {"threshold": 0.5} if kind.task == "binary" else {}
+    return f"    {kind.name}: {_flow({'task': kind.task, **threshold})}"
 
 
 def _threshold(kind: KindDraft) -> str:
-    return "DECIDE: scores from here on count as a yes" if kind.task == "binary" else ""
+    return "DECIDE: scores from this threshold on are positive" if kind.task == "binary" else ""
 
 
 def _labels(draft: ConfigDraft, ages: SuggestedAges) -> Iterator[str]:
-    yield "# What is expected of the labels, for each kind."
-    yield from _comment(f"SuggestedAges: {ages.remark}.")
+    yield "# When labels are expected, for each kind."
+    yield from _comment(f"Ages: {ages.reason}.")
     yield "labels:"
     for kind in draft.kinds:
         yield f"  {kind.name}:"
         timeout = "expire" if kind.imply is None else f"{{imply: {kind.imply}}}"
-        name = kind.name if len(kind.name) <= 190 else kind.name[:190]  # noqa: PLR2004 - a definition has 200 at most
-        yield from _aligned(
-            [
-                (f"    definition: {name}-v1", "DECIDE: what exactly the value means; a new name when that changes"),
-                (f"    expected_delay: {format_duration(ages.expected_delay)}", "most labels are in by then"),
-                (
-                    f"    horizon: {format_duration(ages.horizon)}",
-                    "DECIDE: a prediction without a label is final at this age",
-                ),
-                (
-                    f"    retain: {format_duration(ages.retain)}",
-                    "DECIDE: later labels still join or correct until this age; the state holds all of it",
-                ),
-                (f"    early: {format_duration(ages.early)}", "a label may wait so long for its prediction unreported"),
-                (f"    on_timeout: {timeout}", _timeout(kind)),
-            ]
-        )
+        retain = "DECIDE: until this age later labels still join or correct; the state holds all predictions until then"
+        lines = {
+            f"definition: {kind.name[:DEFINITION_LENGTH]}-v1": "DECIDE: what the value means; new meaning, new name",
+            f"expected_delay: {format_duration(ages.expected_delay)}": "most labels have arrived by then",
+            f"horizon: {format_duration(ages.horizon)}": "DECIDE: a prediction without a label is final at this age",
+            f"retain: {format_duration(ages.retain)}": retain,
+            f"early: {format_duration(ages.early)}": "a label waits this long for its prediction before it is reported",
+            f"on_timeout: {timeout}": _timeout(kind),
+        }
+        yield from _aligned((f"    {line}", comment) for line, comment in lines.items())
 
 
 def _timeout(kind: KindDraft) -> str:
     if kind.imply is not None:
-        return "every record is a yes, so no record has to be a no in the end"
-    return "at the horizon; {imply: 0} gives a value instead" if kind.task == "binary" else "at the horizon"
+        return "every record is a positive label, so a prediction without one is negative in the end"
+    return "at the horizon; {imply: 0} assigns a value instead" if kind.task == "binary" else "at the horizon"
 
 
 def _sources(draft: ConfigDraft) -> Iterator[str]:
-    mapped = [source for source in draft.sources if not source.is_own]
     for source in draft.sources:
         if source.is_own:
-            yield f"# {source.topic} is the loop's own topic: its records are in the canonical form, no map is needed."
+            yield f"# {source.topic} is the loop's own topic: its records are canonical and need no map."
             yield from (line for note in source.notes for line in _comment(note))
+    mapped = [source for source in draft.sources if not source.is_own]
     if not mapped:
         return
-    yield "# The topics, and which of their fields are what. Left Truthloop's name, right theirs."
+    yield "# Your topics, and what their fields mean: Truthloop's name on the left, yours on the right."
     yield "ingest:"
     for source in mapped:
         yield from _source(source)
     if draft.missing:
-        yield f"  # DECIDE: {draft.missing} are not given. With their topic, --from-topic drafts them, too."
+        yield f"  # DECIDE: {draft.missing} are not given. --from-topic with their topic drafts them, too."
 
 
 def _source(source: SourceDraft) -> Iterator[str]:
@@ -199,12 +182,12 @@ def _source(source: SourceDraft) -> Iterator[str]:
     if source.kind:
         yield f"    kind: {yaml_value(source.kind)}"
     if source.where:
-        yield from _aligned([(f"    where: {_flow(source.where)}", "the others lack what is needed")])
+        yield from _aligned([(f"    where: {_flow(source.where)}", "other records lack fields that are needed")])
     if not source.lines:
-        yield "    # The records are in the canonical form: no map is needed."
+        yield "    # The records are canonical and need no map."
         return
     yield "    map:"
-    yield from _aligned([(f"      {yaml_value(line.target)}: {_origin(line)}", line.remark) for line in source.lines])
+    yield from _aligned([(f"      {yaml_value(line.target)}: {_origin(line)}", line.comment) for line in source.lines])
 
 
 def _origin(line: MapLine) -> str:
@@ -224,7 +207,7 @@ def _metrics(draft: ConfigDraft) -> Iterator[str]:
 
 
 def yaml_value(value: object) -> str:
-    """Return a text or number as YAML that is read as the same again."""
+    """Return a text, number or bool as YAML that is read as the same value."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
@@ -236,6 +219,7 @@ def yaml_value(value: object) -> str:
 
 
 def _flow(value: object) -> str:
+    """Return a value in YAML's flow style, on one line."""
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{yaml_value(name)}: {_flow(inner)}' for name, inner in value.items())}}}"
     if isinstance(value, list):
@@ -248,15 +232,15 @@ def _comment(text: str, indent: str = "") -> list[str]:
 
 
 def _aligned(lines: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Write lines with their remarks in one column; a remark that does not fit stands above its line."""
+    """Yield lines with their comments in one column; a comment that does not fit goes above its line."""
     lines = list(lines)
-    column = min(max((len(text) for text, _ in lines), default=0), REMARK_AT)
-    for text, remark in lines:
-        beside = f"{text.ljust(column)}  # {remark}"
-        if not remark:
+    column = min(max((len(text) for text, _ in lines), default=0), COMMENT_COLUMN)
+    for text, comment in lines:
+        commented = f"{text.ljust(column)}  # {comment}"
+        if not comment:
             yield text
-        elif len(beside) <= WIDTH:
-            yield beside
+        elif len(commented) <= WIDTH:
+            yield commented
         else:
-            yield from _comment(remark, " " * (len(text) - len(text.lstrip())))
+            yield from _comment(comment, " " * (len(text) - len(text.lstrip())))
             yield text

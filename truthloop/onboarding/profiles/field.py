@@ -46,14 +46,7 @@ _HEX: Final = re.compile(r"(?=.*[0-9])(?=.*[a-f])[0-9a-f]{12,}|(?=.*[0-9])(?=.*[
 _WHOLE: Final = re.compile(r"[0-9]+")
 _PATTERN_LENGTH: Final = 24
 _PATTERN_VALUES: Final = 1_000
-_TYPE_NAMES: Final = {
-    str: "text",
-    int: "whole number",
-    float: "number",
-    bool: "true or false",
-    list: "list",
-    dict: "object",
-}
+_NAMES: Final = {str: "text", int: "whole number", float: "number", bool: "true or false", list: "list", dict: "object"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ class FieldProfile:
     def types(self) -> dict[str, int]:
         """Number of values by type, most frequent first."""
         found = Counter(type(value) for value in self.values if value is not None)
-        return {_TYPE_NAMES.get(kind, kind.__name__): count for kind, count in found.most_common()}
+        return {_NAMES.get(kind, kind.__name__): count for kind, count in found.most_common()}
 
     @cached_property
     def present(self) -> int:

@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from schemas.errors import TruthloopError
+from streams.runtime.health import PROBE_PATHS, ProbeAnswer
 from truthloop.page.markup.page import asset, render_page
 from truthloop.page.panels.download import panel_csv, panel_json
 from truthloop.page.panels.selection import parse_refresh, parse_selection
@@ -52,17 +53,13 @@ class PageSources:
 
     Attributes:
         view: everything shown for a selection of the choices.
-        stalled: why the process makes no progress; empty while it does.
-        unready: why the process cannot do its work; empty while it can.
-        metrics: in Prometheus' text format.
+        probe: answers `PROBE_PATHS`, as every role does.
         callback: raw body and headers (names in lower case) of a callback -> status and JSON document.
     """
 
     choices: Callable[[], Choices]
     view: Callable[[Selection], PageView]
-    stalled: Callable[[], str]
-    unready: Callable[[], str]
-    metrics: Callable[[], bytes]
+    probe: Callable[[str], ProbeAnswer]
     callback: Callable[[bytes, Mapping[str, str]], tuple[int, object]]
     backfills: BackfillService
 
@@ -127,12 +124,8 @@ class _Page:
         return response
 
     async def probe(self, request: web.Request) -> web.Response:
-        reason = self._sources.stalled() if request.path == "/livez" else self._sources.unready()
-        return _document(503 if reason else 200, {"status": "no" if reason else "ok", "reason": reason})
-
-    async def metrics(self, _request: web.Request) -> web.Response:
-        kind = "text/plain; version=0.0.4; charset=utf-8"
-        return web.Response(body=self._sources.metrics(), headers={"Content-Type": kind})
+        answer = self._sources.probe(request.path)
+        return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
 
     async def callback(self, request: web.Request) -> web.Response:
         if request.headers.get("Content-Encoding", "identity") != "identity":
@@ -216,9 +209,7 @@ def make_app(sources: PageSources, access: Access | None = None, limits: Limits 
             web.post(f"/backfill/{_EPISODE}/rule", backfills.rule),
             web.get("/style.css", _file("style.css", "text/css")),
             web.get("/icon.svg", _file("icon.svg", "image/svg+xml")),
-            web.get("/livez", page.probe),
-            web.get("/readyz", page.probe),
-            web.get("/metrics", page.metrics),
+            *(web.get(path, page.probe) for path in PROBE_PATHS),
             web.post("/v1/callback", page.callback),
         ]
     )

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from schemas.errors import TruthloopError
+from streams.runtime.health import PROBE_PATHS
 from truthloop.page.markup.page import ErrorPage, render_error
 from truthloop.page.panels.selection import InvalidChoiceError
 from truthloop.page.web.access import CHALLENGE, SECURITY_HEADERS, Access
@@ -20,7 +21,7 @@ __all__ = ["HttpError", "make_middleware"]
 
 log = logging.getLogger("truthloop.page")
 
-_WITHOUT_TOKEN: Final = ("/livez", "/readyz", "/metrics", "/v1/callback")
+_WITHOUT_TOKEN: Final = (*PROBE_PATHS, "/v1/callback")
 """For probes and scrapers, which have no token and see no data; and for pipelines, whose callbacks are signed."""
 
 _BACKFILL: Final = re.compile(r"/backfill/(?P<id>bf-[0-9a-f]{32})(?P<rule>/rule)?")

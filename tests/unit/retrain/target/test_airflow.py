@@ -1,4 +1,4 @@
-"""Airflow: the exact requests, and what every answer means."""
+"""Airflow: the exact requests, and the meaning of every answer."""
 
 import json
 from itertools import product
@@ -44,21 +44,21 @@ def test_a_delivery_logs_in_starts_the_run_and_sees_whether_the_dag_is_paused() 
 
 
 def test_the_whole_request_is_the_runs_conf() -> None:
-    """The same document that a webhook gets: findings, data set and manifest's digest."""
+    """The same document as for a webhook: findings, data set and the manifest's digest."""
     calls, _ = drive(BY_TOKEN.deliver(ID, BODY, 5), [RUN, DAG])
     assert json.loads(calls[0].body)["conf"] == json.loads(REQUEST.model_dump_json())
 
 
 def test_a_token_is_used_as_it_is() -> None:
-    """Nobody logs in."""
+    """Without a login."""
     calls, result = drive(BY_TOKEN.deliver(ID, BODY, 5), [RUN, DAG])
     assert [call.url.rpartition("/")[2] for call in calls] == ["dagRuns", "retrain"]
     assert calls[0].headers["Authorization"] == "Bearer a.b.c"
     assert result.verdict == "delivered"
 
 
-def test_a_conflict_is_a_run_that_is_there_already_once_it_is_seen() -> None:
-    """Airflow says 409 of any unique constraint; without the run it comes again."""
+def test_a_conflict_means_delivered_if_the_run_is_found() -> None:
+    """Airflow answers 409 for any unique constraint; without the run the attempt is repeated."""
     calls, result = drive(BY_TOKEN.deliver(ID, BODY, 5), [CONFLICT, RUN, DAG])
     assert calls[1].url.endswith(f"/dagRuns/{ID}")
     assert (result.verdict, result.status, result.detail) == ("delivered", 409, "the run was there already")
@@ -72,8 +72,8 @@ def test_a_conflict_is_a_run_that_is_there_already_once_it_is_seen() -> None:
         assert words in result.detail
 
 
-def test_a_paused_dag_takes_the_run_and_is_told_of() -> None:
-    """It waits there; whether it is paused is not worth a second delivery."""
+def test_a_paused_dag_counts_as_delivered_and_is_reported() -> None:
+    """The run is queued; a failed check for the pause does not repeat the delivery."""
     _, result = drive(BY_TOKEN.deliver(ID, BODY, 5), [RUN, PAUSED])
     assert result.verdict == "delivered"
     assert result.detail.startswith("the DAG is paused")
@@ -104,8 +104,8 @@ def test_a_paused_dag_takes_the_run_and_is_told_of() -> None:
         ),
     ],
 )
-def test_every_other_answer_is_never_or_later(reply: Reply, outcome: str, words: str) -> None:
-    """And says why, in words of our own."""
+def test_every_other_answer_is_gone_or_retried(reply: Reply, outcome: str, words: str) -> None:
+    """The detail is text of our own."""
     _, result = drive(BY_TOKEN.deliver(ID, BODY, 5), [reply])
     attempt = classify_result(DUE, 0, result)
     assert attempt.outcome == outcome
@@ -126,7 +126,7 @@ def test_every_other_answer_is_never_or_later(reply: Reply, outcome: str, words:
     ],
 )
 def test_without_a_token_nothing_is_started(reply: Reply, words: str) -> None:
-    """It comes again; what is no token is put into no header."""
+    """The attempt is repeated; a value that is not a token is put into no header."""
     calls, result = drive(BY_PASSWORD.deliver(ID, BODY, 5), [reply])
     assert len(calls) == 1
     assert classify_result(DUE, 0, result).outcome == "retry"
@@ -141,15 +141,15 @@ def test_without_a_token_nothing_is_started(reply: Reply, words: str) -> None:
     [("queued", "accepted"), ("running", "running"), ("success", "succeeded"), ("failed", "failed")],
 )
 def test_the_state_of_a_run_is_that_of_a_callback(state: str, status: str) -> None:
-    """All four that a DAG run can have."""
+    """All four states of a DAG run."""
     calls, found = drive(BY_PASSWORD.poll(ID), [TOKEN, json_reply(200, {"state": state})])
     assert calls[1].method == "GET"
     assert calls[1].url == f"https://airflow.example/base/api/v2/dags/retrain.flights/dagRuns/{ID}"
     assert found.status == status
 
 
-def test_what_is_no_state_is_no_answer() -> None:
-    """Neither is any failure: a run is not lost because a server is."""
+def test_an_answer_without_a_state_is_unknown() -> None:
+    """So is any failure of the server."""
     for document in ({}, {"state": None}, {"state": ["success"]}, {"state": "SUCCESS"}):
         assert state_of(document).status is None
     for reply in (Reply(404), Reply(500), Reply(), Reply(200, b"<html>"), Reply(200, b'{"state": "succ')):
@@ -159,7 +159,7 @@ def test_what_is_no_state_is_no_answer() -> None:
 
 
 def test_no_secret_is_in_a_repr() -> None:
-    """Neither of the target nor of its calls."""
+    """Of the target and of its calls."""
     calls, _ = drive(BY_PASSWORD.deliver(ID, BODY, 5), [TOKEN, RUN, DAG])
     for thing, secret in product((BY_PASSWORD, BY_TOKEN, *calls), ("a.b.c", 'p"w', 'p\\"w')):
         assert secret not in repr(thing)

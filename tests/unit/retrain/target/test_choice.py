@@ -1,4 +1,4 @@
-"""The section `retrain.target`: what each kind needs, where its secrets come from, and what is refused."""
+"""The section `retrain.target`: fields of each kind, secrets, and refusals; also `retrain.target.webhook`."""
 
 import json
 from pathlib import Path
@@ -35,8 +35,8 @@ def written(folder: Path, target: dict[str, Any], environ: dict[str, str] | None
     return load_settings(folder / "truthloop.yaml", environ or {})
 
 
-def test_a_section_without_a_kind_is_a_webhook_as_it_always_was() -> None:
-    """With the defaults that it always had."""
+def test_a_section_without_a_kind_is_a_webhook() -> None:
+    """With its defaults."""
     target = RetrainConfig.model_validate({"target": WEBHOOK}).target
     assert isinstance(target, WebhookConfig)
     assert (target.kind, target.completion, target.overdue) == ("webhook", "first_predictions", 3 * 86_400_000)
@@ -44,8 +44,8 @@ def test_a_section_without_a_kind_is_a_webhook_as_it_always_was() -> None:
 
 
 @pytest.mark.parametrize("target", [AIRFLOW, GITHUB, PREFECT])
-def test_a_server_is_polled_unless_told_otherwise(target: dict[str, Any]) -> None:
-    """A webhook cannot be."""
+def test_a_server_is_polled_by_default(target: dict[str, Any]) -> None:
+    """A webhook cannot be polled."""
     for completion in (None, "polling", "first_predictions", "callback"):
         given = target if completion is None else {**target, "completion": completion}
         assert RetrainConfig.model_validate({"target": given}).target.completion == (completion or "polling")
@@ -55,7 +55,7 @@ def test_a_server_is_polled_unless_told_otherwise(target: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("target", ALL)
 def test_editors_know_every_kind(target: dict[str, Any]) -> None:
-    """The published schema takes what we take, and refuses a misspelt key."""
+    """The published schema accepts what the models accept, and refuses a misspelt key."""
     schema = Draft202012Validator(json.loads((FOLDER / "config.schema.json").read_text(encoding="utf-8")))
     config = yaml.safe_load(CONFIG_TEXT)
     assert schema.is_valid({**config, "retrain": {"target": target}})
@@ -63,7 +63,7 @@ def test_editors_know_every_kind(target: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "place", "words"),
+    ("target", "position", "message"),
     [
         ({**AIRFLOW, "kind": "airfow"}, "retrain.target.kind", "did you mean 'airflow'?"),
         ({**AIRFLOW, "kind": 7}, "retrain.target.kind", "must be one of webhook, airflow, github, prefect, not 7"),
@@ -83,16 +83,16 @@ def test_editors_know_every_kind(target: dict[str, Any]) -> None:
         ({**WEBHOOK, "allow": ["10.0.0.1"]}, "retrain.target.allow", "is not HOST:PORT"),
     ],
 )
-def test_what_is_wrong_is_named_by_its_place(tmp_path: Path, target: dict[str, Any], place: str, words: str) -> None:
-    """With line and path, as everywhere in a config."""
+def test_problems_have_line_and_path(tmp_path: Path, target: dict[str, Any], position: str, message: str) -> None:
+    """As everywhere in a config."""
     with pytest.raises(ConfigError) as refused:
         written(tmp_path, target)
-    assert place in str(refused.value)
-    assert words in str(refused.value)
+    assert position in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_each_kind_is_its_own_target() -> None:
-    """With what it needs, and only that is asked of the environment."""
+    """It reads only the variables that it needs."""
     asked: list[str] = []
 
     def credential(name: str) -> str:
@@ -122,8 +122,8 @@ def test_each_kind_is_its_own_target() -> None:
 
 
 @pytest.mark.parametrize("target", [AIRFLOW, GITHUB, {**PREFECT, "api_key_env": "PREFECT_KEY"}])
-def test_a_missing_credential_ends_the_start(tmp_path: Path, target: dict[str, Any]) -> None:
-    """By the name of its variable; an empty one is none."""
+def test_a_missing_credential_is_a_config_error(tmp_path: Path, target: dict[str, Any]) -> None:
+    """It names the variable; an empty one counts as missing."""
     settings = written(tmp_path, target)
     for text in (None, "", "\n"):
         name = {"airflow": "TRUTHLOOP_AIRFLOW_PASSWORD", "github": "TRUTHLOOP_GITHUB_TOKEN", "prefect": "PREFECT_KEY"}[
@@ -134,14 +134,14 @@ def test_a_missing_credential_ends_the_start(tmp_path: Path, target: dict[str, A
         assert refused.value.where == f"environment variable {name}"
 
 
-def test_a_server_needs_a_webhook_secret_only_to_hear_callbacks(tmp_path: Path) -> None:
-    """Its own credential asks it; the secret signs what it calls back."""
+def test_a_server_needs_a_webhook_secret_only_for_callbacks(tmp_path: Path) -> None:
+    """Requests use its own credential; the secret signs callbacks."""
     environ = {"TRUTHLOOP_AIRFLOW_PASSWORD": "p"}
     quiet = receiver_of(written(tmp_path, AIRFLOW), environ)
     assert quiet is not None
     assert quiet.secret is None
-    for told in ({"callback_url": "https://loop.example/v1/callback"}, {"completion": "callback"}):
-        settings = written(tmp_path, {**AIRFLOW, **told})
+    for options in ({"callback_url": "https://loop.example/v1/callback"}, {"completion": "callback"}):
+        settings = written(tmp_path, {**AIRFLOW, **options})
         with pytest.raises(ConfigError, match="webhook secret"):
             receiver_of(settings, environ)
         heard = receiver_of(settings, {**environ, "TRUTHLOOP_WEBHOOK_SECRET": SECRET_TEXT})
@@ -152,14 +152,14 @@ def test_a_server_needs_a_webhook_secret_only_to_hear_callbacks(tmp_path: Path) 
 @pytest.mark.parametrize(
     "url", ["http://airflow.example", "https://10.0.0.1", "https://u:p@a.example", "https://169.254.169.254"]
 )
-def test_a_server_that_can_never_be_asked_ends_the_start(tmp_path: Path, url: str) -> None:
+def test_a_forbidden_server_url_is_a_config_error(tmp_path: Path, url: str) -> None:
     """By the rules of a webhook's URL."""
     with pytest.raises(ConfigError, match="cannot send to"):
         receiver_of(written(tmp_path, {**AIRFLOW, "url": url}), {"TRUTHLOOP_AIRFLOW_PASSWORD": "p"})
 
 
 def test_a_credential_may_be_in_a_file(tmp_path: Path) -> None:
-    """The end of its line is no part of it; what a header cannot hold is refused, and not repeated."""
+    """Without its line end; a value that a header cannot hold is refused, and not repeated."""
     file = tmp_path / "token"
     environ = {"T_FILE": str(file)}
     with pytest.raises(ConfigError, match="cannot be read"):
@@ -175,7 +175,7 @@ def test_a_credential_may_be_in_a_file(tmp_path: Path) -> None:
 
 
 def test_variables_of_secrets_are_no_settings(tmp_path: Path) -> None:
-    """Whatever their names: the usual ones, and those that the config gives."""
+    """Whatever their names: the defaults, and those from the config."""
     environ = {"TRUTHLOOP_AIRFLOW_PASSWORD": "p", "TRUTHLOOP_GITHUB_TOKEN_FILE": "f", "TRUTHLOOP_MY_KEY": "k"}
     assert written(tmp_path, {**PREFECT, "api_key_env": "TRUTHLOOP_MY_KEY"}, environ)
     with pytest.raises(ConfigError, match="TRUTHLOOP_MY_KEY"):

@@ -1,4 +1,4 @@
-"""Prefect: the exact requests, and what every answer means."""
+"""Prefect: the exact requests, and the meaning of every answer."""
 
 import json
 
@@ -17,7 +17,7 @@ FOUND = json_reply(200, {"id": UUID})
 DUE = Due(ID, 1, 0, None)
 
 
-def test_a_delivery_looks_the_deployment_up_and_starts_a_run_under_its_key() -> None:
+def test_a_delivery_resolves_the_deployment_and_starts_a_run_with_its_key() -> None:
     """Byte for byte, and the same at every attempt."""
     calls, result = drive(BY_NAME.deliver(ID, BODY, 5), [FOUND, Reply(201)])
     assert calls == drive(BY_NAME.deliver(ID, BODY, 99), [FOUND, Reply(201)])[0]
@@ -33,8 +33,8 @@ def test_a_delivery_looks_the_deployment_up_and_starts_a_run_under_its_key() -> 
     assert (result.verdict, result.detail) == ("delivered", "")
 
 
-def test_an_id_needs_no_look_and_a_key_is_a_bearer_token() -> None:
-    """For servers that ask who is there."""
+def test_an_id_is_not_resolved_and_an_api_key_is_a_bearer_token() -> None:
+    """For servers with authentication."""
     calls, result = drive(BY_ID.deliver(ID, BODY, 5), [Reply(201)])
     assert calls[0].headers["Authorization"] == "Bearer pnu_key"
     assert "pnu_key" not in repr(BY_ID)
@@ -42,13 +42,13 @@ def test_an_id_needs_no_look_and_a_key_is_a_bearer_token() -> None:
 
 
 def test_a_key_that_was_used_is_a_run_that_is_there_already() -> None:
-    """Prefect answers 200 in place of 201, and starts nothing."""
+    """Prefect answers 200 instead of 201, and starts nothing."""
     _, result = drive(BY_ID.deliver(ID, BODY, 5), [Reply(200)])
     assert (result.verdict, result.detail) == ("delivered", "the run was there already")
 
 
 def test_a_conflict_is_about_the_parameters_and_no_repeat() -> None:
-    """A flow without the parameter `request`: somebody has to change it, and it comes again until then."""
+    """The flow lacks the parameter `request`; the attempt is repeated until it is changed."""
     _, result = drive(BY_ID.deliver(ID, BODY, 5), [Reply(409)])
     assert classify_result(DUE, 0, result).outcome == "retry"
     assert "parameter `request`" in result.detail
@@ -69,16 +69,16 @@ def test_a_conflict_is_about_the_parameters_and_no_repeat() -> None:
         ([json_reply(200, {"id": 7})], "retry", "holds no id"),
     ],
 )
-def test_every_other_answer_is_never_or_later(replies: list[Reply], outcome: str, words: str) -> None:
-    """And what a server calls an id is put into no path unless it is one."""
+def test_every_other_answer_is_gone_or_retried(replies: list[Reply], outcome: str, words: str) -> None:
+    """A value that is not a valid id is put into no path."""
     _, result = drive(BY_NAME.deliver(ID, BODY, 5), replies)
     attempt = classify_result(DUE, 0, result)
     assert attempt.outcome == outcome
     assert words in attempt.detail
 
 
-def test_a_run_is_asked_for_by_its_key() -> None:
-    """So that nothing has to be remembered of what was started."""
+def test_a_run_is_queried_by_its_key() -> None:
+    """Nothing of the start has to be stored."""
     calls, state = drive(BY_ID.poll(ID), [json_reply(200, [{"idempotency_key": ID, "state_type": "COMPLETED"}])])
     assert (calls[0].method, calls[0].url) == ("POST", "https://prefect.example/api/flow_runs/filter")
     assert json.loads(calls[0].body) == {"flow_runs": {"idempotency_key": {"any_": [ID]}}, "limit": 1}
@@ -107,8 +107,8 @@ def test_every_state_of_a_flow_run_is_one_of_a_callback(state: str, status: str)
         json_reply(200, [{"state_type": "COMPLETED", "idempotency_key": "rt-of-another"}]),
     ],
 )
-def test_what_is_no_state_is_no_answer(reply: Reply) -> None:
-    """Another's run least of all."""
+def test_an_answer_without_a_state_is_unknown(reply: Reply) -> None:
+    """Also one about another run."""
     _, state = drive(BY_ID.poll(ID), [reply])
     assert state.status is None
     assert state.detail

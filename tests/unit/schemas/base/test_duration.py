@@ -1,4 +1,4 @@
-"""Durations: what is understood, what is refused and in which words, and that text comes back."""
+"""Durations: the accepted forms, the refused ones with their messages, and round trips."""
 
 import re
 
@@ -30,8 +30,8 @@ from schemas.base.duration import DURATION_MAX_MS, DurationMs, format_duration, 
         ("36525d", DURATION_MAX_MS),
     ],
 )
-def test_understood_forms_become_whole_milliseconds(text: str, ms: int) -> None:
-    """Short and ISO forms give the same unit, exactly."""
+def test_accepted_forms_become_whole_milliseconds(text: str, ms: int) -> None:
+    """Short and ISO forms of the same duration are equal."""
     assert parse_duration_ms(text) == ms
 
 
@@ -62,8 +62,8 @@ def test_understood_forms_become_whole_milliseconds(text: str, ms: int) -> None:
         None,
     ],
 )
-def test_what_is_no_duration_is_refused_with_the_forms_that_are(text: object) -> None:
-    """The message shows how to write one."""
+def test_other_text_is_refused_with_the_accepted_forms(text: object) -> None:
+    """The message shows how to write a duration."""
     with pytest.raises(ValueError, match="is not a duration; write 90s, 15m, 36h, 7d, 1h30m or P7D"):
         parse_duration_ms(text)
 
@@ -79,13 +79,13 @@ def test_what_is_no_duration_is_refused_with_the_forms_that_are(text: object) ->
     ],
 )
 def test_near_misses_are_refused_with_their_own_reason(text: object, message: str) -> None:
-    """A number without a unit, too much, and too fine."""
+    """A number without a unit, too long, and too fine."""
     with pytest.raises(ValueError, match=message):
         parse_duration_ms(text)
 
 
 @given(st.integers(0, DURATION_MAX_MS))
-def test_what_is_written_is_read_back(ms: int) -> None:
+def test_formatted_durations_are_parsed_back(ms: int) -> None:
     """format_duration and parse_duration_ms are inverse, and the published pattern agrees."""
     text = format_duration(ms)
     assert parse_duration_ms(text) == ms
@@ -103,13 +103,13 @@ def fault_of(text: str) -> str | None:
 
 @given(st.text(alphabet="0123456789.dhmsPTWDHMS ", max_size=12))
 def test_the_published_pattern_accepts_what_the_parser_accepts(text: str) -> None:
-    """An editor that validates by the schema and the program agree on form."""
+    """An editor that validates by the schema agrees with the program."""
     fits = re.search(TypeAdapter(DurationMs).json_schema()["pattern"], text) is not None
     assert fits == (fault_of(text) in (None, "more than a hundred years", "not a whole number of milliseconds"))
 
 
 def test_a_model_dumped_as_json_can_be_read_again() -> None:
-    """In Python a duration is milliseconds; in JSON it is text."""
+    """Milliseconds in Python, text in JSON."""
 
     class Model(BaseModel):
         age: DurationMs

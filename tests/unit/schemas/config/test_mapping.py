@@ -1,4 +1,4 @@
-"""What a source in `ingest` may say: paths beside a record, second paths, functions, and features that are hidden."""
+"""Sources in `ingest`: metadata paths, second paths, functions, and redacted features (`schemas.config.privacy`)."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ ingest:
 
 
 def faults(folder: Path, old: str, new: str) -> list[str]:
-    """Return what is said about the config with one change."""
+    """Return the problems of the config after one change."""
     assert old in CONFIG
     path = folder / "truthloop.yaml"
     path.write_text(CONFIG.replace(old, new, 1))
@@ -39,14 +39,14 @@ def faults(folder: Path, old: str, new: str) -> list[str]:
     return [problem.message for problem in caught.value.problems]
 
 
-def test_the_config_of_these_tests_is_good(tmp_path: Path) -> None:
-    """Otherwise the refusals below would show nothing."""
+def test_the_config_of_these_tests_is_valid(tmp_path: Path) -> None:
+    """Otherwise the refusals below would prove nothing."""
     (tmp_path / "truthloop.yaml").write_text(CONFIG)
     assert load_settings(tmp_path / "truthloop.yaml", {}).config.predictions.features["card"].pii == "hash"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "problem"),
     [
         ("key: id", "key: $kye", "'$kye' is not metadata of a record; did you mean '$key'?"),
         ("key: id", "key: $headers.", "'$headers.' is not metadata of a record; did you mean '$headers.NAME'?"),
@@ -78,14 +78,14 @@ def test_the_config_of_these_tests_is_good(tmp_path: Path) -> None:
         ("features.card: tx.card", "slices.country: f.card, features: f.*", "'f.card' holds the feature 'card'"),
     ],
 )
-def test_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
-    """With the place, the reason, and the nearest right name."""
+def test_refused(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    """With path, reason, and the nearest valid name."""
     messages = faults(tmp_path, old, new)
-    assert any(said in message for message in messages), messages
+    assert any(problem in message for message in messages), messages
 
 
 @pytest.mark.parametrize(
-    ("parts", "said"),
+    ("parts", "problem"),
     [
         ({"map": {"python": "no_colon"}}, "must be 'module:function'"),
         ({"map": {"python": "os.system"}}, "must be 'module:function'"),
@@ -99,20 +99,20 @@ def test_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
         ({"topic": None}, "give `topic`, or `files`"),
     ],
 )
-def test_a_source_says_one_thing(parts: dict[str, Any], said: str) -> None:
-    """What stands beside a function or a canonical source in vain is refused, and so is what files do not have."""
-    with pytest.raises(ValidationError, match=re.escape(said)):
+def test_options_without_effect_are_refused(parts: dict[str, Any], problem: str) -> None:
+    """With a function, a canonical source, or files, which have no metadata."""
+    with pytest.raises(ValidationError, match=re.escape(problem)):
         SourceMap.model_validate({"topic": "t", "as": "predictions"} | parts)
 
 
 def test_columns_of_files_may_start_with_a_dollar() -> None:
-    """Only what Kafka has beside a record is special, and only known names of it where there is no topic."""
+    """Only known names of metadata are special, if there is no topic."""
     fields = {"key": "$id", "time": TIME, "weight": "$amount"}
     assert SourceMap.model_validate({"files": "*", "as": "predictions", "map": fields}).map["key"].path == "$id"
 
 
 def test_a_source_without_a_map_is_canonical() -> None:
-    """So is what a function returns; a map of paths is not."""
+    """So is one with a function; one with a map of paths is not."""
     plain = SourceMap.model_validate({"topic": "t", "as": "labels"})
     hooked = SourceMap.model_validate({"topic": "t", "as": "labels", "map": {"python": "pkg.mod:func_1"}})
     mapped = SourceMap.model_validate({"topic": "t", "as": "predictions", "map": {"key": "k", "time": TIME}})
@@ -120,7 +120,7 @@ def test_a_source_without_a_map_is_canonical() -> None:
     assert [one.hook for one in (plain, hooked, mapped)] == [None, "pkg.mod:func_1", None]
 
 
-def remarks(**features: Any) -> list[str]:
+def advice(**features: Any) -> list[str]:
     """Return the advice on a config with these features."""
     config = {
         "version": 1,
@@ -139,9 +139,9 @@ def remarks(**features: Any) -> list[str]:
 
 
 def test_check_warns_where_personal_data_goes_past_the_redaction() -> None:
-    """Unknown features are kept by default, and a key is kept as it is."""
-    hidden = remarks(card={"type": "string", "pii": "hash"})
+    """Unknown features are kept by default, and a key is kept unchanged."""
+    hidden = advice(card={"type": "string", "pii": "hash"})
     assert any("unknown_features: keep: features that are not listed" in remark for remark in hidden)
     assert any("ingest[0].map.key: is redacted as a feature" in remark for remark in hidden)
-    kept = remarks(card={"type": "string", "pii": "keep"})
+    kept = advice(card={"type": "string", "pii": "keep"})
     assert not any("personal data" in remark or "redacted" in remark for remark in kept)

@@ -1,4 +1,4 @@
-"""Canonical messages: what is valid, what is refused, and that nothing lenient has crept in."""
+"""Canonical messages: what is valid, what is refused (`schemas.base.validators`), and that parsing is strict."""
 
 import json
 from typing import Any
@@ -25,29 +25,29 @@ LONE_SURROGATE = "\ud800"
 
 
 def read(model: type[BaseModel], document: dict[str, Any], **changes: object) -> BaseModel:
-    """Read a message from JSON text, with changes; a change to `...` takes the field out."""
+    """Parse a message from JSON text, with changes; a change to `...` removes the field."""
     changed = {key: value for key, value in {**document, **changes}.items() if value is not ...}
     return model.model_validate_json(json.dumps(changed))
 
 
 @pytest.mark.parametrize(("model", "document"), GOOD)
-def test_good_messages_are_read_and_come_back(model: type[BaseModel], document: dict[str, Any]) -> None:
-    """Written as JSON and read again, a message is the same."""
+def test_valid_messages_round_trip(model: type[BaseModel], document: dict[str, Any]) -> None:
+    """Written as JSON and parsed again, a message is the same."""
     message = read(model, document)
     assert model.model_validate_json(message.model_dump_json()) == message
 
 
 @pytest.mark.parametrize(("model", "document"), GOOD)
 @pytest.mark.parametrize("version", [..., 2, "1", True, 1.5, None])
-def test_only_version_1_is_understood(model: type[BaseModel], document: dict[str, Any], version: object) -> None:
-    """Another version means something else."""
+def test_only_version_1_is_accepted(model: type[BaseModel], document: dict[str, Any], version: object) -> None:
+    """Another version has another meaning."""
     with pytest.raises(ValidationError, match="v\n"):
         read(model, document, v=version)
 
 
 @pytest.mark.parametrize(("model", "document"), GOOD)
 def test_unknown_fields_are_ignored(model: type[BaseModel], document: dict[str, Any]) -> None:
-    """A newer sender may say more than this reader knows."""
+    """A newer sender may add fields."""
     assert read(model, document, something_new=1) == read(model, document)
 
 
@@ -93,13 +93,13 @@ def test_a_prediction_outside_the_rules_is_refused(field: str, value: object, fa
 
 
 @pytest.mark.parametrize("key", ["a", "é" * 512, "a" * 1_024, " ", "a\n", "🙂" * 256])
-def test_keys_of_up_to_1024_bytes_are_good(key: str) -> None:
+def test_keys_of_up_to_1024_bytes_are_valid(key: str) -> None:
     """The limit counts bytes of UTF-8."""
     assert read(Prediction, PREDICTION, key=key).model_dump()["key"] == key
 
 
-def test_a_key_that_is_no_unicode_is_refused() -> None:
-    """Half a surrogate pair cannot be written as UTF-8."""
+def test_a_key_with_a_lone_surrogate_is_refused() -> None:
+    """It cannot be written as UTF-8."""
     with pytest.raises(ValidationError, match="key"):
         Prediction(v=1, key=LONE_SURROGATE, time=0, version="v1", outputs={})
 
@@ -107,7 +107,7 @@ def test_a_key_that_is_no_unicode_is_refused() -> None:
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 @pytest.mark.parametrize("field", ['"weight":{}', '"outputs":{{"fraud":{}}}', '"features":{{"a":[{{"b":{}}}]}}'])
 def test_numbers_that_are_not_finite_are_refused(field: str, number: str) -> None:
-    """Also deep inside features."""
+    """Also at depth inside features."""
     rest = {name: value for name, value in PREDICTION.items() if name not in ("weight", "outputs", "features")}
     base = {**rest, "outputs": {}, "features": {}}
     base.pop(field.split('"')[1], None)
@@ -161,8 +161,8 @@ def test_a_label_whose_fields_do_not_fit_its_op_is_refused(
         ({"known_at": ...}, "known_at"),
     ],
 )
-def test_an_outcome_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
-    """Status, reason and value belong together."""
+def test_an_impossible_outcome_is_refused(changes: dict[str, object], message: str) -> None:
+    """Status, reason and value have to agree."""
     with pytest.raises(ValidationError, match=message):
         read(Outcome, OUTCOME, **changes)
 
@@ -185,8 +185,8 @@ def test_an_outcome_that_cannot_be_is_refused(changes: dict[str, object], messag
         {"reason": "early"},
     ],
 )
-def test_every_way_an_outcome_can_be_is_valid(changes: dict[str, object]) -> None:
-    """One of each pair of status and reason."""
+def test_every_possible_outcome_is_valid(changes: dict[str, object]) -> None:
+    """Each pair of status and reason."""
     assert read(Outcome, OUTCOME, **changes)
 
 
@@ -200,8 +200,8 @@ def test_every_way_an_outcome_can_be_is_valid(changes: dict[str, object]) -> Non
         ({"digest": 2**63}, "digest"),
     ],
 )
-def test_a_rejection_without_a_place_is_refused(changes: dict[str, object], message: str) -> None:
-    """What was joined has a position in a partition."""
+def test_a_rejection_without_a_position_is_refused(changes: dict[str, object], message: str) -> None:
+    """A record in the join has a position in a partition."""
     with pytest.raises(ValidationError, match=message):
         read(Rejection, REJECTION, **changes)
 
@@ -227,14 +227,14 @@ def test_a_record_that_was_never_mapped_has_no_partition() -> None:
         ({"policy": {}}, "policy"),
     ],
 )
-def test_a_ledger_entry_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
-    """Ranges go forward, and nothing that a redo needs is missing."""
+def test_an_impossible_ledger_entry_is_refused(changes: dict[str, object], message: str) -> None:
+    """Ranges go forward, and every field that a redo needs is required."""
     with pytest.raises(ValidationError, match=message):
         read(LedgerEntry, LEDGER_ENTRY, **changes)
 
 
-def test_the_joins_own_entries_are_of_the_published_form() -> None:
-    """What the join writes is what others may rely on, and reads back as it was."""
+def test_the_joins_own_entries_fit_the_published_form() -> None:
+    """They parse, and round trip."""
     written = LedgerRecord(
         sequence=4,
         partition=1,
@@ -266,8 +266,8 @@ def test_the_joins_own_entries_are_of_the_published_form() -> None:
         ("9999-12-31T23:59:59.999Z", MOMENT_MAX_MS),
     ],
 )
-def test_moments_are_text_with_an_offset_or_milliseconds(value: object, ms: int) -> None:
-    """Finer parts than milliseconds are cut off, never rounded into the next one."""
+def test_times_are_text_with_an_offset_or_milliseconds(value: object, ms: int) -> None:
+    """Fractions of a millisecond are cut off, never rounded up."""
     assert parse_moment_ms(value) == ms
 
 
@@ -293,6 +293,6 @@ def test_moments_are_text_with_an_offset_or_milliseconds(value: object, ms: int)
     ],
 )
 def test_other_times_are_refused(value: object) -> None:
-    """Naive, impossible, out of range, or not a time."""
+    """Without a time zone, impossible, out of range, or not a time."""
     with pytest.raises(ValueError, match=r".+"):
         parse_moment_ms(value)

@@ -1,4 +1,4 @@
-"""The request's body: what it says, what it never says, and how large it gets."""
+"""The body of a retrain request: its fields, its strictness and its size; and callbacks."""
 
 import json
 from typing import Any
@@ -41,7 +41,7 @@ def data(**changes: Any) -> RetrainData:
 
 
 def test_a_request_is_a_cloud_event_that_names_its_decision() -> None:
-    """All that CloudEvents 1.0 requires, and times as text."""
+    """All attributes that CloudEvents 1.0 requires, and times as text."""
     event = json.loads(RetrainRequest.of(data(), DECIDED_MS).body())
     inner = event.pop("data")
     assert event == {
@@ -63,14 +63,14 @@ def test_a_request_is_a_cloud_event_that_names_its_decision() -> None:
 
 
 def test_the_body_is_the_same_bytes_each_time_and_reads_back() -> None:
-    """Also after it was read from them: retries after a crash send what was sent before."""
+    """Also after parsing: retries after a crash send the same bytes."""
     request = RetrainRequest.of(data(), DECIDED_MS)
     again = RetrainRequest.model_validate_json(request.body())
     assert (again, again.body()) == (request, request.body())
 
 
-def test_a_receiver_ignores_what_it_does_not_know() -> None:
-    """A newer Truthloop says more."""
+def test_a_receiver_ignores_unknown_fields() -> None:
+    """A newer Truthloop may add some."""
     event = json.loads(RetrainRequest.of(data(), DECIDED_MS).body())
     event["traceparent"] = "00-1"
     event["data"]["news"] = {"deep": [1]}
@@ -104,7 +104,7 @@ def test_a_receiver_ignores_what_it_does_not_know() -> None:
     ],
 )
 def test_one_wrong_value_is_refused(place: tuple[str | int, ...], value: object) -> None:
-    """Types are strict, texts are bounded, and what is said twice must agree."""
+    """Types are strict, texts are bounded, and repeated values must agree."""
     event = json.loads(RetrainRequest.of(data(), DECIDED_MS).body())
     inner: Any = event
     for step in place[:-1]:
@@ -115,7 +115,7 @@ def test_one_wrong_value_is_refused(place: tuple[str | int, ...], value: object)
 
 
 def test_numbers_are_finite() -> None:
-    """JSON has no word for the others."""
+    """JSON has no other ones."""
     for text in ("NaN", "Infinity", "1e999"):
         body = RetrainRequest.of(data(), DECIDED_MS).body().replace(b"0.25", text.encode())
         with pytest.raises(ValidationError):
@@ -126,7 +126,7 @@ def test_numbers_are_finite() -> None:
 
 
 def test_a_request_has_at_most_20_000_bytes() -> None:
-    """Counted as bytes, not as characters."""
+    """Counted in bytes, not in characters."""
     finding = FINDING | {"text": "x" * 300, "subject": "s" * 200, "value": 0.123456789, "limit": 1e-300}
     assert len(RetrainRequest.of(data(trigger=[finding] * 20), DECIDED_MS).body()) <= REQUEST_BYTES_MAX
     wide = FINDING | {"text": "\N{SNOWMAN}" * 300, "subject": "\N{SNOWMAN}" * 200}
@@ -136,8 +136,8 @@ def test_a_request_has_at_most_20_000_bytes() -> None:
         data(trigger=[FINDING] * 21)
 
 
-def test_a_finding_is_sent_in_short() -> None:
-    """What the lake keeps may be longer than a request should be."""
+def test_a_finding_is_summarised() -> None:
+    """Texts in the lake may be longer than those in a request."""
     found = Finding(
         kind=FindingKind.METRIC_LOSS,
         place=Place.METRIC,
@@ -152,8 +152,8 @@ def test_a_finding_is_sent_in_short() -> None:
     assert (short.subject, short.text) == ("s" * 199 + "\N{HORIZONTAL ELLIPSIS}", "t" * 300)
 
 
-def test_a_callback_says_how_far_the_pipeline_is_and_no_more() -> None:
-    """A field that is misspelt is told, not lost."""
+def test_a_callback_has_no_unknown_fields() -> None:
+    """A misspelt field is refused, not ignored."""
     text = (
         f'{{"decision":"{ID}","status":"succeeded","version":"8","model_sha256":"{"b" * 64}","metrics":{{"auc":0.9}}}}'
     )

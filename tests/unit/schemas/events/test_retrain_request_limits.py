@@ -1,4 +1,4 @@
-"""The request of an open retrain: made from the log alone, and never too large to be sent."""
+"""The request of an open retrain: built from the log alone, and never too large to be sent."""
 
 from gate_case import ID, entry, finding
 
@@ -18,7 +18,7 @@ WRITTEN: dict[str, str | int | float | None] = {
 
 
 def log_with(findings: list[str]) -> list[Decision]:
-    """Return a log whose retrain was asked for because these inputs have shifted."""
+    """Return a log whose retrain was triggered by shifts of these inputs."""
     found = [
         finding(FindingKind.SHIFT, place=Place.FEATURES).model_copy(update={"subject": name, "text": name})
         for name in findings
@@ -28,7 +28,7 @@ def log_with(findings: list[str]) -> list[Decision]:
 
 
 def test_the_same_log_gives_the_same_bytes() -> None:
-    """With the data set and the findings that the decision had."""
+    """With the data set and the findings of the decision."""
     entries = log_with(["temp_f", "wind_mph"])
     request = request_of(RETRAIN, entries, gate_of(entries))
     assert request.body() == request_of(RETRAIN, entries, gate_of(entries)).body()
@@ -37,8 +37,8 @@ def test_the_same_log_gives_the_same_bytes() -> None:
     assert [one.subject for one in request.data.trigger] == ["temp_f", "wind_mph"]
 
 
-def test_a_retrain_that_a_ruling_began_is_asked_for_by_it() -> None:
-    """The entry that began it is not an evaluation of a day; days that end meanwhile are not what it was asked for."""
+def test_the_request_of_a_retrain_after_a_ruling_has_the_rulings_findings() -> None:
+    """Its first entry is not the evaluation of a day's end; later evaluations do not change the request."""
     found = [finding(FindingKind.BACKFILL, place=Place.LABELS)]
     begun = entry(0, Event.RESTATED, GateState.PREPARING, decision=ID, version="v1", findings=found)
     later = entry(2, Event.EVALUATED, GateState.REQUESTED, decision=ID, version="v1", day=1)
@@ -49,7 +49,7 @@ def test_a_retrain_that_a_ruling_began_is_asked_for_by_it() -> None:
 
 
 def test_many_long_names_never_make_a_request_that_cannot_be_sent() -> None:
-    """Of findings with names of many bytes the gravest stay."""
+    """Of findings with long names the gravest are kept."""
     entries = log_with([f"{number:02}" + "\N{AIRPLANE}" * 300 for number in range(20)])
     request = request_of(RETRAIN, entries, gate_of(entries))
     assert len(request.body()) <= REQUEST_BYTES_MAX

@@ -1,4 +1,7 @@
-"""The config file: how it is read, and which errors are reported with which line and suggestion."""
+"""The config file: how it is read, and which errors are reported with which line and suggestion.
+
+Tests `truthloop.config.environment`, `truthloop.config.faults` and `truthloop.config.shape`, too.
+"""
 
 import os
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Dockerfile, docker-compose.yml and deploy/ agree with the product; there is no container engine where tests run.
+"""Dockerfile, docker-compose.yml and deploy/ agree with the product; tests have no container engine.
 
-Held to: pinned images, loopback only, commands that exist, configs that are there, ports that are the roles' own.
+Checked: pinned images, ports on loopback only, existing commands and configs, the ports of the roles.
 """
 
 import json
@@ -48,31 +48,31 @@ TOKEN = "not-a-secret-but-long"  # noqa: S105 - of no page
 
 
 def mounts(service: dict[str, Any]) -> dict[str, tuple[str, bool]]:
-    """Return what a service mounts: path in the container -> what, and whether it may only be read."""
+    """Return the mounts of a service: path in the container -> source, and whether it is read-only."""
     parts = [volume.split(":") for volume in service.get("volumes", ())]
     return {part[1]: (part[0], part[2:] == ["ro"]) for part in parts}
 
 
 def filled(environment: dict[str, str], **given: str) -> dict[str, str]:
-    """Return an environment as compose hands it over: with what the caller's has, or what stands behind the name."""
+    """Return an environment as compose resolves it: with the given values, or the defaults in the file."""
 
     def value_of(found: re.Match[str]) -> str:
-        name, sign, other = found.groups()
+        name, sign, default = found.groups()
         if sign == ":?" and not given.get(name):
-            raise LookupError(other)
-        return given.get(name) or other
+            raise LookupError(default)
+        return given.get(name) or default
 
     return {name: re.sub(r"\$\{(\w+)(:[-?])([^}]*)\}", value_of, text) for name, text in environment.items()}
 
 
 def on_host(service: dict[str, Any], path: str) -> Path:
-    """Return where a file of a container lies here."""
-    folder = max((place for place in mounts(service) if path.startswith(f"{place}/")), key=len)
+    """Return the path in this repository of a file in a container."""
+    folder = max((mount for mount in mounts(service) if path.startswith(f"{mount}/")), key=len)
     return ROOT / mounts(service)[folder][0] / path.removeprefix(f"{folder}/")
 
 
-def test_every_role_runs_and_nothing_else_does() -> None:
-    """One service for each role, by the role's name."""
+def test_there_is_one_service_for_each_role() -> None:
+    """With the role's name."""
     running = {
         name: service["command"][1] for name, service in OURS.items() if service.get("command", [""])[0] == "run"
     }
@@ -80,7 +80,7 @@ def test_every_role_runs_and_nothing_else_does() -> None:
 
 
 def test_images_are_pinned_to_a_version() -> None:
-    """Of the services, and of the image that is built."""
+    """Those of the services, and of the image that is built."""
     images = [service["image"] for service in SERVICES.values() if "build" not in service]
     images += re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
     assert images.count("python:3.12-slim") == 2
@@ -90,7 +90,7 @@ def test_images_are_pinned_to_a_version() -> None:
 
 
 def test_everything_is_published_on_loopback_only() -> None:
-    """And roles where `truthloop run` has them by default."""
+    """The ports of the roles are the defaults of `truthloop run`."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     for ports in published.values():
         assert all(port.startswith("127.0.0.1:") for port in ports)
@@ -103,8 +103,8 @@ def test_everything_is_published_on_loopback_only() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_a_service_says_what_its_program_understands(name: str) -> None:
-    """Commands and options of the command line, or of the generator; files that are there."""
+def test_a_service_has_a_valid_command_line(name: str) -> None:
+    """With existing commands, options and files, of Truthloop or of the generator."""
     service = OURS[name]
     words = [str(word) for word in service.get("command", ())]
     if "entrypoint" in service:
@@ -116,24 +116,24 @@ def test_a_service_says_what_its_program_understands(name: str) -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
     command = group.commands[words[0]]
-    command.make_context(words[0], words[1:])  # refuses what it does not know
+    command.make_context(words[0], words[1:])  # raises for an unknown option
     config = on_host(service, words[words.index("--config") + 1])
     environment = filled(service["environment"], TRUTHLOOP_HTTP_TOKEN=TOKEN)
     assert load_settings(config, environment).config.loop == "card-fraud"
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_a_container_may_do_no_more_than_it_has_to(name: str) -> None:
-    """A root that is read, no capabilities; what is kept goes to named volumes, what is ours is only read."""
+def test_a_container_has_minimal_rights(name: str) -> None:
+    """A read-only root, no capabilities; data is in named volumes, files of this repository are read-only."""
     service = OURS[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    for place, (what, is_read_only) in mounts(service).items():
-        if place.startswith("/data/"):
-            assert what in COMPOSE["volumes"]
+    for path, (source, is_read_only) in mounts(service).items():
+        if path.startswith("/data/"):
+            assert source in COMPOSE["volumes"]
         else:
-            assert (what, is_read_only) == (f"./{MOUNTED[place]}", True)
+            assert (source, is_read_only) == (f"./{MOUNTED[path]}", True)
     kept = {service["environment"][key] for key in ("TRUTHLOOP_LAKE__URI", "TRUTHLOOP_STATE__DIR")}
     assert kept == {"/data/lake", "/data/state"}
     if name in ROLES:
@@ -142,8 +142,8 @@ def test_a_container_may_do_no_more_than_it_has_to(name: str) -> None:
         assert mounts(OURS[role])["/data/lake"] == ("lake", False)
 
 
-def test_the_page_is_open_to_nobody_without_a_token() -> None:
-    """Nothing starts without one; with it, who asks under Prometheus' name for the role is answered."""
+def test_the_page_needs_a_token() -> None:
+    """Nothing starts without one; with it, Prometheus' name for the role is an allowed host."""
     service = OURS["feedback"]
     with pytest.raises(LookupError, match="token of 16 characters"):
         filled(service["environment"])
@@ -159,8 +159,8 @@ def test_the_page_is_open_to_nobody_without_a_token() -> None:
         access_of(settings, without)
 
 
-def test_a_retrain_is_asked_for_when_the_environment_says_of_whom() -> None:
-    """Of nobody by default; data sets go to a volume of their own, and the secret is not in the file."""
+def test_a_retrain_is_requested_if_the_environment_names_a_target() -> None:
+    """Not by default; data sets are in their own volume, and the secret is not in the file."""
     service = OURS["feedback"]
     config = on_host(service, "/loop/truthloop.yaml")
     environment = filled(service["environment"], TRUTHLOOP_HTTP_TOKEN=TOKEN)
@@ -177,7 +177,7 @@ def test_a_retrain_is_asked_for_when_the_environment_says_of_whom() -> None:
 
 
 def test_services_wait_for_what_they_need() -> None:
-    """A healthy Kafka, the company's topics, then the loop's; traffic comes only when asked for."""
+    """A healthy Kafka, the company's topics, then the loop's; traffic is optional."""
     wait = {name: {n: c["condition"] for n, c in s.get("depends_on", {}).items()} for name, s in SERVICES.items()}
     assert wait["topics"] == {"kafka": "service_healthy"}
     assert wait["start"] == {"topics": "service_completed_successfully"}
@@ -193,7 +193,7 @@ def test_services_wait_for_what_they_need() -> None:
 
 
 def test_prometheus_reads_every_role() -> None:
-    """From the port that the role has."""
+    """At the role's port."""
     settings = load_settings(ROOT / "examples/02-card-fraud/truthloop.yaml", {})
     job = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text("utf-8"))["scrape_configs"][0]
     targets = [target for group in job["static_configs"] for target in group["targets"]]
@@ -204,7 +204,7 @@ def test_prometheus_reads_every_role() -> None:
 
 
 def all_series() -> set[str]:
-    """Return the names of all series that roles answer with, and of the one that Prometheus itself adds."""
+    """Return the names of all series of the roles, and of the one that Prometheus itself adds."""
     health = Health("join")
     health.records.labels("join", "labels").inc()
     health.rejects.labels("join", "stale").inc()
@@ -219,26 +219,26 @@ def all_series() -> set[str]:
     alert = CoverageAlert("ok", 0.0, 0.0, 24, 600, (), 1)
     reading = KindReading("fraud", newest, 1, 1, {}, alert, is_undeliverable=False, dataset_rows=1)
     metrics.set([reading], LiveReading({("fraud", "v1", "roc_auc"): 0.5}))
-    told = prometheus_client.generate_latest(health.registry).decode()
-    return {"up"} | set(re.findall(r"^(truthloop_\w+)[{ ]", told, re.MULTILINE))
+    text = prometheus_client.generate_latest(health.registry).decode()
+    return {"up"} | set(re.findall(r"^(truthloop_\w+)[{ ]", text, re.MULTILINE))
 
 
 def series_in(expression: str) -> set[str]:
-    """Return the names of the series that an expression asks for."""
+    """Return the names of the series in an expression."""
     return set(re.findall(r"truthloop_\w+|\bup\b(?=\{)", expression))
 
 
 def test_the_page_for_operators_names_every_series() -> None:
-    """And none that there is not; one is ingest's own."""
+    """And no unknown one; one is ingest's own."""
     page = (ROOT / "docs/operations.md").read_text("utf-8")
     named = set(re.findall(r"`(truthloop_\w+)`", page))
-    told = {re.sub(r"(?<=seconds)_(bucket|count|sum)$", "", name) for name in all_series()}
-    assert named - {"truthloop_filtered_total"} == {name for name in told if not name.endswith("_created")} - {"up"}
+    exported = {re.sub(r"(?<=seconds)_(bucket|count|sum)$", "", name) for name in all_series()}
+    assert named - {"truthloop_filtered_total"} == {name for name in exported if not name.endswith("_created")} - {"up"}
     assert f"{OUTCOMES_PER_UPDATE:,} outcomes at a time" in page
 
 
-def test_what_prometheus_is_asked_for_is_balanced() -> None:
-    """No parenthesis is missing in an expression: nothing here can parse them."""
+def test_expressions_for_prometheus_have_balanced_parentheses() -> None:
+    """Nothing here can parse them."""
     expressions = [rule["expr"] for rule in RULES] + [target["expr"] for p in PANELS for target in p["targets"]]
     for text in expressions:
         assert series_in(text), text
@@ -247,15 +247,15 @@ def test_what_prometheus_is_asked_for_is_balanced() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_an_alert_asks_for_metrics_that_there_are(rule: dict[str, Any]) -> None:
-    """By the names under which roles answer."""
+def test_an_alert_uses_existing_metrics(rule: dict[str, Any]) -> None:
+    """By the names that the roles export."""
     assert series_in(rule["expr"]) <= all_series()
     assert rule["labels"]["severity"] in ("page", "ticket")
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_an_alert_says_what_is_so_what_it_costs_and_what_to_type(rule: dict[str, Any]) -> None:
-    """Each in a sentence; what is to be typed is a command that there is, or one of the tools around."""
+def test_an_alert_has_a_summary_an_impact_and_a_command(rule: dict[str, Any]) -> None:
+    """A sentence each; the command is an existing one, or of a known tool."""
     texts = rule["annotations"]
     assert set(texts) == {"summary", "impact", "action"}
     assert all(len(text) > 20 for text in texts.values())
@@ -269,23 +269,23 @@ def test_an_alert_says_what_is_so_what_it_costs_and_what_to_type(rule: dict[str,
 
 
 def command_of(group: Any, words: list[str]) -> bool:
-    """Return whether words begin with a command that there is."""
+    """Return whether words begin with an existing command."""
     command = group.commands.get(words[0])
     if command is None or not hasattr(command, "commands"):
         return command is not None
     return len(words) > 1 and words[1] in command.commands
 
 
-def test_every_kind_of_finding_that_holds_a_retrain_back_has_an_alert() -> None:
-    """And the levels are those that are told."""
+def test_every_kind_of_finding_that_blocks_a_retrain_has_an_alert() -> None:
+    """With the levels of the metric."""
     expressions = {rule["expr"] for rule in RULES}
     for finding in (FindingKind.COVERAGE, FindingKind.SILENCE):
         assert f'truthloop_finding_level{{finding="{finding.value}"}} == 3' in expressions
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_a_panel_shows_series_that_there_are_and_says_what_they_mean(panel: dict[str, Any]) -> None:
-    """From the source that is chosen at the top, whatever its id."""
+def test_a_panel_shows_existing_series_and_has_a_description(panel: dict[str, Any]) -> None:
+    """From the data source that is chosen at the top, whatever its id."""
     assert len(panel["description"]) > 25
     assert panel["targets"]
     for target in panel["targets"]:
@@ -296,17 +296,17 @@ def test_a_panel_shows_series_that_there_are_and_says_what_they_mean(panel: dict
     assert panel["datasource"]["uid"] == "${datasource}"
 
 
-def test_the_dashboard_has_its_rows_and_no_panel_lies_on_another() -> None:
-    """Every id once, and every place of the grid taken once."""
+def test_the_dashboard_has_its_rows_and_no_panels_overlap() -> None:
+    """Every id is used once, and every cell of the grid at most once."""
     panels = DASHBOARD["panels"]
     rows = [panel["title"] for panel in panels if panel["type"] == "row"]
     assert rows == ["Gate", "Coverage and labels", "Findings", "Flow of roles", "Rejects", "Retrains"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken = [
         (x, y)
-        for place in (panel["gridPos"] for panel in panels)
-        for x in range(place["x"], place["x"] + place["w"])
-        for y in range(place["y"], place["y"] + place["h"])
+        for grid in (panel["gridPos"] for panel in panels)
+        for x in range(grid["x"], grid["x"] + grid["w"])
+        for y in range(grid["y"], grid["y"] + grid["h"])
     ]
     assert len(taken) == len(set(taken))
     assert max(x for x, _ in taken) < 24
@@ -315,8 +315,8 @@ def test_the_dashboard_has_its_rows_and_no_panel_lies_on_another() -> None:
     assert [named[str(number)]["text"] for number in range(len(GateState))] == [state.value for state in GateState]
 
 
-def test_grafana_begins_with_the_dashboard_and_only_for_who_knows_the_password() -> None:
-    """On loopback, with nobody let in unasked, and with the files that it is given."""
+def test_grafana_shows_the_dashboard_and_needs_a_password() -> None:
+    """On loopback, without anonymous access, with the files that it mounts."""
     service = SERVICES["grafana"]
     assert service["ports"] == ["127.0.0.1:3000:3000"]
     assert service["read_only"] is True
@@ -326,7 +326,7 @@ def test_grafana_begins_with_the_dashboard_and_only_for_who_knows_the_password()
     assert environment["GF_USERS_ALLOW_SIGN_UP"] == "false"
     assert filled(environment)["GF_SECURITY_ADMIN_PASSWORD"] == ""
     script = service["entrypoint"][2].replace("$$", "$").replace("exec /run.sh", "echo started")
-    for password, code, said in (("", 1, ""), ("short", 1, ""), ("long enough to do", 0, "started\n")):
+    for password, code, output in (("", 1, ""), ("short", 1, ""), ("long enough to do", 0, "started\n")):
         run = subprocess.run(  # as the container's shell would
             ["/bin/sh", "-c", script],
             env={"GF_SECURITY_ADMIN_PASSWORD": password},
@@ -334,10 +334,10 @@ def test_grafana_begins_with_the_dashboard_and_only_for_who_knows_the_password()
             text=True,
             check=False,
         )
-        assert (run.returncode, run.stdout) == (code, said)
-    places = mounts(service)
-    assert places["/etc/grafana/provisioning"] == ("./deploy/grafana/provisioning", True)
-    assert places["/etc/grafana/dashboards/truthloop.json"] == ("./deploy/grafana/truthloop.json", True)
+        assert (run.returncode, run.stdout) == (code, output)
+    mounted = mounts(service)
+    assert mounted["/etc/grafana/provisioning"] == ("./deploy/grafana/provisioning", True)
+    assert mounted["/etc/grafana/dashboards/truthloop.json"] == ("./deploy/grafana/truthloop.json", True)
     source = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text("utf-8"))["datasources"][0]
     assert (source["type"], source["url"]) == ("prometheus", "http://prometheus:9090")
     provider = yaml.safe_load((GRAFANA / "provisioning/dashboards/truthloop.yml").read_text("utf-8"))["providers"][0]
@@ -345,7 +345,7 @@ def test_grafana_begins_with_the_dashboard_and_only_for_who_knows_the_password()
 
 
 def test_the_image_has_the_wheel_and_pinned_packages_only() -> None:
-    """No extras, no sources, not root; every package that Truthloop itself names has its version."""
+    """No extras, no sources, not root; every direct dependency has a pinned version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     build, final = DOCKERFILE.split("\nFROM ")[1:]
@@ -367,13 +367,13 @@ def test_the_image_has_the_wheel_and_pinned_packages_only() -> None:
 
 @contextmanager
 def answering(code: int) -> Iterator[int]:
-    """Give the port of a role that answers with a code."""
+    """Yield the port of a role that answers with this status."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(code)
             self.end_headers()
-            self.wfile.write(b'{"status": "told"}')
+            self.wfile.write(b'{"status": "live"}')
 
         def log_message(self, *_: object) -> None:
             pass
@@ -385,10 +385,10 @@ def answering(code: int) -> Iterator[int]:
 
 
 @pytest.mark.parametrize(("codes", "ends"), [((200,), 0), ((503,), 1), ((200, 503), 1), ((), "no role answers")])
-def test_the_health_check_tells_a_role_that_lives(
+def test_the_health_check_finds_a_live_role(
     codes: tuple[int, ...], ends: int | str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One that answers no, among several, and none at all."""
+    """One that answers no, one of several, and none at all."""
     with answering(200) as gone:
         pass  # nobody listens there any more
     with answering(codes[0] if codes else 200) as one, answering(codes[-1] if codes else 200) as two:
@@ -397,11 +397,11 @@ def test_the_health_check_tells_a_role_that_lives(
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(ROOT / "deploy/livez.py"), run_name="__main__")
     assert ended.value.code == ends
-    assert capsys.readouterr().out.count("told") == len(codes)
+    assert capsys.readouterr().out.count("live") == len(codes)
 
 
 def test_the_health_check_knows_the_roles_ports() -> None:
-    """As many as there are roles, from the config's own on."""
+    """As many as there are roles, from the config's port on."""
     names = runpy.run_path(str(ROOT / "deploy/livez.py"))
     settings = load_settings(ROOT / "examples/02-card-fraud/truthloop.yaml", {})
     assert (names["ROLES"], names["HTTP_PORT"]) == (len(ROLES), settings.config.http.port)

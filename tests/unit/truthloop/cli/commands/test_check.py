@@ -1,4 +1,7 @@
-"""`truthloop check`: its output for valid and invalid configs, as text and as JSON."""
+"""`truthloop check`: its output for valid and invalid configs, as text and as JSON.
+
+Tests `truthloop.config.summary`, too.
+"""
 
 import json
 from pathlib import Path

@@ -89,7 +89,7 @@ def config_of(text: str, *changes: tuple[str, str]) -> LoopConfig:
     return LoopConfig.model_validate(read_yaml(text).value)
 
 
-def inspect_samples(
+def inspected(
     config: LoopConfig, *samples: TopicSample, others: Sequence[TopicFacts] = (), brokers: int = 3, now_ms: int = NOW_MS
 ) -> Inspection:
     """Inspect samples under a config."""
@@ -133,7 +133,7 @@ def moved(shape: Shape, ms: int) -> Shape:
 
 def test_healthy_topics_have_no_issues() -> None:
     """Three replicas, seven days, common keys, clocks that agree: not even a note."""
-    found = inspect_samples(config_of(CONFIG), scores(), outcomes())
+    found = inspected(config_of(CONFIG), scores(), outcomes())
     assert found.issues == []
     overlap, delays = found.overlaps["fraud"], found.delays["fraud"]
     assert (overlap.share, delays.pairs, delays.before) == (1.0, len(LABELLED), 0.0)
@@ -147,12 +147,12 @@ def test_healthy_canonical_topics_have_no_issues() -> None:
         topic("card-fraud.predictions", canonical_prediction, EVENTS),
         topic("card-fraud.labels", canonical_label, LABELLED),
     ]
-    assert inspect_samples(config_of(CANONICAL), *pair).issues == []
+    assert inspected(config_of(CANONICAL), *pair).issues == []
 
 
 def test_rejects_are_forecast_with_an_example_each() -> None:
     """Five percent are broken in two ways; each reason names a record that has it."""
-    found = inspect_samples(config_of(CONFIG), scores(corrupted(flat_prediction)), outcomes())
+    found = inspected(config_of(CONFIG), scores(corrupted(flat_prediction)), outcomes())
     assert codes(found) == [(Severity.WARNING, "rejects")] * 2
     sample = found.topics[0].sample
     for issue, reason, start in zip(found.issues, ("bad_key", "not_json"), (b'{"note', b'{"oops'), strict=True):
@@ -176,7 +176,7 @@ def test_rejects_are_forecast_with_an_example_each() -> None:
 )
 def test_a_config_that_fits_no_record_is_an_error(shape: Shape, reason: str, hint: str) -> None:
     """All records of one side are rejected, so there are no keys to compare."""
-    issue = only(inspect_samples(config_of(CONFIG), scores(shape), outcomes()), Severity.ERROR, "rejects")
+    issue = only(inspected(config_of(CONFIG), scores(shape), outcomes()), Severity.ERROR, "rejects")
     assert f"100 % would be rejected: {reason}" in issue.text
     assert hint in issue.hint
 
@@ -184,27 +184,27 @@ def test_a_config_that_fits_no_record_is_an_error(shape: Shape, reason: str, hin
 def test_a_condition_that_selects_nothing_is_an_error() -> None:
     """Values are compared as text."""
     config = config_of(CONFIG, ("as: predictions\n", "as: predictions\n    where: {country: PL}\n"))
-    issue = only(inspect_samples(config, scores(), outcomes()), Severity.ERROR, "all_filtered")
+    issue = only(inspected(config, scores(), outcomes()), Severity.ERROR, "all_filtered")
     assert issue.where == "topic scores"
 
 
 def test_percentages_without_scale_are_an_error() -> None:
     """Most scores lie above 1."""
     shape = changed(flat_prediction, fraud_score=lambda event: round(event.score * 100 + 1, 2))
-    issue = only(inspect_samples(config_of(CONFIG), scores(shape), outcomes()), Severity.ERROR, "output_invalid")
+    issue = only(inspected(config_of(CONFIG), scores(shape), outcomes()), Severity.ERROR, "output_invalid")
     assert "scale: 0.01" in issue.hint
 
 
 def test_an_output_that_no_record_has_is_an_error() -> None:
     """Its path is wrong."""
     config = config_of(CONFIG, ("outputs.fraud: fraud_score", "outputs.fraud: score"))
-    assert "100 %" in only(inspect_samples(config, scores(), outcomes()), Severity.ERROR, "output_missing").text
+    assert "100 %" in only(inspected(config, scores(), outcomes()), Severity.ERROR, "output_missing").text
 
 
 def test_slices_and_features_that_no_record_has_are_warned_of() -> None:
     """They become null; the records are not rejected."""
     config = config_of(CONFIG, ("slices.country: country", "slices.country: land"), (": amount\n", ": price\n"))
-    found = inspect_samples(config, scores(), outcomes())
+    found = inspected(config, scores(), outcomes())
     assert codes(found) == [(Severity.WARNING, "slice_missing"), (Severity.WARNING, "feature_missing")]
     assert "amount" in found.issues[1].text
 
@@ -212,7 +212,7 @@ def test_slices_and_features_that_no_record_has_are_warned_of() -> None:
 def test_values_outside_the_contract_are_a_note() -> None:
     """They are kept and flagged."""
     config = config_of(CONFIG, ("[iOS, Android, web]", "[iOS, Android]"))
-    found = inspect_samples(config, scores(), outcomes())
+    found = inspected(config, scores(), outcomes())
     assert codes(found) == []
     assert [one.code for one in found.issues] == ["feature_unseen"]
 
@@ -221,7 +221,7 @@ def test_several_predictions_of_a_key_without_id_are_warned_of() -> None:
     """The first counts, the others would be conflicts."""
     sample = sampled("scores", [record for event in EVENTS for record in (flat_prediction(event), _shadow(event))])
     sample = replace(sample, facts=replace(sample.facts, settings=GOOD))
-    assert "100 %" in only(inspect_samples(config_of(CONFIG), sample, outcomes()), Severity.WARNING, "conflicts").text
+    assert "100 %" in only(inspected(config_of(CONFIG), sample, outcomes()), Severity.WARNING, "conflicts").text
 
 
 def _shadow(event: Event) -> Record:
@@ -231,10 +231,10 @@ def _shadow(event: Event) -> Record:
 def test_labels_of_one_class_are_warned_of() -> None:
     """Unless on_timeout assigns the other class at the horizon."""
     shape = changed(flat_label, is_fraud=lambda _: True)
-    issue = only(inspect_samples(config_of(CONFIG), scores(), outcomes(shape)), Severity.WARNING, "one_class")
+    issue = only(inspected(config_of(CONFIG), scores(), outcomes(shape)), Severity.WARNING, "one_class")
     assert "imply: 0" in issue.hint
     config = config_of(CONFIG, ("retain: 2d", "retain: 2d, on_timeout: {imply: 0}"))
-    assert codes(inspect_samples(config, scores(), outcomes(shape))) == []
+    assert codes(inspected(config, scores(), outcomes(shape))) == []
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_labels_of_one_class_are_warned_of() -> None:
 def test_a_wrong_zone_is_named_with_one_that_fits(zone: str, local_h: float, right: str) -> None:
     """All times are off by the same whole hours, and the other side's are not."""
     config = config_of(CONFIG, ("{path: scored_at, unit: ms}", f"{{path: scored_at, zone: {zone}}}"))
-    found = inspect_samples(config, scores(naive_prediction(local_h)), outcomes())
+    found = inspected(config, scores(naive_prediction(local_h)), outcomes())
     errors = [one for one in found.issues if one.code == "time_zone"]
     assert [one.severity for one in errors] == [Severity.ERROR]
     assert f"zone: {zone} is wrong. {right} fits" in errors[0].hint
@@ -255,7 +255,7 @@ def test_local_time_that_is_written_as_utc_is_an_error(offset_h: int, severity: 
     """Numbers have no zone, so the producer has to write UTC."""
     shape = changed(flat_prediction, scored_at=lambda event: event.made_ms + offset_h * HOUR_MS)
     issue = next(
-        one for one in inspect_samples(config_of(CONFIG), scores(shape), outcomes()).issues if one.code == "time_zone"
+        one for one in inspected(config_of(CONFIG), scores(shape), outcomes()).issues if one.code == "time_zone"
     )
     assert issue.severity is severity
     assert f"5 h {'ahead of' if offset_h > 0 else 'behind'} Kafka's clock" in issue.text
@@ -263,7 +263,7 @@ def test_local_time_that_is_written_as_utc_is_an_error(offset_h: int, severity: 
 
 def test_records_held_back_for_hours_on_both_sides_are_only_warned_of() -> None:
     """A mirror that is five hours behind looks like a wrong zone, but shifts both sides alike."""
-    found = inspect_samples(
+    found = inspected(
         config_of(CONFIG), scores(moved(flat_prediction, 5 * HOUR_MS)), outcomes(moved(flat_label, 5 * HOUR_MS))
     )
     assert codes(found) == [(Severity.WARNING, "time_zone")] * 2
@@ -272,7 +272,7 @@ def test_records_held_back_for_hours_on_both_sides_are_only_warned_of() -> None:
 def test_seconds_that_are_read_as_milliseconds_are_an_error() -> None:
     """The times are in 1970, which the mapping accepts."""
     shape = changed(flat_prediction, scored_at=lambda event: event.made_ms // 1000)
-    found = inspect_samples(config_of(CONFIG), scores(shape), outcomes())
+    found = inspected(config_of(CONFIG), scores(shape), outcomes())
     assert (Severity.ERROR, "unit") in codes(found)
     assert not [one for one in found.issues if one.code in ("time_zone", "history")]
 
@@ -280,7 +280,7 @@ def test_seconds_that_are_read_as_milliseconds_are_an_error() -> None:
 def test_some_times_in_the_future_are_warned_of() -> None:
     """One phone in a hundred has a wrong clock."""
     shape = changed(flat_prediction, scored_at=lambda event: event.made_ms + (event.number % 100 == 0) * 9 * HOUR_MS)
-    found = inspect_samples(config_of(CONFIG), scores(shape), outcomes())
+    found = inspected(config_of(CONFIG), scores(shape), outcomes())
     assert (Severity.WARNING, "future") in codes(found)
 
 
@@ -290,10 +290,10 @@ def test_history_under_the_clock_of_arrival_is_warned_of() -> None:
     def loaded(shape: Shape) -> Shape:
         return lambda event: replace(shape(event), at_ms=NOW_MS + 72 * HOUR_MS)
 
-    found = inspect_samples(config_of(CONFIG), scores(loaded(flat_prediction)), outcomes(loaded(flat_label)))
+    found = inspected(config_of(CONFIG), scores(loaded(flat_prediction)), outcomes(loaded(flat_label)))
     assert [code for _, code in codes(found)].count("history") == 2
     config = config_of(CONFIG, ("loop: card-fraud", "loop: card-fraud\nclock: event"))
-    assert codes(inspect_samples(config, scores(loaded(flat_prediction)), outcomes(loaded(flat_label)))) == []
+    assert codes(inspected(config, scores(loaded(flat_prediction)), outcomes(loaded(flat_label)))) == []
 
 
 @pytest.mark.parametrize(
@@ -309,14 +309,14 @@ def test_keys_in_another_notation_are_an_error_with_the_change_that_helps(
 ) -> None:
     """No key is in common, though every label has its prediction."""
     shape = changed(flat_label, transaction_id=change)
-    issue = only(inspect_samples(config_of(CONFIG), scores(), outcomes(shape)), Severity.ERROR, "no_common_keys")
+    issue = only(inspected(config_of(CONFIG), scores(), outcomes(shape)), Severity.ERROR, "no_common_keys")
     assert hint in issue.hint
 
 
 def test_keys_of_other_things_are_an_error() -> None:
     """The same pattern, but none in common where all should be."""
     shape = changed(flat_label, transaction_id=lambda event: f"tx-9{event.tx[3:]}")
-    assert only(inspect_samples(config_of(CONFIG), scores(), outcomes(shape)), Severity.ERROR, "no_common_keys")
+    assert only(inspected(config_of(CONFIG), scores(), outcomes(shape)), Severity.ERROR, "no_common_keys")
 
 
 def test_a_small_sample_of_a_large_topic_proves_nothing() -> None:
@@ -324,21 +324,21 @@ def test_a_small_sample_of_a_large_topic_proves_nothing() -> None:
     few = sampled("scores", map(flat_prediction, EVENTS[:10]))
     few = replace(few, facts=replace(few.facts, settings=GOOD), ranges={0: (0, 1_000_000)}, covered=10)
     late = [event for event in LABELLED if event.number > 300]
-    issue = only(inspect_samples(config_of(CONFIG), few, outcomes(events=late)), Severity.WARNING, "overlap_unknown")
+    issue = only(inspected(config_of(CONFIG), few, outcomes(events=late)), Severity.WARNING, "overlap_unknown")
     assert "Raise --sample" in issue.hint
 
 
 def test_labels_of_which_most_have_no_prediction_are_warned_of() -> None:
     """Two of three belong to other models."""
     shape = changed(flat_label, transaction_id=lambda event: event.tx if event.number % 3 == 0 else f"{event.tx}9")
-    issue = only(inspect_samples(config_of(CONFIG), scores(), outcomes(shape)), Severity.WARNING, "few_common_keys")
+    issue = only(inspected(config_of(CONFIG), scores(), outcomes(shape)), Severity.WARNING, "few_common_keys")
     assert "`where`" in issue.hint
 
 
 def test_labels_that_were_known_before_their_predictions_are_an_error() -> None:
     """Roles or times are swapped."""
     shape = changed(moved(flat_label, -8 * HOUR_MS), resolved_at=lambda event: event.made_ms - HOUR_MS)
-    found = inspect_samples(config_of(CONFIG), scores(), outcomes(shape))
+    found = inspected(config_of(CONFIG), scores(), outcomes(shape))
     assert (Severity.ERROR, "labels_before_predictions") in codes(found)
 
 
@@ -352,7 +352,7 @@ def test_labels_that_were_known_before_their_predictions_are_an_error() -> None:
 def test_ages_that_are_too_short_for_the_labels_are_warned_of(ages: str, code: str) -> None:
     """Half of the labels take about 40 minutes, a tenth more than two hours."""
     config = config_of(CONFIG, ("expected_delay: 3h, horizon: 12h, retain: 2d", ages))
-    only(inspect_samples(config, scores(), outcomes()), Severity.WARNING, code)
+    only(inspected(config, scores(), outcomes()), Severity.WARNING, code)
 
 
 def partitioned_by(partitioner: Callable[[bytes, int], int]) -> TopicSample:
@@ -375,9 +375,7 @@ def test_another_partitioner_is_named_with_the_setting_to_change(
 ) -> None:
     """In canonical topics that others write."""
     labels = topic("card-fraud.labels", canonical_label, LABELLED)
-    issue = only(
-        inspect_samples(config_of(CANONICAL), partitioned_by(partitioner), labels), Severity.ERROR, "partitioner"
-    )
+    issue = only(inspected(config_of(CANONICAL), partitioned_by(partitioner), labels), Severity.ERROR, "partitioner")
     assert name in issue.text
     assert "partitioner=murmur2_random" in issue.hint
 
@@ -385,7 +383,7 @@ def test_another_partitioner_is_named_with_the_setting_to_change(
 def test_partitions_that_were_added_are_named() -> None:
     """The older keys are where murmur2 with fewer partitions put them."""
     labels = topic("card-fraud.labels", canonical_label, LABELLED)
-    found = inspect_samples(config_of(CANONICAL), partitioned_by(lambda key, _: murmur2(key, 4)), labels)
+    found = inspected(config_of(CANONICAL), partitioned_by(lambda key, _: murmur2(key, 4)), labels)
     assert (
         "murmur2 with 4 partitions, so partitions were added later" in only(found, Severity.ERROR, "partitioner").text
     )
@@ -395,13 +393,13 @@ def test_kafka_keys_that_are_not_the_key_are_an_error() -> None:
     """Predictions and labels would be in different partitions."""
     shape: Shape = lambda event: replace(canonical_label(event), key=str(event.customer).encode())  # noqa: E731 - short
     pair = [topic("card-fraud.predictions", canonical_prediction, EVENTS), topic("card-fraud.labels", shape, LABELLED)]
-    issue = only(inspect_samples(config_of(CANONICAL), *pair), Severity.ERROR, "kafka_key")
+    issue = only(inspected(config_of(CANONICAL), *pair), Severity.ERROR, "kafka_key")
     assert "100 % have another Kafka key than `key`" in issue.text
 
 
 def test_a_canonical_topic_that_ingest_fills_is_probed_too() -> None:
     """Somebody else may write to it."""
-    found = inspect_samples(config_of(CONFIG), scores(), outcomes(), partitioned_by(consistent))
+    found = inspected(config_of(CONFIG), scores(), outcomes(), partitioned_by(consistent))
     assert only(found, Severity.ERROR, "partitioner").where.startswith("topic card-fraud.predictions")
 
 
@@ -420,7 +418,7 @@ def test_a_canonical_topic_that_ingest_fills_is_probed_too() -> None:
 )
 def test_settings_of_a_source(setting: str, value: str, severity: Severity | None, code: str) -> None:
     """Seven days at least, and no compaction."""
-    found = inspect_samples(config_of(CONFIG), scores(**{setting: value}), outcomes())
+    found = inspected(config_of(CONFIG), scores(**{setting: value}), outcomes())
     assert codes(found) == ([] if severity is None else [(severity, code)])
 
 
@@ -436,16 +434,14 @@ def test_settings_of_a_source(setting: str, value: str, severity: Severity | Non
 def test_settings_of_the_loops_own_topics(change: dict[str, str], severity: Severity | None, code: str) -> None:
     """They carry what the join and the lake still need."""
     own = TopicFacts("card-fraud.rejects", 6, 3, GOOD | change)
-    found = inspect_samples(config_of(CONFIG), scores(), outcomes(), others=[own])
+    found = inspected(config_of(CONFIG), scores(), outcomes(), others=[own])
     assert codes(found) == ([] if severity is None else [(severity, code)])
 
 
 def test_another_number_of_partitions_is_an_error() -> None:
     """Fixed for the loop's life, the same for all of its topics."""
     own = TopicFacts("card-fraud.ledger", 8, 3, GOOD)
-    issue = only(
-        inspect_samples(config_of(CONFIG), scores(), outcomes(), others=[own]), Severity.ERROR, "partition_count"
-    )
+    issue = only(inspected(config_of(CONFIG), scores(), outcomes(), others=[own]), Severity.ERROR, "partition_count")
     assert "has 8 partitions, and the loop has 6" in issue.text
 
 
@@ -453,7 +449,7 @@ def test_few_replicas_are_a_note() -> None:
     """A cluster of one broker is fine for a trial."""
     single = scores()
     single = replace(single, facts=replace(single.facts, replicas=1))
-    found = inspect_samples(config_of(CONFIG), single, outcomes(), brokers=1)
+    found = inspected(config_of(CONFIG), single, outcomes(), brokers=1)
     assert codes(found) == []
     assert "has 1 replica, min.insync.replicas=2; the cluster has 1 broker" in found.issues[0].text
 
@@ -461,31 +457,29 @@ def test_few_replicas_are_a_note() -> None:
 def test_settings_that_may_not_be_read_are_a_note() -> None:
     """They are not guessed."""
     unknown = replace(scores(), facts=replace(scores().facts, settings={}))
-    found = inspect_samples(config_of(CONFIG), unknown, outcomes())
+    found = inspected(config_of(CONFIG), unknown, outcomes())
     assert [one.code for one in found.issues] == ["settings_unknown"]
 
 
 def test_a_missing_topic_is_an_error_and_the_other_is_still_inspected() -> None:
     """With the nearest name that exists."""
-    found = inspect_samples(
-        config_of(CONFIG), scores(corrupted(flat_prediction)), others=[TopicFacts("outcome", 1, 3, GOOD)]
-    )
+    found = inspected(config_of(CONFIG), scores(corrupted(flat_prediction)), others=[TopicFacts("outcome", 1, 3, GOOD)])
     assert codes(found) == [(Severity.ERROR, "missing_topic"), *[(Severity.WARNING, "rejects")] * 2]
     assert "did you mean 'outcome'?" in found.issues[0].text
 
 
 def test_canonical_topics_that_nobody_fills_are_an_error() -> None:
     """The loop would have no input."""
-    found = inspect_samples(config_of(CANONICAL))
+    found = inspected(config_of(CANONICAL))
     assert codes(found) == [(Severity.ERROR, "missing_topic")] * 2
     assert "truthloop start" in found.issues[0].hint
 
 
 def test_an_empty_topic_is_warned_of_and_two_are_an_error() -> None:
     """Nothing can be checked without records."""
-    assert only(inspect_samples(config_of(CONFIG), scores(), outcomes(events=[])), Severity.WARNING, "empty_topic")
+    assert only(inspected(config_of(CONFIG), scores(), outcomes(events=[])), Severity.WARNING, "empty_topic")
     empty = topic("scores", flat_prediction, [])
-    assert only(inspect_samples(config_of(CONFIG), empty, outcomes(events=[])), Severity.ERROR, "no_records")
+    assert only(inspected(config_of(CONFIG), empty, outcomes(events=[])), Severity.ERROR, "no_records")
 
 
 def test_topics_are_chosen_by_what_fills_them() -> None:
@@ -506,7 +500,7 @@ def lines(found: Inspection, config: LoopConfig) -> str:
 def test_the_report_shows_records_and_their_paths_without_personal_values() -> None:
     """With the delays in the table of ages and the verdict at the end."""
     config = config_of(CONFIG)
-    found = inspect_samples(config, scores(corrupted(flat_prediction)), outcomes())
+    found = inspected(config, scores(corrupted(flat_prediction)), outcomes())
     report = lines(found, config)
     assert "@example.com" not in report + str(report_document(found, config))
     for text in (
@@ -526,14 +520,14 @@ def test_the_report_shows_records_and_their_paths_without_personal_values() -> N
 def test_a_key_that_is_personal_as_a_feature_is_not_shown() -> None:
     """The config marks its path as personal."""
     config = config_of(CONFIG, ("features.email: email", "features.email: transaction_id"))
-    document: Any = report_document(inspect_samples(config, scores(), outcomes()), config)
+    document: Any = report_document(inspected(config, scores(), outcomes()), config)
     (key,) = (row for row in document["topics"][0]["examples"][0]["fields"] if row["field"] == "key")
     assert key["value"] == "(personal: not shown)"
 
 
 def test_issues_are_sorted_by_severity() -> None:
     """Errors first, whatever was found first."""
-    found = inspect_samples(
+    found = inspected(
         config_of(CONFIG, ("slices.country: country", "slices.country: land")),
         scores(corrupted(flat_prediction)),
         others=[TopicFacts("card-fraud.ledger", 8, 1, GOOD)],

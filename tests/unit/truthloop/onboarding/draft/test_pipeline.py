@@ -188,7 +188,7 @@ def test_the_fields_of_a_shape_are_found(name: str) -> None:
 def test_what_was_sampled_is_mapped_without_rejects(name: str) -> None:
     """And the remarks of `truthloop check` have nothing to add."""
     found = pair(CASES[name].prediction, CASES[name].label)
-    assert [topic.refused for topic in found.topics] == [{}, {}]
+    assert [topic.rejects for topic in found.topics] == [{}, {}]
     assert [topic.mapped.filtered for topic in found.topics] == [0, 0]
     assert [source.frame.height for topic in found.topics for source in topic.mapped.sources] == [len(LABELLED), 600]
     assert advise(found.config) == []
@@ -197,7 +197,7 @@ def test_what_was_sampled_is_mapped_without_rejects(name: str) -> None:
 def test_broken_records_are_counted_and_nothing_else() -> None:
     """Of thirty broken ones of 600, half are no JSON and half lack the key; no condition hides them."""
     found = pair(corrupted(flat_prediction), flat_label)
-    assert found.topics[1].refused == {"bad_key": 15, "not_json": 15}
+    assert found.topics[1].rejects == {"bad_key": 15, "not_json": 15}
     assert all(not source.where for source in found.config.ingest)
 
 
@@ -239,7 +239,7 @@ def test_records_of_other_kinds_are_left_out_by_the_field_that_tells_them() -> N
     found = pair(mixed, flat_label)
     (source,) = (source for source in found.config.ingest if source.as_ == "predictions")
     assert source.where == {"eventType": "scored"}
-    assert found.topics[1].refused == {}
+    assert found.topics[1].rejects == {}
     assert found.topics[1].mapped.filtered == 150
 
 
@@ -276,14 +276,14 @@ def test_canonical_records_need_no_map() -> None:
     assert list(found.config.labels) == ["fraud"]
     assert found.config.predictions.slices == ["country"]
     assert set(found.config.predictions.features) == {"amount", "device"}
-    assert [topic.refused for topic in found.topics] == [{}, {}]
+    assert [topic.rejects for topic in found.topics] == [{}, {}]
 
 
 def test_the_loops_own_topics_need_no_source() -> None:
     """The loop's name and its partitions are theirs."""
     found = pair(canonical_prediction, canonical_label, ("card-fraud.predictions", "card-fraud.labels"))
     assert (found.config.loop, found.config.partitions, found.config.ingest) == ("card-fraud", 6, [])
-    assert [topic.refused for topic in found.topics] == [{}, {}]
+    assert [topic.rejects for topic in found.topics] == [{}, {}]
 
 
 def test_a_loops_name_that_would_take_a_topic_is_refused() -> None:
@@ -303,7 +303,7 @@ def test_classes_that_both_sides_know_make_a_multiclass_kind() -> None:
     (output,) = found.config.predictions.outputs.values()
     assert output.task == "multiclass"
     assert plain(maps(found)["fraud.outcomes"]["value"]) == {"path": "true_class"}
-    assert [topic.refused for topic in found.topics] == [{}, {}]
+    assert [topic.rejects for topic in found.topics] == [{}, {}]
 
 
 def test_records_that_are_a_yes_by_being_there_imply_a_no() -> None:

@@ -15,6 +15,7 @@ from page_case import empty_view, hostile_view
 from page_site import Client, Site, raw, visit
 
 from schemas.errors import LakeError
+from streams.runtime.health import Health, ProbeAnswer
 from truthloop.page.panels.view import Choices, Selection
 from truthloop.page.web.access import SECURITY_HEADERS, Access
 from truthloop.page.web.app import PENDING_MAX, Limits
@@ -267,13 +268,17 @@ def test_a_short_token_is_refused() -> None:
 
 def test_failed_probes_have_a_reason() -> None:
     """With status 503."""
-    site = Site(stalled="no progress for 61 s", unready="it is starting")
+    now_s = [0.0]
+    site = Site(health=Health("feedback", lambda: now_s[0]))
+    site.health.report_progress(1, lag=1)
+    now_s[0] = 61.0
+    reasons = {"/livez": "no progress for 61 s although there is work", "/readyz": "it is starting"}
 
     async def use(client: Client) -> None:
-        for path, reason in (("/livez", site.stalled), ("/readyz", site.unready)):
+        for path, reason in reasons.items():
             got = await client.get(path)
-            assert got.status == 503
-            assert await got.json() == {"status": "no", "reason": reason}
+            assert (got.status, got.content_type) == (503, "application/json")
+            assert await got.json() == {"role": "feedback", "status": "no", "reason": reason}
 
     visit(site, use)
 
@@ -426,7 +431,14 @@ def test_a_body_that_does_not_arrive_is_408() -> None:
 
 def test_a_client_that_does_not_receive_the_response_is_disconnected() -> None:
     """Otherwise the response would stay in memory."""
-    site = Site(counters=b"x" * 30_000_000)
+    scraped: list[str] = []
+
+    def probe(path: str) -> ProbeAnswer:
+        if path == "/metrics":
+            scraped.append(path)
+        return ProbeAnswer(200, b"x" * (30_000_000 if path == "/metrics" else 1), "text/plain")
+
+    site = Site(probe=probe)
 
     async def use(client: Client) -> None:
         with socket.socket() as slow:
@@ -436,7 +448,7 @@ def test_a_client_that_does_not_receive_the_response_is_disconnected() -> None:
             await loop.sock_connect(slow, ("127.0.0.1", client.port))
             await loop.sock_sendall(slow, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             # the connection of the probes remains
-            while not site.scraped or len(client.server.handler.connections) > 1:
+            while not scraped or len(client.server.handler.connections) > 1:
                 assert (await client.get("/livez")).status == 200
 
     visit(site, use, limits=Limits(send_s=0.3))
