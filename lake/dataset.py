@@ -174,7 +174,7 @@ def _write_parts(lake: Lake, config: LoopConfig, order: DatasetOrder, folder: Pa
             )
     finally:
         session.close()
-    left_out = {place: count for place, count in sorted(counts.items()) if place not in PARTS}
+    left_out = {reason: count for reason, count in sorted(counts.items()) if reason not in PARTS}
     rows = {part: counts.get(part, 0) for part in PARTS}
     eligible = sum(counts.values()) - counts.get("ineligible", 0)
     labelled = eligible - sum(left_out.get(status, 0) for status in ("pending", "expired", "retracted"))

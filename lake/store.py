@@ -171,7 +171,7 @@ class Lake:
         if any(claim.following < claim.first for claim in claims):
             raise ValueError("a range cannot end before it begins")
         if rows.height and all(claim.following == claim.first for claim in claims):
-            raise ValueError(f"{rows.height} rows cannot stand for empty ranges")
+            raise ValueError(f"{rows.height} rows need a range that is not empty")
         moment = recorded_at.astimezone(UTC)
         whole = rows.with_columns(
             pl.lit(moment.date()).alias(PARTITION_COLUMN),

@@ -1,5 +1,5 @@
-"""Evidence about a model: cells, coverage, metrics, nowcast, drift, versions and backfills, as pure functions of frames.
+"""Evidence about a model: cells, coverage, metrics, nowcast, drift, versions, backfills. Pure functions of frames.
 
-`cells` counts the lake's rows, and everything else reads cells. `evaluation` collects the evidence of one day, `finding`
-puts it into sentences. No IO, no clock, no decisions: `retrain` decides.
+`cells` counts the lake's rows, and everything else reads cells. `evaluation` collects the evidence of one day,
+`finding` puts it into sentences. No IO, no clock, no decisions: `retrain` decides.
 """

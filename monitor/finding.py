@@ -17,6 +17,7 @@ from monitor.coverage.liveness import Liveness
 from monitor.drift.error import Detection
 from monitor.drift.loss import LossCheck
 from monitor.versions.rollback import Rollback
+from schemas.base.figures import number, share
 from schemas.config.retrain import DriftSubject
 from schemas.events.evidence import Finding, FindingKind, Level, Place
 
@@ -52,7 +53,7 @@ def coverage_finding(alert: CoverageAlert, kind: str) -> Finding | None:
         return None
     if alert.state == "degraded":
         level = Level.ALARM
-        text = f"labels are missing: {_share(alert.deficit)} fewer than usual have arrived by this age"
+        text = f"labels are missing: {share(alert.deficit)} fewer than usual have arrived by this age"
     elif alert.state == "broken":
         hours = len(alert.broken_end_ms)
         level = Level.WARN
@@ -95,7 +96,7 @@ def drift_finding(found: Detection, kind: str) -> Finding:
     """
     level = Level.ALARM if found.direction == "worse" else Level.OK
     text = (
-        f"errors went from {_share(found.error_before)} to {_share(found.error_after)} "
+        f"errors went from {share(found.error_before)} to {share(found.error_after)} "
         f"since {found.since:%-d %B %Y} ({found.direction})"
     )
     return Finding(
@@ -113,7 +114,7 @@ def loss_finding(found: LossCheck, name: str) -> Finding | None:
     """Return the finding on the last week's loss; None unless its state is `worse`.
 
     >>> loss_finding(LossCheck("worse", 0.5, 0.6, 0.2, 0.05, 900), "log_loss").text
-    'log_loss of the last week is 20.0% worse than in the four weeks before it'
+    'log_loss of the last week is 20.0 % worse than in the four weeks before it'
     """
     if found.state != "worse" or found.increase is None:
         return None
@@ -124,7 +125,7 @@ def loss_finding(found: LossCheck, name: str) -> Finding | None:
         level=Level.ALARM,
         value=found.after,
         limit=found.before,
-        text=f"{name} of the last week is {found.increase:.1%} worse than in the four weeks before it",
+        text=f"{name} of the last week is {share(found.increase)} worse than in the four weeks before it",
     )
 
 
@@ -135,7 +136,7 @@ def rollback_finding(found: Rollback, rollout: Rollout, subject: str) -> Finding
         rollout: of the running version, with one before it.
         subject: the metric that was compared.
     """
-    change = f"{_number(found.before)} to {_number(found.after)}"
+    change = f"{number(found.before)} to {number(found.after)}"
     if found.reason == "paired":
         why = f"on {found.n:,} labels of both, {subject} goes from {change}"
     elif found.reason == "loss":
@@ -211,7 +212,8 @@ def quality_findings(checks: pl.DataFrame) -> list[Finding]:
         if check == "stale":
             text = f"{name} has no values any more"
         else:
-            text = f"{_share(row['share'])} of {name} is {_CHECKS[check]} (usually {_share(row['usual'])})"
+            part = "an unknown share" if row["share"] is None else share(row["share"])
+            text = f"{part} of {name} is {_CHECKS[check]} (usually {share(row['usual'])})"
         found.append(
             Finding(
                 kind=FindingKind.QUALITY,
@@ -228,11 +230,3 @@ def quality_findings(checks: pl.DataFrame) -> list[Finding]:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}..."
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"
-
-
-def _share(value: float | None) -> str:
-    return "an unknown share" if value is None else f"{100 * value:.1f} %"

@@ -139,8 +139,8 @@ class Gate:
             moved = replace(moved, approved=_approved(self.approved, entry), ruled=self.ruled or _changes_record(entry))
         if entry.state is GateState.PREPARING and self.state is not GateState.PREPARING:
             asked_ms = (*self.asked_ms, entry.at)
-            asked = replace(moved, decision=entry.decision, decided_ms=moved.at_ms, asked_ms=asked_ms)
-            return replace(asked, approved=())
+            begun = replace(moved, decision=entry.decision, decided_ms=moved.at_ms, asked_ms=asked_ms)
+            return replace(begun, approved=())
         if entry.state is GateState.COOLING and entry.event in _END_EVENTS:
             failures = self.failures + 1 if entry.event in _FAILURE_EVENTS else 0
             ended = replace(moved, decision=None, decided_ms=None, is_overdue=False, ended_ms=entry.at)

@@ -6,7 +6,7 @@ It is collected from the gate's log, the delivery attempts and the data set's ow
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from retrain.gate import Gate
+from retrain.gate import gate_of
 from retrain.retrains import retrains_of
 from retrain.schedule import Attempt
 from schemas.events.evidence import Decision, Event, GateState
@@ -81,14 +81,13 @@ def _decided(entry: Decision) -> Document:
 
 def _approvals(entries: Sequence[Decision], begun: Decision) -> list[Document]:
     """Return the approvals of the backfills that triggered the retrain."""
-    gate = Gate()
-    for entry in entries[: begun.number]:
-        gate = gate.after(entry)
-    asked = [entry for entry in entries[: begun.number] if entry.event is Event.APPROVED and entry.episode is not None]
-    newest = {entry.episode.id: entry for entry in asked if entry.episode is not None}
+    before = entries[: begun.number]
+    newest = {
+        entry.episode.id: entry for entry in before if entry.event is Event.APPROVED and entry.episode is not None
+    }
     return [
         {"episode": id_, "evidence_at": newest[id_].at, "reason": newest[id_].reason, **newest[id_].detail}
-        for id_ in gate.approved
+        for id_ in gate_of(before).approved
     ]
 
 

@@ -64,15 +64,15 @@ class Secret:
         Raises:
             ConfigError: the secret is missing or malformed; the message does not repeat it.
         """
-        words = text.split()
-        if not 1 <= len(words) <= KEYS_MAX:
-            held = f"holds {len(words)} webhook secrets" if words else "holds no webhook secret"
+        parts = text.split()
+        if not 1 <= len(parts) <= KEYS_MAX:
+            held = f"holds {len(parts)} webhook secrets" if parts else "holds no webhook secret"
             raise ConfigError(
                 f"{held}; one is needed, or two during a rotation",
                 where=where,
                 hint="Make one: echo whsec_$(openssl rand -base64 32)",
             )
-        return cls(tuple(_key(word, where) for word in words))
+        return cls(tuple(_key(part, where) for part in parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +162,13 @@ def verify(
     return Signed(id_, timestamp_s)
 
 
-def _key(word: str, where: str) -> bytes:
-    text = word.removeprefix(SECRET_PREFIX)
+def _key(part: str, where: str) -> bytes:
+    text = part.removeprefix(SECRET_PREFIX)
     try:
         key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)  # some secrets lack the padding
     except ValueError:
         key = b""
-    if not word.startswith(SECRET_PREFIX) or not SECRET_BYTES_MIN <= len(key) <= SECRET_BYTES_MAX:
+    if not part.startswith(SECRET_PREFIX) or not SECRET_BYTES_MIN <= len(key) <= SECRET_BYTES_MAX:
         raise ConfigError(
             f"must be {SECRET_PREFIX} and {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} random bytes in base64",
             where=where,

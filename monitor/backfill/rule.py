@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from schemas.base import figures
 from schemas.events.backfill import Cause, Verdict
 from schemas.events.backfill_diff import BackfillDiff
 
@@ -54,8 +55,8 @@ def _resent(diff: BackfillDiff) -> Found:
     verdict = Verdict.QUARANTINED if share > _FLIPS else Verdict.WARNED
     compared = "more than" if share > _FLIPS else "not more than"
     return verdict, (
-        f"{touched:,} of {predictions:,} predictions were sent again with other content: {share:.2%}, "
-        f"{compared} {_FLIPS:.0%}."
+        f"{touched:,} of {predictions:,} predictions were sent again with other content: {figures.share(share, 2)}, "
+        f"{compared} {figures.share(_FLIPS)}."
     )
 
 
@@ -67,8 +68,8 @@ def _flips(diff: BackfillDiff) -> list[Found]:
     ]
     for name, flips, labels in shares:
         if labels and flips / labels > _FLIPS:
-            share = f"{flips:,} of {labels:,} {name} of the cohorts touched change: {flips / labels:.2%}"
-            return [(Verdict.QUARANTINED, f"{share}, more than {_FLIPS:.0%}.")]
+            share = f"{flips:,} of {labels:,} {name} of the cohorts touched change: {figures.share(flips / labels, 2)}"
+            return [(Verdict.QUARANTINED, f"{share}, more than {figures.share(_FLIPS)}.")]
     return []
 
 
@@ -89,12 +90,13 @@ def _effect(diff: BackfillDiff) -> list[Found]:
         return []
     is_mean = diff.task == "regression"
     subject = "The mean label" if is_mean else f"The share of labels {_short(worst.label)}"
-    sides = [f"{side:.6g}" if is_mean else f"{side:.2%}" for side in (worst.before or 0.0, worst.after or 0.0)]
-    size = f"Cohen's {'d' if is_mean else 'h'} = {worst.effect:+.3f}"
+    write = figures.number if is_mean else figures.share
+    before, after = write(worst.before or 0.0), write(worst.after or 0.0)
+    size = f"Cohen's {'d' if is_mean else 'h'} = {figures.signed(worst.effect)}"
     is_block = abs(worst.effect) >= _EFFECT_BLOCK
     limit = _EFFECT_BLOCK if is_block else _EFFECT_WARN
     verdict = Verdict.QUARANTINED if is_block else Verdict.WARNED
-    return [(verdict, f"{subject} goes from {sides[0]} to {sides[1]}: {size}, {limit:.2f} or more.")]
+    return [(verdict, f"{subject} goes from {before} to {after}: {size}, {limit:g} or more.")]
 
 
 def _coverage(diff: BackfillDiff) -> list[Found]:
@@ -117,8 +119,8 @@ def _metric(diff: BackfillDiff) -> list[Found]:
     if abs(one.change) <= limit:
         return []
     subject = "The accuracy" if one.metric == "accuracy" else "The mean absolute error, relative to itself,"
-    chance = f"as many random flips would change it by {-one.expected_drop:+.4f}"
-    text = f"{subject} changes by {one.change:+.4f}, more than {limit:.4f}"
+    chance = f"as many random flips would change it by {figures.signed(-one.expected_drop)}"
+    text = f"{subject} changes by {figures.signed(one.change)}, more than {figures.number(limit)}"
     return [(Verdict.QUARANTINED, f"{text}; {chance}." if one.metric == "accuracy" else f"{text}.")]
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from schemas.base.figures import age
+
 __all__ = ["Liveness", "source_liveness"]
 
 _MINUTE_MS = 60_000
@@ -88,7 +90,7 @@ def source_liveness(minutes: _Counts, now_ms: int, timezone: str, heartbeat_ms: 
     >>> source_liveness(minutes, now_ms=14_402 * 60_000, timezone="UTC").state
     'alive'
     >>> source_liveness(minutes, now_ms=14_460 * 60_000, timezone="UTC").sentence
-    'No label or heartbeat for 1 h 0 min; on Sundays at 1:00 up to 5 min is normal.'
+    'No label or heartbeat for 1h; on Sundays at 1:00 up to 5m is normal.'
     """
     if (np.diff(minutes) <= 0).any():
         raise ValueError("minutes must be sorted and unique")
@@ -103,14 +105,14 @@ def source_liveness(minutes: _Counts, now_ms: int, timezone: str, heartbeat_ms: 
     days = float(known[-1] - known[0]) / _MINUTES_OF_DAY if len(known) else 0.0
     if days < _DAYS_MIN:
         history = f"what is normal is known after {_DAYS_MIN} days of labels, and there are {days:.1f}"
-        return Liveness("unknown", silent_ms, None, f"No label or heartbeat for {_span_text(silent_ms)}; {history}.")
+        return Liveness("unknown", silent_ms, None, f"No label or heartbeat for {_minutes(silent_ms)}; {history}.")
     hours, shift_ms = _local([last_ms, now_ms], timezone)
     week_hour = int(hours[1]) % (7 * _HOURS)
     allowed_ms = round(_allowed(known, week_hour, timezone) * _MINUTE_MS) + abs(int(shift_ms[1] - shift_ms[0]))
     state: Literal["alive", "silent"] = "alive" if silent_ms <= allowed_ms else "silent"
     day, hour = divmod(week_hour, _HOURS)
-    normal = f"on {_DAY_NAMES[day]} at {hour}:00 up to {_span_text(allowed_ms)} is normal"
-    return Liveness(state, silent_ms, allowed_ms, f"No label or heartbeat for {_span_text(silent_ms)}; {normal}.")
+    normal = f"on {_DAY_NAMES[day]} at {hour}:00 up to {_minutes(allowed_ms)} is normal"
+    return Liveness(state, silent_ms, allowed_ms, f"No label or heartbeat for {_minutes(silent_ms)}; {normal}.")
 
 
 def _allowed(known: _Counts, week_hour: int, timezone: str) -> float:
@@ -178,11 +180,6 @@ def _median(rows: _Floats) -> tuple[_Floats, _Counts]:
     return np.where(count > 0, middle, 1.0), count
 
 
-def _span_text(span_ms: int) -> str:
-    """Return a time span in its two largest units."""
-    minutes = span_ms // _MINUTE_MS
-    hours, minutes_left = divmod(minutes, 60)
-    days, hours_left = divmod(hours, _HOURS)
-    if days:
-        return f"{days} d {hours_left} h"
-    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min"
+def _minutes(span_ms: int) -> str:
+    """Return a silence in whole minutes."""
+    return age(span_ms - span_ms % _MINUTE_MS)

@@ -17,6 +17,7 @@ from monitor.cells.scoring import LEAST_PROBABILITY, is_probability
 from monitor.drift.loss import LOSS_NAME
 from monitor.metrics.calibration import expected_calibration_error
 from monitor.versions.compare import Comparison, compare
+from schemas.base import figures
 from schemas.base.metric_name import Task
 from schemas.events.candidate import CandidateCheck, CandidateJudgement, CandidateVerdict
 
@@ -149,13 +150,14 @@ def _verdict(found: Comparison, limits: CandidateLimits) -> CandidateVerdict:
 
 def _sentence(verdict: CandidateVerdict, found: Comparison, limits: CandidateLimits) -> str:
     low, high = found.interval or _UNKNOWN
-    change = found.difference or 0.0
-    text = f"loses {abs(change):.4f} {'more' if change > 0 else 'less'} on {found.n:,} labels"
+    change, margin = found.difference or 0.0, figures.share(limits.margin)
+    text = f"loses {figures.number(abs(change))} {'more' if change > 0 else 'less'} on {found.n:,} labels"
     if verdict == "non_inferior":
-        return f"{text}; at most {high:+.4f}, less than {limits.margin:.0%} of the running version's loss"
+        return f"{text}; at most {figures.signed(high)}, less than {margin} of the running version's loss"
     if verdict == "inferior":
-        return f"{text}; at least {low:+.4f}, so it is worse"
-    return f"{text}; from {low:+.4f} to {high:+.4f}: neither worse nor within {limits.margin:.0%}; more days are needed"
+        return f"{text}; at least {figures.signed(low)}, so it is worse"
+    interval = f"from {figures.signed(low)} to {figures.signed(high)}"
+    return f"{text}; {interval}: neither worse nor within {margin}; more days are needed"
 
 
 @dataclass(frozen=True)
@@ -202,13 +204,13 @@ def _segments(losses: pl.DataFrame, slices: Sequence[str], limits: CandidateLimi
     if not parts:
         return []
     worse = _worse(parts)
-    text = f"{len(worse)} of {len(parts)} segments lose more than {limits.part_margin:.0%}"
+    text = f"{len(worse)} of {len(parts)} segments lose more than {figures.share(limits.part_margin)}"
     summary = CandidateCheck(name="segments", value=len(worse), limit=0.0, passed=not worse, text=text)
     return [summary, *(_failed(f"segment {part.name}"[:1_000], part, limits.part_margin) for part in worse)]
 
 
 def _failed(name: str, part: _Part, margin: float) -> CandidateCheck:
-    text = f"{part.name} loses {part.increase:.1%} more; the limit is {margin:.0%}"
+    text = f"{part.name} loses {figures.share(part.increase)} more; the limit is {figures.share(margin)}"
     return CandidateCheck(name=name, value=part.increase, limit=margin, passed=False, text=text[:1_000])
 
 
@@ -254,7 +256,7 @@ def _calibration(losses: pl.DataFrame, limits: CandidateLimits) -> CandidateChec
     low = whole - float(stdtrit(count - 1, _LEVEL)) * error
     is_worse = low > 0 and whole > limits.calibration_margin
     before = _error(binned[0], None)
-    text = f"the calibration error goes from {before:.4f} to {before + whole:.4f}"
+    text = f"the calibration error goes from {figures.number(before)} to {figures.number(before + whole)}"
     limit = limits.calibration_margin
     return CandidateCheck(name="calibration", value=whole, limit=limit, passed=not is_worse, text=text)
 

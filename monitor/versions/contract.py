@@ -15,6 +15,7 @@ from scipy.stats import binom
 from monitor.cells.histogram import ABOVE, BELOW, MISSING, NOT_FINITE, UNSEEN
 from monitor.cells.inputs import LABEL, OUTPUT
 from monitor.cells.versions import Rollout
+from schemas.base import figures
 from schemas.base.metric_name import Task
 from schemas.events.evidence import Finding, FindingKind, Level, Place
 
@@ -164,7 +165,7 @@ def judge_contract(new: pl.DataFrame, former: pl.DataFrame | None) -> list[Findi
     >>> rows = [("amount", "missing", bad, 500, 0.0) for bad in (200, 1)]
     >>> new, former = (pl.DataFrame([row], TALLY_SCHEMA, orient="row") for row in rows)
     >>> judge_contract(new, former)[0].text
-    "the new version's first predictions: 40.0% of amount has no value (the version before: 0.2%)"
+    "the new version's first predictions: 40.0 % of amount has no value (the version before: 0.2 %)"
     """
     before = {} if former is None else {row[:2]: row[2:] for row in former.iter_rows()}
     found = []
@@ -209,9 +210,9 @@ def _level(place: Place, check: str, rise: float) -> Level | None:
 def _finding(place: Place, name: str, check: str, level: Level, shares: tuple[float, float | None]) -> Finding:
     share, usual = shares
     subject = "the model's output" if place is Place.OUTPUT else name
-    before = f"the version before: {usual:.1%}" if usual is not None else "there is no version before it"
+    before = f"the version before: {figures.share(usual)}" if usual is not None else "there is no version before it"
     is_absent = check == "missing" and share == 1
-    text = f"{subject} is always missing" if is_absent else f"{share:.1%} of {subject} {_TEXTS[check]}"
+    text = f"{subject} is always missing" if is_absent else f"{figures.share(share)} of {subject} {_TEXTS[check]}"
     return Finding(
         kind=FindingKind.CONTRACT,
         place=place,

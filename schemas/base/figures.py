@@ -11,7 +11,21 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schemas.base.duration import format_duration
 
-__all__ = ["NOTHING", "age", "count", "days", "moment", "number", "plain_text", "share", "signed", "size", "zone_of"]
+__all__ = [
+    "NOTHING",
+    "age",
+    "count",
+    "days",
+    "finite",
+    "moment",
+    "number",
+    "percent",
+    "plain_text",
+    "share",
+    "signed",
+    "size",
+    "zone_of",
+]
 
 NOTHING: Final = "–"  # noqa: RUF001 - the dash that says "no data"
 _MINUS: Final = "\N{MINUS SIGN}"
@@ -27,13 +41,19 @@ _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 _STEP: Final = 1_000
 
 
+def finite(value: float | None) -> float | None:
+    """Return the value, or None where it is no number that can be shown."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def number(value: float | None) -> str:
     """Return a value with four places, fewer for large values; a dash for None, NaN and infinities.
 
     >>> number(0.58214), number(1234.56), number(0.00001234), number(0.99996), number(1.0)
     ('0.5821', '1,234.6', '1.23e-05', '0.99996', '1.0000')
     """
-    if value is None or not math.isfinite(value):
+    value = finite(value)
+    if value is None:
         return NOTHING
     if value and (abs(value) < _SMALL or abs(value) >= _LARGE):
         return f"{value:.3g}"
@@ -48,27 +68,40 @@ def signed(value: float | None) -> str:
     >>> signed(0.0229), signed(0.0)
     ('+0.0229', '0.0000')
     """
-    if value is None or not math.isfinite(value):
+    value = finite(value)
+    if value is None:
         return NOTHING
     sign = "+" if value > 0 else _MINUS if value < 0 else ""
     return sign + number(abs(value))
 
 
-def share(value: float | None) -> str:
-    """Return a share between 0 and 1 in per cent with one place; 0 % and 100 % only where it is exactly that.
+def share(value: float | None, places: int = 1) -> str:
+    """Return a share between 0 and 1 in per cent; 0 % and 100 % only where it is exactly that.
 
-    >>> share(0.238), share(0.0), share(1.0), share(0.0001), share(0.99996)
-    ('23.8 %', '0 %', '100 %', '<0.1 %', '>99.9 %')
+    Args:
+        value: None is a dash.
+        places: two where a share is put beside its limit.
+
+    >>> share(0.238), share(0.0), share(1.0), share(0.0001), share(0.99996), share(0.0051, 2)
+    ('23.8 %', '0 %', '100 %', '<0.1 %', '>99.9 %', '0.51 %')
     """
-    if value is None or not math.isfinite(value):
+    shown = percent(value, places)
+    return shown if shown == NOTHING else f"{shown} %"
+
+
+def percent(value: float | None, places: int = 1) -> str:
+    """Return a share as `share` does, without the sign: for cells of a table whose head has it."""
+    value = finite(value)
+    if value is None:
         return NOTHING
+    least = 10.0**-places
     if value in (0.0, 1.0):
-        return f"{100 * value:.0f} %"
-    if 0.0 < value < _SMALL / 2:
-        return "<0.1 %"
-    if 1.0 - _SMALL / 2 <= value < 1.0:
-        return ">99.9 %"
-    return f"{100 * value:.1f} %"
+        return f"{100 * value:.0f}"
+    if 0.0 < value < least / 200:
+        return f"<{least:.{places}f}"
+    if 1.0 - least / 200 <= value < 1.0:
+        return f">{100 - least:.{places}f}"
+    return f"{100 * value:.{places}f}"
 
 
 def count(value: float | None) -> str:
@@ -89,16 +122,14 @@ def age(age_ms: int | None) -> str:
     return NOTHING if age_ms is None else format_duration(age_ms)
 
 
-def days(duration_ms: int) -> str:
-    """Return a long duration in days, as a sentence has it.
+def days(duration_ms: float) -> str:
+    """Return a duration in days with at most one place, as a sentence has it.
 
-    >>> days(7 * 86_400_000), days(86_400_000), days(5 * 3_600_000)
-    ('7 days', '1 day', '5h')
+    >>> days(7 * 86_400_000), days(86_400_000), days(302_400_000)
+    ('7 days', '1 day', '3.5 days')
     """
-    whole = duration_ms // _DAY_MS
-    if whole < 1:
-        return format_duration(duration_ms)
-    return f"{whole:,} day" + ("" if whole == 1 else "s")
+    amount = f"{duration_ms / _DAY_MS:,.1f}".removesuffix(".0")
+    return f"{amount} day" + ("" if amount == "1" else "s")
 
 
 def size(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The first hour with topics that exist, on a real broker: draft a config, check it, look at its outcome.
+"""The first hour with existing topics, on a real broker: draft a config from them, check it against them.
 
 Tests `truthloop.cli.check_live`, `truthloop.cli.new_from_topic` and `truthloop.cli.sampling`.
 """
@@ -55,12 +55,12 @@ from truthloop.config.settings import load_settings
 COUNT = 700
 
 
-def run(*words: str) -> Result:
+def run(*arguments: str) -> Result:
     """Run a command of the product in this process."""
     app = typer.Typer()
     app.command()(new)
     app.command()(check)
-    return CliRunner(env={"COLUMNS": "100"}).invoke(app, list(words))
+    return CliRunner(env={"COLUMNS": "100"}).invoke(app, list(arguments))
 
 
 class Topics:
@@ -92,27 +92,27 @@ class Topics:
 
 @pytest.fixture
 def topics(kafka: str) -> Topics:
-    """Return what makes topics on the shared broker."""
+    """Return a maker of topics on the shared broker."""
     return Topics(kafka)
 
 
 def draft(path: Path, servers: str, *names: str) -> Result:
     """Run `truthloop new --from-topic`."""
-    words = [word for name in names for word in ("--from-topic", name)]
-    return run("new", str(path), *words, "--bootstrap-servers", servers)
+    options = [text for name in names for text in ("--from-topic", name)]
+    return run("new", str(path), *options, "--bootstrap-servers", servers)
 
 
-def live(path: Path, *words: str) -> tuple[int, dict[str, Any]]:
+def live(path: Path, *options: str) -> tuple[int, dict[str, Any]]:
     """Run `truthloop check --live --json`, and return its exit code and document."""
-    result = run("check", "--config", str(path), "--live", "--json", *words)
+    result = run("check", "--config", str(path), "--live", "--json", *options)
     assert result.stdout, result.stderr
     return result.exit_code, json.loads(result.stdout)
 
 
-def said(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return findings, but for the one that is true of every broker that stands alone."""
-    findings = document["live"]["findings"]
-    return [(one["severity"], one["code"]) for one in findings if one["code"] != "copies"]
+def issues(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return severities and codes of all issues but the one that every single broker has."""
+    found = document["live"]["findings"]
+    return [(one["severity"], one["code"]) for one in found if one["code"] != "copies"]
 
 
 SHAPES: dict[str, tuple[Shape, Shape, tuple[int, int]]] = {
@@ -129,10 +129,8 @@ SHAPES: dict[str, tuple[Shape, Shape, tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_drafted_config_maps_everything_and_nothing_is_complained_about(
-    tmp_path: Path, topics: Topics, shape: str
-) -> None:
-    """New, check, check --live: each is content with what the one before has done."""
+def test_the_drafted_config_maps_everything_and_has_no_issues(tmp_path: Path, topics: Topics, shape: str) -> None:
+    """new, check, check --live: each accepts the result of the one before."""
     prediction, label, partitions = SHAPES[shape]
     scored, labelled = topics.pair(prediction, label, partitions)
     path = tmp_path / "truthloop.yaml"
@@ -145,7 +143,7 @@ def test_the_drafted_config_maps_everything_and_nothing_is_complained_about(
     result = run("check", "--config", str(path))
     assert (result.exit_code, "warning:" in result.stderr) == (0, False), result.output
     code, document = live(path)
-    assert (code, said(document)) == (0, [])
+    assert (code, issues(document)) == (0, [])
     assert document["ok"] is True
     sampled = {topic["topic"]: topic["sampled"] for topic in document["live"]["topics"]}
     assert sampled[scored] == COUNT
@@ -155,8 +153,8 @@ def test_the_drafted_config_maps_everything_and_nothing_is_complained_about(
     assert 0 < kind["delays_ms"]["p50"] < HOUR_MS
 
 
-def test_looking_joins_no_group_and_commits_nothing(tmp_path: Path, topics: Topics) -> None:
-    """The cluster has the groups that it had before, but for those of other tests' loops, which are named apart."""
+def test_sampling_joins_no_group_and_commits_nothing(tmp_path: Path, topics: Topics) -> None:
+    """The cluster has the same groups as before, except those of other tests' loops, whose names begin with `t-`."""
     before = _groups(topics.servers)
     path = tmp_path / "truthloop.yaml"
     assert draft(path, topics.servers, *topics.pair(flat_prediction, flat_label)).exit_code == 0
@@ -171,22 +169,22 @@ def _groups(servers: str) -> set[str]:
 
 
 def test_broken_records_are_forecast_with_their_positions(tmp_path: Path, topics: Topics) -> None:
-    """Drafted in spite of them; each example is where it says."""
+    """A config is drafted nevertheless; each example is at its partition and offset."""
     path = tmp_path / "truthloop.yaml"
     scored, labelled = topics.pair(corrupted(flat_prediction), flat_label)
     result = draft(path, topics.servers, scored, labelled)
     assert result.exit_code == 0, result.output
     assert "2.6 % of the sampled records would be rejected: bad_key" in result.stderr.replace("\n", "")
     code, document = live(path)
-    assert (code, said(document)) == (0, [("warning", "rejects")] * 2)
+    assert (code, issues(document)) == (0, [("warning", "rejects")] * 2)
     rejected = {one["reason"]: one for one in document["live"]["topics"][0]["rejected"]}
     assert {reason: one["count"] for reason, one in rejected.items()} == {"not_json": 17, "bad_key": 18}
     sample = _sample(topics.servers, scored, 10_000)
-    places = list(zip(sample.messages.partitions, sample.messages.offsets, strict=True))
+    positions = list(zip(sample.messages.partitions, sample.messages.offsets, strict=True))
     for reason, beginning in (("not_json", b'{"oops"'), ("bad_key", b'{"note"')):
         example = rejected[reason]["example"]
         assert example["topic"] == scored
-        value = sample.messages.values[places.index((example["partition"], example["offset"]))]
+        value = sample.messages.values[positions.index((example["partition"], example["offset"]))]
         assert value is not None
         assert value.startswith(beginning)
 
@@ -197,7 +195,7 @@ def test_a_zone_that_is_off_by_five_hours_is_an_error(tmp_path: Path, topics: To
     assert draft(path, topics.servers, *topics.pair(naive_prediction(-5), flat_label)).exit_code == 0
     path.write_text(path.read_text().replace("Etc/GMT+5", "UTC"))
     code, document = live(path)
-    assert (code, [one for one in said(document) if one[0] == "error"]) == (1, [("error", "time_zone")])
+    assert (code, [one for one in issues(document) if one[0] == "error"]) == (1, [("error", "time_zone")])
     assert "Etc/GMT+5 fits these records" in document["live"]["findings"][0]["do"]
 
 
@@ -220,7 +218,7 @@ def test_a_canonical_topic_by_librdkafkas_default_partitioner_is_an_error(tmp_pa
     assert "they fit CRC32, librdkafka's default (consistent_random)" in text
     assert "Set partitioner=murmur2_random" in text
     assert "error: topic" not in text.replace(f"error: topic {loop}.predictions, partitions", "")
-    assert text.rstrip().endswith("Not yet: 1 error, 1 remark.")
+    assert text.rstrip().endswith("Not ready: 1 error, 1 note.")
 
 
 def test_an_avro_topic_is_named(tmp_path: Path, topics: Topics) -> None:
@@ -235,7 +233,7 @@ def test_an_avro_topic_is_named(tmp_path: Path, topics: Topics) -> None:
 
 
 def test_an_empty_topic_and_a_missing_one(tmp_path: Path, topics: Topics) -> None:
-    """Refused by `new`; of a config that names them one is warned of, and the other is an error."""
+    """`new` refuses both; in a config, an empty topic is a warning and a missing one an error."""
     path = tmp_path / "truthloop.yaml"
     scored, labelled = topics.pair(flat_prediction, flat_label)
     empty = topics.make("empty", 6, [])
@@ -247,10 +245,10 @@ def test_an_empty_topic_and_a_missing_one(tmp_path: Path, topics: Topics) -> Non
     good = path.read_text()
     path.write_text(good.replace(labelled, empty))
     code, document = live(path)
-    assert (code, said(document)) == (0, [("warning", "empty_topic")])
+    assert (code, issues(document)) == (0, [("warning", "empty_topic")])
     path.write_text(good.replace(labelled, f"{labelled}9"))
     code, document = live(path)
-    assert (code, said(document)) == (1, [("error", "missing_topic")])
+    assert (code, issues(document)) == (1, [("error", "missing_topic")])
     assert {topic["topic"] for topic in document["live"]["topics"]} == {scored}
 
 
@@ -270,15 +268,15 @@ def test_a_cluster_that_does_not_answer_is_exit_code_4(
 
 
 def test_a_file_that_is_there_is_left_alone(tmp_path: Path, topics: Topics) -> None:
-    """Before anything is read; --force overwrites."""
+    """It is refused before anything is read; --force overwrites."""
     path = tmp_path / "truthloop.yaml"
     path.write_text("mine")
     pair = topics.pair(flat_prediction, flat_label)
     result = draft(path, topics.servers, *pair)
     assert (result.exit_code, path.read_text()) == (2, "mine")
     assert "Reading" not in result.stderr
-    words = ["--from-topic", pair[0], "--from-topic", pair[1], "--bootstrap-servers", topics.servers]
-    result = run("new", str(path), "--force", "--json", *words)
+    options = ["--from-topic", pair[0], "--from-topic", pair[1], "--bootstrap-servers", topics.servers]
+    result = run("new", str(path), "--force", "--json", *options)
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert [one["as"] for one in document["topics"]] == ["predictions", "labels"]
@@ -287,7 +285,7 @@ def test_a_file_that_is_there_is_left_alone(tmp_path: Path, topics: Topics) -> N
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
         (["--from-topic", "a"], "--from-topic needs --bootstrap-servers"),
         (["--as", "a=labels"], "--as needs --from-topic"),
@@ -303,11 +301,11 @@ def test_a_file_that_is_there_is_left_alone(tmp_path: Path, topics: Topics) -> N
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
 ) -> None:
     """Exit code 2, before any cluster is asked."""
     monkeypatch.delenv("TRUTHLOOP_KAFKA__BOOTSTRAP_SERVERS", raising=False)
-    result = run("new", str(tmp_path / "a.yaml"), *words)
+    result = run("new", str(tmp_path / "a.yaml"), *options)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
 
@@ -316,9 +314,9 @@ def test_client_properties_are_used_and_written(tmp_path: Path, topics: Topics) 
     """As numbers where they are numbers."""
     path = tmp_path / "truthloop.yaml"
     pair = topics.pair(flat_prediction, flat_label)
-    words = [word for name in pair for word in ("--from-topic", name)]
+    options = [text for name in pair for text in ("--from-topic", name)]
     extra = ["--client-property", "socket.timeout.ms=9000", "--client-property", "security.protocol=plaintext"]
-    result = run("new", str(path), *words, "--bootstrap-servers", topics.servers, *extra)
+    result = run("new", str(path), *options, "--bootstrap-servers", topics.servers, *extra)
     assert result.exit_code == 0, result.output
     kafka = load_settings(path, {}).config.kafka
     assert kafka is not None
@@ -332,7 +330,7 @@ def _sample(servers: str, topic: str, records: int, **limits: Any) -> TopicSampl
 
 
 def test_a_large_topic_is_sampled_at_its_end_and_all_over(topics: Topics) -> None:
-    """Half of the sample is the newest, every partition has its share, and the rest lies over all of it."""
+    """Half of the sample are the newest records, every partition has its share, the rest is spread over the topic."""
     events = world(topics.now_ms, 12_000, span_ms=100 * HOUR_MS)
     name = topics.make("big", 8, map(key_only_prediction, events))
     sample = _sample(topics.servers, name, 800)
@@ -340,7 +338,7 @@ def test_a_large_topic_is_sampled_at_its_end_and_all_over(topics: Topics) -> Non
     assert 700 <= len(messages) <= 800
     assert (sample.offsets, sample.records, sample.is_whole) == (12_000, 12_000, False)
     for number, (low, high) in sample.ranges.items():
-        mine = [at for at, place in zip(messages.offsets, messages.partitions, strict=True) if place == number]
+        mine = [at for at, partition in zip(messages.offsets, messages.partitions, strict=True) if partition == number]
         assert len(mine) == len(set(mine)) >= 80
         assert sum(at >= high - 50 for at in mine) >= 45
         assert all(low <= at < high for at in mine)
@@ -360,14 +358,14 @@ def test_a_sample_of_large_records_stops_at_its_size(topics: Topics) -> None:
 
 
 def test_a_sample_that_has_no_time_says_so(topics: Topics) -> None:
-    """What has come until then is taken."""
+    """The records read until then are kept."""
     name = topics.make("slow", 2, map(flat_prediction, topics.events))
     sample = _sample(topics.servers, name, 100, seconds=0.0)
     assert (sample.stopped, len(sample.messages)) == ("time", 0)
 
 
 def test_records_that_were_removed_or_aborted_are_not_in_a_sample(topics: Topics) -> None:
-    """The range begins where retention has come to, and ends with what was committed."""
+    """The range begins after the removed records, and ends with the committed ones."""
     name = topics.name("transactions")
     create(topics.servers, name, 1)
     produce(topics.servers, name, *[b'{"n": 1}'] * 30)
@@ -384,7 +382,7 @@ def test_records_that_were_removed_or_aborted_are_not_in_a_sample(topics: Topics
 
 
 def test_a_transaction_that_is_open_does_not_hold_the_sample_up(topics: Topics) -> None:
-    """What lies behind it is not committed and not waited for."""
+    """Records behind it are not committed and not waited for."""
     name = topics.name("open")
     create(topics.servers, name, 1)
     produce(topics.servers, name, b'{"n": 1}')
@@ -400,8 +398,8 @@ def test_a_transaction_that_is_open_does_not_hold_the_sample_up(topics: Topics) 
     assert (sample.messages.values, sample.stopped) == ([b'{"n": 1}'], "")
 
 
-def test_settings_and_copies_are_what_the_cluster_says(topics: Topics) -> None:
-    """Of those that exist; nothing is made by asking."""
+def test_settings_and_replicas_are_read_from_the_cluster(topics: Topics) -> None:
+    """Of topics that exist; none is created by asking."""
     name, missing = topics.name("settings"), topics.name("missing")
     create(topics.servers, name, 3, retention_ms="3600000", cleanup_policy="compact")
     clients = KafkaClients(KafkaConfig(bootstrap_servers=topics.servers), {}, "test")
@@ -413,7 +411,7 @@ def test_settings_and_copies_are_what_the_cluster_says(topics: Topics) -> None:
     assert missing not in describe_topics(clients, [missing]).names
 
 
-def test_sources_whose_settings_do_not_do_are_warned_of(tmp_path: Path, topics: Topics) -> None:
+def test_unsuitable_settings_of_sources_are_warned_of(tmp_path: Path, topics: Topics) -> None:
     """An hour of retention, and a compacted topic of rows."""
     scored, labelled = topics.pair(flat_prediction, flat_label)
     path = tmp_path / "truthloop.yaml"
@@ -426,7 +424,7 @@ def test_sources_whose_settings_do_not_do_are_warned_of(tmp_path: Path, topics: 
     for name, code in (("short", "retention"), ("compact", "compacted")):
         path.write_text(text.replace(scored, topics.name(name)))
         _, document = live(path)
-        assert ("warning", code) in said(document)
+        assert ("warning", code) in issues(document)
 
 
 def _unique(shape: Shape) -> Callable[[Event], Record]:

@@ -2,7 +2,8 @@
 
     python approval_worker.py CONFIG SHA256 FIRST COUNT [BUG]
 
-BUG plants a bug, to prove that the test notices it."""
+BUG plants a bug, to prove that the test notices it.
+"""
 
 import json
 import sys

@@ -2,7 +2,8 @@
 
     python delivery_worker.py FOLDER URL COUNT [BUG]
 
-BUG plants a bug, to prove that the tests notice it."""
+BUG plants a bug, to prove that the tests notice it.
+"""
 
 import asyncio
 import json

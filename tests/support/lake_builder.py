@@ -1,6 +1,7 @@
 """Small lakes built by hand: frames with only the columns that a test is about, and defaults for the rest.
 
-Times are hours after a fixed morning."""
+Times are hours after a fixed morning.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta

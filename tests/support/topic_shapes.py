@@ -225,7 +225,7 @@ def naive_prediction(offset_h: float) -> Shape:
 
 
 def canonical_prediction(event: Event) -> Record:
-    """Write Truthloop's own form."""
+    """Write a canonical message."""
     value = {
         "v": 1,
         "key": event.tx,
@@ -239,7 +239,7 @@ def canonical_prediction(event: Event) -> Record:
 
 
 def canonical_label(event: Event) -> Record:
-    """Write Truthloop's own form."""
+    """Write a canonical message."""
     value = {"v": 1, "key": event.tx, "kind": "fraud", "value": int(event.is_fraud), "time": event.known_ms}
     return Record(event.tx.encode(), encode(value), event.known_ms + 20)
 

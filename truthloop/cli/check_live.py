@@ -6,6 +6,7 @@ Read-only: joins no consumer group, commits no offsets, writes nothing. `truthlo
 import os
 from collections.abc import Mapping
 
+from schemas.base.figures import plain_text
 from schemas.config.loop import LoopConfig
 from schemas.errors import ConfigError
 from streams.mapping.tools import mapping_tools
@@ -16,7 +17,6 @@ from truthloop.onboarding.check.inspection import Inspection, inspect, plan_insp
 from truthloop.onboarding.check.issue import Severity, has_errors
 from truthloop.onboarding.check.report import report_document, report_lines, verdict_lines
 from truthloop.terminal.console import print_json, results
-from truthloop.text.format import plain_text
 
 __all__ = ["inspect_topics", "print_inspection"]
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from rich.markup import escape
 
+from schemas.base.figures import plain_text
 from schemas.base.problem import did_you_mean
 from schemas.errors import ConfigError
 from truthloop.cli.sampling import cluster_of_options, sampling_clients, take_samples
@@ -18,7 +19,6 @@ from truthloop.onboarding.draft.yaml_text import DraftOrigin, yaml_value
 from truthloop.onboarding.profiles.describe import missing_text, percent
 from truthloop.terminal.console import results, warn
 from truthloop.terminal.tables import plain_table, print_table
-from truthloop.text.format import plain_text
 
 __all__ = ["draft_document", "draft_from_topics", "print_draft"]
 
@@ -27,7 +27,7 @@ NAMES_SHOWN = 1_000
 
 
 def draft_from_topics(
-    topics: list[str], cluster: tuple[str, list[str]], given: list[str], wishes: DraftOptions, records: int
+    topics: list[str], cluster: tuple[str, list[str]], given: list[str], options: DraftOptions, records: int
 ) -> DraftResult:
     """Sample topics and draft a config.
 
@@ -35,7 +35,7 @@ def draft_from_topics(
         topics: to sample.
         cluster: bootstrap servers, and properties of librdkafka as NAME=VALUE.
         given: TOPIC=ROLE, for topics whose role is not to be guessed.
-        wishes: names for the draft.
+        options: names for the draft.
         records: at most so many of each topic.
 
     Raises:
@@ -57,7 +57,7 @@ def draft_from_topics(
     now = now_ms()
     client = {name: yaml_value(value) for name, value in kafka.client.items()}
     origin = DraftOrigin(servers, client, f"{datetime.fromtimestamp(now / 1000, UTC):%Y-%m-%d %H:%M} UTC")
-    return draft_from_samples([samples[topic] for topic in topics], roles, wishes, origin, now)
+    return draft_from_samples([samples[topic] for topic in topics], roles, options, origin, now)
 
 
 def print_draft(draft: DraftResult) -> None:

@@ -120,10 +120,7 @@ def running_live(settings: Settings, *, close_at_ms: int, report: Report) -> Ite
 
 
 def _restate(settings: Settings, clients: KafkaClients, poller: "_Poller") -> list[last_act.DemoRuling]:
-    def wait_until(condition: Callable[[], bool]) -> None:
-        poller.wait_until(lambda _status: condition())
-
-    return last_act.restate_months(settings, clients.producer(), wait_until)
+    return last_act.restate_months(settings, clients.producer(), lambda holds: poller.wait_until(lambda _: holds()))
 
 
 def run_files(settings: Settings, prepared: Prepared, *, close_at_ms: int) -> LiveRun:

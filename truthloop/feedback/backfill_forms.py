@@ -11,6 +11,7 @@ from retrain.approval import Person, RulingOutcome, RulingRequest
 from retrain.episode_status import EpisodeStatus
 from retrain.form_token import NONCE_BYTES, TTL_MS, TokenBinding, TokenError, check_token, make_token, token_keys
 from retrain.signing import Secret
+from schemas.base.figures import moment, zone_of
 from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from truthloop.config.settings import Settings
@@ -18,7 +19,6 @@ from truthloop.evidence.approvals import find_diff, open_approvals
 from truthloop.evidence.diff_log import DiffLog
 from truthloop.page.web.access import Access
 from truthloop.page.web.backfill_pages import BackfillView, RulingAnswer, RulingForm
-from truthloop.text.format import moment, zone_of
 from truthloop.text.rulings import refusal_text, status_text
 
 __all__ = ["BackfillForms"]

@@ -94,7 +94,7 @@ def accounting_lines(counters: Counters) -> list[str]:
         }
         lines.append(f"{kind}: {c.consumed:,} labels = {_sum(named)}")
         if c.other_definition:
-            lines.append(f"{kind}: {c.other_definition:,} of these have another definition and are not of record")
+            lines.append(f"{kind}: {c.other_definition:,} of these have another definition than the config's")
         if c.early:
             lines.append(f"{kind}: {c.early:,} were known before their prediction was made")
     return lines

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
+from schemas.base.figures import plain_text
 from schemas.errors import ConfigError
 from streams.kafka.client import KafkaClients
 from streams.runtime.crash_point import crash_points
@@ -26,7 +27,6 @@ from streams.runtime.health import Health, HealthServer
 from streams.runtime.worker import Worker
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
-from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
     from schemas.config.loop import LoopConfig

@@ -10,10 +10,10 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from schemas.base.figures import age, count, number, percent, plain_text, share, signed
 from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from truthloop.terminal.tables import plain_table
-from truthloop.text.format import NOTHING, age, count, finite, number, plain_text, share
 from truthloop.text.rulings import SCOPE_TITLES, largest_flips
 
 __all__ = ["report_text"]
@@ -111,10 +111,8 @@ def _flips(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
             for before, after, n in largest_flips(matrix, _ROWS_MAX)
         ]
         yield from _table("Largest changes", ("label before and after:", "predictions"), pairs, width)
-    mature = (
-        f"{diff.mature_flips:,} of {diff.mature_labels:,} mature labels flip ({_per_cent(diff.flip_share_of_mature)})"
-    )
-    all_labels = f"{diff.total.flips:,} of all {diff.total.labelled_before:,} ({_per_cent(diff.flip_share)})"
+    mature = f"{diff.mature_flips:,} of {diff.mature_labels:,} mature labels flip ({share(diff.flip_share_of_mature)})"
+    all_labels = f"{diff.total.flips:,} of all {diff.total.labelled_before:,} ({share(diff.flip_share)})"
     yield _line(f"\nIn these cohorts {mature}, {all_labels}.")
     pair = diff.asymmetry
     if pair is not None:
@@ -127,8 +125,8 @@ def _cohorts(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
         (
             "all" if row.day is None else f"{row.day} {row.version}",
             count(row.predictions),
-            share(row.coverage_before),
-            share(row.coverage_after),
+            percent(row.coverage_before),
+            percent(row.coverage_after),
             count(row.flips),
             "yes" if row.is_mature else "no",
         )
@@ -144,20 +142,20 @@ def _labels(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
     is_mean = diff.task == "regression"
     worst = sorted(diff.labels, key=lambda row: (-abs(row.effect or 0.0), row.scope, row.label))
     shown = [row for row in diff.labels if row in worst[:_ROWS_MAX]]
-    written = number if is_mean else _per_cent
+    written = number if is_mean else share
     rows = [
         (
             f"{_label(row.label)}, {SCOPE_TITLES[row.scope]}",
             written(row.before),
             written(row.after),
-            _signed(row.effect),
+            signed(row.effect),
         )
         for row in shown
     ]
     effect = "Cohen's d" if is_mean else "Cohen's h"
     yield from _table("Mean label" if is_mean else "Prevalence", ("label:", "before", "after", effect), rows, width)
     rows = [
-        (f"{row.of}s, {SCOPE_TITLES[row.scope]}", count(row.before), count(row.after), _signed(row.excess_psi))
+        (f"{row.of}s, {SCOPE_TITLES[row.scope]}", count(row.before), count(row.after), signed(row.excess_psi))
         for row in diff.distributions
     ]
     yield from _table("Distributions", ("of:", "rows before", "rows after", "excess PSI"), rows, width)
@@ -171,7 +169,7 @@ def _metrics(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
                 metric.name if metric.bound is None else f"{metric.name} (±{number(metric.bound)})",
                 number(metric.before),
                 number(metric.after),
-                _signed(None if metric.before is None or metric.after is None else metric.after - metric.before),
+                signed(None if metric.before is None or metric.after is None else metric.after - metric.before),
                 f"{count(metric.n_before)} → {count(metric.n_after)}",
             )
             for metric in diff.metrics
@@ -184,10 +182,10 @@ def _metrics(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
         yield from _table(f"Metrics: {title}", ("metric:", "before", "after", "change", "labels"), rows, width)
     chance = diff.random_flips
     if chance is not None and chance.metric == "accuracy":
-        flips = f"{_per_cent(chance.flip_share)} of labels flipping at random would change it by"
-        yield _line(f"\nAccuracy changes by {_signed(chance.change)}; {flips} {_signed(-chance.expected_drop)}.")
+        flips = f"{share(chance.flip_share)} of labels flipping at random would change it by"
+        yield _line(f"\nAccuracy changes by {signed(chance.change)}; {flips} {signed(-chance.expected_drop)}.")
     elif chance is not None:
-        yield _line(f"\nMAE changes by {_signed(100 * chance.change)} % of itself.")
+        yield _line(f"\nMAE changes by {signed(100 * chance.change)} % of itself.")
 
 
 def _ages(diff: BackfillDiff, width: int) -> Iterator[RenderableType]:
@@ -220,15 +218,6 @@ def _line(text: str) -> Text:
 
 def _label(text: str) -> str:
     return {"*none": "no label", "*other": "other"}.get(text, text)
-
-
-def _per_cent(value: float | None) -> str:
-    return NOTHING if value is None else f"{share(value)} %"
-
-
-def _signed(value: float | None) -> str:
-    known = finite(value)
-    return NOTHING if known is None else f"{'-' if known < 0 else '+'}{number(abs(known))}"
 
 
 def _fit(text: str, cells: int) -> str:

@@ -6,8 +6,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from schemas.base.duration import format_duration
+from schemas.base.figures import plain_text
 from truthloop.terminal.console import results
-from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
     import polars as pl

@@ -5,9 +5,9 @@ from typing import Final
 
 from retrain.approval import RulingOutcome, RulingResult
 from retrain.episode_status import BY_MAX, REASON_MAX, EpisodeRuling, EpisodeStatus
+from schemas.base.figures import moment
 from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import FlipMatrix
-from truthloop.text.format import moment
 
 __all__ = ["ATTESTED", "SCOPE_TITLES", "largest_flips", "refusal_text", "ruled_by_text", "status_text"]
 

@@ -1,4 +1,8 @@
-"""The join's rules one by one, with boundary pairs: the last that is kept, the first that is not."""
+"""The join's rules one by one, with boundary pairs: the last that is kept, the first that is not.
+
+The rules of `joins.expiry`, what `joins.checkpoint` holds and `joins.effect` gives are tested here, too, over
+`joins.store` and `joins.index`; the same rules over RocksDB in tests/properties/test_join_on_rocks_store.py.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -82,7 +82,7 @@ def test_an_empty_frame_commits_the_position(builder: LakeBuilder) -> None:
 
 def test_rows_need_a_range(builder: LakeBuilder) -> None:
     """They would be dropped as already written."""
-    with pytest.raises(ValueError, match="1 rows cannot stand for"):
+    with pytest.raises(ValueError, match="1 rows need a range"):
         append(builder, rejects(builder, 0), 0, 0)
     with pytest.raises(ValueError, match="cannot end before"):
         append(builder, rejects(builder), 2, 1)

@@ -78,7 +78,7 @@ def test_a_loss_is_reported_as_a_relative_increase() -> None:
     found = loss_finding(LossCheck("worse", 0.5, 0.6, 0.2, 0.05, 900), "log_loss")
     assert found is not None
     assert (found.place, found.subject, found.value, found.limit) == (Place.METRIC, "log_loss", 0.6, 0.5)
-    assert "20.0% worse" in found.text
+    assert "20.0 % worse" in found.text
 
 
 def shift_row(input_: str, **changes: Any) -> dict[str, Any]:

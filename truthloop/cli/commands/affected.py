@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schemas.base.figures import plain_text
 from schemas.errors import ConfigError, InputError
 from truthloop.terminal.console import note, print_json, reporting_errors
-from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
     import polars as pl

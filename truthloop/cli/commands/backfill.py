@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schemas.base.figures import plain_text
 from truthloop.cli.selection import local_user
 from truthloop.terminal.console import note, print_json, reporting_errors, results
-from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
     from retrain.episode_status import EpisodeStatus
@@ -55,10 +55,10 @@ def list_(config: Config = CONFIG, as_json: Json = False) -> None:
     with reporting_errors():
         from rich.text import Text  # noqa: PLC0415 - keeps --help fast
 
+        from schemas.base.figures import moment, zone_of  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
         from truthloop.evidence.approvals import open_approvals  # noqa: PLC0415 - the same
         from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - the same
-        from truthloop.text.format import moment, zone_of  # noqa: PLC0415 - the same
         from truthloop.text.rulings import status_text  # noqa: PLC0415 - the same
 
         settings = _settings(config)
@@ -105,8 +105,8 @@ def diff(
     with reporting_errors():
         from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
+        from schemas.base.figures import zone_of  # noqa: PLC0415 - the same
         from truthloop.terminal.backfill_report import report_text  # noqa: PLC0415 - keeps --help fast
-        from truthloop.text.format import zone_of  # noqa: PLC0415 - the same
         from truthloop.text.rulings import status_text  # noqa: PLC0415 - the same
 
         if as_json and html is not None:
@@ -161,10 +161,10 @@ def _rule(episode: str, verdict: "Verdict", digest: str, reason: str, config: Pa
         from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
         from retrain.approval import Person, RulingOutcome, RulingRequest  # noqa: PLC0415 - the same
+        from schemas.base.figures import zone_of  # noqa: PLC0415 - the same
         from schemas.errors import ConfigError, TruthloopError  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
         from truthloop.evidence.approvals import open_approvals  # noqa: PLC0415 - the same
-        from truthloop.text.format import zone_of  # noqa: PLC0415 - the same
         from truthloop.text.rulings import ATTESTED, refusal_text  # noqa: PLC0415 - the same
 
         if len(digest) < DIGEST_MIN:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schemas.base.figures import plain_text
 from truthloop.terminal.console import note, print_json, reporting_errors, warn
-from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
     import polars as pl

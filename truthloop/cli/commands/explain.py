@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.base.figures import plain_text
 from schemas.errors import TruthloopError
 from truthloop.terminal.console import print_json, reporting_errors, results
-from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
     from lake.key_history import CurrentOutcome, KeyHistory, LabelFate

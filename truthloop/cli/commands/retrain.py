@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schemas.base.figures import plain_text
 from truthloop.cli.commands.retrain_send import send
 from truthloop.cli.commands.retrain_show import show
 from truthloop.cli.selection import local_user
 from truthloop.terminal.console import note, notes, print_json, reporting_errors, results
-from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.base.figures import plain_text
 from truthloop.terminal.console import note, print_json, reporting_errors, results
-from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.base.figures import plain_text
 from truthloop.terminal.console import print_json, reporting_errors, results, warn
-from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
     from schemas.events.evidence import Decision

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schemas.base.figures import plain_text
 from schemas.errors import InputError
 from truthloop.terminal.console import note, reporting_errors
-from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,7 +43,8 @@ def sql(
 ) -> None:
     """Query the lake's views with SQL: one SELECT.
 
-    `truthloop sql "SELECT status, count(*) FROM scored GROUP BY ALL"`."""
+    `truthloop sql "SELECT status, count(*) FROM scored GROUP BY ALL"`.
+    """
     with reporting_errors():
         import duckdb  # noqa: PLC0415 - keeps --help fast
 

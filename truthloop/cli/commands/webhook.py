@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.base.figures import plain_text
 from truthloop.terminal.console import note, reporting_errors, results
-from truthloop.text.format import plain_text
 
 if TYPE_CHECKING:
     from random import Random

@@ -56,18 +56,17 @@ def _zone_issue(where: str, source: MappedSource, lag: ClockLag, *, is_alone: bo
     """
     zone = _zone(source)
     minutes = lag.zone_minutes(from_a_zone=zone is not None) or 0
-    direction = "ahead of" if minutes > 0 else "behind"
-    spread = age_text(max(lag.p90 - lag.p10, 1))
-    text = f"all times are {abs(minutes) / 60:g} h {direction} Kafka's clock, within {spread}"
+    hours, spread = f"{abs(minutes) / 60:g} h", age_text(max(lag.p90 - lag.p10, 1))
+    text = f"all times are {hours} {'ahead of' if minutes > 0 else 'behind'} Kafka's clock (spread {spread})"
     hint = None
     if zone is not None:
         right = zone_with_offset(_offset_minutes(zone, source) + minutes)
-        fits = f" {right} fits these records; name the zone of the place, for daylight saving time." if right else ""
+        fits = f" {right} fits these records; name the place's Area/City, for daylight saving time." if right else ""
         hint = f"zone: {zone} is wrong.{fits}"
     if minutes > 0:
         return issue("time_zone", where, f"{text}: a wrong time zone; the join rejects them as `future`", hint=hint)
     if is_alone:
-        text += ", and those of the other side are not: a wrong time zone; the age of every label would be off by that"
+        text += f", and the other side's are not: a wrong time zone; the age of every label would be off by {hours}"
         return issue("time_zone", where, text, hint=hint)
     text += ": a wrong time zone, or records that are delayed that long"
     return issue("time_zone", where, text, severity=Severity.WARNING, hint=hint)

@@ -27,7 +27,7 @@ def check_delays(kind: str, label: LabelConfig, delays: Delays) -> Iterator[Issu
     if delays.before >= BEFORE:
         severity = Severity.ERROR if delays.before >= MOST_BEFORE else Severity.WARNING
         text = f"{percent(delays.before)} of the labels were known before their prediction was made; "
-        text += f"half of all labels came within {age_text(delays.p50)}"
+        text += f"the median delay is {age_text(delays.p50)}"
         yield issue("labels_before_predictions", where, text, severity=severity)
     if delays.beyond_retain >= LOST:
         text = f"{percent(delays.beyond_retain)} of the labels came after retain ({format_duration(label.retain)}) "

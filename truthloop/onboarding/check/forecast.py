@@ -10,7 +10,7 @@ import polars as pl
 from schemas.config.loop import LoopConfig
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
 
-__all__ = ["DAY_MS", "ENTRY_BYTES", "Forecast", "TopicFlow", "flow_of", "forecast_of"]
+__all__ = ["ENTRY_BYTES", "Forecast", "TopicFlow", "flow_of", "forecast_of"]
 
 DAY_MS: Final = 86_400_000
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 import polars as pl
 
@@ -23,8 +22,6 @@ from truthloop.onboarding.trial.delays import Delays, measure_delays
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic, map_canonical_topic, map_topic
 
 __all__ = ["Inspection", "InspectionPlan", "inspect", "plan_inspection"]
-
-ROLES: Final[tuple[Role, Role]] = ("predictions", "labels")
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,8 @@ def plan_inspection(config: LoopConfig) -> InspectionPlan:
     names: dict[Role, str] = {"predictions": own.predictions, "labels": own.labels}
     from_topics = {source.as_ for source in config.ingest if source.topic is not None}
     from_ingest = {source.as_ for source in config.ingest}
-    inputs = {role: names[role] for role in ROLES if role not in from_ingest}
-    probed = {role: names[role] for role in ROLES if role in from_topics}
+    inputs = {role: name for role, name in names.items() if role not in from_ingest}
+    probed = {role: name for role, name in names.items() if role in from_topics}
     others = [name for name in own.all if name not in {*inputs.values(), *probed.values()}]
     return InspectionPlan(source_topics(config), inputs, probed, others)
 

@@ -127,12 +127,12 @@ def check_overlap(kind: str, overlap: Overlap) -> Iterator[Issue]:
             text = f"only {percent(overlap.share)} of the labels have a prediction, though all of the topic was read"
             yield issue("few_common_keys", where, text)
     elif left != right or overlap.change or overlap.expected >= EXPECTED:
-        patterns = f": keys of predictions look like {left!r}, those of labels like {right!r}" if left != right else ""
-        text = f"no key of {overlap.labels:,} labels is among the predictions{patterns}"
+        patterns = f": predictions have keys like {left!r}, labels like {right!r}" if left != right else ""
+        text = f"none of {overlap.labels:,} label keys is among the keys of predictions{patterns}"
         hint = f"They would match {overlap.change}." if overlap.change else None
         yield issue("no_common_keys", where, text, hint=hint)
     else:
-        text = f"no common key was found, but a sample of this size should have only {overlap.expected:.0f}"
+        text = f"no common key was found; in samples of this size {overlap.expected:.0f} are expected"
         yield issue("overlap_unknown", where, text)
 
 

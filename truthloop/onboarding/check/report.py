@@ -8,12 +8,12 @@ from schemas.config.loop import LoopConfig
 from truthloop.config.age_table import age_table
 from truthloop.onboarding.check.clocks import lag_of_source
 from truthloop.onboarding.check.examples import examples_of
-from truthloop.onboarding.check.forecast import DAY_MS, ENTRY_BYTES, Forecast, TopicFlow
+from truthloop.onboarding.check.forecast import ENTRY_BYTES, Forecast, TopicFlow
 from truthloop.onboarding.check.inspection import Inspection
 from truthloop.onboarding.check.issue import Issue, Severity, has_errors
 from truthloop.onboarding.check.mapping import reject_shares
 from truthloop.onboarding.profiles.describe import percent
-from truthloop.onboarding.trial.delays import Delays, age_text
+from truthloop.onboarding.trial.delays import Delays, age_text, two_units
 from truthloop.onboarding.trial.mapped import MappedTopic
 
 __all__ = ["report_document", "report_lines", "verdict_lines"]
@@ -99,19 +99,11 @@ def _kind_lines(found: Inspection, kind: str) -> Iterator[str]:
 
 def _seen_ms(delays: Delays) -> dict[str, int]:
     """Return the delays of a kind by the titles of their columns in the table of ages."""
-    return {f"seen {name}": _rounded(ms) for name, ms in _quantiles(delays).items() if name != "p99"}
+    return {f"seen {name}": two_units(ms) for name, ms in _quantiles(delays).items() if name != "p99"}
 
 
 def _quantiles(delays: Delays) -> dict[str, int]:
     return {"p10": delays.p10, "p50": delays.p50, "p90": delays.p90, "p99": delays.p99}
-
-
-def _rounded(ms: int) -> int:
-    """Round a delay to the precision that a table shows: two units."""
-    size = next(
-        (step for limit, step in ((DAY_MS, 3_600_000), (3_600_000, 60_000), (60_000, 1_000)) if abs(ms) >= limit), 1
-    )
-    return round(ms / size) * size
 
 
 def _forecast_lines(forecast: Forecast, config: LoopConfig) -> Iterator[str]:

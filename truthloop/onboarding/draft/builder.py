@@ -204,5 +204,3 @@ def _choose_clock(draft: ConfigDraft, topics: Sequence[TopicProfile], guesses: M
     if any(lag is not None and abs(lag.p50) > HISTORY_MS for lag in lags):
         draft.clock = "event"
         draft.clock_comment = "DECIDE: records arrived more than a day after their times, like loaded history"
-    else:
-        draft.clock_comment = "a label is known when it has arrived"

@@ -69,7 +69,7 @@ def canonical_contract(topic: TopicProfile) -> Contract:
         if name != column_name([name]):
             continue
         if group == "slices" and field.kind == "text":
-            contract.slices[name] = field
+            contract.slices.append(name)
         elif group == "features" and field.kind in TYPES:
             contract.features.append(feature_line(topic, field, name))
             contract.has_personal |= field.looks_personal

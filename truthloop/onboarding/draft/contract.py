@@ -45,13 +45,12 @@ class Contract:
     """Suggested contract.
 
     Attributes:
-        slices: fields by the name of their slice.
         features: lines of the contract.
         lines: lines of the map, for slices and features.
         has_personal: some features look personal and are dropped.
     """
 
-    slices: dict[str, FieldProfile] = field(default_factory=dict)
+    slices: list[str] = field(default_factory=list)
     features: list[FeatureLine] = field(default_factory=list)
     lines: list[MapLine] = field(default_factory=list)
     has_personal: bool = False
@@ -64,7 +63,7 @@ def suggest_contract(topic: TopicProfile, used: Collection[str]) -> Contract:
     names = _FreeNames()
     for one in _slices(topic, rest):
         name = names.of_path(topic, one.path)
-        contract.slices[name] = one
+        contract.slices.append(name)
         contract.lines.append(MapLine(f"slices.{name}", one.path, comment=values_text(one, topic.share(one))))
     features = [one for one in rest if _is_feature(one)][:FEATURES_MAX]
     group = _group(topic, features)
@@ -108,7 +107,7 @@ def _is_feature(one: FieldProfile) -> bool:
 
 
 def _group(topic: TopicProfile, fields: list[FieldProfile]) -> str | None:
-    """Return the path prefix of the object with most features, at least two, whose name suggests them; None if none has."""
+    """Return the path prefix of the object with most features, at least two, if its name suggests features."""
     counts: dict[str, int] = {}
     for one in fields:
         parent = one.path.rpartition(".")[0]

@@ -1,7 +1,7 @@
 """Decides whether a topic has predictions or labels, by points that each have a reason for people to read."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from schemas.base.problem import did_you_mean
@@ -12,7 +12,7 @@ from truthloop.onboarding.draft.suggestions import CLEAR_WEIGHT, suggest_labels,
 from truthloop.onboarding.profiles.names import LABEL_TOPIC_HINTS, PREDICTION_TOPIC_HINTS, name_parts
 from truthloop.onboarding.profiles.topic import TopicProfile
 
-__all__ = ["RoleGuess", "assign_roles", "guess_role", "parse_roles"]
+__all__ = ["RoleGuess", "assign_roles", "parse_roles"]
 
 FIELDS_OF_PREDICTIONS: Final = 10
 FIELDS_OF_LABELS: Final = 6
@@ -40,13 +40,56 @@ class RoleGuess:
         return self.given or ("predictions" if self.margin > 0 else "labels")
 
 
-def guess_role(topic: TopicProfile) -> RoleGuess:
-    """Return the role that most points are for."""
+def parse_roles(texts: Sequence[str], topics: Sequence[str]) -> dict[str, Role]:
+    """Return the roles in texts such as `TOPIC=predictions`, by topic.
+
+    Raises:
+        ConfigError: a text has another form, or names a topic that is not in `topics`.
+    """
+    found: dict[str, Role] = {}
+    for text in texts:
+        topic, _, role = text.rpartition("=")
+        if role not in ("predictions", "labels") or not topic:
+            raise ConfigError(f"--as {text!r}: write TOPIC=predictions or TOPIC=labels")
+        if topic not in topics:
+            raise ConfigError(f"--as {text!r}: {topic!r} is not given with --from-topic{did_you_mean(topic, topics)}")
+        found[topic] = role  # type: ignore[assignment] # checked above
+    return found
+
+
+def assign_roles(topics: Sequence[TopicProfile], given: Mapping[str, Role]) -> dict[str, RoleGuess]:
+    """Return the role of each topic; of two topics one has predictions and one labels, unless the user says otherwise.
+
+    Raises:
+        ConfigError: a topic may be both, and its role is not given.
+    """
+    guesses = {topic.topic: _guess(topic, given.get(topic.topic)) for topic in topics}
+    free = [name for name, guess in guesses.items() if guess.given is None]
+    if len(topics) == 2 and free:  # noqa: PLR2004 - two topics are one of each
+        if len(free) == 1:
+            (other,) = (guess.role for name, guess in guesses.items() if name not in free)
+            missing: Role = "labels" if other == "predictions" else "predictions"
+            guesses[free[0]] = _as_role(guesses[free[0]], missing, f"the other topic has {other}")
+        elif guesses[free[0]].margin != guesses[free[1]].margin:
+            first, second = sorted(free, key=lambda name: -guesses[name].margin)
+            guesses[first] = _as_role(
+                guesses[first], "predictions", "it has more points for predictions than the other topic"
+            )
+            guesses[second] = _as_role(guesses[second], "labels", "it has more points for labels than the other topic")
+    unknown = [name for name, guess in guesses.items() if guess.given is None and guess.margin == 0]
+    if unknown:
+        raise ConfigError(
+            "its records do not show whether they are predictions or labels",
+            where=f"topic {unknown[0]}",
+            hint=f"Give the role: --as {unknown[0]}=predictions, or --as {unknown[0]}=labels",
+        )
+    return guesses
+
+
+def _guess(topic: TopicProfile, given: Role | None) -> RoleGuess:
     points = list(_points(topic))
-    margin = sum(weight for weight, _ in points)
-    return RoleGuess(
-        margin, tuple(f"{'predictions' if weight > 0 else 'labels'}: {reason}" for weight, reason in points)
-    )
+    reasons = tuple(f"{'predictions' if weight > 0 else 'labels'}: {reason}" for weight, reason in points)
+    return RoleGuess(sum(weight for weight, _ in points), reasons, given)
 
 
 def _points(topic: TopicProfile) -> Iterator[tuple[float, str]]:
@@ -81,50 +124,6 @@ def _points_of_topic(topic: TopicProfile) -> Iterator[tuple[float, str]]:
         yield -3, f"the topic's name has {', '.join(hints)}"
     if topic.envelope.op:
         yield -2, f"its records are changes of database rows ({topic.envelope.name}), and predictions do not change"
-
-
-def parse_roles(texts: Sequence[str], topics: Sequence[str]) -> dict[str, Role]:
-    """Return the roles in texts such as `TOPIC=predictions`, by topic.
-
-    Raises:
-        ConfigError: a text has another form, or names a topic that is not in `topics`.
-    """
-    found: dict[str, Role] = {}
-    for text in texts:
-        topic, _, role = text.rpartition("=")
-        if role not in ("predictions", "labels") or not topic:
-            raise ConfigError(f"--as {text!r}: write TOPIC=predictions or TOPIC=labels")
-        if topic not in topics:
-            raise ConfigError(f"--as {text!r}: {topic!r} is not given with --from-topic{did_you_mean(topic, topics)}")
-        found[topic] = role  # type: ignore[assignment] # checked above
-    return found
-
-
-def assign_roles(topics: Sequence[TopicProfile], given: Mapping[str, Role]) -> dict[str, RoleGuess]:
-    """Return the role of each topic; of two topics one has predictions and one labels, unless the user says otherwise.
-
-    Raises:
-        ConfigError: a topic may be both, and its role is not given.
-    """
-    guesses = {topic.topic: replace(guess_role(topic), given=given.get(topic.topic)) for topic in topics}
-    free = [name for name, guess in guesses.items() if guess.given is None]
-    if len(topics) == 2 and free:  # noqa: PLR2004 - two topics are one of each
-        if len(free) == 1:
-            (other,) = (guess.role for name, guess in guesses.items() if name not in free)
-            missing: Role = "labels" if other == "predictions" else "predictions"
-            guesses[free[0]] = _as_role(guesses[free[0]], missing, f"the other topic has {other}")
-        elif guesses[free[0]].margin != guesses[free[1]].margin:
-            first, second = sorted(free, key=lambda name: -guesses[name].margin)
-            guesses[first] = _as_role(guesses[first], "predictions", "it has more points than the other topic")
-            guesses[second] = _as_role(guesses[second], "labels", "it has more points than the other topic")
-    unknown = [name for name, guess in guesses.items() if guess.given is None and guess.margin == 0]
-    if unknown:
-        raise ConfigError(
-            "its records do not show whether they are predictions or labels",
-            where=f"topic {unknown[0]}",
-            hint=f"Give the role: --as {unknown[0]}=predictions, or --as {unknown[0]}=labels",
-        )
-    return guesses
 
 
 def _as_role(guess: RoleGuess, role: Role, reason: str) -> RoleGuess:

@@ -11,7 +11,7 @@ import polars as pl
 
 from schemas.base.duration import format_duration
 
-__all__ = ["PAIRS_MIN", "Delays", "SuggestedAges", "age_text", "measure_delays", "nice_age", "suggest_ages"]
+__all__ = ["PAIRS_MIN", "Delays", "SuggestedAges", "age_text", "measure_delays", "suggest_ages", "two_units"]
 
 _S: Final = 1_000
 _M: Final = 60 * _S
@@ -104,10 +104,10 @@ def _share(mask: pl.Series) -> float:
     return float(mask.sum()) / len(mask)
 
 
-def nice_age(ms: float) -> int:
+def _nice_age(ms: float) -> int:
     """Return the next longer age that people would write.
 
-    >>> nice_age(200_000), nice_age(90_000_000)
+    >>> _nice_age(200_000), _nice_age(90_000_000)
     (300000, 172800000)
     """
     return next((age for age in NICE if age >= ms), NICE[-1])
@@ -119,10 +119,10 @@ def suggest_ages(delays: Delays | None) -> SuggestedAges:
         pairs = delays.pairs if delays else 0
         reason = f"only {pairs} sampled labels have their prediction in the sample, too few to suggest ages from"
         return SuggestedAges(_D, 7 * _D, 14 * _D, _H, (6 * _H, _D, 3 * _D, 7 * _D), reason)
-    expected = nice_age(delays.p90)
-    horizon = max(nice_age(SPARE * delays.p99), expected)
-    retain = nice_age(SPARE * horizon)
-    between = [age for age in NICE if nice_age(delays.p10) <= age <= horizon]
+    expected = _nice_age(delays.p90)
+    horizon = max(_nice_age(SPARE * delays.p99), expected)
+    retain = _nice_age(SPARE * horizon)
+    between = [age for age in NICE if _nice_age(delays.p10) <= age <= horizon]
     cohorts = tuple(between[:: max(1, len(between) // 5)])
     reason = (
         f"of {delays.pairs:,} labels, half came within {age_text(delays.p50)}, 90 % within {age_text(delays.p90)}, "
@@ -139,7 +139,10 @@ def age_text(ms: int) -> str:
     >>> age_text(3_723_004), age_text(59_300), age_text(-90_061_000)
     ('1h2m', '59s', '-1d1h')
     """
-    rest = abs(ms)
-    step = next((small for large, small in ((_D, _H), (_H, _M), (_M, _S), (_S, _S)) if rest >= large), 1)
-    text = format_duration(rest // step * step)
-    return f"-{text}" if ms < 0 else text
+    return format_duration(two_units(ms))
+
+
+def two_units(ms: int) -> int:
+    """Cut an age to its two largest units."""
+    step = next((small for large, small in ((_D, _H), (_H, _M), (_M, _S), (_S, _S)) if abs(ms) >= large), 1)
+    return int(ms / step) * step

@@ -3,9 +3,9 @@
 from datetime import tzinfo
 
 from retrain.episode_status import EpisodeStatus, episode_statuses
+from schemas.base.figures import zone_of
 from truthloop.page.gather.scope import Scope
 from truthloop.page.panels.backfill import BackfillPanel, BackfillRow
-from truthloop.text.format import zone_of
 from truthloop.text.rulings import status_text
 
 __all__ = ["backfills_panel"]

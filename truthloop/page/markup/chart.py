@@ -9,9 +9,10 @@ from itertools import groupby, pairwise
 
 from markupsafe import Markup
 
+from schemas.base.figures import age, finite, number, share
 from truthloop.page.markup.svg import Plot, Point, nice_ticks
 from truthloop.page.panels.model import MaturityCurve, MaturityPanel, MetricPanel, MetricPoint, MetricSeries
-from truthloop.text.format import age, finite, name, number, share
+from truthloop.text.format import name
 
 __all__ = ["COHORTS_MAX", "SERIES_MAX", "maturity_chart", "metric_chart"]
 
@@ -177,5 +178,5 @@ def _describe_metric(shown: Sequence[MetricSeries]) -> str:
 
 def _describe_maturity(maturity: MaturityPanel) -> str:
     ends = [(name(curve.name), _points_of(curve)) for curve in (maturity.expected, *maturity.cohorts[:COHORTS_MAX])]
-    parts = [f"{title}: {share(points[-1][1])} % by {age(round(points[-1][0]))}" for title, points in ends if points]
+    parts = [f"{title}: {share(points[-1][1])} by {age(round(points[-1][0]))}" for title, points in ends if points]
     return "; ".join(parts) + "."

@@ -6,8 +6,9 @@ cell has all that its colour means.
 
 from markupsafe import Markup, escape
 
+from schemas.base.figures import count, finite, percent, share
 from truthloop.page.panels.model import CoverageCell, CoverageCohort, CoveragePanel
-from truthloop.text.format import count, finite, name, share
+from truthloop.text.format import name
 
 __all__ = ["COHORTS_MAX", "STEPS", "coverage_rows"]
 
@@ -18,7 +19,7 @@ STEPS = 10
 """Number of equal steps of the colour scale; the style sheet has one more shade, for a share of 1."""
 
 _NOT_DUE = '<td class="n">not yet due'
-_UNKNOWN = f'<td class="u">{share(None)}'
+_UNKNOWN = f'<td class="u">{percent(None)}'
 
 
 def coverage_rows(coverage: CoveragePanel, *, with_versions: bool) -> Markup:
@@ -33,7 +34,7 @@ def _row(cohort: CoverageCohort, *, with_versions: bool) -> str:
     cells = "".join([_cell(cell) for cell in cohort.cells])
     return (
         f'<tr><th scope="row">{escape(name(cohort.day))}{version}<td>{count(cohort.predictions)}{cells}'
-        f'<td>{share(cohort.so_far)}<td class="l">{"yes" if cohort.is_mature else "not yet"}'
+        f'<td>{percent(cohort.so_far)}<td class="l">{"yes" if cohort.is_mature else "not yet"}'
     )
 
 
@@ -48,12 +49,12 @@ def _cell(cell: CoverageCell) -> str:
         return f'<td class="s{step}">{_text(known)}'
     signs = [(cell.is_missed, "m", "▾", "goal missed"), (cell.is_alert, "a", "!", "far less than expected by now")]
     classes, marks, notes = zip(*(sign[1:] for sign in signs if sign[0]), strict=True)
-    usual = "" if finite(cell.expected) is None else f", {share(cell.expected)} % expected"
+    usual = "" if finite(cell.expected) is None else f", {share(cell.expected)} expected"
     title = escape(f"{'; '.join(notes)}{usual}")
     return f'<td class="s{step} {" ".join(classes)}" title="{title}">{_text(known)} {"".join(marks)}'
 
 
 def _text(known: float) -> str:
-    text = share(known)
+    text = percent(known)
     # only these two characters need escaping; escaping every cell would take a third of the page's time
     return text if text[0] not in "<>" else str(escape(text))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from schemas.base.figures import moment, zone_of
 from truthloop.page.markup.templates import render
 from truthloop.page.panels.selection import query_of
 from truthloop.page.panels.view import PageView
-from truthloop.text.format import moment, zone_of
 
 __all__ = ["ErrorPage", "asset", "render_error", "render_page"]
 

@@ -4,8 +4,8 @@ from functools import cache
 from importlib import resources
 
 from jinja2 import DictLoader, Environment, StrictUndefined
-from markupsafe import Markup
 
+from schemas.base import figures
 from schemas.events.backfill_diff import NO_LABEL, OTHER_LABEL
 from truthloop.page.markup.chart import COHORTS_MAX as CURVES_MAX
 from truthloop.page.markup.chart import SERIES_MAX, maturity_chart, metric_chart
@@ -15,7 +15,7 @@ from truthloop.page.panels.model import DriftCell, DriftLane
 from truthloop.page.panels.selection import REFRESH_S
 from truthloop.page.panels.tables import PANELS
 from truthloop.page.panels.words import DRIFT_SIGNS, STATUS_TEXTS, URGENCY_TEXTS, VERDICT_SIGNS
-from truthloop.text import format as text
+from truthloop.text.format import name, prose
 from truthloop.text.rulings import SCOPE_TITLES
 
 __all__ = ["render"]
@@ -46,20 +46,19 @@ def _environment() -> Environment:
         loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        name=text.name,
-        prose=text.prose,
-        number=text.number,
-        signed=text.signed,
-        signed_number=_signed_number,
+        name=name,
+        prose=prose,
+        number=figures.number,
+        signed=figures.signed,
         difference=_difference,
         p_value=lambda value: f"<{_P_VALUE_MIN:g}" if value < _P_VALUE_MIN else f"{value:.2g}",
         share=_per_cent,
-        count=text.count,
-        age=text.age,
+        count=figures.count,
+        age=figures.age,
         label=_label,
         command=sql_command,
         shifts=_shifts,
-        known=lambda value: text.finite(value) is not None,
+        known=lambda value: figures.finite(value) is not None,
     )
     environment.globals.update(
         PANELS=PANELS,
@@ -82,28 +81,18 @@ def _environment() -> Environment:
     return environment
 
 
-def _per_cent(value: float | None) -> Markup:
+def _per_cent(value: float | None) -> str:
     """Return a share with its sign; a narrow space keeps the two together."""
-    shown = text.share(value)
-    return Markup("{}").format(shown if shown == text.NOTHING else f"{shown}\N{NARROW NO-BREAK SPACE}%")
-
-
-def _signed_number(value: float | None) -> str:
-    """Return a difference of any size with its sign."""
-    known = text.finite(value)
-    if known is None:
-        return text.NOTHING
-    sign = "\N{MINUS SIGN}" if known < 0 else "+"
-    return f"{sign}{text.number(abs(known))}"
+    return figures.share(value).replace(" ", "\N{NARROW NO-BREAK SPACE}")
 
 
 def _difference(after: float | None, before: float | None) -> str:
-    return _signed_number(None if after is None or before is None else after - before)
+    return figures.signed(None if after is None or before is None else after - before)
 
 
 def _label(label: str) -> str:
     """Return a label of a backfill's matrix."""
-    return {NO_LABEL: "no label", OTHER_LABEL: "other"}.get(label, text.name(label))
+    return {NO_LABEL: "no label", OTHER_LABEL: "other"}.get(label, name(label))
 
 
 def _shifts(lanes: tuple[DriftLane, ...], start: int) -> list[tuple[str, int, DriftCell]]:

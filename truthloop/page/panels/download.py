@@ -10,9 +10,9 @@ import shlex
 from dataclasses import asdict
 from typing import Any
 
+from schemas.base.figures import finite
 from truthloop.page.panels.tables import PANELS, CellValue, table_of
 from truthloop.page.panels.view import PageView
-from truthloop.text.format import finite
 
 __all__ = ["panel_csv", "panel_json", "sql_command"]
 

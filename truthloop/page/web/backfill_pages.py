@@ -24,7 +24,7 @@ from truthloop.page.markup.backfill import render_backfill
 from truthloop.page.markup.templates import render
 from truthloop.page.web.access import Access, is_own_form
 from truthloop.page.web.middleware import HttpError
-from truthloop.text import format as text
+from truthloop.text.format import name as shown_name
 
 __all__ = ["BODY_MAX", "BackfillPages", "BackfillService", "BackfillView", "RulingAnswer", "RulingForm", "parse_form"]
 
@@ -231,7 +231,7 @@ def parse_form(episode: str, body: bytes, user: str | None) -> RulingForm:
     allowed = [name for name in _FIELDS if user is None or name != "by"]
     for name, value in pairs:
         if name not in allowed:
-            raise HttpError(400, f"the form has no field {text.name(name)!r}", reason="malformed")
+            raise HttpError(400, f"the form has no field {shown_name(name)!r}", reason="malformed")
         if name in fields:
             raise HttpError(400, f"{name} is given twice", reason="malformed")
         fields[name] = value

@@ -64,9 +64,9 @@ CASES = {
     "few flips one way": (ways(29, 0, 1e-9), "passed", ""),
     "thirty flips one way": (ways(30, 0, 1e-13), "quarantined", "p < 1e-12"),
     "small effect": (effect(0.0499), "passed", ""),
-    "small effect that warns": (effect(0.05), "warned", "from 20.00% to 24.00%: Cohen's h = +0.050, 0.05 or more"),
-    "effect the other way": (effect(-0.0999), "warned", "h = -0.100"),
-    "large effect": (effect(-0.1), "quarantined", "0.10 or more"),
+    "small effect that warns": (effect(0.05), "warned", "from 20.0 % to 24.0 %: Cohen's h = +0.0500, 0.05 or more"),
+    "effect the other way": (effect(-0.0999), "warned", "h = −0.0999"),
+    "large effect": (effect(-0.1), "quarantined", "0.1 or more"),
     "coverage falls by half a point": (with_(mature_coverage_fall=0.005), "passed", ""),
     "coverage falls by more": (with_(mature_coverage_fall=0.0051), "quarantined", "falls by 0.51 points"),
     "accuracy changes by a point": (change(-0.01, 0.001), "passed", ""),
@@ -75,7 +75,7 @@ CASES = {
     "accuracy falls by more": (
         change(-0.0401, 0.02),
         "quarantined",
-        "random flips would change it by -0.0200",
+        "random flips would change it by −0.0200",
     ),
     "an accuracy below one half": (change(0.03, -0.02), "passed", ""),
     "an error grows": (change(0.011, 0.0, "mae"), "quarantined", "The mean absolute error, relative to itself"),
@@ -89,7 +89,7 @@ CASES = {
         "quarantined",
         "h = +0.200",
     ),
-    "1 % sent again": (resent(10, 1_000), "warned", "1.00%, not more than 1%"),
+    "1 % sent again": (resent(10, 1_000), "warned", "1.00 %, not more than 1.0 %"),
     "more sent again": (resent(11, 1_000), "quarantined", "11 of 1,000 predictions were sent again"),
 }
 
@@ -138,7 +138,7 @@ def test_a_real_recoding_is_found_and_a_real_trickle_passes() -> None:
     found, reasons = verdict_of(diff([*quiet, *[Row(0.0, 1.0, 0.1)] * 40]))
     assert found is Verdict.QUARANTINED
     assert any("go one way" in reason for reason in reasons)
-    assert any("more than 1%" in reason for reason in reasons)
+    assert any("more than 1.0 %" in reason for reason in reasons)
 
 
 def test_a_very_long_class_does_not_make_a_very_long_reason() -> None:

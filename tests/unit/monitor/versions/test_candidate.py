@@ -169,7 +169,7 @@ def test_holms_correction_keeps_many_segments_from_failing_by_chance() -> None:
         }
     )
     found = judge_candidate(rows, "regression", ["shop"])
-    assert check(found, "segments").text == "0 of 200 segments lose more than 5%"
+    assert check(found, "segments").text == "0 of 200 segments lose more than 5.0 %"
 
 
 def test_an_overconfident_version_fails_calibration() -> None:

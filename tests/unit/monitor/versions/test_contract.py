@@ -70,7 +70,7 @@ def test_a_finding_states_the_check_the_share_and_the_usual_share() -> None:
     [found] = judge_contract(tally(("amount", "missing", 200, 500)), tally(OLD_AMOUNT))
     assert (found.kind, found.subject, found.value, found.limit) == (FindingKind.CONTRACT, "amount", 0.4, 0.001)
     assert found.text == (
-        "the new version's first predictions: 40.0% of amount has no value (the version before: 0.1%)"
+        "the new version's first predictions: 40.0 % of amount has no value (the version before: 0.1 %)"
     )
     [never] = judge_contract(tally(("amount", "missing", 500, 500)), tally(OLD_AMOUNT))
     assert "amount is always missing" in never.text

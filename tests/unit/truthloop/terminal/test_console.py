@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
+from schemas.base.figures import plain_text
 from truthloop.terminal.console import Stream
-from truthloop.text.format import plain_text
 
 
 @pytest.mark.parametrize(

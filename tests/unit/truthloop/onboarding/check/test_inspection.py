@@ -1,6 +1,10 @@
 """Issues that `truthloop check --live` finds in topics of many shapes, and no others.
 
 Every test changes one thing of two healthy topics and names all issues that are worse than a note.
+
+Tests `truthloop.onboarding.check.clocks`, `truthloop.onboarding.check.delays`, `truthloop.onboarding.check.examples`,
+`truthloop.onboarding.check.forecast`, `truthloop.onboarding.check.keys`, `truthloop.onboarding.check.mapping` and
+`truthloop.onboarding.check.topics`.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,12 @@
-"""What is drafted from topics of many shapes: the right fields are found, nothing is rejected, no value gets out."""
+"""Drafts from topics of many shapes: the right fields are found, nothing is rejected, no value of a record gets out.
+
+Tests `truthloop.onboarding.draft.canonical`, `truthloop.onboarding.draft.config_draft`,
+`truthloop.onboarding.draft.contract`, `truthloop.onboarding.draft.keys`, `truthloop.onboarding.draft.kinds`,
+`truthloop.onboarding.draft.source`, `truthloop.onboarding.draft.suggestions`, `truthloop.onboarding.profiles.describe`,
+`truthloop.onboarding.profiles.envelope`, `truthloop.onboarding.profiles.field`, `truthloop.onboarding.profiles.names`,
+`truthloop.onboarding.profiles.time_format`, `truthloop.onboarding.profiles.topic`, `truthloop.onboarding.trial.delays`
+and `truthloop.onboarding.trial.mapped`.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -37,8 +45,8 @@ from schemas.config.mapping import FieldMap
 from schemas.errors import ConfigError, InputError
 from truthloop.config.advice import advise
 from truthloop.onboarding.draft.builder import DraftOptions
-from truthloop.onboarding.draft.roles import parse_roles
 from truthloop.onboarding.draft.pipeline import DraftResult, draft_from_samples
+from truthloop.onboarding.draft.roles import parse_roles
 from truthloop.onboarding.draft.yaml_text import DraftOrigin
 
 NOW_MS = 1_795_000_000_000
@@ -47,15 +55,15 @@ LABELLED = list(known(EVENTS, NOW_MS))
 ORIGIN = DraftOrigin("broker:9092", {"security.protocol": "SSL"}, "2026-11-18 10:00 UTC")
 
 
-def draft(*topics: tuple[str, Shape, Sequence[Event]], given: Sequence[str] = (), **wishes: Any) -> DraftResult:
+def draft(*topics: tuple[str, Shape, Sequence[Event]], given: Sequence[str] = (), **options: Any) -> DraftResult:
     """Draft a config from topics of these shapes."""
     samples = [sampled(name, map(shape, events)) for name, shape, events in topics]
     roles = parse_roles(given, [name for name, *_ in topics])
-    return draft_from_samples(samples, roles, DraftOptions(**wishes), ORIGIN, NOW_MS)
+    return draft_from_samples(samples, roles, DraftOptions(**options), ORIGIN, NOW_MS)
 
 
 def pair(prediction: Shape, label: Shape, names: tuple[str, str] = ("risk.scoring", "fraud.outcomes")) -> DraftResult:
-    """Draft from a topic of predictions and one of labels, labels given first."""
+    """Draft from a topic of predictions and one of labels; the labels are given first."""
     return draft((names[1], label, LABELLED), (names[0], prediction, EVENTS))
 
 
@@ -65,18 +73,18 @@ def maps(found: DraftResult) -> dict[str, dict[str, FieldMap]]:
 
 
 def unkeyed(shape: Shape) -> Shape:
-    """Leave out Kafka's key."""
+    """Write records without a Kafka key."""
     return lambda event: replace(shape(event), key=None)
 
 
-def plain(how: FieldMap) -> dict[str, Any]:
-    """Return what a field's map says."""
-    return how.model_dump(exclude_none=True, by_alias=True)
+def plain(field: FieldMap) -> dict[str, Any]:
+    """Return the options of a field's map."""
+    return field.model_dump(exclude_none=True, by_alias=True)
 
 
 @dataclass(frozen=True)
 class Case:
-    """Two shapes, and what has to be found in them."""
+    """Two shapes, and the maps that they need."""
 
     prediction: Shape
     label: Shape
@@ -186,7 +194,7 @@ def test_the_fields_of_a_shape_are_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CASES if "broken" not in name])
 def test_what_was_sampled_is_mapped_without_rejects(name: str) -> None:
-    """And the remarks of `truthloop check` have nothing to add."""
+    """And `truthloop check` has no advice on the config."""
     found = pair(CASES[name].prediction, CASES[name].label)
     assert [topic.rejects for topic in found.topics] == [{}, {}]
     assert [topic.mapped.filtered for topic in found.topics] == [0, 0]
@@ -201,18 +209,18 @@ def test_broken_records_are_counted_and_nothing_else() -> None:
     assert all(not source.where for source in found.config.ingest)
 
 
-def test_delays_become_proposals() -> None:
+def test_delays_suggest_ages() -> None:
     """Half of the labels took less than an hour; horizon and retain leave room."""
     found = pair(flat_prediction, flat_label)
     assert found.delays is not None
     assert found.delays.pairs == len(LABELLED)
     label = found.config.labels["fraud"]
     assert (label.expected_delay, label.horizon, label.retain) == (3 * HOUR_MS, 12 * HOUR_MS, 24 * HOUR_MS)
-    assert f"{len(LABELLED)} pairs: half of the labels within 4" in found.text
+    assert f"of {len(LABELLED)} labels, half came within 4" in found.text
 
 
 def test_no_value_of_a_record_gets_into_the_file() -> None:
-    """But names of few categories; keys, addresses, amounts and prose stay where they are."""
+    """Except category names: no keys, addresses, amounts or prose."""
     prose = changed(flat_prediction, note=lambda event: f"please call Mr. {event.customer} back about this, it is late")
     text = pair(prose, flat_label).text + pair(nested_prediction, debezium_label).text
     secrets = {event.tx for event in EVENTS} | {event.email for event in EVENTS} | {"Mr."}
@@ -222,14 +230,14 @@ def test_no_value_of_a_record_gets_into_the_file() -> None:
 
 
 def test_what_looks_personal_is_dropped() -> None:
-    """And features that nobody listed are not kept beside it."""
+    """And features that are not listed are dropped, too."""
     found = pair(nested_prediction, nested_label)
     assert found.config.predictions.features["email"].pii == "drop"
     assert found.config.predictions.unknown_features == "drop"
 
 
 def test_records_of_other_kinds_are_left_out_by_the_field_that_tells_them() -> None:
-    """A heartbeat of the service in the same topic has neither key nor score."""
+    """Heartbeats of the service in the same topic have neither key nor score."""
 
     def mixed(event: Event) -> Record:
         if event.number % 4:
@@ -246,14 +254,14 @@ def test_records_of_other_kinds_are_left_out_by_the_field_that_tells_them() -> N
 def test_several_predictions_of_a_key_get_an_id() -> None:
     """A shadow version scores the same transactions."""
     both = [event for event in EVENTS for _ in range(2)]
-    turns: Iterator[str] = iter(["v1", "v2"] * len(EVENTS))
-    shape = changed(flat_prediction, model_version=lambda _: next(turns))
+    versions: Iterator[str] = iter(["v1", "v2"] * len(EVENTS))
+    shape = changed(flat_prediction, model_version=lambda _: next(versions))
     found = draft(("risk.scoring", shape, both), ("fraud.outcomes", flat_label, LABELLED))
     assert plain(maps(found)["risk.scoring"]["id"]) == {"path": ["transaction_id", "model_version"]}
 
 
 def test_a_customer_is_no_key() -> None:
-    """It is in both topics, too, but a label of a later purchase would come before."""
+    """It is in both topics, too, but then some labels would come before their predictions."""
     with_customer = changed(flat_label, customer_id=lambda event: event.customer)
     for events in (EVENTS, EVENTS[::-1]):
         found = draft(("risk.scoring", flat_prediction, events), ("fraud.outcomes", with_customer, LABELLED))
@@ -261,7 +269,7 @@ def test_a_customer_is_no_key() -> None:
 
 
 def test_whole_numbers_are_keys_too() -> None:
-    """Ids that count up meet whatever they mean; names and times tell."""
+    """Ids that count up match whatever they mean; names and times decide."""
     prediction = changed(flat_prediction, transaction_id=lambda event: 10_000 + event.number)
     label = changed(flat_label, transaction_id=lambda _: None, tx=lambda event: {"id": 10_000 + event.number})
     found = maps(pair(unkeyed(prediction), unkeyed(label)))
@@ -270,7 +278,7 @@ def test_whole_numbers_are_keys_too() -> None:
 
 
 def test_canonical_records_need_no_map() -> None:
-    """Kinds, slices and features are those that they name."""
+    """Kinds, slices and features are those of the records."""
     found = pair(canonical_prediction, canonical_label, ("a", "b"))
     assert [source.map for source in found.config.ingest] == [{}, {}]
     assert list(found.config.labels) == ["fraud"]
@@ -280,20 +288,20 @@ def test_canonical_records_need_no_map() -> None:
 
 
 def test_the_loops_own_topics_need_no_source() -> None:
-    """The loop's name and its partitions are theirs."""
+    """The loop has their name and their number of partitions."""
     found = pair(canonical_prediction, canonical_label, ("card-fraud.predictions", "card-fraud.labels"))
     assert (found.config.loop, found.config.partitions, found.config.ingest) == ("card-fraud", 6, [])
     assert [topic.rejects for topic in found.topics] == [{}, {}]
 
 
 def test_a_loops_name_that_would_take_a_topic_is_refused() -> None:
-    """Foreign records in a topic that is named like the loop's own."""
+    """The topic has foreign records and the name of one of the loop's own topics."""
     with pytest.raises(ConfigError, match="would be the loop's own"):
         draft(("risk.predictions", flat_prediction, EVENTS), ("fraud.outcomes", flat_label, LABELLED), loop="risk")
 
 
-def test_classes_that_both_sides_know_make_a_multiclass_kind() -> None:
-    """The model says a class, and the labels say which it was."""
+def test_classes_in_both_topics_make_a_multiclass_kind() -> None:
+    """The output is a class, and the label is the true one."""
     kinds = ("card", "bank", "wire", "cash")
     prediction = changed(
         flat_prediction, predicted_class=lambda event: kinds[event.number % 4], fraud_score=lambda _: None
@@ -306,8 +314,8 @@ def test_classes_that_both_sides_know_make_a_multiclass_kind() -> None:
     assert [topic.rejects for topic in found.topics] == [{}, {}]
 
 
-def test_records_that_are_a_yes_by_being_there_imply_a_no() -> None:
-    """Clicks have no field that says a result."""
+def test_records_without_a_value_are_positive_labels() -> None:
+    """Clicks have no field for a result, so a prediction without a click is negative at the horizon."""
     label = changed(flat_label, is_fraud=lambda _: None)
     found = pair(flat_prediction, label, ("ads.scored", "ads.clicks"))
     assert plain(maps(found)["ads.clicks"]["value"]) == {"constant": 1}
@@ -316,7 +324,7 @@ def test_records_that_are_a_yes_by_being_there_imply_a_no() -> None:
 
 
 def test_history_that_was_loaded_takes_the_events_clock() -> None:
-    """All records came to Kafka at once, days after their times."""
+    """All records arrived in Kafka at once, days after their times."""
 
     def loaded(shape: Shape) -> Shape:
         return lambda event: Record(shape(event).key, shape(event).value, NOW_MS + 5 * 24 * HOUR_MS)
@@ -335,14 +343,14 @@ def test_offsets_in_times_are_kept_as_they_are() -> None:
 
 
 def test_without_labels_half_a_config_is_drafted() -> None:
-    """It is valid, and says what is missing."""
+    """It is valid, and names what is missing."""
     found = draft(("risk.scoring", flat_prediction, EVENTS))
     assert [source.as_ for source in found.config.ingest] == ["predictions"]
     assert "labels are not given" in found.text
 
 
-def test_roles_can_be_said() -> None:
-    """What a person says stands."""
+def test_roles_can_be_given() -> None:
+    """A given role is not guessed."""
     found = draft(("a", flat_prediction, EVENTS), ("b", flat_label, LABELLED), given=["a=labels", "b=predictions"])
     assert {source.topic: source.as_ for source in found.config.ingest} == {"a": "labels", "b": "predictions"}
 
@@ -350,14 +358,14 @@ def test_roles_can_be_said() -> None:
 @pytest.mark.parametrize(
     ("text", "message"), [("a", "write TOPIC=predictions"), ("a=x", "write TOPIC"), ("c=labels", "not given with")]
 )
-def test_roles_that_cannot_be_are_refused(text: str, message: str) -> None:
-    """With the form that is understood."""
+def test_invalid_roles_are_refused(text: str, message: str) -> None:
+    """With the valid form."""
     with pytest.raises(ConfigError, match=message):
         parse_roles([text], ["a", "b"])
 
 
-def test_names_that_were_wished_stand() -> None:
-    """Loop, kind and task."""
+def test_given_names_are_used() -> None:
+    """Of the loop and of the kind."""
     found = draft(
         ("risk.scoring", flat_prediction, EVENTS), ("fraud.outcomes", flat_label, LABELLED), loop="mine", kind="bad"
     )
@@ -377,7 +385,7 @@ def test_an_empty_topic_is_refused() -> None:
 
 
 def test_a_topic_without_anything_like_a_key_is_refused() -> None:
-    """Groups and scores only."""
+    """It has categories and scores only."""
     shape: Callable[[Event], Record] = lambda event: Record(  # noqa: E731 - short
         None, encode({"country": event.country, "score": event.score}), event.made_ms
     )
