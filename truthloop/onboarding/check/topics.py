@@ -88,8 +88,9 @@ def _check_source(facts: TopicFacts, flow: TopicFlow | None) -> Iterator[Issue]:
 
 def _check_own(facts: TopicFacts, config: LoopConfig, *, is_written_by_loop: bool) -> Iterator[Issue]:
     where = f"topic {facts.name}"
-    if facts.partitions != config.partitions:
-        text = f"has {facts.partitions} partitions, and the loop has {config.partitions}"
+    needed = Topics.of(config).partitions_of(facts.name)
+    if facts.partitions != needed:
+        text = f"has {facts.partitions} partitions, and the loop has {needed}"
         yield issue("partition_count", where, text)
     if not facts.settings:
         return

@@ -34,6 +34,7 @@ from topic_shapes import (
 
 from schemas.config.loop import LoopConfig
 from streams.kafka.sample import Cluster, TopicFacts, TopicSample
+from streams.kafka.topics import Topics
 from streams.mapping.redaction import Redaction
 from streams.mapping.tools import MappingTools
 from truthloop.config.yaml_source import read_yaml
@@ -447,6 +448,13 @@ def test_another_number_of_partitions_is_an_error() -> None:
     own = TopicFacts("card-fraud.ledger", 8, 3, GOOD)
     issue = only(inspected(config_of(CONFIG), scores(), outcomes(), others=[own]), Severity.ERROR, "partition_count")
     assert "has 8 partitions, and the loop has 6" in issue.text
+
+
+def test_the_leaders_topic_has_one_partition() -> None:
+    """By design: of several feedback workers one is active."""
+    config = config_of(CONFIG)
+    found = inspected(config, scores(), outcomes(), others=[TopicFacts(Topics.of(config).leader, 1, 3, GOOD)])
+    assert codes(found) == []
 
 
 def test_few_replicas_are_a_note() -> None:
