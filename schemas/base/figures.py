@@ -13,6 +13,7 @@ from schemas.base.duration import format_duration
 
 __all__ = [
     "NOTHING",
+    "about",
     "age",
     "count",
     "days",
@@ -111,6 +112,16 @@ def count(value: float | None) -> str:
     '650,604'
     """
     return NOTHING if value is None else f"{value:,.0f}"
+
+
+def about(value: float) -> str:
+    """Return an amount that is estimated: with two significant digits.
+
+    >>> about(1_234_567), about(12.3)
+    ('1,200,000', '12')
+    """
+    digits = len(f"{value:.0f}")
+    return f"{round(value, 2 - digits):,.0f}"
 
 
 def age(age_ms: int | None) -> str:

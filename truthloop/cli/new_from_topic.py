@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from rich.markup import escape
 
-from schemas.base.figures import plain_text
+from schemas.base.figures import plain_text, share
 from schemas.base.problem import did_you_mean
 from schemas.errors import ConfigError
 from truthloop.cli.sampling import cluster_of_options, sampling_clients, take_samples
@@ -16,7 +16,7 @@ from truthloop.onboarding.draft.builder import DraftOptions
 from truthloop.onboarding.draft.pipeline import DraftResult, draft_from_samples
 from truthloop.onboarding.draft.roles import parse_roles
 from truthloop.onboarding.draft.yaml_text import DraftOrigin, yaml_value
-from truthloop.onboarding.profiles.describe import missing_text, percent
+from truthloop.onboarding.profiles.describe import missing_text
 from truthloop.terminal.console import results, warn
 from truthloop.terminal.tables import plain_table, print_table
 
@@ -74,7 +74,7 @@ def print_draft(draft: DraftResult) -> None:
             table.add_row(*map(_escaped, cells))
         print_table(table)
         for reason, count in topic.rejects.items():
-            warn(f"{topic.topic}: {percent(count / sampled)} of the sampled records would be rejected: {reason}")
+            warn(f"{topic.topic}: {share(count / sampled)} of the sampled records would be rejected: {reason}")
         results.print("")
 
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from schemas.base.figures import share as as_share
 from schemas.config.loop import LoopConfig
 from truthloop.onboarding.check.issue import Issue, Severity, issue
-from truthloop.onboarding.profiles.describe import percent
 from truthloop.onboarding.profiles.time_format import FIRST_MS, HOUR_MS, ClockLag, clock_lag, zone_with_offset
 from truthloop.onboarding.trial.delays import age_text
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
@@ -40,7 +40,7 @@ def check_clocks(topics: Sequence[MappedTopic], config: LoopConfig) -> Iterator[
             others = [other for _, one, other in found if one.role != source.role]
             yield _zone_issue(where, source, lag, is_alone=any(other.zone_minutes() is None for other in others))
         elif lag.ahead >= AHEAD:
-            text = f"{percent(lag.ahead)} are over an hour ahead of Kafka's clock; the join rejects them as `future`"
+            text = f"{as_share(lag.ahead)} are over an hour ahead of Kafka's clock; the join rejects them as `future`"
             severity = Severity.ERROR if lag.ahead >= MOSTLY_AHEAD else Severity.WARNING
             yield issue("future", where, text, severity=severity)
         elif lag.p50 > DAY_MS and config.clock == "arrival":

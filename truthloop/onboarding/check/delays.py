@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from schemas.base.duration import format_duration
+from schemas.base.figures import share as as_share
 from schemas.config.label import LabelConfig
 from truthloop.onboarding.check.issue import Issue, Severity, issue
-from truthloop.onboarding.profiles.describe import percent
 from truthloop.onboarding.trial.delays import PAIRS_MIN, Delays, age_text
 
 __all__ = ["check_delays"]
@@ -26,14 +26,14 @@ def check_delays(kind: str, label: LabelConfig, delays: Delays) -> Iterator[Issu
     where, p90, p99 = f"kind {kind}, ages", age_text(delays.p90), age_text(delays.p99)
     if delays.before >= BEFORE:
         severity = Severity.ERROR if delays.before >= MOST_BEFORE else Severity.WARNING
-        text = f"{percent(delays.before)} of the labels were known before their prediction was made; "
+        text = f"{as_share(delays.before)} of the labels were known before their prediction was made; "
         text += f"the median delay is {age_text(delays.p50)}"
         yield issue("labels_before_predictions", where, text, severity=severity)
     if delays.beyond_retain >= LOST:
-        text = f"{percent(delays.beyond_retain)} of the labels came after retain ({format_duration(label.retain)}) "
+        text = f"{as_share(delays.beyond_retain)} of the labels came after retain ({format_duration(label.retain)}) "
         yield issue("retain_too_short", where, f"{text}and are lost as `too_late`; 99 % came within {p99}")
     elif delays.beyond_horizon >= LATE:
-        text = f"{percent(delays.beyond_horizon)} of the labels came after the horizon "
+        text = f"{as_share(delays.beyond_horizon)} of the labels came after the horizon "
         text += f"({format_duration(label.horizon)}), when their prediction was final; 99 % came within {p99}"
         yield issue("horizon_too_short", where, text)
     if label.expected_delay is not None and delays.p90 > 2 * label.expected_delay:

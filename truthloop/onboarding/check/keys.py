@@ -12,9 +12,9 @@ from typing import Final
 
 from confluent_kafka import consistent, fnv1a, murmur2
 
+from schemas.base.figures import share as as_share
 from streams.kafka.sample import TopicSample
 from truthloop.onboarding.check.issue import Issue, issue
-from truthloop.onboarding.profiles.describe import percent
 from truthloop.onboarding.profiles.field import pattern_of
 from truthloop.onboarding.trial.delays import Delays
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
@@ -124,7 +124,7 @@ def check_overlap(kind: str, overlap: Overlap) -> Iterator[Issue]:
     left, right = overlap.patterns
     if overlap.common:
         if overlap.ripe >= EXPECTED and overlap.share < FEW:
-            text = f"only {percent(overlap.share)} of the labels have a prediction, though all of the topic was read"
+            text = f"only {as_share(overlap.share)} of the labels have a prediction, though all of the topic was read"
             yield issue("few_common_keys", where, text)
     elif left != right or overlap.change or overlap.expected >= EXPECTED:
         patterns = f": predictions have keys like {left!r}, labels like {right!r}" if left != right else ""
@@ -148,13 +148,13 @@ def check_partitions(sample: TopicSample, source: MappedSource) -> Iterator[Issu
         different += kafka_key is not None and kafka_key != key.encode()
         if kafka_key is not None and len(partitions) < PROBED:
             partitions.setdefault(kafka_key, sample.messages.partitions[index])
-    texts = [f"{percent(without / rows.height)} have no Kafka key"] if without else []
-    texts += [f"{percent(different / rows.height)} have another Kafka key than `key`"] if different else []
+    texts = [f"{as_share(without / rows.height)} have no Kafka key"] if without else []
+    texts += [f"{as_share(different / rows.height)} have another Kafka key than `key`"] if different else []
     if texts:
         yield issue("kafka_key", where, " and ".join(texts))
     matching = sum(murmur2(key, count) == partition for key, partition in partitions.items())
     if matching < len(partitions) and count > 1:
-        share = percent(matching / len(partitions))
+        share = as_share(matching / len(partitions))
         text = f"of {len(partitions):,} keys {share} are in murmur2's partition; {_partitioner(partitions, count)}"
         yield issue("partitioner", where, text)
 

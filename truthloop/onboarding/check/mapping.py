@@ -7,10 +7,11 @@ from typing import Final
 
 import polars as pl
 
+from schemas.base.figures import share as as_share
 from schemas.base.status import RejectReason
 from schemas.config.loop import LoopConfig
 from truthloop.onboarding.check.issue import Issue, Severity, issue
-from truthloop.onboarding.profiles.describe import list_text, percent
+from truthloop.onboarding.profiles.describe import list_text
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic, SampleReject
 
 __all__ = ["RejectShare", "check_mapping", "reject_shares"]
@@ -77,7 +78,7 @@ def check_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Issue]:
     severity = Severity.ERROR if len(topic.rejects) / max(topic.selected, 1) >= MANY else Severity.WARNING
     for one in reject_shares(topic):
         position = f"partition {one.example.partition}, offset {one.example.offset}"
-        text = f"{percent(one.share)} would be rejected: {one.reason}, for instance {position}: {one.example.detail}"
+        text = f"{as_share(one.share)} would be rejected: {one.reason}, for instance {position}: {one.example.detail}"
         yield issue("rejects", where, text, severity=severity, hint=_REJECT_HINTS.get(RejectReason(one.reason)))
     for source in topic.sources:
         if not source.frame.height:
@@ -101,11 +102,11 @@ def _outputs(where: str, source: MappedSource, config: LoopConfig) -> Iterator[I
             if output.task == "binary":
                 wanted, hint = "a number from 0 to 1", "Percentages need `scale: 0.01`."
             severity = Severity.ERROR if invalid >= MANY else Severity.WARNING
-            text = f"{percent(invalid)} are not {wanted}"
+            text = f"{as_share(invalid)} are not {wanted}"
             yield issue("output_invalid", f"{where}, outputs.{kind}", text, severity=severity, hint=hint)
         if missing >= FLAGGED:
             severity = Severity.ERROR if missing >= NEARLY_ALL else Severity.WARNING
-            text = f"{percent(missing)} of the predictions have none, so they cannot be evaluated"
+            text = f"{as_share(missing)} of the predictions have none, so they cannot be evaluated"
             yield issue("output_missing", f"{where}, outputs.{kind}", text, severity=severity)
 
 
@@ -136,7 +137,7 @@ def _conflicts(where: str, source: MappedSource) -> Iterator[Issue]:
     keys = source.frame.group_by("key", "id").agg(pl.col("digest").n_unique())
     share = float((keys["digest"] > 1).sum()) / keys.height
     if share >= CONFLICTS:
-        text = f"{percent(share)} of the keys have several predictions that differ; the first counts, the others are "
+        text = f"{as_share(share)} of the keys have several predictions that differ; the first counts, the others are "
         yield issue("conflicts", where, f"{text}rejected as `conflict`")
 
 

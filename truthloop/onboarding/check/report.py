@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from schemas.base.duration import format_duration
+from schemas.base.figures import about, size
+from schemas.base.figures import share as as_share
 from schemas.config.loop import LoopConfig
 from truthloop.config.age_table import age_table
 from truthloop.onboarding.check.clocks import lag_of_source
@@ -12,13 +14,11 @@ from truthloop.onboarding.check.forecast import ENTRY_BYTES, Forecast, TopicFlow
 from truthloop.onboarding.check.inspection import Inspection
 from truthloop.onboarding.check.issue import Issue, Severity, has_errors
 from truthloop.onboarding.check.mapping import reject_shares
-from truthloop.onboarding.profiles.describe import percent
 from truthloop.onboarding.trial.delays import Delays, age_text, two_units
 from truthloop.onboarding.trial.mapped import MappedTopic
 
 __all__ = ["report_document", "report_lines", "verdict_lines"]
 
-KILO: Final = 1_000
 YEAR: Final = 365
 PATH_WIDTH: Final = 70
 
@@ -52,15 +52,15 @@ def _topic_lines(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> Ite
         return
     rejected, filtered = len(topic.rejects) / read, topic.filtered / read
     mapped = (read - len(topic.rejects) - topic.filtered) / read
-    yield f"  mapped {percent(mapped)}, rejected {percent(rejected)}, not selected {percent(filtered)}"
+    yield f"  mapped {as_share(mapped)}, rejected {as_share(rejected)}, not selected {as_share(filtered)}"
     for one in reject_shares(topic):
         position = f"partition {one.example.partition}, offset {one.example.offset}"
-        yield f"    {one.reason}: {percent(one.share)}, for instance {position} ({one.example.detail})"
+        yield f"    {one.reason}: {as_share(one.share)}, for instance {position} ({one.example.detail})"
     for source in topic.sources:
         if (lag := lag_of_source(source)) is not None:
             lags = f"half within {age_text(lag.p50)}, 90 % within {age_text(lag.p90)}"
             yield f"  {source.role} arrived in Kafka after their own time: {lags}"
-    rate = "too short a time span for a rate" if flow.per_day is None else f"about {_number(flow.per_day)} a day"
+    rate = "too short a time span for a rate" if flow.per_day is None else f"about {about(flow.per_day)} a day"
     yield f"  {rate}, {flow.bytes_each:,.0f} bytes each, own times over {age_text(flow.span_ms)}"
     for source in topic.sources:
         for example in examples_of(topic, source, config):
@@ -81,8 +81,8 @@ def _kind_lines(found: Inspection, kind: str) -> Iterator[str]:
         yield "No keys to compare: the sample has none of predictions, or none of labels."
     elif overlap.ripe:
         yield (
-            f"{percent(overlap.share)} of {overlap.ripe:,} label keys have their prediction in the topic (labels whose "
-            "prediction may be too old to be there are not counted)."
+            f"{as_share(overlap.share)} of {overlap.ripe:,} label keys have their prediction in the topic (labels "
+            "whose prediction may be too old to be there are not counted)."
         )
     else:
         yield (
@@ -114,13 +114,13 @@ def _forecast_lines(forecast: Forecast, config: LoopConfig) -> Iterator[str]:
     low, high = forecast.state_bytes
     retain = format_duration(max(label.retain for label in config.labels.values()))
     per_day = forecast.lake_bytes_per_day
-    predictions, labels = _number(forecast.predictions_per_day or 0), _number(forecast.labels_per_day or 0)
+    predictions, labels = about(forecast.predictions_per_day or 0), about(forecast.labels_per_day or 0)
     yield f"  {predictions} predictions a day and {labels} labels a day"
     yield (
-        f"  state: {_size(low)} to {_size(high)} on disk ({_number(forecast.entries)} records within retain {retain}, "
+        f"  state: {size(low)} to {size(high)} on disk ({about(forecast.entries)} records within retain {retain}, "
         f"{ENTRY_BYTES[0]} to {ENTRY_BYTES[1]:,} bytes each)"
     )
-    yield f"  lake: {_size(per_day)} a day, {_size(YEAR * per_day)} a year (from the sampled records, compressed)"
+    yield f"  lake: {size(per_day)} a day, {size(YEAR * per_day)} a year (from the sampled records, compressed)"
 
 
 def verdict_lines(issues: list[Issue], *, is_started: bool) -> Iterator[tuple[Severity | None, str]]:
@@ -210,26 +210,3 @@ def _kind_document(found: Inspection, kind: str) -> dict[str, Any]:
 
 def _whole(value: float | None) -> int | None:
     return None if value is None else round(value)
-
-
-def _number(value: float) -> str:
-    """Format a number with two significant digits.
-
-    >>> _number(1234567), _number(12.3)
-    ('1,200,000', '12')
-    """
-    digits = len(f"{value:.0f}")
-    return f"{round(value, 2 - digits):,.0f}"
-
-
-def _size(value: float) -> str:
-    """Format a number of bytes.
-
-    >>> _size(1_234_567), _size(12)
-    ('1.2 MB', '12 B')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < KILO:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"  # noqa: PLR2004 - two digits
-        value /= KILO
-    return f"{value:,.1f} TB"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from schemas.base.figures import share as as_share
 from schemas.base.metric_name import Task
 from schemas.config.loop import MAX_PARTITIONS
 from schemas.errors import ConfigError, InputError
@@ -21,7 +22,6 @@ from truthloop.onboarding.draft.source import (
     time_path,
     topic_notes,
 )
-from truthloop.onboarding.profiles.describe import percent
 from truthloop.onboarding.profiles.field import FieldProfile
 from truthloop.onboarding.profiles.names import name_parts
 from truthloop.onboarding.profiles.time_format import HOUR_MS
@@ -144,7 +144,9 @@ def _key_alone(topic: TopicProfile) -> ChosenKey:
             hint="Raise --sample, or write the map by hand: a key may have several paths, [date, number].",
         )
     others = f"; or {', '.join(one.path for one in fields[1:4])}" if len(fields) > 1 else ""
-    return ChosenKey(fields[0].path, f"DECIDE: {percent(fields[0].distinct / fields[0].present)} are different{others}")
+    return ChosenKey(
+        fields[0].path, f"DECIDE: {as_share(fields[0].distinct / fields[0].present)} are different{others}"
+    )
 
 
 def _pair_comment(pair: KeyPair, pairs: Sequence[KeyPair], topic: TopicProfile | None, other: str) -> str:
@@ -152,7 +154,7 @@ def _pair_comment(pair: KeyPair, pairs: Sequence[KeyPair], topic: TopicProfile |
     if not pair.common:
         return f"DECIDE: no value in common with {other} in the sample"
     if topic is None:
-        return f"{percent(pair.common / pair.labels)} of the sampled ones are in the sample of {other}"
+        return f"{as_share(pair.common / pair.labels)} of the sampled ones are in the sample of {other}"
     field = topic.filled(topic.fields[pair.prediction])
     rivals = {
         one.prediction: None
@@ -161,7 +163,7 @@ def _pair_comment(pair: KeyPair, pairs: Sequence[KeyPair], topic: TopicProfile |
         and one.prediction != pair.prediction
         and _is_rival(topic.filled(topic.fields[one.prediction]), field)
     }
-    comment = f"{percent(field.distinct / field.present)} are different"
+    comment = f"{as_share(field.distinct / field.present)} are different"
     return f"{comment}; DECIDE: or {', '.join(list(rivals)[:3])}" if rivals else comment
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from schemas.base.duration import format_duration
+from schemas.base.figures import share as as_share
 from schemas.config.mapping import Scalar
 from streams.columns.schema import Role
 from truthloop.onboarding.draft.config_draft import MapLine, SourceDraft
@@ -21,7 +22,7 @@ from truthloop.onboarding.draft.suggestions import (
     suggest_times,
     suggest_versions,
 )
-from truthloop.onboarding.profiles.describe import percent, range_text, values_text
+from truthloop.onboarding.profiles.describe import range_text, values_text
 from truthloop.onboarding.profiles.field import FieldProfile
 from truthloop.onboarding.profiles.names import IDENTITY_HINTS, last_name_parts, name_parts
 from truthloop.onboarding.profiles.time_format import HOUR_MS, zone_with_offset
@@ -107,9 +108,9 @@ def topic_notes(topic: TopicProfile) -> list[str]:
     notes = [f"{size}; {read:,} records were read, {len(topic.objects):,} of them are JSON objects."]
     if topic.envelope.name:
         notes.append(f"Envelope: {topic.envelope.name}.")
-    notes += [f"{percent(count / read)}: {what}." for what, count in topic.unreadable.items()]
+    notes += [f"{as_share(count / read)}: {what}." for what, count in topic.unreadable.items()]
     if topic.tombstones:
-        notes.append(f"{percent(topic.tombstones / read)} have no value (tombstones); they are ignored.")
+        notes.append(f"{as_share(topic.tombstones / read)} have no value (tombstones); they are ignored.")
     lists = [one.path for one in topic.record_fields() if set(one.types) == {"list"}]
     if lists:
         notes.append(f"Lists: {', '.join(lists[:5])}. `each: PATH` makes a record of every element.")
@@ -126,7 +127,7 @@ def _id(topic: TopicProfile, key: str, version: FieldProfile | None) -> Iterator
     repeated = [indexes for indexes in several if len({_frozen(topic.objects[index]) for index in indexes}) > 1]
     if len(repeated) <= REPEATED * len(by_key):
         return
-    comment = f"{percent(len(repeated) / len(by_key))} of the keys have several predictions"
+    comment = f"{as_share(len(repeated) / len(by_key))} of the keys have several predictions"
     unique = [
         one.path
         for one in topic.record_fields()
@@ -199,12 +200,12 @@ def _value(value: LabelSuggestion | None) -> MapLine:
         return MapLine("value", None, {"constant": 1}, comment)
     field = value.field
     if value.values is None:
-        share = percent(field.counts[1] / field.present)
+        share = as_share(field.counts[1] / field.present)
         comment = f"{share} are {'true' if field.kind == 'true or false' else '1'}"
         return MapLine("value", field.path, {}, comment if value.task == "binary" else values_text(field, 1.0))
     counts = {str(name): count for name, count in field.counts.items()}
     positive = sum(count for name, count in counts.items() if value.values.get(name.removesuffix(".0"), 0) == 1)
-    comment = f"{percent(positive / field.present)} are 1"
+    comment = f"{as_share(positive / field.present)} are 1"
     if not value.is_sure:
         comment = f"DECIDE: which values are 1? As it is, {comment}"
     return MapLine("value", field.path, {"values": value.values}, comment)

@@ -7,9 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from schemas.base.figures import share as as_share
 from truthloop.onboarding.profiles.field import FieldProfile
 
-__all__ = ["list_text", "missing_text", "percent", "range_text", "values_text"]
+__all__ = ["list_text", "missing_text", "range_text", "values_text"]
 
 CATEGORIES_SHOWN: Final = 6
 LARGEST: Final = 1e15
@@ -18,22 +19,8 @@ LARGEST: Final = 1e15
 TINY: Final = 1e-12
 """Tolerance: logarithms of powers of ten are not exact."""
 
-_SMALL: Final = 0.001
 _PLAIN_PATTERNS: Final = frozenset({"", "a", "A", "Aa", "a a", "Aa a", "Aa Aa"})
 _PATTERN_NAMES: Final = {"whole number": "whole numbers", "UUID": "UUIDs", "hexadecimal": "hexadecimal"}
-
-
-def percent(share: float) -> str:
-    """Format a share; only exact 0 and 1 are written as 0 % and 100 %.
-
-    >>> percent(0.05), percent(0.00001), percent(1.0), percent(0.9999)
-    ('5.0 %', 'less than 0.1 %', '100 %', '99.9 %')
-    """
-    if 0 < share < _SMALL:
-        return "less than 0.1 %"
-    if share in (0, 1):
-        return f"{100 * share:.0f} %"
-    return f"{min(100 * share, 99.9):.1f} %"
 
 
 def range_text(low: float, high: float) -> str:
@@ -64,7 +51,7 @@ def list_text(names: Sequence[str], limit: int) -> str:
 
 def missing_text(share: float) -> str:
     """Say how many records lack a field that `share` of them have; empty if all have it."""
-    return "" if share >= 1 else f"{percent(1 - share)} lack it"
+    return "" if share >= 1 else f"{as_share(1 - share)} lack it"
 
 
 def values_text(field: FieldProfile, share: float) -> str:
