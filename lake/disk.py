@@ -1,8 +1,8 @@
 """Durability of commits against power loss: fsync after each append, and a check of the newest commits at start.
 
 An append returns once its commit and all earlier ones are durable. So power loss can tear only commits whose append did
-not return, at most one per writer. No append of a later commit has returned either, so the whole repair is to remove the
-log entries from the torn commit on.
+not return, at most one per writer. No append of a later commit has returned either, so the whole repair is to remove
+the log entries from the torn commit on.
 """
 
 import json

@@ -44,11 +44,10 @@ class TokenBinding:
     """What a token is valid for.
 
     Attributes:
-        loop: name of the loop.
         episode: id of the backfill.
         diff_sha256: digest of the diff that is shown with the form.
         verdicts: the verdicts that the form offers, in any order.
-        user: the user named by a proxy when the form was made; empty without a proxy.
+        user: the user whom a proxy named when the form was made; empty without a proxy.
     """
 
     loop: str
@@ -65,12 +64,7 @@ class TokenBinding:
 
 @dataclass(frozen=True, slots=True)
 class CheckedToken:
-    """A token with a valid signature.
-
-    Attributes:
-        sha256: digest of its signed part; the log knows a used token by it.
-        is_expired: whether its time is over.
-    """
+    """A token with a valid signature; `sha256` is the digest by which the log knows a used one."""
 
     sha256: str
     is_expired: bool
@@ -79,34 +73,19 @@ class CheckedToken:
 def token_keys(secret: Secret | None, http_token: str | None, random: bytes) -> tuple[bytes, ...]:
     """Return the signing keys: new tokens are signed with the first, all of them verify.
 
-    They are derived from what all processes of a loop share, so each process accepts the tokens of the others. Where
-    nothing is shared, a token is valid in the process that made it.
-
-    Args:
-        secret: of the webhook, with two keys while it is rotated.
-        http_token: of the page.
-        random: 32 random bytes of this process, used if there is neither.
+    They are derived from what all processes of a loop share, so that each accepts the tokens of the others: the
+    webhook's secret, or the token of the page. Without either, tokens are valid in this process only, by `random` bytes.
     """
-    if secret is not None:
-        shared: Sequence[bytes] = secret.keys
-    elif http_token is not None:
-        shared = [http_token.encode("utf-8", "surrogatepass")]
-    else:
-        shared = [random]
+    own = random if http_token is None else http_token.encode("utf-8", "surrogatepass")
+    shared = (own,) if secret is None else secret.keys
     return tuple(hmac.digest(key, _KEY_LABEL, "sha256") for key in shared)
 
 
 def make_token(keys: Sequence[bytes], binding: TokenBinding, now_ms: int, nonce: bytes) -> str:
     """Return a new token: `nonce.expiry.signature` in letters, digits, `-` and `_`.
 
-    Args:
-        keys: of `token_keys`.
-        binding: what the token is to be valid for.
-        now_ms: wall-clock time in milliseconds since 1970.
-        nonce: 32 random bytes, never the same twice.
-
     Raises:
-        ValueError: the nonce has another length.
+        ValueError: the nonce has not 32 bytes.
     """
     if len(nonce) != NONCE_BYTES:
         raise ValueError(f"a nonce has {NONCE_BYTES} bytes")

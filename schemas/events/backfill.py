@@ -13,7 +13,7 @@ from schemas.base.instant import Moment
 from schemas.base.model import StrictModel
 from schemas.base.validators import is_identifier
 
-__all__ = ["EPISODE_PATTERN", "Cause", "Episode", "Ruling", "Verdict"]
+__all__ = ["EPISODE_PATTERN", "Cause", "Episode", "Name", "Ruling", "Verdict"]
 
 EPISODE_PATTERN = r"^bf-[0-9a-f]{32}$"
 BATCH_MAX = 200

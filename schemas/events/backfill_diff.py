@@ -12,8 +12,7 @@ from pydantic import AfterValidator, Field
 
 from schemas.base.metric_name import Task
 from schemas.base.model import StrictModel
-from schemas.base.validators import is_identifier
-from schemas.events.backfill import Cause, Episode
+from schemas.events.backfill import Cause, Episode, Name
 from schemas.events.evidence import DECISION_PATTERN
 
 __all__ = [
@@ -56,7 +55,6 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}") + 0.0  # turns -0.0 into 0.0
 
 
-Name = Annotated[str, Field(min_length=1, max_length=1_024), AfterValidator(is_identifier)]
 Day = Annotated[str, Field(pattern=_DAY)]
 Count = Annotated[int, Field(ge=0)]
 Figure = Annotated[float, AfterValidator(_rounded)]

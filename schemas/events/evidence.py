@@ -7,19 +7,17 @@ what became known later.
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from schemas.base.instant import Moment
 from schemas.base.model import StrictModel
-from schemas.base.validators import is_identifier
-from schemas.events.backfill import Episode, Verdict
+from schemas.events.backfill import Episode, Name, Verdict
 
 __all__ = ["Condition", "Decision", "Evaluation", "Event", "Finding", "FindingKind", "GateState", "Level", "Place"]
 
 DECISION_PATTERN = r"^rt-[0-9a-f]{32}$"
 
 Text = Annotated[str, Field(max_length=1_000)]
-Name = Annotated[str, Field(min_length=1, max_length=1_024), AfterValidator(is_identifier)]
 
 
 class GateState(StrEnum):

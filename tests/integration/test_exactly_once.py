@@ -3,6 +3,8 @@
 `live_case.differences` reads the topics alone and shares no code with the join.
 
 Tests `streams.join_worker.role` with `streams.join_worker.assignment` and `streams.join_worker.recovery`.
+
+Covers `streams.kafka.range`, `streams.ledger.topic`.
 """
 
 import random

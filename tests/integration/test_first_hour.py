@@ -258,7 +258,7 @@ def test_a_cluster_that_does_not_answer_is_exit_code_4(
     """For both commands, and nothing is written."""
     path = tmp_path / "truthloop.yaml"
     assert draft(path, topics.servers, *topics.pair(flat_prediction, flat_label)).exit_code == 0
-    monkeypatch.setattr(KafkaClients.reach, "__defaults__", (0.5,))
+    monkeypatch.setattr(KafkaClients.check_reachable, "__defaults__", (0.5,))
     monkeypatch.setenv("TRUTHLOOP_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:9")
     assert run("check", "--config", str(path), "--live").exit_code == 4
     result = draft(tmp_path / "other.yaml", "127.0.0.1:9", "a")

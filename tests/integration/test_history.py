@@ -1,6 +1,8 @@
 """A loop that starts with history from files: the history is joined with live records.
 
 Tests `truthloop.cli.commands.start`.
+
+Covers `streams.seed.history`.
 """
 
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""File replay end to end: real files, a real lake, and every way to interrupt it."""
+"""File replay end to end: real files, a real lake, and every way to interrupt it.
+
+Covers `streams.replay.merge`, `streams.replay.writer`, `streams.state_store.restore`.
+"""
 
 import itertools
 import signal

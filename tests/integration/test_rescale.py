@@ -1,6 +1,8 @@
 """A loop that goes on as another one, with more partitions: with every record, and nothing read twice or left out.
 
 Tests `truthloop.cli.commands.rescale` and `truthloop.cli.commands.status`.
+
+Covers `streams.seed.rescale`, `streams.status`.
 """
 
 import json
@@ -121,7 +123,7 @@ def test_the_same_name_is_refused(kafka: str, tmp_path: Path) -> None:
     with running(Loop(tmp_path, kafka)) as loop:
         done = loop.command("rescale", "--of", str(loop.config))
         assert done.returncode == 2
-        assert "has the name or the lake of the loop that was stopped" in done.stderr
+        assert "has the name or the lake of the stopped loop" in done.stderr
 
 
 def send(loop: Loop, topic: str, first: int, following: int) -> None:

@@ -15,7 +15,7 @@ from truthloop.run.roles import SUPERVISOR_VARIABLE
 
 __all__ = ["Supervisor"]
 
-log = logging.getLogger("truthloop.run.supervisor")
+log = logging.getLogger("truthloop.supervisor")
 
 STEADY_AFTER_S = 60.0
 """A process that ran this long is restarted at once; one that died sooner waits longer each time."""

@@ -65,7 +65,7 @@ CASES = {
     "thirty flips one way": (ways(30, 0, 1e-13), "quarantined", "p < 1e-12"),
     "small effect": (effect(0.0499), "passed", ""),
     "small effect that warns": (effect(0.05), "warned", "from 20.0 % to 24.0 %: Cohen's h = +0.0500, 0.05 or more"),
-    "effect the other way": (effect(-0.0999), "warned", "h = −0.0999"),
+    "effect the other way": (effect(-0.0999), "warned", "h = \N{MINUS SIGN}0.0999"),
     "large effect": (effect(-0.1), "quarantined", "0.1 or more"),
     "coverage falls by half a point": (with_(mature_coverage_fall=0.005), "passed", ""),
     "coverage falls by more": (with_(mature_coverage_fall=0.0051), "quarantined", "falls by 0.51 points"),
@@ -75,7 +75,7 @@ CASES = {
     "accuracy falls by more": (
         change(-0.0401, 0.02),
         "quarantined",
-        "random flips would change it by −0.0200",
+        "random flips would change it by \N{MINUS SIGN}0.0200",
     ),
     "an accuracy below one half": (change(0.03, -0.02), "passed", ""),
     "an error grows": (change(0.011, 0.0, "mae"), "quarantined", "The mean absolute error, relative to itself"),

@@ -130,8 +130,8 @@ def test_the_sentence_names_both_versions_and_the_command() -> None:
     finding = rollback_finding(Rollback("paired", 0.5, 0.6, 0.05, 10, 1_000), ROLLOUT, "log_loss")
     assert (finding.kind, finding.level, finding.value, finding.limit) == (FindingKind.ROLLBACK, Level.WARN, 0.6, 0.5)
     assert finding.text == (
-        "v2 does worse than v1: on 1,000 labels of both, log_loss goes from 0.5000 to 0.6000; consider rolling back to v1; "
-        "`truthloop affected --version v2` lists its predictions"
+        "v2 does worse than v1: on 1,000 labels of both, log_loss goes from 0.5000 to 0.6000; "
+        "consider rolling back to v1; `truthloop affected --version v2` lists its predictions"
     )
     odd = Rollout("v 2; rm", SINCE, SINCE, "x" * 1_000)
     text = rollback_finding(Rollback("errors", 0.1, 0.2, None, 0, 0), odd, "log_loss").text

@@ -1,4 +1,7 @@
-"""Mapping a topic's messages without a broker: formats, several sources, sizes, and rejects."""
+"""Mapping a topic's messages without a broker: formats, several sources, sizes, and rejects.
+
+Covers `streams.readers.format`.
+"""
 
 import json
 from typing import Any

@@ -1,4 +1,8 @@
-"""The mapping's rules, one case per line: what is rejected, what is flagged, and what the frames contain."""
+"""The mapping's rules, one case per line: what is rejected, what is flagged, and what the frames contain.
+
+Covers `streams.mapping.predictions`, `streams.mapping.labels`, `streams.mapping.values`, `streams.columns.plan`,
+`streams.columns.json_text`, `streams.columns.raw`, `streams.readers.json_records`, `streams.readers.parquet`.
+"""
 
 import json
 from datetime import date, time, timedelta

@@ -1,4 +1,7 @@
-"""Opening files: which are recognised, which are refused with what message, and how broken files behave."""
+"""Opening files: which are recognised, which are refused with what message, and how broken files behave.
+
+Covers `streams.readers.csv_rows`, `streams.readers.column_path`.
+"""
 
 import gzip
 import hashlib

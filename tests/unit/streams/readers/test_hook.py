@@ -1,4 +1,7 @@
-"""Hooks: a user's functions that map whole records, from topics and from files of every format."""
+"""Hooks: a user's functions that map whole records, from topics and from files of every format.
+
+Covers `streams.readers.hook_rows`.
+"""
 
 import json
 import sys
