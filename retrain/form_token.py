@@ -74,7 +74,7 @@ def token_keys(secret: Secret | None, http_token: str | None, random: bytes) -> 
     """Return the signing keys: new tokens are signed with the first, all of them verify.
 
     They are derived from what all processes of a loop share, so that each accepts the tokens of the others: the
-    webhook's secret, or the token of the page. Without either, tokens are valid in this process only, by `random` bytes.
+    webhook's secret, or the token of the page. Without either, tokens are valid in this process only, by `random`.
     """
     own = random if http_token is None else http_token.encode("utf-8", "surrogatepass")
     shared = (own,) if secret is None else secret.keys
