@@ -9,6 +9,7 @@ from retrain.episode_status import REASON_MAX
 from retrain.gate import Gate, decision_id
 from retrain.policy import judge
 from retrain.schedule import Attempt
+from schemas.base.figures import days
 from schemas.config.loop import LoopConfig
 from schemas.config.retrain import RetrainConfig
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
@@ -86,8 +87,7 @@ def evaluated(
         entries.append(_deployed(origin, gate, evaluation))
         gate = gate.after(entries[-1])
     if _is_overdue(origin, gate, evaluation):
-        days = (evaluation.at - (gate.decided_ms or evaluation.at)) / 86_400_000
-        reason = f"nobody has answered for {days:.1f} days"
+        reason = f"nobody has answered for {days(evaluation.at - (gate.decided_ms or evaluation.at))}"
         entries.append(origin.entry(gate, Event.OVERDUE, gate.state, reason, at=evaluation.at))
         gate = gate.after(entries[-1])
     entries.append(_evaluation_entry(origin, gate, evaluation, waiting, Event.EVALUATED))

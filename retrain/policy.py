@@ -10,6 +10,7 @@ from typing import Final, get_args
 
 from retrain.gate import DAY_MS, Gate
 from schemas.base.duration import format_duration
+from schemas.base.figures import days
 from schemas.config.retrain import RetrainConfig, Trigger
 from schemas.events.backfill import Episode
 from schemas.events.evidence import Condition, Evaluation, Finding, FindingKind, GateState, Level, Place
@@ -54,7 +55,7 @@ def judge(
     """
     triggers = _triggers(gate, evaluation, retrain)
     if gate.is_open:
-        reason = f"retrain {gate.decision} is open since {_days(evaluation.at - (gate.decided_ms or evaluation.at))}"
+        reason = f"retrain {gate.decision} is open since {days(evaluation.at - (gate.decided_ms or evaluation.at))}"
         return Judgement(gate.state, reason, triggers, [])
     conditions = [] if retrain is None else _conditions(gate, evaluation, retrain)
     holds = [] if retrain is not None and retrain.require.coverage == "any" else _broken(evaluation)
@@ -131,7 +132,7 @@ def _conditions(gate: Gate, evaluation: Evaluation, retrain: RetrainConfig) -> l
     conditions.append(
         Condition(
             name="cooldown",
-            value=f"{_days(left_ms)} left" if left_ms else "over",
+            value=f"{days(left_ms)} left" if left_ms else "over",
             needed=f"{format_duration(require.cooldown)} since the last one ended",
             is_met=left_ms == 0,
         )
@@ -176,7 +177,3 @@ def _needs(unmet: list[Condition]) -> str:
 def _cooling_text(triggers: list[Finding], unmet: list[Condition]) -> str:
     trigger = f"{triggers[0].text}; not requested: " if triggers else ""
     return trigger + _needs([condition for condition in unmet if condition.name == "cooldown"])
-
-
-def _days(duration_ms: int) -> str:
-    return f"{duration_ms / DAY_MS:.1f} days"

@@ -1,7 +1,7 @@
 """The assembled product: command line, settings, demo, and `truthloop.open` for notebooks.
 
-The other packages (`joins`, `lake`, `monitor`, `schemas`, `streams`) have common names, so importing `truthloop` first
-checks that Python would import ours under each of them.
+The other packages (`joins`, `lake`, `monitor`, `retrain`, `schemas`, `streams`) have common names, so importing
+`truthloop` first checks that Python would import ours under each of them.
 """
 
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PACKAGES", "open"]
 
-PACKAGES = ("joins", "lake", "monitor", "schemas", "streams")
+PACKAGES = ("joins", "lake", "monitor", "retrain", "schemas", "streams")
 _HOME = Path(__file__).resolve().parent.parent
 _ADVICE = "Truthloop is a service: install it in an environment of its own, and do not put other code on its path."
 

@@ -236,7 +236,7 @@ def _weeks(losses: pl.DataFrame, limits: CandidateLimits) -> list[CandidateCheck
     worst = max(parts, key=lambda part: part.increase)
     if failing := _worse(parts):
         return [share, _failed("worst_week", max(failing, key=lambda part: part.increase), limits.part_margin)]
-    text = f"in its worst week ({worst.name}) the candidate's loss changes by {worst.increase:+.1%}"
+    text = f"in its worst week ({worst.name}) the candidate's loss changes by {figures.share(worst.increase)}"
     limit = limits.part_margin
     return [share, CandidateCheck(name="worst_week", value=worst.increase, limit=limit, passed=True, text=text)]
 

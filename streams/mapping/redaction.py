@@ -77,7 +77,8 @@ def pii_key(config: LoopConfig, environ: Mapping[str, str]) -> bytes | None:
     else:
         key = environ.get(PII_KEY_VARIABLE, "").encode()
     if len(key) < KEY_BYTES_MIN:
-        features = ", ".join(sorted(name for name, method in redacted_features(config.predictions).items() if method == "hash"))
+        methods = redacted_features(config.predictions)
+        features = ", ".join(sorted(name for name, method in methods.items() if method == "hash"))
         state = f"has {len(key)} bytes, and a secret has at least {KEY_BYTES_MIN}" if key else "is not set"
         raise ConfigError(
             f"{state}; it is the key that hashes {features} (pii: hash)",

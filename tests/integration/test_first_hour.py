@@ -45,6 +45,7 @@ from topic_shapes import (
 from typer.testing import CliRunner, Result
 
 from schemas.config.connection import KafkaConfig
+from streams.kafka import client as kafka_client
 from streams.kafka.client import KafkaClients
 from streams.kafka.sample import SampleLimits, TopicSample, describe_topics, sample_topic, with_small_fetches
 from truthloop.cli.commands.check import check
@@ -258,7 +259,7 @@ def test_a_cluster_that_does_not_answer_is_exit_code_4(
     """For both commands, and nothing is written."""
     path = tmp_path / "truthloop.yaml"
     assert draft(path, topics.servers, *topics.pair(flat_prediction, flat_label)).exit_code == 0
-    monkeypatch.setattr(KafkaClients.check_reachable, "__defaults__", (0.5,))
+    monkeypatch.setattr(kafka_client, "REQUEST_TIMEOUT_S", 0.5)
     monkeypatch.setenv("TRUTHLOOP_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:9")
     assert run("check", "--config", str(path), "--live").exit_code == 4
     result = draft(tmp_path / "other.yaml", "127.0.0.1:9", "a")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from schemas.base.duration import format_duration
+from schemas.base.figures import share
 from schemas.config.label import LabelConfig
 from schemas.config.loop import LoopConfig
 from schemas.config.mapping import FieldMap, SourceMap
@@ -54,7 +55,7 @@ def _kind(config: LoopConfig, kind: str, label: LabelConfig) -> Iterator[str]:
         yield f"  Until {retain} a late label still joins, replaces or retracts."
     for goal in config.coverage:
         if goal.label == kind:
-            yield f"  Coverage: {goal.min:.0%} of labels are expected by {format_duration(goal.age)}."
+            yield f"  Coverage: {share(goal.min)} of labels are expected by {format_duration(goal.age)}."
 
 
 def _source(source: SourceMap) -> Iterator[str]:

@@ -18,6 +18,7 @@ from lake import Lake, connect
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of, waiting_episodes
 from retrain.gate import gate_of
+from schemas.base.figures import share
 from schemas.errors import TruthloopError
 from schemas.events.backfill import Episode, Verdict
 from schemas.events.backfill_diff import BackfillDiff
@@ -82,7 +83,7 @@ class DemoRuling:
     def lines(self) -> list[str]:
         """Return it as lines of text."""
         before, after = self.late_share
-        effect = f"{100 * before:.1f} % late before, {100 * after:.1f} % after"
+        effect = f"{share(before)} late before, {share(after)} after"
         changes = f"{self.diff.touched.changed:,} of {self.diff.episode.labels:,} labels would change"
         return [
             f"{month_name[self.month]}: {changes}. It waits: truthloop backfill diff {self.diff.episode.id}",

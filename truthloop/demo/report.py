@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from schemas.base.figures import number, share, signed
 from truthloop.demo.live import LiveRun
 from truthloop.demo.prepare import Prepared
 from truthloop.demo.summary import Summary
 from truthloop.evidence.conservation import Conservation
 from truthloop.run.replay_files import accounting_lines
 from truthloop.terminal.console import note, results
-from truthloop.terminal.tables import metric_tables, plain_table, print_table, share_text
+from truthloop.terminal.tables import metric_tables, plain_table, print_table
 
 __all__ = ["DemoResult", "demo_document", "print_demo"]
 
@@ -80,17 +81,17 @@ def print_demo(prepared: Prepared, result: DemoResult, seconds: dict[str, float]
         results.print(f"  {line}")
     table = plain_table("hours after prediction", "labels known", "late among these", "late in the end")
     for age in summary.ages:
-        table.add_row(str(age.age_h), *map(share_text, (age.coverage, age.arrived_share, age.final_share)))
+        table.add_row(str(age.age_h), *map(share, (age.coverage, age.arrived_share, age.final_share)))
     results.print("\n[bold]Early labels flatter the model.[/] The labels of late planes come late, too:")
     print_table(table)
     results.print(
-        f"\n[bold]Some labels never come.[/] Of a usual day's flights {share_text(summary.usual_coverage)} get a "
+        f"\n[bold]Some labels never come.[/] Of a usual day's flights {share(summary.usual_coverage)} get a "
         "label in the end.\nThe others were cancelled or diverted: they expired, neither late nor on time.\n"
         "In the blizzard of February:"
     )
     storm = plain_table("day:", "predictions", "labels in the end")
     for day in summary.storm:
-        storm.add_row(day.day, f"{day.predictions:,}", share_text(day.coverage))
+        storm.add_row(day.day, f"{day.predictions:,}", share(day.coverage))
     print_table(storm)
     results.print("\n[bold]Metrics by month[/], of the deployed model and its shadow together")
     shown = summary.months.filter(pl.col("name").is_in(SHOWN_METRICS))
@@ -145,8 +146,8 @@ def _print_retrains(run: LiveRun, summary: Summary) -> None:
         )
         if (found := compared.get(new.version)) is not None and found.low is not None and found.high is not None:
             results.print(
-                f"    log loss on the {found.labels:,} flights that both scored: {found.first} {found.first_loss:.4f}, "
-                f"{found.second} {found.second_loss:.4f}; difference {found.difference:+.4f} "
-                f"({found.low:+.4f} to {found.high:+.4f}): {found.verdict}",
+                f"    log loss on the {found.labels:,} flights that both scored: "
+                f"{found.first} {number(found.first_loss)}, {found.second} {number(found.second_loss)}; difference {signed(found.difference)} "
+                f"({signed(found.low)} to {signed(found.high)}): {found.verdict}",
                 markup=False,
             )

@@ -5,16 +5,13 @@ from typing import TYPE_CHECKING
 from rich.measure import Measurement
 from rich.table import Table
 
-from schemas.base.duration import format_duration
-from schemas.base.figures import plain_text
+from schemas.base.figures import number, plain_text, share
 from truthloop.terminal.console import results
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["age_text", "metric_tables", "number_text", "plain_table", "print_table", "share_text"]
-
-UNKNOWN = "-"
+__all__ = ["metric_tables", "plain_table", "print_table"]
 
 
 def plain_table(*columns: str, title: str | None = None) -> Table:
@@ -24,21 +21,6 @@ def plain_table(*columns: str, title: str | None = None) -> Table:
         is_text = column.endswith(":")
         table.add_column(column.removesuffix(":"), justify="left" if is_text else "right", no_wrap=True)
     return table
-
-
-def share_text(share: float | None) -> str:
-    """Return a share in per cent, or a dash where nothing is known."""
-    return UNKNOWN if share is None else f"{100 * share:.1f} %"
-
-
-def number_text(value: float | None) -> str:
-    """Return a metric's value, or a dash where nothing is known."""
-    return UNKNOWN if value is None else f"{value:.4f}"
-
-
-def age_text(age_ms: int) -> str:
-    """Return a label age in the config's own form."""
-    return format_duration(age_ms)
 
 
 def print_table(table: Table) -> None:
@@ -75,8 +57,8 @@ def metric_tables(rows: "pl.DataFrame", by: list[str]) -> list[Table]:
                 ),
                 f"{first['predictions']:,}",
                 f"{first['labelled']:,}",
-                share_text(first["coverage"]),
-                *(number_text(shown[name]) for name in names),
+                share(first["coverage"]),
+                *(number(shown[name]) for name in names),
                 min(statuses, default="no_data"),
             )
         tables.append(table)

@@ -153,7 +153,7 @@ def test_an_overdue_retrain_is_logged_once(days: float, is_logged: bool) -> None
         gate = gate.after(logged)
     later = [logged.event for logged in evaluated(ORIGIN, gate, evaluation(9))]
     assert later == [Event.OVERDUE] * (not is_logged) + [Event.EVALUATED]
-    assert (entries[0].reason == "nobody has answered for 3.0 days") is is_logged
+    assert (entries[0].reason == "nobody has answered for 3 days") is is_logged
 
 
 def test_a_repeated_attempt_makes_no_entry() -> None:

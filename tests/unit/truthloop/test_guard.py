@@ -21,7 +21,7 @@ def test_it_starts_if_nothing_shadows_its_packages(tmp_path: Path) -> None:
     assert start(tmp_path).stdout == "started\n"
 
 
-@pytest.mark.parametrize("name", ["schemas.py", "schemas/__init__.py", "lake.py"])
+@pytest.mark.parametrize("name", ["schemas.py", "schemas/__init__.py", "lake.py", "retrain.py"])
 def test_it_refuses_to_start_if_another_module_has_one_of_its_names(tmp_path: Path, name: str) -> None:
     """The message has both paths and what to do."""
     foreign = tmp_path / name

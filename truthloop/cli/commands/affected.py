@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schemas.base.figures import plain_text
+from schemas.base.figures import NOTHING, plain_text
 from schemas.errors import ConfigError, InputError
 from truthloop.terminal.console import note, print_json, reporting_errors
 
@@ -149,12 +149,12 @@ def _plain(rows: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def _print(rows: "pl.DataFrame") -> None:
-    from truthloop.terminal.tables import UNKNOWN, plain_table, print_table  # noqa: PLC0415 - keeps --help fast
+    from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - keeps --help fast
 
     columns = [name for name in rows.columns if rows[name].null_count() < rows.height or not name.endswith("class")]
     table = plain_table(*(f"{name}:" for name in columns))
     for row in rows.select(columns).head(ROWS_SHOWN_MAX).iter_rows():
-        table.add_row(*(UNKNOWN if value is None else plain_text(str(value)) for value in row))
+        table.add_row(*(NOTHING if value is None else plain_text(str(value)) for value in row))
     print_table(table)
     shown = (
         f"; the first {ROWS_SHOWN_MAX} are shown, --csv and --json print all" if rows.height > ROWS_SHOWN_MAX else ""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schemas.base.figures import plain_text
+from schemas.base.figures import age, plain_text, share
 from truthloop.terminal.console import note, print_json, reporting_errors, warn
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def coverage(  # noqa: PLR0913, PLR0917 - each is an option of the command line
             judged = goals.filter(pl.col("verdict") != "not_due").height
             if judged:
                 note(f"coverage goals: reached by {judged - missed:,} of {judged:,} due cohorts")
-        for kind_, version_, day, share in under.select("kind", "version", "day", "so_far").iter_rows():
-            warn(f"{kind_}, {version_}, {day}: final with {100 * share:.1f} % of its labels")
+        for kind_, version_, day, so_far in under.select("kind", "version", "day", "so_far").iter_rows():
+            warn(f"{kind_}, {version_}, {day}: final with {share(so_far)} of its labels")
         if under.height:
             raise typer.Exit(1)
 
@@ -97,7 +97,7 @@ def _plain(frame: "pl.DataFrame") -> list[dict[str, object]]:
 
 def _tables(rows: "pl.DataFrame", last: int) -> "list[Table]":
     """Return one table per kind, version and slice: a row per day, a column per age."""
-    from truthloop.terminal.tables import age_text, plain_table, share_text  # noqa: PLC0415 - keeps --help fast
+    from truthloop.terminal.tables import plain_table  # noqa: PLC0415 - keeps --help fast
 
     tables: list[Table] = []
     for (kind, version, slice_), group in rows.group_by("kind", "version", "slice", maintain_order=True):
@@ -106,7 +106,7 @@ def _tables(rows: "pl.DataFrame", last: int) -> "list[Table]":
         table = plain_table(
             "day:",
             "predictions",
-            *map(age_text, ages),
+            *map(age, ages),
             "so far",
             "final:",
             title=plain_text(f"Labels known by age: {name}"),
@@ -115,8 +115,8 @@ def _tables(rows: "pl.DataFrame", last: int) -> "list[Table]":
         for (day,), cohort in group.group_by("day", maintain_order=True):
             if day in days:
                 first = cohort.row(0, named=True)
-                shares = map(share_text, cohort.sort("age_ms")["coverage"].to_list())
+                shares = map(share, cohort.sort("age_ms")["coverage"].to_list())
                 final = "yes" if first["is_mature"] else "not yet"
-                table.add_row(str(day), f"{first['predictions']:,}", *shares, share_text(first["so_far"]), final)
+                table.add_row(str(day), f"{first['predictions']:,}", *shares, share(first["so_far"]), final)
         tables.append(table)
     return tables

@@ -22,6 +22,7 @@ import polars as pl
 
 from monitor.cells.cohort import day_starts_ms
 from retrain.gate import DAY_MS, NEUTRAL_EVENTS, Gate, gate_of
+from schemas.base.figures import days
 from schemas.events.evidence import Decision, Event, FindingKind, GateState, Level
 from truthloop.page.gather.gate import newest_evaluation, sentence
 from truthloop.page.gather.scope import Scope
@@ -93,7 +94,7 @@ def _at_rest(gate: Gate, newest: Decision, *, has_alarms: bool) -> PageVerdict:
 def _stalled(scope: Scope, gate: Gate, newest: Decision | None) -> PageVerdict | None:
     """Return the verdict about a kind without progress; None if it makes progress."""
     if gate.is_open and gate.is_overdue:
-        since = "" if gate.decided_ms is None or gate.at_ms is None else _days(gate.at_ms - gate.decided_ms)
+        since = "" if gate.decided_ms is None or gate.at_ms is None else days(gate.at_ms - gate.decided_ms)
         text = f"Retrain {gate.decision}, requested {since} ago, has not been answered."
         return PageVerdict("STALLED", text, "working hours", f"truthloop retrain resolve {gate.decision}")
     ended = next((entry for entry in reversed(scope.log) if entry.event not in NEUTRAL_EVENTS), None)
@@ -108,7 +109,7 @@ def _stalled(scope: Scope, gate: Gate, newest: Decision | None) -> PageVerdict |
         read = f"{labels:,} labels were read" if labels else "No label has arrived"
         return PageVerdict("STALLED", f"{read}, and no day has been evaluated yet.", "working hours", STATUS)
     if ended_ms - newest.at >= BEHIND_MS:
-        text = f"Evaluations are {_days(ended_ms - newest.at)} behind the inputs."
+        text = f"Evaluations are {days(ended_ms - newest.at)} behind the inputs."
         return PageVerdict("STALLED", text, "now", STATUS)
     return None
 
@@ -130,7 +131,3 @@ def _alarms(scope: Scope, gate: Gate) -> pl.DataFrame:
         pl.col("evidence_at").dt.epoch("ms") == gate.evaluated_ms,
         pl.col("level") == Level.ALARM.value,
     )
-
-
-def _days(duration_ms: int) -> str:
-    return f"{duration_ms / DAY_MS:.1f} days"

@@ -81,7 +81,7 @@ def test_a_valid_config_is_explained_with_a_table_of_ages(tmp_path: Path) -> Non
         "Kind fraud (binary, positive from 0.5), definition chargeback-10.4",
         "At 120d a prediction without a label expires",
         "Until 200d a late label still joins, replaces or retracts.",
-        "Coverage: 30% of labels are expected by 30d.",
+        "Coverage: 30.0 % of labels are expected by 30d.",
         "kind   early  expected delay  horizon  retain  cohort ages",
         "fraud  1h     30d             120d     200d    1d 30d",
         "scores-* -> predictions, where model = 'fraud'",

@@ -136,7 +136,7 @@ def test_an_overdue_retrain_is_stalled_and_names_its_id(snapshot: Snapshot) -> N
     log = [*requested_log(), kept(GateState.REQUESTED, Event.OVERDUE, TODAY_MS)]
     found = page_verdict([scope_of(snapshot, log)])
     assert (found.state, found.urgency) == ("STALLED", "working hours")
-    assert found.sentence == f"Retrain {ID}, requested 10.0 days ago, has not been answered."
+    assert found.sentence == f"Retrain {ID}, requested 10 days ago, has not been answered."
     assert found.command == f"truthloop retrain resolve {ID}"
 
 
