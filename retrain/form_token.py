@@ -47,7 +47,7 @@ class TokenBinding:
         episode: id of the backfill.
         diff_sha256: digest of the diff that is shown with the form.
         verdicts: the verdicts that the form offers, in any order.
-        user: the user whom a proxy named when the form was made; empty without a proxy.
+        user: the user named by a proxy when the form was made; empty without a proxy.
     """
 
     loop: str

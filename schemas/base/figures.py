@@ -81,7 +81,7 @@ def share(value: float | None, places: int = 1) -> str:
 
     Args:
         value: None is a dash.
-        places: two where a share is put beside its limit.
+        places: two where a share is compared with its limit.
 
     >>> share(0.238), share(0.0), share(1.0), share(0.0001), share(0.99996), share(0.0051, 2)
     ('23.8 %', '0 %', '100 %', '<0.1 %', '>99.9 %', '0.51 %')

@@ -65,7 +65,7 @@ def told_by(settings: Settings) -> list[dict[str, Any]]:
 
 
 def live(settings: Settings) -> None:
-    """Do what the deciding role and one person do, as far as it is not done yet."""
+    """Do what the feedback role and one person do, as far as it is not done yet."""
     for _ in range(2):
         Reconciler(settings, lambda: START_MS).run()
         last = rulings_of(log_of(settings))[-1]

@@ -164,14 +164,14 @@ def refusal(broker: LocalBroker, user: str, topic: str) -> int | None:
 def test_every_trouble_on_the_page_is_said_by_the_product() -> None:
     """A message that was reworded is reworded on the page, too."""
     said = [text for package in ("streams", "lake", "retrain", "truthloop") for text in texts_below(ROOT / package)]
-    for cells in rows("Troubles"):
+    for cells in rows("Troubleshooting"):
         for quoted in quotes(cells[0]):
             assert any(quoted in text for text in said), f"nothing says {quoted!r}"
 
 
 def test_every_error_that_stops_a_role_is_on_the_page() -> None:
     """What a running role can end or stop with."""
-    listed = [quoted for cells in rows("Troubles") for quoted in quotes(cells[0])]
+    listed = [quoted for cells in rows("Troubleshooting") for quoted in quotes(cells[0])]
     for name in OF_ROLES:
         for line, said in raised(ROOT / "streams" / f"{name}.py"):
             assert any(quoted in text for quoted in listed for text in said), f"{name}.py:{line} raises {said}"

@@ -65,7 +65,7 @@ def copy_of(early: Path, folder: Path, url: str) -> Settings:
 
 
 def live(settings: Settings, url: str) -> None:
-    """Do what the deciding role does, until the request is taken; the clock goes on by hours."""
+    """Do what the feedback role does, until the request is taken; the clock goes on by hours."""
     folder = settings.path.parent
 
     def now_ms() -> int:

@@ -81,7 +81,7 @@ def test_two_processes_with_ranges_of_their_own_lose_and_double_nothing(tmp_path
     writers = [start(builder, "p0", "p1"), start(builder, "p2")]
     release(writers)
     schema = builder.lake.schema("rejects")
-    builder.lake._grow("rejects", pl.Schema(schema | {"colour": pl.String()}))
+    builder.lake._add_columns("rejects", pl.Schema(schema | {"colour": pl.String()}))
     assert won(writers) == [ROUNDS, ROUNDS]
     rows = builder.lake.scan("rejects").collect()
     counts = Counter(rows.select("source", "offset").iter_rows())

@@ -1,6 +1,6 @@
 """Compares the newest version with the one before it on the labels they share, once a week until there is a verdict.
 
-A shadow version is judged before it takes over; if the former version keeps predicting after a takeover, the new one is
+A shadow version is judged before it takes over; if the former version keeps predicting afterwards, the new one is
 judged afterwards.
 """
 

@@ -1,6 +1,6 @@
 """Suggests the key that predictions and labels are joined on: nearly unique, in both topics, with the same values.
 
-Fields with the same values but another meaning, such as a customer's id, are told apart by uniqueness and by time: a
+Fields with the same values but another meaning, such as a customer's id, are distinguished by uniqueness and by time: a
 label comes after its prediction.
 """
 

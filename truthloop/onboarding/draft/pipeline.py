@@ -95,7 +95,7 @@ def draft_from_samples(
 
     Raises:
         InputError: a topic has no readable records, or no field that could be a key.
-        ConfigError: predictions cannot be told from labels.
+        ConfigError: predictions cannot be distinguished from labels.
     """
     topics = [profile_topic(sample, now_ms) for sample in samples]
     for topic in topics:

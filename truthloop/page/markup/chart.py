@@ -17,7 +17,7 @@ from truthloop.text.format import name
 __all__ = ["COHORTS_MAX", "SERIES_MAX", "maturity_chart", "metric_chart"]
 
 SERIES_MAX = 4
-"""Number of lines that can be told apart."""
+"""Number of lines that a reader can distinguish."""
 
 COHORTS_MAX = 4
 """Number of newest cohorts that are drawn on top of the usual curve."""
