@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollectio
 
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError, ConfigError
-from streams.kafka.client import REQUEST_TIMEOUT_S, SESSION_ENDED_AFTER_S, KafkaClients, broker_error
+from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.range import offset_bounds
 from streams.kafka.topics import Topics, partition_counts
 
@@ -243,7 +243,7 @@ def _start_topic(
 
 def _commit(clients: KafkaClients, consumer: Consumer, topic: str, offsets: list[TopicPartition]) -> None:
     """Commit from outside of the group, which accepts that once the session of its last worker has ended."""
-    deadline_s = monotonic() + SESSION_ENDED_AFTER_S
+    deadline_s = monotonic() + clients.session_ended_after_s
     while True:
         try:
             done = consumer.commit(offsets=offsets, asynchronous=False)

@@ -33,8 +33,8 @@ LOG_INTERVAL_S = 30.0
 
 SESSION_TIMEOUT_MS = 45_000
 
-SESSION_ENDED_AFTER_S = SESSION_TIMEOUT_MS / 1000 + 5
-"""A stopped worker keeps its partitions until its session has ended, because most workers come back before."""
+SESSION_SLACK_S = 5
+"""Time that a broker takes to notice the end of a session."""
 
 TRANSACTION_TIMEOUT_MS = 30_000
 """Less than the session's, so that a dead worker's transaction has ended when its partitions are reassigned."""
@@ -112,6 +112,14 @@ class KafkaClients:
             "error_cb": self._note_error,
             "log_level": 0,  # librdkafka's own lines on stderr repeat the errors that it reports
         }
+
+    @property
+    def session_ended_after_s(self) -> float:
+        """Time after which a stopped worker has certainly lost its partitions.
+
+        It keeps them until its session has ended, because most workers come back before.
+        """
+        return float(self._configured.get("session.timeout.ms", SESSION_TIMEOUT_MS)) / 1_000 + SESSION_SLACK_S
 
     def member(self, group: str, *, instance: str | None = None) -> Consumer:
         """Return a consumer that joins a group; `instance` makes its membership static."""

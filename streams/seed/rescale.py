@@ -16,7 +16,7 @@ from lake import Lake
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError, ConfigError, StateError
 from streams.columns.schema import records_schema
-from streams.kafka.client import REQUEST_TIMEOUT_S, SESSION_ENDED_AFTER_S, KafkaClients, broker_error
+from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.topics import Topics
 from streams.seed.history import RecordSender
 from streams.status import LoopStatus
@@ -37,7 +37,7 @@ def wait_until_stopped(clients: KafkaClients, topics: Topics) -> None:
         BrokerError: a role is still running after the session timeout, or the cluster does not answer.
     """
     groups = {topics.group(role): role for role in ("ingest", "join", "lake")}
-    admin, deadline_s = clients.admin(), monotonic() + SESSION_ENDED_AFTER_S
+    admin, deadline_s = clients.admin(), monotonic() + clients.session_ended_after_s
     while True:
         try:
             found = admin.describe_consumer_groups(list(groups), request_timeout=REQUEST_TIMEOUT_S)

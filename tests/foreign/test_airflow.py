@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline_case import HOUR_MS, TRAIN, ServerProcess, call, ended, environment, taken, waited, write_dataset
+from foreign_server import HOUR_MS, TRAIN, ServerProcess, call, ended, environment, taken, waited, write_dataset
 from target_case import OpenRetrain, free_port
 
 from retrain.schedule import Due

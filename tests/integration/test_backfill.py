@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from told_anew_case import (
+from restatement_case import (
     DAY_MS,
     HALF,
     HOUR_MS,
@@ -41,7 +41,7 @@ from truthloop.feedback.reconcile import Reconciler
 
 MONTH = range(2, 5)
 SETTLED = 6
-"""Days whose outcomes are final when the past is told anew."""
+"""Days whose outcomes are final when the past is restated."""
 NEXT = (KNOWN, KNOWN + 1)
 DECIDED = KNOWN - 1
 """Entries of the log: the last day has ended once a later one has begun."""
@@ -77,10 +77,10 @@ def turn(settings: Settings) -> list[Decision]:
 
 def found_in(decisions: list[Decision]) -> Decision:
     """Return the only entry about a backfill, which is the last one."""
-    [told] = [one for one in decisions if one.event is Event.BACKFILLED]
-    assert decisions[-1] is told
-    assert told.episode is not None
-    return told
+    [opened] = [one for one in decisions if one.event is Event.BACKFILLED]
+    assert decisions[-1] is opened
+    assert opened.episode is not None
+    return opened
 
 
 def changed(before: pl.DataFrame, after: pl.DataFrame) -> int:
@@ -96,7 +96,7 @@ def asked_for(settings: Settings) -> set[str]:
 
 @pytest.fixture(scope="module")
 def redefined(early: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The loop after three of its days were told anew in another definition."""
+    """The loop after three of its days were restated in another definition."""
     folder = tmp_path_factory.mktemp("redefined")
     settings = copy_of(early, folder)
     add_days(settings, NEXT, restating_labels(MONTH, (KNOWN, 3), definition=OTHER))
@@ -109,14 +109,14 @@ def test_another_definition_waits_once_with_its_diff(early: Path, redefined: Pat
     settings = copy_of(redefined, tmp_path)
     entries = log_of(settings)[DECIDED:]
     assert [one.event for one in entries] == [Event.EVALUATED, Event.BACKFILLED]
-    told = entries[-1]
-    assert (told.state, told.verdict, told.decision) == (GateState.WAITING, Verdict.QUARANTINED, None)
-    assert told.episode is not None
-    assert (told.episode.definition, told.episode.causes) == (OTHER, [Cause.REDEFINED])
-    assert told.episode.labels == len(MONTH) * HALF
-    assert told.episode.since == START_MS + KNOWN * DAY_MS + 3 * HOUR_MS
+    opened = entries[-1]
+    assert (opened.state, opened.verdict, opened.decision) == (GateState.WAITING, Verdict.QUARANTINED, None)
+    assert opened.episode is not None
+    assert (opened.episode.definition, opened.episode.causes) == (OTHER, [Cause.REDEFINED])
+    assert opened.episode.labels == len(MONTH) * HALF
+    assert opened.episode.since == START_MS + KNOWN * DAY_MS + 3 * HOUR_MS
     [diff] = diffs_of(settings)
-    assert (diff.episode, diff.sha256()) == (told.episode, told.detail["diff_sha256"])
+    assert (diff.episode, diff.sha256()) == (opened.episode, opened.detail["diff_sha256"])
     assert (diff.touched.changed, diff.touched.predictions) == (len(MONTH) * HALF // 4, len(MONTH) * HALF)
     assert turn(settings) == []
     assert len(diffs_of(settings)) == 1
@@ -129,9 +129,9 @@ def test_approving_it_restates_everything_and_asks_once(redefined: Path, tmp_pat
     """Cells, views and what is scored follow; the past as it was known then stays; the data set has the new labels."""
     settings = copy_of(redefined, tmp_path)
     before = scored(settings)
-    told = log_of(settings)[-1]
-    assert told.episode is not None
-    approved = rule(settings, told.episode, Verdict.APPROVED)
+    opened = log_of(settings)[-1]
+    assert opened.episode is not None
+    approved = rule(settings, opened.episode, Verdict.APPROVED)
     decisions = turn(settings)
     assert [(one.event, one.state) for one in decisions] == [
         (Event.RESTATED, GateState.PREPARING),
@@ -149,7 +149,7 @@ def test_approving_it_restates_everything_and_asks_once(redefined: Path, tmp_pat
     assert_frame_equal(then.filter(settled).select(names), before.filter(settled).select(names))
     retrain = decisions[0].decision
     dataset = read_dataset(tmp_path / "datasets" / str(retrain))
-    assert dataset.manifest["backfills"] == [{"episode": told.episode.id, "verdict": "approved"}]
+    assert dataset.manifest["backfills"] == [{"episode": opened.episode.id, "verdict": "approved"}]
     assert not any(evidence.cells.filter(pl.col("amount") == 0).iter_rows())
     assert turn(settings) == []
     add_days(settings, (KNOWN + 1, KNOWN + 2))
@@ -161,9 +161,9 @@ def test_rejecting_it_leaves_everything_as_it_was(redefined: Path, tmp_path: Pat
     """Bit for bit; the gate rests again, nothing is asked, and its later labels wait as a backfill of their own."""
     settings = copy_of(redefined, tmp_path)
     before, cells = scored(settings), read_evidence(settings).cells
-    told = log_of(settings)[-1]
-    assert told.episode is not None
-    rule(settings, told.episode, Verdict.REJECTED)
+    opened = log_of(settings)[-1]
+    assert opened.episode is not None
+    rule(settings, opened.episode, Verdict.REJECTED)
     [again] = turn(settings)
     assert (again.event, again.state) == (Event.RESTATED, GateState.IDLE)
     assert_frame_equal(views_agree(settings).cells, cells, check_exact=True)
@@ -172,16 +172,16 @@ def test_rejecting_it_leaves_everything_as_it_was(redefined: Path, tmp_path: Pat
     add_days(settings, (KNOWN + 1, KNOWN + 2), restating_labels([5], (KNOWN + 1, 3), definition=OTHER))
     later = found_in(turn(settings))
     assert later.episode is not None
-    assert later.episode.id != told.episode.id
+    assert later.episode.id != opened.episode.id
     assert (later.episode.labels, later.verdict) == (HALF, Verdict.QUARANTINED)
 
 
 def test_an_approved_definition_goes_on_without_another_word(redefined: Path, tmp_path: Path) -> None:
     """Its later live labels count, and open nothing."""
     settings = copy_of(redefined, tmp_path)
-    told = log_of(settings)[-1]
-    assert told.episode is not None
-    rule(settings, told.episode, Verdict.APPROVED)
+    opened = log_of(settings)[-1]
+    assert opened.episode is not None
+    rule(settings, opened.episode, Verdict.APPROVED)
     turn(settings)
     add_days(settings, (KNOWN + 1, KNOWN + 2), restating_labels([5], (KNOWN + 1, 3), definition=OTHER))
     assert [one.event for one in turn(settings)] == [Event.EVALUATED]
@@ -195,13 +195,13 @@ def test_a_declared_batch_stands_beside_until_it_is_ruled_about(loop: Settings, 
     before, told_then = read_evidence(loop), scored(loop)
     batch = {"origin": "backfill", "batch_id": "2023-11"}
     add_days(loop, NEXT, restating_labels(MONTH, (KNOWN, 3), **batch))
-    told = found_in(turn(loop))
-    assert told.episode is not None
-    assert (told.episode.causes, told.episode.batch) == ([Cause.DECLARED], "2023-11")
-    assert (told.verdict, told.state) == (Verdict.QUARANTINED, GateState.WAITING)
+    opened = found_in(turn(loop))
+    assert opened.episode is not None
+    assert (opened.episode.causes, opened.episode.batch) == ([Cause.DECLARED], "2023-11")
+    assert (opened.verdict, opened.state) == (Verdict.QUARANTINED, GateState.WAITING)
     beside = read_evidence(loop)
     assert_frame_equal(cells_of_days(beside, (0, SETTLED)), cells_of_days(before, (0, SETTLED)), check_exact=True)
-    rule(loop, told.episode, verdict)
+    rule(loop, opened.episode, verdict)
     decisions = turn(loop)
     assert decisions[0].event is Event.RESTATED
     after = views_agree(loop)
@@ -213,7 +213,7 @@ def test_a_declared_batch_stands_beside_until_it_is_ruled_about(loop: Settings, 
     add_days(loop, (KNOWN + 1, KNOWN + 2), restating_labels([5], (KNOWN + 1, 3), **batch))
     later = found_in(turn(loop))
     assert later.episode is not None
-    assert later.episode.id != told.episode.id
+    assert later.episode.id != opened.episode.id
     assert later.episode.labels == HALF
     assert (scored(loop).filter(pl.col("key").str.starts_with("5-"))["value"].drop_nulls() == 1).sum() == HALF * 2 // 5
 
@@ -221,11 +221,11 @@ def test_a_declared_batch_stands_beside_until_it_is_ruled_about(loop: Settings, 
 def test_a_batch_of_another_definition_changes_what_its_diff_shows(loop: Settings) -> None:
     """Approving it makes the definition of record, and its labels count."""
     add_days(loop, NEXT, restating_labels([3], (KNOWN, 3), definition=OTHER, origin="backfill"))
-    told = found_in(turn(loop))
-    assert told.episode is not None
-    assert (told.episode.causes, told.episode.batch) == ([Cause.REDEFINED, Cause.DECLARED], None)
+    opened = found_in(turn(loop))
+    assert opened.episode is not None
+    assert (opened.episode.causes, opened.episode.batch) == ([Cause.REDEFINED, Cause.DECLARED], None)
     before = scored(loop)
-    rule(loop, told.episode, Verdict.APPROVED)
+    rule(loop, opened.episode, Verdict.APPROVED)
     turn(loop)
     views_agree(loop)
     [diff] = diffs_of(loop)
@@ -248,10 +248,10 @@ def test_300_stale_labels_in_four_hours_are_found_and_pass_if_they_only_add(loop
     names = [(day, number) for day in range(2, 7) for number in range(HALF, ROWS)]
     step_ms = (4 * HOUR_MS - 1) // len(names)
     add_days(loop, NEXT, [label_row(*name, first_ms + place * step_ms) for place, name in enumerate(names)])
-    told = found_in(turn(loop))
-    assert told.episode is not None
-    assert (told.episode.causes, told.episode.labels, len(names)) == ([Cause.STALE], 300, 300)
-    assert (told.verdict, told.state) == (Verdict.PASSED, GateState.IDLE)
+    opened = found_in(turn(loop))
+    assert opened.episode is not None
+    assert (opened.episode.causes, opened.episode.labels, len(names)) == ([Cause.STALE], 300, 300)
+    assert (opened.verdict, opened.state) == (Verdict.PASSED, GateState.IDLE)
     [diff] = diffs_of(loop)
     assert (diff.touched.new, diff.touched.changed) == (300, 0)
     assert turn(loop) == []
@@ -264,16 +264,16 @@ def test_300_corrections_in_four_hours_are_found_and_wait(loop: Settings) -> Non
     """From then on they stand beside, as if they had not come; approved they count again."""
     before, told_then = read_evidence(loop), scored(loop)
     add_days(loop, NEXT, restating_labels(range(2, 7), (KNOWN, 3), share=1))
-    told = found_in(turn(loop))
-    assert told.episode is not None
-    assert (told.episode.causes, told.episode.labels) == ([Cause.CORRECTED], 300)
-    assert (told.verdict, told.state) == (Verdict.QUARANTINED, GateState.WAITING)
+    opened = found_in(turn(loop))
+    assert opened.episode is not None
+    assert (opened.episode.causes, opened.episode.labels) == ([Cause.CORRECTED], 300)
+    assert (opened.verdict, opened.state) == (Verdict.QUARANTINED, GateState.WAITING)
     [again] = turn(loop)
     assert (again.event, again.state) == (Event.RESTATED, GateState.WAITING)
     evidence = views_agree(loop)
     assert_frame_equal(cells_of_days(evidence, (0, SETTLED)), cells_of_days(before, (0, SETTLED)), check_exact=True)
     assert turn(loop) == []
-    rule(loop, told.episode, Verdict.APPROVED)
+    rule(loop, opened.episode, Verdict.APPROVED)
     assert turn(loop)[0].state is GateState.PREPARING
     views_agree(loop)
     assert changed(told_then, scored(loop)) == 300
@@ -309,11 +309,11 @@ def test_labels_that_never_find_a_prediction_are_told_by_whoever_looks_later(loo
     add_days(loop, NEXT, [*lost, *restating_labels([7], (KNOWN, 3), definition=OTHER)])
     standing = Reconciler(loop, lambda: START_MS)
     standing.run()
-    told = log_of(loop)[-1]
-    assert told.episode is not None
+    opened = log_of(loop)[-1]
+    assert opened.episode is not None
     add_days(loop, (KNOWN + 25, KNOWN + 26))
     later = Reconciler(loop, lambda: START_MS)
     for _ in range(3):
         standing.run()
         later.run()
-    assert [one.episode for one in log_of(loop) if one.event is Event.BACKFILLED] == [told.episode]
+    assert [one.episode for one in log_of(loop) if one.event is Event.BACKFILLED] == [opened.episode]

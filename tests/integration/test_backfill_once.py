@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from effort import THOROUGH
 from polars.testing import assert_frame_equal
-from told_anew_case import (
+from restatement_case import (
     KNOWN,
     OTHER,
     START_MS,
@@ -36,7 +36,7 @@ FOUND = restating_labels(range(2, 5), (KNOWN, 3), definition=OTHER)
 
 @pytest.fixture(scope="module")
 def early(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A loop whose first days are evaluated, and some of them told anew since."""
+    """A loop whose first days are evaluated, and some of them restated since."""
     folder = tmp_path_factory.mktemp("early")
     settings = make_loop(folder)
     add_days(settings, (0, KNOWN))

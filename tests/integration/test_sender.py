@@ -313,12 +313,12 @@ def test_neither_payload_nor_secret_nor_path_is_in_a_log_or_a_row(caplog: pytest
     caplog.set_level(logging.DEBUG)
     for script in (answering(OK), answering(), answering(b"HTTP/1.1 500 NO canary\r\n\r\ncanary"), silent):
         attempt, [request] = attempted(script, "/canary?canary", timeout_s=0.2)
-        told = caplog.text + repr(attempt)
-        assert "canary" not in told
-        assert BODY.decode() not in told
+        output = caplog.text + repr(attempt)
+        assert "canary" not in output
+        assert BODY.decode() not in output
         signature = request.decode().lower().partition("webhook-signature: v1,")[2].split("\r\n")[0]
         assert signature
-        assert signature not in told.lower()
+        assert signature not in output.lower()
     receiver = Receiver("https://h.example/canary", SECRET)
     assert "canary" not in repr(receiver)
     assert repr(SECRET.keys[0]) not in repr(receiver)

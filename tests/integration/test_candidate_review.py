@@ -1,4 +1,4 @@
-"""The newest version beside the one before it, on real lakes: judged once, on what was known, and told once."""
+"""The newest version and the one before it, on real lakes: judged once, on what was known, and told once."""
 
 import json
 import random
@@ -133,7 +133,7 @@ def evaluated(kind: str, days: int, log: list[Decision], **other: Any) -> list[D
     at_ms = START_MS + (days + 1) * DAY_MS
     judged = day_ending_at(at_ms, "UTC") - timedelta(days=1)
     gate = gate_of(log)
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "at": at_ms,
         "loop": "shop",
         "kind": kind,
@@ -142,13 +142,13 @@ def evaluated(kind: str, days: int, log: list[Decision], **other: Any) -> list[D
         "decision": gate.decision,
     }
     state = gate.state if gate.is_open else GateState.IDLE
-    new = entry(len(log), Event.EVALUATED, other.pop("state", state), **told | other)
+    new = entry(len(log), Event.EVALUATED, other.pop("state", state), **fields | other)
     gate.after(new)
     return [*log, new]
 
 
-def told(shop: Settings, evidence: Evidence, kind: str, days: int) -> Decision | None:
-    """Return what is told of a kind after so many days, by one that has judged nothing yet."""
+def judged_after(shop: Settings, evidence: Evidence, kind: str, days: int) -> Decision | None:
+    """Return the verdict on a kind after so many days, of a review that has judged nothing yet."""
     log = evaluated(kind, days, [])
     return judging_of(shop, kind).entry(evidence, log, gate_of(log))
 
@@ -174,8 +174,8 @@ def retrained(kind: str, days: int, *last: Decision, end: bool = True, id_: str 
 def test_nothing_is_judged_before_two_weeks_of_both(shop: Settings, evidence: Evidence) -> None:
     """Every weekday comes twice; what the lake holds of later days was not known then."""
     for days in (BESIDE_FROM, BESIDE_FROM + 1, TWO_WEEKS - 1):
-        assert told(shop, evidence, "worse", days) is None, days
-    entry_ = told(shop, evidence, "worse", TWO_WEEKS)
+        assert judged_after(shop, evidence, "worse", days) is None, days
+    entry_ = judged_after(shop, evidence, "worse", TWO_WEEKS)
     assert entry_ is not None
     assert (entry_.detail["days"], entry_.detail["labels"]) == (14, 14 * ROWS)
 

@@ -90,7 +90,7 @@ def log_of(settings: Settings) -> list[Decision]:
     return DecisionLog(Lake.open(settings.lake), "fraud").entries()
 
 
-def told(settings: Settings) -> list[dict[str, Any]]:
+def logged(settings: Settings) -> list[dict[str, Any]]:
     """Return the log without what the folder and the number of attempts decide."""
     folder = settings.path.parent.absolute().as_uri()
     rows = []
@@ -118,7 +118,7 @@ def unbroken(early: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[lis
     with receiving(folder) as receiver:
         settings = copy_of(early, folder, receiver.url)
         live(settings, receiver.url)
-        return told(settings), evidence_of(settings)
+        return logged(settings), evidence_of(settings)
 
 
 @contextmanager
@@ -187,7 +187,7 @@ def test_one_day_is_evaluated_once_and_a_request_is_made_once(early: Path, tmp_p
 
 
 def test_days_behind_a_decision_are_evaluated_by_the_next_look(early: Path, tmp_path: Path) -> None:
-    """All at once or day by day, the log says the same; nobody answers, and that is told."""
+    """All at once or day by day, the log says the same; nobody answers, and that is logged."""
     settings = copy_of(early, tmp_path, "http://127.0.0.1:9/hook")
     write_days(settings, (LAST, DAYS))
     turn = Reconciler(settings, lambda: START_MS)
@@ -204,7 +204,7 @@ def test_days_behind_a_decision_are_evaluated_by_the_next_look(early: Path, tmp_
     for day in range(LAST, DAYS):
         write_days(other, (day, day + 1))
         assert len(one.run().evaluations) == 1
-    assert told(other) == told(settings)
+    assert logged(other) == logged(settings)
     assert evidence_of(other) == evidence_of(settings)
 
 
@@ -223,7 +223,7 @@ def test_killed_at_any_step_the_log_is_the_same_and_the_effect_is_one(
                 except Killed:
                     assert was_killed()
             live(settings, receiver.url)
-            assert (told(settings), evidence_of(settings)) == unbroken, f"killed at step {step}"
+            assert (logged(settings), evidence_of(settings)) == unbroken, f"killed at step {step}"
             one_effect(receiver, settings)
         shutil.rmtree(folder)
         if not was_killed():
@@ -253,7 +253,7 @@ def test_a_disk_that_refuses_once_changes_nothing_of_what_is_decided(
             turn.run()
     turn.run()
     assert refused == ["evidence", "decisions"]
-    assert (told(settings), evidence_of(settings)) == (unbroken[0][:-1], unbroken[1])
+    assert (logged(settings), evidence_of(settings)) == (unbroken[0][:-1], unbroken[1])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -280,7 +280,7 @@ def test_two_that_decide_at_once_write_one_log(
     for thread in threads:
         thread.join()
     assert failures == []
-    assert (told(settings), evidence_of(settings)) == (unbroken[0][:-1], unbroken[1])
+    assert (logged(settings), evidence_of(settings)) == (unbroken[0][:-1], unbroken[1])
 
 
 EXITING = """
@@ -316,5 +316,5 @@ def test_a_process_that_is_gone_without_a_word_is_followed_by_another(
     assert died.returncode == 9
     turn = Reconciler(settings, lambda: START_MS)
     turn.run()
-    assert (told(settings), evidence_of(settings)) == (unbroken[0][:-1], unbroken[1])
+    assert (logged(settings), evidence_of(settings)) == (unbroken[0][:-1], unbroken[1])
     assert timedelta(milliseconds=log_of(settings)[-1].at - START_MS) == timedelta(days=29)
