@@ -141,6 +141,27 @@ def test_an_idle_label_input_ages_predictions_out_but_never_expires_or_implies_t
     assert bench.partition.checkpoint.counters.outcomes["click"].aged_out == 1
 
 
+def test_of_labels_that_wait_one_is_the_head_and_alone_is_rejected_in_the_end() -> None:
+    """Those before it were superseded, once each; they are counted already when they leave."""
+    bench = Bench()
+    bench.step([], [("a", 1.0, 1_010), ("a", 0.0, 1_020), ("a", 1.0, 1_030)])
+    counts = bench.partition.checkpoint.counters.labels["click"]
+    assert (counts.heads, counts.superseded) == (1, 2)
+    bench.step(close_at_ms=5_000)
+    assert [(row.offset, row.reason.value) for row in bench.effects.rejects] == [(2, "unknown_prediction")]
+    assert (counts.heads, counts.superseded, counts.aged_out) == (0, 2, 1)
+
+
+def test_an_idle_label_input_is_no_proof_beyond_its_own_watermark() -> None:
+    """It was heard of, and may only have stopped: stream time goes on without it, deadlines do not pass."""
+    bench = Bench()
+    bench.step([("a", 1_000)], [("", "beat", 1_050)])
+    bench.step([("b", 1_150), ("c", 1_150), ("d", 1_150)], idle=Idle(frozenset({"click"})))
+    assert bench.outcomes() == []
+    bench.step([], [("", "beat", 1_101)])
+    assert bench.outcomes() == [("a", "expired", "timeout", None, None)]
+
+
 def test_a_heartbeat_is_proof() -> None:
     """It says that the labels are complete up to its time, and makes no outcome of its own."""
     bench = Bench()
