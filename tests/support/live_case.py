@@ -140,7 +140,7 @@ class Loop:
         properties = msgspec.json.encode({"session.timeout.ms": session_ms, **(client or {})}).decode()
         text = CONFIG.format(loop=self.name, servers=servers, folder=folder, partitions=partitions, client=properties)
         self.config.write_text(text)
-        self.environ: dict[str, str] = {}  # for all its processes, in addition to this one's
+        self.environ = {"PYTHONFAULTHANDLER": "1"}  # for all its processes, in addition to this one's
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def command(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -243,9 +243,17 @@ class Loop:
         event = Event()
         while not is_done():
             if time.monotonic() > deadline:
-                logs = "\n".join(path.read_text(errors="replace")[-3000:] for path in self.folder.glob("*.log"))
+                self._dump_stacks()
+                logs = "\n".join(path.read_text(errors="replace")[-8000:] for path in self.folder.glob("*.log"))
                 raise AssertionError(f"{what} did not happen; the roles' logs:\n{logs}")
             event.wait(every_s)
+
+    def _dump_stacks(self) -> None:
+        """End the running processes so that each writes to its log where all of its threads are."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGABRT)
+                process.wait(30)
 
     def lag(self, group: str, topics: tuple[str, ...]) -> int:
         """Return how many offsets a group has not committed of these topics; 1 while the broker does not know."""
