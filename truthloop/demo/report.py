@@ -147,7 +147,7 @@ def _print_retrains(run: LiveRun, summary: Summary) -> None:
         if (found := compared.get(new.version)) is not None and found.low is not None and found.high is not None:
             results.print(
                 f"    log loss on the {found.labels:,} flights that both scored: "
-                f"{found.first} {number(found.first_loss)}, {found.second} {number(found.second_loss)}; difference {signed(found.difference)} "
-                f"({signed(found.low)} to {signed(found.high)}): {found.verdict}",
+                f"{found.first} {number(found.first_loss)}, {found.second} {number(found.second_loss)}; "
+                f"difference {signed(found.difference)} ({signed(found.low)} to {signed(found.high)}): {found.verdict}",
                 markup=False,
             )
