@@ -51,7 +51,7 @@ _CONFIG: dict[str, Any] = {
 
 def live_config(servers: str, *, partitions: int = 3, **changes: Any) -> LoopConfig:
     """Return the config of a loop with a name of its own."""
-    own = {"loop": f"l{uuid.uuid4().hex[:12]}", "partitions": partitions, "kafka": {"bootstrap_servers": servers}}
+    own = {"loop": f"t-{uuid.uuid4().hex[:12]}", "partitions": partitions, "kafka": {"bootstrap_servers": servers}}
     return LoopConfig.model_validate(_CONFIG | own | changes)
 
 

@@ -110,7 +110,8 @@ def produce_transaction(client: Client, topic: str, *values: bytes, commit: bool
 
 def read_all(client: Client, topic: str, isolation: str = "read_committed") -> list[Message]:
     """Return the records of a topic up to its current end, by partition and offset."""
-    properties = as_client(client, isolation_level=isolation, enable_partition_eof="true", group_id=uuid.uuid4().hex)
+    group = f"t-{uuid.uuid4().hex}"
+    properties = as_client(client, isolation_level=isolation, enable_partition_eof="true", group_id=group)
     consumer = Consumer(properties)
     try:
         partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
