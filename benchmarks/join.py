@@ -1,4 +1,4 @@
-"""The live join beside its peers: `make bench`, or `python benchmarks/join.py --runs 3 --latency 20000`.
+"""The live join and its peers: `make bench`, or `python benchmarks/join.py --runs 3 --latency 20000`.
 
 On one local broker, with the same records: a bare transactional pass-through, Truthloop's join, Kafka Streams and
 Quix Streams, each with one worker, exactly once. Two mixes: in the hot one a label comes seconds after its prediction,

@@ -76,7 +76,7 @@ class Cluster:
             future.result(TIMEOUT_S)
 
     def written_mb(self, loop: str) -> float:
-        """Return the size of what the broker keeps of a loop beside its inputs: outcomes, changelogs, ledger."""
+        """Return the size of what the broker keeps of a loop besides its inputs: outcomes, changelogs, ledger."""
         inputs = tuple(f"{loop}.{name}-" for name in INPUTS)
         folders = [path for path in (self._folder / "data").glob(f"{loop}*") if not path.name.startswith(inputs)]
         return sum(file.stat().st_size for folder in folders for file in folder.glob("*.log")) / 1e6

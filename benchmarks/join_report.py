@@ -38,7 +38,7 @@ class Findings:
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures depend on beside the engines."""
+    """Return what the figures depend on besides the engines."""
     cpu = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "unknown"
     )

@@ -4,7 +4,7 @@ A real broker, the records of `replay.py` joined by the pure join and written to
 in transactions. Then one lake writer, a process of its own, reads five topics with 8 partitions into an empty lake.
 All records of the topics are counted: predictions, labels, outcomes, rejects, ledger entries.
 
-Prints one line of JSON: records a second by the wall clock, CPU seconds a million, the greatest memory; beside them
+Prints one line of JSON: records a second by the wall clock, CPU seconds a million, the greatest memory; in addition
 the same for a consumer that reads the same topics and throws everything away, in the same run.
 
 With `--rate 20000` predictions and labels come at this rate while the writer runs, and what counts is how long after

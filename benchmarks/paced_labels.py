@@ -35,7 +35,7 @@ class _Label(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    """An outcome of any engine: its label's time stands beside, or inside its label."""
+    """An outcome of any engine: its label's time is a field of its own, or inside its label."""
 
     label_time: int | None = None
     label: _Label | None = None

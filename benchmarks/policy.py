@@ -16,7 +16,7 @@ the demo's own of January. The policies:
 - superior: the same, but the whole interval of the difference must be below zero.
 - not worse: the same, but only an inferior one is dropped.
 - fitted again: the gate, but what takes over is not what was judged: a model fitted anew on all that is known.
-- shadow: the gate, but a model is trained on all that is known and scores beside the running one until it has been
+- shadow: the gate, but a model is trained on all that is known and scores alongside the running one until it has been
   judged on 14 mature days; dropped if inferior, or undecided after four weeks.
 
 All are charged with the log loss of what decided, on the flights from the first Monday on that got a label. With
@@ -92,7 +92,7 @@ class Year:
 class Run:
     """What a policy has done: which model decided in each week."""
 
-    deciding: list[int] = field(default_factory=list)
+    deployed: list[int] = field(default_factory=list)
     trainings: int = 0
     deployments: int = 0
     verdicts: list[str] = field(default_factory=list)
@@ -195,7 +195,7 @@ def best(year: Year, deployments: int, offset: int) -> Run:
                 after = (model, count + (model != current))
                 total = cost + costs[model]
                 if after[1] <= deployments and (after not in longer or total < longer[after][0]):
-                    longer[after] = (total, Run([*run.deciding, model], after[1], after[1]))
+                    longer[after] = (total, Run([*run.deployed, model], after[1], after[1]))
         ways = longer
     return min(ways.values(), key=lambda way: way[0])[1]
 
@@ -207,7 +207,7 @@ def judged(year: Year, models: tuple[int, int], days: tuple[date, date], run: Ru
     found = judge_candidate(year.pairs(*models, rows), "binary", ["origin"], CandidateLimits(days=year.window))
     failed = ", ".join(check.name for check in found.checks if check.passed is False)
     run.verdicts.append(
-        f"{days[1]}: model {models[1]} beside {models[0]}: {found.verdict}: {found.text}; failed: {failed}"
+        f"{days[1]}: model {models[1]} against {models[0]}: {found.verdict}: {found.text}; failed: {failed}"
     )
     return found
 
@@ -224,12 +224,12 @@ def gated(year: Year, rule: Rule, *, is_fitted_again: bool = False) -> Run:
             if rule(found):
                 current, since = week + 1 if is_fitted_again else candidate, week
                 run.deployments += 1
-        run.deciding.append(current)
+        run.deployed.append(current)
     return run
 
 
 def shadowed(year: Year, rule: Rule) -> Run:
-    """Let one model at a time score beside the running one, and deploy it where the rule says so."""
+    """Let one model at a time score alongside the running one, and deploy it where the rule says so."""
     run, current, candidate = Run(), 0, 0
     for week in range(WEEKS):
         begun = candidate - 1
@@ -243,7 +243,7 @@ def shadowed(year: Year, rule: Rule) -> Run:
         if not candidate:
             candidate = week + 1
             run.trainings += 1
-        run.deciding.append(current)
+        run.deployed.append(current)
     return run
 
 
@@ -260,7 +260,7 @@ def week_loss(year: Year, model: int, week: int) -> float:
 
 def log_loss(year: Year, run: Run) -> float:
     """Return the mean log loss of what decided."""
-    total = sum(week_loss(year, model, week) for week, model in enumerate(run.deciding))
+    total = sum(week_loss(year, model, week) for week, model in enumerate(run.deployed))
     return total / sum(int(in_week(year, week).sum()) for week in range(WEEKS))
 
 

@@ -1,7 +1,7 @@
 """How long a lost state takes: `python benchmarks/rebuild.py`, or with `--records 2000000`.
 
 The records of `replay.py` go into a lake. All of them lie within `retain`, so nothing has left the state: 0.55 live
-predictions for each record. Then each of the eight partitions is made again from the lake, into a durable store of its
+predictions for each record. Then each of the eight partitions is restored from the lake, into a durable store of its
 own, as a worker does that has lost its disk. Each result is the state that the ledger describes, by its fingerprint.
 
 Prints one line of JSON: live keys, seconds for all partitions, the greatest memory.

@@ -9,7 +9,7 @@ the wanted number of live entries; then come
 
 Then that process is gone as if killed, and another opens all partitions. Costs are microseconds of CPU time of the
 calling thread a record (an entry passed in the sweep), by what was called: prefetch (before a step), the step itself,
-and the flush after every fourth; RocksDB's own threads come beside. The last column is the step on a store in memory,
+and the flush after every fourth; RocksDB's own threads come on top. The last column is the step on a store in memory,
 in the same run, with at most 200,000 entries.
 """
 

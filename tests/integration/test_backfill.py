@@ -199,13 +199,13 @@ def test_a_declared_batch_stands_beside_until_it_is_ruled_about(loop: Settings, 
     assert opened.episode is not None
     assert (opened.episode.causes, opened.episode.batch) == ([Cause.DECLARED], "2023-11")
     assert (opened.verdict, opened.state) == (Verdict.QUARANTINED, GateState.WAITING)
-    beside = read_evidence(loop)
-    assert_frame_equal(cells_of_days(beside, (0, SETTLED)), cells_of_days(before, (0, SETTLED)), check_exact=True)
+    unruled = read_evidence(loop)
+    assert_frame_equal(cells_of_days(unruled, (0, SETTLED)), cells_of_days(before, (0, SETTLED)), check_exact=True)
     rule(loop, opened.episode, verdict)
     decisions = turn(loop)
     assert decisions[0].event is Event.RESTATED
     after = views_agree(loop)
-    assert after.cells.equals(beside.cells) is (verdict is Verdict.REJECTED)
+    assert after.cells.equals(unruled.cells) is (verdict is Verdict.REJECTED)
     counts = verdict is Verdict.APPROVED
     assert (changed(told_then, scored(loop)), len(asked_for(loop))) == (
         (len(MONTH) * HALF // 4, 1) if counts else (0, 0)
@@ -261,7 +261,7 @@ def test_300_stale_labels_in_four_hours_are_found_and_pass_if_they_only_add(loop
 
 
 def test_300_corrections_in_four_hours_are_found_and_wait(loop: Settings) -> None:
-    """From then on they stand beside, as if they had not come; approved they count again."""
+    """From then on they do not count, as if they had not come; approved they count again."""
     before, told_then = read_evidence(loop), scored(loop)
     add_days(loop, NEXT, restating_labels(range(2, 7), (KNOWN, 3), share=1))
     opened = found_in(turn(loop))

@@ -86,7 +86,7 @@ def outputs_of(rng: random.Random, truth: int, country: str) -> dict[str, Record
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A loop of five kinds with a version that predicts beside the one that decides."""
+    """A loop of five kinds with a version that predicts alongside the deployed one."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "truthloop.yaml").write_text(CONFIG_TEXT)
     settings = load_settings(folder / "truthloop.yaml", {})
@@ -272,7 +272,7 @@ def test_the_model_that_is_meant_is_the_one_whose_success_was_told(shop: Setting
 
 
 def test_a_version_is_judged_while_its_own_retrain_is_open(shop: Settings, evidence: Evidence) -> None:
-    """It predicts beside the one that decides, which is how its pipeline knows whether to deploy it."""
+    """It predicts alongside the deployed one, which is how its pipeline knows whether to deploy it."""
     log = retrained("good", TWO_WEEKS, end=False)
     found = judging_of(shop, "good").entry(evidence, log, gate_of(log))
     assert found is not None
@@ -336,8 +336,8 @@ def write_days(settings: Settings, days: tuple[int, int], says: Says) -> None:
     _replay(settings, predictions, labels, f"{days[0]}-{days[1]}")
 
 
-def beside(number: int, truth: int) -> dict[str, float | None]:
-    """Say what the version that decides says, and the new one beside it for four rows of five."""
+def shadowed(number: int, truth: int) -> dict[str, float | None]:
+    """Return the outputs of the deployed version, and of the new one for four rows of five."""
     was_right = number % 5 != 2
     said: dict[str, float | None] = {"v1": score(truth, is_right=was_right, sure=0.7)}
     return said | ({"v2": score(truth, is_right=was_right, sure=0.8)} if number % 5 else {})
@@ -358,10 +358,10 @@ def test_a_loop_that_is_lived_judges_once_and_keeps_its_version_from_one_that_br
 ) -> None:
     """Two weeks of both versions, then one without any outputs, which runs and does not count until it has some."""
     settings = make_loop(tmp_path)
-    write_days(settings, (0, 15), beside)
+    write_days(settings, (0, 15), shadowed)
     turn = Reconciler(settings, lambda: START_MS)
     assert {one.event for one in turn.run().decisions} == {Event.EVALUATED}
-    write_days(settings, (15, 16), beside)
+    write_days(settings, (15, 16), shadowed)
     *others, found = turn.run().decisions
     assert ([one.event for one in others], found.event) == ([Event.EVALUATED], Event.JUDGED)
     assert (found.detail["verdict"], found.detail["labels"], found.number) == ("non_inferior", 14 * 80, 15)

@@ -134,16 +134,16 @@ def test_a_run_is_started_once_asked_for_and_ends_the_retrain(tmp_path: Path) ->
     """With the whole request in its inputs."""
 
     async def act(retrain: OpenRetrain, github: Github) -> None:
-        delivered, accepted = await retrain.step_beside()
+        delivered, accepted = await retrain.step_parallel()
         assert (delivered.event, accepted.event) == (Event.DELIVERED, Event.ACCEPTED)
         [run] = github.runs
         request = RetrainRequest.model_validate_json(run["inputs"]["request"])
         assert (request.id, request.data.dataset.rows, run["inputs"]["decision"]) == (ID, 7, ID)
         run["status"] = "in_progress"
-        [running] = await retrain.step_beside(POLL_MS)
+        [running] = await retrain.step_parallel(POLL_MS)
         assert running.reason == "the pipeline says: running"
         run |= {"status": "completed", "conclusion": "success"}
-        [succeeded] = await retrain.step_beside(POLL_MS)
+        [succeeded] = await retrain.step_parallel(POLL_MS)
         assert (succeeded.event, succeeded.state) == (Event.SUCCEEDED, GateState.COOLING)
 
     assert len(live(tmp_path, act).runs) == 1
@@ -154,9 +154,9 @@ def test_every_other_conclusion_is_a_failure(tmp_path: Path, conclusion: str) ->
     """No model came of it."""
 
     async def act(retrain: OpenRetrain, github: Github) -> None:
-        await retrain.step_beside()
+        await retrain.step_parallel()
         github.runs[0] |= {"status": "completed", "conclusion": conclusion}
-        [failed] = await retrain.step_beside(POLL_MS)
+        [failed] = await retrain.step_parallel(POLL_MS)
         assert (failed.event, failed.state) == (Event.FAILED, GateState.COOLING)
         assert f"GitHub calls the run {conclusion}" in failed.reason
 
@@ -168,12 +168,12 @@ def test_an_answer_that_was_lost_does_not_start_a_second_run(tmp_path: Path) -> 
 
     async def act(retrain: OpenRetrain, github: Github) -> None:
         github.loses_answers, github.listed_late = True, []
-        assert await retrain.step_beside() == []
+        assert await retrain.step_parallel() == []
         assert len(github.listed_late) == 1
-        assert await retrain.step_beside(LATE_MS - 1) == []  # nothing is tried while GitHub may not list it yet
+        assert await retrain.step_parallel(LATE_MS - 1) == []  # nothing is tried while GitHub may not list it yet
         assert len(retrain.attempts()) == 1
         github.runs = github.listed_late
-        delivered, accepted = await retrain.step_beside(1)
+        delivered, accepted = await retrain.step_parallel(1)
         assert delivered.reason.endswith("the run was there already")
         assert accepted.event is Event.ACCEPTED
 
@@ -186,10 +186,10 @@ def test_a_run_that_is_not_listed_yet_is_asked_for_later(tmp_path: Path) -> None
 
     async def act(retrain: OpenRetrain, github: Github) -> None:
         github.listed_late = []
-        [delivered] = await retrain.step_beside()
+        [delivered] = await retrain.step_parallel()
         assert delivered.event is Event.DELIVERED
         github.runs = github.listed_late
-        [accepted] = await retrain.step_beside(2 * POLL_MS)
+        [accepted] = await retrain.step_parallel(2 * POLL_MS)
         assert accepted.event is Event.ACCEPTED
 
     live(tmp_path, act)
@@ -210,7 +210,7 @@ def test_what_cannot_run_is_named(
     """404 ends the retrain; what an owner can put right in three days comes again."""
 
     async def act(retrain: OpenRetrain, _github: Github) -> None:
-        entries = await retrain.step_beside()
+        entries = await retrain.step_parallel()
         [attempt] = retrain.attempts()
         assert attempt.outcome == outcome
         assert words in attempt.detail

@@ -1,4 +1,4 @@
-"""docs/operations.md keeps its word: its rights are enough, and the troubles that it lists are the product's own."""
+"""docs/operations.md is true: its rights are enough, and the messages that it lists are the product's own."""
 
 import ast
 import re
@@ -161,7 +161,7 @@ def refusal(broker: LocalBroker, user: str, topic: str) -> int | None:
     return None if errors[0] is None else errors[0].code()
 
 
-def test_every_trouble_on_the_page_is_said_by_the_product() -> None:
+def test_every_message_on_the_page_is_one_of_the_product() -> None:
     """A message that was reworded is reworded on the page, too."""
     said = [text for package in ("streams", "lake", "retrain", "truthloop") for text in texts_below(ROOT / package)]
     for cells in rows("Troubleshooting"):
@@ -198,7 +198,7 @@ ERRORS |= {"_error", "_mismatch"}  # what a class makes its own errors with
 
 
 LETTERS = 10
-"""A text with fewer, beside what stands for values, says nothing of its own."""
+"""A text with fewer, apart from placeholders, is too short to be recognised."""
 
 
 def quotes(cell: str) -> list[str]:

@@ -93,20 +93,20 @@ def test_a_run_is_started_asked_for_and_its_success_ends_the_retrain(tmp_path: P
     """By the same entries as callbacks make, each state once, and no request after the end."""
 
     async def act(retrain: OpenRetrain, server: Server, airflow: Airflow) -> None:
-        delivered, accepted = await retrain.step_beside()
+        delivered, accepted = await retrain.step_parallel()
         assert (delivered.event, accepted.event, accepted.source) == (Event.DELIVERED, Event.ACCEPTED, "pipeline")
         assert list(airflow.runs) == [ID]
         assert airflow.runs[ID]["data"]["dataset"]["manifest_sha256"] == "0" * 64
-        assert await retrain.step_beside(POLL_MS) == []
+        assert await retrain.step_parallel(POLL_MS) == []
         airflow.state = "running"
-        assert await retrain.step_beside(POLL_MS // 2) == []  # it is not due yet
-        [running] = await retrain.step_beside(POLL_MS)
+        assert await retrain.step_parallel(POLL_MS // 2) == []  # it is not due yet
+        [running] = await retrain.step_parallel(POLL_MS)
         assert running.reason == "the pipeline says: running"
         airflow.state = "success"
-        [succeeded] = await retrain.step_beside(POLL_MS)
+        [succeeded] = await retrain.step_parallel(POLL_MS)
         assert (succeeded.event, succeeded.state) == (Event.SUCCEEDED, GateState.COOLING)
         requests = len(server.requests)
-        assert await retrain.step_beside(HOUR_MS) == []
+        assert await retrain.step_parallel(HOUR_MS) == []
         assert len(server.requests) == requests
 
     live(tmp_path, act)
@@ -116,9 +116,9 @@ def test_a_failed_run_ends_the_retrain_as_failed(tmp_path: Path) -> None:
     """Also where its end would have been another version's predictions."""
 
     async def act(retrain: OpenRetrain, _server: Server, airflow: Airflow) -> None:
-        await retrain.step_beside()
+        await retrain.step_parallel()
         airflow.state = "failed"
-        [failed] = await retrain.step_beside(POLL_MS)
+        [failed] = await retrain.step_parallel(POLL_MS)
         assert (failed.event, failed.state) == (Event.FAILED, GateState.COOLING)
         assert "Airflow calls the DAG run failed" in failed.reason
 
@@ -129,12 +129,12 @@ def test_a_run_that_waits_for_predictions_is_asked_for_until_it_succeeds(tmp_pat
     """Its success is written down, the retrain stays open, and nobody asks any more."""
 
     async def act(retrain: OpenRetrain, server: Server, airflow: Airflow) -> None:
-        await retrain.step_beside()
+        await retrain.step_parallel()
         airflow.state = "success"
-        [succeeded] = await retrain.step_beside(POLL_MS)
+        [succeeded] = await retrain.step_parallel(POLL_MS)
         assert (succeeded.event, succeeded.state) == (Event.SUCCEEDED, GateState.RUNNING)
         requests = len(server.requests)
-        assert await retrain.step_beside(HOUR_MS) == []
+        assert await retrain.step_parallel(HOUR_MS) == []
         assert len(server.requests) == requests
 
     live(tmp_path, act, completion="first_predictions")
@@ -144,10 +144,10 @@ def test_a_pipeline_that_calls_back_is_not_asked(tmp_path: Path) -> None:
     """It was told where; Airflow is asked only for the run."""
 
     async def act(retrain: OpenRetrain, server: Server, _airflow: Airflow) -> None:
-        [delivered] = await retrain.step_beside()
+        [delivered] = await retrain.step_parallel()
         assert delivered.event is Event.DELIVERED
         requests = len(server.requests)
-        assert await retrain.step_beside(HOUR_MS) == []
+        assert await retrain.step_parallel(HOUR_MS) == []
         assert len(server.requests) == requests
 
     ENVIRON["TRUTHLOOP_WEBHOOK_SECRET"] = "whsec_" + "c2VjcmV0" * 5
@@ -162,10 +162,10 @@ def test_an_answer_that_was_lost_does_not_start_a_second_run(tmp_path: Path) -> 
 
     async def act(retrain: OpenRetrain, _server: Server, airflow: Airflow) -> None:
         airflow.loses_answers = True
-        assert await retrain.step_beside() == []
+        assert await retrain.step_parallel() == []
         assert [one.outcome for one in retrain.attempts()] == ["retry"]
         airflow.loses_answers = False
-        delivered, _accepted = await retrain.step_beside(10_000)
+        delivered, _accepted = await retrain.step_parallel(10_000)
         assert delivered.reason == "the request was delivered at attempt 2: the run was there already"
         assert list(airflow.runs) == [ID]
         assert retrain.attempts()[-1].status == 409
@@ -178,7 +178,7 @@ def test_a_paused_dag_is_told_of_in_the_log(tmp_path: Path) -> None:
 
     async def act(retrain: OpenRetrain, _server: Server, airflow: Airflow) -> None:
         airflow.is_paused = True
-        [delivered, _] = await retrain.step_beside()
+        [delivered, _] = await retrain.step_parallel()
         assert delivered.event is Event.DELIVERED
         assert "the DAG is paused" in delivered.reason
         assert "the DAG is paused" in retrain.attempts()[0].detail
@@ -191,7 +191,7 @@ def test_a_dag_that_does_not_exist_ends_the_retrain_and_is_named(tmp_path: Path)
 
     async def act(retrain: OpenRetrain, _server: Server, airflow: Airflow) -> None:
         airflow.faults = [web.Response(status=404)]
-        [entry] = await retrain.step_beside()
+        [entry] = await retrain.step_parallel()
         assert (entry.event, entry.state) == (Event.UNDELIVERABLE, GateState.COOLING)
         assert "there is no DAG retrain (404)" in entry.reason
 
@@ -213,17 +213,17 @@ def test_a_server_that_is_down_slow_or_busy_is_asked_again(tmp_path: Path, caplo
         port = free_port()
         config = {"kind": "airflow", "url": f"http://127.0.0.1:{port}", "allow": [f"127.0.0.1:{port}"]}
         retrain = OpenRetrain(tmp_path, {**config, "dag_id": "retrain", "user": "loop"}, ENVIRON)
-        assert await retrain.step_beside() == []
+        assert await retrain.step_parallel() == []
         for number, script in enumerate((never, busy)):
             async with Server(script) as server:
                 place = server.url.removeprefix("http://")
                 other = {**config, "url": server.url, "allow": [place], "dag_id": "retrain", "user": "loop"}
                 folder = tmp_path / str(number)
-                beside = OpenRetrain(folder, other, ENVIRON)
-                beside.deliveries._receiver = _hasty(beside)
-                assert await beside.step_beside() == []
-                retrain.__dict__.setdefault("told", []).extend(beside.attempts())
-        attempts = [*retrain.attempts(), *retrain.__dict__["told"]]
+                parallel = OpenRetrain(folder, other, ENVIRON)
+                parallel.deliveries._receiver = _hasty(parallel)
+                assert await parallel.step_parallel() == []
+                retrain.__dict__.setdefault("earlier", []).extend(parallel.attempts())
+        attempts = [*retrain.attempts(), *retrain.__dict__["earlier"]]
         assert [one.outcome for one in attempts] == ["retry"] * 3
         assert [one.status for one in attempts] == [None, None, 429]
         assert [one.retry_after_ms for one in attempts] == [None, None, HOUR_MS]
@@ -245,19 +245,19 @@ def test_a_poll_that_fails_is_no_answer(tmp_path: Path) -> None:
     """The retrain stays where it was, and the server gets more and more time."""
 
     async def act(retrain: OpenRetrain, server: Server, airflow: Airflow) -> None:
-        await retrain.step_beside()
+        await retrain.step_parallel()
         airflow.state = "success"
         for wait_ms in (POLL_MS, 2 * POLL_MS, 4 * POLL_MS):
             airflow.faults = [web.Response(status=503)]
-            assert await retrain.step_beside(wait_ms) == []
+            assert await retrain.step_parallel(wait_ms) == []
             assert not airflow.faults
             requests = len(server.requests)
-            assert await retrain.step_beside() == []
+            assert await retrain.step_parallel() == []
             assert len(server.requests) == requests
         assert retrain.entries()[-1].event is Event.ACCEPTED
         airflow.faults = [web.Response(text="<html>")]
-        assert await retrain.step_beside(8 * POLL_MS) == []
-        [succeeded] = await retrain.step_beside(16 * POLL_MS)
+        assert await retrain.step_parallel(8 * POLL_MS) == []
+        [succeeded] = await retrain.step_parallel(16 * POLL_MS)
         assert succeeded.event is Event.SUCCEEDED
 
     live(tmp_path, act)
@@ -267,9 +267,9 @@ def test_a_process_that_begins_anew_takes_no_answer_twice(tmp_path: Path) -> Non
     """What is known of a run stands in the log."""
 
     async def act(retrain: OpenRetrain, _server: Server, airflow: Airflow) -> None:
-        await retrain.step_beside()
+        await retrain.step_parallel()
         airflow.state = "running"
-        [running] = await retrain.step_beside(POLL_MS)
+        [running] = await retrain.step_parallel(POLL_MS)
         before = retrain.entries()
         assert before[-1] == running
         assert retrain.receiver is not None
@@ -277,7 +277,7 @@ def test_a_process_that_begins_anew_takes_no_answer_twice(tmp_path: Path) -> Non
         anew = Deliveries(retrain.deliveries._lake, origins, retrain.receiver, lambda: retrain.now_ms)
         assert await anew.send_due() == []
         airflow.state = "success"
-        first, second = await asyncio.gather(anew_step(anew, retrain), retrain.step_beside(POLL_MS))
+        first, second = await asyncio.gather(anew_step(anew, retrain), retrain.step_parallel(POLL_MS))
         assert len(first) + len(second) == 1
         assert [one.event for one in retrain.entries()[len(before) :]] == [Event.SUCCEEDED]
 
@@ -301,7 +301,7 @@ def test_a_server_that_moves_inside_the_network_is_not_asked_and_that_is_recorde
         target = Target(server.url.replace("127.0.0.1", "localhost"), "retrain", "loop", "canary-password")
         allow = parse_allowed([target.url.removeprefix("http://")])
         retrain.deliveries._receiver = Receiver(target.url, None, allow, moving, server=target)
-        assert await retrain.step_beside() == []
+        assert await retrain.step_parallel() == []
         [attempt] = retrain.attempts()
         assert (attempt.outcome, attempt.status) == ("retry", None)
         assert attempt.detail.startswith("not sent: localhost resolves to 169.254.169.254")
@@ -317,7 +317,7 @@ def test_a_redirect_is_not_followed_with_a_token(tmp_path: Path) -> None:
 
     async def act(retrain: OpenRetrain, server: Server, airflow: Airflow) -> None:
         airflow.faults = [web.Response(status=307, headers={"Location": "/elsewhere"})]
-        assert await retrain.step_beside() == []
+        assert await retrain.step_parallel() == []
         assert retrain.attempts()[0].detail == "a redirect, which is not followed"
         assert [path for _, path, _, _ in server.requests] == ["/auth/token", "/api/v2/dags/retrain/dagRuns"]
 

@@ -157,7 +157,7 @@ def everything_of(partition: Partition) -> tuple[Any, ...]:
 
 
 def is_kept(states: dict[str, KeyState], entry: tuple[Any, ...]) -> bool:
-    """Tell whether an index entry's label is still there; entries of labels let go earlier find nothing."""
+    """Tell whether an index entry's label is still there; entries of labels dropped earlier find nothing."""
     _, offset, key, name = entry
     return key in states and states[key].label_at(name, offset) is not None
 

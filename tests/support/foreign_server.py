@@ -28,7 +28,7 @@ WAIT_S = 300
 """For whatever a real server does; on a busy machine it takes long."""
 
 TRAIN = "import pathlib, sys; (pathlib.Path(sys.argv[1]) / 'model').open('a').write('trained\\n')"
-"""The training: a line in a file beside the data set, so that a second training shows."""
+"""The training: a line in a file next to the data set, so that a second training shows."""
 
 
 def environment(name: str) -> Path:
@@ -40,7 +40,7 @@ def environment(name: str) -> Path:
 
 
 class ServerProcess:
-    """A server with all its processes, which can be ended, held and let go on.
+    """A server with all its processes, which can be ended, paused and resumed.
 
     Args:
         command: that starts it.

@@ -140,7 +140,7 @@ def cuts(draw: st.DrawFn, history: History) -> list[tuple[int, int]]:
 def play(
     history: History, boundaries: list[tuple[int, int]], *, close_at_ms: int | None, settle: bool = True
 ) -> tuple[Partition, list[Effects]]:
-    """Run a history through a partition in the given batches, then (`settle`) do what the limit held back."""
+    """Run a history through a partition in the given batches, then (`settle`) do what the limit has postponed."""
     partition = Partition(history.policy, MemoryStore(list(history.policy.kinds)))
     effects = []
     p0 = l0 = 0

@@ -146,7 +146,7 @@ class OpenRetrain:
         self.now_ms += after_ms
         return asyncio.run(self.deliveries.send_due())
 
-    async def step_beside(self, after_ms: int = 0) -> list[Decision]:
+    async def step_parallel(self, after_ms: int = 0) -> list[Decision]:
         """Do the same while a server runs in the same event loop."""
         self.now_ms += after_ms
         return await self.deliveries.send_due()

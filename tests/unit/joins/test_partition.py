@@ -218,7 +218,7 @@ def test_at_equal_times_another_value_of_a_greater_offset_is_of_record() -> None
 
 
 def test_another_definition_makes_a_chain_of_its_own_and_never_expires() -> None:
-    """It stands beside the loop's own chain, flagged by its name and outside the identities of outcomes."""
+    """It is a chain of its own next to the loop's, flagged by its name and outside the identities of outcomes."""
     bench = Bench()
     bench.step([("a", 1_000)], [("a", 1.0, 1_050, "d2")])
     assert [(o.definition, o.status.value) for o in bench.effects.outcomes] == [("d2", "joined")]

@@ -135,13 +135,13 @@ def advice(**features: Any) -> list[str]:
             }
         ],
     }
-    return [str(remark) for remark in advise(LoopConfig.model_validate(config))]
+    return [str(advice) for advice in advise(LoopConfig.model_validate(config))]
 
 
 def test_check_warns_where_personal_data_goes_past_the_redaction() -> None:
     """Unknown features are kept by default, and a key is kept unchanged."""
     hidden = advice(card={"type": "string", "pii": "hash"})
-    assert any("unknown_features: keep: features that are not listed" in remark for remark in hidden)
-    assert any("ingest[0].map.key: is redacted as a feature" in remark for remark in hidden)
+    assert any("unknown_features: keep: features that are not listed" in advice for advice in hidden)
+    assert any("ingest[0].map.key: is redacted as a feature" in advice for advice in hidden)
     kept = advice(card={"type": "string", "pii": "keep"})
-    assert not any("personal data" in remark or "redacted" in remark for remark in kept)
+    assert not any("personal data" in advice or "redacted" in advice for advice in kept)
