@@ -178,9 +178,9 @@ class Filler:
         labels = self._reader.label_records(*read["labels"], [0] * len(read["labels"][0]))
         effects = partition.step(Batch(predictions.records, labels.records, *following.values(), NOW_MS))
         ranges = [(first[name], following[name]) for name in INPUTS]
-        counts = (len(effects.revisions), len(effects.rejects))
+        counts = (len(effects.outcomes), len(effects.rejects))
         record = LedgerRecord(at, number, now_ms, ranges[0], ranges[1], (0, 0), self._policy, *counts, checkpoint)
-        self._send("outcomes", number, self._wire.encode(number, at, effects.revisions))
+        self._send("outcomes", number, self._wire.encode(number, at, effects.outcomes))
         self._send(
             "rejects", number, list(join_rejects(StepResult(effects, ([], []), record, set()), self.topics, now_ms))
         )
