@@ -199,11 +199,11 @@ class KeyedState:
             state = KeyState({}, {})
             self.store.put(key, state)
         label = LabelState(time_ms, offset, value, known_at_ms)
-        if state.repeats(rules.name, time_ms, value):
+        labels = state.labels.get(rules.name)
+        if state.repeats(rules.name, labels, time_ms, value):
             counts.duplicate += 1
             self.effects.rejects.append(RejectRow("labels", offset, RejectReason.DUPLICATE, kind))
             return None
-        labels = state.labels.get(rules.name)
         if labels is None:
             counts.heads += 1
         elif time_ms >= labels[-1].time_ms:
@@ -213,7 +213,7 @@ class KeyedState:
             label.counted_as = _STALE
             counts.stale += 1
             self.effects.rejects.append(RejectRow("labels", offset, RejectReason.STALE, kind))
-        self._insert(key, state, rules.name, label)
+        self._insert(key, state, rules.name, labels, label)
         for id_, prediction in state.predictions.items():
             if abs(known_at_ms - prediction.time_ms) <= rules.retain_ms:
                 chain = prediction.chains.get(rules.name)
@@ -248,15 +248,16 @@ class KeyedState:
         name = chain_name(kind, definition)
         label = LabelState(time_ms, offset, value, known_at_ms, _STALE if is_stale else _HEAD)
         state = self._get(key)
-        if state is not None and not is_stale:
-            self._supersede(state.labels.get(name, ()), time_ms, kind)
+        labels = None if state is None else state.labels.get(name)
+        if labels is not None and not is_stale:
+            self._supersede(labels, time_ms, kind)
         if not is_kept:
             return
         if state is None:
             state = KeyState({}, {})
             self.store.put(key, state)
         label.out_of_reach = bool(state.predictions)
-        self._insert(key, state, name, label)
+        self._insert(key, state, name, labels, label)
         self._index_label[kind]((known_at_ms, offset, key, name))
 
     def restore_outcome(self, outcome: DecidedOutcome) -> None:
@@ -354,20 +355,24 @@ class KeyedState:
         )
         self.effects.outcomes.append(_new_tuple(OutcomeRow, row))
 
-    def _insert(self, key: str, state: KeyState, name: ChainName, label: LabelState) -> None:
+    def _insert(
+        self, key: str, state: KeyState, name: ChainName, labels: list[LabelState] | None, label: LabelState
+    ) -> None:
         """Put a label among those of its chain, in order of (time, offset), and push out the oldest of too many."""
-        labels = state.labels.get(name)
+        checkpoint = self.checkpoint
         if labels is None:
-            labels = state.labels[name] = [label]
+            state.labels[name] = [label]
+            checkpoint.fingerprint += label_part(label)
         else:
-            self.checkpoint.fingerprint -= label_part(labels[-1])
+            head = labels[-1]
             labels.append(label)
-            if label.time_ms < labels[-2].time_ms:
+            if label.time_ms < head.time_ms:
                 labels.sort(key=attrgetter("time_ms", "offset"))
-        self.checkpoint.fingerprint += label_part(labels[-1])
+            else:
+                checkpoint.fingerprint += label_part(label) - label_part(head)
         if not state.predictions:
-            self.checkpoint.waiting_bytes += waiting_bytes(key)
-        if len(labels) > LABELS_PER_CHAIN_MAX:
+            checkpoint.waiting_bytes += waiting_bytes(key)
+        if labels is not None and len(labels) > LABELS_PER_CHAIN_MAX:
             self._drop_label(key, state, name, labels[0])
 
     def _supersede(self, labels: Iterable[LabelState], time_ms: int, kind: str) -> None:

@@ -134,12 +134,11 @@ class KeyState(msgspec.Struct, gc=False, array_like=True):
             count += len(labels)
         return count
 
-    def repeats(self, name: ChainName, time_ms: int, value: LabelValue) -> bool:
+    def repeats(self, name: ChainName, labels: list[LabelState] | None, time_ms: int, value: LabelValue) -> bool:
         """Tell whether the label of record of a chain has this time and value.
 
         Where it has left the state, the chains that it joined still have them.
         """
-        labels = self.labels.get(name)
         if labels is not None:
             return labels[-1].time_ms == time_ms and labels[-1].value == value
         for prediction in self.predictions.values():
