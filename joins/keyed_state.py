@@ -236,11 +236,19 @@ class KeyedState:
             self._drop_label(key, state, name, label)
 
     def evict_label(self, key: str, name: ChainName, offset: int, kind: str) -> None:
-        """Drop a label that has joined nothing, to free memory."""
+        """Drop a label that has joined nothing, to free memory; it is rejected."""
+        label = self.drop_waiting_label(key, name, offset)
+        if label is not None:
+            self._count_aged_out(label, kind, RejectReason.WAITING_LIMIT)
+
+    def drop_waiting_label(self, key: str, name: ChainName, offset: int) -> LabelState | None:
+        """Drop a label that has joined nothing, and return it; None if it has joined, or is not there."""
         found = self._find(key, name, offset)
-        if found is not None and not found[1].joined:
-            self._count_aged_out(found[1], kind, RejectReason.WAITING_LIMIT)
-            self._drop_label(key, found[0], name, found[1])
+        if found is None or found[1].joined:
+            return None
+        state, label = found
+        self._drop_label(key, state, name, label)
+        return label
 
     def restore_label(self, record: LabelRecord, *, is_stale: bool, is_kept: bool) -> None:
         """Keep a label as it was accepted before; one that has left since (not `is_kept`) only supersedes others."""
@@ -262,7 +270,7 @@ class KeyedState:
 
     def restore_outcome(self, outcome: DecidedOutcome) -> None:
         """Set what was decided of an outcome, unless its prediction has left since."""
-        state = self.store.get(outcome.key)
+        state = self._get(outcome.key)
         if state is None:
             return
         name = chain_name(outcome.kind, outcome.definition)
@@ -282,12 +290,6 @@ class KeyedState:
             self.checkpoint.fingerprint -= chain_part(prediction.offset, name_code(name), before)
         prediction.chains[name] = chain
         self.checkpoint.fingerprint += chain_part(prediction.offset, name_code(name), chain)
-
-    def restore_eviction(self, key: str, name: ChainName, offset: int) -> None:
-        """Drop a label that was evicted before: it has joined nothing."""
-        found = self._find(key, name, offset)
-        if found is not None and not found[1].joined:
-            self._drop_label(key, found[0], name, found[1])
 
     def _join_waiting(self, key: str, id_: str, prediction: PredictionState, state: KeyState, base: int) -> None:
         """Join a new prediction with the greatest label in reach of each chain of its key."""

@@ -88,6 +88,6 @@ def _restore_evictions(state: KeyedState, checkpoint: Checkpoint) -> None:
             state.store.prefetch(entry[2] for entry in page)
             for known_at_ms, offset, key, name in page:
                 if (known_at_ms, offset) <= reached:
-                    state.restore_eviction(key, name, offset)
+                    state.drop_waiting_label(key, name, offset)
             after = page[-1][:2]
             state.store.spill()

@@ -12,7 +12,6 @@ DECORATORS = {"property", "classmethod", "staticmethod", "dataclass", "cached_pr
 """Those that hand a function to nobody: other decorators register it somewhere."""
 
 CALLED_BY_OTHERS = {
-    "bigger_is_better": "River asks a metric for it",
     "daemon_threads": "socketserver reads it",
     "do_GET": "http.server calls it",
     "do_POST": "http.server calls it",
