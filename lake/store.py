@@ -20,6 +20,7 @@ from lake.table import (
     PARTITION_COLUMN,
     RECORDED_AT,
     TABLES,
+    TIME,
     ColumnType,
     column_type_of,
     column_type_of_delta,
@@ -175,7 +176,7 @@ class Lake:
         moment = recorded_at.astimezone(UTC)
         whole = rows.with_columns(
             pl.lit(moment.date()).alias(PARTITION_COLUMN),
-            pl.lit(moment).cast(pl.Datetime("us", "UTC")).alias(RECORDED_AT),
+            pl.lit(moment).cast(TIME).alias(RECORDED_AT),
         )
         return self._writer(table).write(lambda handle: _conform(table, whole, _schema_of(handle, table)), mode, claims)
 

@@ -15,6 +15,7 @@ __all__ = [
     "PARTITION_COLUMN",
     "RECORDED_AT",
     "TABLES",
+    "TIME",
     "TYPES",
     "ColumnType",
     "column_type_of",
@@ -40,6 +41,7 @@ PARTITION_COLUMN = "recorded_on"
 RECORDED_AT = "recorded_at"
 
 TIME = pl.Datetime("us", "UTC")
+"""Type of all columns of times."""
 
 _COMMON: dict[str, pl.DataType] = {PARTITION_COLUMN: pl.Date(), RECORDED_AT: TIME}
 _POSITION: dict[str, pl.DataType] = {

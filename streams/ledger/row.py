@@ -14,22 +14,22 @@ import msgspec
 import polars as pl
 
 from joins import Checkpoint
+from lake.table import TIME
 
 __all__ = ["LedgerRow", "RunFile", "RunRecord", "ledger_frame"]
 
-_MOMENT = pl.Datetime("us", "UTC")
 
 _SCHEMA: dict[str, Any] = {
     "sequence": pl.Int64,
     "partition": pl.Int32,
-    "now": _MOMENT,
+    "now": TIME,
     "predictions_first": pl.Int64,
     "predictions_next": pl.Int64,
     "labels_first": pl.Int64,
     "labels_next": pl.Int64,
     "commands_first": pl.Int64,
     "commands_next": pl.Int64,
-    "floor": _MOMENT,
+    "floor": TIME,
     "policy": pl.String,
     "marks": pl.String,
     "cursors": pl.String,
@@ -37,7 +37,7 @@ _SCHEMA: dict[str, Any] = {
     "fingerprint": pl.Int64,
     "point": pl.String,
     "run": pl.String,
-    "close_at": _MOMENT,
+    "close_at": TIME,
     "idle": pl.String,
 }
 

@@ -6,12 +6,12 @@ from typing import Any
 import polars as pl
 
 from joins import Effects, OutcomeRow
+from lake.table import TIME
 from streams.mapping.record_file import RecordFile
 from streams.messages.records import Projection, value_columns
 
 __all__ = ["label_rows", "mapping_reject_rows", "outcome_rows", "prediction_rows", "reject_rows"]
 
-_MOMENT = pl.Datetime("us", "UTC")
 _TEXTS = ("key", "id", "kind", "definition", "status", "reason", "previous_status")
 _TIMES = ("predicted_at", "known_at", "label_time")
 
@@ -96,7 +96,7 @@ def _outcomes_of(partition: int, effects: Effects, projection: Projection) -> pl
         data |= value_columns(name, columns[name], has_classes="multiclass" in projection.kinds.values())
     for name in _TIMES:
         times_ms = pl.Series(columns[f"{name}_ms"], dtype=pl.Int64)
-        data[name] = times_ms.cast(pl.Datetime("ms", "UTC")).cast(_MOMENT)
+        data[name] = times_ms.cast(pl.Datetime("ms", "UTC")).cast(TIME)
     for name in ("revision", "prediction_offset", "label_offset"):
         data[name] = pl.Series(columns[name], dtype=pl.Int64)
     data["eligible"] = pl.Series(columns["eligible"], dtype=pl.Boolean)
@@ -121,4 +121,4 @@ def _with_output(frame: pl.DataFrame, projection: Projection) -> pl.DataFrame:
 
 
 def _moment(column: str) -> pl.Expr:
-    return pl.col(column).cast(pl.Datetime("ms", "UTC")).cast(_MOMENT)
+    return pl.col(column).cast(pl.Datetime("ms", "UTC")).cast(TIME)

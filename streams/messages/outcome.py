@@ -12,12 +12,12 @@ import msgspec
 import polars as pl
 
 from joins import OutcomeRow
+from lake.table import TIME
 from schemas.errors import BrokerError
 from streams.messages.records import Projection, value_columns
 
 __all__ = ["NoOutcomeError", "OutcomeWire"]
 
-_MOMENT = pl.Datetime("us", "UTC")
 _TIMES = ("predicted_at", "known_at", "label_time")
 _OUTPUTS_FROM = 2
 """Index of the first output in a projection: version and weight come before the outputs, the slices after them."""
@@ -116,7 +116,7 @@ class OutcomeWire:
         if frame is None:
             frame = self._read_one_by_one(values)
         return frame.drop("v").with_columns(
-            *(pl.col(name).cast(pl.Datetime("ms", "UTC")).cast(_MOMENT) for name in _TIMES),
+            *(pl.col(name).cast(pl.Datetime("ms", "UTC")).cast(TIME) for name in _TIMES),
             pl.col("partition").cast(pl.Int32),
         )
 

@@ -11,6 +11,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 import polars as pl
 
+from streams.messages.wire import Digest
+
 __all__ = ["ORIGINAL_BYTES_MAX", "RejectMessage", "reject_frame"]
 
 log = logging.getLogger("truthloop.rejects")
@@ -36,7 +38,6 @@ _COLUMNS: Final = pl.Schema(
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
 Offset = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-Digest = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 
 class RejectMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -20,7 +20,7 @@ from streams.columns.schema import Role, records_schema
 from streams.messages.records import value_columns
 from streams.readers.json_lines import no_cycle_search
 
-__all__ = ["LabelWire", "PredictionWire", "ToMap", "encode_records"]
+__all__ = ["Digest", "LabelWire", "PredictionWire", "ToMap", "encode_records"]
 
 ToMap = list[int]
 """Indexes of messages that are left to the mapping, because Truthloop did not write them in this form."""
