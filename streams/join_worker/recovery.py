@@ -8,6 +8,7 @@ that the result is the same state; outcomes that were decided are read, never de
 import logging
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from joins import Partition
@@ -36,6 +37,16 @@ log = logging.getLogger("truthloop.join")
 
 REDONE_BETWEEN_FLUSHES = 200
 """Redone steps between two flushes: bounds the memory of a long recovery."""
+
+
+@contextmanager
+def _closed_on_error(store: RocksStore) -> Iterator[RocksStore]:
+    """Close a store if the block fails: one that an exception's traceback keeps open can never be opened again."""
+    try:
+        yield store
+    except BaseException:
+        store.close()
+        raise
 
 
 class TaskRestorer:
@@ -116,14 +127,14 @@ class TaskRestorer:
                 where=f"partition {number} of loop {self._topics.loop}",
                 hint="The topics were recreated. Give the loop another lake (lake.uri), or bring the topics back.",
             )
-        store = RocksStore(folder, self._kinds)
-        partition = Partition(read_rules(self._rules).policy, store)
-        task = PartitionTask(number, partition, store, StoredCheckpoint(0, 0, partition.checkpoint, self._rules))
-        client = self._clients.reader()
-        try:
-            lows = [offset_bounds(self._clients, client, name, number)[0] for name in self._topics.inputs]
-        finally:
-            client.close()
+        with _closed_on_error(RocksStore(folder, self._kinds)) as store:
+            partition = Partition(read_rules(self._rules).policy, store)
+            task = PartitionTask(number, partition, store, StoredCheckpoint(0, 0, partition.checkpoint, self._rules))
+            client = self._clients.reader()
+            try:
+                lows = [offset_bounds(self._clients, client, name, number)[0] for name in self._topics.inputs]
+            finally:
+                client.close()
         if any(lows):
             log.warning("partition %d: retention has removed unread records before the offsets %s", number, lows)
         task.checkpoint.predictions_next, task.checkpoint.labels_next, task.commands_next = lows
@@ -134,27 +145,29 @@ class TaskRestorer:
         folder = self._state / str(number)
         if not folder.exists():
             return None
-        store = RocksStore(folder, self._kinds)
+        with _closed_on_error(RocksStore(folder, self._kinds)) as store:
+            task, reason = self._redone(number, store, committed)
+        if task is None:
+            store.close()
+            self._move_aside(folder, reason)
+        return task
+
+    def _redone(self, number: int, store: RocksStore, committed: CommittedPosition) -> tuple[PartitionTask | None, str]:
+        """Bring a store to the committed position; None with the reason if that is impossible."""
         raw = store.checkpoint()
         stored = None if raw is None else StoredCheckpoint.decode(raw)
-        if stored is None or stored.sequence > committed.sequence:
-            store.close()
-            reason = "it has no checkpoint" if stored is None else "it is ahead of the committed position"
-            self._move_aside(folder, reason)
-            return None
+        if stored is None:
+            return None, "it has no checkpoint"
+        if stored.sequence > committed.sequence:
+            return None, "it is ahead of the committed position"
         entries = self._ledger.between(number, stored.sequence, committed.sequence)
         if entries is None:
-            store.close()
-            self._move_aside(folder, "the ledger topic no longer has the steps that it lacks")
-            return None
-        task = PartitionTask(
-            number, Partition(read_rules(stored.rules).policy, store, stored.checkpoint), store, stored
-        )
+            return None, "the ledger topic no longer has the steps that it lacks"
+        partition = Partition(read_rules(stored.rules).policy, store, stored.checkpoint)
+        task = PartitionTask(number, partition, store, stored)
         if not self._redo(task, entries, committed):
-            task.close()
-            self._move_aside(folder, "it is not the committed state")
-            return None
-        return task
+            return None, "it is not the committed state"
+        return task, ""
 
     def _from_lake(self, number: int, committed: CommittedPosition) -> PartitionTask:
         """Fill a new store from the lake, then redo the steps that the lake does not have yet."""
