@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from processes import end_all
+
 from lake import Lake
 from schemas.config.loop import LoopConfig
 from streams.kafka import client as kafka_client
@@ -129,16 +131,7 @@ class LakeWorkers:
 
     def stop(self) -> None:
         """Terminate the processes that are left."""
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_all(self.processes, 30)
 
 
 def _now_ms() -> int:

@@ -21,6 +21,7 @@ import duckdb
 import msgspec
 import polars as pl
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from processes import end_all
 
 import truthloop
 
@@ -179,16 +180,7 @@ class Loop:
 
     def stop(self) -> None:
         """End every process that was started."""
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_all(self.processes, 60)
 
     def produce(self, traffic: Traffic, piece: Callable[[int], None] = lambda _sent: None, pieces: int = 1) -> None:
         """Send traffic to the canonical topics in some pieces, calling `piece` after each with the number sent."""

@@ -84,7 +84,7 @@ def test_a_week_must_be_worse_on_two_days_in_a_row() -> None:
     alone = [_significant_alone(losses, day) for day in days]
     worse = [judge_loss(losses, day).state == "worse" for day in days]
     assert worse == [now and before for before, now in zip([False, *alone], alone, strict=False)]
-    assert True in worse
+    assert any(worse)
     assert worse.index(True) == alone.index(True) + 1
 
 

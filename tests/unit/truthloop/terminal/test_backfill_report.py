@@ -1,10 +1,10 @@
 """The diff report of a backfill: no name of the data breaks the terminal's width or the page's markup."""
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 from backfill_case import Row, diff, episode_of, random_rows
+from html_reader import HtmlReader
 from markupsafe import Markup
 from page_case import HOSTILE
 from rich.cells import cell_len
@@ -18,8 +18,6 @@ from truthloop.text.rulings import largest_flips
 
 REPORTS = {kind: diff(random_rows(kind, 400, seed=3), kind) for kind in ("late", "fare", "status")}
 DECISION = AffectedDecision(decision=f"rt-{5:032x}", dataset_uri="file:///data/rt-5")
-VOID = {"meta", "link", "input", "br"}
-LOOSE = {"td", "th", "tr"}
 HUGE = 3_456_789_012
 PLAIN = "\n\N{NARROW NO-BREAK SPACE}"
 """Characters of the page itself that are not printable."""
@@ -51,42 +49,10 @@ def hostile(name: str) -> BackfillDiff:
     )
 
 
-class Reader(HTMLParser):
-    """Parses a page as a browser does."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.texts: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Record a tag."""
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID | LOOSE:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close the tag that was opened last."""
-        if tag not in LOOSE:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Record text."""
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        """All text, with single spaces."""
-        return " ".join(" ".join(self.texts).split())
-
-
-def page_of(report: BackfillDiff, **options: object) -> Reader:
+def page_of(report: BackfillDiff, **options: object) -> HtmlReader:
     """Return the page of a report that was judged by rule."""
     verdict, reasons = verdict_of(report)
-    return Reader(render_backfill(report, verdict, reasons, **options))  # type: ignore[arg-type] # a test's options
+    return HtmlReader(render_backfill(report, verdict, reasons, **options))  # type: ignore[arg-type] # a test's options
 
 
 @pytest.mark.parametrize("width", [72, 80, 120])

@@ -7,9 +7,9 @@ Tests `truthloop.page.markup.templates` with `truthloop.page.markup.chart`, `tru
 import re
 from dataclasses import replace
 from functools import cache
-from html.parser import HTMLParser
 
 import pytest
+from html_reader import HtmlReader
 from page_case import HOSTILE, empty_view, hostile_view, rich_view
 
 from truthloop.page.markup.page import render_error, render_page
@@ -19,55 +19,15 @@ from truthloop.page.panels.view import PageVerdict, Urgency, VerdictState
 from truthloop.page.panels.words import DRIFT_SIGNS, STATUS_TEXTS, URGENCY_TEXTS, VERDICT_SIGNS
 
 HOUR_MS = 3_600_000
-VOID = {"meta", "link", "input", "br"}
-LOOSE = {"td", "th", "tr"}
-"""HTML allows these without an end tag, and the page has none, for its size."""
-
-
-class Reader(HTMLParser):
-    """Parses a page as a browser does: tags, attributes and text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.texts: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Record a tag."""
-        self.tags.append((tag, dict(attrs)))
-        assert len(dict(attrs)) == len(attrs), f"{tag} has an attribute twice"
-        if tag not in VOID | LOOSE:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Record a self-closing tag."""
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close the innermost open tag."""
-        if tag not in LOOSE:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Record text."""
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        """All text, with single spaces."""
-        return " ".join(" ".join(self.texts).split())
 
 
 VIEWS = {"rich": rich_view(), "empty": empty_view(), **{f"hostile-{n}": hostile_view(x) for n, x in enumerate(HOSTILE)}}
 
 
 @cache
-def page_of(view: str) -> Reader:
+def page_of(view: str) -> HtmlReader:
     """Return a parsed page."""
-    return Reader(render_page(VIEWS[view]))
+    return HtmlReader(render_page(VIEWS[view]))
 
 
 def cell(share: float | None, *, due: bool = True, **marks: bool) -> str:
@@ -90,9 +50,9 @@ def test_tags_are_balanced_and_ids_are_unique(view: str) -> None:
 
 
 @cache
-def harmless() -> Reader:
+def harmless() -> HtmlReader:
     """Return the page with a harmless name."""
-    return Reader(render_page(hostile_view("harmless")))
+    return HtmlReader(render_page(hostile_view("harmless")))
 
 
 @pytest.mark.parametrize("view", [view for view in VIEWS if view.startswith("hostile")])
@@ -107,7 +67,7 @@ def test_a_hostile_name_adds_no_tag_and_no_attribute(view: str) -> None:
 @pytest.mark.parametrize("character", ["\x00", "\x1b", "\r", "\N{RIGHT-TO-LEFT OVERRIDE}", "\N{ZERO WIDTH SPACE}"])
 def test_control_characters_are_shown_as_escapes(character: str) -> None:
     """So are direction and invisible characters."""
-    page = Reader(render_page(hostile_view(f"a{character}b")))
+    page = HtmlReader(render_page(hostile_view(f"a{character}b")))
     assert character not in page.text
     assert "a" + character.encode("unicode_escape").decode() + "b" in page.text
 
@@ -121,7 +81,7 @@ def test_emoji_and_other_scripts_are_shown_unchanged() -> None:
 def test_a_very_long_name_does_not_make_a_long_page() -> None:
     """A name of 10,000 characters is cut in the middle."""
     name = "n" * 9_990 + "the-end-12"
-    page = Reader(render_page(hostile_view(name)))
+    page = HtmlReader(render_page(hostile_view(name)))
     assert "nnn…nnthe-end-12" in page.text
     assert name not in page.text
 
@@ -168,7 +128,7 @@ def test_a_new_loop_shows_no_number_and_says_why() -> None:
 
 def test_nan_is_never_shown() -> None:
     """Nor is infinity."""
-    text = Reader(render_page(hostile_view("v9"))).text.lower()
+    text = HtmlReader(render_page(hostile_view("v9"))).text.lower()
     assert not re.search(r"\bnan\b|\binf\b|infinity", text)
 
 
@@ -177,7 +137,7 @@ def test_nan_is_never_shown() -> None:
 def test_the_verdict_has_state_urgency_and_command(state: VerdictState, urgency: Urgency) -> None:
     """As text and as a sign, and the state in the page's title."""
     html = render_page(replace(rich_view(2), verdict=PageVerdict(state, "Because.", urgency, "truthloop status")))
-    page = Reader(html)
+    page = HtmlReader(html)
     assert f"<title>{state}: flights" in html
     assert f"{VERDICT_SIGNS[state]} {state} Because. {URGENCY_TEXTS[urgency]} Next: truthloop status" in page.text
 
@@ -283,7 +243,7 @@ def test_the_query_is_quoted_as_one_argument_of_the_shell() -> None:
     """A name in it can neither end the quotes nor start a command."""
     view = rich_view(3)
     coverage = replace(view.coverage, sql="SELECT 'a''b; $(touch /tmp/x)'")
-    text = Reader(render_page(replace(view, coverage=coverage))).text
+    text = HtmlReader(render_page(replace(view, coverage=coverage))).text
     assert """truthloop sql 'SELECT '"'"'a'"'"''"'"'b; $(touch /tmp/x)'"'"''""" in text
 
 
@@ -303,6 +263,6 @@ def test_the_error_page_has_what_where_and_hint_escaped() -> None:
     """It escapes as the page does."""
     html = render_error("no <lake>", "/data/lake", "Bring it back.", "Service Unavailable")
     assert "<lake>" not in html
-    assert "no <lake>" in Reader(html).text
+    assert "no <lake>" in HtmlReader(html).text
     assert "/data/lake" in html
     assert "Bring it back." in html
