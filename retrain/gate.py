@@ -5,7 +5,7 @@ open at a time. Time is evidence time, so a replayed year is decided as it would
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
@@ -14,7 +14,16 @@ from schemas.errors import TruthloopError
 from schemas.events.backfill import Cause
 from schemas.events.evidence import Decision, Event, GateState
 
-__all__ = ["DAY_MS", "NEUTRAL_EVENTS", "NEXT_STATES", "Gate", "IllegalEvent", "decision_id", "gate_of"]
+__all__ = [
+    "DAY_MS",
+    "NEUTRAL_EVENTS",
+    "NEXT_STATES",
+    "Gate",
+    "IllegalEvent",
+    "decision_id",
+    "gate_of",
+    "state_entry",
+]
 
 DAY_MS: Final = 86_400_000
 
@@ -115,6 +124,14 @@ class Gate:
         """Whether a retrain has been decided and has not ended."""
         return self.decision is not None
 
+    def open_for_ms(self, at_ms: int) -> int:
+        """Return for how long the open retrain has been open at an evidence time; 0 while none is open.
+
+        The log's newest evidence time counts if it is later: a backfill that is known only now may have come first, and
+        the days before it are evaluated afterwards.
+        """
+        return 0 if self.decided_ms is None else max(at_ms, self.at_ms or at_ms) - self.decided_ms
+
     def after(self, entry: Decision) -> "Gate":
         """Return the gate after an entry of its log.
 
@@ -188,6 +205,19 @@ def gate_of(entries: Iterable[Decision]) -> Gate:
     for entry in entries:
         gate = gate.after(entry)
     return gate
+
+
+def state_entry(entries: Sequence[Decision]) -> Decision | None:
+    """Return the newest entry that says why the gate is in its state; None of an empty log.
+
+    A note about a ruling, a refused callback or a judged version says nothing about it, unless it moved the gate.
+    """
+    for number in range(len(entries) - 1, -1, -1):
+        entry = entries[number]
+        before = entries[number - 1].state if number else GateState.UNKNOWN
+        if entry.event not in _NOTES or entry.state is not before:
+            return entry
+    return None
 
 
 def decision_id(loop: str, kind: str, at_ms: int, version: str | None, entry: str | None = None) -> str:

@@ -87,7 +87,7 @@ def evaluated(
         entries.append(_deployed(origin, gate, evaluation))
         gate = gate.after(entries[-1])
     if _is_overdue(origin, gate, evaluation):
-        reason = f"nobody has answered for {days(evaluation.at - (gate.decided_ms or evaluation.at))}"
+        reason = f"nobody has answered for {days(gate.open_for_ms(evaluation.at))}"
         entries.append(origin.entry(gate, Event.OVERDUE, gate.state, reason, at=evaluation.at))
         gate = gate.after(entries[-1])
     entries.append(_evaluation_entry(origin, gate, evaluation, waiting, Event.EVALUATED))
@@ -248,6 +248,6 @@ def _deployed(origin: EntryOrigin, gate: Gate, evaluation: Evaluation) -> Decisi
 
 def _is_overdue(origin: EntryOrigin, gate: Gate, evaluation: Evaluation) -> bool:
     waits = gate.state in (GateState.REQUESTED, GateState.RUNNING) and not gate.is_overdue
-    if not waits or origin.retrain is None or gate.decided_ms is None:
+    if not waits or origin.retrain is None:
         return False
-    return evaluation.at - gate.decided_ms >= origin.retrain.target.overdue
+    return gate.open_for_ms(evaluation.at) >= origin.retrain.target.overdue

@@ -55,7 +55,7 @@ def judge(
     """
     triggers = _triggers(gate, evaluation, retrain)
     if gate.is_open:
-        reason = f"retrain {gate.decision} is open since {days(evaluation.at - (gate.decided_ms or evaluation.at))}"
+        reason = f"retrain {gate.decision} has been open for {days(gate.open_for_ms(evaluation.at))}"
         return Judgement(gate.state, reason, triggers, [])
     conditions = [] if retrain is None else _conditions(gate, evaluation, retrain)
     holds = [] if retrain is not None and retrain.require.coverage == "any" else _broken(evaluation)

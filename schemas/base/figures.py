@@ -18,6 +18,7 @@ __all__ = [
     "count",
     "days",
     "finite",
+    "instant",
     "moment",
     "number",
     "percent",
@@ -178,6 +179,17 @@ def moment(at_ms: int | None, zone: tzinfo = UTC) -> str:
         return f"{at_ms} ms"
     offset = f"{at:%z}"
     return f"{at:%Y-%m-%d %H:%M} " + ("UTC" if offset == "+0000" else f"{offset[:3]}:{offset[3:]}")
+
+
+def instant(at_ms: int, zone: tzinfo = UTC) -> str:
+    """Return an instant in a time zone, to the millisecond where it has one, with the offset that was in force.
+
+    >>> instant(1_372_651_205_120, zone_of("America/New_York")), instant(1_372_651_205_000)
+    ('2013-07-01 00:00:05.120 -04:00', '2013-07-01 04:00:05 UTC')
+    """
+    day, minute, offset = moment(at_ms, zone).split(" ")
+    seconds, rest_ms = divmod(at_ms % 60_000, 1000)
+    return f"{day} {minute}:{seconds:02}{f'.{rest_ms:03}' if rest_ms else ''} {offset}"
 
 
 def plain_text(text: str) -> str:

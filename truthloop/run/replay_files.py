@@ -36,7 +36,7 @@ def replay_files(
     if not predictions and not labels and close_at_ms is None:
         raise InputError("no files were given", hint="truthloop replay --predictions FILE --labels FILE")
     files = open_record_files(settings, predictions, labels)
-    with _without_garbage_collection(), progress_bar(total) as report:
+    with _without_garbage_collection(), progress_bar(total, settings.config.timezone) as report:
         return replay_records(
             settings.lake, settings.config, files, now_ms=now_ms, close_at_ms=close_at_ms, progress=report
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 
 from rich.progress import (
     BarColumn,
@@ -15,6 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from schemas.base.figures import zone_of
 from streams.replay.replay import Progress as Report
 from truthloop.terminal.console import notes
 
@@ -29,12 +30,14 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(total: int | None) -> Iterator[Report]:
+def progress_bar(total: int | None, timezone: str = "UTC") -> Iterator[Report]:
     """Show a progress bar while the block runs; yields the callback for `streams.replay.replay.replay`.
 
     Args:
         total: number of records, if known.
+        timezone: of the loop; the day that is shown is one of its days.
     """
+    zone = zone_of(timezone)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -48,7 +51,7 @@ def progress_bar(total: int | None) -> Iterator[Report]:
 
         def report(records: int, event_time_ms: int | None) -> None:
             if event_time_ms is not None:
-                day = f"{datetime.fromtimestamp(event_time_ms / 1000, UTC):%Y-%m-%d}"
+                day = f"{datetime.fromtimestamp(event_time_ms / 1000, zone):%Y-%m-%d}"
                 bar.update(task, completed=records, description=day)
             else:
                 bar.update(task, completed=records)

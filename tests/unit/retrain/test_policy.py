@@ -106,7 +106,14 @@ def test_an_open_retrain_blocks_another_one(state: GateState) -> None:
     gate = Gate(state=state, decision=ID, decided_ms=START_MS)
     judgement = judge(gate, evaluation(3, DRIFT), CONFIG)
     assert (judgement.state, judgement.findings) == (state, [DRIFT])
-    assert ID in judgement.reason
+    assert judgement.reason == f"retrain {ID} has been open for 3 days"
+
+
+def test_a_retrain_is_never_open_for_less_than_no_time() -> None:
+    """A backfill known a month later may have come before it: the days until then are evaluated afterwards."""
+    gate = Gate(state=GateState.RUNNING, decision=ID, at_ms=START_MS + 31 * DAY_MS, decided_ms=START_MS + 31 * DAY_MS)
+    for day, days in ((0.4, "0 days"), (31, "0 days"), (32.5, "1.5 days")):
+        assert judge(gate, evaluation(day), CONFIG).reason == f"retrain {ID} has been open for {days}"
 
 
 def test_without_the_config_section_no_retrain_begins_and_the_reason_says_so() -> None:

@@ -1,12 +1,12 @@
 """`truthloop explain KEY`: the history of one key as sentences, in order of time."""
 
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas.base.figures import plain_text
+from schemas.base.figures import instant, plain_text, zone_of
 from schemas.errors import TruthloopError
 from truthloop.terminal.console import print_json, reporting_errors, results
 
@@ -41,7 +41,9 @@ def explain(
         from lake.session import connect  # noqa: PLC0415 - keeps --help fast
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - keeps --help fast
 
-        with connect(load_settings(config).lake) as connection:
+        settings = load_settings(config)
+        zone = zone_of(settings.config.timezone)
+        with connect(settings.lake) as connection:
             history = read_key_history(connection, key)
             if history is None:
                 near = near_keys(connection, key)
@@ -49,19 +51,24 @@ def explain(
                     f"neither a prediction nor a label has the key {key!r}",
                     hint=f"Similar keys: {plain_text(', '.join(near))}" if near else "There is no similar key.",
                 )
-        document = describe(history)
+        document = describe(history, zone)
         if as_json:
             print_json(document)
             return
         for event in document["events"]:
-            results.print(plain_text(f"{event['at']}  {event['text']}"), markup=False)
+            at = _in_zone(datetime.fromisoformat(event["at"]), zone)
+            results.print(plain_text(f"{at}  {event['text']}"), markup=False)
         results.print()
         for outcome in document["outcomes"]:
             results.print(plain_text(outcome["text"]), markup=False)
 
 
-def describe(history: "KeyHistory") -> dict[str, Any]:
-    """Return the key's history as one JSON document; events and outcomes have their sentence as `text`."""
+def describe(history: "KeyHistory", zone: tzinfo) -> dict[str, Any]:
+    """Return the key's history as one JSON document; events and outcomes have their sentence as `text`.
+
+    Args:
+        zone: of the times in sentences; all others are in UTC.
+    """
     events: list[tuple[datetime, int, int, dict[str, Any]]] = []
 
     def add(at: datetime, what: str, order: int, text: str, facts: dict[str, Any]) -> None:
@@ -77,14 +84,14 @@ def describe(history: "KeyHistory") -> dict[str, Any]:
             "once_of": list(fate.once_of),
             "waits_until": fate.waits_until,
         }
-        add(fate.row["known_at"], "label", fate.row["offset"], _label_text(fate), fate.row | facts)
+        add(fate.row["known_at"], "label", fate.row["offset"], _label_text(fate, zone), fate.row | facts)
     for row in history.revisions:
         add(row["known_at"], "revision", row["revision"], _revision_text(row), row)
     events.sort(key=lambda event: event[:3])
     return {
         "key": history.key,
         "events": [event for *_, event in events],
-        "outcomes": [_outcome(outcome) for outcome in history.outcomes],
+        "outcomes": [_outcome(outcome, zone) for outcome in history.outcomes],
     }
 
 
@@ -102,10 +109,10 @@ def _prediction_text(row: dict[str, Any]) -> str:
     return text
 
 
-def _label_text(fate: "LabelFate") -> str:
+def _label_text(fate: "LabelFate", zone: tzinfo) -> str:
     row = fate.row
     value = "retraction" if row["op"] == "retract" else _value(_either(row))
-    text = f"label {row['kind']} = {value} ({row['definition']}), of {_time(row['label_time'])}"
+    text = f"label {row['kind']} = {value} ({row['definition']}), of {_in_zone(row['label_time'], zone)}"
     if fate.record_of:
         text += f"; of record for {', '.join(fate.record_of)}"
     elif fate.rejected is not None:
@@ -113,7 +120,7 @@ def _label_text(fate: "LabelFate") -> str:
     elif fate.once_of:
         text += "; was of record until a newer label came"
     elif fate.waits_until is not None:
-        text += f"; waits for a prediction until {_time(fate.waits_until)}"
+        text += f"; waits for a prediction until {_in_zone(fate.waits_until, zone)}"
     else:
         text += "; a newer label came before it could join"
     return text
@@ -133,18 +140,18 @@ def _revision_text(row: dict[str, Any]) -> str:
     return f"{text}; {format_duration(abs(age_ms))} {side} the prediction, by {row['definition']}"
 
 
-def _outcome(outcome: "CurrentOutcome") -> dict[str, Any]:
+def _outcome(outcome: "CurrentOutcome", zone: tzinfo) -> dict[str, Any]:
     row, label = outcome.row, outcome.label
     value = _either(row)
     text = f"{row['kind']} of {row['id']} is {row['status']}"
     if value is not None:
         text += f": {_value(value)}"
     if row["status"] == "pending":
-        text += f"; waits for a label until {_time(outcome.deadline)}"
+        text += f"; waits for a label until {_in_zone(outcome.deadline, zone)}"
         if outcome.is_overdue:
             text += ", which has passed: overdue until the watermark of the labels has passed it, too"
     elif label is not None:
-        text += f"; by the label of {_time(label['label_time'])}, known {_time(label['known_at'])}"
+        text += f"; by the label of {_in_zone(label['label_time'], zone)}, known {_in_zone(label['known_at'], zone)}"
     record = None
     if label is not None:
         record = {name: _plain(label[name]) for name in ("partition", "offset", "label_time", "known_at", "source")}
@@ -172,7 +179,12 @@ def _value(value: float | str | None) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _in_zone(at: datetime, zone: tzinfo) -> str:
+    return instant(round(at.timestamp() * 1000), zone)
+
+
 def _time(at: datetime) -> str:
+    """Return an instant in UTC, for the JSON document."""
     digits = "milliseconds" if at.microsecond else "seconds"
     return at.replace(tzinfo=None).isoformat(sep=" ", timespec=digits) + "Z"
 

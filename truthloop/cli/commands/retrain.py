@@ -1,13 +1,14 @@
 """`truthloop retrain`: lists, explains, evaluates and resolves retrains."""
 
 import os
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schemas.base.figures import plain_text
+from schemas.base.figures import moment, plain_text, zone_of
 from truthloop.cli.commands.retrain_send import send
 from truthloop.cli.commands.retrain_show import show
 from truthloop.cli.selection import local_user
@@ -42,11 +43,13 @@ def list_(kind: Kind = None, config: Config = CONFIG, as_json: Json = False) -> 
     with reporting_errors():
         from rich.text import Text  # noqa: PLC0415 - keeps --help fast
 
-        from retrain.gate import gate_of  # noqa: PLC0415 - the same
+        from retrain.gate import gate_of, state_entry  # noqa: PLC0415 - the same
         from retrain.retrains import retrains_of  # noqa: PLC0415 - the same
         from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - the same
 
-        logs = _logs(config, kind)
+        settings = _settings(config)
+        logs = _logs(settings, kind)
+        zone = zone_of(settings.config.timezone)
         if as_json:
             print_json(
                 {
@@ -59,7 +62,7 @@ def list_(kind: Kind = None, config: Config = CONFIG, as_json: Json = False) -> 
         for name, entries in logs.items():
             for item in retrains_of(entries):
                 table.add_row(
-                    _time(item.decided_ms),
+                    moment(item.decided_ms, zone),
                     name,
                     item.id,
                     item.state,
@@ -71,7 +74,7 @@ def list_(kind: Kind = None, config: Config = CONFIG, as_json: Json = False) -> 
             print_table(table)
         for name, entries in logs.items():
             gate = gate_of(entries)
-            last = entries[-1].reason if entries else "no day was evaluated yet"
+            last = entry.reason if (entry := state_entry(entries)) is not None else "no day was evaluated yet"
             notes.print(f"{name}: the gate is {gate.state.value}: {plain_text(last)}", markup=False)
 
 
@@ -89,7 +92,9 @@ def explain(
     with reporting_errors():
         from schemas.errors import ConfigError  # noqa: PLC0415 - keeps --help fast
 
-        logs = _logs(config, kind)
+        settings = _settings(config)
+        logs = _logs(settings, kind)
+        zone = zone_of(settings.config.timezone)
         entries = [entry for log in logs.values() for entry in (log[-last:] if decision is None else log)]
         if decision is not None:
             entries = [entry for entry in entries if entry.decision == decision]
@@ -100,7 +105,7 @@ def explain(
             return
         before = ""
         for entry in entries:
-            _print(entry, reason_before=before if decision is not None else "")
+            _print(entry, zone, reason_before=before if decision is not None else "")
             before = entry.reason
 
 
@@ -189,7 +194,7 @@ def _settings(config: Path) -> "Settings":
     return load_settings(config)
 
 
-def _logs(config: Path, kind: str | None) -> "dict[str, list[Decision]]":
+def _logs(settings: "Settings", kind: str | None) -> "dict[str, list[Decision]]":
     """Return the log of each kind, or of one kind."""
     import polars as pl  # noqa: PLC0415 - keeps --help fast
 
@@ -197,7 +202,6 @@ def _logs(config: Path, kind: str | None) -> "dict[str, list[Decision]]":
     from retrain.decision_log import DecisionLog  # noqa: PLC0415 - the same
     from truthloop.cli.selection import check_choice  # noqa: PLC0415 - the same
 
-    settings = _settings(config)
     if kind is not None:
         check_choice("--kind", kind, pl.Series(list(settings.config.labels)))
     lake = Lake.open(settings.lake)
@@ -205,23 +209,23 @@ def _logs(config: Path, kind: str | None) -> "dict[str, list[Decision]]":
 
 
 def _gate_document(entries: "list[Decision]") -> dict[str, object]:
-    from retrain.gate import gate_of  # noqa: PLC0415 - keeps --help fast
+    from retrain.gate import gate_of, state_entry  # noqa: PLC0415 - keeps --help fast
 
-    gate = gate_of(entries)
+    gate, entry = gate_of(entries), state_entry(entries)
     return {
         "state": gate.state.value,
         "since_ms": gate.since_ms,
         "decision": gate.decision,
         "overdue": gate.is_overdue,
-        "reason": entries[-1].reason if entries else None,
+        "reason": None if entry is None else entry.reason,
     }
 
 
-def _print(entry: "Decision", *, reason_before: str) -> None:
+def _print(entry: "Decision", zone: tzinfo, *, reason_before: str) -> None:
     """Print one entry, unless it repeats the reason of the entry before."""
     if entry.reason == reason_before:
         return
-    head = f"{_time(entry.at)}  {entry.event.value}: {entry.state.value}"
+    head = f"{moment(entry.at, zone)}  {entry.event.value}: {entry.state.value}"
     results.print(f"{head}  {plain_text(entry.reason)}", markup=False)
     if entry.decision is None and entry.conditions and entry.findings:
         for condition in entry.conditions:
@@ -233,9 +237,3 @@ def _print(entry: "Decision", *, reason_before: str) -> None:
     for name, value in entry.detail.items():
         if value is not None and entry.decision is not None:
             results.print(f"    {plain_text(name)}: {plain_text(str(value))}", markup=False)
-
-
-def _time(at_ms: int) -> str:
-    from datetime import UTC, datetime  # noqa: PLC0415 - keeps --help fast
-
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M}"

@@ -1,12 +1,12 @@
 """`truthloop retrain show`: the manifest of one retrain, found by its id or by the version it produced."""
 
-from datetime import UTC, datetime
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas.base.figures import plain_text
+from schemas.base.figures import instant, plain_text, zone_of
 from truthloop.terminal.console import print_json, reporting_errors, results, warn
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def show(
         if as_json:
             print_json(document)
         else:
-            for line in _lines(document):
+            for line in _lines(document, zone_of(settings.config.timezone)):
                 results.print(line, markup=False)
         if fault:
             warn(plain_text(fault))
@@ -82,7 +82,7 @@ def _dataset(entries: "list[Decision]", decision: str) -> tuple[dict[str, Any] |
     return dict(found.manifest), fault
 
 
-def _lines(value: object, depth: int = 0) -> list[str]:
+def _lines(value: object, zone: tzinfo, depth: int = 0) -> list[str]:
     """Return a document as indented lines; empty parts are left out."""
     pad = "  " * depth
     found: list[str] = []
@@ -91,16 +91,16 @@ def _lines(value: object, depth: int = 0) -> list[str]:
             continue
         label = "-" if isinstance(value, list) else f"{plain_text(str(name))}:"
         if not isinstance(item, dict | list):
-            found.append(f"{pad}{label} {_text(str(name), item)}")
+            found.append(f"{pad}{label} {_text(str(name), item, zone)}")
         elif isinstance(value, list):
-            first, *rest = _lines(item, depth + 1)
+            first, *rest = _lines(item, zone, depth + 1)
             found += [f"{pad}- {first.lstrip()}", *rest]
         else:
-            found += [f"{pad}{label}", *_lines(item, depth + 1)]
+            found += [f"{pad}{label}", *_lines(item, zone, depth + 1)]
     return found
 
 
-def _text(name: str, value: object) -> str:
+def _text(name: str, value: object, zone: tzinfo) -> str:
     from schemas.base.duration import format_duration  # noqa: PLC0415 - needed here only
 
     if isinstance(value, bool):
@@ -108,5 +108,5 @@ def _text(name: str, value: object) -> str:
     if not isinstance(value, int):
         return plain_text(str(value))
     if name in _INSTANTS:
-        return f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        return instant(value, zone)
     return format_duration(value) if name.endswith("_ms") else f"{value:,}"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from retrain.gate import NEUTRAL_EVENTS, gate_of
+from retrain.gate import NEUTRAL_EVENTS, gate_of, state_entry
 from schemas.events.evidence import Decision, Event, GateState
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.sql import decision_query
@@ -50,14 +50,13 @@ def gate_panel(scope: Scope) -> GatePanel:
             GateState.UNKNOWN.value, "Nothing has been evaluated yet.", commands=_COMMANDS, sql=sql, note=_note(scope)
         )
     gate = gate_of(log)
-    evaluations = [entry for entry in log if entry.event in _EVALUATED]
-    conditions = next((entry.conditions for entry in reversed(evaluations) if entry.conditions), [])
+    conditions = next((one.conditions for one in reversed(log) if one.event in _EVALUATED and one.conditions), [])
     return GatePanel(
         gate.state.value,
-        sentence(log[-1].reason),
+        sentence(entry.reason) if (entry := state_entry(log)) is not None else "",
         gate.since_ms,
         tuple(GateCondition(one.name, one.value, one.needed, one.is_met) for one in conditions),
-        tuple(GateEvaluation(one.at, one.state.value, one.reason) for one in evaluations[: -_EVALUATIONS - 1 : -1]),
+        tuple(_evaluations(log)[: -_EVALUATIONS - 1 : -1]),
         tuple(_row(retrain) for retrain in reversed(_retrains(log))),
         _COMMANDS,
         sql,
@@ -74,6 +73,19 @@ def sentence(text: str) -> str:
     """Return a text with a capital letter and a full stop."""
     text = text.strip()
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
+def _evaluations(log: Sequence[Decision]) -> list[GateEvaluation]:
+    """Return every evaluation in order; one after a ruling is of the day that was evaluated last, once more."""
+    found: list[GateEvaluation] = []
+    end_ms = 0
+    for entry in log:
+        if entry.event is Event.EVALUATED:
+            end_ms = entry.at
+        if entry.event in _EVALUATED:
+            again = entry.event is Event.RESTATED
+            found.append(GateEvaluation(end_ms, entry.state.value, entry.reason, again))
+    return found
 
 
 def _retrains(log: Sequence[Decision]) -> list[_Retrain]:

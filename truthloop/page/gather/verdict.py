@@ -5,7 +5,7 @@ State, the worst of all kinds:
 - `STALLED`: the loop makes no progress: a retrain is overdue or could not be delivered; days have ended and none was
   evaluated, or evaluations are two days behind the inputs.
 - `HOLD`: labels cannot be trusted: fewer arrive than usual, or a source is silent.
-- `WATCH`: there is a finding, a retrain is in progress, or there is too little data.
+- `WATCH`: a backfill waits for a ruling, there is a finding, a retrain is in progress, or there is too little data.
 - `OK`: the newest evaluation found nothing.
 
 Urgency: `now` if labels have stopped or evaluations have; `working hours` if a person must decide or repair something
@@ -15,18 +15,20 @@ The verdict follows from the gate's log and the findings of the evaluations.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, get_args
 
 import polars as pl
 
 from monitor.cells.cohort import day_starts_ms
+from retrain.episode_status import EpisodeStatus, episode_statuses
 from retrain.gate import DAY_MS, NEUTRAL_EVENTS, Gate, gate_of
 from schemas.base.figures import days
 from schemas.events.evidence import Decision, Event, FindingKind, GateState, Level
 from truthloop.page.gather.gate import newest_evaluation, sentence
 from truthloop.page.gather.scope import Scope
-from truthloop.page.panels.view import PageVerdict
+from truthloop.page.panels.view import PageVerdict, Urgency
 
 __all__ = ["page_verdict"]
 
@@ -37,6 +39,7 @@ EXPLAIN: Final = "truthloop retrain explain"
 STATUS: Final = "truthloop status"
 
 _SEVERITY: Final = {"STALLED": 0, "HOLD": 1, "WATCH": 2, "OK": 3}
+_URGENCIES: Final = get_args(Urgency)
 _HOLDS: Final = (FindingKind.COVERAGE.value, FindingKind.SILENCE.value)
 _IN_PROGRESS: Final = {
     GateState.PREPARING: "its data set is being written",
@@ -55,10 +58,10 @@ def page_verdict(scopes: Sequence[Scope]) -> PageVerdict:
         IllegalEvent: a log has an event that its state does not allow.
     """
     found = [(scope.kind.name, _of_kind(scope)) for scope in scopes]
-    kind, worst = min(found, key=lambda one: _SEVERITY[one[1].state])
+    kind, worst = min(found, key=lambda one: (_SEVERITY[one[1].state], _URGENCIES.index(one[1].urgency)))
     if len(found) == 1 or worst.state == "OK":
         return worst
-    return PageVerdict(worst.state, f"{kind}: {worst.sentence}", worst.urgency, worst.command)
+    return replace(worst, sentence=f"{kind}: {worst.sentence}")
 
 
 def _of_kind(scope: Scope) -> PageVerdict:
@@ -73,18 +76,27 @@ def _of_kind(scope: Scope) -> PageVerdict:
     holds = alarms.filter(pl.col("name").is_in(_HOLDS))["text"].to_list()
     if holds or gate.state is GateState.HELD:
         return PageVerdict("HOLD", sentence(holds[0] if holds else newest.reason), "now", STATUS)
+    if waiting := [one for one in episode_statuses(scope.log) if one.is_waiting]:
+        return _unruled(waiting)
+    return _of_gate(gate, newest, has_alarms=not alarms.is_empty())
+
+
+def _unruled(waiting: Sequence[EpisodeStatus]) -> PageVerdict:
+    """Return the verdict about a kind with backfills that a person has to rule about, the oldest first."""
+    first = waiting[0].episode
+    labels = f"{first.labels:,} label{'' if first.labels == 1 else 's'}"
+    more = f" {len(waiting) - 1:,} more wait." if len(waiting) > 1 else ""
+    text = f"A backfill waits for a ruling: {labels} restate the past, and until then they do not count.{more}"
+    return PageVerdict("WATCH", text, "working hours", f"truthloop backfill diff {first.id}", f"backfill/{first.id}")
+
+
+def _of_gate(gate: Gate, newest: Decision, *, has_alarms: bool) -> PageVerdict:
+    """Return the verdict about a kind whose labels arrive and that waits for no ruling."""
     if (step := _IN_PROGRESS.get(gate.state)) is not None:
         return PageVerdict("WATCH", f"A retrain is in progress: {step}.", "none", EXPLAIN)
-    return _at_rest(gate, newest, has_alarms=not alarms.is_empty())
-
-
-def _at_rest(gate: Gate, newest: Decision, *, has_alarms: bool) -> PageVerdict:
-    """Return the verdict about a kind whose labels arrive and that has no open retrain."""
     reason = sentence(newest.reason)
     if gate.state is GateState.IDLE:
         return PageVerdict("OK", reason, "none")
-    if gate.state is GateState.WAITING:
-        return PageVerdict("WATCH", reason, "working hours", "truthloop backfill list")
     if gate.state is GateState.COOLING and not has_alarms:
         return PageVerdict("OK", f"There is no reason for a retrain now. {reason}", "none")
     needs_person = has_alarms and gate.state is GateState.WATCHING
@@ -94,8 +106,7 @@ def _at_rest(gate: Gate, newest: Decision, *, has_alarms: bool) -> PageVerdict:
 def _stalled(scope: Scope, gate: Gate, newest: Decision | None) -> PageVerdict | None:
     """Return the verdict about a kind without progress; None if it makes progress."""
     if gate.is_open and gate.is_overdue:
-        since = "" if gate.decided_ms is None or gate.at_ms is None else days(gate.at_ms - gate.decided_ms)
-        text = f"Retrain {gate.decision}, requested {since} ago, has not been answered."
+        text = f"Retrain {gate.decision} has been open for {days(gate.open_for_ms(0))} and has not been answered."
         return PageVerdict("STALLED", text, "working hours", f"truthloop retrain resolve {gate.decision}")
     ended = next((entry for entry in reversed(scope.log) if entry.event not in NEUTRAL_EVENTS), None)
     if ended is not None and ended.event is Event.UNDELIVERABLE:

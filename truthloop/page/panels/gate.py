@@ -20,11 +20,17 @@ class GateCondition:
 
 @dataclass(frozen=True, slots=True)
 class GateEvaluation:
-    """An evaluation: the gate's state after it, and the reason."""
+    """An evaluation: the gate's state after it, and the reason.
+
+    Attributes:
+        at_ms: end of the day that was evaluated.
+        is_again: whether that day was evaluated once more, because a ruling has changed which labels are of record.
+    """
 
     at_ms: int
     state: str
     reason: str
+    is_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

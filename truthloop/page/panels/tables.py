@@ -42,7 +42,7 @@ def table_of(view: PageView, panel: str) -> tuple[tuple[str, ...], list[Row]]:
 def _verdict(view: PageView) -> Iterator[Row]:
     verdict, freshness = view.verdict, view.freshness
     times = (freshness.made_at_ms, freshness.evidence_until_ms, freshness.read_until_ms)
-    yield (view.loop.name, verdict.state, verdict.sentence, verdict.urgency, verdict.command, *times)
+    yield (view.loop.name, verdict.state, verdict.sentence, verdict.urgency, verdict.command, verdict.link, *times)
 
 
 def _coverage(view: PageView) -> Iterator[Row]:
@@ -87,7 +87,7 @@ def _gate(view: PageView) -> Iterator[Row]:
         state = {None: "unknown", True: "fulfilled", False: "not fulfilled"}[one.is_fulfilled]
         yield ("condition", None, one.name, state, "", one.value, one.needed, "")
     for found in gate.evaluations:
-        yield ("evaluation", found.at_ms, "", found.state, found.reason, "", "", "")
+        yield ("evaluation", found.at_ms, "again" if found.is_again else "", found.state, found.reason, "", "", "")
     for retrain in gate.decisions:
         yield ("decision", retrain.at_ms, retrain.id, retrain.state, retrain.reason, "", "", retrain.command)
 
@@ -115,7 +115,7 @@ def _flow(view: PageView) -> Iterator[Row]:
 
 PANELS: Final[dict[str, PanelEntry]] = {
     "verdict": PanelEntry(
-        "Verdict", "loop state sentence urgency command made_at_ms evidence_until_ms read_until_ms", _verdict
+        "Verdict", "loop state sentence urgency command link made_at_ms evidence_until_ms read_until_ms", _verdict
     ),
     "metric": PanelEntry(
         "Model performance",

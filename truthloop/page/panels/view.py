@@ -86,12 +86,14 @@ class PageVerdict:
         sentence: the reason of the state.
         urgency: when a person has to act.
         command: the next command to run; empty if none is needed.
+        link: relative address of the page with which to act; empty if there is none.
     """
 
     state: VerdictState
     sentence: str
     urgency: Urgency
     command: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def test_a_key_is_explained_in_order_of_time(builder: LakeBuilder) -> None:
     assert "does not count (duplicate)" in sentences[1]
     assert (
         sentences[2]
-        == "label fraud = 1 (chargeback-1), of 2026-03-01 11:00:00Z; was of record until a newer label came"
+        == "label fraud = 1 (chargeback-1), of 2026-03-01 11:00:00 UTC; was of record until a newer label came"
     )
     assert sentences[3] == "fraud of tx-1 became joined (first): 1; 3h after the prediction, by chargeback-1"
     assert "stale: a label with a later time came before" in sentences[4]
@@ -88,7 +88,18 @@ def test_a_waiting_label_has_its_deadline(builder: LakeBuilder) -> None:
     builder.label("tx-1", 1, 0, value=0.0).label("tx-1", 2, 1, value=1.0)
     first, second = texts(builder, "tx-1")
     assert first.endswith("a newer label came before it could join")
-    assert second.endswith("waits for a prediction until 2026-03-02 06:00:00Z")
+    assert second.endswith("waits for a prediction until 2026-03-02 06:00:00 UTC")
+
+
+def test_sentences_have_the_times_of_the_loops_zone(builder: LakeBuilder) -> None:
+    """As the page has; the times of the JSON document are in UTC."""
+    config = builder.lake.path.parent / "truthloop.yaml"
+    config.write_text(f"timezone: America/New_York\n{CONFIG_TEXT}")
+    builder.label("tx-1", 2, 1, value=1.0)
+    document = history(builder, "tx-1")
+    assert document["events"][0]["at"] == "2026-03-01 10:00:00Z"
+    assert "waits for a prediction until 2026-03-02 01:00:00 -05:00" in document["events"][0]["text"]
+    assert run(builder, "tx-1").stdout.startswith("2026-03-01 05:00:00 -05:00  label fraud = 1")
 
 
 @pytest.mark.parametrize("reason", ["too_late", "unknown_prediction", "waiting_limit", "future"])

@@ -111,14 +111,14 @@ def test_a_retrain_is_explained_from_the_finding_to_its_end(folder: Path) -> Non
     assert result.exit_code == 0
     lines = [line.strip() for line in result.stdout.splitlines()]
     assert lines == [
-        r"2013-06-03 00:00  evaluated: preparing  errors rose\x1b[31m",
+        r"2013-06-03 00:00 UTC  evaluated: preparing  errors rose\x1b[31m",
         "found: error_drift alarm",
-        "2013-06-03 00:00  prepared: requested  written",
+        "2013-06-03 00:00 UTC  prepared: requested  written",
         "dataset: file:///d",
         "manifest: file:///d/m",
         f"manifest_sha256: {'0' * 64}",
         "rows: 2345",
-        "2013-06-06 00:00  deployed: cooling  v2 predicts",
+        "2013-06-06 00:00 UTC  deployed: cooling  v2 predicts",
     ]
     assert [item["number"] for item in document(folder, "explain", ID)["entries"]] == [3, 4, 5]
 
@@ -128,7 +128,7 @@ def test_without_an_id_the_newest_days_explain_why_none_was_asked_for(folder: Pa
     write(folder, LOG[:3])
     lines = [line.strip() for line in run(folder, "explain").stdout.splitlines()]
     assert lines[-2:] == [
-        "2013-06-02 00:00  evaluated: watching  too few",
+        "2013-06-02 00:00 UTC  evaluated: watching  too few",
         "mature_labels: 12 (needed: at least 2,000)",
     ]
     assert len(lines) == 4

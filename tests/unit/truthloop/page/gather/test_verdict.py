@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from gate_case import episode
 from gather_case import (
     DAY_MS,
     NOW_MS,
@@ -22,6 +23,7 @@ from gather_case import (
 )
 
 from schemas.config.loop import LoopConfig
+from schemas.events.backfill import Verdict
 from schemas.events.evidence import Condition, Decision, Event, FindingKind, GateState, Level
 from truthloop.page.gather.drift import drift_panel
 from truthloop.page.gather.gate import gate_panel
@@ -136,7 +138,7 @@ def test_an_overdue_retrain_is_stalled_and_names_its_id(snapshot: Snapshot) -> N
     log = [*requested_log(), kept(GateState.REQUESTED, Event.OVERDUE, TODAY_MS)]
     found = page_verdict([scope_of(snapshot, log)])
     assert (found.state, found.urgency) == ("STALLED", "working hours")
-    assert found.sentence == f"Retrain {ID}, requested 10 days ago, has not been answered."
+    assert found.sentence == f"Retrain {ID} has been open for 10 days and has not been answered."
     assert found.command == f"truthloop retrain resolve {ID}"
 
 
@@ -164,6 +166,63 @@ def test_labels_without_an_evaluation_are_stalled(snapshot: Snapshot) -> None:
     assert (found.state, found.urgency, found.command) == ("STALLED", "working hours", "truthloop status")
     assert "no day has been evaluated" in found.sentence
     assert "labels were read" in found.sentence
+
+
+def waiting_backfill(number: int, state: GateState = GateState.WAITING, at_ms: int = TODAY_MS) -> Decision:
+    """Return the entry of a backfill that waits for a ruling."""
+    found = episode(7, kind="bought", labels=1_706, since=EARLIER_MS, until=at_ms)
+    about = {"episode": found, "verdict": Verdict.QUARANTINED, "version": None}
+    return entry(number, Event.BACKFILLED, state, at_ms, reason="1,706 labels restate the past", **about)
+
+
+def test_a_backfill_that_waits_is_the_headline_and_links_to_its_diff(snapshot: Snapshot) -> None:
+    """Whatever the newest evaluation found, since it was made before the backfill."""
+    found = page_verdict([scope_of(snapshot, [idle(), waiting_backfill(1)])])
+    assert (found.state, found.urgency) == ("WATCH", "working hours")
+    assert "A backfill waits for a ruling: 1,706 labels restate the past" in found.sentence
+    assert found.link == f"backfill/bf-{7:032x}"
+    assert found.command == f"truthloop backfill diff bf-{7:032x}"
+    running = [*requested_log(), waiting_backfill(3, GateState.REQUESTED)]
+    assert (
+        page_verdict([scope_of(snapshot, [*running, kept(GateState.REQUESTED).model_copy(update={"number": 4})])])
+        == found
+    )
+
+
+def test_of_two_kinds_the_one_that_needs_a_person_is_the_headline(snapshot: Snapshot) -> None:
+    """Both are watched, and the other kind comes first in the config."""
+    log = [entry(0, EVALUATED, GateState.WATCHING, TODAY_MS, reason="amount has shifted")]
+    other = scope_of(snapshot, log, [finding_row(TODAY_MS, FindingKind.SHIFT, Level.WARN)])
+    waits = [one.model_copy(update={"kind": "price"}) for one in (idle(), waiting_backfill(1))]
+    found = page_verdict([other, scope_of(snapshot, waits, kind="price")])
+    assert found.sentence.startswith("price: A backfill waits")
+    assert found.link == f"backfill/bf-{7:032x}"
+
+
+def test_a_ruling_or_a_refused_callback_is_not_the_reason_of_the_state(snapshot: Snapshot) -> None:
+    """The newest entry that says why the gate is in its state is."""
+    log = [idle(reason="no finding calls for a retrain"), waiting_backfill(1)]
+    assert gate_panel(scope_of(snapshot, log)).sentence == "1,706 labels restate the past."
+    ruled = {"episode": log[1].episode, "verdict": Verdict.REJECTED, "version": None}
+    log.append(entry(2, Event.REJECTED, GateState.WAITING, TODAY_MS, reason="wrong zone", **ruled))
+    assert gate_panel(scope_of(snapshot, log)).sentence == "1,706 labels restate the past."
+    log.append(entry(3, Event.RESTATED, GateState.IDLE, TODAY_MS, reason="no finding calls for a retrain"))
+    log.append(entry(4, Event.REFUSED, GateState.IDLE, TODAY_MS, reason="names another model_sha256"))
+    assert gate_panel(scope_of(snapshot, log)).sentence == "No finding calls for a retrain."
+
+
+def test_evaluations_are_in_the_order_of_their_days(snapshot: Snapshot) -> None:
+    """One after a ruling is of the day before it, though the ruling is about labels that are known later."""
+    log = [
+        idle(0, EARLIER_MS),
+        entry(1, Event.RESTATED, GateState.IDLE, EARLIER_MS + 9 * DAY),
+        idle(2, EARLIER_MS + DAY),
+        idle(3, EARLIER_MS + 2 * DAY),
+    ]
+    found = gate_panel(scope_of(snapshot, log)).evaluations
+    days = [(one.at_ms - EARLIER_MS) // DAY for one in found]
+    assert days == [2, 1, 0, 0]
+    assert [one.is_again for one in found] == [False, False, True, False]
 
 
 def test_before_the_end_of_the_first_day_the_loop_is_watched(snapshot: Snapshot) -> None:
