@@ -109,7 +109,7 @@ def write_dataset(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Pat
         draft.rename(folder)
         for abandoned in root.glob(f"{unfinished}*"):  # of a writer that was killed or is too late
             shutil.rmtree(abandoned, ignore_errors=True)
-    except (OSError, duckdb.Error) as error:
+    except (OSError, duckdb.Error, LakeError) as error:
         if draft is not None:
             shutil.rmtree(draft, ignore_errors=True)
         if (folder / MANIFEST).exists():  # another writer has finished the same one meanwhile

@@ -35,12 +35,12 @@ def sample_plan(ranges: Mapping[int, Block], records: int) -> list[dict[int, Blo
         newest = high - (share - spread)
         rounds[0][partition] = (newest, high)
         blocks = min(BLOCKS, spread)
+        left_out = newest - low - spread  # before, between and after the blocks
         for at in range(blocks):
             count = spread // blocks + (at < spread % blocks)
-            step = (newest - low) / blocks
-            slack = max(step - count, 0)
-            first = low + int(at * step + slack * ((partition * PHASE) % 1))
-            rounds[at + 1][partition] = (first, min(first + count, newest))
+            before = at * (spread // blocks) + min(at, spread % blocks)
+            first = low + before + int(left_out * (at + (partition * PHASE) % 1) / blocks)
+            rounds[at + 1][partition] = (first, first + count)
     return [blocks for blocks in rounds if blocks]
 
 

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 from lake_builder import LakeBuilder, hour, loop_config, ms
 
-from lake.dataset import DatasetOrder, read_dataset, write_dataset
+import lake.dataset
+from lake.dataset import Dataset, DatasetOrder, read_dataset, write_dataset
 from schemas.errors import LakeError
 from schemas.events.backfill import Cause, Episode, Verdict
 from schemas.events.evidence import Decision, Event, GateState
@@ -135,6 +136,24 @@ def test_a_killed_run_leaves_nothing_that_looks_complete(builder: LakeBuilder, t
     assert not draft.exists()
     assert json.loads((found.folder / "manifest.json").read_text())["rows"] == {"train": 0, "holdout": 0}
     assert keys(found.folder, "train") == []
+
+
+def test_of_two_writers_the_slower_one_finds_the_set_of_the_faster(
+    builder: LakeBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if its draft is removed just before it writes the manifest."""
+    write = lake.dataset.write_atomically
+    faster: list[Dataset] = []
+
+    def overtaken(path: Path, text: str) -> None:
+        monkeypatch.setattr(lake.dataset, "write_atomically", write)
+        faster.append(write_dataset(builder.lake, CONFIG, ORDER, tmp_path))
+        write(path, text)
+
+    monkeypatch.setattr(lake.dataset, "write_atomically", overtaken)
+    slower = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
+    assert [slower.manifest_sha256] == [one.manifest_sha256 for one in faster]
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".rt-1")] == []
 
 
 EVENTS = {Verdict.APPROVED: Event.APPROVED, Verdict.REJECTED: Event.REJECTED}
