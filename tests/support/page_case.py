@@ -96,15 +96,19 @@ def metric_of(days: int = 30) -> MetricPanel:
         wave = 0.012 * ((number * 7) % 5 - 2)
         if back >= 6:
             value = 0.84 + wave - max(0, number - days // 2) * 0.0042
-            first.append(MetricPoint(day, "revised" if back == 11 else "mature", value, labelled=830, predictions=840))
+            first.append(
+                MetricPoint(day, "revised" if back == 11 else "mature", value, n=829, labelled=830, predictions=840)
+            )
         elif back >= 3:
-            second.append(MetricPoint(day, "mature", 0.855 + wave, labelled=828, predictions=840))
+            second.append(MetricPoint(day, "mature", 0.855 + wave, n=826, labelled=828, predictions=840))
         elif back == 2:
-            second.append(MetricPoint(day, "provisional", 0.842, least=0.79, most=0.93, labelled=700, predictions=850))
+            second.append(
+                MetricPoint(day, "provisional", 0.842, least=0.79, most=0.93, n=699, labelled=700, predictions=850)
+            )
         else:
             low, high = (0.77, 0.84) if back == 0 else (0.815, 0.862)
             labelled = 140 if back == 0 else 780
-            newest = MetricPoint(day, "estimated", (low + high) / 2, low, high, 0.4, 0.98, labelled, 850)
+            newest = MetricPoint(day, "estimated", (low + high) / 2, low, high, 0.4, 0.98, labelled - 1, labelled, 850)
             second.append(newest if back == 0 else replace(newest, status="provisional"))
     running = (NowcastSeries(all_days[-1], "flights-v2", 0.81, 0.77, 0.84, 0.90),)
     sql = "SELECT \"day\", version, accuracy, status FROM metrics WHERE kind = 'arrived_late'"

@@ -38,7 +38,7 @@ _RULINGS: Final = (
 )
 _COMMANDS: Final[Mapping[Verdict, str]] = {Verdict.APPROVED: "approve", Verdict.REJECTED: "reject"}
 _LATE_SHARE: Final = """
-SELECT sum(tp + fn) / sum(labelled) FROM metrics WHERE kind = ? AND month("day") = ?
+SELECT sum(tp + fn) / sum(n) FROM metrics WHERE kind = ? AND month("day") = ?
 """
 
 WaitUntil = Callable[[Callable[[], bool]], None]

@@ -35,7 +35,7 @@ def print_table(table: Table) -> None:
 
 
 def metric_tables(rows: "pl.DataFrame", by: list[str]) -> list[Table]:
-    """Return one table per kind and definition: a row per group, a column per metric.
+    """Return one table per kind and definition: a row per group, a column per metric, and `n`, the rows they rest on.
 
     Args:
         rows: as `monitor.metrics.table.metrics` returns them.
@@ -44,7 +44,7 @@ def metric_tables(rows: "pl.DataFrame", by: list[str]) -> list[Table]:
     tables: list[Table] = []
     for (kind, definition), part in rows.group_by("kind", "definition", maintain_order=True):
         names = part["name"].unique(maintain_order=True).to_list()
-        columns = [*(f"{name}:" for name in by), "predictions", "labelled", "coverage", *names, "status:"]
+        columns = [*(f"{name}:" for name in by), "predictions", "labelled", "coverage", "n", *names, "status:"]
         table = plain_table(*columns, title=f"{kind} ({definition})")
         for group, values in part.group_by(by, maintain_order=True):
             first = values.row(0, named=True)
@@ -58,6 +58,7 @@ def metric_tables(rows: "pl.DataFrame", by: list[str]) -> list[Table]:
                 f"{first['predictions']:,}",
                 f"{first['labelled']:,}",
                 share(first["coverage"]),
+                f"{first['n']:,}",
                 *(number(shown[name]) for name in names),
                 min(statuses, default="no_data"),
             )

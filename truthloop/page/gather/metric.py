@@ -86,8 +86,8 @@ def _rows(scope: Scope, name: str) -> list[dict[str, Any]]:
 
 def _point(row: Mapping[str, Any], name: str, young: Mapping[date, Estimate]) -> MetricPoint:
     day, value, status = row["day"], row["value"], row["status"]
-    labelled, predictions = row["labelled"], row["predictions"]
-    plain = MetricPoint(str(day), _status(status), value, labelled=labelled, predictions=predictions)
+    counts = {name: row[name] for name in ("n", "labelled", "predictions")}
+    plain = MetricPoint(str(day), _status(status), value, **counts)
     found = young.get(day)
     if found is None or plain.status in ("mature", "revised") or name not in found.status:
         return plain

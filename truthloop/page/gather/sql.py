@@ -30,6 +30,12 @@ SHARED_DAYS = 60
 """Maximum number of newest days on which two versions are compared: older days say little about today."""
 
 _IS_LABELLED = "status IN ('joined', 'implied')"
+_IS_USABLE: Final = {
+    "binary": '"output" BETWEEN 0 AND 1 AND value IN (0, 1)',
+    "multiclass": "output_class IS NOT NULL AND value_class IS NOT NULL",
+    "regression": 'isfinite("output") AND isfinite(value)',
+}
+"""Condition of the labelled rows that metrics use, as in `monitor.cells.scoring`."""
 _OF_VIEW = frozenset({"accuracy", "precision", "recall", "log_loss", "brier"})
 _PROBABILITY = 'greatest(1e-15, least(1 - 1e-15, "output"))'
 _EXPRESSIONS: Final = {
@@ -102,17 +108,16 @@ def metric_query(scope: Scope) -> str:
     name, task = scope.selection.metric, scope.kind.task
     order = 'ORDER BY "day", version'
     if task == "binary" and name in _OF_VIEW and scope.is_of_all:
-        columns = f'"day", version, {quote_name(name)}, labelled, predictions, status'
+        columns = f'"day", version, {quote_name(name)}, n, labelled, predictions, status'
         return f"SELECT {columns}\nFROM metrics\nWHERE {_where(scope)}\n{order}"
     expression = _EXPRESSIONS[task].get(name)
     if expression is None or not (scope.is_of_all or _slice(scope)):
         return ""
     is_positive = f', "output" >= {scope.kind.threshold!r} AS is_positive' if task == "binary" else ""
-    has_output = "output_class IS NOT NULL" if task == "multiclass" else '"output" IS NOT NULL'
     return (
-        f'SELECT "day", version, {expression} AS {quote_name(name)}, count(*) AS labelled\n'  # noqa: S608 - quoted
+        f'SELECT "day", version, {expression} AS {quote_name(name)}, count(*) AS n\n'  # noqa: S608 - quoted
         f"FROM (SELECT *{is_positive} FROM scored)\n"
-        f"WHERE {_where(scope)}{_slice(scope)} AND eligible AND {_IS_LABELLED} AND {has_output}\n"
+        f"WHERE {_where(scope)}{_slice(scope)} AND eligible AND {_IS_LABELLED} AND {_IS_USABLE[task]}\n"
         f'GROUP BY "day", version\n{order}'
     )
 
@@ -161,13 +166,10 @@ def comparison_query(scope: Scope, first: str, second: str) -> str:
     """
     task = scope.kind.task
     since = min(shared_days(scope, first, second), default=scope.first)
-    has_output = "output_class IS NOT NULL" if task == "multiclass" else 'isfinite("output")'
-    if task == "binary":
-        has_output += ' AND "output" BETWEEN 0 AND 1 AND value IN (0, 1)'
     losses = (
         f'SELECT key, version, predicted_at, "day", {_LOSSES[task]} AS loss\n  FROM scored\n'  # noqa: S608 - quoted
         f"  WHERE kind = {quote_text(scope.kind.name)} AND version IN ({quote_text(first)}, {quote_text(second)})\n"
-        f'    AND "day" >= DATE {quote_text(str(since))} AND eligible AND {_IS_LABELLED} AND {has_output}\n'
+        f'    AND "day" >= DATE {quote_text(str(since))} AND eligible AND {_IS_LABELLED} AND {_IS_USABLE[task]}\n'
         "  QUALIFY row_number() OVER (PARTITION BY key, version ORDER BY predicted_at DESC, prediction_offset DESC) = 1"
     )
     return (
