@@ -118,11 +118,15 @@ class Health:
             stopped = [f"partition {number} is stopped: {why}" for number, why in sorted(self._reasons.items())]
             return self._unready or "; ".join(stopped)
 
-    def answer(self, path: str) -> ProbeAnswer:
-        """Return the answer to a GET of one of `PROBE_PATHS`; 503 with the reason if the role is not well."""
+    def answer(self, path: str, unready: str = "") -> ProbeAnswer:
+        """Return the answer to a GET of one of `PROBE_PATHS`; 503 with the reason if the role is not well.
+
+        Args:
+            unready: why the server that answers is not ready, although the role is.
+        """
         if path == "/metrics":
             return ProbeAnswer(200, generate_latest(self.registry), "text/plain; version=0.0.4; charset=utf-8")
-        reason = self.stalled() if path == "/livez" else self.unready()
+        reason = self.stalled() if path == "/livez" else self.unready() or unready
         document = {"role": self.role, "status": "no" if reason else "ok", "reason": reason}
         return ProbeAnswer(503 if reason else 200, json.dumps(document).encode() + b"\n", "application/json")
 

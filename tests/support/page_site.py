@@ -58,7 +58,7 @@ class Site:
 
     shown: PageView = VIEW
     health: Health = field(default_factory=_ready)
-    probe: Callable[[str], ProbeAnswer] | None = None
+    probe: Callable[[str, str], ProbeAnswer] | None = None
     fails: Callable[[], None] | None = None
     answer: tuple[int, object] = (202, {"status": "taken"})
     asked: list[Selection] = field(default_factory=list)
@@ -76,6 +76,10 @@ class Site:
         self.asked.append(selection)
         return replace(self.shown, selection=selection)
 
+    def progress(self) -> str:
+        """Say what is being done."""
+        return "reading rejects, for 7 s"
+
     def callback(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, object]:
         """Handle a callback."""
         if self.fails is not None:
@@ -85,7 +89,8 @@ class Site:
 
     def sources(self) -> PageSources:
         """Return the sources of the application."""
-        return PageSources(self.choices, self.view, self.probe or self.health.answer, self.callback, self.backfills)
+        probe = self.probe or self.health.answer
+        return PageSources(self.choices, self.view, self.progress, probe, self.callback, self.backfills)
 
 
 def visit(
@@ -94,10 +99,12 @@ def visit(
     access: Access | None = None,
     limits: Limits | None = None,
 ) -> None:
-    """Serve a site on a loopback port for as long as `use` needs it."""
+    """Serve a site on a loopback port for as long as `use` needs it, once its first page is made or cannot be made."""
 
     async def run() -> None:
         async with TestClient(TestServer(make_app(site.sources(), access, limits))) as client:
+            while site.fails is None and "being made" in await (await client.get("/readyz")).text():
+                pass
             await use(client)
 
     asyncio.run(run())

@@ -91,6 +91,7 @@ class FeedbackHandlers:
         sources = PageSources(
             choices=self._gatherer.choices,
             view=self._gatherer.view,
+            progress=self._gatherer.progress,
             probe=self._health.answer,
             callback=self._callbacks.handle,
             backfills=self._forms,

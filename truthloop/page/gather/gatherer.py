@@ -1,12 +1,14 @@
 """Makes views from the lake; thread-safe.
 
-The lake is checked when a page is requested, and read again only if its tables have changed. Estimates, shifts and
-comparisons are computed in the background; until they are ready the panels say so.
+The lake is checked when a page is requested, and read again only if its tables have changed. If that takes longer than
+a reader should wait, the page shows the snapshot before. Estimates, shifts and comparisons are computed in the
+background; until they are ready the panels say so.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from threading import Lock
@@ -36,7 +38,7 @@ from truthloop.page.panels.view import EVERY, Choices, Freshness, LoopSummary, P
 __all__ = ["Gatherer"]
 
 WAIT_S = 4.0
-"""How long a page waits for each value that is computed in the background."""
+"""How long a page waits for each value that is computed in the background, and for the lake to be read again."""
 
 RECHECK_MS = 2_000
 """The lake is not checked for changes more often: a live lake grows every second."""
@@ -46,13 +48,23 @@ _ESTIMATED_MAX = 4
 """Number of newest versions that get estimates; the chart has as many lines."""
 
 
+@dataclass(frozen=True)
+class _Current:
+    """A snapshot, its choices, and when the lake was last seen to be in this state."""
+
+    snapshot: Snapshot
+    choices: Choices
+    checked_ms: int
+
+
 class Gatherer:
     """Makes the views of one loop.
 
     Args:
         now_ms: the wall clock.
         roles: progress of the roles as Kafka has it; None: the lake's is shown.
-        wait_s: how long a page waits for each value that is computed in the background.
+        wait_s: how long a page waits for each value that is computed in the background, and for the lake to be read
+            again; for the first snapshot it waits as long as that takes.
     """
 
     def __init__(
@@ -66,10 +78,13 @@ class Gatherer:
         self._now_ms = now_ms
         self._roles = roles
         self._background = BackgroundValues(wait_s)
+        self._wait_s = wait_s
         self._lock = Lock()
         self._lake: Lake | None = None
-        self._newest: tuple[Snapshot, Choices] | None = None
-        self._checked_ms: int | None = None
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+        self._refreshing: Future[_Current] | None = None
+        self._newest: _Current | None = None
+        self._doing = ("waiting for its first reader", now_ms())
         self._views: OrderedDict[tuple[tuple[int, ...], Selection], PageView] = OrderedDict()
         # used by the one thread of `BackgroundValues` only
         self._caches: dict[tuple[str, str, str], EstimateCache] = {}
@@ -80,7 +95,12 @@ class Gatherer:
         Raises:
             TruthloopError: the lake cannot be read.
         """
-        return self._current()[1]
+        return self._current().choices
+
+    def progress(self) -> str:
+        """Return what is being done for the page, and for how long already; any thread may ask."""
+        what, since_ms = self._doing
+        return f"{what}, for {max(self._now_ms() - since_ms, 0) // 1000} s"
 
     def view(self, selection: Selection) -> PageView:
         """Return everything that is shown for a selection.
@@ -88,50 +108,74 @@ class Gatherer:
         Raises:
             TruthloopError: the lake cannot be read, or the gate's log is invalid.
         """
-        snapshot, choices = self._current()
+        current = self._current()
+        snapshot, choices = current.snapshot, current.choices
         key = (snapshot.versions, selection)
         with self._lock:
             known = self._views.get(key)
         if known is None:
+            self._report("making the panels")
             known, is_complete = self._make(snapshot, choices, selection)
             if is_complete:
                 with self._lock:
                     self._views[key] = known
                     while len(self._views) > _VIEWS_MAX:
                         self._views.popitem(last=False)
-        now_ms = self._now_ms()
-        flow = flow_panel(self._scope(snapshot, selection), self._roles() if self._roles else (), now_ms)
-        return replace(known, freshness=replace(known.freshness, made_at_ms=now_ms), flow=flow)
+        flow = flow_panel(self._scope(snapshot, selection), self._roles() if self._roles else (), self._now_ms())
+        return replace(known, freshness=replace(known.freshness, made_at_ms=current.checked_ms), flow=flow)
 
     def close(self) -> None:
         """Compute nothing more in the background."""
         self._background.close()
+        self._reader.shutdown(wait=False, cancel_futures=True)
 
-    def _current(self) -> tuple[Snapshot, Choices]:
-        """Return the newest snapshot and its choices; one thread reads, the others wait for it."""
+    def _current(self) -> "_Current":
+        """Return the newest snapshot; one thread reads the lake, and requests wait for it."""
+        now_ms = self._now_ms()
         with self._lock:
-            now_ms = self._now_ms()
-            age_ms = None if self._checked_ms is None else now_ms - self._checked_ms
-            if self._newest is not None and age_ms is not None and 0 <= age_ms < RECHECK_MS:
-                return self._newest
-            try:
-                self._newest = self._refresh()
-            except TruthloopError:
-                # the next attempt opens the lake again
-                self._lake = None
+            newest = self._newest
+            if newest is not None and 0 <= now_ms - newest.checked_ms < RECHECK_MS:
+                return newest
+            if self._refreshing is None:
+                self._refreshing = self._reader.submit(self._refresh, newest, now_ms)
+            refreshing = self._refreshing
+        try:
+            return refreshing.result(None if newest is None else self._wait_s)
+        except TimeoutError:
+            if newest is None or refreshing.done():
                 raise
-            self._checked_ms = now_ms
-            return self._newest
+            return newest
 
-    def _refresh(self) -> tuple[Snapshot, Choices]:
+    def _refresh(self, newest: "_Current | None", now_ms: int) -> "_Current":
         """Return the last snapshot if the lake has not changed, else a new one."""
+        found = None
+        try:
+            found = self._read(newest, now_ms)
+        except TruthloopError:
+            # the next attempt opens the lake again
+            self._lake = None
+            raise
+        finally:
+            with self._lock:
+                self._refreshing = None
+                if found is not None:
+                    if newest is None or found.snapshot is not newest.snapshot:
+                        self._views.clear()
+                    self._newest = found
+        return found
+
+    def _read(self, newest: "_Current | None", now_ms: int) -> "_Current":
+        self._report("opening the lake")
         if self._lake is None:
             self._lake = Lake.open(self._settings.lake)
-        if self._newest is not None and table_versions(self._lake) == self._newest[0].versions:
-            return self._newest
-        snapshot = read_snapshot(self._settings, self._lake, None if self._newest is None else self._newest[0])
-        self._views.clear()
-        return snapshot, self._choices_of(snapshot)
+        if newest is not None and table_versions(self._lake) == newest.snapshot.versions:
+            return replace(newest, checked_ms=now_ms)
+        before = None if newest is None else newest.snapshot
+        snapshot = read_snapshot(self._settings, self._lake, before, self._report)
+        return _Current(snapshot, self._choices_of(snapshot), now_ms)
+
+    def _report(self, what: str) -> None:
+        self._doing = (what, self._now_ms())
 
     def _choices_of(self, snapshot: Snapshot) -> Choices:
         kinds = tuple(self._settings.config.labels)

@@ -1,6 +1,6 @@
 """A snapshot of what the page needs from the lake: read once, shared by all views until the lake changes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -70,23 +70,28 @@ def table_versions(lake: Lake) -> tuple[int, ...]:
     return tuple(lake.version(table) for table in _TABLES)
 
 
-def read_snapshot(settings: Settings, lake: Lake, before: Snapshot | None = None) -> Snapshot:
+def read_snapshot(settings: Settings, lake: Lake, before: Snapshot | None, report: Callable[[str], None]) -> Snapshot:
     """Return a snapshot of the lake; cells that the one before has are not read again.
+
+    Args:
+        report: called with what is read next.
 
     Raises:
         LakeError: there is no lake, or it cannot be read or written.
     """
     versions = table_versions(lake)
     kinds = list(settings.config.labels)
-    return Snapshot(
-        versions,
-        read_evidence(settings, None if before is None else before.evidence),
-        {kind: DecisionLog(lake, kind).entries() for kind in kinds},
-        lake.scan("evidence").drop("recorded_on", "recorded_at").collect(),
-        _rejects(lake),
-        {kind: _newest_arrivals(lake, kind) for kind in kinds},
-        _join_progress(lake, kinds),
-    )
+    report("counting predictions and outcomes")
+    evidence = read_evidence(settings, None if before is None else before.evidence)
+    report("reading evaluations and decisions")
+    log = {kind: DecisionLog(lake, kind).entries() for kind in kinds}
+    findings = lake.scan("evidence").drop("recorded_on", "recorded_at").collect()
+    report("reading rejects")
+    rejects = _rejects(lake)
+    report("reading arrivals of labels")
+    arrivals = {kind: _newest_arrivals(lake, kind) for kind in kinds}
+    report("reading the progress of the join")
+    return Snapshot(versions, evidence, log, findings, rejects, arrivals, _join_progress(lake, kinds))
 
 
 def _rejects(lake: Lake) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from truthloop.page.markup.templates import render
 from truthloop.page.panels.selection import query_of
 from truthloop.page.panels.view import PageView
 
-__all__ = ["ErrorPage", "asset", "render_error", "render_page"]
+__all__ = ["ErrorPage", "asset", "render_error", "render_making", "render_page"]
 
 
 def render_page(view: PageView, refresh_s: int = 0) -> str:
@@ -50,6 +50,16 @@ class ErrorPage:
 def render_error(what: str, where: str, hint: str, title: str, page: ErrorPage | None = None) -> str:
     """Return the page of an error: what is wrong, where, and what to do."""
     return render("error.html", what=what, where=where, hint=hint, title=title, page=page or ErrorPage())
+
+
+def render_making(doing: str, again_s: int) -> str:
+    """Return the page that is shown while the loop's page is being made.
+
+    Args:
+        doing: what is being done, and for how long already.
+        again_s: after how many seconds it reloads itself.
+    """
+    return render("making.html", doing=doing, again_s=again_s)
 
 
 @cache

@@ -98,7 +98,13 @@ class PageVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """When the view was made, and up to which times evidence was evaluated and inputs were read; None: nothing yet."""
+    """Up to which times the view is complete.
+
+    Attributes:
+        made_at_ms: when the lake was last seen to be as the view shows it.
+        evidence_until_ms: up to when evidence was evaluated; None: nothing yet.
+        read_until_ms: up to when inputs were read; None: nothing yet.
+    """
 
     made_at_ms: int
     evidence_until_ms: int | None

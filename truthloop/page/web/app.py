@@ -1,13 +1,15 @@
 """The HTTP application: pages, downloads, forms, probes, Prometheus metrics, and callbacks of pipelines.
 
-Views are made in threads, so that a slow lake never delays /livez. A `TruthloopError` becomes an error page with a
-hint; any other exception is logged, and its traceback is not sent. `PageSources` are the callables that read the lake.
+Views are made in threads, so that a slow lake never delays /livez. Where a view takes longer than a reader should wait,
+the answer is 202 with what is being done; the view is made once for all who ask. A `TruthloopError` becomes an error
+page with a hint; any other exception is logged, and its traceback is not sent. `PageSources` are the callables that
+read the lake.
 """
 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +20,7 @@ from aiohttp.typedefs import Handler
 
 from schemas.errors import TruthloopError
 from streams.runtime.health import PROBE_PATHS, ProbeAnswer
-from truthloop.page.markup.page import asset, render_page
+from truthloop.page.markup.page import asset, render_making, render_page
 from truthloop.page.panels.download import panel_csv, panel_json
 from truthloop.page.panels.selection import parse_refresh, parse_selection
 from truthloop.page.panels.tables import PANELS
@@ -35,6 +37,9 @@ T = TypeVar("T")
 
 PENDING_MAX = 16
 """Number of requests that may run or wait for a thread at once; further ones get 503."""
+
+AGAIN_S = 5
+"""After this time a page that is being made reloads itself."""
 
 _THREADS = 2
 _HEADERS_MAX = 64
@@ -53,13 +58,15 @@ class PageSources:
 
     Attributes:
         view: everything shown for a selection of the choices.
-        probe: answers `PROBE_PATHS`, as every role does.
+        progress: what is being done to make a view, and for how long already.
+        probe: answers one of `PROBE_PATHS`, as every role does; the second argument says why the page is not ready.
         callback: raw body and headers (names in lower case) of a callback -> status and JSON document.
     """
 
     choices: Callable[[], Choices]
     view: Callable[[Selection], PageView]
-    probe: Callable[[str], ProbeAnswer]
+    progress: Callable[[], str]
+    probe: Callable[[str, str], ProbeAnswer]
     callback: Callable[[bytes, Mapping[str, str]], tuple[int, object]]
     backfills: BackfillService
 
@@ -71,13 +78,15 @@ class Limits:
     Attributes:
         head_s: for a request's line and headers, and for the next request on a connection.
         body_s: for a body to arrive.
-        answer_s: for a view to be made, or a callback or ruling to be handled.
+        view_s: for a view to be made, before the answer is that it is being made.
+        answer_s: for a backfill to be shown, or a callback or ruling to be handled.
         send_s: for a client to receive the response.
         body_bytes: of a body, except that of a ruling.
     """
 
     head_s: float = 15.0
     body_s: float = 10.0
+    view_s: float = 10.0
     answer_s: float = 20.0
     send_s: float = 30.0
     body_bytes: int = 64 * 1024
@@ -90,12 +99,16 @@ class _Page:
         self._sources = sources
         self._limits = limits
         self._pending = 0
+        self._views: dict[Hashable, asyncio.Future[str]] = {}
+        self._is_made = False
+        self._failure = ""
         self._view_pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
         # separate threads: if the lake hangs, views that wait for it do not delay callbacks
         self._callback_pool = ThreadPoolExecutor(1, thread_name_prefix="callback")
         self._ruling_pool = ThreadPoolExecutor(1, thread_name_prefix="ruling")
 
     async def threads(self, _app: web.Application) -> AsyncIterator[None]:
+        self._make_first_view()
         yield
         for pool in (self._view_pool, self._callback_pool, self._ruling_pool):
             pool.shutdown(wait=False, cancel_futures=True)
@@ -107,8 +120,9 @@ class _Page:
 
     async def page(self, request: web.Request) -> web.Response:
         query = list(request.query.items())
-        make = partial(self._page_text, query)
-        text = await self._in_thread(self._view_pool, make)
+        text = await self._view_text(("page", *query), partial(self._page_text, query))
+        if text is None:
+            return _being_made(render_making(self._sources.progress(), AGAIN_S), "text/html")
         return web.Response(text=text, content_type="text/html", charset="utf-8")
 
     async def panel(self, request: web.Request) -> web.Response:
@@ -117,14 +131,16 @@ class _Page:
             raise HttpError(404, "there is no such panel", hint=f"Panels are {', '.join(PANELS)}.")
         write, kind = (panel_json, "application/json") if form == "json" else (panel_csv, "text/csv")
         query = [(key, value) for key, value in request.query.items() if key != "refresh"]
-        text = await self._in_thread(self._view_pool, lambda: write(self._view_of(query), name))
+        text = await self._view_text((name, form, *query), lambda: write(self._view_of(query), name))
+        if text is None:
+            return _being_made(_json({"status": "being made", "doing": self._sources.progress()}), "application/json")
         response = web.Response(text=text, content_type=kind, charset="utf-8")
         if form == "csv":
             response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
         return response
 
     async def probe(self, request: web.Request) -> web.Response:
-        answer = self._sources.probe(request.path)
+        answer = self._sources.probe(request.path, self._unready())
         return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
 
     async def callback(self, request: web.Request) -> web.Response:
@@ -145,13 +161,57 @@ class _Page:
             raise HttpError(503, "the callback could not be handled", hint="Send it again later.") from None
         return _document(status, document)
 
-    async def _in_thread(self, pool: ThreadPoolExecutor, make: Callable[[], T]) -> T:
-        """Return the result of `make`; raise a 503 if too many requests are pending, or it takes too long."""
+    async def _view_text(self, key: Hashable, make: Callable[[], str]) -> str | None:
+        """Return a view as text; None if that takes longer. All who ask for the same one wait for the same thread."""
+        future = self._views.get(key) or self._start_view(key, make)
+        try:
+            async with asyncio.timeout(self._limits.view_s):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            if future.done():
+                raise
+            return None
+
+    def _make_first_view(self) -> None:
+        """Make the page for the first reader before there is one."""
+        self._start_view(("page",), partial(self._page_text, []))
+
+    def _unready(self) -> str:
+        """Return why the page is not ready; empty once it was made. If making it has failed, that is tried again."""
+        if self._is_made:
+            return ""
+        if not self._views:
+            self._make_first_view()
+        if self._failure:
+            return f"the page cannot be made: {self._failure}"
+        return f"the page is being made: {self._sources.progress()}"
+
+    def _start_view(self, key: Hashable, make: Callable[[], str]) -> "asyncio.Future[str]":
+        future = self._views[key] = self._submit(self._view_pool, make)
+
+        def made(done: "asyncio.Future[str]") -> None:
+            self._views.pop(key, None)
+            if done.cancelled():
+                return
+            error = done.exception()
+            self._is_made = self._is_made or error is None
+            self._failure = "" if error is None else str(error)
+
+        future.add_done_callback(made)
+        return future
+
+    def _submit(self, pool: ThreadPoolExecutor, make: Callable[[], T]) -> "asyncio.Future[T]":
+        """Start `make` in a thread; raise a 503 if too many requests are pending."""
         if self._pending >= PENDING_MAX:
             raise HttpError(503, "too many requests at once", hint="Try again in a few seconds.")
         self._pending += 1
         future = asyncio.get_running_loop().run_in_executor(pool, make)
         future.add_done_callback(self._done)
+        return future
+
+    async def _in_thread(self, pool: ThreadPoolExecutor, make: Callable[[], T]) -> T:
+        """Return the result of `make`; raise a 503 if too many requests are pending, or it takes too long."""
+        future = self._submit(pool, make)
         try:
             # shielded: a thread cannot be cancelled, and is pending until it ends
             async with asyncio.timeout(self._limits.answer_s):
@@ -226,5 +286,14 @@ def _file(name: str, kind: str) -> Handler:
 
 
 def _document(status: int, document: object) -> web.Response:
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-    return web.Response(status=status, text=text + "\n", content_type="application/json", charset="utf-8")
+    return web.Response(status=status, text=_json(document), content_type="application/json", charset="utf-8")
+
+
+def _being_made(text: str, kind: str) -> web.Response:
+    """Return the response to a request whose view takes longer."""
+    headers = {"Retry-After": f"{AGAIN_S}"}
+    return web.Response(status=202, text=text, content_type=kind, charset="utf-8", headers=headers)
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"

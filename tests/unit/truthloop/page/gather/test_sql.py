@@ -49,7 +49,7 @@ def all_queries(gatherer: Gatherer, settings: Settings) -> set[str]:
     """Return the SQL of the panels for every selection, one query of each shape."""
     found: set[str] = set()
     for selection in selections(gatherer):
-        scope = Scope.of(settings.config, gatherer._current()[0], selection)
+        scope = Scope.of(settings.config, gatherer._current().snapshot, selection)
         found |= {coverage_query(scope), metric_query(scope), maturity_query(scope), drift_query(scope)}
         if (pair := newest_pair(scope)) is not None:
             found.add(comparison_query(scope, *pair))

@@ -56,7 +56,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
         one["features"] = {}
     kept = [one for one in labels if one["kind"] != "route"]
     gatherer = gatherer_of(make_lake(tmp_path_factory.mktemp("shop"), CONFIG, predictions, kept))
-    return gatherer._current()[0]
+    return gatherer._current().snapshot
 
 
 def scope_of(

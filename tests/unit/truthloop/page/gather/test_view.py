@@ -8,8 +8,10 @@ Tests `truthloop.page.gather.gatherer` with all that it calls: `truthloop.page.g
 
 import dataclasses
 import math
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gather_case import DAY_MS, DAYS, NOW_MS, Clock, config_of, gatherer_of, make_lake, records, settings_of
@@ -17,6 +19,8 @@ from gather_case import DAY_MS, DAYS, NOW_MS, Clock, config_of, gatherer_of, mak
 from schemas.errors import LakeError
 from truthloop.config.settings import Settings
 from truthloop.page.gather import Gatherer
+from truthloop.page.gather import gatherer as gatherer_module
+from truthloop.page.gather.snapshot import Snapshot, read_snapshot
 from truthloop.page.markup.page import render_page
 from truthloop.page.panels.download import panel_csv, panel_json
 from truthloop.page.panels.model import RoleFlow
@@ -158,15 +162,15 @@ def test_a_page_without_new_data_reads_nothing(tmp_path: Path) -> None:
     settings = make_lake(tmp_path, config_of(), *records(days=3))
     gatherer = gatherer_of(settings)
     first = gatherer.view(Selection("bought"))
-    snapshot = gatherer._current()[0]
+    snapshot = gatherer._current().snapshot
     second = gatherer.view(Selection("bought"))
-    assert gatherer._current()[0] is snapshot
+    assert gatherer._current().snapshot is snapshot
     assert second.coverage is first.coverage
     assert second.freshness.made_at_ms > first.freshness.made_at_ms
     more = {"key": "new", "kind": "bought", "value": 1, "time": NOW_MS, "source": "other"}
     make_lake(tmp_path, settings.config, (), [more])
     third = gatherer.view(Selection("bought"))
-    assert gatherer._current()[0] is not snapshot
+    assert gatherer._current().snapshot is not snapshot
     assert {one.source for one in third.flow.sources} == {"till", "other"}
 
 
@@ -194,6 +198,32 @@ def test_a_page_does_not_wait_for_slow_values(settings: Settings) -> None:
     assert complete.metric.running[0].estimate is not None
     assert complete.versions.comparisons
     assert "being computed" not in complete.drift.note
+
+
+def test_while_a_large_lake_is_read_again_the_page_shows_the_snapshot_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the time that it is of; a live lake that changes all the time still has a page."""
+    settings = make_lake(tmp_path, config_of(), *records(days=3))
+    gatherer = gatherer_of(settings)
+    first = gatherer.view(Selection("bought"))
+    more = {"key": "new", "kind": "bought", "value": 1, "time": NOW_MS, "source": "other"}
+    make_lake(tmp_path, settings.config, (), [more])
+    free = threading.Event()
+
+    def slow(*arguments: Any) -> Snapshot:
+        free.wait(20)
+        return read_snapshot(*arguments)
+
+    monkeypatch.setattr(gatherer_module, "read_snapshot", slow)
+    gatherer._wait_s = 0.0
+    second = gatherer.view(Selection("bought"))
+    assert {one.source for one in second.flow.sources} == {"till"}
+    assert second.freshness.made_at_ms == first.freshness.made_at_ms
+    assert gatherer.progress().startswith("opening the lake, for ")
+    free.set()
+    gatherer._wait_s = 60.0
+    assert {one.source for one in gatherer.view(Selection("bought")).flow.sources} == {"till", "other"}
 
 
 def test_without_a_lake_there_is_an_error(tmp_path: Path) -> None:

@@ -32,6 +32,9 @@ PATHS = (
     "/metrics",
 )
 
+FIRST = Selection("arrived_late", "", "", "accuracy", 60)
+"""The page that is made before the first request."""
+
 
 def basic(user: str, password: str) -> str:
     """Return the Authorization header that a browser sends."""
@@ -140,7 +143,7 @@ def test_an_invalid_parameter_is_refused_and_the_valid_ones_are_named(query: str
         assert "<script" not in text
 
     visit(site, use)
-    assert site.asked == []
+    assert site.asked == [FIRST]
 
 
 def test_a_selection_reaches_the_source_of_views() -> None:
@@ -155,7 +158,8 @@ def test_a_selection_reaches_the_source_of_views() -> None:
 
     visit(site, use)
     assert site.asked == [
-        Selection("arrived_late", "", "", "accuracy", 60),
+        FIRST,
+        FIRST,
         Selection("arrived_late", "flights-v2", "origin=JFK", "roc_auc", 7),
     ]
 
@@ -171,7 +175,11 @@ def test_the_metric_of_another_kind_falls_back_to_the_first_of_this_one() -> Non
         assert (await client.get("/?kind=amount&metric=rmse")).status == 200
 
     visit(site, use)
-    assert site.asked == [Selection("amount", metric="mae", days=30), Selection("amount", metric="rmse", days=30)]
+    assert site.asked == [
+        Selection("click", metric="accuracy", days=30),
+        Selection("amount", metric="mae", days=30),
+        Selection("amount", metric="rmse", days=30),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -308,8 +316,70 @@ def test_a_truthloop_error_becomes_a_page_with_a_hint() -> None:
     visit(site, use)
 
 
+def test_a_page_that_takes_long_says_that_it_is_being_made() -> None:
+    """With what is being done; it is made once for all who ask, and nobody is told to look for a fault."""
+    free = threading.Event()
+    site = Site()
+    calls: list[int] = []
+
+    def wait() -> None:
+        calls.append(1)
+        free.wait(20)
+
+    site.fails = wait
+
+    async def use(client: Client) -> None:
+        answers = await asyncio.gather(*(client.get("/") for _ in range(PENDING_MAX + 3)))
+        assert {answer.status for answer in answers} == {202}
+        text = await answers[0].text()
+        assert "reading rejects, for 7 s" in text
+        assert '<meta http-equiv="refresh" content="5">' in text
+        for name, value in {**SECURITY_HEADERS, "Retry-After": "5"}.items():
+            assert answers[0].headers[name] == value
+        panel = await client.get("/panels/flow.json")
+        assert panel.status == 202
+        assert await panel.json() == {"status": "being made", "doing": "reading rejects, for 7 s"}
+        ready = await client.get("/readyz")
+        assert ready.status == 503
+        assert (await ready.json())["reason"] == "the page is being made: reading rejects, for 7 s"
+        assert (await client.get("/livez")).status == 200
+        assert len(calls) == 2  # the page and the panel
+        free.set()
+        while (await client.get("/")).status != 200:
+            pass
+        assert (await client.get("/readyz")).status == 200
+
+    visit(site, use, limits=Limits(view_s=0.05))
+
+
+def test_the_page_is_made_before_its_first_reader_comes() -> None:
+    """So that a probe alone makes it ready; if that fails, the next probe tries again."""
+    site = Site()
+    tries: list[int] = []
+
+    def fail() -> None:
+        tries.append(1)
+        raise LakeError("there is no lake")
+
+    site.fails = fail
+
+    async def use(client: Client) -> None:
+        reason = ""
+        while reason != "the page cannot be made: there is no lake":
+            reason = (await (await client.get("/readyz")).json())["reason"]
+        before = len(tries)
+        await client.get("/readyz")
+        await client.get("/readyz")
+        assert len(tries) > before
+        site.fails = None
+        while (await client.get("/readyz")).status != 200:
+            pass
+
+    visit(site, use)
+
+
 def test_a_lake_that_hangs_does_not_delay_the_probes() -> None:
-    """Pages time out, and too many pending requests get 503; afterwards all work again."""
+    """Too many pending requests get 503; afterwards all work again."""
     free = threading.Event()
 
     def hang() -> None:
@@ -318,18 +388,17 @@ def test_a_lake_that_hangs_does_not_delay_the_probes() -> None:
     site = Site(fails=hang)
 
     async def use(client: Client) -> None:
-        answers = await asyncio.gather(*(client.get("/") for _ in range(PENDING_MAX + 3)))
-        assert {answer.status for answer in answers} == {503}
-        texts = [await answer.text() for answer in answers]
-        assert sum("no response within 0.2 s" in text for text in texts) == PENDING_MAX
-        assert sum("too many requests at once" in text for text in texts) == 3
+        answers = await asyncio.gather(*(client.get(f"/?days={1 + days}") for days in range(PENDING_MAX + 3)))
+        texts = [await answer.text() for answer in answers if answer.status == 503]
+        assert len(texts) == 4  # the first page is pending since the start
+        assert all("too many requests at once" in text for text in texts)
         assert (await client.get("/livez")).status == 200
         free.set()
         site.fails = None
         while (await client.get("/panels/flow.csv")).status != 200:
             pass
 
-    visit(site, use, limits=Limits(answer_s=0.2))
+    visit(site, use, limits=Limits(view_s=0.2))
 
 
 def test_a_callback_is_passed_on_unchanged() -> None:
@@ -433,7 +502,7 @@ def test_a_client_that_does_not_receive_the_response_is_disconnected() -> None:
     """Otherwise the response would stay in memory."""
     scraped: list[str] = []
 
-    def probe(path: str) -> ProbeAnswer:
+    def probe(path: str, _unready: str) -> ProbeAnswer:
         if path == "/metrics":
             scraped.append(path)
         return ProbeAnswer(200, b"x" * (30_000_000 if path == "/metrics" else 1), "text/plain")
@@ -476,7 +545,7 @@ def test_a_malformed_request_is_refused_at_once(sent: bytes) -> None:
         assert b"Traceback" not in answer
 
     visit(site, use, limits=Limits(head_s=0.5))
-    assert site.asked == []
+    assert site.asked == [FIRST]
 
 
 @pytest.mark.parametrize("view", [empty_view(), hostile_view("<script>alert(1)</script>")])
