@@ -15,7 +15,7 @@ of labels is silent for 6 or 24 hours on day 100 and then sends everything withi
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -136,7 +136,7 @@ def draw(traffic: Traffic, rng: np.random.Generator) -> HourlyArrivals:
     places = np.searchsorted(EDGES_MS, ((known - made)[comes] * HOUR_MS).astype(np.int64))
     np.add.at(first, (known[comes].astype(np.int64), places), 1)
     changed = np.bincount(again[again < len(hour)].astype(np.int64), minlength=len(hour))
-    return HourlyArrivals(EDGES_MS, hour * HOUR_MS, hour % HOURS, first, changed)
+    return HourlyArrivals(EDGES_MS, hour * HOUR_MS, hour % HOURS, first, changed, np.zeros_like(changed))
 
 
 def held_up(traffic: Traffic, known: Floats, rng: np.random.Generator) -> Floats:
@@ -167,14 +167,15 @@ def is_found(
         np.add.at(first, (at, np.searchsorted(EDGES_MS, ages_ms)), 1)
     else:
         np.add.at(changed, at, 1)
-    alarm = judge(HourlyArrivals(EDGES_MS, arrivals.hour_ms, arrivals.hour_of_day, first, changed))
+    alarm = judge(replace(arrivals, first=first, changed=changed))
     span = start * HOUR_MS, (start + WITHIN_H) * HOUR_MS
     return any(run.since_ms < span[1] and run.until_ms >= span[0] and cause in run.causes for run in alarm.runs)
 
 
 def judge(arrivals: HourlyArrivals) -> BackfillAlarm:
     """Judge all hours."""
-    return judge_arrivals(arrivals, int(arrivals.hour_ms[-1]) + HOUR_MS)
+    end_ms = int(arrivals.hour_ms[-1]) + HOUR_MS
+    return judge_arrivals(arrivals, end_ms, end_ms)
 
 
 if __name__ == "__main__":

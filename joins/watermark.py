@@ -33,6 +33,16 @@ class Watermark(msgspec.Struct, frozen=True):
     assured_ms: int | None = None
     reached_ms: int | None = None
 
+    @property
+    def seen_ms(self) -> int | None:
+        """The time that three records, or a promise, have reached: the watermark without `disorder`.
+
+        Example:
+            >>> Watermark().advance([100, 300, 200], None, disorder_ms=60).seen_ms
+            100
+        """
+        return _greatest(self.reached_ms, self.greatest[-1] if len(self.greatest) == CONFIRMATIONS else None)
+
     def advance(self, times_ms: Iterable[int], assured_ms: int | None, disorder_ms: int) -> "Watermark":
         """Return the watermark after more records and, where there is one, a promise.
 

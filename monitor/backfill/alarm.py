@@ -1,4 +1,4 @@
-"""Backfill alarm: hours in which far more labels than usual are stale, or change what was known.
+"""Backfill alarm: hours in which far more labels than usual are stale, change what was known, or tell it again.
 
 An hour is judged by the two weeks before its day and by nothing later, so that judging it again gives the same result.
 """
@@ -93,8 +93,8 @@ class BackfillAlarm:
     stale_after_ms: int | None
 
 
-def judge_arrivals(arrivals: HourlyArrivals, until_ms: int) -> BackfillAlarm:
-    """Find the hours in which far too many labels are stale, or change what was known.
+def judge_arrivals(arrivals: HourlyArrivals, until_ms: int, labels_seen_ms: int) -> BackfillAlarm:
+    """Find the hours in which far too many labels are stale, change what was known, or tell it with another time.
 
     The history of an hour is the 14 days before its day; in a loop younger than 28 days, the later half of the days
     before it, at least 7. A label is stale if it is older than the `stale_age` of that history. An hour is flagged if
@@ -103,42 +103,54 @@ def judge_arrivals(arrivals: HourlyArrivals, until_ms: int) -> BackfillAlarm:
     history; once a flagged state has lasted for more than seven days there is not enough history to judge, and it
     becomes usual.
 
+    Labels that are told again with another time depend on no prediction, their least count is 20 whatever the hour's
+    volume, and an hour's count only grows: so every hour with labels is judged, and one that goes on by what it has so
+    far.
+
     In a young loop labels become older every day, and the history with them. Labels of an age that could not occur
     before are stale all the same: those that always take thirty days are flagged once, when the first ones come.
 
     Args:
-        until_ms: the time up to which labels have certainly been read; an hour that ends later is not judged.
+        until_ms: the time up to which predictions and labels have certainly been read; an hour that ends later is not
+            judged by stale and changed labels.
+        labels_seen_ms: labels as late as this have been read.
 
     >>> hours, changed = np.arange(24 * 21), np.zeros(24 * 21, np.int64)
     >>> changed[500:502] = 90
-    >>> first = np.full((len(hours), 2), [40, 0])
-    >>> arrivals = HourlyArrivals(np.array([_HOUR_MS, 24 * _HOUR_MS]), hours * _HOUR_MS, hours % 24, first, changed)
-    >>> [run] = judge_arrivals(arrivals, len(hours) * _HOUR_MS).runs
+    >>> first, ages_ms = np.full((len(hours), 2), [40, 0]), np.array([_HOUR_MS, 24 * _HOUR_MS])
+    >>> arrivals = HourlyArrivals(ages_ms, hours * _HOUR_MS, hours % 24, first, changed, np.zeros_like(changed))
+    >>> end_ms = len(hours) * _HOUR_MS
+    >>> [run] = judge_arrivals(arrivals, end_ms, end_ms).runs
     >>> run.since_ms // _HOUR_MS, run.causes[0].value, run.amount
     (500, 'corrected', 180)
     """
     known = int(np.searchsorted(_ends(arrivals.hour_ms), until_ms, side="right"))
+    begun = int(np.searchsorted(arrivals.hour_ms, labels_seen_ms))
+    judged = max(known, begun)
+    is_known = np.arange(judged) < known
     older = np.pad(arrivals.first, ((0, 0), (0, 1)))[:, ::-1].cumsum(axis=1)[:, ::-1]
     volume = arrivals.first.sum(axis=1) + arrivals.changed
     least = np.clip(_VOLUME_SHARE * volume, _COUNT_MIN, _COUNT_MAX)
-    stale, corrected = np.zeros(known, np.bool_), np.zeros(known, np.bool_)
-    stale_from = np.full(known, _UNKNOWN, np.int64)
-    for day, window in _days(arrivals.hour_of_day[:known]):
-        kept = np.flatnonzero(~(stale | corrected)[window]) + window.start
+    stale, corrected, retimed = (np.zeros(judged, np.bool_) for _ in range(3))
+    stale_from = np.full(judged, _UNKNOWN, np.int64)
+    fewest = np.full(len(volume), _COUNT_MIN, np.float64)
+    for day, window in _days(arrivals.hour_of_day[:judged]):
+        kept = np.flatnonzero(~(stale | corrected | retimed)[window]) + window.start
         if len(kept) < _WINDOW_MIN:
             continue
-        corrected[day] = _is_exceeded(arrivals.changed, least[day], arrivals.hour_of_day, kept, day)
+        retimed[day] = _is_exceeded(arrivals.retimed, fewest[day], arrivals.hour_of_day, kept, day)
+        corrected[day] = is_known[day] & _is_exceeded(arrivals.changed, least[day], arrivals.hour_of_day, kept, day)
         seen_ms = int(arrivals.hour_ms[window.start] - arrivals.hour_ms[0])
         by_age = arrivals.first[kept].sum(axis=0)
         age_ms = stale_age(by_age, arrivals.edges_ms, seen_ms)
         if age_ms is not None:
             edge = int(np.searchsorted(arrivals.edges_ms, age_ms)) + 1
-            stale[day] = _is_exceeded(older[:, edge], least[day], arrivals.hour_of_day, kept, day)
+            stale[day] = is_known[day] & _is_exceeded(older[:, edge], least[day], arrivals.hour_of_day, kept, day)
             stale_from[day] = edge
-    latest = int(stale_from[-1]) if known else _UNKNOWN
-    found = {Cause.STALE: stale, Cause.CORRECTED: corrected}
+    latest = int(stale_from[known - 1]) if known else _UNKNOWN
+    found = {Cause.STALE: stale, Cause.CORRECTED: corrected, Cause.RETIMED: retimed}
     return BackfillAlarm(
-        runs=tuple(_run(arrivals, span, found, stale_from) for span in _spans(stale | corrected)),
+        runs=tuple(_run(arrivals, span, found, stale_from) for span in _spans(stale | corrected | retimed)),
         is_calibrating=latest == _UNKNOWN,
         stale_after_ms=None if latest == _UNKNOWN else int(arrivals.edges_ms[latest - 1]),
     )
@@ -265,8 +277,10 @@ def _run(arrivals: HourlyArrivals, span: slice, flags: Mapping[Cause, _Flags], s
         edge = int(stale_from[span][np.argmax(flags[Cause.STALE][span])])
         stale_after_ms = int(arrivals.edges_ms[edge - 1])
         amounts[span] += arrivals.first[span, edge:].sum(axis=1)
-    if Cause.CORRECTED in causes:
+    if not {Cause.CORRECTED, Cause.RETIMED}.isdisjoint(causes):
         amounts[span] += arrivals.changed[span]
+    if Cause.RETIMED in causes:
+        amounts[span] += arrivals.retimed[span]
     hours = _hours(arrivals.hour_ms, amounts, span)
     return FlaggedRun(*_times(arrivals.hour_ms, span), causes, hours, stale_after_ms)
 

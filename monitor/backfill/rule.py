@@ -2,9 +2,10 @@
 
 from typing import Final
 
+from monitor.backfill.time_shift import shift_text
 from schemas.base import figures
 from schemas.events.backfill import Cause, Verdict
-from schemas.events.backfill_diff import BackfillDiff
+from schemas.events.backfill_diff import BackfillDiff, TimeShift
 
 __all__ = ["verdict_of"]
 
@@ -34,13 +35,16 @@ def verdict_of(diff: BackfillDiff) -> tuple[Verdict, list[str]]:
     are not final yet can be restated, too.
 
     An episode of predictions sent again with other content is quarantined if they are more than 1 % of their cohorts'
-    predictions, else warned. The rules are the same for declared batches.
+    predictions, else warned; one of labels told again with another time if it touches more than 1 % of their cohorts'
+    labels. The rules are the same for declared batches.
     """
     found: list[Found] = []
     if diff.episode.definition != diff.definition:
         found.append((Verdict.QUARANTINED, "The labels are of another definition than the config's."))
     if Cause.RESENT in diff.episode.causes:
         found.append(_resent(diff))
+    if diff.shift is not None:
+        found.append(_retimed(diff, diff.shift))
     if not diff.is_of_features:
         found += [*_flips(diff), *_asymmetry(diff), *_effect(diff), *_coverage(diff), *_metric(diff)]
     if not found:
@@ -57,6 +61,17 @@ def _resent(diff: BackfillDiff) -> Found:
     return verdict, (
         f"{touched:,} of {predictions:,} predictions were sent again with other content: {figures.share(share, 2)}, "
         f"{compared} {figures.share(_FLIPS)}."
+    )
+
+
+def _retimed(diff: BackfillDiff, shift: TimeShift) -> Found:
+    touched, labels = diff.total.touched, diff.total.labelled_before
+    share = touched / labels if labels else 1.0
+    verdict = Verdict.QUARANTINED if share > _FLIPS else Verdict.WARNED
+    compared = "more than" if share > _FLIPS else "not more than"
+    return verdict, (
+        f"{shift.labels:,} labels were told again with another time: {shift_text(shift)}. They touch {touched:,} of "
+        f"{labels:,} labels of their cohorts, {compared} {figures.share(_FLIPS)}."
     )
 
 

@@ -6,8 +6,9 @@ declared as a backfill are not arrivals.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,7 @@ class HourlyArrivals:
         hour_of_day: 0 to 24, counted from the first instant of the day in the loop's time zone, shape (hours,).
         first: first labels of their predictions, by age, shape (hours, ages).
         changed: labels that changed a value or retracted it, shape (hours,).
+        retimed: labels that told a known one again with another time, shape (hours,).
     """
 
     edges_ms: _Counts
@@ -55,6 +57,7 @@ class HourlyArrivals:
     hour_of_day: _Counts
     first: _Counts
     changed: _Counts
+    retimed: _Counts
 
 
 def arrivals_of(outcomes: pl.DataFrame) -> pl.DataFrame:
@@ -118,13 +121,15 @@ def count_arrivals(plan: CellPlan, codebook: Codebook, arrivals: pl.DataFrame) -
         yield codebook.encoded_cells(changed, kind.name, kind.definition)
 
 
-def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str) -> HourlyArrivals:
+def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str, retimed: pl.DataFrame) -> HourlyArrivals:
     """Return the arrivals of a kind's own definition, hour by hour.
 
     Args:
         cells: merged cells.
         plan: the plan the cells were folded with.
         kind: name of a kind of the plan.
+        retimed: known_ms, growing, and count of labels that were told again with another time. Cells do not have them:
+            the join refuses the stale ones.
 
     Raises:
         ValueError: the plan has no such kind.
@@ -138,9 +143,9 @@ def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str) -> Hour
     )
     days = mine.get_column("day")
     edges_ms = np.asarray(own.age_edges_ms, dtype=np.int64)
-    hour_ms, hour_of_day, day_ms = _hours(days.min(), days.max(), plan.timezone)
+    hour_ms, hour_of_day, day_ms = _hours(days.min(), _last_day(days, retimed, plan.timezone), plan.timezone)
     first = np.zeros((len(hour_ms), len(edges_ms)), dtype=np.int64)
-    changed = np.zeros(len(hour_ms), dtype=np.int64)
+    changed, again = np.zeros(len(hour_ms), dtype=np.int64), np.zeros(len(hour_ms), dtype=np.int64)
     if len(hour_ms):
         rows = mine.with_columns(day_ms=pl.lit(pl.Series(day_ms)).gather((pl.col("day") - days.min()).dt.total_days()))
         ages = rows.filter(pl.col("measure") == _FIRST)
@@ -149,7 +154,18 @@ def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str) -> Hour
         changes = rows.filter(pl.col("measure") == _CHANGED)
         hours = _hour_index(hour_ms, changes, changes.get_column("bin").to_numpy())
         np.add.at(changed, hours, changes.get_column("amount").to_numpy())
-    return HourlyArrivals(edges_ms, hour_ms, hour_of_day, first, changed)
+        told = retimed.filter(pl.col("known_ms") >= hour_ms[0])
+        hours = np.searchsorted(hour_ms, told.get_column("known_ms").to_numpy(), side="right") - 1
+        np.add.at(again, hours, told.get_column("count").to_numpy())
+    return HourlyArrivals(edges_ms, hour_ms, hour_of_day, first, changed, again)
+
+
+def _last_day(days: pl.Series, retimed: pl.DataFrame, timezone: str) -> object:
+    """Return the last day that has a prediction, an arrival, or a label told again; None without the first two."""
+    last, newest_ms = days.max(), retimed.get_column("known_ms").max()
+    if not isinstance(last, date) or not isinstance(newest_ms, int):
+        return last
+    return max(last, datetime.fromtimestamp(newest_ms / 1_000, ZoneInfo(timezone)).date())
 
 
 def _hours(first: object, last: object, timezone: str) -> tuple[_Counts, _Counts, _Counts]:

@@ -103,7 +103,7 @@ def is_member(episode: Episode) -> pl.Expr:
     if Cause.REDEFINED in episode.causes:
         return common & ~is_declared
     causes = pl.lit(value=False)
-    if Cause.CORRECTED in episode.causes:
+    if not {Cause.CORRECTED, Cause.RETIMED}.isdisjoint(episode.causes):
         causes |= pl.col("reason").is_in(_CHANGES)
     if Cause.STALE in episode.causes and episode.stale_after_ms is not None:
         age_ms = known_ms - pl.col("predicted_at").dt.epoch("ms")

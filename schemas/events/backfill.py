@@ -26,6 +26,7 @@ class Cause(StrEnum):
 
     STALE = "stale"
     CORRECTED = "corrected"
+    RETIMED = "retimed"
     REDEFINED = "redefined"
     DECLARED = "declared"
     RESENT = "resent"
@@ -51,8 +52,9 @@ class Episode(StrictModel):
 
     - redefined: it has this definition, which is not the config's.
     - declared: it has `origin: backfill`, and this batch.
-    - stale: it was the first of its prediction, and older than `stale_after_ms`. corrected: it changed a value. Both
-      only if it is live and has the config's definition.
+    - stale: it was the first of its prediction, and older than `stale_after_ms`. corrected: it changed a value.
+      retimed: it told a known label again with another time, a later one (a correction, mostly to the same value) or an
+      earlier one (the join refused it as stale). All three only if it is live and has the config's definition.
     - resent: not labels but predictions that were sent again with other content; the first ones count, whatever is
       ruled.
     """

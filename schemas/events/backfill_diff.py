@@ -34,6 +34,7 @@ __all__ = [
     "RandomFlips",
     "Scope",
     "SliceChange",
+    "TimeShift",
     "Touched",
 ]
 
@@ -193,6 +194,17 @@ class SliceChange(StrictModel):
     flips: Count = Field(description="Labels that change.")
 
 
+class TimeShift(StrictModel):
+    """How far the times of retimed labels are from those of the labels that they tell again."""
+
+    labels: Count = Field(description="Labels that tell a known one again.")
+    same_value: Count = Field(description="Those of them with the value of the known one.")
+    median_ms: int = Field(description="Median of new time minus known time; negative: earlier.")
+    at_median: Count = Field(description="Labels with exactly this shift.")
+    least_ms: int = Field(description="Least shift.")
+    greatest_ms: int = Field(description="Greatest shift.")
+
+
 class AffectedDecision(StrictModel):
     """A retrain whose data set holds predictions of the touched cohorts."""
 
@@ -233,6 +245,7 @@ class BackfillDiff(StrictModel):
         max_length=SLICES_MAX, description="Slice values with most flips, then with most touched predictions."
     )
     decisions: list[AffectedDecision] = Field(description="Retrains whose data sets are affected.")
+    shift: TimeShift | None = Field(default=None, description="Shift of retimed labels; missing in other episodes.")
     approving: Sentence = Field(description="Effect of an approval.")
     rejecting: Sentence = Field(description="Effect of a rejection.")
 
@@ -244,6 +257,8 @@ class BackfillDiff(StrictModel):
     def document(self) -> bytes:
         """Return the report as canonical JSON: sorted keys, no white space, UTF-8."""
         values = self.model_dump(mode="json")
+        if self.shift is None:  # reports of earlier versions keep the digest that a person has read
+            del values["shift"]
         return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
     def sha256(self) -> str:

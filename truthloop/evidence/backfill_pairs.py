@@ -16,6 +16,7 @@ from monitor.cells.revisions import restated_states
 from monitor.cells.scoring import is_probability
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 from truthloop.evidence.cells import Evidence, folded_steps
+from truthloop.evidence.episode_labels import outcomes_told_again
 from truthloop.evidence.resent import resent_predictions
 from truthloop.evidence.spans import OUTCOME, read_outcomes_of
 from truthloop.evidence.touched import outcomes_of_definition, revised_outcomes
@@ -70,7 +71,11 @@ def read_pairs(
     without = [*others, Ruling(episode=episode, verdict=Verdict.REJECTED)]
     with_it = [*others, Ruling(episode=episode, verdict=Verdict.APPROVED)]
     is_resent = episode.causes == [Cause.RESENT]
-    members = resent_predictions(lake, episode) if is_resent else revised_outcomes(lake, episode, steps)
+    if is_resent:
+        members = resent_predictions(lake, episode)
+    else:
+        told_again = outcomes_told_again(lake, episode, steps)
+        members = pl.concat([revised_outcomes(lake, episode, steps), told_again]).unique()
     is_wider = not is_resent and _makes_of_record(plan, others, episode)
     touched = outcomes_of_definition(lake, episode, steps) if is_wider else members
     outcomes = read_outcomes_of(lake, touched, steps)

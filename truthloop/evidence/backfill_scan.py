@@ -24,7 +24,9 @@ from truthloop.evidence.backfill_labels import BackfillLabelReader
 from truthloop.evidence.backfill_pairs import read_pairs
 from truthloop.evidence.cells import Evidence, folded_steps
 from truthloop.evidence.diff_log import DiffLog
+from truthloop.evidence.episode_labels import time_shift_of
 from truthloop.evidence.resent import read_conflicts
+from truthloop.evidence.retimed import RetimedLabelReader
 
 __all__ = ["BackfillScan"]
 
@@ -48,10 +50,11 @@ class BackfillScan:
         self._definition = definition
         self._now_ms = now_ms
         self._labels = BackfillLabelReader(lake, origin.kind, definition)
+        self._retimed = RetimedLabelReader(lake, origin.kind, definition)
         self._diffs = DiffLog(lake)
         self._last_found: Sequence[Episode] = ()
         self._conflicts: tuple[int, pl.DataFrame] | None = None
-        self._runs: tuple[tuple[int, int], list[FlaggedRun]] | None = None
+        self._runs: tuple[tuple[int, ...], list[FlaggedRun]] | None = None
 
     def entries(self, evidence: Evidence, log: Sequence[Decision], gate: Gate) -> list[Decision]:
         """Return the entries to append to the log: new episodes, and those that have grown.
@@ -71,7 +74,7 @@ class BackfillScan:
             return []  # the cells have grown meanwhile: labels, outcomes and cells must be of one moment
         labels = self._labels.read(steps)
         names = (self._origin.loop, self._origin.kind, self._definition)
-        found = open_episodes(*names, labels, self._flagged_runs(evidence), rulings)
+        found = open_episodes(*names, labels, self._flagged_runs(evidence, steps), rulings)
         logged = {ruling.episode.id: ruling.episode for ruling in rulings}
         new = []
         for episode in found:
@@ -106,18 +109,26 @@ class BackfillScan:
             for one in retrains_of(log)
             if one.dataset is not None and first_ms is not None and one.decided_ms > first_ms
         ]
-        return diff_of(episode, evidence.plan, found.pairs, found.cohorts, cells=found.cells, decisions=affected)
+        diff = diff_of(episode, evidence.plan, found.pairs, found.cohorts, cells=found.cells, decisions=affected)
+        return diff.model_copy(update={"shift": time_shift_of(self._lake, episode, steps)})
 
-    def _flagged_runs(self, evidence: Evidence) -> list[FlaggedRun]:
-        """Return runs of hours with too many stale or changed live labels, or too many resent predictions."""
-        kind = self._origin.kind
-        until_ms = evidence.reach.observed_until_ms.get(kind)
-        if until_ms is None:
+    def _flagged_runs(self, evidence: Evidence, steps: Mapping[int, int]) -> list[FlaggedRun]:
+        """Return runs of hours with too many stale, changed or retimed live labels, or too many resent predictions."""
+        kind, reach = self._origin.kind, evidence.reach
+        until_ms, labels_seen_ms = reach.observed_until_ms.get(kind), reach.labels_seen_ms.get(kind)
+        if until_ms is None or labels_seen_ms is None:
             return []
-        state = until_ms // HOUR_MS, self._lake.version("rejects")
-        if self._runs is None or self._runs[0] != state:  # an hour that has not ended yet changes nothing
-            arrivals = read_hourly_arrivals(evidence.cells, evidence.plan, kind)
-            found = list(judge_arrivals(arrivals, until_ms).runs)
+        retimed = self._retimed.read(steps)
+        # of an hour that has not ended yet, only retimed labels change anything
+        state = (
+            until_ms // HOUR_MS,
+            labels_seen_ms // HOUR_MS,
+            int(retimed["count"].sum()),
+            self._lake.version("rejects"),
+        )
+        if self._runs is None or self._runs[0] != state:
+            arrivals = read_hourly_arrivals(evidence.cells, evidence.plan, kind, retimed)
+            found = list(judge_arrivals(arrivals, until_ms, labels_seen_ms).runs)
             if len(arrivals.hour_ms):
                 found += judge_resent(self._read_conflicts(), int(arrivals.hour_ms[0]), until_ms).runs
             self._runs = state, found

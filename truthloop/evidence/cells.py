@@ -48,10 +48,12 @@ class Reach:
     Attributes:
         observed_until_ms: predictions and labels have been read up to this time.
         matured_until_ms: every outcome of predictions made before this time is final.
+        labels_seen_ms: labels as late as this have been read; earlier ones may still come, within `disorder`.
     """
 
     observed_until_ms: Mapping[str, int | None]
     matured_until_ms: Mapping[str, int | None]
+    labels_seen_ms: Mapping[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -243,14 +245,16 @@ def _reach(checkpoints: Iterable[Checkpoint], plan: CellPlan) -> Reach:
     active = [checkpoint for checkpoint in checkpoints if checkpoint.counters.predictions.consumed]
     observed: dict[str, int | None] = {}
     matured: dict[str, int | None] = {}
+    seen: dict[str, int | None] = {}
     for kind in plan.kinds:
         watermarks = [
             checkpoint.watermarks[name].reached_ms for checkpoint in active for name in (PREDICTIONS, kind.name)
         ]
         observed[kind.name] = _minimum(watermarks)
+        seen[kind.name] = _minimum([checkpoint.watermarks[kind.name].seen_ms for checkpoint in active])
         cursors = [checkpoint.cursors.get(kind.name) for checkpoint in active]
         matured[kind.name] = _minimum([None if cursor is None else cursor[0] + 1 for cursor in cursors])
-    return Reach(observed, matured)
+    return Reach(observed, matured, seen)
 
 
 def _minimum(times_ms: list[int | None]) -> int | None:

@@ -9,7 +9,7 @@ from monitor.cells.of_record import is_member
 from schemas.events.backfill import Cause, Episode
 from truthloop.evidence.spans import OUTCOME, with_backfill_columns
 
-__all__ = ["outcomes_of_definition", "revised_outcomes"]
+__all__ = ["outcomes_of_definition", "revised_outcomes", "revisions_of"]
 
 _COLUMNS = (
     *("partition", "prediction_offset", "kind", "definition", "label_offset"),
@@ -18,17 +18,23 @@ _COLUMNS = (
 
 
 def revised_outcomes(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.DataFrame:
-    """Return partition, prediction_offset and kind of every outcome that a label of the episode has revised.
+    """Return partition, prediction_offset and kind of every outcome that a label of the episode has revised."""
+    return revisions_of(lake, episode, steps).select(OUTCOME).unique()
+
+
+def revisions_of(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.DataFrame:
+    """Return the columns `OUTCOME` and label_offset of every revision that a label of the episode has made.
 
     Args:
         episode: of labels; an episode of resent predictions revises no outcome.
         steps: by partition, how many of its first steps to read.
     """
+    columns = [*OUTCOME, "label_offset"]
     if episode.causes == [Cause.RESENT]:
-        return pl.DataFrame(schema={name: lake.schema("outcomes")[name] for name in OUTCOME})
+        return pl.DataFrame(schema={name: lake.schema("outcomes")[name] for name in columns})
     known_ms = pl.col("known_at").dt.epoch("ms")
     rows = _revisions(lake, episode, steps).filter(known_ms.is_between(episode.since, episode.until)).collect()
-    return with_backfill_columns(lake, rows).filter(is_member(episode)).select(OUTCOME).unique()
+    return with_backfill_columns(lake, rows).filter(is_member(episode)).select(columns)
 
 
 def outcomes_of_definition(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from monitor.backfill.time_shift import shift_text
 from schemas.base.figures import age, count, number, percent, plain_text, share, signed
 from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import BackfillDiff
@@ -63,6 +64,8 @@ def _parts(diff: BackfillDiff, width: int, verdict: Verdict | None, reasons: Ite
         yield _line(f"\n{verdict.value.upper()}")
         yield from (_line(f"- {plain_text(reason)}") for reason in reasons)
     yield _line(_summary(diff))
+    if diff.shift is not None:
+        yield _line(f"{diff.shift.labels:,} labels tell known ones again with another time: {shift_text(diff.shift)}.")
     yield from _flips(diff, width)
     yield from _cohorts(diff, width)
     yield from _labels(diff, width)

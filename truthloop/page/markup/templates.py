@@ -5,6 +5,7 @@ from importlib import resources
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
+from monitor.backfill.time_shift import shift_text
 from schemas.base import figures
 from schemas.events.backfill_diff import NO_LABEL, OTHER_LABEL
 from truthloop.page.markup.chart import COHORTS_MAX as CURVES_MAX
@@ -57,6 +58,7 @@ def _environment() -> Environment:
         age=figures.age,
         label=_label,
         command=sql_command,
+        shift=shift_text,
         shifts=_shifts,
         known=lambda value: figures.finite(value) is not None,
     )

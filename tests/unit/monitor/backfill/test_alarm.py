@@ -17,6 +17,7 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 EDGES_MS = np.asarray(age_edges_ms([DAY_MS, 60 * DAY_MS]), np.int64)
 DAYS = 50
+COLUMNS = ("edges_ms", "hour_ms", "hour_of_day", "first", "changed", "retimed")
 OLD_MS = 25 * DAY_MS
 
 Floats = npt.NDArray[np.float64]
@@ -47,22 +48,25 @@ def drawn(
     if is_young:
         mean *= hour_ms[:, np.newaxis] >= EDGES_MS
     changed = rng.poisson(corrected, hours)
-    return HourlyArrivals(EDGES_MS, hour_ms, np.arange(hours, dtype=np.int64) % 24, rng.poisson(mean), changed)
+    first, retimed = rng.poisson(mean), rng.poisson(corrected, hours)
+    return HourlyArrivals(EDGES_MS, hour_ms, np.arange(hours, dtype=np.int64) % 24, first, changed, retimed)
 
 
 def adding(
-    arrivals: HourlyArrivals, hour: int, *, stale: int = 0, corrected: int = 0, hours: int = 1
+    arrivals: HourlyArrivals, hour: int, *, stale: int = 0, corrected: int = 0, retimed: int = 0, hours: int = 1
 ) -> HourlyArrivals:
-    """Return the arrivals with more stale or corrected labels in some hours."""
-    first, changed = arrivals.first.copy(), arrivals.changed.copy()
+    """Return the arrivals with more stale, corrected or retimed labels in some hours."""
+    first, changed, again = arrivals.first.copy(), arrivals.changed.copy(), arrivals.retimed.copy()
     first[hour : hour + hours, int(np.searchsorted(EDGES_MS, OLD_MS))] += stale
     changed[hour : hour + hours] += corrected
-    return replace(arrivals, first=first, changed=changed)
+    again[hour : hour + hours] += retimed
+    return replace(arrivals, first=first, changed=changed, retimed=again)
 
 
 def judged(arrivals: HourlyArrivals, hours: int | None = None) -> BackfillAlarm:
     """Judge all hours, or the first ones."""
-    return judge_arrivals(arrivals, HOUR_MS * (len(arrivals.hour_ms) if hours is None else hours))
+    until_ms = HOUR_MS * (len(arrivals.hour_ms) if hours is None else hours)
+    return judge_arrivals(arrivals, until_ms, until_ms)
 
 
 @pytest.mark.parametrize("seed", some(*range(12), at_least=3))
@@ -81,8 +85,8 @@ def test_healthy_traffic_raises_no_alarm(seed: int, rate: float, corrected: floa
 def test_three_hundred_labels_in_four_hours_are_found_and_nothing_else(seed: int, rate: float) -> None:
     """Stale or corrected: the run is those hours, or part of them."""
     arrivals = drawn(seed, rate=rate, corrected=rate / 100)
-    for stale, corrected, cause in ((75, 0, Cause.STALE), (0, 75, Cause.CORRECTED)):
-        found = judged(adding(arrivals, 1000, stale=stale, corrected=corrected, hours=4)).runs
+    for cause in (Cause.STALE, Cause.CORRECTED, Cause.RETIMED):
+        found = judged(adding(arrivals, 1000, hours=4, **{cause.value: 75})).runs
         assert found
         assert {run.causes for run in found} == {(cause,)}
         assert found[0].since_ms >= 1000 * HOUR_MS
@@ -134,17 +138,15 @@ def test_later_hours_change_no_run() -> None:
         known = judged(arrivals, hours).runs
         assert [run.since_ms for run in known] == [run.since_ms for run in whole][: len(known)]
         assert known == whole[: len(known)] or hours == 802
-        cut = HourlyArrivals(
-            *(getattr(arrivals, name)[:hours] for name in ("edges_ms", "hour_ms", "hour_of_day", "first", "changed"))
-        )
+        cut = HourlyArrivals(*(getattr(arrivals, name)[:hours] for name in COLUMNS))
         assert judged(replace(cut, edges_ms=EDGES_MS)).runs == known
 
 
 def test_an_hour_that_is_not_read_completely_is_not_judged() -> None:
     """A millisecond is missing."""
     arrivals = adding(drawn(5), 1000, stale=200)
-    assert judge_arrivals(arrivals, 1001 * HOUR_MS - 1).runs == ()
-    assert len(judge_arrivals(arrivals, 1001 * HOUR_MS).runs) == 1
+    assert judge_arrivals(arrivals, 1001 * HOUR_MS - 1, 2000 * HOUR_MS).runs == ()
+    assert len(judge_arrivals(arrivals, 1001 * HOUR_MS, 1000 * HOUR_MS).runs) == 1
 
 
 def test_flagged_hours_are_not_part_of_history() -> None:
@@ -197,6 +199,28 @@ def test_without_a_week_of_history_it_is_calibrating(hours: int) -> None:
     assert judged(adding(arrivals, 168, corrected=1_000), 169).runs != ()
 
 
+def test_an_hour_that_goes_on_is_judged_by_the_labels_told_again_so_far() -> None:
+    """However far predictions have come; not before a label of it has been read, and never by other counts."""
+    arrivals = adding(drawn(5), 1000, stale=200, corrected=200, retimed=200)
+    hour_ms = 1000 * HOUR_MS
+    assert judge_arrivals(arrivals, hour_ms - DAY_MS, hour_ms).runs == ()
+    [run] = judge_arrivals(arrivals, hour_ms - DAY_MS, hour_ms + 1).runs
+    assert (run.causes, run.hours) == (
+        (Cause.RETIMED,),
+        ((hour_ms, int(arrivals.retimed[1000] + arrivals.changed[1000])),),
+    )
+    [whole] = judged(arrivals).runs
+    assert (whole.since_ms, whole.causes) == (run.since_ms, (Cause.STALE, Cause.CORRECTED, Cause.RETIMED))
+
+
+@pytest.mark.parametrize(("count", "is_flagged"), [(19, False), (20, True)])
+def test_twenty_labels_told_again_are_enough_in_an_hour_of_any_volume(count: int, is_flagged: bool) -> None:
+    """Of 5,000 labels an hour, 60 must be changed; history knows neither."""
+    arrivals = drawn(6, rate=5_000, corrected=0)
+    assert bool(judged(adding(arrivals, 1000, retimed=count)).runs) is is_flagged
+    assert judged(adding(arrivals, 1000, corrected=count)).runs == ()
+
+
 def test_a_loop_of_ten_days_has_a_stale_age_of_its_own_history() -> None:
     """Half of its days are history, whose labels may be as old as the other half."""
     young = adding(drawn(11, days=10, share=profile(6, 0.5), is_young=True), 230, stale=100)
@@ -209,7 +233,7 @@ def test_a_loop_of_ten_days_has_a_stale_age_of_its_own_history() -> None:
 def test_a_loop_without_labels_is_calibrating() -> None:
     """Without hours, or without labels."""
     none = drawn(9, days=0)
-    assert judge_arrivals(none, DAY_MS) == BackfillAlarm((), is_calibrating=True, stale_after_ms=None)
+    assert judge_arrivals(none, DAY_MS, DAY_MS) == BackfillAlarm((), is_calibrating=True, stale_after_ms=None)
     quiet = drawn(9, rate=0, corrected=0)
     assert judged(quiet) == BackfillAlarm((), is_calibrating=True, stale_after_ms=None)
 

@@ -30,7 +30,7 @@ from sklearn.metrics import (
 from monitor.backfill.diff import COHORT_SCHEMA, PAIR_SCHEMA, diff_of
 from monitor.metrics.table import metrics
 from schemas.events.backfill import Cause
-from schemas.events.backfill_diff import NO_LABEL, AffectedDecision, BackfillDiff, LabelChange, MetricChange
+from schemas.events.backfill_diff import NO_LABEL, AffectedDecision, BackfillDiff, LabelChange, MetricChange, TimeShift
 from schemas.publish import FOLDER
 
 THRESHOLD = 0.3
@@ -331,6 +331,18 @@ def test_the_document_is_canonical() -> None:
     assert not any(figure == 0 and math.copysign(1, figure) < 0 for figure in figures)
     assert "é" in document
     assert '": ' not in document
+
+
+def test_a_report_without_a_shift_has_the_bytes_of_the_version_before() -> None:
+    """A person's ruling is bound to the digest of a report that an earlier version has stored."""
+    report = diff([Row(0.0, 1.0)])
+    assert "shift" not in json.loads(report.document())
+    again = BackfillDiff.model_validate_json(report.document())
+    assert (again, again.sha256()) == (report, report.sha256())
+    moved = {"median_ms": 1, "least_ms": 1, "greatest_ms": 1}
+    shifted = report.model_copy(update={"shift": TimeShift(labels=1, same_value=1, at_median=1, **moved)})
+    assert BackfillDiff.model_validate_json(shifted.document()) == shifted
+    assert shifted.sha256() != report.sha256()
 
 
 def test_another_label_gives_another_digest() -> None:

@@ -5,7 +5,7 @@ from backfill_case import Row, diff, episode_of
 
 from monitor.backfill.rule import verdict_of
 from schemas.events.backfill import Cause, Verdict
-from schemas.events.backfill_diff import Asymmetry, BackfillDiff, LabelChange, RandomFlips
+from schemas.events.backfill_diff import Asymmetry, BackfillDiff, LabelChange, RandomFlips, TimeShift
 
 QUIET = diff([*[Row(1.0, 1.0)] * 10, Row(None, 1.0)])
 """Adds one label, and changes nothing."""
@@ -54,7 +54,18 @@ def resent(touched: int, predictions: int) -> BackfillDiff:
     return with_(episode=episode_of(causes=[Cause.RESENT]), total=total)
 
 
+def retimed(touched: int, labels: int) -> BackfillDiff:
+    """Return a report of labels told again, three hours earlier."""
+    total = QUIET.total.model_copy(update={"touched": touched, "labelled_before": labels})
+    moved = {"median_ms": -10_800_000, "least_ms": -10_800_000, "greatest_ms": -10_800_000}
+    shift = TimeShift(labels=touched, same_value=touched, at_median=touched, **moved)
+    return with_(episode=episode_of(causes=[Cause.RETIMED]), total=total, shift=shift)
+
+
 CASES = {
+    "1 % told again": (retimed(10, 1_000), "warned", "10 of 1,000 labels of their cohorts, not more than"),
+    "more than 1 % told again": (retimed(11, 1_000), "quarantined", "all 3 h earlier; all with the same value"),
+    "told again where nothing was known": (retimed(1, 0), "quarantined", "1 of 0 labels"),
     "labels added": (QUIET, "passed", "It only adds labels (1 new)"),
     "1 % of mature labels": (flips((10, 1_000), (10, 1_000)), "passed", "no rule fires"),
     "more than 1 % of mature labels": (flips((11, 1_000), (11, 9_000)), "quarantined", "11 of 1,000 mature labels"),

@@ -25,6 +25,7 @@ from monitor.metrics.table import metrics
 
 PLAN = CellPlan.from_config(config_of())
 NONE = outcomes_frame([])
+TOLD_AGAIN = pl.DataFrame({"known_ms": [EPOCH_MS], "count": [3]}, schema={"known_ms": pl.Int64, "count": pl.Int64})
 ONE = Prediction("a")
 
 
@@ -148,7 +149,7 @@ def test_hourly_arrivals_have_no_gaps_and_cover_all_versions_of_the_own_definiti
         label(age_ms + HOUR_MS, "correction", previous=("joined", 0.0), prediction=other, revision=2),
     ]
     cells = fold(PLAN, predictions_frame([early, other]), outcomes_frame(revisions), NONE)
-    found = read_hourly_arrivals(cells, PLAN, "late")
+    found = read_hourly_arrivals(cells, PLAN, "late", TOLD_AGAIN.clear())
     assert len(found.hour_ms) == 24 + 23 + 24
     assert set(found.hour_ms[1:] - found.hour_ms[:-1]) == {HOUR_MS}
     assert found.hour_ms[0] == at("2013-03-09T05:00:00")
@@ -159,8 +160,18 @@ def test_hourly_arrivals_have_no_gaps_and_cover_all_versions_of_the_own_definiti
     assert found.changed[hour + 1] == found.changed.sum() == 1
 
 
+def test_labels_told_again_have_their_hours_though_nothing_else_arrives() -> None:
+    """The series goes on to their day; what is older than its first hour is left out."""
+    cells = fold(PLAN, predictions_frame([ONE]), outcomes_frame([label()]), NONE)
+    first_ms = read_hourly_arrivals(cells, PLAN, "late", TOLD_AGAIN.clear()).hour_ms[0]
+    rows = [(first_ms - 1, 7), (first_ms, 2), (first_ms + 2 * HOUR_MS - 1, 3), (first_ms + 9 * DAY_MS + 1, 5)]
+    found = read_hourly_arrivals(cells, PLAN, "late", pl.DataFrame(rows, TOLD_AGAIN.schema, orient="row"))
+    assert [int(found.retimed[hour]) for hour in (0, 1, 9 * 24)] == [2, 3, 5]
+    assert (found.retimed.sum(), len(found.hour_ms)) == (10, 10 * 24)
+
+
 def test_a_loop_without_cells_has_no_hours_and_an_unknown_kind_is_refused() -> None:
     """The first is an empty series, the second an error."""
-    assert len(read_hourly_arrivals(merge(), PLAN, "late").hour_ms) == 0
+    assert len(read_hourly_arrivals(merge(), PLAN, "late", TOLD_AGAIN).hour_ms) == 0
     with pytest.raises(ValueError, match="no kind 'gone'"):
-        read_hourly_arrivals(merge(), PLAN, "gone")
+        read_hourly_arrivals(merge(), PLAN, "gone", TOLD_AGAIN)

@@ -129,6 +129,7 @@ def test_live_labels_are_excluded_while_their_backfill_is_not_of_record(verdict:
     ]
     by_cause = {
         (Cause.CORRECTED,): [0, 3, 4],
+        (Cause.RETIMED,): [0, 3, 4],
         (Cause.STALE,): [0, 1, 2, 4],
         (Cause.STALE, Cause.CORRECTED): [0, 4],
         (Cause.RESENT,): [0, 1, 2, 3, 4],
@@ -146,7 +147,7 @@ def test_nothing_is_stale_without_a_stale_age() -> None:
 
 
 @pytest.mark.parametrize("reason", ["first", "late", "early", "correction", "retraction", "timeout"])
-@pytest.mark.parametrize("cause", [Cause.STALE, Cause.CORRECTED, Cause.REDEFINED, Cause.DECLARED, Cause.RESENT])
+@pytest.mark.parametrize("cause", list(Cause))
 def test_which_revisions_belong_to_an_episode(cause: Cause, reason: str) -> None:
     """They are selected by the reason of the revision, and by what its label declares."""
     about = episode(cause, batch="b1" if cause is Cause.DECLARED else None)
@@ -154,6 +155,7 @@ def test_which_revisions_belong_to_an_episode(cause: Cause, reason: str) -> None
     own = {
         Cause.STALE: reason in ("first", "late", "early"),
         Cause.CORRECTED: reason in ("correction", "retraction"),
+        Cause.RETIMED: reason in ("correction", "retraction"),
         Cause.REDEFINED: True,
         Cause.DECLARED: False,
         Cause.RESENT: False,

@@ -1,0 +1,123 @@
+"""Labels told again with another time: which ones are counted, each once; their shift, and whose outcomes they tell.
+
+Tests `truthloop.evidence.retimed` and `truthloop.evidence.episode_labels`.
+"""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from lake_builder import LakeBuilder, hour, ms
+
+from lake import Lake
+from schemas.events.backfill import Cause, Episode
+from truthloop.evidence.episode_labels import labels_of, outcomes_told_again, time_shift_of
+from truthloop.evidence.retimed import RetimedLabelReader
+
+STEPS = {0: 9, 1: 9}
+BLOCK_MS = 900_000
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> LakeBuilder:
+    """Return a lake with one prediction and its label of hour 2, at offset 0."""
+    found = LakeBuilder(tmp_path / "lake").predict("a", 0, 0).label("a", 2, 0, value=1.0)
+    return found.outcome("a", "joined", 2, 1, label_offset=0, value=1.0)
+
+
+def told_again(builder: LakeBuilder, at: float, known: float, offset: int, *, later: bool, **other: object) -> None:
+    """Append a label of key a that tells hour 2 again: a later one corrects, an earlier one is stale."""
+    value = other.pop("value", 1.0)
+    sequence = other.pop("sequence", 0)
+    builder.label("a", at, offset, known_at=hour(known), value=value, **other)
+    if later:
+        revision = {"reason": "correction", "label_offset": offset, "value": value, "previous": 1.0}
+        builder.outcome("a", "joined", known, 10 + offset, previous_status="joined", sequence=sequence, **revision)
+    else:
+        builder.reject("labels", offset, "stale", kind="fraud", sequence=sequence)
+
+
+def episode(*causes: Cause, since: float = 30, until: float = 31, **changes: object) -> Episode:
+    """Return an episode of labels that became known between two hours."""
+    plain = {"id": f"bf-{1:032x}", "kind": "fraud", "definition": "chargeback-1", "labels": 1, "fingerprint": 1}
+    return Episode.model_validate({**plain, "causes": [*causes], "since": ms(since), "until": ms(until), **changes})
+
+
+def counted(builder: LakeBuilder, steps: dict[int, int] | None = None) -> list[tuple[int, int]]:
+    """Return the blocks and counts that a new process reads."""
+    reader = RetimedLabelReader(Lake.open(builder.lake.path), "fraud", "chargeback-1")
+    return reader.read(STEPS if steps is None else steps).rows()
+
+
+def test_a_first_label_and_a_changed_value_are_not_told_again(builder: LakeBuilder) -> None:
+    """Nor a duplicate, a declared label, or one of another definition or kind."""
+    told_again(builder, 7, 30, 1, later=True, value=0.0)
+    told_again(builder, 7, 30, 2, later=True, origin="backfill")
+    told_again(builder, 1, 30, 3, later=False, origin="backfill")
+    told_again(builder, 1, 30, 4, later=False, definition="chargeback-2")
+    builder.label("a", 2, 5, known_at=hour(30)).reject("labels", 5, "duplicate", kind="fraud", sequence=0)
+    builder.label("a", 2, 6, kind="other").reject("labels", 6, "stale", kind="other", sequence=0)
+    assert counted(builder) == []
+
+
+def test_later_and_stale_labels_are_counted_by_the_quarter_of_an_hour(builder: LakeBuilder) -> None:
+    """Each once, though it revises two predictions; a stale one whatever its value."""
+    told_again(builder, 7, 30, 1, later=True)
+    revision = {"reason": "correction", "label_offset": 1, "value": 1.0, "previous": 1.0, "prediction_offset": 1}
+    builder.outcome("a", "joined", 30, 12, previous_status="joined", **revision)
+    told_again(builder, 1, 30.24, 2, later=False)
+    told_again(builder, 1.5, 30.26, 3, later=False, value=0.0)
+    assert counted(builder) == [(ms(30), 2), (ms(30) + BLOCK_MS, 1)]
+
+
+def test_a_reader_goes_on_where_it_stopped_and_begins_anew_after_a_restored_backup(builder: LakeBuilder) -> None:
+    """Step by step as at once, and fewer steps are fewer labels."""
+    for step in range(3):
+        told_again(builder, 1 + step / 10, 30 + step, 1 + step, later=False, sequence=step)
+    reader = RetimedLabelReader(Lake.open(builder.lake.path), "fraud", "chargeback-1")
+    for steps in range(4):
+        assert reader.read({0: steps, 1: 0}).rows() == [(ms(30 + step), 1) for step in range(steps)]
+    assert reader.read({0: 1, 1: 0}).rows() == [(ms(30), 1)] == counted(builder, {0: 1})
+
+
+def test_the_shift_is_from_the_newest_label_before(builder: LakeBuilder) -> None:
+    """Of the same key: the greatest in time that was read before; one label of three has another value."""
+    told_again(builder, 7, 30, 1, later=True)
+    told_again(builder, -3, 30.1, 2, later=False, value=0.0)
+    builder.label("b", 4, 3, value=1.0).label("b", 9, 4, known_at=hour(30.2), value=1.0)
+    builder.reject("labels", 4, "stale", kind="fraud", sequence=1)
+    found = time_shift_of(builder.lake, episode(Cause.RETIMED), STEPS)
+    assert found is not None
+    assert (found.labels, found.same_value, found.median_ms) == (3, 2, 5 * 3_600_000)
+    assert (found.at_median, found.least_ms, found.greatest_ms) == (2, -5 * 3_600_000, 5 * 3_600_000)
+    assert time_shift_of(builder.lake, episode(Cause.CORRECTED), STEPS) is None
+    assert time_shift_of(builder.lake, episode(Cause.RETIMED, since=40, until=41), STEPS) is None
+
+
+def test_an_episodes_labels_are_its_own(builder: LakeBuilder) -> None:
+    """Retimed: the corrections of its hours and the stale ones; corrected: no stale ones; declared: all of a batch."""
+    told_again(builder, 7, 30, 1, later=True)
+    told_again(builder, 1, 30.5, 2, later=False)
+    told_again(builder, 8, 32, 3, later=True)
+    for offset, batch in ((4, "b1"), (5, "b2"), (6, "b1"), (7, "b1")):
+        builder.label("a", 1, offset, known_at=hour(30), value=1.0, origin="backfill", batch_id=batch)
+    builder.reject("labels", 6, "stale", kind="fraud", sequence=0)
+    builder.reject("labels", 7, "duplicate", kind="fraud", sequence=0)
+    by_cause = {Cause.RETIMED: [1, 2], Cause.CORRECTED: [1], Cause.DECLARED: [4, 6], Cause.REDEFINED: []}
+    for cause, offsets in by_cause.items():
+        other = {"batch": "b1"} if cause is Cause.DECLARED else {}
+        other |= {"definition": "chargeback-2"} if cause is Cause.REDEFINED else {}
+        found = labels_of(builder.lake, episode(cause, **other), STEPS)
+        assert found["offset"].to_list() == offsets
+        assert set(found["key"]) <= {"a"}
+
+
+def test_stale_labels_tell_the_outcomes_of_their_keys_again(builder: LakeBuilder) -> None:
+    """A correction does that by its own revision."""
+    told_again(builder, 7, 30, 1, later=True)
+    assert outcomes_told_again(builder.lake, episode(Cause.RETIMED), STEPS).is_empty()
+    told_again(builder, 1, 30, 2, later=False)
+    assert outcomes_told_again(builder.lake, episode(Cause.RETIMED), STEPS).rows() == [(0, 0, "fraud")]
+    assert outcomes_told_again(builder.lake, episode(Cause.CORRECTED), STEPS).is_empty()
+    assert outcomes_told_again(builder.lake, episode(Cause.RETIMED, since=40, until=41), STEPS).is_empty()
+    assert dict(outcomes_told_again(builder.lake, episode(Cause.RETIMED), STEPS).schema)["partition"] == pl.Int32()

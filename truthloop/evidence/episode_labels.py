@@ -1,0 +1,112 @@
+"""The labels of a backfill episode: where each is, and how far its time is from that of the label it tells again."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from lake import Lake
+from monitor.backfill.time_shift import time_shift
+from schemas.events.backfill import Cause, Episode
+from schemas.events.backfill_diff import TimeShift
+from truthloop.evidence.retimed import is_live, stale_labels
+from truthloop.evidence.spans import OUTCOME
+from truthloop.evidence.touched import revisions_of
+
+__all__ = ["labels_of", "outcomes_told_again", "time_shift_of"]
+
+_POSITION = ["partition", "offset"]
+_TOLD = ("label_time", "value", "value_class")
+_NEVER_KEPT = ("future", "duplicate", "unknown_prediction", "too_late", "waiting_limit")
+"""Reasons of the join for which a label is not in its state, so that nothing can be withdrawn of it."""
+
+
+def labels_of(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.DataFrame:
+    """Return partition, offset, key and known_ms of an episode's labels, each once, in order of position.
+
+    Declared labels and those of another definition are known by their own fields, whatever the join made of them;
+    detected ones by the revisions that they made, or, in an episode of retimed labels, by being stale.
+
+    Args:
+        episode: of labels; one of resent predictions has none.
+        steps: by partition, how many of its first steps to read.
+    """
+    rows = _of_episode(lake, episode)
+    if {Cause.DECLARED, Cause.REDEFINED}.isdisjoint(episode.causes):
+        revised = revisions_of(lake, episode, steps).select("partition", offset="label_offset")
+        members = pl.concat([revised, _stale(lake, episode, steps)]).unique()
+        rows = rows.join(members.lazy(), on=_POSITION, how="semi")
+    else:
+        gone = lake.scan("rejects").filter(pl.col("input") == "labels", pl.col("reason").is_in(_NEVER_KEPT))
+        rows = rows.join(gone.select(_POSITION), on=_POSITION, how="anti")
+    known_ms = pl.col("known_at").dt.epoch("ms")
+    return rows.select(*_POSITION, "key", known_ms=known_ms).unique(_POSITION).sort(_POSITION).collect()
+
+
+def outcomes_told_again(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.DataFrame:
+    """Return the columns `OUTCOME` of predictions whose label an episode told again and the join refused as stale."""
+    stale = _stale(lake, episode, steps)
+    if stale.is_empty():
+        return pl.DataFrame(schema={name: lake.schema("outcomes")[name] for name in OUTCOME})
+    keys = _of_episode(lake, episode).join(stale.lazy(), on=_POSITION, how="semi").select("partition", "key").unique()
+    return (
+        lake.scan("outcomes")
+        .filter(pl.col("kind") == episode.kind, pl.col("definition") == episode.definition)
+        .join(keys, on=["partition", "key"], how="semi")
+        .select(OUTCOME)
+        .unique()
+        .collect()
+    )
+
+
+def time_shift_of(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> TimeShift | None:
+    """Return how far the times of an episode's labels are from those of the labels that they tell again.
+
+    A label tells again the greatest in time among those of its key, kind and definition that were read before it. None
+    for an episode that was not opened for this.
+    """
+    if Cause.RETIMED not in episode.causes:
+        return None
+    members = labels_of(lake, episode, steps).select(*_POSITION, is_member=pl.lit(value=True))
+    told = (
+        lake.scan("labels")
+        .filter(is_live(episode.kind, episode.definition))
+        .select(*_POSITION, "key", "value", "value_class", "label_time")
+        .unique(_POSITION)
+        .join(members.lazy(), on=_POSITION, how="left")
+        .filter(pl.col("is_member").any().over("partition", "key"))
+        .collect()
+    )
+    again = told.filter("is_member").select(*_POSITION, "key", *_TOLD)
+    earlier = told.filter(pl.col("is_member").is_null()).select(
+        "partition", "key", *(pl.col(name).alias(f"earlier_{name}") for name in ("offset", *_TOLD))
+    )
+    pairs = again.join(earlier, on=["partition", "key"]).filter(pl.col("earlier_offset") < pl.col("offset"))
+    repeated = pairs.sort("earlier_label_time", "earlier_offset").group_by(_POSITION).last()
+    is_same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"earlier_{name}")) for name in _TOLD[1:])
+    shift_ms = (pl.col("label_time") - pl.col("earlier_label_time")).dt.total_milliseconds()
+    return time_shift(repeated.select(shift_ms=shift_ms, is_same=is_same))
+
+
+def _of_episode(lake: Lake, episode: Episode) -> pl.LazyFrame:
+    """Return the rows of the lake's labels that fit an episode by their own fields."""
+    rows = lake.scan("labels").filter(
+        pl.col("kind") == episode.kind,
+        pl.col("definition") == episode.definition,
+        pl.col("op") != "heartbeat",
+        pl.col("known_at").dt.epoch("ms").is_between(episode.since, episode.until),
+    )
+    if Cause.DECLARED in episode.causes:
+        batch = pl.lit(episode.batch, dtype=pl.String)
+        return rows.filter(pl.col("origin") == "backfill", pl.col("batch_id").eq_missing(batch))
+    return rows.filter(pl.col("origin") != "backfill")
+
+
+def _stale(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.DataFrame:
+    """Return the positions of the stale labels that an episode may have; the caller limits them to its times."""
+    schema = {"partition": pl.Int32(), "offset": pl.Int64()}
+    if Cause.RETIMED not in episode.causes:
+        return pl.DataFrame(schema=schema)
+    columns = {"partition": list(steps), "before": list(steps.values())}
+    before = pl.LazyFrame(columns, schema={"partition": pl.Int32, "before": pl.Int64})
+    found = stale_labels(lake, episode.kind).join(before, on="partition")
+    return found.filter(pl.col("sequence") < pl.col("before")).select(_POSITION).collect()

@@ -1,0 +1,109 @@
+"""Reads the labels that told a known one again with another time: later ones, and those refused as stale.
+
+A label sent again in another time zone is one of these. A later one makes a revision, mostly to the same value; an
+earlier one is a rejection. Declared backfills and other definitions are found by their own fields instead.
+"""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from lake import Lake
+
+__all__ = ["RetimedLabelReader", "is_live", "stale_labels"]
+
+_POSITION = ["partition", "offset"]
+_BOUNDS: dict[str, pl.DataType] = {"partition": pl.Int32(), "first": pl.Int64(), "end": pl.Int64()}
+_COUNTS: dict[str, pl.DataType] = {"known_ms": pl.Int64(), "count": pl.Int64()}
+
+_BLOCK_MS = 900_000
+"""A quarter of an hour: in every time zone an hour begins with one."""
+
+
+class RetimedLabelReader:
+    """Counts the retimed labels of one kind by the time at which they became known; continues where it stopped.
+
+    Args:
+        definition: the config's definition of the kind.
+    """
+
+    def __init__(self, lake: Lake, kind: str, definition: str) -> None:
+        self._lake = lake
+        self._kind = kind
+        self._definition = definition
+        self._steps: dict[int, int] = {}
+        self._counts = pl.DataFrame(schema=_COUNTS)
+
+    def read(self, steps: Mapping[int, int]) -> pl.DataFrame:
+        """Return known_ms, the first instant of a quarter of an hour, growing, and count.
+
+        Args:
+            steps: by partition, how many of its first steps to read.
+        """
+        if any(steps.get(number, 0) < count for number, count in self._steps.items()):  # an older lake was restored
+            self._steps, self._counts = {}, self._counts.clear()
+        new = {number: (self._steps.get(number, 0), end) for number, end in steps.items()}
+        new = {number: bounds for number, bounds in new.items() if bounds[1] > bounds[0]}
+        if new:
+            blocks = self._between(new).select(known_ms=pl.col("known_ms") // _BLOCK_MS * _BLOCK_MS)
+            counted = blocks.group_by("known_ms").agg(count=pl.len().cast(pl.Int64))
+            self._counts = (
+                pl.concat([self._counts, counted]).group_by("known_ms").agg(pl.col("count").sum()).sort("known_ms")
+            )
+            self._steps |= dict(steps)
+        return self._counts
+
+    def _between(self, bounds: Mapping[int, tuple[int, int]]) -> pl.DataFrame:
+        """Return partition, offset and known_ms of the labels that some steps read."""
+        firsts, ends = [first for first, _ in bounds.values()], [end for _, end in bounds.values()]
+        ranges = pl.LazyFrame({"partition": list(bounds), "first": firsts, "end": ends}, schema=_BOUNDS)
+        around = {"sequence": (min(firsts), max(ends) - 1)}
+        in_bounds = (pl.col("sequence") >= pl.col("first")) & (pl.col("sequence") < pl.col("end"))
+        repeats = pl.col("value").eq_missing(pl.col("previous")) & pl.col("value_class").eq_missing(
+            pl.col("previous_class")
+        )
+        later = (
+            self._lake.scan("outcomes", around)
+            .filter(pl.col("kind") == self._kind, pl.col("definition") == self._definition)
+            .filter(pl.col("reason") == "correction", repeats)
+            .join(ranges, on="partition")
+            .filter(in_bounds)
+            .select("partition", offset="label_offset")
+            .collect()
+        )
+        refused = (
+            self._lake.scan("rejects", around)
+            .filter(_is_stale(self._kind))
+            .join(ranges, on="partition")
+            .filter(in_bounds)
+            .select(_POSITION)
+            .collect()
+        )
+        wanted = pl.concat([later, refused]).unique().sort("offset")
+        if wanted.is_empty():
+            return pl.DataFrame(schema={"partition": pl.Int32, "offset": pl.Int64, "known_ms": pl.Int64})
+        offsets = wanted["offset"]
+        return (
+            self._lake.scan("labels", {"offset": (offsets[0], offsets[-1])})
+            .filter(is_live(self._kind, self._definition))
+            .join(wanted.lazy(), on=_POSITION, how="semi")
+            .select(*_POSITION, known_ms=pl.col("known_at").dt.epoch("ms"))
+            .unique(_POSITION)
+            .collect()
+        )
+
+
+def is_live(kind: str, definition: str) -> pl.Expr:
+    """Return the condition that a label has this kind and definition, and is not declared as a backfill."""
+    is_of_kind = (pl.col("kind") == kind) & (pl.col("definition") == definition)
+    return is_of_kind & (pl.col("op") != "heartbeat") & (pl.col("origin") != "backfill")
+
+
+def stale_labels(lake: Lake, kind: str) -> pl.LazyFrame:
+    """Return partition, offset and sequence of the labels of a kind that the join refused as stale."""
+    return lake.scan("rejects").filter(_is_stale(kind)).select(*_POSITION, "sequence")
+
+
+def _is_stale(kind: str) -> pl.Expr:
+    is_of_join = (pl.col("input") == "labels") & (pl.col("stage") == "join") & (pl.col("kind") == kind)
+    return is_of_join & (pl.col("reason") == "stale")
