@@ -1,7 +1,7 @@
 """The commands end to end: files in, output, exit codes, stdout and stderr.
 
 Tests `truthloop.cli.commands.replay`, `truthloop.cli.commands.coverage`, `truthloop.cli.commands.metrics`,
-`truthloop.cli.selection`, `truthloop.terminal.tables` and `truthloop.terminal.progress`.
+`truthloop.cli.selection`, `truthloop.terminal.tables`, `truthloop.terminal.progress` and `truthloop.text.slices`.
 """
 
 import json
@@ -149,6 +149,17 @@ def test_metrics_at_an_age_count_what_was_known_by_it(files: Files, tmp_path: Pa
     refused = call("metrics", "--at-age", "30m")
     assert refused.exit_code == 2
     assert "20m" in refused.stderr
+
+
+def test_coverage_by_a_slice_that_is_not_counted_says_so(files: Files) -> None:
+    """Predictions have it, so that the lake does not is no answer."""
+    config = Path("truthloop.yaml")
+    config.write_text(config.read_text("utf-8").replace("slices: [country]", "slices: [country, device]"), "utf-8")
+    replayed(files)
+    refused = call("coverage", "--slice", "device=web")
+    assert refused.exit_code == 2
+    assert "device is kept with every outcome, but not counted by: `cohorts.by` of the config" in refused.stderr
+    assert "is not in the lake" not in refused.stderr
 
 
 def test_coverage_of_an_unknown_slice_suggests_the_nearest(files: Files) -> None:

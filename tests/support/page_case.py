@@ -265,6 +265,7 @@ def rich_view(days: int = 30, ages_ms: tuple[int, ...] = AGES_MS) -> PageView:
             ("flights-v1", "flights-v2"),
             ("origin=EWR", "origin=JFK", "origin=LGA"),
             (("arrived_late", ("accuracy", "roc_auc", "log_loss")),),
+            uncounted=("seat",),
         ),
         Selection("arrived_late", "", "", "accuracy", days),
         coverage_of(days, ages_ms),

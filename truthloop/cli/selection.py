@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 __all__ = ["check_choice", "local_user"]
 
 
-def check_choice(option: str, chosen: str, available: "pl.Series") -> None:
+def check_choice(option: str, chosen: str, available: "pl.Series", why_not: str = "") -> None:
     """Refuse a name that the lake does not hold.
+
+    Args:
+        why_not: a better reason than that; empty if there is none.
 
     Raises:
         ConfigError: lists the names that exist, with the nearest match.
@@ -21,6 +24,10 @@ def check_choice(option: str, chosen: str, available: "pl.Series") -> None:
     names = available.unique().drop_nulls().sort().to_list()
     if chosen in names:
         return
+    if why_not:
+        raise ConfigError(
+            why_not, where=option, hint="Add it there, or ask once: truthloop sql 'FROM scored' has it as a column."
+        )
     if not names:
         raise ConfigError(
             "the lake holds no predictions yet", where=option, hint="`truthloop replay` or a running loop writes them."

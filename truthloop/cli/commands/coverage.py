@@ -51,6 +51,7 @@ def coverage(  # noqa: PLR0913, PLR0917 - each is an option of the command line
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
         from truthloop.evidence.cells import read_evidence  # noqa: PLC0415 - the same
         from truthloop.terminal.tables import print_table  # noqa: PLC0415 - the same
+        from truthloop.text.slices import uncounted_slices, uncounted_text  # noqa: PLC0415 - the same
 
         settings = load_settings(config)
         evidence = read_evidence(settings)
@@ -60,7 +61,8 @@ def coverage(  # noqa: PLR0913, PLR0917 - each is an option of the command line
         for column, chosen in (("kind", kind), ("version", version), ("slice", slice_)):
             if chosen is not None and chosen != "every":
                 if chosen:
-                    check_choice(f"--{column}", chosen, rows[column])
+                    why_not = uncounted_text(chosen, uncounted_slices(settings.config)) if column == "slice" else ""
+                    check_choice(f"--{column}", chosen, rows[column], why_not)
                 rows = rows.filter(pl.col(column) == chosen)
                 goals = goals.filter(pl.col(column) == chosen)
         under = _under(rows, fail_under)

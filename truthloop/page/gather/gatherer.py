@@ -34,6 +34,7 @@ from truthloop.page.gather.verdict import page_verdict
 from truthloop.page.gather.versions import compare_versions, newest_pair, versions_panel
 from truthloop.page.panels.model import FlowPanel, RoleFlow
 from truthloop.page.panels.view import EVERY, Choices, Freshness, LoopSummary, PageView, Selection
+from truthloop.text.slices import uncounted_slices
 
 __all__ = ["Gatherer"]
 
@@ -183,7 +184,8 @@ class Gatherer:
         for kind in kinds:
             versions |= dict.fromkeys(self._scope(snapshot, Selection(kind)).versions)
         slices = sorted(set(snapshot.evidence.cells["slice"].unique()) - {EVERY})
-        return Choices(kinds, tuple(versions), tuple(slices), available_metrics(snapshot))
+        uncounted = uncounted_slices(self._settings.config)
+        return Choices(kinds, tuple(versions), tuple(slices), available_metrics(snapshot), uncounted=uncounted)
 
     def _scope(self, snapshot: Snapshot, selection: Selection) -> Scope:
         return Scope.of(self._settings.config, snapshot, selection)

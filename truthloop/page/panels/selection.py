@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from truthloop.page.panels.view import EVERY, Choices, Selection
 from truthloop.text.format import name
+from truthloop.text.slices import uncounted_text
 
 __all__ = ["PARAMETERS", "REFRESH_S", "InvalidChoiceError", "parse_refresh", "parse_selection", "query_of"]
 
@@ -44,7 +45,7 @@ def parse_selection(query: Sequence[tuple[str, str]], choices: Choices) -> Selec
     return Selection(
         kind,
         _one_of("version", given, (EVERY, *choices.versions)),
-        _one_of("slice", given, (EVERY, *choices.slices)),
+        _slice(given, choices),
         metric if metric in metrics else next(iter(metrics), ""),
         _days(given, choices.days_max),
     )
@@ -84,6 +85,13 @@ def _one_of(parameter: str, given: Mapping[str, str], allowed: Sequence[str]) ->
         rest = f" and {len(allowed) - _SHOWN_MAX} more" if len(allowed) > _SHOWN_MAX else ""
         raise InvalidChoiceError(f"{parameter} cannot be {name(value)!r}; it is one of {some or '(nothing yet)'}{rest}")
     return value
+
+
+def _slice(given: Mapping[str, str], choices: Choices) -> str:
+    chosen = given.get("slice", EVERY)
+    if chosen not in choices.slices and (why_not := uncounted_text(chosen, choices.uncounted)):
+        raise InvalidChoiceError(why_not)
+    return _one_of("slice", given, (EVERY, *choices.slices))
 
 
 def _days(given: Mapping[str, str], days_max: int) -> int:

@@ -44,6 +44,7 @@ class Choices:
         slices: the same.
         metrics: pairs of a kind and its metrics, whose first is the default.
         days_max: maximum number of cohort days.
+        uncounted: names of slices that predictions carry and that nothing is counted by; they cannot be selected.
     """
 
     kinds: tuple[str, ...]
@@ -51,6 +52,7 @@ class Choices:
     slices: tuple[str, ...]
     metrics: tuple[tuple[str, tuple[str, ...]], ...]
     days_max: int = 400
+    uncounted: tuple[str, ...] = ()
 
     def metrics_of(self, kind: str) -> tuple[str, ...]:
         """Return the metrics of a kind; none of an unknown kind."""

@@ -126,6 +126,7 @@ def test_an_unknown_path_is_404(path: str) -> None:
         ("version=flights-v9", "flights-v1, flights-v2"),
         ("kind=", "arrived_late"),
         ("slice=origin%3DXXX", "origin=EWR"),
+        ("slice=seat%3D12A", "seat is kept with every outcome, but not counted by"),
         ("metric=f1", "accuracy, roc_auc, log_loss"),
         ("refresh=1", "0, 30, 60, 300"),
         ("version=%3Cscript%3E", "flights-v1"),
