@@ -21,6 +21,7 @@ import polars as pl
 
 from monitor.cells.cohort import cohort_day
 from monitor.cells.fold import fold
+from monitor.cells.of_record import of_record
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
 from monitor.cells.revisions import states_of
@@ -43,6 +44,7 @@ def main() -> None:
     plan = CellPlan.from_config(CONFIG)
     predictions, outcomes, earlier = generate(arguments.outcomes, arguments.seed)
     none, nothing = predictions.clear(), outcomes.clear()
+    chains = [of_record(rows, plan.definitions) for rows in (outcomes, earlier)]
     cells = fold(plan, predictions, outcomes, earlier)
     cpu = time.process_time()
     whole = best(lambda: fold(plan, predictions, outcomes, earlier), arguments.rounds)
@@ -50,7 +52,7 @@ def main() -> None:
     parts = {
         "predictions_and_inputs": best(lambda: fold(plan, predictions, nothing, nothing), arguments.rounds),
         "outcomes": best(lambda: fold(plan, none, outcomes, earlier), arguments.rounds),
-        "of_these_chains": best(lambda: states_of(plan, outcomes, earlier), arguments.rounds),
+        "of_these_chains": best(lambda: states_of(plan, *chains), arguments.rounds),
         "merge_of_the_cells": best(lambda: merge(cells), arguments.rounds),
     }
     single = best(lambda: grouped_once(outcomes), arguments.rounds)

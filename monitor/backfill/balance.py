@@ -10,7 +10,8 @@ from monitor.backfill.flips import LabelPairs
 from monitor.backfill.restatement import SIDES, Restatement
 from monitor.cells.bins import SCORE_BINS
 from monitor.cells.class_name import read_confusion
-from monitor.cells.fixed_point import LINEAR_PARTS, SQUARE_PARTS, UNIT, join_parts
+from monitor.cells.exact_sum import ONE, root_of_ratio
+from monitor.cells.measure import read_measures, whole_sums
 from monitor.drift.distance import Counts, excess_psi, group_bins
 from schemas.events.backfill_diff import Distribution, LabelChange, Scope
 
@@ -108,15 +109,15 @@ def _share(scope: Scope, label: str, before: Positives, after: Positives) -> Lab
 
 def _mean(scope: Scope, before: pl.DataFrame, after: pl.DataFrame) -> LabelChange:
     means: list[float | None] = []
-    spreads: list[float] = []
+    spreads: list[float | None] = []
     for side in (before, after):
-        amounts = dict(side.filter(pl.col("bin") == 0).select("measure", "amount").iter_rows())
-        n = amounts.get("labelled_scored", 0)
-        truth, squared = join_parts("truth", amounts, LINEAR_PARTS), join_parts("squared_truth", amounts, SQUARE_PARTS)
-        means.append(truth / (n * UNIT) if n else None)
-        spreads.append(math.sqrt(max(n * squared - truth * truth, 0)) / (n * UNIT) if n else 0.0)
+        n = int(side.filter(pl.col("measure") == "labelled_scored").get_column("amount").sum())
+        sums = whole_sums(read_measures(side), [], ["truth", "squared_truth"])
+        truth, squared = sums["truth"].get((), 0), sums["squared_truth"].get((), 0)
+        means.append(truth / (n * ONE) if n else None)
+        spreads.append(root_of_ratio(max(n * ONE * squared - truth * truth, 0), (n * ONE) ** 2) if n else 0.0)
     first, last = means
-    effect = None if first is None or last is None or spreads[0] <= 0 else (last - first) / spreads[0]
+    effect = None if first is None or last is None or not spreads[0] else (last - first) / spreads[0]
     return LabelChange(scope=scope, label="mean", before=first, after=last, effect=effect)
 
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 import polars as pl
 
 from monitor.backfill.restatement import SIDES, Restatement
+from monitor.cells.measure import read_measures
 from monitor.metrics.binary import binary_values
 from monitor.metrics.multiclass import multiclass_values
 from monitor.metrics.regression import regression_values
@@ -30,7 +31,7 @@ def metrics_of(restatement: Restatement) -> list[MetricChange]:
     `roc_auc` is computed from score bins on both sides; its bound is the greater one of the two.
     """
     kind = restatement.kind
-    counts = restatement.counts.with_columns(positive_from=pl.lit(kind.positive_from))
+    counts = read_measures(restatement.counts.with_columns(positive_from=pl.lit(kind.positive_from)))
     values = _VALUES[kind.task](counts, ["scope", "side"])
     found = {(row["scope"], row["side"]): row for row in values.iter_rows(named=True)}
     scopes = [scope for scope in _SCOPES if restatement.is_whole or scope == "touched"]

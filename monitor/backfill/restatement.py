@@ -13,6 +13,7 @@ from monitor.backfill.flips import LabelPairs
 from monitor.cells.bins import OVERFLOW_AGE_MS
 from monitor.cells.class_name import OTHER
 from monitor.cells.cohort import ALL
+from monitor.cells.measure import measure_text
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.scoring import score_labels
 from schemas.events.backfill_diff import Scope
@@ -21,7 +22,7 @@ __all__ = ["SIDES", "Restatement", "restatement_of"]
 
 SIDES: Final = ("before", "after")
 
-_NEEDED = r"^(labels$|score_[01]$|log_loss$|brier$|confusion |labelled_scored$|([a-z]+_)?(error|truth)(_[a-z]+)?$)"
+_NEEDED = r"^(labels$|labelled_scored$|score_[01]$|confusion |[a-z_]+:-?\d+$)"
 _COUNTED = r"^(score_[01]$|confusion |labelled_scored$)"
 """Measures that are never below zero."""
 _MEASURES = {"measure": pl.String, "bin": pl.Int64, "amount": pl.Int64}
@@ -110,17 +111,23 @@ def _with_classes(plan: CellPlan, kind: KindPlan, sides: dict[str, pl.DataFrame]
 def _counted(plan: CellPlan, kind: KindPlan, rows: pl.DataFrame) -> pl.DataFrame:
     """Return what labelled rows contribute to cells: measure, bin, amount, is_paired."""
     scoring = score_labels(plan, kind, rows)
-    totals = [pl.len().cast(pl.Int64).alias("labelled_scored"), *(pl.col(name).sum() for name in scoring.sums)]
-    summed = scoring.rows.group_by("counter", "is_paired").agg(totals)
-    measures = pl.lit(pl.Series([measure for measure, _ in scoring.counters], dtype=pl.String))
-    bins = pl.lit(pl.Series([number for _, number in scoring.counters], dtype=pl.Int64))
-    counter = pl.col("counter")
-    points = summed.select(
-        measure=measures.gather(counter), bin=bins.gather(counter), amount="labelled_scored", is_paired="is_paired"
+    summed = scoring.rows.group_by("counter", "is_paired").agg(amount=pl.len().cast(pl.Int64))
+    counts, targets = scoring.counts(summed)
+    names = [measure_text(name, of_class=of_class) for name, of_class, _ in targets]
+    at = pl.col("target")
+    points = counts.with_columns(
+        measure=pl.lit(pl.Series(names, dtype=pl.String)).gather(at),
+        bin=pl.lit(pl.Series([bin_ for _, _, bin_ in targets], dtype=pl.Int64)).gather(at),
     )
-    sums = summed.unpivot(on=scoring.sums, index="is_paired", variable_name="measure", value_name="amount")
-    sums = sums.with_columns(bin=pl.lit(0))
-    parts = (points, sums, _ages(kind, rows))
+    limbs = scoring.rows.group_by("is_paired", *scoring.factors).agg(pl.col(name).sum() for name in scoring.columns)
+    sums = [
+        one.limbs(limbs, ["is_paired"]).with_columns(
+            measure=pl.lit(f"{one.name}:") + (pl.col("limb") + one.first_limb).cast(pl.String), bin=pl.lit(0)
+        )
+        for one in scoring.sums
+    ]
+    scored = summed.filter(scoring.is_usable).with_columns(measure=pl.lit("labelled_scored"), bin=pl.lit(0))
+    parts = [points, scored, *sums, _ages(kind, rows)]
     columns = [*(pl.col(name).cast(dtype) for name, dtype in _MEASURES.items()), "is_paired"]
     return pl.concat(part.select(columns) for part in parts)
 

@@ -9,7 +9,7 @@ __all__ = [
     "CLASSES_MAX",
     "OTHER",
     "classes_in",
-    "confusion_measure",
+    "confusion_class",
     "escape_class",
     "newly_admitted",
     "read_confusion",
@@ -35,13 +35,13 @@ def escape_class(name: str) -> str:
     return _ESCAPE + name if name.startswith(_RESERVED) else name
 
 
-def confusion_measure(truth: str, predicted: str) -> str:
-    """Return the measure that counts a pair of class texts.
+def confusion_class(truth: str, predicted: str) -> str:
+    """Return the class of the measure that counts a pair of class texts.
 
-    >>> confusion_measure("late", "landed")
-    'confusion ["late","landed"]'
+    >>> confusion_class("late", "landed")
+    '["late","landed"]'
     """
-    return f"{_CONFUSION} {json.dumps([truth, predicted], ensure_ascii=False, separators=(',', ':'))}"
+    return json.dumps([truth, predicted], ensure_ascii=False, separators=(",", ":"))
 
 
 def read_confusion(measure: str) -> tuple[str, str] | None:

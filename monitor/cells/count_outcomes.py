@@ -6,6 +6,7 @@ import polars as pl
 
 from monitor.cells.bins import AGES_MAX, OVERFLOW_AGE_MS, SCORE_BINS
 from monitor.cells.codebook import Codebook
+from monitor.cells.measure import measure_text
 from monitor.cells.packing import sum_by
 from monitor.cells.pane import PANES_MAX
 from monitor.cells.plan import CellPlan, KindPlan
@@ -13,22 +14,10 @@ from monitor.cells.revisions import FINAL, LABELLED, revised_column
 from monitor.cells.scoring import Scoring, is_probability, score_bin, score_labels
 from schemas.base.status import Status
 
-__all__ = ["count_outcomes", "measure_at_age"]
+__all__ = ["count_outcomes"]
 
 _STATES = ("labels", Status.EXPIRED.value, Status.RETRACTED.value)
 _SCORED = "labelled_scored"
-
-
-def measure_at_age(measure: str, age_ms: int | None) -> str:
-    """Return the measure that counts the same, but only labels first known by an age; None counts all labels.
-
-    >>> measure_at_age("brier", 3_600_000), measure_at_age('confusion ["a","b"]', 60_000)
-    ('brier@3600000', 'confusion@60000 ["a","b"]')
-    """
-    if age_ms is None:
-        return measure
-    name, space, rest = measure.partition(" ")
-    return f"{name}@{age_ms}{space}{rest}"
 
 
 def count_outcomes(plan: CellPlan, codebook: Codebook, kind: KindPlan, states: pl.DataFrame) -> Iterator[pl.LazyFrame]:
@@ -57,6 +46,7 @@ def count_outcomes(plan: CellPlan, codebook: Codebook, kind: KindPlan, states: p
     yield from _revised(plan, codebook, kind, rows)
     scoring = score_labels(plan, kind, rows.filter(pl.col("state") == 0))
     yield from _by_counter(plan, codebook, kind, scoring)
+    yield from _sums(plan, codebook, kind, scoring)
     yield from _by_pane(codebook, kind, rows, scoring)
 
 
@@ -90,39 +80,54 @@ def _revised(plan: CellPlan, codebook: Codebook, kind: KindPlan, rows: pl.DataFr
     signed = changed.with_columns(pl.col(name) * pl.col("sign") for name in names)
     table = codebook.sum_by_slices(signed, codebook.sizes, list(names), plan.slices)
     for name, age_ms in names.items():
-        measure = codebook.measure(measure_at_age("revised", age_ms))
+        measure = codebook.measure(measure_text("revised", age_ms=age_ms))
         yield _encoded(codebook, kind, table.with_columns(sign=pl.col(name), measure=measure))
 
 
 def _by_counter(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Scoring) -> Iterator[pl.LazyFrame]:
-    """Count scored labels by counter and sum their losses: over all labels, and over those known by each age."""
+    """Count scored labels by counter: all labels, and those known by each age."""
     if scoring.rows.is_empty():
         return
-    summed = ["sign", *scoring.sums]
-    signed = scoring.rows.with_columns(pl.col(name) * pl.col("sign") for name in scoring.sums)
-    keys = codebook.sizes | {"counter": len(scoring.counters), "first_age": len(kind.evaluate_at_ms) + 1}
-    table = codebook.sum_by_slices(signed, keys, summed, plan.slices)
-    found = table.get_column("counter").unique().sort()
-    counters = [scoring.counters[index] for index in found]
-    bins = pl.lit(pl.Series([bin_ for _, bin_ in counters], dtype=pl.Int64))
-    at = pl.lit(found).search_sorted(pl.col("counter"))
-    is_scored = pl.col("counter") != len(scoring.counters) - 1
-    for index, age_ms in enumerate((*kind.evaluate_at_ms, None)):
-        known = table.filter(pl.col("first_age") <= index)
-        codes = [codebook.measure(measure_at_age(measure, age_ms)) for measure, _ in counters]
-        measures = pl.lit(pl.Series(codes, dtype=pl.Int64))
-        counts = sum_by(known, _cohort(codebook) | {"counter": len(scoring.counters)}, ["sign"])
-        if kind.task == "regression":
-            counts = counts.filter(~is_scored)
+    keys = codebook.sizes | {"counter": scoring.counters_max, "first_age": len(kind.evaluate_at_ms) + 1}
+    by_counter = codebook.sum_by_slices(scoring.rows, keys, ["sign"], plan.slices)
+    table, targets = scoring.counts(by_counter)
+    bins = pl.lit(pl.Series([bin_ for _, _, bin_ in targets], dtype=pl.Int64))
+    for age_ms, known in _by_age(kind, table):
+        names = [measure_text(name, age_ms=age_ms, of_class=of_class) for name, of_class, _ in targets]
+        measures = pl.lit(pl.Series([codebook.measure(name) for name in names], dtype=pl.Int64))
+        counts = sum_by(known, _cohort(codebook) | {"target": len(targets)}, ["sign"])
+        at = pl.col("target")
         yield _encoded(codebook, kind, counts.with_columns(measure=measures.gather(at), bin=bins.gather(at)))
-        totals = {
-            name: codebook.measure(measure_at_age(_SCORED if name == "sign" else name, age_ms)) for name in summed
-        }
-        long = sum_by(known.filter(is_scored), _cohort(codebook), summed).unpivot(
-            on=summed, index=list(_cohort(codebook)), variable_name="measure", value_name="amount"
-        )
-        measure = pl.col("measure").replace_strict(totals, return_dtype=pl.Int64)
-        yield _encoded(codebook, kind, long.with_columns(measure))
+    for age_ms, known in _by_age(kind, by_counter.filter(scoring.is_usable)):
+        scored = codebook.measure(measure_text(_SCORED, age_ms=age_ms))
+        yield _encoded(codebook, kind, sum_by(known, _cohort(codebook), ["sign"]).with_columns(measure=scored))
+
+
+def _sums(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Scoring) -> Iterator[pl.LazyFrame]:
+    """Add up the exact sums of scored labels: of all labels, and of those known by each age."""
+    usable = scoring.rows.filter(scoring.is_usable)
+    if usable.is_empty() or not scoring.columns:
+        return
+    signed = usable.with_columns(pl.col(name) * pl.col("sign") for name in scoring.columns)
+    keys = codebook.sizes | {"first_age": len(kind.evaluate_at_ms) + 1} | scoring.factors
+    table = codebook.sum_by_slices(signed, keys, scoring.columns, plan.slices)
+    cohort = _cohort(codebook)
+    for age_ms, known in _by_age(kind, table):
+        for one in scoring.sums:
+            limbs = sum_by(one.limbs(known, list(cohort)), cohort | {"limb": one.limbs_max}, ["amount"]).collect()
+            found = limbs.get_column("limb").unique().sort()
+            codes = [
+                codebook.measure(measure_text(one.name, limb=one.first_limb + limb, age_ms=age_ms)) for limb in found
+            ]
+            at = pl.lit(found).search_sorted(pl.col("limb"))
+            measure = pl.lit(pl.Series(codes, dtype=pl.Int64)).gather(at)
+            yield _encoded(codebook, kind, limbs.with_columns(measure=measure))
+
+
+def _by_age(kind: KindPlan, table: pl.DataFrame) -> Iterator[tuple[int | None, pl.DataFrame]]:
+    """Yield the rows of labels first known by each fixed age, and those of all labels (age None)."""
+    for index, age_ms in enumerate((*kind.evaluate_at_ms, None)):
+        yield age_ms, table.filter(pl.col("first_age") <= index)
 
 
 def _by_pane(codebook: Codebook, kind: KindPlan, rows: pl.DataFrame, scoring: Scoring) -> Iterator[pl.LazyFrame]:

@@ -45,16 +45,15 @@ def fold(
     - `retracted`, `expired`: outcomes in that status. `revised`: changes that became known after the horizon, of a
       value, from a label to none, or from none to a label.
     - `labelled_scored`: labelled outcomes that metrics can use. `no_output`: the others, because output or value is
-      missing, not finite, beyond 2^30 (regression), not from 0 to 1 or not 0 or 1 (binary).
-    - `score_0`, `score_1`, by score bin: labelled outcomes by class; `log_loss`, `brier`: their losses in units of
-      2^-32 (binary).
+      missing, not finite, not from 0 to 1 or not 0 or 1 (binary).
+    - `score_0`, `score_1`, by score bin: labelled outcomes by class; `log_loss:LIMB`, `brier:LIMB`: exact sums of their
+      losses, see `monitor.cells.exact_sum` (binary).
     - `confusion ["TRUTH","PREDICTED"]`: labelled outcomes by pair of classes; bin 1: two different classes that are
       both pooled as "other" (multiclass; see `monitor.cells.class_name`).
-    - `error`, `absolute_error`, `squared_error`, `truth`, `squared_truth`, each in parts with the suffixes of
-      `monitor.cells.fixed_point`: sums of truth minus output, and so on, exact in units of 2^-32 (regression).
-    - every measure from `revised` on also as `NAME@AGE` (`confusion@AGE ["TRUTH","PREDICTED"]`) for each age in ms of
-      `evaluate_at`: only labels first known by that age, each with its current value; `revised@AGE`: changes and
-      retractions of such labels that became known after that age.
+    - `absolute_error:LIMB`, `squared_error:LIMB`, `truth:LIMB`, `squared_truth:LIMB`: exact sums (regression).
+    - every measure from `revised` on also as `NAME@AGE`, `NAME:LIMB@AGE` or `confusion@AGE ["TRUTH","PREDICTED"]` for
+      each age in ms of `evaluate_at`: only labels first known by that age, each with its current value; `revised@AGE`:
+      changes and retractions of such labels that became known after that age.
     - by pane (see `monitor.cells.pane`): `pane_predictions`, by pane; `pane_labels`, by pane * 4,096 + index of the age
       edge; of binary kinds `pane_score` and `pane_closed` (expired or retracted), by pane * 64 + score bin; and
       `pane_score_0` and `pane_score_1`, by (pane * 64 + score bin) * 4,096 + index of the age edge. With `delay_by`

@@ -1,26 +1,66 @@
-"""Scores labelled outcomes of one kind: which counter each one increments, and its losses as integers."""
+"""Scores labelled outcomes of one kind: which counter each one increments, and what it adds to exact sums."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from monitor.cells.bins import SCORE_BINS
-from monitor.cells.class_name import OTHER, confusion_measure, escape_class
-from monitor.cells.fixed_point import LIMIT, LINEAR_PARTS, SQUARE_PARTS, split_parts, to_units
+from monitor.cells.class_name import OTHER, confusion_class, escape_class
+from monitor.cells.exact_sum import FIRST_LIMB, FIRST_LIMBS, Expansion, expand
 from monitor.cells.plan import CellPlan, KindPlan
 
-__all__ = ["LEAST_PROBABILITY", "LOSS_UNIT", "Scoring", "is_probability", "score_bin", "score_labels"]
-
-LOSS_UNIT = 2.0**32
-"""Losses are summed as integers in units of 2^-32. A day's cell holds 9.2e18 of them: 62 million rows at the greatest
-log loss there is (34.5), four thousand million at 0.5."""
+__all__ = ["LEAST_PROBABILITY", "ExactSum", "Scoring", "Target", "is_probability", "score_bin", "score_labels"]
 
 LEAST_PROBABILITY = 1e-15
 """Probabilities are clipped to this, as in River's `LogLoss`."""
 
-_NO_OUTPUT = "no_output"
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+Target = tuple[str, str | None, int]
+"""Name, class and bin of a measure."""
+
+_NO_OUTPUT: Target = ("no_output", None, 0)
+_PLACES_MAX = 9
+"""Limbs of a product of three floats."""
+
+
+@dataclass(frozen=True)
+class ExactSum:
+    """An exact sum over rows (`monitor.cells.exact_sum`), as columns of the rows.
+
+    Attributes:
+        name: of the measure.
+        factors: columns that hold the first limbs of the numbers that are multiplied, from 0 for `FIRST_LIMB`.
+        columns: name by place; the column at place i counts for the limb i places above the first.
+    """
+
+    name: str
+    factors: tuple[str, ...]
+    columns: Mapping[int, str]
+
+    @property
+    def limbs_max(self) -> int:
+        """How many values `limb` of `limbs` can have."""
+        return len(self.factors) * FIRST_LIMBS + _PLACES_MAX
+
+    @property
+    def first_limb(self) -> int:
+        """The limb for which `limb` of `limbs` is 0."""
+        return len(self.factors) * FIRST_LIMB
+
+    def limbs(self, table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+        """Return the columns as rows of `keys`, `limb` and `amount`; several rows may have one limb."""
+        first = pl.sum_horizontal(self.factors)
+        parts = [
+            table.select(*keys, limb=(first + place).cast(pl.Int64), amount=column)
+            for place, column in self.columns.items()
+        ]
+        empty = table.clear().select(*keys, limb=pl.lit(0, dtype=pl.Int64), amount=pl.lit(0, dtype=pl.Int64))
+        return pl.concat([empty, *parts])
 
 
 @dataclass(frozen=True)
@@ -28,15 +68,52 @@ class Scoring:
     """Labelled outcomes with what each adds to the cells.
 
     Attributes:
-        rows: the outcomes, with `counter`, an index into `counters`, and one integer column per name in `sums`.
-        counters: (measure, bin) of each counter; a row adds one to its counter. The last counter is `no_output`: rows
-            that metrics cannot use, whose sums are 0.
-        sums: measures that are summed over rows.
+        rows: the outcomes, with `counter`, and the columns of `sums`.
+        counters_max: counters are below it. The last one is of rows that metrics cannot use, which add nothing to the
+            sums; each of the others also counts as `labelled_scored`.
+        targets: the measures (by name, class and bin) to which a row with this counter adds one.
+        sums: over the rows that metrics can use.
     """
 
     rows: pl.DataFrame
-    counters: Sequence[tuple[str, int]]
-    sums: Sequence[str]
+    counters_max: int
+    targets: Callable[[int], Sequence[Target]]
+    sums: Sequence[ExactSum] = ()
+
+    @property
+    def is_usable(self) -> pl.Expr:
+        """Whether metrics can use a row."""
+        return pl.col("counter") != self.counters_max - 1
+
+    @property
+    def factors(self) -> dict[str, int]:
+        """Columns by which rows must be grouped before `sums` are added up, with the number of their values."""
+        return dict.fromkeys((factor for one in self.sums for factor in one.factors), FIRST_LIMBS)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of all sums."""
+        return [column for one in self.sums for column in one.columns.values()]
+
+    def counts(self, table: pl.DataFrame) -> tuple[pl.DataFrame, list[Target]]:
+        """Return counts by counter as counts by target: each row once for every target of its counter.
+
+        Args:
+            table: with `counter`.
+
+        Returns:
+            The table with `target` instead of `counter`, and the targets, of which `target` is the index.
+        """
+        found = table.get_column("counter").unique().sort()
+        pairs = [(counter, target) for counter in found for target in self._targets_of(counter)]
+        targets = sorted({target for _, target in pairs}, key=repr)
+        indexes = {target: index for index, target in enumerate(targets)}
+        codes = [(counter, indexes[target]) for counter, target in pairs]
+        by_counter = pl.DataFrame(codes, schema={"counter": pl.Int64(), "target": pl.Int64()}, orient="row")
+        return table.join(by_counter, on="counter").drop("counter"), targets
+
+    def _targets_of(self, counter: int) -> Sequence[Target]:
+        return [_NO_OUTPUT] if counter == self.counters_max - 1 else self.targets(counter)
 
 
 def score_labels(plan: CellPlan, kind: KindPlan, labelled: pl.DataFrame) -> Scoring:
@@ -73,21 +150,18 @@ def _binary(kind: KindPlan, labelled: pl.DataFrame) -> Scoring:
     is_usable = is_probability(output) & value.is_in([0.0, 1.0]).fill_null(value=False)
     clipped = output.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
     log_loss = -pl.when(value == 1.0).then(clipped).otherwise(1 - clipped).log()
-    losses = {"log_loss": log_loss, "brier": (output - value) ** 2}
+    losses = {"log_loss": log_loss, "brier": (output - value) * (output - value)}
     counter = value.cast(pl.Int64, strict=False) * SCORE_BINS + score_bin(kind, output)
-    rows = labelled.with_columns(
-        pl.when(is_usable).then(counter).otherwise(2 * SCORE_BINS).alias("counter"),
-        *(
-            pl.when(is_usable)
-            .then((loss * LOSS_UNIT).round(mode="half_to_even"))
-            .otherwise(0)
-            .cast(pl.Int64)
-            .alias(name)
-            for name, loss in losses.items()
-        ),
-    )
-    counters = [(f"score_{truth}", bin_) for truth in (0, 1) for bin_ in range(SCORE_BINS)]
-    return Scoring(rows, [*counters, (_NO_OUTPUT, 0)], tuple(losses))
+    rows = labelled.with_columns(counter=pl.when(is_usable).then(counter).otherwise(2 * SCORE_BINS))
+    found = labelled.select(pl.when(is_usable).then(loss).otherwise(0.0).alias(name) for name, loss in losses.items())
+    numbers = {name: expand(found.get_column(name).to_numpy()) for name in losses}
+    terms = {name: (name,) for name in losses}
+    scoring = Scoring(rows, 2 * SCORE_BINS + 1, lambda counter: [_score_target(counter)])
+    return _with_sums(scoring, numbers, terms)
+
+
+def _score_target(counter: int) -> Target:
+    return f"score_{counter // SCORE_BINS}", None, counter % SCORE_BINS
 
 
 def _multiclass(plan: CellPlan, kind: KindPlan, labelled: pl.DataFrame) -> Scoring:
@@ -102,9 +176,14 @@ def _multiclass(plan: CellPlan, kind: KindPlan, labelled: pl.DataFrame) -> Scori
     differs = (truth == other) & (predicted == other) & (pl.col("value_class") != pl.col("output_class"))
     pair = truth * size + predicted
     counter = pl.when(~is_known).then(size * size + 1).when(differs).then(size * size).otherwise(pair)
-    counters = [(confusion_measure(*pair), 0) for pair in product(texts, texts)]
     rows = labelled.with_columns(counter=counter)
-    return Scoring(rows, [*counters, (confusion_measure(OTHER, OTHER), 1), (_NO_OUTPUT, 0)], ())
+
+    def targets(counter: int) -> list[Target]:
+        if counter == size * size:
+            return [("confusion", confusion_class(OTHER, OTHER), 1)]
+        return [("confusion", confusion_class(texts[counter // size], texts[counter % size]), 0)]
+
+    return Scoring(rows, size * size + 2, targets)
 
 
 def _class_index(column: str, texts: Sequence[str]) -> pl.Expr:
@@ -117,22 +196,48 @@ def _class_index(column: str, texts: Sequence[str]) -> pl.Expr:
 
 
 def _regression(labelled: pl.DataFrame) -> Scoring:
-    """Sum the error, its absolute value and square, the truth and its square, exactly in units of 2^-32."""
-    value, output = pl.col("value"), pl.col("output")
-    is_usable = pl.all_horizontal(
-        (number.is_finite() & (number.abs() < LIMIT)).fill_null(value=False) for number in (value, output)
+    """Sum the absolute error and its square, the truth and its square. An error is the difference of two floats."""
+    numbers = [pl.col("value"), pl.col("output")]
+    is_usable = pl.all_horizontal(number.is_finite().fill_null(value=False) for number in numbers)
+    truth, output = (
+        labelled.select(pl.when(is_usable).then(number).otherwise(0.0)).to_series().to_numpy() for number in numbers
     )
-    truth = pl.when(is_usable).then(to_units(pl.when(is_usable).then(value).otherwise(0.0))).otherwise(0)
-    predicted = pl.when(is_usable).then(to_units(pl.when(is_usable).then(output).otherwise(0.0))).otherwise(0)
-    error, wide_error, wide_truth = pl.col("error"), pl.col("error").cast(pl.Int128), pl.col("truth").cast(pl.Int128)
-    sums = {
-        **split_parts("error", error, LINEAR_PARTS),
-        **split_parts("absolute_error", error.abs(), LINEAR_PARTS),
-        **split_parts("squared_error", wide_error * wide_error, SQUARE_PARTS),
-        **split_parts("truth", pl.col("truth"), LINEAR_PARTS),
-        **split_parts("squared_truth", wide_truth * wide_truth, SQUARE_PARTS),
+    rows = labelled.with_columns(counter=pl.when(is_usable).then(0).otherwise(1))
+    terms = {
+        "absolute_error": ("error",),
+        "squared_error": ("error", "error"),
+        "truth": ("truth",),
+        "squared_truth": ("truth", "truth"),
     }
-    counter = pl.when(is_usable).then(0).otherwise(1)
-    found = labelled.lazy().with_columns(truth=truth, error=truth - predicted, counter=counter)
-    rows = found.with_columns(value.alias(name) for name, value in sums.items()).collect()
-    return Scoring(rows, [("labelled_scored", 0), (_NO_OUTPUT, 0)], tuple(sums))
+    factors = {"error": _difference(truth, output).magnitude(), "truth": expand(truth)}
+    return _with_sums(Scoring(rows, 2, lambda _: []), factors, terms)
+
+
+def _difference(truth: Floats, output: Floats) -> Expansion:
+    """Return truth minus output; where a float is too small for it, twice the difference of the halves."""
+    with np.errstate(over="ignore"):
+        error = truth - output
+    is_too_large = np.isinf(error)
+    return expand(np.where(is_too_large, truth / 2 - output / 2, error), is_too_large.astype(np.int64))
+
+
+def _with_sums(scoring: Scoring, numbers: Mapping[str, Expansion], terms: Mapping[str, tuple[str, ...]]) -> Scoring:
+    """Return a scoring with exact sums of products.
+
+    Args:
+        numbers: by name, one number per row.
+        terms: by name of a sum, the names of the numbers that are multiplied.
+    """
+    columns: dict[str, Ints] = {}
+    sums = []
+    for name, factors in terms.items():
+        number = numbers[factors[0]]
+        for factor in factors[1:]:
+            number = number.times(numbers[factor])
+        limbs = {place: limb for place, limb in enumerate(number.limbs()) if limb.any()}
+        columns |= {f"{name}:{place}": limb for place, limb in limbs.items()}
+        columns |= {f"first:{factor}": numbers[factor].first - FIRST_LIMB for factor in factors}
+        names = {place: f"{name}:{place}" for place in limbs}
+        sums.append(ExactSum(name, tuple(f"first:{factor}" for factor in factors), names))
+    rows = scoring.rows.with_columns(pl.Series(name, values) for name, values in columns.items())
+    return replace(scoring, rows=rows, sums=sums)

@@ -13,9 +13,8 @@ from scipy.special import stdtrit
 
 from monitor.cells.class_name import read_confusion
 from monitor.cells.cohort import ALL
-from monitor.cells.fixed_point import UNIT
+from monitor.cells.measure import read_measures, sums_by
 from monitor.cells.plan import KindPlan
-from monitor.cells.scoring import LOSS_UNIT
 from schemas.base.metric_name import Metric, Task
 
 __all__ = ["LOSS_NAME", "LossCheck", "day_losses", "judge_loss"]
@@ -27,6 +26,8 @@ _SCHEMA = pl.Schema(
     {"day": pl.Date(), "n": pl.Int64(), "loss": pl.Float64(), "positives": pl.Int64(), "negatives": pl.Int64()}
 )
 
+_UNUSED = r"^(pane_|arrived|output$|score$|input:)"
+"""Measures that have no loss."""
 _WINDOW_DAYS = 7
 _REFERENCE_DAYS = 28
 _REFERENCE_DAYS_MIN = 14
@@ -70,26 +71,27 @@ def day_losses(cells: pl.DataFrame, kind: KindPlan, version: str, last: date, at
     Returns:
         Sorted rows of day, n, loss, and for binary kinds positives and negatives (0 otherwise).
     """
-    at = "" if at_age_ms is None else f"@{at_age_ms}"
     mine = cells.filter(
         pl.col("kind") == kind.name,
         pl.col("version") == version,
         pl.col("slice") == ALL,
         pl.col("definition") == kind.definition,
         pl.col("day") <= last,
+        ~pl.col("measure").str.contains(_UNUSED),
     )
+    mine = read_measures(mine).filter(pl.col("age_ms").eq_missing(pl.lit(at_age_ms, dtype=pl.Int64)))
 
-    def total(measure: str) -> pl.Expr:
-        return pl.col("amount").filter(pl.col("measure") == f"{measure}{at}").sum()
+    def total(name: str) -> pl.Expr:
+        return pl.col("amount").filter(pl.col("name") == name).sum()
 
     if kind.task == "multiclass":
-        return _wrong_classes(mine, at)
-    if kind.task == "binary":
-        loss = total("log_loss") / LOSS_UNIT
-    else:
-        loss = total("absolute_error") + total("absolute_error_part") / UNIT
-    found = mine.group_by("day").agg(
-        n=total("labelled_scored"), loss=loss.cast(pl.Float64), positives=total("score_1"), negatives=total("score_0")
+        return _wrong_classes(mine)
+    loss = "log_loss" if kind.task == "binary" else "absolute_error"
+    counts = mine.group_by("day").agg(
+        n=total("labelled_scored"), positives=total("score_1"), negatives=total("score_0")
+    )
+    found = counts.join(sums_by(mine, ["day"], [loss]), on="day", how="left").with_columns(
+        loss=pl.col(loss).fill_null(0.0)
     )
     return found.filter(pl.col("n") > 0).sort("day").select(_SCHEMA.names()).cast(_SCHEMA)
 
@@ -121,12 +123,12 @@ def judge_loss(losses: pl.DataFrame, day: date, *, was_worse: bool = False) -> L
     return replace(today, state="worse" if is_worse else "ok")
 
 
-def _wrong_classes(mine: pl.DataFrame, at: str) -> pl.DataFrame:
+def _wrong_classes(mine: pl.DataFrame) -> pl.DataFrame:
     """Count wrong classes; where both classes are "other", bin 1 means that they differ."""
     pairs = {}
     for measure in mine.get_column("measure").unique():
         pair = read_confusion(measure)
-        if pair is not None and measure.partition(" ")[0] == f"confusion{at}":
+        if pair is not None:
             pairs[measure] = pair[0] != pair[1]
     rows = mine.filter(pl.col("measure").is_in(list(pairs))).with_columns(
         wrong=pl.col("measure").replace_strict(pairs, default=False, return_dtype=pl.Boolean) | (pl.col("bin") == 1)

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from monitor.cells.scoring import LOSS_UNIT
+from monitor.cells.measure import sums_by
 
 __all__ = ["binary_values"]
 
@@ -13,18 +13,22 @@ def binary_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     A ratio with a denominator of zero is 0.0, as in River.
 
     Args:
-        rows: cells of binary kinds with the columns `keys`, and `positive_from`, the first positive score bin.
+        rows: cells of binary kinds as `read_measures` returns them, with the columns `keys`, and `positive_from`, the
+            first positive score bin.
         keys: columns to group by.
 
     Returns:
         One row per group: `keys`, `n`, one column per metric, and `bound`, the greatest error of `roc_auc`.
 
     >>> measures = {"measure": ["score_0", "score_1", "score_1"], "bin": [3, 40, 3], "amount": [4, 3, 1]}
-    >>> cells = pl.DataFrame({"version": "v1", **measures, "positive_from": 32})
+    >>> from monitor.cells.measure import read_measures
+    >>> cells = read_measures(pl.DataFrame({"version": "v1", **measures, "positive_from": 32}))
     >>> binary_values(cells, ["version"]).select("n", "accuracy", "precision", "recall", "roc_auc", "bound").row(0)
     (8, 0.875, 1.0, 0.75, 0.875, 0.125)
     """
-    groups = _sums(rows, keys).join(_ordered_pairs(rows, keys), on=keys, how="left", nulls_equal=True)
+    groups = _counts(rows, keys)
+    for sums in (_ordered_pairs(rows, keys), sums_by(rows, keys, ["log_loss", "brier"])):
+        groups = groups.join(sums, on=keys, how="left", nulls_equal=True)
     tp, fn, fp, tn = (pl.col(name).cast(pl.Float64) for name in ("tp", "fn", "fp", "tn"))
     n, positives, negatives = tp + fn + fp + tn, tp + fn, fp + tn
     classes_seen = (positives > 0).cast(pl.Float64) + (negatives > 0).cast(pl.Float64)
@@ -36,8 +40,8 @@ def binary_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
         "recall": _ratio(tp, positives),
         "f1": _ratio(2 * tp, 2 * tp + fp + fn),
         "mcc": _ratio(tp * tn - fp * fn, margins),
-        "log_loss": pl.col("log_loss_sum") / n,
-        "brier": pl.col("brier_sum") / n,
+        "log_loss": pl.col("log_loss").fill_null(0.0) / n,
+        "brier": pl.col("brier").fill_null(0.0) / n,
         "roc_auc": pl.when(positives > 0, negatives > 0).then(pl.col("concordant") / (2 * positives * negatives)),
     }
     bound = pl.when(positives > 0, negatives > 0).then(pl.col("tied") / (2 * positives * negatives))
@@ -49,15 +53,11 @@ def binary_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     )
 
 
-def _sums(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Return by group the confusion matrix at the threshold, and the summed losses."""
+def _counts(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Return by group the confusion matrix at the threshold."""
 
     def total(measure: str, *where: pl.Expr) -> pl.Expr:
-        return pl.col("amount").filter(pl.col("measure") == measure, *where).sum()
-
-    def loss(measure: str) -> pl.Expr:
-        amounts = pl.col("amount").filter(pl.col("measure") == measure)
-        return amounts.cast(pl.Int128).sum().cast(pl.Float64) / LOSS_UNIT
+        return pl.col("amount").filter(pl.col("name") == measure, *where).sum()
 
     positive = pl.col("bin") >= pl.col("positive_from")
     return rows.group_by(keys).agg(
@@ -65,8 +65,6 @@ def _sums(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
         fn=total("score_1", ~positive),
         fp=total("score_0", positive),
         tn=total("score_0", ~positive),
-        log_loss_sum=loss("log_loss"),
-        brier_sum=loss("brier"),
     )
 
 
@@ -76,10 +74,10 @@ def _ordered_pairs(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     A tied pair counts as half concordant and may really be concordant or not, which gives the bound.
     """
     classes = {
-        name: pl.col("amount").filter(pl.col("measure") == measure).sum().cast(pl.Int128)
+        name: pl.col("amount").filter(pl.col("name") == measure).sum().cast(pl.Int128)
         for name, measure in (("negatives", "score_0"), ("positives", "score_1"))
     }
-    bins = rows.filter(pl.col("measure").is_in(["score_0", "score_1"])).group_by(*keys, "bin").agg(**classes)
+    bins = rows.filter(pl.col("name").is_in(["score_0", "score_1"])).group_by(*keys, "bin").agg(**classes)
     below = pl.col("negatives").cum_sum().over(keys, order_by="bin") - pl.col("negatives")
     tied = pl.col("positives") * pl.col("negatives")
     return (

@@ -15,7 +15,6 @@ from river import metrics as river
 
 from monitor.cells.bins import SCORE_BINS
 from monitor.cells.class_name import OTHER, escape_class
-from monitor.cells.fixed_point import LIMIT
 from monitor.cells.of_record import of_record
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.revisions import LABELLED, states_of
@@ -101,6 +100,8 @@ _RECIPES: Mapping[str, Mapping[str, _Recipe]] = {
         "r2": _Recipe(river.R2, "value", "output"),
     },
 }
+_LARGEST = 2.0**500
+"""Larger numbers are skipped: the square of an error would be infinite, and River would never lose it again."""
 _BINARY_DEFAULT = tuple(dict.fromkeys((*COMMON_METRICS, *RARE_METRICS)))
 
 
@@ -203,7 +204,9 @@ def _usable(plan: CellPlan, kind: KindPlan, rows: pl.DataFrame) -> pl.DataFrame:
             rank=(score_bin(kind, output) + 0.5) / SCORE_BINS,
         )
     if kind.task == "regression":
-        return rows.filter(pl.all_horizontal(number.is_finite() & (number.abs() < LIMIT) for number in (value, output)))
+        return rows.filter(
+            pl.all_horizontal(number.is_finite() & (number.abs() < _LARGEST) for number in (value, output))
+        )
     known = plan.classes.get(kind.name, frozenset())
     columns = {"true_class": "value_class", "predicted_class": "output_class"}
     names = {name for column in columns.values() for name in rows.get_column(column).unique().drop_nulls()}

@@ -16,14 +16,15 @@ def multiclass_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     pooled as one, but two different ones are no hit.
 
     Args:
-        rows: cells of multiclass kinds with the columns `keys`.
+        rows: cells of multiclass kinds as `read_measures` returns them, with the columns `keys`.
         keys: columns to group by.
 
     Returns:
         One row per group: `keys`, `n` and one column per metric.
 
     >>> measures = ['confusion ["late","late"]', 'confusion ["late","landed"]', 'confusion ["landed","landed"]']
-    >>> cells = pl.DataFrame({"version": "v1", "measure": measures, "bin": 0, "amount": [1, 1, 2]})
+    >>> from monitor.cells.measure import read_measures
+    >>> cells = read_measures(pl.DataFrame({"version": "v1", "measure": measures, "bin": 0, "amount": [1, 1, 2]}))
     >>> multiclass_values(cells, ["version"]).select("n", "accuracy", "macro_precision", "cohen_kappa").row(0)
     (4, 0.75, 0.8333333333333333, 0.5)
     """

@@ -9,6 +9,7 @@ from typing import Literal
 import polars as pl
 
 from monitor.cells.cohort import ALL, day_ends
+from monitor.cells.measure import read_measures
 from monitor.cells.plan import CellPlan
 from monitor.metrics.binary import binary_values
 from monitor.metrics.multiclass import multiclass_values
@@ -26,12 +27,10 @@ _RARE_SHARE = 0.2
 """Below this share of the rarer class accuracy is left out: a model that always predicts the other class gets 80 %."""
 _VALUES = {"binary": binary_values, "multiclass": multiclass_values, "regression": regression_values}
 _NAMES = sorted({name for names in METRICS.values() for name in names})
-_UNUSED = r"^(pane_|arrived|output$|score$)"
+_UNUSED = r"^(pane_|arrived|output$|score$|input:)"
 """Measures that metrics do not use."""
-_AT_AGE = r"^[a-z_0-9]+@"
-"""Measures counted at a fixed age."""
-_WITHOUT_AGE = r"^(revised$|labelled_scored$|no_output$|score_|log_loss$|brier$|confusion |[a-z_]*error|[a-z_]*truth)"
-"""Measures of all labels that are also counted at fixed ages."""
+_OF_ANY_AGE = ("predictions", "ineligible", "labels", "early", "expired", "retracted")
+"""Names of measures that are not counted again at fixed ages."""
 
 
 def metrics(
@@ -50,7 +49,7 @@ def metrics(
     Values equal River's for the same `n` rows, except `roc_auc`. As in River, precision is 0.0 where nothing was
     predicted positive, recall and F1 are 0.0 where nothing was positive, MCC is 0.0 where truths or predictions are all
     of one class, and balanced accuracy is the mean over the classes that occur as truth. Without any row a value is
-    null, where River has 0.0. Losses and errors are exact to 2^-33 per row.
+    null, where River has 0.0. Losses and errors are exact sums of floats.
 
     `roc_auc` is computed from score bins: scores of one bin count as ties. The exact value of these rows is within
     `value` plus or minus `bound`. It is null while one class is absent.
@@ -114,16 +113,14 @@ def mature_until_at_age(observed_until_ms: Until, at_age_ms: int) -> dict[str, i
 
 
 def _counted(cells: pl.DataFrame, at_age_ms: int | None) -> pl.DataFrame:
-    """Return the cells that metrics use; those of a fixed age under the names without the age."""
-    measure = pl.col("measure")
-    rows = cells.filter(~measure.str.contains(_UNUSED))
+    """Return the cells that metrics use, of all labels or of those known by a fixed age, by the parts of measures."""
+    rows = read_measures(cells.filter(~pl.col("measure").str.contains(_UNUSED)))
+    age_ms = pl.col("age_ms")
     if at_age_ms is None:
-        return rows.filter(~measure.str.contains(_AT_AGE))
-    suffix = rf"^([a-z_0-9]+)@{at_age_ms}( |$)"
-    is_late_label = (measure == "labels") & (pl.col("bin") > at_age_ms)
-    is_of_other_age = measure.str.contains(_WITHOUT_AGE) | measure.str.contains(_AT_AGE)
-    rows = rows.filter(measure.str.contains(suffix) | ~is_of_other_age, ~is_late_label)
-    return rows.with_columns(measure.str.replace(suffix, "${1}${2}"))
+        return rows.filter(age_ms.is_null())
+    is_of_any_age = pl.col("name").is_in(_OF_ANY_AGE)
+    is_late_label = (pl.col("name") == "labels") & (pl.col("bin") > at_age_ms)
+    return rows.filter((age_ms == at_age_ms).fill_null(is_of_any_age), ~is_late_label)
 
 
 def _rows(cells: pl.DataFrame, plan: CellPlan, mature_until_ms: Until) -> pl.DataFrame:
@@ -155,7 +152,7 @@ def _chosen(rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
     """Return kind, name and position of every metric to be shown."""
     of_all = rows.filter("is_own", pl.col("slice") == ALL)
     classes = {
-        name: dict(of_all.filter(pl.col("measure") == name).group_by("kind").agg(pl.col("amount").sum()).iter_rows())
+        name: dict(of_all.filter(pl.col("name") == name).group_by("kind").agg(pl.col("amount").sum()).iter_rows())
         for name in ("score_0", "score_1")
     }
     chosen: list[tuple[str, str, int]] = []
@@ -171,7 +168,7 @@ def _groups(rows: pl.DataFrame, by: list[str], *, only_own: bool) -> pl.DataFram
     """Return the labelled, revised and eligible counts of every group, and whether it is mature."""
 
     def total(measure: str) -> pl.Expr:
-        return pl.col("amount").filter(pl.col("measure") == measure).sum()
+        return pl.col("amount").filter(pl.col("name") == measure).sum()
 
     groups = rows.group_by(*by, "kind", "definition").agg(
         labelled=total("labels"),

@@ -55,6 +55,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_an_outlier_of_any_magnitude_counts(folder: Path) -> None:
+    """One error of 1.2e13 beside three of 1."""
+    replay(folder, "regression", [(10, 11), (11, 12), (12, 13), (12e12, 0)])
+    found = metrics_of()
+    assert (found["mae"]["value"], found["mae"]["n"], found["mae"]["labelled"]) == (pytest.approx(3e12), 4, 4)
+    assert found["mse"]["value"] == pytest.approx(3.6e25)
+
+
 def test_n_is_shown_beside_labelled_where_rows_cannot_be_used(folder: Path) -> None:
     """Two of three labels have scores that no metric can use: the value rests on the third alone."""
     replay(folder, "binary", [("0,87", 1), (1.5, 0), (0.5, 1)])

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from fractions import Fraction
 from hashlib import blake2b
 from itertools import groupby
 from typing import Any
@@ -346,23 +347,29 @@ def _scores(kind: KindPlan, last: Revision) -> list[tuple[str, int, int]]:
     return [
         (f"score_{int(label)}", _bin(output, kind.score_edges), 1),
         ("labelled_scored", 0, 1),
-        ("log_loss", 0, round(loss * 2**32)),
-        ("brier", 0, round((output - label) ** 2 * 2**32)),
+        *digits("log_loss", Fraction(loss)),
+        *digits("brier", Fraction((output - label) * (output - label))),
     ]
 
 
 def _errors(output: float | None, label: float | None) -> list[tuple[str, int, int]]:
-    if output is None or label is None or not (abs(output) < 2**30 and abs(label) < 2**30):
+    if output is None or label is None or not (math.isfinite(output) and math.isfinite(label)):
         return [("no_output", 0, 1)]
-    truth, predicted = round(label * 2**32), round(output * 2**32)
-    found = [("labelled_scored", 0, 1)]
-    for name, number in {"error": truth - predicted, "absolute_error": abs(truth - predicted), "truth": truth}.items():
-        found += [(name, 0, number >> 32), (f"{name}_part", 0, number & 0xFFFFFFFF)]
-    for name, number in {"squared_error": (truth - predicted) ** 2, "squared_truth": truth**2}.items():
-        for suffix, power in {"_rest": 0, "_part": 32, "": 64}.items():
-            found.append((name + suffix, 0, number >> power & 0xFFFFFFFF))
-        found.append((f"{name}_high", 0, number >> 96))
-    return found
+    error = abs(label - output)
+    error = Fraction(error) if math.isfinite(error) else 2 * Fraction(abs(label / 2 - output / 2))
+    truth = Fraction(label)
+    sums = {"absolute_error": error, "squared_error": error**2, "truth": truth, "squared_truth": truth**2}
+    return [("labelled_scored", 0, 1), *(one for name, number in sums.items() for one in digits(name, number))]
+
+
+def digits(name: str, number: Fraction) -> list[tuple[str, int, int]]:
+    """Return a number in base 2^30, as measures by place."""
+    places = range(-80, 80)
+    units = abs(number) * 2 ** (30 * 80)
+    assert units.denominator == 1
+    sign = -1 if number < 0 else 1
+    found = [(f"{name}:{place}", 0, sign * (int(units) >> 30 * (place + 80) & (2**30 - 1))) for place in places]
+    return [one for one in found if one[2]]
 
 
 def _pane_measures(plan: CellPlan, kind: KindPlan, last: Last) -> list[tuple[str, int, int]]:

@@ -6,8 +6,8 @@ from datetime import date, timedelta
 import polars as pl
 
 from monitor.cells.cohort import ALL
+from monitor.cells.measure import read_measures, sums_by
 from monitor.cells.pane import read_panes
-from monitor.cells.scoring import LOSS_UNIT
 from monitor.nowcast.estimator import Estimate, EstimateCache, Estimator, days_needed
 from monitor.nowcast.expected import Losses
 from truthloop.page.gather.scope import Scope
@@ -72,10 +72,7 @@ def _losses(scope: Scope, version: str, days: list[date]) -> dict[date, Losses]:
         pl.col("version") == version,
         pl.col("day").is_in(days),
         pl.col("definition") == scope.kind.definition,
-        pl.col("measure").is_in(["log_loss", "brier"]),
+        pl.col("measure").str.contains("^(log_loss|brier):"),
     )
-    found: dict[date, dict[str, float]] = {}
-    for day, measure, amount in rows.select("day", "measure", "amount").iter_rows():
-        sums = found.setdefault(day, {"log_loss": 0.0, "brier": 0.0})
-        sums[measure] += amount / LOSS_UNIT
-    return {day: Losses(sums["log_loss"], sums["brier"]) for day, sums in found.items()}
+    of_all = read_measures(rows).filter(pl.col("age_ms").is_null())
+    return {day: Losses(*losses) for day, *losses in sums_by(of_all, ["day"], Losses._fields).iter_rows()}

@@ -22,7 +22,7 @@ from cell_cases import (
 )
 
 from monitor.cells.bins import OVERFLOW_AGE_MS, age_edges_ms, score_edges
-from monitor.cells.class_name import CLASSES_MAX, confusion_measure, escape_class, read_confusion
+from monitor.cells.class_name import CLASSES_MAX, confusion_class, escape_class, read_confusion
 from monitor.cells.cohort import day_ends, read_slice
 from monitor.cells.fold import fold
 from monitor.cells.packing import CELL_SCHEMA, merge, sum_by
@@ -280,10 +280,10 @@ def test_the_earliest_fifty_classes_are_counted_separately_and_the_rest_is_other
     """The earliest by time of prediction; two different other classes are no hit."""
     revisions = [labelled_as(n, f"c{n:03d}", f"c{n:03d}") for n in range(CLASSES_MAX + 2)]
     cells = cells_of([*revisions, labelled_as(CLASSES_MAX + 9, "c050", "c051")])
-    other = confusion_measure("*other", "*other")
+    other = f"confusion {confusion_class('*other', '*other')}"
     assert amounts(cells, other) == {0: 2, 1: 1}
-    assert amounts(cells, confusion_measure("c049", "c049")) == {0: 1}
-    assert amounts(cells, confusion_measure("c050", "c050")) == {}
+    assert amounts(cells, f"confusion {confusion_class('c049', 'c049')}") == {0: 1}
+    assert amounts(cells, f"confusion {confusion_class('c050', 'c050')}") == {}
     found = metrics(cells, PLAN, [], {}).filter(pl.col("kind") == "status", pl.col("name") == "accuracy")
     assert found["value"].to_list() == [pytest.approx(52 / 53)]
 
@@ -297,7 +297,7 @@ def test_with_other_in_use_no_class_is_admitted_and_retractions_leave_nothing() 
     some = merge(first, second)
     newer = labelled_as(900, "brand new", "c000")
     third = fold(PLAN.with_admitted(some), NO_PREDICTIONS, outcomes_frame([newer]), NONE)
-    assert amounts(third, confusion_measure("*other", "c000")) == {0: 1}
+    assert amounts(third, f"confusion {confusion_class('*other', 'c000')}") == {0: 1}
     last = [*gone[:1], *gone[4:], replace(newer, status="retracted", value_class=None, revision=2)]
     known = PLAN.with_admitted(merge(some, third))
     fourth = fold(known, NO_PREDICTIONS, outcomes_frame(last), outcomes_frame([*revisions[:1], *revisions[4:], newer]))
@@ -333,7 +333,7 @@ def test_inputs_are_counted_by_their_fixed_bins_and_personal_data_is_not() -> No
 
 @pytest.mark.parametrize(
     ("truth", "predicted"),
-    [(math.nan, 1.0), (1.0, math.inf), (2.0**30, 1.0), (1.0, -(2.0**30)), (None, 1.0), (1.0, None)],
+    [(math.nan, 1.0), (1.0, math.inf), (-math.inf, 1.0), (None, 1.0), (1.0, None)],
 )
 def test_numbers_that_metrics_cannot_use_are_not_summed(truth: float | None, predicted: float | None) -> None:
     """They spoil no sum, and a retraction subtracts them again."""

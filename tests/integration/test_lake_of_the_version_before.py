@@ -1,0 +1,60 @@
+"""A lake whose cells an earlier version counted: they are counted anew from its predictions and outcomes.
+
+The archive was written by the version whose cells kept sums in units of 2^-32 and at most fifty classes. It holds sixty
+predictions, with weights from 1 to 3, and their labels; one fare is 3e9.
+"""
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from lake import Lake
+from truthloop.__main__ import app
+from truthloop.config.settings import load_settings
+from truthloop.evidence.cells import read_evidence
+
+ARCHIVE = Path(__file__).parents[1] / "lakes" / "cells_before_exact_sums.tar.gz"
+LABELS = 60
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a copy of the lake the working directory."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def values() -> dict[tuple[str, str], Any]:
+    """Return the rows of `truthloop metrics --json` by kind and name."""
+    done = CliRunner().invoke(app, ["metrics", "--json"])
+    assert done.exit_code == 0, done.stderr
+    return {(row["kind"], row["name"]): row for row in json.loads(done.stdout)["metrics"]}
+
+
+def test_the_lake_holds_cells_of_the_version_before(folder: Path) -> None:
+    """Else this module would test nothing."""
+    cells = Lake.open(load_settings(folder / "truthloop.yaml").lake).scan("cells").collect()
+    assert {"error", "absolute_error", "truth"} < set(cells["measure"])
+
+
+def test_metrics_are_those_of_its_predictions_and_labels() -> None:
+    """Also of what those cells had lost."""
+    found = values()
+    assert {row["n"] for row in found.values()} == {LABELS}
+    assert found["fare", "mae"]["value"] == pytest.approx((LABELS - 1 + 3e9 - 8) / LABELS)
+
+
+def test_the_cells_are_replaced_once(folder: Path) -> None:
+    """No row of the old form is left, and the next look changes nothing."""
+    settings = load_settings(folder / "truthloop.yaml")
+    evidence = read_evidence(settings)
+    table = Lake.open(settings.lake).scan("cells").collect()
+    assert table.get_column("plan").unique().to_list() == [evidence.plan.digest]
+    assert not {"error", "absolute_error", "truth"} & set(table["measure"])
+    assert read_evidence(settings).version == evidence.version
