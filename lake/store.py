@@ -33,6 +33,8 @@ from schemas.errors import LakeError
 
 __all__ = ["Lake"]
 
+Bounds = tuple[int, int] | tuple[datetime, datetime]
+
 _CONFIGURATION: Mapping[str, str | None] = {
     # lets readers follow new rows without reading the table again
     "delta.enableChangeDataFeed": "true",
@@ -132,13 +134,13 @@ class Lake:
         """Replace all rows of the table in one commit, by the rules of `append`."""
         return self._write(table, rows, "overwrite", claims, recorded_at)
 
-    def scan(self, table: str, within: Mapping[str, tuple[int, int]] | None = None) -> pl.LazyFrame:
+    def scan(self, table: str, within: Mapping[str, Bounds] | None = None) -> pl.LazyFrame:
         """Return a lazy frame of the table in its current version, without later appends.
 
         Args:
             table: its name.
-            within: column -> least and greatest number. Other rows are left out, and files that hold no such row by
-                Delta's statistics are not opened.
+            within: column -> least and greatest number or time. Other rows are left out, and files that hold no such
+                row by Delta's statistics are not opened.
         """
         within = within or {}
         handle = self._writer(table).handle
@@ -248,7 +250,7 @@ def _schema_of(handle: DeltaTable, table: str) -> pl.Schema:
     return pl.Schema(columns)
 
 
-def _files(handle: DeltaTable, folder: Path, within: Mapping[str, tuple[int, int]]) -> list[Path]:
+def _files(handle: DeltaTable, folder: Path, within: Mapping[str, Bounds]) -> list[Path]:
     """Return the table's files, without those whose statistics show that no row is within the bounds."""
     actions = pl.DataFrame(handle.get_add_actions(flatten=True))
     for name, (least, greatest) in within.items():

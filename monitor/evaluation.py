@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from monitor.cells.cohort import ALL, day_starts_ms
@@ -20,45 +18,33 @@ from monitor.cells.pane import Panes, read_panes
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.versions import current_rollout, prediction_counts, running_version, versions_in
 from monitor.coverage.label_pipeline import COVERAGE_DAYS, label_pipeline
-from monitor.coverage.liveness import source_liveness
+from monitor.coverage.lookback import lookback_ms
+from monitor.coverage.source import LabelMemory, SourceArrivals, watch_sources
 from monitor.drift.error import Detection, ErrorDrift
 from monitor.drift.error_rows import error_rows
 from monitor.drift.input_shift import InputShift
 from monitor.drift.loss import LOSS_NAME, LossCheck, day_losses, judge_loss
 from monitor.drift.quality import judge_quality
 from monitor.finding import (
-    coverage_finding,
     drift_finding,
     loss_finding,
     quality_findings,
     rollback_finding,
     shift_findings,
-    silence_finding,
 )
+from monitor.label_verdict import LabelVerdict, Occasion, label_verdict
 from monitor.versions.contract import ContractWatch, VersionCounts
 from monitor.versions.rollback import judge_rollback
 from schemas.config.loop import LoopConfig
 from schemas.events.evidence import Evaluation, Finding
 
-__all__ = ["Evaluator", "SourceArrivals", "day_ending_at", "end_of_day_ms"]
+__all__ = ["Evaluator", "day_ending_at", "end_of_day_ms"]
 
 _RECOVERED = 0.5
 """A drift stays open until the error of a week has returned by this part of the change."""
 _RECOVERY_DAYS = 7
 _REFERENCE = timedelta(days=28)
-
-
-@dataclass(frozen=True)
-class SourceArrivals:
-    """Arrival times of one label source.
-
-    Attributes:
-        minutes: epoch minutes in which labels arrived, growing, each once.
-        heartbeats_ms: times of the heartbeats by which the source declares itself complete, growing.
-    """
-
-    minutes: npt.NDArray[np.int64]
-    heartbeats_ms: tuple[int, ...] = ()
+_NO_MEMORY = LabelMemory()
 
 
 @dataclass
@@ -140,12 +126,15 @@ class Evaluator:
             judged -= timedelta(days=1)
         return judged
 
-    def evaluate(self, day: date, arrivals: Mapping[str, SourceArrivals]) -> Evaluation:
+    def evaluate(
+        self, day: date, arrivals: Mapping[str, SourceArrivals], memory: LabelMemory = _NO_MEMORY
+    ) -> Evaluation:
         """Return the evaluation of a day, as of its end.
 
         Args:
             day: not before a day that was evaluated already, and among the days that were loaded.
             arrivals: of this kind's labels, by source.
+            memory: what the evaluations before have found about the labels.
 
         Raises:
             ValueError: no cells are loaded.
@@ -155,7 +144,8 @@ class Evaluator:
         known = loaded.predictions.filter(pl.col("day") <= day)
         version = running_version(known)
         judged = self.judged_day(day)
-        findings = self._label_findings(day, at_ms, arrivals)
+        labels = self._judge_labels(day, at_ms, arrivals, memory)
+        findings = [*labels.findings]
         losses = None
         if version is not None:
             losses = loaded.losses[version].filter(pl.col("day") <= judged)
@@ -176,6 +166,8 @@ class Evaluator:
             mature_labels=0 if losses is None else int(losses["n"].sum()),
             rarer_class=min(positives, negatives) if loaded.kind.task == "binary" else None,
             findings=sorted(findings, key=lambda one: (-one.level.gravity, one.kind.value, one.subject)),
+            sources=[*labels.learned],
+            faults=[*labels.faults],
         )
 
     def _loaded(self) -> "_LoadedCells":
@@ -189,14 +181,13 @@ class Evaluator:
             self._states[version] = _VersionState(ErrorDrift(zone), ContractWatch(task))
         return self._states[version]
 
-    def _label_findings(self, day: date, at_ms: int, arrivals: Mapping[str, SourceArrivals]) -> list[Finding]:
+    def _judge_labels(
+        self, day: date, at_ms: int, arrivals: Mapping[str, SourceArrivals], memory: LabelMemory
+    ) -> LabelVerdict:
         first = day - timedelta(days=COVERAGE_DAYS - 1)
         alert = label_pipeline(list(self._loaded().panes.values()), (first, day), at_ms)
-        found = [coverage_finding(alert, self._kind)]
-        for source, one in arrivals.items():
-            heartbeat = max((time for time in one.heartbeats_ms if time <= at_ms), default=None)
-            found.append(silence_finding(source_liveness(one.minutes, at_ms, self._config.timezone, heartbeat), source))
-        return [one for one in found if one is not None]
+        sources = watch_sources(arrivals, memory, at_ms, self._config.timezone)
+        return label_verdict(alert, sources, Occasion(self._kind, at_ms, lookback_ms(self._loaded().kind.horizon_ms)))
 
     def _error_findings(self, version: str, judged: date) -> list[Finding]:
         """Feed the drift detector with the days it has not read, and report the drift that is open."""

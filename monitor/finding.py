@@ -6,7 +6,7 @@ The measuring is done by the checks themselves; `retrain.policy` decides which f
 import math
 import shlex
 from collections.abc import Collection
-from datetime import date
+from datetime import UTC, date, datetime
 
 import polars as pl
 
@@ -29,6 +29,7 @@ __all__ = [
     "rollback_finding",
     "shift_findings",
     "silence_finding",
+    "unwatched_finding",
 ]
 
 _SHIFT_LEVELS = {"alarm": Level.ALARM, "critical": Level.WARN, "warn": Level.WARN}
@@ -67,15 +68,19 @@ def coverage_finding(alert: CoverageAlert, kind: str) -> Finding | None:
     return Finding(kind=FindingKind.COVERAGE, place=Place.LABELS, subject=kind, level=level, value=z, text=text)
 
 
-def silence_finding(liveness: Liveness, source: str) -> Finding | None:
-    """Return the finding on a label source that has been silent for longer than ever; None otherwise.
+def silence_finding(liveness: Liveness, source: str, since_ms: int) -> Finding:
+    """Return the finding on a label source that has been silent for longer than is usual.
 
-    >>> found = silence_finding(Liveness("silent", 9_000, 4_000, "no label for 9 s"), "desk")
+    Args:
+        since_ms: the source's last sign of life.
+
+    >>> found = silence_finding(Liveness("silent", 9_000, 4_000, "No label for 9 s."), "desk", 0)
     >>> found.level.value, found.text
-    ('alarm', "labels from 'desk' have stopped: no label for 9 s")
+    ('alarm', "labels from 'desk' have stopped: No label for 9 s. Gone for good: \
+truthloop source retire desk --since 1970-01-01T00:00:00+00:00 --reason TEXT")
     """
-    if liveness.state != "silent":
-        return None
+    since = datetime.fromtimestamp(since_ms / 1000, UTC).isoformat(timespec="seconds")
+    command = f"truthloop source retire {shlex.quote(source)} --since {since} --reason TEXT"
     return Finding(
         kind=FindingKind.SILENCE,
         place=Place.LABELS,
@@ -83,7 +88,25 @@ def silence_finding(liveness: Liveness, source: str) -> Finding | None:
         level=Level.ALARM,
         value=None if liveness.silent_ms is None else float(liveness.silent_ms),
         limit=None if liveness.allowed_ms is None else float(liveness.allowed_ms),
-        text=f"labels from {source!r} have stopped: {liveness.sentence}"[:1_000],
+        text=f"labels from {_cut(repr(source))} have stopped: {liveness.sentence} Gone for good: {command}"[:1_000],
+    )
+
+
+def unwatched_finding(count: int, most: int) -> Finding:
+    """Return the finding that further sources are not watched.
+
+    >>> unwatched_finding(3, 1_000).text
+    'labels come from 3 more sources than the 1,000 that are watched: nobody is told when these stop'
+    """
+    return Finding(
+        kind=FindingKind.SILENCE,
+        place=Place.LABELS,
+        subject="sources",
+        level=Level.WARN,
+        value=float(count),
+        limit=float(most),
+        text=f"labels come from {count:,} more sources than the {most:,} that are watched: "
+        "nobody is told when these stop",
     )
 
 

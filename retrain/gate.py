@@ -6,16 +6,17 @@ open at a time. Time is evidence time, so a replayed year is decided as it would
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
 from schemas.errors import TruthloopError
 from schemas.events.backfill import Cause
-from schemas.events.evidence import Decision, Event, GateState
+from schemas.events.evidence import Decision, Event, GateState, LabelFault
 
 __all__ = [
     "DAY_MS",
+    "KNOWN_SOURCES",
     "NEUTRAL_EVENTS",
     "NEXT_STATES",
     "Gate",
@@ -27,6 +28,9 @@ __all__ = [
 
 DAY_MS: Final = 86_400_000
 
+KNOWN_SOURCES: Final = "known_sources"
+"""Detail of an evaluation that has looked at label sources: how many are known. Older logs do not have it."""
+
 _AT_REST = frozenset(
     {
         *(GateState.UNKNOWN, GateState.IDLE, GateState.WATCHING),
@@ -35,13 +39,14 @@ _AT_REST = frozenset(
 )
 _AFTER_EVALUATION = _AT_REST | {GateState.PREPARING}
 _EVALUATIONS = (Event.EVALUATED, Event.RESTATED)
-_NOTES = (Event.BACKFILLED, Event.APPROVED, Event.REJECTED, Event.JUDGED, Event.REFUSED)
+_NOTES = (Event.BACKFILLED, Event.APPROVED, Event.REJECTED, Event.JUDGED, Event.REFUSED, Event.RETIRED)
 
 NEXT_STATES: Final[Mapping[tuple[GateState, Event], frozenset[GateState]]] = MappingProxyType(
     {
         # at rest, an evaluation leads to any of these; `retrain.policy` keeps a cooldown until it is over
         **{(state, event): frozenset(_AFTER_EVALUATION) for state in _AT_REST for event in _EVALUATIONS},
-        # a backfill, a ruling or a judged version moves no retrain; at rest a backfill may make the gate wait
+        # a backfill, a ruling, a judged version or a retired source moves no retrain; at rest a backfill may make the
+        # gate wait
         **{(state, event): frozenset({state}) for state in GateState for event in _NOTES},
         **{
             (state, Event.BACKFILLED): frozenset({state, GateState.WAITING}) for state in _AT_REST - {GateState.COOLING}
@@ -99,8 +104,12 @@ class Gate:
         ended_ms: evidence time at which the newest retrain or deployment ended.
         failures: number of retrains in a row that were not delivered or failed.
         approved: ids of backfills that were approved since the last retrain was requested.
-        ruled: whether labels of record may have changed since the last evaluation: by a person's ruling, or a rule's.
+        ruled: whether labels of record may have changed since the last evaluation, by a person's ruling or a rule's, or
+            a source was retired: the newest day is evaluated again.
         version: model version that was running at the last evaluation or deployment.
+        sources: label sources that are known, in the order in which they became so; no evaluation forgets one.
+        retired_ms: by label source (or slice) that a person retired, the time since which; it may be known again since.
+        faults: labels that were missing at the last evaluation, or not long before it.
         following: number of the next log entry.
     """
 
@@ -117,6 +126,9 @@ class Gate:
     approved: tuple[str, ...] = ()
     ruled: bool = False
     version: str | None = None
+    sources: tuple[str, ...] | None = None
+    retired_ms: Mapping[str, int] = field(default_factory=dict)
+    faults: tuple[LabelFault, ...] = ()
     following: int = 0
 
     @property
@@ -151,7 +163,9 @@ class Gate:
         if entry.event is Event.EVALUATED:
             moved = replace(moved, evaluated_ms=entry.at)
         if entry.event in _EVALUATIONS:
-            moved = replace(moved, ruled=False)
+            moved = replace(moved, ruled=False, faults=tuple(entry.faults), sources=_sources(self.sources, entry))
+        if entry.event is Event.RETIRED:
+            moved = _without_retired(moved, entry)
         if entry.episode is not None:
             moved = replace(moved, approved=_approved(self.approved, entry), ruled=self.ruled or _changes_record(entry))
         if entry.state is GateState.PREPARING and self.state is not GateState.PREPARING:
@@ -177,6 +191,24 @@ class Gate:
             raise IllegalEvent("begins a retrain without an id", where=where)
         if not begins and self.is_open and entry.decision not in (self.decision, None):
             raise IllegalEvent(f"belongs to {entry.decision}, and {self.decision} is open", where=where)
+
+
+def _sources(before: tuple[str, ...] | None, entry: Decision) -> tuple[str, ...] | None:
+    """Return the known sources after an evaluation; None while no evaluation has ever looked at sources."""
+    if before is None and KNOWN_SOURCES not in entry.detail:
+        return None
+    return tuple(dict.fromkeys((*(before or ()), *entry.sources)))
+
+
+def _without_retired(gate: Gate, entry: Decision) -> Gate:
+    """Return the gate after a person has retired a source or a slice: the faults that it explains are over."""
+    name, since_ms = entry.detail.get("subject"), entry.detail.get("since_ms")
+    if not isinstance(name, str) or not isinstance(since_ms, int):
+        return gate
+    known = None if gate.sources is None else tuple(one for one in gate.sources if one != name)
+    faults = tuple(one for one in gate.faults if one.scope == "source" and one.subject != name)
+    retired_ms = {**gate.retired_ms, name: since_ms}
+    return replace(gate, sources=known, retired_ms=retired_ms, faults=faults, ruled=True)
 
 
 def _approved(before: tuple[str, ...], entry: Decision) -> tuple[str, ...]:

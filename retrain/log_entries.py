@@ -6,7 +6,7 @@ Each function gets the gate before the entry, and numbers the entry from it. `re
 from collections.abc import Mapping, Sequence
 
 from retrain.episode_status import REASON_MAX
-from retrain.gate import Gate, decision_id
+from retrain.gate import KNOWN_SOURCES, Gate, decision_id
 from retrain.policy import judge
 from retrain.schedule import Attempt
 from schemas.base.figures import days
@@ -25,6 +25,7 @@ __all__ = [
     "prepared",
     "resolved",
     "restated",
+    "retired",
     "ruled",
 ]
 
@@ -201,6 +202,20 @@ def resolved(origin: EntryOrigin, gate: Gate, reason: str, detail: Detail) -> De
     return origin.entry(gate, Event.RESOLVED, GateState.COOLING, reason, detail=detail, source="person")
 
 
+def retired(origin: EntryOrigin, gate: Gate, subject: str, since_ms: int, reason: str, detail: Detail) -> Decision:
+    """Return the entry for a label source, or a slice whose labels are missing, that a person has retired.
+
+    Args:
+        gate: before the entry.
+        subject: name of the source, or the slice as NAME=VALUE.
+        since_ms: since when; labels that became known before it teach nothing any more.
+        reason: in the person's words.
+        detail: who retires it.
+    """
+    known = {"subject": subject, "since_ms": since_ms, **detail}
+    return origin.entry(gate, Event.RETIRED, gate.state, reason, decision=None, detail=known, source="person")
+
+
 def _evaluation_entry(
     origin: EntryOrigin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode], event: Event
 ) -> Decision:
@@ -219,7 +234,13 @@ def _evaluation_entry(
         findings=judgement.findings,
         conditions=judgement.conditions,
         version=evaluation.version,
-        detail={"judged_day": evaluation.judged_day, "mature_labels": evaluation.mature_labels},
+        sources=evaluation.sources,
+        faults=evaluation.faults,
+        detail={
+            "judged_day": evaluation.judged_day,
+            "mature_labels": evaluation.mature_labels,
+            KNOWN_SOURCES: len({*(gate.sources or ()), *evaluation.sources}),
+        },
     )
 
 

@@ -20,6 +20,7 @@ from truthloop.cli.commands.replay import replay
 from truthloop.cli.commands.rescale import rescale
 from truthloop.cli.commands.retrain import retrain
 from truthloop.cli.commands.run import run
+from truthloop.cli.commands.source import source
 from truthloop.cli.commands.sql import sql
 from truthloop.cli.commands.start import start
 from truthloop.cli.commands.status import status
@@ -56,7 +57,7 @@ for command in (
     broker,
 ):
     app.command()(command)
-for group in (retrain, backfill, webhook):
+for group in (retrain, backfill, source, webhook):
     app.add_typer(group)
 
 

@@ -1,6 +1,7 @@
 """Liveness of a label source: is it silent for longer than usual at this hour of the week?
 
-Usual is learned from the source's own history of four weeks, so regular silence at night or at weekends is allowed.
+Usual is learned from the source's own history up to its last sign of life, so that regular silence at night or at
+weekends is allowed, and the silence that is judged never becomes usual.
 """
 
 from dataclasses import dataclass
@@ -24,11 +25,15 @@ _DAYS_MIN = 7
 """A shorter history may lack a weekend."""
 
 _DAYS_KEPT = 28
+_GAPS_KEPT = 10
+"""A history is four weeks, or so many of its long gaps: what is usual of monthly files is not known from one month."""
+
 _ALLOWED_MIN = 5
 """Minutes: shorter silences come from batches and commits."""
 
 _FORGIVEN = 1
-"""Longest gaps of history that are ignored: a past outage does not raise the allowance."""
+"""Longest gaps of history that are ignored: a past outage does not raise the allowance. Only of a history that is
+`_GAPS_KEPT` times as long: in a shorter one, the gap may be the usual one."""
 
 _MARGIN = 1.5
 """Factor above the longest gap of history: the next month may have a longer one."""
@@ -77,8 +82,8 @@ def source_liveness(minutes: _Counts, now_ms: int, timezone: str, heartbeat_ms: 
     within the silence is added to the allowance.
 
     Args:
-        minutes: epoch minutes in which labels arrived, strictly increasing; those older than 28 days or later than now
-            are ignored.
+        minutes: epoch minutes in which labels arrived, strictly increasing; those later than now are ignored, and those
+            older, at the last sign of life, than 28 days and than ten times the second longest gap.
         now_ms: the time to judge, in milliseconds since 1970.
         timezone: of the loop.
         heartbeat_ms: the time up to which the source last said it is complete; it counts like a label.
@@ -95,7 +100,7 @@ def source_liveness(minutes: _Counts, now_ms: int, timezone: str, heartbeat_ms: 
     if (np.diff(minutes) <= 0).any():
         raise ValueError("minutes must be sorted and unique")
     now = now_ms // _MINUTE_MS
-    known = minutes[(minutes > now - _DAYS_KEPT * _MINUTES_OF_DAY) & (minutes <= now)]
+    known = _history(minutes[minutes <= now])
     signs_ms = [(int(known[-1]) + 1) * _MINUTE_MS] if len(known) else []
     signs_ms += [] if heartbeat_ms is None else [heartbeat_ms]
     if not signs_ms:
@@ -115,6 +120,16 @@ def source_liveness(minutes: _Counts, now_ms: int, timezone: str, heartbeat_ms: 
     return Liveness(state, silent_ms, allowed_ms, f"No label or heartbeat for {_minutes(silent_ms)}; {normal}.")
 
 
+def _history(minutes: _Counts) -> _Counts:
+    """Return the part of the minutes that shows what is usual."""
+    if not len(minutes):
+        return minutes
+    gaps = np.sort(np.diff(minutes))
+    long_gap = int(gaps[-1 - _FORGIVEN]) if len(gaps) > _FORGIVEN else 0
+    kept = max(_DAYS_KEPT * _MINUTES_OF_DAY, _GAPS_KEPT * long_gap)
+    return np.asarray(minutes[minutes > minutes[-1] - kept])
+
+
 def _allowed(known: _Counts, week_hour: int, timezone: str) -> float:
     """Return the allowed age of a silence in an hour of the week, in minutes."""
     clock = np.arange(known[0], known[-1] + 1)
@@ -125,7 +140,8 @@ def _allowed(known: _Counts, week_hour: int, timezone: str) -> float:
     usual = np.array([_usual(by_day, day_of_week, int(day), index) for index, day in enumerate(day_of_week)])
     scores = age / usual.ravel()[hours - hours.min() // _HOURS * _HOURS]
     of_gaps = np.sort(np.maximum.reduceat(scores, known[:-1] - known[0]))
-    factor = _MARGIN * max(float(of_gaps[-1 - _FORGIVEN :][0]), 1.0)
+    is_outage = known[-1] - known[0] >= _GAPS_KEPT * np.diff(known).max()
+    factor = _MARGIN * max(float(of_gaps[-1 - _FORGIVEN * int(is_outage) :][0]), 1.0)
     day, hour = divmod(week_hour, _HOURS)
     oldest = float(np.fmax.reduce(by_day[day_of_week == day, hour], initial=0.0))
     return max(oldest, factor * float(_usual(by_day, day_of_week, day, None)[hour]), _ALLOWED_MIN)

@@ -13,7 +13,18 @@ from schemas.base.instant import Moment
 from schemas.base.model import StrictModel
 from schemas.events.backfill import Episode, Name, Verdict
 
-__all__ = ["Condition", "Decision", "Evaluation", "Event", "Finding", "FindingKind", "GateState", "Level", "Place"]
+__all__ = [
+    "Condition",
+    "Decision",
+    "Evaluation",
+    "Event",
+    "Finding",
+    "FindingKind",
+    "GateState",
+    "LabelFault",
+    "Level",
+    "Place",
+]
 
 DECISION_PATTERN = r"^rt-[0-9a-f]{32}$"
 
@@ -53,6 +64,7 @@ class Event(StrEnum):
     RESTATED = "restated"
     JUDGED = "judged"
     REFUSED = "refused"
+    RETIRED = "retired"
 
 
 class FindingKind(StrEnum):
@@ -107,6 +119,17 @@ class Finding(StrictModel):
     text: Text = Field(description="The finding as one sentence.")
 
 
+class LabelFault(StrictModel):
+    """Labels that are missing: it stays open until they come again, or until a person retires its subject."""
+
+    check: Literal["silence", "loss"] = Field(description="silence: no label at all. loss: fewer than usual.")
+    scope: Literal["source", "slice", "kind"] = Field(description="Whose labels are missing.")
+    subject: Name = Field(description="Name of the source or of the label kind, or the slice as NAME=VALUE.")
+    since: Moment = Field(description="When labels began to be missing. What is usual is learned from before it.")
+    until: Moment | None = Field(default=None, description="When they came again; null while they are missing.")
+    share: float | None = Field(default=None, ge=0, le=1, description="Share of its usual labels that is missing.")
+
+
 class Evaluation(StrictModel):
     """What was known about one label kind at the end of one day."""
 
@@ -120,6 +143,8 @@ class Evaluation(StrictModel):
     mature_labels: int = Field(ge=0, description="Number of labels of the running version's mature days.")
     rarer_class: int | None = Field(description="Number of labels of the rarer class among them; null unless binary.")
     findings: list[Finding] = Field(description="Findings, the worst first.")
+    sources: list[Name] = Field(default_factory=list, description="Label sources that are known from this day on.")
+    faults: list[LabelFault] = Field(default_factory=list, description="Labels that are missing, or were lately.")
 
 
 class Condition(StrictModel):
@@ -144,6 +169,8 @@ class Decision(StrictModel):
     reason: Text = Field(description="Why, as one sentence.")
     findings: list[Finding] = Field(default_factory=list, description="Triggers for a retrain.")
     conditions: list[Condition] = Field(default_factory=list, description="Requirements, met or not.")
+    sources: list[Name] = Field(default_factory=list, description="Label sources that are known from this entry on.")
+    faults: list[LabelFault] = Field(default_factory=list, description="Labels that are missing, or were lately.")
     version: Name | None = Field(default=None, description="Model version that the entry is about.")
     episode: Episode | None = Field(default=None, description="Backfill that the entry is about.")
     verdict: Verdict | None = Field(default=None, description="Verdict on that backfill.")

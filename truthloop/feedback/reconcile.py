@@ -13,14 +13,15 @@ import polars as pl
 
 from lake import Claim, Lake, append_records
 from lake.dataset import MANIFEST, DatasetOrder, write_dataset
-from monitor.evaluation import Evaluator, SourceArrivals, day_ending_at, end_of_day_ms
+from monitor.coverage.source import LabelMemory, SourceArrivals
+from monitor.evaluation import Evaluator, day_ending_at, end_of_day_ms
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of, waiting_episodes
 from retrain.gate import Gate, gate_of
 from retrain.log_entries import EntryOrigin, evaluated, prepared, restated
 from schemas.events.evidence import Decision, Evaluation, GateState
 from truthloop.config.settings import Settings
-from truthloop.evidence.arrivals import read_arrivals
+from truthloop.evidence.arrivals import arrivals_to_evaluate, label_memory
 from truthloop.evidence.backfill_scan import BackfillScan
 from truthloop.evidence.cells import Evidence, read_evidence
 from truthloop.feedback.candidate_review import CandidateReview
@@ -28,9 +29,6 @@ from truthloop.feedback.candidate_review import CandidateReview
 __all__ = ["ReconcileResult", "Reconciler"]
 
 log = logging.getLogger("truthloop.feedback")
-
-ARRIVALS_KEPT = timedelta(days=29)
-"""How far back arrivals of labels are read: a source's usual gaps are learned from four weeks."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,7 @@ class Reconciler:
         decisions: list[Decision] = []
         for kind in self._kinds.values():
             kind.gate = gate_of(kind.log.entries())
+        for kind in self._kinds.values():
             decisions += self._prepare(kind)
             decisions += self._restate(kind, evidence)
             found, entries = self._evaluate(kind, evidence)
@@ -138,7 +137,7 @@ class Reconciler:
         day = day_ending_at(kind.gate.evaluated_ms, self._settings.config.timezone)
         again = kind.evaluator.for_restated_cells()
         again.load(evidence.cells, evidence.plan, (day, day))
-        evaluation = again.evaluate(day, self._arrivals(kind, day))
+        evaluation = again.evaluate(day, self._arrivals(kind, day), self._memory(kind, kind.gate))
         entry = restated(kind.origin, kind.gate, evaluation, waiting_episodes(rulings))
         logged = self._append(kind, lambda _entries: [entry])
         kind.evaluator = again if logged else again.for_restated_cells()
@@ -158,7 +157,7 @@ class Reconciler:
         entries: list[Decision] = []
         gate = kind.gate
         for day in days:
-            evaluations.append(evaluator.evaluate(day, arrivals))
+            evaluations.append(evaluator.evaluate(day, arrivals, self._memory(kind, gate)))
             new = evaluated(kind.origin, gate, evaluations[-1], waiting)
             entries += new
             for entry in new:
@@ -206,8 +205,13 @@ class Reconciler:
         return days
 
     def _arrivals(self, kind: _KindState, day: date) -> Mapping[str, SourceArrivals]:
-        since = datetime.fromtimestamp(end_of_day_ms(day, self._settings.config.timezone) / 1000, UTC)
-        return read_arrivals(self._lake, kind.origin.kind, since - ARRIVALS_KEPT)
+        at_ms, name = end_of_day_ms(day, self._settings.config.timezone), kind.origin.kind
+        return arrivals_to_evaluate(self._lake, name, self._settings.config.labels[name], kind.gate, at_ms)
+
+    def _memory(self, kind: _KindState, gate: Gate) -> LabelMemory:
+        """Return what a kind's gate remembers of its labels."""
+        gates = {name: one.gate for name, one in self._kinds.items()} | {kind.origin.kind: gate}
+        return label_memory(gates, kind.origin.kind)
 
     def _write(self, kind: _KindState, evaluations: Sequence[Evaluation], entries: Sequence[Decision]) -> bool:
         """Write findings, then the log; return False if another process was first."""

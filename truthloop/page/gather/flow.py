@@ -1,8 +1,10 @@
 """The panel of the data flow: progress of the roles, sources of labels, and rejects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from monitor.coverage.liveness import source_liveness
+from monitor.coverage.source import watch_sources
+from retrain.gate import gate_of
+from truthloop.evidence.arrivals import label_memory
 from truthloop.page.gather.gate import newest_evaluation
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.sql import flow_query
@@ -21,8 +23,7 @@ def flow_panel(scope: Scope, roles: Sequence[RoleFlow], now_ms: int) -> FlowPane
         now_ms: wall clock; with `clock: event` the time up to which predictions were read is used instead.
     """
     at_ms = scope.snapshot.progress.read_until_ms if scope.config.clock == "event" else now_ms
-    names = [(kind, source) for kind, by_source in scope.snapshot.arrivals.items() for source in by_source]
-    sources = [_source(scope, kind, source, at_ms) for kind, source in names]
+    sources = [state for kind in scope.snapshot.arrivals for state in _sources(scope, kind, at_ms)]
     rejects = scope.snapshot.rejects.select("input", "reason", "amount", "last_ms").iter_rows()
     note = "" if roles else "From the lake alone: records that wait in Kafka are not included."
     return FlowPanel(
@@ -34,14 +35,17 @@ def flow_panel(scope: Scope, roles: Sequence[RoleFlow], now_ms: int) -> FlowPane
     )
 
 
-def _source(scope: Scope, kind: str, source: str, at_ms: int | None) -> SourceState:
-    arrivals = scope.snapshot.arrivals[kind][source]
-    minutes, beats = arrivals.minutes, arrivals.heartbeats_ms
-    last_ms = max([*([int(minutes[-1]) * _MINUTE_MS] if len(minutes) else []), *beats], default=None)
-    now_ms = max(time_ms for time_ms in (at_ms, last_ms, 0) if time_ms is not None)
-    found = source_liveness(minutes, now_ms, scope.config.timezone, max(beats, default=None))
-    usual_ms = None if found.allowed_ms is None else -(-found.allowed_ms // _MINUTE_MS) * _MINUTE_MS
-    return SourceState(source, kind, found.state, last_ms, usual_ms)
+def _sources(scope: Scope, kind: str, at_ms: int | None) -> Iterator[SourceState]:
+    """Yield the sources of a kind: those with labels, and those that are known though they send none any more."""
+    arrivals = scope.snapshot.arrivals[kind]
+    signs = [one.last_ms for one in arrivals.values() if one.last_ms is not None]
+    now_ms = max([*signs, at_ms or 0])
+    memory = label_memory({name: gate_of(entries) for name, entries in scope.snapshot.log.items()}, kind)
+    for found in watch_sources(arrivals, memory, now_ms, scope.config.timezone):
+        liveness = found.liveness
+        usual_ms = None if liveness.allowed_ms is None else -(-liveness.allowed_ms // _MINUTE_MS) * _MINUTE_MS
+        last_ms = None if liveness.silent_ms is None else now_ms - liveness.silent_ms
+        yield SourceState(found.source, kind, liveness.state, last_ms, usual_ms)
 
 
 def _roles(scope: Scope) -> list[RoleFlow]:

@@ -2,23 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 
 import polars as pl
 
 from joins.watermark import PREDICTIONS
 from lake import Lake
-from monitor.evaluation import SourceArrivals
+from monitor.coverage.source import SourceArrivals
 from retrain.decision_log import DecisionLog
+from retrain.gate import gate_of
 from schemas.events.evidence import Decision
 from streams.ledger.lake_kind import complete_rows
 from truthloop.config.settings import Settings
-from truthloop.evidence.arrivals import read_arrivals
+from truthloop.evidence.arrivals import newest_arrivals
 from truthloop.evidence.cells import Evidence, read_evidence
 
 __all__ = ["JoinProgress", "Snapshot", "read_snapshot", "table_versions"]
 
-_ARRIVALS_KEPT = timedelta(days=35)
 _TABLES = ("rejects", "labels", "predictions", "outcomes", "ledger", "evidence", "decisions", "deliveries")
 """Without the cells, which follow from these."""
 
@@ -49,7 +48,7 @@ class Snapshot:
         log: by kind, all entries of the gate's log.
         findings: rows of the table `evidence`.
         rejects: input, reason, amount and last_ms.
-        arrivals: by kind and source, the labels of the last five weeks.
+        arrivals: by kind and source, the labels of the time that is looked back on.
     """
 
     versions: tuple[int, ...]
@@ -89,7 +88,7 @@ def read_snapshot(settings: Settings, lake: Lake, before: Snapshot | None, repor
     report("reading rejects")
     rejects = _rejects(lake)
     report("reading arrivals of labels")
-    arrivals = {kind: _newest_arrivals(lake, kind) for kind in kinds}
+    arrivals = {kind: newest_arrivals(lake, kind, settings.config.labels[kind], gate_of(log[kind])) for kind in kinds}
     report("reading the progress of the join")
     return Snapshot(versions, evidence, log, findings, rejects, arrivals, _join_progress(lake, kinds))
 
@@ -99,12 +98,6 @@ def _rejects(lake: Lake) -> pl.DataFrame:
     last = pl.col("recorded_at").max().dt.epoch("ms").alias("last_ms")
     found = rows.agg(pl.len().cast(pl.Int64).alias("amount"), last).collect()
     return found.sort("amount", "input", "reason", descending=[True, False, False])
-
-
-def _newest_arrivals(lake: Lake, kind: str) -> Mapping[str, SourceArrivals]:
-    """Return the arrivals by source, up to the newest label."""
-    newest = lake.scan("labels").filter(pl.col("kind") == kind).select(pl.col("known_at").max()).collect().item()
-    return {} if newest is None else read_arrivals(lake, kind, newest - _ARRIVALS_KEPT)
 
 
 def _join_progress(lake: Lake, kinds: list[str]) -> JoinProgress:
