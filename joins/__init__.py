@@ -9,7 +9,7 @@ from joins.effect import Effects, OutcomeRow, RejectRow
 from joins.partition import Partition
 from joins.policy import KindPolicy, Policy, policy_from
 from joins.rebuild import KeptLabel, RebuildError, rebuild
-from joins.record import Batch, DecidedOutcome, Idle, LabelRecord, Op, PredictionRecord
+from joins.record import Batch, DecidedOutcome, Idle, LabelRecord, Op, PredictionRecord, Withdrawal
 from joins.store import MemoryStore, Store
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "RebuildError",
     "RejectRow",
     "Store",
+    "Withdrawal",
     "policy_from",
     "rebuild",
 ]

@@ -4,10 +4,11 @@ Two identities hold at every commit:
 
     predictions consumed = pending + joined + implied + expired + retracted + aged out   (for every kind)
                          + duplicate + conflict + rejected
-    labels consumed      = heads + superseded + stale + duplicate + aged out + rejected + heartbeats
+    labels consumed      = heads + superseded + stale + withdrawn + duplicate + aged out + rejected + heartbeats
 
-A head is the label of record of its key, kind and definition, whether or not its prediction exists. All counters are
-cumulative over the partition's life.
+A head is the newest label of its key, kind and definition that was not stale when it came, whether or not its
+prediction exists; mostly the label of record. A label that is withdrawn leaves its counter, and what it had superseded
+is the head again. All counters are cumulative over the partition's life.
 """
 
 import msgspec
@@ -68,6 +69,7 @@ class LabelCounts(msgspec.Struct):
     heartbeats: int = 0
     early: int = 0
     other_definition: int = 0
+    withdrawn: int = 0
 
 
 class Counters(msgspec.Struct):
@@ -108,7 +110,8 @@ class Counters(msgspec.Struct):
             if accounted != p.consumed:
                 found.append(f"{p.consumed} predictions were consumed and {accounted} are accounted for ({kind})")
         for kind, c in self.labels.items():
-            accounted = c.heads + c.superseded + c.stale + c.duplicate + c.aged_out + c.rejected + c.heartbeats
+            kept = c.heads + c.superseded + c.stale + c.withdrawn
+            accounted = kept + c.duplicate + c.aged_out + c.rejected + c.heartbeats
             if accounted != c.consumed:
                 found.append(f"{c.consumed} labels were consumed and {accounted} are accounted for ({kind})")
         return found

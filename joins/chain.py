@@ -2,7 +2,8 @@
 
 A chain is the revisions of one (prediction, kind, definition). It starts pending, without a row. Labels and
 retractions move it at any time; timeouts move it only from pending, so a sweep never undoes a late label, and an
-implied value never follows a retraction. Everything that decides a status is here.
+implied value never follows a retraction. Where the label of record is withdrawn and none remains, the outcome is
+pending once more. Everything that decides a status is here.
 """
 
 from enum import StrEnum
@@ -20,6 +21,7 @@ class ChainEvent(StrEnum):
     EXPIRE = "expire"
     IMPLY = "imply"
     AGE_OUT = "age_out"
+    WITHDRAW = "withdraw"
 
 
 _LABELLED = {ChainEvent.LABEL: Status.JOINED, ChainEvent.RETRACTION: Status.RETRACTED}
@@ -31,10 +33,10 @@ TRANSITIONS: dict[Status, dict[ChainEvent, Status]] = {
         ChainEvent.IMPLY: Status.IMPLIED,
         ChainEvent.AGE_OUT: Status.EXPIRED,
     },
-    Status.JOINED: _LABELLED,
+    Status.JOINED: {**_LABELLED, ChainEvent.WITHDRAW: Status.PENDING},
     Status.IMPLIED: _LABELLED,
     Status.EXPIRED: _LABELLED,
-    Status.RETRACTED: _LABELLED,
+    Status.RETRACTED: {**_LABELLED, ChainEvent.WITHDRAW: Status.PENDING},
 }
 
 

@@ -24,6 +24,8 @@ class Checkpoint(msgspec.Struct):
         waiting_bytes: estimated size of the labels of keys without a prediction.
         fingerprint: sum of the fingerprints of all keys, modulo 2**63.
         counters: where every record ended.
+        withdrawals: twice the number of steps that withdrew labels. Positions do not move in such a step, so this is
+            what makes its revisions, and those of the deadlines that follow, greater than those before.
     """
 
     predictions_next: int
@@ -37,6 +39,7 @@ class Checkpoint(msgspec.Struct):
     waiting_bytes: int
     fingerprint: int
     counters: Counters
+    withdrawals: int = 0
 
     @classmethod
     def start(cls, kinds: list[str]) -> "Checkpoint":

@@ -35,7 +35,7 @@ class Expiry:
         self._policy = state.policy
         self._checkpoint = state.checkpoint
         self._store = state.store
-        self._revision = self._checkpoint.predictions_next + self._checkpoint.labels_next
+        self._revision = self._checkpoint.predictions_next + self._checkpoint.labels_next + self._checkpoint.withdrawals
         watermarks = self._checkpoint.watermarks
         self._stream_ms = {
             kind: stream_time_ms(watermarks[PREDICTIONS].reached_ms, watermarks[kind].reached_ms, kind, idle)

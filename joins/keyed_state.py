@@ -6,6 +6,7 @@ changes is decided elsewhere: `joins.partition` reads records, `joins.expiry` fo
 """
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from operator import attrgetter
 
 from joins.chain import ChainEvent, follow, reason_of_label
@@ -24,6 +25,7 @@ from joins.state import (
     chain_name,
     chain_part,
     kind_and_definition,
+    label_of_record,
     label_part,
     name_code,
     prediction_part,
@@ -41,9 +43,9 @@ CONTRACT_SHIFT = 48
 # Looking up a member on its enum class costs more than comparing it (0.16 us on CPython 3.11), and a named tuple made
 # by its class costs three times one made by `tuple` (0.30 and 0.12 us).
 _PENDING = Status.PENDING
-_LABEL, _RETRACTION = ChainEvent.LABEL, ChainEvent.RETRACTION
+_LABEL, _RETRACTION, _WITHDRAW = ChainEvent.LABEL, ChainEvent.RETRACTION, ChainEvent.WITHDRAW
 _EARLY = Reason.EARLY
-_HEAD, _SUPERSEDED, _STALE = CountedAs.HEAD, CountedAs.SUPERSEDED, CountedAs.STALE
+_HEAD, _SUPERSEDED, _STALE, _WITHDRAWN = CountedAs.HEAD, CountedAs.SUPERSEDED, CountedAs.STALE, CountedAs.WITHDRAWN
 _new_tuple = tuple.__new__
 
 
@@ -96,12 +98,12 @@ class KeyedState:
         self.checkpoint.counters.predictions.rejected += 1
         self.effects.rejects.append(RejectRow(PREDICTIONS, offset, reason))
 
-    def add_prediction(self, record: PredictionRecord, labels_first: int) -> bool:
+    def add_prediction(self, record: PredictionRecord, base: int) -> bool:
         """Keep a prediction and join it with labels that wait; False if its (key, id) is known: the first stands.
 
         Args:
             record: within the bounds of time.
-            labels_first: the next offset of the labels; makes revisions grow.
+            base: the next offset of the labels, and the withdrawals so far; makes revisions grow.
         """
         offset, key, id_, time_ms, digest, eligible, projection = record
         checkpoint = self.checkpoint
@@ -117,7 +119,7 @@ class KeyedState:
                 checkpoint.waiting_bytes -= state.label_count * waiting_bytes(key)
             state.predictions[id_] = prediction
             if state.labels:
-                self._join_waiting(key, id_, prediction, state, labels_first)
+                self._join_waiting(key, id_, prediction, state, base)
         self._index_prediction((time_ms, offset, key, id_))
         checkpoint.fingerprint += prediction_part(prediction)
         return True
@@ -135,17 +137,20 @@ class KeyedState:
         prediction = None if state is None else state.predictions.get(id_)
         if prediction is None:
             return
-        of_kind = self.policy.kinds[kind]
-        rules = self._rules[kind][of_kind.definition]
+        rules = self._rules[kind][self.policy.kinds[kind].definition]
         if rules.name in prediction.chains:
             return
-        implies = of_kind.implies and prediction.eligible and not aged_out
-        event = ChainEvent.AGE_OUT if aged_out else ChainEvent.IMPLY if implies else ChainEvent.EXPIRE
-        status = follow(_PENDING, event)
-        value = of_kind.implied if implies else None
-        chain = Chain(status, value, prediction.time_ms + of_kind.horizon_ms)
+        chain = self._ended(prediction, kind, aged_out=aged_out)
         reason = Reason.AGED_OUT if aged_out else Reason.TIMEOUT
         self._revise(key, id_, prediction, rules, (None, chain, reason, revision))
+
+    def _ended(self, prediction: PredictionState, kind: str, *, aged_out: bool = False) -> Chain:
+        """Return the chain of a pending outcome that ends without a label."""
+        of_kind = self.policy.kinds[kind]
+        implies = of_kind.implies and prediction.eligible and not aged_out
+        event = ChainEvent.AGE_OUT if aged_out else ChainEvent.IMPLY if implies else ChainEvent.EXPIRE
+        value = of_kind.implied if implies else None
+        return Chain(follow(_PENDING, event), value, prediction.time_ms + of_kind.horizon_ms)
 
     def age_out_prediction(self, key: str, id_: str, revision: int) -> None:
         """Drop a prediction that the floor has passed; its pending outcomes end as aged out."""
@@ -178,12 +183,12 @@ class KeyedState:
         counts.rejected += 1
         self.effects.rejects.append(RejectRow("labels", offset, RejectReason.FUTURE, kind))
 
-    def add_label(self, record: LabelRecord, predictions_next: int) -> ChainName | None:
+    def add_label(self, record: LabelRecord, base: int) -> ChainName | None:
         """Keep a label and join it with every prediction of its key in reach.
 
         Args:
             record: no heartbeat, and within the bounds of time.
-            predictions_next: the next offset of the predictions; makes revisions grow.
+            base: the next offset of the predictions, and the withdrawals so far; makes revisions grow.
 
         Returns:
             The name of its chains if it waits: it has joined nothing. None if it has joined, or is a duplicate.
@@ -200,15 +205,16 @@ class KeyedState:
             self.store.put(key, state)
         label = LabelState(time_ms, offset, value, known_at_ms)
         labels = state.labels.get(rules.name)
-        if state.repeats(rules.name, labels, time_ms, value):
+        of_record = None if labels is None else label_of_record(labels)
+        if state.repeats(rules.name, of_record, time_ms, value):
             counts.duplicate += 1
             self.effects.rejects.append(RejectRow("labels", offset, RejectReason.DUPLICATE, kind))
             return None
-        if labels is None:
+        if labels is None or of_record is None:
             counts.heads += 1
-        elif time_ms >= labels[-1].time_ms:
+        elif time_ms >= of_record.time_ms:
             counts.heads += 1
-            self._supersede(labels, time_ms, kind)
+            self._supersede(labels, label, kind)
         else:
             label.counted_as = _STALE
             counts.stale += 1
@@ -218,12 +224,72 @@ class KeyedState:
             if abs(known_at_ms - prediction.time_ms) <= rules.retain_ms:
                 chain = prediction.chains.get(rules.name)
                 if chain is None or chain.is_before(time_ms, offset):
-                    self._join(key, id_, prediction, rules, label, predictions_next + offset + 1)
+                    self._join(key, id_, prediction, rules, label, base + offset + 1)
         self._index_label[kind]((known_at_ms, offset, key, rules.name))
         if label.joined:
             return None
         label.out_of_reach = bool(state.predictions)
         return rules.name
+
+    def withdraw_labels(self, key: str, name: ChainName, offsets: AbstractSet[int], revision: int) -> None:
+        """Withdraw labels of a chain; every prediction that had joined one falls back to what remains in its reach.
+
+        Labels that have left the state are passed over.
+
+        Args:
+            revision: greater than all before it.
+        """
+        state = self._get(key)
+        labels = [] if state is None else state.labels.get(name, [])
+        withdrawn = [label for label in labels if label.offset in offsets and label.counted_as != _WITHDRAWN]
+        if state is None or not withdrawn:
+            return
+        kind, definition = kind_and_definition(name)
+        rules = self._rules[kind][definition]
+        before = label_part(label_of_record(labels))
+        for label in withdrawn:
+            self._count_withdrawn(label, labels, kind)
+        self.checkpoint.fingerprint += label_part(label_of_record(labels)) - before
+        gone = {label.offset for label in withdrawn}
+        for id_, prediction in state.predictions.items():
+            chain = prediction.chains.get(name)
+            if chain is not None and chain.label_offset in gone:
+                label_left = state.label_in_reach(name, prediction.time_ms, rules.retain_ms)
+                left = self._what_remains(prediction, rules, chain, label_left)
+                self._revise(key, id_, prediction, rules, (chain, left, Reason.WITHDRAWAL, revision))
+
+    def _what_remains(
+        self, prediction: PredictionState, rules: ChainRules, chain: Chain, label: LabelState | None
+    ) -> Chain:
+        """Return the chain of an outcome whose label was withdrawn: by another label, by its deadline, or pending."""
+        if label is not None:
+            label.joined = True
+            status = follow(chain.status, _RETRACTION if label.value is None else _LABEL)
+            return Chain(status, label.value, label.known_at_ms, label.time_ms, label.offset)
+        cursor = self.checkpoint.cursors.get(rules.kind)
+        if rules.is_own and cursor is not None and (prediction.time_ms, prediction.offset) <= cursor:
+            return self._ended(prediction, rules.kind)
+        return Chain(follow(chain.status, _WITHDRAW), None, prediction.time_ms)
+
+    def _count_withdrawn(self, label: LabelState, labels: Iterable[LabelState], kind: str) -> None:
+        """Mark a label as withdrawn and count it so; what it had superseded is superseded by its own superseder."""
+        counts = self._label_counts[kind]
+        for kept in labels:
+            if kept.superseded_by == label.offset:
+                kept.superseded_by = label.superseded_by
+                if label.superseded_by is None:
+                    kept.counted_as = _HEAD
+                    counts.superseded -= 1
+                    counts.heads += 1
+        if label.counted_as == _HEAD:
+            counts.heads -= 1
+        elif label.counted_as == _SUPERSEDED:
+            counts.superseded -= 1
+        else:
+            counts.stale -= 1
+        counts.withdrawn += 1
+        label.counted_as, label.superseded_by = _WITHDRAWN, None
+        self.effects.rejects.append(RejectRow("labels", label.offset, RejectReason.WITHDRAWN, kind))
 
     def age_out_label(self, key: str, name: ChainName, offset: int, kind: str) -> None:
         """Drop a label that no prediction to come can reach; one that has joined nothing is rejected."""
@@ -250,15 +316,15 @@ class KeyedState:
         self._drop_label(key, state, name, label)
         return label
 
-    def restore_label(self, record: LabelRecord, *, is_stale: bool, is_kept: bool) -> None:
+    def restore_label(self, record: LabelRecord, counted_as: int, *, is_kept: bool) -> None:
         """Keep a label as it was accepted before; one that has left since (not `is_kept`) only supersedes others."""
         offset, key, kind, definition, _, value, time_ms, known_at_ms = record
         name = chain_name(kind, definition)
-        label = LabelState(time_ms, offset, value, known_at_ms, _STALE if is_stale else _HEAD)
+        label = LabelState(time_ms, offset, value, known_at_ms, counted_as)
         state = self._get(key)
         labels = None if state is None else state.labels.get(name)
-        if labels is not None and not is_stale:
-            self._supersede(labels, time_ms, kind)
+        if labels is not None and counted_as == _HEAD:
+            self._supersede(labels, label, kind)
         if not is_kept:
             return
         if state is None:
@@ -284,10 +350,12 @@ class KeyedState:
                 for label in labels:
                     label.out_of_reach = not label.joined
             return
-        chain = Chain(outcome.status, outcome.value, outcome.known_at_ms, outcome.label_time_ms, outcome.label_offset)
-        before = prediction.chains.get(name)
+        before = prediction.chains.pop(name, None)
         if before is not None:
             self.checkpoint.fingerprint -= chain_part(prediction.offset, name_code(name), before)
+        if outcome.status is _PENDING:  # its only label was withdrawn
+            return
+        chain = Chain(outcome.status, outcome.value, outcome.known_at_ms, outcome.label_time_ms, outcome.label_offset)
         prediction.chains[name] = chain
         self.checkpoint.fingerprint += chain_part(prediction.offset, name_code(name), chain)
 
@@ -328,8 +396,11 @@ class KeyedState:
     ) -> None:
         """Replace an outcome's chain (None: it was pending), count the change and emit the revision."""
         before, chain, reason, revision = change
-        prediction.chains[rules.name] = chain
-        self.checkpoint.fingerprint += chain_part(prediction.offset, rules.code, chain)
+        if chain.status is _PENDING:
+            del prediction.chains[rules.name]
+        else:
+            prediction.chains[rules.name] = chain
+            self.checkpoint.fingerprint += chain_part(prediction.offset, rules.code, chain)
         previous, previous_status = None, _PENDING
         if before is not None:
             previous, previous_status = before.value, before.status
@@ -364,24 +435,25 @@ class KeyedState:
         checkpoint = self.checkpoint
         if labels is None:
             state.labels[name] = [label]
-            checkpoint.fingerprint += label_part(label)
+            checkpoint.fingerprint += label_part(label_of_record([label]))
         else:
-            head = labels[-1]
+            last, before = labels[-1], label_of_record(labels)
             labels.append(label)
-            if label.time_ms < head.time_ms:
+            if label.time_ms < last.time_ms:
                 labels.sort(key=attrgetter("time_ms", "offset"))
-            else:
-                checkpoint.fingerprint += label_part(label) - label_part(head)
+            after = label_of_record(labels)
+            if after is not before:
+                checkpoint.fingerprint += label_part(after) - label_part(before)
         if not state.predictions:
             checkpoint.waiting_bytes += waiting_bytes(key)
         if labels is not None and len(labels) > LABELS_PER_CHAIN_MAX:
             self._drop_label(key, state, name, labels[0])
 
-    def _supersede(self, labels: Iterable[LabelState], time_ms: int, kind: str) -> None:
-        """Count the label of record among these as superseded by one of a later or equal time."""
+    def _supersede(self, labels: Iterable[LabelState], label: LabelState, kind: str) -> None:
+        """Count the head among these as superseded by a label of a later or equal time."""
         for kept in labels:
-            if kept.counted_as == _HEAD and kept.time_ms <= time_ms:
-                kept.counted_as = _SUPERSEDED
+            if kept.counted_as == _HEAD and kept.time_ms <= label.time_ms:
+                kept.counted_as, kept.superseded_by = _SUPERSEDED, label.offset
                 counts = self._label_counts[kind]
                 counts.heads -= 1
                 counts.superseded += 1
@@ -403,11 +475,10 @@ class KeyedState:
     def _drop_label(self, key: str, state: KeyState, name: ChainName, label: LabelState) -> None:
         """Take one label out of its key's state, and the key out of the store if nothing is left."""
         labels = state.labels[name]
-        self.checkpoint.fingerprint -= label_part(labels[-1])
+        before = label_part(label_of_record(labels))
         labels.remove(label)
-        if labels:
-            self.checkpoint.fingerprint += label_part(labels[-1])
-        else:
+        self.checkpoint.fingerprint += label_part(label_of_record(labels)) - before
+        if not labels:
             del state.labels[name]
         if not state.predictions:
             self.checkpoint.waiting_bytes -= waiting_bytes(key)

@@ -1,8 +1,8 @@
 """One partition of the join: records in, revisions of outcomes out, and a checkpoint to go on from.
 
-A step applies predictions, then labels, then time: watermarks advance, deadlines pass, what waited too long is dropped.
-So what a step does is a function of the state and of the ranges it was given, and the state itself depends only on
-what was read and on the cursors (docs/semantics.md). The wall clock and idleness come with the batch.
+A step applies predictions, then labels, then withdrawals, then time: watermarks advance, deadlines pass, what waited
+too long is dropped. So what a step does is a function of the state and of the ranges it was given, and the state itself
+depends only on what was read and on the cursors (docs/semantics.md). The wall clock and idleness come with the batch.
 """
 
 from collections.abc import Iterable
@@ -98,8 +98,10 @@ class Partition:
         state, checkpoint = self._state, self.checkpoint
         state.begin_step()
         state.count_consumed(len(batch.predictions), batch.unreadable)
-        self._apply_predictions(batch.predictions, checkpoint.labels_next, batch.now_ms)
-        self._apply_labels(batch.labels, batch.predictions_next, batch.now_ms)
+        self._apply_predictions(batch.predictions, checkpoint.labels_next + checkpoint.withdrawals, batch.now_ms)
+        self._apply_labels(batch.labels, batch.predictions_next + checkpoint.withdrawals, batch.now_ms)
+        if batch.withdrawals:
+            self._withdraw(batch)
         self._advance_watermarks(batch)
         checkpoint.predictions_next = batch.predictions_next
         checkpoint.labels_next = batch.labels_next
@@ -108,7 +110,7 @@ class Partition:
         self._behind_labels = []
         return state.end_step()
 
-    def _apply_predictions(self, records: Iterable[PredictionRecord], labels_first: int, now_ms: int) -> None:
+    def _apply_predictions(self, records: Iterable[PredictionRecord], base: int, now_ms: int) -> None:
         """Apply predictions in offset order; note those that a cursor has passed already."""
         checkpoint, add = self.checkpoint, self._state.add_prediction
         too_new_ms = now_ms + FUTURE_REJECT_MS
@@ -120,13 +122,13 @@ class Partition:
             if time_ms > too_new_ms or time_ms < floor_ms:
                 reason = RejectReason.FUTURE if time_ms > too_new_ms else RejectReason.TOO_OLD
                 self._state.refuse_prediction(offset, reason)
-            elif add(record, labels_first):
+            elif add(record, base):
                 accepted += 1
                 if time_ms <= behind_ms:
                     self._behind_predictions.append((time_ms, offset, key, id_))
         self._state.count_accepted(accepted)
 
-    def _apply_labels(self, records: Iterable[LabelRecord], predictions_next: int, now_ms: int) -> None:
+    def _apply_labels(self, records: Iterable[LabelRecord], base: int, now_ms: int) -> None:
         """Apply labels in offset order; note those that wait and that the cursor of waiting labels has passed."""
         add, waiting = self._state.add_label, self.checkpoint.waiting
         too_new_ms = now_ms + FUTURE_REJECT_MS
@@ -137,9 +139,25 @@ class Partition:
             elif known_at_ms > too_new_ms or time_ms > too_new_ms:
                 self._state.refuse_label(offset, kind)
             else:
-                name = add(record, predictions_next)
+                name = add(record, base)
                 if waiting and name is not None and (known_at_ms, offset) <= waiting.get(kind, _NEVER):
                     self._behind_labels.append((kind, offset, key, name))
+
+    def _withdraw(self, batch: Batch) -> None:
+        """Withdraw labels that are still there, chain by chain; of those that have left, nothing can be taken back."""
+        checkpoint, store = self.checkpoint, self.store
+        by_chain: dict[tuple[str, str], set[int]] = {}
+        for kind, known_at_ms, offset in batch.withdrawals:
+            index = store.by_label.get(kind)
+            entries = [] if index is None else index.between((known_at_ms, offset - 1), known_at_ms + 1, 1)
+            for _, found, key, name in entries:
+                if found == offset:
+                    by_chain.setdefault((key, name), set()).add(offset)
+        checkpoint.withdrawals += 2
+        revision = batch.predictions_next + batch.labels_next + checkpoint.withdrawals - 1
+        store.prefetch({key for key, _ in by_chain})
+        for (key, name), offsets in by_chain.items():
+            self._state.withdraw_labels(key, name, offsets, revision)
 
     def _advance_watermarks(self, batch: Batch) -> None:
         """Advance every input's watermark by its records, its heartbeats and a close."""

@@ -13,7 +13,7 @@ from joins.keyed_state import KeyedState
 from joins.partition import Partition
 from joins.policy import Policy
 from joins.record import DecidedOutcome, LabelRecord, PredictionRecord
-from joins.state import FINGERPRINT_MASK
+from joins.state import FINGERPRINT_MASK, CountedAs
 from joins.store import Store
 
 __all__ = ["KeptLabel", "RebuildError", "rebuild"]
@@ -32,10 +32,11 @@ class RebuildError(Exception):
 
 
 class KeptLabel(NamedTuple):
-    """A label that was accepted, and whether it was `stale` when it came."""
+    """A label that was accepted; whether it was `stale` when it came, and whether it was withdrawn since."""
 
     record: LabelRecord
     is_stale: bool
+    is_withdrawn: bool = False
 
 
 def rebuild(
@@ -68,9 +69,10 @@ def rebuild(
     for prediction in predictions:
         if checkpoint.left_ms is None or prediction[3] >= checkpoint.left_ms:
             state.add_prediction(prediction, 0)
-    for record, is_stale in labels:
+    for record, is_stale, is_withdrawn in labels:
         reach_ms = checkpoint.reach_ms.get(record[2])
-        state.restore_label(record, is_stale=is_stale, is_kept=reach_ms is None or record[7] >= reach_ms)
+        counted_as = CountedAs.WITHDRAWN if is_withdrawn else CountedAs.STALE if is_stale else CountedAs.HEAD
+        state.restore_label(record, counted_as, is_kept=reach_ms is None or record[7] >= reach_ms)
     for outcome in outcomes:
         state.restore_outcome(outcome)
     _restore_evictions(state, checkpoint)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from schemas.base.status import Status
 
-__all__ = ["Batch", "DecidedOutcome", "Idle", "LabelRecord", "LabelValue", "Op", "PredictionRecord"]
+__all__ = ["Batch", "DecidedOutcome", "Idle", "LabelRecord", "LabelValue", "Op", "PredictionRecord", "Withdrawal"]
 
 LabelValue = float | str | None
 """A number (binary: 0.0 or 1.0), a class, or None where a label was retracted."""
@@ -71,6 +71,20 @@ class LabelRecord(NamedTuple):
     known_at_ms: int
 
 
+class Withdrawal(NamedTuple):
+    """A label that is withdrawn after it was read: from then on it is as if it had never come.
+
+    Attributes:
+        kind: of the label.
+        known_at_ms: of the label; with the offset, its place in the index of labels.
+        offset: its position in the partition's labels, below those still to be read.
+    """
+
+    kind: str
+    known_at_ms: int
+    offset: int
+
+
 class DecidedOutcome(NamedTuple):
     """The part of a revision that restores an outcome; the fields mean what those of `joins.OutcomeRow` mean."""
 
@@ -112,6 +126,7 @@ class Batch:
         close_at_ms: all inputs are complete up to this time (the `close` command).
         idle: which inputs are silent; never in file replay.
         unreadable: how many messages of the range were no predictions, and no labels; only counted.
+        withdrawals: labels to withdraw after the batch's records were applied and before time is.
     """
 
     predictions: Sequence[PredictionRecord]
@@ -122,3 +137,4 @@ class Batch:
     close_at_ms: int | None = None
     idle: Idle = field(default_factory=Idle)
     unreadable: tuple[int, int] = (0, 0)
+    withdrawals: Sequence[Withdrawal] = ()

@@ -29,6 +29,7 @@ __all__ = [
     "chain_name",
     "chain_part",
     "kind_and_definition",
+    "label_of_record",
     "label_part",
     "name_code",
     "prediction_part",
@@ -41,7 +42,7 @@ ChainName = str
 FINGERPRINT_MASK = (1 << 63) - 1
 """Fingerprints are added modulo 2**63, so that they fit a signed column."""
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 """The stored form of the structs below; a store of another form is rebuilt."""
 
 WAITING_LABEL_BYTES = 400
@@ -59,6 +60,7 @@ class CountedAs:
     HEAD = 0
     SUPERSEDED = 1
     STALE = 2
+    WITHDRAWN = 3
 
 
 class Chain(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -104,6 +106,7 @@ class LabelState(msgspec.Struct, gc=False, array_like=True):
         counted_as: its counter, one of `CountedAs`.
         joined: whether it has been the label of record of some prediction.
         out_of_reach: whether its key had a prediction, made more than `retain` away.
+        superseded_by: offset of the label that superseded it; if that one is withdrawn, this is the head again.
     """
 
     time_ms: int
@@ -113,6 +116,7 @@ class LabelState(msgspec.Struct, gc=False, array_like=True):
     counted_as: int = CountedAs.HEAD
     joined: bool = False
     out_of_reach: bool = False
+    superseded_by: int | None = None
 
 
 class KeyState(msgspec.Struct, gc=False, array_like=True):
@@ -120,7 +124,9 @@ class KeyState(msgspec.Struct, gc=False, array_like=True):
 
     Attributes:
         predictions: by id.
-        labels: per chain, in growing order of (time, offset): the last is the label of record.
+        labels: per chain, in growing order of (time, offset); the label of record is the last that is not withdrawn.
+            Withdrawn ones keep their place until they age out, so that what else is kept does not depend on when they
+            were withdrawn.
     """
 
     predictions: dict[str, PredictionState]
@@ -134,13 +140,13 @@ class KeyState(msgspec.Struct, gc=False, array_like=True):
             count += len(labels)
         return count
 
-    def repeats(self, name: ChainName, labels: list[LabelState] | None, time_ms: int, value: LabelValue) -> bool:
+    def repeats(self, name: ChainName, record: LabelState | None, time_ms: int, value: LabelValue) -> bool:
         """Tell whether the label of record of a chain has this time and value.
 
-        Where it has left the state, the chains that it joined still have them.
+        Where it has left the state (None), the chains that it joined still have them.
         """
-        if labels is not None:
-            return labels[-1].time_ms == time_ms and labels[-1].value == value
+        if record is not None:
+            return record.time_ms == time_ms and record.value == value
         for prediction in self.predictions.values():
             chain = prediction.chains.get(name) if prediction.chains else None  # mostly there is none yet
             if chain is not None and chain.label_time_ms == time_ms and chain.value == value:
@@ -150,6 +156,8 @@ class KeyState(msgspec.Struct, gc=False, array_like=True):
     def label_in_reach(self, name: ChainName, time_ms: int, retain_ms: int) -> LabelState | None:
         """Return a chain's greatest label in reach of a prediction made at `time_ms`; mark those that are not."""
         for label in reversed(self.labels[name]):
+            if label.counted_as == CountedAs.WITHDRAWN:
+                continue
             if abs(label.known_at_ms - time_ms) <= retain_ms:
                 return label
             label.out_of_reach = True
@@ -175,8 +183,18 @@ def chain_part(prediction_offset: int, name_code: int, chain: Chain) -> int:
     return xxh3_64_intdigest(_pack_five(prediction_offset, name_code, label_offset, chain.known_at_ms, code))
 
 
-def label_part(label: LabelState) -> int:
-    """Return a label of record's part of the fingerprint."""
+def label_of_record(labels: list[LabelState]) -> LabelState | None:
+    """Return the label of record of a chain's labels; None if all are withdrawn."""
+    for label in reversed(labels):
+        if label.counted_as != CountedAs.WITHDRAWN:
+            return label
+    return None
+
+
+def label_part(label: LabelState | None) -> int:
+    """Return a label of record's part of the fingerprint; where there is none, nothing."""
+    if label is None:
+        return 0
     return xxh3_64_intdigest(_pack_three(label.offset, label.time_ms, label.known_at_ms))
 
 

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     LATE = "late"
     CORRECTION = "correction"
     RETRACTION = "retraction"
+    WITHDRAWAL = "withdrawal"
     TIMEOUT = "timeout"
     AGED_OUT = "aged_out"
 
@@ -60,3 +61,4 @@ class RejectReason(StrEnum):
     TOO_LATE = "too_late"
     UNKNOWN_PREDICTION = "unknown_prediction"
     WAITING_LIMIT = "waiting_limit"
+    WITHDRAWN = "withdrawn"

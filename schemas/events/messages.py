@@ -59,10 +59,11 @@ _LABEL_RULES: JsonDict = {
 }
 
 _REASONS: dict[Status, frozenset[Reason]] = {
-    Status.JOINED: frozenset({Reason.FIRST, Reason.EARLY, Reason.LATE, Reason.CORRECTION}),
-    Status.IMPLIED: frozenset({Reason.TIMEOUT}),
-    Status.EXPIRED: frozenset({Reason.TIMEOUT, Reason.AGED_OUT}),
-    Status.RETRACTED: frozenset({Reason.RETRACTION}),
+    Status.PENDING: frozenset({Reason.WITHDRAWAL}),
+    Status.JOINED: frozenset({Reason.FIRST, Reason.EARLY, Reason.LATE, Reason.CORRECTION, Reason.WITHDRAWAL}),
+    Status.IMPLIED: frozenset({Reason.TIMEOUT, Reason.WITHDRAWAL}),
+    Status.EXPIRED: frozenset({Reason.TIMEOUT, Reason.AGED_OUT, Reason.WITHDRAWAL}),
+    Status.RETRACTED: frozenset({Reason.RETRACTION, Reason.WITHDRAWAL}),
 }
 
 
@@ -142,7 +143,8 @@ class Label(_Message):
 class Outcome(_Message):
     """One revision of the outcome of one prediction and kind.
 
-    A pending outcome has no revision. Of all revisions of (key, id, kind, definition) the greatest is current.
+    A pending outcome has no revision, unless the label that it had was withdrawn. Of all revisions of (key, id, kind,
+    definition) the greatest is current.
     """
 
     partition: Partition = Field(description="Partition of the key.")
@@ -150,14 +152,17 @@ class Outcome(_Message):
     id: Identifier = Field(description="Id of the prediction.")
     kind: Name = Field(description="Label kind.")
     definition: Definition = Field(description="Definition of the value.")
-    status: Literal["joined", "implied", "expired", "retracted"] = Field(description="Status after this revision.")
+    status: Literal["pending", "joined", "implied", "expired", "retracted"] = Field(
+        description="Status after this revision."
+    )
     reason: Reason = Field(strict=False, description="Cause of this revision.")
     value: LabelValue | None = Field(default=None, description="Value, if joined or implied.")
     previous: LabelValue | None = Field(default=None, description="The value before this revision.")
     previous_status: Status = Field(strict=False, description="The status before this revision.")
     predicted_at: Moment = Field(description="When the prediction was made.")
     known_at: Moment = Field(
-        description="When the revision could be known; for a timeout the deadline, predicted_at plus the horizon."
+        description="When the revision could be known; for a timeout the deadline, predicted_at plus the horizon; "
+        "where nothing is known any more (pending) predicted_at."
     )
     revision: Position = Field(description="Revision number: strictly growing, with gaps.")
     prediction_offset: Position = Field(description="Position of the prediction in its partition.")
@@ -238,6 +243,9 @@ class LedgerEntry(_Message):
     policy: str = Field(description="Rules of the join that were in force, as JSON text, durations in ms.")
     outcomes: Position = Field(description="Number of outcome revisions that the step produced.")
     rejects: Position = Field(description="Number of records that it rejected.")
+    withdrawals: list[tuple[str, Moment, Position]] = Field(
+        default_factory=list, description="Labels that it withdrew: kind, known_at and position of each."
+    )
     point: dict[str, Json] = Field(
         description="Checkpoint: watermarks, cursors, floor, cumulative counters, fingerprint of the state. Its inner "
         "form is internal and may change."

@@ -145,7 +145,14 @@ class TaskRestorer:
         folder = self._state / str(number)
         if not folder.exists():
             return None
-        with _closed_on_error(RocksStore(folder, self._kinds)) as store:
+        try:
+            opened = RocksStore(folder, self._kinds)
+        except StateError as error:
+            if not error.must_rebuild:
+                raise
+            self._move_aside(folder, error.what)
+            return None
+        with _closed_on_error(opened) as store:
             task, reason = self._redone(number, store, committed)
         if task is None:
             store.close()

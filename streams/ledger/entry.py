@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from joins import Batch, Checkpoint, Idle
+from joins import Batch, Checkpoint, Idle, Withdrawal
 from joins.record import LabelRecord, PredictionRecord
 
 __all__ = ["IdleInputs", "LedgerRecord", "OffsetRange"]
@@ -36,6 +36,7 @@ class LedgerRecord(msgspec.Struct, frozen=True):
         close_at: time up to which a close command declared all inputs complete, ms UTC.
         idle: inputs that were silent.
         unreadable: messages in the ranges that could not be read: of the predictions, of the labels.
+        withdrawals: labels that a command withdrew.
     """
 
     sequence: int
@@ -51,13 +52,15 @@ class LedgerRecord(msgspec.Struct, frozen=True):
     close_at: int | None = None
     idle: IdleInputs = IdleInputs()
     unreadable: tuple[int, int] = (0, 0)
+    withdrawals: list[Withdrawal] = []
     v: Literal[1] = 1
 
     def batch(self, predictions: list[PredictionRecord], labels: list[LabelRecord]) -> Batch:
         """Return the step's batch, to be redone with the records of its ranges."""
         idle = Idle(frozenset(self.idle.inputs), self.idle.elapsed_ms)
+        ends = (self.predictions[1], self.labels[1])
         return Batch(
-            predictions, labels, self.predictions[1], self.labels[1], self.now, self.close_at, idle, self.unreadable
+            predictions, labels, *ends, self.now, self.close_at, idle, self.unreadable, withdrawals=self.withdrawals
         )
 
     def encode(self) -> bytes:

@@ -194,22 +194,21 @@ def _accepted_labels(lake: Lake, extent: _Extent, checkpoints: Sequence[Checkpoi
         rows = rows.filter(pl.lit(value=False) if first is None else pl.col("offset") >= first)
     refused = _refused(lake, extent, "labels")
     never_kept = refused.filter(pl.col("reason").is_in([RejectReason.DUPLICATE.value, RejectReason.FUTURE.value]))
-    stale = refused.filter(pl.col("reason") == RejectReason.STALE.value)
     position = ["partition", "offset"]
-    columns = ("key", "kind", "definition", "op", "value", "value_class", "time_ms", "order_ms", "is_stale")
-    return (
-        rows.join(never_kept, on=position, how="anti")
-        .join(stale.select(*position, pl.lit(value=True).alias("is_stale")), on=position, how="left")
-        .sort("offset")
-        .select(*position, *columns)
-        .collect()
-    )
+    columns = ("key", "kind", "definition", "op", "value", "value_class", "time_ms", "order_ms")
+    rows = rows.join(never_kept, on=position, how="anti")
+    for reason in (RejectReason.STALE.value, RejectReason.WITHDRAWN.value):
+        flagged = refused.filter(pl.col("reason") == reason).select(*position, pl.lit(value=True).alias(reason))
+        rows = rows.join(flagged, on=position, how="left")
+    return rows.sort("offset").select(*position, *columns, "stale", "withdrawn").collect()
 
 
 def _kept_labels(frame: pl.DataFrame) -> list[KeptLabel]:
     return [
-        KeptLabel(record, bool(is_stale))
-        for record, is_stale in zip(label_records(frame), frame["is_stale"].to_list(), strict=True)
+        KeptLabel(record, bool(is_stale), bool(is_withdrawn))
+        for record, is_stale, is_withdrawn in zip(
+            label_records(frame), frame["stale"].to_list(), frame["withdrawn"].to_list(), strict=True
+        )
     ]
 
 

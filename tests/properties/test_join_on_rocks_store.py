@@ -9,7 +9,7 @@ from random import Random
 import msgspec
 import pytest
 from effort import examples
-from history import FAR_MS, History, histories
+from history import FAR_MS, History, batch_of, histories
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from properties import test_join_equals_oracle as oracle_suite
@@ -134,8 +134,7 @@ def play(
     for number, (p1, l1) in enumerate(boundaries):
         if history.later is not None and number == len(boundaries) // 2:
             worker.change_rules(history.later)
-        batch = Batch(history.predictions[p0:p1], history.labels[l0:l1], p1, l1, now_ms=FAR_MS)
-        effects.append(worker.step(batch))
+        effects.append(worker.step(batch_of(history, (p0, l0), (p1, l1))))
         p0, l0 = p1, l1
     is_caught_up = not settle
     while not is_caught_up:

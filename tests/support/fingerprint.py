@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from joins.state import FINGERPRINT_MASK, KeyState, chain_part, label_part, name_code, prediction_part
+from joins.state import FINGERPRINT_MASK, CountedAs, KeyState, chain_part, label_part, name_code, prediction_part
 
 __all__ = ["full_fingerprint"]
 
@@ -15,5 +15,7 @@ def full_fingerprint(states: Iterable[KeyState]) -> int:
             total += prediction_part(prediction)
             for name, chain in prediction.chains.items():
                 total += chain_part(prediction.offset, name_code(name), chain)
-        total += sum(label_part(labels[-1]) for labels in state.labels.values())
+        for labels in state.labels.values():
+            kept = [label for label in labels if label.counted_as != CountedAs.WITHDRAWN]
+            total += label_part(kept[-1]) if kept else 0
     return total & FINGERPRINT_MASK

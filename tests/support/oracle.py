@@ -3,6 +3,8 @@
 Shares no code with `joins` beyond its record types. Quadratic, and proud of it.
 """
 
+from collections.abc import Collection, Sequence
+
 from joins.policy import Policy
 from joins.record import LabelRecord, Op, PredictionRecord
 
@@ -13,15 +15,24 @@ Final = tuple[str, float | str | None, int]
 
 
 def final_outcomes(
-    policy: Policy, predictions: list[PredictionRecord], labels: list[LabelRecord]
+    policy: Policy,
+    predictions: list[PredictionRecord],
+    labels: list[LabelRecord],
+    withdrawals: Sequence[tuple[int, Collection[int]]] = (),
 ) -> dict[tuple[str, str, str, str], Final]:
-    """Return (key, id, kind, definition) -> (status, value, known_at) after every deadline has passed."""
+    """Return (key, id, kind, definition) -> (status, value, known_at) after every deadline has passed.
+
+    Args:
+        withdrawals: how many labels had been read, and which offsets were then taken off the list.
+    """
     first: dict[tuple[str, str], PredictionRecord] = {}
     for p in predictions:
         first.setdefault((p.key, p.id), p)
     distinct: list[LabelRecord] = []
-    for label in labels:
-        if label.op is Op.HEARTBEAT:
+    for number, label in enumerate([*labels, None]):
+        gone = {offset for position, offsets in withdrawals if position == number for offset in offsets}
+        distinct = [m for m in distinct if m.offset not in gone]
+        if label is None or label.op is Op.HEARTBEAT:
             continue
         before = [m for m in distinct if (m.key, m.kind, m.definition) == (label.key, label.kind, label.definition)]
         newest = max(before, key=lambda m: (m.time_ms, m.offset), default=None)

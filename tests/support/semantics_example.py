@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
-from joins import Batch, KindPolicy, LabelRecord, MemoryStore, Op, Partition, Policy, PredictionRecord
+from joins import Batch, KindPolicy, LabelRecord, MemoryStore, Op, Partition, Policy, PredictionRecord, Withdrawal
 from schemas.base.duration import parse_duration_ms
 
 __all__ = ["Example", "examples_of", "run"]
@@ -82,6 +82,7 @@ def run(example: Example) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
 def _batch(lines: list[str], partition: Partition) -> Batch:
     predictions: list[PredictionRecord] = []
     labels: list[LabelRecord] = []
+    withdrawals: list[Withdrawal] = []
     close_at_ms = None
     first_p, first_l = partition.checkpoint.predictions_next, partition.checkpoint.labels_next
     for line in lines:
@@ -100,6 +101,8 @@ def _batch(lines: list[str], partition: Partition) -> Batch:
             )
         elif words[0] == "close":
             close_at_ms = time_ms
+        elif words[0] == "withdraw":
+            withdrawals += _labels_of(partition, words[1], time_ms)
         else:
             op = {"label": Op.UPSERT, "retract": Op.RETRACT, "heartbeat": Op.HEARTBEAT}[words[0]]
             key = "" if op is Op.HEARTBEAT else words[1]
@@ -114,7 +117,14 @@ def _batch(lines: list[str], partition: Partition) -> Batch:
         first_l + len(labels),
         now_ms=10 * DAY_MS,
         close_at_ms=close_at_ms,
+        withdrawals=withdrawals,
     )
+
+
+def _labels_of(partition: Partition, key: str, time_ms: int) -> list[Withdrawal]:
+    state = partition.store.get(key)
+    labels = [] if state is None else [label for some in state.labels.values() for label in some]
+    return [Withdrawal("kind", label.known_at_ms, label.offset) for label in labels if label.time_ms == time_ms]
 
 
 def _parse(line: str) -> tuple[int, list[str], dict[str, str]]:

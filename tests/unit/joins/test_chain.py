@@ -7,12 +7,12 @@ from schemas.base.status import Reason, Status
 
 P, J, M, X, R = Status.PENDING, Status.JOINED, Status.IMPLIED, Status.EXPIRED, Status.RETRACTED
 TABLE = {
-    #                label retraction expire imply age_out
-    P: (J, R, X, M, X),
-    J: (J, R, None, None, None),
-    M: (J, R, None, None, None),
-    X: (J, R, None, None, None),
-    R: (J, R, None, None, None),
+    #                label retraction expire imply age_out withdraw
+    P: (J, R, X, M, X, None),
+    J: (J, R, None, None, None, P),
+    M: (J, R, None, None, None, None),
+    X: (J, R, None, None, None, None),
+    R: (J, R, None, None, None, P),
 }
 
 

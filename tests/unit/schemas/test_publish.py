@@ -165,7 +165,7 @@ def test_good_messages_fit_their_schemas(name: str, document: dict[str, Any]) ->
         ("label", changed(RETRACTION, key=...)),
         ("label", changed(HEARTBEAT, key="a")),
         ("label", changed(HEARTBEAT, value=1)),
-        ("outcome", changed(OUTCOME, status="pending")),
+        ("outcome", changed(OUTCOME, status="waiting")),
         ("rejection", changed(REJECTION, reason="bored")),
         ("ledger_entry", changed(LEDGER_ENTRY, labels=[7])),
         ("ledger_entry", changed(LEDGER_ENTRY, point=...)),

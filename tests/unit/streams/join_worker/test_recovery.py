@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from join_case import live_config
+from rocksdict import Options, Rdict
 
 from joins import Partition
 from schemas.errors import BrokerError
@@ -70,3 +71,15 @@ def test_a_store_that_is_behind_is_closed_if_the_ledger_cannot_be_read(restorer:
 def test_a_new_store_is_closed_if_the_topics_cannot_be_read(restorer: TaskRestorer) -> None:
     """As where a loop starts for the first time and the broker goes away."""
     fails_twice(restorer, None)
+
+
+def test_a_store_of_another_format_is_moved_aside_and_filled_anew(restorer: TaskRestorer, tmp_path: Path) -> None:
+    """An upgrade needs nobody's hand; here the broker is away, so the new store is empty."""
+    store_at(tmp_path / "0", 3)
+    raw = Rdict(str(tmp_path / "0"), Options(raw_mode=True))
+    raw[b"\0format"] = b"1"
+    raw.close()
+    with pytest.raises(BrokerError, match="no broker answers"):
+        restorer.restore(0, CommittedPosition((0, 0, 0), 5, 0))
+    assert (tmp_path / "0.aside").exists()
+    assert not (tmp_path / "0").exists()

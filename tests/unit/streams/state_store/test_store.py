@@ -132,7 +132,7 @@ def test_another_state_format_is_refused_and_may_be_rebuilt(store: RocksStore, f
     raw = Rdict(str(folder), Options(raw_mode=True))
     raw[b"\0format"] = b"7"
     raw.close()
-    with pytest.raises(StateError, match="holds a state of format 7, and this version reads 1") as caught:
+    with pytest.raises(StateError, match="holds a state of format 7, and this version reads 2") as caught:
         RocksStore(folder, KINDS)
     assert caught.value.must_rebuild
     assert "Move the folder away" in str(caught.value)
@@ -148,15 +148,15 @@ def test_the_stored_form_is_pinned_to_its_format() -> None:
     """A change of a struct of the state needs a new STATE_FORMAT, and its form pinned here."""
     name = "click\0d"
     chain = Chain(Status.JOINED, 1.0, 3, 2, 7)
-    label = LabelState(2, 7, "class", 3, 1, joined=True, out_of_reach=False)
+    label = LabelState(2, 7, "class", 3, 1, joined=True, out_of_reach=False, superseded_by=9)
     key = KeyState(
         {"id": PredictionState(1, 2, 3, eligible=True, projection=["v1", None], chains={name: chain})}, {name: [label]}
     )
     form = (
         b"\x92\x81\xa2id\x96\x01\x02\x03\xc3\x92\xa2v1\xc0\x81\xa7click\x00d\x95\xa6joined\xcb?\xf0\0\0\0\0\0\0\x03\x02\x07"
-        b"\x81\xa7click\x00d\x91\x97\x02\x07\xa5class\x03\x01\xc3\xc2"
+        b"\x81\xa7click\x00d\x91\x98\x02\x07\xa5class\x03\x01\xc3\xc2\x09"
     )
-    assert (STATE_FORMAT, msgspec.msgpack.encode(key)) == (1, form)
+    assert (STATE_FORMAT, msgspec.msgpack.encode(key)) == (2, form)
     assert msgspec.msgpack.decode(form, type=KeyState) == key
 
 
