@@ -114,7 +114,7 @@ def source_problems(
             if task == "binary":
                 for name, value in (field.values or {}).items():
                     if message := _value_problem(task, value):
-                        yield Problem(("ingest", at, "map", "value", "values", name), message)
+                        yield Problem(("ingest", at, "map", "value", "values", str(name)), message)
         for target in source.map:
             group, _, name = target.partition(".")
             path = ("ingest", at, "map", target)

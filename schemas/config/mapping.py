@@ -14,6 +14,7 @@ from pydantic.config import JsonDict
 
 from schemas.base.model import StrictModel
 from schemas.base.problem import Path, Problem, ProblemsError, nearest
+from schemas.base.scalar_key import typed_key
 from schemas.config.record_metadata import metadata_problems
 
 __all__ = ["HOOK_TARGET", "FieldMap", "Scalar", "SourceMap", "is_target", "known_zone"]
@@ -28,6 +29,7 @@ LABEL_TARGETS = frozenset(
 _PREDICTION_GROUPS = ("outputs.", "slices.", "features.")
 _TIMES = frozenset({"time", "arrived_at", "happened_at"})
 _TESTS = frozenset({"eligible", "retract", "heartbeat"})
+_IDENTITIES = frozenset({"key", "id", "value"})
 _ONE_ORIGIN: JsonDict = {"oneOf": [{"required": ["path"]}, {"required": ["constant"]}]}
 
 HOOK_TARGET = "python"
@@ -62,6 +64,19 @@ def _not_empty(path: str | list[str]) -> str | list[str]:
     return path
 
 
+def _typed_keys(values: object) -> object:
+    """Return the keys of `values` by their type; two that are equal, such as 1 and 1.0, would hide one another."""
+    if not isinstance(values, dict):
+        return values
+    found: dict[object, object] = {}
+    for text, value in values.items():
+        key = typed_key(text)
+        if key in found:
+            raise ValueError(f"{text} stands for a value that is listed before")
+        found[key] = value
+    return found
+
+
 class FieldMap(StrictModel):
     """Source of one canonical field, and its conversion.
 
@@ -82,10 +97,14 @@ class FieldMap(StrictModel):
         "is in the row's old values.",
     )
     constant: Scalar | None = Field(default=None, description="The same value for every record.")
-    values: dict[str, Scalar] | None = Field(
+    values: Annotated[dict[Scalar, Scalar], Field(min_length=1), BeforeValidator(_typed_keys)] | None = Field(
         default=None,
-        min_length=1,
-        description="Values by the text of the record's value. A value that is not listed counts as missing.",
+        description="Values by the record's value, which is compared as `where` does. A value that is not listed "
+        "counts as missing.",
+    )
+    type: Literal["int"] | None = Field(
+        default=None,
+        description="int: keys, ids and classes are whole numbers, also where text spells them 101.0 or 007.",
     )
     scale: float | None = Field(default=None, description="Numbers are multiplied by this.")
     unit: Literal["s", "ms", "us", "ns"] | None = Field(default=None, description="Unit of a numeric time.")
@@ -96,8 +115,8 @@ class FieldMap(StrictModel):
         default=None,
         alias="in",
         min_length=1,
-        description="True if the value is one of these (eligible, retract, heartbeat). A prediction without a value "
-        "is eligible.",
+        description="True if the value is one of these (eligible, retract, heartbeat), compared as `where` does. A "
+        "prediction without a value is eligible.",
     )
 
     @model_validator(mode="after")
@@ -143,7 +162,13 @@ class SourceMap(StrictModel):
     source: str | None = Field(default=None, description="Name of this source, kept with each label.")
     where: dict[str, Scalar | list[Scalar]] = Field(
         default_factory=dict,
-        description="Only records whose field has this value, or one of these, are taken.",
+        description="Only records whose field has this value, or one of these, are taken. true equals true, t, yes, y "
+        "and 1 in any case, false likewise; an unquoted number equals numbers and plain numeric text (10.40 is 10.4); "
+        "quoted text equals the same text, or the number that it reads as in a column of numbers.",
+    )
+    key_format: Literal["text", "int32", "int64", "uuid"] = Field(
+        default="text",
+        description="How $key is written: text in UTF-8, a big-endian integer of 4 or 8 bytes, a UUID of 16 bytes.",
     )
     each: str | None = Field(
         default=None, min_length=1, description="Path of a list; every element becomes a record of its own."
@@ -179,6 +204,8 @@ class SourceMap(StrictModel):
     @model_validator(mode="after")
     def _targets_exist(self) -> "SourceMap":
         own = _canonical_problems(self) if self.is_canonical else (*_target_problems(self), *_missing_problems(self))
+        if self.key_format != "text" and self.topic is None:
+            own = (*own, Problem(("key_format",), "is for topics; records of files have no $key"))
         if problems := [*own, *metadata_problems(_all_paths(self), self.topic, self.files)]:
             raise ProblemsError(problems)
         return self
@@ -224,6 +251,8 @@ def _target_problems(source: SourceMap) -> Iterator[Problem]:
                 yield Problem((*path, option), f"is for times ({', '.join(sorted(_TIMES))}) only")
         if field.in_ is not None and target not in _TESTS:
             yield Problem((*path, "in"), f"is for {', '.join(sorted(_TESTS))} only")
+        if field.type is not None and target not in _IDENTITIES and not target.startswith("outputs."):
+            yield Problem((*path, "type"), "is for keys, ids and classes (key, id, value, outputs.NAME) only")
         if target != "features" and any(part.endswith(".*") for part in field.paths):
             yield Problem(path, "only `features` can take every field below a path ('.*')")
         if target == "features" and field.otherwise is not None:

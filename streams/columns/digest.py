@@ -17,13 +17,16 @@ from schemas.config.loop import LoopConfig
 __all__ = ["content_digests", "contract_hash", "record_digest", "record_digests"]
 
 _CONTRACT_BITS = 16
+_READING = 2
+"""Raised when the same record is read to other values than before (1: up to 0.5), like a change of the contract."""
 _MISSING = "~"
 
 
 def contract_hash(config: LoopConfig) -> str:
-    """Return the hex SHA-256 of the typed contract: outputs, slices, features, unknown_features."""
+    """Return the hex SHA-256 of the typed contract (outputs, slices, features, unknown_features) and how it is read."""
     contract = config.predictions.model_dump(mode="json", exclude_none=True)
     contract["slices"] = sorted(contract["slices"])
+    contract["reading"] = _READING
     return hashlib.sha256(json.dumps(contract, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -11,6 +11,7 @@ from schemas.config.loop import LoopConfig
 from schemas.config.mapping import FieldMap, Scalar, SourceMap
 from schemas.config.privacy import redacted_features
 from streams.columns.scalar import scalar_text
+from streams.columns.scalar_match import ScalarMatch
 from streams.columns.schema import Role
 
 __all__ = ["Field", "Plan", "Slot", "conditions", "plan_of"]
@@ -27,6 +28,7 @@ class Slot:
         name: of the column in the raw frame; generated, so that hostile names in a file stay outside.
         path: dotted path of the value in the record.
         is_identity: the value is a key or id (or a part of one), so only texts and whole numbers are valid.
+        is_matched: the value is compared with scalars of the config, so each keeps its type where types are mixed.
         is_required: a CSV or Parquet file without this column is refused.
     """
 
@@ -34,6 +36,7 @@ class Slot:
     path: str
     is_identity: bool
     is_required: bool
+    is_matched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +46,23 @@ class Field:
     Attributes:
         slots: raw columns; several make a composite, none means `constant` for every record.
         otherwise: raw columns that are used where `slots` have no value.
+        matched: scalars that are listed in `values`.
+        values: the text that a value becomes, by the index of the matched scalar.
+        allowed: scalars that `in` lists.
+        is_whole: identities must be whole numbers (`type: int`).
         is_optional: a missing value means the field's default (canonical form) and is no error.
     """
 
     slots: tuple[str, ...] = ()
     otherwise: tuple[str, ...] = ()
     constant: Scalar | None = None
-    values: Mapping[str, str] | None = None
+    matched: ScalarMatch | None = None
+    values: tuple[str, ...] = ()
     scale: float | None = None
     unit: str | None = None
     zone: str | None = None
-    allowed: tuple[str, ...] | None = None
+    allowed: ScalarMatch | None = None
+    is_whole: bool = False
     is_optional: bool = False
 
 
@@ -63,7 +72,7 @@ class Plan:
 
     Attributes:
         fields: by canonical field; a field that is absent has its default.
-        where: by raw column, the texts of records that are kept.
+        where: by raw column, the values of records that are kept.
         each: path of the list whose elements are the records.
         features_path: path of the object that holds features by name; empty for the record itself.
         known_names: names in that object that are no unknown features.
@@ -76,7 +85,7 @@ class Plan:
     is_canonical: bool
     slots: tuple[Slot, ...]
     fields: Mapping[str, Field]
-    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    where: Mapping[str, ScalarMatch] = field(default_factory=dict)
     each: str | None = None
     features_path: str | None = None
     known_names: frozenset[str] = frozenset()
@@ -85,13 +94,13 @@ class Plan:
     label_source: str | None = None
 
 
-def conditions(source: SourceMap | None) -> dict[str, tuple[str, ...]]:
-    """Return a source's `where` conditions on whole records: path and accepted texts; not those on list elements."""
+def conditions(source: SourceMap | None) -> dict[str, ScalarMatch]:
+    """Return a source's `where` conditions on whole records: path and accepted values; not those on list elements."""
     if source is None:
         return {}
     below = None if source.each is None else f"{source.each}."
     return {
-        path: _texts(wanted)
+        path: _match(wanted)
         for path, wanted in source.where.items()
         if below is None or not (path == source.each or path.startswith(below))
     }
@@ -113,24 +122,25 @@ def plan_of(source: SourceMap | None, role: Role, config: LoopConfig, *, is_filt
 
 
 class _Slots:
-    """Assigns one raw column to each path, shared by all fields that read it."""
+    """Assigns raw columns to paths; fields that read a path in the same way share one."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, bool], Slot] = {}
+        self._found: dict[tuple[str, bool, bool], Slot] = {}
 
-    def add(self, path: str, *, is_identity: bool = False, is_required: bool = True) -> str:
+    def add(self, path: str, *, is_identity: bool = False, is_matched: bool = False, is_required: bool = True) -> str:
         """Return the name of the path's column."""
-        known = self._found.get((path, is_identity))
+        way = (path, is_identity, is_matched)
+        known = self._found.get(way)
         name = known.name if known else f"c{len(self._found)}"
         required = is_required or (known is not None and known.is_required)
-        self._found[path, is_identity] = Slot(name, path, is_identity, required)
+        self._found[way] = Slot(name, path, is_identity, required, is_matched)
         return name
 
     def all(self) -> tuple[Slot, ...]:
         return tuple(self._found.values())
 
-    def conditions(self, source: SourceMap) -> dict[str, tuple[str, ...]]:
-        return {self.add(path): _texts(wanted) for path, wanted in source.where.items()}
+    def conditions(self, source: SourceMap) -> dict[str, ScalarMatch]:
+        return {self.add(path, is_matched=True): _match(wanted) for path, wanted in source.where.items()}
 
 
 def _canonical_plan(role: Role, config: LoopConfig, source: SourceMap | None) -> Plan:
@@ -221,21 +231,27 @@ def _redacted_names(root: str | None, source: SourceMap, redacted: Iterable[str]
 def _field(how: FieldMap, slots: _Slots, target: str) -> Field:
     def columns(path: str | list[str] | None) -> tuple[str, ...]:
         paths = [] if path is None else [path] if isinstance(path, str) else path
-        is_identity = target in _IDENTITIES or len(paths) > 1
+        is_matched = len(paths) == 1 and (how.values is not None or how.in_ is not None)
+        is_identity = not is_matched and (target in _IDENTITIES or len(paths) > 1)
         # with an alternative path, a file may lack either column
-        return tuple(slots.add(one, is_identity=is_identity, is_required=how.otherwise is None) for one in paths)
+        is_required = how.otherwise is None
+        return tuple(
+            slots.add(one, is_identity=is_identity, is_matched=is_matched, is_required=is_required) for one in paths
+        )
 
     return Field(
         slots=columns(how.path),
         otherwise=columns(how.otherwise),
         constant=how.constant,
-        values=None if how.values is None else {key: scalar_text(value) for key, value in how.values.items()},
+        matched=None if how.values is None else ScalarMatch(how.values),
+        values=() if how.values is None else tuple(map(scalar_text, how.values.values())),
         scale=how.scale,
         unit=how.unit,
         zone=how.zone,
-        allowed=None if how.in_ is None else _texts(how.in_),
+        allowed=None if how.in_ is None else ScalarMatch(how.in_),
+        is_whole=how.type == "int",
     )
 
 
-def _texts(wanted: Scalar | list[Scalar]) -> tuple[str, ...]:
-    return tuple(scalar_text(value) for value in (wanted if isinstance(wanted, list) else [wanted]))
+def _match(wanted: Scalar | list[Scalar]) -> ScalarMatch:
+    return ScalarMatch(wanted if isinstance(wanted, list) else [wanted])

@@ -104,13 +104,14 @@ class TopicMapper:
         unreadable = _unreadable(parsed, values)
         mapped = MappedMessages(rejects=self._rejects(messages, self._sources[0].as_, unreadable, seen_at_ms))
         used = {reject.row for reject in unreadable}
-        metadata = messages.metadata(self._metadata_paths)
+        formats = {source.key_format for source in self._sources}
+        metadata = {form: messages.metadata(self._metadata_paths, form) for form in formats}
         for mapper, source in zip(self._mappers, self._sources, strict=True):
             own = ParsedLines(parsed.objects, parsed.positions, [], parsed.rows_read)
             if mapper.hook is not None and len(self._mappers) > 1:  # a hook may change the objects
                 own = _without_tombstones(parse_lines(texts, 0), values)
                 own.rejects = []
-            chunk = mapper.map_parsed(own, texts, metadata)
+            chunk = mapper.map_parsed(own, texts, metadata[source.key_format])
             used.update(self._add(mapped, chunk, messages, source.as_, seen_at_ms))
         mapped.filtered = len(values) - len(used)
         mapped.rejects.sort(key=lambda reject: (reject.source_partition, reject.source_row))

@@ -4,9 +4,10 @@ Values stay undecoded bytes here.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Final, cast
+from uuid import UUID
 
 from confluent_kafka import Message
 
@@ -68,13 +69,14 @@ class SourceMessages:
             self.headers[part],
         )
 
-    def metadata(self, paths: Iterable[str]) -> RecordMetadata:
-        """Return the record metadata as columns, by `$` path."""
-        return {path: self._column(path) for path in paths}
+    def metadata(self, paths: Iterable[str], key_format: str = "text") -> RecordMetadata:
+        """Return the record metadata as columns, by `$` path; keys are decoded as `key_format` of a source says."""
+        return {path: self._column(path, key_format) for path in paths}
 
-    def _column(self, path: str) -> Sequence[Any]:
+    def _column(self, path: str, key_format: str) -> Sequence[Any]:
         if path == "$key":
-            column: Sequence[Any] = [_text(key) for key in self.keys]
+            decode = _KEY_DECODERS[key_format]
+            column: Sequence[Any] = [None if key is None else decode(key) for key in self.keys]
         elif path == "$timestamp":
             column = [None if ms < 0 else ms for ms in self.timestamps]
         elif path == "$topic":
@@ -140,6 +142,29 @@ def _text(value: bytes | None) -> str | None:
         return value.decode()
     except UnicodeDecodeError:
         return NON_SCALAR
+
+
+def _integer(size: int) -> Callable[[bytes], int | str]:
+    """Return a decoder of big-endian integers, as Kafka's own serializers write them; other sizes are no keys."""
+    return lambda key: int.from_bytes(key, "big", signed=True) if len(key) == size else NON_SCALAR
+
+
+def _uuid(key: bytes) -> str:
+    """Return a UUID as text: from 16 bytes, or from text, as Kafka's own serializer of UUIDs writes."""
+    try:
+        return str(UUID(bytes=key) if len(key) == _UUID_BYTES else UUID(key.decode()))
+    except ValueError:
+        return NON_SCALAR
+
+
+_UUID_BYTES: Final = 16
+_KEY_DECODERS: Final[Mapping[str, Callable[[bytes], int | str | None]]] = {
+    "text": _text,
+    "int32": _integer(4),
+    "int64": _integer(8),
+    "uuid": _uuid,
+}
+"""By `key_format` of a source. What cannot be decoded becomes `NON_SCALAR`, which no conversion accepts."""
 
 
 def _header(headers: Headers, name: str) -> str | None:

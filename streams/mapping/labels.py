@@ -17,6 +17,7 @@ from streams.mapping.values import (
     MAX_TEXT_BYTES,
     Checks,
     Rejected,
+    answers,
     identity,
     is_bad_text,
     keep_where,
@@ -25,6 +26,7 @@ from streams.mapping.values import (
     required_time,
     scaled,
     short_text,
+    whole_text,
 )
 
 __all__ = ["LabelConverter"]
@@ -60,7 +62,7 @@ class _LabelChunk:
         raw, plan, checks, columns = self.raw, self.plan, self.checks, self.columns
         op = self._op()
         is_heartbeat = op == "heartbeat"
-        keys = identity(self._values("key"), checks, "key", RejectReason.BAD_KEY, is_required=~is_heartbeat)
+        keys = identity(raw, plan, checks, "key", is_required=~is_heartbeat)
         columns["key"] = keep_where(keys, ~is_heartbeat)
         if plan.is_canonical:
             detail = "key: a heartbeat has none"
@@ -97,8 +99,10 @@ class _LabelChunk:
         ops = keep_where(ops, is_known).fill_null("upsert")
         for op in ("retract", "heartbeat"):
             if op in self.plan.fields:
-                is_op = to_bool(self._values(op)).fill_null(value=False)
-                ops = pl.repeat(op, len(ops), eager=True).zip_with(is_op, ops)
+                is_op, is_unread = answers(self.raw, self.plan.fields[op])
+                # taken for no, it would make a label of a retraction
+                self.checks.reject(is_unread, RejectReason.BAD_OP, f"{op}: reads neither as true nor as false")
+                ops = pl.repeat(op, len(ops), eager=True).zip_with(is_op.fill_null(value=False), ops)
         return ops
 
     def _kind(self) -> pl.Series:
@@ -134,15 +138,18 @@ class _LabelChunk:
             kinds = [kind for kind, output in self.config.predictions.outputs.items() if output.task == task]
             is_of_task = is_required & self.columns["kind"].is_in(kinds)
             if task == "multiclass":
-                texts = to_text(given)
+                texts = whole_text(to_text(given), field)
                 texts = keep_where(texts, ~is_bad_text(texts, MAX_TEXT_BYTES))
                 text = texts.zip_with(is_of_task, text)
-                is_bad, detail = texts.is_null(), f"value: not a class of 1 to {MAX_TEXT_BYTES} bytes"
+                wanted = (
+                    "whole number" if field is not None and field.is_whole else f"class of 1 to {MAX_TEXT_BYTES} bytes"
+                )
+                is_bad, detail = texts.is_null(), f"value: not a {wanted}"
             else:
                 numbers = scaled(to_number(given), field)
                 if task == "binary":
-                    numbers = numbers.zip_with(numbers.is_not_null(), to_number(_true_false(given)))
                     numbers = to_bool(numbers).cast(pl.Float64)
+                    numbers = numbers.zip_with(numbers.is_not_null(), to_bool(given).cast(pl.Float64))
                 number = numbers.zip_with(is_of_task, number)
                 is_bad = numbers.is_null()
                 detail = "value: neither 0 nor 1" if task == "binary" else "value: not a finite number"
@@ -161,12 +168,3 @@ class _LabelChunk:
         is_known = origins.is_in(list(_ORIGINS))
         self.checks.flag(~is_known, "origin:invalid")
         return keep_where(origins, is_known).fill_null("live")
-
-
-def _true_false(given: pl.Series) -> pl.Series:
-    """Return true and false, as booleans or text, as 1 and 0; null for all else."""
-    if given.dtype == pl.Boolean:
-        return given.cast(pl.Int64)
-    if given.dtype != pl.String:
-        return pl.repeat(None, len(given), dtype=pl.Int64, eager=True)
-    return given.str.to_lowercase().replace_strict({"true": 1, "false": 0}, default=None, return_dtype=pl.Int64)

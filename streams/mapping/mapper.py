@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from schemas.base.status import RejectReason
 from schemas.config.loop import LoopConfig
 from schemas.config.mapping import SourceMap
 from streams.columns.plan import Plan, conditions, plan_of
 from streams.columns.raw import POSITION, ROW, RawChunk, rejects_frame
-from streams.columns.scalar import to_text
+from streams.columns.scalar_match import condition_met, unread_condition
 from streams.columns.schema import REJECTS_SCHEMA, Role
 from streams.mapping.labels import LabelConverter
 from streams.mapping.predictions import PredictionConverter
@@ -147,14 +148,14 @@ class _ChunkConverter:
         )
 
     def convert(self, raw: RawChunk) -> MappedChunk:
-        selected = _select(raw.frame, self._plan)
+        selected, unselected = _select(raw.frame, self._plan)
         records, rejected = self._records.convert(selected)
         rejects = rejects_frame(raw.rejects)
-        if rejected is not None:
-            digests = raw.digests(rejected.frame.get_column(POSITION).to_list())
-            unmapped = rejected.frame.with_columns(pl.Series("digest", digests, dtype=pl.Int64))
+        for frame in [*unselected, *([] if rejected is None else [rejected.frame])]:
+            digests = raw.digests(frame.get_column(POSITION).to_list())
+            unmapped = frame.with_columns(pl.Series("digest", digests, dtype=pl.Int64))
             rejects = pl.concat([rejects, unmapped.select(REJECTS_SCHEMA.names()).cast(REJECTS_SCHEMA)])
-        filtered = raw.filtered + raw.frame.height - selected.height
+        filtered = raw.filtered + raw.frame.height - selected.height - sum(frame.height for frame in unselected)
         return MappedChunk(records, rejects.sort(ROW, maintain_order=True), raw.rows_read, filtered)
 
 
@@ -167,8 +168,15 @@ def _concat(chunks: list[MappedChunk]) -> MappedChunk:
     )
 
 
-def _select(frame: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    """Return the records that fulfil the plan's conditions; values are compared as text."""
-    for slot, accepted in plan.where.items():
-        frame = frame.filter(to_text(frame.get_column(slot)).is_in(list(accepted)).fill_null(value=False))
-    return frame
+def _select(frame: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """Return the records that fulfil the plan's conditions, and the rejects: those for which one has no answer."""
+    rejected = []
+    paths = {slot.name: slot.path for slot in plan.slots}
+    for slot, wanted in plan.where.items():
+        is_kept, is_unread = condition_met(wanted, frame.get_column(slot))
+        if is_unread.any():
+            reason, detail = pl.lit(str(RejectReason.BAD_VALUE)), pl.lit(unread_condition(paths[slot]))
+            unread = frame.filter(is_unread).select(ROW, POSITION, reason.alias("reason"), detail.alias("detail"))
+            rejected.append(unread)
+        frame = frame.filter(is_kept)
+    return frame, rejected

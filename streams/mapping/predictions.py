@@ -14,7 +14,7 @@ from schemas.config.loop import LoopConfig
 from schemas.config.prediction import FeatureConfig
 from streams.columns.digest import content_digests, contract_hash
 from streams.columns.json_text import as_object, json_member, text_as_json
-from streams.columns.plan import Plan
+from streams.columns.plan import Field, Plan
 from streams.columns.raw import ROW, UNKNOWN
 from streams.columns.scalar import NON_SCALAR, json_text, to_bool, to_int, to_number, to_text
 from streams.columns.schema import feature_dtype, records_schema
@@ -23,6 +23,7 @@ from streams.mapping.values import (
     MAX_TEXT_BYTES,
     Checks,
     Rejected,
+    answers,
     identity,
     is_bad_text,
     keep_where,
@@ -31,6 +32,7 @@ from streams.mapping.values import (
     required_time,
     scaled,
     short_text,
+    whole_text,
 )
 
 __all__ = ["PredictionConverter"]
@@ -112,14 +114,14 @@ class _PredictionChunk:
 
     def _identity(self) -> None:
         fields, checks, columns = self.plan.fields, self.checks, self.columns
-        columns["key"] = identity(self._values("key"), checks, "key", RejectReason.BAD_KEY)
+        columns["key"] = identity(self.raw, self.plan, checks, "key")
         given = self._values("id")
         if "id" not in fields or (fields["id"].is_optional and given.null_count() == len(given)):
             columns["id"] = columns["key"]
         else:
             defaults = given.is_null() if fields["id"].is_optional else None
             is_required = None if defaults is None else ~defaults
-            ids = identity(given, checks, "id", RejectReason.BAD_ID, is_required)
+            ids = identity(self.raw, self.plan, checks, "id", is_required)
             columns["id"] = ids if defaults is None else columns["key"].zip_with(defaults, ids)
         columns["time_ms"] = required_time(self.raw, self.plan, checks)
         columns["arrived_at_ms"] = optional_time(self.raw, self.plan, checks, "arrived_at")
@@ -137,9 +139,8 @@ class _PredictionChunk:
         return texts
 
     def _eligibility(self) -> None:
-        given = self._values("eligible")
-        eligible = to_bool(given)
-        self.checks.flag(given.is_not_null() & eligible.is_null(), "eligible:invalid")
+        eligible, is_unread = answers(self.raw, self.plan.fields.get("eligible", Field(constant=True)))
+        self.checks.flag(is_unread, "eligible:invalid")
         self.columns["eligible"] = eligible.fill_null(value=True)
         given = self._values("weight")
         weight = scaled(to_number(given), self.plan.fields.get("weight"))
@@ -152,7 +153,7 @@ class _PredictionChunk:
         given = self._values(target)
         self.checks.flag(given.is_null(), f"{column}:missing")
         if task == "multiclass":
-            values = to_text(given)
+            values = whole_text(to_text(given), self.plan.fields.get(target))
             is_good = ~(is_bad_text(values, MAX_TEXT_BYTES) | values.is_null())
         else:
             values = scaled(to_number(given), self.plan.fields.get(target))

@@ -13,7 +13,8 @@ import polars as pl
 from schemas.base.status import RejectReason
 from streams.columns.plan import Field, Plan
 from streams.columns.raw import POSITION, ROW
-from streams.columns.scalar import NON_SCALAR, tidy, to_identity, to_text
+from streams.columns.scalar import NON_SCALAR, tidy, to_bool, to_identity, to_int, to_number, to_text, to_whole_text
+from streams.columns.scalar_match import mixed_values, plain_values
 from streams.columns.times import to_time
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "MAX_TEXT_BYTES",
     "Checks",
     "Rejected",
+    "answers",
     "identity",
     "is_bad_text",
     "keep_where",
@@ -29,6 +31,7 @@ __all__ = [
     "required_time",
     "scaled",
     "short_text",
+    "whole_text",
 ]
 
 MAX_KEY_BYTES: Final = 1_024
@@ -100,23 +103,42 @@ class Checks:
 def raw_values(raw: pl.DataFrame, field: Field | None) -> pl.Series:
     """Return the field's values as a tidied column; null where a record has none.
 
-    With `in` the column is Boolean (null stays null); with `values` it is text, null where a value is not listed.
+    With `values` it is text, null where a value is not listed. `in` is not applied (see `answers`), nor `type` to a
+    single path (see `whole_text`).
     """
+    return plain_values(_typed_values(raw, field))
+
+
+def answers(raw: pl.DataFrame, field: Field) -> tuple[pl.Series, pl.Series]:
+    """Return the field as booleans (null where missing or unreadable), and where a value reads as no boolean.
+
+    With `in`, it is whether a value equals one of those listed.
+    """
+    values = _typed_values(raw, field)
+    plain = plain_values(values)
+    found = to_bool(plain) if field.allowed is None else field.allowed.test(values)
+    return found, plain.is_not_null() & found.is_null()
+
+
+def _typed_values(raw: pl.DataFrame, field: Field | None) -> pl.Series:
     if field is None:
         return pl.repeat(None, raw.height, dtype=pl.String, eager=True)
     if not field.slots:
         values = tidy(pl.Series([field.constant]).new_from_index(0, raw.height))
     else:
-        values = _slot_values(raw, field.slots)
+        values = _slot_values(raw, field.slots, field)
     if field.otherwise:
-        values = _filled(values, _slot_values(raw, field.otherwise), is_composite=len(field.slots) > 1)
-    if field.values is not None:
-        values = to_text(values).replace_strict(
-            list(field.values), list(field.values.values()), default=None, return_dtype=pl.String
-        )
-    if field.allowed is not None:
-        values = to_text(values).is_in(list(field.allowed))
+        others = _slot_values(raw, field.otherwise, field)
+        values = _filled(values, others, is_composite=len(field.slots) > 1)
+    if field.matched is not None:
+        texts = dict(enumerate(field.values))
+        values = field.matched.find(values).replace_strict(texts, default=None, return_dtype=pl.String)
     return values
+
+
+def whole_text(texts: pl.Series, field: Field | None) -> pl.Series:
+    """Return keys, ids or classes as the field's `type` wants them: with `int`, empty where one is no whole number."""
+    return to_whole_text(texts) if field is not None and field.is_whole else texts
 
 
 def keep_where(values: pl.Series, mask: pl.Series) -> pl.Series:
@@ -133,23 +155,29 @@ def scaled(numbers: pl.Series, field: Field | None) -> pl.Series:
 
 
 def identity(
-    values: pl.Series, checks: Checks, name: str, reason: RejectReason, is_required: pl.Series | None = None
+    raw: pl.DataFrame, plan: Plan, checks: Checks, name: str, is_required: pl.Series | None = None
 ) -> pl.Series:
-    """Return values as keys or ids; reject records where the value is missing or no identity.
+    """Return the values of `key` or `id`; reject records where one is missing or no identity.
 
     Args:
-        values: from `raw_values`.
+        raw: the chunk.
+        plan: of the source.
         checks: receives the faults.
-        name: of the field, for the detail.
-        reason: of the rejects.
+        name: of the field.
         is_required: true for the records that are checked; all by default.
     """
-    texts = to_identity(values)
+    field, reason = plan.fields.get(name, Field()), RejectReason(f"bad_{name}")
+    texts = to_identity(raw_values(raw, plan.fields.get(name)))
+    if len(field.slots) < 2:  # noqa: PLR2004 - the parts of a composite are read one by one
+        texts = whole_text(texts, field)
     missing, bad = texts.is_null(), is_bad_text(texts, MAX_KEY_BYTES)
     if is_required is not None:
         missing, bad = missing & is_required, bad & is_required
+    wanted = (
+        "a whole number" if field.is_whole else f"text of 1 to {MAX_KEY_BYTES:,} bytes without NUL nor a whole number"
+    )
     checks.reject(missing, reason, f"{name}: missing")
-    checks.reject(bad, reason, f"{name}: neither text of 1 to {MAX_KEY_BYTES:,} bytes without NUL nor a whole number")
+    checks.reject(bad, reason, f"{name}: {'not' if field.is_whole else 'neither'} {wanted}")
     return texts
 
 
@@ -157,7 +185,7 @@ def required_time(raw: pl.DataFrame, plan: Plan, checks: Checks) -> pl.Series:
     """Return the records' times in milliseconds; reject records whose time is missing or invalid."""
     field = plan.fields.get("time", Field())
     values = raw_values(raw, plan.fields.get("time"))
-    times = to_time(values, field.unit, field.zone)
+    times = to_time(_without_decimals(values), field.unit, field.zone)
     checks.reject(values.is_null(), RejectReason.BAD_TIME, "time: missing")
     for reason, detail in _time_faults(field).items():
         checks.reject((times.fault == reason).fill_null(value=False), reason, f"time: {detail}")
@@ -170,7 +198,7 @@ def optional_time(raw: pl.DataFrame, plan: Plan, checks: Checks, name: str) -> p
     field = plan.fields.get(name)
     if field is None:
         return pl.repeat(None, raw.height, dtype=pl.Int64, eager=True)
-    times = to_time(raw_values(raw, field), field.unit, field.zone)
+    times = to_time(_without_decimals(raw_values(raw, field)), field.unit, field.zone)
     checks.flag(times.fault.is_not_null(), f"{name}:invalid")
     checks.flag(times.is_ambiguous, f"{name}:ambiguous_time")
     return times.ms
@@ -199,6 +227,14 @@ def is_bad_text(texts: pl.Series, limit_bytes: int) -> pl.Series:
     return bad.fill_null(value=False)
 
 
+def _without_decimals(values: pl.Series) -> pl.Series:
+    """Return decimals as integers where they have no fraction, else as floats."""
+    if not values.dtype.is_decimal():
+        return values
+    whole = to_int(values)
+    return whole if whole.null_count() == values.null_count() else to_number(values)
+
+
 def _time_faults(field: Field) -> dict[RejectReason, str]:
     forms = "neither ISO 8601 nor a number" if field.unit else "not ISO 8601, and no unit is given for numbers"
     return {
@@ -208,10 +244,10 @@ def _time_faults(field: Field) -> dict[RejectReason, str]:
     }
 
 
-def _slot_values(raw: pl.DataFrame, slots: Sequence[str]) -> pl.Series:
+def _slot_values(raw: pl.DataFrame, slots: Sequence[str], field: Field) -> pl.Series:
     if len(slots) == 1:
         return _slot_column(raw, slots[0])
-    return _composite([to_identity(_slot_column(raw, slot)) for slot in slots])
+    return _composite([whole_text(to_identity(_slot_column(raw, slot)), field) for slot in slots])
 
 
 def _slot_column(raw: pl.DataFrame, slot: str) -> pl.Series:
@@ -233,13 +269,16 @@ def _composite(parts: list[pl.Series]) -> pl.Series:
 
 def _filled(values: pl.Series, others: pl.Series, *, is_composite: bool) -> pl.Series:
     """Return the values, and the others where a value is missing (a composite: incomplete)."""
-    is_present = values != "" if is_composite else values.is_not_null()
+    is_present = values != "" if is_composite else plain_values(values).is_not_null()
     if is_present.all():
         return values
     if values.dtype != others.dtype:  # columns of different types are combined as text
-        values, others = _as_text(values), _as_text(others)
+        values, others = _as_mixed(values), _as_mixed(others)
     return values.zip_with(is_present, others)
 
 
-def _as_text(values: pl.Series) -> pl.Series:
-    return values.dt.to_string("iso:strict") if values.dtype == pl.Datetime else to_text(values)
+def _as_mixed(values: pl.Series) -> pl.Series:
+    if isinstance(values.dtype, pl.Struct):
+        return values
+    is_text = pl.repeat(values.dtype in (pl.String, pl.Datetime), len(values), eager=True)
+    return mixed_values(values.dt.to_string("iso:strict") if values.dtype == pl.Datetime else to_text(values), is_text)

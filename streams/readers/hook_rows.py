@@ -45,9 +45,12 @@ def _hooked(raw: RawChunk, plan: Plan, records: JsonRecords) -> RawChunk:
 
 
 def _values(column: pl.Series) -> list[Any]:
-    """Return a tidied column as decoded JSON values: times as text, lists and objects as such."""
+    """Return a tidied column as decoded JSON values: times as text, decimals as numbers, lists and objects as such."""
     if column.dtype == pl.Datetime:
         return column.dt.to_string("iso:strict").to_list()
+    if column.dtype.is_decimal():
+        column = column.cast(pl.String)
+        return [None if text is None else float(text) if "." in text else int(text) for text in column.to_list()]
     values = column.to_list()
     if column.dtype != pl.String:
         return values

@@ -11,8 +11,9 @@ import msgspec
 import polars as pl
 
 from streams.columns.scalar import EXACT_BELOW, NON_SCALAR, to_text
+from streams.columns.scalar_match import mixed_values
 
-__all__ = ["JsonObjects", "json_series"]
+__all__ = ["JsonObjects", "json_series", "typed_series"]
 
 
 class JsonObjects:
@@ -89,6 +90,14 @@ def json_series(values: list[Any], *, is_identity: bool) -> pl.Series:
         if numbers is not None:
             return numbers
     return _mixed(values, is_identity=is_identity)
+
+
+def typed_series(values: list[Any]) -> pl.Series:
+    """Return decoded JSON values as a tidied column, or as `mixed_values` where some are text and others are not."""
+    series = json_series(values, is_identity=False)
+    if series.dtype != pl.String or set(map(type, values)) <= {str, type(None)}:
+        return series
+    return mixed_values(series, pl.Series([type(value) is str for value in values], dtype=pl.Boolean))
 
 
 def _numbers(values: list[Any], types: set[type]) -> pl.Series | None:

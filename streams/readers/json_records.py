@@ -16,11 +16,11 @@ import polars as pl
 from schemas.base.status import RejectReason
 from schemas.config.record_metadata import is_metadata_path
 from streams.columns.digest import record_digest
-from streams.columns.plan import Plan
+from streams.columns.plan import Plan, Slot
 from streams.columns.raw import POSITION, ROW, UNKNOWN, RawChunk, Reject
-from streams.columns.scalar import to_text
+from streams.columns.scalar_match import ScalarMatch, condition_met, unread_condition
 from streams.readers.hook import Hook, apply_hook
-from streams.readers.json_columns import JsonObjects, json_series
+from streams.readers.json_columns import JsonObjects, json_series, typed_series
 from streams.readers.json_lines import ParsedLines, no_cycle_search, parse_lines
 from streams.readers.text_lines import read_lines
 
@@ -39,13 +39,13 @@ class JsonRecords:
     Attributes:
         plan: names the paths to extract.
         keep_unknown: also extract features outside the contract.
-        conditions: by path in the original record, the texts of records that are kept.
+        conditions: by path in the original record, the values of records that are kept.
         hook: maps the records that are kept to other records.
     """
 
     plan: Plan
     keep_unknown: bool
-    conditions: Mapping[str, tuple[str, ...]]
+    conditions: Mapping[str, ScalarMatch]
     hook: Hook | None = None
 
     def read_file(self, path: Path) -> Iterator[RawChunk]:
@@ -78,7 +78,7 @@ class JsonRecords:
         self, parsed: ParsedLines, digest: Callable[[int], int], first: int, metadata: RecordMetadata = NO_METADATA
     ) -> RawChunk:
         """Do the same as `read`; `digest` returns the digest of the record at a position."""
-        parsed, filtered = _select(parsed, self.conditions, metadata)
+        parsed, filtered = _select(parsed, self.conditions, metadata, digest, first)
         if self.hook is not None:
             parsed, dropped = apply_hook(self.hook, parsed, metadata, digest, first)
             filtered += dropped
@@ -89,20 +89,28 @@ class JsonRecords:
 
 
 def _select(
-    parsed: ParsedLines, conditions: Mapping[str, tuple[str, ...]], metadata: RecordMetadata
+    parsed: ParsedLines,
+    conditions: Mapping[str, ScalarMatch],
+    metadata: RecordMetadata,
+    digest: Callable[[int], int],
+    first: int,
 ) -> tuple[ParsedLines, int]:
-    """Return a copy with the records that fulfil all conditions (compared as text), and how many do not."""
-    objects, positions = parsed.objects, parsed.positions
-    for path, accepted in conditions.items():
-        if is_metadata_path(path):
-            column = _metadata_column(path, positions, metadata)
-        else:
-            column = JsonObjects(objects).column(path)
-        texts = to_text(json_series(column, is_identity=False))
-        is_kept = texts.is_in(list(accepted)).fill_null(value=False).to_list()
-        objects = [value for value, kept in zip(objects, is_kept, strict=True) if kept]
-        positions = [position for position, kept in zip(positions, is_kept, strict=True) if kept]
-    return ParsedLines(objects, positions, list(parsed.rejects), parsed.rows_read), len(parsed.objects) - len(objects)
+    """Return a copy with the records that fulfil all conditions, and how many do not.
+
+    A record for which a condition on booleans cannot be answered is rejected.
+    """
+    objects, positions, rejects, filtered = parsed.objects, parsed.positions, list(parsed.rejects), 0
+    for path, wanted in conditions.items():
+        is_metadata = is_metadata_path(path)
+        column = _metadata_column(path, positions, metadata) if is_metadata else JsonObjects(objects).column(path)
+        is_kept, is_unread = condition_met(wanted, typed_series(column))
+        for index in is_unread.arg_true().to_list():
+            detail, position = unread_condition(path), positions[index]
+            rejects.append(Reject(first + position, RejectReason.BAD_VALUE, detail, digest(position)))
+        filtered += len(objects) - int(is_kept.sum()) - int(is_unread.sum())
+        kept = is_kept.arg_true().to_list()
+        objects, positions = [objects[index] for index in kept], [positions[index] for index in kept]
+    return ParsedLines(objects, positions, rejects, parsed.rows_read), filtered
 
 
 def _event_data(value: dict[str, Any]) -> dict[str, Any]:
@@ -141,9 +149,7 @@ class _RecordColumns:
             rejects.append(Reject(first + position, RejectReason.NOT_AN_OBJECT, detail, digest(position)))
         positions = pl.Series(POSITION, self._positions, dtype=pl.Int64)
         columns = [(positions + first).alias(ROW), positions]
-        columns += [
-            json_series(self._values(slot.path), is_identity=slot.is_identity).alias(slot.name) for slot in plan.slots
-        ]
+        columns += [self._column(slot).alias(slot.name) for slot in plan.slots]
         if plan.features_path is not None and keep_unknown:
             columns.append(_unknown_features(self._values(plan.features_path), plan.known_names))
 
@@ -151,6 +157,10 @@ class _RecordColumns:
             return [digest(position) for position in wanted]
 
         return RawChunk(pl.DataFrame(columns), digests, rejects, self._parsed.rows_read, filtered + self._empty)
+
+    def _column(self, slot: Slot) -> pl.Series:
+        values = self._values(slot.path)
+        return typed_series(values) if slot.is_matched else json_series(values, is_identity=slot.is_identity)
 
     def _values(self, path: str) -> list[Any]:
         """Return the values at a path, one per record or list element."""

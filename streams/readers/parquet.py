@@ -1,4 +1,7 @@
-"""Reads the columns of a Parquet file that the plan needs, in batches, as raw columns."""
+"""Reads the columns of a Parquet file that the plan needs, in batches, as raw columns.
+
+UUIDs become their text, and other bytes of a fixed size text where they are printable UTF-8, else hexadecimal digits.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,6 +10,7 @@ from typing import Final
 
 import polars as pl
 from polars.exceptions import PolarsError
+from pyarrow import ArrowException
 
 from schemas.errors import InputError
 from streams.columns.digest import record_digests
@@ -15,11 +19,11 @@ from streams.columns.plan import Plan
 from streams.columns.raw import POSITION, ROW, UNKNOWN, RawChunk
 from streams.columns.scalar import json_text, tidy
 from streams.readers.column_path import field_at, find_path, leaf_names, missing_column
+from streams.readers.fixed_bytes import ELEMENT, fixed_bytes
 
 __all__ = ["check_parquet", "parquet_schema", "read_parquet"]
 
 ROWS_PER_BATCH: Final = 131_072
-_ELEMENT: Final = "element"
 
 
 def parquet_schema(path: Path) -> pl.Schema:
@@ -61,6 +65,8 @@ class _Layout:
             elif slot.is_required:
                 known = leaf_names(self.schema) + [f"{plan.each}.{name}" for name in leaf_names(element)]
                 raise missing_column(slot.path, known, path)
+        with _readable(path):
+            self._fixed_bytes = fixed_bytes(path)
         self.unknown = _unknown_paths(plan, self.schema)
         self.unknown_in_element = _unknown_in_element(plan, element)
 
@@ -77,6 +83,14 @@ class _Layout:
             return ()
         below = path.removeprefix(f"{plan.each}.")
         return find_path(below, element) if self.each is not None and below != path else None
+
+    def with_text(self, names: Sequence[str], values: pl.Series, *, is_in_element: bool = False) -> pl.Series:
+        """Return the values at a path, with bytes of a fixed size as text."""
+        where = (*(self.each or ()), ELEMENT, *names) if is_in_element else tuple(names)
+        decode = self._fixed_bytes.get(where)
+        if decode is None:
+            return values
+        return pl.Series([None if value is None else decode(value) for value in values.to_list()], dtype=pl.String)
 
     def roots(self) -> list[str]:
         """Return the top-level columns that have to be read, in file order."""
@@ -108,26 +122,27 @@ def _batches(path: Path, indexes: list[int]) -> Iterator[pl.DataFrame]:
 
 def _to_raw(part: pl.DataFrame, first: int, layout: _Layout, plan: Plan, *, keep_unknown: bool) -> RawChunk:
     positions = pl.int_range(part.height, dtype=pl.Int64, eager=True).alias(POSITION)
-    source, elements, filtered = part, None, 0
+    source, elements, filtered = part, pl.Series(dtype=pl.Null), 0
     if layout.each is not None:
-        lists = pl.DataFrame([positions, field_at(part.get_column(layout.each[0]), layout.each[1:]).alias(_ELEMENT)])
-        lists = lists.filter(pl.col(_ELEMENT).list.len() > 0)
+        lists = pl.DataFrame([positions, field_at(part.get_column(layout.each[0]), layout.each[1:]).alias(ELEMENT)])
+        lists = lists.filter(pl.col(ELEMENT).list.len() > 0)
         filtered = part.height - lists.height
-        lists = lists.explode(_ELEMENT)
-        positions, elements = lists.get_column(POSITION), lists.get_column(_ELEMENT)
+        lists = lists.explode(ELEMENT)
+        positions, elements = lists.get_column(POSITION), lists.get_column(ELEMENT)
         source = part[positions]
 
     def value(names: Sequence[str]) -> pl.Series:
-        return field_at(source.get_column(names[0]), names[1:])
+        return layout.with_text(names, field_at(source.get_column(names[0]), names[1:]))
+
+    def element_value(names: Sequence[str]) -> pl.Series:
+        return layout.with_text(names, field_at(elements, names), is_in_element=True)
 
     columns = [(positions + first).alias(ROW), positions]
     columns += [tidy(value(names)).alias(slot) for slot, names in layout.slots.items()]
-    if elements is not None:
-        columns += [tidy(field_at(elements, names)).alias(slot) for slot, names in layout.in_element.items()]
+    columns += [tidy(element_value(names)).alias(slot) for slot, names in layout.in_element.items()]
     if plan.features_path is not None and keep_unknown:
         found = {name: value(names) for name, names in layout.unknown.items()}
-        if elements is not None:
-            found |= {name: field_at(elements, names) for name, names in layout.unknown_in_element.items()}
+        found |= {name: element_value(names) for name, names in layout.unknown_in_element.items()}
         members = [json_member(name, json_text(found[name])) for name in sorted(found)]
         columns.append(as_object(members, len(positions)).alias(UNKNOWN))
 
@@ -188,7 +203,7 @@ def _unknown_in_element(plan: Plan, element: Mapping[str, pl.DataType]) -> dict[
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (PolarsError, OSError, pl.exceptions.PanicException) as error:
+    except (PolarsError, ArrowException, OSError, pl.exceptions.PanicException) as error:
         raise InputError(
             f"not a whole Parquet file ({type(error).__name__})",
             where=str(path),

@@ -63,19 +63,42 @@ SOURCES: list[Record] = [
         },
     },
     {"as": "predictions", "map": {"python": "ingest_hook:to_prediction"}, "where": {"kind": "a"}},
+    {
+        "as": "predictions",
+        "where": {"value": True},
+        "map": {
+            "key": {"path": "key", "type": "int"},
+            "id": {"path": ["key", "t"], "type": "int"},
+            "time": TIME,
+            "eligible": {"path": "kind", "in": [True]},
+            "outputs.fraud": {"path": "value", "otherwise": "items", "values": {True: 1, "0.50": 0.5, 2: 0}},
+        },
+    },
+    {
+        "as": "labels",
+        "kind": "fraud",
+        "each": "items",
+        "where": {"items.value": [True, False]},
+        "map": {
+            "key": "key",
+            "time": TIME,
+            "value": {"path": "items.value", "values": {True: 1, False: 0}},
+            "retract": {"path": "items.kind", "in": [True]},
+            "heartbeat": {"path": "items.t", "in": [3]},
+        },
+    },
 ]
 
 names = st.sampled_from(["key", "t", "kind", "value", "items", "time", "id", "outputs", "features", "v", "version"])
-scalars = (
-    st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.sampled_from(["a", "b", "1", "", "é", "\x00"])
-)
+texts = st.sampled_from(["a", "b", "1", "", "é", "\x00", "True", "f", "Y", "0.0", "0.50", "3.0"])
+scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | texts
 nested = st.dictionaries(names, scalars, max_size=3)
 values = scalars | st.lists(nested | scalars, max_size=3) | nested
 good = st.fixed_dictionaries(
     {"key": st.sampled_from(["a", "b", 7]), "t": st.integers(0, 9), "time": st.integers(0, 9)},
     optional={
         "kind": st.sampled_from(["a", "b", "fraud"]),
-        "value": st.sampled_from([0, 1, 0.5]),
+        "value": st.sampled_from([0, 1, 0.5, True, False, "T", "no", "0.50"]),
         "items": st.lists(nested, max_size=3),
         "version": st.just("v"),
         "outputs": st.just({"fraud": 0.25}),
@@ -146,3 +169,21 @@ def test_messages_of_ingest_decode_to_the_same_frames(content: list[bytes], sour
 def test_every_source_of_this_test_is_valid() -> None:
     """The models accept them, so the properties above test something."""
     assert len([SourceMap.model_validate(source | {"topic": "t"}) for source in SOURCES]) == len(SOURCES)
+
+
+@given(st.lists(lines, min_size=2, max_size=8), st.sampled_from(SOURCES))
+@settings(max_examples=examples(200), deadline=None)
+def test_a_record_of_a_source_does_not_depend_on_its_neighbours(content: list[bytes], source: Record) -> None:
+    """Each message alone becomes the rows and rejects that it becomes among others, whatever types they mix."""
+    config = config_of(source)
+    tools = mapping_tools(config, PII_KEY, Path(__file__).parents[1] / "support")
+    mapper = MessageMapper(config.ingest[0].as_, config.ingest[0], config, tools)
+    among = mapper.map(content)
+    filtered = 0
+    for row, line in enumerate(content):
+        alone = mapper.map([line])
+        filtered += alone.filtered
+        for one, found in ((alone.records, among.records), (alone.rejects, among.rejects)):
+            columns = [name for name in one.columns if name not in ("row", "extras")]
+            assert one.select(columns).rows() == found.filter(pl.col("row") == row).select(columns).rows()
+    assert filtered == among.filtered

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["to_prediction"]
+__all__ = ["key_as_id", "to_prediction"]
 
 
 def to_prediction(record: dict[str, Any], meta: Mapping[str, Any]) -> dict[str, Any] | list[dict[str, Any]] | None:
@@ -20,3 +20,8 @@ def to_prediction(record: dict[str, Any], meta: Mapping[str, Any]) -> dict[str, 
         return None
     made = {"v": 1, "key": record["key"], "time": record["t"], "version": "v", "outputs": {"fraud": 0.5}}
     return [made, made | {"id": "shadow", "version": "w"}] if isinstance(value, float) else made
+
+
+def key_as_id(record: dict[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a prediction whose id is the record's Kafka key."""
+    return {"v": 1, "key": "a", "id": str(meta["key"]), "time": record["t"], "version": "v", "outputs": {"fraud": 0.5}}

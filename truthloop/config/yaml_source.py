@@ -1,8 +1,8 @@
 """Parses YAML text into plain values with their line numbers; strict and bounded.
 
 Scalars follow the YAML 1.2 core schema, so `on`, `no`, `12:30:00` and `2013-01-01` are text; numbers with leading zeros
-stay text too, because they are mostly ids. Keys are always text. Duplicate keys, merge keys, foreign tags and several
-documents in one file are refused. Aliases are resolved up to a limit.
+stay text too, because they are mostly ids. Keys are text that knows what it reads as (`ScalarKey`). Duplicate keys,
+merge keys, foreign tags and several documents in one file are refused. Aliases are resolved up to a limit.
 """
 
 import math
@@ -14,6 +14,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from schemas.base.problem import Path, Problem
+from schemas.base.scalar_key import ScalarKey
 
 __all__ = ["YamlDocument", "YamlError", "is_plain_text", "read_scalar", "read_yaml"]
 
@@ -205,7 +206,7 @@ class _Builder:
                 self._report((*path, key), f"this key occurs twice, first in line {first}", line)
             else:
                 self._document.lines[(*path, key)] = line
-                found[key] = self._value(value_node, (*path, key))
+                found[_key(key_node)] = self._value(value_node, (*path, key))
         return found
 
     def _scalar(self, node: ScalarNode, path: Path) -> object:
@@ -240,6 +241,15 @@ def _scalar(node: ScalarNode) -> object:
         case "int" | "float" as name if re.fullmatch(_PATTERNS[name][0], text):
             return _number(text, name, line)
     raise YamlError(f"the tag {_shown(node.tag)} is not supported", line)
+
+
+def _key(node: ScalarNode) -> str:
+    """Return a key as text, with its value where it reads as a number or boolean."""
+    try:
+        value = _scalar(node)
+    except YamlError:
+        return str(node.value)
+    return ScalarKey(node.value, value) if isinstance(value, (bool, int, float)) else str(node.value)
 
 
 def _number(text: str, name: str, line: int) -> int | float:

@@ -133,7 +133,7 @@ def _frame(sample: TopicSample, source: SourceMap, config: LoopConfig, tools: Ma
     for number, chunk in enumerate(_chunks(sample.messages)):
         texts = [b"" if value is None else json_text_in(value) for value in chunk.values]
         with no_cycle_search():
-            records = mapper.map(texts, chunk.metadata(paths)).records
+            records = mapper.map(texts, chunk.metadata(paths, source.key_format)).records
         frames.append(records.with_columns(pl.col("row") + number * CHUNK))
     if not frames:
         frames.append(mapper.map([]).records)

@@ -57,6 +57,17 @@ def test_the_config_of_these_tests_is_valid(tmp_path: Path) -> None:
         ("    map:", "    where: {$tpoic: x}\n    map:", "where.$tpoic: '$tpoic' is not metadata of a record"),
         ("    map:", "    each: $key\n    map:", "each: '$key' is not a list"),
         ("key: id", "key: {constant: 1, otherwise: id}", "goes with a `path`; a constant is never missing"),
+        ("key: id, time", "key: id, version: {path: v, type: int}, time", "is for keys, ids and classes"),
+        (
+            "topic: scores",
+            "files: scores\n    key_format: int32",
+            "key_format: is for topics; records of files have no",
+        ),
+        (
+            "outputs.fraud: s",
+            "outputs.fraud: {path: s, values: {1: 1, 1.0: 0}}",
+            "1.0 stands for a value that is listed",
+        ),
         ("key: id", "key: {path: id, otherwise: []}", "a list of paths cannot be empty"),
         ("features.amount: a", "features: {path: f.*, otherwise: g}", "otherwise: is for single fields"),
         ("key: id", "key: {path: id, otherwise: 'g.*'}", "only `features` can take every field below a path"),
@@ -145,3 +156,12 @@ def test_check_warns_where_personal_data_goes_past_the_redaction() -> None:
     assert any("ingest[0].map.key: is redacted as a feature" in advice for advice in hidden)
     kept = advice(card={"type": "string", "pii": "keep"})
     assert not any("personal data" in advice or "redacted" in advice for advice in kept)
+
+
+def test_keys_of_values_keep_their_type(tmp_path: Path) -> None:
+    """Unquoted they are booleans and numbers, as in a list; quoted or under any other name they are text."""
+    values = 'outputs.fraud: {path: s, values: {true: 1, 10.40: 0.5, 7: 0, "8": 0, Y: 1}}'
+    (tmp_path / "truthloop.yaml").write_text(CONFIG.replace("outputs.fraud: s", values))
+    found = load_settings(tmp_path / "truthloop.yaml", {}).config.ingest[0].map["outputs.fraud"].values
+    assert list((found or {}).items()) == [(True, 1), (10.4, 0.5), (7, 0), ("8", 0), ("Y", 1)]
+    assert [type(key) for key in found or {}] == [bool, float, int, str, str]

@@ -31,7 +31,7 @@ def sources() -> list[dict[str, Any]]:
 
 def test_every_source_is_valid() -> None:
     """And needs nothing that the loop of these tests does not have."""
-    assert len(sources()) == 4
+    assert len(sources()) == 5
     assert all(SourceMap.model_validate(source) for source in sources())
 
 
@@ -49,21 +49,40 @@ def test_paths_and_composites() -> None:
     )
 
 
+def test_values_by_their_type() -> None:
+    """The second example: keys and answers as an export of a table spells them, and a code of either spelling."""
+    record = {"transaction_id": "0101.0", "changed": "2024-03-01T12:00:00", "reason": "10.40", "deleted": "F"}
+    found = map_values(
+        loop_with(sources()[1] | {"topic": "t"}),
+        [
+            record,
+            record | {"deleted": "T", "transaction_id": "a"},
+            record | {"deleted": "Y"},
+            record | {"deleted": "-"},
+        ],
+    )
+    assert [(one["key"], one["op"], one["value"]) for one in labels_of(found)] == [
+        ("101", "upsert", 1.0),
+        ("101", "retract", None),
+    ]
+    assert [reject.reason for reject in found.rejects] == ["bad_key", "bad_op"]
+
+
 def test_headers_and_keys() -> None:
-    """The second example."""
+    """The third example."""
     headers = [("ce_type", b"com.example.click"), ("ce_time", b"1970-01-01T00:00:01Z")]
-    made = map_values(loop_with(sources()[1] | {"topic": "t"}), [{}], keys=[b"k"], headers=[headers])
+    made = map_values(loop_with(sources()[2] | {"topic": "t"}), [{}], keys=[b"k"], headers=[headers])
     assert [(one["key"], one["value"], one["time"]) for one in labels_of(made)] == [("k", 1.0, 1_000)]
 
 
 def test_debezium() -> None:
-    """The third example."""
+    """The fourth example."""
     before, after = {"transaction_id": 7}, {"transaction_id": 7, "reason": "10.4"}
     records = [
         {"payload": {"op": "c", "after": after, "ts_ms": 1}},
         {"payload": {"op": "d", "before": before, "ts_ms": 2}},
     ]
-    made = map_values(loop_with(sources()[2] | {"topic": "t"}), [*records, None])
+    made = map_values(loop_with(sources()[3] | {"topic": "t"}), [*records, None])
     found = [(one["key"], one["op"], one["value"], one["source"]) for one in labels_of(made)]
     assert found == [("7", "upsert", 1.0, "chargeback"), ("7", "retract", None, "chargeback")]
 
@@ -72,7 +91,7 @@ def test_the_function_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """As it is printed there."""
     (tmp_path / "our_mapping.py").write_text(blocks("python")[0])
     monkeypatch.setattr(sys, "path", list(sys.path))
-    config = loop_with(sources()[3] | {"topic": "t"})
+    config = loop_with(sources()[4] | {"topic": "t"})
     record = {"kind": "score", "model": "fraud", "tx": "a", "at": 1, "model_version": "v", "score": 0.5}
     mapper = TopicMapper("t", config, mapping_tools(config, {}, tmp_path))
     made = mapper.map(source_messages([record, record | {"model": "other"}, record | {"kind": "x"}]), 5)

@@ -19,7 +19,8 @@ from streams.columns.digest import contract_hash
 from streams.columns.schema import REJECTS_SCHEMA, records_schema
 
 Record = dict[str, Any]
-PINNED_DIGEST = 4_537_439_600_606_364_436
+PINNED_DIGEST = -1_183_257_826_061_008_108
+PINNED_CONTENT = 0x3946BFEEC314
 TIME = {"path": "t", "unit": "ms"}
 
 
@@ -221,7 +222,10 @@ FEATURES: list[tuple[str, object, object, list[str]]] = [
     ("b", True, True, []),
     ("b", 0, False, []),
     ("b", "TRUE", True, []),
-    ("b", "yes", None, ["invalid"]),
+    ("b", "Yes", True, []),
+    ("b", "1.0", True, []),
+    ("b", "n", False, []),
+    ("b", "oui", None, ["invalid"]),
     ("b", 2, None, ["invalid"]),
 ]
 
@@ -299,7 +303,7 @@ def test_weight_and_eligible_have_defaults(
 
 
 def test_eligible_by_predicate(tmp_path: Path) -> None:
-    """`in` is true for the listed values, compared as text; a missing value means eligible."""
+    """`in` is true for the listed values; a missing value means eligible."""
     source = source_map(map={"key": "k", "time": TIME, "eligible": {"path": "d.action", "in": ["APPROVE", 1, True]}})
     actions = ["APPROVE", "approve", 1, 1.0, True, False, None]
     records = [{"k": "a", "t": 1, "d": {"action": action}} for action in actions]
@@ -339,7 +343,8 @@ def test_wildcard_takes_every_field_below(tmp_path: Path, suffix: str, path: str
 VALUES: list[tuple[str, object, object]] = [
     ("fraud", 0, 0.0), ("fraud", 1, 1.0), ("fraud", 1.0, 1.0), ("fraud", True, 1.0), ("fraud", False, 0.0),
     ("fraud", "1", 1.0), ("fraud", "0.0", 0.0), ("fraud", "true", 1.0), ("fraud", "False", 0.0),
-    ("fraud", 2, None), ("fraud", 0.5, None), ("fraud", -1, None), ("fraud", "yes", None), ("fraud", "", None),
+    ("fraud", 2, None), ("fraud", 0.5, None), ("fraud", -1, None), ("fraud", "perhaps", None), ("fraud", "", None),
+    ("fraud", "Y", 1.0), ("fraud", "t", 1.0), ("fraud", "no", 0.0),
     ("fraud", None, None), ("fraud", [1], None), ("fraud", {"a": 1}, None),
     ("amount", 12, 12.0), ("amount", "-1.5e3", -1_500.0), ("amount", "inf", None), ("amount", True, None),
     ("area", "x", "x"), ("area", 3, "3"), ("area", 3.0, "3"), ("area", True, "true"), ("area", "x" * 200, "x" * 200),
@@ -445,8 +450,8 @@ def test_mapped_labels_with_values_retractions_and_heartbeats(tmp_path: Path) ->
     assert reasons(chunk) == [(4, "bad_value"), (7, "bad_value")]
 
 
-def test_where_compares_texts_and_counts_filtered_records(tmp_path: Path) -> None:
-    """A record that does not match is no reject; numbers and booleans match by their text."""
+def test_where_counts_filtered_records(tmp_path: Path) -> None:
+    """A record that does not match is no reject."""
     source = source_map(where={"type": "score", "model.n": [1, True]})
     kinds = [("score", 1), ("score", 1.0), ("score", "1"), ("score", True), ("score", 2), ("other", 1), ("score", None)]
     records = [{"k": "a", "t": 1, "type": kind, "model": {"n": n}} for kind, n in kinds]
@@ -559,12 +564,13 @@ def test_digest_depends_on_the_content_alone(tmp_path: Path) -> None:
 
 
 def test_digest_is_pinned(tmp_path: Path) -> None:
-    """Digests are stored in lakes for years, so they never change. The upper 16 bits are the contract's."""
+    """Digests are stored in lakes for years and never change, but for the 16 bits of the contract and its reading."""
     config = loop(features={"f": {"type": "float"}})
     record = prediction(features={"f": -0.0, "odd": 1}, slices={"country": "é"})
     digest = only(map_records(tmp_path, [record], features={"f": {"type": "float"}}).records)["digest"]
     assert (digest % 2**64) >> 48 == int(contract_hash(config)[:4], 16)
     assert digest == PINNED_DIGEST
+    assert digest % 2**48 == PINNED_CONTENT
 
 
 def test_contract_hash_depends_on_the_contract_alone() -> None:
@@ -594,7 +600,8 @@ def test_parquet_columns_of_every_type_are_read(tmp_path: Path) -> None:
         (pl.Series([7], dtype=pl.UInt8), "7"),
         (pl.Series([2**64 - 1], dtype=pl.UInt64), str(2**64 - 1)),
         (pl.Series([7.0], dtype=pl.Float32), "7"),
-        (pl.Series(["7"]).cast(pl.Decimal(10, 2)), "7"),
+        (pl.Series(["7"]).cast(pl.Decimal(10, 2)), "7.00"),
+        (pl.Series([str(2**63 + 1)]).cast(pl.Decimal(38, 0)), str(2**63 + 1)),
         (pl.Series([1]).cast(pl.Date), None),
         (pl.Series([["k"]]), None),
         (pl.Series([{"k": 1}]), None),

@@ -47,7 +47,7 @@ def test_a_relative_lake_is_in_the_folder_of_the_config(tmp_path: Path) -> None:
     assert settings.config.labels["fraud"].horizon == 120 * 86_400_000
     assert settings.lake == tmp_path.resolve() / "lake"
     assert settings.path == tmp_path / "truthloop.yaml"
-    assert settings.config.ingest[1].map["value"].values == {"10.4": 1}
+    assert settings.config.ingest[1].map["value"].values == {10.4: 1}
 
 
 def test_the_lake_does_not_follow_a_link_to_the_config(tmp_path: Path) -> None:
