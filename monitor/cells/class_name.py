@@ -13,6 +13,7 @@ __all__ = [
     "escape_class",
     "newly_admitted",
     "read_confusion",
+    "unescape_class",
 ]
 
 CLASSES_MAX = 50
@@ -33,6 +34,15 @@ def escape_class(name: str) -> str:
     ('landed', '\\*other')
     """
     return _ESCAPE + name if name.startswith(_RESERVED) else name
+
+
+def unescape_class(text: str) -> str:
+    r"""Return the name of a real class from its text.
+
+    >>> unescape_class("landed"), unescape_class("\\*other")
+    ('landed', '*other')
+    """
+    return text.removeprefix(_ESCAPE)
 
 
 def confusion_class(truth: str, predicted: str) -> str:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from monitor.cells.bins import SCORE_BINS
-from monitor.cells.class_name import OTHER, confusion_class, escape_class
+from monitor.cells.class_name import OTHER, confusion_class, unescape_class
 from monitor.cells.exact_sum import FIRST_LIMB, FIRST_LIMBS, Expansion, expand
 from monitor.cells.plan import CellPlan, KindPlan
 
@@ -189,7 +189,7 @@ def _multiclass(plan: CellPlan, kind: KindPlan, labelled: pl.DataFrame) -> Scori
 def _class_index(column: str, texts: Sequence[str]) -> pl.Expr:
     """Return the index of a class among `texts`; that of `OTHER` for a class without a text."""
     indexes = {text: index for index, text in enumerate(texts) if text != OTHER}
-    names = [text if escape_class(text) == text else text[1:] for text in indexes]
+    names = [unescape_class(text) for text in indexes]
     series = pl.Series(list(indexes.values()), dtype=pl.Int64)
     index = pl.lit(series).gather(pl.col(column).cast(pl.Enum(names), strict=False).to_physical())
     return index.fill_null(texts.index(OTHER))

@@ -18,10 +18,10 @@ import polars as pl
 from schemas.config.mapping import Scalar
 from streams.columns.scalar import NON_SCALAR, TEXT_BOOLS, to_bool, to_text
 
-__all__ = ["ScalarMatch", "condition_met", "mixed_values", "plain_values", "unread_condition"]
+__all__ = ["IS_TEXT", "ScalarMatch", "condition_met", "mixed_values", "plain_values", "unread_condition"]
 
 _TEXT: Final = "text"
-_IS_TEXT: Final = "is_text"
+IS_TEXT: Final = "is_text"
 _PLAIN_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _DIGITS_MAX: Final = 400
 """No number of a config is longer (`truthloop.config.yaml_source`), so a longer one equals none."""
@@ -78,7 +78,7 @@ class ScalarMatch:
             values: tidied, or from `mixed_values`.
         """
         if isinstance(values.dtype, pl.Struct):
-            texts, is_text = values.struct.field(_TEXT), values.struct.field(_IS_TEXT).fill_null(value=True)
+            texts, is_text = values.struct.field(_TEXT), values.struct.field(IS_TEXT).fill_null(value=True)
             none = pl.Series([None], dtype=pl.String)
             as_text = self._find(texts.zip_with(is_text, none), is_text=True)
             return as_text.zip_with(is_text, self._find(none.zip_with(is_text, texts), is_text=False))
@@ -109,7 +109,7 @@ def unread_condition(path: str) -> str:
 
 def mixed_values(texts: pl.Series, is_text: pl.Series) -> pl.Series:
     """Return values of several types as one column: their text, and whether each was text before."""
-    return pl.DataFrame({_TEXT: texts, _IS_TEXT: is_text}).to_struct()
+    return pl.DataFrame({_TEXT: texts, IS_TEXT: is_text}).to_struct()
 
 
 def plain_values(values: pl.Series) -> pl.Series:

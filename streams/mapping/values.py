@@ -18,6 +18,7 @@ from streams.columns.scalar_match import mixed_values, plain_values
 from streams.columns.times import to_time
 
 __all__ = [
+    "LIKE_A_FLOAT",
     "MAX_KEY_BYTES",
     "MAX_TEXT_BYTES",
     "Checks",
@@ -39,6 +40,12 @@ MAX_KEY_BYTES: Final = 1_024
 
 MAX_TEXT_BYTES: Final = 200
 """Versions, slices, classes, definitions: names that people group by, not documents."""
+
+
+LIKE_A_FLOAT: Final = "like_a_float"
+"""Flag of a key or id such as 101.0: probably a whole number, which the other side spells 101 (`type: int`)."""
+
+_WHOLE_AS_FLOAT: Final = r"^-?[0-9]+\.0+$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +185,7 @@ def identity(
     )
     checks.reject(missing, reason, f"{name}: missing")
     checks.reject(bad, reason, f"{name}: {'not' if field.is_whole else 'neither'} {wanted}")
+    checks.flag(texts.str.contains(_WHOLE_AS_FLOAT).fill_null(value=False), f"{name}:{LIKE_A_FLOAT}")
     return texts
 
 

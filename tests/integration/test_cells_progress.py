@@ -16,7 +16,7 @@ from streams.ledger.row import ledger_frame
 from streams.ledger.table import newest_rows
 from streams.replay import sorted_input
 from truthloop.evidence import cells as evidence
-from truthloop.evidence.cells import read_evidence, refresh_cells
+from truthloop.evidence.cells import read_evidence
 
 HOUR_MS = 3_600_000
 
@@ -55,9 +55,9 @@ def test_cells_that_follow_a_live_lake_are_those_of_one_fold(live: LiveLake) -> 
 def test_a_refresh_with_nothing_new_writes_nothing(live: LiveLake) -> None:
     """Looking is not changing."""
     live.advance({0: 5, 2: 3})
-    refresh_cells(settings_of(live.lake.path))
+    read_evidence(settings_of(live.lake.path))
     version = live.lake.version("cells")
-    refresh_cells(settings_of(live.lake.path))
+    read_evidence(settings_of(live.lake.path))
     assert live.lake.version("cells") == version
 
 
@@ -78,7 +78,7 @@ def test_cells_are_made_anew_when_the_ledger_was_divided_otherwise(live: LiveLak
     """After a repair the last steps came again in another portion: nobody can tell what was counted of it."""
     settings = settings_of(live.lake.path)
     live.advance({0: 4, 1: 2})
-    refresh_cells(settings)
+    read_evidence(settings)
     live.advance({0: 3})
     ledger = live.lake.scan("ledger").drop("recorded_on", "recorded_at").collect()
     before, after = (ledger.filter(pl.col("partition") == 0, pl.col("sequence") == at) for at in (3, 6))
@@ -96,7 +96,7 @@ def test_cells_that_are_ahead_of_the_ledger_wait_for_it(live: LiveLake) -> None:
     live.advance({0: 4})
     live.advance({0: 3})
     rows = live.lake.scan("ledger").drop("recorded_on", "recorded_at").collect()
-    refresh_cells(settings)
+    read_evidence(settings)
     live.lake.replace("ledger", rows.filter(pl.col("sequence") < 4), [Claim("repair", 0, 1)], recorded_at=RECORDED_AT)
     version = live.lake.version("cells")
     read_evidence(settings)
@@ -115,14 +115,14 @@ def test_two_refreshes_at_once_count_nothing_twice(
     """Another process refreshes while this one counts: the same steps, or more, or other ones."""
     settings = settings_of(live.lake.path)
     live.advance({0: 3})
-    refresh_cells(settings)
+    read_evidence(settings)
     live.advance({0: 2} if 1 in further else {0: 1, 1: 1})
     fold, calls = evidence.fold, []
 
     def late(*arguments: pl.DataFrame) -> pl.DataFrame:
         monkeypatch.setattr(evidence, "fold", fold)
         live.advance(further)
-        refresh_cells(settings)
+        read_evidence(settings)
         calls.append(counted(live.lake))
         return fold(*arguments)  # type: ignore[arg-type]
 
@@ -140,13 +140,13 @@ def test_a_refresh_under_another_config_at_the_same_time_loses_nothing(
     settings = settings_of(live.lake.path)
     other = replace(settings, config=settings.config.model_copy(update={"timezone": "Asia/Tokyo"}))
     live.advance({0: 3, 1: 3})
-    refresh_cells(settings)
+    read_evidence(settings)
     live.advance({0: 1})
     fold = evidence.fold
 
     def late(*arguments: pl.DataFrame) -> pl.DataFrame:
         monkeypatch.setattr(evidence, "fold", fold)
-        refresh_cells(other)
+        read_evidence(other)
         return fold(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(evidence, "fold", late)

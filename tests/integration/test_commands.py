@@ -18,7 +18,7 @@ from monitor.coverage.table import coverage
 from monitor.metrics.table import metrics
 from truthloop.__main__ import app
 from truthloop.config.settings import Settings, load_settings
-from truthloop.evidence.cells import read_evidence, refresh_cells
+from truthloop.evidence.cells import read_evidence
 from truthloop.evidence.conservation import check_conservation
 from truthloop.run.replay_files import replay_files
 
@@ -192,7 +192,7 @@ def test_cells_folded_night_by_night_equal_one_fold(files: Files, tmp_path: Path
     whole = Settings(settings.config, settings.path, tmp_path / "whole", settings.state, settings.datasets)
     for predictions, labels in zip(files.prediction_files, files.label_files, strict=True):
         replay_files(settings, [predictions], [labels], now_ms=CLOSE_MS, close_at_ms=None)
-        refresh_cells(settings)
+        read_evidence(settings)
         replay_files(whole, [predictions], [labels], now_ms=CLOSE_MS, close_at_ms=None)
     for either in (settings, whole):
         replay_files(either, [], [], now_ms=CLOSE_MS, close_at_ms=CLOSE_MS)

@@ -1,12 +1,14 @@
 """Warnings about a valid config: settings that are allowed and probably not intended. Pure: config in, warnings out."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from schemas.base.duration import format_duration
 from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS
-from schemas.base.problem import Problem
+from schemas.base.problem import Path, Problem
 from schemas.config.label import LabelConfig
 from schemas.config.loop import LoopConfig
+from schemas.config.mapping import Scalar
 from schemas.config.privacy import redacted_features
 
 __all__ = ["advise"]
@@ -19,6 +21,7 @@ def advise(config: LoopConfig) -> list[Problem]:
         *(problem for kind, label in config.labels.items() for problem in _on_label(config, kind, label)),
         *_on_slices(config),
         *_on_sources(config),
+        *_on_codes(config),
         *_on_personal_data(config),
         *_on_ages(config),
     ]
@@ -102,6 +105,27 @@ def _on_sources(config: LoopConfig) -> Iterator[Problem]:
     for name in config.predictions.features if "features" not in mapped else ():
         if f"features.{name}" not in mapped:
             yield Problem(("predictions", "features", name), f"no source in `ingest` maps features.{name}")
+
+
+def _on_codes(config: LoopConfig) -> Iterator[Problem]:
+    """Find texts such as '10.40' that records are compared with: as a number it has no trailing zero."""
+    for at, source in enumerate(config.ingest):
+        for path, wanted in source.where.items():
+            yield from _codes(("ingest", at, "where", path), wanted if isinstance(wanted, list) else [wanted])
+        for target, how in source.map.items():
+            yield from _codes(("ingest", at, "map", target, "values"), how.values or ())
+            yield from _codes(("ingest", at, "map", target, "in"), how.in_ or ())
+
+
+def _codes(path: Path, scalars: Iterable[Scalar]) -> Iterator[Problem]:
+    for scalar in scalars:
+        if isinstance(scalar, str) and re.fullmatch(r"-?(0|[1-9][0-9]*)\.[0-9]*0", scalar):
+            short = scalar.rstrip("0").removesuffix(".")
+            yield Problem(
+                path,
+                f"{scalar!r} equals the text {scalar} and the number {short}, which is how every reader of JSON sees "
+                f"{scalar} without quotes; it does not equal the text {short}",
+            )
 
 
 def _on_personal_data(config: LoopConfig) -> Iterator[Problem]:

@@ -30,7 +30,7 @@ from truthloop.config.settings import Settings
 from truthloop.evidence.spans import Span, new_spans, read_new_rows, read_outcomes_of
 from truthloop.evidence.touched import outcomes_of_definition, revised_outcomes
 
-__all__ = ["Evidence", "Reach", "folded_steps", "read_evidence", "refresh_cells"]
+__all__ = ["Evidence", "Reach", "folded_steps", "read_evidence"]
 
 APP = "cells"
 """Application whose position counts the table's commits, so that no two are made from the same cells."""
@@ -111,15 +111,6 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
 def folded_steps(lake: Lake) -> dict[int, int]:
     """Return by partition how many of its steps the cells hold."""
     return {number: lake.applied("cells", _app(number)) for number in complete_rows(lake)}
-
-
-def refresh_cells(settings: Settings) -> None:
-    """Fold what the lake has gained since the cells were last written.
-
-    Raises:
-        LakeError: there is no lake yet, or it cannot be read or written.
-    """
-    read_evidence(settings)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from lake import Lake
+from monitor.cells.class_spelling import with_one_spelling
 from monitor.cells.of_record import BACKFILL_COLUMNS
 from streams.ledger.row import LedgerRow
 
@@ -90,7 +91,7 @@ def read_new_rows(lake: Lake, spans: list[Span]) -> NewRows:
         .collect()
     )
     firsts = {span.partition: span.steps[0] for span in spans if span.steps[0]}
-    return NewRows(predictions, with_backfill_columns(lake, outcomes), read_outcomes_of(lake, outcomes, firsts))
+    return NewRows(predictions, _for_evidence(lake, outcomes), read_outcomes_of(lake, outcomes, firsts))
 
 
 def read_outcomes_of(lake: Lake, predictions: pl.DataFrame, steps: Mapping[int, int]) -> pl.DataFrame:
@@ -106,7 +107,7 @@ def read_outcomes_of(lake: Lake, predictions: pl.DataFrame, steps: Mapping[int, 
     """
     wanted = predictions.filter(pl.col("partition").is_in(list(steps)))
     if wanted.is_empty():
-        return with_backfill_columns(lake, pl.DataFrame(schema=lake.schema("outcomes")))
+        return _for_evidence(lake, pl.DataFrame(schema=lake.schema("outcomes")))
     offsets = wanted["prediction_offset"].unique().sort()
     before = pl.DataFrame({"partition": list(steps), "before": list(steps.values())}, schema_overrides=_SCHEMA)
     found = (
@@ -118,7 +119,12 @@ def read_outcomes_of(lake: Lake, predictions: pl.DataFrame, steps: Mapping[int, 
         .join(wanted.lazy().select(OUTCOME).unique(), on=OUTCOME, how="semi")
         .collect()
     )
-    return with_backfill_columns(lake, found)
+    return _for_evidence(lake, found)
+
+
+def _for_evidence(lake: Lake, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Return revisions with what their labels declare, and with one spelling of classes."""
+    return with_backfill_columns(lake, with_one_spelling(outcomes))
 
 
 def with_backfill_columns(lake: Lake, outcomes: pl.DataFrame) -> pl.DataFrame:

@@ -43,7 +43,8 @@ def replay(
     with reporting_errors():
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
-        from truthloop.evidence.cells import refresh_cells  # noqa: PLC0415 - keeps --help fast
+        from truthloop.evidence.cells import read_evidence  # noqa: PLC0415 - keeps --help fast
+        from truthloop.evidence.class_warnings import class_warnings  # noqa: PLC0415 - the same
         from truthloop.run.replay_files import accounting_lines, replay_files  # noqa: PLC0415 - the same
         from truthloop.terminal.instants import parse_instant_ms  # noqa: PLC0415 - the same
 
@@ -55,21 +56,34 @@ def replay(
             now_ms=now_ms() if now is None else parse_instant_ms(now, "--now"),
             close_at_ms=None if close is None else parse_instant_ms(close, "--close"),
         )
-        refresh_cells(settings)
+        warnings = [*_key_warnings(summary), *class_warnings(read_evidence(settings))]
         violations = summary.counters.violations()
         if as_json:
-            print_json(_document(summary, violations))
+            print_json(_document(summary, violations, warnings))
         else:
             _print_files(summary)
             for line in accounting_lines(summary.counters):
                 results.print(line)
+        for warning in warnings:
+            warn(warning)
         for violation in violations:
             warn(f"an accounting identity does not hold: {violation}")
         if violations:
             raise typer.Exit(1)
 
 
-def _document(summary: "ReplaySummary", violations: list[str]) -> dict[str, object]:
+def _key_warnings(summary: "ReplaySummary") -> list[str]:
+    """Return a sentence for each file whose keys are spelled as floats, and will not meet those of whole numbers."""
+    from streams.mapping.values import LIKE_A_FLOAT  # noqa: PLC0415 - keeps --help fast
+
+    return [
+        f"{file.name}: {count:,} keys are text like 101.0; if others are like 101, write key: {{path: ..., type: int}}"
+        for file in summary.files
+        if (count := file.flags.get(f"key:{LIKE_A_FLOAT}"))
+    ]
+
+
+def _document(summary: "ReplaySummary", violations: list[str], warnings: list[str]) -> dict[str, object]:
     import msgspec  # noqa: PLC0415 - keeps --help fast
 
     return {
@@ -78,6 +92,7 @@ def _document(summary: "ReplaySummary", violations: list[str]) -> dict[str, obje
         "steps": summary.steps,
         "finished_an_interrupted_run": summary.redone,
         "counters": msgspec.to_builtins(summary.counters),
+        "warnings": warnings,
         "conservation": {"holds": not violations, "violations": violations},
     }
 

@@ -4,7 +4,7 @@ For the terminal only. Personal fields are not shown.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,8 +12,9 @@ from schemas.config.loop import LoopConfig
 from schemas.config.mapping import HOOK_TARGET, FieldMap
 from truthloop.config.summary import origin_text
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
+from truthloop.onboarding.trial.spellings import Spellings
 
-__all__ = ["Example", "examples_of"]
+__all__ = ["Example", "examples_of", "shown_spellings"]
 
 LENGTH: Final = 60
 HIDDEN: Final = "(personal: not shown)"
@@ -51,6 +52,19 @@ def examples_of(topic: MappedTopic, source: MappedSource, config: LoopConfig) ->
         partition, offset = messages.partitions[row["index"]], messages.offsets[row["index"]]
         examples.append(Example(partition, offset, list(_fields(source, row, config))))
     return examples
+
+
+def shown_spellings(source: MappedSource, config: LoopConfig) -> list[Spellings]:
+    """Return the spellings of the values that a source compares, cut to a line; not at paths of personal features."""
+    if source.source is None:
+        return []
+    personal = {name for name, feature in config.predictions.features.items() if feature.pii is not None}
+    hidden = {path for name in personal if (how := source.source.map.get(f"features.{name}")) for path in how.paths}
+    return [
+        replace(found, seen=[replace(one, text=_cut(one.text)) for one in found.seen])
+        for found in source.spellings
+        if found.path not in hidden
+    ]
 
 
 def _fields(source: MappedSource, row: dict[str, Any], config: LoopConfig) -> Iterator[tuple[str, str, str]]:
@@ -103,4 +117,8 @@ def _value_text(target: str, row: dict[str, Any], personal: set[str]) -> str | N
     if column.endswith("_ms"):
         return datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     text = repr(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= LENGTH else f"{text[: LENGTH - 3]}..."

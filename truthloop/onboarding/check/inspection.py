@@ -1,6 +1,7 @@
 """Inspection of a config and its topics: runs all checks of `truthloop check --live` on sampled records."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -11,6 +12,7 @@ from streams.ingest.offsets import source_topics
 from streams.kafka.sample import Cluster, TopicSample
 from streams.kafka.topics import Topics
 from streams.mapping.tools import MappingTools
+from truthloop.onboarding.check.classes import check_classes
 from truthloop.onboarding.check.clocks import check_clocks
 from truthloop.onboarding.check.delays import check_delays
 from truthloop.onboarding.check.forecast import Forecast, TopicFlow, flow_of, forecast_of
@@ -50,6 +52,7 @@ class Inspection:
         flows: by topic.
         delays: by kind, where sampled labels have sampled predictions.
         overlaps: by kind, where both sides have keys.
+        source_overlaps: the same by kind and source, where several sources have labels of a kind.
         issues: worst first.
         is_started: all of the loop's own topics exist.
     """
@@ -58,6 +61,7 @@ class Inspection:
     flows: dict[str, TopicFlow] = field(default_factory=dict)
     delays: dict[str, Delays] = field(default_factory=dict)
     overlaps: dict[str, Overlap] = field(default_factory=dict)
+    source_overlaps: dict[str, dict[str, Overlap]] = field(default_factory=dict)
     forecast: Forecast = field(default_factory=lambda: Forecast(None, None, None, None, None))
     issues: list[Issue] = field(default_factory=list)
     is_started: bool = False
@@ -120,20 +124,41 @@ def _check_emptiness(found: Inspection) -> Iterator[Issue]:
 
 
 def _check_kinds(found: Inspection, config: LoopConfig) -> Iterator[Issue]:
-    """Measure delays and overlaps of all kinds, and check them."""
-    predictions = [topic for topic in found.topics if any(source.role == "predictions" for source in topic.sources)]
+    """Measure delays of all kinds, and the overlap of each source of labels with the predictions; and check them."""
+    topics = [topic for topic in found.topics if any(source.role == "predictions" for source in topic.sources)]
+    predictions = [source for topic in topics for source in topic.sources if source.role == "predictions"]
     labels = [source for topic in found.topics for source in topic.sources if source.role == "labels"]
-    made = _known_times([source for topic in predictions for source in topic.sources if source.role == "predictions"])
-    known = _known_times(labels)
+    made, known = _known_times(predictions), _known_times(labels)
     for kind, label in config.labels.items():
         delays = measure_delays(made, known.filter(pl.col("kind") == kind), label.horizon, label.retain)
         if delays is not None:
             found.delays[kind] = delays
             yield from check_delays(kind, label, delays)
-        overlap = overlap_of(predictions, labels, kind, delays)
+        overlap = overlap_of(topics, labels, kind, delays)
         if overlap is not None:
             found.overlaps[kind] = overlap
-            yield from check_overlap(kind, overlap)
+            by_source = _by_source(topics, labels, kind, delays)
+            if len(by_source) > 1:
+                found.source_overlaps[kind] = by_source
+                for title, one in by_source.items():
+                    yield from check_overlap(f"kind {kind} of {title}", one)
+            else:
+                yield from check_overlap(f"kind {kind}", overlap)
+        if config.predictions.outputs[kind].task == "multiclass":
+            yield from check_classes(kind, predictions, labels)
+
+
+def _by_source(
+    predictions: Sequence[MappedTopic], labels: Sequence[MappedSource], kind: str, delays: Delays | None
+) -> dict[str, Overlap]:
+    """Return the overlap of each source that has labels of a kind, by its title, and its number if others share it."""
+    titles = Counter(source.title for source in labels)
+    found: dict[str, Overlap] = {}
+    for number, source in enumerate(labels, start=1):
+        overlap = overlap_of(predictions, [source], kind, delays)
+        if overlap is not None:
+            found[source.title if titles[source.title] == 1 else f"{source.title} ({number})"] = overlap
+    return found
 
 
 def _known_times(sources: list[MappedSource]) -> pl.DataFrame:

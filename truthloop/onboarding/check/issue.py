@@ -39,7 +39,7 @@ _TABLE: Final[dict[str, tuple[Severity, str]]] = {
     "message_size": (_ERROR, "Raise max.message.bytes, or set message.max.bytes under kafka.client to the same size."),
     "copies": (_NOTE, "For production: 3 replicas and min.insync.replicas=2; else records are lost with a machine."),
     # mapping
-    "all_filtered": (_ERROR, "Compare `where` with the records; values are compared as text."),
+    "all_filtered": (_ERROR, "Compare `where` with the spellings above: the type of its value decides what it equals."),
     "rejects": (_WARNING, ""),
     "output_invalid": (_WARNING, "Are the path and the task right?"),
     "output_missing": (_WARNING, "Is the path right?"),
@@ -50,12 +50,21 @@ _TABLE: Final[dict[str, tuple[Severity, str]]] = {
     "feature_unseen": (_NOTE, "They are kept and flagged. Add them to `categories`?"),
     "conflicts": (_WARNING, "Map `id` to a field that tells them apart, for instance id: [key, version]."),
     "one_class": (_WARNING, "If the other class has no records, on_timeout: {imply: 0} assigns it at the horizon."),
+    "number_as_text": (_WARNING, "Let the producer write codes as text, in quotes."),
+    "other_classes": (
+        _WARNING,
+        "Map them to the same names with `values`, or set `type: int` if they are whole numbers.",
+    ),
     # times
     "unit": (_ERROR, "Set `unit` to the unit of the numbers: s, ms, us or ns."),
     "time_zone": (_ERROR, "Their UTC offset is wrong: the producer must write UTC, or the right offset."),
     "future": (_WARNING, "Check the producers' clocks."),
     "history": (_WARNING, "With clock: arrival, labels are known when they arrive; clock: event uses their own times."),
     # keys
+    "like_a_float": (
+        _WARNING,
+        "If they are whole numbers, write key: {path: ..., type: int}: 101.0 is no 101 as text.",
+    ),
     "few_common_keys": (
         _WARNING,
         "Leave out labels of other models with `where`; else they expire as `unknown_prediction`.",

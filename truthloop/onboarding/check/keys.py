@@ -32,6 +32,7 @@ MOSTLY: Final = 0.9
 PATTERN_KEYS: Final = 200
 
 _CHANGES: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
+    ("if both were whole numbers (key: {path: ..., type: int})", lambda text: re.sub(r"^0*(\d+)(\.0*)?$", r"\1", text)),
     ("if upper and lower case were the same", str.casefold),
     ("if only letters and digits were compared", lambda text: re.sub(r"[\W_]+", "", text)),
     ("if only digits were compared", lambda text: re.sub(r"\D+", "", text).lstrip("0")),
@@ -41,7 +42,7 @@ _CHANGES: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
 
 @dataclass(frozen=True)
 class Overlap:
-    """Overlap of the sampled keys of predictions and of one kind of label.
+    """Overlap of the sampled keys of predictions and of one kind of label of one source.
 
     Attributes:
         labels: number of different keys of labels, retractions included.
@@ -118,9 +119,9 @@ def _change(prediction_keys: Collection[str], label_keys: Collection[str]) -> st
     return ""
 
 
-def check_overlap(kind: str, overlap: Overlap) -> Iterator[Issue]:
-    """Yield an issue if too few keys of labels are among those of predictions."""
-    where = f"kind {kind}, keys"
+def check_overlap(labels: str, overlap: Overlap) -> Iterator[Issue]:
+    """Yield an issue if too few keys of labels are among those of predictions; `labels` says of which ones."""
+    where = f"{labels}, keys"
     left, right = overlap.patterns
     if overlap.common:
         if overlap.ripe >= EXPECTED and overlap.share < FEW:

@@ -10,6 +10,7 @@ import polars as pl
 from schemas.base.figures import share as as_share
 from schemas.base.status import RejectReason
 from schemas.config.loop import LoopConfig
+from streams.mapping.values import LIKE_A_FLOAT
 from truthloop.onboarding.check.issue import Issue, Severity, issue
 from truthloop.onboarding.profiles.describe import list_text
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic, SampleReject
@@ -39,6 +40,7 @@ _REJECT_HINTS: Final = {
     RejectReason.NONEXISTENT_TIME: "Clocks in this `zone` skipped these times, so it is the wrong zone.",
     RejectReason.BAD_VERSION: "Is `map.version` the right path? If no field has it, {constant: v1} sets a version.",
     RejectReason.BAD_VALUE: "Does `map.value` list every value in `values`? Leave out others with `where`.",
+    RejectReason.BAD_OP: "Compare `retract` and `heartbeat` with the spellings above.",
     RejectReason.UNKNOWN_KIND: "Every kind needs an entry in `labels` and `predictions.outputs`.",
     RejectReason.HOOK_FAILED: "The function under `python` raised an error for them.",
     RejectReason.TOO_LARGE: "Map fewer features: fields that are not mapped are not sent.",
@@ -83,6 +85,7 @@ def check_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Issue]:
     for source in topic.sources:
         if not source.frame.height:
             continue
+        yield from _spelled(where, source)
         if source.role == "predictions":
             yield from _outputs(where, source, config)
             yield from _slices(where, source, config)
@@ -90,6 +93,17 @@ def check_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Issue]:
             yield from _conflicts(where, source)
         else:
             yield from _classes(where, source, config)
+
+
+def _spelled(where: str, source: MappedSource) -> Iterator[Issue]:
+    """Find keys that are spelled as floats, and codes that are numbers, which have lost their trailing zeros."""
+    share = float(source.frame["flags"].list.contains(f"key:{LIKE_A_FLOAT}").sum()) / source.frame.height
+    if share >= FLAGGED:
+        yield issue("like_a_float", f"{where}, key", f"{as_share(share)} are text like 101.0")
+    for target, count in source.fractions.items():
+        if count:
+            text = f"{count:,} are JSON numbers with a fraction: 10.40 is 10.4 there, for every reader"
+            yield issue("number_as_text", f"{where}, {target}", text)
 
 
 def _outputs(where: str, source: MappedSource, config: LoopConfig) -> Iterator[Issue]:

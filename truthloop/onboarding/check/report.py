@@ -9,18 +9,20 @@ from schemas.base.figures import share as as_share
 from schemas.config.loop import LoopConfig
 from truthloop.config.age_table import age_table
 from truthloop.onboarding.check.clocks import lag_of_source
-from truthloop.onboarding.check.examples import examples_of
+from truthloop.onboarding.check.examples import examples_of, shown_spellings
 from truthloop.onboarding.check.forecast import ENTRY_BYTES, Forecast, TopicFlow
 from truthloop.onboarding.check.inspection import Inspection
 from truthloop.onboarding.check.issue import Issue, Severity, has_errors
+from truthloop.onboarding.check.keys import Overlap
 from truthloop.onboarding.check.mapping import reject_shares
 from truthloop.onboarding.trial.delays import Delays, age_text, two_units
-from truthloop.onboarding.trial.mapped import MappedTopic
+from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
 
 __all__ = ["report_document", "report_lines", "verdict_lines"]
 
 YEAR: Final = 365
 PATH_WIDTH: Final = 70
+SPELLINGS_MAX: Final = 8
 
 
 def report_lines(found: Inspection, config: LoopConfig) -> Iterator[str]:
@@ -60,6 +62,7 @@ def _topic_lines(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> Ite
         if (lag := lag_of_source(source)) is not None:
             lags = f"half within {age_text(lag.p50)}, 90 % within {age_text(lag.p90)}"
             yield f"  {source.role} arrived in Kafka after their own time: {lags}"
+        yield from _spelling_lines(source, config)
     rate = "too short a time span for a rate" if flow.per_day is None else f"about {about(flow.per_day)} a day"
     yield f"  {rate}, {flow.bytes_each:,.0f} bytes each, own times over {age_text(flow.span_ms)}"
     for source in topic.sources:
@@ -71,6 +74,13 @@ def _topic_lines(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> Ite
                 yield f"    {target.ljust(names)}  <- {origin.ljust(paths)}  {value}"
 
 
+def _spelling_lines(source: MappedSource, config: LoopConfig) -> Iterator[str]:
+    for field in shown_spellings(source, config):
+        seen = ", ".join(f"{one.text} {one.count:,} ({one.becomes})" for one in field.seen[:SPELLINGS_MAX])
+        more = f", and {len(field.seen) - SPELLINGS_MAX:,} more" if len(field.seen) > SPELLINGS_MAX else ""
+        yield f"  {field.field} <- {field.path}: {seen or 'no value'}{more}"
+
+
 def _roles(topic: MappedTopic) -> list[str]:
     return list(dict.fromkeys(source.role for source in topic.sources))
 
@@ -79,22 +89,29 @@ def _kind_lines(found: Inspection, kind: str) -> Iterator[str]:
     overlap, delays = found.overlaps.get(kind), found.delays.get(kind)
     if overlap is None:
         yield "No keys to compare: the sample has none of predictions, or none of labels."
-    elif overlap.ripe:
-        yield (
-            f"{as_share(overlap.share)} of {overlap.ripe:,} label keys have their prediction in the topic (labels "
-            "whose prediction may be too old to be there are not counted)."
-        )
+    elif by_source := found.source_overlaps.get(kind):
+        for title, one in by_source.items():
+            yield _overlap_line(one, f" of {title}")
     else:
-        yield (
-            f"{overlap.common:,} of {overlap.labels:,} label keys are among the sampled predictions; "
-            f"{overlap.expected:,.0f} were expected."
-        )
+        yield _overlap_line(overlap, "")
     if delays is not None:
         yield (
             f"{delays.pairs:,} sampled labels have a sampled prediction: half came within {age_text(delays.p50)}, 90 % "
             f"within {age_text(delays.p90)}, 99 % within {age_text(delays.p99)}; the topics span "
             f"{age_text(delays.window_ms)}."
         )
+
+
+def _overlap_line(overlap: Overlap, of_source: str) -> str:
+    if overlap.ripe:
+        return (
+            f"{as_share(overlap.share)} of {overlap.ripe:,} label keys{of_source} have their prediction in the topic "
+            "(labels whose prediction may be too old to be there are not counted)."
+        )
+    return (
+        f"{overlap.common:,} of {overlap.labels:,} label keys{of_source} are among the sampled predictions; "
+        f"{overlap.expected:,.0f} were expected."
+    )
 
 
 def _seen_ms(delays: Delays) -> dict[str, int]:
@@ -186,6 +203,19 @@ def _topic_document(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> 
         "records_per_day": _whole(flow.per_day),
         "bytes_each": round(flow.bytes_each),
         "lag_ms": {role: {"p10": lag.p10, "p50": lag.p50, "p90": lag.p90} for role, lag in lags.items() if lag},
+        "spellings": [
+            {
+                "field": field.field,
+                "path": field.path,
+                "values": [
+                    {"value": one.text, "count": one.count, "becomes": one.becomes}
+                    for one in field.seen[:SPELLINGS_MAX]
+                ],
+                "different": len(field.seen),
+            }
+            for source in topic.sources
+            for field in shown_spellings(source, config)
+        ],
         "examples": [
             {
                 "partition": example.partition,
@@ -200,12 +230,17 @@ def _topic_document(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> 
 
 def _kind_document(found: Inspection, kind: str) -> dict[str, Any]:
     overlap, delays = found.overlaps.get(kind), found.delays.get(kind)
-    keys = None
-    if overlap is not None:
-        counts = {"labels": overlap.labels, "common": overlap.common}
-        keys = counts | {"expected": round(overlap.expected, 1), "share": round(overlap.share, 4)}
     quantiles = None if delays is None else {"pairs": delays.pairs, **_quantiles(delays), "window": delays.window_ms}
-    return {"keys": keys, "delays_ms": quantiles}
+    return {
+        "keys": None if overlap is None else _overlap_document(overlap),
+        "sources": {title: _overlap_document(one) for title, one in found.source_overlaps.get(kind, {}).items()},
+        "delays_ms": quantiles,
+    }
+
+
+def _overlap_document(overlap: Overlap) -> dict[str, Any]:
+    counts = {"labels": overlap.labels, "common": overlap.common}
+    return counts | {"expected": round(overlap.expected, 1), "share": round(overlap.share, 4)}
 
 
 def _whole(value: float | None) -> int | None:

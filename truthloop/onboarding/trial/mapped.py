@@ -3,7 +3,7 @@
 The mapping, the reject reasons and the filters are those of ingest and the join themselves.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +21,7 @@ from streams.mapping.tools import MappingTools
 from streams.messages.canonical import CanonicalReader
 from streams.readers.format import json_text_in
 from streams.readers.json_lines import no_cycle_search
+from truthloop.onboarding.trial.spellings import SpellingCount, Spellings
 
 __all__ = ["MappedSource", "MappedTopic", "SampleReject", "map_canonical_topic", "map_topic"]
 
@@ -51,11 +52,22 @@ class MappedSource:
         source: the source; None for records of a canonical topic.
         frame: canonical columns, with `index` (position in the sample's messages), `kafka_ms` (Kafka's timestamp; null
             if there is none) and `known_ms` (when the label was known; for predictions their time) instead of `row`.
+        spellings: of values that are compared with scalars of the config.
+        fractions: by field that is text, how many values are JSON numbers with a fraction.
     """
 
     role: Role
     source: SourceMap | None
     frame: pl.DataFrame
+    spellings: list[Spellings] = field(default_factory=list)
+    fractions: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Name of the source for people."""
+        if self.source is None:
+            return "canonical"
+        return self.source.source or self.source.title
 
 
 @dataclass(frozen=True)
@@ -96,11 +108,7 @@ def map_topic(sample: TopicSample, config: LoopConfig, tools: MappingTools, now_
             partition = reject.source_partition or 0
             one = SampleReject(reject.reason, reject.detail or "", partition, reject.source_row)
             rejects.setdefault((partition, one.offset), one)
-    sources = [
-        MappedSource(source.as_, source, _frame(sample, source, config, tools))
-        for source in config.ingest
-        if source.topic == sample.topic
-    ]
+    sources = [_mapped(sample, source, config, tools) for source in config.ingest if source.topic == sample.topic]
     return MappedTopic(sample, sources, list(rejects.values()), filtered)
 
 
@@ -126,18 +134,21 @@ def _chunks(messages: SourceMessages) -> Iterable[SourceMessages]:
     return (messages.part(first, first + CHUNK) for first in range(0, len(messages), CHUNK))
 
 
-def _frame(sample: TopicSample, source: SourceMap, config: LoopConfig, tools: MappingTools) -> pl.DataFrame:
-    mapper = MessageMapper(source.as_, source, config, tools)
+def _mapped(sample: TopicSample, source: SourceMap, config: LoopConfig, tools: MappingTools) -> MappedSource:
+    mapper, count = MessageMapper(source.as_, source, config, tools), SpellingCount(source, config)
     paths = sorted(metadata_paths(source))
     frames = []
     for number, chunk in enumerate(_chunks(sample.messages)):
         texts = [b"" if value is None else json_text_in(value) for value in chunk.values]
+        metadata = chunk.metadata(paths, source.key_format)
         with no_cycle_search():
-            records = mapper.map(texts, chunk.metadata(paths, source.key_format)).records
+            records = mapper.map(texts, metadata).records
+            count.add(texts, metadata)
         frames.append(records.with_columns(pl.col("row") + number * CHUNK))
     if not frames:
         frames.append(mapper.map([]).records)
-    return _with_times(pl.concat(frames), source.as_, sample.messages, config)
+    frame = _with_times(pl.concat(frames), source.as_, sample.messages, config)
+    return MappedSource(source.as_, source, frame, count.found(), count.fractions)
 
 
 def _with_times(frame: pl.DataFrame, role: Role, messages: SourceMessages, config: LoopConfig) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from monitor.metrics.table import metrics
 from monitor.nowcast.estimator import Estimate
 from monitor.nowcast.expected import EXPECTED_METRICS
 from schemas.base.metric_name import METRICS, RARE_METRICS
+from truthloop.evidence.class_warnings import class_warnings
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.snapshot import Snapshot
 from truthloop.page.gather.sql import metric_query
@@ -51,6 +52,7 @@ def metric_panel(scope: Scope, estimates: Estimates) -> MetricPanel:
             running.append(now)
     notes = [_PENDING] if None in estimates.values() else []
     notes += [_RUNNING] if running else []
+    notes += [f"{text[0].upper()}{text[1:]}." for text in class_warnings(scope.snapshot.evidence, scope.kind.name)]
     if scope.kind.task == "binary" and name not in EXPECTED_METRICS and any(_is_young(version) for version in series):
         notes.append("This metric has no estimate: until a day is final its value is of the arrived labels.")
     if scope.kind.task != "binary" and any(_is_young(version) for version in series):

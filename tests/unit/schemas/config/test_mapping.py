@@ -165,3 +165,18 @@ def test_keys_of_values_keep_their_type(tmp_path: Path) -> None:
     found = load_settings(tmp_path / "truthloop.yaml", {}).config.ingest[0].map["outputs.fraud"].values
     assert list((found or {}).items()) == [(True, 1), (10.4, 0.5), (7, 0), ("8", 0), ("Y", 1)]
     assert [type(key) for key in found or {}] == [bool, float, int, str, str]
+
+
+def test_check_warns_of_codes_that_lose_a_digit_as_numbers(tmp_path: Path) -> None:
+    """JSON's number 10.40 is 10.4; text and number are told apart in the sentence."""
+    config = CONFIG.replace(
+        "outputs.fraud: s", 'outputs.fraud: {path: s, values: {"10.40": 1, "10.4": 0, "7": 1, 2.50: 0}}'
+    )
+    config = config.replace("    map:", '    where: {code: "1.0"}\n    map:')
+    (tmp_path / "truthloop.yaml").write_text(config)
+    found = [str(one) for one in advise(load_settings(tmp_path / "truthloop.yaml", {}).config) if "of JSON" in str(one)]
+    assert [text.split(" equals")[0] for text in found] == [
+        "ingest[0].where.code: '1.0'",
+        "ingest[0].map.outputs.fraud.values: '10.40'",
+    ]
+    assert "it does not equal the text 10.4" in found[1]

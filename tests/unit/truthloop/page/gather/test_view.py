@@ -110,6 +110,16 @@ def test_kinds_without_scores_have_values_and_no_estimates(gatherer: Gatherer) -
         can_be_shown(found)
 
 
+def test_classes_that_never_meet_are_said_beside_the_metric(tmp_path: Path) -> None:
+    """Else labels with names of their own would look like a bad model."""
+    predictions, labels = records(days=3)
+    renamed = [one | {"value": f"by {one['value']}"} if one["kind"] == "route" else one for one in labels]
+    gatherer = gatherer_of(make_lake(tmp_path, config_of(), predictions, renamed))
+    note = gatherer.view(Selection("route", metric="accuracy")).metric.note
+    assert "labels has a class that is ever predicted: labels say 'by " in note
+    assert "ever predicted" not in gatherer.view(Selection("price", metric="mae")).metric.note
+
+
 def test_versions_are_compared_on_the_labels_that_they_share(gatherer: Gatherer) -> None:
     """The later version has a lower loss on the same labels; there is one comparison for every task."""
     losses = {}
