@@ -99,7 +99,8 @@ def _prediction_source(topic: TopicProfile, key: ChosenKey, kinds: KindFields) -
 def _label_source(topic: TopicProfile, key: ChosenKey, kinds: KindFields) -> SourceDraft:
     if is_canonical(topic, "labels"):
         return SourceDraft(topic.topic, "labels", topic_notes(topic))
-    return draft_label_source(topic, key, kinds.kinds[topic.topic], kinds.values[topic.topic])
+    name = topic.topic
+    return draft_label_source(topic, key, kinds.kinds[name], kinds.values[name], kinds.doubts.get(name, ""))
 
 
 def _reasons(guess: RoleGuess) -> str:

@@ -64,6 +64,7 @@ class SourceDraft:
         lines: its map; empty for canonical records.
         kind: of labels.
         where: condition that selects records, by path.
+        key_format: form of Kafka's keys, if the map reads them.
         is_own: the topic is one of the loop's own topics and needs no source.
     """
 
@@ -73,6 +74,7 @@ class SourceDraft:
     lines: list[MapLine] = field(default_factory=list)
     kind: str = ""
     where: dict[str, Scalar | list[Scalar]] = field(default_factory=dict)
+    key_format: str = "text"
     is_own: bool = False
 
 

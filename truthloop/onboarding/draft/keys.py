@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from schemas.config.record_metadata import HEADER_PREFIX
 from truthloop.onboarding.draft.suggestions import PRESENT
 from truthloop.onboarding.profiles.field import FieldProfile
 from truthloop.onboarding.profiles.names import IDENTITY_HINTS, last_name_parts, similarity
@@ -56,7 +57,7 @@ def suggest_keys(topic: TopicProfile) -> list[FieldProfile]:
     """Return fields that may be a key, best first."""
     found = []
     for field in topic.fields.values():
-        if not (topic.is_record_field(field.path) or field.path == KEY) or field.path in topic.time_formats:
+        if not (topic.is_record_field(field.path) or _is_metadata(field)) or field.path in topic.time_formats:
             continue
         filled = topic.filled(field)
         if filled.kind not in ("text", "whole number") or max(filled.share, topic.share(field)) < PRESENT:
@@ -70,10 +71,15 @@ def suggest_keys(topic: TopicProfile) -> list[FieldProfile]:
 def _weight_alone(topic: TopicProfile, field: FieldProfile) -> float:
     """Return the weight of a field as a key, from its own topic only."""
     weight = 2 * field.distinct / field.present
-    if field.path == KEY:
+    if _is_metadata(field):
         return weight - 0.1  # an equal field of the record is better: files have it, too
     weight += 0.5 * bool(last_name_parts(field.path) & IDENTITY_HINTS)
     return weight - topic.is_feature(field.path) - 0.05 * topic.inner_path(field.path).count(".")
+
+
+def _is_metadata(field: FieldProfile) -> bool:
+    """Return whether a field is Kafka's key or a header, as the attributes of a CloudEvent in binary mode are."""
+    return field.path == KEY or field.path.startswith(HEADER_PREFIX)
 
 
 def suggest_key_pairs(

@@ -49,12 +49,14 @@ class KindFields:
         outputs: by topic of predictions, then by kind.
         values: by topic of labels; None if the record itself is a positive label.
         kinds: kind of each topic of labels.
+        doubts: by topic of labels, why its values may not mean the same as those of another topic of the kind.
     """
 
     tasks: dict[str, Task]
     outputs: dict[str, dict[str, OutputSuggestion]] = field(default_factory=dict)
     values: dict[str, LabelSuggestion | None] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
+    doubts: dict[str, str] = field(default_factory=dict)
 
 
 def match_kinds(
@@ -78,12 +80,36 @@ def match_kinds(
         found.outputs = {topic: {name: output} for topic, output in classes.items()}
     for topic in labels:
         found.kinds[topic.topic] = max(tasks, key=lambda name: (similarity(name, topic.topic), name == kind))
+    found.doubts = _doubts([topic for topic in labels if not is_canonical(topic, "labels")], found)
     for topic in predictions:
         outputs = found.outputs.setdefault(topic.topic, {})
         for name, task_of_kind in tasks.items():
             if name not in outputs and (output := _output(topic, name, task_of_kind)) is not None:
                 outputs[name] = output
     return found
+
+
+def _doubts(labels: Sequence[TopicProfile], found: KindFields) -> dict[str, str]:
+    """Return the topics whose values may mean the opposite of those of the first topic of the same kind."""
+    first: dict[str, TopicProfile] = {}
+    doubts = {}
+    for topic in labels:
+        other = first.setdefault(found.kinds[topic.topic], topic)
+        if other is not topic and not _is_same_field(found.values[topic.topic], found.values[other.topic]):
+            value = found.values[other.topic]
+            what = "a record" if value is None else value.field.path
+            doubts[topic.topic] = (
+                f"does 1 mean the same as with {what} of {other.topic}, or the opposite (then swap 0 and 1 by `values`)"
+            )
+    return doubts
+
+
+def _is_same_field(one: LabelSuggestion | None, other: LabelSuggestion | None) -> bool:
+    """Return whether two label fields have the same last name and the same values, so that they mean the same."""
+    if one is None or other is None:
+        return False
+    names = [name_parts(suggestion.field.path.rpartition(".")[2]) for suggestion in (one, other)]
+    return names[0] == names[1] and one.values == other.values
 
 
 def _best_label(topic: TopicProfile, task: Task | None) -> LabelSuggestion | None:

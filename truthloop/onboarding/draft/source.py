@@ -5,7 +5,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from schemas.base.duration import format_duration
@@ -67,10 +67,12 @@ def draft_prediction_source(
         _version(topic, version),
         *_outputs(topic, outputs, clear),
     ]
-    used = {line.path for line in draft.lines if isinstance(line.path, str)}
-    contract = suggest_contract(topic, used.union(clear))
-    draft.lines += contract.lines
     draft.where = _where(topic, [path for path in (key.path, time, version.path if version else None) if path])
+    draft.key_format = _key_format(topic, draft)
+    used = {line.path for line in draft.lines if isinstance(line.path, str)}
+    # a field that says which records are taken is (nearly) the same for all that are
+    contract = suggest_contract(topic, used.union(clear, draft.where))
+    draft.lines += contract.lines
     draft.notes += [
         f"If no label is expected for some predictions, add to the map: eligible: {{path: {one.path}, in: [...]}}"
         for one in topic.record_fields()
@@ -79,13 +81,15 @@ def draft_prediction_source(
     return draft, contract
 
 
-def draft_label_source(topic: TopicProfile, key: ChosenKey, kind: str, value: LabelSuggestion | None) -> SourceDraft:
-    """Return the source for a topic of labels."""
+def draft_label_source(
+    topic: TopicProfile, key: ChosenKey, kind: str, value: LabelSuggestion | None, doubt: str = ""
+) -> SourceDraft:
+    """Return the source for a topic of labels; `doubt` is what a person has to decide about their meaning."""
     time = time_path(topic, "labels")
     before = topic.path_before(key.path)
     lines = [
         MapLine("key", key.path, {} if before is None else {"otherwise": before}, key.comment),
-        _value(value),
+        _value(value, doubt),
         _time(topic, time),
     ]
     op = topic.envelope.op
@@ -98,7 +102,9 @@ def draft_label_source(topic: TopicProfile, key: ChosenKey, kind: str, value: La
             "DECIDE: most records come from a snapshot, so their time is when it was taken, not when the label became "
             "known. A time in the row would be better."
         )
-    return SourceDraft(topic.topic, "labels", notes, lines, kind, where)
+    draft = SourceDraft(topic.topic, "labels", notes, lines, kind, where)
+    draft.key_format = _key_format(topic, draft)
+    return draft
 
 
 def topic_notes(topic: TopicProfile) -> list[str]:
@@ -117,21 +123,31 @@ def topic_notes(topic: TopicProfile) -> list[str]:
     return notes
 
 
+def _key_format(topic: TopicProfile, draft: SourceDraft) -> str:
+    """Return the form of Kafka's keys if the map reads them."""
+    return topic.key_format if any(line.path == KEY for line in draft.lines) else "text"
+
+
 def _id(topic: TopicProfile, key: str, version: FieldProfile | None) -> Iterator[MapLine]:
-    """Yield the line that tells the predictions of one key apart, if there are several that differ."""
-    by_key: dict[Any, list[int]] = defaultdict(list)
+    """Yield the line that tells the predictions of one key apart, if there are several that differ.
+
+    A record that was sent again says nothing about that: the join takes it for a duplicate.
+    """
+    by_key: dict[Any, dict[object, int]] = defaultdict(dict)
     for index, value in enumerate(topic.filled(topic.fields[key]).values):
         if value is not None:
-            by_key[value].append(index)
-    several = [indexes for indexes in by_key.values() if len(indexes) > 1]
-    repeated = [indexes for indexes in several if len({_frozen(topic.objects[index]) for index in indexes}) > 1]
+            content = _frozen(topic.objects[index]), None if version is None else version.values[index]
+            by_key[value].setdefault(content, index)
+    first_sent = [list(contents.values()) for contents in by_key.values()]
+    repeated = [indexes for indexes in first_sent if len(indexes) > 1]
     if len(repeated) <= REPEATED * len(by_key):
         return
+    sent = [index for indexes in first_sent for index in indexes]
     comment = f"{as_share(len(repeated) / len(by_key))} of the keys have several predictions"
     unique = [
         one.path
         for one in topic.record_fields()
-        if one.kind in ("text", "whole number") and one.path != key and one.distinct == len(topic.objects)
+        if one.kind in ("text", "whole number") and one.path != key and _tells_apart(one, [sent])
         if last_name_parts(one.path) & IDENTITY_HINTS
     ]
     if unique:
@@ -144,7 +160,8 @@ def _id(topic: TopicProfile, key: str, version: FieldProfile | None) -> Iterator
 
 
 def _tells_apart(field: FieldProfile, groups: Iterable[list[int]]) -> bool:
-    return all(len({field.values[index] for index in indexes}) == len(indexes) for indexes in groups)
+    values = ([field.values[index] for index in indexes] for indexes in groups)
+    return all(None not in group and len(set(group)) == len(group) for group in values)
 
 
 def _frozen(value: object) -> object:
@@ -194,7 +211,14 @@ def _outputs(topic: TopicProfile, outputs: Mapping[str, OutputSuggestion], clear
         yield MapLine(f"outputs.{kind}", field.path, options, f"{comment}{rivals}")
 
 
-def _value(value: LabelSuggestion | None) -> MapLine:
+def _value(value: LabelSuggestion | None, doubt: str) -> MapLine:
+    line = _value_alone(value)
+    if not doubt:
+        return line
+    return replace(line, comment=f"DECIDE: {doubt}; {line.comment.removeprefix('DECIDE: ')}")
+
+
+def _value_alone(value: LabelSuggestion | None) -> MapLine:
     if value is None:
         comment = "DECIDE: no field looks like a label value, so every record is a positive label"
         return MapLine("value", None, {"constant": 1}, comment)

@@ -181,6 +181,8 @@ def _source(source: SourceDraft) -> Iterator[str]:
     yield f"    as: {source.role}"
     if source.kind:
         yield f"    kind: {yaml_value(source.kind)}"
+    if source.key_format != "text":
+        yield from _aligned([(f"    key_format: {source.key_format}", "how Kafka's keys are written")])
     if source.where:
         yield from _aligned([(f"    where: {_flow(source.where)}", "other records lack fields that are needed")])
     if not source.lines:

@@ -4,7 +4,7 @@ Interprets nothing: `truthloop.onboarding.draft` decides what the topic and its 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import cached_property
@@ -27,6 +27,7 @@ NEARLY_ALL: Final = 0.995
 """Share of the records that counts as all: a few may be broken."""
 
 KEY: Final = "$key"
+_KEY_FORMATS: Final = {4: "int32", 8: "int64", 16: "uuid"}
 _FEATURE_PARENTS: Final = frozenset({"features", "feature", "f", "inputs", "input", "attributes", "attrs", "x"})
 
 
@@ -41,6 +42,7 @@ class TopicProfile:
         kafka_ms: Kafka's timestamp of each object; None where there is none.
         unreadable: number of records that are not JSON objects, by what they are.
         tombstones: number of records without a value.
+        key_format: form of the records' keys, as `key_format` of a source names it.
     """
 
     sample: TopicSample
@@ -51,6 +53,7 @@ class TopicProfile:
     kafka_ms: list[int | None]
     unreadable: Mapping[str, int]
     tombstones: int
+    key_format: str = "text"
     _shares: dict[str, float] = dataclass_field(default_factory=dict)
 
     @property
@@ -144,8 +147,34 @@ def profile_topic(sample: TopicSample, now_ms: int) -> TopicProfile:
     }
     kafka_ms = [ms if ms > 0 else None for ms in (messages.timestamps[index] for index in parsed.positions)]
     return TopicProfile(
-        sample, parsed.objects, envelope, fields, time_formats, kafka_ms, unreadable, values.count(None)
+        sample,
+        parsed.objects,
+        envelope,
+        fields,
+        time_formats,
+        kafka_ms,
+        unreadable,
+        values.count(None),
+        key_format_of(messages.keys),
     )
+
+
+def key_format_of(keys: Sequence[bytes | None]) -> str:
+    """Return the form of Kafka's keys: of one size that an integer or a UUID has, and no printable text.
+
+    >>> key_format_of([(7).to_bytes(8, "big"), None]), key_format_of([b"a-000001", b"a-000002"])
+    ('int64', 'text')
+    """
+    sizes = {len(key) for key in keys if key is not None}
+    form = _KEY_FORMATS.get(next(iter(sizes))) if len(sizes) == 1 else None
+    return form if form is not None and not any(_is_printable(key) for key in keys if key is not None) else "text"
+
+
+def _is_printable(key: bytes) -> bool:
+    try:
+        return key.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _metadata_fields(sample: TopicSample, indexes: list[int]) -> Iterator[FieldProfile]:
@@ -153,7 +182,7 @@ def _metadata_fields(sample: TopicSample, indexes: list[int]) -> Iterator[FieldP
     messages = sample.messages
     headers = Counter(name for pairs in messages.headers for name, _ in pairs or ())
     paths = [KEY, *(f"$headers.{name}" for name, _ in headers.most_common(HEADERS_MAX) if name.isprintable())]
-    for path, column in messages.metadata(paths).items():
+    for path, column in messages.metadata(paths, key_format_of(messages.keys)).items():
         values = [None if column[index] == NON_SCALAR else column[index] for index in indexes]
         if any(value is not None for value in values):
             yield FieldProfile(path, values)

@@ -11,6 +11,7 @@ and `truthloop.onboarding.trial.mapped`.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from topic_shapes import (
@@ -258,6 +259,93 @@ def test_several_predictions_of_a_key_get_an_id() -> None:
     shape = changed(flat_prediction, model_version=lambda _: next(versions))
     found = draft(("risk.scoring", shape, both), ("fraud.outcomes", flat_label, LABELLED))
     assert plain(maps(found)["risk.scoring"]["id"]) == {"path": ["transaction_id", "model_version"]}
+
+
+def test_records_that_were_sent_again_change_no_id() -> None:
+    """The join takes them for duplicates; the id is what tells the other predictions of a key apart."""
+    again = [event for event in EVENTS for _ in range(2)]
+    found = draft(("risk.scoring", flat_prediction, again), ("fraud.outcomes", flat_label, LABELLED))
+    assert "id" not in maps(found)["risk.scoring"]
+    versions: Iterator[str] = iter(["v1", "v2", "v2"] * len(EVENTS))
+    shape = changed(flat_prediction, model_version=lambda _: next(versions))
+    thrice = [event for event in EVENTS for _ in range(3)]
+    found = draft(("risk.scoring", shape, thrice), ("fraud.outcomes", flat_label, LABELLED))
+    assert plain(maps(found)["risk.scoring"]["id"]) == {"path": ["transaction_id", "model_version"]}
+    scored: Iterator[str] = iter([f"s-{number // 2}" for number in range(4 * len(EVENTS))])
+    shape = changed(flat_prediction, scoring_id=lambda _: next(scored), model_version=lambda _: "v1")
+    twice = [event for event in EVENTS for _ in range(4)]
+    found = draft(("risk.scoring", shape, twice), ("fraud.outcomes", flat_label, LABELLED))
+    assert plain(maps(found)["risk.scoring"]["id"]) == {"path": "scoring_id"}
+
+
+def binary_mode(shape: Shape, event_type: str) -> Shape:
+    """Write CloudEvents in binary mode: the transaction is the event's subject, in a header alone."""
+
+    def headed(event: Event) -> Record:
+        record = changed(shape, transaction_id=lambda _: None)(event)
+        attributes = {"id": f"{event_type}-{event.number}", "type": event_type, "source": "/risk", "subject": event.tx}
+        return replace(record, key=None, headers=[(f"ce_{name}", text.encode()) for name, text in attributes.items()])
+
+    return headed
+
+
+def test_a_header_may_be_the_key() -> None:
+    """As in CloudEvents in binary mode, also where each event has an id of its own."""
+    found = pair(binary_mode(flat_prediction, "scored"), binary_mode(flat_label, "disputed"))
+    assert [plain(one["key"]) for one in maps(found).values()] == [{"path": "$headers.ce_subject"}] * 2
+    assert [topic.rejects for topic in found.topics] == [{}, {}]
+    assert found.delays is not None
+
+
+@pytest.mark.parametrize(
+    ("encoded", "form"),
+    [
+        (lambda event: (10_000 + event.number).to_bytes(4, "big"), "int32"),
+        (lambda event: (10_000 + event.number).to_bytes(8, "big"), "int64"),
+        (lambda event: UUID(int=event.number << 64).bytes, "uuid"),
+        (lambda event: f"{event.number:08d}".encode(), "text"),
+    ],
+)
+def test_keys_that_are_no_text_are_decoded(encoded: Callable[[Event], bytes], form: str) -> None:
+    """The draft says how Kafka's keys are written if its map reads them."""
+    prediction, label = (
+        lambda event, shape=shape: replace(shape(event), key=encoded(event))
+        for shape in (key_only_prediction, key_only_label)
+    )
+    found = pair(prediction, label)
+    assert [plain(one["key"]) for one in maps(found).values()] == [{"path": "$key"}] * 2
+    assert [source.key_format for source in found.config.ingest] == [form, form]
+    assert [topic.rejects for topic in found.topics] == [{}, {}]
+
+
+def test_the_field_of_a_condition_is_no_slice() -> None:
+    """It is the same for all records that are taken."""
+
+    def mixed(event: Event) -> Record:
+        kind = ("scored", "rescored", "alive")[event.number % 3]
+        if kind != "alive":
+            return changed(flat_prediction, eventType=lambda _: kind)(event)
+        return Record(None, encode({"eventType": kind, "host": "a"}), event.made_ms)
+
+    found = pair(mixed, flat_label)
+    (source,) = (source for source in found.config.ingest if source.as_ == "predictions")
+    assert source.where == {"eventType": ["rescored", "scored"]}
+    assert "country" in found.config.predictions.slices
+    assert "eventType" not in [path for how in source.map.values() for path in how.paths]
+
+
+def test_labels_that_may_mean_the_opposite_are_for_a_person_to_decide() -> None:
+    """Of two topics one says that it was fraud, the other that it was legitimate."""
+    legit = changed(flat_label, is_fraud=lambda _: None, is_legit=lambda event: not event.is_fraud)
+    topics = (("risk.scoring", flat_prediction, EVENTS), ("fraud.outcomes", flat_label, LABELLED))
+    found = draft(*topics, ("fraud.reviews", legit, LABELLED))
+    above, _, _ = found.text.partition("      value: is_legit")
+    comment = " ".join(line.strip(" #") for line in above.splitlines()[-2:])
+    assert "DECIDE: does 1 mean the same as with is_fraud of fraud.outcomes, or the opposite" in comment
+    (line,) = (line for line in found.text.splitlines() if "value: is_fraud" in line)
+    assert "DECIDE" not in line
+    again = draft(*topics, ("fraud.reviews", flat_label, LABELLED))
+    assert not [line for line in again.text.splitlines() if "value: is_fraud" in line and "DECIDE" in line]
 
 
 def test_a_customer_is_no_key() -> None:
