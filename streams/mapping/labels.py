@@ -13,20 +13,18 @@ from streams.columns.plan import Plan
 from streams.columns.raw import ROW
 from streams.columns.scalar import to_bool, to_number, to_text
 from streams.columns.schema import records_schema
+from streams.mapping.field_values import answers, raw_values, whole_text
 from streams.mapping.values import (
     MAX_TEXT_BYTES,
     Checks,
     Rejected,
-    answers,
     identity,
     is_bad_text,
     keep_where,
     optional_time,
-    raw_values,
     required_time,
     scaled,
     short_text,
-    whole_text,
 )
 
 __all__ = ["LabelConverter"]

@@ -18,21 +18,19 @@ from streams.columns.plan import Field, Plan
 from streams.columns.raw import ROW, UNKNOWN
 from streams.columns.scalar import NON_SCALAR, json_text, to_bool, to_int, to_number, to_text
 from streams.columns.schema import feature_dtype, records_schema
+from streams.mapping.field_values import answers, raw_values, unanswered, whole_text
 from streams.mapping.redaction import Redaction
 from streams.mapping.values import (
     MAX_TEXT_BYTES,
     Checks,
     Rejected,
-    answers,
     identity,
     is_bad_text,
     keep_where,
     optional_time,
-    raw_values,
     required_time,
     scaled,
     short_text,
-    whole_text,
 )
 
 __all__ = ["PredictionConverter"]
@@ -91,6 +89,8 @@ class _PredictionChunk:
             self._output(kind, output.task)
         for name in self.contract.slices:
             texts = to_text(self._values(f"slices.{name}"))
+            unread = unanswered(self.raw, self.plan.fields.get(f"slices.{name}"))
+            self.checks.flag(unread, f"slice_{name}:invalid")
             self.columns[f"slice_{name}"] = short_text(texts, self.checks, f"slice_{name}", MAX_TEXT_BYTES)
         for name, feature in self.contract.features.items():
             if self.redaction.hides(name):

@@ -1,10 +1,5 @@
-"""Values of canonical fields from raw columns, and the checks that predictions and labels share.
+"""Checks of keys, times and texts that predictions and labels share; `Checks` collects the faults of each record."""
 
-`raw_values` resolves a field's paths, constants and value map; the functions below it check keys, times and texts.
-`Checks` collects what is wrong with each record.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,9 +8,9 @@ import polars as pl
 from schemas.base.status import RejectReason
 from streams.columns.plan import Field, Plan
 from streams.columns.raw import POSITION, ROW
-from streams.columns.scalar import NON_SCALAR, tidy, to_bool, to_identity, to_int, to_number, to_text, to_whole_text
-from streams.columns.scalar_match import mixed_values, plain_values
+from streams.columns.scalar import NON_SCALAR, to_identity, to_int, to_number
 from streams.columns.times import to_time
+from streams.mapping.field_values import raw_values, whole_text
 
 __all__ = [
     "LIKE_A_FLOAT",
@@ -23,16 +18,13 @@ __all__ = [
     "MAX_TEXT_BYTES",
     "Checks",
     "Rejected",
-    "answers",
     "identity",
     "is_bad_text",
     "keep_where",
     "optional_time",
-    "raw_values",
     "required_time",
     "scaled",
     "short_text",
-    "whole_text",
 ]
 
 MAX_KEY_BYTES: Final = 1_024
@@ -105,47 +97,6 @@ class Checks:
         )
         is_bad = checked.get_column("reason").is_not_null()
         return Rejected(checked.filter(is_bad), ~is_bad)
-
-
-def raw_values(raw: pl.DataFrame, field: Field | None) -> pl.Series:
-    """Return the field's values as a tidied column; null where a record has none.
-
-    With `values` it is text, null where a value is not listed. `in` is not applied (see `answers`), nor `type` to a
-    single path (see `whole_text`).
-    """
-    return plain_values(_typed_values(raw, field))
-
-
-def answers(raw: pl.DataFrame, field: Field) -> tuple[pl.Series, pl.Series]:
-    """Return the field as booleans (null where missing or unreadable), and where a value reads as no boolean.
-
-    With `in`, it is whether a value equals one of those listed.
-    """
-    values = _typed_values(raw, field)
-    plain = plain_values(values)
-    found = to_bool(plain) if field.allowed is None else field.allowed.test(values)
-    return found, plain.is_not_null() & found.is_null()
-
-
-def _typed_values(raw: pl.DataFrame, field: Field | None) -> pl.Series:
-    if field is None:
-        return pl.repeat(None, raw.height, dtype=pl.String, eager=True)
-    if not field.slots:
-        values = tidy(pl.Series([field.constant]).new_from_index(0, raw.height))
-    else:
-        values = _slot_values(raw, field.slots, field)
-    if field.otherwise:
-        others = _slot_values(raw, field.otherwise, field)
-        values = _filled(values, others, is_composite=len(field.slots) > 1)
-    if field.matched is not None:
-        texts = dict(enumerate(field.values))
-        values = field.matched.find(values).replace_strict(texts, default=None, return_dtype=pl.String)
-    return values
-
-
-def whole_text(texts: pl.Series, field: Field | None) -> pl.Series:
-    """Return keys, ids or classes as the field's `type` wants them: with `int`, empty where one is no whole number."""
-    return to_whole_text(texts) if field is not None and field.is_whole else texts
 
 
 def keep_where(values: pl.Series, mask: pl.Series) -> pl.Series:
@@ -250,43 +201,3 @@ def _time_faults(field: Field) -> dict[RejectReason, str]:
         RejectReason.NAIVE_TIME: "has no offset, and no zone is given",
         RejectReason.NONEXISTENT_TIME: "does not exist in its zone (clocks were put forward)",
     }
-
-
-def _slot_values(raw: pl.DataFrame, slots: Sequence[str], field: Field) -> pl.Series:
-    if len(slots) == 1:
-        return _slot_column(raw, slots[0])
-    return _composite([whole_text(to_identity(_slot_column(raw, slot)), field) for slot in slots])
-
-
-def _slot_column(raw: pl.DataFrame, slot: str) -> pl.Series:
-    if slot in raw.columns:
-        return raw.get_column(slot)
-    return pl.repeat(None, raw.height, dtype=pl.String, eager=True)
-
-
-def _composite(parts: list[pl.Series]) -> pl.Series:
-    """Join parts with '|', their own '|' and backslashes escaped; a missing or empty part empties the whole."""
-    frame = pl.DataFrame([part.alias(f"p{index}") for index, part in enumerate(parts)])
-    escaped = [
-        pl.col(name).str.replace_all("\\", "\\\\", literal=True).str.replace_all("|", "\\|", literal=True)
-        for name in frame.columns
-    ]
-    is_whole = pl.all_horizontal(pl.all().fill_null("") != "")
-    return frame.select(pl.when(is_whole).then(pl.concat_str(escaped, separator="|")).otherwise(pl.lit(""))).to_series()
-
-
-def _filled(values: pl.Series, others: pl.Series, *, is_composite: bool) -> pl.Series:
-    """Return the values, and the others where a value is missing (a composite: incomplete)."""
-    is_present = values != "" if is_composite else plain_values(values).is_not_null()
-    if is_present.all():
-        return values
-    if values.dtype != others.dtype:  # columns of different types are combined as text
-        values, others = _as_mixed(values), _as_mixed(others)
-    return values.zip_with(is_present, others)
-
-
-def _as_mixed(values: pl.Series) -> pl.Series:
-    if isinstance(values.dtype, pl.Struct):
-        return values
-    is_text = pl.repeat(values.dtype in (pl.String, pl.Datetime), len(values), eager=True)
-    return mixed_values(values.dt.to_string("iso:strict") if values.dtype == pl.Datetime else to_text(values), is_text)

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from monitor.cells import plan
 from monitor.metrics.table import metrics
+from streams.columns import digest
+from streams.readers import parquet
 from truthloop.__main__ import app
 from truthloop.config.settings import load_settings
+from truthloop.evidence import spans
 from truthloop.evidence.cells import read_evidence
 from truthloop.evidence.class_warnings import class_warnings
 
@@ -56,6 +61,39 @@ def scored(folder: Path, view: str = "scored") -> list[tuple[Any, ...]]:
     connection = duckdb.connect()
     connection.execute((folder / "lake" / "views.sql").read_text())
     return connection.sql(f"SELECT key, value_class, output_class FROM {view} ORDER BY key").fetchall()  # noqa: S608 - a name of ours
+
+
+def test_a_lake_of_the_version_before_is_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cells have classes in both spellings."""
+    with monkeypatch.context() as before:
+        before.setattr(plan, "_FORMAT", 5)
+        before.setattr(spans, "with_one_spelling", lambda outcomes: outcomes)
+        replayed(tmp_path, "multiclass", [("1", "3"), ("2", "4")], [("1", "3.0"), ("2", "4.0")])
+        assert accuracy(tmp_path) == 0.0
+    assert accuracy(tmp_path) == 1.0
+
+
+def test_a_prediction_that_was_read_otherwise_is_no_conflict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lake of the version before has scores of 32 bits as 0.8999999761581421; the nightly job sends them again."""
+    (tmp_path / "truthloop.yaml").write_text(CONFIG.replace("TASK", "binary"))
+    frame = pl.DataFrame({"key": ["a", "b"], "time": ["2024-03-01T10:00:00Z"] * 2, "version": ["m", "m"]})
+    frame = frame.with_columns(pl.Series("outputs.y", [0.9, 0.1], dtype=pl.Float32))
+    for name, rows in (("one", frame), ("two", frame.reverse())):
+        rows.write_parquet(tmp_path / f"{name}.parquet")
+
+    def counters(name: str) -> dict[str, int]:
+        words = ["replay", "-c", tmp_path / "truthloop.yaml", "-p", tmp_path / f"{name}.parquet", "--json"]
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exit_code == 0, result.output
+        found: dict[str, int] = json.loads(result.stdout)["counters"]["predictions"]
+        return found
+
+    with monkeypatch.context() as before:
+        before.setattr(digest, "_READING", 1)
+        before.setattr(parquet, "tidy", lambda series: series.cast(pl.Float64) if series.dtype.is_float() else series)
+        assert counters("one")["consumed"] == 2
+    found = counters("two")
+    assert (found["consumed"], found["duplicate"], found["conflict"]) == (4, 2, 0)
 
 
 @pytest.mark.parametrize("float_side", ["labels", "outputs"])

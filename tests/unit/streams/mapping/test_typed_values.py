@@ -1,6 +1,7 @@
 """Values keep their type from the file to the message: booleans in every spelling, decimals, UUIDs, short floats.
 
-Covers `streams.mapping.values`, `streams.mapping.labels`, `streams.readers.fixed_bytes`, `streams.readers.hook_rows`.
+Covers `streams.mapping.values`, `streams.mapping.field_values`, `streams.mapping.labels`,
+`streams.readers.fixed_bytes`, `streams.readers.hook_rows`.
 """
 
 import json
@@ -46,7 +47,15 @@ def test_a_retraction_in_every_spelling(tmp_path: Path, suffix: str, how: object
 
 
 @pytest.mark.parametrize("target", ["retract", "heartbeat"])
-@pytest.mark.parametrize("how", ["flag", {"path": "flag", "in": [True]}, {"path": "flag", "in": [False]}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "flag",
+        {"path": "flag", "in": [True]},
+        {"path": "flag", "in": [False]},
+        {"path": "flag", "values": {True: 1, False: 0}},
+    ],
+)
 def test_an_unread_answer_rejects_a_label(tmp_path: Path, target: str, how: object) -> None:
     """Nobody knows whether it is a label or a retraction, so it is neither."""
     source = LABELS | {"map": {"key": "k", "time": TIME, "value": {"constant": 1}, target: how}}
@@ -55,6 +64,31 @@ def test_an_unread_answer_rejects_a_label(tmp_path: Path, target: str, how: obje
     assert chunk.rejects.select("row", "reason", "detail").rows() == [
         (1, "bad_op", f"{target}: reads neither as true nor as false")
     ]
+
+
+def test_a_heartbeat_in_words_of_a_person(tmp_path: Path) -> None:
+    """`Y` and `N`, as exports of mainframes write them."""
+    source = LABELS | {"map": {"key": "k", "time": TIME, "value": {"constant": 1}, "heartbeat": "tick"}}
+    chunk = mapped(tmp_path / "l.csv", [{"k": "a", "t": 1, "tick": "N"}, {"k": None, "t": 2, "tick": "Y"}], source)
+    assert chunk.records.select("op", "key").rows() == [("upsert", "a"), ("heartbeat", None)]
+
+
+def test_values_that_are_booleans_are_a_question_and_others_are_a_list(tmp_path: Path) -> None:
+    """What reads as no boolean is flagged; text that is not listed counts as missing."""
+    fields = {
+        "key": "k", "time": TIME,
+        "eligible": {"path": "v", "values": {True: 1, False: 0}},
+        "slices.country": {"path": "v", "values": {True: "yes", False: "no"}},
+    }  # fmt: skip
+    records = [{"k": "a", "t": 1, "v": value} for value in ("T", "N", "perhaps", None)]
+    found = mapped(tmp_path / "p.csv", records, {"map": fields}).records
+    assert found["eligible"].to_list() == [True, False, True, True]
+    assert found["slice_country"].to_list() == ["yes", "no", None, None]
+    flags = [[flag for flag in flags if "missing" not in flag] for flags in found["flags"].to_list()]
+    assert flags == [[], [], ["eligible:invalid", "slice_country:invalid"], []]
+    listed = fields | {"slices.country": {"path": "v", "values": {"T": "yes"}}}
+    found = mapped(tmp_path / "p.csv", records, {"map": listed}).records
+    assert [flag for flag in found["flags"][2] if "country" in flag] == []
 
 
 def test_an_unread_answer_flags_a_prediction(tmp_path: Path) -> None:
