@@ -14,11 +14,13 @@ import polars as pl
 from monitor.cells.cohort import ALL, day_starts_ms
 from monitor.cells.histogram import Histogram
 from monitor.cells.inputs import LABEL, input_counts, input_histograms
+from monitor.cells.label_flow import FlowCells
 from monitor.cells.pane import Panes, read_panes
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.versions import current_rollout, prediction_counts, running_version, versions_in
-from monitor.coverage.label_pipeline import COVERAGE_DAYS, label_pipeline
-from monitor.coverage.lookback import lookback_ms
+from monitor.coverage.label_pipeline import first_day_of_alert, label_pipeline
+from monitor.coverage.lookback import lookback_days, lookback_ms
+from monitor.coverage.loss_watch import LossWatch
 from monitor.coverage.source import LabelMemory, SourceArrivals, watch_sources
 from monitor.drift.error import Detection, ErrorDrift
 from monitor.drift.error_rows import error_rows
@@ -96,7 +98,9 @@ class Evaluator:
         predictions = prediction_counts(cells, self._kind, last)
         histograms = input_histograms(self._config, self._kind, plan)
         judged = self.judged_day(last)
-        self._cells = loaded = _LoadedCells(kind, predictions, histograms)
+        back = lookback_days(kind.horizon_ms)
+        flows = FlowCells(cells, plan, self._kind, (first - timedelta(days=back), last))
+        self._cells = loaded = _LoadedCells(kind, predictions, histograms, flows)
         for version in versions_in(predictions):
             own = cells.filter(pl.col("version") == version)
             counts = input_counts(own, kind, version, last, judged, self.at_age_ms)
@@ -116,7 +120,7 @@ class Evaluator:
         state = self._states.get(version)
         if state is None or state.fed_until is None:
             return date.min
-        return min(first - timedelta(days=COVERAGE_DAYS), state.fed_until)
+        return min(first - timedelta(days=lookback_days(self._config.labels[self._kind].horizon)), state.fed_until)
 
     def judged_day(self, day: date) -> date:
         """Return the newest day that is old enough to be judged when `day` ends."""
@@ -184,10 +188,13 @@ class Evaluator:
     def _judge_labels(
         self, day: date, at_ms: int, arrivals: Mapping[str, SourceArrivals], memory: LabelMemory
     ) -> LabelVerdict:
-        first = day - timedelta(days=COVERAGE_DAYS - 1)
-        alert = label_pipeline(list(self._loaded().panes.values()), (first, day), at_ms)
-        sources = watch_sources(arrivals, memory, at_ms, self._config.timezone)
-        return label_verdict(alert, sources, Occasion(self._kind, at_ms, lookback_ms(self._loaded().kind.horizon_ms)))
+        loaded, zone = self._loaded(), self._config.timezone
+        first = first_day_of_alert(day, loaded.kind.horizon_ms, memory, zone)
+        alert = label_pipeline(list(loaded.panes.values()), (first, day), at_ms)
+        sources = watch_sources(arrivals, memory, at_ms, zone)
+        losses = LossWatch(loaded.flows, self._kind, loaded.kind.horizon_ms, zone).faults(day, memory)
+        occasion = Occasion(self._kind, at_ms, lookback_ms(loaded.kind.horizon_ms))
+        return label_verdict(alert, sources, losses, occasion)
 
     def _error_findings(self, version: str, judged: date) -> list[Finding]:
         """Feed the drift detector with the days it has not read, and report the drift that is open."""
@@ -246,6 +253,7 @@ class _LoadedCells:
     kind: KindPlan
     predictions: pl.DataFrame
     histograms: list[Histogram]
+    flows: FlowCells
     inputs: dict[str, pl.DataFrame] = field(default_factory=dict)
     shift: dict[str, pl.DataFrame] = field(default_factory=dict)
     losses: dict[str, pl.DataFrame] = field(default_factory=dict)

@@ -19,12 +19,13 @@ from monitor.drift.loss import LossCheck
 from monitor.versions.rollback import Rollback
 from schemas.base.figures import number, share
 from schemas.config.retrain import DriftSubject
-from schemas.events.evidence import Finding, FindingKind, Level, Place
+from schemas.events.evidence import Finding, FindingKind, LabelFault, Level, Place
 
 __all__ = [
     "coverage_finding",
     "drift_finding",
     "loss_finding",
+    "missing_finding",
     "quality_findings",
     "rollback_finding",
     "shift_findings",
@@ -68,6 +69,24 @@ def coverage_finding(alert: CoverageAlert, kind: str) -> Finding | None:
     return Finding(kind=FindingKind.COVERAGE, place=Place.LABELS, subject=kind, level=level, value=z, text=text)
 
 
+def missing_finding(fault: LabelFault) -> Finding:
+    """Return the finding on a loss of labels that is open.
+
+    >>> missing_finding(LabelFault(check="loss", scope="slice", subject="country=DE", since=0, share=0.3)).text
+    "labels are missing in 'country=DE': 30.0 % fewer than usual have come since 1970-01-01T00:00:00+00:00"
+    """
+    whose = {"kind": "", "slice": f" in {_cut(repr(fault.subject))}", "source": f" from {_cut(repr(fault.subject))}"}
+    text = f"{share(fault.share)} fewer than usual have come since {_instant(fault.since)}"
+    return Finding(
+        kind=FindingKind.COVERAGE,
+        place=Place.LABELS,
+        subject=fault.subject,
+        level=Level.ALARM,
+        value=fault.share,
+        text=f"labels are missing{whose[fault.scope]}: {text}"[:1_000],
+    )
+
+
 def silence_finding(liveness: Liveness, source: str, since_ms: int) -> Finding:
     """Return the finding on a label source that has been silent for longer than is usual.
 
@@ -79,8 +98,7 @@ def silence_finding(liveness: Liveness, source: str, since_ms: int) -> Finding:
     ('alarm', "labels from 'desk' have stopped: No label for 9 s. Gone for good: \
 truthloop source retire desk --since 1970-01-01T00:00:00+00:00 --reason TEXT")
     """
-    since = datetime.fromtimestamp(since_ms / 1000, UTC).isoformat(timespec="seconds")
-    command = f"truthloop source retire {shlex.quote(source)} --since {since} --reason TEXT"
+    command = f"truthloop source retire {shlex.quote(source)} --since {_instant(since_ms)} --reason TEXT"
     return Finding(
         kind=FindingKind.SILENCE,
         place=Place.LABELS,
@@ -249,6 +267,10 @@ def quality_findings(checks: pl.DataFrame) -> list[Finding]:
             )
         )
     return found
+
+
+def _instant(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _cut(text: str) -> str:

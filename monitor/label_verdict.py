@@ -1,11 +1,12 @@
 """What the labels show at a day's end, as findings, and what the next evaluation has to remember of it. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from monitor.cells.source_name import SOURCES_MAX
 from monitor.coverage.alert import CoverageAlert
-from monitor.coverage.source import SOURCES_MAX, SourceWatch
-from monitor.finding import coverage_finding, silence_finding, unwatched_finding
+from monitor.coverage.source import SourceWatch
+from monitor.finding import coverage_finding, missing_finding, silence_finding, unwatched_finding
 from schemas.events.evidence import Finding, LabelFault
 
 __all__ = ["LabelVerdict", "Occasion", "label_verdict"]
@@ -29,18 +30,36 @@ class Occasion:
     lookback_ms: int
 
 
-def label_verdict(alert: CoverageAlert, sources: Iterable[SourceWatch], occasion: Occasion) -> LabelVerdict:
+def label_verdict(
+    alert: CoverageAlert, sources: Iterable[SourceWatch], losses: Sequence[LabelFault], occasion: Occasion
+) -> LabelVerdict:
     """Return the verdict on the labels of a kind.
 
-    A fault that is over is remembered for as long as labels are looked back on, so that it is not taken as usual.
+    A fault that is over is remembered for as long as labels are looked back on, so that it is not taken as usual. What
+    is told once is not told again: a silent source is no loss of that source, and while labels are missing in the whole
+    kind, no slice is named.
+
+    Args:
+        alert: of the panes.
+        sources: their states.
+        losses: as `monitor.coverage.loss_watch` returns them.
+        occasion: of the evaluation.
     """
     states = [*sources]
     learned = tuple(one.source for one in states if one.is_new)
     silent = [one.fault for one in states if one.fault is not None]
     kept_ms = occasion.at_ms - occasion.lookback_ms
     faults = tuple(one for one in silent if one.until is None or one.until > kept_ms)
+    open_losses = [one for one in losses if one.until is None]
+    mute = {one.subject for one in silent if one.until is None}
+    is_whole = any(one.scope == "kind" for one in open_losses)
     unwatched = sum(not one.is_known and one.liveness.state != "unknown" for one in states)
-    found = [coverage_finding(alert, occasion.kind)]
+    found = [None if is_whole and alert.state == "degraded" else coverage_finding(alert, occasion.kind)]
+    found += [
+        missing_finding(one)
+        for one in open_losses
+        if one.scope == "kind" or (one.subject not in mute if one.scope == "source" else not is_whole)
+    ]
     found += [
         silence_finding(one.liveness, one.source, one.fault.since)
         for one in states
@@ -48,4 +67,4 @@ def label_verdict(alert: CoverageAlert, sources: Iterable[SourceWatch], occasion
     ]
     if unwatched:
         found.append(unwatched_finding(unwatched, SOURCES_MAX))
-    return LabelVerdict(tuple(one for one in found if one is not None), learned, faults)
+    return LabelVerdict(tuple(one for one in found if one is not None), learned, (*faults, *losses))

@@ -150,8 +150,9 @@ def _conditions(gate: Gate, evaluation: Evaluation, retrain: RetrainConfig) -> l
 
 
 def _broken(evaluation: Evaluation) -> list[Finding]:
-    """Return the alarms about the labels themselves."""
-    return [finding for finding in evaluation.findings if finding.kind in _HOLDS and finding.level is Level.ALARM]
+    """Return the alarms about the labels themselves: silent sources first, which explain why labels are missing."""
+    found = [finding for finding in evaluation.findings if finding.kind in _HOLDS and finding.level is Level.ALARM]
+    return sorted(found, key=lambda finding: finding.kind is not FindingKind.SILENCE)
 
 
 def _is_unsure(finding: Finding) -> bool:

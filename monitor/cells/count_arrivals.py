@@ -4,7 +4,7 @@ An arrival is an event that is counted once: later revisions of the same predict
 declared as a backfill are not arrivals.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -19,6 +19,7 @@ from monitor.cells.codebook import Codebook
 from monitor.cells.cohort import ALL, day_starts_ms
 from monitor.cells.packing import sum_by
 from monitor.cells.plan import CellPlan, KindPlan
+from monitor.cells.source_name import source_name
 from schemas.base.status import Reason, Status
 
 __all__ = ["COHORT", "HourlyArrivals", "arrivals_of", "count_arrivals", "read_hourly_arrivals"]
@@ -60,7 +61,7 @@ class HourlyArrivals:
     retimed: _Counts
 
 
-def arrivals_of(outcomes: pl.DataFrame) -> pl.DataFrame:
+def arrivals_of(outcomes: pl.DataFrame, slices: Sequence[str] = ()) -> pl.DataFrame:
     """Return the revisions that are arrivals.
 
     An arrival is a revision of an eligible prediction, made by a live label: the first label of the prediction (reason
@@ -68,10 +69,12 @@ def arrivals_of(outcomes: pl.DataFrame) -> pl.DataFrame:
     not an arrival.
 
     Args:
-        outcomes: revisions in the lake's columns, and `is_declared`; without that column nothing is declared.
+        outcomes: revisions in the lake's columns, `is_declared` and `label_source`; without these columns nothing is
+            declared, and no label names a source.
+        slices: names of slices.
 
     Returns:
-        kind, `COHORT`, age_ms (time known minus time predicted) and is_first.
+        kind, `COHORT`, age_ms (time known minus time predicted), is_first, source, and the slices' columns.
     """
     is_first = pl.col("reason").is_in(_FIRST_REASONS)
     differs = pl.col("value").ne_missing(pl.col("previous")) | pl.col("value_class").ne_missing(
@@ -82,6 +85,8 @@ def arrivals_of(outcomes: pl.DataFrame) -> pl.DataFrame:
     is_live = pl.col("label_offset").is_not_null()
     if "is_declared" in outcomes.columns:
         is_live &= ~pl.col("is_declared").fill_null(value=False)
+    if "label_source" not in outcomes.columns:
+        outcomes = outcomes.with_columns(label_source=pl.lit(None, dtype=pl.String))
     return (
         outcomes.lazy()
         .filter(is_live, pl.col("eligible"), is_first | is_changed | is_retracted)
@@ -89,6 +94,8 @@ def arrivals_of(outcomes: pl.DataFrame) -> pl.DataFrame:
             "kind",
             "version",
             "definition",
+            source_name("label_source"),
+            *(f"slice_{name}" for name in slices),
             is_first=is_first,
             age_ms=(pl.col("known_at") - pl.col("predicted_at")).dt.total_milliseconds(),
             predicted_at=pl.col("known_at").cast(_TIME),

@@ -12,6 +12,7 @@ from monitor.cells.codebook import Codebook
 from monitor.cells.count_arrivals import COHORT, arrivals_of, count_arrivals
 from monitor.cells.count_outcomes import count_outcomes
 from monitor.cells.count_predictions import count_predictions
+from monitor.cells.label_flow import count_label_flow
 from monitor.cells.of_record import of_record
 from monitor.cells.plan import CellPlan
 from monitor.cells.revisions import restated_states, states_of
@@ -60,7 +61,8 @@ def fold(
       they are counted for each value of that slice, and the slice of all is the sum of these.
     - live labels by when they became known (see `monitor.cells.count_arrivals`), under the day of their arrival and
       never subtracted: `arrived`, by hour of the day * 4,096 + index of the age edge: first labels of their
-      predictions; `arrived_corrected`, by hour of the day: changes of a value, and retractions.
+      predictions; `arrived_corrected`, by hour of the day: changes of a value, and retractions. First labels also by
+      block and age (see `monitor.cells.label_flow`): `arrived_block`, in every slice, and `arrived_from SOURCE`.
 
     Measures of predictions are counted under the kind's own definition only, the rest under the outcome's. Pending
     outcomes are `predictions - labels - retracted - expired` of the own definition. Inputs, outputs, arrivals, and
@@ -99,7 +101,8 @@ def restate(plan: CellPlan, outcomes: pl.DataFrame, before: Sequence[Ruling], af
 def _count(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
     plan = plan.admit_values(*(frame for frame in (predictions, outcomes) if not frame.is_empty()))
     plan = plan.admit_classes(states)
-    arrivals = arrivals_of(outcomes)
+    arrivals = arrivals_of(outcomes, plan.slices)
+    plan = plan.admit_sources(arrivals)
     codebook = Codebook.of(plan, predictions, pl.concat([states.select(COHORT), arrivals.select(COHORT)]))
     parts: list[pl.LazyFrame] = []
     if not predictions.is_empty():
@@ -110,4 +113,5 @@ def _count(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, st
             rows = states if len(found) == 1 else states.filter(pl.col("kind") == kind.name)
             parts.extend(count_outcomes(plan, codebook, kind, codebook.encode(rows)))
     parts.extend(count_arrivals(plan, codebook, arrivals))
+    parts.extend(count_label_flow(plan, codebook, arrivals))
     return codebook.decode(parts)

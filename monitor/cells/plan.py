@@ -12,6 +12,7 @@ from monitor.cells.bins import age_edges_ms, score_edges
 from monitor.cells.class_name import classes_in, escape_class, newly_admitted
 from monitor.cells.cohort import read_slice
 from monitor.cells.histogram import Histogram
+from monitor.cells.source_name import newest_sources, sources_in
 from schemas.config.loop import LoopConfig
 
 __all__ = ["SLICE_VALUES", "CellPlan", "KindPlan"]
@@ -19,7 +20,7 @@ __all__ = ["SLICE_VALUES", "CellPlan", "KindPlan"]
 SLICE_VALUES = 100
 """Values of one slice name that are counted separately; the rest is pooled as "other", which bounds the cells."""
 
-_FORMAT = 6
+_FORMAT = 7
 """Incremented when the same records would give other cells under the same config."""
 
 _THRESHOLD = 0.5
@@ -80,6 +81,7 @@ class CellPlan:
         inputs: bins of the features, without those that hold personal data.
         values: by slice name, the admitted values: those that are counted separately.
         classes: by multiclass kind, the admitted class texts.
+        sources: by kind, the admitted sources of labels.
     """
 
     timezone: str
@@ -88,6 +90,7 @@ class CellPlan:
     inputs: tuple[Histogram, ...] = ()
     values: Mapping[str, frozenset[str]] = field(default_factory=dict)
     classes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    sources: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: LoopConfig) -> "CellPlan":
@@ -139,7 +142,7 @@ class CellPlan:
         return hashlib.sha256(document.encode()).hexdigest()[:32]
 
     def with_admitted(self, cells: pl.DataFrame) -> "CellPlan":
-        """Return this plan with the slice values and classes that `cells` count separately already.
+        """Return this plan with the slice values, classes and sources that `cells` count separately already.
 
         A fold that continues from the lake's cells needs them: without, a slice name could get another hundred values,
         and an outcome could be counted in another slice than its prediction. Only the columns `slice`, `kind` and
@@ -154,6 +157,7 @@ class CellPlan:
             self,
             values={name: frozenset(values) for name, values in known.items()},
             classes={kind: self.classes.get(kind, frozenset()) | texts for kind, texts in classes.items()},
+            sources=sources_in(cells),
         )
 
     def admit_values(self, *frames: pl.DataFrame) -> "CellPlan":
@@ -185,6 +189,10 @@ class CellPlan:
             known = classes.get(kind.name, frozenset())
             classes[kind.name] = known | newly_admitted(first, known)
         return replace(self, classes=classes)
+
+    def admit_sources(self, arrivals: pl.DataFrame) -> "CellPlan":
+        """Return this plan with unseen sources of arrivals admitted (`newest_sources`)."""
+        return replace(self, sources=newest_sources(self.sources, arrivals))
 
     def _unseen(self, name: str, frames: tuple[pl.DataFrame, ...]) -> frozenset[str]:
         """Return the unseen values of a slice that there is room for, the earliest ones."""

@@ -1,18 +1,33 @@
 """Sums the panes of all versions for the alert on lost labels (`monitor.coverage.alert`)."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
 from monitor.cells.pane import Panes
 from monitor.coverage.alert import CoverageAlert, CoveragePanes, judge_panes
+from monitor.coverage.lookback import lookback_days
+from monitor.coverage.source import LabelMemory
 
-__all__ = ["COVERAGE_DAYS", "label_pipeline"]
+__all__ = ["first_day_of_alert", "label_pipeline"]
 
-COVERAGE_DAYS = 42
-"""Days that the alert reads: four weeks of history, and the days that are judged."""
+
+def first_day_of_alert(day: date, horizon_ms: int, memory: LabelMemory, timezone: str) -> date:
+    """Return the first day that the alert reads at the end of a day.
+
+    How far it looks back scales with the horizon. Labels of a source that a person has retired since are no history of
+    what is usual now.
+
+    >>> memory = LabelMemory(retired_ms={"desk": 0})
+    >>> str(first_day_of_alert(date(1970, 1, 20), 3_600_000, memory, "UTC"))
+    '1970-01-02'
+    """
+    first = day - timedelta(days=lookback_days(horizon_ms) - 1)
+    retired = [datetime.fromtimestamp(at_ms / 1000, ZoneInfo(timezone)).date() for at_ms in memory.retired_ms.values()]
+    return max([first, *(one + timedelta(days=1) for one in retired)])
 
 
 def label_pipeline(parts: Sequence[Panes], days: tuple[date, date], at_ms: int) -> CoverageAlert:

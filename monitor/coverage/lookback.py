@@ -2,11 +2,11 @@
 
 from typing import Final
 
-__all__ = ["LOOKBACK_DAYS_MIN", "lookback_ms"]
+__all__ = ["lookback_days", "lookback_ms"]
 
 _DAY_MS: Final = 86_400_000
 
-LOOKBACK_DAYS_MIN: Final = 42
+_DAYS_MIN: Final = 42
 """Four weeks of history, and the days that are judged: enough for labels that come within days."""
 
 _MEDIANS: Final = 5
@@ -23,4 +23,9 @@ def lookback_ms(horizon_ms: int, median_ms: int = 0) -> int:
         horizon_ms: the age at which a prediction without a label is final.
         median_ms: the age by which half of the labels have come; 0 where it is not known.
     """
-    return max(LOOKBACK_DAYS_MIN * _DAY_MS, horizon_ms, _MEDIANS * median_ms)
+    return max(_DAYS_MIN * _DAY_MS, horizon_ms, _MEDIANS * median_ms)
+
+
+def lookback_days(horizon_ms: int, median_ms: int = 0) -> int:
+    """Return the same in whole days, rounded up."""
+    return -(-lookback_ms(horizon_ms, median_ms) // _DAY_MS)

@@ -10,14 +10,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from monitor.cells.source_name import SOURCES_MAX
 from monitor.coverage.liveness import Liveness, source_liveness
 from schemas.base.figures import age
 from schemas.events.evidence import LabelFault
 
-__all__ = ["SOURCES_MAX", "LabelMemory", "SourceArrivals", "SourceWatch", "newly_missing", "watch_sources"]
-
-SOURCES_MAX = 1_000
-"""Label sources that are known in a loop, over all kinds. Further ones are not watched, and a finding says so."""
+__all__ = ["LabelMemory", "SourceArrivals", "SourceWatch", "newly_missing", "watch_sources"]
 
 _MINUTE_MS = 60_000
 _KNOWN_AFTER_MINUTES = 7 * 1_440

@@ -79,7 +79,13 @@ def test_the_gate_holds_from_the_first_silent_day_until_a_person_retires_the_sou
     held = {day_of(entry): entry.state for entry in log if entry.event is Event.EVALUATED}
     assert {day for day, state in held.items() if state is GateState.HELD} == set(range(DIES, LAST - 1))
     assert "labels from 'card' have stopped" in log[-1].reason
-    assert gate_of(log).sources == ("card", "desk")
+    gate = gate_of(log)
+    assert gate.sources == ("card", "desk")
+    assert {(one.check, one.scope, one.subject) for one in gate.faults} == {
+        ("silence", "source", "card"),
+        ("loss", "source", "card"),
+        ("loss", "kind", "fraud"),
+    }
     words = ["source", "retire", "card", "--since", "2023-12-10T00:00:00Z", "--reason", "the contract ended"]
     result = CliRunner().invoke(app, [*words, "--config", str(loop.path)])
     assert result.exit_code == 0, result.stderr

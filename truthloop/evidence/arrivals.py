@@ -7,15 +7,13 @@ import numpy as np
 import polars as pl
 
 from lake import Lake
+from monitor.cells.source_name import SOURCES_MAX, source_name
 from monitor.coverage.lookback import lookback_ms
-from monitor.coverage.source import SOURCES_MAX, LabelMemory, SourceArrivals, newly_missing
+from monitor.coverage.source import LabelMemory, SourceArrivals, newly_missing
 from retrain.gate import Gate
 from schemas.config.label import LabelConfig
 
-__all__ = ["NO_SOURCE", "arrivals_to_evaluate", "label_memory", "newest_arrivals", "read_arrivals", "recent_arrivals"]
-
-NO_SOURCE = "labels"
-"""Stands in for the source of labels that name none."""
+__all__ = ["arrivals_to_evaluate", "label_memory", "newest_arrivals", "read_arrivals", "recent_arrivals"]
 
 _FURTHER = timedelta(days=400)
 """How much further back the labels of a known source are read if the usual time shows too few of them."""
@@ -83,12 +81,10 @@ def read_arrivals(
         since: labels known before are left out, and files that hold only such are not opened.
         sources: the sources to read; None for all.
     """
-    text = pl.col("label_source").str.replace_all("\0", "", literal=True)  # a finding cannot hold NUL
-    source = pl.when(text == "").then(None).otherwise(text).fill_null(NO_SOURCE).alias("source")
     rows = (
         lake.scan("labels", {"known_at": (since, _NEVER)})
         .filter(pl.col("kind") == kind)
-        .select(source, "known_at", is_beat=pl.col("op") == "heartbeat")
+        .select(source_name("label_source"), "known_at", is_beat=pl.col("op") == "heartbeat")
     )
     if sources is not None:
         rows = rows.filter(pl.col("source").is_in(list(sources)))

@@ -39,7 +39,7 @@ class NewRows:
 
     Attributes:
         predictions: without those that the join rejected.
-        outcomes: new revisions.
+        outcomes: new revisions, also with the `label_source` of the labels that made them.
         earlier: all earlier revisions of the same outcomes, of every definition.
     """
 
@@ -91,7 +91,8 @@ def read_new_rows(lake: Lake, spans: list[Span]) -> NewRows:
         .collect()
     )
     firsts = {span.partition: span.steps[0] for span in spans if span.steps[0]}
-    return NewRows(predictions, _for_evidence(lake, outcomes), read_outcomes_of(lake, outcomes, firsts))
+    named = _with_sources(lake, _for_evidence(lake, outcomes))
+    return NewRows(predictions, named, read_outcomes_of(lake, outcomes, firsts))
 
 
 def read_outcomes_of(lake: Lake, predictions: pl.DataFrame, steps: Mapping[int, int]) -> pl.DataFrame:
@@ -145,6 +146,22 @@ def with_backfill_columns(lake: Lake, outcomes: pl.DataFrame) -> pl.DataFrame:
     return outcomes.join(declared, on=["partition", "label_offset"], how="left").with_columns(
         pl.col(name) for name in BACKFILL_COLUMNS
     )
+
+
+def _with_sources(lake: Lake, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Return revisions with the source of their labels, read only from files that may hold one of them."""
+    offsets = outcomes["label_offset"].drop_nulls().sort()
+    if offsets.is_empty():
+        return outcomes.with_columns(label_source=pl.lit(None, dtype=pl.String))
+    position = ["partition", "label_offset"]
+    sources = (
+        lake.scan("labels", {"offset": (offsets[0], offsets[-1])})
+        .filter(pl.col("label_source").is_not_null())
+        .select("partition", "label_source", label_offset="offset")
+        .join(outcomes.lazy().select(position).unique(), on=position, how="semi")
+        .collect()
+    )
+    return outcomes.join(sources.unique(position), on=position, how="left")
 
 
 def _prediction_ends(lake: Lake, sequences: Mapping[int, int]) -> dict[int, int]:

@@ -5,7 +5,7 @@ A value that cannot be read never stops the role: the metrics keep their old val
 
 import logging
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import polars as pl
 
@@ -15,12 +15,13 @@ from monitor.cells.pane import read_panes
 from monitor.cells.plan import CellPlan
 from monitor.cells.versions import prediction_counts, versions_in
 from monitor.coverage.alert import CoverageAlert
-from monitor.coverage.label_pipeline import COVERAGE_DAYS, label_pipeline
+from monitor.coverage.label_pipeline import first_day_of_alert, label_pipeline
 from monitor.evaluation import day_ending_at
 from retrain.retrains import retrains_of
 from schemas.errors import TruthloopError
 from schemas.events.evidence import Decision, Event, FindingKind, Level
 from truthloop.config.settings import Settings
+from truthloop.evidence.arrivals import label_memory
 from truthloop.evidence.cells import Evidence
 from truthloop.feedback.live_metrics import LiveMetricsReader
 from truthloop.feedback.metrics import VERSIONS_MAX, FeedbackMetrics, KindReading, LiveReading
@@ -74,7 +75,7 @@ class MetricsReader:
             reading,
             mature_labels=int(mature) if isinstance(mature, int | float) else None,
             findings=self._findings(reading.kind, newest.at),
-            alert=_alert(evidence, reading.kind, day, newest.at),
+            alert=_alert(evidence, reading, day, newest.at),
             is_undeliverable=bool(retrains) and retrains[-1].state == "undeliverable",
             dataset_rows=next((one.rows for one in reversed(retrains) if one.rows is not None), None),
         )
@@ -103,14 +104,18 @@ class MetricsReader:
         return LiveReading(values, self._live.unread)
 
 
-def _alert(evidence: Evidence, kind: str, day: date, at_ms: int) -> CoverageAlert:
-    """Judge the label pipeline at the end of a day, from the labels known then."""
+def _alert(evidence: Evidence, reading: KindReading, day: date, at_ms: int) -> CoverageAlert:
+    """Judge the label pipeline at the end of a day, from the labels known then; while a loss is open it is degraded."""
+    kind, gate, plan = reading.kind, reading.gate, evidence.plan
     predictions = prediction_counts(evidence.cells, kind, day)
-    first = day - timedelta(days=COVERAGE_DAYS - 1)
+    memory = label_memory({kind: gate}, kind)
+    first = first_day_of_alert(day, plan.kind(kind).horizon_ms, memory, plan.timezone)
     panes = []
     for version in versions_in(predictions):
         days = predictions.filter(pl.col("version") == version)["day"]
         begin = max(first, min(days))
         if begin <= max(days):
-            panes.append(read_panes(evidence.cells, evidence.plan, kind, version, ALL, (begin, max(days))))
-    return label_pipeline(panes, (first, day), at_ms)
+            panes.append(read_panes(evidence.cells, plan, kind, version, ALL, (begin, max(days))))
+    alert = label_pipeline(panes, (first, day), at_ms)
+    lost = [one.share for one in gate.faults if one.scope == "kind" and one.until is None]
+    return replace(alert, state="degraded", deficit=lost[0]) if lost else alert

@@ -1,5 +1,8 @@
 """The verdict on labels: an open silence is an alarm, one that is over is remembered for a while."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from monitor.coverage.alert import CoverageAlert
@@ -30,7 +33,7 @@ def test_a_silence_is_an_alarm_while_it_is_open_and_kept_while_it_is_looked_back
     until: int | None, is_found: bool, is_kept: bool
 ) -> None:
     """The text names the command that retires the source."""
-    verdict = label_verdict(OK, [watch("card", SILENT, silence(until))], OCCASION)
+    verdict = label_verdict(OK, [watch("card", SILENT, silence(until))], [], OCCASION)
     assert [one.level for one in verdict.findings] == [Level.ALARM] * is_found
     assert all("truthloop source retire card --since" in one.text for one in verdict.findings)
     assert verdict.faults == (silence(until),) * is_kept
@@ -41,5 +44,33 @@ def test_sources_beyond_the_limit_are_counted_in_a_warning() -> None:
     """Only those that have a history."""
     alive, young = Liveness("alive", 1, 4, "It lives."), Liveness("unknown", 1, None, "Nobody knows.")
     states = [watch(name, alive, is_known=False) for name in ("a", "b")] + [watch("c", young, is_known=False)]
-    [found] = label_verdict(OK, states, OCCASION).findings
+    [found] = label_verdict(OK, states, [], OCCASION).findings
     assert (found.kind, found.level, found.value) == (FindingKind.SILENCE, Level.WARN, 2.0)
+
+
+def loss(scope: Any, subject: str, until: int | None = None) -> LabelFault:
+    """Return a loss of labels."""
+    return LabelFault(check="loss", scope=scope, subject=subject, since=100, until=until, share=0.3)
+
+
+def test_a_loss_is_told_once() -> None:
+    """The whole kind's instead of its slices'; a silent source's silence instead of its loss. All are remembered."""
+    states = [watch("card", SILENT, silence(None))]
+    losses = [loss("kind", "late"), loss("slice", "country=DE"), loss("source", "card"), loss("source", "desk")]
+    verdict = label_verdict(OK, states, losses, OCCASION)
+    told = [(one.kind, one.subject) for one in verdict.findings]
+    assert told == [
+        (FindingKind.COVERAGE, "late"),
+        (FindingKind.COVERAGE, "desk"),
+        (FindingKind.SILENCE, "card"),
+    ]
+    assert verdict.faults == (silence(None), *losses)
+    [found] = label_verdict(OK, [], [loss("slice", "country=DE"), loss("source", "desk", until=600)], OCCASION).findings
+    assert (found.subject, found.level, found.value) == ("country=DE", Level.ALARM, 0.3)
+
+
+def test_the_alert_of_panes_is_not_told_beside_the_loss_that_explains_it() -> None:
+    """Broken hours are."""
+    for state, told in (("degraded", 1), ("broken", 2)):
+        alert = replace(OK, state=state, deficit=0.2, broken_end_ms=(1,))  # type: ignore[arg-type] # one of two states
+        assert len(label_verdict(alert, [], [loss("kind", "late")], OCCASION).findings) == told

@@ -1,0 +1,208 @@
+"""Sequential test for missing labels: do fewer come than the predictions of these ages usually get?
+
+What is usual is learned from a reference that ends before the judged blocks: by age the share of predictions that gets
+a label (occurrences per exposure), by hour of the week a factor, and how much blocks, days and weeks scatter. Each
+block adds to the log likelihood ratio of "this share of labels is lost" against "none is"; the sum is never below zero,
+so it forgets the time before a loss (Page's CUSUM, for a mixture of shares, with a quasi-Poisson scatter). Which blocks
+are the reference is up to `monitor.coverage.loss_watch`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.cells.label_flow import LabelFlow
+
+__all__ = ["LossVerdict", "judge_loss", "judge_recovery"]
+
+_SHARES = np.array([0.2, 0.4, 0.7, 0.95])
+"""Shares of lost labels that the mixture tests for. A lasting deficit below a tenth is drift of the delay, no loss."""
+
+_LIMIT = 4.0
+"""Log likelihood ratio from which labels are missing, for a single series; the number of series adds its logarithm.
+Measured in `benchmarks/label_loss.py`: at 3, of labels whose speed differs from day to day, 3 % of healthy evaluations
+would be alarms."""
+
+_OWN_MARGIN = 1.5
+"""The ratio must also exceed the second highest that the reference itself ever reached, times this."""
+
+_FORGIVEN = 1
+"""Highest peaks of the reference that are ignored: one past fault does not hide the next."""
+
+_RECOVERED = 4.0
+"""Log likelihood ratio of "none is lost" against "half of the found share is" from which labels come again."""
+
+_EXPOSED_MIN = 20.0
+"""Predictions that must have passed through an age in the reference; other ages are left out."""
+
+_WEEK_DAYS = 7
+_SPANS_MIN = 8
+"""Days, or weeks, that are needed to tell how much they scatter."""
+
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LossVerdict:
+    """Whether labels are missing in the newest block.
+
+    Attributes:
+        ratio: log likelihood ratio after the newest block.
+        limit: the ratio from which labels are missing.
+        since: index of the first judged block that they are missing in; where none are, the number of blocks.
+        share: missing share of the labels that were expected since then, 0 to 1.
+    """
+
+    ratio: float
+    limit: float
+    since: int
+    share: float
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether labels are missing."""
+        return self.ratio > self.limit
+
+
+@dataclass(frozen=True)
+class _Usual:
+    """What is usual: label share by age (NaN where unknown), factor by slot, scatter, second highest own ratio."""
+
+    shares: _Floats
+    factors: _Floats
+    scatter: float
+    own_ratio: float
+
+    def counts(self, flow: LabelFlow) -> tuple[_Floats, _Floats]:
+        """Return by block the labels that came and those expected, at the ages that are known."""
+        known = ~np.isnan(self.shares)
+        came = flow.arrived[:, known].sum(axis=1).astype(np.float64)
+        return came, (flow.exposed[:, known] @ self.shares[known]) * self.factors[flow.slot]
+
+
+def judge_loss(reference: LabelFlow, judged: LabelFlow, per_day: int, series: int = 1) -> LossVerdict:
+    """Judge whether labels are missing in the newest blocks.
+
+    Args:
+        reference: blocks before the judged ones, at least three weeks of them.
+        judged: blocks in a row, up to the newest.
+        per_day: number of blocks in a day.
+        series: how many series are judged at a time.
+
+    >>> slots, made = np.arange(60) % 7, np.full((60, 1), 100.0)
+    >>> came = np.where(np.arange(60) < 55, 90, 45)[:, np.newaxis]
+    >>> flow = LabelFlow(np.arange(60), slots, came, made)
+    >>> found = judge_loss(flow[:50], flow[50:], per_day=1)
+    >>> found.is_lost, found.since, found.share
+    (True, 5, 0.5)
+    """
+    usual = _usual(reference, judged, per_day)
+    came, expected = usual.counts(judged)
+    limit = max(_LIMIT + math.log(max(series, 1)), _OWN_MARGIN * usual.own_ratio)
+    path = _ratios(came, expected, usual.scatter)
+    ratio = _mixture(path)
+    best = int(np.argmax(path[-1])) if len(path) else 0
+    zeros = np.flatnonzero(path[:, best] <= 0)
+    since = int(zeros[-1]) + 1 if len(zeros) else 0
+    return LossVerdict(float(ratio[-1]) if len(ratio) else 0.0, limit, since, _missing(came[since:], expected[since:]))
+
+
+def judge_recovery(reference: LabelFlow, judged: LabelFlow, per_day: int, share: float) -> tuple[int | None, float]:
+    """Return the block from which labels come again, None while they are missing, and the missing share until then.
+
+    Args:
+        reference: blocks before the loss.
+        judged: the newest blocks of the loss, in a row.
+        per_day: number of blocks in a day.
+        share: missing share that was found before.
+    """
+    usual = _usual(reference, judged, per_day)
+    came, expected = usual.counts(judged)
+    half = max(share, float(_SHARES[0])) / 2
+    steps = -(came * math.log1p(-half) + expected * half) / usual.scatter
+    total, start = 0.0, 0
+    for index, step in enumerate(steps.tolist()):
+        total = max(0.0, total + step)
+        start = index + 1 if total == 0 else start
+        if total > _RECOVERED:
+            return start, _missing(came[:start], expected[:start]) if start else share
+    return None, _missing(came, expected)
+
+
+def _usual(reference: LabelFlow, judged: LabelFlow, per_day: int) -> _Usual:
+    """Learn what is usual, of the ages at which the reference has seen at least as many predictions as are judged.
+
+    The scatter includes the error of what is learned from so many.
+    """
+    arrived, exposed, wanted = (
+        counts.sum(axis=0).astype(np.float64) for counts in (reference.arrived, reference.exposed, judged.exposed)
+    )
+    is_known = exposed >= np.maximum(wanted, _EXPOSED_MIN)
+    shares = np.full(len(exposed), np.nan)
+    np.divide(arrived, exposed, out=shares, where=is_known)
+    plain = _Usual(shares, np.ones(_WEEK_DAYS * per_day), 1.0, 0.0)
+    factors = _slot_factors(*plain.counts(reference), reference.slot, _WEEK_DAYS * per_day)
+    came, expected = _Usual(shares, factors, 1.0, 0.0).counts(reference)
+    scatter = _scatter(came, expected, per_day)
+    peaks = _peaks(_mixture(_ratios(came, expected, scatter)))
+    own = float(peaks[-1 - _FORGIVEN]) if len(peaks) > _FORGIVEN else 0.0
+    labels = np.where(is_known, np.nan_to_num(shares) * wanted, 0.0)
+    error = float((labels * wanted / np.maximum(exposed, 1.0)).sum() / max(float(labels.sum()), 1e-9))
+    return _Usual(shares, factors, scatter * (1 + error), own)
+
+
+def _slot_factors(came: _Floats, expected: _Floats, slot: npt.NDArray[np.int64], slots: int) -> _Floats:
+    """Return by slot of the week the labels per expected label, shrunk towards 1 by what chance would give."""
+    own, base = (np.bincount(slot, values, slots) for values in (came, expected))
+    ratio = np.divide(own, base, out=np.ones(slots), where=base > 0)
+    noise = np.divide(1.0, base, out=np.zeros(slots), where=base > 0)
+    weight = base / max(float(base.sum()), 1e-9)
+    between = max(float((weight * ((ratio - 1) ** 2 - noise)).sum()), 0.0)
+    return np.asarray(1 + (ratio - 1) * between / (between + noise + 1e-12))
+
+
+def _scatter(came: _Floats, expected: _Floats, per_day: int) -> float:
+    """Return the variance of counts over their mean: the greatest of those of blocks, days and weeks, at least 1.
+
+    Delays that change slowly, and files that come once a day, show in the greater spans.
+    """
+    found = 1.0
+    for size in (1, per_day, _WEEK_DAYS * per_day):
+        spans = len(came) // size
+        if spans >= _SPANS_MIN:
+            tail = slice(len(came) - spans * size, None)
+            missing = (came - expected)[tail].reshape(spans, size).sum(axis=1)
+            found = max(found, float((missing**2).sum() / max(float(expected[tail].sum()), 1e-9)))
+    return found
+
+
+def _ratios(came: _Floats, expected: _Floats, scatter: float) -> _Floats:
+    """Return the log likelihood ratio after each block, by tested share."""
+    steps = (came[:, np.newaxis] * np.log1p(-_SHARES) + expected[:, np.newaxis] * _SHARES) / scatter
+    # max(0, a + max(0, b + ...)) is the running sum above its own running minimum
+    total = np.cumsum(np.vstack([np.zeros(len(_SHARES)), steps]), axis=0)
+    return np.asarray((total - np.minimum.accumulate(total, axis=0))[1:])
+
+
+def _mixture(ratios: _Floats) -> _Floats:
+    """Return the log of the mean likelihood ratio over the tested shares."""
+    if not len(ratios):
+        return np.zeros(0)
+    highest = ratios.max(axis=1, keepdims=True)
+    return np.asarray(highest[:, 0] + np.log(np.exp(ratios - highest).mean(axis=1)))
+
+
+def _peaks(ratio: _Floats) -> _Floats:
+    """Return the highest ratio of each stretch above zero, increasing."""
+    above = ratio > 0
+    if not above.any():
+        return np.zeros(0)
+    starts = np.flatnonzero(above & ~np.concatenate([[False], above[:-1]]))
+    return np.sort(np.maximum.reduceat(np.where(above, ratio, 0.0), starts))
+
+
+def _missing(came: _Floats, expected: _Floats) -> float:
+    total = float(expected.sum())
+    return min(max(1 - float(came.sum()) / total, 0.0), 1.0) if total > 0 else 0.0

@@ -1,0 +1,170 @@
+"""Watches every series of labels for a loss: all of a kind, each large slice, each source.
+
+What was lost never becomes usual: while a loss is open, its reference ends where it began; when it is over, its time is
+left out of the reference. How far is looked back scales with the delay of the labels (`monitor.coverage.lookback`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from monitor.cells.cohort import ALL
+from monitor.cells.label_flow import FlowCells, LabelFlow, Series
+from monitor.coverage.lookback import lookback_days
+from monitor.coverage.loss import judge_loss, judge_recovery
+from monitor.coverage.source import LabelMemory
+from schemas.events.evidence import LabelFault
+
+__all__ = ["LossWatch"]
+
+_DAY_MS = 86_400_000
+_JUDGED_DAYS_MIN = 7
+_JUDGED_MEDIANS = 2
+"""A loss that is not found within two medians is found by what it has lost then, or not at all."""
+
+_JUDGED_PART = 3
+"""At most a third of a young loop's days is judged; the rest is the reference."""
+
+_REFERENCE_DAYS_MIN = 21
+_SLICE_SHARE_MIN = 0.05
+"""A slice with fewer of the predictions shows a loss too late to be of use, and there may be a hundred of them."""
+
+
+@dataclass(frozen=True)
+class LossWatch:
+    """Watches the labels of one kind.
+
+    Attributes:
+        cells: of the kind.
+        kind: its name.
+        horizon_ms: its horizon.
+        timezone: of the loop.
+    """
+
+    cells: FlowCells
+    kind: str
+    horizon_ms: int
+    timezone: str
+
+    def faults(self, day: date, memory: LabelMemory) -> list[LabelFault]:
+        """Return the losses that are open at the end of a day, and those that are over but still looked back on.
+
+        Args:
+            day: labels and predictions of later days are ignored.
+            memory: of the evaluations before.
+        """
+        if self.cells.days is None:
+            return []
+        first = self.cells.days[0]
+        recent = max(first, day - timedelta(days=lookback_days(self.horizon_ms)))
+        median_ms = self.cells.median_ms((recent, day))
+        back = lookback_days(self.horizon_ms, median_ms)
+        judged = max(_JUDGED_DAYS_MIN, -(-_JUDGED_MEDIANS * median_ms // _DAY_MS))
+        series = self._series((max(first, day - timedelta(days=back)), day), memory)
+        found: list[LabelFault] = []
+        for one in series:
+            own = [fault for fault in memory.faults if fault.check == "loss" and _is_of(fault, one, self.kind)]
+            since = max(first, self._retired_day(one, memory))
+            view = _View(self, one, day, since, (back, judged))
+            found += view.after(own, len(series))
+        kept_ms = self._end_ms(day) - back * _DAY_MS
+        return [fault for fault in found if fault.until is None or fault.until > kept_ms]
+
+    def _series(self, days: tuple[date, date], memory: LabelMemory) -> list[Series]:
+        """Return the series that are judged: those with an open loss, too."""
+        least = _SLICE_SHARE_MIN * self.cells.predictions(ALL, days)
+        open_ = {fault.subject for fault in memory.faults if fault.check == "loss" and fault.until is None}
+        return [
+            one
+            for one in self.cells.series()
+            if one.scope != "slice" or one.name in open_ or self.cells.predictions(one.name, days) >= least
+        ]
+
+    def _retired_day(self, series: Series, memory: LabelMemory) -> date:
+        """Return the first day that what is usual may be learned from: a retired source concerns the others, too."""
+        own = memory.retired_ms.get(series.name)
+        times = [own] if series.scope == "source" else [*memory.retired_ms.values()]
+        known = [at_ms for at_ms in times if at_ms is not None]
+        return self.day_of(max(known)) + timedelta(days=1) if known else date.min
+
+    def day_of(self, at_ms: int) -> date:
+        """Return the day of an instant in the loop's time zone."""
+        return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(self.timezone)).date()
+
+    def _end_ms(self, day: date) -> int:
+        return int(self.cells.flow(Series("kind", ALL), (day, day)).end_ms[-1])
+
+
+@dataclass(frozen=True)
+class _View:
+    """One series as of one day: `since` is the first day to learn from, `spans` the days to look back and to judge."""
+
+    watch: LossWatch
+    series: Series
+    day: date
+    since: date
+    spans: tuple[int, int]
+
+    def after(self, faults: Sequence[LabelFault], series: int) -> Iterator[LabelFault]:
+        """Yield the faults after the day: a new one, the open one, or its end; and those that are over."""
+        yield from (fault for fault in faults if fault.until is not None)
+        open_ = next((fault for fault in faults if fault.until is None), None)
+        if open_ is not None:
+            yield self._continued(open_, faults)
+            return
+        back, judged_days = self.spans
+        judged_days = min(judged_days, max((self.day - self.since).days // _JUDGED_PART, 1))
+        begins = max([self.day - timedelta(days=judged_days - 1), *(self._first_after(one) for one in faults)])
+        reference = self._reference(begins, back - judged_days, faults)
+        if reference is None or begins > self.day:
+            return
+        judged = self.watch.cells.flow(self.series, (begins, self.day))
+        found = judge_loss(reference, judged, self.watch.cells.per_day, series)
+        if found.is_lost:
+            before = judged.end_ms[found.since - 1] if found.since else judged.end_ms[0] - _DAY_MS
+            yield LabelFault(
+                check="loss",
+                scope=self.series.scope,
+                subject=self.series.name or self.watch.kind,
+                since=int(before),
+                share=round(found.share, 4),
+            )
+
+    def _continued(self, fault: LabelFault, faults: Sequence[LabelFault]) -> LabelFault:
+        """Return an open fault with its share as of now, and its end if labels come again."""
+        back, judged_days = self.spans
+        began = self.watch.day_of(fault.since)
+        reference = self._reference(began, back - judged_days, [one for one in faults if one is not fault])
+        begins = max(began + timedelta(days=1), self.day - timedelta(days=judged_days - 1))
+        if reference is None or begins > self.day:
+            return fault
+        judged = self.watch.cells.flow(self.series, (begins, self.day))
+        start, share = judge_recovery(reference, judged, self.watch.cells.per_day, fault.share or 0.0)
+        if start is None:
+            return fault.model_copy(update={"share": round(share, 4)})
+        until = judged.end_ms[start - 1] if start else judged.end_ms[0] - _DAY_MS // self.watch.cells.per_day
+        return fault.model_copy(update={"until": max(int(until), fault.since)})
+
+    def _first_after(self, fault: LabelFault) -> date:
+        return self.watch.day_of(fault.until or fault.since) + timedelta(days=1)
+
+    def _reference(self, end: date, days: int, faults: Sequence[LabelFault]) -> LabelFlow | None:
+        """Return the blocks of so many healthy days before a day; None where there are too few."""
+        parts: list[LabelFlow] = []
+        missing = days
+        over = sorted(faults, key=lambda one: one.since, reverse=True)
+        until = end - timedelta(days=1)
+        for fault in [*over, None]:
+            first = self.since if fault is None else max(self.since, self._first_after(fault))
+            first = max(first, until - timedelta(days=missing - 1))
+            if first <= until and missing > 0:
+                parts.insert(0, self.watch.cells.flow(self.series, (first, until)))
+                missing -= (until - first).days + 1
+            if fault is not None:
+                until = min(until, self.watch.day_of(fault.since) - timedelta(days=1))
+        return LabelFlow.joined(parts) if days - missing >= _REFERENCE_DAYS_MIN else None
+
+
+def _is_of(fault: LabelFault, series: Series, kind: str) -> bool:
+    return fault.scope == series.scope and fault.subject == (series.name or kind)
