@@ -9,7 +9,7 @@ import polars as pl
 from monitor.backfill.flips import LabelPairs
 from monitor.backfill.restatement import SIDES, Restatement
 from monitor.cells.bins import SCORE_BINS
-from monitor.cells.class_name import read_confusion
+from monitor.cells.class_name import OTHER, PREDICTED, TRUE
 from monitor.cells.exact_sum import ONE, root_of_ratio
 from monitor.cells.measure import read_measures, whole_sums
 from monitor.drift.distance import Counts, excess_psi, group_bins
@@ -17,8 +17,8 @@ from schemas.events.backfill_diff import Distribution, LabelChange, Scope
 
 __all__ = ["cohens_h", "distributions_of", "labels_of"]
 
-_TRUTH, _OUTPUT = 0, 1
-"""Positions in the pair that `read_confusion` returns."""
+_CLASSES_MAX = 50
+"""Classes that are reported, those with most labels; the rest is reported as one."""
 _PARTS = 10
 """Number of groups of numeric values, with equal shares of the side before."""
 
@@ -53,10 +53,16 @@ def labels_of(
         if restatement.kind.task == "regression":
             found.append(_mean(scope, *counts))
             continue
-        before, after = (_by_class(one, _TRUTH) for one in counts)
+        before, after = (_by_class(one, TRUE) for one in counts)
         totals = sum(before.values()), sum(after.values())
         order = sorted(before.keys() | after.keys(), key=lambda n: (-before.get(n, 0) - after.get(n, 0), n))
-        found += [_share(scope, n, (before.get(n, 0), totals[0]), (after.get(n, 0), totals[1])) for n in order]
+        common = order if len(order) <= _CLASSES_MAX else [n for n in order if n != OTHER][:_CLASSES_MAX]
+        found += [_share(scope, n, (before.get(n, 0), totals[0]), (after.get(n, 0), totals[1])) for n in common]
+        if len(common) < len(order):
+            rest = [
+                total - sum(side.get(n, 0) for n in common) for side, total in zip((before, after), totals, strict=True)
+            ]
+            found.append(_share(scope, OTHER, (rest[0], totals[0]), (rest[1], totals[1])))
     return found
 
 
@@ -83,7 +89,7 @@ def distributions_of(
     for scope in _scopes(restatement, "episode"):
         before, after = (restatement.of(scope, side) for side in SIDES)
         if restatement.kind.task == "multiclass":
-            of_labels, of_outputs = (_aligned(_by_class(before, of), _by_class(after, of)) for of in (_TRUTH, _OUTPUT))
+            of_labels, of_outputs = (_aligned(_by_class(before, of), _by_class(after, of)) for of in (TRUE, PREDICTED))
         else:
             of_labels = _binary_labels(labels, cohorts if scope == "cohorts" else None)
             of_outputs = (_by_score(before), _by_score(after))
@@ -121,13 +127,10 @@ def _mean(scope: Scope, before: pl.DataFrame, after: pl.DataFrame) -> LabelChang
     return LabelChange(scope=scope, label="mean", before=first, after=last, effect=effect)
 
 
-def _by_class(counts: pl.DataFrame, of: int) -> dict[str, int]:
-    """Return how often each class is the label (`_TRUTH`) or the output (`_OUTPUT`)."""
-    found: dict[str, int] = {}
-    for measure, amount in counts.select("measure", "amount").iter_rows():
-        if (pair := read_confusion(measure)) is not None:
-            found[pair[of]] = found.get(pair[of], 0) + amount
-    return found
+def _by_class(counts: pl.DataFrame, name: str) -> dict[str, int]:
+    """Return how often each class is the label (`TRUE`) or the output (`PREDICTED`)."""
+    mine = read_measures(counts).filter(pl.col("name") == name)
+    return dict(mine.group_by("class").agg(pl.col("amount").sum()).iter_rows())
 
 
 def _aligned(before: dict[str, int], after: dict[str, int]) -> tuple[Counts, Counts]:

@@ -22,8 +22,8 @@ __all__ = ["SIDES", "Restatement", "restatement_of"]
 
 SIDES: Final = ("before", "after")
 
-_NEEDED = r"^(labels$|labelled_scored$|score_[01]$|confusion |[a-z_]+:-?\d+$)"
-_COUNTED = r"^(score_[01]$|confusion |labelled_scored$)"
+_NEEDED = r"^(labels$|labelled_scored$|score_[01]$|class_[a-z]+ |[a-z_]+:-?\d+$)"
+_COUNTED = r"^(score_[01]$|class_[a-z]+ |labelled_scored$)"
 """Measures that are never below zero."""
 _MEASURES = {"measure": pl.String, "bin": pl.Int64, "amount": pl.Int64}
 

@@ -1,30 +1,32 @@
 """Class names of a multiclass kind as they appear in the measures of cells, and which classes get measures."""
 
-import json
 from collections.abc import Iterable, Mapping
 
 import polars as pl
 
 __all__ = [
     "CLASSES_MAX",
+    "HITS",
     "OTHER",
+    "PREDICTED",
+    "TRUE",
     "classes_in",
-    "confusion_class",
     "escape_class",
     "newly_admitted",
-    "read_confusion",
     "unescape_class",
 ]
 
-CLASSES_MAX = 50
+TRUE, PREDICTED, HITS = "class_true", "class_predicted", "class_hit"
+"""Names of the measures of a class: labelled outcomes of it, predictions of it, and those that are both."""
+
+CLASSES_MAX = 5_000
 """Classes of one kind that are counted separately; all others are pooled in `OTHER`, which bounds the cells."""
 
 OTHER = "*other"
-"""The class that pools all beyond the first fifty. Once it is in use, no further class is admitted."""
+"""The class that pools all beyond the first `CLASSES_MAX`. Once it is in use, no further class is admitted."""
 
 _ESCAPE = "\\"
 _RESERVED = ("*", _ESCAPE)
-_CONFUSION = "confusion"
 
 
 def escape_class(name: str) -> str:
@@ -45,40 +47,18 @@ def unescape_class(text: str) -> str:
     return text.removeprefix(_ESCAPE)
 
 
-def confusion_class(truth: str, predicted: str) -> str:
-    """Return the class of the measure that counts a pair of class texts.
-
-    >>> confusion_class("late", "landed")
-    '["late","landed"]'
-    """
-    return json.dumps([truth, predicted], ensure_ascii=False, separators=(",", ":"))
-
-
-def read_confusion(measure: str) -> tuple[str, str] | None:
-    """Return the class texts (truth, predicted) that a measure counts, with or without an age; None for other measures.
-
-    >>> read_confusion('confusion@3600000 ["late","landed"]'), read_confusion("labels")
-    (('late', 'landed'), None)
-    """
-    name, _, pair = measure.partition(" ")
-    if not pair or name.partition("@")[0] != _CONFUSION:
-        return None
-    truth, predicted = json.loads(pair)
-    return truth, predicted
-
-
 def classes_in(cells: pl.DataFrame) -> dict[str, frozenset[str]]:
     """Return by kind the class texts that cells count separately.
 
-    >>> cells = pl.DataFrame({"kind": ["status"], "measure": ['confusion ["late","late"]']})
+    >>> cells = pl.DataFrame({"kind": ["status"], "measure": ["class_true@60000 late"]})
     >>> classes_in(cells)
     {'status': frozenset({'late'})}
     """
+    is_of_class = pl.col("measure").str.contains(rf"^({TRUE}|{PREDICTED})(@\d+)? ")
+    named = cells.filter(is_of_class).select("kind", pl.col("measure").str.splitn(" ", 2).struct[1]).unique()
     found: dict[str, set[str]] = {}
-    named = cells.filter(pl.col("measure").str.starts_with(_CONFUSION)).select("kind", "measure").unique()
-    for kind, measure in named.iter_rows():
-        if (pair := read_confusion(measure)) is not None:
-            found.setdefault(kind, set()).update(pair)
+    for kind, text in named.iter_rows():
+        found.setdefault(kind, set()).add(text)
     return {kind: frozenset(texts) for kind, texts in found.items()}
 
 

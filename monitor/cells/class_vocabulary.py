@@ -5,7 +5,8 @@ from typing import Final
 
 import polars as pl
 
-from monitor.cells.class_name import OTHER, read_confusion, unescape_class
+from monitor.cells.class_name import OTHER, PREDICTED, TRUE, unescape_class
+from monitor.cells.measure import read_measures
 
 __all__ = ["LABELS_MIN", "vocabulary_text", "vocabulary_warning"]
 
@@ -22,17 +23,17 @@ def vocabulary_warning(cells: pl.DataFrame) -> str | None:
     Args:
         cells: merged, of one multiclass kind and definition.
 
-    >>> measures = ['confusion ["dog","1"]', 'confusion ["cat","0"]']
-    >>> vocabulary_warning(pl.DataFrame({"slice": "", "measure": measures, "amount": [2, 1]}))
+    >>> amounts = {"class_true dog": 2, "class_true cat": 1, "class_predicted 1": 2, "class_predicted 0": 1}
+    >>> cells = pl.DataFrame({"slice": "", "measure": list(amounts), "amount": list(amounts.values())})
+    >>> vocabulary_warning(cells)
     "none of 3 labels has a class that is ever predicted: labels say 'dog', 'cat', predictions say '1', '0'"
     """
-    truths: Counter[str] = Counter()
-    outputs: Counter[str] = Counter()
-    counted = cells.filter(pl.col("slice") == "", pl.col("measure").str.starts_with("confusion "))
-    for measure, amount in counted.select("measure", "amount").iter_rows():
-        if (pair := read_confusion(measure)) is not None and amount > 0:
-            truths[pair[0]] += amount
-            outputs[pair[1]] += amount
+    of_all = cells.filter(pl.col("slice") == "", pl.col("measure").str.contains(f"^({TRUE}|{PREDICTED}) "))
+    counts = read_measures(of_all).group_by("name", "class").agg(pl.col("amount").sum()).filter(pl.col("amount") > 0)
+    truths, outputs = (
+        Counter(dict(counts.filter(pl.col("name") == name).select("class", "amount").iter_rows()))
+        for name in (TRUE, PREDICTED)
+    )
     if OTHER in truths or OTHER in outputs:
         return None
     named = (Counter({unescape_class(name): count for name, count in side.items()}) for side in (truths, outputs))

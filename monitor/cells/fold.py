@@ -49,10 +49,10 @@ def fold(
       missing, not finite, not from 0 to 1 or not 0 or 1 (binary).
     - `score_0`, `score_1`, by score bin: labelled outcomes by class; `log_loss:LIMB`, `brier:LIMB`: exact sums of their
       losses, see `monitor.cells.exact_sum` (binary).
-    - `confusion ["TRUTH","PREDICTED"]`: labelled outcomes by pair of classes; bin 1: two different classes that are
-      both pooled as "other" (multiclass; see `monitor.cells.class_name`).
+    - `class_true CLASS`, `class_predicted CLASS`, `class_hit CLASS`: labelled outcomes of a class, those predicted to
+      be of it, and those that are both (multiclass; see `monitor.cells.class_name`).
     - `absolute_error:LIMB`, `squared_error:LIMB`, `truth:LIMB`, `squared_truth:LIMB`: exact sums (regression).
-    - every measure from `revised` on also as `NAME@AGE`, `NAME:LIMB@AGE` or `confusion@AGE ["TRUTH","PREDICTED"]` for
+    - every measure from `revised` on also as `NAME@AGE`, `NAME:LIMB@AGE` or `NAME@AGE CLASS` for
       each age in ms of `evaluate_at`: only labels first known by that age, each with its current value; `revised@AGE`:
       changes and retractions of such labels that became known after that age.
     - by pane (see `monitor.cells.pane`): `pane_predictions`, by pane; `pane_labels`, by pane * 4,096 + index of the age

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from monitor.cells.bins import SCORE_BINS
-from monitor.cells.class_name import OTHER, confusion_class, unescape_class
+from monitor.cells.class_name import HITS, OTHER, PREDICTED, TRUE, unescape_class
 from monitor.cells.exact_sum import FIRST_LIMB, FIRST_LIMBS, Expansion, expand
 from monitor.cells.plan import CellPlan, KindPlan
 
@@ -165,10 +165,7 @@ def _score_target(counter: int) -> Target:
 
 
 def _multiclass(plan: CellPlan, kind: KindPlan, labelled: pl.DataFrame) -> Scoring:
-    """Count the pair of true and predicted class.
-
-    A pair of `OTHER` is in bin 0 if both are the same class, in bin 1 if not.
-    """
+    """Count each class as truth, as prediction, and as both. Two different classes of `OTHER` are no hit."""
     texts = sorted(plan.classes.get(kind.name, frozenset()) | {OTHER})
     other, size = texts.index(OTHER), len(texts)
     truth, predicted = (_class_index(name, texts) for name in ("value_class", "output_class"))
@@ -179,9 +176,9 @@ def _multiclass(plan: CellPlan, kind: KindPlan, labelled: pl.DataFrame) -> Scori
     rows = labelled.with_columns(counter=counter)
 
     def targets(counter: int) -> list[Target]:
-        if counter == size * size:
-            return [("confusion", confusion_class(OTHER, OTHER), 1)]
-        return [("confusion", confusion_class(texts[counter // size], texts[counter % size]), 0)]
+        true, predicted = (other, other) if counter == size * size else divmod(counter, size)
+        hits = [HITS] if counter == true * size + predicted and true == predicted else []
+        return [(TRUE, texts[true], 0), (PREDICTED, texts[predicted], 0), *((name, texts[true], 0) for name in hits)]
 
     return Scoring(rows, size * size + 2, targets)
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit
 
-from monitor.cells.class_name import read_confusion
+from monitor.cells.class_name import HITS
 from monitor.cells.cohort import ALL
 from monitor.cells.measure import read_measures, sums_by
 from monitor.cells.plan import KindPlan
@@ -124,18 +124,12 @@ def judge_loss(losses: pl.DataFrame, day: date, *, was_worse: bool = False) -> L
 
 
 def _wrong_classes(mine: pl.DataFrame) -> pl.DataFrame:
-    """Count wrong classes; where both classes are "other", bin 1 means that they differ."""
-    pairs = {}
-    for measure in mine.get_column("measure").unique():
-        pair = read_confusion(measure)
-        if pair is not None:
-            pairs[measure] = pair[0] != pair[1]
-    rows = mine.filter(pl.col("measure").is_in(list(pairs))).with_columns(
-        wrong=pl.col("measure").replace_strict(pairs, default=False, return_dtype=pl.Boolean) | (pl.col("bin") == 1)
-    )
-    found = rows.group_by("day").agg(
-        n=pl.col("amount").sum(),
-        loss=pl.col("amount").filter("wrong").sum().cast(pl.Float64),
+    """Count wrong classes: scored labels less those whose class was predicted."""
+    amount = pl.col("amount")
+    labels = amount.filter(pl.col("name") == "labelled_scored").sum()
+    found = mine.group_by("day").agg(
+        n=labels,
+        loss=(labels - amount.filter(pl.col("name") == HITS).sum()).cast(pl.Float64),
         positives=pl.lit(0, dtype=pl.Int64).first(),
         negatives=pl.lit(0, dtype=pl.Int64).first(),
     )

@@ -102,6 +102,8 @@ _RECIPES: Mapping[str, Mapping[str, _Recipe]] = {
 }
 _LARGEST = 2.0**500
 """Larger numbers are skipped: the square of an error would be infinite, and River would never lose it again."""
+_ANOTHER = "*another"
+"""A class that is not counted separately, where the truth is another such class."""
 _BINARY_DEFAULT = tuple(dict.fromkeys((*COMMON_METRICS, *RARE_METRICS)))
 
 
@@ -151,14 +153,16 @@ class LiveMetrics:
     def values(self) -> dict[Key, float | None]:
         """Return {(version, kind, metric): value} of every version that has had a label.
 
-        A value is None without records; so are R2 of a single record, and the area under the curve of a single class.
+        A value is None without records; so are R2 of a single record, the area under the curve of a single class, and
+        all but the accuracy of a kind with more classes than are counted separately.
         """
         found: dict[Key, float | None] = {}
         for (version, kind), state in sorted(self._states.items()):
             one_class = state.positives in (0, state.records)
             for name, metric in state.metrics.items():
                 undefined = (name == "roc_auc" and one_class) or (name == "r2" and state.records < 2)  # noqa: PLR2004 - a spread needs two
-                unknown = state.records == 0 or undefined
+                pooled = name != "accuracy" and OTHER in self.plan.classes.get(kind, ())
+                unknown = state.records == 0 or undefined or pooled
                 found[version, kind, name] = None if unknown else float(metric.get())
         return found
 
@@ -214,7 +218,11 @@ def _usable(plan: CellPlan, kind: KindPlan, rows: pl.DataFrame) -> pl.DataFrame:
     usable = rows.drop_nulls(list(columns.values()))
     if usable.is_empty():
         return usable.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in columns)
-    return usable.with_columns(
+    known_classes = usable.with_columns(
         pl.col(column).replace_strict(list(texts), list(texts.values()), return_dtype=pl.String).alias(name)
         for name, column in columns.items()
     )
+    is_hit = pl.col("value_class") == pl.col("output_class")
+    is_pooled = (pl.col("true_class") == OTHER) & (pl.col("predicted_class") == OTHER)
+    predicted = pl.when(is_pooled, ~is_hit).then(pl.lit(_ANOTHER)).otherwise("predicted_class")
+    return known_classes.with_columns(predicted_class=predicted)

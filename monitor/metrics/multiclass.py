@@ -1,8 +1,8 @@
-"""Multiclass metrics from counts of pairs of true and predicted class."""
+"""Multiclass metrics from counts of each class as truth, as prediction, and as both."""
 
 import polars as pl
 
-from monitor.cells.class_name import read_confusion
+from monitor.cells.class_name import HITS, OTHER, PREDICTED, TRUE
 
 __all__ = ["multiclass_values"]
 
@@ -12,8 +12,8 @@ def multiclass_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
     As in River and scikit-learn, averages are over the classes that occur as truth or prediction, balanced accuracy is
     over those that occur as truth, and a ratio with a denominator of zero is 0.0. Cohen's kappa is 0.0 where a single
-    class occurs, as in River. MCC is Gorodkin's R_K (2004), as in scikit-learn. Classes beyond the first fifty are
-    pooled as one, but two different ones are no hit.
+    class occurs, as in River. MCC is Gorodkin's R_K (2004), as in scikit-learn. Where a group has a class that cells do
+    not count separately (`monitor.cells.class_name.CLASSES_MAX`), only accuracy is known; the rest is null.
 
     Args:
         rows: cells of multiclass kinds as `read_measures` returns them, with the columns `keys`.
@@ -22,10 +22,12 @@ def multiclass_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     Returns:
         One row per group: `keys`, `n` and one column per metric.
 
-    >>> measures = ['confusion ["late","late"]', 'confusion ["late","landed"]', 'confusion ["landed","landed"]']
+    >>> counts = {"class_true late": 2, "class_true landed": 2, "class_predicted late": 1, "class_predicted landed": 3}
+    >>> counts |= {"class_hit late": 1, "class_hit landed": 2}
     >>> from monitor.cells.measure import read_measures
-    >>> cells = read_measures(pl.DataFrame({"version": "v1", "measure": measures, "bin": 0, "amount": [1, 1, 2]}))
-    >>> multiclass_values(cells, ["version"]).select("n", "accuracy", "macro_precision", "cohen_kappa").row(0)
+    >>> cells = pl.DataFrame({"version": "v1", "measure": list(counts), "amount": list(counts.values())})
+    >>> found = multiclass_values(read_measures(cells), ["version"])
+    >>> found.select("n", "accuracy", "macro_precision", "cohen_kappa").row(0)
     (4, 0.75, 0.8333333333333333, 0.5)
     """
     classes = _by_class(rows, keys)
@@ -41,6 +43,7 @@ def multiclass_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
         .group_by(keys)
         .agg(
             n=pl.col("true").sum(),
+            has_other=(pl.col("class") == OTHER).any(),
             accuracy=hit / n,
             balanced_accuracy=recall.filter(true > 0).mean(),
             macro_f1=f1.mean(),
@@ -51,22 +54,22 @@ def multiclass_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
             cohen_kappa=_ratio(hit * n - by_chance, n * n - by_chance),
         )
     )
+    by_class = [name for name in found.columns if name not in (*keys, "n", "has_other", "accuracy")]
+    known = found.with_columns(pl.when(~pl.col("has_other")).then(name).alias(name) for name in by_class)
     every = rows.select(keys).unique(maintain_order=True)
-    return every.join(found, on=keys, how="left", nulls_equal=True).with_columns(pl.col("n").fill_null(0))
+    return every.join(known.drop("has_other"), on=keys, how="left", nulls_equal=True).with_columns(
+        pl.col("n").fill_null(0)
+    )
 
 
 def _by_class(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """Return by group and class how often it was true, predicted, and both at once (hits); without unused classes."""
-    names = rows.get_column("measure").unique()
-    pairs = [(name, *pair) for name in names if (pair := read_confusion(name)) is not None]
-    schema = {"measure": pl.String, "truth": pl.String, "prediction": pl.String}
-    counted = rows.join(pl.DataFrame(pairs, schema=schema, orient="row"), on="measure")
-    is_hit = (pl.col("truth") == pl.col("prediction")) & (pl.col("bin") == 0)
-    zero, amount = pl.lit(0, dtype=pl.Int64), pl.col("amount")
-    hits = pl.when(is_hit).then(amount).otherwise(0)
-    by_truth = counted.select(*keys, pl.col("truth").alias("class"), true=amount, predicted=zero, hits=hits)
-    by_prediction = counted.select(*keys, pl.col("prediction").alias("class"), true=zero, predicted=amount, hits=zero)
-    sums = pl.concat([by_truth, by_prediction]).group_by(*keys, "class").agg(pl.col("true", "predicted", "hits").sum())
+
+    def total(name: str) -> pl.Expr:
+        return pl.col("amount").filter(pl.col("name") == name).sum()
+
+    counted = rows.filter(pl.col("name").is_in([TRUE, PREDICTED, HITS])).group_by(*keys, "class")
+    sums = counted.agg(true=total(TRUE), predicted=total(PREDICTED), hits=total(HITS))
     return sums.filter((pl.col("true") > 0) | (pl.col("predicted") > 0)).sort("class")
 
 

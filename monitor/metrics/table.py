@@ -8,13 +8,14 @@ from typing import Literal
 
 import polars as pl
 
+from monitor.cells.class_name import CLASSES_MAX
 from monitor.cells.cohort import ALL, day_ends
 from monitor.cells.measure import read_measures
 from monitor.cells.plan import CellPlan
 from monitor.metrics.binary import binary_values
 from monitor.metrics.multiclass import multiclass_values
 from monitor.metrics.regression import regression_values
-from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS
+from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS, REGRESSION_METRICS
 
 __all__ = ["Dimension", "mature_until_at_age", "metrics"]
 
@@ -70,10 +71,11 @@ def metrics(
     Returns:
         Sorted rows of the `by` columns (`month` is its first day), kind, definition, name, value, bound (of `roc_auc`),
         n (labelled rows with an output), labelled, predictions (eligible), coverage (labelled / predictions, so far),
-        status, threshold (of metrics that need a decision) and revised (how often the counted labels changed after
-        they were final, or after the age). Status is `no_data` where the value is null; where every day of the group is
-        final, `revised` if labels changed afterwards, else `mature`; else `provisional`. Only the kind's own definition
-        becomes final, because no horizon closes the others; at a fixed age all definitions do.
+        status, reason (a sentence why the value is null), threshold (of metrics that need a decision) and revised (how
+        often the counted labels changed after they were final, or after the age). Status is `no_data` where the value
+        is null; where every day of the group is final, `revised` if labels changed afterwards, else `mature`; else
+        `provisional`. Only the kind's own definition becomes final, because no horizon closes the others; at a fixed
+        age all definitions do.
 
     Raises:
         ValueError: `by` has an unknown column, or the age is not among the plan's.
@@ -191,8 +193,39 @@ def _one_row_per_metric(groups: pl.DataFrame, chosen: pl.DataFrame, keys: list[s
     status = pl.when(pl.col("value").is_null()).then(pl.lit("no_data")).otherwise(maturity)
     rows = long.join(chosen, on=["kind", "name"]).with_columns(
         status=status,
+        reason=pl.when(pl.col("value").is_null()).then(_reason()),
         bound=pl.when(pl.col("name") == "roc_auc", pl.col("value").is_not_null()).then("bound"),
         threshold=pl.when(pl.col("name").is_in(_AT_THRESHOLD)).then("threshold"),
     )
-    columns = ["name", "value", "bound", "n", "labelled", "predictions", "coverage", "status", "threshold", "revised"]
+    columns = [
+        "name",
+        "value",
+        "bound",
+        "n",
+        "labelled",
+        "predictions",
+        "coverage",
+        "status",
+        "reason",
+        "threshold",
+        "revised",
+    ]
     return rows.sort(*keys, "position").select(*keys, *columns)
+
+
+def _reason() -> pl.Expr:
+    """Return why a metric has no value."""
+    name = pl.col("name")
+    return (
+        pl.when(pl.col("labelled") <= 0)
+        .then(pl.lit("no labels yet"))
+        .when(pl.col("n").fill_null(0) <= 0)
+        .then(pl.lit("no label with an output and a value that metrics can use"))
+        .when(name == "roc_auc")
+        .then(pl.lit("all labels are of one class"))
+        .when(name == "r2", pl.col("n") < 2)  # noqa: PLR2004 - a spread needs two
+        .then(pl.lit("fewer than two labels"))
+        .when(name.is_in(REGRESSION_METRICS))
+        .then(pl.lit("beyond the largest number"))
+        .otherwise(pl.lit(f"more than {CLASSES_MAX:,} classes"))
+    )

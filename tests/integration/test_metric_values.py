@@ -63,6 +63,24 @@ def test_an_outlier_of_any_magnitude_counts(folder: Path) -> None:
     assert found["mse"]["value"] == pytest.approx(3.6e25)
 
 
+def test_a_hundred_classes_are_counted_exactly(folder: Path) -> None:
+    """Fifty classes that are always right, then fifty that never are."""
+    rows = [(f"c{n:02d}", f"c{n:02d}") for n in range(50)] + [("wrong", f"c{n:02d}") for n in range(50, 100)]
+    replay(folder, "multiclass", rows)
+    found = metrics_of()
+    assert found["balanced_accuracy"]["value"] == pytest.approx(0.5)
+    assert found["macro_f1"]["value"] == pytest.approx(50 / 101)
+
+
+def test_a_value_that_cannot_be_given_has_a_reason(folder: Path) -> None:
+    """In the JSON, and below the table."""
+    replay(folder, "regression", [(1e200, 0), (1, 2)])
+    found = metrics_of()
+    assert (found["mse"]["value"], found["mse"]["reason"]) == (None, "beyond the largest number")
+    assert (found["rmse"]["value"], found["rmse"]["reason"]) == (pytest.approx(1e200 / 2**0.5), None)
+    assert "mse: beyond the largest number" in call("metrics")
+
+
 def test_n_is_shown_beside_labelled_where_rows_cannot_be_used(folder: Path) -> None:
     """Two of three labels have scores that no metric can use: the value rests on the third alone."""
     replay(folder, "binary", [("0,87", 1), (1.5, 0), (0.5, 1)])

@@ -1,6 +1,5 @@
 """Small loops for the monitor's tests: config, frames in the lake's columns, and an oracle that counts row by row."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -334,8 +333,12 @@ def _scores(kind: KindPlan, last: Revision) -> list[tuple[str, int, int]]:
     if kind.task == "multiclass":
         if output is None or last.value_class is None:
             return [("no_output", 0, 1)]
-        pair = json.dumps([last.value_class, output], separators=(",", ":"))
-        return [("labelled_scored", 0, 1), (f"confusion {pair}", 0, 1)]
+        found = [
+            ("labelled_scored", 0, 1),
+            (f"class_true {last.value_class}", 0, 1),
+            (f"class_predicted {output}", 0, 1),
+        ]
+        return [*found, (f"class_hit {output}", 0, 1)] if output == last.value_class else found
     assert not isinstance(output, str)
     if kind.task == "regression":
         return _errors(output, label)

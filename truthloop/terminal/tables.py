@@ -16,7 +16,15 @@ __all__ = ["metric_tables", "plain_table", "print_table"]
 
 def plain_table(*columns: str, title: str | None = None) -> Table:
     """Return an empty table; columns whose name ends in ':' are text, aligned left, the others numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        caption_justify="left",
+    )
     for column in columns:
         is_text = column.endswith(":")
         table.add_column(column.removesuffix(":"), justify="left" if is_text else "right", no_wrap=True)
@@ -62,5 +70,12 @@ def metric_tables(rows: "pl.DataFrame", by: list[str]) -> list[Table]:
                 *(number(shown[name]) for name in names),
                 min(statuses, default="no_data"),
             )
+        table.caption = "\n".join(_reasons(part)) or None
         tables.append(table)
     return tables
+
+
+def _reasons(rows: "pl.DataFrame") -> list[str]:
+    """Return why metrics of labels have no value."""
+    found = rows.filter(rows["reason"].is_not_null() & (rows["n"] > 0)).select("name", "reason").unique()
+    return [f"{name}: {reason}" for name, reason in found.sort("name").iter_rows()]

@@ -57,6 +57,7 @@ def metric_panel(scope: Scope, estimates: Estimates) -> MetricPanel:
         notes.append("This metric has no estimate: until a day is final its value is of the arrived labels.")
     if scope.kind.task != "binary" and any(_is_young(version) for version in series):
         notes.append("Until a day is final its value is of the arrived labels, which may not be a random sample.")
+    notes += sorted({f"No value where {row['reason']}." for row in rows if row["reason"] and row["n"]})
     return MetricPanel(
         name, tuple(series), tuple(running), name not in _LOWER_IS_BETTER, metric_query(scope), " ".join(notes)
     )

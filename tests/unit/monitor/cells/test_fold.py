@@ -22,9 +22,10 @@ from cell_cases import (
 )
 
 from monitor.cells.bins import OVERFLOW_AGE_MS, age_edges_ms, score_edges
-from monitor.cells.class_name import CLASSES_MAX, confusion_class, escape_class, read_confusion
+from monitor.cells.class_name import CLASSES_MAX, escape_class
 from monitor.cells.cohort import day_ends, read_slice
 from monitor.cells.fold import fold
+from monitor.cells.measure import read_measures
 from monitor.cells.packing import CELL_SCHEMA, merge, sum_by
 from monitor.cells.plan import SLICE_VALUES, CellPlan
 from monitor.metrics.table import metrics
@@ -276,33 +277,52 @@ def labelled_as(number: int, truth: str, predicted: str) -> Revision:
     return Revision(prediction, "joined", None, EPOCH_MS + DAY_MS, 1, "status", "status-1", truth)
 
 
-def test_the_earliest_fifty_classes_are_counted_separately_and_the_rest_is_other() -> None:
-    """The earliest by time of prediction; two different other classes are no hit."""
-    revisions = [labelled_as(n, f"c{n:03d}", f"c{n:03d}") for n in range(CLASSES_MAX + 2)]
-    cells = cells_of([*revisions, labelled_as(CLASSES_MAX + 9, "c050", "c051")])
-    other = f"confusion {confusion_class('*other', '*other')}"
-    assert amounts(cells, other) == {0: 2, 1: 1}
-    assert amounts(cells, f"confusion {confusion_class('c049', 'c049')}") == {0: 1}
-    assert amounts(cells, f"confusion {confusion_class('c050', 'c050')}") == {}
-    found = metrics(cells, PLAN, [], {}).filter(pl.col("kind") == "status", pl.col("name") == "accuracy")
-    assert found["value"].to_list() == [pytest.approx(52 / 53)]
+def test_classes_beyond_the_limit_are_pooled_and_metrics_that_need_them_are_null() -> None:
+    """The earliest by time of prediction are counted separately; two different other classes are no hit."""
+    revisions = [labelled_as(n, f"c{n:04d}", f"c{n:04d}") for n in range(CLASSES_MAX + 2)]
+    wrong = labelled_as(CLASSES_MAX + 9, f"c{CLASSES_MAX}", f"c{CLASSES_MAX + 1}")
+    cells = cells_of([*revisions, wrong])
+    pooled = {name: amounts(cells, f"class_{name} *other") for name in ("true", "predicted", "hit")}
+    assert pooled == {"true": {0: 3}, "predicted": {0: 3}, "hit": {0: 2}}
+    assert amounts(cells, f"class_hit c{CLASSES_MAX - 1}") == {0: 1}
+    assert amounts(cells, f"class_hit c{CLASSES_MAX}") == {}
+    found = metrics(cells, PLAN, [], {}).filter(pl.col("kind") == "status")
+    values = dict(found.select("name", "value").iter_rows())
+    assert values.pop("accuracy") == pytest.approx((CLASSES_MAX + 2) / (CLASSES_MAX + 3))
+    assert set(values.values()) == {None}
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_a_thousand_classes_are_counted_exactly_in_any_order(is_reversed: bool) -> None:
+    """The classes that are always wrong come first, or last."""
+    half = 600
+    wrong = [labelled_as(n, f"a{n:03d}", "b") for n in range(half)]
+    right = [labelled_as(half + n, f"c{n:03d}", f"c{n:03d}") for n in range(half)]
+    order = [*reversed(right), *wrong] if is_reversed else [*wrong, *right]
+    cells = merge()
+    for step in (order[:half], order[half:]):
+        cells = merge(cells, fold(PLAN.with_admitted(cells), NO_PREDICTIONS, outcomes_frame(step), NONE))
+    found = metrics(cells, PLAN, [], {}).filter(pl.col("kind") == "status")
+    values = dict(found.select("name", "value").iter_rows())
+    assert values["balanced_accuracy"] == pytest.approx(0.5)
+    assert values["macro_f1"] == pytest.approx(half / (2 * half + 1))
 
 
 def test_with_other_in_use_no_class_is_admitted_and_retractions_leave_nothing() -> None:
     """An outcome is subtracted from the class that it was added to, even if classes were retracted meanwhile."""
-    revisions = [labelled_as(n, f"c{n:03d}", "c000") for n in range(CLASSES_MAX + 1)]
+    revisions = [labelled_as(n, f"c{n:04d}", "c0000") for n in range(CLASSES_MAX + 1)]
     first = cells_of(revisions)
     gone = [replace(one, status="retracted", value_class=None, revision=2) for one in revisions]
     second = fold(PLAN.with_admitted(first), NO_PREDICTIONS, outcomes_frame(gone[1:4]), outcomes_frame(revisions[1:4]))
     some = merge(first, second)
-    newer = labelled_as(900, "brand new", "c000")
+    newer = labelled_as(CLASSES_MAX + 900, "brand new", "c0000")
     third = fold(PLAN.with_admitted(some), NO_PREDICTIONS, outcomes_frame([newer]), NONE)
-    assert amounts(third, f"confusion {confusion_class('*other', 'c000')}") == {0: 1}
+    assert amounts(third, "class_true *other") == amounts(third, "class_predicted c0000") == {0: 1}
     last = [*gone[:1], *gone[4:], replace(newer, status="retracted", value_class=None, revision=2)]
     known = PLAN.with_admitted(merge(some, third))
     fourth = fold(known, NO_PREDICTIONS, outcomes_frame(last), outcomes_frame([*revisions[:1], *revisions[4:], newer]))
     left = merge(some, third, fourth)
-    assert left.filter(pl.col("measure").str.starts_with("confusion")).is_empty()
+    assert left.filter(pl.col("measure").str.starts_with("class_")).is_empty()
     assert left.filter(pl.col("amount") < 0).is_empty()
 
 
@@ -310,8 +330,8 @@ def test_with_other_in_use_no_class_is_admitted_and_retractions_leave_nothing() 
 def test_no_real_class_is_taken_for_other(name: str) -> None:
     """A class of any name has its own measure, also at a fixed age."""
     cells = cells_of([labelled_as(1, name, name)])
-    pairs = [read_confusion(measure) for measure in cells.get_column("measure")]
-    assert {pair for pair in pairs if pair is not None} == {(escape_class(name), escape_class(name))}
+    parts = read_measures(cells.filter(pl.col("measure").str.starts_with("class_")))
+    assert set(parts.get_column("class")) == {escape_class(name)}
     assert escape_class(name) != "*other"
     found = metrics(cells, PLAN, [], {}, at_age_ms=DAY_MS).filter(pl.col("kind") == "status")
     assert found.filter(pl.col("name") == "accuracy")["value"].to_list() == [1.0]

@@ -105,3 +105,24 @@ def test_no_outcomes_change_nothing() -> None:
     live = LiveMetrics(PLAN)
     live.apply(outcomes_frame([]), pl.DataFrame(schema=outcomes_frame([]).schema))
     assert live.values() == {}
+
+
+def test_classes_that_are_not_counted_separately_spoil_no_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two different ones are no hit; what needs their counts is None, as in the table."""
+    monkeypatch.setattr("monitor.cells.class_name.CLASSES_MAX", 2)
+    rows = [("a", "a"), ("b", "b"), ("c", "c"), ("d", "e")]
+    step = [
+        Revision(
+            Prediction(f"k{number}", predicted_class=predicted, predicted_at_ms=EPOCH_MS + number),
+            *("joined", None, EPOCH_MS + HOUR_MS, 1, "status", OWN["status"], truth),
+        )
+        for number, (truth, predicted) in enumerate(rows)
+    ]
+    live = LiveMetrics(PLAN)
+    live.apply(outcomes_frame(step), outcomes_frame([]))
+    found = metrics(fold(PLAN, predictions_frame([]), outcomes_frame(step), outcomes_frame([])), PLAN, "version", {})
+    expected = dict(found.filter(pl.col("kind") == "status").select("name", "value").iter_rows())
+    values = {name: value for (_, kind, name), value in live.values().items() if kind == "status"}
+    assert values == expected
+    assert {name for name, value in values.items() if value is not None} == {"accuracy"}
+    assert values["accuracy"] == pytest.approx(0.75)
