@@ -1,6 +1,7 @@
 """Class balance and distributions of labels and outputs before and after an episode."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from monitor.cells.bins import SCORE_BINS
 from monitor.cells.class_name import OTHER, PREDICTED, TRUE
 from monitor.cells.exact_sum import ONE, root_of_ratio
 from monitor.cells.measure import read_measures, whole_sums
+from monitor.cells.rank_bin import middle_scores
 from monitor.drift.distance import Counts, excess_psi, group_bins
 from schemas.events.backfill_diff import Distribution, LabelChange, Scope
 
@@ -92,7 +94,8 @@ def distributions_of(
             of_labels, of_outputs = (_aligned(_by_class(before, of), _by_class(after, of)) for of in (TRUE, PREDICTED))
         else:
             of_labels = _binary_labels(labels, cohorts if scope == "cohorts" else None)
-            of_outputs = (_by_score(before), _by_score(after))
+            edges = restatement.kind.score_edges
+            of_outputs = (_by_score(before, edges), _by_score(after, edges))
         is_score = restatement.kind.task == "binary"
         found.append(_distribution(scope, "label", of_labels, is_ordered=False))
         found.append(_distribution(scope, "output", of_outputs, is_ordered=is_score))
@@ -148,9 +151,11 @@ def _binary_labels(labels: LabelPairs, cohorts: tuple[Positives, Positives] | No
     return first, last
 
 
-def _by_score(counts: pl.DataFrame) -> Counts:
+def _by_score(counts: pl.DataFrame, edges: Sequence[float]) -> Counts:
+    """Return the rows by score bin; a rank bin belongs to the score bin of its middle."""
     scores = counts.filter(pl.col("measure").is_in(["score_0", "score_1"]))
-    return np.bincount(scores["bin"].to_numpy(), scores["amount"].to_numpy(), SCORE_BINS).astype(np.int64)
+    bins = np.searchsorted(edges, middle_scores(scores["bin"].to_numpy()), side="right")
+    return np.bincount(bins, scores["amount"].to_numpy(), SCORE_BINS).astype(np.int64)
 
 
 def _grouped(before: pl.Series, after: pl.Series) -> tuple[Counts, Counts]:

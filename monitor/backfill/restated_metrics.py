@@ -28,10 +28,10 @@ _MEDIAN, _P95 = 50, 95
 def metrics_of(restatement: Restatement) -> list[MetricChange]:
     """Return metrics before and after, by scope, equal to those of `monitor.metrics.table` for the same labels.
 
-    `roc_auc` is computed from score bins on both sides; its bound is the greater one of the two.
+    `roc_auc` is computed from rank bins on both sides; its bound is the greater one of the two.
     """
     kind = restatement.kind
-    counts = read_measures(restatement.counts.with_columns(positive_from=pl.lit(kind.positive_from)))
+    counts = read_measures(restatement.counts.with_columns(positive_from=pl.lit(kind.positive_rank)))
     values = _VALUES[kind.task](counts, ["scope", "side"])
     found = {(row["scope"], row["side"]): row for row in values.iter_rows(named=True)}
     scopes = [scope for scope in _SCOPES if restatement.is_whole or scope == "touched"]

@@ -15,6 +15,7 @@ from monitor.cells.class_name import OTHER
 from monitor.cells.cohort import ALL
 from monitor.cells.measure import measure_text
 from monitor.cells.plan import CellPlan, KindPlan
+from monitor.cells.rank_states import with_rank_bins
 from monitor.cells.scoring import score_labels
 from schemas.events.backfill_diff import Scope
 
@@ -95,7 +96,7 @@ def restatement_of(plan: CellPlan, kind: KindPlan, labels: LabelPairs, cells: pl
 def _side(rows: pl.DataFrame, side: str) -> pl.DataFrame:
     """Return the labelled rows of a side for `score_labels`, with `is_paired`: labelled on the other side, too."""
     return rows.filter("had_label" if side == "before" else "has_label").select(
-        *("predicted_at", "output", "output_class"),
+        *("version", "predicted_at", "output", "output_class"),
         value=f"{side}_value",
         value_class=f"{side}_class",
         first_known_at=f"{side}_first_known_at",
@@ -110,7 +111,7 @@ def _with_classes(plan: CellPlan, kind: KindPlan, sides: dict[str, pl.DataFrame]
 
 def _counted(plan: CellPlan, kind: KindPlan, rows: pl.DataFrame) -> pl.DataFrame:
     """Return what labelled rows contribute to cells: measure, bin, amount, is_paired."""
-    scoring = score_labels(plan, kind, rows)
+    scoring = score_labels(plan, kind, with_rank_bins(plan, rows.with_columns(kind=pl.lit(kind.name))))
     summed = scoring.rows.group_by("counter", "is_paired").agg(amount=pl.len().cast(pl.Int64))
     counts, targets = scoring.counts(summed)
     names = [measure_text(name, of_class=of_class) for name, of_class, _ in targets]

@@ -1,6 +1,6 @@
 """Counts the outcomes of one kind: labels by age, scores and losses by class, and outcomes closed without a label."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
@@ -11,7 +11,7 @@ from monitor.cells.packing import sum_by
 from monitor.cells.pane import PANES_MAX
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.revisions import FINAL, LABELLED, revised_column
-from monitor.cells.scoring import Scoring, is_probability, score_bin, score_labels
+from monitor.cells.scoring import RANK_BIN, SLICE_RANK_BIN, Scoring, is_probability, score_bin, score_labels
 from schemas.base.status import Status
 
 __all__ = ["count_outcomes"]
@@ -33,7 +33,7 @@ def count_outcomes(plan: CellPlan, codebook: Codebook, kind: KindPlan, states: p
     closed = [pl.col("status") == status for status in _STATES[1:]]
     state = pl.when(LABELLED).then(0).when(closed[0]).then(1).when(closed[1]).then(2)
     columns = ["version", "day", "definition", "pane", "sign", "value", "value_class", "output", "output_class"]
-    columns += [f"slice_{name}" for name in plan.slices]
+    columns += [RANK_BIN, SLICE_RANK_BIN, *(f"slice_{name}" for name in plan.slices)]
     columns += [revised_column(FINAL), *(revised_column(age) for age in kind.evaluate_at_ms)]
     rows = states.select(
         *columns,
@@ -89,18 +89,34 @@ def _by_counter(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Sco
     if scoring.rows.is_empty():
         return
     keys = codebook.sizes | {"counter": scoring.counters_max, "first_age": len(kind.evaluate_at_ms) + 1}
-    by_counter = codebook.sum_by_slices(scoring.rows, keys, ["sign"], plan.slices)
+    by_counter = _by_slices(plan, codebook, scoring, keys)
     table, targets = scoring.counts(by_counter)
-    bins = pl.lit(pl.Series([bin_ for _, _, bin_ in targets], dtype=pl.Int64))
+    numbers = pl.Series([bin_ for _, _, bin_ in targets], dtype=pl.Int64)
+    bins, orders = pl.lit(numbers), pl.lit(numbers.rank("dense").cast(pl.Int64))
     for age_ms, known in _by_age(kind, table):
         names = [measure_text(name, age_ms=age_ms, of_class=of_class) for name, of_class, _ in targets]
         measures = pl.lit(pl.Series([codebook.measure(name) for name in names], dtype=pl.Int64))
         counts = sum_by(known, _cohort(codebook) | {"target": len(targets)}, ["sign"])
         at = pl.col("target")
-        yield _encoded(codebook, kind, counts.with_columns(measure=measures.gather(at), bin=bins.gather(at)))
+        yield _encoded(
+            codebook,
+            kind,
+            counts.with_columns(measure=measures.gather(at), bin=bins.gather(at), bin_order=orders.gather(at)),
+        )
     for age_ms, known in _by_age(kind, by_counter.filter(scoring.is_usable)):
         scored = codebook.measure(measure_text(_SCORED, age_ms=age_ms))
         yield _encoded(codebook, kind, sum_by(known, _cohort(codebook), ["sign"]).with_columns(measure=scored))
+
+
+def _by_slices(plan: CellPlan, codebook: Codebook, scoring: Scoring, keys: Mapping[str, int]) -> pl.DataFrame:
+    """Sum the signs by counter and slice."""
+    rows = scoring.rows
+    if "slice_counter" not in rows.columns or (rows["counter"] == rows["slice_counter"]).all():
+        return codebook.sum_by_slices(rows, keys, ["sign"], plan.slices)
+    others = rows.with_columns(counter=pl.col("slice_counter"))
+    parts = [codebook.sum_by_slice(rows, keys, ["sign"], None)]
+    parts += [codebook.sum_by_slice(others, keys, ["sign"], name) for name in plan.slices]
+    return pl.concat(part.select(*keys, "slice", "sign") for part in parts)
 
 
 def _sums(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Scoring) -> Iterator[pl.LazyFrame]:
@@ -137,7 +153,8 @@ def _by_pane(codebook: Codebook, kind: KindPlan, rows: pl.DataFrame, scoring: Sc
     delays = [] if kind.delay_by is None else [kind.delay_by]
     columns = ["version", "day", "definition", *(f"slice_{name}" for name in delays), "pane", "edge", "counter", "sign"]
     unscored = 2 * SCORE_BINS
-    labelled = scoring.rows if kind.task == "binary" else scoring.rows.with_columns(counter=pl.lit(unscored))
+    counter = pl.col("score_counter") if kind.task == "binary" else pl.lit(unscored)
+    labelled = scoring.rows.with_columns(counter=counter)
     counted = [labelled.select(pl.col(columns).cast(pl.Int64))]
     if kind.task == "binary":
         closed = rows.filter(pl.col("state") > 0, is_probability(pl.col("output")))

@@ -4,17 +4,22 @@ Merging cells is addition, so the cells of parts sum to the cells of the whole, 
 correction subtracts the old outcome and adds the new one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import polars as pl
 
 from monitor.cells.codebook import Codebook
+from monitor.cells.cohort import cohort_day
 from monitor.cells.count_arrivals import COHORT, arrivals_of, count_arrivals
 from monitor.cells.count_outcomes import count_outcomes
 from monitor.cells.count_predictions import count_predictions
 from monitor.cells.label_flow import count_label_flow
 from monitor.cells.of_record import of_record
+from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
+from monitor.cells.rank_bin import Owner, RankGrid, cells_of_grid, moved_into
+from monitor.cells.rank_states import new_grids, with_rank_bins
 from monitor.cells.revisions import restated_states, states_of
 from schemas.events.backfill import Ruling
 
@@ -31,9 +36,10 @@ def fold(
     """Return the cells to add to the lake's cells when these rows are added to the lake.
 
     Adding the result to the cells of all earlier rows (`merge`) gives the cells of all rows, to the bit, however the
-    rows are divided into folds and whatever their order. The one exception are slices with more values than
-    `SLICE_VALUES` and kinds with more classes than `CLASSES_MAX`: which of them are counted separately depends on which
-    came first (`CellPlan.admit_values`, `CellPlan.admit_classes`).
+    rows are divided into folds and whatever their order. The exceptions are slices with more values than
+    `SLICE_VALUES`, kinds with more classes than `CLASSES_MAX`, and versions with more distinct scores than `ATOMS_MAX`:
+    which of them are counted separately, and in which rank bins, depends on which came first (`CellPlan.admit_values`,
+    `CellPlan.admit_classes`, `monitor.cells.rank_states.new_grids`).
 
     Measures, over eligible predictions (except `ineligible`, `output` and `input:`); `bin` is 0 unless stated:
 
@@ -47,8 +53,9 @@ def fold(
       value, from a label to none, or from none to a label.
     - `labelled_scored`: labelled outcomes that metrics can use. `no_output`: the others, because output or value is
       missing, not finite, not from 0 to 1 or not 0 or 1 (binary).
-    - `score_0`, `score_1`, by score bin: labelled outcomes by class; `log_loss:LIMB`, `brier:LIMB`: exact sums of their
-      losses, see `monitor.cells.exact_sum` (binary).
+    - `score_0`, `score_1`, by rank bin: labelled outcomes by class; `score_grid`: a version's grid of these bins, see
+      `monitor.cells.rank_bin` (binary).
+    - `log_loss:LIMB`, `brier:LIMB`: exact sums of the losses, see `monitor.cells.exact_sum` (binary).
     - `class_true CLASS`, `class_predicted CLASS`, `class_hit CLASS`: labelled outcomes of a class, those predicted to
       be of it, and those that are both (multiclass; see `monitor.cells.class_name`).
     - `absolute_error:LIMB`, `squared_error:LIMB`, `truth:LIMB`, `squared_truth:LIMB`: exact sums (regression).
@@ -103,6 +110,9 @@ def _count(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, st
     plan = plan.admit_classes(states)
     arrivals = arrivals_of(outcomes, plan.slices)
     plan = plan.admit_sources(arrivals)
+    grids = new_grids(plan, states)
+    plan = replace(plan, grids={**plan.grids, **grids})
+    states = with_rank_bins(plan, states)
     codebook = Codebook.of(plan, predictions, pl.concat([states.select(COHORT), arrivals.select(COHORT)]))
     parts: list[pl.LazyFrame] = []
     if not predictions.is_empty():
@@ -114,4 +124,14 @@ def _count(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, st
             parts.extend(count_outcomes(plan, codebook, kind, codebook.encode(rows)))
     parts.extend(count_arrivals(plan, codebook, arrivals))
     parts.extend(count_label_flow(plan, codebook, arrivals))
-    return codebook.decode(parts)
+    cells = codebook.decode(parts)
+    return merge(cells, *_with_grids(plan, states, grids)) if grids else cells
+
+
+def _with_grids(plan: CellPlan, states: pl.DataFrame, grids: Mapping[Owner, RankGrid]) -> Iterator[pl.DataFrame]:
+    """Yield the cells that keep new grids, and those that move the atoms counted so far into them."""
+    days = states.group_by("kind", "version").agg(day=cohort_day(plan.timezone).min())
+    first = {(kind, version): day for kind, version, day in days.iter_rows()}
+    for owner, grid in grids.items():
+        yield cells_of_grid(owner, plan.definitions[owner[0]], first[owner], grid)
+    yield moved_into(plan.atoms, grids)

@@ -12,6 +12,8 @@ from monitor.cells.bins import age_edges_ms, score_edges
 from monitor.cells.class_name import classes_in, escape_class, newly_admitted
 from monitor.cells.cohort import read_slice
 from monitor.cells.histogram import Histogram
+from monitor.cells.packing import CELL_SCHEMA
+from monitor.cells.rank_bin import RankGrid, atom, grids_in, without_grid
 from monitor.cells.source_name import newest_sources, sources_in
 from schemas.config.loop import LoopConfig
 
@@ -20,7 +22,7 @@ __all__ = ["SLICE_VALUES", "CellPlan", "KindPlan"]
 SLICE_VALUES = 100
 """Values of one slice name that are counted separately; the rest is pooled as "other", which bounds the cells."""
 
-_FORMAT = 7
+_FORMAT = 8
 """Incremented when the same records would give other cells under the same config."""
 
 _THRESHOLD = 0.5
@@ -63,6 +65,11 @@ class KindPlan:
     output: Histogram | None = None
 
     @property
+    def positive_rank(self) -> int:
+        """Rank bins from this number on are positive; 0 where the task is not binary."""
+        return 0 if self.threshold is None else atom(self.threshold)
+
+    @property
     def has_hourly_panes(self) -> bool:
         """Whether a pane is an hour of the cohort day, instead of the whole day."""
         return self.horizon_ms <= _HOURLY_HORIZON_MAX_MS
@@ -82,6 +89,8 @@ class CellPlan:
         values: by slice name, the admitted values: those that are counted separately.
         classes: by multiclass kind, the admitted class texts.
         sources: by kind, the admitted sources of labels.
+        grids: by binary kind and version, the grid of its rank bins; without one, each score is a bin.
+        atoms: the cells of labels by score of the versions that have no grid.
     """
 
     timezone: str
@@ -91,6 +100,8 @@ class CellPlan:
     values: Mapping[str, frozenset[str]] = field(default_factory=dict)
     classes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     sources: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    grids: Mapping[tuple[str, str], RankGrid] = field(default_factory=dict)
+    atoms: pl.DataFrame = field(default_factory=CELL_SCHEMA.to_frame, compare=False, repr=False)
 
     @classmethod
     def from_config(cls, config: LoopConfig) -> "CellPlan":
@@ -142,19 +153,21 @@ class CellPlan:
         return hashlib.sha256(document.encode()).hexdigest()[:32]
 
     def with_admitted(self, cells: pl.DataFrame) -> "CellPlan":
-        """Return this plan with the slice values, classes and sources that `cells` count separately already.
+        """Return this plan with the slice values, classes, sources and rank bins that `cells` count separately already.
 
         A fold that continues from the lake's cells needs them: without, a slice name could get another hundred values,
-        and an outcome could be counted in another slice than its prediction. Only the columns `slice`, `kind` and
-        `measure` are read.
+        and an outcome could be counted in another slice than its prediction, or in another rank bin.
         """
         known: dict[str, set[str]] = {name: set(self.values.get(name, ())) for name in self.slices}
         for text in cells.get_column("slice").unique():
             if (real := read_slice(text)) is not None and real[0] in known:
                 known[real[0]].add(real[1])
         classes = classes_in(cells) if any(kind.task == "multiclass" for kind in self.kinds) else {}
+        grids = {**self.grids, **grids_in(cells)}
         return replace(
             self,
+            grids=grids,
+            atoms=without_grid(cells, grids),
             values={name: frozenset(values) for name, values in known.items()},
             classes={kind: self.classes.get(kind, frozenset()) | texts for kind, texts in classes.items()},
             sources=sources_in(cells),

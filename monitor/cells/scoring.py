@@ -12,13 +12,27 @@ from monitor.cells.class_name import HITS, OTHER, PREDICTED, TRUE, unescape_clas
 from monitor.cells.exact_sum import FIRST_LIMB, FIRST_LIMBS, Expansion, expand
 from monitor.cells.plan import CellPlan, KindPlan
 
-__all__ = ["LEAST_PROBABILITY", "ExactSum", "Scoring", "Target", "is_probability", "score_bin", "score_labels"]
+__all__ = [
+    "LEAST_PROBABILITY",
+    "RANK_BIN",
+    "SLICE_RANK_BIN",
+    "ExactSum",
+    "Scoring",
+    "Target",
+    "is_probability",
+    "is_scored",
+    "score_bin",
+    "score_labels",
+]
 
 LEAST_PROBABILITY = 1e-15
 """Probabilities are clipped to this, as in River's `LogLoss`."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+RANK_BIN, SLICE_RANK_BIN = "rank_bin", "slice_rank_bin"
+"""Columns of the rank bins of a score: in the slice of all, and in other slices (`monitor.cells.rank_states`)."""
 
 Target = tuple[str, str | None, int]
 """Name, class and bin of a measure."""
@@ -68,7 +82,8 @@ class Scoring:
     """Labelled outcomes with what each adds to the cells.
 
     Attributes:
-        rows: the outcomes, with `counter`, and the columns of `sums`.
+        rows: the outcomes, with `counter` (and `slice_counter`, if other slices than that of all are counted
+            differently), and the columns of `sums`.
         counters_max: counters are below it. The last one is of rows that metrics cannot use, which add nothing to the
             sums; each of the others also counts as `labelled_scored`.
         targets: the measures (by name, class and bin) to which a row with this counter adds one.
@@ -122,11 +137,16 @@ def score_labels(plan: CellPlan, kind: KindPlan, labelled: pl.DataFrame) -> Scor
     Args:
         plan: with the admitted classes.
         kind: of all rows.
-        labelled: with output, output_class, value and value_class.
+        labelled: with output, output_class, value and value_class; of a binary kind with its rank bins.
     """
     if kind.task == "binary":
         return _binary(kind, labelled)
     return _multiclass(plan, kind, labelled) if kind.task == "multiclass" else _regression(labelled)
+
+
+def is_scored() -> pl.Expr:
+    """Return whether metrics can use an outcome of a binary kind: a probability and a class, 0 or 1; never null."""
+    return is_probability(pl.col("output")) & pl.col("value").is_in([0.0, 1.0]).fill_null(value=False)
 
 
 def is_probability(output: pl.Expr) -> pl.Expr:
@@ -145,23 +165,27 @@ def score_bin(kind: KindPlan, output: pl.Expr) -> pl.Expr:
 
 
 def _binary(kind: KindPlan, labelled: pl.DataFrame) -> Scoring:
-    """Count `score_CLASS` by score bin, and sum both losses."""
+    """Count `score_CLASS` by rank bin, and sum both losses; `score_counter` is the class and score bin, for panes."""
     output, value = pl.col("output"), pl.col("value")
-    is_usable = is_probability(output) & value.is_in([0.0, 1.0]).fill_null(value=False)
     clipped = output.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
     log_loss = -pl.when(value == 1.0).then(clipped).otherwise(1 - clipped).log()
     losses = {"log_loss": log_loss, "brier": (output - value) * (output - value)}
-    counter = value.cast(pl.Int64, strict=False) * SCORE_BINS + score_bin(kind, output)
-    rows = labelled.with_columns(counter=pl.when(is_usable).then(counter).otherwise(2 * SCORE_BINS))
-    found = labelled.select(pl.when(is_usable).then(loss).otherwise(0.0).alias(name) for name, loss in losses.items())
+    found = labelled.select(pl.when(is_scored()).then(loss).otherwise(0.0).alias(name) for name, loss in losses.items())
     numbers = {name: expand(found.get_column(name).to_numpy()) for name in losses}
-    terms = {name: (name,) for name in losses}
-    scoring = Scoring(rows, 2 * SCORE_BINS + 1, lambda counter: [_score_target(counter)])
-    return _with_sums(scoring, numbers, terms)
-
-
-def _score_target(counter: int) -> Target:
-    return f"score_{counter // SCORE_BINS}", None, counter % SCORE_BINS
+    columns = {"counter": RANK_BIN, "slice_counter": SLICE_RANK_BIN}
+    bins = pl.concat(labelled.get_column(name).alias("bin") for name in columns.values()).drop_nulls().unique().sort()
+    label, size = value.cast(pl.Int64, strict=False), len(bins)
+    places = {name: label * size + pl.lit(bins).search_sorted(pl.col(column)) for name, column in columns.items()}
+    score_counter = label * SCORE_BINS + score_bin(kind, output)
+    rows = labelled.with_columns(
+        pl.when(is_scored()).then(score_counter).otherwise(2 * SCORE_BINS).alias("score_counter"),
+        *(
+            pl.when(is_scored()).then(place).otherwise(2 * size).cast(pl.Int64).alias(name)
+            for name, place in places.items()
+        ),
+    )
+    targets = [[(f"score_{truth}", None, bin_)] for truth in (0, 1) for bin_ in bins]
+    return _with_sums(Scoring(rows, 2 * size + 1, targets.__getitem__), numbers, {name: (name,) for name in losses})
 
 
 def _multiclass(plan: CellPlan, kind: KindPlan, labelled: pl.DataFrame) -> Scoring:

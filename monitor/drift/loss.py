@@ -26,7 +26,7 @@ _SCHEMA = pl.Schema(
     {"day": pl.Date(), "n": pl.Int64(), "loss": pl.Float64(), "positives": pl.Int64(), "negatives": pl.Int64()}
 )
 
-_UNUSED = r"^(pane_|arrived|output$|score$|input:)"
+_UNUSED = r"^(pane_|arrived|output$|score$|input:|score_grid$)"
 """Measures that have no loss."""
 _WINDOW_DAYS = 7
 _REFERENCE_DAYS = 28

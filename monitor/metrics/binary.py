@@ -14,15 +14,16 @@ def binary_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
     Args:
         rows: cells of binary kinds as `read_measures` returns them, with the columns `keys`, and `positive_from`, the
-            first positive score bin.
+            first positive rank bin.
         keys: columns to group by.
 
     Returns:
         One row per group: `keys`, `n`, one column per metric, and `bound`, the greatest error of `roc_auc`.
 
-    >>> measures = {"measure": ["score_0", "score_1", "score_1"], "bin": [3, 40, 3], "amount": [4, 3, 1]}
+    >>> low, high = 2, 7  # an interval, whose scores may be in any order, and a single score
+    >>> measures = {"measure": ["score_0", "score_1", "score_1"], "bin": [low, high, low], "amount": [4, 3, 1]}
     >>> from monitor.cells.measure import read_measures
-    >>> cells = read_measures(pl.DataFrame({"version": "v1", **measures, "positive_from": 32}))
+    >>> cells = read_measures(pl.DataFrame({"version": "v1", **measures, "positive_from": 5}))
     >>> binary_values(cells, ["version"]).select("n", "accuracy", "precision", "recall", "roc_auc", "bound").row(0)
     (8, 0.875, 1.0, 0.75, 0.875, 0.125)
     """
@@ -44,7 +45,7 @@ def binary_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
         "brier": pl.col("brier").fill_null(0.0) / n,
         "roc_auc": pl.when(positives > 0, negatives > 0).then(pl.col("concordant") / (2 * positives * negatives)),
     }
-    bound = pl.when(positives > 0, negatives > 0).then(pl.col("tied") / (2 * positives * negatives))
+    bound = pl.when(positives > 0, negatives > 0).then(pl.col("unsure") / (2 * positives * negatives))
     return groups.select(
         *keys,
         n.cast(pl.Int64).alias("n"),
@@ -69,9 +70,11 @@ def _counts(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def _ordered_pairs(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Return by group twice the concordant (positive, negative) pairs, and the pairs tied in a bin.
+    """Return by group twice the concordant (positive, negative) pairs, and twice those that may be wrong in it.
 
-    A tied pair counts as half concordant and may really be concordant or not, which gives the bound.
+    A pair of one bin counts as half concordant. In an interval it may really be concordant or not; with a single score
+    it is a tie. Where versions with different grids are pooled, an interval may contain other bins; such a pair counts
+    by the middles of its bins, and may be the other way round.
     """
     classes = {
         name: pl.col("amount").filter(pl.col("name") == measure).sum().cast(pl.Int128)
@@ -79,12 +82,34 @@ def _ordered_pairs(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     }
     bins = rows.filter(pl.col("name").is_in(["score_0", "score_1"])).group_by(*keys, "bin").agg(**classes)
     below = pl.col("negatives").cum_sum().over(keys, order_by="bin") - pl.col("negatives")
-    tied = pl.col("positives") * pl.col("negatives")
-    return (
-        bins.with_columns(tied=tied, concordant=2 * pl.col("positives") * below + tied)
-        .group_by(keys)
-        .agg(pl.col("concordant", "tied").sum().cast(pl.Float64))
+    same = pl.col("positives") * pl.col("negatives")
+    is_interval = pl.col("bin") % 2 == 0
+    pairs = bins.with_columns(
+        concordant=2 * pl.col("positives") * below + same, unsure=pl.when(is_interval).then(same).otherwise(0)
     )
+    found = pairs.group_by(keys).agg(pl.col("concordant", "unsure").sum().cast(pl.Float64))
+    if "version" in keys:
+        return found  # the bins of one grid do not overlap
+    nested = _nested_pairs(bins, keys)
+    return found.join(nested, on=keys, how="left", nulls_equal=True).with_columns(
+        unsure=pl.col("unsure") + 2 * pl.col("nested").fill_null(0.0)
+    )
+
+
+def _nested_pairs(bins: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Return by group the pairs of which one bin is an interval that contains the other."""
+    size = pl.col("bin") & -pl.col("bin")
+    sized = bins.with_columns(size=size)
+    parts = [bins.clear().select(*keys, nested=pl.lit(0, dtype=pl.Int128))]
+    for size_ in sized.filter(pl.col("size") > 1).get_column("size").unique().sort():
+        outer = sized.filter(pl.col("size") == size_)
+        inner = sized.filter(pl.col("size") < size_).with_columns(
+            bin=pl.col("bin") // (2 * size_) * (2 * size_) + size_
+        )
+        found = outer.join(inner, on=[*keys, "bin"], nulls_equal=True, suffix="_inner")
+        nested = pl.col("positives") * pl.col("negatives_inner") + pl.col("negatives") * pl.col("positives_inner")
+        parts.append(found.select(*keys, nested=nested))
+    return pl.concat(parts).group_by(keys).agg(pl.col("nested").sum().cast(pl.Float64))
 
 
 def _ratio(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:

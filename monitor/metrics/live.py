@@ -13,12 +13,12 @@ from typing import Any
 import polars as pl
 from river import metrics as river
 
-from monitor.cells.bins import SCORE_BINS
 from monitor.cells.class_name import OTHER, escape_class
 from monitor.cells.of_record import of_record
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.revisions import LABELLED, states_of
-from monitor.cells.scoring import is_probability, score_bin
+from monitor.cells.scoring import is_scored
+from monitor.metrics.rank_auc import RankAUC
 from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS
 from schemas.events.backfill import Ruling
 
@@ -52,16 +52,6 @@ class MultiClassMCC(river.base.MultiClassMetric):
         return float((matrix.total_true_positives * n - by_chance) / (math.sqrt(margins[0]) * math.sqrt(margins[1])))
 
 
-def _area() -> Any:  # noqa: ANN401 - River ships no types
-    """Return River's area under the curve with a threshold between any two score bins.
-
-    Its input is the index of the score bin, scaled to 0 to 1, which keeps the order: River's own grid of ten thresholds
-    is even in the probability and loses nearly all resolution where positives are rare. The cost is 65 confusion
-    matrices, about 100 kB for a version, and 65 updates for each group of equal records.
-    """
-    return river.ROCAUC(n_thresholds=SCORE_BINS + 1)  # type: ignore[no-untyped-call] # River leaves it untyped
-
-
 @dataclass(frozen=True)
 class _Recipe:
     """A River metric and the columns that it is updated with."""
@@ -81,7 +71,7 @@ _RECIPES: Mapping[str, Mapping[str, _Recipe]] = {
         "mcc": _Recipe(river.MCC, "is_true", "is_predicted"),
         "precision": _Recipe(river.Precision, "is_true", "is_predicted"),
         "recall": _Recipe(river.Recall, "is_true", "is_predicted"),
-        "roc_auc": _Recipe(_area, "is_true", "rank"),
+        "roc_auc": _Recipe(RankAUC, "is_true", "output"),
     },
     "multiclass": {
         "accuracy": _Recipe(river.Accuracy, "true_class", "predicted_class"),
@@ -201,11 +191,10 @@ def _usable(plan: CellPlan, kind: KindPlan, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the rows that metrics can use, with the columns that they are updated with."""
     value, output = pl.col("value"), pl.col("output")
     if kind.task == "binary":
-        usable = rows.filter(is_probability(output), value.is_in([0.0, 1.0]))
+        usable = rows.filter(is_scored())
         return usable.with_columns(
             is_true=value == 1.0,
             is_predicted=output >= kind.threshold,
-            rank=(score_bin(kind, output) + 0.5) / SCORE_BINS,
         )
     if kind.task == "regression":
         return rows.filter(

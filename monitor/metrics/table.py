@@ -28,7 +28,7 @@ _RARE_SHARE = 0.2
 """Below this share of the rarer class accuracy is left out: a model that always predicts the other class gets 80 %."""
 _VALUES = {"binary": binary_values, "multiclass": multiclass_values, "regression": regression_values}
 _NAMES = sorted({name for names in METRICS.values() for name in names})
-_UNUSED = r"^(pane_|arrived|output$|score$|input:)"
+_UNUSED = r"^(pane_|arrived|output$|score$|input:|score_grid$)"
 """Measures that metrics do not use."""
 _OF_ANY_AGE = ("predictions", "ineligible", "labels", "early", "expired", "retracted")
 """Names of measures that are not counted again at fixed ages."""
@@ -52,8 +52,9 @@ def metrics(
     of one class, and balanced accuracy is the mean over the classes that occur as truth. Without any row a value is
     null, where River has 0.0. Losses and errors are exact sums of floats.
 
-    `roc_auc` is computed from score bins: scores of one bin count as ties. The exact value of these rows is within
-    `value` plus or minus `bound`. It is null while one class is absent.
+    `roc_auc` is computed from rank bins, which follow the scores of each version. The exact value of these rows is
+    within `value` plus or minus `bound`, which is 0.0 where every distinct score has a bin. It is null while one class
+    is absent.
 
     With `at_age_ms` only labels first known by that age count, each with its current value: days can be compared long
     before they are final.
@@ -129,7 +130,7 @@ def _rows(cells: pl.DataFrame, plan: CellPlan, mature_until_ms: Until) -> pl.Dat
     """Return the cells of kinds with month, task, positive_from, threshold, is_own and is_mature added."""
     kinds = pl.DataFrame(
         [
-            (kind.name, kind.definition, kind.task, kind.positive_from, kind.threshold, mature_until_ms.get(kind.name))
+            (kind.name, kind.definition, kind.task, kind.positive_rank, kind.threshold, mature_until_ms.get(kind.name))
             for kind in plan.kinds
         ],
         schema={

@@ -15,6 +15,7 @@ __all__ = [
     "NOTHING",
     "about",
     "age",
+    "bounded",
     "count",
     "days",
     "finite",
@@ -33,6 +34,8 @@ NOTHING: Final = "–"  # noqa: RUF001 - the dash that says "no data"
 _MINUS: Final = "\N{MINUS SIGN}"
 _DAY_MS: Final = 86_400_000
 
+_NEGLIGIBLE: Final = 0.002
+"""An error of a metric from which on it is shown beside the value."""
 _SMALL: Final = 0.001
 _LARGE: Final = 1e6
 _TENS: Final = 100.0
@@ -62,6 +65,17 @@ def number(value: float | None) -> str:
     if 0 < abs(abs(value) - 1) < _EDGE:
         return f"{value:.7g}"
     return f"{value:,.4f}" if abs(value) < _TENS else f"{value:,.1f}"
+
+
+def bounded(value: float | None, bound: float | None) -> str:
+    """Return a value with its greatest error, where that is not negligible.
+
+    >>> bounded(0.9094, 0.0906), bounded(0.9094, 0.0004)
+    ('0.9094 ±0.0906', '0.9094')
+    """
+    shown = number(value)
+    is_needed = value is not None and bound is not None and bound >= _NEGLIGIBLE
+    return f"{shown} ±{number(bound)}" if is_needed else shown
 
 
 def signed(value: float | None) -> str:

@@ -39,8 +39,13 @@ def replay(folder: Path, task: str, rows: Sequence[tuple[Any, Any]], **more: str
             write = csv.writer(file).writerow
             write(head.split(","))
             for number, row in enumerate(rows):
-                write([*start.split(","), f"k{number}", row[name == "l"]])
+                write([*start.split(","), f"k{number}", row[0] if name == "p" else number_of(row[1])])
     call("replay", "-p", "p.csv", "-l", "l.csv")
+
+
+def number_of(truth: Any) -> Any:
+    """Return a truth as the file has it."""
+    return int(truth) if isinstance(truth, bool) else truth
 
 
 def metrics_of() -> dict[str, dict[str, Any]]:
@@ -70,6 +75,12 @@ def test_a_hundred_classes_are_counted_exactly(folder: Path) -> None:
     found = metrics_of()
     assert found["balanced_accuracy"]["value"] == pytest.approx(0.5)
     assert found["macro_f1"]["value"] == pytest.approx(50 / 101)
+
+
+def test_an_area_of_scores_that_are_close_together_is_exact(folder: Path) -> None:
+    """Click rates in perfect order."""
+    replay(folder, "binary", [(0.01 + n * 1e-4, n >= 12) for n in range(25)])
+    assert (metrics_of()["roc_auc"]["value"], metrics_of()["roc_auc"]["bound"]) == (1.0, 0.0)
 
 
 def test_a_value_that_cannot_be_given_has_a_reason(folder: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from fractions import Fraction
 from hashlib import blake2b
 from itertools import groupby
+from struct import pack
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -348,7 +349,7 @@ def _scores(kind: KindPlan, last: Revision) -> list[tuple[str, int, int]]:
     clipped = min(max(output, 1e-15), 1 - 1e-15)
     loss = -math.log(clipped) if label else -math.log(1 - clipped)
     return [
-        (f"score_{int(label)}", _bin(output, kind.score_edges), 1),
+        (f"score_{int(label)}", 2 * int.from_bytes(pack(">d", output + 0.0)) + 1, 1),
         ("labelled_scored", 0, 1),
         *digits("log_loss", Fraction(loss)),
         *digits("brier", Fraction((output - label) * (output - label))),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.measure import Measurement
 from rich.table import Table
 
-from schemas.base.figures import number, plain_text, share
+from schemas.base.figures import bounded, plain_text, share
 from truthloop.terminal.console import results
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def metric_tables(rows: "pl.DataFrame", by: list[str]) -> list[Table]:
         table = plain_table(*columns, title=f"{kind} ({definition})")
         for group, values in part.group_by(by, maintain_order=True):
             first = values.row(0, named=True)
-            shown = dict(zip(values["name"].to_list(), values["value"].to_list(), strict=True))
+            shown = {name: bounded(value, bound) for name, value, bound in values["name", "value", "bound"].iter_rows()}
             statuses = set(values["status"].to_list()) - {"no_data"}
             table.add_row(
                 *(
@@ -67,7 +67,7 @@ def metric_tables(rows: "pl.DataFrame", by: list[str]) -> list[Table]:
                 f"{first['labelled']:,}",
                 share(first["coverage"]),
                 f"{first['n']:,}",
-                *(number(shown[name]) for name in names),
+                *(shown[name] for name in names),
                 min(statuses, default="no_data"),
             )
         table.caption = "\n".join(_reasons(part)) or None

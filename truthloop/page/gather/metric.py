@@ -26,6 +26,8 @@ _LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier", "mae", "mse", "rmse"})
 _NOT_METRICS: Final = r"^(pane_|input:|output$|score$)"
 _AT_AGE: Final = r"^[a-z_0-9]+@"
 _RUNNING: Final = "The value of the running day is of the predictions made so far."
+_TIES_MAX: Final = 0.05
+"""Greatest error of an estimated area under the curve by its bins."""
 _PENDING: Final = "Estimates of the newest days are being computed: reload the page in a moment."
 
 Estimates = Mapping[str, Mapping[date, Estimate] | None]
@@ -53,7 +55,10 @@ def metric_panel(scope: Scope, estimates: Estimates) -> MetricPanel:
     notes = [_PENDING] if None in estimates.values() else []
     notes += [_RUNNING] if running else []
     notes += [f"{text[0].upper()}{text[1:]}." for text in class_warnings(scope.snapshot.evidence, scope.kind.name)]
-    if scope.kind.task == "binary" and name not in EXPECTED_METRICS and any(_is_young(version) for version in series):
+    has_none = name not in EXPECTED_METRICS or any(
+        not _has_estimate(found, name) for young in estimates.values() if young for found in young.values()
+    )
+    if scope.kind.task == "binary" and has_none and any(_is_young(version) for version in series):
         notes.append("This metric has no estimate: until a day is final its value is of the arrived labels.")
     if scope.kind.task != "binary" and any(_is_young(version) for version in series):
         notes.append("Until a day is final its value is of the arrived labels, which may not be a random sample.")
@@ -89,10 +94,10 @@ def _rows(scope: Scope, name: str) -> list[dict[str, Any]]:
 
 def _point(row: Mapping[str, Any], name: str, young: Mapping[date, Estimate]) -> MetricPoint:
     day, value, status = row["day"], row["value"], row["status"]
-    counts = {name: row[name] for name in ("n", "labelled", "predictions")}
+    counts = {name: row[name] for name in ("bound", "n", "labelled", "predictions")}
     plain = MetricPoint(str(day), _status(status), value, **counts)
     found = young.get(day)
-    if found is None or plain.status in ("mature", "revised") or name not in found.status:
+    if found is None or plain.status in ("mature", "revised") or not _has_estimate(found, name):
         return plain
     interval, bounds, estimate = found.intervals[name], found.nowcast.bounds[name], found.nowcast.values[name]
     low, high = (None, None) if interval is None or interval.is_hard else (interval.low, interval.high)
@@ -102,7 +107,7 @@ def _point(row: Mapping[str, Any], name: str, young: Mapping[date, Estimate]) ->
         return point
     # a trusted estimate of the final value, but not the final value
     status = "estimated" if found.status[name] == "estimated" else "provisional"
-    return replace(point, value=estimate, status=_status(status))
+    return replace(point, value=estimate, bound=None, status=_status(status))
 
 
 def _running(scope: Scope, version: str, name: str, young: Mapping[date, Estimate]) -> NowcastSeries | None:
@@ -111,11 +116,20 @@ def _running(scope: Scope, version: str, name: str, young: Mapping[date, Estimat
     if day is None or day not in young or scope.observed_ms is None or scope.day_end_ms(day) <= scope.observed_ms:
         return None
     found = young[day]
-    if name not in found.status:
+    if not _has_estimate(found, name):
         return None
     interval = found.intervals[name]
     low, high = (None, None) if interval is None or interval.is_hard else (interval.low, interval.high)
     return NowcastSeries(str(day), version, found.nowcast.values[name], low, high, found.arrived[name])
+
+
+def _has_estimate(found: Estimate, name: str) -> bool:
+    """Return whether a metric is estimated: not an area where most scores share few of the estimate's fixed bins."""
+    if name not in found.status or name != "roc_auc":
+        return name in found.status
+    ones, zeros = found.nowcast.ones, found.nowcast.zeros
+    pairs = float(ones.sum() * zeros.sum())
+    return pairs <= 0 or float(ones @ zeros) / (2 * pairs) <= _TIES_MAX
 
 
 def _is_young(series: MetricSeries) -> bool:

@@ -49,6 +49,7 @@ def _environment() -> Environment:
     environment.filters.update(
         name=name,
         prose=prose,
+        bounded=figures.bounded,
         number=figures.number,
         signed=figures.signed,
         difference=_difference,

@@ -109,6 +109,7 @@ class MetricPoint:
         high: its upper end.
         least: lower bound of the final value, whatever the missing labels are; drawn if there is no interval.
         most: its upper bound.
+        bound: greatest error of the value, if it is computed from bins; None: it is exact, or an estimate.
         n: labelled predictions that the value rests on: those with a usable output and label.
     """
 
@@ -119,6 +120,7 @@ class MetricPoint:
     high: float | None = None
     least: float | None = None
     most: float | None = None
+    bound: float | None = None
     n: int = 0
     labelled: int = 0
     predictions: int = 0

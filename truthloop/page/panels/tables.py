@@ -62,10 +62,10 @@ def _metric(view: PageView) -> Iterator[Row]:
     for series in view.metric.series:
         for point in series.points:
             ranges = (point.low, point.high, point.least, point.most)
-            counts = (point.n, point.labelled, point.predictions)
+            counts = (point.bound, point.n, point.labelled, point.predictions)
             yield (view.metric.name, series.version, point.day, point.status, point.value, *ranges, *counts, None)
     for now in view.metric.running:
-        rest = (now.estimate, now.low, now.high, None, None, None, None, None, now.arrived)
+        rest = (now.estimate, now.low, now.high, None, None, None, None, None, None, now.arrived)
         yield (view.metric.name, now.version, now.day, "running", *rest)
 
 
@@ -119,7 +119,7 @@ PANELS: Final[dict[str, PanelEntry]] = {
     ),
     "metric": PanelEntry(
         "Model performance",
-        "metric version day status value low high least most n labelled predictions arrived_alone",
+        "metric version day status value low high least most bound n labelled predictions arrived_alone",
         _metric,
     ),
     "maturity": PanelEntry("Label delay", "part name age_ms share", _maturity),

@@ -6,11 +6,13 @@ from random import Random
 import polars as pl
 import pytest
 from cell_cases import EPOCH_MS, HOUR_MS, OWN, Prediction, Revision, config_of, outcomes_frame, predictions_frame
+from sklearn.metrics import roc_auc_score
 
 from monitor.cells.fold import fold
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
 from monitor.metrics.live import LiveMetrics, MultiClassMCC
+from monitor.metrics.rank_auc import RankAUC
 from monitor.metrics.table import metrics
 from schemas.base.metric_name import BINARY_METRICS
 
@@ -126,3 +128,19 @@ def test_classes_that_are_not_counted_separately_spoil_no_accuracy(monkeypatch: 
     assert values == expected
     assert {name for name, value in values.items() if value is not None} == {"accuracy"}
     assert values["accuracy"] == pytest.approx(0.75)
+
+
+def test_the_area_of_many_scores_is_near_the_exact_one_and_loses_what_is_reverted() -> None:
+    """Scores as close as click rates; more distinct ones than are counted one by one."""
+    rng = Random(5)
+    rows = [(score := rng.gauss(0.011, 0.0004), rng.random() < 100 * (score - 0.009)) for _ in range(6_000)]
+    metric = RankAUC()
+    for score, label in [*rows, *((0.5, True),) * 50]:
+        metric.update(label, score)
+    for _ in range(50):
+        metric.revert(y_true=True, y_pred=0.5)
+    exact = roc_auc_score([label for _, label in rows], [score for score, _ in rows])
+    assert metric.get() == pytest.approx(exact, abs=0.002)
+    for score, label in rows:
+        metric.revert(label, score)
+    assert metric.get() == 0.0
