@@ -51,10 +51,14 @@ def known_zone(name: str) -> str:
     raise ValueError(f"{name!r} is not an IANA time zone; {hint}")
 
 
+_NO_ZONES = frozenset({"localtime", "Factory"})
+"""The machine's own zone, and the one before any is set: Python lists both, and Polars knows neither."""
+
+
 @cache
 def _zones() -> frozenset[str]:
     """Return all zones; cached, because finding them reads hundreds of files."""
-    return frozenset(available_timezones())
+    return frozenset(available_timezones()) - _NO_ZONES
 
 
 def _not_empty(path: str | list[str]) -> str | list[str]:

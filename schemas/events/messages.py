@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic.config import JsonDict
 
-from schemas.base.instant import Moment
+from schemas.base.instant import Moment, RecordTime
 from schemas.base.model import LenientModel
 from schemas.base.status import Reason, RejectReason, Status
 from schemas.base.validators import is_finite_json, is_identifier, is_no_bool
@@ -84,8 +84,10 @@ class Prediction(_Message):
     id: Identifier | None = Field(
         default=None, description="Id of the prediction among those of the key; the key itself when left out."
     )
-    time: Moment = Field(description="When it was made.")
-    arrived_at: Moment | None = Field(default=None, description="When it reached the first topic that Truthloop read.")
+    time: RecordTime = Field(description="When it was made.")
+    arrived_at: RecordTime | None = Field(
+        default=None, description="When it reached the first topic that Truthloop read."
+    )
     version: Version = Field(description="Version of the model.")
     outputs: dict[Name, LabelValue | None] = Field(
         description="By label kind: a probability from 0 to 1 (binary), a class (multiclass) or a number."
@@ -117,9 +119,11 @@ class Label(_Message):
     op: Literal["upsert", "retract", "heartbeat"] = Field(
         default="upsert", description="Whether it sets, retracts or only advances time."
     )
-    time: Moment = Field(description="When it became known.")
-    happened_at: Moment | None = Field(default=None, description="When the event that it is about happened.")
-    arrived_at: Moment | None = Field(default=None, description="When it reached the first topic that Truthloop read.")
+    time: RecordTime = Field(description="When it became known.")
+    happened_at: RecordTime | None = Field(default=None, description="When the event that it is about happened.")
+    arrived_at: RecordTime | None = Field(
+        default=None, description="When it reached the first topic that Truthloop read."
+    )
     definition: Definition | None = Field(
         default=None, description="Definition of the value; the config's when left out."
     )

@@ -30,6 +30,7 @@ class Slot:
         is_identity: the value is a key or id (or a part of one), so only texts and whole numbers are valid.
         is_matched: the value is compared with scalars of the config, so each keeps its type where types are mixed.
         is_required: a CSV or Parquet file without this column is refused.
+        is_moment: the value is a time of the canonical form, which in JSON is no number written as text.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Slot:
     is_identity: bool
     is_required: bool
     is_matched: bool = False
+    is_moment: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +129,21 @@ class _Slots:
     def __init__(self) -> None:
         self._found: dict[tuple[str, bool, bool], Slot] = {}
 
-    def add(self, path: str, *, is_identity: bool = False, is_matched: bool = False, is_required: bool = True) -> str:
+    def add(
+        self,
+        path: str,
+        *,
+        is_identity: bool = False,
+        is_matched: bool = False,
+        is_required: bool = True,
+        is_moment: bool = False,
+    ) -> str:
         """Return the name of the path's column."""
         way = (path, is_identity, is_matched)
         known = self._found.get(way)
         name = known.name if known else f"c{len(self._found)}"
         required = is_required or (known is not None and known.is_required)
-        self._found[way] = Slot(name, path, is_identity, required, is_matched)
+        self._found[way] = Slot(name, path, is_identity, required, is_matched, is_moment)
         return name
 
     def all(self) -> tuple[Slot, ...]:
@@ -155,14 +165,11 @@ def _canonical_plan(role: Role, config: LoopConfig, source: SourceMap | None) ->
         names = ["key", "kind", "value", "op", "time", "happened_at", "arrived_at"]
         names += ["definition", "source", "origin", "batch_id"]
         required = {"key", "time"} if len(config.labels) == 1 else {"key", "time", "kind"}
-    fields = {
-        name: Field(
-            slots=(slots.add(name, is_identity=name in _IDENTITIES, is_required=name in required),),
-            unit="ms" if name in _TIMES else None,
-            is_optional=name not in required,
-        )
-        for name in names
-    }
+    fields = {}
+    for name in names:
+        is_required, is_moment = name in required, name in _TIMES
+        slot = slots.add(name, is_identity=name in _IDENTITIES, is_required=is_required, is_moment=is_moment)
+        fields[name] = Field(slots=(slot,), unit="ms" if is_moment else None, is_optional=not is_required)
     where = {} if source is None else slots.conditions(source)
     return Plan(
         role=role,

@@ -16,7 +16,7 @@ from schemas.config.privacy import has_personal_features
 from streams.columns.digest import record_digest
 from streams.columns.raw import Reject
 from streams.columns.schema import Role
-from streams.columns.times import LAST_MS
+from streams.columns.times import arrival_ms
 from streams.kafka.messages import SourceMessages, metadata_paths
 from streams.mapping.mapper import MappedChunk, MessageMapper
 from streams.mapping.tools import MappingTools
@@ -192,5 +192,5 @@ def _unreadable(parsed: ParsedLines, values: Sequence[bytes | None]) -> list[Rej
 
 def _with_arrival(records: pl.DataFrame, timestamps: Sequence[int]) -> pl.DataFrame:
     """Use the message's timestamp as the arrival of records that name none."""
-    stamps = pl.Series([ms if 0 <= ms <= LAST_MS else None for ms in timestamps], dtype=pl.Int64)
+    stamps = arrival_ms(timestamps)
     return records.with_columns(pl.coalesce("arrived_at_ms", stamps.gather(records["row"])).alias("arrived_at_ms"))

@@ -146,7 +146,8 @@ def required_time(raw: pl.DataFrame, plan: Plan, checks: Checks) -> pl.Series:
     values = raw_values(raw, plan.fields.get("time"))
     times = to_time(_without_decimals(values), field.unit, field.zone)
     checks.reject(values.is_null(), RejectReason.BAD_TIME, "time: missing")
-    for reason, detail in _time_faults(field).items():
+    checks.reject(times.is_early, RejectReason.BAD_TIME, f"time: in 1970, {_LOOKS_LIKE[field.unit]}")
+    for reason, detail in _time_faults(field, is_canonical=plan.is_canonical).items():
         checks.reject((times.fault == reason).fill_null(value=False), reason, f"time: {detail}")
     checks.flag(times.is_ambiguous, "ambiguous_time")
     return times.ms
@@ -194,10 +195,21 @@ def _without_decimals(values: pl.Series) -> pl.Series:
     return whole if whole.null_count() == values.null_count() else to_number(values)
 
 
-def _time_faults(field: Field) -> dict[RejectReason, str]:
+_LOOKS_LIKE: Final = {
+    None: "looks like seconds that were taken for milliseconds",
+    "s": "although the unit is seconds",
+    "ms": "looks like seconds, and the unit is ms",
+    "us": "looks like seconds or milliseconds, and the unit is us",
+    "ns": "looks like seconds, milliseconds or microseconds, and the unit is ns",
+}
+
+
+def _time_faults(field: Field, *, is_canonical: bool) -> dict[RejectReason, str]:
     forms = "neither ISO 8601 nor a number" if field.unit else "not ISO 8601, and no unit is given for numbers"
+    if is_canonical:
+        forms = "neither text of ISO 8601 nor a number of milliseconds"
     return {
-        RejectReason.BAD_TIME: f"{forms}, or outside the years 1970 to 9999",
+        RejectReason.BAD_TIME: f"{forms}, or outside the years 1971 to 9999",
         RejectReason.NAIVE_TIME: "has no offset, and no zone is given",
         RejectReason.NONEXISTENT_TIME: "does not exist in its zone (clocks were put forward)",
     }

@@ -15,6 +15,7 @@ from schemas.base.status import RejectReason
 from schemas.config.loop import LoopConfig
 from streams.columns.digest import record_digest
 from streams.columns.schema import Role, known_at_ms, records_schema
+from streams.columns.times import arrival_ms
 from streams.mapping.mapper import MappedChunk, MessageMapper
 from streams.messages.records import Projection, label_records, prediction_records
 from streams.messages.wire import LabelWire, PredictionWire
@@ -120,10 +121,10 @@ class CanonicalReader:
         messages = [texts[at] for at in indexes]
         chunk: MappedChunk = self._mappers[role].map(messages)
         rows = chunk.records["row"]
-        arrived = pl.Series([timestamps[at] for at in indexes], dtype=pl.Int64).gather(rows)
+        arrived = arrival_ms([timestamps[at] for at in indexes]).gather(rows)
         frame = chunk.records.with_columns(
             pl.Series(indexes, dtype=pl.Int64).gather(rows).alias("row"),
-            pl.coalesce("arrived_at_ms", arrived.set(arrived < 0, None)).alias("arrived_at_ms"),
+            pl.coalesce("arrived_at_ms", arrived).alias("arrived_at_ms"),
         )
         unreadable = {
             row: Unreadable(offsets[indexes[row]], reason, detail, digest)

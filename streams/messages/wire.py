@@ -15,6 +15,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
+from schemas.base.instant import MOMENT_MAX_MS
 from schemas.config.loop import LoopConfig
 from streams.columns.schema import Role, records_schema
 from streams.messages.records import value_columns
@@ -28,11 +29,9 @@ ToMap = list[int]
 _DECODE_ERRORS = (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """Raised by decoding where a message is not of the form, or not even JSON."""
 
-_TIME_MAX_MS = 253_402_300_799_999
-
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1_024)]
 Short = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Time = Annotated[int, msgspec.Meta(ge=0, le=_TIME_MAX_MS)]
+Time = Annotated[int, msgspec.Meta(ge=0, le=MOMENT_MAX_MS)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Weight = Annotated[float, msgspec.Meta(ge=0.0)]
 Digest = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]

@@ -4,8 +4,9 @@ A path is first a literal name, then nested fields. Values of one type keep it; 
 `streams.columns.scalar`.
 """
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import polars as pl
@@ -14,6 +15,8 @@ from streams.columns.scalar import EXACT_BELOW, NON_SCALAR, to_text
 from streams.columns.scalar_match import mixed_values
 
 __all__ = ["JsonObjects", "json_series", "typed_series"]
+
+_NUMBER: Final = re.compile(r"\s*[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*")
 
 
 class JsonObjects:
@@ -73,14 +76,17 @@ def _pick(objects: Sequence[Any], name: str) -> list[Any]:
         return [value.get(name) if type(value) is dict else None for value in objects]
 
 
-def json_series(values: list[Any], *, is_identity: bool) -> pl.Series:
+def json_series(values: list[Any], *, is_identity: bool, is_moment: bool = False) -> pl.Series:
     """Return decoded JSON values as a tidied column.
 
     Args:
         values: None, str, int, float, bool, list or dict.
         is_identity: booleans and fractions among texts become the empty text, which is no valid identity.
+        is_moment: texts that are numbers become text that no conversion accepts.
     """
     types = set(map(type, values)) - {type(None)}
+    if is_moment and str in types:
+        values = [NON_SCALAR + one if type(one) is str and _NUMBER.fullmatch(one) else one for one in values]
     if types <= {str}:
         return pl.Series(values, dtype=pl.String)
     if types == {bool}:

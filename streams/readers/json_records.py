@@ -160,7 +160,9 @@ class _RecordColumns:
 
     def _column(self, slot: Slot) -> pl.Series:
         values = self._values(slot.path)
-        return typed_series(values) if slot.is_matched else json_series(values, is_identity=slot.is_identity)
+        if slot.is_matched:
+            return typed_series(values)
+        return json_series(values, is_identity=slot.is_identity, is_moment=slot.is_moment)
 
     def _values(self, path: str) -> list[Any]:
         """Return the values at a path, one per record or list element."""

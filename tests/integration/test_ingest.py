@@ -179,7 +179,13 @@ def test_heartbeats_reach_every_partition(tmp_path: Path, kafka: str) -> None:
     with ingest_loop(tmp_path, kafka, [BEATS]) as loop:
         loop.create("labels", 2)
         loop.begin()
-        loop.produce("labels", [{"value": b'{"beat": true, "t": 5}'}, {"value": b'{"id": "k", "t": 4, "v": 1}'}])
+        loop.produce(
+            "labels",
+            [
+                {"value": b'{"beat": true, "t": 1000000000005}'},
+                {"value": b'{"id": "k", "t": 1000000000004, "v": 1}'},
+            ],
+        )
         loop.work()
         loop.wait("labels", lambda: len(loop.read("labels")) >= 5)
         beats = [message.partition() for message in loop.read("labels") if b'"heartbeat"' in (message.value() or b"")]
@@ -227,7 +233,7 @@ def test_every_record_ends_in_exactly_one_topic(tmp_path: Path, kafka: str) -> N
     ]
     records += [{"value": draw.choice(poison)} for _ in range(40)]
     records += [{"value": b'{"kind": "other"}'}, {"value": None}] * 10
-    head = b'{"kind": "score", "id": "large", "t": 1, "s": 1, "pad": "'
+    head = b'{"kind": "score", "id": "large", "t": 1000000000001, "s": 1, "pad": "'
     records += [{"value": head + b"x" * (size - len(head) - 2) + b'"}'} for size in (1_048_576, 1_048_577, 2_000_000)]
     draw.shuffle(records)
     rows = [("c", None, {"id": "a", "v": 1}), ("u", None, {"id": "a", "v": 0}), ("d", {"id": "a"}, None)]
@@ -280,8 +286,18 @@ def test_personal_data_is_nowhere(tmp_path: Path, kafka: str) -> None:
         "mail": {"type": "string", "pii": "drop"},
         "iban": {"type": "string", "pii": "hash"},
     }
-    good = {"id": "k", "t": 1, "s": 0.5, "f": {"card_no": CANARIES[0], "iban": CANARIES[2]}, "mail": CANARIES[1]}
-    broken = [good | {"id": None}, good | {"t": CANARIES[0]}, {"f": {"card_no": [CANARIES]}, "id": "x", "t": 1}]
+    good = {
+        "id": "k",
+        "t": 1_000_000_000_001,
+        "s": 0.5,
+        "f": {"card_no": CANARIES[0], "iban": CANARIES[2]},
+        "mail": CANARIES[1],
+    }
+    broken = [
+        good | {"id": None},
+        good | {"t": CANARIES[0]},
+        {"f": {"card_no": [CANARIES]}, "id": "x", "t": 1_000_000_000_001},
+    ]
     texts = [json.dumps(one).encode() for one in (good, *broken)] + [("{" + CANARIES[1]).encode(), b"\x00" + b"x" * 9]
     with ingest_loop(tmp_path, kafka, [source], features=features) as loop:
         loop.create("scores")
@@ -316,7 +332,10 @@ def test_a_record_that_kills_the_process_is_rejected_unread(tmp_path: Path, kafk
         numbers = [*range(30), "abort" if death == "abort" else "exit", *range(30, 60)]
         loop.produce(
             "scores",
-            [{"value": json.dumps({"key": f"k{n}", "t": 1, "value": 1 if isinstance(n, int) else n})} for n in numbers],
+            [
+                {"value": json.dumps({"key": f"k{n}", "t": 1_000_000_000_001, "value": 1 if isinstance(n, int) else n})}
+                for n in numbers
+            ],
         )
         path = str(Path(__file__).parents[1] / "support")
         for life in range(4):

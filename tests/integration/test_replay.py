@@ -256,7 +256,7 @@ def test_every_bad_record_leaves_a_row_with_its_position_and_nothing_else_is_los
         b'{"key": ""}',
         b'{"key": "a", "time": 1e999}',
         b"\xff\xfe",
-        b'{"key":"a","key":"b","time":1}',
+        b'{"key":"a","key":"b","time":1000000000001}',
     ]
     for index, line in enumerate(bad_lines):
         lines.insert(3 * index, line)

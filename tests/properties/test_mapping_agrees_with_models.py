@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mapping_case import loop
 from pydantic import ValidationError
 
-from schemas.base.instant import MOMENT_MAX_MS
+from schemas.base.instant import MOMENT_MAX_MS, RECORD_TIME_MIN_MS
 from schemas.config.loop import LoopConfig
 from schemas.events.messages import Label, Prediction
 from streams.columns.schema import Role
@@ -34,14 +34,16 @@ identities = texts | long_texts | others | st.just("\x00") | st.just("a\x00")
 moments = (
     st.integers(-(2**63), 2**63 - 1)
     | st.integers(-2, 2)
+    | st.integers(RECORD_TIME_MIN_MS - 2, RECORD_TIME_MIN_MS + 2)
+    | st.integers(RECORD_TIME_MIN_MS, MOMENT_MAX_MS).map(str)
     | st.integers(MOMENT_MAX_MS - 2, MOMENT_MAX_MS + 2)
     | st.datetimes(timezones=st.timezones() | st.none()).map(lambda time: time.isoformat(timespec="seconds")[:25])
     | st.from_regex(
-        r"\A(19[67][0-9]|2024|9999)-(02|1[0-3])-(2[89]|3[01])[Tt](2[34]|00):(59|60):(59|60)(\.[0-9]{1,9})?"
+        r"\A(19[67][0-9]|2024|9999)-(02|1[0-3])-(2[89]|3[01])[Tt](2[34]|00):(00|59|60):(00|59|60)(\.[0-9]{1,9})?"
         r"([Zz]|[+-](23|24|00):(00|59|60))?\Z"
     )
     | others
-    | st.sampled_from(["", "now", "2024", "NaN", "2024-01-01T00:00:00Z "]).filter(lambda text: text != "2024")
+    | st.sampled_from(["", "now", "2024", "NaN", "-1", "1e12", "1709294400"])
 )
 
 
@@ -60,7 +62,7 @@ def records(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any
 predictions = records(
     key=maybe(identities | st.just("k")),
     id=maybe(identities | st.just("i")),
-    time=maybe(moments | st.just(5)),
+    time=maybe(moments | st.just(10**12)),
     version=maybe(st.just("v") | st.sampled_from(["", "x" * 200, "x" * 201, [], None, {}])),
     outputs=st.just({"fraud": 0.5}),
 )
@@ -70,7 +72,7 @@ labels = records(
     kind=st.sampled_from(["fraud", "fraud", "fraud", None, [], 1]),
     value=maybe(good_values | good_values | st.sampled_from([None, [], {}])),
     op=maybe(st.sampled_from(["upsert", "retract", "heartbeat", "other", 1, []])),
-    time=maybe(moments | st.just(5)),
+    time=maybe(moments | st.just(10**12)),
     definition=maybe(st.sampled_from([None, "d-1", "d-2", "", "x" * 200, "x" * 201, [], {}])),
 )
 

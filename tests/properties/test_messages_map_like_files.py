@@ -89,13 +89,18 @@ SOURCES: list[Record] = [
     },
 ]
 
+moments = st.integers(10**12, 10**12 + 9) | st.sampled_from([10**9, "1000000000000", " 20010909T014640Z"])
 names = st.sampled_from(["key", "t", "kind", "value", "items", "time", "id", "outputs", "features", "v", "version"])
 texts = st.sampled_from(["a", "b", "1", "", "é", "\x00", "True", "f", "Y", "0.0", "0.50", "3.0"])
 scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | texts
 nested = st.dictionaries(names, scalars, max_size=3)
 values = scalars | st.lists(nested | scalars, max_size=3) | nested
 good = st.fixed_dictionaries(
-    {"key": st.sampled_from(["a", "b", 7]), "t": st.integers(0, 9), "time": st.integers(0, 9)},
+    {
+        "key": st.sampled_from(["a", "b", 7]),
+        "t": moments,
+        "time": moments,
+    },
     optional={
         "kind": st.sampled_from(["a", "b", "fraud"]),
         "value": st.sampled_from([0, 1, 0.5, True, False, "T", "no", "0.50"]),

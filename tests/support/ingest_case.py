@@ -10,10 +10,22 @@ from streams.ingest.mapper import MappedMessages, TopicMapper
 from streams.kafka.messages import SourceMessages
 from streams.mapping.tools import mapping_tools
 
-__all__ = ["PII_KEY", "TIME", "labels_of", "loop_with", "map_values", "predictions_of", "reasons_of", "source_messages"]
+__all__ = [
+    "PII_KEY",
+    "STAMP",
+    "TIME",
+    "labels_of",
+    "loop_with",
+    "map_values",
+    "predictions_of",
+    "reasons_of",
+    "source_messages",
+]
 
 Record = dict[str, Any]
 
+STAMP = 1_000_000_000_077
+"""Kafka's timestamp of the messages, ms."""
 TIME = {"path": "t", "unit": "ms"}
 PII_KEY = {"TRUTHLOOP_PII_KEY": "a secret of this test"}
 
@@ -36,7 +48,7 @@ def source_messages(
     values: Sequence[object],
     keys: Sequence[bytes | None] | None = None,
     headers: Sequence[Any] | None = None,
-    timestamp: int = 77,
+    timestamp: int = STAMP,
 ) -> SourceMessages:
     """Return messages of topic `t`, alternately of two partitions; values that are not bytes are written as JSON."""
     count = len(values)

@@ -33,8 +33,8 @@ LABEL: Document = {
     "origin": "backfill",
     "batch_id": "2013-01",
 }
-RETRACTION: Document = {"v": 1, "key": "tx-1", "kind": "fraud", "op": "retract", "time": 0}
-HEARTBEAT: Document = {"v": 1, "kind": "fraud", "op": "heartbeat", "time": 0}
+RETRACTION: Document = {"v": 1, "key": "tx-1", "kind": "fraud", "op": "retract", "time": 1_000_000_000_000}
+HEARTBEAT: Document = {"v": 1, "kind": "fraud", "op": "heartbeat", "time": 1_000_000_000_000}
 OUTCOME: Document = {
     "v": 1,
     "partition": 0,

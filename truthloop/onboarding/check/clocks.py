@@ -1,6 +1,7 @@
-"""Check of the records' own times against Kafka's: wrong time zones and units, clocks that are ahead, old history.
+"""Check of the records' own times against Kafka's: wrong time zones, clocks that are ahead, old history.
 
-A wrong zone shifts all times by the same offset, a wrong unit moves them to 1970, a bad clock puts some in the future.
+A wrong zone shifts all times by the same offset, a bad clock puts some in the future. A wrong unit moves them to 1970
+or past 9999, which the mapping rejects.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 from schemas.base.figures import share as as_share
 from schemas.config.loop import LoopConfig
 from truthloop.onboarding.check.issue import Issue, Severity, issue
-from truthloop.onboarding.profiles.time_format import FIRST_MS, HOUR_MS, ClockLag, clock_lag, zone_with_offset
+from truthloop.onboarding.profiles.time_format import HOUR_MS, ClockLag, clock_lag, zone_with_offset
 from truthloop.onboarding.trial.delays import age_text
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
 
@@ -33,10 +34,7 @@ def check_clocks(topics: Sequence[MappedTopic], config: LoopConfig) -> Iterator[
     for topic, source, lag in found:
         where = f"topic {topic.topic}, time"
         minutes = lag.zone_minutes(from_a_zone=_zone(source) is not None)
-        if _median_ms(source) < FIRST_MS:
-            text = "the times are before 2000, most probably because seconds are read as milliseconds"
-            yield issue("unit", where, text)
-        elif minutes is not None:
+        if minutes is not None:
             others = [other for _, one, other in found if one.role != source.role]
             yield _zone_issue(where, source, lag, is_alone=any(other.zone_minutes() is None for other in others))
         elif lag.ahead >= AHEAD:

@@ -56,7 +56,6 @@ _TABLE: Final[dict[str, tuple[Severity, str]]] = {
         "Map them to the same names with `values`, or set `type: int` if they are whole numbers.",
     ),
     # times
-    "unit": (_ERROR, "Set `unit` to the unit of the numbers: s, ms, us or ns."),
     "time_zone": (_ERROR, "Their UTC offset is wrong: the producer must write UTC, or the right offset."),
     "future": (_WARNING, "Check the producers' clocks."),
     "history": (_WARNING, "With clock: arrival, labels are known when they arrive; clock: event uses their own times."),

@@ -12,7 +12,7 @@ import polars as pl
 from schemas.config.loop import LoopConfig
 from schemas.config.mapping import SourceMap
 from streams.columns.schema import Role
-from streams.columns.times import LAST_MS
+from streams.columns.times import arrival_ms
 from streams.ingest.mapper import TopicMapper
 from streams.kafka.messages import SourceMessages, metadata_paths
 from streams.kafka.sample import TopicSample
@@ -152,7 +152,7 @@ def _mapped(sample: TopicSample, source: SourceMap, config: LoopConfig, tools: M
 
 
 def _with_times(frame: pl.DataFrame, role: Role, messages: SourceMessages, config: LoopConfig) -> pl.DataFrame:
-    timestamps = pl.Series([ms if 0 < ms <= LAST_MS else None for ms in messages.timestamps], dtype=pl.Int64)
+    timestamps = arrival_ms(messages.timestamps)
     known = pl.col("time_ms")
     if role == "labels" and config.clock != "event":
         known = pl.max_horizontal("time_ms", pl.coalesce("arrived_at_ms", "kafka_ms"))

@@ -1,14 +1,18 @@
 """Sources in `ingest`: metadata paths, second paths, functions, and redacted features (`schemas.config.privacy`)."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
+import duckdb
+import polars as pl
 import pytest
 from pydantic import ValidationError
 
 from schemas.config.loop import LoopConfig
-from schemas.config.mapping import SourceMap
+from schemas.config.mapping import SourceMap, known_zone
 from truthloop.config.advice import advise
 from truthloop.config.settings import InvalidConfigError, load_settings
 
@@ -69,6 +73,8 @@ def test_the_config_of_these_tests_is_valid(tmp_path: Path) -> None:
             "1.0 stands for a value that is listed",
         ),
         ("key: id", "key: {path: id, otherwise: []}", "a list of paths cannot be empty"),
+        ("path: t, unit: ms", "path: t, zone: localtime", "'localtime' is not an IANA time zone"),
+        ("loop: cards", "loop: cards\ntimezone: localtime", "'localtime' is not an IANA time zone"),
         ("features.amount: a", "features: {path: f.*, otherwise: g}", "otherwise: is for single fields"),
         ("key: id", "key: {path: id, otherwise: 'g.*'}", "only `features` can take every field below a path"),
         ("topic: scores", "topic: cards.predictions", "is one of the loop's own topics"),
@@ -93,6 +99,25 @@ def test_refused(tmp_path: Path, old: str, new: str, problem: str) -> None:
     """With path, reason, and the nearest valid name."""
     messages = faults(tmp_path, old, new)
     assert any(problem in message for message in messages), messages
+
+
+def test_polars_and_duckdb_know_every_zone_that_a_config_may_name() -> None:
+    """Otherwise a replay or a view would fail over a config that `check` calls valid."""
+    zones = [zone for zone in available_timezones() if _is_zone(zone)]
+    assert len(zones) > 400
+    instant = pl.Series([datetime(2024, 1, 1)])  # noqa: DTZ001 - the zone is put in below
+    with duckdb.connect() as connection:
+        for zone in zones:
+            expected = instant.dt.replace_time_zone(zone)[0].astimezone(UTC)
+            connection.execute("SELECT timezone(?, TIMESTAMP '2024-01-01') AT TIME ZONE 'UTC'", [zone])
+            assert connection.fetchone() == (expected.replace(tzinfo=None),), zone
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        return known_zone(name) == name
+    except ValueError:
+        return False
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_unknown_fields_are_ignored(model: type[BaseModel], document: dict[str, 
 
 def test_a_small_prediction_has_defaults() -> None:
     """Only v, key, time, version and outputs are needed."""
-    message = Prediction.model_validate_json('{"v":1,"key":"a","time":0,"version":"v1","outputs":{}}')
+    message = Prediction.model_validate_json('{"v":1,"key":"a","time":1000000000000,"version":"v1","outputs":{}}')
     assert (message.id, message.weight, message.eligible, message.slices) == (None, 1.0, True, {})
 
 
@@ -264,6 +264,9 @@ def test_the_joins_own_entries_fit_the_published_form() -> None:
         ("2013-01-01T10:00:00.9999999Z", 1_357_034_400_999),
         ("2013-01-01T10:00:00.5z", 1_357_034_400_500),
         ("9999-12-31T23:59:59.999Z", MOMENT_MAX_MS),
+        ("2013-01-01T23:59:60Z", 1_357_084_800_000),
+        ("2013-01-01T23:59:60.5Z", 1_357_084_800_500),
+        ("2013-01-01t24:00:00.000z", 1_357_084_800_000),
     ],
 )
 def test_times_are_text_with_an_offset_or_milliseconds(value: object, ms: int) -> None:
@@ -278,6 +281,11 @@ def test_times_are_text_with_an_offset_or_milliseconds(value: object, ms: int) -
         "2013-01-01 10:00:00Z",
         "2013-02-30T10:00:00Z",
         "2013-01-01T24:00:01Z",
+        "2013-01-01T24:00:00.001Z",
+        "2013-01-01T24:00:60Z",
+        "2013-01-01T23:59:61Z",
+        "2013-01-01T23:60:60Z",
+        "9999-12-31T24:00:00Z",
         "2013-01-01T10:00Z",
         "2013-01-01T10:00:00,5Z",
         "2013-W01-1",

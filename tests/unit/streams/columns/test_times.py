@@ -6,8 +6,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from schemas.base.instant import MOMENT_MAX_MS, RECORD_TIME_MIN_MS
 from streams.columns.scalar import tidy
-from streams.columns.times import LAST_MS, to_time
+from streams.columns.times import arrival_ms, to_time
 
 BERLIN = "Europe/Berlin"
 T0 = 1_704_067_200_000  # 2024-01-01T00:00:00Z
@@ -37,24 +38,56 @@ def parsed(values: Any, unit: str | None = None, zone: str | None = None) -> tup
         ("2024-01-01T00:00:00,25Z", T0 + 250),
         ("2024-01-01T00:00:00.123999999Z", T0 + 123),
         ("2024-02-29T00:00:00Z", T0 + 59 * 86_400_000),
-        ("1970-01-01T00:00:00Z", 0),
-        ("1970-01-01T00:59:59+01:00", None),
+        ("2024-01-01 00:00:00 UTC", T0),
+        ("2024-01-01 00:00:00.5 UTC", T0 + 500),
+        ("2024-01-01 00:00:00UTC", T0),
+        ("2024-01-01 00:00:00 GMT", T0),
+        ("2024-01-01T00:00:00 Z", T0),
+        ("2024-01-01T01:00:00 +01:00", T0),
+        ("2024-01-01T00:00:00Z[UTC]", T0),
+        ("2024-01-01T01:00:00+01:00[Europe/Berlin][u-ca=iso8601]", T0),
+        (" 2024-01-01T00:00:00Z", T0),
+        ("2024-01-01T00:00:00Z\t ", T0),
+        ("2024-01-01T00:00:00Z\n", T0),
+        ("20240101T000000Z", T0),
+        ("20240101T010000.25+0100", T0 + 250),
+        ("20240101 0000Z", T0),
+        ("20240101t000000z", T0),
+        ("2023-12-31T24:00:00Z", T0),
+        ("2023-12-31T24:00:00.000+00:00", T0),
+        ("20231231T240000Z", T0),
+        ("2023-12-31T24:00Z", T0),
+        ("2023-12-31T23:59:60Z", T0),
+        ("2023-12-31T23:59:60.25Z", T0 + 250),
+        ("20231231T235960Z", T0),
+        ("1971-01-01T00:00:00Z", RECORD_TIME_MIN_MS),
+        ("1970-12-31T23:59:59.999Z", None),
+        ("1970-01-01T00:00:00Z", None),
         ("1969-12-31T23:59:59.999Z", None),
-        ("9999-12-31T23:59:59.999Z", LAST_MS),
+        ("9999-12-31T23:59:59.999Z", MOMENT_MAX_MS),
         ("9999-12-31T23:59:59-01:00", None),
         ("2023-02-29T00:00:00Z", None),
         ("2024-13-01T00:00:00Z", None),
         ("2024-01-32T00:00:00Z", None),
-        ("2024-01-01T24:00:00Z", None),
+        ("2024-01-01T24:00:01Z", None),
+        ("2024-01-01T24:00:00.001Z", None),
+        ("2024-01-01T24:01Z", None),
+        ("2024-01-01T25:00:00Z", None),
+        ("9999-12-31T24:00:00Z", None),
         ("2024-01-01T00:60:00Z", None),
-        ("2024-01-01T00:00:60Z", None),
+        ("2024-01-01T00:00:61Z", None),
+        ("20240101T00:00:00Z", None),
+        ("2024-0101T000000Z", None),
+        ("20240101T000Z", None),
+        ("20241301T000000Z", None),
+        ("2024-01-01T00:00:00  Z", None),
+        ("2024-01-01T00:00:00 CET", None),
+        ("2024-01-01T00:00:00Z[UTC", None),
+        ("2024-01-01T00:00:00\u221205:00", None),
         ("2024-01-01T00:00:00+24:00", None),
         ("2024-01-01T00:00:00+01:60", None),
         ("0000-01-01T00:00:00Z", None),
         ("12024-01-01T00:00:00Z", None),
-        ("2024-01-01T00:00:00 Z", None),
-        (" 2024-01-01T00:00:00Z", None),
-        ("2024-01-01T00:00:00Z\n", None),
         ("2024-01-01T00:00:00[Europe/Berlin]", None),
         ("01/02/2024", None),
         ("yesterday", None),
@@ -77,12 +110,19 @@ def test_iso_text(text: str, ms: int | None) -> None:
         (T0 * 1_000_000 + 999_999, "ns", T0),
         (1_704_067_200.001, "s", T0 + 1),
         (float(T0), "ms", T0),
-        (0, "ms", 0),
+        (RECORD_TIME_MIN_MS, "ms", RECORD_TIME_MIN_MS),
+        (RECORD_TIME_MIN_MS - 1, "ms", None),
+        (RECORD_TIME_MIN_MS // 1_000, "s", RECORD_TIME_MIN_MS),
+        (RECORD_TIME_MIN_MS // 1_000 - 1, "s", None),
+        (1_704_067_200, "ms", None),
+        (T0, "us", None),
+        (20_240_101, "ms", None),
+        (0, "ms", None),
         (-1, "ms", None),
-        (LAST_MS, "ms", LAST_MS),
-        (LAST_MS + 1, "ms", None),
-        (LAST_MS // 1_000, "s", LAST_MS - 999),
-        (LAST_MS // 1_000 + 1, "s", None),
+        (MOMENT_MAX_MS, "ms", MOMENT_MAX_MS),
+        (MOMENT_MAX_MS + 1, "ms", None),
+        (MOMENT_MAX_MS // 1_000, "s", MOMENT_MAX_MS - 999),
+        (MOMENT_MAX_MS // 1_000 + 1, "s", None),
         (2**63 - 1, "s", None),
         (2**63 - 1, "ns", 9_223_372_036_854),
         (-(2**63), "ns", None),
@@ -117,7 +157,8 @@ def test_numbers_need_a_unit(value: float, unit: str | None, ms: int | None) -> 
         ("2024-10-27T02:30:00", BERLIN, AUTUMN, None, True),
         ("2024-10-27T03:00:00", BERLIN, AUTUMN + 5_400_000, None, False),
         ("2024-10-27T02:30:00+01:00", BERLIN, AUTUMN + 3_600_000, None, False),
-        ("1970-01-01T00:30:00", BERLIN, None, "bad_time", False),
+        ("2024-03-31T01:59:60", BERLIN, None, "nonexistent_time", False),
+        ("1971-01-01T00:30:00", BERLIN, None, "bad_time", False),
     ],
 )
 def test_naive_times_need_a_zone(
@@ -126,7 +167,7 @@ def test_naive_times_need_a_zone(
     """Without a zone a naive time is rejected; with a zone, times in a gap are rejected and repeated hours flagged."""
     expected = (ms, fault, is_ambiguous)
     assert parsed(text, None, zone) == expected
-    if len(text) > 10 and "+" not in text:
+    if len(text) > 10 and "+" not in text and not text.endswith(":60"):
         assert parsed(pl.Series([datetime.fromisoformat(text)]), None, zone) == expected
 
 
@@ -143,11 +184,27 @@ def test_parquet_timestamps(time_unit: Any) -> None:
 
 def test_values_of_a_mixed_column_are_independent() -> None:
     """Missing, numeric, exact, naive and broken times may be mixed in one column."""
-    texts = [None, "5", "2024-01-01T00:00:00Z", "2024-10-27T02:30:00", "2024-03-31T02:30:00", "no", "5.0", "1e3"]
+    texts = [None, f"{T0}", "2024-01-01T00:00:00Z", "2024-10-27T02:30:00", "2024-03-31T02:30:00", "no", f"{T0}.0"]
+    texts += ["1e12", "5", "1970-06-01T00:00:00"]
     times = to_time(pl.Series(texts), "ms", BERLIN)
-    assert times.ms.to_list() == [None, 5, T0, AUTUMN, None, None, 5, 1_000]
-    assert times.fault.to_list() == [None, None, None, None, "nonexistent_time", "bad_time", None, None]
-    assert times.is_ambiguous.to_list() == [False] * 3 + [True] + [False] * 4
+    assert times.ms.to_list() == [None, T0, T0, AUTUMN, None, None, T0, 10**12, None, None]
+    nonexistent = ["nonexistent_time", "bad_time", None, None]
+    assert times.fault.to_list() == [None, None, None, None, *nonexistent, "bad_time", "bad_time"]
+    assert times.is_ambiguous.to_list() == [False] * 3 + [True] + [False] * 6
+    assert times.is_early.to_list() == [False] * 8 + [True, True]
+
+
+def test_eight_digits_are_a_day_where_numbers_have_no_unit() -> None:
+    """With a unit they are a number."""
+    assert parsed("20240101", None, "UTC") == (T0, None, False)
+    assert parsed("20240101", None, None) == (None, "naive_time", False)
+    assert parsed("20240101", "s", "UTC") == (None, "bad_time", False)
+
+
+def test_arrivals_are_times_of_records() -> None:
+    """A Kafka timestamp that is missing, or in another unit, is no arrival."""
+    stamps = [-1, 0, T0 // 1_000, T0, MOMENT_MAX_MS, MOMENT_MAX_MS + 1]
+    assert arrival_ms(stamps).to_list() == [None, None, None, T0, MOMENT_MAX_MS, None]
 
 
 def test_no_times_at_all() -> None:

@@ -37,7 +37,12 @@ def test_every_source_is_valid() -> None:
 
 def test_paths_and_composites() -> None:
     """The first example, with a record that it is for and one that it is not for."""
-    record = {"eventType": "ScoreComputed", "model": {"name": "fraud", "version": "v1"}, "ts": 5, "tx": {"id": "a"}}
+    record = {
+        "eventType": "ScoreComputed",
+        "model": {"name": "fraud", "version": "v1"},
+        "ts": 1_000_000_000_005,
+        "tx": {"id": "a"},
+    }
     record |= {"scores": {"fraud": 50}, "f": {"amount": 1}}
     made = map_values(loop_with(sources()[0] | {"topic": "t"}), [record, record | {"eventType": "Other"}])
     (found,) = predictions_of(made)
@@ -70,17 +75,17 @@ def test_values_by_their_type() -> None:
 
 def test_headers_and_keys() -> None:
     """The third example."""
-    headers = [("ce_type", b"com.example.click"), ("ce_time", b"1970-01-01T00:00:01Z")]
+    headers = [("ce_type", b"com.example.click"), ("ce_time", b"2001-09-09T01:46:41Z")]
     made = map_values(loop_with(sources()[2] | {"topic": "t"}), [{}], keys=[b"k"], headers=[headers])
-    assert [(one["key"], one["value"], one["time"]) for one in labels_of(made)] == [("k", 1.0, 1_000)]
+    assert [(one["key"], one["value"], one["time"]) for one in labels_of(made)] == [("k", 1.0, 1_000_000_001_000)]
 
 
 def test_debezium() -> None:
     """The fourth example."""
     before, after = {"transaction_id": 7}, {"transaction_id": 7, "reason": "10.4"}
     records = [
-        {"payload": {"op": "c", "after": after, "ts_ms": 1}},
-        {"payload": {"op": "d", "before": before, "ts_ms": 2}},
+        {"payload": {"op": "c", "after": after, "ts_ms": 1_000_000_000_001}},
+        {"payload": {"op": "d", "before": before, "ts_ms": 1_000_000_000_002}},
     ]
     made = map_values(loop_with(sources()[3] | {"topic": "t"}), [*records, None])
     found = [(one["key"], one["op"], one["value"], one["source"]) for one in labels_of(made)]
@@ -92,7 +97,7 @@ def test_the_function_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "our_mapping.py").write_text(blocks("python")[0])
     monkeypatch.setattr(sys, "path", list(sys.path))
     config = loop_with(sources()[4] | {"topic": "t"})
-    record = {"kind": "score", "model": "fraud", "tx": "a", "at": 1, "model_version": "v", "score": 0.5}
+    record = {"kind": "score", "model": "fraud", "tx": "a", "at": 1_000_000_001, "model_version": "v", "score": 0.5}
     mapper = TopicMapper("t", config, mapping_tools(config, {}, tmp_path))
     made = mapper.map(source_messages([record, record | {"model": "other"}, record | {"kind": "x"}]), 5)
     assert [(one["key"], one["extras"]) for one in predictions_of(made)] == [("a", '{"partition":0}')]
@@ -103,7 +108,7 @@ def test_personal_data() -> None:
     """The contract is valid, and does what the page says."""
     (contract,) = [read_yaml(block).value for block in blocks("yaml") if block.startswith("predictions")]
     assert isinstance(contract, dict)
-    value = {"v": 1, "key": "k", "time": 1, "version": "v"} | {
+    value = {"v": 1, "key": "k", "time": 1_000_000_000_001, "version": "v"} | {
         "features": {"card": "1", "mail": "m", "zip": "z", "x": 1}
     }
     config = loop_with({"topic": "t", "as": "predictions"}, predictions=contract["predictions"])

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from ingest_case import TIME, labels_of, loop_with, map_values, predictions_of, reasons_of, source_messages
+from ingest_case import STAMP, TIME, labels_of, loop_with, map_values, predictions_of, reasons_of, source_messages
 
 from schemas.base.status import RejectReason
 from streams.columns.digest import record_digest
@@ -31,7 +31,7 @@ REFUNDS: Record = {
 
 def good(**parts: Any) -> Record:
     """Return a record of the plain source with these parts replaced."""
-    return {"id": "k", "t": 1_000, "s": 0.5} | parts
+    return {"id": "k", "t": 1_000_000_001_000, "s": 0.5} | parts
 
 
 def test_a_message_is_keyed_and_whole() -> None:
@@ -39,16 +39,21 @@ def test_a_message_is_keyed_and_whole() -> None:
     made = map_values(loop_with(PLAIN), [good(id="ключ")])
     assert [message["key"] for message in made.predictions] == ["ключ".encode()]
     (value,) = predictions_of(made)
-    assert value["arrived_at"] == 77
-    assert (value["key"], value["id"], value["time"], value["outputs"]) == ("ключ", "ключ", 1_000, {"fraud": 0.5})
+    assert value["arrived_at"] == STAMP
+    assert (value["key"], value["id"], value["time"], value["outputs"]) == (
+        "ключ",
+        "ключ",
+        1_000_000_001_000,
+        {"fraud": 0.5},
+    )
 
 
-@pytest.mark.parametrize(("stamp", "arrived"), [(77, 77), (-1, None), (0, 0), (10**15, None)])
+@pytest.mark.parametrize(("stamp", "arrived"), [(STAMP, STAMP), (-1, None), (0, None), (10**15, None)])
 def test_arrival_is_the_records_own_or_kafkas(stamp: int, arrived: int | None) -> None:
     """A record that names its arrival keeps it; a timestamp that is none counts as none."""
     source = PLAIN | {"map": PLAIN["map"] | {"arrived_at": {"path": "a", "unit": "ms"}}}
-    made = map_values(loop_with(source), [good(a=42), good()], timestamp=stamp)
-    assert [value["arrived_at"] for value in predictions_of(made)] == [42, arrived]
+    made = map_values(loop_with(source), [good(a=STAMP + 1), good()], timestamp=stamp)
+    assert [value["arrived_at"] for value in predictions_of(made)] == [STAMP + 1, arrived]
 
 
 def test_record_metadata_can_be_mapped_and_used_in_conditions() -> None:
@@ -68,7 +73,7 @@ def test_record_metadata_can_be_mapped_and_used_in_conditions() -> None:
     keys, found = [key for key, _ in rows], [headers for _, headers in rows]
     made = map_values(loop_with(source), [{}] * 6, keys=keys, headers=found)
     assert [(one["key"], one["id"], one["version"], one["time"]) for one in predictions_of(made)] == [
-        ("a", "t|0|100", "v2", 77)
+        ("a", "t|0|100", "v2", STAMP)
     ]
     assert reasons_of(made) == [(101, "bad_key"), (102, "bad_key"), (105, "bad_version")]
     assert made.filtered == 2
@@ -78,10 +83,10 @@ def test_each_source_of_a_topic_sees_every_record() -> None:
     """A record is a reject only if a source that selects it cannot map it, and filtered if none selects it."""
     records = [
         {"type": "score"} | good(id="a"),
-        {"type": "refund", "id": "a", "t": 5, "v": 1},
-        {"type": "score", "t": 1},
+        {"type": "refund", "id": "a", "t": 1_000_000_000_005, "v": 1},
+        {"type": "score", "t": 1_000_000_000_001},
         {"type": "other"},
-        {"type": "refund", "id": "a", "t": 5, "v": 7},
+        {"type": "refund", "id": "a", "t": 1_000_000_000_005, "v": 7},
     ]
     made = map_values(loop_with(SCORES, REFUNDS), records)
     assert [value["key"] for value in predictions_of(made)] == ["a"]
@@ -106,7 +111,7 @@ def test_other_records_need_not_have_the_list() -> None:
     source |= {"map": {"key": "items.id", "time": TIME}}
     items = [{"id": "a", "kind": "score"}, {"id": "b", "kind": "x"}]
     records = [
-        {"type": "basket", "t": 1, "items": items},
+        {"type": "basket", "t": 1_000_000_000_001, "items": items},
         {"type": "other", "items": {"not": "a list"}},
         {"type": "basket", "items": {"not": "a list"}},
     ]
@@ -133,17 +138,17 @@ def test_debezium(wrapped: bool) -> None:
         ("d", {"tx": "a", "reason": "10.4"}, None),
     ]
     records: list[Any] = [
-        {"op": op, "ts_ms": at, "before": before, "after": after} for at, (op, before, after) in enumerate(rows)
+        {"op": op, "ts_ms": at, "before": before, "after": after} for at, (op, before, after) in enumerate(rows, STAMP)
     ]
     if wrapped:
         records = [{"schema": {"type": "struct"}, "payload": record} for record in records]
     made = map_values(loop_with(source), [*records, None])
     found = [(one["key"], one["op"], one["value"], one["time"]) for one in labels_of(made)]
     assert found == [
-        ("a", "upsert", 1.0, 0),
-        ("12", "upsert", 0.0, 1),
-        ("12", "upsert", 1.0, 2),
-        ("a", "retract", None, 3),
+        ("a", "upsert", 1.0, STAMP),
+        ("12", "upsert", 0.0, STAMP + 1),
+        ("12", "upsert", 1.0, STAMP + 2),
+        ("a", "retract", None, STAMP + 3),
     ]
     assert (reasons_of(made), made.filtered) == ([], 1)
 
@@ -154,9 +159,16 @@ def test_a_second_path_is_taken_whole() -> None:
     fields["time"] |= {"unit": "ms"}
     source = {"topic": "t", "as": "predictions", "map": fields}
     a, b = {"x": 1, "y": 2}, {"x": "p", "y": "q"}
-    records = [{"a": a, "b": b, "t": 5}, {"a": {"x": 1}, "b": b, "u": "1970-01-01T00:00:01Z"}, {"a": {"x": 1}, "t": 5}]
+    records = [
+        {"a": a, "b": b, "t": 1_000_000_000_005},
+        {"a": {"x": 1}, "b": b, "u": "2001-09-09T01:46:41Z"},
+        {"a": {"x": 1}, "t": 1_000_000_000_005},
+    ]
     made = map_values(loop_with(source), records)
-    assert [(one["key"], one["time"]) for one in predictions_of(made)] == [("1|2", 5), ("p|q", 1_000)]
+    assert [(one["key"], one["time"]) for one in predictions_of(made)] == [
+        ("1|2", 1_000_000_000_005),
+        ("p|q", 1_000_000_001_000),
+    ]
     assert reasons_of(made) == [(102, "bad_key")]
 
 
@@ -165,7 +177,7 @@ EVENT = {"specversion": "1.0", "id": "e", "source": "/s", "type": "score", "data
 
 def test_cloud_events_are_unwrapped_for_canonical_sources() -> None:
     """The envelope is removed, and conditions may use its attributes; plain messages stay as they are."""
-    message = {"v": 1, "key": "k", "time": 5, "version": "v", "outputs": {"fraud": 0.5}}
+    message = {"v": 1, "key": "k", "time": 1_000_000_000_005, "version": "v", "outputs": {"fraud": 0.5}}
     source = {"topic": "t", "as": "predictions"}
     made = map_values(loop_with(source), [EVENT | {"data": message}, message, EVENT | {"data": "text"}])
     assert [one["key"] for one in predictions_of(made)] == ["k", "k"]
@@ -178,19 +190,19 @@ def test_cloud_events_are_unwrapped_for_canonical_sources() -> None:
 def test_cloud_events_are_reachable_by_path() -> None:
     """Structured mode below `data`, binary mode in the headers."""
     structured = {"topic": "t", "as": "predictions", "map": {"key": "data.id", "time": "time", "version": "type"}}
-    record = EVENT | {"time": "1970-01-01T00:00:01Z", "data": {"id": "k"}}
+    record = EVENT | {"time": "2001-09-09T01:46:41Z", "data": {"id": "k"}}
     (value,) = predictions_of(map_values(loop_with(structured), [record]))
-    assert (value["key"], value["time"], value["version"]) == ("k", 1_000, "score")
+    assert (value["key"], value["time"], value["version"]) == ("k", 1_000_000_001_000, "score")
     binary = {"topic": "t", "as": "predictions", "map": {"key": "id", "time": "$headers.ce_time"}}
-    headers = [[("ce_specversion", b"1.0"), ("ce_time", b"1970-01-01T00:00:01Z")]]
+    headers = [[("ce_specversion", b"1.0"), ("ce_time", b"2001-09-09T01:46:41Z")]]
     (value,) = predictions_of(map_values(loop_with(binary), [{"id": "k"}], headers=headers))
-    assert (value["key"], value["time"]) == ("k", 1_000)
+    assert (value["key"], value["time"]) == ("k", 1_000_000_001_000)
 
 
 def test_a_canonical_source_names_the_source_of_its_labels() -> None:
     """Where they do not name it themselves."""
     source = {"topic": "t", "as": "labels", "source": "chargebacks"}
-    label = {"v": 1, "key": "k", "value": 1, "time": 5}
+    label = {"v": 1, "key": "k", "value": 1, "time": 1_000_000_000_005}
     made = map_values(loop_with(source), [label, label | {"source": "own"}])
     assert [one["source"] for one in labels_of(made)] == ["chargebacks", "own"]
 
@@ -239,7 +251,9 @@ def test_heartbeats_are_for_every_partition() -> None:
     """They have no key, so they have no partition of their own."""
     source = {"topic": "t", "as": "labels", "kind": "fraud"}
     source |= {"map": {"key": "id", "time": TIME, "value": "v", "heartbeat": {"path": "hb", "in": [True]}}}
-    made = map_values(loop_with(source), [{"hb": True, "t": 9}, {"id": "k", "t": 8, "v": 1}])
+    made = map_values(
+        loop_with(source), [{"hb": True, "t": 1_000_000_000_009}, {"id": "k", "t": 1_000_000_000_008, "v": 1}]
+    )
     assert [json.loads(message["value"])["op"] for message in made.heartbeats] == ["heartbeat"]
     assert all("key" not in message for message in made.heartbeats)
     assert [one["key"] for one in labels_of(made)] == ["k"]
@@ -291,7 +305,7 @@ def test_rejects_fit_into_small_messages() -> None:
 def test_of_several_rejects_of_one_record_the_first_has_its_bytes() -> None:
     """A list of bad elements would repeat them otherwise."""
     source = {"topic": "t", "as": "predictions", "each": "items", "map": {"key": "items.id", "time": TIME}}
-    made = map_values(loop_with(source), [{"t": 1, "items": [{}, {}, {"id": "a"}]}])
+    made = map_values(loop_with(source), [{"t": 1_000_000_000_001, "items": [{}, {}, {"id": "a"}]}])
     assert [reject.original is None for reject in made.rejects] == [False, True]
     assert len(made.predictions) == 1
 
@@ -317,12 +331,12 @@ def test_a_message_does_not_depend_on_its_neighbours() -> None:
     """Mapped one by one, the messages become the same as all at once."""
     values: list[object] = [
         {"type": "score"} | good(),
-        {"type": "refund", "id": 1, "t": 1, "v": "1"},
+        {"type": "refund", "id": 1, "t": 1_000_000_000_001, "v": "1"},
         None,
         b"",
         b"\x00",
     ]
-    values += [{"type": "score", "id": 5}, {"type": ["x"]}, {"type": "score", "id": True, "t": "1970-01-01", "s": "x"}]
+    values += [{"type": "score", "id": 5}, {"type": ["x"]}, {"type": "score", "id": True, "t": "2001-09-09", "s": "x"}]
     config = loop_with(SCORES, REFUNDS)
     mapper = TopicMapper("t", config, MappingTools(Redaction(config)))
     messages = source_messages(values)

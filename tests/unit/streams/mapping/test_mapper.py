@@ -19,20 +19,26 @@ from streams.columns.digest import contract_hash
 from streams.columns.schema import REJECTS_SCHEMA, records_schema
 
 Record = dict[str, Any]
-PINNED_DIGEST = -1_183_257_826_061_008_108
-PINNED_CONTENT = 0x3946BFEEC314
+PINNED_DIGEST = -1_183_107_298_652_041_275
+PINNED_CONTENT = 0xC22E24AC4FC5
 TIME = {"path": "t", "unit": "ms"}
 
 
 def prediction(**parts: Any) -> Record:
     """Return a good canonical prediction with these parts replaced."""
-    good = {"v": 1, "key": "k", "time": 5, "version": "v", "outputs": {"fraud": 0.5, "amount": 2.0, "area": "x"}}
+    good = {
+        "v": 1,
+        "key": "k",
+        "time": 1_000_000_000_005,
+        "version": "v",
+        "outputs": {"fraud": 0.5, "amount": 2.0, "area": "x"},
+    }
     return good | parts
 
 
 def label(**parts: Any) -> Record:
     """Return a good canonical label with these parts replaced."""
-    return {"v": 1, "key": "k", "kind": "fraud", "value": 1, "time": 5} | parts
+    return {"v": 1, "key": "k", "kind": "fraud", "value": 1, "time": 1_000_000_000_005} | parts
 
 
 def label_map(**parts: Any) -> Any:
@@ -91,7 +97,11 @@ def test_missing_identities(tmp_path: Path) -> None:
     assert chunk.records["id"].to_list() == ["k", "k", "i"]
     assert reasons(chunk) == [(1, "bad_key")]
     source = source_map(map={"key": "k", "id": "i", "time": TIME})
-    chunk = map_records(tmp_path, [{"k": "a", "i": None, "t": 1}, {"k": "a", "i": "b", "t": 1}], source=source)
+    chunk = map_records(
+        tmp_path,
+        [{"k": "a", "i": None, "t": 1_000_000_000_001}, {"k": "a", "i": "b", "t": 1_000_000_000_001}],
+        source=source,
+    )
     assert reasons(chunk) == [(1, "bad_id")]
 
 
@@ -113,7 +123,7 @@ def test_missing_identities(tmp_path: Path) -> None:
 def test_composite_keys_never_collide(tmp_path: Path, first: object, second: object, joined: str | None) -> None:
     """Parts are escaped before they are joined, and a missing part makes the key invalid."""
     source = source_map(map={"key": ["a", "b.c"], "time": TIME})
-    chunk = map_records(tmp_path, [{"a": first, "b": {"c": second}, "t": 1}], source=source)
+    chunk = map_records(tmp_path, [{"a": first, "b": {"c": second}, "t": 1_000_000_000_001}], source=source)
     assert chunk.records["key"].to_list() == ([joined] if joined else [])
     assert reasons(chunk) == ([] if joined else [(1, "bad_key")])
 
@@ -132,7 +142,7 @@ def test_version(tmp_path: Path, value: object, expected: str | None) -> None:
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_file_without_versions_is_unversioned(tmp_path: Path, suffix: str) -> None:
     """If neither the map nor the file's columns name a version, there is one unnamed version."""
-    path = write_records(tmp_path / f"a.{suffix}", [{"key": "k", "time": 1}])
+    path = write_records(tmp_path / f"a.{suffix}", [{"key": "k", "time": 1_000_000_000_001}])
     assert map_file(path, "predictions", loop()).records["version"].to_list() == ["unversioned"]
     source = source_map(map={"key": "key", "time": {"path": "time", "unit": "ms"}})
     assert map_file(path, None, loop(), [source]).records["version"].to_list() == ["unversioned"]
@@ -140,10 +150,11 @@ def test_file_without_versions_is_unversioned(tmp_path: Path, suffix: str) -> No
 
 def test_times_of_a_prediction(tmp_path: Path) -> None:
     """A record with an invalid time is rejected; an invalid arrival becomes null with a flag."""
-    times = [None, "no", "2024-01-01T00:00:00", "1970-01-01T00:00:05Z", 5]
+    times = [None, "no", "2024-01-01T00:00:00", "2001-09-09T01:46:45Z", 1_000_000_000_005, "1000000000005", 5]
     chunk = map_records(tmp_path, [prediction(time=time, arrived_at="no") for time in times])
-    assert reasons(chunk) == [(1, "bad_time"), (2, "bad_time"), (3, "naive_time")]
-    assert chunk.records["time_ms"].to_list() == [5_000, 5]
+    assert reasons(chunk) == [(1, "bad_time"), (2, "bad_time"), (3, "naive_time"), (6, "bad_time"), (7, "bad_time")]
+    assert chunk.rejects["detail"][-1] == "time: in 1970, looks like seconds, and the unit is ms"
+    assert chunk.records["time_ms"].to_list() == [1_000_000_005_000, 1_000_000_000_005]
     assert chunk.records["arrived_at_ms"].to_list() == [None, None]
     assert chunk.records["flags"].to_list() == [["arrived_at:invalid"]] * 2
     zoned = source_map(map={"key": "k", "time": {"path": "t", "zone": "Europe/Berlin"}})
@@ -195,7 +206,9 @@ def test_scale_is_applied_before_the_limits(tmp_path: Path) -> None:
     """Percentages become shares; a product outside the limits is as invalid as a value outside them."""
     fields = {"key": "k", "time": TIME, "outputs.fraud": {"path": "s", "scale": 0.01}}
     source = source_map(map=fields)
-    chunk = map_records(tmp_path, [{"k": "a", "t": 1, "s": s} for s in (50, 100, 101, "25")], source=source)
+    chunk = map_records(
+        tmp_path, [{"k": "a", "t": 1_000_000_000_001, "s": s} for s in (50, 100, 101, "25")], source=source
+    )
     assert chunk.records["output_fraud"].to_list() == [0.5, 1.0, None, 0.25]
 
 
@@ -250,7 +263,7 @@ def test_features_keep_their_type_and_flag_odd_values(
 
 def test_nan_in_parquet_is_an_invalid_feature(tmp_path: Path) -> None:
     """NaN is never stored in the lake."""
-    frame = pl.DataFrame({"key": ["a", "b"], "time": [1, 2], "features.f": [float("nan"), None]})
+    frame = pl.DataFrame({"key": ["a", "b"], "time": [10**12, 10**12], "features.f": [float("nan"), None]})
     frame.write_parquet(tmp_path / "a.parquet")
     chunk = map_file(tmp_path / "a.parquet", "predictions", loop(features={"f": {"type": "float"}}))
     assert chunk.records["feature_f"].to_list() == [None, None]
@@ -306,7 +319,7 @@ def test_eligible_by_predicate(tmp_path: Path) -> None:
     """`in` is true for the listed values; a missing value means eligible."""
     source = source_map(map={"key": "k", "time": TIME, "eligible": {"path": "d.action", "in": ["APPROVE", 1, True]}})
     actions = ["APPROVE", "approve", 1, 1.0, True, False, None]
-    records = [{"k": "a", "t": 1, "d": {"action": action}} for action in actions]
+    records = [{"k": "a", "t": 1_000_000_000_001, "d": {"action": action}} for action in actions]
     found = map_records(tmp_path, records, source=source).records["eligible"].to_list()
     assert found == [True, False, True, True, True, False, True]
 
@@ -328,7 +341,7 @@ def test_unknown_features_are_kept_or_dropped(tmp_path: Path) -> None:
 def test_wildcard_takes_every_field_below(tmp_path: Path, suffix: str, path: str) -> None:
     """Known features get their columns, explicit maps win, and the rest goes to extras."""
     values = {"known": 1, "renamed": 2, "odd": 3.5, "word": "w"}
-    records = [{"k": "a", "t": 1} | (values if path == "*" else {"f": values})]
+    records = [{"k": "a", "t": 1_000_000_000_001} | (values if path == "*" else {"f": values})]
     renamed = "renamed" if path == "*" else "f.renamed"
     fields = {"key": "k", "time": TIME, "features": path, "features.other": renamed, "features.stray": renamed}
     file = write_records(tmp_path / f"a.{suffix}", records)
@@ -433,13 +446,13 @@ def test_mapped_labels_with_values_retractions_and_heartbeats(tmp_path: Path) ->
     }  # fmt: skip
     source = label_map(map=fields, source="chargeback")
     records = [
-        {"k": "a", "t": 1, "code": "10.4", "stage": "NEW"},
-        {"k": "a", "t": 1, "code": 10.4},
-        {"k": "a", "t": 1, "code": "ok", "stage": None},
-        {"k": "a", "t": 1, "code": "11.1", "stage": "NEW"},
-        {"k": "a", "t": 1, "code": [], "stage": "REVERSED"},
-        {"k": True, "t": 1, "code": "10.4", "stage": "TICK"},
-        {"k": "a", "t": 1},
+        {"k": "a", "t": 1_000_000_000_001, "code": "10.4", "stage": "NEW"},
+        {"k": "a", "t": 1_000_000_000_001, "code": 10.4},
+        {"k": "a", "t": 1_000_000_000_001, "code": "ok", "stage": None},
+        {"k": "a", "t": 1_000_000_000_001, "code": "11.1", "stage": "NEW"},
+        {"k": "a", "t": 1_000_000_000_001, "code": [], "stage": "REVERSED"},
+        {"k": True, "t": 1_000_000_000_001, "code": "10.4", "stage": "TICK"},
+        {"k": "a", "t": 1_000_000_000_001},
     ]
     chunk = map_records(tmp_path, records, source=source, role=None)  # type: ignore[arg-type] # as the source says
     frame = chunk.records
@@ -454,7 +467,7 @@ def test_where_counts_filtered_records(tmp_path: Path) -> None:
     """A record that does not match is no reject."""
     source = source_map(where={"type": "score", "model.n": [1, True]})
     kinds = [("score", 1), ("score", 1.0), ("score", "1"), ("score", True), ("score", 2), ("other", 1), ("score", None)]
-    records = [{"k": "a", "t": 1, "type": kind, "model": {"n": n}} for kind, n in kinds]
+    records = [{"k": "a", "t": 1_000_000_000_001, "type": kind, "model": {"n": n}} for kind, n in kinds]
     chunk = map_records(tmp_path, records, source=source, role=None)  # type: ignore[arg-type] # as the source says
     assert chunk.records["row"].to_list() == [1, 2, 3, 4]
     assert (chunk.filtered, chunk.rows_read, chunk.rejects.height) == (3, 7, 0)
@@ -464,15 +477,15 @@ def test_where_counts_filtered_records(tmp_path: Path) -> None:
 def test_each_makes_one_record_per_element(tmp_path: Path, suffix: str) -> None:
     """Elements share the record's number and its own fields; an empty or missing list gives no record."""
     records: list[Record] = [
-        {"t": 1, "items": [{"id": "a", "s": 0.5}, {"id": "b", "s": 0.25}]},
-        {"t": 2, "items": []},
-        {"t": 3, "items": None},
-        {"t": 4, "items": [{"id": "c", "s": 1.0}, {"id": None, "s": 1.0}]},
+        {"t": 1_000_000_000_001, "items": [{"id": "a", "s": 0.5}, {"id": "b", "s": 0.25}]},
+        {"t": 1_000_000_000_002, "items": []},
+        {"t": 1_000_000_000_003, "items": None},
+        {"t": 1_000_000_000_004, "items": [{"id": "c", "s": 1.0}, {"id": None, "s": 1.0}]},
     ]
     source = source_map(each="items", map={"key": "items.id", "time": TIME, "outputs.fraud": "items.s"})
     chunk = map_file(write_records(tmp_path / f"a.{suffix}", records), None, loop(), [source])
     assert chunk.records.select("row", "key", "time_ms", "output_fraud").rows() == [
-        (1, "a", 1, 0.5), (1, "b", 1, 0.25), (4, "c", 4, 1.0),
+        (1, "a", 10**12 + 1, 0.5), (1, "b", 10**12 + 1, 0.25), (4, "c", 10**12 + 4, 1.0),
     ]  # fmt: skip
     assert reasons(chunk) == [(4, "bad_key")]
     assert (chunk.rows_read, chunk.filtered) == (4, 2)
@@ -481,7 +494,11 @@ def test_each_makes_one_record_per_element(tmp_path: Path, suffix: str) -> None:
 def test_each_of_something_else_is_rejected(tmp_path: Path) -> None:
     """An object or a text where a list is expected is rejected."""
     source = source_map(each="items", map={"key": "items", "time": TIME})
-    records = [{"t": 1, "items": {"a": 1}}, {"t": 1, "items": "a"}, {"t": 1, "items": ["a", "b"]}]
+    records = [
+        {"t": 1_000_000_000_001, "items": {"a": 1}},
+        {"t": 1_000_000_000_001, "items": "a"},
+        {"t": 1_000_000_000_001, "items": ["a", "b"]},
+    ]
     chunk = map_records(tmp_path, records, source=source, role=None)  # type: ignore[arg-type] # as the source says
     assert reasons(chunk) == [(1, "not_an_object"), (2, "not_an_object")]
     assert chunk.records["key"].to_list() == ["a", "b"]
@@ -491,7 +508,7 @@ def test_constants_fill_every_record(tmp_path: Path) -> None:
     """A constant can replace the path of every field."""
     fields = {"key": "k", "time": TIME, "version": {"constant": 7}, "weight": {"constant": 2}}
     source = source_map(map=fields | {"outputs.area": {"constant": "x"}, "eligible": {"constant": False}})
-    row = only(map_records(tmp_path, [{"k": "a", "t": 1}], source=source).records)
+    row = only(map_records(tmp_path, [{"k": "a", "t": 1_000_000_000_001}], source=source).records)
     assert (row["version"], row["weight"], row["output_area"], row["eligible"]) == ("7", 2.0, "x", False)
 
 
@@ -509,7 +526,7 @@ def test_all_forms_give_the_same_predictions(tmp_path: Path) -> None:
     config = loop(features=contract)
     records = [
         prediction(
-            key=f"k{number}", id=f"i{number}", time=number * 1_000, arrived_at="2024-01-01T00:00:00Z",
+            key=f"k{number}", id=f"i{number}", time=10**12 + number * 1_000, arrived_at="2024-01-01T00:00:00Z",
             outputs={"fraud": number / 50, "amount": number * 1.1, "area": f"a{number % 3}"}, weight=number / 7,
             slices={"country": None if number % 5 == 0 else "DE"}, eligible=number % 2 == 0,
             features={"f": number / 3, "i": number, "s": 'q"ü,|', "b": number % 2 == 1, "extra": number / 4, "w": "x"},
@@ -531,7 +548,7 @@ def test_all_forms_give_the_same_labels_and_rejects(tmp_path: Path) -> None:
     values: list[Any] = [0, 1, 2, None, 1, 0]
     ops = [None, "upsert", "upsert", "retract", "what", "upsert"]
     records: list[Record] = [
-        {"key": f"k{row}" if row else None, "kind": "fraud", "value": value, "op": op, "time": row}
+        {"key": f"k{row}" if row else None, "kind": "fraud", "value": value, "op": op, "time": 10**12 + row}
         for row, (value, op) in enumerate(zip(values, ops, strict=True))
     ]
     chunks = three_forms(tmp_path, records, "labels", loop())
@@ -555,8 +572,9 @@ def test_digest_depends_on_the_content_alone(tmp_path: Path) -> None:
     assert digest(features={"s": "a", "f": 1.0}) == same
     assert digest(features={"s": "a", "f": "1"}, eligible=True, weight=1) == same
     changed = [
-        digest(time=6), digest(version="w"), digest(eligible=False), digest(weight=2), digest(slices={"country": "D"}),
-        digest(slices={}), digest(features={"f": 2, "s": "a"}), digest(features={"f": 1, "s": "b"}),
+        digest(time=1_000_000_000_006), digest(version="w"), digest(eligible=False), digest(weight=2),
+        digest(slices={"country": "D"}), digest(slices={}), digest(features={"f": 2, "s": "a"}),
+        digest(features={"f": 1, "s": "b"}),
         digest(features={"f": 1}), digest(features={"f": "x", "s": "a"}), digest(features={"f": "y", "s": "a"}),
         digest(outputs={"fraud": 0.5}),
     ]  # fmt: skip
@@ -585,7 +603,11 @@ def test_contract_hash_depends_on_the_contract_alone() -> None:
 def test_reject_digests_identify_records(tmp_path: Path) -> None:
     """Equal bad records have equal digests wherever they are in the file; different ones differ."""
     for suffix in ("parquet", "csv", "jsonl"):
-        records: list[Record] = [{"key": "", "time": 1}, {"key": "", "time": 2}, {"key": "", "time": 1}]
+        records: list[Record] = [
+            {"key": "", "time": 1_000_000_000_001},
+            {"key": "", "time": 1_000_000_000_002},
+            {"key": "", "time": 1_000_000_000_001},
+        ]
         path = write_records(tmp_path / f"a.{suffix}", records)
         first, second, third = map_file(path, "predictions", loop()).rejects["digest"]
         assert first == third != second
@@ -608,7 +630,7 @@ def test_parquet_columns_of_every_type_are_read(tmp_path: Path) -> None:
         (pl.Series([None]), None),
     ]
     for series, expected in cases:
-        pl.DataFrame([series.alias("key"), pl.Series("time", [1])]).write_parquet(tmp_path / "a.parquet")
+        pl.DataFrame([series.alias("key"), pl.Series("time", [10**12])]).write_parquet(tmp_path / "a.parquet")
         chunk = map_file(tmp_path / "a.parquet", "predictions", loop())
         assert chunk.records["key"].to_list() == ([expected] if expected else []), series.dtype
 
@@ -622,7 +644,7 @@ def test_unknown_parquet_columns_of_every_type_are_kept(tmp_path: Path) -> None:
         "day": pl.Series([date(2024, 1, 2)]), "big": pl.Series([1]).cast(pl.Int128), "none": pl.Series([None]),
     }  # fmt: skip
     columns = [series.alias(f"features.{name}") for name, series in odd.items()]
-    frame = pl.DataFrame([pl.Series("key", ["k"]), pl.Series("time", [1]), *columns])
+    frame = pl.DataFrame([pl.Series("key", ["k"]), pl.Series("time", [10**12]), *columns])
     frame.write_parquet(tmp_path / "a.parquet")
     row = only(map_file(tmp_path / "a.parquet", "predictions", loop()).records)
     assert {"bytes", "list", "struct", "time", "span", "category", "day", "big"} <= set(json.loads(row["extras"]))

@@ -17,7 +17,7 @@ from streams.mapping.mapper import Mapper
 from streams.mapping.record_file import open_record_file
 from streams.readers.text_lines import BLOCK_BYTES, MAX_LINE_BYTES, read_lines
 
-GOOD = {"key": "k", "time": 5, "version": "v"}
+GOOD = {"key": "k", "time": 1_000_000_000_005, "version": "v"}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_truncated_parquet_is_refused(tmp_path: Path) -> None:
 def test_truncated_gzip_is_refused_while_reading(tmp_path: Path) -> None:
     """The readable part is not mistaken for the whole file."""
     path = tmp_path / "a.jsonl.gz"
-    path.write_bytes(gzip.compress(b'{"key":"k","time":5,"version":"v"}\n' * 1000)[:-12])
+    path.write_bytes(gzip.compress(b'{"key":"k","time":1000000000005,"version":"v"}\n' * 1000)[:-12])
     with pytest.raises(InputError, match="read to its end"):
         map_file(path, "predictions", loop())
 
@@ -105,7 +105,7 @@ def test_source_is_chosen_by_pattern_and_role(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_missing_column_names_the_nearest(tmp_path: Path, suffix: str) -> None:
     """A typo in a path is reported before anything is read."""
-    path = write_records(tmp_path / f"a.{suffix}", [{"transaction": "k", "t": 1}])
+    path = write_records(tmp_path / f"a.{suffix}", [{"transaction": "k", "t": 1_000_000_000_001}])
     source = source_map(map={"key": "transction", "time": {"path": "t", "unit": "ms"}})
     with pytest.raises(InputError, match=r"no column 'transction'(.|\n)*'transaction'"):
         Mapper(open_record_file(path, None, [source]), loop())
@@ -115,7 +115,7 @@ def test_missing_column_names_the_nearest(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
 def test_hostile_column_names_are_plain_names(tmp_path: Path, name: str, suffix: str) -> None:
     """Names are looked up exactly, whatever they contain; the same column maps in every format."""
-    path = write_records(tmp_path / f"a.{suffix}", [{"other": "no", "k": "yes", name: "yes", "t": 1}])
+    path = write_records(tmp_path / f"a.{suffix}", [{"other": "no", "k": "yes", name: "yes", "t": 1_000_000_000_001}])
     mapped = name if name not in ("", "*") else "k"  # a config cannot map those two, but a file may have them
     source = source_map(map={"key": mapped, "time": {"path": "t", "unit": "ms"}})
     assert map_file(path, None, loop(), [source]).records["key"].to_list() == ["yes"]
@@ -124,7 +124,7 @@ def test_hostile_column_names_are_plain_names(tmp_path: Path, name: str, suffix:
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 def test_hostile_names_of_nested_fields_are_plain_names(tmp_path: Path, suffix: str) -> None:
     """A name that looks like a pattern is a literal name."""
-    records = [{"a": {"k1": "no", "^k.*$": "yes", "*": "no"}, "t": 1}]
+    records = [{"a": {"k1": "no", "^k.*$": "yes", "*": "no"}, "t": 1_000_000_000_001}]
     source = source_map(map={"key": "a.^k.*$", "time": {"path": "t", "unit": "ms"}})
     chunk = map_file(write_records(tmp_path / f"a.{suffix}", records), None, loop(), [source])
     assert chunk.records["key"].to_list() == ["yes"]
@@ -132,18 +132,18 @@ def test_hostile_names_of_nested_fields_are_plain_names(tmp_path: Path, suffix: 
 
 HUGE = b"x" * (MAX_LINE_BYTES + 1)
 CSV_CASES = [
-    ("two fields too many", b"key,time,version\nk,5,v,9,9\nl,6,v\n", ["l"], [(1, "not_an_object")]),
-    ("one field too few", b"key,time,version\nk,5\nl,6,v\n", ["l"], [(1, "not_an_object")]),
-    ("quoted newline counts as one record", b'key,time,version\n"a\nb",5,v\nm,x,v\n', ["a\nb"], [(2, "bad_time")]),
-    ("CRLF and BOM", b"\xef\xbb\xbfkey,time,version\r\nk,5,v\r\n", ["k"], []),
-    ("blank line keeps the numbering", b"key,time,version\nk,5,v\n\nm,x,v\n", ["k"], [(3, "bad_time")]),
-    ("invalid UTF-8 in one row", b"key,time,version\nk\xff,5,v\nl,6,v\n", ["l"], [(1, "not_an_object")]),
-    ("text after a closing quote", b'key,time,version\n"k"x,5,v\nl,6,v\n', ["l"], [(1, "not_an_object")]),
-    ("comma inside quotes", b'key,time,version\n"k,1",5,v\n', ["k,1"], []),
-    ("empty cell is missing", b"key,time,version\n,5,v\n", [], [(1, "bad_key")]),
+    ("two fields too many", b"key,time,version\nk,1e12,v,9,9\nl,2e12,v\n", ["l"], [(1, "not_an_object")]),
+    ("one field too few", b"key,time,version\nk,1e12\nl,2e12,v\n", ["l"], [(1, "not_an_object")]),
+    ("quoted newline counts as one record", b'key,time,version\n"a\nb",1e12,v\nm,x,v\n', ["a\nb"], [(2, "bad_time")]),
+    ("CRLF and BOM", b"\xef\xbb\xbfkey,time,version\r\nk,1e12,v\r\n", ["k"], []),
+    ("blank line keeps the numbering", b"key,time,version\nk,1e12,v\n\nm,x,v\n", ["k"], [(3, "bad_time")]),
+    ("invalid UTF-8 in one row", b"key,time,version\nk\xff,1e12,v\nl,2e12,v\n", ["l"], [(1, "not_an_object")]),
+    ("text after a closing quote", b'key,time,version\n"k"x,1e12,v\nl,2e12,v\n', ["l"], [(1, "not_an_object")]),
+    ("comma inside quotes", b'key,time,version\n"k,1",1e12,v\n', ["k,1"], []),
+    ("empty cell is missing", b"key,time,version\n,1e12,v\n", [], [(1, "bad_key")]),
     ("header only", b"key,time,version\n", [], []),
-    ("no newline at the end", b"key,time,version\nk,5,v", ["k"], []),
-    ("line too large", b"key,time,version\n" + HUGE + b",5,v\nl,6,v\n", ["l"], [(1, "too_large")]),
+    ("no newline at the end", b"key,time,version\nk,1e12,v", ["k"], []),
+    ("line too large", b"key,time,version\n" + HUGE + b",1e12,v\nl,2e12,v\n", ["l"], [(1, "too_large")]),
 ]  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def test_csv_rows_never_shift(tmp_path: Path, content: bytes, keys: list[str], r
     """A row that does not fit the header is rejected by its number, and the rows after it are correct."""
     path = tmp_path / "a.csv"
     path.write_bytes(content)
-    chunk = map_file(path, "predictions", loop()) if content.count(b"\n") > 1 or b"k,5" in content else None
+    chunk = map_file(path, "predictions", loop()) if content.count(b"\n") > 1 or b"k,1e12" in content else None
     if chunk is None:
         assert list(Mapper(open_record_file(path, "predictions", []), loop()).chunks()) == []
         return
@@ -163,7 +163,12 @@ def test_csv_rows_never_shift(tmp_path: Path, content: bytes, keys: list[str], r
 
 
 @pytest.mark.parametrize(
-    "content", [b'k,5,v\n"l,6,v\nm,7,v\n', b'k,5,v\n"' + HUGE + b'\n",5,v\nl,6,v\n'], ids=["open", "cut off in quotes"]
+    "content",
+    [
+        b'k,1e12,v\n"l,2e12,v\nm,3e12,v\n',
+        b'k,1e12,v\n"' + HUGE + b'\n",1e12,v\nl,2e12,v\n',
+    ],
+    ids=["open", "cut off in quotes"],
 )
 def test_csv_with_an_open_quote_is_refused(tmp_path: Path, content: bytes) -> None:
     """The rows after a quote that is never closed cannot be separated, so nothing is guessed."""
@@ -194,7 +199,7 @@ def test_chunks_cover_every_row_once(tmp_path: Path) -> None:
     """Small chunks give the same records and row numbers as one large chunk."""
     path = tmp_path / "a.parquet"
     keys = [f"k{number}" for number in range(300_000)]
-    pl.DataFrame({"key": keys, "time": range(300_000)}).write_parquet(path, row_group_size=70_000)
+    pl.DataFrame({"key": keys, "time": range(10**12, 10**12 + 300_000)}).write_parquet(path, row_group_size=70_000)
     chunks = list(Mapper(open_record_file(path, "predictions", []), loop()).chunks(100_000))
     assert len(chunks) > 1
     records = pl.concat([chunk.records for chunk in chunks])
@@ -206,7 +211,9 @@ def test_chunks_cover_every_row_once(tmp_path: Path) -> None:
 def test_a_table_with_another_delimiter_is_recognised_by_its_header(tmp_path: Path, delimiter: str, name: str) -> None:
     """Spreadsheets in half of Europe export this: the message names the delimiter and the conversion."""
     path = tmp_path / "labels.csv"
-    path.write_text(delimiter.join(["key", "value", "time"]) + "\n" + delimiter.join(["a", "1", "5"]) + "\n", "utf-8")
+    path.write_text(
+        delimiter.join(["key", "value", "time"]) + "\n" + delimiter.join(["a", "1", "1000000000005"]) + "\n", "utf-8"
+    )
     labels = {"label": {"definition": "d", "horizon": "1h", "retain": "2h"}}
     config = LoopConfig.model_validate(
         {"version": 1, "loop": "x", "predictions": {"outputs": {"label": {"task": "binary"}}}, "labels": labels}

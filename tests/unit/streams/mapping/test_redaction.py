@@ -39,7 +39,7 @@ def hashed(text: str) -> str:
 
 def record(**features: Any) -> Record:
     """Return a record of the mapped source."""
-    return {"id": "k", "t": 1, "f": {"amount": 1.0} | features}
+    return {"id": "k", "t": 1_000_000_000_001, "f": {"amount": 1.0} | features}
 
 
 def test_hash_drop_and_keep() -> None:
@@ -87,14 +87,14 @@ def test_a_redacted_feature_is_not_kept_as_an_unknown_one(path: object, value: R
 def test_a_record_whose_fields_are_all_features_keeps_nothing_redacted() -> None:
     """`features: "*"` makes every field of the record a feature."""
     fields = {"key": "id", "time": TIME, "features": "*", "features.card": "pay.card"}
-    value = {"id": "k", "t": 1, "pay": {"card": CARD}, "pay.card": None, "other": 1}
+    value = {"id": "k", "t": 1_000_000_000_001, "pay": {"card": CARD}, "pay.card": None, "other": 1}
     (found,) = predictions_of(map_values(loop_with(MAPPED | {"map": fields}, features=FEATURES), [value]))
     assert (found["features"]["card"], found["extras"]) == (hashed(CARD), '{"other":1}')
 
 
 def test_canonical_sources_are_redacted() -> None:
     """A topic of canonical records that is not the loop's own."""
-    message = {"v": 1, "key": "k", "time": 1, "version": "v", "features": {"card": CARD, "mail": MAIL}}
+    message = {"v": 1, "key": "k", "time": 1_000_000_000_001, "version": "v", "features": {"card": CARD, "mail": MAIL}}
     (found,) = predictions_of(map_values(loop_with({"topic": "t", "as": "predictions"}, features=FEATURES), [message]))
     assert (found["features"]["card"], found["features"]["mail"]) == (hashed(CARD), None)
 
@@ -128,7 +128,7 @@ def test_files_are_redacted_alike(tmp_path: Path, suffix: str) -> None:
         pl.DataFrame(rows).write_parquet(tmp_path / "a.parquet")
     else:
         (tmp_path / "a.csv").write_text(
-            f"id,t,f.amount,f.card_number,f.mail,f.age,f.note\nk,1,1.0,{CARD},{MAIL},33,n\n"
+            f"id,t,f.amount,f.card_number,f.mail,f.age,f.note\nk,1000000000001,1.0,{CARD},{MAIL},33,n\n"
         )
     row = from_file(tmp_path, config, f"a.{suffix}").records.row(0, named=True)
     assert (row["feature_card"], row["feature_mail"], row["feature_age"]) == (hashed(CARD), None, None)
@@ -139,7 +139,13 @@ def test_files_are_redacted_alike(tmp_path: Path, suffix: str) -> None:
 
 def test_canonical_messages_of_other_producers_keep_nothing_redacted() -> None:
     """The reader of canonical topics has no key; their producer has to hash."""
-    message = {"v": 1, "key": "k", "time": 1, "version": "v", "features": {"card": CARD, "mail": MAIL, "amount": 2}}
+    message = {
+        "v": 1,
+        "key": "k",
+        "time": 1_000_000_000_001,
+        "version": "v",
+        "features": {"card": CARD, "mail": MAIL, "amount": 2},
+    }
     config = loop_with(features=FEATURES)
     row = MessageMapper("predictions", None, config).map([json.dumps(message).encode()]).records.row(0, named=True)
     assert (row["feature_card"], row["feature_mail"], row["feature_amount"]) == (None, None, 2.0)

@@ -40,7 +40,11 @@ def mapped(path: Path, records: list[Record], parts: Record) -> MappedChunk:
 def test_a_retraction_in_every_spelling(tmp_path: Path, suffix: str, how: object, no: str, yes: str) -> None:
     """A retraction that is spelled otherwise would be taken for a correction."""
     fields = {"key": "k", "time": TIME, "value": {"constant": 1}, "retract": how}
-    records = [{"k": "a", "t": 1, "deleted": no}, {"k": "a", "t": 2, "deleted": yes}, {"k": "b", "t": 3}]
+    records = [
+        {"k": "a", "t": 10**12 + 1, "deleted": no},
+        {"k": "a", "t": 10**12 + 2, "deleted": yes},
+        {"k": "b", "t": 10**12 + 3},
+    ]
     chunk = mapped(tmp_path / f"l.{suffix}", records, LABELS | {"map": fields})
     assert chunk.records["op"].to_list() == ["upsert", "retract", "upsert"]
     assert reasons(chunk) == []
@@ -59,7 +63,9 @@ def test_a_retraction_in_every_spelling(tmp_path: Path, suffix: str, how: object
 def test_an_unread_answer_rejects_a_label(tmp_path: Path, target: str, how: object) -> None:
     """Nobody knows whether it is a label or a retraction, so it is neither."""
     source = LABELS | {"map": {"key": "k", "time": TIME, "value": {"constant": 1}, target: how}}
-    chunk = mapped(tmp_path / "l.csv", [{"k": "a", "t": 1, "flag": "maybe"}, {"k": "b", "t": 1}], source)
+    chunk = mapped(
+        tmp_path / "l.csv", [{"k": "a", "t": 10**12 + 1, "flag": "maybe"}, {"k": "b", "t": 10**12 + 1}], source
+    )
     assert chunk.records["key"].to_list() == ["b"]
     assert chunk.rejects.select("row", "reason", "detail").rows() == [
         (1, "bad_op", f"{target}: reads neither as true nor as false")
@@ -69,7 +75,11 @@ def test_an_unread_answer_rejects_a_label(tmp_path: Path, target: str, how: obje
 def test_a_heartbeat_in_words_of_a_person(tmp_path: Path) -> None:
     """`Y` and `N`, as exports of mainframes write them."""
     source = LABELS | {"map": {"key": "k", "time": TIME, "value": {"constant": 1}, "heartbeat": "tick"}}
-    chunk = mapped(tmp_path / "l.csv", [{"k": "a", "t": 1, "tick": "N"}, {"k": None, "t": 2, "tick": "Y"}], source)
+    chunk = mapped(
+        tmp_path / "l.csv",
+        [{"k": "a", "t": 10**12 + 1, "tick": "N"}, {"k": None, "t": 10**12 + 2, "tick": "Y"}],
+        source,
+    )
     assert chunk.records.select("op", "key").rows() == [("upsert", "a"), ("heartbeat", None)]
 
 
@@ -80,7 +90,7 @@ def test_values_that_are_booleans_are_a_question_and_others_are_a_list(tmp_path:
         "eligible": {"path": "v", "values": {True: 1, False: 0}},
         "slices.country": {"path": "v", "values": {True: "yes", False: "no"}},
     }  # fmt: skip
-    records = [{"k": "a", "t": 1, "v": value} for value in ("T", "N", "perhaps", None)]
+    records = [{"k": "a", "t": 10**12 + 1, "v": value} for value in ("T", "N", "perhaps", None)]
     found = mapped(tmp_path / "p.csv", records, {"map": fields}).records
     assert found["eligible"].to_list() == [True, False, True, True]
     assert found["slice_country"].to_list() == ["yes", "no", None, None]
@@ -95,7 +105,9 @@ def test_an_unread_answer_flags_a_prediction(tmp_path: Path) -> None:
     """A prediction is kept: without a readable answer it is eligible, as without any."""
     fields = {"key": "k", "time": TIME, "eligible": {"path": "ok", "in": [True]}}
     answers = ["True", "Y", "1", "no", "perhaps", None]
-    chunk = mapped(tmp_path / "p.csv", [{"k": "a", "t": 1, "ok": answer} for answer in answers], {"map": fields})
+    chunk = mapped(
+        tmp_path / "p.csv", [{"k": "a", "t": 10**12 + 1, "ok": answer} for answer in answers], {"map": fields}
+    )
     assert chunk.records["eligible"].to_list() == [True, True, True, False, True, True]
     assert [("eligible:invalid" in flags) for flags in chunk.records["flags"]] == [False] * 4 + [True, False]
 
@@ -104,7 +116,7 @@ def test_an_unread_answer_flags_a_prediction(tmp_path: Path) -> None:
 def test_where_with_a_boolean_takes_every_spelling_and_rejects_no_answer(tmp_path: Path, suffix: str) -> None:
     """A record without an answer must not vanish among those that are left out."""
     answers = ["False", "f", "0", "True", "perhaps", None]
-    records = [{"k": str(at), "t": 1, "is_test": answer} for at, answer in enumerate(answers)]
+    records = [{"k": str(at), "t": 10**12 + 1, "is_test": answer} for at, answer in enumerate(answers)]
     chunk = mapped(tmp_path / f"p.{suffix}", records, {"where": {"is_test": False}})
     assert chunk.records["key"].to_list() == ["0", "1", "2"]
     assert chunk.filtered == 2
@@ -129,7 +141,7 @@ def test_values_are_matched_by_the_type_of_the_key(
     tmp_path: Path, values: Record, given: object, expected: float | None
 ) -> None:
     """A decimal code equals its number; text equals it only in the same spelling."""
-    pl.DataFrame({"k": ["a"], "t": [1], "v": [given]}).write_parquet(tmp_path / "l.parquet")
+    pl.DataFrame({"k": ["a"], "t": [10**12], "v": [given]}).write_parquet(tmp_path / "l.parquet")
     source = source_map(**LABELS, map={"key": "k", "time": TIME, "value": {"path": "v", "values": values}})
     chunk = map_file(tmp_path / "l.parquet", None, loop(), [source])
     assert chunk.records["value"].to_list() == ([] if expected is None else [expected])
@@ -138,19 +150,19 @@ def test_values_are_matched_by_the_type_of_the_key(
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_type_int_reads_spelled_keys_and_refuses_others(tmp_path: Path, suffix: str) -> None:
     """Exports of tables with gaps write 101.0; without `type: int` text stays as it is."""
-    records = [{"k": key, "t": 1} for key in ("101.0", "102", "007", str(10**30), "a", "1.5")]
+    records = [{"k": key, "t": 10**12 + 1} for key in ("101.0", "102", "007", str(10**30), "a", "1.5")]
     kept = mapped(tmp_path / f"p.{suffix}", records, {})
     assert kept.records["key"].to_list() == [record["k"] for record in records]
     fields = {"key": {"path": "k", "type": "int"}, "id": {"path": ["k", "t"], "type": "int"}, "time": TIME}
     chunk = mapped(tmp_path / f"p.{suffix}", records, {"map": fields})
     assert chunk.records["key"].to_list() == ["101", "102", "7", str(10**30)]
-    assert chunk.records["id"].to_list() == ["101|1", "102|1", "7|1", f"{10**30}|1"]
+    assert chunk.records["id"].to_list() == [f"{key}|1000000000001" for key in ("101", "102", "7", 10**30)]
     assert chunk.rejects.select("reason", "detail").unique().rows() == [("bad_key", "key: not a whole number")]
 
 
 def test_type_int_for_classes(tmp_path: Path) -> None:
     """A class that is none is rejected as a label, and kept in extras as an output."""
-    records = [{"k": "a", "t": 1, "y": "3.0"}, {"k": "b", "t": 1, "y": "x"}]
+    records = [{"k": "a", "t": 10**12 + 1, "y": "3.0"}, {"k": "b", "t": 10**12 + 1, "y": "x"}]
     value = {"path": "y", "type": "int"}
     labels = mapped(
         tmp_path / "l.csv", records, {"as": "labels", "kind": "area", "map": {"key": "k", "time": TIME, "value": value}}
@@ -183,7 +195,7 @@ def test_bytes_of_a_fixed_size_are_text(
     column = pa.array([value, None], kind)
     if is_nested:
         column = pa.StructArray.from_arrays([column, column], ["k", "other"])
-    parquet.write_table(pa.table({"c": column, "t": [1, 2]}), tmp_path / "a.parquet")
+    parquet.write_table(pa.table({"c": column, "t": [10**12, 10**12]}), tmp_path / "a.parquet")
     path, features = ("c.k", "c.*") if is_nested else ("c", "*")
     fields = {"key": path, "time": TIME, "slices.country": path, "features": features}
     chunk = map_file(tmp_path / "a.parquet", None, loop(), [source_map(map=fields)])
@@ -196,7 +208,7 @@ def test_bytes_of_a_fixed_size_in_lists(tmp_path: Path) -> None:
     """Elements of `each` are read alike."""
     element = pa.StructArray.from_arrays([pa.array([ONE.bytes], pa.uuid())], ["k"])
     items = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), element)
-    parquet.write_table(pa.table({"items": items, "t": [1]}), tmp_path / "a.parquet")
+    parquet.write_table(pa.table({"items": items, "t": [10**12]}), tmp_path / "a.parquet")
     source = source_map(each="items", map={"key": "items.k", "time": TIME})
     assert map_file(tmp_path / "a.parquet", None, loop(), [source]).records["key"].to_list() == [str(ONE)]
 
@@ -227,7 +239,7 @@ def test_decimals_keep_their_digits(tmp_path: Path) -> None:
 
 def test_short_floats_reach_the_threshold(tmp_path: Path) -> None:
     """A score of .9 in 32 bits is .9 in the message, as in a CSV file of the same scores."""
-    frame = pl.DataFrame({"k": ["a"], "t": [1], "s": pl.Series([0.9], dtype=pl.Float32)})
+    frame = pl.DataFrame({"k": ["a"], "t": [10**12], "s": pl.Series([0.9], dtype=pl.Float32)})
     frame.write_parquet(tmp_path / "a.parquet")
     frame.write_csv(tmp_path / "a.csv")
     source = source_map(map={"key": "k", "time": TIME, "outputs.fraud": "s"})
@@ -251,7 +263,7 @@ def test_a_hook_gets_decimals_as_numbers(tmp_path: Path) -> None:
 
 def test_versions_and_definitions_are_never_rewritten(tmp_path: Path) -> None:
     """1.10 is another version than 1.1, and 1.0 another than 1."""
-    records = [{"k": "a", "t": 1, "v": version} for version in ("1.10", "1.1", "1.0", "007")]
+    records = [{"k": "a", "t": 10**12 + 1, "v": version} for version in ("1.10", "1.1", "1.0", "007")]
     fields = {"key": "k", "time": TIME, "version": "v", "slices.country": "v"}
     found = mapped(tmp_path / "p.csv", records, {"map": fields}).records
     assert found["version"].to_list() == found["slice_country"].to_list() == ["1.10", "1.1", "1.0", "007"]
@@ -264,7 +276,11 @@ def test_an_alternative_path_keeps_the_types_of_both(tmp_path: Path) -> None:
     """A code is matched as a number where it is one and as text where it is text, whatever the other path has."""
     value = {"path": "a", "otherwise": "b", "values": {"10.40": 1}}
     source = source_map(**LABELS, map={"key": "k", "time": TIME, "value": value})
-    records = [{"k": "1", "t": 1, "a": 10.4}, {"k": "2", "t": 1, "b": "10.40"}, {"k": "3", "t": 1, "b": "10.4"}]
+    records = [
+        {"k": "1", "t": 10**12 + 1, "a": 10.4},
+        {"k": "2", "t": 10**12 + 1, "b": "10.40"},
+        {"k": "3", "t": 10**12 + 1, "b": "10.4"},
+    ]
     chunk = map_records(tmp_path, records, source=source, role=None)  # type: ignore[arg-type] # as the source says
     assert chunk.records["key"].to_list() == ["1", "2"]
     assert reasons(chunk) == [(3, "bad_value")]

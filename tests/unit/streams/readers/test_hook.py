@@ -26,7 +26,7 @@ from streams.readers.hook import load_hook
 Record = dict[str, Any]
 Write = Callable[[str], str]
 
-GOOD = {"v": 1, "key": "k", "time": 5, "version": "v", "outputs": {"fraud": 0.5}}
+GOOD = {"v": 1, "key": "k", "time": 1_000_000_000_005, "version": "v", "outputs": {"fraud": 0.5}}
 
 
 @pytest.fixture
@@ -80,7 +80,8 @@ def to_canonical(record, meta):
         return "no message"
     if what == "odd":
         return {"key": "k", "time": object()}
-    one = {"v": 1, "key": str(record["id"]), "time": 5, "version": "v", "outputs": {"fraud": record["score"] / 100}}
+    score = record["score"] / 100
+    one = {"v": 1, "key": str(record["id"]), "time": 10**12, "version": "v", "outputs": {"fraud": score}}
     return [one, {**one, "id": "second"}] if what == "two" else one
 """
 
@@ -104,13 +105,13 @@ def test_a_hook_maps_leaves_out_and_fails(tmp_path: Path, module: Write) -> None
 
 def test_a_hook_gets_the_record_metadata(tmp_path: Path, module: Write) -> None:
     """Key, timestamp, topic, partition, offset and headers; a key that is not UTF-8 is None."""
-    text = "def f(record, meta):\n    return {'v': 1, 'key': 'k', 'time': 5, 'version': 'v', 'outputs': {}, "
+    text = "def f(record, meta):\n    return {'v': 1, 'key': 'k', 'time': 10**12, 'version': 'v', 'outputs': {}, "
     name = module(text + "'features': {'meta': {k: v for k, v in meta.items() if k != 'row'}}}\n")
     headers = [("a", b"1"), ("a", b"2"), ("b", None)]
     made = mapped(tmp_path, hooked(f"{name}:f"), [{}, {}], keys=[b"key", b"\xff"], headers=[headers, None])
     first, second = [one["extras"] for one in predictions_of(made)]
     assert first == (
-        '{"meta":{"headers":{"a":"2","b":null},"key":"key","offset":100,"partition":0,"timestamp":77,"topic":"t"}}'
+        '{"meta":{"headers":{"a":"2","b":null},"key":"key","offset":100,"partition":0,"timestamp":1000000000077,"topic":"t"}}'
     )
     assert '"headers":{},"key":null,"offset":101' in second
 
@@ -131,14 +132,14 @@ def test_a_hook_that_modifies_its_record_does_not_affect_other_sources(tmp_path:
     hook = {"topic": "t", "as": "labels", "map": {"python": f"{name}:f"}}
     plain = {"topic": "t", "as": "predictions", "map": {"key": "id", "time": {"path": "t", "unit": "ms"}}}
     for sources in ((hook, plain), (plain, hook)):
-        made = mapped(tmp_path, loop_with(*sources), [{"id": "mine", "t": 1}])
+        made = mapped(tmp_path, loop_with(*sources), [{"id": "mine", "t": 1_000_000_000_001}])
         assert [one["key"] for one in predictions_of(made)] == ["mine"]
 
 
 def test_hooks_may_return_labels(tmp_path: Path, module: Write) -> None:
     """A returned message is checked like any canonical message."""
     name = module(
-        "def f(record, meta):\n    return {'v': 1, 'key': 'k', 'kind': record['kind'], 'value': 1, 'time': 5}\n"
+        "def f(record, meta):\n    return {'v': 1, 'key': 'k', 'kind': record['kind'], 'value': 1, 'time': 10**12}\n"
     )
     config = loop_with({"topic": "t", "as": "labels", "source": "crm", "map": {"python": f"{name}:f"}})
     made = mapped(tmp_path, config, [{"kind": "fraud"}, {"kind": "frod"}])
@@ -176,9 +177,12 @@ def test_a_csv_file_gives_its_cells_as_text(tmp_path: Path, module: Write) -> No
         "def f(record, meta):\n    assert record['tx.note'] is None\n"
         "    return {'v': 1, 'key': record['id'], 'time': int(record['t']), 'version': str(meta['row'])}\n"
     )
-    (tmp_path / "a.csv").write_text("id,t,tx.note\na,5,\nragged\nb,6,\nc,6,note\n")
+    (tmp_path / "a.csv").write_text("id,t,tx.note\na,1000000000005,\nragged\nb,1000000000006,\nc,1000000000006,note\n")
     chunk = from_file(tmp_path, hooked(f"{name}:f"), tmp_path / "a.csv")
-    assert chunk.records.select("row", "key", "time_ms", "version").rows() == [(1, "a", 5, "1"), (3, "b", 6, "3")]
+    assert chunk.records.select("row", "key", "time_ms", "version").rows() == [
+        (1, "a", 10**12 + 5, "1"),
+        (3, "b", 10**12 + 6, "3"),
+    ]
     assert chunk.rejects.select("row", "reason").rows() == [(2, "not_an_object"), (4, "hook_failed")]
 
 
@@ -189,11 +193,15 @@ def test_a_parquet_file_gives_nested_values_and_times(tmp_path: Path, module: Wr
         "'version': record['tags'][0]}\n"
     )
     frame = pl.DataFrame(
-        {"tx": [{"id": "a"}], "at": pl.Series([1_000]).cast(pl.Datetime("ms", "UTC")), "tags": [["v1", "v2"]]}
+        {
+            "tx": [{"id": "a"}],
+            "at": pl.Series([1_000_000_001_000]).cast(pl.Datetime("ms", "UTC")),
+            "tags": [["v1", "v2"]],
+        }
     )
     frame.write_parquet(tmp_path / "a.parquet")
     chunk = from_file(tmp_path, hooked(f"{name}:f"), tmp_path / "a.parquet")
-    assert chunk.records.select("key", "time_ms", "version").rows() == [("a", 1_000, "v1")]
+    assert chunk.records.select("key", "time_ms", "version").rows() == [("a", 1_000_000_001_000, "v1")]
 
 
 @pytest.mark.parametrize(

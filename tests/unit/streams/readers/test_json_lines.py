@@ -97,7 +97,7 @@ def test_line_is_parsed_or_rejected(line: bytes, reason: str | None) -> None:
 def test_blank_lines_keep_the_numbering(tmp_path: Path) -> None:
     """A blank line is no record, but counts as a line, as in an editor; a BOM is ignored."""
     path = tmp_path / "a.jsonl"
-    good = b'{"key":"%s","time":1,"version":"v"}'
+    good = b'{"key":"%s","time":1000000000001,"version":"v"}'
     path.write_bytes(b"\xef\xbb\xbf" + good % b"a" + b"\r\n\n  \r\n" + good % b"b" + b"\nnonsense\n" + good % b"c")
     chunk = map_file(path, "predictions", loop())
     assert chunk.records["row"].to_list() == [1, 4, 6]
@@ -110,9 +110,9 @@ def test_detail_contains_no_payload(tmp_path: Path) -> None:
     private = "jane@example.com"
     lines = [
         f'{{"key":"{private}',
-        f'{{"key":["{private}"],"time":1,"version":"v"}}',
+        f'{{"key":["{private}"],"time":1000000000001,"version":"v"}}',
         f'{{"key":"k","time":"{private}","version":"v"}}',
-        f'{{"key":"k","time":1,"version":{{"{private}":1}}}}',
+        f'{{"key":"k","time":1000000000001,"version":{{"{private}":1}}}}',
         f'{{"{private}":1,"{private}":2}}',
     ]
     path = tmp_path / "a.jsonl"

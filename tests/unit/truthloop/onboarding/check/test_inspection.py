@@ -275,10 +275,12 @@ def test_records_held_back_for_hours_on_both_sides_are_only_warned_of() -> None:
 
 
 def test_seconds_that_are_read_as_milliseconds_are_an_error() -> None:
-    """The times are in 1970, which the mapping accepts."""
+    """The times are in 1970, so every record is a reject that says so."""
     shape = changed(flat_prediction, scored_at=lambda event: event.made_ms // 1000)
     found = inspected(config_of(CONFIG), scores(shape), outcomes())
-    assert (Severity.ERROR, "unit") in codes(found)
+    rejects = next(one for one in found.issues if one.code == "rejects")
+    assert rejects.severity is Severity.ERROR
+    assert "looks like seconds, and the unit is ms" in rejects.text
     assert not [one for one in found.issues if one.code in ("time_zone", "history")]
 
 
