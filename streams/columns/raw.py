@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import polars as pl
 
 from schemas.base.status import RejectReason
 from streams.columns.schema import REJECTS_SCHEMA
 
-__all__ = ["POSITION", "ROW", "UNKNOWN", "RawChunk", "Reject", "rejects_frame"]
+__all__ = ["INVALID", "POSITION", "ROW", "UNKNOWN", "RawChunk", "Reject", "rejects_frame"]
 
 ROW = "row"
 """Column of 1-based record numbers."""
@@ -16,6 +17,8 @@ POSITION = "position"
 """Column of indexes into the reader's own batch, for digests of records that are rejected later."""
 UNKNOWN = "unknown"
 """Column of features outside the contract as one JSON object; null where there are none."""
+INVALID: Final = "invalid"
+"""Column of Booleans: one of those features is a number that is not finite, and null in the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class RawChunk:
     """Some records of a file or topic as raw columns.
 
     Attributes:
-        frame: `row`, `position`, one tidied column per slot, `unknown`. A slot that the file does not have is absent.
+        frame: `row`, `position`, one tidied column per slot, `unknown`, `invalid`. A slot that a file lacks is absent.
         digests: returns the record digests of positions (values of `position`).
         rejects: records that the reader rejected.
         rows_read: number of records, the rejected ones included.

@@ -30,7 +30,8 @@ __all__ = [
 ]
 
 NON_SCALAR: Final = "\x00"
-"""Prefix of the JSON text of a list or an object; bytes that are not UTF-8 become this character alone."""
+"""Prefix of the JSON text of a list or an object, and of a number that is not finite; bytes that are not UTF-8 become
+this character alone."""
 EXACT_BELOW: Final = 2.0**53
 """Whole floats below it are exact, so they can be read and written as integers."""
 _JSON_PREFIX: Final = '{"v":'
@@ -90,7 +91,10 @@ def to_text(series: pl.Series) -> pl.Series:
         return series.cast(pl.String)
     whole = _is_whole(series)
     integers = series.cast(pl.Int64, strict=False).cast(pl.String)
-    return integers if whole.all() else _choose(whole, integers, series.cast(pl.String))
+    if whole.all():
+        return integers
+    texts = series.cast(pl.String)
+    return _choose(whole, integers, _choose(series.is_finite(), texts, NON_SCALAR + texts))
 
 
 def to_identity(series: pl.Series) -> pl.Series:

@@ -15,7 +15,7 @@ from schemas.config.prediction import FeatureConfig
 from streams.columns.digest import content_digests, contract_hash
 from streams.columns.json_text import as_object, json_member, text_as_json
 from streams.columns.plan import Field, Plan
-from streams.columns.raw import ROW, UNKNOWN
+from streams.columns.raw import INVALID, ROW, UNKNOWN
 from streams.columns.scalar import NON_SCALAR, json_text, to_bool, to_int, to_number, to_text
 from streams.columns.schema import feature_dtype, records_schema
 from streams.mapping.field_values import answers, raw_values, unanswered, whole_text
@@ -213,12 +213,31 @@ class _PredictionChunk:
 
     def _extras(self) -> pl.Series:
         members = list(self.invalid)
+        is_invalid = pl.repeat(value=False, n=self.raw.height, eager=True)
         extra_features = self.plan.extra_features if self.contract.unknown_features == "keep" else {}
         for name, target in extra_features.items():
             given, field = self._values(target), self.plan.fields[target]
             is_scaled = field.scale is not None
-            values = json_text(scaled(to_number(given), field)) if is_scaled else self.as_json(given)
-            members.append(json_member(name, values))
+            values = scaled(to_number(given), field) if is_scaled else given
+            kept, is_bad = _kept(values, json_text if is_scaled else self.as_json)
+            members.append(json_member(name, kept))
+            is_invalid |= is_bad
         if UNKNOWN in self.raw.columns:
             members.append(self.raw.get_column(UNKNOWN).str.strip_prefix("{").str.strip_suffix("}"))
+        if INVALID in self.raw.columns:
+            is_invalid |= self.raw.get_column(INVALID)
+        self.checks.flag(is_invalid, "extras:invalid")
         return as_object(members, self.raw.height)
+
+
+def _kept(given: pl.Series, as_json: _AsJson) -> tuple[pl.Series, pl.Series]:
+    """Return a feature outside the contract as JSON, and where it is neither JSON nor a finite number: null there."""
+    if given.dtype != pl.String:
+        is_finite = given.is_finite() if given.dtype == pl.Float64 else given.is_not_null()
+        return as_json(given), ~is_finite.fill_null(value=True) & given.is_not_null()
+    is_scalar = ~given.str.starts_with(NON_SCALAR).fill_null(value=False)
+    nested = given.str.strip_prefix(NON_SCALAR)
+    is_nested = ~is_scalar & nested.str.contains(r"^[\[{]").fill_null(value=False)
+    null = pl.repeat("null", len(given), eager=True)
+    found = [as_json(keep_where(given, is_scalar)), keep_where(nested, is_nested), keep_where(null, ~is_scalar)]
+    return pl.select(pl.coalesce(found)).to_series(), ~is_scalar & ~is_nested

@@ -117,7 +117,8 @@ def _numbers(values: list[Any], types: set[type]) -> pl.Series | None:
     if int not in types:
         return numbers
     # an integer beyond the range of doubles has become null
-    return numbers if (numbers.abs() < EXACT_BELOW).all() and numbers.null_count() == values.count(None) else None
+    is_kept = (numbers.abs() < EXACT_BELOW) | ~numbers.is_finite()
+    return numbers if is_kept.all() and numbers.null_count() == values.count(None) else None
 
 
 def _mixed(values: list[Any], *, is_identity: bool) -> pl.Series:

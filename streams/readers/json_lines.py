@@ -1,7 +1,8 @@
 """Parses JSON texts to Python objects, with one reject for every text that is no valid JSON object.
 
-Every text is decoded whole: a decoder that skips unmapped fields would accept invalid UTF-8, numbers like 1e999 and
-duplicate names.
+Every text is decoded whole: a decoder that skips unmapped fields would accept invalid UTF-8 and duplicate names.
+Numbers that are not finite (`NaN`, `Infinity`, `-Infinity`, as Python's own encoder writes them, and `1e999`) are
+decoded to such floats: only the field that has one is invalid, not the record.
 """
 
 import gc
@@ -23,6 +24,8 @@ __all__ = ["MAX_DEPTH", "ParsedLines", "no_cycle_search", "parse_lines"]
 MAX_DEPTH: Final = 64
 """Nested objects and lists. No scoring record comes near it; the parsers of later stages fail at some depth."""
 _NAME: Final = re.compile(rb'"\s*:')
+_NOT_FINITE: Final = re.compile(rb"NaN|Infinity|[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
+"""What a text contains that has a number which is not finite; most texts with it have none."""
 
 _decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder().decode
 _encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
@@ -83,7 +86,7 @@ def parse_lines(lines: Sequence[bytes], first_row: int) -> ParsedLines:
     blank = 0
     for position, line in enumerate(lines):
         try:
-            value = _decode(line) if len(line) <= MAX_LINE_BYTES else None
+            value = _decoded(line) if len(line) <= MAX_LINE_BYTES else None
             if type(value) is dict:
                 _check_whole(line, value)
                 objects.append(value)
@@ -96,13 +99,29 @@ def parse_lines(lines: Sequence[bytes], first_row: int) -> ParsedLines:
             reason, detail = RejectReason.DUPLICATE_JSON_KEY, "an object has the same name twice"
         except UnicodeDecodeError:
             reason, detail = RejectReason.NOT_JSON, "not UTF-8"
-        except ValueError as error:  # msgspec's own errors are ValueErrors, as is an integer of too many digits
+        except ValueError as error:  # the decoders' own errors are ValueErrors, as is an integer of too many digits
             if not line.strip():
                 blank += 1
                 continue
             reason, detail = RejectReason.NOT_JSON, _syntax_detail(error)
         rejects.append(Reject(first_row + position, reason, detail, record_digest(line)))
     return ParsedLines(objects, positions, rejects, len(lines) - blank)
+
+
+def _decoded(line: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return _decode(line)
+    except ValueError:
+        if not _NOT_FINITE.search(line):
+            raise
+        try:
+            value = json.loads(line.decode())
+            _encode(value)  # refuses texts that are no Unicode, which Python's decoder lets through
+        except ValueError:
+            value = None
+        if value is None:
+            raise
+        return value
 
 
 def _syntax_detail(error: ValueError) -> str:

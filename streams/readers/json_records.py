@@ -4,6 +4,7 @@ Files and Kafka messages use the same code. A CloudEvent in structured mode is r
 expected in the canonical form.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from schemas.base.status import RejectReason
 from schemas.config.record_metadata import is_metadata_path
 from streams.columns.digest import record_digest
 from streams.columns.plan import Plan, Slot
-from streams.columns.raw import POSITION, ROW, UNKNOWN, RawChunk, Reject
+from streams.columns.raw import INVALID, POSITION, ROW, UNKNOWN, RawChunk, Reject
 from streams.columns.scalar_match import ScalarMatch, condition_met, unread_condition
 from streams.readers.hook import Hook, apply_hook
 from streams.readers.json_columns import JsonObjects, json_series, typed_series
@@ -151,7 +152,7 @@ class _RecordColumns:
         columns = [(positions + first).alias(ROW), positions]
         columns += [self._column(slot).alias(slot.name) for slot in plan.slots]
         if plan.features_path is not None and keep_unknown:
-            columns.append(_unknown_features(self._values(plan.features_path), plan.known_names))
+            columns += _unknown_features(self._values(plan.features_path), plan.known_names)
 
         def digests(wanted: Sequence[int]) -> list[int]:
             return [digest(position) for position in wanted]
@@ -198,13 +199,25 @@ def _fan_out(whole: JsonObjects, each: str) -> tuple[list[int], JsonObjects, lis
     return parents, JsonObjects(elements), unlisted, empty
 
 
-def _unknown_features(objects: list[Any], known_names: frozenset[str]) -> pl.Series:
-    """Return the members of each object that are no known features, as one JSON object per record."""
+def _unknown_features(objects: list[Any], known_names: frozenset[str]) -> list[pl.Series]:
+    """Return the members of each object that are no known features, as one JSON object per record, and their faults."""
     encode = msgspec.json.Encoder(order="sorted").encode
     found: list[str | None] = []
+    faults: list[bool] = []
     for value in objects:
-        unknown = None
+        text = None
         if type(value) is dict and not known_names.issuperset(value):
             unknown = {name: item for name, item in value.items() if name not in known_names and item is not None}
-        found.append(encode(unknown).decode() if unknown else None)
-    return pl.Series(UNKNOWN, found, dtype=pl.String)
+            text = encode(unknown).decode() if unknown else None
+        found.append(text)
+        # the encoder writes null for a number that is not finite
+        faults.append(text is not None and "null" in text and _has_not_finite(unknown))
+    return [pl.Series(UNKNOWN, found, dtype=pl.String), pl.Series(INVALID, faults, dtype=pl.Boolean)]
+
+
+def _has_not_finite(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_not_finite, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_not_finite, value))
+    return isinstance(value, float) and not math.isfinite(value)

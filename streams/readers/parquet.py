@@ -16,7 +16,7 @@ from schemas.errors import InputError
 from streams.columns.digest import record_digests
 from streams.columns.json_text import as_object, json_member
 from streams.columns.plan import Plan
-from streams.columns.raw import POSITION, ROW, UNKNOWN, RawChunk
+from streams.columns.raw import INVALID, POSITION, ROW, UNKNOWN, RawChunk
 from streams.columns.scalar import json_text, tidy
 from streams.readers.column_path import field_at, find_path, leaf_names, missing_column
 from streams.readers.fixed_bytes import ELEMENT, fixed_bytes
@@ -145,6 +145,7 @@ def _to_raw(part: pl.DataFrame, first: int, layout: _Layout, plan: Plan, *, keep
         found |= {name: element_value(names) for name, names in layout.unknown_in_element.items()}
         members = [json_member(name, json_text(found[name])) for name in sorted(found)]
         columns.append(as_object(members, len(positions)).alias(UNKNOWN))
+        columns.append(_any_not_finite(list(found.values()), len(positions)).alias(INVALID))
 
     def digests(wanted: Sequence[int]) -> list[int]:
         rows = part[list(wanted)]
@@ -152,6 +153,14 @@ def _to_raw(part: pl.DataFrame, first: int, layout: _Layout, plan: Plan, *, keep
         return record_digests(text.encode() for text in json_text(plain.to_struct()).to_list())
 
     return RawChunk(pl.DataFrame(columns), digests, [], part.height, filtered)
+
+
+def _any_not_finite(features: Sequence[pl.Series], length: int) -> pl.Series:
+    found = pl.repeat(value=False, n=length, eager=True)
+    for feature in features:
+        if feature.dtype.is_float():
+            found |= ~feature.is_finite().fill_null(value=True)
+    return found
 
 
 def _list_at(each: str, schema: pl.Schema, path: Path) -> tuple[str, ...]:

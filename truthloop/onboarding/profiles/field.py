@@ -3,6 +3,7 @@
 A profile keeps the values in memory; `profiles.describe` decides what may be shown of them.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -175,6 +176,11 @@ def fields_of(objects: Sequence[dict[str, Any]]) -> list[FieldProfile]:
     return [field for field in found.values() if field.present]
 
 
+def _is_no_value(value: object) -> bool:
+    """Return whether a value is an object, or a number that is not finite, which the mapping reads as none."""
+    return type(value) is dict or (type(value) is float and not math.isfinite(value))
+
+
 def _descend(objects: Sequence[Any], prefix: str, depth: int) -> Iterator[tuple[str, list[Any]]]:
     names = dict.fromkeys(name for one in objects if one is not None for name in one)
     if len(names) > NAMES_MAX:
@@ -186,7 +192,7 @@ def _descend(objects: Sequence[Any], prefix: str, depth: int) -> Iterator[tuple[
         values = [None if one is None else one.get(name) for one in objects]
         kinds = set(map(type, values))
         if kinds != {dict, type(None)} and kinds != {dict}:
-            yield f"{prefix}{name}", [None if type(value) is dict else value for value in values]
+            yield f"{prefix}{name}", [None if _is_no_value(value) else value for value in values]
         if dict in kinds and depth < DEPTH_MAX:
             nested.append((f"{prefix}{name}.", [value if type(value) is dict else None for value in values]))
     for inner, values in nested:

@@ -17,6 +17,7 @@ from mapping_case import loop, map_file, map_records, reasons, source_map, write
 from schemas.config.loop import LoopConfig
 from streams.columns.digest import contract_hash
 from streams.columns.schema import REJECTS_SCHEMA, records_schema
+from streams.mapping.mapper import MessageMapper
 
 Record = dict[str, Any]
 PINNED_DIGEST = -1_183_107_298_652_041_275
@@ -264,10 +265,64 @@ def test_features_keep_their_type_and_flag_odd_values(
 def test_nan_in_parquet_is_an_invalid_feature(tmp_path: Path) -> None:
     """NaN is never stored in the lake."""
     frame = pl.DataFrame({"key": ["a", "b"], "time": [10**12, 10**12], "features.f": [float("nan"), None]})
+    frame = frame.with_columns(pl.col("features.f").alias("slices.country"), pl.col("features.f").alias("features.odd"))
     frame.write_parquet(tmp_path / "a.parquet")
     chunk = map_file(tmp_path / "a.parquet", "predictions", loop(features={"f": {"type": "float"}}))
     assert chunk.records["feature_f"].to_list() == [None, None]
-    assert [flags[-1] for flags in chunk.records["flags"].to_list()] == ["feature_f:invalid", "feature_f:missing"]
+    assert chunk.records["slice_country"].to_list() == [None, None]
+    assert chunk.records["extras"].to_list() == ['{"f":"NaN","odd":null}', None]
+    found = [{flag for flag in flags if "output" not in flag} for flags in chunk.records["flags"].to_list()]
+    assert found == [{"slice_country:invalid", "feature_f:invalid", "extras:invalid"}, {"feature_f:missing"}]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_not_finite_costs_its_field_alone(tmp_path: Path, number: float) -> None:
+    """As Python's encoder writes it. The flag, or the null in extras, names the field; a message maps like a line."""
+    features = {"f": {"type": "float"}, "i": {"type": "int"}, "s": {"type": "string"}, "b": {"type": "bool"}}
+    given = dict.fromkeys(features, number) | {"odd": number, "list": [number], "fine": 1.5}
+    record = prediction(
+        features=given,
+        weight=number,
+        slices={"country": number},
+        outputs={"fraud": number, "amount": 2, "area": number},
+    )
+    chunk = map_records(tmp_path, [record, prediction(features={"f": 0.5})], features=features)
+    row = chunk.records.row(0, named=True)
+    assert [row[f"feature_{name}"] for name in features] == [None] * 4
+    assert (row["output_fraud"], row["output_amount"], row["output_area"]) == (None, 2.0, None)
+    assert (row["slice_country"], row["weight"]) == (None, 1.0)
+    kept = json.loads(row["extras"])
+    assert (kept["odd"], kept["list"], kept["fine"]) == (None, [None], 1.5)
+    assert kept["f"] == str(number).replace("nan", "NaN")
+    invalid = {f"feature_{name}:invalid" for name in features} | {"output_fraud:invalid", "output_area:invalid"}
+    assert set(row["flags"]) == {*invalid, "weight:invalid", "slice_country:invalid", "extras:invalid"}
+    assert chunk.records["feature_f"][1] == 0.5
+    assert "extras:invalid" not in chunk.records["flags"][1]
+    message = MessageMapper("predictions", None, loop(features=features)).map([json.dumps(record).encode()])
+    assert message.records.drop("row").equals(chunk.records[:1].drop("row"), null_equal=True)
+
+
+@pytest.mark.parametrize("field", ["key", "id", "time", "version"])
+def test_a_prediction_that_nan_makes_unjoinable_is_a_reject_that_names_the_field(tmp_path: Path, field: str) -> None:
+    """Without it there is nothing to join."""
+    chunk = map_records(tmp_path, [prediction(**{field: float("nan")})])
+    assert reasons(chunk) == [(1, f"bad_{field}")]
+    assert chunk.rejects["detail"][0].startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_mapped_features_outside_the_contract_keep_their_json(tmp_path: Path, suffix: str) -> None:
+    """Lists as lists; a number that is not finite is null with a flag, in every format."""
+    source = source_map(map={"key": "k", "time": TIME, "features.odd": "odd", "features.list": "list"})
+    records = [
+        {"k": "a", "t": 10**12, "odd": float("nan"), "list": [1]},
+        {"k": "b", "t": 10**12, "odd": 0.5, "list": []},
+    ]
+    path = write_records(tmp_path / f"a.{suffix}", records)
+    records_found = map_file(path, None, loop(outputs={"fraud": {"task": "binary"}}), [source]).records
+    assert [json.loads(text)["list"] for text in records_found["extras"]] == [[1], []]
+    assert [json.loads(text)["odd"] for text in records_found["extras"]] == [None, 0.5]
+    assert ["extras:invalid" in flags for flags in records_found["flags"]] == [True, False]
 
 
 @pytest.mark.parametrize(
