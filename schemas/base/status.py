@@ -40,6 +40,7 @@ class RejectReason(StrEnum):
     DUPLICATE_JSON_KEY = "duplicate_json_key"
     TOO_DEEP = "too_deep"
     TOO_LARGE = "too_large"
+    UNSUPPORTED_VERSION = "unsupported_version"
     BAD_KEY = "bad_key"
     BAD_ID = "bad_id"
     BAD_TIME = "bad_time"

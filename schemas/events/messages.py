@@ -77,7 +77,15 @@ class _Message(LenientModel):
     v: Annotated[Literal[1], BeforeValidator(is_no_bool)] = Field(description="Version of the message format.")
 
 
-class Prediction(_Message):
+class _Given(LenientModel):
+    """A message that producers write."""
+
+    v: Annotated[Literal[1], BeforeValidator(is_no_bool)] = Field(
+        default=1, description="Version of the message format; 1 when left out."
+    )
+
+
+class Prediction(_Given):
     """One prediction of a model for a key. (key, id) is its identity: of several, the first one counts."""
 
     key: Identifier = Field(description="Key that labels are joined on. 1 to 1024 bytes of UTF-8, no NUL.")
@@ -102,7 +110,7 @@ class Prediction(_Message):
     eligible: bool = Field(default=True, description="Whether a label can be expected at all.")
 
 
-class Label(_Message):
+class Label(_Given):
     """Ground truth of a key, of one kind and definition; or its retraction; or a heartbeat.
 
     The label of record is the one with the greatest (time, position). A heartbeat states that all labels of its kind up

@@ -14,8 +14,10 @@ from streams.columns.scalar import scalar_text
 from streams.columns.scalar_match import ScalarMatch
 from streams.columns.schema import Role
 
-__all__ = ["Field", "Plan", "Slot", "conditions", "plan_of"]
+__all__ = ["MESSAGE_VERSION", "Field", "Plan", "Slot", "conditions", "plan_of"]
 
+MESSAGE_VERSION: Final = "v"
+"""Path of the version of the message format in canonical records."""
 _IDENTITIES: Final = frozenset({"key", "id"})
 _TIMES: Final = ("time", "arrived_at", "happened_at")
 
@@ -157,12 +159,12 @@ def _canonical_plan(role: Role, config: LoopConfig, source: SourceMap | None) ->
     slots = _Slots()
     if role == "predictions":
         contract = config.predictions
-        names = ["key", "id", "time", "arrived_at", "version", "eligible", "weight"]
+        names = [MESSAGE_VERSION, "key", "id", "time", "arrived_at", "version", "eligible", "weight"]
         names += [f"outputs.{kind}" for kind in contract.outputs] + [f"slices.{name}" for name in contract.slices]
         names += [f"features.{name}" for name in contract.features]
         required = {"key", "time"}
     else:
-        names = ["key", "kind", "value", "op", "time", "happened_at", "arrived_at"]
+        names = [MESSAGE_VERSION, "key", "kind", "value", "op", "time", "happened_at", "arrived_at"]
         names += ["definition", "source", "origin", "batch_id"]
         required = {"key", "time"} if len(config.labels) == 1 else {"key", "time", "kind"}
     fields = {}

@@ -18,6 +18,7 @@ from streams.mapping.values import (
     MAX_TEXT_BYTES,
     Checks,
     Rejected,
+    check_message_version,
     identity,
     is_bad_text,
     keep_where,
@@ -58,6 +59,7 @@ class _LabelChunk:
 
     def convert(self, schema: pl.Schema) -> tuple[pl.DataFrame, Rejected | None]:
         raw, plan, checks, columns = self.raw, self.plan, self.checks, self.columns
+        check_message_version(raw, plan, checks)
         op = self._op()
         is_heartbeat = op == "heartbeat"
         keys = identity(raw, plan, checks, "key", is_required=~is_heartbeat)

@@ -24,6 +24,7 @@ from streams.mapping.values import (
     MAX_TEXT_BYTES,
     Checks,
     Rejected,
+    check_message_version,
     identity,
     is_bad_text,
     keep_where,
@@ -83,6 +84,7 @@ class _PredictionChunk:
         self.invalid: list[pl.Series] = []
 
     def convert(self, schema: pl.Schema, contract: str) -> tuple[pl.DataFrame, Rejected | None]:
+        check_message_version(self.raw, self.plan, self.checks)
         self._identity()
         self._eligibility()
         for kind, output in self.contract.outputs.items():

@@ -6,7 +6,7 @@ from typing import Final
 import polars as pl
 
 from schemas.base.status import RejectReason
-from streams.columns.plan import Field, Plan
+from streams.columns.plan import MESSAGE_VERSION, Field, Plan
 from streams.columns.raw import POSITION, ROW
 from streams.columns.scalar import NON_SCALAR, to_identity, to_int, to_number
 from streams.columns.times import to_time
@@ -18,6 +18,7 @@ __all__ = [
     "MAX_TEXT_BYTES",
     "Checks",
     "Rejected",
+    "check_message_version",
     "identity",
     "is_bad_text",
     "keep_where",
@@ -138,6 +139,15 @@ def identity(
     checks.reject(bad, reason, f"{name}: {'not' if field.is_whole else 'neither'} {wanted}")
     checks.flag(texts.str.contains(_WHOLE_AS_FLOAT).fill_null(value=False), f"{name}:{LIKE_A_FLOAT}")
     return texts
+
+
+def check_message_version(raw: pl.DataFrame, plan: Plan, checks: Checks) -> None:
+    """Reject canonical records of another version of the message format than 1; an empty cell of a table is 1."""
+    if not plan.is_canonical:
+        return
+    given = raw_values(raw, plan.fields[MESSAGE_VERSION])
+    is_other = given.is_not_null() & (to_number(given) != 1).fill_null(value=True)
+    checks.reject(is_other, RejectReason.UNSUPPORTED_VERSION, "v: not 1, the only version of the message format")
 
 
 def required_time(raw: pl.DataFrame, plan: Plan, checks: Checks) -> pl.Series:

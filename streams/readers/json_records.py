@@ -17,7 +17,7 @@ import polars as pl
 from schemas.base.status import RejectReason
 from schemas.config.record_metadata import is_metadata_path
 from streams.columns.digest import record_digest
-from streams.columns.plan import Plan, Slot
+from streams.columns.plan import MESSAGE_VERSION, Plan, Slot
 from streams.columns.raw import INVALID, POSITION, ROW, UNKNOWN, RawChunk, Reject
 from streams.columns.scalar_match import ScalarMatch, condition_met, unread_condition
 from streams.readers.hook import Hook, apply_hook
@@ -160,6 +160,8 @@ class _RecordColumns:
         return RawChunk(pl.DataFrame(columns), digests, rejects, self._parsed.rows_read, filtered + self._empty)
 
     def _column(self, slot: Slot) -> pl.Series:
+        if self._plan.is_canonical and slot.path == MESSAGE_VERSION:
+            return _message_versions(self._whole.objects)
         values = self._values(slot.path)
         if slot.is_matched:
             return typed_series(values)
@@ -180,6 +182,12 @@ class _RecordColumns:
             return self._elements.column(path[len(each) + 1 :])
         column = whole.column(path)
         return [column[parent] for parent in parents]
+
+
+def _message_versions(objects: Sequence[dict[str, Any]]) -> pl.Series:
+    """Return 1 for messages of version 1, or without a version, and 0 for all others, null included."""
+    versions = (value.get(MESSAGE_VERSION, 1) for value in objects)
+    return pl.Series([int(type(version) in (int, float) and version == 1) for version in versions], dtype=pl.Int64)
 
 
 def _fan_out(whole: JsonObjects, each: str) -> tuple[list[int], JsonObjects, list[int], int]:

@@ -54,7 +54,8 @@ def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 def records(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Return records of these fields, without those that are left out."""
-    return st.fixed_dictionaries({"v": st.just(1), **fields}).map(
+    version = st.just(1) | st.sampled_from([LEFT_OUT, 1.0, 0, 2, 1.5, "1", None, True, False, [], {}])
+    return st.fixed_dictionaries({"v": version, **fields}).map(
         lambda record: {name: value for name, value in record.items() if value is not LEFT_OUT}
     )
 

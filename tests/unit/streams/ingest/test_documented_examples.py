@@ -124,5 +124,5 @@ def test_the_names_on_the_page_exist() -> None:
         r"`([a-z_]+)`", "".join(line.split("|")[1] for line in table.splitlines() if line.count("|") > 2)
     )
     assert {reason.value for reason in RejectReason} >= set(named)
-    assert len(named) == 14
+    assert len(named) == 15
     assert all(f"`{path}`" in PAGE for path in METADATA_PATHS)

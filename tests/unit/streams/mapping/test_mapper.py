@@ -149,6 +149,32 @@ def test_file_without_versions_is_unversioned(tmp_path: Path, suffix: str) -> No
     assert map_file(path, None, loop(), [source]).records["version"].to_list() == ["unversioned"]
 
 
+@pytest.mark.parametrize("role", ["predictions", "labels"])
+def test_only_version_1_of_the_message_format_is_read(tmp_path: Path, role: str) -> None:
+    """A message without `v` is of version 1; null is another one, as everything else is."""
+    good = prediction() if role == "predictions" else label()
+    versions = [1, 1.0, 2, 0, "1", None, True, [], {}, float("nan")]
+    chunk = map_records(tmp_path, [good | {"v": version} for version in versions], role)
+    assert chunk.records["row"].to_list() == [1, 2]
+    assert reasons(chunk) == [(row, "unsupported_version") for row in range(3, len(versions) + 1)]
+    del good["v"]
+    assert only(map_records(tmp_path, [good], role).records)["key"] == "k"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_tables_may_have_a_version_of_the_message_format(tmp_path: Path, suffix: str) -> None:
+    """An empty cell is no version, as elsewhere in tables."""
+    records = [prediction(v=version) for version in (1, None, 2)]
+    chunk = map_file(write_records(tmp_path / f"a.{suffix}", records), "predictions", loop())
+    assert (chunk.records["row"].to_list(), reasons(chunk)) == ([1, 2], [(3, "unsupported_version")])
+
+
+def test_mapped_records_have_no_version_of_the_message_format(tmp_path: Path) -> None:
+    """Their field `v` is theirs."""
+    source = source_map(map={"key": "k", "time": TIME})
+    assert map_records(tmp_path, [{"k": "a", "t": 10**12, "v": 2}], source=source).rejects.is_empty()
+
+
 def test_times_of_a_prediction(tmp_path: Path) -> None:
     """A record with an invalid time is rejected; an invalid arrival becomes null with a flag."""
     times = [None, "no", "2024-01-01T00:00:00", "2001-09-09T01:46:45Z", 1_000_000_000_005, "1000000000005", 5]
