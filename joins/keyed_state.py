@@ -13,7 +13,7 @@ from joins.chain import ChainEvent, follow, reason_of_label
 from joins.checkpoint import Checkpoint
 from joins.effect import Effects, OutcomeRow, RejectRow
 from joins.policy import LABELS_PER_CHAIN_MAX, ChainRules, KindRules, Policy
-from joins.record import DecidedOutcome, LabelRecord, PredictionRecord
+from joins.record import DecidedOutcome, LabelRecord, Op, PredictionRecord
 from joins.state import (
     FINGERPRINT_MASK,
     Chain,
@@ -46,6 +46,7 @@ _PENDING = Status.PENDING
 _LABEL, _RETRACTION, _WITHDRAW = ChainEvent.LABEL, ChainEvent.RETRACTION, ChainEvent.WITHDRAW
 _EARLY = Reason.EARLY
 _HEAD, _SUPERSEDED, _STALE, _WITHDRAWN = CountedAs.HEAD, CountedAs.SUPERSEDED, CountedAs.STALE, CountedAs.WITHDRAWN
+_DELETE = Op.DELETE
 _new_tuple = tuple.__new__
 
 
@@ -191,15 +192,17 @@ class KeyedState:
             base: the next offset of the predictions, and the withdrawals so far; makes revisions grow.
 
         Returns:
-            The name of its chains if it waits: it has joined nothing. None if it has joined, or is a duplicate.
+            The name of its chains if it waits: it has joined nothing. None if it has joined, or is not kept.
         """
-        offset, key, kind, definition, _, value, time_ms, known_at_ms = record
+        offset, key, kind, definition, op, value, time_ms, known_at_ms = record
         counts = self._label_counts[kind]
         counts.consumed += 1
         rules = self._rules[kind][definition]
         if not rules.is_own:
             counts.other_definition += 1
         state = self._get(key)
+        if op is _DELETE and self._refuse_deletion(state, rules, offset):
+            return None
         if state is None:
             state = KeyState({}, {})
             self.store.put(key, state)
@@ -484,6 +487,21 @@ class KeyedState:
             self.checkpoint.waiting_bytes -= waiting_bytes(key)
             if not state.labels:
                 self.store.delete(key)
+
+    def _refuse_deletion(self, state: KeyState | None, rules: ChainRules, offset: int) -> bool:
+        """Reject a deletion where there is no label, or a retracted one; return whether it is rejected."""
+        has_value = None if state is None else state.has_value(rules.name)
+        if has_value:
+            return False
+        counts = self._label_counts[rules.kind]
+        if has_value is None:
+            counts.rejected += 1
+            reason = RejectReason.NOTHING_TO_RETRACT
+        else:
+            counts.duplicate += 1
+            reason = RejectReason.DUPLICATE
+        self.effects.rejects.append(RejectRow("labels", offset, reason, rules.kind))
+        return True
 
     def _refuse_again(self, offset: int, digest: int, known: PredictionState) -> None:
         """Reject a prediction whose (key, id) is known: the first stands."""

@@ -18,10 +18,11 @@ LabelValue = float | str | None
 
 
 class Op(StrEnum):
-    """What a label record does."""
+    """What a label record does. A deletion is a retraction if there is a label that is not retracted, else nothing."""
 
     UPSERT = "upsert"
     RETRACT = "retract"
+    DELETE = "delete"
     HEARTBEAT = "heartbeat"
 
 
@@ -55,7 +56,7 @@ class LabelRecord(NamedTuple):
         key: the key it is true for; empty for a heartbeat.
         kind: label kind, one of the policy's.
         definition: what the value means.
-        op: upsert, retract or heartbeat.
+        op: upsert, retract, delete or heartbeat.
         value: None unless op is upsert.
         time_ms: when the label became true; the label of record is the one with the greatest.
         known_at_ms: when this system could know it: max(time, arrival), or the time under `clock: event`.

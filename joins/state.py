@@ -153,6 +153,18 @@ class KeyState(msgspec.Struct, gc=False, array_like=True):
                 return True
         return False
 
+    def has_value(self, name: ChainName) -> bool | None:
+        """Tell whether the label of record of a chain has a value and no retraction; None if there is no label.
+
+        Where it has left the state, the chains that it joined still have its value.
+        """
+        record = label_of_record(self.labels.get(name, []))
+        if record is not None:
+            return record.value is not None
+        chains = [prediction.chains[name] for prediction in self.predictions.values() if name in prediction.chains]
+        joined = [chain.value is not None for chain in chains if chain.label_offset is not None]
+        return any(joined) if joined else None
+
     def label_in_reach(self, name: ChainName, time_ms: int, retain_ms: int) -> LabelState | None:
         """Return a chain's greatest label in reach of a prediction made at `time_ms`; mark those that are not."""
         for label in reversed(self.labels[name]):

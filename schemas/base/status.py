@@ -59,6 +59,7 @@ class RejectReason(StrEnum):
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
     STALE = "stale"
+    NOTHING_TO_RETRACT = "nothing_to_retract"
     TOO_LATE = "too_late"
     UNKNOWN_PREDICTION = "unknown_prediction"
     WAITING_LIMIT = "waiting_limit"

@@ -11,6 +11,7 @@ from schemas.base.duration import DurationMs
 from schemas.base.metric_name import Metric
 from schemas.base.model import StrictModel
 from schemas.base.problem import ProblemsError
+from schemas.base.time_zone import known_zone
 from schemas.base.validators import each_once, is_no_bool, keys_without_repeats, local_folder
 from schemas.config.connection import HttpConfig, KafkaConfig, StateConfig
 from schemas.config.consistency import (
@@ -23,7 +24,7 @@ from schemas.config.consistency import (
     source_problems,
 )
 from schemas.config.label import CohortConfig, CoverageGoal, EvaluationAges, LabelConfig
-from schemas.config.mapping import SourceMap, known_zone
+from schemas.config.mapping import SourceMap
 from schemas.config.prediction import Name, PredictionConfig
 from schemas.config.privacy import privacy_problems
 from schemas.config.retrain import DriftConfig, RetrainConfig

@@ -5,9 +5,7 @@
 
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import Annotated, Literal
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
@@ -15,9 +13,11 @@ from pydantic.config import JsonDict
 from schemas.base.model import StrictModel
 from schemas.base.problem import Path, Problem, ProblemsError, nearest
 from schemas.base.scalar_key import typed_key
+from schemas.base.time_zone import known_zone
 from schemas.config.record_metadata import metadata_problems
+from schemas.config.tombstone import Tombstone, tombstone_problems
 
-__all__ = ["HOOK_TARGET", "FieldMap", "Scalar", "SourceMap", "is_target", "known_zone"]
+__all__ = ["HOOK_TARGET", "FieldMap", "Scalar", "SourceMap", "is_target"]
 
 Scalar = bool | int | float | str
 
@@ -36,29 +36,6 @@ HOOK_TARGET = "python"
 """The only key of a map whose records are mapped by a function, which returns whole canonical messages."""
 
 _HOOK_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-
-
-def known_zone(name: str) -> str:
-    """Return `name` if it is an IANA time zone.
-
-    Raises:
-        ValueError: it is not; the message names the nearest zone.
-    """
-    if name in _zones():
-        return name
-    best = nearest(name, _zones())
-    hint = f"did you mean {best!r}?" if best else "write UTC or Area/City, for instance Europe/Berlin"
-    raise ValueError(f"{name!r} is not an IANA time zone; {hint}")
-
-
-_NO_ZONES = frozenset({"localtime", "Factory"})
-"""The machine's own zone, and the one before any is set: Python lists both, and Polars knows neither."""
-
-
-@cache
-def _zones() -> frozenset[str]:
-    """Return all zones; cached, because finding them reads hundreds of files."""
-    return frozenset(available_timezones()) - _NO_ZONES
 
 
 def _not_empty(path: str | list[str]) -> str | list[str]:
@@ -132,9 +109,14 @@ class FieldMap(StrictModel):
         return self
 
     @property
+    def ways(self) -> list[list[str]]:
+        """The path, or paths of a composite, and those that are read instead."""
+        return [_listed(one) for one in (self.path, self.otherwise) if one is not None]
+
+    @property
     def paths(self) -> list[str]:
         """All paths that are read."""
-        return [path for one in (self.path, self.otherwise) if one is not None for path in _listed(one)]
+        return [path for way in self.ways for path in way]
 
 
 def _listed(path: str | list[str]) -> list[str]:
@@ -174,6 +156,12 @@ class SourceMap(StrictModel):
         default="text",
         description="How $key is written: text in UTF-8, a big-endian integer of 4 or 8 bytes, a UUID of 16 bytes.",
     )
+    tombstone: Tombstone = Field(
+        default="skip",
+        description="What a message without a value is: compacted topics and Debezium have one for a deleted row. "
+        "skip: left out; retract: it retracts the label of its key, if there is one; hook: the function under "
+        "`python` is given None for it.",
+    )
     each: str | None = Field(
         default=None, min_length=1, description="Path of a list; every element becomes a record of its own."
     )
@@ -210,6 +198,8 @@ class SourceMap(StrictModel):
         own = _canonical_problems(self) if self.is_canonical else (*_target_problems(self), *_missing_problems(self))
         if self.key_format != "text" and self.topic is None:
             own = (*own, Problem(("key_format",), "is for topics; records of files have no $key"))
+        keys = self.map["key"].ways if "key" in self.map and self.kind is not None else None
+        own = (*own, *tombstone_problems(self.tombstone, self.as_, keys, has_hook=self.hook is not None))
         if problems := [*own, *metadata_problems(_all_paths(self), self.topic, self.files)]:
             raise ProblemsError(problems)
         return self

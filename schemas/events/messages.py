@@ -48,7 +48,7 @@ _LABEL_RULES: JsonDict = {
             "else": {"properties": {"key": {"type": "string"}}, "required": ["key"]},
         },
         {
-            "if": {"properties": {"op": {"const": "retract"}}, "required": ["op"]},
+            "if": {"properties": {"op": {"enum": ["retract", "delete"]}}, "required": ["op"]},
             "then": {"properties": {"value": {"type": "null"}}},
         },
         {
@@ -124,8 +124,10 @@ class Label(_Given):
     value: LabelValue | None = Field(
         default=None, description="0 or 1 (binary), a class or a number; only if op is upsert."
     )
-    op: Literal["upsert", "retract", "heartbeat"] = Field(
-        default="upsert", description="Whether it sets, retracts or only advances time."
+    op: Literal["upsert", "retract", "delete", "heartbeat"] = Field(
+        default="upsert",
+        description="Whether it sets, retracts or only advances time. delete: a retraction if there is a label that is "
+        "not retracted, else nothing.",
     )
     time: RecordTime = Field(description="When it became known.")
     happened_at: RecordTime | None = Field(default=None, description="When the event that it is about happened.")

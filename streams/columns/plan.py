@@ -4,17 +4,18 @@ A plan names paths only; each reader finds them in its own format (Parquet colum
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from schemas.config.loop import LoopConfig
 from schemas.config.mapping import FieldMap, Scalar, SourceMap
 from schemas.config.privacy import redacted_features
+from schemas.config.record_metadata import is_metadata_path
 from streams.columns.scalar import scalar_text
 from streams.columns.scalar_match import ScalarMatch
 from streams.columns.schema import Role
 
-__all__ = ["MESSAGE_VERSION", "Field", "Plan", "Slot", "conditions", "plan_of"]
+__all__ = ["MESSAGE_VERSION", "Field", "Plan", "Slot", "conditions", "deletion_conditions", "deletion_plan", "plan_of"]
 
 MESSAGE_VERSION: Final = "v"
 """Path of the version of the message format in canonical records."""
@@ -123,6 +124,23 @@ def plan_of(source: SourceMap | None, role: Role, config: LoopConfig, *, is_filt
         done = conditions(source)
         source = source.model_copy(update={"where": {p: w for p, w in source.where.items() if p not in done}})
     return _canonical_plan(role, config, source) if source.is_canonical else _mapped_plan(source, config)
+
+
+def deletion_conditions(source: SourceMap) -> dict[str, tuple[str, ...]]:
+    """Return the conditions of a source that a message without a value can fulfil: those on its metadata."""
+    return {path: wanted for path, wanted in conditions(source).items() if is_metadata_path(path)}
+
+
+def deletion_plan(source: SourceMap, config: LoopConfig) -> Plan:
+    """Return the plan for messages without a value of a source with `tombstone: retract`.
+
+    Key, kind and definition are the source's, the time is Kafka's.
+    """
+    fields = {"key": source.map["key"], "time": FieldMap(path="$timestamp", unit="ms")}
+    if "definition" in source.map and source.map["definition"].path is None:
+        fields["definition"] = source.map["definition"]
+    plan = _mapped_plan(source.model_copy(update={"map": fields, "each": None, "where": {}}), config)
+    return replace(plan, fields={**plan.fields, "op": Field(constant="delete")})
 
 
 class _Slots:

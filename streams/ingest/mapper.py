@@ -18,7 +18,7 @@ from streams.columns.raw import Reject
 from streams.columns.schema import Role
 from streams.columns.times import arrival_ms
 from streams.kafka.messages import SourceMessages, metadata_paths
-from streams.mapping.mapper import MappedChunk, MessageMapper
+from streams.mapping.mapper import MappedChunk, MessageMapper, deletions_in
 from streams.mapping.tools import MappingTools
 from streams.messages.reject import ORIGINAL_BYTES_MAX, RejectMessage
 from streams.messages.wire import encode_records
@@ -45,7 +45,7 @@ class MappedMessages:
         labels: the same for the topic of labels.
         heartbeats: labels without a key, to be sent to every partition.
         rejects: messages that could not be mapped.
-        filtered: number of messages that no source selects, those without a value included.
+        filtered: number of messages that no source selects; of those without a value, the ones that every source skips.
     """
 
     predictions: list[dict[str, Any]] = field(default_factory=list)
@@ -106,12 +106,13 @@ class TopicMapper:
         used = {reject.row for reject in unreadable}
         formats = {source.key_format for source in self._sources}
         metadata = {form: messages.metadata(self._metadata_paths, form) for form in formats}
+        deletions = deletions_in(values)
         for mapper, source in zip(self._mappers, self._sources, strict=True):
             own = ParsedLines(parsed.objects, parsed.positions, [], parsed.rows_read)
             if mapper.hook is not None and len(self._mappers) > 1:  # a hook may change the objects
                 own = _without_tombstones(parse_lines(texts, 0), values)
                 own.rejects = []
-            chunk = mapper.map_parsed(own, texts, metadata[source.key_format])
+            chunk = mapper.map_parsed(own, texts, metadata[source.key_format], deletions)
             used.update(self._add(mapped, chunk, messages, source.as_, seen_at_ms))
         mapped.filtered = len(values) - len(used)
         mapped.rejects.sort(key=lambda reject: (reject.source_partition, reject.source_row))
@@ -145,8 +146,10 @@ class TopicMapper:
         seen: set[int] = set()
         found = []
         for reject in rejects:
-            value = messages.values[reject.row] or b""
-            has_original = self._keeps_originals and reject.row not in seen and len(value) <= self._original_bytes_max
+            given = messages.values[reject.row]
+            value = given or b""
+            is_first = given is not None and reject.row not in seen
+            has_original = self._keeps_originals and is_first and len(value) <= self._original_bytes_max
             seen.add(reject.row)
             found.append(
                 RejectMessage(

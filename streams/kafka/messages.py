@@ -131,7 +131,8 @@ def metadata_paths(source: SourceMap) -> set[str]:
     if source.hook is not None:
         return {*METADATA_PATHS, HEADERS_PATH} | {path for path in source.where if path.startswith("$")}
     paths = [*source.where, *(path for how in source.map.values() for path in how.paths)]
-    return {path for path in paths if path.startswith("$")}
+    found = {path for path in paths if path.startswith("$")}
+    return found | {"$timestamp"} if source.tombstone == "retract" else found
 
 
 def _text(value: bytes | None) -> str | None:

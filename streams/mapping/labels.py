@@ -30,7 +30,7 @@ from streams.mapping.values import (
 
 __all__ = ["LabelConverter"]
 
-_OPS: Final = ("upsert", "retract", "heartbeat")
+_OPS: Final = ("upsert", "retract", "delete", "heartbeat")
 _ORIGINS: Final = ("live", "backfill")
 
 
@@ -67,7 +67,7 @@ class _LabelChunk:
         if plan.is_canonical:
             detail = "key: a heartbeat has none"
             checks.reject(is_heartbeat & keys.is_not_null(), RejectReason.BAD_KEY, detail)
-            detail = "value: a retraction or heartbeat has none"
+            detail = "value: a retraction, deletion or heartbeat has none"
             has_value = self._values("value").is_not_null()
             checks.reject((op != "upsert") & has_value, RejectReason.BAD_VALUE, detail)
         columns["time_ms"] = required_time(raw, plan, checks)
@@ -94,7 +94,7 @@ class _LabelChunk:
     def _op(self) -> pl.Series:
         ops = to_text(self._values("op")).fill_null("upsert")
         is_known = ops.is_in(list(_OPS))
-        self.checks.reject(~is_known, RejectReason.BAD_OP, "op: none of upsert, retract, heartbeat")
+        self.checks.reject(~is_known, RejectReason.BAD_OP, "op: none of upsert, retract, delete, heartbeat")
         # the later checks need some op of a rejected record, too
         ops = keep_where(ops, is_known).fill_null("upsert")
         for op in ("retract", "heartbeat"):

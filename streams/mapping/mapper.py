@@ -4,14 +4,15 @@ Files and Kafka messages go through the same code, so the same records give the 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
 from schemas.base.status import RejectReason
 from schemas.config.loop import LoopConfig
 from schemas.config.mapping import SourceMap
-from streams.columns.plan import Plan, conditions, plan_of
+from streams.columns.plan import Plan, conditions, deletion_conditions, deletion_plan, plan_of
 from streams.columns.raw import POSITION, ROW, RawChunk, rejects_frame
 from streams.columns.scalar_match import condition_met, unread_condition
 from streams.columns.schema import REJECTS_SCHEMA, Role
@@ -26,7 +27,7 @@ from streams.readers.json_lines import ParsedLines, parse_lines
 from streams.readers.json_records import NO_METADATA, JsonRecords, RecordMetadata
 from streams.readers.parquet import check_parquet, read_parquet
 
-__all__ = ["MappedChunk", "Mapper", "MessageMapper"]
+__all__ = ["MappedChunk", "Mapper", "MessageMapper", "deletions_in"]
 
 
 @dataclass(frozen=True)
@@ -119,21 +120,43 @@ class MessageMapper:
         keep_unknown = config.predictions.unknown_features == "keep"
         self._json = JsonRecords(plan, keep_unknown, conditions(source), self.hook)
         self._converter = _ChunkConverter(plan, config, tools.redaction, is_typed=True)
+        self._deletions = None if source is None else _Deletions.of(source, config, tools)
 
-    def map(self, values: Sequence[bytes], metadata: RecordMetadata = NO_METADATA) -> MappedChunk:
+    def map(self, values: Sequence[bytes | None], metadata: RecordMetadata = NO_METADATA) -> MappedChunk:
         """Map messages; `row` is the index of each in `values`, from 0.
 
         Args:
-            values: one JSON text each.
+            values: one JSON text each; None where a message has no value.
             metadata: of each message, for the `$` paths that the source reads.
         """
-        return self.map_parsed(parse_lines(values, 0), values, metadata)
+        texts = [b"" if value is None else value for value in values]
+        return self.map_parsed(parse_lines(texts, 0), texts, metadata, deletions_in(values))
 
     def map_parsed(
-        self, parsed: ParsedLines, values: Sequence[bytes], metadata: RecordMetadata = NO_METADATA
+        self,
+        parsed: ParsedLines,
+        values: Sequence[bytes],
+        metadata: RecordMetadata = NO_METADATA,
+        deletions: Sequence[int] = (),
     ) -> MappedChunk:
-        """Do the same as `map` for values that are parsed already; a hook may modify the parsed objects."""
-        return self._converter.convert(self._json.read(parsed, values, 0, metadata))
+        """Do the same as `map` for values that are parsed already; a hook may modify the parsed objects.
+
+        Args:
+            parsed: the values that are there.
+            values: their texts, for the digests of rejects.
+            metadata: of each message.
+            deletions: indexes of messages without a value.
+        """
+        chunk = self._converter.convert(self._json.read(parsed, values, 0, metadata))
+        if self._deletions is None or not deletions:
+            return chunk
+        both = _concat([chunk, self._deletions.map(deletions, values, metadata)])
+        return replace(both, records=both.records.sort("row", maintain_order=True))
+
+
+def deletions_in(values: Sequence[bytes | None]) -> list[int]:
+    """Return the indexes of messages without a value."""
+    return [index for index, value in enumerate(values) if value is None]
 
 
 class _ChunkConverter:
@@ -157,6 +180,34 @@ class _ChunkConverter:
             rejects = pl.concat([rejects, unmapped.select(REJECTS_SCHEMA.names()).cast(REJECTS_SCHEMA)])
         filtered = raw.filtered + raw.frame.height - selected.height - sum(frame.height for frame in unselected)
         return MappedChunk(records, rejects.sort(ROW, maintain_order=True), raw.rows_read, filtered)
+
+
+@dataclass(frozen=True)
+class _Deletions:
+    """How a source's messages without a value are mapped; `record` stands for the value."""
+
+    records: JsonRecords
+    converter: _ChunkConverter
+    record: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, source: SourceMap, config: LoopConfig, tools: MappingTools) -> "_Deletions | None":
+        """Return None if the source leaves them out."""
+        wanted = deletion_conditions(source)
+        if source.tombstone == "hook":
+            plan, hook = plan_of(source, source.as_, config, is_filtered=True), tools.hook_of(source)
+            keep_unknown = config.predictions.unknown_features == "keep"
+            converter = _ChunkConverter(plan, config, tools.redaction, is_typed=True)
+            return cls(JsonRecords(plan, keep_unknown, wanted, hook), converter, None)
+        if source.tombstone == "retract":
+            plan = deletion_plan(source, config)
+            converter = _ChunkConverter(plan, config, tools.redaction, is_typed=True)
+            return cls(JsonRecords(plan, keep_unknown=False, conditions=wanted), converter, {})
+        return None
+
+    def map(self, indexes: Sequence[int], values: Sequence[bytes], metadata: RecordMetadata) -> MappedChunk:
+        parsed = ParsedLines([self.record] * len(indexes), list(indexes), [], len(indexes))
+        return self.converter.convert(self.records.read(parsed, values, 0, metadata))
 
 
 def _concat(chunks: list[MappedChunk]) -> MappedChunk:

@@ -54,7 +54,7 @@ class LabelMessage(msgspec.Struct, gc=False):
     kind: str
     definition: Short
     value: float | str | None
-    op: Literal["upsert", "retract", "heartbeat"]
+    op: Literal["upsert", "retract", "delete", "heartbeat"]
     time: Time
     arrived_at: Time | None
     happened_at: Time | None

@@ -1,8 +1,9 @@
 """Hooks: a user's function that maps whole records to canonical messages, for mappings that paths cannot express.
 
-It gets the record as a dict and the record's metadata, and returns one message, a list of messages, or None to leave
-the record out. Returned messages are checked like any canonical record. If it raises, the record is a reject; the
-exception's message is not kept, because it may contain parts of the record.
+It gets the record as a dict (None for a message without a value, with `tombstone: hook`) and the record's metadata, and
+returns one message, a list of messages, or None to leave the record out. Returned messages are checked like any
+canonical record. If it raises, the record is a reject; the exception's message is not kept, because it may contain
+parts of the record.
 """
 
 import importlib
@@ -23,7 +24,7 @@ from streams.readers.json_lines import ParsedLines, parse_lines
 
 __all__ = ["Hook", "apply_hook", "load_hook"]
 
-Hook = Callable[[dict[str, Any], Mapping[str, Any]], Any]
+Hook = Callable[[dict[str, Any] | None, Mapping[str, Any]], Any]
 """(record, meta) -> message, list of messages, or None."""
 
 _META: Final = ("key", "timestamp", "topic", "partition", "offset")

@@ -45,13 +45,13 @@ class ParsedLines(msgspec.Struct):
     """Decoded lines; blank lines are neither objects nor rejects.
 
     Attributes:
-        objects: one per valid line.
+        objects: one per valid line; None for a message without a value that a hook is given.
         positions: index of each object's line.
         rejects: one per invalid line.
         rows_read: number of lines that are not blank.
     """
 
-    objects: list[dict[str, Any]]
+    objects: list[Any]
     positions: list[int]
     rejects: list[Reject]
     rows_read: int

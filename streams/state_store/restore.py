@@ -193,7 +193,8 @@ def _accepted_labels(lake: Lake, extent: _Extent, checkpoints: Sequence[Checkpoi
         first = rows.filter(pl.col("order_ms") >= since_ms).select(pl.col("offset").min()).collect().item()
         rows = rows.filter(pl.lit(value=False) if first is None else pl.col("offset") >= first)
     refused = _refused(lake, extent, "labels")
-    never_kept = refused.filter(pl.col("reason").is_in([RejectReason.DUPLICATE.value, RejectReason.FUTURE.value]))
+    not_kept = (RejectReason.DUPLICATE, RejectReason.FUTURE, RejectReason.NOTHING_TO_RETRACT)
+    never_kept = refused.filter(pl.col("reason").is_in([reason.value for reason in not_kept]))
     position = ["partition", "offset"]
     columns = ("key", "kind", "definition", "op", "value", "value_class", "time_ms", "order_ms")
     rows = rows.join(never_kept, on=position, how="anti")

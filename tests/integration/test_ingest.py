@@ -36,7 +36,7 @@ def loop(tmp_path: Path, kafka: str) -> Iterator[IngestLoop]:
 def scores(first: int, following: int, **parts: Any) -> list[Record]:
     """Return good records with the keys k<first> to k<following - 1>."""
     return [
-        {"value": json.dumps({"id": f"k{number}", "t": number, "s": 0.5}), "key": str(number % 7), **parts}
+        {"value": json.dumps({"id": f"k{number}", "t": 10**12 + number, "s": 0.5}), "key": str(number % 7), **parts}
         for number in range(first, following)
     ]
 
@@ -193,6 +193,31 @@ def test_heartbeats_reach_every_partition(tmp_path: Path, kafka: str) -> None:
         assert len(loop.read("labels")) == 5
 
 
+COMPACTED: Record = {
+    "topic": "labels",
+    "as": "labels",
+    "kind": "fraud",
+    "tombstone": "retract",
+    "map": {"key": "$key", "time": {"path": "$timestamp", "unit": "ms"}, "value": "v"},
+}
+
+
+def test_tombstones_of_a_compacted_topic_delete_labels(tmp_path: Path, kafka: str) -> None:
+    """Each becomes a message of its key, with the time that Kafka gave it, in the partition of the key's labels."""
+    with ingest_loop(tmp_path, kafka, [COMPACTED]) as loop:
+        loop.create("labels", 2, cleanup_policy="compact")
+        loop.begin()
+        rows = [("a", b'{"v": 1}'), ("b", b'{"v": 1}'), ("a", None)]
+        records = [{"key": key, "value": value, "timestamp": 10**12 + at} for at, (key, value) in enumerate(rows)]
+        loop.produce("labels", records)
+        loop.work()
+        loop.wait("labels", lambda: len(loop.values("labels")) >= 3)
+        found = sorted((one["key"], one["time"], one["op"], one["value"]) for one in loop.values("labels"))
+        first, last = ("a", 10**12, "upsert", 1.0), ("a", 10**12 + 2, "delete", None)
+        assert found == [first, last, ("b", 10**12 + 1, "upsert", 1.0)]
+        assert len({message.partition() for message in loop.read("labels") if message.key() == b"a"}) == 1
+
+
 MIXED: list[Record] = [
     SCORES | {"where": {"kind": "score"}},
     {"topic": "scores", "as": "predictions", "where": {"type": "score.v1"}}
@@ -219,8 +244,8 @@ def test_every_record_ends_in_exactly_one_topic(tmp_path: Path, kafka: str) -> N
     draw = random.Random(3)
     records: list[Record] = []
     for number in range(400):
-        plain = {"kind": "score", "id": f"p{number}", "t": number, "s": 0.5}
-        event = {"specversion": "1.0", "id": "e", "source": "/s", "type": "score.v1", "time": "1970-01-01T00:00:09Z"}
+        plain = {"kind": "score", "id": f"p{number}", "t": 10**12 + number, "s": 0.5}
+        event = {"specversion": "1.0", "id": "e", "source": "/s", "type": "score.v1", "time": "2001-09-09T01:46:49Z"}
         records += [{"value": json.dumps(plain)}, {"value": json.dumps(event | {"data": {"id": f"e{number}", "s": 1}})}]
     poison = [
         b"\x00\x00\x00\x00\x05avro",
@@ -239,7 +264,7 @@ def test_every_record_ends_in_exactly_one_topic(tmp_path: Path, kafka: str) -> N
     rows = [("c", None, {"id": "a", "v": 1}), ("u", None, {"id": "a", "v": 0}), ("d", {"id": "a"}, None)]
     changes: list[Record] = [
         {"value": json.dumps({"payload": {"op": op, "before": before, "after": after, "ts_ms": at}}), "key": "a"}
-        for at, (op, before, after) in enumerate(rows)
+        for at, (op, before, after) in enumerate(rows, 10**12)
     ]
     with ingest_loop(tmp_path, kafka, MIXED) as loop:
         loop.create("scores", max_message_bytes="3000000")

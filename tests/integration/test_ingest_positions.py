@@ -44,7 +44,7 @@ def admin(loop: IngestLoop) -> AdminClient:
 def records(name: str, first: int, following: int, **parts: Any) -> list[Record]:
     """Return good records with the keys <name><first> to <name><following - 1>."""
     return [
-        {"value": json.dumps({"id": f"{name}{number}", "t": number, "s": 0.5}), **parts}
+        {"value": json.dumps({"id": f"{name}{number}", "t": 10**12 + number, "s": 0.5}), **parts}
         for number in range(first, following)
     ]
 

@@ -4,6 +4,7 @@ Covers `streams.replay.merge`, `streams.replay.writer`, `streams.state_store.res
 """
 
 import itertools
+import json
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from replay_case import CLOSE_MS, CONFIG, NOW_MS, Files, finals, oracle_of, run, table, write_files
+from replay_case import CLOSE_MS, CONFIG, NOW_MS, START_MS, Files, finals, oracle_of, run, table, write_files
 
 from lake import Claim, Lake
+from lake.session import connect
 from schemas.errors import ConfigError, InputError, LakeError
 from streams.replay import sorted_input
 
@@ -45,6 +47,39 @@ def test_night_after_night_gives_what_one_run_gives(tmp_path: Path, nights: int)
         run(tmp_path / "lake", [predictions], [labels])
     run(tmp_path / "lake", [], [], close_at_ms=CLOSE_MS)
     assert finals(tmp_path / "lake") == oracle_of(files)
+
+
+def test_a_state_with_deletions_is_restored_from_the_lake(tmp_path: Path) -> None:
+    """Those that deleted something and those that did not: the next night finds the state that the ledger names."""
+
+    def write(name: str, *rows: dict) -> Path:
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return tmp_path / name
+
+    def label(key: str, minute: int, **parts: object) -> dict:
+        return {"key": key, "kind": "click", "time": START_MS + minute * 60_000} | parts
+
+    prediction = {"version": "v", "outputs": {"click": 0.5}, "time": START_MS}
+    predictions = write("p.jsonl", *({"key": key} | prediction for key in "abc"))
+    first = write(
+        "l.jsonl",
+        label("a", 1, value=1),
+        label("a", 2, op="delete"),
+        label("a", 3, op="delete"),
+        label("b", 4, op="delete"),
+        label("c", 5, value=1),
+    )
+    run(tmp_path / "lake", [predictions], [first])
+    second = write("m.jsonl", label("a", 6, op="delete"), label("b", 7, value=0), label("c", 8, op="delete"))
+    run(tmp_path / "lake", [], [second], close_at_ms=CLOSE_MS)
+    with connect(tmp_path / "lake") as connection:
+        found = connection.sql("SELECT key, status, value FROM scored WHERE kind = 'click' ORDER BY key").fetchall()
+        as_of = connection.sql(
+            "SELECT key, status, value FROM scored_at('2099-01-01') WHERE kind = 'click' ORDER BY key"
+        )
+        rejects = connection.sql("SELECT source_row, reason FROM rejects ORDER BY source, source_row").fetchall()
+        assert found == [("a", "retracted", None), ("b", "joined", 0.0), ("c", "retracted", None)] == as_of.fetchall()
+    assert sorted(rejects) == [(1, "duplicate"), (3, "duplicate"), (4, "nothing_to_retract")]
 
 
 def test_files_that_were_read_are_skipped_by_content_and_change_nothing(tmp_path: Path) -> None:
@@ -270,7 +305,7 @@ def test_every_bad_record_leaves_a_row_with_its_position_and_nothing_else_is_los
         "not_json",
         "not_an_object",
         "bad_key",
-        "not_json",
+        "bad_time",
         "not_json",
         "duplicate_json_key",
     ]

@@ -15,7 +15,7 @@ from schemas.config.loop import LoopConfig
 from streams.mapping.record_file import open_record_file
 from streams.replay.replay import ReplaySummary, replay
 
-__all__ = ["CLOSE_MS", "CONFIG", "NOW_MS", "Files", "finals", "oracle_of", "run", "table", "write_files"]
+__all__ = ["CLOSE_MS", "CONFIG", "NOW_MS", "START_MS", "Files", "finals", "oracle_of", "run", "table", "write_files"]
 
 MINUTE_MS = 60_000
 START_MS = 1_700_000_000_000

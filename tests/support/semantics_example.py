@@ -104,7 +104,7 @@ def _batch(lines: list[str], partition: Partition) -> Batch:
         elif words[0] == "withdraw":
             withdrawals += _labels_of(partition, words[1], time_ms)
         else:
-            op = {"label": Op.UPSERT, "retract": Op.RETRACT, "heartbeat": Op.HEARTBEAT}[words[0]]
+            op = {"label": Op.UPSERT, "retract": Op.RETRACT, "delete": Op.DELETE, "heartbeat": Op.HEARTBEAT}[words[0]]
             key = "" if op is Op.HEARTBEAT else words[1]
             value = float(words[2]) if op is Op.UPSERT else None
             definition = options.get("definition", "own")

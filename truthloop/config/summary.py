@@ -12,6 +12,11 @@ from truthloop.config.age_table import age_table
 
 __all__ = ["origin_text", "summarise"]
 
+_TOMBSTONES = {
+    "retract": "a message without a value retracts the label of its key, at Kafka's time",
+    "hook": "the function is given None for a message without a value",
+}
+
 
 def summarise(config: LoopConfig, lake: Path) -> Iterator[str]:
     """Yield lines that say what a valid config means.
@@ -64,6 +69,8 @@ def _source(source: SourceMap) -> Iterator[str]:
     yield f"  {source.title} -> {source.as_}{kind}{condition if source.where else ''}"
     if not source.map:
         yield "    in the canonical form"
+    if source.tombstone != "skip":
+        yield f"    {_TOMBSTONES[source.tombstone]}"
     if source.hook is not None:
         yield f"    mapped by {source.hook}"
         return

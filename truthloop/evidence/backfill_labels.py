@@ -11,7 +11,7 @@ from lake import Lake
 
 __all__ = ["BackfillLabelReader"]
 
-_REJECTED_WHEN_READ = ("future", "duplicate", "stale")
+_REJECTED_WHEN_READ = ("future", "duplicate", "stale", "nothing_to_retract")
 """Rejections that the join makes when it reads a label. A label that is rejected later, because no prediction came, is
 kept here: otherwise the episodes found would depend on the time of the scan."""
 

@@ -16,7 +16,7 @@ __all__ = ["labels_of", "outcomes_told_again", "time_shift_of"]
 
 _POSITION = ["partition", "offset"]
 _TOLD = ("label_time", "value", "value_class")
-_NEVER_KEPT = ("future", "duplicate", "unknown_prediction", "too_late", "waiting_limit")
+_NEVER_KEPT = ("future", "duplicate", "nothing_to_retract", "unknown_prediction", "too_late", "waiting_limit")
 """Reasons of the join for which a label is not in its state, so that nothing can be withdrawn of it."""
 
 

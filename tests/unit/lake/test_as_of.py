@@ -57,6 +57,15 @@ def test_the_greatest_time_and_offset_among_the_known_is_of_record(builder: Lake
     assert row["first_known_at"] == hour(4)
 
 
+def test_a_deletion_retracts_once_it_is_known(builder: LakeBuilder) -> None:
+    """One that found nothing to retract, or that came twice, changes nothing."""
+    builder.label("a", 1, 0, op="delete").reject("labels", 0, "nothing_to_retract")
+    builder.label("a", 2, 1, value=1.0).label("a", 4, 2, op="delete")
+    builder.label("a", 5, 3, op="delete").reject("labels", 3, "duplicate")
+    found = [status_at(builder, t) for t in (1, 2, 4, 5)]
+    assert found == [("pending", None), ("joined", 1.0), ("retracted", None), ("retracted", None)]
+
+
 def test_a_stale_label_was_of_record_before_the_newer_one_was_known(builder: LakeBuilder) -> None:
     """It was read second but known first."""
     builder.label("a", 5, 0, value=1.0, known_at=hour(9))

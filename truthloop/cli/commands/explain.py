@@ -111,7 +111,7 @@ def _prediction_text(row: dict[str, Any]) -> str:
 
 def _label_text(fate: "LabelFate", zone: tzinfo) -> str:
     row = fate.row
-    value = "retraction" if row["op"] == "retract" else _value(_either(row))
+    value = {"retract": "retraction", "delete": "deletion"}.get(row["op"]) or _value(_either(row))
     text = f"label {row['kind']} = {value} ({row['definition']}), of {_in_zone(row['label_time'], zone)}"
     if fate.record_of:
         text += f"; of record for {', '.join(fate.record_of)}"

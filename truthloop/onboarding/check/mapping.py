@@ -15,7 +15,7 @@ from truthloop.onboarding.check.issue import Issue, Severity, issue
 from truthloop.onboarding.profiles.describe import list_text
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic, SampleReject
 
-__all__ = ["RejectShare", "check_mapping", "reject_shares"]
+__all__ = ["RejectShare", "check_mapping", "deletion_text", "reject_shares"]
 
 MANY: Final = 0.2
 """If more are rejected or invalid, it is not a few bad records but a config that does not fit."""
@@ -71,6 +71,14 @@ def reject_shares(topic: MappedTopic) -> list[RejectShare]:
     return [RejectShare(reason, count, count / max(topic.selected, 1), first[reason]) for reason, count in frequent]
 
 
+def deletion_text(topic: MappedTopic) -> str:
+    """Return what becomes of a topic's records without a value."""
+    ways = {source.source.tombstone for source in topic.sources if source.source is not None} - {"skip"}
+    if "retract" in ways:
+        return "which retract the labels of their keys"
+    return "which the function is given" if ways else "which are left out"
+
+
 def check_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Issue]:
     """Yield the issues of a topic's mapping."""
     read, where = len(topic.sample.messages), f"topic {topic.topic}"
@@ -78,6 +86,9 @@ def check_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Issue]:
         return
     if topic.filtered == read:
         yield issue("all_filtered", where, f"no source selects any of {read:,} sampled records")
+    is_skipped = all(source.source is not None and source.source.tombstone == "skip" for source in topic.sources)
+    if topic.deletions and is_skipped and any(source.role == "labels" for source in topic.sources):
+        yield issue("tombstones", where, f"{topic.deletions:,} sampled records have no value, and are left out")
     severity = Severity.ERROR if len(topic.rejects) / max(topic.selected, 1) >= MANY else Severity.WARNING
     for one in reject_shares(topic):
         position = f"partition {one.example.partition}, offset {one.example.offset}"

@@ -14,7 +14,7 @@ from truthloop.onboarding.check.forecast import ENTRY_BYTES, Forecast, TopicFlow
 from truthloop.onboarding.check.inspection import Inspection
 from truthloop.onboarding.check.issue import Issue, Severity, has_errors
 from truthloop.onboarding.check.keys import Overlap
-from truthloop.onboarding.check.mapping import reject_shares
+from truthloop.onboarding.check.mapping import deletion_text, reject_shares
 from truthloop.onboarding.trial.delays import Delays, age_text, two_units
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
 
@@ -55,6 +55,8 @@ def _topic_lines(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> Ite
     rejected, filtered = len(topic.rejects) / read, topic.filtered / read
     mapped = (read - len(topic.rejects) - topic.filtered) / read
     yield f"  mapped {as_share(mapped)}, rejected {as_share(rejected)}, not selected {as_share(filtered)}"
+    if topic.deletions:
+        yield f"  without a value (tombstones): {topic.deletions:,}, {deletion_text(topic)}"
     for one in reject_shares(topic):
         position = f"partition {one.example.partition}, offset {one.example.offset}"
         yield f"    {one.reason}: {as_share(one.share)}, for instance {position} ({one.example.detail})"
@@ -190,6 +192,7 @@ def _topic_document(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> 
         "sampled": len(topic.sample.messages),
         "is_whole": topic.sample.is_whole,
         "filtered": topic.filtered,
+        "tombstones": topic.deletions,
         "rejected": [
             {
                 "reason": one.reason,

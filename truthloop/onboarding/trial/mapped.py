@@ -77,7 +77,7 @@ class MappedTopic:
     Attributes:
         sources: one entry for each source of the config that reads the topic.
         rejects: one entry for each record that could not be mapped.
-        filtered: number of records that no source selects, tombstones included.
+        filtered: number of records that no source selects, skipped tombstones included.
     """
 
     sample: TopicSample
@@ -89,6 +89,11 @@ class MappedTopic:
     def topic(self) -> str:
         """Name of the topic."""
         return self.sample.topic
+
+    @property
+    def deletions(self) -> int:
+        """Number of records without a value."""
+        return self.sample.messages.values.count(None)
 
     @property
     def selected(self) -> int:
@@ -139,11 +144,11 @@ def _mapped(sample: TopicSample, source: SourceMap, config: LoopConfig, tools: M
     paths = sorted(metadata_paths(source))
     frames = []
     for number, chunk in enumerate(_chunks(sample.messages)):
-        texts = [b"" if value is None else json_text_in(value) for value in chunk.values]
+        texts = [None if value is None else json_text_in(value) for value in chunk.values]
         metadata = chunk.metadata(paths, source.key_format)
         with no_cycle_search():
             records = mapper.map(texts, metadata).records
-            count.add(texts, metadata)
+            count.add([text or b"" for text in texts], metadata)
         frames.append(records.with_columns(pl.col("row") + number * CHUNK))
     if not frames:
         frames.append(mapper.map([]).records)

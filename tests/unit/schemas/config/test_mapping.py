@@ -1,4 +1,7 @@
-"""Sources in `ingest`: metadata paths, second paths, functions, and redacted features (`schemas.config.privacy`)."""
+"""Sources in `ingest`: metadata paths, second paths, functions, redacted features, messages without a value.
+
+Covers `schemas.config.privacy`, `schemas.config.tombstone`.
+"""
 
 import re
 from datetime import UTC, datetime
@@ -11,12 +14,14 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+from schemas.base.time_zone import known_zone
 from schemas.config.loop import LoopConfig
-from schemas.config.mapping import SourceMap, known_zone
+from schemas.config.mapping import SourceMap
 from truthloop.config.advice import advise
 from truthloop.config.settings import InvalidConfigError, load_settings
 
 TIME = {"path": "t", "unit": "ms"}
+LABELS = {"as": "labels", "kind": "fraud", "tombstone": "retract"}
 
 CONFIG = """\
 version: 1
@@ -133,6 +138,11 @@ def _is_zone(name: str) -> bool:
         ({"files": "*", "map": {"key": "$key", "time": TIME}}, "history would lack what the topic has"),
         ({"topic": None, "files": "*", "map": {"key": "$key", "time": TIME}}, "files have none"),
         ({"topic": None}, "give `topic`, or `files`"),
+        ({"map": {"key": "$key", "time": TIME}, "tombstone": "hook"}, "there is no function under `map.python`"),
+        ({"map": {"key": "$key", "time": TIME}, "tombstone": "retract"}, "is for labels"),
+        ({"map": {"python": "a:b"}, "as": "labels", "tombstone": "retract"}, "needs `kind` and `map.key`"),
+        (LABELS | {"map": {"key": ["$key", "k"], "time": TIME, "value": "v"}}, "needs the message's own key"),
+        (LABELS | {"map": {"key": "$key", "time": TIME, "value": "v", "kind": "k"}, "kind": None}, "needs `kind`"),
     ],
 )
 def test_options_without_effect_are_refused(parts: dict[str, Any], problem: str) -> None:

@@ -125,7 +125,7 @@ def test_numbers_that_are_not_finite_are_refused(field: str, number: str) -> Non
         (LABEL, {"value": ...}, "op: upsert needs a value"),
         (LABEL, {"value": None}, "op: upsert needs a value"),
         (LABEL, {"key": ...}, "op: upsert needs a key"),
-        (LABEL, {"op": "delete"}, "op"),
+        (LABEL, {"op": "remove"}, "op"),
         (LABEL, {"value": True}, "value"),
         (LABEL, {"kind": "bad name"}, "kind"),
         (LABEL, {"kind": ...}, "kind"),

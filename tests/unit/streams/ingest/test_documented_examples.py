@@ -92,6 +92,12 @@ def test_debezium() -> None:
     assert found == [("7", "upsert", 1.0, "chargeback"), ("7", "retract", None, "chargeback")]
 
 
+def test_a_tombstone_deletes() -> None:
+    """The fourth example."""
+    made = map_values(loop_with(sources()[3] | {"topic": "t"}), [{"verdict": 1}, None], keys=[b"a", b"a"])
+    assert [(one["key"], one["op"]) for one in labels_of(made)] == [("a", "upsert"), ("a", "delete")]
+
+
 def test_the_function_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is printed there."""
     (tmp_path / "our_mapping.py").write_text(blocks("python")[0])

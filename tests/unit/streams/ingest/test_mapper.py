@@ -153,6 +153,61 @@ def test_debezium(wrapped: bool) -> None:
     assert (reasons_of(made), made.filtered) == ([], 1)
 
 
+DELETED: Record = {
+    "topic": "t",
+    "as": "labels",
+    "kind": "fraud",
+    "source": "crm",
+    "tombstone": "retract",
+    "where": {"type": "refund", "$headers.site": ["eu", "us"]},
+    "map": {"key": {"path": "id", "otherwise": "$key"}, "time": TIME, "value": "v", "definition": {"constant": "d-2"}},
+}
+
+
+def test_a_tombstone_deletes_the_label_of_its_key() -> None:
+    """Time is Kafka's, kind, definition and source are the source's; conditions on the value it lacks do not count."""
+    refund = {"type": "refund", "id": "a", "t": 10**12, "v": 1}
+    values = [None, refund, None, None, {"type": "other"}]
+    site = [("site", b"eu")]
+    headers = [site, site, site, [("site", b"asia")], site]
+    made = map_values(loop_with(DELETED), values, keys=[b"a", b"a", None, b"a", b"a"], headers=headers)
+    found = [
+        (
+            one["key"],
+            one["op"],
+            one["value"],
+            one["time"],
+            one["arrived_at"],
+            one["kind"],
+            one["definition"],
+            one["source"],
+        )
+        for one in labels_of(made)
+    ]
+    assert found == [
+        ("a", "delete", None, STAMP, STAMP, "fraud", "d-2", "crm"),
+        ("a", "upsert", 1.0, 10**12, STAMP, "fraud", "d-2", "crm"),
+    ]
+    assert reasons_of(made) == [(102, "bad_key")]
+    assert made.rejects[0].original is None
+    assert made.filtered == 2
+
+
+def test_tombstones_are_skipped_unless_a_source_says_otherwise() -> None:
+    """Also where another source of the topic deletes by them."""
+    plain = DELETED | {"tombstone": "skip"}
+    made = map_values(loop_with(plain), [None], keys=[b"a"], headers=[[("site", b"eu")]])
+    assert (labels_of(made), made.filtered) == ([], 1)
+    made = map_values(loop_with(plain, DELETED), [None], keys=[b"a"], headers=[[("site", b"eu")]])
+    assert ([one["op"] for one in labels_of(made)], made.filtered) == (["delete"], 0)
+
+
+def test_a_tombstone_without_a_time_deletes_nothing() -> None:
+    """It is a reject, like every record without one."""
+    source = DELETED | {"where": {}}
+    assert reasons_of(map_values(loop_with(source), [None], keys=[b"a"], timestamp=-1)) == [(100, "bad_time")]
+
+
 def test_a_second_path_is_taken_whole() -> None:
     """A composite key comes from one side or the other; values of several types mean what their text means."""
     fields = {"key": {"path": ["a.x", "a.y"], "otherwise": ["b.x", "b.y"]}, "time": {"path": "t", "otherwise": "u"}}

@@ -472,7 +472,7 @@ def test_values_of_several_kinds_in_one_file(tmp_path: Path) -> None:
         ({"kind": "click"}, "unknown_kind"),
         ({"kind": None}, "unknown_kind"),
         ({"kind": ["fraud"]}, "unknown_kind"),
-        ({"op": "delete"}, "bad_op"),
+        ({"op": "remove"}, "bad_op"),
         ({"op": 1}, "bad_op"),
         ({"key": None}, "bad_key"),
         ({"op": "retract", "value": 1}, "bad_value"),

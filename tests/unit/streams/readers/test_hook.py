@@ -116,6 +116,22 @@ def test_a_hook_gets_the_record_metadata(tmp_path: Path, module: Write) -> None:
     assert '"headers":{},"key":null,"offset":101' in second
 
 
+@pytest.mark.parametrize("tombstone", ["skip", "hook"])
+def test_a_hook_gets_tombstones_only_where_it_asks_for_them(tmp_path: Path, module: Write, tombstone: str) -> None:
+    """As None, in the order of the messages; a function that expects none never gets one."""
+    name = module(
+        "def f(record, meta):\n    if record is None:\n        return {'v': 1, 'key': meta['key'], 'kind': 'fraud', "
+        "'op': 'delete', 'time': meta['timestamp']}\n    return {'v': 1, 'key': record['id'], 'kind': 'fraud', "
+        "'value': 1, 'time': 10**12}\n"
+    )
+    source = {"topic": "t", "as": "labels", "tombstone": tombstone, "where": {"type": "x"}}
+    config = loop_with(source | {"map": {"python": f"{name}:f"}})
+    made = mapped(tmp_path, config, [None, {"type": "x", "id": "b"}, {"type": "y"}], keys=[b"a", b"b", b"c"])
+    found = [(one["key"], one["op"]) for one in labels_of(made)]
+    assert found == [("a", "delete"), ("b", "upsert")][tombstone == "skip" :]
+    assert made.filtered == 1 + (tombstone == "skip")
+
+
 def test_where_is_applied_before_the_hook(tmp_path: Path, module: Write) -> None:
     """A hook sees only the records that fulfil the conditions."""
     name = module("def f(record, meta):\n    return {**record['data']}\n")

@@ -186,6 +186,29 @@ def test_a_config_that_fits_no_record_is_an_error(shape: Shape, reason: str, hin
     assert hint in issue.hint
 
 
+@pytest.mark.parametrize("tombstone", ["skip", "retract"])
+def test_tombstones_are_counted_and_explained(tombstone: str) -> None:
+    """Where they are left out, a note says how they would retract; where they retract, they are mapped."""
+    labels = outcomes()
+    for at in (3, 7):
+        labels.messages.values[at] = None
+        labels.messages.keys[at] = b"tx-1"
+    how = f"tombstone: {tombstone}\n    map: {{key: {{path: transaction_id, otherwise: $key}},"
+    config = config_of(CONFIG, ("map: {key: transaction_id,", how))
+    found = inspected(config, scores(), labels)
+    notes = [one for one in found.issues if one.code == "tombstones"]
+    lines = "\n".join(report_lines(found, config))
+    if tombstone == "skip":
+        assert "2 sampled records have no value" in notes[0].text
+        assert "without a value (tombstones): 2, which are left out" in lines
+    else:
+        assert not notes
+        assert "without a value (tombstones): 2, which retract the labels of their keys" in lines
+    (topic_found,) = [one for one in found.topics if one.topic == "outcomes"]
+    assert topic_found.filtered == (2 if tombstone == "skip" else 0)
+    assert (topic_found.sources[0].frame["op"] == "delete").sum() == (0 if tombstone == "skip" else 2)
+
+
 def test_a_condition_that_selects_nothing_is_an_error() -> None:
     """Values are compared as text."""
     config = config_of(CONFIG, ("as: predictions\n", "as: predictions\n    where: {country: PL}\n"))
