@@ -110,6 +110,7 @@ _REJECTS: dict[str, pl.DataType] = {
     "reason": pl.String(),
     "detail": pl.String(),
     **_POSITION,
+    "source_partition": pl.Int32(),
     "kind": pl.String(),
     "digest": pl.Int64(),
     "sequence": pl.Int64(),
@@ -199,7 +200,10 @@ _FIXED: dict[str, dict[str, pl.DataType]] = {
     "deliveries": _DELIVERIES,
 }
 _OPTIONAL: dict[str, set[str]] = {
-    "rejects": {"detail", "partition", "offset", "source", "source_row", "kind", "digest", "sequence"},
+    "rejects": {
+        *("detail", "partition", "offset", "source", "source_row", "source_partition"),
+        *("kind", "digest", "sequence"),
+    },
     "labels": {
         *("key", "value", "value_class", "arrived_at", "happened_at"),
         *("label_source", "batch_id"),

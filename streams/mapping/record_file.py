@@ -21,6 +21,8 @@ __all__ = ["Form", "RecordFile", "open_record_file"]
 
 Form = Literal["parquet", "csv", "jsonl"]
 
+_SHA256_OF_NOTHING: Final = hashlib.sha256().hexdigest()
+
 FORMS: Final[dict[str, Form]] = {
     ".parquet": "parquet",
     ".csv": "csv",
@@ -49,6 +51,11 @@ class RecordFile:
     source: SourceMap | None
     tools: MappingTools | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the file has no bytes: it holds no records, and its sha256 is that of every such file."""
+        return self.sha256 == _SHA256_OF_NOTHING
+
 
 def open_record_file(
     path: Path, role: str | None, sources: Sequence[SourceMap], tools: MappingTools | None = None
@@ -62,8 +69,8 @@ def open_record_file(
         tools: hooks and redaction of these sources.
 
     Raises:
-        InputError: missing, a folder, empty, truncated, of an unknown suffix, covered by several maps, or by none
-            and no role is given.
+        InputError: missing, a folder, empty (JSON lines may be), truncated, of an unknown suffix, covered by several
+            maps, or by none and no role is given.
     """
     form = _form(path)
     source = _source(path, role, sources)
@@ -94,8 +101,13 @@ def _form(path: Path) -> Form:
         raise InputError(
             f"unknown suffix {path.suffix!r}", where=str(path), hint=f"Files may end in {', '.join(FORMS)}."
         )
-    if path.stat().st_size == 0:
-        raise InputError("the file is empty", where=str(path), hint="Writing may have failed; write it again.")
+    if path.stat().st_size == 0 and (FORMS[suffix] != "jsonl" or suffix.endswith(".gz")):
+        raise InputError(
+            "the file is empty",
+            where=str(path),
+            hint="Writing may have failed; write it again. Where there are no records, CSV and Parquet still have a "
+            "header; only plain JSON lines may be empty.",
+        )
     return FORMS[suffix]
 
 

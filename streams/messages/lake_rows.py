@@ -73,12 +73,19 @@ def reject_rows(effects: Sequence[tuple[int, Effects]], batch: Sequence[pl.DataF
         pl.lit("join").alias("stage"),
         pl.lit(None, dtype=pl.String).alias("detail"),
         pl.lit(None, dtype=pl.Int64).alias("digest"),
+        pl.lit(None, dtype=pl.Int32).alias("source_partition"),
     )
 
 
 def mapping_reject_rows(file: RecordFile, rejects: pl.DataFrame) -> pl.DataFrame:
     """Return the rejects of a file's mapping as rows of the lake."""
-    none = {"partition": pl.Int32, "offset": pl.Int64, "kind": pl.String, "sequence": pl.Int64}
+    none = {
+        "partition": pl.Int32,
+        "source_partition": pl.Int32,
+        "offset": pl.Int64,
+        "kind": pl.String,
+        "sequence": pl.Int64,
+    }
     return rejects.rename({"row": "source_row"}).with_columns(
         pl.lit(file.role).alias("input"),
         pl.lit("mapping").alias("stage"),

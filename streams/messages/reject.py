@@ -30,6 +30,7 @@ _COLUMNS: Final = pl.Schema(
         "offset": pl.Int64(),
         "source": pl.String(),
         "source_row": pl.Int64(),
+        "source_partition": pl.Int32(),
         "kind": pl.String(),
         "digest": pl.Int64(),
         "sequence": pl.Int64(),

@@ -45,7 +45,7 @@ class ReplaySummary:
     """The result of one run.
 
     Attributes:
-        files: files read by this run, with the counts of their records.
+        files: files read by this run, with the counts of their records; empty ones last.
         skipped: names of files that an earlier run has read to their end.
         counters: of the whole lake after the run, all partitions together.
         steps: number of steps of this run.
@@ -127,6 +127,8 @@ class _Replay:
         last = ledger.last
         if last is not None:
             check_rules(self._config, last.policy)
+        empty = [RunFile(file.path.name, file.sha256, file.role) for file in files if file.is_empty]
+        files = [file for file in files if not file.is_empty]
         _refuse_duplicates(files)
         new_files = [file for file in files if file.sha256 not in ledger.files]
         run = self._resume_or_begin(last, new_files)
@@ -149,7 +151,7 @@ class _Replay:
         for partition in self._partitions:
             counters.add(partition.checkpoint.counters)
         skipped = [file.path.name for file in files if file.sha256 in ledger.files]
-        return ReplaySummary(run.files, skipped, counters, self._steps, is_torn)
+        return ReplaySummary([*run.files, *empty], skipped, counters, self._steps, is_torn)
 
     def _resume_or_begin(self, last: ReplayStep | None, new_files: list[RecordFile]) -> RunRecord:
         """Return the interrupted run, or a new one.

@@ -49,6 +49,21 @@ def test_night_after_night_gives_what_one_run_gives(tmp_path: Path, nights: int)
     assert finals(tmp_path / "lake") == oracle_of(files)
 
 
+def test_a_night_without_records_is_an_empty_file(tmp_path: Path) -> None:
+    """Every night again, of both inputs, and first of all: it is neither an error nor a file that was read before."""
+    files = write_files(tmp_path, nights=2)
+    none, no_labels = tmp_path / "none.jsonl", tmp_path / "none.ndjson"
+    none.touch()
+    no_labels.touch()
+    summary = run(tmp_path / "lake", [none], [no_labels])
+    assert [(file.name, file.read) for file in summary.files] == [("none.jsonl", 0), ("none.ndjson", 0)]
+    run(tmp_path / "lake", [files.prediction_files[0]], [files.label_files[0], no_labels])
+    summary = run(tmp_path / "lake", [none], [files.label_files[1]])
+    assert (summary.skipped, [file.name for file in summary.files]) == ([], [files.label_files[1].name, "none.jsonl"])
+    run(tmp_path / "lake", [files.prediction_files[1]], [no_labels], close_at_ms=CLOSE_MS)
+    assert finals(tmp_path / "lake") == oracle_of(files)
+
+
 def test_a_state_with_deletions_is_restored_from_the_lake(tmp_path: Path) -> None:
     """Those that deleted something and those that did not: the next night finds the state that the ledger names."""
 

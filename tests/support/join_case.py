@@ -131,7 +131,7 @@ class JoinCase:
             reason="bad_time",
             seen_at=NOW_MS,
             source="foreign.topic",
-            source_partition=0,
+            source_partition=11,
             source_row=source_row,
             detail="time: missing",
             digest=source_row * 7,
@@ -142,7 +142,8 @@ class JoinCase:
         self._ingest.flush()
         self._ingest.commit_transaction()
         own = {"input": "labels", "stage": "mapping", "reason": "bad_time", "detail": "time: missing"}
-        self.rejects.append(own | {"source": "foreign.topic", "source_row": source_row, "digest": source_row * 7})
+        place = {"source": "foreign.topic", "source_partition": 11, "source_row": source_row}
+        self.rejects.append(own | place | {"digest": source_row * 7})
 
     def end(self, table: str, number: int) -> int:
         """Return the position behind the last record of a topic partition."""
@@ -269,7 +270,8 @@ class JoinCase:
 
     def _note_reject(self, record: LedgerRecord, name: str, offset: int, own: dict[str, Any]) -> None:
         place = {"input": name, "partition": record.partition, "offset": offset, "sequence": record.sequence}
-        self.rejects.append(place | {"source": f"{self.config.loop}.{name}", "source_row": offset} | own)
+        source = {"source": f"{self.config.loop}.{name}", "source_partition": record.partition, "source_row": offset}
+        self.rejects.append(place | source | own)
 
     def _read(self, name: str, number: int, share: float) -> tuple[tuple[list[int], list[bytes], list[int]], int]:
         """Return what the join reads next of an input, and the position after it."""

@@ -8,8 +8,10 @@ import pytest
 from lake_builder import RECORDED_AT, LakeBuilder, loop_config
 
 from lake.append import Claim
+from lake.session import connect
 from lake.store import Lake
 from lake.table import TABLES, TYPES, required_columns, schemas_of
+from schemas.config.loop import LoopConfig
 from schemas.errors import LakeError, LakeTooNew
 
 BINARY = {"outputs": {"fraud": {"task": "binary"}}}
@@ -46,6 +48,30 @@ def test_every_required_column_is_a_column() -> None:
     for table in TABLES:
         assert required_columns(table) <= set(schemas[table])
         assert all(any(dtype == known.polars for known in TYPES) for dtype in schemas[table].values())
+
+
+def test_a_lake_from_before_source_partitions_is_taken_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its views work as they are; the next writer adds the column, and older rejects have null in it."""
+
+    def before(config: LoopConfig) -> dict[str, pl.Schema]:
+        tables = dict(schemas_of(config))
+        columns = tables["rejects"].items()
+        return tables | {"rejects": pl.Schema({name: one for name, one in columns if name != "source_partition"})}
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lake.store.schemas_of", before)
+        patched.setattr("lake_builder.schemas_of", before)
+        LakeBuilder(tmp_path).reject("labels", 0, "stale")
+    with connect(tmp_path) as connection:
+        assert connection.sql("SELECT reason FROM rejects").fetchall() == [("stale",)]
+    lake = Lake.create(tmp_path, loop_config())
+    row = {"input": "labels", "stage": "mapping", "reason": "bad_key", "source": "topic", "source_row": 7}
+    frame = pl.DataFrame([row | {"source_partition": 3}], schema=dict(lake.schema("rejects")))
+    frame = frame.drop("recorded_on", "recorded_at")
+    lake.append("rejects", frame, [Claim("builder", 1, 2)], recorded_at=RECORDED_AT)
+    with connect(tmp_path) as connection:
+        found = connection.sql("SELECT source_row, source_partition FROM rejects ORDER BY ALL").fetchall()
+    assert found == [(1, None), (7, 3)]
 
 
 def test_creating_a_lake_twice_changes_nothing(tmp_path: Path) -> None:

@@ -39,6 +39,15 @@ def test_every_suffix_opens_and_maps(tmp_path: Path, name: str, form: str) -> No
     assert map_file(path, "predictions", loop()).records["key"].to_list() == ["k"]
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson"])
+def test_an_empty_file_of_json_lines_has_no_records(tmp_path: Path, name: str) -> None:
+    """A night without predictions."""
+    (tmp_path / name).write_bytes(b"")
+    file = open_record_file(tmp_path / name, "predictions", [])
+    assert file.is_empty
+    assert list(Mapper(file, loop()).chunks()) == []
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -46,6 +55,8 @@ def test_every_suffix_opens_and_maps(tmp_path: Path, name: str, form: str) -> No
         ("a.txt", b"x", "unknown suffix"),
         ("a.parquet.gz", b"x", "unknown suffix"),
         ("a.csv", b"", "empty"),
+        ("a.parquet", b"", "empty"),
+        ("a.jsonl.gz", b"", "empty"),
         ("a.parquet", b"PAR1 and no footer", "not a whole Parquet file"),
         ("a.csv", b"key,time,key\n", "'key' twice"),
         ("a.csv", b"\xff,time\n", "no CSV header"),

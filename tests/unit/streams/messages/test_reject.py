@@ -95,6 +95,7 @@ def test_rejects_become_rows_of_the_lake() -> None:
         "offset": None,
         "source": "chargebacks",
         "source_row": 42,
+        "source_partition": 3,
         "kind": None,
         "digest": -5,
         "sequence": None,
