@@ -67,6 +67,8 @@ def _source(source: SourceMap) -> Iterator[str]:
     kind = f" of kind {source.kind}" if source.kind else ""
     condition = f", where {', '.join(f'{path} = {value!r}' for path, value in source.where.items())}"
     yield f"  {source.title} -> {source.as_}{kind}{condition if source.where else ''}"
+    if source.key_format != "text":
+        yield f"    Kafka's keys are {source.key_format}"
     if not source.map:
         yield "    in the canonical form"
     if source.tombstone != "skip":
@@ -84,6 +86,8 @@ def origin_text(field: FieldMap) -> str:
 
     >>> origin_text(FieldMap(path="fraud.score", scale=0.01))
     'fraud.score (times 0.01)'
+    >>> origin_text(FieldMap(path="id", type="int"))
+    'id (a whole number)'
     """
     if field.path is None:
         return f"always {field.constant!r}"
@@ -93,6 +97,8 @@ def origin_text(field: FieldMap) -> str:
         steps.append(f"otherwise {_joined(field.otherwise)}")
     if field.values is not None:
         steps.append(f"{len(field.values)} value{'s' if len(field.values) > 1 else ''} mapped")
+    if field.type is not None:
+        steps.append("a whole number")
     if field.scale is not None:
         steps.append(f"times {field.scale:g}")
     if field.unit is not None:

@@ -51,6 +51,7 @@ _TABLE: Final[dict[str, tuple[Severity, str]]] = {
     "feature_unseen": (_NOTE, "They are kept and flagged. Add them to `categories`?"),
     "conflicts": (_WARNING, "Map `id` to a field that tells them apart, for instance id: [key, version]."),
     "one_class": (_WARNING, "If the other class has no records, on_timeout: {imply: 0} assigns it at the horizon."),
+    "eligible_invalid": (_WARNING, "They count as eligible. Compare `eligible` with the spellings above."),
     "number_as_text": (_WARNING, "Let the producer write codes as text, in quotes."),
     "other_classes": (
         _WARNING,

@@ -108,10 +108,16 @@ def check_mapping(topic: MappedTopic, config: LoopConfig) -> Iterator[Issue]:
 
 
 def _spelled(where: str, source: MappedSource) -> Iterator[Issue]:
-    """Find keys that are spelled as floats, and codes that are numbers, which have lost their trailing zeros."""
+    """Find keys like floats, answers that cannot be read, and codes that are numbers and have lost trailing zeros."""
     share = float(source.frame["flags"].list.contains(f"key:{LIKE_A_FLOAT}").sum()) / source.frame.height
     if share >= FLAGGED:
         yield issue("like_a_float", f"{where}, key", f"{as_share(share)} are text like 101.0")
+    if source.role == "predictions":
+        unread = float(source.frame["flags"].list.contains("eligible:invalid").sum()) / source.frame.height
+        if unread:
+            yield issue(
+                "eligible_invalid", f"{where}, eligible", f"{as_share(unread)} read neither as true nor as false"
+            )
     for target, count in source.fractions.items():
         if count:
             text = f"{count:,} are JSON numbers with a fraction: 10.40 is 10.4 there, for every reader"

@@ -93,6 +93,15 @@ def test_the_spellings_of_compared_values_are_shown_with_what_becomes_of_them() 
     assert "retract: reads neither as true nor as false" in rejects
 
 
+def test_answers_that_cannot_be_read_are_warned_of() -> None:
+    """They count as eligible, which nobody may have meant."""
+    source = PREDICTIONS | {"map": PREDICTIONS["map"] | {"eligible": {"path": "e", "in": [True]}}}  # type: ignore[operator]
+    found = inspected(loop_with(source, LABELS), scores=made(e=["Y", "n", "-", None]), disputes=known())
+    assert issues(found, "eligible_invalid") == ["topic scores, eligible: 25.0 % read neither as true nor as false"]
+    found = inspected(loop_with(source, LABELS), scores=made(e=["Y", "n", None]), disputes=known())
+    assert issues(found, "eligible_invalid") == []
+
+
 def test_many_and_long_spellings_are_cut_and_personal_ones_are_not_shown() -> None:
     """A path that a personal feature is read from may hold anything."""
     source = PREDICTIONS | {
