@@ -126,7 +126,7 @@ def plan_of(source: SourceMap | None, role: Role, config: LoopConfig, *, is_filt
     return _canonical_plan(role, config, source) if source.is_canonical else _mapped_plan(source, config)
 
 
-def deletion_conditions(source: SourceMap) -> dict[str, tuple[str, ...]]:
+def deletion_conditions(source: SourceMap) -> dict[str, ScalarMatch]:
     """Return the conditions of a source that a message without a value can fulfil: those on its metadata."""
     return {path: wanted for path, wanted in conditions(source).items() if is_metadata_path(path)}
 

@@ -29,14 +29,20 @@ def sources() -> list[dict[str, Any]]:
     return [one for block in blocks("yaml") if block.startswith("-") for one in read_yaml(block).value]  # type: ignore[union-attr]
 
 
+def source(origin: str) -> dict[str, Any]:
+    """Return the source of a topic, or of files, as one of a topic of the tests' loop."""
+    (found,) = (one for one in sources() if origin in (one.get("topic"), one.get("files")))
+    return found | {"topic": "t"}
+
+
 def test_every_source_is_valid() -> None:
     """And needs nothing that the loop of these tests does not have."""
-    assert len(sources()) == 5
+    assert len(sources()) == 6
     assert all(SourceMap.model_validate(source) for source in sources())
 
 
 def test_paths_and_composites() -> None:
-    """The first example, with a record that it is for and one that it is not for."""
+    """A record that the example is for, and one that it is not for."""
     record = {
         "eventType": "ScoreComputed",
         "model": {"name": "fraud", "version": "v1"},
@@ -44,7 +50,7 @@ def test_paths_and_composites() -> None:
         "tx": {"id": "a"},
     }
     record |= {"scores": {"fraud": 50}, "f": {"amount": 1}}
-    made = map_values(loop_with(sources()[0] | {"topic": "t"}), [record, record | {"eventType": "Other"}])
+    made = map_values(loop_with(source("risk.scoring.v3")), [record, record | {"eventType": "Other"}])
     (found,) = predictions_of(made)
     assert (found["id"], found["outputs"], found["extras"], made.filtered) == (
         "a|v1",
@@ -55,10 +61,10 @@ def test_paths_and_composites() -> None:
 
 
 def test_values_by_their_type() -> None:
-    """The second example: keys and answers as an export of a table spells them, and a code of either spelling."""
+    """Keys and answers as an export of a table spells them, and a code of either spelling."""
     record = {"transaction_id": "0101.0", "changed": "2024-03-01T12:00:00", "reason": "10.40", "deleted": "F"}
     found = map_values(
-        loop_with(sources()[1] | {"topic": "t"}),
+        loop_with(source("disputes-*.csv")),
         [
             record,
             record | {"deleted": "T", "transaction_id": "a"},
@@ -74,27 +80,27 @@ def test_values_by_their_type() -> None:
 
 
 def test_headers_and_keys() -> None:
-    """The third example."""
+    """They are CloudEvents in binary mode."""
     headers = [("ce_type", b"com.example.click"), ("ce_time", b"2001-09-09T01:46:41Z")]
-    made = map_values(loop_with(sources()[2] | {"topic": "t"}), [{}], keys=[b"k"], headers=[headers])
+    made = map_values(loop_with(source("clicks")), [{}], keys=[b"k"], headers=[headers])
     assert [(one["key"], one["value"], one["time"]) for one in labels_of(made)] == [("k", 1.0, 1_000_000_001_000)]
 
 
 def test_debezium() -> None:
-    """The fourth example."""
+    """Its message without a value, which follows a deletion, is left out."""
     before, after = {"transaction_id": 7}, {"transaction_id": 7, "reason": "10.4"}
     records = [
         {"payload": {"op": "c", "after": after, "ts_ms": 1_000_000_000_001}},
         {"payload": {"op": "d", "before": before, "ts_ms": 1_000_000_000_002}},
     ]
-    made = map_values(loop_with(sources()[3] | {"topic": "t"}), [*records, None])
+    made = map_values(loop_with(source("disputes.public.chargebacks")), [*records, None])
     found = [(one["key"], one["op"], one["value"], one["source"]) for one in labels_of(made)]
     assert found == [("7", "upsert", 1.0, "chargeback"), ("7", "retract", None, "chargeback")]
 
 
 def test_a_tombstone_deletes() -> None:
-    """The fourth example."""
-    made = map_values(loop_with(sources()[3] | {"topic": "t"}), [{"verdict": 1}, None], keys=[b"a", b"a"])
+    """Whose value is missing."""
+    made = map_values(loop_with(source("reviews.by-id")), [{"verdict": 1}, None], keys=[b"a", b"a"])
     assert [(one["key"], one["op"]) for one in labels_of(made)] == [("a", "upsert"), ("a", "delete")]
 
 
@@ -102,7 +108,7 @@ def test_the_function_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """As it is printed there."""
     (tmp_path / "our_mapping.py").write_text(blocks("python")[0])
     monkeypatch.setattr(sys, "path", list(sys.path))
-    config = loop_with(sources()[4] | {"topic": "t"})
+    config = loop_with(source("risk.audit"))
     record = {"kind": "score", "model": "fraud", "tx": "a", "at": 1_000_000_001, "model_version": "v", "score": 0.5}
     mapper = TopicMapper("t", config, mapping_tools(config, {}, tmp_path))
     made = mapper.map(source_messages([record, record | {"model": "other"}, record | {"kind": "x"}]), 5)
