@@ -7,12 +7,12 @@ compares them. The views of the lake do the same (`truthloop_class`).
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import polars as pl
 
-__all__ = ["like_the_others", "with_one_spelling"]
+__all__ = ["like_the_others", "with_one_spelling", "with_outputs_alike"]
 
 _WHOLE: Final = r"^-?(?:0|[1-9][0-9]*)$"
 _WHOLE_AS_FLOAT: Final = r"^(-?(?:0|[1-9][0-9]*))\.0+$"
@@ -39,9 +39,27 @@ def with_one_spelling(outcomes: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def with_outputs_alike(rows: pl.DataFrame, truth: str, outputs: Sequence[str]) -> pl.DataFrame:
+    """Return rows whose true class and outputs of several versions are spelled alike.
+
+    >>> rows = pl.DataFrame({"truth": ["3.0", "4.0"], "running": ["3.0", "4.0"], "candidate": ["3", "4.0"]})
+    >>> with_outputs_alike(rows, "truth", ["running", "candidate"]).rows()
+    [('3', '3', '3'), ('4.0', '4.0', '4.0')]
+    """
+    true = pl.col(truth)
+    rows = rows.with_columns(
+        pl.coalesce(_stripped(true, pl.col(name)) for name in outputs).fill_null(true).alias(truth)
+    )
+    return rows.with_columns(_like(pl.col(name), true) for name in outputs)
+
+
 def _like(text: pl.Expr, other: pl.Expr) -> pl.Expr:
-    whole = text.str.extract(_WHOLE_AS_FLOAT)
-    return pl.when(other.str.contains(_WHOLE) & whole.is_not_null()).then(whole).otherwise(text)
+    return _stripped(text, other).fill_null(text)
+
+
+def _stripped(text: pl.Expr, other: pl.Expr) -> pl.Expr:
+    """Return a whole number without its trailing `.0` where the other class is a whole number; else null."""
+    return pl.when(other.str.contains(_WHOLE)).then(text.str.extract(_WHOLE_AS_FLOAT))
 
 
 def like_the_others(names: Counter[str], others: Collection[str]) -> Counter[str]:

@@ -11,6 +11,7 @@ from typing import Final
 import polars as pl
 
 from lake.session import connect
+from monitor.cells.class_spelling import with_outputs_alike
 from monitor.cells.versions import prediction_counts, versions_in
 from monitor.evaluation import day_ending_at
 from monitor.versions.candidate import judge_candidate
@@ -87,7 +88,11 @@ class CandidateReview:
         running, candidate = (rows.filter(pl.col("version") == version) for version in pair)
         slices = [f"slice_{name}" for name in self._settings.config.predictions.slices]
         left = running.select("key", pl.col("day").cast(pl.Date), *slices, truth=truth, running=output)
-        return left.join(candidate.select("key", candidate=output), on="key")
+        rows = left.join(candidate.select("key", candidate=output), on="key")
+        if self._task != "multiclass":
+            return rows
+        # each version's own row has its label and output in one spelling, which may not be that of the other's
+        return with_outputs_alike(rows, "truth", ["running", "candidate"])
 
     def _entry(self, pair: Pair, found: CandidateJudgement, log: Sequence[Decision], gate: Gate) -> Decision:
         running, candidate = pair
