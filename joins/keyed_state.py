@@ -237,17 +237,17 @@ class KeyedState:
     def withdraw_labels(self, key: str, name: ChainName, offsets: AbstractSet[int], revision: int) -> None:
         """Withdraw labels of a chain; every prediction that had joined one falls back to what remains in its reach.
 
-        Labels that have left the state are passed over.
-
         Args:
             revision: greater than all before it.
         """
         state = self._get(key)
         labels = [] if state is None else state.labels.get(name, [])
+        kind, definition = kind_and_definition(name)
+        for offset in sorted(offsets - {label.offset for label in labels}):
+            self.refuse_withdrawal(offset, kind)
         withdrawn = [label for label in labels if label.offset in offsets and label.counted_as != _WITHDRAWN]
         if state is None or not withdrawn:
             return
-        kind, definition = kind_and_definition(name)
         rules = self._rules[kind][definition]
         before = label_part(label_of_record(labels))
         for label in withdrawn:
@@ -260,6 +260,10 @@ class KeyedState:
                 label_left = state.label_in_reach(name, prediction.time_ms, rules.retain_ms)
                 left = self._what_remains(prediction, rules, chain, label_left)
                 self._revise(key, id_, prediction, rules, (chain, left, Reason.WITHDRAWAL, revision))
+
+    def refuse_withdrawal(self, offset: int, kind: str) -> None:
+        """Name a label that has left the state, so that what it made stays; it is counted as before."""
+        self.effects.rejects.append(RejectRow("labels", offset, RejectReason.NOT_WITHDRAWN, kind))
 
     def _what_remains(
         self, prediction: PredictionState, rules: ChainRules, chain: Chain, label: LabelState | None

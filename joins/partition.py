@@ -144,15 +144,17 @@ class Partition:
                     self._behind_labels.append((kind, offset, key, name))
 
     def _withdraw(self, batch: Batch) -> None:
-        """Withdraw labels that are still there, chain by chain; of those that have left, nothing can be taken back."""
+        """Withdraw labels that are still there, chain by chain; those that have left are named in a row each."""
         checkpoint, store = self.checkpoint, self.store
         by_chain: dict[tuple[str, str], set[int]] = {}
         for kind, known_at_ms, offset in batch.withdrawals:
             index = store.by_label.get(kind)
             entries = [] if index is None else index.between((known_at_ms, offset - 1), known_at_ms + 1, 1)
-            for _, found, key, name in entries:
-                if found == offset:
-                    by_chain.setdefault((key, name), set()).add(offset)
+            if entries and entries[0][1] == offset:
+                _, _, key, name = entries[0]
+                by_chain.setdefault((key, name), set()).add(offset)
+            else:
+                self._state.refuse_withdrawal(offset, kind)
         checkpoint.withdrawals += 2
         revision = batch.predictions_next + batch.labels_next + checkpoint.withdrawals - 1
         store.prefetch({key for key, _ in by_chain})

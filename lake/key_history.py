@@ -104,8 +104,11 @@ def near_keys(connection: duckdb.DuckDBPyConnection, key: str) -> list[str]:
 _WITH_REASON = """
     SELECT t.*, r.reason AS rejected
     FROM all_{table} AS t
-    LEFT JOIN (SELECT "partition", "offset", reason FROM all_rejects WHERE "input" = '{table}') AS r
-      USING ("partition", "offset")
+    LEFT JOIN (
+      -- a stale label that was withdrawn later has two rows
+      SELECT "partition", "offset", arg_max(reason, coalesce("sequence", -1)) AS reason
+      FROM all_rejects WHERE "input" = '{table}' GROUP BY "partition", "offset"
+    ) AS r USING ("partition", "offset")
     WHERE t.key = ? ORDER BY t.{order}, t."offset"
 """
 _REVISIONS = 'SELECT * FROM all_outcomes WHERE "key" = ? ORDER BY revision, id, kind, definition'

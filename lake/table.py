@@ -135,6 +135,7 @@ _LEDGER: dict[str, pl.DataType] = {
     "run": pl.String(),
     "close_at": TIME,
     "idle": pl.String(),
+    "withdrawals": pl.String(),
 }
 _CELLS: dict[str, pl.DataType] = {
     "version": pl.String(),
@@ -214,7 +215,7 @@ _OPTIONAL: dict[str, set[str]] = {
         *("output", "output_class"),
     },
     "cells": set(),
-    "ledger": {"commands_first", "commands_next", "floor", "run", "close_at", "idle"},
+    "ledger": {"commands_first", "commands_next", "floor", "run", "close_at", "idle", "withdrawals"},
     "evidence": {"version", "value", "limit"},
     "diffs": set(),
     "decisions": {"decision", "version"},

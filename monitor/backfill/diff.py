@@ -256,10 +256,11 @@ def _sentences(episode: Episode, touched: Touched, days: int, cohorts: int) -> t
         f"new and {touched.taken_away:,} are removed; cells, views and metrics of {cohorts:,} cohorts on {days:,} days "
         "are restated, and days that were final are marked revised."
     )
-    return (
-        approving,
-        f"Rejecting keeps {labels} out of the record: nothing is restated, and no data set includes these labels.",
+    rejecting = (
+        f"Rejecting keeps {labels} out of the record: nothing is restated, no data set includes these labels, and the "
+        "join withdraws them, so that every prediction falls back to what remains of its labels."
     )
+    return approving, rejecting
 
 
 def _short(name: str) -> str:

@@ -52,9 +52,9 @@ def of_record(outcomes: pl.DataFrame, definitions: Mapping[str, str], rulings: S
     ranked = [rows.filter(~is_own | counts).with_columns(pl.lit(0, dtype=pl.Int64).alias(RANK))]
     for kind, approved in approved_definitions(definitions, rulings).items():
         ranked += [
-            rows.filter(pl.col("kind") == kind, pl.col("definition") == definition, counts).with_columns(
-                pl.lit(definitions[kind]).alias("definition"), pl.lit(rank, dtype=pl.Int64).alias(RANK)
-            )
+            rows.filter(
+                pl.col("kind") == kind, pl.col("definition") == definition, counts, pl.col("status") != "pending"
+            ).with_columns(pl.lit(definitions[kind]).alias("definition"), pl.lit(rank, dtype=pl.Int64).alias(RANK))
             for rank, definition in enumerate(approved, start=1)
         ]
     return pl.concat(ranked)

@@ -54,7 +54,8 @@ def states_of(plan: CellPlan, outcomes: pl.DataFrame, earlier: pl.DataFrame) -> 
         Of each chain the newest of all revisions with `sign` 1, and the newest of the earlier revisions, if there is
         one, with `sign` -1; with the lake's columns that counting needs, and
 
-        - `first_known_at`: when a label was first known since the last retraction; null without a label.
+        - `first_known_at`: when a label was first known since the last one was retracted, or withdrawn without another;
+          null without a label.
         - `revised_final`: how often the truth that metrics use (no label, or its value) changed after the horizon.
         - `revised_AGE`, for each of the plan's `evaluate_at_ms`: how often a label that was known by that age changed,
           or was retracted, after it.
@@ -107,9 +108,10 @@ def _newest(plan: CellPlan, rows: pl.DataFrame) -> pl.DataFrame:
         return single.with_columns(none)
     chained = rows.filter(~alone).sort(*_CHAIN, RANK, "revision")
     starts = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in _CHAIN).fill_null(value=True)
-    is_retracted = pl.col("status") == Status.RETRACTED.value
+    # without a label again: it was retracted, or withdrawn and nothing remained
+    is_cleared = pl.col("status").is_in([Status.RETRACTED.value, Status.PENDING.value])
     newest = (
-        chained.with_columns(chain=starts.cum_sum(), segment=(starts | is_retracted).cum_sum())
+        chained.with_columns(chain=starts.cum_sum(), segment=(starts | is_cleared).cum_sum())
         .with_columns(
             first_known_at=first_known.min().over("segment"),
             known_so_far_at=first_known.cum_min().forward_fill().over("segment"),

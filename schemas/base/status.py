@@ -64,3 +64,4 @@ class RejectReason(StrEnum):
     UNKNOWN_PREDICTION = "unknown_prediction"
     WAITING_LIMIT = "waiting_limit"
     WITHDRAWN = "withdrawn"
+    NOT_WITHDRAWN = "not_withdrawn"

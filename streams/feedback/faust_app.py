@@ -152,16 +152,18 @@ class FaustApp:
             with suppress(TimeoutError):
                 await asyncio.wait_for(never.wait(), min(left_s, _WAIT_S))
 
-    async def publish(self, topic: str, key: bytes, value: bytes) -> None:
-        """Send a message, and return once the cluster has it.
+    async def publish(self, topic: str, key: bytes | None, value: bytes, partition: int | None = None) -> None:
+        """Send a message to a partition (None: that of the key), and return once the cluster has it.
 
         Raises:
             BrokerError: it was not sent.
         """
         try:
-            await (await self._app.topic(topic, **_RAW).send(key=key, value=value))
+            await (await self._app.topic(topic, **_RAW).send(key=key, value=value, partition=partition))
         except Exception as error:
-            raise BrokerError(f"a decision was not published: {error}", hint="It is published again.") from error
+            raise BrokerError(
+                f"a message was not published: {error}", where=f"topic {topic}", hint="It is published again."
+            ) from error
 
     async def _read_notices(self, stream: Any) -> None:  # noqa: ANN401 - Faust's stream has no useful type
         async for value in stream:

@@ -40,11 +40,13 @@ class Message:
     Attributes:
         topic: its full name.
         value: JSON.
+        partition: None: that of the key.
     """
 
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes
+    partition: int | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class FeedbackRole:
                 progress = await loop.run_in_executor(pool, self._handlers.advance)
             if progress.messages:
                 for message in progress.messages:
-                    await app.publish(message.topic, message.key, message.value)
+                    await app.publish(message.topic, message.key, message.value, message.partition)
                 await loop.run_in_executor(pool, progress.published)
         except TruthloopError as error:
             self._backoff.failed("advance", error)

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from joins import Batch, Checkpoint, Effects, Idle, Partition
+from joins import Batch, Checkpoint, Effects, Idle, Partition, Withdrawal
 from joins.watermark import PREDICTIONS
 from streams.kafka.messages import PartitionMessages
 from streams.kafka.topics import Topics
 from streams.ledger.entry import IdleInputs, LedgerRecord
 from streams.ledger.rules import read_rules, refused_change
 from streams.messages.canonical import CanonicalReader, Unreadable
-from streams.messages.command import ChangeRules, Close, decode_command
+from streams.messages.command import WITHDRAWN_AT_ONCE, ChangeRules, Command, Withdraw, decode_command
 from streams.state_store.store import RocksStore
 
 __all__ = ["Incoming", "PartitionTask", "StepResult", "StoredCheckpoint", "join_rejects"]
@@ -105,7 +105,7 @@ class PartitionTask:
         self.sequence = stored.sequence
         self.commands_next = stored.commands_next
         self.rules = stored.rules
-        self._waiting: list[tuple[int, Close | ChangeRules]] = []
+        self._waiting: list[tuple[int, Command]] = []
         self._commands_read = stored.commands_next
         self._flushed_at_ms: int | None = None
 
@@ -121,7 +121,7 @@ class PartitionTask:
 
     @property
     def has_waiting_command(self) -> bool:
-        """Whether a command waits for the inputs to reach its offsets."""
+        """Whether a command waits: for the inputs to reach its offsets, or for a step that withdraws fewer labels."""
         return bool(self._waiting)
 
     def step(self, incoming: Incoming, reader: CanonicalReader, now_ms: int, idle: Idle) -> StepResult:
@@ -132,11 +132,13 @@ class PartitionTask:
             first[0] if incoming.predictions_next is None else incoming.predictions_next,
             first[1] if incoming.labels_next is None else incoming.labels_next,
         )
-        close_at_ms = self._apply_commands(incoming, following, now_ms)
+        commanded = self._apply_commands(incoming, following, now_ms)
         predictions = reader.prediction_records(*incoming.predictions.columns)
         labels = reader.label_records(*incoming.labels.columns)
         unreadable = (len(predictions.unreadable), len(labels.unreadable))
-        batch = Batch(predictions.records, labels.records, *following, now_ms, close_at_ms, idle, unreadable)
+        close_at_ms, withdrawals = commanded
+        records = (predictions.records, labels.records)
+        batch = Batch(*records, *following, now_ms, close_at_ms, idle, unreadable, withdrawals=withdrawals)
         effects = self._apply(batch)
         record = LedgerRecord(
             sequence=self.sequence,
@@ -152,6 +154,7 @@ class PartitionTask:
             close_at=close_at_ms,
             idle=IdleInputs(sorted(idle.inputs), idle.elapsed_ms),
             unreadable=unreadable,
+            withdrawals=withdrawals,
         )
         self.sequence += 1
         seen = {label[2] for label in labels.records}
@@ -198,8 +201,14 @@ class PartitionTask:
             self.partition.change_rules(read_rules(rules).policy)
             self.rules = rules
 
-    def _apply_commands(self, incoming: Incoming, following: tuple[int, int], now_ms: int) -> int | None:
-        """Apply the commands that are due, in their order; return the time up to which the inputs are closed."""
+    def _apply_commands(
+        self, incoming: Incoming, following: tuple[int, int], now_ms: int
+    ) -> tuple[int | None, list[Withdrawal]]:
+        """Apply the commands that are due, in their order.
+
+        Returns:
+            The time up to which the inputs are closed, and the labels to withdraw.
+        """
         for offset, value in zip(incoming.commands.offsets, incoming.commands.values, strict=True):
             command = decode_command(value)
             if command is not None:
@@ -207,21 +216,30 @@ class PartitionTask:
         if incoming.commands_next is not None:
             self._commands_read = incoming.commands_next
         close_at_ms: int | None = None
+        withdrawals: list[Withdrawal] = []
         while self._waiting:
             offset, command = self._waiting[0]
-            if isinstance(command, ChangeRules):
+            if isinstance(command, Withdraw):
+                if withdrawals and len(withdrawals) + len(command.labels) > WITHDRAWN_AT_ONCE:
+                    self.commands_next = offset
+                    return close_at_ms, withdrawals
+                withdrawals += command.labels
+                log.info(
+                    "partition %d: %d labels of %s are withdrawn", self.number, len(command.labels), command.episode
+                )
+            elif isinstance(command, ChangeRules):
                 if refusal := refused_change(self.rules, command.rules):
                     log.error("partition %d: the rules are not changed: %s", self.number, refusal)
                 else:
                     self._change_rules(command.rules)
             elif command.predictions_next > following[0] or command.labels_next > following[1]:
                 self.commands_next = offset
-                return close_at_ms
+                return close_at_ms, withdrawals
             elif command.time <= now_ms:
                 close_at_ms = command.time if close_at_ms is None else max(command.time, close_at_ms)
             del self._waiting[0]
         self.commands_next = self._commands_read
-        return close_at_ms
+        return close_at_ms, withdrawals
 
 
 def join_rejects(step: StepResult, topics: Topics, seen_at_ms: int) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ has its own, and one row may cover several consecutive steps: its number is the 
 first step's. Pure: `streams.ledger.table` reads the lake.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from joins import Checkpoint
+from joins import Checkpoint, Withdrawal
 from lake.table import TIME
 
 __all__ = ["LedgerRow", "RunFile", "RunRecord", "ledger_frame"]
@@ -39,6 +39,7 @@ _SCHEMA: dict[str, Any] = {
     "run": pl.String,
     "close_at": TIME,
     "idle": pl.String,
+    "withdrawals": pl.String,
 }
 
 
@@ -99,6 +100,7 @@ class LedgerRow:
         idle: JSON of the inputs that were silent; None in a replay, where no input is ever idle.
         run: the replay's run; None in a live lake.
         close_at_ms: time up to which all inputs were declared complete, UTC.
+        withdrawals: labels that the step of a replay withdrew; a live join keeps them in its topic's entries.
     """
 
     partition: int
@@ -112,11 +114,12 @@ class LedgerRow:
     idle: str | None = None
     run: RunRecord | None = None
     close_at_ms: int | None = None
+    withdrawals: Sequence[Withdrawal] = ()
 
     @classmethod
     def read(cls, row: Mapping[str, Any]) -> "LedgerRow":
         """Read a row from its columns; a lake of an earlier version may lack the newest columns."""
-        commands = row.get("commands_next")
+        commands, withdrawals = row.get("commands_next"), row.get("withdrawals")
         return cls(
             partition=row["partition"],
             sequence=row["sequence"],
@@ -129,6 +132,7 @@ class LedgerRow:
             idle=row.get("idle"),
             run=None if row["run"] is None else msgspec.json.decode(row["run"], type=RunRecord),
             close_at_ms=_to_ms(row["close_at"]),
+            withdrawals=() if withdrawals is None else msgspec.json.decode(withdrawals, type=list[Withdrawal]),
         )
 
     def columns(self) -> dict[str, Any]:
@@ -154,6 +158,7 @@ class LedgerRow:
             "run": None if self.run is None else _json(self.run),
             "close_at": _from_ms(self.close_at_ms),
             "idle": self.idle,
+            "withdrawals": _json(self.withdrawals) if self.withdrawals else None,
         }
 
 

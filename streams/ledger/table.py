@@ -4,13 +4,14 @@ A replay writes a step's ledger rows before its other rows, so that after a cras
 join can read its topics again; its ledger rows are written last, and prove that the others are there.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
 import polars as pl
 
-from joins import Checkpoint
+from joins import Checkpoint, Withdrawal
 from lake import Lake
 from schemas.errors import LakeError
 from streams.ledger.row import LedgerRow, RunRecord, ledger_frame
@@ -29,7 +30,7 @@ _T = TypeVar("_T", bound=msgspec.Struct)
 
 @dataclass(frozen=True)
 class ReplayStep:
-    """One step of a replay, all partitions together."""
+    """One step of a replay, all partitions together; `withdrawals` are by partition."""
 
     sequence: int
     now_ms: int
@@ -39,6 +40,12 @@ class ReplayStep:
     checkpoints: list[Checkpoint]
     run: RunRecord
     policy: str = field(repr=False)
+    withdrawals: Mapping[int, Sequence[Withdrawal]] = field(default_factory=dict)
+
+    @property
+    def reads_nothing(self) -> bool:
+        """Whether the step read no record."""
+        return self.predictions[0] == self.predictions[1] and self.labels[0] == self.labels[1]
 
     def rows(self) -> pl.DataFrame:
         """Return the step's rows of the ledger table, one for each partition."""
@@ -53,6 +60,7 @@ class ReplayStep:
                 policy=self.policy,
                 run=self.run,
                 close_at_ms=self.close_at_ms,
+                withdrawals=self.withdrawals.get(partition, ()),
             )
             for partition, checkpoint in enumerate(self.checkpoints)
         )
@@ -132,4 +140,5 @@ def _step_from_end(rows: pl.DataFrame, back: int) -> ReplayStep | None:
         checkpoints=[row.checkpoint for row in found],
         run=first.run,
         policy=first.policy,
+        withdrawals={row.partition: row.withdrawals for row in found if row.withdrawals},
     )

@@ -2,20 +2,35 @@
 
 A close declares the inputs complete up to a time. It takes effect at the offsets that it names, the ends of the
 partition's topics when it was sent, so records that were sent before it are read before it. Other rules take effect
-with the step that reads them; the ledger records the rules of every step.
+with the step that reads them; the ledger records the rules of every step. So it does of labels that are withdrawn: each
+partition gets its own, and a copy that is sent again finds nothing left to withdraw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 from confluent_kafka import KafkaException, TopicPartition
 
+from joins import Withdrawal
 from schemas.errors import BrokerError
 from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.topics import Topics
 
-__all__ = ["ChangeRules", "Close", "decode_command", "send_close", "send_rules"]
+__all__ = [
+    "WITHDRAWN_AT_ONCE",
+    "ChangeRules",
+    "Close",
+    "Command",
+    "Withdraw",
+    "decode_command",
+    "send_close",
+    "send_rules",
+    "withdraw_commands",
+]
+
+WITHDRAWN_AT_ONCE = 10_000
+"""Labels of one command, and of one step: both the command and the step's ledger entry stay below half a megabyte."""
 
 
 class Close(msgspec.Struct, frozen=True, tag_field="command", tag="close"):
@@ -44,10 +59,28 @@ class ChangeRules(msgspec.Struct, frozen=True, tag_field="command", tag="config"
     v: Literal[1] = 1
 
 
-def decode_command(message: bytes | None) -> Close | ChangeRules | None:
+class Withdraw(msgspec.Struct, frozen=True, tag_field="command", tag="withdraw"):
+    """Labels of one partition are withdrawn, with the step that reads this.
+
+    Attributes:
+        episode: the backfill that was rejected.
+        labels: kind, known_at in ms UTC, and offset of each; all were read before this was sent.
+    """
+
+    episode: str
+    labels: list[Withdrawal]
+    v: Literal[1] = 1
+
+
+Command = Close | ChangeRules | Withdraw
+
+_decode: Callable[[bytes], Command] = msgspec.json.Decoder(Command).decode
+
+
+def decode_command(message: bytes | None) -> Command | None:
     """Return a command, or None for a message that is no command of this version."""
     try:
-        return msgspec.json.decode(message or b"", type=Close | ChangeRules)
+        return _decode(message or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
@@ -81,6 +114,17 @@ def send_rules(clients: KafkaClients, topics: Topics, rules: str) -> None:
         BrokerError: not every partition accepted the command; it can be sent again.
     """
     _send(clients, topics, [ChangeRules(rules)] * topics.partitions)
+
+
+def withdraw_commands(episode: str, labels: Mapping[int, Sequence[Withdrawal]]) -> Iterator[tuple[int, bytes]]:
+    """Yield partition and message of each command that has the join withdraw labels of a rejected backfill.
+
+    Args:
+        labels: by partition, those that the join has read.
+    """
+    for partition, some in labels.items():
+        for first in range(0, len(some), WITHDRAWN_AT_ONCE):
+            yield partition, msgspec.json.encode(Withdraw(episode, list(some[first : first + WITHDRAWN_AT_ONCE])))
 
 
 def _send(clients: KafkaClients, topics: Topics, commands: Sequence[Close | ChangeRules]) -> None:

@@ -5,15 +5,17 @@ again from its recorded offset ranges, and writes only the tables that lack it. 
 its end is skipped, by its content.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 from filelock import FileLock, Timeout
 
-from joins import Batch, Effects, Partition, policy_from
+from joins import Batch, Effects, Partition, Withdrawal, policy_from
 from joins.accounting import Counters
 from lake import Lake
 from schemas.config.loop import LoopConfig
@@ -31,7 +33,7 @@ from streams.replay.sorted_input import SortedInput
 from streams.replay.writer import LakeWriter, StepFrames
 from streams.state_store.restore import restore
 
-__all__ = ["Progress", "ReplaySummary", "replay"]
+__all__ = ["Progress", "ReplaySummary", "replay", "withdraw"]
 
 Progress = Callable[[int, int | None], None]
 """Called after every step with (records joined so far, event time reached in ms or None)."""
@@ -92,12 +94,46 @@ def replay(
         )
     for file in files:
         Mapper(file, config)  # refuses a file that lacks mapped columns, before anything is written
+    with _only_replay(lake_path, config) as lake:
+        return _Replay(lake, config, now_ms, progress).run(files, close_at_ms)
+
+
+def withdraw(lake_path: Path, config: LoopConfig, labels: Mapping[int, Sequence[Withdrawal]], *, now_ms: int) -> bool:
+    """Withdraw labels of earlier runs, in a run of their own that reads no file.
+
+    Args:
+        lake_path: folder of a lake that replays fill.
+        config: as for `replay`.
+        labels: by partition; those that have been withdrawn already, or have left the state, are passed over.
+        now_ms: wall clock; recorded.
+
+    Returns:
+        False if a run was interrupted: it has to be finished first, and the next run withdraws.
+
+    Raises:
+        LakeError, ConfigError: as `replay` does.
+    """
+    with _only_replay(lake_path, config) as lake:
+        last = ReplayLedger(lake).last
+        if last is None or not last.run.finished:
+            return False
+        _Replay(lake, config, now_ms, lambda _records, _time_ms: None).run([], None, labels)
+        return True
+
+
+@contextmanager
+def _only_replay(lake_path: Path, config: LoopConfig) -> Iterator[Lake]:
+    """Open the lake for one replay at a time.
+
+    Raises:
+        LakeError: another replay is running, or a live join writes the lake.
+    """
     lake = Lake.create(lake_path, config)
     lock = FileLock(lake_path / "replay.lock", timeout=0)
     try:
         with lock:
             refuse_live(lake)
-            return _Replay(lake, config, now_ms, progress).run(files, close_at_ms)
+            yield lake
     except Timeout:
         raise LakeError(
             "another replay is running on this lake", where=str(lake_path), hint="Wait until it has finished."
@@ -121,8 +157,13 @@ class _Replay:
         self._steps = 0
         self._records = 0
 
-    def run(self, files: Sequence[RecordFile], close_at_ms: int | None) -> ReplaySummary:
-        """Execute the run; see `replay`."""
+    def run(
+        self,
+        files: Sequence[RecordFile],
+        close_at_ms: int | None,
+        withdrawals: Mapping[int, Sequence[Withdrawal]] = MappingProxyType({}),
+    ) -> ReplaySummary:
+        """Execute the run; see `replay` and `withdraw`."""
         ledger = ReplayLedger(self._lake)
         last = ledger.last
         if last is not None:
@@ -138,9 +179,12 @@ class _Replay:
         self._sequence = 0 if base is None else base.sequence + 1
         with self._writer:
             torn = last if is_torn else None
-            if torn is not None and torn.run.finished:
+            if torn is not None and (torn.run.finished or torn.reads_nothing):
                 self._step(None, None, torn, torn.run)
                 torn = None
+            if withdrawals:
+                run.finished = True
+                self._step(None, None, None, run, withdrawals=withdrawals)
             logs = [
                 SortedInput("predictions", _with_role(new_files, "predictions"), self._config, run.predictions_first),
                 SortedInput("labels", _with_role(new_files, "labels"), self._config, run.labels_first),
@@ -207,6 +251,7 @@ class _Replay:
         recorded: ReplayStep | None,
         run: RunRecord,
         close_at_ms: int | None = None,
+        withdrawals: Mapping[int, Sequence[Withdrawal]] = MappingProxyType({}),
     ) -> None:
         """Join one batch in every partition and queue its rows.
 
@@ -216,7 +261,9 @@ class _Replay:
             recorded: the ledger's record of this step, if it is redone: its times are used again.
             run: stored with the step.
             close_at_ms: if given, the inputs are complete up to this time.
+            withdrawals: labels to withdraw, by partition.
         """
+        withdrawals = withdrawals if recorded is None else recorded.withdrawals
         now_ms = self._now_ms if recorded is None else recorded.now_ms
         close_at_ms = close_at_ms if recorded is None else recorded.close_at_ms
         checkpoint = self._partitions[0].checkpoint
@@ -238,10 +285,13 @@ class _Replay:
                 ranges[1][1],
                 now_ms,
                 close_at_ms,
+                withdrawals=withdrawals.get(number, ()),
             )
             effects.append((number, partition.step(batch)))
         checkpoints = [copy_of(partition.checkpoint) for partition in self._partitions]
-        step = ReplayStep(self._sequence, now_ms, *ranges, close_at_ms, checkpoints, copy_of(run), self._rules)
+        step = ReplayStep(
+            self._sequence, now_ms, *ranges, close_at_ms, checkpoints, copy_of(run), self._rules, withdrawals
+        )
         self._writer.write(step, self._frames(predictions, labels, effects))
         self._sequence += 1
         self._steps += 1

@@ -81,7 +81,7 @@ def least_watermark_ms(status: LoopStatus) -> int | None:
 def send_lake(clients: KafkaClients, config: LoopConfig, lake: Lake, progress: Callable[[int], None]) -> int:
     """Send every prediction and label of an old lake to a new loop's topics, in order of time; return their number.
 
-    Heartbeats are left out: they are about the old partitions.
+    Heartbeats are left out: they are about the old partitions. So are labels that the old loop has withdrawn.
 
     Args:
         clients: of the new loop's cluster.
@@ -103,6 +103,8 @@ def send_lake(clients: KafkaClients, config: LoopConfig, lake: Lake, progress: C
             hint="A loop with new outputs has to start without history: truthloop start.",
         )
     labels = lake.scan("labels").filter(pl.col("op") != "heartbeat", pl.col("kind").is_in(kinds))
+    withdrawn = lake.scan("rejects").filter(pl.col("input") == "labels", pl.col("reason") == "withdrawn")
+    labels = labels.join(withdrawn.select("partition", "offset"), on=["partition", "offset"], how="anti")
     _send_table(sender, "predictions", predictions, "predicted_at", config)
     _send_table(sender, "labels", labels, "known_at", config)
     sender.finish()

@@ -1,6 +1,7 @@
 """Opens a loop's backfills: the approvals that people rule through, and the diffs that they read."""
 
 from collections.abc import Callable
+from datetime import tzinfo
 
 from lake import Lake
 from retrain.approval import Approvals
@@ -8,11 +9,14 @@ from retrain.decision_log import DecisionLog
 from retrain.episode_status import EpisodeStatus
 from retrain.log_entries import EntryOrigin
 from schemas.errors import LakeError
+from schemas.events.backfill import Cause, Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from truthloop.config.settings import Settings
 from truthloop.evidence.diff_log import DiffLog
+from truthloop.evidence.withdrawals import progress_of
+from truthloop.text.rulings import status_text, withdrawal_text
 
-__all__ = ["find_diff", "open_approvals"]
+__all__ = ["find_diff", "open_approvals", "state_text"]
 
 
 def open_approvals(settings: Settings, now_ms: Callable[[], int]) -> Approvals:
@@ -24,6 +28,19 @@ def open_approvals(settings: Settings, now_ms: Callable[[], int]) -> Approvals:
     config, lake = settings.config, Lake.open(settings.lake)
     logs = [(origin, DecisionLog(lake, origin.kind)) for origin in EntryOrigin.all_of(config)]
     return Approvals(logs, now_ms)
+
+
+def state_text(lake: Lake, status: EpisodeStatus, zone: tzinfo) -> str:
+    """Return the status of a backfill in sentences, of a rejected one also what has become of its labels.
+
+    Raises:
+        LakeError: the lake cannot be read.
+    """
+    text = status_text(status, zone)
+    if status.verdict is not Verdict.REJECTED or status.episode.causes == [Cause.RESENT]:
+        return text
+    progress = progress_of(lake, status.episode)
+    return f"{text} {withdrawal_text(progress.withdrawn, progress.due, progress.left)}"
 
 
 def find_diff(diffs: DiffLog, status: EpisodeStatus) -> BackfillDiff:

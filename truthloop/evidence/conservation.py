@@ -62,7 +62,7 @@ def check_conservation(lake: Lake, definitions: Mapping[str, str], files: Iterab
         violations += _compare(f"predictions ({kind})", ledger, counted)
     for kind, counted in labels.items():
         of_kind = counters.labels[kind]
-        buckets = ("consumed", "stale", "duplicate", "aged_out", "rejected", "heartbeats")
+        buckets = ("consumed", "stale", "withdrawn", "duplicate", "aged_out", "rejected", "heartbeats")
         ledger = {bucket: getattr(of_kind, bucket) for bucket in buckets}
         ledger["kept"] = of_kind.heads + of_kind.superseded
         violations += _compare(f"labels ({kind})", ledger, counted)
@@ -111,6 +111,7 @@ def _count_predictions(rows: _Rows, kind: str, definition: str) -> dict[str, int
         .sort("revision")
         .group_by("partition", "prediction_offset")
         .agg(pl.col("status", "reason").last())
+        .filter(pl.col("status") != "pending")
         .select(pl.when(pl.col("reason") == "aged_out").then(pl.lit("aged_out")).otherwise("status").alias("bucket"))
         .group_by("bucket")
         .len()
@@ -129,15 +130,20 @@ def _count_predictions(rows: _Rows, kind: str, definition: str) -> dict[str, int
 
 def _count_labels(rows: _Rows, kind: str) -> dict[str, int]:
     labels = rows.records("labels").filter(pl.col("kind") == kind)
-    rejects = rows.rejects("labels")
-    rejected = _reject_counts(rejects.filter(pl.col("kind") == kind))
+    # a label that had left before it could be withdrawn is named, and counted where it was
+    rejects = rows.rejects("labels").filter(pl.col("reason") != "not_withdrawn")
     position = ["partition", "offset"]
+    withdrawn = rejects.filter(pl.col("reason") == "withdrawn")
+    # a stale label that was withdrawn has a row of either
+    once = rejects.join(withdrawn.select(position), on=position, how="anti").filter(pl.col("kind") == kind)
+    rejected = _reject_counts(pl.concat([once, withdrawn.filter(pl.col("kind") == kind)]))
     kept = labels.filter(pl.col("op") != "heartbeat").join(rejects.select(position), on=position, how="anti")
     waited = ("unknown_prediction", "too_late", "waiting_limit")
     return {
         "consumed": labels.select(pl.len()).collect().item(),
         "kept": kept.select(pl.len()).collect().item(),
         "stale": rejected.pop("stale", 0),
+        "withdrawn": rejected.pop("withdrawn", 0),
         "duplicate": rejected.pop("duplicate", 0),
         "aged_out": sum(rejected.pop(reason, 0) for reason in waited),
         "rejected": sum(rejected.values()),

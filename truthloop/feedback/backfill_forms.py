@@ -15,11 +15,11 @@ from schemas.base.figures import moment, zone_of
 from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from truthloop.config.settings import Settings
-from truthloop.evidence.approvals import find_diff, open_approvals
+from truthloop.evidence.approvals import find_diff, open_approvals, state_text
 from truthloop.evidence.diff_log import DiffLog
 from truthloop.page.web.access import Access
 from truthloop.page.web.backfill_pages import BackfillView, RulingAnswer, RulingForm
-from truthloop.text.rulings import refusal_text, status_text
+from truthloop.text.rulings import refusal_text
 
 __all__ = ["BackfillForms"]
 
@@ -63,7 +63,8 @@ class BackfillForms:
         self._now_ms = now_ms
         self._keys = token_keys(secret, access.token, secrets.token_bytes(32))
         self._approvals = open_approvals(settings, now_ms)
-        self._diffs = DiffLog(Lake.open(settings.lake))
+        self._lake = Lake.open(settings.lake)
+        self._diffs = DiffLog(self._lake)
         # a lake handle is not thread-safe
         self._lock = Lock()
         self.count_refusal = count_refusal
@@ -83,7 +84,8 @@ class BackfillForms:
             binding = self._binding(episode, status.diff_sha256, user)
             token = make_token(self._keys, binding, now_ms, secrets.token_bytes(NONCE_BYTES))
             until = moment(now_ms + TTL_MS, self._zone)
-        state = status_text(status, self._zone)
+        with self._lock:
+            state = state_text(self._lake, status, self._zone)
         return BackfillView(self._diff(status), status.verdict, status.why, state, token, until)
 
     def document(self, episode: str) -> bytes | None:

@@ -20,6 +20,7 @@ from truthloop.feedback.endpoints import access_of, receiver_of
 from truthloop.feedback.metrics import FeedbackMetrics
 from truthloop.feedback.metrics_reader import MetricsReader
 from truthloop.feedback.reconcile import Reconciler
+from truthloop.feedback.withdrawal_commands import WithdrawalCommands
 from truthloop.page.gather import Gatherer
 from truthloop.page.web.app import PageSources, make_app
 
@@ -66,14 +67,22 @@ class FeedbackHandlers:
         )
         self._forms = BackfillForms(settings, self._access, secret, now_ms, self._metrics.count_refused_ruling)
         self._gatherer = Gatherer(settings, now_ms)
+        self._withdrawals = WithdrawalCommands(Lake.open(settings.lake), self._topics)
 
     def advance(self) -> Progress:
         """Reconcile the gate with the lake, and return the messages to publish."""
         result = self._reconciler.run()
         self._metrics_reader.update(self._reconciler)
         messages, claims = self._unpublished(result.evaluations)
+        evidence = self._reconciler.evidence
+        messages += [] if evidence is None else self._withdrawals.due(evidence.rulings)
         moved = len(result.evaluations) + len(result.decisions)
-        return Progress(moved, 0, messages, lambda: self._note_published(claims))
+
+        def published() -> None:
+            self._note_published(claims)
+            self._withdrawals.note_sent()
+
+        return Progress(moved, 0, messages, published)
 
     async def deliver(self) -> None:
         """Send the requests that are due."""

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from joins.accounting import Counters
+from lake import Lake
 from schemas.errors import InputError
 from streams.mapping.record_file import RecordFile, open_record_file
 from streams.mapping.tools import mapping_tools
-from streams.replay.replay import ReplaySummary
+from streams.replay.replay import ReplaySummary, withdraw
 from streams.replay.replay import replay as replay_records
 from truthloop.config.settings import Settings
+from truthloop.evidence.withdrawals import due_withdrawals
+from truthloop.terminal.console import note
 from truthloop.terminal.progress import progress_bar
 
 __all__ = ["accounting_lines", "open_record_files", "replay_files"]
@@ -33,13 +36,27 @@ def replay_files(
         InputError: there is neither a file nor a time to close at, or a file cannot be used.
         ConfigError: a hook function of the mapping, or the key for personal data, is missing.
     """
-    if not predictions and not labels and close_at_ms is None:
+    withdrawn = _withdraw_rejected(settings, now_ms)
+    if not predictions and not labels and close_at_ms is None and not withdrawn:
         raise InputError("no files were given", hint="truthloop replay --predictions FILE --labels FILE")
     files = open_record_files(settings, predictions, labels)
     with _without_garbage_collection(), progress_bar(total, settings.config.timezone) as report:
         return replay_records(
             settings.lake, settings.config, files, now_ms=now_ms, close_at_ms=close_at_ms, progress=report
         )
+
+
+def _withdraw_rejected(settings: Settings, now_ms: int) -> int:
+    """Have the join withdraw the labels of backfills that were rejected since the last run; return their number."""
+    if not settings.lake.exists():
+        return 0
+    lake = Lake.open(settings.lake)
+    due = due_withdrawals(lake, settings.config)
+    if not due or not withdraw(settings.lake, settings.config, due, now_ms=now_ms):
+        return 0
+    count = sum(len(labels) for labels in due.values())
+    note(f"{count:,} labels of rejected backfills are withdrawn.")
+    return count
 
 
 def open_record_files(settings: Settings, predictions: list[Path], labels: list[Path]) -> list[RecordFile]:
@@ -87,6 +104,7 @@ def accounting_lines(counters: Counters) -> list[str]:
             "of record": c.heads,
             "superseded": c.superseded,
             "stale": c.stale,
+            "withdrawn": c.withdrawn,
             "duplicate": c.duplicate,
             "that found no prediction": c.aged_out,
             "rejected": c.rejected,

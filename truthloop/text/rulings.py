@@ -9,7 +9,15 @@ from schemas.base.figures import moment
 from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import FlipMatrix
 
-__all__ = ["ATTESTED", "SCOPE_TITLES", "largest_flips", "refusal_text", "ruled_by_text", "status_text"]
+__all__ = [
+    "ATTESTED",
+    "SCOPE_TITLES",
+    "largest_flips",
+    "refusal_text",
+    "ruled_by_text",
+    "status_text",
+    "withdrawal_text",
+]
 
 ATTESTED: Final = "an attestation: nobody has checked who that is"
 
@@ -40,6 +48,25 @@ def status_text(status: EpisodeStatus, zone: tzinfo) -> str:
     if status.is_waiting:
         return f"Waits for a person since {moment(status.found_ms, zone)}. Until then it does not count."
     return _BY_RULE.get(status.verdict, f"It is {status.verdict.value}.")
+
+
+def withdrawal_text(withdrawn: int, due: int, left: int) -> str:
+    """Return what has become of the labels of a rejected backfill.
+
+    >>> withdrawal_text(1_706, 0, 0)
+    'The join has withdrawn all 1,706 labels.'
+    >>> withdrawal_text(7, 2, 0)
+    'The join has withdrawn 7 of 9 labels; 2 are due, by the running join or the next replay.'
+    """
+    every = withdrawn + due + left
+    if withdrawn == every:
+        return f"The join has withdrawn all {every:,} labels."
+    text = f"The join has withdrawn {withdrawn:,} of {every:,} labels"
+    if due:
+        text += f"; {due:,} are due, by the running join or the next replay"
+    if left:
+        text += f"; {left:,} had left its state (retain, or 16 labels of a key), and what they made stays"
+    return f"{text}."
 
 
 def refusal_text(result: RulingResult, zone: tzinfo) -> tuple[str, str]:

@@ -18,11 +18,13 @@ from joins import (
     Partition,
     Policy,
     PredictionRecord,
+    RejectRow,
     Withdrawal,
     rebuild,
 )
 from joins.policy import LABELS_PER_CHAIN_MAX
 from joins.state import KeyState
+from schemas.base.status import RejectReason
 
 POLICY = Policy({"click": KindPolicy("d1", horizon_ms=100, retain_ms=1_000, implies=True, implied=0.0)})
 NOW_MS = 10_000
@@ -116,15 +118,16 @@ def test_revisions_grow_though_no_position_moves() -> None:
     assert both[0].revision < both[1].revision
 
 
-def test_a_withdrawal_twice_or_of_what_is_not_there_does_nothing() -> None:
-    """Nor of another kind, nor with another time than the label's."""
+def test_a_withdrawal_twice_does_nothing_and_one_of_what_is_not_there_is_named() -> None:
+    """Another offset, another kind, another time than the label's: a row each, and nothing changes."""
     loop = Loop()
     loop.step(label(0, 60), label(1, 70))
     loop.withdraw(1)
     assert loop.counts == (1, 0, 0, 1)
-    for withdrawal in (Withdrawal("click", 70, 1), Withdrawal("click", 60, 5), Withdrawal("sale", 60, 0)):
-        assert loop.step(withdrawals=[withdrawal]) == Effects([], [])
-    assert loop.step(withdrawals=[Withdrawal("click", 61, 0)]) == Effects([], [])
+    assert loop.step(withdrawals=[Withdrawal("click", 70, 1)]) == Effects([], [])
+    for withdrawal in (Withdrawal("click", 60, 5), Withdrawal("sale", 60, 0), Withdrawal("click", 61, 0)):
+        row = RejectRow("labels", withdrawal.offset, RejectReason.NOT_WITHDRAWN, withdrawal.kind)
+        assert loop.step(withdrawals=[withdrawal]) == Effects([], [row])
     assert loop.counts == (1, 0, 0, 1)
 
 
@@ -193,17 +196,20 @@ def test_what_the_limit_has_pushed_out_is_neither_withdrawn_nor_fallen_back_to(s
             loop.withdraw(4)
             assert_restores(loop)
     last = LABELS_PER_CHAIN_MAX + surplus - 1
-    [row] = loop.withdraw(*range(1, last + 1)).outcomes
+    effects = loop.withdraw(*range(1, last + 1))
+    [row] = effects.outcomes
+    named = [one.offset for one in effects.rejects if one.reason is RejectReason.NOT_WITHDRAWN]
+    assert named == list(range(1, surplus))
     assert_restores(loop)
     assert (row.label_offset, str(row.status)) == ((0, "joined") if surplus == 0 else (None, "pending"))
     assert loop.counts[3] == last - max(surplus - 1, 0)
 
 
 def test_a_label_that_has_left_stays_where_it_was_counted() -> None:
-    """Its outcome stands."""
+    """Its outcome stands, and a row says so."""
     loop = Loop([ONE, PredictionRecord(1, "a", "b", 1_000, 8, eligible=True, projection=None)])
     loop.step(label(0, 60))
     loop.step(close_at_ms=1_061)
     assert loop.partition.checkpoint.reach_ms["click"] == 61
-    assert loop.withdraw(0) == Effects([], [])
+    assert loop.withdraw(0) == Effects([], [RejectRow("labels", 0, RejectReason.NOT_WITHDRAWN, "click")])
     assert loop.counts == (1, 0, 0, 0)

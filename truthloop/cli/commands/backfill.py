@@ -105,15 +105,16 @@ def diff(
     with reporting_errors():
         from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
+        from lake import Lake  # noqa: PLC0415 - the same
         from schemas.base.figures import zone_of  # noqa: PLC0415 - the same
-        from truthloop.terminal.backfill_report import report_text  # noqa: PLC0415 - keeps --help fast
-        from truthloop.text.rulings import status_text  # noqa: PLC0415 - the same
+        from truthloop.evidence.approvals import state_text  # noqa: PLC0415 - the same
+        from truthloop.terminal.backfill_report import report_text  # noqa: PLC0415 - the same
 
         if as_json and html is not None:
             raise typer.BadParameter("--json and --html cannot both be given")
         settings = _settings(config)
         status, found = _read(settings, episode)
-        sentence = status_text(status, zone_of(settings.config.timezone))
+        sentence = state_text(Lake.open(settings.lake), status, zone_of(settings.config.timezone))
         if as_json:
             sys.stdout.buffer.write(found.document())
             sys.stdout.buffer.flush()
@@ -146,7 +147,7 @@ def approve(episode: Id, digest: Digest, reason: Reason, config: Config = CONFIG
 
 @backfill.command()
 def reject(episode: Id, digest: Digest, reason: Reason, config: Config = CONFIG) -> None:
-    """Reject a backfill: it is kept, but never counts.
+    """Reject a backfill: it never counts, and the join withdraws its labels. The lake keeps them.
 
     The log records this machine's user name: an attestation, not a proof. Exit code 1: the ruling was refused, because
     the diff has changed or the backfill is decided already; nothing has changed then.
@@ -163,6 +164,7 @@ def _rule(episode: str, verdict: "Verdict", digest: str, reason: str, config: Pa
         from retrain.approval import Person, RulingOutcome, RulingRequest  # noqa: PLC0415 - the same
         from schemas.base.figures import zone_of  # noqa: PLC0415 - the same
         from schemas.errors import ConfigError, TruthloopError  # noqa: PLC0415 - the same
+        from schemas.events.backfill import Verdict  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
         from truthloop.evidence.approvals import open_approvals  # noqa: PLC0415 - the same
         from truthloop.text.rulings import ATTESTED, refusal_text  # noqa: PLC0415 - the same
@@ -186,6 +188,10 @@ def _rule(episode: str, verdict: "Verdict", digest: str, reason: str, config: Pa
             raise error(f"{plain_text(what)}. Nothing was changed.", where=plain_text(episode), hint=hint)
         note(f"{episode} is {verdict.value} by {escape(plain_text(user))} ({ATTESTED}).")
         note("The feedback role restates the metrics and evaluates. Without that role: truthloop retrain evaluate")
+        if verdict is Verdict.REJECTED:
+            note(
+                "Its labels are withdrawn by the running join, or by the next `truthloop replay` (no files are needed)."
+            )
 
 
 def _settings(config: Path) -> "Settings":

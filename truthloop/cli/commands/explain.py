@@ -23,6 +23,9 @@ _WHY = {
     "too_old": "it was made before the oldest time that is still kept",
     "too_late": "it came after the age until which its prediction can be corrected (retain)",
     "unknown_prediction": "no prediction came for it within the time that it can wait (retain)",
+    "withdrawn": "it belongs to a backfill that was rejected, and is as if it had never come",
+    "not_withdrawn": "it belongs to a rejected backfill, but had left the join's state (retain, or the limit of 16), "
+    "so what it made stays",
     "waiting_limit": "it was dropped because too many labels were waiting for their predictions",
 }
 _RANKS = {"prediction": 0, "label": 1, "revision": 2}
