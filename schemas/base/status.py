@@ -5,7 +5,7 @@
 
 from enum import StrEnum
 
-__all__ = ["Reason", "RejectReason", "Status"]
+__all__ = ["NEVER_KEPT", "Reason", "RejectReason", "Status"]
 
 
 class Status(StrEnum):
@@ -65,3 +65,15 @@ class RejectReason(StrEnum):
     WAITING_LIMIT = "waiting_limit"
     WITHDRAWN = "withdrawn"
     NOT_WITHDRAWN = "not_withdrawn"
+
+
+NEVER_KEPT = frozenset(
+    {
+        RejectReason.FUTURE,
+        RejectReason.TOO_OLD,
+        RejectReason.DUPLICATE,
+        RejectReason.CONFLICT,
+        RejectReason.NOTHING_TO_RETRACT,
+    }
+)
+"""Reasons of the join for records that it did not accept: its state never held them."""

@@ -1,7 +1,7 @@
 """Starts a new loop with all records of an old one: with more partitions, another definition, or other kinds.
 
-The new topics get every record of the old lake, and the new ingest continues at the offsets of the old one. The old
-lake stays unchanged, with its history of what was known when.
+The new topics get every record that the old join accepted, and the new ingest continues at the offsets of the old one.
+The old lake stays unchanged, with its history of what was known when.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from schemas.errors import BrokerError, ConfigError, StateError
 from streams.columns.schema import records_schema
 from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.topics import Topics
+from streams.seed.accepted import accepted_by_day
 from streams.seed.history import RecordSender
 from streams.status import LoopStatus
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_finished", "least_watermark_ms", "send_lake", "wait_until_stopped"]
 
-DAY_MS: Final = 86_400_000
 _WITHOUT_MEMBERS: Final = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
 
@@ -79,9 +79,10 @@ def least_watermark_ms(status: LoopStatus) -> int | None:
 
 
 def send_lake(clients: KafkaClients, config: LoopConfig, lake: Lake, progress: Callable[[int], None]) -> int:
-    """Send every prediction and label of an old lake to a new loop's topics, in order of time; return their number.
+    """Send what an old loop accepted to a new loop's topics; return the number of records.
 
-    Heartbeats are left out: they are about the old partitions. So are labels that the old loop has withdrawn.
+    The order is that of `streams.seed.accepted`. Heartbeats are left out: they are about the old partitions. So are
+    labels that the old loop has withdrawn.
 
     Args:
         clients: of the new loop's cluster.
@@ -103,24 +104,12 @@ def send_lake(clients: KafkaClients, config: LoopConfig, lake: Lake, progress: C
             hint="A loop with new outputs has to start without history: truthloop start.",
         )
     labels = lake.scan("labels").filter(pl.col("op") != "heartbeat", pl.col("kind").is_in(kinds))
-    withdrawn = lake.scan("rejects").filter(pl.col("input") == "labels", pl.col("reason") == "withdrawn")
-    labels = labels.join(withdrawn.select("partition", "offset"), on=["partition", "offset"], how="anti")
-    _send_table(sender, "predictions", predictions, "predicted_at", config)
-    _send_table(sender, "labels", labels, "known_at", config)
+    inputs: dict[Role, pl.LazyFrame] = {"predictions": predictions, "labels": labels}
+    for role, rows in inputs.items():
+        for day in accepted_by_day(role, rows, lake.scan("rejects")):
+            sender.send(role, _canonical(day, role, config).collect())
     sender.finish()
     return sender.sent
-
-
-def _send_table(sender: RecordSender, role: "Role", rows: pl.LazyFrame, time: str, config: LoopConfig) -> None:
-    """Send a table day by day, so that memory holds one day at most."""
-    extent = rows.select(pl.col(time).min().alias("first"), pl.col(time).max().alias("last")).collect().row(0)
-    if None in extent:
-        return
-    first_ms, last_ms = (int(moment.timestamp() * 1000) for moment in extent)
-    at_ms = pl.col(time).dt.epoch("ms")
-    for start_ms in range(first_ms, last_ms + 1, DAY_MS):
-        day = rows.filter(at_ms >= start_ms, at_ms < start_ms + DAY_MS).sort(time, "partition", "offset")
-        sender.send(role, _canonical(day, role, config).collect())
 
 
 def _canonical(rows: pl.LazyFrame, role: "Role", config: LoopConfig) -> pl.LazyFrame:

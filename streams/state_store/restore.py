@@ -13,7 +13,7 @@ import polars as pl
 from joins import Checkpoint, DecidedOutcome, KeptLabel, MemoryStore, Op, Partition, Policy, RebuildError, rebuild
 from joins.watermark import PREDICTIONS
 from lake import Lake
-from schemas.base.status import RejectReason, Status
+from schemas.base.status import NEVER_KEPT, RejectReason, Status
 from schemas.errors import LakeError
 from streams.ledger.row import LedgerRow
 from streams.ledger.table import ReplayStep
@@ -193,8 +193,7 @@ def _accepted_labels(lake: Lake, extent: _Extent, checkpoints: Sequence[Checkpoi
         first = rows.filter(pl.col("order_ms") >= since_ms).select(pl.col("offset").min()).collect().item()
         rows = rows.filter(pl.lit(value=False) if first is None else pl.col("offset") >= first)
     refused = _refused(lake, extent, "labels")
-    not_kept = (RejectReason.DUPLICATE, RejectReason.FUTURE, RejectReason.NOTHING_TO_RETRACT)
-    never_kept = refused.filter(pl.col("reason").is_in([reason.value for reason in not_kept]))
+    never_kept = refused.filter(pl.col("reason").is_in([reason.value for reason in NEVER_KEPT]))
     position = ["partition", "offset"]
     columns = ("key", "kind", "definition", "op", "value", "value_class", "time_ms", "order_ms")
     rows = rows.join(never_kept, on=position, how="anti")

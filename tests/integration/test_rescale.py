@@ -118,6 +118,49 @@ def test_ingest_goes_on_where_the_other_has_stopped(kafka: str, tmp_path: Path) 
         assert before[0].offset == 50
 
 
+def test_what_the_order_of_arrival_has_settled_stays(kafka: str, tmp_path: Path) -> None:
+    """The first prediction of an id stands, and of two labels of one time the later record, whatever their times."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    with (
+        running(Loop(tmp_path / "old", kafka, partitions=1, session_ms=6_000)) as old,
+        running(Loop(tmp_path / "new", kafka, partitions=2, session_ms=6_000)) as new,
+    ):
+        for loop in (old, new):
+            loop.config.write_text(loop.config.read_text().replace("clock: event", "clock: arrival"))
+        start_ms = now_ms() - 600_000
+        prediction: dict[str, object] = {"v": 1, "key": "a", "id": "a1", "version": "v1"}
+        label: dict[str, object] = {"v": 1, "key": "a", "kind": "fraud", "time": start_ms + 60_000}
+        old.begin()
+        producer = Producer(old.client)
+        for name, value in (
+            ("predictions", prediction | {"time": start_ms + 5_000, "outputs": {"fraud": 0.1}}),
+            ("predictions", prediction | {"time": start_ms + 1_000, "outputs": {"fraud": 0.9}}),
+            ("labels", label | {"value": 1, "arrived_at": start_ms + 90_000}),
+            ("labels", label | {"value": 0, "arrived_at": start_ms + 61_000}),
+        ):
+            producer.produce(f"{old.name}.{name}", value=json.dumps(value), key="a")
+        assert producer.flush(30) == 0
+        right = [(0.0, 0.1, start_ms + 5_000)]
+        for role in ("join", "lake"):
+            old.run(role)
+        old.wait("its outcome", lambda: scored(old) == right)
+        old.wait("the lake", lambda: json.loads(old.command("status", "--json").stdout)["lake"]["behind"] == 0)
+        stop(old)
+        done = new.command("rescale", "--of", str(old.config))
+        assert done.returncode == 0, done.stderr
+        for role in ("join", "lake"):
+            new.run(role)
+        new.wait("the lake", lambda: len(scored(new)) == 1 and scored(new)[0][0] is not None)
+        new.wait("all steps", lambda: json.loads(new.command("status", "--json").stdout)["lake"]["behind"] == 0)
+        assert scored(new) == right
+
+
+def scored(loop: Loop) -> list[tuple[float | None, float, int]]:
+    """Return value, output and time of each prediction's outcome of the kind fraud."""
+    return loop.lake().sql("SELECT value, output, epoch_ms(predicted_at) FROM scored WHERE kind = 'fraud'").fetchall()
+
+
 def test_the_same_name_is_refused(kafka: str, tmp_path: Path) -> None:
     """Its topics have the other number of partitions."""
     with running(Loop(tmp_path, kafka)) as loop:
