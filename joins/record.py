@@ -107,7 +107,7 @@ class Idle:
 
     Attributes:
         inputs: 'predictions' or label kinds. They are left out of the minimum that makes stream time.
-        elapsed_ms: how long the longest-silent one has been silent; counts only when all are idle.
+        elapsed_ms: how long none of them has had a record; counts only when all are idle.
     """
 
     inputs: frozenset[str] = frozenset()

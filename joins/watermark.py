@@ -61,7 +61,7 @@ class Watermark(msgspec.Struct, frozen=True):
 def stream_time_ms(predictions_ms: int | None, labels_ms: int | None, kind: str, idle: Idle) -> int | None:
     """Return a kind's stream time: the least watermark of its inputs that are not idle; None if one has none yet.
 
-    When both are idle, time goes on from the greatest watermark by the time elapsed.
+    When both are idle, time goes on from the greatest watermark by the time elapsed since the last record.
 
     Example:
         >>> stream_time_ms(900, 700, "click", Idle())

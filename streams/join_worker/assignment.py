@@ -41,13 +41,18 @@ class Assignment:
     """
 
     def __init__(
-        self, clients: KafkaClients, topics: Topics, restorer: TaskRestorer, health: Health, now_ms: Callable[[], int]
+        self,
+        clients: KafkaClients,
+        topics: Topics,
+        restorer: TaskRestorer,
+        health: Health,
+        monotonic_ms: Callable[[], int],
     ) -> None:
         self._clients = clients
         self._topics = topics
         self._restorer = restorer
         self._health = health
-        self._now_ms = now_ms
+        self._monotonic_ms = monotonic_ms
         self._pool = ThreadPoolExecutor(RESTORES_AT_ONCE, thread_name_prefix="restore")
         self._mine: set[int] = set()
         self._restoring: dict[int, Future[PartitionTask]] = {}
@@ -83,7 +88,7 @@ class Assignment:
 
     def refresh(self, consumer: Consumer) -> list[int]:
         """Start reading partitions that are restored by now, and retry failed ones; return those that were started."""
-        now_ms = self._now_ms()
+        now_ms = self._monotonic_ms()
         started = []
         for number, future in list(self._restoring.items()):
             if future.done():

@@ -28,6 +28,7 @@ from streams.kafka.transaction import Transactions, TransactionUndoneError
 from streams.messages.canonical import CanonicalReader
 from streams.messages.outcome import OutcomeWire
 from streams.messages.records import Projection
+from streams.runtime.clock_leap import ClockLeap
 from streams.runtime.worker import Worker
 
 __all__ = ["JoinRole"]
@@ -50,6 +51,8 @@ class JoinRole:
         self._slot = worker.slot
         self._health = worker.health
         self._now_ms = worker.now_ms
+        self._clock = worker.clock
+        self._clock_leap = ClockLeap()
         self._crash = worker.crash
         policy = policy_from(config)
         self._reader = CanonicalReader(config)
@@ -64,7 +67,7 @@ class JoinRole:
             worker.lake,
         )
         self._transactions = Transactions(clients, f"tl-{config.loop}-join-{worker.slot}", worker.crash)
-        self._assignment = Assignment(clients, self._topics, restorer, worker.health, worker.now_ms)
+        self._assignment = Assignment(clients, self._topics, restorer, worker.health, self._monotonic_ms)
         self._missing: set[int] = set()
 
     def run(self, should_stop: Callable[[], bool]) -> None:
@@ -93,8 +96,9 @@ class JoinRole:
     def _poll(self, consumer: Consumer) -> None:
         """Poll once, step the partitions, and commit the steps."""
         mine = self._assignment
+        self._observe_clocks()
         for number in mine.refresh(consumer):
-            self._idleness.start(number, self._now_ms())
+            self._idleness.start(number)
         messages = consumer.consume(BATCH_MESSAGES, timeout=BATCH_S)
         metadata = consumer.consumer_group_metadata()
         if mine.has_changed:  # the messages may be of a partition that another worker has by now
@@ -120,6 +124,21 @@ class JoinRole:
         self._apply_backpressure(consumer, unread)
         lag = sum(count or 0 for count in unread.values())
         self._health.report_progress(len(messages), lag + mine.is_waiting)
+
+    def _monotonic_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _observe_clocks(self) -> None:
+        """Measure silence, and name a wall clock that was set; time in the partitions does not follow it."""
+        monotonic_ms = self._monotonic_ms()
+        self._idleness.observe(monotonic_ms)
+        if leap_ms := self._clock_leap.since_last(self._now_ms(), monotonic_ms):
+            log.warning(
+                "the wall clock was set %s by %.1f s: the time of partitions does not follow; "
+                "check this machine's time synchronisation",
+                "forward" if leap_ms > 0 else "back",
+                abs(leap_ms) / 1000,
+            )
 
     def _by_partition(self, consumer: Consumer, messages: Iterable[Message]) -> dict[int, Incoming]:
         """Return the messages by partition, with the next offsets after them."""
@@ -164,11 +183,11 @@ class JoinRole:
             mine = incoming.get(number)
             idle = Idle()
             if mine is None:
-                idle = self._idleness.idle(number, now_ms, partial(self._is_caught_up, consumer, number))
+                idle = self._idleness.idle(number, partial(self._is_caught_up, consumer, number))
             if mine is None and task.partition.is_caught_up and not idle.inputs:
                 continue
             step = task.step(mine or Incoming(), self._reader, now_ms, idle)
-            self._idleness.seen(number, step.seen, now_ms)
+            self._idleness.seen(number, step.seen)
             steps.append(step)
         return steps
 
@@ -215,13 +234,14 @@ class JoinRole:
 
     def _is_caught_up(self, consumer: Consumer, number: int) -> bool:
         """Ask the broker whether a partition is read to its end; false where it does not answer."""
-        for topic in self._topics.inputs[:2]:
+        for topic, position in zip(self._topics.inputs[:2], self._assignment.tasks[number].positions, strict=False):
             partition = TopicPartition(topic, number)
             try:
                 high = consumer.get_watermark_offsets(partition, timeout=1)[1]
             except KafkaException:
                 return False
-            if consumer.position([partition])[0].offset < high:
+            # the consumer has no position before its first message, and no message need ever come
+            if max(position, consumer.position([partition])[0].offset) < high:
                 return False
         return True
 

@@ -1,5 +1,6 @@
-"""Identity and surroundings of a running worker: slot, folders, health and clock."""
+"""Identity and surroundings of a running worker: slot, folders, health and clocks."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ class Worker:
         state: folder for the worker's local state.
         lake: folder of the loop's lake.
         now_ms: the wall clock, ms UTC.
+        clock: a monotonic clock, in seconds; durations are measured by it.
         crash: called with the name of each step of a commit; tests end the process there.
     """
 
@@ -27,3 +29,4 @@ class Worker:
     health: Health
     now_ms: Callable[[], int]
     crash: Callable[[str], None] = lambda _step: None
+    clock: Callable[[], float] = time.monotonic
