@@ -201,8 +201,7 @@ class Evaluator:
         loaded = self._loaded()
         if loaded.kind.task != "binary" or "error" not in self._on or version not in loaded.panes:
             return []
-        state = self._state(version)
-        panes = loaded.panes[version]
+        state, panes = self._state(version), loaded.panes[version]
         for index, day in enumerate(panes.days):
             if day > judged or (state.fed_until is not None and day <= state.fed_until):
                 continue
@@ -211,7 +210,8 @@ class Evaluator:
             state.days.append((day, float(rows["error"].sum()), rows.height))
             state.open_drift = found if found is not None else _still_open(state.open_drift, state.days)
             state.fed_until = day
-        return [] if state.open_drift is None else [drift_finding(state.open_drift, self._kind)]
+        one = drift_finding(state.open_drift, state.drift.resolution(), self._kind)
+        return [] if one is None else [one]
 
     def _loss_findings(self, version: str, losses: pl.DataFrame, judged: date) -> list[Finding]:
         """Judge every mature day in order: the state of a day depends on that of the day before."""

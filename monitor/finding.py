@@ -14,7 +14,7 @@ from monitor.cells.inputs import LABEL, OUTPUT
 from monitor.cells.versions import Rollout
 from monitor.coverage.alert import CoverageAlert
 from monitor.coverage.liveness import Liveness
-from monitor.drift.error import Detection
+from monitor.drift.error import Detection, Resolution
 from monitor.drift.loss import LossCheck
 from monitor.versions.rollback import Rollback
 from schemas.base.figures import number, share
@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 _SHIFT_LEVELS = {"alarm": Level.ALARM, "critical": Level.WARN, "warn": Level.WARN}
+LOST_MUCH = 2.0
+"""The smallest change that is found is this many times as great as if days were alike."""
 _TEXT_MAX = 600
 """Names of versions may be long, and the command that follows them is never cut off."""
 _CHECKS = {
@@ -128,25 +130,41 @@ def unwatched_finding(count: int, most: int) -> Finding:
     )
 
 
-def drift_finding(found: Detection, kind: str) -> Finding:
-    """Return the finding on a lasting change of the model's error: an alarm for the worse, `ok` for the better.
+def drift_finding(found: Detection | None, resolution: Resolution | None, kind: str) -> Finding | None:
+    """Return the finding on the model's error: an alarm for a lasting change for the worse, `ok` for the better.
 
-    >>> days = date(2013, 6, 4), date(2013, 6, 3), date(2013, 6, 2)
-    >>> drift_finding(Detection(*days, "worse", 0.1, 0.25, 0.15, 1.5, 900, 1), "late").text
+    Where days differ much by themselves, it says how small a change is not found, with a drift and without one. Without
+    either there is no finding.
+
+    >>> found = Detection(date(2013, 6, 4), date(2013, 6, 2), "worse", 0.1, 0.25, 0.15, 1.5, 900)
+    >>> drift_finding(found, None, "late").text
     'errors went from 10.0 % to 25.0 % since 2 June 2013 (worse)'
+    >>> drift_finding(None, Resolution(0.06, 0.09, 4.7), "late").text
+    'no drift of the error is found; days differ by 6.0 %, so less than 9.0 % in a week is not found'
     """
-    level = Level.ALARM if found.direction == "worse" else Level.OK
-    text = (
-        f"errors went from {share(found.error_before)} to {share(found.error_after)} "
-        f"since {found.since:%-d %B %Y} ({found.direction})"
-    )
+    blurred = ""
+    if resolution is not None and resolution.lost >= LOST_MUCH:
+        differ, smallest = share(resolution.days_differ), share(resolution.smallest)
+        blurred = f"; days differ by {differ}, so less than {smallest} in a week is not found"
+    level, value, limit = Level.OK, None, None
+    if found is not None:
+        level = Level.ALARM if found.direction == "worse" else Level.OK
+        value, limit = found.error_after, found.error_before
+        text = (
+            f"errors went from {share(found.error_before)} to {share(found.error_after)} "
+            f"since {found.since:%-d %B %Y} ({found.direction}){blurred}"
+        )
+    elif blurred:
+        text = f"no drift of the error is found{blurred}"
+    else:
+        return None
     return Finding(
         kind=FindingKind.ERROR_DRIFT,
         place=Place.ERROR,
         subject=kind,
         level=level,
-        value=found.error_after,
-        limit=found.error_before,
+        value=value,
+        limit=limit,
         text=text,
     )
 

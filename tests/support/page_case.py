@@ -125,7 +125,7 @@ def drift_of(days: int = 30) -> DriftPanel:
         if number < 6:
             return DriftCell("calibrating")
         if seed == 0 and number >= days - 3:
-            return DriftCell("alarm", "ADWIN: 0.16 to 0.27")
+            return DriftCell("alarm", "errors went from 16.0 % to 27.0 %")
         if (number * 5 + seed * 11) % 43 == 0:
             return DriftCell("critical", "PSI 0.31, usually below 0.12")
         state: DriftState = "warn" if (number * 3 + seed * 7) % 29 == 0 else "ok"

@@ -158,7 +158,6 @@ def test_a_drift_stays_open_until_the_error_has_recovered() -> None:
 SINCE = date(2013, 5, 1)
 FOUND = Detection(
     day=SINCE + timedelta(days=1),
-    found_on=SINCE,
     since=SINCE,
     direction="worse",
     error_before=0.1,
@@ -166,7 +165,6 @@ FOUND = Detection(
     change=0.2,
     relative_change=2.0,
     n=2_000,
-    every=1,
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.coverage.alert import AlertState, CoverageAlert
 from monitor.coverage.liveness import Liveness
-from monitor.drift.error import Detection
+from monitor.drift.error import Detection, Resolution
 from monitor.drift.loss import LossCheck
 from monitor.drift.quality import QUALITY_SCHEMA
 from monitor.drift.shift import SHIFT_SCHEMA
@@ -25,6 +25,7 @@ from schemas.events.evidence import FindingKind, Level, Place
 DAY = date(2013, 6, 4)
 JUDGED = date(2013, 6, 2)
 ALL = frozenset({"error", "output", "label", "features"})
+EVEN = Resolution(days_differ=0.0, smallest=0.02, lost=1.0)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +66,25 @@ def test_a_silent_source_is_an_alarm_with_both_durations() -> None:
 @pytest.mark.parametrize(("direction", "level"), [("worse", Level.ALARM), ("better", Level.OK)])
 def test_only_a_change_for_the_worse_is_an_alarm(direction: Any, level: Level) -> None:
     """The text states the errors before and after."""
-    found = drift_finding(Detection(DAY, DAY, JUDGED, direction, 0.1, 0.25, 0.15, 1.5, 900, 1), "late")
+    found = drift_finding(Detection(DAY, JUDGED, direction, 0.1, 0.25, 0.15, 1.5, 900), EVEN, "late")
+    assert found is not None
     assert (found.level, found.value, found.limit) == (level, 0.25, 0.1)
     assert found.text == f"errors went from 10.0 % to 25.0 % since 2 June 2013 ({direction})"
+
+
+def test_what_days_that_differ_cost_is_said_where_it_is_much() -> None:
+    """With a drift and without one; nothing is said where the rows alone set the limit."""
+    much = Resolution(days_differ=0.06, smallest=0.09, lost=2.0)
+    cost = "days differ by 6.0 %, so less than 9.0 % in a week is not found"
+    drift = drift_finding(Detection(DAY, JUDGED, "worse", 0.1, 0.25, 0.15, 1.5, 900), much, "late")
+    quiet = drift_finding(None, much, "late")
+    assert drift is not None
+    assert quiet is not None
+    assert (drift.level, quiet.level, quiet.value) == (Level.ALARM, Level.OK, None)
+    assert cost in drift.text
+    assert cost in quiet.text
+    assert drift_finding(None, EVEN, "late") is None
+    assert drift_finding(None, None, "late") is None
 
 
 def test_a_loss_is_reported_as_a_relative_increase() -> None:

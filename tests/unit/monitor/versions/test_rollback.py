@@ -30,7 +30,7 @@ def losses(first: int, until: int, loss: float, seed: int = 1, noise: float = 0.
 
 def drift(since: date, direction: str = "worse") -> Detection:
     """Return a drift of errors."""
-    return Detection(since, since, since, direction, 0.1, 0.2, 0.1, 1.0, 900, 1)  # type: ignore[arg-type]  # worse or better
+    return Detection(since, since, direction, 0.1, 0.2, 0.1, 1.0, 900)  # type: ignore[arg-type]  # worse or better
 
 
 def reason(found: Rollback | None) -> str:
