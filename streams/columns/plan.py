@@ -54,6 +54,7 @@ class Field:
         matched: scalars that are listed in `values`.
         values: the text that a value becomes, by the index of the matched scalar.
         allowed: scalars that `in` lists.
+        is_identity: a key or id, read from slots that are such.
         is_whole: identities must be whole numbers (`type: int`).
         is_optional: a missing value means the field's default (canonical form) and is no error.
     """
@@ -67,6 +68,7 @@ class Field:
     unit: str | None = None
     zone: str | None = None
     allowed: ScalarMatch | None = None
+    is_identity: bool = False
     is_whole: bool = False
     is_optional: bool = False
 
@@ -276,6 +278,7 @@ def _field(how: FieldMap, slots: _Slots, target: str) -> Field:
         unit=how.unit,
         zone=how.zone,
         allowed=None if how.in_ is None else ScalarMatch(how.in_),
+        is_identity=target in _IDENTITIES and how.values is None,
         is_whole=how.type == "int",
     )
 

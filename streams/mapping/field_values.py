@@ -54,6 +54,8 @@ def _given(raw: pl.DataFrame, field: Field | None) -> pl.Series:
     values = _slot_values(raw, field.slots, field)
     if field.otherwise:
         others = _slot_values(raw, field.otherwise, field)
+        if field.is_identity:  # as text, a boolean would be one
+            values, others = to_identity(values), to_identity(others)
         values = _filled(values, others, is_composite=len(field.slots) > 1)
     return values
 

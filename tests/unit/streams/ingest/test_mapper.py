@@ -227,6 +227,15 @@ def test_a_second_path_is_taken_whole() -> None:
     assert reasons_of(made) == [(102, "bad_key")]
 
 
+def test_a_boolean_is_no_key_whatever_is_beside_it() -> None:
+    """With a second path, too, where columns of several types meet."""
+    source = {"topic": "t", "as": "predictions", "map": {"key": {"path": "a", "otherwise": "b"}, "time": TIME}}
+    odd, good_one = {"a": False, "t": 10**12}, {"b": "k", "t": 10**12}
+    for records in ([odd], [odd, good_one], [good_one, odd], [odd, {"a": "x", "t": 10**12}]):
+        made = map_values(loop_with(source), records)
+        assert reasons_of(made) == [(100 + records.index(odd), "bad_key")]
+
+
 EVENT = {"specversion": "1.0", "id": "e", "source": "/s", "type": "score", "datacontenttype": "application/json"}
 
 
