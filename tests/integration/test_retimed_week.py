@@ -4,6 +4,7 @@ Tests `truthloop.evidence.retimed`, `truthloop.evidence.episode_labels`, `truthl
 `truthloop.feedback.withdrawal_commands` and `monitor.backfill.time_shift` on files.
 """
 
+import json
 import random
 import shutil
 from contextlib import suppress
@@ -248,6 +249,19 @@ def test_a_running_join_is_told_once_by_each_process(loop: Settings) -> None:
     assert WithdrawalCommands(lake, topics).due(waiting) == []
     next_run(loop)
     assert WithdrawalCommands(Lake.open(loop.lake), topics).due(rulings) == []
+
+
+def test_a_lake_that_was_not_made_to_its_end_is_finished_by_a_replay(tmp_path: Path) -> None:
+    """Before a run looks for what is due, there may be an empty folder, or a lake without all of its tables."""
+    settings = loop_in(tmp_path / "new")
+    predictions = tmp_path / "predictions.jsonl"
+    row = {"key": "a", "time": START_MS, "version": "v1", "outputs": {"fraud": 0.5}}
+    predictions.write_text(json.dumps(row))
+    settings.lake.mkdir()
+    replay_files(settings, [predictions], [], now_ms=START_MS + DAY_MS, close_at_ms=None)
+    shutil.rmtree(settings.lake / "diffs")
+    replay_files(settings, [predictions], [], now_ms=START_MS + DAY_MS, close_at_ms=START_MS)
+    assert is_accounted_for(settings)
 
 
 def test_a_week_that_is_rejected_after_retain_is_named_and_left(loop: Settings) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from joins.accounting import Counters
 from lake import Lake
-from schemas.errors import InputError
+from schemas.errors import InputError, LakeError
 from streams.mapping.record_file import RecordFile, open_record_file
 from streams.mapping.tools import mapping_tools
 from streams.replay.replay import ReplaySummary, withdraw
@@ -36,10 +36,10 @@ def replay_files(
         InputError: there is neither a file nor a time to close at, or a file cannot be used.
         ConfigError: a hook function of the mapping, or the key for personal data, is missing.
     """
-    withdrawn = _withdraw_rejected(settings, now_ms)
-    if not predictions and not labels and close_at_ms is None and not withdrawn:
-        raise InputError("no files were given", hint="truthloop replay --predictions FILE --labels FILE")
     files = open_record_files(settings, predictions, labels)
+    withdrawn = _withdraw_rejected(settings, now_ms)
+    if not files and close_at_ms is None and not withdrawn:
+        raise InputError("no files were given", hint="truthloop replay --predictions FILE --labels FILE")
     with _without_garbage_collection(), progress_bar(total, settings.config.timezone) as report:
         return replay_records(
             settings.lake, settings.config, files, now_ms=now_ms, close_at_ms=close_at_ms, progress=report
@@ -48,9 +48,10 @@ def replay_files(
 
 def _withdraw_rejected(settings: Settings, now_ms: int) -> int:
     """Have the join withdraw the labels of backfills that were rejected since the last run; return their number."""
-    if not settings.lake.exists():
-        return 0
-    lake = Lake.open(settings.lake)
+    try:
+        lake = Lake.open(settings.lake)
+    except LakeError:
+        return 0  # there is none yet, or not all of it: the replay makes it, or says what is wrong
     due = due_withdrawals(lake, settings.config)
     if not due or not withdraw(settings.lake, settings.config, due, now_ms=now_ms):
         return 0
