@@ -61,8 +61,8 @@ class LabelFlow:
     arrived: _Counts
     exposed: _Floats
 
-    def __getitem__(self, blocks: slice) -> "LabelFlow":
-        """Return some blocks in a row."""
+    def __getitem__(self, blocks: slice | npt.NDArray[np.bool_]) -> "LabelFlow":
+        """Return some blocks."""
         return LabelFlow(self.end_ms[blocks], self.slot[blocks], self.arrived[blocks], self.exposed[blocks])
 
     def __len__(self) -> int:

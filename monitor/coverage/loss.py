@@ -8,7 +8,7 @@ are the reference is up to `monitor.coverage.loss_watch`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,13 @@ _RECOVERED = 4.0
 _EXPOSED_MIN = 20.0
 """Predictions that must have passed through an age in the reference; other ages are left out."""
 
+_SCATTER_MIN = 0.2
+"""Variance over mean that a reference is never taken to be below."""
+
+_OUTLIER = 8.0
+"""Robust standard deviations beyond which a block of the reference shows nothing usual."""
+
+_MEDIAN_OF_NORMAL = 0.6745
 _WEEK_DAYS = 7
 _SPANS_MIN = 8
 """Days, or weeks, that are needed to tell how much they scatter."""
@@ -136,21 +143,35 @@ def _usual(reference: LabelFlow, judged: LabelFlow, per_day: int) -> _Usual:
 
     The scatter includes the error of what is learned from so many.
     """
-    arrived, exposed, wanted = (
-        counts.sum(axis=0).astype(np.float64) for counts in (reference.arrived, reference.exposed, judged.exposed)
-    )
-    is_known = exposed >= np.maximum(wanted, _EXPOSED_MIN)
-    shares = np.full(len(exposed), np.nan)
-    np.divide(arrived, exposed, out=shares, where=is_known)
-    plain = _Usual(shares, np.ones(_WEEK_DAYS * per_day), 1.0, 0.0)
-    factors = _slot_factors(*plain.counts(reference), reference.slot, _WEEK_DAYS * per_day)
-    came, expected = _Usual(shares, factors, 1.0, 0.0).counts(reference)
+    slots = _WEEK_DAYS * per_day
+    wanted = judged.exposed.sum(axis=0)
+    reference = reference[_ordinary(*_fitted(reference, wanted, slots).counts(reference))]
+    found = _fitted(reference, wanted, slots)
+    came, expected = found.counts(reference)
     scatter = _scatter(came, expected, per_day)
     peaks = _peaks(_mixture(_ratios(came, expected, scatter)))
     own = float(peaks[-1 - _FORGIVEN]) if len(peaks) > _FORGIVEN else 0.0
-    labels = np.where(is_known, np.nan_to_num(shares) * wanted, 0.0)
-    error = float((labels * wanted / np.maximum(exposed, 1.0)).sum() / max(float(labels.sum()), 1e-9))
-    return _Usual(shares, factors, scatter * (1 + error), own)
+    labels = np.nan_to_num(found.shares) * wanted
+    exposed = np.maximum(reference.exposed.sum(axis=0), 1.0)
+    error = float((labels * wanted / exposed).sum() / max(float(labels.sum()), 1e-9))
+    return replace(found, scatter=scatter * (1 + error), own_ratio=own)
+
+
+def _fitted(reference: LabelFlow, wanted: _Floats, slots: int) -> _Usual:
+    """Return the label shares and the factors of slots; ages that the reference has seen too little of are unknown."""
+    exposed = reference.exposed.sum(axis=0)
+    shares = np.full(len(exposed), np.nan)
+    is_known = exposed >= np.maximum(wanted, _EXPOSED_MIN)
+    np.divide(reference.arrived.sum(axis=0), exposed, out=shares, where=is_known)
+    plain = _Usual(shares, np.ones(slots), 1.0, 0.0)
+    return replace(plain, factors=_slot_factors(*plain.counts(reference), reference.slot, slots))
+
+
+def _ordinary(came: _Floats, expected: _Floats) -> npt.NDArray[np.bool_]:
+    """Return which blocks are no past outage, and no past that was loaded at once."""
+    sizes = np.abs(came - expected) / np.sqrt(expected + 1)
+    spread = max(float(np.median(sizes)) / _MEDIAN_OF_NORMAL, 1.0) if len(sizes) else 1.0
+    return np.asarray(sizes <= _OUTLIER * spread)
 
 
 def _slot_factors(came: _Floats, expected: _Floats, slot: npt.NDArray[np.int64], slots: int) -> _Floats:
@@ -164,11 +185,12 @@ def _slot_factors(came: _Floats, expected: _Floats, slot: npt.NDArray[np.int64],
 
 
 def _scatter(came: _Floats, expected: _Floats, per_day: int) -> float:
-    """Return the variance of counts over their mean: the greatest of those of blocks, days and weeks, at least 1.
+    """Return the variance of counts over their mean: the greatest of those of blocks, days and weeks.
 
-    Delays that change slowly, and files that come once a day, show in the greater spans.
+    Delays that change slowly, and files that come once a day, show in the greater spans. Where nearly every prediction
+    gets its label at once, counts scatter less than chance alone would let them.
     """
-    found = 1.0
+    found = _SCATTER_MIN
     for size in (1, per_day, _WEEK_DAYS * per_day):
         spans = len(came) // size
         if spans >= _SPANS_MIN:

@@ -24,11 +24,13 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from monitor.cells.fold import fold
+from monitor.cells.label_flow import BLOCK_HOURS, flow_edges_ms
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
 
 PLAN = CellPlan.from_config(config_of())
 EDGES_MS = {kind.name: kind.age_edges_ms for kind in PLAN.kinds}
+FLOW_EDGES_MS = {kind.name: flow_edges_ms(kind) for kind in PLAN.kinds}
 FIRST = ("first", "late", "early")
 EVENTS = st.tuples(
     st.integers(0, 2),
@@ -86,6 +88,11 @@ def counted_row_by_row(revisions: list[Revision]) -> Counter[tuple[object, ...]]
             age_ms = one.known_at_ms - one.prediction.predicted_at_ms
             bin_ = bin_ * 4096 + sum(edge < age_ms for edge in EDGES_MS[one.kind])
         cells[one.prediction.version, "", known.date(), one.kind, one.definition, measure, bin_] += 1
+        if not is_changed and one.definition == OWN[one.kind]:
+            block = min(int((one.known_at_ms - midnight) // HOUR_MS) // BLOCK_HOURS, 7)
+            flow_bin = block * 4096 + sum(edge < age_ms for edge in FLOW_EDGES_MS[one.kind])
+            for slice_, name in (("", "arrived_block"), ("country=DE", "arrived_block"), ("", "arrived_from labels")):
+                cells[one.prediction.version, slice_, known.date(), one.kind, one.definition, name, flow_bin] += 1
     return cells
 
 

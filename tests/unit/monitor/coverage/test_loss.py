@@ -93,6 +93,15 @@ def test_an_outage_in_the_reference_does_not_hide_a_loss() -> None:
     assert blocks_to_find(flow, block, 8) is not None
 
 
+def test_a_past_that_was_loaded_at_once_is_not_usual() -> None:
+    """Twenty thousand labels came in one block of the reference: nothing is missing after it, and a loss is found."""
+    flow = drawn(7)
+    flow.arrived[12 * PER_DAY] += 20_000
+    assert not any(judged(flow, until) for until in range(36 * PER_DAY, 42 * PER_DAY))
+    block = 38 * PER_DAY
+    assert blocks_to_find(losing(flow, 0.7, block), block, 4) is not None
+
+
 def test_ages_that_the_reference_does_not_know_are_left_out() -> None:
     """A young loop has no labels of old predictions yet, and neither are they missed."""
     young = drawn(5)
