@@ -10,7 +10,6 @@ from dataclasses import replace
 import polars as pl
 
 from monitor.cells.codebook import Codebook
-from monitor.cells.cohort import cohort_day
 from monitor.cells.count_arrivals import COHORT, arrivals_of, count_arrivals
 from monitor.cells.count_outcomes import count_outcomes
 from monitor.cells.count_predictions import count_predictions
@@ -18,7 +17,7 @@ from monitor.cells.label_flow import count_label_flow
 from monitor.cells.of_record import of_record
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
-from monitor.cells.rank_bin import Owner, RankGrid, cells_of_grid, moved_into
+from monitor.cells.rank_bin import GRID, Owner, RankGrid, moved_into
 from monitor.cells.rank_states import new_grids, with_rank_bins
 from monitor.cells.revisions import restated_states, states_of
 from schemas.events.backfill import Ruling
@@ -124,14 +123,17 @@ def _count(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, st
             parts.extend(count_outcomes(plan, codebook, kind, codebook.encode(rows)))
     parts.extend(count_arrivals(plan, codebook, arrivals))
     parts.extend(count_label_flow(plan, codebook, arrivals))
+    parts.extend(_grids(plan, codebook, states, grids))
     cells = codebook.decode(parts)
-    return merge(cells, *_with_grids(plan, states, grids)) if grids else cells
+    moved = moved_into(plan.atoms, grids)
+    return cells if moved.is_empty() else merge(cells, moved)
 
 
-def _with_grids(plan: CellPlan, states: pl.DataFrame, grids: Mapping[Owner, RankGrid]) -> Iterator[pl.DataFrame]:
-    """Yield the cells that keep new grids, and those that move the atoms counted so far into them."""
-    days = states.group_by("kind", "version").agg(day=cohort_day(plan.timezone).min())
-    first = {(kind, version): day for kind, version, day in days.iter_rows()}
-    for owner, grid in grids.items():
-        yield cells_of_grid(owner, plan.definitions[owner[0]], first[owner], grid)
-    yield moved_into(plan.atoms, grids)
+def _grids(
+    plan: CellPlan, codebook: Codebook, states: pl.DataFrame, grids: Mapping[Owner, RankGrid]
+) -> Iterator[pl.LazyFrame]:
+    """Yield encoded cells that keep new grids, each under the first cohort day of its version in these states."""
+    for (kind, version), grid in grids.items():
+        first = states.filter(pl.col("kind") == kind, pl.col("version") == version).sort("predicted_at").head(1)
+        rows = codebook.encode(first).select("version", "day").join(grid.table(), how="cross")
+        yield codebook.encoded_cells(rows.with_columns(measure=codebook.measure(GRID)), kind, plan.definitions[kind])

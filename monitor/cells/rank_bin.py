@@ -28,7 +28,6 @@ __all__ = [
     "atom",
     "bin_numbers",
     "bin_starts",
-    "cells_of_grid",
     "grids_in",
     "learn_grid",
     "middle_scores",
@@ -48,7 +47,7 @@ ATOMS_MAX = 4_096
 GRID = "score_grid"
 """Measure: where the leaves of a grid start, in `bin`; the amount is 2 for those of the coarser grid, too."""
 
-_PARTS, _SLICE_PARTS = 400, 50
+_PARTS, _SLICE_PARTS = 300, 25
 """A leaf has at most one part of the labels, in the slice of all and in other slices. The error of an area under the
 curve is then about half a part at most."""
 _ROOT_LEVEL: Final = 62
@@ -67,9 +66,10 @@ class RankGrid:
     fine: Ints
     coarse: Ints
 
-    def of(self, slice_: str) -> Ints:
-        """Return the starts for a slice."""
-        return self.fine if slice_ == ALL else self.coarse
+    def table(self) -> pl.DataFrame:
+        """Return `bin`, `bin_order` and `amount` of the cells that keep the grid."""
+        amount = 1 + np.isin(self.fine, self.coarse).astype(np.int64)
+        return pl.DataFrame({"bin": self.fine, "bin_order": np.arange(len(self.fine)), "amount": amount})
 
 
 def score_integers(scores: Floats) -> Ints:
@@ -169,14 +169,6 @@ def without_grid(cells: pl.DataFrame, grids: Iterable[Owner]) -> pl.DataFrame:
     """Return the cells of labels by score of the versions that have no grid."""
     owners = pl.DataFrame(list(grids), schema={"kind": pl.String, "version": pl.String}, orient="row")
     return cells.filter(_IS_SCORE).select(CELL_SCHEMA.names()).join(owners, on=["kind", "version"], how="anti")
-
-
-def cells_of_grid(owner: Owner, definition: str, day: object, grid: RankGrid) -> pl.DataFrame:
-    """Return the cells that keep a grid, under a cohort day of its version."""
-    kind, version = owner
-    constants = {"version": version, "slice": ALL, "day": day, "kind": kind, "definition": definition, "measure": GRID}
-    amount = 1 + np.isin(grid.fine, grid.coarse).astype(np.int64)
-    return pl.DataFrame({**constants, "bin": grid.fine, "amount": amount}).cast(CELL_SCHEMA).select(CELL_SCHEMA.names())
 
 
 def moved_into(cells: pl.DataFrame, grids: Mapping[Owner, RankGrid]) -> pl.DataFrame:
