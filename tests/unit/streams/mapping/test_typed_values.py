@@ -272,6 +272,15 @@ def test_versions_and_definitions_are_never_rewritten(tmp_path: Path) -> None:
     assert labels["definition"].to_list() == ["1.10", "1.1", "1.0", "007"]
 
 
+@pytest.mark.parametrize("value", [True, 1.5, ["a"]])
+def test_what_is_no_key_is_none_at_the_alternative_path_either(tmp_path: Path, value: object) -> None:
+    """As text it would be one."""
+    source = source_map(map={"key": {"path": "a", "otherwise": "b"}, "time": TIME})
+    records = [{"t": 10**12, "b": value}, {"t": 10**12, "b": "k"}, {"t": 10**12, "a": "k2"}, {"t": 10**12, "b": 7.0}]
+    assert map_records(tmp_path, records, source=source).records["key"].to_list() == ["k", "k2", "7"]
+    assert reasons(map_records(tmp_path, records[:1], source=source)) == [(1, "bad_key")]
+
+
 def test_an_alternative_path_keeps_the_types_of_both(tmp_path: Path) -> None:
     """A code is matched as a number where it is one and as text where it is text, whatever the other path has."""
     value = {"path": "a", "otherwise": "b", "values": {"10.40": 1}}
