@@ -4,6 +4,7 @@
     ├── ConfigError        the loop's config is invalid (exit code 2)
     ├── InputError         an input file cannot be used (exit code 2)
     ├── BrokerError        the Kafka cluster cannot be reached, refuses a request, or cannot be started (exit code 4)
+    │   └── ClusterAway    it does not answer; a role waits for it
     ├── StateError         the join's local state cannot be used (exit code 1)
     └── LakeError          the lake cannot be read or written (exit code 1)
         ├── LakeConflict   another writer wrote the same range first
@@ -15,6 +16,7 @@ other of ours, so that every package can import it.
 
 __all__ = [
     "BrokerError",
+    "ClusterAway",
     "ConfigError",
     "InputError",
     "LakeConflict",
@@ -66,6 +68,10 @@ class BrokerError(TruthloopError):
     exit_code = 4
 
 
+class ClusterAway(BrokerError):  # noqa: N818 - the tree above names what it is; the suffix adds nothing
+    """The Kafka cluster does not answer, or not in time: the same request may work later."""
+
+
 class StateError(TruthloopError):
     """The join's local state cannot be opened or written, or does not match the ledger.
 
@@ -85,7 +91,7 @@ class LakeError(TruthloopError):
     """The lake cannot be read, written or used for this request."""
 
 
-class LakeConflict(LakeError):  # noqa: N818 - the tree above names what it is; the suffix adds nothing
+class LakeConflict(LakeError):  # noqa: N818 - the same
     """Another writer wrote the range, or the writer's position in the lake is not where the range begins."""
 
 

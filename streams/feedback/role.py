@@ -102,13 +102,27 @@ class FeedbackRole:
         Raises:
             BrokerError: a topic is missing or unfit, or Faust reads nothing.
         """
-        topics = Topics.of(self._config)
-        check_topics(partition_counts(self._clients, topics.all), topics)
         asyncio.run(self._run(should_stop))
 
     async def _run(self, should_stop: Callable[[], bool]) -> None:
+        """Serve the page, which needs the lake alone, and work while the cluster is there."""
         app = FaustApp(self._config, self._worker.state / f"faust-{self._worker.slot}", self._environ)
         end_serving = await self._handlers.serve(is_active=app.is_active)
+        try:
+            if await asyncio.to_thread(self._is_cluster_fit, should_stop):
+                await self._work(app, should_stop)
+        finally:
+            await end_serving()
+
+    def _is_cluster_fit(self, should_stop: Callable[[], bool]) -> bool:
+        """Wait for the cluster and check the loop's topics; false if `should_stop` is true before."""
+        if not self._worker.wait_for_cluster(should_stop):
+            return False
+        topics = Topics.of(self._config)
+        check_topics(partition_counts(self._clients, topics.all), topics)
+        return True
+
+    async def _work(self, app: FaustApp, should_stop: Callable[[], bool]) -> None:
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feedback")
         try:
             await app.start()
@@ -135,7 +149,6 @@ class FeedbackRole:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             await app.stop()
-            await end_serving()
 
     async def _advance(self, app: FaustApp, pool: ThreadPoolExecutor) -> None:
         """Reconcile once, and publish the result."""

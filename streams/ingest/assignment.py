@@ -1,6 +1,7 @@
 """The source partitions of one ingest worker: their offsets, those that are stopped, and those that no worker has.
 
 A partition is read on from what the group has committed. Whatever was read beyond that is read again after a failure.
+The group's callbacks ask nothing of the cluster, which may be away again by then.
 """
 
 import logging
@@ -32,7 +33,7 @@ class SourceAssignment:
 
     Attributes:
         positions: next offset of every partition that is read.
-        has_changed: the group has assigned or revoked partitions since the consumer was last reset.
+        has_changed: the group has assigned or revoked partitions since the last `reload`.
     """
 
     def __init__(self, offsets: SourcePositions, guard: PoisonPillGuard, health: Health) -> None:
@@ -40,44 +41,43 @@ class SourceAssignment:
         self._guard = guard
         self._health = health
         self._stopped: dict[SourcePartition, str] = {}
+        self._mine: list[TopicPartition] = []
         self.positions: dict[SourcePartition, int] = {}
         self.has_changed = False
 
     def on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Take over the assigned partitions of source topics."""
+        """Note the assigned partitions of source topics; `reload` finds out where they stand."""
         self.has_changed = True
-        self._offsets.refresh_ids()
-        mine = [one for one in partitions if one.topic in self._offsets.topics]
-        self._set_positions(self._offsets.start_positions(consumer, mine))
-        self._guard.keep_only((one.topic, one.partition) for one in mine)
-        log.info("%d partitions, %d of them stopped", len(mine), len(self._stopped))
-        consumer.assign(self._at_positions())
+        self._mine = [one for one in partitions if one.topic in self._offsets.topics]
+        consumer.assign([])
 
     def on_revoke(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
         """Drop all partitions; mostly the same ones are assigned again at once."""
         self.has_changed = True
+        self._mine = []
         self.positions = {}
         consumer.unassign()
 
-    def reset(self, consumer: Consumer) -> None:
-        """Let the consumer read on from `positions`; messages that it has read beyond them are dropped."""
-        if self.positions:
-            consumer.assign(self._at_positions())
-        self.has_changed = False
-
     def suspend(self, consumer: Consumer) -> None:
-        """Read nothing until the next reset."""
-        consumer.assign([])
+        """Read nothing until the next `reload`."""
+        if self._mine:
+            consumer.assign([])
 
     def reload(self, consumer: Consumer) -> None:
-        """Reset the consumer to the group's committed offsets.
+        """Let the consumer read on from the group's committed offsets.
 
         Raises:
-            BrokerError: the cluster does not answer.
+            ClusterAway: the cluster does not answer, or an open transaction holds the offsets back.
+            BrokerError: a topic is missing, or has no start position.
         """
-        mine = [TopicPartition(topic, partition) for topic, partition in self.positions]
-        self._set_positions(self._offsets.start_positions(consumer, mine))
-        self.reset(consumer)
+        if self._mine:
+            self._offsets.refresh_ids()
+        self._set_positions(self._offsets.start_positions(consumer, self._mine))
+        self._guard.keep_only((one.topic, one.partition) for one in self._mine)
+        if self._mine:
+            log.info("%d partitions, %d of them stopped", len(self._mine), len(self._stopped))
+            consumer.assign(self._at_positions())
+        self.has_changed = False
 
     def to_commit(self, positions: Mapping[SourcePartition, int]) -> list[TopicPartition]:
         """Return positions in the form in which they are committed."""
@@ -165,7 +165,7 @@ class UnassignedPartitions:
         admin = self._clients.admin()
         try:
             future = admin.describe_consumer_groups([self._group], request_timeout=REQUEST_TIMEOUT_S)[self._group]
-            group = future.result(timeout=REQUEST_TIMEOUT_S)
+            group = future.result()
             counts = partition_counts(self._clients, self._sources)
         except (KafkaException, BrokerError) as error:
             log.warning("group %s: whether all its partitions are read is unknown (%s)", self._group, error)

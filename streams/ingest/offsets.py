@@ -26,6 +26,9 @@ log = logging.getLogger("truthloop.ingest")
 COMMITTED_TIMEOUT_S: Final = 60.0
 """An open transaction of the partition's previous worker holds its offsets back until it ends, 30 s at most."""
 
+WORKER_TIMEOUT_S: Final = 10.0
+"""The same for a worker, which asks again."""
+
 ATTEMPTS_MAX: Final = 40
 RETRY_AFTER_S: Final = 0.5
 """A coordinator that has just been elected loads its state first: seconds, with large groups."""
@@ -86,9 +89,10 @@ class SourcePositions:
         """
         admin = self._clients.admin()
         found = {}
-        for topic, future in admin.describe_topics(TopicCollection(self.topics)).items():
+        asked = admin.describe_topics(TopicCollection(self.topics), request_timeout=REQUEST_TIMEOUT_S)
+        for topic, future in asked.items():
             try:
-                topic_id = str(future.result(timeout=REQUEST_TIMEOUT_S).topic_id)
+                topic_id = str(future.result().topic_id)
             except KafkaException as error:
                 raise broker_error(f"source topic {topic} cannot be read", error, self._clients) from None
             if topic_id:
@@ -109,13 +113,15 @@ class SourcePositions:
         Raises:
             BrokerError: no partition of a topic has a committed offset: `commit_start` was not run.
         """
-        known = self.committed(consumer, partitions)
+        known = self.committed(consumer, partitions, WORKER_TIMEOUT_S)
         lost = {one.topic for one in known if one.offset < 0}
         for topic in sorted(lost - {one.topic for one in known if one.offset >= 0}):
             self._check_started(consumer, topic)
         return [self._start_position(one) for one in known]
 
-    def committed(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+    def committed(
+        self, consumer: Consumer, partitions: Sequence[TopicPartition], timeout_s: float = COMMITTED_TIMEOUT_S
+    ) -> list[TopicPartition]:
         """Return the group's committed offsets; this waits for open transactions to end.
 
         Raises:
@@ -126,7 +132,7 @@ class SourcePositions:
         bare = [TopicPartition(one.topic, one.partition) for one in partitions]
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
-                return consumer.committed(bare, timeout=COMMITTED_TIMEOUT_S)
+                return consumer.committed(bare, timeout=timeout_s)
             except KafkaException as error:
                 if attempt == ATTEMPTS_MAX or error.args[0].code() not in _TRANSIENT:
                     raise broker_error("committed offsets cannot be read", error, self._clients) from None
@@ -147,7 +153,7 @@ class SourcePositions:
 
     def _check_started(self, consumer: Consumer, topic: str) -> None:
         count = partition_counts(self._clients, [topic]).get(topic, 0)
-        every = self.committed(consumer, [TopicPartition(topic, number) for number in range(count)])
+        every = self.committed(consumer, [TopicPartition(topic, number) for number in range(count)], WORKER_TIMEOUT_S)
         if all(one.offset < 0 for one in every):
             raise BrokerError(
                 "has no start position: the group has committed no offset for any of its partitions",

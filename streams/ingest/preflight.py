@@ -57,8 +57,8 @@ def _size_limits(clients: KafkaClients, topics: Topics) -> Iterator[tuple[str, i
         ConfigResource(ConfigResource.Type.TOPIC, name) for name in (topics.predictions, topics.labels, topics.rejects)
     ]
     admin = clients.admin()
-    for resource, future in admin.describe_configs(resources).items():
+    for resource, future in admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S).items():
         try:
-            yield resource.name, int(future.result(timeout=REQUEST_TIMEOUT_S)["max.message.bytes"].value)
+            yield resource.name, int(future.result()["max.message.bytes"].value)
         except (KafkaException, KeyError) as error:
             log.warning("topic %s: max.message.bytes cannot be read (%s)", resource.name, error)

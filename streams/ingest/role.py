@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, Message
 from prometheus_client import Counter
 
 from schemas.config.loop import LoopConfig
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, ClusterAway
 from streams.ingest.assignment import SourceAssignment, UnassignedPartitions
 from streams.ingest.mapper import MappedMessages, TopicMapper
 from streams.ingest.offsets import SourcePositions, commit_start, source_topics
@@ -78,16 +78,23 @@ class IngestRole:
         Raises:
             BrokerError: a topic is missing or unfit, ingest has no start position, or another worker has this slot.
         """
+        if not self._worker.wait_for_cluster(should_stop):
+            return
         check_destinations(self._clients, self._topics, self._message_bytes)
         check_sources(self._clients, self._sources)
-        self._transactions.open()
         instance = f"{self._topics.loop}-{ROLE}-{self._worker.slot}"
         consumer = self._clients.member(self._topics.group(ROLE), instance=instance)
         self._subscribe(consumer)
         self._health.set_readiness("it waits for its partitions")
         try:
             while not should_stop():
-                self._poll(consumer)
+                try:
+                    self._poll(consumer)
+                except (TransactionUndoneError, ClusterAway) as error:
+                    self._transactions.abandon()
+                    self._backoff.failed("commit", error)
+                    self._reader.clear()
+                    self._assignment.suspend(consumer)
         finally:
             self._transactions.abandon()
             consumer.close()
@@ -100,48 +107,29 @@ class IngestRole:
     def _poll(self, consumer: Consumer) -> None:
         """Read one batch, map it and commit it."""
         mine = self._assignment
-        if self._backoff and not self._recover(consumer):
+        if self._backoff.must_wait:
+            consumer.consume(1, timeout=BATCH_S)  # keeps the membership; nothing is assigned
             self._health.report_waiting()
             return
+        if self._backoff or mine.has_changed:
+            self._transactions.open()  # a transaction of this worker's last life would hold the offsets back
+            self._reader.clear()
+            mine.reload(consumer)
         count = ISOLATED_MESSAGES if self._guard.is_isolating else BATCH_MESSAGES
         messages = consumer.consume(count, timeout=BATCH_S)
         metadata = consumer.consumer_group_metadata()
         if mine.has_changed:  # the messages may be of a partition that another worker has by now
-            self._reader.clear()
-            mine.reset(consumer)
             self._unassigned.check_soon()
             return
-        if self._unassigned.must_rebalance(self._worker.now_ms()):
+        if not self._health.awaits_cluster and self._unassigned.must_rebalance(self._worker.now_ms()):
             self._subscribe(consumer)
         batch = self._read(consumer, messages)
         if batch.following:
-            try:
-                with self._health.seconds.labels(ROLE).time():
-                    self._commit(batch, self._map(batch), metadata)
-            except TransactionUndoneError as error:
-                self._transactions.abandon()
-                self._backoff.failed("commit", error)
-                self._reader.clear()
-                mine.suspend(consumer)
-                return
+            with self._health.seconds.labels(ROLE).time():
+                self._commit(batch, self._map(batch), metadata)
         self._backoff.succeeded("commit")
         self._health.set_readiness("; ".join(self._read_errors.values()))
         self._health.report_progress(sum(map(len, batch.messages.values())), mine.lag(consumer))
-
-    def _recover(self, consumer: Consumer) -> bool:
-        """After the back-off, read on from the group's committed offsets; False as long as they cannot be read."""
-        consumer.consume(1, timeout=BATCH_S)  # keeps the membership while it waits
-        if self._assignment.has_changed:
-            self._assignment.reset(consumer)
-            return True
-        if self._backoff.must_wait:
-            return False
-        try:
-            self._assignment.reload(consumer)
-        except BrokerError as error:
-            self._backoff.failed("commit", error)
-            return False
-        return True
 
     def _read(self, consumer: Consumer, messages: Sequence[Message]) -> SourceRead:
         """Handle error messages; return the others that need not wait for other partitions."""

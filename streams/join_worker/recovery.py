@@ -97,7 +97,11 @@ class TaskRestorer:
         task = self._from_store(number, committed)
         if task is None:
             task = self._from_lake(number, committed)
-        task.flush()
+        try:
+            task.flush()
+        except BaseException:
+            task.close()
+            raise
         return task
 
     def _check_topics(self, number: int, committed: CommittedPosition) -> None:

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from joins import Idle, policy_from
 from joins.watermark import PREDICTIONS
 from schemas.config.loop import LoopConfig
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, ClusterAway
 from streams.join_worker.assignment import Assignment
 from streams.join_worker.backpressure import LABELS, Lag, input_to_pause
 from streams.join_worker.committed import CommittedPosition
@@ -28,6 +28,7 @@ from streams.kafka.transaction import Transactions, TransactionUndoneError
 from streams.messages.canonical import CanonicalReader
 from streams.messages.outcome import OutcomeWire
 from streams.messages.records import Projection
+from streams.runtime.backoff import Backoff
 from streams.runtime.clock_leap import ClockLeap
 from streams.runtime.worker import Worker
 
@@ -68,6 +69,8 @@ class JoinRole:
         )
         self._transactions = Transactions(clients, f"tl-{config.loop}-join-{worker.slot}", worker.crash)
         self._assignment = Assignment(clients, self._topics, restorer, worker.health, self._monotonic_ms)
+        self._wait_for_cluster = worker.wait_for_cluster
+        self._backoff = Backoff(worker.health)
         self._missing: set[int] = set()
 
     def run(self, should_stop: Callable[[], bool]) -> None:
@@ -76,8 +79,9 @@ class JoinRole:
         Raises:
             BrokerError: a topic is missing or unfit, or another worker has this slot.
         """
+        if not self._wait_for_cluster(should_stop):
+            return
         check_topics(partition_counts(self._clients, self._topics.all), self._topics)
-        self._transactions.open()
         instance = f"{self._topics.loop}-join-{self._slot}"
         consumer = self._clients.member(self._topics.group("join"), instance=instance)
         mine = self._assignment
@@ -97,8 +101,13 @@ class JoinRole:
         """Poll once, step the partitions, and commit the steps."""
         mine = self._assignment
         self._observe_clocks()
+        if mine.must_place and not self._backoff.must_wait:
+            self._place(consumer)
         for number in mine.refresh(consumer):
             self._idleness.start(number)
+        if not self._backoff:
+            waiting = mine.restoring
+            self._health.set_readiness(f"{waiting} partitions are being restored" if waiting else "")
         messages = consumer.consume(BATCH_MESSAGES, timeout=BATCH_S)
         metadata = consumer.consumer_group_metadata()
         if mine.has_changed:  # the messages may be of a partition that another worker has by now
@@ -112,18 +121,29 @@ class JoinRole:
         if steps:
             try:
                 self._commit(steps, metadata)
-            except TransactionUndoneError as error:
-                log.warning("%s", error)
-                self._transactions.abandon()
-                self._transactions.open()
+            except (TransactionUndoneError, BrokerError) as error:
                 mine.restore(consumer, [step.record.partition for step in steps])
+                self._transactions.abandon()
+                if not isinstance(error, TransactionUndoneError | ClusterAway):
+                    raise
+                self._backoff.failed("place", error)
                 return
             for step in steps:
                 mine.tasks[step.record.partition].flush_if_due(step.record.now)
         unread = self._unread(consumer)
         self._apply_backpressure(consumer, unread)
         lag = sum(count or 0 for count in unread.values())
-        self._health.report_progress(len(messages), lag + mine.is_waiting)
+        self._backoff.report_progress(len(messages), lag + mine.is_waiting)
+
+    def _place(self, consumer: Consumer) -> None:
+        """Find out where partitions stand; a transaction of this worker's last life would hold their positions back."""
+        try:
+            self._transactions.open()
+            self._assignment.place(consumer)
+        except ClusterAway as error:
+            self._backoff.failed("place", error)
+        else:
+            self._backoff.succeeded("place")
 
     def _monotonic_ms(self) -> int:
         return int(self._clock() * 1000)
@@ -131,7 +151,8 @@ class JoinRole:
     def _observe_clocks(self) -> None:
         """Measure silence, and name a wall clock that was set; time in the partitions does not follow it."""
         monotonic_ms = self._monotonic_ms()
-        self._idleness.observe(monotonic_ms)
+        if not self._health.awaits_cluster:  # what nobody could send is no silence
+            self._idleness.observe(monotonic_ms)
         if leap_ms := self._clock_leap.since_last(self._now_ms(), monotonic_ms):
             log.warning(
                 "the wall clock was set %s by %.1f s: the time of partitions does not follow; "
@@ -234,6 +255,8 @@ class JoinRole:
 
     def _is_caught_up(self, consumer: Consumer, number: int) -> bool:
         """Ask the broker whether a partition is read to its end; false where it does not answer."""
+        if self._health.awaits_cluster:
+            return False
         for topic, position in zip(self._topics.inputs[:2], self._assignment.tasks[number].positions, strict=False):
             partition = TopicPartition(topic, number)
             try:

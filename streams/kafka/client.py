@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from schemas.config.connection import KAFKA_SECRETS, KafkaConfig
-from schemas.errors import BrokerError, ConfigError
+from schemas.errors import BrokerError, ClusterAway, ConfigError
 
 __all__ = ["KafkaClients", "broker_error", "ends_membership", "kafka_secrets"]
 
@@ -29,7 +29,7 @@ SOCKET_TIMEOUT_MS = 10_000
 """After this time without an answer the client sends a request again; see `streams.kafka.transaction`."""
 
 LOG_INTERVAL_S = 30.0
-"""Of the same error. While a broker is down, librdkafka reports it several times a second."""
+"""Of the same error, which librdkafka may report several times a second."""
 
 SESSION_TIMEOUT_MS = 45_000
 
@@ -45,6 +45,7 @@ MESSAGE_BYTES_MAX = 1_000_000
 _DEFAULTS: Mapping[str, Any] = {
     "compression.type": "lz4",
     "linger.ms": 5,
+    "log_level": 2,  # beyond that, librdkafka's own lines repeat the errors that it reports
     "message.max.bytes": MESSAGE_BYTES_MAX,
     "socket.keepalive.enable": True,
     "socket.timeout.ms": SOCKET_TIMEOUT_MS,
@@ -82,6 +83,24 @@ _PRODUCERS_ONLY = frozenset(_PRODUCER_DEFAULTS) | {"compression.type", "linger.m
 _ROOT_CAUSES = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})  # noqa: SLF001 - their public names
 """Errors that explain why a connection fails; the 'all brokers are down' that follows them explains nothing."""
 
+_CONNECTION = frozenset(
+    {KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT, KafkaError._TRANSPORT}  # noqa: SLF001 - the same
+)
+"""Reported again and again while a broker is down; whoever needs an answer reports that none comes."""
+
+_AWAY = _CONNECTION | {
+    KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001 - the same
+    KafkaError._WAIT_COORD,  # noqa: SLF001 - the same
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.REQUEST_TIMED_OUT,
+}
+"""Errors that end by themselves once the cluster is well."""
+
 
 class KafkaClients:
     """Makes consumers, producers and admin clients of one cluster.
@@ -103,6 +122,7 @@ class KafkaClients:
         self.bootstrap_servers = config.bootstrap_servers
         self.last_error: KafkaError | None = None
         self.error_count = 0
+        self._asking: AdminClient | None = None
         self._logged_s: dict[int, float] = {}
         self._configured = {**_DEFAULTS, **config.client}
         self._common: dict[str, Any] = {
@@ -110,7 +130,7 @@ class KafkaClients:
             "bootstrap.servers": config.bootstrap_servers,
             "client.id": name,
             "error_cb": self._note_error,
-            "log_level": 0,  # librdkafka's own lines on stderr repeat the errors that it reports
+            "logger": logging.getLogger("librdkafka"),
         }
 
     @property
@@ -154,17 +174,20 @@ class KafkaClients:
         return self._make(AdminClient, _without(self._configured, _CONSUMERS_ONLY | _PRODUCERS_ONLY))
 
     def check_reachable(self) -> None:
-        """Return once the cluster has answered.
+        """Return once the cluster has answered. Not for several threads at once.
 
         Raises:
-            BrokerError: the cluster does not answer; the message gives the last error of its clients.
+            ClusterAway: it does not answer; the message gives the last error of its clients.
+            BrokerError: it refuses our credentials, or TLS fails.
         """
-        admin = self.admin()
+        if self._asking is None:
+            self._asking = self.admin()
         try:
-            admin.list_topics(timeout=REQUEST_TIMEOUT_S)
+            self._asking.describe_cluster(request_timeout=REQUEST_TIMEOUT_S).result()
         except KafkaException as error:
-            admin.poll(0)  # calls `_note_error` with what librdkafka has to report
+            self._asking.poll(0)  # calls `_note_error` with what librdkafka has to report
             raise broker_error("cannot be reached", error, self) from None
+        self.last_error = None
 
     def _consumer_properties(self, own: Mapping[str, Any]) -> dict[str, Any]:
         return {**_CONSUMER_DEFAULTS, **_without(self._configured, _PRODUCERS_ONLY), **own}
@@ -185,7 +208,8 @@ class KafkaClients:
     def _note_error(self, error: KafkaError) -> None:
         """Take note of an error that librdkafka reports; it retries by itself."""
         now_s = monotonic()
-        if now_s - self._logged_s.get(error.code(), -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
+        is_due = now_s - self._logged_s.get(error.code(), -LOG_INTERVAL_S) >= LOG_INTERVAL_S
+        if is_due and error.code() not in _CONNECTION:
             log.warning("kafka: %s", error.str())
             self._logged_s[error.code()] = now_s
         if self.last_error is None or self.last_error.code() not in _ROOT_CAUSES or error.code() in _ROOT_CAUSES:
@@ -199,7 +223,10 @@ def ends_membership(error: KafkaError) -> bool:
 
 
 def broker_error(what: str, error: KafkaException, clients: KafkaClients) -> BrokerError:
-    """Return an error with its cause and a hint for the operator; `what` says what failed."""
+    """Return an error with its cause and a hint for the operator; `what` says what failed.
+
+    It is a ClusterAway if the same request may work later.
+    """
     cause = clients.last_error or error.args[0]
     code = cause.code()
     if code in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):  # noqa: SLF001 - its public name
@@ -212,7 +239,10 @@ def broker_error(what: str, error: KafkaException, clients: KafkaClients) -> Bro
         hint = "It is missing: check its name in the config. `truthloop start` creates only the loop's own topics."
     else:
         hint = "Check that it runs, and that kafka.bootstrap_servers and security.protocol are right."
-    return BrokerError(f"{what}: {cause.str()}", where=f"kafka {clients.bootstrap_servers}", hint=hint)
+    fault = error.args[0]
+    is_away = (fault.code() in _AWAY or fault.retriable()) and code not in _ROOT_CAUSES
+    kind = ClusterAway if is_away else BrokerError
+    return kind(f"{what}: {cause.str()}", where=f"kafka {clients.bootstrap_servers}", hint=hint)
 
 
 def kafka_secrets(environ: Mapping[str, str]) -> dict[str, str]:

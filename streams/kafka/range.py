@@ -61,7 +61,7 @@ def read_range(
         while reached < following:
             piece = PartitionMessages()
             for message in reader.consume(MESSAGES_PER_READ, timeout=0.5):
-                at_end = _is_end(message, topic, partition)
+                at_end = _is_end(clients, message, topic, partition)
                 if not at_end and (message.offset() or 0) < following:
                     piece.add(message)
                 elif at_end and until_end:
@@ -71,6 +71,7 @@ def read_range(
                 reached = position
                 deadline = time.monotonic() + VISIBLE_WITHIN_S
             elif time.monotonic() > deadline:
+                offset_bounds(clients, reader, topic, partition)  # raises if it is the cluster that is away
                 raise BrokerError(
                     f"offset {reached} did not arrive within {VISIBLE_WITHIN_S:.0f} s",
                     where=f"topic {topic}, partition {partition}",
@@ -82,9 +83,9 @@ def read_range(
         reader.close()
 
 
-def _is_end(message: Message, topic: str, partition: int) -> bool:
+def _is_end(clients: KafkaClients, message: Message, topic: str, partition: int) -> bool:
     """Tell whether the client reports the partition's end; any other error is raised."""
     error = message.error()
     if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-        raise BrokerError(f"cannot be read: {error.str()}", where=f"topic {topic}, partition {partition}")
+        raise broker_error(f"topic {topic}: partition {partition} cannot be read", KafkaException(error), clients)
     return error is not None

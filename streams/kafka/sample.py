@@ -165,8 +165,8 @@ def _settings(clients: KafkaClients, names: Sequence[str]) -> dict[str, dict[str
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     for resource, future in admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S).items():
         try:
-            entries = future.result(timeout=REQUEST_TIMEOUT_S)
-        except (KafkaException, TimeoutError):
+            entries = future.result()
+        except KafkaException:
             continue
         found[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
     return found
@@ -199,7 +199,7 @@ def _ranges(clients: KafkaClients, facts: TopicFacts) -> dict[int, Block]:
     for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call] # the library's
         admin = clients.admin()
         futures = admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=REQUEST_TIMEOUT_S)
-        ends.append({one.partition: future.result(timeout=REQUEST_TIMEOUT_S) for one, future in futures.items()})
+        ends.append({one.partition: future.result() for one, future in futures.items()})
     return {number: (low.offset, ends[1][number].offset) for number, low in sorted(ends[0].items())}
 
 

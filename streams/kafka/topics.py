@@ -129,9 +129,9 @@ def create_topics(clients: KafkaClients, topics: Topics) -> list[str]:
             for name in missing
         ]
         admin = clients.admin()  # kept: dropped before its futures are read, it would fail them
-        for name, future in admin.create_topics(new_topics).items():
+        for name, future in admin.create_topics(new_topics, request_timeout=REQUEST_TIMEOUT_S).items():
             try:
-                future.result(timeout=REQUEST_TIMEOUT_S)
+                future.result()
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise broker_error(f"topic {name} cannot be created", error, clients) from None

@@ -23,8 +23,11 @@ log = logging.getLogger("truthloop.transaction")
 DOUBTFUL_SHARE = 0.8
 """A commit that took this share of the request's time limit may have been sent twice."""
 
-INIT_TIMEOUT_S = 60.0
-"""Longer than a predecessor's transaction can stay open, which is 30 s."""
+CALL_TIMEOUT_S = 20.0
+"""Of one call. The role's thread does nothing else meanwhile, and must end within 40 s when it is told to stop."""
+
+ABORT_TIMEOUT_S = 5.0
+"""The broker aborts it anyway, when the next producer begins."""
 
 RETRIES_MAX = 10
 """Of a call whose error librdkafka reports as retriable."""
@@ -66,13 +69,23 @@ class Transactions:
         self._is_open = False
 
     def open(self) -> None:
-        """Create the producer, which ends a transaction of this worker's last run and frees the offsets it held."""
+        """Create the producer, which ends a transaction of this worker's last run and frees the offsets it held.
+
+        Raises:
+            ClusterAway: the cluster does not answer.
+            BrokerError: it refuses.
+        """
         if self._producer is None:
             self._producer = self._start()
             self._errors_seen = self._clients.error_count
 
     def begin(self) -> None:
-        """Begin a transaction; with a new producer if there were errors since the last one was created."""
+        """Begin a transaction; with a new producer if there were errors since the last one was created.
+
+        Raises:
+            ClusterAway: the cluster does not answer.
+            TransactionUndoneError: it was not begun.
+        """
         if self._producer is not None and self._clients.error_count != self._errors_seen:
             self._drop()
         self.open()
@@ -111,10 +124,10 @@ class Transactions:
         producer = self._live()
         if _generation(group_metadata) < 0:  # a group without members accepts offsets from anybody
             raise TransactionUndoneError("this worker is not a member of its group any more")
-        self._call("send offsets", producer.send_offsets_to_transaction, offsets, group_metadata)
+        self._call("send offsets", producer.send_offsets_to_transaction, offsets, group_metadata, CALL_TIMEOUT_S)
         self._crash("offsets sent")
         started = time.monotonic()
-        self._call("commit", producer.commit_transaction)
+        self._call("commit", producer.commit_transaction, CALL_TIMEOUT_S)
         self._is_open = False
         self._crash("committed")
         if time.monotonic() - started > DOUBTFUL_SHARE * SOCKET_TIMEOUT_MS / 1000:
@@ -127,7 +140,7 @@ class Transactions:
             return
         if self._is_open:
             try:
-                self._producer.abort_transaction(10)
+                self._producer.abort_transaction(ABORT_TIMEOUT_S)
             except KafkaException as error:
                 log.info("abort: %s", error.args[0].str())
         self._drop()
@@ -139,18 +152,12 @@ class Transactions:
 
     def _start(self) -> Producer:
         producer = self._clients.transactional_producer(self._id)
-        for _ in range(RETRIES_MAX):
-            try:
-                producer.init_transactions(INIT_TIMEOUT_S)
-            except KafkaException as error:
-                if not error.args[0].retriable():
-                    raise broker_error("transactions cannot be begun", error, self._clients) from None
-            else:
-                return producer
-        raise BrokerError(
-            "transactions cannot be begun: the cluster does not answer",
-            where=f"kafka {self._clients.bootstrap_servers}",
-        )
+        try:
+            producer.init_transactions(CALL_TIMEOUT_S)
+        except KafkaException as error:
+            producer.purge()
+            raise broker_error("transactions cannot be begun", error, self._clients) from None
+        return producer
 
     def _drop(self) -> None:
         if self._producer is not None:
@@ -165,7 +172,7 @@ class Transactions:
                 call(*args)
             except KafkaException as error:
                 fault = error.args[0]
-                if fault.retriable():
+                if fault.retriable() and fault.code() != fault._TIMED_OUT:  # noqa: SLF001 - its public name
                     continue
                 if fault.code() in (fault._FENCED, fault.INVALID_PRODUCER_EPOCH, fault.PRODUCER_FENCED):  # noqa: SLF001 - its public name
                     raise FencedError(

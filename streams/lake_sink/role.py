@@ -60,6 +60,8 @@ class LakeRole:
             BrokerError: a topic is missing or unfit, or another worker has this slot.
             LakeError: the folder is not this loop's live lake, or the newest commit of a table is torn.
         """
+        if not self._worker.wait_for_cluster(should_stop):
+            return
         check_topics(partition_counts(self._clients, self._topics.all), self._topics)
         lake = self._open(should_stop)
         if lake is None:

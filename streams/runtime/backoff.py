@@ -1,12 +1,14 @@
 """Back-off of a role: counts failures in a row, waits longer after each, and reports them.
 
-For failures that a restart would not mend, such as a full disk or a cluster that is down.
+For failures that a restart would not mend, such as a full disk or a cluster that is down. A failure is logged once,
+however often it is met again, and not at all while `streams.runtime.cluster_watch` has said that the cluster is away.
 """
 
 import logging
 import time
 from collections.abc import Callable
 
+from schemas.errors import ClusterAway
 from streams.runtime.health import Health
 
 __all__ = ["BACKOFF_S", "Backoff"]
@@ -30,14 +32,19 @@ class Backoff:
         self._clock = clock
         self._failures = 0
         self._stage = ""
+        self._logged = ""
         self._retry_at_s = 0.0
+        self._waits_for_cluster = False
 
     def __bool__(self) -> bool:
         return self._failures > 0
 
     @property
     def must_wait(self) -> bool:
-        """Whether it is too early for the next attempt."""
+        """Whether it is too early for the next attempt; it is not once an outage that caused the failure has ended."""
+        if self._waits_for_cluster and not self._health.awaits_cluster:
+            self._waits_for_cluster = False
+            self._retry_at_s = 0.0
         return self._clock() < self._retry_at_s
 
     def failed(self, stage: str, error: Exception) -> None:
@@ -46,7 +53,12 @@ class Backoff:
         self._failures += 1
         self._stage = stage
         self._retry_at_s = self._clock() + wait_s
-        log.error("%s; it is tried again in %.0f s", error, wait_s)
+        self._waits_for_cluster = self._health.awaits_cluster
+        # the text of a ClusterAway names another connection each time
+        logged = ClusterAway.__name__ if isinstance(error, ClusterAway) else str(error)
+        if logged != self._logged and not self._waits_for_cluster:
+            log.error("%s; it is tried again in %.0f s, and later every %.0f s", error, wait_s, BACKOFF_S[-1])
+            self._logged = logged
         self._health.set_readiness(str(error))
 
     def succeeded(self, stage: str) -> None:
@@ -54,8 +66,10 @@ class Backoff:
         if not self:
             self._health.set_readiness()
         elif stage == self._stage:
-            log.info("it works again")
+            if self._logged:
+                log.info("it works again")
             self._failures = 0
+            self._logged = ""
             self._retry_at_s = 0.0
             self._health.set_readiness()
 

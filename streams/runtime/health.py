@@ -68,10 +68,15 @@ class Health:
         self._stopped = Gauge(
             "truthloop_stopped_partitions", "Partitions that wait for a repair", ["role"], registry=self.registry
         )
+        self._away = Gauge(
+            "truthloop_cluster_away", "Whether the role waits for the Kafka cluster", ["role"], registry=self.registry
+        )
+        self._away.labels(role)
         self._clock = clock
         self._lock = Lock()
         self._moved_at = clock()
         self._unready = "it is starting"
+        self._awaited = ""
         self._reasons: dict[int, str] = {}
 
     def report_progress(self, moved: int, lag: int) -> None:
@@ -88,6 +93,22 @@ class Health:
         """
         with self._lock:
             self._moved_at = self._clock()
+
+    @property
+    def awaits_cluster(self) -> bool:
+        """Whether the role waits for the Kafka cluster; see `await_cluster`."""
+        with self._lock:
+            return bool(self._awaited)
+
+    def await_cluster(self, problem: str) -> None:
+        """Report that the Kafka cluster is away; '' once it is there again.
+
+        The role is unready meanwhile and, whatever its own thread is doing, alive: a restart would not help.
+        """
+        with self._lock:
+            self._awaited = problem
+            self._moved_at = self._clock()
+        self._away.labels(self.role).set(bool(problem))
 
     def set_readiness(self, problem: str = "") -> None:
         """Mark the role ready, or unready because of a problem."""
@@ -109,14 +130,14 @@ class Health:
     def stalled(self) -> str:
         """Return why the role is not alive; empty while it is."""
         with self._lock:
-            silent_s = self._clock() - self._moved_at
+            silent_s = 0.0 if self._awaited else self._clock() - self._moved_at
         return f"no progress for {silent_s:.0f} s although there is work" if silent_s > STALLED_AFTER_S else ""
 
     def unready(self) -> str:
         """Return why the role is not ready; empty when it is."""
         with self._lock:
             stopped = [f"partition {number} is stopped: {why}" for number, why in sorted(self._reasons.items())]
-            return self._unready or "; ".join(stopped)
+            return self._awaited or self._unready or "; ".join(stopped)
 
     def answer(self, path: str, unready: str = "") -> ProbeAnswer:
         """Return the answer to a GET of one of `PROBE_PATHS`; 503 with the reason if the role is not well.

@@ -21,6 +21,7 @@ class Worker:
         now_ms: the wall clock, ms UTC.
         clock: a monotonic clock, in seconds; durations are measured by it.
         crash: called with the name of each step of a commit; tests end the process there.
+        wait_for_cluster: returns true once the cluster answers, and false when the argument asks to stop before.
     """
 
     slot: str
@@ -30,3 +31,4 @@ class Worker:
     now_ms: Callable[[], int]
     crash: Callable[[str], None] = lambda _step: None
     clock: Callable[[], float] = time.monotonic
+    wait_for_cluster: Callable[[Callable[[], bool]], bool] = lambda _should_stop: True

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from page_case import rich_view
 
@@ -14,6 +15,7 @@ from truthloop.page.panels.view import Choices, PageView, Selection
 from truthloop.page.web.access import Access
 from truthloop.page.web.app import Limits, PageSources, make_app
 from truthloop.page.web.backfill_pages import BackfillService, BackfillView, RulingAnswer, RulingForm
+from truthloop.page.web.server import PageRunner
 
 __all__ = ["Site", "raw", "visit"]
 
@@ -93,6 +95,13 @@ class Site:
         return PageSources(self.choices, self.view, self.progress, probe, self.callback, self.backfills)
 
 
+class _Server(TestServer):
+    """The product's own server."""
+
+    async def _make_runner(self, **_options: Any) -> web.AppRunner:
+        return PageRunner(self.app)
+
+
 def visit(
     site: Site,
     use: Callable[[Client], Awaitable[None]],
@@ -102,7 +111,7 @@ def visit(
     """Serve a site on a loopback port for as long as `use` needs it, once its first page is made or cannot be made."""
 
     async def run() -> None:
-        async with TestClient(TestServer(make_app(site.sources(), access, limits))) as client:
+        async with TestClient(_Server(make_app(site.sources(), access, limits))) as client:
             while site.fails is None and "being made" in await (await client.get("/readyz")).text():
                 pass
             await use(client)

@@ -21,14 +21,14 @@ PREFIX = "TRUTHLOOP_"
 
 NOT_OVERRIDES = frozenset(
     {"TRUTHLOOP_MAVEN_URL", "TRUTHLOOP_CRASH_AT", "TRUTHLOOP_SUPERVISOR", "TRUTHLOOP_TEST_BOOTSTRAP_SERVERS"}
-    | {"TRUTHLOOP_CHROMIUM"}
+    | {"TRUTHLOOP_CHROMIUM", "TRUTHLOOP_LOG", "TRUTHLOOP_LOG_LEVEL", "TRUTHLOOP_TESTS"}
     | {
         f"{variable}{end}"
         for variable in (*KAFKA_SECRETS.values(), PII_KEY_VARIABLE, HTTP_TOKEN_VARIABLE)
         for end in ("", "_FILE")
     }
 )
-"""Variables with our prefix that set nothing in the config: secrets, and those of development."""
+"""Variables with our prefix that set nothing in the config: secrets, the log, and those of development."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,8 +145,8 @@ def _create_sources(clients: KafkaClients) -> None:
     wanted = [
         NewTopic(name, num_partitions=SOURCES[name], replication_factor=-1, config=keep) for name in sorted(missing)
     ]
-    for future in admin.create_topics(wanted).values() if wanted else ():
-        future.result(timeout=REQUEST_TIMEOUT_S)
+    for future in admin.create_topics(wanted, request_timeout=REQUEST_TIMEOUT_S).values() if wanted else ():
+        future.result()
 
 
 @contextmanager

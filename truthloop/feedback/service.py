@@ -23,6 +23,7 @@ from truthloop.feedback.reconcile import Reconciler
 from truthloop.feedback.withdrawal_commands import WithdrawalCommands
 from truthloop.page.gather import Gatherer
 from truthloop.page.web.app import PageSources, make_app
+from truthloop.page.web.server import PageRunner
 
 __all__ = ["FeedbackHandlers"]
 
@@ -105,7 +106,7 @@ class FeedbackHandlers:
             callback=self._callbacks.handle,
             backfills=self._forms,
         )
-        runner = web.AppRunner(make_app(sources, self._access), access_log=None)
+        runner = PageRunner(make_app(sources, self._access))
         await runner.setup()
         try:
             await web.TCPSite(runner, self._settings.config.http.bind, self._port).start()

@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -19,14 +18,15 @@ from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
-from schemas.base.figures import plain_text
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, TruthloopError
 from streams.kafka.client import KafkaClients
+from streams.runtime.cluster_watch import ClusterWatch
 from streams.runtime.crash_point import crash_points
 from streams.runtime.health import Health, HealthServer
 from streams.runtime.worker import Worker
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
+from truthloop.run.logs import log_to_stderr
 
 if TYPE_CHECKING:
     from schemas.config.loop import LoopConfig
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from streams.join_worker.role import JoinRole
     from streams.lake_sink.role import LakeRole
 
-__all__ = ["ROLES", "SUPERVISOR_VARIABLE", "kafka_clients", "needed_roles", "role_port", "run_role"]
+__all__ = ["ROLES", "SUPERVISOR_VARIABLE", "kafka_clients", "needed_roles", "role_port", "run_role", "unasked_clients"]
+
+log = logging.getLogger("truthloop")
 
 ROLES: Final = ("feedback", "ingest", "join", "lake")
 """In the order of their ports: the first one's is `http.port`, the page's."""
@@ -61,15 +63,24 @@ def kafka_clients(settings: Settings, name: str, environ: Mapping[str, str] = os
         ConfigError: the loop has no `kafka` section.
         BrokerError: the cluster does not answer.
     """
+    clients = unasked_clients(settings, name, environ)
+    clients.check_reachable()
+    return clients
+
+
+def unasked_clients(settings: Settings, name: str, environ: Mapping[str, str] = os.environ) -> KafkaClients:
+    """Return the client factory for the loop's cluster, as `kafka_clients` does, but wait for no answer.
+
+    Raises:
+        ConfigError: the loop has no `kafka` section.
+    """
     if settings.config.kafka is None:
         raise ConfigError(
             "has no `kafka` section, so there is no cluster to connect to",
             where=str(settings.path),
             hint="Add kafka: {bootstrap_servers: HOST:PORT}, or use `truthloop replay` for files.",
         )
-    clients = KafkaClients(settings.config.kafka, environ, f"truthloop-{settings.config.loop}-{name}")
-    clients.check_reachable()
-    return clients
+    return KafkaClients(settings.config.kafka, environ, f"truthloop-{settings.config.loop}-{name}")
 
 
 def needed_roles(settings: Settings) -> list[str]:
@@ -83,8 +94,8 @@ def role_port(settings: Settings, role: str) -> int:
     return settings.config.http.port + ROLES.index(role)
 
 
-def run_role(settings: Settings, role: str, *, slot: str | None = None, port: int | None = None) -> None:
-    """Run one role until SIGTERM or SIGINT.
+def run_role(settings: Settings, role: str, *, slot: str | None = None, port: int | None = None) -> int:
+    """Run one role until SIGTERM or SIGINT; return the exit code. Whatever ends it is in the log.
 
     Args:
         settings: the loop's.
@@ -93,34 +104,54 @@ def run_role(settings: Settings, role: str, *, slot: str | None = None, port: in
         port: of the health server; default: `role_port`.
 
     Raises:
-        TruthloopError: the role cannot work; says why and what to do.
+        ConfigError: the environment names no format or level of the log.
     """
-    _log_to_stderr(role)
-    clients = kafka_clients(settings, role)
+    log_to_stderr(role, settings.config.loop)
+    try:
+        _run(settings, role, slot, port)
+    except TruthloopError as error:
+        log.error("%s", error)  # noqa: TRY400 - the message has everything
+        return error.exit_code
+    except Exception:
+        log.exception("the role has ended by a fault of Truthloop's, please report it")
+        return 1
+    log.info("stopped")
+    return 0
+
+
+def _run(settings: Settings, role: str, slot: str | None, port: int | None) -> None:
+    clients = unasked_clients(settings, role)
     health = Health(role)
     port = role_port(settings, role) if port is None else port
     settings.state.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         if role != "feedback":  # its page's server answers the health requests
-            stack.enter_context(HealthServer(health, settings.config.http.bind, port))
+            port = stack.enter_context(HealthServer(health, settings.config.http.bind, port)).port
         slot = stack.enter_context(_locked_slot(settings.state, role, slot))
         should_stop = stack.enter_context(_stop_signal())
-        logging.getLogger("truthloop").info("slot %s, listens on port %d", slot, port)
+        log.info("slot %s, listens on port %d", slot, port)
         crash = crash_points(role, os.environ)
-        worker = Worker(slot, settings.state, settings.lake, health, now_ms, crash)
+        watch = stack.enter_context(ClusterWatch(clients.check_reachable, health))
+        worker = Worker(slot, settings.state, settings.lake, health, now_ms, crash, wait_for_cluster=watch.wait)
         running = _role_factory(role, settings, port)(clients, settings.config, worker)
-        _collect_garbage_rarely()
+        stack.enter_context(_rare_garbage_collection())
         running.run(should_stop)
 
 
-def _collect_garbage_rarely() -> None:
+@contextmanager
+def _rare_garbage_collection() -> Iterator[None]:
     """Run Python's garbage collector rarely: a role holds hundreds of thousands of records, which have no cycles.
 
-    By default every 700 new objects start a run, and every hundredth run goes through all objects.
+    By default every 700 new objects start a run, and every hundredth run goes through all objects. At the end, what was
+    kept out of it is given back: else DuckDB's module lists on stderr what it holds when Python ends.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 20, 100)
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _role_factory(
@@ -193,20 +224,3 @@ def _locked_slot(state: Path, role: str, wanted: str | None) -> Iterator[str]:
         where=f"role {role}, {state}",
         hint="Give every worker of a role its own slot: --slot N.",
     )
-
-
-def _log_to_stderr(role: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine(f"%(asctime)s %(levelname)s {role}: %(message)s"))
-    logger = logging.getLogger("truthloop")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-
-
-class _OneLine(logging.Formatter):
-    """Escapes line breaks and control characters, which text from outside may contain."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line of printable text."""
-        return plain_text(super().format(record))

@@ -45,16 +45,17 @@ def run(
     """
     with reporting_errors():
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
-        from truthloop.run.roles import kafka_clients, needed_roles, run_role  # noqa: PLC0415 - keeps --help fast
+        from truthloop.run.logs import log_to_stderr  # noqa: PLC0415 - the same
+        from truthloop.run.roles import needed_roles, run_role, unasked_clients  # noqa: PLC0415 - keeps --help fast
         from truthloop.run.supervisor import Supervisor  # noqa: PLC0415 - the same
 
         settings = load_settings(config)
         if role is not Role.ALL:
-            run_role(settings, role.value, slot=slot, port=port)
-            return
+            raise typer.Exit(run_role(settings, role.value, slot=slot, port=port))
         if slot is not None or port is not None:
             raise typer.BadParameter("--slot and --port are for a single role")
-        kafka_clients(settings, "supervisor")
+        unasked_clients(settings, "supervisor")
+        log_to_stderr("all", settings.config.loop)
         roles = needed_roles(settings)
         note(f"Running {', '.join(roles)}. Ctrl-C stops them.")
         raise typer.Exit(Supervisor(settings, roles).run())

@@ -7,7 +7,7 @@ from join_case import live_config
 from rocksdict import Options, Rdict
 
 from joins import Partition
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, StateError
 from streams.join_worker import recovery
 from streams.join_worker.committed import CommittedPosition
 from streams.join_worker.recovery import TaskRestorer
@@ -83,3 +83,23 @@ def test_a_store_of_another_format_is_moved_aside_and_filled_anew(restorer: Task
         restorer.restore(0, CommittedPosition((0, 0, 0), 5, 0))
     assert (tmp_path / "0.aside").exists()
     assert not (tmp_path / "0").exists()
+
+
+def test_a_restored_store_is_closed_if_it_cannot_be_written(
+    restorer: TaskRestorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the disk is full: the next try, with room, continues with it."""
+
+    def full(_: PartitionTask) -> None:
+        raise StateError("the disk is full", where=str(tmp_path))
+
+    store_at(tmp_path / "0", 5)
+    monkeypatch.setattr(restorer._ledger, "between", lambda *_: [])
+    with monkeypatch.context() as patch:
+        patch.setattr(PartitionTask, "flush", full)
+        with pytest.raises(StateError, match="the disk is full") as first:
+            restorer.restore(0, CommittedPosition((0, 0, 0), 5, 0))
+    task = restorer.restore(0, CommittedPosition((0, 0, 0), 5, 0))
+    assert task.sequence == 5
+    task.close()
+    assert first.tb is not None

@@ -48,6 +48,17 @@ def test_attempts_become_rarer_up_to_a_limit(backoff: Backoff, clock: Clock) -> 
         assert not backoff.must_wait
 
 
+def test_a_failure_is_logged_once_and_its_end_once(backoff: Backoff, caplog: pytest.LogCaptureFixture) -> None:
+    """Another failure is another line."""
+    caplog.set_level("INFO")
+    for _ in range(20):
+        backoff.failed("write", LakeError("no room"))
+    backoff.failed("write", LakeError("no right"))
+    backoff.succeeded("write")
+    backoff.succeeded("write")
+    assert [one.getMessage().split(";")[0] for one in caplog.records] == ["no room", "no right", "it works again"]
+
+
 def test_it_ends_when_the_failed_stage_has_worked(backoff: Backoff, health: Health) -> None:
     """Being able to read again does not mean that the disk has room."""
     backoff.failed("write", LakeError("no room"))

@@ -524,31 +524,6 @@ def test_a_client_that_does_not_receive_the_response_is_disconnected() -> None:
     visit(site, use, limits=Limits(send_s=0.3))
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"GET /?x=" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 9_000 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(200)) + b"\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    ],
-    ids=["long line", "long header", "many headers", "two hosts", "two lengths", "TLS"],
-)
-def test_a_malformed_request_is_refused_at_once(sent: bytes) -> None:
-    """Without a call of the sources, and without a traceback."""
-    site = Site()
-
-    async def use(client: Client) -> None:
-        answer = await asyncio.wait_for(raw(client, sent), 20)
-        assert answer.split(b"\r\n")[0].split()[1] == b"400"
-        assert b"Traceback" not in answer
-
-    visit(site, use, limits=Limits(head_s=0.5))
-    assert site.asked == [FIRST]
-
-
 @pytest.mark.parametrize("view", [empty_view(), hostile_view("<script>alert(1)</script>")])
 def test_every_panel_has_json_and_csv_whatever_is_in_it(view: object) -> None:
     """JSON without NaN, CSV as a download, neither as HTML."""
