@@ -39,6 +39,9 @@ _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """With a last label like this, many parsers take the host for an IPv4 address: 2130706433, 127.1, 0x7f.1."""
 
+_LOCAL_NAME = re.compile(r"(.+\.)?localhost")
+"""Names that are this machine on every machine (RFC 6761)."""
+
 _V4_NEVER = tuple(
     IPv4Network(text)
     for text in (
@@ -219,6 +222,8 @@ def _parse(url: str, allow: frozenset[Endpoint]) -> tuple[SplitResult, Endpoint]
     is_plain = parts.scheme == "http"
     if is_plain and endpoint not in allow:
         raise _unusable(url, "http is for this machine only, if the allow-list has its host:port; use https")
+    if _LOCAL_NAME.fullmatch(endpoint.host) and endpoint not in allow:
+        raise _unusable(url, f"{endpoint.host} is this machine, and the allow-list does not have its host:port")
     literal = _literal(endpoint.host)
     fault = None if literal is None else _fault(literal, allowed=endpoint in allow, loopback_only=is_plain)
     if fault is not None:

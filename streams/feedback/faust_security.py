@@ -11,7 +11,7 @@ import faust
 from schemas.config.connection import KAFKA_SECRETS, KafkaConfig
 from schemas.config.mapping import Scalar
 from schemas.errors import ConfigError
-from streams.kafka.client import SESSION_TIMEOUT_MS
+from streams.kafka.client import tied_limits
 
 __all__ = ["broker_urls", "credentials", "group_timeouts"]
 
@@ -42,7 +42,7 @@ def group_timeouts(config: KafkaConfig) -> dict[str, float]:
     of the other roles.
     """
     client = config.client
-    session_s = float(client.get("session.timeout.ms", SESSION_TIMEOUT_MS)) / 1_000
+    session_s = float(client.get("session.timeout.ms", tied_limits(client)["session.timeout.ms"])) / 1_000
     beat_ms = client.get("heartbeat.interval.ms")
     beat_s = min(session_s / _HEARTBEATS, _HEARTBEAT_MOST_S if beat_ms is None else float(beat_ms) / 1_000)
     found = {

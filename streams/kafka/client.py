@@ -5,6 +5,7 @@ can change. All clients are made here, so that none of the last can be forgotten
 """
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
@@ -16,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.config.connection import KAFKA_SECRETS, KafkaConfig
 from schemas.errors import BrokerError, ClusterAway, ConfigError
 
-__all__ = ["KafkaClients", "broker_error", "ends_membership", "kafka_secrets"]
+__all__ = ["KafkaClients", "broker_error", "check_limits", "ends_membership", "kafka_secrets", "tied_limits"]
 
 log = logging.getLogger("truthloop.kafka")
 
@@ -32,6 +33,9 @@ LOG_INTERVAL_S = 30.0
 """Of the same error, which librdkafka may report several times a second."""
 
 SESSION_TIMEOUT_MS = 45_000
+POLL_INTERVAL_MS = 300_000
+FETCH_BYTES = 32_000_000
+FETCH_OVERHEAD_BYTES = 512
 
 SESSION_SLACK_S = 5
 """Time that a broker takes to notice the end of a session."""
@@ -48,17 +52,13 @@ _DEFAULTS: Mapping[str, Any] = {
     "log_level": 2,  # beyond that, librdkafka's own lines repeat the errors that it reports
     "message.max.bytes": MESSAGE_BYTES_MAX,
     "socket.keepalive.enable": True,
-    "socket.timeout.ms": SOCKET_TIMEOUT_MS,
     "topic.metadata.refresh.interval.ms": 30_000,
 }
 _CONSUMER_DEFAULTS: Mapping[str, Any] = {
     "check.crcs": True,
-    "fetch.max.bytes": 32_000_000,
     "fetch.wait.max.ms": 50,
     "max.partition.fetch.bytes": 4_000_000,
-    "max.poll.interval.ms": 300_000,
     "queued.max.messages.kbytes": 65_536,
-    "session.timeout.ms": SESSION_TIMEOUT_MS,
 }
 _CONSUMER: Mapping[str, Any] = {
     # the only assignor that gives one worker the same partitions of every topic; fixed, because the join would break
@@ -74,11 +74,14 @@ _CONSUMER: Mapping[str, Any] = {
 _PRODUCER_DEFAULTS: Mapping[str, Any] = {
     "queue.buffering.max.kbytes": 262_144,
     "queue.buffering.max.messages": 500_000,
-    "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
 }
 _PRODUCER: Mapping[str, Any] = {"partitioner": "murmur2_random", "enable.idempotence": True, "acks": "all"}
-_CONSUMERS_ONLY = frozenset(_CONSUMER_DEFAULTS)
-_PRODUCERS_ONLY = frozenset(_PRODUCER_DEFAULTS) | {"compression.type", "linger.ms", "message.max.bytes"}
+_CONSUMERS_ONLY = frozenset(_CONSUMER_DEFAULTS) | {"fetch.max.bytes", "max.poll.interval.ms", "session.timeout.ms"}
+_PRODUCERS_ONLY = frozenset(_PRODUCER_DEFAULTS) | {
+    *("compression.type", "linger.ms", "message.max.bytes", "transaction.timeout.ms")
+}
+_SECURITY = ("ssl.", "sasl.", "security.", "enable.ssl.", "enable.sasl.", "https.")
+_PROPERTY = re.compile(r"`([a-z.]+)`")
 
 _ROOT_CAUSES = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})  # noqa: SLF001 - their public names
 """Errors that explain why a connection fails; the 'all brokers are down' that follows them explains nothing."""
@@ -124,7 +127,7 @@ class KafkaClients:
         self.error_count = 0
         self._asking: AdminClient | None = None
         self._logged_s: dict[int, float] = {}
-        self._configured = {**_DEFAULTS, **config.client}
+        self._configured = {**_DEFAULTS, **tied_limits(config.client), **config.client}
         self._common: dict[str, Any] = {
             **kafka_secrets(environ),
             "bootstrap.servers": config.bootstrap_servers,
@@ -139,7 +142,12 @@ class KafkaClients:
 
         It keeps them until its session has ended, because most workers come back before.
         """
-        return float(self._configured.get("session.timeout.ms", SESSION_TIMEOUT_MS)) / 1_000 + SESSION_SLACK_S
+        return float(self._configured["session.timeout.ms"]) / 1_000 + SESSION_SLACK_S
+
+    @property
+    def resent_after_s(self) -> float:
+        """Time without an answer after which a client sends a request again."""
+        return float(self._configured["socket.timeout.ms"]) / 1_000
 
     def member(self, group: str, *, instance: str | None = None) -> Consumer:
         """Return a consumer that joins a group; `instance` makes its membership static."""
@@ -199,8 +207,11 @@ class KafkaClients:
         try:
             return kind({**own, **self._common})
         except KafkaException as error:
+            text = error.args[0].str().strip()
+            values = {name: {**self._configured, **own}.get(name) for name in _PROPERTY.findall(text)}
+            shown = ", ".join(f"{name} is {value}" for name, value in values.items() if value is not None)
             raise ConfigError(
-                f"librdkafka refuses a property: {error.args[0].str()}",
+                f"librdkafka refuses a property: {text}{f' ({shown})' if shown else ''}",
                 where="kafka.client",
                 hint="Its properties are listed in librdkafka's CONFIGURATION.md.",
             ) from None
@@ -215,6 +226,45 @@ class KafkaClients:
         if self.last_error is None or self.last_error.code() not in _ROOT_CAUSES or error.code() in _ROOT_CAUSES:
             self.last_error = error
         self.error_count += 1
+
+
+def tied_limits(client: Mapping[str, Any]) -> dict[str, int]:
+    """Return our defaults of limits that librdkafka ties to others, as far as the config's own values leave room.
+
+    A value that is no number is left to librdkafka, which names it.
+    """
+
+    def given(name: str, default: int) -> int:
+        try:
+            return int(client.get(name, default))
+        except (TypeError, ValueError):
+            return default
+
+    received = given("receive.message.max.bytes", FETCH_BYTES + FETCH_OVERHEAD_BYTES)
+    return {
+        "fetch.max.bytes": min(FETCH_BYTES, received - FETCH_OVERHEAD_BYTES),
+        "max.poll.interval.ms": max(POLL_INTERVAL_MS, given("session.timeout.ms", POLL_INTERVAL_MS)),
+        "session.timeout.ms": min(SESSION_TIMEOUT_MS, given("max.poll.interval.ms", SESSION_TIMEOUT_MS)),
+        "socket.timeout.ms": min(SOCKET_TIMEOUT_MS, given("transaction.timeout.ms", SOCKET_TIMEOUT_MS)),
+        "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+    }
+
+
+def check_limits(config: KafkaConfig) -> None:
+    """Make every kind of client without a cluster, so that librdkafka checks the properties together.
+
+    Those of TLS and SASL are left out: their files and secrets are where the roles run.
+
+    Raises:
+        ConfigError: librdkafka refuses them.
+    """
+    client = {name: value for name, value in config.client.items() if not name.startswith(_SECURITY)}
+    clients = KafkaClients(config.model_copy(update={"bootstrap_servers": "", "client": client}), {})
+    clients.member("none").close()
+    clients.reader().close()
+    for make in (clients.producer, clients.admin):
+        make()
+    clients.transactional_producer("none")
 
 
 def ends_membership(error: KafkaError) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from schemas.errors import BrokerError
-from streams.kafka.client import SOCKET_TIMEOUT_MS, KafkaClients, broker_error
+from streams.kafka.client import KafkaClients, broker_error
 
 __all__ = ["FencedError", "TransactionUndoneError", "Transactions"]
 
@@ -130,7 +130,7 @@ class Transactions:
         self._call("commit", producer.commit_transaction, CALL_TIMEOUT_S)
         self._is_open = False
         self._crash("committed")
-        if time.monotonic() - started > DOUBTFUL_SHARE * SOCKET_TIMEOUT_MS / 1000:
+        if time.monotonic() - started > DOUBTFUL_SHARE * self._clients.resent_after_s:
             log.warning("a commit was slow: the producer is replaced")
             self._drop()
 

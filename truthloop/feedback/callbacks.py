@@ -4,6 +4,7 @@ The signature is checked before anything else is used. Of the loop's state a res
 callback.
 """
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from retrain.log_entries import EntryOrigin, answered
 from retrain.signing import Secret, SignatureError, verify
 from schemas.events.evidence import Decision, Event
 from schemas.events.retrain_request import RetrainCallback
+from truthloop.text.format import name as shown_name
 
 __all__ = ["CallbackHandler"]
 
@@ -65,6 +67,8 @@ class CallbackHandler:
             signed = verify(headers, body, self._secret, self._now_ms() // 1000)
         except SignatureError:
             return self._refuse(401, "signature", "the signature is invalid")
+        if (name := _repeated_name(body)) is not None:
+            return self._refuse(422, "invalid", f"{shown_name(name)} is given twice")
         try:
             answer = RetrainCallback.model_validate_json(body)
         except ValidationError as error:
@@ -97,6 +101,29 @@ class CallbackHandler:
         self._count_refusal(code)
         log.warning("a callback was refused: %s", reason)
         return status, {"status": "refused", "reason": reason}
+
+
+class _RepeatedNameError(Exception):
+    """An object of a JSON document has a name twice."""
+
+
+def _repeated_name(body: bytes) -> str | None:
+    """Return a name that some object of a JSON document has twice: parsers differ in which value they take."""
+
+    def names_once(pairs: Sequence[tuple[str, object]]) -> None:
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _RepeatedNameError(name)
+            seen.add(name)
+
+    try:
+        json.loads(body, object_pairs_hook=names_once)
+    except _RepeatedNameError as error:
+        return str(error)
+    except (ValueError, RecursionError):  # no JSON: the model says what is wrong with it
+        return None
+    return None
 
 
 class _RefusedError(Exception):

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TextIO
 
@@ -47,7 +48,9 @@ _SERVER: Final = ("aiohttp", "asyncio")
 LENGTH_MAX: Final = 4_000
 """Characters of a line; more is cut."""
 
-_SECRET_VALUE: Final = re.compile(r"^TRUTHLOOP_.*(?:TOKEN|SECRET|PASSWORD|KEY|KEY_PEM)$")
+_SECRET_NAME: Final = re.compile(r"(?:TOKEN|SECRET|PASSWORD|KEY|KEY_PEM)(?P<file>_FILE)?$")
+"""Variables with a secret, or with the name of its file: ours, a target's, and those of other libraries."""
+
 _SECRET_LENGTH_MIN: Final = 8
 _REDACTED: Final = re.compile(
     r"(?P<kept>(?i:authorization|cookie|sasl\.password|password|token|secret)[\"']?\s*[:=]\s*[\"']?"
@@ -79,7 +82,7 @@ class LogSettings:
         """
         form = _choice(environ, FORMAT_VARIABLE, FORMATS, "text")
         level = _choice(environ, LEVEL_VARIABLE, LEVELS, "info")
-        found = (value for name, value in environ.items() if _SECRET_VALUE.match(name))
+        found = {_secret(name, value) for name, value in environ.items()}
         secrets = tuple(sorted((one for one in found if len(one) >= _SECRET_LENGTH_MIN), key=len, reverse=True))
         return cls(logging.getLevelNamesMapping()[level.upper()], form == "json", secrets)
 
@@ -176,6 +179,17 @@ def _library(record: logging.LogRecord) -> str:
     """Return the name of the library that has made a record; '' for our own."""
     name = record.name.split(".", 1)[0]
     return "" if name == OURS else name
+
+
+def _secret(name: str, value: str) -> str:
+    """Return the secret of a variable, or of the file that it names; '' if it holds none."""
+    found = _SECRET_NAME.search(name)
+    if found is None or found["file"] is None:
+        return value if found is not None else ""
+    try:
+        return Path(value).read_text("utf-8").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _choice(environ: Mapping[str, str], name: str, choices: Sequence[str], default: str) -> str:

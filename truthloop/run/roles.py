@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from filelock import FileLock, Timeout
 
 from schemas.errors import ConfigError, TruthloopError
-from streams.kafka.client import KafkaClients
+from streams.kafka.client import KafkaClients, check_limits
 from streams.runtime.cluster_watch import ClusterWatch
 from streams.runtime.crash_point import crash_points
 from streams.runtime.health import Health, HealthServer
@@ -121,6 +121,8 @@ def run_role(settings: Settings, role: str, *, slot: str | None = None, port: in
 
 def _run(settings: Settings, role: str, slot: str | None, port: int | None) -> None:
     clients = unasked_clients(settings, role)
+    if settings.config.kafka is not None:
+        check_limits(settings.config.kafka)
     health = Health(role)
     port = role_port(settings, role) if port is None else port
     settings.state.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from schemas.errors import ConfigError
 from truthloop.terminal.console import print_json, reporting_errors, results, warn
 
 if TYPE_CHECKING:
-    from truthloop.config.settings import ConfigProblem
+    from truthloop.config.settings import ConfigProblem, Settings, ValueLocations
 
 __all__ = ["check"]
 
@@ -35,14 +35,14 @@ def check(
     group, commits nothing, and takes no longer for a large topic than for a small one.
     """
     from truthloop.config.advice import advise  # noqa: PLC0415 - keeps --help fast
-    from truthloop.config.settings import InvalidConfigError, load_located_settings  # noqa: PLC0415 - keeps --help fast
+    from truthloop.config.settings import InvalidConfigError  # noqa: PLC0415 - keeps --help fast
     from truthloop.config.summary import summarise  # noqa: PLC0415 - keeps --help fast
 
     with reporting_errors():
         if sample is not None and not live:
             raise ConfigError("--sample needs --live")
         try:
-            settings, locations = load_located_settings(config)
+            settings, locations = _load(config)
         except InvalidConfigError as error:
             if as_json:
                 print_json({"ok": False, "errors": [_json(found) for found in error.problems], "warnings": []})
@@ -53,8 +53,8 @@ def check(
         if live:
             from truthloop.cli.check_live import inspect_topics, print_inspection  # noqa: PLC0415 - keeps --help fast
 
-            found = inspect_topics(settings, sample)
-            is_good = print_inspection(found, settings.config, document if as_json else None)
+            inspected = inspect_topics(settings, sample)
+            is_good = print_inspection(inspected, settings.config, document if as_json else None)
         else:
             is_good = True
             if as_json:
@@ -65,6 +65,17 @@ def check(
             warn(f"{warning.where}: {warning.message}")
         if not is_good:
             raise typer.Exit(1)
+
+
+def _load(config: Path) -> "tuple[Settings, ValueLocations]":
+    """Return a config that a role could start with, and where each value was set."""
+    from truthloop.config.settings import InvalidConfigError, load_located_settings  # noqa: PLC0415 - keeps --help fast
+    from truthloop.config.startup import startup_problems  # noqa: PLC0415 - keeps --help fast
+
+    settings, locations = load_located_settings(config)
+    if found := startup_problems(settings.config):
+        raise InvalidConfigError([locations.problem(problem.path, str(problem)) for problem in found])
+    return settings, locations
 
 
 def _json(problem: "ConfigProblem") -> dict[str, object]:

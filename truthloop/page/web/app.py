@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -28,15 +27,13 @@ from truthloop.page.panels.view import Choices, PageView, Selection
 from truthloop.page.web.access import Access
 from truthloop.page.web.backfill_pages import BackfillPages, BackfillService
 from truthloop.page.web.middleware import HttpError, make_middleware
+from truthloop.page.web.pool import RequestPool
 
 __all__ = ["Limits", "PageSources", "make_app"]
 
 log = logging.getLogger("truthloop.page")
 
 T = TypeVar("T")
-
-PENDING_MAX = 16
-"""Number of requests that may run or wait for a thread at once; further ones get 503."""
 
 AGAIN_S = 5
 """After this time a page that is being made reloads itself."""
@@ -98,25 +95,25 @@ class _Page:
     def __init__(self, sources: PageSources, limits: Limits) -> None:
         self._sources = sources
         self._limits = limits
-        self._pending = 0
         self._views: dict[Hashable, asyncio.Future[str]] = {}
         self._is_made = False
         self._failure = ""
-        self._view_pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
-        # separate threads: if the lake hangs, views that wait for it do not delay callbacks
-        self._callback_pool = ThreadPoolExecutor(1, thread_name_prefix="callback")
-        self._ruling_pool = ThreadPoolExecutor(1, thread_name_prefix="ruling")
+        # apart from each other: views that hang neither delay nor refuse a callback or a ruling
+        self._view_pool = RequestPool("page", _THREADS, limits.answer_s)
+        self._callback_pool = RequestPool("callback", 1, limits.answer_s)
+        self._ruling_pool = RequestPool("ruling", 1, limits.answer_s)
 
     async def threads(self, _app: web.Application) -> AsyncIterator[None]:
         self._make_first_view()
         yield
         for pool in (self._view_pool, self._callback_pool, self._ruling_pool):
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.close()
 
     def backfill_pages(self, access: Access) -> BackfillPages:
         """Return the handlers of the pages of backfills."""
-        read, write = partial(self._in_thread, self._view_pool), partial(self._in_thread, self._ruling_pool)
-        return BackfillPages(self._sources.backfills, access, self._limits.body_s, read, write)
+        return BackfillPages(
+            self._sources.backfills, access, self._limits.body_s, self._view_pool.run, self._ruling_pool.run
+        )
 
     async def page(self, request: web.Request) -> web.Response:
         query = list(request.query.items())
@@ -154,7 +151,7 @@ class _Page:
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
             handle = partial(self._sources.callback, body, headers)
-            status, document = await self._in_thread(self._callback_pool, handle)
+            status, document = await self._callback_pool.run(handle)
         except TruthloopError as error:
             # the response tells nothing about the lake
             log.warning("a callback could not be handled: %s", error)
@@ -187,7 +184,7 @@ class _Page:
         return f"the page is being made: {self._sources.progress()}"
 
     def _start_view(self, key: Hashable, make: Callable[[], str]) -> "asyncio.Future[str]":
-        future = self._views[key] = self._submit(self._view_pool, make)
+        future = self._views[key] = self._view_pool.submit(make)
 
         def made(done: "asyncio.Future[str]") -> None:
             self._views.pop(key, None)
@@ -199,34 +196,6 @@ class _Page:
 
         future.add_done_callback(made)
         return future
-
-    def _submit(self, pool: ThreadPoolExecutor, make: Callable[[], T]) -> "asyncio.Future[T]":
-        """Start `make` in a thread; raise a 503 if too many requests are pending."""
-        if self._pending >= PENDING_MAX:
-            raise HttpError(503, "too many requests at once", hint="Try again in a few seconds.")
-        self._pending += 1
-        future = asyncio.get_running_loop().run_in_executor(pool, make)
-        future.add_done_callback(self._done)
-        return future
-
-    async def _in_thread(self, pool: ThreadPoolExecutor, make: Callable[[], T]) -> T:
-        """Return the result of `make`; raise a 503 if too many requests are pending, or it takes too long."""
-        future = self._submit(pool, make)
-        try:
-            # shielded: a thread cannot be cancelled, and is pending until it ends
-            async with asyncio.timeout(self._limits.answer_s):
-                return await asyncio.shield(future)
-        except TimeoutError:
-            raise HttpError(
-                503,
-                f"no response within {self._limits.answer_s:g} s",
-                hint="The lake or its disk hangs, or the machine is overloaded.",
-            ) from None
-
-    def _done(self, future: "asyncio.Future[T]") -> None:
-        self._pending -= 1
-        if not future.cancelled():
-            future.exception()
 
     def _view_of(self, query: list[tuple[str, str]]) -> PageView:
         return self._sources.view(parse_selection(query, self._sources.choices()))

@@ -181,6 +181,29 @@ def test_a_signed_but_invalid_body_is_422(desk: Make, body: bytes) -> None:
     assert one.refusals == ["invalid"]
 
 
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (body_of()[:-1] + b', "status": "failed"}', "status"),
+        (body_of()[:-1] + b', "\\u0073tatus": "failed"}', "status"),
+        (body_of()[:-1] + b', "metrics": {"a": 1, "a": 2}}', "a"),
+        (b'{"' + b"x" * 30_000 + b'": 1, "' + b"x" * 30_000 + b'": 1}', "x"),
+    ],
+    ids=["same", "escaped", "nested", "long"],
+)
+def test_a_name_that_is_given_twice_is_refused(desk: Make, body: bytes, name: str) -> None:
+    """A proxy and this loop could each read another value, and both would call it signed."""
+    one = desk(RUNNING)
+    before = one.versions()
+    answer = one.take(body)
+    assert answer[0] == 422
+    reason = refused_without_a_trace(one, answer, before)
+    assert reason.startswith(name)
+    assert reason.endswith(" is given twice")
+    assert len(reason) < 1_000
+    assert one.refusals == ["invalid"]
+
+
 def test_an_unknown_decision_is_404(desk: Make) -> None:
     """Nothing is logged."""
     one = desk(RUNNING)

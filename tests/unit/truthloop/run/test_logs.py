@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -90,8 +91,12 @@ def test_what_is_no_secret_stays() -> None:
     assert text in handler().format(record("truthloop", text))
 
 
-def test_no_line_has_a_secret_of_the_environment() -> None:
-    """Wherever it stands."""
+def test_no_line_has_a_secret_of_the_environment(tmp_path: Path) -> None:
+    """Wherever it stands, also one in a file, and one of a name that a target's config gives it."""
+    (tmp_path / "secret").write_text("whole-file-secret\n")
+    made = handler(TRUTHLOOP_WEBHOOK_SECRET_FILE=str(tmp_path / "secret"), AIRFLOW_TOKEN="token-of-airflow")  # noqa: S106 - the same
+    line = made.format(record("truthloop", "whole-file-secret and token-of-airflow"))
+    assert line.endswith("*** and ***")
     made = handler(TRUTHLOOP_HTTP_TOKEN=TOKEN, TRUTHLOOP_KAFKA_SASL_PASSWORD="pass-word-9")  # noqa: S106 - of this test alone
     line = made.format(record("aiokafka", "sent %r to us, and pass-word-9", TOKEN.encode()))
     assert TOKEN not in line

@@ -18,7 +18,8 @@ from schemas.errors import LakeError
 from streams.runtime.health import Health, ProbeAnswer
 from truthloop.page.panels.view import Choices, Selection
 from truthloop.page.web.access import SECURITY_HEADERS, Access
-from truthloop.page.web.app import PENDING_MAX, Limits
+from truthloop.page.web.app import Limits
+from truthloop.page.web.pool import PENDING_MAX
 
 TOKEN = "a-secret-of-many-characters"  # noqa: S105 - of this test alone
 PATHS = (
@@ -400,6 +401,31 @@ def test_a_lake_that_hangs_does_not_delay_the_probes() -> None:
             pass
 
     visit(site, use, limits=Limits(view_s=0.2))
+
+
+def test_views_that_hang_refuse_no_callback_and_no_ruling() -> None:
+    """Each sort of request has threads and a limit of its own; here twice as many views hang as may wait."""
+    free = threading.Event()
+    free.set()
+    site = Site()
+    site.choices = lambda: (free.wait(30), site.shown.choices)[1]  # type: ignore[method-assign] # hangs
+
+    async def use(client: Client) -> None:
+        free.clear()
+        views = [asyncio.ensure_future(client.get(f"/?days={1 + days}")) for days in range(2 * PENDING_MAX)]
+        refused, _ = await asyncio.wait(views, return_when=asyncio.FIRST_COMPLETED)
+        assert {one.result().status for one in refused} == {503}
+        for _ in range(PENDING_MAX):
+            assert (await client.post("/v1/callback", data=b"{}")).status == 202
+        form = {"verdict": "approved", "token": "t", "diff": "0" * 64, "by": "ann", "reason": "r"}
+        ruled = await client.post(f"/backfill/bf-{'0' * 32}/rule", data=form)
+        assert ruled.status == 404
+        assert "there is no such backfill" in await ruled.text()
+        free.set()
+        await asyncio.wait(views)
+
+    visit(site, use)
+    assert len(site.called_back) == PENDING_MAX
 
 
 def test_a_callback_is_passed_on_unchanged() -> None:
