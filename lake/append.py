@@ -20,9 +20,10 @@ from deltalake import (
     WriterProperties,
     write_deltalake,
 )
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import CommitFailedError
 
 from lake.disk import COMMITS_AT_RISK, make_durable
+from lake.failure import is_of_storage, lake_error
 from schemas.errors import LakeConflict, LakeError
 
 __all__ = ["Claim", "TableWriter", "WriteMode"]
@@ -74,13 +75,12 @@ class TableWriter:
                 self._handle = DeltaTable(str(self._folder))
             else:
                 self._handle.update_incremental()
-        except (DeltaError, OSError) as error:
+        except BaseException as error:
             self._handle = None
-            raise LakeError(
-                f"the table cannot be read: {error}",
-                where=str(self._folder),
-                hint="Restore the lake from a backup if the folder is damaged.",
-            ) from error
+            if not is_of_storage(error):
+                raise
+            hint = "Restore the lake from a backup if the folder is damaged."
+            raise lake_error("the table cannot be read", error, self._folder, hint) from error
         return self._handle
 
     def write(self, rows_for: Callable[[DeltaTable], pl.DataFrame], mode: WriteMode, claims: Sequence[Claim]) -> bool:
@@ -139,14 +139,15 @@ class TableWriter:
                 self._handle = None
         except CommitFailedError:
             raise
-        except (DeltaError, OSError) as error:
+        except BaseException as error:
             self._handle = None
-            raise LakeError(
-                f"could not be written: {error}",
-                where=str(self._folder),
-                hint="Check that the disk has room and the folder is writable, then run the same command "
-                "again: it continues from the lake's position.",
-            ) from error
+            if not is_of_storage(error):
+                raise
+            hint = (
+                "Check that the disk has room and the folder is writable, then run the same command again: "
+                "it continues from the lake's position."
+            )
+            raise lake_error("could not be written", error, self._folder, hint) from error
 
     def _make_durable(self, version: int) -> None:
         """Make all commits up to `version` durable, whoever wrote them."""

@@ -20,6 +20,7 @@ from typing import Any
 import duckdb
 
 from lake.disk import write_atomically
+from lake.failure import lake_error
 from lake.marker import make_folder
 from lake.session import connect
 from lake.store import Lake
@@ -114,11 +115,8 @@ def write_dataset(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Pat
             shutil.rmtree(draft, ignore_errors=True)
         if (folder / MANIFEST).exists():  # another writer has finished the same one meanwhile
             return _of_the_same_order(read_dataset(folder), order)
-        raise LakeError(
-            f"the data set could not be written: {error}",
-            where=str(folder),
-            hint="Check that the disk has room and the folder is writable; it is tried again.",
-        ) from error
+        hint = "Check that the disk has room and the folder is writable; it is tried again."
+        raise lake_error("the data set could not be written", error, folder, hint) from error
     return read_dataset(folder)
 
 
@@ -135,9 +133,8 @@ def read_dataset(folder: Path) -> Dataset:
             if _sha256(folder / name) != file["sha256"]:
                 raise LakeError(f"{name} is not the file that was written", where=str(folder))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LakeError(
-            f"is not a complete data set: {error}", where=str(folder), hint="Move the folder away; it is written again."
-        ) from error
+        hint = "Move the folder away; it is written again."
+        raise lake_error("is not a complete data set", error, folder, hint) from error
     return Dataset(folder, manifest, hashlib.sha256(content).hexdigest())
 
 

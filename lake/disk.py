@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lake.failure import is_refused_by_system, lake_error
 from schemas.errors import LakeError
 
 __all__ = ["COMMITS_AT_RISK", "check_newest_commits", "log_file", "make_durable", "write_atomically"]
@@ -46,11 +47,8 @@ def write_atomically(path: Path, text: str) -> None:
         _sync(path.parent)
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise LakeError(
-            f"could not be written: {error.strerror}",
-            where=str(path),
-            hint="Check that the disk has room and the folder is writable, then run the same command again.",
-        ) from error
+        hint = "Check that the disk has room and the folder is writable, then run the same command again."
+        raise lake_error("could not be written", error, path, hint) from error
 
 
 def make_durable(folder: Path, version: int) -> None:
@@ -71,7 +69,7 @@ def check_newest_commits(folder: Path) -> None:
     """Check that the newest commits of a table are complete: every file they added is there, with its footer.
 
     Raises:
-        LakeError: a file is torn; says which, and the repair.
+        LakeError: a file is torn; says which, and the repair. Or the system refuses to open one.
     """
     logs = sorted((folder / _LOG).glob("[0-9]*.json"), reverse=True)[:COMMITS_AT_RISK]
     removed: set[str] = set()
@@ -80,6 +78,8 @@ def check_newest_commits(folder: Path) -> None:
         try:
             added = list(_added(log))
             removed.update(_paths(log, "remove"))
+        except OSError as error:
+            raise lake_error("cannot be read", error, log, "") from error
         except (ValueError, KeyError, TypeError):
             torn = log, index
             continue
@@ -121,7 +121,9 @@ def _is_whole(path: Path, size: int) -> bool:
         if path.stat().st_size != size:
             return False
         pq.read_metadata(path)
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException) as error:
+        if is_refused_by_system(error):
+            raise lake_error("cannot be read", error, path, "") from error
         return False
     return True
 

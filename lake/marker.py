@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lake.disk import write_atomically
+from lake.failure import lake_error
 from schemas.errors import LakeError, LakeTooNew
 
 __all__ = ["FORMAT", "Marker", "check_path", "make_folder"]
@@ -64,7 +65,9 @@ class Marker:
         try:
             document = json.loads(file.read_text("utf-8"))
             marker = cls(loop=str(document["loop"]), format=int(document["format"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise lake_error("cannot be read", error, file, "See the folder's disk and rights.") from error
+        except (ValueError, KeyError, TypeError) as error:
             raise LakeError(
                 "is not a valid marker of a lake",
                 where=str(file),

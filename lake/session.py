@@ -4,9 +4,9 @@ from pathlib import Path
 
 import duckdb
 
+from lake.failure import lake_error
 from lake.marker import Marker
 from lake.view import VIEWS_FILE
-from schemas.errors import LakeError
 
 __all__ = ["connect"]
 
@@ -26,11 +26,8 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
     try:
         text = views.read_text("utf-8")
     except OSError as error:
-        raise LakeError(
-            f"the lake has no readable {VIEWS_FILE}: {error.strerror}",
-            where=str(path),
-            hint="The next `truthloop replay` writes it again.",
-        ) from error
+        what, hint = f"the lake has no readable {VIEWS_FILE}", "The next `truthloop replay` writes it again."
+        raise lake_error(what, error, path, hint) from error
     # no downloads: everything that the views need is part of DuckDB
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
     try:
@@ -41,9 +38,6 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
             connection.execute(statement)
     except duckdb.Error as error:
         connection.close()
-        raise LakeError(
-            f"the views cannot be loaded: {error}",
-            where=str(views),
-            hint="If a replay is running, try again; otherwise files are missing: restore the lake from a backup.",
-        ) from error
+        hint = "If a replay is running, try again; otherwise files are missing: restore the lake from a backup."
+        raise lake_error("the views cannot be loaded", error, views, hint) from error
     return connection

@@ -15,6 +15,7 @@ from deltalake.schema import ArrayType, PrimitiveType
 
 from lake.append import Claim, TableWriter, WriteMode
 from lake.disk import check_newest_commits
+from lake.failure import is_of_storage, lake_error
 from lake.marker import Marker, check_path, make_folder
 from lake.table import (
     PARTITION_COLUMN,
@@ -195,8 +196,10 @@ class Lake:
                 partition_by=[PARTITION_COLUMN],
                 configuration=configuration,
             )
-        except (DeltaError, OSError) as error:
-            raise LakeError(f"the table could not be created: {error}", where=str(self.path / table)) from error
+        except BaseException as error:
+            if not is_of_storage(error):
+                raise
+            raise lake_error("the table could not be created", error, self.path / table, "") from error
 
     def _add_columns(self, table: str, schema: pl.Schema) -> None:
         known = self.schema(table)
@@ -222,11 +225,8 @@ class Lake:
             self._writer(table).handle.alter.add_columns(_fields(missing))
         except DeltaError as error:
             if any(name not in self.schema(table) for name, _ in missing):
-                raise LakeError(
-                    f"columns could not be added: {error}",
-                    where=str(self.path / table),
-                    hint="Another process is writing to the lake: stop it, or run the same command again.",
-                ) from error
+                hint = "Another process is writing to the lake: stop it, or run the same command again."
+                raise lake_error("columns could not be added", error, self.path / table, hint) from error
 
 
 def _fields(columns: Iterable[tuple[str, pl.DataType]]) -> list[Field]:

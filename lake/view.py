@@ -10,10 +10,10 @@ from string import Template
 import polars as pl
 
 from lake.disk import write_atomically
+from lake.failure import lake_error
 from lake.marker import make_folder
 from lake.table import PARTITION_COLUMN, RECORDED_AT, TABLES, column_type_of
 from schemas.config.loop import LoopConfig
-from schemas.errors import LakeError
 
 __all__ = ["VIEWS_FILE", "quote_name", "quote_text", "render_views", "write_views"]
 
@@ -73,7 +73,7 @@ def _write_placeholder(path: Path) -> None:
         pl.DataFrame(schema=_CHECKPOINT_SCHEMA).write_parquet(draft)
         draft.replace(path)
     except OSError as error:
-        raise LakeError(f"could not be written: {error}", where=str(path)) from error
+        raise lake_error("could not be written", error, path, "") from error
 
 
 def render_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]) -> str:

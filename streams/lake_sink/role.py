@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 from threading import Event
 
-from deltalake.exceptions import DeltaError
-
 from lake import Lake
+from lake.failure import is_of_storage
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError, LakeConflict, LakeError, TruthloopError
 from streams.kafka.client import KafkaClients
@@ -95,7 +94,7 @@ class LakeRole:
             try:
                 lake = Lake.create(self._worker.lake, self._config)
             except LakeError as error:
-                if not isinstance(error.__cause__, (OSError, DeltaError)):
+                if not is_of_storage(error.__cause__):
                     raise  # not a failure of the disk: retrying would not help
                 self._backoff.failed("open", error)
                 while self._backoff.must_wait and not should_stop():

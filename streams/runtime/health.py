@@ -6,10 +6,11 @@ of any record is served.
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any, NamedTuple, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -22,6 +23,9 @@ log = logging.getLogger("truthloop.health")
 
 STALLED_AFTER_S = 60.0
 """An iteration takes at most a few seconds; librdkafka's own time-outs are 10 s."""
+
+ACCEPT_PAUSE_S = 0.5
+"""Between two attempts to accept a connection while the process has no descriptor left."""
 
 PROBE_PATHS = ("/livez", "/readyz", "/metrics")
 """What every role answers, alike: over `HealthServer`, or over the page's server in the feedback role."""
@@ -162,14 +166,13 @@ class HealthServer:
     def __init__(self, health: Health, bind: str, port: int) -> None:
         handler = type("Handler", (_HealthHandler,), {"health": health})
         try:
-            self._server = ThreadingHTTPServer((bind, port), handler)
+            self._server = _ProbeServer((bind, port), handler)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen: {error.strerror}",
                 where=f"{bind}:{port}",
                 hint="Another process has the port; choose others with http.port.",
             ) from None
-        self._server.daemon_threads = True
         self.port = int(self._server.server_address[1])
 
     def __enter__(self) -> Self:
@@ -179,6 +182,27 @@ class HealthServer:
     def __exit__(self, *_error: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _ProbeServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._pause = Event()
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection; without descriptors for it, wait a moment: the next attempt would follow at once."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            log.warning("a connection was not accepted: %s", error.strerror or error)
+            self._pause.wait(ACCEPT_PAUSE_S)
+            raise
+
+    def handle_error(self, _request: Any, _address: Any) -> None:  # noqa: ANN401 - the signature of socketserver
+        """Note that an answer was not sent, mostly because the client has hung up."""
+        log.info("an answer was not sent: %s", type(sys.exception()).__name__)
 
 
 class _HealthHandler(BaseHTTPRequestHandler):

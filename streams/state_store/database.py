@@ -64,6 +64,12 @@ _STATES = "states"
 _FAULTS = (
     ("While lock file", "is used by another process", "Stop that one, or wait until it has ended.", False),
     ("lock hold by current process", "is open already in this process", "Close it there first.", False),
+    (
+        "Too many open files",
+        "this process may not open more files",
+        "The state is sound: raise the limit (ulimit -n, LimitNOFILE=) to 1,024 or more, and start again.",
+        False,
+    ),
     ("No space left on device", "the disk is full", "Make room and start again: no record is lost.", False),
     ("Corruption", "is damaged", "Move the folder away: the state is then rebuilt.", True),
 )

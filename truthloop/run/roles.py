@@ -26,6 +26,7 @@ from streams.runtime.health import Health, HealthServer
 from streams.runtime.worker import Worker
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
+from truthloop.run.descriptor_limit import raise_descriptor_limit
 from truthloop.run.logs import log_to_stderr
 
 if TYPE_CHECKING:
@@ -112,7 +113,9 @@ def run_role(settings: Settings, role: str, *, slot: str | None = None, port: in
     except TruthloopError as error:
         log.error("%s", error)  # noqa: TRY400 - the message has everything
         return error.exit_code
-    except Exception:
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException:  # also a panic of Rust code, which is no Exception
         log.exception("the role has ended by a fault of Truthloop's, please report it")
         return 1
     log.info("stopped")
@@ -120,6 +123,7 @@ def run_role(settings: Settings, role: str, *, slot: str | None = None, port: in
 
 
 def _run(settings: Settings, role: str, slot: str | None, port: int | None) -> None:
+    raise_descriptor_limit()
     clients = unasked_clients(settings, role)
     if settings.config.kafka is not None:
         check_limits(settings.config.kafka)

@@ -13,7 +13,8 @@ DECORATORS = {"property", "classmethod", "staticmethod", "dataclass", "cached_pr
 
 CALLED_BY_OTHERS = {
     "daemon_threads": "socketserver reads it",
-    "handle_error": "aiohttp calls it",
+    "get_request": "socketserver calls it",
+    "handle_error": "aiohttp and socketserver call it",
     "do_GET": "http.server calls it",
     "do_POST": "http.server calls it",
     "log_message": "http.server calls it",

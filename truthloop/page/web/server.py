@@ -43,7 +43,9 @@ class _Connection(RequestHandler):
     ) -> web.StreamResponse:
         """Return the answer to bytes that are no request, or to a request that the application did not answer."""
         kind = type(exc).__name__
-        if status in _CLIENT_ERRORS:
+        if isinstance(exc, ConnectionError):
+            log.info("a client has hung up (%s)", kind)
+        elif status in _CLIENT_ERRORS:
             log.info("a client sent what is no request (%s)", kind)
         else:
             log.error("a request was not answered (%s)", kind)

@@ -61,3 +61,23 @@ def test_nothing_of_a_malformed_request_reaches_the_log(caplog: pytest.LogCaptur
 
     visit(Site(), use, Access(token=TOKEN), Limits(head_s=0.5))
     assert TOKEN not in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/panels/coverage.json"])
+def test_a_client_that_hangs_up_is_no_error(
+    path: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whether it goes before the answer or while it is sent; others are answered."""
+    caplog.set_level("INFO")
+
+    async def use(client: Client) -> None:
+        for _ in range(5):
+            _, writer = await asyncio.open_connection("127.0.0.1", client.port)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            await writer.drain()
+            writer.transport.abort()
+        assert (await client.get(path)).status == 200
+
+    visit(Site(), use)
+    assert all(one.exc_info is None and one.levelname == "INFO" for one in caplog.records), caplog.text
+    assert "Traceback" not in capfd.readouterr().err

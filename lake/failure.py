@@ -1,0 +1,68 @@
+"""Turns an error of Delta, DuckDB or the file system into a `LakeError`: one line, and the hint that fits its cause.
+
+A process that runs out of file descriptors, room or rights has a sound lake: its hint never sends to the backup.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from deltalake.exceptions import DeltaError
+
+from schemas.errors import LakeError
+
+__all__ = ["is_of_storage", "is_refused_by_system", "lake_error"]
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
+_BRANCH: Final = re.compile(r"\s*↳\s*")
+
+_CAUSES: Final = (
+    (
+        re.compile(r"too many open files|os error (?:23|24)\b|errno (?:23|24)\b", re.IGNORECASE),
+        "The lake is sound: raise this process's limit of open files (ulimit -n, LimitNOFILE=) to 1,024 or more.",
+    ),
+    (
+        re.compile(r"no space left|disk quota|os error (?:28|122)\b|errno (?:28|122)\b", re.IGNORECASE),
+        "The lake is sound: make room on its disk, then run the same command again; it goes on where the lake stands.",
+    ),
+    (
+        re.compile(r"permission denied|read-only file system|os error (?:13|30)\b|errno (?:13|30)\b", re.IGNORECASE),
+        "Let this process's user read and write the folder, then run the same command again.",
+    ),
+    (
+        re.compile(r"cannot allocate memory|resource temporarily unavailable|os error (?:11|12)\b", re.IGNORECASE),
+        "The lake is sound: this process has reached a limit of memory or threads.",
+    ),
+)
+"""What the operating system refuses, and what to do. Libraries give it as text alone."""
+
+
+def lake_error(what: str, error: BaseException, where: Path, hint: str) -> LakeError:
+    """Return the error to raise.
+
+    Args:
+        what: what was tried.
+        error: why it failed.
+        where: file or folder.
+        hint: what to do if the system refused nothing.
+    """
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    reason = " ".join(_BRANCH.sub(": ", _COLOURS.sub("", text)).split())
+    return LakeError(f"{what}: {reason}", where=str(where), hint=_system_hint(reason) or hint)
+
+
+def is_refused_by_system(error: BaseException) -> bool:
+    """Tell whether the system has refused a resource: then nothing is known about the files."""
+    return bool(_system_hint(str(error)))
+
+
+def is_of_storage(error: BaseException | None) -> bool:
+    """Tell whether Delta or the file system has failed.
+
+    Delta's Rust code panics where it cannot have a thread or a file descriptor; the exception has no public class.
+    """
+    return isinstance(error, (DeltaError, OSError)) or type(error).__name__ == "PanicException"
+
+
+def _system_hint(reason: str) -> str:
+    return next((hint for pattern, hint in _CAUSES if pattern.search(reason)), "")
