@@ -48,7 +48,7 @@ def content_digests(frame: pl.DataFrame, contract: str) -> pl.Series:
         frame: the typed contract fields: String, Float64, Int64 and Boolean columns without NaN.
         contract: from `contract_hash`.
     """
-    parts = [part for name in sorted(frame.columns) for part in _digest_parts(name, frame.schema[name])]
+    parts = [part for name, dtype in sorted(frame.schema.items()) for part in _digest_parts(name, dtype)]
     content = frame.select(pl.concat_str(parts, separator=",").cast(pl.Binary)).to_series().to_list()
     hashes = pl.Series("digest", list(map(xxhash.xxh3_64_intdigest, content)), dtype=pl.UInt64)
     low = pl.lit((1 << (64 - _CONTRACT_BITS)) - 1, dtype=pl.UInt64)

@@ -19,6 +19,7 @@ from schemas.errors import BrokerError
 from streams.feedback.faust_security import broker_urls, credentials, group_timeouts
 from streams.kafka.client import kafka_secrets
 from streams.kafka.topics import Topics
+from streams.runtime.folder import make_state_folder
 
 __all__ = ["FaustApp"]
 
@@ -46,7 +47,7 @@ class FaustApp:
     """
 
     def __init__(self, config: LoopConfig, folder: Path, environ: Mapping[str, str]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_state_folder(folder)
         if config.kafka is None:
             raise BrokerError("has no `kafka` section", where="config")
         topics = Topics.of(config)

@@ -80,9 +80,8 @@ def _slot_values(raw: pl.DataFrame, slots: Sequence[str], field: Field) -> pl.Se
 
 
 def _slot_column(raw: pl.DataFrame, slot: str) -> pl.Series:
-    if slot in raw.columns:
-        return raw.get_column(slot)
-    return pl.repeat(None, raw.height, dtype=pl.String, eager=True)
+    found = raw.get_column(slot, default=None)
+    return pl.repeat(None, raw.height, dtype=pl.String, eager=True) if found is None else found
 
 
 def _composite(parts: list[pl.Series]) -> pl.Series:

@@ -1,7 +1,8 @@
 """Converts raw columns to the canonical frame of predictions.
 
 A prediction is rejected only if it cannot be joined (key, id, time, version). Invalid outputs, slices and features
-become null with a flag; the text of an invalid output or feature is kept in `extras`.
+become null with a flag; the text of an invalid output or feature is kept in `extras`, unless unknown features are
+dropped: it may be anything, too.
 """
 
 from collections.abc import Callable
@@ -214,9 +215,10 @@ class _PredictionChunk:
             self.invalid.append(json_member(name, json_text(keep_where(text, is_invalid))))
 
     def _extras(self) -> pl.Series:
-        members = list(self.invalid)
+        keeps_all = self.contract.unknown_features == "keep"
+        members = list(self.invalid) if keeps_all else []
         is_invalid = pl.repeat(value=False, n=self.raw.height, eager=True)
-        extra_features = self.plan.extra_features if self.contract.unknown_features == "keep" else {}
+        extra_features = self.plan.extra_features if keeps_all else {}
         for name, target in extra_features.items():
             given, field = self._values(target), self.plan.fields[target]
             is_scaled = field.scale is not None

@@ -5,6 +5,7 @@ missing value.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,8 @@ from streams.readers.text_lines import MAX_LINE_BYTES, read_lines
 __all__ = ["check_csv", "read_csv", "read_csv_header"]
 
 ROWS_PER_CHUNK: Final = 32_768
+CELLS_PER_CHUNK: Final = 16_000_000
+"""A chunk of a wide table has fewer rows: a cell takes about 60 bytes until it is in a column."""
 _NOT_UTF8: Final = "\x00\x01line is not UTF-8\x00"
 _TOO_LARGE: Final = "\x00\x01line is too large\x00"
 
@@ -119,7 +122,7 @@ def _header(reader: Iterator[list[str]], path: Path) -> list[str]:
         names = []
     if not names or any(name.startswith("\x00\x01") for name in names):
         raise InputError("the first line is no CSV header", where=str(path), hint="Name the columns in the first line.")
-    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+    if duplicates := sorted(name for name, count in Counter(names).items() if count > 1):
         raise InputError(
             f"the header names {duplicates[0][:80]!r} twice", where=str(path), hint="Give each column its own name."
         )
@@ -132,7 +135,8 @@ def _read_chunk(
     """Return the next records, and how many were read; `first` is the number of the first one."""
     chunk = _CsvChunk([], [], [])
     row = first
-    while row - first < ROWS_PER_CHUNK:
+    rows_max = max(1, min(ROWS_PER_CHUNK, CELLS_PER_CHUNK // width))
+    while row - first < rows_max:
         try:
             cells = next(reader)
         except StopIteration:

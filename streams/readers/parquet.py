@@ -8,22 +8,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import polars as pl
 from polars.exceptions import PolarsError
 from pyarrow import ArrowException
 
+from schemas.base.status import RejectReason
 from schemas.errors import InputError
 from streams.columns.digest import record_digests
 from streams.columns.json_text import as_object, json_member
 from streams.columns.plan import Plan
-from streams.columns.raw import INVALID, POSITION, ROW, UNKNOWN, RawChunk
+from streams.columns.raw import INVALID, POSITION, ROW, UNKNOWN, RawChunk, Reject
 from streams.columns.scalar import json_text, tidy
 from streams.readers.column_path import field_at, find_path, leaf_names, missing_column
 from streams.readers.fixed_bytes import ELEMENT, fixed_bytes
+from streams.readers.row_size import large_rows
+from streams.readers.text_lines import MAX_LINE_BYTES
 
 __all__ = ["check_parquet", "parquet_schema", "read_parquet"]
 
 ROWS_PER_BATCH: Final = 131_072
+_BEGINNING: Final = 1_000
+"""Characters of a text that the digest of a row that is too large is made of."""
 
 
 def parquet_schema(path: Path) -> pl.Schema:
@@ -106,7 +112,8 @@ def read_parquet(path: Path, plan: Plan, *, keep_unknown: bool) -> Iterator[RawC
         InputError: not a whole Parquet file, or a mapped column is not in it.
     """
     layout = _Layout(path, plan)
-    indexes = [index for index, name in enumerate(layout.schema) if name in set(layout.roots())]
+    roots = set(layout.roots())
+    indexes = [index for index, name in enumerate(layout.schema) if name in roots]
     first = 1
     for part in _batches(path, indexes):
         yield _to_raw(part, first, layout, plan, keep_unknown=keep_unknown)
@@ -122,11 +129,15 @@ def _batches(path: Path, indexes: list[int]) -> Iterator[pl.DataFrame]:
 
 def _to_raw(part: pl.DataFrame, first: int, layout: _Layout, plan: Plan, *, keep_unknown: bool) -> RawChunk:
     positions = pl.int_range(part.height, dtype=pl.Int64, eager=True).alias(POSITION)
-    source, elements, filtered = part, pl.Series(dtype=pl.Null), 0
+    source, elements, filtered, rejects = part, pl.Series(dtype=pl.Null), 0, list[Reject]()
+    is_large = large_rows(part)
+    if is_large is not None:
+        rejects = _too_large(part, is_large, first)
+        positions, source = positions.filter(~is_large), part.filter(~is_large)
     if layout.each is not None:
-        lists = pl.DataFrame([positions, field_at(part.get_column(layout.each[0]), layout.each[1:]).alias(ELEMENT)])
+        lists = pl.DataFrame([positions, field_at(source.get_column(layout.each[0]), layout.each[1:]).alias(ELEMENT)])
         lists = lists.filter(pl.col(ELEMENT).list.len() > 0)
-        filtered = part.height - lists.height
+        filtered = source.height - lists.height
         lists = lists.explode(ELEMENT)
         positions, elements = lists.get_column(POSITION), lists.get_column(ELEMENT)
         source = part[positions]
@@ -152,7 +163,16 @@ def _to_raw(part: pl.DataFrame, first: int, layout: _Layout, plan: Plan, *, keep
         plain = rows.rename({name: f"c{index}" for index, name in enumerate(rows.columns)})
         return record_digests(text.encode() for text in json_text(plain.to_struct()).to_list())
 
-    return RawChunk(pl.DataFrame(columns), digests, [], part.height, filtered)
+    return RawChunk(pl.DataFrame(columns), digests, rejects, part.height, filtered)
+
+
+def _too_large(part: pl.DataFrame, is_large: pl.Series, first: int) -> list[Reject]:
+    """Return rejects of large rows; their digests are those of their number and of the beginnings of their texts."""
+    rows = (is_large.arg_true() + first).to_list()
+    texts = part.filter(is_large).select(pl.col(pl.String).str.head(_BEGINNING)).rows() or [()] * len(rows)
+    digests = record_digests(msgspec.json.encode((row, *text)) for row, text in zip(rows, texts, strict=True))
+    detail = f"longer than {MAX_LINE_BYTES:,} bytes"
+    return [Reject(row, RejectReason.TOO_LARGE, detail, one) for row, one in zip(rows, digests, strict=True)]
 
 
 def _any_not_finite(features: Sequence[pl.Series], length: int) -> pl.Series:

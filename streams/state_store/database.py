@@ -22,6 +22,7 @@ from rocksdict import (
 )
 
 from schemas.errors import StateError
+from streams.runtime.folder import make_state_folder
 
 __all__ = ["CHECKPOINT", "COUNTS", "END", "FORMAT", "RocksDatabase"]
 
@@ -94,7 +95,7 @@ class RocksDatabase:
         self.folder = folder
         self._version = version
         with self._faults():
-            folder.mkdir(parents=True, exist_ok=True)
+            make_state_folder(folder)
             self._entries = Rdict(str(folder), _entry_options(), column_families={_STATES: _state_options()})
             self._states = self._entries.get_column_family(_STATES)
             self.states_family = self._entries.get_column_family_handle(_STATES)

@@ -22,6 +22,7 @@ from schemas.errors import ConfigError, TruthloopError
 from streams.kafka.client import KafkaClients, check_limits
 from streams.runtime.cluster_watch import ClusterWatch
 from streams.runtime.crash_point import crash_points
+from streams.runtime.folder import make_state_folder
 from streams.runtime.health import Health, HealthServer
 from streams.runtime.worker import Worker
 from truthloop.clock import now_ms
@@ -129,7 +130,7 @@ def _run(settings: Settings, role: str, slot: str | None, port: int | None) -> N
         check_limits(settings.config.kafka)
     health = Health(role)
     port = role_port(settings, role) if port is None else port
-    settings.state.mkdir(parents=True, exist_ok=True)
+    make_state_folder(settings.state)
     with ExitStack() as stack:
         if role != "feedback":  # its page's server answers the health requests
             port = stack.enter_context(HealthServer(health, settings.config.http.bind, port)).port

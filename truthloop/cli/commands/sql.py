@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,14 +24,22 @@ ROWS_SHOWN_MAX = 200
 WIDTH_MAX = 10_000
 ROWS_AT_ONCE = 10_000
 
-_END = re.compile(r"\s*;\s*(?:--[^\n]*\s*)*\Z")
-"""The semicolon at the end of a query, and comments after it."""
+_WRITING = frozenset(
+    {"alter", "attach", "call", "copy", "create", "delete", "detach", "drop", "export", "import", "insert"}
+    | {"install", "load", "merge", "pragma", "truncate", "update"}
+)
+"""Words that no PIVOT without a list of values may contain: DuckDB first runs its parts as statements of their own."""
+
+_PLAN = ["explain_key", "explain_value"]
+"""Columns of the result of EXPLAIN."""
 
 
 def sql(
     query: Annotated[
         str | None,
-        typer.Argument(help="One SELECT; default: read from stdin, and if that is empty, list the views."),
+        typer.Argument(
+            help="One SELECT, PIVOT or EXPLAIN; default: read from stdin, and if that is empty, list the views."
+        ),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the query from a file.")] = None,
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
@@ -41,7 +48,7 @@ def sql(
     as_json: Annotated[bool, typer.Option("--json", help="Print an array of rows.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
 ) -> None:
-    """Query the lake's views with SQL: one SELECT.
+    """Query the lake's views with SQL: one SELECT, PIVOT or EXPLAIN.
 
     `truthloop sql "SELECT status, count(*) FROM scored GROUP BY ALL"`.
     """
@@ -82,21 +89,62 @@ def _read_query(query: str | None, file: Path | None) -> str:
 
 
 def _relation(connection: "duckdb.DuckDBPyConnection", text: str) -> "duckdb.DuckDBPyRelation":
-    """Return the query's relation. Only a SELECT is allowed: COPY and ATTACH could write into the lake."""
+    """Return the query's relation. Only what reads is allowed: COPY and ATTACH could write into the lake."""
     import duckdb  # noqa: PLC0415 - keeps --help fast
 
-    statements = connection.extract_statements(text)
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise InputError(
-            "only one SELECT is allowed, and nothing that writes",
-            hint='`--csv > FILE` saves a result; `truthloop.open("LAKE")` in Python has all of DuckDB.',
-        )
+    kind, inner = _only_statement(connection, text)
+    explain = ""
+    if kind == duckdb.StatementType.EXPLAIN:
+        explain, rest = _explained(inner)
+        kind, inner = _only_statement(connection, rest)
+    is_pivot = kind == duckdb.StatementType.MULTI and not _WRITING & {word.lower() for _, word in _words(inner)}
+    if kind != duckdb.StatementType.SELECT and not is_pivot:
+        raise _not_allowed()
     # as a subquery: since DuckDB 2 a SELECT can write too, WITH x AS (COPY ...), but only at the top
-    inner = _END.sub("", statements[0].query)
-    relation = connection.sql(f"FROM (\n{inner}\n) AS result")
+    relation = connection.sql(f"{explain}FROM (\n{inner}\n) AS result")
     if relation is None:
         raise InputError("the query returns nothing")
     return relation
+
+
+def _only_statement(connection: "duckdb.DuckDBPyConnection", text: str) -> "tuple[duckdb.StatementType, str]":
+    """Return the type of the only statement, and its text without the semicolons and comments at its end."""
+    statements = connection.extract_statements(text)
+    if len(statements) != 1:
+        raise _not_allowed()
+    words = _words(statements[0].query)
+    while words and words[-1][1] in ("", ";"):
+        words.pop()
+    start, last = words[-1]
+    return statements[0].type, statements[0].query.encode()[: start + len(last.encode())].decode()
+
+
+def _words(query: str) -> list[tuple[int, str]]:
+    """Return the words, texts and signs of a query with the byte that each starts at; comments are empty."""
+    import duckdb  # noqa: PLC0415 - keeps --help fast
+
+    tokens, text = duckdb.tokenize(query), query.encode()
+    ends = [start for start, _ in tokens[1:]] + [len(text)]
+    return [
+        (start, "" if kind == duckdb.token_type.comment else text[start:end].decode().strip())
+        for (start, kind), end in zip(tokens, ends, strict=True)
+    ]
+
+
+def _explained(query: str) -> tuple[str, str]:
+    """Return EXPLAIN, or EXPLAIN ANALYZE, and the query behind it."""
+    words = [(start, word) for start, word in _words(query) if word]
+    count = 2 if words[1:] and words[1][1].lower() == "analyze" else 1
+    if len(words) <= count:
+        raise _not_allowed()
+    return "EXPLAIN ANALYZE " if count > 1 else "EXPLAIN ", query.encode()[words[count][0] :].decode()
+
+
+def _not_allowed() -> InputError:
+    return InputError(
+        "only one SELECT, PIVOT or EXPLAIN is allowed, and nothing that writes",
+        hint='`--csv > FILE` saves a result; `truthloop.open("LAKE")` in Python has all of DuckDB.',
+    )
 
 
 def _views(connection: "duckdb.DuckDBPyConnection") -> "duckdb.DuckDBPyRelation":
@@ -125,6 +173,9 @@ def _print_table(relation: "duckdb.DuckDBPyRelation") -> None:
     from rich.text import Text  # noqa: PLC0415 - keeps --help fast
 
     rows = list(_texts(relation.limit(ROWS_SHOWN_MAX + 1)))
+    if relation.columns == _PLAN:
+        Console(width=WIDTH_MAX, highlight=False).print(*(Text(plan or "") for _, plan in rows))
+        return
     table = Table()
     for name in relation.columns:
         table.add_column(Text(plain_text(name)), no_wrap=True)

@@ -301,6 +301,22 @@ def test_nan_in_parquet_is_an_invalid_feature(tmp_path: Path) -> None:
     assert found == [{"slice_country:invalid", "feature_f:invalid", "extras:invalid"}, {"feature_f:missing"}]
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_where_unknown_features_are_dropped_no_text_is_kept_of_invalid_ones(tmp_path: Path, suffix: str) -> None:
+    """It may be anything, as an unknown feature may; the digest still tells two of them apart."""
+    features = {"f": {"type": "float"}}
+    records = [prediction(features={"f": text, "odd": 1}, outputs={"fraud": text}) for text in ("secret", "other")]
+    path = write_records(tmp_path / f"a.{suffix}", records)
+    found = {
+        how: map_file(path, "predictions", loop(features=features, unknown_features=how)).records
+        for how in ("keep", "drop")
+    }
+    assert found["drop"]["extras"].to_list() == [None, None]
+    assert "secret" in found["keep"]["extras"][0]
+    assert all({"feature_f:invalid", "output_fraud:invalid"} <= set(flags) for flags in found["drop"]["flags"])
+    assert found["drop"]["digest"].n_unique() == 2
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_a_number_that_is_not_finite_costs_its_field_alone(tmp_path: Path, number: float) -> None:
     """As Python's encoder writes it. The flag, or the null in extras, names the field; a message maps like a line."""

@@ -39,6 +39,16 @@ def test_every_suffix_opens_and_maps(tmp_path: Path, name: str, form: str) -> No
     assert map_file(path, "predictions", loop()).records["key"].to_list() == ["k"]
 
 
+def test_a_wide_csv_is_read_in_chunks_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows keep their numbers; the width alone decides how many are read at once."""
+    monkeypatch.setattr("streams.readers.csv_rows.CELLS_PER_CHUNK", 50)
+    names = ["key", "time", "version", *(f"features.f{at}" for at in range(17))]
+    rows = [[f"k{at}", "1e12", "v", *(["1"] * 17)] for at in range(7)]
+    (tmp_path / "a.csv").write_text("".join(",".join(row) + "\n" for row in [names, *rows]))
+    chunks = list(Mapper(open_record_file(tmp_path / "a.csv", "predictions", []), loop()).chunks(1))
+    assert [chunk.records["row"].to_list() for chunk in chunks] == [[1, 2], [3, 4], [5, 6], [7]]
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson"])
 def test_an_empty_file_of_json_lines_has_no_records(tmp_path: Path, name: str) -> None:
     """A night without predictions."""

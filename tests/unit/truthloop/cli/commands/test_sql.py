@@ -87,6 +87,33 @@ def test_duckdbs_other_read_only_statements_are_allowed(config: Path, query: str
     assert run(config, query).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    "end", [";", " ;; ", "; -- done", "; -- done\n-- and done", " -- done", " /* done */", "; /* a; */ ; -- b;"]
+)
+def test_semicolons_and_comments_at_the_end_belong_to_no_query(config: Path, end: str) -> None:
+    """Nor do those inside a text end it."""
+    assert json.loads(run(config, f"/* é */ SELECT 'ü; -- x' AS n{end}", "--json").stdout) == [{"n": "ü; -- x"}]
+
+
+def test_pivots_with_and_without_a_list_of_values(config: Path) -> None:
+    """DuckDB makes several statements of the second."""
+    for values in (" IN ('joined', 'pending')", ""):
+        query = f"PIVOT scored ON status{values} USING count(*) GROUP BY kind; -- done"
+        assert json.loads(run(config, query, "--json").stdout) == [{"kind": "fraud", "joined": 1, "pending": 1}]
+    assert "pending" in run(config, "PIVOT scored ON status USING count(*) GROUP BY kind").stdout
+
+
+@pytest.mark.parametrize("query", ["EXPLAIN FROM scored;", "explain analyze FROM scored -- done"])
+def test_explain_prints_the_plan(config: Path, query: str) -> None:
+    """As DuckDB draws it; as JSON and CSV in its columns."""
+    shown = run(config, query)
+    assert shown.exit_code == 0
+    assert "Projection" in shown.stdout.title()
+    assert "explain_value" not in shown.stdout
+    assert list(json.loads(run(config, query, "--json").stdout)[0]) == ["explain_key", "explain_value"]
+    assert run(config, query, "--csv").stdout.startswith("explain_key,explain_value\n")
+
+
 def test_a_long_table_is_cut_with_a_note_on_how_to_get_all(config: Path) -> None:
     """JSON has every row."""
     query = f"FROM range({ROWS_SHOWN_MAX + 1})"
@@ -127,6 +154,11 @@ def test_an_invalid_query_gives_a_message_and_exit_code_2(config: Path, query: s
         "SELECT 1; COPY (SELECT 1) TO '{}'",
         "SELECT 1) AS result; COPY (SELECT 1) TO '{}'; FROM (SELECT 2",
         "SET temp_directory = '{}'",
+        "WITH x AS (COPY (SELECT 1) TO '{}') PIVOT scored ON key USING count(*)",
+        "PIVOT (WITH x AS (COPY (SELECT 1) TO '{}') FROM scored) ON key USING count(*)",
+        "EXPLAIN ANALYZE WITH x AS (COPY (SELECT 1) TO '{}') FROM x",
+        "EXPLAIN /* a */ ANALYZE -- b\nCOPY (SELECT 1) TO '{}'",
+        "EXPLAIN SELECT 1; COPY (SELECT 1) TO '{}'",
     ],
 )
 def test_no_query_writes_a_file(config: Path, tmp_path: Path, query: str) -> None:
