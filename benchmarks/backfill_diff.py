@@ -17,9 +17,9 @@ import polars as pl
 
 from monitor.backfill.diff import PAIR_SCHEMA, diff_of
 from monitor.backfill.rule import verdict_of
-from monitor.cells.bins import SCORE_BINS
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
+from monitor.cells.rank_bin import bin_numbers, score_integers
 from schemas.config.loop import LoopConfig
 from schemas.events.backfill import Cause, Episode
 
@@ -99,7 +99,7 @@ def frames_of(plan: CellPlan, labels: int) -> tuple[pl.DataFrame, pl.DataFrame, 
     place = rng.integers(0, 2 * DAYS, labels)
     day_us = EPOCH_US + (place % DAYS) * DAY_US
     predicted_us = day_us + rng.integers(0, DAY_US, labels)
-    score = rng.beta(2, 3, labels)
+    score = rng.beta(2, 3, labels).round(3)
     before = (rng.random(labels) < score).astype(np.float64)
     known_us = predicted_us + rng.integers(0, DAY_US, labels)
     names = [f"k{number:08d}" for number in range(labels)]
@@ -124,8 +124,7 @@ def frames_of(plan: CellPlan, labels: int) -> tuple[pl.DataFrame, pl.DataFrame, 
             "slice_carrier": np.array([f"carrier {number}" for number in range(16)])[rng.integers(0, 16, labels)],
         }
     ).cast(dict(PAIR_SCHEMA))
-    bins = np.searchsorted(kind.score_edges, score, side="right")
-    cells = cells_of(kind.name, kind.definition, place, bins, before)
+    cells = cells_of(kind.name, kind.definition, place, score, before)
     cohorts = (
         pairs.group_by("version", "day")
         .agg(labelled=2 * pl.len().cast(pl.Int64), positives=2 * (pl.col("before_value") == 1).sum().cast(pl.Int64))
@@ -145,11 +144,12 @@ def side_of(side: str, value: np.ndarray, known: pl.Series, first: pl.Series) ->
     }
 
 
-def cells_of(kind: str, definition: str, place: np.ndarray, bins: np.ndarray, value: np.ndarray) -> pl.DataFrame:
+def cells_of(kind: str, definition: str, place: np.ndarray, score: np.ndarray, value: np.ndarray) -> pl.DataFrame:
     """Return cells with twice the scores that the episode has before; losses are left out."""
-    counts = np.bincount((place * 2 + value.astype(np.int64)) * SCORE_BINS + bins)
+    bins, index = np.unique(bin_numbers(score_integers(score), None), return_inverse=True)
+    counts = np.bincount((place * 2 + value.astype(np.int64)) * len(bins) + index)
     number = np.flatnonzero(counts)
-    cohort = number // (2 * SCORE_BINS)
+    cohort = number // (2 * len(bins))
     days = [FIRST_DAY + timedelta(days=int(one % DAYS)) for one in cohort]
     return merge(
         pl.DataFrame(
@@ -159,8 +159,8 @@ def cells_of(kind: str, definition: str, place: np.ndarray, bins: np.ndarray, va
                 "day": days,
                 "kind": [kind] * len(number),
                 "definition": [definition] * len(number),
-                "measure": np.array(["score_0", "score_1"])[number // SCORE_BINS % 2],
-                "bin": number % SCORE_BINS,
+                "measure": np.array(["score_0", "score_1"])[number // len(bins) % 2],
+                "bin": bins[number % len(bins)],
                 "amount": 2 * counts[number],
             }
         )

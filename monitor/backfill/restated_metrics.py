@@ -9,7 +9,7 @@ from monitor.cells.measure import read_measures
 from monitor.metrics.binary import binary_values
 from monitor.metrics.multiclass import multiclass_values
 from monitor.metrics.regression import regression_values
-from schemas.base.metric_name import METRICS
+from schemas.base.metric_name import METRICS, is_by_weight
 from schemas.events.backfill_diff import DelayChange, MetricChange, RandomFlips, Scope
 
 __all__ = ["delays_of", "expected_drop", "metrics_of", "random_flips_of"]
@@ -35,7 +35,7 @@ def metrics_of(restatement: Restatement) -> list[MetricChange]:
     values = _VALUES[kind.task](counts, ["scope", "side"])
     found = {(row["scope"], row["side"]): row for row in values.iter_rows(named=True)}
     scopes = [scope for scope in _SCOPES if restatement.is_whole or scope == "touched"]
-    names = dict.fromkeys([*_CORE[kind.task], *kind.metrics])
+    names = dict.fromkeys([*_CORE[kind.task], *(name for name in kind.metrics if not is_by_weight(name))])
     return [
         _metric(scope, name, *(found.get((scope, side), {}) for side in SIDES)) for scope in scopes for name in names
     ]

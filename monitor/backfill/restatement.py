@@ -4,7 +4,7 @@ Before: the counts in the cells. After: these, less the contribution of the epis
 before, plus that with their labels after. All are integers, so both sides are exact.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import polars as pl
@@ -111,6 +111,7 @@ def _with_classes(plan: CellPlan, kind: KindPlan, sides: dict[str, pl.DataFrame]
 
 def _counted(plan: CellPlan, kind: KindPlan, rows: pl.DataFrame) -> pl.DataFrame:
     """Return what labelled rows contribute to cells: measure, bin, amount, is_paired."""
+    kind = replace(kind, metrics=())  # a diff counts rows, not weights
     scoring = score_labels(plan, kind, with_rank_bins(plan, rows.with_columns(kind=pl.lit(kind.name))))
     summed = scoring.rows.group_by("counter", "is_paired").agg(amount=pl.len().cast(pl.Int64))
     counts, targets = scoring.counts(summed)

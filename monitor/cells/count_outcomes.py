@@ -6,12 +6,13 @@ import polars as pl
 
 from monitor.cells.bins import AGES_MAX, OVERFLOW_AGE_MS, SCORE_BINS
 from monitor.cells.codebook import Codebook
+from monitor.cells.exact_sum import FIRST_LIMBS
 from monitor.cells.measure import measure_text
 from monitor.cells.packing import sum_by
 from monitor.cells.pane import PANES_MAX
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.revisions import FINAL, LABELLED, revised_column
-from monitor.cells.scoring import RANK_BIN, SLICE_RANK_BIN, Scoring, is_probability, score_bin, score_labels
+from monitor.cells.scoring import RANK_BIN, SLICE_RANK_BIN, Scoring, by_weight, is_probability, score_bin, score_labels
 from schemas.base.status import Status
 
 __all__ = ["count_outcomes"]
@@ -33,6 +34,7 @@ def count_outcomes(plan: CellPlan, codebook: Codebook, kind: KindPlan, states: p
     closed = [pl.col("status") == status for status in _STATES[1:]]
     state = pl.when(LABELLED).then(0).when(closed[0]).then(1).when(closed[1]).then(2)
     columns = ["version", "day", "definition", "pane", "sign", "value", "value_class", "output", "output_class"]
+    columns += ["weight"] if kind.is_weighted else []
     columns += [RANK_BIN, SLICE_RANK_BIN, *(f"slice_{name}" for name in plan.slices)]
     columns += [revised_column(FINAL), *(revised_column(age) for age in kind.evaluate_at_ms)]
     rows = states.select(
@@ -46,6 +48,7 @@ def count_outcomes(plan: CellPlan, codebook: Codebook, kind: KindPlan, states: p
     yield from _revised(plan, codebook, kind, rows)
     scoring = score_labels(plan, kind, rows.filter(pl.col("state") == 0))
     yield from _by_counter(plan, codebook, kind, scoring)
+    yield from _weights(plan, codebook, kind, scoring)
     yield from _sums(plan, codebook, kind, scoring)
     yield from _by_pane(codebook, kind, rows, scoring)
 
@@ -89,7 +92,7 @@ def _by_counter(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Sco
     if scoring.rows.is_empty():
         return
     keys = codebook.sizes | {"counter": scoring.counters_max, "first_age": len(kind.evaluate_at_ms) + 1}
-    by_counter = _by_slices(plan, codebook, scoring, keys)
+    by_counter = _by_slices(plan, codebook, scoring.rows, keys, ["sign"])
     table, targets = scoring.counts(by_counter)
     numbers = pl.Series([bin_ for _, _, bin_ in targets], dtype=pl.Int64)
     bins, orders = pl.lit(numbers), pl.lit(numbers.rank("dense").cast(pl.Int64))
@@ -108,15 +111,45 @@ def _by_counter(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Sco
         yield _encoded(codebook, kind, sum_by(known, _cohort(codebook), ["sign"]).with_columns(measure=scored))
 
 
-def _by_slices(plan: CellPlan, codebook: Codebook, scoring: Scoring, keys: Mapping[str, int]) -> pl.DataFrame:
-    """Sum the signs by counter and slice."""
-    rows = scoring.rows
+def _by_slices(
+    plan: CellPlan, codebook: Codebook, rows: pl.DataFrame, keys: Mapping[str, int], amounts: Sequence[str]
+) -> pl.DataFrame:
+    """Sum amounts by counter and slice."""
     if "slice_counter" not in rows.columns or (rows["counter"] == rows["slice_counter"]).all():
-        return codebook.sum_by_slices(rows, keys, ["sign"], plan.slices)
+        return codebook.sum_by_slices(rows, keys, amounts, plan.slices)
     others = rows.with_columns(counter=pl.col("slice_counter"))
-    parts = [codebook.sum_by_slice(rows, keys, ["sign"], None)]
-    parts += [codebook.sum_by_slice(others, keys, ["sign"], name) for name in plan.slices]
-    return pl.concat(part.select(*keys, "slice", "sign") for part in parts)
+    parts = [codebook.sum_by_slice(rows, keys, amounts, None)]
+    parts += [codebook.sum_by_slice(others, keys, amounts, name) for name in plan.slices]
+    return pl.concat(part.select(*keys, "slice", *amounts) for part in parts)
+
+
+def _weights(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Scoring) -> Iterator[pl.LazyFrame]:
+    """Add up the weights of scored labels by counter, as `_by_counter` counts them."""
+    usable, weight = scoring.rows.filter(scoring.is_usable), scoring.weight
+    if usable.is_empty() or weight is None or not weight.columns:
+        return
+    columns = list(weight.columns.values())
+    signed = usable.with_columns(pl.col(name) * pl.col("sign") for name in columns)
+    keys = codebook.sizes | {"counter": scoring.counters_max, "first_age": len(kind.evaluate_at_ms) + 1}
+    factors = dict.fromkeys(weight.factors, FIRST_LIMBS)
+    table, targets = scoring.counts(_by_slices(plan, codebook, signed, keys | factors, columns))
+    numbers = pl.Series([bin_ for _, _, bin_ in targets], dtype=pl.Int64)
+    bins, orders = pl.lit(numbers), pl.lit(numbers.rank("dense").cast(pl.Int64))
+    cohort, place = _cohort(codebook) | {"target": len(targets)}, pl.col("target") * weight.limbs_max + pl.col("limb")
+    for age_ms, known in _by_age(kind, table):
+        keys = cohort | {"limb": weight.limbs_max}
+        limbs = sum_by(weight.limbs(known, list(cohort)), keys, ["amount"]).collect()
+        found = limbs.select(place.unique().sort()).to_series()
+        codes = []
+        for target, limb in (divmod(one, weight.limbs_max) for one in found):
+            name, of_class, _ = targets[target]
+            text = measure_text(by_weight(name), limb=weight.first_limb + limb, age_ms=age_ms, of_class=of_class)
+            codes.append(codebook.measure(text))
+        measure = pl.lit(pl.Series(codes, dtype=pl.Int64)).gather(pl.lit(found).search_sorted(place))
+        at = pl.col("target")
+        yield _encoded(
+            codebook, kind, limbs.with_columns(measure=measure, bin=bins.gather(at), bin_order=orders.gather(at))
+        )
 
 
 def _sums(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Scoring) -> Iterator[pl.LazyFrame]:

@@ -58,6 +58,8 @@ def fold(
     - `class_true CLASS`, `class_predicted CLASS`, `class_hit CLASS`: labelled outcomes of a class, those predicted to
       be of it, and those that are both (multiclass; see `monitor.cells.class_name`).
     - `absolute_error:LIMB`, `squared_error:LIMB`, `truth:LIMB`, `squared_truth:LIMB`: exact sums (regression).
+    - `weight:LIMB`, `weight_squared:LIMB`, and `weighted_NAME:LIMB` for the scores, classes and sums above: the same by
+      weight, exact (where a metric of the kind is by weight).
     - every measure from `revised` on also as `NAME@AGE`, `NAME:LIMB@AGE` or `NAME@AGE CLASS` for
       each age in ms of `evaluate_at`: only labels first known by that age, each with its current value; `revised@AGE`:
       changes and retractions of such labels that became known after that age.

@@ -15,7 +15,9 @@ from monitor.cells.histogram import Histogram
 from monitor.cells.packing import CELL_SCHEMA
 from monitor.cells.rank_bin import RankGrid, atom, grids_in, without_grid
 from monitor.cells.source_name import newest_sources, sources_in
+from schemas.base.metric_name import is_by_weight
 from schemas.config.loop import LoopConfig
+from schemas.config.metric import name_of_choice
 
 __all__ = ["SLICE_VALUES", "CellPlan", "KindPlan"]
 
@@ -68,6 +70,11 @@ class KindPlan:
     def positive_rank(self) -> int:
         """Rank bins from this number on are positive; 0 where the task is not binary."""
         return 0 if self.threshold is None else atom(self.threshold)
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the weights of labels are counted, too: some metric is by weight."""
+        return any(is_by_weight(name) for name in self.metrics)
 
     @property
     def has_hourly_panes(self) -> bool:
@@ -138,13 +145,14 @@ class CellPlan:
     def digest(self) -> str:
         """A digest that changes when cells of this plan can no longer be merged with those counted before.
 
-        It covers time zone, slices, kinds, tasks, definitions, thresholds, horizons, ages and the bins of inputs; not
-        which metrics are shown, nor how high a goal is.
+        It covers time zone, slices, kinds, tasks, definitions, thresholds, horizons, ages, the bins of inputs, and
+        whether weights are counted; not which metrics are shown, nor how high a goal is.
         """
         kinds = [
             [
                 *(kind.name, kind.task, kind.definition, kind.threshold, kind.horizon_ms, kind.age_edges_ms),
                 *(kind.evaluate_at_ms, kind.delay_by, None if kind.output is None else kind.output.digest),
+                *(["weights"] if kind.is_weighted else []),
             ]
             for kind in self.kinds
         ]
@@ -247,7 +255,7 @@ def _kind_plan(config: LoopConfig, name: str) -> KindPlan:
         age_edges_ms=age_edges_ms({*ages, *before_timeout, label.retain, *evaluate_at}),
         ages_ms=tuple(sorted(ages)),
         goals=goals,
-        metrics=tuple(config.metrics.get(name, ())),
+        metrics=tuple(name_of_choice(choice) for choice in config.metrics.get(name, ())),
         evaluate_at_ms=evaluate_at,
         delay_by=label.delay_by,
         output=None if output.task == "binary" else Histogram.from_output(name, output),

@@ -87,6 +87,8 @@ def _signed(plan: CellPlan, after: pl.DataFrame, before: pl.DataFrame) -> pl.Dat
 def _project(outcomes: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
     """Return the columns that counting needs, of eligible predictions only."""
     schema = {**_SCHEMA, **{f"slice_{name}": pl.String() for name in plan.slices}}
+    if any(kind.is_weighted for kind in plan.kinds):
+        schema["weight"] = pl.Float64()
     if outcomes.is_empty():
         return pl.DataFrame(schema=schema)
     columns = [pl.col(name).cast(dtype) for name, dtype in schema.items()]

@@ -16,9 +16,12 @@ __all__ = [
     "LEAST_PROBABILITY",
     "RANK_BIN",
     "SLICE_RANK_BIN",
+    "WEIGHT",
+    "WEIGHT_SQUARED",
     "ExactSum",
     "Scoring",
     "Target",
+    "by_weight",
     "is_probability",
     "is_scored",
     "score_bin",
@@ -30,6 +33,10 @@ LEAST_PROBABILITY = 1e-15
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+WEIGHT, WEIGHT_SQUARED = "weight", "weight_squared"
+"""Names of the exact sums of the weights of scored labels, and of their squares."""
+_WEIGHTED = "weighted_"
 
 RANK_BIN, SLICE_RANK_BIN = "rank_bin", "slice_rank_bin"
 """Columns of the rank bins of a score: in the slice of all, and in other slices (`monitor.cells.rank_states`)."""
@@ -127,6 +134,11 @@ class Scoring:
         by_counter = pl.DataFrame(codes, schema={"counter": pl.Int64(), "target": pl.Int64()}, orient="row")
         return table.join(by_counter, on="counter").drop("counter"), targets
 
+    @property
+    def weight(self) -> "ExactSum | None":
+        """The sum of the weights, if they are counted."""
+        return next((one for one in self.sums if one.name == WEIGHT), None)
+
     def _targets_of(self, counter: int) -> Sequence[Target]:
         return [_NO_OUTPUT] if counter == self.counters_max - 1 else self.targets(counter)
 
@@ -141,7 +153,16 @@ def score_labels(plan: CellPlan, kind: KindPlan, labelled: pl.DataFrame) -> Scor
     """
     if kind.task == "binary":
         return _binary(kind, labelled)
-    return _multiclass(plan, kind, labelled) if kind.task == "multiclass" else _regression(labelled)
+    return _multiclass(plan, kind, labelled) if kind.task == "multiclass" else _regression(kind, labelled)
+
+
+def by_weight(measure: str) -> str:
+    """Return the name of the measure that counts the same by weight.
+
+    >>> by_weight("score_1")
+    'weighted_score_1'
+    """
+    return f"{_WEIGHTED}{measure}"
 
 
 def is_scored() -> pl.Expr:
@@ -185,7 +206,8 @@ def _binary(kind: KindPlan, labelled: pl.DataFrame) -> Scoring:
         ),
     )
     targets = [[(f"score_{truth}", None, bin_)] for truth in (0, 1) for bin_ in bins]
-    return _with_sums(Scoring(rows, 2 * size + 1, targets.__getitem__), numbers, {name: (name,) for name in losses})
+    scoring = Scoring(rows, 2 * size + 1, targets.__getitem__)
+    return _with_sums(kind, scoring, numbers, {name: (name,) for name in losses})
 
 
 def _multiclass(plan: CellPlan, kind: KindPlan, labelled: pl.DataFrame) -> Scoring:
@@ -204,7 +226,7 @@ def _multiclass(plan: CellPlan, kind: KindPlan, labelled: pl.DataFrame) -> Scori
         hits = [HITS] if counter == true * size + predicted and true == predicted else []
         return [(TRUE, texts[true], 0), (PREDICTED, texts[predicted], 0), *((name, texts[true], 0) for name in hits)]
 
-    return Scoring(rows, size * size + 2, targets)
+    return _with_sums(kind, Scoring(rows, size * size + 2, targets), {}, {})
 
 
 def _class_index(column: str, texts: Sequence[str]) -> pl.Expr:
@@ -216,7 +238,7 @@ def _class_index(column: str, texts: Sequence[str]) -> pl.Expr:
     return index.fill_null(texts.index(OTHER))
 
 
-def _regression(labelled: pl.DataFrame) -> Scoring:
+def _regression(kind: KindPlan, labelled: pl.DataFrame) -> Scoring:
     """Sum the absolute error and its square, the truth and its square. An error is the difference of two floats."""
     numbers = [pl.col("value"), pl.col("output")]
     is_usable = pl.all_horizontal(number.is_finite().fill_null(value=False) for number in numbers)
@@ -231,7 +253,7 @@ def _regression(labelled: pl.DataFrame) -> Scoring:
         "squared_truth": ("truth", "truth"),
     }
     factors = {"error": _difference(truth, output).magnitude(), "truth": expand(truth)}
-    return _with_sums(Scoring(rows, 2, lambda _: []), factors, terms)
+    return _with_sums(kind, Scoring(rows, 2, lambda _: []), factors, terms)
 
 
 def _difference(truth: Floats, output: Floats) -> Expansion:
@@ -242,13 +264,24 @@ def _difference(truth: Floats, output: Floats) -> Expansion:
     return expand(np.where(is_too_large, truth / 2 - output / 2, error), is_too_large.astype(np.int64))
 
 
-def _with_sums(scoring: Scoring, numbers: Mapping[str, Expansion], terms: Mapping[str, tuple[str, ...]]) -> Scoring:
-    """Return a scoring with exact sums of products.
+def _with_sums(
+    kind: KindPlan, scoring: Scoring, numbers: Mapping[str, Expansion], terms: Mapping[str, tuple[str, ...]]
+) -> Scoring:
+    """Return a scoring with exact sums of products, and of the same by weight where the kind has metrics by weight.
+
+    A weight that is missing, below zero or not finite counts as 1.
 
     Args:
         numbers: by name, one number per row.
         terms: by name of a sum, the names of the numbers that are multiplied.
     """
+    if kind.is_weighted:
+        weight = pl.col("weight")
+        is_weight = weight.is_finite() & (weight >= 0.0)
+        weights = scoring.rows.select(pl.when(is_weight).then(weight).otherwise(1.0)).to_series().to_numpy()
+        weighted = {by_weight(name): (WEIGHT, *factors) for name, factors in terms.items()}
+        numbers = {**numbers, WEIGHT: expand(weights)}
+        terms = {**terms, WEIGHT: (WEIGHT,), WEIGHT_SQUARED: (WEIGHT, WEIGHT), **weighted}
     columns: dict[str, Ints] = {}
     sums = []
     for name, factors in terms.items():

@@ -13,8 +13,8 @@ def binary_values(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     A ratio with a denominator of zero is 0.0, as in River.
 
     Args:
-        rows: cells of binary kinds as `read_measures` returns them, with the columns `keys`, and `positive_from`, the
-            first positive rank bin.
+        rows: cells of binary kinds as `read_measures` returns them, or their weights (`monitor.metrics.weights`), with
+            the columns `keys`, and `positive_from`, the first positive rank bin.
         keys: columns to group by.
 
     Returns:
@@ -76,8 +76,9 @@ def _ordered_pairs(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     it is a tie. Where versions with different grids are pooled, an interval may contain other bins; such a pair counts
     by the middles of its bins, and may be the other way round.
     """
+    number = pl.Int128 if rows.schema["amount"].is_integer() else pl.Float64
     classes = {
-        name: pl.col("amount").filter(pl.col("name") == measure).sum().cast(pl.Int128)
+        name: pl.col("amount").filter(pl.col("name") == measure).sum().cast(number)
         for name, measure in (("negatives", "score_0"), ("positives", "score_1"))
     }
     bins = rows.filter(pl.col("name").is_in(["score_0", "score_1"])).group_by(*keys, "bin").agg(**classes)
@@ -100,7 +101,7 @@ def _nested_pairs(bins: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """Return by group the pairs of which one bin is an interval that contains the other."""
     size = pl.col("bin") & -pl.col("bin")
     sized = bins.with_columns(size=size)
-    parts = [bins.clear().select(*keys, nested=pl.lit(0, dtype=pl.Int128))]
+    parts = [bins.clear().select(*keys, nested=pl.lit(0, dtype=bins.schema["positives"]))]
     for size_ in sized.filter(pl.col("size") > 1).get_column("size").unique().sort():
         outer = sized.filter(pl.col("size") == size_)
         inner = sized.filter(pl.col("size") < size_).with_columns(

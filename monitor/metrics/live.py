@@ -19,7 +19,7 @@ from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.revisions import LABELLED, states_of
 from monitor.cells.scoring import is_scored
 from monitor.metrics.rank_auc import RankAUC
-from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS
+from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS, is_by_weight, plain_name
 from schemas.events.backfill import Ruling
 
 __all__ = ["LiveMetrics", "MultiClassMCC"]
@@ -104,6 +104,7 @@ class _VersionMetrics:
     metrics: dict[str, Any]
     records: int = 0
     positives: int = 0
+    weight: float = 0.0
 
 
 @dataclass
@@ -149,11 +150,13 @@ class LiveMetrics:
         found: dict[Key, float | None] = {}
         for (version, kind), state in sorted(self._states.items()):
             one_class = state.positives in (0, state.records)
-            for name, metric in state.metrics.items():
+            for shown, metric in state.metrics.items():
+                name = plain_name(shown)
                 undefined = (name == "roc_auc" and one_class) or (name == "r2" and state.records < 2)  # noqa: PLR2004 - a spread needs two
                 pooled = name != "accuracy" and OTHER in self.plan.classes.get(kind, ())
-                unknown = state.records == 0 or undefined or pooled
-                found[version, kind, name] = None if unknown else float(metric.get())
+                weightless = is_by_weight(shown) and state.weight <= 0
+                unknown = state.records == 0 or undefined or pooled or weightless
+                found[version, kind, shown] = None if unknown else float(metric.get())
         return found
 
     def _apply_to(self, kind: KindPlan, version: str, rows: pl.DataFrame) -> None:
@@ -162,28 +165,33 @@ class LiveMetrics:
         if kind.task == "binary":
             state.positives += int(rows.filter("is_true").get_column("sign").sum())
         if state.records == 0:
-            state.metrics = _fresh(kind)
+            state.metrics, state.weight = _fresh(kind), 0.0
             return
-        for pair, names in _by_columns(kind).items():
-            groups = rows.group_by(pair).agg(pl.col("sign").sum()).filter(pl.col("sign") != 0)
+        weight = pl.col("weight") if kind.is_weighted else pl.lit(1.0)
+        weighted = rows.with_columns(weight=pl.when(weight.is_finite() & (weight >= 0.0)).then(weight).otherwise(1.0))
+        state.weight += float(weighted.select((pl.col("weight") * pl.col("sign")).sum()).item())
+        for (*pair, by_weight), names in _by_columns(kind).items():
+            counted = weighted if by_weight else weighted.with_columns(weight=pl.lit(1.0))
+            groups = counted.group_by(*pair, "weight").agg(pl.col("sign").sum()).filter(pl.col("sign") != 0)
             # reverts come last: River's means would break if they passed through zero records on the way
-            for truth, prediction, weight in groups.sort("sign", *pair, descending=[True, False, False]).iter_rows():
+            order = groups.sort("sign", *pair, "weight", descending=[True, False, False, False])
+            for truth, prediction, each, count in order.filter(pl.col("weight") > 0).iter_rows():
                 for name in names:
                     metric = state.metrics[name]
-                    (metric.update if weight > 0 else metric.revert)(truth, prediction, w=abs(weight))
+                    (metric.update if count > 0 else metric.revert)(truth, prediction, w=each * abs(count))
 
 
 def _fresh(kind: KindPlan) -> dict[str, Any]:
     names = kind.metrics or (_BINARY_DEFAULT if kind.task == "binary" else METRICS[kind.task])
-    return {name: _RECIPES[kind.task][name].make() for name in names}
+    return {name: _RECIPES[kind.task][plain_name(name)].make() for name in names}
 
 
-def _by_columns(kind: KindPlan) -> dict[tuple[str, str], list[str]]:
-    """Return the kind's metrics by the pair of columns that they are updated with."""
-    found: dict[tuple[str, str], list[str]] = {}
+def _by_columns(kind: KindPlan) -> dict[tuple[str, str, bool], list[str]]:
+    """Return the kind's metrics by the pair of columns that they are updated with, and whether by weight."""
+    found: dict[tuple[str, str, bool], list[str]] = {}
     for name in _fresh(kind):
-        recipe = _RECIPES[kind.task][name]
-        found.setdefault((recipe.truth, recipe.prediction), []).append(name)
+        recipe = _RECIPES[kind.task][plain_name(name)]
+        found.setdefault((recipe.truth, recipe.prediction, is_by_weight(name)), []).append(name)
     return found
 
 

@@ -15,7 +15,8 @@ from monitor.cells.plan import CellPlan
 from monitor.metrics.binary import binary_values
 from monitor.metrics.multiclass import multiclass_values
 from monitor.metrics.regression import regression_values
-from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS, REGRESSION_METRICS
+from monitor.metrics.weights import effective_rows, weights_of
+from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS, REGRESSION_METRICS, weighted_name
 
 __all__ = ["Dimension", "mature_until_at_age", "metrics"]
 
@@ -26,8 +27,11 @@ _DIMENSIONS = ("version", "slice", "day", "month")
 _AT_THRESHOLD = ("accuracy", "balanced_accuracy", "f1", "mcc", "precision", "recall")
 _RARE_SHARE = 0.2
 """Below this share of the rarer class accuracy is left out: a model that always predicts the other class gets 80 %."""
-_VALUES = {"binary": binary_values, "multiclass": multiclass_values, "regression": regression_values}
 _NAMES = sorted({name for names in METRICS.values() for name in names})
+_COLUMNS = (
+    *("name", "value", "bound", "n", "n_effective", "labelled", "predictions", "coverage", "status", "reason"),
+    *("threshold", "revised"),
+)
 _UNUSED = r"^(pane_|arrived|output$|score$|input:|score_grid$)"
 """Measures that metrics do not use."""
 _OF_ANY_AGE = ("predictions", "ineligible", "labels", "early", "expired", "retracted")
@@ -71,7 +75,8 @@ def metrics(
 
     Returns:
         Sorted rows of the `by` columns (`month` is its first day), kind, definition, name, value, bound (of `roc_auc`),
-        n (labelled rows with an output), labelled, predictions (eligible), coverage (labelled / predictions, so far),
+        n (labelled rows with an output), n_effective (of metrics by weight: how many rows of equal weight are as sure),
+        labelled, predictions (eligible), coverage (labelled / predictions, so far),
         status, reason (a sentence why the value is null), threshold (of metrics that need a decision) and revised (how
         often the counted labels changed after they were final, or after the age). Status is `no_data` where the value
         is null; where every day of the group is final, `revised` if labels changed afterwards, else `mature`; else
@@ -92,14 +97,33 @@ def metrics(
     if "slice" not in dimensions:
         rows = rows.filter(pl.col("slice") == ALL)
     keys = [*dimensions, "kind", "definition"]
+    groups = _groups(rows, [*dimensions], only_own=at_age_ms is None)
+    plain = groups.join(_values(rows, keys), on=keys, nulls_equal=True)
+    nothing = [pl.lit(None, dtype=pl.Float64).alias(name) for name in ("weight", "n_effective")]
+    parts = [_one_row_per_metric(plain.with_columns(nothing), keys)]
+    if any(kind.is_weighted for kind in plan.kinds):
+        weighted = _values(rows, keys, is_by_weight=True).drop("n")
+        found = groups.join(weighted, on=keys, how="left", nulls_equal=True)
+        found = found.join(plain.select(*keys, "n"), on=keys, nulls_equal=True)
+        found = found.join(effective_rows(rows, keys), on=keys, how="left", nulls_equal=True)
+        found = found.with_columns(pl.col("weight").fill_null(0.0))
+        long = _one_row_per_metric(found, keys)
+        parts.append(
+            long.with_columns(name=pl.col("name").replace_strict(_NAMES, [weighted_name(name) for name in _NAMES]))
+        )
+    long = pl.concat(part.select(*keys, *_COLUMNS) for part in parts)
+    return long.join(chosen, on=["kind", "name"]).sort(*keys, "position").select(*keys, *_COLUMNS)
+
+
+def _values(rows: pl.DataFrame, keys: list[str], *, is_by_weight: bool = False) -> pl.DataFrame:
+    """Return one row per group and one column per metric of every task."""
+    weights = weights_of(rows) if is_by_weight else rows
     values = [
-        of(rows.filter(pl.col("task") == task), keys).with_columns(pl.col("n").cast(pl.Int64))
-        for task, of in _VALUES.items()
+        binary_values(weights.filter(pl.col("task") == "binary"), keys),
+        multiclass_values(weights.filter(pl.col("task") == "multiclass"), keys),
+        regression_values(rows.filter(pl.col("task") == "regression"), keys, is_by_weight=is_by_weight),
     ]
-    groups = _groups(rows, [*dimensions], only_own=at_age_ms is None).join(
-        pl.concat(values, how="diagonal"), on=keys, nulls_equal=True
-    )
-    return _one_row_per_metric(groups, chosen, keys)
+    return pl.concat([one.with_columns(pl.col("n").cast(pl.Int64)) for one in values], how="diagonal")
 
 
 def mature_until_at_age(observed_until_ms: Until, at_age_ms: int) -> dict[str, int | None]:
@@ -183,35 +207,22 @@ def _groups(rows: pl.DataFrame, by: list[str], *, only_own: bool) -> pl.DataFram
     return groups.join(predictions, on=[*by, "kind"], nulls_equal=True)
 
 
-def _one_row_per_metric(groups: pl.DataFrame, chosen: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+def _one_row_per_metric(groups: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     coverage = pl.when(pl.col("predictions") > 0).then(pl.col("labelled") / pl.col("predictions"))
     counts = ["bound", "n", "labelled", "predictions", "coverage", "threshold", "is_mature", "revised"]
+    counts += ["weight", "n_effective"]
     long = groups.with_columns(coverage=coverage).unpivot(
         on=_NAMES, index=[*keys, *counts], variable_name="name", value_name="value"
     )
     final = pl.when(pl.col("revised") > 0).then(pl.lit("revised")).otherwise(pl.lit("mature"))
     maturity = pl.when("is_mature").then(final).otherwise(pl.lit("provisional"))
     status = pl.when(pl.col("value").is_null()).then(pl.lit("no_data")).otherwise(maturity)
-    rows = long.join(chosen, on=["kind", "name"]).with_columns(
+    return long.with_columns(
         status=status,
         reason=pl.when(pl.col("value").is_null()).then(_reason()),
         bound=pl.when(pl.col("name") == "roc_auc", pl.col("value").is_not_null()).then("bound"),
         threshold=pl.when(pl.col("name").is_in(_AT_THRESHOLD)).then("threshold"),
     )
-    columns = [
-        "name",
-        "value",
-        "bound",
-        "n",
-        "labelled",
-        "predictions",
-        "coverage",
-        "status",
-        "reason",
-        "threshold",
-        "revised",
-    ]
-    return rows.sort(*keys, "position").select(*keys, *columns)
 
 
 def _reason() -> pl.Expr:
@@ -222,6 +233,8 @@ def _reason() -> pl.Expr:
         .then(pl.lit("no labels yet"))
         .when(pl.col("n").fill_null(0) <= 0)
         .then(pl.lit("no label with an output and a value that metrics can use"))
+        .when(pl.col("weight") <= 0)
+        .then(pl.lit("weights add up to 0"))
         .when(name == "roc_auc")
         .then(pl.lit("all labels are of one class"))
         .when(name == "r2", pl.col("n") < 2)  # noqa: PLR2004 - a spread needs two

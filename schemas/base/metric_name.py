@@ -14,6 +14,9 @@ __all__ = [
     "REGRESSION_METRICS",
     "Metric",
     "Task",
+    "is_by_weight",
+    "plain_name",
+    "weighted_name",
 ]
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -74,3 +77,28 @@ METRICS: dict[Task, tuple[Metric, ...]] = {
     "regression": REGRESSION_METRICS,
 }
 """Metrics of each task. Except for binary kinds they are also the defaults, in this order."""
+
+_BY_WEIGHT = " (by weight)"
+
+
+def weighted_name(metric: str) -> str:
+    """Return the name of a metric in which each prediction counts by its weight.
+
+    >>> weighted_name("accuracy")
+    'accuracy (by weight)'
+    """
+    return metric + _BY_WEIGHT
+
+
+def is_by_weight(name: str) -> bool:
+    """Return whether a name is one of `weighted_name`."""
+    return name.endswith(_BY_WEIGHT)
+
+
+def plain_name(name: str) -> str:
+    """Return the metric's name without the weight.
+
+    >>> plain_name("accuracy (by weight)"), plain_name("weighted_f1")
+    ('accuracy', 'weighted_f1')
+    """
+    return name.removesuffix(_BY_WEIGHT)

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from schemas.base.duration import format_duration
-from schemas.base.metric_name import METRICS, Metric
+from schemas.base.metric_name import METRICS, plain_name
 from schemas.base.problem import Problem, did_you_mean
 from schemas.config.label import CohortConfig, CoverageGoal, LabelConfig
 from schemas.config.mapping import Scalar, SourceMap
+from schemas.config.metric import MetricChoice, name_of_choice
 from schemas.config.prediction import OutputConfig, PredictionConfig
 
 __all__ = [
@@ -65,13 +66,16 @@ def coverage_problems(coverage: Sequence[CoverageGoal], labels: Labels) -> Itera
             yield Problem(("coverage", at, "label"), message)
 
 
-def metric_problems(metrics: Mapping[str, Sequence[Metric]], outputs: Outputs, labels: Labels) -> Iterator[Problem]:
+def metric_problems(
+    metrics: Mapping[str, Sequence[MetricChoice]], outputs: Outputs, labels: Labels
+) -> Iterator[Problem]:
     """Find metrics of kinds that do not exist, and metrics that do not fit a kind's task."""
     for kind in metrics:
         if kind not in labels:
             yield Problem(("metrics", kind), f"{kind!r} is not a label kind{did_you_mean(kind, labels)}")
     for kind, output in outputs.items():
-        for at, name in enumerate(metrics.get(kind, ())):
+        for at, choice in enumerate(metrics.get(kind, ())):
+            name = plain_name(name_of_choice(choice))
             if name not in METRICS[output.task]:
                 yield Problem(
                     ("metrics", kind, at),

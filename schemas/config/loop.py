@@ -8,11 +8,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.base.duration import DurationMs
-from schemas.base.metric_name import Metric
 from schemas.base.model import StrictModel
 from schemas.base.problem import ProblemsError
 from schemas.base.time_zone import known_zone
-from schemas.base.validators import each_once, is_no_bool, keys_without_repeats, local_folder
+from schemas.base.validators import is_no_bool, keys_without_repeats, local_folder
 from schemas.config.connection import HttpConfig, KafkaConfig, StateConfig
 from schemas.config.consistency import (
     age_problems,
@@ -25,6 +24,7 @@ from schemas.config.consistency import (
 )
 from schemas.config.label import CohortConfig, CoverageGoal, EvaluationAges, LabelConfig
 from schemas.config.mapping import SourceMap
+from schemas.config.metric import MetricChoice, metrics_once
 from schemas.config.prediction import Name, PredictionConfig
 from schemas.config.privacy import privacy_problems
 from schemas.config.retrain import DriftConfig, RetrainConfig
@@ -91,8 +91,10 @@ class LoopConfig(StrictModel):
     coverage: list[CoverageGoal] = Field(
         default_factory=list, description="Goals for the share of labels that is known by an age."
     )
-    metrics: dict[str, Annotated[list[Metric], AfterValidator(each_once)]] = Field(
-        default_factory=dict, description="By label kind; chosen by task and prevalence where left out."
+    metrics: dict[str, Annotated[list[MetricChoice], AfterValidator(metrics_once)]] = Field(
+        default_factory=dict,
+        description="By label kind; chosen by task and prevalence where left out. `{metric: accuracy, by: weight}` "
+        "counts each prediction by its weight.",
     )
 
     drift: DriftConfig = Field(default_factory=DriftConfig, description="Drift detection.")

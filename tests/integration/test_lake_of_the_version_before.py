@@ -58,3 +58,20 @@ def test_the_cells_are_replaced_once(folder: Path) -> None:
     assert table.get_column("plan").unique().to_list() == [evidence.plan.digest]
     assert not {"error", "absolute_error", "truth"} & set(table["measure"])
     assert read_evidence(settings).version == evidence.version
+
+
+def test_weights_that_no_metric_used_before_count_where_the_config_says_so(folder: Path) -> None:
+    """The weights of its predictions are in the lake: cells are counted anew, and the plain metric stays beside."""
+    plain = values()["fare", "mae"]["value"]
+    config = folder / "truthloop.yaml"
+    config.write_text(config.read_text("utf-8") + "metrics: {fare: [mae, {metric: mae, by: weight}]}\n", "utf-8")
+    found = values()
+    weights = [1 + number % 3 for number in range(LABELS)]
+    errors = [3e9 - 8 if number == 7 else 1 for number in range(LABELS)]
+    expected = sum(weight * error for weight, error in zip(weights, errors, strict=True)) / sum(weights)
+    row = found["fare", "mae (by weight)"]
+    assert row["value"] == pytest.approx(expected)
+    assert row["n"] == LABELS
+    assert row["n_effective"] == pytest.approx(sum(weights) ** 2 / sum(weight**2 for weight in weights))
+    assert found["fare", "mae"]["value"] == plain
+    assert "mae (by weight)" in CliRunner().invoke(app, ["metrics"]).stdout

@@ -71,6 +71,7 @@ class Prediction:
     fare: float | None = 1.5
     predicted_class: str | None = "landed"
     amount: float | None = 1.0
+    weight: float | None = 1.0
 
     def output_of(self, kind: str) -> float | str | None:
         """Return the output for a kind."""
@@ -143,6 +144,7 @@ OUTCOME_SCHEMA: dict[str, pl.DataType] = {
     "eligible": pl.Boolean(),
     "output": pl.Float64(),
     "output_class": pl.String(),
+    "weight": pl.Float64(),
     "slice_country": pl.String(),
     "slice_role": pl.String(),
 }
@@ -202,6 +204,7 @@ def outcomes_frame(revisions: Iterable[Revision]) -> pl.DataFrame:
             "eligible": one.prediction.eligible,
             "output": {"late": one.prediction.output, "fare": one.prediction.fare}.get(one.kind),
             "output_class": one.prediction.predicted_class if one.kind == "status" else None,
+            "weight": one.prediction.weight,
             "slice_country": one.prediction.country,
             "slice_role": "champion",
         }

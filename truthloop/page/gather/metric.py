@@ -13,7 +13,7 @@ import polars as pl
 from monitor.metrics.table import metrics
 from monitor.nowcast.estimator import Estimate
 from monitor.nowcast.expected import EXPECTED_METRICS
-from schemas.base.metric_name import METRICS, RARE_METRICS
+from schemas.base.metric_name import METRICS, RARE_METRICS, plain_name
 from truthloop.evidence.class_warnings import class_warnings
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.snapshot import Snapshot
@@ -64,7 +64,12 @@ def metric_panel(scope: Scope, estimates: Estimates) -> MetricPanel:
         notes.append("Until a day is final its value is of the arrived labels, which may not be a random sample.")
     notes += sorted({f"No value where {row['reason']}." for row in rows if row["reason"] and row["n"]})
     return MetricPanel(
-        name, tuple(series), tuple(running), name not in _LOWER_IS_BETTER, metric_query(scope), " ".join(notes)
+        name,
+        tuple(series),
+        tuple(running),
+        plain_name(name) not in _LOWER_IS_BETTER,
+        metric_query(scope),
+        " ".join(notes),
     )
 
 

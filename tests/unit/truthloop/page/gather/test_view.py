@@ -295,3 +295,25 @@ def test_only_the_selected_days_are_shown(gatherer: Gatherer) -> None:
     assert all(len(lane.cells) == 4 for lane in found.drift.lanes)
     assert math.ceil((NOW_MS - int(found.freshness.read_until_ms or 0)) / DAY_MS) <= 1
     assert DAYS == 40
+
+
+def test_a_metric_by_weight_is_shown_and_not_estimated(tmp_path: Path) -> None:
+    """The page says so; with equal weights its values are those of the plain metric."""
+    config = config_of(metrics={"bought": ["accuracy", {"metric": "accuracy", "by": "weight"}]})
+    predictions, labels = records(days=6)
+    gatherer = gatherer_of(make_lake(tmp_path, config, predictions, labels))
+    assert gatherer.choices().metrics_of("bought") == ("accuracy", "accuracy (by weight)")
+    plain, weighted = (
+        gatherer.view(Selection("bought", metric=name)).metric for name in ("accuracy", "accuracy (by weight)")
+    )
+    assert "no estimate" in weighted.note
+    assert "no estimate" not in plain.note
+    final = [(point.day, point.value) for series in plain.series for point in series.points if point.status == "mature"]
+    assert final
+    assert final == [
+        (point.day, pytest.approx(point.value))
+        for series in weighted.series
+        for point in series.points
+        if point.status == "mature"
+    ]
+    assert "accuracy (by weight)" in render_page(gatherer.view(Selection("bought", metric="accuracy (by weight)")))
