@@ -24,7 +24,7 @@ from monitor.cells.fold import fold
 from monitor.cells.of_record import of_record
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
-from monitor.cells.revisions import states_of
+from monitor.cells.revisions import states_between
 from schemas.config.loop import LoopConfig
 
 HOUR_MS = 3_600_000
@@ -44,7 +44,7 @@ def main() -> None:
     plan = CellPlan.from_config(CONFIG)
     predictions, outcomes, earlier = generate(arguments.outcomes, arguments.seed)
     none, nothing = predictions.clear(), outcomes.clear()
-    chains = [of_record(rows, plan.definitions) for rows in (outcomes, earlier)]
+    chains = [of_record(rows, plan.definitions) for rows in (earlier, pl.concat([earlier, outcomes]))]
     cells = fold(plan, predictions, outcomes, earlier)
     cpu = time.process_time()
     whole = best(lambda: fold(plan, predictions, outcomes, earlier), arguments.rounds)
@@ -52,7 +52,7 @@ def main() -> None:
     parts = {
         "predictions_and_inputs": best(lambda: fold(plan, predictions, nothing, nothing), arguments.rounds),
         "outcomes": best(lambda: fold(plan, none, outcomes, earlier), arguments.rounds),
-        "of_these_chains": best(lambda: states_of(plan, *chains), arguments.rounds),
+        "of_these_chains": best(lambda: states_between(plan, *chains), arguments.rounds),
         "merge_of_the_cells": best(lambda: merge(cells), arguments.rounds),
     }
     single = best(lambda: grouped_once(outcomes), arguments.rounds)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from joins.record import LabelValue
 from joins.state import ChainName, chain_name, name_code
-from schemas.config.label import ImplyConfig
 from schemas.config.loop import LoopConfig
 
 __all__ = [
@@ -126,10 +125,7 @@ def policy_from(config: LoopConfig) -> Policy:
     """Take the join's rules out of a loop's config."""
     kinds = {}
     for name, label in config.labels.items():
-        implied: LabelValue = None
-        if isinstance(label.on_timeout, ImplyConfig):
-            multiclass = config.predictions.outputs[name].task == "multiclass"
-            implied = str(label.on_timeout.imply) if multiclass else float(label.on_timeout.imply)
+        implied = label.implied_value(config.predictions.outputs[name].task)
         kinds[name] = KindPolicy(
             definition=label.definition,
             horizon_ms=label.horizon,

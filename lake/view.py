@@ -110,7 +110,8 @@ def _table(table: str, schema: pl.Schema) -> str:
 def _kinds(config: LoopConfig) -> str:
     return ", ".join(
         f"({quote_text(kind)}, {quote_text(label.definition)}, "
-        f"{label.horizon}::BIGINT, {label.retain}::BIGINT, {label.early}::BIGINT, {_threshold(config, kind)})"
+        f"{label.horizon}::BIGINT, {label.retain}::BIGINT, {label.early}::BIGINT, {_threshold(config, kind)}, "
+        f"{_implied(config, kind)})"
         for kind, label in config.labels.items()
     )
 
@@ -120,6 +121,14 @@ def _threshold(config: LoopConfig, kind: str) -> str:
     if output.task != "binary":
         return "NULL::DOUBLE"
     return f"{0.5 if output.threshold is None else output.threshold!r}::DOUBLE"
+
+
+def _implied(config: LoopConfig, kind: str) -> str:
+    """Return the SQL of the value and of the class that are implied at the deadline; both null where it expires."""
+    implied = config.labels[kind].implied_value(config.predictions.outputs[kind].task)
+    if isinstance(implied, str):
+        return f"NULL::DOUBLE, {quote_text(implied)}"
+    return f"{'NULL' if implied is None else repr(implied)}::DOUBLE, NULL::VARCHAR"
 
 
 def _ages(config: LoopConfig) -> str:

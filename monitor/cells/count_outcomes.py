@@ -28,9 +28,13 @@ def count_outcomes(plan: CellPlan, codebook: Codebook, kind: KindPlan, states: p
         plan: with the admitted slice values and classes.
         codebook: the one that the rows are encoded with.
         kind: of all rows.
-        states: encoded rows of `states_of`.
+        states: encoded rows of `states_between`.
     """
-    age_us = (pl.col("first_known_at") - pl.col("predicted_at")).dt.total_microseconds()
+    first_us, known_us, replaced_us = (
+        (pl.col(name) - pl.col("predicted_at")).dt.total_microseconds()
+        for name in ("first_known_at", "known_at", "replaced_at")
+    )
+    ages = len(kind.evaluate_at_ms)
     closed = [pl.col("status") == status for status in _STATES[1:]]
     state = pl.when(LABELLED).then(0).when(closed[0]).then(1).when(closed[1]).then(2)
     columns = ["version", "day", "definition", "pane", "sign", "value", "value_class", "output", "output_class"]
@@ -40,17 +44,23 @@ def count_outcomes(plan: CellPlan, codebook: Codebook, kind: KindPlan, states: p
     rows = states.select(
         *columns,
         state=state,
-        edge=_edge_index(kind.age_edges_ms, age_us).fill_null(0),
-        first_age=_edge_index(kind.evaluate_at_ms, age_us).fill_null(0),
-        is_early=age_us < 0,
+        edge=_edge_index(kind.age_edges_ms, first_us).fill_null(0),
+        from_age=_edge_index(kind.evaluate_at_ms, known_us),
+        until_age=pl.when(replaced_us.is_null())
+        .then(ages + 1)
+        .otherwise(_edge_index(kind.evaluate_at_ms, replaced_us)),
+        is_early=first_us < 0,
     ).filter(pl.col("state").is_not_null())
-    yield from _by_state(plan, codebook, kind, rows)
-    yield from _revised(plan, codebook, kind, rows)
+    newest = rows.filter(pl.col("until_age") > ages)
+    yield from _by_state(plan, codebook, kind, newest)
+    yield from _revised(plan, codebook, kind, newest)
     scoring = score_labels(plan, kind, rows.filter(pl.col("state") == 0))
     yield from _by_counter(plan, codebook, kind, scoring)
     yield from _weights(plan, codebook, kind, scoring)
     yield from _sums(plan, codebook, kind, scoring)
-    yield from _by_pane(codebook, kind, rows, scoring)
+    yield from _by_pane(codebook, kind, newest, scoring)
+    if kind.task == "binary":
+        yield from _errors_by_pane(codebook, kind, scoring)
 
 
 def _by_state(plan: CellPlan, codebook: Codebook, kind: KindPlan, rows: pl.DataFrame) -> Iterator[pl.LazyFrame]:
@@ -88,10 +98,10 @@ def _revised(plan: CellPlan, codebook: Codebook, kind: KindPlan, rows: pl.DataFr
 
 
 def _by_counter(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Scoring) -> Iterator[pl.LazyFrame]:
-    """Count scored labels by counter: all labels, and those known by each age."""
+    """Count scored labels by counter: as they were of record at each age, and as they are now."""
     if scoring.rows.is_empty():
         return
-    keys = codebook.sizes | {"counter": scoring.counters_max, "first_age": len(kind.evaluate_at_ms) + 1}
+    keys = codebook.sizes | {"counter": scoring.counters_max} | _ages(kind)
     by_counter = _by_slices(plan, codebook, scoring.rows, keys, ["sign"])
     table, targets = scoring.counts(by_counter)
     numbers = pl.Series([bin_ for _, _, bin_ in targets], dtype=pl.Int64)
@@ -130,7 +140,7 @@ def _weights(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Scorin
         return
     columns = list(weight.columns.values())
     signed = usable.with_columns(pl.col(name) * pl.col("sign") for name in columns)
-    keys = codebook.sizes | {"counter": scoring.counters_max, "first_age": len(kind.evaluate_at_ms) + 1}
+    keys = codebook.sizes | {"counter": scoring.counters_max} | _ages(kind)
     factors = dict.fromkeys(weight.factors, FIRST_LIMBS)
     table, targets = scoring.counts(_by_slices(plan, codebook, signed, keys | factors, columns))
     numbers = pl.Series([bin_ for _, _, bin_ in targets], dtype=pl.Int64)
@@ -153,12 +163,12 @@ def _weights(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Scorin
 
 
 def _sums(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Scoring) -> Iterator[pl.LazyFrame]:
-    """Add up the exact sums of scored labels: of all labels, and of those known by each age."""
+    """Add up the exact sums of scored labels: as they were of record at each age, and as they are now."""
     usable = scoring.rows.filter(scoring.is_usable)
     if usable.is_empty() or not scoring.columns:
         return
     signed = usable.with_columns(pl.col(name) * pl.col("sign") for name in scoring.columns)
-    keys = codebook.sizes | {"first_age": len(kind.evaluate_at_ms) + 1} | scoring.factors
+    keys = codebook.sizes | _ages(kind) | scoring.factors
     table = codebook.sum_by_slices(signed, keys, scoring.columns, plan.slices)
     cohort = _cohort(codebook)
     for age_ms, known in _by_age(kind, table):
@@ -174,9 +184,14 @@ def _sums(plan: CellPlan, codebook: Codebook, kind: KindPlan, scoring: Scoring) 
 
 
 def _by_age(kind: KindPlan, table: pl.DataFrame) -> Iterator[tuple[int | None, pl.DataFrame]]:
-    """Yield the rows of labels first known by each fixed age, and those of all labels (age None)."""
+    """Yield the rows that were of record at each fixed age, and those that are now (age None)."""
     for index, age_ms in enumerate((*kind.evaluate_at_ms, None)):
-        yield age_ms, table.filter(pl.col("first_age") <= index)
+        yield age_ms, table.filter(pl.col("from_age") <= index, pl.col("until_age") > index)
+
+
+def _ages(kind: KindPlan) -> dict[str, int]:
+    """Return the columns that tell at which ages a state was of record, with their numbers of values."""
+    return {"from_age": len(kind.evaluate_at_ms) + 1, "until_age": len(kind.evaluate_at_ms) + 2}
 
 
 def _by_pane(codebook: Codebook, kind: KindPlan, rows: pl.DataFrame, scoring: Scoring) -> Iterator[pl.LazyFrame]:
@@ -186,8 +201,9 @@ def _by_pane(codebook: Codebook, kind: KindPlan, rows: pl.DataFrame, scoring: Sc
     delays = [] if kind.delay_by is None else [kind.delay_by]
     columns = ["version", "day", "definition", *(f"slice_{name}" for name in delays), "pane", "edge", "counter", "sign"]
     unscored = 2 * SCORE_BINS
+    newest = scoring.rows.filter(pl.col("until_age") > len(kind.evaluate_at_ms))
     counter = pl.col("score_counter") if kind.task == "binary" else pl.lit(unscored)
-    labelled = scoring.rows.with_columns(counter=counter)
+    labelled = newest.with_columns(counter=counter)
     counted = [labelled.select(pl.col(columns).cast(pl.Int64))]
     if kind.task == "binary":
         closed = rows.filter(pl.col("state") > 0, is_probability(pl.col("output")))
@@ -214,6 +230,20 @@ def _by_pane(codebook: Codebook, kind: KindPlan, rows: pl.DataFrame, scoring: Sc
             bin=closed_bin, measure=codebook.measure("pane_closed")
         )
         yield _encoded(codebook, kind, by_score)
+
+
+def _errors_by_pane(codebook: Codebook, kind: KindPlan, scoring: Scoring) -> Iterator[pl.LazyFrame]:
+    """Count right and wrong decisions by pane: by what was of record at each age, and by what is now."""
+    panes = PANES_MAX if kind.has_hourly_panes else 1
+    truth, score = pl.col("score_counter") // SCORE_BINS, pl.col("score_counter") % SCORE_BINS
+    is_wrong = (score >= kind.positive_from) != (truth == 1)
+    decided = scoring.rows.filter(pl.col("score_counter") < 2 * SCORE_BINS).with_columns(wrong=is_wrong.cast(pl.Int64))
+    if panes == 1:
+        decided = decided.with_columns(pane=pl.lit(0, dtype=pl.Int64))
+    for age_ms, rows in _by_age(kind, decided):
+        counts = codebook.sum_by_slice(rows, codebook.sizes | {"pane": panes, "wrong": 2}, ["sign"], kind.delay_by)
+        measure = codebook.measure(measure_text("pane_error", age_ms=age_ms))
+        yield _encoded(codebook, kind, counts.with_columns(bin=pl.col("pane") * 2 + pl.col("wrong"), measure=measure))
 
 
 def _cohort(codebook: Codebook) -> dict[str, int]:

@@ -14,12 +14,12 @@ from monitor.cells.count_arrivals import COHORT, arrivals_of, count_arrivals
 from monitor.cells.count_outcomes import count_outcomes
 from monitor.cells.count_predictions import count_predictions
 from monitor.cells.label_flow import count_label_flow
-from monitor.cells.of_record import of_record
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
 from monitor.cells.rank_bin import GRID, Owner, RankGrid, moved_into
 from monitor.cells.rank_states import new_grids, with_rank_bins
-from monitor.cells.revisions import restated_states, states_of
+from monitor.cells.revisions import states_between
+from monitor.cells.timeouts import CURSOR_SCHEMA, Proof, revisions_of_record
 from schemas.events.backfill import Ruling
 
 __all__ = ["fold", "restate"]
@@ -31,6 +31,7 @@ def fold(
     outcomes: pl.DataFrame,
     earlier: pl.DataFrame,
     rulings: Sequence[Ruling] = (),
+    proof: Proof | None = None,
 ) -> pl.DataFrame:
     """Return the cells to add to the lake's cells when these rows are added to the lake.
 
@@ -61,12 +62,14 @@ def fold(
     - `weight:LIMB`, `weight_squared:LIMB`, and `weighted_NAME:LIMB` for the scores, classes and sums above: the same by
       weight, exact (where a metric of the kind is by weight).
     - every measure from `revised` on also as `NAME@AGE`, `NAME:LIMB@AGE` or `NAME@AGE CLASS` for
-      each age in ms of `evaluate_at`: only labels first known by that age, each with its current value; `revised@AGE`:
-      changes and retractions of such labels that became known after that age.
+      each age in ms of `evaluate_at`: outcomes that were labelled at that age, each with the value that was of record
+      then: the newest of the labels known by then, or the value implied at the deadline. `revised@AGE`: changes and
+      retractions of such labels that became known after that age.
     - by pane (see `monitor.cells.pane`): `pane_predictions`, by pane; `pane_labels`, by pane * 4,096 + index of the age
       edge; of binary kinds `pane_score` and `pane_closed` (expired or retracted), by pane * 64 + score bin; and
-      `pane_score_0` and `pane_score_1`, by (pane * 64 + score bin) * 4,096 + index of the age edge. With `delay_by`
-      they are counted for each value of that slice, and the slice of all is the sum of these.
+      `pane_score_0` and `pane_score_1`, by (pane * 64 + score bin) * 4,096 + index of the age edge, and
+      `pane_error` (also as `pane_error@AGE`), by pane * 2 + whether the decision was wrong. With `delay_by` they are
+      counted for each value of that slice, and the slice of all is the sum of these.
     - live labels by when they became known (see `monitor.cells.count_arrivals`), under the day of their arrival and
       never subtracted: `arrived`, by hour of the day * 4,096 + index of the age edge: first labels of their
       predictions; `arrived_corrected`, by hour of the day: changes of a value, and retractions. First labels also by
@@ -81,18 +84,27 @@ def fold(
         predictions: newly accepted predictions, in the lake's columns.
         outcomes: new revisions of outcomes, in the lake's columns, and `monitor.cells.of_record.BACKFILL_COLUMNS`.
         earlier: all earlier revisions of the chains in `outcomes`, in the same columns; where definitions were
-            approved, of all their definitions.
+            approved, of all their definitions. Also those of chains without a label in time whose deadlines have been
+            proven since (`monitor.cells.timeouts.is_without_timely_label`).
         rulings: about backfills, in their order; only revisions of record are counted.
+        proof: up to where deadlines were proven for the lake's cells, and are now; None: none is.
 
     Returns:
         Cells in the columns of `CELL_SCHEMA`, sorted, without zero amounts. Amounts may be negative.
     """
-    definitions = plan.definitions
-    counting = [of_record(rows, definitions, rulings) for rows in (outcomes, earlier)]
-    return _count(plan, predictions, outcomes, states_of(plan, *counting))
+    proof = proof or Proof()
+    before = revisions_of_record(plan, earlier, rulings, proof.before)
+    after = revisions_of_record(plan, pl.concat([earlier, outcomes], how="diagonal"), rulings, proof.after)
+    return _count(plan, predictions, outcomes, states_between(plan, before, after))
 
 
-def restate(plan: CellPlan, outcomes: pl.DataFrame, before: Sequence[Ruling], after: Sequence[Ruling]) -> pl.DataFrame:
+def restate(
+    plan: CellPlan,
+    outcomes: pl.DataFrame,
+    before: Sequence[Ruling],
+    after: Sequence[Ruling],
+    cursors: pl.DataFrame | None = None,
+) -> pl.DataFrame:
     """Return the cells to add to the lake's cells when other rulings about backfills hold.
 
     Args:
@@ -100,9 +112,10 @@ def restate(plan: CellPlan, outcomes: pl.DataFrame, before: Sequence[Ruling], af
         outcomes: all revisions, in the columns of `fold`, of every prediction that a changed ruling concerns.
         before: the rulings that the cells were folded with.
         after: those that hold now.
+        cursors: up to where deadlines were proven for the lake's cells (`monitor.cells.timeouts.CURSOR_SCHEMA`).
     """
-    definitions = plan.definitions
-    states = restated_states(plan, *(of_record(outcomes, definitions, rulings) for rulings in (before, after)))
+    cursors = CURSOR_SCHEMA.to_frame() if cursors is None else cursors
+    states = states_between(plan, *(revisions_of_record(plan, outcomes, one, cursors) for one in (before, after)))
     return _count(plan, outcomes.clear(), outcomes.clear(), states)
 
 

@@ -24,7 +24,7 @@ def measure_text(name: str, *, limb: int | None = None, age_ms: int | None = Non
     Args:
         name: without colon, `@` and space.
         limb: of an exact sum (`monitor.cells.exact_sum`).
-        age_ms: only labels first known by this age; None: all.
+        age_ms: what was of record at this age; None: what is now.
         of_class: class text (`monitor.cells.class_name.escape_class`).
 
     >>> measure_text("brier", limb=-2, age_ms=3_600_000), measure_text("class_true", of_class="not seen")

@@ -10,7 +10,16 @@ import polars as pl
 
 from schemas.events.backfill import Cause, Episode, Ruling
 
-__all__ = ["BACKFILL_COLUMNS", "RANK", "approved_definitions", "changed_rulings", "is_member", "of_record"]
+__all__ = [
+    "BACKFILL_COLUMNS",
+    "RANK",
+    "approved_definitions",
+    "changed_rulings",
+    "is_counted",
+    "is_member",
+    "of_record",
+    "with_declarations",
+]
 
 RANK = "rank"
 """Column: 0 for a kind's own definition; the definition approved last has the greatest rank."""
@@ -36,19 +45,11 @@ def of_record(outcomes: pl.DataFrame, definitions: Mapping[str, str], rulings: S
     Returns:
         The same columns, and `rank`.
     """
-    rows = outcomes
-    if "is_declared" not in rows.columns:
-        none = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in BACKFILL_COLUMNS.items()]
-        rows = rows.with_columns(none)
+    rows = with_declarations(outcomes)
     if not rulings and not rows.get_column("is_declared").any():
         return rows.with_columns(pl.lit(0, dtype=pl.Int64).alias(RANK))
     is_own = pl.col("definition") == pl.col("kind").replace_strict(definitions, default=None, return_dtype=pl.String)
-    is_declared = pl.col("is_declared").fill_null(value=False)
-    declared = [ruling for ruling in rulings if Cause.DECLARED in ruling.episode.causes]
-    undeclared = [ruling for ruling in rulings if Cause.DECLARED not in ruling.episode.causes]
-    is_accepted = ~is_declared | _is_member_of(ruling for ruling in declared if ruling.verdict.is_of_record)
-    is_excluded = _is_member_of(ruling for ruling in undeclared if not ruling.verdict.is_of_record)
-    counts = is_accepted & ~is_excluded
+    counts = is_counted(rulings)
     ranked = [rows.filter(~is_own | counts).with_columns(pl.lit(0, dtype=pl.Int64).alias(RANK))]
     for kind, approved in approved_definitions(definitions, rulings).items():
         ranked += [
@@ -58,6 +59,22 @@ def of_record(outcomes: pl.DataFrame, definitions: Mapping[str, str], rulings: S
             for rank, definition in enumerate(approved, start=1)
         ]
     return pl.concat(ranked)
+
+
+def is_counted(rulings: Sequence[Ruling]) -> pl.Expr:
+    """Return whether a revision is of record if its definition is; it reads the columns of `is_member`."""
+    is_declared = pl.col("is_declared").fill_null(value=False)
+    declared = [ruling for ruling in rulings if Cause.DECLARED in ruling.episode.causes]
+    undeclared = [ruling for ruling in rulings if Cause.DECLARED not in ruling.episode.causes]
+    is_accepted = ~is_declared | _is_member_of(ruling for ruling in declared if ruling.verdict.is_of_record)
+    is_excluded = _is_member_of(ruling for ruling in undeclared if not ruling.verdict.is_of_record)
+    return is_accepted & ~is_excluded
+
+
+def with_declarations(outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Return revisions with `BACKFILL_COLUMNS`; without them nothing is declared."""
+    missing = {name: dtype for name, dtype in BACKFILL_COLUMNS.items() if name not in outcomes.columns}
+    return outcomes.with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in missing.items())
 
 
 def approved_definitions(definitions: Mapping[str, str], rulings: Sequence[Ruling]) -> dict[str, list[str]]:

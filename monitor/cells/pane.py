@@ -4,6 +4,7 @@ A pane is an hour of the cohort day in the loop's time zone, counted from the da
 25 panes), or the whole day where the kind's horizon is longer than 14 days. `read_panes` reads them from cells.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -13,6 +14,7 @@ import polars as pl
 
 from monitor.cells.bins import AGES_MAX, SCORE_BINS
 from monitor.cells.cohort import ALL, day_starts_ms
+from monitor.cells.measure import measure_text
 from monitor.cells.plan import CellPlan, KindPlan
 
 __all__ = ["PANES_MAX", "KnownLabels", "PaneView", "Panes", "read_panes"]
@@ -84,6 +86,7 @@ class Panes:
         scored: [D, P, B] eligible predictions with a probability.
         closed: [D, P, B] those that are now expired or retracted.
         known: those with a label, by score bin, class and age.
+        errors: [D, P, 2] right and wrong decisions, by what was of record at each fixed age (in ms), or is now (None).
     """
 
     kind: KindPlan
@@ -95,6 +98,7 @@ class Panes:
     scored: Ints
     closed: Ints
     known: KnownLabels
+    errors: Mapping[int | None, Ints]
 
     def now(self) -> PaneView:
         """Return the counts of all labels that are known now."""
@@ -188,6 +192,10 @@ def read_panes(
         scored=_dense(mine, "pane_score", (*shape, SCORE_BINS), (SCORE_BINS,)),
         closed=_dense(mine, "pane_closed", (*shape, SCORE_BINS), (SCORE_BINS,)),
         known=_known(mine),
+        errors={
+            age: _dense(mine, measure_text("pane_error", age_ms=age), (*shape, 2), (2,))
+            for age in (*own.evaluate_at_ms, None)
+        },
     )
 
 

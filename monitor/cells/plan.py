@@ -24,7 +24,7 @@ __all__ = ["SLICE_VALUES", "CellPlan", "KindPlan"]
 SLICE_VALUES = 100
 """Values of one slice name that are counted separately; the rest is pooled as "other", which bounds the cells."""
 
-_FORMAT = 8
+_FORMAT = 10
 """Incremented when the same records would give other cells under the same config."""
 
 _THRESHOLD = 0.5
@@ -49,6 +49,7 @@ class KindPlan:
         evaluate_at_ms: the fixed ages that metrics are also counted at, increasing; without `final`.
         delay_by: name of a slice whose values have different label delays, one of the plan's slices.
         output: bins of the output; None where the task is binary, whose score bins serve instead.
+        implied: value or class at the deadline without a label; None where the outcome expires.
     """
 
     name: str
@@ -65,6 +66,7 @@ class KindPlan:
     evaluate_at_ms: tuple[int, ...] = ()
     delay_by: str | None = None
     output: Histogram | None = None
+    implied: float | str | None = None
 
     @property
     def positive_rank(self) -> int:
@@ -145,13 +147,14 @@ class CellPlan:
     def digest(self) -> str:
         """A digest that changes when cells of this plan can no longer be merged with those counted before.
 
-        It covers time zone, slices, kinds, tasks, definitions, thresholds, horizons, ages, the bins of inputs, and
-        whether weights are counted; not which metrics are shown, nor how high a goal is.
+        It covers time zone, slices, kinds, tasks, definitions, thresholds, horizons, implied values, ages, the bins of
+        inputs, and whether weights are counted; not which metrics are shown, nor how high a goal is.
         """
         kinds = [
             [
                 *(kind.name, kind.task, kind.definition, kind.threshold, kind.horizon_ms, kind.age_edges_ms),
                 *(kind.evaluate_at_ms, kind.delay_by, None if kind.output is None else kind.output.digest),
+                kind.implied,
                 *(["weights"] if kind.is_weighted else []),
             ]
             for kind in self.kinds
@@ -236,7 +239,8 @@ def _kind_plan(config: LoopConfig, name: str) -> KindPlan:
     goals = tuple(sorted({(goal.age, goal.min) for goal in config.coverage if goal.label == name}))
     ages = {*config.cohorts.ages, *(age for age, _ in goals), label.horizon}
     # implied outcomes occur at the horizon itself: without this edge their bin would start long before it
-    before_timeout = set() if isinstance(label.on_timeout, str) else {label.horizon - 1}
+    implied = label.implied_value(output.task)
+    before_timeout = set() if implied is None else {label.horizon - 1}
     evaluate_at = tuple(age for age in config.evaluate_at if age != "final")
     threshold: float | None = None
     edges: tuple[float, ...] = ()
@@ -259,4 +263,5 @@ def _kind_plan(config: LoopConfig, name: str) -> KindPlan:
         evaluate_at_ms=evaluate_at,
         delay_by=label.delay_by,
         output=None if output.task == "binary" else Histogram.from_output(name, output),
+        implied=implied,
     )

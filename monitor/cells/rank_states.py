@@ -25,11 +25,13 @@ def new_grids(plan: CellPlan, states: pl.DataFrame) -> dict[Owner, RankGrid]:
 
     Args:
         plan: with the grids and atoms of the cells so far.
-        states: of `monitor.cells.revisions.states_of`.
+        states: of `monitor.cells.revisions.states_between`.
     """
     found = {}
     for kind in _binary(plan):
-        added = states.filter(pl.col("kind") == kind.name, LABELLED, is_scored(), pl.col("sign") > 0)
+        added = states.filter(pl.col("kind") == kind.name, LABELLED, is_scored(), pl.col("sign") > 0).filter(
+            pl.col("replaced_at").is_null()
+        )
         for version in added.get_column("version").unique().sort():
             if (kind.name, version) in plan.grids:
                 continue

@@ -1,4 +1,4 @@
-"""The chains of revisions of outcomes: the newest state of each chain, now and before a fold.
+"""The chains of revisions of outcomes: the states of each chain, before and after a change.
 
 States come from the revisions themselves, never from the columns in which a revision repeats the previous one.
 """
@@ -11,13 +11,14 @@ from monitor.cells.of_record import RANK
 from monitor.cells.plan import CellPlan
 from schemas.base.status import Status
 
-__all__ = ["FINAL", "LABELLED", "restated_states", "revised_column", "states_of"]
+__all__ = ["FINAL", "LABELLED", "revised_column", "states_between"]
 
 LABELLED = pl.col("status").is_in([Status.JOINED.value, Status.IMPLIED.value])
 FINAL = "final"
 
 _CHAIN = ["partition", "prediction_offset", "kind", "definition"]
 """Key of a chain. It holds the prediction's position, because an id may be used again for another prediction."""
+_TIME = pl.Datetime("us", "UTC")
 _SCHEMA: dict[str, pl.DataType] = {
     "partition": pl.Int32(),
     "prediction_offset": pl.Int64(),
@@ -26,15 +27,15 @@ _SCHEMA: dict[str, pl.DataType] = {
     "value_class": pl.String(),
     "output": pl.Float64(),
     "output_class": pl.String(),
-    "predicted_at": pl.Datetime("us", "UTC"),
-    "known_at": pl.Datetime("us", "UTC"),
+    "predicted_at": _TIME,
+    "known_at": _TIME,
     "revision": pl.Int64(),
     RANK: pl.Int64(),
 }
 
 
 def revised_column(age: int | str) -> str:
-    """Return the column of `states_of` that counts changes after this age (in ms), or after the horizon.
+    """Return the column of `states_between` that counts changes after this age (in ms), or after the horizon.
 
     >>> revised_column(FINAL), revised_column(3_600_000)
     ('revised_final', 'revised_3600000')
@@ -42,45 +43,31 @@ def revised_column(age: int | str) -> str:
     return f"revised_{age}"
 
 
-def states_of(plan: CellPlan, outcomes: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
-    """Return the new states of outcomes of eligible predictions, to be added, and the states they replace.
+def states_between(plan: CellPlan, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """Return the states of eligible predictions' outcomes after a change, to be added, and those before it.
+
+    A chain has one state for each revision that was of record at its end or at one of the fixed ages. Of record at an
+    age is the newest revision among those known by then: what became known later does not count, whenever it was read.
 
     Args:
         plan: with the slices to keep, the horizons and the fixed ages.
-        outcomes: new revisions of record (`monitor.cells.of_record`), in the lake's columns. A greater rank is newer.
-        earlier: all earlier revisions of the same chains, by the same rulings.
+        before: all revisions of record (`monitor.cells.of_record`) of some chains before the change, in the lake's
+            columns. A greater rank is newer.
+        after: those of the same chains after it: with new revisions, under other rulings, or with timeouts proven.
 
     Returns:
-        Of each chain the newest of all revisions with `sign` 1, and the newest of the earlier revisions, if there is
-        one, with `sign` -1; with the lake's columns that counting needs, and
+        The states of `after` with `sign` 1, and those of `before` with `sign` -1; with the lake's columns that counting
+        needs, and
 
+        - `replaced_at`: when a newer revision was first known; null for the newest. The columns below are of the
+          newest.
         - `first_known_at`: when a label was first known since the last one was retracted, or withdrawn without another;
           null without a label.
         - `revised_final`: how often the truth that metrics use (no label, or its value) changed after the horizon.
         - `revised_AGE`, for each of the plan's `evaluate_at_ms`: how often a label that was known by that age changed,
           or was retracted, after it.
     """
-    known = _project(earlier, plan)
-    return _signed(plan, pl.concat([known, _project(outcomes, plan)]), known)
-
-
-def restated_states(plan: CellPlan, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
-    """Return the states of chains after a change of rulings, with `sign` 1, and those before it, with `sign` -1.
-
-    Args:
-        plan: as for `states_of`.
-        before: all revisions of some chains that were of record before.
-        after: those that are of record now.
-    """
-    return _signed(plan, _project(after, plan), _project(before, plan))
-
-
-def _signed(plan: CellPlan, after: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
-    """Return the newest revisions of `after` with `sign` 1, and those of `before` with `sign` -1."""
-    now = _newest(plan, after)
-    if before.is_empty():
-        return now.with_columns(sign=pl.lit(1, dtype=pl.Int64))
-    signed = (now, 1), (_newest(plan, before), -1)
+    signed = [(_states(plan, _project(after, plan)), 1), (_states(plan, _project(before, plan)), -1)]
     return pl.concat(rows.with_columns(sign=pl.lit(sign, dtype=pl.Int64)) for rows, sign in signed)
 
 
@@ -95,8 +82,8 @@ def _project(outcomes: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
     return outcomes.lazy().filter("eligible").select(columns).collect()
 
 
-def _newest(plan: CellPlan, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the newest revision of every chain.
+def _states(plan: CellPlan, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the states of every chain.
 
     Most chains have a single revision. A row whose chain hash is unique is one of them for certain; only the rest, with
     a few chance collisions, is sorted and compared by the full key.
@@ -105,25 +92,36 @@ def _newest(plan: CellPlan, rows: pl.DataFrame) -> pl.DataFrame:
     first_known = pl.when(LABELLED).then("known_at")
     none = [pl.lit(0, dtype=pl.Int64).alias(name) for name in revised]
     alone = rows.select(_chain_hash(rows).is_unique()).to_series()
-    single = rows.filter(alone).with_columns(first_known_at=first_known)
+    single = rows.filter(alone).with_columns(first_known_at=first_known, replaced_at=pl.lit(None, dtype=_TIME))
     if single.height == rows.height:
         return single.with_columns(none)
     chained = rows.filter(~alone).sort(*_CHAIN, RANK, "revision")
     starts = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in _CHAIN).fill_null(value=True)
     # without a label again: it was retracted, or withdrawn and nothing remained
     is_cleared = pl.col("status").is_in([Status.RETRACTED.value, Status.PENDING.value])
-    newest = (
+    is_newest = (pl.col("chain") != pl.col("chain").shift(-1)).fill_null(value=True)
+    states = (
         chained.with_columns(chain=starts.cum_sum(), segment=(starts | is_cleared).cum_sum())
         .with_columns(
             first_known_at=first_known.min().over("segment"),
             known_so_far_at=first_known.cum_min().forward_fill().over("segment"),
+            replaced_at=pl.col("known_at").cum_min(reverse=True).shift(-1).over("chain"),
         )
         .with_columns(_revised(plan))
         .with_columns(pl.col(revised).sum().over("chain"))
-        .filter((pl.col("chain") != pl.col("chain").shift(-1)).fill_null(value=True))
+        .filter(is_newest | (LABELLED & _is_of_record_at_an_age(plan)))
     )
     columns = [*single.columns, *revised]
-    return pl.concat([single.with_columns(none).select(columns), newest.select(columns)])
+    return pl.concat([single.with_columns(none).select(columns), states.select(columns)])
+
+
+def _is_of_record_at_an_age(plan: CellPlan) -> pl.Expr:
+    """Return whether a revision was the newest one known at one of the fixed ages."""
+    known_ms, replaced_ms = (
+        (pl.col(name) - pl.col("predicted_at")).dt.total_microseconds() / 1_000 for name in ("known_at", "replaced_at")
+    )
+    ages_ms = [age for age in _ages(plan) if isinstance(age, int)]
+    return pl.any_horizontal(pl.lit(value=False), *((known_ms <= age) & (replaced_ms > age) for age in ages_ms))
 
 
 def _chain_hash(rows: pl.DataFrame) -> pl.Expr:

@@ -22,22 +22,13 @@ def error_rows(panes: Panes, index: int, age_ms: int | None) -> pl.DataFrame:
     Args:
         panes: of a binary kind.
         index: of the day in `panes.days`.
-        age_ms: only labels first known by this age count, one of the kind's age edges; None: all.
+        age_ms: labels as they were of record at this age, one of the kind's `evaluate_at_ms`; None: as they are now.
 
     Returns:
         Sorted rows of `ERROR_SCHEMA`; error is 0 or 1.
     """
-    known = panes.known
-    counts = known.day == index
-    if age_ms is not None:
-        counts &= known.age <= int(np.searchsorted(panes.kind.age_edges_ms, age_ms))
-    predicted = (known.score_bin >= panes.kind.positive_from).astype(np.int64)
-    size = panes.start_ms.shape[1]
-    rows = np.zeros(size, dtype=np.int64)
-    wrong = np.zeros(size, dtype=np.int64)
-    np.add.at(rows, known.pane[counts], known.amount[counts])
-    counts &= predicted != known.label
-    np.add.at(wrong, known.pane[counts], known.amount[counts])
+    right, wrong = panes.errors[age_ms][index].T
+    rows = right + wrong
     parts = [
         _spread(int(panes.start_ms[index, pane]), int(panes.end_ms[index, pane]), int(rows[pane]), int(wrong[pane]))
         for pane in np.flatnonzero(rows > 0)

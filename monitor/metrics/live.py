@@ -14,10 +14,10 @@ import polars as pl
 from river import metrics as river
 
 from monitor.cells.class_name import OTHER, escape_class
-from monitor.cells.of_record import of_record
 from monitor.cells.plan import CellPlan, KindPlan
-from monitor.cells.revisions import LABELLED, states_of
+from monitor.cells.revisions import LABELLED, states_between
 from monitor.cells.scoring import is_scored
+from monitor.cells.timeouts import Proof, revisions_of_record
 from monitor.metrics.rank_auc import RankAUC
 from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS, is_by_weight, plain_name
 from schemas.events.backfill import Ruling
@@ -122,18 +122,27 @@ class LiveMetrics:
     plan: CellPlan
     _states: dict[tuple[str, str], _VersionMetrics] = field(default_factory=dict, init=False, repr=False)
 
-    def apply(self, outcomes: pl.DataFrame, earlier: pl.DataFrame, rulings: Sequence[Ruling] = ()) -> None:
+    def apply(
+        self,
+        outcomes: pl.DataFrame,
+        earlier: pl.DataFrame,
+        rulings: Sequence[Ruling] = (),
+        proof: Proof | None = None,
+    ) -> None:
         """Update with new revisions, and revert the ones they replace.
 
         Equal records are one update, with their number as the weight.
 
         Args:
             outcomes: new revisions, in the lake's columns.
-            earlier: all earlier revisions of the chains in `outcomes`.
+            earlier: all earlier revisions, as `monitor.cells.fold` takes them.
             rulings: about backfills, the same in every call: when they change, recreate the metrics.
+            proof: as `monitor.cells.fold` takes it.
         """
-        counting = [of_record(rows, self.plan.definitions, rulings) for rows in (outcomes, earlier)]
-        states = states_of(self.plan, *counting).filter(LABELLED)
+        proof = proof or Proof()
+        before = revisions_of_record(self.plan, earlier, rulings, proof.before)
+        after = revisions_of_record(self.plan, pl.concat([earlier, outcomes], how="diagonal"), rulings, proof.after)
+        states = states_between(self.plan, before, after).filter(LABELLED, pl.col("replaced_at").is_null())
         self.plan = self.plan.admit_classes(states)
         for kind in self.plan.kinds:
             own = (pl.col("kind") == kind.name) & (pl.col("definition") == kind.definition)

@@ -60,8 +60,8 @@ def metrics(
     within `value` plus or minus `bound`, which is 0.0 where every distinct score has a bin. It is null while one class
     is absent.
 
-    With `at_age_ms` only labels first known by that age count, each with its current value: days can be compared long
-    before they are final.
+    With `at_age_ms` outcomes count as they were of record at that age: by the newest of the labels known by then, or
+    the value implied at the deadline. So days can be compared long before they are final.
 
     Args:
         cells: merged cells.
@@ -146,8 +146,7 @@ def _counted(cells: pl.DataFrame, at_age_ms: int | None) -> pl.DataFrame:
     if at_age_ms is None:
         return rows.filter(age_ms.is_null())
     is_of_any_age = pl.col("name").is_in(_OF_ANY_AGE)
-    is_late_label = (pl.col("name") == "labels") & (pl.col("bin") > at_age_ms)
-    return rows.filter((age_ms == at_age_ms).fill_null(is_of_any_age), ~is_late_label)
+    return rows.filter((age_ms == at_age_ms).fill_null(is_of_any_age))
 
 
 def _rows(cells: pl.DataFrame, plan: CellPlan, mature_until_ms: Until) -> pl.DataFrame:
@@ -198,7 +197,7 @@ def _groups(rows: pl.DataFrame, by: list[str], *, only_own: bool) -> pl.DataFram
         return pl.col("amount").filter(pl.col("name") == measure).sum()
 
     groups = rows.group_by(*by, "kind", "definition").agg(
-        labelled=total("labels"),
+        labelled=total("labelled_scored") + total("no_output"),
         revised=total("revised"),
         is_mature=(pl.col("is_mature") & (pl.col("is_own") | pl.lit(not only_own))).all(),
         threshold=pl.col("threshold").first(),

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from schemas.base.duration import DurationMs, format_duration
+from schemas.base.metric_name import Task
 from schemas.base.model import StrictModel
 from schemas.base.problem import Problem, ProblemsError
 from schemas.base.validators import each_once, growing
@@ -38,6 +39,17 @@ class LabelConfig(StrictModel):
         default="expire",
         description="At the horizon, without a label: `expire` closes it, `{imply: VALUE}` gives it a value.",
     )
+
+    def implied_value(self, task: Task) -> float | str | None:
+        """Return the value at the deadline of a prediction without a label, by the kind's task; None if it expires.
+
+        >>> LabelConfig(definition="c1", horizon="1h", retain="1d", on_timeout={"imply": 0}).implied_value("binary")
+        0.0
+        """
+        if not isinstance(self.on_timeout, ImplyConfig):
+            return None
+        value = self.on_timeout.imply
+        return str(value) if task == "multiclass" else float(value)
 
     @model_validator(mode="after")
     def _ages_are_ordered(self) -> "LabelConfig":

@@ -19,7 +19,7 @@ from streams.columns import digest
 from streams.readers import parquet
 from truthloop.__main__ import app
 from truthloop.config.settings import load_settings
-from truthloop.evidence import spans
+from truthloop.evidence import outcomes as outcome_rows
 from truthloop.evidence.cells import read_evidence
 from truthloop.evidence.class_warnings import class_warnings
 
@@ -67,7 +67,7 @@ def test_a_lake_of_the_version_before_is_counted_again(tmp_path: Path, monkeypat
     """Its cells have classes in both spellings."""
     with monkeypatch.context() as before:
         before.setattr(plan, "_FORMAT", 5)
-        before.setattr(spans, "with_one_spelling", lambda outcomes: outcomes)
+        before.setattr(outcome_rows, "with_one_spelling", lambda outcomes: outcomes)
         replayed(tmp_path, "multiclass", [("1", "3"), ("2", "4")], [("1", "3.0"), ("2", "4.0")])
         assert accuracy(tmp_path) == 0.0
     assert accuracy(tmp_path) == 1.0

@@ -26,10 +26,13 @@ from monitor.cells.fold import fold, restate
 from monitor.cells.of_record import BACKFILL_COLUMNS, approved_definitions, is_member
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
+from monitor.cells.timeouts import CURSOR_SCHEMA, Proof, is_without_timely_label
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 
 PLAN = CellPlan.from_config(config_of())
+PLAN = replace(PLAN, kinds=tuple(replace(kind, implied=1.0) if kind.name == "late" else kind for kind in PLAN.kinds))
 FOLDS = 3
+PREDICTION = ["partition", "prediction_offset", "kind"]
 REASONS = {"joined": ["first", "late", "correction"], "retracted": ["retraction"], "expired": ["timeout"]}
 AGES_MS = st.one_of(st.integers(0, 9 * DAY_MS), st.sampled_from([HOUR_MS, DAY_MS, DAY_MS + 1, 3 * DAY_MS]))
 
@@ -163,38 +166,65 @@ def touched(outcomes: pl.DataFrame, before: Sequence[Ruling], after: Sequence[Ru
         ranks = [approved_definitions(OWN, rulings).get(kind, []) for rulings in (before, after)]
         if ranks[0] != ranks[1]:
             concerned |= (pl.col("kind") == kind) & pl.col("definition").is_in([*ranks[0], *ranks[1]])
-    prediction = ["partition", "prediction_offset", "kind"]
-    return outcomes.join(outcomes.filter(concerned).select(prediction).unique(), on=prediction, how="semi")
+    return outcomes.join(outcomes.filter(concerned).select(PREDICTION).unique(), on=PREDICTION, how="semi")
+
+
+def cursors_at(age_ms: int | None) -> pl.DataFrame:
+    """Return the cursors of a join that has proven the deadlines of predictions up to a time."""
+    if age_ms is None:
+        return CURSOR_SCHEMA.to_frame()
+    rows = [{"partition": 0, "kind": kind, "cursor_ms": EPOCH_MS + age_ms, "cursor_offset": 2**61} for kind in OWN]
+    return pl.DataFrame(rows, schema=CURSOR_SCHEMA)
+
+
+def newly_proven(outcomes: pl.DataFrame, rulings: Sequence[Ruling], proof: Proof) -> pl.DataFrame:
+    """Return partition, prediction_offset and kind of the outcomes that a fold needs because a cursor has moved."""
+    found = [
+        outcomes.join(cursors, on=["partition", "kind"])
+        .filter(pl.col("predicted_at").dt.epoch("ms") <= pl.col("cursor_ms"))
+        .select(outcomes.columns)
+        for cursors in (proof.before, proof.after)
+    ]
+    moved = pl.concat(found).filter(is_without_timely_label(PLAN, rulings))
+    return moved.select(PREDICTION).unique()
 
 
 @settings(max_examples=examples(150), deadline=None)
-@given(history=histories(), steps=steps_of())
+@given(
+    history=histories(),
+    steps=steps_of(),
+    reached_ms=st.lists(st.one_of(st.none(), st.integers(-DAY_MS, DAY_MS)), min_size=FOLDS, max_size=FOLDS),
+)
 def test_restated_cells_are_one_fold_of_everything_under_the_last_rulings(
-    history: tuple[list[tuple[int, Prediction]], list[Arrival]], steps: list[Step]
+    history: tuple[list[tuple[int, Prediction]], list[Arrival]], steps: list[Step], reached_ms: list[int | None]
 ) -> None:
-    """To the bit, for any folds and order of rulings; a restatement reads only predictions that a ruling concerns."""
+    """To the bit, for any folds and order of rulings, however cursors move.
+
+    A restatement reads only predictions that a ruling concerns, and a fold only those that it needs.
+    """
     predictions, arrivals = history
     total, folded = merge(), 0
+    cursors = [cursors_at(None), *map(cursors_at, reached_ms)]
     held, now = list[Ruling](), list[Ruling]()
     for step in steps:
         if step.ruling is not None:
             now = latest(now, step.ruling)
         elif step.is_fold:
             rows = [one for one in arrivals if one.fold == folded]
-            outcomes = {(one.revision.prediction.offset, one.revision.kind) for one in rows}
-            earlier = [
-                one
-                for one in arrivals
-                if one.fold < folded and (one.revision.prediction.offset, one.revision.kind) in outcomes
-            ]
+            known = frame([one for one in arrivals if one.fold < folded])
+            proof = Proof(cursors[folded], cursors[folded + 1])
+            needed = pl.concat([frame(rows).select(PREDICTION), newly_proven(known, held, proof)])
+            earlier = known.join(needed.unique(), on=PREDICTION, how="semi")
             new = predictions_frame(one for at, one in predictions if at == folded)
-            total = merge(total, fold(PLAN.with_admitted(total), new, frame(rows), frame(earlier), held))
+            total = merge(total, fold(PLAN.with_admitted(total), new, frame(rows), earlier, held, proof))
             folded += 1
         else:
             known = frame([one for one in arrivals if one.fold < folded])
-            total = merge(total, restate(PLAN.with_admitted(total), touched(known, held, now), held, now))
+            concerned = touched(known, held, now)
+            total = merge(total, restate(PLAN.with_admitted(total), concerned, held, now, cursors[folded]))
             held = now
-    whole = fold(PLAN, predictions_frame(one for _, one in predictions), frame(arrivals), frame([]), now)
+    every = predictions_frame(one for _, one in predictions)
+    whole = fold(PLAN, every, frame(arrivals), frame([]), now, Proof(after=cursors[-1]))
     assert_frame_equal(total, whole, check_exact=True)
 
 

@@ -24,6 +24,7 @@ EPOCH_MS = 1_363_089_600_000
 """12 March 2013, 12:00 UTC: 08:00 in New York, two days into summer time."""
 
 LOCATION = "America/New_York"
+LABELLED = ("joined", "implied")
 OWN = {"fare": "fare-1", "late": "late-15min", "status": "status-1"}
 
 
@@ -236,11 +237,13 @@ class Last:
     Attributes:
         first_known_ms: when a label was first known since the last retraction; None without a label.
         revised: how often the truth that metrics use changed after the horizon (key None) and after each fixed age.
+        at: by age, the newest of the revisions known by then; at None, of all.
     """
 
     revision: Revision
     first_known_ms: int | None
     revised: Counter[int | None]
+    at: dict[int | None, Revision]
 
 
 def newest(plan: CellPlan, revisions: Iterable[Revision]) -> list[Last]:
@@ -248,7 +251,8 @@ def newest(plan: CellPlan, revisions: Iterable[Revision]) -> list[Last]:
     kinds = {kind.name: kind for kind in plan.kinds}
     found = []
     ordered = sorted(revisions, key=lambda one: (one.chain, one.revision))
-    for (_, name, _), chain in groupby(ordered, key=lambda one: one.chain):
+    for (_, name, _), rows in groupby(ordered, key=lambda one: one.chain):
+        chain = list(rows)
         first_known: int | None = None
         last: Revision | None = None
         revised: Counter[int | None] = Counter()
@@ -262,16 +266,21 @@ def newest(plan: CellPlan, revisions: Iterable[Revision]) -> list[Last]:
             last = one
             if one.status == "retracted":
                 first_known = None
-            elif one.status in ("joined", "implied"):
+            elif one.status in LABELLED:
                 first_known = one.known_at_ms if first_known is None else min(first_known, one.known_at_ms)
         assert last is not None
-        found.append(Last(last, first_known, revised))
+        at: dict[int | None, Revision] = {None: last}
+        for cut in kinds[name].evaluate_at_ms:
+            for one in chain:
+                if one.known_at_ms - one.prediction.predicted_at_ms <= cut:
+                    at[cut] = one
+        found.append(Last(last, first_known, revised, at))
     return found
 
 
 def _truth(one: Revision) -> tuple[str | float | None, str | None] | None:
     value = "NaN" if one.value is not None and math.isnan(one.value) else one.value
-    return (value, one.value_class) if one.status in ("joined", "implied") else None
+    return (value, one.value_class) if one.status in LABELLED else None
 
 
 def count_row_by_row(
@@ -312,19 +321,22 @@ def count_row_by_row(
 def _measures(kind: KindPlan, last: Last) -> list[tuple[str, int, int]]:
     revision = last.revision
     found = [("revised" if cut is None else f"revised@{cut}", 0, times) for cut, times in last.revised.items() if times]
-    if revision.status not in ("joined", "implied"):
+    for cut, one in last.at.items():
+        for measure, bin_, amount in _scores(kind, one) if one.status in LABELLED else ():
+            found.append((at_age(measure, cut), bin_, amount))
+    if revision.status not in LABELLED:
         return [*found, (revision.status, 0, 1)]
     age_ms = _age_ms(last)
     found.append(("labels", min(edge for edge in kind.age_edges_ms if edge >= age_ms), 1))
     if age_ms < 0:
         found.append(("early", 0, 1))
-    for measure, bin_, amount in _scores(kind, revision):
-        found.append((measure, bin_, amount))
-        for cut in kind.evaluate_at_ms:
-            if age_ms <= cut:
-                name, space, rest = measure.partition(" ")
-                found.append((f"{name}@{cut}{space}{rest}", bin_, amount))
     return found
+
+
+def at_age(measure: str, age_ms: int | None) -> str:
+    """Return the name of a measure at a fixed age."""
+    name, space, rest = measure.partition(" ")
+    return measure if age_ms is None else f"{name}@{age_ms}{space}{rest}"
 
 
 def _age_ms(last: Last) -> int:
@@ -384,11 +396,18 @@ def _pane_measures(plan: CellPlan, kind: KindPlan, last: Last) -> list[tuple[str
     score = revision.prediction.output
     is_scored = kind.task == "binary" and _usable(score)
     pane_bin = pane * 64 + _bin(score, kind.score_edges) if is_scored else -1
-    if revision.status not in ("joined", "implied"):
-        return [("pane_closed", pane_bin, 1)] if is_scored else []
+    found = []
+    for cut, one in last.at.items():
+        if is_scored and one.status in LABELLED and one.value in (0.0, 1.0):
+            assert score is not None
+            assert kind.threshold is not None
+            is_wrong = (score >= kind.threshold) != (one.value == 1.0)
+            found.append((at_age("pane_error", cut), pane * 2 + is_wrong, 1))
+    if revision.status not in LABELLED:
+        return [*found, ("pane_closed", pane_bin, 1)] if is_scored else found
     age_ms = _age_ms(last)
     edge = min(index for index, edge in enumerate(kind.age_edges_ms) if edge >= age_ms)
-    found = [("pane_labels", pane * 4096 + edge, 1)]
+    found.append(("pane_labels", pane * 4096 + edge, 1))
     if is_scored and revision.value in (0.0, 1.0):
         found.append((f"pane_score_{int(revision.value)}", pane_bin * 4096 + edge, 1))
     return found

@@ -188,9 +188,9 @@ def recreated_cells(settings: Settings) -> pl.DataFrame:
     spans = [
         Span(number, (0, row.sequence + 1), (0, row.predictions[1])) for number, row in complete_rows(lake).items()
     ]
-    rows = read_new_rows(lake, spans)
-    plan = CellPlan.from_config(settings.config)
-    return fold(plan, rows.predictions, rows.outcomes, rows.earlier, rulings_of(log_of(settings)))
+    plan, rulings = CellPlan.from_config(settings.config), rulings_of(log_of(settings))
+    rows = read_new_rows(lake, spans, plan, rulings)
+    return fold(plan, rows.predictions, rows.outcomes, rows.earlier, rulings, rows.proof)
 
 
 def cells_of_days(evidence: Evidence, days: tuple[int, int]) -> pl.DataFrame:

@@ -9,16 +9,18 @@ from lake import Lake
 from monitor.backfill.diff import COHORT_SCHEMA, PAIR_SCHEMA
 from monitor.cells.cohort import ALL, cohort_day
 from monitor.cells.fold import restate
-from monitor.cells.of_record import approved_definitions, of_record
+from monitor.cells.of_record import approved_definitions
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
-from monitor.cells.revisions import restated_states
+from monitor.cells.revisions import states_between
 from monitor.cells.scoring import is_probability
+from monitor.cells.timeouts import revisions_of_record
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 from truthloop.evidence.cells import Evidence, folded_steps
 from truthloop.evidence.episode_labels import outcomes_told_again
+from truthloop.evidence.outcomes import OUTCOME, read_outcomes_of
+from truthloop.evidence.proof import read_cursors
 from truthloop.evidence.resent import resent_predictions
-from truthloop.evidence.spans import OUTCOME, read_outcomes_of
 from truthloop.evidence.touched import outcomes_of_definition, revised_outcomes
 
 __all__ = ["Pairs", "read_pairs"]
@@ -79,8 +81,10 @@ def read_pairs(
     is_wider = not is_resent and _makes_of_record(plan, others, episode)
     touched = outcomes_of_definition(lake, episode, steps) if is_wider else members
     outcomes = read_outcomes_of(lake, touched, steps)
-    cells = merge(evidence.cells, restate(plan, outcomes, rulings, without))
-    pairs = _pairs(plan, outcomes, members, (without, with_it))
+    cursors = read_cursors(lake, steps)
+    cells = merge(evidence.cells, restate(plan, outcomes, rulings, without, cursors))
+    sides = [revisions_of_record(plan, outcomes, one, cursors) for one in (without, with_it)]
+    pairs = _pairs(plan, outcomes, members, sides)
     return Pairs(pairs, _cohorts(plan, evidence, episode.kind, cells, pairs), cells)
 
 
@@ -97,12 +101,12 @@ def _pairs(
     plan: CellPlan,
     outcomes: pl.DataFrame,
     members: pl.DataFrame,
-    rulings: tuple[Sequence[Ruling], Sequence[Ruling]],
+    sides: Sequence[pl.DataFrame],
 ) -> pl.DataFrame:
-    """Return the outcomes that the episode revises, and those that differ between two lists of rulings."""
+    """Return the outcomes that the episode revises, and those that differ between two lists of revisions of record."""
     definitions = plan.definitions
-    own = outcomes.with_columns(pl.lit(value=True).alias("eligible"))  # the newest revision of each, counted or not
-    states = restated_states(plan, *(of_record(own, definitions, one) for one in rulings))
+    every = [rows.with_columns(pl.lit(value=True).alias("eligible")) for rows in sides]  # counted or not
+    states = states_between(plan, *every).filter(pl.col("replaced_at").is_null())
     states = states.filter(pl.col("definition") == pl.col("kind").replace_strict(definitions, default=None))
     pairs = outcomes.select(
         *OUTCOME,

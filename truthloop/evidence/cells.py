@@ -27,7 +27,9 @@ from streams.ledger.lake_kind import complete_rows
 from streams.ledger.row import LedgerRow
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
-from truthloop.evidence.spans import Span, new_spans, read_new_rows, read_outcomes_of
+from truthloop.evidence.outcomes import read_outcomes_of
+from truthloop.evidence.proof import read_cursors
+from truthloop.evidence.spans import Span, new_spans, read_new_rows
 from truthloop.evidence.touched import outcomes_of_definition, revised_outcomes
 
 __all__ = ["Evidence", "Reach", "folded_steps", "read_evidence"]
@@ -150,9 +152,9 @@ def _fold_new_steps(lake: Lake, plan: CellPlan, known: _Cells, logs: Logs) -> _C
     if spans is None:
         spans = _all_spans(lake, newest, folded)
         known = replace(known, cells=known.cells.clear(), is_other_plan=True)
-    new = read_new_rows(lake, spans)
     rulings, following = _rulings(lake, logs, is_newest=is_recreated)
-    rows = fold(plan.with_admitted(known.cells), new.predictions, new.outcomes, new.earlier, rulings)
+    new = read_new_rows(lake, spans, plan, rulings)
+    rows = fold(plan.with_admitted(known.cells), new.predictions, new.outcomes, new.earlier, rulings, new.proof)
     claims = [Claim(APP, commits, commits + 1)]
     claims += [Claim(_app(span.partition), folded[span.partition], span.steps[1]) for span in spans]
     return _write(lake, plan, known, rows, [*claims, *(following if is_recreated else ())])
@@ -173,7 +175,7 @@ def _restate(lake: Lake, plan: CellPlan, known: _Cells, logs: Logs) -> tuple[_Ce
     others = [one for one in changed if one.episode.definition != plan.definitions[one.episode.kind]]
     touched += [outcomes_of_definition(lake, one.episode, steps) for one in others]
     outcomes = read_outcomes_of(lake, pl.concat(touched).unique(), steps)
-    rows = restate(plan.with_admitted(known.cells), outcomes, before, after)
+    rows = restate(plan.with_admitted(known.cells), outcomes, before, after, read_cursors(lake, steps))
     written = _write(lake, plan, known, rows, [Claim(APP, commits, commits + 1), *following])
     return None if written is None else (written, after)
 

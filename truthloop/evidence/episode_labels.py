@@ -8,8 +8,8 @@ from lake import Lake
 from monitor.backfill.time_shift import time_shift
 from schemas.events.backfill import Cause, Episode
 from schemas.events.backfill_diff import TimeShift
+from truthloop.evidence.outcomes import OUTCOME
 from truthloop.evidence.retimed import is_live, stale_labels
-from truthloop.evidence.spans import OUTCOME
 from truthloop.evidence.touched import revisions_of
 
 __all__ = ["labels_of", "outcomes_told_again", "time_shift_of"]

@@ -7,7 +7,7 @@ import polars as pl
 from lake import Lake
 from monitor.cells.of_record import is_member
 from schemas.events.backfill import Cause, Episode
-from truthloop.evidence.spans import OUTCOME, with_backfill_columns
+from truthloop.evidence.outcomes import OUTCOME, with_backfill_columns
 
 __all__ = ["outcomes_of_definition", "revised_outcomes", "revisions_of"]
 

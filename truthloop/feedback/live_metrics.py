@@ -69,8 +69,9 @@ class LiveMetricsReader:
         now, unread = self._part(spans)
         if now:
             # predictions are not read: an outcome has all that a metric needs
-            new = read_new_rows(self._lake, [replace(span, predictions=(0, 0)) for span in now])
-            self.metrics.apply(new.outcomes, new.earlier, rulings)
+            unread_predictions = [replace(span, predictions=(0, 0)) for span in now]
+            new = read_new_rows(self._lake, unread_predictions, self._plan, rulings)
+            self.metrics.apply(new.outcomes, new.earlier, rulings, new.proof)
         self._folded |= {span.partition: span.steps[1] for span in now}
         self.unread, self._ledger_version = unread, version
 

@@ -75,7 +75,7 @@ def test_scored_has_its_columns_in_order(tmp_path: Path) -> None:
     assert list(row) == [
         *("key", "id", "kind", "definition", "version", "predicted_at", "status", "reason"),
         *("value", "value_class", "output", "output_class", "known_at", "first_known_at"),
-        *("age_ms", "label_age_ms", "is_mature", "eligible", "weight", "day", "revision"),
+        *("age_ms", "label_age_ms", "value_age_ms", "is_mature", "eligible", "weight", "day", "revision"),
         *("slice_country", "feature_amount", "partition", "prediction_offset"),
     ]
     assert (row["slice_country"], row["feature_amount"]) == ("DE", 2.5)
@@ -117,9 +117,9 @@ def test_the_label_age_counts_from_the_first_label_since_the_last_retraction(bui
     assert one(builder)["label_age_ms"] == 6 * HOUR_MS
     late = LakeBuilder(builder.lake.path.parent / "late").predict("a", 0, 0)
     late.outcome("a", "implied", 10, 5, reason="timeout", value=0.0)
-    assert one(late)["label_age_ms"] is None
+    assert (one(late)["label_age_ms"], one(late)["value_age_ms"]) == (None, 10 * HOUR_MS)
     late.outcome("a", "joined", 12, 6, reason="late", value=1.0)
-    assert one(late)["label_age_ms"] == 12 * HOUR_MS
+    assert (one(late)["label_age_ms"], one(late)["value_age_ms"]) == (12 * HOUR_MS, 10 * HOUR_MS)
 
 
 def test_a_label_known_before_its_prediction_has_age_zero(builder: LakeBuilder) -> None:

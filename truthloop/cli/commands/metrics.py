@@ -21,7 +21,7 @@ def metrics(
         str | None,
         typer.Option(
             metavar="AGE",
-            help="Count only labels known by this age, one of `evaluate_at`, to compare days before they are final.",
+            help="Count what was of record at this age, one of `evaluate_at`, to compare days before they are final.",
         ),
     ] = None,
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(

@@ -84,7 +84,7 @@ def coverage_query(scope: Scope) -> str:
     if not _slice(scope):
         return ""
     ages = f"(SELECT age_ms FROM truthloop_ages WHERE kind = {quote_text(scope.kind.name)}) AS ages"  # noqa: S608 - quoted
-    known = f"count(*) FILTER ({_IS_LABELLED} AND coalesce(label_age_ms, scored.age_ms) <= ages.age_ms)"
+    known = "count(*) FILTER (value_age_ms <= ages.age_ms)"
     return (
         f'SELECT "day", version, ages.age_ms, count(*) AS predictions, {known} AS labelled\n'
         f"FROM scored CROSS JOIN {ages}\n"

@@ -9,7 +9,7 @@ from cell_cases import DAY_MS, EPOCH_MS, HOUR_MS, OWN, Prediction, Revision, con
 
 from monitor.cells.of_record import BACKFILL_COLUMNS, RANK, approved_definitions, is_member, of_record
 from monitor.cells.plan import CellPlan
-from monitor.cells.revisions import restated_states, states_of
+from monitor.cells.revisions import states_between
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 
 PLAN = CellPlan.from_config(config_of())
@@ -77,8 +77,9 @@ def kept(rows: Sequence[DeclaredRevision], *rulings: Ruling) -> list[tuple[int, 
 
 def newest(rows: Sequence[DeclaredRevision], *rulings: Ruling) -> tuple[str, float | None, int | None]:
     """Return status, value and the age in hours at which a label was first known, of the own chain."""
-    states = states_of(PLAN, of_record(frame(rows), OWN, rulings), of_record(frame([]), OWN, rulings))
-    [row] = states.filter(pl.col("definition") == OWN["late"]).iter_rows(named=True)
+    states = states_between(PLAN, of_record(frame([]), OWN, rulings), of_record(frame(rows), OWN, rulings))
+    is_newest = pl.col("replaced_at").is_null()
+    [row] = states.filter(pl.col("definition") == OWN["late"], is_newest).iter_rows(named=True)
     known = row["first_known_at"]
     age = None if known is None else (round(known.timestamp() * 1_000) - EPOCH_MS) // HOUR_MS
     return row["status"], row["value"], age
@@ -266,6 +267,6 @@ def test_a_change_of_rulings_subtracts_the_old_state_and_adds_the_new_one() -> N
     rows = frame([declared("b1", label(0))])
     ruled = Ruling(episode=episode(Cause.DECLARED, batch="b1"), verdict=Verdict.APPROVED)
     without, with_it = of_record(rows, OWN), of_record(rows, OWN, [ruled])
-    assert restated_states(PLAN, without, with_it).get_column("sign").to_list() == [1]
-    assert restated_states(PLAN, with_it, without).get_column("sign").to_list() == [-1]
-    assert restated_states(PLAN, with_it, with_it).get_column("sign").sort().to_list() == [-1, 1]
+    assert states_between(PLAN, without, with_it).get_column("sign").to_list() == [1]
+    assert states_between(PLAN, with_it, without).get_column("sign").to_list() == [-1]
+    assert states_between(PLAN, with_it, with_it).get_column("sign").sort().to_list() == [-1, 1]

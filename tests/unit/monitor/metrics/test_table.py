@@ -151,8 +151,8 @@ def test_no_cells_make_no_rows() -> None:
     assert metrics(merge(), PLAN, ["version", "day"], {}).is_empty()
 
 
-def test_at_an_age_only_labels_known_by_then_count_each_with_its_current_value() -> None:
-    """One second more is too late; a later correction of the value counts."""
+def test_at_an_age_outcomes_count_as_they_were_of_record_then() -> None:
+    """A label a second later does not count, nor does a later correction of the value."""
     six_hours = 6 * HOUR_MS
     rows = [Prediction("a", output=0.9), Prediction("b", output=0.9), Prediction("c", output=0.9)]
     revisions = [
@@ -162,7 +162,7 @@ def test_at_an_age_only_labels_known_by_then_count_each_with_its_current_value()
     ]
     cells = fold(PLAN, predictions_frame(rows), outcomes_frame(revisions), outcomes_frame([]))
     at_age = metrics(cells, PLAN, "day", {}, at_age_ms=six_hours).filter(pl.col("name") == "accuracy")
-    assert at_age.select("value", "n", "labelled", "predictions").rows() == [(1.0, 1, 1, 3)]
+    assert at_age.select("value", "n", "labelled", "predictions").rows() == [(0.0, 1, 1, 3)]
     final = metrics(cells, PLAN, "day", {}).filter(pl.col("name") == "accuracy")
     assert final.select("value", "n", "labelled").rows() == [(0.5, 2, 2)]
 

@@ -110,6 +110,7 @@ def panes_of(rows: Rows, now_ms: int, days: int = DAYS, stratum: int | None = No
             *(part[known] for part in (rows.day, pane, rows.score_bin, rows.label, age)),
             np.ones(int(known.sum()), dtype=np.int64),
         ),
+        errors={},
     )
 
 
