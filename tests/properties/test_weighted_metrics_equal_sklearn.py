@@ -1,6 +1,6 @@
 """Metrics by weight equal scikit-learn's with `sample_weight`, after corrections, from cells and live.
 
-Tests monitor.metrics.weights, and monitor.metrics.live with weights.
+Tests monitor.metrics.weights, and monitor.metrics.live with weights. Covers schemas.config.metric.
 """
 
 import math
