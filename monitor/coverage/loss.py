@@ -135,7 +135,8 @@ def judge_recovery(reference: LabelFlow, judged: LabelFlow, per_day: int, share:
         start = index + 1 if total == 0 else start
         if total > _RECOVERED:
             return start, _missing(came[:start], expected[:start]) if start else share
-    return None, _missing(came, expected)
+    # while labels seem to come again, the share stays: the days since would make it small, and the end hard to tell
+    return None, share if total > 0 else _missing(came, expected)
 
 
 def _usual(reference: LabelFlow, judged: LabelFlow, per_day: int) -> _Usual:
@@ -145,11 +146,14 @@ def _usual(reference: LabelFlow, judged: LabelFlow, per_day: int) -> _Usual:
     """
     slots = _WEEK_DAYS * per_day
     wanted = judged.exposed.sum(axis=0)
-    reference = reference[_ordinary(*_fitted(reference, wanted, slots).counts(reference))]
+    came, expected = _fitted(reference, wanted, slots).counts(reference)
+    is_ordinary = _ordinary(came, expected)
+    # what was missing in the past is no part of the fit, but a limit to what is worth an alarm; a surplus is neither
+    short = reference[is_ordinary | (came < expected)]
+    reference = reference[is_ordinary]
     found = _fitted(reference, wanted, slots)
-    came, expected = found.counts(reference)
-    scatter = _scatter(came, expected, per_day)
-    peaks = _peaks(_mixture(_ratios(came, expected, scatter)))
+    scatter = _scatter(*found.counts(reference), per_day)
+    peaks = _peaks(_mixture(_ratios(*found.counts(short), scatter)))
     own = float(peaks[-1 - _FORGIVEN]) if len(peaks) > _FORGIVEN else 0.0
     labels = np.nan_to_num(found.shares) * wanted
     exposed = np.maximum(reference.exposed.sum(axis=0), 1.0)

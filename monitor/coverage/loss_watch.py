@@ -26,6 +26,10 @@ _JUDGED_MEDIANS = 2
 _JUDGED_PART = 3
 """At most a third of a young loop's days is judged; the rest is the reference."""
 
+_LASTING_MS = 3 * _DAY_MS
+"""A shorter loss stays in the reference: what passes by itself, such as a storm, is how much labels vary in this loop,
+and another one like it within the look back is no news. Its own blocks are outliers, which teach nothing else."""
+
 _REFERENCE_DAYS_MIN = 21
 _SLICE_SHARE_MIN = 0.05
 """A slice with fewer of the predictions shows a loss too late to be of use, and there may be a hundred of them."""
@@ -153,7 +157,8 @@ class _View:
         """Return the blocks of so many healthy days before a day; None where there are too few."""
         parts: list[LabelFlow] = []
         missing = days
-        over = sorted(faults, key=lambda one: one.since, reverse=True)
+        lasting = [one for one in faults if one.until is None or one.until - one.since >= _LASTING_MS]
+        over = sorted(lasting, key=lambda one: one.since, reverse=True)
         until = end - timedelta(days=1)
         for fault in [*over, None]:
             first = self.since if fault is None else max(self.since, self._first_after(fault))

@@ -25,12 +25,12 @@ BEGINS = 100
 """Horizon and look back are over."""
 
 
-def watch_of(days: int, lost: tuple[str, float, int, int] | None, seed: int = 1) -> LossWatch:
+def watch_of(days: int, lost: tuple[str, float, *tuple[int, ...]] | None, seed: int = 1) -> LossWatch:
     """Return the watch over 150 predictions a day, two sources and two slices, in cells of flows.
 
     Args:
         days: that the loop has run.
-        lost: whose labels (`desk` or `country=DE`), what share of them, from and before which day they are lost.
+        lost: whose labels (`desk` or `country=DE`), what share of them, from and before which days they are lost.
         seed: of the random generator.
     """
     labels = {"late": {"definition": OWN["late"], "horizon": f"{HORIZON_DAYS}d", "retain": f"{2 * HORIZON_DAYS}d"}}
@@ -42,9 +42,11 @@ def watch_of(days: int, lost: tuple[str, float, int, int] | None, seed: int = 1)
     by_desk, in_de = rng.random(len(made)) < 0.5, rng.random(len(made)) < 0.3
     comes = (known < days) & (rng.random(len(made)) < 0.95)
     if lost is not None:
-        whose, share, begins, ends = lost
+        whose, share, *times = lost
         member = by_desk if whose == "desk" else in_de
-        comes &= ~(member & (known >= begins) & (known < ends) & (rng.random(len(made)) < share))
+        chosen = member & (rng.random(len(made)) < share)
+        for begins, ends in zip(times[::2], times[1::2], strict=True):
+            comes &= ~(chosen & (known >= begins) & (known < ends))
     ages = np.searchsorted(flow_edges_ms(plan.kind("late")), (known - made) * DAY_MS)
     rows = pl.DataFrame(
         {"made": made.astype(int), "known": known.astype(int), "age": ages, "de": in_de, "desk": by_desk}
@@ -115,6 +117,16 @@ def test_a_loss_that_is_over_is_closed_and_the_next_one_is_found_as_soon() -> No
     next_days = lived(again, range(BEGINS + 70, BEGINS + 85), LabelMemory(faults=found[-1]))
     told = [is_open(each, "desk") for each in next_days]
     assert 5 <= told.index(True) <= 5 + MEDIAN_DAYS
+
+
+def test_short_losses_end_one_by_one_and_the_one_that_lasts_is_told() -> None:
+    """Storms of a day: each is over within three days, also if few labels come on the first day after it."""
+    storms = (BEGINS, BEGINS + 1, BEGINS + 12, BEGINS + 13, BEGINS + 24, BEGINS + 25)
+    found = lived(watch_of(BEGINS + 70, ("desk", 0.8, *storms, BEGINS + 36, 999)), range(BEGINS - 1, BEGINS + 60))
+    told = {number - 1 for number, each in enumerate(found) if is_open(each, "desk")}
+    assert 0 in told
+    assert not {-1, 3, 8, 11, 15, 20, 23, 27, 30, 35} & told
+    assert {40, 50, 58} <= told
 
 
 def test_a_retired_source_ends_the_losses_it_explains() -> None:
