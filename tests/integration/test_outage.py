@@ -36,6 +36,7 @@ SCORES = {
     "map": {"key": "id", "time": {"path": "t", "unit": "ms"}, "outputs.fraud": "s"},
 }
 BEFORE, AFTER = 3_000, 2_000
+START_MS = 1_760_000_000_000
 LINES_MAX = 12
 """Of one role about an outage: it, its end, and the partitions that are read again."""
 
@@ -109,7 +110,8 @@ def is_ready(workers: list[Worker]) -> bool:
 def scores(first: int, following: int) -> list[dict[str, str]]:
     """Return records of the source topic."""
     return [
-        {"value": json.dumps({"id": f"k{at}", "t": at, "s": 0.5}), "key": str(at % 7)} for at in range(first, following)
+        {"value": json.dumps({"id": f"k{at}", "t": START_MS + at, "s": 0.5}), "key": str(at % 7)}
+        for at in range(first, following)
     ]
 
 
