@@ -20,6 +20,7 @@ from truthloop.cli.commands.replay import replay
 from truthloop.cli.commands.rescale import rescale
 from truthloop.cli.commands.retrain import retrain
 from truthloop.cli.commands.run import run
+from truthloop.cli.commands.serve import serve
 from truthloop.cli.commands.source import source
 from truthloop.cli.commands.sql import sql
 from truthloop.cli.commands.start import start
@@ -51,6 +52,7 @@ for command in (
     replay,
     coverage,
     metrics,
+    serve,
     explain,
     affected,
     sql,

@@ -45,6 +45,7 @@ class BackfillForms:
         secret: of the webhook; signs form tokens, so that all processes accept them.
         now_ms: the wall clock.
         count_refusal: called with the reason of every rejected ruling.
+        is_read_only: backfills are shown without a form, and every ruling is rejected.
 
     Raises:
         LakeError: there is no lake.
@@ -57,6 +58,8 @@ class BackfillForms:
         secret: Secret | None,
         now_ms: Callable[[], int],
         count_refusal: Callable[[str], None],
+        *,
+        is_read_only: bool = False,
     ) -> None:
         self._loop = settings.config.loop
         self._zone = zone_of(settings.config.timezone)
@@ -67,6 +70,7 @@ class BackfillForms:
         self._diffs = DiffLog(self._lake)
         # a lake handle is not thread-safe
         self._lock = Lock()
+        self._is_read_only = is_read_only
         self.count_refusal = count_refusal
 
     def show(self, episode: str, user: str) -> BackfillView | None:
@@ -80,12 +84,14 @@ class BackfillForms:
             return None
         now_ms = self._now_ms()
         token = until = ""
-        if status.is_waiting:
+        with self._lock:
+            state = state_text(self._lake, status, self._zone)
+        if status.is_waiting and self._is_read_only:
+            state += f" This page is read-only: truthloop backfill approve {episode}, or reject, with --reason."
+        elif status.is_waiting:
             binding = self._binding(episode, status.diff_sha256, user)
             token = make_token(self._keys, binding, now_ms, secrets.token_bytes(NONCE_BYTES))
             until = moment(now_ms + TTL_MS, self._zone)
-        with self._lock:
-            state = state_text(self._lake, status, self._zone)
         return BackfillView(self._diff(status), status.verdict, status.why, state, token, until)
 
     def document(self, episode: str) -> bytes | None:
@@ -103,6 +109,9 @@ class BackfillForms:
         Raises:
             LakeError: the log cannot be read or written; the ruling may be in it nevertheless.
         """
+        if self._is_read_only:
+            hint = f"truthloop backfill approve {form.episode}, or reject, records a ruling."
+            return RulingAnswer(403, "this page is read-only", hint, "read_only")
         binding = self._binding(form.episode, form.diff_sha256, form.by if form.is_proved else "")
         try:
             token = check_token(self._keys, form.token, binding, self._now_ms())

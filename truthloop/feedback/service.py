@@ -3,27 +3,20 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from aiohttp import web
-
 from lake import Claim, Lake
 from retrain.log_entries import EntryOrigin
-from schemas.errors import ConfigError
 from schemas.events.evidence import Decision, Evaluation
 from streams.feedback.role import Message, Progress
 from streams.kafka.topics import Topics
 from streams.runtime.health import Health
 from truthloop.config.settings import Settings
-from truthloop.feedback.backfill_forms import BackfillForms
-from truthloop.feedback.callbacks import CallbackHandler
 from truthloop.feedback.deliveries import Deliveries
-from truthloop.feedback.endpoints import access_of, receiver_of
+from truthloop.feedback.endpoints import receiver_of
 from truthloop.feedback.metrics import FeedbackMetrics
 from truthloop.feedback.metrics_reader import MetricsReader
+from truthloop.feedback.page_server import PageServer
 from truthloop.feedback.reconcile import Reconciler
 from truthloop.feedback.withdrawal_commands import WithdrawalCommands
-from truthloop.page.gather import Gatherer
-from truthloop.page.web.app import PageSources, make_app
-from truthloop.page.web.server import PageRunner
 
 __all__ = ["FeedbackHandlers"]
 
@@ -48,10 +41,8 @@ class FeedbackHandlers:
     ) -> None:
         config = settings.config
         self._settings = settings
-        self._health = health
         self._port = port
         self._topics = Topics.of(config)
-        self._access = access_of(settings, environ)
         self._lake = Lake.open(settings.lake)
         self._reconciler = Reconciler(settings, now_ms)
         self._metrics = FeedbackMetrics(health.registry)
@@ -62,12 +53,7 @@ class FeedbackHandlers:
         if receiver is not None:
             lake = Lake.open(settings.lake)
             self._deliveries = Deliveries(lake, origins, receiver, now_ms, self._metrics.count_attempt)
-        secret = None if receiver is None else receiver.secret
-        self._callbacks = CallbackHandler(
-            Lake.open(settings.lake), origins, secret, now_ms, self._metrics.count_refused_callback
-        )
-        self._forms = BackfillForms(settings, self._access, secret, now_ms, self._metrics.count_refused_ruling)
-        self._gatherer = Gatherer(settings, now_ms)
+        self._page = PageServer(settings, health, self._metrics, now_ms, environ)
         self._withdrawals = WithdrawalCommands(Lake.open(settings.lake), self._topics)
 
     def advance(self) -> Progress:
@@ -98,27 +84,7 @@ class FeedbackHandlers:
             ConfigError: the port is taken or not allowed.
         """
         self._metrics.set_active(is_active)
-        sources = PageSources(
-            choices=self._gatherer.choices,
-            view=self._gatherer.view,
-            progress=self._gatherer.progress,
-            probe=self._health.answer,
-            callback=self._callbacks.handle,
-            backfills=self._forms,
-        )
-        runner = PageRunner(make_app(sources, self._access))
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._settings.config.http.bind, self._port).start()
-        except OSError as error:
-            await runner.cleanup()
-            raise ConfigError(
-                f"cannot listen: {error.strerror}",
-                where=f"{self._settings.config.http.bind}:{self._port}",
-                hint="Another process uses the port; choose another with http.port.",
-            ) from None
-        log.info("the page is at http://%s:%d/", self._settings.config.http.bind, self._port)
-        return runner.cleanup
+        return await self._page.serve(self._port)
 
     def _unpublished(self, evaluations: Sequence[Evaluation]) -> tuple[list[Message], list[tuple[str, int, int]]]:
         """Return messages of new evaluations and unpublished log entries, and the claims that mark these as published.

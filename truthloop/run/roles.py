@@ -37,7 +37,16 @@ if TYPE_CHECKING:
     from streams.join_worker.role import JoinRole
     from streams.lake_sink.role import LakeRole
 
-__all__ = ["ROLES", "SUPERVISOR_VARIABLE", "kafka_clients", "needed_roles", "role_port", "run_role", "unasked_clients"]
+__all__ = [
+    "ROLES",
+    "SUPERVISOR_VARIABLE",
+    "kafka_clients",
+    "needed_roles",
+    "role_port",
+    "run_role",
+    "stop_signal",
+    "unasked_clients",
+]
 
 log = logging.getLogger("truthloop")
 
@@ -135,7 +144,7 @@ def _run(settings: Settings, role: str, slot: str | None, port: int | None) -> N
         if role != "feedback":  # its page's server answers the health requests
             port = stack.enter_context(HealthServer(health, settings.config.http.bind, port)).port
         slot = stack.enter_context(_locked_slot(settings.state, role, slot))
-        should_stop = stack.enter_context(_stop_signal())
+        should_stop = stack.enter_context(stop_signal())
         log.info("slot %s, listens on port %d", slot, port)
         crash = crash_points(role, os.environ)
         watch = stack.enter_context(ClusterWatch(clients.check_reachable, health))
@@ -189,7 +198,7 @@ def _role_factory(
 
 
 @contextmanager
-def _stop_signal() -> Iterator[Callable[[], bool]]:
+def stop_signal() -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether to stop: after SIGTERM or SIGINT, or when the supervisor has died."""
     stop = Event()
     supervisor = os.environ.get(SUPERVISOR_VARIABLE)
