@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from monitor.coverage.source import watch_sources
-from retrain.gate import gate_of
-from truthloop.evidence.arrivals import label_memory
 from truthloop.page.gather.gate import newest_evaluation
 from truthloop.page.gather.scope import Scope
+from truthloop.page.gather.sources import sources_now
 from truthloop.page.gather.sql import flow_query
 from truthloop.page.panels.model import FlowPanel, RejectCount, RoleFlow, SourceState
 
@@ -22,8 +20,7 @@ def flow_panel(scope: Scope, roles: Sequence[RoleFlow], now_ms: int) -> FlowPane
         roles: progress known from Kafka; if empty, the lake's is shown.
         now_ms: wall clock; with `clock: event` the time up to which predictions were read is used instead.
     """
-    at_ms = scope.snapshot.progress.read_until_ms if scope.config.clock == "event" else now_ms
-    sources = [state for kind in scope.snapshot.arrivals for state in _sources(scope, kind, at_ms)]
+    sources = [state for kind in scope.snapshot.arrivals for state in _sources(scope, kind, now_ms)]
     rejects = scope.snapshot.rejects.select("input", "reason", "amount", "last_ms").iter_rows()
     note = "" if roles else "From the lake alone: records that wait in Kafka are not included."
     return FlowPanel(
@@ -35,17 +32,14 @@ def flow_panel(scope: Scope, roles: Sequence[RoleFlow], now_ms: int) -> FlowPane
     )
 
 
-def _sources(scope: Scope, kind: str, at_ms: int | None) -> Iterator[SourceState]:
-    """Yield the sources of a kind: those with labels, and those that are known though they send none any more."""
-    arrivals = scope.snapshot.arrivals[kind]
-    signs = [one.last_ms for one in arrivals.values() if one.last_ms is not None]
-    now_ms = max([*signs, at_ms or 0])
-    memory = label_memory({name: gate_of(entries) for name, entries in scope.snapshot.log.items()}, kind)
-    for found in watch_sources(arrivals, memory, now_ms, scope.config.timezone):
+def _sources(scope: Scope, kind: str, now_ms: int) -> Iterator[SourceState]:
+    now = sources_now(scope, kind, now_ms)
+    for found in now.watches:
         liveness = found.liveness
         usual_ms = None if liveness.allowed_ms is None else -(-liveness.allowed_ms // _MINUTE_MS) * _MINUTE_MS
-        last_ms = None if liveness.silent_ms is None else now_ms - liveness.silent_ms
-        yield SourceState(found.source, kind, liveness.state, last_ms, usual_ms)
+        last_ms = None if liveness.silent_ms is None else now.at_ms - liveness.silent_ms
+        state = "silent" if found.source in now.silent else liveness.state
+        yield SourceState(found.source, kind, state, last_ms, usual_ms)
 
 
 def _roles(scope: Scope) -> list[RoleFlow]:

@@ -33,7 +33,7 @@ from truthloop.page.gather.sql import comparison_query
 from truthloop.page.gather.verdict import page_verdict
 from truthloop.page.gather.versions import compare_versions, newest_pair, versions_panel
 from truthloop.page.panels.model import FlowPanel, RoleFlow
-from truthloop.page.panels.view import EVERY, Choices, Freshness, LoopSummary, PageView, Selection
+from truthloop.page.panels.view import EVERY, Choices, Freshness, LoopSummary, PageVerdict, PageView, Selection
 from truthloop.text.slices import uncounted_slices
 
 __all__ = ["Gatherer"]
@@ -122,8 +122,11 @@ class Gatherer:
                     self._views[key] = known
                     while len(self._views) > _VIEWS_MAX:
                         self._views.popitem(last=False)
-        flow = flow_panel(self._scope(snapshot, selection), self._roles() if self._roles else (), self._now_ms())
-        return replace(known, freshness=replace(known.freshness, made_at_ms=current.checked_ms), flow=flow)
+        now_ms = self._now_ms()
+        flow = flow_panel(self._scope(snapshot, selection), self._roles() if self._roles else (), now_ms)
+        verdict = page_verdict([self._scope(snapshot, Selection(kind)) for kind in choices.kinds], now_ms)
+        freshness = replace(known.freshness, made_at_ms=current.checked_ms)
+        return replace(known, verdict=verdict, freshness=freshness, flow=flow)
 
     def close(self) -> None:
         """Compute nothing more in the background."""
@@ -191,7 +194,7 @@ class Gatherer:
         return Scope.of(self._settings.config, snapshot, selection)
 
     def _make(self, snapshot: Snapshot, choices: Choices, selection: Selection) -> tuple[PageView, bool]:
-        """Return the view without `flow`, and whether all its values have been computed."""
+        """Return the view without `flow` and `verdict`, and whether all its values have been computed."""
         scope = self._scope(snapshot, selection)
         estimates = self._estimates(scope)
         counts = count_inputs(scope)
@@ -211,7 +214,7 @@ class Gatherer:
         kinds = tuple(self._settings.config.labels)
         view = PageView(
             loop=LoopSummary(self._settings.config.loop, self._settings.config.timezone, kinds, choices.versions),
-            verdict=page_verdict([self._scope(snapshot, Selection(kind)) for kind in kinds]),
+            verdict=PageVerdict("WATCH", "", "none"),
             freshness=Freshness(0, None if newest is None else newest.at, scope.observed_ms),
             choices=choices,
             selection=selection,

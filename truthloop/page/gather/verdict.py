@@ -28,6 +28,7 @@ from schemas.base.figures import days
 from schemas.events.evidence import Decision, Event, FindingKind, GateState, Level
 from truthloop.page.gather.gate import newest_evaluation, sentence
 from truthloop.page.gather.scope import Scope
+from truthloop.page.gather.sources import sources_now
 from truthloop.page.panels.view import PageVerdict, Urgency
 
 __all__ = ["page_verdict"]
@@ -48,23 +49,24 @@ _IN_PROGRESS: Final = {
 }
 
 
-def page_verdict(scopes: Sequence[Scope]) -> PageVerdict:
+def page_verdict(scopes: Sequence[Scope], now_ms: int) -> PageVerdict:
     """Return the verdict.
 
     Args:
         scopes: of every kind, with all versions selected.
+        now_ms: wall clock; sources of labels are judged as of now, everything else by the newest evaluation.
 
     Raises:
         IllegalEvent: a log has an event that its state does not allow.
     """
-    found = [(scope.kind.name, _of_kind(scope)) for scope in scopes]
+    found = [(scope.kind.name, _of_kind(scope, now_ms)) for scope in scopes]
     kind, worst = min(found, key=lambda one: (_SEVERITY[one[1].state], _URGENCIES.index(one[1].urgency)))
     if len(found) == 1 or worst.state == "OK":
         return worst
     return replace(worst, sentence=f"{kind}: {worst.sentence}")
 
 
-def _of_kind(scope: Scope) -> PageVerdict:
+def _of_kind(scope: Scope, now_ms: int) -> PageVerdict:
     if scope.last is None:
         return PageVerdict("WATCH", "Nothing has been read yet.", "none", STATUS)
     gate, newest = gate_of(scope.log), newest_evaluation(scope.log)
@@ -73,12 +75,31 @@ def _of_kind(scope: Scope) -> PageVerdict:
     if newest is None:
         return PageVerdict("WATCH", "No day has ended yet, so nothing has been evaluated.", "none")
     alarms = _alarms(scope, gate)
-    holds = alarms.filter(pl.col("name").is_in(_HOLDS))["text"].to_list()
-    if holds or gate.state is GateState.HELD:
-        return PageVerdict("HOLD", sentence(holds[0] if holds else newest.reason), "now", STATUS)
+    if (held := _held(scope, gate, newest, alarms, now_ms)) is not None:
+        return held
     if waiting := [one for one in episode_statuses(scope.log) if one.is_waiting]:
         return _unruled(waiting)
     return _of_gate(gate, newest, has_alarms=not alarms.is_empty())
+
+
+def _held(scope: Scope, gate: Gate, newest: Decision, alarms: pl.DataFrame, now_ms: int) -> PageVerdict | None:
+    """Return the verdict about a kind whose labels cannot be trusted; None if they can.
+
+    The evaluation is of a day's end: a source may have stopped since, or its labels may have come again.
+    """
+    kind = scope.kind.name
+    silent = sources_now(scope, kind, now_ms).silent if kind in scope.snapshot.arrivals else {}
+    holds = alarms.filter(pl.col("name").is_in(_HOLDS)).select("name", "subject", "text").rows()
+    if holds or gate.state is GateState.HELD:
+        name, subject, text = holds[0] if holds else ("", "", newest.reason)
+        again = name == FindingKind.SILENCE.value and subject not in silent and kind in scope.snapshot.arrivals
+        since = " Labels have come again since; the next evaluation releases the gate." if again else ""
+        return PageVerdict("HOLD", sentence(text) + since, "now", STATUS)
+    for source, why in silent.items():
+        return PageVerdict(
+            "HOLD", f"Labels from {source!r} have stopped since the last evaluation: {why}", "now", STATUS
+        )
+    return None
 
 
 def _unruled(waiting: Sequence[EpisodeStatus]) -> PageVerdict:
