@@ -1,6 +1,6 @@
-"""Reads the progress of a loop's roles from Kafka and the lake; no role needs to be running."""
+"""Reads the progress of a loop from Kafka and the lake; of one of files, from the lake alone. No role needs to run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from schemas.config.loop import LoopConfig
 from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.topics import Topics, partition_counts
 from streams.ledger.entry import LedgerRecord
+from streams.ledger.lake_kind import complete_rows
+from streams.ledger.row import LedgerRow
 from streams.ledger.table import newest_rows
 from streams.ledger.topic import LedgerReader
 
-__all__ = ["LoopStatus", "group_lag", "read_loop_status"]
+__all__ = ["LoopStatus", "group_lag", "read_lake_status", "read_loop_status"]
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,14 @@ class LoopStatus:
     Attributes:
         ingest: lag of ingest by source topic, in offsets; empty if the loop has no sources.
         join: lag of the join by input topic, in offsets.
-        entries: newest entry of the ledger topic by partition; a partition without entries is missing.
+        entries: newest entry of the ledger topic by partition, in a loop of files the newest row of the lake's ledger;
+            a partition without entries is missing.
         lake: newest step in the lake by partition.
     """
 
     ingest: dict[str, int]
     join: dict[str, int]
-    entries: dict[int, LedgerRecord]
+    entries: Mapping[int, LedgerRecord | LedgerRow]
     lake: dict[int, int]
 
     @property
@@ -57,6 +60,16 @@ def read_loop_status(clients: KafkaClients, config: LoopConfig, lake: Path) -> L
         entries=entries,
         lake={number: row.sequence for number, row in newest.items()},
     )
+
+
+def read_lake_status(lake: Path) -> LoopStatus:
+    """Read the progress of a loop of files.
+
+    Raises:
+        LakeError: there is no lake, or it cannot be read.
+    """
+    newest = complete_rows(Lake.open(lake))
+    return LoopStatus({}, {}, newest, {number: row.sequence for number, row in newest.items()})
 
 
 def group_lag(clients: KafkaClients, group: str, names: Iterable[str]) -> dict[str, int]:

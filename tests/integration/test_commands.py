@@ -72,6 +72,18 @@ def test_replay_accounts_for_every_record(files: Files) -> None:
     assert "without" not in done.stderr
 
 
+def test_the_status_of_a_loop_of_files_is_that_of_its_lake(files: Files) -> None:
+    """The page names this command; it needs no cluster."""
+    assert call("status").exit_code == 1
+    replayed(files)
+    shown = call("status")
+    assert shown.exit_code == 0, shown.stderr
+    assert f"{len(files.predictions)} predictions = " in shown.stdout
+    document = json.loads(call("status", "--json").stdout)
+    assert document["conservation"] == {"holds": True, "violations": []}
+    assert document["counters"]["predictions"]["consumed"] == len(files.predictions)
+
+
 def test_replay_prints_one_json_document(files: Files) -> None:
     """Nothing else on stdout."""
     document = json.loads(call("replay", "-p", files.prediction_files[0], "--json").stdout)

@@ -21,18 +21,21 @@ def status(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show the lag of every role and the accounting of all records.
+    """Show the lag of every role and the accounting of all records; of a loop without Kafka, what its lake holds.
 
     No role needs to run. Exit code 1: an accounting identity does not hold. 4: the cluster does not answer.
     """
     with reporting_errors():
         from joins.accounting import Counters  # noqa: PLC0415 - keeps --help fast
-        from streams.status import read_loop_status  # noqa: PLC0415 - the same
+        from streams.status import read_lake_status, read_loop_status  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
         from truthloop.run.roles import kafka_clients  # noqa: PLC0415 - the same
 
         settings = load_settings(config)
-        found = read_loop_status(kafka_clients(settings, "status"), settings.config, settings.lake)
+        if settings.config.kafka is None:
+            found = read_lake_status(settings.lake)
+        else:
+            found = read_loop_status(kafka_clients(settings, "status"), settings.config, settings.lake)
         counters = Counters.zero(list(settings.config.labels))
         for entry in found.entries.values():
             counters.add(entry.checkpoint.counters)
@@ -85,7 +88,8 @@ def _print(settings: "Settings", found: "LoopStatus", counters: "Counters") -> N
     behind = found.lake_behind
     results.print(f"  lake    {settings.lake}: " + (f"{behind:,} steps behind the join" if behind else "up to date"))
     if not found.entries:
-        results.print("  The join has not committed anything yet: truthloop run join")
+        begin = "truthloop run join" if settings.config.kafka is not None else "truthloop replay"
+        results.print(f"  The join has not committed anything yet: {begin}")
         return
     for line in accounting_lines(counters):
         results.print(f"  {line}")
