@@ -1,15 +1,15 @@
 """Training data sets: leak-free Parquet files with a manifest that accounts for every row.
 
 A data set has no value that became known after its `as_of_ms`, and no row whose label was known before its prediction;
-rows that are left out are counted by reason. The same lake, config and order give the same bytes. Its files are copies,
-which a vacuum of the lake does not touch.
+rows that are left out are counted by reason, and those of each backfill once more. The same lake, config and order give
+the same bytes. Its files are copies, which a vacuum of the lake does not touch.
 """
 
 import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -19,6 +19,7 @@ from typing import Any
 
 import duckdb
 
+from lake.dataset_selection import PARTS, DatasetOrder, counts_of, select, split_ms
 from lake.disk import write_atomically
 from lake.failure import lake_error
 from lake.marker import make_folder
@@ -28,13 +29,12 @@ from lake.table import TABLES
 from lake.view import quote_name, quote_text
 from schemas.config.loop import LoopConfig
 from schemas.errors import LakeError
+from schemas.events.dataset_rows import BackfillRows, DatasetRows
 
-__all__ = ["MANIFEST", "Dataset", "DatasetOrder", "read_dataset", "write_dataset"]
+__all__ = ["MANIFEST", "Dataset", "read_dataset", "write_dataset"]
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-PARTS = ("train", "holdout")
-_TEMPLATE = Path(__file__).with_name("dataset.sql.template")
 _SOURCES = tuple(name for name in TABLES if name in {"predictions", "labels", "outcomes", "rejects", "ledger"})
 _PACKAGES = ("joins", "lake", "monitor", "retrain", "schemas", "streams", "truthloop")
 _DEPENDENCIES = ("truthloop", "duckdb", "deltalake", "polars")
@@ -45,25 +45,6 @@ _COPY = Template(
 )
 
 _RULINGS = "SELECT episode, verdict FROM truthloop_rulings_at(to_timestamp(? / 1000.0)) WHERE kind = ? ORDER BY number"
-
-
-@dataclass(frozen=True)
-class DatasetOrder:
-    """Specification of a data set.
-
-    Attributes:
-        name: name of its folder; the id of the decision that it belongs to.
-        kind: label kind whose values are the target.
-        as_of_ms: it contains only what was known by this time.
-        at_age_ms: least age of its predictions at that time; None: their outcome is final.
-        holdout_ms: length of the newest part of the predictions, which is written to `holdout`.
-    """
-
-    name: str
-    kind: str
-    as_of_ms: int
-    at_age_ms: int | None
-    holdout_ms: int
 
 
 @dataclass(frozen=True)
@@ -81,9 +62,25 @@ class Dataset:
     manifest_sha256: str
 
     @property
-    def rows(self) -> int:
-        """Number of training rows, without the holdout."""
-        return int(self.manifest["rows"]["train"])
+    def counts(self) -> DatasetRows:
+        """Numbers of its rows; manifests of an older version have none of backfills."""
+        manifest = self.manifest
+        return DatasetRows(
+            rows=manifest["rows"]["train"],
+            holdout_rows=manifest["rows"]["holdout"],
+            left_out=manifest["left_out"],
+            holdout_left_out=manifest.get("holdout_left_out", {}),
+            backfills=[
+                BackfillRows(
+                    episode=one["episode"],
+                    rows=one["rows"]["train"],
+                    holdout_rows=one["rows"]["holdout"],
+                    left_out=one["left_out"],
+                )
+                for one in manifest["backfills"]
+                if "rows" in one
+            ],
+        )
 
 
 def write_dataset(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Path) -> Dataset:
@@ -140,24 +137,12 @@ def read_dataset(folder: Path) -> Dataset:
 
 def _write_parts(lake: Lake, config: LoopConfig, order: DatasetOrder, folder: Path) -> dict[str, Any]:
     """Write both files, and return the manifest without the versions of the tables."""
-    split_ms = order.as_of_ms - order.holdout_ms
-    if order.at_age_ms is not None:
-        split_ms -= order.at_age_ms
-    else:
-        split_ms -= config.labels[order.kind].horizon
     columns = _columns(config, order.kind)
     session = connect(lake.path)
     try:
         session.execute("SET threads = 1")  # the order of rows and groups is part of the bytes
-        session.execute(
-            Template(_TEMPLATE.read_text("utf-8")).substitute(
-                split_ms=split_ms,
-                as_of_ms=order.as_of_ms,
-                kind=quote_text(order.kind),
-                at_age_ms=-1 if order.at_age_ms is None else order.at_age_ms,
-            )
-        )
-        counts = dict(session.execute("SELECT place, count(*) FROM truthloop_old_enough GROUP BY place").fetchall())
+        select(session, config, order)
+        found = counts_of(session)
         (definition,) = session.execute("SELECT definition FROM truthloop_target").fetchone() or (None,)
         rulings = session.execute(_RULINGS, [order.as_of_ms, order.kind]).fetchall()
         for part in PARTS:
@@ -171,28 +156,40 @@ def _write_parts(lake: Lake, config: LoopConfig, order: DatasetOrder, folder: Pa
             )
     finally:
         session.close()
-    left_out = {reason: count for reason, count in sorted(counts.items()) if reason not in PARTS}
-    rows = {part: counts.get(part, 0) for part in PARTS}
-    eligible = sum(counts.values()) - counts.get("ineligible", 0)
-    labelled = eligible - sum(left_out.get(status, 0) for status in ("pending", "expired", "retracted"))
+    rows = {"train": found.rows, "holdout": found.holdout_rows}
+    eligible = found.predictions - found.left_out.get("ineligible", 0)
+    labelled = eligible - sum(found.left_out.get(status, 0) for status in ("pending", "expired", "retracted"))
     return {
         "format": FORMAT,
         "loop": config.loop,
         "order": asdict(order),
-        "split_ms": split_ms,
+        "split_ms": split_ms(config, order),
         "target": "value",
         "columns": list(columns),
         "rows": rows,
-        "left_out": left_out,
+        "left_out": found.left_out,
+        "holdout_left_out": found.holdout_left_out,
         "coverage": {"predictions": eligible, "labelled": labelled, "share": labelled / eligible if eligible else None},
         "files": {f"{part}.parquet": _file(folder / f"{part}.parquet", rows[part]) for part in PARTS},
         "contract_sha256": _digest(config.predictions.model_dump_json()),
         "config_sha256": _digest(config.model_dump_json()),
         "definition": definition or config.labels[order.kind].definition,
-        "backfills": [{"episode": episode, "verdict": verdict} for episode, verdict in rulings],
+        "backfills": _backfills(rulings, found),
         "code_sha256": _code_sha256(),
         "dependencies": {name: version(name) for name in _DEPENDENCIES},
     }
+
+
+def _backfills(rulings: Sequence[tuple[str, str]], found: DatasetRows) -> list[dict[str, Any]]:
+    """Return the manifest's list of all backfills; those of record that have labelled predictions have their rows."""
+    counted = {one.episode: one for one in found.backfills}
+    listed = []
+    for episode, verdict in rulings:
+        own: dict[str, Any] = {"episode": episode, "verdict": verdict}
+        if (rows := counted.get(episode)) is not None:
+            own |= {"rows": {"train": rows.rows, "holdout": rows.holdout_rows}, "left_out": rows.left_out}
+        listed.append(own)
+    return listed
 
 
 def _columns(config: LoopConfig, kind: str) -> dict[str, str]:

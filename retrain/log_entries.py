@@ -5,6 +5,7 @@ Each function gets the gate before the entry, and numbers the entry from it. `re
 
 from collections.abc import Mapping, Sequence
 
+from retrain.dataset_rows import approved_rows, approved_texts, lack_text, rows_to_detail
 from retrain.episode_status import REASON_MAX
 from retrain.gate import KNOWN_SOURCES, Gate, decision_id
 from retrain.policy import judge
@@ -13,6 +14,7 @@ from schemas.base.figures import days
 from schemas.config.loop import LoopConfig
 from schemas.config.retrain import RetrainConfig
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
+from schemas.events.dataset_rows import DatasetRows
 from schemas.events.evidence import Decision, Evaluation, Event, Finding, FindingKind, GateState, Level
 from schemas.events.retrain_request import RetrainCallback
 
@@ -73,7 +75,11 @@ class EntryOrigin:
 
 
 def evaluated(
-    origin: EntryOrigin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode] = ()
+    origin: EntryOrigin,
+    gate: Gate,
+    evaluation: Evaluation,
+    waiting: Sequence[Episode] = (),
+    dataset: DatasetRows | None = None,
 ) -> list[Decision]:
     """Return the entries of a day's evaluation: a deployment or an overdue retrain that it shows, then the evaluation.
 
@@ -81,6 +87,7 @@ def evaluated(
         gate: before the entries.
         evaluation: of the end of a day.
         waiting: backfills that wait for a person.
+        dataset: rows of the data set that a retrain would have now, as for `retrain.policy.judge`.
     """
     entries: list[Decision] = []
     evaluation = _with_deployed_version(gate, evaluation)
@@ -91,21 +98,28 @@ def evaluated(
         reason = f"nobody has answered for {days(gate.open_for_ms(evaluation.at))}"
         entries.append(origin.entry(gate, Event.OVERDUE, gate.state, reason, at=evaluation.at))
         gate = gate.after(entries[-1])
-    entries.append(_evaluation_entry(origin, gate, evaluation, waiting, Event.EVALUATED))
+    entries.append(_evaluation_entry(origin, gate, evaluation, waiting, dataset, Event.EVALUATED))
     return entries
 
 
-def restated(origin: EntryOrigin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode]) -> Decision:
+def restated(
+    origin: EntryOrigin,
+    gate: Gate,
+    evaluation: Evaluation,
+    waiting: Sequence[Episode],
+    dataset: DatasetRows | None = None,
+) -> Decision:
     """Return the entry of the newest day's evaluation after a ruling has changed which labels are of record.
 
     Args:
         gate: before the entry; its evidence time is that of the ruling.
         evaluation: of the last evaluated day, computed again.
         waiting: backfills that wait for a person.
+        dataset: rows of the data set that a retrain would have now, as for `retrain.policy.judge`.
     """
     evaluation = _with_deployed_version(gate, evaluation)
     now_known = evaluation.model_copy(update={"at": max(evaluation.at, gate.at_ms or 0)})
-    return _evaluation_entry(origin, gate, now_known, waiting, Event.RESTATED)
+    return _evaluation_entry(origin, gate, now_known, waiting, dataset, Event.RESTATED)
 
 
 def backfilled(origin: EntryOrigin, gate: Gate, found: Ruling, reasons: Sequence[str], detail: Detail) -> Decision:
@@ -141,18 +155,25 @@ def ruled(origin: EntryOrigin, gate: Gate, ruling: Ruling, reason: str, detail: 
     return origin.entry(gate, event, gate.state, reason, at=at_ms, source="person", **fields)
 
 
-def prepared(origin: EntryOrigin, gate: Gate, detail: Detail, rows: int) -> Decision:
-    """Return the entry for a data set that has been written; one without training rows ends the retrain.
+def prepared(
+    origin: EntryOrigin, gate: Gate, detail: Detail, counts: DatasetRows, approved: Sequence[str] = ()
+) -> Decision:
+    """Return the entry for a data set that has been written; one without training or holdout rows ends the retrain.
 
     Args:
         gate: in state `preparing`.
         detail: URI and digest of the data set.
-        rows: number of training rows.
+        counts: numbers of its rows.
+        approved: ids of the backfills that were approved since the retrain before.
     """
-    if rows == 0:
-        return origin.entry(gate, Event.RESOLVED, GateState.COOLING, "the data set would be empty", detail=detail)
-    reason = f"a data set of {rows:,} rows is written"
-    return origin.entry(gate, Event.PREPARED, GateState.REQUESTED, reason, detail=detail)
+    own = approved_rows(counts, approved)
+    known = {**detail, **rows_to_detail(counts, own)}
+    if lack := lack_text(counts, 0 if origin.retrain is None else origin.retrain.dataset.holdout):
+        text = f"the data set would have {lack}"
+        return origin.entry(gate, Event.RESOLVED, GateState.COOLING, text, detail=known)
+    text = f"a data set of {counts.rows:,} training rows and {counts.holdout_rows:,} holdout rows is written"
+    text = "; ".join((text, *approved_texts(own)))
+    return origin.entry(gate, Event.PREPARED, GateState.REQUESTED, text, detail=known)
 
 
 def attempted(origin: EntryOrigin, gate: Gate, attempt: Attempt) -> Decision | None:
@@ -217,9 +238,14 @@ def retired(origin: EntryOrigin, gate: Gate, subject: str, since_ms: int, reason
 
 
 def _evaluation_entry(
-    origin: EntryOrigin, gate: Gate, evaluation: Evaluation, waiting: Sequence[Episode], event: Event
+    origin: EntryOrigin,
+    gate: Gate,
+    evaluation: Evaluation,
+    waiting: Sequence[Episode],
+    dataset: DatasetRows | None,
+    event: Event,
 ) -> Decision:
-    judgement = judge(gate, evaluation, origin.retrain, waiting)
+    judgement = judge(gate, evaluation, origin.retrain, waiting, dataset)
     begins = judgement.state is GateState.PREPARING and gate.state is not GateState.PREPARING
     # a day ends once; restatements may be evaluated several times at one evidence time
     number = f"{gate.following}" if event is Event.RESTATED else None

@@ -4,15 +4,17 @@ A finding triggers if the config lists its kind; an open alert about the labels 
 come from `monitor.evaluation`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
+from retrain.dataset_rows import left_out_text
 from retrain.gate import DAY_MS, Gate
 from schemas.base.duration import format_duration
 from schemas.base.figures import days
 from schemas.config.retrain import RetrainConfig, Trigger
 from schemas.events.backfill import Episode
+from schemas.events.dataset_rows import DatasetRows
 from schemas.events.evidence import Condition, Evaluation, Finding, FindingKind, GateState, Level, Place
 
 __all__ = ["BUDGET_WINDOW_MS", "Judgement", "cooling_until_ms", "judge"]
@@ -43,7 +45,11 @@ class Judgement:
 
 
 def judge(
-    gate: Gate, evaluation: Evaluation, retrain: RetrainConfig | None, waiting: Sequence[Episode] = ()
+    gate: Gate,
+    evaluation: Evaluation,
+    retrain: RetrainConfig | None,
+    waiting: Sequence[Episode] = (),
+    dataset: DatasetRows | None = None,
 ) -> Judgement:
     """Judge an evaluation: return the state that it moves the gate to.
 
@@ -52,12 +58,15 @@ def judge(
         evaluation: of the gate's kind.
         retrain: section of the config; None: no retrain is ever requested.
         waiting: backfills that wait for a person. They hold no retrain: their cohorts are left out of data sets.
+        dataset: rows of the data set that a retrain would have now; None: not counted, and nothing is required of it.
     """
     triggers = _triggers(gate, evaluation, retrain)
     if gate.is_open:
         reason = f"retrain {gate.decision} has been open for {days(gate.open_for_ms(evaluation.at))}"
         return Judgement(gate.state, reason, triggers, [])
     conditions = [] if retrain is None else _conditions(gate, evaluation, retrain)
+    if retrain is not None and dataset is not None:
+        conditions += _dataset_conditions(retrain, dataset)
     holds = [] if retrain is not None and retrain.require.coverage == "any" else _broken(evaluation)
     unmet = [condition for condition in conditions if not condition.is_met]
     cooling = gate.state is GateState.COOLING and any(condition.name == "cooldown" for condition in unmet)
@@ -147,6 +156,26 @@ def _conditions(gate: Gate, evaluation: Evaluation, retrain: RetrainConfig) -> l
         )
     )
     return conditions
+
+
+def _dataset_conditions(retrain: RetrainConfig, dataset: DatasetRows) -> list[Condition]:
+    """Return what is required of the data set: a model without training rows or without a holdout cannot be judged."""
+    late = dataset.holdout_left_out
+    early = {reason: count - late.get(reason, 0) for reason, count in dataset.left_out.items()}
+    found = [_has_rows("training_rows", dataset.rows, early, "older predictions with labels, or a shorter holdout")]
+    if retrain.dataset.holdout:
+        more = "newer predictions with labels, or a longer retrain.dataset.holdout"
+        found.append(_has_rows("holdout_rows", dataset.holdout_rows, late, more))
+    return found
+
+
+def _has_rows(name: str, rows: int, left_out: Mapping[str, int], more: str) -> Condition:
+    """Return the condition that a part of the data set has rows; if not, with the reasons and what gives some."""
+    if rows:
+        return Condition(name=name, value=f"{rows:,}", needed="at least 1", is_met=True)
+    left_out = {reason: count for reason, count in left_out.items() if count}
+    why = f"0 ({left_out_text(left_out)})" if left_out else "0 (there is no prediction of its time)"
+    return Condition(name=name, value=why, needed=f"at least 1: {more}", is_met=False)
 
 
 def _broken(evaluation: Evaluation) -> list[Finding]:

@@ -1,11 +1,12 @@
 """History of retrains, read from a gate's log: when each was decided, why, and its state. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from retrain.gate import gate_of
 from schemas.events.evidence import Decision, Event, GateState
 
-__all__ = ["Retrain", "retrains_of"]
+__all__ = ["Retrain", "approved_before", "retrains_of"]
 
 _ENDS = {
     Event.DEPLOYED: "deployed",
@@ -32,6 +33,7 @@ class Retrain:
         following_version: version whose predictions ended it; None if it ended otherwise.
         ended_ms: evidence time of its end; None while it is open.
         rows: training rows of the data set; None until it is written.
+        holdout_rows: its holdout rows; None until it is written, and if a version that did not count them wrote it.
         dataset: URI of the data set; None until it is written.
     """
 
@@ -46,6 +48,7 @@ class Retrain:
     following_version: str | None
     ended_ms: int | None
     rows: int | None
+    holdout_rows: int | None
     dataset: str | None
 
     def document(self) -> dict[str, object]:
@@ -66,11 +69,22 @@ def retrains_of(entries: Iterable[Decision]) -> list[Retrain]:
     return [_retrain(mine) for mine in by_id.values()]
 
 
+def approved_before(entries: Sequence[Decision], decision: str) -> tuple[str, ...]:
+    """Return the ids of the backfills that were approved between the retrain before and this one.
+
+    Args:
+        entries: the whole log.
+        decision: id of a retrain in it.
+    """
+    begun = next(entry for entry in entries if entry.decision == decision)
+    return gate_of(entries[: begun.number]).approved
+
+
 def _retrain(entries: list[Decision]) -> Retrain:
     first, last = entries[0], entries[-1]
     is_open = last.state is not GateState.COOLING
     written = next((entry.detail for entry in entries if entry.event is Event.PREPARED), {})
-    rows, dataset = written.get("rows"), written.get("dataset")
+    rows, holdout_rows, dataset = (written.get(name) for name in ("rows", "holdout_rows", "dataset"))
     return Retrain(
         id=first.decision or "",
         kind=first.kind,
@@ -83,5 +97,6 @@ def _retrain(entries: list[Decision]) -> Retrain:
         following_version=last.version if last.event is Event.DEPLOYED else None,
         ended_ms=None if is_open else last.at,
         rows=None if rows is None else int(rows),
+        holdout_rows=None if holdout_rows is None else int(holdout_rows),
         dataset=None if dataset is None else str(dataset),
     )

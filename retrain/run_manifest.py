@@ -6,8 +6,7 @@ It is collected from the gate's log, the delivery attempts and the data set's ow
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from retrain.gate import gate_of
-from retrain.retrains import retrains_of
+from retrain.retrains import approved_before, retrains_of
 from retrain.schedule import Attempt
 from schemas.events.evidence import Decision, Event, GateState
 
@@ -16,7 +15,7 @@ __all__ = ["find_retrain", "run_manifest"]
 _ANSWERS = frozenset({Event.ACCEPTED, Event.SUCCEEDED, Event.FAILED})
 _METRIC = "metric:"
 _FROM_DATASET = (
-    *("order", "rows", "left_out", "definition", "backfills", "coverage", "split_ms"),
+    *("order", "rows", "left_out", "holdout_left_out", "definition", "backfills", "coverage", "split_ms"),
     *("table_versions", "contract_sha256", "config_sha256", "code_sha256", "dependencies", "files"),
 )
 
@@ -87,7 +86,7 @@ def _approvals(entries: Sequence[Decision], begun: Decision) -> list[Document]:
     }
     return [
         {"episode": id_, "evidence_at": newest[id_].at, "reason": newest[id_].reason, **newest[id_].detail}
-        for id_ in gate_of(before).approved
+        for id_ in approved_before(entries, begun.decision or "")
     ]
 
 

@@ -77,7 +77,8 @@ class DatasetConfig(StrictModel):
         default=14 * DAY_MS,
         ge=0,
         description="The newest predictions, over this long, are written to a file of their own; rows whose label "
-        "became known after its beginning are purged from the training file.",
+        "became known after its beginning are purged from the training file. Unless it is 0, a data set "
+        "without holdout rows holds the request.",
     )
 
 

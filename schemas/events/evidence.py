@@ -150,7 +150,7 @@ class Evaluation(StrictModel):
 class Condition(StrictModel):
     """One requirement of the gate, at the time of the evaluation."""
 
-    name: Text = Field(description="Name as in the config's `require`.")
+    name: Text = Field(description="Name as in the config's `require`; or `training_rows`, `holdout_rows`.")
     value: Text = Field(description="Actual value.")
     needed: Text = Field(description="Required value.")
     is_met: bool = Field(description="Whether the requirement is met.")

@@ -14,9 +14,11 @@ from schemas.base.instant import parse_moment_ms
 from schemas.base.model import LenientModel, StrictModel
 from schemas.config.loop import LOOP_PATTERN
 from schemas.config.prediction import Name
+from schemas.events.dataset_rows import BackfillRows, Count, Reason
 from schemas.events.evidence import DECISION_PATTERN, Finding
 
 __all__ = [
+    "APPROVED_MAX",
     "CONTENT_TYPE",
     "EVENT_TYPE",
     "REQUEST_BYTES_MAX",
@@ -34,11 +36,11 @@ SHA256_PATTERN = r"^[0-9a-f]{64}$"
 REQUEST_BYTES_MAX = 20_000
 """Receivers of CloudEvents have to accept 64 KiB; proxies in between may accept less."""
 
+APPROVED_MAX = 10
 FINDINGS_MAX = 20
 SUBJECT_MAX = 200
 TEXT_MAX = 300
 METRICS_MAX = 64
-INT64_MAX = (1 << 63) - 1
 
 _WITHOUT_NUL = r"^[^\u0000]*$"
 
@@ -64,7 +66,6 @@ Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Version = Annotated[str, Field(min_length=1, max_length=200, pattern=_WITHOUT_NUL)]
 Uri = Annotated[str, Field(min_length=1, max_length=2_000, pattern=r"^[^\s\u0000-\u001f]+$")]
 Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
-Count = Annotated[int, Field(ge=0, le=INT64_MAX)]
 
 
 class RetrainFinding(LenientModel):
@@ -99,6 +100,19 @@ class RequestedDataset(LenientModel):
     manifest_uri: Uri = Field(description="URI of its manifest: files, sizes, digests, and the selection of rows.")
     manifest_sha256: Sha256 = Field(description="SHA-256 of the manifest, in hex. Check it before training.")
     rows: Count = Field(description="Number of its training rows.")
+    holdout_rows: Count | None = Field(
+        default=None, description="Number of its holdout rows; null: a version that did not count them wrote it."
+    )
+    left_out: dict[Reason, Count] = Field(
+        default_factory=dict, description="Number of old enough predictions that are in neither part, by reason."
+    )
+    approved: list[BackfillRows] = Field(
+        default_factory=list,
+        max_length=APPROVED_MAX,
+        description="Backfills that were approved since the retrain before: how many of the predictions that they "
+        "labelled are in it, and how many are left out, by reason. Those with the most left out come first; the "
+        "manifest has all.",
+    )
     as_of: Instant = Field(description="It has no label that became known later.")
 
 

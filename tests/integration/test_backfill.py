@@ -149,7 +149,8 @@ def test_approving_it_restates_everything_and_asks_once(redefined: Path, tmp_pat
     assert_frame_equal(then.filter(settled).select(names), before.filter(settled).select(names))
     retrain = decisions[0].decision
     dataset = read_dataset(tmp_path / "datasets" / str(retrain))
-    assert dataset.manifest["backfills"] == [{"episode": opened.episode.id, "verdict": "approved"}]
+    [listed] = dataset.manifest["backfills"]
+    assert (listed["episode"], listed["verdict"]) == (opened.episode.id, "approved")
     assert not any(evidence.cells.filter(pl.col("amount") == 0).iter_rows())
     assert turn(settings) == []
     add_days(settings, (KNOWN + 1, KNOWN + 2))

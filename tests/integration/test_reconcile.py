@@ -164,7 +164,10 @@ def test_one_day_is_evaluated_once_and_a_request_is_made_once(early: Path, tmp_p
         assert receiver.came.total() == 0
         dataset = read_dataset(tmp_path / "datasets" / str(prepared.decision))
         assert prepared.detail["dataset"] == dataset.folder.as_uri()
-        assert (prepared.detail["rows"], prepared.detail["manifest_sha256"]) == (dataset.rows, dataset.manifest_sha256)
+        assert (prepared.detail["rows"], prepared.detail["manifest_sha256"]) == (
+            dataset.counts.rows,
+            dataset.manifest_sha256,
+        )
         assert dataset.manifest["order"]["as_of_ms"] == START_MS + 29 * DAY_MS
         live(settings, receiver.url)
         one_effect(receiver, settings)

@@ -1,20 +1,21 @@
 """Opens a loop's backfills: the approvals that people rule through, and the diffs that they read."""
 
 from collections.abc import Callable
-from datetime import tzinfo
 
 from lake import Lake
 from retrain.approval import Approvals
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import EpisodeStatus
 from retrain.log_entries import EntryOrigin
+from schemas.base.figures import zone_of
 from schemas.errors import LakeError
 from schemas.events.backfill import Cause, Verdict
 from schemas.events.backfill_diff import BackfillDiff
 from truthloop.config.settings import Settings
+from truthloop.evidence.approved_rows import approved_rows_now
 from truthloop.evidence.diff_log import DiffLog
 from truthloop.evidence.withdrawals import progress_of
-from truthloop.text.rulings import status_text, withdrawal_text
+from truthloop.text.rulings import status_text, training_text, withdrawal_text
 
 __all__ = ["find_diff", "open_approvals", "state_text"]
 
@@ -30,13 +31,17 @@ def open_approvals(settings: Settings, now_ms: Callable[[], int]) -> Approvals:
     return Approvals(logs, now_ms)
 
 
-def state_text(lake: Lake, status: EpisodeStatus, zone: tzinfo) -> str:
-    """Return the status of a backfill in sentences, of a rejected one also what has become of its labels.
+def state_text(settings: Settings, lake: Lake, status: EpisodeStatus) -> str:
+    """Return the status of a backfill in sentences, and what follows from it.
+
+    Of a rejected one: what has become of its labels. Of one that waits or is approved: what of it is in a data set.
 
     Raises:
         LakeError: the lake cannot be read.
     """
-    text = status_text(status, zone)
+    text = status_text(status, zone_of(settings.config.timezone))
+    if (rows := approved_rows_now(settings, lake, status)) is not None:
+        return f"{text} {training_text(rows, is_waiting=status.is_waiting)}"
     if status.verdict is not Verdict.REJECTED or status.episode.causes == [Cause.RESENT]:
         return text
     progress = progress_of(lake, status.episode)

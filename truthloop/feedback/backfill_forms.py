@@ -61,6 +61,7 @@ class BackfillForms:
         *,
         is_read_only: bool = False,
     ) -> None:
+        self._settings = settings
         self._loop = settings.config.loop
         self._zone = zone_of(settings.config.timezone)
         self._now_ms = now_ms
@@ -85,7 +86,7 @@ class BackfillForms:
         now_ms = self._now_ms()
         token = until = ""
         with self._lock:
-            state = state_text(self._lake, status, self._zone)
+            state = state_text(self._settings, self._lake, status)
         if status.is_waiting and self._is_read_only:
             state += f" This page is read-only: truthloop backfill approve {episode}, or reject, with --reason."
         elif status.is_waiting:

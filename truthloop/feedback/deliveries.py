@@ -12,6 +12,7 @@ from functools import partial
 from pydantic import ValidationError
 
 from lake import Lake
+from retrain.dataset_rows import rows_from_detail
 from retrain.decision_log import DecisionLog
 from retrain.gate import Gate, gate_of
 from retrain.log_entries import EntryOrigin, attempted
@@ -145,6 +146,8 @@ def _data(
     written: Mapping[str, str | int | float | None],
     findings: list[Finding],
 ) -> RetrainData:
+    holdout_rows = written.get("holdout_rows")
+    left_out, approved = rows_from_detail(written)
     return RetrainData(
         loop=decided.loop,
         decision=decided.decision or "",
@@ -156,6 +159,9 @@ def _data(
             manifest_uri=str(written["manifest"]),
             manifest_sha256=str(written["manifest_sha256"]),
             rows=int(written["rows"] or 0),
+            holdout_rows=None if holdout_rows is None else int(holdout_rows),
+            left_out=left_out,
+            approved=approved,
             as_of=decided.at if gate.decided_ms is None else gate.decided_ms,
         ),
         current_version=decided.version or "",

@@ -8,19 +8,24 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import polars as pl
 
 from lake import Claim, Lake, append_records
-from lake.dataset import MANIFEST, DatasetOrder, write_dataset
+from lake.dataset import MANIFEST, write_dataset
+from lake.dataset_selection import count_rows
 from monitor.coverage.source import LabelMemory, SourceArrivals
 from monitor.evaluation import Evaluator, day_ending_at, end_of_day_ms
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of, waiting_episodes
 from retrain.gate import Gate, gate_of
 from retrain.log_entries import EntryOrigin, evaluated, prepared, restated
+from retrain.retrains import approved_before
+from schemas.events.dataset_rows import DatasetRows
 from schemas.events.evidence import Decision, Evaluation, GateState
 from truthloop.config.settings import Settings
+from truthloop.evidence.approved_rows import order_of
 from truthloop.evidence.arrivals import arrivals_to_evaluate, label_memory
 from truthloop.evidence.backfill_scan import BackfillScan
 from truthloop.evidence.cells import Evidence, read_evidence
@@ -112,21 +117,15 @@ class Reconciler:
         gate = kind.gate
         if retrain is None or gate.state is not GateState.PREPARING or gate.decision is None or gate.decided_ms is None:
             return []
-        order = DatasetOrder(
-            name=gate.decision,
-            kind=kind.origin.kind,
-            as_of_ms=gate.decided_ms,
-            at_age_ms=retrain.dataset.maturity.at_age,
-            holdout_ms=retrain.dataset.holdout,
-        )
+        order = order_of(retrain, kind.origin.kind, gate.decided_ms, gate.decision)
         found = write_dataset(self._lake, self._settings.config, order, self._settings.datasets)
-        detail: dict[str, str | int | float | None] = {
+        detail = {
             "dataset": found.folder.absolute().as_uri(),
             "manifest": (found.folder.absolute() / MANIFEST).as_uri(),
             "manifest_sha256": found.manifest_sha256,
-            "rows": found.rows,
         }
-        entry = prepared(kind.origin, gate, detail, found.rows)
+        approved = approved_before(kind.log.entries(), gate.decision)
+        entry = prepared(kind.origin, gate, detail, found.counts, approved)
         return self._append(kind, lambda _entries: [entry])
 
     def _restate(self, kind: _KindState, evidence: Evidence) -> list[Decision]:
@@ -138,7 +137,12 @@ class Reconciler:
         again = kind.evaluator.for_restated_cells()
         again.load(evidence.cells, evidence.plan, (day, day))
         evaluation = again.evaluate(day, self._arrivals(kind, day), self._memory(kind, kind.gate))
-        entry = restated(kind.origin, kind.gate, evaluation, waiting_episodes(rulings))
+        waiting = waiting_episodes(rulings)
+
+        def build(dataset: DatasetRows | None) -> list[Decision]:
+            return [restated(kind.origin, kind.gate, evaluation, waiting, dataset)]
+
+        [entry] = self._with_dataset(kind, kind.gate, build)
         logged = self._append(kind, lambda _entries: [entry])
         kind.evaluator = again if logged else again.for_restated_cells()
         return logged
@@ -158,7 +162,8 @@ class Reconciler:
         gate = kind.gate
         for day in days:
             evaluations.append(evaluator.evaluate(day, arrivals, self._memory(kind, gate)))
-            new = evaluated(kind.origin, gate, evaluations[-1], waiting)
+            build = partial(evaluated, kind.origin, gate, evaluations[-1], waiting)
+            new = self._with_dataset(kind, gate, build)
             entries += new
             for entry in new:
                 gate = gate.after(entry)
@@ -168,6 +173,23 @@ class Reconciler:
             return [], []
         kind.evaluator, kind.gate = evaluator, gate
         return evaluations, entries
+
+    def _with_dataset(
+        self, kind: _KindState, gate: Gate, build: Callable[[DatasetRows | None], list[Decision]]
+    ) -> list[Decision]:
+        """Return the entries of an evaluation; if they begin a retrain, judged with the rows of its data set.
+
+        Rows are counted only then: it reads the whole lake.
+
+        Args:
+            gate: before the entries.
+            build: builds them, with these counts or without any.
+        """
+        entries, retrain = build(None), self._settings.config.retrain
+        if retrain is None or gate.state is GateState.PREPARING or entries[-1].state is not GateState.PREPARING:
+            return entries
+        order = order_of(retrain, kind.origin.kind, max(gate.at_ms or 0, entries[-1].at))
+        return build(count_rows(self._lake, self._settings.config, order))
 
     def _review(self, kind: _KindState, evidence: Evidence) -> list[Decision]:
         """Log the verdict about the newest version, once there is one."""

@@ -4,10 +4,12 @@ from datetime import tzinfo
 from typing import Final
 
 from retrain.approval import RulingOutcome, RulingResult
+from retrain.dataset_rows import left_out_text
 from retrain.episode_status import BY_MAX, REASON_MAX, EpisodeRuling, EpisodeStatus
 from schemas.base.figures import moment
 from schemas.events.backfill import Verdict
 from schemas.events.backfill_diff import FlipMatrix
+from schemas.events.dataset_rows import BackfillRows
 
 __all__ = [
     "ATTESTED",
@@ -16,6 +18,7 @@ __all__ = [
     "refusal_text",
     "ruled_by_text",
     "status_text",
+    "training_text",
     "withdrawal_text",
 ]
 
@@ -48,6 +51,21 @@ def status_text(status: EpisodeStatus, zone: tzinfo) -> str:
     if status.is_waiting:
         return f"Waits for a person since {moment(status.found_ms, zone)}. Until then it does not count."
     return _BY_RULE.get(status.verdict, f"It is {status.verdict.value}.")
+
+
+def training_text(rows: BackfillRows, *, is_waiting: bool) -> str:
+    """Return what a backfill brings, or would bring, into the data set of a retrain.
+
+    >>> rows = BackfillRows(episode=f"bf-{7:032x}", rows=0, holdout_rows=0, left_out={"purged_at_the_split": 240})
+    >>> for part in training_text(rows, is_waiting=True).split("; "):
+    ...     print(part)
+    If it is approved, a data set of now has 0 of its 240 predictions as training rows and 0 as holdout rows
+    left out: 240 purged at the split.
+    """
+    text = f"a data set of now has {rows.rows:,} of its {rows.predictions:,} predictions as training rows and "
+    text += f"{rows.holdout_rows:,} as holdout rows"
+    text = f"If it is approved, {text}" if is_waiting else f"{text[:1].upper()}{text[1:]}"
+    return f"{text}; left out: {left_out_text(rows.left_out)}." if rows.left_out else f"{text}."
 
 
 def withdrawal_text(withdrawn: int, due: int, left: int) -> str:

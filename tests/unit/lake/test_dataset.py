@@ -9,7 +9,8 @@ import pytest
 from lake_builder import LakeBuilder, hour, loop_config, ms
 
 import lake.dataset
-from lake.dataset import Dataset, DatasetOrder, read_dataset, write_dataset
+from lake.dataset import Dataset, read_dataset, write_dataset
+from lake.dataset_selection import DatasetOrder, count_rows
 from schemas.errors import LakeError
 from schemas.events.backfill import Cause, Episode, Verdict
 from schemas.events.evidence import Decision, Event, GateState
@@ -46,7 +47,7 @@ def test_a_row_has_its_features_and_the_label_that_was_known(builder: LakeBuilde
         *("slice_country", "feature_amount", "value"),
     ]
     assert (row["feature_amount"], row["slice_country"], row["value"], row["known_at"]) == (2.5, "DE", 1.0, hour(3))
-    assert (found.rows, found.folder.name) == (1, "rt-1")
+    assert (found.counts.rows, found.folder.name) == (1, "rt-1")
 
 
 def test_nothing_that_became_known_later_is_in_it(builder: LakeBuilder, tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_the_same_order_gives_the_same_bytes(builder: LakeBuilder, tmp_path: Pat
     first = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "one")
     second = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "two")
     assert first.manifest_sha256 == second.manifest_sha256
-    assert first.rows > 0
+    assert first.counts.rows > 0
     for name in first.manifest["files"]:
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
     builder.predict("later", 1, 900).label("later", 2, 900, value=1.0)
@@ -215,7 +216,8 @@ def test_a_cohort_that_waits_for_a_ruling_is_left_out_as_a_whole(builder: LakeBu
         rows = pl.read_parquet(found.folder / "train.parquet").select("key", "value").sort("key").rows()
         assert rows == [("a", value), ("b", 1.0), ("c", 1.0)]
         assert found.manifest["left_out"] == {}
-        assert found.manifest["backfills"] == [{"episode": about.id, "verdict": verdict.value}]
+        counted = {} if verdict is Verdict.REJECTED else {"rows": {"train": 1, "holdout": 0}, "left_out": {}}
+        assert found.manifest["backfills"] == [{"episode": about.id, "verdict": verdict.value} | counted]
 
 
 def test_later_rulings_are_not_known_yet(builder: LakeBuilder, tmp_path: Path) -> None:
@@ -227,7 +229,7 @@ def test_later_rulings_are_not_known_yet(builder: LakeBuilder, tmp_path: Path) -
     assert write_dataset(builder.lake, CONFIG, order, tmp_path / "then").manifest["left_out"] == {"quarantined": 1}
     before = DatasetOrder("rt-1", "fraud", ms(12) - 1, 3_600_000, 0)
     found = write_dataset(builder.lake, CONFIG, before, tmp_path / "before")
-    assert (found.rows, found.manifest["left_out"], found.manifest["backfills"]) == (1, {}, [])
+    assert (found.counts.rows, found.manifest["left_out"], found.manifest["backfills"]) == (1, {}, [])
 
 
 @pytest.mark.parametrize("is_newest", [True, False])
@@ -268,7 +270,57 @@ def test_with_backfills_the_same_order_gives_the_same_bytes(builder: LakeBuilder
     rule(builder, 1, Verdict.QUARANTINED, backfill_of(Cause.DECLARED, 4, 6, 2, batch="b1"), 6)
     sets = [write_dataset(builder.lake, CONFIG, ORDER, tmp_path / name) for name in ("one", "two")]
     assert sets[0].manifest_sha256 == sets[1].manifest_sha256
-    assert sets[0].rows == 30
+    assert sets[0].counts.rows == 30
     assert [one["verdict"] for one in sets[0].manifest["backfills"]] == ["warned", "quarantined"]
     for name in sets[0].manifest["files"]:
         assert (sets[0].folder / name).read_bytes() == (sets[1].folder / name).read_bytes()
+
+
+def test_what_a_backfill_of_record_brings_is_counted_by_reason(builder: LakeBuilder, tmp_path: Path) -> None:
+    """Its rows, and why others are left out; before the ruling the same is counted as if it was approved."""
+    corrected(builder, "kept", 0, 8, (9, 17))
+    corrected(builder, "first known behind the split", 1, 9, (10.5, 17))
+    corrected(builder, "held out", 2, 12, (13, 17))
+    corrected(builder, "young", 3, 16, (16.5, 17))
+    corrected(builder, "no member", 4, 8, (9, 9.5))
+    about = backfill_of(Cause.CORRECTED, 17, 17)
+    rule(builder, 0, Verdict.QUARANTINED, about, 18)
+    waiting = count_rows(builder.lake, CONFIG, ORDER)
+    assert (waiting.rows, waiting.holdout_rows, waiting.left_out) == (0, 0, {"quarantined": 4})
+    assert (waiting.holdout_left_out, waiting.backfills) == ({"quarantined": 1}, [])
+    if_approved = count_rows(builder.lake, CONFIG, ORDER, approving=about.id)
+    rule(builder, 1, Verdict.APPROVED, about, 19)
+    found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
+    [own] = found.counts.backfills
+    assert (own.episode, own.rows, own.holdout_rows) == (about.id, 1, 1)
+    assert own.left_out == {"not_mature": 1, "purged_at_the_split": 1}
+    assert own.predictions == 4
+    assert (found.counts.rows, found.counts.holdout_rows) == (2, 1)
+    assert if_approved == found.counts == count_rows(builder.lake, CONFIG, ORDER)
+
+
+def test_an_approved_definition_that_no_live_label_has_is_left_out_and_counted(
+    builder: LakeBuilder, tmp_path: Path
+) -> None:
+    """The data set has the definition of the newest labelled prediction: nothing of what was approved is in it."""
+    builder.predict("own", 1, 0).label("own", 2, 0, value=0.0)
+    builder.predict("both", 0.5, 1).label("both", 3, 1, value=0.0).label("both", 4, 2, value=1.0, definition="other")
+    place = {"prediction_offset": 1, "predicted_at": hour(0.5)}
+    builder.outcome("both", "joined", 4, 2, value=1.0, label_offset=2, definition="other", **place)
+    about = backfill_of(Cause.REDEFINED, 4, 4)
+    rule(builder, 0, Verdict.APPROVED, about, 5)
+    counts = write_dataset(builder.lake, CONFIG, ORDER, tmp_path).counts
+    [own] = counts.backfills
+    assert (counts.rows, own.rows, own.left_out) == (1, 0, {"other_definition": 1})
+
+
+def test_a_data_set_of_an_older_version_has_no_counts_of_backfills(builder: LakeBuilder, tmp_path: Path) -> None:
+    """A process may have been killed between writing it and logging it, and a newer version has taken over."""
+    corrected(builder, "a", 0, 0, (1, 3))
+    rule(builder, 0, Verdict.APPROVED, backfill_of(Cause.CORRECTED, 2, 4), 5)
+    found = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
+    manifest = json.loads((found.folder / "manifest.json").read_text())
+    del manifest["holdout_left_out"], manifest["backfills"][0]["rows"], manifest["backfills"][0]["left_out"]
+    (found.folder / "manifest.json").write_text(json.dumps(manifest))
+    older = write_dataset(builder.lake, CONFIG, ORDER, tmp_path).counts
+    assert (older.rows, older.left_out, older.holdout_left_out, older.backfills) == (1, {}, {}, [])

@@ -7,6 +7,7 @@ from gate_case import DRIFT, ID, START_MS, episode, evaluation, finding, ruling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrain.dataset_rows import rows_from_detail
 from retrain.episode_status import rulings_of, waiting_episodes
 from retrain.gate import DAY_MS, NEXT_STATES, Gate, IllegalEvent, decision_id, gate_of
 from retrain.log_entries import (
@@ -25,6 +26,7 @@ from retrain.retrains import retrains_of
 from retrain.schedule import Attempt
 from schemas.config.retrain import RetrainConfig
 from schemas.events.backfill import Cause, Verdict
+from schemas.events.dataset_rows import BackfillRows, DatasetRows
 from schemas.events.evidence import Decision, Event, FindingKind, GateState, LabelFault, Level, Place
 from schemas.events.retrain_request import RetrainCallback
 
@@ -35,6 +37,8 @@ BY_CALLBACK = EntryOrigin(
 )
 NOBODY = EntryOrigin("flights", "late", None)
 OPEN = {GateState.PREPARING, GateState.REQUESTED, GateState.RUNNING}
+FULL = DatasetRows(rows=5, holdout_rows=2, left_out={"pending": 1})
+EMPTY = DatasetRows(rows=0, holdout_rows=2)
 BY_RULE = (Verdict.PASSED, Verdict.WARNED, Verdict.QUARANTINED)
 
 
@@ -79,8 +83,8 @@ def test_every_event_is_taken_where_the_table_has_it_and_nowhere_else(state: Gat
     assert delivered is not None
     assert gave_up is not None
     events = [
-        (Event.PREPARED, prepared(origin, gate, {"rows": 5}, 5)),
-        (Event.RESOLVED, prepared(origin, gate, {"rows": 0}, 0)),
+        (Event.PREPARED, prepared(origin, gate, {}, FULL)),
+        (Event.RESOLVED, prepared(origin, gate, {}, EMPTY)),
         (Event.DELIVERED, delivered),
         (Event.UNDELIVERABLE, gave_up),
         (Event.ACCEPTED, answered(origin, gate, answer("accepted"), "c1")),
@@ -323,7 +327,7 @@ def test_entries_of_backfills_and_notes_are_not_retrains_and_end_none() -> None:
     gate = gate.after(log[-1])
     for add in (
         lambda gate: backfilled(ORIGIN, gate, ruling(Verdict.QUARANTINED), ["So."], {}),
-        lambda gate: prepared(ORIGIN, gate, {"rows": 5, "dataset": "file:///d"}, 5),
+        lambda gate: prepared(ORIGIN, gate, {"dataset": "file:///d"}, FULL),
         lambda gate: ruled(ORIGIN, gate, ruling(Verdict.APPROVED), "so", {}),
         lambda gate: restated(ORIGIN, gate, evaluation(1), []),
         lambda gate: ORIGIN.entry(gate, Event.REFUSED, gate.state, "another hash"),
@@ -338,6 +342,29 @@ def test_entries_of_backfills_and_notes_are_not_retrains_and_end_none() -> None:
     [found] = retrains_of(log)
     assert (found.id, found.state, found.is_open, found.rows) == (log[0].decision, "resolved", False, 5)
     assert found.ended_ms == told_ms
+
+
+def test_the_entry_of_a_data_set_says_what_of_an_approved_backfill_is_left_out() -> None:
+    """In its sentence and in its detail, for the request; backfills that were approved before are not named."""
+    one, other = (BackfillRows(episode=f"bf-{number:032x}", rows=0, holdout_rows=0) for number in (1, 2))
+    one = one.model_copy(update={"left_out": {"other_definition": 180}})
+    counts = DatasetRows(rows=500, holdout_rows=60, left_out={"other_definition": 180}, backfills=[one, other])
+    entry = prepared(ORIGIN, gate_in(GateState.PREPARING), {"dataset": "file:///d"}, counts, [one.episode])
+    assert entry.reason == (
+        f"a data set of 500 training rows and 60 holdout rows is written; of 180 predictions that backfill "
+        f"{one.episode} has labelled, 0 are training rows and 0 are holdout rows; left out: 180 other definition"
+    )
+    assert entry.detail["dataset"] == "file:///d"
+    assert rows_from_detail(entry.detail) == (counts.left_out, [one])
+
+
+def test_a_data_set_that_was_decided_without_a_look_at_its_holdout_ends_the_retrain() -> None:
+    """As a version before did; nothing without a holdout is ever asked for."""
+    counts = DatasetRows(rows=500, holdout_rows=0, left_out={"quarantined": 7})
+    entry = prepared(ORIGIN, gate_in(GateState.PREPARING), {}, counts)
+    assert (entry.event, entry.state) == (Event.RESOLVED, GateState.COOLING)
+    assert entry.reason == "the data set would have no holdout rows; left out: 7 quarantined"
+    assert prepared(NOBODY, gate_in(GateState.PREPARING), {}, counts).event is Event.PREPARED
 
 
 @settings(max_examples=60, deadline=None)
@@ -366,7 +393,7 @@ def test_any_order_of_events_gives_a_log_that_folds_to_the_same_gate(steps: list
             found = [DRIFT] if what == "drift" else []
             entries += evaluated(ORIGIN, gate, evaluation(day, *found, version=f"v{version}"))
         elif what in ("prepare", "empty"):
-            entries.append(prepared(ORIGIN, gate, {}, 0 if what == "empty" else 9))
+            entries.append(prepared(ORIGIN, gate, {}, EMPTY if what == "empty" else FULL))
         elif what in ("deliver", "give_up"):
             entries.append(attempted(ORIGIN, gate, attempt("delivered" if what == "deliver" else "gave_up")))
         elif what == "backfill":

@@ -8,6 +8,7 @@ from gate_case import DRIFT, ID, START_MS, episode, evaluation, finding
 from retrain.gate import DAY_MS, Gate
 from retrain.policy import cooling_until_ms, judge
 from schemas.config.retrain import RetrainConfig
+from schemas.events.dataset_rows import DatasetRows
 from schemas.events.evidence import Finding, FindingKind, GateState, Level, Place
 
 TARGET = {"url": "https://pipeline.example/retrain"}
@@ -193,6 +194,39 @@ def test_untrusted_labels_hold_an_approval() -> None:
     """As they hold every trigger."""
     judgement = judge(APPROVED, evaluation(0, finding(FindingKind.SILENCE, place=Place.LABELS)), CONFIG)
     assert judgement.state is GateState.HELD
+
+
+def test_a_data_set_without_a_holdout_holds_the_request_and_keeps_the_approval() -> None:
+    """A condition by name, with the reasons of the rows that are missing and what gives some."""
+    left_out = {"quarantined": 120, "pending": 1_500}
+    dataset = DatasetRows(rows=900, holdout_rows=0, left_out=left_out, holdout_left_out={"quarantined": 120})
+    judgement = judge(APPROVED, evaluation(0), CONFIG, dataset=dataset)
+    assert judgement.state is GateState.WATCHING
+    [unmet] = [one for one in judgement.conditions if not one.is_met]
+    assert (unmet.name, unmet.value) == ("holdout_rows", "0 (120 quarantined)")
+    assert unmet.needed == "at least 1: newer predictions with labels, or a longer retrain.dataset.holdout"
+    assert "not requested: holdout_rows is 0 (120 quarantined)" in judgement.reason
+    assert len(judgement.findings) == 2
+    enough = judge(APPROVED, evaluation(0), CONFIG, dataset=dataset.model_copy(update={"holdout_rows": 1}))
+    assert enough.state is GateState.PREPARING
+    assert [one.name for one in enough.conditions[-2:]] == ["training_rows", "holdout_rows"]
+    assert [one.value for one in enough.conditions[-2:]] == ["900", "1"]
+
+
+def test_a_data_set_without_training_rows_holds_the_request() -> None:
+    """Reasons are of the time before the holdout; without a holdout in the config none is required."""
+    left_out = {"pending": 7, "quarantined": 3}
+    empty = DatasetRows(rows=0, holdout_rows=0, left_out=left_out, holdout_left_out={"pending": 7})
+    no_holdout = configured(dataset={"holdout": "0d"})
+    judgement = judge(APPROVED, evaluation(0), no_holdout, dataset=empty)
+    assert judgement.state is GateState.WATCHING
+    assert [(one.name, one.value) for one in judgement.conditions if not one.is_met] == [
+        ("training_rows", "0 (3 quarantined)")
+    ]
+    nothing = judge(APPROVED, evaluation(0), no_holdout, dataset=DatasetRows(rows=0, holdout_rows=0))
+    assert nothing.conditions[-1].value == "0 (there is no prediction of its time)"
+    full = judge(APPROVED, evaluation(0), no_holdout, dataset=DatasetRows(rows=1, holdout_rows=0))
+    assert full.state is GateState.PREPARING
 
 
 def test_a_waiting_backfill_is_named_and_holds_no_retrain() -> None:

@@ -11,7 +11,13 @@ from retrain.retrains import Retrain, retrains_of
 from schemas.events.evidence import Decision, Event, GateState
 
 FIRST, SECOND = ("rt-" + digit * 32 for digit in "01")
-WRITTEN = {"dataset": "file:///d", "manifest": "file:///d/m", "manifest_sha256": "0" * 64, "rows": 2_000}
+WRITTEN = {
+    "dataset": "file:///d",
+    "manifest": "file:///d/m",
+    "manifest_sha256": "0" * 64,
+    "rows": 2_000,
+    "holdout_rows": 300,
+}
 
 
 def log_of(*steps: tuple[Event, GateState, dict[str, Any]], number: int = 0, id_: str = FIRST) -> list[Decision]:
@@ -54,6 +60,7 @@ def test_an_open_retrain_has_the_gates_state(steps: Any, state: str, is_overdue:
         following_version=None,
         ended_ms=None,
         rows=rows,
+        holdout_rows=None if rows is None else 300,
         dataset=None if rows is None else "file:///d",
     )
 

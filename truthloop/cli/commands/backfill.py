@@ -9,7 +9,7 @@ import typer
 
 from schemas.base.figures import plain_text
 from truthloop.cli.selection import local_user
-from truthloop.terminal.console import note, print_json, reporting_errors, results
+from truthloop.terminal.console import note, print_json, reporting_errors, results, warn
 
 if TYPE_CHECKING:
     from retrain.episode_status import EpisodeStatus
@@ -106,7 +106,6 @@ def diff(
         from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
         from lake import Lake  # noqa: PLC0415 - the same
-        from schemas.base.figures import zone_of  # noqa: PLC0415 - the same
         from truthloop.evidence.approvals import state_text  # noqa: PLC0415 - the same
         from truthloop.terminal.backfill_report import report_text  # noqa: PLC0415 - the same
 
@@ -114,11 +113,11 @@ def diff(
             raise typer.BadParameter("--json and --html cannot both be given")
         settings = _settings(config)
         status, found = _read(settings, episode)
-        sentence = state_text(Lake.open(settings.lake), status, zone_of(settings.config.timezone))
         if as_json:
             sys.stdout.buffer.write(found.document())
             sys.stdout.buffer.flush()
             return
+        sentence = state_text(settings, Lake.open(settings.lake), status)
         if html is not None:
             html.write_text(_html_file(status, found, sentence), "utf-8")
             note(f"Written to {escape(plain_text(str(html)))}.")
@@ -187,11 +186,29 @@ def _rule(episode: str, verdict: "Verdict", digest: str, reason: str, config: Pa
                 hint = f"Read it: truthloop backfill diff {episode}"
             raise error(f"{plain_text(what)}. Nothing was changed.", where=plain_text(episode), hint=hint)
         note(f"{episode} is {verdict.value} by {escape(plain_text(user))} ({ATTESTED}).")
+        if verdict is Verdict.APPROVED:
+            _say_what_it_brings(settings, approvals.status(episode))
         note("The feedback role restates the metrics and evaluates. Without that role: truthloop retrain evaluate")
         if verdict is Verdict.REJECTED:
             note(
                 "Its labels are withdrawn by the running join, or by the next `truthloop replay` (no files are needed)."
             )
+
+
+def _say_what_it_brings(settings: "Settings", status: "EpisodeStatus | None") -> None:
+    """Say what of an approved backfill a data set of now has; a lake that cannot be read changes no approval."""
+    from lake import Lake  # noqa: PLC0415 - keeps --help fast
+    from schemas.errors import LakeError  # noqa: PLC0415 - the same
+    from truthloop.evidence.approved_rows import approved_rows_now  # noqa: PLC0415 - the same
+    from truthloop.text.rulings import training_text  # noqa: PLC0415 - the same
+
+    try:
+        rows = None if status is None else approved_rows_now(settings, Lake.open(settings.lake), status)
+    except LakeError as error:
+        warn(plain_text(str(error)))
+        return
+    if rows is not None:
+        note(training_text(rows, is_waiting=False))
 
 
 def _settings(config: Path) -> "Settings":

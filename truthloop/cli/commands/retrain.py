@@ -58,7 +58,7 @@ def list_(kind: Kind = None, config: Config = CONFIG, as_json: Json = False) -> 
                 }
             )
             return
-        table = plain_table("decided:", "kind:", "id:", "state:", "version:", "rows", "why:")
+        table = plain_table("decided:", "kind:", "id:", "state:", "version:", "rows", "holdout", "why:")
         for name, entries in logs.items():
             for item in retrains_of(entries):
                 table.add_row(
@@ -68,6 +68,7 @@ def list_(kind: Kind = None, config: Config = CONFIG, as_json: Json = False) -> 
                     item.state,
                     Text(plain_text(item.version or "-")),
                     "-" if item.rows is None else f"{item.rows:,}",
+                    "-" if item.holdout_rows is None else f"{item.holdout_rows:,}",
                     Text(plain_text(item.reason)),
                 )
         if table.row_count:

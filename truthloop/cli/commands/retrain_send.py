@@ -103,6 +103,7 @@ def example_request(settings: "Settings", retrain: "RetrainConfig", at_ms: int) 
             manifest_uri=(folder / "manifest.json").as_uri(),
             manifest_sha256="0" * 64,
             rows=0,
+            holdout_rows=0,
             as_of=at_ms,
         ),
         current_version="example",

@@ -92,11 +92,16 @@ class Receipt:
 
     def as_line(self) -> str:
         """Return it as a line of printable text."""
+        from retrain.dataset_rows import approved_texts  # noqa: PLC0415 - keeps --help fast
+
         parts = [str(self.status), "signature right" if self.is_signed else "signature wrong"]
         if self.request is not None:
             data = self.request.data
             parts += [self.request.id, ", ".join(dict.fromkeys(finding.kind for finding in data.trigger))]
-            parts += [f"{data.dataset.rows:,} rows at {data.dataset.uri}", *(["dry run"] if data.dry_run else [])]
+            holdout = data.dataset.holdout_rows
+            rows = f"{data.dataset.rows:,} rows" + ("" if holdout is None else f" and {holdout:,} holdout rows")
+            parts += [f"{rows} at {data.dataset.uri}", *(["dry run"] if data.dry_run else [])]
+            parts += approved_texts(data.dataset.approved)
         parts += ["seen before"] if self.is_repeat else []
         parts += [self.reason] if self.reason else []
         return plain_text("  ".join(parts))

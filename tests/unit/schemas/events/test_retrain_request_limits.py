@@ -2,10 +2,12 @@
 
 from gate_case import ID, entry, finding
 
+from retrain.dataset_rows import rows_to_detail
 from retrain.gate import gate_of
 from schemas.config.retrain import RetrainConfig
+from schemas.events.dataset_rows import BackfillRows, DatasetRows
 from schemas.events.evidence import Decision, Event, FindingKind, GateState, Place
-from schemas.events.retrain_request import REQUEST_BYTES_MAX
+from schemas.events.retrain_request import APPROVED_MAX, REQUEST_BYTES_MAX
 from truthloop.feedback.deliveries import request_of
 
 RETRAIN = RetrainConfig.model_validate({"target": {"url": "https://pipeline.example/retrain"}})
@@ -55,3 +57,32 @@ def test_many_long_names_never_make_a_request_that_cannot_be_sent() -> None:
     assert len(request.body()) <= REQUEST_BYTES_MAX
     assert request.data.trigger[0].subject.startswith("00")
     assert 1 <= len(request.data.trigger) < 20
+
+
+def test_the_request_says_what_of_an_approved_backfill_is_left_out() -> None:
+    """As the log has it; of a data set that a version before wrote the counts are unknown."""
+    entries = log_with(["temp_f"])
+    older = request_of(RETRAIN, entries, gate_of(entries)).data.dataset
+    assert (older.holdout_rows, older.left_out, older.approved) == (None, {}, [])
+    own = BackfillRows(episode=f"bf-{1:032x}", rows=2, holdout_rows=1, left_out={"other_definition": 180})
+    counts = DatasetRows(rows=7, holdout_rows=3, left_out={"other_definition": 180, "pending": 4})
+    entries[1] = entries[1].model_copy(update={"detail": WRITTEN | rows_to_detail(counts, [own])})
+    data = request_of(RETRAIN, entries, gate_of(entries)).data.dataset
+    assert (data.rows, data.holdout_rows, data.left_out, data.approved) == (7, 3, counts.left_out, [own])
+
+
+def test_many_approved_backfills_fit_into_a_request() -> None:
+    """With all reasons, and the largest numbers; findings make room."""
+    reasons = ("ineligible", "quarantined", "pending", "expired", "retracted", "other_definition", "not_mature")
+    reasons += ("known_before_the_prediction", "the_same_moment_again", "purged_at_the_split")
+    left_out = dict.fromkeys(reasons, (1 << 63) - 1)
+    own = [
+        BackfillRows(episode=f"bf-{number:032x}", rows=1 << 62, holdout_rows=1 << 62, left_out=left_out)
+        for number in range(APPROVED_MAX)
+    ]
+    counts = DatasetRows(rows=1, holdout_rows=1, left_out=left_out, backfills=own)
+    entries = log_with([f"{number:02}" + "\N{AIRPLANE}" * 300 for number in range(20)])
+    entries[1] = entries[1].model_copy(update={"detail": WRITTEN | rows_to_detail(counts, own)})
+    request = request_of(RETRAIN, entries, gate_of(entries))
+    assert len(request.body()) <= REQUEST_BYTES_MAX
+    assert request.data.dataset.approved == own

@@ -61,6 +61,16 @@ def test_a_request_is_printed_as_one_line() -> None:
     assert "dry run" in taken(inbox, body_of(2, dry_run=True)).as_line()
 
 
+def test_a_line_names_the_holdout_and_what_of_an_approved_backfill_is_left_out() -> None:
+    """The person at the pipeline sees it without the manifest."""
+    own = {"episode": f"bf-{7:032x}", "rows": 0, "holdout_rows": 0, "left_out": {"other_definition": 180}}
+    dataset = json.loads(body_of())["data"]["dataset"] | {"rows": 9, "holdout_rows": 3, "approved": [own]}
+    line = taken(inbox_of(), body_of(dataset=dataset)).as_line()
+    assert "9 rows and 3 holdout rows at s3://b/d" in line
+    assert f"of 180 predictions that backfill bf-{7:032x} has labelled, 0 are training rows" in line
+    assert line.endswith("left out: 180 other definition")
+
+
 def test_an_unsigned_request_is_401_and_not_remembered() -> None:
     """Also one with malformed headers, or none."""
     inbox = inbox_of()
