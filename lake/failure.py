@@ -46,7 +46,10 @@ def lake_error(what: str, error: BaseException, where: Path, hint: str) -> LakeE
         where: file or folder.
         hint: what to do if the system refused nothing.
     """
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        other = error.filename if error.filename is not None and Path(str(error.filename)) != where else None
+        text = error.strerror if other is None else f"{Path(str(other)).name}: {error.strerror}"
     reason = " ".join(_BRANCH.sub(": ", _COLOURS.sub("", text)).split())
     return LakeError(f"{what}: {reason}", where=str(where), hint=_system_hint(reason) or hint)
 

@@ -183,7 +183,7 @@ def test_coverage_of_an_unknown_slice_suggests_the_nearest(files: Files) -> None
 
 
 def test_metrics_are_null_then_provisional_then_mature(files: Files) -> None:
-    """Null without labels, provisional before the close, mature after it."""
+    """Null without labels, provisional before the close, final after it; revised where late labels came then."""
     call("replay", "-p", files.prediction_files[0])
     rows = json.loads(call("metrics", "--json").stdout)["metrics"]
     assert rows == [] or {row["status"] for row in rows} == {"no_data"}
@@ -193,7 +193,7 @@ def test_metrics_are_null_then_provisional_then_mature(files: Files) -> None:
     assert "provisional" in {row["status"] for row in rows}
     call("replay", "--close", CLOSE)
     rows = json.loads(call("metrics", "--json", "--by", "version").stdout)["metrics"]
-    assert {row["status"] for row in rows if row["definition"] == "c1"} <= {"mature", "no_data"}
+    assert {row["status"] for row in rows if row["definition"] == "c1"} <= {"mature", "revised", "no_data"}
     shown = call("metrics", "--by", "version", "--by", "month")
     assert "click (c1)" in shown.stdout
 
