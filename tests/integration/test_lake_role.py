@@ -108,11 +108,12 @@ def test_kills_at_any_moment_neither_lose_nor_duplicate_rows(case: JoinCase, wor
     chance = random.Random(1)
     clock = threading.Event()
     for _ in range(6):
+        seen = len(workers.log())
         process = workers.start()
         for _ in range(chance.randrange(1, 5)):
             case.send(10)
             case.step(share=chance.random())
-        wait_until("a sign of life", partial(_has_said_more, workers, len(workers.log())), workers.log)
+        wait_until("a sign of life", partial(_has_said_more, workers, seen), workers.log)
         clock.wait(chance.random() * 2)
         process.send_signal(signal.SIGKILL)
         process.wait()
