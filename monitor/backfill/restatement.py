@@ -144,12 +144,11 @@ def _ages(kind: KindPlan, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _base(kind: KindPlan, labels: LabelPairs, cells: pl.DataFrame) -> pl.DataFrame:
-    """Return the cells of the cohorts touched, of the config's own definition and of all predictions."""
+    """Return the cells of the cohorts touched, of all definitions of record and of all predictions."""
     cohorts = labels.rows.select("version", "day").unique()
     own = cells.filter(
         pl.col("slice") == ALL,
         pl.col("kind") == kind.name,
-        pl.col("definition") == kind.definition,
         pl.col("measure").str.contains(_NEEDED),
     )
     return own.join(cohorts, on=["version", "day"], how="semi").select(list(_MEASURES))

@@ -21,7 +21,7 @@ def vocabulary_warning(cells: pl.DataFrame) -> str | None:
     """Return a sentence if no class of the labels is ever predicted; None if one is, or if nobody can tell.
 
     Args:
-        cells: merged, of one multiclass kind and definition.
+        cells: merged, of one multiclass kind.
 
     >>> amounts = {"class_true dog": 2, "class_true cat": 1, "class_predicted 1": 2, "class_predicted 0": 1}
     >>> cells = pl.DataFrame({"slice": "", "measure": list(amounts), "amount": list(amounts.values())})

@@ -53,7 +53,7 @@ def count_outcomes(plan: CellPlan, codebook: Codebook, kind: KindPlan, states: p
     ).filter(pl.col("state").is_not_null())
     newest = rows.filter(pl.col("until_age") > ages)
     yield from _by_state(plan, codebook, kind, newest)
-    yield from _revised(plan, codebook, kind, newest)
+    yield from _revised(plan, codebook, kind, rows)
     scoring = score_labels(plan, kind, rows.filter(pl.col("state") == 0))
     yield from _by_counter(plan, codebook, kind, scoring)
     yield from _weights(plan, codebook, kind, scoring)

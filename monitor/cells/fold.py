@@ -75,9 +75,10 @@ def fold(
       predictions; `arrived_corrected`, by hour of the day: changes of a value, and retractions. First labels also by
       block and age (see `monitor.cells.label_flow`): `arrived_block`, in every slice, and `arrived_from SOURCE`.
 
-    Measures of predictions are counted under the kind's own definition only, the rest under the outcome's. Pending
-    outcomes are `predictions - labels - retracted - expired` of the own definition. Inputs, outputs, arrivals, and
-    panes without `delay_by` are counted in the slice of all only.
+    Measures of predictions are counted under the kind's own definition, the rest under that of the label: each outcome
+    once at each age, under the definition that was of record then. Of definitions that are not of record only arrivals
+    are counted. Pending outcomes are `predictions - labels - retracted - expired`, summed over definitions. Inputs,
+    outputs, arrivals, and panes without `delay_by` are counted in the slice of all only.
 
     Args:
         plan: with the slice values and classes of the lake's cells admitted (`CellPlan.with_admitted`).

@@ -57,7 +57,6 @@ def input_counts(
     outputs = mine.filter(is_kind, pl.col("measure") == output).with_columns(input=pl.lit(OUTPUT))
     labels = mine.filter(
         is_kind,
-        pl.col("definition") == kind.definition,
         pl.col("day") <= judged,
         pl.col("measure").is_in([f"score_0{at}", f"score_1{at}"]),
     ).with_columns(input=pl.lit(LABEL), bin=pl.col("measure").str.starts_with("score_1").cast(pl.Int64))

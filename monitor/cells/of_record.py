@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
+from schemas.base.status import Status
 from schemas.events.backfill import Cause, Episode, Ruling
 
 __all__ = [
@@ -32,10 +33,10 @@ _CHANGES = ("correction", "retraction")
 
 
 def of_record(outcomes: pl.DataFrame, definitions: Mapping[str, str], rulings: Sequence[Ruling] = ()) -> pl.DataFrame:
-    """Return the revisions of record of each kind's own definition, and the chains of other definitions unchanged.
+    """Return the revisions of record: of each kind's own definition, and of those that are approved.
 
-    A revision of an approved definition occurs twice: in its own chain, and with a rank in the chain of the kind's own
-    definition, where it outranks the other revisions.
+    They make one chain for each prediction and kind, in which each revision keeps its own definition, and one of an
+    approved definition outranks those of the kind's own. A definition that is not of record has no revision in it.
 
     Args:
         outcomes: revisions in the lake's columns, and `BACKFILL_COLUMNS`; without these nothing is declared.
@@ -46,19 +47,18 @@ def of_record(outcomes: pl.DataFrame, definitions: Mapping[str, str], rulings: S
         The same columns, and `rank`.
     """
     rows = with_declarations(outcomes)
+    approved = approved_definitions(definitions, rulings)
+    rank = pl.lit(None, dtype=pl.Int64)
+    for kind, own in definitions.items():
+        for number, definition in enumerate([own, *approved.get(kind, [])]):
+            is_it = (pl.col("kind") == kind) & (pl.col("definition") == definition)
+            rank = pl.when(is_it).then(pl.lit(number, dtype=pl.Int64)).otherwise(rank)
+    ranked = rows.with_columns(rank.alias(RANK)).filter(pl.col(RANK).is_not_null())
     if not rulings and not rows.get_column("is_declared").any():
-        return rows.with_columns(pl.lit(0, dtype=pl.Int64).alias(RANK))
-    is_own = pl.col("definition") == pl.col("kind").replace_strict(definitions, default=None, return_dtype=pl.String)
-    counts = is_counted(rulings)
-    ranked = [rows.filter(~is_own | counts).with_columns(pl.lit(0, dtype=pl.Int64).alias(RANK))]
-    for kind, approved in approved_definitions(definitions, rulings).items():
-        ranked += [
-            rows.filter(
-                pl.col("kind") == kind, pl.col("definition") == definition, counts, pl.col("status") != "pending"
-            ).with_columns(pl.lit(definitions[kind]).alias("definition"), pl.lit(rank, dtype=pl.Int64).alias(RANK))
-            for rank, definition in enumerate(approved, start=1)
-        ]
-    return pl.concat(ranked)
+        return ranked
+    # an outcome of another definition whose label was withdrawn is pending, and outranks nothing
+    is_outranked = (pl.col(RANK) > 0) & (pl.col("status") == Status.PENDING.value)
+    return ranked.filter(is_counted(rulings) & ~is_outranked)
 
 
 def is_counted(rulings: Sequence[Ruling]) -> pl.Expr:

@@ -149,7 +149,7 @@ class Panes:
 def read_panes(
     cells: pl.DataFrame, plan: CellPlan, kind: str, version: str, slice_: str, days: tuple[date, date]
 ) -> Panes:
-    """Return the panes of one version, kind and slice, for the kind's own definition.
+    """Return the panes of one version, kind and slice, of all definitions of record.
 
     Args:
         cells: merged cells.
@@ -175,7 +175,6 @@ def read_panes(
         pl.col("version") == version,
         is_slice,
         pl.col("day").is_between(first, last),
-        pl.col("definition") == own.definition,
         pl.col("measure").str.starts_with("pane_"),
     )
     day_index = (pl.col("day") - first).dt.total_days()

@@ -16,8 +16,10 @@ __all__ = ["FINAL", "LABELLED", "revised_column", "states_between"]
 LABELLED = pl.col("status").is_in([Status.JOINED.value, Status.IMPLIED.value])
 FINAL = "final"
 
-_CHAIN = ["partition", "prediction_offset", "kind", "definition"]
-"""Key of a chain. It holds the prediction's position, because an id may be used again for another prediction."""
+_CHAIN = ["partition", "prediction_offset", "kind"]
+"""Key of a chain. It holds the prediction's position, because an id may be used again for another prediction.
+
+The definition is not part of it: of record is one of them at a time."""
 _TIME = pl.Datetime("us", "UTC")
 _SCHEMA: dict[str, pl.DataType] = {
     "partition": pl.Int32(),
@@ -63,9 +65,11 @@ def states_between(plan: CellPlan, before: pl.DataFrame, after: pl.DataFrame) ->
           newest.
         - `first_known_at`: when a label was first known since the last one was retracted, or withdrawn without another;
           null without a label.
-        - `revised_final`: how often the truth that metrics use (no label, or its value) changed after the horizon.
+        - `revised_final`: how often the truth that metrics use (no label, or its value) changed after the horizon; 0
+          but for the newest state.
         - `revised_AGE`, for each of the plan's `evaluate_at_ms`: how often a label that was known by that age changed,
-          or was retracted, after it.
+          or was retracted, after it; 0 but for the state that was of record at that age, or the newest where no label
+          was.
     """
     signed = [(_states(plan, _project(after, plan)), 1), (_states(plan, _project(before, plan)), -1)]
     return pl.concat(rows.with_columns(sign=pl.lit(sign, dtype=pl.Int64)) for rows, sign in signed)
@@ -108,29 +112,41 @@ def _states(plan: CellPlan, rows: pl.DataFrame) -> pl.DataFrame:
             replaced_at=pl.col("known_at").cum_min(reverse=True).shift(-1).over("chain"),
         )
         .with_columns(_revised(plan))
-        .with_columns(pl.col(revised).sum().over("chain"))
-        .filter(is_newest | (LABELLED & _is_of_record_at_an_age(plan)))
+        .with_columns(is_newest=is_newest)
+        .with_columns(_revised_once(plan))
+        .filter(
+            pl.col("is_newest") | (LABELLED & pl.any_horizontal(pl.lit(value=False), *_is_of_record(plan).values()))
+        )
     )
     columns = [*single.columns, *revised]
     return pl.concat([single.with_columns(none).select(columns), states.select(columns)])
 
 
-def _is_of_record_at_an_age(plan: CellPlan) -> pl.Expr:
-    """Return whether a revision was the newest one known at one of the fixed ages."""
+def _is_of_record(plan: CellPlan) -> dict[int, pl.Expr]:
+    """Return by fixed age whether a revision was the newest one known at that age."""
     known_ms, replaced_ms = (
         (pl.col(name) - pl.col("predicted_at")).dt.total_microseconds() / 1_000 for name in ("known_at", "replaced_at")
     )
-    ages_ms = [age for age in _ages(plan) if isinstance(age, int)]
-    return pl.any_horizontal(pl.lit(value=False), *((known_ms <= age) & (replaced_ms > age) for age in ages_ms))
+    is_newest = replaced_ms.is_null()
+    return {age: (known_ms <= age) & (is_newest | (replaced_ms > age)) for age in _ages(plan) if isinstance(age, int)}
+
+
+def _revised_once(plan: CellPlan) -> list[pl.Expr]:
+    """Return the changes of each chain by age, on the state that was of record at the age, or else on the newest."""
+    found = [pl.when("is_newest").then(pl.col(revised_column(FINAL)).sum().over("chain")).otherwise(0)]
+    for age, is_of_record in _is_of_record(plan).items():
+        is_it = (LABELLED & is_of_record).fill_null(value=False)
+        is_kept = is_it | (pl.col("is_newest") & ~is_it.any().over("chain"))
+        found.append(pl.when(is_kept).then(pl.col(revised_column(age)).sum().over("chain")).otherwise(0))
+    return found
 
 
 def _chain_hash(rows: pl.DataFrame) -> pl.Expr:
-    """Return one number for a chain's key: faster than hashing a struct. A column with a single text is left out."""
+    """Return one number for a chain's key: faster than hashing a struct. A single kind is left out."""
     number = pl.col("prediction_offset") * 1_024 + pl.col("partition")
-    for name in ("kind", "definition"):
-        texts = rows.get_column(name).unique().sort()
-        if len(texts) > 1:
-            number = number * len(texts) + pl.col(name).cast(pl.Enum(texts)).to_physical().cast(pl.Int64)
+    kinds = rows.get_column("kind").unique().sort()
+    if len(kinds) > 1:
+        number = number * len(kinds) + pl.col("kind").cast(pl.Enum(kinds)).to_physical().cast(pl.Int64)
     return number
 
 

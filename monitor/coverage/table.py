@@ -47,8 +47,8 @@ def coverage(
 ) -> pl.DataFrame:
     """Return the coverage of each cohort, kind and age of the config, one row each.
 
-    Implied outcomes count as labelled at the age of the horizon; expired and retracted outcomes are unlabelled. Only
-    the kind's own definition counts.
+    Implied outcomes count as labelled at the age of the horizon; expired and retracted outcomes are unlabelled.
+    Labels of all definitions of record count.
 
     Args:
         cells: merged cells.
@@ -143,7 +143,7 @@ def _by_age(cells: pl.DataFrame, plan: CellPlan, kind: KindPlan, ages_ms: tuple[
     """Return by cohort and age: day_end_ms, predictions, labels (at any age), labelled (by that age)."""
     # arrivals are counted under the day of arrival, which need not be a cohort
     is_cohort = ~pl.col("measure").str.starts_with("arrived")
-    own = cells.filter(pl.col("kind") == kind.name, pl.col("definition") == kind.definition, is_cohort)
+    own = cells.filter(pl.col("kind") == kind.name, is_cohort)
     label = pl.col("measure") == "labels"
     by_age = [pl.col("amount").filter(label, pl.col("bin") <= age).sum().alias(str(age)) for age in ages_ms]
     totals = [

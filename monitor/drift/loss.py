@@ -64,7 +64,7 @@ def day_losses(cells: pl.DataFrame, kind: KindPlan, version: str, last: date, at
 
     Args:
         cells: merged cells.
-        kind: of the plan the cells were folded with; only its own definition counts.
+        kind: of the plan the cells were folded with.
         last: the newest day that is old enough.
         at_age_ms: one of the kind's `evaluate_at_ms`; None: all labels.
 
@@ -75,7 +75,6 @@ def day_losses(cells: pl.DataFrame, kind: KindPlan, version: str, last: date, at
         pl.col("kind") == kind.name,
         pl.col("version") == version,
         pl.col("slice") == ALL,
-        pl.col("definition") == kind.definition,
         pl.col("day") <= last,
         ~pl.col("measure").str.contains(_UNUSED),
     )

@@ -24,7 +24,7 @@ from schemas.events.backfill import Ruling
 
 __all__ = ["LiveMetrics", "MultiClassMCC"]
 
-Key = tuple[str, str, str]
+Key = tuple[str, str, str, str]
 
 
 class MultiClassMCC(river.base.MultiClassMetric):
@@ -99,7 +99,7 @@ _BINARY_DEFAULT = tuple(dict.fromkeys((*COMMON_METRICS, *RARE_METRICS)))
 
 @dataclass
 class _VersionMetrics:
-    """The metrics of one version and kind, and the number of records in them."""
+    """The metrics of one version, kind and definition, and the number of records in them."""
 
     metrics: dict[str, Any]
     records: int = 0
@@ -109,7 +109,7 @@ class _VersionMetrics:
 
 @dataclass
 class LiveMetrics:
-    """River metrics of every version and kind, over the current labels of the kind's own definition.
+    """River metrics of every version, kind and definition, over the current labels of record.
 
     The metrics are those of the config, or else those of the task (of binary kinds, those shown for common and for rare
     classes). River's rolling metrics and RMSLE are not among them, because their `revert` is wrong. Values that no
@@ -120,7 +120,7 @@ class LiveMetrics:
     """
 
     plan: CellPlan
-    _states: dict[tuple[str, str], _VersionMetrics] = field(default_factory=dict, init=False, repr=False)
+    _states: dict[tuple[str, str, str], _VersionMetrics] = field(default_factory=dict, init=False, repr=False)
 
     def apply(
         self,
@@ -145,19 +145,18 @@ class LiveMetrics:
         states = states_between(self.plan, before, after).filter(LABELLED, pl.col("replaced_at").is_null())
         self.plan = self.plan.admit_classes(states)
         for kind in self.plan.kinds:
-            own = (pl.col("kind") == kind.name) & (pl.col("definition") == kind.definition)
-            rows = _usable(self.plan, kind, states.filter(own))
-            for (version,), mine in rows.group_by("version", maintain_order=True):
-                self._apply_to(kind, str(version), mine)
+            rows = _usable(self.plan, kind, states.filter(pl.col("kind") == kind.name))
+            for (version, definition), mine in rows.group_by("version", "definition", maintain_order=True):
+                self._apply_to(kind, str(version), str(definition), mine)
 
     def values(self) -> dict[Key, float | None]:
-        """Return {(version, kind, metric): value} of every version that has had a label.
+        """Return {(version, kind, definition, metric): value} of every version and definition that has had a label.
 
         A value is None without records; so are R2 of a single record, the area under the curve of a single class, and
         all but the accuracy of a kind with more classes than are counted separately.
         """
         found: dict[Key, float | None] = {}
-        for (version, kind), state in sorted(self._states.items()):
+        for (version, kind, definition), state in sorted(self._states.items()):
             one_class = state.positives in (0, state.records)
             for shown, metric in state.metrics.items():
                 name = plain_name(shown)
@@ -165,11 +164,11 @@ class LiveMetrics:
                 pooled = name != "accuracy" and OTHER in self.plan.classes.get(kind, ())
                 weightless = is_by_weight(shown) and state.weight <= 0
                 unknown = state.records == 0 or undefined or pooled or weightless
-                found[version, kind, shown] = None if unknown else float(metric.get())
+                found[version, kind, definition, shown] = None if unknown else float(metric.get())
         return found
 
-    def _apply_to(self, kind: KindPlan, version: str, rows: pl.DataFrame) -> None:
-        state = self._states.setdefault((version, kind.name), _VersionMetrics(_fresh(kind)))
+    def _apply_to(self, kind: KindPlan, version: str, definition: str, rows: pl.DataFrame) -> None:
+        state = self._states.setdefault((version, kind.name, definition), _VersionMetrics(_fresh(kind)))
         state.records += int(rows.get_column("sign").sum())
         if kind.task == "binary":
             state.positives += int(rows.filter("is_true").get_column("sign").sum())

@@ -46,7 +46,11 @@ def metrics(
     *,
     at_age_ms: int | None = None,
 ) -> pl.DataFrame:
-    """Return the metrics of every kind and definition, one row per group and metric.
+    """Return the metrics of every kind and definition of record, one row per group and metric.
+
+    A row rests on labels of one definition, and its predictions are those whose outcome of record is of that
+    definition; those without a label are of the kind's own. So the rows of a group add up to all of its predictions. A
+    definition that is not of record has no row.
 
     The metrics are those that the config lists for the kind, in its order, or else those of its task; of a binary task,
     those that suit the share of the rarer class among all labels in `cells` (without labels, those for a rare class).
@@ -80,8 +84,7 @@ def metrics(
         status, reason (a sentence why the value is null), threshold (of metrics that need a decision) and revised (how
         often the counted labels changed after they were final, or after the age). Status is `no_data` where the value
         is null; where every day of the group is final, `revised` if labels changed afterwards, else `mature`; else
-        `provisional`. Only the kind's own definition becomes final, because no horizon closes the others; at a fixed
-        age all definitions do.
+        `provisional`.
 
     Raises:
         ValueError: `by` has an unknown column, or the age is not among the plan's.
@@ -97,7 +100,7 @@ def metrics(
     if "slice" not in dimensions:
         rows = rows.filter(pl.col("slice") == ALL)
     keys = [*dimensions, "kind", "definition"]
-    groups = _groups(rows, [*dimensions], only_own=at_age_ms is None)
+    groups = _groups(rows, [*dimensions], is_at_age=at_age_ms is not None)
     plain = groups.join(_values(rows, keys), on=keys, nulls_equal=True)
     nothing = [pl.lit(None, dtype=pl.Float64).alias(name) for name in ("weight", "n_effective")]
     parts = [_one_row_per_metric(plain.with_columns(nothing), keys)]
@@ -176,7 +179,7 @@ def _rows(cells: pl.DataFrame, plan: CellPlan, mature_until_ms: Until) -> pl.Dat
 
 def _chosen(rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
     """Return kind, name and position of every metric to be shown."""
-    of_all = rows.filter("is_own", pl.col("slice") == ALL)
+    of_all = rows.filter(pl.col("slice") == ALL)
     classes = {
         name: dict(of_all.filter(pl.col("name") == name).group_by("kind").agg(pl.col("amount").sum()).iter_rows())
         for name in ("score_0", "score_1")
@@ -190,8 +193,12 @@ def _chosen(rows: pl.DataFrame, plan: CellPlan) -> pl.DataFrame:
     return pl.DataFrame(chosen, schema={"kind": pl.String, "name": pl.String, "position": pl.Int64}, orient="row")
 
 
-def _groups(rows: pl.DataFrame, by: list[str], *, only_own: bool) -> pl.DataFrame:
-    """Return the labelled, revised and eligible counts of every group, and whether it is mature."""
+def _groups(rows: pl.DataFrame, by: list[str], *, is_at_age: bool) -> pl.DataFrame:
+    """Return the labelled, revised and eligible counts of every group, and whether it is mature.
+
+    Predictions are counted under the kind's own definition: those whose outcome is of another one are moved there. At a
+    fixed age only labels have a definition.
+    """
 
     def total(measure: str) -> pl.Expr:
         return pl.col("amount").filter(pl.col("name") == measure).sum()
@@ -199,11 +206,21 @@ def _groups(rows: pl.DataFrame, by: list[str], *, only_own: bool) -> pl.DataFram
     groups = rows.group_by(*by, "kind", "definition").agg(
         labelled=total("labelled_scored") + total("no_output"),
         revised=total("revised"),
-        is_mature=(pl.col("is_mature") & (pl.col("is_own") | pl.lit(not only_own))).all(),
+        closed=pl.lit(0) if is_at_age else total("expired") + total("retracted"),
+        is_mature=pl.col("is_mature").all(),
         threshold=pl.col("threshold").first(),
+        is_own=pl.col("is_own").first(),
     )
-    predictions = rows.group_by(*by, "kind").agg(predictions=total("predictions"))
-    return groups.join(predictions, on=[*by, "kind"], nulls_equal=True)
+    moved = pl.when("is_own").then(0).otherwise(pl.col("labelled") + pl.col("closed"))
+    every = rows.group_by(*by, "kind").agg(every=total("predictions"))
+    found = groups.with_columns(moved=moved).join(every, on=[*by, "kind"], nulls_equal=True)
+    all_moved = pl.col("moved").sum().over(*by, "kind")
+    found = found.with_columns(
+        predictions=pl.when("is_own").then(pl.col("every") - all_moved).otherwise("moved"), all_moved=all_moved
+    )
+    # where every prediction was moved, nothing of the kind's own definition is left
+    is_left = (pl.col("predictions") > 0) | (pl.col("is_own") & (pl.col("all_moved") == 0))
+    return found.filter(is_left).drop("closed", "is_own", "moved", "every", "all_moved")
 
 
 def _one_row_per_metric(groups: pl.DataFrame, keys: list[str]) -> pl.DataFrame:

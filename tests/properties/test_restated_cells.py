@@ -245,7 +245,7 @@ def test_a_fold_under_rulings_finds_what_counting_row_by_row_finds(
 
 
 def _of_record(arrivals: Sequence[Arrival], rulings: Sequence[Ruling]) -> list[Revision]:
-    """Return the revisions of record; those of an approved definition are repeated at the end of the own chain."""
+    """Return the revisions of record; those of an approved definition come after all of the own one."""
     found = []
     approved = list[tuple[str, str]]()
     for ruling in rulings:
@@ -259,11 +259,10 @@ def _of_record(arrivals: Sequence[Arrival], rulings: Sequence[Ruling]) -> list[R
             ruling.verdict.is_of_record and Cause.DECLARED in ruling.episode.causes for ruling in verdicts
         )
         is_not_of_record = not one.is_declared and any(not ruling.verdict.is_of_record for ruling in verdicts)
-        if revision.definition != OWN[kind] or (counts and not is_not_of_record):
-            found.append(revision)
-        if counts and not is_not_of_record and (kind, revision.definition) in approved:
-            rank = approved.index((kind, revision.definition)) + 1
-            found.append(replace(revision, definition=OWN[kind], revision=revision.revision + 1_000 * rank))
+        name = (kind, revision.definition)
+        if counts and not is_not_of_record and (revision.definition == OWN[kind] or name in approved):
+            rank = approved.index(name) + 1 if name in approved else 0
+            found.append(replace(revision, revision=revision.revision + 1_000 * rank))
     return found
 
 

@@ -196,6 +196,6 @@ def test_live_metrics_by_weight_are_those_of_cells(task: str) -> None:
     revised = {one.chain for one in steps[1]}
     live.apply(outcomes_frame(steps[1]), outcomes_frame([one for one in steps[0] if one.chain in revised]))
     table = metrics(folded(steps), PLAN, "version", {}).filter(pl.col("kind") == KINDS[task])
-    found = {name: value for (_, kind, name), value in live.values().items() if kind == KINDS[task]}
+    found = {name: value for (_, kind, _, name), value in live.values().items() if kind == KINDS[task]}
     for name, value in table.select("name", "value").iter_rows():
         assert found[name] == pytest.approx(value, abs=1e-9), name

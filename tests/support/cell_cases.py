@@ -247,11 +247,11 @@ class Last:
 
 
 def newest(plan: CellPlan, revisions: Iterable[Revision]) -> list[Last]:
-    """Return the newest revision of every chain."""
+    """Return the newest revision of every prediction and kind, of whatever definition."""
     kinds = {kind.name: kind for kind in plan.kinds}
     found = []
-    ordered = sorted(revisions, key=lambda one: (one.chain, one.revision))
-    for (_, name, _), rows in groupby(ordered, key=lambda one: one.chain):
+    ordered = sorted(revisions, key=lambda one: (one.chain[:2], one.revision))
+    for (_, name), rows in groupby(ordered, key=lambda one: one.chain[:2]):
         chain = list(rows)
         first_known: int | None = None
         last: Revision | None = None
@@ -286,7 +286,10 @@ def _truth(one: Revision) -> tuple[str | float | None, str | None] | None:
 def count_row_by_row(
     plan: CellPlan, predictions: Iterable[Prediction], revisions: Iterable[Revision]
 ) -> dict[tuple[Any, ...], int]:
-    """Count all cells from the final revisions, one row at a time, in plain Python."""
+    """Count all cells from the revisions of record, one row at a time, in plain Python.
+
+    In the order of their numbers, whatever their definitions.
+    """
     cells: Counter[tuple[Any, ...]] = Counter()
     kinds = {kind.name: kind for kind in plan.kinds}
     for one in predictions:
@@ -312,10 +315,19 @@ def count_row_by_row(
     for last in newest(plan, revisions):
         revision = last.revision
         if revision.prediction.eligible:
-            owner = (revision.kind, revision.definition)
-            _add(cells, plan, revision.prediction, owner, _measures(kinds[revision.kind], last))
-            _add_panes(cells, plan, revision.prediction, owner, _pane_measures(plan, kinds[revision.kind], last))
+            for one in _measures(kinds[revision.kind], last):
+                _add(cells, plan, revision.prediction, _owner(last, one[0]), [one])
+            for one in _pane_measures(plan, kinds[revision.kind], last):
+                _add_panes(cells, plan, revision.prediction, _owner(last, one[0]), [one])
     return {key: amount for key, amount in cells.items() if amount}
+
+
+def _owner(last: Last, measure: str) -> tuple[str, str]:
+    """Return kind and definition of the label that a measure counts: the one of record at its age, or the newest."""
+    _, _, age = measure.partition(" ")[0].partition("@")
+    then = last.at.get(int(age)) if age else None
+    counted = last.revision if then is None or then.status not in LABELLED else then
+    return counted.kind, counted.definition
 
 
 def _measures(kind: KindPlan, last: Last) -> list[tuple[str, int, int]]:

@@ -104,10 +104,8 @@ def _pairs(
     sides: Sequence[pl.DataFrame],
 ) -> pl.DataFrame:
     """Return the outcomes that the episode revises, and those that differ between two lists of revisions of record."""
-    definitions = plan.definitions
     every = [rows.with_columns(pl.lit(value=True).alias("eligible")) for rows in sides]  # counted or not
     states = states_between(plan, *every).filter(pl.col("replaced_at").is_null())
-    states = states.filter(pl.col("definition") == pl.col("kind").replace_strict(definitions, default=None))
     pairs = outcomes.select(
         *OUTCOME,
         *("key", "id", "version", "eligible", "weight", "predicted_at", "output", "output_class"),
@@ -133,7 +131,6 @@ def _cohorts(plan: CellPlan, evidence: Evidence, kind: str, cells: pl.DataFrame,
     own = next(one for one in plan.kinds if one.name == kind)
     whole = cells.filter(
         pl.col("kind") == kind,
-        pl.col("definition") == own.definition,
         pl.col("slice") == ALL,
         pl.col("measure").is_in(["predictions", "labels", "score_1"]),
     )

@@ -14,7 +14,6 @@ def class_warnings(evidence: Evidence, kind: str | None = None) -> list[str]:
     for one in evidence.plan.kinds:
         if one.task != "multiclass" or kind not in (None, one.name):
             continue
-        own = evidence.cells.filter(pl.col("kind") == one.name, pl.col("definition") == one.definition)
-        if (warning := vocabulary_warning(own)) is not None:
+        if (warning := vocabulary_warning(evidence.cells.filter(pl.col("kind") == one.name))) is not None:
             found.append(f"kind {one.name}: {warning}")
     return found

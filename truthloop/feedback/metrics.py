@@ -45,7 +45,7 @@ _GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "retrain_dataset_rows": ("Rows of the newest data set for a retrain", ("kind",)),
     "live_metric": (
         "River's metric of a version over all labels known now, mature or not",
-        ("kind", "version", "metric"),
+        ("kind", "version", "definition", "metric"),
     ),
     "live_unread_outcomes": ("Outcomes of the lake that the live metrics do not include yet", ()),
 }
@@ -82,11 +82,11 @@ class LiveReading:
     """The live metrics of some versions.
 
     Attributes:
-        values: by kind, version and metric; None without labels.
+        values: by kind, version, definition and metric; None without labels.
         unread: number of outcomes in the lake that the values do not include yet.
     """
 
-    values: Mapping[tuple[str, str, str], float | None] = field(default_factory=dict)
+    values: Mapping[tuple[str, str, str, str], float | None] = field(default_factory=dict)
     unread: int = 0
 
 

@@ -97,8 +97,8 @@ class MetricsReader:
             versions = versions_in(prediction_counts(evidence.cells, kind, date.max))
             newest |= {(version, kind) for version in versions[-VERSIONS_MAX:]}
         values = {
-            (kind, version, name): value
-            for (version, kind, name), value in self._live.metrics.values().items()
+            (kind, version, definition, name): value
+            for (version, kind, definition, name), value in self._live.metrics.values().items()
             if (version, kind) in newest
         }
         return LiveReading(values, self._live.unread)

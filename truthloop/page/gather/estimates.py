@@ -71,7 +71,6 @@ def _losses(scope: Scope, version: str, days: list[date]) -> dict[date, Losses]:
     rows = scope.cells(
         pl.col("version") == version,
         pl.col("day").is_in(days),
-        pl.col("definition") == scope.kind.definition,
         pl.col("measure").str.contains("^(log_loss|brier):"),
     )
     of_all = read_measures(rows).filter(pl.col("age_ms").is_null())

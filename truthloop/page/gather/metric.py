@@ -3,7 +3,7 @@
 A day is final here if and only if it is final for `truthloop metrics`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 from typing import Any, Final
@@ -44,12 +44,11 @@ def metric_panel(scope: Scope, estimates: Estimates) -> MetricPanel:
     if not name:
         return MetricPanel("", ())
     rows = _rows(scope, name)
-    series, running = [], []
+    series, running = list[MetricSeries](), list[NowcastSeries]()
     for version in reversed(scope.versions):
-        young = estimates.get(version) or {}
-        points = tuple(_point(row, name, young) for row in rows if row["version"] == version)
-        if points:
-            series.append(MetricSeries(version, points))
+        mine = [row for row in rows if row["version"] == version]
+        young = _of_own_definition(scope, mine, estimates.get(version) or {})
+        series += _series(scope, version, mine, young)
         if (now := _running(scope, version, name, young)) is not None:
             running.append(now)
     notes = [_PENDING] if None in estimates.values() else []
@@ -73,6 +72,25 @@ def metric_panel(scope: Scope, estimates: Estimates) -> MetricPanel:
     )
 
 
+def _series(
+    scope: Scope, version: str, rows: list[dict[str, Any]], young: Mapping[date, Estimate]
+) -> Iterator[MetricSeries]:
+    """Yield the metric of a version by definition, the config's first."""
+    own = scope.kind.definition
+    for definition in sorted({row["definition"] for row in rows}, key=lambda one: (one != own, one)):
+        mine = [row for row in rows if row["definition"] == definition]
+        points = tuple(_point(row, scope.selection.metric, young) for row in mine)
+        yield MetricSeries(version, points, definition, is_own=definition == own)
+
+
+def _of_own_definition(
+    scope: Scope, rows: list[dict[str, Any]], young: Mapping[date, Estimate]
+) -> Mapping[date, Estimate]:
+    """Return the estimates of days without labels of another definition: an estimate is of all labels of record."""
+    mixed = {row["day"] for row in rows if row["definition"] != scope.kind.definition}
+    return {day: found for day, found in young.items() if day not in mixed}
+
+
 def available_metrics(snapshot: Snapshot) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return by kind its metrics, the default first."""
     evidence = snapshot.evidence
@@ -89,12 +107,11 @@ def available_metrics(snapshot: Snapshot) -> tuple[tuple[str, tuple[str, ...]], 
 
 
 def _rows(scope: Scope, name: str) -> list[dict[str, Any]]:
-    """Return the metric by version and day of the shown days."""
+    """Return the metric by version, definition and day of the shown days."""
     plan = replace(scope.plan, kinds=(replace(scope.kind, metrics=(name,)),))
     is_counted = ~pl.col("measure").str.contains(_NOT_METRICS) & ~pl.col("measure").str.contains(_AT_AGE)
     rows = metrics(scope.cells(is_counted, scope.shown()), plan, ["version", "slice", "day"], scope.matured)
-    is_own = (pl.col("definition") == scope.kind.definition) & (pl.col("predictions") > 0)
-    return rows.filter(is_own).sort("day").to_dicts()
+    return rows.filter(pl.col("predictions") > 0).sort("day").to_dicts()
 
 
 def _point(row: Mapping[str, Any], name: str, young: Mapping[date, Estimate]) -> MetricPoint:

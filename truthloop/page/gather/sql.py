@@ -106,19 +106,19 @@ def maturity_query(scope: Scope) -> str:
 def metric_query(scope: Scope) -> str:
     """Return the query of the metric, empty where SQL does not have it."""
     name, task = scope.selection.metric, scope.kind.task
-    order = 'ORDER BY "day", version'
+    order = 'ORDER BY "day", version, definition'
     if task == "binary" and name in _OF_VIEW and scope.is_of_all:
-        columns = f'"day", version, {quote_name(name)}, n, labelled, predictions, status'
+        columns = f'"day", version, definition, {quote_name(name)}, n, labelled, predictions, status'
         return f"SELECT {columns}\nFROM metrics\nWHERE {_where(scope)}\n{order}"
     expression = _EXPRESSIONS[task].get(name)
     if expression is None or not (scope.is_of_all or _slice(scope)):
         return ""
     is_positive = f', "output" >= {scope.kind.threshold!r} AS is_positive' if task == "binary" else ""
     return (
-        f'SELECT "day", version, {expression} AS {quote_name(name)}, count(*) AS n\n'  # noqa: S608 - quoted
+        f'SELECT "day", version, definition, {expression} AS {quote_name(name)}, count(*) AS n\n'  # noqa: S608 - quoted
         f"FROM (SELECT *{is_positive} FROM scored)\n"
         f"WHERE {_where(scope)}{_slice(scope)} AND eligible AND {_IS_LABELLED} AND {_IS_USABLE[task]}\n"
-        f'GROUP BY "day", version\n{order}'
+        f'GROUP BY "day", version, definition\n{order}'
     )
 
 

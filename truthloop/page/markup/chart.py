@@ -111,7 +111,7 @@ def _draw_values(plot: Plot, series: MetricSeries, x_of: dict[str, float], color
         elif len(x_of) <= MARKED_POINTS_MAX:
             plot.dot(last, f"mark {color}", 2.2)
     if last is not None:
-        plot.label(last, name(series.version), f"series-label {color}", -10)
+        plot.label(last, name(series.name), f"series-label {color}", -10)
 
 
 def _strokes(points: Sequence[MetricPoint], x_of: dict[str, float]) -> Iterator[tuple[bool, list[Point]]]:
@@ -167,12 +167,12 @@ def _age_ticks(oldest_ms: float) -> list[tuple[float, str]]:
 
 
 def _describe_metric(shown: Sequence[MetricSeries]) -> str:
-    """Return the newest value of each version as text."""
+    """Return the newest value of each line as text."""
     parts = []
     for series in shown:
         known = [point for point in series.points if finite(point.value) is not None]
         if known:
-            parts.append(f"{name(series.version)}: {number(known[-1].value)} on {known[-1].day} ({known[-1].status})")
+            parts.append(f"{name(series.name)}: {number(known[-1].value)} on {known[-1].day} ({known[-1].status})")
     return "; ".join(parts) + ". All values are in the table below the chart."
 
 

@@ -128,10 +128,17 @@ class MetricPoint:
 
 @dataclass(frozen=True, slots=True)
 class MetricSeries:
-    """A metric of one version, oldest day first."""
+    """A metric of one version by labels of one definition, oldest day first; `is_own`: the config's definition."""
 
     version: str
     points: tuple[MetricPoint, ...]
+    definition: str = ""
+    is_own: bool = True
+
+    @property
+    def name(self) -> str:
+        """The version, and the definition if it is another one than the config's."""
+        return self.version if self.is_own else f"{self.version} ({self.definition})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +155,7 @@ class NowcastSeries:
 
 @dataclass(frozen=True, slots=True)
 class MetricPanel:
-    """One metric by version and day."""
+    """One metric by version, definition and day."""
 
     name: str
     series: tuple[MetricSeries, ...]

@@ -63,10 +63,11 @@ def _metric(view: PageView) -> Iterator[Row]:
         for point in series.points:
             ranges = (point.low, point.high, point.least, point.most)
             counts = (point.bound, point.n, point.labelled, point.predictions)
-            yield (view.metric.name, series.version, point.day, point.status, point.value, *ranges, *counts, None)
+            first = (view.metric.name, series.version, series.definition, point.day)
+            yield (*first, point.status, point.value, *ranges, *counts, None)
     for now in view.metric.running:
         rest = (now.estimate, now.low, now.high, None, None, None, None, None, None, now.arrived)
-        yield (view.metric.name, now.version, now.day, "running", *rest)
+        yield (view.metric.name, now.version, None, now.day, "running", *rest)
 
 
 def _drift(view: PageView) -> Iterator[Row]:
@@ -119,7 +120,7 @@ PANELS: Final[dict[str, PanelEntry]] = {
     ),
     "metric": PanelEntry(
         "Model performance",
-        "metric version day status value low high least most bound n labelled predictions arrived_alone",
+        "metric version definition day status value low high least most bound n labelled predictions arrived_alone",
         _metric,
     ),
     "maturity": PanelEntry("Label delay", "part name age_ms share", _maturity),

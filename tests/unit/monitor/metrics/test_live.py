@@ -2,6 +2,7 @@
 
 import math
 from random import Random
+from typing import Any
 
 import polars as pl
 import pytest
@@ -46,6 +47,10 @@ def history(seed: int, count: int = 60) -> list[list[Revision]]:
     return steps
 
 
+def _key(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    return row["version"], row["kind"], row["definition"], row["name"]
+
+
 def earlier_of(steps: list[list[Revision]], index: int) -> list[Revision]:
     """Return all revisions of earlier steps of the chains in a step."""
     chains = {one.chain for one in steps[index]}
@@ -62,7 +67,7 @@ def test_live_metrics_are_those_of_cells_after_every_step(seed: int) -> None:
         live.apply(outcomes, earlier)
         cells = merge(cells, fold(PLAN.with_admitted(cells), predictions_frame([]), outcomes, earlier))
         found = metrics(cells, PLAN, "version", {})
-        expected = {(row["version"], row["kind"], row["name"]): row["value"] for row in found.iter_rows(named=True)}
+        expected = {_key(row): row["value"] for row in found.iter_rows(named=True)}
         values = live.values()
         assert set(values) == set(expected)
         for key, value in values.items():
@@ -74,15 +79,15 @@ def test_without_labels_there_is_no_value_and_after_a_retraction_of_all_none_aga
     live = LiveMetrics(PLAN)
     first = [Revision(Prediction("a", fare=0.1), "joined", 0.3, EPOCH_MS, 1, "fare", OWN["fare"])]
     live.apply(outcomes_frame(first), outcomes_frame([]))
-    assert live.values()["v1", "fare", "mae"] == pytest.approx(0.2)
-    assert live.values()["v1", "fare", "r2"] is None
+    assert live.values()["v1", "fare", OWN["fare"], "mae"] == pytest.approx(0.2)
+    assert live.values()["v1", "fare", OWN["fare"], "r2"] is None
     gone = [Revision(Prediction("a", fare=0.1), "retracted", None, EPOCH_MS, 2, "fare", OWN["fare"])]
     live.apply(outcomes_frame(gone), outcomes_frame(first))
     assert set(live.values().values()) == {None}
 
 
 def test_another_definition_and_ineligible_predictions_are_ignored() -> None:
-    """Live metrics cover eligible predictions and the own definition."""
+    """Live metrics cover eligible predictions and what is of record."""
     live = LiveMetrics(PLAN)
     rows = [
         Revision(Prediction("a"), "joined", 1.0, EPOCH_MS, 1, "late", "late-30min"),
@@ -124,7 +129,7 @@ def test_classes_that_are_not_counted_separately_spoil_no_accuracy(monkeypatch: 
     live.apply(outcomes_frame(step), outcomes_frame([]))
     found = metrics(fold(PLAN, predictions_frame([]), outcomes_frame(step), outcomes_frame([])), PLAN, "version", {})
     expected = dict(found.filter(pl.col("kind") == "status").select("name", "value").iter_rows())
-    values = {name: value for (_, kind, name), value in live.values().items() if kind == "status"}
+    values = {name: value for (_, kind, _, name), value in live.values().items() if kind == "status"}
     assert values == expected
     assert {name for name, value in values.items() if value is not None} == {"accuracy"}
     assert values["accuracy"] == pytest.approx(0.75)

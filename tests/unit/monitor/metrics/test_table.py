@@ -23,6 +23,7 @@ from monitor.cells.plan import CellPlan
 from monitor.metrics.table import mature_until_at_age
 from monitor.metrics.table import metrics as metrics_of
 from schemas.base.metric_name import COMMON_METRICS, RARE_METRICS
+from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 
 PLAN = CellPlan.from_config(config_of(metrics={"late": ["recall", "accuracy", "roc_auc"]}))
 DAY_END_MS = EPOCH_MS + 16 * HOUR_MS
@@ -33,11 +34,11 @@ def metrics(cells: pl.DataFrame, plan: CellPlan, by: Any, until: dict[str, int |
     return metrics_of(cells, plan, by, until, **more).filter(pl.col("kind") == "late")
 
 
-def cells_of(predictions: list[Prediction], labels: dict[str, float], *, definition: str = OWN["late"]) -> pl.DataFrame:
+def cells_of(predictions: list[Prediction], labels: dict[str, float]) -> pl.DataFrame:
     """Fold predictions, and one label for each of the given keys."""
     known = {one.key: one for one in predictions}
     revisions = [
-        Revision(known[key], "joined", value, known[key].predicted_at_ms + HOUR_MS, 1, "late", definition)
+        Revision(known[key], "joined", value, known[key].predicted_at_ms + HOUR_MS, 1, "late", OWN["late"])
         for key, value in labels.items()
     ]
     return fold(PLAN, predictions_frame(predictions), outcomes_frame(revisions), outcomes_frame([]))
@@ -96,16 +97,58 @@ def test_grouping_by_slice_has_rows_of_every_slice_and_of_all() -> None:
     assert set(metrics(cells, PLAN, [], {}).get_column("n")) == {2}
 
 
-def test_another_definition_has_rows_of_its_own_that_never_mature() -> None:
-    """No horizon closes it; its predictions are those of the kind."""
-    cells = cells_of([Prediction("a"), Prediction("b")], {"a": 1.0, "b": 1.0})
-    other = cells_of([Prediction("a"), Prediction("b")], {"a": 0.0}, definition="late-30min")
-    labels_only = other.filter(pl.col("definition") == "late-30min")
-    found = metrics(merge(cells, labels_only), PLAN, "day", {"late": DAY_END_MS})
+def of_two_definitions(keys: str, verdict: Verdict, *, value: float | None = 0.0) -> pl.DataFrame:
+    """Fold predictions a, b and c, labels of a and b, and a backfill of another definition for some keys."""
+    rows = {key: Prediction(key) for key in "abc"}
+    own = [Revision(rows[key], "joined", 1.0, EPOCH_MS + HOUR_MS, 1) for key in "ab"]
+    status = "retracted" if value is None else "joined"
+    other = [
+        Revision(rows[key], status, value, EPOCH_MS + 9 * DAY_MS, 2, "late", "late-30min", label_offset=1)
+        for key in keys
+    ]
+    about = Episode(
+        id=f"bf-{1:032x}",
+        kind="late",
+        definition="late-30min",
+        causes=[Cause.REDEFINED],
+        since=EPOCH_MS,
+        until=EPOCH_MS + 10 * DAY_MS,
+        labels=1,
+        fingerprint=1,
+    )
+    rulings = [Ruling(episode=about, verdict=verdict)]
+    none = outcomes_frame([])
+    return fold(PLAN, predictions_frame(list(rows.values())), outcomes_frame([*own, *other]), none, rulings)
+
+
+@pytest.mark.parametrize(
+    ("keys", "verdict", "rows"),
+    [
+        ("b", Verdict.QUARANTINED, [(OWN["late"], 1.0, 2, 3, "mature")]),
+        ("b", Verdict.REJECTED, [(OWN["late"], 1.0, 2, 3, "mature")]),
+        ("b", Verdict.APPROVED, [(OWN["late"], 1.0, 1, 2, "mature"), ("late-30min", 0.0, 1, 1, "revised")]),
+        ("bc", Verdict.APPROVED, [(OWN["late"], 1.0, 1, 1, "mature"), ("late-30min", 0.0, 2, 2, "revised")]),
+        ("abc", Verdict.APPROVED, [("late-30min", 0.0, 3, 3, "revised")]),
+    ],
+)
+def test_a_definition_of_record_has_rows_of_its_own_and_no_other_has(
+    keys: str, verdict: Verdict, rows: list[tuple[Any, ...]]
+) -> None:
+    """Its predictions are those whose outcome it has; the kind's own definition has the rest, if there is any."""
+    found = metrics(of_two_definitions(keys, verdict), PLAN, "day", {"late": DAY_END_MS})
     accuracy = found.filter(pl.col("name") == "accuracy")
-    assert accuracy.select("definition", "value", "coverage", "status").rows() == [
-        (OWN["late"], 1.0, 1.0, "mature"),
-        ("late-30min", 0.0, 0.5, "provisional"),
+    assert accuracy.select("definition", "value", "labelled", "predictions", "status").rows() == rows
+    young = metrics(of_two_definitions(keys, verdict), PLAN, "day", {"late": DAY_END_MS - 1})
+    assert set(young.drop_nulls("value")["status"]) == {"provisional"}
+
+
+def test_a_prediction_whose_label_another_definition_retracts_is_of_that_definition() -> None:
+    """It has no label, and is not one of the kind's own definition that waits for one."""
+    found = metrics(of_two_definitions("b", Verdict.APPROVED, value=None), PLAN, "day", {"late": DAY_END_MS})
+    accuracy = found.filter(pl.col("name") == "accuracy")
+    assert accuracy.select("definition", "labelled", "predictions", "status").rows() == [
+        (OWN["late"], 1, 2, "mature"),
+        ("late-30min", 0, 1, "no_data"),
     ]
 
 
@@ -169,9 +212,9 @@ def test_at_an_age_outcomes_count_as_they_were_of_record_then() -> None:
 
 @pytest.mark.parametrize(("until_ms", "status"), [(-1, "provisional"), (0, "mature")])
 def test_at_an_age_a_day_is_mature_once_its_last_prediction_has_reached_it(until_ms: int, status: str) -> None:
-    """That is long before the horizon; another definition matures like the own one."""
+    """That is long before the horizon."""
     six_hours = 6 * HOUR_MS
-    cells = cells_of([Prediction("a")], {"a": 1.0}, definition="late-30min")
+    cells = cells_of([Prediction("a")], {"a": 1.0})
     until = mature_until_at_age({"late": DAY_END_MS + six_hours + until_ms, "fare": None}, six_hours)
     found = metrics(cells, PLAN, "day", until, at_age_ms=six_hours).filter(pl.col("value").is_not_null())
     assert set(found.get_column("status")) == {status}

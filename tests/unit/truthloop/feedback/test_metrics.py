@@ -30,7 +30,7 @@ READING = KindReading(
     is_undeliverable=False,
     dataset_rows=700,
 )
-LIVE = LiveReading({("late", "v1", "roc_auc"): 0.75, ("late", "v1", "recall"): None}, unread=9)
+LIVE = LiveReading({("late", "v1", "late-15", "roc_auc"): 0.75, ("late", "v1", "late-15", "recall"): None}, unread=9)
 
 Samples = dict[tuple[str, ...], float]
 
@@ -72,7 +72,7 @@ def test_everything_is_exported_in_base_units() -> None:
     assert found["truthloop_mature_labels", "late"] == 5_000
     assert found["truthloop_retrain_dataset_rows", "late"] == 700
     assert found["truthloop_retrains_requested_total", "late"] == 1
-    assert found["truthloop_live_metric", "late", "roc_auc", "v1"] == 0.75
+    assert found["truthloop_live_metric", "late-15", "late", "roc_auc", "v1"] == 0.75
     assert found["truthloop_live_unread_outcomes",] == 9
 
 
@@ -85,7 +85,7 @@ def test_an_unknown_value_has_no_series() -> None:
     absent |= {"coverage_state", "coverage_deficit_ratio", "retrain_dataset_rows"}
     assert not names & absent
     assert found["truthloop_gate_state", "late", "unknown"] == 1
-    assert ("truthloop_live_metric", "late", "recall", "v1") not in found
+    assert ("truthloop_live_metric", "late-15", "late", "recall", "v1") not in found
 
 
 def test_a_worker_on_standby_exports_nothing_of_the_lake() -> None:
@@ -106,9 +106,9 @@ def test_a_worker_on_standby_exports_nothing_of_the_lake() -> None:
 def test_new_readings_replace_all_earlier_ones() -> None:
     """A version that is no longer among the newest has no series."""
     metrics, registry = exported(READING)
-    metrics.set([replace(READING, alert=None)], LiveReading({("late", "v2", "roc_auc"): 0.5}))
+    metrics.set([replace(READING, alert=None)], LiveReading({("late", "v2", "late-15", "roc_auc"): 0.5}))
     found = scraped(registry)
-    assert {labels[3] for labels in found if labels[0] == "truthloop_live_metric"} == {"v2"}
+    assert {labels[4] for labels in found if labels[0] == "truthloop_live_metric"} == {"v2"}
     assert not any(labels[0] == "truthloop_coverage_state" for labels in found)
 
 
@@ -127,7 +127,7 @@ def test_attempts_are_counted_by_outcome_from_zero() -> None:
 def test_the_number_of_series_is_bounded() -> None:
     """Two kinds, and four versions with nine metrics each, have fewer than 150."""
     live = {
-        (kind, f"v{number}", f"metric{index}"): 0.5
+        (kind, f"v{number}", "late-15", f"metric{index}"): 0.5
         for kind in ("late", "paid")
         for number in range(VERSIONS_MAX)
         for index in range(9)

@@ -30,7 +30,7 @@ from truthloop.feedback.metrics import FeedbackMetrics
 from truthloop.feedback.metrics_reader import MetricsReader
 from truthloop.feedback.reconcile import Reconciler
 
-Values = dict[tuple[str, str, str], float | None]
+Values = dict[tuple[str, str, str, str], float | None]
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +45,10 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of_cells(lake: Path) -> Values:
-    """Return the metrics of each version computed from cells, by the config's definition of each kind."""
+    """Return the metrics of each version and definition computed from cells."""
     evidence = read_evidence(settings_of(lake))
     found = metrics(evidence.cells, evidence.plan, "version", {}).iter_rows(named=True)
-    own = {kind: label.definition for kind, label in CONFIG.labels.items()}
-    return {
-        (row["version"], row["kind"], row["name"]): row["value"]
-        for row in found
-        if row["definition"] == own[row["kind"]]
-    }
+    return {(row["version"], row["kind"], row["definition"], row["name"]): row["value"] for row in found}
 
 
 def assert_same(reader: LiveMetricsReader, expected: Values) -> None:
@@ -133,7 +128,8 @@ def test_the_metrics_are_the_same_after_a_restart(replayed: Path) -> None:
             assert f'truthloop_{name}{{kind="{kind}"}}' in first
         assert f'truthloop_finding_level{{finding="coverage",kind="{kind}"}} 0.0' in first
         assert f'truthloop_coverage_state{{kind="{kind}",state="ok"}} 1.0' in first
-        assert f'truthloop_live_metric{{kind="{kind}"' in first
+        definition = CONFIG.labels[kind].definition
+        assert f'truthloop_live_metric{{definition="{definition}",kind="{kind}"' in first
     assert "truthloop_live_unread_outcomes 0.0" in first
     assert scraped(replayed) == first
 

@@ -218,7 +218,7 @@ def all_series() -> set[str]:
     newest = Gate(at_ms=1, since_ms=1, evaluated_ms=1)
     alert = CoverageAlert("ok", 0.0, 0.0, 24, 600, (), 1)
     reading = KindReading("fraud", newest, 1, 1, {}, alert, is_undeliverable=False, dataset_rows=1)
-    metrics.set([reading], LiveReading({("fraud", "v1", "roc_auc"): 0.5}))
+    metrics.set([reading], LiveReading({("fraud", "v1", "chargeback-1", "roc_auc"): 0.5}))
     text = prometheus_client.generate_latest(health.registry).decode()
     return {"up"} | set(re.findall(r"^(truthloop_\w+)[{ ]", text, re.MULTILINE))
 

@@ -93,11 +93,12 @@ def test_the_metric_query_returns_the_final_values_of_the_panel(
 ) -> None:
     """For several kinds, metrics and slices."""
     panel = gatherer.view(Selection(kind, "", slice_, metric)).metric
-    rows = {(str(day), version): rest for day, version, *rest in connection.sql(panel.sql).fetchall()}
-    final = [(one.version, point) for one in panel.series for point in one.points if point.status == "mature"]
+    found = connection.sql(panel.sql).fetchall()
+    rows = {(str(day), version, definition): rest for day, version, definition, *rest in found}
+    final = [(one, point) for one in panel.series for point in one.points if point.status == "mature"]
     assert len(final) > 40
-    for version, point in final:
-        value, n, *_ = rows[point.day, version]
+    for series, point in final:
+        value, n, *_ = rows[point.day, series.version, series.definition]
         assert value == pytest.approx(point.value, abs=1e-6)
         assert n == point.n
 
