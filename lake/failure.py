@@ -48,8 +48,8 @@ def lake_error(what: str, error: BaseException, where: Path, hint: str) -> LakeE
     """
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        other = error.filename if error.filename is not None and Path(str(error.filename)) != where else None
-        text = error.strerror if other is None else f"{Path(str(other)).name}: {error.strerror}"
+        is_about_another = isinstance(error.filename, str) and Path(error.filename) != where
+        text = f"{error.strerror}: {Path(error.filename).name}" if is_about_another else error.strerror
     reason = " ".join(_BRANCH.sub(": ", _COLOURS.sub("", text)).split())
     return LakeError(f"{what}: {reason}", where=str(where), hint=_system_hint(reason) or hint)
 

@@ -142,3 +142,17 @@ def test_a_file_that_could_not_be_opened_is_not_called_torn(tmp_path: Path, monk
     with pytest.raises(LakeError, match="limit of open files") as caught:
         Lake.open(tmp_path / "lake")
     assert "torn" not in str(caught.value)
+
+
+def test_a_file_that_is_not_the_place_itself_is_named() -> None:
+    """A folder has many files: which of them is missing is said; of the place itself nothing is said twice."""
+    folder = Path("/sets/rt-1")
+    inside = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / "train.parquet"))
+    itself = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    unnamed = OSError(errno.EIO, os.strerror(errno.EIO))
+    texts = [lake_error("is not complete", error, folder, "").what for error in (inside, itself, unnamed)]
+    assert texts == [
+        "is not complete: No such file or directory: train.parquet",
+        "is not complete: No such file or directory",
+        "is not complete: Input/output error",
+    ]
