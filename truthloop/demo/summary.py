@@ -40,13 +40,13 @@ SELECT version FROM scored GROUP BY version ORDER BY min(predicted_at), version
 _SHARED = """
 SELECT a."day" AS "day", a.loss AS loss_a, b.loss AS loss_b
 FROM (
-  SELECT key, "day", -ln(greatest(1e-15, least(1 - 1e-15, if(value = 1, "output", 1 - "output")))) AS loss
+  SELECT key, definition, "day", -ln(greatest(1e-15, least(1 - 1e-15, if(value = 1, "output", 1 - "output")))) AS loss
   FROM scored WHERE version = $first AND status = 'joined' AND eligible
 ) AS a
 INNER JOIN (
-  SELECT key, -ln(greatest(1e-15, least(1 - 1e-15, if(value = 1, "output", 1 - "output")))) AS loss
+  SELECT key, definition, -ln(greatest(1e-15, least(1 - 1e-15, if(value = 1, "output", 1 - "output")))) AS loss
   FROM scored WHERE version = $second AND status = 'joined' AND eligible
-) AS b USING (key)
+) AS b USING (key, definition)
 ORDER BY a."day", key
 """
 _USUAL = """

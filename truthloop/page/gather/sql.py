@@ -162,12 +162,13 @@ def shared_days(scope: Scope, first: str, second: str) -> list[date]:
 def comparison_query(scope: Scope, first: str, second: str) -> str:
     """Return the query of the losses of two versions, one row for each label that they share.
 
-    If a version predicted a key more than once, its newest prediction is used.
+    If a version predicted a key more than once, its newest prediction is used. Labels of different definitions are not
+    shared: what is of record may be of one for one version's prediction and of another for the other's.
     """
     task = scope.kind.task
     since = min(shared_days(scope, first, second), default=scope.first)
     losses = (
-        f'SELECT key, version, predicted_at, "day", {_LOSSES[task]} AS loss\n  FROM scored\n'  # noqa: S608 - quoted
+        f'SELECT key, version, definition, predicted_at, "day", {_LOSSES[task]} AS loss\n  FROM scored\n'  # noqa: S608 - quoted
         f"  WHERE kind = {quote_text(scope.kind.name)} AND version IN ({quote_text(first)}, {quote_text(second)})\n"
         f'    AND "day" >= DATE {quote_text(str(since))} AND eligible AND {_IS_LABELLED} AND {_IS_USABLE[task]}\n'
         "  QUALIFY row_number() OVER (PARTITION BY key, version ORDER BY predicted_at DESC, prediction_offset DESC) = 1"
@@ -175,7 +176,7 @@ def comparison_query(scope: Scope, first: str, second: str) -> str:
     return (
         f"WITH losses AS (\n  {losses}\n)\n"
         'SELECT a."day", a.loss AS loss_a, b.loss AS loss_b\n'
-        "FROM losses AS a INNER JOIN losses AS b ON b.key = a.key\n"
+        "FROM losses AS a INNER JOIN losses AS b ON b.key = a.key AND b.definition = a.definition\n"
         f"WHERE a.version = {quote_text(first)} AND b.version = {quote_text(second)}"
     )
 

@@ -137,3 +137,24 @@ def test_hostile_names_are_quoted(tmp_path: Path) -> None:
         for query in seen:
             connection.sql(f"FROM (\n{query}\n) AS result").fetchall()
         assert connection.sql("SELECT count(*) FROM revisions").fetchall() != [(0,)]
+
+
+def test_versions_are_compared_by_labels_of_one_definition(gatherer: Gatherer, settings: Settings) -> None:
+    """A key whose label of record is of another definition for the other version is not shared."""
+    scope = Scope.of(settings.config, gatherer._current().snapshot, Selection("bought"))
+    rows = [
+        ("a", "v1", "b-1", 0.9, 1.0),
+        ("a", "v2", "b-2", 0.9, 0.0),
+        ("b", "v1", "b-2", 0.5, 1.0),
+        ("b", "v2", "b-2", 0.5, 1.0),
+    ]
+    with duckdb.connect() as plain:
+        plain.execute(
+            'CREATE TABLE scored (key VARCHAR, version VARCHAR, definition VARCHAR, "output" DOUBLE, value DOUBLE, '
+            "predicted_at TIMESTAMP DEFAULT '2026-02-08', \"day\" DATE DEFAULT '2026-02-08', "
+            "kind VARCHAR DEFAULT 'bought', status VARCHAR DEFAULT 'joined', eligible BOOLEAN DEFAULT true, "
+            "prediction_offset BIGINT DEFAULT 1)"
+        )
+        plain.executemany('INSERT INTO scored (key, version, definition, "output", value) VALUES (?, ?, ?, ?, ?)', rows)
+        shared = plain.sql(comparison_query(scope, "v1", "v2")).fetchall()
+    assert len(shared) == 1
