@@ -1,10 +1,10 @@
 """The panel of the data flow: progress of the roles, sources of labels, and rejects."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from truthloop.page.gather.gate import newest_evaluation
 from truthloop.page.gather.scope import Scope
-from truthloop.page.gather.sources import sources_now
+from truthloop.page.gather.sources import SourcesNow
 from truthloop.page.gather.sql import flow_query
 from truthloop.page.panels.model import FlowPanel, RejectCount, RoleFlow, SourceState
 
@@ -13,27 +13,26 @@ __all__ = ["flow_panel"]
 _MINUTE_MS = 60_000
 
 
-def flow_panel(scope: Scope, roles: Sequence[RoleFlow], now_ms: int) -> FlowPanel:
+def flow_panel(scope: Scope, roles: Sequence[RoleFlow], sources: Mapping[str, SourcesNow]) -> FlowPanel:
     """Return the panel.
 
     Args:
         roles: progress known from Kafka; if empty, the lake's is shown.
-        now_ms: wall clock; with `clock: event` the time up to which predictions were read is used instead.
+        sources: by kind, the sources of labels as they are now.
     """
-    sources = [state for kind in scope.snapshot.arrivals for state in _sources(scope, kind, now_ms)]
+    states = [state for kind, now in sources.items() for state in _states(kind, now)]
     rejects = scope.snapshot.rejects.select("input", "reason", "amount", "last_ms").iter_rows()
     note = "" if roles else "From the lake alone: records that wait in Kafka are not included."
     return FlowPanel(
         tuple(roles) or tuple(_roles(scope)),
         tuple(RejectCount(*row) for row in rejects),
-        tuple(sources),
+        tuple(states),
         flow_query(scope),
         note,
     )
 
 
-def _sources(scope: Scope, kind: str, now_ms: int) -> Iterator[SourceState]:
-    now = sources_now(scope, kind, now_ms)
+def _states(kind: str, now: SourcesNow) -> Iterator[SourceState]:
     for found in now.watches:
         liveness = found.liveness
         usual_ms = None if liveness.allowed_ms is None else -(-liveness.allowed_ms // _MINUTE_MS) * _MINUTE_MS

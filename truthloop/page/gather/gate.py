@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from retrain.gate import NEUTRAL_EVENTS, gate_of, state_entry
+from retrain.gate import NEUTRAL_EVENTS, state_entry
 from schemas.events.evidence import Decision, Event, GateState
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.sql import decision_query
@@ -49,7 +49,7 @@ def gate_panel(scope: Scope) -> GatePanel:
         return GatePanel(
             GateState.UNKNOWN.value, "Nothing has been evaluated yet.", commands=_COMMANDS, sql=sql, note=_note(scope)
         )
-    gate = gate_of(log)
+    gate = scope.gate
     conditions = next((one.conditions for one in reversed(log) if one.event in _EVALUATED and one.conditions), [])
     return GatePanel(
         gate.state.value,

@@ -29,6 +29,7 @@ from truthloop.page.gather.metric import available_metrics, metric_panel
 from truthloop.page.gather.quality import quality_panel
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.snapshot import Snapshot, read_snapshot, table_versions
+from truthloop.page.gather.sources import sources_now
 from truthloop.page.gather.sql import comparison_query
 from truthloop.page.gather.verdict import page_verdict
 from truthloop.page.gather.versions import compare_versions, newest_pair, versions_panel
@@ -122,9 +123,9 @@ class Gatherer:
                     self._views[key] = known
                     while len(self._views) > _VIEWS_MAX:
                         self._views.popitem(last=False)
-        now_ms = self._now_ms()
-        flow = flow_panel(self._scope(snapshot, selection), self._roles() if self._roles else (), now_ms)
-        verdict = page_verdict([self._scope(snapshot, Selection(kind)) for kind in choices.kinds], now_ms)
+        sources = sources_now(self._settings.config, snapshot, self._now_ms())
+        flow = flow_panel(self._scope(snapshot, selection), self._roles() if self._roles else (), sources)
+        verdict = page_verdict([self._scope(snapshot, Selection(kind)) for kind in choices.kinds], sources)
         freshness = replace(known.freshness, made_at_ms=current.checked_ms)
         return replace(known, verdict=verdict, freshness=freshness, flow=flow)
 

@@ -10,6 +10,7 @@ from monitor.cells.cohort import ALL
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.versions import prediction_counts, running_version, versions_in
 from monitor.evaluation import end_of_day_ms
+from retrain.gate import Gate
 from schemas.config.loop import LoopConfig
 from schemas.events.evidence import Decision
 from truthloop.page.gather.snapshot import Snapshot
@@ -81,6 +82,15 @@ class Scope:
     def log(self) -> Sequence[Decision]:
         """The gate's log of the kind."""
         return self.snapshot.log.get(self.kind.name, [])
+
+    @property
+    def gate(self) -> Gate:
+        """The gate of the kind after its log.
+
+        Raises:
+            IllegalEvent: the log has an event that its state does not allow.
+        """
+        return self.snapshot.gates.get(self.kind.name, Gate())
 
     @property
     def observed(self) -> Mapping[str, int | None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -9,7 +10,7 @@ from joins.watermark import PREDICTIONS
 from lake import Lake
 from monitor.coverage.source import SourceArrivals
 from retrain.decision_log import DecisionLog
-from retrain.gate import gate_of
+from retrain.gate import Gate, gate_of
 from schemas.events.evidence import Decision
 from streams.ledger.lake_kind import complete_rows
 from truthloop.config.settings import Settings
@@ -58,6 +59,15 @@ class Snapshot:
     rejects: pl.DataFrame
     arrivals: Mapping[str, Mapping[str, SourceArrivals]]
     progress: JoinProgress
+
+    @cached_property
+    def gates(self) -> Mapping[str, Gate]:
+        """By kind, the gate after its log; folded once, however many views are made.
+
+        Raises:
+            IllegalEvent: a log has an event that its state does not allow.
+        """
+        return {kind: gate_of(entries) for kind, entries in self.log.items()}
 
 
 def table_versions(lake: Lake) -> tuple[int, ...]:

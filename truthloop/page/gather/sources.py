@@ -1,11 +1,12 @@
 """The sources of labels as they are now: what the panel of the data flow shows, and the verdict agrees with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from monitor.coverage.source import SourceWatch, watch_sources
-from retrain.gate import gate_of
+from schemas.config.loop import LoopConfig
 from truthloop.evidence.arrivals import label_memory
-from truthloop.page.gather.scope import Scope
+from truthloop.page.gather.snapshot import Snapshot
 
 __all__ = ["SourcesNow", "sources_now"]
 
@@ -27,15 +28,17 @@ class SourcesNow:
         }
 
 
-def sources_now(scope: Scope, kind: str, now_ms: int) -> SourcesNow:
-    """Return the sources of a kind.
+def sources_now(config: LoopConfig, snapshot: Snapshot, now_ms: int) -> Mapping[str, SourcesNow]:
+    """Return by kind the sources of its labels.
 
     Args:
         now_ms: wall clock; with `clock: event` the time up to which predictions were read is used instead.
     """
-    clock_ms = scope.snapshot.progress.read_until_ms if scope.config.clock == "event" else now_ms
-    arrivals = scope.snapshot.arrivals[kind]
-    signs = [one.last_ms for one in arrivals.values() if one.last_ms is not None]
-    at_ms = max([*signs, clock_ms or 0])
-    memory = label_memory({name: gate_of(entries) for name, entries in scope.snapshot.log.items()}, kind)
-    return SourcesNow(at_ms, tuple(watch_sources(arrivals, memory, at_ms, scope.config.timezone)))
+    clock_ms = snapshot.progress.read_until_ms if config.clock == "event" else now_ms
+    found = {}
+    for kind, arrivals in snapshot.arrivals.items():
+        signs = [one.last_ms for one in arrivals.values() if one.last_ms is not None]
+        at_ms = max([*signs, clock_ms or 0])
+        watches = watch_sources(arrivals, label_memory(snapshot.gates, kind), at_ms, config.timezone)
+        found[kind] = SourcesNow(at_ms, tuple(watches))
+    return found

@@ -14,7 +14,7 @@ that can wait (an alarm without a retrain, an overdue retrain); `none` otherwise
 The verdict follows from the gate's log and the findings of the evaluations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final, get_args
@@ -23,12 +23,12 @@ import polars as pl
 
 from monitor.cells.cohort import day_starts_ms
 from retrain.episode_status import EpisodeStatus, episode_statuses
-from retrain.gate import DAY_MS, NEUTRAL_EVENTS, Gate, gate_of
+from retrain.gate import DAY_MS, NEUTRAL_EVENTS, Gate
 from schemas.base.figures import days
 from schemas.events.evidence import Decision, Event, FindingKind, GateState, Level
 from truthloop.page.gather.gate import newest_evaluation, sentence
 from truthloop.page.gather.scope import Scope
-from truthloop.page.gather.sources import sources_now
+from truthloop.page.gather.sources import SourcesNow
 from truthloop.page.panels.view import PageVerdict, Urgency
 
 __all__ = ["page_verdict"]
@@ -49,50 +49,49 @@ _IN_PROGRESS: Final = {
 }
 
 
-def page_verdict(scopes: Sequence[Scope], now_ms: int) -> PageVerdict:
+def page_verdict(scopes: Sequence[Scope], sources: Mapping[str, SourcesNow]) -> PageVerdict:
     """Return the verdict.
 
     Args:
         scopes: of every kind, with all versions selected.
-        now_ms: wall clock; sources of labels are judged as of now, everything else by the newest evaluation.
+        sources: by kind, the sources of labels as they are now; everything else is judged by the newest evaluation.
 
     Raises:
         IllegalEvent: a log has an event that its state does not allow.
     """
-    found = [(scope.kind.name, _of_kind(scope, now_ms)) for scope in scopes]
+    found = [(scope.kind.name, _of_kind(scope, sources.get(scope.kind.name))) for scope in scopes]
     kind, worst = min(found, key=lambda one: (_SEVERITY[one[1].state], _URGENCIES.index(one[1].urgency)))
     if len(found) == 1 or worst.state == "OK":
         return worst
     return replace(worst, sentence=f"{kind}: {worst.sentence}")
 
 
-def _of_kind(scope: Scope, now_ms: int) -> PageVerdict:
+def _of_kind(scope: Scope, sources: SourcesNow | None) -> PageVerdict:
     if scope.last is None:
         return PageVerdict("WATCH", "Nothing has been read yet.", "none", STATUS)
-    gate, newest = gate_of(scope.log), newest_evaluation(scope.log)
+    gate, newest = scope.gate, newest_evaluation(scope.log)
     if (stalled := _stalled(scope, gate, newest)) is not None:
         return stalled
     if newest is None:
         return PageVerdict("WATCH", "No day has ended yet, so nothing has been evaluated.", "none")
     alarms = _alarms(scope, gate)
-    if (held := _held(scope, gate, newest, alarms, now_ms)) is not None:
+    if (held := _held(gate, newest, alarms, sources)) is not None:
         return held
     if waiting := [one for one in episode_statuses(scope.log) if one.is_waiting]:
         return _unruled(waiting)
     return _of_gate(gate, newest, has_alarms=not alarms.is_empty())
 
 
-def _held(scope: Scope, gate: Gate, newest: Decision, alarms: pl.DataFrame, now_ms: int) -> PageVerdict | None:
+def _held(gate: Gate, newest: Decision, alarms: pl.DataFrame, sources: SourcesNow | None) -> PageVerdict | None:
     """Return the verdict about a kind whose labels cannot be trusted; None if they can.
 
     The evaluation is of a day's end: a source may have stopped since, or its labels may have come again.
     """
-    kind = scope.kind.name
-    silent = sources_now(scope, kind, now_ms).silent if kind in scope.snapshot.arrivals else {}
+    silent = {} if sources is None else sources.silent
     holds = alarms.filter(pl.col("name").is_in(_HOLDS)).select("name", "subject", "text").rows()
     if holds or gate.state is GateState.HELD:
         name, subject, text = holds[0] if holds else ("", "", newest.reason)
-        again = name == FindingKind.SILENCE.value and subject not in silent and kind in scope.snapshot.arrivals
+        again = name == FindingKind.SILENCE.value and sources is not None and subject not in silent
         since = " Labels have come again since; the next evaluation releases the gate." if again else ""
         return PageVerdict("HOLD", sentence(text) + since, "now", STATUS)
     for source, why in silent.items():

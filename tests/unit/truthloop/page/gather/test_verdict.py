@@ -35,6 +35,7 @@ from truthloop.page.gather.flow import flow_panel
 from truthloop.page.gather.gate import gate_panel
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.snapshot import Snapshot
+from truthloop.page.gather.sources import SourcesNow, sources_now
 from truthloop.page.gather.verdict import page_verdict
 from truthloop.page.panels.view import PageVerdict, Selection
 
@@ -74,8 +75,16 @@ def scope_of(
 ) -> Scope:
     """Return the scope of a lake with this log and these findings."""
     rows = pl.DataFrame(list(findings), schema=snapshot.findings.schema, orient="row")
-    changed = replace(snapshot, log={kind: list(log)}, findings=rows)
+    changed = replace(snapshot, log={name: [] for name in config.labels} | {kind: list(log)}, findings=rows)
     return Scope.of(config, changed, Selection(kind))
+
+
+def verdict_of(scopes: Sequence[Scope]) -> PageVerdict:
+    """Return the verdict about scopes, each of which has a snapshot of its own."""
+    sources: dict[str, SourcesNow] = {}
+    for scope in scopes:
+        sources[scope.kind.name] = sources_now(scope.config, scope.snapshot, NOW_MS)[scope.kind.name]
+    return page_verdict(scopes, sources)
 
 
 def idle(number: int = 0, at_ms: int = TODAY_MS, **other: object) -> Decision:
@@ -100,23 +109,21 @@ def kept(state: GateState, event: Event = EVALUATED, at_ms: int = TODAY_MS) -> D
 
 def test_an_idle_gate_is_ok_without_urgency(snapshot: Snapshot) -> None:
     """There is no finding, and no command to run."""
-    assert page_verdict([scope_of(snapshot, [idle()])], NOW_MS) == PageVerdict(
-        "OK", "No finding calls for a retrain.", "none"
-    )
+    assert verdict_of([scope_of(snapshot, [idle()])]) == PageVerdict("OK", "No finding calls for a retrain.", "none")
 
 
 @pytest.mark.parametrize(("level", "urgency"), [(Level.ALARM, "working hours"), (Level.WARN, "none")])
 def test_a_finding_is_watched_and_an_alarm_needs_a_person(snapshot: Snapshot, level: Level, urgency: str) -> None:
     """A warning has no urgency; an alarm without a retrain needs a person in working hours."""
     log = [entry(0, EVALUATED, GateState.WATCHING, TODAY_MS, reason="amount has shifted")]
-    found = page_verdict([scope_of(snapshot, log, [finding_row(TODAY_MS, FindingKind.SHIFT, level)])], NOW_MS)
+    found = verdict_of([scope_of(snapshot, log, [finding_row(TODAY_MS, FindingKind.SHIFT, level)])])
     assert found == PageVerdict("WATCH", "Amount has shifted.", urgency, "truthloop retrain explain")
 
 
 def test_a_held_gate_is_hold(snapshot: Snapshot) -> None:
     """Labels cannot be trusted, which is urgent."""
     log = [entry(0, EVALUATED, GateState.HELD, TODAY_MS, reason="labels cannot be trusted now: fewer come")]
-    found = page_verdict([scope_of(snapshot, log)], NOW_MS)
+    found = verdict_of([scope_of(snapshot, log)])
     assert (found.state, found.urgency, found.command) == ("HOLD", "now", "truthloop status")
     assert found.sentence == "Labels cannot be trusted now: fewer come."
 
@@ -124,11 +131,11 @@ def test_a_held_gate_is_hold(snapshot: Snapshot) -> None:
 def test_silent_labels_are_hold_even_during_a_retrain(snapshot: Snapshot) -> None:
     """The gate is in another state then, but there is an alarm."""
     log = [*requested_log(), kept(GateState.REQUESTED)]
-    found = page_verdict([scope_of(snapshot, log, [finding_row(TODAY_MS, FindingKind.SILENCE)])], NOW_MS)
+    found = verdict_of([scope_of(snapshot, log, [finding_row(TODAY_MS, FindingKind.SILENCE)])])
     assert (found.state, found.urgency) == ("HOLD", "now")
     assert found.sentence.startswith("Silence was found.")
     older = [finding_row(TODAY_MS - DAY, FindingKind.SILENCE)]
-    assert page_verdict([scope_of(snapshot, log, older)], NOW_MS).state == "WATCH"
+    assert verdict_of([scope_of(snapshot, log, older)]).state == "WATCH"
 
 
 def arriving_until(scope: Scope, until_ms: int) -> Scope:
@@ -141,7 +148,7 @@ def test_a_source_that_has_stopped_since_the_evaluation_is_hold(snapshot: Snapsh
     """As the panel of the data flow says: both look at the sources now."""
     for hours, state in ((1, "OK"), (20, "HOLD")):
         scope = arriving_until(scope_of(snapshot, [idle()]), NOW_MS - hours * 3_600_000)
-        verdict, panel = page_verdict([scope], NOW_MS), flow_panel(scope, (), NOW_MS)
+        verdict, panel = verdict_of([scope]), flow_panel(scope, (), sources_now(scope.config, scope.snapshot, NOW_MS))
         assert verdict.state == state
         assert [(one.source, one.state == "silent") for one in panel.sources] == [("till", state == "HOLD")]
     assert verdict.sentence.startswith("Labels from 'till' have stopped since the last evaluation: No label")
@@ -153,17 +160,17 @@ def test_a_source_that_has_come_back_is_said_while_the_gate_holds(snapshot: Snap
     log = [entry(0, EVALUATED, GateState.HELD, TODAY_MS, reason="labels cannot be trusted now: till has stopped")]
     found = [finding_row(TODAY_MS, FindingKind.SILENCE, subject="till", text="till has stopped")]
     scope = scope_of(snapshot, log, found)
-    again = page_verdict([arriving_until(scope, NOW_MS)], NOW_MS)
+    again = verdict_of([arriving_until(scope, NOW_MS)])
     assert again.sentence == "Till has stopped. Labels have come again since; the next evaluation releases the gate."
-    assert page_verdict([arriving_until(scope, NOW_MS - DAY)], NOW_MS).sentence == "Till has stopped."
+    assert verdict_of([arriving_until(scope, NOW_MS - DAY)]).sentence == "Till has stopped."
 
 
 def test_a_retrain_in_progress_is_watched_without_urgency(snapshot: Snapshot) -> None:
     """Requested and running differ in the sentence only."""
-    requested = page_verdict([scope_of(snapshot, [*requested_log(), kept(GateState.REQUESTED)])], NOW_MS)
+    requested = verdict_of([scope_of(snapshot, [*requested_log(), kept(GateState.REQUESTED)])])
     running = [*requested_log(), entry(3, Event.DELIVERED, GateState.RUNNING, TODAY_MS - DAY, decision=ID)]
     running.append(entry(4, EVALUATED, GateState.RUNNING, TODAY_MS))
-    under_way = page_verdict([scope_of(snapshot, running)], NOW_MS)
+    under_way = verdict_of([scope_of(snapshot, running)])
     for found, text in ((requested, "has not been answered"), (under_way, "pipeline is running")):
         assert (found.state, found.urgency) == ("WATCH", "none")
         assert text in found.sentence
@@ -172,7 +179,7 @@ def test_a_retrain_in_progress_is_watched_without_urgency(snapshot: Snapshot) ->
 def test_an_overdue_retrain_is_stalled_and_names_its_id(snapshot: Snapshot) -> None:
     """In the command that resolves it."""
     log = [*requested_log(), kept(GateState.REQUESTED, Event.OVERDUE, TODAY_MS)]
-    found = page_verdict([scope_of(snapshot, log)], NOW_MS)
+    found = verdict_of([scope_of(snapshot, log)])
     assert (found.state, found.urgency) == ("STALLED", "working hours")
     assert found.sentence == f"Retrain {ID} has been open for 10 days and has not been answered."
     assert found.command == f"truthloop retrain resolve {ID}"
@@ -182,23 +189,23 @@ def test_a_retrain_that_could_not_be_delivered_is_stalled_until_the_next_one(sna
     """A later deployment resolves it."""
     log = [*requested_log(), kept(GateState.COOLING, Event.UNDELIVERABLE, TODAY_MS - 2 * DAY)]
     log.append(entry(4, EVALUATED, GateState.COOLING, TODAY_MS))
-    found = page_verdict([scope_of(snapshot, log)], NOW_MS)
+    found = verdict_of([scope_of(snapshot, log)])
     assert (found.state, found.urgency) == ("STALLED", "working hours")
     log.append(entry(5, Event.DEPLOYED, GateState.COOLING, TODAY_MS, version="v3"))
-    assert page_verdict([scope_of(snapshot, log)], NOW_MS).state == "OK"
+    assert verdict_of([scope_of(snapshot, log)]).state == "OK"
 
 
 @pytest.mark.parametrize(("days", "state"), [(0, "OK"), (1, "OK"), (2, "STALLED")])
 def test_evaluations_far_behind_the_inputs_are_stalled(snapshot: Snapshot, days: int, state: str) -> None:
     """One day behind is usual; two are urgent."""
-    found = page_verdict([scope_of(snapshot, [idle(at_ms=TODAY_MS - days * DAY)])], NOW_MS)
+    found = verdict_of([scope_of(snapshot, [idle(at_ms=TODAY_MS - days * DAY)])])
     assert found.state == state
     assert (found.urgency == "now") is (state == "STALLED")
 
 
 def test_labels_without_an_evaluation_are_stalled(snapshot: Snapshot) -> None:
     """Days have ended and none was evaluated: the feedback role does not run."""
-    found = page_verdict([scope_of(snapshot)], NOW_MS)
+    found = verdict_of([scope_of(snapshot)])
     assert (found.state, found.urgency, found.command) == ("STALLED", "working hours", "truthloop status")
     assert "no day has been evaluated" in found.sentence
     assert "labels were read" in found.sentence
@@ -213,16 +220,14 @@ def waiting_backfill(number: int, state: GateState = GateState.WAITING, at_ms: i
 
 def test_a_backfill_that_waits_is_the_headline_and_links_to_its_diff(snapshot: Snapshot) -> None:
     """Whatever the newest evaluation found, since it was made before the backfill."""
-    found = page_verdict([scope_of(snapshot, [idle(), waiting_backfill(1)])], NOW_MS)
+    found = verdict_of([scope_of(snapshot, [idle(), waiting_backfill(1)])])
     assert (found.state, found.urgency) == ("WATCH", "working hours")
     assert "A backfill waits for a ruling: 1,706 labels restate the past" in found.sentence
     assert found.link == f"backfill/bf-{7:032x}"
     assert found.command == f"truthloop backfill diff bf-{7:032x}"
     running = [*requested_log(), waiting_backfill(3, GateState.REQUESTED)]
     assert (
-        page_verdict(
-            [scope_of(snapshot, [*running, kept(GateState.REQUESTED).model_copy(update={"number": 4})])], NOW_MS
-        )
+        verdict_of([scope_of(snapshot, [*running, kept(GateState.REQUESTED).model_copy(update={"number": 4})])])
         == found
     )
 
@@ -232,7 +237,7 @@ def test_of_two_kinds_the_one_that_needs_a_person_is_the_headline(snapshot: Snap
     log = [entry(0, EVALUATED, GateState.WATCHING, TODAY_MS, reason="amount has shifted")]
     other = scope_of(snapshot, log, [finding_row(TODAY_MS, FindingKind.SHIFT, Level.WARN)])
     waits = [one.model_copy(update={"kind": "price"}) for one in (idle(), waiting_backfill(1))]
-    found = page_verdict([other, scope_of(snapshot, waits, kind="price")], NOW_MS)
+    found = verdict_of([other, scope_of(snapshot, waits, kind="price")])
     assert found.sentence.startswith("price: A backfill waits")
     assert found.link == f"backfill/bf-{7:032x}"
 
@@ -266,19 +271,17 @@ def test_evaluations_are_in_the_order_of_their_days(snapshot: Snapshot) -> None:
 def test_before_the_end_of_the_first_day_the_loop_is_watched(snapshot: Snapshot) -> None:
     """It is no fault."""
     scope = replace(scope_of(snapshot), whole=None)
-    assert page_verdict([scope], NOW_MS) == PageVerdict(
-        "WATCH", "No day has ended yet, so nothing has been evaluated.", "none"
-    )
+    assert verdict_of([scope]) == PageVerdict("WATCH", "No day has ended yet, so nothing has been evaluated.", "none")
 
 
 def test_the_verdict_is_that_of_the_worst_kind(snapshot: Snapshot) -> None:
     """The sentence names the kind."""
     good = scope_of(snapshot, [idle()])
     bad = scope_of(snapshot, [], kind="price")
-    found = page_verdict([good, bad], NOW_MS)
+    found = verdict_of([good, bad])
     assert found.state == "STALLED"
     assert found.sentence.startswith("price: ")
-    assert page_verdict([good, good], NOW_MS) == page_verdict([good], NOW_MS)
+    assert verdict_of([good, good]) == verdict_of([good])
 
 
 def test_the_gate_shows_conditions_evaluations_and_retrains(snapshot: Snapshot) -> None:
