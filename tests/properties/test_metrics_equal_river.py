@@ -20,6 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from river import metrics as river
 from sklearn import metrics as sklearn
+from sklearn_metrics import SKLEARN
 
 from monitor.cells.fold import fold
 from monitor.cells.packing import merge
@@ -145,39 +146,6 @@ RIVER: dict[str, dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]] = {
     },
 }
 """Each metric of a task (except `roc_auc`): River's class, and what it is given for an output."""
-
-
-def averaged(of: Any, average: str) -> Callable[[Any, Any], float]:
-    """Return a metric of scikit-learn with an average over classes."""
-    return lambda truths, predicted: of(truths, predicted, average=average, zero_division=0)
-
-
-SKLEARN: dict[str, dict[str, Callable[[Any, Any], float]]] = {
-    "binary": {
-        "accuracy": sklearn.accuracy_score,
-        "balanced_accuracy": sklearn.balanced_accuracy_score,
-        "f1": sklearn.f1_score,
-        "mcc": sklearn.matthews_corrcoef,
-        "precision": sklearn.precision_score,
-        "recall": sklearn.recall_score,
-    },
-    "multiclass": {
-        "accuracy": sklearn.accuracy_score,
-        "balanced_accuracy": sklearn.balanced_accuracy_score,
-        "macro_f1": averaged(sklearn.f1_score, "macro"),
-        "weighted_f1": averaged(sklearn.f1_score, "weighted"),
-        "macro_precision": averaged(sklearn.precision_score, "macro"),
-        "macro_recall": averaged(sklearn.recall_score, "macro"),
-        "mcc": sklearn.matthews_corrcoef,
-        "cohen_kappa": sklearn.cohen_kappa_score,
-    },
-    "regression": {
-        "mae": sklearn.mean_absolute_error,
-        "mse": sklearn.mean_squared_error,
-        "rmse": sklearn.root_mean_squared_error,
-        "r2": sklearn.r2_score,
-    },
-}
 
 
 def test_every_metric_is_compared_with_river() -> None:

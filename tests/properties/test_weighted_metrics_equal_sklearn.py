@@ -5,7 +5,6 @@ Tests monitor.metrics.weights, and monitor.metrics.live with weights. Covers sch
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from sklearn import metrics as sklearn
+from sklearn_metrics import SKLEARN
 
 from monitor.cells.fold import fold
 from monitor.cells.packing import merge
@@ -89,41 +89,6 @@ def folded(steps: list[list[Revision]]) -> pl.DataFrame:
     plan = PLAN.with_admitted(before)
     after = fold(plan, predictions_frame([]), outcomes_frame(steps[1]), outcomes_frame(earlier))
     return merge(before, after)
-
-
-def averaged(of: Any, average: str) -> Callable[..., float]:
-    """Return a metric of scikit-learn with an average over classes."""
-    return lambda truths, predicted, sample_weight: of(
-        truths, predicted, average=average, zero_division=0, sample_weight=sample_weight
-    )
-
-
-SKLEARN: dict[str, dict[str, Callable[..., float]]] = {
-    "binary": {
-        "accuracy": sklearn.accuracy_score,
-        "balanced_accuracy": sklearn.balanced_accuracy_score,
-        "f1": sklearn.f1_score,
-        "mcc": sklearn.matthews_corrcoef,
-        "precision": sklearn.precision_score,
-        "recall": sklearn.recall_score,
-    },
-    "multiclass": {
-        "accuracy": sklearn.accuracy_score,
-        "balanced_accuracy": sklearn.balanced_accuracy_score,
-        "macro_f1": averaged(sklearn.f1_score, "macro"),
-        "weighted_f1": averaged(sklearn.f1_score, "weighted"),
-        "macro_precision": averaged(sklearn.precision_score, "macro"),
-        "macro_recall": averaged(sklearn.recall_score, "macro"),
-        "mcc": sklearn.matthews_corrcoef,
-        "cohen_kappa": sklearn.cohen_kappa_score,
-    },
-    "regression": {
-        "mae": sklearn.mean_absolute_error,
-        "mse": sklearn.mean_squared_error,
-        "rmse": sklearn.root_mean_squared_error,
-        "r2": sklearn.r2_score,
-    },
-}
 
 
 def expected_of(task: str, rows: list[Row]) -> dict[str, float]:
