@@ -19,7 +19,7 @@ from monitor.cells.plan import CellPlan
 from monitor.cells.rank_bin import GRID, Owner, RankGrid, moved_into
 from monitor.cells.rank_states import new_grids, with_rank_bins
 from monitor.cells.revisions import states_between
-from monitor.cells.timeouts import CURSOR_SCHEMA, Proof, revisions_of_record
+from monitor.cells.timeouts import CURSOR_SCHEMA, Proof, before_and_after, revisions_of_record
 from schemas.events.backfill import Ruling
 
 __all__ = ["fold", "restate"]
@@ -93,10 +93,8 @@ def fold(
     Returns:
         Cells in the columns of `CELL_SCHEMA`, sorted, without zero amounts. Amounts may be negative.
     """
-    proof = proof or Proof()
-    before = revisions_of_record(plan, earlier, rulings, proof.before)
-    after = revisions_of_record(plan, pl.concat([earlier, outcomes], how="diagonal"), rulings, proof.after)
-    return _count(plan, predictions, outcomes, states_between(plan, before, after))
+    states = states_between(plan, *before_and_after(plan, outcomes, earlier, rulings, proof))
+    return _count(plan, predictions, outcomes, states)
 
 
 def restate(

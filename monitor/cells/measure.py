@@ -10,11 +10,14 @@ import polars as pl
 
 from monitor.cells.exact_sum import limb_value, whole
 
-__all__ = ["PARTS", "measure_text", "read_measures", "sums_by", "whole_sums"]
+__all__ = ["NOT_SCORED", "measure_text", "read_measures", "sums_by", "whole_sums"]
 
 _INPUT = "input:"
 
-PARTS = pl.Schema({"name": pl.String(), "limb": pl.Int64(), "age_ms": pl.Int64(), "class": pl.String()})
+NOT_SCORED = r"^(pane_|arrived|output$|score$|input:|score_grid$)"
+"""Pattern of the measures that neither metrics nor losses use; they are most of all cells."""
+
+_PARTS = pl.Schema({"name": pl.String(), "limb": pl.Int64(), "age_ms": pl.Int64(), "class": pl.String()})
 """Parts of a measure; those that do not apply are null."""
 
 
@@ -36,15 +39,15 @@ def measure_text(name: str, *, limb: int | None = None, age_ms: int | None = Non
 
 
 def read_measures(cells: pl.DataFrame) -> pl.DataFrame:
-    """Return cells with the columns of `PARTS` added; the inputs' measures are a name as a whole.
+    """Return cells with name, limb, age_ms and class of their measure added; an input's measure is a name as a whole.
 
     >>> cells = pl.DataFrame({"measure": ["brier:-2@60000", "class_true a b", "input:a b"]})
-    >>> read_measures(cells).select(PARTS.names()).rows()
+    >>> read_measures(cells).select("name", "limb", "age_ms", "class").rows()
     [('brier', -2, 60000, None), ('class_true', None, None, 'a b'), ('input:a b', None, None, None)]
     """
     texts = cells.get_column("measure").unique()
     rows = [(text, *_parts(text)) for text in texts]
-    parts = pl.DataFrame(rows, schema={"measure": pl.String(), **PARTS}, orient="row")
+    parts = pl.DataFrame(rows, schema={"measure": pl.String(), **_PARTS}, orient="row")
     return cells.join(parts, on="measure", how="left", maintain_order="left")
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "by_weight",
     "is_probability",
     "is_scored",
+    "label_weight",
     "score_bin",
     "score_labels",
 ]
@@ -170,6 +171,12 @@ def is_scored() -> pl.Expr:
     return is_probability(pl.col("output")) & pl.col("value").is_in([0.0, 1.0]).fill_null(value=False)
 
 
+def label_weight() -> pl.Expr:
+    """Return the weight of a label; one that is missing, below zero or not finite counts as 1."""
+    weight = pl.col("weight")
+    return pl.when(weight.is_finite() & (weight >= 0.0)).then(weight).otherwise(1.0)
+
+
 def is_probability(output: pl.Expr) -> pl.Expr:
     """Return whether an output is a number from 0 to 1; never null.
 
@@ -269,16 +276,12 @@ def _with_sums(
 ) -> Scoring:
     """Return a scoring with exact sums of products, and of the same by weight where the kind has metrics by weight.
 
-    A weight that is missing, below zero or not finite counts as 1.
-
     Args:
         numbers: by name, one number per row.
         terms: by name of a sum, the names of the numbers that are multiplied.
     """
     if kind.is_weighted:
-        weight = pl.col("weight")
-        is_weight = weight.is_finite() & (weight >= 0.0)
-        weights = scoring.rows.select(pl.when(is_weight).then(weight).otherwise(1.0)).to_series().to_numpy()
+        weights = scoring.rows.select(label_weight()).to_series().to_numpy()
         weighted = {by_weight(name): (WEIGHT, *factors) for name, factors in terms.items()}
         numbers = {**numbers, WEIGHT: expand(weights)}
         terms = {**terms, WEIGHT: (WEIGHT,), WEIGHT_SQUARED: (WEIGHT, WEIGHT), **weighted}

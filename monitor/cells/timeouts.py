@@ -16,14 +16,14 @@ from monitor.cells.plan import CellPlan
 from schemas.base.status import Reason, Status
 from schemas.events.backfill import Ruling
 
-__all__ = ["BEFORE_ALL", "CURSOR_SCHEMA", "Proof", "is_without_timely_label", "revisions_of_record", "with_timeouts"]
+__all__ = ["CURSOR_SCHEMA", "Proof", "before_and_after", "is_without_timely_label", "revisions_of_record"]
 
 CURSOR_SCHEMA = pl.Schema(
     {"partition": pl.Int32(), "kind": pl.String(), "cursor_ms": pl.Int64(), "cursor_offset": pl.Int64()}
 )
 """The join's cursors: by partition and kind the last prediction, by (time, offset), whose deadline is proven."""
 
-BEFORE_ALL = -1
+_BEFORE_ALL = -1
 """Revision of an added timeout: every label outranks a timeout."""
 
 _TIMEOUTS = [Status.EXPIRED.value, Status.IMPLIED.value]
@@ -49,15 +49,37 @@ def revisions_of_record(
     """Return the revisions of record of some outcomes (`monitor.cells.of_record`), timeouts included.
 
     Args:
-        plan: as for `with_timeouts`.
+        plan: with definitions, horizons and implied values.
         outcomes: all revisions of these outcomes up to some step.
         rulings: about backfills, in their order.
         cursors: those after that step.
     """
-    return of_record(with_timeouts(plan, outcomes, rulings, cursors), plan.definitions, rulings)
+    return of_record(_with_timeouts(plan, outcomes, rulings, cursors), plan.definitions, rulings)
 
 
-def with_timeouts(
+def before_and_after(
+    plan: CellPlan,
+    outcomes: pl.DataFrame,
+    earlier: pl.DataFrame,
+    rulings: Sequence[Ruling],
+    proof: Proof | None = None,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the revisions of record of some chains before new revisions and after them.
+
+    Args:
+        plan: as for `revisions_of_record`.
+        outcomes: the new revisions.
+        earlier: all earlier revisions of the chains in `outcomes`.
+        rulings: about backfills, in their order.
+        proof: up to where deadlines were proven before, and are after; None: none is.
+    """
+    proof = proof or Proof()
+    every = pl.concat([earlier, outcomes], how="diagonal")
+    before = revisions_of_record(plan, earlier, rulings, proof.before)
+    return before, revisions_of_record(plan, every, rulings, proof.after)
+
+
+def _with_timeouts(
     plan: CellPlan, outcomes: pl.DataFrame, rulings: Sequence[Ruling], cursors: pl.DataFrame
 ) -> pl.DataFrame:
     """Return all revisions of some outcomes, and the timeouts that the join did not have to write.
@@ -112,7 +134,7 @@ def _timeout(plan: CellPlan) -> list[pl.Expr]:
         pl.when(implies).then(kind.replace_strict(numbers, default=None, return_dtype=pl.Float64)).alias("value"),
         pl.when(implies).then(kind.replace_strict(classes, default=None, return_dtype=pl.String)).alias("value_class"),
         _deadline(plan).alias("known_at"),
-        pl.lit(BEFORE_ALL, dtype=pl.Int64).alias("revision"),
+        pl.lit(_BEFORE_ALL, dtype=pl.Int64).alias("revision"),
         *(pl.lit(None).alias(name) for name in ("label_offset", "is_declared", "batch_id")),
     ]
 

@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 
 from monitor.cells.class_name import HITS
 from monitor.cells.cohort import ALL
-from monitor.cells.measure import read_measures, sums_by
+from monitor.cells.measure import NOT_SCORED, read_measures, sums_by
 from monitor.cells.plan import KindPlan
 from schemas.base.metric_name import Metric, Task
 
@@ -26,8 +26,6 @@ _SCHEMA = pl.Schema(
     {"day": pl.Date(), "n": pl.Int64(), "loss": pl.Float64(), "positives": pl.Int64(), "negatives": pl.Int64()}
 )
 
-_UNUSED = r"^(pane_|arrived|output$|score$|input:|score_grid$)"
-"""Measures that have no loss."""
 _WINDOW_DAYS = 7
 _REFERENCE_DAYS = 28
 _REFERENCE_DAYS_MIN = 14
@@ -76,7 +74,7 @@ def day_losses(cells: pl.DataFrame, kind: KindPlan, version: str, last: date, at
         pl.col("version") == version,
         pl.col("slice") == ALL,
         pl.col("day") <= last,
-        ~pl.col("measure").str.contains(_UNUSED),
+        ~pl.col("measure").str.contains(NOT_SCORED),
     )
     mine = read_measures(mine).filter(pl.col("age_ms").eq_missing(pl.lit(at_age_ms, dtype=pl.Int64)))
 

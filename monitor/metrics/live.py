@@ -16,8 +16,8 @@ from river import metrics as river
 from monitor.cells.class_name import OTHER, escape_class
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.revisions import LABELLED, states_between
-from monitor.cells.scoring import is_scored
-from monitor.cells.timeouts import Proof, revisions_of_record
+from monitor.cells.scoring import is_scored, label_weight
+from monitor.cells.timeouts import Proof, before_and_after
 from monitor.metrics.rank_auc import RankAUC
 from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS, is_by_weight, plain_name
 from schemas.events.backfill import Ruling
@@ -139,10 +139,8 @@ class LiveMetrics:
             rulings: about backfills, the same in every call: when they change, recreate the metrics.
             proof: as `monitor.cells.fold` takes it.
         """
-        proof = proof or Proof()
-        before = revisions_of_record(self.plan, earlier, rulings, proof.before)
-        after = revisions_of_record(self.plan, pl.concat([earlier, outcomes], how="diagonal"), rulings, proof.after)
-        states = states_between(self.plan, before, after).filter(LABELLED, pl.col("replaced_at").is_null())
+        states = states_between(self.plan, *before_and_after(self.plan, outcomes, earlier, rulings, proof))
+        states = states.filter(LABELLED, pl.col("replaced_at").is_null())
         self.plan = self.plan.admit_classes(states)
         for kind in self.plan.kinds:
             rows = _usable(self.plan, kind, states.filter(pl.col("kind") == kind.name))
@@ -175,8 +173,7 @@ class LiveMetrics:
         if state.records == 0:
             state.metrics, state.weight = _fresh(kind), 0.0
             return
-        weight = pl.col("weight") if kind.is_weighted else pl.lit(1.0)
-        weighted = rows.with_columns(weight=pl.when(weight.is_finite() & (weight >= 0.0)).then(weight).otherwise(1.0))
+        weighted = rows.with_columns(weight=label_weight() if kind.is_weighted else pl.lit(1.0))
         state.weight += float(weighted.select((pl.col("weight") * pl.col("sign")).sum()).item())
         for (*pair, by_weight), names in _by_columns(kind).items():
             counted = weighted if by_weight else weighted.with_columns(weight=pl.lit(1.0))

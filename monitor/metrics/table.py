@@ -10,7 +10,7 @@ import polars as pl
 
 from monitor.cells.class_name import CLASSES_MAX
 from monitor.cells.cohort import ALL, day_ends
-from monitor.cells.measure import read_measures
+from monitor.cells.measure import NOT_SCORED, read_measures
 from monitor.cells.plan import CellPlan
 from monitor.metrics.binary import binary_values
 from monitor.metrics.multiclass import multiclass_values
@@ -32,8 +32,6 @@ _COLUMNS = (
     *("name", "value", "bound", "n", "n_effective", "labelled", "predictions", "coverage", "status", "reason"),
     *("threshold", "revised"),
 )
-_UNUSED = r"^(pane_|arrived|output$|score$|input:|score_grid$)"
-"""Measures that metrics do not use."""
 _OF_ANY_AGE = ("predictions", "ineligible", "labels", "early", "expired", "retracted")
 """Names of measures that are not counted again at fixed ages."""
 
@@ -144,7 +142,7 @@ def mature_until_at_age(observed_until_ms: Until, at_age_ms: int) -> dict[str, i
 
 def _counted(cells: pl.DataFrame, at_age_ms: int | None) -> pl.DataFrame:
     """Return the cells that metrics use, of all labels or of those known by a fixed age, by the parts of measures."""
-    rows = read_measures(cells.filter(~pl.col("measure").str.contains(_UNUSED)))
+    rows = read_measures(cells.filter(~pl.col("measure").str.contains(NOT_SCORED)))
     age_ms = pl.col("age_ms")
     if at_age_ms is None:
         return rows.filter(age_ms.is_null())
