@@ -6,6 +6,7 @@ from pydantic import Field
 
 from schemas.base.metric_name import Metric, weighted_name
 from schemas.base.model import StrictModel
+from schemas.base.validators import each_once
 
 __all__ = ["MetricChoice", "WeightedMetric", "metrics_once", "name_of_choice"]
 
@@ -32,8 +33,5 @@ def name_of_choice(choice: MetricChoice) -> str:
 
 def metrics_once(choices: list[MetricChoice]) -> list[MetricChoice]:
     """Refuse repeated metrics."""
-    names = [name_of_choice(choice) for choice in choices]
-    for at, name in enumerate(names):
-        if name in names[:at]:
-            raise ValueError(f"{name!r} is listed twice")
+    each_once([name_of_choice(choice) for choice in choices])
     return choices

@@ -218,11 +218,10 @@ class PartitionTask:
         close_at_ms: int | None = None
         withdrawals: list[Withdrawal] = []
         while self._waiting:
-            offset, command = self._waiting[0]
+            _, command = self._waiting[0]
             if isinstance(command, Withdraw):
                 if withdrawals and len(withdrawals) + len(command.labels) > WITHDRAWN_AT_ONCE:
-                    self.commands_next = offset
-                    return close_at_ms, withdrawals
+                    break
                 withdrawals += command.labels
                 log.info(
                     "partition %d: %d labels of %s are withdrawn", self.number, len(command.labels), command.episode
@@ -233,12 +232,11 @@ class PartitionTask:
                 else:
                     self._change_rules(command.rules)
             elif command.predictions_next > following[0] or command.labels_next > following[1]:
-                self.commands_next = offset
-                return close_at_ms, withdrawals
+                break
             elif command.time <= now_ms:
                 close_at_ms = command.time if close_at_ms is None else max(command.time, close_at_ms)
             del self._waiting[0]
-        self.commands_next = self._commands_read
+        self.commands_next = self._waiting[0][0] if self._waiting else self._commands_read
         return close_at_ms, withdrawals
 
 

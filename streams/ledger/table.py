@@ -42,11 +42,6 @@ class ReplayStep:
     policy: str = field(repr=False)
     withdrawals: Mapping[int, Sequence[Withdrawal]] = field(default_factory=dict)
 
-    @property
-    def reads_nothing(self) -> bool:
-        """Whether the step read no record."""
-        return self.predictions[0] == self.predictions[1] and self.labels[0] == self.labels[1]
-
     def rows(self) -> pl.DataFrame:
         """Return the step's rows of the ledger table, one for each partition."""
         return ledger_frame(

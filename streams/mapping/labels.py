@@ -9,7 +9,7 @@ import polars as pl
 
 from schemas.base.status import RejectReason
 from schemas.config.loop import LoopConfig
-from streams.columns.plan import Plan
+from streams.columns.plan import Field, Plan
 from streams.columns.raw import ROW
 from streams.columns.scalar import to_bool, to_number, to_text
 from streams.columns.schema import records_schema
@@ -62,7 +62,7 @@ class _LabelChunk:
         check_message_version(raw, plan, checks)
         op = self._op()
         is_heartbeat = op == "heartbeat"
-        keys = identity(raw, plan, checks, "key", is_required=~is_heartbeat)
+        keys = identity(self._values("key"), plan.fields.get("key", Field()), checks, "key", ~is_heartbeat)
         columns["key"] = keep_where(keys, ~is_heartbeat)
         if plan.is_canonical:
             detail = "key: a heartbeat has none"

@@ -117,14 +117,14 @@ class _PredictionChunk:
 
     def _identity(self) -> None:
         fields, checks, columns = self.plan.fields, self.checks, self.columns
-        columns["key"] = identity(self.raw, self.plan, checks, "key")
+        columns["key"] = identity(self._values("key"), fields.get("key", Field()), checks, "key")
         given = self._values("id")
         if "id" not in fields or (fields["id"].is_optional and given.null_count() == len(given)):
             columns["id"] = columns["key"]
         else:
             defaults = given.is_null() if fields["id"].is_optional else None
             is_required = None if defaults is None else ~defaults
-            ids = identity(self.raw, self.plan, checks, "id", is_required)
+            ids = identity(given, fields["id"], checks, "id", is_required)
             columns["id"] = ids if defaults is None else columns["key"].zip_with(defaults, ids)
         columns["time_ms"] = required_time(self.raw, self.plan, checks)
         columns["arrived_at_ms"] = optional_time(self.raw, self.plan, checks, "arrived_at")

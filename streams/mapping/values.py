@@ -114,19 +114,19 @@ def scaled(numbers: pl.Series, field: Field | None) -> pl.Series:
 
 
 def identity(
-    raw: pl.DataFrame, plan: Plan, checks: Checks, name: str, is_required: pl.Series | None = None
+    given: pl.Series, field: Field, checks: Checks, name: str, is_required: pl.Series | None = None
 ) -> pl.Series:
     """Return the values of `key` or `id`; reject records where one is missing or no identity.
 
     Args:
-        raw: the chunk.
-        plan: of the source.
+        given: the field's values, from `raw_values`.
+        field: of the source's plan.
         checks: receives the faults.
         name: of the field.
         is_required: true for the records that are checked; all by default.
     """
-    field, reason = plan.fields.get(name, Field()), RejectReason(f"bad_{name}")
-    texts = to_identity(raw_values(raw, plan.fields.get(name)))
+    reason = RejectReason(f"bad_{name}")
+    texts = to_identity(given)
     if len(field.slots) < 2:  # noqa: PLR2004 - the parts of a composite are read one by one
         texts = whole_text(texts, field)
     missing, bad = texts.is_null(), is_bad_text(texts, MAX_KEY_BYTES)

@@ -179,7 +179,7 @@ class _Replay:
         self._sequence = 0 if base is None else base.sequence + 1
         with self._writer:
             torn = last if is_torn else None
-            if torn is not None and (torn.run.finished or torn.reads_nothing):
+            if torn is not None and torn.run.finished:
                 self._step(None, None, torn, torn.run)
                 torn = None
             if withdrawals:
