@@ -20,7 +20,16 @@ from retrain.log_entries import EntryOrigin, ruled
 from schemas.events.backfill import Ruling, Verdict
 from schemas.events.evidence import Decision, Event
 
-__all__ = ["REFUSALS_MAX", "Approvals", "Person", "RulingOutcome", "RulingRequest", "RulingResult", "one_line"]
+__all__ = [
+    "ATTEMPTS_MAX",
+    "REFUSALS_MAX",
+    "Approvals",
+    "Person",
+    "RulingOutcome",
+    "RulingRequest",
+    "RulingResult",
+    "one_line",
+]
 
 log = logging.getLogger("truthloop.feedback")
 

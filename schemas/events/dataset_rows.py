@@ -9,10 +9,9 @@ from pydantic import Field
 
 from schemas.base.model import LenientModel
 from schemas.events.backfill import EPISODE_PATTERN
+from schemas.events.messages import INT64_MAX
 
 __all__ = ["BackfillRows", "Count", "DatasetRows", "Reason", "RowCounts"]
-
-INT64_MAX = (1 << 63) - 1
 
 Count = Annotated[int, Field(ge=0, le=INT64_MAX)]
 Reason = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]

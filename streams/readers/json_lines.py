@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.base.json_names import RepeatedNameError, names_once
 from schemas.base.status import RejectReason
 from streams.columns.digest import record_digest
 from streams.columns.raw import Reject
@@ -35,10 +36,6 @@ _TOO_LARGE: Final = (RejectReason.TOO_LARGE, f"longer than {MAX_LINE_BYTES:,} by
 
 class _TooDeepError(Exception):
     """The value is nested deeper than `MAX_DEPTH`."""
-
-
-class _DuplicateNameError(Exception):
-    """An object has the same name twice."""
 
 
 class ParsedLines(msgspec.Struct):
@@ -95,7 +92,7 @@ def parse_lines(lines: Sequence[bytes], first_row: int) -> ParsedLines:
             reason, detail = _NO_OBJECT if len(line) <= MAX_LINE_BYTES else _TOO_LARGE
         except (_TooDeepError, RecursionError):
             reason, detail = RejectReason.TOO_DEEP, f"nested deeper than {MAX_DEPTH}"
-        except _DuplicateNameError:
+        except RepeatedNameError:
             reason, detail = RejectReason.DUPLICATE_JSON_KEY, "an object has the same name twice"
         except UnicodeDecodeError:
             reason, detail = RejectReason.NOT_JSON, "not UTF-8"
@@ -141,7 +138,7 @@ def _check_whole(line: bytes, value: dict[str, Any]) -> None:
         return
     # every name ends in a quote and a colon, so equal counts prove that none was dropped
     if _count_names(value, 1) != len(_NAME.findall(line)):
-        json.loads(line, object_pairs_hook=_refuse_duplicate)
+        json.loads(line, object_pairs_hook=names_once)
 
 
 def _count_names(value: dict[str, Any], depth: int) -> int:
@@ -166,10 +163,3 @@ def _count_names_in_list(values: list[Any], depth: int) -> int:
         elif type(item) is list:
             count += _count_names_in_list(item, depth + 1)
     return count
-
-
-def _refuse_duplicate(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise _DuplicateNameError
-    return value

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lake import Lake
 from monitor.coverage.source import watch_sources
+from retrain.approval import ATTEMPTS_MAX
 from retrain.decision_log import DecisionLog
 from retrain.gate import Gate, gate_of
 from retrain.log_entries import EntryOrigin, retired
@@ -14,9 +15,6 @@ from truthloop.config.settings import Settings
 from truthloop.evidence.arrivals import label_memory, newest_arrivals
 
 __all__ = ["ListedSource", "Retirement", "list_sources", "retire_source"]
-
-_ATTEMPTS_MAX = 20
-"""How often the log is read again because another writer came first."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def retire_source(settings: Settings, wish: Retirement, now_ms: Callable[[], int
             return []
         return [retired(origin, gate_of(entries), wish.subject, wish.since_ms, wish.reason, detail)]
 
-    new = logs[origin].update(build, now_ms, _ATTEMPTS_MAX)
+    new = logs[origin].update(build, now_ms, ATTEMPTS_MAX)
     if not new:
         raise LakeConflict("the log has changed meanwhile", where=wish.subject, hint="Check the log, then try again.")
     return new[0]

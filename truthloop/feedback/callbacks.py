@@ -16,6 +16,7 @@ from retrain.decision_log import DecisionLog
 from retrain.gate import Gate, IllegalEvent, gate_of
 from retrain.log_entries import EntryOrigin, answered
 from retrain.signing import Secret, SignatureError, verify
+from schemas.base.json_names import RepeatedNameError, names_once
 from schemas.events.evidence import Decision, Event
 from schemas.events.retrain_request import RetrainCallback
 from truthloop.text.format import name as shown_name
@@ -103,23 +104,11 @@ class CallbackHandler:
         return status, {"status": "refused", "reason": reason}
 
 
-class _RepeatedNameError(Exception):
-    """An object of a JSON document has a name twice."""
-
-
 def _repeated_name(body: bytes) -> str | None:
     """Return a name that some object of a JSON document has twice: parsers differ in which value they take."""
-
-    def names_once(pairs: Sequence[tuple[str, object]]) -> None:
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise _RepeatedNameError(name)
-            seen.add(name)
-
     try:
         json.loads(body, object_pairs_hook=names_once)
-    except _RepeatedNameError as error:
+    except RepeatedNameError as error:
         return str(error)
     except (ValueError, RecursionError):  # no JSON: the model says what is wrong with it
         return None

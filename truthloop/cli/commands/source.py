@@ -11,8 +11,6 @@ from truthloop.terminal.console import note, print_json, reporting_errors
 
 __all__ = ["source"]
 
-REASON_MAX = 1_000
-
 source = typer.Typer(
     name="source",
     help="List the sources of labels, and retire those that have ended.",
@@ -78,6 +76,7 @@ def retire(
         from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
         from retrain.approval import one_line  # noqa: PLC0415 - the same
+        from retrain.episode_status import REASON_MAX  # noqa: PLC0415 - the same
         from schemas.errors import ConfigError  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
