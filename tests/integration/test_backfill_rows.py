@@ -21,7 +21,6 @@ from restatement_case import (
 )
 from typer.testing import CliRunner, Result
 
-from lake import Lake
 from lake.dataset import read_dataset
 from retrain.gate import gate_of
 from schemas.events.backfill import Episode, Verdict
@@ -70,7 +69,7 @@ def state_of(settings: Settings, episode: Episode) -> str:
     """Return what the page and the terminal say of a backfill."""
     status = open_approvals(settings, lambda: START_MS).status(episode.id)
     assert status is not None
-    return state_text(settings, Lake.open(settings.lake), status)
+    return state_text(settings, status)
 
 
 def run(settings: Settings, *words: str) -> Result:

@@ -31,7 +31,7 @@ def open_approvals(settings: Settings, now_ms: Callable[[], int]) -> Approvals:
     return Approvals(logs, now_ms)
 
 
-def state_text(settings: Settings, lake: Lake, status: EpisodeStatus) -> str:
+def state_text(settings: Settings, status: EpisodeStatus) -> str:
     """Return the status of a backfill in sentences, and what follows from it.
 
     Of a rejected one: what has become of its labels. Of one that waits or is approved: what of it is in a data set.
@@ -40,11 +40,11 @@ def state_text(settings: Settings, lake: Lake, status: EpisodeStatus) -> str:
         LakeError: the lake cannot be read.
     """
     text = status_text(status, zone_of(settings.config.timezone))
-    if (rows := approved_rows_now(settings, lake, status)) is not None:
+    if (rows := approved_rows_now(settings, status)) is not None:
         return f"{text} {training_text(rows, is_waiting=status.is_waiting)}"
     if status.verdict is not Verdict.REJECTED or status.episode.causes == [Cause.RESENT]:
         return text
-    progress = progress_of(lake, status.episode)
+    progress = progress_of(Lake.open(settings.lake), status.episode)
     return f"{text} {withdrawal_text(progress.withdrawn, progress.due, progress.left)}"
 
 

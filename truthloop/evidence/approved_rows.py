@@ -26,7 +26,7 @@ def order_of(retrain: RetrainConfig, kind: str, as_of_ms: int, name: str = "") -
     return DatasetOrder(name, kind, as_of_ms, dataset.maturity.at_age, dataset.holdout)
 
 
-def approved_rows_now(settings: Settings, lake: Lake, status: EpisodeStatus) -> BackfillRows | None:
+def approved_rows_now(settings: Settings, status: EpisodeStatus) -> BackfillRows | None:
     """Return what has become of a backfill's predictions in a data set of now, approved or as if it were.
 
     It reads the whole lake, as writing the data set does.
@@ -43,6 +43,7 @@ def approved_rows_now(settings: Settings, lake: Lake, status: EpisodeStatus) -> 
     retrain, episode = settings.config.retrain, status.episode
     if retrain is None or not (status.is_waiting or status.verdict is Verdict.APPROVED):
         return None
+    lake = Lake.open(settings.lake)
     gate = gate_of(DecisionLog(lake, episode.kind).entries())
     order = order_of(retrain, episode.kind, max(gate.at_ms or 0, episode.until))
     counts = count_rows(lake, settings.config, order, episode.id if status.is_waiting else None)

@@ -6,17 +6,19 @@ import polars as pl
 
 from lake import Lake
 from monitor.backfill.time_shift import time_shift
+from schemas.base.status import NEVER_KEPT, RejectReason
 from schemas.events.backfill import Cause, Episode
 from schemas.events.backfill_diff import TimeShift
 from truthloop.evidence.outcomes import OUTCOME
 from truthloop.evidence.retimed import is_live, stale_labels
-from truthloop.evidence.touched import revisions_of
+from truthloop.evidence.touched import known_within, revisions_of
 
 __all__ = ["labels_of", "outcomes_told_again", "time_shift_of"]
 
 _POSITION = ["partition", "offset"]
 _TOLD = ("label_time", "value", "value_class")
-_NEVER_KEPT = ("future", "duplicate", "nothing_to_retract", "unknown_prediction", "too_late", "waiting_limit")
+_LEFT = (RejectReason.UNKNOWN_PREDICTION, RejectReason.TOO_LATE, RejectReason.WAITING_LIMIT)
+_NOT_IN_STATE = [reason.value for reason in (*NEVER_KEPT, *_LEFT)]
 """Reasons of the join for which a label is not in its state, so that nothing can be withdrawn of it."""
 
 
@@ -36,7 +38,7 @@ def labels_of(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.Data
         members = pl.concat([revised, _stale(lake, episode, steps)]).unique()
         rows = rows.join(members.lazy(), on=_POSITION, how="semi")
     else:
-        gone = lake.scan("rejects").filter(pl.col("input") == "labels", pl.col("reason").is_in(_NEVER_KEPT))
+        gone = lake.scan("rejects").filter(pl.col("input") == "labels", pl.col("reason").is_in(_NOT_IN_STATE))
         rows = rows.join(gone.select(_POSITION), on=_POSITION, how="anti")
     known_ms = pl.col("known_at").dt.epoch("ms")
     return rows.select(*_POSITION, "key", known_ms=known_ms).unique(_POSITION).sort(_POSITION).collect()
@@ -89,7 +91,7 @@ def time_shift_of(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> Tim
 
 def _of_episode(lake: Lake, episode: Episode) -> pl.LazyFrame:
     """Return the rows of the lake's labels that fit an episode by their own fields."""
-    rows = lake.scan("labels").filter(
+    rows = lake.scan("labels", known_within(episode)).filter(
         pl.col("kind") == episode.kind,
         pl.col("definition") == episode.definition,
         pl.col("op") != "heartbeat",

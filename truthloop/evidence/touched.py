@@ -1,6 +1,7 @@
 """Predictions whose outcomes a backfill's labels revised."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -9,7 +10,7 @@ from monitor.cells.of_record import is_member
 from schemas.events.backfill import Cause, Episode
 from truthloop.evidence.outcomes import OUTCOME, with_backfill_columns
 
-__all__ = ["outcomes_of_definition", "revised_outcomes", "revisions_of"]
+__all__ = ["known_within", "outcomes_of_definition", "revised_outcomes", "revisions_of"]
 
 _COLUMNS = (
     *("partition", "prediction_offset", "kind", "definition", "label_offset"),
@@ -33,7 +34,8 @@ def revisions_of(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.D
     if episode.causes == [Cause.RESENT]:
         return pl.DataFrame(schema={name: lake.schema("outcomes")[name] for name in columns})
     known_ms = pl.col("known_at").dt.epoch("ms")
-    rows = _revisions(lake, episode, steps).filter(known_ms.is_between(episode.since, episode.until)).collect()
+    of_time = known_ms.is_between(episode.since, episode.until)
+    rows = _revisions(lake, episode, steps, known_within(episode)).filter(of_time).collect()
     return with_backfill_columns(lake, rows).filter(is_member(episode)).select(columns)
 
 
@@ -42,13 +44,24 @@ def outcomes_of_definition(lake: Lake, episode: Episode, steps: Mapping[int, int
     return _revisions(lake, episode, steps).select(OUTCOME).unique().collect()
 
 
-def _revisions(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.LazyFrame:
+def known_within(episode: Episode) -> Mapping[str, tuple[datetime, datetime]]:
+    """Return the bounds by which a scan leaves out files without a row of an episode's time; to the millisecond."""
+    since, until = (datetime.fromtimestamp(at_ms / 1000, UTC) for at_ms in (episode.since, episode.until + 1))
+    return {"known_at": (since, until)}
+
+
+def _revisions(
+    lake: Lake,
+    episode: Episode,
+    steps: Mapping[int, int],
+    within: Mapping[str, tuple[datetime, datetime]] | None = None,
+) -> pl.LazyFrame:
     before = pl.DataFrame(
         {"partition": list(steps), "before": list(steps.values())},
         schema={"partition": pl.Int32, "before": pl.Int64},
     )
     return (
-        lake.scan("outcomes")
+        lake.scan("outcomes", within)
         .filter(pl.col("kind") == episode.kind, pl.col("definition") == episode.definition)
         .select(_COLUMNS)
         .join(before.lazy(), on="partition")

@@ -67,8 +67,7 @@ class BackfillForms:
         self._now_ms = now_ms
         self._keys = token_keys(secret, access.token, secrets.token_bytes(32))
         self._approvals = open_approvals(settings, now_ms)
-        self._lake = Lake.open(settings.lake)
-        self._diffs = DiffLog(self._lake)
+        self._diffs = DiffLog(Lake.open(settings.lake))
         # a lake handle is not thread-safe
         self._lock = Lock()
         self._is_read_only = is_read_only
@@ -85,8 +84,7 @@ class BackfillForms:
             return None
         now_ms = self._now_ms()
         token = until = ""
-        with self._lock:
-            state = state_text(self._settings, self._lake, status)
+        state = state_text(self._settings, status)
         if status.is_waiting and self._is_read_only:
             state += f" This page is read-only: truthloop backfill approve {episode}, or reject, with --reason."
         elif status.is_waiting:

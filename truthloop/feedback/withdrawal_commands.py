@@ -4,13 +4,14 @@ A backfill's labels are looked up after its ruling, and as long as labels of its
 sends once more what the lake does not show as withdrawn yet: the join passes over what it has withdrawn already.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lake import Lake
 from schemas.events.backfill import Episode, Ruling
 from streams.feedback.role import Message
 from streams.kafka.topics import Topics
 from streams.ledger.lake_kind import complete_rows
+from streams.ledger.row import LedgerRow
 from streams.messages.command import withdraw_commands
 from truthloop.evidence.withdrawals import rejected_episodes, withdrawals_of
 
@@ -35,7 +36,8 @@ class WithdrawalCommands:
         """Return the messages to publish; `rulings` are the latest on each backfill."""
         self._due, self._settling = {}, set()
         waiting = [one for one in rejected_episodes(rulings) if one.id not in self._settled]
-        return [message for episode in waiting for message in self._of(episode)]
+        rows = complete_rows(self._lake) if waiting else {}
+        return [message for episode in waiting for message in self._of(episode, rows)]
 
     def note_sent(self) -> None:
         """Remember that the messages that `due` returned last are published."""
@@ -43,8 +45,7 @@ class WithdrawalCommands:
             self._sent.setdefault(episode, set()).update(positions)
         self._settled |= self._settling
 
-    def _of(self, episode: Episode) -> list[Message]:
-        rows = complete_rows(self._lake)
+    def _of(self, episode: Episode, rows: Mapping[int, LedgerRow]) -> list[Message]:
         sent = self._sent.get(episode.id, set())
         labels = {
             partition: new

@@ -105,7 +105,6 @@ def diff(
     with reporting_errors():
         from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
-        from lake import Lake  # noqa: PLC0415 - the same
         from truthloop.evidence.approvals import state_text  # noqa: PLC0415 - the same
         from truthloop.terminal.backfill_report import report_text  # noqa: PLC0415 - the same
 
@@ -117,7 +116,7 @@ def diff(
             sys.stdout.buffer.write(found.document())
             sys.stdout.buffer.flush()
             return
-        sentence = state_text(settings, Lake.open(settings.lake), status)
+        sentence = state_text(settings, status)
         if html is not None:
             html.write_text(_html_file(status, found, sentence), "utf-8")
             note(f"Written to {escape(plain_text(str(html)))}.")
@@ -197,13 +196,12 @@ def _rule(episode: str, verdict: "Verdict", digest: str, reason: str, config: Pa
 
 def _say_what_it_brings(settings: "Settings", status: "EpisodeStatus | None") -> None:
     """Say what of an approved backfill a data set of now has; a lake that cannot be read changes no approval."""
-    from lake import Lake  # noqa: PLC0415 - keeps --help fast
     from schemas.errors import LakeError  # noqa: PLC0415 - the same
     from truthloop.evidence.approved_rows import approved_rows_now  # noqa: PLC0415 - the same
     from truthloop.text.rulings import training_text  # noqa: PLC0415 - the same
 
     try:
-        rows = None if status is None else approved_rows_now(settings, Lake.open(settings.lake), status)
+        rows = None if status is None else approved_rows_now(settings, status)
     except LakeError as error:
         warn(plain_text(str(error)))
         return
