@@ -3,12 +3,12 @@
 Every run draws predictions and log-normal label delays (spread 1.0 in the logarithm; every hour of predictions has a
 speed of its own, log standard deviation .35), nineteen in twenty get a label. Half of the labels come from one of two
 sources, a fifth of the predictions are of one of two slices. After a look back and a horizon of healthy traffic, 30 %
-or 70 % of the labels of that source, or of that slice, are lost for good. The labels are judged at the end of every
-day, each time with what the evaluation before has remembered, and for delays of an hour also every three hours.
+or 70 % of the labels of that source, or of that slice, are lost for good. The labels are judged when the product does:
+at the end of every day, and of every block of three hours for delays of an hour, each time with what was remembered.
 
 A loss is found in time if the series that loses labels is told within 12 hours or one median delay, whatever is longer.
-It has faded if it is not told any more at a later evaluation of the same run. False are evaluations of healthy runs at
-which anything is told. The same options give the same figures.
+It has faded if it is not told any more at a later time of the same run. False are times of healthy runs at which
+anything is told. The same options give the same figures.
 """
 
 import argparse
@@ -21,11 +21,11 @@ import numpy.typing as npt
 import polars as pl
 
 from monitor.cells.bins import AGES_MAX
-from monitor.cells.label_flow import FlowCells, Series, flow_edges_ms
+from monitor.cells.cohort import day_starts_ms
+from monitor.cells.label_flow import BLOCK_HOURS, FlowCells, block_ends_ms, flow_edges_ms
 from monitor.cells.packing import CELL_SCHEMA
 from monitor.cells.plan import CellPlan
 from monitor.cells.source_name import SOURCE_MEASURE
-from monitor.coverage.loss import judge_loss
 from monitor.coverage.loss_watch import LossWatch
 from monitor.coverage.source import LabelMemory
 from schemas.config.loop import LoopConfig
@@ -91,12 +91,6 @@ def main() -> None:
                 f"| {age(max(found))} | {faded} |",
                 flush=True,
             )
-        for scope, share in LOSSES if median == 1 else ():
-            runs = (make_run(1, (scope, share), seed, arguments) for seed in range(arguments.seeds))
-            found = [blocks_to_find(run, scope) for run in runs]
-            in_time = sum(one <= 12 for one in found)
-            times = f"{age(np.median(found))} | {age(max(found))}"
-            print(f"| 1 h, every 3 h | {share:.0%} of a {scope} | {in_time} of {len(found)} | {times} | |", flush=True)
         told = looked = 0
         for seed in range(arguments.seeds):
             run = make_run(median, None, seed + 1_000, arguments)
@@ -105,8 +99,8 @@ def main() -> None:
             spent, judged = spent + time.process_time() - since, judged + len(alarms)
             told, looked = told + sum(alarms), looked + len(alarms)
         healthy.append(f"{age(median)}: {told / looked:.2%} of {looked:,}")
-    print(f"\nFalse, of all healthy evaluations of five series: {'; '.join(healthy)}")
-    print(f"CPU time of an evaluation: {spent / max(judged, 1) * 1e3:.1f} ms")
+    print(f"\nFalse, of all times in healthy runs, of five series: {'; '.join(healthy)}")
+    print(f"CPU time of a judgement: {spent / max(judged, 1) * 1e3:.1f} ms")
 
 
 def make_run(median: int, loss: tuple[str, float] | None, seed: int, options: argparse.Namespace) -> Run:
@@ -161,12 +155,13 @@ def draw(
     predicted = pl.DataFrame({"day": day, "bin": hour, "small": is_small})
     slices = pl.when("small").then(pl.lit("part=small")).otherwise(pl.lit("part=big"))
     sources = SOURCE_MEASURE + pl.when("a").then(pl.lit("a")).otherwise(pl.lit("b"))
-    zero = pl.lit(0, dtype=pl.Int64)
+    zero, blocks = pl.lit(0, dtype=pl.Int64), predicted.with_columns(pl.col("bin") // BLOCK_HOURS)
     parts = [
         counted(arrived, measure=pl.lit("arrived_block")),
         counted(arrived, measure=pl.lit("arrived_block"), slice=slices),
         counted(arrived, measure=sources),
         counted(predicted, measure=pl.lit("pane_predictions")),
+        *(counted(blocks, measure=pl.lit("predicted_block"), slice=one) for one in (pl.lit(""), slices)),
         counted(predicted.with_columns(bin=zero), measure=pl.lit("predictions")),
         counted(predicted.with_columns(bin=zero), measure=pl.lit("predictions"), slice=slices),
     ]
@@ -188,12 +183,19 @@ def counted(rows: pl.DataFrame, **columns: pl.Expr) -> pl.DataFrame:
     return dated.select(pl.col(name).cast(dtype) for name, dtype in CELL_SCHEMA.items())
 
 
+def instants(run: Run) -> list[int]:
+    """Return when the labels are judged from the day on which a loss would begin."""
+    days = [FIRST + timedelta(days=number) for number in range(run.begins, run.days)]
+    by_block = run.watch.median_ms(days[0]) < HOURS * HOUR_MS
+    return block_ends_ms(days, "UTC", run.watch.cells.per_day if by_block else 1).tolist()
+
+
 def evaluations(run: Run) -> list[list[str]]:
-    """Return what is told at the end of each day from the one on which a loss would begin."""
+    """Return what is told at each of these times."""
     memory = LabelMemory()
     told = []
-    for number in range(run.begins, run.days):
-        faults = run.watch.faults(FIRST + timedelta(days=number), memory)
+    for at_ms in instants(run):
+        faults = run.watch.faults(at_ms, memory)
         memory = LabelMemory(faults=tuple(faults))
         told.append([one.subject for one in faults if one.until is None])
     return told
@@ -201,25 +203,13 @@ def evaluations(run: Run) -> list[list[str]]:
 
 def hours_to_find(run: Run, scope: str) -> tuple[float, bool]:
     """Return after how many hours the loss is told, infinite if never, and whether it is told to the end."""
-    told = [NAMES[scope] in each for each in evaluations(run)]
+    begins_ms = day_starts_ms([FIRST], "UTC")[0] + run.hour * HOUR_MS
+    times = [at_ms for at_ms in instants(run) if at_ms > begins_ms]
+    told = [NAMES[scope] in each for each in evaluations(run)][-len(times) :]
     if not any(told):
         return np.inf, False
     first = told.index(True)
-    return (run.begins + first + 1) * HOURS - run.hour, all(told[first:])
-
-
-def blocks_to_find(run: Run, scope: str) -> float:
-    """Return after how many hours the loss would be told if labels were judged after every block."""
-    cells, per_day = run.watch.cells, run.watch.cells.per_day
-    day = FIRST + timedelta(days=run.begins)
-    series = Series("source" if scope == "source" else "slice", NAMES[scope])
-    flow = cells.flow(series, (day - timedelta(days=42), day + timedelta(days=7)))
-    for number in range(42 * per_day, len(flow)):
-        judged = slice(number + 1 - 7 * per_day, number + 1)
-        hours = (number - 42 * per_day + 1) * HOURS / per_day + run.begins * HOURS - run.hour
-        if hours > 0 and judge_loss(flow[: judged.start], flow[judged], per_day, 5).is_lost:
-            return hours
-    return np.inf
+    return (times[first] - begins_ms) / HOUR_MS, all(told[first:])
 
 
 def age(hours: npt.ArrayLike) -> str:

@@ -6,21 +6,18 @@ gives the same evaluations, so no state is stored. Days whose labels are too you
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, timedelta
 
 import polars as pl
 
-from monitor.cells.cohort import ALL, day_starts_ms
+from monitor.cells.cohort import ALL, day_at, day_starts_ms
 from monitor.cells.histogram import Histogram
 from monitor.cells.inputs import LABEL, input_counts, input_histograms
-from monitor.cells.label_flow import FlowCells
 from monitor.cells.pane import Panes, read_panes
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.versions import current_rollout, prediction_counts, running_version, versions_in
 from monitor.coverage.label_pipeline import first_day_of_alert, label_pipeline
 from monitor.coverage.lookback import lookback_days, lookback_ms
-from monitor.coverage.loss_watch import LossWatch
 from monitor.coverage.source import LabelMemory, SourceArrivals, watch_sources
 from monitor.drift.error import Detection, ErrorDrift
 from monitor.drift.error_rows import error_rows
@@ -35,6 +32,7 @@ from monitor.finding import (
     shift_findings,
 )
 from monitor.label_verdict import LabelVerdict, Occasion, label_verdict
+from monitor.label_watch import LabelWatch
 from monitor.versions.contract import ContractWatch, VersionCounts
 from monitor.versions.rollback import judge_rollback
 from schemas.config.loop import LoopConfig
@@ -85,22 +83,24 @@ class Evaluator:
         other._shifts = {version: shift.for_restated_cells() for version, shift in self._shifts.items()}
         return other
 
-    def load(self, cells: pl.DataFrame, plan: CellPlan, days: tuple[date, date]) -> None:
+    def load(
+        self, cells: pl.DataFrame, plan: CellPlan, days: tuple[date, date], watch: LabelWatch | None = None
+    ) -> None:
         """Read the cells as they are now, to evaluate some days.
 
         Args:
             cells: merged cells.
             plan: the plan they were folded with.
             days: the first and the last day to evaluate; both have ended.
+            watch: over the same cells and these days, at least; None: one is made.
         """
         first, last = days
         kind = next(kind for kind in plan.kinds if kind.name == self._kind)
         predictions = prediction_counts(cells, self._kind, last)
         histograms = input_histograms(self._config, self._kind, plan)
         judged = self.judged_day(last)
-        back = lookback_days(kind.horizon_ms)
-        flows = FlowCells(cells, plan, self._kind, (first - timedelta(days=back), last))
-        self._cells = loaded = _LoadedCells(kind, predictions, histograms, flows)
+        watch = watch or LabelWatch(cells, plan, self._kind, days)
+        self._cells = loaded = _LoadedCells(kind, predictions, histograms, watch)
         for version in versions_in(predictions):
             own = cells.filter(pl.col("version") == version)
             counts = input_counts(own, kind, version, last, judged, self.at_age_ms)
@@ -192,7 +192,7 @@ class Evaluator:
         first = first_day_of_alert(day, loaded.kind.horizon_ms, memory, zone)
         alert = label_pipeline(list(loaded.panes.values()), (first, day), at_ms)
         sources = watch_sources(arrivals, memory, at_ms, zone)
-        losses = LossWatch(loaded.flows, self._kind, loaded.kind.horizon_ms, zone).faults(day, memory)
+        losses = loaded.watch.losses(at_ms, memory)
         occasion = Occasion(self._kind, at_ms, lookback_ms(loaded.kind.horizon_ms))
         return label_verdict(alert, sources, losses, occasion)
 
@@ -253,7 +253,7 @@ class _LoadedCells:
     kind: KindPlan
     predictions: pl.DataFrame
     histograms: list[Histogram]
-    flows: FlowCells
+    watch: LabelWatch
     inputs: dict[str, pl.DataFrame] = field(default_factory=dict)
     shift: dict[str, pl.DataFrame] = field(default_factory=dict)
     losses: dict[str, pl.DataFrame] = field(default_factory=dict)
@@ -266,8 +266,8 @@ class _LoadedCells:
 def end_of_day_ms(day: date, timezone: str) -> int:
     """Return the first instant after a day in the loop's time zone.
 
-    >>> datetime.fromtimestamp(end_of_day_ms(date(2013, 3, 10), "America/New_York") / 1000, ZoneInfo("UTC")).isoformat()
-    '2013-03-11T04:00:00+00:00'
+    >>> end_of_day_ms(date(2013, 3, 10), "America/New_York")
+    1362974400000
     """
     return day_starts_ms([day + timedelta(days=1)], timezone)[0]
 
@@ -278,7 +278,7 @@ def day_ending_at(end_ms: int, timezone: str) -> date:
     >>> str(day_ending_at(end_of_day_ms(date(2013, 3, 10), "America/New_York"), "America/New_York"))
     '2013-03-10'
     """
-    return datetime.fromtimestamp((end_ms - 1) / 1000, ZoneInfo(timezone)).date()
+    return day_at(end_ms - 1, timezone)
 
 
 def _still_open(found: Detection | None, days: Sequence[tuple[date, float, int]]) -> Detection | None:

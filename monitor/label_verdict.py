@@ -9,7 +9,7 @@ from monitor.coverage.source import SourceWatch
 from monitor.finding import coverage_finding, missing_finding, silence_finding, unwatched_finding
 from schemas.events.evidence import Finding, LabelFault
 
-__all__ = ["LabelVerdict", "Occasion", "label_verdict"]
+__all__ = ["LabelVerdict", "Occasion", "fault_findings", "label_verdict"]
 
 
 @dataclass(frozen=True)
@@ -50,21 +50,24 @@ def label_verdict(
     silent = [one.fault for one in states if one.fault is not None]
     kept_ms = occasion.at_ms - occasion.lookback_ms
     faults = tuple(one for one in silent if one.until is None or one.until > kept_ms)
-    open_losses = [one for one in losses if one.until is None]
-    mute = {one.subject for one in silent if one.until is None}
-    is_whole = any(one.scope == "kind" for one in open_losses)
+    is_whole = any(one.scope == "kind" and one.until is None for one in losses)
     unwatched = sum(not one.is_known and one.liveness.state != "unknown" for one in states)
     found = [None if is_whole and alert.state == "degraded" else coverage_finding(alert, occasion.kind)]
-    found += [
-        missing_finding(one)
-        for one in open_losses
-        if one.scope == "kind" or (one.subject not in mute if one.scope == "source" else not is_whole)
-    ]
-    found += [
-        silence_finding(one.liveness, one.source, one.fault.since)
-        for one in states
-        if one.fault is not None and one.fault.until is None
-    ]
+    found += [finding for _, finding in fault_findings(states, losses)]
     if unwatched:
         found.append(unwatched_finding(unwatched, SOURCES_MAX))
     return LabelVerdict(tuple(one for one in found if one is not None), learned, (*faults, *losses))
+
+
+def fault_findings(states: Sequence[SourceWatch], losses: Sequence[LabelFault]) -> list[tuple[LabelFault, Finding]]:
+    """Return the findings on faults that are open, each with its fault; what is told once is not told again."""
+    open_losses = [one for one in losses if one.until is None]
+    silent = [(one.fault, one) for one in states if one.fault is not None and one.fault.until is None]
+    mute = {fault.subject for fault, _ in silent}
+    is_whole = any(one.scope == "kind" for one in open_losses)
+    found = [
+        (one, missing_finding(one))
+        for one in open_losses
+        if one.scope == "kind" or (one.subject not in mute if one.scope == "source" else not is_whole)
+    ]
+    return [*found, *((fault, silence_finding(one.liveness, one.source, fault.since)) for fault, one in silent)]

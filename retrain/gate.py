@@ -58,6 +58,11 @@ NEXT_STATES: Final[Mapping[tuple[GateState, Event], frozenset[GateState]]] = Map
         (GateState.PREPARING, Event.RESOLVED): frozenset({GateState.COOLING}),
         # the request is being delivered; a fast pipeline may answer before the delivery is recorded
         **{(GateState.REQUESTED, event): frozenset({GateState.REQUESTED}) for event in _EVALUATIONS},
+        **{(state, Event.INTERRUPTED): frozenset({state}) for state in GateState},
+        # what cannot be trusted holds a gate that rests, or is watched
+        (GateState.IDLE, Event.INTERRUPTED): frozenset({GateState.HELD, GateState.WATCHING}),
+        (GateState.WATCHING, Event.INTERRUPTED): frozenset({GateState.HELD, GateState.WATCHING}),
+        (GateState.WAITING, Event.INTERRUPTED): frozenset({GateState.HELD, GateState.WAITING}),
         (GateState.REQUESTED, Event.OVERDUE): frozenset({GateState.REQUESTED}),
         (GateState.REQUESTED, Event.DELIVERED): frozenset({GateState.RUNNING}),
         (GateState.REQUESTED, Event.UNDELIVERABLE): frozenset({GateState.COOLING}),
@@ -77,7 +82,7 @@ NEXT_STATES: Final[Mapping[tuple[GateState, Event], frozenset[GateState]]] = Map
 )
 """(state, event) -> states that it may lead to. A pair that is not listed is illegal and changes nothing."""
 
-NEUTRAL_EVENTS: Final = frozenset({*_EVALUATIONS, *_NOTES})
+NEUTRAL_EVENTS: Final = frozenset({*_EVALUATIONS, Event.INTERRUPTED, *_NOTES})
 """Events that never change the state of an open retrain."""
 
 _VERSION_EVENTS = frozenset({Event.EVALUATED, Event.DEPLOYED})
@@ -97,6 +102,8 @@ class Gate:
         at_ms: greatest evidence time of an entry; None before the first.
         since_ms: evidence time at which the state was entered.
         evaluated_ms: evidence time of the newest evaluation.
+        looked_ms: evidence time up to which the log tells whether labels are missing: that of the newest evaluation, or
+            of an interruption of the labels that was found since.
         decision: id of the open retrain; None while none is open.
         decided_ms: evidence time up to which was known when the open retrain was decided.
         is_overdue: the open retrain has had no answer for too long.
@@ -117,6 +124,7 @@ class Gate:
     at_ms: int | None = None
     since_ms: int | None = None
     evaluated_ms: int | None = None
+    looked_ms: int | None = None
     decision: str | None = None
     decided_ms: int | None = None
     is_overdue: bool = False
@@ -161,7 +169,9 @@ class Gate:
             is_overdue=self.is_overdue or entry.event is Event.OVERDUE,
         )
         if entry.event is Event.EVALUATED:
-            moved = replace(moved, evaluated_ms=entry.at)
+            moved = replace(moved, evaluated_ms=entry.at, looked_ms=entry.at)
+        if entry.event is Event.INTERRUPTED:
+            moved = replace(moved, looked_ms=entry.at, faults=tuple(entry.faults))
         if entry.event in _EVALUATIONS:
             moved = replace(moved, ruled=False, faults=tuple(entry.faults), sources=_sources(self.sources, entry))
         if entry.event is Event.RETIRED:
@@ -177,6 +187,13 @@ class Gate:
             ended = replace(moved, decision=None, decided_ms=None, is_overdue=False, ended_ms=entry.at)
             return replace(ended, failures=failures)
         return moved
+
+    def after_all(self, entries: Iterable[Decision]) -> "Gate":
+        """Return the gate after some entries; raises like `after`."""
+        gate = self
+        for entry in entries:
+            gate = gate.after(entry)
+        return gate
 
     def _check(self, entry: Decision) -> None:
         where = f"entry {entry.number} of the log of {entry.kind}"
@@ -233,10 +250,7 @@ def gate_of(entries: Iterable[Decision]) -> Gate:
     Raises:
         IllegalEvent: no gate can have written this log.
     """
-    gate = Gate()
-    for entry in entries:
-        gate = gate.after(entry)
-    return gate
+    return Gate().after_all(entries)
 
 
 def state_entry(entries: Sequence[Decision]) -> Decision | None:

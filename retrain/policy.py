@@ -17,7 +17,7 @@ from schemas.events.backfill import Episode
 from schemas.events.dataset_rows import DatasetRows
 from schemas.events.evidence import Condition, Evaluation, Finding, FindingKind, GateState, Level, Place
 
-__all__ = ["BUDGET_WINDOW_MS", "Judgement", "cooling_until_ms", "judge"]
+__all__ = ["BUDGET_WINDOW_MS", "Judgement", "cooling_until_ms", "judge", "judge_interruption"]
 
 BUDGET_WINDOW_MS: Final = 30 * DAY_MS
 BACK_OFF_MAX: Final = 8
@@ -75,7 +75,7 @@ def judge(
     elif evaluation.judged_day is None:
         state, reason = GateState.UNKNOWN, "no day is old enough to be judged yet"
     elif holds:
-        state, reason = GateState.HELD, f"labels cannot be trusted now: {holds[0].text}"
+        state, reason = GateState.HELD, _held_text(holds[0])
     elif not triggers and waiting:
         state, reason = GateState.WAITING, _waiting_text(waiting)
     elif not triggers:
@@ -87,6 +87,23 @@ def judge(
     else:
         state, reason = GateState.PREPARING, f"{triggers[0].text}; every requirement is met"
     return Judgement(state, reason, triggers, conditions)
+
+
+def judge_interruption(gate: Gate, findings: Sequence[Finding], retrain: RetrainConfig | None) -> Judgement:
+    """Judge labels that have begun to be missing since the last evaluation: they hold a gate that is at rest.
+
+    Args:
+        gate: before it.
+        findings: on the labels, the worst first.
+        retrain: as for `judge`.
+    """
+    is_required = retrain is None or retrain.require.coverage != "any"
+    state, text = gate.state, findings[0].text
+    if state in (GateState.IDLE, GateState.WATCHING, GateState.WAITING, GateState.HELD) and is_required:
+        state, text = GateState.HELD, _held_text(findings[0])
+    elif state is GateState.IDLE:
+        state = GateState.WATCHING
+    return Judgement(state, text, [], [])
 
 
 def cooling_until_ms(gate: Gate, retrain: RetrainConfig) -> int | None:
@@ -182,6 +199,10 @@ def _broken(evaluation: Evaluation) -> list[Finding]:
     """Return the alarms about the labels themselves: silent sources first, which explain why labels are missing."""
     found = [finding for finding in evaluation.findings if finding.kind in _HOLDS and finding.level is Level.ALARM]
     return sorted(found, key=lambda finding: finding.kind is not FindingKind.SILENCE)
+
+
+def _held_text(finding: Finding) -> str:
+    return f"labels cannot be trusted now: {finding.text}"
 
 
 def _is_unsure(finding: Finding) -> bool:

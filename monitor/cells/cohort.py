@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-__all__ = ["ALL", "cohort_day", "day_ends", "day_starts_ms", "read_slice", "slice_texts"]
+__all__ = ["ALL", "cohort_day", "day_at", "day_ends", "day_starts_ms", "read_slice", "slice_texts"]
 
 ALL = ""
 """The slice of all predictions."""
@@ -50,6 +50,15 @@ def cohort_day(timezone: str) -> pl.Expr:
     datetime.date(2013, 3, 12)
     """
     return pl.col("predicted_at").dt.convert_time_zone(timezone).dt.date()
+
+
+def day_at(at_ms: int, timezone: str) -> date:
+    """Return the day of an instant in the loop's time zone.
+
+    >>> day_at(7_200_000, "America/New_York")
+    datetime.date(1969, 12, 31)
+    """
+    return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(timezone)).date()
 
 
 def day_ends(days: Iterable[date], timezone: str) -> pl.DataFrame:

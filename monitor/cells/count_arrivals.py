@@ -6,9 +6,8 @@ declared as a backfill are not arrivals.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import pairwise
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ import polars as pl
 
 from monitor.cells.bins import AGES_MAX, OVERFLOW_AGE_MS
 from monitor.cells.codebook import Codebook
-from monitor.cells.cohort import ALL, day_starts_ms
+from monitor.cells.cohort import ALL, day_at, day_starts_ms
 from monitor.cells.packing import sum_by
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.source_name import source_name
@@ -172,7 +171,7 @@ def _last_day(days: pl.Series, retimed: pl.DataFrame, timezone: str) -> object:
     last, newest_ms = days.max(), retimed.get_column("known_ms").max()
     if not isinstance(last, date) or not isinstance(newest_ms, int):
         return last
-    return max(last, datetime.fromtimestamp(newest_ms / 1_000, ZoneInfo(timezone)).date())
+    return max(last, day_at(newest_ms, timezone))
 
 
 def _hours(first: object, last: object, timezone: str) -> tuple[_Counts, _Counts, _Counts]:

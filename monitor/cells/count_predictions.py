@@ -7,6 +7,7 @@ import polars as pl
 from monitor.cells.bins import SCORE_BINS
 from monitor.cells.codebook import Codebook
 from monitor.cells.histogram import Histogram
+from monitor.cells.label_flow import count_predicted_blocks
 from monitor.cells.packing import sum_by
 from monitor.cells.pane import PANES_MAX
 from monitor.cells.plan import CellPlan, KindPlan
@@ -33,7 +34,9 @@ def count_predictions(plan: CellPlan, codebook: Codebook, predictions: pl.DataFr
         columns = ["version", "day", "pane", *(f"slice_{name}" for name in plan.slices)]
         rows = predictions.select(*columns, counter=_counter(kind))
         yield from _by_cohort(plan, codebook, kind, rows)
-        yield from _by_pane(codebook, kind, rows.filter(pl.col("counter") > _INELIGIBLE))
+        eligible = rows.filter(pl.col("counter") > _INELIGIBLE)
+        yield from _by_pane(codebook, kind, eligible)
+        yield from count_predicted_blocks(plan, codebook, kind, eligible)
         if kind.output is not None:
             counts = _histogram(codebook, predictions, f"output_{kind.name}", kind.output)
             outputs = counts.with_columns(measure=codebook.measure("output"))

@@ -74,6 +74,7 @@ def fold(
       never subtracted: `arrived`, by hour of the day * 4,096 + index of the age edge: first labels of their
       predictions; `arrived_corrected`, by hour of the day: changes of a value, and retractions. First labels also by
       block and age (see `monitor.cells.label_flow`): `arrived_block`, in every slice, and `arrived_from SOURCE`.
+    - `predicted_block`, by block: eligible predictions in every slice, where a block is shorter than a day.
 
     Measures of predictions are counted under the kind's own definition, the rest under that of the label: each outcome
     once at each age, under the definition that was of record then. Of definitions that are not of record only arrivals

@@ -5,6 +5,8 @@ then: as many as passed through each age. Their ratio is the share of prediction
 whatever the traffic is. `monitor.coverage.loss` judges by it whether labels are missing.
 
 A block is three hours of the day in the loop's time zone, or a day where the kind's horizon is longer than 14 days.
+Once all records up to a block's end are counted, later ones change no block up to there: what is judged at the end of
+any block is the same then and in a replay.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,11 +25,21 @@ from monitor.cells.packing import sum_by
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.source_name import SOURCE_MEASURE
 
-__all__ = ["BLOCK_HOURS", "FlowCells", "LabelFlow", "Series", "count_label_flow", "flow_edges_ms"]
+__all__ = [
+    "BLOCK_HOURS",
+    "FlowCells",
+    "LabelFlow",
+    "Series",
+    "block_ends_ms",
+    "count_label_flow",
+    "count_predicted_blocks",
+    "flow_edges_ms",
+]
 
 BLOCK_HOURS = 3
 
 _MEASURE = "arrived_block"
+_PREDICTED = "predicted_block"
 _EDGES_PER_AGE = 4
 """Age bins that are counted as one: an age is then about 1.6 times the one before, and a block has few cells."""
 
@@ -95,7 +107,7 @@ def count_label_flow(plan: CellPlan, codebook: Codebook, arrivals: pl.DataFrame)
         rows = coded.filter(pl.col("kind") == kind.name, pl.col("definition") == _own(codebook, kind))
         if rows.is_empty():
             continue
-        block = (pl.col("pane") // BLOCK_HOURS).clip(0, _DAY_BLOCKS - 1) if kind.has_hourly_panes else pl.lit(0)
+        block = _block() if kind.has_hourly_panes else pl.lit(0)
         edges = pl.lit(pl.Series(flow_edges_ms(kind), dtype=pl.Int64))
         rows = rows.with_columns(bin=block * AGES_MAX + edges.search_sorted(pl.col("age_ms"), side="left"))
         keys = codebook.sizes | {"bin": _DAY_BLOCKS * AGES_MAX}
@@ -109,6 +121,28 @@ def count_label_flow(plan: CellPlan, codebook: Codebook, arrivals: pl.DataFrame)
             yield codebook.encoded_cells(named, kind.name, kind.definition)
 
 
+def count_predicted_blocks(
+    plan: CellPlan, codebook: Codebook, kind: KindPlan, eligible: pl.DataFrame
+) -> Iterator[pl.LazyFrame]:
+    """Yield encoded cells of predictions by block, of all and of every slice, where blocks are shorter than a day.
+
+    Args:
+        plan: with the admitted slice values.
+        codebook: the one that the rows are encoded with.
+        kind: of the plan.
+        eligible: encoded eligible predictions.
+    """
+    if not kind.has_hourly_panes:
+        return
+    sizes = {"version": codebook.sizes["version"], "day": codebook.sizes["day"], "bin": _DAY_BLOCKS}
+    counts = codebook.sum_by_slices(eligible.with_columns(bin=_block()), sizes, [], plan.slices)
+    yield codebook.encoded_cells(counts.with_columns(measure=codebook.measure(_PREDICTED)), kind.name, kind.definition)
+
+
+def _block() -> pl.Expr:
+    return (pl.col("pane") // BLOCK_HOURS).clip(0, _DAY_BLOCKS - 1)
+
+
 def _own(codebook: Codebook, kind: KindPlan) -> int:
     return codebook.definitions.index(kind.definition)
 
@@ -117,6 +151,18 @@ def flow_edges_ms(kind: KindPlan) -> list[int]:
     """Return the upper edges of the ages; labels beyond the last are counted, and never read."""
     edges = [edge for edge in kind.age_edges_ms if edge < kind.horizon_ms]
     return [*edges[::_EDGES_PER_AGE], kind.horizon_ms]
+
+
+def block_ends_ms(days: Sequence[date], timezone: str, per_day: int = _DAY_BLOCKS) -> _Counts:
+    """Return the first instants after the blocks of days in a row; `per_day` is 8 or 1.
+
+    >>> ends = block_ends_ms([date(2013, 3, 10)], "America/New_York")
+    >>> [int(end - ends[0]) // 3_600_000 for end in ends]
+    [0, 3, 6, 9, 12, 15, 18, 20]
+    """
+    starts = np.asarray(day_starts_ms([*days, days[-1] + timedelta(days=1)], timezone), np.int64)
+    inner = BLOCK_HOURS * _HOUR_MS * np.arange(1, per_day, dtype=np.int64)
+    return np.column_stack([starts[:-1, np.newaxis] + inner, starts[1:]]).ravel()
 
 
 class FlowCells:
@@ -144,24 +190,27 @@ class FlowCells:
         mine = cells.filter(
             pl.col("kind") == kind,
             pl.col("definition") == self._kind.definition,
-            is_flow | pl.col("measure").is_in(["predictions", "pane_predictions"]),
+            is_flow | pl.col("measure").is_in(["predictions", _PREDICTED, "pane_predictions"]),
         )
         mine = mine.group_by("measure", "slice", "day", "bin").agg(pl.col("amount").sum()).sort("day")
         self._panes = mine.filter(pl.col("measure") == "pane_predictions")
         self._arrived: dict[Series, pl.DataFrame] = {}
         self._predictions: dict[str, pl.DataFrame] = {}
+        self._blocks: dict[str, pl.DataFrame] = {}
         for (measure, slice_), rows in mine.partition_by("measure", "slice", as_dict=True).items():
             if measure == "predictions":
                 self._predictions[slice_] = rows
+            elif measure == _PREDICTED:
+                self._blocks[slice_] = rows
             elif measure == _MEASURE:
                 self._arrived[Series("kind" if slice_ == ALL else "slice", slice_)] = rows
             elif measure != "pane_predictions":
                 self._arrived[Series("source", measure.removeprefix(SOURCE_MEASURE))] = rows
         self.days: tuple[date, date] | None = None if mine.is_empty() else (mine["day"][0], mine["day"][-1])
 
-    def series(self) -> list[Series]:
-        """Return every series that has labels, sorted."""
-        return sorted(self._arrived)
+    def series(self, until: date) -> list[Series]:
+        """Return every series that had labels by the end of a day, sorted."""
+        return sorted(series for series, rows in self._arrived.items() if rows["day"][0] <= until)
 
     def predictions(self, slice_: str, days: tuple[date, date]) -> int:
         """Return the number of eligible predictions of a slice on some days."""
@@ -192,7 +241,8 @@ class FlowCells:
     def _read(self, series: Series, days: tuple[date, date]) -> LabelFlow:
         first, last = days
         every = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-        ends, slots = self._blocks(every)
+        ends = block_ends_ms(every, self._timezone, self.per_day)
+        slots = (np.array([[day.weekday()] for day in every]) * self.per_day + np.arange(self.per_day)).ravel()
         arrived = np.zeros((len(ends), len(self._edges_ms) + 1), np.int64)
         rows = self._arrived.get(series)
         if rows is not None:
@@ -203,14 +253,6 @@ class FlowCells:
         exposed = self._exposed(series.name if series.scope == "slice" else ALL, every, ends)
         return LabelFlow(ends, slots, arrived[:, :-1], exposed)
 
-    def _blocks(self, days: Sequence[date]) -> tuple[_Counts, _Counts]:
-        starts = np.asarray(day_starts_ms([*days, days[-1] + timedelta(days=1)], self._timezone), np.int64)
-        inner = BLOCK_HOURS * _HOUR_MS * np.arange(1, self.per_day, dtype=np.int64)
-        ends = np.column_stack([starts[:-1, np.newaxis] + inner, starts[1:]]).ravel()
-        weekdays = np.array([day.weekday() for day in days])
-        slots = weekdays[:, np.newaxis] * self.per_day + np.arange(self.per_day)
-        return ends, slots.ravel()
-
     def _exposed(self, slice_: str, days: Sequence[date], ends: _Counts) -> _Floats:
         """Return how many predictions passed through each age in each block.
 
@@ -219,7 +261,7 @@ class FlowCells:
         before = timedelta(milliseconds=int(self._edges_ms[-1])) // timedelta(days=1) + 2
         knots, made = self._made(slice_, days[0] - timedelta(days=before), days[-1])
         total = np.concatenate([[0.0], np.cumsum(made)])
-        width = np.diff(knots)
+        width = np.maximum(np.diff(knots), 1.0)
         area = np.concatenate([[0.0], np.cumsum((total[:-1] + total[1:]) / 2 * width)])
 
         def integral(at: _Floats) -> _Floats:
@@ -238,16 +280,20 @@ class FlowCells:
         """Return instants, and the number of predictions of a slice between each and the next."""
         days = [first + timedelta(days=number) for number in range((last - first).days + 2)]
         starts = np.asarray(day_starts_ms(days, self._timezone), np.float64)
-        rows = self._predictions.get(slice_, self._panes.clear()).filter(pl.col("day").is_between(first, last))
-        daily = np.zeros(len(days) - 1)
-        daily[(rows["day"] - first).dt.total_days().to_numpy()] = rows["amount"].to_numpy()
         if not self._kind.has_hourly_panes:
-            return starts, daily
-        hourly = np.zeros((len(days) - 1, 24))
-        panes = self._panes.filter(pl.col("day").is_between(first, last))
-        hour = np.minimum(panes["bin"].to_numpy(), 23)
-        np.add.at(hourly, ((panes["day"] - first).dt.total_days().to_numpy(), hour), panes["amount"].to_numpy())
-        share = hourly / np.maximum(hourly.sum(axis=1, keepdims=True), 1)
-        step = np.diff(starts)[:, np.newaxis] / 24
-        knots = np.append((starts[:-1, np.newaxis] + step * np.arange(24)).ravel(), starts[-1])
-        return knots, (share * daily[:, np.newaxis]).ravel()
+            return starts, self._counts(self._predictions.get(slice_), days[:-1], 1).ravel()
+        blocks = self._counts(self._blocks.get(slice_), days[:-1], _DAY_BLOCKS)
+        hourly = self._counts(self._panes, days[:-1], 24).reshape(-1, _DAY_BLOCKS, BLOCK_HOURS)
+        share = hourly / np.maximum(hourly.sum(axis=2, keepdims=True), 1)
+        hours = starts[:-1, np.newaxis] + _HOUR_MS * np.arange(24)
+        knots = np.append(np.minimum(hours, starts[1:, np.newaxis]).ravel(), starts[-1])  # a day may have 23 hours
+        return knots, (share * blocks[:, :, np.newaxis]).ravel()
+
+    def _counts(self, cells: pl.DataFrame | None, days: Sequence[date], bins: int) -> _Floats:
+        """Return the amounts of cells by day and bin; what lies beyond the last bin is of the last."""
+        counts = np.zeros((len(days), bins))
+        if cells is not None:
+            rows = cells.filter(pl.col("day").is_between(days[0], days[-1]))
+            number = (rows["day"] - days[0]).dt.total_days().to_numpy()
+            np.add.at(counts, (number, np.minimum(rows["bin"].to_numpy(), bins - 1)), rows["amount"].to_numpy())
+        return counts

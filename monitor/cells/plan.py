@@ -24,7 +24,7 @@ __all__ = ["SLICE_VALUES", "CellPlan", "KindPlan"]
 SLICE_VALUES = 100
 """Values of one slice name that are counted separately; the rest is pooled as "other", which bounds the cells."""
 
-_FORMAT = 11
+_FORMAT = 12
 """Incremented when the same records would give other cells under the same config."""
 
 _THRESHOLD = 0.5

@@ -1,12 +1,12 @@
 """Sums the panes of all versions for the alert on lost labels (`monitor.coverage.alert`)."""
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
 
+from monitor.cells.cohort import day_at
 from monitor.cells.pane import Panes
 from monitor.coverage.alert import CoverageAlert, CoveragePanes, judge_panes
 from monitor.coverage.lookback import lookback_days
@@ -26,7 +26,7 @@ def first_day_of_alert(day: date, horizon_ms: int, memory: LabelMemory, timezone
     '1970-01-02'
     """
     first = day - timedelta(days=lookback_days(horizon_ms) - 1)
-    retired = [datetime.fromtimestamp(at_ms / 1000, ZoneInfo(timezone)).date() for at_ms in memory.retired_ms.values()]
+    retired = [day_at(at_ms, timezone) for at_ms in memory.retired_ms.values()]
     return max([first, *(one + timedelta(days=1) for one in retired)])
 
 

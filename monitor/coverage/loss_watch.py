@@ -6,10 +6,9 @@ left out of the reference. How far is looked back scales with the delay of the l
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, timedelta
 
-from monitor.cells.cohort import ALL
+from monitor.cells.cohort import ALL, day_at
 from monitor.cells.label_flow import FlowCells, LabelFlow, Series
 from monitor.coverage.lookback import lookback_days
 from monitor.coverage.loss import judge_loss, judge_recovery
@@ -51,29 +50,34 @@ class LossWatch:
     horizon_ms: int
     timezone: str
 
-    def faults(self, day: date, memory: LabelMemory) -> list[LabelFault]:
-        """Return the losses that are open at the end of a day, and those that are over but still looked back on.
+    def faults(self, at_ms: int, memory: LabelMemory) -> list[LabelFault]:
+        """Return the losses that are open at the end of a block, and those that are over but still looked back on.
+
+        Which series are judged, and over which spans, follows from the days before that of the block.
 
         Args:
-            day: labels and predictions of later days are ignored.
+            at_ms: end of a block; labels and predictions of later ones are ignored.
             memory: of the evaluations before.
         """
         if self.cells.days is None:
             return []
-        first = self.cells.days[0]
-        recent = max(first, day - timedelta(days=lookback_days(self.horizon_ms)))
-        median_ms = self.cells.median_ms((recent, day))
+        first, day = self.cells.days[0], self.day_of(at_ms - 1)
+        median_ms = self.median_ms(day)
         back = lookback_days(self.horizon_ms, median_ms)
         judged = max(_JUDGED_DAYS_MIN, -(-_JUDGED_MEDIANS * median_ms // _DAY_MS))
-        series = self._series((max(first, day - timedelta(days=back)), day), memory)
+        series = self._series((day - timedelta(days=back), day - timedelta(days=1)), memory)
         found: list[LabelFault] = []
         for one in series:
             own = [fault for fault in memory.faults if fault.check == "loss" and _is_of(fault, one, self.kind)]
             since = max(first, self._retired_day(one, memory))
-            view = _View(self, one, day, since, (back, judged))
+            view = _View(self, one, at_ms, since, (back, judged))
             found += view.after(own, len(series))
-        kept_ms = self._end_ms(day) - back * _DAY_MS
+        kept_ms = at_ms - back * _DAY_MS
         return [fault for fault in found if fault.until is None or fault.until > kept_ms]
+
+    def median_ms(self, day: date) -> int:
+        """Return the age by which half of the labels of the days before came; 0 where none did."""
+        return self.cells.median_ms((day - timedelta(days=lookback_days(self.horizon_ms)), day - timedelta(days=1)))
 
     def _series(self, days: tuple[date, date], memory: LabelMemory) -> list[Series]:
         """Return the series that are judged: those with an open loss, too."""
@@ -81,7 +85,7 @@ class LossWatch:
         open_ = {fault.subject for fault in memory.faults if fault.check == "loss" and fault.until is None}
         return [
             one
-            for one in self.cells.series()
+            for one in self.cells.series(until=days[1])
             if one.scope != "slice" or one.name in open_ or self.cells.predictions(one.name, days) >= least
         ]
 
@@ -94,24 +98,26 @@ class LossWatch:
 
     def day_of(self, at_ms: int) -> date:
         """Return the day of an instant in the loop's time zone."""
-        return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(self.timezone)).date()
-
-    def _end_ms(self, day: date) -> int:
-        return int(self.cells.flow(Series("kind", ALL), (day, day)).end_ms[-1])
+        return day_at(at_ms, self.timezone)
 
 
 @dataclass(frozen=True)
 class _View:
-    """One series as of one day: `since` is the first day to learn from, `spans` the days to look back and to judge."""
+    """One series as of a time: `since` is the first day to learn from, `spans` the days to look back and to judge."""
 
     watch: LossWatch
     series: Series
-    day: date
+    at_ms: int
     since: date
     spans: tuple[int, int]
 
+    @property
+    def day(self) -> date:
+        """The day that is under way, or that ends then."""
+        return self.watch.day_of(self.at_ms - 1)
+
     def after(self, faults: Sequence[LabelFault], series: int) -> Iterator[LabelFault]:
-        """Yield the faults after the day: a new one, the open one, or its end; and those that are over."""
+        """Yield the faults as of then: a new one, the open one, or its end; and those that are over."""
         yield from (fault for fault in faults if fault.until is not None)
         open_ = next((fault for fault in faults if fault.until is None), None)
         if open_ is not None:
@@ -123,7 +129,7 @@ class _View:
         reference = self._reference(begins, back - judged_days, faults)
         if reference is None or begins > self.day:
             return
-        judged = self.watch.cells.flow(self.series, (begins, self.day))
+        judged = self._judged(begins)
         found = judge_loss(reference, judged, self.watch.cells.per_day, series)
         if found.is_lost:
             before = judged.end_ms[found.since - 1] if found.since else judged.end_ms[0] - _DAY_MS
@@ -143,12 +149,16 @@ class _View:
         begins = max(began + timedelta(days=1), self.day - timedelta(days=judged_days - 1))
         if reference is None or begins > self.day:
             return fault
-        judged = self.watch.cells.flow(self.series, (begins, self.day))
+        judged = self._judged(begins)
         start, share = judge_recovery(reference, judged, self.watch.cells.per_day, fault.share or 0.0)
         if start is None:
             return fault.model_copy(update={"share": round(share, 4)})
         until = judged.end_ms[start - 1] if start else judged.end_ms[0] - _DAY_MS // self.watch.cells.per_day
         return fault.model_copy(update={"until": max(int(until), fault.since)})
+
+    def _judged(self, begins: date) -> LabelFlow:
+        flow = self.watch.cells.flow(self.series, (begins, self.day))
+        return flow[flow.end_ms <= self.at_ms]
 
     def _first_after(self, fault: LabelFault) -> date:
         return self.watch.day_of(fault.until or fault.since) + timedelta(days=1)

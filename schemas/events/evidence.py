@@ -1,7 +1,7 @@
 """Evaluations of the evidence, and decisions of the gate: both published, and stored in the lake.
 
 An evaluation is of one label kind at the end of one day in the loop's time zone. It reports what was known then, never
-what became known later.
+what became known later. Where labels come within hours, an interruption of them is logged between two evaluations.
 """
 
 from enum import StrEnum
@@ -49,6 +49,7 @@ class Event(StrEnum):
     """Event in the gate's log."""
 
     EVALUATED = "evaluated"
+    INTERRUPTED = "interrupted"
     PREPARED = "prepared"
     DELIVERED = "delivered"
     UNDELIVERABLE = "undeliverable"
@@ -167,7 +168,9 @@ class Decision(StrictModel):
     state: GateState = Field(description="State of the gate after the entry.")
     decision: str | None = Field(default=None, pattern=DECISION_PATTERN, description="Id of the retrain it belongs to.")
     reason: Text = Field(description="Why, as one sentence.")
-    findings: list[Finding] = Field(default_factory=list, description="Triggers for a retrain.")
+    findings: list[Finding] = Field(
+        default_factory=list, description="Triggers for a retrain; of `interrupted`, what is missing."
+    )
     conditions: list[Condition] = Field(default_factory=list, description="Requirements, met or not.")
     sources: list[Name] = Field(default_factory=list, description="Label sources that are known from this entry on.")
     faults: list[LabelFault] = Field(default_factory=list, description="Labels that are missing, or were lately.")

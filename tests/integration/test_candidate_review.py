@@ -16,9 +16,10 @@ from lake import Lake
 from monitor.evaluation import day_ending_at
 from monitor.versions.candidate import judge_candidate
 from retrain.decision_log import DecisionLog
+from retrain.evaluation_entries import evaluated as entries_of
+from retrain.evaluation_entries import restated
 from retrain.gate import gate_of
-from retrain.log_entries import EntryOrigin, restated
-from retrain.log_entries import evaluated as entries_of
+from retrain.log_entries import EntryOrigin
 from retrain.run_manifest import run_manifest
 from schemas.events.backfill import Verdict
 from schemas.events.evidence import Decision, Event, FindingKind, GateState, Level

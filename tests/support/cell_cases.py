@@ -299,6 +299,8 @@ def count_row_by_row(
             if one.eligible:
                 pane = _pane(plan, kind, one)
                 panes.append(("pane_predictions", pane, 1))
+                if kind.has_hourly_panes:
+                    found.append(("predicted_block", min(pane // 3, 7), 1))
                 if kind.task == "binary" and _usable(one.output):
                     bin_ = _bin(one.output, kind.score_edges)
                     found.append(("score", bin_, 1))

@@ -89,7 +89,7 @@ class Story:
         parts = [self._draw(rng, era, number, delay_ms) for era in eras for number in range(era.first, era.until)]
         whole = pl.concat(parts).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
         key = pl.format("k{}", "row")
-        whole = whole.with_columns(offset="row", prediction_offset="row", key=key, id=key)
+        whole = whole.with_columns(offset="row", prediction_offset="row", label_offset="row", key=key, id=key)
         self._predictions = _shaped(whole, PREDICTION_SCHEMA)
         outcomes = whole.filter("is_labelled").with_columns(known_at=pl.col("predicted_at") + pl.col("delay"))
         self._outcomes = _shaped(outcomes, OUTCOME_SCHEMA)
@@ -158,6 +158,7 @@ class Story:
             kind=pl.lit(self.kind),
             definition=pl.lit(OWN[self.kind]),
             status=pl.lit("joined"),
+            reason=pl.lit("first"),
             partition=pl.lit(0, pl.Int32),
             revision=pl.lit(1, pl.Int64),
             **truth_of,

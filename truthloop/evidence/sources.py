@@ -1,18 +1,19 @@
 """Label sources as a person lists and retires them: from the gate's log, and from the labels in the lake."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lake import Lake
-from monitor.coverage.source import watch_sources
 from retrain.approval import ATTEMPTS_MAX
 from retrain.decision_log import DecisionLog
 from retrain.gate import Gate, gate_of
 from retrain.log_entries import EntryOrigin, retired
 from schemas.errors import ConfigError, LakeConflict
 from schemas.events.evidence import Decision
+from streams.ledger.lake_kind import complete_rows
 from truthloop.config.settings import Settings
-from truthloop.evidence.arrivals import label_memory, newest_arrivals
+from truthloop.evidence.arrivals import newest_arrivals
+from truthloop.evidence.source_states import SourcesNow, predicted_until_ms, sources_now
 
 __all__ = ["ListedSource", "Retirement", "list_sources", "retire_source"]
 
@@ -61,33 +62,27 @@ def list_sources(settings: Settings, now_ms: int) -> list[ListedSource]:
     Raises:
         LakeError: there is no lake, or it cannot be read.
     """
-    lake = Lake.open(settings.lake)
-    gates = {kind: gate_of(DecisionLog(lake, kind).entries()) for kind in settings.config.labels}
-    return [one for kind in gates for one in _of_kind(settings, lake, gates, kind, now_ms)]
+    lake, config = Lake.open(settings.lake), settings.config
+    gates = {kind: gate_of(DecisionLog(lake, kind).entries()) for kind in config.labels}
+    arrivals = {kind: newest_arrivals(lake, kind, config.labels[kind], gate) for kind, gate in gates.items()}
+    until_ms = predicted_until_ms(row.checkpoint for row in complete_rows(lake).values())
+    found = sources_now(config, arrivals, gates, until_ms, now_ms)
+    return [one for kind, gate in gates.items() for one in _of_kind(kind, gate, found[kind])]
 
 
-def _of_kind(settings: Settings, lake: Lake, gates: Mapping[str, Gate], kind: str, now_ms: int) -> list[ListedSource]:
-    arrivals = newest_arrivals(lake, kind, settings.config.labels[kind], gates[kind])
-    signs = [one.last_ms for one in arrivals.values() if one.last_ms is not None]
-    at_ms = max([*signs, 0 if settings.config.clock == "event" else now_ms])
-    memory = label_memory(gates, kind)
-    states = {one.source: one for one in watch_sources(arrivals, memory, at_ms, settings.config.timezone)}
-    retired_ms = gates[kind].retired_ms
-    found = []
-    for source in sorted({*states, *(name for name in retired_ms if "=" not in name)}):
+def _of_kind(kind: str, gate: Gate, now: SourcesNow) -> Iterator[ListedSource]:
+    states = {one.source: one for one in now.watches}
+    for source in sorted({*states, *(name for name in gate.retired_ms if "=" not in name)}):
         state = states.get(source)
         silent_ms = None if state is None else state.liveness.silent_ms
-        found.append(
-            ListedSource(
-                kind=kind,
-                source=source,
-                state="unknown" if state is None else state.liveness.state,
-                is_known=state is not None and state.is_known,
-                last_ms=None if silent_ms is None else at_ms - silent_ms,
-                retired_ms=retired_ms.get(source),
-            )
+        yield ListedSource(
+            kind=kind,
+            source=source,
+            state="unknown" if state is None else "silent" if source in now.silent else state.liveness.state,
+            is_known=state is not None and state.is_known,
+            last_ms=None if silent_ms is None else now.at_ms - silent_ms,
+            retired_ms=gate.retired_ms.get(source),
         )
-    return found
 
 
 def retire_source(settings: Settings, wish: Retirement, now_ms: Callable[[], int]) -> Decision:

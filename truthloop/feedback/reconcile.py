@@ -19,8 +19,9 @@ from monitor.coverage.source import LabelMemory, SourceArrivals
 from monitor.evaluation import Evaluator, day_ending_at, end_of_day_ms
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of, waiting_episodes
+from retrain.evaluation_entries import evaluated, restated
 from retrain.gate import Gate, gate_of
-from retrain.log_entries import EntryOrigin, evaluated, prepared, restated
+from retrain.log_entries import EntryOrigin, prepared
 from retrain.retrains import approved_before
 from schemas.events.dataset_rows import DatasetRows
 from schemas.events.evidence import Decision, Evaluation, GateState
@@ -30,6 +31,7 @@ from truthloop.evidence.arrivals import arrivals_to_evaluate, label_memory
 from truthloop.evidence.backfill_scan import BackfillScan
 from truthloop.evidence.cells import Evidence, read_evidence
 from truthloop.feedback.candidate_review import CandidateReview
+from truthloop.feedback.label_looks import LabelLooks
 
 __all__ = ["ReconcileResult", "Reconciler"]
 
@@ -51,6 +53,7 @@ class _KindState:
     origin: EntryOrigin
     log: DecisionLog
     evaluator: Evaluator
+    looks: LabelLooks
     scan: BackfillScan
     review: CandidateReview
     gate: Gate = field(default_factory=Gate)
@@ -136,7 +139,9 @@ class Reconciler:
         day = day_ending_at(kind.gate.evaluated_ms, self._settings.config.timezone)
         again = kind.evaluator.for_restated_cells()
         again.load(evidence.cells, evidence.plan, (day, day))
-        evaluation = again.evaluate(day, self._arrivals(kind, day), self._memory(kind, kind.gate))
+        evaluation = again.evaluate(
+            day, self._arrivals(kind, kind.gate.evaluated_ms), self._memory(kind.origin.kind, kind.gate)
+        )
         waiting = waiting_episodes(rulings)
 
         def build(dataset: DatasetRows | None) -> list[Decision]:
@@ -148,31 +153,39 @@ class Reconciler:
         return logged
 
     def _evaluate(self, kind: _KindState, evidence: Evidence) -> tuple[list[Evaluation], list[Decision]]:
-        """Evaluate the days that have ended; return nothing if another process was first."""
+        """Evaluate the days that have ended, and look at the labels between; return nothing if another was first."""
+        until_ms = evidence.reach.observed_until_ms.get(kind.origin.kind)
         days = self._due_days(kind, evidence)
-        if not days:
+        watch = None if until_ms is None else kind.looks.due(evidence, kind.gate, days, until_ms)
+        if until_ms is None or watch is None:
             return [], []
         # put back only when its days are written; after a failure a new one evaluates them again
         evaluator, kind.evaluator = kind.evaluator, Evaluator(self._settings.config, kind.origin.kind)
-        arrivals = self._arrivals(kind, days[0])
-        evaluator.load(evidence.cells, evidence.plan, (days[0], days[-1]))
-        waiting = waiting_episodes(rulings_of(kind.log.entries()))
+        ends_ms = [end_of_day_ms(day, self._settings.config.timezone) for day in days]
+        arrivals = self._arrivals(kind, min([*ends_ms, until_ms]))
+        if days:
+            evaluator.load(evidence.cells, evidence.plan, (days[0], days[-1]), watch)
         evaluations: list[Evaluation] = []
         entries: list[Decision] = []
         gate = kind.gate
-        for day in days:
-            evaluations.append(evaluator.evaluate(day, arrivals, self._memory(kind, gate)))
-            build = partial(evaluated, kind.origin, gate, evaluations[-1], waiting)
-            new = self._with_dataset(kind, gate, build)
-            entries += new
-            for entry in new:
-                gate = gate.after(entry)
+        for day, at_ms in zip([*days, None], [*ends_ms, until_ms], strict=True):
+            new = kind.looks.entries(watch, gate, arrivals, at_ms)
+            entries, gate = entries + new, gate.after_all(new)
+            if day is not None:
+                evaluations.append(evaluator.evaluate(day, arrivals, self._memory(kind.origin.kind, gate)))
+                new = self._entries(kind, gate, evaluations[-1])
+                entries, gate = entries + new, gate.after_all(new)
             if gate.state is GateState.PREPARING:
                 break
         if not self._write(kind, evaluations, entries):
             return [], []
         kind.evaluator, kind.gate = evaluator, gate
+        kind.looks.done(until_ms)
         return evaluations, entries
+
+    def _entries(self, kind: _KindState, gate: Gate, evaluation: Evaluation) -> list[Decision]:
+        waiting = waiting_episodes(rulings_of(kind.log.entries()))
+        return self._with_dataset(kind, gate, partial(evaluated, kind.origin, gate, evaluation, waiting))
 
     def _with_dataset(
         self, kind: _KindState, gate: Gate, build: Callable[[DatasetRows | None], list[Decision]]
@@ -226,14 +239,14 @@ class Reconciler:
             day += timedelta(days=1)
         return days
 
-    def _arrivals(self, kind: _KindState, day: date) -> Mapping[str, SourceArrivals]:
-        at_ms, name = end_of_day_ms(day, self._settings.config.timezone), kind.origin.kind
+    def _arrivals(self, kind: _KindState, at_ms: int) -> Mapping[str, SourceArrivals]:
+        name = kind.origin.kind
         return arrivals_to_evaluate(self._lake, name, self._settings.config.labels[name], kind.gate, at_ms)
 
-    def _memory(self, kind: _KindState, gate: Gate) -> LabelMemory:
+    def _memory(self, name: str, gate: Gate) -> LabelMemory:
         """Return what a kind's gate remembers of its labels."""
-        gates = {name: one.gate for name, one in self._kinds.items()} | {kind.origin.kind: gate}
-        return label_memory(gates, kind.origin.kind)
+        gates = {other: one.gate for other, one in self._kinds.items()} | {name: gate}
+        return label_memory(gates, name)
 
     def _write(self, kind: _KindState, evaluations: Sequence[Evaluation], entries: Sequence[Decision]) -> bool:
         """Write findings, then the log; return False if another process was first."""
@@ -260,7 +273,8 @@ class Reconciler:
         origin = EntryOrigin(config.loop, name, config.retrain)
         scan = BackfillScan(self._lake, origin, config.labels[name].definition, self._now_ms)
         review = CandidateReview(self._settings, origin)
-        return _KindState(origin, DecisionLog(self._lake, name), Evaluator(config, name), scan, review)
+        looks = LabelLooks(origin, config.timezone, partial(self._memory, name))
+        return _KindState(origin, DecisionLog(self._lake, name), Evaluator(config, name), looks, scan, review)
 
 
 def _ordinal(evaluation: Evaluation) -> int:

@@ -1,5 +1,6 @@
 """Entries of the gate's log: every one is legal for the gate wherever its table has the event."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,18 +8,18 @@ from gate_case import DRIFT, ID, START_MS, episode, evaluation, finding, ruling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.label_watch import Interruption
 from retrain.dataset_rows import rows_from_detail
 from retrain.episode_status import rulings_of, waiting_episodes
-from retrain.gate import DAY_MS, NEXT_STATES, Gate, IllegalEvent, decision_id, gate_of
+from retrain.evaluation_entries import evaluated, interrupted, restated
+from retrain.gate import DAY_MS, NEUTRAL_EVENTS, NEXT_STATES, Gate, IllegalEvent, decision_id, gate_of
 from retrain.log_entries import (
     EntryOrigin,
     answered,
     attempted,
     backfilled,
-    evaluated,
     prepared,
     resolved,
-    restated,
     retired,
     ruled,
 )
@@ -37,6 +38,12 @@ BY_CALLBACK = EntryOrigin(
 )
 NOBODY = EntryOrigin("flights", "late", None)
 OPEN = {GateState.PREPARING, GateState.REQUESTED, GateState.RUNNING}
+SILENCE = LabelFault(check="silence", scope="source", subject="card", since=START_MS)
+LOSS = LabelFault(check="loss", scope="slice", subject="country=DE", since=START_MS)
+INTERRUPTION = Interruption(
+    START_MS + DAY_MS // 8, [finding(FindingKind.SILENCE, Level.ALARM, Place.LABELS)], [SILENCE, LOSS]
+)
+ATTEMPTS = {"deliver": "delivered", "give_up": "gave_up"}
 FULL = DatasetRows(rows=5, holdout_rows=2, left_out={"pending": 1})
 EMPTY = DatasetRows(rows=0, holdout_rows=2)
 BY_RULE = (Verdict.PASSED, Verdict.WARNED, Verdict.QUARANTINED)
@@ -97,6 +104,7 @@ def test_every_event_is_taken_where_the_table_has_it_and_nowhere_else(state: Gat
         (Event.REJECTED, ruled(origin, gate, ruling(Verdict.REJECTED), "so", {})),
         (Event.RESTATED, restated(origin, gate, evaluation(1, DRIFT), [])),
         (Event.RESTATED, restated(origin, gate, evaluation(1), [episode()])),
+        (Event.INTERRUPTED, interrupted(origin, gate, INTERRUPTION)),
     ]
     took = {event for event, logged in events if taken(gate, event, logged)}
     assert took == {event for event, _ in events if (state, event) in NEXT_STATES}
@@ -374,7 +382,7 @@ def test_a_data_set_that_was_decided_without_a_look_at_its_holdout_ends_the_retr
             st.sampled_from(
                 [
                     *("day", "drift", "new", "prepare", "empty", "deliver", "give_up", "ok", "bad", "resolve"),
-                    *("backfill", "approve", "reject", "restate"),
+                    *("backfill", "approve", "reject", "restate", "interrupt"),
                 ]
             ),
             st.integers(1, 20),
@@ -394,8 +402,8 @@ def test_any_order_of_events_gives_a_log_that_folds_to_the_same_gate(steps: list
             entries += evaluated(ORIGIN, gate, evaluation(day, *found, version=f"v{version}"))
         elif what in ("prepare", "empty"):
             entries.append(prepared(ORIGIN, gate, {}, EMPTY if what == "empty" else FULL))
-        elif what in ("deliver", "give_up"):
-            entries.append(attempted(ORIGIN, gate, attempt("delivered" if what == "deliver" else "gave_up")))
+        elif what in ATTEMPTS:
+            entries.append(attempted(ORIGIN, gate, attempt(ATTEMPTS[what])))
         elif what == "backfill":
             found_one = ruling(BY_RULE[days % 3], episode(days, list(Cause)[days % 4], day + days / 2))
             entries.append(backfilled(ORIGIN, gate, found_one, ["So."], {}))
@@ -405,8 +413,10 @@ def test_any_order_of_events_gives_a_log_that_folds_to_the_same_gate(steps: list
         elif what == "restate":
             waiting = waiting_episodes(rulings_of(log))
             entries.append(restated(ORIGIN, gate, evaluation(day, version=f"v{version}"), waiting))
-        elif what == "resolve":
-            entries.append(resolved(ORIGIN, gate, "so", {}))
+        elif what in ("interrupt", "resolve"):
+            found_then = replace(INTERRUPTION, at_ms=START_MS + day * DAY_MS + days)
+            is_end = what == "resolve"
+            entries.append(resolved(ORIGIN, gate, "so", {}) if is_end else interrupted(ORIGIN, gate, found_then))
         else:
             given = answer("succeeded" if what == "ok" else "failed", decision=gate.decision or ID)
             entries.append(answered(ORIGIN, gate, given, f"c{len(log)}"))
@@ -416,16 +426,11 @@ def test_any_order_of_events_gives_a_log_that_folds_to_the_same_gate(steps: list
             try:
                 gate = gate.after(logged)
             except IllegalEvent:
-                aside = {Event.EVALUATED, Event.RESTATED, Event.BACKFILLED, Event.APPROVED, Event.REJECTED}
-                assert logged.event not in aside
+                assert logged.event not in NEUTRAL_EVENTS
                 continue
             log.append(Decision.model_validate_json(logged.model_dump_json()))
     assert gate_of(log) == gate
     assert [logged.number for logged in log] == list(range(len(log)))
-
-
-SILENCE = LabelFault(check="silence", scope="source", subject="card", since=START_MS)
-LOSS = LabelFault(check="loss", scope="slice", subject="country=DE", since=START_MS)
 
 
 def test_sources_that_became_known_stay_known_and_faults_are_those_of_the_last_evaluation() -> None:
@@ -459,3 +464,26 @@ def test_a_retired_source_is_forgotten_and_so_are_the_losses_it_explains(state: 
     assert (after.state, after.ruled, after.sources, after.faults) == (state, True, ("desk",), (other,))
     assert after.retired_ms == {"card": START_MS + 5}
     assert (logged.source, logged.reason) == ("person", "contract ended")
+
+
+@pytest.mark.parametrize("state", list(GateState))
+@pytest.mark.parametrize("is_required", [True, False])
+def test_an_interruption_holds_a_gate_at_rest_and_moves_no_other(state: GateState, is_required: bool) -> None:
+    """A cooldown, an open retrain and a gate that knows nothing stay. Without the requirement it is only watched."""
+    require = {"coverage": "ok" if is_required else "any"}
+    origin = EntryOrigin("flights", "late", RetrainConfig.model_validate({"target": TARGET, "require": require}))
+    gate = gate_in(state, evaluated_ms=START_MS, looked_ms=START_MS, sources=("card",))
+    logged = interrupted(origin, gate, INTERRUPTION)
+    after = gate.after(logged)
+    rests = {GateState.IDLE, GateState.WATCHING, GateState.WAITING, GateState.HELD}
+    if is_required:
+        wanted = GateState.HELD if state in rests else state
+    else:
+        wanted = GateState.WATCHING if state is GateState.IDLE else state
+    assert after.state is wanted
+    assert (after.faults, after.looked_ms, after.evaluated_ms) == ((SILENCE, LOSS), INTERRUPTION.at_ms, START_MS)
+    assert (after.sources, after.decision) == (("card",), gate.decision)
+    assert logged.reason.startswith("labels cannot be trusted now: ") is (is_required and wanted is GateState.HELD)
+    assert logged.findings == [*INTERRUPTION.findings]
+    [evening] = evaluated(ORIGIN, after, evaluation(1, faults=[LOSS]))[-1:]
+    assert (after.after(evening).faults, after.after(evening).looked_ms) == ((LOSS,), evening.at)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from truthloop.evidence.source_states import SourcesNow
 from truthloop.page.gather.gate import newest_evaluation
 from truthloop.page.gather.scope import Scope
-from truthloop.page.gather.sources import SourcesNow
 from truthloop.page.gather.sql import flow_query
 from truthloop.page.panels.model import FlowPanel, RejectCount, RoleFlow, SourceState
 

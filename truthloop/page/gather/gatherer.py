@@ -29,7 +29,6 @@ from truthloop.page.gather.metric import available_metrics, metric_panel
 from truthloop.page.gather.quality import quality_panel
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.snapshot import Snapshot, read_snapshot, table_versions
-from truthloop.page.gather.sources import sources_now
 from truthloop.page.gather.sql import comparison_query
 from truthloop.page.gather.verdict import page_verdict
 from truthloop.page.gather.versions import compare_versions, newest_pair, versions_panel
@@ -123,7 +122,7 @@ class Gatherer:
                     self._views[key] = known
                     while len(self._views) > _VIEWS_MAX:
                         self._views.popitem(last=False)
-        sources = sources_now(self._settings.config, snapshot, self._now_ms())
+        sources = snapshot.sources(self._settings.config, self._now_ms())
         flow = flow_panel(self._scope(snapshot, selection), self._roles() if self._roles else (), sources)
         verdict = page_verdict([self._scope(snapshot, Selection(kind)) for kind in choices.kinds], sources)
         freshness = replace(known.freshness, made_at_ms=current.checked_ms)

@@ -6,16 +6,17 @@ from functools import cached_property
 
 import polars as pl
 
-from joins.watermark import PREDICTIONS
 from lake import Lake
 from monitor.coverage.source import SourceArrivals
 from retrain.decision_log import DecisionLog
 from retrain.gate import Gate, gate_of
+from schemas.config.loop import LoopConfig
 from schemas.events.evidence import Decision
 from streams.ledger.lake_kind import complete_rows
 from truthloop.config.settings import Settings
 from truthloop.evidence.arrivals import newest_arrivals
 from truthloop.evidence.cells import Evidence, read_evidence
+from truthloop.evidence.source_states import SourcesNow, predicted_until_ms, sources_now
 
 __all__ = ["JoinProgress", "Snapshot", "read_snapshot", "table_versions"]
 
@@ -69,6 +70,10 @@ class Snapshot:
         """
         return {kind: gate_of(entries) for kind, entries in self.log.items()}
 
+    def sources(self, config: LoopConfig, now_ms: int) -> Mapping[str, SourcesNow]:
+        """Return by kind the sources of its labels as they are now."""
+        return sources_now(config, self.arrivals, self.gates, self.progress.read_until_ms, now_ms)
+
 
 def table_versions(lake: Lake) -> tuple[int, ...]:
     """Return the versions of the lake's tables; they change if and only if the lake does.
@@ -113,9 +118,7 @@ def _rejects(lake: Lake) -> pl.DataFrame:
 def _join_progress(lake: Lake, kinds: list[str]) -> JoinProgress:
     newest = complete_rows(lake)
     checkpoints = [row.checkpoint for row in newest.values()]
-    watermarks = [checkpoint.watermarks.get(PREDICTIONS) for checkpoint in checkpoints]
-    reached = [one.reached_ms for one in watermarks if one is not None and one.reached_ms is not None]
     counters = [checkpoint.counters.labels for checkpoint in checkpoints]
     labels = {kind: sum(by_kind[kind].consumed for by_kind in counters if kind in by_kind) for kind in kinds}
     steps = sum(row.sequence + 1 for row in newest.values())
-    return JoinProgress(len(newest), steps, max(reached, default=None), labels)
+    return JoinProgress(len(newest), steps, predicted_until_ms(checkpoints), labels)

@@ -26,9 +26,9 @@ from retrain.episode_status import EpisodeStatus, episode_statuses
 from retrain.gate import DAY_MS, NEUTRAL_EVENTS, Gate
 from schemas.base.figures import days
 from schemas.events.evidence import Decision, Event, FindingKind, GateState, Level
+from truthloop.evidence.source_states import SourcesNow
 from truthloop.page.gather.gate import newest_evaluation, sentence
 from truthloop.page.gather.scope import Scope
-from truthloop.page.gather.sources import SourcesNow
 from truthloop.page.panels.view import PageVerdict, Urgency
 
 __all__ = ["page_verdict"]

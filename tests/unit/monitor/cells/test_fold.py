@@ -112,7 +112,7 @@ def test_an_output_that_is_no_probability_is_counted_but_not_scored(output: floa
     cells = fold(PLAN, predictions_frame([prediction]), outcomes_frame([outcome]), NONE)
     late = cells.filter(pl.col("kind") == "late", pl.col("slice") == "country=DE")
     found = {measure.partition("@")[0] for measure in late.get_column("measure")}
-    assert found == {"labels", "no_output", "predictions", "pane_labels", "pane_predictions"}
+    assert found == {"labels", "no_output", "predictions", "pane_labels", "pane_predictions", "predicted_block"}
 
 
 def test_ineligible_predictions_have_their_own_measure_and_their_outcomes_none() -> None:

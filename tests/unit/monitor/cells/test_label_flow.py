@@ -121,6 +121,27 @@ def test_every_prediction_passes_through_every_age_once(kind: str, series: Serie
     assert whole.flow(series, part).exposed == pytest.approx(apart.flow(series, part).exposed, abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["late", "status"])
+@pytest.mark.parametrize("series", [Series("kind", ""), Series("slice", "country=FR"), Series("source", "desk")])
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_later_records_change_no_block_before_them(kind: str, series: Series, number: int) -> None:
+    """The flow up to a block's end is that of a loop that has read nothing later, also on a day of 23 hours."""
+    made, labels, sources = drawn(kind)
+    whole = flow_of(cells_of(made, labels, sources), kind, series)
+    block = 8 * number + 3 if kind == "late" else 4 * number
+    at_ms = int(whole.end_ms[block])
+    read = [known.known_at_ms < at_ms for known in labels]
+    young = cells_of(
+        [one for one in made if one.predicted_at_ms < at_ms],
+        [one for one, is_read in zip(labels, read, strict=True) if is_read],
+        [one for one, is_read in zip(sources, read, strict=True) if is_read],
+    )
+    then = flow_of(young, kind, series)
+    assert then.arrived[: block + 1].sum() > 5
+    assert (then.arrived[: block + 1] == whole.arrived[: block + 1]).all()
+    assert then.exposed[: block + 1] == pytest.approx(whole.exposed[: block + 1], abs=1e-9)
+
+
 def test_the_median_delay_is_that_of_the_labels() -> None:
     """To the width of an age."""
     made, labels, sources = drawn("late")

@@ -74,7 +74,7 @@ def lived(watch: LossWatch, days: range, memory: LabelMemory | None = None) -> l
     found: list[tuple[LabelFault, ...]] = []
     memory = memory or LabelMemory()
     for number in days:
-        faults = tuple(watch.faults(FIRST + timedelta(days=number), memory))
+        faults = tuple(watch.faults(START_MS + (number + 1) * DAY_MS, memory))
         memory = LabelMemory(retired_ms=memory.retired_ms, faults=faults)
         found.append(faults)
     return found

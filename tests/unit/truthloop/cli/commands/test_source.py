@@ -11,8 +11,9 @@ from typer.testing import CliRunner, Result
 
 from lake import Lake
 from retrain.decision_log import DecisionLog
+from retrain.evaluation_entries import evaluated
 from retrain.gate import gate_of
-from retrain.log_entries import EntryOrigin, evaluated
+from retrain.log_entries import EntryOrigin
 from schemas.events.evidence import Event, LabelFault
 from truthloop.__main__ import app
 from truthloop.config.settings import Settings

@@ -1,6 +1,6 @@
 """The verdict and the panel of the gate, from logs of every kind over one small real lake.
 
-Tests `truthloop.page.gather.sources`, too.
+Tests `truthloop.evidence.source_states`, too.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,6 @@ from truthloop.page.gather.flow import flow_panel
 from truthloop.page.gather.gate import gate_panel
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.snapshot import Snapshot
-from truthloop.page.gather.sources import SourcesNow, sources_now
 from truthloop.page.gather.verdict import page_verdict
 from truthloop.page.panels.view import PageVerdict, Selection
 
@@ -81,10 +80,9 @@ def scope_of(
 
 def verdict_of(scopes: Sequence[Scope]) -> PageVerdict:
     """Return the verdict about scopes, each of which has a snapshot of its own."""
-    sources: dict[str, SourcesNow] = {}
-    for scope in scopes:
-        sources[scope.kind.name] = sources_now(scope.config, scope.snapshot, NOW_MS)[scope.kind.name]
-    return page_verdict(scopes, sources)
+    names = [scope.kind.name for scope in scopes]
+    sources = [scope.snapshot.sources(scope.config, NOW_MS)[name] for scope, name in zip(scopes, names, strict=True)]
+    return page_verdict(scopes, dict(zip(names, sources, strict=True)))
 
 
 def idle(number: int = 0, at_ms: int = TODAY_MS, **other: object) -> Decision:
@@ -148,7 +146,7 @@ def test_a_source_that_has_stopped_since_the_evaluation_is_hold(snapshot: Snapsh
     """As the panel of the data flow says: both look at the sources now."""
     for hours, state in ((1, "OK"), (20, "HOLD")):
         scope = arriving_until(scope_of(snapshot, [idle()]), NOW_MS - hours * 3_600_000)
-        verdict, panel = verdict_of([scope]), flow_panel(scope, (), sources_now(scope.config, scope.snapshot, NOW_MS))
+        verdict, panel = verdict_of([scope]), flow_panel(scope, (), scope.snapshot.sources(scope.config, NOW_MS))
         assert verdict.state == state
         assert [(one.source, one.state == "silent") for one in panel.sources] == [("till", state == "HOLD")]
     assert verdict.sentence.startswith("Labels from 'till' have stopped since the last evaluation: No label")
