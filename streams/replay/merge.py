@@ -19,10 +19,14 @@ def aligned_batches(
         predictions: slices of a log, sorted by `order_ms`.
         labels: the same.
     """
-    inputs = [_Buffer(predictions), _Buffer(labels)]
-    while any(buffer.fill() for buffer in inputs):
-        bound = min(buffer.last_ms for buffer in inputs if buffer.frame is not None)
-        first, second = (buffer.take_until(bound) for buffer in inputs)
+    inputs = (_Buffer(predictions), _Buffer(labels))
+    while True:
+        for buffer in inputs:
+            buffer.fill()
+        ends = [buffer.last_ms for buffer in inputs if buffer.last_ms is not None]
+        if not ends:
+            return
+        first, second = (buffer.take_until(min(ends)) for buffer in inputs)
         yield first, second
 
 
@@ -39,26 +43,23 @@ class _Buffer:
 
     def __init__(self, slices: Iterator[pl.DataFrame]) -> None:
         self._slices = slices
-        self.frame: pl.DataFrame | None = None
+        self._frame: pl.DataFrame | None = None
 
-    def fill(self) -> bool:
-        """Read the next slice if the buffer is empty; return False at the end of the log."""
-        if self.frame is None:
-            self.frame = next(self._slices, None)
-        return self.frame is not None
+    def fill(self) -> None:
+        """Read the next slice if the buffer is empty; at the end of the log it stays empty."""
+        if self._frame is None:
+            self._frame = next(self._slices, None)
 
     @property
-    def last_ms(self) -> int:
-        """Greatest `order_ms` in the buffer."""
-        if self.frame is None:
-            raise ValueError("the log has ended")
-        return int(self.frame["order_ms"][-1])
+    def last_ms(self) -> int | None:
+        """Greatest `order_ms` in the buffer; None if it is empty."""
+        return None if self._frame is None else int(self._frame["order_ms"][-1])
 
     def take_until(self, bound_ms: int) -> pl.DataFrame | None:
         """Remove and return the records up to and including `bound_ms`."""
-        if self.frame is None:
+        if self._frame is None:
             return None
-        count = int(self.frame["order_ms"].search_sorted(bound_ms, side="right"))
-        taken, rest = self.frame[:count], self.frame[count:]
-        self.frame = None if rest.is_empty() else rest
+        count = int(self._frame["order_ms"].search_sorted(bound_ms, side="right"))
+        taken, rest = self._frame[:count], self._frame[count:]
+        self._frame = None if rest.is_empty() else rest
         return None if taken.is_empty() else taken
