@@ -15,7 +15,18 @@ from lake.store import Lake
 from lake.table import schemas_of
 from schemas.config.loop import LoopConfig
 
-__all__ = ["CONFIG_TEXT", "MORNING", "RECORDED_AT", "LakeBuilder", "hour", "loop_config", "ms"]
+__all__ = [
+    "CONFIG_TEXT",
+    "LABEL",
+    "MORNING",
+    "OUTCOME",
+    "PREDICTION",
+    "RECORDED_AT",
+    "LakeBuilder",
+    "hour",
+    "loop_config",
+    "ms",
+]
 
 MORNING = datetime(2026, 3, 1, 8, tzinfo=UTC)
 RECORDED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
@@ -33,7 +44,7 @@ labels: {fraud: {definition: chargeback-1, horizon: 10h, retain: 20h, early: 1h}
 
 Row = Mapping[str, Any]
 
-_PREDICTION: Row = {
+PREDICTION: Row = {
     "source": "f" * 64,
     "version": "v1",
     "eligible": True,
@@ -41,7 +52,7 @@ _PREDICTION: Row = {
     "digest": 7,
     "flags": [],
 }
-_LABEL: Row = {
+LABEL: Row = {
     "source": "a" * 64,
     "kind": "fraud",
     "definition": "chargeback-1",
@@ -49,7 +60,7 @@ _LABEL: Row = {
     "origin": "live",
     "flags": [],
 }
-_OUTCOME: Row = {
+OUTCOME: Row = {
     "kind": "fraud",
     "definition": "chargeback-1",
     "previous_status": "pending",
@@ -132,13 +143,13 @@ class LakeBuilder:
     def predict(self, key: str, at: float, offset: int, **other: object) -> "LakeBuilder":
         """Append a prediction made at an hour."""
         row = {"partition": 0, "offset": offset, "source_row": offset + 1, "key": key, "id": key}
-        return self.add("predictions", {**_PREDICTION, **row, "predicted_at": hour(at), **other})
+        return self.add("predictions", {**PREDICTION, **row, "predicted_at": hour(at), **other})
 
     def label(self, key: str | None, at: float, offset: int, **other: object) -> "LakeBuilder":
         """Append a label of an hour, known at once unless stated otherwise."""
         row = {"partition": 0, "offset": offset, "source_row": offset + 1, "key": key}
         times = {"label_time": hour(at), "known_at": hour(at)}
-        return self.add("labels", {**_LABEL, **row, **times, **other})
+        return self.add("labels", {**LABEL, **row, **times, **other})
 
     def outcome(self, key: str, status: str, known: float, revision: int, **other: object) -> "LakeBuilder":
         """Append a revision, by default of the prediction of the morning at offset 0."""
@@ -149,7 +160,7 @@ class LakeBuilder:
             "predicted_at": hour(0),
             "prediction_offset": 0,
         }
-        return self.add("outcomes", {**_OUTCOME, **row, **position, **other})
+        return self.add("outcomes", {**OUTCOME, **row, **position, **other})
 
     def reject(self, input_: str, offset: int, reason: str, **other: object) -> "LakeBuilder":
         """Append a rejection by the join."""
