@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from lake.failure import is_refused_by_system, lake_error
 from schemas.errors import LakeError
 
-__all__ = ["COMMITS_AT_RISK", "check_newest_commits", "log_file", "make_durable", "write_atomically"]
+__all__ = ["COMMITS_AT_RISK", "check_newest_commits", "log_file", "make_durable", "sync", "write_atomically"]
 
 COMMITS_AT_RISK = 8
 """Newest commits that are checked: one for each process that may write to a table at once, and a few more, which also
@@ -44,7 +44,7 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         draft.unlink(missing_ok=True)
         hint = "Check that the disk has room and the folder is writable, then run the same command again."
@@ -56,13 +56,14 @@ def make_durable(folder: Path, version: int) -> None:
     log = log_file(folder, version)
     if not log.exists():  # removed by a log cleanup
         return
-    added = [folder / path for path, _ in _added(log)]
+    # a file that is gone was rewritten by a later commit, and swept
+    added = [path for name, _ in _added(log) if (path := folder / name).exists()]
     for path in added:
-        _sync(path)
+        sync(path)
     for parent in {path.parent for path in added}:
-        _sync(parent)
+        sync(parent)
     for path in (folder, log, log.parent):
-        _sync(path)
+        sync(path)
 
 
 def check_newest_commits(folder: Path) -> None:
@@ -145,7 +146,12 @@ def _added(log: Path) -> Iterator[tuple[str, int]]:
             yield unquote(str(entry["add"]["path"])), int(str(entry["add"]["size"]))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, survive power loss.
+
+    Raises:
+        OSError: the disk refuses.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

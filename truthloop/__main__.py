@@ -13,6 +13,7 @@ from truthloop.cli.commands.close import close
 from truthloop.cli.commands.coverage import coverage
 from truthloop.cli.commands.demo import demo
 from truthloop.cli.commands.explain import explain
+from truthloop.cli.commands.lake import lake
 from truthloop.cli.commands.metrics import metrics
 from truthloop.cli.commands.new import new
 from truthloop.cli.commands.plan import apply, plan
@@ -59,7 +60,7 @@ for command in (
     broker,
 ):
     app.command()(command)
-for group in (retrain, backfill, source, webhook):
+for group in (retrain, backfill, source, lake, webhook):
     app.add_typer(group)
 
 

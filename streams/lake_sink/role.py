@@ -17,6 +17,7 @@ from schemas.errors import BrokerError, LakeConflict, LakeError, TruthloopError
 from streams.kafka.client import KafkaClients
 from streams.kafka.topics import Topics, check_topics, partition_counts
 from streams.lake_sink.commit import NoticeSender, PartitionRows, RoundWriter
+from streams.lake_sink.maintenance import BackgroundMaintenance
 from streams.lake_sink.progress import LakeProgress
 from streams.lake_sink.reader import LakeReader
 from streams.lake_sink.rows import LakeRows
@@ -74,16 +75,17 @@ class LakeRole:
         self._worker.health.set_readiness("it waits for its partitions")
         written_s = time.monotonic()
         try:
-            while not should_stop():
-                if reader.is_reset and not self._backoff.must_wait:
-                    self._assign(reader, progress)
-                moved = reader.read()
-                if time.monotonic() - written_s >= self._interval_s or reader.is_full():
-                    moved += self._write(reader, writer, notices)
-                    written_s = time.monotonic()
-                reader.apply_backpressure()
-                self._backoff.report_progress(moved, reader.lag())
-            self._write(reader, writer, notices)
+            with BackgroundMaintenance(self._worker, lambda: 0 in reader.mine):
+                while not should_stop():
+                    if reader.is_reset and not self._backoff.must_wait:
+                        self._assign(reader, progress)
+                    moved = reader.read()
+                    if time.monotonic() - written_s >= self._interval_s or reader.is_full():
+                        moved += self._write(reader, writer, notices)
+                        written_s = time.monotonic()
+                    reader.apply_backpressure()
+                    self._backoff.report_progress(moved, reader.lag())
+                self._write(reader, writer, notices)
         finally:
             notices.close()
             reader.close()

@@ -25,6 +25,7 @@ from monitor.coverage.alert import CoverageAlert
 from retrain.gate import Gate
 from schemas.errors import ConfigError
 from schemas.events.evidence import FindingKind, GateState
+from streams.lake_sink.maintenance import MaintenanceMetrics
 from streams.runtime.health import Health
 from truthloop.__main__ import app
 from truthloop.config.settings import load_settings
@@ -211,6 +212,8 @@ def all_series() -> set[str]:
     health.report_progress(1, 1)
     health.stop_partition(1, "why")
     health.seconds.labels("join").observe(1)
+    maintenance = MaintenanceMetrics(health.registry)
+    maintenance.files.labels("labels").inc()
     metrics = FeedbackMetrics(health.registry)
     metrics.set_active(lambda: True)
     metrics.count_refused_callback("signature")

@@ -1,0 +1,151 @@
+"""Which files of a table become one. Pure: from the files that the log names to groups of them.
+
+A day that goes on is kept in tiers: `TIER_FILES` files of one level become one of the next, so each row is rewritten
+once for every level, and few files are there at any moment. A day that has ended becomes one file. What comes to such a
+day afterwards, from a slow writer, is rewritten without its large file.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+__all__ = ["PAST_FILES_MAX", "TODAY_FILES_MAX", "ActiveFile", "Group", "level_of", "plan_groups"]
+
+TODAY_FILES_MAX = 200
+PAST_FILES_MAX = 3
+"""Active files of one day of a table."""
+
+TIER_FILES: Mapping[int, int] = {0: 64}
+TIER_FILES_ABOVE = 16
+"""So many files of a level become one: with one commit in 10 s, 8,640 files of a day become 135, and these 8. At any
+moment there are fewer than 64 + 3 x 16, and what comes during one round of maintenance."""
+
+URGENT_FILES = TODAY_FILES_MAX * 3 // 4
+
+FILES_PER_GROUP_MAX = 1_000
+"""Limits the time of one step, and the descriptors and memory that it needs, however long nobody has compacted."""
+
+DAY_ENDS_AFTER = timedelta(minutes=10)
+"""Writers whose round began before midnight have committed by then; a slow one costs a small rewrite."""
+
+_LEVEL = re.compile(r"(?:^|/)level-(\d+)-[0-9a-f]{32}\.parquet$")
+
+
+@dataclass(frozen=True)
+class ActiveFile:
+    """A data file of the current version.
+
+    Attributes:
+        path: as the log writes it.
+        day: on which its rows were recorded.
+        size: in bytes.
+        rows: their number.
+        modified_ms: when it was written, ms UTC.
+    """
+
+    path: str
+    day: date
+    size: int
+    rows: int
+    modified_ms: int
+
+    @property
+    def level(self) -> int:
+        """How often its rows have been rewritten."""
+        return level_of(self.path)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files of one day that become one.
+
+    Attributes:
+        is_urgent: the day goes on, and has so many files that a reader would soon notice.
+    """
+
+    day: date
+    files: tuple[ActiveFile, ...]
+    is_urgent: bool = False
+
+    def file_name(self, unique: str) -> str:
+        """Return the name of the file that replaces them.
+
+        Args:
+            unique: 32 hex digits.
+        """
+        return f"level-{1 + max(file.level for file in self.files)}-{unique}.parquet"
+
+    @property
+    def rows(self) -> int:
+        """Number of their rows."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+        return sum(file.size for file in self.files)
+
+
+def level_of(path: str) -> int:
+    """Return how often the rows of a file have been rewritten, by its name; 0 if a writer wrote it.
+
+    >>> level_of("recorded_on=2026-03-01/level-2-0123456789abcdef0123456789abcdef.parquet")
+    2
+    >>> level_of("recorded_on=2026-03-01/part-00000-c000.zstd.parquet")
+    0
+    """
+    match = _LEVEL.search(path)
+    return int(match[1]) if match else 0
+
+
+def plan_groups(files: Iterable[ActiveFile], now_ms: int) -> list[Group]:
+    """Return what is due, the day with the most files first; groups have no file in common.
+
+    After a group is rewritten, more may be due: plan again.
+
+    Args:
+        now_ms: a day before the one of this time has ended.
+    """
+    days: dict[date, list[ActiveFile]] = defaultdict(list)
+    for file in files:
+        days[file.day].append(file)
+    today = (datetime.fromtimestamp(now_ms / 1000, UTC) - DAY_ENDS_AFTER).date()
+    found: list[Group] = []
+    for _, of_day in sorted(days.items(), key=lambda item: (-len(item[1]), item[0])):
+        oldest_first = sorted(of_day, key=lambda file: (file.modified_ms, file.path))
+        found += _of_past_day(oldest_first) if oldest_first[0].day < today else _of_today(oldest_first)
+    return found
+
+
+def _of_today(files: Sequence[ActiveFile]) -> list[Group]:
+    """Return full tiers, the lowest first."""
+    levels: dict[int, list[ActiveFile]] = defaultdict(list)
+    for file in files:
+        levels[file.level].append(file)
+    return [
+        Group(group[0].day, group, is_urgent=len(files) > URGENT_FILES)
+        for level, of_level in sorted(levels.items())
+        if len(of_level) >= TIER_FILES.get(level, TIER_FILES_ABOVE)
+        for group in _portions(of_level)
+        if len(group) > 1
+    ]
+
+
+def _of_past_day(files: Sequence[ActiveFile]) -> list[Group]:
+    """Return one group of a day with too many files, or portions of it if there are very many."""
+    if len(files) <= PAST_FILES_MAX:
+        return []
+    rows = sum(file.rows for file in files)
+    largest = max(files, key=lambda file: (file.rows, file.path))
+    is_settled = largest.level > 0 and 2 * largest.rows > rows
+    due = [file for file in files if file is not largest] if is_settled else list(files)
+    if len(due) > FILES_PER_GROUP_MAX:
+        due.sort(key=lambda file: file.level)  # stable: the smallest first, and of these the oldest
+        return [Group(group[0].day, group) for group in _portions(due) if len(group) > 1]
+    return [Group(due[0].day, tuple(due))]
+
+
+def _portions(files: Sequence[ActiveFile]) -> list[tuple[ActiveFile, ...]]:
+    return [tuple(files[at : at + FILES_PER_GROUP_MAX]) for at in range(0, len(files), FILES_PER_GROUP_MAX)]

@@ -1,0 +1,141 @@
+"""Lakes with many small files, and what must stay the same while they are maintained."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from lake_builder import LakeBuilder
+
+from lake import Claim, Lake, connect
+from lake.maintenance.maintainer import Maintainer, Rewritten
+from lake.maintenance.storage import FolderStorage
+from lake.table import TABLES
+
+__all__ = [
+    "DAY",
+    "Killed",
+    "add_predictions",
+    "changes",
+    "content",
+    "files_by_day",
+    "fill",
+    "kill_at_call",
+    "maintain",
+    "moment",
+    "scored",
+]
+
+DAY = date(2026, 3, 2)
+"""The day on which most rows are recorded."""
+
+CALLS = ("put_if_absent", "keep", "delete")
+"""Everything by which maintenance changes a table's folder, but for the data file that DuckDB writes before `keep`."""
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def moment(day: date = DAY, hour: float = 12.0) -> int:
+    """Return a time of a day, ms UTC."""
+    return round((datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(hours=hour)).timestamp() * 1000)
+
+
+def add_predictions(builder: LakeBuilder, count: int, *, day: date = DAY, rows: int = 2, first: int = 0) -> None:
+    """Append `count` commits of predictions, recorded on a day; keys are not in the order of time."""
+    lake = builder.lake
+    for number in range(first, first + count):
+        offset = number * rows
+        frame = builder.frame("predictions", [_prediction(offset + at) for at in range(rows)])
+        recorded_at = datetime.fromtimestamp(moment(day, 1) / 1000 + number - first, UTC)
+        app = "builder"
+        position = lake.applied("predictions", app)
+        assert lake.append("predictions", frame, [Claim(app, position, position + rows)], recorded_at=recorded_at)
+
+
+def _prediction(offset: int) -> dict[str, object]:
+    at = datetime(2026, 3, 1, 8, tzinfo=UTC) + timedelta(minutes=offset * 7)
+    return {
+        "partition": offset % 2,
+        "offset": offset,
+        "source": "f" * 64,
+        "source_row": offset + 1,
+        "key": f"k{offset * 7919 % 1000:03d}",
+        "id": f"p{offset}",
+        "predicted_at": at,
+        "version": "v1",
+        "eligible": True,
+        "weight": 1.0 + offset / 3,
+        "digest": offset,
+        "flags": ["late"] if offset % 5 == 0 else [],
+    }
+
+
+def fill(path: Path, commits: int = 70) -> LakeBuilder:
+    """Return a lake with many commits of predictions, and some labels and outcomes."""
+    builder = LakeBuilder(path)
+    add_predictions(builder, commits)
+    for number in range(5):
+        builder.label(f"k{number}", number, number)
+        builder.outcome(f"k{number}", "joined", number, number, value=1.0)
+    return builder
+
+
+def maintain(path: Path, now_ms: int | None = None) -> list[Rewritten]:
+    """Do everything that is due, in a new maintainer."""
+    return list(Maintainer(path).steps(lambda: moment() if now_ms is None else now_ms))
+
+
+def content(lake: Lake) -> dict[str, pl.DataFrame]:
+    """Return all rows of all tables, in an order that does not depend on files."""
+    found = {}
+    for table in TABLES:
+        rows = lake.scan(table).collect()
+        flat = rows.with_columns(pl.col(pl.List(pl.String)).list.join("|"))
+        found[table] = flat.sort(flat.columns, nulls_last=True)
+    return found
+
+
+def scored(path: Path) -> list[tuple[object, ...]]:
+    """Return the view `scored`, through DuckDB alone."""
+    with connect(path) as session:
+        return session.sql("SELECT * FROM scored ORDER BY ALL").fetchall()
+
+
+def files_by_day(lake: Lake, table: str) -> dict[str, int]:
+    """Return how many active files each day of a table has."""
+    actions = pl.DataFrame(DeltaTable(str(lake.path / table)).get_add_actions(flatten=True))
+    counts = actions.group_by(pl.col("partition.recorded_on").cast(pl.String)).len().sort("partition.recorded_on")
+    return dict(counts.iter_rows())
+
+
+def changes(lake: Lake, table: str, since: int = 0) -> int:
+    """Return how many rows the change feed shows from a version on."""
+    return pl.DataFrame(DeltaTable(str(lake.path / table)).load_cdf(starting_version=since)).height
+
+
+def kill_at_call(patch: pytest.MonkeyPatch, number: int, *, is_after: bool) -> Iterator[str]:
+    """End the process at the n-th change of a folder, before or after it; gives the calls that were reached."""
+    reached: list[str] = []
+    for name in CALLS:
+        patch.setattr(FolderStorage, name, _killing(name, reached, number, is_after=is_after))
+    return iter(reached)
+
+
+def _killing(name: str, reached: list[str], number: int, *, is_after: bool) -> object:
+    original = getattr(FolderStorage, name)
+
+    def call(self: FolderStorage, *arguments: object) -> object:
+        reached.append(name)
+        is_last = len(reached) == number
+        if is_last and not is_after:
+            raise Killed
+        result = original(self, *arguments)
+        if is_last:
+            raise Killed
+        return result
+
+    return call

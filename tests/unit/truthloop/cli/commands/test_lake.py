@@ -1,0 +1,82 @@
+"""`truthloop lake`: maintenance by hand."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from lake_builder import CONFIG_TEXT, LakeBuilder
+from maintenance_case import DAY, add_predictions, content, files_by_day
+from polars.testing import assert_frame_equal
+from typer.testing import CliRunner, Result
+
+from streams.runtime.crash_point import EXIT_CODE
+from truthloop.__main__ import app
+
+DAYS = {"2026-03-01": 1, "2026-03-02": 1}
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> LakeBuilder:
+    """Return a lake with two days of many files, and its config."""
+    (tmp_path / "truthloop.yaml").write_text(CONFIG_TEXT)
+    builder = LakeBuilder(tmp_path / "the lake")
+    for days in (0, 1):
+        add_predictions(builder, 5, day=DAY - timedelta(days=days), first=5 * days)
+    return builder
+
+
+def run(loop: LakeBuilder, *words: str) -> Result:
+    """Run a command of the group."""
+    return CliRunner().invoke(app, ["lake", *words, "--config", str(loop.lake.path.with_name("truthloop.yaml"))])
+
+
+def test_a_dry_run_says_what_is_due_and_changes_nothing(loop: LakeBuilder) -> None:
+    """As a table, and as JSON."""
+    result = run(loop, "maintain", "--dry-run")
+    assert result.exit_code == 0
+    assert [line.split() for line in result.stdout.splitlines()[1:]] == [
+        ["predictions", "2026-03-01", "5", "10", "0.0"],
+        ["predictions", "2026-03-02", "5", "10", "0.0"],
+    ]
+    assert "Nothing was changed" in result.stderr
+    found = json.loads(run(loop, "maintain", "--dry-run", "--json").stdout)
+    assert found["is_done"] is False
+    assert [one["recorded_on"] for one in found["rewritten"]] == list(DAYS)
+    assert set(files_by_day(loop.lake, "predictions").values()) == {5}
+
+
+def test_what_is_due_is_done_once(loop: LakeBuilder) -> None:
+    """Then nothing is due."""
+    before = content(loop.lake)
+    found = json.loads(run(loop, "maintain", "--json").stdout)
+    assert found["is_done"] is True
+    assert [(one["table"], one["files"], one["rows"]) for one in found["rewritten"]] == [("predictions", 5, 10)] * 2
+    assert files_by_day(loop.lake, "predictions") == DAYS
+    assert_frame_equal(content(loop.lake)["predictions"], before["predictions"])
+    assert "Nothing is due." in run(loop, "maintain").stderr
+
+
+def test_without_a_lake_it_says_so(tmp_path: Path) -> None:
+    """And exits as other commands do."""
+    (tmp_path / "truthloop.yaml").write_text(CONFIG_TEXT)
+    result = CliRunner().invoke(app, ["lake", "maintain", "--config", str(tmp_path / "truthloop.yaml")])
+    assert result.exit_code == 1
+    assert "there is no lake here" in result.stderr
+
+
+@pytest.mark.parametrize("step", ["predictions rewritten", "predictions replaced", "predictions checkpointed"])
+def test_a_process_that_is_killed_leaves_all_rows_and_is_continued(loop: LakeBuilder, step: str) -> None:
+    """At each step, by the end of the process itself."""
+    before = content(loop.lake)["predictions"]
+    config = str(loop.lake.path.with_name("truthloop.yaml"))
+    environ = os.environ | {"TRUTHLOOP_CRASH_AT": f"maintain:{step}:1"}
+    command = [sys.executable, "-m", "truthloop", "lake", "maintain", "--config", config]
+    assert subprocess.run(command, env=environ, check=False).returncode == EXIT_CODE
+    assert_frame_equal(content(loop.lake)["predictions"], before)
+    assert run(loop, "maintain").exit_code == 0
+    assert_frame_equal(content(loop.lake)["predictions"], before)
+    assert files_by_day(loop.lake, "predictions") == DAYS
