@@ -3,9 +3,10 @@
 It knows columns and positions; what a row means is up to the callers.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote
 
 import polars as pl
@@ -17,6 +18,7 @@ from lake.append import Claim, TableWriter, WriteMode
 from lake.disk import check_newest_commits
 from lake.failure import is_of_storage, lake_error
 from lake.marker import Marker, check_path, make_folder
+from lake.properties import table_properties
 from lake.table import (
     PARTITION_COLUMN,
     RECORDED_AT,
@@ -36,19 +38,7 @@ __all__ = ["Lake"]
 
 Bounds = tuple[int, int] | tuple[datetime, datetime]
 
-_CONFIGURATION: Mapping[str, str | None] = {
-    # lets readers follow new rows without reading the table again
-    "delta.enableChangeDataFeed": "true",
-    # how far back the change feed and old versions reach, instead of Delta's own defaults
-    "delta.logRetentionDuration": "interval 30 days",
-    "delta.deletedFileRetentionDuration": "interval 7 days",
-}
-_STATISTICS: Mapping[str, str] = {
-    # columns that readers filter by; Delta's default is the first 32, which features may fill
-    "predictions": "partition,offset,key,predicted_at,recorded_at",
-    "labels": "partition,offset,key,label_time,known_at,recorded_at",
-    "outcomes": "partition,key,kind,predicted_at,known_at,revision,prediction_offset,sequence,recorded_at",
-}
+_T = TypeVar("_T")
 
 
 class Lake:
@@ -75,6 +65,7 @@ class Lake:
         for table, schema in schemas_of(config).items():
             if DeltaTable.is_deltatable(str(path / table)):
                 check_newest_commits(path / table)
+                lake._set_properties(table)
                 lake._add_columns(table, schema)
             else:
                 lake._create_table(table, schema)
@@ -185,21 +176,29 @@ class Lake:
 
     def _create_table(self, table: str, schema: pl.Schema) -> None:
         make_folder(self.path / table)
-        configuration = dict(_CONFIGURATION)
-        if table in _STATISTICS:
-            configuration["delta.dataSkippingStatsColumns"] = _STATISTICS[table]
         try:
             DeltaTable.create(
                 str(self.path / table),
                 schema=Schema(_fields(schema.items())),
                 mode="ignore",
                 partition_by=[PARTITION_COLUMN],
-                configuration=configuration,
+                configuration=table_properties(table),
             )
         except BaseException as error:
             if not is_of_storage(error):
                 raise
             raise lake_error("the table could not be created", error, self.path / table, "") from error
+
+    def _set_properties(self, table: str) -> None:
+        """Give a table of an earlier version the properties that a new one has."""
+
+        def missing() -> dict[str, str]:
+            known = self._writer(table).handle.metadata().configuration
+            return {name: value for name, value in table_properties(table).items() if known.get(name) != value}
+
+        self._alter(
+            table, "properties could not be set", missing, lambda to, these: to.alter.set_table_properties(these)
+        )
 
     def _add_columns(self, table: str, schema: pl.Schema) -> None:
         known = self.schema(table)
@@ -218,15 +217,28 @@ class Lake:
                     where=str(self.path / table),
                     hint="A column never changes its type: rename it in the config.",
                 )
-        missing = [(name, dtype) for name, dtype in schema.items() if name not in known]
-        if not missing:
+
+        def missing() -> list[tuple[str, pl.DataType]]:
+            known = self.schema(table)
+            return [(name, dtype) for name, dtype in schema.items() if name not in known]
+
+        self._alter(
+            table, "columns could not be added", missing, lambda to, these: to.alter.add_columns(_fields(these))
+        )
+
+    def _alter(
+        self, table: str, failure: str, missing: Callable[[], _T], alter: Callable[[DeltaTable, _T], None]
+    ) -> None:
+        """Add what a table lacks; another process may do the same at once."""
+        lacking = missing()
+        if not lacking:
             return
         try:
-            self._writer(table).handle.alter.add_columns(_fields(missing))
+            alter(self._writer(table).handle, lacking)
         except DeltaError as error:
-            if any(name not in self.schema(table) for name, _ in missing):
+            if missing():
                 hint = "Another process is writing to the lake: stop it, or run the same command again."
-                raise lake_error("columns could not be added", error, self.path / table, hint) from error
+                raise lake_error(failure, error, self.path / table, hint) from error
 
 
 def _fields(columns: Iterable[tuple[str, pl.DataType]]) -> list[Field]:

@@ -6,19 +6,24 @@ predictions, with weights from 1 to 3, and their labels; one fare is 3e9.
 
 import json
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 from typer.testing import CliRunner
 
-from lake import Lake
+from lake import Claim, Lake
+from lake.properties import table_properties
+from lake.table import TABLES
 from truthloop.__main__ import app
 from truthloop.config.settings import load_settings
 from truthloop.evidence.cells import read_evidence
 
 ARCHIVE = Path(__file__).parents[1] / "lakes" / "cells_before_exact_sums.tar.gz"
 LABELS = 60
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +40,16 @@ def values() -> dict[tuple[str, str], Any]:
     done = CliRunner().invoke(app, ["metrics", "--json"])
     assert done.exit_code == 0, done.stderr
     return {(row["kind"], row["name"]): row for row in json.loads(done.stdout)["metrics"]}
+
+
+def statistics(table: Path) -> list[str]:
+    """Return the statistics of each file that the log of a table adds, in order."""
+    entries = [
+        json.loads(line)
+        for log in sorted((table / "_delta_log").glob("*.json"))
+        for line in log.read_text("utf-8").splitlines()
+    ]
+    return [entry["add"]["stats"] for entry in entries if "add" in entry]
 
 
 def test_the_lake_holds_cells_of_the_version_before(folder: Path) -> None:
@@ -58,6 +73,28 @@ def test_the_cells_are_replaced_once(folder: Path) -> None:
     assert table.get_column("plan").unique().to_list() == [evidence.plan.digest]
     assert not {"error", "absolute_error", "truth"} & set(table["measure"])
     assert read_evidence(settings).version == evidence.version
+
+
+def test_its_tables_get_the_properties_of_new_ones(folder: Path) -> None:
+    """So later commits have statistics of the columns that prune, and no others; no row changes."""
+    settings = load_settings(folder / "truthloop.yaml")
+    before = Lake.open(settings.lake)
+    ledger = before.scan("ledger").collect()
+    assert any("point" in text for text in statistics(settings.lake / "ledger"))
+    lake = Lake.create(settings.lake, settings.config)
+    for table in TABLES:
+        configuration = DeltaTable(str(settings.lake / table)).metadata().configuration
+        assert configuration == table_properties(table)
+    assert before.append("ledger", ledger.drop("recorded_on", "recorded_at"), [Claim("test", 0, 1)], recorded_at=NOW)
+    assert set(json.loads(statistics(settings.lake / "ledger")[-1])["maxValues"]) == {
+        "partition",
+        "sequence",
+        "recorded_at",
+    }
+    assert lake.scan("ledger").collect().height == 2 * ledger.height
+    versions = {table: lake.version(table) for table in TABLES}
+    again = Lake.create(settings.lake, settings.config)
+    assert {table: again.version(table) for table in TABLES} == versions
 
 
 def test_weights_that_no_metric_used_before_count_where_the_config_says_so(folder: Path) -> None:
