@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from foreign_server import HOUR_MS, TRAIN, ServerProcess, call, ended, environment, taken, waited, write_dataset
-from target_case import OpenRetrain, free_port
+from target_case import OpenRetrain
 
 from retrain.schedule import Due
 from retrain.sender import Receiver, send
 from schemas.events.evidence import Event, GateState
+from truthloop.broker.node import free_ports
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -34,7 +35,8 @@ class Airflow:
         (home / "dags").mkdir()
         for file in ("airflow/dag.py", "dataset_check.py"):
             shutil.copy(EXAMPLES / file, home / "dags")
-        self._home, port = home, free_port()
+        self._home = home
+        port, *log_ports = free_ports(3)
         self.place = f"127.0.0.1:{port}"
         self.url = f"http://{self.place}"
         environ = {
@@ -48,8 +50,8 @@ class Airflow:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
             "AIRFLOW__CORE__PARALLELISM": "2",
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(log_ports[0]),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(log_ports[1]),
             "RETRAIN_COMMAND": shlex.join([sys.executable, "-c", TRAIN]),
         }
         self.process = ServerProcess([str(programs / "airflow"), "standalone"], environ, home / "log")

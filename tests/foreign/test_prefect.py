@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from foreign_server import HOUR_MS, TRAIN, ServerProcess, call, ended, environment, taken, waited, write_dataset
-from target_case import OpenRetrain, free_port
+from target_case import OpenRetrain
 
 from retrain.schedule import Due
 from retrain.sender import Receiver, send
 from schemas.events.evidence import Event, GateState
+from truthloop.broker.node import free_ports
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -32,7 +33,7 @@ class Prefect:
         programs = environment("prefect")
         for file in ("prefect/flow.py", "dataset_check.py"):
             shutil.copy(EXAMPLES / file, home)
-        port = free_port()
+        [port] = free_ports(1)
         self.place = f"127.0.0.1:{port}"
         self.url = f"http://{self.place}/api"
         environ = {

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from retrain.decision_log import DecisionLog
 from schemas.events.evidence import Decision, Evaluation, Event
 from streams.kafka.client import KafkaClients
 from streams.kafka.topics import Topics, create_topics
+from truthloop.broker.node import free_ports
 from truthloop.config.settings import Settings
 
 SESSION_MS = 6_000
@@ -49,7 +49,7 @@ class Worker:
     """One process of the role."""
 
     def __init__(self, settings: Settings, slot: int, *, only_notices: bool = False) -> None:
-        self.port = _free_port()
+        [self.port] = free_ports(1)
         self._log = settings.path.parent / f"feedback-{slot}.log"
         words = ["run", "feedback", "--slot", str(slot), "--port", str(self.port), "--config", str(settings.path)]
         program = ["-c", ONLY_NOTICES] if only_notices else ["-m", "truthloop"]
@@ -97,12 +97,6 @@ class Worker:
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 def loop_on(kafka: str, folder: Path, days: int) -> Settings:

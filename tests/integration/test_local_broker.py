@@ -22,9 +22,9 @@ from typer.testing import CliRunner
 from schemas.errors import BrokerError
 from truthloop.__main__ import app
 from truthloop.broker import jars as kafka_jars
-from truthloop.broker import local_broker
+from truthloop.broker import local_broker, node
 from truthloop.broker.local_broker import LocalBroker
-from truthloop.broker.node import free_port, port_is_free
+from truthloop.broker.node import free_ports, port_is_free
 from truthloop.broker.program import prepare_kafka
 from truthloop.broker.security import BrokerSecurity
 
@@ -130,15 +130,25 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         assert not (tmp_path / "kafka" / "broker.log").exists()
 
 
-def test_a_port_that_another_program_takes_first_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By another free one."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        taken = server.getsockname()[1]
-        chosen = iter([taken])
-        monkeypatch.setattr(local_broker, "free_port", lambda: next(chosen, None) or free_port())
-        with LocalBroker(tmp_path / "kafka", java_options=QUICK_START) as broker:
-            assert broker.bootstrap_servers != f"127.0.0.1:{taken}"
-            assert "failed to bind" in broker.log.read_text("utf-8")
+def test_a_port_that_another_node_takes_first_is_replaced(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another free one; what answers at the taken one is not this node."""
+    drawn = iter([[int(kafka.rpartition(":")[2]), *free_ports(1)]])
+    monkeypatch.setattr(local_broker, "free_ports", lambda *words: next(drawn, None) or free_ports(*words))
+    with LocalBroker(tmp_path / "kafka", java_options=QUICK_START) as broker:
+        assert broker.bootstrap_servers != kafka
+        assert "failed to bind" in broker.log.read_text("utf-8")
+
+
+def test_the_port_of_the_clients_is_not_drawn_for_the_controller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nothing listens there yet, and no other port is free."""
+    [port] = free_ports(1)
+    monkeypatch.setattr(node, "PORTS", range(port, port + 1))
+    with pytest.raises(BrokerError, match=f"no port from {port} to {port} is free"):
+        LocalBroker(tmp_path / "kafka", port).start()
 
 
 def test_a_broker_that_does_not_start_reports_why(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from processes import end_all
 
 import truthloop
 from truthloop.broker.local_broker import LocalBroker
-from truthloop.broker.node import free_port
+from truthloop.broker.node import free_ports
 
 OUTAGE_S = 90.0 if THOROUGH else 66.0
 """Longer than a role may stand still (60 s), and than a group keeps a member (6 s here)."""
@@ -46,7 +46,7 @@ class Worker:
 
     def __init__(self, loop: IngestLoop, role: str, slot: str = "0") -> None:
         self.role = role
-        self.port = free_port()
+        [self.port] = free_ports(1)
         self._log = loop.folder / f"{role}-{slot}.log"
         words = ["run", role, "--slot", slot, "--port", str(self.port), "--config", str(loop.path)]
         with self._log.open("ab") as log:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from socket import create_connection, socket
+from socket import create_connection
 
 import pytest
 
@@ -18,6 +18,7 @@ from retrain.schedule import Attempt, Due
 from retrain.sender import Receiver, send
 from retrain.signing import Secret, sign
 from schemas.events.retrain_request import RetrainData, RetrainRequest
+from truthloop.broker.node import free_ports
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "04-retrain-receiver" / "receiver.py"
 SECRET_TEXT = "whsec_" + "c2VjcmV0" * 5
@@ -43,13 +44,6 @@ def body() -> bytes:
         "current_version": "7",
     }
     return RetrainRequest.of(RetrainData.model_validate(fields), 0).body()
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -93,7 +87,7 @@ def posted(port: int, headers: dict[str, str], content: bytes) -> int:
 
 def test_a_request_is_taken_once_also_after_a_restart(tmp_path: Path) -> None:
     """As a file with the body as it came; each repeat is answered 200."""
-    port = free_port()
+    [port] = free_ports(1)
     with running(tmp_path, port) as program:
         assert [sent(port, number).outcome for number in (1, 2)] == ["delivered"] * 2
         program.terminate()
@@ -107,7 +101,7 @@ def test_a_request_is_taken_once_also_after_a_restart(tmp_path: Path) -> None:
 
 def test_whatever_is_not_signed_by_the_loop_is_401_and_leaves_nothing(tmp_path: Path) -> None:
     """Old, changed, malformed, or without any header; and what is too large is not even read."""
-    port, now_s = free_port(), int(time.time())
+    [port], now_s = free_ports(1), int(time.time())
     good = sign(SECRET, ID, now_s, body())
     wrong = [
         ({}, body()),

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 from gate_case import ID
-from target_case import OpenRetrain, Server, free_port
+from target_case import OpenRetrain, Server
 
 from retrain.address_guard import parse_allowed
 from retrain.poll import POLL_MS
 from retrain.sender import Receiver
 from retrain.target.airflow import Airflow as Target
 from schemas.events.evidence import Event, GateState
+from truthloop.broker.node import free_ports
 from truthloop.feedback.deliveries import Deliveries
 
 ENVIRON = {"TRUTHLOOP_AIRFLOW_PASSWORD": "canary-password"}
@@ -210,7 +211,7 @@ def test_a_server_that_is_down_slow_or_busy_is_asked_again(tmp_path: Path, caplo
         return web.Response(status=429, headers={"Retry-After": "3600"}, text="canary")
 
     async def story() -> None:
-        port = free_port()
+        [port] = free_ports(1)
         config = {"kind": "airflow", "url": f"http://127.0.0.1:{port}", "allow": [f"127.0.0.1:{port}"]}
         retrain = OpenRetrain(tmp_path, {**config, "dag_id": "retrain", "user": "loop"}, ENVIRON)
         assert await retrain.step_parallel() == []

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -25,7 +23,7 @@ from truthloop.config.settings import Settings
 from truthloop.feedback.deliveries import Deliveries
 from truthloop.feedback.endpoints import receiver_of
 
-__all__ = ["BODY", "REQUEST", "OpenRetrain", "Server", "drive", "free_port", "json_reply"]
+__all__ = ["BODY", "REQUEST", "OpenRetrain", "Server", "drive", "json_reply"]
 
 _Outcome = TypeVar("_Outcome")
 
@@ -66,12 +64,6 @@ def drive(exchange: Generator[Call, Reply, _Outcome], replies: Iterable[Reply]) 
         assert not left
         outcome: _Outcome = ended.value
         return calls, outcome
-
-
-def free_port() -> int:
-    """Return a free port of this machine."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as door:
-        return int(door.getsockname()[1])
 
 
 @dataclass

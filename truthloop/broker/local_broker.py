@@ -17,7 +17,8 @@ from typing import Final, NoReturn, Self
 from schemas.errors import BrokerError
 from truthloop.broker.node import (
     HOST,
-    free_port,
+    cluster_of,
+    free_ports,
     kill_node,
     log_tail,
     node_properties,
@@ -116,7 +117,7 @@ class LocalBroker:
                     hint="Stop the program that listens there, or choose another port; 0 takes a free one.",
                 )
             try:
-                self._launch(self._program, self._port or free_port())
+                self._launch(self._program, *self._ports())
             except BrokerError as error:
                 if attempt == PORT_ATTEMPTS or "failed to bind" not in error.hint:
                     raise
@@ -155,9 +156,13 @@ class LocalBroker:
             raise RuntimeError(f"the local broker in {self._folder} is not running")
         return self._process
 
-    def _launch(self, program: KafkaProgram, port: int) -> None:
-        """Start on a free port, and keep the port if that succeeds."""
-        properties = node_properties(self._folder / "data", port, free_port())
+    def _ports(self) -> list[int]:
+        """Return two different ports: for clients, and for the node's controller."""
+        return [self._port, *free_ports(1, self._port)] if self._port else free_ports(2)
+
+    def _launch(self, program: KafkaProgram, port: int, controller_port: int) -> None:
+        """Start on free ports, and keep that of the clients if that succeeds."""
+        properties = node_properties(self._folder / "data", port, controller_port)
         if self._security is not None:
             properties |= self._security.node_properties(self._folder, program.java_home)
         write_properties(self._folder / "server.properties", properties | self._properties)
@@ -167,7 +172,8 @@ class LocalBroker:
         self._process = start_node(command, self.log)
         atexit.register(self.kill)
         try:
-            wait_until_ready(self._process, self.client_properties, self.log)
+            cluster = cluster_of(self._folder / "data")
+            wait_until_ready(self._process, cluster, self.client_properties, self.log)
         except BaseException:
             self.kill()
             self._port = before

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,8 @@ from schemas.errors import BrokerError
 __all__ = [
     "HOST",
     "LISTENER",
-    "free_port",
+    "cluster_of",
+    "free_ports",
     "kill_node",
     "log_tail",
     "node_properties",
@@ -86,16 +88,21 @@ _START: Final = "=== a start of the broker\n"
 _JAVA_VARIABLES: Final = ("CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 
 
-def free_port() -> int:
-    """Return a random free port of the loopback address.
+def free_ports(count: int, besides: int = 0) -> list[int]:
+    """Return random free ports of the loopback address, each once.
+
+    Args:
+        count: how many.
+        besides: a port that has another use, though nothing listens on it yet.
 
     Raises:
-        BrokerError: there is none.
+        BrokerError: there are fewer.
     """
-    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-        if port_is_free(port):
-            return port
-    raise BrokerError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free", where=HOST)
+    drawn = random.SystemRandom().sample(PORTS, len(PORTS))
+    ports = [*islice((port for port in drawn if port != besides and port_is_free(port)), count)]
+    if len(ports) < count:
+        raise BrokerError(f"no port from {PORTS[0]} to {PORTS[-1]} is free", where=HOST)
+    return ports
 
 
 def port_is_free(port: int) -> bool:
@@ -192,11 +199,18 @@ def run_tool(command: Sequence[str], purpose: str) -> None:
         raise BrokerError(f"the local broker cannot {purpose}", hint=(done.stderr or done.stdout).strip())
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], client: Mapping[str, str], log: Path) -> None:
+def cluster_of(data: Path) -> str:
+    """Return the id of the cluster whose records a node's folder has."""
+    found = re.search(r"^cluster\.id=(\S+)$", (data / "meta.properties").read_text("ascii"), re.MULTILINE)
+    return "" if found is None else found[1]
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], cluster: str, client: Mapping[str, str], log: Path) -> None:
     """Wait until a node answers a client, which it does once it accepts records.
 
     Args:
         process: the node's.
+        cluster: its id: another node that took the port first is not taken for this one.
         client: properties of librdkafka for a client.
         log: the node's.
 
@@ -209,8 +223,11 @@ def wait_until_ready(process: subprocess.Popen[bytes], client: Mapping[str, str]
     last_answer = "nothing listens on its port"
     while time.monotonic() < deadline_s:
         try:
-            if admin.list_topics(timeout=0.5).brokers:
+            found = admin.list_topics(timeout=0.5)
+            if found.brokers and found.cluster_id == cluster:
                 return
+            if found.cluster_id != cluster:
+                last_answer = "another node answers at its port"
         except KafkaException as error:
             last_answer = str(error.args[0].str())
         if (code := process.poll()) is not None:

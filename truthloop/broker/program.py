@@ -15,7 +15,8 @@ from schemas.errors import BrokerError
 from truthloop.broker.jars import DownloadProgress, cache_folder, cache_lock, fetch_jars, pinned_jars
 from truthloop.broker.node import (
     HOST,
-    free_port,
+    cluster_of,
+    free_ports,
     kill_node,
     node_properties,
     run_tool,
@@ -121,14 +122,14 @@ def _prepare(program: KafkaProgram, scratch: Path) -> Path:
     """Format an empty node and let Java record its start; return the folder with the prepared files."""
     data, prepared, log, properties = (scratch / name for name in ("data", "prepared", "log", "properties"))
     prepared.mkdir()
-    port = free_port()
-    write_properties(properties, node_properties(data, port, free_port()))
+    port, controller_port = free_ports(2)
+    write_properties(properties, node_properties(data, port, controller_port))
     _format(program, properties)
     shutil.copy(data / _BOOTSTRAP, prepared / _BOOTSTRAP)
     options = [f"-XX:AOTCacheOutput={prepared / _STARTUP_CACHE}", f"-Djava.io.tmpdir={scratch}"]
     process = start_node(program.command("kafka.Kafka", str(properties), options=options), log)
     try:
-        wait_until_ready(process, {"bootstrap.servers": f"{HOST}:{port}"}, log)
+        wait_until_ready(process, cluster_of(data), {"bootstrap.servers": f"{HOST}:{port}"}, log)
     except BaseException:
         kill_node(process)
         raise

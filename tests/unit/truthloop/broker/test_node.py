@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import BrokerError
-from truthloop.broker.node import free_port, log_tail, port_is_free, run_tool, start_node, write_properties
+from truthloop.broker import node
+from truthloop.broker.node import free_ports, log_tail, port_is_free, run_tool, start_node, write_properties
 
 
 def test_properties_are_written_as_java_reads_them(tmp_path: Path) -> None:
@@ -23,7 +24,18 @@ def test_properties_are_written_as_java_reads_them(tmp_path: Path) -> None:
 def test_a_free_port_is_not_one_of_outgoing_connections() -> None:
     """A client that connects to a dead broker there could get connected to itself, and keep the port."""
     outgoing = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii")
-    assert free_port() < int(outgoing.split()[0])
+    assert max(free_ports(9)) < int(outgoing.split()[0])
+
+
+def test_ports_are_drawn_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is free: the ports of one node differ from each other, and from one that was given."""
+    first, second = sorted(free_ports(2))
+    monkeypatch.setattr(node, "PORTS", (first, second))
+    assert sorted(free_ports(2)) == [first, second]
+    assert free_ports(1, second) == [first]
+    for count, besides in ((3, 0), (2, first)):
+        with pytest.raises(BrokerError, match=f"no port from {first} to {second} is free"):
+            free_ports(count, besides)
 
 
 def test_a_port_with_a_listener_is_not_free() -> None:

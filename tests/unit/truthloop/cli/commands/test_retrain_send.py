@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from gate_case import DRIFT, ID, START_MS, entry
 from lake_builder import CONFIG_TEXT, LakeBuilder
-from target_case import free_port
 from typer.testing import CliRunner, Result
 
 from lake import Lake
@@ -15,6 +14,7 @@ from retrain.decision_log import DecisionLog
 from retrain.gate import gate_of
 from schemas.events.evidence import Decision, Event, GateState
 from schemas.events.retrain_request import RetrainRequest
+from truthloop.broker.node import free_ports
 from truthloop.cli.commands.retrain import retrain
 
 OTHER = "rt-" + "1" * 32
@@ -142,7 +142,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 
 def test_without_dry_run_due_requests_are_sent(tmp_path: Path) -> None:
     """To a server that is down: the attempt is recorded, and the gate waits."""
-    port = free_port()
+    [port] = free_ports(1)
     make(tmp_path, {"url": f"http://127.0.0.1:{port}/", "allow": [f"127.0.0.1:{port}"]})
     open_retrain(tmp_path)
     result = run(tmp_path, environ=SECRETS)
