@@ -33,11 +33,15 @@ __all__ = [
 
 log = logging.getLogger("truthloop.feedback")
 
-ATTEMPTS_MAX = 20
-"""How often the log is read again because another writer came first."""
-
 REFUSALS_MAX = 100
 """Refused rulings that are logged for each backfill; later ones leave no entry."""
+
+ATTEMPTS_MAX = 2 * REFUSALS_MAX
+"""How often the log is read again because another writer came first.
+
+Each time means an entry of that writer, so a crowd that rules about a backfill cannot come first more often than it has
+entries: the ruling and the refusals.
+"""
 
 
 class RulingOutcome(StrEnum):

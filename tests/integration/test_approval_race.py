@@ -21,7 +21,10 @@ WORKER = Path(__file__).parents[1] / "support" / "approval_worker.py"
 
 
 def rule_at_once(settings: Settings, sha256: str, *bug: str) -> list[tuple[str, str, str | None]]:
-    """Let two processes with half of the people each begin on one word; return person, outcome, and who has ruled."""
+    """Let two processes with half of the people each rule; return person, outcome, and who has ruled.
+
+    Each has read the log before one of them writes.
+    """
     environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(WORKER.parent), str(WORKER.parents[2])])}
     half = PEOPLE // 2
     workers = [

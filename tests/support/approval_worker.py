@@ -1,8 +1,9 @@
-"""Many people who rule at once, in a process of their own: waits for a line, rules in threads, prints the outcomes.
+"""Many people who rule at once, in a process of their own: rules in threads, prints the outcomes.
 
     python approval_worker.py CONFIG SHA256 FIRST COUNT [BUG]
 
-BUG plants a bug, to prove that the test notices it.
+It says that it is ready once the first ruling is about to be written, and goes on after a line: what several processes
+read before any of them writes is not left to chance. BUG plants a bug, to prove that the test notices it.
 """
 
 import json
@@ -27,9 +28,6 @@ def main(config: str, sha256: str, first: int, count: int) -> None:
     settings = load_settings(Path(config), {})
     approvals = open_approvals(settings, lambda: NOW_MS)
     barrier = Barrier(count)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
 
     def rule(index: int) -> tuple[str, str, str | None]:
         number = first + index
@@ -44,6 +42,20 @@ def main(config: str, sha256: str, first: int, count: int) -> None:
     with ThreadPoolExecutor(count) as pool:
         found = list(pool.map(rule, range(count)))
     sys.stdout.write(json.dumps(found) + "\n")
+
+
+def _wait_before_the_first_write() -> None:
+    append, held = DecisionLog.append, [True]
+
+    def waiting(log: DecisionLog, entries: list[object], recorded_at_ms: int) -> bool:
+        if held:
+            held.clear()
+            sys.stdout.write("ready\n")
+            sys.stdout.flush()
+            sys.stdin.readline()
+        return append(log, entries, recorded_at_ms)  # type: ignore[arg-type] # entries of the log
+
+    DecisionLog.append = waiting  # type: ignore[method-assign,assignment] # calls the original
 
 
 def _write_whatever_came_between() -> None:
@@ -61,4 +73,5 @@ def _write_whatever_came_between() -> None:
 if __name__ == "__main__":
     if sys.argv[5:] == ["append"]:
         _write_whatever_came_between()
+    _wait_before_the_first_write()
     main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

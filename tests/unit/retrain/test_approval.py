@@ -22,7 +22,7 @@ from ruling_case import (
 
 from lake import Lake, connect
 from retrain import approval
-from retrain.approval import Approvals, Person, RulingOutcome, one_line
+from retrain.approval import Approvals, Person, RulingOutcome, RulingRequest, one_line
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import BY_MAX, REASON_MAX, episode_statuses, rulings_of
 from retrain.gate import gate_of
@@ -232,6 +232,8 @@ class Interrupted(DecisionLog):
         self.losses = losses
         self._settings = settings
         self._other = other
+        self._crowd = approvals(settings)
+        self.crowd: list[RulingRequest] = []
 
     def append(self, entries: Any, recorded_at_ms: int) -> bool:
         """Let the other writer append, then try."""
@@ -242,6 +244,8 @@ class Interrupted(DecisionLog):
             origin = EntryOrigin("flights", "late", None)
             if self._other == "ruling":
                 assert approvals(self._settings).rule(statement(log.entries()[0].detail["diff_sha256"])).status
+            elif self._other == "crowd":
+                self._crowd.rule(self.crowd.pop())
             elif self._other == "growth":
                 log_backfill(self._settings, grown(backfill_diff()))
             else:
@@ -275,6 +279,20 @@ def test_after_another_writer_the_log_is_read_again(
     rulings = [entry for entry in log_of(loop) if entry.event is Event.APPROVED]
     assert len(rulings) == (1 if outcome is RulingOutcome.DONE or other == "ruling" else 0)
     assert all(entry.detail["by"] == ("Ann" if other == "ruling" else "Bob") for entry in rulings)
+
+
+def test_a_refusal_is_logged_however_many_others_are_logged_first(loop: Settings) -> None:
+    """A process that is always slower than another one loses to each of its entries."""
+    crowd_size = 30
+    sha256 = log_backfill(loop, backfill_diff())
+    crowd = [statement(sha256, token_sha256=f"{number:064x}") for number in range(crowd_size)]
+    log = Interrupted(loop, crowd_size, "crowd")
+    log.crowd = crowd
+    bob = statement(sha256, person=Person("Bob", "attested", "page"), token_sha256=TOKEN)
+    result = Approvals([(EntryOrigin("flights", "late", None), log)], lambda: NOW_MS).rule(bob)
+    assert result.outcome is RulingOutcome.DECIDED
+    assert events(loop) == [Event.BACKFILLED, Event.APPROVED, *[Event.REFUSED] * crowd_size]
+    assert log_of(loop)[-1].detail["by"] == "Bob"
 
 
 def test_waiting_backfills_come_first_with_their_reasons(loop: Settings) -> None:
