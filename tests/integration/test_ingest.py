@@ -16,8 +16,11 @@ from effort import some
 from ingest_case import TIME
 from ingest_loop import IngestLoop, ingest_loop
 
+import truthloop
+from lake import Lake
 from streams.kafka.transaction import TransactionUndoneError
 from streams.messages.reject import RejectMessage
+from truthloop.evidence.conservation import check_conservation
 
 Record = dict[str, Any]
 
@@ -202,20 +205,39 @@ COMPACTED: Record = {
 }
 
 
-def test_tombstones_of_a_compacted_topic_delete_labels(tmp_path: Path, kafka: str) -> None:
-    """Each becomes a message of its key, with the time that Kafka gave it, in the partition of the key's labels."""
-    with ingest_loop(tmp_path, kafka, [COMPACTED]) as loop:
+def test_a_tombstone_of_a_compacted_topic_ends_as_a_retracted_outcome_in_the_lake(tmp_path: Path, kafka: str) -> None:
+    """With the time that Kafka gave it; a second one, or one of a key without a label, makes no revision."""
+    with ingest_loop(tmp_path, kafka, [SCORES, COMPACTED], clock="event") as loop:
+        loop.create("scores")
         loop.create("labels", 2, cleanup_policy="compact")
-        loop.begin()
-        rows = [("a", b'{"v": 1}'), ("b", b'{"v": 1}'), ("a", None)]
-        records = [{"key": key, "value": value, "timestamp": 10**12 + at} for at, (key, value) in enumerate(rows)]
+        loop.start()
+        loop.produce("scores", scores(0, 3))
+        for role in ("ingest", "join", "lake"):
+            loop.run(role)
+
+        def lake(query: str) -> list[tuple[Any, ...]]:
+            return truthloop.open(tmp_path / "lake").sql(query).fetchall()
+
+        loop.wait("the predictions", lambda: lake("SELECT count(*) FROM all_predictions") == [(3,)])
+        rows = [("k0", b'{"v": 1}'), ("k1", b'{"v": 1}'), ("k0", None), ("k0", None), ("k2", None)]
+        records = [{"key": key, "value": value, "timestamp": 10**12 + 5 + at} for at, (key, value) in enumerate(rows)]
         loop.produce("labels", records)
-        loop.work()
-        loop.wait("labels", lambda: len(loop.values("labels")) >= 3)
-        found = sorted((one["key"], one["time"], one["op"], one["value"]) for one in loop.values("labels"))
-        first, last = ("a", 10**12, "upsert", 1.0), ("a", 10**12 + 2, "delete", None)
-        assert found == [first, last, ("b", 10**12 + 1, "upsert", 1.0)]
-        assert len({message.partition() for message in loop.read("labels") if message.key() == b"a"}) == 1
+        loop.wait("the labels", lambda: lake("SELECT count(*) FROM all_labels") == [(5,)])
+        found = sorted((one["key"], one["time"] - 10**12, one["op"], one["value"]) for one in loop.values("labels"))
+        deleted = [("k0", 7, "delete", None), ("k0", 8, "delete", None), ("k2", 9, "delete", None)]
+        assert found == sorted([("k0", 5, "upsert", 1.0), ("k1", 6, "upsert", 1.0), *deleted])
+        assert len({message.partition() for message in loop.read("labels") if message.key() == b"k0"}) == 1
+        revisions = (
+            "SELECT key, status, value, epoch_ms(known_at) - 1e12::BIGINT FROM all_outcomes ORDER BY key, revision"
+        )
+        assert lake(revisions) == [("k0", "joined", 1.0, 5), ("k0", "retracted", None, 7), ("k1", "joined", 1.0, 6)]
+        assert lake("SELECT key, status FROM scored ORDER BY key") == [
+            ("k0", "retracted"),
+            ("k1", "joined"),
+            ("k2", "pending"),
+        ]
+        conservation = check_conservation(Lake.open(tmp_path / "lake"), {"fraud": "d"})
+        assert conservation.violations == []
 
 
 MIXED: list[Record] = [

@@ -126,9 +126,7 @@ def test_every_role_waits_while_the_cluster_is_away(tmp_path: Path, broker: Loca
     """Alive all the time, unready with the reason, and no record is lost or doubled by it."""
     with ingest_loop(tmp_path, broker.bootstrap_servers, [SCORES]) as loop:
         loop.create("scores")
-        command = [sys.executable, "-m", "truthloop", "start", "--from", "earliest", "--config", str(loop.path)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=READY_S, check=False)
-        assert done.returncode == 0, done.stderr
+        loop.start()
         with working(loop) as workers:
             until(workers, "the first start", lambda: is_ready(workers))
             loop.produce("scores", scores(0, BEFORE))

@@ -135,6 +135,12 @@ class IngestLoop:
             lambda: len(self._admin.list_topics(name, timeout=30).topics[name].partitions) == partitions,
         )
 
+    def start(self) -> None:
+        """Create topics and lake, as a person does."""
+        command = [sys.executable, "-m", "truthloop", "start", "--from", "earliest", "--config", str(self.path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+        assert done.returncode == 0, done.stderr
+
     def begin(self, where: str = "earliest") -> list[str]:
         """Create the loop's topics and commit where ingest starts."""
         create_topics(self.clients, Topics.of(self.config))
@@ -165,10 +171,10 @@ class IngestLoop:
         self._workers.append(worker)
         return worker.start()
 
-    def run(self, slot: str = "0", **environ: str) -> subprocess.Popen[bytes]:
-        """Start a worker as a process."""
-        command = [sys.executable, "-m", "truthloop", "run", "ingest", "--slot", slot, "--port", "0"]
-        with (self.folder / f"{slot}.log").open("ab") as log:
+    def run(self, role: str = "ingest", **environ: str) -> subprocess.Popen[bytes]:
+        """Start a worker of a role as a process."""
+        command = [sys.executable, "-m", "truthloop", "run", role, "--slot", "0", "--port", "0"]
+        with (self.folder / f"{role}.log").open("ab") as log:
             process = subprocess.Popen(
                 [*command, "--config", str(self.path)],
                 stdin=subprocess.DEVNULL,
@@ -180,9 +186,9 @@ class IngestLoop:
         self._processes.append(process)
         return process
 
-    def log(self, slot: str = "0") -> str:
-        """Return the log of a slot's processes."""
-        return (self.folder / f"{slot}.log").read_text(errors="replace")
+    def log(self, role: str = "ingest") -> str:
+        """Return the log of a role's processes."""
+        return (self.folder / f"{role}.log").read_text(errors="replace")
 
     def read(self, topic: str, isolation: str = "read_committed") -> list[Message]:
         """Return the messages of one of the loop's topics."""
