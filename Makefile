@@ -11,11 +11,14 @@ help: ## Show the verbs
 demo: $(VENV)/.demo ## A year of real flights through the whole product
 	@$(BIN)/truthloop demo
 
+# Twice as many processes as cores: tests with a broker wait more than they compute.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
+
 test: $(VENV)/.dev ## All tests, in minutes
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(PYTEST)
 
 test-thorough: $(VENV)/.dev ## The same with more examples and every variant: before a change of what they guard
-	TRUTHLOOP_TESTS=thorough $(BIN)/python -m pytest -n 2 --dist worksteal
+	TRUTHLOOP_TESTS=thorough $(PYTEST)
 
 test-browser: $(VENV)/.browser ## The page in a real Chromium: apt install chromium, or name one in TRUTHLOOP_CHROMIUM
 	$(BIN)/python -m pytest tests/browser

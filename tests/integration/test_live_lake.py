@@ -54,7 +54,7 @@ def answer(lake: Path, query: str) -> pl.DataFrame:
 @pytest.mark.parametrize("seed", some(0, 1, 2))
 def test_the_same_records_give_the_same_answers(tmp_path: Path, seed: int) -> None:
     """Views, reads as of a time, cells, reach and both identities do not depend on how positions are numbered."""
-    files = write_files(tmp_path, seed=seed, count=80)
+    files = write_files(tmp_path, seed=seed, count=48)
     replayed = tmp_path / "replayed"
     run(replayed, files.prediction_files, files.label_files, close_at_ms=START_MS + 40 * HOUR_MS)
     live = LiveLake(replayed, tmp_path / "live", CONFIG).finish().lake

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource
-from kafka_fixture import QUICK_START, as_client, create_topic, produce, produce_transaction, read_all
+from kafka_fixture import QUICK_START, as_client, create_topic, produce_transaction, read_all
 from typer.testing import CliRunner
 
 from schemas.errors import BrokerError
@@ -72,11 +72,14 @@ def test_a_topic_is_not_created_by_writing_to_it(kafka: str) -> None:
 def test_a_broker_that_was_killed_comes_back_with_what_was_committed(tmp_path: Path) -> None:
     """At the same address; a transaction that was open is not visible, and does not block the next one.
 
-    `wait` raises when the broker ends by itself.
+    `wait` raises when the broker ends by itself. Another one in the folder, at another port and with other settings,
+    has the same records and cluster id.
     """
-    with LocalBroker(tmp_path / "kafka", java_options=QUICK_START) as broker:
+    folder = tmp_path / "ümlaut kafka"
+    with LocalBroker(folder, java_options=QUICK_START) as broker:
         servers = broker.bootstrap_servers
         topic = create_topic(servers)
+        cluster = AdminClient(as_client(servers)).list_topics(timeout=30).cluster_id
         produce_transaction(servers, topic, b"before")
         producer = Producer(as_client(servers, transactional_id="same"))
         producer.init_transactions(30)
@@ -98,26 +101,15 @@ def test_a_broker_that_was_killed_comes_back_with_what_was_committed(tmp_path: P
         os.kill(broker.pid, signal.SIGKILL)
         with pytest.raises(BrokerError, match="ended by itself, with exit code -9"):
             broker.wait()
-
-
-def test_a_folder_can_be_reused_at_another_port_and_with_other_settings(tmp_path: Path) -> None:
-    """With the same records and cluster id."""
-    seen = []
-    for retention in ("1", "2"):
-        properties = {"log.retention.hours": retention}
-        with LocalBroker(tmp_path / "ümlaut kafka", properties=properties, java_options=QUICK_START) as broker:
-            admin = AdminClient(as_client(broker.bootstrap_servers))
-            if not seen:
-                topic = create_topic(broker.bootstrap_servers)
-                produce(broker.bootstrap_servers, topic, b"kept")
-            assert values(broker.bootstrap_servers, topic) == [b"kept"]
-            resource = ConfigResource(ConfigResource.Type.BROKER, "1")
-            config = admin.describe_configs([resource])[resource].result(30)
-            assert config["log.retention.hours"].value == retention
-            seen.append((broker.bootstrap_servers, admin.list_topics(timeout=30).cluster_id))
-    (first, cluster), (second, same_cluster) = seen
-    assert first != second
-    assert cluster == same_cluster
+    with LocalBroker(folder, properties={"log.retention.hours": "2"}, java_options=QUICK_START) as other:
+        assert other.bootstrap_servers != servers
+        assert values(other.bootstrap_servers, topic) == [b"before", b"after"]
+        admin, resource = (
+            AdminClient(as_client(other.bootstrap_servers)),
+            ConfigResource(ConfigResource.Type.BROKER, "1"),
+        )
+        assert admin.describe_configs([resource])[resource].result(30)["log.retention.hours"].value == "2"
+        assert admin.list_topics(timeout=30).cluster_id == cluster
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:

@@ -105,8 +105,8 @@ def test_every_row_is_accounted_for(builder: LakeBuilder, tmp_path: Path) -> Non
 
 def test_the_same_order_gives_the_same_bytes(builder: LakeBuilder, tmp_path: Path) -> None:
     """Written twice, into two folders; a complete one is returned as it is."""
-    for number in range(200):
-        builder.predict(f"k{number % 7}", number / 40, number, feature_amount=number / 3)
+    for number in range(40):
+        builder.predict(f"k{number % 7}", number / 8, number, feature_amount=number / 3)
         builder.label(f"k{number % 7}", 6, number, value=float(number % 2))
     first = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "one")
     second = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "two")

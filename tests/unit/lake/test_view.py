@@ -319,7 +319,7 @@ def test_rows_from_before_a_column_was_added_have_null_in_it(tmp_path: Path) -> 
 )
 def test_the_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     """It is written, read by Polars, and read by DuckDB from the path at the top of the file."""
-    for neighbour in ("aXbY", "azbz"):  # what the pattern a*b? would also find
+    for neighbour in ("aXbY", "azbz") if "*" in name else ():  # what the pattern would also find
         LakeBuilder(tmp_path / neighbour).predict("wrong", 0, 0)
     builder = LakeBuilder(tmp_path / name).predict("a", 0, 0).outcome("a", "joined", 1, 1)
     assert builder.lake.scan("predictions").collect()["key"].to_list() == ["a"]
