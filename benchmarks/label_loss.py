@@ -191,13 +191,16 @@ def instants(run: Run) -> list[int]:
 
 
 def evaluations(run: Run) -> list[list[str]]:
-    """Return what is told at each of these times."""
+    """Return what is told after each of these times: between two ends of days only what begins changes it."""
     memory = LabelMemory()
     told = []
     for at_ms in instants(run):
         faults = run.watch.faults(at_ms, memory)
-        memory = LabelMemory(faults=tuple(faults))
-        told.append([one.subject for one in faults if one.until is None])
+        known = {one.subject for one in memory.faults if one.until is None}
+        is_end = at_ms % (HOURS * HOUR_MS) == 0
+        if is_end or any(one.until is None and one.subject not in known for one in faults):
+            memory = LabelMemory(faults=tuple(faults))
+        told.append([one.subject for one in memory.faults if one.until is None])
     return told
 
 

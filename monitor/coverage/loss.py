@@ -34,6 +34,9 @@ _FORGIVEN = 1
 _RECOVERED = 4.0
 """Log likelihood ratio of "none is lost" against "half of the found share is" from which labels come again."""
 
+_SHARE_TOLD_MAX = 0.6
+"""A share that was found in few labels is too high: beside half of it, a smaller loss would look like none at times."""
+
 _EXPOSED_MIN = 20.0
 """Predictions that must have passed through an age in the reference; other ages are left out."""
 
@@ -127,7 +130,7 @@ def judge_recovery(reference: LabelFlow, judged: LabelFlow, per_day: int, share:
     """
     usual = _usual(reference, judged, per_day)
     came, expected = usual.counts(judged)
-    half = max(share, float(_SHARES[0])) / 2
+    half = min(max(share, float(_SHARES[0])), _SHARE_TOLD_MAX) / 2
     steps = -(came * math.log1p(-half) + expected * half) / usual.scatter
     total, start = 0.0, 0
     for index, step in enumerate(steps.tolist()):

@@ -146,19 +146,19 @@ class _View:
         back, judged_days = self.spans
         began = self.watch.day_of(fault.since)
         reference = self._reference(began, back - judged_days, [one for one in faults if one is not fault])
-        begins = max(began + timedelta(days=1), self.day - timedelta(days=judged_days - 1))
-        if reference is None or begins > self.day:
+        judged = self._judged(max(began, self.day - timedelta(days=judged_days - 1)), fault.since)
+        if reference is None or not len(judged):
             return fault
-        judged = self._judged(begins)
         start, share = judge_recovery(reference, judged, self.watch.cells.per_day, fault.share or 0.0)
         if start is None:
             return fault.model_copy(update={"share": round(share, 4)})
         until = judged.end_ms[start - 1] if start else judged.end_ms[0] - _DAY_MS // self.watch.cells.per_day
         return fault.model_copy(update={"until": max(int(until), fault.since)})
 
-    def _judged(self, begins: date) -> LabelFlow:
-        flow = self.watch.cells.flow(self.series, (begins, self.day))
-        return flow[flow.end_ms <= self.at_ms]
+    def _judged(self, begins: date, since_ms: int = 0) -> LabelFlow:
+        """Return the blocks from a day on that have ended, of these such as ended after a time."""
+        flow = self.watch.cells.flow(self.series, (begins, max(begins, self.day)))
+        return flow[(since_ms < flow.end_ms) & (flow.end_ms <= self.at_ms)]
 
     def _first_after(self, fault: LabelFault) -> date:
         return self.watch.day_of(fault.until or fault.since) + timedelta(days=1)

@@ -139,14 +139,6 @@ def test_a_retired_source_ends_the_losses_it_explains() -> None:
     assert not any(after)
 
 
-def test_what_comes_later_than_the_day_is_ignored() -> None:
-    """A day that is evaluated late has the same result as in time."""
-    long, short = (watch_of(days, ("desk", 0.7, BEGINS, 999)) for days in (BEGINS + 60, BEGINS + 60))
-    day = FIRST + timedelta(days=BEGINS + 5)
-    cut = LossWatch(short.cells, "late", short.horizon_ms, "UTC")
-    assert long.faults(day, LabelMemory()) == cut.faults(day, LabelMemory())
-
-
 def test_how_far_is_looked_back_scales_with_the_delay() -> None:
     """42 days, the horizon, or five median delays."""
     cases = {(1, 0): 42, (50, 0): 50, (50, 20): 100}
