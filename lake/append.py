@@ -125,7 +125,7 @@ class TableWriter:
         options: dict[str, Any] = {
             "commit_properties": properties,
             # a Delta checkpoint of a commit that is not durable yet could not be undone
-            "post_commithook_properties": PostCommitHookProperties(create_checkpoint=False),
+            "post_commithook_properties": PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
         }
         try:
             write_deltalake(handle, frame, mode=mode, writer_properties=_encoding(frame.schema), **options)

@@ -5,13 +5,6 @@ from typing import Final
 
 __all__ = ["table_properties"]
 
-_COMMON: Final[Mapping[str, str]] = {
-    # lets readers follow new rows without reading the table again
-    "delta.enableChangeDataFeed": "true",
-    # how far back the change feed and old versions reach, instead of Delta's own defaults
-    "delta.logRetentionDuration": "interval 30 days",
-    "delta.deletedFileRetentionDuration": "interval 7 days",
-}
 _STATISTICS: Final[Mapping[str, str]] = {
     "predictions": "partition,offset,key,predicted_at,recorded_at",
     "labels": "partition,offset,key,label_time,known_at,recorded_at",
@@ -31,10 +24,25 @@ took 6.1 kB of the log and takes 1.6 (`benchmarks/look.py`).
 """
 
 
-def table_properties(table: str) -> dict[str, str]:
+def table_properties(table: str, keep_readable_ms: int) -> dict[str, str]:
     """Return the properties of a table, by Delta's names.
 
-    >>> table_properties("ledger")["delta.dataSkippingStatsColumns"]
+    Only `lake.maintenance.sweep` deletes from a lake: a log that something else shortens no longer says which files are
+    dead. The retention is there for other tools, and lets a Delta checkpoint leave out what was removed before it.
+    `delta.setTransactionRetentionDuration` is never set: the positions of applications must not expire.
+
+    Args:
+        keep_readable_ms: for so long a reader may use what was current when it began.
+
+    >>> table_properties("ledger", 172_800_000)["delta.dataSkippingStatsColumns"]
     'partition,sequence,recorded_at'
     """
-    return {**_COMMON, "delta.dataSkippingStatsColumns": _STATISTICS[table]}
+    interval = f"interval {-(-keep_readable_ms // 1000)} seconds"
+    return {
+        # lets readers follow new rows without reading the table again
+        "delta.enableChangeDataFeed": "true",
+        "delta.enableExpiredLogCleanup": "false",
+        "delta.logRetentionDuration": interval,
+        "delta.deletedFileRetentionDuration": interval,
+        "delta.dataSkippingStatsColumns": _STATISTICS[table],
+    }

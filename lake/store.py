@@ -65,10 +65,10 @@ class Lake:
         for table, schema in schemas_of(config).items():
             if DeltaTable.is_deltatable(str(path / table)):
                 check_newest_commits(path / table)
-                lake._set_properties(table)
+                lake._set_properties(table, table_properties(table, config.lake.keep_readable))
                 lake._add_columns(table, schema)
             else:
-                lake._create_table(table, schema)
+                lake._create_table(table, schema, table_properties(table, config.lake.keep_readable))
         write_views(path, config, {table: lake.schema(table) for table in TABLES})
         return lake
 
@@ -174,7 +174,7 @@ class Lake:
         )
         return self._writer(table).write(lambda handle: _conform(table, whole, _schema_of(handle, table)), mode, claims)
 
-    def _create_table(self, table: str, schema: pl.Schema) -> None:
+    def _create_table(self, table: str, schema: pl.Schema, properties: Mapping[str, str]) -> None:
         make_folder(self.path / table)
         try:
             DeltaTable.create(
@@ -182,19 +182,19 @@ class Lake:
                 schema=Schema(_fields(schema.items())),
                 mode="ignore",
                 partition_by=[PARTITION_COLUMN],
-                configuration=table_properties(table),
+                configuration=dict(properties),
             )
         except BaseException as error:
             if not is_of_storage(error):
                 raise
             raise lake_error("the table could not be created", error, self.path / table, "") from error
 
-    def _set_properties(self, table: str) -> None:
-        """Give a table of an earlier version the properties that a new one has."""
+    def _set_properties(self, table: str, properties: Mapping[str, str]) -> None:
+        """Give a table of an earlier version or config the properties that a new one has."""
 
         def missing() -> dict[str, str]:
             known = self._writer(table).handle.metadata().configuration
-            return {name: value for name, value in table_properties(table).items() if known.get(name) != value}
+            return {name: value for name, value in properties.items() if known.get(name) != value}
 
         self._alter(
             table, "properties could not be set", missing, lambda to, these: to.alter.set_table_properties(these)

@@ -9,17 +9,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from lake.append import TableWriter
 from lake.maintenance.commit import Replacement, commit_replacement
+from lake.maintenance.expiry import Expired
 from lake.maintenance.plan import Group, plan_groups
 from lake.maintenance.rewrite import write_sorted
 from lake.maintenance.storage import FolderStorage, Storage
+from lake.maintenance.sweep import LogTimes, TableFiles, check_clock, read_files
 from lake.maintenance.table_state import TableState
 from lake.marker import Marker
 from lake.table import TABLES
 from schemas.errors import LakeConflict
 
-__all__ = ["Maintainer", "Rewritten"]
+__all__ = ["Maintainer", "Rewritten", "Swept"]
 
 PLANNED_EVERY_MS = 600_000
 """A table without commits becomes due only by a day that ends."""
@@ -40,10 +44,26 @@ class Rewritten:
     group: Group
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What was deleted of a table, or may be.
+
+    Attributes:
+        table: name of the table.
+        files: data files of no readable version, and files of the log.
+        size: their bytes.
+    """
+
+    table: str
+    files: int
+    size: int
+
+
 class Maintainer:
     """Maintenance of the lake in `path`; one thread at a time may use it.
 
     Args:
+        keep_readable_ms: for so long a reader may use what was current when it began.
         crash: called with the name of each step; tests end the process there.
 
     Raises:
@@ -51,8 +71,9 @@ class Maintainer:
         LakeTooNew: the lake has a newer format.
     """
 
-    def __init__(self, path: Path, crash: Callable[[str], None] = lambda _step: None) -> None:
+    def __init__(self, path: Path, keep_readable_ms: int, crash: Callable[[str], None] = lambda _step: None) -> None:
         Marker.read(path)
+        self._keep_readable_ms = keep_readable_ms
         self._tables = [_Table(path / table, crash) for table in TABLES]
 
     def due(self, now_ms: int) -> list[Rewritten]:
@@ -64,6 +85,39 @@ class Maintainer:
         found = [(table, table.due(now_ms)) for table in self._tables]
         found.sort(key=lambda one: -sum(len(group.files) for group in one[1]))
         return [Rewritten(table.name, group) for table, groups in found for group in groups]
+
+    def expired(self, now_ms: int) -> list[Swept]:
+        """Return what may be deleted of each table now; after another Delta checkpoint it may be more.
+
+        Raises:
+            ClockAheadError: the clock is far ahead of the newest commit.
+            LakeError: a table cannot be read.
+        """
+        found = ((table, files.expired) for table, files in self._files(now_ms, _Table.times))
+        return [
+            Swept(table.name, len(one.data) + len(one.log), one.size) for table, one in found if one.data or one.log
+        ]
+
+    def sweep(self, now_ms: int) -> Iterator[Swept]:
+        """Delete what no reader may need any more, and give what it was, table by table.
+
+        Raises:
+            ClockAheadError: the clock is far ahead of the newest commit; nothing was deleted.
+            LakeError: a table cannot be read, or a file not be deleted; what was given is done.
+        """
+        for table, files in self._files(now_ms, _Table.times_of_a_short_log):
+            one = files.expired
+            table.delete(one)
+            if one.data or one.log:
+                yield Swept(table.name, len(one.data) + len(one.log), one.size)
+
+    def _files(self, now_ms: int, read: Callable[["_Table"], LogTimes]) -> Iterator[tuple["_Table", TableFiles]]:
+        """Give the files of each table, read when it is its turn."""
+        all_times = [(table, read(table)) for table in self._tables]
+        newest_ms = max((at for _, times in all_times if (at := times.newest_ms()) is not None), default=None)
+        check_clock(now_ms, newest_ms)
+        for table, times in all_times:
+            yield table, table.files(times, now_ms - self._keep_readable_ms, newest_ms or now_ms)
 
     def steps(self, now_ms: Callable[[], int]) -> Iterator[Rewritten]:
         """Do all that is due, and give each step after it is done. Where another writer was first, go on elsewhere.
@@ -115,6 +169,28 @@ class _Table:
         if is_changed:
             self._writer.checkpoint()
             self._crash(f"{self.name} checkpointed")
+
+    def times(self) -> LogTimes:
+        """Return the times of the commits."""
+        return LogTimes(self._storage)
+
+    def times_of_a_short_log(self) -> LogTimes:
+        """Return the same; where the log could not be shortened later, write a Delta checkpoint first."""
+        times = self.times()
+        if not times.needs_checkpoint():
+            return times
+        self._writer.checkpoint()
+        return self.times()
+
+    def files(self, times: LogTimes, horizon_ms: int, newest_ms: int) -> TableFiles:
+        """Return all files, and which of them may go."""
+        active = pl.DataFrame(self._writer.handle.get_add_actions(flatten=True))["path"]
+        return read_files(self._storage, times, active.to_list(), horizon_ms, newest_ms)
+
+    def delete(self, one: Expired) -> None:
+        """Delete files; the data files first, so that the log names them until they are gone."""
+        for file in (*one.data, *one.log):
+            self._storage.delete(file.path)
 
     def _replace(self, group: Group, now_ms: Callable[[], int]) -> None:
         """Rewrite a group and commit it.

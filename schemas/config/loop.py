@@ -36,12 +36,18 @@ MAX_PARTITIONS = 1_024
 
 
 class LakeConfig(StrictModel):
-    """Location of the lake."""
+    """Location of the lake, and how it is kept."""
 
     uri: Annotated[str, AfterValidator(local_folder)] = Field(
         default="./lake",
         min_length=1,
         description="Folder of the Delta tables; a relative path starts at the config's own folder.",
+    )
+    keep_readable: DurationMs = Field(
+        default=172_800_000,
+        ge=3_600_000,
+        description="For how long a reader may use what was current when it began: files that were replaced, and the "
+        "log entries before, are deleted when they are older.",
     )
 
 

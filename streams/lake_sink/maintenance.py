@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from lake.failure import is_of_storage
 from lake.maintenance.maintainer import Maintainer
+from lake.maintenance.sweep import ClockAheadError
 from schemas.errors import LakeError
 from streams.runtime.worker import Worker
 
@@ -23,6 +24,8 @@ log = logging.getLogger("truthloop.lake")
 
 LOOK_EVERY_S = 20.0
 """Between two looks at what is due. A writer that is never idle makes some forty files of a table meanwhile."""
+
+SWEEP_EVERY_S = 3_600.0
 
 SHARE = 0.1
 """Share of a core that maintenance takes over time; after a step it rests for the rest of it."""
@@ -37,6 +40,7 @@ class MaintenanceMetrics:
     Attributes:
         seconds: CPU time.
         files: rewritten ones, by table.
+        deleted: files that no reader may need any more, by table.
         failing: 1 after a failure, 0 after the next success.
     """
 
@@ -47,6 +51,12 @@ class MaintenanceMetrics:
         self.files = Counter(
             "truthloop_lake_rewritten_files",
             "Small files that became parts of larger ones",
+            ["table"],
+            registry=registry,
+        )
+        self.deleted = Counter(
+            "truthloop_lake_deleted_files",
+            "Files that no reader may need any more",
             ["table"],
             registry=registry,
         )
@@ -61,14 +71,24 @@ class BackgroundMaintenance:
     """Maintains the lake while the context lasts.
 
     Args:
+        keep_readable_ms: for so long a reader may use what was current when it began.
         has_turn: tells whether this worker is the one that maintains.
     """
 
-    def __init__(self, worker: Worker, has_turn: Callable[[], bool], *, look_every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        keep_readable_ms: int,
+        has_turn: Callable[[], bool],
+        *,
+        look_every_s: float = LOOK_EVERY_S,
+    ) -> None:
         self._worker = worker
+        self._keep_readable_ms = keep_readable_ms
         self._has_turn = has_turn
         self._look_every_s = look_every_s
         self._stop = Event()
+        self._sweep_at_s = worker.clock()
         self._thread = Thread(target=self._run, name="maintenance", daemon=True)
         self._metrics = MaintenanceMetrics(worker.health.registry)
 
@@ -86,8 +106,9 @@ class BackgroundMaintenance:
             if not self._has_turn():
                 continue
             try:
-                maintainer = maintainer or Maintainer(self._worker.lake, self._worker.crash)
-                self._maintain(maintainer)
+                maintainer = maintainer or self._maintainer()
+                self._rewrite(maintainer)
+                self._sweep(maintainer)
             except LakeError as error:
                 log.warning("the lake could not be maintained, and it is tried again: %s", error)
                 self._metrics.failing.set(1)
@@ -99,8 +120,8 @@ class BackgroundMaintenance:
             else:
                 self._metrics.failing.set(0)
 
-    def _maintain(self, maintainer: Maintainer) -> None:
-        """Do what is due, with a rest after each step, unless a day is about to have too many files."""
+    def _rewrite(self, maintainer: Maintainer) -> None:
+        """Rewrite what is due, with a rest after each step, unless a day is about to have too many files."""
         began_s = time.thread_time()
         for step in maintainer.steps(self._worker.now_ms):
             self._metrics.files.labels(step.table).inc(len(step.group.files))
@@ -109,6 +130,23 @@ class BackgroundMaintenance:
             if self._stop.is_set():
                 return
         self._rest(began_s)
+
+    def _sweep(self, maintainer: Maintainer) -> None:
+        """Delete what no reader may need any more, from time to time."""
+        if self._stop.is_set() or self._worker.clock() < self._sweep_at_s:
+            return
+        began_s = time.thread_time()
+        try:
+            for step in maintainer.sweep(self._worker.now_ms()):
+                self._metrics.deleted.labels(step.table).inc(step.files)
+                began_s = self._rest(began_s)
+        except ClockAheadError as error:
+            log.info("%s", error)
+        self._sweep_at_s = self._worker.clock() + SWEEP_EVERY_S
+        self._rest(began_s)
+
+    def _maintainer(self) -> Maintainer:
+        return Maintainer(self._worker.lake, self._keep_readable_ms, self._worker.crash)
 
     def _rest(self, began_s: float) -> float:
         """Rest for so long that the CPU time since `began_s` is the share; return the new CPU time."""

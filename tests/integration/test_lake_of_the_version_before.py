@@ -84,7 +84,7 @@ def test_its_tables_get_the_properties_of_new_ones(folder: Path) -> None:
     lake = Lake.create(settings.lake, settings.config)
     for table in TABLES:
         configuration = DeltaTable(str(settings.lake / table)).metadata().configuration
-        assert configuration == table_properties(table)
+        assert configuration == table_properties(table, settings.config.lake.keep_readable)
     assert before.append("ledger", ledger.drop("recorded_on", "recorded_at"), [Claim("test", 0, 1)], recorded_at=NOW)
     assert set(json.loads(statistics(settings.lake / "ledger")[-1])["maxValues"]) == {
         "partition",

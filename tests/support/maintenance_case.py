@@ -1,5 +1,8 @@
 """Lakes with many small files, and what must stay the same while they are maintained."""
 
+import os
+import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,12 +13,13 @@ from deltalake import DeltaTable
 from lake_builder import LakeBuilder
 
 from lake import Claim, Lake, connect
-from lake.maintenance.maintainer import Maintainer, Rewritten
+from lake.maintenance.maintainer import Maintainer, Rewritten, Swept
 from lake.maintenance.storage import FolderStorage
 from lake.table import TABLES
 
 __all__ = [
     "DAY",
+    "KEEP_READABLE_MS",
     "Killed",
     "add_predictions",
     "changes",
@@ -24,12 +28,17 @@ __all__ = [
     "fill",
     "kill_at_call",
     "maintain",
+    "make_older",
     "moment",
+    "now_ms",
     "scored",
+    "sweep",
 ]
 
 DAY = date(2026, 3, 2)
 """The day on which most rows are recorded."""
+
+KEEP_READABLE_MS = 2 * 86_400_000
 
 CALLS = ("put_if_absent", "keep", "delete")
 """Everything by which maintenance changes a table's folder, but for the data file that DuckDB writes before `keep`."""
@@ -85,8 +94,29 @@ def fill(path: Path, commits: int = 70) -> LakeBuilder:
 
 
 def maintain(path: Path, now_ms: int | None = None) -> list[Rewritten]:
-    """Do everything that is due, in a new maintainer."""
-    return list(Maintainer(path).steps(lambda: moment() if now_ms is None else now_ms))
+    """Rewrite everything that is due, in a new maintainer."""
+    return list(Maintainer(path, KEEP_READABLE_MS).steps(lambda: moment() if now_ms is None else now_ms))
+
+
+def now_ms() -> int:
+    """Return the wall clock, which the Delta library's commits have."""
+    return int(time.time() * 1000)
+
+
+def make_older(path: Path, days: float) -> None:
+    """Move all commits and files of a lake back in time."""
+    back_ms = round(days * 86_400_000)
+    for file in (one for one in path.rglob("*") if one.is_file()):
+        found = file.stat()
+        if file.suffix == ".json" and file.parent.name == "_delta_log":
+            text = file.read_text()
+            file.write_text(re.sub(r'(?<="timestamp":)\d+', lambda at: str(int(at[0]) - back_ms), text, count=1))
+        os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns - back_ms * 1_000_000))
+
+
+def sweep(path: Path, at_ms: int | None = None) -> list[Swept]:
+    """Delete everything that may go, in a new maintainer."""
+    return list(Maintainer(path, KEEP_READABLE_MS).sweep(now_ms() if at_ms is None else at_ms))
 
 
 def content(lake: Lake) -> dict[str, pl.DataFrame]:

@@ -184,7 +184,7 @@ def test_the_log_is_kept_and_changes_can_be_followed(tmp_path: Path) -> None:
     """Retention and change data feed are set, not left to defaults."""
     configuration = Lake.create(tmp_path, loop_config())._writers["outcomes"].handle.metadata().configuration
     assert configuration["delta.enableChangeDataFeed"] == "true"
-    assert configuration["delta.logRetentionDuration"] == "interval 30 days"
+    assert configuration["delta.logRetentionDuration"] == "interval 172800 seconds"
 
 
 def test_an_unknown_table_is_refused(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from truthloop.terminal.console import note, print_json, reporting_errors
+from truthloop.terminal.console import note, print_json, reporting_errors, warn
 
 if TYPE_CHECKING:
-    from lake.maintenance.maintainer import Rewritten
+    from lake.maintenance.maintainer import Rewritten, Swept
 
 __all__ = ["lake"]
 
@@ -30,24 +30,42 @@ def maintain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is due.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Rewrite many small files as few large ones, table by table and day by day. No row changes.
+    """Rewrite many small files as few large ones, and delete what no reader may need any more. No row changes.
 
     It may run at any time, beside writers, readers and other maintainers, and may be stopped at any time.
     """
     with reporting_errors():
         from lake.maintenance.maintainer import Maintainer  # noqa: PLC0415 - keeps --help fast
+        from lake.maintenance.sweep import ClockAheadError  # noqa: PLC0415 - the same
         from streams.runtime.crash_point import crash_points  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
 
-        maintainer = Maintainer(load_settings(config).lake, crash_points("maintain", os.environ))
-        found = maintainer.due(now_ms()) if dry_run else list(maintainer.steps(now_ms))
+        settings = load_settings(config)
+        crash = crash_points("maintain", os.environ)
+        maintainer = Maintainer(settings.lake, settings.config.lake.keep_readable, crash)
+        refused = ""
+        deleted: list[Swept] = []
+        try:  # first: rewrites are commits, and ages are judged by the newest of the writers
+            deleted = maintainer.expired(now_ms()) if dry_run else list(maintainer.sweep(now_ms()))
+        except ClockAheadError as error:
+            refused = f"{error.what}. {error.hint}"
+        rewritten = maintainer.due(now_ms()) if dry_run else list(maintainer.steps(now_ms))
         if as_json:
-            print_json({"is_done": not dry_run, "rewritten": [_document(one) for one in found]})
-            return
-        _print(found)
-        if dry_run and found:
-            note("Nothing was changed. Without --dry-run it is done; what is rewritten may make more due.")
+            print_json(
+                {
+                    "is_done": not dry_run,
+                    "rewritten": [_document(one) for one in rewritten],
+                    "deleted": [{"table": one.table, "files": one.files, "bytes": one.size} for one in deleted],
+                    "refused": refused or None,
+                }
+            )
+        else:
+            _print(rewritten, deleted)
+            if dry_run and (rewritten or deleted):
+                note("Nothing was changed. Without --dry-run it is done; what is rewritten may make more due.")
+        if refused:
+            warn(refused)
 
 
 def _document(one: "Rewritten") -> dict[str, object]:
@@ -61,19 +79,16 @@ def _document(one: "Rewritten") -> dict[str, object]:
     }
 
 
-def _print(found: "list[Rewritten]") -> None:
+def _print(rewritten: "list[Rewritten]", deleted: "list[Swept]") -> None:
     from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - keeps --help fast
 
-    table = plain_table("table:", "recorded on:", "files", "rows", "MB")
-    for one in found:
+    table = plain_table("table:", "what:", "recorded on:", "files", "rows", "MB")
+    for one in rewritten:
         group = one.group
-        table.add_row(
-            one.table,
-            group.day.isoformat(),
-            f"{len(group.files):,}",
-            f"{group.rows:,}",
-            f"{group.size / 1e6:,.1f}",
-        )
+        cells = (f"{len(group.files):,}", f"{group.rows:,}", f"{group.size / 1e6:,.1f}")
+        table.add_row(one.table, "rewritten as one file", group.day.isoformat(), *cells)
+    for other in deleted:
+        table.add_row(other.table, "deleted", "", f"{other.files:,}", "", f"{other.size / 1e6:,.1f}")
     if table.row_count:
         print_table(table)
     else:

@@ -8,7 +8,7 @@ from lake_builder import LakeBuilder
 from maintenance_case import fill, maintain
 
 from lake.disk import log_file
-from lake.maintenance.delta_log import read_actions
+from lake.maintenance.delta_log import commit_path, list_log, read_actions
 from lake.maintenance.storage import FolderStorage
 from schemas.errors import LakeError
 
@@ -22,23 +22,39 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path / "predictions"
 
 
+def test_entries_and_checkpoints_are_told_apart(table: Path) -> None:
+    """By version; everything else is neither."""
+    (table / "_delta_log" / ".x.draft").write_bytes(b"12")
+    log = list_log(FolderStorage(table))
+    assert sorted(log.commits) == list(range(73))
+    assert sorted(log.checkpoints) == [50, 71]
+    assert {Path(file.path).name for file in log.others} == {"_last_checkpoint", ".x.draft"}
+    assert log.size == sum(file.stat().st_size for file in (table / "_delta_log").iterdir())
+    assert log.commits[7].path == commit_path(7) == log_file(table, 7).relative_to(table).as_posix()
+
+
 def test_actions_of_an_append(table: Path) -> None:
     """Rows of one application."""
     found = read_actions(FolderStorage(table), 1)
-    assert (found.removed, found.apps, found.alters) == (frozenset(), {"builder"}, False)
+    assert (len(found.added), found.removed, found.apps) == (1, frozenset(), {"builder"})
+    assert (found.is_rewrite, found.alters) == (False, False)
+    assert found.named == found.added
+    assert found.time_ms == DeltaTable(str(table)).history()[-2]["timestamp"]
 
 
 def test_actions_of_a_rewrite(table: Path) -> None:
-    """Its claim, and what is gone."""
+    """No row is new."""
     found = read_actions(FolderStorage(table), 71)
-    assert (len(found.removed), found.apps, found.alters) == (70, {"maintain:predictions"}, False)
+    assert (len(found.added), len(found.removed), found.apps) == (1, 70, {"maintain:predictions"})
+    assert found.is_rewrite
 
 
-def test_actions_of_a_row_level_delete(table: Path) -> None:
-    """It replaces the file."""
+def test_actions_of_a_delete_name_the_file_of_the_change_feed(table: Path) -> None:
+    """It lies beside the rows."""
     found = read_actions(FolderStorage(table), 72)
-    assert (len(found.removed), found.apps) == (1, frozenset())
-    assert all((table / path).exists() for path in found.removed)
+    assert (len(found.added), len(found.removed), len(found.changes)) == (1, 1, 1)
+    assert not found.is_rewrite
+    assert all((table / path).exists() for path in found.named)
 
 
 def test_actions_of_the_first_entry_change_the_table(table: Path) -> None:
@@ -46,7 +62,7 @@ def test_actions_of_the_first_entry_change_the_table(table: Path) -> None:
     assert read_actions(FolderStorage(table), 0).alters
 
 
-@pytest.mark.parametrize("text", ["not JSON", '{"remove": 1}', "[]", "", '{"remove": {}}'])
+@pytest.mark.parametrize("text", ["not JSON", '{"add": 1}', "[]", "", '{"add": {}}'])
 def test_an_unreadable_entry_is_named(tmp_path: Path, text: str) -> None:
     """With its file and the way out."""
     table = LakeBuilder(tmp_path / "lake").lake.path / "predictions"

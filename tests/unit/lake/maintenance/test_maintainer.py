@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 from lake_builder import RECORDED_AT
 from maintenance_case import (
     DAY,
+    KEEP_READABLE_MS,
     Killed,
     add_predictions,
     changes,
@@ -118,7 +119,7 @@ def test_a_maintainer_that_is_killed_at_a_step_is_continued(path: Path, step: st
             raise Killed
 
     with pytest.raises(Killed):
-        list(Maintainer(path, crash).steps(moment))
+        list(Maintainer(path, KEEP_READABLE_MS, crash).steps(moment))
     same(content(Lake.open(path)), before)
     maintain(path)
     same(content(Lake.open(path)), before)
@@ -163,7 +164,7 @@ def at_step(path: Path, step: str, act: Callable[[], object], times: int = 1) ->
             left -= 1
             act()
 
-    return list(Maintainer(path, meddle).steps(moment))
+    return list(Maintainer(path, KEEP_READABLE_MS, meddle).steps(moment))
 
 
 def test_of_two_maintainers_of_the_same_files_one_succeeds(path: Path) -> None:
@@ -184,7 +185,7 @@ def test_a_maintainer_gives_way_to_another_one_of_the_same_table(path: Path) -> 
 
     def other() -> None:
         add_predictions(builder, 100, day=DAY - timedelta(days=1), first=70)
-        assert next(Maintainer(lake.path).steps(moment)).group.day == DAY - timedelta(days=1)
+        assert next(Maintainer(lake.path, KEEP_READABLE_MS).steps(moment)).group.day == DAY - timedelta(days=1)
 
     assert at_step(lake.path, "predictions rewritten", other) == []
     assert files_by_day(lake, TABLE) == {"2026-03-01": 1, "2026-03-02": 70}
@@ -339,7 +340,7 @@ def test_a_full_disk_changes_nothing(path: Path, at_bytes: int) -> None:
 def test_what_is_due_is_said_without_doing_it(path: Path) -> None:
     """The same that is done afterwards."""
     lake = Lake.open(path)
-    maintainer = Maintainer(path)
+    maintainer = Maintainer(path, KEEP_READABLE_MS)
     due = maintainer.due(moment())
     assert lake.version(TABLE) == 70
     assert list(maintainer.steps(moment)) == due
@@ -348,7 +349,7 @@ def test_what_is_due_is_said_without_doing_it(path: Path) -> None:
 
 def test_a_day_that_ends_is_due_without_another_commit(path: Path) -> None:
     """And the days' folders stay apart."""
-    maintainer = Maintainer(path)
+    maintainer = Maintainer(path, KEEP_READABLE_MS)
     assert len(list(maintainer.steps(moment))) == 1
     builder_day = DAY + timedelta(days=1)
     assert maintainer.due(moment(builder_day)) != []

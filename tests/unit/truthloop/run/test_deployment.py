@@ -214,6 +214,7 @@ def all_series() -> set[str]:
     health.seconds.labels("join").observe(1)
     maintenance = MaintenanceMetrics(health.registry)
     maintenance.files.labels("labels").inc()
+    maintenance.deleted.labels("labels").inc()
     metrics = FeedbackMetrics(health.registry)
     metrics.set_active(lambda: True)
     metrics.count_refused_callback("signature")

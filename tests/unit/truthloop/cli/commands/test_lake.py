@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from lake_builder import CONFIG_TEXT, LakeBuilder
-from maintenance_case import DAY, add_predictions, content, files_by_day
+from maintenance_case import DAY, add_predictions, content, files_by_day, make_older
 from polars.testing import assert_frame_equal
 from typer.testing import CliRunner, Result
 
@@ -38,9 +38,9 @@ def test_a_dry_run_says_what_is_due_and_changes_nothing(loop: LakeBuilder) -> No
     """As a table, and as JSON."""
     result = run(loop, "maintain", "--dry-run")
     assert result.exit_code == 0
-    assert [line.split() for line in result.stdout.splitlines()[1:]] == [
-        ["predictions", "2026-03-01", "5", "10", "0.0"],
-        ["predictions", "2026-03-02", "5", "10", "0.0"],
+    assert [" ".join(line.split()) for line in result.stdout.splitlines()[1:]] == [
+        "predictions rewritten as one file 2026-03-01 5 10 0.0",
+        "predictions rewritten as one file 2026-03-02 5 10 0.0",
     ]
     assert "Nothing was changed" in result.stderr
     found = json.loads(run(loop, "maintain", "--dry-run", "--json").stdout)
@@ -58,6 +58,30 @@ def test_what_is_due_is_done_once(loop: LakeBuilder) -> None:
     assert files_by_day(loop.lake, "predictions") == DAYS
     assert_frame_equal(content(loop.lake)["predictions"], before["predictions"])
     assert "Nothing is due." in run(loop, "maintain").stderr
+
+
+def test_what_no_reader_needs_is_deleted(loop: LakeBuilder) -> None:
+    """And counted; a dry run says the same beforehand."""
+    run(loop, "maintain")
+    make_older(loop.lake.path, 3)
+    loop.reject("labels", 99, "stale")
+    before = content(loop.lake)
+    (due,) = json.loads(run(loop, "maintain", "--dry-run", "--json").stdout)["deleted"]
+    assert (due["table"], due["files"] > 10, due["bytes"] > 10_000) == ("predictions", True, True)
+    document = json.loads(run(loop, "maintain", "--json").stdout)
+    assert (document["deleted"], document["refused"]) == ([due], None)
+    assert_frame_equal(content(loop.lake)["predictions"], before["predictions"])
+    assert "Nothing is due." in run(loop, "maintain").stderr
+
+
+def test_a_clock_that_cannot_be_trusted_is_a_warning(loop: LakeBuilder) -> None:
+    """Rewrites go on; nothing is deleted."""
+    make_older(loop.lake.path, 3)
+    result = run(loop, "maintain")
+    assert result.exit_code == 0
+    assert "nothing is removed: by this machine's clock the newest commit is 72 h old" in result.stderr
+    assert files_by_day(loop.lake, "predictions") == DAYS
+    assert json.loads(run(loop, "maintain", "--json").stdout)["refused"].startswith("nothing is removed")
 
 
 def test_without_a_lake_it_says_so(tmp_path: Path) -> None:
