@@ -31,7 +31,7 @@ from replay import CONFIG, generate
 from joins import Batch, MemoryStore, Partition, policy_from
 from lake import Lake
 from schemas.config.connection import KafkaConfig
-from schemas.config.loop import LoopConfig
+from schemas.config.loop import LakeConfig, LoopConfig
 from streams.join_worker.task import StepResult, join_rejects
 from streams.kafka.client import KafkaClients
 from streams.kafka.topics import Topics, create_topics
@@ -68,7 +68,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="truthloop-bench-") as name, broker(Path(name)) as servers:
         folder = Path(name)
-        config = CONFIG.model_copy(update={"kafka": KafkaConfig(bootstrap_servers=servers)})
+        more = {"kafka": KafkaConfig(bootstrap_servers=servers), "lake": LakeConfig(freshness=3_000)}
+        config = CONFIG.model_copy(update=more)
         (folder / "config.json").write_text(config.model_dump_json(by_alias=True, exclude_unset=True), "utf-8")
         filler = Filler(config, folder, arguments.records, arguments.seed)
         if arguments.rate:

@@ -16,8 +16,9 @@ from lake.maintenance.commit import Replacement, commit_replacement
 from lake.maintenance.expiry import Expired
 from lake.maintenance.plan import Group, plan_groups
 from lake.maintenance.rewrite import write_sorted
+from lake.maintenance.status import TableStatus, table_status
 from lake.maintenance.storage import FolderStorage, Storage
-from lake.maintenance.sweep import LogTimes, TableFiles, check_clock, read_files
+from lake.maintenance.sweep import ClockAheadError, LogTimes, TableFiles, check_clock, read_files
 from lake.maintenance.table_state import TableState
 from lake.marker import Marker
 from lake.table import TABLES
@@ -111,6 +112,19 @@ class Maintainer:
             if one.data or one.log:
                 yield Swept(table.name, len(one.data) + len(one.log), one.size)
 
+    def status(self, now_ms: int) -> list[TableStatus]:
+        """Return the status of each table.
+
+        Raises:
+            LakeError: a table cannot be read.
+        """
+        try:
+            files = dict(self._files(now_ms, _Table.times))
+        except ClockAheadError:
+            # nothing may be deleted, so nothing is due
+            files = {table: table.files(table.times(), 0, 0) for table in self._tables}
+        return [table.status(found, now_ms) for table, found in files.items()]
+
     def _files(self, now_ms: int, read: Callable[["_Table"], LogTimes]) -> Iterator[tuple["_Table", TableFiles]]:
         """Give the files of each table, read when it is its turn."""
         all_times = [(table, read(table)) for table in self._tables]
@@ -186,6 +200,11 @@ class _Table:
         """Return all files, and which of them may go."""
         active = pl.DataFrame(self._writer.handle.get_add_actions(flatten=True))["path"]
         return read_files(self._storage, times, active.to_list(), horizon_ms, newest_ms)
+
+    def status(self, files: TableFiles, now_ms: int) -> TableStatus:
+        """Return the table's status."""
+        active = TableState.of(self._writer.handle, self.name).files
+        return table_status(self.name, active, files, plan_groups(active, now_ms))
 
     def delete(self, one: Expired) -> None:
         """Delete files; the data files first, so that the log names them until they are gone."""

@@ -33,7 +33,7 @@ class TableFiles:
         data: data files, those that no reader may need included.
         log: of the table.
         expired: what may go.
-        oldest_ms: time of the oldest version that is readable, ms UTC.
+        oldest_ms: time of the oldest version that is readable as yet, ms UTC.
     """
 
     data: tuple[StoredFile, ...]
@@ -147,7 +147,7 @@ def read_files(storage: Storage, times: LogTimes, active: Iterable[str], horizon
         else:
             named |= actions.named
     history = LogHistory(base, _paths(named), _paths(gone), newest_ms)
-    oldest = base if base is not None else min(log.commits)
+    oldest = 0 if 0 in log.commits else min(log.checkpoints)
     return TableFiles(data, log, expired(data, log, history), times.time_ms(oldest))
 
 

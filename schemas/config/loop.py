@@ -43,6 +43,12 @@ class LakeConfig(StrictModel):
         min_length=1,
         description="Folder of the Delta tables; a relative path starts at the config's own folder.",
     )
+    freshness: DurationMs = Field(
+        default=10_000,
+        ge=200,
+        description="How long rows wait for their commit at most; sooner if there are many. Without new rows there is "
+        "no commit.",
+    )
     keep_readable: DurationMs = Field(
         default=172_800_000,
         ge=3_600_000,

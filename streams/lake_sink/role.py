@@ -29,26 +29,17 @@ __all__ = ["LakeRole"]
 
 log = logging.getLogger("truthloop.lake")
 
-INTERVAL_S = 3.0
-"""Between two rounds of appends. A round makes up to five files, and a lake should not be more than 5 s behind."""
-
 _WAIT_S = 0.2
 
 
 class LakeRole:
-    """One worker of the lake writer.
+    """One worker of the lake writer."""
 
-    Args:
-        interval_s: between two rounds of appends.
-    """
-
-    def __init__(
-        self, clients: KafkaClients, config: LoopConfig, worker: Worker, *, interval_s: float = INTERVAL_S
-    ) -> None:
+    def __init__(self, clients: KafkaClients, config: LoopConfig, worker: Worker) -> None:
         self._clients = clients
         self._config = config
         self._worker = worker
-        self._interval_s = interval_s
+        self._interval_s = config.lake.freshness / 1000
         self._topics = Topics.of(config)
         self._rows = LakeRows(config)
         self._backoff = Backoff(worker.health)

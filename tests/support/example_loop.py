@@ -38,6 +38,7 @@ class ExampleLoop(Loop):
         self.prefix = f"{self.name}-"
         overrides = {"LOOP": self.name, "KAFKA__BOOTSTRAP_SERVERS": servers, "PARTITIONS": str(self.partitions)}
         overrides |= {"LAKE__URI": str(folder / "lake"), "STATE__DIR": str(folder / "state")}
+        overrides["LAKE__FRESHNESS"] = "1s"
         for number, source in enumerate(config.get("ingest", ())):
             overrides[f"INGEST__{number}__TOPIC"] = self.prefix + source["topic"]
         self.environ = {f"TRUTHLOOP_{name}": value for name, value in overrides.items()}

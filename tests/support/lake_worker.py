@@ -31,7 +31,7 @@ from streams.runtime.worker import Worker
 __all__ = ["LakeWorkers", "RunningRole", "wait_until"]
 
 DEADLINE_S = 120.0
-INTERVAL_S = 0.2
+FRESHNESS_MS = 200
 SESSION_TIMEOUT_MS = 6_000
 """The least that brokers allow: a dead worker is noticed soon."""
 
@@ -49,6 +49,11 @@ def wait_until(what: str, is_done: Callable[[], bool], log: Callable[[], str] = 
         clock.wait(0.1)
 
 
+def often(config: LoopConfig) -> LoopConfig:
+    """Return a config whose lake commits as often as is allowed."""
+    return config.model_copy(update={"lake": config.lake.model_copy(update={"freshness": FRESHNESS_MS})})
+
+
 class RunningRole:
     """A lake writer in a thread, as a context manager; its error is raised where the test waits."""
 
@@ -56,7 +61,7 @@ class RunningRole:
         self.health = Health("lake")
         self._stop = threading.Event()
         worker = Worker("0", lake.with_name("state"), lake, self.health, _now_ms)
-        self._role = LakeRole(clients, config, worker, interval_s=INTERVAL_S)
+        self._role = LakeRole(clients, often(config), worker)
         self._errors: list[BaseException] = []
         self._thread = threading.Thread(target=self._run)
 
@@ -161,7 +166,7 @@ def _main() -> None:
     lake = Path(sys.argv[2])
     worker = Worker(sys.argv[3], lake.with_name("state"), lake, Health("lake"), _now_ms, inject_faults)
     clients = KafkaClients(config.kafka, {}, "lake")
-    LakeRole(clients, config, worker, interval_s=INTERVAL_S).run(stop.is_set)
+    LakeRole(clients, often(config), worker).run(stop.is_set)
 
 
 if __name__ == "__main__":

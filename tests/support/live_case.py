@@ -38,7 +38,7 @@ version: 1
 loop: {loop}
 clock: event
 kafka: {{bootstrap_servers: "{servers}", client: {client}}}
-lake: {{uri: {folder}/lake}}
+lake: {{uri: {folder}/lake, freshness: 1s}}
 state: {{dir: {folder}/state}}
 partitions: {partitions}
 disorder: 10m

@@ -10,6 +10,7 @@ from truthloop.terminal.console import note, print_json, reporting_errors, warn
 
 if TYPE_CHECKING:
     from lake.maintenance.maintainer import Rewritten, Swept
+    from lake.maintenance.status import TableStatus
 
 __all__ = ["lake"]
 
@@ -22,6 +23,36 @@ lake = typer.Typer(
 Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 CONFIG = Path("truthloop.yaml")
+
+
+@lake.command()
+def status(config: Config = CONFIG, as_json: Json = False) -> None:
+    """Show how large the lake is, how many files it has, what is dead, and what is due. Needs no Kafka and no role.
+
+    Exit code 1: a day of some table has more files than maintenance allows, so nobody maintains the lake.
+    """
+    with reporting_errors():
+        from dataclasses import asdict  # noqa: PLC0415 - keeps --help fast
+
+        from lake.maintenance.maintainer import Maintainer  # noqa: PLC0415 - the same
+        from lake.maintenance.plan import TODAY_FILES_MAX  # noqa: PLC0415 - the same
+        from schemas.base.figures import moment, zone_of  # noqa: PLC0415 - the same
+        from truthloop.clock import now_ms  # noqa: PLC0415 - the same
+        from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
+
+        settings = load_settings(config)
+        found = Maintainer(settings.lake, settings.config.lake.keep_readable).status(now_ms())
+        oldest_ms = max(one.oldest_ms for one in found)
+        crowded = [one for one in found if one.day_files > TODAY_FILES_MAX]
+        if as_json:
+            print_json({"tables": [asdict(one) for one in found], "oldest_readable_ms": oldest_ms})
+        else:
+            _print_status(found)
+            note(f"Every version since {moment(oldest_ms, zone_of(settings.config.timezone))} is readable.")
+        for one in crowded:
+            warn(f"table {one.table} has {one.day_files:,} files of one day: `truthloop lake maintain` makes them few")
+        if crowded:
+            raise typer.Exit(1)
 
 
 @lake.command()
@@ -68,6 +99,26 @@ def maintain(
             warn(refused)
 
 
+def _print_status(found: "list[TableStatus]") -> None:
+    from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - keeps --help fast
+
+    table = plain_table(
+        *("table:", "rows", "files", "most of a day", "MB", "dead files", "dead MB", "log files", "log MB"),
+        *("files to rewrite", "MB to delete"),
+    )
+    for one in found:
+        table.add_row(
+            *(one.table, f"{one.rows:,}", f"{one.files:,}", f"{one.day_files:,}", _megabytes(one.size)),
+            *(f"{one.dead_files:,}", _megabytes(one.dead_size), f"{one.log_files:,}", _megabytes(one.log_size)),
+            *(f"{one.due_files:,}", _megabytes(one.expired_size)),
+        )
+    print_table(table)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f}"
+
+
 def _document(one: "Rewritten") -> dict[str, object]:
     group = one.group
     return {
@@ -85,10 +136,10 @@ def _print(rewritten: "list[Rewritten]", deleted: "list[Swept]") -> None:
     table = plain_table("table:", "what:", "recorded on:", "files", "rows", "MB")
     for one in rewritten:
         group = one.group
-        cells = (f"{len(group.files):,}", f"{group.rows:,}", f"{group.size / 1e6:,.1f}")
+        cells = (f"{len(group.files):,}", f"{group.rows:,}", _megabytes(group.size))
         table.add_row(one.table, "rewritten as one file", group.day.isoformat(), *cells)
     for other in deleted:
-        table.add_row(other.table, "deleted", "", f"{other.files:,}", "", f"{other.size / 1e6:,.1f}")
+        table.add_row(other.table, "deleted", "", f"{other.files:,}", "", _megabytes(other.size))
     if table.row_count:
         print_table(table)
     else:

@@ -1,4 +1,4 @@
-"""`truthloop lake`: maintenance by hand."""
+"""`truthloop lake`: maintenance by hand, and the status of the lake. Covers `lake.maintenance.status`."""
 
 import json
 import os
@@ -32,6 +32,57 @@ def loop(tmp_path: Path) -> LakeBuilder:
 def run(loop: LakeBuilder, *words: str) -> Result:
     """Run a command of the group."""
     return CliRunner().invoke(app, ["lake", *words, "--config", str(loop.lake.path.with_name("truthloop.yaml"))])
+
+
+def test_status_says_what_there_is_and_what_is_due(loop: LakeBuilder) -> None:
+    """Before and after maintenance, and when everything old is gone."""
+
+    def predictions() -> dict[str, int]:
+        document = json.loads(run(loop, "status", "--json").stdout)
+        (found,) = [one for one in document["tables"] if one["table"] == "predictions"]
+        return {name: value for name, value in found.items() if isinstance(value, int)} | {
+            "oldest": document["oldest_readable_ms"]
+        }
+
+    before = predictions()
+    assert {name: before[name] for name in ("files", "rows", "day_files", "dead_files", "due_files", "log_files")} == {
+        "files": 10,
+        "rows": 20,
+        "day_files": 5,
+        "dead_files": 0,
+        "due_files": 10,
+        "log_files": 11,
+    }
+    folder = loop.lake.path / "predictions"
+    assert before["size"] == sum(file.stat().st_size for file in folder.glob("recorded_on=*/*"))
+    assert before["log_size"] == sum(file.stat().st_size for file in (folder / "_delta_log").iterdir())
+    run(loop, "maintain")
+    after = predictions()
+    assert (after["files"], after["rows"], after["day_files"], after["due_files"]) == (2, 20, 1, 0)
+    assert (after["dead_files"], after["dead_size"], after["expired_size"]) == (10, before["size"], 0)
+    assert after["oldest"] == before["oldest"]
+    make_older(loop.lake.path, 3)
+    loop.reject("labels", 99, "stale")
+    assert predictions()["expired_size"] > before["size"]
+    run(loop, "maintain")
+    last = predictions()
+    assert (last["dead_files"], last["rows"]) == (0, 20)
+    assert last["oldest"] > before["oldest"] - 3 * 86_400_000
+    result = run(loop, "status")
+    assert result.exit_code == 0
+    assert [line.split()[:4] for line in result.stdout.splitlines() if line.startswith("pred")] == [
+        ["predictions", "20", "2", "1"]
+    ]
+    assert "Every version since" in result.stderr
+
+
+def test_status_warns_of_a_lake_that_nobody_maintains(loop: LakeBuilder) -> None:
+    """By its exit code, too; also while nothing may be deleted because nothing was written for days."""
+    add_predictions(loop, 201, first=10)
+    make_older(loop.lake.path, 5)
+    result = run(loop, "status")
+    assert result.exit_code == 1
+    assert "table predictions has 206 files of one day" in result.stderr
 
 
 def test_a_dry_run_says_what_is_due_and_changes_nothing(loop: LakeBuilder) -> None:
