@@ -110,8 +110,17 @@ class Marker:
             )
         if not path.exists():
             make_folder(path)
-        write_atomically(path / _NAME, json.dumps({"format": FORMAT, "loop": loop}) + "\n")
-        return cls(loop=loop)
+        marker = cls(loop=loop)
+        marker.write(path)
+        return marker
+
+    def write(self, path: Path) -> None:
+        """Make `path` a lake with this marker.
+
+        Raises:
+            LakeError: it cannot be written.
+        """
+        write_atomically(path / _NAME, json.dumps({"format": self.format, "loop": self.loop}) + "\n")
 
 
 def make_folder(path: Path) -> None:

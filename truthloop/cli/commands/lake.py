@@ -9,6 +9,7 @@ import typer
 from truthloop.terminal.console import note, print_json, reporting_errors, warn
 
 if TYPE_CHECKING:
+    from lake.maintenance.backup import CheckedTable
     from lake.maintenance.maintainer import Rewritten, Swept
     from lake.maintenance.status import TableStatus
 
@@ -97,6 +98,65 @@ def maintain(
                 note("Nothing was changed. Without --dry-run it is done; what is rewritten may make more due.")
         if refused:
             warn(refused)
+
+
+@lake.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one of an interrupted backup.")],
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Copy the lake, while roles write to it and maintain it; all tables as of one moment. To restore, copy it back.
+
+    Interrupted, it is continued by the same command; before its end the folder is no lake.
+    """
+    with reporting_errors():
+        from lake.maintenance.backup import back_up  # noqa: PLC0415 - keeps --help fast
+        from streams.runtime.crash_point import crash_points  # noqa: PLC0415 - the same
+        from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
+
+        _print_checked(back_up(load_settings(config).lake, folder, crash_points("backup", os.environ)), as_json)
+
+
+@lake.command()
+def verify(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="A backup; left out: the lake of the config.")
+    ] = None,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Check a lake or a backup: every file of every table is there and has the bytes and rows that the log says.
+
+    Exit code 1: one is missing or damaged.
+    """
+    with reporting_errors():
+        from lake.maintenance.backup import check_files  # noqa: PLC0415 - keeps --help fast
+        from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
+
+        path = load_settings(config).lake if folder is None else folder
+        _print_checked(list(check_files(path.absolute())), as_json)
+
+
+def _print_checked(found: "list[CheckedTable]", as_json: bool) -> None:
+    """Print tables that were copied or checked, and what is wrong with their files."""
+    from dataclasses import asdict  # noqa: PLC0415 - keeps --help fast
+
+    from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - the same
+
+    if as_json:
+        print_json({"tables": [asdict(one) for one in found]})
+    else:
+        table = plain_table("table:", "version", "files", "rows", "faults")
+        for one in found:
+            figures = (one.version, one.files, one.rows, len(one.faults))
+            table.add_row(one.table, *(f"{figure:,}" for figure in figures))
+        print_table(table)
+    faults = [fault for one in found for fault in one.faults]
+    for fault in faults:
+        warn(fault)
+    if faults:
+        raise typer.Exit(1)
 
 
 def _print_status(found: "list[TableStatus]") -> None:

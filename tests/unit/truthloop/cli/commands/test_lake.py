@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -13,6 +14,7 @@ from maintenance_case import DAY, add_predictions, content, files_by_day, make_o
 from polars.testing import assert_frame_equal
 from typer.testing import CliRunner, Result
 
+from lake import Lake
 from streams.runtime.crash_point import EXIT_CODE
 from truthloop.__main__ import app
 
@@ -83,6 +85,24 @@ def test_status_warns_of_a_lake_that_nobody_maintains(loop: LakeBuilder) -> None
     result = run(loop, "status")
     assert result.exit_code == 1
     assert "table predictions has 206 files of one day" in result.stderr
+
+
+def test_a_backup_is_verified_and_restored_by_copying_it(loop: LakeBuilder, tmp_path: Path) -> None:
+    """And damage of either is told by the exit code."""
+    before = content(loop.lake)["predictions"]
+    target = str(tmp_path / "backup")
+    assert run(loop, "backup", target).exit_code == 0
+    checked = json.loads(run(loop, "verify", target, "--json").stdout)["tables"]
+    assert {(one["files"], one["rows"]) for one in checked if one["table"] == "predictions"} == {(10, 20)}
+    shutil.rmtree(loop.lake.path)
+    shutil.copytree(target, loop.lake.path)
+    assert run(loop, "verify").exit_code == 0
+    assert_frame_equal(content(Lake.open(loop.lake.path))["predictions"], before)
+    next((tmp_path / "backup" / "predictions").rglob("part-*.parquet")).unlink()
+    result = run(loop, "verify", target)
+    assert result.exit_code == 1
+    assert "is missing" in result.stderr
+    assert run(loop, "backup", target).exit_code == 1
 
 
 def test_a_dry_run_says_what_is_due_and_changes_nothing(loop: LakeBuilder) -> None:

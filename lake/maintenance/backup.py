@@ -1,0 +1,181 @@
+"""Copies a lake while it is written and maintained, and checks that all files of a lake are there and whole.
+
+A backup is of one version of each table, all of them pinned at its beginning and in the order in which readers read
+them, so whatever a row refers to is in it. Its files are those that maintenance keeps for readers that began then. The
+marker is written last: a folder without one is no lake, and the same command goes on with it.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from lake.append import TableWriter
+from lake.disk import sync
+from lake.failure import is_refused_by_system, lake_error
+from lake.maintenance.delta_log import LOG, checkpoint_path, commit_path, list_log
+from lake.maintenance.storage import DRAFT_SUFFIX, FolderStorage
+from lake.marker import Marker, make_folder
+from lake.table import TABLES
+from lake.view import VIEWS_FILE
+from schemas.errors import LakeError
+
+__all__ = ["CheckedTable", "back_up", "check_files"]
+
+_PLACEHOLDERS = "views"
+
+
+@dataclass(frozen=True)
+class CheckedTable:
+    """A table that was copied or checked.
+
+    Attributes:
+        table: its name.
+        version: that was copied or checked.
+        files: data files of that version.
+        rows: in them.
+        faults: what is wrong, one sentence a file.
+    """
+
+    table: str
+    version: int
+    files: int
+    rows: int
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Pinned:
+    """A version of a table: its data files with their sizes and rows, and its part of the log."""
+
+    table: str
+    version: int
+    files: Sequence[tuple[str, int, int | None]]
+    log: Sequence[str]
+
+
+def back_up(path: Path, target: Path, crash: Callable[[str], None] = lambda _step: None) -> list[CheckedTable]:
+    """Copy the lake in `path` to `target`, a new folder or one in which a backup was interrupted.
+
+    Args:
+        crash: called with the name of each step; tests end the process there.
+
+    Raises:
+        LakeError: there is no lake, the target holds something else, or a file cannot be copied.
+    """
+    marker = Marker.read(path)
+    _check_target(target)
+    pinned = [_pin(path / table) for table in reversed(TABLES)]
+    crash("pinned")
+    make_folder(target)
+    for one in pinned:
+        _copy_table(path, target, one)
+        crash(f"{one.table} copied")
+    for file in [path / VIEWS_FILE, *sorted((path / _PLACEHOLDERS).glob("*"))]:
+        _copy(file, target / file.relative_to(path))
+    marker.write(target)
+    return [
+        CheckedTable(one.table, one.version, len(one.files), sum(rows or 0 for _, _, rows in one.files))
+        for one in pinned
+    ]
+
+
+def check_files(path: Path) -> Iterator[CheckedTable]:
+    """Check every table of the lake in `path`: each data file is there, of its size, with the rows that the log says.
+
+    Raises:
+        LakeError: there is no lake, or a table cannot be read.
+    """
+    Marker.read(path)
+    for table in TABLES:
+        handle = TableWriter(path / table).handle
+        files = _files(handle)
+        faults = [fault for name, size, rows in files if (fault := _fault(path / table / unquote(name), size, rows))]
+        yield CheckedTable(table, handle.version(), len(files), sum(rows or 0 for _, _, rows in files), tuple(faults))
+
+
+def _check_target(target: Path) -> None:
+    """Refuse a folder that holds anything but an interrupted backup.
+
+    Raises:
+        LakeError: it does.
+    """
+    names = {entry.name for entry in target.iterdir()} if target.is_dir() else set()
+    if others := sorted(names - {*TABLES, VIEWS_FILE, _PLACEHOLDERS}):
+        raise LakeError(
+            f"the folder holds {others[0]!r}",
+            where=str(target),
+            hint="Give every backup a folder of its own; one that was interrupted may be given again.",
+        )
+
+
+def _pin(folder: Path) -> _Pinned:
+    """Return the current version of a table, and the files of the log by which Delta reads it."""
+    handle = TableWriter(folder).handle
+    version, log = handle.version(), list_log(FolderStorage(folder))
+    first = max((one for one in log.checkpoints if one <= version), default=None)
+    entries = [commit_path(one) for one in range(0 if first is None else first, version + 1) if one in log.commits]
+    return _Pinned(
+        folder.name, version, _files(handle), [*([] if first is None else [checkpoint_path(first)]), *entries]
+    )
+
+
+def _files(handle: DeltaTable) -> list[tuple[str, int, int | None]]:
+    actions = pl.DataFrame(handle.get_add_actions(flatten=True))
+    return actions.select("path", "size_bytes", "num_records").rows() if actions.height else []
+
+
+def _copy_table(path: Path, target: Path, one: _Pinned) -> None:
+    """Copy a pinned version: data files first, then its log; what an interrupted backup has copied is kept."""
+    folder = target / one.table
+    shutil.rmtree(folder / LOG, ignore_errors=True)
+    for name, size, _ in one.files:
+        copied = folder / unquote(name)
+        if not (copied.exists() and copied.stat().st_size == size):
+            _copy(path / one.table / unquote(name), copied)
+    for name in one.log:
+        _copy(path / one.table / name, folder / name)
+
+
+def _copy(source: Path, copied: Path) -> None:
+    """Copy a file durably, whole or not at all.
+
+    Raises:
+        LakeError: it cannot be copied.
+    """
+    draft = copied.with_name(copied.name + DRAFT_SUFFIX)
+    try:
+        for folder in [one for one in reversed(copied.parents) if not one.exists()]:
+            make_folder(folder)
+        shutil.copyfile(source, draft)
+        sync(draft)
+        draft.replace(copied)
+        sync(copied.parent)
+    except FileNotFoundError as error:
+        hint = "The backup took longer than lake.keep_readable: lengthen it, or copy to a faster disk."
+        raise lake_error("is gone", error, source, hint) from error
+    except OSError as error:
+        hint = "Check that the target has room and is writable, then run the same command again: it goes on."
+        raise lake_error("could not be copied", error, copied, hint) from error
+
+
+def _fault(file: Path, size: int, rows: int | None) -> str:
+    """Return what is wrong with a data file; empty if it is whole."""
+    try:
+        found = file.stat().st_size
+        if found != size:
+            return f"{file} has {found:,} bytes, and the log says {size:,}"
+        held = pq.read_metadata(file).num_rows
+    except FileNotFoundError:
+        return f"{file} is missing"
+    except (OSError, pa.ArrowException) as error:
+        if is_refused_by_system(error):
+            raise lake_error("cannot be read", error, file, "") from error
+        return f"{file} is damaged: {' '.join(str(error).split())}"
+    return f"{file} has {held:,} rows, and the log says {rows:,}" if rows is not None and held != rows else ""
