@@ -34,7 +34,7 @@ from years_traffic import World
 
 MODES = ("live", "nightly")
 
-CHUNK_DAYS = 10
+CHUNK_DAYS = 15
 """Days that one process lives through, where nothing is measured."""
 
 STEPS: Mapping[str, tuple[str, ...]] = {
@@ -49,17 +49,18 @@ READS = ("look", "page", "explain", "query")
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """A run's length and density: days measured, predictions and rounds of commits a day, and those of busy days."""
+    """A run's length and density: days measured; predictions, rounds of commits and looks a day; the same when busy."""
 
     measured_days: tuple[int, ...]
     rate: int
     commits: int
+    looks: int
     busy_rate: int
     busy_commits: int
 
 
-WHOLE = Size((7, 30, 365, 1_095), 1_440, 12, 8_640, 8_640)
-QUICK = Size((7, 30, 365), 960, 6, 1_920, 300)
+WHOLE = Size((7, 30, 365, 1_095), rate=1_440, commits=12, looks=4, busy_rate=8_640, busy_commits=8_640)
+QUICK = Size((7, 30, 365), rate=960, commits=4, looks=1, busy_rate=1_920, busy_commits=300)
 
 
 def main() -> None:
@@ -89,7 +90,7 @@ def main() -> None:
         commits=size.commits,
         measured_commits=40,
         busy_commits=size.busy_commits,
-        looks=4,
+        looks=size.looks,
     )
     with tempfile.TemporaryDirectory(prefix="truthloop-years-") as name:
         folder = arguments.folder or Path(name)

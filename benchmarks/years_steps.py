@@ -57,21 +57,18 @@ def main() -> None:
     parser.add_argument("days", type=int, nargs="+", metavar="DAY")
     parser.add_argument("--profile", action="store_true", help="say where the time of what is measured goes")
     arguments = parser.parse_args()
-    global is_profiled  # noqa: PLW0603 - read where something is measured
-    is_profiled = arguments.profile
-    steps = (LiveSteps if arguments.mode == "live" else NightlySteps)(arguments.folder, arguments.mode)
+    kind = LiveSteps if arguments.mode == "live" else NightlySteps
+    steps = kind(arguments.folder, arguments.mode, is_profiled=arguments.profile)
     steps.set_clock(arguments.days[0])
     figures = getattr(steps, arguments.step)(*arguments.days)
     print(json.dumps(figures))
 
 
-is_profiled = False
-
-
 class _Steps:
     """The steps that are the same in both modes; each one is a method's name."""
 
-    def __init__(self, folder: Path, mode: str) -> None:
+    def __init__(self, folder: Path, mode: str, *, is_profiled: bool) -> None:
+        self._is_profiled = is_profiled
         self.world = msgspec.json.decode((folder / "world.json").read_bytes(), type=World)
         self.folder = folder / mode
         self.settings = settings_of(self.world, self.folder)
@@ -83,7 +80,7 @@ class _Steps:
     def maintenance(self, _day: int) -> Figures:
         """Measure what is due of maintenance."""
         maintainer = Maintainer(self.settings.lake)
-        figures = measured(lambda: maintain(maintainer))
+        figures = self._measured(lambda: maintain(maintainer))
         age_files(self.settings.lake)
         return figures
 
@@ -91,12 +88,12 @@ class _Steps:
         """Measure looks at an unchanged lake."""
         reconciler = Reconciler(self.settings, now_ms)
         reconciler.run()
-        return measured(reconciler.run, LOOKS)
+        return self._measured(reconciler.run, LOOKS)
 
     def page(self, _day: int) -> Figures:
         """Measure the first page of a process, all its panels filled."""
         gatherer = Gatherer(self.settings, now_ms, wait_s=600)
-        figures = measured(lambda: gatherer.view(Selection("click")))
+        figures = self._measured(lambda: gatherer.view(Selection("click")))
         gatherer.close()
         return figures
 
@@ -108,7 +105,7 @@ class _Steps:
             with connect(self.settings.lake) as connection:
                 assert read_key_history(connection, key) is not None
 
-        return measured(history)
+        return self._measured(history)
 
     def query(self, day: int) -> Figures:
         """Measure the counts by status of the predictions of one day, three days ago."""
@@ -119,7 +116,7 @@ class _Steps:
             with connect(self.settings.lake) as connection:
                 found.extend(connection.execute(QUERY, bounds).fetchall())
 
-        figures = measured(ask)
+        figures = self._measured(ask)
         assert sum(count for _, count, _ in found) == self.world.predictions(day - 3).height
         return figures
 
@@ -131,6 +128,28 @@ class _Steps:
     def sizes(self, _day: int) -> Figures:
         """Return the sizes of lake and state."""
         return sizes(self.settings)
+
+    def _measured(self, work: Callable[[], object], times: int = 1) -> Figures:
+        """Return the CPU seconds of doing something once, and the process's greatest memory, in MB."""
+        gc.collect()
+        profile = cProfile.Profile(time.process_time)
+        began = time.process_time()
+        for _ in range(times):
+            if self._is_profiled:
+                profile.runcall(work)
+            else:
+                work()
+        cpu_s = (time.process_time() - began) / times
+        if self._is_profiled:
+            pstats.Stats(profile, stream=sys.stderr).sort_stats("cumtime").print_stats(60)
+        return {"cpu_s": cpu_s, "rss_mb": rss_mb()}
+
+    def _measured_evaluation(self, reconciler: Reconciler) -> Figures:
+        """Measure a look that evaluates one day."""
+        days: list[int] = []
+        figures = self._measured(lambda: days.append(len(reconciler.run().evaluations)))
+        assert days == [1], f"{days} days were evaluated, and one has ended"
+        return figures
 
 
 class LiveSteps(_Steps):
@@ -152,7 +171,7 @@ class LiveSteps(_Steps):
         roles = LiveRoles(self.world, self.folder)
         roles.live(day, 0, self._morning(day), is_looking=False)
         roles.close()
-        return measured_evaluation(reconciler)
+        return self._measured_evaluation(reconciler)
 
     def live_on(self, day: int) -> Figures:
         """Live through a day after its morning, up to the last rounds."""
@@ -191,7 +210,7 @@ class LiveSteps(_Steps):
         end_ms, messages = self._kept()[-1]
         lake = LiveLake(self.world, self.settings.lake)
         lake.write(lake.cut(messages), end_ms)
-        figures = measured(lambda: read_evidence(self.settings, evidence))
+        figures = self._measured(lambda: read_evidence(self.settings, evidence))
         age_files(self.settings.lake)
         self._messages.unlink()
         return figures
@@ -232,53 +251,29 @@ class NightlySteps(_Steps):
         """Measure a replay of one day."""
         jobs = NightlyJobs(self.world, self.folder)
         jobs.files(day)
-        return measured(lambda: jobs.replay(day))
+        return self._measured(lambda: jobs.replay(day))
 
     def night_without_files(self, day: int) -> Figures:
         """Measure a replay that finds the files of the night before only."""
         jobs = NightlyJobs(self.world, self.folder)
         jobs.files(day)
-        figures = measured(lambda: jobs.replay(day))
+        figures = self._measured(lambda: jobs.replay(day))
         jobs.finish(day)
         return figures
 
     def fold(self, _day: int) -> Figures:
         """Measure how the rows of a night become cells."""
-        return measured(lambda: read_evidence(self.settings))
+        return self._measured(lambda: read_evidence(self.settings))
 
     def evaluation(self, _day: int) -> Figures:
         """Measure the evaluation of a day that has ended."""
-        return measured_evaluation(Reconciler(self.settings, now_ms))
+        return self._measured_evaluation(Reconciler(self.settings, now_ms))
 
     def last_look(self, day: int) -> Figures:
         """Approve what waits."""
         look(Reconciler(self.settings, now_ms), self.settings, day)
         age_files(self.settings.lake)
         return {}
-
-
-def measured_evaluation(reconciler: Reconciler) -> Figures:
-    """Measure a look that evaluates one day."""
-    days: list[int] = []
-    figures = measured(lambda: days.append(len(reconciler.run().evaluations)))
-    assert days == [1], f"{days} days were evaluated, and one has ended"
-    return figures
-
-
-def measured(work: Callable[[], object], times: int = 1) -> Figures:
-    """Return the CPU seconds of doing something once, and the process's greatest memory, in MB."""
-    gc.collect()
-    profile = cProfile.Profile(time.process_time) if is_profiled else None
-    began = time.process_time()
-    for _ in range(times):
-        if profile is None:
-            work()
-        else:
-            profile.runcall(work)
-    cpu_s = (time.process_time() - began) / times
-    if profile is not None:
-        pstats.Stats(profile, stream=sys.stderr).sort_stats("cumtime").print_stats(60)
-    return {"cpu_s": cpu_s, "rss_mb": rss_mb()}
 
 
 def rss_mb() -> float:

@@ -3,7 +3,7 @@
 Every day has predictions; 85 % of them get a label after a lognormal delay with a median of 4 hours, 3 % of the labels
 are corrected up to `retain` later, so every day corrects labels of the days before. Once a quarter, on day 20, 110 and
 so on, the labels of the predictions of two days are told again, declared as a backfill, one in 50 with the other value;
-a person approves it. Versions change once a quarter.
+a person approves it. A version lasts for 400 days: what looks back to its first day grows with it.
 
 `expected` counts what was generated, and shares nothing with the join, the lake or the views.
 """
@@ -27,6 +27,7 @@ START_MS = 1_672_531_200_000
 
 HORIZON_MS = DAY_MS
 QUARTER_DAYS = 90
+VERSION_DAYS = 400
 BACKFILL_ON = 20
 BACKFILL_DAYS = (3, 2)
 """Age, in days, of the predictions whose labels are told again."""
@@ -177,7 +178,7 @@ def _made(world: World, day: int) -> _Made:
         {
             "key": keys,
             "time": times,
-            "version": [f"v{1 + day // QUARTER_DAYS}"] * n,
+            "version": [f"v{1 + day // VERSION_DAYS}"] * n,
         }
     ).with_columns(
         pl.struct(click=pl.Series(scores)).alias("outputs"),
