@@ -4,6 +4,7 @@ Both set the wall clock, approve the backfills that wait, maintain the lake, and
 should have.
 """
 
+from itertools import chain
 from pathlib import Path
 
 from years_clock import age_files, now_ms, set_clock
@@ -18,7 +19,7 @@ from truthloop.evidence.approvals import open_approvals
 from truthloop.feedback.reconcile import Reconciler
 from truthloop.run.replay_files import replay_files
 
-__all__ = ["LiveRoles", "NightlyJobs", "look", "maintain", "settings_of"]
+__all__ = ["LiveRoles", "NightlyJobs", "look", "maintain", "maintainer_of", "settings_of"]
 
 AGE_EVERY = 500
 """Rounds after which what they have written gets its age, on a day that has more."""
@@ -55,7 +56,7 @@ class LiveRoles:
                 self._reconciler = self._reconciler or Reconciler(self._settings, now_ms)
                 look(self._reconciler, self._settings, day)
             if (number + 1) % MAINTAIN_EVERY == 0 or number + 1 == count:
-                self._maintainer = self._maintainer or Maintainer(self._settings.lake)
+                self._maintainer = self._maintainer or maintainer_of(self._settings)
                 maintain(self._maintainer)
             if number % AGE_EVERY == AGE_EVERY - 1:
                 age_files(self._settings.lake)
@@ -78,7 +79,7 @@ class NightlyJobs:
         self.replay(day)
         self._reconciler = self._reconciler or Reconciler(self._settings, now_ms)
         look(self._reconciler, self._settings, day)
-        maintain(Maintainer(self._settings.lake))
+        maintain(maintainer_of(self._settings))
         self.finish(day)
 
     def replay(self, day: int) -> None:
@@ -105,9 +106,14 @@ def look(reconciler: Reconciler, settings: Settings, day: int) -> None:
         reconciler.run()
 
 
+def maintainer_of(settings: Settings) -> Maintainer:
+    """Return the maintainer of a loop's lake."""
+    return Maintainer(settings.lake, settings.config.lake.keep_readable)
+
+
 def maintain(maintainer: Maintainer) -> None:
-    """Do what is due of maintenance."""
-    for _ in maintainer.steps(now_ms):
+    """Do what is due of maintenance, as `truthloop lake maintain` does."""
+    for _ in chain(maintainer.sweep(now_ms()), maintainer.steps(now_ms)):
         pass
 
 

@@ -22,11 +22,10 @@ import msgspec
 from years_clock import age_files, now_ms, set_clock
 from years_lake import check_counts, sizes
 from years_live import LiveLake, Round
-from years_roles import LiveRoles, NightlyJobs, look, maintain, settings_of
+from years_roles import LiveRoles, NightlyJobs, look, maintain, maintainer_of, settings_of
 from years_traffic import HOUR_MS, World, day_start_ms
 
 from lake.key_history import read_key_history
-from lake.maintenance.maintainer import Maintainer
 from lake.session import connect
 from truthloop.evidence.cells import read_evidence
 from truthloop.feedback.reconcile import Reconciler
@@ -79,7 +78,7 @@ class _Steps:
 
     def maintenance(self, _day: int) -> Figures:
         """Measure what is due of maintenance."""
-        maintainer = Maintainer(self.settings.lake)
+        maintainer = maintainer_of(self.settings)
         figures = self._measured(lambda: maintain(maintainer))
         age_files(self.settings.lake)
         return figures
