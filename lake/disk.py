@@ -79,6 +79,8 @@ def check_newest_commits(folder: Path) -> None:
         try:
             added = list(_added(log))
             removed.update(_paths(log, "remove"))
+        except FileNotFoundError:  # swept since the folder was listed: it was no newest commit
+            continue
         except OSError as error:
             raise lake_error("cannot be read", error, log, "") from error
         except (ValueError, KeyError, TypeError):

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from maintenance_case import DAY, KEEP_READABLE_MS, files_by_day, fill, moment
+from maintenance_case import DAY, KEEP_READABLE_MS, files_by_day, fill, maintain, make_older, moment, now_ms
 
 from lake import Lake
 from streams.lake_sink.maintenance import BackgroundMaintenance
@@ -43,6 +43,30 @@ def test_what_is_due_is_done_beside_the_writer(tmp_path: Path) -> None:
     assert files_by_day(lake, "predictions") == {str(DAY): 1}
     assert metric(one, "truthloop_lake_rewritten_files_total", table="predictions") == 70
     assert metric(one, "truthloop_lake_maintenance_cpu_seconds_total") > 0
+    assert metric(one, "truthloop_lake_maintenance_failing") == 0
+
+
+def test_what_no_reader_needs_is_deleted_too(tmp_path: Path) -> None:
+    """At the first look, and counted."""
+    builder = fill(tmp_path / "lake")
+    maintain(builder.lake.path, now_ms())
+    make_older(builder.lake.path, 3)
+    builder.reject("labels", 99, "stale")
+    one = Worker("0", tmp_path / "state", builder.lake.path, Health("lake"), now_ms)
+    with BackgroundMaintenance(one, KEEP_READABLE_MS, lambda: True, look_every_s=0.01):
+        until(lambda: metric(one, "truthloop_lake_deleted_files_total", table="predictions") > 0)
+    assert metric(one, "truthloop_lake_deleted_files_total", table="predictions") == 70 + 71 + 1
+    assert metric(one, "truthloop_lake_maintenance_failing") == 0
+
+
+def test_a_clock_that_cannot_be_trusted_is_no_failure(tmp_path: Path) -> None:
+    """A lake into which nothing was written for days; rewrites go on."""
+    lake = fill(tmp_path / "lake").lake
+    make_older(lake.path, 3)
+    one = Worker("0", tmp_path / "state", lake.path, Health("lake"), now_ms)
+    with BackgroundMaintenance(one, KEEP_READABLE_MS, lambda: True, look_every_s=0.01):
+        until(lambda: metric(one, "truthloop_lake_rewritten_files_total", table="outcomes") > 0)
+    assert metric(one, "truthloop_lake_deleted_files_total", table="predictions") == 0
     assert metric(one, "truthloop_lake_maintenance_failing") == 0
 
 
