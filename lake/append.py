@@ -22,7 +22,7 @@ from deltalake import (
 )
 from deltalake.exceptions import CommitFailedError
 
-from lake.disk import COMMITS_AT_RISK, make_durable
+from lake.disk import COMMITS_AT_RISK, LogEntry, log_entry, make_durable
 from lake.failure import is_of_storage, lake_error
 from schemas.errors import LakeConflict, LakeError
 
@@ -45,21 +45,28 @@ class Claim:
 
     Attributes:
         app: id of the writing application, for instance one input's partition.
-        first: position that the application must have before the write.
+        first: position that the application must have before the write; None if it does not matter.
         following: position afterwards, the first one that is not written.
     """
 
     app: str
-    first: int
+    first: int | None
     following: int
 
 
 class TableWriter:
-    """Writer of the Delta table in `folder`, with a handle that is opened once and kept up to date."""
+    """Writer of the Delta table in `folder`, with a handle that is opened once and kept up to date.
+
+    Whether there are newer commits is asked of one path: a list of the log takes 14 ms at 20,000 entries.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._handle: DeltaTable | None = None
+        self._entry: LogEntry | None = None
+        """That of the handle's version; another one in its place shows a lake that was restored from a backup."""
+        self._positions: dict[str, int] = {}
+        """Of applications at the handle's version, as far as they were asked for."""
         self._durable_until = 0
         """All commits before this version are known to be durable."""
 
@@ -70,18 +77,38 @@ class TableWriter:
         Raises:
             LakeError: the table cannot be read.
         """
+        handle = self._handle
         try:
-            if self._handle is None:
-                self._handle = DeltaTable(str(self._folder))
-            else:
-                self._handle.update_incremental()
+            if handle is None or log_entry(self._folder, handle.version()) != self._entry:
+                handle = self._keep(DeltaTable(str(self._folder)))
+            elif log_entry(self._folder, handle.version() + 1) is not None:
+                handle.update_incremental()
+                self._keep(handle)
         except BaseException as error:
             self._handle = None
             if not is_of_storage(error):
                 raise
             hint = "Restore the lake from a backup if the folder is damaged."
             raise lake_error("the table cannot be read", error, self._folder, hint) from error
-        return self._handle
+        return handle
+
+    def _keep(self, handle: DeltaTable) -> DeltaTable:
+        self._handle, self._positions = handle, {}
+        self._entry = log_entry(self._folder, handle.version())
+        return handle
+
+    def position(self, app: str) -> int:
+        """Return the next position of an application; 0 if it has written nothing.
+
+        Raises:
+            LakeError: the table cannot be read.
+        """
+        return self._position(self.handle, app)
+
+    def _position(self, handle: DeltaTable, app: str) -> int:
+        if app not in self._positions:
+            self._positions[app] = handle.transaction_version(app) or 0
+        return self._positions[app]
 
     def write(self, rows_for: Callable[[DeltaTable], pl.DataFrame], mode: WriteMode, claims: Sequence[Claim]) -> bool:
         """Commit rows and positions; return False if all ranges are written already.
@@ -98,7 +125,7 @@ class TableWriter:
         failure: CommitFailedError | None = None
         for _ in range(ATTEMPTS_MAX):
             handle = self.handle
-            if _are_applied(claims, self._folder.name, handle):
+            if self._are_applied(claims, handle):
                 # its writer may have been killed before the commit was durable
                 self._make_durable(handle.version())
                 return False
@@ -124,12 +151,17 @@ class TableWriter:
         )
         options: dict[str, Any] = {
             "commit_properties": properties,
-            # a Delta checkpoint of a commit that is not durable yet could not be undone
+            # A Delta checkpoint of a commit that is not durable yet could not be undone. To look for old entries of
+            # the log after each commit takes 120 ms at 20,000 of them: that is left to the lake's maintenance.
             "post_commithook_properties": PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
         }
         try:
+            before = handle.version()
             write_deltalake(handle, frame, mode=mode, writer_properties=_encoding(frame.schema), **options)
             version = handle.version()
+            known = self._positions if version == before + 1 else {}
+            self._keep(handle)
+            self._positions = known | {claim.app: claim.following for claim in claims}
             self._make_durable(version)
             if version % COMMITS_PER_CHECKPOINT == 0:
                 self._checkpoint(handle)
@@ -168,34 +200,32 @@ class TableWriter:
         # (measured at 400 commits: 15-20 ms an append instead of 52)
         self._handle = None
 
+    def _are_applied(self, claims: Sequence[Claim], handle: DeltaTable) -> bool:
+        """Tell whether all ranges are written already; False if all are still to be written.
+
+        Raises:
+            LakeConflict: neither is so; names the applications whose position is not where their range begins.
+        """
+        checked = [(claim, self._position(handle, claim.app)) for claim in claims if claim.first is not None]
+        if all(position >= claim.following for claim, position in checked):
+            return True
+        if differing := [(claim, position) for claim, position in checked if position != claim.first]:
+            raise LakeConflict(
+                "; ".join(
+                    f"{claim.app!r} has written up to {position}, and these rows are [{claim.first}, {claim.following})"
+                    for claim, position in differing
+                ),
+                where=self._folder.name,
+                hint="Another writer has written them, or the lake was restored from a backup while this one ran: "
+                "start it again, so that it reads the lake's position.",
+            )
+        return False
+
     def _make_durable(self, version: int) -> None:
         """Make all commits up to `version` durable, whoever wrote them."""
         for at_risk in range(max(self._durable_until, version + 1 - COMMITS_AT_RISK), version + 1):
             make_durable(self._folder, at_risk)
         self._durable_until = version + 1
-
-
-def _are_applied(claims: Sequence[Claim], table: str, handle: DeltaTable) -> bool:
-    """Tell whether all ranges are written already; False if all are still to be written.
-
-    Raises:
-        LakeConflict: neither is so; names the applications whose position is not where their range begins.
-    """
-    positions = {claim.app: handle.transaction_version(claim.app) or 0 for claim in claims}
-    if all(positions[claim.app] >= claim.following for claim in claims):
-        return True
-    if differing := [claim for claim in claims if positions[claim.app] != claim.first]:
-        raise LakeConflict(
-            "; ".join(
-                f"{claim.app!r} has written up to {positions[claim.app]}, "
-                f"and these rows are [{claim.first}, {claim.following})"
-                for claim in differing
-            ),
-            where=table,
-            hint="Another writer has written them, or the lake was restored from a backup while this one ran: "
-            "start it again, so that it reads the lake's position.",
-        )
-    return False
 
 
 def _encoding(schema: pl.Schema) -> WriterProperties:

@@ -17,11 +17,23 @@ import pyarrow.parquet as pq
 from lake.failure import is_refused_by_system, lake_error
 from schemas.errors import LakeError
 
-__all__ = ["COMMITS_AT_RISK", "check_newest_commits", "log_file", "make_durable", "sync", "write_atomically"]
+__all__ = [
+    "COMMITS_AT_RISK",
+    "LogEntry",
+    "check_newest_commits",
+    "log_entry",
+    "log_file",
+    "make_durable",
+    "sync",
+    "write_atomically",
+]
 
 COMMITS_AT_RISK = 8
 """Newest commits that are checked: one for each process that may write to a table at once, and a few more, which also
 detects a disk that reports writes as done too early."""
+
+LogEntry = tuple[int, int]
+"""Identity of a file of the log: its number in the file system, and its time."""
 
 _LOG = "_delta_log"
 
@@ -29,6 +41,15 @@ _LOG = "_delta_log"
 def log_file(folder: Path, version: int) -> Path:
     """Return the path of the log entry of commit `version` of the table in `folder`."""
     return folder / _LOG / f"{version:020d}.json"
+
+
+def log_entry(folder: Path, version: int) -> LogEntry | None:
+    """Return what tells the log entry of commit `version` from any other of this number; None if there is none."""
+    try:
+        found = log_file(folder, version).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -3,42 +3,44 @@
 It knows columns and positions; what a row means is up to the callers.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import unquote
+from typing import Any, TypeVar
 
 import polars as pl
-from deltalake import DeltaTable, Field, Schema
+from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
-from deltalake.schema import ArrayType, PrimitiveType
 
 from lake.append import Claim, TableWriter, WriteMode
+from lake.delta_schema import fields_of, schema_of
 from lake.disk import check_newest_commits
 from lake.failure import is_of_storage, lake_error
+from lake.heads import HEADS, HEADS_TABLE, first_heads, head_claims, head_times, holds_a_head
 from lake.marker import Marker, check_path, make_folder
 from lake.properties import table_properties
+from lake.scan import Bounds, holding, scan_files
 from lake.table import (
     PARTITION_COLUMN,
     RECORDED_AT,
     TABLES,
     TIME,
-    ColumnType,
     column_type_of,
-    column_type_of_delta,
     required_columns,
     schemas_of,
 )
 from lake.view import write_views
 from schemas.config.loop import LoopConfig
-from schemas.errors import LakeError
+from schemas.errors import LakeConflict, LakeError
 
 __all__ = ["Lake"]
 
-Bounds = tuple[int, int] | tuple[datetime, datetime]
-
 _T = TypeVar("_T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FILES_AT_ONCE = 32
+"""Files of one part of `scan_back`: more than those of a few minutes of a live lake."""
 
 
 class Lake:
@@ -48,6 +50,7 @@ class Lake:
         self.path = path
         self.loop = marker.loop
         self._writers = {table: TableWriter(path / table) for table in TABLES}
+        self._remembered: dict[tuple[str, str], tuple[int, Any]] = {}
 
     @classmethod
     def create(cls, path: Path, config: LoopConfig) -> "Lake":
@@ -69,6 +72,7 @@ class Lake:
                 lake._add_columns(table, schema)
             else:
                 lake._create_table(table, schema, table_properties(table, config.lake.keep_readable))
+        lake._set_heads()
         write_views(path, config, {table: lake.schema(table) for table in TABLES})
         return lake
 
@@ -96,7 +100,7 @@ class Lake:
 
     def applied(self, table: str, app: str) -> int:
         """Return the next position of `app` in `table`; 0 if it has written nothing."""
-        return self._writer(table).handle.transaction_version(app) or 0
+        return self._writer(table).position(app)
 
     def version(self, table: str) -> int:
         """Return the version of the table: the number of its newest commit."""
@@ -104,7 +108,7 @@ class Lake:
 
     def schema(self, table: str) -> pl.Schema:
         """Return the table's columns and types, in order."""
-        return _schema_of(self._writer(table).handle, table)
+        return schema_of(self._writer(table).handle, table)
 
     def append(self, table: str, rows: pl.DataFrame, claims: Sequence[Claim], *, recorded_at: datetime) -> bool:
         """Append the rows of position ranges of one or several applications, exactly once.
@@ -134,21 +138,59 @@ class Lake:
             within: column -> least and greatest number or time. Other rows are left out, and files that hold no such
                 row by Delta's statistics are not opened.
         """
-        within = within or {}
-        handle = self._writer(table).handle
-        schema = _schema_of(handle, table)
-        files = _files(handle, self.path / table, within)
-        if not files:
-            return pl.LazyFrame(schema=schema)
-        rows = pl.scan_parquet(
-            files,
-            glob=False,
-            schema=schema,
-            hive_partitioning=True,
-            hive_schema={PARTITION_COLUMN: schema[PARTITION_COLUMN]},
-            missing_columns="insert",
-        ).select(schema.names())
-        return rows.filter(*(pl.col(name).is_between(*bounds) for name, bounds in within.items())) if within else rows
+        return self._scan(table, holding(self._files(table), within or {}), within or {})
+
+    def scan_back(self, table: str, within: Mapping[str, Bounds] | None = None) -> Iterator[pl.LazyFrame]:
+        """Yield what `scan` returns in parts of a few files each, those with the newest rows first."""
+        files = holding(self._files(table), within or {})
+        newest = files.sort(pl.col("^max.recorded_at$"), "path", descending=True, nulls_last=False)
+        for part in newest.iter_slices(_FILES_AT_ONCE):
+            yield self._scan(table, part, within or {})
+
+    def is_empty(self, table: str) -> bool:
+        """Tell whether the table has no rows."""
+        return not self._files(table)["num_records"].fill_null(1).sum()
+
+    def heads(self) -> pl.DataFrame | None:
+        """Return the newest rows of the ledger's partitions, from files that hold one by Delta's statistics.
+
+        Returns:
+            None if an earlier version wrote the ledger, or rows were taken from it.
+        """
+        files = self._files(HEADS_TABLE)
+        position = self._writer(HEADS_TABLE).position
+        if not position(HEADS) and not files.is_empty():
+            return None
+        heads = head_times(files, position)
+        if not heads:
+            return self.scan(HEADS_TABLE).head(0).collect()
+        wanted = pl.LazyFrame(
+            {"partition": list(heads), RECORDED_AT: list(heads.values())}, {"partition": pl.Int32(), RECORDED_AT: TIME}
+        )
+        rows = self._scan(HEADS_TABLE, files.filter(holds_a_head(heads)), {})
+        found = rows.join(wanted, on=["partition", RECORDED_AT], how="semi").collect()
+        newest = found.filter(pl.col("sequence") == pl.col("sequence").max().over("partition")).sort("partition")
+        return newest if newest["partition"].to_list() == sorted(heads) else None
+
+    def remember(self, table: str, name: str, read: Callable[[], _T]) -> _T:
+        """Return what `read` returned when it was last called under this name, if the table has not changed since.
+
+        Args:
+            read: reads this table alone.
+        """
+        version = self.version(table)
+        known = self._remembered.get((table, name))
+        if known is None or known[0] != version:
+            known = self._remembered[table, name] = version, read()
+        found: _T = known[1]
+        return found
+
+    def _files(self, table: str) -> pl.DataFrame:
+        """Return the table's files with their statistics."""
+        return pl.DataFrame(self._writer(table).handle.get_add_actions(flatten=True))
+
+    def _scan(self, table: str, files: pl.DataFrame, within: Mapping[str, Bounds]) -> pl.LazyFrame:
+        return scan_files(self.path / table, files, self.schema(table), within)
 
     def _writer(self, table: str) -> TableWriter:
         try:
@@ -163,7 +205,7 @@ class Lake:
             raise ValueError("recorded_at needs a time zone")
         if len({claim.app for claim in claims}) < max(len(claims), 1):
             raise ValueError("there must be one claim for each application, and at least one")
-        if any(claim.following < claim.first for claim in claims):
+        if any(claim.first is not None and claim.following < claim.first for claim in claims):
             raise ValueError("a range cannot end before it begins")
         if rows.height and all(claim.following == claim.first for claim in claims):
             raise ValueError(f"{rows.height} rows need a range that is not empty")
@@ -172,14 +214,34 @@ class Lake:
             pl.lit(moment.date()).alias(PARTITION_COLUMN),
             pl.lit(moment).cast(TIME).alias(RECORDED_AT),
         )
-        return self._writer(table).write(lambda handle: _conform(table, whole, _schema_of(handle, table)), mode, claims)
+        heads = self._new_heads(whole, moment) if table == HEADS_TABLE else []
+        return self._writer(table).write(
+            lambda handle: _conform(table, whole, schema_of(handle, table)), mode, [*claims, *heads]
+        )
+
+    def _new_heads(self, rows: pl.DataFrame, moment: datetime) -> list[Claim]:
+        """Return the heads that a commit of ledger rows sets; before the first, a table has them all."""
+        is_first = not self.applied(HEADS_TABLE, HEADS) and self.is_empty(HEADS_TABLE)
+        heads = head_claims(rows, moment) if rows.height else []
+        return [Claim(HEADS, None, 1), *heads] if heads and is_first else heads
+
+    def _set_heads(self) -> None:
+        """Give a ledger of an earlier version its heads."""
+        while not self.applied(HEADS_TABLE, HEADS) and not self.is_empty(HEADS_TABLE):
+            rows = self.scan(HEADS_TABLE).select("partition", "sequence", RECORDED_AT).collect()
+            claims = first_heads(rows, partial(self.applied, HEADS_TABLE))
+            none = self.scan(HEADS_TABLE).head(0).drop(PARTITION_COLUMN, RECORDED_AT).collect()
+            try:
+                self.append(HEADS_TABLE, none, claims, recorded_at=_EPOCH)
+            except LakeConflict:  # another process has set some meanwhile
+                continue
 
     def _create_table(self, table: str, schema: pl.Schema, properties: Mapping[str, str]) -> None:
         make_folder(self.path / table)
         try:
             DeltaTable.create(
                 str(self.path / table),
-                schema=Schema(_fields(schema.items())),
+                schema=Schema(fields_of(schema.items())),
                 mode="ignore",
                 partition_by=[PARTITION_COLUMN],
                 configuration=dict(properties),
@@ -223,7 +285,7 @@ class Lake:
             return [(name, dtype) for name, dtype in schema.items() if name not in known]
 
         self._alter(
-            table, "columns could not be added", missing, lambda to, these: to.alter.add_columns(_fields(these))
+            table, "columns could not be added", missing, lambda to, these: to.alter.add_columns(fields_of(these))
         )
 
     def _alter(
@@ -239,37 +301,6 @@ class Lake:
             if missing():
                 hint = "Another process is writing to the lake: stop it, or run the same command again."
                 raise lake_error(failure, error, self.path / table, hint) from error
-
-
-def _fields(columns: Iterable[tuple[str, pl.DataType]]) -> list[Field]:
-    return [Field(name, _delta_type(column_type_of(dtype)), nullable=True) for name, dtype in columns]
-
-
-def _delta_type(column_type: ColumnType) -> PrimitiveType | ArrayType:
-    element = PrimitiveType(column_type.delta)
-    return ArrayType(element, contains_null=True) if column_type.is_list else element
-
-
-def _schema_of(handle: DeltaTable, table: str) -> pl.Schema:
-    columns = {}
-    for field in handle.schema().fields:
-        is_list = isinstance(field.type, ArrayType)
-        element = field.type.element_type if isinstance(field.type, ArrayType) else field.type
-        try:
-            columns[field.name] = column_type_of_delta(getattr(element, "type", ""), is_list=is_list).polars
-        except KeyError:
-            raise LakeError(f"column {field.name!r} has a type that Truthloop does not use", where=table) from None
-    return pl.Schema(columns)
-
-
-def _files(handle: DeltaTable, folder: Path, within: Mapping[str, Bounds]) -> list[Path]:
-    """Return the table's files, without those whose statistics show that no row is within the bounds."""
-    actions = pl.DataFrame(handle.get_add_actions(flatten=True))
-    for name, (least, greatest) in within.items():
-        if f"min.{name}" in actions.columns:
-            overlaps = (pl.col(f"max.{name}") >= least) & (pl.col(f"min.{name}") <= greatest)
-            actions = actions.filter(overlaps.fill_null(value=True))
-    return [folder / unquote(path) for path in actions["path"].to_list()]
 
 
 def _conform(table: str, rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from streams.kafka.topics import Topics
 from streams.lake_sink.buffer import LakePosition
 from streams.lake_sink.cut import INPUTS, STEPPED, TABLES, Cut, PendingPartition
 from streams.ledger.row import LedgerRow
+from streams.ledger.table import rows_of
 
 __all__ = ["LakeProgress", "TopicMismatchError"]
 
@@ -170,7 +171,7 @@ class LakeProgress:
 
     def _last_row(self, number: int, steps: int) -> LedgerRow:
         last = steps - 1
-        rows = self._lake.scan("ledger", {"partition": (number, number), "sequence": (last, last)}).collect()
+        rows = rows_of(self._lake, {number: last})
         if rows.height != 1:
             raise TopicMismatchError(
                 f"holds {rows.height} rows of step {last} of partition {number}, and should hold one",

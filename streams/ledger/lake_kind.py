@@ -23,7 +23,7 @@ def is_replayed(lake: Lake) -> bool:
 
 def is_live(lake: Lake) -> bool:
     """Tell whether a live join fills the lake; its ledger may still be empty."""
-    has_rows = any(not lake.scan(table).head(1).collect().is_empty() for table in _LIVE_TABLES)
+    has_rows = not all(lake.is_empty(table) for table in _LIVE_TABLES)
     return has_rows and not is_replayed(lake)
 
 

@@ -16,7 +16,16 @@ from lake import Lake
 from schemas.errors import LakeError
 from streams.ledger.row import LedgerRow, RunRecord, ledger_frame
 
-__all__ = ["REPLAY_APP", "STEP_TABLES", "ReplayLedger", "ReplayStep", "copy_of", "newest_rows", "steps_written"]
+__all__ = [
+    "REPLAY_APP",
+    "STEP_TABLES",
+    "ReplayLedger",
+    "ReplayStep",
+    "copy_of",
+    "newest_rows",
+    "rows_of",
+    "steps_written",
+]
 
 REPLAY_APP = "replay"
 """Application id of a replay's appends: its Delta transaction version is the number of steps that a table holds."""
@@ -71,10 +80,9 @@ class ReplayLedger:
     """
 
     def __init__(self, lake: Lake) -> None:
-        ledger = lake.scan("ledger")
-        # The table grows with every nightly run, and only its newest two steps are needed whole.
-        newest = ledger.filter(pl.col("sequence") >= pl.col("sequence").max() - 1)
-        rows = newest.sort("sequence", "partition").collect()
+        ledger, steps = lake.scan("ledger"), lake.applied("ledger", REPLAY_APP)
+        # the table grows with every nightly run, and only its newest two steps are needed whole
+        rows = lake.scan("ledger", {"sequence": (steps - 2, steps - 1)}).sort("sequence", "partition").collect()
         self.last = _step_from_end(rows, 0)
         self.before_last = _step_from_end(rows, 1)
         of_runs = ledger.filter(pl.col("partition") == 0).select("run").unique()
@@ -83,29 +91,48 @@ class ReplayLedger:
         self.files = {file.sha256: file for run in finished for file in run.files}
 
 
-def newest_rows(lake: Lake, below: int | None = None) -> dict[int, LedgerRow]:
-    """Return the newest row of each partition that has one.
+def newest_rows(lake: Lake, steps: int | None = None) -> dict[int, LedgerRow]:
+    """Return the newest row of each partition that has one. It costs the same however long the ledger is.
 
     Args:
         lake: the lake to read.
-        below: only rows with a lesser sequence are considered.
+        steps: of a replay, whose partitions all take the same steps: the number of those to consider.
     """
-    steps = lake.scan("ledger").select("partition", "sequence")
-    if below is not None:
-        steps = steps.filter(pl.col("sequence") < below)
-    newest = steps.group_by("partition").max().collect()
-    if newest.is_empty():
-        return {}
-    sequences = newest["sequence"].unique().sort()
-    # A row is mostly JSON text, so only the few rows that are needed are read whole.
-    rows = (
-        lake.scan("ledger", {"sequence": (sequences[0], sequences[-1])})
-        .filter(pl.col("sequence").is_in(sequences.implode()))
-        .join(newest.lazy(), on=["partition", "sequence"], how="semi")
-        .sort("partition")
-        .collect()
-    )
+    rows = lake.remember("ledger", f"newest rows of {steps} steps", lambda: _newest_rows(lake, steps))
     return {row["partition"]: LedgerRow.read(row) for row in rows.iter_rows(named=True)}
+
+
+def rows_of(lake: Lake, steps: Mapping[int, int]) -> pl.DataFrame:
+    """Return the rows that end with some steps; the newest files are read first, and no more of them than are needed.
+
+    Args:
+        lake: the lake to read.
+        steps: by partition, the number of a step.
+    """
+    if not steps:
+        return lake.scan("ledger").head(0).collect()
+    wanted = pl.LazyFrame(
+        {"partition": list(steps), "sequence": list(steps.values())}, {"partition": pl.Int32, "sequence": pl.Int64}
+    )
+    found: list[pl.DataFrame] = []
+    for part in lake.scan_back("ledger", {"sequence": (min(steps.values()), max(steps.values()))}):
+        found.append(part.join(wanted, on=["partition", "sequence"], how="semi").collect())
+        if sum(rows.height for rows in found) >= len(steps):
+            break
+    return pl.concat(found) if found else lake.scan("ledger").head(0).collect()
+
+
+def _newest_rows(lake: Lake, steps: int | None) -> pl.DataFrame:
+    if steps is not None:
+        last = {"sequence": (steps - 1, steps - 1)}
+        return lake.scan("ledger", last).sort("partition").collect()
+    heads = lake.heads()
+    if heads is not None:
+        return heads
+    ledger = lake.scan("ledger")
+    newest = ledger.select("partition", "sequence").group_by("partition").max()
+    # a row is mostly JSON text, so only the few rows that are needed are read whole
+    return ledger.join(newest, on=["partition", "sequence"], how="semi").sort("partition").collect()
 
 
 def steps_written(lake: Lake) -> int:

@@ -18,6 +18,7 @@ from schemas.config.loop import LoopConfig
 __all__ = [
     "CONFIG_TEXT",
     "LABEL",
+    "LEDGER",
     "MORNING",
     "OUTCOME",
     "PREDICTION",
@@ -70,7 +71,7 @@ OUTCOME: Row = {
     "sequence": 0,
 }
 _REJECT: Row = {"stage": "join", "source": "f" * 64, "source_row": 1}
-_LEDGER: Row = {
+LEDGER: Row = {
     "predictions_first": 0,
     "predictions_next": 0,
     "labels_first": 0,
@@ -170,4 +171,4 @@ class LakeBuilder:
     def entry(self, sequence: int, now: float, **other: object) -> "LakeBuilder":
         """Append a ledger entry."""
         row = {"partition": 0, "sequence": sequence, "now": hour(now)}
-        return self.add("ledger", {**_LEDGER, **row, **other})
+        return self.add("ledger", {**LEDGER, **row, **other})

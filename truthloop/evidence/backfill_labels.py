@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from lake import Lake
+from streams.ledger.table import rows_of
 
 __all__ = ["BackfillLabelReader"]
 
@@ -51,18 +52,7 @@ class BackfillLabelReader:
     def _label_ends(self, steps: Mapping[int, int]) -> dict[int, int]:
         """Return by partition the label offset that follows these steps."""
         last = {number: count - 1 for number, count in steps.items() if count}
-        if not last:
-            return {}
-        schema = {"partition": pl.Int32, "sequence": pl.Int64}
-        last_steps = pl.LazyFrame({"partition": list(last), "sequence": list(last.values())}, schema=schema)
-        rows = (
-            self._lake.scan("ledger", {"sequence": (min(last.values()), max(last.values()))})
-            .select("partition", "sequence", "labels_next")
-            .join(last_steps, on=["partition", "sequence"], how="semi")
-            .select("partition", "labels_next")
-            .collect()
-        )
-        return dict(rows.iter_rows())
+        return dict(rows_of(self._lake, last).select("partition", "labels_next").iter_rows())
 
     def _between(self, bounds: Mapping[int, tuple[int, int]]) -> pl.DataFrame:
         """Read offsets by partition, from the first up to but without the end."""

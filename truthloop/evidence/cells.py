@@ -69,6 +69,7 @@ class Evidence:
         surplus_rows: how many more rows the table has than `cells`.
         rulings: about backfills; the cells follow them.
         logs: the gates' logs by kind, each with a cache of the entries read.
+        lake: that all of this was read from; it stays open for the next look.
     """
 
     plan: CellPlan
@@ -78,6 +79,7 @@ class Evidence:
     surplus_rows: int
     rulings: Sequence[Ruling]
     logs: Logs
+    lake: Lake
 
     def follows(self, kind: str, rulings: Sequence[Ruling]) -> bool:
         """Return whether the cells follow exactly these rulings about a kind."""
@@ -93,7 +95,7 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
     Raises:
         LakeError: there is no lake yet, or it cannot be read or written.
     """
-    lake = Lake.open(settings.lake)
+    lake = Lake.open(settings.lake) if before is None else before.lake
     # read before the cells: every row up to these checkpoints must be counted
     checkpoints = [row.checkpoint for row in complete_rows(lake).values()]
     plan = CellPlan.from_config(settings.config)
@@ -106,7 +108,7 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
     known, rulings = ruled
     reach = _reach(checkpoints, plan)
     return Evidence(
-        plan.with_admitted(known.cells), known.cells, reach, known.version, known.surplus_rows, rulings, logs
+        plan.with_admitted(known.cells), known.cells, reach, known.version, known.surplus_rows, rulings, logs, lake
     )
 
 

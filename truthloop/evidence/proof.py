@@ -9,6 +9,7 @@ from lake import Lake
 from monitor.cells.plan import CellPlan
 from monitor.cells.timeouts import CURSOR_SCHEMA, Proof, is_without_timely_label
 from schemas.events.backfill import Ruling
+from streams.ledger.table import rows_of
 from truthloop.evidence.outcomes import OUTCOME, with_backfill_columns
 
 __all__ = ["newly_proven", "read_cursors"]
@@ -31,17 +32,7 @@ def read_cursors(lake: Lake, steps: Mapping[int, int]) -> pl.DataFrame:
         steps: by partition, the number of its first steps.
     """
     last = {number: count - 1 for number, count in steps.items() if count}
-    if not last:
-        return CURSOR_SCHEMA.to_frame()
-    wanted = pl.LazyFrame(
-        {"partition": list(last), "sequence": list(last.values())}, {"partition": pl.Int32, "sequence": pl.Int64}
-    )
-    rows = (
-        lake.scan("ledger", {"sequence": (min(last.values()), max(last.values()))})
-        .join(wanted, on=["partition", "sequence"], how="semi")
-        .select("partition", "cursors")
-        .collect()
-    )
+    rows = rows_of(lake, last).select("partition", "cursors")
     found = [
         (number, kind, time_ms, offset)
         for number, text in rows.iter_rows()

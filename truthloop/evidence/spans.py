@@ -13,6 +13,7 @@ from monitor.cells.plan import CellPlan
 from monitor.cells.timeouts import Proof
 from schemas.events.backfill import Ruling
 from streams.ledger.row import LedgerRow
+from streams.ledger.table import rows_of
 from truthloop.evidence.outcomes import OUTCOME, for_evidence, read_outcomes_of
 from truthloop.evidence.proof import newly_proven, read_cursors
 
@@ -123,18 +124,7 @@ def _with_sources(lake: Lake, outcomes: pl.DataFrame) -> pl.DataFrame:
 
 def _prediction_ends(lake: Lake, sequences: Mapping[int, int]) -> dict[int, int]:
     """Return by partition the prediction offset that follows these steps; without those that the ledger lacks."""
-    if not sequences:
-        return {}
-    columns = {"partition": list(sequences), "sequence": list(sequences.values())}
-    steps = pl.DataFrame(columns, schema=_SCHEMA)
-    rows = (
-        lake.scan("ledger", {"sequence": (min(sequences.values()), max(sequences.values()))})
-        .select("partition", "sequence", "predictions_next")
-        .join(steps.lazy(), on=["partition", "sequence"], how="semi")
-        .select("partition", "predictions_next")
-        .collect()
-    )
-    return dict(rows.iter_rows())
+    return dict(rows_of(lake, sequences).select("partition", "predictions_next").iter_rows())
 
 
 def _within(column: str, spans: list[Span], bounds_of: Callable[[Span], Bounds]) -> pl.Expr:
