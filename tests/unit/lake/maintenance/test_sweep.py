@@ -27,6 +27,7 @@ from maintenance_case import (
 from polars.testing import assert_frame_equal
 
 from lake import Claim, Lake, connect
+from lake.append import TableWriter
 from lake.maintenance.delta_log import LOG
 from lake.maintenance.maintainer import Swept
 from lake.maintenance.sweep import ClockAheadError
@@ -269,6 +270,10 @@ def test_a_sweep_that_is_killed_between_any_two_deletions_is_taken_up_again(
 ) -> None:
     """Whatever it has deleted; in the end it is the same as if it had not been killed."""
     orphan(path, "old.parquet", 9)
+    append(Lake.open(path), 0)
+    TableWriter(path / TABLE).checkpoint()  # so that only entries that go say which files are dead
+    make_older(path, 2.5)
+    append(Lake.open(path), 1)
     before = content(Lake.open(path))
     whole = Path(shutil.copytree(path, tmp_path / "whole"))
     sweep(whole)
