@@ -12,17 +12,24 @@ anything is told. The same options give the same figures.
 """
 
 import argparse
+import sys
 import time
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
+
+from frame_cells import FrameCells
+
 from monitor.cells.bins import AGES_MAX
 from monitor.cells.cohort import day_starts_ms
-from monitor.cells.label_flow import BLOCK_HOURS, FlowCells, block_ends_ms, flow_edges_ms
+from monitor.cells.flow_cells import FlowCells
+from monitor.cells.label_flow import BLOCK_HOURS, block_ends_ms, flow_edges_ms
 from monitor.cells.packing import CELL_SCHEMA
 from monitor.cells.plan import CellPlan
 from monitor.cells.source_name import SOURCE_MEASURE
@@ -125,7 +132,7 @@ def make_run(median: int, loss: tuple[str, float] | None, seed: int, options: ar
     plan = CellPlan.from_config(config)
     cells = draw(plan, days * HOURS, (median, options.rate, options.day_speed), lost, rng)
     last = FIRST + timedelta(days=days - 1)
-    flows = FlowCells(cells, plan, "late", (FIRST, last))
+    flows = FlowCells(FrameCells(cells), plan, "late", (FIRST, last))
     return Run(LossWatch(flows, "late", horizon * HOUR_MS, "UTC"), begins, days, hour)
 
 

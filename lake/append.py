@@ -8,7 +8,7 @@ applications has committed since. A write by URI would open the table again, and
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 from deltalake import (
@@ -26,7 +26,7 @@ from lake.disk import COMMITS_AT_RISK, LogEntry, log_entry, make_durable
 from lake.failure import is_of_storage, lake_error
 from schemas.errors import LakeConflict, LakeError
 
-__all__ = ["Claim", "TableWriter", "WriteMode"]
+__all__ = ["Claim", "TableWriter", "Write", "WriteMode"]
 
 ATTEMPTS_MAX = 20
 """Each failed attempt means that another writer succeeded; this many in a row mean too many writers, not bad luck."""
@@ -37,6 +37,8 @@ COMMITS_PER_CHECKPOINT = 50
 _DISTINCT_TEXTS = frozenset({"key", "id", "extras", "batch_id"})
 
 WriteMode = Literal["append", "overwrite"]
+
+Write = Callable[[DeltaTable, CommitProperties, PostCommitHookProperties], None]
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,30 @@ class TableWriter:
             LakeConflict: the applications' positions are neither all at the start nor all past the end of their ranges.
             LakeError: the disk is full, or other writers were first every time.
         """
+
+        def write(handle: DeltaTable, properties: CommitProperties, hooks: PostCommitHookProperties) -> None:
+            frame = rows_for(handle)
+            write_deltalake(
+                handle,
+                frame,
+                mode=mode,
+                writer_properties=_encoding(frame.schema),
+                commit_properties=properties,
+                post_commithook_properties=hooks,
+            )
+
+        # Delta retries by itself. Rows that were appended in between would then survive an overwrite
+        # (`test_a_replacement_leaves_nothing_of_another_writer_behind` fails).
+        return self.commit(write, claims, retries=0 if mode == "overwrite" else None)
+
+    def commit(self, write: Write, claims: Sequence[Claim], retries: int | None) -> bool:
+        """Commit by `write`, again whenever another writer was first; return False if all ranges are written already.
+
+        Args:
+            write: commits to a handle, with the properties given.
+            claims: one for each application.
+            retries: how often Delta tries again by itself; None for its default.
+        """
         failure: CommitFailedError | None = None
         for _ in range(ATTEMPTS_MAX):
             handle = self.handle
@@ -130,7 +156,7 @@ class TableWriter:
                 self._make_durable(handle.version())
                 return False
             try:
-                self._commit(handle, rows_for(handle), mode, claims)
+                self._commit(handle, write, claims, retries)
             except CommitFailedError as error:
                 self._handle = None
                 failure = error
@@ -142,22 +168,17 @@ class TableWriter:
             hint="Run one writer per partition.",
         )
 
-    def _commit(self, handle: DeltaTable, frame: pl.DataFrame, mode: WriteMode, claims: Sequence[Claim]) -> None:
+    def _commit(self, handle: DeltaTable, write: Write, claims: Sequence[Claim], retries: int | None) -> None:
         properties = CommitProperties(
             app_transactions=[Transaction(claim.app, claim.following) for claim in claims],
-            # Delta retries by itself. Rows that were appended in between would then survive an overwrite
-            # (`test_a_replacement_leaves_nothing_of_another_writer_behind` fails).
-            max_commit_retries=0 if mode == "overwrite" else None,
+            max_commit_retries=retries,
         )
-        options: dict[str, Any] = {
-            "commit_properties": properties,
-            # A Delta checkpoint of a commit that is not durable yet could not be undone. To look for old entries of
-            # the log after each commit takes 120 ms at 20,000 of them: that is left to the lake's maintenance.
-            "post_commithook_properties": PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
-        }
+        # A Delta checkpoint of a commit that is not durable yet could not be undone. To look for old entries of the log
+        # after each commit takes 120 ms at 20,000 of them: that is left to the lake's maintenance.
+        hooks = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
         try:
             before = handle.version()
-            write_deltalake(handle, frame, mode=mode, writer_properties=_encoding(frame.schema), **options)
+            write(handle, properties, hooks)
             version = handle.version()
             known = self._positions if version == before + 1 else {}
             self._keep(handle)
@@ -165,7 +186,7 @@ class TableWriter:
             self._make_durable(version)
             if version % COMMITS_PER_CHECKPOINT == 0:
                 self._checkpoint(handle)
-        except CommitFailedError:
+        except (CommitFailedError, LakeConflict):
             raise
         except BaseException as error:
             self._handle = None

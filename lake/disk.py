@@ -24,6 +24,7 @@ __all__ = [
     "log_entry",
     "log_file",
     "make_durable",
+    "make_file_durable",
     "sync",
     "write_atomically",
 ]
@@ -70,6 +71,12 @@ def write_atomically(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
         hint = "Check that the disk has room and the folder is writable, then run the same command again."
         raise lake_error("could not be written", error, path, hint) from error
+
+
+def make_file_durable(path: Path) -> None:
+    """Make a file survive power loss."""
+    sync(path)
+    sync(path.parent)
 
 
 def make_durable(folder: Path, version: int) -> None:

@@ -14,6 +14,7 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 
 from lake.append import Claim, TableWriter, WriteMode
+from lake.by_day import DayTable
 from lake.delta_schema import fields_of, schema_of
 from lake.disk import check_newest_commits
 from lake.failure import is_of_storage, lake_error
@@ -191,6 +192,10 @@ class Lake:
 
     def _scan(self, table: str, files: pl.DataFrame, within: Mapping[str, Bounds]) -> pl.LazyFrame:
         return scan_files(self.path / table, files, self.schema(table), within)
+
+    def by_day(self, table: str) -> DayTable:
+        """Return a table whose rows belong to days, to be read and replaced file by file."""
+        return DayTable(self.path / table, self._writer(table), self.schema(table))
 
     def _writer(self, table: str) -> TableWriter:
         try:

@@ -12,6 +12,7 @@ import polars as pl
 from schemas.config.loop import LoopConfig
 
 __all__ = [
+    "DAY_TABLES",
     "PARTITION_COLUMN",
     "RECORDED_AT",
     "TABLES",
@@ -36,6 +37,9 @@ The last four are written by the feedback role, after everything that they refer
 
 Readers read the tables in the opposite order, so an outcome whose row is still to be written shows as pending.
 """
+
+DAY_TABLES = frozenset({"cells"})
+"""Tables with files of the days that rows belong to (`lake.by_day`): whoever writes them brings them together."""
 
 PARTITION_COLUMN = "recorded_on"
 RECORDED_AT = "recorded_at"

@@ -4,18 +4,19 @@ An evaluation is a function of the cells and label arrivals as of that day's end
 gives the same evaluations, so no state is stored. Days whose labels are too young are not judged.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 import polars as pl
 
+from monitor.cells.cells_by_day import CellsByDay
 from monitor.cells.cohort import ALL, day_at, day_starts_ms
 from monitor.cells.histogram import Histogram
 from monitor.cells.inputs import LABEL, input_counts, input_histograms
 from monitor.cells.pane import Panes, read_panes
 from monitor.cells.plan import CellPlan, KindPlan
-from monitor.cells.versions import current_rollout, prediction_counts, running_version, versions_in
+from monitor.cells.versions import current_rollout, running_on, running_version, versions_in
 from monitor.coverage.label_pipeline import first_day_of_alert, label_pipeline
 from monitor.coverage.lookback import lookback_days, lookback_ms
 from monitor.coverage.source import LabelMemory, SourceArrivals, watch_sources
@@ -24,6 +25,7 @@ from monitor.drift.error_rows import error_rows
 from monitor.drift.input_shift import InputShift
 from monitor.drift.loss import LOSS_NAME, LossCheck, day_losses, judge_loss
 from monitor.drift.quality import judge_quality
+from monitor.drift.recovery import still_open
 from monitor.finding import (
     drift_finding,
     loss_finding,
@@ -40,10 +42,6 @@ from schemas.events.evidence import Evaluation, Finding
 
 __all__ = ["Evaluator", "day_ending_at", "end_of_day_ms"]
 
-_RECOVERED = 0.5
-"""A drift stays open until the error of a week has returned by this part of the change."""
-_RECOVERY_DAYS = 7
-_REFERENCE = timedelta(days=28)
 _NO_MEMORY = LabelMemory()
 
 
@@ -83,44 +81,53 @@ class Evaluator:
         other._shifts = {version: shift.for_restated_cells() for version, shift in self._shifts.items()}
         return other
 
-    def load(
-        self, cells: pl.DataFrame, plan: CellPlan, days: tuple[date, date], watch: LabelWatch | None = None
-    ) -> None:
-        """Read the cells as they are now, to evaluate some days.
+    def load(self, cells: CellsByDay, plan: CellPlan, days: tuple[date, date], watch: LabelWatch | None = None) -> None:
+        """Read the cells as they are now, to evaluate some days: of the look back, and of the versions that run.
 
         Args:
-            cells: merged cells.
+            cells: of the loop.
             plan: the plan they were folded with.
             days: the first and the last day to evaluate; both have ended.
             watch: over the same cells and these days, at least; None: one is made.
         """
         first, last = days
         kind = next(kind for kind in plan.kinds if kind.name == self._kind)
-        predictions = prediction_counts(cells, self._kind, last)
+        predictions = cells.summary.predictions(self._kind, last)
         histograms = input_histograms(self._config, self._kind, plan)
-        judged = self.judged_day(last)
+        back = first - timedelta(days=lookback_days(kind.horizon_ms))
         watch = watch or LabelWatch(cells, plan, self._kind, days)
         self._cells = loaded = _LoadedCells(kind, predictions, histograms, watch)
+        running = running_on(predictions, days)
         for version in versions_in(predictions):
-            own = cells.filter(pl.col("version") == version)
-            counts = input_counts(own, kind, version, last, judged, self.at_age_ms)
-            loaded.inputs[version] = counts
-            loaded.shift[version] = self._shifts.setdefault(version, InputShift()).judge(counts, histograms)
-            loaded.losses[version] = day_losses(own, kind, version, judged, self.at_age_ms)
             made = predictions.filter(pl.col("version") == version)["day"]
-            span = (max(self._first_needed(version, first), min(made)), max(made))
+            if version in running:
+                self._load_version(cells, version, (min(made), last))
+            span = max(self._first_needed(version, running, back), min(made)), max(made)
             if span[0] <= span[1]:
+                is_pane = pl.col("measure").str.starts_with("pane_")
+                own = cells.of_days(*span, pl.col("kind") == self._kind, pl.col("version") == version, is_pane)
                 loaded.panes[version] = read_panes(own, plan, self._kind, version, ALL, span)
 
-    def _first_needed(self, version: str, first: date) -> date:
+    def _load_version(self, cells: CellsByDay, version: str, days: tuple[date, date]) -> None:
+        """Read what is judged of a version that runs, or ran before the one that does."""
+        loaded, last = self._loaded(), days[1]
+        judged = self.judged_day(last)
+        own = cells.of_days(*days, pl.col("version") == version, pl.col("slice") == ALL)
+        counts = input_counts(own, loaded.kind, version, last, judged, self.at_age_ms)
+        loaded.inputs[version] = counts
+        loaded.shift[version] = self._shifts.setdefault(version, InputShift()).judge(counts, loaded.histograms)
+        loaded.losses[version] = day_losses(own, loaded.kind, version, judged, self.at_age_ms)
+
+    def _first_needed(self, version: str, running: Collection[str], back: date) -> date:
         """Return the first day whose panes are read: for the coverage alert, and for a drift detector that lags behind.
 
-        A version that has not run yet needs all its days, or its detector would have read less than after a restart.
+        A version that has not run yet needs all its days once it does, or its detector would have read less than after
+        a restart.
         """
+        if version not in running:
+            return back
         state = self._states.get(version)
-        if state is None or state.fed_until is None:
-            return date.min
-        return min(first - timedelta(days=lookback_days(self._config.labels[self._kind].horizon)), state.fed_until)
+        return date.min if state is None or state.fed_until is None else min(back, state.fed_until)
 
     def judged_day(self, day: date) -> date:
         """Return the newest day that is old enough to be judged when `day` ends."""
@@ -208,7 +215,7 @@ class Evaluator:
             rows = error_rows(panes, index, self.at_age_ms)
             found = state.drift.add_day(day, rows)
             state.days.append((day, float(rows["error"].sum()), rows.height))
-            state.open_drift = found if found is not None else _still_open(state.open_drift, state.days)
+            state.open_drift = found if found is not None else still_open(state.open_drift, state.days)
             state.fed_until = day
         one = drift_finding(state.open_drift, state.drift.resolution(), self._kind)
         return [] if one is None else [one]
@@ -279,20 +286,3 @@ def day_ending_at(end_ms: int, timezone: str) -> date:
     '2013-03-10'
     """
     return day_at(end_ms - 1, timezone)
-
-
-def _still_open(found: Detection | None, days: Sequence[tuple[date, float, int]]) -> Detection | None:
-    """Return the drift, unless the error of a whole week after it is closer to the error before the drift."""
-    recent = days[-_RECOVERY_DAYS:]
-    if found is None or recent[0][0] <= found.day:
-        return found
-    before = _mean_error([one for one in days if found.since - _REFERENCE <= one[0] < found.since])
-    now = _mean_error(recent)
-    if before is None or now is None:
-        return found
-    return None if abs(now - before) < _RECOVERED * abs(found.change) else found
-
-
-def _mean_error(days: Sequence[tuple[date, float, int]]) -> float | None:
-    rows = sum(n for _, _, n in days)
-    return sum(wrong for _, wrong, _ in days) / rows if rows else None

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-import polars as pl
-
-from monitor.cells.label_flow import FlowCells, block_ends_ms
+from monitor.cells.cells_by_day import CellsByDay
+from monitor.cells.flow_cells import FlowCells
+from monitor.cells.label_flow import block_ends_ms
 from monitor.cells.plan import CellPlan
 from monitor.coverage.lookback import lookback_days
 from monitor.coverage.loss_watch import LossWatch
@@ -42,13 +42,13 @@ class LabelWatch:
     """Watches one kind.
 
     Args:
-        cells: merged cells.
+        cells: of the loop.
         plan: the plan they were folded with.
         kind: name of a kind of the plan.
         days: the first and the last day that are looked at; the last may be under way.
     """
 
-    def __init__(self, cells: pl.DataFrame, plan: CellPlan, kind: str, days: tuple[date, date]) -> None:
+    def __init__(self, cells: CellsByDay, plan: CellPlan, kind: str, days: tuple[date, date]) -> None:
         horizon_ms = plan.kind(kind).horizon_ms
         first = days[0] - timedelta(days=lookback_days(horizon_ms))
         self._days = days

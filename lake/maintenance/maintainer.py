@@ -5,7 +5,7 @@ removes, and everything else is either done or due again.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,14 @@ import polars as pl
 from lake.append import TableWriter
 from lake.maintenance.commit import Replacement, commit_replacement
 from lake.maintenance.expiry import Expired
-from lake.maintenance.plan import Group, plan_groups
+from lake.maintenance.plan import ActiveFile, Group, plan_groups
 from lake.maintenance.rewrite import write_sorted
 from lake.maintenance.status import TableStatus, table_status
 from lake.maintenance.storage import FolderStorage, Storage
 from lake.maintenance.sweep import ClockAheadError, LogTimes, TableFiles, check_clock, read_files
 from lake.maintenance.table_state import TableState
 from lake.marker import Marker
-from lake.table import TABLES
+from lake.table import DAY_TABLES, TABLES
 from schemas.errors import LakeConflict
 
 __all__ = ["Maintainer", "Rewritten", "Swept"]
@@ -164,7 +164,7 @@ class _Table:
         at = (handle.version(), now_ms // PLANNED_EVERY_MS)
         if at == self._settled:
             return []
-        groups = plan_groups(TableState.of(handle, self.name).files, now_ms)
+        groups = self._planned(TableState.of(handle, self.name).files, now_ms)
         if not groups:
             self._settled = at
         return groups
@@ -204,7 +204,10 @@ class _Table:
     def status(self, files: TableFiles, now_ms: int) -> TableStatus:
         """Return the table's status."""
         active = TableState.of(self._writer.handle, self.name).files
-        return table_status(self.name, active, files, plan_groups(active, now_ms))
+        return table_status(self.name, active, files, self._planned(active, now_ms))
+
+    def _planned(self, active: Sequence[ActiveFile], now_ms: int) -> list[Group]:
+        return [] if self.name in DAY_TABLES else plan_groups(active, now_ms)
 
     def delete(self, one: Expired) -> None:
         """Delete files; the data files first, so that the log names them until they are gone."""

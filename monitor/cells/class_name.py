@@ -7,6 +7,7 @@ import polars as pl
 __all__ = [
     "CLASSES_MAX",
     "HITS",
+    "IS_OF_CLASS",
     "OTHER",
     "PREDICTED",
     "TRUE",
@@ -18,6 +19,9 @@ __all__ = [
 
 TRUE, PREDICTED, HITS = "class_true", "class_predicted", "class_hit"
 """Names of the measures of a class: labelled outcomes of it, predictions of it, and those that are both."""
+
+IS_OF_CLASS = rf"^({TRUE}|{PREDICTED})(@\d+)? "
+"""Matches the measures of which every class with a cell has one."""
 
 CLASSES_MAX = 5_000
 """Classes of one kind that are counted separately; all others are pooled in `OTHER`, which bounds the cells."""
@@ -54,7 +58,7 @@ def classes_in(cells: pl.DataFrame) -> dict[str, frozenset[str]]:
     >>> classes_in(cells)
     {'status': frozenset({'late'})}
     """
-    is_of_class = pl.col("measure").str.contains(rf"^({TRUE}|{PREDICTED})(@\d+)? ")
+    is_of_class = pl.col("measure").str.contains(IS_OF_CLASS)
     named = cells.filter(is_of_class).select("kind", pl.col("measure").str.splitn(" ", 2).struct[1]).unique()
     found: dict[str, set[str]] = {}
     for kind, text in named.iter_rows():

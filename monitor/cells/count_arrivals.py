@@ -21,7 +21,7 @@ from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.source_name import source_name
 from schemas.base.status import Reason, Status
 
-__all__ = ["COHORT", "HourlyArrivals", "arrivals_of", "count_arrivals", "read_hourly_arrivals"]
+__all__ = ["COHORT", "IS_OF_ARRIVALS", "HourlyArrivals", "arrivals_of", "count_arrivals", "read_hourly_arrivals"]
 
 COHORT = ["version", "definition", "predicted_at"]
 """Columns of arrivals that a codebook encodes. `predicted_at` holds the time of arrival: the cell's day follows it."""
@@ -29,6 +29,9 @@ COHORT = ["version", "definition", "predicted_at"]
 _FIRST = "arrived"
 _CHANGED = "arrived_corrected"
 _FIRST_REASONS = [Reason.FIRST.value, Reason.LATE.value, Reason.EARLY.value]
+IS_OF_ARRIVALS = (pl.col("slice") == ALL) & pl.col("measure").is_in(["predictions", _FIRST, _CHANGED])
+"""Whether `read_hourly_arrivals` reads a cell."""
+
 _LABELLED = [Status.JOINED.value, Status.IMPLIED.value]
 _DAY_HOURS = 25
 _HOUR_MS = 3_600_000
@@ -131,7 +134,7 @@ def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str, retimed
     """Return the arrivals of a kind's own definition, hour by hour.
 
     Args:
-        cells: merged cells.
+        cells: merged cells, at least those of `IS_OF_ARRIVALS`.
         plan: the plan the cells were folded with.
         kind: name of a kind of the plan.
         retimed: known_ms, growing, and count of labels that were told again with another time. Cells do not have them:
@@ -143,9 +146,8 @@ def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str, retimed
     own = plan.kind(kind)
     mine = cells.filter(
         pl.col("kind") == kind,
-        pl.col("slice") == ALL,
         pl.col("definition") == own.definition,
-        pl.col("measure").is_in(["predictions", _FIRST, _CHANGED]),
+        IS_OF_ARRIVALS,
     )
     days = mine.get_column("day")
     edges_ms = np.asarray(own.age_edges_ms, dtype=np.int64)

@@ -82,7 +82,7 @@ def fold(
     outputs, arrivals, and panes without `delay_by` are counted in the slice of all only.
 
     Args:
-        plan: with the slice values and classes of the lake's cells admitted (`CellPlan.with_admitted`).
+        plan: with what the lake's cells of these rows' versions count separately (`CellPlan.with_admitted`).
         predictions: newly accepted predictions, in the lake's columns.
         outcomes: new revisions of outcomes, in the lake's columns, and `monitor.cells.of_record.BACKFILL_COLUMNS`.
         earlier: all earlier revisions of the chains in `outcomes`, in the same columns; where definitions were
@@ -140,8 +140,7 @@ def _count(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, st
     parts.extend(count_label_flow(plan, codebook, arrivals))
     parts.extend(_grids(plan, codebook, states, grids))
     cells = codebook.decode(parts)
-    moved = moved_into(plan.atoms, grids)
-    return cells if moved.is_empty() else merge(cells, moved)
+    return merge(cells, moved_into(plan.atoms_of(grids), grids)) if grids else cells
 
 
 def _grids(

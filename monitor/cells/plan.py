@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import polars as pl
@@ -13,7 +14,7 @@ from monitor.cells.class_name import classes_in, escape_class, newly_admitted
 from monitor.cells.cohort import read_slice
 from monitor.cells.histogram import Histogram
 from monitor.cells.packing import CELL_SCHEMA
-from monitor.cells.rank_bin import RankGrid, atom, grids_in, without_grid
+from monitor.cells.rank_bin import Owner, RankGrid, atom, atoms_among, grids_in, without_grid
 from monitor.cells.source_name import newest_sources, sources_in
 from schemas.base.metric_name import is_by_weight
 from schemas.config.loop import LoopConfig
@@ -24,12 +25,19 @@ __all__ = ["SLICE_VALUES", "CellPlan", "KindPlan"]
 SLICE_VALUES = 100
 """Values of one slice name that are counted separately; the rest is pooled as "other", which bounds the cells."""
 
-_FORMAT = 12
+_FORMAT = 13
 """Incremented when the same records would give other cells under the same config."""
 
 _THRESHOLD = 0.5
 _HOURLY_HORIZON_MAX_MS = 14 * 86_400_000
 """Up to this horizon a cohort is counted by the hour; with a longer one an hour makes no difference."""
+
+
+AtomReader = Callable[[Collection[Owner]], pl.DataFrame]
+
+
+def _no_atoms(_: Collection[Owner]) -> pl.DataFrame:
+    return CELL_SCHEMA.to_frame()
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,9 @@ class CellPlan:
         classes: by multiclass kind, the admitted class texts.
         sources: by kind, the admitted sources of labels.
         grids: by binary kind and version, the grid of its rank bins; without one, each score is a bin.
-        atoms: the cells of labels by score of the versions that have no grid.
+        atoms: the labels by score, summed over days, of the versions that have no grid.
+        atoms_of: returns the cells of labels by score of some kinds and versions, of all days and slices. It is asked
+            once in the life of a version, when a grid takes the place of its scores.
     """
 
     timezone: str
@@ -111,6 +121,7 @@ class CellPlan:
     sources: Mapping[str, frozenset[str]] = field(default_factory=dict)
     grids: Mapping[tuple[str, str], RankGrid] = field(default_factory=dict)
     atoms: pl.DataFrame = field(default_factory=CELL_SCHEMA.to_frame, compare=False, repr=False)
+    atoms_of: AtomReader = field(default=_no_atoms, compare=False, repr=False)
 
     @classmethod
     def from_config(cls, config: LoopConfig) -> "CellPlan":
@@ -163,11 +174,15 @@ class CellPlan:
         document = json.dumps([_FORMAT, self.timezone, self.slices, kinds, inputs])
         return hashlib.sha256(document.encode()).hexdigest()[:32]
 
-    def with_admitted(self, cells: pl.DataFrame) -> "CellPlan":
+    def with_admitted(self, cells: pl.DataFrame, atoms_of: AtomReader | None = None) -> "CellPlan":
         """Return this plan with the slice values, classes, sources and rank bins that `cells` count separately already.
 
         A fold that continues from the lake's cells needs them: without, a slice name could get another hundred values,
         and an outcome could be counted in another slice than its prediction, or in another rank bin.
+
+        Args:
+            cells: all of them, or their summary (`monitor.cells.summary`).
+            atoms_of: reads the labels by score where `cells` are a summary; None: `cells` have them.
         """
         known: dict[str, set[str]] = {name: set(self.values.get(name, ())) for name in self.slices}
         for text in cells.get_column("slice").unique():
@@ -179,6 +194,7 @@ class CellPlan:
             self,
             grids=grids,
             atoms=without_grid(cells, grids),
+            atoms_of=partial(atoms_among, cells) if atoms_of is None else atoms_of,
             values={name: frozenset(values) for name, values in known.items()},
             classes={kind: self.classes.get(kind, frozenset()) | texts for kind, texts in classes.items()},
             sources=sources_in(cells),

@@ -24,8 +24,11 @@ from monitor.cells.packing import CELL_SCHEMA
 __all__ = [
     "ATOMS_MAX",
     "GRID",
+    "IS_SCORE",
+    "Owner",
     "RankGrid",
     "atom",
+    "atoms_among",
     "bin_numbers",
     "bin_starts",
     "grids_in",
@@ -51,7 +54,8 @@ _PARTS, _SLICE_PARTS = 300, 25
 """A leaf has at most one part of the labels, in the slice of all and in other slices. The error of an area under the
 curve is then about half a part at most."""
 _ROOT_LEVEL: Final = 62
-_IS_SCORE = pl.col("measure").str.contains(r"^score_[01](@|$)")
+IS_SCORE: Final = r"^score_[01](@|$)"
+"""Matches the measures of labels by score."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,15 +171,27 @@ def grids_in(cells: pl.DataFrame) -> dict[Owner, RankGrid]:
 
 def without_grid(cells: pl.DataFrame, grids: Iterable[Owner]) -> pl.DataFrame:
     """Return the cells of labels by score of the versions that have no grid."""
-    owners = pl.DataFrame(list(grids), schema={"kind": pl.String, "version": pl.String}, orient="row")
-    return cells.filter(_IS_SCORE).select(CELL_SCHEMA.names()).join(owners, on=["kind", "version"], how="anti")
+    return _scores(cells).join(_owners(grids), on=["kind", "version"], how="anti")
+
+
+def atoms_among(cells: pl.DataFrame, owners: Iterable[Owner]) -> pl.DataFrame:
+    """Return the cells of labels by score of some kinds and versions."""
+    return _scores(cells).join(_owners(owners), on=["kind", "version"], how="semi")
+
+
+def _scores(cells: pl.DataFrame) -> pl.DataFrame:
+    return cells.filter(pl.col("measure").str.contains(IS_SCORE)).select(CELL_SCHEMA.names())
+
+
+def _owners(owners: Iterable[Owner]) -> pl.DataFrame:
+    return pl.DataFrame(list(owners), schema={"kind": pl.String, "version": pl.String}, orient="row")
 
 
 def moved_into(cells: pl.DataFrame, grids: Mapping[Owner, RankGrid]) -> pl.DataFrame:
     """Return the cells to add so that atoms are counted in the leaves of grids.
 
     Args:
-        cells: as `without_grid` returns them.
+        cells: as `atoms_among` returns them.
         grids: by kind and version; the cells of others stay.
     """
     parts = [CELL_SCHEMA.to_frame()]

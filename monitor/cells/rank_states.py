@@ -53,7 +53,10 @@ def with_rank_bins(plan: CellPlan, states: pl.DataFrame) -> pl.DataFrame:
     scores = states.select(score.fill_null(0.0)).to_series().to_numpy()
     integers = score_integers(scores)
     fine, coarse = bin_numbers(integers, None), bin_numbers(integers, None)
+    present = set(states.select("kind", "version").unique().iter_rows())
     for (kind, version), grid in plan.grids.items():
+        if (kind, version) not in present:
+            continue
         is_mine = states.select((pl.col("kind") == kind) & (pl.col("version") == version)).to_series().to_numpy()
         fine[is_mine] = bin_numbers(integers[is_mine], grid.fine)
         coarse[is_mine] = bin_numbers(integers[is_mine], grid.coarse)

@@ -1,13 +1,11 @@
 """Model versions by how many predictions each made: which exist, which one runs, and since when."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
-from monitor.cells.cohort import ALL
-
-__all__ = ["Rollout", "current_rollout", "prediction_counts", "running_version", "versions_in"]
+__all__ = ["Rollout", "current_rollout", "running_on", "running_version", "versions_in"]
 
 _SHADOW_SHARE = 0.9
 """Share of the busiest version's predictions. The newest version with this share runs; an older one with as many
@@ -31,25 +29,8 @@ class Rollout:
     former: str | None
 
 
-def prediction_counts(cells: pl.DataFrame, kind: str, last: date) -> pl.DataFrame:
-    """Return version, day and amount of the eligible predictions of a kind up to a day.
-
-    >>> cells = pl.DataFrame({"version": "v1", "day": date(2013, 3, 12), "kind": "late", "slice": ALL,
-    ...                       "measure": ["predictions", "labels"], "amount": [3, 2]})
-    >>> prediction_counts(cells, "late", date(2013, 3, 12)).rows()
-    [('v1', datetime.date(2013, 3, 12), 3)]
-    """
-    return cells.filter(
-        pl.col("kind") == kind,
-        pl.col("slice") == ALL,
-        pl.col("measure") == "predictions",
-        pl.col("day") <= last,
-        pl.col("amount") > 0,
-    ).select("version", "day", "amount")
-
-
 def versions_in(predictions: pl.DataFrame) -> list[str]:
-    """Return the versions of `prediction_counts`, in order of their first day, then name.
+    """Return the versions of predictions counted by version and day, in order of their first day, then name.
 
     >>> versions_in(pl.DataFrame({"version": ["v2", "v1", "v2"], "day": [2, 1, 3]}))
     ['v1', 'v2']
@@ -64,7 +45,7 @@ def running_version(predictions: pl.DataFrame) -> str | None:
     It is the newest of the versions that made at least nine in ten as many predictions on that day as the busiest.
 
     Args:
-        predictions: as `prediction_counts` returns them.
+        predictions: as `monitor.cells.summary.CellSummary.predictions` returns them.
 
     >>> running_version(pl.DataFrame({"version": ["v1", "v1", "v2"], "day": [1, 2, 2], "amount": [100, 100, 90]}))
     'v2'
@@ -82,7 +63,7 @@ def current_rollout(predictions: pl.DataFrame) -> Rollout | None:
     """Return the rollout of the version that `running_version` returns; None before the first prediction.
 
     Args:
-        predictions: as `prediction_counts` returns them.
+        predictions: as `monitor.cells.summary.CellSummary.predictions` returns them.
 
     >>> days = [date(2013, 3, day) for day in (11, 12, 12, 13)]
     >>> made = pl.DataFrame({"version": ["v1", "v1", "v2", "v2"], "day": days, "amount": [100, 100, 10, 100]})
@@ -100,3 +81,23 @@ def current_rollout(predictions: pl.DataFrame) -> Rollout | None:
     days = rows.height if others.is_empty() else int(others["days"][0])
     former = None if others.is_empty() else str(others["version"][0])
     return Rollout(newest["version"], rows["day"][days - 1], newest["first"], former)
+
+
+def running_on(predictions: pl.DataFrame, days: tuple[date, date]) -> set[str]:
+    """Return the versions that run at the end of any of some days, and those that ran before these.
+
+    Args:
+        predictions: as `running_version` takes them.
+        days: the first and the last day.
+
+    >>> days = [date(2013, 3, day) for day in (10, 11, 12)]
+    >>> made = pl.DataFrame({"version": ["v1", "v2", "v3"], "day": days, "amount": 100})
+    >>> sorted(running_on(made, (days[2], days[2]))), sorted(running_on(made, (days[0], days[2])))
+    (['v2', 'v3'], ['v1', 'v2', 'v3'])
+    """
+    found: set[str] = set()
+    for number in range((days[1] - days[0]).days + 1):
+        rollout = current_rollout(predictions.filter(pl.col("day") <= days[0] + timedelta(days=number)))
+        if rollout is not None:
+            found |= {rollout.version, *([] if rollout.former is None else [rollout.former])}
+    return found

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from monitor.cells.cohort import ALL, day_at
-from monitor.cells.label_flow import FlowCells, LabelFlow, Series
+from monitor.cells.flow_cells import FlowCells
+from monitor.cells.label_flow import LabelFlow, Series
 from monitor.coverage.lookback import lookback_days
 from monitor.coverage.loss import judge_loss, judge_recovery
 from monitor.coverage.source import LabelMemory

@@ -10,7 +10,10 @@ import polars as pl
 from monitor.cells.cohort import ALL, day_ends
 from monitor.cells.plan import CellPlan, KindPlan
 
-__all__ = ["coverage", "expected_curve", "judge_goals"]
+__all__ = ["IS_OF_COVERAGE", "coverage", "expected_curve", "judge_goals"]
+
+IS_OF_COVERAGE = pl.col("measure").is_in(["predictions", "ineligible", "labels"])
+"""Whether coverage uses a cell: of its counts, or of a cohort that has none."""
 
 _COHORT = ["version", "slice", "day"]
 _CURVE_SCHEMA = pl.Schema(
@@ -51,7 +54,7 @@ def coverage(
     Labels of all definitions of record count.
 
     Args:
-        cells: merged cells.
+        cells: merged cells, at least those of `IS_OF_COVERAGE`.
         plan: the plan the cells were folded with.
         observed_until_ms: by kind, the watermark of its labels.
         matured_until_ms: by kind, the prediction time before which every outcome is final. In both, None or a missing

@@ -18,7 +18,10 @@ from monitor.metrics.regression import regression_values
 from monitor.metrics.weights import effective_rows, weights_of
 from schemas.base.metric_name import COMMON_METRICS, METRICS, RARE_METRICS, REGRESSION_METRICS, weighted_name
 
-__all__ = ["Dimension", "mature_until_at_age", "metrics"]
+__all__ = ["IS_OF_METRICS", "Dimension", "mature_until_at_age", "metrics"]
+
+IS_OF_METRICS = ~pl.col("measure").str.contains(NOT_SCORED)
+"""Whether metrics use a cell."""
 
 Dimension = Literal["version", "slice", "day", "month"]
 Until = Mapping[str, int | None]
@@ -66,7 +69,7 @@ def metrics(
     the value implied at the deadline. So days can be compared long before they are final.
 
     Args:
-        cells: merged cells.
+        cells: merged cells, at least those of `IS_OF_METRICS`; without `slice` in `by`, only those of the slice of all.
         plan: the plan the cells were folded with.
         by: columns to group by; all others are pooled. Without `slice`, the slice of all is used; with it there are
             rows of every slice, the slice of all (`''`) included.
@@ -142,7 +145,7 @@ def mature_until_at_age(observed_until_ms: Until, at_age_ms: int) -> dict[str, i
 
 def _counted(cells: pl.DataFrame, at_age_ms: int | None) -> pl.DataFrame:
     """Return the cells that metrics use, of all labels or of those known by a fixed age, by the parts of measures."""
-    rows = read_measures(cells.filter(~pl.col("measure").str.contains(NOT_SCORED)))
+    rows = read_measures(cells.filter(IS_OF_METRICS))
     age_ms = pl.col("age_ms")
     if at_age_ms is None:
         return rows.filter(age_ms.is_null())

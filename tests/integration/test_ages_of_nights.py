@@ -45,7 +45,7 @@ def lake(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         run(path, [predictions], [late], close_at_ms=CLOSE_MS, config=AGED)
     elif request.param == "two nights":
         run(path, [predictions], [], close_at_ms=START_MS + 80 * MINUTE_MS, config=AGED)
-        assert _evidence(path).cells.filter(pl.col("measure") == "labels")["amount"].sum() > 0
+        assert _evidence(path).cells.whole().filter(pl.col("measure") == "labels")["amount"].sum() > 0
         run(path, [], [late], close_at_ms=CLOSE_MS, config=AGED)
     else:
         run(path, [], [late], config=AGED)
@@ -68,21 +68,21 @@ def test_late_labels_count_as_the_implied_value_until_they_came(lake: Path) -> N
     found = _evidence(lake)
     observed = found.reach.observed_until_ms
     until = mature_until_at_age(observed, HOUR_MS)
-    at_age = metrics(found.cells, found.plan, "day", until, at_age_ms=HOUR_MS)
-    final = metrics(found.cells, found.plan, "day", found.reach.matured_until_ms)
+    at_age = metrics(found.cells.whole(), found.plan, "day", until, at_age_ms=HOUR_MS)
+    final = metrics(found.cells.whole(), found.plan, "day", found.reach.matured_until_ms)
     columns = ("value", "n", "labelled", "status", "revised")
     rows = [table.filter(pl.col("kind") == "click").select(columns).row(0) for table in (at_age, final)]
     assert rows == [(1.0, 20, 20, "revised", 8), (0.6, 20, 20, "revised", 8)]
     ones = {
-        measure: found.cells.filter(pl.col("measure") == measure, pl.col("slice") == "")["amount"].sum()
+        measure: found.cells.whole().filter(pl.col("measure") == measure, pl.col("slice") == "")["amount"].sum()
         for measure in (f"score_0@{HOUR_MS}", f"score_1@{HOUR_MS}", "score_0", "score_1")
     }
     assert list(ones.values()) == [20, 0, 12, 8]
-    of_click = coverage(found.cells, found.plan, observed, found.reach.matured_until_ms).filter(
+    of_click = coverage(found.cells.whole(), found.plan, observed, found.reach.matured_until_ms).filter(
         pl.col("kind") == "click", pl.col("slice") == "", pl.col("age_ms") == HOUR_MS
     )
     assert of_click.select("labelled", "coverage").rows() == [(20, 1.0)]
-    assert found.cells.equals(_recounted(lake))
+    assert found.cells.whole().equals(_recounted(lake))
 
 
 def _recounted(path: Path) -> pl.DataFrame:
@@ -92,7 +92,7 @@ def _recounted(path: Path) -> pl.DataFrame:
     rows = lake.scan("cells").drop("recorded_on", "recorded_at").collect().with_columns(plan=pl.lit("before"))
     claims = [Claim("cells", commits, commits + 1)]
     lake.replace("cells", rows.with_columns(amount=pl.lit(7, dtype=pl.Int64)), claims, recorded_at=RECORDED_AT)
-    return _evidence(path).cells
+    return _evidence(path).cells.whole()
 
 
 def test_sql_says_the_same(lake: Path) -> None:
@@ -117,9 +117,9 @@ def test_cells_that_followed_are_those_of_one_fold(tmp_path: Path) -> None:
     label = {"key": "k0", "kind": "click", "value": 1, "time": START_MS + 90 * MINUTE_MS}
     path = tmp_path / "lake"
     run(path, [_written(tmp_path / "p.jsonl", made)], [_written(tmp_path / "l.jsonl", [label])])
-    before = read_evidence(settings_of(path)).cells.filter(pl.col("measure") == "revised")
+    before = read_evidence(settings_of(path)).cells.whole().filter(pl.col("measure") == "revised")
     run(path, [], [_written(tmp_path / "h.jsonl", [_heartbeat()])], close_at_ms=CLOSE_MS)
     after = read_evidence(settings_of(path))
-    revised = after.cells.filter(pl.col("measure") == "revised", pl.col("slice") == "")
+    revised = after.cells.whole().filter(pl.col("measure") == "revised", pl.col("slice") == "")
     assert (before.height, revised["amount"].sum()) == (0, 1)
     assert_same(after, recounted_evidence(path))

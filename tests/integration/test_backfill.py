@@ -151,7 +151,7 @@ def test_approving_it_restates_everything_and_asks_once(redefined: Path, tmp_pat
     dataset = read_dataset(tmp_path / "datasets" / str(retrain))
     [listed] = dataset.manifest["backfills"]
     assert (listed["episode"], listed["verdict"]) == (opened.episode.id, "approved")
-    assert not any(evidence.cells.filter(pl.col("amount") == 0).iter_rows())
+    assert not any(evidence.cells.whole().filter(pl.col("amount") == 0).iter_rows())
     assert turn(settings) == []
     add_days(settings, (KNOWN + 1, KNOWN + 2))
     assert [one.event for one in turn(settings)] == [Event.EVALUATED]
@@ -161,13 +161,13 @@ def test_approving_it_restates_everything_and_asks_once(redefined: Path, tmp_pat
 def test_rejecting_it_leaves_everything_as_it_was(redefined: Path, tmp_path: Path) -> None:
     """Bit for bit; the gate rests again, nothing is asked, and its later labels wait as a backfill of their own."""
     settings = copy_of(redefined, tmp_path)
-    before, cells = scored(settings), read_evidence(settings).cells
+    before, cells = scored(settings), read_evidence(settings).cells.whole()
     opened = log_of(settings)[-1]
     assert opened.episode is not None
     rule(settings, opened.episode, Verdict.REJECTED)
     [again] = turn(settings)
     assert (again.event, again.state) == (Event.RESTATED, GateState.IDLE)
-    assert_frame_equal(views_agree(settings).cells, cells, check_exact=True)
+    assert_frame_equal(views_agree(settings).cells.whole(), cells, check_exact=True)
     assert_frame_equal(scored(settings), before)
     assert (turn(settings), asked_for(settings)) == ([], set())
     add_days(settings, (KNOWN + 1, KNOWN + 2), restating_labels([5], (KNOWN + 1, 3), definition=OTHER))
@@ -206,7 +206,7 @@ def test_a_declared_batch_stands_beside_until_it_is_ruled_about(loop: Settings, 
     decisions = turn(loop)
     assert decisions[0].event is Event.RESTATED
     after = views_agree(loop)
-    assert after.cells.equals(unruled.cells) is (verdict is Verdict.REJECTED)
+    assert after.cells.whole().equals(unruled.cells.whole()) is (verdict is Verdict.REJECTED)
     counts = verdict is Verdict.APPROVED
     assert (changed(told_then, scored(loop)), len(asked_for(loop))) == (
         (len(MONTH) * HALF // 4, 1) if counts else (0, 0)

@@ -1,23 +1,30 @@
-"""Up to where the cells count: exact while lakes grow partition by partition, whoever refreshes them and when."""
+"""Up to where the cells count: exact while lakes grow partition by partition, whoever refreshes them and when.
+
+Covers `truthloop.evidence.lake_cells`, `truthloop.evidence.cell_runs` and `truthloop.evidence.recount`.
+"""
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 import pytest
 from live_lake import RECORDED_AT, LiveLake, assert_same, recounted_evidence, settings_of
-from polars.testing import assert_frame_equal
 from replay_case import CLOSE_MS, CONFIG, START_MS, run, write_files
 
 from lake import Claim, Lake, connect
+from monitor.cells.plan import CellPlan
+from monitor.cells.summary import SUMMARY_DAY
 from monitor.coverage.table import coverage
 from schemas.errors import LakeError
 from streams.ledger.row import ledger_frame
 from streams.ledger.table import newest_rows
 from streams.replay import sorted_input
+from truthloop.evidence import cell_runs, recount
 from truthloop.evidence import cells as evidence
-from truthloop.evidence.cells import read_evidence
+from truthloop.evidence.cells import Evidence, read_evidence
 
 HOUR_MS = 3_600_000
 
@@ -36,21 +43,41 @@ def counted(lake: Lake) -> dict[int, int]:
     return {number: lake.applied("cells", f"cells:{number}") for number in range(CONFIG.partitions)}
 
 
-def test_cells_that_follow_a_live_lake_are_those_of_one_fold(live: LiveLake) -> None:
-    """However far each partition has come when they are refreshed: chains go on over steps and refreshes."""
+@pytest.mark.parametrize(("records_max", "runs_max", "run_rows_max"), [(250_000, 32, 50_000), (3, 2, 1), (11, 5, 400)])
+def test_cells_that_follow_a_live_lake_are_those_of_one_fold(
+    live: LiveLake, monkeypatch: pytest.MonkeyPatch, records_max: int, runs_max: int, run_rows_max: int
+) -> None:
+    """However far each partition has come when they are refreshed: chains go on over steps and refreshes.
+
+    And however many records are counted at a time, and whenever files are added up.
+    """
+    for module in (evidence, recount):
+        monkeypatch.setattr(module, "RECORDS_MAX", records_max)
+    monkeypatch.setattr(cell_runs, "RUNS_MAX", runs_max)
+    monkeypatch.setattr(cell_runs, "RUN_ROWS_MAX", run_rows_max)
     settings = settings_of(live.lake.path)
+    followed: Evidence | None = None
     for portion in range(1, 100):
         steps = {number: min(live.left(number), (portion + number) % 4) for number in live.partitions}
         live.advance(steps)
-        followed = read_evidence(settings)
+        followed = read_evidence(settings, followed if portion % 3 else None)
         if portion % 5 == 0:
-            assert_same(followed, recounted_evidence(live.lake.path))
+            assert_same(followed, one_fold(live))
         if not any(live.left(number) for number in live.partitions):
             break
+    assert_same(read_evidence(settings), one_fold(live))
     assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
     rows = {number: row.sequence + 1 for number, row in newest_rows(live.lake).items()}
     assert len(set(rows.values())) > 1
     assert {number: live.lake.applied("cells", f"cells:{number}") for number in rows} == rows
+
+
+def one_fold(live: LiveLake) -> Evidence:
+    """Return the evidence of a lake that is counted for the first time, all of it at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (evidence, recount):
+            patch.setattr(module, "RECORDS_MAX", 1_000_000)
+        return recounted_evidence(live.lake.path)
 
 
 def test_a_refresh_with_nothing_new_writes_nothing(live: LiveLake) -> None:
@@ -66,12 +93,12 @@ def test_steps_that_bring_no_cells_are_not_looked_at_again(live: LiveLake) -> No
     """The positions move without rows."""
     live.advance({number: live.left(number) for number in live.partitions})
     settings = settings_of(live.lake.path)
-    cells = read_evidence(settings).cells
+    cells = read_evidence(settings).cells.whole()
     row = newest_rows(live.lake)[1]
     later = replace(row, sequence=row.sequence + 1, predictions=(row.predictions[1],) * 2)
     claims = [Claim("ledger:1", row.sequence + 1, row.sequence + 2)]
     live.lake.append("ledger", ledger_frame([later]), claims, recorded_at=RECORDED_AT)
-    assert read_evidence(settings).cells.equals(cells)
+    assert read_evidence(settings).cells.whole().equals(cells)
     assert counted(live.lake)[1] == row.sequence + 2
 
 
@@ -128,9 +155,10 @@ def test_two_refreshes_at_once_count_nothing_twice(
         return fold(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(evidence, "fold", late)
-    began = read_evidence(settings)  # how far the inputs are read is said as of its begin
-    assert_frame_equal(began.cells, recounted_evidence(live.lake.path).cells, check_exact=True)
+    beaten = read_evidence(settings)  # how far the inputs are read is said as of its begin
+    assert beaten.cells.whole().equals(recounted_evidence(live.lake.path).cells.whole())
     assert len(calls) == 1
+    assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
     live.finish()
     assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
 
@@ -163,7 +191,7 @@ def test_another_config_counts_everything_again_and_goes_on_from_there(live: Liv
     live.advance({0: 9, 1: 6})
     first = read_evidence(settings)
     moved = read_evidence(other)
-    assert moved.cells["day"].to_list() != first.cells["day"].to_list()
+    assert moved.cells.whole()["day"].to_list() != first.cells.whole()["day"].to_list()
     assert_same(read_evidence(settings), first)
     live.advance({1: 2, 2: 4})
     read_evidence(other)
@@ -171,16 +199,117 @@ def test_another_config_counts_everything_again_and_goes_on_from_there(live: Liv
     assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
 
 
-def test_cells_are_added_up_when_they_have_become_many(live: LiveLake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table does not grow with the number of refreshes."""
-    monkeypatch.setattr(evidence, "SURPLUS_ROWS_MAX", 10)
+def test_the_table_does_not_grow_with_the_number_of_refreshes(live: LiveLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has few files, each with rows of few days, and in the end hardly more rows than there are cells."""
+    monkeypatch.setattr(cell_runs, "RUNS_MAX", 3)
     settings = settings_of(live.lake.path)
+    found: Evidence | None = None
     while any(live.left(number) for number in live.partitions):
         live.advance({number: 1 for number in live.partitions if live.left(number)})
-        found = read_evidence(settings)
-        assert live.lake.scan("cells").collect().height < 2 * found.cells.height + 200
+        found = read_evidence(settings, found)
+        files = found.cells.state.files
+        merged = sorted((one.first, one.last) for one in files if one.is_merged)
+        assert len(files) - len(merged) <= 3
+        assert all(before[1] < after[0] for before, after in pairwise(merged))
+    assert found is not None
     assert_same(found, recounted_evidence(live.lake.path))
-    assert live.lake.scan("cells").collect().height < 1.5 * found.cells.height
+    assert sum(one.rows for one in found.cells.state.files) < 2 * found.cells.whole().height
+
+
+def test_only_days_that_have_changed_are_written_again(live: LiveLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of a day stays while labels of other days come, however often files are added up."""
+    monkeypatch.setattr(cell_runs, "RUNS_MAX", 0)
+    settings = settings_of(live.lake.path)
+    live.advance({number: live.left(number) // 2 for number in live.partitions})
+    before = read_evidence(settings)
+    live.advance({0: 1})
+    after = read_evidence(settings, before)
+    steps = pl.col("partition").eq(0) & pl.col("sequence").eq(counted(live.lake)[0] - 1)
+    touched = live.lake.scan("outcomes").filter(steps).collect()["predicted_at"].dt.date().to_list()
+    touched += live.lake.scan("outcomes").filter(steps).collect()["known_at"].dt.date().to_list()
+    made = live.lake.scan("predictions").filter(pl.col("partition") == 0).sort("offset").collect()["predicted_at"]
+    touched += [made.dt.date()[-1], SUMMARY_DAY]
+    old = {one.path: one for one in before.cells.state.files}
+    replaced = [one for path, one in old.items() if path not in {new.path for new in after.cells.state.files}]
+    assert len(old) > len(replaced)
+    assert all(any(one.first <= day <= one.last for day in touched) for one in replaced)
+
+
+def test_a_merge_that_another_process_has_made_is_not_made_again(
+    live: LiveLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both want to replace the same files: one does, and nothing is there twice."""
+    settings = settings_of(live.lake.path)
+    for portion in range(4):
+        live.advance({portion % 2: 1})
+        read_evidence(settings)
+    known = read_evidence(settings).cells
+    table = live.lake.by_day("cells")
+    monkeypatch.setattr(cell_runs, "RUNS_MAX", 0)
+    assert cell_runs.merge_runs(table, known.state, known.admitted(CellPlan.from_config(CONFIG)).digest, RECORDED_AT)
+    assert not cell_runs.merge_runs(table, known.state, "unused", RECORDED_AT)
+    assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
+
+
+def test_a_recount_that_is_cut_off_changes_nothing(live: LiveLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is visible before all of it is counted, and no file of it stays."""
+    monkeypatch.setattr(recount, "RECORDS_MAX", 3)
+    settings = settings_of(live.lake.path)
+    other = replace(settings, config=settings.config.model_copy(update={"timezone": "Asia/Tokyo"}))
+    for _ in range(6):
+        live.advance({0: 1, 1: 1})
+    before = read_evidence(settings)
+    files = sorted((live.lake.path / "cells").rglob("*.parquet"))
+    fold, calls = recount.fold, []
+
+    def failing(*arguments: pl.DataFrame) -> pl.DataFrame:
+        calls.append(len(sorted((live.lake.path / "cells").rglob("*.parquet"))))
+        if len(calls) > 3:
+            raise MemoryError
+        return fold(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recount, "fold", failing)
+    with pytest.raises(MemoryError):
+        read_evidence(other)
+    assert calls[-1] > len(files)
+    assert sorted((live.lake.path / "cells").rglob("*.parquet")) == files
+    assert_same(read_evidence(settings), before)
+    monkeypatch.setattr(recount, "fold", fold)
+    assert read_evidence(other).cells.whole()["day"].to_list() != before.cells.whole()["day"].to_list()
+
+
+def test_days_long_past_come_to_share_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the loop goes on, and where it is counted anew; days with many rows keep files of their own."""
+    monkeypatch.setattr(cell_runs, "RUNS_MAX", 0)
+    monkeypatch.setattr(cell_runs, "SHARED_FILES_MIN", 3)
+    lake = tmp_path / "lake"
+    days = [0, 1, 2, 5, 35, 40, 41, 110, 111, 112]
+    for number, day in enumerate(days):
+        time = START_MS + day * 24 * HOUR_MS
+        paths = []
+        keys = [f"k{number}.{place}" for place in range(40 if day == 5 else 1)]
+        records = {
+            "predictions": {"version": "v1", "time": time, "outputs": {"click": 0.7, "sale": 1.0}},
+            "labels": {"kind": "click", "value": 1, "time": time + 60_000},
+        }
+        for name, record in records.items():
+            paths.append(tmp_path / f"{name}-{number}.jsonl")
+            paths[-1].write_text("".join(json.dumps(record | {"key": key}) + "\n" for key in keys), "utf-8")
+        run(lake, paths[:1], paths[1:], close_at_ms=time + 25 * HOUR_MS)
+        found = read_evidence(settings_of(lake))
+        if number == 0:
+            rows = max(one.rows for one in found.cells.state.files)
+            monkeypatch.setattr(cell_runs, "SHARED_ROWS_MAX", 4 * rows)
+    assert_same(found, recounted_evidence(lake))
+    settings = settings_of(lake)
+    moved = read_evidence(replace(settings, config=settings.config.model_copy(update={"timezone": "Asia/Tokyo"})))
+    first = datetime.fromtimestamp(START_MS / 1000, UTC).date()
+    for cells in (found.cells, moved.cells):
+        spans = sorted((one.first, one.last) for one in cells.state.files if one.is_merged)
+        assert all(before[1] < after[0] for before, after in pairwise(spans))
+        old = [span for span in spans if SUMMARY_DAY < span[0] < first + timedelta(days=80)]
+        assert len(old) < 7
+        assert spans[-1][0] == spans[-1][1] >= first + timedelta(days=112)
 
 
 def test_an_id_that_is_used_again_is_another_prediction(tmp_path: Path) -> None:
@@ -196,7 +325,7 @@ def test_an_id_that_is_used_again_is_another_prediction(tmp_path: Path) -> None:
             paths[-1].write_text(json.dumps(record) + "\n", "utf-8")
         run(lake, paths[:1], paths[1:], close_at_ms=time + 25 * HOUR_MS)
         found = read_evidence(settings_of(lake))
-    rows = coverage(found.cells, found.plan, found.reach.observed_until_ms, found.reach.matured_until_ms)
+    rows = coverage(found.cells.whole(), found.plan, found.reach.observed_until_ms, found.reach.matured_until_ms)
     wanted = ["day", "kind", "age_ms", "predictions", "labelled"]
     with connect(lake) as views:
         seen = views.sql("FROM coverage").pl().select(wanted).sort(wanted)

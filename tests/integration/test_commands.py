@@ -209,8 +209,8 @@ def test_cells_folded_night_by_night_equal_one_fold(files: Files, tmp_path: Path
     for either in (settings, whole):
         replay_files(either, [], [], now_ms=CLOSE_MS, close_at_ms=CLOSE_MS)
     one, two = read_evidence(settings), read_evidence(whole)
-    assert one.cells.height > 50
-    assert one.cells.equals(two.cells)
+    assert one.cells.whole().height > 50
+    assert one.cells.whole().equals(two.cells.whole())
     assert one.reach == two.reach
 
 
@@ -218,7 +218,7 @@ def test_cells_are_recreated_when_the_config_counts_differently(files: Files, tm
     """With other ages, and back again: each time the cells equal a new fold."""
     settings = load_settings(tmp_path / "truthloop.yaml")
     replayed(files)
-    first = read_evidence(settings).cells
+    first = read_evidence(settings).cells.whole()
     cohorts = settings.config.cohorts.model_copy(update={"ages": [420_000]})
     other = Settings(
         settings.config.model_copy(update={"cohorts": cohorts}),
@@ -227,8 +227,8 @@ def test_cells_are_recreated_when_the_config_counts_differently(files: Files, tm
         settings.state,
         settings.datasets,
     )
-    assert not read_evidence(other).cells.equals(first)
-    assert read_evidence(settings).cells.equals(first)
+    assert not read_evidence(other).cells.whole().equals(first)
+    assert read_evidence(settings).cells.whole().equals(first)
     assert Lake.open(settings.lake).scan("cells").select(pl.col("plan").n_unique()).collect().item() == 1
 
 
@@ -240,10 +240,10 @@ def test_the_views_of_coverage_and_metrics_agree_with_the_cells(files: Files, tm
     for _ in ("open", "closed"):
         evidence = read_evidence(settings)
         reach = evidence.reach
-        cohorts = coverage(evidence.cells, evidence.plan, reach.observed_until_ms, reach.matured_until_ms)
+        cohorts = coverage(evidence.cells.whole(), evidence.plan, reach.observed_until_ms, reach.matured_until_ms)
         wanted = ["version", "day", "kind", "age_ms", "predictions", "labelled", "coverage", "due"]
         cohorts = cohorts.filter(pl.col("slice") == "").select(wanted)
-        rows = metrics(evidence.cells, evidence.plan, ["version", "day"], reach.matured_until_ms)
+        rows = metrics(evidence.cells.whole(), evidence.plan, ["version", "day"], reach.matured_until_ms)
         with connect(settings.lake) as views:
             seen = views.sql("FROM coverage").pl().select(wanted)
             assert_frame_equal(seen, cohorts, check_row_order=False, check_dtypes=False)

@@ -121,7 +121,7 @@ def final_metrics(settings: Settings, by: list[str], at_age_ms: int | None = Non
     until = reach.matured_until_ms
     if at_age_ms is not None:
         until = mature_until_at_age(reach.observed_until_ms, at_age_ms)
-    cells = evidence.cells.filter(pl.col("day") < pl.date(2023, 11, 20 + len(FINAL)))
+    cells = evidence.cells.whole().filter(pl.col("day") < pl.date(2023, 11, 20 + len(FINAL)))
     return metrics(cells, evidence.plan, by, until, at_age_ms=at_age_ms)  # type: ignore[arg-type] # names of dimensions
 
 
@@ -143,7 +143,7 @@ def test_each_row_is_of_one_definition_and_what_is_not_of_record_has_none(
     assert statuses == {(OWN, "mature"), *([(OTHER, "revised")] if is_approved else [])}
     evidence = views_agree(settings)  # by day: the view `metrics` and the table have the same rows
     reach = evidence.reach
-    of_day = coverage(evidence.cells, evidence.plan, reach.observed_until_ms, reach.matured_until_ms)
+    of_day = coverage(evidence.cells.whole(), evidence.plan, reach.observed_until_ms, reach.matured_until_ms)
     assert of_day.filter(pl.col("day") == pl.date(2023, 11, 22))["labelled"].max() == HALF
     with connect(settings.lake) as views:
         query = "SELECT version, definition, sum(predictions), sum(labelled) FROM metrics WHERE day < ? GROUP BY ALL"

@@ -51,7 +51,7 @@ def replayed(folder: Path, task: str, outputs: list[tuple[str, str]], labels: li
 def accuracy(folder: Path) -> float:
     """Return the accuracy of all labels so far."""
     evidence = read_evidence(load_settings(folder / "truthloop.yaml", {}))
-    found = metrics(evidence.cells, evidence.plan, [], {})
+    found = metrics(evidence.cells.whole(), evidence.plan, [], {})
     value: float = found.filter(found["name"] == "accuracy")["value"].item()
     return value
 

@@ -28,6 +28,7 @@ from polars.testing import assert_frame_equal
 from monitor.cells.fold import fold
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
+from monitor.cells.summary import CellSummary, summarise
 
 PLAN = CellPlan.from_config(config_of())
 
@@ -156,3 +157,29 @@ def test_every_cell_has_an_inverse(history: History) -> None:
         outcomes_frame([]),
     )
     assert merge(cells, cells.with_columns(-pl.col("amount"))).is_empty()
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(history=histories())
+def test_a_summary_is_a_sum_and_says_what_all_cells_say(history: History) -> None:
+    """Which values, classes and sources have cells, and how many predictions were made: folds need no other cells."""
+    total, summary = merge(), CellSummary()
+    for number in range(3):
+        predictions = [one for fold_number, one in history.predictions if fold_number == number]
+        revisions = [one for fold_number, one in history.revisions if fold_number == number]
+        revised = {one.chain for one in revisions}
+        earlier = [one for fold_number, one in history.revisions if fold_number < number and one.chain in revised]
+        versions = {one.version for one in predictions} | {one.prediction.version for one in revisions}
+        plan = PLAN.with_admitted(summary.of_versions(versions))
+        grown = fold(plan, predictions_frame(predictions), outcomes_frame(revisions), outcomes_frame(earlier))
+        total, summary = merge(total, grown), summary.plus(summarise(grown))
+    assert_frame_equal(merge(summary.of_versions(["v1", "v2"])), summarise(total), check_exact=True)
+    assert PLAN.with_admitted(summarise(total)) == PLAN.with_admitted(total)
+    for kind in PLAN.kinds:
+        is_counted = (pl.col("kind") == kind.name) & (pl.col("slice") == "") & (pl.col("measure") == "predictions")
+        counted = total.filter(is_counted).select("version", "day", "amount")
+        assert_frame_equal(summary.predictions(kind.name).sort("version", "day"), counted.sort("version", "day"))
+        arrived = pl.col("measure").is_in(["arrived", "arrived_corrected"]) & (pl.col("definition") == kind.definition)
+        days = total.filter(is_counted | (arrived & (pl.col("kind") == kind.name)))["day"]
+        assert summary.days(kind.name, kind.definition) == (None if days.is_empty() else (days.min(), days.max()))
+    assert summary.slices == sorted(set(total["slice"]) - {""})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from cell_cases import HOUR_MS, OUTCOME_SCHEMA, OWN, PREDICTION_SCHEMA, config_of
+from frame_cells import FrameCells
 
 from monitor.cells.fold import fold
 from monitor.cells.packing import merge
@@ -169,7 +170,7 @@ def in_one_go(story: Story, days: tuple[int, int], evaluator: Evaluator | None =
     """Return the evaluations of some days, from cells as of the end of the last."""
     evaluator = evaluator or Evaluator(story.config, story.kind)
     first, last = days
-    evaluator.load(story.cells_after(last), story.plan, (day_of(first), day_of(last)))
+    evaluator.load(FrameCells(story.cells_after(last)), story.plan, (day_of(first), day_of(last)))
     arrivals = story.arrivals()
     return [evaluator.evaluate(day_of(number), arrivals) for number in range(first, last + 1)]
 

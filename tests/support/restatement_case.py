@@ -198,7 +198,7 @@ def cells_of_days(evidence: Evidence, days: tuple[int, int]) -> pl.DataFrame:
     """Return the cells of some days without arrivals, which no ruling changes."""
     first = date(2023, 11, 20)
     inside = pl.col("day").is_between(first + timedelta(days=days[0]), first + timedelta(days=days[1] - 1))
-    return evidence.cells.filter(inside, ~pl.col("measure").str.starts_with("arrived"))
+    return evidence.cells.whole().filter(inside, ~pl.col("measure").str.starts_with("arrived"))
 
 
 def scored(settings: Settings, at: datetime | None = None) -> pl.DataFrame:
@@ -213,13 +213,13 @@ def scored(settings: Settings, at: datetime | None = None) -> pl.DataFrame:
 def views_agree(settings: Settings) -> Evidence:
     """Assert that cells equal recreated ones, `scored` equals `scored_at` a far time, and views equal the metrics."""
     evidence = read_evidence(settings)
-    assert_frame_equal(evidence.cells, recreated_cells(settings), check_exact=True)
+    assert_frame_equal(evidence.cells.whole(), recreated_cells(settings), check_exact=True)
     assert_frame_equal(scored(settings, FAR), scored(settings))
     reach = evidence.reach
-    cohorts = coverage(evidence.cells, evidence.plan, reach.observed_until_ms, reach.matured_until_ms)
+    cohorts = coverage(evidence.cells.whole(), evidence.plan, reach.observed_until_ms, reach.matured_until_ms)
     wanted = ["version", "day", "kind", "age_ms", "predictions", "labelled", "coverage", "due"]
     cohorts = cohorts.filter(pl.col("slice") == "").select(wanted)
-    rows = metrics(evidence.cells, evidence.plan, ["version", "day"], reach.matured_until_ms)
+    rows = metrics(evidence.cells.whole(), evidence.plan, ["version", "day"], reach.matured_until_ms)
     with connect(settings.lake) as views:
         assert_frame_equal(
             views.sql("FROM coverage").pl().select(wanted), cohorts, check_row_order=False, check_dtypes=False

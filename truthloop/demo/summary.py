@@ -7,7 +7,7 @@ from itertools import pairwise
 import duckdb
 import polars as pl
 
-from monitor.metrics.table import metrics
+from monitor.metrics.table import IS_OF_METRICS, metrics
 from monitor.versions.compare import compare
 from truthloop.evidence.cells import Evidence
 
@@ -141,7 +141,12 @@ def summarise(views: duckdb.DuckDBPyConnection, evidence: Evidence) -> Summary:
     rows = views.execute(_BY_DAY, {"first": first, "second": second}).fetchall()
     storm = [StormDay(str(day), count, labelled / count) for day, count, labelled in rows]
     (usual,) = _row(views.execute(_USUAL))
-    months = metrics(evidence.cells, evidence.plan, "month", evidence.reach.matured_until_ms)
+    months = metrics(
+        evidence.cells.whole(IS_OF_METRICS, pl.col("slice") == ""),
+        evidence.plan,
+        "month",
+        evidence.reach.matured_until_ms,
+    )
     grounded = views.execute(_GROUNDED, {"day": second}).fetchone()
     return Summary(ages, storm, "" if grounded is None else grounded[0], usual, months, _compared(views))
 

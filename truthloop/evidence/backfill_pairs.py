@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
 
@@ -10,7 +11,7 @@ from monitor.backfill.diff import COHORT_SCHEMA, PAIR_SCHEMA
 from monitor.cells.cohort import ALL, cohort_day
 from monitor.cells.fold import restate
 from monitor.cells.of_record import approved_definitions
-from monitor.cells.packing import merge
+from monitor.cells.packing import CELL_SCHEMA, merge
 from monitor.cells.plan import CellPlan
 from monitor.cells.revisions import states_between
 from monitor.cells.scoring import is_probability
@@ -41,12 +42,14 @@ class Pairs:
     Attributes:
         pairs: a prediction each, in the columns of `PAIR_SCHEMA` and of slices.
         cohorts: those of the pairs, in the columns of `COHORT_SCHEMA`.
-        cells: all of the loop, merged, without the episode.
+        cells: those of the kind from the first to the last day of the pairs, merged, without the episode.
+        plan: what these cells count.
     """
 
     pairs: pl.DataFrame
     cohorts: pl.DataFrame
     cells: pl.DataFrame
+    plan: CellPlan
 
 
 def read_pairs(
@@ -67,7 +70,6 @@ def read_pairs(
     Raises:
         LakeError: the lake cannot be read.
     """
-    plan = evidence.plan
     steps = folded_steps(lake) if steps is None else steps
     others = [one for one in rulings if one.episode.id != episode.id]
     without = [*others, Ruling(episode=episode, verdict=Verdict.REJECTED)]
@@ -78,14 +80,25 @@ def read_pairs(
     else:
         told_again = outcomes_told_again(lake, episode, steps)
         members = pl.concat([revised_outcomes(lake, episode, steps), told_again]).unique()
-    is_wider = not is_resent and _makes_of_record(plan, others, episode)
+    is_wider = not is_resent and _makes_of_record(evidence.plan, others, episode)
     touched = outcomes_of_definition(lake, episode, steps) if is_wider else members
     outcomes = read_outcomes_of(lake, touched, steps)
     cursors = read_cursors(lake, steps)
-    cells = merge(evidence.cells, restate(plan, outcomes, rulings, without, cursors))
+    plan = evidence.cells.admitted(evidence.plan, outcomes.get_column("version").unique())
+    days = outcomes.select(cohort_day(plan.timezone)).to_series()
+    known = _of_days(evidence, episode.kind, days)
+    cells = merge(known, restate(plan, outcomes, rulings, without, cursors))
     sides = [revisions_of_record(plan, outcomes, one, cursors) for one in (without, with_it)]
     pairs = _pairs(plan, outcomes, members, sides)
-    return Pairs(pairs, _cohorts(plan, evidence, episode.kind, cells, pairs), cells)
+    return Pairs(pairs, _cohorts(plan, evidence, episode.kind, cells, pairs), cells, plan)
+
+
+def _of_days(evidence: Evidence, kind: str, days: pl.Series) -> pl.DataFrame:
+    """Return the cells of a kind from the first to the last of some days."""
+    first, last = days.min(), days.max()
+    if not isinstance(first, date) or not isinstance(last, date):
+        return CELL_SCHEMA.to_frame()
+    return evidence.cells.of_days(first, last, pl.col("kind") == kind)
 
 
 def _makes_of_record(plan: CellPlan, others: Sequence[Ruling], episode: Episode) -> bool:

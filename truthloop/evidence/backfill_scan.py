@@ -12,7 +12,7 @@ from monitor.backfill.alarm import FlaggedRun, judge_arrivals, judge_resent
 from monitor.backfill.diff import diff_of
 from monitor.backfill.episode import open_episodes
 from monitor.backfill.rule import verdict_of
-from monitor.cells.count_arrivals import read_hourly_arrivals
+from monitor.cells.count_arrivals import IS_OF_ARRIVALS, read_hourly_arrivals
 from retrain.episode_status import rulings_of
 from retrain.gate import Gate
 from retrain.log_entries import EntryOrigin, backfilled
@@ -109,7 +109,7 @@ class BackfillScan:
             for one in retrains_of(log)
             if one.dataset is not None and first_ms is not None and one.decided_ms > first_ms
         ]
-        diff = diff_of(episode, evidence.plan, found.pairs, found.cohorts, cells=found.cells, decisions=affected)
+        diff = diff_of(episode, found.plan, found.pairs, found.cohorts, cells=found.cells, decisions=affected)
         return diff.model_copy(update={"shift": time_shift_of(self._lake, episode, steps)})
 
     def _flagged_runs(self, evidence: Evidence, steps: Mapping[int, int]) -> list[FlaggedRun]:
@@ -127,7 +127,8 @@ class BackfillScan:
             self._lake.version("rejects"),
         )
         if self._runs is None or self._runs[0] != state:
-            arrivals = read_hourly_arrivals(evidence.cells, evidence.plan, kind, retimed)
+            cells = evidence.cells.whole(pl.col("kind") == kind, IS_OF_ARRIVALS)
+            arrivals = read_hourly_arrivals(cells, evidence.plan, kind, retimed)
             found = list(judge_arrivals(arrivals, until_ms, labels_seen_ms).runs)
             if len(arrivals.hour_ms):
                 found += judge_resent(self._read_conflicts(), int(arrivals.hour_ms[0]), until_ms).runs

@@ -4,10 +4,12 @@ Cells are a materialized view: they can be recreated from predictions and outcom
 config would count differently. The commit that writes cells also stores two positions, as applications of the table:
 `cells:PARTITION`, the number of ledger steps that they count, and `rulings:KIND`, the number of log entries whose
 rulings about backfills they follow.
+
+A fold reads the cells' summary and the new rows, and appends what they add: it costs the same however old the loop is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import polars as pl
@@ -17,30 +19,27 @@ from joins.watermark import PREDICTIONS
 from lake import Claim, Lake
 from monitor.cells.fold import fold, restate
 from monitor.cells.of_record import changed_rulings
-from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
+from monitor.cells.summary import summarise
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of
-from schemas.errors import LakeConflict, LakeError
+from schemas.errors import LakeConflict
 from schemas.events.backfill import Ruling
 from streams.ledger.lake_kind import complete_rows
 from streams.ledger.row import LedgerRow
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
+from truthloop.evidence.cell_runs import merge_runs, runs_are_due
+from truthloop.evidence.lake_cells import APP, LakeCells, partition_app, read_cells, ruling_app
 from truthloop.evidence.outcomes import read_outcomes_of
 from truthloop.evidence.proof import read_cursors
-from truthloop.evidence.spans import Span, new_spans, read_new_rows
+from truthloop.evidence.recount import recount
+from truthloop.evidence.spans import RECORDS_MAX, Span, new_spans, read_new_rows
 from truthloop.evidence.touched import outcomes_of_definition, revised_outcomes
 
 __all__ = ["Evidence", "Reach", "folded_steps", "read_evidence"]
 
-APP = "cells"
-"""Application whose position counts the table's commits, so that no two are made from the same cells."""
-
 Logs = Mapping[str, DecisionLog]
-
-SURPLUS_ROWS_MAX = 100_000
-"""Every refresh appends rows; with so many more rows than merged cells the table is rewritten with the merged ones."""
 
 
 @dataclass(frozen=True)
@@ -63,23 +62,24 @@ class Evidence:
     """The input of coverage, metrics and the gate.
 
     Attributes:
-        plan: what the cells count.
-        cells: all of them, merged.
-        version: of the Delta table that the cells were read from.
-        surplus_rows: how many more rows the table has than `cells`.
+        plan: what the cells count, without the rank bins of versions (`LakeCells.admitted`).
+        cells: those of days that are asked for, and the summary of all.
         rulings: about backfills; the cells follow them.
         logs: the gates' logs by kind, each with a cache of the entries read.
         lake: that all of this was read from; it stays open for the next look.
     """
 
     plan: CellPlan
-    cells: pl.DataFrame
+    cells: LakeCells
     reach: Reach
-    version: int
-    surplus_rows: int
     rulings: Sequence[Ruling]
     logs: Logs
     lake: Lake
+
+    @property
+    def version(self) -> int:
+        """Version of the Delta table that the cells are read from."""
+        return self.cells.version
 
     def follows(self, kind: str, rulings: Sequence[Ruling]) -> bool:
         """Return whether the cells follow exactly these rulings about a kind."""
@@ -90,149 +90,143 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
     """Return the loop's cells, brought up to date, and how far the inputs have been read.
 
     Args:
-        before: the result of this process's last call; its cells are reused if no other process has written any since.
+        before: the result of this process's last call; what it has read is reused if no other process has written any
+            cells since.
 
     Raises:
         LakeError: there is no lake yet, or it cannot be read or written.
     """
     lake = Lake.open(settings.lake) if before is None else before.lake
     # read before the cells: every row up to these checkpoints must be counted
-    checkpoints = [row.checkpoint for row in complete_rows(lake).values()]
+    newest = complete_rows(lake)
     plan = CellPlan.from_config(settings.config)
     logs = before.logs if before is not None else {kind.name: DecisionLog(lake, kind.name) for kind in plan.kinds}
-    cells = _known_cells(lake, plan, before)
-    while (grown := _fold_new_steps(lake, plan, cells, logs)) is None:
-        cells = _known_cells(lake, plan, None)
-    while (ruled := _restate(lake, plan, grown, logs)) is None:
-        grown = _known_cells(lake, plan, None)
-    known, rulings = ruled
-    reach = _reach(checkpoints, plan)
-    return Evidence(
-        plan.with_admitted(known.cells), known.cells, reach, known.version, known.surplus_rows, rulings, logs, lake
-    )
+    folder = _Folder(lake, plan, logs, newest)
+    cells, rulings = folder.bring_up_to_date(before)
+    reach = _reach([row.checkpoint for row in newest.values()], plan)
+    return Evidence(cells.admitted(plan), cells, reach, rulings, logs, lake)
 
 
 def folded_steps(lake: Lake) -> dict[int, int]:
     """Return by partition how many of its steps the cells hold."""
-    return {number: lake.applied("cells", _app(number)) for number in complete_rows(lake)}
+    return {number: lake.applied("cells", partition_app(number)) for number in complete_rows(lake)}
 
 
 @dataclass(frozen=True)
-class _Cells:
-    """The merged cells of a version of the table; `is_other_plan`: they count by another plan and must be recreated."""
+class _Folder:
+    """Brings the cells of a lake up to date with its ledger and its rulings."""
 
-    cells: pl.DataFrame
-    version: int
-    surplus_rows: int
-    is_other_plan: bool = False
+    lake: Lake
+    plan: CellPlan
+    logs: Logs
+    newest: Mapping[int, LedgerRow]
 
+    def bring_up_to_date(self, before: Evidence | None) -> tuple[LakeCells, Sequence[Ruling]]:
+        """Return the cells after folding all new rows and following the newest rulings."""
+        cells = self._known(before)
+        while True:
+            grown = self._folded(cells)
+            if grown is None:
+                cells = self._read()
+            elif grown is not cells:
+                cells = grown
+            elif (ruled := self._restated(cells)) is None:
+                cells = self._read()
+            else:
+                return self._with_few_runs(ruled[0]), ruled[1]
 
-def _known_cells(lake: Lake, plan: CellPlan, before: Evidence | None) -> _Cells:
-    version = lake.version("cells")
-    if before is not None and before.version == version and before.plan.digest == plan.digest:
-        return _Cells(before.cells, version, before.surplus_rows)
-    rows = lake.scan("cells").collect()
-    if rows["plan"].unique().to_list() not in ([], [plan.digest]):
-        return _Cells(merge(), version, 0, is_other_plan=True)
-    merged = merge(rows)
-    return _Cells(merged, version, rows.height - merged.height)
+    def _known(self, before: Evidence | None) -> LakeCells:
+        if before is not None and before.plan.digest == self.plan.digest:
+            known = before.cells
+            if known.version == self.lake.version("cells") and all(map(known.counts, self.newest)):
+                return known
+        return self._read()
 
+    def _read(self) -> LakeCells:
+        return read_cells(self.lake, self.plan, self.newest)
 
-def _fold_new_steps(lake: Lake, plan: CellPlan, known: _Cells, logs: Logs) -> _Cells | None:
-    """Fold the new steps; return None if another process wrote cells meanwhile, so that it has to be done again."""
-    commits = lake.applied("cells", APP)  # read first: any later commit is a conflict
-    newest = complete_rows(lake)
-    if lake.version("cells") != known.version:
-        return None
-    if not newest:
-        return known
-    folded = {number: lake.applied("cells", _app(number)) for number in newest}
-    spans = None if known.is_other_plan else new_spans(lake, newest, folded)
-    if spans == []:
-        return known
-    is_recreated = spans is None
-    if spans is None:
-        spans = _all_spans(lake, newest, folded)
-        known = replace(known, cells=known.cells.clear(), is_other_plan=True)
-    rulings, following = _rulings(lake, logs, is_newest=is_recreated)
-    new = read_new_rows(lake, spans, plan, rulings)
-    rows = fold(plan.with_admitted(known.cells), new.predictions, new.outcomes, new.earlier, rulings, new.proof)
-    claims = [Claim(APP, commits, commits + 1)]
-    claims += [Claim(_app(span.partition), folded[span.partition], span.steps[1]) for span in spans]
-    return _write(lake, plan, known, rows, [*claims, *(following if is_recreated else ())])
-
-
-def _restate(lake: Lake, plan: CellPlan, known: _Cells, logs: Logs) -> tuple[_Cells, Sequence[Ruling]] | None:
-    """Make cells follow the newest rulings about backfills; return None if another process wrote cells meanwhile."""
-    commits = lake.applied("cells", APP)
-    if lake.version("cells") != known.version:
-        return None
-    before, _ = _rulings(lake, logs, is_newest=False)
-    after, following = _rulings(lake, logs, is_newest=True)
-    changed = changed_rulings(before, after)
-    if not changed:
-        return known, after
-    steps = folded_steps(lake)
-    touched = [revised_outcomes(lake, one.episode, steps) for one in changed]
-    others = [one for one in changed if one.episode.definition != plan.definitions[one.episode.kind]]
-    touched += [outcomes_of_definition(lake, one.episode, steps) for one in others]
-    outcomes = read_outcomes_of(lake, pl.concat(touched).unique(), steps)
-    rows = restate(plan.with_admitted(known.cells), outcomes, before, after, read_cursors(lake, steps))
-    written = _write(lake, plan, known, rows, [Claim(APP, commits, commits + 1), *following])
-    return None if written is None else (written, after)
-
-
-def _rulings(lake: Lake, logs: Logs, *, is_newest: bool) -> tuple[list[Ruling], list[Claim]]:
-    """Return the rulings that the cells follow, or the newest; and the claims of a commit that follows the newest."""
-    found: list[Ruling] = []
-    claims = []
-    for kind, log in logs.items():
-        entries = log.entries()
-        followed = lake.applied("cells", f"rulings:{kind}")
-        found += rulings_of(entries if is_newest else entries[:followed])
-        claims.append(Claim(f"rulings:{kind}", followed, len(entries)))
-    return found, claims
-
-
-def _write(lake: Lake, plan: CellPlan, known: _Cells, rows: pl.DataFrame, claims: Sequence[Claim]) -> _Cells | None:
-    """Append rows to the table, or rewrite it; return None if another process wrote cells meanwhile."""
-    merged = merge(known.cells, rows)
-    must_replace = known.is_other_plan or known.surplus_rows > SURPLUS_ROWS_MAX
-    write, written = (lake.replace, merged) if must_replace else (lake.append, rows)
-    try:
-        if not write(
-            "cells",
-            written.with_columns(pl.lit(plan.digest).alias("plan")),
-            claims,
-            recorded_at=datetime.fromtimestamp(now_ms() / 1000, UTC),
-        ):
+    def _folded(self, known: LakeCells) -> LakeCells | None:
+        """Return the cells with some new steps, or these if there are none; None if they must be read again."""
+        if not self.newest:
+            return known
+        folded = {number: known.applied[partition_app(number)] for number in self.newest}
+        spans = None if known.is_other_plan else new_spans(self.lake, self.newest, folded, RECORDS_MAX)
+        if spans == []:
+            return known
+        if spans is None:
+            rulings, following = self._rulings(known, is_newest=True)
+            recount(self.lake, self.plan, self.newest, known, rulings, following)
             return None
-    except LakeConflict:
-        if lake.applied("cells", APP) == claims[0].first:
-            raise
-        return None
-    table_rows = known.cells.height + known.surplus_rows + rows.height
-    return _Cells(merged, known.version + 1, 0 if must_replace else table_rows - merged.height)
+        rulings, _ = self._rulings(known, is_newest=False)
+        new = read_new_rows(self.lake, spans, self.plan, rulings)
+        plan = known.admitted(self.plan, new.versions)
+        rows = fold(plan, new.predictions, new.outcomes, new.earlier, rulings, new.proof)
+        return self._write(known, rows, [_claim(span, folded) for span in spans])
+
+    def _restated(self, known: LakeCells) -> tuple[LakeCells, Sequence[Ruling]] | None:
+        """Make cells follow the newest rulings about backfills; return None if they must be read again."""
+        before, _ = self._rulings(known, is_newest=False)
+        after, following = self._rulings(known, is_newest=True)
+        changed = changed_rulings(before, after)
+        if not changed:
+            return known, after
+        steps = {number: known.applied[partition_app(number)] for number in self.newest}
+        touched = [revised_outcomes(self.lake, one.episode, steps) for one in changed]
+        others = [one for one in changed if one.episode.definition != self.plan.definitions[one.episode.kind]]
+        touched += [outcomes_of_definition(self.lake, one.episode, steps) for one in others]
+        outcomes = read_outcomes_of(self.lake, pl.concat(touched).unique(), steps)
+        plan = known.admitted(self.plan, outcomes.get_column("version").unique())
+        rows = restate(plan, outcomes, before, after, read_cursors(self.lake, steps))
+        written = self._write(known, rows, following)
+        return None if written is None else (written, after)
+
+    def _rulings(self, known: LakeCells, *, is_newest: bool) -> tuple[list[Ruling], list[Claim]]:
+        """Return the rulings that cells follow, or the newest; and the claims of a commit that follows the newest."""
+        found: list[Ruling] = []
+        claims = []
+        for kind, log in self.logs.items():
+            entries = log.entries()
+            followed = known.applied[ruling_app(kind)]
+            found += rulings_of(entries if is_newest else entries[:followed])
+            claims.append(Claim(ruling_app(kind), followed, len(entries)))
+        return found, claims
+
+    def _write(self, known: LakeCells, rows: pl.DataFrame, claims: Sequence[Claim]) -> LakeCells | None:
+        """Append rows and their summary; return None if another process has written cells since."""
+        first = known.applied[APP]
+        summary = summarise(rows)
+        try:
+            is_written = self.lake.append(
+                "cells",
+                pl.concat([summary, rows]).with_columns(plan=pl.lit(self.plan.digest)),
+                [Claim(APP, first, first + 1), *claims],
+                recorded_at=_now(),
+            )
+        except LakeConflict:
+            if self.lake.applied("cells", APP) == first:
+                raise
+            return None
+        state = self.lake.by_day("cells").state(known.applied)
+        is_ours = is_written and state.applied[APP] == first + 1
+        return known.grown(state, rows, summary) if is_ours else None
+
+    def _with_few_runs(self, cells: LakeCells) -> LakeCells:
+        """Return the same cells, in few files."""
+        if not runs_are_due(cells.state.files):
+            return cells
+        table = self.lake.by_day("cells")
+        merge_runs(table, cells.state, self.plan.digest, _now())
+        state = table.state(cells.applied)
+        is_same = state.applied[APP] == cells.applied[APP]
+        return cells.in_files(state) if is_same else self._read()
 
 
-def _all_spans(lake: Lake, newest: Mapping[int, LedgerRow], folded: Mapping[int, int]) -> list[Span]:
-    """Return spans of everything that the lake has.
-
-    Raises:
-        LakeError: the cells count steps that the ledger no longer has, or does not have again yet.
-    """
-    if ahead := [number for number, row in newest.items() if folded[number] > row.sequence + 1]:
-        raise LakeError(
-            f"counts more steps of partition {ahead[0]} than the ledger has, so it cannot be recreated",
-            where=f"table cells of {lake.path}",
-            hint="If the lake is being filled again from its source, try again when that is done. "
-            "Otherwise only the ledger was restored from a backup: restore the whole lake.",
-        )
-    return [Span(number, (0, row.sequence + 1), (0, row.predictions[1])) for number, row in newest.items()]
+def _claim(span: Span, folded: Mapping[int, int]) -> Claim:
+    return Claim(partition_app(span.partition), folded[span.partition], span.steps[1])
 
 
-def _app(partition: int) -> str:
-    return f"{APP}:{partition}"
+def _now() -> datetime:
+    return datetime.fromtimestamp(now_ms() / 1000, UTC)
 
 
 def _reach(checkpoints: Iterable[Checkpoint], plan: CellPlan) -> Reach:

@@ -1,7 +1,5 @@
 """Warnings about kinds whose labels and predictions name their classes differently."""
 
-import polars as pl
-
 from monitor.cells.class_vocabulary import vocabulary_warning
 from truthloop.evidence.cells import Evidence
 
@@ -14,6 +12,6 @@ def class_warnings(evidence: Evidence, kind: str | None = None) -> list[str]:
     for one in evidence.plan.kinds:
         if one.task != "multiclass" or kind not in (None, one.name):
             continue
-        if (warning := vocabulary_warning(evidence.cells.filter(pl.col("kind") == one.name))) is not None:
+        if (warning := vocabulary_warning(evidence.cells.summary.measures(one.name))) is not None:
             found.append(f"kind {one.name}: {warning}")
     return found

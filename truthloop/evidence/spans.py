@@ -17,7 +17,10 @@ from streams.ledger.table import rows_of
 from truthloop.evidence.outcomes import OUTCOME, for_evidence, read_outcomes_of
 from truthloop.evidence.proof import newly_proven, read_cursors
 
-__all__ = ["NewRows", "Span", "new_spans", "read_new_rows"]
+__all__ = ["RECORDS_MAX", "NewRows", "Span", "new_spans", "read_new_rows"]
+
+RECORDS_MAX = 250_000
+"""Records that are counted at a time: it bounds the memory of a fold, also where a lake is counted anew."""
 
 _SCHEMA: dict[str, pl.DataType] = {"partition": pl.Int32(), "sequence": pl.Int64()}
 
@@ -51,27 +54,40 @@ class NewRows:
     earlier: pl.DataFrame
     proof: Proof
 
+    @property
+    def versions(self) -> set[str]:
+        """The model versions of these rows."""
+        frames = (self.predictions, self.outcomes, self.earlier)
+        return {version for frame in frames for version in frame.get_column("version").unique()}
 
-def new_spans(lake: Lake, newest: Mapping[int, LedgerRow], folded: Mapping[int, int]) -> list[Span] | None:
+
+def new_spans(
+    lake: Lake, newest: Mapping[int, LedgerRow], folded: Mapping[int, int], records_max: int | None = None
+) -> list[Span] | None:
     """Return the steps after those that were folded, for every partition that has any.
 
     Args:
         newest: by partition, the newest ledger row whose rows are all in the lake.
         folded: by partition, how many of its steps the cells hold.
+        records_max: of more records, about so many are in the spans, and at least one ledger row of each partition; the
+            rest is left for another time. None: all are.
 
     Returns:
         None where no ledger row ends with the last step that was folded: the ledger was rewritten with other steps per
         row, so it is unknown which rows were counted.
     """
-    starts = _prediction_ends(lake, {number: steps - 1 for number, steps in folded.items() if steps})
+    starts = _ends_of_steps(lake, {number: steps - 1 for number, steps in folded.items() if steps})
+    behind = [number for number, row in newest.items() if folded[number] <= row.sequence]
+    if any(folded[number] and number not in starts for number in behind):
+        return None
     spans = []
-    for number, row in newest.items():
-        first, end = folded[number], row.sequence + 1
-        if first >= end:
-            continue
-        if first and number not in starts:
-            return None
-        spans.append(Span(number, (first, end), (starts.get(number, 0), row.predictions[1])))
+    for number in behind:
+        first, row, start = folded[number], newest[number], starts.get(number, (0, 0))
+        steps, predictions_next = row.sequence + 1, row.predictions[1]
+        records = row.predictions[1] + row.labels[1] - sum(start)
+        if records_max is not None and records > (most := records_max // len(behind)):
+            steps, predictions_next = _first_steps(lake, number, (first, steps), sum(start) + most)
+        spans.append(Span(number, (first, steps), (start[0], predictions_next)))
     return spans
 
 
@@ -122,9 +138,29 @@ def _with_sources(lake: Lake, outcomes: pl.DataFrame) -> pl.DataFrame:
     return outcomes.join(sources.unique(position), on=position, how="left")
 
 
-def _prediction_ends(lake: Lake, sequences: Mapping[int, int]) -> dict[int, int]:
-    """Return by partition the prediction offset that follows these steps; without those that the ledger lacks."""
-    return dict(rows_of(lake, sequences).select("partition", "predictions_next").iter_rows())
+def _ends_of_steps(lake: Lake, sequences: Mapping[int, int]) -> dict[int, Bounds]:
+    """Return by partition the prediction and label offset after these steps; without those that the ledger lacks."""
+    rows = rows_of(lake, sequences).select("partition", "predictions_next", "labels_next")
+    return {number: (predictions, labels) for number, predictions, labels in rows.iter_rows()}
+
+
+def _first_steps(lake: Lake, partition: int, steps: Bounds, position: int) -> Bounds:
+    """Return the end of the first of some steps of a partition, as steps and as prediction offset.
+
+    Args:
+        steps: of which at least one ledger row is taken.
+        position: prediction and label offset together, up to which ledger rows are taken.
+    """
+    rows = (
+        lake.scan("ledger", {"sequence": (steps[0], steps[1] - 1)})
+        .filter(pl.col("partition") == partition)
+        .select("sequence", "predictions_next", position=pl.col("predictions_next") + pl.col("labels_next"))
+        .sort("sequence")
+        .collect()
+    )
+    taken = max(rows.filter(pl.col("position") <= position).height, 1)
+    sequence, predictions_next, _ = rows.row(taken - 1)
+    return sequence + 1, predictions_next
 
 
 def _within(column: str, spans: list[Span], bounds_of: Callable[[Span], Bounds]) -> pl.Expr:

@@ -12,7 +12,7 @@ import polars as pl
 
 from lake.session import connect
 from monitor.cells.class_spelling import with_outputs_alike
-from monitor.cells.versions import prediction_counts, versions_in
+from monitor.cells.versions import versions_in
 from monitor.evaluation import day_ending_at
 from monitor.versions.candidate import judge_candidate
 from retrain.gate import Gate
@@ -72,7 +72,7 @@ class CandidateReview:
 
     def _shared(self, evidence: Evidence, last: date) -> tuple[Pair | None, list[date]]:
         """Return the version before the newest and the newest, and the days on which both predicted."""
-        predictions = prediction_counts(evidence.cells, self._origin.kind, last)
+        predictions = evidence.cells.summary.predictions(self._origin.kind, last)
         versions = versions_in(predictions)
         if len(versions) < 2:  # noqa: PLR2004 - a pair
             return None, []

@@ -13,7 +13,7 @@ from lake import Lake
 from monitor.cells.cohort import ALL
 from monitor.cells.pane import read_panes
 from monitor.cells.plan import CellPlan
-from monitor.cells.versions import prediction_counts, versions_in
+from monitor.cells.versions import versions_in
 from monitor.coverage.alert import CoverageAlert
 from monitor.coverage.label_pipeline import first_day_of_alert, label_pipeline
 from monitor.evaluation import day_ending_at
@@ -94,7 +94,7 @@ class MetricsReader:
         """Return the live metrics of each kind's newest versions."""
         newest = set()
         for kind in self._settings.config.labels:
-            versions = versions_in(prediction_counts(evidence.cells, kind, date.max))
+            versions = versions_in(evidence.cells.summary.predictions(kind))
             newest |= {(version, kind) for version in versions[-VERSIONS_MAX:]}
         values = {
             (kind, version, definition, name): value
@@ -107,7 +107,7 @@ class MetricsReader:
 def _alert(evidence: Evidence, reading: KindReading, day: date, at_ms: int) -> CoverageAlert:
     """Judge the label pipeline at the end of a day, from the labels known then; while a loss is open it is degraded."""
     kind, gate, plan = reading.kind, reading.gate, evidence.plan
-    predictions = prediction_counts(evidence.cells, kind, day)
+    predictions = evidence.cells.summary.predictions(kind, day)
     memory = label_memory({kind: gate}, kind)
     first = first_day_of_alert(day, plan.kind(kind).horizon_ms, memory, plan.timezone)
     panes = []
@@ -115,7 +115,9 @@ def _alert(evidence: Evidence, reading: KindReading, day: date, at_ms: int) -> C
         days = predictions.filter(pl.col("version") == version)["day"]
         begin = max(first, min(days))
         if begin <= max(days):
-            panes.append(read_panes(evidence.cells, plan, kind, version, ALL, (begin, max(days))))
+            is_its = (pl.col("kind") == kind) & (pl.col("version") == version)
+            cells = evidence.cells.of_days(begin, max(days), is_its, pl.col("measure").str.starts_with("pane_"))
+            panes.append(read_panes(cells, plan, kind, version, ALL, (begin, max(days))))
     alert = label_pipeline(panes, (first, day), at_ms)
     lost = [one.share for one in gate.faults if one.scope == "kind" and one.until is None]
     return replace(alert, state="degraded", deficit=lost[0]) if lost else alert

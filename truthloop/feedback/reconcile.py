@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
-import polars as pl
-
 from lake import Claim, Lake, append_records
 from lake.dataset import MANIFEST, write_dataset
 from lake.dataset_selection import count_rows
@@ -226,7 +224,7 @@ class Reconciler:
         """Return the days that the inputs have been read to the end of and that are not in the log yet."""
         config = self._settings.config
         until_ms = evidence.reach.observed_until_ms.get(kind.origin.kind)
-        predicted = evidence.cells.filter(pl.col("kind") == kind.origin.kind, pl.col("measure") == "predictions")["day"]
+        predicted = evidence.cells.summary.predictions(kind.origin.kind)["day"]
         if until_ms is None or predicted.is_empty():
             return []
         if kind.gate.evaluated_ms is None:

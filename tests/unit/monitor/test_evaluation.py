@@ -10,11 +10,13 @@ import pytest
 from cell_cases import HOUR_MS, OWN, config_of
 from effort import some
 from evaluation_case import Era, Story, day_of, in_one_go, one_by_one, plain_config
+from frame_cells import FrameCells
 
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
 from monitor.drift.error import Detection
-from monitor.evaluation import Evaluator, SourceArrivals, _still_open, end_of_day_ms
+from monitor.drift.recovery import still_open
+from monitor.evaluation import Evaluator, SourceArrivals, end_of_day_ms
 from schemas.events.evidence import Evaluation, Finding, FindingKind, Level, Place
 
 SLOW = {"late": {"definition": OWN["late"], "horizon": "20d", "retain": "30d"}}
@@ -126,7 +128,7 @@ def test_labels_beyond_the_age_are_not_read_though_they_are_known() -> None:
     """A day that is evaluated late has the same evaluation as in time."""
     story = Story(plain_config(labels=SLOW), [Era("v1", 0, 4, 400)], delay_ms=12 * HOUR_MS)
     evaluator = Evaluator(story.config, "late")
-    evaluator.load(story.cells(story.end_ms(3) + 20 * 24 * HOUR_MS), story.plan, (day_of(0), day_of(3)))
+    evaluator.load(FrameCells(story.cells(story.end_ms(3) + 20 * 24 * HOUR_MS)), story.plan, (day_of(0), day_of(3)))
     late = [evaluator.evaluate(day_of(number), story.arrivals()) for number in range(4)]
     assert late == one_by_one(story, (0, 3))
     assert 0.4 < late[3].mature_labels / (3 * 400) < 0.6
@@ -187,15 +189,15 @@ def history(errors: list[int], before: int = 100) -> list[tuple[date, float, int
 )
 def test_a_drift_is_over_when_a_whole_week_after_it_is_closer_to_before(errors: list[int], is_open: bool) -> None:
     """Seven days, and less than half of the change; as far on the other side is no recovery."""
-    assert (_still_open(FOUND, history(errors)) is FOUND) is is_open
+    assert (still_open(FOUND, history(errors)) is FOUND) is is_open
 
 
 def test_days_without_labels_do_not_close_a_drift() -> None:
     """Missing labels are no recovery."""
     silent = [(SINCE + timedelta(days=number), 0.0, 0) for number in range(2, 9)]
-    assert _still_open(FOUND, history([300, 300]) + silent) is FOUND
-    assert _still_open(FOUND, silent) is FOUND
-    assert _still_open(None, history([300])) is None
+    assert still_open(FOUND, history([300, 300]) + silent) is FOUND
+    assert still_open(FOUND, silent) is FOUND
+    assert still_open(None, history([300])) is None
 
 
 def test_findings_are_sorted_worst_first() -> None:
@@ -206,7 +208,7 @@ def test_findings_are_sorted_worst_first() -> None:
     )
     minutes = story.arrivals()["ledger"].minutes
     evaluator = Evaluator(story.config, "late")
-    evaluator.load(story.cells_after(38), story.plan, (day_of(38), day_of(38)))
+    evaluator.load(FrameCells(story.cells_after(38)), story.plan, (day_of(38), day_of(38)))
     stopped = minutes[minutes < story.end_ms(35) // 60_000]
     one = evaluator.evaluate(day_of(38), {"desk": SourceArrivals(stopped), "bureau": SourceArrivals(stopped)})
     assert [(each.level, each.kind, each.subject) for each in one.findings] == [
@@ -276,7 +278,7 @@ def test_a_silent_source_is_named() -> None:
         "later": SourceArrivals(stopped, (end_ms + 1,)),
     }
     evaluator = Evaluator(story.config, "late")
-    evaluator.load(story.cells_after(31), story.plan, (day_of(31), day_of(31)))
+    evaluator.load(FrameCells(story.cells_after(31)), story.plan, (day_of(31), day_of(31)))
     found = named(evaluator.evaluate(day_of(31), arrivals), FindingKind.SILENCE)
     assert [(one.subject, one.level) for one in found] == [("desk", Level.ALARM), ("later", Level.ALARM)]
     assert found[0].value is not None
@@ -288,7 +290,7 @@ def test_before_the_first_prediction_no_version_runs_and_nothing_is_judged() -> 
     """An empty lake has an evaluation without verdicts."""
     config = plain_config()
     evaluator = Evaluator(config, "late")
-    evaluator.load(merge(), CellPlan.from_config(config), (day_of(0), day_of(0)))
+    evaluator.load(FrameCells(merge()), CellPlan.from_config(config), (day_of(0), day_of(0)))
     one = evaluator.evaluate(day_of(0), {})
     assert (one.version, one.versions, one.judged_day, one.mature_labels, one.rarer_class) == (None, [], None, 0, 0)
     assert [(each.kind, each.level) for each in one.findings] == [(FindingKind.COVERAGE, Level.WARN)]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cell_cases import HOUR_MS, OWN
 from evaluation_case import Era, Story, day_of, plain_config
+from frame_cells import FrameCells
 
 from monitor.coverage.source import LabelMemory, SourceArrivals
 from monitor.label_watch import Interruption, LabelWatch
@@ -24,7 +25,7 @@ def story(horizon: str = "1d", delay_hours: int = 2) -> Story:
 
 def watch_at(of: Story, at_ms: int, first: int = DAY) -> LabelWatch:
     """Return the watch over the cells as of a time, for some days up to the one after the loss began."""
-    return LabelWatch(of.cells(at_ms), of.plan, "late", (day_of(first), day_of(DAY + 1)))
+    return LabelWatch(FrameCells(of.cells(at_ms)), of.plan, "late", (day_of(first), day_of(DAY + 1)))
 
 
 def looks(watch: LabelWatch, arrivals: dict[str, SourceArrivals], after_ms: int, until_ms: int) -> list[Interruption]:

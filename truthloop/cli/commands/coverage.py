@@ -45,8 +45,8 @@ def coverage(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     with reporting_errors():
         import polars as pl  # noqa: PLC0415 - keeps --help fast
 
+        from monitor.coverage.table import IS_OF_COVERAGE, judge_goals  # noqa: PLC0415 - the same
         from monitor.coverage.table import coverage as coverage_of  # noqa: PLC0415 - the same
-        from monitor.coverage.table import judge_goals  # noqa: PLC0415 - the same
         from truthloop.cli.selection import check_choice  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
         from truthloop.evidence.cells import read_evidence  # noqa: PLC0415 - the same
@@ -56,7 +56,8 @@ def coverage(  # noqa: PLR0913, PLR0917 - each is an option of the command line
         settings = load_settings(config)
         evidence = read_evidence(settings)
         reach = evidence.reach
-        rows = coverage_of(evidence.cells, evidence.plan, reach.observed_until_ms, reach.matured_until_ms)
+        cells = evidence.cells.whole(IS_OF_COVERAGE)
+        rows = coverage_of(cells, evidence.plan, reach.observed_until_ms, reach.matured_until_ms)
         goals = judge_goals(rows, evidence.plan)
         for column, chosen in (("kind", kind), ("version", version), ("slice", slice_)):
             if chosen is not None and chosen != "every":

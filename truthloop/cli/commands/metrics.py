@@ -37,7 +37,7 @@ def metrics(
     with reporting_errors():
         import polars as pl  # noqa: PLC0415 - keeps --help fast
 
-        from monitor.metrics.table import mature_until_at_age  # noqa: PLC0415 - the same
+        from monitor.metrics.table import IS_OF_METRICS, mature_until_at_age  # noqa: PLC0415 - the same
         from monitor.metrics.table import metrics as metrics_of  # noqa: PLC0415 - the same
         from truthloop.cli.selection import check_choice  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
@@ -50,7 +50,8 @@ def metrics(
         evidence = read_evidence(settings)
         reach = evidence.reach
         until_ms = reach.matured_until_ms if age_ms is None else mature_until_at_age(reach.observed_until_ms, age_ms)
-        rows = metrics_of(evidence.cells, evidence.plan, groups, until_ms, at_age_ms=age_ms)
+        is_asked = IS_OF_METRICS if "slice" in groups else IS_OF_METRICS & (pl.col("slice") == "")
+        rows = metrics_of(evidence.cells.whole(is_asked), evidence.plan, groups, until_ms, at_age_ms=age_ms)
         if kind is not None:
             check_choice("--kind", kind, pl.Series([plan.name for plan in evidence.plan.kinds]))
             rows = rows.filter(pl.col("kind") == kind)

@@ -1,11 +1,12 @@
 """The panel of coverage: cohorts by label age, with missed goals of the config and alerts of the label pipeline."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from monitor.cells.cohort import ALL
+from monitor.coverage.lookback import lookback_days
 from monitor.coverage.table import coverage, expected_curve, judge_goals
 from schemas.events.evidence import FindingKind, Level
 from truthloop.page.gather.scope import Scope
@@ -15,6 +16,8 @@ from truthloop.page.panels.model import CoverageCell, CoverageCohort, CoveragePa
 __all__ = ["coverage_panel", "expected_shares", "pool_versions"]
 
 _COUNTS = pl.col("measure").is_in(["predictions", "labels"])
+_HISTORY_DAYS = 42
+"""Days of whose predictions every label has come that the usual share at the greatest age is of."""
 
 
 def coverage_panel(scope: Scope, expected: Mapping[int, float]) -> CoveragePanel:
@@ -24,7 +27,7 @@ def coverage_panel(scope: Scope, expected: Mapping[int, float]) -> CoveragePanel
         expected: result of `expected_shares`.
     """
     kind = scope.kind
-    cells = scope.cells(_COUNTS, scope.shown())
+    cells = scope.shown(_COUNTS)
     rows = coverage(cells, scope.plan, scope.observed, scope.matured).filter(pl.col("kind") == kind.name)
     verdicts = judge_goals(rows, scope.plan).filter(pl.col("verdict") == "missed")
     missed = set(verdicts.select("version", "day", "age_ms").iter_rows())
@@ -53,17 +56,21 @@ def coverage_panel(scope: Scope, expected: Mapping[int, float]) -> CoveragePanel
     return CoveragePanel(kind.ages_ms, tuple(cohorts), kind.goals, coverage_query(scope), note if cohorts else "")
 
 
-def pool_versions(scope: Scope, *conditions: pl.Expr) -> pl.DataFrame:
+def pool_versions(scope: Scope, days: tuple[date, date] | None, *conditions: pl.Expr) -> pl.DataFrame:
     """Return the cells of all versions, summed to one: label delay does not depend on the version."""
-    cells = scope.cells(*conditions, slice_=ALL)
+    cells = scope.cells(days, *conditions, slice_=ALL)
     keys = [name for name in cells.columns if name not in ("version", "amount", "plan")]
     summed = cells.group_by(keys).agg(pl.col("amount").sum())
     return summed.with_columns(version=pl.lit(ALL))
 
 
 def expected_shares(scope: Scope) -> dict[int, float]:
-    """Return by age the share of labels that is usually known."""
-    curve = expected_curve(pool_versions(scope, _COUNTS), scope.plan, scope.observed)
+    """Return by age the share of labels that is usually known, on the shown days and those that are looked back on."""
+    days = scope.days
+    if days is not None:
+        back = timedelta(days=lookback_days(scope.kind.horizon_ms) + _HISTORY_DAYS)
+        days = min(days[0], days[1] - back), days[1]
+    curve = expected_curve(pool_versions(scope, days, _COUNTS), scope.plan, scope.observed)
     return {age: share for age, share in curve.select("age_ms", "expected").iter_rows() if share is not None}
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
+from monitor.cells.cohort import ALL
 from monitor.cells.inputs import LABEL, OUTPUT, input_counts, input_histograms
 from monitor.drift.input_shift import InputShift
 from monitor.evaluation import Evaluator
@@ -25,6 +26,7 @@ _STATES: Final[dict[str, DriftState]] = {
     "critical": "critical",
     "alarm": "alarm",
 }
+_PANES: Final = "^(pane|arrived)_"
 _PENDING: Final = "Shifts are being computed: reload the page in a moment."
 
 
@@ -34,7 +36,9 @@ def count_inputs(scope: Scope) -> pl.DataFrame | None:
         return None
     evaluator = Evaluator(scope.config, scope.kind.name)
     judged = evaluator.judged_day(scope.whole)
-    mine = scope.snapshot.evidence.cells.filter(pl.col("version") == scope.running)
+    first = min(scope.predictions.filter(pl.col("version") == scope.running)["day"])
+    is_its = (pl.col("version") == scope.running) & (pl.col("slice") == ALL)
+    mine = scope.snapshot.evidence.cells.of_days(first, scope.whole, is_its, ~pl.col("measure").str.contains(_PANES))
     return input_counts(mine, scope.kind, scope.running, scope.whole, judged, evaluator.at_age_ms)
 
 

@@ -38,10 +38,11 @@ def estimate_days(scope: Scope, version: str, cache: EstimateCache) -> Mapping[d
         return {}
     predicted = scope.predictions.filter(pl.col("version") == version)["day"]
     first = max(min(predicted), days[0] - timedelta(days=days_needed(scope.kind.horizon_ms)))
-    mine = scope.snapshot.evidence.cells.filter(
+    mine = scope.snapshot.evidence.cells.of_days(
+        first,
+        days[-1],
         pl.col("kind") == scope.kind.name,
         pl.col("version") == version,
-        pl.col("day").is_between(first, days[-1]),
         pl.col("measure").str.starts_with("pane_"),
     )
     panes = [
@@ -69,6 +70,7 @@ def _strata(scope: Scope, cells: pl.DataFrame) -> list[str]:
 def _losses(scope: Scope, version: str, days: list[date]) -> dict[date, Losses]:
     """Return by day the exact losses of labelled rows."""
     rows = scope.cells(
+        (days[0], days[-1]),
         pl.col("version") == version,
         pl.col("day").is_in(days),
         pl.col("measure").str.contains("^(log_loss|brier):"),

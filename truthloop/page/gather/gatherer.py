@@ -33,7 +33,7 @@ from truthloop.page.gather.sql import comparison_query
 from truthloop.page.gather.verdict import page_verdict
 from truthloop.page.gather.versions import compare_versions, newest_pair, versions_panel
 from truthloop.page.panels.model import FlowPanel, RoleFlow
-from truthloop.page.panels.view import EVERY, Choices, Freshness, LoopSummary, PageVerdict, PageView, Selection
+from truthloop.page.panels.view import Choices, Freshness, LoopSummary, PageVerdict, PageView, Selection
 from truthloop.text.slices import uncounted_slices
 
 __all__ = ["Gatherer"]
@@ -186,9 +186,14 @@ class Gatherer:
         versions: dict[str, None] = {}
         for kind in kinds:
             versions |= dict.fromkeys(self._scope(snapshot, Selection(kind)).versions)
-        slices = sorted(set(snapshot.evidence.cells["slice"].unique()) - {EVERY})
         uncounted = uncounted_slices(self._settings.config)
-        return Choices(kinds, tuple(versions), tuple(slices), available_metrics(snapshot), uncounted=uncounted)
+        return Choices(
+            kinds,
+            tuple(versions),
+            tuple(snapshot.evidence.cells.summary.slices),
+            available_metrics(snapshot),
+            uncounted=uncounted,
+        )
 
     def _scope(self, snapshot: Snapshot, selection: Selection) -> Scope:
         return Scope.of(self._settings.config, snapshot, selection)

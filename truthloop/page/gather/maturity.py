@@ -58,12 +58,11 @@ def maturity_panel(scope: Scope, expected: Mapping[int, float]) -> MaturityPanel
 def _panes(scope: Scope, days: tuple[date, date]) -> Panes:
     """Return the panes of all versions together."""
     is_pane = pl.col("measure").is_in(["pane_predictions", "pane_labels"])
-    near = pl.col("day").is_between(*days)
     by = scope.kind.delay_by
     if by is None:
-        cells = pool_versions(scope, is_pane, near)
+        cells = pool_versions(scope, days, is_pane)
     else:
-        all_cells = scope.snapshot.evidence.cells.filter(pl.col("kind") == scope.kind.name, is_pane, near)
+        all_cells = scope.snapshot.evidence.cells.of_days(*days, pl.col("kind") == scope.kind.name, is_pane)
         cells = all_cells.with_columns(version=pl.lit(ALL))
     return read_panes(cells, scope.plan, scope.kind.name, ALL, ALL, days)
 

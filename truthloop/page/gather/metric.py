@@ -5,11 +5,13 @@ A day is final here if and only if it is final for `truthloop metrics`.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 import polars as pl
 
+from monitor.cells.plan import KindPlan
+from monitor.coverage.lookback import lookback_days
 from monitor.metrics.table import metrics
 from monitor.nowcast.estimator import Estimate
 from monitor.nowcast.expected import EXPECTED_METRICS
@@ -92,25 +94,30 @@ def _of_own_definition(
 
 
 def available_metrics(snapshot: Snapshot) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return by kind its metrics, the default first."""
-    evidence = snapshot.evidence
-    cells = evidence.cells.filter(
-        pl.col("slice") == "", ~pl.col("measure").str.contains(_NOT_METRICS), ~pl.col("measure").str.contains(_AT_AGE)
-    )
-    names = metrics(cells, evidence.plan, "version", {}).select("kind", "name").unique(maintain_order=True)
-    found = []
-    for kind in evidence.plan.kinds:
-        own = tuple(names.filter(pl.col("kind") == kind.name)["name"])
+    """Return by kind its metrics, the default first: those that suit the labels of the newest days."""
+    cells, found = snapshot.evidence.cells, []
+    for kind in snapshot.evidence.plan.kinds:
+        days = cells.summary.days(kind.name, kind.definition)
+        own = () if days is None else _metrics_of(snapshot, kind, days[1])
         default = RARE_METRICS if kind.task == "binary" else METRICS[kind.task]
         found.append((kind.name, own or kind.metrics or tuple(default)))
     return tuple(found)
+
+
+def _metrics_of(snapshot: Snapshot, kind: KindPlan, last: date) -> tuple[str, ...]:
+    evidence = snapshot.evidence
+    first = last - timedelta(days=2 * lookback_days(kind.horizon_ms))
+    is_counted = ~pl.col("measure").str.contains(_NOT_METRICS) & ~pl.col("measure").str.contains(_AT_AGE)
+    cells = evidence.cells.of_days(first, last, pl.col("kind") == kind.name, pl.col("slice") == "", is_counted)
+    names = metrics(cells, replace(evidence.plan, kinds=(kind,)), "version", {})["name"]
+    return tuple(names.unique(maintain_order=True))
 
 
 def _rows(scope: Scope, name: str) -> list[dict[str, Any]]:
     """Return the metric by version, definition and day of the shown days."""
     plan = replace(scope.plan, kinds=(replace(scope.kind, metrics=(name,)),))
     is_counted = ~pl.col("measure").str.contains(_NOT_METRICS) & ~pl.col("measure").str.contains(_AT_AGE)
-    rows = metrics(scope.cells(is_counted, scope.shown()), plan, ["version", "slice", "day"], scope.matured)
+    rows = metrics(scope.shown(is_counted), plan, ["version", "slice", "day"], scope.matured)
     return rows.filter(pl.col("predictions") > 0).sort("day").to_dicts()
 
 

@@ -7,8 +7,9 @@ from datetime import date, timedelta
 import polars as pl
 
 from monitor.cells.cohort import ALL
+from monitor.cells.packing import CELL_SCHEMA
 from monitor.cells.plan import CellPlan, KindPlan
-from monitor.cells.versions import prediction_counts, running_version, versions_in
+from monitor.cells.versions import running_version, versions_in
 from monitor.evaluation import end_of_day_ms
 from retrain.gate import Gate
 from schemas.config.loop import LoopConfig
@@ -53,7 +54,7 @@ class Scope:
         """Resolve a selection."""
         evidence = snapshot.evidence
         kind = next(one for one in evidence.plan.kinds if one.name == selection.kind)
-        predictions = prediction_counts(evidence.cells, kind.name, date.max)
+        predictions = evidence.cells.summary.predictions(kind.name)
         version = selection.version
         mine = predictions if version == EVERY else predictions.filter(pl.col("version") == version)
         observed = evidence.reach.observed_until_ms.get(kind.name)
@@ -102,16 +103,28 @@ class Scope:
         """`matured_ms` by kind, as functions of `monitor` expect it."""
         return {self.kind.name: self.matured_ms}
 
-    def cells(self, *conditions: pl.Expr, slice_: str | None = None) -> pl.DataFrame:
-        """Return the kind's cells of a slice (None: the selected one) that fulfil some conditions."""
+    def cells(self, days: tuple[date, date] | None, *conditions: pl.Expr, slice_: str | None = None) -> pl.DataFrame:
+        """Return the kind's cells of some days and a slice that fulfil some conditions.
+
+        Args:
+            days: the first and the last; None: no cells.
+            conditions: on columns of `monitor.cells.packing.CELL_KEY`.
+            slice_: None: the selected one.
+        """
+        if days is None:
+            return CELL_SCHEMA.to_frame()
         wanted = self.selection.slice if slice_ is None else slice_
         is_mine = (pl.col("kind") == self.kind.name) & (pl.col("slice") == wanted)
-        return self.snapshot.evidence.cells.filter(is_mine, *conditions)
+        return self.snapshot.evidence.cells.of_days(*days, is_mine, *conditions)
 
-    def shown(self) -> pl.Expr:
-        """Return the condition that a cell is of a shown day and version."""
-        days = pl.lit(value=False) if self.first is None else pl.col("day").is_between(self.first, self.last)
-        return days & pl.col("version").is_in(list(self.versions))
+    def shown(self, *conditions: pl.Expr) -> pl.DataFrame:
+        """Return the kind's cells of the shown days, versions and slice that fulfil some conditions."""
+        return self.cells(self.days, pl.col("version").is_in(list(self.versions)), *conditions)
+
+    @property
+    def days(self) -> tuple[date, date] | None:
+        """The first and the last day that is shown; None before the first prediction."""
+        return None if self.first is None or self.last is None else (self.first, self.last)
 
     def day_end_ms(self, day: date) -> int:
         """Return the first instant after a day."""

@@ -1,4 +1,7 @@
-"""The flow of labels: counted by block and age of all, of slices and of sources, beside the predictions of that age."""
+"""The flow of labels: counted by block and age of all, of slices and of sources, beside the predictions of that age.
+
+Covers `monitor.cells.flow_cells` and, with days that are read when they are asked for, `monitor.cells.cells_by_day`.
+"""
 
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -17,9 +20,11 @@ from cell_cases import (
     outcomes_frame,
     predictions_frame,
 )
+from frame_cells import FrameCells
 
+from monitor.cells.flow_cells import FlowCells
 from monitor.cells.fold import fold
-from monitor.cells.label_flow import FlowCells, LabelFlow, Series, flow_edges_ms
+from monitor.cells.label_flow import LabelFlow, Series, flow_edges_ms
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
 from monitor.cells.source_name import SOURCES_MAX, newest_sources
@@ -71,7 +76,7 @@ def cells_of(made: list[Prediction], labels: list[Revision], sources: list[str |
 
 def flow_of(cells: pl.DataFrame, kind: str, series: Series) -> LabelFlow:
     """Return the flow of all days."""
-    return FlowCells(cells, PLAN, kind, ALL_DAYS).flow(series, ALL_DAYS)
+    return FlowCells(FrameCells(cells), PLAN, kind, ALL_DAYS).flow(series, ALL_DAYS)
 
 
 @pytest.mark.parametrize("kind", ["late", "status"])
@@ -116,8 +121,8 @@ def test_every_prediction_passes_through_every_age_once(kind: str, series: Serie
         first = int(np.searchsorted(flow.end_ms, day))
         assert flow.exposed[: first + 1, 0].sum() == pytest.approx((blocks <= first).sum(), abs=3)
     part = ALL_DAYS[0] + timedelta(days=3), ALL_DAYS[0] + timedelta(days=5)
-    whole = FlowCells(cells, PLAN, kind, ALL_DAYS)
-    apart = FlowCells(cells, PLAN, kind, (date(2020, 1, 1), date(2020, 1, 2)))
+    whole = FlowCells(FrameCells(cells), PLAN, kind, ALL_DAYS)
+    apart = FlowCells(FrameCells(cells), PLAN, kind, (date(2020, 1, 1), date(2020, 1, 2)))
     assert whole.flow(series, part).exposed == pytest.approx(apart.flow(series, part).exposed, abs=1e-6)
 
 
@@ -145,7 +150,7 @@ def test_later_records_change_no_block_before_them(kind: str, series: Series, nu
 def test_the_median_delay_is_that_of_the_labels() -> None:
     """To the width of an age."""
     made, labels, sources = drawn("late")
-    cells = FlowCells(cells_of(made, labels, sources), PLAN, "late", ALL_DAYS)
+    cells = FlowCells(FrameCells(cells_of(made, labels, sources)), PLAN, "late", ALL_DAYS)
     ages = [label.known_at_ms - label.prediction.predicted_at_ms for label in labels]
     assert cells.median_ms(ALL_DAYS) == pytest.approx(np.median(ages), rel=0.7)
     assert cells.median_ms((date(2020, 1, 1), date(2020, 1, 2))) == 0

@@ -4,9 +4,10 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
+from frame_cells import FrameCells
 
 from monitor.cells.packing import CELL_SCHEMA
-from monitor.cells.versions import prediction_counts, running_version, versions_in
+from monitor.cells.versions import running_version, versions_in
 
 FIRST = date(2013, 3, 12)
 
@@ -64,4 +65,4 @@ def test_only_eligible_predictions_of_the_kind_up_to_the_day_count() -> None:
         {"version": "none", "amount": 0},
     ]
     cells = pl.DataFrame([{**usual, "bin": 0, "amount": 3, **change} for change in changes], schema=CELL_SCHEMA)
-    assert prediction_counts(cells, "late", FIRST).rows() == [("v1", FIRST, 3)]
+    assert FrameCells(cells).summary.predictions("late", FIRST).rows() == [("v1", FIRST, 3)]

@@ -7,8 +7,10 @@ import polars as pl
 import pytest
 from cell_cases import OWN
 from evaluation_case import plain_config
+from frame_cells import FrameCells
 
-from monitor.cells.label_flow import FlowCells, flow_edges_ms
+from monitor.cells.flow_cells import FlowCells
+from monitor.cells.label_flow import flow_edges_ms
 from monitor.cells.packing import CELL_SCHEMA
 from monitor.cells.plan import CellPlan
 from monitor.coverage.lookback import lookback_days, lookback_ms
@@ -65,7 +67,7 @@ def watch_of(days: int, lost: tuple[str, float, *tuple[int, ...]] | None, seed: 
         version=pl.lit("v1"), kind=pl.lit("late"), definition=pl.lit(OWN["late"]), day=FIRST + pl.duration(days="day")
     )
     shaped = cells.select(pl.col(name).cast(dtype) for name, dtype in CELL_SCHEMA.items())
-    flows = FlowCells(shaped, plan, "late", (FIRST, FIRST + timedelta(days=days - 1)))
+    flows = FlowCells(FrameCells(shaped), plan, "late", (FIRST, FIRST + timedelta(days=days - 1)))
     return LossWatch(flows, "late", HORIZON_DAYS * DAY_MS, "UTC")
 
 

@@ -47,7 +47,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def of_cells(lake: Path) -> Values:
     """Return the metrics of each version and definition computed from cells."""
     evidence = read_evidence(settings_of(lake))
-    found = metrics(evidence.cells, evidence.plan, "version", {}).iter_rows(named=True)
+    found = metrics(evidence.cells.whole(), evidence.plan, "version", {}).iter_rows(named=True)
     return {(row["version"], row["kind"], row["definition"], row["name"]): row["value"] for row in found}
 
 

@@ -1,0 +1,135 @@
+"""The cells of a lake as of one commit: their summary, and on request those of some days.
+
+Rows of one cell lie in several files: each fold appends what is to be added. They are added up when they are read.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import Final
+
+import polars as pl
+
+from lake import Lake
+from lake.by_day import DayTableState
+from monitor.cells.packing import CELL_SCHEMA, merge
+from monitor.cells.plan import CellPlan
+from monitor.cells.rank_bin import IS_SCORE, Owner, atoms_among
+from monitor.cells.summary import SUMMARY_DAY, CellSummary
+from truthloop.evidence.cell_runs import MERGE_APP
+
+__all__ = ["APP", "LakeCells", "partition_app", "read_cells", "ruling_app"]
+
+APP: Final = "cells"
+"""Application whose position counts the table's commits of cells, so that no two are made from the same cells."""
+
+_FIRST_DAY: Final = SUMMARY_DAY + timedelta(days=1)
+
+_RANGES_KEPT: Final = 2
+"""Ranges of days whose cells stay in memory; what is added to them is added up when they are asked for again."""
+
+
+@dataclass(frozen=True, eq=False)
+class LakeCells:
+    """The cells as of one commit of their table.
+
+    Attributes:
+        state: the files of the table, and up to where they count.
+        summary: of all of them.
+        is_other_plan: they count by another plan and must be counted anew; the summary is empty then.
+    """
+
+    state: DayTableState
+    summary: CellSummary = field(default_factory=CellSummary)
+    is_other_plan: bool = False
+    _kept: dict[tuple[date, date], list[pl.DataFrame]] = field(default_factory=dict)
+
+    @property
+    def version(self) -> int:
+        """Version of the Delta table."""
+        return self.state.version
+
+    @property
+    def applied(self) -> Mapping[str, int]:
+        """Positions of the applications: of `APP`, `partition_app` and `ruling_app`."""
+        return self.state.applied
+
+    def counts(self, partition: int) -> bool:
+        """Return whether the position of a partition is known."""
+        return partition_app(partition) in self.state.applied
+
+    def of_days(self, first: date, last: date, *conditions: pl.Expr) -> pl.DataFrame:
+        """Return the cells of some days, both included, merged.
+
+        What is asked for without conditions is kept, for those who ask for the same days next.
+
+        Args:
+            conditions: on columns of `monitor.cells.packing.CELL_KEY`: they are met before cells are added up.
+        """
+        days = max(first, _FIRST_DAY), last
+        if self.is_other_plan:
+            return CELL_SCHEMA.to_frame()
+        if conditions:
+            return merge(self._scan(days).filter(*conditions).collect())
+        parts = self._kept.pop(days, None) or [self._scan(days).collect()]
+        while len(self._kept) >= _RANGES_KEPT:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[days] = [merge(*parts)]
+        return self._kept[days][0]
+
+    def whole(self, *conditions: pl.Expr) -> pl.DataFrame:
+        """Return the cells of all days, as `of_days` does; what it costs grows with the loop's age."""
+        return self.of_days(_FIRST_DAY, date.max, *conditions)
+
+    def admitted(self, plan: CellPlan, versions: Iterable[str] = ()) -> CellPlan:
+        """Return a plan with what these cells count separately; rank bins are those of some versions."""
+        return plan.with_admitted(self.summary.of_versions(versions), self._atoms_of)
+
+    def grown(self, state: DayTableState, rows: pl.DataFrame, summary: pl.DataFrame) -> "LakeCells":
+        """Return the cells after a commit.
+
+        Args:
+            state: after it.
+            rows: what it has added.
+            summary: the summary of these.
+        """
+        kept = {days: [*parts, rows.filter(pl.col("day").is_between(*days))] for days, parts in self._kept.items()}
+        worth = {days: parts for days, parts in kept.items() if sum(map(len, parts[1:])) <= len(parts[0])}
+        return LakeCells(state, self.summary.plus(summary), _kept=worth)
+
+    def in_files(self, state: DayTableState) -> "LakeCells":
+        """Return the same cells in other files."""
+        return replace(self, state=state)
+
+    def _scan(self, days: tuple[date, date]) -> pl.LazyFrame:
+        return self.state.scan(*days).select(CELL_SCHEMA.names())
+
+    def _atoms_of(self, owners: Collection[Owner]) -> pl.DataFrame:
+        is_theirs = pl.col("version").is_in(sorted({version for _, version in owners}))
+        return atoms_among(self.whole(is_theirs, pl.col("measure").str.contains(IS_SCORE)), owners)
+
+
+def read_cells(lake: Lake, plan: CellPlan, partitions: Iterable[int]) -> LakeCells:
+    """Return the lake's newest cells. Only their summary is read.
+
+    Args:
+        plan: what cells should count.
+        partitions: those whose positions are wanted.
+    """
+    apps = [APP, MERGE_APP, *map(partition_app, partitions), *(ruling_app(kind.name) for kind in plan.kinds)]
+    state = lake.by_day("cells").state(apps)
+    rows = state.scan(SUMMARY_DAY, SUMMARY_DAY).select(*CELL_SCHEMA.names(), "plan").collect()
+    plans = rows.get_column("plan").unique().to_list()
+    if plans != [plan.digest] and any(one.rows for one in state.files):
+        return LakeCells(state, is_other_plan=True)
+    return LakeCells(state, CellSummary().plus(rows))
+
+
+def partition_app(partition: int) -> str:
+    """Return the application whose position is the number of a partition's steps that the cells count."""
+    return f"{APP}:{partition}"
+
+
+def ruling_app(kind: str) -> str:
+    """Return the application whose position is the number of a log's entries whose rulings the cells follow."""
+    return f"rulings:{kind}"

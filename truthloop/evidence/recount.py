@@ -1,0 +1,107 @@
+"""Counts a lake's cells anew, from all of its predictions and outcomes, in parts that fit in memory."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import polars as pl
+
+from lake import Claim, Lake
+from lake.by_day import DayTable
+from lake.staged_file import StagedFile
+from monitor.cells.fold import fold
+from monitor.cells.packing import merge
+from monitor.cells.plan import CellPlan
+from monitor.cells.rank_bin import IS_SCORE, Owner, atoms_among
+from monitor.cells.summary import CellSummary, summarise
+from schemas.errors import LakeConflict, LakeError
+from schemas.events.backfill import Ruling
+from streams.ledger.row import LedgerRow
+from truthloop.clock import now_ms
+from truthloop.evidence.cell_runs import MERGE_APP, stage_cells, stage_days
+from truthloop.evidence.lake_cells import APP, LakeCells, partition_app
+from truthloop.evidence.spans import RECORDS_MAX, new_spans, read_new_rows
+
+__all__ = ["recount"]
+
+
+def recount(
+    lake: Lake,
+    plan: CellPlan,
+    newest: Mapping[int, LedgerRow],
+    known: LakeCells,
+    rulings: Sequence[Ruling],
+    following: Sequence[Claim],
+) -> None:
+    """Replace all cells by those of one fold of everything, in one commit.
+
+    If another process writes cells meanwhile, nothing is replaced: read them, and see whether it is still needed.
+
+    Args:
+        plan: what is to be counted.
+        newest: by partition, the newest ledger row whose rows are all in the lake.
+        known: the cells that are replaced.
+        rulings: the newest about backfills.
+        following: the claims of a commit that follows them.
+
+    Raises:
+        LakeError: the cells count steps that the ledger no longer has, or does not have again yet.
+    """
+    folded = {number: known.applied[partition_app(number)] for number in newest}
+    if ahead := [number for number, row in newest.items() if folded[number] > row.sequence + 1]:
+        raise LakeError(
+            f"counts more steps of partition {ahead[0]} than the ledger has, so it cannot be recreated",
+            where=f"table cells of {lake.path}",
+            hint="If the lake is being filled again from its source, try again when that is done. "
+            "Otherwise only the ledger was restored from a backup: restore the whole lake.",
+        )
+    first = known.applied[APP]
+    claims = [Claim(APP, first, first + 1), *following]
+    claims += [Claim(partition_app(number), folded[number], row.sequence + 1) for number, row in newest.items()]
+    recorded_at = datetime.fromtimestamp(now_ms() / 1000, UTC)
+    table = lake.by_day("cells")
+    parts = _Parts(table, plan, recorded_at)
+    try:
+        parts.count(lake, newest, rulings)
+        staged = [*stage_days(table, parts.staged, plan.digest, recorded_at)]
+    finally:
+        table.discard(parts.staged)
+    try:
+        table.exchange(staged, known.state.files, claims, is_change=True, recorded_at=recorded_at)
+    except LakeConflict:
+        table.discard(staged)
+        if lake.applied("cells", APP) == first and known.applied[MERGE_APP] == lake.applied("cells", MERGE_APP):
+            raise
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The cells of each part of the lake, in files that no commit names."""
+
+    table: DayTable
+    plan: CellPlan
+    recorded_at: datetime
+    staged: list[StagedFile] = field(default_factory=list)
+
+    def count(self, lake: Lake, newest: Mapping[int, LedgerRow], rulings: Sequence[Ruling]) -> None:
+        summary = CellSummary()
+        positions = dict.fromkeys(newest, 0)
+        while spans := new_spans(lake, newest, positions, RECORDS_MAX):
+            new = read_new_rows(lake, spans, self.plan, rulings)
+            plan = self.plan.with_admitted(summary.of_versions(new.versions), self._atoms_of)
+            rows = fold(plan, new.predictions, new.outcomes, new.earlier, rulings, new.proof)
+            added = summarise(rows)
+            summary = summary.plus(added)
+            self._stage([added, rows])
+            positions |= {span.partition: span.steps[1] for span in spans}
+
+    def _stage(self, frames: Iterable[pl.DataFrame]) -> None:
+        rows = merge(*frames)
+        if rows.height:
+            self.staged.append(stage_cells(self.table, rows, self.plan.digest, self.recorded_at, is_merged=False))
+
+    def _atoms_of(self, owners: Collection[Owner]) -> pl.DataFrame:
+        is_score = pl.col("measure").str.contains(IS_SCORE)
+        is_theirs = pl.col("version").is_in(sorted({version for _, version in owners}))
+        rows = self.table.scan_staged(self.staged).filter(is_score, is_theirs)
+        return atoms_among(merge(rows.collect()), owners)
