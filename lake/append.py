@@ -90,8 +90,7 @@ class TableWriter:
             self._handle = None
             if not is_of_storage(error):
                 raise
-            hint = "Restore the lake from a backup if the folder is damaged."
-            raise lake_error("the table cannot be read", error, self._folder, hint) from error
+            raise self._unreadable(error) from error
         return handle
 
     def _keep(self, handle: DeltaTable) -> DeltaTable:
@@ -109,8 +108,17 @@ class TableWriter:
 
     def _position(self, handle: DeltaTable, app: str) -> int:
         if app not in self._positions:
-            self._positions[app] = handle.transaction_version(app) or 0
+            try:
+                self._positions[app] = handle.transaction_version(app) or 0
+            except BaseException as error:
+                if not is_of_storage(error):
+                    raise
+                raise self._unreadable(error) from error
         return self._positions[app]
+
+    def _unreadable(self, error: BaseException) -> LakeError:
+        hint = "Restore the lake from a backup if the folder is damaged."
+        return lake_error("the table cannot be read", error, self._folder, hint)
 
     def write(self, rows_for: Callable[[DeltaTable], pl.DataFrame], mode: WriteMode, claims: Sequence[Claim]) -> bool:
         """Commit rows and positions; return False if all ranges are written already.

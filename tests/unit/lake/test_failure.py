@@ -51,21 +51,23 @@ def exhaust() -> list[int]:
 
 
 def ask(lake: Lake, path: Path, what: str) -> None:
-    """Use a lake in one of its ways."""
+    """Use a lake in one of its ways; a table that is open and has not changed needs no file."""
     match what:
         case "open":
             Lake.open(path)
         case "create":
             Lake.create(path, live_config("127.0.0.1:1"))
         case "version":
-            lake.version("labels")
+            lake.version("outcomes")
+        case "position":
+            lake.applied("labels", "a")
         case "scan":
-            lake.scan("labels").collect()
+            lake.scan("outcomes").collect()
         case "append":
             lake.append("rejects", pl.DataFrame(), [Claim("a", 0, 1)], recorded_at=datetime.now(UTC))
 
 
-@pytest.mark.parametrize("what", ["open", "create", "version", "scan", "append"])
+@pytest.mark.parametrize("what", ["open", "create", "version", "position", "scan", "append"])
 def test_a_process_without_file_descriptors_has_a_sound_lake(tmp_path: Path, what: str) -> None:
     """One line and a hint; no panic, and no file is called torn."""
     Lake.create(tmp_path / "lake", live_config("127.0.0.1:1"))
