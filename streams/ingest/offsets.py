@@ -49,6 +49,9 @@ class _Metadata(msgspec.Struct):
     topic_id: str | None = None
 
 
+_decode_metadata = msgspec.json.Decoder(_Metadata).decode
+
+
 class StartPosition(NamedTuple):
     """Where one partition is to be read from.
 
@@ -269,6 +272,6 @@ def _commit(clients: KafkaClients, consumer: Consumer, topic: str, offsets: list
 def _topic_id(metadata: str | None) -> str | None:
     """Return the topic's id that was committed with an offset; other tools commit offsets without one."""
     try:
-        return msgspec.json.decode((metadata or "").rstrip("\0"), type=_Metadata).topic_id
+        return _decode_metadata((metadata or "").rstrip("\0")).topic_id
     except msgspec.MsgspecError:
         return None

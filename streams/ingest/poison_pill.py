@@ -136,7 +136,7 @@ class PoisonPillGuard:
 
     def _read(self) -> _GuardFile:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=_GuardFile)
+            return _decode_guard(self._path.read_bytes())
         except FileNotFoundError:
             return _GuardFile()
         except msgspec.MsgspecError:  # torn when the machine died; then nothing was begun
@@ -157,3 +157,6 @@ class PoisonPillGuard:
                 where=str(self._path),
                 hint="Ingest notes there which records it is mapping; give state.dir free space and write permission.",
             ) from None
+
+
+_decode_guard = msgspec.json.Decoder(_GuardFile).decode

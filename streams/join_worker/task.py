@@ -4,7 +4,7 @@ Knows no Kafka client: `streams.join_worker.role` polls the messages, and sends 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -56,7 +56,11 @@ class StoredCheckpoint(msgspec.Struct, frozen=True):
         Raises:
             msgspec.MsgspecError: the value is no checkpoint.
         """
-        return msgspec.msgpack.decode(value, type=cls)
+        return _decode(value)
+
+
+_decode: Callable[[bytes], StoredCheckpoint] = msgspec.msgpack.Decoder(StoredCheckpoint).decode
+"""Made at import, for the same reason as in `streams.ledger.entry`."""
 
 
 @dataclass

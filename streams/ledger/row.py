@@ -126,13 +126,13 @@ class LedgerRow:
             now_ms=_to_ms(row["now"]) or 0,
             predictions=(row["predictions_first"], row["predictions_next"]),
             labels=(row["labels_first"], row["labels_next"]),
-            checkpoint=msgspec.json.decode(row["point"], type=Checkpoint),
+            checkpoint=_decode_checkpoint(row["point"]),
             policy=row["policy"],
             commands=None if commands is None else (row["commands_first"], commands),
             idle=row.get("idle"),
-            run=None if row["run"] is None else msgspec.json.decode(row["run"], type=RunRecord),
+            run=None if row["run"] is None else _decode_run(row["run"]),
             close_at_ms=_to_ms(row["close_at"]),
-            withdrawals=() if withdrawals is None else msgspec.json.decode(withdrawals, type=list[Withdrawal]),
+            withdrawals=() if withdrawals is None else _decode_withdrawals(withdrawals),
         )
 
     def columns(self) -> dict[str, Any]:
@@ -177,3 +177,9 @@ def _from_ms(ms: int | None) -> datetime | None:
 
 def _to_ms(moment: datetime | None) -> int | None:
     return None if moment is None else round(moment.timestamp() * 1000)
+
+
+# Made at import, for the same reason as in `streams.ledger.entry`.
+_decode_checkpoint = msgspec.json.Decoder(Checkpoint).decode
+_decode_run = msgspec.json.Decoder(RunRecord).decode
+_decode_withdrawals = msgspec.json.Decoder(list[Withdrawal]).decode

@@ -66,6 +66,9 @@ class _Text(msgspec.Struct):
     labels: dict[str, KindPolicy]
 
 
+_decode = msgspec.json.Decoder(_Text).decode
+
+
 def rules_text(config: LoopConfig) -> str:
     """Return the rules of a config as text."""
     policy = policy_from(config)
@@ -78,7 +81,7 @@ def read_rules(text: str) -> Rules:
     Raises:
         msgspec.MsgspecError: the text holds no rules.
     """
-    rules = msgspec.json.decode(text, type=_Text)
+    rules = _decode(text)
     return Rules(rules.partitions, Policy(rules.labels, disorder_ms=rules.disorder_ms))
 
 

@@ -87,7 +87,7 @@ class ReplayLedger:
         self.before_last = _step_from_end(rows, 1)
         of_runs = ledger.filter(pl.col("partition") == 0).select("run").unique()
         runs = of_runs.collect()["run"].to_list()
-        finished = [run for text in runs if (run := msgspec.json.decode(text, type=RunRecord)).finished]
+        finished = [run for text in runs if (run := _decode_run(text)).finished]
         self.files = {file.sha256: file for run in finished for file in run.files}
 
 
@@ -164,3 +164,6 @@ def _step_from_end(rows: pl.DataFrame, back: int) -> ReplayStep | None:
         policy=first.policy,
         withdrawals={row.partition: row.withdrawals for row in found if row.withdrawals},
     )
+
+
+_decode_run = msgspec.json.Decoder(RunRecord).decode

@@ -41,6 +41,9 @@ class _Counts(msgspec.Struct, array_like=True):
     labels: dict[str, int] = {}
 
 
+_decode_counts = msgspec.msgpack.Decoder(_Counts).decode
+
+
 class _Touched(dict[str, KeyState | None]):
     """States by key that were touched since the last flush; a missing key is fetched by the store."""
 
@@ -175,7 +178,7 @@ class RocksStore:
         if checkpoint is None and raw_counts is not None:
             self._database.clear()
             return None, _Counts()
-        return checkpoint, _Counts() if raw_counts is None else msgspec.msgpack.decode(raw_counts, type=_Counts)
+        return checkpoint, _Counts() if raw_counts is None else _decode_counts(raw_counts)
 
     def _write(self, batch: WriteBatch) -> None:
         changed = self._put_states_into(batch)
