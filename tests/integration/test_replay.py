@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from effort import THOROUGH
 from polars.testing import assert_frame_equal
 from replay_case import CLOSE_MS, CONFIG, NOW_MS, START_MS, Files, finals, oracle_of, run, table, write_files
 
@@ -139,12 +140,15 @@ def crashing_append(append: Callable[..., bool], crash_at: int) -> Callable[...,
 
 
 def test_a_crash_at_any_append_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever was written before the crash, the same command again gives the rows of an uninterrupted run."""
+    """Whatever was written before the crash, the same command again gives the rows of an uninterrupted run.
+
+    A step appends to five tables: every third append is one of each.
+    """
     files = write_files(tmp_path, count=30)
     total = appends_of(tmp_path, files)
     assert total > 20
     append = Lake.append
-    for crash_at in range(total):
+    for crash_at in range(0, total, 1 if THOROUGH else 3):
         lake = tmp_path / f"lake-{crash_at}"
         monkeypatch.setattr(Lake, "append", crashing_append(append, crash_at))
         with pytest.raises(LakeError, match="disk is full"):
