@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -9,6 +10,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from lake import Lake
 from schemas.config.loop import LoopConfig
 from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
+from streams.kafka.range import once_led
 from streams.kafka.topics import Topics, partition_counts
 from streams.ledger.entry import LedgerRecord
 from streams.ledger.lake_kind import complete_rows
@@ -84,7 +86,7 @@ def group_lag(clients: KafkaClients, group: str, names: Iterable[str]) -> dict[s
         partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
         lag = dict.fromkeys(counts, 0)
         for partition in reader.committed(partitions, timeout=REQUEST_TIMEOUT_S) if partitions else ():
-            low, high = reader.get_watermark_offsets(partition, timeout=REQUEST_TIMEOUT_S)
+            low, high = once_led(partial(reader.get_watermark_offsets, partition, timeout=REQUEST_TIMEOUT_S))
             lag[partition.topic] += high - (partition.offset if partition.offset >= 0 else low)
     except KafkaException as error:
         raise broker_error(f"the lag of group {group} cannot be read", error, clients) from None

@@ -100,6 +100,7 @@ _AWAY = _CONNECTION | {
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NETWORK_EXCEPTION,
     KafkaError.NOT_COORDINATOR,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.REQUEST_TIMED_OUT,
 }
 """Errors that end by themselves once the cluster is well."""

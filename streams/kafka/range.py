@@ -4,7 +4,9 @@ Gives committed records only, and joins no consumer group.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from threading import Event
+from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -12,12 +14,36 @@ from schemas.errors import BrokerError
 from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.messages import PartitionMessages
 
-__all__ = ["offset_bounds", "read_range"]
+__all__ = ["offset_bounds", "once_led", "read_range"]
+
+Answer = TypeVar("Answer")
+
+_BEING_ELECTED = frozenset({KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION})
+ELECTED_AFTER_S = 0.1
+"""An election takes milliseconds, and seconds on a busy machine."""
 
 MESSAGES_PER_READ = 10_000
 
 VISIBLE_WITHIN_S = 60.0
 """A transaction's markers may reach a partition after the offsets that it committed, but not by more than this."""
+
+
+def once_led(ask: Callable[[], Answer]) -> Answer:
+    """Return the answer to a question about partitions; it is asked again while their leaders are being elected.
+
+    So they are in a topic that was just created, and after the end of a broker.
+
+    Raises:
+        KafkaException: another error, or no leader in time.
+    """
+    deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _BEING_ELECTED or time.monotonic() >= deadline_s:
+                raise
+        Event().wait(ELECTED_AFTER_S)
 
 
 def offset_bounds(clients: KafkaClients, reader: Consumer, topic: str, partition: int) -> tuple[int, int]:
@@ -27,7 +53,9 @@ def offset_bounds(clients: KafkaClients, reader: Consumer, topic: str, partition
         BrokerError: the cluster does not answer.
     """
     try:
-        low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_S)
+        low, high = once_led(
+            lambda: reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_S)
+        )
     except KafkaException as error:
         raise broker_error(f"topic {topic}: partition {partition} cannot be read", error, clients) from None
     return low, high

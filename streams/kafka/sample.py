@@ -15,6 +15,7 @@ from confluent_kafka.admin import ConfigResource, OffsetSpec  # type: ignore[att
 from schemas.config.connection import KafkaConfig
 from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.messages import SourceMessages
+from streams.kafka.range import once_led
 from streams.kafka.sample_offsets import Block, sample_plan
 
 __all__ = [
@@ -179,7 +180,7 @@ def sample_topic(clients: KafkaClients, facts: TopicFacts, limits: SampleLimits)
         BrokerError: the cluster does not answer, or denies access.
     """
     try:
-        ranges = _ranges(clients, facts)
+        ranges = once_led(lambda: _ranges(clients, facts))
         reader = clients.reader()
         try:
             reading = _Reading(reader, facts.name, limits)

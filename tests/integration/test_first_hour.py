@@ -399,6 +399,15 @@ def test_a_transaction_that_is_open_does_not_hold_the_sample_up(topics: Topics) 
     assert (sample.messages.values, sample.stopped) == ([b'{"n": 1}'], "")
 
 
+def test_a_topic_that_was_just_created_is_read_once_its_partitions_have_leaders(topics: Topics) -> None:
+    """Until then the broker answers that it does not lead them."""
+    for number in range(6):
+        name = topics.name(f"new-{number}")
+        create(topics.servers, name, 40)
+        sample = _sample(topics.servers, name, 100)
+        assert (len(sample.ranges), set(sample.ranges.values()), sample.is_whole) == (40, {(0, 0)}, True)
+
+
 def test_settings_and_replicas_are_read_from_the_cluster(topics: Topics) -> None:
     """Of topics that exist; none is created by asking."""
     name, missing = topics.name("settings"), topics.name("missing")

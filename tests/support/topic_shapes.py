@@ -285,11 +285,13 @@ def known(events: Iterable[Event], now_ms: int) -> Iterator[Event]:
 
 
 def create(servers: str, topic: str, partitions: int, **config: str) -> None:
-    """Create a topic; `_` in names of settings stands for a dot."""
+    """Create a topic, and wait until the broker tells of it; `_` in names of settings stands for a dot."""
     admin = AdminClient(as_client(servers))
     settings = {name.replace("_", "."): value for name, value in config.items()}
     made = admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1, config=settings)])
     made[topic].result(30)
+    while topic not in admin.list_topics(timeout=30).topics:
+        pass
 
 
 def write(servers: str, topic: str, records: Iterable[Record], partitioner: str = "murmur2_random") -> None:

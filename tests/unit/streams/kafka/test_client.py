@@ -1,13 +1,17 @@
-"""Limits that librdkafka ties together: our defaults leave room for the config's values, and the rest is refused."""
+"""Limits that librdkafka ties together: our defaults leave room for the config's values, and the rest is refused.
+
+Errors of the cluster: those that end by themselves, and others.
+"""
 
 from itertools import product
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from schemas.config.connection import KafkaConfig
-from schemas.errors import ConfigError
+from schemas.errors import BrokerError, ClusterAway, ConfigError
 from streams.feedback.faust_security import group_timeouts
-from streams.kafka.client import KafkaClients, check_limits
+from streams.kafka.client import KafkaClients, broker_error, check_limits
 
 
 def section(**client: object) -> KafkaConfig:
@@ -85,3 +89,20 @@ def test_what_follows_from_a_limit_follows_the_configs_value() -> None:
 def test_secrets_and_certificates_are_not_needed_for_it() -> None:
     """They are where the roles run."""
     check_limits(section(security_protocol="sasl_ssl", sasl_mechanism="PLAIN", ssl_ca_location="/no/such/file.pem"))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (KafkaError._ALL_BROKERS_DOWN, ClusterAway),
+        (KafkaError.LEADER_NOT_AVAILABLE, ClusterAway),
+        (KafkaError.NOT_LEADER_FOR_PARTITION, ClusterAway),  # while another leader is elected
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, BrokerError),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, BrokerError),
+    ],
+)
+def test_what_ends_by_itself_is_waited_for_and_the_rest_is_not(code: int, kind: type[BrokerError]) -> None:
+    """A role waits for a cluster that is away; any other error is for a person."""
+    found = broker_error("it cannot be read", KafkaException(KafkaError(code)), KafkaClients(section(), {}))
+    assert type(found) is kind
+    assert "it cannot be read: " in found.what
