@@ -132,8 +132,8 @@ def test_every_role_waits_while_the_cluster_is_away(tmp_path: Path, broker: Loca
             loop.produce("scores", scores(0, BEFORE))
             until(workers, "the first rows", lambda: len(rows(loop)) > 0)
             loop.produce("scores", scores(BEFORE, BEFORE + AFTER))
+            lines = {worker: worker.log.count("\n") for worker in workers}  # before: some say it at once
             broker.kill()
-            lines = {worker: worker.log.count("\n") for worker in workers}
             latecomer = Worker(loop, "join", "1")
             workers.append(latecomer)
             ends = time.monotonic() + OUTAGE_S
