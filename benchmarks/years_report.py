@@ -33,7 +33,7 @@ _SIZES = {
     "cell rows": "rows of cells in the table",
     "state MB": "state of the join, MB",
 }
-_OF_HISTORY = {"files", "cells"}
+_OF_HISTORY = {"files", "cells", "cell rows"}
 """What grows with the days that are kept, by right."""
 
 
