@@ -20,8 +20,8 @@ from lake.table import schemas_of
 from lake.view import render_views
 
 ROWS = 100_000
-TIMEOUT_S = 100
-"""All queries over one relation take about two seconds."""
+TIMEOUT_S = 300
+"""All queries take about half a minute."""
 
 _DEFINITION = re.compile(
     r"^CREATE OR REPLACE TEMP (?:(?:VIEW|TABLE) (\w+) AS|MACRO (\w+)\((\w*)\) AS TABLE)", re.MULTILINE
@@ -32,11 +32,14 @@ _CATALOG = """
     UNION ALL SELECT function_name FROM duckdb_functions() WHERE function_type = 'table_macro' AND NOT internal
 """
 _ASK = """
+import json
 import sys
 from pathlib import Path
 from lake.session import connect
 with connect(Path(sys.argv[1])) as connection:
-    print(*(len(connection.sql(query).to_arrow_table()) for query in sys.argv[2:]))
+    for relation, queries in json.load(sys.stdin).items():
+        counts = [len(connection.sql(query).to_arrow_table()) for query in queries]
+        print(json.dumps([relation, counts]), flush=True)
 """
 
 
@@ -92,10 +95,9 @@ def test_nothing_that_the_file_defines_is_left_out(folder: Path) -> None:
         assert {name for (name,) in connection.sql(_CATALOG).fetchall()} == set(relations())
 
 
-@pytest.mark.parametrize("relation", relations().values(), ids=relations())
-def test_an_answer_comes(folder: Path, relation: str) -> None:
-    """With as many rows as the relation has."""
-    queries = (
+def queries(relation: str) -> list[str]:
+    """Return what people put above a relation."""
+    return [
         f"FROM {relation}",
         f"FROM {relation} LIMIT 5",
         f"FROM {relation} ORDER BY ALL",
@@ -103,10 +105,28 @@ def test_an_answer_comes(folder: Path, relation: str) -> None:
         f"FROM {relation} USING SAMPLE 5",
         f"FROM {relation} AS one POSITIONAL JOIN {relation} AS other",
         f"FROM {relation} AS one INNER JOIN {relation} AS other ON one = other LIMIT 5",
-    )
-    command = [sys.executable, "-c", _ASK, str(folder), *queries]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    assert done.returncode == 0, done.stderr
-    count, *others = map(int, done.stdout.split())
+    ]
+
+
+@pytest.fixture(scope="module")
+def answers(folder: Path) -> dict[str, list[int]]:
+    """Return by relation the number of rows of each answer; from the first that does not come on, none."""
+    asked = {relation: queries(relation) for relation in relations().values()}
+    command = [sys.executable, "-c", _ASK, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            out, _ = process.communicate(json.dumps(asked), timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, _ = process.communicate()
+    return dict(json.loads(line) for line in out.splitlines())
+
+
+@pytest.mark.parametrize("relation", relations().values(), ids=relations())
+def test_an_answer_comes(answers: dict[str, list[int]], relation: str) -> None:
+    """With as many rows as the relation has; a sum of numbers may differ in its last digit when it is made again."""
+    assert relation in answers, f"no answer from {relation}, or from one before it"
+    count, *others, joined = answers[relation]
     few = min(count, 5)
-    assert others == [few, count, few, few, count, few]
+    assert others == [few, count, few, few, count]
+    assert joined <= few
