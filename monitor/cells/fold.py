@@ -140,7 +140,10 @@ def _count(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, st
     parts.extend(count_label_flow(plan, codebook, arrivals))
     parts.extend(_grids(plan, codebook, states, grids))
     cells = codebook.decode(parts)
-    return merge(cells, moved_into(plan.atoms_of(grids), grids)) if grids else cells
+    if not grids:
+        return cells
+    moved = moved_into(plan.atoms_of(grids), grids)
+    return cells if moved.is_empty() else merge(cells, moved)
 
 
 def _grids(
