@@ -8,14 +8,14 @@ are the reference is up to `monitor.coverage.loss_watch`.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from monitor.cells.label_flow import LabelFlow
 
-__all__ = ["LossVerdict", "judge_loss", "judge_recovery"]
+__all__ = ["Learned", "LossVerdict", "judge_loss", "judge_recovery"]
 
 _SHARES = np.array([0.2, 0.4, 0.7, 0.95])
 """Shares of lost labels that the mixture tests for. A lasting deficit below a tenth is drift of the delay, no loss."""
@@ -92,7 +92,22 @@ class _Usual:
         return came, (flow.exposed[:, known] @ self.shares[known]) * self.factors[flow.slot]
 
 
-def judge_loss(reference: LabelFlow, judged: LabelFlow, per_day: int, series: int = 1) -> LossVerdict:
+@dataclass
+class Learned:
+    """What was learned from a reference, by the ages that were judged: it serves every block that has this reference.
+
+    Attributes:
+        ordinary: which blocks of the reference are ordinary, and the fit to all of them.
+        usual: without the error of what is learned from so many.
+    """
+
+    ordinary: dict[bytes, tuple[npt.NDArray[np.bool_], _Usual]] = field(default_factory=dict)
+    usual: dict[bytes, _Usual] = field(default_factory=dict)
+
+
+def judge_loss(
+    reference: LabelFlow, judged: LabelFlow, per_day: int, series: int = 1, learned: Learned | None = None
+) -> LossVerdict:
     """Judge whether labels are missing in the newest blocks.
 
     Args:
@@ -100,6 +115,7 @@ def judge_loss(reference: LabelFlow, judged: LabelFlow, per_day: int, series: in
         judged: blocks in a row, up to the newest.
         per_day: number of blocks in a day.
         series: how many series are judged at a time.
+        learned: from this reference before.
 
     >>> slots, made = np.arange(60) % 7, np.full((60, 1), 100.0)
     >>> came = np.where(np.arange(60) < 55, 90, 45)[:, np.newaxis]
@@ -108,7 +124,7 @@ def judge_loss(reference: LabelFlow, judged: LabelFlow, per_day: int, series: in
     >>> found.is_lost, found.since, found.share
     (True, 5, 0.5)
     """
-    usual = _usual(reference, judged, per_day)
+    usual = _usual(reference, judged, per_day, learned)
     came, expected = usual.counts(judged)
     limit = max(_LIMIT + math.log(max(series, 1)), _OWN_MARGIN * usual.own_ratio)
     path = _ratios(came, expected, usual.scatter)
@@ -119,7 +135,9 @@ def judge_loss(reference: LabelFlow, judged: LabelFlow, per_day: int, series: in
     return LossVerdict(float(ratio[-1]) if len(ratio) else 0.0, limit, since, _missing(came[since:], expected[since:]))
 
 
-def judge_recovery(reference: LabelFlow, judged: LabelFlow, per_day: int, share: float) -> tuple[int | None, float]:
+def judge_recovery(
+    reference: LabelFlow, judged: LabelFlow, per_day: int, share: float, learned: Learned | None = None
+) -> tuple[int | None, float]:
     """Return the block from which labels come again, None while they are missing, and the missing share until then.
 
     Args:
@@ -127,8 +145,9 @@ def judge_recovery(reference: LabelFlow, judged: LabelFlow, per_day: int, share:
         judged: the newest blocks of the loss, in a row.
         per_day: number of blocks in a day.
         share: missing share that was found before.
+        learned: from this reference before.
     """
-    usual = _usual(reference, judged, per_day)
+    usual = _usual(reference, judged, per_day, learned)
     came, expected = usual.counts(judged)
     half = min(max(share, float(_SHARES[0])), _SHARE_TOLD_MAX) / 2
     steps = -(came * math.log1p(-half) + expected * half) / usual.scatter
@@ -142,34 +161,52 @@ def judge_recovery(reference: LabelFlow, judged: LabelFlow, per_day: int, share:
     return None, share if total > 0 else _missing(came, expected)
 
 
-def _usual(reference: LabelFlow, judged: LabelFlow, per_day: int) -> _Usual:
+def _usual(reference: LabelFlow, judged: LabelFlow, per_day: int, learned: Learned | None) -> _Usual:
     """Learn what is usual, of the ages at which the reference has seen at least as many predictions as are judged.
 
     The scatter includes the error of what is learned from so many.
     """
-    slots = _WEEK_DAYS * per_day
+    learned = Learned() if learned is None else learned
     wanted = judged.exposed.sum(axis=0)
-    came, expected = _fitted(reference, wanted, slots).counts(reference)
-    is_ordinary = _ordinary(came, expected)
-    # what was missing in the past is no part of the fit, but a limit to what is worth an alarm; a surplus is neither
-    short = reference[is_ordinary | (came < expected)]
-    reference = reference[is_ordinary]
-    found = _fitted(reference, wanted, slots)
-    scatter = _scatter(*found.counts(reference), per_day)
+    ages = _seen_ages(reference, wanted)
+    key = ages.tobytes()
+    if key not in learned.ordinary:
+        fitted = _fitted(reference, ages, _WEEK_DAYS * per_day)
+        learned.ordinary[key] = _ordinary(*fitted.counts(reference)), fitted
+    is_ordinary, fitted = learned.ordinary[key]
+    ordinary = reference[is_ordinary]
+    ages = _seen_ages(ordinary, wanted)
+    key += ages.tobytes()
+    if key not in learned.usual:
+        came, expected = fitted.counts(reference)
+        # what was missing is no part of the fit, but a limit to what is worth an alarm; a surplus is neither
+        short = reference[is_ordinary | (came < expected)]
+        learned.usual[key] = _with_scatter(_fitted(ordinary, ages, _WEEK_DAYS * per_day), ordinary, short, per_day)
+    found = learned.usual[key]
+    labels = np.nan_to_num(found.shares) * wanted
+    exposed = np.maximum(ordinary.exposed.sum(axis=0), 1.0)
+    error = float((labels * wanted / exposed).sum() / max(float(labels.sum()), 1e-9))
+    return replace(found, scatter=found.scatter * (1 + error))
+
+
+def _with_scatter(found: _Usual, ordinary: LabelFlow, short: LabelFlow, per_day: int) -> _Usual:
+    """Return what is usual with the scatter of ordinary blocks, and the ratio that these and short ones reached."""
+    scatter = _scatter(*found.counts(ordinary), per_day)
     peaks = _peaks(_mixture(_ratios(*found.counts(short), scatter)))
     own = float(peaks[-1 - _FORGIVEN]) if len(peaks) > _FORGIVEN else 0.0
-    labels = np.nan_to_num(found.shares) * wanted
-    exposed = np.maximum(reference.exposed.sum(axis=0), 1.0)
-    error = float((labels * wanted / exposed).sum() / max(float(labels.sum()), 1e-9))
-    return replace(found, scatter=scatter * (1 + error), own_ratio=own)
+    return replace(found, scatter=scatter, own_ratio=own)
 
 
-def _fitted(reference: LabelFlow, wanted: _Floats, slots: int) -> _Usual:
-    """Return the label shares and the factors of slots; ages that the reference has seen too little of are unknown."""
+def _seen_ages(flow: LabelFlow, wanted: _Floats) -> npt.NDArray[np.bool_]:
+    """Return the ages at which a flow has seen so many predictions, and enough."""
+    return np.asarray(flow.exposed.sum(axis=0) >= np.maximum(wanted, _EXPOSED_MIN))
+
+
+def _fitted(reference: LabelFlow, ages: npt.NDArray[np.bool_], slots: int) -> _Usual:
+    """Return the label shares at some ages and the factors of slots; the shares at other ages are unknown."""
     exposed = reference.exposed.sum(axis=0)
     shares = np.full(len(exposed), np.nan)
-    is_known = exposed >= np.maximum(wanted, _EXPOSED_MIN)
-    np.divide(reference.arrived.sum(axis=0), exposed, out=shares, where=is_known)
+    np.divide(reference.arrived.sum(axis=0), exposed, out=shares, where=ages)
     plain = _Usual(shares, np.ones(slots), 1.0, 0.0)
     return replace(plain, factors=_slot_factors(*plain.counts(reference), reference.slot, slots))
 

@@ -5,14 +5,14 @@ left out of the reference. How far is looked back scales with the delay of the l
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from monitor.cells.cohort import ALL, day_at
 from monitor.cells.flow_cells import FlowCells
 from monitor.cells.label_flow import LabelFlow, Series
 from monitor.coverage.lookback import lookback_days
-from monitor.coverage.loss import judge_loss, judge_recovery
+from monitor.coverage.loss import Learned, judge_loss, judge_recovery
 from monitor.coverage.source import LabelMemory
 from schemas.events.evidence import LabelFault
 
@@ -50,6 +50,8 @@ class LossWatch:
     kind: str
     horizon_ms: int
     timezone: str
+    _learned: dict[Series, tuple[bytes, Learned]] = field(default_factory=dict, compare=False, repr=False)
+    """By series the blocks of its newest reference, and what was learned from them: the blocks of a day share one."""
 
     def faults(self, at_ms: int, memory: LabelMemory) -> list[LabelFault]:
         """Return the losses that are open at the end of a block, and those that are over but still looked back on.
@@ -97,6 +99,14 @@ class LossWatch:
         known = [at_ms for at_ms in times if at_ms is not None]
         return self.day_of(max(known)) + timedelta(days=1) if known else date.min
 
+    def learned(self, series: Series, reference: LabelFlow) -> Learned:
+        """Return what was learned from a reference of a series, to be added to."""
+        blocks = reference.end_ms.tobytes()
+        known = self._learned.get(series)
+        if known is None or known[0] != blocks:
+            known = self._learned[series] = blocks, Learned()
+        return known[1]
+
     def day_of(self, at_ms: int) -> date:
         """Return the day of an instant in the loop's time zone."""
         return day_at(at_ms, self.timezone)
@@ -131,7 +141,8 @@ class _View:
         if reference is None or begins > self.day:
             return
         judged = self._judged(begins)
-        found = judge_loss(reference, judged, self.watch.cells.per_day, series)
+        learned = self.watch.learned(self.series, reference)
+        found = judge_loss(reference, judged, self.watch.cells.per_day, series, learned)
         if found.is_lost:
             before = judged.end_ms[found.since - 1] if found.since else judged.end_ms[0] - _DAY_MS
             yield LabelFault(
@@ -150,7 +161,8 @@ class _View:
         judged = self._judged(max(began, self.day - timedelta(days=judged_days - 1)), fault.since)
         if reference is None or not len(judged):
             return fault
-        start, share = judge_recovery(reference, judged, self.watch.cells.per_day, fault.share or 0.0)
+        learned = self.watch.learned(self.series, reference)
+        start, share = judge_recovery(reference, judged, self.watch.cells.per_day, fault.share or 0.0, learned)
         if start is None:
             return fault.model_copy(update={"share": round(share, 4)})
         until = judged.end_ms[start - 1] if start else judged.end_ms[0] - _DAY_MS // self.watch.cells.per_day
