@@ -66,9 +66,30 @@ class FlowCells:
         self._arrived: dict[Series, pl.DataFrame] = {}
         self._predictions: dict[str, pl.DataFrame] = {}
         self._blocks: dict[str, pl.DataFrame] = {}
+        # answers about whole days, which are asked for again at each block of a day
+        self._listed: dict[date, Sequence[Series]] = {}
+        self._made_on: dict[tuple[str, tuple[date, date]], int] = {}
+        self._medians_ms: dict[tuple[date, date], int] = {}
 
-    def series(self, until: date) -> list[Series]:
+    def series(self, until: date) -> Sequence[Series]:
         """Return every series that had labels by the end of a day, sorted."""
+        if until not in self._listed:
+            self._listed[until] = self._list(until)
+        return self._listed[until]
+
+    def predictions(self, slice_: str, days: tuple[date, date]) -> int:
+        """Return the number of eligible predictions of a slice on some days."""
+        if (slice_, days) not in self._made_on:
+            self._made_on[slice_, days] = self._count(slice_, days)
+        return self._made_on[slice_, days]
+
+    def median_ms(self, days: tuple[date, date]) -> int:
+        """Return the age by which half of the labels of some days came; 0 without any."""
+        if days not in self._medians_ms:
+            self._medians_ms[days] = self._median_ms(days)
+        return self._medians_ms[days]
+
+    def _list(self, until: date) -> Sequence[Series]:
         labels: dict[Series, int] = {}
         measures = self._cells.summary.measures(self._kind.name).filter(_IS_OF_LABELS)
         for measure, slice_, amount in measures.select("measure", "slice", "amount").iter_rows():
@@ -80,14 +101,12 @@ class FlowCells:
             labels[series] -= int(rows.filter(pl.col("day") > until)["amount"].sum())
         return sorted(series for series, amount in labels.items() if amount > 0)
 
-    def predictions(self, slice_: str, days: tuple[date, date]) -> int:
-        """Return the number of eligible predictions of a slice on some days."""
+    def _count(self, slice_: str, days: tuple[date, date]) -> int:
         self._need(*days)
         rows = self._predictions.get(slice_)
         return 0 if rows is None else int(rows.filter(pl.col("day").is_between(*days))["amount"].sum())
 
-    def median_ms(self, days: tuple[date, date]) -> int:
-        """Return the age by which half of the labels of some days came; 0 without any."""
+    def _median_ms(self, days: tuple[date, date]) -> int:
         self._need(*days)
         rows = self._arrived.get(Series("kind", ALL))
         if rows is None:
