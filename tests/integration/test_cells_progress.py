@@ -15,6 +15,7 @@ from live_lake import RECORDED_AT, LiveLake, assert_same, recounted_evidence, se
 from replay_case import CLOSE_MS, CONFIG, START_MS, run, write_files
 
 from lake import Claim, Lake, connect
+from monitor.cells.packing import CELL_SCHEMA
 from monitor.cells.plan import CellPlan
 from monitor.cells.summary import SUMMARY_DAY
 from monitor.coverage.table import coverage
@@ -25,6 +26,7 @@ from streams.replay import sorted_input
 from truthloop.evidence import cell_runs, recount
 from truthloop.evidence import cells as evidence
 from truthloop.evidence.cells import Evidence, read_evidence
+from truthloop.evidence.lake_cells import scored_labels
 
 HOUR_MS = 3_600_000
 
@@ -249,6 +251,16 @@ def test_a_merge_that_another_process_has_made_is_not_made_again(
     assert cell_runs.merge_runs(table, known.state, known.admitted(CellPlan.from_config(CONFIG)).digest, RECORDED_AT)
     assert not cell_runs.merge_runs(table, known.state, "unused", RECORDED_AT)
     assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
+
+
+def test_labels_by_score_are_read_of_days_and_not_of_the_summary_beside_them() -> None:
+    """A fold moves them into rank bins: those of the summary follow from the days, and would move twice."""
+    key = {"version": "v1", "slice": "", "kind": "click", "definition": "c1", "measure": "score_1", "bin": 7}
+    days = [SUMMARY_DAY, SUMMARY_DAY + timedelta(days=1), SUMMARY_DAY + timedelta(days=1)]
+    rows = [key | {"day": day, "amount": 2} for day in days] + [key | {"day": days[1], "version": "v2", "amount": 1}]
+    cells = pl.DataFrame(rows).select(pl.col(name).cast(dtype) for name, dtype in CELL_SCHEMA.items())
+    found = scored_labels(cells.lazy(), [("click", "v1")])
+    assert found.select("version", "day", "bin", "amount").rows() == [("v1", days[1], 7, 4)]
 
 
 def test_a_recount_that_is_cut_off_changes_nothing(live: LiveLake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from monitor.cells.rank_bin import IS_SCORE, Owner, atoms_among
 from monitor.cells.summary import SUMMARY_DAY, CellSummary
 from truthloop.evidence.cell_runs import MERGE_APP
 
-__all__ = ["APP", "LakeCells", "partition_app", "read_cells", "ruling_app"]
+__all__ = ["APP", "LakeCells", "partition_app", "read_cells", "ruling_app", "scored_labels"]
 
 APP: Final = "cells"
 """Application whose position counts the table's commits of cells, so that no two are made from the same cells."""
@@ -105,8 +105,7 @@ class LakeCells:
         return self.state.scan(*days).select(CELL_SCHEMA.names())
 
     def _atoms_of(self, owners: Collection[Owner]) -> pl.DataFrame:
-        is_theirs = pl.col("version").is_in(sorted({version for _, version in owners}))
-        return atoms_among(self.whole(is_theirs, pl.col("measure").str.contains(IS_SCORE)), owners)
+        return scored_labels(self._scan((_FIRST_DAY, date.max)), owners)
 
 
 def read_cells(lake: Lake, plan: CellPlan, partitions: Iterable[int]) -> LakeCells:
@@ -123,6 +122,14 @@ def read_cells(lake: Lake, plan: CellPlan, partitions: Iterable[int]) -> LakeCel
     if plans != [plan.digest] and any(one.rows for one in state.files):
         return LakeCells(state, is_other_plan=True)
     return LakeCells(state, CellSummary().plus(rows))
+
+
+def scored_labels(cells: pl.LazyFrame, owners: Collection[Owner]) -> pl.DataFrame:
+    """Return the cells of labels by score of some kinds and versions, of all days, merged; none of the summary."""
+    is_theirs = pl.col("version").is_in(sorted({version for _, version in owners}))
+    is_score = pl.col("measure").str.contains(IS_SCORE)
+    rows = cells.filter(pl.col("day") >= _FIRST_DAY, is_theirs, is_score).select(CELL_SCHEMA.names())
+    return atoms_among(merge(rows.collect()), owners)
 
 
 def partition_app(partition: int) -> str:

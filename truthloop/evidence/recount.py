@@ -12,14 +12,14 @@ from lake.staged_file import StagedFile
 from monitor.cells.fold import fold
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
-from monitor.cells.rank_bin import IS_SCORE, Owner, atoms_among
+from monitor.cells.rank_bin import Owner
 from monitor.cells.summary import CellSummary, summarise
 from schemas.errors import LakeConflict, LakeError
 from schemas.events.backfill import Ruling
 from streams.ledger.row import LedgerRow
 from truthloop.clock import now_ms
 from truthloop.evidence.cell_runs import MERGE_APP, stage_cells, stage_days
-from truthloop.evidence.lake_cells import APP, LakeCells, partition_app
+from truthloop.evidence.lake_cells import APP, LakeCells, partition_app, scored_labels
 from truthloop.evidence.spans import RECORDS_MAX, new_spans, read_new_rows
 
 __all__ = ["recount"]
@@ -101,7 +101,4 @@ class _Parts:
             self.staged.append(stage_cells(self.table, rows, self.plan.digest, self.recorded_at, is_merged=False))
 
     def _atoms_of(self, owners: Collection[Owner]) -> pl.DataFrame:
-        is_score = pl.col("measure").str.contains(IS_SCORE)
-        is_theirs = pl.col("version").is_in(sorted({version for _, version in owners}))
-        rows = self.table.scan_staged(self.staged).filter(is_score, is_theirs)
-        return atoms_among(merge(rows.collect()), owners)
+        return scored_labels(self.table.scan_staged(self.staged), owners)
