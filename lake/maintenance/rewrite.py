@@ -110,9 +110,7 @@ def _order(table: str) -> str:
         return ""
     day, others = _SORTED_BY[table]
     names = [quote_name(name) for name in others]
-    if day == "day":
-        names.insert(0, quote_name(day))
-    elif day:
+    if day:
         names.insert(0, "CAST(" + quote_name(day) + " AS DATE)")
     return "ORDER BY " + ", ".join(names)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lake.disk import sync
+from lake.disk import make_file_durable, sync
 from lake.failure import lake_error
 
 __all__ = ["DRAFT_SUFFIX", "FolderStorage", "Storage", "StoredFile"]
@@ -125,8 +125,7 @@ class FolderStorage:
         """See `Storage.keep`."""
         whole = self._folder / path
         try:
-            sync(whole)
-            sync(whole.parent)
+            make_file_durable(whole)
             sync(self._folder)
             found = whole.stat()
         except OSError as error:
