@@ -6,11 +6,14 @@ Grouping by integers is many times faster than by texts. The codes are valid wit
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from monitor.cells.cohort import ALL, cohort_day, day_starts_ms, slice_texts
 from monitor.cells.packing import CELL_KEY, decode_cells, sum_by
 from monitor.cells.plan import CellPlan
+from monitor.cells.slots import Slots
 
 __all__ = ["Codebook"]
 
@@ -32,7 +35,8 @@ class Codebook:
         kinds: sorted, with `""` for cells of no kind.
         definitions: sorted, with `""` for cells without a definition.
         days: all cohort days, sorted.
-        admitted: by slice name, the values that have a text of their own.
+        admitted: by slice name, the values that have a text of their own on some day.
+        slots: by slice name, [days * values]: the code of each of these on each day.
         measures: codes by measure, in order of first use.
     """
 
@@ -43,28 +47,33 @@ class Codebook:
     definitions: tuple[str, ...]
     days: pl.Series
     admitted: Mapping[str, Sequence[str]]
+    slots: Mapping[str, pl.Series]
     measures: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: CellPlan, predictions: pl.DataFrame, states: pl.DataFrame) -> "Codebook":
         """Return the codebook of everything that occurs in these rows."""
-        admitted = {name: sorted(plan.values.get(name, ())) for name in plan.slices}
-        texts = {ALL}
-        for name, values in admitted.items():
-            real, missing, other = slice_texts(name, values)
-            texts.update(real, (missing, other))
         frames = [frame for frame in (predictions, states) if not frame.is_empty()]
         versions = {version for frame in frames for version in frame.get_column("version").unique()}
         definitions = set(states.get_column("definition").unique()) | {kind.definition for kind in plan.kinds}
-        days = [frame.select(cohort_day(plan.timezone).unique()).to_series() for frame in frames]
+        cohorts = [frame.select(cohort_day(plan.timezone).unique()).to_series() for frame in frames]
+        days = sorted(set().union(*cohorts))
+        admitted, texts, held = dict[str, list[str]](), {ALL}, dict[str, npt.NDArray[np.bool_]]()
+        for name in plan.slices:
+            values, held[name] = plan.slots.get(name, Slots()).table(days)
+            admitted[name] = values
+            real, missing, other = slice_texts(name, values)
+            texts.update(real, (missing, other))
+        slices = sorted(texts)
         return cls(
             timezone=plan.timezone,
             versions=tuple(sorted(versions)),
-            slices=tuple(sorted(texts)),
+            slices=tuple(slices),
             kinds=tuple(sorted({"", *(kind.name for kind in plan.kinds)})),
             definitions=tuple(sorted({"", *definitions})),
-            days=pl.Series("days", sorted(set().union(*days)), dtype=pl.Date),
+            days=pl.Series("days", days, dtype=pl.Date),
             admitted=admitted,
+            slots={name: _slot_codes(name, admitted[name], held[name], slices) for name in plan.slices},
         )
 
     @property
@@ -84,7 +93,6 @@ class Codebook:
         codes = [_code("version", self.versions)]
         if "definition" in rows.columns:
             codes.append(_code("definition", self.definitions))
-        codes.extend(self._slice_code(name) for name in self.admitted)
         starts_us = [start * 1_000 for start in day_starts_ms(self.days, self.timezone)]
         start_us = pl.lit(pl.Series(starts_us, dtype=pl.Int64)).gather(pl.col("day"))
         since_us = pl.col("predicted_at").dt.timestamp("us") - start_us
@@ -92,6 +100,7 @@ class Codebook:
         return (
             rows.lazy()
             .with_columns(*codes, day=day)
+            .with_columns(*(self._slice_code(name) for name in self.admitted))
             .with_columns(pane=(since_us // _HOUR_US).clip(0, _DAY_PANES - 1))
             .collect()
         )
@@ -174,12 +183,20 @@ class Codebook:
 
     def _slice_code(self, name: str) -> pl.Expr:
         values = list(self.admitted[name])
-        real, missing, other = slice_texts(name, values)
-        codes = pl.Series([self.slices.index(text) for text in real], dtype=pl.Int64)
+        _, missing, other = slice_texts(name, values)
         value = pl.col(f"slice_{name}").cast(pl.String)
-        known = pl.lit(codes).gather(value.cast(pl.Enum(values), strict=False).to_physical())
+        place = value.cast(pl.Enum(values), strict=False).to_physical().cast(pl.Int64)
+        known = pl.lit(self.slots[name]).gather(pl.col("day") * len(values) + place)
         missing_or_known = pl.when(value.is_null()).then(self.slices.index(missing)).otherwise(known)
         return missing_or_known.fill_null(self.slices.index(other)).alias(f"slice_{name}")
+
+
+def _slot_codes(name: str, values: Sequence[str], held: npt.NDArray[np.bool_], slices: Sequence[str]) -> pl.Series:
+    """Return [days * values]: the code of the value's slice on days on which it has a slot, else that of the others."""
+    real, _, other = slice_texts(name, values)
+    places = {text: place for place, text in enumerate(slices)}
+    own = np.asarray([places[text] for text in real], dtype=np.int64)
+    return pl.Series(np.where(held, own, places[other]).ravel(), dtype=pl.Int64)
 
 
 def _code(column: str, texts: Sequence[str]) -> pl.Expr:

@@ -19,6 +19,7 @@ from monitor.cells.plan import CellPlan
 from monitor.cells.rank_bin import GRID, Owner, RankGrid, moved_into
 from monitor.cells.rank_states import new_grids, with_rank_bins
 from monitor.cells.revisions import states_between
+from monitor.cells.slot_admission import with_slots
 from monitor.cells.timeouts import CURSOR_SCHEMA, Proof, before_and_after, revisions_of_record
 from schemas.events.backfill import Ruling
 
@@ -36,10 +37,11 @@ def fold(
     """Return the cells to add to the lake's cells when these rows are added to the lake.
 
     Adding the result to the cells of all earlier rows (`merge`) gives the cells of all rows, to the bit, however the
-    rows are divided into folds and whatever their order. The exceptions are slices with more values than
-    `SLICE_VALUES`, kinds with more classes than `CLASSES_MAX`, and versions with more distinct scores than `ATOMS_MAX`:
-    which of them are counted separately, and in which rank bins, depends on which came first (`CellPlan.admit_values`,
-    `CellPlan.admit_classes`, `monitor.cells.rank_states.new_grids`).
+    rows are divided into folds and whatever their order. The exceptions are kinds with more classes than `CLASSES_MAX`,
+    and versions with more distinct scores than `ATOMS_MAX`: which of them are counted separately, and in which rank
+    bins, depends on which came first (`CellPlan.admit_classes`, `monitor.cells.rank_states.new_grids`). Of slices with
+    more values than `SLOTS_MAX` it holds as long as the predictions of a day are folded before those of the day after
+    the next one (`monitor.cells.slots`).
 
     Measures, over eligible predictions (except `ineligible`, `output` and `input:`); `bin` is 0 unless stated:
 
@@ -74,6 +76,8 @@ def fold(
       never subtracted: `arrived`, by hour of the day * 4,096 + index of the age edge: first labels of their
       predictions; `arrived_corrected`, by hour of the day: changes of a value, and retractions. First labels also by
       block and age (see `monitor.cells.label_flow`): `arrived_block`, in every slice, and `arrived_from SOURCE`.
+    - `slot`, of a slice with too many values: it is counted separately from this day on (1), or no more (-1);
+      `slots_ranked`, `slots_decided`: see `monitor.cells.slots`. `bin` is the day, counted from 1970.
     - `predicted_block`, by block: eligible predictions in every slice, where a block is shorter than a day.
 
     Measures of predictions are counted under the kind's own definition, the rest under that of the label: each outcome
@@ -120,7 +124,7 @@ def restate(
 
 
 def _count(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
-    plan = plan.admit_values(*(frame for frame in (predictions, outcomes) if not frame.is_empty()))
+    plan, of_slots = with_slots(plan, predictions, outcomes)
     plan = plan.admit_classes(states)
     arrivals = arrivals_of(outcomes, plan.slices)
     plan = plan.admit_sources(arrivals)
@@ -140,10 +144,8 @@ def _count(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, st
     parts.extend(count_label_flow(plan, codebook, arrivals))
     parts.extend(_grids(plan, codebook, states, grids))
     cells = codebook.decode(parts)
-    if not grids:
-        return cells
-    moved = moved_into(plan.atoms_of(grids), grids)
-    return cells if moved.is_empty() else merge(cells, moved)
+    moved = [of_slots, *([moved_into(plan.readers.atoms_of(grids), grids)] if grids else [])]
+    return cells if all(map(pl.DataFrame.is_empty, moved)) else merge(cells, *moved)
 
 
 def _grids(

@@ -2,42 +2,32 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Literal
 
 import polars as pl
 
 from monitor.cells.bins import age_edges_ms, score_edges
 from monitor.cells.class_name import classes_in, escape_class, newly_admitted
-from monitor.cells.cohort import read_slice
 from monitor.cells.histogram import Histogram
 from monitor.cells.packing import CELL_SCHEMA
-from monitor.cells.rank_bin import Owner, RankGrid, atom, atoms_among, grids_in, without_grid
+from monitor.cells.rank_bin import RankGrid, atom, grids_in, without_grid
+from monitor.cells.readers import NO_CELLS, CellReaders
+from monitor.cells.slots import Slots, slots_in
 from monitor.cells.source_name import newest_sources, sources_in
 from schemas.base.metric_name import is_by_weight
 from schemas.config.loop import LoopConfig
 from schemas.config.metric import name_of_choice
 
-__all__ = ["SLICE_VALUES", "CellPlan", "KindPlan"]
+__all__ = ["CellPlan", "KindPlan"]
 
-SLICE_VALUES = 100
-"""Values of one slice name that are counted separately; the rest is pooled as "other", which bounds the cells."""
-
-_FORMAT = 13
+_FORMAT = 14
 """Incremented when the same records would give other cells under the same config."""
 
 _THRESHOLD = 0.5
 _HOURLY_HORIZON_MAX_MS = 14 * 86_400_000
 """Up to this horizon a cohort is counted by the hour; with a longer one an hour makes no difference."""
-
-
-AtomReader = Callable[[Collection[Owner]], pl.DataFrame]
-
-
-def _no_atoms(_: Collection[Owner]) -> pl.DataFrame:
-    return CELL_SCHEMA.to_frame()
 
 
 @dataclass(frozen=True)
@@ -103,25 +93,24 @@ class CellPlan:
         kinds: one plan for each label kind, sorted by name.
         slices: names that cohorts are counted by: those of `cohorts.by` and of `delay_by`.
         inputs: bins of the features, without those that hold personal data.
-        values: by slice name, the admitted values: those that are counted separately.
+        slots: by slice name, the values that are counted separately, by day.
         classes: by multiclass kind, the admitted class texts.
         sources: by kind, the admitted sources of labels.
         grids: by binary kind and version, the grid of its rank bins; without one, each score is a bin.
         atoms: the labels by score, summed over days, of the versions that have no grid.
-        atoms_of: returns the cells of labels by score of some kinds and versions, of all days and slices. It is asked
-            once in the life of a version, when a grid takes the place of its scores.
+        readers: of the cells so far.
     """
 
     timezone: str
     kinds: tuple[KindPlan, ...]
     slices: tuple[str, ...]
     inputs: tuple[Histogram, ...] = ()
-    values: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    slots: Mapping[str, Slots] = field(default_factory=dict)
     classes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     sources: Mapping[str, frozenset[str]] = field(default_factory=dict)
     grids: Mapping[tuple[str, str], RankGrid] = field(default_factory=dict)
     atoms: pl.DataFrame = field(default_factory=CELL_SCHEMA.to_frame, compare=False, repr=False)
-    atoms_of: AtomReader = field(default=_no_atoms, compare=False, repr=False)
+    readers: CellReaders = field(default=NO_CELLS, compare=False, repr=False)
 
     @classmethod
     def from_config(cls, config: LoopConfig) -> "CellPlan":
@@ -174,7 +163,7 @@ class CellPlan:
         document = json.dumps([_FORMAT, self.timezone, self.slices, kinds, inputs])
         return hashlib.sha256(document.encode()).hexdigest()[:32]
 
-    def with_admitted(self, cells: pl.DataFrame, atoms_of: AtomReader | None = None) -> "CellPlan":
+    def with_admitted(self, cells: pl.DataFrame, readers: CellReaders | None = None) -> "CellPlan":
         """Return this plan with the slice values, classes, sources and rank bins that `cells` count separately already.
 
         A fold that continues from the lake's cells needs them: without, a slice name could get another hundred values,
@@ -182,32 +171,19 @@ class CellPlan:
 
         Args:
             cells: all of them, or their summary (`monitor.cells.summary`).
-            atoms_of: reads the labels by score where `cells` are a summary; None: `cells` have them.
+            readers: of all cells, where `cells` are a summary; None: `cells` are all.
         """
-        known: dict[str, set[str]] = {name: set(self.values.get(name, ())) for name in self.slices}
-        for text in cells.get_column("slice").unique():
-            if (real := read_slice(text)) is not None and real[0] in known:
-                known[real[0]].add(real[1])
         classes = classes_in(cells) if any(kind.task == "multiclass" for kind in self.kinds) else {}
         grids = {**self.grids, **grids_in(cells)}
         return replace(
             self,
             grids=grids,
             atoms=without_grid(cells, grids),
-            atoms_of=partial(atoms_among, cells) if atoms_of is None else atoms_of,
-            values={name: frozenset(values) for name, values in known.items()},
+            readers=CellReaders.of_cells(cells) if readers is None else readers,
+            slots=slots_in(cells, self.slices),
             classes={kind: self.classes.get(kind, frozenset()) | texts for kind, texts in classes.items()},
             sources=sources_in(cells),
         )
-
-    def admit_values(self, *frames: pl.DataFrame) -> "CellPlan":
-        """Return this plan with unseen slice values of predictions or outcomes admitted, up to `SLICE_VALUES`.
-
-        They are admitted in the order of (predicted_at, key, id), never of partitions, offsets or rows, so that folds
-        of the same data agree.
-        """
-        values = {name: self.values.get(name, frozenset()) | self._unseen(name, frames) for name in self.slices}
-        return replace(self, values=values)
 
     def admit_classes(self, states: pl.DataFrame) -> "CellPlan":
         """Return this plan with unseen classes of labelled outcomes admitted (`newly_admitted`).
@@ -233,21 +209,6 @@ class CellPlan:
     def admit_sources(self, arrivals: pl.DataFrame) -> "CellPlan":
         """Return this plan with unseen sources of arrivals admitted (`newest_sources`)."""
         return replace(self, sources=newest_sources(self.sources, arrivals))
-
-    def _unseen(self, name: str, frames: tuple[pl.DataFrame, ...]) -> frozenset[str]:
-        """Return the unseen values of a slice that there is room for, the earliest ones."""
-        known = self.values.get(name, frozenset())
-        column = f"slice_{name}"
-        seen = {value for frame in frames for value in frame.get_column(column).unique() if value is not None}
-        unseen = seen - known
-        room = max(SLICE_VALUES - len(known), 0)
-        if len(unseen) <= room:
-            return frozenset(unseen)
-        order = ["predicted_at", "key", "id"]
-        wanted = pl.Series(sorted(unseen), dtype=pl.String).implode()
-        rows = pl.concat(frame.select(column, *order).filter(pl.col(column).is_in(wanted)) for frame in frames)
-        first = rows.sort(*order, column).unique(column, keep="first", maintain_order=True)
-        return frozenset(first.get_column(column).head(room))
 
 
 def _kind_plan(config: LoopConfig, name: str) -> KindPlan:

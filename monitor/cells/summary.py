@@ -19,6 +19,7 @@ from monitor.cells.cohort import ALL
 from monitor.cells.label_flow import ARRIVED
 from monitor.cells.packing import CELL_SCHEMA, merge
 from monitor.cells.rank_bin import GRID
+from monitor.cells.slots import is_slot
 from monitor.cells.source_name import SOURCE_MEASURE
 
 __all__ = ["SUMMARY_DAY", "CellSummary", "summarise"]
@@ -48,6 +49,7 @@ def summarise(cells: pl.DataFrame) -> pl.DataFrame:
     - `rows`, of the slice of all and of others: above zero where the slice has cells.
     - `class_true CLASS` and `class_predicted CLASS` of a kind, also at ages.
     - `arrived_block` of kind and slice, `arrived_from SOURCE` of a kind: first labels.
+    - `slot`, `slots_ranked`, `slots_decided` of slices, as in the cells.
     - `score_0`, `score_1` of version and kind: labelled outcomes by rank bin. `score_grid`: the grid of these bins.
 
     >>> key = dict.fromkeys(CELL_SCHEMA.names(), "") | {"day": date(2013, 3, 12), "bin": 0, "amount": 3}
@@ -66,6 +68,7 @@ def summarise(cells: pl.DataFrame) -> pl.DataFrame:
         (measure == ARRIVED, ["kind", "slice"], {"bin": none}),
         (measure.str.starts_with(SOURCE_MEASURE), ["kind"], {"bin": none}),
         (is_all & measure.is_in(_BY_SCORE), ["version", "kind"], {}),
+        (is_slot(), ["slice"], {}),
     ]
     texts = ("version", "slice", "kind", "definition")
     found = [
@@ -142,6 +145,11 @@ class CellSummary:
         """Texts of all slices but that of all, sorted."""
         rows = self._of_all.filter(pl.col("measure") == _ROWS, pl.col("slice") != ALL)
         return rows.get_column("slice").unique().sort().to_list()
+
+    @property
+    def slots(self) -> pl.DataFrame:
+        """The cells that keep slots."""
+        return self._of_all.filter(is_slot())
 
     @property
     def _of_all(self) -> pl.DataFrame:

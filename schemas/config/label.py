@@ -70,7 +70,8 @@ class CohortConfig(StrictModel):
     """How predictions are grouped, and the ages at which coverage is shown."""
 
     by: Annotated[list[str], AfterValidator(each_once)] = Field(
-        default_factory=lambda: ["version"], description="version, and names of slices."
+        default_factory=lambda: ["version"],
+        description="version, and names of slices. Of a slice with over 100 values the most frequent are counted.",
     )
     ages: Annotated[list[DurationMs], AfterValidator(growing)] = Field(
         default_factory=list, description="Label ages of the coverage table, growing."

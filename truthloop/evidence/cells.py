@@ -34,7 +34,7 @@ from truthloop.evidence.lake_cells import APP, LakeCells, partition_app, read_ce
 from truthloop.evidence.outcomes import read_outcomes_of
 from truthloop.evidence.proof import read_cursors
 from truthloop.evidence.recount import recount
-from truthloop.evidence.spans import RECORDS_MAX, Span, new_spans, read_new_rows
+from truthloop.evidence.spans import RECORDS_MAX, Span, counter_of_values, new_spans, read_new_rows
 from truthloop.evidence.touched import outcomes_of_definition, revised_outcomes
 
 __all__ = ["Evidence", "Reach", "folded_steps", "read_evidence"]
@@ -159,7 +159,7 @@ class _Folder:
             return None
         rulings, _ = self._rulings(known, is_newest=False)
         new = read_new_rows(self.lake, spans, self.plan, rulings)
-        plan = known.admitted(self.plan, new.versions)
+        plan = known.admitted(self.plan, new.versions, counter_of_values(self.lake, self.plan.timezone))
         rows = fold(plan, new.predictions, new.outcomes, new.earlier, rulings, new.proof)
         return self._write(known, rows, [_claim(span, folded) for span in spans])
 

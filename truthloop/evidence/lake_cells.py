@@ -6,6 +6,7 @@ Rows of one cell lie in several files: each fold appends what is to be added. Th
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import partial
 from typing import Final
 
 import polars as pl
@@ -15,15 +16,18 @@ from lake.by_day import DayTableState
 from monitor.cells.packing import CELL_SCHEMA, merge
 from monitor.cells.plan import CellPlan
 from monitor.cells.rank_bin import IS_SCORE, Owner, atoms_among
+from monitor.cells.readers import CellReaders, no_values
+from monitor.cells.slots import ValueCounter, is_slot
 from monitor.cells.summary import SUMMARY_DAY, CellSummary
 from truthloop.evidence.cell_runs import MERGE_APP
 
-__all__ = ["APP", "LakeCells", "partition_app", "read_cells", "ruling_app", "scored_labels"]
+__all__ = ["APP", "LakeCells", "cells_of_slices", "partition_app", "read_cells", "ruling_app", "scored_labels"]
 
 APP: Final = "cells"
 """Application whose position counts the table's commits of cells, so that no two are made from the same cells."""
 
 _FIRST_DAY: Final = SUMMARY_DAY + timedelta(days=1)
+_ALL_DAYS: Final = (_FIRST_DAY, date.max)
 
 _RANGES_KEPT: Final = 2
 """Ranges of days whose cells stay in memory; what is added to them is added up when they are asked for again."""
@@ -36,7 +40,7 @@ class LakeCells:
     Attributes:
         state: the files of the table, and up to where they count.
         summary: of all of them.
-        is_other_plan: they count by another plan and must be counted anew; the summary is empty then.
+        is_other_plan: they count by another plan and must be counted anew; the summary has only the slots then.
     """
 
     state: DayTableState
@@ -79,11 +83,16 @@ class LakeCells:
 
     def whole(self, *conditions: pl.Expr) -> pl.DataFrame:
         """Return the cells of all days, as `of_days` does; what it costs grows with the loop's age."""
-        return self.of_days(_FIRST_DAY, date.max, *conditions)
+        return self.of_days(*_ALL_DAYS, *conditions)
 
-    def admitted(self, plan: CellPlan, versions: Iterable[str] = ()) -> CellPlan:
-        """Return a plan with what these cells count separately; rank bins are those of some versions."""
-        return plan.with_admitted(self.summary.of_versions(versions), self._atoms_of)
+    def admitted(self, plan: CellPlan, versions: Iterable[str] = (), values: ValueCounter = no_values) -> CellPlan:
+        """Return a plan with what these cells count separately; rank bins are those of some versions.
+
+        Args:
+            values: counts the values of slices; of a plan that rows are folded with.
+        """
+        readers = CellReaders(self._atoms_of, partial(cells_of_slices, self._scan(_ALL_DAYS)), values)
+        return plan.with_admitted(self.summary.of_versions(versions), readers)
 
     def grown(self, state: DayTableState, rows: pl.DataFrame, summary: pl.DataFrame) -> "LakeCells":
         """Return the cells after a commit.
@@ -105,7 +114,7 @@ class LakeCells:
         return self.state.scan(*days).select(CELL_SCHEMA.names())
 
     def _atoms_of(self, owners: Collection[Owner]) -> pl.DataFrame:
-        return scored_labels(self._scan((_FIRST_DAY, date.max)), owners)
+        return scored_labels(self._scan(_ALL_DAYS), owners)
 
 
 def read_cells(lake: Lake, plan: CellPlan, partitions: Iterable[int]) -> LakeCells:
@@ -120,7 +129,7 @@ def read_cells(lake: Lake, plan: CellPlan, partitions: Iterable[int]) -> LakeCel
     rows = state.scan(SUMMARY_DAY, SUMMARY_DAY).select(*CELL_SCHEMA.names(), "plan").collect()
     plans = rows.get_column("plan").unique().to_list()
     if plans != [plan.digest] and any(one.rows for one in state.files):
-        return LakeCells(state, is_other_plan=True)
+        return LakeCells(state, CellSummary().plus(rows.filter(is_slot())), is_other_plan=True)
     return LakeCells(state, CellSummary().plus(rows))
 
 
@@ -130,6 +139,12 @@ def scored_labels(cells: pl.LazyFrame, owners: Collection[Owner]) -> pl.DataFram
     is_score = pl.col("measure").str.contains(IS_SCORE)
     rows = cells.filter(pl.col("day") >= _FIRST_DAY, is_theirs, is_score).select(CELL_SCHEMA.names())
     return atoms_among(merge(rows.collect()), owners)
+
+
+def cells_of_slices(cells: pl.LazyFrame, texts: Collection[str], condition: pl.Expr) -> pl.DataFrame:
+    """Return the cells of some slices that meet a condition, of all days, merged; none of the summary."""
+    rows = cells.filter(pl.col("day") >= _FIRST_DAY, pl.col("slice").is_in(sorted(texts)), condition)
+    return merge(rows.select(CELL_SCHEMA.names()).collect())
 
 
 def partition_app(partition: int) -> str:

@@ -13,14 +13,16 @@ from monitor.cells.fold import fold
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
 from monitor.cells.rank_bin import Owner
+from monitor.cells.readers import CellReaders
+from monitor.cells.slots import entries_of_days
 from monitor.cells.summary import CellSummary, summarise
 from schemas.errors import LakeConflict, LakeError
 from schemas.events.backfill import Ruling
 from streams.ledger.row import LedgerRow
 from truthloop.clock import now_ms
 from truthloop.evidence.cell_runs import MERGE_APP, stage_cells, stage_days
-from truthloop.evidence.lake_cells import APP, LakeCells, partition_app, scored_labels
-from truthloop.evidence.spans import RECORDS_MAX, new_spans, read_new_rows
+from truthloop.evidence.lake_cells import APP, LakeCells, cells_of_slices, partition_app, scored_labels
+from truthloop.evidence.spans import RECORDS_MAX, counter_of_values, new_spans, read_new_rows
 
 __all__ = ["recount"]
 
@@ -62,7 +64,7 @@ def recount(
     table = lake.by_day("cells")
     parts = _Parts(table, plan, recorded_at)
     try:
-        parts.count(lake, newest, rulings)
+        parts.count(lake, newest, rulings, known.summary.slots)
         staged = [*stage_days(table, parts.staged, plan.digest, recorded_at)]
     finally:
         table.discard(parts.staged)
@@ -83,12 +85,18 @@ class _Parts:
     recorded_at: datetime
     staged: list[StagedFile] = field(default_factory=list)
 
-    def count(self, lake: Lake, newest: Mapping[int, LedgerRow], rulings: Sequence[Ruling]) -> None:
-        summary = CellSummary()
+    def count(
+        self, lake: Lake, newest: Mapping[int, LedgerRow], rulings: Sequence[Ruling], slots: pl.DataFrame
+    ) -> None:
+        own = slots.filter(pl.col("slice").str.split("=").list.first().is_in(self.plan.slices))
+        self._stage([own, entries_of_days(own)])
+        summary = CellSummary().plus(own)
+        values = counter_of_values(lake, self.plan.timezone)
         positions = dict.fromkeys(newest, 0)
         while spans := new_spans(lake, newest, positions, RECORDS_MAX):
             new = read_new_rows(lake, spans, self.plan, rulings)
-            plan = self.plan.with_admitted(summary.of_versions(new.versions), self._atoms_of)
+            readers = CellReaders(self._atoms_of, self._of_slices, values)
+            plan = self.plan.with_admitted(summary.of_versions(new.versions), readers)
             rows = fold(plan, new.predictions, new.outcomes, new.earlier, rulings, new.proof)
             added = summarise(rows)
             summary = summary.plus(added)
@@ -102,3 +110,6 @@ class _Parts:
 
     def _atoms_of(self, owners: Collection[Owner]) -> pl.DataFrame:
         return scored_labels(self.table.scan_staged(self.staged), owners)
+
+    def _of_slices(self, texts: Collection[str], condition: pl.Expr) -> pl.DataFrame:
+        return cells_of_slices(self.table.scan_staged(self.staged), texts, condition)

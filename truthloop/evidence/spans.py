@@ -5,11 +5,14 @@ Each partition has its own span of steps and of prediction offsets; in the lake 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
 from lake import Lake
+from monitor.cells.cohort import day_starts_ms
 from monitor.cells.plan import CellPlan
+from monitor.cells.slots import ValueCounter, count_values
 from monitor.cells.timeouts import Proof
 from schemas.events.backfill import Ruling
 from streams.ledger.row import LedgerRow
@@ -17,7 +20,7 @@ from streams.ledger.table import rows_of
 from truthloop.evidence.outcomes import OUTCOME, for_evidence, read_outcomes_of
 from truthloop.evidence.proof import newly_proven, read_cursors
 
-__all__ = ["RECORDS_MAX", "NewRows", "Span", "new_spans", "read_new_rows"]
+__all__ = ["RECORDS_MAX", "NewRows", "Span", "counter_of_values", "new_spans", "read_new_rows"]
 
 RECORDS_MAX = 250_000
 """Records that are counted at a time: it bounds the memory of a fold, also where a lake is counted anew."""
@@ -120,6 +123,21 @@ def read_new_rows(lake: Lake, spans: list[Span], plan: CellPlan, rulings: Sequen
     touched = [outcomes.select(OUTCOME), newly_proven(lake, plan, rulings, proof, firsts)]
     earlier = read_outcomes_of(lake, pl.concat(touched), firsts)
     return NewRows(predictions, _with_sources(lake, for_evidence(lake, outcomes)), earlier, proof)
+
+
+def counter_of_values(lake: Lake, timezone: str) -> ValueCounter:
+    """Return what counts the slice values of a lake's predictions.
+
+    Args:
+        timezone: of days.
+    """
+
+    def values(name: str, first: date, last: date) -> pl.DataFrame:
+        bounds = day_starts_ms([first, last + timedelta(days=1)], timezone)
+        least, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in bounds)
+        return count_values(lake.scan("predictions", {"predicted_at": (least, end)}), name, timezone, first, last)
+
+    return values
 
 
 def _with_sources(lake: Lake, outcomes: pl.DataFrame) -> pl.DataFrame:

@@ -27,7 +27,8 @@ from monitor.cells.cohort import day_ends, read_slice
 from monitor.cells.fold import fold
 from monitor.cells.measure import read_measures
 from monitor.cells.packing import CELL_SCHEMA, merge, sum_by
-from monitor.cells.plan import SLICE_VALUES, CellPlan
+from monitor.cells.plan import CellPlan
+from monitor.cells.slots import SLOTS_MAX
 from monitor.metrics.table import metrics
 
 PLAN = CellPlan.from_config(config_of())
@@ -201,20 +202,22 @@ def test_a_missing_slice_value_has_a_slice_of_its_own() -> None:
     assert set(cells.get_column("slice")) == {"", "country=∅"}
 
 
-def test_the_earliest_hundred_values_get_slices_and_the_rest_is_other() -> None:
-    """The earliest by time of prediction, whatever the order of the rows."""
-    rows = [Prediction(f"k{n}", predicted_at_ms=EPOCH_MS + n, country=f"c{n}") for n in range(SLICE_VALUES + 3)]
-    cells = fold(PLAN, predictions_frame(reversed(rows)), NONE, NONE)
+def test_a_hundred_values_get_slices_at_once_and_those_of_a_later_day_are_other() -> None:
+    """Values of the day on which there are too many have no slice yet, whatever the order of the rows."""
+    rows = [Prediction(f"k{n}", predicted_at_ms=EPOCH_MS, country=f"c{n}") for n in range(SLOTS_MAX)]
+    later = [Prediction(f"l{n}", predicted_at_ms=EPOCH_MS + DAY_MS, country=f"d{n}") for n in range(3)]
+    cells = fold(PLAN, predictions_frame([*later, *rows]), NONE, NONE)
     slices = set(cells.get_column("slice"))
-    assert slices == {"", "country=*other"} | {f"country=c{n}" for n in range(SLICE_VALUES)}
+    assert slices == {"", "country=*other"} | {f"country=c{n}" for n in range(SLOTS_MAX)}
     assert amounts(cells.filter(pl.col("kind") == "late"), "predictions", slice_="country=*other") == {0: 3}
 
 
 def test_outcomes_are_counted_in_the_slice_of_their_prediction_folds_later() -> None:
-    """The plan takes the admitted values from the cells: outcomes of other values are in `other`."""
-    rows = [Prediction(f"k{n}", predicted_at_ms=EPOCH_MS + n, country=f"c{n}") for n in range(SLICE_VALUES + 1)]
+    """The plan takes the slots from the cells: outcomes of other values are in `other`."""
+    rows = [Prediction(f"k{n}", predicted_at_ms=EPOCH_MS, country=f"c{n}") for n in range(SLOTS_MAX)]
+    rows.append(Prediction("last", predicted_at_ms=EPOCH_MS + DAY_MS, country="late"))
     cells = fold(PLAN, predictions_frame(rows), NONE, NONE)
-    outcomes = [Revision(rows[n], "joined", 1.0, EPOCH_MS + DAY_MS, 1) for n in (0, SLICE_VALUES)]
+    outcomes = [Revision(rows[n], "joined", 1.0, EPOCH_MS + DAY_MS, 1) for n in (0, SLOTS_MAX)]
     new = fold(PLAN.with_admitted(cells), NO_PREDICTIONS, outcomes_frame(outcomes), NONE)
     assert set(new.get_column("slice")) == {"", "country=c0", "country=*other"}
 
@@ -367,7 +370,7 @@ def test_numbers_that_metrics_cannot_use_are_not_summed(truth: float | None, pre
 
 
 def test_a_hundred_thousand_slice_values_make_no_more_slices_than_the_limit() -> None:
-    """The rest is pooled as "other"."""
+    """All are of its first day, so none is known to be frequent: they are pooled as "other"."""
     count = 100_000
     one = predictions_frame([Prediction("a")])
     numbers = pl.int_range(count, eager=True)
@@ -376,9 +379,9 @@ def test_a_hundred_thousand_slice_values_make_no_more_slices_than_the_limit() ->
     )
     plan = CellPlan.from_config(config_of())
     cells = fold(plan, rows, NONE, NONE)
-    assert cells.get_column("slice").n_unique() == SLICE_VALUES + 2
+    assert cells.get_column("slice").unique().sort().to_list() == ["", "country=*other"]
     late = cells.filter(pl.col("kind") == "late")
-    assert amounts(late, "predictions", slice_="country=*other") == {0: count - SLICE_VALUES}
+    assert amounts(late, "predictions", slice_="country=*other") == {0: count}
     assert amounts(late, "predictions") == {0: count}
 
 
