@@ -17,10 +17,10 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.transaction import RemoveAction
 
 from lake.append import Claim, TableWriter
-from lake.disk import make_file_durable
 from lake.failure import lake_error
 from lake.scan import scan_files
 from lake.staged_file import StagedFile
+from lake.storage.location import storage_at
 from lake.table import PARTITION_COLUMN, RECORDED_AT, TIME
 from schemas.errors import LakeConflict
 
@@ -97,6 +97,7 @@ class DayTable:
 
     def __init__(self, folder: Path, writer: TableWriter, schema: pl.Schema) -> None:
         self._folder = folder
+        self._storage = storage_at(folder)
         self._writer = writer
         self._schema = schema
 
@@ -127,19 +128,19 @@ class DayTable:
         path = f"{PARTITION_COLUMN}={moment.date()}/{name}"
         whole = rows.with_columns(pl.lit(moment).cast(TIME).alias(RECORDED_AT))
         columns = [one for one in self._schema.names() if one != PARTITION_COLUMN]
-        target = self._folder / path
+        frame = whole.select(pl.col(one).cast(self._schema[one]) for one in columns)
+
+        def write(file: str) -> None:
+            frame.write_parquet(file, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP)
+
         try:
-            target.parent.mkdir(exist_ok=True)
-            whole.select(pl.col(one).cast(self._schema[one]) for one in columns).write_parquet(
-                target, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP
-            )
-            make_file_durable(target)
+            stored = self._storage.stage(path, write)
         except OSError as error:
             hint = "Check that the disk has room and the folder is writable, then run the same command again."
-            raise lake_error("could not be written", error, target, hint) from error
+            raise lake_error("could not be written", error, self._folder / path, hint) from error
         first, last = rows.select(pl.col(DAY).min(), last=pl.col(DAY).max()).row(0)
         bounds = {DAY: (str(first), str(last))}
-        return StagedFile(path, target.stat().st_size, rows.height, partition, bounds, moment)
+        return StagedFile(path, stored.size, rows.height, partition, bounds, moment)
 
     def scan_staged(self, files: Iterable[StagedFile]) -> pl.LazyFrame:
         """Return a lazy frame of the rows of staged files."""
@@ -148,7 +149,7 @@ class DayTable:
     def discard(self, files: Iterable[StagedFile]) -> None:
         """Delete staged files that no commit will name."""
         for one in files:
-            (self._folder / one.path).unlink(missing_ok=True)
+            self._storage.delete(one.path)
 
     def exchange(
         self,

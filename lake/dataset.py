@@ -20,10 +20,10 @@ from typing import Any
 import duckdb
 
 from lake.dataset_selection import PARTS, DatasetOrder, counts_of, select, split_ms
-from lake.disk import write_atomically
 from lake.failure import lake_error
-from lake.marker import make_folder
 from lake.session import connect
+from lake.storage.folder import make_folder
+from lake.storage.location import storage_at
 from lake.store import Lake
 from lake.table import TABLES
 from lake.view import quote_name, quote_text
@@ -103,7 +103,7 @@ def write_dataset(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Pat
         versions = {table: lake.version(table) for table in _SOURCES}
         manifest = _write_parts(lake, config, order, draft) | {"table_versions": versions}
         text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        write_atomically(draft / MANIFEST, text)
+        storage_at(draft).put(MANIFEST, text.encode())
         draft.rename(folder)
         for abandoned in root.glob(f"{unfinished}*"):  # of a writer that was killed or is too late
             shutil.rmtree(abandoned, ignore_errors=True)

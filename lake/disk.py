@@ -6,7 +6,6 @@ the log entries from the torn commit on.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,68 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake.failure import is_refused_by_system, lake_error
+from lake.log_path import LOG, commit_path
+from lake.storage.folder import sync
 from schemas.errors import LakeError
 
-__all__ = [
-    "COMMITS_AT_RISK",
-    "LogEntry",
-    "check_newest_commits",
-    "log_entry",
-    "log_file",
-    "make_durable",
-    "make_file_durable",
-    "sync",
-    "write_atomically",
-]
+__all__ = ["COMMITS_AT_RISK", "check_newest_commits", "log_file", "make_durable"]
 
 COMMITS_AT_RISK = 8
 """Newest commits that are checked: one for each process that may write to a table at once, and a few more, which also
 detects a disk that reports writes as done too early."""
 
-LogEntry = tuple[int, int]
-"""Identity of a file of the log: its number in the file system, and its time."""
-
-_LOG = "_delta_log"
-
 
 def log_file(folder: Path, version: int) -> Path:
     """Return the path of the log entry of commit `version` of the table in `folder`."""
-    return folder / _LOG / f"{version:020d}.json"
-
-
-def log_entry(folder: Path, version: int) -> LogEntry | None:
-    """Return what tells the log entry of commit `version` from any other of this number; None if there is none."""
-    try:
-        found = log_file(folder, version).stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the content of a file atomically: a reader sees the old text or the new one.
-
-    Raises:
-        LakeError: the file cannot be written.
-    """
-    draft = path.with_name(path.name + ".draft")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        sync(path.parent)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        hint = "Check that the disk has room and the folder is writable, then run the same command again."
-        raise lake_error("could not be written", error, path, hint) from error
-
-
-def make_file_durable(path: Path) -> None:
-    """Make a file survive power loss."""
-    sync(path)
-    sync(path.parent)
+    return folder / commit_path(version)
 
 
 def make_durable(folder: Path, version: int) -> None:
@@ -100,7 +51,7 @@ def check_newest_commits(folder: Path) -> None:
     Raises:
         LakeError: a file is torn; says which, and the repair. Or the system refuses to open one.
     """
-    logs = sorted((folder / _LOG).glob("[0-9]*.json"), reverse=True)[:COMMITS_AT_RISK]
+    logs = sorted((folder / LOG).glob("[0-9]*.json"), reverse=True)[:COMMITS_AT_RISK]
     removed: set[str] = set()
     torn: tuple[Path, int] | None = None
     for index, log in enumerate(logs):
@@ -174,16 +125,3 @@ def _added(log: Path) -> Iterator[tuple[str, int]]:
     for entry in _actions(log):
         if "add" in entry:
             yield unquote(str(entry["add"]["path"])), int(str(entry["add"]["size"]))
-
-
-def sync(path: Path) -> None:
-    """Make a file's content, or the names in a folder, survive power loss.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

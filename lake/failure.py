@@ -37,7 +37,7 @@ _CAUSES: Final = (
 """What the operating system refuses, and what to do. Libraries give it as text alone."""
 
 
-def lake_error(what: str, error: BaseException, where: Path, hint: str) -> LakeError:
+def lake_error(what: str, error: BaseException, where: object, hint: str) -> LakeError:
     """Return the error to raise.
 
     Args:
@@ -48,7 +48,7 @@ def lake_error(what: str, error: BaseException, where: Path, hint: str) -> LakeE
     """
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        is_about_another = isinstance(error.filename, str) and Path(error.filename) != where
+        is_about_another = isinstance(error.filename, str) and error.filename != str(where)
         text = f"{error.strerror}: {Path(error.filename).name}" if is_about_another else error.strerror
     reason = " ".join(_BRANCH.sub(": ", _COLOURS.sub("", text)).split())
     return LakeError(f"{what}: {reason}", where=str(where), hint=_system_hint(reason) or hint)

@@ -5,17 +5,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lake.disk import write_atomically
-from lake.failure import lake_error
+from lake.storage.interface import DRAFT_SUFFIX
+from lake.storage.location import storage_at
 from schemas.errors import LakeError, LakeTooNew
 
-__all__ = ["FORMAT", "Marker", "check_path", "make_folder"]
+__all__ = ["FORMAT", "Marker", "check_path"]
 
 FORMAT = 1
 """Version of the layout; it increases if a Truthloop for the previous one could not read or continue a lake."""
 
 _NAME = "truthloop.json"
-_FOLDER_MODE = 0o750
 _UNFIT = re.compile(r"[\x00-\x1f\x7f\\|^\[\]]|%[0-9A-Fa-f]{2}")
 """Characters that delta-rs 1.6 decodes or refuses in a path; all others are tested to work."""
 
@@ -55,22 +54,19 @@ class Marker:
             LakeError: there is no lake, or the marker cannot be read.
             LakeTooNew: the lake has a newer format.
         """
-        file = path / _NAME
-        if not file.exists():
+        try:
+            document = json.loads(storage_at(path).read(_NAME))
+            marker = cls(loop=str(document["loop"]), format=int(document["format"]))
+        except FileNotFoundError:
             raise LakeError(
                 "there is no lake here",
                 where=str(path),
                 hint="`truthloop replay` makes one from files; or give the config with --config.",
-            )
-        try:
-            document = json.loads(file.read_text("utf-8"))
-            marker = cls(loop=str(document["loop"]), format=int(document["format"]))
-        except OSError as error:
-            raise lake_error("cannot be read", error, file, "See the folder's disk and rights.") from error
+            ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise LakeError(
                 "is not a valid marker of a lake",
-                where=str(file),
+                where=str(path / _NAME),
                 hint='Its content is {"format": 1, "loop": "NAME"}; restore it from a backup.',
             ) from error
         if marker.format > FORMAT:
@@ -90,40 +86,36 @@ class Marker:
             LakeTooNew: the lake has a newer format.
         """
         check_path(path)
-        if (path / _NAME).exists():
-            marker = cls.read(path)
-            if marker.loop != loop:
+        storage = storage_at(path)
+        if not storage.has(_NAME):
+            if path.exists() and not path.is_dir():
+                raise LakeError("is a file, not a folder", where=str(path))
+            others = (file.path for file in storage.list() if not _is_of_a_claim(file.path))
+            if other := next(others, ""):
                 raise LakeError(
-                    f"this is the lake of loop {marker.loop!r}, not of {loop!r}",
+                    f"the folder holds other files, for instance {other!r}",
                     where=str(path),
-                    hint="Give every loop a folder of its own: lake.uri in the config.",
+                    hint="A lake needs an empty or new folder: lake.uri in the config.",
                 )
-            return marker
-        if path.exists() and not path.is_dir():
-            raise LakeError("is a file, not a folder", where=str(path))
-        names = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
-        if others := [name for name in names if not name.startswith(_NAME)]:
+            cls(loop).write(path)
+        marker = cls.read(path)
+        if marker.loop != loop:
             raise LakeError(
-                f"the folder holds other files, for instance {others[0]!r}",
+                f"this is the lake of loop {marker.loop!r}, not of {loop!r}",
                 where=str(path),
-                hint="A lake needs an empty or new folder: lake.uri in the config.",
+                hint="Give every loop a folder of its own: lake.uri in the config.",
             )
-        if not path.exists():
-            make_folder(path)
-        marker = cls(loop=loop)
-        marker.write(path)
         return marker
 
     def write(self, path: Path) -> None:
-        """Make `path` a lake with this marker.
+        """Make `path` a lake with this marker, unless it is one.
 
         Raises:
             LakeError: it cannot be written.
         """
-        write_atomically(path / _NAME, json.dumps({"format": self.format, "loop": self.loop}) + "\n")
+        content = json.dumps({"format": self.format, "loop": self.loop}) + "\n"
+        storage_at(path).put_if_absent(_NAME, content.encode())
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder that its owner can write and its group can read, whatever the umask."""
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(_FOLDER_MODE)
+def _is_of_a_claim(path: str) -> bool:
+    return path == _NAME or path.endswith(DRAFT_SUFFIX)

@@ -6,6 +6,7 @@ import duckdb
 
 from lake.failure import lake_error
 from lake.marker import Marker
+from lake.storage.location import storage_at
 from lake.view import VIEWS_FILE
 
 __all__ = ["connect"]
@@ -22,10 +23,9 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
     """
     path = path.absolute()
     Marker.read(path)
-    views = path / VIEWS_FILE
     try:
-        text = views.read_text("utf-8")
-    except OSError as error:
+        text = storage_at(path).read(VIEWS_FILE).decode()
+    except FileNotFoundError as error:
         what, hint = f"the lake has no readable {VIEWS_FILE}", "The next `truthloop replay` writes it again."
         raise lake_error(what, error, path, hint) from error
     # no downloads: everything that the views need is part of DuckDB
@@ -39,5 +39,5 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
     except duckdb.Error as error:
         connection.close()
         hint = "If a replay is running, try again; otherwise files are missing: restore the lake from a backup."
-        raise lake_error("the views cannot be loaded", error, views, hint) from error
+        raise lake_error("the views cannot be loaded", error, path / VIEWS_FILE, hint) from error
     return connection

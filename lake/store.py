@@ -19,9 +19,10 @@ from lake.delta_schema import fields_of, schema_of
 from lake.disk import check_newest_commits
 from lake.failure import is_of_storage, lake_error
 from lake.heads import HEADS, HEADS_TABLE, first_heads, head_claims, head_times, holds_a_head
-from lake.marker import Marker, check_path, make_folder
+from lake.marker import Marker, check_path
 from lake.properties import table_properties
 from lake.scan import Bounds, holding, scan_files
+from lake.storage.folder import make_folder
 from lake.table import (
     PARTITION_COLUMN,
     RECORDED_AT,

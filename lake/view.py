@@ -3,24 +3,23 @@
 All names and values are put into SQL by `quote_name` and `quote_text`.
 """
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
 import polars as pl
 
-from lake.disk import write_atomically
-from lake.failure import lake_error
-from lake.marker import make_folder
+from lake.storage.location import storage_at
 from lake.table import PARTITION_COLUMN, RECORDED_AT, TABLES, column_type_of
 from schemas.config.loop import LoopConfig
 
-__all__ = ["VIEWS_FILE", "quote_name", "quote_text", "render_views", "write_views"]
+__all__ = ["PLACEHOLDERS", "VIEWS_FILE", "quote_name", "quote_text", "render_views", "write_views"]
 
 VIEWS_FILE = "views.sql"
 
 _TEMPLATE = Path(__file__).with_name("views.sql.template")
-_PLACEHOLDERS = "views"
+PLACEHOLDERS = "views"
 
 _CHECKPOINT_SCHEMA = {
     "add": pl.Struct({"path": pl.String()}),
@@ -60,20 +59,12 @@ def quote_text(text: str) -> str:
 
 def write_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]) -> None:
     """Write `views.sql`, and the empty files that it reads in place of missing ones."""
-    folder = path / _PLACEHOLDERS
-    make_folder(folder)
-    write_atomically(folder / "none.json", "")
-    _write_placeholder(folder / "none.parquet")
-    write_atomically(path / VIEWS_FILE, render_views(path, config, schemas))
-
-
-def _write_placeholder(path: Path) -> None:
-    draft = path.with_name(path.name + ".draft")
-    try:
-        pl.DataFrame(schema=_CHECKPOINT_SCHEMA).write_parquet(draft)
-        draft.replace(path)
-    except OSError as error:
-        raise lake_error("could not be written", error, path, "") from error
+    storage = storage_at(path)
+    none = io.BytesIO()
+    pl.DataFrame(schema=_CHECKPOINT_SCHEMA).write_parquet(none)
+    storage.put(f"{PLACEHOLDERS}/none.json", b"")
+    storage.put(f"{PLACEHOLDERS}/none.parquet", none.getvalue())
+    storage.put(VIEWS_FILE, render_views(path, config, schemas).encode())
 
 
 def render_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]) -> str:

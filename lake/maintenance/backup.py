@@ -5,7 +5,6 @@ them, so whatever a row refers to is in it. Its files are those that maintenance
 marker is written last: a folder without one is no lake, and the same command goes on with it.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +16,17 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from lake.append import TableWriter
-from lake.disk import sync
 from lake.failure import is_refused_by_system, lake_error
-from lake.maintenance.delta_log import LOG, checkpoint_path, commit_path, list_log
-from lake.maintenance.storage import DRAFT_SUFFIX, FolderStorage
-from lake.marker import Marker, make_folder
+from lake.log_path import LOG, checkpoint_path, commit_path
+from lake.maintenance.delta_log import list_log
+from lake.marker import Marker
+from lake.storage.interface import Storage
+from lake.storage.location import storage_at
 from lake.table import TABLES
-from lake.view import VIEWS_FILE
+from lake.view import PLACEHOLDERS, VIEWS_FILE
 from schemas.errors import LakeError
 
 __all__ = ["CheckedTable", "back_up", "check_files"]
-
-_PLACEHOLDERS = "views"
 
 
 @dataclass(frozen=True)
@@ -73,12 +71,12 @@ def back_up(path: Path, target: Path, crash: Callable[[str], None] = lambda _ste
     _check_target(target)
     pinned = [_pin(path / table) for table in reversed(TABLES)]
     crash("pinned")
-    make_folder(target)
+    source, copied = storage_at(path), storage_at(target)
     for one in pinned:
-        _copy_table(path, target, one)
+        _copy_table(storage_at(path / one.table), storage_at(target / one.table), one)
         crash(f"{one.table} copied")
-    for file in [path / VIEWS_FILE, *sorted((path / _PLACEHOLDERS).glob("*"))]:
-        _copy(file, target / file.relative_to(path))
+    for name in [VIEWS_FILE, *sorted(file.path for file in source.list(PLACEHOLDERS))]:
+        _copy(source, copied, name)
     marker.write(target)
     return [
         CheckedTable(one.table, one.version, len(one.files), sum(rows or 0 for _, _, rows in one.files))
@@ -107,7 +105,7 @@ def _check_target(target: Path) -> None:
         LakeError: it does.
     """
     names = {entry.name for entry in target.iterdir()} if target.is_dir() else set()
-    if others := sorted(names - {*TABLES, VIEWS_FILE, _PLACEHOLDERS}):
+    if others := sorted(names - {*TABLES, VIEWS_FILE, PLACEHOLDERS}):
         raise LakeError(
             f"the folder holds {others[0]!r}",
             where=str(target),
@@ -118,7 +116,7 @@ def _check_target(target: Path) -> None:
 def _pin(folder: Path) -> _Pinned:
     """Return the current version of a table, and the files of the log by which Delta reads it."""
     handle = TableWriter(folder).handle
-    version, log = handle.version(), list_log(FolderStorage(folder))
+    version, log = handle.version(), list_log(storage_at(folder))
     first = max((one for one in log.checkpoints if one <= version), default=None)
     entries = [commit_path(one) for one in range(0 if first is None else first, version + 1) if one in log.commits]
     return _Pinned(
@@ -131,38 +129,32 @@ def _files(handle: DeltaTable) -> list[tuple[str, int, int | None]]:
     return actions.select("path", "size_bytes", "num_records").rows() if actions.height else []
 
 
-def _copy_table(path: Path, target: Path, one: _Pinned) -> None:
+def _copy_table(source: Storage, copied: Storage, one: _Pinned) -> None:
     """Copy a pinned version: data files first, then its log; what an interrupted backup has copied is kept."""
-    folder = target / one.table
-    shutil.rmtree(folder / LOG, ignore_errors=True)
+    there = {file.path: file.size for file in copied.list()}
+    for name in [path for path in there if path.startswith(f"{LOG}/")]:
+        copied.delete(name)
     for name, size, _ in one.files:
-        copied = folder / unquote(name)
-        if not (copied.exists() and copied.stat().st_size == size):
-            _copy(path / one.table / unquote(name), copied)
+        if there.get(unquote(name)) != size:
+            _copy(source, copied, unquote(name))
     for name in one.log:
-        _copy(path / one.table / name, folder / name)
+        _copy(source, copied, name)
 
 
-def _copy(source: Path, copied: Path) -> None:
-    """Copy a file durably, whole or not at all.
+def _copy(source: Storage, copied: Storage, path: str) -> None:
+    """Copy a file durably.
 
     Raises:
         LakeError: it cannot be copied.
     """
-    draft = copied.with_name(copied.name + DRAFT_SUFFIX)
     try:
-        for folder in [one for one in reversed(copied.parents) if not one.exists()]:
-            make_folder(folder)
-        shutil.copyfile(source, draft)
-        sync(draft)
-        draft.replace(copied)
-        sync(copied.parent)
+        copied.stage(path, lambda file: source.fetch(path, file))
     except FileNotFoundError as error:
         hint = "The backup took longer than lake.keep_readable: lengthen it, or copy to a faster disk."
-        raise lake_error("is gone", error, source, hint) from error
+        raise lake_error("is gone", error, source.location(path), hint) from error
     except OSError as error:
         hint = "Check that the target has room and is writable, then run the same command again: it goes on."
-        raise lake_error("could not be copied", error, copied, hint) from error
+        raise lake_error("could not be copied", error, copied.location(path), hint) from error
 
 
 def _fault(file: Path, size: int, rows: int | None) -> str:

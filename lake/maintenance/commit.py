@@ -10,9 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from lake.maintenance.delta_log import Actions, checkpoint_path, commit_path, read_actions
+from lake.log_path import checkpoint_path, commit_path
+from lake.maintenance.delta_log import Actions, read_actions
 from lake.maintenance.plan import Group
-from lake.maintenance.storage import Storage
+from lake.storage.interface import Storage
 from lake.table import PARTITION_COLUMN
 from schemas.errors import LakeConflict, LakeError
 

@@ -13,21 +13,17 @@ from typing import Any
 
 import polars as pl
 
-from lake.maintenance.storage import Storage, StoredFile
+from lake.log_path import LOG, checkpoint_path, commit_path
+from lake.storage.interface import Storage, StoredFile
 from schemas.errors import LakeError
 
 __all__ = [
-    "LOG",
     "Actions",
     "LogFiles",
-    "checkpoint_path",
-    "commit_path",
     "list_log",
     "read_actions",
     "read_checkpoint",
 ]
-
-LOG = "_delta_log"
 
 _ENTRY = re.compile(LOG + r"/(\d{20})\.(json|checkpoint\.parquet)")
 
@@ -78,16 +74,6 @@ class Actions:
     def named(self) -> frozenset[str]:
         """Paths of all files that the commit names."""
         return self.added | self.removed | self.changes
-
-
-def commit_path(version: int) -> str:
-    """Return the path of a log entry."""
-    return f"{LOG}/{version:020d}.json"
-
-
-def checkpoint_path(version: int) -> str:
-    """Return the path of a Delta checkpoint."""
-    return f"{LOG}/{version:020d}.checkpoint.parquet"
 
 
 def list_log(storage: Storage) -> LogFiles:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lake.maintenance.delta_log import LogFiles
-from lake.maintenance.storage import DRAFT_SUFFIX, StoredFile
+from lake.storage.interface import DRAFT_SUFFIX, StoredFile
 
 __all__ = ["CLOCK_AHEAD_MAX_MS", "ORPHAN_AFTER_MS", "Expired", "LogHistory", "expired", "is_checkpoint_due"]
 

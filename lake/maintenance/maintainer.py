@@ -17,10 +17,10 @@ from lake.maintenance.expiry import Expired
 from lake.maintenance.plan import ActiveFile, Group, plan_groups
 from lake.maintenance.rewrite import write_sorted
 from lake.maintenance.status import TableStatus, table_status
-from lake.maintenance.storage import FolderStorage, Storage
 from lake.maintenance.sweep import ClockAheadError, LogTimes, TableFiles, check_clock, read_files
 from lake.maintenance.table_state import TableState
 from lake.marker import Marker
+from lake.storage.location import storage_at
 from lake.table import DAY_TABLES, TABLES
 from schemas.errors import LakeConflict
 
@@ -153,7 +153,7 @@ class _Table:
     def __init__(self, folder: Path, crash: Callable[[str], None]) -> None:
         self.name = folder.name
         self._writer = TableWriter(folder)
-        self._storage: Storage = FolderStorage(folder)
+        self._storage = storage_at(folder)
         self._crash = crash
         self._settled: tuple[int, int] | None = None
         """Version and minute at which nothing was due: a table at rest is not planned again before the next."""

@@ -20,7 +20,7 @@ import duckdb
 from lake.failure import lake_error
 from lake.maintenance.commit import DataFile
 from lake.maintenance.plan import Group
-from lake.maintenance.storage import Storage
+from lake.storage.interface import Storage
 from lake.table import PARTITION_COLUMN
 from lake.view import quote_name, quote_text
 from schemas.errors import LakeError
@@ -76,7 +76,6 @@ def write_sorted(storage: Storage, table: str, group: Group, columns: Sequence[s
         LakeError: the new file would not have as many rows, a file cannot be read, or none can be written.
     """
     path = f"{PARTITION_COLUMN}={group.day.isoformat()}/{group.file_name(uuid.uuid4().hex)}"
-    target = storage.location(path)
     sources = [_PLACES.sub(r"[\1]", storage.location(file.path)) for file in group.files]
     try:
         with (
@@ -84,11 +83,15 @@ def write_sorted(storage: Storage, table: str, group: Group, columns: Sequence[s
             duckdb.connect(config=_SESSION | {"temp_directory": folder}) as session,
         ):
             session.execute("SET TimeZone = 'UTC'")
-            copy = _COPY.substitute(order=_order(table), target=quote_text(target), rows_per_group=ROWS_PER_GROUP)
-            session.execute(copy, {"files": sources})
-            stats = _statistics(session, target, columns)
+            stats: dict[str, Any] = {}
+
+            def write(target: str) -> None:
+                copy = _COPY.substitute(order=_order(table), target=quote_text(target), rows_per_group=ROWS_PER_GROUP)
+                session.execute(copy, {"files": sources})
+                stats.update(_statistics(session, target, columns))
+
+            written = storage.stage(path, write)
     except (duckdb.Error, OSError) as error:
-        storage.delete(path)
         hint = "Check that the disk has room; nothing has changed, and it is tried again."
         where = Path(storage.location(path)).parent
         raise lake_error(f"{len(group.files)} files could not be rewritten as one", error, where, hint) from error
@@ -99,7 +102,6 @@ def write_sorted(storage: Storage, table: str, group: Group, columns: Sequence[s
             where=f"table {table}, {PARTITION_COLUMN} {group.day}",
             hint="Nothing has changed. `truthloop lake verify` names the damaged file; restore it from a backup.",
         )
-    written = storage.keep(path)
     text = json.dumps(stats, separators=(",", ":"), ensure_ascii=False)
     return DataFile(path, written.size, text, written.modified_ms)
 

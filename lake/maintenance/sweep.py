@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from lake.maintenance.delta_log import LOG, Actions, LogFiles, list_log, read_actions, read_checkpoint
+from lake.log_path import LOG
+from lake.maintenance.delta_log import Actions, LogFiles, list_log, read_actions, read_checkpoint
 from lake.maintenance.expiry import CLOCK_AHEAD_MAX_MS, Expired, LogHistory, expired, is_checkpoint_due
-from lake.maintenance.storage import Storage, StoredFile
+from lake.storage.interface import Storage, StoredFile
 from schemas.errors import LakeError
 
 __all__ = ["ClockAheadError", "LogTimes", "TableFiles", "check_clock", "read_files"]

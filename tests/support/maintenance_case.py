@@ -14,7 +14,7 @@ from lake_builder import LakeBuilder
 
 from lake import Claim, Lake, connect
 from lake.maintenance.maintainer import Maintainer, Rewritten, Swept
-from lake.maintenance.storage import FolderStorage
+from lake.storage.folder import FolderStorage
 from lake.table import TABLES
 
 __all__ = [
@@ -40,8 +40,8 @@ DAY = date(2026, 3, 2)
 
 KEEP_READABLE_MS = 2 * 86_400_000
 
-CALLS = ("put_if_absent", "keep", "delete")
-"""Everything by which maintenance changes a table's folder, but for the data file that DuckDB writes before `keep`."""
+CALLS = ("put_if_absent", "stage", "delete")
+"""Everything by which maintenance changes a table's folder."""
 
 
 class Killed(BaseException):

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from lake_builder import LakeBuilder, hour, loop_config, ms
 
-import lake.dataset
 from lake.dataset import Dataset, read_dataset, write_dataset
 from lake.dataset_selection import DatasetOrder, count_rows
+from lake.storage.folder import FolderStorage
 from schemas.errors import LakeError
 from schemas.events.backfill import Cause, Episode, Verdict
 from schemas.events.evidence import Decision, Event, GateState
@@ -143,15 +143,15 @@ def test_of_two_writers_the_slower_one_finds_the_set_of_the_faster(
     builder: LakeBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if its draft is removed just before it writes the manifest."""
-    write = lake.dataset.write_atomically
+    put = FolderStorage.put
     faster: list[Dataset] = []
 
-    def overtaken(path: Path, text: str) -> None:
-        monkeypatch.setattr(lake.dataset, "write_atomically", write)
+    def overtaken(self: FolderStorage, path: str, content: bytes) -> None:
+        monkeypatch.setattr(FolderStorage, "put", put)
         faster.append(write_dataset(builder.lake, CONFIG, ORDER, tmp_path))
-        write(path, text)
+        put(self, path, content)
 
-    monkeypatch.setattr(lake.dataset, "write_atomically", overtaken)
+    monkeypatch.setattr(FolderStorage, "put", overtaken)
     slower = write_dataset(builder.lake, CONFIG, ORDER, tmp_path)
     assert [slower.manifest_sha256] == [one.manifest_sha256 for one in faster]
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".rt-1")] == []

@@ -8,8 +8,9 @@ from lake_builder import LakeBuilder
 from maintenance_case import fill, maintain
 
 from lake.disk import log_file
-from lake.maintenance.delta_log import commit_path, list_log, read_actions
-from lake.maintenance.storage import FolderStorage
+from lake.log_path import commit_path
+from lake.maintenance.delta_log import list_log, read_actions
+from lake.storage.folder import FolderStorage
 from schemas.errors import LakeError
 
 

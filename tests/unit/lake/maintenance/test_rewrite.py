@@ -16,8 +16,8 @@ from lake.append import TableWriter
 from lake.maintenance.commit import DataFile
 from lake.maintenance.plan import ActiveFile, Group
 from lake.maintenance.rewrite import ROWS_PER_GROUP, write_sorted
-from lake.maintenance.storage import FolderStorage
 from lake.maintenance.table_state import TableState
+from lake.storage.folder import FolderStorage
 from lake.table import PARTITION_COLUMN
 from schemas.errors import LakeError
 

@@ -28,7 +28,7 @@ from polars.testing import assert_frame_equal
 
 from lake import Claim, Lake, connect
 from lake.append import TableWriter
-from lake.maintenance.delta_log import LOG
+from lake.log_path import LOG
 from lake.maintenance.maintainer import Swept
 from lake.maintenance.sweep import ClockAheadError
 from schemas.errors import LakeError
@@ -293,7 +293,7 @@ def test_two_sweeps_at_once_are_no_harm(path: Path) -> None:
     """What one has deleted is not missed by the other."""
     before = content(Lake.open(path))
     with pytest.MonkeyPatch.context() as patch:
-        from lake.maintenance.storage import FolderStorage  # noqa: PLC0415 - patched here alone
+        from lake.storage.folder import FolderStorage  # noqa: PLC0415 - patched here alone
 
         delete, calls = FolderStorage.delete, []
 

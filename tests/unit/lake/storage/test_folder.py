@@ -1,11 +1,12 @@
-"""Files of a table in a folder."""
+"""Files in a folder."""
 
 import threading
 from pathlib import Path
 
 import pytest
 
-from lake.maintenance.storage import DRAFT_SUFFIX, FolderStorage
+from lake.storage.folder import FolderStorage
+from lake.storage.interface import DRAFT_SUFFIX
 from schemas.errors import LakeError
 
 
@@ -64,17 +65,44 @@ def test_what_the_system_refuses_is_named(tmp_path: Path) -> None:
     for call in (storage.read, storage.delete):
         with pytest.raises(LakeError, match="folder"):
             call("folder")
-    with pytest.raises(LakeError, match="none"):
-        storage.put_if_absent("none/x", b"")
-    with pytest.raises(LakeError, match="none"):
-        storage.keep("none")
+    (tmp_path / "file").write_bytes(b"")
+    for call in (storage.put, storage.put_if_absent):
+        with pytest.raises(LakeError, match="file"):
+            call("file/x", b"")
 
 
-def test_a_file_that_another_library_wrote_is_kept(tmp_path: Path) -> None:
-    """Its size and time are those of the file."""
+def test_a_staged_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    """Its size and time are those of the file; what its writer raises is raised, and leaves nothing."""
     storage = FolderStorage(tmp_path)
-    Path(storage.location("x")).write_bytes(b"12345")
-    kept = storage.keep("x")
-    assert (kept.path, kept.size) == ("x", 5)
-    assert kept == next(storage.list())
-    assert not kept.path.endswith(DRAFT_SUFFIX)
+    staged = storage.stage("a/x", lambda file: Path(file).write_bytes(b"12345"))
+    assert (staged.path, staged.size) == ("a/x", 5)
+    assert staged == next(storage.list())
+
+    def fail(file: str) -> None:
+        Path(file).write_bytes(b"half")
+        raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        storage.stage("a/y", fail)
+    assert [file.path for file in storage.list()] == ["a/x"]
+
+
+def test_another_file_of_the_same_name_has_another_identity(tmp_path: Path) -> None:
+    """None where there is no file."""
+    storage = FolderStorage(tmp_path)
+    storage.put("log/1", b"1")
+    first = storage.identities(["log/1", "log/2"])
+    assert first == storage.identities(["log/1", "log/2"])
+    storage.put("log/1", b"1")
+    assert (storage.identities(["log/1"])[0] != first[0], first[1]) == (True, None)
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    """And no draft is left; folders on the way are made."""
+    storage = FolderStorage(tmp_path)
+    for content in (b"one", b"two"):
+        storage.put("views/x", content)
+        assert storage.read("views/x") == content
+    storage.fetch("views/x", str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == b"two"
+    assert not [file.path for file in storage.list() if file.path.endswith(DRAFT_SUFFIX)]

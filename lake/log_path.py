@@ -1,0 +1,19 @@
+"""Names of the files of a Delta table's log, relative to the table's folder. Pure."""
+
+__all__ = ["LOG", "checkpoint_path", "commit_path"]
+
+LOG = "_delta_log"
+
+
+def commit_path(version: int) -> str:
+    """Return the path of a log entry.
+
+    >>> commit_path(7)
+    '_delta_log/00000000000000000007.json'
+    """
+    return f"{LOG}/{version:020d}.json"
+
+
+def checkpoint_path(version: int) -> str:
+    """Return the path of a Delta checkpoint."""
+    return f"{LOG}/{version:020d}.checkpoint.parquet"
