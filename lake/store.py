@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import polars as pl
 from deltalake import DeltaTable, Schema
@@ -39,6 +39,10 @@ from schemas.errors import LakeConflict, LakeError
 __all__ = ["Lake"]
 
 _T = TypeVar("_T")
+
+HISTORY: Final = "history"
+HISTORY_TABLE: Final = "predictions"
+"""Application whose position says where history begins, and the table that has it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FILES_AT_ONCE = 32
@@ -103,6 +107,20 @@ class Lake:
     def applied(self, table: str, app: str) -> int:
         """Return the next position of `app` in `table`; 0 if it has written nothing."""
         return self._writer(table).position(app)
+
+    @property
+    def history_begins_ms(self) -> int:
+        """Time of the oldest predictions that readers show, ms UTC; 0: of all."""
+        return self.applied(HISTORY_TABLE, HISTORY)
+
+    def begin_history(self, at_ms: int, recorded_at: datetime) -> None:
+        """Let history begin at a time; it never goes back.
+
+        Raises:
+            LakeConflict: another process has moved it meanwhile.
+        """
+        none = self.scan(HISTORY_TABLE).head(0).drop(PARTITION_COLUMN, RECORDED_AT).collect()
+        self.append(HISTORY_TABLE, none, [Claim(HISTORY, self.history_begins_ms, at_ms)], recorded_at=recorded_at)
 
     def version(self, table: str) -> int:
         """Return the version of the table: the number of its newest commit."""

@@ -55,12 +55,14 @@ class RulingOutcome(StrEnum):
     EXPIRED = "expired"
     USED = "used"
     BUSY = "busy"
+    GONE = "gone"
 
 
 _LOGGED = {
     RulingOutcome.DECIDED: "it has been ruled about already",
     RulingOutcome.CHANGED: "the diff is not the one that was read",
     RulingOutcome.EXPIRED: "the form has expired",
+    RulingOutcome.GONE: "records that it concerns have left the lake",
 }
 """Refusals that are logged, with their reason: those of complete rulings that came too late."""
 
@@ -114,11 +116,19 @@ class Approvals:
     Args:
         logs: of all label kinds.
         now_ms: wall clock; recorded for people, nothing depends on it.
+        kept_since_ms: since when labels are kept with all predictions that they are about; backfills with older ones
+            cannot be approved, because nothing can be restated.
     """
 
-    def __init__(self, logs: Sequence[tuple[EntryOrigin, DecisionLog]], now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        logs: Sequence[tuple[EntryOrigin, DecisionLog]],
+        now_ms: Callable[[], int],
+        kept_since_ms: Callable[[], int] = int,
+    ) -> None:
         self._logs = logs
         self._now_ms = now_ms
+        self._kept_since_ms = kept_since_ms
         # a table of the lake is written by one thread at a time
         self._lock = Lock()
 
@@ -174,6 +184,8 @@ class Approvals:
                 result = RulingResult(RulingOutcome.UNKNOWN)
                 return []
             outcome = _outcome(request, status, entries, is_expired=is_expired)
+            if outcome is RulingOutcome.DONE and self._is_gone(request, status):
+                outcome = RulingOutcome.GONE
             new: list[Decision] = []
             if outcome is RulingOutcome.DONE:
                 ruling = Ruling(episode=status.episode, verdict=request.verdict)
@@ -189,6 +201,9 @@ class Approvals:
                 return RulingResult(RulingOutcome.BUSY)
             log.warning("a refusal could not be logged: %s", result.outcome.value)
         return result
+
+    def _is_gone(self, request: RulingRequest, status: EpisodeStatus) -> bool:
+        return request.verdict is Verdict.APPROVED and status.episode.since < self._kept_since_ms()
 
     def _refusal(
         self, origin: EntryOrigin, entries: Sequence[Decision], request: RulingRequest, outcome: RulingOutcome

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lake.log_path import checkpoint_path, commit_path
-from lake.maintenance.delta_log import Actions, read_actions
+from lake.maintenance.delta_log import MAINTAINER, Actions, read_actions
 from lake.maintenance.plan import Group
 from lake.storage.interface import Storage
 from lake.table import PARTITION_COLUMN
@@ -49,25 +49,25 @@ class Replacement:
         read_version: version of the table at which all removed files were active.
         position: of the table's maintenance claim at that version.
         removed: files to replace.
-        added: file with exactly their rows.
+        added: file with exactly their rows; None: the rows leave the table.
     """
 
     table: str
     read_version: int
     position: int
     removed: Group
-    added: DataFile
+    added: DataFile | None
 
 
 def claim_of(table: str) -> str:
     """Return the id of the application whose position counts the maintenance commits of a table."""
-    return f"maintain:{table}"
+    return f"{MAINTAINER}{table}"
 
 
 def commit_replacement(storage: Storage, replacement: Replacement, now_ms: int) -> int:
     """Write the log entry and return the version that it makes.
 
-    The change feed shows nothing: no row is new and none is gone.
+    The change feed shows nothing of rows that are in another file, and that others are gone.
 
     Raises:
         LakeConflict: another maintainer, or a writer that removed rows, was first; nothing has changed.
@@ -118,28 +118,33 @@ def _check_compatible(other: Actions, version: int, replacement: Replacement) ->
 def _entry(replacement: Replacement, now_ms: int) -> bytes:
     """Return the log entry: who, the claim, what is gone, what is there instead."""
     partition = {PARTITION_COLUMN: replacement.removed.day.isoformat()}
+    is_change = replacement.added is None
     removed = [
         {
             "path": file.path,
             "deletionTimestamp": now_ms,
-            "dataChange": False,
+            "dataChange": is_change,
             "extendedFileMetadata": True,
             "partitionValues": partition,
             "size": file.size,
         }
         for file in replacement.removed.files
     ]
-    added = {
-        "path": replacement.added.path,
-        "partitionValues": partition,
-        "size": replacement.added.size,
-        "modificationTime": replacement.added.modified_ms,
-        "dataChange": False,
-        "stats": replacement.added.stats,
-    }
+    added = [
+        {
+            "path": file.path,
+            "partitionValues": partition,
+            "size": file.size,
+            "modificationTime": file.modified_ms,
+            "dataChange": False,
+            "stats": file.stats,
+        }
+        for file in (replacement.added,)
+        if file is not None
+    ]
     info = {
         "timestamp": now_ms,
-        "operation": "OPTIMIZE",
+        "operation": "DELETE" if is_change else "OPTIMIZE",
         "operationParameters": {"predicate": "[]"},
         "readVersion": replacement.read_version,
         "isBlindAppend": False,
@@ -150,6 +155,6 @@ def _entry(replacement: Replacement, now_ms: int) -> bytes:
         {"commitInfo": info},
         {"txn": claim},
         *({"remove": action} for action in removed),
-        {"add": added},
+        *({"add": action} for action in added),
     )
     return b"".join(json.dumps(action, separators=(",", ":")).encode() + b"\n" for action in actions)

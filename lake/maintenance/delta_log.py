@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -18,12 +18,16 @@ from lake.storage.interface import Storage, StoredFile
 from schemas.errors import LakeError
 
 __all__ = [
+    "MAINTAINER",
     "Actions",
     "LogFiles",
     "list_log",
     "read_actions",
     "read_checkpoint",
 ]
+
+MAINTAINER: Final = "maintain:"
+"""Begins the ids of applications whose positions count the maintenance commits of a table."""
 
 _ENTRY = re.compile(LOG + r"/(\d{20})\.(json|checkpoint\.parquet)")
 
@@ -69,6 +73,11 @@ class Actions:
     changes: frozenset[str] = field(default_factory=frozenset)
     apps: frozenset[str] = field(default_factory=frozenset)
     alters: bool = False
+
+    @property
+    def is_maintenance(self) -> bool:
+        """Whether it is no sign of a writer."""
+        return self.is_rewrite or any(app.startswith(MAINTAINER) for app in self.apps)
 
     @property
     def named(self) -> frozenset[str]:

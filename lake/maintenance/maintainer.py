@@ -14,6 +14,7 @@ import polars as pl
 from lake.append import TableWriter
 from lake.maintenance.commit import Replacement, commit_replacement
 from lake.maintenance.expiry import Expired
+from lake.maintenance.history import HISTORY_TABLES, files_of_history
 from lake.maintenance.plan import ActiveFile, Group, plan_groups
 from lake.maintenance.rewrite import write_sorted
 from lake.maintenance.status import TableStatus, table_status
@@ -112,6 +113,38 @@ class Maintainer:
             if one.data or one.log:
                 yield Swept(table.name, len(one.data) + len(one.log), one.size)
 
+    def history(self, before_ms: int) -> list[Rewritten]:
+        """Return the files of which all rows leave, by table and day (`lake.maintenance.history`).
+
+        Args:
+            before_ms: rows of records from then on stay.
+
+        Raises:
+            LakeError: a table cannot be read.
+        """
+        tables = {table.name: table.active() for table in self._tables if table.name in HISTORY_TABLES}
+        found = files_of_history(tables, before_ms)
+        return [Rewritten(table, group) for table, groups in found.items() for group in groups]
+
+    def drop_history(self, before_ms: int, now_ms: Callable[[], int]) -> Iterator[Rewritten]:
+        """Take these files out of their tables, and give each step after it is done.
+
+        Args:
+            before_ms: as of `history`.
+            now_ms: the wall clock, ms UTC.
+
+        Raises:
+            LakeError: a table cannot be read or written; what was given is done.
+        """
+        tables = {table.name: table for table in self._tables}
+        for step in self.history(before_ms):
+            try:
+                tables[step.table].drop(step.group, now_ms())
+            except LakeConflict as conflict:
+                log.info("history leaves %s later: %s", step.table, conflict)
+            else:
+                yield step
+
     def status(self, now_ms: int) -> list[TableStatus]:
         """Return the status of each table.
 
@@ -184,6 +217,22 @@ class _Table:
             self._writer.checkpoint()
             self._crash(f"{self.name} checkpointed")
 
+    def active(self) -> Sequence[ActiveFile]:
+        """Return the files of the current version."""
+        return TableState.of(self._writer.handle, self.name).files
+
+    def drop(self, group: Group, now_ms: int) -> None:
+        """Take files out of the table.
+
+        Raises:
+            LakeConflict: another maintainer was first; nothing has changed.
+        """
+        state = TableState.of(self._writer.handle, self.name)
+        if not {file.path for file in group.files} <= {file.path for file in state.files}:
+            raise LakeConflict("files were rewritten meanwhile", where=f"table {self.name}")
+        commit_replacement(self._storage, Replacement(self.name, state.version, state.position, group, None), now_ms)
+        self._crash(f"{self.name} dropped")
+
     def times(self) -> LogTimes:
         """Return the times of the commits."""
         return LogTimes(self._storage)
@@ -203,7 +252,7 @@ class _Table:
 
     def status(self, files: TableFiles, now_ms: int) -> TableStatus:
         """Return the table's status."""
-        active = TableState.of(self._writer.handle, self.name).files
+        active = self.active()
         return table_status(self.name, active, files, self._planned(active, now_ms))
 
     def _planned(self, active: Sequence[ActiveFile], now_ms: int) -> list[Group]:

@@ -43,6 +43,7 @@ class ActiveFile:
         size: in bytes.
         rows: their number.
         modified_ms: when it was written, ms UTC.
+        latest_ms: the greatest time of its rows (`lake.maintenance.history.TIME_OF`), ms UTC; None: it is not known.
     """
 
     path: str
@@ -50,6 +51,7 @@ class ActiveFile:
     size: int
     rows: int
     modified_ms: int
+    latest_ms: int | None = None
 
     @property
     def level(self) -> int:

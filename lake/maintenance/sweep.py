@@ -73,10 +73,10 @@ class LogTimes:
         return min(file.modified_ms for file in found)
 
     def newest_ms(self) -> int | None:
-        """Return the time of the newest commit that was no rewrite; None if there is none among the newest entries."""
+        """Return the time of the newest commit of a writer; None if there is none among the newest entries."""
         for version in sorted(self.log.commits, reverse=True)[:LOOKED_BACK_MAX]:
             actions = self.actions(version)
-            if actions is not None and not actions.is_rewrite:
+            if actions is not None and not actions.is_maintenance:
                 return self.time_ms(version)
         return None
 

@@ -8,6 +8,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from lake.maintenance.commit import claim_of
+from lake.maintenance.history import TIME_OF
 from lake.maintenance.plan import ActiveFile
 from lake.table import PARTITION_COLUMN
 
@@ -39,8 +40,11 @@ class TableState:
         actions = pl.DataFrame(handle.get_add_actions(flatten=True))
         files = []
         if actions.height:
+            latest = f"max.{TIME_OF.get(table)}"
+            is_known = latest in actions.columns
             rows = actions.select(
-                *("path", f"partition.{PARTITION_COLUMN}", "size_bytes", "num_records", "modification_time")
+                *("path", f"partition.{PARTITION_COLUMN}", "size_bytes", "num_records", "modification_time"),
+                latest_ms=pl.col(latest).dt.epoch("ms") if is_known else pl.lit(None, pl.Int64),
             ).filter(pl.col("num_records").is_not_null())
             files = [ActiveFile(*row) for row in rows.iter_rows()]
         declared = (handle.metadata().configuration or {}).get(_STATISTICS)

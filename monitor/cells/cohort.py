@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-__all__ = ["ALL", "cohort_day", "day_at", "day_ends", "day_starts_ms", "read_slice", "slice_texts"]
+__all__ = ["ALL", "cohort_day", "day_at", "day_ends", "day_starts_ms", "first_whole_day", "read_slice", "slice_texts"]
 
 ALL = ""
 """The slice of all predictions."""
@@ -59,6 +59,16 @@ def day_at(at_ms: int, timezone: str) -> date:
     datetime.date(1969, 12, 31)
     """
     return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(timezone)).date()
+
+
+def first_whole_day(at_ms: int, timezone: str) -> date:
+    """Return the first day in the loop's time zone that begins at an instant or later.
+
+    >>> first_whole_day(0, "UTC"), first_whole_day(0, "America/New_York")
+    (datetime.date(1970, 1, 1), datetime.date(1970, 1, 1))
+    """
+    day = day_at(at_ms, timezone)
+    return day if day_starts_ms([day], timezone)[0] >= at_ms else day + timedelta(days=1)
 
 
 def day_ends(days: Iterable[date], timezone: str) -> pl.DataFrame:

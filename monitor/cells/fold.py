@@ -143,7 +143,7 @@ def _count(plan: CellPlan, predictions: pl.DataFrame, outcomes: pl.DataFrame, st
     parts.extend(count_arrivals(plan, codebook, arrivals))
     parts.extend(count_label_flow(plan, codebook, arrivals))
     parts.extend(_grids(plan, codebook, states, grids))
-    cells = codebook.decode(parts)
+    cells = codebook.decode(parts).filter(pl.col("day") >= plan.since)
     moved = [of_slots, *([moved_into(plan.readers.atoms_of(grids), grids)] if grids else [])]
     return cells if all(map(pl.DataFrame.is_empty, moved)) else merge(cells, *moved)
 

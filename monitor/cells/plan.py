@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Literal
 
 import polars as pl
@@ -99,6 +100,7 @@ class CellPlan:
         grids: by binary kind and version, the grid of its rank bins; without one, each score is a bin.
         atoms: the labels by score, summed over days, of the versions that have no grid.
         readers: of the cells so far.
+        since: cells of earlier days are not counted: their records have left the lake.
     """
 
     timezone: str
@@ -111,6 +113,7 @@ class CellPlan:
     grids: Mapping[tuple[str, str], RankGrid] = field(default_factory=dict)
     atoms: pl.DataFrame = field(default_factory=CELL_SCHEMA.to_frame, compare=False, repr=False)
     readers: CellReaders = field(default=NO_CELLS, compare=False, repr=False)
+    since: date = field(default=date.min, compare=False)
 
     @classmethod
     def from_config(cls, config: LoopConfig) -> "CellPlan":

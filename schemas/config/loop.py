@@ -27,6 +27,7 @@ from schemas.config.mapping import SourceMap
 from schemas.config.metric import MetricChoice, metrics_once
 from schemas.config.prediction import Name, PredictionConfig
 from schemas.config.privacy import privacy_problems
+from schemas.config.retention import RetentionConfig, retention_problems
 from schemas.config.retrain import DriftConfig, RetrainConfig
 
 __all__ = ["LOOP_PATTERN", "MAX_PARTITIONS", "LakeConfig", "LoopConfig"]
@@ -71,6 +72,7 @@ class LoopConfig(StrictModel):
     )
     kafka: KafkaConfig | None = Field(default=None, description="Kafka cluster; left out if only files are read.")
     lake: LakeConfig = Field(default_factory=LakeConfig, description="Where results are stored.")
+    retention: RetentionConfig = Field(default_factory=RetentionConfig, description="How long records stay in it.")
     state: StateConfig = Field(default_factory=StateConfig, description="Where the join stores its state.")
     http: HttpConfig = Field(default_factory=HttpConfig, description="HTTP server of the page and of the processes.")
     partitions: int = Field(
@@ -126,6 +128,7 @@ class LoopConfig(StrictModel):
             *age_problems(self.evaluate_at, self.labels),
             *source_problems(self.ingest, self.loop, self.predictions, self.labels),
             *privacy_problems(self.ingest, self.predictions),
+            *retention_problems(self.retention, self.labels),
         ]
         if problems:
             raise ProblemsError(problems)

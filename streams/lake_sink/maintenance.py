@@ -6,16 +6,19 @@ where two of them do the same, the lake refuses the second.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Event, Thread
 from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from lake import Lake
 from lake.failure import is_of_storage
-from lake.maintenance.maintainer import Maintainer
+from lake.maintenance.maintainer import Maintainer, Rewritten
 from lake.maintenance.sweep import ClockAheadError
+from schemas.config.loop import LoopConfig
 from schemas.errors import LakeError
+from streams.ledger.history import advance_history, rows_leave_before_ms
 from streams.runtime.worker import Worker
 
 __all__ = ["BackgroundMaintenance", "MaintenanceMetrics"]
@@ -40,6 +43,7 @@ class MaintenanceMetrics:
     Attributes:
         seconds: CPU time.
         files: rewritten ones, by table.
+        left: rows that left the lake because they are older than its history, by table.
         deleted: files that no reader may need any more, by table.
         failing: 1 after a failure, 0 after the next success.
     """
@@ -60,6 +64,12 @@ class MaintenanceMetrics:
             ["table"],
             registry=registry,
         )
+        self.left = Counter(
+            "truthloop_lake_left_rows",
+            "Rows that left the lake because its history begins after them",
+            ["table"],
+            registry=registry,
+        )
         self.failing = Gauge(
             "truthloop_lake_maintenance_failing",
             "Whether the last attempt to maintain the lake failed",
@@ -71,20 +81,20 @@ class BackgroundMaintenance:
     """Maintains the lake while the context lasts.
 
     Args:
-        keep_readable_ms: for so long a reader may use what was current when it began.
+        config: of the loop.
         has_turn: tells whether this worker is the one that maintains.
     """
 
     def __init__(
         self,
         worker: Worker,
-        keep_readable_ms: int,
+        config: LoopConfig,
         has_turn: Callable[[], bool],
         *,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
         self._worker = worker
-        self._keep_readable_ms = keep_readable_ms
+        self._config = config
         self._has_turn = has_turn
         self._look_every_s = look_every_s
         self._stop = Event()
@@ -140,13 +150,21 @@ class BackgroundMaintenance:
             for step in maintainer.sweep(self._worker.now_ms()):
                 self._metrics.deleted.labels(step.table).inc(step.files)
                 began_s = self._rest(began_s)
+            for left in self._history(maintainer):
+                self._metrics.left.labels(left.table).inc(left.group.rows)
+                began_s = self._rest(began_s)
         except ClockAheadError as error:
             log.info("%s", error)
         self._sweep_at_s = self._worker.clock() + SWEEP_EVERY_S
         self._rest(began_s)
 
+    def _history(self, maintainer: Maintainer) -> Iterator[Rewritten]:
+        """Let history begin where the config wants it, and take out what is before."""
+        begins_ms = advance_history(Lake.open(self._worker.lake), self._config, self._worker.now_ms())
+        yield from maintainer.drop_history(rows_leave_before_ms(begins_ms, self._config), self._worker.now_ms)
+
     def _maintainer(self) -> Maintainer:
-        return Maintainer(self._worker.lake, self._keep_readable_ms, self._worker.crash)
+        return Maintainer(self._worker.lake, self._config.lake.keep_readable, self._worker.crash)
 
     def _rest(self, began_s: float) -> float:
         """Rest for so long that the CPU time since `began_s` is the share; return the new CPU time."""

@@ -66,7 +66,7 @@ class LakeRole:
         self._worker.health.set_readiness("it waits for its partitions")
         written_s = time.monotonic()
         try:
-            with BackgroundMaintenance(self._worker, self._config.lake.keep_readable, lambda: 0 in reader.mine):
+            with BackgroundMaintenance(self._worker, self._config, lambda: 0 in reader.mine):
                 while not should_stop():
                     if reader.is_reset and not self._backoff.must_wait:
                         self._assign(reader, progress)

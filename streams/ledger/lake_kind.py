@@ -9,7 +9,7 @@ from schemas.errors import LakeError
 from streams.ledger.row import LedgerRow
 from streams.ledger.table import REPLAY_APP, newest_rows, steps_written
 
-__all__ = ["complete_rows", "is_live", "is_replayed", "refuse_live", "refuse_replayed"]
+__all__ = ["cells_app", "complete_rows", "is_live", "is_replayed", "refuse_live", "refuse_replayed"]
 
 _LIVE_TABLES = ("labels", "predictions", "outcomes", "ledger")
 """A row in one of them shows that a lake is in use. Not `rejects`: a replay that has not taken its first step may
@@ -53,6 +53,11 @@ def refuse_replayed(lake: Lake) -> None:
             where=str(lake.path),
             hint="Give the live loop a lake of its own: lake.uri in the config.",
         )
+
+
+def cells_app(partition: int) -> str:
+    """Return the application of the table of cells whose position is the number of a partition's steps they count."""
+    return f"cells:{partition}"
 
 
 def complete_rows(lake: Lake) -> dict[int, LedgerRow]:

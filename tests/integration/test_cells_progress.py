@@ -248,8 +248,8 @@ def test_a_merge_that_another_process_has_made_is_not_made_again(
     known = read_evidence(settings).cells
     table = live.lake.by_day("cells")
     monkeypatch.setattr(cell_runs, "RUNS_MAX", 0)
-    assert cell_runs.merge_runs(table, known.state, known.admitted(CellPlan.from_config(CONFIG)).digest, RECORDED_AT)
-    assert not cell_runs.merge_runs(table, known.state, "unused", RECORDED_AT)
+    assert cell_runs.merge_runs(table, known.state, known.admitted(CellPlan.from_config(CONFIG)), RECORDED_AT)
+    assert not cell_runs.merge_runs(table, known.state, CellPlan.from_config(CONFIG), RECORDED_AT)
     assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
 
 

@@ -28,7 +28,12 @@ def open_approvals(settings: Settings, now_ms: Callable[[], int]) -> Approvals:
     """
     config, lake = settings.config, Lake.open(settings.lake)
     logs = [(origin, DecisionLog(lake, origin.kind)) for origin in EntryOrigin.all_of(config)]
-    return Approvals(logs, now_ms)
+
+    def kept_since_ms() -> int:
+        begins_ms = lake.history_begins_ms
+        return begins_ms + max(label.retain for label in config.labels.values()) if begins_ms else 0
+
+    return Approvals(logs, now_ms, kept_since_ms)
 
 
 def state_text(settings: Settings, status: EpisodeStatus) -> str:

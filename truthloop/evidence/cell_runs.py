@@ -17,6 +17,7 @@ from lake import Claim
 from lake.by_day import DayFile, DayTable, DayTableState
 from lake.staged_file import StagedFile
 from monitor.cells.packing import CELL_SCHEMA, merge
+from monitor.cells.plan import CellPlan
 from monitor.cells.summary import SUMMARY_DAY
 from schemas.errors import LakeConflict
 
@@ -47,22 +48,24 @@ def runs_are_due(files: Sequence[DayFile]) -> bool:
     return len(rows) > RUNS_MAX or sum(rows) - largest > max(RUN_ROWS_MAX, largest)
 
 
-def merge_runs(table: DayTable, state: DayTableState, plan: str, recorded_at: datetime) -> bool:
+def merge_runs(table: DayTable, state: DayTableState, plan: CellPlan, recorded_at: datetime) -> bool:
     """Add up the runs and the files of days that they have much to add to, and bring days long past together.
 
     Args:
         table: of the cells.
         state: its newest.
-        plan: digest of the plan that the cells are counted by.
+        plan: that the cells are counted by; files of days before `since`, which may have another, stay as they are.
         recorded_at: of the new files.
 
     Returns:
         False if another process has changed these files meanwhile: nothing is lost, and nothing was merged.
     """
-    work = _Work.of(state)
+    work = _Work.of(state, plan.since)
     if not work.removed:
         return True
-    staged = [stage_cells(table, rows, plan, recorded_at, is_merged=is_merged) for rows, is_merged in work.parts()]
+    staged = [
+        stage_cells(table, rows, plan.digest, recorded_at, is_merged=is_merged) for rows, is_merged in work.parts()
+    ]
     position = state.applied[MERGE_APP]
     claims = [Claim(MERGE_APP, position, position + 1)]
     try:
@@ -122,11 +125,12 @@ class _Work:
     removed: Sequence[DayFile]
 
     @classmethod
-    def of(cls, state: DayTableState) -> "_Work":
+    def of(cls, state: DayTableState, since: date) -> "_Work":
         runs = [one for one in state.files if not one.is_merged]
         added = merge(_rows(state, runs))
         amounts = dict(added.group_by("day").len().iter_rows())
-        known = sorted((one for one in state.files if one.is_merged), key=lambda one: one.first)
+        kept = (one for one in state.files if one.is_merged and (one.last >= since or one.first == SUMMARY_DAY))
+        known = sorted(kept, key=lambda one: one.first)
         spans, removed = list[tuple[date, date]](), list[DayFile](runs)
         for one in known:
             news = sum(amounts.pop(day) for day in [*amounts] if one.first <= day <= one.last)

@@ -9,7 +9,7 @@ A fold reads the cells' summary and the new rows, and appends what they add: it 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -17,20 +17,22 @@ import polars as pl
 from joins import Checkpoint
 from joins.watermark import PREDICTIONS
 from lake import Claim, Lake
+from monitor.cells.cohort import first_whole_day
 from monitor.cells.fold import fold, restate
 from monitor.cells.of_record import changed_rulings
 from monitor.cells.plan import CellPlan
 from monitor.cells.summary import summarise
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of
+from schemas.config.loop import LoopConfig
 from schemas.errors import LakeConflict
 from schemas.events.backfill import Ruling
-from streams.ledger.lake_kind import complete_rows
+from streams.ledger.lake_kind import cells_app, complete_rows
 from streams.ledger.row import LedgerRow
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
 from truthloop.evidence.cell_runs import merge_runs, runs_are_due
-from truthloop.evidence.lake_cells import APP, LakeCells, partition_app, read_cells, ruling_app
+from truthloop.evidence.lake_cells import APP, LakeCells, read_cells, ruling_app
 from truthloop.evidence.outcomes import read_outcomes_of
 from truthloop.evidence.proof import read_cursors
 from truthloop.evidence.recount import recount
@@ -99,7 +101,7 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
     lake = Lake.open(settings.lake) if before is None else before.lake
     # read before the cells: every row up to these checkpoints must be counted
     newest = complete_rows(lake)
-    plan = CellPlan.from_config(settings.config)
+    plan = _plan_of(lake, settings.config)
     logs = before.logs if before is not None else {kind.name: DecisionLog(lake, kind.name) for kind in plan.kinds}
     folder = _Folder(lake, plan, logs, newest)
     cells, rulings = folder.bring_up_to_date(before)
@@ -107,9 +109,15 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
     return Evidence(cells.admitted(plan), cells, reach, rulings, logs, lake)
 
 
+def _plan_of(lake: Lake, config: LoopConfig) -> CellPlan:
+    """Return the plan of a lake's cells: without the days whose records may have left it."""
+    plan, begins_ms = CellPlan.from_config(config), lake.history_begins_ms
+    return replace(plan, since=first_whole_day(begins_ms, plan.timezone)) if begins_ms else plan
+
+
 def folded_steps(lake: Lake) -> dict[int, int]:
     """Return by partition how many of its steps the cells hold."""
-    return {number: lake.applied("cells", partition_app(number)) for number in complete_rows(lake)}
+    return {number: lake.applied("cells", cells_app(number)) for number in complete_rows(lake)}
 
 
 @dataclass(frozen=True)
@@ -149,7 +157,7 @@ class _Folder:
         """Return the cells with some new steps, or these if there are none; None if they must be read again."""
         if not self.newest:
             return known
-        folded = {number: known.applied[partition_app(number)] for number in self.newest}
+        folded = {number: known.applied[cells_app(number)] for number in self.newest}
         spans = None if known.is_other_plan else new_spans(self.lake, self.newest, folded, RECORDS_MAX)
         if spans == []:
             return known
@@ -170,7 +178,7 @@ class _Folder:
         changed = changed_rulings(before, after)
         if not changed:
             return known, after
-        steps = {number: known.applied[partition_app(number)] for number in self.newest}
+        steps = {number: known.applied[cells_app(number)] for number in self.newest}
         touched = [revised_outcomes(self.lake, one.episode, steps) for one in changed]
         others = [one for one in changed if one.episode.definition != self.plan.definitions[one.episode.kind]]
         touched += [outcomes_of_definition(self.lake, one.episode, steps) for one in others]
@@ -215,14 +223,14 @@ class _Folder:
         if not runs_are_due(cells.state.files):
             return cells
         table = self.lake.by_day("cells")
-        merge_runs(table, cells.state, self.plan.digest, _now())
+        merge_runs(table, cells.state, self.plan, _now())
         state = table.state(cells.applied)
         is_same = state.applied[APP] == cells.applied[APP]
         return cells.in_files(state) if is_same else self._read()
 
 
 def _claim(span: Span, folded: Mapping[int, int]) -> Claim:
-    return Claim(partition_app(span.partition), folded[span.partition], span.steps[1])
+    return Claim(cells_app(span.partition), folded[span.partition], span.steps[1])
 
 
 def _now() -> datetime:

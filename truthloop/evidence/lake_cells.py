@@ -19,15 +19,16 @@ from monitor.cells.rank_bin import IS_SCORE, Owner, atoms_among
 from monitor.cells.readers import CellReaders, no_values
 from monitor.cells.slots import ValueCounter, is_slot
 from monitor.cells.summary import SUMMARY_DAY, CellSummary
+from streams.ledger.lake_kind import cells_app
 from truthloop.evidence.cell_runs import MERGE_APP
 
-__all__ = ["APP", "LakeCells", "cells_of_slices", "partition_app", "read_cells", "ruling_app", "scored_labels"]
+__all__ = ["APP", "FIRST_DAY", "LakeCells", "cells_of_slices", "read_cells", "ruling_app", "scored_labels"]
 
 APP: Final = "cells"
 """Application whose position counts the table's commits of cells, so that no two are made from the same cells."""
 
-_FIRST_DAY: Final = SUMMARY_DAY + timedelta(days=1)
-_ALL_DAYS: Final = (_FIRST_DAY, date.max)
+FIRST_DAY: Final = SUMMARY_DAY + timedelta(days=1)
+_ALL_DAYS: Final = (FIRST_DAY, date.max)
 
 _RANGES_KEPT: Final = 2
 """Ranges of days whose cells stay in memory; what is added to them is added up when they are asked for again."""
@@ -39,11 +40,13 @@ class LakeCells:
 
     Attributes:
         state: the files of the table, and up to where they count.
+        plan: digest of the plan that they count by; cells of another one, whose records have left, are not read.
         summary: of all of them.
         is_other_plan: they count by another plan and must be counted anew; the summary has only the slots then.
     """
 
     state: DayTableState
+    plan: str
     summary: CellSummary = field(default_factory=CellSummary)
     is_other_plan: bool = False
     _kept: dict[tuple[date, date], list[pl.DataFrame]] = field(default_factory=dict)
@@ -55,12 +58,12 @@ class LakeCells:
 
     @property
     def applied(self) -> Mapping[str, int]:
-        """Positions of the applications: of `APP`, `partition_app` and `ruling_app`."""
+        """Positions of the applications: of `APP`, `cells_app` and `ruling_app`."""
         return self.state.applied
 
     def counts(self, partition: int) -> bool:
         """Return whether the position of a partition is known."""
-        return partition_app(partition) in self.state.applied
+        return cells_app(partition) in self.state.applied
 
     def of_days(self, first: date, last: date, *conditions: pl.Expr) -> pl.DataFrame:
         """Return the cells of some days, both included, merged.
@@ -70,7 +73,7 @@ class LakeCells:
         Args:
             conditions: on columns of `monitor.cells.packing.CELL_KEY`: they are met before cells are added up.
         """
-        days = max(first, _FIRST_DAY), last
+        days = max(first, FIRST_DAY), last
         if self.is_other_plan:
             return CELL_SCHEMA.to_frame()
         if conditions:
@@ -104,14 +107,14 @@ class LakeCells:
         """
         kept = {days: [*parts, rows.filter(pl.col("day").is_between(*days))] for days, parts in self._kept.items()}
         worth = {days: parts for days, parts in kept.items() if sum(map(len, parts[1:])) <= len(parts[0])}
-        return LakeCells(state, self.summary.plus(summary), _kept=worth)
+        return LakeCells(state, self.plan, self.summary.plus(summary), _kept=worth)
 
     def in_files(self, state: DayTableState) -> "LakeCells":
         """Return the same cells in other files."""
         return replace(self, state=state)
 
     def _scan(self, days: tuple[date, date]) -> pl.LazyFrame:
-        return self.state.scan(*days).select(CELL_SCHEMA.names())
+        return self.state.scan(*days).filter(plan=self.plan).select(CELL_SCHEMA.names())
 
     def _atoms_of(self, owners: Collection[Owner]) -> pl.DataFrame:
         return scored_labels(self._scan(_ALL_DAYS), owners)
@@ -124,32 +127,27 @@ def read_cells(lake: Lake, plan: CellPlan, partitions: Iterable[int]) -> LakeCel
         plan: what cells should count.
         partitions: those whose positions are wanted.
     """
-    apps = [APP, MERGE_APP, *map(partition_app, partitions), *(ruling_app(kind.name) for kind in plan.kinds)]
+    apps = [APP, MERGE_APP, *map(cells_app, partitions), *(ruling_app(kind.name) for kind in plan.kinds)]
     state = lake.by_day("cells").state(apps)
     rows = state.scan(SUMMARY_DAY, SUMMARY_DAY).select(*CELL_SCHEMA.names(), "plan").collect()
     plans = rows.get_column("plan").unique().to_list()
     if plans != [plan.digest] and any(one.rows for one in state.files):
-        return LakeCells(state, CellSummary().plus(rows.filter(is_slot())), is_other_plan=True)
-    return LakeCells(state, CellSummary().plus(rows))
+        return LakeCells(state, plan.digest, CellSummary().plus(rows.filter(is_slot())), is_other_plan=True)
+    return LakeCells(state, plan.digest, CellSummary().plus(rows))
 
 
 def scored_labels(cells: pl.LazyFrame, owners: Collection[Owner]) -> pl.DataFrame:
     """Return the cells of labels by score of some kinds and versions, of all days, merged; none of the summary."""
     is_theirs = pl.col("version").is_in(sorted({version for _, version in owners}))
     is_score = pl.col("measure").str.contains(IS_SCORE)
-    rows = cells.filter(pl.col("day") >= _FIRST_DAY, is_theirs, is_score).select(CELL_SCHEMA.names())
+    rows = cells.filter(pl.col("day") >= FIRST_DAY, is_theirs, is_score).select(CELL_SCHEMA.names())
     return atoms_among(merge(rows.collect()), owners)
 
 
 def cells_of_slices(cells: pl.LazyFrame, texts: Collection[str], condition: pl.Expr) -> pl.DataFrame:
     """Return the cells of some slices that meet a condition, of all days, merged; none of the summary."""
-    rows = cells.filter(pl.col("day") >= _FIRST_DAY, pl.col("slice").is_in(sorted(texts)), condition)
+    rows = cells.filter(pl.col("day") >= FIRST_DAY, pl.col("slice").is_in(sorted(texts)), condition)
     return merge(rows.select(CELL_SCHEMA.names()).collect())
-
-
-def partition_app(partition: int) -> str:
-    """Return the application whose position is the number of a partition's steps that the cells count."""
-    return f"{APP}:{partition}"
 
 
 def ruling_app(kind: str) -> str:

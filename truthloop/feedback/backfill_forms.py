@@ -34,6 +34,7 @@ _STATUS: Final = {
     RulingOutcome.USED: 409,
     RulingOutcome.EXPIRED: 410,
     RulingOutcome.BUSY: 503,
+    RulingOutcome.GONE: 409,
 }
 
 

@@ -108,6 +108,10 @@ def refusal_text(result: RulingResult, zone: tzinfo) -> tuple[str, str]:
             "Read the new diff, then rule about it.",
         ),
         RulingOutcome.EXPIRED: ("the form has expired", "Open the backfill again for a new form."),
+        RulingOutcome.GONE: (
+            "predictions that it concerns have left the lake (retention.lake), so what was counted cannot be restated",
+            "Reject it, or read the past into a lake of its own that keeps it.",
+        ),
         RulingOutcome.USED: (f"this form was sent before. {status}", "A form is valid for one ruling."),
     }
     decided = (f"it is decided already. {status}", "A ruling holds until the backfill grows.")

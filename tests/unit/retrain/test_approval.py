@@ -1,6 +1,7 @@
 """Rulings of people about backfills: recorded once, for the diff that was read, with a reason; others are refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,26 @@ def test_a_refusal_is_logged_however_many_others_are_logged_first(loop: Settings
     assert result.outcome is RulingOutcome.DECIDED
     assert events(loop) == [Event.BACKFILLED, Event.APPROVED, *[Event.REFUSED] * crowd_size]
     assert log_of(loop)[-1].detail["by"] == "Bob"
+
+
+@pytest.mark.parametrize(
+    ("kept_since_ms", "verdict", "outcome"),
+    [
+        (START_MS, Verdict.APPROVED, RulingOutcome.DONE),
+        (START_MS + 1, Verdict.APPROVED, RulingOutcome.GONE),
+        (START_MS + 1, Verdict.REJECTED, RulingOutcome.DONE),
+    ],
+)
+def test_a_backfill_whose_records_have_left_the_lake_is_not_approved(
+    loop: Settings, kept_since_ms: int, verdict: Verdict, outcome: RulingOutcome
+) -> None:
+    """What was counted could not be restated; the refusal is logged, and it can still be rejected."""
+    sha256 = log_backfill(loop, backfill_diff(since=START_MS, until=START_MS + 1))
+    decisions = DecisionLog(Lake.open(loop.lake), "late")
+    approvals = Approvals([(EntryOrigin("flights", "late", None), decisions)], lambda: NOW_MS, lambda: kept_since_ms)
+    result = approvals.rule(replace(statement(sha256), verdict=verdict))
+    assert result.outcome is outcome
+    assert (log_of(loop)[-1].event is Event.REFUSED) is (outcome is RulingOutcome.GONE)
 
 
 def test_waiting_backfills_come_first_with_their_reasons(loop: Settings) -> None:

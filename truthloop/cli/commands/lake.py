@@ -64,11 +64,20 @@ def maintain(
 ) -> None:
     """Rewrite many small files as few large ones, and delete what no reader may need any more. No row changes.
 
+    With `retention.lake` in the config, records that are older leave the lake.
+
     It may run at any time, beside writers, readers and other maintainers, and may be stopped at any time.
     """
     with reporting_errors():
-        from lake.maintenance.maintainer import Maintainer  # noqa: PLC0415 - keeps --help fast
+        from lake import Lake  # noqa: PLC0415 - keeps --help fast
+        from lake.maintenance.maintainer import Maintainer  # noqa: PLC0415 - the same
         from lake.maintenance.sweep import ClockAheadError  # noqa: PLC0415 - the same
+        from schemas.base.figures import moment, zone_of  # noqa: PLC0415 - the same
+        from streams.ledger.history import (  # noqa: PLC0415 - the same
+            advance_history,
+            history_due,
+            rows_leave_before_ms,
+        )
         from streams.runtime.crash_point import crash_points  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
@@ -78,8 +87,16 @@ def maintain(
         maintainer = Maintainer(settings.lake, settings.config.lake.keep_readable, crash)
         refused = ""
         deleted: list[Swept] = []
-        try:  # first: rewrites are commits, and ages are judged by the newest of the writers
+        left: list[Rewritten] = []
+        begins_ms = 0
+        try:
             deleted = maintainer.expired(now_ms()) if dry_run else list(maintainer.sweep(now_ms()))
+            opened = Lake.open(settings.lake)
+            begins_ms = (
+                history_due(opened, settings.config) if dry_run else advance_history(opened, settings.config, now_ms())
+            )
+            before_ms = rows_leave_before_ms(begins_ms, settings.config)
+            left = maintainer.history(before_ms) if dry_run else list(maintainer.drop_history(before_ms, now_ms))
         except ClockAheadError as error:
             refused = f"{error.what}. {error.hint}"
         rewritten = maintainer.due(now_ms()) if dry_run else list(maintainer.steps(now_ms))
@@ -88,13 +105,17 @@ def maintain(
                 {
                     "is_done": not dry_run,
                     "rewritten": [_document(one) for one in rewritten],
+                    "history_begins_ms": begins_ms or None,
+                    "left": [_document(one) for one in left],
                     "deleted": [{"table": one.table, "files": one.files, "bytes": one.size} for one in deleted],
                     "refused": refused or None,
                 }
             )
         else:
-            _print(rewritten, deleted)
-            if dry_run and (rewritten or deleted):
+            _print(rewritten, left, deleted)
+            if begins_ms:
+                note(f"History begins at {moment(begins_ms, zone_of(settings.config.timezone))}.")
+            if dry_run and (rewritten or left or deleted):
                 note("Nothing was changed. Without --dry-run it is done; what is rewritten may make more due.")
         if refused:
             warn(refused)
@@ -190,14 +211,15 @@ def _document(one: "Rewritten") -> dict[str, object]:
     }
 
 
-def _print(rewritten: "list[Rewritten]", deleted: "list[Swept]") -> None:
+def _print(rewritten: "list[Rewritten]", left: "list[Rewritten]", deleted: "list[Swept]") -> None:
     from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - keeps --help fast
 
     table = plain_table("table:", "what:", "recorded on:", "files", "rows", "MB")
-    for one in rewritten:
-        group = one.group
-        cells = (f"{len(group.files):,}", f"{group.rows:,}", _megabytes(group.size))
-        table.add_row(one.table, "rewritten as one file", group.day.isoformat(), *cells)
+    for what, steps in (("rewritten as one file", rewritten), ("older than history, left", left)):
+        for one in steps:
+            group = one.group
+            cells = (f"{len(group.files):,}", f"{group.rows:,}", _megabytes(group.size))
+            table.add_row(one.table, what, group.day.isoformat(), *cells)
     for other in deleted:
         table.add_row(other.table, "deleted", "", f"{other.files:,}", "", _megabytes(other.size))
     if table.row_count:

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from maintenance_case import DAY, KEEP_READABLE_MS, files_by_day, fill, maintain, make_older, moment, now_ms
+from lake_builder import loop_config
+from maintenance_case import DAY, files_by_day, fill, maintain, make_older, moment, now_ms
 
 from lake import Lake
 from streams.lake_sink.maintenance import BackgroundMaintenance
@@ -38,7 +39,7 @@ def test_what_is_due_is_done_beside_the_writer(tmp_path: Path) -> None:
     """And counted."""
     lake = fill(tmp_path / "lake").lake
     one = worker(lake.path)
-    with BackgroundMaintenance(one, KEEP_READABLE_MS, lambda: True, look_every_s=0.01):
+    with BackgroundMaintenance(one, loop_config(), lambda: True, look_every_s=0.01):
         until(lambda: metric(one, "truthloop_lake_rewritten_files_total", table="predictions") > 0)
     assert files_by_day(lake, "predictions") == {str(DAY): 1}
     assert metric(one, "truthloop_lake_rewritten_files_total", table="predictions") == 70
@@ -53,7 +54,7 @@ def test_what_no_reader_needs_is_deleted_too(tmp_path: Path) -> None:
     make_older(builder.lake.path, 3)
     builder.reject("labels", 99, "stale")
     one = Worker("0", tmp_path / "state", builder.lake.path, Health("lake"), now_ms)
-    with BackgroundMaintenance(one, KEEP_READABLE_MS, lambda: True, look_every_s=0.01):
+    with BackgroundMaintenance(one, loop_config(), lambda: True, look_every_s=0.01):
         until(lambda: metric(one, "truthloop_lake_deleted_files_total", table="predictions") > 0)
     assert metric(one, "truthloop_lake_deleted_files_total", table="predictions") == 70 + 71 + 1
     assert metric(one, "truthloop_lake_maintenance_failing") == 0
@@ -64,7 +65,7 @@ def test_a_clock_that_cannot_be_trusted_is_no_failure(tmp_path: Path) -> None:
     lake = fill(tmp_path / "lake").lake
     make_older(lake.path, 3)
     one = Worker("0", tmp_path / "state", lake.path, Health("lake"), now_ms)
-    with BackgroundMaintenance(one, KEEP_READABLE_MS, lambda: True, look_every_s=0.01):
+    with BackgroundMaintenance(one, loop_config(), lambda: True, look_every_s=0.01):
         until(lambda: metric(one, "truthloop_lake_rewritten_files_total", table="outcomes") > 0)
     assert metric(one, "truthloop_lake_deleted_files_total", table="predictions") == 0
     assert metric(one, "truthloop_lake_maintenance_failing") == 0
@@ -79,7 +80,7 @@ def test_a_worker_without_its_turn_does_nothing(tmp_path: Path) -> None:
         asked.release()
         return False
 
-    with BackgroundMaintenance(worker(lake.path), KEEP_READABLE_MS, has_turn, look_every_s=0.01):
+    with BackgroundMaintenance(worker(lake.path), loop_config(), has_turn, look_every_s=0.01):
         for _ in range(3):
             assert asked.acquire(timeout=DEADLINE_S)
     assert files_by_day(lake, "predictions") == {str(DAY): 70}
@@ -91,7 +92,7 @@ def test_a_failure_is_shown_and_tried_again(tmp_path: Path) -> None:
     one = worker(lake.path)
     log = lake.path / "predictions" / "_delta_log"
     log.rename(log.with_name("away"))
-    with BackgroundMaintenance(one, KEEP_READABLE_MS, lambda: True, look_every_s=0.01):
+    with BackgroundMaintenance(one, loop_config(), lambda: True, look_every_s=0.01):
         until(lambda: metric(one, "truthloop_lake_maintenance_failing") == 1)
         log.with_name("away").rename(log)
         until(lambda: metric(one, "truthloop_lake_rewritten_files_total", table="predictions") > 0)
