@@ -5,7 +5,7 @@ The measuring is done by the checks themselves; `retrain.policy` decides which f
 
 import math
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime
 
 import polars as pl
@@ -14,12 +14,13 @@ from monitor.cells.inputs import LABEL, OUTPUT
 from monitor.cells.versions import Rollout
 from monitor.coverage.alert import CoverageAlert
 from monitor.coverage.liveness import Liveness
-from monitor.drift.error import Detection, Resolution
+from monitor.drift.detection import Detection, Resolution
 from monitor.drift.loss import LossCheck
 from monitor.versions.rollback import Rollback
 from schemas.base.figures import number, share
 from schemas.config.retrain import DriftSubject
 from schemas.events.evidence import Finding, FindingKind, LabelFault, Level, Place
+from schemas.events.memory import ShiftWindow
 
 __all__ = [
     "coverage_finding",
@@ -215,34 +216,32 @@ def rollback_finding(found: Rollback, rollout: Rollout, subject: str) -> Finding
     )
 
 
-def shift_findings(verdicts: pl.DataFrame, day: date, judged: date, on: Collection[DriftSubject]) -> list[Finding]:
+def shift_findings(
+    windows: Iterable[ShiftWindow], day: date, judged: date, on: Collection[DriftSubject]
+) -> list[Finding]:
     """Return the findings on inputs whose newest window has shifted; for labels, that of the newest judged day.
 
     Args:
-        verdicts: as `monitor.drift.shift.judge_shift` returns them.
+        windows: of one version.
         day: the newest day.
         judged: the newest day whose labels are old enough.
         on: subjects that the config watches; a shift of any other is a warning at most.
 
-    >>> day, figures = date(2013, 6, 4), {"psi": 0.4, "threshold": 0.2, "level": "alarm"}
-    >>> verdicts = pl.DataFrame({"day": [day], "input": ["amount"], "reference": ["trailing"], **figures})
-    >>> shift_findings(verdicts, day, day, {"features"})[0].text
+    >>> day, figures = date(2013, 6, 4), {"psi": 0.4, "threshold": 0.2, "w1": None, "w1_threshold": None}
+    >>> window = ShiftWindow(input="amount", since=day, day=day, **figures, flagged=True, level="alarm")
+    >>> shift_findings([window], day, day, {"features"})[0].text
     'amount has shifted compared with the four weeks before'
     """
     found = []
-    newest = verdicts.filter(
-        pl.col("reference") == "trailing",
-        pl.col("day") == pl.when(pl.col("input") == LABEL).then(pl.lit(judged)).otherwise(pl.lit(day)),
-        pl.col("level").is_in(list(_SHIFT_LEVELS)),
-    )
-    for row in newest.iter_rows(named=True):
-        name = row["input"]
+    for one in windows:
+        if one.level not in _SHIFT_LEVELS or one.day != (judged if one.input == LABEL else day):
+            continue
+        name, level = one.input, _SHIFT_LEVELS[one.level]
         place: Place = Place.OUTPUT if name == OUTPUT else Place.LABEL if name == LABEL else Place.FEATURES
-        level = _SHIFT_LEVELS[row["level"]]
         if place.value not in on and level is Level.ALARM:
             level = Level.WARN
-        by_index = row["psi"] is not None and row["psi"] > (row["threshold"] or 0)
-        value, limit = (row["psi"], row["threshold"]) if by_index else (row["w1"], row["w1_threshold"])
+        by_index = one.psi is not None and one.psi > one.threshold
+        value, limit = (one.psi, one.threshold) if by_index else (one.w1, one.w1_threshold)
         subject = {OUTPUT: "the model's scores have", LABEL: "the share of the classes has"}.get(name, f"{name} has")
         found.append(
             Finding(

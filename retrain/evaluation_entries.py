@@ -102,6 +102,7 @@ def _evaluation_entry(
         version=evaluation.version,
         sources=evaluation.sources,
         faults=evaluation.faults,
+        memory=evaluation.memory,
         detail={
             "judged_day": evaluation.judged_day,
             "mature_labels": evaluation.mature_labels,

@@ -83,8 +83,8 @@ def current_rollout(predictions: pl.DataFrame) -> Rollout | None:
     return Rollout(newest["version"], rows["day"][days - 1], newest["first"], former)
 
 
-def running_on(predictions: pl.DataFrame, days: tuple[date, date]) -> set[str]:
-    """Return the versions that run at the end of any of some days, and those that ran before these.
+def running_on(predictions: pl.DataFrame, days: tuple[date, date]) -> tuple[set[str], set[str]]:
+    """Return the versions that run at the end of any of some days, and the others that ran before these.
 
     Args:
         predictions: as `running_version` takes them.
@@ -92,12 +92,17 @@ def running_on(predictions: pl.DataFrame, days: tuple[date, date]) -> set[str]:
 
     >>> days = [date(2013, 3, day) for day in (10, 11, 12)]
     >>> made = pl.DataFrame({"version": ["v1", "v2", "v3"], "day": days, "amount": 100})
-    >>> sorted(running_on(made, (days[2], days[2]))), sorted(running_on(made, (days[0], days[2])))
-    (['v2', 'v3'], ['v1', 'v2', 'v3'])
+    >>> running_on(made, (days[2], days[2]))
+    ({'v3'}, {'v2'})
+    >>> running, former = running_on(made, (days[1], days[2]))
+    >>> sorted(running), sorted(former)
+    (['v2', 'v3'], ['v1'])
     """
-    found: set[str] = set()
+    running: set[str] = set()
+    former: set[str] = set()
     for number in range((days[1] - days[0]).days + 1):
         rollout = current_rollout(predictions.filter(pl.col("day") <= days[0] + timedelta(days=number)))
         if rollout is not None:
-            found |= {rollout.version, *([] if rollout.former is None else [rollout.former])}
-    return found
+            running.add(rollout.version)
+            former |= set() if rollout.former is None else {rollout.former}
+    return running, former - running

@@ -2,16 +2,16 @@
 
 Errors of one day go up and down together, by weather or by a campaign, and thousands of rows do not make that rarer. So
 how much days differ is learned, and a change must exceed it. In arrival order errors drift by themselves, because the
-delay of a label depends on the outcome: so the caller gives whole mature days. Giving the days again rebuilds the
-state, so none is stored.
+delay of a label depends on the outcome: so the caller gives whole mature days. The changes that were found, and the
+days of the last twelve weeks, are all the state: with them a detector is resumed as it was.
 """
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Literal
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -19,10 +19,15 @@ import numpy.typing as npt
 import polars as pl
 from scipy.special import stdtrit
 
-__all__ = ["Detection", "ErrorDrift", "Resolution"]
+from monitor.drift.detection import Detection, Resolution
+from schemas.events.memory import ErrorChange
+
+__all__ = ["ERROR_LOOKBACK", "ErrorDrift"]
 
 _REFERENCE, _WINDOW = timedelta(days=56), timedelta(days=28)
 """The longest time before a change that it is compared with, and the longest after it. Slower changes are not found."""
+ERROR_LOOKBACK: Final = _REFERENCE + _WINDOW
+"""How far back days matter, the newest included."""
 _WARM_UP = timedelta(days=14)
 """Until every hour of the week has been seen twice, the weekly pattern itself is found as drift."""
 _SLOT_HOURS, _SLOTS, _WEEKDAYS = 3, 56, 7
@@ -40,46 +45,6 @@ _WEEK_DAYS = 7
 _SCALE_MOST = 4.0
 
 _Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """What the test can tell, given how much days differ.
-
-    Attributes:
-        days_differ: standard deviation between days, beyond what the number of their rows explains.
-        smallest: change that has to last a week to be found in half of all cases.
-        lost: how many times as great as without `days_differ` that is.
-    """
-
-    days_differ: float
-    smallest: float
-    lost: float
-
-
-@dataclass(frozen=True)
-class Detection:
-    """A lasting change of the error.
-
-    Attributes:
-        day: the day on which it was found.
-        since: the first day of the window after the change, which reaches to the end of `day`.
-        direction: `worse` where the error has grown.
-        error_before: mean of the 56 days before `since`, at the window's hours of the week.
-        error_after: mean of the window.
-        change: error_after - error_before.
-        relative_change: change / error_before; infinite where there were no errors before.
-        n: rows of the window.
-    """
-
-    day: date
-    since: date
-    direction: Literal["worse", "better"]
-    error_before: float
-    error_after: float
-    change: float
-    relative_change: float
-    n: int
 
 
 @dataclass
@@ -149,8 +114,32 @@ class ErrorDrift:
 
     def __init__(self, timezone: str) -> None:
         self._zone = ZoneInfo(timezone).key
-        self._history: deque[_Day] = deque(maxlen=(_REFERENCE + _WINDOW).days)
+        self._history: deque[_Day] = deque(maxlen=ERROR_LOOKBACK.days)
+        self._found: list[Detection] = []
         self._last: date | None = None
+
+    @classmethod
+    def resumed(
+        cls, timezone: str, days: Iterable[tuple[date, pl.DataFrame]], found: Sequence[Detection]
+    ) -> "ErrorDrift":
+        """Return the detector as it was after some days, to the bit.
+
+        Args:
+            days: all days of the last `ERROR_LOOKBACK` with their rows, in order, as they were given then.
+            found: the changes that were found with them, in order.
+        """
+        drift = cls(timezone)
+        for day, rows in days:
+            drift._keep(day, rows)
+            for one in found:
+                if one.day == day:
+                    drift._accept(one)
+        return drift
+
+    @property
+    def found(self) -> list[Detection]:
+        """The changes that some day of `ERROR_LOOKBACK` lies before, in order."""
+        return [one for one in self._found if self._last is not None and self._last - one.since < ERROR_LOOKBACK]
 
     def add_day(self, day: date, rows: pl.DataFrame) -> Detection | None:
         """Read the next mature day; return the drift that is found with it.
@@ -162,19 +151,23 @@ class ErrorDrift:
         Raises:
             ValueError: the day is not later, or an error is not from 0 to 1.
         """
+        self._keep(day, rows)
+        if rows.is_empty():
+            return None
+        found = self._change(day)
+        if found is not None:
+            self._accept(found)
+        return found
+
+    def _keep(self, day: date, rows: pl.DataFrame) -> None:
         if self._last is not None and day <= self._last:
             raise ValueError(f"{day} comes after {self._last}: days are given in order, each once")
         usable = rows.get_column("error").is_between(0.0, 1.0).fill_null(value=False)
         if not usable.all():
             raise ValueError(f"{(~usable).sum()} errors of {day} are not from 0 to 1")
         self._last = day
-        if rows.is_empty():
-            return None
-        self._history.append(self._read(day, rows))
-        found = self._change(day)
-        if found is not None:
-            self._accept(found)
-        return found
+        if not rows.is_empty():
+            self._history.append(self._read(day, rows))
 
     def resolution(self) -> Resolution | None:
         """Return what the test can tell of the next week; None until there are four weeks to learn from."""
@@ -212,19 +205,12 @@ class ErrorDrift:
             return None
         _, window, usual = best
         before, after = _means(window, usual)
-        return Detection(
-            day=today,
-            since=window[0].day,
-            direction="worse" if after > before else "better",
-            error_before=before,
-            error_after=after,
-            change=after - before,
-            relative_change=(after - before) / before if before > 0 else math.inf,
-            n=round(float(np.sum([one.rows for one in window]))),
-        )
+        n = round(float(np.sum([one.rows for one in window])))
+        return Detection.of(ErrorChange(day=today, since=window[0].day, error_before=before, error_after=after, n=n))
 
     def _accept(self, found: Detection) -> None:
         """Scale history to the new error, as errors mostly keep their pattern; shift it where the scale is limited."""
+        self._found.append(found)
         scale = min(found.error_after / found.error_before, _SCALE_MOST) if found.error_before > 0 else 1.0
         for one in self._history:
             if one.day < found.since:

@@ -4,41 +4,36 @@ Labels come later than the other inputs of their day. Judged together, they woul
 """
 
 from collections.abc import Sequence
+from datetime import date
 
 import polars as pl
 
 from monitor.cells.histogram import Histogram
 from monitor.cells.inputs import LABEL
-from monitor.drift.shift import ShiftMemory, judge_shift
+from monitor.drift.shift import judge_shift, shift_windows
+from schemas.events.memory import ShiftWindow
 
-__all__ = ["InputShift"]
+__all__ = ["judge_inputs"]
 
 
-class InputShift:
-    """Judges each day of one version once; a new instance gives the same verdicts."""
+def judge_inputs(
+    counts: pl.DataFrame,
+    histograms: Sequence[Histogram],
+    before: Sequence[ShiftWindow] = (),
+    after: tuple[date, date] = (date.min, date.min),
+) -> list[ShiftWindow]:
+    """Return the new windows of every input, in order.
 
-    def __init__(self) -> None:
-        self._inputs, self._labels = ShiftMemory(), ShiftMemory()
-
-    def for_restated_cells(self) -> "InputShift":
-        """Return a copy that keeps the verdicts on inputs and judges all labels again, as restated cells need it."""
-        other = InputShift()
-        other._inputs = self._inputs
-        return other
-
-    def judge(self, counts: pl.DataFrame, histograms: Sequence[Histogram]) -> pl.DataFrame:
-        """Return the verdicts on every day so far.
-
-        Args:
-            counts: as `monitor.cells.inputs.input_counts` returns them.
-            histograms: as `monitor.cells.inputs.input_histograms` returns them, the same every time.
-
-        Returns:
-            Rows of `monitor.drift.shift.SHIFT_SCHEMA`.
-        """
-        parts = []
-        for is_label, memory in ((False, self._inputs), (True, self._labels)):
-            group = [histogram for histogram in histograms if (histogram.name == LABEL) is is_label]
-            own = counts.filter((pl.col("input") == LABEL) == is_label)
-            parts.append(judge_shift(own, group, memory))
-        return pl.concat(parts)
+    Args:
+        counts: as `monitor.cells.inputs.input_counts` returns them.
+        histograms: as `monitor.cells.inputs.input_histograms` returns them.
+        before: the windows that are known, of the last year at least.
+        after: the day up to which inputs were judged, and that of labels.
+    """
+    found: list[ShiftWindow] = []
+    for is_label, until in zip((False, True), after, strict=True):
+        group = [histogram for histogram in histograms if (histogram.name == LABEL) is is_label]
+        own = counts.filter((pl.col("input") == LABEL) == is_label)
+        known = [window for window in before if (window.input == LABEL) is is_label]
+        found += shift_windows(judge_shift(own, group, known, until))
+    return sorted(found, key=lambda one: (one.day, one.input))

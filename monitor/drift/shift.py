@@ -1,29 +1,31 @@
-"""Shift of the distributions of inputs and output, day by day, against the days before and against deployment.
+"""Shift of the distributions of inputs and output, day by day, against the days before.
 
 An alarm needs a distance above a fixed limit and above this input's own past, a discovery among all inputs, and a
-second such day. A verdict is a function of the days up to it: later days never change it.
+second such day. A verdict is a function of the days and verdicts of the year before it: later days never change it, and
+the days themselves are read again for as long as a window and its reference may be.
 """
 
 import math
-from bisect import bisect_left
-from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Final
 
 import numpy as np
 import polars as pl
 
 from monitor.cells.histogram import Histogram
 from monitor.drift.distance import Counts, benjamini_hochberg, distance, excess_psi, group_bins
+from schemas.events.memory import ShiftWindow
 
-__all__ = ["SHIFT_SCHEMA", "ShiftMemory", "judge_shift"]
+__all__ = ["PAST", "SHIFT_LOOKBACK", "SHIFT_SCHEMA", "judge_shift", "shift_windows"]
 
 SHIFT_SCHEMA = pl.Schema(
     {
         "day": pl.Date(),
         "input": pl.String(),
-        "reference": pl.String(),
         "since": pl.Date(),
         "n": pl.Int64(),
         "reference_n": pl.Int64(),
@@ -42,11 +44,18 @@ _ROWS_LEAST = 500
 _REFERENCE = timedelta(days=28)
 """Whole weeks, so that every day of the week occurs equally often."""
 _REFERENCE_DAYS_LEAST = 14
+_WINDOW_MOST = timedelta(days=56)
+"""A window is no longer, and so leaves out what came before: a reference with 500 rows in four weeks is rare then."""
+SHIFT_LOOKBACK: Final = _WINDOW_MOST + _REFERENCE
+"""How far before a day counts are needed to judge the window that ends with it."""
+
 _PSI_WARN, _PSI_CRITICAL = 0.1, 0.25
 _W1_WARN, _W1_CRITICAL = 0.3, 0.5
 """W1 of a normal input whose mean has moved until its index is 0.1 (0.3 deviations) and 0.25 (0.5)."""
-_PAST_LEAST, _PAST_MOST = 20, 365
-"""Windows that an input's own past needs, and how many of the latest it keeps: a year of seasons."""
+_PAST_LEAST = 20
+"""Windows that an input's own past needs."""
+PAST: Final = timedelta(days=365)
+"""How far back it reaches: a year of seasons."""
 _PAST_QUANTILE = 0.99
 _FALSE_SHARE = 0.05
 _FLAGGED, _AMONG = 2, 3
@@ -54,8 +63,8 @@ _FLAGGED, _AMONG = 2, 3
 
 
 @dataclass(frozen=True)
-class _ShiftWindow:
-    """One or several days of one input, compared with one reference; figures are None without a reference."""
+class _Compared:
+    """One or several days of one input, compared with their reference; figures are None without a reference."""
 
     input: str
     since: date
@@ -67,144 +76,121 @@ class _ShiftWindow:
     p_value: float | None = None
 
 
-@dataclass
-class ShiftMemory:
-    """Earlier verdicts on one model version and the same inputs, so that only new days are judged.
-
-    It follows from the counts: a new one gives the same verdicts. Days up to `until` are not judged again, even if
-    their counts have changed.
-
-    Attributes:
-        until: the last day that was judged.
-        verdicts: rows of `SHIFT_SCHEMA` up to that day.
-        pasts: figures of earlier windows, by input.
-    """
-
-    until: date = date.min
-    verdicts: pl.DataFrame = field(default_factory=SHIFT_SCHEMA.to_frame)
-    pasts: "dict[str, _InputPast]" = field(default_factory=dict)
-
-
 def judge_shift(
-    counts: pl.DataFrame, histograms: Sequence[Histogram], memory: ShiftMemory | None = None
+    counts: pl.DataFrame,
+    histograms: Sequence[Histogram],
+    before: Iterable[ShiftWindow] = (),
+    after: date = date.min,
 ) -> pl.DataFrame:
-    """Return a verdict for every window of every input of one model version.
+    """Return a verdict for every window of every input of one model version that ends after a day.
 
     A window is a day, or, where a day has fewer than 500 rows of the input, that day and those after it until there
-    are 500; it is named by its last day. It is compared with two references:
-
-    - `trailing`: the 28 days before its first day, if at least 14 of them have rows, 500 in all;
-    - `deployment`: the first 28 days of the input under this version, for windows after them.
+    are 500, but 56 days at most: it is named by its last day. It is compared with the 28 days before its first day, if
+    at least 14 of them have rows, 500 in all.
 
     A window is flagged if its excess PSI is above 0.1, or its W1 above 0.3 deviations, if that same figure is above
-    the 99th percentile of this input's earlier windows (at least 20, of the last 365) against their trailing
-    reference, and if it is a discovery among all inputs of that day (Benjamini and Hochberg, 5 % false). Until there
-    are 20 earlier windows, that condition is waived and the level is `calibrating`. A window enters the past three
-    windows later, so that the first day of a shift does not hide the second. Of an alarm only the first flagged window
-    enters it: one window of each kind is learned, and a long alarm does not raise the limit.
+    the 99th percentile of this input's windows of the year before (at least 20), and if it is a discovery among all
+    inputs of that day (Benjamini and Hochberg, 5 % false). Until there are 20 earlier windows, that condition is waived
+    and the level is `calibrating`. A window enters the past three windows later, so that the first day of a shift does
+    not hide the second. Of an alarm only the first flagged window enters it: one window of each kind is learned, and a
+    long alarm does not raise the limit.
 
     Levels: `calibrating`; `ok`; `warn`; `critical` (flagged, PSI above 0.25 or W1 above 0.5); `alarm`: two of the last
-    three windows were flagged, after calibration. Only `trailing` can alarm: an input that follows the seasons differs
-    from its deployment for months, which the page shows and nobody has to be woken for.
+    three windows were flagged, after calibration.
 
     Args:
-        counts: `COUNT_SCHEMA`, whole days only; counts of the same input, day and bin are added.
+        counts: `COUNT_SCHEMA`, whole days only, from `SHIFT_LOOKBACK` before `after` on; counts of the same input, day
+            and bin are added.
         histograms: of the inputs to judge; others in `counts` are ignored.
-        memory: of earlier calls for this version and these inputs; it is updated.
+        before: windows that end on this day or before it, in order: they are not judged again, even if their counts
+            have changed.
+        after: the day up to which was judged.
 
     Returns:
-        Rows of `SHIFT_SCHEMA`, sorted by day, input and reference (trailing first). `since` is the window's first day;
-        `psi` the excess PSI; `w1` is null for unordered inputs and where the reference has a single value; `threshold`
-        and `w1_threshold` are the limits that applied. Figures are null without a reference. An input has no row for
-        days without counts.
+        Rows of `SHIFT_SCHEMA`, sorted by day and input. `since` is the window's first day; `psi` the excess PSI; `w1`
+        is null for unordered inputs and where the reference has a single value; `threshold` and `w1_threshold` are the
+        limits that applied. Figures are null without a reference. An input has no row for days without counts.
 
     >>> days = pl.date_range(date(2013, 1, 1), date(2013, 2, 10), eager=True)
     >>> counts = pl.DataFrame({"input": "x", "day": days, "bin": [0] * 39 + [1] * 2, "amount": 1_000})
-    >>> judge_shift(counts, [Histogram("x", "flag")]).filter(reference="trailing")["level"].to_list()[-3:]
+    >>> judge_shift(counts, [Histogram("x", "flag")])["level"].to_list()[-3:]
     ['ok', 'critical', 'alarm']
     """
-    memory = ShiftMemory() if memory is None else memory
-    trailing: list[_ShiftWindow] = []
-    deployment: list[_ShiftWindow] = []
+    past: dict[str, list[ShiftWindow]] = defaultdict(list)
+    for known in before:
+        past[known.input].append(known)
+    found: list[_Compared] = []
     parts = counts.partition_by("input", as_dict=True)
     for histogram in sorted(histograms, key=lambda one: one.name):
         if (own := parts.get((histogram.name,))) is not None:
-            days = _DailyCounts(histogram, own, memory.until)
-            trailing.extend(days.against_trailing())
-            deployment.extend(days.against_deployment())
-    found = [*_with_discoveries(trailing, "trailing"), *_with_discoveries(deployment, "deployment")]
-    rows: list[tuple[object, ...]] = []
-    for window, reference, is_discovery in sorted(found, key=lambda one: (one[0].day, one[0].input, one[1])):
-        past = memory.pasts.setdefault(window.input, _InputPast())
-        verdict = past.verdict(window, is_discovery=is_discovery)
-        level = past.enter(window, verdict) if reference == "trailing" else verdict.level
-        rows.append(_row(window, reference, verdict, level))
-    frame = pl.concat([memory.verdicts, pl.DataFrame(rows, schema=SHIFT_SCHEMA, orient="row")])
-    memory.verdicts = frame.sort("day", "input", "reference", descending=[False, False, True])
-    memory.until = max([memory.until, *counts.get_column("day").unique()])
-    return memory.verdicts
+            windows = past[histogram.name]
+            found.extend(_DailyCounts(histogram, own).windows(windows[-1].day if windows else date.min, after))
+    rows: list[Mapping[str, object]] = []
+    judged = sorted(_with_discoveries(found), key=lambda one: (one[0].day, one[0].input))
+    for window, is_discovery in judged:
+        verdict = _verdict(window, past[window.input], is_discovery=is_discovery)
+        past[window.input].append(verdict)
+        figures = {"n": window.n, "reference_n": window.reference_n, "p_value": window.p_value}
+        rows.append(verdict.model_dump() | figures)
+    return pl.DataFrame(rows, schema=SHIFT_SCHEMA)
 
 
-@dataclass(frozen=True)
-class _WindowVerdict:
-    """Verdict on one window by itself, with the limits that its figures had to exceed."""
-
-    threshold: float
-    w1_threshold: float | None
-    flagged: bool
-    level: str
+def shift_windows(verdicts: pl.DataFrame) -> list[ShiftWindow]:
+    """Return the rows of `judge_shift` as they are remembered."""
+    return [ShiftWindow(**row) for row in verdicts.select(*ShiftWindow.model_fields).iter_rows(named=True)]
 
 
-class _InputPast:
-    """Figures of one input's earlier windows against their trailing reference."""
+def _verdict(window: _Compared, known: Sequence[ShiftWindow], *, is_discovery: bool) -> ShiftWindow:
+    """Judge a window by the input's windows of the year before it."""
+    recent = known[bisect_left(known, window.day - PAST, key=lambda one: one.day) :]
+    learned = _learned(recent)
+    past_psi = [one.psi for one in learned if one.psi is not None]
+    past_w1 = [one.w1 for one in learned if one.w1 is not None]
+    is_calibrated = len(past_psi) >= _PAST_LEAST
+    psi_limit: float = _PSI_WARN
+    w1_limit: float | None = _W1_WARN
+    if is_calibrated:
+        psi_limit = max(psi_limit, _quantile(past_psi))
+        w1_limit = max(_W1_WARN, _quantile(past_w1)) if len(past_w1) >= _PAST_LEAST else None
+    psi, w1 = window.psi, window.w1
+    by_psi = psi is not None and psi > psi_limit
+    by_w1 = w1 is not None and w1_limit is not None and w1 > w1_limit
+    is_flagged = is_discovery and (by_psi or by_w1)
+    is_critical = (by_psi and (psi or 0.0) > _PSI_CRITICAL) or (by_w1 and (w1 or 0.0) > _W1_CRITICAL)
+    judged = ShiftWindow(
+        input=window.input,
+        since=window.since,
+        day=window.day,
+        psi=psi,
+        threshold=psi_limit,
+        w1=w1,
+        w1_threshold=w1_limit,
+        flagged=is_flagged,
+        level=("critical" if is_critical else "warn") if is_flagged else "ok",
+    )
+    if not is_calibrated or psi is None:
+        return judged.model_copy(update={"level": "calibrating"})
+    is_alarm = sum(map(_counts, [*recent[1 - _AMONG :], judged])) >= _FLAGGED
+    return judged.model_copy(update={"level": "alarm"}) if is_alarm else judged
 
-    def __init__(self) -> None:
-        self._psi: deque[float] = deque(maxlen=_PAST_MOST)
-        self._w1: deque[float] = deque(maxlen=_PAST_MOST)
-        self._recent: deque[tuple[_ShiftWindow, bool]] = deque(maxlen=_AMONG)
-        self._excluded: set[date] = set()
-        self._alarm_since: date | None = None
 
-    def verdict(self, window: _ShiftWindow, *, is_discovery: bool) -> _WindowVerdict:
-        """Judge a window by the past, without adding it."""
-        is_calibrated = len(self._psi) >= _PAST_LEAST
-        psi_limit: float = _PSI_WARN
-        w1_limit: float | None = _W1_WARN
-        if is_calibrated:
-            psi_limit = max(psi_limit, _quantile(self._psi))
-            w1_limit = max(_W1_WARN, _quantile(self._w1)) if len(self._w1) >= _PAST_LEAST else None
-        psi, w1 = window.psi, window.w1
-        by_psi = psi is not None and psi > psi_limit
-        by_w1 = w1 is not None and w1_limit is not None and w1 > w1_limit
-        flagged = is_discovery and (by_psi or by_w1)
-        is_critical = (by_psi and (psi or 0.0) > _PSI_CRITICAL) or (by_w1 and (w1 or 0.0) > _W1_CRITICAL)
-        level = ("critical" if is_critical else "warn") if flagged else "ok"
-        level = level if is_calibrated and psi is not None else "calibrating"
-        return _WindowVerdict(psi_limit, w1_limit, flagged, level)
+def _counts(window: ShiftWindow) -> bool:
+    """Return whether a window counts towards an alarm."""
+    return window.flagged and window.level != "calibrating"
 
-    def enter(self, window: _ShiftWindow, verdict: _WindowVerdict) -> str:
-        """Add a window to the recent ones, and return its level among them."""
-        if len(self._recent) == _AMONG:
-            self._add(self._recent[0][0])
-        is_calibrating = verdict.level == "calibrating"
-        self._recent.append((window, verdict.flagged and not is_calibrating))
-        flagged = [one.day for one, is_flagged in self._recent if is_flagged]
-        if is_calibrating or len(flagged) < _FLAGGED:
-            self._alarm_since = None
-            return verdict.level
-        self._alarm_since = self._alarm_since or flagged[0]
-        self._excluded.update(day for day in flagged if day != self._alarm_since)
-        return "alarm"
 
-    def _add(self, window: _ShiftWindow) -> None:
-        """Add a window to the past, unless it is a later window of an alarm."""
-        if window.day in self._excluded:
-            self._excluded.remove(window.day)
-            return
-        if window.psi is not None:
-            self._psi.append(window.psi)
-        if window.w1 is not None:
-            self._w1.append(window.w1)
+def _learned(windows: Sequence[ShiftWindow]) -> list[ShiftWindow]:
+    """Return the windows that have entered the past: without the last three, and without the later ones of an alarm."""
+    excluded: set[date] = set()
+    since: date | None = None
+    for number, window in enumerate(windows):
+        if window.level != "alarm":
+            since = None
+            continue
+        flagged = [one.day for one in windows[max(number + 1 - _AMONG, 0) : number + 1] if _counts(one)]
+        since = since or min(flagged, default=window.day)
+        excluded.update(day for day in flagged if day != since)
+    return [one for one in windows[:-_AMONG] if one.day not in excluded]
 
 
 def _quantile(past: Iterable[float]) -> float:
@@ -219,8 +205,7 @@ def _quantile(past: Iterable[float]) -> float:
 class _DailyCounts:
     """Counts of one input by day and bin."""
 
-    def __init__(self, histogram: Histogram, counts: pl.DataFrame, judged_until: date) -> None:
-        self._judged_until = judged_until
+    def __init__(self, histogram: Histogram, counts: pl.DataFrame) -> None:
         summed = counts.group_by("day", "bin").agg(pl.col("amount").sum())
         wide = summed.pivot("bin", index="day", values="amount").fill_null(0).sort("day")
         self._name = histogram.name
@@ -232,36 +217,28 @@ class _DailyCounts:
         self._sums: Counts = np.vstack([np.zeros((1, len(self._bins)), dtype=np.int64), amounts.cumsum(axis=0)])
         self._rows: Counts = self._sums.sum(axis=1)
 
-    def against_trailing(self) -> Iterator[_ShiftWindow]:
-        """Compare every window with the 28 days before it."""
-        for first, last in self._windows():
-            start = self._days[first]
-            yield self._compared(first, last, (bisect_left(self._days, start - _REFERENCE), first))
+    def windows(self, until: date, after: date) -> Iterator[_Compared]:
+        """Yield every window that ends after a day, compared with the 28 days before it.
 
-    def against_deployment(self) -> Iterator[_ShiftWindow]:
-        """Compare every window after the first 28 days with these days."""
-        end = bisect_left(self._days, self._days[0] + _REFERENCE)
-        for first, last in self._windows():
-            if first >= end:
-                yield self._compared(first, last, (0, end))
-
-    def _windows(self) -> Iterator[tuple[int, int]]:
-        """Yield the indexes of the first and last day of every new window that has enough rows."""
-        first = 0
-        for last in range(len(self._days)):
-            if self._rows[last + 1] - self._rows[first] >= _ROWS_LEAST:
-                if self._days[last] > self._judged_until:
-                    yield first, last
+        Args:
+            until: the last day of the window before; `date.min` if there is none.
+            after: no window ends on this day or before it.
+        """
+        first = bisect_right(self._days, until)
+        for last in range(first, len(self._days)):
+            first = max(first, bisect_right(self._days, self._days[last] - _WINDOW_MOST))
+            if self._days[last] > after and self._rows[last + 1] - self._rows[first] >= _ROWS_LEAST:
+                yield self._compared(first, last)
                 first = last + 1
 
-    def _compared(self, first: int, last: int, reference: tuple[int, int]) -> _ShiftWindow:
-        """Compare the days with indexes `first` to `last` with those of a half-open range of indexes."""
-        start, end = reference
-        before = self._sums[end] - self._sums[start]
+    def _compared(self, first: int, last: int) -> _Compared:
+        """Compare the days with indexes `first` to `last` with those before."""
+        start = bisect_left(self._days, self._days[first] - _REFERENCE)
+        before = self._sums[first] - self._sums[start]
         window = self._sums[last + 1] - self._sums[first]
         rows, reference_rows = int(window.sum()), int(before.sum())
-        plain = _ShiftWindow(self._name, self._days[first], self._days[last], rows)
-        if end - start < _REFERENCE_DAYS_LEAST or reference_rows < _ROWS_LEAST:
+        plain = _Compared(self._name, self._days[first], self._days[last], rows)
+        if first - start < _REFERENCE_DAYS_LEAST or reference_rows < _ROWS_LEAST:
             return plain
         psi = excess_psi(before, window, group_bins(self._bins, before, rows, is_ordered=self._is_ordered))
         if psi is None:
@@ -270,18 +247,12 @@ class _DailyCounts:
         return replace(plain, reference_n=reference_rows, psi=psi.excess, w1=w1, p_value=psi.p_value)
 
 
-def _with_discoveries(windows: Sequence[_ShiftWindow], reference: str) -> Iterator[tuple[_ShiftWindow, str, bool]]:
+def _with_discoveries(windows: Sequence[_Compared]) -> Iterator[tuple[_Compared, bool]]:
     """Yield each window with whether it is a discovery among all that end on its day."""
-    by_day: dict[date, list[_ShiftWindow]] = defaultdict(list)
+    by_day: dict[date, list[_Compared]] = defaultdict(list)
     for window in windows:
         by_day[window.day].append(window)
     for same_day in by_day.values():
         p_values = np.asarray([math.nan if one.p_value is None else one.p_value for one in same_day])
         discoveries = benjamini_hochberg(p_values, _FALSE_SHARE)
-        yield from ((one, reference, bool(found)) for one, found in zip(same_day, discoveries, strict=True))
-
-
-def _row(window: _ShiftWindow, reference: str, verdict: _WindowVerdict, level: str) -> tuple[object, ...]:
-    names = (window.day, window.input, reference, window.since, window.n, window.reference_n)
-    figures = (window.psi, window.w1, verdict.threshold, verdict.w1_threshold, window.p_value)
-    return (*names, *figures, verdict.flagged, level)
+        yield from ((one, bool(found)) for one, found in zip(same_day, discoveries, strict=True))

@@ -8,6 +8,7 @@ that break the contract stay in the lake, flagged; other changes of their distri
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Final
 
 import polars as pl
 from scipy.stats import binom
@@ -19,7 +20,7 @@ from schemas.base import figures
 from schemas.base.metric_name import Task
 from schemas.events.evidence import Finding, FindingKind, Level, Place
 
-__all__ = ["TALLY_SCHEMA", "ContractWatch", "VersionCounts", "contract_tally", "judge_contract"]
+__all__ = ["CONTRACT_LOOKBACK", "TALLY_SCHEMA", "ContractWatch", "VersionCounts", "contract_tally", "judge_contract"]
 
 _CONTRACT_DAYS = 7
 """Days for which a new version is checked at least; it is checked for longer until one of them keeps the contract."""
@@ -32,6 +33,8 @@ TALLY_SCHEMA = pl.Schema(
 _DAY_ROWS = 500
 """Predictions that a day is judged by; where it has fewer, the days before it count as well."""
 _FORMER_DAYS = timedelta(days=28)
+CONTRACT_LOOKBACK: Final = timedelta(days=84)
+"""How far back predictions count, if a day has too few. A class that the former version has not predicted is new."""
 _ROWS_MIN = 50
 _CHANCE = 1e-6
 _RISE = 0.02
@@ -65,12 +68,20 @@ class VersionCounts:
 
 
 class ContractWatch:
-    """Follows a new version through its first days."""
+    """Follows a new version through its first days.
 
-    def __init__(self, task: Task) -> None:
+    Args:
+        checked_until: the last day that was checked before; None: none was.
+        kept_on: the first of these days on which the contract was kept; None if it was on none.
+
+    Attributes:
+        kept_on: the same as of now.
+    """
+
+    def __init__(self, task: Task, checked_until: date | None = None, kept_on: date | None = None) -> None:
         self._task: Task = task
-        self._checked_until: date | None = None
-        self._kept_on: date | None = None
+        self._checked_until = checked_until
+        self.kept_on = kept_on
 
     def findings(self, rollout: Rollout, day: date, own: VersionCounts, former: VersionCounts | None) -> list[Finding]:
         """Return how the version breaks the contract as of a day; nothing after a week if it has kept it on some day.
@@ -82,28 +93,30 @@ class ContractWatch:
         if self._is_over(rollout, day):
             return []
         begin = rollout.first if self._checked_until is None else self._checked_until + timedelta(days=1)
-        while self._kept_on is None and begin < day:
+        while self.kept_on is None and begin < day:
             self._check(rollout, begin, own, former)
             begin += timedelta(days=1)
         return [] if self._is_over(rollout, day) else self._check(rollout, day, own, former)
 
     def _is_over(self, rollout: Rollout, day: date) -> bool:
-        return self._kept_on is not None and day - rollout.first >= timedelta(days=_CONTRACT_DAYS)
+        return self.kept_on is not None and day - rollout.first >= timedelta(days=_CONTRACT_DAYS)
 
     def _check(self, rollout: Rollout, day: date, own: VersionCounts, former: VersionCounts | None) -> list[Finding]:
         """Judge one day, and record whether the contract was kept on it."""
         self._checked_until = day
         made = own.predictions.filter(pl.col("day").is_between(rollout.first, day)).sort("day", descending=True)
         enough = made.filter(pl.col("amount").cum_sum() >= _DAY_ROWS)
-        days = (rollout.first if enough.is_empty() else enough["day"][0], day)
+        first = rollout.first if enough.is_empty() else enough["day"][0]
+        days = (max(first, day - CONTRACT_LOOKBACK), day)
         before, known_bins = None, None
         if former is not None:
             before = contract_tally(former, self._task, (day - _FORMER_DAYS, day))
-            known_bins = former.inputs.filter(pl.col("input") == OUTPUT)["bin"].unique().to_list()
+            known = former.inputs.filter(pl.col("input") == OUTPUT, pl.col("day") >= day - CONTRACT_LOOKBACK)
+            known_bins = known["bin"].unique().to_list()
         found = judge_contract(contract_tally(own, self._task, days, known_bins), before)
         is_kept = not made.is_empty() and all(one.level is not Level.ALARM for one in found)
-        if is_kept and self._kept_on is None:
-            self._kept_on = day
+        if is_kept and self.kept_on is None:
+            self.kept_on = day
         return found
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from scipy.special import stdtrit
 
 from monitor.cells.versions import Rollout
-from monitor.drift.error import Detection
+from monitor.drift.detection import Detection
 from monitor.drift.loss import judge_loss
 
 __all__ = ["Rollback", "judge_rollback"]

@@ -12,6 +12,7 @@ from pydantic import Field
 from schemas.base.instant import Moment
 from schemas.base.model import StrictModel
 from schemas.events.backfill import Episode, Name, Verdict
+from schemas.events.memory import VersionMemory
 
 __all__ = [
     "Condition",
@@ -146,6 +147,7 @@ class Evaluation(StrictModel):
     findings: list[Finding] = Field(description="Findings, the worst first.")
     sources: list[Name] = Field(default_factory=list, description="Label sources that are known from this day on.")
     faults: list[LabelFault] = Field(default_factory=list, description="Labels that are missing, or were lately.")
+    memory: VersionMemory | None = Field(default=None, description="What the next evaluation goes on from. Never sent.")
 
 
 class Condition(StrictModel):
@@ -174,6 +176,7 @@ class Decision(StrictModel):
     conditions: list[Condition] = Field(default_factory=list, description="Requirements, met or not.")
     sources: list[Name] = Field(default_factory=list, description="Label sources that are known from this entry on.")
     faults: list[LabelFault] = Field(default_factory=list, description="Labels that are missing, or were lately.")
+    memory: VersionMemory | None = Field(default=None, description="What the next evaluation goes on from. Never sent.")
     version: Name | None = Field(default=None, description="Model version that the entry is about.")
     episode: Episode | None = Field(default=None, description="Backfill that the entry is about.")
     verdict: Verdict | None = Field(default=None, description="Verdict on that backfill.")

@@ -1,6 +1,6 @@
 """Simulated days of predictions and labels, and their cells as of the end of any day."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -13,11 +13,14 @@ from frame_cells import FrameCells
 from monitor.cells.fold import fold
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
-from monitor.evaluation import Evaluator, SourceArrivals, end_of_day_ms
+from monitor.coverage.source import SourceArrivals
+from monitor.evaluation import Evaluator, end_of_day_ms
+from monitor.version_watch import continued
 from schemas.config.loop import LoopConfig
 from schemas.events.evidence import Evaluation
+from schemas.events.memory import VersionMemory
 
-__all__ = ["FIRST", "Era", "Story", "day_of", "in_one_go", "one_by_one", "plain_config"]
+__all__ = ["FIRST", "Era", "Story", "day_of", "in_one_go", "memories_after", "one_by_one", "plain_config", "told"]
 
 FIRST = date(2013, 3, 4)
 """A Monday; in New York summer time begins on the Sunday after."""
@@ -166,19 +169,43 @@ class Story:
         )
 
 
-def in_one_go(story: Story, days: tuple[int, int], evaluator: Evaluator | None = None) -> list[Evaluation]:
+def in_one_go(
+    story: Story, days: tuple[int, int], memories: Mapping[str, VersionMemory] | None = None
+) -> list[Evaluation]:
     """Return the evaluations of some days, from cells as of the end of the last."""
-    evaluator = evaluator or Evaluator(story.config, story.kind)
+    evaluator = Evaluator(story.config, story.kind)
     first, last = days
-    evaluator.load(FrameCells(story.cells_after(last)), story.plan, (day_of(first), day_of(last)))
+    cells = FrameCells(story.cells_after(last))
+    evaluator.load(cells, story.plan, (day_of(first), day_of(last)), memories=memories)
     arrivals = story.arrivals()
     return [evaluator.evaluate(day_of(number), arrivals) for number in range(first, last + 1)]
 
 
-def one_by_one(story: Story, days: tuple[int, int]) -> list[Evaluation]:
-    """Return the evaluations of some days, each from cells as of its own end."""
-    evaluator = Evaluator(story.config, story.kind)
-    return [one for number in range(days[0], days[1] + 1) for one in in_one_go(story, (number, number), evaluator)]
+def one_by_one(story: Story, days: tuple[int, int], lasts: Collection[int] = ()) -> list[Evaluation]:
+    """Return the evaluations of some days, each made by another process from cells as of its own end.
+
+    Args:
+        lasts: if given, processes evaluate several days: up to each of these.
+    """
+    found: list[Evaluation] = []
+    while (first := days[0] + len(found)) <= days[1]:
+        last = min((one for one in lasts if one >= first), default=days[1]) if lasts else first
+        found += in_one_go(story, (first, last), memories_after(found))
+    return found
+
+
+def memories_after(evaluations: Sequence[Evaluation]) -> dict[str, VersionMemory]:
+    """Return what is remembered after some evaluations."""
+    by_version: dict[str, list[VersionMemory]] = {}
+    for one in evaluations:
+        if one.memory is not None:
+            by_version.setdefault(one.memory.version, []).append(one.memory)
+    return {version: continued(memories) for version, memories in by_version.items()}
+
+
+def told(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return the evaluations without what is remembered of them."""
+    return [one.model_copy(update={"memory": None}) for one in evaluations]
 
 
 def _shaped(rows: pl.DataFrame, schema: dict[str, pl.DataType]) -> pl.DataFrame:

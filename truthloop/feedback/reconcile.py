@@ -15,12 +15,14 @@ from lake.dataset import MANIFEST, write_dataset
 from lake.dataset_selection import count_rows
 from monitor.coverage.source import LabelMemory, SourceArrivals
 from monitor.evaluation import Evaluator, day_ending_at, end_of_day_ms
+from monitor.version_watch import for_restated_labels
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of, waiting_episodes
 from retrain.evaluation_entries import evaluated, restated
 from retrain.gate import Gate, gate_of
 from retrain.log_entries import EntryOrigin, prepared
 from retrain.retrains import approved_before
+from retrain.version_memory import memories_of
 from schemas.events.dataset_rows import DatasetRows
 from schemas.events.evidence import Decision, Evaluation, GateState
 from truthloop.config.settings import Settings
@@ -46,11 +48,10 @@ class ReconcileResult:
 
 @dataclass
 class _KindState:
-    """The gate of one label kind and what drives it; the evaluator has read the evaluated days."""
+    """The gate of one label kind and what drives it."""
 
     origin: EntryOrigin
     log: DecisionLog
-    evaluator: Evaluator
     looks: LabelLooks
     scan: BackfillScan
     review: CandidateReview
@@ -135,9 +136,10 @@ class Reconciler:
         if not kind.gate.ruled or kind.gate.evaluated_ms is None or not evidence.follows(kind.origin.kind, rulings):
             return []
         day = day_ending_at(kind.gate.evaluated_ms, self._settings.config.timezone)
-        again = kind.evaluator.for_restated_cells()
-        again.load(evidence.cells, evidence.plan, (day, day))
-        evaluation = again.evaluate(
+        memories = {version: for_restated_labels(one) for version, one in memories_of(kind.log.entries()).items()}
+        evaluator = Evaluator(self._settings.config, kind.origin.kind)
+        evaluator.load(evidence.cells, evidence.plan, (day, day), memories=memories)
+        evaluation = evaluator.evaluate(
             day, self._arrivals(kind, kind.gate.evaluated_ms), self._memory(kind.origin.kind, kind.gate)
         )
         waiting = waiting_episodes(rulings)
@@ -146,9 +148,7 @@ class Reconciler:
             return [restated(kind.origin, kind.gate, evaluation, waiting, dataset)]
 
         [entry] = self._with_dataset(kind, kind.gate, build)
-        logged = self._append(kind, lambda _entries: [entry])
-        kind.evaluator = again if logged else again.for_restated_cells()
-        return logged
+        return self._append(kind, lambda _entries: [entry])
 
     def _evaluate(self, kind: _KindState, evidence: Evidence) -> tuple[list[Evaluation], list[Decision]]:
         """Evaluate the days that have ended, and look at the labels between; return nothing if another was first."""
@@ -157,12 +157,12 @@ class Reconciler:
         watch = None if until_ms is None else kind.looks.due(evidence, kind.gate, days, until_ms)
         if until_ms is None or watch is None:
             return [], []
-        # put back only when its days are written; after a failure a new one evaluates them again
-        evaluator, kind.evaluator = kind.evaluator, Evaluator(self._settings.config, kind.origin.kind)
+        evaluator = Evaluator(self._settings.config, kind.origin.kind)
         ends_ms = [end_of_day_ms(day, self._settings.config.timezone) for day in days]
         arrivals = self._arrivals(kind, min([*ends_ms, until_ms]))
         if days:
-            evaluator.load(evidence.cells, evidence.plan, (days[0], days[-1]), watch)
+            memories = memories_of(kind.log.entries())
+            evaluator.load(evidence.cells, evidence.plan, (days[0], days[-1]), watch, memories)
         evaluations: list[Evaluation] = []
         entries: list[Decision] = []
         gate = kind.gate
@@ -177,7 +177,7 @@ class Reconciler:
                 break
         if not self._write(kind, evaluations, entries):
             return [], []
-        kind.evaluator, kind.gate = evaluator, gate
+        kind.gate = gate
         kind.looks.done(until_ms)
         return evaluations, entries
 
@@ -272,7 +272,7 @@ class Reconciler:
         scan = BackfillScan(self._lake, origin, config.labels[name].definition, self._now_ms)
         review = CandidateReview(self._settings, origin)
         looks = LabelLooks(origin, config.timezone, partial(self._memory, name))
-        return _KindState(origin, DecisionLog(self._lake, name), Evaluator(config, name), looks, scan, review)
+        return _KindState(origin, DecisionLog(self._lake, name), looks, scan, review)
 
 
 def _ordinal(evaluation: Evaluation) -> int:

@@ -22,6 +22,9 @@ __all__ = ["FeedbackHandlers"]
 
 log = logging.getLogger("truthloop.feedback")
 
+_NEVER_SENT = {"memory"}
+"""What the next evaluation goes on from is of no use to others, and grows with the number of features."""
+
 
 class FeedbackHandlers:
     """The work of the feedback role for one loop; implements `streams.feedback.role.Handlers`.
@@ -92,7 +95,8 @@ class FeedbackHandlers:
         Evaluations are sent once, when they are made: the lake has them, and so have the decisions made from them.
         """
         messages = [
-            Message(self._topics.evidence, one.kind.encode(), one.model_dump_json().encode()) for one in evaluations
+            Message(self._topics.evidence, one.kind.encode(), one.model_dump_json(exclude=_NEVER_SENT).encode())
+            for one in evaluations
         ]
         claims = []
         for kind in self._settings.config.labels:
@@ -105,7 +109,7 @@ class FeedbackHandlers:
         return messages, claims
 
     def _message(self, entry: Decision) -> Message:
-        return Message(self._topics.decisions, entry.kind.encode(), entry.model_dump_json().encode())
+        return Message(self._topics.decisions, entry.kind.encode(), entry.model_dump_json(exclude=_NEVER_SENT).encode())
 
     def _note_published(self, claims: Sequence[tuple[str, int, int]]) -> None:
         """Store in the lake how far each log was published: at least once."""

@@ -1,21 +1,32 @@
 """Evaluations: the same however days are grouped, and without days whose labels are too young."""
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
+import polars as pl
 import pytest
 from cell_cases import HOUR_MS, OWN, config_of
 from effort import some
-from evaluation_case import Era, Story, day_of, in_one_go, one_by_one, plain_config
+from evaluation_case import (
+    Era,
+    Story,
+    day_of,
+    in_one_go,
+    memories_after,
+    one_by_one,
+    plain_config,
+    told,
+)
 from frame_cells import FrameCells
 
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
-from monitor.drift.error import Detection
-from monitor.drift.recovery import still_open
+from monitor.drift.detection import Detection
+from monitor.drift.recovery import OpenDrift, RatedDay, still_open
 from monitor.evaluation import Evaluator, SourceArrivals, end_of_day_ms
 from schemas.events.evidence import Evaluation, Finding, FindingKind, Level, Place
 
@@ -56,23 +67,16 @@ def all_at_once() -> list[Evaluation]:
 
 @pytest.mark.parametrize("seed", some(1, 2, 3, 4, 5, 6, at_least=1))
 def test_days_are_evaluated_alike_together_in_groups_and_after_restarts(seed: int) -> None:
-    """A group is read from the cells as of its end; a restarted process has no state."""
+    """A group is read from the cells as of its end; another process knows what the log remembers, and so do all."""
     rng = random.Random(seed)
-    evaluator = None
-    found: list[Evaluation] = []
-    day = DAYS[0]
-    while day <= DAYS[1]:
-        last = min(day + rng.choice([0, 1, 3]), DAYS[1])
-        if evaluator is None or rng.random() < 0.3:
-            evaluator = Evaluator(two_versions().config, "late")
-        found += in_one_go(two_versions(), (day, last), evaluator)
-        day = last + 1
-    assert found == all_at_once()
+    lasts = [number for number in range(*DAYS) if rng.random() < 0.6]
+    assert one_by_one(two_versions(), DAYS, lasts) == all_at_once()
 
 
-def test_a_running_process_evaluates_a_new_version_as_a_restarted_one_does() -> None:
+def test_a_restarted_process_evaluates_a_new_version_as_a_running_one_does() -> None:
     """The version has been a shadow for longer than the days that the coverage alert reads."""
-    assert one_by_one(two_versions(), (48, 51)) == all_at_once()[1:5]
+    assert one_by_one(two_versions(), DAYS) == all_at_once()
+    assert told(in_one_go(two_versions(), (51, 51))) == told(all_at_once()[4:5])
     assert [one.version for one in all_at_once()[1:5]] == ["v1", "v1", "v2", "v2"]
     assert levels(all_at_once()[1:5], FindingKind.ERROR_DRIFT) == ["alarm"] * 4
     [drift] = named(all_at_once()[4], FindingKind.ERROR_DRIFT)
@@ -119,7 +123,7 @@ def test_a_young_day_is_never_judged() -> None:
     config = plain_config(labels=SLOW)
     over = in_one_go(Story(config, [Era("v1", 0, 31, 300, jump(27, 0.1, 0.6, until=29))]), (29, 30))
     lasting = in_one_go(Story(config, [Era("v1", 0, 31, 300, jump(27, 0.1, 0.6))]), (29, 30))
-    assert lasting[0] == over[0]
+    assert told(lasting[:1]) == told(over[:1])
     assert (lasting[0].judged_day, lasting[0].mature_labels) == (str(day_of(28)), 29 * 300)
     assert lasting[1] != over[1]
 
@@ -170,10 +174,13 @@ FOUND = Detection(
 )
 
 
-def history(errors: list[int], before: int = 100) -> list[tuple[date, float, int]]:
+def history(errors: list[int], before: int = 100) -> list[RatedDay]:
     """Return four weeks with so many errors a day in 1,000, and then the given ones from the start of the drift."""
     counts = [before] * 28 + errors
     return [(SINCE + timedelta(days=number - 28), float(count), 1_000) for number, count in enumerate(counts)]
+
+
+OPEN = OpenDrift.of(FOUND, history([300, 300]))
 
 
 @pytest.mark.parametrize(
@@ -189,14 +196,17 @@ def history(errors: list[int], before: int = 100) -> list[tuple[date, float, int
 )
 def test_a_drift_is_over_when_a_whole_week_after_it_is_closer_to_before(errors: list[int], is_open: bool) -> None:
     """Seven days, and less than half of the change; as far on the other side is no recovery."""
-    assert (still_open(FOUND, history(errors)) is FOUND) is is_open
+    assert (still_open(OPEN, history(errors)) is OPEN) is is_open
+    assert (still_open(OPEN, history(errors)[-7:]) is OPEN) is is_open
 
 
 def test_days_without_labels_do_not_close_a_drift() -> None:
-    """Missing labels are no recovery."""
+    """Missing labels are no recovery, neither after it nor before."""
     silent = [(SINCE + timedelta(days=number), 0.0, 0) for number in range(2, 9)]
-    assert still_open(FOUND, history([300, 300]) + silent) is FOUND
-    assert still_open(FOUND, silent) is FOUND
+    unknown = OpenDrift.of(FOUND, silent)
+    assert (OPEN.labels, OPEN.wrong, unknown.labels) == (28_000, 2_800, 0)
+    assert still_open(OPEN, history([300, 300]) + silent) is OPEN
+    assert still_open(unknown, history([300, 300] + [100] * 7)) is unknown
     assert still_open(None, history([300])) is None
 
 
@@ -303,3 +313,54 @@ def test_a_day_ends_when_the_next_one_begins_in_the_loops_time_zone() -> None:
     at = partial(end_of_day_ms, timezone="America/New_York")
     assert datetime.fromtimestamp(at(date(2013, 3, 9)) / 1000, UTC) == datetime(2013, 3, 10, 5, tzinfo=UTC)
     assert datetime.fromtimestamp(at(date(2013, 3, 10)) / 1000, UTC) == datetime(2013, 3, 11, 4, tzinfo=UTC)
+
+
+class CountedCells(FrameCells):
+    """Cells that tell of which days they were asked for."""
+
+    asked: list[date]
+
+    def of_days(self, first: date, last: date, *conditions: pl.Expr) -> pl.DataFrame:
+        """Return the cells of some days, and note the first."""
+        self.asked = [*getattr(self, "asked", []), first]
+        return super().of_days(first, last, *conditions)
+
+
+def test_a_process_that_goes_on_reads_the_same_days_however_old_the_version_is() -> None:
+    """Twelve weeks before the judged day, and the look back on labels; a version without a memory is read whole."""
+    story = long_story()
+    for number in (100, 139):
+        memories = memories_after(in_one_go(story, (number - 1, number - 1)))
+        cells = CountedCells(story.cells_after(number))
+        evaluator = Evaluator(story.config, "late")
+        evaluator.load(cells, story.plan, (day_of(number), day_of(number)), memories=memories)
+        assert day_of(number) - min(cells.asked) == timedelta(days=84 + 2)
+        evaluator.load(cells, story.plan, (day_of(number), day_of(number)))
+        assert min(cells.asked) == day_of(0)
+
+
+@cache
+def long_story() -> Story:
+    """A version that gets worse twice, and better once, and whose feature moves for good; nothing is labelled twice."""
+    error = jump(40, 0.1, 0.3, until=75)
+    again = jump(110, 0.1, 0.35)
+    eras = [Era("v1", 0, 140, 150, lambda day: error(day) if day < 100 else again(day), amount=jump(118, 50, 80))]
+    return Story(plain_config(labels=SLOW), eras)
+
+
+@pytest.mark.parametrize("lasts", some([24, 60, 89, 90, 131], [45, 46, 47, 76, 100, 113, 125], range(20, 140)))
+def test_restarted_on_any_day_a_loop_finds_what_one_that_never_stops_finds(lasts: Sequence[int]) -> None:
+    """To the bit, also what it remembers: also beyond the days that a process reads again."""
+    whole = in_one_go(long_story(), (20, 139))
+    assert one_by_one(long_story(), (20, 139), lasts) == whole
+    assert {one.level.value for each in whole for one in named(each, FindingKind.ERROR_DRIFT)} >= {"alarm"}
+    assert any(named(each, FindingKind.SHIFT) for each in whole)
+
+
+def test_what_was_remembered_of_another_threshold_is_not_used() -> None:
+    """Errors are others then: all days are judged anew, as without a memory."""
+    story = long_story()
+    memories = memories_after(in_one_go(story, (119, 119)))
+    other = {version: one.model_copy(update={"basis": "another"}) for version, one in memories.items()}
+    assert in_one_go(story, (120, 120), other) == in_one_go(story, (120, 120))
+    assert told(in_one_go(story, (120, 120), memories)) == told(in_one_go(story, (120, 120)))

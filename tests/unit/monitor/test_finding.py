@@ -8,10 +8,9 @@ import pytest
 
 from monitor.coverage.alert import AlertState, CoverageAlert
 from monitor.coverage.liveness import Liveness
-from monitor.drift.error import Detection, Resolution
+from monitor.drift.detection import Detection, Resolution
 from monitor.drift.loss import LossCheck
 from monitor.drift.quality import QUALITY_SCHEMA
-from monitor.drift.shift import SHIFT_SCHEMA
 from monitor.finding import (
     coverage_finding,
     drift_finding,
@@ -21,6 +20,7 @@ from monitor.finding import (
     silence_finding,
 )
 from schemas.events.evidence import FindingKind, Level, Place
+from schemas.events.memory import ShiftWindow
 
 DAY = date(2013, 6, 4)
 JUDGED = date(2013, 6, 2)
@@ -95,28 +95,27 @@ def test_a_loss_is_reported_as_a_relative_increase() -> None:
     assert "20.0 % worse" in found.text
 
 
-def shift_row(input_: str, **changes: Any) -> dict[str, Any]:
+def shift_window(input_: str, **changes: Any) -> ShiftWindow:
     """Return a verdict on one input."""
-    usual = {"day": DAY, "input": input_, "reference": "trailing", "since": DAY, "n": 900, "reference_n": 9_000}
-    figures = {"psi": 0.4, "w1": 0.1, "threshold": 0.2, "w1_threshold": 0.3, "p_value": 0.0, "flagged": True}
-    return {**usual, **figures, "level": "alarm", **changes}
+    figures = {"psi": 0.4, "w1": 0.1, "threshold": 0.2, "w1_threshold": 0.3, "flagged": True, "level": "alarm"}
+    return ShiftWindow(**{"day": DAY, "input": input_, "since": DAY, **figures, **changes})
 
 
-def shifts(*rows: dict[str, Any], on: frozenset[Any] = ALL) -> list[tuple[Place, str, Level, float | None]]:
+def shifts(*windows: ShiftWindow, on: frozenset[Any] = ALL) -> list[tuple[Place, str, Level, float | None]]:
     """Return place, subject, level and value of the findings."""
-    found = shift_findings(pl.DataFrame(rows, schema=SHIFT_SCHEMA), DAY, JUDGED, on)
+    found = shift_findings(windows, DAY, JUDGED, on)
     return [(one.place, one.subject, one.level, one.value) for one in found]
 
 
 def test_each_input_has_its_place_and_labels_their_own_day() -> None:
     """The newest day of features and scores, the newest judged day of labels."""
     rows = [
-        shift_row("amount"),
-        shift_row("output"),
-        shift_row("label", day=JUDGED, psi=0.7),
-        shift_row("label"),
-        shift_row("amount", day=JUDGED),
-        shift_row("feature label"),
+        shift_window("amount"),
+        shift_window("output"),
+        shift_window("label", day=JUDGED, psi=0.7),
+        shift_window("label"),
+        shift_window("amount", day=JUDGED),
+        shift_window("feature label"),
     ]
     assert shifts(*rows) == [
         (Place.FEATURES, "amount", Level.ALARM, 0.4),
@@ -140,15 +139,14 @@ def test_each_input_has_its_place_and_labels_their_own_day() -> None:
 def test_one_odd_day_and_an_unwatched_subject_are_warnings(level: str, watched: bool, found: Level | None) -> None:
     """Only two odd days of three, of a watched subject, are an alarm."""
     on = frozenset({"features"}) if watched else frozenset({"error"})
-    assert [one[2] for one in shifts(shift_row("amount", level=level), on=on)] == ([] if found is None else [found])
+    assert [one[2] for one in shifts(shift_window("amount", level=level), on=on)] == ([] if found is None else [found])
 
 
 def test_a_shift_has_the_figure_that_exceeded_its_limit() -> None:
     """A shift against deployment is no finding; the page shows it."""
-    assert shifts(shift_row("amount", psi=0.1, w1=0.9)) == [(Place.FEATURES, "amount", Level.ALARM, 0.9)]
-    assert shifts(shift_row("amount", psi=None, w1=None)) == [(Place.FEATURES, "amount", Level.ALARM, None)]
-    assert shifts(shift_row("amount", reference="deployment")) == []
-    text = shift_findings(pl.DataFrame([shift_row("output")], schema=SHIFT_SCHEMA), DAY, JUDGED, ALL)[0].text
+    assert shifts(shift_window("amount", psi=0.1, w1=0.9)) == [(Place.FEATURES, "amount", Level.ALARM, 0.9)]
+    assert shifts(shift_window("amount", psi=None, w1=None)) == [(Place.FEATURES, "amount", Level.ALARM, None)]
+    text = shift_findings([shift_window("output")], DAY, JUDGED, ALL)[0].text
     assert text == "the model's scores have shifted compared with the four weeks before"
 
 

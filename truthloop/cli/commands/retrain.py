@@ -102,7 +102,7 @@ def explain(
             if not entries:
                 raise ConfigError("no such retrain", where=decision, hint="`truthloop retrain list` lists them.")
         if as_json:
-            print_json({"entries": [entry.model_dump(mode="json") for entry in entries]})
+            print_json({"entries": [entry.model_dump(mode="json", exclude={"memory"}) for entry in entries]})
             return
         before = ""
         for entry in entries:

@@ -206,7 +206,7 @@ def _send(settings: "Settings", *, as_json: bool) -> None:
     origins = EntryOrigin.all_of(settings.config)
     entries = asyncio.run(Deliveries(Lake.open(settings.lake), origins, receiver, now_ms).send_due())
     if as_json:
-        print_json({"entries": [entry.model_dump(mode="json") for entry in entries]})
+        print_json({"entries": [entry.model_dump(mode="json", exclude={"memory"}) for entry in entries]})
         return
     for entry in entries:
         results.print(f"{entry.decision}: {plain_text(entry.reason)}", markup=False)

@@ -11,7 +11,9 @@ import pytest
 from effort import some
 from river.drift import ADWIN
 
-from monitor.drift.error import Detection, ErrorDrift
+from monitor.drift.detection import Detection
+from monitor.drift.error import ERROR_LOOKBACK, ErrorDrift
+from schemas.events.memory import ErrorChange
 
 START = date(2013, 1, 1)
 START_US = round(datetime(2013, 1, 1, tzinfo=UTC).timestamp() * 1e6)
@@ -279,3 +281,23 @@ def test_a_detection_cannot_be_changed() -> None:
     assert replace(found) == found
     with pytest.raises(AttributeError):
         found.change = 0.0  # type: ignore[misc]  # that is the point
+
+
+@pytest.mark.parametrize("cut", some(*range(25, 150, 7), at_least=4))
+def test_a_resumed_detector_goes_on_to_the_bit(cut: int) -> None:
+    """From the days of twelve weeks and the changes that were found, as the log has them; some days have no labels."""
+    change = after(60, weekly, lambda errors: np.clip(errors * 2.5, 0, 1))
+    error = after(110, change, lambda errors: errors * 0.4)
+    rng = np.random.default_rng(31)
+    rows = [day_rows(rng, day, 0 if day % 11 == 10 else 900, error) for day in range(160)]
+    drift = ErrorDrift("UTC")
+    found = [drift.add_day(day_of(day), rows[day]) for day in range(cut)]
+    known = [ErrorChange.model_validate_json(one.remembered().model_dump_json()) for one in drift.found]
+    read = range(max(cut - ERROR_LOOKBACK.days, 0), cut)
+    other = ErrorDrift.resumed("UTC", ((day_of(day), rows[day]) for day in read), [*map(Detection.of, known)])
+    assert other.found == drift.found
+    for day in range(cut, 160):
+        assert other.resolution() == drift.resolution()
+        found.append(drift.add_day(day_of(day), rows[day]))
+        assert other.add_day(day_of(day), rows[day]) == found[-1]
+    assert [one.direction for one in found if one is not None] == ["worse", "better"]

@@ -16,8 +16,9 @@ from scipy.special import ndtr
 
 from monitor.cells.histogram import ABOVE, BELOW, COUNT_SCHEMA, MISSING, Histogram
 from monitor.cells.inputs import LABEL
-from monitor.drift.input_shift import InputShift
-from monitor.drift.shift import SHIFT_SCHEMA, judge_shift
+from monitor.drift.input_shift import judge_inputs
+from monitor.drift.shift import SHIFT_LOOKBACK, SHIFT_SCHEMA, judge_shift, shift_windows
+from schemas.events.memory import ShiftWindow
 
 START = date(2013, 1, 1)
 EDGES = np.linspace(-6, 6, 129)
@@ -45,11 +46,11 @@ def normal_rows(rng: Generator, name: str, day: int, n: int, mean: float = 0.0, 
     return rows_of(name, day, [*range(128), BELOW, ABOVE], rng.multinomial(n, shares / shares.sum()))
 
 
-def judged(parts: Iterable[pl.DataFrame], *histograms: Histogram, reference: str = "trailing") -> pl.DataFrame:
-    """Judge all days against one of the references."""
+def judged(parts: Iterable[pl.DataFrame], *histograms: Histogram) -> pl.DataFrame:
+    """Judge all days."""
     found = judge_shift(pl.concat(parts), histograms)
     assert found.schema == SHIFT_SCHEMA
-    return found.filter(pl.col("reference") == reference)
+    return found
 
 
 def day_of(number: int) -> date:
@@ -200,16 +201,18 @@ def test_far_outliers_are_found_by_distance_where_the_index_is_small() -> None:
     assert row["w1"] > row["w1_threshold"] >= 0.3
 
 
-def test_a_slow_change_is_found_against_deployment_and_never_alarms() -> None:
-    """Half a percent of a deviation a day: close to the month before, and far from the first month."""
-    creeping = {day: 0.008 * day for day in range(150)}
-    parts = steady(10, 150, n=2_000, mean=creeping)
-    trailing = judged(parts, numeric("x"))
-    assert set(trailing.get_column("level")[37:]) == {"ok"}
-    deployment = judged(parts, numeric("x"), reference="deployment")
-    assert deployment.get_column("day")[0] == day_of(28)
-    assert deployment.get_column("level").to_list()[-30:] == ["critical"] * 30
-    assert set(deployment.get_column("reference_n")) == {56_000}
+def test_a_slow_change_never_alarms() -> None:
+    """Half a percent of a deviation a day is close to the month before."""
+    found = judged(steady(10, 150, n=2_000, mean={day: 0.008 * day for day in range(150)}), numeric("x"))
+    assert set(found.get_column("level")[37:]) == {"ok"}
+
+
+def test_a_window_is_of_eight_weeks_at_most() -> None:
+    """Nine rows a day are never enough; ten are, and so are later days of more."""
+    assert judged(steady(20, 90, n=8), numeric("x")).is_empty()
+    found = judged([*steady(20, 90, n=8), *steady(21, 92, n=300)[90:]], numeric("x"))
+    assert found.select("since", "day").rows() == [(day_of(35), day_of(90))]
+    assert found.get_column("n").to_list() == [55 * 8 + 300]
 
 
 def test_texts_have_no_distance_and_missing_values_count() -> None:
@@ -249,18 +252,20 @@ def test_no_days_and_one_day_are_no_error() -> None:
     assert judged(steady(14, 1, n=499), numeric("x")).is_empty()
 
 
-def test_after_a_restatement_labels_are_judged_again_and_inputs_are_not() -> None:
-    """Inputs keep their verdicts even if their counts have changed."""
+def test_labels_are_judged_up_to_another_day_than_inputs_and_alone() -> None:
+    """What is known of either is not judged again, even if its counts have changed."""
     before, after = (
         pl.concat([*steady(seed, 40), *(part.with_columns(input=pl.lit(LABEL)) for part in steady(seed + 1, 40))])
         for seed in (15, 17)
     )
-    shift, histograms, is_label = InputShift(), [numeric("x"), numeric(LABEL)], pl.col("input") == LABEL
-    first = shift.judge(before, histograms)
-    restated = shift.for_restated_cells().judge(after, histograms)
-    assert_frame_equal(restated.filter(~is_label), first.filter(~is_label))
-    assert_frame_equal(restated.filter(is_label), InputShift().judge(after, histograms).filter(is_label))
-    assert not restated.filter(is_label).equals(first.filter(is_label))
+    histograms = [numeric("x"), numeric(LABEL)]
+    first = judge_inputs(before, histograms)
+    known = [one for one in first if one.input == "x"]
+    restated = judge_inputs(after, histograms, known, (day_of(39), date.min))
+    assert {one.input for one in first} == {"x", LABEL}
+    assert restated == [one for one in judge_inputs(after, histograms) if one.input == LABEL]
+    [last] = judge_inputs(after, histograms, first[:-2] + known[-1:], (day_of(39), day_of(38)))
+    assert (last.input, last.day) == (LABEL, day_of(39))
 
 
 @settings(max_examples=examples(160), deadline=None)
@@ -283,3 +288,42 @@ def test_later_days_never_change_a_verdict(seed: int, until: int, sizes: list[in
     early = judge_shift(counts.filter(pl.col("day") <= last), histograms)
     late = judge_shift(counts.sample(fraction=1.0, shuffle=True, seed=1), histograms[::-1])
     assert_frame_equal(early, late.filter(pl.col("day") <= last), check_exact=False, abs_tol=1e-9)
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.lists(st.sampled_from([0, 4, 40, 300, 900]), min_size=220, max_size=220),
+    st.dictionaries(st.integers(30, 219), st.sampled_from([0.6, 1.5]), max_size=30),
+    st.sets(st.integers(1, 219), min_size=1, max_size=6),
+)
+def test_judged_in_parts_from_what_is_remembered_verdicts_are_the_same_to_the_bit(
+    seed: int, sizes: list[int], means: dict[int, float], cuts: set[int]
+) -> None:
+    """Of the days before a part, only as many are read as a window and its reference may have."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for day, n in enumerate(sizes):
+        parts.append(normal_rows(rng, "x", day, n, means.get(day, 0.0)))
+        parts.append(rows_of("y", day, [*range(8), MISSING], rng.multinomial(n, rng.dirichlet(np.full(9, 30.0)))))
+    histograms, counts = [numeric("x"), Histogram("y", "category", categories=CATEGORIES)], pl.concat(parts)
+    found: list[ShiftWindow] = []
+    until = date.min
+    for cut in [*sorted(cuts), len(sizes)]:
+        needed = until if until == date.min else until - SHIFT_LOOKBACK
+        read = counts.filter(pl.col("day").is_between(needed, day_of(cut - 1))).sample(fraction=1.0, shuffle=True)
+        known = [ShiftWindow.model_validate_json(one.model_dump_json()) for one in found]
+        found += shift_windows(judge_shift(read, histograms, known, until))
+        until = day_of(cut - 1)
+    assert found == shift_windows(judge_shift(counts, histograms))
+
+
+def test_a_past_reaches_back_a_year() -> None:
+    """An alarm of two years is forgotten, and what was learned before it with it: the input is calibrated anew."""
+    found = judged(steady(22, 800, n=600), numeric("x"))
+    known = shift_windows(found)
+    assert found.get_column("level").to_list()[-1] == "ok"
+    again = judge_shift(pl.concat(steady(22, 800, n=600)[-90:]), [numeric("x")], known[:799][-365:], day_of(798))
+    assert shift_windows(again) == known[-1:]
+    alone = judge_shift(pl.concat(steady(22, 800, n=600)[-90:]), [numeric("x")], known[:799][-20:], day_of(798))
+    assert alone.get_column("level").to_list() == ["calibrating"]

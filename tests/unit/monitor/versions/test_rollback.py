@@ -10,7 +10,7 @@ from evaluation_case import Era, Story, day_of, in_one_go, plain_config
 from scipy import stats
 
 from monitor.cells.versions import Rollout
-from monitor.drift.error import Detection
+from monitor.drift.detection import Detection
 from monitor.finding import rollback_finding
 from monitor.versions.compare import compare
 from monitor.versions.rollback import Rollback, judge_rollback
