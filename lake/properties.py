@@ -7,7 +7,7 @@ __all__ = ["table_properties"]
 
 _STATISTICS: Final[Mapping[str, str]] = {
     "predictions": "partition,offset,key,predicted_at,recorded_at",
-    "labels": "partition,offset,key,label_time,known_at,recorded_at",
+    "labels": "partition,offset,key,label_time,known_at,origin,recorded_at",
     "outcomes": "partition,key,kind,predicted_at,known_at,revision,prediction_offset,sequence,recorded_at",
     "rejects": "input,reason,partition,offset,sequence,recorded_at",
     "ledger": "partition,sequence,recorded_at",

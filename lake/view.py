@@ -22,22 +22,20 @@ _TEMPLATE = Path(__file__).with_name("views.sql.template")
 PLACEHOLDERS = "views"
 
 _CHECKPOINT_SCHEMA = {
-    "add": pl.Struct({"path": pl.String()}),
+    "add": pl.Struct({"path": pl.String(), "stats": pl.String()}),
     "txn": pl.Struct({"appId": pl.String(), "version": pl.Int64()}),
 }
 """Columns of a Delta checkpoint that the views read."""
 
+_LOG = "INSERT INTO truthloop_entries FROM truthloop_log('{table}');\n"
 _TABLE = Template("""
-SET VARIABLE truthloop_log = (SELECT list(file) FROM glob(truthloop_path('$table/_delta_log/*')));
-SET VARIABLE truthloop_checkpoint = truthloop_checkpoint();
-SET VARIABLE truthloop_commits = truthloop_commits();
-SET VARIABLE truthloop_$table = truthloop_active('$table');
-SET VARIABLE truthloop_steps_$table = truthloop_steps();
-CREATE OR REPLACE TEMP VIEW all_$table AS
+CREATE OR REPLACE TEMP MACRO truthloop_rows_$table(files) AS TABLE
   SELECT CAST(recorded_at AT TIME ZONE 'UTC' AS DATE) AS recorded_on, *
-  FROM read_parquet(getvariable('truthloop_$table'), hive_partitioning = false, schema = MAP {
+  FROM read_parquet(files, hive_partitioning = false, schema = MAP {
     $columns
   });
+SET VARIABLE truthloop_$table = (SELECT truthloop_read('$table', file) FROM truthloop_files WHERE "table" = '$table');
+CREATE OR REPLACE TEMP VIEW all_$table AS FROM truthloop_rows_$table(getvariable('truthloop_$table'));
 """)
 
 
@@ -79,7 +77,8 @@ def render_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema
         timezone=quote_text(config.timezone),
         kinds=_kinds(config),
         ages=_ages(config),
-        tables="".join(_table(table, schemas[table]) for table in reversed(TABLES)),
+        logs="".join(_LOG.format(table=table) for table in reversed(TABLES)),
+        tables="".join(_table(table, schemas[table]) for table in TABLES),
         output=_output(config, "DOUBLE", {"binary", "regression"}),
         output_class=_output(config, "VARCHAR", {"multiclass"}),
         projection="".join(f",\n    p.{name}" for name in kept),

@@ -24,8 +24,14 @@ TIMEOUT_S = 300
 """All queries take about half a minute."""
 
 _DEFINITION = re.compile(
-    r"^CREATE OR REPLACE TEMP (?:(?:VIEW|TABLE) (\w+) AS|MACRO (\w+)\((\w*)\) AS TABLE)", re.MULTILINE
+    r"^CREATE OR REPLACE TEMP (?:(?:VIEW|TABLE) (\w+)(?: AS|\()|MACRO (\w+)\((\w*)\) AS TABLE)", re.MULTILINE
 )
+_ARGUMENTS = {
+    "t": "TIMESTAMPTZ '2030-01-01'",
+    "name": "'outcomes'",
+    "files": "getvariable('{macro}')",
+}
+"""Of the macros, by the name of their parameter; times are far in the future."""
 _CATALOG = """
     SELECT view_name FROM duckdb_views() WHERE temporary AND NOT internal
     UNION ALL SELECT table_name FROM duckdb_tables() WHERE temporary
@@ -44,13 +50,17 @@ with connect(Path(sys.argv[1])) as connection:
 
 
 def relations() -> dict[str, str]:
-    """Return the name of all that `views.sql` defines -> how it is written in FROM; macros far in the future."""
+    """Return the name of all that `views.sql` defines -> how it is written in FROM; macros with an argument."""
     config = loop_config()
     text = render_views(Path("lake"), config, schemas_of(config))
     return {
-        view or macro: view or f"{macro}({'TIMESTAMPTZ ' + repr('2030-01-01') if parameter else ''})"
+        view or macro: view or f"{macro}({_argument(macro, parameter)})"
         for view, macro, parameter in _DEFINITION.findall(text)
     }
+
+
+def _argument(macro: str, parameter: str) -> str:
+    return _ARGUMENTS[parameter].format(macro=macro.replace("_rows", "")) if parameter else ""
 
 
 @pytest.fixture(scope="module")
