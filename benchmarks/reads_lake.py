@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from lake.maintenance.storage import FolderStorage
 
 from lake import Claim, Lake
 from lake.append import TableWriter
 from lake.maintenance.commit import Replacement, commit_replacement
 from lake.maintenance.plan import Group
 from lake.maintenance.rewrite import write_sorted
-from lake.maintenance.storage import FolderStorage
 from lake.maintenance.table_state import TableState
 from lake.table import TABLES
 from schemas.config.loop import LoopConfig

@@ -27,13 +27,14 @@ _CHECKPOINT_SCHEMA = {
 }
 """Columns of a Delta checkpoint that the views read."""
 
+_IS_HISTORY = " WHERE predicted_at >= getvariable('truthloop_history')"
 _LOG = "INSERT INTO truthloop_entries FROM truthloop_log('{table}');\n"
 _TABLE = Template("""
 CREATE OR REPLACE TEMP MACRO truthloop_rows_$table(files) AS TABLE
   SELECT CAST(recorded_at AT TIME ZONE 'UTC' AS DATE) AS recorded_on, *
   FROM read_parquet(files, hive_partitioning = false, schema = MAP {
     $columns
-  });
+  })$condition;
 SET VARIABLE truthloop_$table = (SELECT truthloop_read('$table', file) FROM truthloop_files WHERE "table" = '$table');
 CREATE OR REPLACE TEMP VIEW all_$table AS FROM truthloop_rows_$table(getvariable('truthloop_$table'));
 """)
@@ -94,7 +95,8 @@ def _table(table: str, schema: pl.Schema) -> str:
         "default_value: NULL}"
         for name, dtype in columns
     ]
-    return _TABLE.substitute(table=table, columns=",\n    ".join(entries))
+    condition = _IS_HISTORY if "predicted_at" in schema else ""
+    return _TABLE.substitute(table=table, columns=",\n    ".join(entries), condition=condition)
 
 
 def _kinds(config: LoopConfig) -> str:

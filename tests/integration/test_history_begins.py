@@ -18,7 +18,7 @@ from live_lake import settings_of
 from polars.testing import assert_frame_equal
 from replay_case import CONFIG
 
-from lake import Lake
+from lake import Lake, connect
 from lake.maintenance.maintainer import Maintainer
 from monitor.cells.packing import CELL_SCHEMA
 from schemas.config.label import CohortConfig
@@ -139,6 +139,21 @@ def test_what_was_counted_stays(folder: Path) -> None:
     kept, whole = (evidence_of(folder / name, KEEPING).cells.whole() for name in ("kept", "whole"))
     assert_frame_equal(kept, whole, check_exact=True)
     assert kept["day"].n_unique() == NIGHTS
+
+
+def test_views_show_whole_records_since_history_began(folder: Path) -> None:
+    """The same as a lake that keeps all, from that day on; and nothing of the days before, whose files are leaving."""
+    begins = datetime.combine(begins_of(folder / "kept"), datetime.min.time(), UTC)
+    found = []
+    for name in ("kept", "whole"):
+        with connect(folder / name) as connection:
+            scored = connection.sql("SELECT * FROM scored ORDER BY key, kind").pl()
+            revisions = connection.sql("SELECT * EXCLUDE (recorded_at) FROM revisions ORDER BY ALL").pl()
+        assert (scored["predicted_at"].min() < begins) is (name == "whole")
+        found.append([rows.filter(pl.col("predicted_at") >= begins) for rows in (scored, revisions)])
+        assert revisions.height == found[-1][1].height or name == "whole"
+    for kept, whole in zip(*found, strict=True):
+        assert_frame_equal(kept, whole)
 
 
 def test_another_plan_is_counted_for_the_days_that_have_records(folder: Path, kept: Path) -> None:

@@ -43,6 +43,7 @@ import sys
 from pathlib import Path
 from lake.session import connect
 with connect(Path(sys.argv[1])) as connection:
+    connection.execute("SET enable_progress_bar = false")
     for relation, queries in json.load(sys.stdin).items():
         counts = [len(connection.sql(query).to_arrow_table()) for query in queries]
         print(json.dumps([relation, counts]), flush=True)
