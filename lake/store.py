@@ -167,6 +167,11 @@ class Lake:
         for part in newest.iter_slices(_FILES_AT_ONCE):
             yield self._scan(table, part, within or {})
 
+    def greatest(self, table: str, column: str) -> Any | None:  # noqa: ANN401 - of the column's type
+        """Return the greatest value of a column with statistics, from the log alone; None where no file has any."""
+        files = self._files(table)
+        return files[f"max.{column}"].max() if f"max.{column}" in files.columns else None
+
     def is_empty(self, table: str) -> bool:
         """Tell whether the table has no rows."""
         return not self._files(table)["num_records"].fill_null(1).sum()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from lake import Claim, Lake, append_records
+from retrain.gate import Gate
 from schemas.events.evidence import Decision
 
 __all__ = ["DecisionLog"]
@@ -24,18 +25,29 @@ class DecisionLog:
         self._kind = kind
         self._app = f"{TABLE}:{kind}"
         self._known: list[Decision] = []
+        self._gate = Gate()
 
     def entries(self) -> list[Decision]:
         """Return every entry, in order."""
         following = self._lake.applied(TABLE, self._app)
         if following < len(self._known):  # the lake was restored from a backup
-            self._known = []
+            self._known, self._gate = [], Gate()
         if following > len(self._known):
             new = {"number": (len(self._known), following - 1)}
             rows = self._lake.scan(TABLE, new).filter(pl.col("kind") == self._kind).sort("number")
             documents = rows.select("document").collect()["document"]
             self._known = [*self._known, *map(Decision.model_validate_json, documents)]
         return [*self._known]
+
+    def gate(self) -> Gate:
+        """Return the gate after the log; entries that were folded before are not folded again.
+
+        Raises:
+            IllegalEvent: no gate can have written this log.
+        """
+        entries = self.entries()
+        self._gate = self._gate.after_all(entries[self._gate.following :])
+        return self._gate
 
     def update(
         self,

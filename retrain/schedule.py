@@ -6,7 +6,7 @@ receiver deduplicates.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -128,8 +128,8 @@ class DeliveryResult:
 class DeliveryLog(Protocol):
     """Append-only log of attempts, written by compare-and-set."""
 
-    def attempts(self) -> list[Attempt]:
-        """Return all attempts of all decisions, in any order."""
+    def attempts(self, decisions: Collection[str]) -> list[Attempt]:
+        """Return the attempts of some decisions, or of more, in any order."""
         ...
 
     def append(self, attempt: Attempt, expected_number: int) -> bool:

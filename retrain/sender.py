@@ -144,7 +144,7 @@ async def deliver_due(
     """
     started_ms = now_ms()
     decided = {decision: request.decided_at_ms for decision, request in requests.items()}
-    waiting = deque(due for due in outstanding(decided, log.attempts()) if due.at_ms <= started_ms)
+    waiting = deque(due for due in outstanding(decided, log.attempts(decided)) if due.at_ms <= started_ms)
     recorded: list[Attempt] = []
 
     async def work() -> None:

@@ -126,6 +126,10 @@ class CellSummary:
         every = self._predictions
         return every.filter(pl.col("kind") == kind, pl.col("day") <= last).select("version", "day", "amount")
 
+    def arrivals(self, kind: str) -> pl.DataFrame:
+        """Return day and amount of the labels of a kind that arrived, changes included, for each definition."""
+        return _by_day(self._of_all, _ARRIVED).filter(pl.col("kind") == kind).select("day", "amount")
+
     def days(self, kind: str, definition: str) -> tuple[date, date] | None:
         """Return the first and the last day with an eligible prediction of a kind, or an arrival of a definition of it.
 

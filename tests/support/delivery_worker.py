@@ -8,7 +8,7 @@ BUG plants a bug, to prove that the tests notice it.
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -48,7 +48,7 @@ class FileLog:
         for row in self._rows:
             self._next[row.decision] = max(self._next.get(row.decision, 1), row.number + 1)
 
-    def attempts(self) -> list[Attempt]:
+    def attempts(self, _decisions: Collection[str] = ()) -> list[Attempt]:
         """Return all rows."""
         return self._rows
 

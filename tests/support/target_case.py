@@ -149,4 +149,4 @@ class OpenRetrain:
 
     def attempts(self) -> list[Attempt]:
         """Return the recorded attempts."""
-        return self.deliveries._log.attempts()
+        return self.deliveries._log.attempts({one.decision for one in self.entries() if one.decision})

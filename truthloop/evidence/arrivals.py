@@ -66,10 +66,9 @@ def recent_arrivals(lake: Lake, kind: str, label: LabelConfig, gate: Gate, at_ms
 
 
 def newest_arrivals(lake: Lake, kind: str, label: LabelConfig, gate: Gate) -> Mapping[str, SourceArrivals]:
-    """Return the arrivals of `recent_arrivals`, looked back from the newest label."""
-    newest = lake.scan("labels").filter(pl.col("kind") == kind).select(pl.col("known_at").max().dt.epoch("ms"))
-    at_ms = newest.collect().item()
-    return {} if at_ms is None else recent_arrivals(lake, kind, label, gate, at_ms)
+    """Return the arrivals of `recent_arrivals`, looked back from the newest label of any kind."""
+    newest = lake.greatest("labels", "known_at")
+    return {} if newest is None else recent_arrivals(lake, kind, label, gate, round(newest.timestamp() * 1_000))
 
 
 def read_arrivals(

@@ -12,7 +12,7 @@ from monitor.backfill.alarm import FlaggedRun, judge_arrivals, judge_resent
 from monitor.backfill.diff import diff_of
 from monitor.backfill.episode import open_episodes
 from monitor.backfill.rule import verdict_of
-from monitor.cells.count_arrivals import IS_OF_ARRIVALS, read_hourly_arrivals
+from monitor.cells.count_arrivals import read_hourly_arrivals
 from retrain.episode_status import rulings_of
 from retrain.gate import Gate
 from retrain.log_entries import EntryOrigin, backfilled
@@ -20,12 +20,13 @@ from retrain.retrains import retrains_of
 from schemas.events.backfill import Episode, Ruling
 from schemas.events.backfill_diff import AffectedDecision, BackfillDiff
 from schemas.events.evidence import Decision
+from truthloop.evidence.arrival_cells import ArrivalCellReader
 from truthloop.evidence.backfill_labels import BackfillLabelReader
 from truthloop.evidence.backfill_pairs import read_pairs
 from truthloop.evidence.cells import Evidence, folded_steps
 from truthloop.evidence.diff_log import DiffLog
 from truthloop.evidence.episode_labels import time_shift_of
-from truthloop.evidence.resent import read_conflicts
+from truthloop.evidence.resent import ConflictReader
 from truthloop.evidence.retimed import RetimedLabelReader
 
 __all__ = ["BackfillScan"]
@@ -53,7 +54,8 @@ class BackfillScan:
         self._retimed = RetimedLabelReader(lake, origin.kind, definition)
         self._diffs = DiffLog(lake)
         self._last_found: Sequence[Episode] = ()
-        self._conflicts: tuple[int, pl.DataFrame] | None = None
+        self._conflicts = ConflictReader(lake)
+        self._arrivals = ArrivalCellReader(origin.kind)
         self._runs: tuple[tuple[int, ...], list[FlaggedRun]] | None = None
 
     def entries(self, evidence: Evidence, log: Sequence[Decision], gate: Gate) -> list[Decision]:
@@ -118,26 +120,15 @@ class BackfillScan:
         until_ms, labels_seen_ms = reach.observed_until_ms.get(kind), reach.labels_seen_ms.get(kind)
         if until_ms is None or labels_seen_ms is None:
             return []
-        retimed = self._retimed.read(steps)
-        # of an hour that has not ended yet, only retimed labels change anything
-        state = (
-            until_ms // HOUR_MS,
-            labels_seen_ms // HOUR_MS,
-            int(retimed["count"].sum()),
-            self._lake.version("rejects"),
-        )
+        retimed, conflicts = self._retimed.read(steps), self._conflicts.read(steps)
+        # of an hour that has not ended yet, only retimed labels and conflicts change anything
+        counted = int(retimed["count"].sum()), int(conflicts["count"].sum())
+        state = (until_ms // HOUR_MS, labels_seen_ms // HOUR_MS, *counted)
         if self._runs is None or self._runs[0] != state:
-            cells = evidence.cells.whole(pl.col("kind") == kind, IS_OF_ARRIVALS)
+            cells = self._arrivals.read(evidence)
             arrivals = read_hourly_arrivals(cells, evidence.plan, kind, retimed)
             found = list(judge_arrivals(arrivals, until_ms, labels_seen_ms).runs)
             if len(arrivals.hour_ms):
-                found += judge_resent(self._read_conflicts(), int(arrivals.hour_ms[0]), until_ms).runs
+                found += judge_resent(conflicts, int(arrivals.hour_ms[0]), until_ms).runs
             self._runs = state, found
         return self._runs[1]
-
-    def _read_conflicts(self) -> pl.DataFrame:
-        """Return the conflicts by hour; read again only if there are new rejections."""
-        version = self._lake.version("rejects")
-        if self._conflicts is None or self._conflicts[0] != version:
-            self._conflicts = version, read_conflicts(self._lake)
-        return self._conflicts[1]

@@ -31,14 +31,15 @@ class DiffLog:
 
     def find(self, episode: str, sha256: str) -> BackfillDiff | None:
         """Return the diff of an episode with this digest; None if there is none."""
-        return self._newest(pl.col("episode") == episode, pl.col("sha256") == sha256)
+        return self._newest(episode, pl.col("sha256") == sha256)
 
     def newest(self, episode: str) -> BackfillDiff | None:
         """Return the newest diff of an episode; None if there is none."""
-        return self._newest(pl.col("episode") == episode)
+        return self._newest(episode)
 
-    def _newest(self, *conditions: pl.Expr) -> BackfillDiff | None:
-        rows = self._lake.scan(TABLE).filter(*conditions).select("number", "document").collect()
+    def _newest(self, episode: str, *conditions: pl.Expr) -> BackfillDiff | None:
+        own = self._lake.scan(TABLE, {"episode": (episode, episode)})
+        rows = own.filter(*conditions).select("number", "document").collect()
         if rows.is_empty():
             return None
         return BackfillDiff.model_validate_json(rows.sort("number")["document"][-1])

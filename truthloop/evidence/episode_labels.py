@@ -13,7 +13,7 @@ from truthloop.evidence.outcomes import OUTCOME
 from truthloop.evidence.retimed import is_live, stale_labels
 from truthloop.evidence.touched import known_within, revisions_of
 
-__all__ = ["labels_of", "outcomes_told_again", "time_shift_of"]
+__all__ = ["labels_of", "offsets_of", "outcomes_told_again", "time_shift_of"]
 
 _POSITION = ["partition", "offset"]
 _TOLD = ("label_time", "value", "value_class")
@@ -32,28 +32,38 @@ def labels_of(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.Data
         episode: of labels; one of resent predictions has none.
         steps: by partition, how many of its first steps to read.
     """
-    rows = _of_episode(lake, episode)
+    known_ms = pl.col("known_at").dt.epoch("ms")
+    rows = _of_episode(lake, episode).select(*_POSITION, "key", known_ms=known_ms).unique(_POSITION).collect()
     if {Cause.DECLARED, Cause.REDEFINED}.isdisjoint(episode.causes):
         revised = revisions_of(lake, episode, steps).select("partition", offset="label_offset")
-        members = pl.concat([revised, _stale(lake, episode, steps)]).unique()
-        rows = rows.join(members.lazy(), on=_POSITION, how="semi")
+        members = pl.concat([revised, _stale(lake, episode, steps, rows)]).unique()
+        rows = rows.join(members, on=_POSITION, how="semi")
     else:
-        gone = lake.scan("rejects").filter(pl.col("input") == "labels", pl.col("reason").is_in(_NOT_IN_STATE))
-        rows = rows.join(gone.select(_POSITION), on=_POSITION, how="anti")
-    known_ms = pl.col("known_at").dt.epoch("ms")
-    return rows.select(*_POSITION, "key", known_ms=known_ms).unique(_POSITION).sort(_POSITION).collect()
+        refused = lake.scan("rejects", {"input": ("labels", "labels"), "offset": offsets_of(rows)})
+        gone = refused.filter(pl.col("reason").is_in(_NOT_IN_STATE)).select(_POSITION).collect()
+        rows = rows.join(gone, on=_POSITION, how="anti")
+    return rows.sort(_POSITION)
+
+
+def offsets_of(labels: pl.DataFrame) -> tuple[int, int]:
+    """Return the least and the greatest offset of labels, by which a scan leaves out files."""
+    return (0, -1) if labels.is_empty() else labels.select(pl.col("offset").min(), last=pl.col("offset").max()).row(0)
 
 
 def outcomes_told_again(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.DataFrame:
     """Return the columns `OUTCOME` of predictions whose label an episode told again and the join refused as stale."""
-    stale = _stale(lake, episode, steps)
+    nothing = pl.DataFrame(schema={name: lake.schema("outcomes")[name] for name in OUTCOME})
+    if Cause.RETIMED not in episode.causes:
+        return nothing
+    rows = _of_episode(lake, episode).select(*_POSITION, "key").collect()
+    stale = _stale(lake, episode, steps, rows)
     if stale.is_empty():
-        return pl.DataFrame(schema={name: lake.schema("outcomes")[name] for name in OUTCOME})
-    keys = _of_episode(lake, episode).join(stale.lazy(), on=_POSITION, how="semi").select("partition", "key").unique()
+        return nothing
+    keys = rows.join(stale, on=_POSITION, how="semi").select("partition", "key").unique()
     return (
-        lake.scan("outcomes")
-        .filter(pl.col("kind") == episode.kind, pl.col("definition") == episode.definition)
-        .join(keys, on=["partition", "key"], how="semi")
+        lake.scan("outcomes", {"kind": (episode.kind, episode.kind)})
+        .filter(pl.col("definition") == episode.definition)
+        .join(keys.lazy(), on=["partition", "key"], how="semi")
         .select(OUTCOME)
         .unique()
         .collect()
@@ -103,12 +113,16 @@ def _of_episode(lake: Lake, episode: Episode) -> pl.LazyFrame:
     return rows.filter(pl.col("origin") != "backfill")
 
 
-def _stale(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.DataFrame:
-    """Return the positions of the stale labels that an episode may have; the caller limits them to its times."""
+def _stale(lake: Lake, episode: Episode, steps: Mapping[int, int], labels: pl.DataFrame) -> pl.DataFrame:
+    """Return the positions of the stale labels that an episode may have.
+
+    Args:
+        labels: of its times; the caller limits the result to them.
+    """
     schema = {"partition": pl.Int32(), "offset": pl.Int64()}
     if Cause.RETIMED not in episode.causes:
         return pl.DataFrame(schema=schema)
     columns = {"partition": list(steps), "before": list(steps.values())}
     before = pl.LazyFrame(columns, schema={"partition": pl.Int32, "before": pl.Int64})
-    found = stale_labels(lake, episode.kind).join(before, on="partition")
+    found = stale_labels(lake, episode.kind, offsets_of(labels)).join(before, on="partition")
     return found.filter(pl.col("sequence") < pl.col("before")).select(_POSITION).collect()

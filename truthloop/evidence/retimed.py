@@ -72,7 +72,7 @@ class RetimedLabelReader:
             .collect()
         )
         refused = (
-            self._lake.scan("rejects", around)
+            self._lake.scan("rejects", {**around, "reason": ("stale", "stale")})
             .filter(_is_stale(self._kind))
             .join(ranges, on="partition")
             .filter(in_bounds)
@@ -99,9 +99,14 @@ def is_live(kind: str, definition: str) -> pl.Expr:
     return is_of_kind & (pl.col("op") != "heartbeat") & (pl.col("origin") != "backfill")
 
 
-def stale_labels(lake: Lake, kind: str) -> pl.LazyFrame:
-    """Return partition, offset and sequence of the labels of a kind that the join refused as stale."""
-    return lake.scan("rejects").filter(_is_stale(kind)).select(*_POSITION, "sequence")
+def stale_labels(lake: Lake, kind: str, offsets: tuple[int, int]) -> pl.LazyFrame:
+    """Return partition, offset and sequence of the labels of a kind that the join refused as stale.
+
+    Args:
+        offsets: the least and the greatest that are wanted.
+    """
+    rows = lake.scan("rejects", {"reason": ("stale", "stale"), "offset": offsets})
+    return rows.filter(_is_stale(kind)).select(*_POSITION, "sequence")
 
 
 def _is_stale(kind: str) -> pl.Expr:

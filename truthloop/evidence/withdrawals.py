@@ -17,7 +17,7 @@ from schemas.config.loop import LoopConfig
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 from streams.ledger.lake_kind import complete_rows
 from streams.ledger.row import LedgerRow
-from truthloop.evidence.episode_labels import labels_of
+from truthloop.evidence.episode_labels import labels_of, offsets_of
 
 __all__ = ["WithdrawalProgress", "due_withdrawals", "progress_of", "rejected_episodes", "withdrawals_of"]
 
@@ -84,9 +84,10 @@ def _labels(lake: Lake, episode: Episode, rows: Mapping[int, LedgerRow]) -> pl.D
     """Return the labels of an episode with their fate: withdrawn, not_withdrawn (it has left the state), or due."""
     steps = {number: row.sequence + 1 for number, row in rows.items()}
     position = ["partition", "offset"]
+    labels = labels_of(lake, episode, steps)
     fates = (
-        lake.scan("rejects")
-        .filter(pl.col("input") == "labels", pl.col("stage") == "join", pl.col("reason").is_in(_FATES))
+        lake.scan("rejects", {"input": ("labels", "labels"), "offset": offsets_of(labels)})
+        .filter(pl.col("stage") == "join", pl.col("reason").is_in(_FATES))
         .group_by(position)
         .agg(fate=pl.col("reason").max())  # `withdrawn`, where a second command found it gone
         .collect()
@@ -95,8 +96,7 @@ def _labels(lake: Lake, episode: Episode, rows: Mapping[int, LedgerRow]) -> pl.D
     reach = pl.DataFrame(reached, schema={"partition": pl.Int32, "reach_ms": pl.Int64}, orient="row")
     has_left = (pl.col("known_ms") < pl.col("reach_ms")).fill_null(value=False)
     return (
-        labels_of(lake, episode, steps)
-        .join(fates, on=position, how="left")
+        labels.join(fates, on=position, how="left")
         .join(reach, on="partition", how="left")
         .with_columns(
             pl.col("fate").fill_null(pl.when(has_left).then(pl.lit("not_withdrawn")).otherwise(pl.lit("due")))

@@ -87,16 +87,15 @@ class Deliveries:
         """Return the requests that are not delivered yet, by decision."""
         found = {}
         for origin, decisions in self._kinds:
-            entries = decisions.entries()
-            gate = gate_of(entries)
+            gate = decisions.gate()
             if gate.state is GateState.REQUESTED and gate.decision is not None and origin.retrain is not None:
-                request = request_of(origin.retrain, entries, gate)
+                request = request_of(origin.retrain, decisions.entries(), gate)
                 found[gate.decision] = Outgoing(request.time, request.body())
         return found
 
     def _follow(self) -> list[Decision]:
         """Log what follows from the attempts."""
-        attempts = self._log.attempts()
+        attempts = self._log.attempts(self._open)
         new: list[Decision] = []
         for origin, decisions in self._kinds:
             new += decisions.update(partial(_entries, origin, attempts), self._now_ms) or []

@@ -1,7 +1,9 @@
 """The log of delivery attempts, in the lake."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+
+import polars as pl
 
 from lake import Claim, Lake, append_records
 from retrain.schedule import Attempt
@@ -12,7 +14,7 @@ TABLE = "deliveries"
 
 
 class LakeDeliveryLog:
-    """All attempts of all decisions; read from the lake again only after a change.
+    """The attempts of a loop's decisions; read from the lake again only after a change.
 
     Args:
         now_ms: the wall clock, used for the time of recording only.
@@ -21,13 +23,13 @@ class LakeDeliveryLog:
     def __init__(self, lake: Lake, now_ms: Callable[[], int]) -> None:
         self._lake = lake
         self._now_ms = now_ms
-        self._known: tuple[int, list[Attempt]] | None = None
+        self._known: tuple[tuple[int, frozenset[str]], list[Attempt]] | None = None
 
-    def attempts(self) -> list[Attempt]:
-        """Return all attempts, in order."""
-        version = self._lake.version(TABLE)
-        if self._known is None or self._known[0] != version:
-            self._known = version, self._read()
+    def attempts(self, decisions: Collection[str]) -> list[Attempt]:
+        """Return the attempts of some decisions, in order."""
+        wanted = self._lake.version(TABLE), frozenset(decisions)
+        if self._known is None or self._known[0] != wanted:
+            self._known = wanted, self._read(wanted[1])
         return [*self._known[1]]
 
     def append(self, attempt: Attempt, expected_number: int) -> bool:
@@ -45,8 +47,12 @@ class LakeDeliveryLog:
         claim = Claim(f"{TABLE}:{attempt.decision}", expected_number - 1, expected_number)
         return append_records(self._lake, TABLE, [row], claim, self._now_ms())
 
-    def _read(self) -> list[Attempt]:
-        rows = self._lake.scan(TABLE).sort("number").collect()
+    def _read(self, decisions: frozenset[str]) -> list[Attempt]:
+        if not decisions:
+            return []
+        within = {"decision": (min(decisions), max(decisions))}
+        is_wanted = pl.col("decision").is_in(sorted(decisions))
+        rows = self._lake.scan(TABLE, within).filter(is_wanted).sort("number").collect()
         return [
             Attempt(
                 decision=row["decision"],

@@ -83,7 +83,7 @@ class MetricsReader:
     def _findings(self, kind: str, at_ms: int) -> dict[FindingKind, Level]:
         """Return the worst level by kind of finding, of the evaluation at that time."""
         at = datetime.fromtimestamp(at_ms / 1000, UTC)
-        rows = self._lake.scan("evidence").filter(pl.col("kind") == kind, pl.col("evidence_at") == at)
+        rows = self._lake.scan("evidence", {"kind": (kind, kind), "evidence_at": (at, at)})
         found: dict[FindingKind, Level] = {}
         for name, level in rows.select("name", "level").collect().iter_rows():
             worst = found.get(FindingKind(name), Level.OK)

@@ -19,7 +19,7 @@ from monitor.version_watch import for_restated_labels
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of, waiting_episodes
 from retrain.evaluation_entries import evaluated, restated
-from retrain.gate import Gate, gate_of
+from retrain.gate import Gate
 from retrain.log_entries import EntryOrigin, prepared
 from retrain.retrains import approved_before
 from retrain.version_memory import memories_of
@@ -85,7 +85,7 @@ class Reconciler:
         """Return the entries of a kind's log from a number on."""
         if self._kinds[kind].gate.following <= first:
             return []
-        return [entry for entry in self._kinds[kind].log.entries() if entry.number >= first]
+        return self._kinds[kind].log.entries()[first:]
 
     def note_published(self, claim: Claim) -> bool:
         """Store how far a log has been published; return False if another worker has stored another position."""
@@ -101,7 +101,7 @@ class Reconciler:
         evaluations: list[Evaluation] = []
         decisions: list[Decision] = []
         for kind in self._kinds.values():
-            kind.gate = gate_of(kind.log.entries())
+            kind.gate = kind.log.gate()
         for kind in self._kinds.values():
             decisions += self._prepare(kind)
             decisions += self._restate(kind, evidence)

@@ -129,3 +129,13 @@ def test_an_update_builds_again_from_the_log_that_another_writer_has_extended(la
     assert seen == [0, 1, 2]
     assert mine.update(lambda _entries: [], lambda: NOW_MS) == []
     assert [one.state for one in other.entries()] == [GateState.IDLE, GateState.IDLE, GateState.WATCHING]
+
+
+def test_the_gate_is_folded_from_where_it_was(lake: Path) -> None:
+    """It is that of the whole log, also after another process has written."""
+    one, other = (DecisionLog(Lake.open(lake), "late") for _ in range(2))
+    assert one.gate() == gate_of([])
+    for number in range(4):
+        assert other.append([day(number, GateState.WATCHING if number % 2 else GateState.IDLE)], NOW_MS)
+        assert one.gate() == gate_of(other.entries())
+    assert one.gate() is one.gate()

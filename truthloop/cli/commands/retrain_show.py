@@ -48,7 +48,7 @@ def show(
             )
         kind, decision = found[-1]
         dataset, fault = _dataset(logs[kind], decision)
-        document = run_manifest(logs[kind], decision, LakeDeliveryLog(lake, now_ms).attempts(), dataset)
+        document = run_manifest(logs[kind], decision, LakeDeliveryLog(lake, now_ms).attempts([decision]), dataset)
         if as_json:
             print_json(document)
         else:

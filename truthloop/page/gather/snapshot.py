@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import timedelta
+from functools import cached_property, partial
 
 import polars as pl
 
 from lake import Lake
+from lake.scan import Bounds
 from monitor.coverage.source import SourceArrivals
 from retrain.decision_log import DecisionLog
 from retrain.gate import Gate, gate_of
@@ -17,11 +19,15 @@ from truthloop.config.settings import Settings
 from truthloop.evidence.arrivals import newest_arrivals
 from truthloop.evidence.cells import Evidence, read_evidence
 from truthloop.evidence.source_states import SourcesNow, predicted_until_ms, sources_now
+from truthloop.page.panels.view import DAYS_MAX
 
-__all__ = ["JoinProgress", "Snapshot", "read_snapshot", "table_versions"]
+__all__ = ["REJECTS_DAYS", "JoinProgress", "Snapshot", "read_snapshot", "table_versions"]
 
 _TABLES = ("rejects", "labels", "predictions", "outcomes", "ledger", "evidence", "decisions", "deliveries")
 """Without the cells, which follow from these."""
+
+REJECTS_DAYS = 90
+"""Rejects are counted that were recorded in so many days before the newest one."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +53,16 @@ class Snapshot:
 
     Attributes:
         versions: of the Delta tables.
+        logs: by kind, what the gate's log is read with.
         log: by kind, all entries of the gate's log.
-        findings: rows of the table `evidence`.
-        rejects: input, reason, amount and last_ms.
+        findings: rows of the table `evidence`, of the days that can be shown.
+        rejects: input, reason, amount and last_ms, of the newest `REJECTS_DAYS`.
         arrivals: by kind and source, the labels of the time that is looked back on.
     """
 
     versions: tuple[int, ...]
     evidence: Evidence
+    logs: Mapping[str, DecisionLog]
     log: Mapping[str, list[Decision]]
     findings: pl.DataFrame
     rejects: pl.DataFrame
@@ -98,18 +106,30 @@ def read_snapshot(settings: Settings, lake: Lake, before: Snapshot | None, repor
     report("counting predictions and outcomes")
     evidence = read_evidence(settings, None if before is None else before.evidence)
     report("reading evaluations and decisions")
-    log = {kind: DecisionLog(lake, kind).entries() for kind in kinds}
-    findings = lake.scan("evidence").drop("recorded_on", "recorded_at").collect()
+    logs = {kind: DecisionLog(lake, kind) for kind in kinds} if before is None else before.logs
+    log = {kind: logs[kind].entries() for kind in kinds}
+    findings = lake.remember("evidence", "shown", partial(_findings, lake))
     report("reading rejects")
-    rejects = _rejects(lake)
+    rejects = lake.remember("rejects", "newest", partial(_rejects, lake))
     report("reading arrivals of labels")
     arrivals = {kind: newest_arrivals(lake, kind, settings.config.labels[kind], gate_of(log[kind])) for kind in kinds}
     report("reading the progress of the join")
-    return Snapshot(versions, evidence, log, findings, rejects, arrivals, _join_progress(lake, kinds))
+    return Snapshot(versions, evidence, logs, log, findings, rejects, arrivals, _join_progress(lake, kinds))
+
+
+def _findings(lake: Lake) -> pl.DataFrame:
+    rows = lake.scan("evidence", _newest(lake, "evidence", "evidence_at", DAYS_MAX + 1))
+    return rows.drop("recorded_on", "recorded_at").collect()
+
+
+def _newest(lake: Lake, table: str, column: str, days: int) -> dict[str, Bounds]:
+    """Return the bounds of the rows that are at most so many days older than the newest one."""
+    newest = lake.greatest(table, column)
+    return {} if newest is None else {column: (newest - timedelta(days=days), newest)}
 
 
 def _rejects(lake: Lake) -> pl.DataFrame:
-    rows = lake.scan("rejects").group_by("input", "reason")
+    rows = lake.scan("rejects", _newest(lake, "rejects", "recorded_at", REJECTS_DAYS)).group_by("input", "reason")
     last = pl.col("recorded_at").max().dt.epoch("ms").alias("last_ms")
     found = rows.agg(pl.len().cast(pl.Int64).alias("amount"), last).collect()
     return found.sort("amount", "input", "reason", descending=[True, False, False])

@@ -13,6 +13,7 @@ import polars as pl
 from lake.view import quote_name, quote_text
 from monitor.cells.cohort import ALL, read_slice
 from truthloop.page.gather.scope import Scope
+from truthloop.page.gather.snapshot import REJECTS_DAYS
 
 __all__ = [
     "comparison_query",
@@ -146,9 +147,10 @@ def decision_query(scope: Scope) -> str:
 @_empty_if_unquotable
 def flow_query(_scope: Scope) -> str:
     """Return the query of the rejects."""
+    newest = f"(SELECT max(recorded_at) FROM rejects) - INTERVAL {REJECTS_DAYS} DAY"  # noqa: S608 - a number
     return (
-        'SELECT "input", reason, count(*) AS records, max(recorded_at) AS last\nFROM rejects\n'
-        "GROUP BY ALL\nORDER BY records DESC"
+        'SELECT "input", reason, count(*) AS records, max(recorded_at) AS last\n'
+        f"FROM rejects\nWHERE recorded_at >= {newest}\nGROUP BY ALL\nORDER BY records DESC"
     )
 
 

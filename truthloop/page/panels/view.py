@@ -16,6 +16,7 @@ from truthloop.page.panels.model import (
 )
 
 __all__ = [
+    "DAYS_MAX",
     "EVERY",
     "Choices",
     "Freshness",
@@ -29,6 +30,9 @@ __all__ = [
 
 VerdictState = Literal["OK", "WATCH", "HOLD", "STALLED"]
 Urgency = Literal["now", "working hours", "none"]
+
+DAYS_MAX = 400
+"""Days of predictions that one page can show."""
 
 EVERY = ""
 """Selects all versions, or the slice of all predictions."""
@@ -51,7 +55,7 @@ class Choices:
     versions: tuple[str, ...]
     slices: tuple[str, ...]
     metrics: tuple[tuple[str, tuple[str, ...]], ...]
-    days_max: int = 400
+    days_max: int = DAYS_MAX
     uncounted: tuple[str, ...] = ()
 
     def metrics_of(self, kind: str) -> tuple[str, ...]:
