@@ -12,6 +12,7 @@ from functools import partial
 from pydantic import ValidationError
 
 from lake import Lake
+from retrain.approval import ATTEMPTS_MAX
 from retrain.decision_log import DecisionLog
 from retrain.gate import Gate, IllegalEvent, gate_of
 from retrain.log_entries import EntryOrigin, answered
@@ -24,9 +25,6 @@ from truthloop.text.format import name as shown_name
 __all__ = ["CallbackHandler"]
 
 log = logging.getLogger("truthloop.feedback")
-
-ATTEMPTS_MAX = 5
-"""How often the log is read again because another writer came first."""
 
 
 class CallbackHandler:

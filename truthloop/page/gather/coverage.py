@@ -59,7 +59,7 @@ def coverage_panel(scope: Scope, expected: Mapping[int, float]) -> CoveragePanel
 def pool_versions(scope: Scope, days: tuple[date, date] | None, *conditions: pl.Expr) -> pl.DataFrame:
     """Return the cells of all versions, summed to one: label delay does not depend on the version."""
     cells = scope.cells(days, *conditions, slice_=ALL)
-    keys = [name for name in cells.columns if name not in ("version", "amount", "plan")]
+    keys = [name for name in cells.columns if name not in ("version", "amount")]
     summed = cells.group_by(keys).agg(pl.col("amount").sum())
     return summed.with_columns(version=pl.lit(ALL))
 

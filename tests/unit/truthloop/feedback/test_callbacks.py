@@ -17,6 +17,7 @@ from retrain.log_entries import EntryOrigin
 from retrain.signing import Secret, sign
 from schemas.config.retrain import RetrainConfig
 from schemas.events.evidence import Decision, Event, GateState
+from truthloop.feedback import callbacks
 from truthloop.feedback.callbacks import CallbackHandler
 
 SECRET = Secret.parse("whsec_" + "c2VjcmV0" * 5)
@@ -270,6 +271,7 @@ def test_a_log_that_grows_meanwhile_is_read_again(desk: Make, monkeypatch: pytes
         return real(log, entries, recorded_at_ms)
 
     monkeypatch.setattr(DecisionLog, "append", slower)
+    monkeypatch.setattr(callbacks, "ATTEMPTS_MAX", 9)
     limit = 2
     assert one.take(body_of("running"))[1]["status"] == "taken"
     assert [logged.number for logged in one.log()] == list(range(6))
