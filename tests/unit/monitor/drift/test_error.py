@@ -283,7 +283,7 @@ def test_a_detection_cannot_be_changed() -> None:
         found.change = 0.0  # type: ignore[misc]  # that is the point
 
 
-@pytest.mark.parametrize("cut", some(*range(25, 150, 7), at_least=4))
+@pytest.mark.parametrize("cut", some(64, 88, 115, 140, *range(25, 150, 7), at_least=4))
 def test_a_resumed_detector_goes_on_to_the_bit(cut: int) -> None:
     """From the days of twelve weeks and the changes that were found, as the log has them; some days have no labels."""
     change = after(60, weekly, lambda errors: np.clip(errors * 2.5, 0, 1))
