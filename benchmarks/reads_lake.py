@@ -20,6 +20,7 @@ from lake.maintenance.commit import Replacement, commit_replacement
 from lake.maintenance.plan import Group
 from lake.maintenance.rewrite import write_sorted
 from lake.maintenance.table_state import TableState
+from lake.storage.folder import FolderStorage
 from lake.table import TABLES
 from schemas.config.loop import LoopConfig
 

@@ -5,7 +5,9 @@ applications has committed since. A write by URI would open the table again, and
 (`test_two_writers` fails). Writers of different applications do not conflict.
 """
 
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,13 +27,17 @@ from deltalake.exceptions import CommitFailedError
 from lake.disk import COMMITS_AT_RISK, make_durable
 from lake.failure import is_of_storage, lake_error
 from lake.log_path import commit_path
-from lake.storage.location import storage_at
+from lake.storage.location import delta_options, storage_at
+from schemas.base.location import Location
 from schemas.errors import LakeConflict, LakeError
 
 __all__ = ["Claim", "TableWriter", "Write", "WriteMode"]
 
 ATTEMPTS_MAX = 20
 """Each failed attempt means that another writer succeeded; this many in a row mean too many writers, not bad luck."""
+
+LOST_ATTEMPTS_MAX = 3
+"""Attempts in a row to read or commit where a store does not answer; the client has repeated most requests itself."""
 
 COMMITS_PER_CHECKPOINT = 50
 """Interval of Delta checkpoints: a reader reads one, and fewer log entries than this."""
@@ -64,7 +70,7 @@ class TableWriter:
     Whether there are newer commits is asked of two names: a list of the log takes 14 ms at 20,000 entries.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Location) -> None:
         self._folder = folder
         self._storage = storage_at(folder)
         self._handle: DeltaTable | None = None
@@ -72,6 +78,8 @@ class TableWriter:
         """That of the handle's version; another one in its place shows a lake that was restored from a backup."""
         self._positions: dict[str, int] = {}
         """Of applications at the handle's version, as far as they were asked for."""
+        self._is_asked: bool | None = None
+        """Within a look: whether the store was asked for newer commits; else None."""
         self._durable_until = 0
         """All commits before this version are known to be durable."""
 
@@ -82,20 +90,39 @@ class TableWriter:
         Raises:
             LakeError: the table cannot be read.
         """
+        attempts = 1 if isinstance(self._folder, Path) else LOST_ATTEMPTS_MAX
+        while True:
+            attempts -= 1
+            try:
+                return self._newest()
+            except BaseException as error:
+                self._handle = None
+                if not is_of_storage(error):
+                    raise
+                if not attempts:
+                    raise self._unreadable(error) from error
+
+    def _newest(self) -> DeltaTable:
         handle = self._handle
-        try:
-            entries = [] if handle is None else self._entries(handle.version(), handle.version() + 1)
-            if handle is None or entries[0] != self._entry:
-                handle = self._keep(DeltaTable(str(self._folder)))
-            elif entries[1] is not None:
-                handle.update_incremental()
-                self._keep(handle)
-        except BaseException as error:
-            self._handle = None
-            if not is_of_storage(error):
-                raise
-            raise self._unreadable(error) from error
+        if handle is not None and self._is_asked:
+            return handle
+        entries = [] if handle is None else self._entries(handle.version(), handle.version() + 1)
+        if handle is None or entries[0] != self._entry:
+            handle = self._keep(DeltaTable(str(self._folder), storage_options=delta_options(self._folder)))
+        elif entries[1] is not None:
+            handle.update_incremental()
+            self._keep(handle)
+        self._is_asked = self._is_asked if self._is_asked is None else True
         return handle
+
+    @contextmanager
+    def look(self) -> Iterator[None]:
+        """Ask once for commits of others, however often the table is used meanwhile; a conflict asks again."""
+        self._is_asked = False
+        try:
+            yield
+        finally:
+            self._is_asked = None
 
     def _keep(self, handle: DeltaTable) -> DeltaTable:
         self._handle, self._positions = handle, {}
@@ -124,7 +151,10 @@ class TableWriter:
         return self._positions[app]
 
     def _unreadable(self, error: BaseException) -> LakeError:
-        hint = "Restore the lake from a backup if the folder is damaged."
+        if isinstance(self._folder, Path):
+            hint = "Restore the lake from a backup if the folder is damaged."
+        else:
+            hint = "See that the store answers, then run the same command again; roles try again by themselves."
         return lake_error("the table cannot be read", error, self._folder, hint)
 
     def write(self, rows_for: Callable[[DeltaTable], pl.DataFrame], mode: WriteMode, claims: Sequence[Claim]) -> bool:
@@ -163,19 +193,30 @@ class TableWriter:
             claims: one for each application.
             retries: how often Delta tries again by itself; None for its default.
         """
-        failure: CommitFailedError | None = None
-        for _ in range(ATTEMPTS_MAX):
+        failure: BaseException | None = None
+        mark = None if isinstance(self._folder, Path) else uuid.uuid4().hex
+        before = -1
+        for attempt in range(1, ATTEMPTS_MAX + 1):
             handle = self.handle
+            if failure is not None and mark is not None and self._has_entry(mark, before, handle.version()):
+                return True
             if self._are_applied(claims, handle):
                 # its writer may have been killed before the commit was durable
                 self._make_durable(handle.version())
                 return False
+            before = handle.version()
             try:
-                self._commit(handle, write, claims, retries)
+                self._commit(handle, write, _properties(claims, retries, mark))
             except CommitFailedError as error:
                 self._handle = None
                 failure = error
+            except LakeError as error:
+                # the answer of a store may be lost, whatever became of the request
+                if mark is None or not is_of_storage(error.__cause__) or attempt >= LOST_ATTEMPTS_MAX:
+                    raise
+                failure = error
             else:
+                self._positions |= {claim.app: claim.following for claim in claims}
                 return True
         raise LakeError(
             f"other writers were first {ATTEMPTS_MAX} times: {failure}",
@@ -183,11 +224,12 @@ class TableWriter:
             hint="Run one writer per partition.",
         )
 
-    def _commit(self, handle: DeltaTable, write: Write, claims: Sequence[Claim], retries: int | None) -> None:
-        properties = CommitProperties(
-            app_transactions=[Transaction(claim.app, claim.following) for claim in claims],
-            max_commit_retries=retries,
-        )
+    def _has_entry(self, mark: str, before: int, version: int) -> bool:
+        """Tell whether an entry of the log after `before` is the one with this mark: its answer was lost."""
+        entries = (self._storage.read(commit_path(one)) for one in range(before + 1, version + 1))
+        return any(mark.encode() in entry for entry in entries)
+
+    def _commit(self, handle: DeltaTable, write: Write, properties: CommitProperties) -> None:
         # A Delta checkpoint of a commit that is not durable yet could not be undone. To look for old entries of the log
         # after each commit takes 120 ms at 20,000 of them: that is left to the lake's maintenance.
         hooks = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
@@ -197,7 +239,7 @@ class TableWriter:
             version = handle.version()
             known = self._positions if version == before + 1 else {}
             self._keep(handle)
-            self._positions = known | {claim.app: claim.following for claim in claims}
+            self._positions = known
             self._make_durable(version)
             if version % COMMITS_PER_CHECKPOINT == 0:
                 self._checkpoint(handle)
@@ -262,6 +304,14 @@ class TableWriter:
         for at_risk in range(max(self._durable_until, version + 1 - COMMITS_AT_RISK), version + 1):
             make_durable(self._folder, at_risk)
         self._durable_until = version + 1
+
+
+def _properties(claims: Sequence[Claim], retries: int | None, mark: str | None) -> CommitProperties:
+    return CommitProperties(
+        app_transactions=[Transaction(claim.app, claim.following) for claim in claims],
+        max_commit_retries=retries,
+        custom_metadata=None if mark is None else {"truthloop.write": mark},
+    )
 
 
 def _encoding(schema: pl.Schema) -> WriterProperties:

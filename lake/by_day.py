@@ -7,7 +7,6 @@ commit exchanges others for it, so that a table can be rewritten in parts that f
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 from uuid import uuid4
@@ -22,6 +21,7 @@ from lake.scan import scan_files
 from lake.staged_file import StagedFile
 from lake.storage.location import storage_at
 from lake.table import PARTITION_COLUMN, RECORDED_AT, TIME
+from schemas.base.location import Location
 from schemas.errors import LakeConflict
 
 __all__ = ["DayFile", "DayTable", "DayTableState"]
@@ -76,7 +76,7 @@ class DayTableState:
         applied: next positions of the applications that were asked for.
     """
 
-    folder: Path
+    folder: Location
     schema: pl.Schema
     version: int
     files: tuple[DayFile, ...]
@@ -95,7 +95,7 @@ class DayTableState:
 class DayTable:
     """Reads and exchanges the files of one table; `lake.Lake.by_day` makes it."""
 
-    def __init__(self, folder: Path, writer: TableWriter, schema: pl.Schema) -> None:
+    def __init__(self, folder: Location, writer: TableWriter, schema: pl.Schema) -> None:
         self._folder = folder
         self._storage = storage_at(folder)
         self._writer = writer
@@ -203,7 +203,7 @@ class DayTable:
         return self._writer.commit(exchange, claims, retries=0)
 
 
-def _scan(folder: Path, paths: Sequence[str], schema: pl.Schema) -> pl.LazyFrame:
+def _scan(folder: Location, paths: Sequence[str], schema: pl.Schema) -> pl.LazyFrame:
     return scan_files(folder, pl.DataFrame({"path": paths}, schema={"path": pl.String}), schema, {})
 
 

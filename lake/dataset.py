@@ -11,11 +11,12 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
+from io import RawIOBase
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 
@@ -27,6 +28,7 @@ from lake.storage.location import storage_at
 from lake.store import Lake
 from lake.table import TABLES
 from lake.view import quote_name, quote_text
+from schemas.base.location import Location
 from schemas.config.loop import LoopConfig
 from schemas.errors import LakeError
 from schemas.events.dataset_rows import BackfillRows, DatasetRows
@@ -39,6 +41,7 @@ _SOURCES = tuple(name for name in TABLES if name in {"predictions", "labels", "o
 _PACKAGES = ("joins", "lake", "monitor", "retrain", "schemas", "streams", "truthloop")
 _DEPENDENCIES = ("truthloop", "duckdb", "deltalake", "polars")
 ROWS_PER_GROUP = 122_880
+BYTES_AT_ONCE = 1 << 23
 _COPY = Template(
     "COPY (SELECT $columns FROM truthloop_old_enough WHERE place = $part ORDER BY predicted_at, key, id) "
     "TO $path (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE $rows_per_group)"
@@ -57,7 +60,7 @@ class Dataset:
         manifest_sha256: digest of the manifest's bytes, in hex.
     """
 
-    folder: Path
+    folder: Location
     manifest: Mapping[str, Any]
     manifest_sha256: str
 
@@ -83,7 +86,7 @@ class Dataset:
         )
 
 
-def write_dataset(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Path) -> Dataset:
+def write_dataset(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Location) -> Dataset:
     """Write a data set atomically into its own folder in `root`.
 
     A complete folder of that name is returned as it is: the second of two writers finds the first one's.
@@ -91,6 +94,24 @@ def write_dataset(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Pat
     Raises:
         LakeError: the lake cannot be read, the files cannot be written, or the folder holds another data set.
     """
+    if isinstance(root, Path):
+        return _write_folder(lake, config, order, root)
+    storage = storage_at(root / order.name)
+    manifests = sorted(file.path for file in storage.list() if file.path.endswith(f"/{MANIFEST}"))
+    if manifests:
+        return _of_the_same_order(read_dataset(root / order.name / manifests[0].rpartition("/")[0]), order)
+    with tempfile.TemporaryDirectory(prefix="truthloop-dataset-") as local:
+        written = Path(local) / order.name
+        found = _write_folder(lake, config, order, Path(local))
+        # two writers of different versions may be at it: each has a name of its own, and nothing is overwritten
+        own = found.manifest_sha256[:16]
+        for name in found.manifest["files"]:
+            storage.stage(f"{own}/{name}", partial(shutil.copyfile, written / name))
+        storage.put_if_absent(f"{own}/{MANIFEST}", (written / MANIFEST).read_bytes())
+    return read_dataset(root / order.name / own)
+
+
+def _write_folder(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Path) -> Dataset:
     folder = root / order.name
     if folder.exists():
         return _of_the_same_order(read_dataset(folder), order)
@@ -117,17 +138,18 @@ def write_dataset(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Pat
     return read_dataset(folder)
 
 
-def read_dataset(folder: Path) -> Dataset:
+def read_dataset(folder: Location) -> Dataset:
     """Read a data set, and verify every file against the manifest.
 
     Raises:
         LakeError: there is none, or a file has been changed.
     """
+    storage = storage_at(folder)
     try:
-        content = (folder / MANIFEST).read_bytes()
+        content = storage.read(MANIFEST)
         manifest = json.loads(content)
         for name, file in manifest["files"].items():
-            if _sha256(folder / name) != file["sha256"]:
+            if _sha256(storage.open(name)) != file["sha256"]:
                 raise LakeError(f"{name} is not the file that was written", where=str(folder))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         hint = "Move the folder away; it is written again."
@@ -214,12 +236,15 @@ def _of_the_same_order(found: Dataset, order: DatasetOrder) -> Dataset:
 
 
 def _file(path: Path, rows: int) -> dict[str, object]:
-    return {"sha256": _sha256(path), "bytes": path.stat().st_size, "rows": rows}
+    return {"sha256": _sha256(path.open("rb")), "bytes": path.stat().st_size, "rows": rows}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(file: BinaryIO | RawIOBase) -> str:
+    digest = hashlib.sha256()
+    with file:
+        while content := file.read(BYTES_AT_ONCE):
+            digest.update(content)
+    return digest.hexdigest()
 
 
 @cache
@@ -229,7 +254,7 @@ def _code_sha256() -> str:
     root = Path(__file__).parent.parent
     for package in _PACKAGES:
         for path in sorted((root / package).rglob("*.py")) + sorted((root / package).rglob("*.template")):
-            digest.update(f"{path.relative_to(root).as_posix()}\0{_sha256(path)}\n".encode())
+            digest.update(f"{path.relative_to(root).as_posix()}\0{_sha256(path.open('rb'))}\n".encode())
     return digest.hexdigest()
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from lake.failure import is_refused_by_system, lake_error
 from lake.log_path import LOG, commit_path
 from lake.storage.folder import sync
+from schemas.base.location import Location
 from schemas.errors import LakeError
 
 __all__ = ["COMMITS_AT_RISK", "check_newest_commits", "log_file", "make_durable"]
@@ -30,8 +31,10 @@ def log_file(folder: Path, version: int) -> Path:
     return folder / commit_path(version)
 
 
-def make_durable(folder: Path, version: int) -> None:
-    """Make commit `version` of the table in `folder` survive power loss."""
+def make_durable(folder: Location, version: int) -> None:
+    """Make commit `version` of the table in `folder` survive power loss; what an object store has answered does."""
+    if not isinstance(folder, Path):
+        return
     log = log_file(folder, version)
     if not log.exists():  # removed by a log cleanup
         return
@@ -45,12 +48,16 @@ def make_durable(folder: Path, version: int) -> None:
         sync(path)
 
 
-def check_newest_commits(folder: Path) -> None:
+def check_newest_commits(folder: Location) -> None:
     """Check that the newest commits of a table are complete: every file they added is there, with its footer.
+
+    An object store has whole objects or none.
 
     Raises:
         LakeError: a file is torn; says which, and the repair. Or the system refuses to open one.
     """
+    if not isinstance(folder, Path):
+        return
     logs = sorted((folder / LOG).glob("[0-9]*.json"), reverse=True)[:COMMITS_AT_RISK]
     removed: set[str] = set()
     torn: tuple[Path, int] | None = None

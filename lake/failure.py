@@ -30,6 +30,22 @@ _CAUSES: Final = (
         "Let this process's user read and write the folder, then run the same command again.",
     ),
     (
+        re.compile(
+            r"expiredtoken|token (?:has|is) expired|invalidaccesskeyid|signaturedoesnotmatch"
+            r"|no credentials|unable to locate credentials",
+            re.IGNORECASE,
+        ),
+        "The lake is sound: renew this process's credentials for the store; docs/operations.md says from where.",
+    ),
+    (
+        re.compile(r"accessdenied|access denied|403 forbidden", re.IGNORECASE),
+        "Let this process's credentials list the bucket, and read, write and delete below lake.uri.",
+    ),
+    (
+        re.compile(r"nosuchbucket|bucket does not exist", re.IGNORECASE),
+        "The bucket is gone, or lake.uri or the endpoint is wrong: nothing can be read or written until it is back.",
+    ),
+    (
         re.compile(r"cannot allocate memory|resource temporarily unavailable|os error (?:11|12)\b", re.IGNORECASE),
         "The lake is sound: this process has reached a limit of memory or threads.",
     ),
@@ -60,11 +76,17 @@ def is_refused_by_system(error: BaseException) -> bool:
 
 
 def is_of_storage(error: BaseException | None) -> bool:
-    """Tell whether Delta or the file system has failed.
+    """Tell whether Delta, the file system or the object store has failed.
 
     Delta's Rust code panics where it cannot have a thread or a file descriptor; the exception has no public class.
     """
-    return isinstance(error, (DeltaError, OSError)) or type(error).__name__ == "PanicException"
+    kind = type(error)
+    return isinstance(error, (DeltaError, OSError)) or kind.__name__ == "PanicException" or _is_of_client(kind)
+
+
+def _is_of_client(kind: type) -> bool:
+    """Tell whether the client of object stores has raised it; a loop on a disk never loads that."""
+    return any(one.__module__ == "botocore.exceptions" for one in kind.__mro__)
 
 
 def _system_hint(reason: str) -> str:

@@ -1,8 +1,10 @@
 """Names of the files of a Delta table's log, relative to the table's folder. Pure."""
 
-__all__ = ["LOG", "checkpoint_path", "commit_path"]
+__all__ = ["LAST_CHECKPOINT", "LOG", "checkpoint_path", "commit_path"]
 
 LOG = "_delta_log"
+
+LAST_CHECKPOINT = f"{LOG}/_last_checkpoint"
 
 
 def commit_path(version: int) -> str:

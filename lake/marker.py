@@ -7,6 +7,8 @@ from pathlib import Path
 
 from lake.storage.interface import DRAFT_SUFFIX
 from lake.storage.location import storage_at
+from lake.storage.probe import PROBES
+from schemas.base.location import Location
 from schemas.errors import LakeError, LakeTooNew
 
 __all__ = ["FORMAT", "Marker", "check_path"]
@@ -19,7 +21,7 @@ _UNFIT = re.compile(r"[\x00-\x1f\x7f\\|^\[\]]|%[0-9A-Fa-f]{2}")
 """Characters that delta-rs 1.6 decodes or refuses in a path; all others are tested to work."""
 
 
-def check_path(path: Path) -> None:
+def check_path(path: Location) -> None:
     """Refuse a path that the Delta library would read as another one.
 
     Raises:
@@ -47,7 +49,7 @@ class Marker:
     format: int = FORMAT
 
     @classmethod
-    def read(cls, path: Path) -> "Marker":
+    def read(cls, path: Location) -> "Marker":
         """Read the marker of the lake in `path`.
 
         Raises:
@@ -78,7 +80,7 @@ class Marker:
         return marker
 
     @classmethod
-    def claim(cls, path: Path, loop: str) -> "Marker":
+    def claim(cls, path: Location, loop: str) -> "Marker":
         """Make `path` the lake of `loop`, unless it is already.
 
         Raises:
@@ -88,7 +90,7 @@ class Marker:
         check_path(path)
         storage = storage_at(path)
         if not storage.has(_NAME):
-            if path.exists() and not path.is_dir():
+            if isinstance(path, Path) and path.exists() and not path.is_dir():
                 raise LakeError("is a file, not a folder", where=str(path))
             others = (file.path for file in storage.list() if not _is_of_a_claim(file.path))
             if other := next(others, ""):
@@ -107,7 +109,7 @@ class Marker:
             )
         return marker
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Location) -> None:
         """Make `path` a lake with this marker, unless it is one.
 
         Raises:
@@ -118,4 +120,4 @@ class Marker:
 
 
 def _is_of_a_claim(path: str) -> bool:
-    return path == _NAME or path.endswith(DRAFT_SUFFIX)
+    return path == _NAME or path.endswith(DRAFT_SUFFIX) or path.startswith(f"{PROBES}/")

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from urllib.parse import unquote
 
 import polars as pl
 
+from lake.storage.location import polars_options, storage_at
 from lake.table import PARTITION_COLUMN
+from schemas.base.location import Location
 
 __all__ = ["Bounds", "holding", "scan_files"]
 
@@ -24,12 +25,15 @@ def holding(files: pl.DataFrame, within: Mapping[str, Bounds]) -> pl.DataFrame:
     return files
 
 
-def scan_files(folder: Path, files: pl.DataFrame, schema: pl.Schema, within: Mapping[str, Bounds]) -> pl.LazyFrame:
+def scan_files(folder: Location, files: pl.DataFrame, schema: pl.Schema, within: Mapping[str, Bounds]) -> pl.LazyFrame:
     """Return the rows of some files of the table in `folder` that are within the bounds."""
     if files.is_empty():
         return pl.LazyFrame(schema=schema)
+    storage = storage_at(folder)
     rows = pl.scan_parquet(
-        [folder / unquote(path) for path in files["path"]],
+        [storage.location(unquote(path)) for path in files["path"]],
+        storage_options=polars_options(folder),
+        credential_provider=None,
         glob=False,
         schema=schema,
         hive_partitioning=True,

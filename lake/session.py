@@ -1,18 +1,17 @@
 """DuckDB session with the views of a lake's `views.sql`, in memory. Read-only, and without the Delta library."""
 
-from pathlib import Path
-
 import duckdb
 
 from lake.failure import lake_error
 from lake.marker import Marker
 from lake.storage.location import storage_at
 from lake.view import VIEWS_FILE
+from schemas.base.location import Location
 
 __all__ = ["connect"]
 
 
-def connect(path: Path) -> duckdb.DuckDBPyConnection:
+def connect(path: Location) -> duckdb.DuckDBPyConnection:
     """Return a DuckDB connection with the views of the lake in `path`, in its current version; the time zone is UTC.
 
     The lake may have been moved since `views.sql` was written.
@@ -23,14 +22,16 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
     """
     path = path.absolute()
     Marker.read(path)
+    storage = storage_at(path)
     try:
-        text = storage_at(path).read(VIEWS_FILE).decode()
+        text = storage.read(VIEWS_FILE).decode()
     except FileNotFoundError as error:
         what, hint = f"the lake has no readable {VIEWS_FILE}", "The next `truthloop replay` writes it again."
         raise lake_error(what, error, path, hint) from error
     # no downloads: everything that the views need is part of DuckDB
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
     try:
+        storage.serve(connection)
         connection.execute("SET TimeZone = 'UTC'")
         _, *statements = connection.extract_statements(text)
         connection.execute("SET VARIABLE truthloop_lake = ?", [str(path)])

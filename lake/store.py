@@ -4,9 +4,9 @@ It knows columns and positions; what a row means is up to the callers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import polars as pl
@@ -19,10 +19,12 @@ from lake.delta_schema import fields_of, schema_of
 from lake.disk import check_newest_commits
 from lake.failure import is_of_storage, lake_error
 from lake.heads import HEADS, HEADS_TABLE, first_heads, head_claims, head_times, holds_a_head
+from lake.log_path import LAST_CHECKPOINT, LOG, commit_path
 from lake.marker import Marker, check_path
 from lake.properties import table_properties
 from lake.scan import Bounds, holding, scan_files
-from lake.storage.folder import make_folder
+from lake.storage.location import delta_options, storage_at
+from lake.storage.probe import check_store
 from lake.table import (
     PARTITION_COLUMN,
     RECORDED_AT,
@@ -33,6 +35,7 @@ from lake.table import (
     schemas_of,
 )
 from lake.view import write_views
+from schemas.base.location import Location
 from schemas.config.loop import LoopConfig
 from schemas.errors import LakeConflict, LakeError
 
@@ -52,27 +55,29 @@ _FILES_AT_ONCE = 32
 class Lake:
     """The tables of one loop in one folder. Use `create` or `open`."""
 
-    def __init__(self, path: Path, marker: Marker) -> None:
+    def __init__(self, path: Location, marker: Marker) -> None:
         self.path = path
         self.loop = marker.loop
         self._writers = {table: TableWriter(path / table) for table in TABLES}
         self._remembered: dict[tuple[str, str], tuple[int, Any]] = {}
 
     @classmethod
-    def create(cls, path: Path, config: LoopConfig) -> "Lake":
+    def create(cls, path: Location, config: LoopConfig) -> "Lake":
         """Create the lake of `config` in `path`, or add what is missing, and update its views.
 
         A slice, feature or kind that is new in the config becomes a new column; no column is ever removed.
 
         Raises:
-            LakeError: the folder holds other files or another loop's lake, a column would change its type, or one of
-                the newest commits is torn.
+            LakeError: the folder holds other files or another loop's lake, a column would change its type, one of
+                the newest commits is torn, or the object store lets two writers create the same object.
             LakeTooNew: the lake has a newer format.
         """
         path = path.absolute()
+        check_path(path)
+        check_store(path)
         lake = cls(path, Marker.claim(path, config.loop))
         for table, schema in schemas_of(config).items():
-            if DeltaTable.is_deltatable(str(path / table)):
+            if lake._has(table):
                 check_newest_commits(path / table)
                 lake._set_properties(table, table_properties(table, config.lake.keep_readable))
                 lake._add_columns(table, schema)
@@ -83,7 +88,7 @@ class Lake:
         return lake
 
     @classmethod
-    def open(cls, path: Path) -> "Lake":
+    def open(cls, path: Location) -> "Lake":
         """Open the lake in `path`.
 
         Raises:
@@ -94,7 +99,7 @@ class Lake:
         check_path(path)
         lake = cls(path, Marker.read(path))
         for table in TABLES:
-            if not DeltaTable.is_deltatable(str(path / table)):
+            if not lake._has(table):
                 raise LakeError(
                     f"the lake has no table {table!r}",
                     where=str(path),
@@ -103,6 +108,17 @@ class Lake:
                 )
             check_newest_commits(path / table)
         return lake
+
+    @contextmanager
+    def look(self) -> Iterator[None]:
+        """See each table as it was when it was first used within, plus this process's own commits.
+
+        An object store is asked once for each table.
+        """
+        with ExitStack() as stack:
+            for writer in self._writers.values():
+                stack.enter_context(writer.look())
+            yield
 
     def applied(self, table: str, app: str) -> int:
         """Return the next position of `app` in `table`; 0 if it has written nothing."""
@@ -265,11 +281,17 @@ class Lake:
             except LakeConflict:  # another process has set some meanwhile
                 continue
 
+    def _has(self, table: str) -> bool:
+        """Tell whether there is such a table: by its first entry, by its Delta checkpoint, or by what a backup has."""
+        storage = storage_at(self.path / table)
+        return storage.has(commit_path(0)) or storage.has(LAST_CHECKPOINT) or any(True for _ in storage.list(LOG))
+
     def _create_table(self, table: str, schema: pl.Schema, properties: Mapping[str, str]) -> None:
-        make_folder(self.path / table)
+        storage_at(self.path / table).make()
         try:
             DeltaTable.create(
                 str(self.path / table),
+                storage_options=delta_options(self.path),
                 schema=Schema(fields_of(schema.items())),
                 mode="ignore",
                 partition_by=[PARTITION_COLUMN],
@@ -278,6 +300,8 @@ class Lake:
         except BaseException as error:
             if not is_of_storage(error):
                 raise
+            if self._has(table):  # only the answer was lost
+                return
             raise lake_error("the table could not be created", error, self.path / table, "") from error
 
     def _set_properties(self, table: str, properties: Mapping[str, str]) -> None:

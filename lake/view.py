@@ -12,6 +12,7 @@ import polars as pl
 
 from lake.storage.location import storage_at
 from lake.table import PARTITION_COLUMN, RECORDED_AT, TABLES, column_type_of
+from schemas.base.location import Location
 from schemas.config.loop import LoopConfig
 
 __all__ = ["PLACEHOLDERS", "VIEWS_FILE", "quote_name", "quote_text", "render_views", "write_views"]
@@ -56,7 +57,7 @@ def quote_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def write_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]) -> None:
+def write_views(path: Location, config: LoopConfig, schemas: Mapping[str, pl.Schema]) -> None:
     """Write `views.sql`, and the empty files that it reads in place of missing ones."""
     storage = storage_at(path)
     none = io.BytesIO()
@@ -66,7 +67,7 @@ def write_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]
     storage.put(VIEWS_FILE, render_views(path, config, schemas).encode())
 
 
-def render_views(path: Path, config: LoopConfig, schemas: Mapping[str, pl.Schema]) -> str:
+def render_views(path: Location, config: LoopConfig, schemas: Mapping[str, pl.Schema]) -> str:
     """Return the SQL of the views of the lake in `path`, whose tables have these columns."""
     slices = [f"slice_{name}" for name in config.predictions.slices]
     features = [f"feature_{name}" for name in config.predictions.features]

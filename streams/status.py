@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from confluent_kafka import KafkaException, TopicPartition
 
 from lake import Lake
+from lake.storage.location import storage_at
+from schemas.base.location import Location
 from schemas.config.loop import LoopConfig
 from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 from streams.kafka.range import once_led
@@ -44,7 +45,7 @@ class LoopStatus:
         return sum(entry.sequence - self.lake.get(number, -1) for number, entry in self.entries.items())
 
 
-def read_loop_status(clients: KafkaClients, config: LoopConfig, lake: Path) -> LoopStatus:
+def read_loop_status(clients: KafkaClients, config: LoopConfig, lake: Location) -> LoopStatus:
     """Read the progress of all roles.
 
     Raises:
@@ -55,7 +56,7 @@ def read_loop_status(clients: KafkaClients, config: LoopConfig, lake: Path) -> L
     sources = list(dict.fromkeys(source.topic for source in config.ingest if source.topic))
     ledger = LedgerReader(clients, topics.ledger)
     entries = {number: last for number in range(topics.partitions) if (last := ledger.last(number)) is not None}
-    newest = newest_rows(Lake.open(lake)) if lake.exists() else {}
+    newest = newest_rows(Lake.open(lake)) if storage_at(lake).exists() else {}
     return LoopStatus(
         ingest=group_lag(clients, topics.group("ingest"), sources),
         join=group_lag(clients, topics.group("join"), topics.inputs),
@@ -64,7 +65,7 @@ def read_loop_status(clients: KafkaClients, config: LoopConfig, lake: Path) -> L
     )
 
 
-def read_lake_status(lake: Path) -> LoopStatus:
+def read_lake_status(lake: Location) -> LoopStatus:
     """Read the progress of a loop of files.
 
     Raises:

@@ -52,14 +52,16 @@ def open(path: str | Path = "lake") -> "duckdb.DuckDBPyConnection":  # noqa: A00
     The views show the lake as of now; open it again to see later records. The connection is in memory, in UTC.
 
     Args:
-        path: the lake's folder; `~` is the home folder.
+        path: the lake's folder, or s3://BUCKET/KEY; `~` is the home folder.
 
     Raises:
         LakeError: there is no lake, or its views cannot be loaded.
     """
     from lake.session import connect  # noqa: PLC0415 - keeps `import truthloop` light
+    from schemas.base.location import BucketUri  # noqa: PLC0415 - the same
 
-    return connect(Path(path).expanduser())
+    place = BucketUri.parse(str(path)) if str(path).startswith("s3://") else Path(path).expanduser()
+    return connect(place)
 
 
 _check_packages()

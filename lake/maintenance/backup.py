@@ -5,9 +5,8 @@ them, so whatever a row refers to is in it. Its files are those that maintenance
 marker is written last: a folder without one is no lake, and the same command goes on with it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import unquote
 
 import polars as pl
@@ -24,6 +23,7 @@ from lake.storage.interface import Storage
 from lake.storage.location import storage_at
 from lake.table import TABLES
 from lake.view import PLACEHOLDERS, VIEWS_FILE
+from schemas.base.location import Location
 from schemas.errors import LakeError
 
 __all__ = ["CheckedTable", "back_up", "check_files"]
@@ -58,7 +58,7 @@ class _Pinned:
     log: Sequence[str]
 
 
-def back_up(path: Path, target: Path, crash: Callable[[str], None] = lambda _step: None) -> list[CheckedTable]:
+def back_up(path: Location, target: Location, crash: Callable[[str], None] = lambda _step: None) -> list[CheckedTable]:
     """Copy the lake in `path` to `target`, a new folder or one in which a backup was interrupted.
 
     Args:
@@ -84,7 +84,7 @@ def back_up(path: Path, target: Path, crash: Callable[[str], None] = lambda _ste
     ]
 
 
-def check_files(path: Path) -> Iterator[CheckedTable]:
+def check_files(path: Location) -> Iterator[CheckedTable]:
     """Check every table of the lake in `path`: each data file is there, of its size, with the rows that the log says.
 
     Raises:
@@ -93,27 +93,30 @@ def check_files(path: Path) -> Iterator[CheckedTable]:
     Marker.read(path)
     for table in TABLES:
         handle = TableWriter(path / table).handle
-        files = _files(handle)
-        faults = [fault for name, size, rows in files if (fault := _fault(path / table / unquote(name), size, rows))]
+        files, storage = _files(handle), storage_at(path / table)
+        sizes = {file.path: file.size for file in storage.list()}
+        checked = ((unquote(name), size, rows) for name, size, rows in files)
+        faults = [fault for one in checked if (fault := _fault(storage, sizes, *one))]
         yield CheckedTable(table, handle.version(), len(files), sum(rows or 0 for _, _, rows in files), tuple(faults))
 
 
-def _check_target(target: Path) -> None:
+def _check_target(target: Location) -> None:
     """Refuse a folder that holds anything but an interrupted backup.
 
     Raises:
         LakeError: it does.
     """
-    names = {entry.name for entry in target.iterdir()} if target.is_dir() else set()
-    if others := sorted(names - {*TABLES, VIEWS_FILE, PLACEHOLDERS}):
+    kept = {*TABLES, VIEWS_FILE, PLACEHOLDERS}
+    others = (file.path for file in storage_at(target).list() if file.path.partition("/")[0] not in kept)
+    if other := next(others, ""):
         raise LakeError(
-            f"the folder holds {others[0]!r}",
+            f"the folder holds {other!r}",
             where=str(target),
             hint="Give every backup a folder of its own; one that was interrupted may be given again.",
         )
 
 
-def _pin(folder: Path) -> _Pinned:
+def _pin(folder: Location) -> _Pinned:
     """Return the current version of a table, and the files of the log by which Delta reads it."""
     handle = TableWriter(folder).handle
     version, log = handle.version(), list_log(storage_at(folder))
@@ -157,15 +160,16 @@ def _copy(source: Storage, copied: Storage, path: str) -> None:
         raise lake_error("could not be copied", error, copied.location(path), hint) from error
 
 
-def _fault(file: Path, size: int, rows: int | None) -> str:
+def _fault(storage: Storage, sizes: Mapping[str, int], path: str, size: int, rows: int | None) -> str:
     """Return what is wrong with a data file; empty if it is whole."""
-    try:
-        found = file.stat().st_size
-        if found != size:
-            return f"{file} has {found:,} bytes, and the log says {size:,}"
-        held = pq.read_metadata(file).num_rows
-    except FileNotFoundError:
+    file = storage.location(path)
+    if path not in sizes:
         return f"{file} is missing"
+    if sizes[path] != size:
+        return f"{file} has {sizes[path]:,} bytes, and the log says {size:,}"
+    try:
+        with storage.open(path) as content:
+            held = pq.read_metadata(content).num_rows
     except (OSError, pa.ArrowException) as error:
         if is_refused_by_system(error):
             raise lake_error("cannot be read", error, file, "") from error

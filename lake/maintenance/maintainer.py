@@ -7,7 +7,6 @@ removes, and everything else is either done or due again.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
@@ -23,6 +22,7 @@ from lake.maintenance.table_state import TableState
 from lake.marker import Marker
 from lake.storage.location import storage_at
 from lake.table import DAY_TABLES, TABLES
+from schemas.base.location import Location
 from schemas.errors import LakeConflict
 
 __all__ = ["Maintainer", "Rewritten", "Swept"]
@@ -73,7 +73,9 @@ class Maintainer:
         LakeTooNew: the lake has a newer format.
     """
 
-    def __init__(self, path: Path, keep_readable_ms: int, crash: Callable[[str], None] = lambda _step: None) -> None:
+    def __init__(
+        self, path: Location, keep_readable_ms: int, crash: Callable[[str], None] = lambda _step: None
+    ) -> None:
         Marker.read(path)
         self._keep_readable_ms = keep_readable_ms
         self._tables = [_Table(path / table, crash) for table in TABLES]
@@ -183,7 +185,7 @@ class Maintainer:
 class _Table:
     """Maintenance of one table."""
 
-    def __init__(self, folder: Path, crash: Callable[[str], None]) -> None:
+    def __init__(self, folder: Location, crash: Callable[[str], None]) -> None:
         self.name = folder.name
         self._writer = TableWriter(folder)
         self._storage = storage_at(folder)

@@ -11,7 +11,6 @@ import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from string import Template
 from typing import Any, Final
 
@@ -82,6 +81,7 @@ def write_sorted(storage: Storage, table: str, group: Group, columns: Sequence[s
             tempfile.TemporaryDirectory(prefix="truthloop-sort-") as folder,
             duckdb.connect(config=_SESSION | {"temp_directory": folder}) as session,
         ):
+            storage.serve(session)
             session.execute("SET TimeZone = 'UTC'")
             stats: dict[str, Any] = {}
 
@@ -93,7 +93,7 @@ def write_sorted(storage: Storage, table: str, group: Group, columns: Sequence[s
             written = storage.stage(path, write)
     except (duckdb.Error, OSError) as error:
         hint = "Check that the disk has room; nothing has changed, and it is tried again."
-        where = Path(storage.location(path)).parent
+        where = storage.location(path).rpartition("/")[0]
         raise lake_error(f"{len(group.files)} files could not be rewritten as one", error, where, hint) from error
     if stats["numRecords"] != group.rows:
         storage.delete(path)

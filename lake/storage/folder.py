@@ -6,6 +6,9 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from duckdb import DuckDBPyConnection
 
 from lake.failure import lake_error
 from lake.storage.interface import DRAFT_SUFFIX, StoredFile
@@ -43,6 +46,10 @@ class FolderStorage:
         except FileNotFoundError:
             return None
         return f"{found.st_ino}:{found.st_mtime_ns}"
+
+    def exists(self) -> bool:
+        """See `Storage.exists`."""
+        return self._folder.exists()
 
     def has(self, path: str) -> bool:
         """See `Storage.has`."""
@@ -97,6 +104,17 @@ class FolderStorage:
             target.unlink(missing_ok=True)
             raise
         return StoredFile(path, found.st_size, found.st_mtime_ns // 1_000_000)
+
+    def open(self, path: str) -> BinaryIO:
+        """See `Storage.open`."""
+        return (self._folder / path).open("rb")
+
+    def serve(self, session: DuckDBPyConnection) -> None:
+        """See `Storage.serve`: DuckDB reads local files itself."""
+
+    def make(self) -> None:
+        """See `Storage.make`."""
+        make_folder(self._folder)
 
     def delete(self, path: str) -> None:
         """See `Storage.delete`."""

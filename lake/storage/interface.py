@@ -6,7 +6,10 @@ whole file or none, and of several callers exactly one succeeds.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from io import RawIOBase
+from typing import BinaryIO, Protocol
+
+from duckdb import DuckDBPyConnection
 
 __all__ = ["DRAFT_SUFFIX", "Storage", "StoredFile"]
 
@@ -46,6 +49,13 @@ class Storage(Protocol):
 
         Raises:
             LakeError: they cannot be looked at.
+        """
+
+    def exists(self) -> bool:
+        """Tell whether the place itself is there; a prefix is with the first file.
+
+        Raises:
+            LakeError: it cannot be looked at.
         """
 
     def has(self, path: str) -> bool:
@@ -95,6 +105,24 @@ class Storage(Protocol):
 
         Raises:
             LakeError: it cannot be stored.
+        """
+
+    def open(self, path: str) -> BinaryIO | RawIOBase:
+        """Open a file, to be read in parts.
+
+        Raises:
+            FileNotFoundError: there is none.
+            OSError, LakeError: it cannot be read.
+        """
+
+    def serve(self, session: DuckDBPyConnection) -> None:
+        """Let a session of DuckDB read the files by their `location`."""
+
+    def make(self) -> None:
+        """Make the place itself, where there is something to make.
+
+        Raises:
+            OSError: the disk refuses.
         """
 
     def delete(self, path: str) -> None:

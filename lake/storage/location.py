@@ -1,13 +1,40 @@
-"""Where files are, and the storage that reaches them."""
+"""The storage that reaches a place, and what other libraries need to reach it."""
 
 from pathlib import Path
 
 from lake.storage.folder import FolderStorage
 from lake.storage.interface import Storage
+from schemas.base.location import Location
 
-__all__ = ["storage_at"]
+__all__ = ["delta_options", "polars_options", "storage_at"]
 
 
-def storage_at(place: Path) -> Storage:
+def storage_at(place: Location) -> Storage:
     """Return the files in a place."""
-    return FolderStorage(place)
+    if isinstance(place, Path):
+        return FolderStorage(place)
+    from lake.storage.bucket import BucketStorage  # noqa: PLC0415 - a loop on a disk never loads the client
+
+    return BucketStorage(place.bucket, place.key)
+
+
+def delta_options(place: Location) -> dict[str, str] | None:
+    """Return the options by which the Delta library reaches a place; it finds credentials itself, and renews them."""
+    if isinstance(place, Path):
+        return None
+    from lake.storage import client  # noqa: PLC0415 - as above
+
+    return client.delta_options()
+
+
+def polars_options(place: Location) -> dict[str, str] | None:
+    """Return the options by which Polars reaches a place, with the present credentials: for one query.
+
+    Raises:
+        LakeError: there are none.
+    """
+    if isinstance(place, Path):
+        return None
+    from lake.storage import client  # noqa: PLC0415 - as above
+
+    return client.polars_options()

@@ -12,9 +12,11 @@ from typing import TypeVar
 from pydantic import JsonValue
 
 from schemas.base.duration import format_duration
+from schemas.base.location import BucketUri
 
 __all__ = [
     "each_once",
+    "folder_or_bucket",
     "growing",
     "is_finite_json",
     "is_identifier",
@@ -78,10 +80,19 @@ def growing(ages_ms: list[int]) -> list[int]:
 def local_folder(uri: str) -> str:
     """Refuse a URI that is not the path of a local folder."""
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", uri):
-        raise ValueError(f"must be a local folder for now, not {scheme[0]}; write a path such as ./lake")
+        raise ValueError(f"must be a local folder, not {scheme[0]}; write a path such as ./state")
     if "\0" in uri:
         raise ValueError("a path cannot hold a NUL character")
     return uri
+
+
+def folder_or_bucket(uri: str) -> str:
+    """Refuse a URI that is neither the path of a local folder nor one of S3."""
+    if uri.startswith("s3://"):
+        return str(BucketUri.parse(uri))
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", uri):
+        raise ValueError(f"must be a local folder or s3://BUCKET/KEY, not {scheme[0]}")
+    return local_folder(uri)
 
 
 def is_identifier(text: str) -> str:

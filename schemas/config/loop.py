@@ -11,7 +11,7 @@ from schemas.base.duration import DurationMs
 from schemas.base.model import StrictModel
 from schemas.base.problem import ProblemsError
 from schemas.base.time_zone import known_zone
-from schemas.base.validators import is_no_bool, keys_without_repeats, local_folder
+from schemas.base.validators import folder_or_bucket, is_no_bool, keys_without_repeats
 from schemas.config.connection import HttpConfig, KafkaConfig, StateConfig
 from schemas.config.consistency import (
     age_problems,
@@ -39,10 +39,10 @@ MAX_PARTITIONS = 1_024
 class LakeConfig(StrictModel):
     """Location of the lake, and how it is kept."""
 
-    uri: Annotated[str, AfterValidator(local_folder)] = Field(
+    uri: Annotated[str, AfterValidator(folder_or_bucket)] = Field(
         default="./lake",
         min_length=1,
-        description="Folder of the Delta tables; a relative path starts at the config's own folder.",
+        description="Folder of the Delta tables; a relative path starts at the config's own folder. Or s3://BUCKET/KEY.",
     )
     freshness: DurationMs = Field(
         default=10_000,

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 
 from schemas.base.duration import DurationMs
 from schemas.base.model import StrictModel
-from schemas.base.validators import each_once, local_folder
+from schemas.base.validators import each_once, folder_or_bucket
 from schemas.config.targets import WEBHOOK_SECRET_VARIABLE, TargetConfig
 
 __all__ = [
@@ -67,10 +67,11 @@ class MaturityConfig(StrictModel):
 class DatasetConfig(StrictModel):
     """Data set that a request refers to."""
 
-    uri: Annotated[str, AfterValidator(local_folder)] = Field(
+    uri: Annotated[str, AfterValidator(folder_or_bucket)] = Field(
         default="./datasets",
         min_length=1,
-        description="Folder that data sets are written to; a relative path starts at the config's own folder.",
+        description="Folder that data sets are written to; a relative path starts at the config's own folder. Or "
+        "s3://BUCKET/KEY.",
     )
     maturity: MaturityConfig = Field(default_factory=MaturityConfig, description="Which predictions are included.")
     holdout: DurationMs = Field(

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from joins import Partition
 from lake import Lake
+from lake.storage.location import storage_at
+from schemas.base.location import Location
 from schemas.config.loop import LoopConfig
 from schemas.errors import StateError
 from streams.join_worker.committed import CommittedPosition
@@ -58,7 +60,7 @@ class TaskRestorer:
     """
 
     def __init__(
-        self, clients: KafkaClients, config: LoopConfig, reader: CanonicalReader, state: Path, lake: Path
+        self, clients: KafkaClients, config: LoopConfig, reader: CanonicalReader, state: Path, lake: Location
     ) -> None:
         self._clients = clients
         self._topics = Topics.of(config)
@@ -247,7 +249,7 @@ class TaskRestorer:
 
     def _lake_row(self, number: int) -> LedgerRow | None:
         """Return the newest row of a partition in the lake's ledger; None if there is none."""
-        if not self._lake.exists():
+        if not storage_at(self._lake).exists():
             return None
         return newest_rows(Lake.open(self._lake)).get(number)
 

@@ -13,7 +13,7 @@ from typing import Self
 import polars as pl
 
 from lake import Claim, Lake
-from schemas.errors import LakeError
+from schemas.errors import LakeConflict, LakeError
 from streams.ledger.table import REPLAY_APP, STEP_TABLES, ReplayStep
 
 __all__ = ["LakeWriter", "StepFrames"]
@@ -41,6 +41,8 @@ class LakeWriter:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lake-writer")
         self._waiting: deque[Future[None]] = deque()
         self._has_failed = False
+        self._torn: int | None = None
+        """Step whose row the ledger has already."""
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +70,9 @@ class LakeWriter:
                     where=f"table {table}",
                     hint="The table was restored or replaced without the ledger. Restore the whole lake.",
                 )
-        return any(steps == sequence for steps in applied.values())
+        is_torn = any(steps == sequence for steps in applied.values())
+        self._torn = sequence if is_torn else None
+        return is_torn
 
     def write(self, step: ReplayStep, frames: StepFrames) -> None:
         """Queue a step; blocks while the queue is full, and raises the error of an earlier step."""
@@ -84,15 +88,19 @@ class LakeWriter:
         if self._has_failed:  # a step is never written after an incomplete one
             return
         self._has_failed = True
-        self._append("ledger", step.rows(), REPLAY_APP, step.sequence)
+        if not self._append("ledger", step.rows(), REPLAY_APP, step.sequence) and step.sequence != self._torn:
+            raise LakeConflict(
+                f"another replay has written step {step.sequence}",
+                hint="Wait until it has finished, then run the same command again: it goes on where the lake stands.",
+            )
         rows = (frames.rejects, frames.labels, frames.predictions, frames.outcomes)
         for table, frame in zip(STEP_TABLES, rows, strict=True):
             appended = pl.DataFrame(schema=self._lake.schema(table)) if frame is None else frame
             self._append(table, appended, REPLAY_APP, step.sequence)
         self._has_failed = False
 
-    def _append(self, table: str, frame: pl.DataFrame, app: str, sequence: int) -> None:
-        self._lake.append(table, frame, [Claim(app, sequence, sequence + 1)], recorded_at=self._recorded_at)
+    def _append(self, table: str, frame: pl.DataFrame, app: str, sequence: int) -> bool:
+        return self._lake.append(table, frame, [Claim(app, sequence, sequence + 1)], recorded_at=self._recorded_at)
 
     def _wait_until_fewer_than(self, count: int) -> None:
         while len(self._waiting) >= count:

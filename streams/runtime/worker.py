@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.base.location import Location
 from streams.runtime.health import Health
 
 __all__ = ["Worker"]
@@ -17,7 +18,7 @@ class Worker:
     Attributes:
         slot: name of this worker among the role's workers; the same after every restart.
         state: folder for the worker's local state.
-        lake: folder of the loop's lake.
+        lake: where the loop's lake is.
         now_ms: the wall clock, ms UTC.
         clock: a monotonic clock, in seconds; durations are measured by it.
         crash: called with the name of each step of a commit; tests end the process there.
@@ -26,7 +27,7 @@ class Worker:
 
     slot: str
     state: Path
-    lake: Path
+    lake: Location
     health: Health
     now_ms: Callable[[], int]
     crash: Callable[[str], None] = lambda _step: None

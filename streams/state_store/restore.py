@@ -6,13 +6,13 @@ Only records that the state still holds at the checkpoint are read, and no outco
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import polars as pl
 
 from joins import Checkpoint, DecidedOutcome, KeptLabel, MemoryStore, Op, Partition, Policy, RebuildError, rebuild
 from joins.watermark import PREDICTIONS
 from lake import Lake
+from schemas.base.location import Location
 from schemas.base.status import NEVER_KEPT, RejectReason, Status
 from schemas.errors import LakeError
 from streams.ledger.row import LedgerRow
@@ -88,7 +88,7 @@ def restore(
 
 
 def restore_partition(
-    path: Path, policy: Policy, projection: Projection, row: LedgerRow, store: RocksStore
+    path: Location, policy: Policy, projection: Projection, row: LedgerRow, store: RocksStore
 ) -> Partition:
     """Return one partition of a live join with its state at the lake's newest ledger row.
 

@@ -111,9 +111,9 @@ ERRORS = [
     ("version: 1", "version: 2", 1, "version: must be 1, not 2"),
     (
         "./lake",
-        "s3://bucket/x",
+        "gs://bucket/x",
         3,
-        "lake.uri: must be a local folder for now, not s3://; write a path",
+        "lake.uri: must be a local folder or s3://BUCKET/KEY, not gs://",
     ),
     (
         "lake: {uri: ./lake}",

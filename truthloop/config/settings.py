@@ -4,12 +4,14 @@ All errors are reported at once, each with its line. This is the only module tha
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
+from typing import TypeVar
 
 from pydantic import ValidationError
 
+from schemas.base.location import BucketUri, Location
 from schemas.base.problem import Path, Problem, did_you_mean, dotted
 from schemas.config.loop import LoopConfig
 from schemas.config.retrain import DatasetConfig
@@ -33,6 +35,8 @@ FILE_BYTES_MAX = 262_144
 
 REPORTED_MAX = 50
 """Errors listed in one report; the rest are only counted."""
+
+_Place = TypeVar("_Place")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +78,20 @@ class InvalidConfigError(ConfigError):
 
 @dataclass(frozen=True)
 class Settings:
-    """A loop's validated config and its folders. The folders are absolute and need not exist.
+    """A loop's validated config and its places. Folders are absolute; no place need exist.
 
     Attributes:
         path: the config file, as it was given.
+        lake: folder or bucket of the lake.
         state: folder of this loop's local state.
-        datasets: folder of the data sets that are sent with retrain requests.
+        datasets: folder or bucket of the data sets that are sent with retrain requests.
     """
 
     config: LoopConfig
     path: FilePath
-    lake: FilePath
+    lake: Location
     state: FilePath
-    datasets: FilePath
+    datasets: Location
 
 
 @dataclass(frozen=True)
@@ -145,19 +150,18 @@ def load_located_settings(path: FilePath, environ: Mapping[str, str] | None = No
         found += [locations.problem(problem.path, str(problem)) for problem in problems]
     if found or config is None:
         raise InvalidConfigError(sorted(found, key=lambda problem: (problem.line or 0, problem.file)))
-    folders = []
-    dataset = DatasetConfig() if config.retrain is None else config.retrain.dataset
-    uris: list[tuple[Path, str]] = [
-        (("lake", "uri"), config.lake.uri),
-        (("state", "dir"), config.state.dir),
-        (("retrain", "dataset", "uri"), dataset.uri),
-    ]
-    for key, uri in uris:
+
+    def found_at(find: Callable[[str, FilePath], _Place], uri: str, *key: str) -> _Place:
         try:
-            folders.append(_folder(uri, path))
+            return find(uri, path)
         except ValueError as error:
             raise InvalidConfigError([locations.problem(key, f"{dotted(key)}: {error}")]) from None
-    return Settings(config, path, folders[0], folders[1] / config.loop, folders[2]), locations
+
+    dataset = DatasetConfig() if config.retrain is None else config.retrain.dataset
+    lake = found_at(_location, config.lake.uri, "lake", "uri")
+    state = found_at(_folder, config.state.dir, "state", "dir")
+    datasets = found_at(_location, dataset.uri, "retrain", "dataset", "uri")
+    return Settings(config, path, lake, state / config.loop, datasets), locations
 
 
 def _read(path: FilePath) -> tuple[YamlDocument, dict[str, object]]:
@@ -221,6 +225,15 @@ def _lines_with_right_names(lines: dict[Path, int], unknown: list[UnknownKey]) -
             for path in [path for path in right if path[: len(wrong)] == wrong]:
                 right.setdefault((*one.path, one.meant, *path[len(wrong) :]), right[path])
     return right
+
+
+def _location(uri: str, path: FilePath) -> Location:
+    """Return a folder or a bucket of the config.
+
+    Raises:
+        ValueError: it cannot be used; the message says why.
+    """
+    return BucketUri.parse(uri) if uri.startswith("s3://") else _folder(uri, path)
 
 
 def _folder(uri: str, path: FilePath) -> FilePath:

@@ -1,10 +1,10 @@
 """What a valid config means, in plain sentences and a table of ages. Pure: config in, lines out."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from schemas.base.duration import format_duration
 from schemas.base.figures import share
+from schemas.base.location import Location
 from schemas.config.label import LabelConfig
 from schemas.config.loop import LoopConfig
 from schemas.config.mapping import FieldMap, SourceMap
@@ -18,12 +18,12 @@ _TOMBSTONES = {
 }
 
 
-def summarise(config: LoopConfig, lake: Path) -> Iterator[str]:
+def summarise(config: LoopConfig, lake: Location) -> Iterator[str]:
     """Yield lines that say what a valid config means.
 
     Args:
         config: valid.
-        lake: the lake's folder.
+        lake: where the lake is.
     """
     known = (
         "once it has arrived here (clock: arrival)" if config.clock == "arrival" else "at its own time (clock: event)"

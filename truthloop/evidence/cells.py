@@ -99,14 +99,15 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
         LakeError: there is no lake yet, or it cannot be read or written.
     """
     lake = Lake.open(settings.lake) if before is None else before.lake
-    # read before the cells: every row up to these checkpoints must be counted
-    newest = complete_rows(lake)
-    plan = _plan_of(lake, settings.config)
-    logs = before.logs if before is not None else {kind.name: DecisionLog(lake, kind.name) for kind in plan.kinds}
-    folder = _Folder(lake, plan, logs, newest)
-    cells, rulings = folder.bring_up_to_date(before)
-    reach = _reach([row.checkpoint for row in newest.values()], plan)
-    return Evidence(cells.admitted(plan), cells, reach, rulings, logs, lake)
+    with lake.look():
+        # read before the cells: every row up to these checkpoints must be counted
+        newest = complete_rows(lake)
+        plan = _plan_of(lake, settings.config)
+        logs = before.logs if before is not None else {kind.name: DecisionLog(lake, kind.name) for kind in plan.kinds}
+        folder = _Folder(lake, plan, logs, newest)
+        cells, rulings = folder.bring_up_to_date(before)
+        reach = _reach([row.checkpoint for row in newest.values()], plan)
+        return Evidence(cells.admitted(plan), cells, reach, rulings, logs, lake)
 
 
 def _plan_of(lake: Lake, config: LoopConfig) -> CellPlan:

@@ -18,7 +18,11 @@ CALLED_BY_OTHERS = {
     "do_GET": "http.server calls it",
     "do_POST": "http.server calls it",
     "log_message": "http.server calls it",
+    "modified": "DuckDB calls it",
     "open": "users call it: `truthloop.open`",
+    "readable": "pyarrow and DuckDB call it",
+    "seek": "the same",
+    "seekable": "the same",
     "yaml_implicit_resolvers": "PyYAML reads it",
 }
 """Names that only libraries or users call, each with who does."""

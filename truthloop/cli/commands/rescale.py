@@ -40,7 +40,7 @@ def rescale(
         from truthloop.terminal.progress import progress_bar  # noqa: PLC0415 - the same
 
         old, new = load_settings(of), load_settings(config)
-        if old.config.loop == new.config.loop or old.lake.resolve() == new.lake.resolve():
+        if old.config.loop == new.config.loop or old.lake == new.lake:
             raise ConfigError(
                 "has the name or the lake of the stopped loop",
                 where=str(new.path),

@@ -152,13 +152,14 @@ def _requests(settings: "Settings", retrain: "RetrainConfig", decision: str | No
     from dataclasses import replace  # noqa: PLC0415 - keeps --help fast
 
     from lake import Lake  # noqa: PLC0415 - the same
+    from lake.storage.location import storage_at  # noqa: PLC0415 - the same
     from retrain.decision_log import DecisionLog  # noqa: PLC0415 - the same
     from retrain.gate import gate_of  # noqa: PLC0415 - the same
     from schemas.errors import ConfigError  # noqa: PLC0415 - the same
     from schemas.events.evidence import Event  # noqa: PLC0415 - the same
     from truthloop.feedback.deliveries import request_of  # noqa: PLC0415 - the same
 
-    if decision is None and not settings.lake.exists():
+    if decision is None and not storage_at(settings.lake).exists():
         return []
     lake = Lake.open(settings.lake)
     found = []

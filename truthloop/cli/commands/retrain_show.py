@@ -61,10 +61,9 @@ def show(
 
 def _dataset(entries: "list[Decision]", decision: str) -> tuple[dict[str, Any] | None, str]:
     """Return the manifest of the data set, and what is wrong with it: '' if nothing is."""
-    from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - needed here only
-
     from lake.dataset import read_dataset  # noqa: PLC0415 - keeps --help fast
     from retrain.retrains import retrains_of  # noqa: PLC0415 - the same
+    from schemas.base.location import location_of_uri  # noqa: PLC0415 - the same
     from schemas.errors import LakeError  # noqa: PLC0415 - the same
     from schemas.events.evidence import Event  # noqa: PLC0415 - the same
 
@@ -75,7 +74,7 @@ def _dataset(entries: "list[Decision]", decision: str) -> tuple[dict[str, Any] |
         e.detail.get("manifest_sha256") for e in entries if e.decision == decision and e.event is Event.PREPARED
     )
     try:
-        found = read_dataset(Path(unquote(urlsplit(retrain.dataset).path)))
+        found = read_dataset(location_of_uri(retrain.dataset))
     except LakeError as error:
         return None, f"the data set: {error}"
     fault = "" if found.manifest_sha256 == signed else "the data set's manifest is not the signed one"

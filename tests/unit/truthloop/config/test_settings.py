@@ -246,7 +246,10 @@ def test_the_process_environment_is_the_default(tmp_path: Path, monkeypatch: pyt
         ("TRUTHLOOP_PARTITIONS", "", "partitions: must be a whole number, and is empty"),
         ("TRUTHLOOP_PARTITIONS", ".nan", "'.nan' is not a finite number"),
         ("TRUTHLOOP_COHORTS__AGES", "[1d", "a '[' is not closed"),
-        ("TRUTHLOOP_LAKE__URI", "s3://bucket", "must be a local folder for now, not s3"),
+        ("TRUTHLOOP_LAKE__URI", "az://bucket", "must be a local folder or s3://BUCKET/KEY, not az://"),
+        ("TRUTHLOOP_LAKE__URI", "s3://Bucket/x", "lake.uri: 's3://Bucket/x' is no s3://BUCKET/KEY"),
+        ("TRUTHLOOP_LAKE__URI", "s3://bucket/a b", "has a folder 'a b': letters, digits"),
+        ("TRUTHLOOP_STATE__DIR", "s3://bucket/x", "must be a local folder, not s3://"),
     ],
 )
 def test_an_invalid_override_is_reported_with_the_name_of_its_variable(

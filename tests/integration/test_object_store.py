@@ -1,0 +1,279 @@
+"""A lake in a bucket is the lake on a disk: through faults of the store, and with the requests that are promised."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lake_builder import RECORDED_AT, LakeBuilder
+from maintenance_case import add_predictions, content, fill, maintain
+from object_store import Bucket, FaultProxy, moto_server, new_bucket, proxied
+from polars.testing import assert_frame_equal
+from replay_case import CLOSE_MS, CONFIG, finals, oracle_of, run, table, write_files
+
+from lake import Claim, Lake, append_records, connect
+from lake.maintenance.backup import back_up, check_files
+from lake.storage.location import storage_at
+from lake.table import TABLES
+from schemas.base.location import BucketUri
+from schemas.errors import LakeError
+from truthloop.config.settings import Settings
+from truthloop.evidence.cells import read_evidence
+
+LOG_ENTRY = r"^PUT .*_delta_log/\d{20}\.json"
+FAULTS = (
+    {"kind": "lost", "share": 0.01, "match": "^PUT"},
+    {"kind": "unavailable", "share": 0.01},
+    {"kind": "cut", "share": 0.01},
+    {"kind": "half", "share": 0.01},
+    {"kind": "slow", "share": 0.01},
+)
+"""One request in twenty."""
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[str]:
+    """A store."""
+    with moto_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def proxy(store: str) -> Iterator[FaultProxy]:
+    """The same behind a proxy."""
+    with proxied(store) as found:
+        yield found
+
+
+@pytest.fixture
+def bucket(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A new bucket in it."""
+    proxy.set()
+    with new_bucket(proxy.url, monkeypatch) as found:
+        yield found
+    proxy.set()
+
+
+def kinds(requests: list[str]) -> dict[str, int]:
+    """Return the number of requests of each kind."""
+    return dict(Counter("LIST" if "list-type" in one else one.partition(" ")[0] for one in requests))
+
+
+def settings_in(place: Path | BucketUri, folder: Path) -> Settings:
+    """Return settings with a lake."""
+    return Settings(CONFIG, folder / "truthloop.yaml", place, folder / "state", folder / "datasets")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_replay_through_faults_is_the_replay_on_a_disk(
+    bucket: Bucket, proxy: FaultProxy, tmp_path: Path, seed: int
+) -> None:
+    """Rows, outcomes, cells and views; if the store is too bad for one run, the same command goes on."""
+    files = write_files(tmp_path, seed=seed)
+    paths = files.prediction_files, files.label_files
+    run(tmp_path / "lake", *paths, close_at_ms=CLOSE_MS)
+    proxy.set(*FAULTS, seed=seed)
+    for _ in range(5):
+        try:
+            run(bucket.place, *paths, close_at_ms=CLOSE_MS)
+            read_evidence(settings_in(bucket.place, tmp_path))
+            break
+        except LakeError:
+            continue
+    assert sum(proxy.faults().values()) > 10
+    proxy.set()
+    assert finals(bucket.place) == finals(tmp_path / "lake") == oracle_of(files)
+    for name in ("predictions", "labels", "outcomes", "rejects"):
+        assert_frame_equal(table(bucket.place, name), table(tmp_path / "lake", name))
+    mine, theirs = (read_evidence(settings_in(one, tmp_path)) for one in (bucket.place, tmp_path / "lake"))
+    assert_frame_equal(mine.cells.whole(), theirs.cells.whole(), check_exact=True)
+    query = "SELECT * FROM scored ORDER BY ALL"
+    with connect(bucket.place) as one, connect(tmp_path / "lake") as two:
+        assert one.sql(query).fetchall() == two.sql(query).fetchall() != []
+
+
+@pytest.mark.parametrize("kind", ["lost", "unavailable", "cut"])
+def test_an_entry_whose_answer_is_lost_is_written_once(bucket: Bucket, proxy: FaultProxy, kind: str) -> None:
+    """Its writer is told that it has written, and so is the writer of a log that compares and sets."""
+    builder = LakeBuilder(bucket.place)
+    lake = builder.lake
+    for number in range(3):
+        frame = builder.frame("predictions", [_prediction(number)])
+        proxy.set({"kind": kind, "match": LOG_ENTRY, "count": 1})
+        assert lake.append("predictions", frame, [Claim("w", number, number + 1)], recorded_at=RECORDED_AT)
+        assert proxy.faults() == {kind: 1}
+    record = {"number": 0, "decision": "rt-1", "attempt": 1, "attempted_at": RECORDED_AT, "outcome": "sent"}
+    proxy.set({"kind": kind, "match": LOG_ENTRY, "count": 1})
+    assert append_records(lake, "deliveries", [record], Claim("log", 0, 1), 0)
+    assert not append_records(Lake.open(bucket.place), "deliveries", [record], Claim("log", 0, 1), 0)
+    found = Lake.open(bucket.place)
+    assert found.scan("predictions").collect()["offset"].sort().to_list() == [0, 1, 2]
+    assert found.scan("deliveries").collect().height == 1
+
+
+def _prediction(number: int) -> dict[str, object]:
+    at = {"key": f"k{number}", "id": "p", "predicted_at": RECORDED_AT, "source": "f" * 64, "source_row": 1}
+    return at | {
+        "partition": 0,
+        "offset": number,
+        "version": "v",
+        "eligible": True,
+        "weight": 1.0,
+        "digest": 1,
+        "flags": [],
+    }
+
+
+def test_a_look_at_an_unchanged_table_is_one_list(bucket: Bucket, proxy: FaultProxy) -> None:
+    """The figures of docs/operations.md, Object storage."""
+    builder = LakeBuilder(bucket.place)
+    add_predictions(builder, 3)
+    proxy.set()
+    for table_name in TABLES:
+        builder.lake.version(table_name)
+    assert kinds(proxy.requests()) == {"LIST": len(TABLES)}
+    proxy.set()
+    add_predictions(builder, 1, first=3)
+    assert kinds(proxy.requests()) == {"LIST": 5, "GET": 2, "PUT": 2}
+
+
+WRITER = """
+import sys
+import polars as pl
+from lake import Claim, Lake
+from lake_builder import RECORDED_AT
+from schemas.base.location import BucketUri
+from schemas.errors import LakeError
+lake = Lake.open(BucketUri.parse(sys.argv[1]))
+frame = pl.read_parquet(sys.argv[2])
+app, rounds = sys.argv[3], int(sys.argv[4])
+print("open", flush=True)
+while (number := lake.applied("predictions", app)) < rounds:
+    row = frame.with_columns(offset=pl.lit(number, pl.Int64), source=pl.lit(app))
+    lake.append("predictions", row, [Claim(app, number, number + 1)], recorded_at=RECORDED_AT)
+    print(number, flush=True)
+"""
+MAINTAINER = """
+import sys
+from lake.maintenance.maintainer import Maintainer
+from maintenance_case import KEEP_READABLE_MS, moment
+from schemas.base.location import BucketUri
+while True:
+    list(Maintainer(BucketUri.parse(sys.argv[1]), KEEP_READABLE_MS).steps(moment))
+"""
+
+
+def start(bucket: Bucket, program: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start a process that shares nothing with any other but the bucket."""
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(bucket.place), *map(str, arguments)],
+        env=bucket.environ | {"PYTHONPATH": f"{root}:{root / 'tests' / 'support'}"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
+    """Give what it prints."""
+    assert process.stdout is not None
+    return process.stdout
+
+
+def ended(process: subprocess.Popen[str]) -> int:
+    """Wait for its end; return its code."""
+    assert process.stdout is not None
+    code = process.wait()
+    process.stdout.close()
+    return code
+
+
+def test_writers_and_maintainers_that_are_killed_lose_and_double_nothing(
+    bucket: Bucket, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    """Two of each, through a bad store, ended by SIGKILL again and again: every row is there once."""
+    builder = LakeBuilder(bucket.place)
+    file = tmp_path / "frame.parquet"
+    builder.frame("predictions", [_prediction(0)]).write_parquet(file)
+    proxy.set(*FAULTS)
+    rounds = 40
+    programs = [(WRITER, file, "a", rounds), (WRITER, file, "b", rounds), (MAINTAINER,), (MAINTAINER,)]
+    running = [start(bucket, *program) for program in programs]
+    lines = kills = 0
+    while any(process.poll() != 0 for process in running[:2]):
+        for at in [at for at in range(2) if running[at].poll() != 0]:
+            if next(lines_of(running[at]), None) is None:
+                if ended(running[at]):
+                    running[at] = start(bucket, *programs[at])
+                continue
+            lines += 1
+            if lines % 9 == 0:
+                victim = lines // 9 % 4
+                running[victim].kill()
+                if ended(running[victim]):
+                    kills += 1
+                    running[victim] = start(bucket, *programs[victim])
+    for process in running:
+        process.kill()
+        ended(process)
+    proxy.set()
+    maintain(bucket.place)
+    lake = Lake.open(bucket.place)
+    rows = lake.scan("predictions").collect()
+    assert Counter(rows.select("source", "offset").rows()) == {(app, at): 1 for app in "ab" for at in range(rounds)}
+    assert kills > 4
+    assert any("level-" in path for path in lake._files("predictions")["path"])
+
+
+def test_maintenance_changes_no_row(bucket: Bucket) -> None:
+    """It rewrites, writes checkpoints, and the change feed stays silent; what is old is swept; verify finds nothing."""
+    builder = fill(bucket.place)
+    before = content(builder.lake)
+    assert maintain(bucket.place)
+    assert storage_at(bucket.place / "predictions").has("_delta_log/_last_checkpoint")
+    after = Lake.open(bucket.place)
+    assert after._files("predictions").height < 70
+    assert {name: frame.to_dicts() for name, frame in content(after).items()} == {
+        name: frame.to_dicts() for name, frame in before.items()
+    }
+    assert [fault for one in check_files(bucket.place) for fault in one.faults] == []
+
+
+def test_a_backup_goes_from_a_bucket_to_a_folder_and_back(bucket: Bucket, tmp_path: Path) -> None:
+    """A lake in either place has the same rows, and verify names what is missing."""
+    builder = fill(bucket.place, 10)
+    back_up(bucket.place, tmp_path / "backup")
+    back_up(tmp_path / "backup", restored := BucketUri(bucket.place.bucket, "restored"))
+    for place in (tmp_path / "backup", restored):
+        assert_frame_equal(content(Lake.open(place))["predictions"], content(builder.lake)["predictions"])
+    lost = next(one.path for one in storage_at(restored / "labels").list() if one.path.endswith(".parquet"))
+    storage_at(restored / "labels").delete(lost)
+    (fault,) = [fault for one in check_files(restored) for fault in one.faults]
+    assert fault == f"{restored}/labels/{lost} is missing"
+
+
+@pytest.mark.parametrize(
+    ("fault", "hint"),
+    [({"kind": "refused"}, "renew this process's credentials"), ({"kind": "gone"}, "The bucket is gone")],
+)
+def test_a_store_that_refuses_is_told_with_the_way_out(
+    bucket: Bucket, proxy: FaultProxy, fault: dict[str, str], hint: str
+) -> None:
+    """A token has expired, the bucket has vanished; afterwards the same lake goes on."""
+    builder = LakeBuilder(bucket.place)
+    proxy.set(fault)
+    frame = builder.frame("predictions", [_prediction(0)])
+    attempts = (
+        lambda: builder.lake.append("predictions", frame, [Claim("w", 0, 1)], recorded_at=RECORDED_AT),
+        lambda: Lake.open(bucket.place),
+        lambda: connect(bucket.place),
+        lambda: maintain(bucket.place),
+    )
+    for attempt in attempts:
+        with pytest.raises(LakeError) as caught:
+            attempt()
+        assert hint in caught.value.hint
+    proxy.set()
+    assert attempts[0]()

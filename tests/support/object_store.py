@@ -1,0 +1,125 @@
+"""Object stores for tests: moto's server, and a proxy before it. Both are processes of their own.
+
+What opens a lake in a bucket reads the store's address from the environment, so `Bucket.use` sets it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lake.storage import client as store_client
+from schemas.base.location import BucketUri
+
+__all__ = ["Bucket", "FaultProxy", "moto_server", "new_bucket", "proxied"]
+
+_MOTO = """
+import time
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+time.sleep(86400)
+"""
+
+
+@contextmanager
+def _process(*command: str) -> Iterator[str]:
+    """Start a server that prints its port; give its address."""
+    with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.kill()
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """Run moto's S3; give its address."""
+    with _process("-c", _MOTO) as url:
+        yield url
+
+
+class FaultProxy:
+    """The proxy of `fault_proxy`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def set(self, *faults: Mapping[str, Any], seed: int = 0) -> None:
+        """Let some requests go wrong, and count anew."""
+        self._call("PUT", {"faults": faults, "seed": seed})
+
+    def requests(self) -> list[str]:
+        """Return the requests since `set`, METHOD PATH each."""
+        return list(self._call("GET", None)["requests"])
+
+    def faults(self) -> dict[str, int]:
+        """Return how often each fault was made since `set`."""
+        return dict(self._call("GET", None)["faults"])
+
+    def _call(self, method: str, document: object) -> Any:
+        body = None if document is None else json.dumps(document).encode()
+        request = urllib.request.Request(f"{self.url}/.proxy", body, method=method)  # noqa: S310 - a server of the test
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 - the same
+            return json.load(answer)
+
+
+@contextmanager
+def proxied(upstream: str) -> Iterator[FaultProxy]:
+    """Run a proxy before a store."""
+    with _process(str(Path(__file__).with_name("fault_proxy.py")), upstream) as url:
+        yield FaultProxy(url)
+
+
+class Bucket:
+    """A new bucket of a store.
+
+    Attributes:
+        environ: the variables by which a process reaches it.
+        place: a prefix in it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.environ = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        self.place = BucketUri(f"truth-{uuid.uuid4().hex}", "loops/fraud")
+
+    def use(self, patch: pytest.MonkeyPatch) -> BucketUri:
+        """Let this process reach the store as it reaches any; return a prefix."""
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in self.environ.items():
+            patch.setenv(name, value)
+        forget_the_client()
+        return self.place
+
+
+def forget_the_client() -> None:
+    """Let the next request read the environment again."""
+    store_client._session.cache_clear()
+    store_client.client.cache_clear()
+
+
+@contextmanager
+def new_bucket(url: str, patch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """Make a bucket in a store and let this process reach it."""
+    bucket = Bucket(url)
+    bucket.use(patch)
+    store_client.client().create_bucket(Bucket=bucket.place.bucket)
+    yield bucket
+    forget_the_client()
