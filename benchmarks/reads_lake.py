@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from lake.maintenance.storage import FolderStorage
 
 from lake import Claim, Lake
 from lake.append import TableWriter
@@ -29,6 +28,7 @@ __all__ = ["CONFIG", "key_of", "make_lake"]
 PARTITIONS = 8
 FIRST_DAY = date(2023, 1, 1)
 HORIZON_DAYS = 30
+RETAIN_DAYS = 60
 CORRECTED_AFTER_DAYS = 2
 STEPS_PER_DAY = 288
 """Of each partition: one in five minutes."""
@@ -45,7 +45,12 @@ CONFIG = LoopConfig.model_validate(
             "features": {"amount": {"type": "float"}, "device": {"type": "string"}},
         },
         "labels": {
-            "fraud": {"definition": "chargeback-1", "horizon": f"{HORIZON_DAYS}d", "retain": "60d", "early": "1d"}
+            "fraud": {
+                "definition": "chargeback-1",
+                "horizon": f"{HORIZON_DAYS}d",
+                "retain": f"{RETAIN_DAYS}d",
+                "early": "1d",
+            }
         },
         "cohorts": {"by": ["version"], "ages": ["1d", "7d", "14d"]},
     }
@@ -245,8 +250,9 @@ def _ledger(day: int, per_day: int) -> pl.DataFrame:
             "counters": {"predictions": {"consumed": consumed, "duplicate": 0}},
         }
         texts = {name: json.dumps(document) for name, document in documents.items()}
-        row = {"sequence": day * STEPS_PER_DAY + step, "now": at, **texts}
+        floor = at - timedelta(days=RETAIN_DAYS)
+        row = {"sequence": day * STEPS_PER_DAY + step, "now": at, "floor": floor, "predictions_next": consumed, **texts}
         rows += [{**row, "partition": partition} for partition in range(PARTITIONS)]
     empty = {name: pl.lit("{}").alias(name) for name in ("policy", "point", "run")}
-    zeros = ("predictions_first", "predictions_next", "labels_first", "labels_next", "fingerprint")
+    zeros = ("predictions_first", "labels_first", "labels_next", "fingerprint")
     return pl.DataFrame(rows).with_columns(*empty.values(), *(pl.lit(0).alias(name) for name in zeros))

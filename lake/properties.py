@@ -8,7 +8,7 @@ __all__ = ["table_properties"]
 _STATISTICS: Final[Mapping[str, str]] = {
     "predictions": "partition,offset,key,predicted_at,recorded_at",
     "labels": "partition,offset,key,label_time,known_at,origin,recorded_at",
-    "outcomes": "partition,key,kind,predicted_at,known_at,revision,prediction_offset,sequence,recorded_at",
+    "outcomes": "partition,key,kind,definition,predicted_at,known_at,revision,prediction_offset,sequence,recorded_at",
     "rejects": "input,reason,partition,offset,sequence,recorded_at",
     "ledger": "partition,sequence,recorded_at",
     "cells": "version,day,kind,recorded_at",
@@ -16,6 +16,7 @@ _STATISTICS: Final[Mapping[str, str]] = {
     "diffs": "number,kind,episode,recorded_at",
     "decisions": "number,kind,evidence_at,event,recorded_at",
     "deliveries": "number,decision,attempted_at,recorded_at",
+    "scored": "day,recorded_at",
 }
 """By table, the columns by which readers leave out files.
 

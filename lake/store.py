@@ -19,8 +19,8 @@ from lake.delta_schema import fields_of, schema_of
 from lake.disk import check_newest_commits
 from lake.failure import is_of_storage, lake_error
 from lake.heads import HEADS, HEADS_TABLE, first_heads, head_claims, head_times, holds_a_head
-from lake.log_path import LAST_CHECKPOINT, LOG, commit_path
 from lake.marker import Marker, check_path
+from lake.present import is_table, tables_in
 from lake.properties import table_properties
 from lake.scan import Bounds, holding, scan_files
 from lake.storage.location import delta_options, storage_at
@@ -77,7 +77,7 @@ class Lake:
         check_store(path)
         lake = cls(path, Marker.claim(path, config.loop))
         for table, schema in schemas_of(config).items():
-            if lake._has(table):
+            if is_table(path / table):
                 check_newest_commits(path / table)
                 lake._set_properties(table, table_properties(table, config.lake.keep_readable))
                 lake._add_columns(table, schema)
@@ -98,8 +98,8 @@ class Lake:
         path = path.absolute()
         check_path(path)
         lake = cls(path, Marker.read(path))
-        for table in TABLES:
-            if not lake._has(table):
+        for table in tables_in(path):
+            if not is_table(path / table):
                 raise LakeError(
                     f"the lake has no table {table!r}",
                     where=str(path),
@@ -281,11 +281,6 @@ class Lake:
             except LakeConflict:  # another process has set some meanwhile
                 continue
 
-    def _has(self, table: str) -> bool:
-        """Tell whether there is such a table: by its first entry, by its Delta checkpoint, or by what a backup has."""
-        storage = storage_at(self.path / table)
-        return storage.has(commit_path(0)) or storage.has(LAST_CHECKPOINT) or any(True for _ in storage.list(LOG))
-
     def _create_table(self, table: str, schema: pl.Schema, properties: Mapping[str, str]) -> None:
         storage_at(self.path / table).make()
         try:
@@ -300,7 +295,7 @@ class Lake:
         except BaseException as error:
             if not is_of_storage(error):
                 raise
-            if self._has(table):  # only the answer was lost
+            if is_table(self.path / table):  # only the answer was lost
                 return
             raise lake_error("the table could not be created", error, self.path / table, "") from error
 

@@ -3,7 +3,7 @@
 A table's columns follow from the loop's config; columns are added and never removed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -13,6 +13,7 @@ from schemas.config.loop import LoopConfig
 
 __all__ = [
     "DAY_TABLES",
+    "LATER_TABLES",
     "PARTITION_COLUMN",
     "RECORDED_AT",
     "TABLES",
@@ -23,22 +24,27 @@ __all__ = [
     "column_type_of_delta",
     "required_columns",
     "schemas_of",
+    "scored_columns",
 ]
 
 TABLES = (
     *("rejects", "labels", "predictions", "outcomes", "cells", "ledger"),
-    *("evidence", "diffs", "decisions", "deliveries"),
+    *("evidence", "diffs", "decisions", "deliveries", "scored"),
 )
 """All tables, in the order in which the rows of one step are written: a duplicate never lacks its rejection, and what a
 ledger row refers to is there. A replay is different: it writes its ledger rows first, because whatever is missing after
 a crash is rebuilt from them; its steps count once every table has them.
 
-The last four are written by the feedback role, after everything that they refer to.
+Then come four that the feedback role writes, after everything that they refer to, and `scored`, which follows from all
+others (`lake.closed_days`).
 
 Readers read the tables in the opposite order, so an outcome whose row is still to be written shows as pending.
 """
 
-DAY_TABLES = frozenset({"cells"})
+LATER_TABLES = frozenset({"scored"})
+"""Tables that a lake of an earlier version lacks."""
+
+DAY_TABLES = frozenset({"cells", "scored"})
 """Tables with files of the days that rows belong to (`lake.by_day`): whoever writes them brings them together."""
 
 PARTITION_COLUMN = "recorded_on"
@@ -192,6 +198,22 @@ _DELIVERIES: dict[str, pl.DataType] = {
     "retry_after_ms": pl.Int64(),
     "detail": pl.String(),
 }
+_SCORED: dict[str, pl.DataType] = {
+    **dict.fromkeys(("key", "id", "kind", "definition", "version"), pl.String()),
+    "predicted_at": TIME,
+    **dict.fromkeys(("status", "reason"), pl.String()),
+    "value": pl.Float64(),
+    "value_class": pl.String(),
+    "output": pl.Float64(),
+    "output_class": pl.String(),
+    **dict.fromkeys(("known_at", "first_known_at"), TIME),
+    **dict.fromkeys(("age_ms", "label_age_ms", "value_age_ms"), pl.Int64()),
+    **dict.fromkeys(("is_mature", "eligible"), pl.Boolean()),
+    "weight": pl.Float64(),
+    "day": pl.Date(),
+    "revision": pl.Int64(),
+}
+_SCORED_POSITION: dict[str, pl.DataType] = {"partition": pl.Int32(), "prediction_offset": pl.Int64()}
 _FIXED: dict[str, dict[str, pl.DataType]] = {
     "rejects": _REJECTS,
     "labels": _LABELS,
@@ -203,6 +225,7 @@ _FIXED: dict[str, dict[str, pl.DataType]] = {
     "diffs": _DIFFS,
     "decisions": _DECISIONS,
     "deliveries": _DELIVERIES,
+    "scored": _SCORED | _SCORED_POSITION | {"is_revised": pl.Boolean()},
 }
 _OPTIONAL: dict[str, set[str]] = {
     "rejects": {
@@ -224,6 +247,10 @@ _OPTIONAL: dict[str, set[str]] = {
     "diffs": set(),
     "decisions": {"decision", "version"},
     "deliveries": {"http_status", "retry_after_ms", "detail"},
+    "scored": {
+        *("reason", "value", "value_class", "output", "output_class", "known_at", "first_known_at"),
+        *("age_ms", "label_age_ms", "value_age_ms", "revision"),
+    },
 }
 _FEATURES: dict[str, pl.DataType] = {
     "float": pl.Float64(),
@@ -294,6 +321,11 @@ def required_columns(table: str) -> frozenset[str]:
     return frozenset(_COMMON) | (frozenset(_FIXED[table]) - _OPTIONAL[table])
 
 
+def scored_columns(slices: Iterable[str], features: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns of the view `scored`, in order, of a loop with some columns of slices and of features."""
+    return (*_SCORED, *slices, *features, *_SCORED_POSITION)
+
+
 def schemas_of(config: LoopConfig) -> Mapping[str, pl.Schema]:
     """Return each table's columns for a config, in order; times are UTC in microseconds."""
     own = {table: dict(columns) for table, columns in _FIXED.items()}
@@ -302,6 +334,7 @@ def schemas_of(config: LoopConfig) -> Mapping[str, pl.Schema]:
     for name in config.predictions.slices:
         own["predictions"][f"slice_{name}"] = pl.String()
         own["outcomes"][f"slice_{name}"] = pl.String()
+        own["scored"][f"slice_{name}"] = pl.String()
     for name, feature in config.predictions.features.items():
-        own["predictions"][f"feature_{name}"] = _FEATURES[feature.type]
+        own["predictions"][f"feature_{name}"] = own["scored"][f"feature_{name}"] = _FEATURES[feature.type]
     return MappingProxyType({table: pl.Schema(_COMMON | own[table]) for table in TABLES})

@@ -3,6 +3,7 @@
 All names and values are put into SQL by `quote_name` and `quote_text`.
 """
 
+import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from string import Template
 import polars as pl
 
 from lake.storage.location import storage_at
-from lake.table import PARTITION_COLUMN, RECORDED_AT, TABLES, column_type_of
+from lake.table import PARTITION_COLUMN, RECORDED_AT, TABLES, column_type_of, scored_columns
 from schemas.base.location import Location
 from schemas.config.loop import LoopConfig
 
@@ -29,6 +30,9 @@ _CHECKPOINT_SCHEMA = {
 """Columns of a Delta checkpoint that the views read."""
 
 _IS_HISTORY = " WHERE predicted_at >= getvariable('truthloop_history')"
+_SCORED_FORMAT = 1
+"""Greater with each change of what the views make of the same rows of the lake."""
+
 _LOG = "INSERT INTO truthloop_entries FROM truthloop_log('{table}');\n"
 _TABLE = Template("""
 CREATE OR REPLACE TEMP MACRO truthloop_rows_$table(files) AS TABLE
@@ -72,20 +76,31 @@ def render_views(path: Location, config: LoopConfig, schemas: Mapping[str, pl.Sc
     slices = [f"slice_{name}" for name in config.predictions.slices]
     features = [f"feature_{name}" for name in config.predictions.features]
     kept = [quote_name(name) for name in (*slices, *features)]
-    values = Template(_TEMPLATE.read_text("utf-8"))
-    return values.substitute(
+    template = Template(_TEMPLATE.read_text("utf-8"))
+    decisive = {
+        "timezone": quote_text(config.timezone),
+        "kinds": _kinds(config),
+        "output": _output(config, "DOUBLE", {"binary", "regression"}),
+        "output_class": _output(config, "VARCHAR", {"multiclass"}),
+        "scored": ", ".join(map(quote_name, scored_columns(slices, features))),
+    }
+    return template.substitute(
+        **decisive,
+        plan=_plan(decisive),
         path=quote_text(str(path)),
         loop_comment=config.loop,
-        timezone=quote_text(config.timezone),
-        kinds=_kinds(config),
         ages=_ages(config),
         logs="".join(_LOG.format(table=table) for table in reversed(TABLES)),
         tables="".join(_table(table, schemas[table]) for table in TABLES),
-        output=_output(config, "DOUBLE", {"binary", "regression"}),
-        output_class=_output(config, "VARCHAR", {"multiclass"}),
         projection="".join(f",\n    p.{name}" for name in kept),
         columns="".join(f",\n    e.{name}" for name in kept),
     )
+
+
+def _plan(decisive: Mapping[str, str]) -> int:
+    """Return a number for what rows of `scored` depend on beside the lake: a table of another one is not read."""
+    text = "\n".join([str(_SCORED_FORMAT), *decisive.values()])
+    return int(hashlib.sha256(text.encode()).hexdigest()[:14], 16)
 
 
 def _table(table: str, schema: pl.Schema) -> str:

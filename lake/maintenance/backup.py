@@ -19,6 +19,7 @@ from lake.failure import is_refused_by_system, lake_error
 from lake.log_path import LOG, checkpoint_path, commit_path
 from lake.maintenance.delta_log import list_log
 from lake.marker import Marker
+from lake.present import tables_in
 from lake.storage.interface import Storage
 from lake.storage.location import storage_at
 from lake.table import TABLES
@@ -69,7 +70,7 @@ def back_up(path: Location, target: Location, crash: Callable[[str], None] = lam
     """
     marker = Marker.read(path)
     _check_target(target)
-    pinned = [_pin(path / table) for table in reversed(TABLES)]
+    pinned = [_pin(path / table) for table in reversed(tables_in(path))]
     crash("pinned")
     source, copied = storage_at(path), storage_at(target)
     for one in pinned:
@@ -91,7 +92,7 @@ def check_files(path: Location) -> Iterator[CheckedTable]:
         LakeError: there is no lake, or a table cannot be read.
     """
     Marker.read(path)
-    for table in TABLES:
+    for table in tables_in(path):
         handle = TableWriter(path / table).handle
         files, storage = _files(handle), storage_at(path / table)
         sizes = {file.path: file.size for file in storage.list()}

@@ -20,8 +20,9 @@ from lake.maintenance.status import TableStatus, table_status
 from lake.maintenance.sweep import ClockAheadError, LogTimes, TableFiles, check_clock, read_files
 from lake.maintenance.table_state import TableState
 from lake.marker import Marker
+from lake.present import tables_in
 from lake.storage.location import storage_at
-from lake.table import DAY_TABLES, TABLES
+from lake.table import DAY_TABLES
 from schemas.base.location import Location
 from schemas.errors import LakeConflict
 
@@ -78,7 +79,7 @@ class Maintainer:
     ) -> None:
         Marker.read(path)
         self._keep_readable_ms = keep_readable_ms
-        self._tables = [_Table(path / table, crash) for table in TABLES]
+        self._tables = [_Table(path / table, crash) for table in tables_in(path)]
 
     def due(self, now_ms: int) -> list[Rewritten]:
         """Return the rewrites that are due, those of the table with the most files first; they may make more due.

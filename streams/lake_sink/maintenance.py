@@ -7,12 +7,14 @@ where two of them do the same, the lake refuses the second.
 import logging
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from lake import Lake
+from lake.closed_days import close_days
 from lake.failure import is_of_storage
 from lake.maintenance.maintainer import Maintainer, Rewritten
 from lake.maintenance.sweep import ClockAheadError
@@ -28,7 +30,8 @@ log = logging.getLogger("truthloop.lake")
 LOOK_EVERY_S = 20.0
 """Between two looks at what is due. A writer that is never idle makes some forty files of a table meanwhile."""
 
-SWEEP_EVERY_S = 3_600.0
+HOURLY_S = 3_600.0
+"""Between two looks for what may be deleted, and for days that are closed."""
 
 SHARE = 0.1
 """Share of a core that maintenance takes over time; after a step it rests for the rest of it."""
@@ -45,6 +48,7 @@ class MaintenanceMetrics:
         files: rewritten ones, by table.
         left: rows that left the lake because they are older than its history, by table.
         deleted: files that no reader may need any more, by table.
+        closed: rows of days that nothing changes any more, written to their table.
         failing: 1 after a failure, 0 after the next success.
     """
 
@@ -70,6 +74,7 @@ class MaintenanceMetrics:
             ["table"],
             registry=registry,
         )
+        self.closed = Counter("truthloop_lake_closed_rows", "Rows of closed days that were written", registry=registry)
         self.failing = Gauge(
             "truthloop_lake_maintenance_failing",
             "Whether the last attempt to maintain the lake failed",
@@ -98,7 +103,7 @@ class BackgroundMaintenance:
         self._has_turn = has_turn
         self._look_every_s = look_every_s
         self._stop = Event()
-        self._sweep_at_s = worker.clock()
+        self._hourly_at_s = worker.clock()
         self._thread = Thread(target=self._run, name="maintenance", daemon=True)
         self._metrics = MaintenanceMetrics(worker.health.registry)
 
@@ -118,7 +123,10 @@ class BackgroundMaintenance:
             try:
                 maintainer = maintainer or self._maintainer()
                 self._rewrite(maintainer)
-                self._sweep(maintainer)
+                if not self._stop.is_set() and self._worker.clock() >= self._hourly_at_s:
+                    self._sweep(maintainer)
+                    self._close_days()
+                    self._hourly_at_s = self._worker.clock() + HOURLY_S
             except LakeError as error:
                 log.warning("the lake could not be maintained, and it is tried again: %s", error)
                 self._metrics.failing.set(1)
@@ -143,8 +151,6 @@ class BackgroundMaintenance:
 
     def _sweep(self, maintainer: Maintainer) -> None:
         """Delete what no reader may need any more, from time to time."""
-        if self._stop.is_set() or self._worker.clock() < self._sweep_at_s:
-            return
         began_s = time.thread_time()
         try:
             for step in maintainer.sweep(self._worker.now_ms()):
@@ -155,7 +161,16 @@ class BackgroundMaintenance:
                 began_s = self._rest(began_s)
         except ClockAheadError as error:
             log.info("%s", error)
-        self._sweep_at_s = self._worker.clock() + SWEEP_EVERY_S
+        self._rest(began_s)
+
+    def _close_days(self) -> None:
+        """Write the days that nothing changes any more to their table."""
+        began_s = time.thread_time()
+        for step in close_days(self._worker.lake, datetime.fromtimestamp(self._worker.now_ms() / 1000, UTC)):
+            self._metrics.closed.inc(step.rows)
+            began_s = self._rest(began_s)
+            if self._stop.is_set():
+                return
         self._rest(began_s)
 
     def _history(self, maintainer: Maintainer) -> Iterator[Rewritten]:

@@ -57,7 +57,7 @@ def test_the_views_are_listed_in_reading_order(builder: LakeBuilder) -> None:
     rows = ask(builder, query)
     assert [row["view_name"] for row in rows] == [
         *("scored", "outcomes_arrived", "revisions", "coverage", "metrics", "rejects", "ledger", "unmatched"),
-        *("evidence", "decisions", "deliveries", "backfills", "diffs"),
+        *("evidence", "decisions", "deliveries", "backfills", "diffs", "closed_until"),
     ]
     assert all(row["comment"] for row in rows)
 
@@ -173,7 +173,7 @@ def test_a_row_is_mature_up_to_the_cursor_and_not_beyond(
     builder: LakeBuilder, at: float, offset: int, *, is_mature: bool
 ) -> None:
     """Compared as (time, offset) with the newest ledger entry of the row's partition."""
-    builder.predict("a", at, offset).outcome("a", "expired", 10, 1, prediction_offset=offset)
+    builder.predict("a", at, offset).outcome("a", "expired", 10, 1, prediction_offset=offset, predicted_at=hour(at))
     builder.entry(1, 20, cursors=json.dumps({"fraud": [ms(-9), 0]}))
     builder.entry(2, 20, cursors=json.dumps({"fraud": [ms(0), 5]}))
     builder.entry(3, 20, partition=1, cursors=json.dumps({"fraud": [ms(99), OFFSET_MAX]}))

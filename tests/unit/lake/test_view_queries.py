@@ -24,14 +24,15 @@ TIMEOUT_S = 300
 """All queries take about half a minute."""
 
 _DEFINITION = re.compile(
-    r"^CREATE OR REPLACE TEMP (?:(?:VIEW|TABLE) (\w+)(?: AS|\()|MACRO (\w+)\((\w*)\) AS TABLE)", re.MULTILINE
+    r"^CREATE OR REPLACE TEMP (?:(?:VIEW|TABLE) (\w+)(?: AS|\()|MACRO (\w+)\(([\w, ]*)\) AS TABLE)", re.MULTILINE
 )
 _ARGUMENTS = {
     "t": "TIMESTAMPTZ '2030-01-01'",
     "name": "'outcomes'",
     "files": "getvariable('{macro}')",
+    **{f"{table}_files": f"getvariable('truthloop_{table}s')" for table in ("prediction", "reject", "outcome")},
 }
-"""Of the macros, by the name of their parameter; times are far in the future."""
+"""Of the macros, by the name of a parameter; times are far in the future."""
 _CATALOG = """
     SELECT view_name FROM duckdb_views() WHERE temporary AND NOT internal
     UNION ALL SELECT table_name FROM duckdb_tables() WHERE temporary
@@ -55,13 +56,14 @@ def relations() -> dict[str, str]:
     config = loop_config()
     text = render_views(Path("lake"), config, schemas_of(config))
     return {
-        view or macro: view or f"{macro}({_argument(macro, parameter)})"
-        for view, macro, parameter in _DEFINITION.findall(text)
+        view or macro: view or f"{macro}({_arguments(macro, parameters)})"
+        for view, macro, parameters in _DEFINITION.findall(text)
     }
 
 
-def _argument(macro: str, parameter: str) -> str:
-    return _ARGUMENTS[parameter].format(macro=macro.replace("_rows", "")) if parameter else ""
+def _arguments(macro: str, parameters: str) -> str:
+    names = filter(None, parameters.split(", "))
+    return ", ".join(_ARGUMENTS[name].format(macro=macro.replace("_rows", "")) for name in names)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """`truthloop lake`: maintenance of the lake by hand, or behind a nightly job."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 from truthloop.terminal.console import note, print_json, reporting_errors, warn
 
 if TYPE_CHECKING:
+    from lake.closed_days import ClosedStep
     from lake.maintenance.backup import CheckedTable
     from lake.maintenance.maintainer import Rewritten, Swept
     from lake.maintenance.status import TableStatus
@@ -64,12 +66,14 @@ def maintain(
 ) -> None:
     """Rewrite many small files as few large ones, and delete what no reader may need any more. No row changes.
 
-    With `retention.lake` in the config, records that are older leave the lake.
+    With `retention.lake` in the config, records that are older leave the lake. At last, days that nothing changes any
+    more are written to the table `scored`; --dry-run does not look for these.
 
     It may run at any time, beside writers, readers and other maintainers, and may be stopped at any time.
     """
     with reporting_errors():
         from lake import Lake  # noqa: PLC0415 - keeps --help fast
+        from lake.closed_days import close_days  # noqa: PLC0415 - the same
         from lake.maintenance.maintainer import Maintainer  # noqa: PLC0415 - the same
         from lake.maintenance.sweep import ClockAheadError  # noqa: PLC0415 - the same
         from schemas.base.figures import moment, zone_of  # noqa: PLC0415 - the same
@@ -100,6 +104,8 @@ def maintain(
         except ClockAheadError as error:
             refused = f"{error.what}. {error.hint}"
         rewritten = maintainer.due(now_ms()) if dry_run else list(maintainer.steps(now_ms))
+        at = datetime.fromtimestamp(now_ms() / 1000, UTC)
+        closed = [] if dry_run else list(close_days(settings.lake, at))
         if as_json:
             print_json(
                 {
@@ -108,11 +114,12 @@ def maintain(
                     "history_begins_ms": begins_ms or None,
                     "left": [_document(one) for one in left],
                     "deleted": [{"table": one.table, "files": one.files, "bytes": one.size} for one in deleted],
+                    "closed": [{"first": f"{one.first}", "last": f"{one.last}", "rows": one.rows} for one in closed],
                     "refused": refused or None,
                 }
             )
         else:
-            _print(rewritten, left, deleted)
+            _print(rewritten, left, deleted, closed)
             if begins_ms:
                 note(f"History begins at {moment(begins_ms, zone_of(settings.config.timezone))}.")
             if dry_run and (rewritten or left or deleted):
@@ -211,10 +218,12 @@ def _document(one: "Rewritten") -> dict[str, object]:
     }
 
 
-def _print(rewritten: "list[Rewritten]", left: "list[Rewritten]", deleted: "list[Swept]") -> None:
+def _print(
+    rewritten: "list[Rewritten]", left: "list[Rewritten]", deleted: "list[Swept]", closed: "list[ClosedStep]"
+) -> None:
     from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - keeps --help fast
 
-    table = plain_table("table:", "what:", "recorded on:", "files", "rows", "MB")
+    table = plain_table("table:", "what:", "days:", "files", "rows", "MB")
     for what, steps in (("rewritten as one file", rewritten), ("older than history, left", left)):
         for one in steps:
             group = one.group
@@ -222,6 +231,9 @@ def _print(rewritten: "list[Rewritten]", left: "list[Rewritten]", deleted: "list
             table.add_row(one.table, what, group.day.isoformat(), *cells)
     for other in deleted:
         table.add_row(other.table, "deleted", "", f"{other.files:,}", "", _megabytes(other.size))
+    for step in closed:
+        what = "closed days written" if step.rows else "days taken back"
+        table.add_row("scored", what, f"{step.first} to {step.last}", "", f"{step.rows:,}" if step.rows else "", "")
     if table.row_count:
         print_table(table)
     else:

@@ -1,0 +1,135 @@
+"""The table `scored`: which days it holds, when it gives them back, and who reads it."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from lake_builder import RECORDED_AT, LakeBuilder, hour, ms
+
+from lake import closed_days
+from lake.closed_days import ClosedStep, close_days
+from lake.session import connect
+
+NOW = datetime(2026, 3, 9, tzinfo=UTC)
+FIRST = date(2026, 3, 1)
+CLOSED = [date(2026, 3, day) for day in (1, 2, 3)]
+
+
+@pytest.fixture
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LakeBuilder:
+    """Return a lake with two predictions on each of five days, three of which are closed, as is recorded days later."""
+    builder = LakeBuilder(tmp_path / "lake")
+    for number in range(10):
+        at = 12 * number
+        builder.predict(f"k{number}", at, number).outcome(
+            f"k{number}", "joined", at + 1, number, predicted_at=hour(at), prediction_offset=number, value=1.0
+        )
+    monkeypatch.setattr("lake_builder.RECORDED_AT", RECORDED_AT + timedelta(days=3))
+    return entry(builder, 1)
+
+
+def entry(builder: LakeBuilder, sequence: int, floor: float = 72) -> LakeBuilder:
+    """Append a step of the ledger, by which all days before the floor are closed."""
+    consumed = json.dumps({"predictions": {"consumed": 10}})
+    passed = {"floor": hour(floor), "predictions_next": 10, "cursors": json.dumps({"fraud": [ms(90), 9]})}
+    return builder.entry(sequence, 108, counters=consumed, **passed)
+
+
+def close(builder: LakeBuilder) -> list[ClosedStep]:
+    """Bring the table up to date."""
+    return list(close_days(builder.lake.path, NOW))
+
+
+def held(builder: LakeBuilder) -> dict[date, int]:
+    """Return the days of the table with their numbers of rows, as an engine reads them that knows only Delta."""
+    rows = pl.scan_delta(builder.lake.path / "scored").group_by("day").len().collect()
+    found = dict(sorted(rows.rows()))
+    dataset = DeltaTable(str(builder.lake.path / "scored")).to_pyarrow_dataset()
+    assert dataset.count_rows() == sum(found.values())
+    return found
+
+
+def closed_until(builder: LakeBuilder) -> date | None:
+    """Return what the view says."""
+    with connect(builder.lake.path) as connection:
+        return connection.sql("FROM closed_until").fetchall()[0][0]
+
+
+def test_days_before_the_floor_are_written_once(builder: LakeBuilder) -> None:
+    """Together, because they are few rows; afterwards nothing is due."""
+    assert closed_until(builder) is None
+    assert close(builder) == [ClosedStep(FIRST, CLOSED[-1], 6)]
+    assert held(builder) == dict.fromkeys(CLOSED, 2)
+    assert closed_until(builder) == CLOSED[-1]
+    assert close(builder) == []
+
+
+@pytest.mark.parametrize("cursor", [ms(71), None])
+def test_a_day_is_open_until_every_deadline_of_its_is_decided(tmp_path: Path, cursor: int | None) -> None:
+    """Without a cursor nothing is known of them."""
+    builder = LakeBuilder(tmp_path / "lake").predict("a", 0, 0)
+    consumed = json.dumps({"predictions": {"consumed": 1}})
+    cursors = json.dumps({"fraud": [cursor, 9]} if cursor else {})
+    builder.entry(1, 108, counters=consumed, floor=hour(90), predictions_next=1, cursors=cursors)
+    builder.entry(1, 108, partition=1, counters=consumed, floor=hour(9), predictions_next=1, cursors=cursors)
+    assert close(builder) == []
+
+
+def test_small_files_grow_until_they_are_large(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day that comes later goes into the file of the days before, as long as there is room; no step is larger."""
+    monkeypatch.setattr(closed_days, "ROWS_PER_FILE", 4)
+    assert [step.rows for step in close(builder)] == [4, 2]
+    entry(builder, 2, floor=96)
+    assert close(builder) == [ClosedStep(CLOSED[-1], date(2026, 3, 4), 4)]
+    assert held(builder) == dict.fromkeys([*CLOSED, date(2026, 3, 4)], 2)
+
+
+def test_what_comes_later_takes_its_day_back(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First the views, then the table; the next step writes the day as it is now, and other files stay."""
+    monkeypatch.setattr(closed_days, "ROWS_PER_FILE", 2)
+    close(builder)
+    builder.outcome("k2", "joined", 26, 20, predicted_at=hour(24), prediction_offset=2, value=0.0, sequence=2)
+    entry(builder, 2)
+    assert closed_until(builder) == FIRST
+    assert close(builder) == [ClosedStep(CLOSED[1], CLOSED[1], 0), ClosedStep(CLOSED[1], CLOSED[1], 2)]
+    rows = pl.read_delta(str(builder.lake.path / "scored")).filter(pl.col("key") == "k2")
+    assert rows["value"].to_list() == [0.0]
+    assert closed_until(builder) == CLOSED[-1]
+
+
+def test_of_two_writers_of_the_same_step_one_is_refused(builder: LakeBuilder) -> None:
+    """So no row is there twice, and what the first one wrote stays."""
+    table = builder.lake.by_day("scored")
+    with connect(builder.lake.path) as one, connect(builder.lake.path) as other:
+        assert closed_days._step(one, table, NOW) is not None
+        assert closed_days._step(other, table, NOW) is None
+    assert held(builder) == dict.fromkeys(CLOSED, 2)
+    folder = builder.lake.path / "scored"
+    assert {Path(path) for path in DeltaTable(str(folder)).file_uris()} == set(folder.glob("recorded_on=*/*.parquet"))
+
+
+def test_the_views_read_closed_days_from_the_table_alone(builder: LakeBuilder) -> None:
+    """Not what they were made of; a read as of a time is the other way round."""
+    close(builder)
+    for table in ("predictions", "outcomes"):
+        actions = pl.DataFrame(DeltaTable(str(builder.lake.path / table)).get_add_actions(flatten=True))
+        old = actions.filter(pl.col("max.predicted_at") < hour(60))
+        assert old.height == 5
+        for path in old["path"]:
+            (builder.lake.path / table / path).write_bytes(b"")
+    with connect(builder.lake.path) as connection:
+        assert connection.sql("SELECT count(*), sum(value) FROM scored").fetchall() == [(10, 10.0)]
+        with pytest.raises(Exception, match="too small"):
+            connection.sql("SELECT sum(value) FROM scored_at('2026-03-09')").fetchall()
+
+
+def test_reads_as_of_a_time_do_not_need_the_table(builder: LakeBuilder) -> None:
+    """It knows the newest state only."""
+    close(builder)
+    for file in (builder.lake.path / "scored").glob("recorded_on=*/*.parquet"):
+        file.write_bytes(b"")
+    with connect(builder.lake.path) as connection:
+        assert connection.sql("SELECT count(*) FROM scored_at('2026-03-09')").fetchall() == [(10,)]
