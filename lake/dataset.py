@@ -26,7 +26,6 @@ from lake.session import connect
 from lake.storage.folder import make_folder
 from lake.storage.location import storage_at
 from lake.store import Lake
-from lake.table import TABLES
 from lake.view import quote_name, quote_text
 from schemas.base.location import Location
 from schemas.config.loop import LoopConfig
@@ -37,7 +36,7 @@ __all__ = ["MANIFEST", "Dataset", "read_dataset", "write_dataset"]
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-_SOURCES = tuple(name for name in TABLES if name in {"predictions", "labels", "outcomes", "rejects", "ledger"})
+_SPILL = "spill"
 _PACKAGES = ("joins", "lake", "monitor", "retrain", "schemas", "streams", "truthloop")
 _DEPENDENCIES = ("truthloop", "duckdb", "deltalake", "polars")
 ROWS_PER_GROUP = 122_880
@@ -121,8 +120,7 @@ def _write_folder(lake: Lake, config: LoopConfig, order: DatasetOrder, root: Pat
         make_folder(root)
         draft = Path(tempfile.mkdtemp(prefix=unfinished, dir=root))  # one per writer: two may write at the same time
         make_folder(draft)
-        versions = {table: lake.version(table) for table in _SOURCES}
-        manifest = _write_parts(lake, config, order, draft) | {"table_versions": versions}
+        manifest = _write_parts(lake, config, order, draft)
         text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         storage_at(draft).put(MANIFEST, text.encode())
         draft.rename(folder)
@@ -158,12 +156,11 @@ def read_dataset(folder: Location) -> Dataset:
 
 
 def _write_parts(lake: Lake, config: LoopConfig, order: DatasetOrder, folder: Path) -> dict[str, Any]:
-    """Write both files, and return the manifest without the versions of the tables."""
+    """Write both files, and return the manifest. Of the lake it has nothing that maintenance changes."""
     columns = _columns(config, order.kind)
     session = connect(lake.path)
     try:
-        session.execute("SET threads = 1")  # the order of rows and groups is part of the bytes
-        select(session, config, order)
+        select(session, config, order, folder / _SPILL)
         found = counts_of(session)
         (definition,) = session.execute("SELECT definition FROM truthloop_target").fetchone() or (None,)
         rulings = session.execute(_RULINGS, [order.as_of_ms, order.kind]).fetchall()
@@ -178,6 +175,7 @@ def _write_parts(lake: Lake, config: LoopConfig, order: DatasetOrder, folder: Pa
             )
     finally:
         session.close()
+        shutil.rmtree(folder / _SPILL, ignore_errors=True)
     rows = {"train": found.rows, "holdout": found.holdout_rows}
     eligible = found.predictions - found.left_out.get("ineligible", 0)
     labelled = eligible - sum(found.left_out.get(status, 0) for status in ("pending", "expired", "retracted"))

@@ -1,6 +1,7 @@
 """Selects the rows of a data set: which predictions are in it, in which part, and why others are left out."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -18,7 +19,20 @@ from schemas.events.dataset_rows import BackfillRows, DatasetRows
 __all__ = ["PARTS", "DatasetOrder", "count_rows", "counts_of", "select", "split_ms"]
 
 PARTS = ("train", "holdout")
+MEMORY = "1GB"
+"""What a selection keeps in memory; the rest goes to disk."""
+
+ROWS_PER_PART = 250_000
+"""Predictions whose labels are looked up together: the memory of that does not go to disk."""
+
+DAY_MS = 86_400_000
+
 _TEMPLATE = Path(__file__).with_name("dataset.sql.template")
+_DAYS = """
+SELECT epoch_ms(predicted_at) // 86400000 AS on_day, count(*) FROM truthloop_expected
+WHERE predicted_at <= to_timestamp(? / 1000.0) AND kind = ? GROUP BY on_day ORDER BY on_day
+"""
+_PART = "INSERT INTO truthloop_scored_then FROM truthloop_then({since_ms}, {until_ms});\n"
 # as if a person approved an episode at a time
 _APPROVE = """
 INSERT INTO truthloop_ruled
@@ -59,14 +73,11 @@ def count_rows(lake: Lake, config: LoopConfig, order: DatasetOrder, approving: s
         LakeError: the lake cannot be read.
     """
     try:
-        session = connect(lake.path)
-        try:
+        with tempfile.TemporaryDirectory(prefix="truthloop-count-") as spill, connect(lake.path) as session:
             if approving is not None:
                 session.execute(_APPROVE, [order.as_of_ms, order.kind, approving])
-            select(session, config, order)
+            select(session, config, order, Path(spill))
             return counts_of(session)
-        finally:
-            session.close()
     except duckdb.Error as error:
         hint = "Read it again; if that fails, too, check the lake's files."
         raise lake_error("the rows of a data set could not be counted", error, lake.path, hint) from error
@@ -78,16 +89,39 @@ def split_ms(config: LoopConfig, order: DatasetOrder) -> int:
     return order.as_of_ms - order.holdout_ms - age_ms
 
 
-def select(session: duckdb.DuckDBPyConnection, config: LoopConfig, order: DatasetOrder) -> None:
-    """Make the tables `truthloop_old_enough`, `truthloop_target` and `truthloop_backfilled`."""
+def select(session: duckdb.DuckDBPyConnection, config: LoopConfig, order: DatasetOrder, spill: Path) -> None:
+    """Make the tables `truthloop_old_enough`, `truthloop_target` and `truthloop_backfilled`.
+
+    Args:
+        spill: folder for what does not fit in `MEMORY`; it is made if need be.
+    """
+    session.execute("SET memory_limit = " + quote_text(MEMORY))
+    session.execute("SET temp_directory = " + quote_text(str(spill)))
+    parts = _parts(session.execute(_DAYS, [order.as_of_ms, order.kind]).fetchall())
     session.execute(
         Template(_TEMPLATE.read_text("utf-8")).substitute(
             split_ms=split_ms(config, order),
+            parts="".join(_PART.format(since_ms=since_ms, until_ms=until_ms) for since_ms, until_ms in parts),
             as_of_ms=order.as_of_ms,
             kind=quote_text(order.kind),
             at_age_ms=-1 if order.at_age_ms is None else order.at_age_ms,
         )
     )
+
+
+def _parts(days: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the bounds of parts in milliseconds, from pairs of a day since 1970 and its rows, in order."""
+    parts: list[tuple[int, int]] = []
+    rows = 0
+    for day, count in days:
+        bounds = (day * DAY_MS, (day + 1) * DAY_MS)
+        if parts and rows + count <= ROWS_PER_PART:
+            parts[-1] = (parts[-1][0], bounds[1])
+            rows += count
+        else:
+            parts.append(bounds)
+            rows = count
+    return parts
 
 
 def counts_of(session: duckdb.DuckDBPyConnection) -> DatasetRows:

@@ -16,7 +16,7 @@ _ANSWERS = frozenset({Event.ACCEPTED, Event.SUCCEEDED, Event.FAILED})
 _METRIC = "metric:"
 _FROM_DATASET = (
     *("order", "rows", "left_out", "holdout_left_out", "definition", "backfills", "coverage", "split_ms"),
-    *("table_versions", "contract_sha256", "config_sha256", "code_sha256", "dependencies", "files"),
+    *("contract_sha256", "config_sha256", "code_sha256", "dependencies", "files"),
 )
 
 Document = dict[str, Any]

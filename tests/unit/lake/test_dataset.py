@@ -10,6 +10,7 @@ from lake_builder import LakeBuilder, hour, loop_config, ms
 
 from lake.dataset import Dataset, read_dataset, write_dataset
 from lake.dataset_selection import DatasetOrder, count_rows
+from lake.maintenance.maintainer import Maintainer
 from lake.storage.folder import FolderStorage
 from schemas.errors import LakeError
 from schemas.events.backfill import Cause, Episode, Verdict
@@ -116,6 +117,23 @@ def test_the_same_order_gives_the_same_bytes(builder: LakeBuilder, tmp_path: Pat
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
     builder.predict("later", 1, 900).label("later", 2, 900, value=1.0)
     assert write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "one").manifest_sha256 == first.manifest_sha256
+
+
+def test_parts_and_maintenance_change_no_byte(
+    builder: LakeBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the time is cut into parts, and however the lake's files lie."""
+    for number in range(60):
+        builder.predict(f"k{number % 7}", number - 55, number).label(
+            f"k{number % 7}", 6 + number % 5, number, value=1.0
+        )
+    whole = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "whole")
+    assert whole.counts.rows > 0
+    monkeypatch.setattr("lake.dataset_selection.ROWS_PER_PART", 1)
+    assert list(Maintainer(builder.lake.path, 1).steps(lambda: ms(1_000)))
+    parts = write_dataset(builder.lake, CONFIG, ORDER, tmp_path / "parts")
+    assert parts.manifest_sha256 == whole.manifest_sha256
+    assert not (parts.folder / "spill").exists()
 
 
 def test_a_changed_file_or_another_order_is_refused(builder: LakeBuilder, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ _DEFINITION = re.compile(
 )
 _ARGUMENTS = {
     "t": "TIMESTAMPTZ '2030-01-01'",
+    "since_ms": "0",
+    "until_ms": str(ms(1_000_000)),
     "name": "'outcomes'",
     "files": "getvariable('{macro}')",
     **{f"{table}_files": f"getvariable('truthloop_{table}s')" for table in ("prediction", "reject", "outcome")},

@@ -24,7 +24,6 @@ DATASET: dict[str, Any] = {
     "rows": {"train": 2_000, "holdout": 300},
     "definition": "late-15min",
     "backfills": [{"episode": "bf-1", "verdict": "approved"}],
-    "table_versions": {"labels": 7},
     "contract_sha256": "c" * 64,
     "config_sha256": "d" * 64,
     "code_sha256": "e" * 64,

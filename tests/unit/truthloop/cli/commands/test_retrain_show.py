@@ -103,7 +103,6 @@ def test_a_version_leads_back_to_every_input(loop: Path) -> None:
     assert {name: value for name, value in data.items() if name in written} == {
         name: value for name, value in written.items() if name in data
     }
-    assert {"labels", "predictions", "outcomes"} <= data["table_versions"].keys()
     assert (data["is_whole"], data["definition"], data["backfills"]) == (True, "f1", [])
     assert all(len(data[name]) == 64 for name in ("contract_sha256", "config_sha256", "code_sha256"))
     assert "polars" in data["dependencies"]

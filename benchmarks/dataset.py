@@ -1,0 +1,64 @@
+"""What it takes to write a data set: `PYTHONPATH=. python benchmarks/dataset.py --outcomes 15000000 --days 120`.
+
+The lake is made first (`reads_lake.py`), unless `--lake` names one that an earlier run has made; it is kept there.
+Prints a line of JSON: rows of the data set, seconds of wall and CPU time, the greatest memory of the process, megabytes
+of its files.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, timedelta
+from pathlib import Path
+
+from reads_lake import CONFIG, make_lake
+
+from lake import Lake
+from lake.dataset import write_dataset
+from lake.dataset_selection import DatasetOrder
+
+HOLDOUT = timedelta(days=7)
+
+
+def main() -> None:
+    """Make a lake, or take one, and write a data set in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--outcomes", type=int, default=2_000_000)
+    parser.add_argument("--days", type=int, default=120, help="on which they were recorded")
+    parser.add_argument("--lake", type=Path, help="folder of the lake")
+    parser.add_argument("--write", type=Path, help="only write, to this folder, from a lake that is there")
+    arguments = parser.parse_args()
+    if arguments.write:
+        print(json.dumps(write(arguments.lake, arguments.write)))
+        return
+    with tempfile.TemporaryDirectory(prefix="truthloop-bench-") as folder:
+        lake = arguments.lake or Path(folder) / "lake"
+        if not lake.exists():
+            make_lake(lake, arguments.outcomes, arguments.days)
+        command = [sys.executable, __file__, "--lake", str(lake), "--write", str(Path(folder) / "datasets")]
+        subprocess.run(command, check=True)  # noqa: S603 - ours
+
+
+def write(path: Path, root: Path) -> dict[str, float]:
+    """Write one of everything whose outcome is final, and return the figures."""
+    lake = Lake.open(path)
+    newest = lake.scan("labels").select("known_at").max().collect().item()
+    as_of_ms = round(newest.astimezone(UTC).timestamp() * 1000)
+    began_s, began_cpu_s = time.monotonic(), time.process_time()
+    order = DatasetOrder("bench", "fraud", as_of_ms, None, HOLDOUT // timedelta(milliseconds=1))
+    written = write_dataset(lake, CONFIG, order, root)
+    return {
+        "rows": sum(written.manifest["rows"].values()),
+        "wall_s": round(time.monotonic() - began_s, 1),
+        "cpu_s": round(time.process_time() - began_cpu_s, 1),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "files_mb": round(sum(file["bytes"] for file in written.manifest["files"].values()) / 1e6, 1),
+    }
+
+
+if __name__ == "__main__":
+    main()
