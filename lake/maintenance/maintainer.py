@@ -12,7 +12,7 @@ import polars as pl
 
 from lake.append import TableWriter
 from lake.maintenance.commit import Replacement, commit_replacement
-from lake.maintenance.expiry import Expired
+from lake.maintenance.expiry import ORPHAN_AFTER_MS, Expired
 from lake.maintenance.history import HISTORY_TABLES, files_of_history
 from lake.maintenance.plan import ActiveFile, Group, plan_groups
 from lake.maintenance.rewrite import write_sorted
@@ -113,6 +113,7 @@ class Maintainer:
         for table, files in self._files(now_ms, _Table.times_of_a_short_log):
             one = files.expired
             table.delete(one)
+            table.abandon(now_ms - ORPHAN_AFTER_MS)
             if one.data or one.log:
                 yield Swept(table.name, len(one.data) + len(one.log), one.size)
 
@@ -265,6 +266,10 @@ class _Table:
         """Delete files; the data files first, so that the log names them until they are gone."""
         for file in (*one.data, *one.log):
             self._storage.delete(file.path)
+
+    def abandon(self, before_ms: int) -> None:
+        """Give up uploads that began before a time and were never finished."""
+        self._storage.abandon(before_ms)
 
     def _replace(self, group: Group, now_ms: Callable[[], int]) -> None:
         """Rewrite a group and commit it.

@@ -195,6 +195,19 @@ class BucketStorage:
         with _told("could not be deleted", self.location(path)):
             client().delete_object(Bucket=self._bucket, Key=self._key(path))
 
+    def abandon(self, before_ms: int) -> None:
+        """See `Storage.abandon`: the parts of an upload are kept, and paid for, until it is given up."""
+        with _told("cannot be given up", self.location("")):
+            pages = client().get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=self._prefix)
+            old = [
+                one
+                for page in pages
+                for one in page.get("Uploads", [])
+                if one["Initiated"].timestamp() * 1_000 < before_ms
+            ]
+            for one in old:
+                client().abort_multipart_upload(Bucket=self._bucket, Key=one["Key"], UploadId=one["UploadId"])
+
     def location(self, path: str) -> str:
         """See `Storage.location`."""
         return f"s3://{self._bucket}/{self._key(path)}"

@@ -123,6 +123,9 @@ class FolderStorage:
         except OSError as error:
             raise lake_error("could not be deleted", error, self._folder / path, "") from error
 
+    def abandon(self, before_ms: int) -> None:
+        """See `Storage.abandon`: drafts are files."""
+
     def location(self, path: str) -> str:
         """See `Storage.location`."""
         return str(self._folder / path)

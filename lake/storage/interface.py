@@ -132,5 +132,12 @@ class Storage(Protocol):
             LakeError: it cannot be deleted.
         """
 
+    def abandon(self, before_ms: int) -> None:
+        """Give up what writers have begun before a time, ms UTC, and never finished, as far as no file shows it.
+
+        Raises:
+            LakeError: it cannot be given up.
+        """
+
     def location(self, path: str) -> str:
         """Return where other libraries read a file."""

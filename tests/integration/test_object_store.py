@@ -7,17 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lake_builder import RECORDED_AT, LakeBuilder
-from maintenance_case import add_predictions, content, fill, maintain
+from lake_builder import RECORDED_AT, LakeBuilder, ms
+from maintenance_case import KEEP_READABLE_MS, add_predictions, content, fill, maintain, now_ms
 from object_store import Bucket, FaultProxy, moto_server, new_bucket, proxied
 from polars.testing import assert_frame_equal
 from replay_case import CLOSE_MS, CONFIG, finals, oracle_of, run, table, write_files
 
 from lake import Claim, Lake, append_records, connect
+from lake.dataset import read_dataset, write_dataset
+from lake.dataset_selection import DatasetOrder
 from lake.maintenance.backup import back_up, check_files
+from lake.maintenance.maintainer import Maintainer
+from lake.storage.client import client
 from lake.storage.location import storage_at
 from lake.table import TABLES
-from schemas.base.location import BucketUri
+from schemas.base.location import BucketUri, location_of_uri
 from schemas.errors import LakeError
 from truthloop.config.settings import Settings
 from truthloop.evidence.cells import read_evidence
@@ -158,7 +162,7 @@ while (number := lake.applied("predictions", app)) < rounds:
 MAINTAINER = """
 import sys
 from lake.maintenance.maintainer import Maintainer
-from maintenance_case import KEEP_READABLE_MS, moment
+from maintenance_case import KEEP_READABLE_MS, now_ms, KEEP_READABLE_MS, moment
 from schemas.base.location import BucketUri
 while True:
     list(Maintainer(BucketUri.parse(sys.argv[1]), KEEP_READABLE_MS).steps(moment))
@@ -252,6 +256,43 @@ def test_a_backup_goes_from_a_bucket_to_a_folder_and_back(bucket: Bucket, tmp_pa
     storage_at(restored / "labels").delete(lost)
     (fault,) = [fault for one in check_files(restored) for fault in one.faults]
     assert fault == f"{restored}/labels/{lost} is missing"
+
+
+def test_a_data_set_in_a_bucket_is_visible_by_its_manifest(bucket: Bucket, tmp_path: Path) -> None:
+    """It has the same bytes as in a folder; the second of two writers finds it, and half of one is none."""
+    builder = LakeBuilder(bucket.place)
+    builder.predict("a", 0, 0).predict("b", 0, 1).label("a", 3, 0, value=1.0).outcome("a", "joined", 3, 0, value=1.0)
+    builder.entry(0, 0, predictions_next=2, labels_next=1)
+    order = DatasetOrder("rt-1", "fraud", ms(20), 5 * 3_600_000, 0)
+    root = BucketUri(bucket.place.bucket, "sets")
+    storage_at(root / "rt-1").put("0123/train.parquet", b"of a writer that was killed")
+    found = write_dataset(builder.lake, builder.config, order, root)
+    local = write_dataset(builder.lake, builder.config, order, tmp_path)
+    assert found.manifest == local.manifest
+    assert found.manifest_sha256.startswith(found.folder.name)
+    again = write_dataset(Lake.open(bucket.place), builder.config, order, root)
+    assert again == found == read_dataset(location_of_uri(found.folder.as_uri()))
+    storage_at(found.folder).put("train.parquet", b"changed")
+    with pytest.raises(LakeError, match=r"train\.parquet is not the file that was written"):
+        read_dataset(found.folder)
+
+
+def test_a_sweep_gives_up_uploads_that_were_never_finished(bucket: Bucket) -> None:
+    """Old ones, of the lake alone; moto says of every upload that it began in 2010."""
+    builder = LakeBuilder(bucket.place)
+    builder.predict("k", 0, 0)
+    for place in (bucket.place / "predictions", BucketUri(bucket.place.bucket, "other")):
+        client().create_multipart_upload(Bucket=place.bucket, Key=f"{place.key}/part.parquet")
+    storage_at(bucket.place / "predictions").abandon(0)
+    assert uploads(bucket) == ["loops/fraud/predictions/part.parquet", "other/part.parquet"]
+    list(Maintainer(bucket.place, KEEP_READABLE_MS).sweep(now_ms()))
+    assert uploads(bucket) == ["other/part.parquet"]
+
+
+def uploads(bucket: Bucket) -> list[str]:
+    """Return the keys of uploads that were begun."""
+    found = client().list_multipart_uploads(Bucket=bucket.place.bucket)
+    return sorted(one["Key"] for one in found.get("Uploads", []))
 
 
 @pytest.mark.parametrize(

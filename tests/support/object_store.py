@@ -22,13 +22,18 @@ from schemas.base.location import BucketUri
 __all__ = ["Bucket", "FaultProxy", "moto_server", "new_bucket", "proxied"]
 
 _MOTO = """
-import time
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-time.sleep(86400)
+import threading
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+lock, app = threading.Lock(), DomainDispatcherApplication(create_backend_app)
+def one_at_a_time(environ, start_response):
+    with lock:
+        return app(environ, start_response)
+server = make_server("127.0.0.1", 0, one_at_a_time, threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
 """
+"""One request at a time: under load moto alone lets two conditional writes at once both succeed; the probe found it."""
 
 
 @contextmanager
