@@ -28,6 +28,7 @@ from streams.ledger.history import advance_history, rows_leave_before_ms
 from streams.mapping.record_file import open_record_file
 from streams.replay.replay import replay
 from truthloop.evidence.cells import Evidence, read_evidence
+from truthloop.evidence.plan_change import count_change
 
 DAY_MS = 86_400_000
 START_MS = 1_699_920_000_000
@@ -160,6 +161,14 @@ def test_another_plan_is_counted_for_the_days_that_have_records(folder: Path, ke
     """The others keep what was counted by the plan before, and show it again under that plan."""
     begins, before = begins_of(kept), evidence_of(kept, KEEPING).cells.whole()
     other = KEEPING.model_copy(update={"cohorts": OTHER_AGES})
+    assert count_change(replace(settings_of(kept), config=KEEPING)) is None
+    change = count_change(replace(settings_of(kept), config=other))
+    read = [
+        evidence_of(kept, KEEPING).lake.scan(table).select(pl.len()).collect().item()
+        for table in ("predictions", "labels")
+    ]
+    assert change is not None
+    assert (change.records > sum(read), change.sealed_before) == (True, begins)
     whole = evidence_of(Path(shutil.copytree(folder / "whole", kept.with_name("whole"))), other)
     anew = evidence_of(kept, other)
     assert_frame_equal(cells_since(anew, begins), cells_since(whole, begins), check_exact=True)

@@ -39,7 +39,7 @@ from truthloop.evidence.recount import recount
 from truthloop.evidence.spans import RECORDS_MAX, Span, counter_of_values, new_spans, read_new_rows
 from truthloop.evidence.touched import outcomes_of_definition, revised_outcomes
 
-__all__ = ["Evidence", "Reach", "folded_steps", "read_evidence"]
+__all__ = ["Evidence", "Reach", "folded_steps", "plan_of", "read_evidence"]
 
 Logs = Mapping[str, DecisionLog]
 
@@ -102,7 +102,7 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
     with lake.look():
         # read before the cells: every row up to these checkpoints must be counted
         newest = complete_rows(lake)
-        plan = _plan_of(lake, settings.config)
+        plan = plan_of(lake, settings.config)
         logs = before.logs if before is not None else {kind.name: DecisionLog(lake, kind.name) for kind in plan.kinds}
         folder = _Folder(lake, plan, logs, newest)
         cells, rulings = folder.bring_up_to_date(before)
@@ -110,7 +110,7 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
         return Evidence(cells.admitted(plan), cells, reach, rulings, logs, lake)
 
 
-def _plan_of(lake: Lake, config: LoopConfig) -> CellPlan:
+def plan_of(lake: Lake, config: LoopConfig) -> CellPlan:
     """Return the plan of a lake's cells: without the days whose records may have left it."""
     plan, begins_ms = CellPlan.from_config(config), lake.history_begins_ms
     return replace(plan, since=first_whole_day(begins_ms, plan.timezone)) if begins_ms else plan

@@ -10,6 +10,7 @@ from truthloop.terminal.console import note, print_json, reporting_errors, resul
 if TYPE_CHECKING:
     from streams.ledger.rules import RuleDifference
     from truthloop.config.settings import Settings
+    from truthloop.evidence.plan_change import CountChange
 
 __all__ = ["apply", "plan"]
 
@@ -24,15 +25,23 @@ def plan(
 ) -> None:
     """Show the differences between the config and the rules in force. Changes nothing.
 
-    `truthloop apply` applies them. Exit code 1: one of them cannot be applied to a running loop.
+    `truthloop apply` applies them. What is counted (slices, ages, thresholds) needs none: here it is said what the
+    config counts otherwise than before. Exit code 1: a difference cannot be applied to a running loop.
     """
     with reporting_errors():
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - keeps --help fast
 
-        found = _differences(load_settings(config))
+        settings = load_settings(config)
+        found, recount = _differences(settings), _recount(settings)
         if as_json:
             print_json(
                 {
+                    "recount": None
+                    if recount is None
+                    else {
+                        "records": recount.records,
+                        "sealed_before": None if recount.sealed_before is None else str(recount.sealed_before),
+                    },
                     "changes": [
                         {
                             "rule": difference.rule,
@@ -43,11 +52,13 @@ def plan(
                             "partitions": numbers,
                         }
                         for difference, numbers in found
-                    ]
+                    ],
                 }
             )
         else:
             _print(found)
+            if recount is not None:
+                results.print(_recount_text(recount))
         if any(difference.refusal for difference, _ in found):
             raise typer.Exit(1)
 
@@ -102,6 +113,24 @@ def _differences(settings: "Settings") -> list[tuple["RuleDifference", list[int]
         for difference in differences(last.policy, rules) if last is not None else ():
             found.setdefault(str(difference), (difference, []))[1].append(number)
     return list(found.values())
+
+
+def _recount(settings: "Settings") -> "CountChange | None":
+    """Return what the config counts otherwise than the lake's cells; None where there is no lake yet."""
+    from schemas.errors import LakeError  # noqa: PLC0415 - keeps --help fast
+    from truthloop.evidence.plan_change import count_change  # noqa: PLC0415 - the same
+
+    try:
+        return count_change(settings)
+    except LakeError:
+        return None
+
+
+def _recount_text(change: "CountChange") -> str:
+    text = f"Counts change: the feedback role, once restarted, counts {change.records:,} records anew."
+    if change.sealed_before is not None:
+        text += f" Days before {change.sealed_before} keep what was counted: their records have left the lake."
+    return text
 
 
 def _print(found: list[tuple["RuleDifference", list[int]]]) -> None:
