@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-thorough test-browser test-foreign check format bench schemas clean
+.PHONY: help demo test test-thorough test-browser test-foreign test-engines check format bench schemas clean
 
 help: ## Show the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,9 @@ test-browser: $(VENV)/.browser ## The page in a real Chromium: apt install chrom
 test-foreign: $(VENV)/.dev .venv-airflow/.installed .venv-prefect/.installed ## Servers that are not ours: a real Airflow, a real Prefect; SHORT=1 for one test of each
 	$(BIN)/python -m pytest tests/foreign $(if $(SHORT),-m short)
 
+test-engines: $(VENV)/.dev .venv-pyspark/.installed ## Spark, Polars, delta-rs and DuckDB on one lake; Spark needs Java 17 or newer
+	$(BIN)/python -m pytest tests/engines
+
 check: $(VENV)/.dev ## Lint, types, import arrows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,7 +46,7 @@ schemas: $(VENV)/.dev ## Write schemas/json again after a change of the models
 	$(BIN)/python -m schemas.publish
 
 clean: ## Remove what the verbs made
-	rm -rf $(VENV) .venv-airflow .venv-prefect demo-out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-airflow .venv-prefect .venv-pyspark demo-out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -72,7 +75,9 @@ $(VENV)/.browser: $(VENV)/.dev
 .venv-airflow/.installed: SIZE := 290 MB
 .venv-prefect/.installed: PACKAGE := prefect==3.8.8 fastapi==0.139.2  # newer ones do not import with this Prefect
 .venv-prefect/.installed: SIZE := 255 MB
-.venv-airflow/.installed .venv-prefect/.installed: Makefile | $(VENV)/bin/python
+.venv-pyspark/.installed: PACKAGE := pyspark==4.0.1
+.venv-pyspark/.installed: SIZE := 480 MB
+.venv-airflow/.installed .venv-prefect/.installed .venv-pyspark/.installed: Makefile | $(VENV)/bin/python
 	@echo "Installing $(PACKAGE) from PyPI into $(@D): about $(SIZE) on disk. Nothing else is touched."
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGE)

@@ -31,11 +31,11 @@ TRAIN = "import pathlib, sys; (pathlib.Path(sys.argv[1]) / 'model').open('a').wr
 """The training: a line in a file next to the data set, so that a second training shows."""
 
 
-def environment(name: str) -> Path:
-    """Return the folder of the programs of an environment that `make test-foreign` has made."""
+def environment(name: str, verb: str = "test-foreign") -> Path:
+    """Return the folder of the programs of an environment that a verb of the Makefile has made."""
     folder = Path(__file__).parents[2] / f".venv-{name}" / "bin"
     if not (folder / name).exists():
-        pytest.fail(f"{name} is not installed: run `make test-foreign`")
+        pytest.fail(f"{name} is not installed: run `make {verb}`")
     return folder
 
 
