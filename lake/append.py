@@ -117,12 +117,16 @@ class TableWriter:
 
     @contextmanager
     def look(self) -> Iterator[None]:
-        """Ask once for commits of others, however often the table is used meanwhile; a conflict asks again."""
+        """Ask once for newer commits, however often the table is used meanwhile; a commit or a conflict asks again."""
         self._is_asked = False
         try:
             yield
         finally:
             self._is_asked = None
+
+    def _ask_again(self) -> None:
+        if self._is_asked:
+            self._is_asked = False
 
     def _keep(self, handle: DeltaTable) -> DeltaTable:
         self._handle, self._positions = handle, {}
@@ -217,6 +221,7 @@ class TableWriter:
                 failure = error
             else:
                 self._positions |= {claim.app: claim.following for claim in claims}
+                self._ask_again()  # a handle does not always know its own commit
                 return True
         raise LakeError(
             f"other writers were first {ATTEMPTS_MAX} times: {failure}",
