@@ -215,6 +215,7 @@ def all_series() -> set[str]:
     maintenance = MaintenanceMetrics(health.registry)
     maintenance.files.labels("labels").inc()
     maintenance.deleted.labels("labels").inc()
+    maintenance.left.labels("labels").inc()
     metrics = FeedbackMetrics(health.registry)
     metrics.set_active(lambda: True)
     metrics.count_refused_callback("signature")
