@@ -76,7 +76,7 @@ def test_without_a_query_it_lists_the_views(config: Path) -> None:
     assert [view["view"] for view in views] == [
         *("scored", "outcomes_arrived", "revisions", "coverage", "metrics"),
         *("rejects", "ledger", "unmatched", "evidence", "decisions", "deliveries"),
-        *("backfills", "diffs", "scored_at(t)"),
+        *("backfills", "diffs", "closed_until", "scored_at(t)"),
     ]
     assert "pending ones included" in run(config).stdout
 
