@@ -21,8 +21,11 @@ PROBES: Final = ".probe"
 
 ROUNDS: Final = 6
 RACERS: Final = 8
-BYTES: Final = 1 << 16
-"""Of a file: a store that looks first and writes then takes a while between the two."""
+BYTES: Final = 1 << 20
+"""Of a file: a store that looks first and writes then takes a while between the two.
+
+Of S3Mock one round of a race found it in 45 % with 64 KiB on a busy machine, and in 40 of 40 with 1 MiB.
+"""
 
 
 def check_store(place: Location) -> None:
