@@ -10,12 +10,11 @@ import json
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from datetime import UTC, timedelta
 from pathlib import Path
 
-from reads_lake import CONFIG, make_lake
+from reads_lake import CONFIG, lake_to_read
 
 from lake import Lake
 from lake.dataset import write_dataset
@@ -27,19 +26,12 @@ HOLDOUT = timedelta(days=7)
 def main() -> None:
     """Make a lake, or take one, and write a data set in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--outcomes", type=int, default=2_000_000)
-    parser.add_argument("--days", type=int, default=120, help="on which they were recorded")
-    parser.add_argument("--lake", type=Path, help="folder of the lake")
     parser.add_argument("--write", type=Path, help="only write, to this folder, from a lake that is there")
-    arguments = parser.parse_args()
-    if arguments.write:
-        print(json.dumps(write(arguments.lake, arguments.write)))
-        return
-    with tempfile.TemporaryDirectory(prefix="truthloop-bench-") as folder:
-        lake = arguments.lake or Path(folder) / "lake"
-        if not lake.exists():
-            make_lake(lake, arguments.outcomes, arguments.days)
-        command = [sys.executable, __file__, "--lake", str(lake), "--write", str(Path(folder) / "datasets")]
+    with lake_to_read(parser) as (arguments, folder):
+        if arguments.write:
+            print(json.dumps(write(arguments.lake, arguments.write)))
+            return
+        command = [sys.executable, __file__, "--lake", str(arguments.lake), "--write", str(folder / "datasets")]
         subprocess.run(command, check=True)  # noqa: S603 - ours
 
 

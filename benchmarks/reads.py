@@ -12,11 +12,10 @@ import json
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from reads_lake import key_of, make_lake
+from reads_lake import key_of, lake_to_read
 
 from lake.session import connect
 
@@ -39,20 +38,13 @@ FROM duckdb_logs_parsed('FileSystem') WHERE path LIKE '%.parquet'
 def main() -> None:
     """Make a lake, or take one, and ask."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--outcomes", type=int, default=2_000_000)
-    parser.add_argument("--days", type=int, default=120, help="on which they were recorded")
-    parser.add_argument("--lake", type=Path, help="folder of the lake")
     parser.add_argument("--ask", choices=QUESTIONS, help="only this, of a lake that is there")
-    arguments = parser.parse_args()
-    if arguments.ask:
-        print(json.dumps(ask(arguments.lake, arguments.ask)))
-        return
-    with tempfile.TemporaryDirectory(prefix="truthloop-bench-") as folder:
-        lake = arguments.lake or Path(folder) / "lake"
-        if not lake.exists():
-            make_lake(lake, arguments.outcomes, arguments.days)
+    with lake_to_read(parser) as (arguments, _):
+        if arguments.ask:
+            print(json.dumps(ask(arguments.lake, arguments.ask)))
+            return
         for question in QUESTIONS:
-            command = [sys.executable, __file__, "--lake", str(lake), "--ask", question]
+            command = [sys.executable, __file__, "--lake", str(arguments.lake), "--ask", question]
             print(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout, end="", flush=True)  # noqa: S603 - ours
 
 

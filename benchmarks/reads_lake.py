@@ -4,9 +4,12 @@ Every prediction is a function of its number, so each day of recording is made o
 predictions get a label, within 30 days; the others expire then. A hundredth of the labels is corrected two days later.
 """
 
+import argparse
 import itertools
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from lake.storage.folder import FolderStorage
 from lake.table import TABLES
 from schemas.config.loop import LoopConfig
 
-__all__ = ["CONFIG", "key_of", "make_lake"]
+__all__ = ["CONFIG", "key_of", "lake_to_read"]
 
 PARTITIONS = 8
 FIRST_DAY = date(2023, 1, 1)
@@ -64,6 +67,23 @@ _PARTS = ("predictions", "labels", "outcomes")
 _SEED = 7
 
 
+@contextmanager
+def lake_to_read(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.Namespace, Path]]:
+    """Add the options of the lake to a parser; give what was parsed, and a folder for results.
+
+    `lake` is a lake then: one that is there, or a new one, which is kept where the options name a folder for it.
+    """
+    parser.add_argument("--outcomes", type=int, default=2_000_000)
+    parser.add_argument("--days", type=int, default=120, help="on which they were recorded")
+    parser.add_argument("--lake", type=Path, help="folder of the lake")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="truthloop-bench-") as folder:
+        arguments.lake = arguments.lake or Path(folder) / "lake"
+        if not arguments.lake.exists():
+            make_lake(arguments.lake, arguments.outcomes, arguments.days)
+        yield arguments, Path(folder)
+
+
 def key_of(number: int) -> str:
     """Return the key of a prediction."""
     return str(pl.select(_key(pl.lit(number, pl.Int64))).item())
@@ -87,10 +107,12 @@ def make_lake(path: Path, outcomes: int, days: int) -> Lake:
 
 
 def _rewrite(folder: Path, writer: TableWriter, day: date) -> None:
-    """Rewrite the file of a day as maintenance does once it has ended."""
+    """Rewrite the file of a day, if there is one, as maintenance does once it has ended."""
     table = folder.name
     state = TableState.of(writer.handle, table)
     group = Group(day, tuple(file for file in state.files if file.day == day))
+    if not group.files:
+        return
     storage = FolderStorage(folder)
     added = write_sorted(storage, table, group, state.statistics)
     commit_replacement(storage, Replacement(table, state.version, state.position, group, added), added.modified_ms)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import polars as pl
 from deltalake import DeltaTable
 from years_traffic import World, day_start_ms
 
+from lake.scan import files_of
 from lake.session import connect
 from lake.table import TABLES
 from truthloop.config.settings import Settings
@@ -50,7 +50,7 @@ def sizes(settings: Settings) -> dict[str, float]:
         log_files += len(log)
         log_bytes += sum(log)
         data = {one: one.stat().st_size for one in folder.glob("*/*.parquet") if one.parent.name != "_delta_log"}
-        active = pl.DataFrame(DeltaTable(str(folder)).get_add_actions(flatten=True))
+        active = files_of(DeltaTable(str(folder)))
         files += active.height
         dead_bytes += sum(data.values()) - active["size_bytes"].sum()
     evidence = read_evidence(settings)

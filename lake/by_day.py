@@ -17,7 +17,7 @@ from deltalake.transaction import RemoveAction
 
 from lake.append import Claim, TableWriter
 from lake.failure import lake_error
-from lake.scan import scan_files
+from lake.scan import files_of, scan_files
 from lake.staged_file import StagedFile
 from lake.storage.location import storage_at
 from lake.table import PARTITION_COLUMN, RECORDED_AT, TIME
@@ -214,7 +214,7 @@ def _partition_of(path: str) -> dict[str, str | None]:
 
 
 def _files(handle: DeltaTable) -> Iterable[DayFile]:
-    actions = pl.DataFrame(handle.get_add_actions(flatten=True))
+    actions = files_of(handle)
     if not actions.height:
         return
     columns = {"first": f"min.{DAY}", "last": f"max.{DAY}"}

@@ -5,15 +5,21 @@ from datetime import datetime
 from urllib.parse import unquote
 
 import polars as pl
+from deltalake import DeltaTable
 
 from lake.storage.location import polars_options, storage_at
 from lake.table import PARTITION_COLUMN
 from schemas.base.location import Location
 
-__all__ = ["Bounds", "holding", "scan_files"]
+__all__ = ["Bounds", "files_of", "holding", "scan_files"]
 
 Bounds = tuple[int, int] | tuple[datetime, datetime] | tuple[str, str]
 """Least and greatest value of a column."""
+
+
+def files_of(handle: DeltaTable) -> pl.DataFrame:
+    """Return the data files of a handle's version: `path`, `size_bytes`, `num_records`, and their statistics."""
+    return pl.DataFrame(handle.get_add_actions(flatten=True))
 
 
 def holding(files: pl.DataFrame, within: Mapping[str, Bounds]) -> pl.DataFrame:

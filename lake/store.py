@@ -22,7 +22,7 @@ from lake.heads import HEADS, HEADS_TABLE, first_heads, head_claims, head_times,
 from lake.marker import Marker, check_path
 from lake.present import is_table, tables_in
 from lake.properties import table_properties
-from lake.scan import Bounds, holding, scan_files
+from lake.scan import Bounds, files_of, holding, scan_files
 from lake.storage.location import delta_options, storage_at
 from lake.storage.probe import check_store
 from lake.table import (
@@ -228,7 +228,7 @@ class Lake:
 
     def _files(self, table: str) -> pl.DataFrame:
         """Return the table's files with their statistics."""
-        return pl.DataFrame(self._writer(table).handle.get_add_actions(flatten=True))
+        return files_of(self._writer(table).handle)
 
     def _scan(self, table: str, files: pl.DataFrame, within: Mapping[str, Bounds]) -> pl.LazyFrame:
         return scan_files(self.path / table, files, self.schema(table), within)

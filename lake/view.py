@@ -90,7 +90,7 @@ def render_views(path: Location, config: LoopConfig, schemas: Mapping[str, pl.Sc
         path=quote_text(str(path)),
         loop_comment=config.loop,
         ages=_ages(config),
-        retain_ms=max(label.retain for label in config.labels.values()),
+        retain_ms=config.greatest_retain_ms,
         logs="".join(_LOG.format(table=table) for table in reversed(TABLES)),
         tables="".join(_table(table, schemas[table]) for table in TABLES),
         projection="".join(f",\n    p.{name}" for name in kept),

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
@@ -20,6 +19,7 @@ from lake.log_path import LOG, checkpoint_path, commit_path
 from lake.maintenance.delta_log import list_log
 from lake.marker import Marker
 from lake.present import tables_in
+from lake.scan import files_of
 from lake.storage.interface import Storage
 from lake.storage.location import storage_at
 from lake.table import TABLES
@@ -129,7 +129,7 @@ def _pin(folder: Location) -> _Pinned:
 
 
 def _files(handle: DeltaTable) -> list[tuple[str, int, int | None]]:
-    actions = pl.DataFrame(handle.get_add_actions(flatten=True))
+    actions = files_of(handle)
     return actions.select("path", "size_bytes", "num_records").rows() if actions.height else []
 
 

@@ -8,8 +8,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import polars as pl
-
 from lake.append import TableWriter
 from lake.maintenance.commit import Replacement, commit_replacement
 from lake.maintenance.expiry import ORPHAN_AFTER_MS, Expired
@@ -21,6 +19,7 @@ from lake.maintenance.sweep import ClockAheadError, LogTimes, TableFiles, check_
 from lake.maintenance.table_state import TableState
 from lake.marker import Marker
 from lake.present import tables_in
+from lake.scan import files_of
 from lake.storage.location import storage_at
 from lake.table import DAY_TABLES
 from schemas.base.location import Location
@@ -231,11 +230,20 @@ class _Table:
         Raises:
             LakeConflict: another maintainer was first; nothing has changed.
         """
+        state = self._state_with(group)
+        commit_replacement(self._storage, Replacement(self.name, state.version, state.position, group, None), now_ms)
+        self._crash(f"{self.name} dropped")
+
+    def _state_with(self, group: Group) -> TableState:
+        """Return the current version, which has the files of a group.
+
+        Raises:
+            LakeConflict: it has not.
+        """
         state = TableState.of(self._writer.handle, self.name)
         if not {file.path for file in group.files} <= {file.path for file in state.files}:
             raise LakeConflict("files were rewritten meanwhile", where=f"table {self.name}")
-        commit_replacement(self._storage, Replacement(self.name, state.version, state.position, group, None), now_ms)
-        self._crash(f"{self.name} dropped")
+        return state
 
     def times(self) -> LogTimes:
         """Return the times of the commits."""
@@ -251,7 +259,7 @@ class _Table:
 
     def files(self, times: LogTimes, horizon_ms: int, newest_ms: int) -> TableFiles:
         """Return all files, and which of them may go."""
-        active = pl.DataFrame(self._writer.handle.get_add_actions(flatten=True))["path"]
+        active = files_of(self._writer.handle)["path"]
         return read_files(self._storage, times, active.to_list(), horizon_ms, newest_ms)
 
     def status(self, files: TableFiles, now_ms: int) -> TableStatus:
@@ -278,9 +286,7 @@ class _Table:
             LakeConflict: another maintainer or a writer that removes rows was first; nothing has changed.
             LakeError: it cannot be done; nothing has changed.
         """
-        state = TableState.of(self._writer.handle, self.name)
-        if not {file.path for file in group.files} <= {file.path for file in state.files}:
-            raise LakeConflict("files were rewritten meanwhile", where=f"table {self.name}")
+        state = self._state_with(group)
         added = write_sorted(self._storage, self.name, group, state.statistics)
         self._crash(f"{self.name} rewritten")
         try:

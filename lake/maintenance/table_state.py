@@ -10,6 +10,7 @@ from deltalake import DeltaTable
 from lake.maintenance.commit import claim_of
 from lake.maintenance.history import TIME_OF
 from lake.maintenance.plan import ActiveFile
+from lake.scan import files_of
 from lake.table import PARTITION_COLUMN
 
 __all__ = ["TableState"]
@@ -37,7 +38,7 @@ class TableState:
     @classmethod
     def of(cls, handle: DeltaTable, table: str) -> "TableState":
         """Read the version that a handle is at. A file whose number of rows the log does not give is left out."""
-        actions = pl.DataFrame(handle.get_add_actions(flatten=True))
+        actions = files_of(handle)
         files = []
         if actions.height:
             latest = f"max.{TIME_OF.get(table)}"

@@ -6,7 +6,22 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-__all__ = ["ALL", "cohort_day", "day_at", "day_ends", "day_starts_ms", "first_whole_day", "read_slice", "slice_texts"]
+__all__ = [
+    "ALL",
+    "cohort_day",
+    "day_at",
+    "day_ends",
+    "day_number",
+    "day_numbers",
+    "day_starts_ms",
+    "first_whole_day",
+    "numbered_day",
+    "numbered_days",
+    "read_slice",
+    "slice_texts",
+]
+
+_EPOCH = date(1970, 1, 1)
 
 ALL = ""
 """The slice of all predictions."""
@@ -50,6 +65,34 @@ def cohort_day(timezone: str) -> pl.Expr:
     datetime.date(2013, 3, 12)
     """
     return pl.col("predicted_at").dt.convert_time_zone(timezone).dt.date()
+
+
+def day_number(day: date) -> int:
+    """Return the number of a day, counted from 1970.
+
+    >>> day_number(date(1970, 1, 2))
+    1
+    """
+    return (day - _EPOCH).days
+
+
+def numbered_day(number: int) -> date:
+    """Return the day of a number; see `day_number`.
+
+    >>> numbered_day(1)
+    datetime.date(1970, 1, 2)
+    """
+    return _EPOCH + timedelta(days=number)
+
+
+def day_numbers(column: str) -> pl.Expr:
+    """Return the numbers of the days in a column; see `day_number`."""
+    return (pl.col(column) - pl.lit(_EPOCH)).dt.total_days()
+
+
+def numbered_days(column: str) -> pl.Expr:
+    """Return the days of the numbers in a column; see `day_number`."""
+    return (pl.lit(_EPOCH) + pl.duration(days=pl.col(column))).cast(pl.Date)
 
 
 def day_at(at_ms: int, timezone: str) -> date:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from monitor.cells.cohort import cohort_day, day_ends, read_slice, slice_texts
+from monitor.cells.cohort import cohort_day, day_ends, day_number, numbered_day, numbered_days, read_slice, slice_texts
 from monitor.cells.packing import CELL_SCHEMA, merge
 
 __all__ = [
@@ -47,7 +47,6 @@ _ON_TIME_MS: Final = 6 * 3_600_000
 _GIVEN, _RANKED, _DECIDED = "slot", "slots_ranked", "slots_decided"
 _MEASURES: Final = [_GIVEN, _RANKED, _DECIDED]
 
-_EPOCH: Final = date(1970, 1, 1)
 _ALWAYS: Final = 1
 """Before the first day of any prediction."""
 
@@ -79,7 +78,7 @@ class Slots:
 
     def table(self, days: Sequence[date]) -> tuple[list[str], npt.NDArray[np.bool_]]:
         """Return the values that have a slot on some of the days, sorted; and [days, values]: whether one has it."""
-        numbers = [*map(_number, days)]
+        numbers = [*map(day_number, days)]
         values = sorted(value for value in self.values if any(self.has(value, number) for number in numbers))
         held = [[self.has(value, number) for value in values] for number in numbers]
         return values, np.asarray(held, dtype=np.bool_).reshape(len(days), len(values))
@@ -90,9 +89,9 @@ class Slots:
         Args:
             first: all values, with the first day of prediction of each.
         """
-        days = sorted(map(_number, first.values()))
+        days = sorted(map(day_number, first.values()))
         day = days[SLOTS_MAX]
-        known = {value: ((_ALWAYS, 1),) for value, since in first.items() if _number(since) < day}
+        known = {value: ((_ALWAYS, 1),) for value, since in first.items() if day_number(since) < day}
         return Slots(frozenset(known), day, day + _LAG.days - 1, known)
 
     def decided_until(self, last: date, counts: Callable[[date, date], pl.DataFrame]) -> "Slots":
@@ -102,14 +101,14 @@ class Slots:
             last: a day of predictions.
             counts: as `ValueCounter`, of this name.
         """
-        if self.decided is None or _number(last) <= self.decided:
+        if self.decided is None or day_number(last) <= self.decided:
             return self
-        first = _day(self.decided + 1)
+        first = numbered_day(self.decided + 1)
         rows = counts(first - LOOKBACK + timedelta(days=1), last - _LAG)
         slots = self
         for day in _days_after(rows, first, last):
             window = rows.filter(pl.col("day").is_between(day - LOOKBACK, day - _LAG, closed="right"))
-            slots = slots._given(_number(day), _most_frequent(window))
+            slots = slots._given(day_number(day), _most_frequent(window))
         return slots
 
     def _given(self, day: int, ranking: Sequence[str]) -> "Slots":
@@ -167,7 +166,7 @@ def entries_between(before: Mapping[str, Slots], after: Mapping[str, Slots]) -> 
     changed = [name for name, slots in after.items() if slots != before.get(name)]
     sides = [(after, 1), *([(before, -1)] if before else [])]
     rows = [
-        ("", text, _day(day), "", "", measure, day, amount * sign)
+        ("", text, numbered_day(day), "", "", measure, day, amount * sign)
         for slots, sign in sides
         for name in changed
         for text, measure, day, amount in slots.get(name, Slots()).rows(name)
@@ -177,7 +176,7 @@ def entries_between(before: Mapping[str, Slots], after: Mapping[str, Slots]) -> 
 
 def entries_of_days(summary: pl.DataFrame) -> pl.DataFrame:
     """Return the cells whose summary these cells that keep slots are."""
-    return summary.with_columns(day=(pl.lit(_EPOCH) + pl.duration(days=pl.col("bin"))).cast(pl.Date))
+    return summary.with_columns(day=numbered_days("bin"))
 
 
 def count_values(predictions: pl.LazyFrame, name: str, timezone: str, first: date, last: date) -> pl.DataFrame:
@@ -231,11 +230,3 @@ def _given_in(entries: pl.DataFrame, name: str) -> dict[str, list[tuple[int, int
         if measure == _GIVEN and real is not None and real[0] == name:
             found.setdefault(real[1], []).append((day, amount))
     return found
-
-
-def _number(day: date) -> int:
-    return (day - _EPOCH).days
-
-
-def _day(number: int) -> date:
-    return _EPOCH + timedelta(days=number)

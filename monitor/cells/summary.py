@@ -15,7 +15,7 @@ from typing import Final
 import polars as pl
 
 from monitor.cells.class_name import IS_OF_CLASS
-from monitor.cells.cohort import ALL
+from monitor.cells.cohort import ALL, day_numbers, numbered_days
 from monitor.cells.label_flow import ARRIVED
 from monitor.cells.packing import CELL_SCHEMA, merge
 from monitor.cells.rank_bin import GRID
@@ -27,7 +27,6 @@ __all__ = ["SUMMARY_DAY", "CellSummary", "summarise"]
 SUMMARY_DAY: Final = date(1970, 1, 1)
 """Stands in for the day of the summary's cells. No record is of a time before 1971."""
 
-_EPOCH: Final = date(1970, 1, 1)
 _PREDICTIONS: Final = "predictions"
 _ARRIVED: Final = "arrived"
 _ROWS: Final = "rows"
@@ -58,7 +57,7 @@ def summarise(cells: pl.DataFrame) -> pl.DataFrame:
     [('v1', 'late', 'predictions', 15776, 3)]
     """
     measure, is_all = pl.col("measure"), pl.col("slice") == ALL
-    day = (pl.col("day") - pl.lit(_EPOCH)).dt.total_days()
+    day = day_numbers("day")
     none = pl.lit(0)
     parts: list[tuple[pl.Expr, list[str], dict[str, pl.Expr]]] = [
         (is_all & (measure == _PREDICTIONS), ["version", "kind"], {"bin": day}),
@@ -165,5 +164,4 @@ class CellSummary:
 
 
 def _by_day(rows: pl.DataFrame, measure: str) -> pl.DataFrame:
-    day = (pl.lit(_EPOCH) + pl.duration(days=pl.col("bin"))).cast(pl.Date)
-    return rows.filter(pl.col("measure") == measure).select("version", "kind", "amount", day=day)
+    return rows.filter(pl.col("measure") == measure).select("version", "kind", "amount", day=numbered_days("bin"))

@@ -116,6 +116,11 @@ class LoopConfig(StrictModel):
         default=None, description="When a retrain is requested, and from which target."
     )
 
+    @property
+    def greatest_retain_ms(self) -> int:
+        """The age of predictions until which labels of any kind are joined."""
+        return max(label.retain for label in self.labels.values())
+
     @model_validator(mode="after")
     def _sections_agree(self) -> "LoopConfig":
         outputs, slices = self.predictions.outputs, self.predictions.slices

@@ -40,7 +40,7 @@ def history_due(lake: Lake, config: LoopConfig) -> int:
     kept = [row.checkpoint.left_ms for row in [*active, *_counted(lake, newest)]]
     if not reached or None in reached or None in kept:
         return begins_ms
-    behind_ms = _RESTORED_RETAINS * max(label.retain for label in config.labels.values())
+    behind_ms = _RESTORED_RETAINS * config.greatest_retain_ms
     due_ms = max(at for at in reached if at is not None) - retention_ms
     due_ms = min(due_ms, min(at for at in kept if at is not None) - behind_ms)
     return max(begins_ms, due_ms // DAY_MS * DAY_MS)
@@ -64,7 +64,7 @@ def rows_leave_before_ms(begins_ms: int, config: LoopConfig) -> int:
 
     Labels of records that stay, and labels that wait for them, are older by `retain` at most.
     """
-    return begins_ms - max(label.retain for label in config.labels.values())
+    return begins_ms - config.greatest_retain_ms
 
 
 def _counted(lake: Lake, newest: Mapping[int, LedgerRow]) -> list[LedgerRow]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lake_builder import RECORDED_AT, LakeBuilder, ms
 from maintenance_case import KEEP_READABLE_MS, add_predictions, content, fill, maintain, now_ms
-from object_store import Bucket, FaultProxy, moto_server, new_bucket, proxied
+from object_store import Bucket, FaultProxy
 from polars.testing import assert_frame_equal
 from replay_case import CLOSE_MS, CONFIG, finals, oracle_of, run, table, write_files
 
@@ -35,29 +35,6 @@ FAULTS = (
     {"kind": "slow", "share": 0.01},
 )
 """One request in twenty."""
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[str]:
-    """A store."""
-    with moto_server() as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def proxy(store: str) -> Iterator[FaultProxy]:
-    """The same behind a proxy."""
-    with proxied(store) as found:
-        yield found
-
-
-@pytest.fixture
-def bucket(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """A new bucket in it."""
-    proxy.set()
-    with new_bucket(proxy.url, monkeypatch) as found:
-        yield found
-    proxy.set()
 
 
 def kinds(requests: list[str]) -> dict[str, int]:

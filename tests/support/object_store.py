@@ -19,7 +19,7 @@ import pytest
 from lake.storage import client as store_client
 from schemas.base.location import BucketUri
 
-__all__ = ["Bucket", "FaultProxy", "moto_server", "new_bucket", "proxied"]
+__all__ = ["Bucket", "FaultProxy", "bucket", "new_bucket", "proxy"]
 
 _MOTO = """
 import threading
@@ -128,3 +128,19 @@ def new_bucket(url: str, patch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     store_client.client().create_bucket(Bucket=bucket.place.bucket)
     yield bucket
     forget_the_client()
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[FaultProxy]:
+    """A store behind a proxy."""
+    with moto_server() as url, proxied(url) as found:
+        yield found
+
+
+@pytest.fixture
+def bucket(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A new bucket in it; no request goes wrong yet."""
+    proxy.set()
+    with new_bucket(proxy.url, monkeypatch) as found:
+        yield found
+    proxy.set()

@@ -31,7 +31,7 @@ def open_approvals(settings: Settings, now_ms: Callable[[], int]) -> Approvals:
 
     def kept_since_ms() -> int:
         begins_ms = lake.history_begins_ms
-        return begins_ms + max(label.retain for label in config.labels.values()) if begins_ms else 0
+        return begins_ms + config.greatest_retain_ms if begins_ms else 0
 
     return Approvals(logs, now_ms, kept_since_ms)
 

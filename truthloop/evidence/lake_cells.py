@@ -140,14 +140,16 @@ def scored_labels(cells: pl.LazyFrame, owners: Collection[Owner]) -> pl.DataFram
     """Return the cells of labels by score of some kinds and versions, of all days, merged; none of the summary."""
     is_theirs = pl.col("version").is_in(sorted({version for _, version in owners}))
     is_score = pl.col("measure").str.contains(IS_SCORE)
-    rows = cells.filter(pl.col("day") >= FIRST_DAY, is_theirs, is_score).select(CELL_SCHEMA.names())
-    return atoms_among(merge(rows.collect()), owners)
+    return atoms_among(_merged(cells, is_theirs, is_score), owners)
 
 
 def cells_of_slices(cells: pl.LazyFrame, texts: Collection[str], condition: pl.Expr) -> pl.DataFrame:
     """Return the cells of some slices that meet a condition, of all days, merged; none of the summary."""
-    rows = cells.filter(pl.col("day") >= FIRST_DAY, pl.col("slice").is_in(sorted(texts)), condition)
-    return merge(rows.select(CELL_SCHEMA.names()).collect())
+    return _merged(cells, pl.col("slice").is_in(sorted(texts)), condition)
+
+
+def _merged(cells: pl.LazyFrame, *conditions: pl.Expr) -> pl.DataFrame:
+    return merge(cells.filter(pl.col("day") >= FIRST_DAY, *conditions).select(CELL_SCHEMA.names()).collect())
 
 
 def ruling_app(kind: str) -> str:

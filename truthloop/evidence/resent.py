@@ -10,12 +10,12 @@ import polars as pl
 from lake import Lake
 from lake.scan import Bounds
 from schemas.events.backfill import Episode
+from truthloop.evidence.step_counts import NewSteps, StepCounts
 
 __all__ = ["ConflictReader", "resent_predictions"]
 
 _POSITION = ["partition", "offset"]
-_STEPS: dict[str, pl.DataType] = {"partition": pl.Int32(), "first": pl.Int64(), "end": pl.Int64()}
-_COUNTS: dict[str, pl.DataType] = {"hour_ms": pl.Int64(), "count": pl.Int64()}
+_HOUR_MS = 3_600_000
 
 
 class ConflictReader:
@@ -23,8 +23,7 @@ class ConflictReader:
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._steps: dict[int, int] = {}
-        self._counts = pl.DataFrame(schema=_COUNTS)
+        self._counts = StepCounts("hour_ms", _HOUR_MS, self._times_ms)
 
     def read(self, steps: Mapping[int, int]) -> pl.DataFrame:
         """Return hour_ms, the first instant of an hour in UTC, growing, and count.
@@ -32,26 +31,11 @@ class ConflictReader:
         Args:
             steps: by partition, how many of its first steps to read.
         """
-        if any(steps.get(number, 0) < count for number, count in self._steps.items()):  # an older lake was restored
-            self._steps, self._counts = {}, self._counts.clear()
-        known = {number: (self._steps.get(number, 0), end) for number, end in steps.items()}
-        new = [(number, *bounds) for number, bounds in known.items() if bounds[1] > bounds[0]]
-        if new:
-            hour_ms = (pl.col("at_ms") // 3_600_000) * 3_600_000
-            counted = self._between(new).group_by(hour_ms=hour_ms).agg(count=pl.len().cast(pl.Int64))
-            self._counts = (
-                pl.concat([self._counts, counted]).group_by("hour_ms").agg(pl.col("count").sum()).sort("hour_ms")
-            )
-            self._steps |= dict(steps)
-        return self._counts
+        return self._counts.until(steps)
 
-    def _between(self, steps: list[tuple[int, int, int]]) -> pl.DataFrame:
-        """Return the conflicts of some steps: partition, first, end."""
-        bounds = pl.LazyFrame(steps, schema=_STEPS, orient="row")
-        around = {"sequence": (min(one[1] for one in steps), max(one[2] for one in steps) - 1)}
-        is_new = pl.col("sequence").is_between(pl.col("first"), pl.col("end"), closed="left")
-        found = _rejected(self._lake, {**around, "reason": ("conflict", "conflict")}).join(bounds, on="partition")
-        return _told(self._lake, found.filter(is_new).select(_POSITION).collect())
+    def _times_ms(self, steps: NewSteps) -> pl.Series:
+        rejected = _rejected(self._lake, {"sequence": steps.around, "reason": ("conflict", "conflict")})
+        return _told(self._lake, steps.among(rejected).select(_POSITION).collect())["at_ms"]
 
 
 def resent_predictions(lake: Lake, episode: Episode) -> pl.DataFrame:

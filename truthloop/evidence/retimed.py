@@ -9,13 +9,11 @@ from collections.abc import Mapping
 import polars as pl
 
 from lake import Lake
+from truthloop.evidence.step_counts import NewSteps, StepCounts
 
 __all__ = ["RetimedLabelReader", "is_live", "stale_labels"]
 
 _POSITION = ["partition", "offset"]
-_BOUNDS: dict[str, pl.DataType] = {"partition": pl.Int32(), "first": pl.Int64(), "end": pl.Int64()}
-_COUNTS: dict[str, pl.DataType] = {"known_ms": pl.Int64(), "count": pl.Int64()}
-
 _BLOCK_MS = 900_000
 """A quarter of an hour: in every time zone an hour begins with one."""
 
@@ -31,8 +29,7 @@ class RetimedLabelReader:
         self._lake = lake
         self._kind = kind
         self._definition = definition
-        self._steps: dict[int, int] = {}
-        self._counts = pl.DataFrame(schema=_COUNTS)
+        self._counts = StepCounts("known_ms", _BLOCK_MS, self._times_ms)
 
     def read(self, steps: Mapping[int, int]) -> pl.DataFrame:
         """Return known_ms, the first instant of a quarter of an hour, growing, and count.
@@ -40,50 +37,27 @@ class RetimedLabelReader:
         Args:
             steps: by partition, how many of its first steps to read.
         """
-        if any(steps.get(number, 0) < count for number, count in self._steps.items()):  # an older lake was restored
-            self._steps, self._counts = {}, self._counts.clear()
-        new = {number: (self._steps.get(number, 0), end) for number, end in steps.items()}
-        new = {number: bounds for number, bounds in new.items() if bounds[1] > bounds[0]}
-        if new:
-            blocks = self._between(new).select(known_ms=pl.col("known_ms") // _BLOCK_MS * _BLOCK_MS)
-            counted = blocks.group_by("known_ms").agg(count=pl.len().cast(pl.Int64))
-            self._counts = (
-                pl.concat([self._counts, counted]).group_by("known_ms").agg(pl.col("count").sum()).sort("known_ms")
-            )
-            self._steps |= dict(steps)
-        return self._counts
+        return self._counts.until(steps)
 
-    def _between(self, bounds: Mapping[int, tuple[int, int]]) -> pl.DataFrame:
-        """Return partition, offset and known_ms of the labels that some steps read."""
-        firsts, ends = [first for first, _ in bounds.values()], [end for _, end in bounds.values()]
-        ranges = pl.LazyFrame({"partition": list(bounds), "first": firsts, "end": ends}, schema=_BOUNDS)
-        around = {"sequence": (min(firsts), max(ends) - 1)}
-        in_bounds = (pl.col("sequence") >= pl.col("first")) & (pl.col("sequence") < pl.col("end"))
+    def _times_ms(self, steps: NewSteps) -> pl.Series:
+        """Return when the labels that some steps read became known."""
+        around = {"sequence": steps.around}
         repeats = pl.col("value").eq_missing(pl.col("previous")) & pl.col("value_class").eq_missing(
             pl.col("previous_class")
         )
-        later = (
+        corrections = (
             self._lake.scan("outcomes", around)
             .filter(pl.col("kind") == self._kind, pl.col("definition") == self._definition)
             .filter(pl.col("reason") == "correction", repeats)
-            .join(ranges, on="partition")
-            .filter(in_bounds)
-            .select("partition", offset="label_offset")
-            .collect()
         )
-        refused = (
-            self._lake.scan("rejects", {**around, "reason": ("stale", "stale")})
-            .filter(_is_stale(self._kind))
-            .join(ranges, on="partition")
-            .filter(in_bounds)
-            .select(_POSITION)
-            .collect()
-        )
+        stale = self._lake.scan("rejects", {**around, "reason": ("stale", "stale")}).filter(_is_stale(self._kind))
+        later = steps.among(corrections).select("partition", offset="label_offset").collect()
+        refused = steps.among(stale).select(_POSITION).collect()
         wanted = pl.concat([later, refused]).unique().sort("offset")
         if wanted.is_empty():
-            return pl.DataFrame(schema={"partition": pl.Int32, "offset": pl.Int64, "known_ms": pl.Int64})
+            return pl.Series(dtype=pl.Int64)
         offsets = wanted["offset"]
-        return (
+        labels = (
             self._lake.scan("labels", {"offset": (offsets[0], offsets[-1])})
             .filter(is_live(self._kind, self._definition))
             .join(wanted.lazy(), on=_POSITION, how="semi")
@@ -91,6 +65,7 @@ class RetimedLabelReader:
             .unique(_POSITION)
             .collect()
         )
+        return labels["known_ms"]
 
 
 def is_live(kind: str, definition: str) -> pl.Expr:

@@ -90,7 +90,7 @@ def forecast_of(topics: Sequence[MappedTopic], flows: dict[str, TopicFlow], conf
                 rate = None if per_day is None else per_day * source.frame.height / max(mapped, 1)
                 rates[source.role] = _sum(rates[source.role], rate)
                 lake = _sum(lake, None if rate is None else rate * _row_bytes(source, config))
-    days = max(label.retain for label in config.labels.values()) / DAY_MS
+    days = config.greatest_retain_ms / DAY_MS
     per_day = _sum(rates["predictions"], rates["labels"])
     entries = None if per_day is None else per_day * days
     sizes = None if entries is None else (entries * ENTRY_BYTES[0], entries * ENTRY_BYTES[1])

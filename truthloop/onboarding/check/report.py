@@ -131,7 +131,7 @@ def _forecast_lines(forecast: Forecast, config: LoopConfig) -> Iterator[str]:
         yield "  The sampled records span too short a time to estimate rates."
         return
     low, high = forecast.state_bytes
-    retain = format_duration(max(label.retain for label in config.labels.values()))
+    retain = format_duration(config.greatest_retain_ms)
     per_day = forecast.lake_bytes_per_day
     predictions, labels = about(forecast.predictions_per_day or 0), about(forecast.labels_per_day or 0)
     yield f"  {predictions} predictions a day and {labels} labels a day"

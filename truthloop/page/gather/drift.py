@@ -15,9 +15,8 @@ from monitor.cells.inputs import LABEL, OUTPUT, input_counts, input_histograms
 from monitor.drift.input_shift import judge_inputs
 from monitor.drift.shift import SHIFT_LOOKBACK
 from monitor.evaluation import Evaluator
-from retrain.version_memory import memories_of
 from schemas.events.evidence import Event, FindingKind, Level
-from schemas.events.memory import ShiftWindow, VersionMemory
+from schemas.events.memory import ShiftWindow
 from truthloop.page.gather.scope import Scope
 from truthloop.page.gather.sql import drift_query
 from truthloop.page.panels.model import DriftCell, DriftLane, DriftPanel
@@ -37,7 +36,7 @@ def count_inputs(scope: Scope) -> pl.DataFrame | None:
         return None
     evaluator = Evaluator(scope.config, scope.kind.name)
     judged = evaluator.judged_day(scope.whole)
-    memory = _memory(scope)
+    memory = scope.memory
     known = scope.first if memory is None else min(memory.judged or memory.day, scope.whole)
     is_its = (pl.col("version") == scope.running) & (pl.col("slice") == ALL)
     days = known - SHIFT_LOOKBACK, scope.whole
@@ -47,15 +46,10 @@ def count_inputs(scope: Scope) -> pl.DataFrame | None:
 
 def judge_shift(scope: Scope, counts: pl.DataFrame) -> list[ShiftWindow]:
     """Return the windows of every input: those that are known, and those of the days after them."""
-    memory = _memory(scope)
+    memory = scope.memory
     known = [] if memory is None else memory.windows
     after = (date.min, date.min) if memory is None else (memory.day, memory.judged or date.min)
     return [*known, *judge_inputs(counts, input_histograms(scope.config, scope.kind.name, scope.plan), known, after)]
-
-
-def _memory(scope: Scope) -> VersionMemory | None:
-    """Return what the evaluations have found of the version; None if none has judged it."""
-    return memories_of(scope.log, scope.first or date.max).get(scope.running or "")
 
 
 def drift_panel(scope: Scope, counts: pl.DataFrame | None, windows: Sequence[ShiftWindow] | None) -> DriftPanel:

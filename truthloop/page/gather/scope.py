@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import cached_property
 
 import polars as pl
 
@@ -12,8 +13,10 @@ from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.versions import running_version, versions_in
 from monitor.evaluation import end_of_day_ms
 from retrain.gate import Gate
+from retrain.version_memory import memories_of
 from schemas.config.loop import LoopConfig
 from schemas.events.evidence import Decision
+from schemas.events.memory import VersionMemory
 from truthloop.page.gather.snapshot import Snapshot
 from truthloop.page.panels.view import EVERY, Selection
 
@@ -83,6 +86,11 @@ class Scope:
     def log(self) -> Sequence[Decision]:
         """The gate's log of the kind."""
         return self.snapshot.log.get(self.kind.name, [])
+
+    @cached_property
+    def memory(self) -> VersionMemory | None:
+        """What the evaluations have found of the running version; None if none has judged it."""
+        return memories_of(self.log, self.first or date.max).get(self.running or "")
 
     @property
     def gate(self) -> Gate:

