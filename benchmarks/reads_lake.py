@@ -90,7 +90,10 @@ def key_of(number: int) -> str:
 
 
 def make_lake(path: Path, outcomes: int, days: int) -> Lake:
-    """Make a lake with about so many outcomes, recorded on so many days, each of which is one file of each table."""
+    """Make a lake with about so many outcomes, recorded on so many days, each of which is one file of each table.
+
+    Days that are over are closed, as maintenance leaves them.
+    """
     lake = Lake.create(path, CONFIG)
     writers = {table: TableWriter(path / table) for table in TABLES}
     per_day = outcomes // days // 1000 * 1000
@@ -103,6 +106,9 @@ def make_lake(path: Path, outcomes: int, days: int) -> Lake:
             _rewrite(path / table, writers[table], at.date())
     for writer in writers.values():
         writer.checkpoint()
+    end = datetime(FIRST_DAY.year, 1, 1, tzinfo=UTC) + timedelta(days=days)
+    for _ in close_days(path, end):
+        pass
     return lake
 
 
