@@ -18,6 +18,7 @@ import polars as pl
 
 from lake import Claim, Lake
 from lake.append import TableWriter
+from lake.closed_days import close_days
 from lake.maintenance.commit import Replacement, commit_replacement
 from lake.maintenance.plan import Group
 from lake.maintenance.rewrite import write_sorted

@@ -60,7 +60,7 @@ def sizes(settings: Settings) -> dict[str, float]:
         "log files": log_files,
         "log MB": log_bytes / 1e6,
         "dead MB": dead_bytes / 1e6,
-        "cells": evidence.cells.height,
-        "cell rows": evidence.cells.height + evidence.surplus_rows,
+        "cells": evidence.cells.whole().height,
+        "cell rows": sum(one.rows for one in evidence.cells.state.files),
         "state MB": state / 1e6,
     }

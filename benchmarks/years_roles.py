@@ -4,6 +4,7 @@ Both set the wall clock, approve the backfills that wait, maintain the lake, and
 should have.
 """
 
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from years_clock import age_files, now_ms, set_clock
 from years_live import LiveJoin, LiveLake
 from years_traffic import HOUR_MS, World, day_start_ms, is_backfill_day
 
+from lake import Lake
+from lake.closed_days import close_days
 from lake.maintenance.maintainer import Maintainer
 from retrain.approval import Person, RulingOutcome, RulingRequest
 from schemas.events.backfill import Verdict
+from streams.ledger.history import advance_history, rows_leave_before_ms
 from truthloop.config.settings import Settings
 from truthloop.evidence.approvals import open_approvals
 from truthloop.feedback.reconcile import Reconciler
@@ -57,7 +61,7 @@ class LiveRoles:
                 look(self._reconciler, self._settings, day)
             if (number + 1) % MAINTAIN_EVERY == 0 or number + 1 == count:
                 self._maintainer = self._maintainer or maintainer_of(self._settings)
-                maintain(self._maintainer)
+                maintain(self._maintainer, self._settings)
             if number % AGE_EVERY == AGE_EVERY - 1:
                 age_files(self._settings.lake)
         age_files(self._settings.lake)
@@ -79,7 +83,7 @@ class NightlyJobs:
         self.replay(day)
         self._reconciler = self._reconciler or Reconciler(self._settings, now_ms)
         look(self._reconciler, self._settings, day)
-        maintain(maintainer_of(self._settings))
+        maintain(maintainer_of(self._settings), self._settings)
         self.finish(day)
 
     def replay(self, day: int) -> None:
@@ -111,9 +115,14 @@ def maintainer_of(settings: Settings) -> Maintainer:
     return Maintainer(settings.lake, settings.config.lake.keep_readable)
 
 
-def maintain(maintainer: Maintainer) -> None:
+def maintain(maintainer: Maintainer, settings: Settings) -> None:
     """Do what is due of maintenance, as `truthloop lake maintain` does."""
-    for _ in chain(maintainer.sweep(now_ms()), maintainer.steps(now_ms)):
+    for _ in maintainer.sweep(now_ms()):
+        pass
+    begins_ms = advance_history(Lake.open(settings.lake), settings.config, now_ms())
+    left = maintainer.drop_history(rows_leave_before_ms(begins_ms, settings.config), now_ms)
+    closed = close_days(settings.lake, datetime.fromtimestamp(now_ms() / 1000, UTC))
+    for _ in chain(left, maintainer.steps(now_ms), closed):
         pass
 
 

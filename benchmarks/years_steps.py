@@ -79,7 +79,7 @@ class _Steps:
     def maintenance(self, _day: int) -> Figures:
         """Measure what is due of maintenance."""
         maintainer = maintainer_of(self.settings)
-        figures = self._measured(lambda: maintain(maintainer))
+        figures = self._measured(lambda: maintain(maintainer, self.settings))
         age_files(self.settings.lake)
         return figures
 
