@@ -4,6 +4,8 @@ A process that runs out of file descriptors, room or rights has a sound lake: it
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +13,13 @@ from deltalake.exceptions import DeltaError
 
 from schemas.errors import LakeError
 
-__all__ = ["is_of_storage", "is_refused_by_system", "lake_error"]
+__all__ = ["is_of_storage", "is_refused_by_system", "lake_error", "store_error", "store_errors_told"]
 
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _BRANCH: Final = re.compile(r"\s*↳\s*")
+
+_OF_A_STORE: Final = re.compile(r"object-store error: (?P<polars>.*)|LakeError: (?P<duckdb>s3://.*)", re.DOTALL)
+"""How Polars gives what the store says, and DuckDB, after a traceback, what our file system says of it."""
 
 _CAUSES: Final = (
     (
@@ -31,8 +36,8 @@ _CAUSES: Final = (
     ),
     (
         re.compile(
-            r"expiredtoken|token (?:has|is) expired|invalidaccesskeyid|signaturedoesnotmatch"
-            r"|no credentials|unable to locate credentials",
+            r"expiredtoken|invalidtoken|token (?:has|is) expired|invalidaccesskeyid|signaturedoesnotmatch"
+            r"|no credentials|unable to locate credentials|error when retrieving credentials",
             re.IGNORECASE,
         ),
         "The lake is sound: renew this process's credentials for the store; docs/operations.md says from where.",
@@ -68,6 +73,30 @@ def lake_error(what: str, error: BaseException, where: object, hint: str) -> Lak
         text = f"{error.strerror}: {Path(error.filename).name}" if is_about_another else error.strerror
     reason = " ".join(_BRANCH.sub(": ", _COLOURS.sub("", text)).split())
     return LakeError(f"{what}: {reason}", where=str(where), hint=_system_hint(reason) or hint)
+
+
+def store_error(error: Exception) -> LakeError | None:
+    """Return the error to raise for what Polars or DuckDB could not read of an object store, None for any other.
+
+    Both read late: a frame where it is collected, a view where it is queried.
+    """
+    found = _OF_A_STORE.search(str(error))
+    if found is None or isinstance(error, LakeError):
+        return None
+    reason = " ".join((found["polars"] or found["duckdb"]).split())
+    hint = _system_hint(reason) or "See that the store answers and lets this process read, then try again."
+    return LakeError(f"the lake cannot be read: {reason}", hint=hint)
+
+
+@contextmanager
+def store_errors_told() -> Iterator[None]:
+    """Raise what `store_error` knows as a `LakeError`, which roles wait for and commands report."""
+    try:
+        yield
+    except Exception as error:
+        if (told := store_error(error)) is None:
+            raise
+        raise told from error
 
 
 def is_refused_by_system(error: BaseException) -> bool:

@@ -38,13 +38,12 @@ def scan_files(folder: Location, files: pl.DataFrame, schema: pl.Schema, within:
     storage = storage_at(folder)
     rows = pl.scan_parquet(
         [storage.location(unquote(path)) for path in files["path"]],
-        storage_options=polars_options(folder),
-        credential_provider=None,
         glob=False,
         schema=schema,
         hive_partitioning=True,
         hive_schema={PARTITION_COLUMN: schema[PARTITION_COLUMN]},
         missing_columns="insert",
+        **polars_options(folder),
     ).select(schema.names())
     return rows.filter(
         *(pl.col(name).is_between(pl.lit(least), pl.lit(greatest)) for name, (least, greatest) in within.items())

@@ -2,7 +2,7 @@
 
 import duckdb
 
-from lake.failure import lake_error
+from lake.failure import lake_error, store_error
 from lake.marker import Marker
 from lake.storage.location import storage_at
 from lake.view import VIEWS_FILE
@@ -40,5 +40,5 @@ def connect(path: Location) -> duckdb.DuckDBPyConnection:
     except duckdb.Error as error:
         connection.close()
         hint = "If a replay is running, try again; otherwise files are missing: restore the lake from a backup."
-        raise lake_error("the views cannot be loaded", error, path / VIEWS_FILE, hint) from error
+        raise store_error(error) or lake_error("the views cannot be loaded", error, path / VIEWS_FILE, hint) from error
     return connection

@@ -3,21 +3,21 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from duckdb import DuckDBPyConnection
 
-from lake.failure import lake_error
 from lake.storage.bucket_file import BucketFile, Part
-from lake.storage.client import client
+from lake.storage.client import client, told
 from lake.storage.interface import StoredFile
 from schemas.errors import LakeError
 
 __all__ = ["BucketStorage"]
 
-_ABSENT: Final = {"404", "NoSuchKey"}
+_ABSENT: Final = "NoSuchKey"
+"""A bucket that is not there is an error, and no absent file."""
+
 _PRESENT: Final = {"412", "PreconditionFailed"}
 _BUSY: Final = {"409", "ConditionalRequestConflict"}
 
@@ -31,8 +31,6 @@ CUT_ATTEMPTS: Final = 4
 
 NEIGHBOURS_MAX: Final = 4
 """Names between two log entries: a Delta checkpoint is one, and some tools write others."""
-
-HINT: Final = "See that the store answers and lets this process read and write; it is tried again."
 
 BUSY_ATTEMPTS: Final = 5
 """A store that sees two creations of one name at once may refuse both."""
@@ -52,7 +50,7 @@ class BucketStorage:
     def list(self, prefix: str = "") -> Iterator[StoredFile]:
         """See `Storage.list`."""
         folder = self._key(f"{prefix}/" if prefix else "")
-        with _told("cannot be listed", self.location(prefix)):
+        with told("cannot be listed", self.location(prefix)):
             for page in client().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=folder):
                 for found in page.get("Contents", []):
                     modified_ms = int(found["LastModified"].timestamp() * 1_000)
@@ -61,7 +59,7 @@ class BucketStorage:
     def identities(self, paths: Sequence[str]) -> Sequence[str | None]:
         """See `Storage.identities`: the entity tag and the time, from one list."""
         folder = paths[0].rpartition("/")[0]
-        with _told("cannot be listed", self.location(folder)):
+        with told("cannot be listed", self.location(folder)):
             page = client().list_objects_v2(
                 Bucket=self._bucket,
                 Prefix=self._key(f"{folder}/"),
@@ -73,18 +71,15 @@ class BucketStorage:
 
     def exists(self) -> bool:
         """See `Storage.exists`."""
-        with _told("cannot be listed", self.location("")):
+        with told("cannot be listed", self.location("")):
             return bool(client().list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)["KeyCount"])
 
     def has(self, path: str) -> bool:
         """See `Storage.has`."""
-        with _told("cannot be looked at", self.location(path)):
-            try:
-                client().head_object(Bucket=self._bucket, Key=self._key(path))
-            except ClientError as error:
-                if _code(error) not in _ABSENT:
-                    raise
-                return False
+        try:
+            self._head(path)
+        except FileNotFoundError:
+            return False
         return True
 
     def read(self, path: str) -> bytes:
@@ -99,6 +94,10 @@ class BucketStorage:
             while part.start + len(part.content) < part.size:
                 part = self.read_part(path, part.start + len(part.content), PART_BYTES)
                 target.write(part.content)
+
+    def _head(self, path: str) -> Part:
+        """Return the first byte of a file: the answer to a HEAD would not say why it is refused, or what is absent."""
+        return self.read_part(path, 0, 1)
 
     def read_part(self, path: str, start: int | None, length: int | None = None) -> Part:
         """Return a part of a file.
@@ -117,13 +116,13 @@ class BucketStorage:
             wanted["Range"] = f"bytes=-{length}"
         elif length is not None:
             wanted["Range"] = f"bytes={start}-{start + length - 1}"
-        with _told("cannot be read", where):
+        with told("cannot be read", where):
             for attempt in range(1, CUT_ATTEMPTS + 1):
                 try:
                     answer = client().get_object(Bucket=self._bucket, Key=self._key(path), **wanted)
                     content: bytes = answer["Body"].read()
                 except ClientError as error:
-                    if _code(error) in _ABSENT:
+                    if _code(error) == _ABSENT:
                         raise FileNotFoundError(2, "No such object", where) from error
                     if _code(error) not in _EMPTY:
                         raise
@@ -139,12 +138,12 @@ class BucketStorage:
 
     def put(self, path: str, content: bytes) -> None:
         """See `Storage.put`."""
-        with _told("could not be written", self.location(path)):
+        with told("could not be written", self.location(path)):
             client().put_object(Bucket=self._bucket, Key=self._key(path), Body=content)
 
     def put_if_absent(self, path: str, content: bytes) -> bool:
         """See `Storage.put_if_absent`."""
-        with _told("could not be written", self.location(path)):
+        with told("could not be written", self.location(path)):
             for _ in range(BUSY_ATTEMPTS):
                 try:
                     client().put_object(Bucket=self._bucket, Key=self._key(path), Body=content, IfNoneMatch="*")
@@ -170,12 +169,12 @@ class BucketStorage:
         os.close(handle)
         try:
             write(draft)
-            with open(draft, "rb") as content, _told("could not be written", self.location(path)):  # noqa: PTH123 - by name
+            with open(draft, "rb") as content, told("could not be written", self.location(path)):  # noqa: PTH123 - by name
                 client().put_object(Bucket=self._bucket, Key=self._key(path), Body=content)
-                found = client().head_object(Bucket=self._bucket, Key=self._key(path))
         finally:
             os.unlink(draft)  # noqa: PTH108 - by name
-        return StoredFile(path, found["ContentLength"], int(found["LastModified"].timestamp() * 1_000))
+        found = self._head(path)
+        return StoredFile(path, found.size, found.modified_ms)
 
     def open(self, path: str, tail: Part | None = None) -> BucketFile:
         """See `Storage.open`."""
@@ -192,12 +191,12 @@ class BucketStorage:
 
     def delete(self, path: str) -> None:
         """See `Storage.delete`."""
-        with _told("could not be deleted", self.location(path)):
+        with told("could not be deleted", self.location(path)):
             client().delete_object(Bucket=self._bucket, Key=self._key(path))
 
     def abandon(self, before_ms: int) -> None:
         """See `Storage.abandon`: the parts of an upload are kept, and paid for, until it is given up."""
-        with _told("cannot be given up", self.location("")):
+        with told("cannot be given up", self.location("")):
             pages = client().get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=self._prefix)
             old = [
                 one
@@ -218,12 +217,3 @@ class BucketStorage:
 
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code"))
-
-
-@contextmanager
-def _told(what: str, where: str) -> Iterator[None]:
-    """Raise what the client raises as a `LakeError`."""
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise lake_error(what, error, where, HINT) from error

@@ -5,19 +5,24 @@ tokens in files, and the services that hand out temporary ones, which are renewe
 """
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError
 
-from schemas.errors import LakeError
+from lake.failure import lake_error
 
-__all__ = ["client", "delta_options", "polars_options"]
+__all__ = ["client", "delta_options", "polars_options", "told"]
 
-CREDENTIALS_HINT = (
-    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role: docs/operations.md, Object storage."
-)
+HINT: Final = "See that the store answers and lets this process read and write; it is tried again."
+
+_REFUSED: Final = {"ExpiredToken", "InvalidToken", "InvalidAccessKeyId"}
+"""Codes by which a store says that it does not take these credentials any more."""
 
 CONNECTIONS_MAX = 32
 RETRY_TIMEOUT = "30s"
@@ -56,9 +61,41 @@ def _region() -> str:
     return str(found or "us-east-1")
 
 
+@contextmanager
+def told(what: str, where: str) -> Iterator[None]:
+    """Raise what the client raises as a `LakeError`.
+
+    Where credentials are refused or cannot be had, the next request looks for them anew: a file may have new ones.
+    """
+    try:
+        yield
+    except (ClientError, BotoCoreError, RuntimeError) as error:
+        cause = error
+        if isinstance(error, RuntimeError):  # a renewal has brought credentials that have expired, too
+            cause = CredentialRetrievalError(provider="the one in use", error_msg=str(error))
+        if not isinstance(cause, ClientError):
+            is_refused = isinstance(cause, NoCredentialsError | CredentialRetrievalError)
+        else:
+            is_refused = cause.response.get("Error", {}).get("Code") in _REFUSED
+        if is_refused:
+            client.cache_clear()
+            _session.cache_clear()
+        raise lake_error(what, cause, where, HINT) from cause
+
+
 def delta_options() -> dict[str, str]:
-    """Return the options of the Delta library and of Polars; their credentials are those of the environment, too."""
-    options = {"aws_region": _region(), "aws_conditional_put": "etag", "retry_timeout": RETRY_TIMEOUT}
+    """Return the options of the Delta library, which finds credentials as the client does, and renews them."""
+    # of a store with an address of its own, it would look for them in the environment alone
+    return _options() | {"aws_conditional_put": "etag", "aws_force_credential_load": "true"}
+
+
+def polars_options() -> dict[str, Any]:
+    """Return the arguments of a scan of Polars: it asks for credentials when it runs, however old it is by then."""
+    return {"storage_options": _options(), "credential_provider": _polars_credentials}
+
+
+def _options() -> dict[str, str]:
+    options = {"aws_region": _region(), "retry_timeout": RETRY_TIMEOUT}
     if endpoint := _endpoint():
         options |= {"aws_endpoint_url": endpoint}
         if endpoint.startswith("http://"):
@@ -66,15 +103,16 @@ def delta_options() -> dict[str, str]:
     return options
 
 
-def polars_options() -> dict[str, str]:
-    """Return the options of Polars: with the present credentials, which are valid for minutes.
+def _polars_credentials() -> tuple[dict[str, str | None], int]:
+    """Return the credentials, renewed if need be, and when to ask for them again: Unix time, in seconds.
 
     Raises:
         LakeError: there are none.
     """
-    found = _session().get_credentials()
-    if found is None:
-        raise LakeError("there are no credentials for the object store", hint=CREDENTIALS_HINT)
-    frozen = found.get_frozen_credentials()
-    options = {**delta_options(), "aws_access_key_id": frozen.access_key, "aws_secret_access_key": frozen.secret_key}
-    return options | ({"aws_session_token": frozen.token} if frozen.token else {})
+    with told("cannot be read", "object store"):
+        found = _session().get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        frozen = found.get_frozen_credentials()
+    credentials = {"aws_access_key_id": frozen.access_key, "aws_secret_access_key": frozen.secret_key}
+    return credentials | ({"aws_session_token": frozen.token} if frozen.token else {}), int(time.time()) + 1

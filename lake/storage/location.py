@@ -1,6 +1,7 @@
 """The storage that reaches a place, and what other libraries need to reach it."""
 
 from pathlib import Path
+from typing import Any
 
 from lake.storage.folder import FolderStorage
 from lake.storage.interface import Storage
@@ -27,14 +28,10 @@ def delta_options(place: Location) -> dict[str, str] | None:
     return client.delta_options()
 
 
-def polars_options(place: Location) -> dict[str, str] | None:
-    """Return the options by which Polars reaches a place, with the present credentials: for one query.
-
-    Raises:
-        LakeError: there are none.
-    """
+def polars_options(place: Location) -> dict[str, Any]:
+    """Return the arguments by which a scan of Polars reaches a place; it renews credentials, too."""
     if isinstance(place, Path):
-        return None
+        return {}
     from lake.storage import client  # noqa: PLC0415 - as above
 
     return client.polars_options()

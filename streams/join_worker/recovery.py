@@ -13,6 +13,7 @@ from pathlib import Path
 
 from joins import Partition
 from lake import Lake
+from lake.failure import store_errors_told
 from lake.storage.location import storage_at
 from schemas.base.location import Location
 from schemas.config.loop import LoopConfig
@@ -72,6 +73,7 @@ class TaskRestorer:
         self._lake = lake
         self._ledger = LedgerReader(clients, self._topics.ledger)
 
+    @store_errors_told()
     def restore(self, number: int, committed: CommittedPosition | None) -> PartitionTask:
         """Return a partition at its committed position; without one, as the ledger or a new loop has it.
 

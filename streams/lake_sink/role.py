@@ -11,7 +11,7 @@ from collections.abc import Callable
 from threading import Event
 
 from lake import Lake
-from lake.failure import is_of_storage
+from lake.failure import is_of_storage, store_errors_told
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError, LakeConflict, LakeError, TruthloopError
 from streams.kafka.client import KafkaClients
@@ -85,7 +85,8 @@ class LakeRole:
         """Open or create the lake, and retry while the disk refuses; None if `should_stop` comes first."""
         while not should_stop():
             try:
-                lake = Lake.create(self._worker.lake, self._config)
+                with store_errors_told():
+                    lake = Lake.create(self._worker.lake, self._config)
             except LakeError as error:
                 if not is_of_storage(error.__cause__):
                     raise  # not a failure of the disk: retrying would not help
@@ -101,7 +102,8 @@ class LakeRole:
     def _assign(self, reader: LakeReader, progress: LakeProgress) -> None:
         """Read on from the lake's positions."""
         try:
-            found, faults = progress.find(reader.mine)
+            with store_errors_told():
+                found, faults = progress.find(reader.mine)
         except (BrokerError, LakeError) as error:
             self._backoff.failed("assign", error)
             return
@@ -119,7 +121,7 @@ class LakeRole:
         self._worker.crash("cut")
         health = self._worker.health
         try:
-            with health.seconds.labels("lake").time():
+            with health.seconds.labels("lake").time(), store_errors_told():
                 notice = writer.write(parts, self._worker.now_ms())
         except LakeConflict as error:
             log.warning("reloading positions from the lake: %s", error)

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from replay_case import CLOSE_MS, CONFIG, finals, oracle_of, run, table, write_f
 from lake import Claim, Lake, append_records, connect
 from lake.dataset import read_dataset, write_dataset
 from lake.dataset_selection import DatasetOrder
+from lake.failure import store_errors_told
 from lake.maintenance.backup import back_up, check_files
 from lake.maintenance.maintainer import Maintainer
 from lake.storage.client import client
@@ -273,25 +274,36 @@ def uploads(bucket: Bucket) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "hint"),
-    [({"kind": "refused"}, "renew this process's credentials"), ({"kind": "gone"}, "The bucket is gone")],
+    ("kind", "hint"), [("expired", "renew this process's credentials"), ("gone", "bucket is gone")]
 )
-def test_a_store_that_refuses_is_told_with_the_way_out(
-    bucket: Bucket, proxy: FaultProxy, fault: dict[str, str], hint: str
-) -> None:
-    """A token has expired, the bucket has vanished; afterwards the same lake goes on."""
+def test_a_store_that_refuses_is_told_with_the_way_out(bucket: Bucket, proxy: FaultProxy, kind: str, hint: str) -> None:
+    """A token has expired, the bucket has vanished; afterwards the same lake goes on, and nothing is half-written."""
     builder = LakeBuilder(bucket.place)
-    proxy.set(fault)
-    frame = builder.frame("predictions", [_prediction(0)])
-    attempts = (
-        lambda: builder.lake.append("predictions", frame, [Claim("w", 0, 1)], recorded_at=RECORDED_AT),
+    builder.predict("a", 0, 0)
+    lake, storage = builder.lake, storage_at(bucket.place)
+    held, session = lake.scan("predictions"), connect(bucket.place)
+    frame = builder.frame("predictions", [_prediction(7)])
+    ways: list[Callable[[], object]] = [
+        lambda: lake.append("predictions", frame, [Claim("w", 0, 1)], recorded_at=RECORDED_AT),
         lambda: Lake.open(bucket.place),
         lambda: connect(bucket.place),
         lambda: maintain(bucket.place),
-    )
-    for attempt in attempts:
-        with pytest.raises(LakeError) as caught:
-            attempt()
+        lambda: Lake.create(bucket.place, builder.config),
+        held.collect,
+        lambda: session.execute("SELECT count(*) FROM all_predictions").fetchall(),
+        lambda: storage.has("x"),
+        lambda: storage.read("x"),
+        storage.exists,
+        lambda: storage.stage("x", lambda file: Path(file).write_bytes(b"1")),
+    ]
+    proxy.set({"kind": kind})
+    for way in ways:
+        with pytest.raises(LakeError) as caught, store_errors_told():
+            way()
         assert hint in caught.value.hint
     proxy.set()
-    assert attempts[0]()
+    assert not storage.has("x")
+    for way in ways[:4]:
+        way()
+    assert held.collect().height == 1
+    assert Lake.open(bucket.place).scan("predictions").collect().height == 2

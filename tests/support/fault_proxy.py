@@ -1,7 +1,8 @@
 """A proxy before an object store that counts requests and lets some go wrong, as a process of its own.
 
 It is a process because some calls of the Delta library wait for an answer without giving up the interpreter's lock.
-`GET /.proxy` gives the counts, `PUT /.proxy` sets the faults and begins to count anew.
+`GET /.proxy` gives the counts, `PUT /.proxy` sets the faults and begins to count anew. `GET /.credentials` hands out
+temporary credentials, as a container's host and a credential process do; a request with an expired token is refused.
 """
 
 import json
@@ -11,7 +12,9 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+from email.message import Message
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,20 +23,21 @@ from urllib.parse import urlsplit
 __all__: list[str] = []
 
 CONTROL = "/.proxy"
+CREDENTIALS = "/.credentials"
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "proxy-connection"}
 UNAVAILABLE = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
 GONE = b"<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>"
 SLOW_S = 0.2
 
-REFUSALS = {"unavailable": (503, UNAVAILABLE), "refused": (403, EXPIRED), "gone": (404, GONE)}
+REFUSALS = {"unavailable": (503, UNAVAILABLE), "expired": (400, EXPIRED), "gone": (404, GONE)}
 
 
 class State:
     """What goes wrong, and what has been asked for.
 
     A fault has: `kind`, `share` of the requests that `match`es METHOD PATH, and `count`, how many at most.
-    Kinds: `unavailable` (503, not carried out), `refused` (403, an expired token), `gone` (404, no such bucket),
+    Kinds: `unavailable` (503, not carried out), `expired` (400, an expired token), `gone` (404, no such bucket),
     `unconditional` (carried out whatever is there), `cut` (closed, not carried out), `lost` (carried out
     and closed without an answer), `half` (half of the answer), `slow`.
     """
@@ -50,9 +54,36 @@ class State:
             self.random = random.Random(order.get("seed", 0))
             self.requests: list[str] = []
             self.done: Counter[str] = Counter()
+            self.tokens: dict[str, set[str]] = defaultdict(set)
+            self.lifetime_ms = order.get("lifetime_ms")
 
-    def fault(self, request: str) -> str:
+    def credentials(self) -> bytes | None:
+        """Return new credentials, whose token is the time of its end; None: there are none to be had."""
+        if self.lifetime_ms is None:
+            return None
+        end = datetime.now(UTC) + timedelta(milliseconds=self.lifetime_ms)
+        document = {"Version": 1, "AccessKeyId": "temporary", "SecretAccessKey": "test"}
+        token = str(end.timestamp())
+        document |= {"Token": token, "SessionToken": token, "Expiration": end.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+        return json.dumps(document).encode()
+
+    def _is_expired(self, token: str | None, client: str) -> bool:
+        """Note the token of a client; tell whether it is past its end."""
+        if token is None:
+            return False
+        with self.lock:
+            self.tokens[client].add(token)
+        return _is_past(token)
+
+    def outlived(self) -> dict[str, int]:
+        """Return how many tokens each client has used that are past their end by now."""
+        with self.lock:
+            return {client: sum(map(_is_past, tokens)) for client, tokens in self.tokens.items()}
+
+    def fault(self, request: str, headers: Message) -> str:
         """Count a request and return what is to go wrong with it; empty: nothing."""
+        if self._is_expired(headers.get("X-Amz-Security-Token"), headers.get("User-Agent", "").partition("/")[0]):
+            return "expired"
         with self.lock:
             self.requests.append(request)
             for one in self.faults:
@@ -64,6 +95,10 @@ class State:
                     self.done[one["kind"]] += 1
                     return str(one["kind"])
         return ""
+
+
+def _is_past(token: str) -> bool:
+    return float(token) < time.time()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -86,7 +121,10 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == CONTROL:
             return self.control(body)
-        fault = self.state.fault(f"{self.command} {self.path}")
+        if self.path == CREDENTIALS:
+            found = self.state.credentials()
+            return self.reply(503 if found is None else 200, {"Content-Type": "application/json"}, found or b"")
+        fault = self.state.fault(f"{self.command} {self.path}", self.headers)
         if fault == "slow":
             time.sleep(SLOW_S)
         if fault in REFUSALS:
@@ -95,6 +133,10 @@ class Handler(BaseHTTPRequestHandler):
             del self.headers["If-None-Match"]
         if fault == "cut":
             return self.hang_up()
+        return self.carry_out(fault, body)
+
+    def carry_out(self, fault: str, body: bytes) -> None:
+        """Hand a request on, and answer with all, a part or nothing of what comes back."""
         upstream = HTTPConnection(str(self.state.upstream.hostname), self.state.upstream.port, timeout=60)
         upstream.request(self.command, self.path, body, {**self.headers, "Connection": "close"})
         found = upstream.getresponse()
@@ -114,8 +156,9 @@ class Handler(BaseHTTPRequestHandler):
         """Set faults, or give the counts."""
         if self.command == "PUT":
             self.state.set(json.loads(body))
+        outlived = self.state.outlived()
         with self.state.lock:
-            document = {"requests": self.state.requests, "faults": self.state.done}
+            document = {"requests": self.state.requests, "faults": self.state.done, "outlived": outlived}
         self.reply(200, {"Content-Type": "application/json"}, json.dumps(document).encode())
 
     def reply(self, status: int, headers: dict[str, str], content: bytes, sent: bytes | None = None) -> None:

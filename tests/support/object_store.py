@@ -60,9 +60,9 @@ class FaultProxy:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def set(self, *faults: Mapping[str, Any], seed: int = 0) -> None:
-        """Let some requests go wrong, and count anew."""
-        self._call("PUT", {"faults": faults, "seed": seed})
+    def set(self, *faults: Mapping[str, Any], seed: int = 0, lifetime_ms: int | None = None) -> None:
+        """Let some requests go wrong, hand out credentials that live so long, and count anew."""
+        self._call("PUT", {"faults": faults, "seed": seed, "lifetime_ms": lifetime_ms})
 
     def requests(self) -> list[str]:
         """Return the requests since `set`, METHOD PATH each."""
@@ -71,6 +71,10 @@ class FaultProxy:
     def faults(self) -> dict[str, int]:
         """Return how often each fault was made since `set`."""
         return dict(self._call("GET", None)["faults"])
+
+    def outlived(self) -> dict[str, int]:
+        """Return how many tokens each client has used since `set` that have expired by now."""
+        return dict(self._call("GET", None)["outlived"])
 
     def _call(self, method: str, document: object) -> Any:
         body = None if document is None else json.dumps(document).encode()

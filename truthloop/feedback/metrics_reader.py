@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 
 from lake import Lake
+from lake.failure import store_errors_told
 from monitor.cells.cohort import ALL
 from monitor.cells.pane import read_panes
 from monitor.cells.plan import CellPlan
@@ -48,8 +49,9 @@ class MetricsReader:
         if evidence is None:
             return
         try:
-            readings = [self._reading(reconciler, evidence, kind) for kind in self._settings.config.labels]
-            self._live.update(evidence.rulings)
+            with store_errors_told():
+                readings = [self._reading(reconciler, evidence, kind) for kind in self._settings.config.labels]
+                self._live.update(evidence.rulings)
         except TruthloopError as error:
             log.warning("the metrics are not up to date: %s", error)
             return

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from lake import Claim, Lake
+from lake.failure import store_errors_told
 from retrain.log_entries import EntryOrigin
 from schemas.events.evidence import Decision, Evaluation
 from streams.feedback.role import Message, Progress
@@ -59,6 +60,7 @@ class FeedbackHandlers:
         self._page = PageServer(settings, health, self._metrics, now_ms, environ)
         self._withdrawals = WithdrawalCommands(Lake.open(settings.lake), self._topics)
 
+    @store_errors_told()
     def advance(self) -> Progress:
         """Reconcile the gate with the lake, and return the messages to publish."""
         result = self._reconciler.run()
@@ -77,7 +79,9 @@ class FeedbackHandlers:
     async def deliver(self) -> None:
         """Send the requests that are due."""
         if self._deliveries is not None:
-            for entry in await self._deliveries.send_due():
+            with store_errors_told():
+                entries = await self._deliveries.send_due()
+            for entry in entries:
                 log.info("retrain %s: %s", entry.decision, entry.reason)
 
     async def serve(self, *, is_active: Callable[[], bool]) -> Callable[[], Awaitable[None]]:

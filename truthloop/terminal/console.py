@@ -72,12 +72,23 @@ def print_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def _error_of(raised: Exception) -> TruthloopError | None:
+    if isinstance(raised, TruthloopError):
+        return raised
+    failure = sys.modules.get("lake.failure")  # whatever reads a lake has loaded it
+    found: TruthloopError | None = None if failure is None else failure.store_error(raised)
+    return found
+
+
 @contextmanager
 def reporting_errors() -> Iterator[None]:
-    """Turn a TruthloopError into a message on stderr and the error's exit code."""
+    """Turn a TruthloopError, or what a lake's store has refused, into a message on stderr and an exit code."""
     try:
         yield
-    except TruthloopError as error:
+    except Exception as raised:
+        error = _error_of(raised)
+        if error is None:
+            raise
         from rich.markup import escape  # noqa: PLC0415 - keeps --help fast
 
         where = f"{escape(error.where)}: " if error.where else ""

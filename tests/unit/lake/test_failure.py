@@ -9,13 +9,14 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from deltalake.exceptions import DeltaError
 from join_case import live_config
 
 from lake import Claim, Lake
-from lake.failure import is_of_storage, is_refused_by_system, lake_error
+from lake.failure import is_of_storage, is_refused_by_system, lake_error, store_error, store_errors_told
 from schemas.errors import LakeError
 
 PROGRAM = """
@@ -108,6 +109,36 @@ def test_a_refusal_has_the_hint_of_its_cause(number: int, hint: str) -> None:
     missing = FileNotFoundError(errno.ENOENT, "No such file or directory")
     assert not is_refused_by_system(missing)
     assert lake_error("x", missing, Path("lake"), "Restore it from a backup.").hint == "Restore it from a backup."
+
+
+EXPIRED = "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(f"object-store error: Generic S3 error: 400 Bad Request: {EXPIRED} (path: s3://b/x.parquet)"),
+        duckdb.Error(
+            'Traceback (most recent call last):\n  File "x.py"\nLakeError: s3://b/x.parquet: ExpiredToken\n  See.'
+        ),
+    ],
+)
+def test_what_is_read_late_of_a_store_is_told_with_the_way_out(error: Exception) -> None:
+    """Polars raises where a frame is collected, DuckDB where a view is queried, with a traceback in its text."""
+    with pytest.raises(LakeError, match=r"the lake cannot be read: .*s3://b/x\.parquet") as caught, store_errors_told():
+        raise error
+    assert caught.value.__cause__ is error
+    assert "renew this process's credentials" in caught.value.hint
+    assert "Traceback" not in str(caught.value)
+
+
+def test_other_errors_are_not_those_of_a_store() -> None:
+    """They are raised as they are."""
+    for error in (OSError(errno.ENOENT, "No such file"), LakeError("LakeError: s3://b"), duckdb.Error("no such view")):
+        assert store_error(error) is None
+        with pytest.raises(type(error)) as caught, store_errors_told():
+            raise error
+        assert caught.value is error
 
 
 def test_the_text_of_a_library_is_one_plain_line() -> None:

@@ -55,6 +55,7 @@ def sql(
     with reporting_errors():
         import duckdb  # noqa: PLC0415 - keeps --help fast
 
+        from lake.failure import store_error  # noqa: PLC0415 - keeps --help fast
         from lake.session import connect  # noqa: PLC0415 - keeps --help fast
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - keeps --help fast
 
@@ -71,7 +72,9 @@ def sql(
                 else:
                     _print_table(relation)
             except duckdb.Error as error:
-                raise InputError(str(error).strip(), hint="`truthloop sql` lists the views.") from None
+                raise store_error(error) or InputError(
+                    str(error).strip(), hint="`truthloop sql` lists the views."
+                ) from None
 
 
 def _read_query(query: str | None, file: Path | None) -> str:

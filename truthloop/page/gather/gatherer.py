@@ -14,6 +14,7 @@ from functools import partial
 from threading import Lock
 
 from lake import Lake
+from lake.failure import store_errors_told
 from monitor.nowcast.estimator import Estimate, EstimateCache
 from schemas.errors import TruthloopError
 from truthloop.config.settings import Settings
@@ -168,6 +169,7 @@ class Gatherer:
                     self._newest = found
         return found
 
+    @store_errors_told()
     def _read(self, newest: "_Current | None", now_ms: int) -> "_Current":
         self._report("opening the lake")
         if self._lake is None:

@@ -3,10 +3,12 @@
 import io
 
 import pytest
+import typer
 from rich.console import Console
 
 from schemas.base.figures import plain_text
-from truthloop.terminal.console import Stream
+from schemas.errors import ConfigError, LakeError
+from truthloop.terminal.console import Stream, reporting_errors
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,26 @@ def test_lines_are_printed_as_they_are(encoding: str, shown: str) -> None:
     stream.console = Console(file=io.TextIOWrapper(output, encoding, write_through=True), width=5)
     stream.print_lines(["é [b]x[/]" + 30 * " " + ":smile:"])
     assert output.getvalue().decode() == shown + 30 * " " + ":smile:\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "shown"),
+    [
+        (ConfigError("no such key", where="a.yaml", hint="Write it."), 2, "error: a.yaml: no such key\n  Write it.\n"),
+        (OSError("object-store error: 404 NoSuchBucket (path: s3://b/x)"), LakeError.exit_code, "The bucket is gone"),
+    ],
+)
+def test_errors_end_a_command_with_their_code(
+    error: Exception, code: int, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a lake's store refuses while a frame is read, too."""
+    with pytest.raises(typer.Exit) as caught, reporting_errors():
+        raise error
+    assert caught.value.exit_code == code
+    assert shown in capsys.readouterr().err
+
+
+def test_an_error_of_ours_is_no_message() -> None:
+    """A fault of Truthloop's keeps its traceback."""
+    with pytest.raises(OSError, match=r"^x$"), reporting_errors():
+        raise OSError("x")
