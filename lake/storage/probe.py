@@ -17,7 +17,10 @@ from schemas.errors import LakeError
 __all__ = ["PROBES", "check_store"]
 
 PROBES: Final = ".probe"
-"""Folder of the files that a probe makes; it deletes them, and those of one that was killed."""
+"""Folder of the files that probes make; each deletes its own, and those of one that was killed."""
+
+ABANDONED_AFTER_MS: Final = 3_600_000
+"""Age of a file that is nobody's any more. Others may be probing at once: who deletes their file lets two create it."""
 
 ROUNDS: Final = 6
 RACERS: Final = 8
@@ -28,8 +31,11 @@ Of S3Mock one round of a race found it in 45 % with 64 KiB on a busy machine, an
 """
 
 
-def check_store(place: Location) -> None:
+def check_store(place: Location, abandoned_after_ms: int = ABANDONED_AFTER_MS) -> None:
     """Refuse a store that lets several create the same file.
+
+    Args:
+        abandoned_after_ms: age, by the store's clock, from which on another probe's file is deleted.
 
     Raises:
         LakeError: it does, or it cannot be asked.
@@ -37,13 +43,21 @@ def check_store(place: Location) -> None:
     if isinstance(place, Path):
         return
     storage = storage_at(place / PROBES)
-    for left in list(storage.list()):
-        storage.delete(left.path)
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         name = secrets.token_hex(16)
         try:
             _check_race(storage, name, place)
+            if not number:
+                _clear(storage, name, abandoned_after_ms)
         finally:
+            storage.delete(name)
+
+
+def _clear(storage: Storage, own: str, abandoned_after_ms: int) -> None:
+    """Delete files that are so much older than one's own."""
+    modified_ms = {file.path: file.modified_ms for file in storage.list()}
+    for name, at_ms in modified_ms.items():
+        if at_ms <= modified_ms[own] - abandoned_after_ms:
             storage.delete(name)
 
 

@@ -8,10 +8,9 @@ from there.
 import logging
 import time
 from collections.abc import Callable
-from threading import Event
 
 from lake import Lake
-from lake.failure import is_of_storage, store_errors_told
+from lake.failure import store_errors_told
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError, LakeConflict, LakeError, TruthloopError
 from streams.kafka.client import KafkaClients
@@ -23,13 +22,12 @@ from streams.lake_sink.reader import LakeReader
 from streams.lake_sink.rows import LakeRows
 from streams.ledger.lake_kind import refuse_replayed
 from streams.runtime.backoff import Backoff
+from streams.runtime.lake_opening import opened
 from streams.runtime.worker import Worker
 
 __all__ = ["LakeRole"]
 
 log = logging.getLogger("truthloop.lake")
-
-_WAIT_S = 0.2
 
 
 class LakeRole:
@@ -54,7 +52,7 @@ class LakeRole:
         if not self._worker.wait_for_cluster(should_stop):
             return
         check_topics(partition_counts(self._clients, self._topics.all), self._topics)
-        lake = self._open(should_stop)
+        lake = opened(self._create, self._backoff, should_stop)
         if lake is None:
             return
         progress = LakeProgress(self._clients, self._topics, lake)
@@ -81,23 +79,10 @@ class LakeRole:
             notices.close()
             reader.close()
 
-    def _open(self, should_stop: Callable[[], bool]) -> Lake | None:
-        """Open or create the lake, and retry while the disk refuses; None if `should_stop` comes first."""
-        while not should_stop():
-            try:
-                with store_errors_told():
-                    lake = Lake.create(self._worker.lake, self._config)
-            except LakeError as error:
-                if not is_of_storage(error.__cause__):
-                    raise  # not a failure of the disk: retrying would not help
-                self._backoff.failed("open", error)
-                while self._backoff.must_wait and not should_stop():
-                    Event().wait(_WAIT_S)
-            else:
-                refuse_replayed(lake)
-                self._backoff.succeeded("open")
-                return lake
-        return None
+    def _create(self) -> Lake:
+        lake = Lake.create(self._worker.lake, self._config)
+        refuse_replayed(lake)
+        return lake
 
     def _assign(self, reader: LakeReader, progress: LakeProgress) -> None:
         """Read on from the lake's positions."""

@@ -4,6 +4,7 @@ The oracle shares no code with the join: from the records in the topics alone, i
 prediction in DuckDB.
 """
 
+import copy
 import os
 import random
 import signal
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 import msgspec
@@ -23,7 +24,8 @@ import polars as pl
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from processes import end_all
 
-import truthloop
+from lake import connect
+from schemas.base.location import BucketUri
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -38,7 +40,7 @@ version: 1
 loop: {loop}
 clock: event
 kafka: {{bootstrap_servers: "{servers}", client: {client}}}
-lake: {{uri: {folder}/lake, freshness: 1s}}
+lake: {{uri: "{lake}", freshness: 1s}}
 state: {{dir: {folder}/state}}
 partitions: {partitions}
 disorder: 10m
@@ -130,19 +132,38 @@ class Loop:
         session_ms: int = 10_000,
         client: Mapping[str, str] | None = None,
         secrets: Mapping[str, str] | None = None,
+        place: BucketUri | None = None,
     ) -> None:
         """Write the config; `client` goes into it, `secrets` only into the test's own clients."""
         self.folder = folder
         self.servers = servers
         self.client = {**(client or {}), **(secrets or {}), "bootstrap.servers": servers, "log_level": 0}
         self.partitions = partitions
+        self.place = place or folder / "lake"
         self.name = f"t-{os.getpid()}-{random.getrandbits(32):08x}"
-        self.config = folder / "truthloop.yaml"
-        properties = msgspec.json.encode({"session.timeout.ms": session_ms, **(client or {})}).decode()
-        text = CONFIG.format(loop=self.name, servers=servers, folder=folder, partitions=partitions, client=properties)
-        self.config.write_text(text)
+        self._properties = msgspec.json.encode({"session.timeout.ms": session_ms, **(client or {})}).decode()
+        self._write_config()
         self.environ = {"PYTHONFAULTHANDLER": "1"}  # for all its processes, in addition to this one's
         self.processes: list[subprocess.Popen[bytes]] = []
+
+    def elsewhere(self, folder: Path) -> Self:
+        """Return the same loop in another folder: what runs there shares broker and lake with this one, and no file."""
+        other = copy.copy(self)
+        other.folder, other.processes = folder, []
+        other._write_config()
+        return other
+
+    def _write_config(self) -> None:
+        self.config = self.folder / "truthloop.yaml"
+        text = CONFIG.format(
+            loop=self.name,
+            servers=self.servers,
+            lake=self.place.as_uri() if isinstance(self.place, BucketUri) else self.place,
+            folder=self.folder,
+            partitions=self.partitions,
+            client=self._properties,
+        )
+        self.config.write_text(text)
 
     def command(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the product to its end."""
@@ -169,6 +190,7 @@ class Loop:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                cwd=self.folder,
                 env=os.environ | self.environ | environ,
             )
         self.processes.append(process)
@@ -262,7 +284,7 @@ class Loop:
 
     def lake(self) -> duckdb.DuckDBPyConnection:
         """Return a connection with the lake's views."""
-        return truthloop.open(self.folder / "lake")
+        return connect(self.place)
 
 
 EXPECTED = """

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from lake import Claim, Lake
 from lake.failure import store_errors_told
+from lake.storage.probe import check_store
 from retrain.log_entries import EntryOrigin
 from schemas.events.evidence import Decision, Evaluation
 from streams.feedback.role import Message, Progress
@@ -31,25 +32,33 @@ class FeedbackHandlers:
     """The work of the feedback role for one loop; implements `streams.feedback.role.Handlers`.
 
     Args:
+        metrics: the role's; they outlive an attempt that fails.
         now_ms: the wall clock.
         port: of the page; 0: any free one.
         environ: environment variables with secrets, or names of their files.
 
     Raises:
         ConfigError: a secret is missing or too short, or requests to the target are not allowed.
-        LakeError: there is no lake yet.
+        LakeError: there is no lake yet, or its object store lets two writers create the same object.
     """
 
     def __init__(
-        self, settings: Settings, health: Health, now_ms: Callable[[], int], port: int, environ: Mapping[str, str]
+        self,
+        settings: Settings,
+        health: Health,
+        metrics: FeedbackMetrics,
+        now_ms: Callable[[], int],
+        port: int,
+        environ: Mapping[str, str],
     ) -> None:
         config = settings.config
         self._settings = settings
         self._port = port
         self._topics = Topics.of(config)
+        check_store(settings.lake)
         self._lake = Lake.open(settings.lake)
         self._reconciler = Reconciler(settings, now_ms)
-        self._metrics = FeedbackMetrics(health.registry)
+        self._metrics = metrics
         self._metrics_reader = MetricsReader(settings, self._metrics)
         origins = EntryOrigin.all_of(config)
         receiver = receiver_of(settings, environ)

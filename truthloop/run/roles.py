@@ -149,9 +149,10 @@ def _run(settings: Settings, role: str, slot: str | None, port: int | None) -> N
         crash = crash_points(role, os.environ)
         watch = stack.enter_context(ClusterWatch(clients.check_reachable, health))
         worker = Worker(slot, settings.state, settings.lake, health, now_ms, crash, wait_for_cluster=watch.wait)
-        running = _role_factory(role, settings, port)(clients, settings.config, worker)
+        running = _role_factory(role, settings, port, should_stop)(clients, settings.config, worker)
         stack.enter_context(_rare_garbage_collection())
-        running.run(should_stop)
+        if running is not None:
+            running.run(should_stop)
 
 
 @contextmanager
@@ -171,16 +172,21 @@ def _rare_garbage_collection() -> Iterator[None]:
 
 
 def _role_factory(
-    name: str, settings: Settings, port: int
-) -> "Callable[[KafkaClients, LoopConfig, Worker], FeedbackRole | IngestRole | JoinRole | LakeRole]":
-    """Return the constructor of a role; the modules of the other roles are not loaded."""
+    name: str, settings: Settings, port: int, should_stop: Callable[[], bool]
+) -> "Callable[[KafkaClients, LoopConfig, Worker], FeedbackRole | IngestRole | JoinRole | LakeRole | None]":
+    """Return the constructor of a role, None if it is to stop; the modules of the other roles are not loaded."""
     if name == "feedback":
         from streams.feedback.role import FeedbackRole  # noqa: PLC0415 - see above
+        from streams.runtime.backoff import Backoff  # noqa: PLC0415 - see above
+        from streams.runtime.lake_opening import opened  # noqa: PLC0415 - see above
+        from truthloop.feedback.metrics import FeedbackMetrics  # noqa: PLC0415 - see above
         from truthloop.feedback.service import FeedbackHandlers  # noqa: PLC0415 - see above
 
-        def make(clients: "KafkaClients", config: "LoopConfig", worker: Worker) -> FeedbackRole:
-            handlers = FeedbackHandlers(settings, worker.health, worker.now_ms, port, os.environ)
-            return FeedbackRole(clients, config, worker, handlers, os.environ)
+        def make(clients: "KafkaClients", config: "LoopConfig", worker: Worker) -> FeedbackRole | None:
+            metrics = FeedbackMetrics(worker.health.registry)
+            arguments = settings, worker.health, metrics, worker.now_ms, port, os.environ
+            handlers = opened(partial(FeedbackHandlers, *arguments), Backoff(worker.health), should_stop)
+            return None if handlers is None else FeedbackRole(clients, config, worker, handlers, os.environ)
 
         return make
     if name == "ingest":

@@ -76,6 +76,7 @@ def maintain(
         from lake.closed_days import close_days  # noqa: PLC0415 - the same
         from lake.maintenance.maintainer import Maintainer  # noqa: PLC0415 - the same
         from lake.maintenance.sweep import ClockAheadError  # noqa: PLC0415 - the same
+        from lake.storage.probe import check_store  # noqa: PLC0415 - the same
         from schemas.base.figures import moment, zone_of  # noqa: PLC0415 - the same
         from streams.ledger.history import (  # noqa: PLC0415 - the same
             advance_history,
@@ -87,6 +88,8 @@ def maintain(
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
 
         settings = load_settings(config)
+        if not dry_run:
+            check_store(settings.lake)
         crash = crash_points("maintain", os.environ)
         maintainer = Maintainer(settings.lake, settings.config.lake.keep_readable, crash)
         refused = ""

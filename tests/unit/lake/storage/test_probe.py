@@ -23,9 +23,12 @@ SHA256 = "sha256:811f5a8585d749e36230ea32b073a17c4137199475f08db851f75087149a18b
 
 
 def test_a_sound_store_passes_and_nothing_is_left(bucket: Bucket) -> None:
-    """Nor of a probe that was killed."""
-    storage_at(bucket.place / PROBES).put("left", b"")
+    """Nor of a probe that was killed, an hour later: the files of one that runs at the same time are not touched."""
+    storage = storage_at(bucket.place / PROBES)
+    storage.put("another's", b"")
     check_store(bucket.place)
+    assert [file.path for file in storage.list()] == ["another's"]
+    check_store(bucket.place, abandoned_after_ms=0)
     assert list(storage_at(bucket.place).list()) == []
 
 
