@@ -126,7 +126,9 @@ def test_temporary_credentials_are_renewed_or_their_end_is_told(
     while place != "file" and min(proxy.outlived().get(client, 0) for client in CLIENTS) < 1:
         access.append()
         assert access.read() == access.expected
-    proxy.set({"kind": "expired"}, lifetime_ms=None if place == "process" else -1)
+    access.append()
+    assert access.read() == access.expected
+    proxy.set(lifetime_ms=None if place == "process" else -1, revoke=True)
     for name, way in access.ways().items():
         with pytest.raises(LakeError) as caught, store_errors_told():
             way()

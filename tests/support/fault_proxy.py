@@ -45,6 +45,8 @@ class State:
     def __init__(self, upstream: str) -> None:
         self.upstream = urlsplit(upstream)
         self.lock = threading.Lock()
+        self.tokens: dict[str, set[str]] = defaultdict(set)
+        self.revoked: set[str] = set()
         self.set({})
 
     def set(self, order: dict[str, Any]) -> None:
@@ -54,7 +56,9 @@ class State:
             self.random = random.Random(order.get("seed", 0))
             self.requests: list[str] = []
             self.done: Counter[str] = Counter()
-            self.tokens: dict[str, set[str]] = defaultdict(set)
+            if order.get("revoke"):
+                self.revoked.update(*self.tokens.values())
+            self.tokens = defaultdict(set)
             self.lifetime_ms = order.get("lifetime_ms")
 
     def credentials(self) -> bytes | None:
@@ -73,7 +77,7 @@ class State:
             return False
         with self.lock:
             self.tokens[client].add(token)
-        return _is_past(token)
+        return _is_past(token) or token in self.revoked
 
     def outlived(self) -> dict[str, int]:
         """Return how many tokens each client has used that are past their end by now."""

@@ -60,9 +60,11 @@ class FaultProxy:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def set(self, *faults: Mapping[str, Any], seed: int = 0, lifetime_ms: int | None = None) -> None:
-        """Let some requests go wrong, hand out credentials that live so long, and count anew."""
-        self._call("PUT", {"faults": faults, "seed": seed, "lifetime_ms": lifetime_ms})
+    def set(
+        self, *faults: Mapping[str, Any], seed: int = 0, lifetime_ms: int | None = None, revoke: bool = False
+    ) -> None:
+        """Let some requests go wrong, hand out credentials that live so long, and count anew; end those of before."""
+        self._call("PUT", {"faults": faults, "seed": seed, "lifetime_ms": lifetime_ms, "revoke": revoke})
 
     def requests(self) -> list[str]:
         """Return the requests since `set`, METHOD PATH each."""
