@@ -5,12 +5,16 @@ Entries are numbered and the lake accepts each number once, so of two processes 
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from lake import Claim, Lake, append_records
+from retrain.episode_status import VERDICT_EVENTS, rulings_of
 from retrain.gate import Gate
-from schemas.events.evidence import Decision
+from schemas.events.backfill import Ruling
+from schemas.events.evidence import Decision, Event
+
+if TYPE_CHECKING:
+    from lake.scan import Bounds
 
 __all__ = ["DecisionLog"]
 
@@ -25,19 +29,50 @@ class DecisionLog:
         self._kind = kind
         self._app = f"{TABLE}:{kind}"
         self._known: list[Decision] = []
+        self._with_verdict: list[Decision] = []
+        self._with_verdict_until = 0
         self._gate = Gate()
+
+    @property
+    def following(self) -> int:
+        """Number of the next entry."""
+        following = self._lake.applied(TABLE, self._app)
+        if following < max(len(self._known), self._with_verdict_until):  # the lake was restored from a backup
+            self._known, self._gate = [], Gate()
+            self._with_verdict, self._with_verdict_until = [], 0
+        return following
 
     def entries(self) -> list[Decision]:
         """Return every entry, in order."""
-        following = self._lake.applied(TABLE, self._app)
-        if following < len(self._known):  # the lake was restored from a backup
-            self._known, self._gate = [], Gate()
+        following = self.following
         if following > len(self._known):
-            new = {"number": (len(self._known), following - 1)}
-            rows = self._lake.scan(TABLE, new).filter(pl.col("kind") == self._kind).sort("number")
-            documents = rows.select("document").collect()["document"]
-            self._known = [*self._known, *map(Decision.model_validate_json, documents)]
+            self._known = [*self._known, *self._read(len(self._known), following)]
         return [*self._known]
+
+    def rulings(self, until: int | None = None) -> list[Ruling]:
+        """Return the rulings of the log, and read no more of it than the entries that may hold one.
+
+        Args:
+            until: as the log was before the entry of this number; None: as it is.
+        """
+        following = self.following
+        entries = self._known
+        if following > len(entries):
+            first = self._with_verdict_until
+            if following > first:
+                new = [entry for event in VERDICT_EVENTS for entry in self._read(first, following, event)]
+                self._with_verdict += sorted(new, key=lambda entry: entry.number)
+                self._with_verdict_until = following
+            entries = self._with_verdict
+        return rulings_of(entry for entry in entries if until is None or entry.number < until)
+
+    def _read(self, first: int, following: int, event: Event | None = None) -> list[Decision]:
+        """Return entries in order: of all events, or of one."""
+        within: dict[str, Bounds] = {"kind": (self._kind, self._kind), "number": (first, following - 1)}
+        if event is not None:
+            within["event"] = (event.value, event.value)
+        documents = self._lake.scan(TABLE, within).sort("number").select("document").collect()["document"]
+        return [Decision.model_validate_json(document) for document in documents]
 
     def gate(self) -> Gate:
         """Return the gate after the log; entries that were folded before are not folded again.

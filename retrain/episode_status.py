@@ -13,6 +13,7 @@ __all__ = [
     "BY_MAX",
     "PERSON_EVENTS",
     "REASON_MAX",
+    "VERDICT_EVENTS",
     "EpisodeRuling",
     "EpisodeStatus",
     "episode_statuses",
@@ -22,6 +23,9 @@ __all__ = [
 
 PERSON_EVENTS = (Event.APPROVED, Event.REJECTED)
 """Events by which a person rules about an episode."""
+
+VERDICT_EVENTS = (Event.BACKFILLED, *PERSON_EVENTS)
+"""Events whose entries hold a verdict on an episode."""
 
 REASON_MAX = 1_000
 """Greatest length of a person's reason in characters; a log entry holds no more."""

@@ -4,7 +4,7 @@ A replay writes a step's ledger rows before its other rows, so that after a cras
 join can read its topics again; its ledger rows are written last, and prove that the others are there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -76,19 +76,35 @@ class ReplayLedger:
     Attributes:
         last: the newest step; None where there is none.
         before_last: the step before it.
-        files: every file of a finished run, by sha256.
     """
 
     def __init__(self, lake: Lake) -> None:
-        ledger, steps = lake.scan("ledger"), lake.applied("ledger", REPLAY_APP)
+        self._lake = lake
+        steps = lake.applied("ledger", REPLAY_APP)
         # the table grows with every nightly run, and only its newest two steps are needed whole
         rows = lake.scan("ledger", {"sequence": (steps - 2, steps - 1)}).sort("sequence", "partition").collect()
         self.last = _step_from_end(rows, 0)
         self.before_last = _step_from_end(rows, 1)
-        of_runs = ledger.filter(pl.col("partition") == 0).select("run").unique()
-        runs = of_runs.collect()["run"].to_list()
-        finished = [run for text in runs if (run := _decode_run(text)).finished]
-        self.files = {file.sha256: file for run in finished for file in run.files}
+
+    def read_before(self, sha256s: Collection[str]) -> set[str]:
+        """Return those of some files that a finished run has read.
+
+        The newest runs are looked at first: files of the night before are found without opening any more of the ledger.
+        """
+        missing = set(sha256s)
+        for runs in self._runs() if missing else ():
+            missing -= {file.sha256 for run in runs if run.finished for file in run.files}
+            if not missing:
+                break
+        return set(sha256s) - missing
+
+    def _runs(self) -> Iterator[list[RunRecord]]:
+        """Yield the runs as their steps recorded them, some at a time, the newest first."""
+        if self.last is not None:
+            yield [self.last.run]
+        for part in self._lake.scan_back("ledger"):
+            texts = part.filter(pl.col("partition") == 0).select("run").unique().collect()["run"]
+            yield [_decode_run(text) for text in texts]
 
 
 def newest_rows(lake: Lake, steps: int | None = None) -> dict[int, LedgerRow]:

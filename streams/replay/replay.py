@@ -15,7 +15,7 @@ from types import MappingProxyType
 import polars as pl
 from filelock import FileLock, Timeout
 
-from joins import Batch, Effects, Partition, Withdrawal, policy_from
+from joins import Batch, Checkpoint, Effects, Partition, Withdrawal, policy_from
 from joins.accounting import Counters
 from lake import Lake
 from schemas.base.location import Location
@@ -175,9 +175,18 @@ class _Replay:
         empty = [RunFile(file.path.name, file.sha256, file.role) for file in files if file.is_empty]
         files = [file for file in files if not file.is_empty]
         _refuse_duplicates(files)
-        new_files = [file for file in files if file.sha256 not in ledger.files]
+        known = ledger.read_before([file.sha256 for file in files])
+        skipped = [file.path.name for file in files if file.sha256 in known]
+        new_files = [file for file in files if file.sha256 not in known]
         run = self._resume_or_begin(last, new_files)
         is_torn = last is not None and self._writer.is_torn(last.sequence)
+        if (
+            last is not None
+            and last.run.finished
+            and not (is_torn or new_files or withdrawals or close_at_ms is not None)
+        ):
+            # nothing to do: the counters are in the ledger, and no state is needed
+            return ReplaySummary(empty, skipped, self._counters(last.checkpoints), 0, redone=False)
         base = ledger.before_last if is_torn else last
         self._partitions = restore(self._lake, self._policy, self._projection, base, self._config.partitions)
         self._sequence = 0 if base is None else base.sequence + 1
@@ -195,11 +204,15 @@ class _Replay:
             ]
             self._read(logs, run, torn)
             self._finish(logs, run, close_at_ms)
-        counters = Counters.zero(list(self._policy.kinds))
-        for partition in self._partitions:
-            counters.add(partition.checkpoint.counters)
-        skipped = [file.path.name for file in files if file.sha256 in ledger.files]
+        counters = self._counters([partition.checkpoint for partition in self._partitions])
         return ReplaySummary([*run.files, *empty], skipped, counters, self._steps, is_torn)
+
+    def _counters(self, checkpoints: Sequence[Checkpoint]) -> Counters:
+        """Return the counters of all partitions together."""
+        counters = Counters.zero(list(self._policy.kinds))
+        for checkpoint in checkpoints:
+            counters.add(checkpoint.counters)
+        return counters
 
     def _resume_or_begin(self, last: ReplayStep | None, new_files: list[RecordFile]) -> RunRecord:
         """Return the interrupted run, or a new one.

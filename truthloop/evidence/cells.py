@@ -23,7 +23,6 @@ from monitor.cells.of_record import changed_rulings
 from monitor.cells.plan import CellPlan
 from monitor.cells.summary import summarise
 from retrain.decision_log import DecisionLog
-from retrain.episode_status import rulings_of
 from schemas.config.loop import LoopConfig
 from schemas.errors import LakeConflict
 from schemas.events.backfill import Ruling
@@ -194,10 +193,9 @@ class _Folder:
         found: list[Ruling] = []
         claims = []
         for kind, log in self.logs.items():
-            entries = log.entries()
-            followed = known.applied[ruling_app(kind)]
-            found += rulings_of(entries if is_newest else entries[:followed])
-            claims.append(Claim(ruling_app(kind), followed, len(entries)))
+            followed, following = known.applied[ruling_app(kind)], log.following
+            found += log.rulings(following if is_newest else followed)
+            claims.append(Claim(ruling_app(kind), followed, following))
         return found, claims
 
     def _write(self, known: LakeCells, rows: pl.DataFrame, claims: Sequence[Claim]) -> LakeCells | None:

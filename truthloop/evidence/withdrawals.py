@@ -12,7 +12,6 @@ import polars as pl
 from joins import Withdrawal
 from lake import Lake
 from retrain.decision_log import DecisionLog
-from retrain.episode_status import rulings_of
 from schemas.config.loop import LoopConfig
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 from streams.ledger.lake_kind import complete_rows
@@ -53,7 +52,7 @@ def due_withdrawals(lake: Lake, config: LoopConfig) -> Labels:
     rows = complete_rows(lake)
     due: Labels = {}
     for kind in config.labels:
-        for episode in rejected_episodes(rulings_of(DecisionLog(lake, kind).entries())):
+        for episode in rejected_episodes(DecisionLog(lake, kind).rulings()):
             for partition, labels in withdrawals_of(lake, episode, rows).items():
                 due.setdefault(partition, []).extend(labels)
     return due

@@ -4,12 +4,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from gate_case import DRIFT, ID, START_MS, entry
+from gate_case import DRIFT, ID, START_MS, entry, episode, ruling_entry
 from lake_builder import LakeBuilder
+from opened_files import opened_files
 
 from lake import Lake
 from retrain.decision_log import DecisionLog
+from retrain.episode_status import rulings_of
 from retrain.gate import gate_of
+from schemas.events.backfill import Verdict
 from schemas.events.evidence import Condition, Decision, Event, GateState
 
 NOW_MS = START_MS + 1_000
@@ -139,3 +142,31 @@ def test_the_gate_is_folded_from_where_it_was(lake: Path) -> None:
         assert other.append([day(number, GateState.WATCHING if number % 2 else GateState.IDLE)], NOW_MS)
         assert one.gate() == gate_of(other.entries())
     assert one.gate() is one.gate()
+
+
+def test_rulings_are_those_of_the_entries_and_no_other_entries_are_read(lake: Path) -> None:
+    """At every length of the log, whether it was read before or not."""
+    one, other = episode(1), episode(2)
+    ruled = [
+        ruling_entry(1, Verdict.QUARANTINED, one, GateState.WAITING),
+        ruling_entry(3, Verdict.QUARANTINED, other, GateState.WAITING),
+        ruling_entry(4, Verdict.APPROVED, one, GateState.IDLE),
+        ruling_entry(6, Verdict.REJECTED, other, GateState.IDLE),
+        ruling_entry(7, Verdict.REJECTED, one, GateState.IDLE),
+    ]
+    by_number = {ruling.number: ruling for ruling in ruled}
+    opened = Lake.open(lake)
+    followed, read, writer = (DecisionLog(opened, "late") for _ in range(3))
+    for number in range(9):
+        assert writer.append([by_number.get(number) or day(number)], NOW_MS)
+        entries = read.entries()
+        for until in range(number + 2):
+            expected = rulings_of(entries[:until])
+            assert followed.rulings(until) == read.rulings(until) == expected
+        assert followed.rulings() == rulings_of(entries)
+    with opened_files() as files:
+        assert len(DecisionLog(opened, "late").rulings()) == 2
+    assert files["decisions"] == len(ruled)
+    with opened_files() as files:
+        followed.rulings()
+    assert not files
