@@ -7,6 +7,7 @@ commit exchanges others for it, so that a table can be rewritten in parts that f
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
 from uuid import uuid4
@@ -111,13 +112,21 @@ class DayTable:
         applied = {app: handle.transaction_version(app) or 0 for app in apps}
         return DayTableState(self._folder, self._schema, int(handle.version()), tuple(_files(handle)), applied)
 
-    def stage(self, rows: pl.DataFrame, recorded_at: datetime, *, is_merged: bool = True) -> StagedFile:
+    def stage(
+        self,
+        rows: pl.DataFrame,
+        recorded_at: datetime,
+        *,
+        is_merged: bool = True,
+        constants: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> StagedFile:
         """Write rows to a file that is not part of the table yet.
 
         Args:
             rows: at least one, in the table's columns but those that the lake adds; sorted as the file is to be.
             recorded_at: a column of every row; its day in UTC is the partition folder.
             is_merged: see `DayFile.is_merged`.
+            constants: columns with the same text, or none, in every row; the log has it, for readers of no file.
 
         Raises:
             LakeError: the file cannot be written.
@@ -126,7 +135,8 @@ class DayTable:
         partition = {PARTITION_COLUMN: str(moment.date())}
         name = f"{_MERGED if is_merged else ''}{uuid4()}.zstd.parquet"
         path = f"{PARTITION_COLUMN}={moment.date()}/{name}"
-        whole = rows.with_columns(pl.lit(moment).cast(TIME).alias(RECORDED_AT))
+        literals = [pl.lit(text, dtype=pl.String).alias(one) for one, text in constants.items()]
+        whole = rows.with_columns(pl.lit(moment).cast(TIME).alias(RECORDED_AT), *literals)
         columns = [one for one in self._schema.names() if one != PARTITION_COLUMN]
         frame = whole.select(pl.col(one).cast(self._schema[one]) for one in columns)
 
@@ -139,7 +149,10 @@ class DayTable:
             hint = "Check that the disk has room and the folder is writable, then run the same command again."
             raise lake_error("could not be written", error, self._folder / path, hint) from error
         first, last = rows.select(pl.col(DAY).min(), last=pl.col(DAY).max()).row(0)
-        bounds = {DAY: (str(first), str(last))}
+        bounds = {
+            DAY: (str(first), str(last)),
+            **{one: (text, text) for one, text in constants.items() if text is not None},
+        }
         return StagedFile(path, stored.size, rows.height, partition, bounds, moment)
 
     def scan_staged(self, files: Iterable[StagedFile]) -> pl.LazyFrame:

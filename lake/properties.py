@@ -16,7 +16,7 @@ _STATISTICS: Final[Mapping[str, str]] = {
     "diffs": "number,kind,episode,recorded_at",
     "decisions": "number,kind,evidence_at,event,recorded_at",
     "deliveries": "number,decision,attempted_at,recorded_at",
-    "scored": "day,recorded_at",
+    "scored": "day,follows,recorded_at",
 }
 """By table, the columns by which readers leave out files.
 

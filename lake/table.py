@@ -214,6 +214,14 @@ _SCORED: dict[str, pl.DataType] = {
     "revision": pl.Int64(),
 }
 _SCORED_POSITION: dict[str, pl.DataType] = {"partition": pl.Int32(), "prediction_offset": pl.Int64()}
+_DRAFT: dict[str, pl.DataType] = {
+    "is_revised": pl.Boolean(),
+    **dict.fromkeys(("output_class_sent", "value_class_sent"), pl.String()),
+    "waits": pl.Boolean(),
+    "follows": pl.String(),
+}
+"""What the views need to put newer revisions on top of a row; see `views.sql.template`."""
+
 _FIXED: dict[str, dict[str, pl.DataType]] = {
     "rejects": _REJECTS,
     "labels": _LABELS,
@@ -225,7 +233,7 @@ _FIXED: dict[str, dict[str, pl.DataType]] = {
     "diffs": _DIFFS,
     "decisions": _DECISIONS,
     "deliveries": _DELIVERIES,
-    "scored": _SCORED | _SCORED_POSITION | {"is_revised": pl.Boolean()},
+    "scored": _SCORED | _SCORED_POSITION | _DRAFT,
 }
 _OPTIONAL: dict[str, set[str]] = {
     "rejects": {
@@ -250,6 +258,7 @@ _OPTIONAL: dict[str, set[str]] = {
     "scored": {
         *("reason", "value", "value_class", "output", "output_class", "known_at", "first_known_at"),
         *("age_ms", "label_age_ms", "value_age_ms", "revision"),
+        *("output_class_sent", "value_class_sent", "waits", "follows"),
     },
 }
 _FEATURES: dict[str, pl.DataType] = {

@@ -30,7 +30,7 @@ _CHECKPOINT_SCHEMA = {
 """Columns of a Delta checkpoint that the views read."""
 
 _IS_HISTORY = " WHERE predicted_at >= getvariable('truthloop_history')"
-_SCORED_FORMAT = 1
+_SCORED_FORMAT = 2
 """Greater with each change of what the views make of the same rows of the lake."""
 
 _LOG = "INSERT INTO truthloop_entries FROM truthloop_log('{table}');\n"
@@ -76,16 +76,19 @@ def render_views(path: Location, config: LoopConfig, schemas: Mapping[str, pl.Sc
     slices = [f"slice_{name}" for name in config.predictions.slices]
     features = [f"feature_{name}" for name in config.predictions.features]
     kept = [quote_name(name) for name in (*slices, *features)]
+    names = [quote_name(name) for name in scored_columns(slices, features)]
     template = Template(_TEMPLATE.read_text("utf-8"))
     decisive = {
         "timezone": quote_text(config.timezone),
         "kinds": _kinds(config),
         "output": _output(config, "DOUBLE", {"binary", "regression"}),
         "output_class": _output(config, "VARCHAR", {"multiclass"}),
-        "scored": ", ".join(map(quote_name, scored_columns(slices, features))),
+        "scored": ", ".join(names),
     }
     return template.substitute(
         **decisive,
+        drafted=", ".join(f"d.{name}" for name in names),
+        opened=", ".join(f"o.{name}" for name in names),
         plan=_plan(decisive),
         path=quote_text(str(path)),
         loop_comment=config.loop,

@@ -74,7 +74,9 @@ class MaintenanceMetrics:
             ["table"],
             registry=registry,
         )
-        self.closed = Counter("truthloop_lake_closed_rows", "Rows of closed days that were written", registry=registry)
+        self.closed = Counter(
+            "truthloop_lake_closed_rows", "Rows of drafts and of closed days that were written", registry=registry
+        )
         self.failing = Gauge(
             "truthloop_lake_maintenance_failing",
             "Whether the last attempt to maintain the lake failed",

@@ -31,11 +31,11 @@ def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LakeBuilder:
     return entry(builder, 1)
 
 
-def entry(builder: LakeBuilder, sequence: int, floor: float = 72) -> LakeBuilder:
-    """Append a step of the ledger, by which all days before the floor are closed."""
+def entry(builder: LakeBuilder, sequence: int, floor: float = 72, ended: float = 0) -> LakeBuilder:
+    """Append a step of the ledger: all days before the floor are closed by it, and those before `ended` have ended."""
     consumed = json.dumps({"predictions": {"consumed": 10}})
-    passed = {"floor": hour(floor), "predictions_next": 10, "cursors": json.dumps({"fraud": [ms(90), 9]})}
-    return builder.entry(sequence, 108, counters=consumed, **passed)
+    passed = {"floor": hour(floor), "predictions_next": 10, "cursors": json.dumps({"fraud": [ms(max(floor, 90)), 9]})}
+    return builder.entry(sequence, 108, counters=consumed, marks=json.dumps({"predictions": ms(ended)}), **passed)
 
 
 def close(builder: LakeBuilder) -> list[ClosedStep]:
@@ -104,8 +104,8 @@ def test_of_two_writers_of_the_same_step_one_is_refused(builder: LakeBuilder) ->
     """So no row is there twice, and what the first one wrote stays."""
     table = builder.lake.by_day("scored")
     with connect(builder.lake.path) as one, connect(builder.lake.path) as other:
-        assert closed_days._step(one, table, NOW) is not None
-        assert closed_days._step(other, table, NOW) is None
+        assert closed_days._Writer(table, NOW).step(one) is not None
+        assert closed_days._Writer(table, NOW).step(other) is None
     assert held(builder) == dict.fromkeys(CLOSED, 2)
     folder = builder.lake.path / "scored"
     assert {Path(path) for path in DeltaTable(str(folder)).file_uris()} == set(folder.glob("recorded_on=*/*.parquet"))
@@ -133,3 +133,90 @@ def test_reads_as_of_a_time_do_not_need_the_table(builder: LakeBuilder) -> None:
         file.write_bytes(b"")
     with connect(builder.lake.path) as connection:
         assert connection.sql("SELECT count(*) FROM scored_at('2026-03-09')").fetchall() == [(10,)]
+
+
+def correct(builder: LakeBuilder, number: int, sequence: int, value: float) -> LakeBuilder:
+    """Append a correction of an outcome, a step after."""
+    at = 12 * number
+    place = {"predicted_at": hour(at), "prediction_offset": number, "sequence": sequence}
+    return builder.outcome(f"k{number}", "joined", at + 2, 20 + sequence, value=value, reason="correction", **place)
+
+
+def drafts(builder: LakeBuilder) -> list[date]:
+    """Return the days of drafts, as an engine reads them that knows only Delta."""
+    rows = pl.scan_delta(builder.lake.path / "scored").filter(pl.col("follows").is_not_null())
+    return rows.select(pl.col("day").unique().sort()).collect()["day"].to_list()
+
+
+ENDED = date(2026, 3, 4)
+"""The day that has ended when 96 hours have."""
+
+
+def test_a_day_that_has_ended_is_a_draft_until_it_is_closed(builder: LakeBuilder) -> None:
+    """It is in the table then, and not among the days that are closed."""
+    close(entry(builder, 2, ended=96))
+    assert held(builder) == dict.fromkeys([*CLOSED, ENDED], 2)
+    assert drafts(builder) == [ENDED]
+    assert closed_until(builder) == CLOSED[-1]
+    assert close(builder) == []
+    assert close(entry(builder, 3, floor=96, ended=96)) == [ClosedStep(FIRST, ENDED, 8)]
+    assert drafts(builder) == []
+    assert closed_until(builder) == ENDED
+
+
+def test_of_a_draft_whose_first_days_are_closed_the_others_stay(builder: LakeBuilder) -> None:
+    """In one commit: no day is missing, and none is there twice."""
+    close(entry(builder, 2, floor=24, ended=96))
+    entry(builder, 3, floor=72, ended=96)
+    assert [step.rows for step in close(builder)] == [8]
+    assert (drafts(builder), closed_until(builder)) == ([ENDED], CLOSED[-1])
+    assert held(builder) == dict.fromkeys([*CLOSED, ENDED], 2)
+
+
+def test_a_revision_is_put_on_top_of_a_draft(builder: LakeBuilder) -> None:
+    """Nothing is read of what the draft was made of."""
+    close(entry(builder, 2, ended=96))
+    for table in ("predictions", "outcomes"):
+        actions = pl.DataFrame(DeltaTable(str(builder.lake.path / table)).get_add_actions(flatten=True))
+        for path in actions.filter(pl.col("max.predicted_at") < hour(95))["path"]:
+            (builder.lake.path / table / path).write_bytes(b"")
+    correct(builder, 7, 3, value=0.0)
+    entry(builder, 3, ended=96)
+    with connect(builder.lake.path) as connection:
+        found = connection.sql(
+            "SELECT key, value, reason, epoch(first_known_at - predicted_at) FROM scored WHERE day = '2026-03-04'"
+        )
+        assert sorted(found.fetchall()) == [("k6", 1.0, "first", 3600.0), ("k7", 0.0, "correction", 3600.0)]
+        assert connection.sql("SELECT outcome_from FROM truthloop_merged WHERE key = 'k7'").fetchall() == [
+            ("revision",)
+        ]
+
+
+def test_a_draft_is_written_again_when_enough_has_come_since(
+    builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share of its rows, or anything after three days; each revision once."""
+    close(entry(builder, 2, ended=96))
+    correct(builder, 6, 3, value=0.0)
+    entry(builder, 3, ended=96)
+    assert close(builder) == [ClosedStep(ENDED, ENDED, 2)]
+    assert close(builder) == []
+    monkeypatch.setattr(closed_days, "REVISIONS_PER_ROW", 0.6)
+    correct(builder, 7, 4, value=0.0)
+    entry(builder, 4, ended=96)
+    assert close(builder) == []
+    monkeypatch.setattr("lake_builder.RECORDED_AT", RECORDED_AT + timedelta(days=6, minutes=1))
+    entry(builder, 5, ended=96)
+    assert close(builder) == [ClosedStep(ENDED, ENDED, 2)]
+    rows = pl.read_delta(str(builder.lake.path / "scored")).filter(pl.col("day") == ENDED)
+    assert rows["value"].to_list() == [0.0, 0.0]
+
+
+def test_a_file_that_is_outdated_at_once_is_left_to_the_next_call(builder: LakeBuilder) -> None:
+    """By a row of a step that is not complete: the call ends, and the views compute the day."""
+    close(builder)
+    correct(builder, 0, 9, value=0.0)
+    for _ in range(2):
+        assert close(builder) == [ClosedStep(FIRST, CLOSED[-1], 0), ClosedStep(FIRST, CLOSED[-1], 6)]
+    with connect(builder.lake.path) as connection:
+        assert connection.sql("SELECT value FROM scored WHERE key = 'k0'").fetchall() == [(0.0,)]
