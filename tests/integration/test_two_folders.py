@@ -4,6 +4,7 @@ Tests `streams.join_worker.recovery` and `streams.lake_sink.role` on an object s
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import cycle
@@ -24,6 +25,7 @@ from truthloop.evidence.conservation import check_conservation
 
 DEFINITIONS = {"fraud": "chargeback", "click": "clicked"}
 SHAKY = (
+    {"kind": "lost", "count": 4, "match": r"^PUT .*/_delta_log/\d{20}\.json"},
     {"kind": "lost", "share": 0.01, "match": "^PUT"},
     {"kind": "unavailable", "share": 0.01},
     {"kind": "cut", "share": 0.01},
@@ -53,9 +55,10 @@ def test_workers_in_two_folders_share_only_kafka_and_a_bucket(
         one.begin()
         homes = dict(zip(ROLES, cycle((one, two)), strict=False))
         workers = {role: home.run(*role) for role, home in homes.items()}
-        faults, victims = iter(PIECES), cycle(ROLES)
+        faults, victims, seen = iter(PIECES), cycle(ROLES), Counter[str]()
 
         def kill(_sent: int) -> None:
+            seen.update(proxy.faults())
             proxy.set(*next(faults))
             role = next(victims)
             assert [name for name, worker in workers.items() if worker.poll() is not None] == []
@@ -71,6 +74,8 @@ def test_workers_in_two_folders_share_only_kafka_and_a_bucket(
         assert [name for name, worker in workers.items() if worker.poll() is not None] == []
         restored = [log for log in (one.log("join", "1"), two.log("join", "0")) if "is restored from the lake" in log]
         assert restored
+    seen.update(proxy.faults())
+    assert min(seen[kind] for kind in ("lost", "unavailable", "cut", "half", "slow", "expired", "gone")) > 0
     proxy.set()
     assert check_conservation(Lake.open(bucket.place), DEFINITIONS).violations == []
     settings = load_settings(one.config)
