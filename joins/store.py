@@ -62,7 +62,7 @@ class Store(Protocol):
 
 
 class MemoryStore:
-    """A store in this process's memory: for file replay and tests."""
+    """A store in this process's memory: for examples and tests, and the measure of the durable one."""
 
     def __init__(self, kinds: list[str]) -> None:
         self.by_prediction = TimeIndex()

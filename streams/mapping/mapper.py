@@ -29,6 +29,9 @@ from streams.readers.parquet import check_parquet, read_parquet
 
 __all__ = ["MappedChunk", "Mapper", "MessageMapper", "deletions_in"]
 
+BYTES_PER_CHUNK = 64 * 1024 * 1024
+"""Size of the records at which a chunk ends, too: 250,000 ordinary ones have about as much."""
+
 
 @dataclass(frozen=True)
 class MappedChunk:
@@ -74,17 +77,21 @@ class Mapper:
         """Yield the file's records in order.
 
         Args:
-            rows_per_chunk: least number of source records in a chunk; a chunk consists of whole batches of the reader.
+            rows_per_chunk: least number of source records in a chunk, unless they are large; a chunk consists of whole
+                batches of the reader.
 
         Raises:
             InputError: the file cannot be read to its end.
         """
         pending: list[MappedChunk] = []
+        rows = size = 0
         for raw in self._read():
-            pending.append(self._converter.convert(raw))
-            if sum(chunk.rows_read for chunk in pending) >= rows_per_chunk:
+            chunk = self._converter.convert(raw)
+            pending.append(chunk)
+            rows, size = rows + chunk.rows_read, size + int(chunk.records.estimated_size())
+            if rows >= rows_per_chunk or size >= BYTES_PER_CHUNK:
                 yield _concat(pending)
-                pending = []
+                pending, rows, size = [], 0, 0
         if pending:
             yield _concat(pending)
 

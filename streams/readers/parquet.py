@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import polars as pl
 from polars.exceptions import PolarsError
-from pyarrow import ArrowException
+from pyarrow import ArrowException, ArrowNotImplementedError, parquet
 
 from schemas.base.status import RejectReason
 from schemas.errors import InputError
@@ -22,12 +22,14 @@ from streams.columns.raw import INVALID, POSITION, ROW, UNKNOWN, RawChunk, Rejec
 from streams.columns.scalar import json_text, tidy
 from streams.readers.column_path import field_at, find_path, leaf_names, missing_column
 from streams.readers.fixed_bytes import ELEMENT, fixed_bytes
-from streams.readers.row_size import large_rows
+from streams.readers.row_size import large_rows, text_bytes
 from streams.readers.text_lines import MAX_LINE_BYTES
 
 __all__ = ["check_parquet", "parquet_schema", "read_parquet"]
 
 ROWS_PER_BATCH: Final = 131_072
+BYTES_PER_BATCH: Final = 64 * 1024 * 1024
+"""A batch of large rows has fewer of them. What is read at once is a row group, as its writer made it."""
 _BEGINNING: Final = 1_000
 """Characters of a text that the digest of a row that is too large is made of."""
 
@@ -123,8 +125,20 @@ def read_parquet(path: Path, plan: Plan, *, keep_unknown: bool) -> Iterator[RawC
 def _batches(path: Path, indexes: list[int]) -> Iterator[pl.DataFrame]:
     with _readable(path):
         query = pl.scan_parquet(path, glob=False).select(pl.nth(indexes))
-        for batch in query.collect_batches(chunk_size=ROWS_PER_BATCH, maintain_order=True):
-            yield from batch.iter_slices(ROWS_PER_BATCH)
+        for batch in query.collect_batches(chunk_size=_rows_per_batch(path), maintain_order=True):
+            # a text that repeats is in the file once
+            size = max(1, int(text_bytes(batch).sum()))
+            yield from batch.iter_slices(max(1, min(ROWS_PER_BATCH, batch.height * BYTES_PER_BATCH // size)))
+
+
+def _rows_per_batch(path: Path) -> int:
+    """Return how many rows are about as large as a batch may be, by the average of the file."""
+    try:
+        metadata = parquet.read_metadata(path)
+    except ArrowNotImplementedError:
+        return ROWS_PER_BATCH  # a type of Polars' own, as in `fixed_bytes`
+    size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    return max(1, min(ROWS_PER_BATCH, int(metadata.num_rows) * BYTES_PER_BATCH // max(int(size), 1)))
 
 
 def _to_raw(part: pl.DataFrame, first: int, layout: _Layout, plan: Plan, *, keep_unknown: bool) -> RawChunk:

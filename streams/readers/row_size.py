@@ -11,16 +11,21 @@ from polars.datatypes import DataType, DataTypeClass
 
 from streams.readers.text_lines import MAX_LINE_BYTES
 
-__all__ = ["large_rows"]
+__all__ = ["large_rows", "text_bytes"]
 
 
 def large_rows(part: pl.DataFrame) -> pl.Series | None:
     """Return where a row has more than `MAX_LINE_BYTES` bytes of text or bytes; None if no row has."""
-    if part.is_empty():
-        return None
-    sizes = _sum(_sizes(column) for column in part.get_columns() if _has_text(column.dtype))
-    is_large = None if sizes is None else sizes > MAX_LINE_BYTES
-    return is_large if is_large is not None and is_large.any() else None
+    is_large = text_bytes(part) > MAX_LINE_BYTES
+    return is_large if is_large.any() else None
+
+
+def text_bytes(part: pl.DataFrame) -> pl.Series:
+    """Return how many bytes of text each row has."""
+    sizes = None
+    if not part.is_empty():
+        sizes = _sum(_sizes(column) for column in part.get_columns() if _has_text(column.dtype))
+    return pl.zeros(part.height, dtype=pl.Int64, eager=True) if sizes is None else sizes
 
 
 def _has_text(dtype: DataType | DataTypeClass) -> bool:

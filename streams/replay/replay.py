@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import polars as pl
 from filelock import FileLock, Timeout
@@ -27,17 +29,25 @@ from streams.ledger.rules import check_rules, rules_text
 from streams.ledger.table import ReplayLedger, ReplayStep, copy_of
 from streams.mapping.mapper import Mapper
 from streams.mapping.record_file import RecordFile
-from streams.messages.lake_rows import label_rows, mapping_reject_rows, outcome_rows, prediction_rows, reject_rows
+from streams.messages.lake_rows import label_rows, outcome_rows, prediction_rows, reject_rows
 from streams.messages.records import Projection, label_records, partition_of, prediction_records
 from streams.replay.merge import aligned_batches, window
 from streams.replay.sorted_input import SortedInput
 from streams.replay.writer import LakeWriter, StepFrames
 from streams.state_store.restore import restore
+from streams.state_store.temporary import temporary_stores
+
+if TYPE_CHECKING:
+    from streams.state_store.store import RocksStore
 
 __all__ = ["Progress", "ReplaySummary", "replay", "withdraw"]
 
 Progress = Callable[[int, int | None], None]
 """Called after every step with (records joined so far, event time reached in ms or None)."""
+
+KEYS_IN_MEMORY = 3_000_000
+"""Keys touched, of all partitions together, before their states leave memory: some 4 GB. They are put into files, and
+read from there when their keys come again, at more than twice the price of a record (docs/adr/0024)."""
 
 _END = 1 << 62
 """Greater than every offset."""
@@ -156,6 +166,7 @@ class _Replay:
         self._rules = rules_text(config)
         self._projection = Projection.of(config)
         self._writer = LakeWriter(lake, datetime.fromtimestamp(now_ms / 1000, UTC))
+        self._stores: Sequence[RocksStore] = []
         self._partitions: list[Partition] = []
         self._sequence = 0
         self._steps = 0
@@ -188,9 +199,10 @@ class _Replay:
             # nothing to do: the counters are in the ledger, and no state is needed
             return ReplaySummary(empty, skipped, self._counters(last.checkpoints), 0, redone=False)
         base = ledger.before_last if is_torn else last
-        self._partitions = restore(self._lake, self._policy, self._projection, base, self._config.partitions)
         self._sequence = 0 if base is None else base.sequence + 1
-        with self._writer:
+        with self._writer, temporary_stores(self._config.partitions, list(self._policy.kinds)) as stores:
+            self._partitions = restore(self._lake, self._policy, self._projection, base, stores)
+            self._stores = stores
             torn = last if is_torn else None
             if torn is not None and torn.run.finished:
                 self._step(None, None, torn, torn.run)
@@ -198,12 +210,14 @@ class _Replay:
             if withdrawals:
                 run.finished = True
                 self._step(None, None, None, run, withdrawals=withdrawals)
-            logs = [
-                SortedInput("predictions", _with_role(new_files, "predictions"), self._config, run.predictions_first),
-                SortedInput("labels", _with_role(new_files, "labels"), self._config, run.labels_first),
-            ]
-            self._read(logs, run, torn)
-            self._finish(logs, run, close_at_ms)
+            with (
+                SortedInput(
+                    "predictions", _with_role(new_files, "predictions"), self._config, run.predictions_first
+                ) as predictions,
+                SortedInput("labels", _with_role(new_files, "labels"), self._config, run.labels_first) as labels,
+            ):
+                self._read((predictions, labels), run, torn)
+                self._finish((predictions, labels), run, close_at_ms)
         counters = self._counters([partition.checkpoint for partition in self._partitions])
         return ReplaySummary([*run.files, *empty], skipped, counters, self._steps, is_torn)
 
@@ -234,7 +248,7 @@ class _Replay:
             )
         return last.run
 
-    def _read(self, logs: list[SortedInput], run: RunRecord, torn: ReplayStep | None) -> None:
+    def _read(self, logs: tuple[SortedInput, SortedInput], run: RunRecord, torn: ReplayStep | None) -> None:
         """Join the logs from the partitions' checkpoint on; first the torn step, if there is one."""
         batches = aligned_batches(logs[0].slices(), logs[1].slices())
         if torn is not None:
@@ -247,13 +261,9 @@ class _Replay:
                 self._step(predictions, labels, torn, run)
             torn = None
 
-    def _finish(self, logs: list[SortedInput], run: RunRecord, close_at_ms: int | None) -> None:
+    def _finish(self, logs: tuple[SortedInput, SortedInput], run: RunRecord, close_at_ms: int | None) -> None:
         """Write the mapping's rejects, mark the run as finished, and step until every partition is caught up."""
-        for log in logs:
-            for file in log.files:
-                rejects = [frame for rejected, frame in log.rejects if rejected is file]
-                if rejects:
-                    self._writer.write_mapping_rejects(file.sha256, mapping_reject_rows(file, pl.concat(rejects)))
+        self._writer.write_mapping_rejects(run.files, chain(logs[0].rejects(), logs[1].rejects()))
         run.files = [counts for log in logs for counts in log.counts]
         run.finished = True
         is_caught_up = not run.files and close_at_ms is None
@@ -304,12 +314,18 @@ class _Replay:
                 close_at_ms,
                 withdrawals=withdrawals.get(number, ()),
             )
+            keys = {record[1] for record in batch.predictions}
+            keys.update(record[1] for record in batch.labels)
+            self._stores[number].prefetch(keys)
             effects.append((number, partition.step(batch)))
         checkpoints = [copy_of(partition.checkpoint) for partition in self._partitions]
         step = ReplayStep(
             self._sequence, now_ms, *ranges, close_at_ms, checkpoints, copy_of(run), self._rules, withdrawals
         )
         self._writer.write(step, self._frames(predictions, labels, effects))
+        if sum(store.touched for store in self._stores) > KEYS_IN_MEMORY:
+            for store in self._stores:
+                store.spill()
         self._sequence += 1
         self._steps += 1
         self._records += sum(following - first for first, following in ranges)

@@ -3,7 +3,9 @@
 The ledger's rows are written first: after a crash, any missing rows can be computed again from them.
 """
 
+import hashlib
 from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,9 +16,13 @@ import polars as pl
 
 from lake import Claim, Lake
 from schemas.errors import LakeConflict, LakeError
+from streams.ledger.row import RunFile
 from streams.ledger.table import REPLAY_APP, STEP_TABLES, ReplayStep
 
 __all__ = ["LakeWriter", "StepFrames"]
+
+ROWS_PER_PIECE = 100_000
+"""Rejects of mapping in one append, at least, so that many small files do not make as many commits."""
 
 WRITES_AHEAD = 2
 """Steps that may be queued; more would only take memory."""
@@ -79,10 +85,18 @@ class LakeWriter:
         self._wait_until_fewer_than(WRITES_AHEAD)
         self._waiting.append(self._pool.submit(self._write, step, frames))
 
-    def write_mapping_rejects(self, sha256: str, rejects: pl.DataFrame) -> None:
-        """Append the rejects of one file's mapping, once per file however often it is replayed."""
+    def write_mapping_rejects(self, files: Sequence[RunFile], rejects: Iterable[pl.DataFrame]) -> None:
+        """Append the rejects of a run's mapping, once however often the run is taken up again.
+
+        Args:
+            files: of the run.
+            rejects: in order; the same each time.
+        """
         self._wait_until_fewer_than(1)
-        self._append("rejects", rejects, f"mapping:{sha256}", 0)
+        run = hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
+        for number, rows in enumerate(_grouped(rejects)):
+            if number >= self._lake.applied("rejects", f"mapping:{run}"):
+                self._append("rejects", rows, f"mapping:{run}", number)
 
     def _write(self, step: ReplayStep, frames: StepFrames) -> None:
         if self._has_failed:  # a step is never written after an incomplete one
@@ -105,3 +119,15 @@ class LakeWriter:
     def _wait_until_fewer_than(self, count: int) -> None:
         while len(self._waiting) >= count:
             self._waiting.popleft().result()
+
+
+def _grouped(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Yield the rows of frames in fewer frames."""
+    pending: list[pl.DataFrame] = []
+    for frame in frames:
+        pending.append(frame)
+        if sum(one.height for one in pending) >= ROWS_PER_PIECE:
+            yield pl.concat(pending)
+            pending = []
+    if pending:
+        yield pl.concat(pending)

@@ -86,9 +86,9 @@ def send_history(
     counts: list[RunFile] = []
     roles: tuple[Role, ...] = ("predictions", "labels")
     for role in roles:
-        log = SortedInput(role, [file for file in files if file.role == role], config, 0)
-        for frame in log.slices():
-            sender.send(role, frame.with_columns(pl.lit(None, pl.Int64).alias("arrived_at_ms")))
+        with SortedInput(role, [file for file in files if file.role == role], config, 0) as log:
+            for frame in log.slices():
+                sender.send(role, frame.with_columns(pl.lit(None, pl.Int64).alias("arrived_at_ms")))
         counts += log.counts
     sender.finish()
     return counts

@@ -9,7 +9,7 @@ from itertools import chain
 
 import polars as pl
 
-from joins import Checkpoint, DecidedOutcome, KeptLabel, MemoryStore, Op, Partition, Policy, RebuildError, rebuild
+from joins import Checkpoint, DecidedOutcome, KeptLabel, Op, Partition, Policy, RebuildError, rebuild
 from joins.watermark import PREDICTIONS
 from lake import Lake
 from schemas.base.location import Location
@@ -56,35 +56,29 @@ class _Kept:
 
 
 def restore(
-    lake: Lake, policy: Policy, projection: Projection, step: ReplayStep | None, partitions: int
+    lake: Lake, policy: Policy, projection: Projection, step: ReplayStep | None, stores: Sequence[RocksStore]
 ) -> list[Partition]:
     """Return every partition with its state after a replay's `step`; empty ones where there was none.
+
+    Args:
+        lake: the replay's.
+        policy: the rules to continue under.
+        projection: columns that outcomes repeat of their predictions.
+        step: a step of the ledger.
+        stores: an empty store for each partition.
 
     Raises:
         LakeError: the state restored from the lake differs from the one that the ledger describes.
     """
-    kinds = list(policy.kinds)
     if step is None:
-        return [Partition(policy, MemoryStore(kinds)) for _ in range(partitions)]
+        return [Partition(policy, store) for store in stores]
     extent = _Extent(None, step.predictions[1], step.labels[1], step.sequence)
-    all_kept = _read(lake, extent, projection, step.checkpoints, policy.retain_ms)
-    restored = []
-    for partition, checkpoint in enumerate(step.checkpoints):
-        kept = all_kept.of(partition)
-        try:
-            restored.append(
-                rebuild(
-                    policy,
-                    MemoryStore(kinds),
-                    checkpoint,
-                    prediction_records(kept.predictions, projection),
-                    _kept_labels(kept.labels),
-                    _decisions(kept.decisions),
-                )
-            )
-        except RebuildError as error:
-            raise _mismatch(error, partition, step.sequence) from None
-    return restored
+    kept = _read(lake, extent, projection, step.checkpoints, policy.retain_ms)
+    rebuilt = _Rebuilt(policy, projection, step.sequence)
+    return [
+        rebuilt.partition(number, checkpoint, kept.of(number), store)
+        for number, (checkpoint, store) in enumerate(zip(step.checkpoints, stores, strict=True))
+    ]
 
 
 def restore_partition(
@@ -104,21 +98,32 @@ def restore_partition(
     """
     extent = _Extent(row.partition, row.predictions[1], row.labels[1], row.sequence)
     kept = _read(Lake.open(path), extent, projection, [row.checkpoint], policy.retain_ms)
+    return _Rebuilt(policy, projection, row.sequence).partition(row.partition, row.checkpoint, kept, store)
 
-    def in_pieces(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        for piece in frame.iter_slices(RECORDS_BETWEEN_SPILLS):
-            store.spill()
-            store.prefetch(piece["key"].to_list())
-            yield piece
 
-    predictions = (prediction_records(piece, projection) for piece in in_pieces(kept.predictions))
-    labels = map(_kept_labels, in_pieces(kept.labels))
-    decisions = map(_decisions, in_pieces(kept.decisions))
-    chained = chain.from_iterable
-    try:
-        return rebuild(policy, store, row.checkpoint, chained(predictions), chained(labels), chained(decisions))
-    except RebuildError as error:
-        raise _mismatch(error, row.partition, row.sequence) from None
+@dataclass(frozen=True)
+class _Rebuilt:
+    """How partitions are rebuilt from rows, as they were after the step `sequence`."""
+
+    policy: Policy
+    projection: Projection
+    sequence: int
+
+    def partition(self, number: int, checkpoint: Checkpoint, kept: _Kept, store: RocksStore) -> Partition:
+        def in_pieces(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+            for piece in frame.iter_slices(RECORDS_BETWEEN_SPILLS):
+                store.spill()
+                store.prefetch(piece["key"].to_list())
+                yield piece
+
+        predictions = (prediction_records(piece, self.projection) for piece in in_pieces(kept.predictions))
+        labels = map(_kept_labels, in_pieces(kept.labels))
+        decisions = map(_decisions, in_pieces(kept.decisions))
+        chained = chain.from_iterable
+        try:
+            return rebuild(self.policy, store, checkpoint, chained(predictions), chained(labels), chained(decisions))
+        except RebuildError as error:
+            raise _mismatch(error, number, self.sequence) from None
 
 
 def _mismatch(error: RebuildError, partition: int, sequence: int) -> LakeError:

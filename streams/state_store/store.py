@@ -80,6 +80,7 @@ class RocksStore:
             self._database.close()
             raise
         self._keys = counts.keys
+        self._has_states = counts.keys > 0
         self._labels = counts.labels
         self._touched = _Touched(self)
         self._stored: dict[str, bytes] = {}  # stored bytes of the touched keys that the database has
@@ -128,13 +129,15 @@ class RocksStore:
         touched, stored = self._touched, self._stored
         missing = [key for key in keys if key not in touched]
         for clean in (self._young, self._old):
-            found = clean.keys() & missing
+            found = clean.keys() & missing if clean else set()
             for key in found:
                 touched[key] = clean.pop(key)
                 stored[key] = _FORM_UNKNOWN
             if found:
                 missing = [key for key in missing if key not in found]
-        if missing:
+        if missing and not self._has_states:
+            touched.update(dict.fromkeys(missing))
+        elif missing:
             raws = self._database.states([key.encode() for key in missing])
             touched.update(dict.fromkeys(missing))
             for key, raw in zip(missing, raws, strict=True):
@@ -188,6 +191,7 @@ class RocksStore:
         self._labels |= {kind: len(index) for kind, index in self.by_label.items()}
         batch.put(COUNTS, _encode(_Counts(self._keys, len(self.by_prediction), self._labels)))
         self._database.write(batch)
+        self._has_states = True
         for index in indexes:
             index.flushed()
         self._touched.clear()

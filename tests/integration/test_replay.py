@@ -5,6 +5,7 @@ Covers `streams.replay.merge`, `streams.replay.writer`, `streams.state_store.res
 
 import itertools
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -20,7 +21,10 @@ from replay_case import CLOSE_MS, CONFIG, NOW_MS, START_MS, Files, finals, oracl
 from lake import Claim, Lake
 from lake.session import connect
 from schemas.errors import ConfigError, InputError, LakeError
-from streams.replay import sorted_input
+from streams.mapping import mapper
+from streams.readers import text_lines
+from streams.replay import external_sort, sorted_input
+from streams.replay import replay as replay_module
 
 TABLES = ("predictions", "labels", "outcomes", "rejects")
 
@@ -353,19 +357,41 @@ with FileLock(Path({str(lake)!r}) / "replay.lock"):
         holder.communicate()
 
 
-def test_a_large_input_out_of_order_is_refused_with_the_command_that_sorts_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("crash_at", [None, 3, 17, 33])
+def test_bounds_of_memory_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int | None, *, shuffled: bool
 ) -> None:
-    """Input that does not fit in memory has to be sorted; sorted input is streamed and gives the same outcomes."""
-    files = write_files(tmp_path)
-    monkeypatch.setattr(sorted_input, "SORT_BYTES_MAX", 10)
-    run(tmp_path / "lake", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
-    assert finals(tmp_path / "lake") == oracle_of(files)
-    lines = files.prediction_files[0].read_text("utf-8").splitlines()
-    shuffled = tmp_path / "shuffled.jsonl"
-    shuffled.write_text("\n".join(reversed(lines)) + "\n", "utf-8")
-    with pytest.raises(InputError, match="ORDER BY"):
-        run(tmp_path / "other", [shuffled], [])
+    """Records that are sorted in tiny runs, and states that leave memory after every step: the lake is the same.
+
+    Rows, steps, checkpoints with their fingerprints, and after a crash, too.
+    """
+    files = write_files(tmp_path, count=120, nights=3)
+    for file in [*files.prediction_files, *files.label_files] if shuffled else ():
+        lines = file.read_text("utf-8").splitlines()
+        random.Random(1).shuffle(lines)
+        file.write_text("".join(f"{line}\n" for line in [*lines, "no record"]), "utf-8")
+    whole, lake = tmp_path / "whole", tmp_path / "lake"
+    arguments = files.prediction_files, files.label_files
+    summary = run(whole, *arguments, close_at_ms=CLOSE_MS)
+    for module, name, bound in (
+        (external_sort, "RUN_BYTES", 500),
+        (external_sort, "PART_BYTES", 200),
+        (external_sort, "MERGED_MAX", 2),
+        (replay_module, "KEYS_IN_MEMORY", 0),
+    ):
+        monkeypatch.setattr(module, name, bound)
+    monkeypatch.setattr(mapper.Mapper.chunks, "__defaults__", (7,))
+    monkeypatch.setattr(text_lines, "BLOCK_BYTES", 600)
+    if crash_at is not None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Lake, "append", crashing_append(Lake.append, crash_at))
+            with pytest.raises(LakeError, match="disk is full"):
+                run(lake, *arguments, close_at_ms=CLOSE_MS)
+    assert run(lake, *arguments, close_at_ms=CLOSE_MS).counters == summary.counters
+    for name in (*TABLES, "ledger"):
+        assert_frame_equal(table(lake, name), table(whole, name))
+    run(lake, [], [], close_at_ms=CLOSE_MS + 1)  # the fingerprint of the state that is restored is checked
 
 
 def test_a_time_far_ahead_of_now_is_rejected_and_moves_nothing(tmp_path: Path) -> None:

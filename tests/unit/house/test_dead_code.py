@@ -12,6 +12,7 @@ DECORATORS = {"property", "classmethod", "staticmethod", "dataclass", "cached_pr
 """Those that hand a function to nobody: other decorators register it somewhere."""
 
 CALLED_BY_OTHERS = {
+    "MemoryStore": "the example of `Partition` uses it, and tests compare the durable store with it",
     "daemon_threads": "socketserver reads it",
     "get_request": "socketserver calls it",
     "handle_error": "aiohttp and socketserver call it",
