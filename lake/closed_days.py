@@ -92,7 +92,7 @@ class ClosedStep:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _DayRange:
     """Days that become one file."""
 
     first: date
@@ -104,7 +104,7 @@ class _Part:
 class _Due:
     """Files of one commit, in order of their days, and those that they replace."""
 
-    parts: Sequence[_Part]
+    parts: Sequence[_DayRange]
     replaced: Sequence[DayFile]
 
 
@@ -176,12 +176,12 @@ class _Writer:
                 continue
             if closes is not None:
                 before = [one for one in files[:at][-1:] if one.path not in drafts and _has_room(one.rows + file.rows)]
-                parts = [_Part((before or [file])[0].first, closes, is_draft=False)]
+                parts = [_DayRange((before or [file])[0].first, closes, is_draft=False)]
                 if closes < file.last:
-                    parts.append(_Part(closes + timedelta(days=1), file.last, is_draft=True))
+                    parts.append(_DayRange(closes + timedelta(days=1), file.last, is_draft=True))
                 return _Due(parts, [*before, file])
             if later >= max(file.rows * REVISIONS_PER_ROW, 1) or (later and age_ms >= DRAFT_AGE_MS):
-                return _Due([_Part(file.first, file.last, is_draft=True)], [file])
+                return _Due([_DayRange(file.first, file.last, is_draft=True)], [file])
         return None
 
     def _write(self, session: duckdb.DuckDBPyConnection, due: _Due, claims: Sequence[Claim]) -> ClosedStep | None:
@@ -234,7 +234,7 @@ def _due_days(session: duckdb.DuckDBPyConnection, files: Sequence[DayFile], draf
         if is_as_final != is_final or day >= limit or not _has_room(rows):
             break
         last = day
-    return _Due([_Part(grown[0].first if grown else first, last, is_draft=not is_final)], grown)
+    return _Due([_DayRange(grown[0].first if grown else first, last, is_draft=not is_final)], grown)
 
 
 def _has_room(rows: int) -> bool:
