@@ -53,9 +53,7 @@ UNION ALL SELECT 'turns:', 1 + coalesce((SELECT position FROM truthloop_followed
 _DUE_DAYS: Final = """
 SELECT "day", count(*), coalesce(epoch_ms(truthloop_begin("day" + 1)) <= (SELECT until_ms FROM truthloop_passed), false)
 FROM truthloop_expected_open
-WHERE epoch_ms(truthloop_begin("day" + 1)) <= greatest(
-  (SELECT until_ms FROM truthloop_ended), (SELECT until_ms FROM truthloop_passed)
-)
+WHERE epoch_ms(truthloop_begin("day" + 1)) <= (SELECT until_ms FROM truthloop_ended)
 GROUP BY "day" ORDER BY "day"
 """
 _DRAFTS: Final = """
@@ -169,18 +167,18 @@ class _Writer:
         self, session: duckdb.DuckDBPyConnection, files: Sequence[DayFile], drafts: Collection[str]
     ) -> _Due | None:
         """Return the first draft that is to be closed, in part at least, or written again."""
-        known = {one.path: (at, one) for at, one in enumerate(files)}
+        known = {one.path: one for one in files}
         for path, closes, later, age_ms in session.execute(_DRAFTS).fetchall():
-            at, file = known[path]
             if path in self._own:
                 continue
+            file = known[path]
             if closes is not None:
-                before = [one for one in files[:at][-1:] if one.path not in drafts and _has_room(one.rows + file.rows)]
-                parts = [_DayRange((before or [file])[0].first, closes, is_draft=False)]
+                grown = _grown(files, drafts, file.first, file.rows, is_draft=False)
+                parts = [_DayRange(grown[0].first if grown else file.first, closes, is_draft=False)]
                 if closes < file.last:
                     parts.append(_DayRange(closes + timedelta(days=1), file.last, is_draft=True))
-                return _Due(parts, [*before, file])
-            if later >= max(file.rows * REVISIONS_PER_ROW, 1) or (later and age_ms >= DRAFT_AGE_MS):
+                return _Due(parts, [*grown, file])
+            if later and (later >= file.rows * REVISIONS_PER_ROW or age_ms >= DRAFT_AGE_MS):
                 return _Due([_DayRange(file.first, file.last, is_draft=True)], [file])
         return None
 
@@ -225,9 +223,8 @@ def _due_days(session: duckdb.DuckDBPyConnection, files: Sequence[DayFile], draf
         return None
     first, rows, is_final = due[0]
     last = first
-    before = [one for one in files if one.last < first][-1:]
     limit = min((one.first for one in files if one.first > first), default=date.max)
-    grown = [one for one in before if (one.path in drafts) != is_final and _has_room(one.rows + rows)]
+    grown = _grown(files, drafts, first, rows, is_draft=not is_final)
     rows += sum(one.rows for one in grown)
     for day, count, is_as_final in due[1:]:
         rows += count
@@ -235,6 +232,14 @@ def _due_days(session: duckdb.DuckDBPyConnection, files: Sequence[DayFile], draf
             break
         last = day
     return _Due([_DayRange(grown[0].first if grown else first, last, is_draft=not is_final)], grown)
+
+
+def _grown(
+    files: Sequence[DayFile], drafts: Collection[str], first: date, rows: int, *, is_draft: bool
+) -> Sequence[DayFile]:
+    """Return the file before a day, if it is of the kind that is written and has room for so many more rows."""
+    before = [one for one in files if one.last < first][-1:]
+    return [one for one in before if (one.path in drafts) == is_draft and _has_room(one.rows + rows)]
 
 
 def _has_room(rows: int) -> bool:

@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from duckdb import DuckDBPyConnection
 
 from lake.storage.bucket_file import BucketFile, Part
-from lake.storage.client import client, told
+from lake.storage.client import client, code_of, told
 from lake.storage.interface import StoredFile
 from schemas.errors import LakeError
 
@@ -122,9 +122,9 @@ class BucketStorage:
                     answer = client().get_object(Bucket=self._bucket, Key=self._key(path), **wanted)
                     content: bytes = answer["Body"].read()
                 except ClientError as error:
-                    if _code(error) == _ABSENT:
+                    if code_of(error) == _ABSENT:
                         raise FileNotFoundError(2, "No such object", where) from error
-                    if _code(error) not in _EMPTY:
+                    if code_of(error) not in _EMPTY:
                         raise
                     answer, content = client().head_object(Bucket=self._bucket, Key=self._key(path)), b""
                 except HTTPClientError:  # the answer began, and was cut off
@@ -151,7 +151,7 @@ class BucketStorage:
                     found = self._found(path)
                     if found is not None:
                         return found == content
-                    if not (isinstance(error, ClientError) and _code(error) in _BUSY | _PRESENT):
+                    if not (isinstance(error, ClientError) and code_of(error) in _BUSY | _PRESENT):
                         raise
                 else:
                     return True
@@ -213,7 +213,3 @@ class BucketStorage:
 
     def _key(self, path: str) -> str:
         return f"{self._prefix}{path}"
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code"))

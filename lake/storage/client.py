@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalE
 
 from lake.failure import lake_error
 
-__all__ = ["client", "delta_options", "polars_options", "told"]
+__all__ = ["client", "code_of", "delta_options", "polars_options", "told"]
 
 HINT: Final = "See that the store answers and lets this process read and write; it is tried again."
 
@@ -61,6 +61,11 @@ def _region() -> str:
     return str(found or "us-east-1")
 
 
+def code_of(error: ClientError) -> str:
+    """Return the code by which the store says why it refuses."""
+    return str(error.response.get("Error", {}).get("Code"))
+
+
 @contextmanager
 def told(what: str, where: str) -> Iterator[None]:
     """Raise what the client raises as a `LakeError`.
@@ -73,11 +78,8 @@ def told(what: str, where: str) -> Iterator[None]:
         cause = error
         if isinstance(error, RuntimeError):  # a renewal has brought credentials that have expired, too
             cause = CredentialRetrievalError(provider="the one in use", error_msg=str(error))
-        if not isinstance(cause, ClientError):
-            is_refused = isinstance(cause, NoCredentialsError | CredentialRetrievalError)
-        else:
-            is_refused = cause.response.get("Error", {}).get("Code") in _REFUSED
-        if is_refused:
+        is_without = isinstance(cause, NoCredentialsError | CredentialRetrievalError)
+        if is_without or (isinstance(cause, ClientError) and code_of(cause) in _REFUSED):
             client.cache_clear()
             _session.cache_clear()
         raise lake_error(what, cause, where, HINT) from cause

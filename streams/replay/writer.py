@@ -124,10 +124,12 @@ class LakeWriter:
 def _grouped(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """Yield the rows of frames in fewer frames."""
     pending: list[pl.DataFrame] = []
+    rows = 0
     for frame in frames:
         pending.append(frame)
-        if sum(one.height for one in pending) >= ROWS_PER_PIECE:
+        rows += frame.height
+        if rows >= ROWS_PER_PIECE:
             yield pl.concat(pending)
-            pending = []
+            pending, rows = [], 0
     if pending:
         yield pl.concat(pending)
