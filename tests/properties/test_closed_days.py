@@ -1,7 +1,8 @@
 """With and without the table `scored` every view answers the same, whatever came in between.
 
-The histories are of no real join: what the views and the table rest on is only that rows of later steps are recorded
-after the newest row of the ledger. So they are worse: labels come for any day, of any definition, at any time.
+The histories are of no real join, but worse: labels come for any day, of any definition, at any time. What the views
+and the table rest on is kept: rows of later steps are recorded after the newest row of the ledger, and a timeout is
+written by the step that passes its deadline, or never (one that a withdrawal brings back has a test of its own).
 """
 
 import json
@@ -25,6 +26,8 @@ START = datetime(2026, 3, 6, 5, tzinfo=UTC)
 """In New York the clock is put forward two days later."""
 
 RETAIN = timedelta(hours=50)
+DEADLINE = timedelta(hours=20)
+"""How far behind time the deadlines are that have passed."""
 COMPARED = ("scored", "coverage", "metrics", "scored_at('2026-03-12')", "scored_at('2030-01-01')")
 OTHER_DEFINITIONS = ("chargeback-2", "chargeback-3")
 
@@ -63,6 +66,7 @@ class RandomLoop:
         self.sequence = [0, 0]
         self.offset = [0, 0]
         self.label_offset = [0, 0]
+        self.passed = [START - RETAIN] * 2
         self.revision = 0
         self.made: list[dict[str, Any]] = []
         self.labels: list[dict[str, Any]] = []
@@ -91,6 +95,7 @@ class RandomLoop:
         if not is_torn:
             self._append("ledger", [self._ledger(partition)])
             self.sequence[partition] += 1
+            self.passed[partition] = self.now - DEADLINE
 
     def _prediction(self, partition: int) -> dict[str, Any]:
         choose = self.random
@@ -119,7 +124,8 @@ class RandomLoop:
         definition = choose.choice(["chargeback-1", *OTHER_DEFINITIONS]) if kind == "fraud" else "cause-1"
         definition = definition if choose.random() < self.unrest or kind == "cause" else "chargeback-1"
         partition, self.revision = row["partition"], self.revision + 1
-        status = choose.choice(["joined", "joined", "retracted", "expired", "implied", "pending"])
+        timeouts = [] if row["predicted_at"] <= self.passed[row["partition"]] else ["expired", "implied"]
+        status = choose.choice(["joined", "joined", "retracted", "pending", *timeouts])
         known = row["predicted_at"] + timedelta(hours=choose.uniform(-2, 60))
         made = {**OUTCOME, **row, "kind": kind, "definition": definition, "status": status, "known_at": known}
         made |= {"revision": self.revision, "reason": "timeout"}
@@ -143,7 +149,7 @@ class RandomLoop:
 
     def _ledger(self, partition: int) -> dict[str, Any]:
         at_ms = round(self.now.timestamp() * 1000)
-        cursor = [at_ms - 20 * 3_600_000, self.offset[partition]]
+        cursor = [round((self.now - DEADLINE).timestamp() * 1000), self.offset[partition]]
         return {
             **LEDGER,
             "partition": partition,

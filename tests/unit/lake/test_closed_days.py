@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from deltalake import DeltaTable
-from lake_builder import RECORDED_AT, LakeBuilder, hour, ms
+from lake_builder import RECORDED_AT, LakeBuilder, hour, loop_config, ms
 
 from lake import closed_days
 from lake.closed_days import ClosedStep, close_days
@@ -190,6 +190,29 @@ def test_a_revision_is_put_on_top_of_a_draft(builder: LakeBuilder) -> None:
         assert connection.sql("SELECT outcome_from FROM truthloop_merged WHERE key = 'k7'").fetchall() == [
             ("revision",)
         ]
+
+
+def test_a_timeout_that_a_withdrawal_brings_back_takes_the_draft_back(tmp_path: Path) -> None:
+    """A late label had come before the deadline was proven, so no timeout was written; then the label is withdrawn."""
+    implied = {"definition": "chargeback-1", "horizon": "10h", "retain": "20h", "on_timeout": {"imply": 0}}
+    builder = LakeBuilder(tmp_path / "lake", loop_config(labels={"fraud": implied}))
+    builder.predict("k9", 72, 9).outcome(
+        "k9", "joined", 84, 20, predicted_at=hour(72), prediction_offset=9, value=1.0, reason="late", label_offset=5
+    )
+    close(entry(builder, 1, ended=96))
+    assert drafts(builder) == [ENDED]
+    columns = "status, value, reason, epoch(first_known_at - predicted_at), age_ms, value_age_ms"
+    with connect(builder.lake.path) as connection:
+        late = ("joined", 1.0, "late", 12 * 3600.0, 12 * 3_600_000, 10 * 3_600_000)
+        assert connection.sql(f"SELECT {columns} FROM scored").fetchall() == [late]  # noqa: S608 - ours
+    builder.reject("labels", 5, "withdrawn", sequence=2).outcome(
+        "k9", "implied", 82, 21, predicted_at=hour(72), prediction_offset=9, value=0.0, reason="withdrawal", sequence=2
+    )
+    entry(builder, 2, ended=96)
+    with connect(builder.lake.path) as connection:
+        brought_back = ("implied", 0.0, "withdrawal", None, 10 * 3_600_000, 10 * 3_600_000)
+        assert connection.sql(f"SELECT {columns} FROM scored").fetchall() == [brought_back]  # noqa: S608 - ours
+        assert connection.sql("FROM truthloop_drafts").fetchall() == []
 
 
 def test_a_draft_is_written_again_when_enough_has_come_since(
