@@ -54,6 +54,7 @@ class World(msgspec.Struct, frozen=True):
         measured_commits: the same on a measured day.
         busy_commits: the same on a day of full cadence.
         looks: how often a day the feedback role looks at the lake.
+        keep_days: after which predictions leave the lake; None: never.
     """
 
     seed: int
@@ -67,6 +68,7 @@ class World(msgspec.Struct, frozen=True):
     measured_commits: int
     busy_commits: int
     looks: int
+    keep_days: int | None = None
 
     def rounds(self, day: int) -> int:
         """Return the number of rounds of commits on a day."""
@@ -93,6 +95,7 @@ class World(msgspec.Struct, frozen=True):
                 "labels": {"click": {"definition": "click-1", "horizon": "1d", "retain": f"{self.retain_days}d"}},
                 "cohorts": {"by": ["version", "shop"], "ages": ["6h", "12h", "1d"]},
                 "evaluate_at": ["12h", "final"],
+                "retention": {} if self.keep_days is None else {"lake": f"{self.keep_days}d"},
             }
         )
 
@@ -109,6 +112,10 @@ class World(msgspec.Struct, frozen=True):
         start_ms = day_start_ms(day)
         within = pl.col("time").is_between(start_ms, start_ms + DAY_MS, closed="left")
         return pl.concat(frames).filter(within).sort("time", "key")
+
+    def labels_of(self, made_on: int) -> pl.DataFrame:
+        """Return the labels of the predictions of a day, in order of time; without those of a backfill."""
+        return _made(self, made_on).labels.sort("time")
 
     def expected(self, made_on: int, read_until_ms: int) -> "DayCounts":
         """Count the predictions of a day whose labels have been read up to a time, declared ones being approved."""
