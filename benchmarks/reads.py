@@ -25,7 +25,8 @@ QUESTIONS = {
     "one day": "SELECT status, count(*) FROM scored WHERE day = '2023-01-20' GROUP BY ALL",
     "one day's time": "SELECT status, count(*) FROM scored "
     "WHERE predicted_at >= '2023-01-20' AND predicted_at < '2023-01-21' GROUP BY ALL",
-    "counts": "SELECT day, status, count(*) FROM scored GROUP BY ALL",
+    "rows by day": "SELECT day, status, count(*) FROM scored GROUP BY ALL",
+    "counts": "FROM counts",
     "coverage": "FROM coverage",
     "metrics": "FROM metrics",
 }

@@ -119,6 +119,7 @@ class DayTable:
         *,
         is_merged: bool = True,
         constants: Mapping[str, str | None] = MappingProxyType({}),
+        footer: Mapping[str, str] = MappingProxyType({}),
     ) -> StagedFile:
         """Write rows to a file that is not part of the table yet.
 
@@ -127,6 +128,7 @@ class DayTable:
             recorded_at: a column of every row; its day in UTC is the partition folder.
             is_merged: see `DayFile.is_merged`.
             constants: columns with the same text, or none, in every row; the log has it, for readers of no file.
+            footer: texts by key that the file says about itself, for readers of none of its rows.
 
         Raises:
             LakeError: the file cannot be written.
@@ -141,7 +143,9 @@ class DayTable:
         frame = whole.select(pl.col(one).cast(self._schema[one]) for one in columns)
 
         def write(file: str) -> None:
-            frame.write_parquet(file, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP)
+            frame.write_parquet(
+                file, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP, metadata=dict(footer)
+            )
 
         try:
             stored = self._storage.stage(path, write)

@@ -8,9 +8,10 @@ and no answer depends on how far.
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Final
 
 import duckdb
@@ -18,6 +19,7 @@ import polars as pl
 
 from lake.append import Claim
 from lake.by_day import DayFile, DayTable
+from lake.due_days import DueFiles, ScoredFiles, next_days
 from lake.failure import lake_error
 from lake.present import tables_in
 from lake.session import connect
@@ -26,18 +28,9 @@ from lake.store import Lake
 from schemas.base.location import Location
 from schemas.errors import LakeConflict
 
-__all__ = ["CLOSED_TABLE", "ClosedStep", "close_days"]
+__all__ = ["CLOSED_TABLE", "ClosedStep", "close_days", "days_due"]
 
 CLOSED_TABLE: Final = "scored"
-
-ROWS_PER_FILE: Final = 500_000
-"""A day with more has a file of its own. Readers of a key read a part of each file, those of a day all of its file."""
-
-REVISIONS_PER_ROW: Final = 1 / 16
-"""A draft is written again when so many revisions have come since: they cost each reader more than its rows do."""
-
-DRAFT_AGE_MS: Final = 3 * 86_400_000
-"""A draft with any revisions since is written again after so long: readers look through all that was recorded since."""
 
 _TURNS: Final = "turns:"
 """Application whose position counts the commits: of two writers of the same turn one is refused."""
@@ -50,26 +43,14 @@ UNION ALL SELECT 'recorded:', max(recorded_ms) FROM truthloop_stand
 UNION ALL SELECT 'plan:', getvariable('truthloop_plan')
 UNION ALL SELECT 'turns:', 1 + coalesce((SELECT position FROM truthloop_followed WHERE what = 'turns'), 0)
 """
-_DUE_DAYS: Final = """
-SELECT "day", count(*), coalesce(epoch_ms(truthloop_begin("day" + 1)) <= (SELECT until_ms FROM truthloop_passed), false)
-FROM truthloop_expected_open
-WHERE epoch_ms(truthloop_begin("day" + 1)) <= (SELECT until_ms FROM truthloop_ended)
-GROUP BY "day" ORDER BY "day"
-"""
-_DRAFTS: Final = """
-SELECT
-  d.file,
-  (
-    SELECT max("day") FROM truthloop_draft_days AS o
-    WHERE o.file = d.file AND epoch_ms(truthloop_begin("day" + 1)) <= (SELECT until_ms FROM truthloop_passed)
-  ),
-  coalesce(later, 0), (SELECT max(recorded_ms) FROM truthloop_stand) - (follows ->> '$.recorded_ms')::BIGINT
-FROM truthloop_drafts AS d
-LEFT JOIN (SELECT file, count(*) AS later FROM truthloop_since_draft GROUP BY file) AS s ON s.file = d.file
-ORDER BY d.first_day
-"""
+_SUMS: Final = "truthloop.sums"
+"""Key in a file's footer: what its rows come to, day by day."""
+
+_SUMS_OF_PART: Final = "SELECT to_json(list(s))::VARCHAR FROM truthloop_sums_of('truthloop_part') AS s"
+
 _ROWS: Final = """
-FROM truthloop_scored WHERE predicted_at >= truthloop_begin(?::DATE) AND predicted_at < truthloop_begin(?::DATE + 1)
+FROM truthloop_scored_in(getvariable('truthloop_open_outcomes'))
+WHERE predicted_at >= truthloop_begin(?::DATE) AND predicted_at < truthloop_begin(?::DATE + 1)
 ORDER BY key, predicted_at, prediction_offset, "partition", kind
 """
 
@@ -87,23 +68,6 @@ class ClosedStep:
     first: date
     last: date
     rows: int
-
-
-@dataclass(frozen=True)
-class _DayRange:
-    """Days that become one file."""
-
-    first: date
-    last: date
-    is_draft: bool
-
-
-@dataclass(frozen=True)
-class _Due:
-    """Files of one commit, in order of their days, and those that they replace."""
-
-    parts: Sequence[_DayRange]
-    replaced: Sequence[DayFile]
 
 
 def close_days(path: Location, recorded_at: datetime) -> Iterator[ClosedStep]:
@@ -124,18 +88,46 @@ def close_days(path: Location, recorded_at: datetime) -> Iterator[ClosedStep]:
         return
     writer = _Writer(Lake.open(path).by_day(CLOSED_TABLE), recorded_at)
     while True:
-        with connect(path) as session:
+        with _session(path) as session:
             try:
                 session.execute("SET threads = 1")  # it stands back behind the roles
                 step = writer.step(session)
             except LakeConflict:
                 return
-            except duckdb.Error as error:
-                hint = "Nothing has changed, and it is tried again; if it fails again, check the lake's files."
-                raise lake_error("closed days could not be read", error, path, hint) from error
         if step is None:
             return
         yield step
+
+
+def days_due(path: Location) -> Sequence[ClosedStep]:
+    """Return what is due: files to take back, drafts to write anew, and new days, all in one; what is done may be more.
+
+    Raises:
+        LakeError: the lake cannot be read.
+    """
+    if CLOSED_TABLE not in tables_in(path):
+        return []
+    with _session(path) as session:
+        scored = ScoredFiles.of(session, Lake.open(path).by_day(CLOSED_TABLE))
+        steps = [ClosedStep(one.first, one.last, 0) for one in scored.outdated]
+        steps += [
+            ClosedStep(due.parts[0].first, due.parts[-1].last, sum(one.rows for one in due.replaced))
+            for due in scored.due_drafts(session)
+        ]
+        if days := list(next_days(session)):
+            steps.append(ClosedStep(days[0][0], days[-1][0], sum(rows for _, rows, _ in days)))
+        return steps
+
+
+@contextmanager
+def _session(path: Location) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give a session, and raise what goes wrong with it as a `LakeError`."""
+    with connect(path) as session:
+        try:
+            yield session
+        except duckdb.Error as error:
+            hint = "Nothing has changed, and it is tried again; if it fails again, check the lake's files."
+            raise lake_error("closed days could not be read", error, path, hint) from error
 
 
 class _Writer:
@@ -153,36 +145,16 @@ class _Writer:
             LakeConflict: another writer was first.
         """
         claims = _claims(session)
-        files = sorted(self._table.state().files, key=lambda one: one.first)
-        drafts = {path for (path,) in session.execute("SELECT file FROM truthloop_drafts").fetchall()}
-        closed = {path for (path,) in session.execute("SELECT file FROM truthloop_closed").fetchall()}
-        if outdated := [one for one in files if one.path not in drafts | closed]:
+        scored = ScoredFiles.of(session, self._table)
+        if outdated := scored.outdated:
             if any(one.path in self._own for one in outdated) or not self._exchange([], outdated, claims):
                 return None
             return ClosedStep(outdated[0].first, max(one.last for one in outdated), 0)
-        due = self._due_draft(session, files, drafts) or _due_days(session, files, drafts)
+        drafts = (due for due in scored.due_drafts(session) if due.replaced[-1].path not in self._own)
+        due = next(drafts, None) or scored.due_days(session)
         return None if due is None else self._write(session, due, claims)
 
-    def _due_draft(
-        self, session: duckdb.DuckDBPyConnection, files: Sequence[DayFile], drafts: Collection[str]
-    ) -> _Due | None:
-        """Return the first draft that is to be closed, in part at least, or written again."""
-        known = {one.path: one for one in files}
-        for path, closes, later, age_ms in session.execute(_DRAFTS).fetchall():
-            if path in self._own:
-                continue
-            file = known[path]
-            if closes is not None:
-                grown = _grown(files, drafts, file.first, file.rows, is_draft=False)
-                parts = [_DayRange(grown[0].first if grown else file.first, closes, is_draft=False)]
-                if closes < file.last:
-                    parts.append(_DayRange(closes + timedelta(days=1), file.last, is_draft=True))
-                return _Due(parts, [*grown, file])
-            if later and (later >= file.rows * REVISIONS_PER_ROW or age_ms >= DRAFT_AGE_MS):
-                return _Due([_DayRange(file.first, file.last, is_draft=True)], [file])
-        return None
-
-    def _write(self, session: duckdb.DuckDBPyConnection, due: _Due, claims: Sequence[Claim]) -> ClosedStep | None:
+    def _write(self, session: duckdb.DuckDBPyConnection, due: DueFiles, claims: Sequence[Claim]) -> ClosedStep | None:
         staged = list[StagedFile]()
         is_done = False
         try:
@@ -190,7 +162,8 @@ class _Writer:
                 rows = session.sql(_ROWS, params=[part.first, part.last]).pl()
                 constants = {"follows": _follows(session, rows) if part.is_draft else None}
                 if rows.height:
-                    staged.append(self._table.stage(rows, self._recorded_at, constants=constants))
+                    footer = {_SUMS: _sums(session, rows)}
+                    staged.append(self._table.stage(rows, self._recorded_at, constants=constants, footer=footer))
             is_done = self._exchange(staged, due.replaced, claims)
         finally:
             if not is_done:
@@ -211,39 +184,14 @@ def _claims(session: duckdb.DuckDBPyConnection) -> Sequence[Claim]:
     return [Claim(app, following - 1 if app == _TURNS else None, following) for app, following in positions]
 
 
-def _due_days(session: duckdb.DuckDBPyConnection, files: Sequence[DayFile], drafts: Collection[str]) -> _Due | None:
-    """Return the days of the next file, from the first that is due, and the file before if they become part of it.
-
-    Args:
-        files: that the table has, in order of their days.
-        drafts: paths of those that are drafts.
-    """
-    due = session.execute(_DUE_DAYS).fetchall()
-    if not due:
-        return None
-    first, rows, is_final = due[0]
-    last = first
-    limit = min((one.first for one in files if one.first > first), default=date.max)
-    grown = _grown(files, drafts, first, rows, is_draft=not is_final)
-    rows += sum(one.rows for one in grown)
-    for day, count, is_as_final in due[1:]:
-        rows += count
-        if is_as_final != is_final or day >= limit or not _has_room(rows):
-            break
-        last = day
-    return _Due([_DayRange(grown[0].first if grown else first, last, is_draft=not is_final)], grown)
-
-
-def _grown(
-    files: Sequence[DayFile], drafts: Collection[str], first: date, rows: int, *, is_draft: bool
-) -> Sequence[DayFile]:
-    """Return the file before a day, if it is of the kind that is written and has room for so many more rows."""
-    before = [one for one in files if one.last < first][-1:]
-    return [one for one in before if (one.path in drafts) == is_draft and _has_room(one.rows + rows)]
-
-
-def _has_room(rows: int) -> bool:
-    return rows <= ROWS_PER_FILE
+def _sums(session: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> str:
+    """Return what rows come to, as the views read it from a file's footer."""
+    session.register("truthloop_part", rows.with_columns(pl.lit(1).alias("sign")).to_arrow())
+    try:
+        ((text,),) = session.sql(_SUMS_OF_PART).fetchall()
+    finally:
+        session.unregister("truthloop_part")
+    return str(text)
 
 
 def _follows(session: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> str:

@@ -30,16 +30,17 @@ _CHECKPOINT_SCHEMA = {
 """Columns of a Delta checkpoint that the views read."""
 
 _IS_HISTORY = " WHERE predicted_at >= getvariable('truthloop_history')"
-_SCORED_FORMAT = 2
+_SCORED_FORMAT = 3
 """Greater with each change of what the views make of the same rows of the lake."""
 
 _LOG = "INSERT INTO truthloop_entries FROM truthloop_log('{table}');\n"
 _TABLE = Template("""
+SET VARIABLE truthloop_schema_$table = MAP {
+    $columns
+};
 CREATE OR REPLACE TEMP MACRO truthloop_rows_$table(files) AS TABLE
   SELECT CAST(recorded_at AT TIME ZONE 'UTC' AS DATE) AS recorded_on, *
-  FROM read_parquet(files, hive_partitioning = false, schema = MAP {
-    $columns
-  })$condition;
+  FROM read_parquet(files, hive_partitioning = false, schema = getvariable('truthloop_schema_$table'))$condition;
 SET VARIABLE truthloop_$table = (SELECT truthloop_read('$table', file) FROM truthloop_files WHERE "table" = '$table');
 CREATE OR REPLACE TEMP VIEW all_$table AS FROM truthloop_rows_$table(getvariable('truthloop_$table'));
 """)
@@ -84,6 +85,8 @@ def render_views(path: Location, config: LoopConfig, schemas: Mapping[str, pl.Sc
         "output": _output(config, "DOUBLE", {"binary", "regression"}),
         "output_class": _output(config, "VARCHAR", {"multiclass"}),
         "scored": ", ".join(names),
+        "ages": _ages(config),
+        "reached": _reached(config),
     }
     return template.substitute(
         **decisive,
@@ -92,7 +95,6 @@ def render_views(path: Location, config: LoopConfig, schemas: Mapping[str, pl.Sc
         plan=_plan(decisive),
         path=quote_text(str(path)),
         loop_comment=config.loop,
-        ages=_ages(config),
         retain_ms=config.greatest_retain_ms,
         logs="".join(_LOG.format(table=table) for table in reversed(TABLES)),
         tables="".join(_table(table, schemas[table]) for table in TABLES),
@@ -143,18 +145,26 @@ def _implied(config: LoopConfig, kind: str) -> str:
     return f"{'NULL' if implied is None else repr(implied)}::DOUBLE, NULL::VARCHAR"
 
 
-def _ages(config: LoopConfig) -> str:
+def _ages_of(config: LoopConfig, kind: str) -> list[int]:
     """Return the ages at which coverage is shown: those of the cohorts and of the goals, and the horizon."""
-    pairs = [
-        (kind, age_ms)
-        for kind, label in config.labels.items()
-        for age_ms in {
-            *config.cohorts.ages,
-            *(goal.age for goal in config.coverage if goal.label == kind),
-            label.horizon,
-        }
-    ]
-    return ", ".join(f"({quote_text(kind)}, {age_ms}::BIGINT)" for kind, age_ms in sorted(pairs))
+    goals = (goal.age for goal in config.coverage if goal.label == kind)
+    return sorted({*config.cohorts.ages, *goals, config.labels[kind].horizon})
+
+
+def _ages(config: LoopConfig) -> str:
+    pairs = [(kind, age_ms) for kind in sorted(config.labels) for age_ms in _ages_of(config, kind)]
+    return ", ".join(f"({quote_text(kind)}, {age_ms}::BIGINT)" for kind, age_ms in pairs)
+
+
+def _reached(config: LoopConfig) -> str:
+    """Return the SQL of the least of these ages at which an outcome had a value; null where there is none."""
+    cases = "".join(
+        f" WHEN {quote_text(kind)} THEN CASE"
+        + "".join(f" WHEN r.value_age_ms <= {age_ms} THEN {age_ms}" for age_ms in _ages_of(config, kind))
+        + " END"
+        for kind in config.labels
+    )
+    return f"CAST(CASE r.kind{cases} END AS BIGINT)"
 
 
 def _output(config: LoopConfig, duckdb_type: str, tasks: set[str]) -> str:

@@ -28,7 +28,7 @@ START = datetime(2026, 3, 6, 5, tzinfo=UTC)
 RETAIN = timedelta(hours=50)
 DEADLINE = timedelta(hours=20)
 """How far behind time the deadlines are that have passed."""
-COMPARED = ("scored", "coverage", "metrics", "scored_at('2026-03-12')", "scored_at('2030-01-01')")
+COMPARED = ("scored", "counts", "coverage", "metrics", "scored_at('2026-03-12')", "scored_at('2030-01-01')")
 OTHER_DEFINITIONS = ("chargeback-2", "chargeback-3")
 
 
@@ -227,7 +227,7 @@ def answers(lake: Path) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
 @pytest.mark.parametrize("seed", some(*range(16), at_least=2))
 def test_the_table_changes_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Steps, torn ones, rulings, redefinitions and rewrites in any order, and the table anywhere behind."""
-    monkeypatch.setattr("lake.closed_days.ROWS_PER_FILE", 30)
+    monkeypatch.setattr("lake.due_days.ROWS_PER_FILE", 30)
     loop = RandomLoop(tmp_path, seed)
     written = 0
     for turn in range(5):

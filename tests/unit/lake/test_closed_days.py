@@ -1,16 +1,18 @@
 """The table `scored`: which days it holds, when it gives them back, and who reads it."""
 
 import json
+import math
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from deltalake import DeltaTable
 from lake_builder import RECORDED_AT, LakeBuilder, hour, loop_config, ms
 
-from lake import closed_days
-from lake.closed_days import ClosedStep, close_days
+from lake import closed_days, due_days
+from lake.closed_days import ClosedStep, close_days, days_due
 from lake.session import connect
 
 NOW = datetime(2026, 3, 9, tzinfo=UTC)
@@ -78,9 +80,24 @@ def test_a_day_is_open_until_every_deadline_of_its_is_decided(tmp_path: Path, cu
     assert close(builder) == []
 
 
+def test_what_is_due_is_named_and_not_done(builder: LakeBuilder) -> None:
+    """New days, files to take back, and a draft that is closed with the days before it; each with its rows."""
+    assert days_due(builder.lake.path) == [ClosedStep(FIRST, CLOSED[-1], 6)]
+    assert held(builder) == {}
+    close(entry(builder, 2, ended=96))
+    assert days_due(builder.lake.path) == []
+    correct(builder, 0, 3, value=0.0)
+    assert days_due(entry(builder, 3, ended=96).lake.path) == [
+        ClosedStep(FIRST, CLOSED[-1], 0),
+        ClosedStep(FIRST, CLOSED[-1], 6),
+    ]
+    close(builder)
+    assert days_due(entry(builder, 4, floor=96, ended=96).lake.path) == [ClosedStep(FIRST, ENDED, 8)]
+
+
 def test_small_files_grow_until_they_are_large(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A day that comes later goes into the file of the days before, as long as there is room; no step is larger."""
-    monkeypatch.setattr(closed_days, "ROWS_PER_FILE", 4)
+    monkeypatch.setattr(due_days, "ROWS_PER_FILE", 4)
     assert [step.rows for step in close(builder)] == [4, 2]
     entry(builder, 2, floor=96)
     assert close(builder) == [ClosedStep(CLOSED[-1], date(2026, 3, 4), 4)]
@@ -89,7 +106,7 @@ def test_small_files_grow_until_they_are_large(builder: LakeBuilder, monkeypatch
 
 def test_what_comes_later_takes_its_day_back(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
     """First the views, then the table; the next step writes the day as it is now, and other files stay."""
-    monkeypatch.setattr(closed_days, "ROWS_PER_FILE", 2)
+    monkeypatch.setattr(due_days, "ROWS_PER_FILE", 2)
     close(builder)
     builder.outcome("k2", "joined", 26, 20, predicted_at=hour(24), prediction_offset=2, value=0.0, sequence=2)
     entry(builder, 2)
@@ -187,9 +204,92 @@ def test_a_revision_is_put_on_top_of_a_draft(builder: LakeBuilder) -> None:
             "SELECT key, value, reason, epoch(first_known_at - predicted_at) FROM scored WHERE day = '2026-03-04'"
         )
         assert sorted(found.fetchall()) == [("k6", 1.0, "first", 3600.0), ("k7", 0.0, "correction", 3600.0)]
-        assert connection.sql("SELECT outcome_from FROM truthloop_merged WHERE key = 'k7'").fetchall() == [
-            ("revision",)
+        merged = connection.sql("SELECT key, outcome_from FROM truthloop_merged_in(getvariable('truthloop_drafts'))")
+        assert sorted(merged.fetchall()) == [("k6", "draft"), ("k7", "revision")]
+
+
+def blank_closed_days(builder: LakeBuilder) -> None:
+    """Overwrite the rows of closed days; what the footers of their files say stays."""
+    with connect(builder.lake.path) as connection:
+        files = connection.sql("SELECT file FROM truthloop_closed").fetchall()
+    for (path,) in files:
+        file = builder.lake.path / "scored" / path
+        content = file.read_bytes()
+        footer = int.from_bytes(content[-8:-4], "little") + 8
+        file.write_bytes(content[:4] + bytes(len(content) - footer - 4) + content[-footer:])
+
+
+COUNTS = "SELECT strftime(\"day\", '%d'), status, predictions, eligible FROM counts ORDER BY ALL"
+COVERAGE = "SELECT strftime(\"day\", '%d'), predictions, labelled, is_mature FROM coverage ORDER BY ALL"
+METRICS = "SELECT strftime(\"day\", '%d'), tp, fn, round(log_loss, 9), brier, status FROM metrics ORDER BY ALL"
+
+
+def test_sums_by_day_are_read_from_footers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But those of the draft on whose day the cursor is: of its rows some are mature, here all at 62 hours."""
+    builder = LakeBuilder(tmp_path / "lake")
+    for number in range(10):
+        at = 12 * number
+        place = {"predicted_at": hour(at), "prediction_offset": number}
+        builder.predict(f"k{number}", at, number, output_fraud=0.75, eligible=number != 2)
+        builder.outcome(f"k{number}", "joined", at + 1, number, value=1.0, eligible=number != 2, **place)
+    monkeypatch.setattr("lake_builder.RECORDED_AT", RECORDED_AT + timedelta(days=3))
+    step = {"predictions_next": 10, "counters": json.dumps({"predictions": {"consumed": 10}})}
+    step |= {"floor": hour(50), "marks": json.dumps({"predictions": ms(96)})}
+    builder.entry(1, 108, cursors=json.dumps({"fraud": [ms(50), 9]}), **step)
+    monkeypatch.setattr(due_days, "ROWS_PER_FILE", 2)
+    close(builder)
+    assert (closed_until(builder), drafts(builder)) == (CLOSED[1], [CLOSED[2], ENDED])
+    right = -math.log(0.75)
+    with connect(builder.lake.path) as connection:
+        computed = connection.sql(COUNTS).fetchall()
+    blank_closed_days(builder)
+    with connect(builder.lake.path) as connection:
+        assert connection.sql(COUNTS).fetchall() == computed
+        assert computed == [
+            *(("01", "joined", 2, 2), ("02", "joined", 2, 1), ("03", "joined", 2, 2), ("04", "joined", 2, 2)),
+            ("05", "joined", 2, 2),
         ]
+        assert [row[1:] for row in connection.sql(COVERAGE).fetchall()] == [
+            *((2, 2, True), (1, 1, True), (2, 2, False), (2, 2, False), (2, 2, False))
+        ]
+        with pytest.raises(duckdb.Error):
+            connection.sql("SELECT sum(value) FROM scored").fetchall()
+    for sequence, cursor, summed in ((2, 62, 3), (3, 70, 3), (4, 88, 4)):
+        builder.entry(sequence, 108, cursors=json.dumps({"fraud": [ms(cursor), 9]}), **step)
+        mature = 3 if cursor < 88 else 4
+        with connect(builder.lake.path) as connection:
+            assert connection.sql("SELECT count(*) FROM truthloop_summed").fetchall() == [(summed,)]
+            assert connection.sql(METRICS).fetchall() == [
+                (f"{day:02d}", 2 - (day == 2), 0, round(right, 9), 0.0625, "mature" if day <= mature else "provisional")
+                for day in range(1, 6)
+            ]
+
+
+def test_a_revision_moves_the_sums_of_a_draft(builder: LakeBuilder) -> None:
+    """From what the row was to what it is; its day has as many predictions as before."""
+    close(entry(builder, 2, ended=96))
+    correct(builder, 7, 3, value=0.0)
+    place = {"predicted_at": hour(72), "prediction_offset": 6, "sequence": 3}
+    builder.outcome("k6", "retracted", 75, 24, reason="retraction", **place)
+    entry(builder, 3, ended=96)
+    with connect(builder.lake.path) as connection:
+        assert connection.sql("SELECT count(*) FROM truthloop_summed WHERE is_draft").fetchall() == [(1,)]
+        of_day = "WHERE \"day\" = '2026-03-04'"
+        counts = connection.sql(f"SELECT status, predictions FROM counts {of_day} ORDER BY ALL")  # noqa: S608 - ours
+        assert counts.fetchall() == [("joined", 1), ("retracted", 1)]
+        coverage = connection.sql(f"SELECT predictions, labelled, is_mature FROM coverage {of_day}")  # noqa: S608 - ours
+        assert coverage.fetchall() == [(2, 1, True)]
+
+
+def test_a_file_without_sums_is_named(builder: LakeBuilder) -> None:
+    """Somebody has written it anew: its rows are there, and no count leaves them out in silence."""
+    close(builder)
+    (file,) = (builder.lake.path / "scored").glob("recorded_on=*/*.parquet")
+    pl.read_parquet(file, hive_partitioning=False).write_parquet(file)
+    with connect(builder.lake.path) as connection:
+        assert connection.sql("SELECT count(*) FROM scored").fetchall() == [(10,)]
+        with pytest.raises(duckdb.Error, match=f"has no sums: .*{file.name}"):
+            connection.sql("FROM counts").fetchall()
 
 
 def test_a_timeout_that_a_withdrawal_brings_back_takes_the_draft_back(tmp_path: Path) -> None:
@@ -224,7 +324,7 @@ def test_a_draft_is_written_again_when_enough_has_come_since(
     entry(builder, 3, ended=96)
     assert close(builder) == [ClosedStep(ENDED, ENDED, 2)]
     assert close(builder) == []
-    monkeypatch.setattr(closed_days, "REVISIONS_PER_ROW", 0.6)
+    monkeypatch.setattr(due_days, "REVISIONS_PER_ROW", 0.6)
     correct(builder, 7, 4, value=0.0)
     entry(builder, 4, ended=96)
     assert close(builder) == []

@@ -56,8 +56,8 @@ def test_the_views_are_listed_in_reading_order(builder: LakeBuilder) -> None:
     query = "SELECT view_name, comment FROM duckdb_views() WHERE comment IS NOT NULL ORDER BY view_oid"
     rows = ask(builder, query)
     assert [row["view_name"] for row in rows] == [
-        *("scored", "outcomes_arrived", "revisions", "coverage", "metrics", "rejects", "ledger", "unmatched"),
-        *("evidence", "decisions", "deliveries", "backfills", "diffs", "closed_until"),
+        *("scored", "outcomes_arrived", "revisions", "counts", "coverage", "metrics", "rejects", "ledger"),
+        *("unmatched", "evidence", "decisions", "deliveries", "backfills", "diffs", "closed_until"),
     ]
     assert all(row["comment"] for row in rows)
 

@@ -32,6 +32,8 @@ _ARGUMENTS = {
     "until_ms": str(ms(1_000_000)),
     "name": "'outcomes'",
     "files": "getvariable('{macro}')",
+    "draft_files": "getvariable('truthloop_drafts')",
+    "source": "'rows_to_sum'",
     **{f"{table}_files": f"getvariable('truthloop_{table}s')" for table in ("prediction", "reject", "outcome")},
 }
 """Of the macros, by the name of a parameter; times are far in the future."""
@@ -47,6 +49,8 @@ from pathlib import Path
 from lake.session import connect
 with connect(Path(sys.argv[1])) as connection:
     connection.execute("SET enable_progress_bar = false")
+    rows = "FROM truthloop_rows_to_sum_in(getvariable('truthloop_open_outcomes'))"
+    connection.execute(f"CREATE TEMP VIEW rows_to_sum AS {rows}")
     for relation, queries in json.load(sys.stdin).items():
         counts = [len(connection.sql(query).to_arrow_table()) for query in queries]
         print(json.dumps([relation, counts]), flush=True)

@@ -10,6 +10,8 @@ import typer
 from truthloop.terminal.console import note, print_json, reporting_errors, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lake.closed_days import ClosedStep
     from lake.maintenance.backup import CheckedTable
     from lake.maintenance.maintainer import Rewritten, Swept
@@ -67,13 +69,13 @@ def maintain(
     """Rewrite many small files as few large ones, and delete what no reader may need any more. No row changes.
 
     With `retention.lake` in the config, records that are older leave the lake. At last, days that nothing changes any
-    more are written to the table `scored`; --dry-run does not look for these.
+    more are written to the table `scored`.
 
     It may run at any time, beside writers, readers and other maintainers, and may be stopped at any time.
     """
     with reporting_errors():
         from lake import Lake  # noqa: PLC0415 - keeps --help fast
-        from lake.closed_days import close_days  # noqa: PLC0415 - the same
+        from lake.closed_days import close_days, days_due  # noqa: PLC0415 - the same
         from lake.maintenance.maintainer import Maintainer  # noqa: PLC0415 - the same
         from lake.maintenance.sweep import ClockAheadError  # noqa: PLC0415 - the same
         from lake.storage.probe import check_store  # noqa: PLC0415 - the same
@@ -108,7 +110,7 @@ def maintain(
             refused = f"{error.what}. {error.hint}"
         rewritten = maintainer.due(now_ms()) if dry_run else list(maintainer.steps(now_ms))
         at = datetime.fromtimestamp(now_ms() / 1000, UTC)
-        closed = [] if dry_run else list(close_days(settings.lake, at))
+        closed = days_due(settings.lake) if dry_run else list(close_days(settings.lake, at))
         if as_json:
             print_json(
                 {
@@ -125,7 +127,7 @@ def maintain(
             _print(rewritten, left, deleted, closed)
             if begins_ms:
                 note(f"History begins at {moment(begins_ms, zone_of(settings.config.timezone))}.")
-            if dry_run and (rewritten or left or deleted):
+            if dry_run and (rewritten or left or deleted or closed):
                 note("Nothing was changed. Without --dry-run it is done; what is rewritten may make more due.")
         if refused:
             warn(refused)
@@ -222,7 +224,7 @@ def _document(one: "Rewritten") -> dict[str, object]:
 
 
 def _print(
-    rewritten: "list[Rewritten]", left: "list[Rewritten]", deleted: "list[Swept]", closed: "list[ClosedStep]"
+    rewritten: "list[Rewritten]", left: "list[Rewritten]", deleted: "list[Swept]", closed: "Sequence[ClosedStep]"
 ) -> None:
     from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - keeps --help fast
 
@@ -235,7 +237,7 @@ def _print(
     for other in deleted:
         table.add_row(other.table, "deleted", "", f"{other.files:,}", "", _megabytes(other.size))
     for step in closed:
-        what = "closed days written" if step.rows else "days taken back"
+        what = "days written" if step.rows else "days taken back"
         table.add_row("scored", what, f"{step.first} to {step.last}", "", f"{step.rows:,}" if step.rows else "", "")
     if table.row_count:
         print_table(table)

@@ -74,7 +74,7 @@ def test_without_a_query_it_lists_the_views(config: Path) -> None:
     """`scored`, the one to begin with, is the first."""
     views = json.loads(run(config, "--json").stdout)
     assert [view["view"] for view in views] == [
-        *("scored", "outcomes_arrived", "revisions", "coverage", "metrics"),
+        *("scored", "outcomes_arrived", "revisions", "counts", "coverage", "metrics"),
         *("rejects", "ledger", "unmatched", "evidence", "decisions", "deliveries"),
         *("backfills", "diffs", "closed_until", "scored_at(t)"),
     ]
