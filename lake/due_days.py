@@ -17,7 +17,7 @@ __all__ = ["DayRange", "DueFiles", "ScoredFiles", "next_days"]
 ROWS_PER_FILE: Final = 500_000
 """A day with more has a file of its own. Readers of a key read a part of each file, those of a day all of its file."""
 
-REVISIONS_PER_ROW: Final = 1 / 16
+REVISIONS_PER_ROW: Final = 1 / 64
 """A draft is written again when so many revisions have come since: they cost each reader more than its rows do."""
 
 DRAFT_AGE_MS: Final = 3 * 86_400_000
