@@ -1,11 +1,14 @@
 """Restores the join's state from the lake: accepted records, the outcomes decided of them, and the ledger's checkpoint.
 
-Only records that the state still holds at the checkpoint are read, and no outcome is decided again.
+Only records that the state still holds at the checkpoint are read, from files that may hold some, and no outcome is
+decided again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import chain
+from typing import Final
 
 import polars as pl
 
@@ -24,6 +27,13 @@ __all__ = ["restore", "restore_partition"]
 
 RECORDS_BETWEEN_SPILLS = 100_000
 """The state that is restored need not fit into memory."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER: Final = datetime(9999, 12, 31, tzinfo=UTC)
+_OFFSET_MAX: Final = (1 << 63) - 1
+
+_Times = Mapping[str, tuple[datetime, datetime]]
+_Offsets = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -149,13 +159,19 @@ def _read(
         is_needed |= _ms("predicted_at") >= since_ms
     if first is not None:
         is_needed |= pl.col("label_offset") >= first
+    times: _Times = {}
     if first is not None and since_ms is not None:
         # these tell which waiting labels will end as `too_late`, and not as `unknown_prediction`
-        has_left = _ms("predicted_at").is_between(since_ms - 2 * retain_ms, since_ms)
+        left_ms = since_ms - 2 * retain_ms
+        has_left = _ms("predicted_at").is_between(left_ms, since_ms)
         is_needed |= has_left & pl.col("key").is_in(labels["key"].unique().implode())
+        # no label joins a prediction further away than `retain`
+        times = _from("predicted_at", min(left_ms, labels.select(pl.col("order_ms").min()).item() - retain_ms))
+    elif since_ms is not None:
+        times = _from("predicted_at", since_ms)
     columns = ("partition", "key", "id", "kind", "definition", "status", "value", "value_class", "known_at_ms")
     decisions = (
-        lake.scan("outcomes")
+        lake.scan("outcomes", times)
         .filter(extent.rows, pl.col("sequence") <= extent.sequence, is_needed)
         .with_columns(_ms("known_at").alias("known_at_ms"), _ms("label_time").alias("label_time_ms"))
         .sort("revision")
@@ -166,16 +182,17 @@ def _read(
 
 
 def _accepted_predictions(lake: Lake, extent: _Extent, projection: Projection, since_ms: int | None) -> pl.DataFrame:
+    columns = ("partition", "offset", "key", "id", "time_ms", "digest", "eligible", *projection.columns)
     rows = (
-        lake.scan("predictions")
+        lake.scan("predictions", {} if since_ms is None else _from("predicted_at", since_ms))
         .filter(extent.rows, pl.col("offset") < extent.predictions_next)
         .with_columns(_ms("predicted_at").alias("time_ms"))
+        .select(columns)
+        .collect()
     )
-    if since_ms is not None:
-        rows = rows.filter(pl.col("time_ms") >= since_ms)
-    columns = ("partition", "offset", "key", "id", "time_ms", "digest", "eligible", *projection.columns)
-    refused = _refused(lake, extent, "predictions")
-    return rows.join(refused, on=["partition", "offset"], how="anti").sort("offset").select(columns).collect()
+    first = rows.select(pl.col("offset").min()).item()
+    refused = _refused(lake, extent, "predictions", _OFFSET_MAX if first is None else first).collect()
+    return rows.join(refused, on=["partition", "offset"], how="anti").sort("offset")
 
 
 def _accepted_labels(lake: Lake, extent: _Extent, checkpoints: Sequence[Checkpoint]) -> pl.DataFrame:
@@ -183,11 +200,15 @@ def _accepted_labels(lake: Lake, extent: _Extent, checkpoints: Sequence[Checkpoi
 
     Older labels have no effect; a later one has, even if it has left the state, where it superseded one that has not.
     """
-    rows = (
-        lake.scan("labels")
-        .filter(extent.rows, pl.col("offset") < extent.labels_next, pl.col("op") != Op.HEARTBEAT.value)
-        .with_columns(_ms("label_time").alias("time_ms"), _ms("known_at").alias("order_ms"))
-    )
+
+    def read(within: _Times | _Offsets) -> pl.LazyFrame:
+        return (
+            lake.scan("labels", within)
+            .filter(extent.rows, pl.col("offset") < extent.labels_next, pl.col("op") != Op.HEARTBEAT.value)
+            .with_columns(_ms("label_time").alias("time_ms"), _ms("known_at").alias("order_ms"))
+        )
+
+    first = 0
     reached = [
         [checkpoint.reach_ms.get(kind) for checkpoint in checkpoints]
         for kind in checkpoints[0].watermarks
@@ -195,9 +216,10 @@ def _accepted_labels(lake: Lake, extent: _Extent, checkpoints: Sequence[Checkpoi
     ]
     if all(None not in of_kind for of_kind in reached):
         since_ms = min(ms for of_kind in reached for ms in of_kind if ms is not None)
-        first = rows.filter(pl.col("order_ms") >= since_ms).select(pl.col("offset").min()).collect().item()
-        rows = rows.filter(pl.lit(value=False) if first is None else pl.col("offset") >= first)
-    refused = _refused(lake, extent, "labels")
+        found = read(_from("known_at", since_ms)).select(pl.col("offset").min()).collect().item()
+        first = _OFFSET_MAX if found is None else found
+    rows = read({"offset": (first, _OFFSET_MAX)})
+    refused = _refused(lake, extent, "labels", first)
     never_kept = refused.filter(pl.col("reason").is_in([reason.value for reason in NEVER_KEPT]))
     position = ["partition", "offset"]
     columns = ("key", "kind", "definition", "op", "value", "value_class", "time_ms", "order_ms")
@@ -229,12 +251,17 @@ def _decisions(frame: pl.DataFrame) -> list[DecidedOutcome]:
     return [DecidedOutcome(*row) for row in zip(*columns, strict=True)]
 
 
-def _refused(lake: Lake, extent: _Extent, name: str) -> pl.LazyFrame:
+def _refused(lake: Lake, extent: _Extent, name: str, first: int) -> pl.LazyFrame:
+    """Return the rejects of the records of an input, from the offset `first` on."""
     return (
-        lake.scan("rejects")
-        .filter(extent.rows, pl.col("stage") == "join", pl.col("input") == name, pl.col("sequence") <= extent.sequence)
+        lake.scan("rejects", {"input": (name, name), "offset": (first, _OFFSET_MAX)})
+        .filter(extent.rows, pl.col("stage") == "join", pl.col("sequence") <= extent.sequence)
         .select("partition", "offset", "reason")
     )
+
+
+def _from(column: str, since_ms: int) -> _Times:
+    return {column: (_EPOCH + timedelta(milliseconds=since_ms), _NEVER)}
 
 
 def _ms(column: str) -> pl.Expr:

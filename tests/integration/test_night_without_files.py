@@ -1,17 +1,21 @@
 """A night that brings no new file reads no state, and what it reads does not depend on how old the lake is."""
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
+from deltalake import DeltaTable
 from gate_case import entry
 from live_lake import settings_of
 from opened_files import opened_files
-from replay_case import NOW_MS, Files, run, table, write_files
+from replay_case import NOW_MS, START_MS, Files, run, table, write_files
 
 from lake import Claim, Lake
+from lake.scan import files_of
 from retrain.decision_log import DecisionLog
 from schemas.events.evidence import Event, GateState
 from streams.ledger.row import RunFile, RunRecord
@@ -107,3 +111,22 @@ def test_a_file_of_long_ago_is_known(tmp_path: Path) -> None:
     path, files = lived(tmp_path / "lake", OLD)
     summary = run(path, files.prediction_files, files.label_files)
     assert (len(summary.skipped), summary.steps) == (4, 0)
+
+
+def test_a_night_with_files_opens_no_records_that_left_the_state(tmp_path: Path) -> None:
+    """With their files overwritten it counts the same."""
+    files = write_files(tmp_path, count=240, nights=24)
+    nights = list(zip(files.prediction_files, files.label_files, strict=True))
+    for predictions, labels in nights[:-1]:
+        run(tmp_path / "lake", [predictions], [labels])
+    shutil.copytree(tmp_path / "lake", tmp_path / "whole")
+    left = datetime.fromtimestamp(START_MS / 1000, UTC) + timedelta(hours=10)
+    for name, time in (("predictions", "predicted_at"), ("labels", "known_at"), ("outcomes", "predicted_at")):
+        known = files_of(DeltaTable(str(tmp_path / "lake" / name)))
+        old = known.filter(pl.col(f"max.{time}") < left)["path"]
+        assert old.len() > 5
+        for path in old:
+            (tmp_path / "lake" / name / path).write_bytes(b"")
+    last = nights[-1]
+    counted = [run(tmp_path / lake, [last[0]], [last[1]]).counters for lake in ("lake", "whole")]
+    assert counted[0] == counted[1]
