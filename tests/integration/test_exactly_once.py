@@ -140,15 +140,19 @@ def test_a_lost_state_is_restored_from_lake_and_topics_while_others_work(kafka: 
         shutil.rmtree(loop.folder / "state" / loop.name / "join-0")
         loop.run("join", "0")
         loop.run("join", "1")
+
+        def logs() -> str:
+            return loop.log("join", "0") + loop.log("join", "1")
+
+        # before the lake goes on: nothing would be left to redo
+        loop.wait("the restore", lambda: "steps are redone from the ledger" in logs())
         loop.run("lake", "0")
         traffic.records = records[2 * third :]
         loop.produce(traffic)
         traffic.records = records
         assert finish(loop, traffic) == []
         loop.wait("the lake", lambda: not lake_differences(loop))
-        logs = loop.log("join", "0") + loop.log("join", "1")
-        assert "the state is restored from the lake" in logs
-        assert "steps are redone from the ledger" in logs
+        assert "the state is restored from the lake" in logs()
 
 
 @pytest.mark.timeout(400)

@@ -32,13 +32,16 @@ START_MS = 1_700_000_000_000
     ("name", "count", "reasons"),
     [
         ("02-card-fraud", 2_400, {"first", "late", "correction", "retraction", "timeout"}),
-        ("03-ads", 2_000, {"first", "late", "correction", "timeout"}),
+        ("03-ads", 2_000, {"first", "late", "timeout"}),
     ],
 )
 def test_a_loop_says_in_the_end_what_its_generator_meant(
     kafka: str, tmp_path: Path, name: str, count: int, reasons: set[str]
 ) -> None:
-    """Of every prediction and kind, status and value, in both directions; and every record is in exactly one place."""
+    """Of every prediction and kind, status and value, in both directions; and every record is in exactly one place.
+
+    Where both labels of a prediction are read before it, there is one revision and no correction.
+    """
     truth_file = tmp_path / "truth.jsonl"
     with running(ExampleLoop(tmp_path, kafka, name)) as loop:
         loop.program("traffic.py", "--count", str(count), "--prefix", loop.prefix, "--truth", str(truth_file))

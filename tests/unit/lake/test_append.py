@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
+from threading import Thread
 
 import polars as pl
 import pytest
@@ -168,6 +169,27 @@ def test_a_commit_of_another_writer_after_the_check_is_noticed(
 
     monkeypatch.setattr(writer, "_commit", commit_late)
     assert not append(builder, frame, 0, 1)
+    assert offsets(builder.lake) == [0]
+
+
+def test_of_two_threads_with_the_same_range_one_writes(builder: LakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share a handle, so Delta would see no conflict: the second one waits for the first, and finds it written."""
+    writer = builder.lake._writers["rejects"]
+    commit = writer._commit
+    frame = rejects(builder, 0)
+    found: list[bool] = []
+    other = Thread(target=lambda: found.append(append(builder, frame, 0, 1)))
+
+    def commit_late(*arguments: object) -> None:
+        monkeypatch.setattr(writer, "_commit", commit)
+        other.start()
+        other.join(timeout=0.5)  # without a lock it ends within this time
+        commit(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writer, "_commit", commit_late)
+    assert append(builder, frame, 0, 1)
+    other.join()
+    assert found == [False]
     assert offsets(builder.lake) == [0]
 
 
