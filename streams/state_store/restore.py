@@ -15,6 +15,7 @@ import polars as pl
 from joins import Checkpoint, DecidedOutcome, KeptLabel, Op, Partition, Policy, RebuildError, rebuild
 from joins.watermark import PREDICTIONS
 from lake import Lake
+from schemas.base.instant import MOMENT_MAX_MS
 from schemas.base.location import Location
 from schemas.base.status import NEVER_KEPT, RejectReason, Status
 from schemas.errors import LakeError
@@ -29,7 +30,6 @@ RECORDS_BETWEEN_SPILLS = 100_000
 """The state that is restored need not fit into memory."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_NEVER: Final = datetime(9999, 12, 31, tzinfo=UTC)
 _OFFSET_MAX: Final = (1 << 63) - 1
 
 _Times = Mapping[str, tuple[datetime, datetime]]
@@ -261,7 +261,12 @@ def _refused(lake: Lake, extent: _Extent, name: str, first: int) -> pl.LazyFrame
 
 
 def _from(column: str, since_ms: int) -> _Times:
-    return {column: (_EPOCH + timedelta(milliseconds=since_ms), _NEVER)}
+    """Return the bounds of a column of times; records have none before 1970, whatever `retain` reaches back to."""
+    return {column: (_at(max(since_ms, 0)), _at(MOMENT_MAX_MS))}
+
+
+def _at(time_ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=time_ms)
 
 
 def _ms(column: str) -> pl.Expr:
