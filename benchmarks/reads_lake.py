@@ -76,12 +76,13 @@ def lake_to_read(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.Nam
     """
     parser.add_argument("--outcomes", type=int, default=2_000_000)
     parser.add_argument("--days", type=int, default=120, help="on which they were recorded")
+    parser.add_argument("--behind", type=int, default=0, help="days that were recorded since maintenance, too")
     parser.add_argument("--lake", type=Path, help="folder of the lake")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="truthloop-bench-") as folder:
         arguments.lake = arguments.lake or Path(folder) / "lake"
         if not arguments.lake.exists():
-            make_lake(arguments.lake, arguments.outcomes, arguments.days)
+            make_lake(arguments.lake, arguments.outcomes, arguments.days, arguments.behind)
         yield arguments, Path(folder)
 
 
@@ -90,27 +91,37 @@ def key_of(number: int) -> str:
     return str(pl.select(_key(pl.lit(number, pl.Int64))).item())
 
 
-def make_lake(path: Path, outcomes: int, days: int) -> Lake:
+def make_lake(path: Path, outcomes: int, days: int, behind: int = 0) -> Lake:
     """Make a lake with about so many outcomes, recorded on so many days, each of which is one file of each table.
 
-    Days that are over are closed, as maintenance leaves them.
+    Days that are over are closed or drafts, as maintenance leaves them; then it was `behind` days more not called.
     """
     lake = Lake.create(path, CONFIG)
     writers = {table: TableWriter(path / table) for table in TABLES}
     per_day = outcomes // days // 1000 * 1000
     for day in range(days):
-        at = datetime(FIRST_DAY.year, 1, 1, 23, 59, tzinfo=UTC) + timedelta(days=day)
-        for table, rows in _recorded_on(day, per_day):
-            known = {name: dtype for name, dtype in lake.schema(table).items() if name in rows.columns}
-            frame = rows.select(pl.col(name).cast(dtype) for name, dtype in known.items())
-            lake.append(table, frame, [Claim("bench", day, day + 1)], recorded_at=at)
-            _rewrite(path / table, writers[table], at.date())
+        _record(lake, writers, day, per_day)
     for writer in writers.values():
         writer.checkpoint()
-    end = datetime(FIRST_DAY.year, 1, 1, tzinfo=UTC) + timedelta(days=days)
-    for _ in close_days(path, end):
+    for _ in close_days(path, _start_of(days)):
         pass
+    for day in range(days, days + behind):
+        _record(lake, writers, day, per_day)
     return lake
+
+
+def _start_of(day: int) -> datetime:
+    return datetime(FIRST_DAY.year, 1, 1, tzinfo=UTC) + timedelta(days=day)
+
+
+def _record(lake: Lake, writers: Mapping[str, TableWriter], day: int, per_day: int) -> None:
+    """Append what is recorded on a day, at its end."""
+    at = _start_of(day + 1) - timedelta(minutes=1)
+    for table, rows in _recorded_on(day, per_day):
+        known = {name: dtype for name, dtype in lake.schema(table).items() if name in rows.columns}
+        frame = rows.select(pl.col(name).cast(dtype) for name, dtype in known.items())
+        lake.append(table, frame, [Claim("bench", day, day + 1)], recorded_at=at)
+        _rewrite(lake.path / table, writers[table], at.date())
 
 
 def _rewrite(folder: Path, writer: TableWriter, day: date) -> None:
@@ -139,7 +150,7 @@ def _recorded_on(day: int, per_day: int) -> Iterator[tuple[str, pl.DataFrame]]:
     again = [frame.with_columns(delay=pl.lit(CORRECTED_AFTER_DAYS)) for frame in corrected]
     yield "labels", pl.concat([_labels(labelled, 0), *(_labels(frame, 1) for frame in again)])
     ends = [_expired(_predictions(day - HORIZON_DAYS, 800, 1000, per_day), day)] if day >= HORIZON_DAYS else []
-    joined = [_joined(labelled, 0), *(_joined(frame, 1) for frame in again)]
+    joined = [_joined(labelled, day, 0), *(_joined(frame, day, 1) for frame in again)]
     yield "outcomes", pl.concat([*joined, *ends])
     yield (
         "rejects",
@@ -149,7 +160,7 @@ def _recorded_on(day: int, per_day: int) -> Iterator[tuple[str, pl.DataFrame]]:
             pl.lit("duplicate").alias("reason"),
             "partition",
             pl.col("offset") + per_day * 10_000,
-            pl.lit(day).alias("sequence"),
+            pl.lit(_last_step(day)).alias("sequence"),
         ),
     )
     yield "ledger", _ledger(day, per_day)
@@ -215,7 +226,7 @@ _LABEL = {"kind": "fraud", "definition": "chargeback-1", "op": "upsert", "origin
 _REVISION = {"kind": "fraud", "definition": "chargeback-1"}
 
 
-def _joined(made: pl.DataFrame, correction: int) -> pl.DataFrame:
+def _joined(made: pl.DataFrame, day: int, correction: int) -> pl.DataFrame:
     return (
         _revisions(made)
         .with_columns(
@@ -227,7 +238,7 @@ def _joined(made: pl.DataFrame, correction: int) -> pl.DataFrame:
             revision=pl.col("offset") * 4 + 1 + correction,
             label_offset=pl.col("offset") * 2 + correction,
             label_time=_known(),
-            sequence=pl.col("delay").cast(pl.Int64),
+            sequence=pl.lit(_last_step(day), pl.Int64),
         )
         .select(_OUTCOME)
     )
@@ -245,7 +256,7 @@ def _expired(made: pl.DataFrame, day: int) -> pl.DataFrame:
             revision=pl.col("offset") * 4,
             label_offset=pl.lit(None, pl.Int64),
             label_time=pl.lit(None, pl.Datetime("us", "UTC")),
-            sequence=pl.lit(day, pl.Int64),
+            sequence=pl.lit(_last_step(day), pl.Int64),
         )
         .select(_OUTCOME)
     )
@@ -264,6 +275,11 @@ def _revisions(made: pl.DataFrame) -> pl.DataFrame:
         prediction_offset="offset",
         output="output_fraud",
     )
+
+
+def _last_step(day: int) -> int:
+    """Return the last step that was recorded on a day: that of all its rows."""
+    return (day + 1) * STEPS_PER_DAY - 1
 
 
 def _ledger(day: int, per_day: int) -> pl.DataFrame:

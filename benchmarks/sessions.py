@@ -96,9 +96,8 @@ def conduct(folder: Path, queries: int, seed: int) -> Mapping[str, Any]:
         share = queries * (number + 1) // (len(rounds) - 1) - queries * number // (len(rounds) - 1)
         for at, reader in enumerate(readers):
             _tell(reader, json.dumps([end_ms, share * (at + 1) // READERS - share * at // READERS]))
+        _tell(loop, "")
         for process in (loop, *readers):
-            if process is loop:
-                _tell(loop, "")
             _answer(process)
     seen = [json.loads(process.communicate()[0].splitlines()[-1]) for process in (*readers, loop)]
     *reports, lake = seen
@@ -135,7 +134,7 @@ class Session:
     """A connection with the views, and what they must say: that of when it began."""
 
     def __init__(self, lake: Path, opened_ms: int, closes_ms: int) -> None:
-        self.connection = connect(lake).__enter__()
+        self.connection = connect(lake)
         self.opened_ms, self.closes_ms = opened_ms, closes_ms
         self.head_ms: int = self._one('SELECT epoch_ms(max("now")) FROM ledger')
         begins_ms = self._one("SELECT epoch_ms(getvariable('truthloop_history'))")
