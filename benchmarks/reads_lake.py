@@ -133,7 +133,7 @@ def _rewrite(folder: Path, writer: TableWriter, day: date) -> None:
         return
     storage = FolderStorage(folder)
     added = write_sorted(storage, table, group, state.statistics)
-    commit_replacement(storage, Replacement(table, state.version, state.position, group, added), added.modified_ms)
+    commit_replacement(storage, Replacement(table, state.version, state.position, group, [added]), added.modified_ms)
 
 
 def _recorded_on(day: int, per_day: int) -> Iterator[tuple[str, pl.DataFrame]]:

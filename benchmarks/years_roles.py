@@ -17,7 +17,7 @@ from lake.closed_days import close_days
 from lake.maintenance.maintainer import Maintainer
 from retrain.approval import Person, RulingOutcome, RulingRequest
 from schemas.events.backfill import Verdict
-from streams.ledger.history import advance_history, rows_leave_before_ms
+from streams.ledger.retention import drop_old_rows
 from truthloop.config.settings import Settings
 from truthloop.evidence.approvals import open_approvals
 from truthloop.feedback.reconcile import Reconciler
@@ -119,8 +119,7 @@ def maintain(maintainer: Maintainer, settings: Settings) -> None:
     """Do what is due of maintenance, as `truthloop lake maintain` does."""
     for _ in maintainer.sweep(now_ms()):
         pass
-    begins_ms = advance_history(Lake.open(settings.lake), settings.config, now_ms())
-    left = maintainer.drop_history(rows_leave_before_ms(begins_ms, settings.config), now_ms)
+    left = drop_old_rows(maintainer, Lake.open(settings.lake), settings.config, now_ms)
     closed = close_days(settings.lake, datetime.fromtimestamp(now_ms() / 1000, UTC))
     for _ in chain(left, maintainer.steps(now_ms), closed):
         pass

@@ -7,6 +7,7 @@ library's own rules for compaction.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,14 +50,14 @@ class Replacement:
         read_version: version of the table at which all removed files were active.
         position: of the table's maintenance claim at that version.
         removed: files to replace.
-        added: file with exactly their rows; None: the rows leave the table.
+        added: files with exactly their rows; none: the rows leave the table.
     """
 
     table: str
     read_version: int
     position: int
     removed: Group
-    added: DataFile | None
+    added: Sequence[DataFile]
 
 
 def claim_of(table: str) -> str:
@@ -118,7 +119,7 @@ def _check_compatible(other: Actions, version: int, replacement: Replacement) ->
 def _entry(replacement: Replacement, now_ms: int) -> bytes:
     """Return the log entry: who, the claim, what is gone, what is there instead."""
     partition = {PARTITION_COLUMN: replacement.removed.day.isoformat()}
-    is_change = replacement.added is None
+    is_change = not replacement.added
     removed = [
         {
             "path": file.path,
@@ -139,8 +140,7 @@ def _entry(replacement: Replacement, now_ms: int) -> bytes:
             "dataChange": False,
             "stats": file.stats,
         }
-        for file in (replacement.added,)
-        if file is not None
+        for file in replacement.added
     ]
     info = {
         "timestamp": now_ms,

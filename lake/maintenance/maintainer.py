@@ -7,13 +7,14 @@ removes, and everything else is either done or due again.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from lake.append import TableWriter
 from lake.maintenance.commit import Replacement, commit_replacement
 from lake.maintenance.expiry import ORPHAN_AFTER_MS, Expired
-from lake.maintenance.history import HISTORY_TABLES, files_of_history
+from lake.maintenance.history import HISTORY_TABLES, REJECTS, STEP, files_of_history, old_rejects
 from lake.maintenance.plan import ActiveFile, Group, plan_groups
-from lake.maintenance.rewrite import write_sorted
+from lake.maintenance.rewrite import Part, write_sorted
 from lake.maintenance.status import TableStatus, table_status
 from lake.maintenance.sweep import ClockAheadError, LogTimes, TableFiles, check_clock, read_files
 from lake.maintenance.table_state import TableState
@@ -148,6 +149,40 @@ class Maintainer:
             else:
                 yield step
 
+    def old_rejects(self, before: date) -> list[Rewritten]:
+        """Return the rejects of the mapping that leave, by day (`lake.maintenance.history.OldRejects.leaving`).
+
+        Args:
+            before: those that were recorded on this day and later stay.
+
+        Raises:
+            LakeError: the table cannot be read.
+        """
+        rejects = next(table for table in self._tables if table.name == REJECTS)
+        return [Rewritten(REJECTS, one.leaving) for one in old_rejects(rejects.active(), before)]
+
+    def drop_rejects(self, before: date, now_ms: Callable[[], int]) -> Iterator[Rewritten]:
+        """Take these rejects out of their table, and give each day after it is done.
+
+        Args:
+            before: as of `old_rejects`.
+            now_ms: the wall clock, ms UTC.
+
+        Raises:
+            LakeError: the table cannot be read or written; what was given is done.
+        """
+        rejects = next(table for table in self._tables if table.name == REJECTS)
+        try:
+            for one in old_rejects(rejects.active(), before):
+                if one.mixed is not None:
+                    rejects.split(one.mixed, STEP, now_ms)
+            for one in old_rejects(rejects.active(), before):
+                if one.alone is not None:
+                    rejects.drop(one.alone, now_ms())
+                    yield Rewritten(REJECTS, one.alone)
+        except LakeConflict as conflict:
+            log.info("old rejects leave later: %s", conflict)
+
     def status(self, now_ms: int) -> list[TableStatus]:
         """Return the status of each table.
 
@@ -231,7 +266,7 @@ class _Table:
             LakeConflict: another maintainer was first; nothing has changed.
         """
         state = self._state_with(group)
-        commit_replacement(self._storage, Replacement(self.name, state.version, state.position, group, None), now_ms)
+        commit_replacement(self._storage, Replacement(self.name, state.version, state.position, group, ()), now_ms)
         self._crash(f"{self.name} dropped")
 
     def _state_with(self, group: Group) -> TableState:
@@ -279,21 +314,33 @@ class _Table:
         """Give up uploads that began before a time and were never finished."""
         self._storage.abandon(before_ms)
 
-    def _replace(self, group: Group, now_ms: Callable[[], int]) -> None:
-        """Rewrite a group and commit it.
+    def split(self, group: Group, column: str, now_ms: Callable[[], int]) -> None:
+        """Rewrite a group as two files: of the rows without a value in a column, and of the others.
+
+        Raises:
+            LakeConflict: another maintainer or a writer that removes rows was first; nothing has changed.
+            LakeError: it cannot be done; nothing has changed.
+        """
+        without = sum(file.without_step or 0 for file in group.files)
+        empty = Part(column, is_null=True, rows=without)
+        self._replace(group, now_ms, empty, Part(column, is_null=False, rows=group.rows - without))
+
+    def _replace(self, group: Group, now_ms: Callable[[], int], *parts: Part) -> None:
+        """Rewrite a group as one file, or as one for each part, and commit it.
 
         Raises:
             LakeConflict: another maintainer or a writer that removes rows was first; nothing has changed.
             LakeError: it cannot be done; nothing has changed.
         """
         state = self._state_with(group)
-        added = write_sorted(self._storage, self.name, group, state.statistics)
+        added = [write_sorted(self._storage, self.name, group, state.statistics, part) for part in parts or (None,)]
         self._crash(f"{self.name} rewritten")
         try:
             commit_replacement(
                 self._storage, Replacement(self.name, state.version, state.position, group, added), now_ms()
             )
         except LakeConflict:
-            self._storage.delete(added.path)
+            for file in added:
+                self._storage.delete(file.path)
             raise
         self._crash(f"{self.name} replaced")

@@ -44,6 +44,7 @@ class ActiveFile:
         rows: their number.
         modified_ms: when it was written, ms UTC.
         latest_ms: the greatest time of its rows (`lake.maintenance.history.TIME_OF`), ms UTC; None: it is not known.
+        without_step: rows that no step of a join has made, in the table of rejects; None: it is not known.
     """
 
     path: str
@@ -52,6 +53,7 @@ class ActiveFile:
     rows: int
     modified_ms: int
     latest_ms: int | None = None
+    without_step: int | None = None
 
     @property
     def level(self) -> int:

@@ -10,6 +10,7 @@ import re
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from string import Template
 from typing import Any, Final
@@ -24,7 +25,7 @@ from lake.table import PARTITION_COLUMN
 from lake.view import quote_name, quote_text
 from schemas.errors import LakeError
 
-__all__ = ["write_sorted"]
+__all__ = ["Part", "write_sorted"]
 
 ROWS_PER_GROUP = 16_384
 """A reader of one key decodes one group of each day, and a footer has some hundred bytes for each column of each."""
@@ -48,8 +49,8 @@ _SORTED_BY: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 """Column of the day, and the columns after it; rows of the other tables keep the order in which they were written."""
 
 _COPY = Template(
-    "COPY (SELECT * FROM read_parquet($$files, hive_partitioning = false, union_by_name = true) $order) TO $target "
-    "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE $rows_per_group)"
+    "COPY (SELECT * FROM read_parquet($$files, hive_partitioning = false, union_by_name = true) $where $order) "
+    "TO $target (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE $rows_per_group)"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = "TIMESTAMP WITH TIME ZONE"
@@ -65,11 +66,34 @@ _PLACES = re.compile(r"([\[*?])")
 """What DuckDB would take for a pattern in a path."""
 
 
-def write_sorted(storage: Storage, table: str, group: Group, columns: Sequence[str]) -> DataFile:
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a group.
+
+    Attributes:
+        column: that tells which.
+        is_null: those without a value in it, or those with one.
+        rows: how many there are.
+    """
+
+    column: str
+    is_null: bool
+    rows: int
+
+    @property
+    def condition(self) -> str:
+        """The WHERE of these rows."""
+        return f"WHERE {quote_name(self.column)} IS {'' if self.is_null else 'NOT '}NULL"
+
+
+def write_sorted(
+    storage: Storage, table: str, group: Group, columns: Sequence[str], part: Part | None = None
+) -> DataFile:
     """Write the rows of a group as one new file, durably; nothing names it yet.
 
     Args:
         columns: those that get statistics, as far as the files have them.
+        part: only these rows.
 
     Raises:
         LakeError: the new file would not have as many rows, a file cannot be read, or none can be written.
@@ -86,7 +110,10 @@ def write_sorted(storage: Storage, table: str, group: Group, columns: Sequence[s
             stats: dict[str, Any] = {}
 
             def write(target: str) -> None:
-                copy = _COPY.substitute(order=_order(table), target=quote_text(target), rows_per_group=ROWS_PER_GROUP)
+                where = "" if part is None else part.condition
+                copy = _COPY.substitute(
+                    where=where, order=_order(table), target=quote_text(target), rows_per_group=ROWS_PER_GROUP
+                )
                 session.execute(copy, {"files": sources})
                 stats.update(_statistics(session, target, columns))
 
@@ -95,10 +122,10 @@ def write_sorted(storage: Storage, table: str, group: Group, columns: Sequence[s
         hint = "Check that the disk has room; nothing has changed, and it is tried again."
         where = storage.location(path).rpartition("/")[0]
         raise lake_error(f"{len(group.files)} files could not be rewritten as one", error, where, hint) from error
-    if stats["numRecords"] != group.rows:
+    if stats["numRecords"] != (rows := group.rows if part is None else part.rows):
         storage.delete(path)
         raise LakeError(
-            f"{len(group.files)} files have {stats['numRecords']:,} rows, and the log says {group.rows:,}",
+            f"{len(group.files)} files have {stats['numRecords']:,} rows, and the log says {rows:,}",
             where=f"table {table}, {PARTITION_COLUMN} {group.day}",
             hint="Nothing has changed. `truthloop lake verify` names the damaged file; restore it from a backup.",
         )

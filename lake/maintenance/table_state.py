@@ -8,7 +8,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from lake.maintenance.commit import claim_of
-from lake.maintenance.history import TIME_OF
+from lake.maintenance.history import REJECTS, STEP, TIME_OF
 from lake.maintenance.plan import ActiveFile
 from lake.scan import files_of
 from lake.table import PARTITION_COLUMN
@@ -41,11 +41,12 @@ class TableState:
         actions = files_of(handle)
         files = []
         if actions.height:
-            latest = f"max.{TIME_OF.get(table)}"
-            is_known = latest in actions.columns
+            latest, without_step = f"max.{TIME_OF.get(table)}", f"{_NULLS}{STEP}"
+            unknown = pl.lit(None, pl.Int64)
             rows = actions.select(
                 *("path", f"partition.{PARTITION_COLUMN}", "size_bytes", "num_records", "modification_time"),
-                latest_ms=pl.col(latest).dt.epoch("ms") if is_known else pl.lit(None, pl.Int64),
+                latest_ms=pl.col(latest).dt.epoch("ms") if latest in actions.columns else unknown,
+                without_step=pl.col(without_step) if table == REJECTS and without_step in actions.columns else unknown,
             ).filter(pl.col("num_records").is_not_null())
             files = [ActiveFile(*row) for row in rows.iter_rows()]
         declared = (handle.metadata().configuration or {}).get(_STATISTICS)

@@ -1,4 +1,4 @@
-"""How long records stay in the lake."""
+"""How long records stay in the lake, and rejects of what never became one."""
 
 from collections.abc import Iterator, Mapping
 
@@ -23,6 +23,12 @@ class RetentionConfig(StrictModel):
         default=None,
         description="How long a prediction stays in the lake with its labels, outcomes and rejects, by its own time. "
         "At least three times the greatest `retain`, and a week; left out: for ever. What was counted stays.",
+    )
+    rejects: DurationMs | None = Field(
+        default=None,
+        ge=86_400_000,
+        description="How long what the mapping has rejected stays in the lake, from its recording. At least a day; "
+        "left out: like records. Rejects of the join always stay as long as the record that they are about.",
     )
 
 

@@ -6,7 +6,7 @@ where two of them do the same, the lake refuses the second.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Self
@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from lake import Lake
 from lake.closed_days import close_days
 from lake.failure import is_of_storage
-from lake.maintenance.maintainer import Maintainer, Rewritten
+from lake.maintenance.maintainer import Maintainer
 from lake.maintenance.sweep import ClockAheadError
 from schemas.config.loop import LoopConfig
 from schemas.errors import LakeError
-from streams.ledger.history import advance_history, rows_leave_before_ms
+from streams.ledger.retention import drop_old_rows
 from streams.runtime.worker import Worker
 
 __all__ = ["BackgroundMaintenance", "MaintenanceMetrics"]
@@ -46,7 +46,7 @@ class MaintenanceMetrics:
     Attributes:
         seconds: CPU time.
         files: rewritten ones, by table.
-        left: rows that left the lake because they are older than its history, by table.
+        left: rows that left the lake because they are older than `retention` says, by table.
         deleted: files that no reader may need any more, by table.
         closed: rows of days that nothing changes any more, written to their table.
         failing: 1 after a failure, 0 after the next success.
@@ -70,7 +70,7 @@ class MaintenanceMetrics:
         )
         self.left = Counter(
             "truthloop_lake_left_rows",
-            "Rows that left the lake because its history begins after them",
+            "Rows that left the lake because they are older than its retention",
             ["table"],
             registry=registry,
         )
@@ -158,7 +158,8 @@ class BackgroundMaintenance:
             for step in maintainer.sweep(self._worker.now_ms()):
                 self._metrics.deleted.labels(step.table).inc(step.files)
                 began_s = self._rest(began_s)
-            for left in self._history(maintainer):
+            opened = Lake.open(self._worker.lake)
+            for left in drop_old_rows(maintainer, opened, self._config, self._worker.now_ms):
                 self._metrics.left.labels(left.table).inc(left.group.rows)
                 began_s = self._rest(began_s)
         except ClockAheadError as error:
@@ -174,11 +175,6 @@ class BackgroundMaintenance:
             if self._stop.is_set():
                 return
         self._rest(began_s)
-
-    def _history(self, maintainer: Maintainer) -> Iterator[Rewritten]:
-        """Let history begin where the config wants it, and take out what is before."""
-        begins_ms = advance_history(Lake.open(self._worker.lake), self._config, self._worker.now_ms())
-        yield from maintainer.drop_history(rows_leave_before_ms(begins_ms, self._config), self._worker.now_ms)
 
     def _maintainer(self) -> Maintainer:
         return Maintainer(self._worker.lake, self._config.lake.keep_readable, self._worker.crash)

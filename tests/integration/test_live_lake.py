@@ -22,6 +22,7 @@ from truthloop.evidence.conservation import check_conservation
 
 HOUR_MS = 3_600_000
 POSITIONS = ["partition", "prediction_offset", "label_offset", "revision"]
+DUE_DAYS = "SELECT version, day, kind, age_ms, due FROM coverage WHERE due ORDER BY ALL"
 DEFINITIONS = {kind: label.definition for kind, label in CONFIG.labels.items()}
 
 
@@ -101,13 +102,13 @@ def test_what_is_behind_the_ledger_does_not_count_yet(live: LiveLake) -> None:
     settings = settings_of(live.lake.path)
     live.advance({0: 6, 1: 4, 2: 5})
     before = read_evidence(settings)
-    due = answer(live.lake.path, "SELECT version, day, kind, age_ms, due FROM coverage WHERE due ORDER BY ALL")
+    due = answer(live.lake.path, DUE_DAYS)
     for tables in range(1, 5):
         live.advance({0: 1, 1: 2}, tables=tables)
         assert_same(read_evidence(settings), before)
         assert_same(recounted_evidence(live.lake.path), before)
         assert check_conservation(live.lake, DEFINITIONS).violations == []
-        assert answer(live.lake.path, "SELECT version, day, kind, age_ms, due FROM coverage WHERE due ORDER BY ALL").equals(due)
+        assert answer(live.lake.path, DUE_DAYS).equals(due)
     live.advance({0: 0, 1: 0})
     after = read_evidence(settings)
     assert not after.cells.whole().equals(before.cells.whole())

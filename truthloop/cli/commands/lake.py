@@ -68,8 +68,8 @@ def maintain(
 ) -> None:
     """Rewrite many small files as few large ones, and delete what no reader may need any more. No row changes.
 
-    With `retention.lake` in the config, records that are older leave the lake. At last, days that nothing changes any
-    more are written to the table `scored`.
+    With `retention` in the config, older records and rejects leave the lake. At last, days that have ended are
+    written to the table `scored`.
 
     It may run at any time, beside writers, readers and other maintainers, and may be stopped at any time.
     """
@@ -80,11 +80,8 @@ def maintain(
         from lake.maintenance.sweep import ClockAheadError  # noqa: PLC0415 - the same
         from lake.storage.probe import check_store  # noqa: PLC0415 - the same
         from schemas.base.figures import moment, zone_of  # noqa: PLC0415 - the same
-        from streams.ledger.history import (  # noqa: PLC0415 - the same
-            advance_history,
-            history_due,
-            rows_leave_before_ms,
-        )
+        from streams.ledger.history import history_due  # noqa: PLC0415 - the same
+        from streams.ledger.retention import drop_old_rows, old_rows  # noqa: PLC0415 - the same
         from streams.runtime.crash_point import crash_points  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
@@ -101,11 +98,11 @@ def maintain(
         try:
             deleted = maintainer.expired(now_ms()) if dry_run else list(maintainer.sweep(now_ms()))
             opened = Lake.open(settings.lake)
-            begins_ms = (
-                history_due(opened, settings.config) if dry_run else advance_history(opened, settings.config, now_ms())
-            )
-            before_ms = rows_leave_before_ms(begins_ms, settings.config)
-            left = maintainer.history(before_ms) if dry_run else list(maintainer.drop_history(before_ms, now_ms))
+            begins_ms = history_due(opened, settings.config)
+            if dry_run:
+                left = old_rows(maintainer, opened, settings.config, now_ms())
+            else:
+                left = list(drop_old_rows(maintainer, opened, settings.config, now_ms))
         except ClockAheadError as error:
             refused = f"{error.what}. {error.hint}"
         rewritten = maintainer.due(now_ms()) if dry_run else list(maintainer.steps(now_ms))
@@ -229,7 +226,7 @@ def _print(
     from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - keeps --help fast
 
     table = plain_table("table:", "what:", "days:", "files", "rows", "MB")
-    for what, steps in (("rewritten as one file", rewritten), ("older than history, left", left)):
+    for what, steps in (("rewritten as one file", rewritten), ("older than retention, left", left)):
         for one in steps:
             group = one.group
             cells = (f"{len(group.files):,}", f"{group.rows:,}", _megabytes(group.size))
