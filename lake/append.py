@@ -130,7 +130,8 @@ class TableWriter:
         finally:
             self._is_asked = None
 
-    def _ask_again(self) -> None:
+    def ask_again(self) -> None:
+        """Within a look: see newer commits, too."""
         if self._is_asked:
             self._is_asked = False
 
@@ -231,7 +232,7 @@ class TableWriter:
                 failure = error
             else:
                 self._positions |= {claim.app: claim.following for claim in claims}
-                self._ask_again()  # a handle does not always know its own commit
+                self.ask_again()  # a handle does not always know its own commit
                 return True
         raise LakeError(
             f"other writers were first {ATTEMPTS_MAX} times: {failure}",

@@ -120,6 +120,10 @@ class Lake:
                 stack.enter_context(writer.look())
             yield
 
+    def ask_again(self, table: str) -> None:
+        """Within a look: see newer commits of a table, too."""
+        self._writer(table).ask_again()
+
     def applied(self, table: str, app: str) -> int:
         """Return the next position of `app` in `table`; 0 if it has written nothing."""
         return self._writer(table).position(app)

@@ -109,7 +109,7 @@ class IngestRole:
         mine = self._assignment
         if self._backoff.must_wait:
             consumer.consume(1, timeout=BATCH_S)  # keeps the membership; nothing is assigned
-            self._health.report_waiting()
+            self._health.report_alive()
             return
         if self._backoff or mine.has_changed:
             self._transactions.open()  # a transaction of this worker's last life would hold the offsets back

@@ -77,4 +77,4 @@ class Backoff:
         """Report one iteration of the role; during a back-off the role counts as alive, however long it takes."""
         self._health.report_progress(moved, lag)
         if self:
-            self._health.report_waiting()
+            self._health.report_alive()

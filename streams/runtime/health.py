@@ -17,12 +17,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from schemas.errors import ConfigError
 
-__all__ = ["PROBE_PATHS", "Health", "HealthServer", "ProbeAnswer"]
+__all__ = ["FEEDBACK_STALLED_AFTER_S", "PROBE_PATHS", "Health", "HealthServer", "ProbeAnswer"]
 
 log = logging.getLogger("truthloop.health")
 
 STALLED_AFTER_S = 60.0
 """An iteration takes at most a few seconds; librdkafka's own time-outs are 10 s."""
+
+FEEDBACK_STALLED_AFTER_S = 1_800.0
+"""One statement of the feedback role may read the whole lake: that which selects a data set."""
 
 ACCEPT_PAUSE_S = 0.5
 """Between two attempts to accept a connection while the process has no descriptor left."""
@@ -46,6 +49,7 @@ class Health:
 
     Args:
         clock: a monotonic clock, in seconds.
+        stalled_after_s: a role that gets nothing done for longer is stalled.
 
     Attributes:
         registry: Prometheus registry of the role's metrics.
@@ -54,7 +58,12 @@ class Health:
         seconds: duration of batches, from reading to the commit.
     """
 
-    def __init__(self, role: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        role: str,
+        clock: Callable[[], float] = time.monotonic,
+        stalled_after_s: float = STALLED_AFTER_S,
+    ) -> None:
         self.role = role
         self.registry = CollectorRegistry()
         self.records = Counter("truthloop_records", "Records taken in", ["role", "input"], registry=self.registry)
@@ -77,6 +86,7 @@ class Health:
         )
         self._away.labels(role)
         self._clock = clock
+        self._stalled_after_s = stalled_after_s
         self._lock = Lock()
         self._moved_at = clock()
         self._unready = "it is starting"
@@ -90,8 +100,8 @@ class Health:
                 self._moved_at = self._clock()
         self._lag.labels(self.role).set(lag)
 
-    def report_waiting(self) -> None:
-        """Report that the role waits for something outside, which its readiness names.
+    def report_alive(self) -> None:
+        """Report that the role waits for something outside, which its readiness names, or is amid something long.
 
         A restart would not help, so the role does not count as stalled.
         """
@@ -135,7 +145,7 @@ class Health:
         """Return why the role is not alive; empty while it is."""
         with self._lock:
             silent_s = 0.0 if self._awaited else self._clock() - self._moved_at
-        return f"no progress for {silent_s:.0f} s although there is work" if silent_s > STALLED_AFTER_S else ""
+        return f"no progress for {silent_s:.0f} s although there is work" if silent_s > self._stalled_after_s else ""
 
     def unready(self) -> str:
         """Return why the role is not ready; empty when it is."""

@@ -4,10 +4,12 @@ Covers `truthloop.evidence.lake_cells`, `truthloop.evidence.cell_runs` and `trut
 """
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from threading import Event, get_ident
 
 import polars as pl
 import pytest
@@ -26,7 +28,7 @@ from streams.replay import sorted_input
 from truthloop.evidence import cell_runs, recount
 from truthloop.evidence import cells as evidence
 from truthloop.evidence.cells import Evidence, read_evidence
-from truthloop.evidence.lake_cells import scored_labels
+from truthloop.evidence.lake_cells import LakeCells, scored_labels
 
 HOUR_MS = 3_600_000
 
@@ -136,6 +138,42 @@ def test_cells_that_are_ahead_of_the_ledger_wait_for_it(live: LiveLake) -> None:
         read_evidence(replace(settings, config=other))
     live.lake.replace("ledger", rows, [Claim("repair", 1, 2)], recorded_at=RECORDED_AT)
     assert_same(read_evidence(settings), recounted_evidence(live.lake.path))
+
+
+def test_the_page_waits_for_the_gates_recount_and_takes_it(live: LiveLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads of one process see that cells count otherwise: one counts, in parts that it tells of."""
+    settings = settings_of(live.lake.path)
+    live.finish()
+    read_evidence(settings)
+    other = replace(settings, config=settings.config.model_copy(update={"timezone": "Asia/Tokyo"}))
+    monkeypatch.setattr(recount, "RECORDS_MAX", 40)
+    folded, has_begun, is_read, counts = recount.fold, Event(), Event(), list[int]()
+
+    def counted_fold(*arguments: object) -> pl.DataFrame:
+        counts.append(get_ident())
+        has_begun.set()
+        assert is_read.wait(60)
+        return folded(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recount, "fold", counted_fold)
+    read = evidence.read_cells
+
+    def read_by_both(*arguments: object) -> LakeCells:
+        found = read(*arguments)  # type: ignore[arg-type]
+        if counts and get_ident() != counts[0]:
+            is_read.set()
+        return found
+
+    monkeypatch.setattr(evidence, "read_cells", read_by_both)
+    parts = list[int]()
+    with ThreadPoolExecutor(2) as pool:
+        gate = pool.submit(read_evidence, other, None, lambda: parts.append(len(counts)))
+        assert has_begun.wait(60)
+        page = pool.submit(read_evidence, other)
+        assert_same(gate.result(), page.result())
+    assert len(set(counts)) == 1
+    assert len(counts) > 3
+    assert set(range(1, len(counts) + 1)) <= set(parts)
 
 
 @pytest.mark.parametrize("further", [{}, {0: 2}, {1: 2, 2: 1}])

@@ -8,7 +8,7 @@ rulings about backfills they follow.
 A fold reads the cells' summary and the new rows, and appends what they add: it costs the same however old the loop is.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -87,12 +87,15 @@ class Evidence:
         return [one for one in self.rulings if one.episode.kind == kind] == [*rulings]
 
 
-def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidence:
+def read_evidence(
+    settings: Settings, before: Evidence | None = None, on_part: Callable[[], None] = lambda: None
+) -> Evidence:
     """Return the loop's cells, brought up to date, and how far the inputs have been read.
 
     Args:
         before: the result of this process's last call; what it has read is reused if no other process has written any
             cells since.
+        on_part: called whenever a part of the new rows, or of all rows where they are counted anew, has been counted.
 
     Raises:
         LakeError: there is no lake yet, or it cannot be read or written.
@@ -103,7 +106,7 @@ def read_evidence(settings: Settings, before: Evidence | None = None) -> Evidenc
         newest = complete_rows(lake)
         plan = plan_of(lake, settings.config)
         logs = before.logs if before is not None else {kind.name: DecisionLog(lake, kind.name) for kind in plan.kinds}
-        folder = _Folder(lake, plan, logs, newest)
+        folder = _Folder(lake, plan, logs, newest, on_part)
         cells, rulings = folder.bring_up_to_date(before)
         reach = _reach([row.checkpoint for row in newest.values()], plan)
         return Evidence(cells.admitted(plan), cells, reach, rulings, logs, lake)
@@ -128,11 +131,13 @@ class _Folder:
     plan: CellPlan
     logs: Logs
     newest: Mapping[int, LedgerRow]
+    on_part: Callable[[], None]
 
     def bring_up_to_date(self, before: Evidence | None) -> tuple[LakeCells, Sequence[Ruling]]:
         """Return the cells after folding all new rows and following the newest rulings."""
         cells = self._known(before)
         while True:
+            self.on_part()
             grown = self._folded(cells)
             if grown is None:
                 cells = self._read()
@@ -163,7 +168,8 @@ class _Folder:
             return known
         if spans is None:
             rulings, following = self._rulings(known, is_newest=True)
-            recount(self.lake, self.plan, self.newest, known, rulings, following)
+            for _ in recount(self.lake, self.plan, self.newest, known, rulings, following):
+                self.on_part()
             return None
         rulings, _ = self._rulings(known, is_newest=False)
         new = read_new_rows(self.lake, spans, self.plan, rulings)

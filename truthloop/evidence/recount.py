@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from threading import Lock
 
 import polars as pl
 
@@ -27,6 +28,8 @@ from truthloop.evidence.spans import RECORDS_MAX, counter_of_values, new_spans, 
 
 __all__ = ["recount"]
 
+_TURN = Lock()
+
 
 def recount(
     lake: Lake,
@@ -35,12 +38,13 @@ def recount(
     known: LakeCells,
     rulings: Sequence[Ruling],
     following: Sequence[Claim],
-) -> None:
-    """Replace all cells by those of one fold of everything, in one commit.
+) -> Iterator[None]:
+    """Replace all cells by those of one fold of everything, in one commit; yield whenever a part has been counted.
 
     Cells of days before `plan.since` stay as they are: records of these days have left the lake.
 
-    If another process writes cells meanwhile, nothing is replaced: read them, and see whether it is still needed.
+    If another process writes cells meanwhile, nothing is replaced: read them, and see whether it is still needed. The
+    gate and the page of one process count one after the other.
 
     Args:
         plan: what is to be counted.
@@ -52,6 +56,20 @@ def recount(
     Raises:
         LakeError: the cells count steps that the ledger no longer has, or does not have again yet.
     """
+    with _TURN:
+        lake.ask_again("cells")
+        if lake.applied("cells", APP) == known.applied[APP]:
+            yield from _recount(lake, plan, newest, known, rulings, following)
+
+
+def _recount(
+    lake: Lake,
+    plan: CellPlan,
+    newest: Mapping[int, LedgerRow],
+    known: LakeCells,
+    rulings: Sequence[Ruling],
+    following: Sequence[Claim],
+) -> Iterator[None]:
     folded = {number: known.applied[cells_app(number)] for number in newest}
     if ahead := [number for number, row in newest.items() if folded[number] > row.sequence + 1]:
         raise LakeError(
@@ -69,8 +87,10 @@ def recount(
     old = _OldCells(known, plan.since)
     staged = list[StagedFile]()
     try:
-        parts.count(lake, newest, rulings, old)
-        staged += stage_days(table, parts.staged, plan.digest, recorded_at)
+        yield from parts.count(lake, newest, rulings, old)
+        for one in stage_days(table, parts.staged, plan.digest, recorded_at):
+            staged.append(one)
+            yield
         staged += (stage_cells(table, rows, of, recorded_at, is_merged=True) for of, rows in old.cut_off())
     finally:
         table.discard(parts.staged)
@@ -124,7 +144,9 @@ class _Parts:
     recorded_at: datetime
     staged: list[StagedFile] = field(default_factory=list)
 
-    def count(self, lake: Lake, newest: Mapping[int, LedgerRow], rulings: Sequence[Ruling], old: _OldCells) -> None:
+    def count(
+        self, lake: Lake, newest: Mapping[int, LedgerRow], rulings: Sequence[Ruling], old: _OldCells
+    ) -> Iterator[None]:
         slots = old.slots(self.plan.slices)
         known = merge(old.summary(), summarise(slots))
         self._stage([known, slots])
@@ -140,6 +162,7 @@ class _Parts:
             summary = summary.plus(added)
             self._stage([added, rows])
             positions |= {span.partition: span.steps[1] for span in spans}
+            yield
 
     def _stage(self, frames: Iterable[pl.DataFrame]) -> None:
         rows = merge(*frames)

@@ -63,11 +63,15 @@ class Reconciler:
 
     Args:
         now_ms: the wall clock; no decision depends on it.
+        on_part: called whenever a part of what takes long is done.
     """
 
-    def __init__(self, settings: Settings, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: Settings, now_ms: Callable[[], int], on_part: Callable[[], None] = lambda: None
+    ) -> None:
         self._settings = settings
         self._now_ms = now_ms
+        self._on_part = on_part
         self._lake = Lake.open(settings.lake)
         self._evidence: Evidence | None = None
         self._kinds = {name: self._new_kind(name) for name in settings.config.labels}
@@ -97,7 +101,7 @@ class Reconciler:
         Raises:
             LakeError: it cannot be read or written, or a data set cannot be written; the next run continues from there.
         """
-        evidence = self._evidence = read_evidence(self._settings, self._evidence)
+        evidence = self._evidence = read_evidence(self._settings, self._evidence, self._on_part)
         evaluations: list[Evaluation] = []
         decisions: list[Decision] = []
         for kind in self._kinds.values():
@@ -171,6 +175,7 @@ class Reconciler:
             entries, gate = entries + new, gate.after_all(new)
             if day is not None:
                 evaluations.append(evaluator.evaluate(day, arrivals, self._memory(kind.origin.kind, gate)))
+                self._on_part()
                 new = self._entries(kind, gate, evaluations[-1])
                 entries, gate = entries + new, gate.after_all(new)
             if gate.state is GateState.PREPARING:

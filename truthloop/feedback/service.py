@@ -57,7 +57,7 @@ class FeedbackHandlers:
         self._topics = Topics.of(config)
         check_store(settings.lake)
         self._lake = Lake.open(settings.lake)
-        self._reconciler = Reconciler(settings, now_ms)
+        self._reconciler = Reconciler(settings, now_ms, health.report_alive)
         self._metrics = metrics
         self._metrics_reader = MetricsReader(settings, self._metrics)
         origins = EntryOrigin.all_of(config)

@@ -49,7 +49,7 @@ async def _serve(page: PageServer, port: int, health: Health, should_stop: Calla
     health.set_readiness()
     try:
         while not should_stop():
-            health.report_waiting()
+            health.report_alive()
             await asyncio.sleep(_STOP_CHECK_S)
     finally:
         await end_serving()

@@ -23,7 +23,7 @@ from streams.kafka.client import KafkaClients, check_limits
 from streams.runtime.cluster_watch import ClusterWatch
 from streams.runtime.crash_point import crash_points
 from streams.runtime.folder import make_state_folder
-from streams.runtime.health import Health, HealthServer
+from streams.runtime.health import FEEDBACK_STALLED_AFTER_S, Health, HealthServer
 from streams.runtime.worker import Worker
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
@@ -137,7 +137,7 @@ def _run(settings: Settings, role: str, slot: str | None, port: int | None) -> N
     clients = unasked_clients(settings, role)
     if settings.config.kafka is not None:
         check_limits(settings.config.kafka)
-    health = Health(role)
+    health = Health(role, stalled_after_s=FEEDBACK_STALLED_AFTER_S) if role == "feedback" else Health(role)
     port = role_port(settings, role) if port is None else port
     make_state_folder(settings.state)
     with ExitStack() as stack:

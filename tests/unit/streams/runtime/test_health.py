@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from streams.runtime.health import PROBE_PATHS, Health, HealthServer, ProbeAnswer
+from streams.runtime.health import FEEDBACK_STALLED_AFTER_S, PROBE_PATHS, Health, HealthServer, ProbeAnswer
 
 
 @pytest.mark.parametrize("path", PROBE_PATHS)
@@ -113,8 +113,13 @@ def test_a_role_that_moves_nothing_is_stalled_and_one_that_waits_is_not() -> Non
     now_s[0] = 61.0
     assert health.answer("/livez").status == 503
     assert json.loads(health.answer("/livez").body)["reason"].startswith("no progress for 61 s")
-    health.report_waiting()
+    health.report_alive()
     assert health.answer("/livez").status == 200
+    patient = Health("feedback", lambda: now_s[0], stalled_after_s=FEEDBACK_STALLED_AFTER_S)
+    now_s[0] += FEEDBACK_STALLED_AFTER_S
+    assert patient.answer("/livez").status == 200
+    now_s[0] += 1
+    assert patient.answer("/livez").status == 503
 
 
 def test_a_stopped_partition_is_named_until_it_is_released() -> None:
