@@ -7,12 +7,14 @@ commit exchanges others for it, so that a table can be rewritten in parts that f
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
 from uuid import uuid4
 
 import polars as pl
+import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.transaction import RemoveAction
 
@@ -35,6 +37,11 @@ _MERGED: Final = "merged-"
 
 _ROW_GROUP: Final = 65_536
 """Rows of a row group: a reader of one day skips the others of its file."""
+
+_KEY: Final = "key"
+"""A column with a Bloom filter: a reader of one key decodes the group that has it, and of the others 80 kB."""
+_UNIQUE: Final = frozenset({_KEY, "id"})
+"""Texts that hardly ever come twice: a dictionary of them would be as long as they are."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +149,8 @@ class DayTable:
         columns = [one for one in self._schema.names() if one != PARTITION_COLUMN]
         frame = whole.select(pl.col(one).cast(self._schema[one]) for one in columns)
 
-        def write(file: str) -> None:
-            frame.write_parquet(
-                file, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP, metadata=dict(footer)
-            )
-
         try:
-            stored = self._storage.stage(path, write)
+            stored = self._storage.stage(path, partial(_write, frame, footer))
         except OSError as error:
             hint = "Check that the disk has room and the folder is writable, then run the same command again."
             raise lake_error("could not be written", error, self._folder / path, hint) from error
@@ -241,3 +243,19 @@ def _files(handle: DeltaTable) -> Iterable[DayFile]:
         actions = actions.with_columns(known.cast(pl.Date).fill_null(limit).alias(name))
     for row in actions.select("path", "num_records", "size_bytes", "first", "last").iter_rows():
         yield DayFile(*row)
+
+
+def _write(frame: pl.DataFrame, footer: Mapping[str, str], file: str) -> None:
+    table = frame.to_arrow()
+    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    with pq.ParquetWriter(
+        file,
+        table.schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=[name for name in texts if name not in _UNIQUE],
+        bloom_filter_options={_KEY: {"ndv": min(_ROW_GROUP, frame.height)}} if _KEY in texts else None,
+        store_schema=False,
+    ) as writer:
+        writer.write_table(table, row_group_size=_ROW_GROUP)
+        writer.add_key_value_metadata(dict(footer))

@@ -14,7 +14,7 @@ from lake.maintenance.commit import Replacement, commit_replacement
 from lake.maintenance.expiry import ORPHAN_AFTER_MS, Expired
 from lake.maintenance.history import HISTORY_TABLES, REJECTS, STEP, files_of_history, old_rejects
 from lake.maintenance.plan import ActiveFile, Group, plan_groups
-from lake.maintenance.rewrite import Part, write_sorted
+from lake.maintenance.rewrite import NullsPart, write_sorted
 from lake.maintenance.status import TableStatus, table_status
 from lake.maintenance.sweep import ClockAheadError, LogTimes, TableFiles, check_clock, read_files
 from lake.maintenance.table_state import TableState
@@ -322,10 +322,10 @@ class _Table:
             LakeError: it cannot be done; nothing has changed.
         """
         without = sum(file.without_step or 0 for file in group.files)
-        empty = Part(column, is_null=True, rows=without)
-        self._replace(group, now_ms, empty, Part(column, is_null=False, rows=group.rows - without))
+        empty = NullsPart(column, is_null=True, rows=without)
+        self._replace(group, now_ms, empty, NullsPart(column, is_null=False, rows=group.rows - without))
 
-    def _replace(self, group: Group, now_ms: Callable[[], int], *parts: Part) -> None:
+    def _replace(self, group: Group, now_ms: Callable[[], int], *parts: NullsPart) -> None:
         """Rewrite a group as one file, or as one for each part, and commit it.
 
         Raises:

@@ -25,7 +25,7 @@ from lake.table import PARTITION_COLUMN
 from lake.view import quote_name, quote_text
 from schemas.errors import LakeError
 
-__all__ = ["Part", "write_sorted"]
+__all__ = ["NullsPart", "write_sorted"]
 
 ROWS_PER_GROUP = 16_384
 """A reader of one key decodes one group of each day, and a footer has some hundred bytes for each column of each."""
@@ -67,7 +67,7 @@ _PLACES = re.compile(r"([\[*?])")
 
 
 @dataclass(frozen=True)
-class Part:
+class NullsPart:
     """Some rows of a group.
 
     Attributes:
@@ -87,7 +87,7 @@ class Part:
 
 
 def write_sorted(
-    storage: Storage, table: str, group: Group, columns: Sequence[str], part: Part | None = None
+    storage: Storage, table: str, group: Group, columns: Sequence[str], part: NullsPart | None = None
 ) -> DataFile:
     """Write the rows of a group as one new file, durably; nothing names it yet.
 

@@ -25,6 +25,7 @@ from truthloop.evidence.conservation import check_conservation
 
 DEFINITIONS = {"fraud": "chargeback", "click": "clicked"}
 SHAKY = (
+    *({"kind": kind, "count": 1} for kind in ("unavailable", "cut", "half", "slow")),
     {"kind": "lost", "count": 4, "match": r"^PUT .*/_delta_log/\d{20}\.json"},
     {"kind": "lost", "share": 0.01, "match": "^PUT"},
     {"kind": "unavailable", "share": 0.01},
