@@ -26,20 +26,22 @@ HOLDOUT = timedelta(days=7)
 def main() -> None:
     """Make a lake, or take one, and write a data set in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--until", type=int, default=0, help="as of so many days before the newest label")
     parser.add_argument("--write", type=Path, help="only write, to this folder, from a lake that is there")
     with lake_to_read(parser) as (arguments, folder):
         if arguments.write:
-            print(json.dumps(write(arguments.lake, arguments.write)))
+            print(json.dumps(write(arguments.lake, arguments.write, arguments.until)))
             return
         command = [sys.executable, __file__, "--lake", str(arguments.lake), "--write", str(folder / "datasets")]
+        command += ["--until", str(arguments.until)]
         subprocess.run(command, check=True)  # noqa: S603 - ours
 
 
-def write(path: Path, root: Path) -> dict[str, float]:
-    """Write one of everything whose outcome is final, and return the figures."""
+def write(path: Path, root: Path, until: int) -> dict[str, float]:
+    """Write one of everything whose outcome was final so many days before the newest label; return the figures."""
     lake = Lake.open(path)
     newest = lake.scan("labels").select("known_at").max().collect().item()
-    as_of_ms = round(newest.astimezone(UTC).timestamp() * 1000)
+    as_of_ms = round((newest.astimezone(UTC) - timedelta(days=until)).timestamp() * 1000)
     began_s, began_cpu_s = time.monotonic(), time.process_time()
     order = DatasetOrder("bench", "fraud", as_of_ms, None, HOLDOUT // timedelta(milliseconds=1))
     written = write_dataset(lake, CONFIG, order, root)

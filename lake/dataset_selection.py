@@ -22,15 +22,20 @@ PARTS = ("train", "holdout")
 MEMORY = "1GB"
 """What a selection keeps in memory; the rest goes to disk."""
 
-ROWS_PER_PART = 250_000
-"""Predictions whose labels are looked up together: the memory of that does not go to disk."""
+ROWS_PER_PART = 1_000_000
+"""Predictions whose labels are looked up together: the memory of that does not go to disk. Each part reads the labels
+that its predictions may have met, which are those of twice the greatest `retain`."""
 
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+
+_AS_WRITTEN = "build_side_probe_side"
+"""DuckDB's optimizer that chooses which side of a join is kept in memory. It takes the labels of months for fewer than
+the predictions of a part, and puts them on the disk; without it, it is the right side as the views are written."""
 
 _TEMPLATE = Path(__file__).with_name("dataset.sql.template")
-_DAYS = """
-SELECT epoch_ms(predicted_at) // 86400000 AS on_day, count(*) FROM truthloop_expected
-WHERE predicted_at <= to_timestamp(? / 1000.0) AND kind = ? GROUP BY on_day ORDER BY on_day
+_HOURS = """
+SELECT epoch_ms(predicted_at) // 3600000 AS of_hour, count(*) FROM truthloop_expected
+WHERE predicted_at <= to_timestamp(? / 1000.0) AND kind = ? GROUP BY of_hour ORDER BY of_hour
 """
 _PART = "INSERT INTO truthloop_scored_then FROM truthloop_then({since_ms}, {until_ms});\n"
 # as if a person approved an episode at a time
@@ -85,8 +90,13 @@ def count_rows(lake: Lake, config: LoopConfig, order: DatasetOrder, approving: s
 
 def split_ms(config: LoopConfig, order: DatasetOrder) -> int:
     """Return the least time of a prediction of the holdout."""
+    return _newest_ms(config, order) - order.holdout_ms
+
+
+def _newest_ms(config: LoopConfig, order: DatasetOrder) -> int:
+    """Return the greatest time of a prediction that is old enough."""
     age_ms = config.labels[order.kind].horizon if order.at_age_ms is None else order.at_age_ms
-    return order.as_of_ms - order.holdout_ms - age_ms
+    return order.as_of_ms - age_ms
 
 
 def select(session: duckdb.DuckDBPyConnection, config: LoopConfig, order: DatasetOrder, spill: Path) -> None:
@@ -97,7 +107,8 @@ def select(session: duckdb.DuckDBPyConnection, config: LoopConfig, order: Datase
     """
     session.execute("SET memory_limit = " + quote_text(MEMORY))
     session.execute("SET temp_directory = " + quote_text(str(spill)))
-    parts = _parts(session.execute(_DAYS, [order.as_of_ms, order.kind]).fetchall())
+    session.execute("SET disabled_optimizers = " + quote_text(_AS_WRITTEN))
+    parts = _parts(session.execute(_HOURS, [_newest_ms(config, order), order.kind]).fetchall())
     session.execute(
         Template(_TEMPLATE.read_text("utf-8")).substitute(
             split_ms=split_ms(config, order),
@@ -109,12 +120,12 @@ def select(session: duckdb.DuckDBPyConnection, config: LoopConfig, order: Datase
     )
 
 
-def _parts(days: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the bounds of parts in milliseconds, from pairs of a day since 1970 and its rows, in order."""
+def _parts(hours: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the bounds of parts in milliseconds, from pairs of an hour since 1970 and its rows, in order."""
     parts: list[tuple[int, int]] = []
     rows = 0
-    for day, count in days:
-        bounds = (day * DAY_MS, (day + 1) * DAY_MS)
+    for hour, count in hours:
+        bounds = (hour * HOUR_MS, (hour + 1) * HOUR_MS)
         if parts and rows + count <= ROWS_PER_PART:
             parts[-1] = (parts[-1][0], bounds[1])
             rows += count
