@@ -1,5 +1,8 @@
 """DuckDB session with the views of a lake's `views.sql`, in memory. Read-only, and without the Delta library."""
 
+import re
+from typing import Final
+
 import duckdb
 
 from lake.failure import lake_error, store_error
@@ -9,6 +12,10 @@ from lake.view import VIEWS_FILE
 from schemas.base.location import Location
 
 __all__ = ["connect"]
+
+_VIEW: Final = re.compile(r"^(CREATE OR REPLACE TEMP VIEW \w+) AS", re.MULTILINE)
+_UNBOUND_VIEW: Final = r"\1 WITH (DEFER_BINDING) AS"
+"""A view whose columns are found when it is first used. DuckDB before 2.0 has none, so it is not in `views.sql`."""
 
 
 def connect(path: Location) -> duckdb.DuckDBPyConnection:
@@ -33,7 +40,7 @@ def connect(path: Location) -> duckdb.DuckDBPyConnection:
     try:
         storage.serve(connection)
         connection.execute("SET TimeZone = 'UTC'")
-        _, *statements = connection.extract_statements(text)
+        _, *statements = connection.extract_statements(_VIEW.sub(_UNBOUND_VIEW, text))
         connection.execute("SET VARIABLE truthloop_lake = ?", [str(path)])
         for statement in statements:
             connection.execute(statement)
