@@ -80,6 +80,7 @@ class Maintainer:
         Marker.read(path)
         self._keep_readable_ms = keep_readable_ms
         self._tables = [_Table(path / table, crash) for table in tables_in(path)]
+        self._rejects = next(table for table in self._tables if table.name == REJECTS)
 
     def due(self, now_ms: int) -> list[Rewritten]:
         """Return the rewrites that are due, those of the table with the most files first; they may make more due.
@@ -158,8 +159,7 @@ class Maintainer:
         Raises:
             LakeError: the table cannot be read.
         """
-        rejects = next(table for table in self._tables if table.name == REJECTS)
-        return [Rewritten(REJECTS, one.leaving) for one in old_rejects(rejects.active(), before)]
+        return [Rewritten(REJECTS, one.leaving) for one in old_rejects(self._rejects.active(), before)]
 
     def drop_rejects(self, before: date, now_ms: Callable[[], int]) -> Iterator[Rewritten]:
         """Take these rejects out of their table, and give each day after it is done.
@@ -171,14 +171,13 @@ class Maintainer:
         Raises:
             LakeError: the table cannot be read or written; what was given is done.
         """
-        rejects = next(table for table in self._tables if table.name == REJECTS)
         try:
-            for one in old_rejects(rejects.active(), before):
+            for one in old_rejects(self._rejects.active(), before):
                 if one.mixed is not None:
-                    rejects.split(one.mixed, STEP, now_ms)
-            for one in old_rejects(rejects.active(), before):
+                    self._rejects.split_by_step(one.mixed, now_ms)
+            for one in old_rejects(self._rejects.active(), before):
                 if one.alone is not None:
-                    rejects.drop(one.alone, now_ms())
+                    self._rejects.drop(one.alone, now_ms())
                     yield Rewritten(REJECTS, one.alone)
         except LakeConflict as conflict:
             log.info("old rejects leave later: %s", conflict)
@@ -314,16 +313,16 @@ class _Table:
         """Give up uploads that began before a time and were never finished."""
         self._storage.abandon(before_ms)
 
-    def split(self, group: Group, column: str, now_ms: Callable[[], int]) -> None:
-        """Rewrite a group as two files: of the rows without a value in a column, and of the others.
+    def split_by_step(self, group: Group, now_ms: Callable[[], int]) -> None:
+        """Rewrite a group as two files: of the rows that no step of a join has made, and of the others.
 
         Raises:
             LakeConflict: another maintainer or a writer that removes rows was first; nothing has changed.
             LakeError: it cannot be done; nothing has changed.
         """
         without = sum(file.without_step or 0 for file in group.files)
-        empty = NullsPart(column, is_null=True, rows=without)
-        self._replace(group, now_ms, empty, NullsPart(column, is_null=False, rows=group.rows - without))
+        others = NullsPart(STEP, is_null=False, rows=group.rows - without)
+        self._replace(group, now_ms, NullsPart(STEP, is_null=True, rows=without), others)
 
     def _replace(self, group: Group, now_ms: Callable[[], int], *parts: NullsPart) -> None:
         """Rewrite a group as one file, or as one for each part, and commit it.

@@ -58,48 +58,38 @@ def recount(
     """
     with _TURN:
         lake.ask_again("cells")
-        if lake.applied("cells", APP) == known.applied[APP]:
-            yield from _recount(lake, plan, newest, known, rulings, following)
-
-
-def _recount(
-    lake: Lake,
-    plan: CellPlan,
-    newest: Mapping[int, LedgerRow],
-    known: LakeCells,
-    rulings: Sequence[Ruling],
-    following: Sequence[Claim],
-) -> Iterator[None]:
-    folded = {number: known.applied[cells_app(number)] for number in newest}
-    if ahead := [number for number, row in newest.items() if folded[number] > row.sequence + 1]:
-        raise LakeError(
-            f"counts more steps of partition {ahead[0]} than the ledger has, so it cannot be recreated",
-            where=f"table cells of {lake.path}",
-            hint="If the lake is being filled again from its source, try again when that is done. "
-            "Otherwise only the ledger was restored from a backup: restore the whole lake.",
-        )
-    first = known.applied[APP]
-    claims = [Claim(APP, first, first + 1), *following]
-    claims += [Claim(cells_app(number), folded[number], row.sequence + 1) for number, row in newest.items()]
-    recorded_at = datetime.fromtimestamp(now_ms() / 1000, UTC)
-    table = lake.by_day("cells")
-    parts = _Parts(table, plan, recorded_at)
-    old = _OldCells(known, plan.since)
-    staged = list[StagedFile]()
-    try:
-        yield from parts.count(lake, newest, rulings, old)
-        for one in stage_days(table, parts.staged, plan.digest, recorded_at):
-            staged.append(one)
-            yield
-        staged += (stage_cells(table, rows, of, recorded_at, is_merged=True) for of, rows in old.cut_off())
-    finally:
-        table.discard(parts.staged)
-    try:
-        table.exchange(staged, old.replaced, claims, is_change=True, recorded_at=recorded_at)
-    except LakeConflict:
-        table.discard(staged)
-        if lake.applied("cells", APP) == first and known.applied[MERGE_APP] == lake.applied("cells", MERGE_APP):
-            raise
+        if lake.applied("cells", APP) != known.applied[APP]:
+            return
+        folded = {number: known.applied[cells_app(number)] for number in newest}
+        if ahead := [number for number, row in newest.items() if folded[number] > row.sequence + 1]:
+            raise LakeError(
+                f"counts more steps of partition {ahead[0]} than the ledger has, so it cannot be recreated",
+                where=f"table cells of {lake.path}",
+                hint="If the lake is being filled again from its source, try again when that is done. "
+                "Otherwise only the ledger was restored from a backup: restore the whole lake.",
+            )
+        first = known.applied[APP]
+        claims = [Claim(APP, first, first + 1), *following]
+        claims += [Claim(cells_app(number), folded[number], row.sequence + 1) for number, row in newest.items()]
+        recorded_at = datetime.fromtimestamp(now_ms() / 1000, UTC)
+        table = lake.by_day("cells")
+        parts = _Parts(table, plan, recorded_at)
+        old = _OldCells(known, plan.since)
+        staged = list[StagedFile]()
+        try:
+            yield from parts.count(lake, newest, rulings, old)
+            for one in stage_days(table, parts.staged, plan.digest, recorded_at):
+                staged.append(one)
+                yield
+            staged += (stage_cells(table, rows, of, recorded_at, is_merged=True) for of, rows in old.cut_off())
+        finally:
+            table.discard(parts.staged)
+        try:
+            table.exchange(staged, old.replaced, claims, is_change=True, recorded_at=recorded_at)
+        except LakeConflict:
+            table.discard(staged)
+            if lake.applied("cells", APP) == first and known.applied[MERGE_APP] == lake.applied("cells", MERGE_APP):
+                raise
 
 
 @dataclass(frozen=True)

@@ -98,11 +98,12 @@ def maintain(
         try:
             deleted = maintainer.expired(now_ms()) if dry_run else list(maintainer.sweep(now_ms()))
             opened = Lake.open(settings.lake)
-            begins_ms = history_due(opened, settings.config)
             if dry_run:
                 left = old_rows(maintainer, opened, settings.config, now_ms())
+                begins_ms = history_due(opened, settings.config)
             else:
                 left = list(drop_old_rows(maintainer, opened, settings.config, now_ms))
+                begins_ms = opened.history_begins_ms
         except ClockAheadError as error:
             refused = f"{error.what}. {error.hint}"
         rewritten = maintainer.due(now_ms()) if dry_run else list(maintainer.steps(now_ms))
