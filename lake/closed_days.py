@@ -73,7 +73,8 @@ class ClosedStep:
 def close_days(path: Location, recorded_at: datetime) -> Iterator[ClosedStep]:
     """Bring the table up to date, and give each step after it is done; where another writer was first, end.
 
-    A file that was written and is outdated at once, by rows that no step has completed yet, is left to the next call.
+    One session serves all steps, but those that take days back: the next one sees these days as open. A file that was
+    written and is outdated at once, by rows that no step has completed yet, is left to the next call.
 
     Args:
         path: of the lake.
@@ -87,16 +88,16 @@ def close_days(path: Location, recorded_at: datetime) -> Iterator[ClosedStep]:
     if CLOSED_TABLE not in tables_in(path):
         return
     writer = _Writer(Lake.open(path).by_day(CLOSED_TABLE), recorded_at)
-    while True:
+    is_outdated = True
+    while is_outdated:
         with _session(path) as session:
             try:
                 session.execute("SET threads = 1")  # it stands back behind the roles
-                step = writer.step(session)
+                step = writer.take_back(session)
+                is_outdated = step is not None
+                yield from [step] if step is not None else writer.steps(session)
             except LakeConflict:
                 return
-        if step is None:
-            return
-        yield step
 
 
 def days_due(path: Location) -> Sequence[ClosedStep]:
@@ -131,31 +132,43 @@ def _session(path: Location) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 class _Writer:
-    """Takes steps."""
+    """Takes steps, each a commit that claims the next turn."""
 
     def __init__(self, table: DayTable, recorded_at: datetime) -> None:
         self._table = table
         self._recorded_at = recorded_at
-        self._own: set[str] = set()
 
-    def step(self, session: duckdb.DuckDBPyConnection) -> ClosedStep | None:
-        """Take back the days that something newer touches, else write the next ones; None if nothing is due.
+    def take_back(self, session: duckdb.DuckDBPyConnection) -> ClosedStep | None:
+        """Take back the days that something newer touches; None if there are none.
 
         Raises:
             LakeConflict: another writer was first.
         """
-        claims = _claims(session)
-        scored = ScoredFiles.of(session, self._table)
-        if outdated := scored.outdated:
-            if any(one.path in self._own for one in outdated) or not self._exchange([], outdated, claims):
-                return None
-            return ClosedStep(outdated[0].first, max(one.last for one in outdated), 0)
-        drafts = (due for due in scored.due_drafts(session) if due.replaced[-1].path not in self._own)
-        due = next(drafts, None) or scored.due_days(session)
-        return None if due is None else self._write(session, due, claims)
+        outdated = ScoredFiles.of(session, self._table).outdated
+        if not outdated:
+            return None
+        self._exchange([], outdated, _claims(session, 0))
+        return ClosedStep(outdated[0].first, max(one.last for one in outdated), 0)
 
-    def _write(self, session: duckdb.DuckDBPyConnection, due: DueFiles, claims: Sequence[Claim]) -> ClosedStep | None:
+    def steps(self, session: duckdb.DuckDBPyConnection) -> Iterator[ClosedStep]:
+        """Write what is due, and yield each step after it is done.
+
+        Raises:
+            LakeConflict: another writer was first.
+        """
+        scored = ScoredFiles.of(session, self._table)
+        for number, due in enumerate(scored.due(session)):
+            staged = self._write(session, due, _claims(session, number))
+            scored.exchange(due.replaced, staged)
+            rows = sum(file.rows for file, _ in staged)
+            yield ClosedStep(due.parts[0].first, due.parts[-1].last, rows)
+
+    def _write(
+        self, session: duckdb.DuckDBPyConnection, due: DueFiles, claims: Sequence[Claim]
+    ) -> Sequence[tuple[DayFile, bool]]:
+        """Write what is due, and return the files, each with whether it is a draft."""
         staged = list[StagedFile]()
+        files = list[tuple[DayFile, bool]]()
         is_done = False
         try:
             for part in due.parts:
@@ -163,25 +176,38 @@ class _Writer:
                 constants = {"follows": _follows(session, rows) if part.is_draft else None}
                 if rows.height:
                     footer = {_SUMS: _sums(session, rows)}
-                    staged.append(self._table.stage(rows, self._recorded_at, constants=constants, footer=footer))
-            is_done = self._exchange(staged, due.replaced, claims)
+                    one = self._table.stage(rows, self._recorded_at, constants=constants, footer=footer)
+                    first, last = rows.select(pl.col("day").min(), last=pl.col("day").max()).row(0)
+                    staged.append(one)
+                    files.append((DayFile(one.path, one.rows, one.size, first, last), part.is_draft))
+            self._exchange(staged, due.replaced, claims)
+            is_done = True
         finally:
             if not is_done:
                 self._table.discard(staged)
-        self._own |= {one.path for one in staged}
-        total = sum(one.rows for one in staged)
-        return ClosedStep(due.parts[0].first, due.parts[-1].last, total) if is_done else None
+        return files
 
-    def _exchange(self, added: Sequence[StagedFile], removed: Sequence[DayFile], claims: Sequence[Claim]) -> bool:
-        return self._table.exchange(added, removed, claims, is_change=True, recorded_at=self._recorded_at)
+    def _exchange(self, added: Sequence[StagedFile], removed: Sequence[DayFile], claims: Sequence[Claim]) -> None:
+        if not self._table.exchange(added, removed, claims, is_change=True, recorded_at=self._recorded_at):
+            raise LakeConflict(
+                "another writer took this turn",
+                where=CLOSED_TABLE,
+                hint="It has written the same days: nothing is to be done.",
+            )
 
 
-def _claims(session: duckdb.DuckDBPyConnection) -> Sequence[Claim]:
-    """Return the positions that a session's rows follow from; only the turn must not have been taken meanwhile."""
+def _claims(session: duckdb.DuckDBPyConnection, number: int) -> Sequence[Claim]:
+    """Return the positions that a session's rows follow from, for its commit of this number.
+
+    Only the turn must not have been taken meanwhile.
+    """
     positions = [
         (app, int(following)) for app, following in session.execute(_POSITIONS).fetchall() if following is not None
     ]
-    return [Claim(app, following - 1 if app == _TURNS else None, following) for app, following in positions]
+    return [
+        Claim(app, following - 1 + number, following + number) if app == _TURNS else Claim(app, None, following)
+        for app, following in positions
+    ]
 
 
 def _sums(session: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> str:

@@ -4,7 +4,7 @@ It is what the views of a session say; `lake.closed_days` does it.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -67,9 +67,9 @@ class DueFiles:
     replaced: Sequence[DayFile]
 
 
-@dataclass(frozen=True)
+@dataclass
 class ScoredFiles:
-    """What the table has.
+    """What the table has, for one writer: whoever exchanges files says so, and what is due next follows from that.
 
     Attributes:
         files: in order of their days.
@@ -89,6 +89,17 @@ class ScoredFiles:
         closed = {path for (path,) in session.execute("SELECT file FROM truthloop_closed").fetchall()}
         return cls(files, drafts, [one for one in files if one.path not in drafts | closed])
 
+    def exchange(self, removed: Sequence[DayFile], added: Sequence[tuple[DayFile, bool]]) -> None:
+        """Replace files, as a commit has; each of the new ones with whether it is a draft."""
+        kept = [one for one in self.files if one not in removed]
+        self.files = sorted([*kept, *(one for one, _ in added)], key=lambda one: one.first)
+        self.drafts = {*self.drafts, *(one.path for one, is_draft in added if is_draft)}
+
+    def due(self, session: duckdb.DuckDBPyConnection) -> Iterator[DueFiles]:
+        """Yield what is due of files that are not outdated, each after the one before is exchanged."""
+        yield from self.due_drafts(session)
+        yield from self._due_days(session)
+
     def due_drafts(self, session: duckdb.DuckDBPyConnection) -> Iterator[DueFiles]:
         """Yield drafts that are to be closed, in part at least, or written again; each is the last in `replaced`."""
         known = {one.path: one for one in self.files}
@@ -103,22 +114,23 @@ class ScoredFiles:
             elif later and (later >= file.rows * REVISIONS_PER_ROW or age_ms >= DRAFT_AGE_MS):
                 yield DueFiles([DayRange(file.first, file.last, is_draft=True)], [file])
 
-    def due_days(self, session: duckdb.DuckDBPyConnection) -> DueFiles | None:
-        """Return the days of the next file, from the first that is due; with the file before, if they go into it."""
-        days = next_days(session)
-        if (found := next(days, None)) is None:
-            return None
-        first, rows, is_final = found
-        last = first
-        limit = min((one.first for one in self.files if one.first > first), default=date.max)
-        grown = self._grown(first, rows, is_draft=not is_final)
-        rows += sum(one.rows for one in grown)
-        for day, count, is_as_final in days:
-            rows += count
-            if is_as_final != is_final or day >= limit or not _has_room(rows):
-                break
-            last = day
-        return DueFiles([DayRange(grown[0].first if grown else first, last, is_draft=not is_final)], grown)
+    def _due_days(self, session: duckdb.DuckDBPyConnection) -> Iterator[DueFiles]:
+        """Yield the days of one file after the other, from the first that is due; the first go into the file before."""
+        due: DueFiles | None = None
+        rows = 0
+        for day, count, is_final in next_days(session):
+            if due is not None:
+                (part,) = due.parts
+                is_next = not any(part.last < one.first <= day for one in self.files)
+                if is_next and part.is_draft != is_final and _has_room(rows + count):
+                    due, rows = DueFiles([replace(part, last=day)], due.replaced), rows + count
+                    continue
+                yield due
+            grown = self._grown(day, count, is_draft=not is_final)
+            due = DueFiles([DayRange(grown[0].first if grown else day, day, is_draft=not is_final)], grown)
+            rows = count + sum(one.rows for one in grown)
+        if due is not None:
+            yield due
 
     def _grown(self, first: date, rows: int, *, is_draft: bool) -> Sequence[DayFile]:
         """Return the file before a day, if it is of the kind that is written and has room for so many more rows."""
@@ -129,7 +141,7 @@ class ScoredFiles:
 def next_days(session: duckdb.DuckDBPyConnection) -> Iterator[tuple[date, int, bool]]:
     """Yield the days that are due, with their numbers of rows, and whether they are closed.
 
-    A part of the time is read, then one of double length: a writer needs the first days only.
+    A part of the time is read, then one of double length: a writer needs the first days first.
     """
     ((first, end),) = session.execute(_OPEN_DAYS).fetchall()
     length = timedelta(days=1)

@@ -14,6 +14,7 @@ from lake_builder import RECORDED_AT, LakeBuilder, hour, loop_config, ms
 from lake import closed_days, due_days
 from lake.closed_days import ClosedStep, close_days, days_due
 from lake.session import connect
+from schemas.errors import LakeConflict
 
 NOW = datetime(2026, 3, 9, tzinfo=UTC)
 FIRST = date(2026, 3, 1)
@@ -121,8 +122,9 @@ def test_of_two_writers_of_the_same_step_one_is_refused(builder: LakeBuilder) ->
     """So no row is there twice, and what the first one wrote stays."""
     table = builder.lake.by_day("scored")
     with connect(builder.lake.path) as one, connect(builder.lake.path) as other:
-        assert closed_days._Writer(table, NOW).step(one) is not None
-        assert closed_days._Writer(table, NOW).step(other) is None
+        assert [*closed_days._Writer(table, NOW).steps(one)]
+        with pytest.raises(LakeConflict, match="another writer"):
+            next(closed_days._Writer(table, NOW).steps(other))
     assert held(builder) == dict.fromkeys(CLOSED, 2)
     folder = builder.lake.path / "scored"
     assert {Path(path) for path in DeltaTable(str(folder)).file_uris()} == set(folder.glob("recorded_on=*/*.parquet"))
