@@ -2,11 +2,9 @@
 
 import re
 from decimal import Decimal
-from typing import Annotated
+from typing import Final
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
-
-__all__ = ["DURATION_MAX_MS", "DurationMs", "format_duration", "parse_duration_ms"]
+__all__ = ["DURATION_MAX_MS", "DURATION_PATTERN", "format_duration", "parse_duration_ms"]
 
 DURATION_MAX_MS = 36_525 * 86_400_000
 """A hundred years: a time of today plus a longer duration could leave the range of dates in the lake."""
@@ -15,6 +13,8 @@ _UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _NUMBER = r"[0-9]{1,15}(\.[0-9]{1,9})?"
 _SHORT_PATTERN = rf"(?=.)({_NUMBER}d)?({_NUMBER}h)?({_NUMBER}m)?({_NUMBER}s)?({_NUMBER}ms)?"
 _ISO_PATTERN = r"P(?=.)([0-9]{1,15}W)?([0-9]{1,15}D)?(T(?=.)([0-9]{1,15}H)?([0-9]{1,15}M)?([0-9]{1,15}S)?)?"
+DURATION_PATTERN: Final = f"^({_SHORT_PATTERN}|{_ISO_PATTERN})$"
+"""Both forms as a regular expression of JSON Schema."""
 _SHORT = re.compile(_SHORT_PATTERN)
 _SHORT_PART = re.compile(r"([0-9.]+)(ms|[dhms])")
 _ISO = re.compile(_ISO_PATTERN)
@@ -65,18 +65,3 @@ def format_duration(ms: int) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - about half a line
-
-
-DurationMs = Annotated[
-    int,
-    BeforeValidator(parse_duration_ms),
-    PlainSerializer(format_duration, return_type=str, when_used="json"),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": f"^({_SHORT_PATTERN}|{_ISO_PATTERN})$",
-            "examples": ["90s", "15m", "36h", "7d", "1h30m", "P7D"],
-        }
-    ),
-]
-"""Field type: text in the config and in JSON, whole milliseconds in memory."""

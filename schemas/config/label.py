@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from schemas.base.duration import DurationMs, format_duration
+from schemas.base.duration import format_duration
+from schemas.base.duration_field import DurationMs
 from schemas.base.metric_name import Task
 from schemas.base.model import StrictModel
 from schemas.base.problem import Problem, ProblemsError

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from schemas.base.duration import DurationMs
+from schemas.base.duration_field import DurationMs
 from schemas.base.model import StrictModel
 from schemas.base.problem import ProblemsError
 from schemas.base.time_zone import known_zone

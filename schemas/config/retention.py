@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
-from schemas.base.duration import DurationMs, format_duration
+from schemas.base.duration import format_duration
+from schemas.base.duration_field import DurationMs
 from schemas.base.model import StrictModel
 from schemas.base.problem import Problem
 from schemas.config.label import LabelConfig

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from schemas.base.duration import DurationMs
+from schemas.base.duration_field import DurationMs
 from schemas.base.model import StrictModel
 from schemas.base.validators import each_once, folder_or_bucket
 from schemas.config.targets import WEBHOOK_SECRET_VARIABLE, TargetConfig

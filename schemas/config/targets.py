@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from schemas.base.duration import DurationMs
+from schemas.base.duration_field import DurationMs
 from schemas.base.model import StrictModel
 from schemas.base.problem import Problem, ProblemsError, nearest
 

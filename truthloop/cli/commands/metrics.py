@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 import typer
 
 from truthloop.terminal.console import note, print_json, reporting_errors
-from truthloop.terminal.tables import metric_tables
 
 __all__ = ["metrics"]
 
@@ -42,7 +41,7 @@ def metrics(
         from truthloop.cli.selection import check_choice  # noqa: PLC0415 - the same
         from truthloop.config.settings import load_settings  # noqa: PLC0415 - the same
         from truthloop.evidence.cells import read_evidence  # noqa: PLC0415 - the same
-        from truthloop.terminal.tables import print_table  # noqa: PLC0415 - the same
+        from truthloop.terminal.tables import metric_tables, print_table  # noqa: PLC0415 - the same
 
         groups = _dimensions(by or ["month"])
         settings = load_settings(config)

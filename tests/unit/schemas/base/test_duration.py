@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from schemas.base.duration import DURATION_MAX_MS, DurationMs, format_duration, parse_duration_ms
+from schemas.base.duration import DURATION_MAX_MS, format_duration, parse_duration_ms
+from schemas.base.duration_field import DurationMs
 
 
 @pytest.mark.parametrize(

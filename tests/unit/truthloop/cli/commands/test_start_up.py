@@ -1,0 +1,25 @@
+"""What `truthloop --help` loads: nothing that only the commands themselves need."""
+
+import subprocess
+import sys
+
+SLOW = {"confluent_kafka", "deltalake", "duckdb", "numpy", "polars", "pyarrow", "pydantic", "rich", "scipy", "sklearn"}
+"""Packages that take longer to load than `--help` may."""
+
+PROGRAM = """
+import sys
+from truthloop.__main__ import app
+try:
+    app(["--help"])
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+def test_help_loads_no_slow_package() -> None:
+    """The modules of all commands are imported, and the help is complete."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True, timeout=60)
+    loaded = set(done.stderr.split())
+    assert not loaded & SLOW
+    assert {"truthloop.cli.commands.metrics", "truthloop.cli.commands.demo"} < loaded
+    assert all(f"\n  {name} " in done.stdout for name in ("demo", "replay", "metrics", "lake", "retrain"))
