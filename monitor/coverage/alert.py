@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import betabinom
 
 from monitor.coverage.expectation import Expectation, History, expect, season_slots
 
@@ -225,10 +224,14 @@ def _pooled(missing: _Floats, expected: _Floats, variance: _Floats) -> _Floats:
 
 def _broken(now: _Residuals, count: _Counts, expected: Expectation) -> _Counts:
     """Return the indexes of panes in the far lower tail of the beta-binomial, and far below the worst of history."""
-    found = []
     suspects = (now.missing / count > _PANE_DEFICIT) & (
         -now.missing / np.sqrt(now.variance / expected.inflation) < _PANE_WORST * expected.worst
     )
+    if not suspects.any():
+        return np.zeros(0, np.int64)
+    from scipy.stats import betabinom  # noqa: PLC0415 - a second to load, and suspects are rare
+
+    found = []
     for index in np.flatnonzero(suspects):
         share = float(now.expected[index] / count[index])
         rows = min(int(count[index]), _PANE_ROWS)

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from monitor.cells.histogram import ABOVE, BELOW, MISSING, NOT_FINITE, UNSEEN, Histogram
 
@@ -156,4 +156,4 @@ def _is_jump(counted: int, n: int, usual: float, bound: float) -> bool:
     """Return whether the share is at least 0.02 above usual, and above the bound by more than chance."""
     if n < _ROWS_LEAST or counted / n - usual < _RISE:
         return False
-    return bool(binom.sf(counted - 1, n, bound) < _CHANCE)
+    return bool(bdtrc(counted - 1, n, bound) < _CHANCE)

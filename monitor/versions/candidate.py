@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy.special import stdtr, stdtrit
-from scipy.stats import binomtest
+from scipy.special import bdtrc, stdtr, stdtrit
 
 from monitor.cells.scoring import LEAST_PROBABILITY, is_probability
 from monitor.drift.loss import LOSS_NAME
@@ -224,7 +223,7 @@ def _weeks(losses: pl.DataFrame, limits: CandidateLimits) -> list[CandidateCheck
     if not parts:
         return []
     lost = sum(part.increase > 0 for part in parts)
-    is_worse = float(binomtest(lost, len(parts), 0.5, alternative="greater").pvalue) < 1 - _LEVEL
+    is_worse = float(bdtrc(lost - 1, len(parts), 0.5)) < 1 - _LEVEL
     text = f"the candidate loses more in {lost} of {len(parts)} weeks"
     share = CandidateCheck(
         name="weeks",

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import Final
 
 import polars as pl
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from monitor.cells.histogram import ABOVE, BELOW, MISSING, NOT_FINITE, UNSEEN
 from monitor.cells.inputs import LABEL, OUTPUT
@@ -192,7 +192,7 @@ def judge_contract(new: pl.DataFrame, former: pl.DataFrame | None) -> list[Findi
             level = Level.WARN if bad == n else None
         else:
             bound = 0.0 if usual is None else max(usual, (had_bad + 0.5) / (had_n + 1))
-            chance = binom.sf(bad - 1, n, bound)
+            chance = bdtrc(bad - 1, n, bound)
             rise = bad / n - (usual or 0.0)
             level = _level(place, check, rise) if chance < _CHANCE else None
         if level is not None:

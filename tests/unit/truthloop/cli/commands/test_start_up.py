@@ -1,4 +1,4 @@
-"""What `truthloop --help` loads: nothing that only the commands themselves need."""
+"""What a process loads before it does anything: not what only few of its ways need, and takes long."""
 
 import subprocess
 import sys
@@ -23,3 +23,11 @@ def test_help_loads_no_slow_package() -> None:
     assert not loaded & SLOW
     assert {"truthloop.cli.commands.metrics", "truthloop.cli.commands.demo"} < loaded
     assert all(f"\n  {name} " in done.stdout for name in ("demo", "replay", "metrics", "lake", "retrain"))
+
+
+def test_an_evaluation_loads_no_distributions() -> None:
+    """`scipy.stats` takes a second; what the monitor needs of it always is in `scipy.special`, too."""
+    program = "import sys, truthloop.feedback.reconcile; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    assert "scipy.stats" not in done.stdout.split()
+    assert "scipy.special" in done.stdout.split()
