@@ -15,13 +15,22 @@ import polars as pl
 
 from monitor.cells.bins import AGES_MAX, OVERFLOW_AGE_MS
 from monitor.cells.codebook import Codebook
-from monitor.cells.cohort import ALL, day_at, day_starts_ms
+from monitor.cells.cohort import ALL, day_starts_ms
+from monitor.cells.count_again import SENT_AGAIN, TOLD_AGAIN
 from monitor.cells.packing import sum_by
 from monitor.cells.plan import CellPlan, KindPlan
 from monitor.cells.source_name import source_name
 from schemas.base.status import Reason, Status
 
-__all__ = ["COHORT", "IS_OF_ARRIVALS", "HourlyArrivals", "arrivals_of", "count_arrivals", "read_hourly_arrivals"]
+__all__ = [
+    "COHORT",
+    "IS_OF_ARRIVALS",
+    "HourlyArrivals",
+    "arrivals_of",
+    "count_arrivals",
+    "read_hourly_arrivals",
+    "read_hourly_conflicts",
+]
 
 COHORT = ["version", "definition", "predicted_at"]
 """Columns of arrivals that a codebook encodes. `predicted_at` holds the time of arrival: the cell's day follows it."""
@@ -29,8 +38,10 @@ COHORT = ["version", "definition", "predicted_at"]
 _FIRST = "arrived"
 _CHANGED = "arrived_corrected"
 _FIRST_REASONS = [Reason.FIRST.value, Reason.LATE.value, Reason.EARLY.value]
-IS_OF_ARRIVALS = (pl.col("slice") == ALL) & pl.col("measure").is_in(["predictions", _FIRST, _CHANGED])
-"""Whether `read_hourly_arrivals` reads a cell."""
+_SPANNING = ["predictions", _FIRST, _CHANGED]
+"""Measures whose days have hours in a series; what comes again has only those after the first of these."""
+IS_OF_ARRIVALS = (pl.col("slice") == ALL) & pl.col("measure").is_in([*_SPANNING, TOLD_AGAIN, SENT_AGAIN])
+"""Whether `read_hourly_arrivals` or `read_hourly_conflicts` reads a cell."""
 
 _LABELLED = [Status.JOINED.value, Status.IMPLIED.value]
 _DAY_HOURS = 25
@@ -130,15 +141,13 @@ def count_arrivals(plan: CellPlan, codebook: Codebook, arrivals: pl.DataFrame) -
         yield codebook.encoded_cells(changed, kind.name, kind.definition)
 
 
-def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str, retimed: pl.DataFrame) -> HourlyArrivals:
+def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str) -> HourlyArrivals:
     """Return the arrivals of a kind's own definition, hour by hour.
 
     Args:
         cells: merged cells, at least those of `IS_OF_ARRIVALS`.
         plan: the plan the cells were folded with.
         kind: name of a kind of the plan.
-        retimed: known_ms, growing, and count of labels that were told again with another time. Cells do not have them:
-            the join refuses the stale ones.
 
     Raises:
         ValueError: the plan has no such kind.
@@ -149,49 +158,76 @@ def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str, retimed
         pl.col("definition") == own.definition,
         IS_OF_ARRIVALS,
     )
-    days = mine.get_column("day")
+    spanning = mine.filter(pl.col("measure").is_in(_SPANNING))
+    days = spanning.get_column("day")
+    again = mine.filter(pl.col("measure") == TOLD_AGAIN, pl.col("day") >= pl.lit(days.min(), dtype=pl.Date))
+    last = pl.concat([days, again.get_column("day")]).max()
     edges_ms = np.asarray(own.age_edges_ms, dtype=np.int64)
-    hour_ms, hour_of_day, day_ms = _hours(days.min(), _last_day(days, retimed, plan.timezone), plan.timezone)
-    first = np.zeros((len(hour_ms), len(edges_ms)), dtype=np.int64)
-    changed, again = np.zeros(len(hour_ms), dtype=np.int64), np.zeros(len(hour_ms), dtype=np.int64)
-    if len(hour_ms):
-        rows = mine.with_columns(day_ms=pl.lit(pl.Series(day_ms)).gather((pl.col("day") - days.min()).dt.total_days()))
-        ages = rows.filter(pl.col("measure") == _FIRST)
-        hours, edges = np.divmod(ages.get_column("bin").to_numpy(), AGES_MAX)
-        np.add.at(first, (_hour_index(hour_ms, ages, hours), edges), ages.get_column("amount").to_numpy())
-        changes = rows.filter(pl.col("measure") == _CHANGED)
-        hours = _hour_index(hour_ms, changes, changes.get_column("bin").to_numpy())
-        np.add.at(changed, hours, changes.get_column("amount").to_numpy())
-        told = retimed.filter(pl.col("known_ms") >= hour_ms[0])
-        hours = np.searchsorted(hour_ms, told.get_column("known_ms").to_numpy(), side="right") - 1
-        np.add.at(again, hours, told.get_column("count").to_numpy())
-    return HourlyArrivals(edges_ms, hour_ms, hour_of_day, first, changed, again)
+    hours = _Hours.of(days.min(), last, plan.timezone)
+    first = np.zeros((len(hours.hour_ms), len(edges_ms)), dtype=np.int64)
+    ages = spanning.filter(pl.col("measure") == _FIRST)
+    numbers, edges = np.divmod(ages.get_column("bin").to_numpy(), AGES_MAX)
+    np.add.at(first, (hours.index(ages, numbers), edges), ages.get_column("amount").to_numpy())
+    changed = hours.amounts(spanning.filter(pl.col("measure") == _CHANGED))
+    return HourlyArrivals(edges_ms, hours.hour_ms, hours.hour_of_day, first, changed, hours.amounts(again))
 
 
-def _last_day(days: pl.Series, retimed: pl.DataFrame, timezone: str) -> object:
-    """Return the last day that has a prediction, an arrival, or a label told again; None without the first two."""
-    last, newest_ms = days.max(), retimed.get_column("known_ms").max()
-    if not isinstance(last, date) or not isinstance(newest_ms, int):
-        return last
-    return max(last, day_at(newest_ms, timezone))
+def read_hourly_conflicts(cells: pl.DataFrame, plan: CellPlan, kind: str) -> pl.DataFrame:
+    """Return hour_ms, the first instant of an hour, growing, and count of the predictions that were sent again.
+
+    Args:
+        cells: merged cells, at least those of `IS_OF_ARRIVALS`.
+        plan: the plan the cells were folded with.
+        kind: any kind of the plan: these predictions are those of all kinds.
+    """
+    mine = cells.filter(pl.col("kind") == kind, pl.col("measure") == SENT_AGAIN, pl.col("slice") == ALL)
+    days = mine.get_column("day")
+    hours = _Hours.of(days.min(), days.max(), plan.timezone)
+    counts = hours.amounts(mine)
+    return pl.DataFrame({"hour_ms": hours.hour_ms[counts > 0], "count": counts[counts > 0]})
 
 
-def _hours(first: object, last: object, timezone: str) -> tuple[_Counts, _Counts, _Counts]:
-    """Return the first instant of every hour, its number in its day, and the first instant of every day."""
-    if not isinstance(first, date) or not isinstance(last, date):
-        nothing = np.zeros(0, dtype=np.int64)
-        return nothing, nothing, nothing
-    days = [first + timedelta(days=number) for number in range((last - first).days + 2)]
-    starts = day_starts_ms(days, timezone)
-    spans = [np.arange(start, end, _HOUR_MS, dtype=np.int64) for start, end in pairwise(starts)]
-    numbers = [np.arange(len(span), dtype=np.int64) for span in spans]
-    return np.concatenate(spans), np.concatenate(numbers), np.asarray(starts[:-1], dtype=np.int64)
+@dataclass(frozen=True, eq=False)
+class _Hours:
+    """The hours of all days from a first to a last.
 
+    Attributes:
+        first: the first day; None without any.
+        hour_ms: first instant of every hour.
+        hour_of_day: its number in its day.
+        day_ms: first instant of every day.
+    """
 
-def _hour_index(hour_ms: _Counts, rows: pl.DataFrame, hours: _Counts) -> _Counts:
-    """Return the index of each row's hour. An hour number beyond the end of its day is an hour of the next day."""
-    instants = rows.get_column("day_ms").to_numpy() + hours * _HOUR_MS
-    return np.searchsorted(hour_ms, instants, side="right") - 1
+    first: object
+    hour_ms: _Counts
+    hour_of_day: _Counts
+    day_ms: _Counts
+
+    @classmethod
+    def of(cls, first: object, last: object, timezone: str) -> "_Hours":
+        if not isinstance(first, date) or not isinstance(last, date):
+            nothing = np.zeros(0, dtype=np.int64)
+            return cls(None, nothing, nothing, nothing)
+        days = [first + timedelta(days=number) for number in range((last - first).days + 2)]
+        starts = day_starts_ms(days, timezone)
+        spans = [np.arange(start, end, _HOUR_MS, dtype=np.int64) for start, end in pairwise(starts)]
+        numbers = [np.arange(len(span), dtype=np.int64) for span in spans]
+        return cls(first, np.concatenate(spans), np.concatenate(numbers), np.asarray(starts[:-1], dtype=np.int64))
+
+    def index(self, rows: pl.DataFrame, numbers: _Counts) -> _Counts:
+        """Return the index of each row's hour from its number in the row's day.
+
+        An hour number beyond the end of its day is an hour of the next day.
+        """
+        days = rows.select((pl.col("day") - pl.lit(self.first, dtype=pl.Date)).dt.total_days()).to_series().to_numpy()
+        found: _Counts = np.searchsorted(self.hour_ms, self.day_ms[days] + numbers * _HOUR_MS, side="right") - 1
+        return found
+
+    def amounts(self, rows: pl.DataFrame) -> _Counts:
+        """Return the sum of the amounts of each hour; a row's bin is the number of its hour."""
+        found = np.zeros(len(self.hour_ms), dtype=np.int64)
+        np.add.at(found, self.index(rows, rows.get_column("bin").to_numpy()), rows.get_column("amount").to_numpy())
+        return found
 
 
 def _edge_index(kind: KindPlan) -> pl.Expr:

@@ -85,6 +85,8 @@ def fold(
     are counted. Pending outcomes are `predictions - labels - retracted - expired`, summed over definitions. Inputs,
     outputs, arrivals, and panes without `delay_by` are counted in the slice of all only.
 
+    A lake's cells also have what came again, see `monitor.cells.count_again`.
+
     Args:
         plan: with what the lake's cells of these rows' versions count separately (`CellPlan.with_admitted`).
         predictions: newly accepted predictions, in the lake's columns.

@@ -23,7 +23,7 @@ from schemas.config.metric import name_of_choice
 
 __all__ = ["CellPlan", "KindPlan"]
 
-_FORMAT = 14
+_FORMAT = 15
 """Incremented when the same records would give other cells under the same config."""
 
 _THRESHOLD = 0.5

@@ -16,6 +16,7 @@ import polars as pl
 
 from monitor.cells.class_name import IS_OF_CLASS
 from monitor.cells.cohort import ALL, day_numbers, numbered_days
+from monitor.cells.count_again import CAME_AGAIN, RESTATED
 from monitor.cells.label_flow import ARRIVED
 from monitor.cells.packing import CELL_SCHEMA, merge
 from monitor.cells.rank_bin import GRID
@@ -45,6 +46,7 @@ def summarise(cells: pl.DataFrame) -> pl.DataFrame:
 
     - `predictions` of version and kind: eligible predictions; `bin` is the day, counted from 1970.
     - `arrived` of kind and definition: labels that arrived, changes included; `bin` is the day.
+    - `told_again`, `sent_again`, `restated` of kind: labels and predictions that came again; `bin` is the day.
     - `rows`, of the slice of all and of others: above zero where the slice has cells.
     - `class_true CLASS` and `class_predicted CLASS` of a kind, also at ages.
     - `arrived_block` of kind and slice, `arrived_from SOURCE` of a kind: first labels.
@@ -62,6 +64,7 @@ def summarise(cells: pl.DataFrame) -> pl.DataFrame:
     parts: list[tuple[pl.Expr, list[str], dict[str, pl.Expr]]] = [
         (is_all & (measure == _PREDICTIONS), ["version", "kind"], {"bin": day}),
         (is_all & measure.is_in(_ARRIVALS), ["kind", "definition"], {"bin": day, "measure": pl.lit(_ARRIVED)}),
+        (measure.is_in(CAME_AGAIN), ["kind"], {"bin": day}),
         (measure.is_in(_OF_EVERY_SLICE), ["slice"], {"bin": none, "measure": pl.lit(_ROWS)}),
         (is_all & measure.str.contains(IS_OF_CLASS), ["kind"], {"bin": none}),
         (measure == ARRIVED, ["kind", "slice"], {"bin": none}),
@@ -128,6 +131,16 @@ class CellSummary:
     def arrivals(self, kind: str) -> pl.DataFrame:
         """Return day and amount of the labels of a kind that arrived, changes included, for each definition."""
         return _by_day(self._of_all, _ARRIVED).filter(pl.col("kind") == kind).select("day", "amount")
+
+    def again(self, kind: str) -> pl.DataFrame:
+        """Return day and amount of the labels and predictions of a kind that came again, for each measure."""
+        mine = self._of_all.filter(pl.col("kind") == kind)
+        return pl.concat([_by_day(mine, measure).select("day", "amount") for measure in CAME_AGAIN])
+
+    def restated_days(self, kind: str) -> list[date]:
+        """Return the days on which labels became known that are a backfill by their own fields, in order."""
+        mine = self._of_all.filter(pl.col("kind") == kind)
+        return _by_day(mine, RESTATED).get_column("day").unique().sort().to_list()
 
     def days(self, kind: str, definition: str) -> tuple[date, date] | None:
         """Return the first and the last day with an eligible prediction of a kind, or an arrival of a definition of it.

@@ -187,11 +187,12 @@ def recreated_cells(settings: Settings) -> pl.DataFrame:
     """Return the cells of the whole lake, folded at once under the newest rulings."""
     lake = Lake.open(settings.lake)
     spans = [
-        Span(number, (0, row.sequence + 1), (0, row.predictions[1])) for number, row in complete_rows(lake).items()
+        Span(number, (0, row.sequence + 1), (0, row.predictions[1]), (0, row.labels[1]))
+        for number, row in complete_rows(lake).items()
     ]
     plan, rulings = CellPlan.from_config(settings.config), rulings_of(log_of(settings))
     rows = read_new_rows(lake, spans, plan, rulings)
-    return fold(plan, rows.predictions, rows.outcomes, rows.earlier, rulings, rows.proof)
+    return rows.with_again(plan, fold(plan, rows.predictions, rows.outcomes, rows.earlier, rulings, rows.proof))
 
 
 def cells_of_days(evidence: Evidence, days: tuple[int, int]) -> pl.DataFrame:

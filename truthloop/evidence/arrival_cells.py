@@ -1,6 +1,7 @@
 """The cells of a kind's arrivals, kept from one reading to the next: a day that has not changed is not read again.
 
-The summary tells by day how many labels arrived and how many predictions were made, and so which days have changed.
+The summary tells by day how many labels arrived, how many predictions were made, and what came again, and so which
+days have changed.
 """
 
 from typing import Final
@@ -55,9 +56,10 @@ def _counts_by_day(evidence: Evidence, kind: str) -> pl.DataFrame:
     summary = evidence.cells.summary
     made = summary.predictions(kind).group_by("day").agg(pl.col("amount").sum())
     arrived = summary.arrivals(kind).group_by("day").agg(pl.col("amount").sum())
+    again = summary.again(kind).group_by("day").agg(pl.col("amount").sum())
     return pl.concat(
         [
             rows.select(pl.lit(name).alias("measure"), "day", "amount")
-            for name, rows in (("predictions", made), ("arrived", arrived))
+            for name, rows in (("predictions", made), ("arrived", arrived), ("again", again))
         ]
     )

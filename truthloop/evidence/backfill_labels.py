@@ -1,14 +1,19 @@
 """Reads the labels that are a backfill by their own fields: of another definition, or declared as a backfill.
 
-Each label is read once and kept in memory, since there are few.
+Each label is read once and kept in memory, since there are few. On which days they became known is in the summary of
+the cells, so that others are not read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
 from lake import Lake
+from lake.scan import Bounds
+from monitor.cells.cohort import day_starts_ms
 from streams.ledger.table import rows_of
+from truthloop.evidence.again import is_backfill
 
 __all__ = ["BackfillLabelReader"]
 
@@ -24,20 +29,22 @@ class BackfillLabelReader:
 
     Args:
         definition: the config's definition of the kind; live labels of it are no backfill.
+        timezone: of days.
     """
 
-    def __init__(self, lake: Lake, kind: str, definition: str) -> None:
+    def __init__(self, lake: Lake, kind: str, definition: str, timezone: str) -> None:
         self._lake = lake
-        self._is_backfill = (pl.col("kind") == kind) & (pl.col("op") != "heartbeat")
-        self._is_backfill &= (pl.col("definition") != definition) | (pl.col("origin") == "backfill")
+        self._is_backfill = is_backfill(kind, definition)
+        self._timezone = timezone
         self._next_offsets: dict[int, int] = {}
         self._known: list[pl.DataFrame] = []
 
-    def read(self, steps: Mapping[int, int]) -> pl.DataFrame:
+    def read(self, steps: Mapping[int, int], days: Sequence[date]) -> pl.DataFrame:
         """Return all backfill labels of the first steps of the ledger, as `monitor.backfill.episode` expects them.
 
         Args:
             steps: by partition, how many of its first steps to read.
+            days: on which any of them became known, in order.
         """
         ends = self._label_ends(steps)
         if any(ends.get(number, 0) < offset for number, offset in self._next_offsets.items()):  # an older lake restored
@@ -45,7 +52,7 @@ class BackfillLabelReader:
         starts = self._next_offsets
         new = {number: (starts.get(number, 0), end) for number, end in ends.items() if end > starts.get(number, 0)}
         if new or not self._known:
-            self._known.append(self._between(new))
+            self._known.append(self._between(new, days))
             self._next_offsets |= {number: end for number, (_, end) in new.items()}
         return pl.concat(self._known)
 
@@ -54,8 +61,8 @@ class BackfillLabelReader:
         last = {number: count - 1 for number, count in steps.items() if count}
         return dict(rows_of(self._lake, last).select("partition", "labels_next").iter_rows())
 
-    def _between(self, bounds: Mapping[int, tuple[int, int]]) -> pl.DataFrame:
-        """Read offsets by partition, from the first up to but without the end."""
+    def _between(self, bounds: Mapping[int, tuple[int, int]], days: Sequence[date]) -> pl.DataFrame:
+        """Read the labels of some days at offsets by partition, from the first up to but without the end."""
         firsts, ends = [first for first, _ in bounds.values()], [end for _, end in bounds.values()]
         schema = {"partition": pl.Int32, "first": pl.Int64, "end": pl.Int64}
         ranges = pl.LazyFrame({"partition": list(bounds), "first": firsts, "end": ends}, schema=schema)
@@ -64,7 +71,7 @@ class BackfillLabelReader:
             pl.col("input") == "labels", pl.col("stage") == "join", pl.col("reason").is_in(_REJECTED_WHEN_READ)
         )
         return (
-            self._lake.scan("labels", around)
+            self._known_on(days, around)
             .filter(self._is_backfill)
             .with_columns(is_declared=pl.col("origin") == "backfill")
             .select(_COLUMNS)
@@ -74,3 +81,22 @@ class BackfillLabelReader:
             .select(_COLUMNS)
             .collect()
         )
+
+    def _known_on(self, days: Sequence[date], within: Mapping[str, Bounds]) -> pl.LazyFrame:
+        """Return the labels within some bounds that became known on some days."""
+        parts = [self._lake.scan("labels", {**within, "known_at": times}) for times in _times(days, self._timezone)]
+        return pl.concat(parts) if parts else self._lake.scan("labels").head(0)
+
+
+def _times(days: Sequence[date], timezone: str) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the first and the last microsecond of each run of consecutive days."""
+    day = timedelta(days=1)
+    firsts = [one for one in days if one - day not in days]
+    lasts = [one for one in days if one + day not in days]
+    for first, last in zip(firsts, lasts, strict=True):
+        since_ms, until_ms = day_starts_ms([first, last + day], timezone)
+        yield _instant(since_ms), _instant(until_ms) - timedelta(microseconds=1)
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -12,7 +12,7 @@ from monitor.backfill.alarm import FlaggedRun, judge_arrivals, judge_resent
 from monitor.backfill.diff import diff_of
 from monitor.backfill.episode import open_episodes
 from monitor.backfill.rule import verdict_of
-from monitor.cells.count_arrivals import read_hourly_arrivals
+from monitor.cells.count_arrivals import read_hourly_arrivals, read_hourly_conflicts
 from retrain.episode_status import rulings_of
 from retrain.gate import Gate
 from retrain.log_entries import EntryOrigin, backfilled
@@ -26,8 +26,6 @@ from truthloop.evidence.backfill_pairs import read_pairs
 from truthloop.evidence.cells import Evidence, folded_steps
 from truthloop.evidence.diff_log import DiffLog
 from truthloop.evidence.episode_labels import time_shift_of
-from truthloop.evidence.resent import ConflictReader
-from truthloop.evidence.retimed import RetimedLabelReader
 
 __all__ = ["BackfillScan"]
 
@@ -42,19 +40,20 @@ class BackfillScan:
 
     Args:
         definition: the config's definition of the kind.
+        timezone: of the loop.
         now_ms: the wall clock, used for the time of recording only.
     """
 
-    def __init__(self, lake: Lake, origin: EntryOrigin, definition: str, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, lake: Lake, origin: EntryOrigin, definition: str, timezone: str, now_ms: Callable[[], int]
+    ) -> None:
         self._lake = lake
         self._origin = origin
         self._definition = definition
         self._now_ms = now_ms
-        self._labels = BackfillLabelReader(lake, origin.kind, definition)
-        self._retimed = RetimedLabelReader(lake, origin.kind, definition)
+        self._labels = BackfillLabelReader(lake, origin.kind, definition, timezone)
         self._diffs = DiffLog(lake)
         self._last_found: Sequence[Episode] = ()
-        self._conflicts = ConflictReader(lake)
         self._arrivals = ArrivalCellReader(origin.kind)
         self._runs: tuple[tuple[int, ...], list[FlaggedRun]] | None = None
 
@@ -74,9 +73,9 @@ class BackfillScan:
         steps = folded_steps(self._lake)
         if self._lake.version("cells") != evidence.version:
             return []  # the cells have grown meanwhile: labels, outcomes and cells must be of one moment
-        labels = self._labels.read(steps)
+        labels = self._labels.read(steps, evidence.cells.summary.restated_days(self._origin.kind))
         names = (self._origin.loop, self._origin.kind, self._definition)
-        found = open_episodes(*names, labels, self._flagged_runs(evidence, steps), rulings)
+        found = open_episodes(*names, labels, self._flagged_runs(evidence), rulings)
         logged = {ruling.episode.id: ruling.episode for ruling in rulings}
         new = []
         for episode in found:
@@ -114,21 +113,21 @@ class BackfillScan:
         diff = diff_of(episode, found.plan, found.pairs, found.cohorts, cells=found.cells, decisions=affected)
         return diff.model_copy(update={"shift": time_shift_of(self._lake, episode, steps)})
 
-    def _flagged_runs(self, evidence: Evidence, steps: Mapping[int, int]) -> list[FlaggedRun]:
+    def _flagged_runs(self, evidence: Evidence) -> list[FlaggedRun]:
         """Return runs of hours with too many stale, changed or retimed live labels, or too many resent predictions."""
         kind, reach = self._origin.kind, evidence.reach
         until_ms, labels_seen_ms = reach.observed_until_ms.get(kind), reach.labels_seen_ms.get(kind)
         if until_ms is None or labels_seen_ms is None:
             return []
-        retimed, conflicts = self._retimed.read(steps), self._conflicts.read(steps)
-        # of an hour that has not ended yet, only retimed labels and conflicts change anything
-        counted = int(retimed["count"].sum()), int(conflicts["count"].sum())
-        state = (until_ms // HOUR_MS, labels_seen_ms // HOUR_MS, *counted)
+        # of an hour that has not ended yet, only what came again changes anything
+        again = int(evidence.cells.summary.again(kind)["amount"].sum())
+        state = (until_ms // HOUR_MS, labels_seen_ms // HOUR_MS, again)
         if self._runs is None or self._runs[0] != state:
             cells = self._arrivals.read(evidence)
-            arrivals = read_hourly_arrivals(cells, evidence.plan, kind, retimed)
+            arrivals = read_hourly_arrivals(cells, evidence.plan, kind)
             found = list(judge_arrivals(arrivals, until_ms, labels_seen_ms).runs)
             if len(arrivals.hour_ms):
+                conflicts = read_hourly_conflicts(cells, evidence.plan, kind)
                 found += judge_resent(conflicts, int(arrivals.hour_ms[0]), until_ms).runs
             self._runs = state, found
         return self._runs[1]

@@ -175,7 +175,7 @@ class _Folder:
         new = read_new_rows(self.lake, spans, self.plan, rulings)
         plan = known.admitted(self.plan, new.versions, counter_of_values(self.lake, self.plan.timezone))
         rows = fold(plan, new.predictions, new.outcomes, new.earlier, rulings, new.proof)
-        return self._write(known, rows, [_claim(span, folded) for span in spans])
+        return self._write(known, new.with_again(plan, rows), [_claim(span, folded) for span in spans])
 
     def _restated(self, known: LakeCells) -> tuple[LakeCells, Sequence[Ruling]] | None:
         """Make cells follow the newest rulings about backfills; return None if they must be read again."""

@@ -9,11 +9,11 @@ from monitor.backfill.time_shift import time_shift
 from schemas.base.status import NEVER_KEPT, RejectReason
 from schemas.events.backfill import Cause, Episode
 from schemas.events.backfill_diff import TimeShift
+from truthloop.evidence.again import is_live, offsets_of, stale_labels
 from truthloop.evidence.outcomes import OUTCOME
-from truthloop.evidence.retimed import is_live, stale_labels
 from truthloop.evidence.touched import known_within, revisions_of
 
-__all__ = ["labels_of", "offsets_of", "outcomes_told_again", "time_shift_of"]
+__all__ = ["labels_of", "outcomes_told_again", "time_shift_of"]
 
 _POSITION = ["partition", "offset"]
 _TOLD = ("label_time", "value", "value_class")
@@ -45,11 +45,6 @@ def labels_of(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.Data
     return rows.sort(_POSITION)
 
 
-def offsets_of(labels: pl.DataFrame) -> tuple[int, int]:
-    """Return the least and the greatest offset of labels, by which a scan leaves out files."""
-    return (0, -1) if labels.is_empty() else labels.select(pl.col("offset").min(), last=pl.col("offset").max()).row(0)
-
-
 def outcomes_told_again(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> pl.DataFrame:
     """Return the columns `OUTCOME` of predictions whose label an episode told again and the join refused as stale."""
     nothing = pl.DataFrame(schema={name: lake.schema("outcomes")[name] for name in OUTCOME})
@@ -78,18 +73,17 @@ def time_shift_of(lake: Lake, episode: Episode, steps: Mapping[int, int]) -> Tim
     """
     if Cause.RETIMED not in episode.causes:
         return None
-    members = labels_of(lake, episode, steps).select(*_POSITION, is_member=pl.lit(value=True))
+    members = labels_of(lake, episode, steps)
     told = (
         lake.scan("labels")
         .filter(is_live(episode.kind, episode.definition))
-        .select(*_POSITION, "key", "value", "value_class", "label_time")
-        .unique(_POSITION)
-        .join(members.lazy(), on=_POSITION, how="left")
-        .filter(pl.col("is_member").any().over("partition", "key"))
+        .join(members.lazy().select("partition", "key").unique(), on=["partition", "key"], how="semi")
+        .select(*_POSITION, "key", *_TOLD)
         .collect()
+        .unique(_POSITION)
     )
-    again = told.filter("is_member").select(*_POSITION, "key", *_TOLD)
-    earlier = told.filter(pl.col("is_member").is_null()).select(
+    again = told.join(members, on=_POSITION, how="semi")
+    earlier = told.join(members, on=_POSITION, how="anti").select(
         "partition", "key", *(pl.col(name).alias(f"earlier_{name}") for name in ("offset", *_TOLD))
     )
     pairs = again.join(earlier, on=["partition", "key"]).filter(pl.col("earlier_offset") < pl.col("offset"))

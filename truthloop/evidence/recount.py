@@ -147,7 +147,7 @@ class _Parts:
             new = read_new_rows(lake, spans, self.plan, rulings)
             readers = CellReaders(self._atoms_of, self._of_slices, values)
             plan = self.plan.with_admitted(summary.of_versions(new.versions), readers)
-            rows = fold(plan, new.predictions, new.outcomes, new.earlier, rulings, new.proof)
+            rows = new.with_again(plan, fold(plan, new.predictions, new.outcomes, new.earlier, rulings, new.proof))
             added = summarise(rows)
             summary = summary.plus(added)
             self._stage([added, rows])

@@ -11,12 +11,15 @@ import polars as pl
 
 from lake import Lake
 from monitor.cells.cohort import day_starts_ms
+from monitor.cells.count_again import count_again
+from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
 from monitor.cells.slots import ValueCounter, count_values
 from monitor.cells.timeouts import Proof
 from schemas.events.backfill import Ruling
 from streams.ledger.row import LedgerRow
 from streams.ledger.table import rows_of
+from truthloop.evidence.again import REFUSED_AGAIN, came_again
 from truthloop.evidence.outcomes import OUTCOME, for_evidence, read_outcomes_of
 from truthloop.evidence.proof import newly_proven, read_cursors
 
@@ -33,11 +36,12 @@ Bounds = tuple[int, int]
 
 @dataclass(frozen=True)
 class Span:
-    """New steps of one partition, and the offsets of the predictions that these steps read."""
+    """New steps of one partition, and the offsets of the predictions and labels that these steps read."""
 
     partition: int
     steps: Bounds
     predictions: Bounds
+    labels: Bounds
 
 
 @dataclass(frozen=True)
@@ -50,18 +54,24 @@ class NewRows:
         earlier: all earlier revisions of the same outcomes, and of those whose timeout the new steps have proven, of
             every definition.
         proof: the join's cursors before the new steps and after them.
+        again: what came again in the new steps.
     """
 
     predictions: pl.DataFrame
     outcomes: pl.DataFrame
     earlier: pl.DataFrame
     proof: Proof
+    again: pl.DataFrame
 
     @property
     def versions(self) -> set[str]:
         """The model versions of these rows."""
         frames = (self.predictions, self.outcomes, self.earlier)
         return {version for frame in frames for version in frame.get_column("version").unique()}
+
+    def with_again(self, plan: CellPlan, cells: pl.DataFrame) -> pl.DataFrame:
+        """Return cells and those of what came again."""
+        return cells if self.again.is_empty() else merge(cells, count_again(plan, self.again))
 
 
 def new_spans(
@@ -86,11 +96,11 @@ def new_spans(
     spans = []
     for number in behind:
         first, row, start = folded[number], newest[number], starts.get(number, (0, 0))
-        steps, predictions_next = row.sequence + 1, row.predictions[1]
+        steps, ends = row.sequence + 1, (row.predictions[1], row.labels[1])
         records = row.predictions[1] + row.labels[1] - sum(start)
         if records_max is not None and records > (most := records_max // len(behind)):
-            steps, predictions_next = _first_steps(lake, number, (first, steps), sum(start) + most)
-        spans.append(Span(number, (first, steps), (start[0], predictions_next)))
+            steps, ends = _first_steps(lake, number, (first, steps), sum(start) + most)
+        spans.append(Span(number, (first, steps), (start[0], ends[0]), (start[1], ends[1])))
     return spans
 
 
@@ -122,7 +132,17 @@ def read_new_rows(lake: Lake, spans: list[Span], plan: CellPlan, rulings: Sequen
     proof = Proof(read_cursors(lake, firsts), read_cursors(lake, {span.partition: span.steps[1] for span in spans}))
     touched = [outcomes.select(OUTCOME), newly_proven(lake, plan, rulings, proof, firsts)]
     earlier = read_outcomes_of(lake, pl.concat(touched), firsts)
-    return NewRows(predictions, _with_sources(lake, for_evidence(lake, outcomes)), earlier, proof)
+    outcomes = for_evidence(lake, outcomes)
+    refused = (
+        lake.scan("rejects", {"sequence": _around(span.steps for span in spans), "reason": REFUSED_AGAIN})
+        .filter(_within("sequence", spans, lambda span: span.steps), stage="join")
+        .select("input", "reason", *position)
+        .collect()
+    )
+    labels = lake.scan("labels", {"offset": _around(span.labels for span in spans)})
+    labels = labels.filter(_within("offset", spans, lambda span: span.labels))
+    again = came_again(lake, plan, outcomes, labels, refused)
+    return NewRows(predictions, _with_sources(lake, outcomes), earlier, proof, again)
 
 
 def counter_of_values(lake: Lake, timezone: str) -> ValueCounter:
@@ -162,8 +182,8 @@ def _ends_of_steps(lake: Lake, sequences: Mapping[int, int]) -> dict[int, Bounds
     return {number: (predictions, labels) for number, predictions, labels in rows.iter_rows()}
 
 
-def _first_steps(lake: Lake, partition: int, steps: Bounds, position: int) -> Bounds:
-    """Return the end of the first of some steps of a partition, as steps and as prediction offset.
+def _first_steps(lake: Lake, partition: int, steps: Bounds, position: int) -> tuple[int, Bounds]:
+    """Return the end of the first of some steps of a partition, as steps and as prediction and label offset.
 
     Args:
         steps: of which at least one ledger row is taken.
@@ -172,13 +192,13 @@ def _first_steps(lake: Lake, partition: int, steps: Bounds, position: int) -> Bo
     rows = (
         lake.scan("ledger", {"sequence": (steps[0], steps[1] - 1)})
         .filter(pl.col("partition") == partition)
-        .select("sequence", "predictions_next", position=pl.col("predictions_next") + pl.col("labels_next"))
+        .select("sequence", "predictions_next", "labels_next")
         .sort("sequence")
         .collect()
     )
-    taken = max(rows.filter(pl.col("position") <= position).height, 1)
-    sequence, predictions_next, _ = rows.row(taken - 1)
-    return sequence + 1, predictions_next
+    taken = max(rows.filter(pl.col("predictions_next") + pl.col("labels_next") <= position).height, 1)
+    sequence, predictions_next, labels_next = rows.row(taken - 1)
+    return sequence + 1, (predictions_next, labels_next)
 
 
 def _within(column: str, spans: list[Span], bounds_of: Callable[[Span], Bounds]) -> pl.Expr:

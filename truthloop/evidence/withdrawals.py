@@ -16,7 +16,8 @@ from schemas.config.loop import LoopConfig
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 from streams.ledger.lake_kind import complete_rows
 from streams.ledger.row import LedgerRow
-from truthloop.evidence.episode_labels import labels_of, offsets_of
+from truthloop.evidence.again import offsets_of
+from truthloop.evidence.episode_labels import labels_of
 
 __all__ = ["WithdrawalProgress", "due_withdrawals", "progress_of", "rejected_episodes", "withdrawals_of"]
 

@@ -274,7 +274,7 @@ class Reconciler:
     def _new_kind(self, name: str) -> _KindState:
         config = self._settings.config
         origin = EntryOrigin(config.loop, name, config.retrain)
-        scan = BackfillScan(self._lake, origin, config.labels[name].definition, self._now_ms)
+        scan = BackfillScan(self._lake, origin, config.labels[name].definition, config.timezone, self._now_ms)
         review = CandidateReview(self._settings, origin)
         looks = LabelLooks(origin, config.timezone, partial(self._memory, name))
         return _KindState(origin, DecisionLog(self._lake, name), looks, scan, review)

@@ -1,7 +1,7 @@
 """Label arrivals: which revisions are arrivals, and under which day, hour and age they are counted."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
@@ -16,16 +16,17 @@ from cell_cases import (
     predictions_frame,
 )
 
-from monitor.cells.count_arrivals import read_hourly_arrivals
+from monitor.cells.count_again import AGAIN, SENT_AGAIN, TOLD_AGAIN, count_again
+from monitor.cells.count_arrivals import read_hourly_arrivals, read_hourly_conflicts
 from monitor.cells.fold import fold, restate
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
+from monitor.cells.summary import CellSummary, summarise
 from monitor.coverage.table import coverage
 from monitor.metrics.table import metrics
 
 PLAN = CellPlan.from_config(config_of())
 NONE = outcomes_frame([])
-TOLD_AGAIN = pl.DataFrame({"known_ms": [EPOCH_MS], "count": [3]}, schema={"known_ms": pl.Int64, "count": pl.Int64})
 ONE = Prediction("a")
 
 
@@ -149,7 +150,7 @@ def test_hourly_arrivals_have_no_gaps_and_cover_all_versions_of_the_own_definiti
         label(age_ms + HOUR_MS, "correction", previous=("joined", 0.0), prediction=other, revision=2),
     ]
     cells = fold(PLAN, predictions_frame([early, other]), outcomes_frame(revisions), NONE)
-    found = read_hourly_arrivals(cells, PLAN, "late", TOLD_AGAIN.clear())
+    found = read_hourly_arrivals(cells, PLAN, "late")
     assert len(found.hour_ms) == 24 + 23 + 24
     assert set(found.hour_ms[1:] - found.hour_ms[:-1]) == {HOUR_MS}
     assert found.hour_ms[0] == at("2013-03-09T05:00:00")
@@ -160,18 +161,63 @@ def test_hourly_arrivals_have_no_gaps_and_cover_all_versions_of_the_own_definiti
     assert found.changed[hour + 1] == found.changed.sum() == 1
 
 
+def again(measure: str, *rows: tuple[int, int], kind: str | None = "late") -> pl.DataFrame:
+    """Return the cells of what came again: pairs of a time and a number."""
+    times = [at_ms for at_ms, count in rows for _ in range(count)]
+    return count_again(PLAN, pl.DataFrame({"measure": measure, "kind": kind, "predicted_at": times}).pipe(_timed))
+
+
+def _timed(rows: pl.DataFrame) -> pl.DataFrame:
+    time = pl.from_epoch("predicted_at", "ms").dt.replace_time_zone("UTC")
+    return rows.with_columns(time).cast(dict(AGAIN))
+
+
 def test_labels_told_again_have_their_hours_though_nothing_else_arrives() -> None:
     """The series goes on to their day; what is older than its first hour is left out."""
     cells = fold(PLAN, predictions_frame([ONE]), outcomes_frame([label()]), NONE)
-    first_ms = read_hourly_arrivals(cells, PLAN, "late", TOLD_AGAIN.clear()).hour_ms[0]
+    first_ms = read_hourly_arrivals(cells, PLAN, "late").hour_ms[0]
     rows = [(first_ms - 1, 7), (first_ms, 2), (first_ms + 2 * HOUR_MS - 1, 3), (first_ms + 9 * DAY_MS + 1, 5)]
-    found = read_hourly_arrivals(cells, PLAN, "late", pl.DataFrame(rows, TOLD_AGAIN.schema, orient="row"))
+    found = read_hourly_arrivals(merge(cells, again(TOLD_AGAIN, *rows)), PLAN, "late")
     assert [int(found.retimed[hour]) for hour in (0, 1, 9 * 24)] == [2, 3, 5]
     assert (found.retimed.sum(), len(found.hour_ms)) == (10, 10 * 24)
+    other = again(TOLD_AGAIN, (first_ms, 4), kind="fare")
+    assert read_hourly_arrivals(merge(cells, other), PLAN, "late").retimed.sum() == 0
+
+
+def test_conflicts_are_of_every_kind_and_need_no_other_cells() -> None:
+    """Their hours begin where those of the day do, also on the day of 23 hours; the series of arrivals has none."""
+    five, forward = at("2013-03-09T05:10:00"), at("2013-03-10T07:30:00")
+    cells = again(SENT_AGAIN, (forward, 3), (five, 1), kind=None)
+    rows = [(at("2013-03-09T05:00:00"), 1), (at("2013-03-10T07:00:00"), 3)]
+    for kind in PLAN.kinds:
+        assert read_hourly_conflicts(cells, PLAN, kind.name).rows() == rows
+        assert len(read_hourly_arrivals(cells, PLAN, kind.name).hour_ms) == 0
+    nothing = read_hourly_conflicts(merge(), PLAN, "late")
+    assert nothing.schema == {"hour_ms": pl.Int64(), "count": pl.Int64()}
+    assert nothing.is_empty()
+
+
+def test_what_came_again_is_in_the_summary_by_day_and_of_no_day_that_has_left() -> None:
+    """A reader of the summary sees which days have changed."""
+    cells = again(TOLD_AGAIN, (at("2013-03-09T12:00:00"), 2), (at("2013-03-11T12:00:00"), 3))
+    more = again(SENT_AGAIN, (at("2013-03-11T13:00:00"), 1), kind=None)
+    summary = CellSummary().plus(summarise(merge(cells, more)))
+    assert sorted(summary.again("late").rows()) == [
+        (date(2013, 3, 9), 2),
+        (date(2013, 3, 11), 1),
+        (date(2013, 3, 11), 3),
+    ]
+    assert summary.again("fare").rows() == [(date(2013, 3, 11), 1)]
+    assert summary.days("late", "late-15min") is None
+    left = replace(PLAN, since=date(2013, 3, 10))
+    rows = pl.DataFrame({"measure": TOLD_AGAIN, "kind": "late", "predicted_at": [at("2013-03-09T12:00:00")]})
+    assert count_again(left, rows.pipe(_timed)).is_empty()
 
 
 def test_a_loop_without_cells_has_no_hours_and_an_unknown_kind_is_refused() -> None:
     """The first is an empty series, the second an error."""
-    assert len(read_hourly_arrivals(merge(), PLAN, "late", TOLD_AGAIN).hour_ms) == 0
+    assert len(read_hourly_arrivals(merge(), PLAN, "late").hour_ms) == 0
+    told = again(TOLD_AGAIN, (EPOCH_MS, 1))
+    assert len(read_hourly_arrivals(told, PLAN, "late").hour_ms) == 0
     with pytest.raises(ValueError, match="no kind 'gone'"):
-        read_hourly_arrivals(merge(), PLAN, "gone", TOLD_AGAIN)
+        read_hourly_arrivals(merge(), PLAN, "gone")

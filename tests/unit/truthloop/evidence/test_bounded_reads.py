@@ -16,7 +16,6 @@ from retrain.gate import Gate
 from truthloop.config.settings import Settings
 from truthloop.evidence.arrivals import newest_arrivals
 from truthloop.evidence.diff_log import DiffLog
-from truthloop.evidence.resent import ConflictReader
 from truthloop.feedback.delivery_log import LakeDeliveryLog
 from truthloop.page.gather.snapshot import read_snapshot
 
@@ -101,16 +100,6 @@ def test_sources_are_looked_for_as_far_back_as_they_are_known(lakes: dict[int, P
     young, old = (opened_by(known, lakes[commits]) for commits in (YOUNG, OLD))
     assert young == old
     assert old["labels"] == 5 + 45
-
-
-def test_conflicts_of_new_steps_are_read_in_their_files(lakes: dict[int, Path]) -> None:
-    """A scan goes on where the one before stopped."""
-    for commits in (YOUNG, OLD):
-        reader = ConflictReader(Lake.open(lakes[commits]))
-        reader.read({0: commits - 1})
-        with opened_files() as opened:
-            assert reader.read({0: commits})["count"].sum() == 0  # of predictions that the lake does not have
-        assert opened["rejects"] == 1
 
 
 def test_of_a_delivery_and_of_a_backfill_their_own_files_are_read(lakes: dict[int, Path]) -> None:

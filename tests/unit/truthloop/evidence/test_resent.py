@@ -1,14 +1,13 @@
-"""Predictions that were sent again with other content: conflicts by hour, and the first copies."""
+"""Predictions that were sent again with other content: the first copies of those of an episode."""
 
 from pathlib import Path
 
 import polars as pl
 import pytest
-from deltalake import DeltaTable
 from lake_builder import LakeBuilder, hour, ms
 
 from schemas.events.backfill import Cause, Episode
-from truthloop.evidence.resent import ConflictReader, resent_predictions
+from truthloop.evidence.resent import resent_predictions
 
 FOUND = {"partition": pl.Int32(), "prediction_offset": pl.Int64(), "kind": pl.String()}
 
@@ -25,11 +24,6 @@ def again(builder: LakeBuilder, key: str, arrived: float | None, offset: int, **
     at = {} if arrived is None else {"arrived_at": hour(arrived)}
     builder.predict(key, 0, offset, digest=8, **at, **other)
     builder.reject("predictions", offset, "conflict", partition=partition, sequence=offset)
-
-
-def conflicts(builder: LakeBuilder) -> pl.DataFrame:
-    """Return the conflicts of all steps by hour."""
-    return ConflictReader(builder.lake).read({0: 100, 1: 100})
 
 
 def episode(since: float, until: float, kind: str = "fraud") -> Episode:
@@ -53,28 +47,10 @@ def resent(builder: LakeBuilder, since: float, until: float) -> list[tuple[int, 
 
 def test_a_lake_without_conflicts_has_none(builder: LakeBuilder) -> None:
     """Neither an empty one, nor one whose predictions came once."""
-    assert conflicts(builder).schema == {"hour_ms": pl.Int64(), "count": pl.Int64()}
-    assert conflicts(builder).is_empty()
+    assert resent(builder, -99, 99) == []
     builder.predict("a", 0, 0).predict("b", 0, 1)
-    assert conflicts(builder).is_empty()
     found = resent_predictions(builder.lake, episode(-99, 99))
     assert (found.height, dict(found.schema)) == (0, FOUND)
-
-
-def test_conflicts_are_counted_by_the_hour_in_which_they_arrived(builder: LakeBuilder) -> None:
-    """The hours are sorted, each named by its first instant; all predictions were made in hour 0."""
-    for offset, key in enumerate("abcd"):
-        builder.predict(key, 0, offset, arrived_at=hour(0))
-    for offset, (key, arrived) in enumerate([("a", 30.999), ("b", 5), ("c", 30), ("d", 31), ("a", 30.5)], 10):
-        again(builder, key, arrived, offset)
-    assert conflicts(builder).rows() == [(ms(5), 1), (ms(30), 3), (ms(31), 1)]
-
-
-def test_a_conflict_in_a_file_belongs_to_the_hour_of_the_prediction(builder: LakeBuilder) -> None:
-    """Files have no arrival time."""
-    builder.predict("a", 0, 0)
-    again(builder, "a", None, 1)
-    assert conflicts(builder).rows() == [(ms(0), 1)]
 
 
 def test_the_same_content_again_is_no_conflict(builder: LakeBuilder) -> None:
@@ -90,7 +66,6 @@ def test_the_same_content_again_is_no_conflict(builder: LakeBuilder) -> None:
         1,
     ):
         builder.predict("a", 0, offset, arrived_at=hour(5)).reject(input_, offset, reason, stage=stage, sequence=0)
-    assert conflicts(builder).is_empty()
     assert resent(builder, -99, 99) == []
 
 
@@ -98,7 +73,6 @@ def test_a_conflict_counts_in_its_own_partition_only(builder: LakeBuilder) -> No
     """The same offset of another partition is another prediction."""
     builder.predict("a", 0, 0).predict("b", 0, 1, partition=1)
     again(builder, "a", 5, 1)
-    assert conflicts(builder).rows() == [(ms(5), 1)]
     assert resent(builder, 0, 9) == [(0, 0, "fraud")]
 
 
@@ -130,19 +104,3 @@ def test_another_prediction_of_the_same_key_was_not_sent_again(builder: LakeBuil
     builder.predict("a", 0, 0, id="v1").predict("a", 0, 1, id="v2", version="v2")
     again(builder, "a", 5, 2, id="v2", version="v2")
     assert resent(builder, 0, 9) == [(0, 1, "fraud")]
-
-
-def test_only_new_steps_are_read(builder: LakeBuilder) -> None:
-    """What was counted is not opened again; a lake that was put back is read anew."""
-    builder.predict("a", 0, 0)
-    again(builder, "a", 5, 1)
-    again(builder, "a", 30, 1, partition=1)
-    reader = ConflictReader(builder.lake)
-    assert reader.read({0: 2}).rows() == [(ms(5), 1)]
-    for table in ("predictions", "rejects"):
-        for path in DeltaTable(str(builder.lake.path / table)).file_uris():
-            Path(path).unlink()
-    again(builder, "a", 31, 3)
-    assert reader.read({0: 4}).rows() == [(ms(5), 1), (ms(31), 1)]
-    assert reader.read({0: 4}).rows() == [(ms(5), 1), (ms(31), 1)]
-    assert reader.read({}).is_empty()

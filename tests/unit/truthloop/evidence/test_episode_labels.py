@@ -1,7 +1,4 @@
-"""Labels told again with another time: which ones are counted, each once; their shift, and whose outcomes they tell.
-
-Tests `truthloop.evidence.retimed` and `truthloop.evidence.episode_labels`.
-"""
+"""Labels of an episode: which ones, the shift of those told again, and whose outcomes they tell."""
 
 from pathlib import Path
 
@@ -9,13 +6,10 @@ import polars as pl
 import pytest
 from lake_builder import LakeBuilder, hour, ms
 
-from lake import Lake
 from schemas.events.backfill import Cause, Episode
 from truthloop.evidence.episode_labels import labels_of, outcomes_told_again, time_shift_of
-from truthloop.evidence.retimed import RetimedLabelReader
 
 STEPS = {0: 9, 1: 9}
-BLOCK_MS = 900_000
 
 
 @pytest.fixture
@@ -41,43 +35,6 @@ def episode(*causes: Cause, since: float = 30, until: float = 31, **changes: obj
     """Return an episode of labels that became known between two hours."""
     plain = {"id": f"bf-{1:032x}", "kind": "fraud", "definition": "chargeback-1", "labels": 1, "fingerprint": 1}
     return Episode.model_validate({**plain, "causes": [*causes], "since": ms(since), "until": ms(until), **changes})
-
-
-def counted(builder: LakeBuilder, steps: dict[int, int] | None = None) -> list[tuple[int, int]]:
-    """Return the blocks and counts that a new process reads."""
-    reader = RetimedLabelReader(Lake.open(builder.lake.path), "fraud", "chargeback-1")
-    return reader.read(STEPS if steps is None else steps).rows()
-
-
-def test_a_first_label_and_a_changed_value_are_not_told_again(builder: LakeBuilder) -> None:
-    """Nor a duplicate, a declared label, or one of another definition or kind."""
-    told_again(builder, 7, 30, 1, later=True, value=0.0)
-    told_again(builder, 7, 30, 2, later=True, origin="backfill")
-    told_again(builder, 1, 30, 3, later=False, origin="backfill")
-    told_again(builder, 1, 30, 4, later=False, definition="chargeback-2")
-    builder.label("a", 2, 5, known_at=hour(30)).reject("labels", 5, "duplicate", kind="fraud", sequence=0)
-    builder.label("a", 2, 6, kind="other").reject("labels", 6, "stale", kind="other", sequence=0)
-    assert counted(builder) == []
-
-
-def test_later_and_stale_labels_are_counted_by_the_quarter_of_an_hour(builder: LakeBuilder) -> None:
-    """Each once, though it revises two predictions; a stale one whatever its value."""
-    told_again(builder, 7, 30, 1, later=True)
-    revision = {"reason": "correction", "label_offset": 1, "value": 1.0, "previous": 1.0, "prediction_offset": 1}
-    builder.outcome("a", "joined", 30, 12, previous_status="joined", **revision)
-    told_again(builder, 1, 30.24, 2, later=False)
-    told_again(builder, 1.5, 30.26, 3, later=False, value=0.0)
-    assert counted(builder) == [(ms(30), 2), (ms(30) + BLOCK_MS, 1)]
-
-
-def test_a_reader_goes_on_where_it_stopped_and_begins_anew_after_a_restored_backup(builder: LakeBuilder) -> None:
-    """Step by step as at once, and fewer steps are fewer labels."""
-    for step in range(3):
-        told_again(builder, 1 + step / 10, 30 + step, 1 + step, later=False, sequence=step)
-    reader = RetimedLabelReader(Lake.open(builder.lake.path), "fraud", "chargeback-1")
-    for steps in range(4):
-        assert reader.read({0: steps, 1: 0}).rows() == [(ms(30 + step), 1) for step in range(steps)]
-    assert reader.read({0: 1, 1: 0}).rows() == [(ms(30), 1)] == counted(builder, {0: 1})
 
 
 def test_the_shift_is_from_the_newest_label_before(builder: LakeBuilder) -> None:
