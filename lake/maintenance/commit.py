@@ -9,6 +9,7 @@ library's own rules for compaction.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from lake.log_path import checkpoint_path, commit_path
@@ -118,7 +119,6 @@ def _check_compatible(other: Actions, version: int, replacement: Replacement) ->
 
 def _entry(replacement: Replacement, now_ms: int) -> bytes:
     """Return the log entry: who, the claim, what is gone, what is there instead."""
-    partition = {PARTITION_COLUMN: replacement.removed.day.isoformat()}
     is_change = not replacement.added
     removed = [
         {
@@ -126,7 +126,7 @@ def _entry(replacement: Replacement, now_ms: int) -> bytes:
             "deletionTimestamp": now_ms,
             "dataChange": is_change,
             "extendedFileMetadata": True,
-            "partitionValues": partition,
+            "partitionValues": _partition(file.day),
             "size": file.size,
         }
         for file in replacement.removed.files
@@ -134,7 +134,7 @@ def _entry(replacement: Replacement, now_ms: int) -> bytes:
     added = [
         {
             "path": file.path,
-            "partitionValues": partition,
+            "partitionValues": _partition(replacement.removed.day),
             "size": file.size,
             "modificationTime": file.modified_ms,
             "dataChange": False,
@@ -158,3 +158,7 @@ def _entry(replacement: Replacement, now_ms: int) -> bytes:
         *({"add": action} for action in added),
     )
     return b"".join(json.dumps(action, separators=(",", ":")).encode() + b"\n" for action in actions)
+
+
+def _partition(day: date) -> dict[str, str]:
+    return {PARTITION_COLUMN: day.isoformat()}

@@ -1,6 +1,7 @@
 """Which files hold nothing but history: records so old that they leave the lake. Pure.
 
 A record leaves with all that was recorded about it: days of recording leave whole, from the oldest on, in all tables.
+Days that share a file leave together, when the last of them does.
 So a rejected prediction never comes back because its reject has gone. What the mapping has rejected never became a
 record, so its rejects may leave earlier, on their own.
 """
@@ -44,7 +45,7 @@ def files_of_history(tables: Mapping[str, Sequence[ActiveFile]], before_ms: int)
         file.day for table in TIME_OF for file in tables[table] if file.latest_ms is None or file.latest_ms >= before_ms
     ]
     end = min(stays, default=date.min + _BEYOND_MIDNIGHT) - _BEYOND_MIDNIGHT
-    found = {table: sorted((file for file in files if file.day < end), key=_day) for table, files in tables.items()}
+    found = {table: sorted((file for file in files if file.until < end), key=_day) for table, files in tables.items()}
     return {
         table: [Group(day, tuple(of_day)) for day, of_day in groupby(files, key=_day)] for table, files in found.items()
     }
@@ -76,7 +77,7 @@ def old_rejects(files: Sequence[ActiveFile], before: date) -> list[OldRejects]:
         files: of the table of rejects.
         before: those that were recorded on this day and later stay.
     """
-    old = sorted((file for file in files if file.day < before and file.without_step), key=_day)
+    old = sorted((file for file in files if file.until < before and file.without_step), key=_day)
     found = []
     for day, of_day in groupby(old, key=_day):
         mixed, alone = list[ActiveFile](), list[ActiveFile]()

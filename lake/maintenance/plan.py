@@ -3,15 +3,28 @@
 A day that goes on is kept in tiers: `TIER_FILES` files of one level become one of the next, so each row is rewritten
 once for every level, and few files are there at any moment. A day that has ended becomes one file. What comes to such a
 day afterwards, from a slow writer, is rewritten without its large file.
+
+Small days of a month that is long over share files. What readers pay for each file of a table would otherwise grow with
+the lake's age, however few rows a day has.
 """
 
 import re
+from calendar import monthrange
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-__all__ = ["PAST_FILES_MAX", "TODAY_FILES_MAX", "ActiveFile", "Group", "level_of", "plan_groups"]
+__all__ = [
+    "MONTH_ENDS_AFTER",
+    "MONTH_FILE_ROWS_MAX",
+    "PAST_FILES_MAX",
+    "TODAY_FILES_MAX",
+    "ActiveFile",
+    "Group",
+    "level_of",
+    "plan_groups",
+]
 
 TODAY_FILES_MAX = 200
 PAST_FILES_MAX = 3
@@ -30,6 +43,12 @@ FILES_PER_GROUP_MAX = 1_000
 DAY_ENDS_AFTER = timedelta(minutes=10)
 """Writers whose round began before midnight have committed by then; a slow one costs a small rewrite."""
 
+MONTH_ENDS_AFTER = timedelta(days=7)
+"""So long after its end a month is over: hardly anything comes to its days any more."""
+
+MONTH_FILE_ROWS_MAX = 500_000
+"""A file of several days has at most so many rows; a day with more has files of its own."""
+
 _LEVEL = re.compile(r"(?:^|/)level-(\d+)-[0-9a-f]{32}\.parquet$")
 
 
@@ -39,12 +58,13 @@ class ActiveFile:
 
     Attributes:
         path: as the log writes it.
-        day: on which its rows were recorded.
+        day: on which its rows were recorded; of several days the first.
         size: in bytes.
         rows: their number.
         modified_ms: when it was written, ms UTC.
         latest_ms: the greatest time of its rows (`lake.maintenance.history.TIME_OF`), ms UTC; None: it is not known.
         without_step: rows that no step of a join has made, in the table of rejects; None: it is not known.
+        last_day: the last day on which its rows were recorded; None: it is not known, and all of one day.
     """
 
     path: str
@@ -54,6 +74,12 @@ class ActiveFile:
     modified_ms: int
     latest_ms: int | None = None
     without_step: int | None = None
+    last_day: date | None = None
+
+    @property
+    def until(self) -> date:
+        """The last day on which its rows were recorded."""
+        return self.day if self.last_day is None else max(self.day, self.last_day)
 
     @property
     def level(self) -> int:
@@ -63,9 +89,10 @@ class ActiveFile:
 
 @dataclass(frozen=True)
 class Group:
-    """Files of one day that become one.
+    """Files of one day, or of days of one month, that become one.
 
     Attributes:
+        day: the first of them.
         is_urgent: the day goes on, and has so many files that a reader would soon notice.
     """
 
@@ -105,22 +132,50 @@ def level_of(path: str) -> int:
 
 
 def plan_groups(files: Iterable[ActiveFile], now_ms: int) -> list[Group]:
-    """Return what is due, the day with the most files first; groups have no file in common.
+    """Return what is due, the day or month with the most files first; groups have no file in common.
 
     After a group is rewritten, more may be due: plan again.
 
     Args:
         now_ms: a day before the one of this time has ended.
     """
-    days: dict[date, list[ActiveFile]] = defaultdict(list)
-    for file in files:
-        days[file.day].append(file)
     today = (datetime.fromtimestamp(now_ms / 1000, UTC) - DAY_ENDS_AFTER).date()
+    together: dict[tuple[date, date], list[ActiveFile]] = defaultdict(list)
+    for file in files:
+        month = _month_of(file.day)
+        together[month if month[1] < today - MONTH_ENDS_AFTER else (file.day, file.day)].append(file)
     found: list[Group] = []
-    for _, of_day in sorted(days.items(), key=lambda item: (-len(item[1]), item[0])):
-        oldest_first = sorted(of_day, key=lambda file: (file.modified_ms, file.path))
-        found += _of_past_day(oldest_first) if oldest_first[0].day < today else _of_today(oldest_first)
+    for (first, last), some in sorted(together.items(), key=lambda item: (-len(item[1]), item[0])):
+        oldest_first = sorted(some, key=lambda file: (file.day, file.modified_ms, file.path))
+        if first < last:
+            found += _of_past_month(oldest_first)
+        else:
+            found += _of_past_day(oldest_first) if first < today else _of_today(oldest_first)
     return found
+
+
+def _month_of(day: date) -> tuple[date, date]:
+    """Return the first and the last day of a day's month."""
+    return day.replace(day=1), day.replace(day=monthrange(day.year, day.month)[1])
+
+
+def _of_past_month(files: Sequence[ActiveFile]) -> Iterator[Group]:
+    """Yield groups of files that follow each other in time, as many in each as have room in one file.
+
+    Once they are rewritten, no two that follow each other have, so nothing is due.
+    """
+    group: list[ActiveFile] = []
+    for file in files:
+        if sum(one.rows for one in group) + file.rows > MONTH_FILE_ROWS_MAX or len(group) == FILES_PER_GROUP_MAX:
+            yield from _if_several(group)
+            group = []
+        group.append(file)
+    yield from _if_several(group)
+
+
+def _if_several(files: Sequence[ActiveFile]) -> Iterator[Group]:
+    if len(files) > 1:
+        yield Group(files[0].day, tuple(files))
 
 
 def _of_today(files: Sequence[ActiveFile]) -> list[Group]:

@@ -1,4 +1,4 @@
-"""Writes the rows of several data files of one day as one file: sorted, so that readers open little of it.
+"""Writes the rows of several data files of one day or month as one file: sorted, so that readers open little of it.
 
 Rows are sorted by the day of what they are about, then by key: whoever asks for a day or for a key reads few row
 groups. DuckDB sorts with bounded memory, whatever the size of a day, in one thread.

@@ -11,7 +11,7 @@ from lake.maintenance.commit import claim_of
 from lake.maintenance.history import REJECTS, STEP, TIME_OF
 from lake.maintenance.plan import ActiveFile
 from lake.scan import files_of
-from lake.table import PARTITION_COLUMN
+from lake.table import PARTITION_COLUMN, RECORDED_AT
 
 __all__ = ["TableState"]
 
@@ -41,12 +41,13 @@ class TableState:
         actions = files_of(handle)
         files = []
         if actions.height:
-            latest, without_step = f"max.{TIME_OF.get(table)}", f"{_NULLS}{STEP}"
+            latest, without_step, recorded = f"max.{TIME_OF.get(table)}", f"{_NULLS}{STEP}", f"max.{RECORDED_AT}"
             unknown = pl.lit(None, pl.Int64)
             rows = actions.select(
                 *("path", f"partition.{PARTITION_COLUMN}", "size_bytes", "num_records", "modification_time"),
                 latest_ms=pl.col(latest).dt.epoch("ms") if latest in actions.columns else unknown,
                 without_step=pl.col(without_step) if table == REJECTS and without_step in actions.columns else unknown,
+                last_day=(pl.col(recorded) if recorded in actions.columns else unknown).cast(pl.Date),
             ).filter(pl.col("num_records").is_not_null())
             files = [ActiveFile(*row) for row in rows.iter_rows()]
         declared = (handle.metadata().configuration or {}).get(_STATISTICS)

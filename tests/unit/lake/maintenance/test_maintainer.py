@@ -8,13 +8,13 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 from deltalake import DeltaTable
-from lake_builder import RECORDED_AT
+from lake_builder import RECORDED_AT, LakeBuilder
 from maintenance_case import (
     DAY,
     KEEP_READABLE_MS,
@@ -35,6 +35,7 @@ from lake import Claim, Lake
 from lake.disk import log_file
 from lake.maintenance.commit import claim_of
 from lake.maintenance.maintainer import Maintainer, Rewritten
+from lake.session import connect
 from schemas.errors import LakeError
 
 STEPS = ("predictions rewritten", "predictions replaced", "predictions checkpointed")
@@ -107,6 +108,27 @@ def test_statistics_are_those_that_a_writer_of_the_same_rows_would_give(path: Pa
         return actions.select(name for name in names if "recorded_at" not in name)
 
     assert_frame_equal(statistics(path), statistics(other.lake.path))
+
+
+def test_small_days_of_a_past_month_share_a_file_and_no_row_changes(tmp_path: Path) -> None:
+    """Their folder is that of the first; when each row was recorded stays, and a later day is not touched."""
+    builder = LakeBuilder(tmp_path / "lake")
+    for number in range(31):
+        add_predictions(builder, 2, day=date(2025, 12, 1) + timedelta(days=number), first=2 * number)
+    add_predictions(builder, 1, day=DAY, first=62)
+    path, lake = builder.lake.path, builder.lake
+    before, view, version = content(lake)[TABLE].drop("recorded_on"), scored(path), lake.version(TABLE)
+    (done,) = maintain(path)
+    assert (done.group.day, len(done.group.files), done.group.rows) == (date(2025, 12, 1), 62, 124)
+    assert files_by_day(Lake.open(path), TABLE) == {"2025-12-01": 1, str(DAY): 1}
+    after = content(Lake.open(path))[TABLE].drop("recorded_on")
+    assert_frame_equal(after.sort(after.columns), before.sort(before.columns))
+    with connect(path) as session:
+        days = session.execute("SELECT count(DISTINCT recorded_on) FROM all_predictions").fetchone()
+    assert days == (32,)
+    assert scored(path) == view
+    assert changes(lake, TABLE, version + 1) == 0
+    assert maintain(path) == []
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -1,4 +1,4 @@
-"""Which files become one: tiers of a day that goes on, one file of a day that has ended."""
+"""Which files become one: tiers of a day that goes on, a day that has ended, small days of a month that is over."""
 
 from datetime import date, timedelta
 
@@ -7,6 +7,8 @@ from maintenance_case import DAY, moment
 
 from lake.maintenance.plan import (
     FILES_PER_GROUP_MAX,
+    MONTH_ENDS_AFTER,
+    MONTH_FILE_ROWS_MAX,
     PAST_FILES_MAX,
     TODAY_FILES_MAX,
     ActiveFile,
@@ -119,6 +121,53 @@ def test_a_day_has_not_ended_before_slow_writers_have_committed() -> None:
     found = files(10)
     assert plan_groups(found, midnight_ms + 599_999) == []
     assert len(plan_groups(found, midnight_ms + 600_000)) == 1
+
+
+def days_of(month: int, rows: int, per_day: int = 1) -> list[ActiveFile]:
+    """Return files of all days of a month of 2025, the youngest first."""
+    days = (date(2025, month, 1) + timedelta(days=number) for number in range(31))
+    found = [one for day in days if day.month == month for one in files(per_day, 1, day=day, rows=rows)]
+    return found[::-1]
+
+
+def test_small_days_of_a_month_that_is_over_share_a_file_in_their_order() -> None:
+    """Of each month one; it belongs to the first day, and nothing is due afterwards."""
+    found = [*days_of(11, 1_000, 3), *days_of(12, 1_000)]
+    groups = plan_groups(found, NOW_MS)
+    assert [(group.day, len(group.files)) for group in groups] == [(date(2025, 11, 1), 90), (date(2025, 12, 1), 31)]
+    days = [file.day for file in groups[0].files]
+    assert days == sorted(days)
+    merged = after(found, groups, 1)
+    assert [file.rows for file in merged] == [90_000, 31_000]
+    assert plan_groups(merged, NOW_MS) == []
+    late = a_file(7, day=date(2025, 11, 30))
+    assert [group.rows for group in plan_groups([*merged, late], NOW_MS)] == [90_010]
+
+
+def test_a_month_is_over_some_days_after_its_end() -> None:
+    """Until then its days are those of their own."""
+    found = days_of(1, 10)
+    over_ms = moment(date(2025, 2, 1) + MONTH_ENDS_AFTER, 0.5)
+    assert plan_groups(found, over_ms - 86_400_000) == []
+    assert [len(group.files) for group in plan_groups(found, over_ms)] == [31]
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"),
+    [
+        (MONTH_FILE_ROWS_MAX, [1] * 30),
+        (MONTH_FILE_ROWS_MAX // 2 + 1, [1] * 30),
+        (MONTH_FILE_ROWS_MAX // 7, [7, 7, 7, 7, 2]),
+    ],
+)
+def test_a_file_of_several_days_has_a_greatest_number_of_rows(rows: int, sizes: list[int]) -> None:
+    """Large days have files of their own; what was rewritten once is not due again, and a late file not all of it."""
+    found = days_of(11, rows)
+    groups = plan_groups(found, NOW_MS)
+    assert [len(group.files) for group in sorted(groups, key=lambda one: one.day)] == [one for one in sizes if one > 1]
+    merged = after(found, groups, 1)
+    assert len(merged) == len(sizes)
+    assert plan_groups(merged, NOW_MS) == []
 
 
 def test_a_day_that_is_about_to_have_too_many_files_is_urgent() -> None:

@@ -1,5 +1,6 @@
 """Rejects of the mapping leave on their own, by `retention.rejects`; those of the join stay."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from maintenance_case import DAY, KEEP_READABLE_MS, Killed, changes, kill_at_cal
 from polars.testing import assert_frame_equal
 
 from lake import Claim, Lake
-from lake.maintenance.history import old_rejects
+from lake.maintenance.history import files_of_history, old_rejects
 from lake.maintenance.maintainer import Maintainer
 from lake.maintenance.plan import ActiveFile
 from streams.ledger.retention import drop_old_rows, old_rows
@@ -117,3 +118,26 @@ def test_files_whose_rows_are_not_told_apart_by_the_log_stay() -> None:
     assert found.leaving.rows == 7
     assert old_rejects(files, DAY) == []
     assert old_rejects(files[:2], date.max) == []
+
+
+def test_days_that_share_a_file_leave_when_the_last_of_them_does() -> None:
+    """Rejects of the mapping by the day; records when all of the file are old, and not before what shares its days."""
+    month = date(2026, 1, 1)
+    shared = ActiveFile("shared", month, 100, 5, 0, ms(month + timedelta(days=30)), 5, month + timedelta(days=30))
+    assert old_rejects([shared], month + timedelta(days=30)) == []
+    assert len(old_rejects([shared], month + timedelta(days=31))) == 1
+    young = ActiveFile("young", month + timedelta(days=40), 100, 5, 0, ms(month + timedelta(days=40)))
+    tables = {"predictions": [shared, young], "labels": [young], "outcomes": [young], "rejects": [shared]}
+    found = files_of_history(tables, ms(month + timedelta(days=31)))
+    assert {table: [group.files for group in groups] for table, groups in found.items() if groups} == {
+        "predictions": [(shared,)],
+        "rejects": [(shared,)],
+    }
+    assert not any(files_of_history(tables, ms(month + timedelta(days=30))).values())
+    near = replace(young, day=month + timedelta(days=31))
+    assert not any(files_of_history({**tables, "labels": [near]}, ms(month + timedelta(days=31))).values())
+
+
+def ms(day: date) -> int:
+    """Return the first instant of a day, ms UTC."""
+    return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
