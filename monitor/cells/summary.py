@@ -134,12 +134,12 @@ class CellSummary:
 
     def again(self, kind: str) -> pl.DataFrame:
         """Return day and amount of the labels and predictions of a kind that came again, for each measure."""
-        mine = self._of_all.filter(pl.col("kind") == kind)
-        return pl.concat([_by_day(mine, measure).select("day", "amount") for measure in CAME_AGAIN])
+        mine = self._again.filter(pl.col("kind") == kind)
+        return mine.select(numbered_days("bin").alias("day"), "amount")
 
     def restated_days(self, kind: str) -> list[date]:
         """Return the days on which labels became known that are a backfill by their own fields, in order."""
-        mine = self._of_all.filter(pl.col("kind") == kind)
+        mine = self._again.filter(pl.col("kind") == kind)
         return _by_day(mine, RESTATED).get_column("day").unique().sort().to_list()
 
     def days(self, kind: str, definition: str) -> tuple[date, date] | None:
@@ -170,6 +170,10 @@ class CellSummary:
     @property
     def _of_all(self) -> pl.DataFrame:
         return self.parts.get(_ANY_VERSION, _NOTHING).rows
+
+    @cached_property
+    def _again(self) -> pl.DataFrame:
+        return self._of_all.filter(pl.col("measure").is_in(CAME_AGAIN))
 
     @cached_property
     def _predictions(self) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from lake import Lake
 from lake.scan import Bounds
 from monitor.cells.cohort import day_starts_ms
 from streams.ledger.table import rows_of
-from truthloop.evidence.again import is_backfill
+from truthloop.evidence.again import is_backfill, offsets_of
 
 __all__ = ["BackfillLabelReader"]
 
@@ -38,6 +38,7 @@ class BackfillLabelReader:
         self._timezone = timezone
         self._next_offsets: dict[int, int] = {}
         self._known: list[pl.DataFrame] = []
+        self._steps: Mapping[int, int] | None = None
 
     def read(self, steps: Mapping[int, int], days: Sequence[date]) -> pl.DataFrame:
         """Return all backfill labels of the first steps of the ledger, as `monitor.backfill.episode` expects them.
@@ -46,6 +47,8 @@ class BackfillLabelReader:
             steps: by partition, how many of its first steps to read.
             days: on which any of them became known, in order.
         """
+        if steps == self._steps:
+            return pl.concat(self._known)
         ends = self._label_ends(steps)
         if any(ends.get(number, 0) < offset for number, offset in self._next_offsets.items()):  # an older lake restored
             self._next_offsets, self._known = {}, []
@@ -54,6 +57,7 @@ class BackfillLabelReader:
         if new or not self._known:
             self._known.append(self._between(new, days))
             self._next_offsets |= {number: end for number, (_, end) in new.items()}
+        self._steps = dict(steps)
         return pl.concat(self._known)
 
     def _label_ends(self, steps: Mapping[int, int]) -> dict[int, int]:
@@ -67,25 +71,26 @@ class BackfillLabelReader:
         schema = {"partition": pl.Int32, "first": pl.Int64, "end": pl.Int64}
         ranges = pl.LazyFrame({"partition": list(bounds), "first": firsts, "end": ends}, schema=schema)
         around = {"offset": (min(firsts, default=0), max(ends, default=0))}
-        rejected = self._lake.scan("rejects", around).filter(
-            pl.col("input") == "labels", pl.col("stage") == "join", pl.col("reason").is_in(_REJECTED_WHEN_READ)
-        )
-        return (
+        found = (
             self._known_on(days, around)
             .filter(self._is_backfill)
             .with_columns(is_declared=pl.col("origin") == "backfill")
             .select(_COLUMNS)
             .join(ranges, on="partition")
             .filter(pl.col("offset") >= pl.col("first"), pl.col("offset") < pl.col("end"))
-            .join(rejected.select("partition", "offset"), on=["partition", "offset"], how="anti")
             .select(_COLUMNS)
             .collect()
         )
+        if found.is_empty():
+            return found
+        refused = self._lake.scan("rejects", {"input": ("labels", "labels"), "offset": offsets_of(found)})
+        refused = refused.filter(pl.col("reason").is_in(_REJECTED_WHEN_READ), stage="join")
+        return found.join(refused.select("partition", "offset").collect(), on=["partition", "offset"], how="anti")
 
     def _known_on(self, days: Sequence[date], within: Mapping[str, Bounds]) -> pl.LazyFrame:
         """Return the labels within some bounds that became known on some days."""
         parts = [self._lake.scan("labels", {**within, "known_at": times}) for times in _times(days, self._timezone)]
-        return pl.concat(parts) if parts else self._lake.scan("labels").head(0)
+        return pl.concat(parts) if parts else pl.LazyFrame(schema=self._lake.schema("labels"))
 
 
 def _times(days: Sequence[date], timezone: str) -> Iterator[tuple[datetime, datetime]]:

@@ -109,7 +109,9 @@ def read_evidence(
         folder = _Folder(lake, plan, logs, newest, on_part)
         cells, rulings = folder.bring_up_to_date(before)
         reach = _reach([row.checkpoint for row in newest.values()], plan)
-        return Evidence(cells.admitted(plan), cells, reach, rulings, logs, lake)
+        is_same = before is not None and before.cells is cells and before.plan.since == plan.since
+        admitted = before.plan if before is not None and is_same else cells.admitted(plan)
+        return Evidence(admitted, cells, reach, rulings, logs, lake)
 
 
 def plan_of(lake: Lake, config: LoopConfig) -> CellPlan:

@@ -89,8 +89,8 @@ def new_spans(
         None where no ledger row ends with the last step that was folded: the ledger was rewritten with other steps per
         row, so it is unknown which rows were counted.
     """
-    starts = _ends_of_steps(lake, {number: steps - 1 for number, steps in folded.items() if steps})
     behind = [number for number, row in newest.items() if folded[number] <= row.sequence]
+    starts = _ends_of_steps(lake, {number: folded[number] - 1 for number in behind if folded[number]})
     if any(folded[number] and number not in starts for number in behind):
         return None
     spans = []
