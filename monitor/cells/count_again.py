@@ -1,7 +1,8 @@
 """Counts what came again by the hour: labels that restate the past or have another time, predictions sent anew.
 
 They are about a key, not about one prediction, so their cells have no version. A label belongs to the hour in which it
-became known, a prediction to that in which it came again, or, in a file without times of arrival, was made.
+became known, a prediction to that in which it came again, or, in a file without times of arrival, was made. Like all
+measures of arrivals they begin with `arrived`: they are no cohorts.
 """
 
 from dataclasses import replace
@@ -15,13 +16,13 @@ from monitor.cells.plan import CellPlan
 
 __all__ = ["AGAIN", "CAME_AGAIN", "RESTATED", "SENT_AGAIN", "TOLD_AGAIN", "count_again"]
 
-TOLD_AGAIN: Final = "told_again"
+TOLD_AGAIN: Final = "arrived_again"
 """Live labels of a kind's own definition that told a known one again with another time; each once."""
 
-SENT_AGAIN: Final = "sent_again"
+SENT_AGAIN: Final = "arrived_conflict"
 """Predictions that the join rejected as a conflict with the first copy."""
 
-RESTATED: Final = "restated"
+RESTATED: Final = "arrived_restated"
 """Labels that are a backfill by their own fields: declared as one, or of another definition than the kind's own."""
 
 CAME_AGAIN: Final = (TOLD_AGAIN, SENT_AGAIN, RESTATED)
@@ -47,7 +48,7 @@ def count_again(plan: CellPlan, again: pl.DataFrame) -> pl.DataFrame:
     >>> at_us = 1_363_060_800_000_000
     >>> rows = pl.DataFrame({"measure": TOLD_AGAIN, "kind": "late", "predicted_at": [at_us, at_us + 1]}, schema=AGAIN)
     >>> count_again(plan, rows).select("day", "measure", "bin", "amount").rows()
-    [(datetime.date(2013, 3, 12), 'told_again', 4, 2)]
+    [(datetime.date(2013, 3, 12), 'arrived_again', 4, 2)]
     """
     cohorts = again.select(pl.lit("").alias("version"), pl.lit("").alias("definition"), "predicted_at")
     codebook = replace(Codebook.of(plan, cohorts.clear(), cohorts), admitted={})

@@ -46,7 +46,8 @@ def summarise(cells: pl.DataFrame) -> pl.DataFrame:
 
     - `predictions` of version and kind: eligible predictions; `bin` is the day, counted from 1970.
     - `arrived` of kind and definition: labels that arrived, changes included; `bin` is the day.
-    - `told_again`, `sent_again`, `restated` of kind: labels and predictions that came again; `bin` is the day.
+    - `arrived_again`, `arrived_conflict`, `arrived_restated` of kind: labels and predictions that came again; `bin` is
+      the day.
     - `rows`, of the slice of all and of others: above zero where the slice has cells.
     - `class_true CLASS` and `class_predicted CLASS` of a kind, also at ages.
     - `arrived_block` of kind and slice, `arrived_from SOURCE` of a kind: first labels.

@@ -40,7 +40,9 @@ PIECES: tuple[tuple[Mapping[str, Any], ...], ...] = (
     SHAKY,
     SHAKY,
 )
-"""What goes wrong with the store during each piece of traffic."""
+"""What goes wrong with the store after each piece of traffic."""
+MET = ((), ("unavailable", "cut", "half", "slow", "lost"), ("expired",), ("gone",), ())
+"""Which of it has to have happened before the next worker is killed."""
 ROLES = (("join", "0"), ("lake", "0"), ("feedback", "0"), ("join", "1"), ("lake", "1"))
 
 
@@ -56,9 +58,11 @@ def test_workers_in_two_folders_share_only_kafka_and_a_bucket(
         one.begin()
         homes = dict(zip(ROLES, cycle((one, two)), strict=False))
         workers = {role: home.run(*role) for role, home in homes.items()}
-        faults, victims, seen = iter(PIECES), cycle(ROLES), Counter[str]()
+        faults, met, victims, seen = iter(PIECES), iter(MET), cycle(ROLES), Counter[str]()
 
         def kill(_sent: int) -> None:
+            kinds = {*next(met)}
+            one.wait("the faults", lambda: kinds <= {kind for kind, count in proxy.faults().items() if count})
             seen.update(proxy.faults())
             proxy.set(*next(faults))
             role = next(victims)

@@ -7,7 +7,7 @@ earlier one is refused as stale. Declared backfills and other definitions are fo
 import polars as pl
 
 from lake import Lake
-from monitor.cells.count_again import RESTATED, SENT_AGAIN, TOLD_AGAIN
+from monitor.cells.count_again import AGAIN, RESTATED, SENT_AGAIN, TOLD_AGAIN
 from monitor.cells.plan import CellPlan
 from schemas.base.status import Reason
 
@@ -45,6 +45,7 @@ def came_again(
     predictions = predictions_at(lake, refused.filter(input="predictions", reason="conflict").select(_POSITION))
     return pl.concat(
         [
+            AGAIN.to_frame(),
             retold.select(measure=pl.lit(TOLD_AGAIN), kind="kind", predicted_at="known_at"),
             restated.select(measure=pl.lit(RESTATED), kind="kind", predicted_at="known_at"),
             predictions.select(measure=pl.lit(SENT_AGAIN), kind=pl.lit(None, pl.String), predicted_at="came_at"),
