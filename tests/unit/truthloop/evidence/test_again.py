@@ -121,7 +121,7 @@ def test_what_came_again_is_read_of_the_steps_that_told_it_and_in_few_files(buil
         told(builder, 1 + step / 10, 30 + step, 1 + step, later=False, sequence=step)
         sent(builder, "a", 30 + step, 20 + step, sequence=step)
     found = [again(builder, (step, step + 1)) for step in range(3)]
-    assert found == [[(SENT_AGAIN, None, ms(30 + step)), (TOLD_AGAIN, "fraud", ms(30 + step))] for step in range(3)]
+    assert found == [[(TOLD_AGAIN, "fraud", ms(30 + step)), (SENT_AGAIN, None, ms(30 + step))] for step in range(3)]
     assert sorted(again(builder), key=lambda row: row[2]) == [row for rows in found for row in rows]
     with opened_files() as opened:
         again(builder, (2, 3), (3, 4))
