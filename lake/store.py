@@ -139,7 +139,7 @@ class Lake:
         Raises:
             LakeConflict: another process has moved it meanwhile.
         """
-        none = self.scan(HISTORY_TABLE).head(0).drop(PARTITION_COLUMN, RECORDED_AT).collect()
+        none = pl.DataFrame(schema=self.schema(HISTORY_TABLE)).drop(PARTITION_COLUMN, RECORDED_AT)
         self.append(HISTORY_TABLE, none, [Claim(HISTORY, self.history_begins_ms, at_ms)], recorded_at=recorded_at)
 
     def version(self, table: str) -> int:
@@ -208,7 +208,7 @@ class Lake:
             return None
         heads = head_times(files, position)
         if not heads:
-            return self.scan(HEADS_TABLE).head(0).collect()
+            return pl.DataFrame(schema=self.schema(HEADS_TABLE))
         wanted = pl.LazyFrame(
             {"partition": list(heads), RECORDED_AT: list(heads.values())}, {"partition": pl.Int32(), RECORDED_AT: TIME}
         )
@@ -279,7 +279,7 @@ class Lake:
         while not self.applied(HEADS_TABLE, HEADS) and not self.is_empty(HEADS_TABLE):
             rows = self.scan(HEADS_TABLE).select("partition", "sequence", RECORDED_AT).collect()
             claims = first_heads(rows, partial(self.applied, HEADS_TABLE))
-            none = self.scan(HEADS_TABLE).head(0).drop(PARTITION_COLUMN, RECORDED_AT).collect()
+            none = pl.DataFrame(schema=self.schema(HEADS_TABLE)).drop(PARTITION_COLUMN, RECORDED_AT)
             try:
                 self.append(HEADS_TABLE, none, claims, recorded_at=_EPOCH)
             except LakeConflict:  # another process has set some meanwhile

@@ -125,8 +125,9 @@ def rows_of(lake: Lake, steps: Mapping[int, int]) -> pl.DataFrame:
         lake: the lake to read.
         steps: by partition, the number of a step.
     """
+    none = pl.DataFrame(schema=lake.schema("ledger"))
     if not steps:
-        return lake.scan("ledger").head(0).collect()
+        return none
     wanted = pl.LazyFrame(
         {"partition": list(steps), "sequence": list(steps.values())}, {"partition": pl.Int32, "sequence": pl.Int64}
     )
@@ -135,7 +136,7 @@ def rows_of(lake: Lake, steps: Mapping[int, int]) -> pl.DataFrame:
         found.append(part.join(wanted, on=["partition", "sequence"], how="semi").collect())
         if sum(rows.height for rows in found) >= len(steps):
             break
-    return pl.concat(found) if found else lake.scan("ledger").head(0).collect()
+    return pl.concat(found) if found else none
 
 
 def _newest_rows(lake: Lake, steps: int | None) -> pl.DataFrame:

@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from lake_builder import CONFIG_TEXT, LakeBuilder
-from maintenance_case import DAY, add_predictions, content, files_by_day, make_older
+from maintenance_case import add_predictions, content, files_by_day, make_older
 from polars.testing import assert_frame_equal
 from typer.testing import CliRunner, Result
 
@@ -18,7 +18,10 @@ from lake import Lake
 from streams.runtime.crash_point import EXIT_CODE
 from truthloop.__main__ import app
 
-DAYS = {"2026-03-01": 1, "2026-03-02": 1}
+DAY = datetime.now(UTC).date() - timedelta(days=2)
+"""The younger of the days on which rows are recorded: by the clock of the commands it is over, and its month is not."""
+
+DAYS = {str(DAY - timedelta(days=1)): 1, str(DAY): 1}
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ def test_status_says_what_there_is_and_what_is_due(loop: LakeBuilder) -> None:
 
 def test_status_warns_of_a_lake_that_nobody_maintains(loop: LakeBuilder) -> None:
     """By its exit code, too; also while nothing may be deleted because nothing was written for days."""
-    add_predictions(loop, 201, first=10)
+    add_predictions(loop, 201, day=DAY, first=10)
     make_older(loop.lake.path, 5)
     result = run(loop, "status")
     assert result.exit_code == 1
@@ -110,8 +113,7 @@ def test_a_dry_run_says_what_is_due_and_changes_nothing(loop: LakeBuilder) -> No
     result = run(loop, "maintain", "--dry-run")
     assert result.exit_code == 0
     assert [" ".join(line.split()) for line in result.stdout.splitlines()[1:]] == [
-        "predictions rewritten as one file 2026-03-01 5 10 0.0",
-        "predictions rewritten as one file 2026-03-02 5 10 0.0",
+        f"predictions rewritten as one file {day} 5 10 0.0" for day in DAYS
     ]
     assert "Nothing was changed" in result.stderr
     found = json.loads(run(loop, "maintain", "--dry-run", "--json").stdout)
