@@ -87,15 +87,16 @@ def close_days(path: Location, recorded_at: datetime) -> Iterator[ClosedStep]:
     """
     if CLOSED_TABLE not in tables_in(path):
         return
-    writer = _Writer(Lake.open(path).by_day(CLOSED_TABLE), recorded_at)
+    table = Lake.open(path).by_day(CLOSED_TABLE)
+    writer = _Writer(table, recorded_at)
     is_outdated = True
     while is_outdated:
         with _session(path) as session:
             try:
                 session.execute("SET threads = 1")  # it stands back behind the roles
-                step = writer.take_back(session)
-                is_outdated = step is not None
-                yield from [step] if step is not None else writer.steps(session)
+                scored = ScoredFiles.of(session, table)
+                is_outdated = bool(scored.outdated)
+                yield from [writer.take_back(session, scored)] if is_outdated else writer.steps(session, scored)
             except LakeConflict:
                 return
 
@@ -138,25 +139,22 @@ class _Writer:
         self._table = table
         self._recorded_at = recorded_at
 
-    def take_back(self, session: duckdb.DuckDBPyConnection) -> ClosedStep | None:
-        """Take back the days that something newer touches; None if there are none.
+    def take_back(self, session: duckdb.DuckDBPyConnection, scored: ScoredFiles) -> ClosedStep:
+        """Take back the days that something newer touches, of which there are some.
 
         Raises:
             LakeConflict: another writer was first.
         """
-        outdated = ScoredFiles.of(session, self._table).outdated
-        if not outdated:
-            return None
+        outdated = scored.outdated
         self._exchange([], outdated, _claims(session, 0))
         return ClosedStep(outdated[0].first, max(one.last for one in outdated), 0)
 
-    def steps(self, session: duckdb.DuckDBPyConnection) -> Iterator[ClosedStep]:
+    def steps(self, session: duckdb.DuckDBPyConnection, scored: ScoredFiles) -> Iterator[ClosedStep]:
         """Write what is due, and yield each step after it is done.
 
         Raises:
             LakeConflict: another writer was first.
         """
-        scored = ScoredFiles.of(session, self._table)
         for number, due in enumerate(scored.due(session)):
             staged = self._write(session, due, _claims(session, number))
             scored.exchange(due.replaced, staged)

@@ -15,9 +15,11 @@ from monitor.cells.packing import CELL_KEY, decode_cells, sum_by
 from monitor.cells.plan import CellPlan
 from monitor.cells.slots import Slots
 
-__all__ = ["Codebook"]
+__all__ = ["DAY_PANES", "Codebook"]
 
-_DAY_PANES = 25
+DAY_PANES = 25
+"""Panes of the longest day: the one on which clocks go back."""
+
 _HOUR_US = 3_600_000_000
 _NO_ROWS = pl.DataFrame(schema=dict.fromkeys(("version", "day", "measure", "amount"), pl.Int64))
 
@@ -101,7 +103,7 @@ class Codebook:
             rows.lazy()
             .with_columns(*codes, day=day)
             .with_columns(*(self._slice_code(name) for name in self.admitted))
-            .with_columns(pane=(since_us // _HOUR_US).clip(0, _DAY_PANES - 1))
+            .with_columns(pane=(since_us // _HOUR_US).clip(0, DAY_PANES - 1))
             .collect()
         )
 

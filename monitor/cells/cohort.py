@@ -1,7 +1,7 @@
 """Cohorts of a prediction: its day in the loop's time zone, and the texts of its slices."""
 
 from collections.abc import Collection, Iterable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -19,6 +19,7 @@ __all__ = [
     "numbered_days",
     "read_slice",
     "slice_texts",
+    "times_of_days",
 ]
 
 _EPOCH = date(1970, 1, 1)
@@ -137,6 +138,18 @@ def day_starts_ms(days: Iterable[date], timezone: str) -> list[int]:
     """
     zone = ZoneInfo(timezone)
     return [_start_ms(day, zone) for day in days]
+
+
+def times_of_days(first: date, last: date, timezone: str) -> tuple[datetime, datetime]:
+    """Return the first instant of one day and the last microsecond of another, in UTC: bounds of a scan of both.
+
+    >>> [str(one) for one in times_of_days(date(1970, 1, 1), date(1970, 1, 2), "UTC")]
+    ['1970-01-01 00:00:00+00:00', '1970-01-02 23:59:59.999999+00:00']
+    """
+    since, end = (
+        datetime.fromtimestamp(ms / 1_000, UTC) for ms in day_starts_ms([first, last + timedelta(days=1)], timezone)
+    )
+    return since, end - timedelta(microseconds=1)
 
 
 def _start_ms(day: date, zone: ZoneInfo) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 
 import polars as pl
 
-from monitor.cells.codebook import Codebook
+from monitor.cells.codebook import DAY_PANES, Codebook
 from monitor.cells.packing import sum_by
 from monitor.cells.plan import CellPlan
 
@@ -29,8 +29,6 @@ CAME_AGAIN: Final = (TOLD_AGAIN, SENT_AGAIN, RESTATED)
 
 AGAIN: Final = pl.Schema({"measure": pl.String(), "kind": pl.String(), "predicted_at": pl.Datetime("us", "UTC")})
 """What came again: a measure, a kind (none: it counts for all), and in `predicted_at` when it came."""
-
-_DAY_HOURS: Final = 25
 
 
 def count_again(plan: CellPlan, again: pl.DataFrame) -> pl.DataFrame:
@@ -53,7 +51,7 @@ def count_again(plan: CellPlan, again: pl.DataFrame) -> pl.DataFrame:
     cohorts = again.select(pl.lit("").alias("version"), pl.lit("").alias("definition"), "predicted_at")
     codebook = replace(Codebook.of(plan, cohorts.clear(), cohorts), admitted={})
     coded = codebook.encode(again.with_columns(cohorts.get_column("version"), cohorts.get_column("definition")))
-    sizes = {name: codebook.sizes[name] for name in ("version", "day")} | {"pane": _DAY_HOURS}
+    sizes = {name: codebook.sizes[name] for name in ("version", "day")} | {"pane": DAY_PANES}
     parts: list[pl.LazyFrame] = []
     for kind in plan.kinds:
         for measure in CAME_AGAIN:

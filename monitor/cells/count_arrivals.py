@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from monitor.cells.bins import AGES_MAX, OVERFLOW_AGE_MS
-from monitor.cells.codebook import Codebook
+from monitor.cells.codebook import DAY_PANES, Codebook
 from monitor.cells.cohort import ALL, day_starts_ms
 from monitor.cells.count_again import SENT_AGAIN, TOLD_AGAIN
 from monitor.cells.packing import sum_by
@@ -44,7 +44,6 @@ IS_OF_ARRIVALS = (pl.col("slice") == ALL) & pl.col("measure").is_in([*_SPANNING,
 """Whether `read_hourly_arrivals` or `read_hourly_conflicts` reads a cell."""
 
 _LABELLED = [Status.JOINED.value, Status.IMPLIED.value]
-_DAY_HOURS = 25
 _HOUR_MS = 3_600_000
 _TIME = pl.Datetime("us", "UTC")
 
@@ -130,7 +129,7 @@ def count_arrivals(plan: CellPlan, codebook: Codebook, arrivals: pl.DataFrame) -
     coded = replace(codebook, admitted={}).encode(arrivals)
     for kind in plan.kinds:
         rows = coded.filter(pl.col("kind") == kind.name)
-        hours = codebook.sizes | {"pane": _DAY_HOURS}
+        hours = codebook.sizes | {"pane": DAY_PANES}
         first = rows.filter("is_first").with_columns(edge=_edge_index(kind))
         by_age = sum_by(first, hours | {"edge": len(kind.age_edges_ms)}, []).with_columns(
             bin=pl.col("pane") * AGES_MAX + pl.col("edge"), measure=codebook.measure(_FIRST)

@@ -125,9 +125,8 @@ def rows_of(lake: Lake, steps: Mapping[int, int]) -> pl.DataFrame:
         lake: the lake to read.
         steps: by partition, the number of a step.
     """
-    none = pl.DataFrame(schema=lake.schema("ledger"))
     if not steps:
-        return none
+        return pl.DataFrame(schema=lake.schema("ledger"))
     wanted = pl.LazyFrame(
         {"partition": list(steps), "sequence": list(steps.values())}, {"partition": pl.Int32, "sequence": pl.Int64}
     )
@@ -136,7 +135,7 @@ def rows_of(lake: Lake, steps: Mapping[int, int]) -> pl.DataFrame:
         found.append(part.join(wanted, on=["partition", "sequence"], how="semi").collect())
         if sum(rows.height for rows in found) >= len(steps):
             break
-    return pl.concat(found) if found else none
+    return pl.concat(found) if found else pl.DataFrame(schema=lake.schema("ledger"))
 
 
 def _newest_rows(lake: Lake, steps: int | None) -> pl.DataFrame:

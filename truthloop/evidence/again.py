@@ -33,15 +33,20 @@ def came_again(
     repeats = pl.col("value").eq_missing(pl.col("previous"))
     repeats &= pl.col("value_class").eq_missing(pl.col("previous_class"))
     is_live_revision = pl.col("reason").eq(Reason.CORRECTION.value) & ~pl.col("is_declared").fill_null(value=False)
-    later = outcomes.filter(is_live_revision, repeats, _is_own(plan)).select(
+    is_own = pl.col("definition") == pl.col("kind").replace_strict(plan.definitions, default=None)
+    later = outcomes.filter(is_live_revision, repeats, is_own).select(
         "partition", "kind", "known_at", offset="label_offset"
     )
     stale = refused.filter(input="labels", reason="stale").select(_POSITION)
     is_own_live = pl.any_horizontal(is_live(kind, own) for kind, own in plan.definitions.items())
-    earlier = labels.filter(is_own_live).join(stale.lazy(), on=_POSITION, how="semi").select(later.columns)
-    retold = pl.concat([later, earlier.collect()]).unique(_POSITION)
     is_restated = pl.any_horizontal(is_backfill(kind, own) for kind, own in plan.definitions.items())
-    restated = labels.filter(is_restated).select("kind", "known_at").collect()
+    earlier, restated = pl.collect_all(  # one reading serves both
+        [
+            labels.filter(is_own_live).join(stale.lazy(), on=_POSITION, how="semi").select(later.columns),
+            labels.filter(is_restated).select("kind", "known_at"),
+        ]
+    )
+    retold = pl.concat([later, earlier]).unique(_POSITION)
     predictions = predictions_at(lake, refused.filter(input="predictions", reason="conflict").select(_POSITION))
     return pl.concat(
         [
@@ -88,9 +93,3 @@ def stale_labels(lake: Lake, kind: str, offsets: tuple[int, int]) -> pl.LazyFram
     """
     rows = lake.scan("rejects", {"input": ("labels", "labels"), "reason": ("stale", "stale"), "offset": offsets})
     return rows.filter(stage="join", kind=kind).select(*_POSITION, "sequence")
-
-
-def _is_own(plan: CellPlan) -> pl.Expr:
-    return pl.any_horizontal(
-        (pl.col("kind") == kind) & (pl.col("definition") == own) for kind, own in plan.definitions.items()
-    )

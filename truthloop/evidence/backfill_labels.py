@@ -5,13 +5,13 @@ the cells, so that others are not read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from lake import Lake
 from lake.scan import Bounds
-from monitor.cells.cohort import day_starts_ms
+from monitor.cells.cohort import times_of_days
 from streams.ledger.table import rows_of
 from truthloop.evidence.again import is_backfill, offsets_of
 
@@ -95,13 +95,8 @@ class BackfillLabelReader:
 
 def _times(days: Sequence[date], timezone: str) -> Iterator[tuple[datetime, datetime]]:
     """Yield the first and the last microsecond of each run of consecutive days."""
-    day = timedelta(days=1)
-    firsts = [one for one in days if one - day not in days]
-    lasts = [one for one in days if one + day not in days]
+    day, known = timedelta(days=1), frozenset(days)
+    firsts = [one for one in days if one - day not in known]
+    lasts = [one for one in days if one + day not in known]
     for first, last in zip(firsts, lasts, strict=True):
-        since_ms, until_ms = day_starts_ms([first, last + day], timezone)
-        yield _instant(since_ms), _instant(until_ms) - timedelta(microseconds=1)
-
-
-def _instant(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
+        yield times_of_days(first, last, timezone)

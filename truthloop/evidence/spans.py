@@ -5,12 +5,12 @@ Each partition has its own span of steps and of prediction offsets; in the lake 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
 import polars as pl
 
 from lake import Lake
-from monitor.cells.cohort import day_starts_ms
+from monitor.cells.cohort import times_of_days
 from monitor.cells.count_again import count_again
 from monitor.cells.packing import merge
 from monitor.cells.plan import CellPlan
@@ -153,9 +153,8 @@ def counter_of_values(lake: Lake, timezone: str) -> ValueCounter:
     """
 
     def values(name: str, first: date, last: date) -> pl.DataFrame:
-        bounds = day_starts_ms([first, last + timedelta(days=1)], timezone)
-        least, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in bounds)
-        return count_values(lake.scan("predictions", {"predicted_at": (least, end)}), name, timezone, first, last)
+        times = times_of_days(first, last, timezone)
+        return count_values(lake.scan("predictions", {"predicted_at": times}), name, timezone, first, last)
 
     return values
 

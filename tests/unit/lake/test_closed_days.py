@@ -122,9 +122,10 @@ def test_of_two_writers_of_the_same_step_one_is_refused(builder: LakeBuilder) ->
     """So no row is there twice, and what the first one wrote stays."""
     table = builder.lake.by_day("scored")
     with connect(builder.lake.path) as one, connect(builder.lake.path) as other:
-        assert [*closed_days._Writer(table, NOW).steps(one)]
+        found = [due_days.ScoredFiles.of(session, table) for session in (one, other)]
+        assert [*closed_days._Writer(table, NOW).steps(one, found[0])]
         with pytest.raises(LakeConflict, match="another writer"):
-            next(closed_days._Writer(table, NOW).steps(other))
+            next(closed_days._Writer(table, NOW).steps(other, found[1]))
     assert held(builder) == dict.fromkeys(CLOSED, 2)
     folder = builder.lake.path / "scored"
     assert {Path(path) for path in DeltaTable(str(folder)).file_uris()} == set(folder.glob("recorded_on=*/*.parquet"))

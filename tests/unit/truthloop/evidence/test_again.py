@@ -1,10 +1,10 @@
 """What came again: which labels and predictions are counted, each once, and in which files they are looked for."""
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
+from again_case import labelled_lake, send_again, tell_again
 from lake_builder import LakeBuilder, hour, ms
 from opened_files import opened_files
 
@@ -19,29 +19,7 @@ EVERY = (0, 1_000)
 @pytest.fixture
 def builder(tmp_path: Path) -> LakeBuilder:
     """Return a lake with one prediction and its label of hour 2, at offset 0."""
-    found = LakeBuilder(tmp_path / "lake").predict("a", 0, 0).label("a", 2, 0, value=1.0)
-    return found.outcome("a", "joined", 2, 1, label_offset=0, value=1.0)
-
-
-def told(builder: LakeBuilder, at: float, known: float, offset: int, *, later: bool, **other: Any) -> None:
-    """Append a label of key a that tells hour 2 again: a later one corrects, an earlier one is stale."""
-    value = other.pop("value", 1.0)
-    sequence = other.pop("sequence", 0)
-    builder.label("a", at, offset, known_at=hour(known), value=value, **other)
-    if later:
-        revision = {"reason": "correction", "label_offset": offset, "value": value, "previous": 1.0}
-        revision |= {name: text for name, text in other.items() if name == "definition"}
-        builder.outcome("a", "joined", known, 10 + offset, previous_status="joined", sequence=sequence, **revision)
-    else:
-        builder.reject("labels", offset, "stale", kind="fraud", sequence=sequence)
-
-
-def sent(builder: LakeBuilder, key: str, arrived: float | None, offset: int, **other: Any) -> None:
-    """Append a prediction of hour 0 again, with other content: arrived at an hour, or (None) from a file."""
-    at = {} if arrived is None else {"arrived_at": hour(arrived)}
-    builder.predict(key, 0, offset, digest=8, **at, **other)
-    position = {"partition": other.get("partition", 0), "sequence": other.get("sequence", offset)}
-    builder.reject("predictions", offset, "conflict", **position)
+    return labelled_lake(tmp_path / "lake")
 
 
 def again(
@@ -58,11 +36,11 @@ def again(
 
 def test_a_first_label_and_a_changed_value_are_not_told_again(builder: LakeBuilder) -> None:
     """Nor a duplicate, a declared label, or one of another definition or kind."""
-    told(builder, 7, 30, 1, later=True, value=0.0)
-    told(builder, 7, 30, 2, later=True, origin="backfill")
-    told(builder, 7, 30, 3, later=True, definition="chargeback-2")
-    told(builder, 1, 30, 4, later=False, origin="backfill")
-    told(builder, 1, 30, 5, later=False, definition="chargeback-2")
+    tell_again(builder, 7, 30, 1, later=True, value=0.0)
+    tell_again(builder, 7, 30, 2, later=True, origin="backfill")
+    tell_again(builder, 7, 30, 3, later=True, definition="chargeback-2")
+    tell_again(builder, 1, 30, 4, later=False, origin="backfill")
+    tell_again(builder, 1, 30, 5, later=False, definition="chargeback-2")
     builder.label("a", 2, 6, known_at=hour(30)).reject("labels", 6, "duplicate", kind="fraud", sequence=0)
     builder.label("a", 2, 7, kind="other").reject("labels", 7, "stale", kind="other", sequence=0)
     assert [row for row in again(builder) if row[0] != RESTATED] == []
@@ -82,20 +60,20 @@ def test_declared_labels_and_those_of_another_definition_restate_the_past(builde
 
 def test_later_and_stale_labels_are_told_again_when_they_became_known(builder: LakeBuilder) -> None:
     """Each once, though it revises two predictions; a stale one whatever its value."""
-    told(builder, 7, 30, 1, later=True)
+    tell_again(builder, 7, 30, 1, later=True)
     revision = {"reason": "correction", "label_offset": 1, "value": 1.0, "previous": 1.0, "prediction_offset": 1}
     builder.outcome("a", "joined", 30, 12, previous_status="joined", **revision)
-    told(builder, 1, 31, 2, later=False)
-    told(builder, 1.5, 32, 3, later=False, value=0.0)
+    tell_again(builder, 1, 31, 2, later=False)
+    tell_again(builder, 1.5, 32, 3, later=False, value=0.0)
     assert again(builder) == [(TOLD_AGAIN, "fraud", ms(at)) for at in (30, 31, 32)]
 
 
 def test_conflicts_belong_to_when_they_arrived_and_in_a_file_to_when_they_were_made(builder: LakeBuilder) -> None:
     """They are of all kinds; the same offset of another partition is another prediction."""
     builder.predict("b", 0, 1, partition=1)
-    sent(builder, "a", 30.5, 10)
-    sent(builder, "a", None, 11)
-    sent(builder, "b", 5, 11, partition=1)
+    send_again(builder, "a", 30.5, 10)
+    send_again(builder, "a", None, 11)
+    send_again(builder, "b", 5, 11, partition=1)
     assert again(builder) == [(SENT_AGAIN, None, ms(at)) for at in (0, 5, 30.5)]
 
 
@@ -118,8 +96,8 @@ def test_the_same_content_again_is_no_conflict(builder: LakeBuilder) -> None:
 def test_what_came_again_is_read_of_the_steps_that_told_it_and_in_few_files(builder: LakeBuilder) -> None:
     """Step by step as at once."""
     for step in range(3):
-        told(builder, 1 + step / 10, 30 + step, 1 + step, later=False, sequence=step)
-        sent(builder, "a", 30 + step, 20 + step, sequence=step)
+        tell_again(builder, 1 + step / 10, 30 + step, 1 + step, later=False, sequence=step)
+        send_again(builder, "a", 30 + step, 20 + step, sequence=step)
     found = [again(builder, (step, step + 1)) for step in range(3)]
     assert found == [[(TOLD_AGAIN, "fraud", ms(30 + step)), (SENT_AGAIN, None, ms(30 + step))] for step in range(3)]
     assert sorted(again(builder), key=lambda row: row[2]) == [row for rows in found for row in rows]

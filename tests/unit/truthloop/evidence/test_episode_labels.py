@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from again_case import labelled_lake, tell_again
 from lake_builder import LakeBuilder, hour, ms
 
 from schemas.events.backfill import Cause, Episode
@@ -15,20 +16,7 @@ STEPS = {0: 9, 1: 9}
 @pytest.fixture
 def builder(tmp_path: Path) -> LakeBuilder:
     """Return a lake with one prediction and its label of hour 2, at offset 0."""
-    found = LakeBuilder(tmp_path / "lake").predict("a", 0, 0).label("a", 2, 0, value=1.0)
-    return found.outcome("a", "joined", 2, 1, label_offset=0, value=1.0)
-
-
-def told_again(builder: LakeBuilder, at: float, known: float, offset: int, *, later: bool, **other: object) -> None:
-    """Append a label of key a that tells hour 2 again: a later one corrects, an earlier one is stale."""
-    value = other.pop("value", 1.0)
-    sequence = other.pop("sequence", 0)
-    builder.label("a", at, offset, known_at=hour(known), value=value, **other)
-    if later:
-        revision = {"reason": "correction", "label_offset": offset, "value": value, "previous": 1.0}
-        builder.outcome("a", "joined", known, 10 + offset, previous_status="joined", sequence=sequence, **revision)
-    else:
-        builder.reject("labels", offset, "stale", kind="fraud", sequence=sequence)
+    return labelled_lake(tmp_path / "lake")
 
 
 def episode(*causes: Cause, since: float = 30, until: float = 31, **changes: object) -> Episode:
@@ -39,8 +27,8 @@ def episode(*causes: Cause, since: float = 30, until: float = 31, **changes: obj
 
 def test_the_shift_is_from_the_newest_label_before(builder: LakeBuilder) -> None:
     """Of the same key: the greatest in time that was read before; one label of three has another value."""
-    told_again(builder, 7, 30, 1, later=True)
-    told_again(builder, -3, 30.1, 2, later=False, value=0.0)
+    tell_again(builder, 7, 30, 1, later=True)
+    tell_again(builder, -3, 30.1, 2, later=False, value=0.0)
     builder.label("b", 4, 3, value=1.0).label("b", 9, 4, known_at=hour(30.2), value=1.0)
     builder.reject("labels", 4, "stale", kind="fraud", sequence=1)
     found = time_shift_of(builder.lake, episode(Cause.RETIMED), STEPS)
@@ -53,9 +41,9 @@ def test_the_shift_is_from_the_newest_label_before(builder: LakeBuilder) -> None
 
 def test_an_episodes_labels_are_its_own(builder: LakeBuilder) -> None:
     """Retimed: the corrections of its hours and the stale ones; corrected: no stale ones; declared: all of a batch."""
-    told_again(builder, 7, 30, 1, later=True)
-    told_again(builder, 1, 30.5, 2, later=False)
-    told_again(builder, 8, 32, 3, later=True)
+    tell_again(builder, 7, 30, 1, later=True)
+    tell_again(builder, 1, 30.5, 2, later=False)
+    tell_again(builder, 8, 32, 3, later=True)
     for offset, batch in ((4, "b1"), (5, "b2"), (6, "b1"), (7, "b1")):
         builder.label("a", 1, offset, known_at=hour(30), value=1.0, origin="backfill", batch_id=batch)
     builder.reject("labels", 6, "stale", kind="fraud", sequence=0)
@@ -71,9 +59,9 @@ def test_an_episodes_labels_are_its_own(builder: LakeBuilder) -> None:
 
 def test_stale_labels_tell_the_outcomes_of_their_keys_again(builder: LakeBuilder) -> None:
     """A correction does that by its own revision."""
-    told_again(builder, 7, 30, 1, later=True)
+    tell_again(builder, 7, 30, 1, later=True)
     assert outcomes_told_again(builder.lake, episode(Cause.RETIMED), STEPS).is_empty()
-    told_again(builder, 1, 30, 2, later=False)
+    tell_again(builder, 1, 30, 2, later=False)
     assert outcomes_told_again(builder.lake, episode(Cause.RETIMED), STEPS).rows() == [(0, 0, "fraud")]
     assert outcomes_told_again(builder.lake, episode(Cause.CORRECTED), STEPS).is_empty()
     assert outcomes_told_again(builder.lake, episode(Cause.RETIMED, since=40, until=41), STEPS).is_empty()

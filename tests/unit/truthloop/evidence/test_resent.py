@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from again_case import send_again
 from lake_builder import LakeBuilder, hour, ms
 
 from schemas.events.backfill import Cause, Episode
@@ -16,14 +17,6 @@ FOUND = {"partition": pl.Int32(), "prediction_offset": pl.Int64(), "kind": pl.St
 def builder(tmp_path: Path) -> LakeBuilder:
     """Return an empty lake."""
     return LakeBuilder(tmp_path / "lake")
-
-
-def again(builder: LakeBuilder, key: str, arrived: float | None, offset: int, **other: object) -> None:
-    """Append a prediction of hour 0 again, with other content: arrived at an hour, or (None) from a file."""
-    partition = other.get("partition", 0)
-    at = {} if arrived is None else {"arrived_at": hour(arrived)}
-    builder.predict(key, 0, offset, digest=8, **at, **other)
-    builder.reject("predictions", offset, "conflict", partition=partition, sequence=offset)
 
 
 def episode(since: float, until: float, kind: str = "fraud") -> Episode:
@@ -72,7 +65,7 @@ def test_the_same_content_again_is_no_conflict(builder: LakeBuilder) -> None:
 def test_a_conflict_counts_in_its_own_partition_only(builder: LakeBuilder) -> None:
     """The same offset of another partition is another prediction."""
     builder.predict("a", 0, 0).predict("b", 0, 1, partition=1)
-    again(builder, "a", 5, 1)
+    send_again(builder, "a", 5, 1)
     assert resent(builder, 0, 9) == [(0, 0, "fraud")]
 
 
@@ -82,8 +75,8 @@ def test_the_first_copies_are_found_once(builder: LakeBuilder) -> None:
         builder.predict(key, 0, offset, arrived_at=hour(0))
     builder.predict("d", 0, 3, partition=1, arrived_at=hour(0))
     for offset, key in enumerate("aab", 10):
-        again(builder, key, 5, offset)
-    again(builder, "d", 5, 10, partition=1)
+        send_again(builder, key, 5, offset)
+    send_again(builder, "d", 5, 10, partition=1)
     builder.predict("c", 0, 20, arrived_at=hour(5)).reject("predictions", 20, "duplicate")
     assert resent(builder, 5, 6) == [(0, 0, "fraud"), (0, 1, "fraud"), (1, 3, "fraud")]
     found = resent_predictions(builder.lake, episode(5, 6, "chargeback"))
@@ -94,7 +87,7 @@ def test_only_predictions_resent_within_the_episode_belong_to_it(builder: LakeBu
     """Both ends are included."""
     for offset, key in enumerate("abcd"):
         builder.predict(key, 0, offset, arrived_at=hour(0))
-        again(builder, key, 5 + offset, 10 + offset)
+        send_again(builder, key, 5 + offset, 10 + offset)
     assert resent(builder, 6, 7) == [(0, 1, "fraud"), (0, 2, "fraud")]
     assert resent(builder, 6.001, 7.001) == [(0, 2, "fraud")]
 
@@ -102,5 +95,5 @@ def test_only_predictions_resent_within_the_episode_belong_to_it(builder: LakeBu
 def test_another_prediction_of_the_same_key_was_not_sent_again(builder: LakeBuilder) -> None:
     """A shadow version's prediction has the same key and its own id."""
     builder.predict("a", 0, 0, id="v1").predict("a", 0, 1, id="v2", version="v2")
-    again(builder, "a", 5, 2, id="v2", version="v2")
+    send_again(builder, "a", 5, 2, id="v2", version="v2")
     assert resent(builder, 0, 9) == [(0, 1, "fraud")]
