@@ -59,7 +59,7 @@ class Size:
     busy_commits: int
 
 
-WHOLE = Size((7, 30, 365, 1_095), rate=1_440, commits=12, looks=4, busy_rate=8_640, busy_commits=8_640)
+WHOLE = Size((7, 30, 365, 1_095), rate=1_440, commits=4, looks=1, busy_rate=8_640, busy_commits=8_640)
 QUICK = Size((7, 30, 365), rate=960, commits=4, looks=1, busy_rate=1_920, busy_commits=300)
 
 
