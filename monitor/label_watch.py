@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from monitor.cells.cells_by_day import CellsByDay
+from monitor.cells.cohort import day_at
 from monitor.cells.flow_cells import FlowCells
 from monitor.cells.label_flow import block_ends_ms
 from monitor.cells.plan import CellPlan
@@ -63,7 +64,8 @@ class LabelWatch:
         """
         if self._flows.per_day == 1:
             return
-        first, last = self._days
+        first, last = (day_at(time_ms, self._timezone) for time_ms in (after_ms, until_ms))
+        first, last = max(first, self._days[0]), min(last, self._days[1])
         for number in range((last - first).days + 1):
             day = first + timedelta(days=number)
             if 0 < self._losses.median_ms(day) < _DAY_MS:

@@ -66,6 +66,7 @@ class FlowCells:
         self._arrived: dict[Series, pl.DataFrame] = {}
         self._predictions: dict[str, pl.DataFrame] = {}
         self._blocks: dict[str, pl.DataFrame] = {}
+        self._sums: dict[Series | str, _DailySums] = {}
         # answers about whole days, which are asked for again at each block of a day
         self._listed: dict[date, Sequence[Series]] = {}
         self._made_on: dict[tuple[str, tuple[date, date]], int] = {}
@@ -97,14 +98,13 @@ class FlowCells:
         if self.days is None or until >= self.days[1]:
             return sorted(labels)
         self._need(until + _DAY, self.days[1])
-        for series, rows in self._arrived.items():
-            labels[series] -= int(rows.filter(pl.col("day") > until)["amount"].sum())
+        for series in self._arrived:
+            labels[series] -= self._sums[series].between(until + _DAY, date.max)
         return sorted(series for series, amount in labels.items() if amount > 0)
 
     def _count(self, slice_: str, days: tuple[date, date]) -> int:
         self._need(*days)
-        rows = self._predictions.get(slice_)
-        return 0 if rows is None else int(rows.filter(pl.col("day").is_between(*days))["amount"].sum())
+        return self._sums[slice_].between(*days) if slice_ in self._predictions else 0
 
     def _median_ms(self, days: tuple[date, date]) -> int:
         self._need(*days)
@@ -218,10 +218,28 @@ class FlowCells:
                 self._panes = pl.concat([self._panes, part])
             elif measure == "predictions":
                 _extend(self._predictions, slice_, part)
+                self._sums[str(slice_)] = _DailySums(self._predictions[slice_])
             elif measure == PREDICTED:
                 _extend(self._blocks, slice_, part)
             else:
-                _extend(self._arrived, _series_of(measure, slice_), part)
+                series = _series_of(measure, slice_)
+                _extend(self._arrived, series, part)
+                self._sums[series] = _DailySums(self._arrived[series])
+
+
+class _DailySums:
+    """Amounts of cells by day, added up over spans of days: the same cells are asked about at every block of a day."""
+
+    def __init__(self, cells: pl.DataFrame) -> None:
+        rows = cells.sort("day")
+        self._days = rows["day"].to_numpy()
+        self._before = np.concatenate([[0], np.cumsum(rows["amount"].to_numpy())])
+
+    def between(self, first: date, last: date) -> int:
+        """Return the sum over some days, both included."""
+        begin = np.searchsorted(self._days, np.datetime64(first))
+        end = np.searchsorted(self._days, np.datetime64(last), side="right")
+        return int(self._before[end] - self._before[begin])
 
 
 def _extend(found: dict[_Key, pl.DataFrame], key: _Key, part: pl.DataFrame) -> None:

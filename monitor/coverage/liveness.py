@@ -5,12 +5,15 @@ weekends is allowed, and the silence that is judged never becomes usual.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
+from monitor.cells.cohort import day_number
 from schemas.base.figures import age
 
 __all__ = ["Liveness", "source_liveness"]
@@ -20,6 +23,7 @@ _MINUTES_OF_DAY = 1_440
 _HOURS = 24
 _QUARTER = 15
 """Minutes: every zone's hours begin on a multiple of them in UTC."""
+_QUARTERS_OF_DAY = _MINUTES_OF_DAY // _QUARTER
 
 _DAYS_MIN = 7
 """A shorter history may lack a weekend."""
@@ -111,11 +115,11 @@ def source_liveness(minutes: _Counts, now_ms: int, timezone: str, heartbeat_ms: 
     if days < _DAYS_MIN:
         history = f"what is normal is known after {_DAYS_MIN} days of labels, and there are {days:.1f}"
         return Liveness("unknown", silent_ms, None, f"No label or heartbeat for {_minutes(silent_ms)}; {history}.")
-    hours, shift_ms = _local([last_ms, now_ms], timezone)
-    week_hour = int(hours[1]) % (7 * _HOURS)
-    allowed_ms = round(_allowed(known, week_hour, timezone) * _MINUTE_MS) + abs(int(shift_ms[1] - shift_ms[0]))
+    zone = ZoneInfo(timezone)
+    last, local = (datetime.fromtimestamp(time_ms / 1_000, zone) for time_ms in (last_ms, now_ms))
+    day, hour = local.weekday(), local.hour
+    allowed_ms = round(_allowed(known, day, hour, timezone) * _MINUTE_MS) + _shift_ms(last, local)
     state: Literal["alive", "silent"] = "alive" if silent_ms <= allowed_ms else "silent"
-    day, hour = divmod(week_hour, _HOURS)
     normal = f"on {_DAY_NAMES[day]} at {hour}:00 up to {_minutes(allowed_ms)} is normal"
     return Liveness(state, silent_ms, allowed_ms, f"No label or heartbeat for {_minutes(silent_ms)}; {normal}.")
 
@@ -130,70 +134,89 @@ def _history(minutes: _Counts) -> _Counts:
     return np.asarray(minutes[minutes > minutes[-1] - kept])
 
 
-def _allowed(known: _Counts, week_hour: int, timezone: str) -> float:
-    """Return the allowed age of a silence in an hour of the week, in minutes."""
+def _shift_ms(one: datetime, other: datetime) -> int:
+    """Return by how much clocks were changed between two local times."""
+    offsets = [time.utcoffset() for time in (one, other)]
+    seconds = [0.0 if offset is None else offset.total_seconds() for offset in offsets]
+    return round(abs(seconds[1] - seconds[0]) * 1_000)
+
+
+def _allowed(known: _Counts, day: int, hour: int, timezone: str) -> float:
+    """Return the allowed age of a silence in an hour of a day of the week, in minutes."""
     clock = np.arange(known[0], known[-1] + 1)
-    age = clock - known[np.searchsorted(known, clock, side="right") - 1]
-    quarters = np.arange(known[0] // _QUARTER, known[-1] // _QUARTER + 1)
-    hours = _local(quarters * (_QUARTER * _MINUTE_MS), timezone)[0][clock // _QUARTER - quarters[0]]
-    by_day, day_of_week = _oldest_by_day(age, hours)
-    usual = np.array([_usual(by_day, day_of_week, int(day), index) for index, day in enumerate(day_of_week)])
-    scores = age / usual.ravel()[hours - hours.min() // _HOURS * _HOURS]
+    age = clock - np.repeat(known, np.diff(known, append=known[-1] + 1))
+    hours = _local_hours(int(known[0]), int(known[-1]), timezone)
+    by_day = _oldest_by_day(age, hours)
+    usual = _usual_of_others(by_day)
+    monday = hours.min() // (7 * _HOURS) * 7
+    scores = age / usual.ravel()[hours - monday * _HOURS]
     of_gaps = np.sort(np.maximum.reduceat(scores, known[:-1] - known[0]))
     is_outage = known[-1] - known[0] >= _GAPS_KEPT * np.diff(known).max()
     factor = _MARGIN * max(float(of_gaps[-1 - _FORGIVEN * int(is_outage) :][0]), 1.0)
-    day, hour = divmod(week_hour, _HOURS)
-    oldest = float(np.fmax.reduce(by_day[day_of_week == day, hour], initial=0.0))
-    return max(oldest, factor * float(_usual(by_day, day_of_week, day, None)[hour]), _ALLOWED_MIN)
+    oldest = float(np.fmax.reduce(by_day[day::7, hour], initial=0.0))
+    return max(oldest, factor * float(usual[len(usual) - 7 + day, hour]), _ALLOWED_MIN)
 
 
-def _local(instants_ms: npt.ArrayLike, timezone: str) -> tuple[_Counts, _Counts]:
-    """Return hours of the local clock, counted from a Monday, and the zone's UTC offset in milliseconds."""
-    utc = np.asarray(instants_ms, np.int64)
-    instants = pl.Series(utc).cast(pl.Datetime("ms", "UTC")).dt.convert_time_zone(timezone)
-    local = instants.dt.replace_time_zone(None).cast(pl.Int64).to_numpy()
-    return local // (60 * _MINUTE_MS) + _EPOCH_DAY * _HOURS, local - utc
+def _local_hours(first: int, last: int, timezone: str) -> _Counts:
+    """Return the hour of the local clock in each minute from one to another, counted from a Monday."""
+    days = range(first // _MINUTES_OF_DAY, last // _MINUTES_OF_DAY + 1)
+    hours = np.concatenate([_hours_of_day(day, timezone) for day in days])
+    begin = days[0] * _MINUTES_OF_DAY
+    return np.asarray(np.repeat(hours, _QUARTER)[first - begin : last - begin + 1])
 
 
-def _oldest_by_day(age: _Counts, hours: _Counts) -> tuple[_Floats, _Counts]:
-    """Return the oldest silence per local day and hour, neighbouring hours included, and each day's day of the week.
+@lru_cache(1_024)
+def _hours_of_day(day: int, timezone: str) -> _Counts:
+    """Return the hour of the local clock in each quarter of an hour of a day in UTC, counted from a Monday."""
+    zone, begin_s = ZoneInfo(timezone), day * _MINUTES_OF_DAY * 60
+    quarters = (datetime.fromtimestamp(begin_s + index * _QUARTER * 60, zone) for index in range(_QUARTERS_OF_DAY))
+    return np.array([(day_number(local.date()) + _EPOCH_DAY) * _HOURS + local.hour for local in quarters])
 
-    Shapes: (days, 24) and (days,). The first and the last hour, which are incomplete, are NaN, and so is an hour that
-    clocks skip.
+
+def _oldest_by_day(age: _Counts, hours: _Counts) -> _Floats:
+    """Return the oldest silence per local day and hour, neighbouring hours included; shape (days, 24).
+
+    The days are those of whole weeks from a Monday on, and seven more. They are NaN where there is no history, as are
+    its first and last hour, which are incomplete, and an hour that clocks skip.
     """
-    first = int(hours.min()) // _HOURS
-    days = int(hours.max()) // _HOURS - first + 1
-    oldest = np.full(days * _HOURS, np.nan)
+    first = int(hours.min()) // (7 * _HOURS) * 7
+    weeks = int(hours.max()) // (7 * _HOURS) - first // 7 + 2
+    oldest = np.full(weeks * 7 * _HOURS, np.nan)
     starts = np.flatnonzero(np.diff(hours, prepend=-1))
     np.fmax.at(oldest, hours[starts] - first * _HOURS, np.maximum.reduceat(age, starts))
     oldest[hours[[0, -1]] - first * _HOURS] = np.nan
     padded = np.pad(oldest, 1, constant_values=np.nan)
     around = np.fmax(np.fmax(padded[:-2], padded[2:]), oldest)
-    return around.reshape(days, _HOURS), (first + np.arange(days)) % 7
+    return np.asarray(around.reshape(-1, _HOURS))
 
 
-def _usual(by_day: _Floats, day_of_week: _Counts, day: int, left_out: int | None) -> _Floats:
-    """Return the typical silence per hour of a day of the week, in minutes, at least 1; shape (24,).
+def _usual_of_others(by_day: _Floats) -> _Floats:
+    """Return by day and hour the typical silence on the other days, in minutes, at least 1; shape (days, 24).
 
-    `left_out` is the index of a day to ignore.
+    It is that of the same days of the week, shrunk towards that of all days. For the last seven days, of which nothing
+    is known, it is the typical silence on all that are known.
     """
-    others = np.arange(len(by_day)) != (-1 if left_out is None else left_out)
-    own, own_days = _median(by_day[others & (day_of_week == day)])
-    pooled, _ = _median(by_day[others])
+    own, own_days = (of.reshape(by_day.shape) for of in _medians_of_others(by_day.reshape(-1, 7 * _HOURS)))
+    pooled, _ = _medians_of_others(by_day)
     weight = own_days / (own_days + _POOL_DAYS)
     return np.asarray(np.exp(weight * np.log(np.fmax(own, 1)) + (1 - weight) * np.log(np.fmax(pooled, 1))))
 
 
-def _median(rows: _Floats) -> tuple[_Floats, _Counts]:
-    """Return the median of each column, and its number of values; 1 without any, where `np.nanmedian` would warn."""
-    count = (~np.isnan(rows)).sum(axis=0)
-    if not count.any():
-        return np.ones(rows.shape[1]), count
-    ordered, columns = np.sort(rows, axis=0), np.arange(rows.shape[1])
-    middle = (
-        ordered[np.maximum(count - 1, 0) // 2, columns] + ordered[np.minimum(count // 2, len(rows) - 1), columns]
-    ) / 2
-    return np.where(count > 0, middle, 1.0), count
+def _medians_of_others(rows: _Floats) -> tuple[_Floats, _Counts]:
+    """Return for each row the median of the other rows by column, and their number of values; 1 without any.
+
+    A column is sorted once: without one of its values, the middle ones are the same or their next neighbours.
+    """
+    is_value = ~np.isnan(rows)
+    count = is_value.sum(axis=0) - is_value
+    order = np.argsort(rows, axis=0)
+    ordered, place = np.take_along_axis(rows, order, axis=0), np.empty_like(order)
+    np.put_along_axis(place, order, np.arange(len(rows))[:, np.newaxis], axis=0)
+    middle = np.zeros(rows.shape)
+    for index in (np.maximum(count - 1, 0) // 2, count // 2):
+        other = np.minimum(index + (index >= place), len(rows) - 1)
+        middle += np.take_along_axis(ordered, other, axis=0)
+    return np.where(count > 0, middle / 2, 1.0), count
 
 
 def _minutes(span_ms: int) -> str:

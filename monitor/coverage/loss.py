@@ -92,16 +92,27 @@ class _Usual:
         return came, (flow.exposed[:, known] @ self.shares[known]) * self.factors[flow.slot]
 
 
+@dataclass(frozen=True)
+class _Ordinary:
+    """The ordinary blocks of a reference, the predictions that they saw by age, and the fit to all its blocks."""
+
+    blocks: npt.NDArray[np.bool_]
+    exposed: _Floats
+    fitted: _Usual
+
+
 @dataclass
 class Learned:
     """What was learned from a reference, by the ages that were judged: it serves every block that has this reference.
 
     Attributes:
-        ordinary: which blocks of the reference are ordinary, and the fit to all of them.
+        exposed: by age the predictions that the reference has seen; None until it is asked for.
+        ordinary: of its blocks, those that are ordinary.
         usual: without the error of what is learned from so many.
     """
 
-    ordinary: dict[bytes, tuple[npt.NDArray[np.bool_], _Usual]] = field(default_factory=dict)
+    exposed: _Floats | None = None
+    ordinary: dict[bytes, _Ordinary] = field(default_factory=dict)
     usual: dict[bytes, _Usual] = field(default_factory=dict)
 
 
@@ -167,25 +178,24 @@ def _usual(reference: LabelFlow, judged: LabelFlow, per_day: int, learned: Learn
     The scatter includes the error of what is learned from so many.
     """
     learned = Learned() if learned is None else learned
+    if learned.exposed is None:
+        learned.exposed = reference.exposed.sum(axis=0)
     wanted = judged.exposed.sum(axis=0)
-    ages = _seen_ages(reference, wanted)
+    ages = _seen_ages(learned.exposed, wanted)
     key = ages.tobytes()
     if key not in learned.ordinary:
-        fitted = _fitted(reference, ages, _WEEK_DAYS * per_day)
-        learned.ordinary[key] = _ordinary(*fitted.counts(reference)), fitted
-    is_ordinary, fitted = learned.ordinary[key]
-    ordinary = reference[is_ordinary]
-    ages = _seen_ages(ordinary, wanted)
+        learned.ordinary[key] = _ordinary(reference, _fitted(reference, ages, _WEEK_DAYS * per_day))
+    ordinary = learned.ordinary[key]
+    ages = _seen_ages(ordinary.exposed, wanted)
     key += ages.tobytes()
     if key not in learned.usual:
-        came, expected = fitted.counts(reference)
+        came, expected = ordinary.fitted.counts(reference)
         # what was missing is no part of the fit, but a limit to what is worth an alarm; a surplus is neither
-        short = reference[is_ordinary | (came < expected)]
-        learned.usual[key] = _with_scatter(_fitted(ordinary, ages, _WEEK_DAYS * per_day), ordinary, short, per_day)
+        short, own = reference[ordinary.blocks | (came < expected)], reference[ordinary.blocks]
+        learned.usual[key] = _with_scatter(_fitted(own, ages, _WEEK_DAYS * per_day), own, short, per_day)
     found = learned.usual[key]
     labels = np.nan_to_num(found.shares) * wanted
-    exposed = np.maximum(ordinary.exposed.sum(axis=0), 1.0)
-    error = float((labels * wanted / exposed).sum() / max(float(labels.sum()), 1e-9))
+    error = float((labels * wanted / np.maximum(ordinary.exposed, 1.0)).sum() / max(float(labels.sum()), 1e-9))
     return replace(found, scatter=found.scatter * (1 + error))
 
 
@@ -197,9 +207,9 @@ def _with_scatter(found: _Usual, ordinary: LabelFlow, short: LabelFlow, per_day:
     return replace(found, scatter=scatter, own_ratio=own)
 
 
-def _seen_ages(flow: LabelFlow, wanted: _Floats) -> npt.NDArray[np.bool_]:
-    """Return the ages at which a flow has seen so many predictions, and enough."""
-    return np.asarray(flow.exposed.sum(axis=0) >= np.maximum(wanted, _EXPOSED_MIN))
+def _seen_ages(exposed: _Floats, wanted: _Floats) -> npt.NDArray[np.bool_]:
+    """Return the ages at which so many predictions were seen, and enough."""
+    return np.asarray(exposed >= np.maximum(wanted, _EXPOSED_MIN))
 
 
 def _fitted(reference: LabelFlow, ages: npt.NDArray[np.bool_], slots: int) -> _Usual:
@@ -211,11 +221,13 @@ def _fitted(reference: LabelFlow, ages: npt.NDArray[np.bool_], slots: int) -> _U
     return replace(plain, factors=_slot_factors(*plain.counts(reference), reference.slot, slots))
 
 
-def _ordinary(came: _Floats, expected: _Floats) -> npt.NDArray[np.bool_]:
+def _ordinary(reference: LabelFlow, fitted: _Usual) -> _Ordinary:
     """Return which blocks are no past outage, and no past that was loaded at once."""
+    came, expected = fitted.counts(reference)
     sizes = np.abs(came - expected) / np.sqrt(expected + 1)
     spread = max(float(np.median(sizes)) / _MEDIAN_OF_NORMAL, 1.0) if len(sizes) else 1.0
-    return np.asarray(sizes <= _OUTLIER * spread)
+    blocks = np.asarray(sizes <= _OUTLIER * spread)
+    return _Ordinary(blocks, reference.exposed[blocks].sum(axis=0), fitted)
 
 
 def _slot_factors(came: _Floats, expected: _Floats, slot: npt.NDArray[np.int64], slots: int) -> _Floats:

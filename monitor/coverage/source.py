@@ -37,8 +37,10 @@ class SourceArrivals:
     def between(self, since_ms: int, until_ms: int) -> "SourceArrivals":
         """Return the minutes that begin from one time on and before the other, and the heartbeats after the one."""
         first, end = -(-since_ms // _MINUTE_MS), -(-until_ms // _MINUTE_MS)
-        minutes = self.minutes[(self.minutes >= first) & (self.minutes < end)]
-        return SourceArrivals(minutes, tuple(time for time in self.heartbeats_ms if since_ms < time <= until_ms))
+        begin, end = np.searchsorted(self.minutes, [first, end])
+        return SourceArrivals(
+            self.minutes[begin:end], tuple(time for time in self.heartbeats_ms if since_ms < time <= until_ms)
+        )
 
     @property
     def last_ms(self) -> int | None:

@@ -6,9 +6,11 @@ So a cell is written again a few times, however long the loop has run, and a day
 touched. Days long past share files, as many as fit in memory together.
 """
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import groupby
 from typing import Final
 
 import polars as pl
@@ -85,8 +87,9 @@ def stage_days(table: DayTable, runs: Sequence[StagedFile], plan: str, recorded_
         recorded_at: of the new files.
     """
     rows = table.scan_staged(runs)
-    days = rows.group_by("day").agg(pl.len().cast(pl.Int64)).sort("day").collect()
-    for first, last in _spans([*days.iter_rows()]):
+    days = [*rows.group_by("day").agg(pl.len().cast(pl.Int64)).sort("day").collect().iter_rows()]
+    newest = max((day for day, _ in days), default=SUMMARY_DAY)
+    for first, last in _spans(days, newest):
         found = merge(rows.filter(pl.col("day").is_between(first, last)).select(CELL_SCHEMA.names()).collect())
         if found.height:
             yield stage_cells(table, found, plan, recorded_at, is_merged=True)
@@ -114,7 +117,7 @@ class _Work:
 
     Attributes:
         state: of the table.
-        added: the sum of the runs.
+        added: the sum of the runs, sorted by day.
         spans: first and last day of each new file of days.
         removed: the files that are replaced.
     """
@@ -127,8 +130,8 @@ class _Work:
     @classmethod
     def of(cls, state: DayTableState, since: date) -> "_Work":
         runs = [one for one in state.files if not one.is_merged]
-        added = merge(_rows(state, runs))
-        amounts = dict(added.group_by("day").len().iter_rows())
+        added = merge(_rows(state, runs)).sort("day", maintain_order=True)
+        amounts = dict(added.group_by("day", maintain_order=True).len().iter_rows())
         kept = (one for one in state.files if one.is_merged and (one.last >= since or one.first == SUMMARY_DAY))
         known = sorted(kept, key=lambda one: one.first)
         spans, removed = list[tuple[date, date]](), list[DayFile](runs)
@@ -137,8 +140,10 @@ class _Work:
             if news * _PART >= one.rows and news:
                 spans.append((one.first, one.last))
                 removed.append(one)
-        spans += [(day, day) for day in amounts]
-        if cold := _coldest(known):
+        newest = max([*amounts, *(one.last for one in known)], default=SUMMARY_DAY)
+        for days in _between([*amounts.items()], known):
+            spans += _spans(days, newest)
+        if cold := _coldest(known, newest):
             whole = cold[0].first, cold[-1].last
             spans = [span for span in spans if not whole[0] <= span[0] <= whole[1]] + [whole]
             removed += [one for one in cold if one not in removed]
@@ -146,22 +151,30 @@ class _Work:
 
     def parts(self) -> Iterator[tuple[pl.DataFrame, bool]]:
         """Yield the rows of each new file, and whether they are all there is of their days."""
-        rest = self.added
         merged = [one for one in self.removed if one.is_merged]
+        days, rest, begins = self.added.get_column("day"), [], 0
         for first, last in self.spans:
-            is_its = pl.col("day").is_between(first, last)
+            since, until = days.search_sorted(first, "left"), days.search_sorted(last, "right")
             own = _rows(self.state, [one for one in merged if one.overlaps(first, last)])
-            rows = merge(own, rest.filter(is_its))
-            rest = rest.filter(~is_its)
+            rows = merge(own, self.added[since:until])
+            rest.append(self.added[begins:since])
+            begins = until
             if rows.height:
                 yield rows, True
-        if rest.height:
-            yield rest, False
+        few = pl.concat([*rest, self.added[begins:]])
+        if few.height:
+            yield few, False
 
 
-def _coldest(files: Sequence[DayFile]) -> Sequence[DayFile]:
+def _between(days: Sequence[tuple[date, int]], files: Sequence[DayFile]) -> Iterator[list[tuple[date, int]]]:
+    """Yield sorted days, which are in no file, in groups: between those of a group no file has days."""
+    starts = sorted(one.first for one in files)
+    for _, group in groupby(days, key=lambda one: bisect(starts, one[0])):
+        yield [*group]
+
+
+def _coldest(files: Sequence[DayFile], newest: date) -> Sequence[DayFile]:
     """Return the oldest neighbours that are to share a file; none if there are too few."""
-    newest = max((one.last for one in files), default=SUMMARY_DAY)
     small = list[DayFile]()
     for one in files:
         if not _may_share(one.last, one.rows, newest):
@@ -175,9 +188,8 @@ def _coldest(files: Sequence[DayFile]) -> Sequence[DayFile]:
     return small if len(small) >= SHARED_FILES_MIN else []
 
 
-def _spans(days: Sequence[tuple[date, int]]) -> Iterator[tuple[date, date]]:
+def _spans(days: Sequence[tuple[date, int]], newest: date) -> Iterator[tuple[date, date]]:
     """Yield first and last day of the files that sorted days are kept in, given the rows of each."""
-    newest = max((day for day, _ in days), default=SUMMARY_DAY)
     shared: list[tuple[date, int]] = []
     for day, rows in days:
         may_share = _may_share(day, rows, newest)
