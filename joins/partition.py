@@ -172,7 +172,8 @@ class Partition:
                 if known_at_ms <= latest_ms:
                     times[kind].append(known_at_ms)
             elif time_ms <= latest_ms:
-                assured[kind] = max(time_ms, assured[kind] or time_ms)
+                known = assured[kind]
+                assured[kind] = time_ms if known is None else max(time_ms, known)
         for name, watermark in self.checkpoint.watermarks.items():
             advanced = watermark.advance(times[name], assured[name], self.policy.disorder_ms)
             self.checkpoint.watermarks[name] = advanced

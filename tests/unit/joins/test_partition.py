@@ -170,6 +170,14 @@ def test_a_heartbeat_is_proof() -> None:
     assert bench.partition.checkpoint.counters.labels["click"].heartbeats == 1
 
 
+@pytest.mark.parametrize("later_ms", [-4, 0, 4])
+def test_the_greatest_heartbeat_of_a_step_counts(later_ms: int) -> None:
+    """Also where it is that of the first instant of 1970."""
+    bench = Bench()
+    bench.step(labels=[("", "beat", time_ms) for time_ms in (0, later_ms)])
+    assert bench.partition.checkpoint.watermarks["click"].assured_ms == max(0, later_ms)
+
+
 @pytest.mark.parametrize(("eligible", "expected"), [(True, ("implied", 0.0)), (False, ("expired", None))])
 def test_the_deadline_implies_a_value_only_for_eligible_predictions(eligible: bool, expected: tuple) -> None:
     """A blocked transaction says nothing about fraud, so nothing is implied of it."""
