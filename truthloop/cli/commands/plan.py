@@ -130,8 +130,8 @@ def _recount_text(change: "CountChange") -> str:
     text = f"Counts change: the feedback role, once restarted, counts {change.records:,} records anew."
     if change.sealed_before is not None:
         text += (
-            f" Days before {change.sealed_before} cannot be: their records have left the lake. What was counted of them "
-            "stays, and is shown again only under a config that counts as the one before."
+            f" Days before {change.sealed_before} cannot be: their records have left the lake. What was counted of "
+            "them stays, and is shown again only under a config that counts as the one before."
         )
     return text
 
