@@ -28,7 +28,7 @@ INTERVAL_S = 5.0
 """Between two reconciliations when no notice comes."""
 
 REST_MAX_S = 10.0
-"""After a reconciliation the role rests for half of its duration, up to this: it never uses a whole core for long."""
+"""After a reconciliation the role rests for half of its duration, up to this: it uses a whole core only to catch up."""
 
 DELIVERY_INTERVAL_S = 0.5
 
@@ -54,8 +54,8 @@ class Progress:
     """Result of one reconciliation.
 
     Attributes:
-        moved: number of steps that were taken in.
-        behind: number of steps that are still to be taken in.
+        moved: number of evaluations and decisions that were made.
+        behind: number of days that have ended and are still to be evaluated.
         messages: to be published.
         published: called once they are published, to remember that.
     """
@@ -130,16 +130,17 @@ class FeedbackRole:
             await app.wait_for_canary(should_stop)
             self._worker.health.set_readiness()
             deliveries = asyncio.create_task(self._deliver(app, should_stop))
-            rest_s = 0.0
+            rest_s, is_catching_up = 0.0, False
             while not should_stop() and not deliveries.done():
                 app.check_running()
-                await app.wait_for_notice(INTERVAL_S, should_stop)
-                await app.rest(rest_s, should_stop)
+                if not is_catching_up:
+                    await app.wait_for_notice(INTERVAL_S, should_stop)
+                    await app.rest(rest_s, should_stop)
                 if should_stop():
                     break
-                started_s = time.monotonic()
+                started_s, is_catching_up = time.monotonic(), False
                 if app.is_active() and not self._backoff.must_wait:
-                    await self._advance(app, pool)
+                    is_catching_up = await self._advance(app, pool)
                 elif not app.is_active():
                     self._backoff.report_progress(0, 0)
                 rest_s = min((time.monotonic() - started_s) / 2, REST_MAX_S)
@@ -150,8 +151,8 @@ class FeedbackRole:
             pool.shutdown(wait=True, cancel_futures=True)
             await app.stop()
 
-    async def _advance(self, app: FaustApp, pool: ThreadPoolExecutor) -> None:
-        """Reconcile once, and publish the result."""
+    async def _advance(self, app: FaustApp, pool: ThreadPoolExecutor) -> bool:
+        """Reconcile once, publish the result, and return whether it has moved and there is more to be done."""
         loop = asyncio.get_running_loop()
         try:
             with self._worker.health.seconds.labels("feedback").time():
@@ -163,10 +164,11 @@ class FeedbackRole:
         except TruthloopError as error:
             self._backoff.failed("advance", error)
             self._backoff.report_progress(0, 1)
-            return
+            return False
         self._backoff.succeeded("advance")
         self._worker.health.records.labels("feedback", "steps").inc(progress.moved)
         self._backoff.report_progress(progress.moved, progress.behind)
+        return progress.moved > 0 and progress.behind > 0
 
     async def _deliver(self, app: FaustApp, should_stop: Callable[[], bool]) -> None:
         while not should_stop():

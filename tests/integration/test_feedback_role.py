@@ -31,6 +31,7 @@ from streams.kafka.client import KafkaClients
 from streams.kafka.topics import Topics, create_topics
 from truthloop.broker.node import free_ports
 from truthloop.config.settings import Settings
+from truthloop.feedback.reconcile import DAYS_AT_ONCE
 
 SESSION_MS = 6_000
 DEADLINE_S = 120
@@ -193,15 +194,16 @@ def test_one_of_two_workers_is_active_and_the_other_replaces_it_when_it_is_kille
 
 
 def test_a_notice_of_a_commit_wakes_the_role(kafka: str, tmp_path: Path) -> None:
-    """It reconciles for the notice, and once for its canary."""
+    """It reconciles for the notice, and once for its canary; again and again until all days are judged."""
     settings = loop_on(kafka, tmp_path, 4)
     worker = Worker(settings, 0, only_notices=True)
     with running(worker):
         wait("a worker", [worker], lambda: worker.is_ready)
         wait("its first reconciliation", [worker], lambda: len(log_of(settings)) == 3)
-        write_days(settings, (4, 6))
+        following = 4 + DAYS_AT_ONCE + 3
+        write_days(settings, (4, following))
         produce(kafka, Topics.of(settings.config).commits, b'{"v": 1}')
-        wait("the days of the notice", [worker], lambda: len(log_of(settings)) == 5)
+        wait("the days of the notice", [worker], lambda: len(log_of(settings)) == following - 1)
 
 
 @pytest.mark.parametrize("name", some("leader", "commits", "decisions"))

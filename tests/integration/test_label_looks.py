@@ -88,3 +88,14 @@ def test_a_loop_that_lives_through_the_hours_logs_the_same(
         replay(settings, since_ms, min(since_ms + 2 * HOUR_MS, ENDS_MS))
         log = reconcile(settings, None if is_restarted else reconciler)
     assert log == replayed
+
+
+@pytest.mark.parametrize("days", [1, 3, 100])
+def test_the_log_does_not_depend_on_how_many_days_are_judged_at_once(
+    tmp_path: Path, replayed: list[Decision], monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """Also with an interruption amid them, by looks that belong to the days of a part and to no later ones."""
+    monkeypatch.setattr("truthloop.feedback.reconcile.DAYS_AT_ONCE", days)
+    settings = make_loop(tmp_path)
+    replay(settings, START_MS, ENDS_MS)
+    assert reconcile(settings) == replayed

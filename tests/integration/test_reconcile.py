@@ -33,7 +33,7 @@ from schemas.errors import LakeError
 from schemas.events.evidence import Decision, Event, GateState
 from truthloop.config.settings import Settings
 from truthloop.feedback.deliveries import Deliveries
-from truthloop.feedback.reconcile import Reconciler
+from truthloop.feedback.reconcile import DAYS_AT_ONCE, Reconciler
 
 KNOWN_DAYS = 27
 """So many are evaluated before anything is broken; the request is decided of day 28, and day 29 has begun."""
@@ -51,8 +51,11 @@ def early(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("early")
     settings = make_loop(folder)
     write_days(settings, (0, KNOWN_DAYS))
-    result = Reconciler(settings, lambda: START_MS).run()
-    assert len(result.evaluations) == KNOWN_DAYS - 1
+    turn = Reconciler(settings, lambda: START_MS)
+    results = [turn.run(), turn.run()]
+    rest = KNOWN_DAYS - 1 - DAYS_AT_ONCE
+    assert [len(one.evaluations) for one in results] == [DAYS_AT_ONCE, rest]
+    assert [one.behind for one in results] == [rest, 0]
     write_days(settings, (KNOWN_DAYS, LAST))
     return folder
 
@@ -293,7 +296,7 @@ EXITING = """
 import os, sys
 from pathlib import Path
 from lake.append import TableWriter
-from truthloop.feedback.reconcile import Reconciler
+from truthloop.feedback.reconcile import DAYS_AT_ONCE, Reconciler
 from truthloop.config.settings import load_settings
 real = TableWriter._commit
 def dying(writer, *words):

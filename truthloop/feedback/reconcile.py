@@ -37,13 +37,24 @@ __all__ = ["ReconcileResult", "Reconciler"]
 
 log = logging.getLogger("truthloop.feedback")
 
+DAYS_AT_ONCE = 14
+"""Days that are judged before they are logged: whoever catches up with a year shows how far it is, and once killed goes
+on from there."""
+
 
 @dataclass(frozen=True)
 class ReconcileResult:
-    """What one reconciliation has added: evaluations in order of time, and entries of the gate's logs."""
+    """What one reconciliation has added.
+
+    Attributes:
+        evaluations: in order of time.
+        decisions: entries of the gates' logs.
+        behind: days that have ended and are still to be evaluated, of all kinds.
+    """
 
     evaluations: Sequence[Evaluation]
     decisions: Sequence[Decision]
+    behind: int
 
 
 @dataclass
@@ -115,7 +126,8 @@ class Reconciler:
             decisions += self._prepare(kind)
             decisions += self._review(kind, evidence)
             decisions += self._scan(kind, evidence)
-        return ReconcileResult(evaluations, decisions)
+        behind = sum(len(self._due_days(kind, evidence)) for kind in self._kinds.values())
+        return ReconcileResult(evaluations, decisions, behind)
 
     def _prepare(self, kind: _KindState) -> list[Decision]:
         """Write the data set of a retrain that was decided, and log it."""
@@ -157,7 +169,10 @@ class Reconciler:
     def _evaluate(self, kind: _KindState, evidence: Evidence) -> tuple[list[Evaluation], list[Decision]]:
         """Evaluate the days that have ended, and look at the labels between; return nothing if another was first."""
         until_ms = evidence.reach.observed_until_ms.get(kind.origin.kind)
-        days = self._due_days(kind, evidence)
+        due = self._due_days(kind, evidence)
+        days = due[:DAYS_AT_ONCE]
+        if len(days) < len(due):
+            until_ms = end_of_day_ms(days[-1], self._settings.config.timezone)
         watch = None if until_ms is None else kind.looks.due(evidence, kind.gate, days, until_ms)
         if until_ms is None or watch is None:
             return [], []

@@ -83,7 +83,7 @@ class FeedbackHandlers:
             self._note_published(claims)
             self._withdrawals.note_sent()
 
-        return Progress(moved, 0, messages, published)
+        return Progress(moved, result.behind, messages, published)
 
     async def deliver(self) -> None:
         """Send the requests that are due."""
