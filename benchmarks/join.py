@@ -156,8 +156,7 @@ def _names(known: object) -> object:
 def _loads(mix: str, records: int) -> list[Traffic]:
     """Return a mix's loads, the last of which holds so many records and ends a while ago."""
     count = _predictions_of(records)
-    loads = 1 if mix == "hot" else 2
-    first_ms = int(time.time() * 1000) - BEFORE_NOW_MS - loads * count * 1000 // PER_SECOND
+    first_ms = int(time.time() * 1000) - BEFORE_NOW_MS - 2 * count * 1000 // PER_SECOND
     return (Traffic.hot if mix == "hot" else Traffic.cold)(count, first_ms)
 
 

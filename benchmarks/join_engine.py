@@ -211,8 +211,8 @@ class KafkaStreams(Engine):
         for name in (warm, loop):
             self._create(name)
         program.tell(f"start {warm}", "started")
-        loads = Traffic.hot(self.warm_predictions, int(time.time() * 1000) - HOUR_MS)
-        load = self.cluster.fill(warm, loads[0].chunks())
+        *_, hot = Traffic.hot(self.warm_predictions, int(time.time() * 1000) - HOUR_MS)
+        load = self.cluster.fill(warm, hot.chunks())
         load.commit()
         for lag in self.cluster.lags(warm, load.ends):
             program.check()

@@ -29,7 +29,7 @@ CANARY_BEYOND_SESSION_S = 15.0
 """How long after a session's timeout the canary may come: a group that has just lost a member waits for the end of that
 member's session before it assigns any partition."""
 
-_WAIT_S = 0.2
+_WAIT_S = 0.5
 _STOP_TIMEOUT_S = 15.0
 _RAW: dict[str, Any] = {"key_serializer": "raw", "value_serializer": "raw", "value_type": bytes}
 

@@ -30,7 +30,7 @@ INTERVAL_S = 5.0
 REST_MAX_S = 10.0
 """After a reconciliation the role rests for half of its duration, up to this: it uses a whole core only to catch up."""
 
-DELIVERY_INTERVAL_S = 0.5
+DELIVERY_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True)

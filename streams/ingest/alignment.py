@@ -64,6 +64,11 @@ class Alignment(Generic[Partition, Record]):
         queue = self._queues.get(partition)
         return 0 if queue is None else len(queue.records)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no record waits."""
+        return not any(queue.records for queue in self._queues.values())
+
     def clear(self) -> None:
         """Drop all waiting records."""
         self._queues.clear()

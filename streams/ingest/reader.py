@@ -54,6 +54,11 @@ class SourceReader:
         self._paused: set[SourcePartition] = set()
         self._size: dict[SourcePartition, int] = {}
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether some message waits for other partitions."""
+        return not self._alignment.is_empty
+
     def clear(self) -> None:
         """Drop the waiting messages: the partitions were assigned again, and the messages will be read again."""
         self._alignment.clear()

@@ -20,6 +20,7 @@ from streams.ingest.poison_pill import PoisonPillGuard, RecordPosition
 from streams.ingest.preflight import check_destinations, check_sources, message_bytes_max
 from streams.ingest.reader import SourceRead, SourceReader
 from streams.kafka.client import KafkaClients, ends_membership
+from streams.kafka.consume import IDLE_S, consume_batch
 from streams.kafka.messages import SourceMessages
 from streams.kafka.topics import Topics
 from streams.kafka.transaction import Transactions, TransactionUndoneError
@@ -108,7 +109,7 @@ class IngestRole:
         """Read one batch, map it and commit it."""
         mine = self._assignment
         if self._backoff.must_wait:
-            consumer.consume(1, timeout=BATCH_S)  # keeps the membership; nothing is assigned
+            consume_batch(consumer, 1, BATCH_S, BATCH_S)  # keeps the membership; nothing is assigned
             self._health.report_alive()
             return
         if self._backoff or mine.has_changed:
@@ -116,7 +117,7 @@ class IngestRole:
             self._reader.clear()
             mine.reload(consumer)
         count = ISOLATED_MESSAGES if self._guard.is_isolating else BATCH_MESSAGES
-        messages = consumer.consume(count, timeout=BATCH_S)
+        messages = consume_batch(consumer, count, BATCH_S, BATCH_S if self._reader.has_waiting else IDLE_S)
         metadata = consumer.consumer_group_metadata()
         if mine.has_changed:  # the messages may be of a partition that another worker has by now
             self._unassigned.check_soon()

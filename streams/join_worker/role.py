@@ -23,6 +23,7 @@ from streams.join_worker.idleness import Idleness
 from streams.join_worker.recovery import TaskRestorer
 from streams.join_worker.task import Incoming, StepResult, join_rejects
 from streams.kafka.client import KafkaClients, ends_membership
+from streams.kafka.consume import IDLE_S, consume_batch
 from streams.kafka.topics import Topics, check_topics, partition_counts
 from streams.kafka.transaction import Transactions, TransactionUndoneError
 from streams.messages.canonical import CanonicalReader
@@ -108,7 +109,7 @@ class JoinRole:
         if not self._backoff:
             waiting = mine.restoring
             self._health.set_readiness(f"{waiting} partitions are being restored" if waiting else "")
-        messages = consumer.consume(BATCH_MESSAGES, timeout=BATCH_S)
+        messages = consume_batch(consumer, BATCH_MESSAGES, BATCH_S, BATCH_S if self._has_work else IDLE_S)
         metadata = consumer.consumer_group_metadata()
         if mine.has_changed:  # the messages may be of a partition that another worker has by now
             return
@@ -134,6 +135,13 @@ class JoinRole:
         self._apply_backpressure(consumer, unread)
         lag = sum(count or 0 for count in unread.values())
         self._backoff.report_progress(len(messages), lag + mine.is_waiting)
+
+    @property
+    def _has_work(self) -> bool:
+        """Whether there is something to do without a message: partitions to place or restore, or steps to take."""
+        tasks = self._assignment.tasks.values()
+        has_steps = any(task.has_waiting_command or not task.partition.is_caught_up for task in tasks)
+        return has_steps or self._assignment.is_waiting or bool(self._backoff)
 
     def _place(self, consumer: Consumer) -> None:
         """Find out where partitions stand; a transaction of this worker's last life would hold their positions back."""

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from schemas.errors import BrokerError, LakeError, TruthloopError
 from streams.kafka.client import ends_membership
+from streams.kafka.consume import consume_batch
 from streams.kafka.messages import PartitionMessages
 from streams.lake_sink.backpressure import is_full, tables_to_pause
 from streams.lake_sink.buffer import MemoryShare
@@ -19,12 +20,13 @@ from streams.lake_sink.cut import INPUTS, STEPPED, TABLES, PendingPartition
 from streams.readers.json_lines import no_cycle_search
 from streams.runtime.health import Health
 
-__all__ = ["LakeReader"]
+__all__ = ["READ_S", "LakeReader"]
 
 log = logging.getLogger("truthloop.lake")
 
 MESSAGES_PER_READ = 20_000
 READ_S = 0.1
+"""Longest time that messages are collected in one read."""
 
 RECORDS_MAX = 400_000
 SIZE_MAX = 256 * 1024 * 1024
@@ -73,15 +75,18 @@ class LakeReader:
         )
         log.info("reading from the steps %s", {number: pending.steps for number, pending in found.items()})
 
-    def read(self) -> int:
+    def read(self, wait_s: float) -> int:
         """Poll once and return how many messages were added to the waiting ones.
+
+        Args:
+            wait_s: how long to wait for a message, in seconds.
 
         Raises:
             BrokerError: another worker has this worker's slot.
         """
         found: dict[tuple[str | None, int | None], list[Message]] = {}
         with no_cycle_search():
-            for message in self._consumer.consume(MESSAGES_PER_READ, timeout=READ_S):
+            for message in consume_batch(self._consumer, MESSAGES_PER_READ, READ_S, wait_s):
                 if message.error() is not None:
                     self._read_error(message)
                     continue

@@ -14,11 +14,12 @@ from lake.failure import store_errors_told
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError, LakeConflict, LakeError, TruthloopError
 from streams.kafka.client import KafkaClients
+from streams.kafka.consume import IDLE_S
 from streams.kafka.topics import Topics, check_topics, partition_counts
 from streams.lake_sink.commit import NoticeSender, PartitionRows, RoundWriter
 from streams.lake_sink.maintenance import BackgroundMaintenance
 from streams.lake_sink.progress import LakeProgress
-from streams.lake_sink.reader import LakeReader
+from streams.lake_sink.reader import READ_S, LakeReader
 from streams.lake_sink.rows import LakeRows
 from streams.ledger.lake_kind import refuse_replayed
 from streams.runtime.backoff import Backoff
@@ -68,8 +69,9 @@ class LakeRole:
                 while not should_stop():
                     if reader.is_reset and not self._backoff.must_wait:
                         self._assign(reader, progress)
-                    moved = reader.read()
-                    if time.monotonic() - written_s >= self._interval_s or reader.is_full():
+                    due_s = written_s + self._interval_s
+                    moved = reader.read(min(max(due_s - time.monotonic(), READ_S), IDLE_S))
+                    if time.monotonic() >= due_s or reader.is_full():
                         moved += self._write(reader, writer, notices)
                         written_s = time.monotonic()
                     reader.apply_backpressure()
