@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import PchipInterpolator
 
 __all__ = ["DelayCounts", "DelayLaw", "LawCheck", "law_alarm", "learn_delay_law"]
 
@@ -65,6 +64,8 @@ class DelayLaw:
         edges = np.concatenate([[0.0], self.edges_ms[past].astype(np.float64)])
         ones = np.ones((*self.survival.shape[:3], 1))
         curve = np.concatenate([ones, self.survival[..., past]], axis=-1)
+        from scipy.interpolate import PchipInterpolator  # noqa: PLC0415 - a third of a second to load
+
         smooth = PchipInterpolator(edges, curve, axis=-1)
         waiting: Floats = np.clip(smooth(np.clip(ages_ms, 0.0, edges[-1])), 0.0, 1.0)
         return waiting

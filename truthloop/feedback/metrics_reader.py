@@ -6,6 +6,8 @@ A value that cannot be read never stops the role: the metrics keep their old val
 import logging
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -24,9 +26,11 @@ from schemas.events.evidence import Decision, Event, FindingKind, Level
 from truthloop.config.settings import Settings
 from truthloop.evidence.arrivals import label_memory
 from truthloop.evidence.cells import Evidence
-from truthloop.feedback.live_metrics import LiveMetricsReader
 from truthloop.feedback.metrics import VERSIONS_MAX, FeedbackMetrics, KindReading, LiveReading
 from truthloop.feedback.reconcile import Reconciler
+
+if TYPE_CHECKING:
+    from truthloop.feedback.live_metrics import LiveMetricsReader
 
 __all__ = ["MetricsReader"]
 
@@ -41,7 +45,12 @@ class MetricsReader:
         self._metrics = metrics
         self._lake = Lake.open(settings.lake)
         self._known: dict[str, KindReading] = {}
-        self._live = LiveMetricsReader(self._lake, CellPlan.from_config(settings.config))
+
+    @cached_property
+    def _live(self) -> "LiveMetricsReader":
+        from truthloop.feedback.live_metrics import LiveMetricsReader  # noqa: PLC0415 - River's take a second to load
+
+        return LiveMetricsReader(self._lake, CellPlan.from_config(self._settings.config))
 
     def update(self, reconciler: Reconciler) -> None:
         """Set the metrics to the state after the last reconciliation."""

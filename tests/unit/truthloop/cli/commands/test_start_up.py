@@ -31,3 +31,10 @@ def test_an_evaluation_loads_no_distributions() -> None:
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
     assert "scipy.stats" not in done.stdout.split()
     assert "scipy.special" in done.stdout.split()
+
+
+def test_the_feedback_role_is_ready_before_it_loads_what_only_its_first_reconciliation_needs() -> None:
+    """River's metrics load `scipy.stats`; the nowcast is asked for by the page."""
+    program = "import sys, streams.feedback.role, truthloop.feedback.service; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    assert not {"river", "scipy.stats", "scipy.interpolate"} & set(done.stdout.split())
