@@ -73,11 +73,13 @@ labels:
 ingest:
   - topic: {SCORES}
     as: predictions
-    map: {{key: request, time: at, version: model, outputs.click: score, slices.country: country, features: features.*}}
+    map:
+      {{key: request, time: {{path: at, unit: ms}}, version: model, outputs.click: score, slices.country: country,
+       features: features.*}}
   - topic: {TRUTHS}
     as: labels
     kind: click
-    map: {{key: request, time: at, value: clicked}}
+    map: {{key: request, time: {{path: at, unit: ms}}, value: clicked}}
 """
 
 

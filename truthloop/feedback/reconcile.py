@@ -6,7 +6,7 @@ make the same decisions once.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
@@ -15,6 +15,7 @@ from lake.dataset import MANIFEST, write_dataset
 from lake.dataset_selection import count_rows
 from monitor.coverage.source import LabelMemory, SourceArrivals
 from monitor.evaluation import Evaluator, day_ending_at, end_of_day_ms
+from monitor.label_watch import LabelWatch
 from monitor.version_watch import for_restated_labels
 from retrain.decision_log import DecisionLog
 from retrain.episode_status import rulings_of, waiting_episodes
@@ -30,6 +31,7 @@ from truthloop.evidence.approved_rows import order_of
 from truthloop.evidence.arrivals import arrivals_to_evaluate, label_memory
 from truthloop.evidence.backfill_scan import BackfillScan
 from truthloop.evidence.cells import Evidence, read_evidence
+from truthloop.evidence.lake_cells import LakeCells
 from truthloop.feedback.candidate_review import CandidateReview
 from truthloop.feedback.label_looks import LabelLooks
 
@@ -57,6 +59,30 @@ class ReconcileResult:
     behind: int
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """What was read to evaluate days that are due, and serves until cells or the log have changed otherwise.
+
+    Attributes:
+        cells: that it was read from.
+        entries: how many the log had after the last evaluation.
+        following: the next day to evaluate.
+        last: the last one.
+    """
+
+    cells: LakeCells
+    entries: int
+    following: date
+    last: date
+    watch: LabelWatch
+    evaluator: Evaluator
+
+    def serves(self, evidence: Evidence, gate: Gate, due: Sequence[date]) -> bool:
+        """Tell whether evaluations of these days can go on from what it has read and found."""
+        is_same = self.cells is evidence.cells and self.entries == gate.following
+        return is_same and self.following == due[0] and due[-1] <= self.last
+
+
 @dataclass
 class _KindState:
     """The gate of one label kind and what drives it."""
@@ -67,6 +93,7 @@ class _KindState:
     scan: BackfillScan
     review: CandidateReview
     gate: Gate = field(default_factory=Gate)
+    loaded: _Loaded | None = None
 
 
 class Reconciler:
@@ -168,28 +195,23 @@ class Reconciler:
 
     def _evaluate(self, kind: _KindState, evidence: Evidence) -> tuple[list[Evaluation], list[Decision]]:
         """Evaluate the days that have ended, and look at the labels between; return nothing if another was first."""
-        until_ms = evidence.reach.observed_until_ms.get(kind.origin.kind)
-        due = self._due_days(kind, evidence)
-        days = due[:DAYS_AT_ONCE]
-        if len(days) < len(due):
-            until_ms = end_of_day_ms(days[-1], self._settings.config.timezone)
-        watch = None if until_ms is None else kind.looks.due(evidence, kind.gate, days, until_ms)
-        if until_ms is None or watch is None:
+        until_ms, due = evidence.reach.observed_until_ms.get(kind.origin.kind), self._due_days(kind, evidence)
+        loaded = None if until_ms is None else self._load(kind, evidence, due, until_ms)
+        kind.loaded = None
+        if until_ms is None or loaded is None:
             return [], []
-        evaluator = Evaluator(self._settings.config, kind.origin.kind)
+        days = due[:DAYS_AT_ONCE]
         ends_ms = [end_of_day_ms(day, self._settings.config.timezone) for day in days]
-        arrivals = self._arrivals(kind, min([*ends_ms, until_ms]))
-        if days:
-            memories = memories_of(kind.log.entries())
-            evaluator.load(evidence.cells, evidence.plan, (days[0], days[-1]), watch, memories)
+        looked_ms = ends_ms[-1] if len(days) < len(due) else until_ms
+        arrivals = self._arrivals(kind, min([*ends_ms, looked_ms]))
         evaluations: list[Evaluation] = []
         entries: list[Decision] = []
         gate = kind.gate
-        for day, at_ms in zip([*days, None], [*ends_ms, until_ms], strict=True):
-            new = kind.looks.entries(watch, gate, arrivals, at_ms)
+        for day, at_ms in zip([*days, None], [*ends_ms, looked_ms], strict=True):
+            new = kind.looks.entries(loaded.watch, gate, arrivals, at_ms)
             entries, gate = entries + new, gate.after_all(new)
             if day is not None:
-                evaluations.append(evaluator.evaluate(day, arrivals, self._memory(kind.origin.kind, gate)))
+                evaluations.append(loaded.evaluator.evaluate(day, arrivals, self._memory(kind.origin.kind, gate)))
                 self._on_part()
                 new = self._entries(kind, gate, evaluations[-1])
                 entries, gate = entries + new, gate.after_all(new)
@@ -198,8 +220,24 @@ class Reconciler:
         if not self._write(kind, evaluations, entries):
             return [], []
         kind.gate = gate
-        kind.looks.done(until_ms)
+        kind.looks.done(looked_ms)
+        if len(evaluations) < len(due):
+            kind.loaded = replace(loaded, entries=gate.following, following=due[len(evaluations)])
         return evaluations, entries
+
+    def _load(self, kind: _KindState, evidence: Evidence, due: Sequence[date], until_ms: int) -> _Loaded | None:
+        """Return what evaluations of these days read, and looks up to a time; None if there is nothing to do."""
+        if kind.loaded is not None and due and kind.loaded.serves(evidence, kind.gate, due):
+            return kind.loaded
+        watch = kind.looks.due(evidence, kind.gate, due, until_ms)
+        if watch is None:
+            return None
+        evaluator = Evaluator(self._settings.config, kind.origin.kind)
+        if not due:
+            return _Loaded(evidence.cells, kind.gate.following, date.max, date.min, watch, evaluator)
+        memories = memories_of(kind.log.entries())
+        evaluator.load(evidence.cells, evidence.plan, (due[0], due[-1]), watch, memories)
+        return _Loaded(evidence.cells, kind.gate.following, due[0], due[-1], watch, evaluator)
 
     def _entries(self, kind: _KindState, gate: Gate, evaluation: Evaluation) -> list[Decision]:
         waiting = waiting_episodes(rulings_of(kind.log.entries()))
