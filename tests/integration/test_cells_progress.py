@@ -362,6 +362,32 @@ def test_days_long_past_come_to_share_files(tmp_path: Path, monkeypatch: pytest.
         assert spans[-1][0] == spans[-1][1] >= first + timedelta(days=112)
 
 
+def test_days_that_are_replayed_at_once_share_files_from_the_first_merge_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Days long past, and none with days of a file that stands between them."""
+    monkeypatch.setattr(cell_runs, "RUNS_MAX", 0)
+    lake, found = tmp_path / "lake", None
+    for night, days in enumerate([[40], [0, 1, 2, 60, 61, 110, 111]]):
+        predictions, labels = [], []
+        for day in days:
+            time = START_MS + day * 24 * HOUR_MS
+            said = {"key": f"k{day}", "version": "v1", "time": time, "outputs": {"click": 0.7, "sale": 1.0}}
+            predictions.append(said)
+            labels.append({"key": f"k{day}", "kind": "click", "value": 1, "time": time + 60_000})
+        paths = [tmp_path / f"predictions-{night}.jsonl", tmp_path / f"labels-{night}.jsonl"]
+        for path, rows in zip(paths, (predictions, labels), strict=True):
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        run(lake, paths[:1], paths[1:], close_at_ms=None)
+        found = read_evidence(settings_of(lake), found)
+    assert found is not None
+    assert_same(found, recounted_evidence(lake))
+    first = datetime.fromtimestamp(START_MS / 1000, UTC).date()
+    spans = sorted((one.first, one.last) for one in found.cells.state.files if one.is_merged and one.first >= first)
+    numbers = [((one - first).days, (last - first).days) for one, last in spans]
+    assert numbers == [(0, 2), (40, 40), (60, 61), (110, 110), (111, 111)]
+
+
 def test_an_id_that_is_used_again_is_another_prediction(tmp_path: Path) -> None:
     """Its outcome does not take the place of the first one's: the cells say what the views say."""
     lake = tmp_path / "lake"
