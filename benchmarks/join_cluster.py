@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaExcep
 from confluent_kafka.admin import AdminClient, NewTopic
 from join_traffic import PARTITIONS, Chunk
 
-__all__ = ["Cluster", "Load"]
+__all__ = ["Cluster", "Load", "open_transaction"]
 
 INPUTS = ("predictions", "labels")
 TIMEOUT_S = 60
@@ -34,6 +34,40 @@ class Load:
         at_s = time.monotonic()
         self.producer.commit_transaction(TIMEOUT_S)
         return at_s
+
+
+def open_transaction(servers: str, name: str, records: Iterable[tuple[str, str, int, bytes]]) -> Producer:
+    """Write records in a transaction that is left open: nobody sees any before its commit, and then all at once.
+
+    Args:
+        servers: of the broker.
+        name: of the transaction.
+        records: topic, key, time in ms and value of each.
+    """
+    producer = Producer(
+        {
+            "bootstrap.servers": servers,
+            "compression.type": "lz4",
+            "linger.ms": 20,
+            "log_level": 0,
+            "partitioner": "murmur2_random",
+            "queue.buffering.max.messages": 1_000_000,
+            "transaction.timeout.ms": 900_000,
+            "transactional.id": name,
+        }
+    )
+    producer.init_transactions(TIMEOUT_S)
+    producer.begin_transaction()
+    for topic, key, time_ms, value in records:
+        while True:
+            try:
+                producer.produce(topic, value, key, timestamp=time_ms)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    assert producer.flush(TIMEOUT_S) == 0
+    return producer
 
 
 class Cluster:
@@ -83,32 +117,12 @@ class Cluster:
 
     def fill(self, loop: str, chunks: Iterable[Chunk]) -> Load:
         """Write a load in a transaction that is left open."""
-        producer = Producer(
-            {
-                "bootstrap.servers": self.servers,
-                "compression.type": "lz4",
-                "linger.ms": 20,
-                "log_level": 0,
-                "partitioner": "murmur2_random",
-                "queue.buffering.max.messages": 1_000_000,
-                "transaction.timeout.ms": 900_000,
-                "transactional.id": f"{loop}-fill",
-            }
+        records = (
+            (f"{loop}.{chunk.role}", key, time_ms, value)
+            for chunk in chunks
+            for key, value, time_ms in zip(chunk.keys, chunk.values, chunk.times, strict=True)
         )
-        producer.init_transactions(TIMEOUT_S)
-        producer.begin_transaction()
-        for chunk in chunks:
-            topic = f"{loop}.{chunk.role}"
-            for key, value, time_ms in zip(chunk.keys, chunk.values, chunk.times, strict=True):
-                while True:
-                    try:
-                        producer.produce(topic, value, key, timestamp=time_ms)
-                        break
-                    except BufferError:
-                        producer.poll(0.1)
-            producer.poll(0)
-        assert producer.flush(TIMEOUT_S) == 0
-        return Load(producer, self.ends(loop))
+        return Load(open_transaction(self.servers, f"{loop}-fill", records), self.ends(loop))
 
     def ends(self, loop: str) -> dict[tuple[str, int], int]:
         """Return the offsets behind the last records of the inputs, committed or not."""

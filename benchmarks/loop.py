@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from join_cluster import open_transaction
 from join_report import machine
 from process_usage import cpu_s, rss_mb, tree
 from worker_program import EngineError, WorkerProgram
@@ -35,7 +36,7 @@ from schemas.errors import TruthloopError
 from streams.ingest.role import commit_start
 from streams.kafka.client import KafkaClients
 from streams.kafka.topics import Topics, create_topics
-from streams.status import LoopStatus, read_loop_status
+from streams.status import read_loop_status
 from truthloop.broker.local_broker import LocalBroker
 from truthloop.config.settings import Settings, load_settings
 from truthloop.run.roles import kafka_clients
@@ -84,8 +85,8 @@ ingest:
 
 
 @dataclass(frozen=True)
-class Traffic:
-    """Records of `DAYS` whole days up to a time, in order of time."""
+class Company:
+    """What a company writes: records of `DAYS` whole days up to a time, each topic in order of time."""
 
     predictions: int
     until_ms: int
@@ -94,8 +95,8 @@ class Traffic:
     def _first_ms(self) -> int:
         return self.until_ms - DAYS * DAY_MS
 
-    def scores(self) -> Iterator[tuple[bytes, int, bytes]]:
-        """Yield key, time and value of each prediction."""
+    def scores(self) -> Iterator[tuple[str, str, int, bytes]]:
+        """Yield topic, key, time and value of each prediction."""
         rng = np.random.default_rng(1)
         for start in range(0, self.predictions, CHUNK):
             numbers = np.arange(start, min(start + CHUNK, self.predictions))
@@ -106,10 +107,10 @@ class Traffic:
                 record = {"request": _key(number), "at": at_ms, "model": "v1", "score": score}
                 record |= {"country": COUNTRIES[number % len(COUNTRIES)]}
                 record |= {"features": {"amount": amount, "hour": at_ms // 3_600_000 % 24}}
-                yield _key(number).encode(), at_ms, json.dumps(record).encode()
+                yield SCORES, _key(number), at_ms, json.dumps(record).encode()
 
-    def truths(self) -> Iterator[tuple[bytes, int, bytes]]:
-        """Yield key, time and value of each label."""
+    def truths(self) -> Iterator[tuple[str, str, int, bytes]]:
+        """Yield topic, key, time and value of each label."""
         rng = np.random.default_rng(2)
         numbers = np.flatnonzero(rng.random(self.predictions) < LABELLED)
         times = np.array([self._time_ms(number) for number in numbers.tolist()])
@@ -119,7 +120,7 @@ class Traffic:
         for index in np.argsort(times, kind="stable").tolist():
             number, at_ms = int(numbers[index]), int(times[index])
             record = {"request": _key(number), "at": at_ms, "clicked": number % 3 % 2}
-            yield _key(number).encode(), at_ms, json.dumps(record).encode()
+            yield TRUTHS, _key(number), at_ms, json.dumps(record).encode()
 
     def _time_ms(self, number: int) -> int:
         return self._first_ms + number * DAYS * DAY_MS // self.predictions
@@ -129,22 +130,13 @@ def _key(number: int) -> str:
     return f"r{number:09}"
 
 
-@dataclass(frozen=True)
-class Sent:
-    """A load that is written: how many records of each topic."""
-
-    producer: Producer
-    predictions: int
-    labels: int
-
-
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=900_000, help="predictions and labels together, about")
     arguments = parser.parse_args()
     now_ms = int(time.time() * 1_000)
-    traffic = Traffic(round(arguments.records / (1 + LABELLED)), now_ms - now_ms % DAY_MS)
+    company = Company(round(arguments.records / (1 + LABELLED)), now_ms - now_ms % DAY_MS)
     with (
         tempfile.TemporaryDirectory(prefix="truthloop-loop-") as name,
         LocalBroker(Path(name) / "kafka", java_options=("-Xmx1g",)) as broker,
@@ -159,7 +151,7 @@ def main() -> int:
         )
         try:
             wait_until_ready(program)
-            return measure(settings, clients, program, broker, traffic)
+            return measure(settings, clients, program, broker, company)
         finally:
             program.stop(by_signal=True)
 
@@ -197,60 +189,32 @@ def is_ready(port: int) -> bool:
         return False
 
 
-def send(servers: str, traffic: Traffic) -> Sent:
-    """Write all records in a transaction that is left open."""
-    producer = Producer(
-        {
-            "bootstrap.servers": servers,
-            "compression.type": "lz4",
-            "linger.ms": 20,
-            "log_level": 0,
-            "queue.buffering.max.messages": 1_000_000,
-            "transaction.timeout.ms": 900_000,
-            "transactional.id": "company",
-        }
-    )
-    producer.init_transactions(60)
-    producer.begin_transaction()
-    counts = []
-    for topic, records in ((SCORES, traffic.scores()), (TRUTHS, traffic.truths())):
-        count = 0
-        for key, at_ms, value in records:
-            while True:
-                try:
-                    producer.produce(topic, value, key, timestamp=at_ms)
-                    break
-                except BufferError:
-                    producer.poll(0.1)
-            count += 1
-        counts.append(count)
-    assert producer.flush(60) == 0
-    return Sent(producer, *counts)
-
-
 def measure(
-    settings: Settings, clients: KafkaClients, program: WorkerProgram, broker: LocalBroker, traffic: Traffic
+    settings: Settings, clients: KafkaClients, program: WorkerProgram, broker: LocalBroker, company: Company
 ) -> int:
     """Let the roles see the load; print what it took."""
-    sent = send(broker.bootstrap_servers, traffic)
+    truths = [*company.truths()]
+    producer = open_transaction(broker.bootstrap_servers, "company", chain(company.scores(), truths))
+    sent = company.predictions, len(truths)
     pids = role_pids(program.pid) | {"broker": broker.pid}
     before = {name: cpu_s(tree(pid)) for name, pid in pids.items()}
     log = DecisionLog(Lake.open(settings.lake), "click")
     started_s = moved_s = time.monotonic()
-    sent.producer.commit_transaction(60)
-    judged_ms = last_judged_ms(settings, traffic.until_ms)
+    producer.commit_transaction(60)
+    judged_ms = last_judged_ms(settings, company.until_ms)
     joined_s, last = None, None
     memory = dict.fromkeys(pids, 0.0)
     while True:
         status, now_s = read_loop_status(clients, settings.config, settings.lake), time.monotonic()
         memory = {name: max(memory[name], rss_mb(tree(pid))) for name, pid in pids.items()}
         evaluated_ms = log.gate().evaluated_ms or 0
-        counted = counters_of(status)
-        if joined_s is None and is_written(status, counted, sent):
+        counted = Counters.sum_of(["click"], (entry.checkpoint.counters for entry in status.entries.values()))
+        consumed = counted.predictions.consumed, counted.labels["click"].consumed
+        if joined_s is None and consumed == sent and status.lake_behind == 0:
             joined_s = now_s - started_s
         if joined_s is not None and evaluated_ms >= judged_ms:
             break
-        now = (counted.predictions.consumed, counted.labels["click"].consumed, status.lake_behind, evaluated_ms)
+        now = (*consumed, status.lake_behind, evaluated_ms)
         if now != last:
             last, moved_s = now, now_s
         program.check()
@@ -259,34 +223,16 @@ def measure(
         time.sleep(LOOK_EVERY_S)
     judged_s = time.monotonic() - started_s
     spent = {name: cpu_s(tree(pid)) - before[name] for name, pid in pids.items()}
-    records = sent.predictions + sent.labels
-    outcomes = counters_of(status).outcomes["click"]
+    records = sum(sent)
     print(machine())
-    print(
-        f"\n{records:,} records: joined and in the lake in {joined_s:.1f} s, {records / joined_s:,.0f} a second; ",
-        end="",
-    )
-    print(f"the last day judged after {judged_s:.1f} s\n")
+    rate = f"{records / joined_s:,.0f} a second"
+    print(f"\n{records:,} records: joined and in the lake in {joined_s:.1f} s, {rate}; judged after {judged_s:.1f} s\n")
     print("| | CPU s | CPU s/million | peak memory |\n|---|---|---|---|")
     for name, seconds in spent.items():
         print(f"| {name} | {seconds:.1f} | {seconds / records * 1e6:.1f} | {memory[name]:,.0f} MB |")
     total = sum(spent.values())
     print(f"| all | {total:.1f} | {total / records * 1e6:.1f} | {sum(memory.values()):,.0f} MB |")
-    return int(outcomes.joined != sent.labels or bool(counters_of(status).violations()))
-
-
-def is_written(status: LoopStatus, counted: Counters, sent: Sent) -> bool:
-    """Tell whether all records are joined and in the lake."""
-    consumed = (counted.predictions.consumed, counted.labels["click"].consumed)
-    return consumed == (sent.predictions, sent.labels) and status.lake_behind == 0
-
-
-def counters_of(status: LoopStatus) -> Counters:
-    """Return the counters of all partitions."""
-    counters = Counters.zero(["click"])
-    for entry in status.entries.values():
-        counters.add(entry.checkpoint.counters)
-    return counters
+    return int(counted.outcomes["click"].joined != sent[1] or bool(counted.violations()))
 
 
 def last_judged_ms(settings: Settings, until_ms: int) -> int:

@@ -11,6 +11,8 @@ prediction exists; mostly the label of record. A label that is withdrawn leaves 
 is the head again. All counters are cumulative over the partition's life.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from schemas.base.status import Reason, Status
@@ -92,6 +94,14 @@ class Counters(msgspec.Struct):
             {kind: OutcomeCounts() for kind in kinds},
             {kind: LabelCounts() for kind in kinds},
         )
+
+    @classmethod
+    def sum_of(cls, kinds: Iterable[str], parts: "Iterable[Counters]") -> "Counters":
+        """Return the counters of several partitions together."""
+        total = cls.zero(list(kinds))
+        for one in parts:
+            total.add(one)
+        return total
 
     def violations(self) -> list[str]:
         """Return a sentence for each identity that does not hold; a healthy partition has none.

@@ -66,10 +66,10 @@ class FlowCells:
         self._arrived: dict[Series, pl.DataFrame] = {}
         self._predictions: dict[str, pl.DataFrame] = {}
         self._blocks: dict[str, pl.DataFrame] = {}
-        self._sums: dict[Series | str, _DailySums] = {}
+        self._arrived_by_day: dict[Series, _DailySums] = {}
+        self._made_by_day: dict[str, _DailySums] = {}
         # answers about whole days, which are asked for again at each block of a day
         self._listed: dict[date, Sequence[Series]] = {}
-        self._made_on: dict[tuple[str, tuple[date, date]], int] = {}
         self._medians_ms: dict[tuple[date, date], int] = {}
 
     def series(self, until: date) -> Sequence[Series]:
@@ -80,9 +80,9 @@ class FlowCells:
 
     def predictions(self, slice_: str, days: tuple[date, date]) -> int:
         """Return the number of eligible predictions of a slice on some days."""
-        if (slice_, days) not in self._made_on:
-            self._made_on[slice_, days] = self._count(slice_, days)
-        return self._made_on[slice_, days]
+        self._need(*days)
+        made = self._made_by_day.get(slice_)
+        return 0 if made is None else made.between(*days)
 
     def median_ms(self, days: tuple[date, date]) -> int:
         """Return the age by which half of the labels of some days came; 0 without any."""
@@ -98,13 +98,9 @@ class FlowCells:
         if self.days is None or until >= self.days[1]:
             return sorted(labels)
         self._need(until + _DAY, self.days[1])
-        for series in self._arrived:
-            labels[series] -= self._sums[series].between(until + _DAY, date.max)
+        for series, arrived in self._arrived_by_day.items():
+            labels[series] -= arrived.between(until + _DAY, date.max)
         return sorted(series for series, amount in labels.items() if amount > 0)
-
-    def _count(self, slice_: str, days: tuple[date, date]) -> int:
-        self._need(*days)
-        return self._sums[slice_].between(*days) if slice_ in self._predictions else 0
 
     def _median_ms(self, days: tuple[date, date]) -> int:
         self._need(*days)
@@ -218,13 +214,13 @@ class FlowCells:
                 self._panes = pl.concat([self._panes, part])
             elif measure == "predictions":
                 _extend(self._predictions, slice_, part)
-                self._sums[str(slice_)] = _DailySums(self._predictions[slice_])
+                self._made_by_day[slice_] = _DailySums(self._predictions[slice_])
             elif measure == PREDICTED:
                 _extend(self._blocks, slice_, part)
             else:
                 series = _series_of(measure, slice_)
                 _extend(self._arrived, series, part)
-                self._sums[series] = _DailySums(self._arrived[series])
+                self._arrived_by_day[series] = _DailySums(self._arrived[series])
 
 
 class _DailySums:

@@ -109,7 +109,7 @@ class IngestRole:
         """Read one batch, map it and commit it."""
         mine = self._assignment
         if self._backoff.must_wait:
-            consume_batch(consumer, 1, BATCH_S, BATCH_S)  # keeps the membership; nothing is assigned
+            consumer.consume(1, timeout=BATCH_S)  # keeps the membership; nothing is assigned
             self._health.report_alive()
             return
         if self._backoff or mine.has_changed:

@@ -223,10 +223,7 @@ class _Replay:
 
     def _counters(self, checkpoints: Sequence[Checkpoint]) -> Counters:
         """Return the counters of all partitions together."""
-        counters = Counters.zero(list(self._policy.kinds))
-        for checkpoint in checkpoints:
-            counters.add(checkpoint.counters)
-        return counters
+        return Counters.sum_of(self._policy.kinds, (checkpoint.counters for checkpoint in checkpoints))
 
     def _resume_or_begin(self, last: ReplayStep | None, new_files: list[RecordFile]) -> RunRecord:
         """Return the interrupted run, or a new one.

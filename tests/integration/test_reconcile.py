@@ -296,7 +296,7 @@ EXITING = """
 import os, sys
 from pathlib import Path
 from lake.append import TableWriter
-from truthloop.feedback.reconcile import DAYS_AT_ONCE, Reconciler
+from truthloop.feedback.reconcile import Reconciler
 from truthloop.config.settings import load_settings
 real = TableWriter._commit
 def dying(writer, *words):

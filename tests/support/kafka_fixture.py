@@ -58,6 +58,8 @@ def _shared_broker(root: Path) -> Iterator[str]:
             else:
                 broker = LocalBroker(root / "kafka", java_options=QUICK_START)
                 broker.start()
+                # a new broker has no producer ids at first, and clients warn that they wait for one
+                Producer(as_client(broker.bootstrap_servers, transactional_id="first")).init_transactions(30)
                 address.write_text(broker.bootstrap_servers, "utf-8")
         if broker is None:
             yield address.read_text("utf-8")

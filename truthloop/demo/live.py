@@ -111,9 +111,8 @@ def running_live(settings: Settings, *, close_at_ms: int, report: Report) -> Ite
         last_ms = end_of_day_ms(last, settings.config.timezone)
         poller.wait_until(lambda _status: poller.evaluated_ms() >= last_ms)
         seconds = time.monotonic() - started_s
-        counters = Counters.zero(list(settings.config.labels))
-        for entry in read_loop_status(clients, settings.config, settings.lake).entries.values():
-            counters.add(entry.checkpoint.counters)
+        entries = read_loop_status(clients, settings.config, settings.lake).entries.values()
+        counters = Counters.sum_of(settings.config.labels, (entry.checkpoint.counters for entry in entries))
         status = read_status(folder)
         retrains = [retrain for log in _decision_logs(settings) for retrain in retrains_of(log.entries())]
         yield LiveRun(counters, status.predictions, status.labels, seconds, status.deployments, retrains, rulings)

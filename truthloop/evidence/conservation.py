@@ -48,9 +48,7 @@ def check_conservation(lake: Lake, definitions: Mapping[str, str], files: Iterab
         files: every file of a replay.
     """
     newest = complete_rows(lake)
-    counters = Counters.zero(list(definitions))
-    for row in newest.values():
-        counters.add(row.checkpoint.counters)
+    counters = Counters.sum_of(definitions, (row.checkpoint.counters for row in newest.values()))
     violations = counters.violations()
     rows = _Rows(lake, newest)
     predictions = {kind: _count_predictions(rows, kind, name) for kind, name in definitions.items()}

@@ -66,21 +66,18 @@ class _Loaded:
     Attributes:
         cells: that it was read from.
         entries: how many the log had after the last evaluation.
-        following: the next day to evaluate.
-        last: the last one.
+        days: that are still to be evaluated, in order.
     """
 
     cells: LakeCells
     entries: int
-    following: date
-    last: date
+    days: Sequence[date]
     watch: LabelWatch
     evaluator: Evaluator
 
     def serves(self, evidence: Evidence, gate: Gate, due: Sequence[date]) -> bool:
         """Tell whether evaluations of these days can go on from what it has read and found."""
-        is_same = self.cells is evidence.cells and self.entries == gate.following
-        return is_same and self.following == due[0] and due[-1] <= self.last
+        return self.cells is evidence.cells and self.entries == gate.following and self.days == due
 
 
 @dataclass
@@ -142,6 +139,7 @@ class Reconciler:
         evidence = self._evidence = read_evidence(self._settings, self._evidence, self._on_part)
         evaluations: list[Evaluation] = []
         decisions: list[Decision] = []
+        behind = 0
         for kind in self._kinds.values():
             kind.gate = kind.log.gate()
         for kind in self._kinds.values():
@@ -152,8 +150,10 @@ class Reconciler:
             decisions += entries
             decisions += self._prepare(kind)
             decisions += self._review(kind, evidence)
-            decisions += self._scan(kind, evidence)
-        behind = sum(len(self._due_days(kind, evidence)) for kind in self._kinds.values())
+            left = self._due_days(kind, evidence)
+            behind += len(left)
+            # all ended days are evaluated first, so a replay of the past evaluates them before it finds later backfills
+            decisions += [] if left else self._scan(kind, evidence)
         return ReconcileResult(evaluations, decisions, behind)
 
     def _prepare(self, kind: _KindState) -> list[Decision]:
@@ -221,23 +221,22 @@ class Reconciler:
             return [], []
         kind.gate = gate
         kind.looks.done(looked_ms)
-        if len(evaluations) < len(due):
-            kind.loaded = replace(loaded, entries=gate.following, following=due[len(evaluations)])
+        if left := due[len(evaluations) :]:
+            kind.loaded = replace(loaded, entries=gate.following, days=left)
         return evaluations, entries
 
     def _load(self, kind: _KindState, evidence: Evidence, due: Sequence[date], until_ms: int) -> _Loaded | None:
         """Return what evaluations of these days read, and looks up to a time; None if there is nothing to do."""
-        if kind.loaded is not None and due and kind.loaded.serves(evidence, kind.gate, due):
+        if kind.loaded is not None and kind.loaded.serves(evidence, kind.gate, due):
             return kind.loaded
         watch = kind.looks.due(evidence, kind.gate, due, until_ms)
         if watch is None:
             return None
         evaluator = Evaluator(self._settings.config, kind.origin.kind)
-        if not due:
-            return _Loaded(evidence.cells, kind.gate.following, date.max, date.min, watch, evaluator)
-        memories = memories_of(kind.log.entries())
-        evaluator.load(evidence.cells, evidence.plan, (due[0], due[-1]), watch, memories)
-        return _Loaded(evidence.cells, kind.gate.following, due[0], due[-1], watch, evaluator)
+        if due:
+            memories = memories_of(kind.log.entries())
+            evaluator.load(evidence.cells, evidence.plan, (due[0], due[-1]), watch, memories)
+        return _Loaded(evidence.cells, kind.gate.following, due, watch, evaluator)
 
     def _entries(self, kind: _KindState, gate: Gate, evaluation: Evaluation) -> list[Decision]:
         waiting = waiting_episodes(rulings_of(kind.log.entries()))
@@ -270,12 +269,7 @@ class Reconciler:
         return self._append(kind, build)
 
     def _scan(self, kind: _KindState, evidence: Evidence) -> list[Decision]:
-        """Scan for backfills, and log those that are new or have grown.
-
-        All ended days are evaluated first, so a replay of the past evaluates them before it finds later backfills.
-        """
-        if self._due_days(kind, evidence):
-            return []
+        """Scan for backfills, and log those that are new or have grown."""
         return self._append(kind, lambda entries: kind.scan.entries(evidence, entries, kind.gate))
 
     def _due_days(self, kind: _KindState, evidence: Evidence) -> list[date]:

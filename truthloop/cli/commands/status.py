@@ -36,10 +36,9 @@ def status(
             found = read_lake_status(settings.lake)
         else:
             found = read_loop_status(kafka_clients(settings, "status"), settings.config, settings.lake)
-        counters = Counters.zero(list(settings.config.labels))
-        for entry in found.entries.values():
-            counters.add(entry.checkpoint.counters)
-        violations = [text for entry in found.entries.values() for text in entry.checkpoint.counters.violations()]
+        parts = [entry.checkpoint.counters for entry in found.entries.values()]
+        counters = Counters.sum_of(settings.config.labels, parts)
+        violations = [text for one in parts for text in one.violations()]
         if as_json:
             print_json(_document(settings, found, counters, violations))
         else:
