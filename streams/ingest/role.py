@@ -12,15 +12,16 @@ from confluent_kafka import Consumer, KafkaError, Message
 from prometheus_client import Counter
 
 from schemas.config.loop import LoopConfig
-from schemas.errors import BrokerError, ClusterAway
+from schemas.errors import ClusterAway
 from streams.ingest.assignment import SourceAssignment, UnassignedPartitions
 from streams.ingest.mapper import MappedMessages, TopicMapper
 from streams.ingest.offsets import SourcePositions, commit_start, source_topics
 from streams.ingest.poison_pill import PoisonPillGuard, RecordPosition
 from streams.ingest.preflight import check_destinations, check_sources, message_bytes_max
 from streams.ingest.reader import SourceRead, SourceReader
-from streams.kafka.client import KafkaClients, ends_membership
+from streams.kafka.client import KafkaClients
 from streams.kafka.consume import IDLE_S, consume_batch
+from streams.kafka.fencing import membership_ended
 from streams.kafka.messages import SourceMessages
 from streams.kafka.topics import Topics
 from streams.kafka.transaction import Transactions, TransactionUndoneError
@@ -56,6 +57,7 @@ class IngestRole:
     def __init__(self, clients: KafkaClients, config: LoopConfig, worker: Worker, tools: MappingTools) -> None:
         self._clients = clients
         self._topics = Topics.of(config)
+        self._instance = self._topics.instance(ROLE, worker.slot)
         self._sources = source_topics(config)
         self._worker = worker
         self._health = worker.health
@@ -64,7 +66,7 @@ class IngestRole:
         self._mappers = {topic: TopicMapper(topic, config, tools, limit) for topic in self._sources}
         self._guard = PoisonPillGuard(worker.state / f"{ROLE}-{worker.slot}.json")
         self._assignment = SourceAssignment(SourcePositions(clients, config), self._guard, worker.health)
-        self._transactions = Transactions(clients, f"tl-{config.loop}-{ROLE}-{worker.slot}", worker.crash)
+        self._transactions = Transactions(clients, f"tl-{self._instance}", worker.crash)
         self._unassigned = UnassignedPartitions(clients, self._topics, self._sources)
         self._reader = SourceReader()
         self._backoff = Backoff(worker.health)
@@ -83,8 +85,7 @@ class IngestRole:
             return
         check_destinations(self._clients, self._topics, self._message_bytes)
         check_sources(self._clients, self._sources)
-        instance = f"{self._topics.loop}-{ROLE}-{self._worker.slot}"
-        consumer = self._clients.member(self._topics.group(ROLE), instance=instance)
+        consumer = self._clients.member(self._topics.group(ROLE), instance=self._instance)
         self._subscribe(consumer)
         self._health.set_readiness("it waits for its partitions")
         try:
@@ -210,12 +211,8 @@ class IngestRole:
         error, topic, number = message.error(), message.topic() or "", message.partition()
         if error is None:
             return
-        if ends_membership(error):
-            raise BrokerError(
-                f"this worker is no longer a member: {error.str()}",
-                where=f"group {self._topics.group(ROLE)}, slot {self._worker.slot}",
-                hint="Another process has this slot: give every worker its own, --slot N.",
-            )
+        if (fenced := membership_ended(error, self._instance)) is not None:
+            raise fenced
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - its public name
             self._assignment.stop(consumer, (topic, -1 if number is None else number))
         else:

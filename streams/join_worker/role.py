@@ -22,8 +22,9 @@ from streams.join_worker.committed import CommittedPosition
 from streams.join_worker.idleness import Idleness
 from streams.join_worker.recovery import TaskRestorer
 from streams.join_worker.task import Incoming, StepResult, join_rejects
-from streams.kafka.client import KafkaClients, ends_membership
+from streams.kafka.client import KafkaClients
 from streams.kafka.consume import IDLE_S, consume_batch
+from streams.kafka.fencing import membership_ended
 from streams.kafka.topics import Topics, check_topics, partition_counts
 from streams.kafka.transaction import Transactions, TransactionUndoneError
 from streams.messages.canonical import CanonicalReader
@@ -50,7 +51,7 @@ class JoinRole:
     def __init__(self, clients: KafkaClients, config: LoopConfig, worker: Worker) -> None:
         self._clients = clients
         self._topics = Topics.of(config)
-        self._slot = worker.slot
+        self._instance = self._topics.instance("join", worker.slot)
         self._health = worker.health
         self._now_ms = worker.now_ms
         self._clock = worker.clock
@@ -68,7 +69,7 @@ class JoinRole:
             worker.state / f"join-{worker.slot}",
             worker.lake,
         )
-        self._transactions = Transactions(clients, f"tl-{config.loop}-join-{worker.slot}", worker.crash)
+        self._transactions = Transactions(clients, f"tl-{self._instance}", worker.crash)
         self._assignment = Assignment(clients, self._topics, restorer, worker.health, self._monotonic_ms)
         self._wait_for_cluster = worker.wait_for_cluster
         self._backoff = Backoff(worker.health)
@@ -83,8 +84,7 @@ class JoinRole:
         if not self._wait_for_cluster(should_stop):
             return
         check_topics(partition_counts(self._clients, self._topics.all), self._topics)
-        instance = f"{self._topics.loop}-join-{self._slot}"
-        consumer = self._clients.member(self._topics.group("join"), instance=instance)
+        consumer = self._clients.member(self._topics.group("join"), instance=self._instance)
         mine = self._assignment
         consumer.subscribe(
             list(self._topics.inputs), on_assign=mine.on_assign, on_revoke=mine.on_revoke, on_lost=mine.on_revoke
@@ -295,12 +295,8 @@ class JoinRole:
         return unread
 
     def _read_error(self, message: Message, error: Any) -> None:  # noqa: ANN401 - the library's
-        if ends_membership(error):
-            raise BrokerError(
-                f"this worker is no longer a member: {error.str()}",
-                where=f"group {self._topics.group('join')}, slot {self._slot}",
-                hint="Another process has this slot: give every worker its own, --slot N.",
-            )
+        if (fenced := membership_ended(error, self._instance)) is not None:
+            raise fenced
         log.warning("%s, partition %s: %s", message.topic(), message.partition(), error.str())
         number = message.partition()
         if number in self._assignment.tasks and error.code() in (error._AUTO_OFFSET_RESET, error.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - its public name

@@ -5,6 +5,7 @@ can change. All clients are made here, so that none of the last can be forgotten
 """
 
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.config.connection import KAFKA_SECRETS, KafkaConfig
 from schemas.errors import BrokerError, ClusterAway, ConfigError
 
-__all__ = ["KafkaClients", "broker_error", "check_limits", "ends_membership", "kafka_secrets", "tied_limits"]
+__all__ = ["KafkaClients", "broker_error", "check_limits", "kafka_secrets", "tied_limits"]
 
 log = logging.getLogger("truthloop.kafka")
 
@@ -128,6 +129,7 @@ class KafkaClients:
         self.error_count = 0
         self._asking: AdminClient | None = None
         self._logged_s: dict[int, float] = {}
+        self._lost_s = -math.inf  # when a connection was last lost, or could not be made
         self._configured = {**_DEFAULTS, **tied_limits(config.client), **config.client}
         self._common: dict[str, Any] = {
             **kafka_secrets(environ),
@@ -149,6 +151,10 @@ class KafkaClients:
     def resent_after_s(self) -> float:
         """Time without an answer after which a client sends a request again."""
         return float(self._configured["socket.timeout.ms"]) / 1_000
+
+    def has_lost_connection(self) -> bool:
+        """Tell whether a connection was lost within the time of a session, which the group may have ended meanwhile."""
+        return monotonic() - self._lost_s < self.session_ended_after_s
 
     def member(self, group: str, *, instance: str | None = None) -> Consumer:
         """Return a consumer that joins a group; `instance` makes its membership static."""
@@ -224,6 +230,8 @@ class KafkaClients:
         if is_due and error.code() not in _CONNECTION:
             log.warning("kafka: %s", error.str())
             self._logged_s[error.code()] = now_s
+        if error.code() in _CONNECTION:
+            self._lost_s = now_s
         if self.last_error is None or self.last_error.code() not in _ROOT_CAUSES or error.code() in _ROOT_CAUSES:
             self.last_error = error
         self.error_count += 1
@@ -266,11 +274,6 @@ def check_limits(config: KafkaConfig) -> None:
     for make in (clients.producer, clients.admin):
         make()
     clients.transactional_producer("none")
-
-
-def ends_membership(error: KafkaError) -> bool:
-    """Tell whether an error ends a consumer's membership for good: almost always another worker uses its name."""
-    return bool(error.fatal()) or error.code() == KafkaError._FATAL  # noqa: SLF001 - its public name
 
 
 def broker_error(what: str, error: KafkaException, clients: KafkaClients) -> BrokerError:

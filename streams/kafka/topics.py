@@ -101,6 +101,10 @@ class Topics:
         """Return the consumer group of a role."""
         return f"{self.loop}-{role}"
 
+    def instance(self, role: str, slot: str) -> str:
+        """Return the name of a role's worker as a static member of its group."""
+        return f"{self.group(role)}-{slot}"
+
 
 def partition_counts(clients: KafkaClients, names: Iterable[str]) -> dict[str, int]:
     """Return the number of partitions of each topic that exists.

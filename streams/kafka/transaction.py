@@ -13,10 +13,10 @@ from typing import Any
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
-from schemas.errors import BrokerError
 from streams.kafka.client import KafkaClients, broker_error
+from streams.kafka.fencing import FencedError
 
-__all__ = ["FencedError", "TransactionUndoneError", "Transactions"]
+__all__ = ["TransactionUndoneError", "Transactions"]
 
 log = logging.getLogger("truthloop.transaction")
 
@@ -43,10 +43,6 @@ class TransactionUndoneError(Exception):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the transaction is undone: {reason}")
-
-
-class FencedError(BrokerError):
-    """Another worker with the same slot has fenced this one, which must end."""
 
 
 class Transactions:
@@ -178,7 +174,6 @@ class Transactions:
                     raise FencedError(
                         f"{name}: another worker has taken over the slot of {self._id}",
                         where=f"kafka {self._clients.bootstrap_servers}",
-                        hint="Give every worker a slot of its own: --slot N.",
                     ) from None
                 raise TransactionUndoneError(f"{name}: {fault.str()}") from None
             else:

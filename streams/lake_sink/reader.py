@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from schemas.errors import BrokerError, LakeError, TruthloopError
-from streams.kafka.client import ends_membership
+from schemas.errors import LakeError, TruthloopError
 from streams.kafka.consume import consume_batch
+from streams.kafka.fencing import membership_ended
 from streams.kafka.messages import PartitionMessages
 from streams.lake_sink.backpressure import is_full, tables_to_pause
 from streams.lake_sink.buffer import MemoryShare
@@ -38,6 +38,7 @@ class LakeReader:
 
     Args:
         consumer: a member of the group that has not subscribed yet.
+        instance: the name of this worker in the group.
 
     Attributes:
         mine: partitions that the group has assigned.
@@ -45,8 +46,9 @@ class LakeReader:
         is_reset: nothing is read before the next `assign`.
     """
 
-    def __init__(self, consumer: Consumer, loop: str, health: Health) -> None:
+    def __init__(self, consumer: Consumer, loop: str, instance: str, health: Health) -> None:
         self._consumer = consumer
+        self._instance = instance
         self._topics = {table: f"{loop}.{table}" for table in TABLES}
         self._tables = {topic: table for table, topic in self._topics.items()}
         self._health = health
@@ -82,7 +84,7 @@ class LakeReader:
             wait_s: how long to wait for a message, in seconds.
 
         Raises:
-            BrokerError: another worker has this worker's slot.
+            FencedError: another worker has this worker's slot.
         """
         found: dict[tuple[str | None, int | None], list[Message]] = {}
         with no_cycle_search():
@@ -210,11 +212,8 @@ class LakeReader:
         error = message.error()
         if error is None:
             return
-        if ends_membership(error):
-            raise BrokerError(
-                f"this worker is no longer a member of its group: {error.str()}",
-                hint="Another process has this slot: give every worker its own, --slot N.",
-            )
+        if (fenced := membership_ended(error, self._instance)) is not None:
+            raise fenced
         log.warning("%s, partition %s: %s", message.topic(), message.partition(), error.str())
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - its public name
             self.reset()  # the next positions from the lake report what is missing

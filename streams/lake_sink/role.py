@@ -59,9 +59,9 @@ class LakeRole:
         progress = LakeProgress(self._clients, self._topics, lake)
         writer = RoundWriter(lake, progress, self._worker.crash)
         notices = NoticeSender(self._clients.producer(), self._topics.commits)
-        instance = f"{self._topics.loop}-lake-{self._worker.slot}"
+        instance = self._topics.instance("lake", self._worker.slot)
         consumer = self._clients.member(self._topics.group("lake"), instance=instance)
-        reader = LakeReader(consumer, self._topics.loop, self._worker.health)
+        reader = LakeReader(consumer, self._topics.loop, instance, self._worker.health)
         self._worker.health.set_readiness("it waits for its partitions")
         written_s = time.monotonic()
         try:

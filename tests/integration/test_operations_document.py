@@ -187,7 +187,7 @@ OF_ROLES = [
         "join_worker/role",
         "join_worker/task",
     ),
-    *("kafka/client", "kafka/range", "kafka/topics", "kafka/transaction"),
+    *("kafka/client", "kafka/fencing", "kafka/range", "kafka/topics", "kafka/transaction"),
     *("lake_sink/commit", "lake_sink/cut", "lake_sink/progress"),
     *("lake_sink/reader", "lake_sink/role", "lake_sink/rows"),
     *("state_store/database", "state_store/restore", "state_store/store"),

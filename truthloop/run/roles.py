@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from schemas.errors import ConfigError, TruthloopError
 from streams.kafka.client import KafkaClients, check_limits
+from streams.kafka.fencing import FencedError
 from streams.runtime.cluster_watch import ClusterWatch
 from streams.runtime.crash_point import crash_points
 from streams.runtime.folder import make_state_folder
@@ -119,7 +120,8 @@ def run_role(settings: Settings, role: str, *, slot: str | None = None, port: in
     """
     log_to_stderr(role, settings.config.loop)
     try:
-        _run(settings, role, slot, port)
+        while not _has_ended(settings, role, slot, port):
+            pass
     except TruthloopError as error:
         log.error("%s", error)  # noqa: TRY400 - the message has everything
         return error.exit_code
@@ -132,9 +134,25 @@ def run_role(settings: Settings, role: str, *, slot: str | None = None, port: in
     return 0
 
 
-def _run(settings: Settings, role: str, slot: str | None, port: int | None) -> None:
-    raise_descriptor_limit()
+def _has_ended(settings: Settings, role: str, slot: str | None, port: int | None) -> bool:
+    """Run one role; return false if it is to begin again, as after a restart of its process.
+
+    A worker does so that can have been fenced by a request of its own. If another worker does have the slot, that one
+    is fenced in turn and ends: whoever begins again has lost no connection yet.
+    """
     clients = unasked_clients(settings, role)
+    try:
+        _run(settings, role, clients, slot, port)
+    except FencedError as error:
+        if not clients.has_lost_connection():
+            raise
+        log.warning("%s: %s. That was soon after a lost connection: this worker begins again", error.where, error.what)
+        return False
+    return True
+
+
+def _run(settings: Settings, role: str, clients: KafkaClients, slot: str | None, port: int | None) -> None:
+    raise_descriptor_limit()
     if settings.config.kafka is not None:
         check_limits(settings.config.kafka)
     health = Health(role, stalled_after_s=FEEDBACK_STALLED_AFTER_S) if role == "feedback" else Health(role)

@@ -1,0 +1,69 @@
+"""A worker that is fenced: it ends where another one has its slot, and begins again where that can have been itself.
+
+Covers `streams.kafka.fencing`.
+"""
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer
+from kafka_fixture import QUICK_START
+from live_case import DAY_MS, Loop, Traffic, finish, lake_differences, running
+
+from truthloop.broker.local_broker import LocalBroker
+from truthloop.clock import now_ms
+
+INPUTS = ("predictions", "labels")
+BEGINS_AGAIN = "this worker begins again"
+
+
+def take_slot(loop: Loop, role: str, until_logged: str) -> None:
+    """Join a role's group under the name of its worker, and leave once that worker's log says something."""
+    group = f"{loop.name}-{role}"
+    properties = {"group.id": group, "group.instance.id": f"{group}-0", "partition.assignment.strategy": "range"}
+    other = Consumer(loop.client | properties | {"session.timeout.ms": 10_000, "enable.auto.commit": False})
+    topics = INPUTS if role == "lake" else (*INPUTS, "commands")
+    other.subscribe([f"{loop.name}.{topic}" for topic in topics])
+
+    def is_logged() -> bool:
+        other.consume(1, timeout=0.2)
+        return until_logged in loop.log(role)
+
+    try:
+        loop.wait(f"`{until_logged}` in the log of {role}", is_logged, every_s=0)
+    finally:
+        other.close()
+
+
+@pytest.mark.timeout(400)
+def test_a_worker_that_is_fenced_after_a_lost_connection_begins_again(tmp_path: Path) -> None:
+    """A request that it sent before the loss can come after its new membership; who it was, the broker does not say."""
+    traffic = Traffic(23, 1_000, now_ms() - 4 * DAY_MS)
+    with (
+        LocalBroker(tmp_path / "kafka", java_options=QUICK_START) as broker,
+        running(Loop(tmp_path, broker.bootstrap_servers)) as loop,
+    ):
+        loop.begin()
+        roles = {role: loop.run(role) for role in ("join", "lake")}
+        loop.produce(traffic)
+        loop.wait("the first steps", lambda: loop.lag("join", INPUTS) == 0)
+        broker.kill()
+        broker.start()
+        for role in roles:
+            take_slot(loop, role, BEGINS_AGAIN)
+        assert finish(loop, traffic) == []
+        loop.wait("the lake", lambda: not lake_differences(loop))
+        assert [role.poll() for role in roles.values()] == [None, None]
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("role", ["join", "lake"])
+def test_a_worker_that_is_fenced_by_another_one_ends(kafka: str, tmp_path: Path, role: str) -> None:
+    """Its connections are well, so another worker has its slot; the message says what to do."""
+    with running(Loop(tmp_path, kafka)) as loop:
+        loop.begin()
+        process = loop.run(role)
+        loop.wait("its partitions", lambda: "partitions [0, 1, 2, 3]" in loop.log(role))
+        take_slot(loop, role, "give every worker its own, --slot N")
+        assert process.wait(60) == 4
+        assert BEGINS_AGAIN not in loop.log(role)
