@@ -15,7 +15,7 @@ from rocksdict import WriteBatch
 from joins.state import STATE_FORMAT, KeyState
 from schemas.errors import StateError
 from streams.state_store.database import CHECKPOINT, COUNTS, RocksDatabase
-from streams.state_store.index import RocksIndex
+from streams.state_store.index import CHUNK_FORMAT, RocksIndex
 
 __all__ = ["RocksStore"]
 
@@ -73,7 +73,7 @@ class RocksStore:
     """
 
     def __init__(self, folder: Path, kinds: list[str]) -> None:
-        self._database = RocksDatabase(folder, str(STATE_FORMAT).encode())
+        self._database = RocksDatabase(folder, f"{STATE_FORMAT}.{CHUNK_FORMAT}".encode())
         try:
             self._checkpoint, counts = self._stored_metadata()
         except StateError:

@@ -41,7 +41,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.patches = [
             patch.object(rocks_store, "CLEAN_KEYS", 2),
             patch.object(rocks_store, "LOOK_AHEAD", 1),
-            patch.object(rocks_index, "RANGE_FROM", 2),
+            patch.object(rocks_index, "CHUNK_ENTRIES", 2),
+            patch.object(rocks_index, "SPAN_MS", 4),
+            patch.object(rocks_index, "OPEN_CHUNKS", 1),
             patch.object(rocks_index, "GAPS_MAX", 2),
         ]
         for each in self.patches:

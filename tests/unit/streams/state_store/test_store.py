@@ -334,7 +334,7 @@ def test_nothing_is_read_where_no_entry_can_be_due(store: RocksStore, monkeypatc
     for number in range(10):
         store.by_prediction.add((100 * number, number, "a", "id"))
     store.flush(b"checkpoint")
-    walks = Watch(monkeypatch, store._database, "walk_entries")
+    walks = Watch(monkeypatch, store._database, "walk_entry_keys")
     index = store.by_prediction
     assert [entry[0] for entry in index.take(150, 10)] == [0, 100]
     assert [entry[0] for entry in index.between((150, 1 << 62), 450, 10)] == [200, 300, 400]
