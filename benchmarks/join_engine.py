@@ -1,4 +1,4 @@
-"""What is measured: four programs that read the same two topics and write outcomes, each with its own settings.
+"""What is measured: five programs that read the same two topics and write outcomes, each with its own settings.
 
 Each is one worker with one processing thread, and each commits the positions of what it read together with what it
 wrote. Must not measure anything.
@@ -7,9 +7,11 @@ wrote. Must not measure anything.
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,10 @@ class Engine(ABC):
             self.program.stop()
             self.program = None
 
+    def turns(self) -> dict[str, tuple[float, float]]:
+        """Return by part of the worker's turns the seconds so far: of wall time, and of CPU time. Most do not tell."""
+        return {}
+
     def fault(self, loop: str, loads: list[Traffic]) -> str | None:
         """Return what is wrong with what came out, or None: every pair must be there, once, as it must be."""
         count, total = 0, 0
@@ -175,6 +181,16 @@ class Truthloop(Engine):
         mine = {SUPERVISOR: str(os.getpid())}  # so it does not outlive us
         return WorkerProgram([*command, "run", "join", "--slot", "0", "--port", "0", *where], self._log(loop), mine)
 
+    def turns(self) -> dict[str, tuple[float, float]]:
+        """Return what its metrics say."""
+        assert self.program is not None
+        port = self.program.find(r"listens on port (\d+)")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            text = answer.read().decode()
+        line = re.compile(r'^truthloop_turn_(cpu_)?seconds_total\{part="(\w+)",.*\} (\S+)$', re.MULTILINE)
+        found = {(part, bool(is_cpu)): float(seconds) for is_cpu, part, seconds in line.findall(text)}
+        return {part: (found[part, False], found[part, True]) for part, is_cpu in found if not is_cpu}
+
     def stop(self) -> None:
         """End it as a person would."""
         if self.program is not None:
@@ -197,6 +213,7 @@ class KafkaStreams(Engine):
 
     name = "streams"
     title = "Kafka Streams"
+    values = "bytes"
 
     def prepare(self) -> None:
         """Fetch the jars and compile."""
@@ -205,7 +222,7 @@ class KafkaStreams(Engine):
     def launch(self, loop: str) -> WorkerProgram:
         """Start Java, let it join something else first, then start on the loop."""
         properties = [f"{name}={value}" for name, value in STREAMS_PROPERTIES.items()]
-        arguments = [self.cluster.servers, str(self.folder / "state"), str(WINDOW_MS), *properties]
+        arguments = [self.cluster.servers, str(self.folder / "state"), str(WINDOW_MS), self.values, *properties]
         program = self.program = WorkerProgram([*self._command, *arguments], self._log(loop))
         warm = f"warm-{loop}"
         for name in (warm, loop):
@@ -226,6 +243,19 @@ class KafkaStreams(Engine):
     def versions(self) -> dict[str, str]:
         """Return the versions of it and of its Java."""
         return {"kafka-streams": KAFKA_VERSION, "java": f"{java_version()} {' '.join(JAVA_OPTIONS)}"}
+
+
+class JsonStreams(KafkaStreams):
+    """The same, where Jackson reads and writes the values: what an application does that uses them."""
+
+    name = "json-streams"
+    title = "Kafka Streams with JSON"
+    values = "json"
+
+    def pair(self, value: bytes) -> tuple[str, float, int]:
+        """Read key, label and label time of an outcome, which has the fields that Truthloop's has."""
+        outcome = _decode_outcome(value)
+        return outcome.key, outcome.value, outcome.label_time
 
 
 class QuixStreams(Engine):
@@ -266,7 +296,9 @@ class QuixStreams(Engine):
         return found
 
 
-ENGINES: dict[str, type[Engine]] = {one.name: one for one in (Passthrough, Truthloop, KafkaStreams, QuixStreams)}
+ENGINES: dict[str, type[Engine]] = {
+    one.name: one for one in (Passthrough, Truthloop, KafkaStreams, JsonStreams, QuixStreams)
+}
 
 _decode_both = msgspec.json.Decoder(_Both).decode
 _decode_outcome = msgspec.json.Decoder(_Outcome).decode

@@ -25,7 +25,11 @@ RSS_EVERY = 10
 
 @dataclass(frozen=True)
 class Throughput:
-    """What one worker did with one load."""
+    """What one worker did with one load.
+
+    Attributes:
+        turns: by part of the worker's turns, seconds of wall time and of CPU time, as far as it tells.
+    """
 
     engine: str
     mix: str
@@ -36,6 +40,7 @@ class Throughput:
     broker_cpu_s: float
     rss_mb: float
     written_mb: float
+    turns: dict[str, tuple[float, float]]
     fault: str | None
 
     @property
@@ -102,11 +107,12 @@ def measure(engine: Engine, broker: int, loop: str, mix: str, loads: list[Traffi
         written = cluster.fill(loop, loads[-1].chunks())
         time.sleep(SETTLE_S)
         worker.check()
-        usage, before_mb = Usage(worker, broker), cluster.written_mb(loop)
+        usage, before_mb, before = Usage(worker, broker), cluster.written_mb(loop), engine.turns()
         started_s = written.commit()
         seconds = _wait(cluster, worker, loop, written.ends, usage) - started_s
         worker_s, broker_s = usage.cpu_s()
         written_mb = cluster.written_mb(loop) - before_mb
+        turns = {part: _less(whole, before.get(part, (0.0, 0.0))) for part, whole in engine.turns().items()}
         engine.stop()
         tally = loads[-1].tally
         return Throughput(
@@ -119,11 +125,16 @@ def measure(engine: Engine, broker: int, loop: str, mix: str, loads: list[Traffi
             broker_cpu_s=broker_s,
             rss_mb=usage.rss_mb,
             written_mb=written_mb,
+            turns=turns,
             fault=engine.fault(loop, loads),
         )
     finally:
         engine.stop()
         cluster.delete(loop)
+
+
+def _less(whole: tuple[float, float], before: tuple[float, float]) -> tuple[float, float]:
+    return whole[0] - before[0], whole[1] - before[1]
 
 
 def wait_until_settled(cluster: Cluster, worker: WorkerProgram, loop: str) -> None:

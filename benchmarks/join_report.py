@@ -22,7 +22,7 @@ __all__ = ["Findings", "Round", "machine", "markdown", "plain"]
 Round = list[Throughput]
 """One measurement of each engine and mix."""
 
-PEERS = ("passthrough", "streams", "quix")
+PEERS = ("passthrough", "streams", "json-streams", "quix")
 SUBJECT = "truthloop"
 
 
@@ -63,6 +63,7 @@ def markdown(found: Findings) -> str:
     done = [one for group in rounds for one in group]
     for mix in dict.fromkeys(one.mix for one in done):
         parts.append(_mix_table(mix, rounds, engines))
+    parts += [_turns_table(one) for one in done if one.turns]
     if latencies:
         parts.append(_latency_table(latencies, engines))
     failures = [f"- {failure}" for failure in found.failures]
@@ -109,6 +110,21 @@ def _mix_table(mix: str, rounds: Sequence[Round], engines: Sequence[Engine]) -> 
             *(f"{ratios[name]:.2f}" if name in ratios else "" for name in ("speed", "cpu")),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _turns_table(one: Throughput) -> str:
+    """Return what one measurement's turns went into; what is no CPU time of the thread is waiting."""
+    per_million = 1e6 / one.records
+    lines = [
+        f"**{one.engine}, {one.mix}**: seconds of its thread for a million records",
+        "",
+        "| part of a turn | wall | CPU | waiting |",
+        "|---|---|---|---|",
+    ]
+    for part, (wall_s, cpu_s) in one.turns.items():
+        seconds = (wall_s * per_million, cpu_s * per_million, (wall_s - cpu_s) * per_million)
+        lines.append(f"| {part} | {' | '.join(f'{value:.2f}' for value in seconds)} |")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """A program that the join's benchmark starts and ends: its process, its log, and that it does not outlive us."""
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,17 @@ class WorkerProgram:
         """Return the last lines of its log."""
         lines = self._log.read_text("utf-8", errors="replace").splitlines()
         return "\n".join(f"    {line[:300]}" for line in lines[-TAIL_LINES:])
+
+    def find(self, pattern: str) -> str:
+        """Return the first group of a pattern that its log has.
+
+        Raises:
+            EngineError: the log does not have it.
+        """
+        found = re.search(pattern, self._log.read_text("utf-8", errors="replace"))
+        if found is None:
+            raise EngineError(f"its log does not say {pattern!r}; it ends:\n{self.said()}")
+        return found[1]
 
     def tell(self, line: str, answer: str) -> None:
         """Send it a line, and wait until it has answered on its stdout once more."""

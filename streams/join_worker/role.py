@@ -32,6 +32,7 @@ from streams.messages.outcome import OutcomeWire
 from streams.messages.records import Projection
 from streams.runtime.backoff import Backoff
 from streams.runtime.clock_leap import ClockLeap
+from streams.runtime.turn_clock import TurnClock
 from streams.runtime.worker import Worker
 
 __all__ = ["JoinRole"]
@@ -74,6 +75,7 @@ class JoinRole:
         self._wait_for_cluster = worker.wait_for_cluster
         self._backoff = Backoff(worker.health)
         self._missing: set[int] = set()
+        self._turn = TurnClock("join", worker.health.registry)
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Work until `should_stop` is true.
@@ -90,9 +92,11 @@ class JoinRole:
             list(self._topics.inputs), on_assign=mine.on_assign, on_revoke=mine.on_revoke, on_lost=mine.on_revoke
         )
         self._health.set_readiness("it waits for its partitions")
+        self._turn.begin()
         try:
             while not should_stop():
                 self._poll(consumer)
+                self._turn.ends("other")
         finally:
             self._transactions.abandon()
             mine.close()
@@ -109,7 +113,9 @@ class JoinRole:
         if not self._backoff:
             waiting = mine.restoring
             self._health.set_readiness(f"{waiting} partitions are being restored" if waiting else "")
+        self._turn.ends("other")
         messages = consume_batch(consumer, BATCH_MESSAGES, BATCH_S, BATCH_S if self._has_work else IDLE_S)
+        self._turn.ends("consume")
         metadata = consumer.consumer_group_metadata()
         if mine.has_changed:  # the messages may be of a partition that another worker has by now
             return
@@ -119,6 +125,7 @@ class JoinRole:
             self._missing = set()
             return
         steps = self._step(consumer, incoming)
+        self._turn.ends("step")
         if steps:
             try:
                 self._commit(steps, metadata)
@@ -131,6 +138,7 @@ class JoinRole:
                 return
             for step in steps:
                 mine.tasks[step.record.partition].flush_if_due(step.record.now)
+            self._turn.ends("flush")
         unread = self._unread(consumer)
         self._apply_backpressure(consumer, unread)
         lag = sum(count or 0 for count in unread.values())
@@ -244,7 +252,9 @@ class JoinRole:
                     TopicPartition(topic, number, position, metadata=committed.metadata() if at == 0 else "")
                     for at, (topic, position) in enumerate(zip(self._topics.inputs, committed.positions, strict=True))
                 ]
+            self._turn.ends("produce")
             self._transactions.commit(offsets, metadata)
+            self._turn.ends("commit")
             self._crash("store")
 
     def _apply_backpressure(self, consumer: Consumer, unread: dict[tuple[str, int], int | None]) -> None:

@@ -27,6 +27,7 @@ from schemas.errors import ConfigError
 from schemas.events.evidence import FindingKind, GateState
 from streams.lake_sink.maintenance import MaintenanceMetrics
 from streams.runtime.health import Health
+from streams.runtime.turn_clock import TurnClock
 from truthloop.__main__ import app
 from truthloop.config.settings import load_settings
 from truthloop.feedback.endpoints import access_of, receiver_of
@@ -212,6 +213,7 @@ def all_series() -> set[str]:
     health.report_progress(1, 1)
     health.stop_partition(1, "why")
     health.seconds.labels("join").observe(1)
+    TurnClock("join", health.registry).ends("step")
     maintenance = MaintenanceMetrics(health.registry)
     maintenance.files.labels("labels").inc()
     maintenance.deleted.labels("labels").inc()
