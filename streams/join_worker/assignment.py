@@ -40,7 +40,7 @@ class Assignment:
 
     Attributes:
         tasks: restored partitions, by number, at the group's committed position.
-        has_changed: the group has assigned or revoked partitions since the last `refresh`.
+        has_changed: partitions were assigned, revoked or dropped since the last `refresh`.
         paused: by partition, the topic that backpressure has paused.
     """
 
@@ -136,13 +136,13 @@ class Assignment:
         """Number of partitions whose state is being made."""
         return len(self._restoring)
 
-    def restore(self, consumer: Consumer, numbers: Iterable[int]) -> None:
-        """Drop the state of these partitions in memory and restore them at the committed position."""
-        mine = [number for number in numbers if number in self._mine]
-        for number in mine:
-            _close(self.tasks.pop(number), flush=False)
-        self._unplaced |= set(mine)
-        self._assign(consumer)
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Drop the state of these partitions in memory; `place` restores them at the committed position."""
+        for number in numbers:
+            if (task := self.tasks.pop(number, None)) is not None:
+                _close(task, flush=False)
+                self._unplaced.add(number)
+                self.has_changed = True
 
     def pause(self, consumer: Consumer, number: int, topic: str | None) -> None:
         """Pause one topic of a partition, and resume the one that was paused until now."""

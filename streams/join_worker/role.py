@@ -1,8 +1,9 @@
 """The join worker: polls, steps its partitions, commits to Kafka, and only then flushes to the local store.
 
-One thread owns consumer and producer, and no transaction is open while it polls, so a rebalance never meets a half-done
-step. The group metadata is captured together with the batch. After a commit with an uncertain result, the state in
-memory is dropped and restored at the committed position.
+While the steps of one turn are committed, the next turn polls and steps; whatever else there is to do waits for the
+commit: the next one, a flush, a rebalance, a restore, a stop. So nothing but memory is ever ahead of what is committed,
+and by one turn at most. The group metadata is captured together with the batch. After a commit with an uncertain
+result, the state in memory is dropped and restored at the committed position.
 """
 
 import logging
@@ -18,10 +19,10 @@ from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError, ClusterAway
 from streams.join_worker.assignment import Assignment
 from streams.join_worker.backpressure import LABELS, Lag, input_to_pause
-from streams.join_worker.committed import CommittedPosition
+from streams.join_worker.committer import StepCommitter
 from streams.join_worker.idleness import Idleness
 from streams.join_worker.recovery import TaskRestorer
-from streams.join_worker.task import Incoming, StepResult, join_rejects
+from streams.join_worker.task import Incoming, StepResult
 from streams.kafka.client import KafkaClients
 from streams.kafka.consume import IDLE_S, consume_batch
 from streams.kafka.fencing import membership_ended
@@ -57,10 +58,8 @@ class JoinRole:
         self._now_ms = worker.now_ms
         self._clock = worker.clock
         self._clock_leap = ClockLeap()
-        self._crash = worker.crash
         policy = policy_from(config)
         self._reader = CanonicalReader(config)
-        self._wire = OutcomeWire(Projection.of(config))
         self._idleness = Idleness(list(policy.kinds), config.idle_after, is_enabled=config.clock == "arrival")
         restorer = TaskRestorer(
             clients,
@@ -70,7 +69,9 @@ class JoinRole:
             worker.state / f"join-{worker.slot}",
             worker.lake,
         )
-        self._transactions = Transactions(clients, f"tl-{self._instance}", worker.crash)
+        transactions = Transactions(clients, f"tl-{self._instance}", worker.crash)
+        wire = OutcomeWire(Projection.of(config))
+        self._committer = StepCommitter(transactions, self._topics, wire, worker.health, worker.crash)
         self._assignment = Assignment(clients, self._topics, restorer, worker.health, self._monotonic_ms)
         self._wait_for_cluster = worker.wait_for_cluster
         self._backoff = Backoff(worker.health)
@@ -89,7 +90,7 @@ class JoinRole:
         consumer = self._clients.member(self._topics.group("join"), instance=self._instance)
         mine = self._assignment
         consumer.subscribe(
-            list(self._topics.inputs), on_assign=mine.on_assign, on_revoke=mine.on_revoke, on_lost=mine.on_revoke
+            list(self._topics.inputs), on_assign=mine.on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
         self._health.set_readiness("it waits for its partitions")
         self._turn.begin()
@@ -98,15 +99,18 @@ class JoinRole:
                 self._poll(consumer)
                 self._turn.ends("other")
         finally:
-            self._transactions.abandon()
-            mine.close()
-            consumer.close()
+            try:
+                self._settle()
+            finally:
+                self._committer.close()
+                mine.close()
+                consumer.close()
 
     def _poll(self, consumer: Consumer) -> None:
-        """Poll once, step the partitions, and commit the steps."""
+        """Poll once, step the partitions, and begin to commit the steps once those before them are committed."""
         mine = self._assignment
         self._observe_clocks()
-        if mine.must_place and not self._backoff.must_wait:
+        if mine.must_place and not self._backoff.must_wait and self._settle():
             self._place(consumer)
         for number in mine.refresh(consumer):
             self._idleness.start(number)
@@ -121,24 +125,16 @@ class JoinRole:
             return
         incoming = self._by_partition(consumer, messages)
         if self._missing:
-            mine.restore(consumer, self._missing)  # this reports what is missing
+            self._settle()
+            mine.drop(self._missing)  # to place them reports what is missing
             self._missing = set()
+            return
+        if (not incoming or self._is_flush_due()) and not self._settle():
             return
         steps = self._step(consumer, incoming)
         self._turn.ends("step")
-        if steps:
-            try:
-                self._commit(steps, metadata)
-            except (TransactionUndoneError, BrokerError) as error:
-                mine.restore(consumer, [step.record.partition for step in steps])
-                self._transactions.abandon()
-                if not isinstance(error, TransactionUndoneError | ClusterAway):
-                    raise
-                self._backoff.failed("place", error)
-                return
-            for step in steps:
-                mine.tasks[step.record.partition].flush_if_due(step.record.now)
-            self._turn.ends("flush")
+        if not (self._settle(steps) and self._send(steps, metadata)):
+            return
         unread = self._unread(consumer)
         self._apply_backpressure(consumer, unread)
         lag = sum(count or 0 for count in unread.values())
@@ -151,10 +147,56 @@ class JoinRole:
         has_steps = any(task.has_waiting_command or not task.partition.is_caught_up for task in tasks)
         return has_steps or self._assignment.is_waiting or bool(self._backoff)
 
+    def _send(self, steps: list[StepResult], metadata: Any) -> bool:  # noqa: ANN401 - opaque in the library
+        """Send steps and begin their commit; False if that failed, and their partitions have to be restored."""
+        try:
+            if steps:
+                self._committer.send(steps, metadata)
+        except (TransactionUndoneError, BrokerError) as error:
+            self._undo(steps, error)
+            return False
+        self._turn.ends("produce")
+        return True
+
+    def _settle(self, further: Iterable[StepResult] = ()) -> bool:
+        """Wait for the commit under way and flush what it covers; False if it failed, and partitions were dropped.
+
+        Args:
+            further: steps that were taken since; then nothing is flushed.
+        """
+        steps, further = self._committer.steps, [*further]
+        try:
+            self._committer.wait()
+        except (TransactionUndoneError, BrokerError) as error:
+            self._undo([*steps, *further], error)
+            return False
+        self._turn.ends("commit")
+        if not further:
+            for step in steps:
+                self._assignment.tasks[step.record.partition].flush_if_due(step.record.now)
+            self._turn.ends("flush")
+        return True
+
+    def _undo(self, steps: Iterable[StepResult], error: Exception) -> None:
+        """Drop the states of steps that were not committed; they are placed again."""
+        self._assignment.drop({step.record.partition for step in steps})
+        self._committer.abandon()
+        if not isinstance(error, TransactionUndoneError | ClusterAway):
+            raise error
+        self._backoff.failed("place", error)
+
+    def _is_flush_due(self) -> bool:
+        tasks = self._assignment.tasks
+        return any(tasks[step.record.partition].is_flush_due(step.record.now) for step in self._committer.steps)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._settle()
+        self._assignment.on_revoke(consumer, partitions)
+
     def _place(self, consumer: Consumer) -> None:
         """Find out where partitions stand; a transaction of this worker's last life would hold their positions back."""
         try:
-            self._transactions.open()
+            self._committer.open()
             self._assignment.place(consumer)
         except ClusterAway as error:
             self._backoff.failed("place", error)
@@ -227,35 +269,6 @@ class JoinRole:
             self._idleness.seen(number, step.seen)
             steps.append(step)
         return steps
-
-    def _commit(self, steps: list[StepResult], metadata: Any) -> None:  # noqa: ANN401 - opaque in the library
-        """Send the results of the steps and commit them with the offsets, in one transaction."""
-        with self._health.seconds.labels("join").time():
-            self._transactions.begin()
-            offsets: list[TopicPartition] = []
-            for step in steps:
-                record, number = step.record, step.record.partition
-                revisions = step.effects.outcomes
-                values = self._wire.encode(number, record.sequence, revisions)
-                keys = self._wire.keys(revisions)
-                outcomes = [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
-                rejects = [{"value": value} for value in join_rejects(step, self._topics, record.now)]
-                for topic, messages in (
-                    (self._topics.outcomes, outcomes),
-                    (self._topics.rejects, rejects),
-                    (self._topics.ledger, [{"value": record.encode()}]),
-                ):
-                    if messages:
-                        self._transactions.send(topic, messages, number)
-                committed = CommittedPosition.after(record)
-                offsets += [
-                    TopicPartition(topic, number, position, metadata=committed.metadata() if at == 0 else "")
-                    for at, (topic, position) in enumerate(zip(self._topics.inputs, committed.positions, strict=True))
-                ]
-            self._turn.ends("produce")
-            self._transactions.commit(offsets, metadata)
-            self._turn.ends("commit")
-            self._crash("store")
 
     def _apply_backpressure(self, consumer: Consumer, unread: dict[tuple[str, int], int | None]) -> None:
         """Pause inputs that are too far ahead of the other one, and resume them later."""

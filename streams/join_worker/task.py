@@ -178,11 +178,15 @@ class PartitionTask:
         self.sequence = record.sequence + 1
         self.commands_next = self._commands_read = record.commands[1]
 
-    def flush_if_due(self, now_ms: int) -> None:
-        """Flush once enough keys were touched or enough time has passed; call it only after Kafka's commit."""
+    def is_flush_due(self, now_ms: int) -> bool:
+        """Tell whether enough keys were touched, or enough time has passed, since the last flush."""
         if self._flushed_at_ms is None:
             self._flushed_at_ms = now_ms
-        if self.store.touched >= FLUSH_KEYS or abs(now_ms - self._flushed_at_ms) >= FLUSH_AFTER_MS:
+        return self.store.touched >= FLUSH_KEYS or abs(now_ms - self._flushed_at_ms) >= FLUSH_AFTER_MS
+
+    def flush_if_due(self, now_ms: int) -> None:
+        """Flush if it is due; call it only while all steps are committed."""
+        if self.is_flush_due(now_ms):
             self.flush()
             self._flushed_at_ms = now_ms
 

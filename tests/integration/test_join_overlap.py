@@ -1,0 +1,122 @@
+"""The join takes the next steps while those before them are committed: whatever becomes of that commit, none is lost.
+
+Covers `streams.join_worker.committer`, `streams.join_worker.role`.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partialmethod
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+from live_case import DAY_MS, Loop, Traffic, finish, running
+
+from streams.join_worker import role as join_role
+from streams.join_worker import task as join_task
+from streams.join_worker.committed import CommittedPosition
+from streams.join_worker.role import JoinRole
+from streams.join_worker.task import Incoming, PartitionTask, StepResult
+from streams.kafka.topics import Topics
+from streams.kafka.transaction import Transactions, TransactionUndoneError
+from streams.runtime.health import Health
+from streams.runtime.worker import Worker
+from truthloop.clock import now_ms
+from truthloop.config.settings import load_settings
+from truthloop.run.roles import kafka_clients
+
+EVERY = 4
+"""Of so many commits one ends as the test wants."""
+
+STEP_S = 2
+"""How long it waits for a step, which does not come where a flush is due or all is read."""
+
+
+class Watched:
+    """The role's commits, some of which wait for a step to be taken meanwhile and then end as is wanted.
+
+    Args:
+        ending: "committed", "undone" or "in doubt".
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, ending: str, topics: Topics) -> None:
+        self.overlaps, self.flushes, self.faults = 0, 0, list[str]()
+        self._ending, self._topics, self._calls = ending, topics, 0
+        self._stepped = threading.Event()
+        self._committed: dict[int, int] = {}
+        self._commit, self._step, self._flush = Transactions.commit, PartitionTask.step, PartitionTask.flush
+        monkeypatch.setattr(Transactions, "commit", partialmethod(_passed_to, self.commit))
+        monkeypatch.setattr(PartitionTask, "step", partialmethod(_passed_to, self.step))
+        monkeypatch.setattr(PartitionTask, "flush", partialmethod(_passed_to, self.flush))
+
+    def commit(self, transactions: Transactions, offsets: list[TopicPartition], metadata: Any) -> None:
+        """Commit, or not."""
+        self._calls += 1
+        is_chosen = self._calls % EVERY == 0
+        if is_chosen:
+            self._stepped.clear()
+            self.overlaps += self._stepped.wait(STEP_S)
+        if not (is_chosen and self._ending == "undone"):
+            self._commit(transactions, offsets, metadata)
+            for number in {one.partition for one in offsets}:
+                position = CommittedPosition.of(self._topics, [one for one in offsets if one.partition == number])
+                assert position is not None
+                self._committed[number] = position.sequence
+        if is_chosen and self._ending != "committed":
+            raise TransactionUndoneError(f"this commit is {self._ending}")
+
+    def step(self, task: PartitionTask, incoming: Incoming, *others: Any) -> StepResult:
+        """Take a step."""
+        taken = self._step(task, incoming, *others)
+        self._stepped.set()
+        return taken
+
+    def flush(self, task: PartitionTask) -> None:
+        """Flush what is committed, and nothing else."""
+        self.flushes += 1
+        if task.sequence != self._committed.get(task.number, 0):
+            self.faults.append(f"partition {task.number} is flushed at {task.sequence}, not {self._committed}")
+        self._flush(task)
+
+
+def _passed_to(owner: Any, watcher: Callable[..., Any], *args: Any) -> Any:
+    return watcher(owner, *args)
+
+
+@contextmanager
+def joining(loop: Loop) -> Iterator[None]:
+    """Run a join in a thread of this process."""
+    settings = load_settings(loop.config)
+    worker = Worker("0", settings.state, settings.lake, Health("join"), now_ms)
+    role = JoinRole(kafka_clients(settings, "join"), settings.config, worker)
+    stop = threading.Event()
+    thread = threading.Thread(target=role.run, args=(stop.is_set,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("ending", ["committed", "undone", "in doubt"])
+def test_steps_taken_during_a_commit_are_kept_with_it_and_dropped_with_it(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """No outcome is lost or doubled, and no state is flushed that is not committed."""
+    traffic = Traffic(29, 1_500, now_ms() - 4 * DAY_MS)
+    monkeypatch.setattr(join_role, "BATCH_MESSAGES", 100)
+    monkeypatch.setattr(join_task, "FLUSH_KEYS", 300)
+    with running(Loop(tmp_path, kafka)) as loop:
+        loop.begin()
+        loop.produce(traffic)
+        watched = Watched(monkeypatch, ending, Topics.of(load_settings(loop.config).config))
+        with joining(loop):
+            assert finish(loop, traffic) == []
+        assert watched.faults == []
+        assert watched.overlaps >= 2
+        assert watched.flushes >= 2
