@@ -14,6 +14,9 @@ from truthloop.broker.local_broker import LocalBroker
 from truthloop.clock import now_ms
 
 INPUTS = ("predictions", "labels")
+SESSION_MS = 60_000
+"""Longer than the broker is away: a worker whose session ends meanwhile would join anew, and fence who has its slot."""
+
 BEGINS_AGAIN = "this worker begins again"
 
 
@@ -21,7 +24,7 @@ def take_slot(loop: Loop, role: str, until_logged: str) -> None:
     """Join a role's group under the name of its worker, and leave once that worker's log says something."""
     group = f"{loop.name}-{role}"
     properties = {"group.id": group, "group.instance.id": f"{group}-0", "partition.assignment.strategy": "range"}
-    other = Consumer(loop.client | properties | {"session.timeout.ms": 10_000, "enable.auto.commit": False})
+    other = Consumer(loop.client | properties | {"session.timeout.ms": SESSION_MS, "enable.auto.commit": False})
     topics = INPUTS if role == "lake" else (*INPUTS, "commands")
     other.subscribe([f"{loop.name}.{topic}" for topic in topics])
 
@@ -41,7 +44,7 @@ def test_a_worker_that_is_fenced_after_a_lost_connection_begins_again(tmp_path: 
     traffic = Traffic(23, 1_000, now_ms() - 4 * DAY_MS)
     with (
         LocalBroker(tmp_path / "kafka", java_options=QUICK_START) as broker,
-        running(Loop(tmp_path, broker.bootstrap_servers)) as loop,
+        running(Loop(tmp_path, broker.bootstrap_servers, session_ms=SESSION_MS)) as loop,
     ):
         loop.begin()
         roles = {role: loop.run(role) for role in ("join", "lake")}

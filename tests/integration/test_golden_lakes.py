@@ -5,11 +5,11 @@
 """
 
 import json
-import tarfile
 from pathlib import Path
 
 import pytest
 from golden_case import NIGHTS, facts, make_config, read_night, write_lake
+from lake_archive import unpack_lake
 
 from lake import Lake
 from retrain.decision_log import DecisionLog
@@ -23,8 +23,7 @@ KINDS = ("paid", "days")
 
 def unpack(version: str, folder: Path) -> Settings:
     """Return the loop with the lake of a version, in another folder than the one it was written in."""
-    with tarfile.open(GOLDEN / f"{version}.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+    unpack_lake(GOLDEN / f"{version}.tar.xz", folder)
     return make_config(folder)
 
 

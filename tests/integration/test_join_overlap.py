@@ -17,6 +17,7 @@ from live_case import DAY_MS, Loop, Traffic, finish, running
 from streams.join_worker import role as join_role
 from streams.join_worker import task as join_task
 from streams.join_worker.committed import CommittedPosition
+from streams.join_worker.committer import StepCommitter
 from streams.join_worker.role import JoinRole
 from streams.join_worker.task import Incoming, PartitionTask, StepResult
 from streams.kafka.topics import Topics
@@ -27,15 +28,14 @@ from truthloop.clock import now_ms
 from truthloop.config.settings import load_settings
 from truthloop.run.roles import kafka_clients
 
-EVERY = 4
+EVERY = 6
 """Of so many commits one ends as the test wants."""
-
-STEP_S = 2
-"""How long it waits for a step, which does not come where a flush is due or all is read."""
 
 
 class Watched:
     """The role's commits, some of which wait for a step to be taken meanwhile and then end as is wanted.
+
+    They do not wait where the role takes none, because it waits for them.
 
     Args:
         ending: "committed", "undone" or "in doubt".
@@ -44,20 +44,33 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, ending: str, topics: Topics) -> None:
         self.overlaps, self.flushes, self.faults = 0, 0, list[str]()
         self._ending, self._topics, self._calls = ending, topics, 0
-        self._stepped = threading.Event()
+        self._changed = threading.Condition()
+        self._steps, self._steps_sent, self._is_awaited = 0, 0, False
         self._committed: dict[int, int] = {}
-        self._commit, self._step, self._flush = Transactions.commit, PartitionTask.step, PartitionTask.flush
-        monkeypatch.setattr(Transactions, "commit", partialmethod(_passed_to, self.commit))
-        monkeypatch.setattr(PartitionTask, "step", partialmethod(_passed_to, self.step))
-        monkeypatch.setattr(PartitionTask, "flush", partialmethod(_passed_to, self.flush))
+        self._begin, self._commit, self._wait = Transactions.begin, Transactions.commit, StepCommitter.wait
+        self._step, self._flush = PartitionTask.step, PartitionTask.flush
+        for owner, name, watcher in (
+            (Transactions, "begin", self.begin),
+            (Transactions, "commit", self.commit),
+            (StepCommitter, "wait", self.wait),
+            (PartitionTask, "step", self.step),
+            (PartitionTask, "flush", self.flush),
+        ):
+            monkeypatch.setattr(owner, name, partialmethod(_passed_to, watcher))
+
+    def begin(self, transactions: Transactions) -> None:
+        """Begin, after the steps that are to be committed."""
+        self._steps_sent = self._steps
+        self._begin(transactions)
 
     def commit(self, transactions: Transactions, offsets: list[TopicPartition], metadata: Any) -> None:
         """Commit, or not."""
         self._calls += 1
         is_chosen = self._calls % EVERY == 0
         if is_chosen:
-            self._stepped.clear()
-            self.overlaps += self._stepped.wait(STEP_S)
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_awaited or self._steps > self._steps_sent)
+            self.overlaps += self._steps > self._steps_sent
         if not (is_chosen and self._ending == "undone"):
             self._commit(transactions, offsets, metadata)
             for number in {one.partition for one in offsets}:
@@ -67,11 +80,25 @@ class Watched:
         if is_chosen and self._ending != "committed":
             raise TransactionUndoneError(f"this commit is {self._ending}")
 
+    def wait(self, committer: StepCommitter) -> None:
+        """Wait for the commit under way."""
+        self._change(is_awaited=True)
+        try:
+            self._wait(committer)
+        finally:
+            self._change(is_awaited=False)
+
     def step(self, task: PartitionTask, incoming: Incoming, *others: Any) -> StepResult:
         """Take a step."""
         taken = self._step(task, incoming, *others)
-        self._stepped.set()
+        self._steps += 1
+        self._change(is_awaited=False)
         return taken
+
+    def _change(self, *, is_awaited: bool) -> None:
+        with self._changed:
+            self._is_awaited = is_awaited
+            self._changed.notify_all()
 
     def flush(self, task: PartitionTask) -> None:
         """Flush what is committed, and nothing else."""

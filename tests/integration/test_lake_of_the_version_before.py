@@ -5,13 +5,13 @@ predictions, with weights from 1 to 3, and their labels; one fare is 3e9.
 """
 
 import json
-import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable
+from lake_archive import unpack_lake
 from typer.testing import CliRunner
 
 from lake import Claim, Lake
@@ -29,8 +29,7 @@ NOW = datetime(2026, 3, 2, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a copy of the lake the working directory."""
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack_lake(ARCHIVE, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
