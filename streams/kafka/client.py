@@ -30,6 +30,10 @@ REQUEST_TIMEOUT_S = 10.0
 SOCKET_TIMEOUT_MS = 10_000
 """After this time without an answer the client sends a request again; see `streams.kafka.transaction`."""
 
+LOST_S = 120.0
+"""So long after a lost connection, a worker can be fenced by what it has sent before: a group that rebalances answers
+late."""
+
 LOG_INTERVAL_S = 30.0
 """Of the same error, which librdkafka may report several times a second."""
 
@@ -153,8 +157,8 @@ class KafkaClients:
         return float(self._configured["socket.timeout.ms"]) / 1_000
 
     def has_lost_connection(self) -> bool:
-        """Tell whether a connection was lost within the time of a session, which the group may have ended meanwhile."""
-        return monotonic() - self._lost_s < self.session_ended_after_s
+        """Tell whether a connection was lost, or could not be made, in the last two minutes."""
+        return monotonic() - self._lost_s < LOST_S
 
     def member(self, group: str, *, instance: str | None = None) -> Consumer:
         """Return a consumer that joins a group; `instance` makes its membership static."""

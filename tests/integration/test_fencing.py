@@ -18,6 +18,7 @@ SESSION_MS = 60_000
 """Longer than the broker is away: a worker whose session ends meanwhile would join anew, and fence who has its slot."""
 
 BEGINS_AGAIN = "this worker begins again"
+ENDS = "give every worker its own, --slot N"
 
 
 def take_slot(loop: Loop, role: str, until_logged: str) -> None:
@@ -40,7 +41,10 @@ def take_slot(loop: Loop, role: str, until_logged: str) -> None:
 
 @pytest.mark.timeout(400)
 def test_a_worker_that_is_fenced_after_a_lost_connection_begins_again(tmp_path: Path) -> None:
-    """A request that it sent before the loss can come after its new membership; who it was, the broker does not say."""
+    """A request that it sent before the loss can come after its new membership; who it was, the broker does not say.
+
+    Fenced again, it ends.
+    """
     traffic = Traffic(23, 1_000, now_ms() - 4 * DAY_MS)
     with (
         LocalBroker(tmp_path / "kafka", java_options=QUICK_START) as broker,
@@ -57,6 +61,9 @@ def test_a_worker_that_is_fenced_after_a_lost_connection_begins_again(tmp_path: 
         assert finish(loop, traffic) == []
         loop.wait("the lake", lambda: not lake_differences(loop))
         assert [role.poll() for role in roles.values()] == [None, None]
+        take_slot(loop, "lake", ENDS)
+        assert roles["lake"].wait(60) == 4
+        assert roles["join"].poll() is None
 
 
 @pytest.mark.timeout(400)
@@ -67,6 +74,6 @@ def test_a_worker_that_is_fenced_by_another_one_ends(kafka: str, tmp_path: Path,
         loop.begin()
         process = loop.run(role)
         loop.wait("its partitions", lambda: "partitions [0, 1, 2, 3]" in loop.log(role))
-        take_slot(loop, role, "give every worker its own, --slot N")
+        take_slot(loop, role, ENDS)
         assert process.wait(60) == 4
         assert BEGINS_AGAIN not in loop.log(role)

@@ -5,10 +5,12 @@ The only module that knows every role; the roles themselves are in `streams`.
 
 import gc
 import logging
+import math
 import os
 import re
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -58,6 +60,9 @@ SLOTS_MAX = 256
 
 GC_THRESHOLD = 200_000
 """New objects between two runs of Python's garbage collector; the default is 700."""
+
+FENCED_AGAIN_S = 600.0
+"""A worker that is fenced again within this time ends: another one has its slot."""
 
 SUPERVISOR_VARIABLE = "TRUTHLOOP_SUPERVISOR"
 """Environment variable with the process id of the supervisor, for the roles that it starts."""
@@ -120,8 +125,7 @@ def run_role(settings: Settings, role: str, *, slot: str | None = None, port: in
     """
     log_to_stderr(role, settings.config.loop)
     try:
-        while not _has_ended(settings, role, slot, port):
-            pass
+        _run_through_fencing(settings, role, slot, port)
     except TruthloopError as error:
         log.error("%s", error)  # noqa: TRY400 - the message has everything
         return error.exit_code
@@ -134,21 +138,26 @@ def run_role(settings: Settings, role: str, *, slot: str | None = None, port: in
     return 0
 
 
-def _has_ended(settings: Settings, role: str, slot: str | None, port: int | None) -> bool:
-    """Run one role; return false if it is to begin again, as after a restart of its process.
+def _run_through_fencing(settings: Settings, role: str, slot: str | None, port: int | None) -> None:
+    """Run one role, and once more, as after a restart of its process, where a request of its own can have fenced it.
 
-    A worker does so that can have been fenced by a request of its own. If another worker does have the slot, that one
-    is fenced in turn and ends: whoever begins again has lost no connection yet.
+    If another worker does have the slot, that one is fenced in turn; who is fenced again soon ends.
     """
-    clients = unasked_clients(settings, role)
-    try:
-        _run(settings, role, clients, slot, port)
-    except FencedError as error:
-        if not clients.has_lost_connection():
-            raise
-        log.warning("%s: %s. That was soon after a lost connection: this worker begins again", error.where, error.what)
-        return False
-    return True
+    again_s = -math.inf
+    while True:
+        clients = unasked_clients(settings, role)
+        try:
+            _run(settings, role, clients, slot, port)
+        except FencedError as error:
+            now_s = time.monotonic()
+            if not clients.has_lost_connection() or now_s - again_s < FENCED_AGAIN_S:
+                raise
+            again_s = now_s
+            log.warning(
+                "%s: %s. That was soon after a lost connection: this worker begins again", error.where, error.what
+            )
+        else:
+            return
 
 
 def _run(settings: Settings, role: str, clients: KafkaClients, slot: str | None, port: int | None) -> None:
