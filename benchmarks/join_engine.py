@@ -204,8 +204,7 @@ class Truthloop(Engine):
 
     def pair(self, value: bytes) -> tuple[str, float, int]:
         """Read key, label and label time of an outcome."""
-        outcome = _decode_outcome(value)
-        return outcome.key, outcome.value, outcome.label_time
+        return _pair_of_fields(value)
 
 
 class KafkaStreams(Engine):
@@ -254,8 +253,7 @@ class JsonStreams(KafkaStreams):
 
     def pair(self, value: bytes) -> tuple[str, float, int]:
         """Read key, label and label time of an outcome, which has the fields that Truthloop's has."""
-        outcome = _decode_outcome(value)
-        return outcome.key, outcome.value, outcome.label_time
+        return _pair_of_fields(value)
 
 
 class QuixStreams(Engine):
@@ -302,6 +300,11 @@ ENGINES: dict[str, type[Engine]] = {
 
 _decode_both = msgspec.json.Decoder(_Both).decode
 _decode_outcome = msgspec.json.Decoder(_Outcome).decode
+
+
+def _pair_of_fields(value: bytes) -> tuple[str, float, int]:
+    outcome = _decode_outcome(value)
+    return outcome.key, outcome.value, outcome.label_time
 
 
 def _fault(what: str, count: int, total: int, expected: list[tuple[int, int]]) -> str | None:

@@ -5,11 +5,11 @@ together with a few metadata values. Each ends in a sentinel that every walk mus
 silently at a damaged file. States and entries are plain bytes here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from rocksdict import (
     BlockBasedOptions,
@@ -25,6 +25,8 @@ from schemas.errors import StateError
 from streams.runtime.folder import make_state_folder
 
 __all__ = ["CHECKPOINT", "COUNTS", "END", "FORMAT", "RocksDatabase"]
+
+Row = TypeVar("Row")
 
 CACHE_BYTES = 160 * 1024 * 1024
 """Cache of all databases of this process: blocks, their indexes and filters, and write buffers.
@@ -61,8 +63,6 @@ END = b"\xff"
 """Key of the sentinel; it sorts after every entry and after every key, because no UTF-8 text begins with it."""
 
 _STATES = "states"
-
-_CUT_SHORT = "Corruption: a walk ended before the last entry"
 
 _FAULTS = (
     ("While lock file", "is used by another process", "Stop that one, or wait until it has ended.", False),
@@ -119,21 +119,13 @@ class RocksDatabase:
 
     def walk_states(self) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over all keys and states, ordered by key, in a snapshot of now."""
-        with self._faults():
-            for row in self._states.items():
-                if row[0] == END:
-                    return
-                yield cast("tuple[bytes, bytes]", row)
-            raise Exception(_CUT_SHORT)  # noqa: TRY002 - like RocksDB's own
+        begin = cast("Callable[[], Iterable[tuple[bytes, bytes]]]", self._states.items)
+        return self._walk(begin, lambda row: row[0])
 
     def walk_entry_keys(self, start: bytes) -> Iterator[bytes]:
         """Iterate over the keys of the entries from `start` on, in order, in a snapshot of now."""
-        with self._faults():
-            for key in self._entries.keys(from_key=start):
-                if key == END:
-                    return
-                yield cast("bytes", key)
-            raise Exception(_CUT_SHORT)  # noqa: TRY002 - like RocksDB's own
+        begin = cast("Callable[[], Iterable[bytes]]", partial(self._entries.keys, from_key=start))
+        return self._walk(begin, lambda key: key)
 
     def entry(self, key: bytes) -> bytes:
         """Return the value of an entry that exists."""
@@ -181,6 +173,14 @@ class RocksDatabase:
                 hint="Move the folder away: the state is then rebuilt.",
                 must_rebuild=True,
             )
+
+    def _walk(self, begin: Callable[[], Iterable[Row]], key_of: Callable[[Row], bytes]) -> Iterator[Row]:
+        with self._faults():
+            for row in begin():
+                if key_of(row) == END:
+                    return
+                yield row
+            raise Exception("Corruption: a walk ended before the last entry")  # noqa: TRY002 - like RocksDB's own
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """Backpressure of the join: labels that all come before their predictions are kept, however little memory there is."""
 
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -8,16 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from confluent_kafka import Producer
+from join_thread import joining
 from live_case import DAY_MS, Loop, running
 
 from joins import Policy
 from streams.join_worker import role as join_role
-from streams.join_worker.role import JoinRole
 from streams.ledger import rules
-from streams.runtime.health import Health
-from streams.runtime.worker import Worker
-from truthloop.config.settings import load_settings
-from truthloop.run.roles import kafka_clients
 
 COUNT = 4_000
 WAITING_LABELS = 400
@@ -52,15 +47,8 @@ def test_labels_are_paused_while_there_are_predictions_to_read(
     with running(Loop(tmp_path, kafka, partitions=1)) as loop:
         loop.begin()
         send(loop, int(time.time() * 1000) - 2 * DAY_MS)
-        settings = load_settings(loop.config)
-        worker = Worker("0", settings.state, settings.lake, Health("join"), lambda: int(time.time() * 1000))
-        role = JoinRole(kafka_clients(settings, "join"), settings.config, worker)
-        stop = threading.Event()
-        thread = threading.Thread(target=role.run, args=(stop.is_set,), daemon=True)
-        thread.start()
-        loop.wait("the join's end", lambda: loop.lag("join", ("predictions", "labels")) == 0)
-        stop.set()
-        thread.join(60)
+        with joining(loop):
+            loop.wait("the join's end", lambda: loop.lag("join", ("predictions", "labels")) == 0)
         assert [row["reason"] for row in loop.rows("rejects")] == []
         joined = [row["key"] for row in loop.rows("outcomes") if row["status"] == "joined"]
         assert len(joined) == len(set(joined)) == COUNT

@@ -4,23 +4,15 @@ Covers `streams.join_worker.idleness`, `streams.join_worker.role`.
 """
 
 import logging
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from confluent_kafka import Producer
+from join_thread import joining
 from live_case import Loop, running
-
-from streams.join_worker.role import JoinRole
-from streams.runtime.health import Health
-from streams.runtime.worker import Worker
-from truthloop.config.settings import load_settings
-from truthloop.run.roles import kafka_clients
 
 MINUTE_MS = 60_000
 POLLED_S = 1.0
@@ -48,23 +40,6 @@ class Clocks:
         """Let time pass."""
         self._until_s += seconds
         loop.wait("the time", lambda: self._now_s == self._until_s, every_s=0.05)
-
-
-@contextmanager
-def joining(loop: Loop, clocks: Clocks) -> Iterator[None]:
-    """Run a join in a thread of this process."""
-    settings = load_settings(loop.config)
-    worker = Worker("0", settings.state, settings.lake, Health("join"), clocks.wall_ms, clock=clocks.monotonic_s)
-    role = JoinRole(kafka_clients(settings, "join"), settings.config, worker)
-    stop = threading.Event()
-    thread = threading.Thread(target=role.run, args=(stop.is_set,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def send(loop: Loop, at_ms: int, keys: range, labelled: int) -> None:
@@ -103,7 +78,7 @@ def test_only_silence_that_was_observed_moves_time(
         )
         loop.config.write_text(text)
         loop.begin()
-        with joining(loop, clocks):
+        with joining(loop, clocks.wall_ms, clocks.monotonic_s):
             send(loop, clocks.start_ms, range(20), labelled=5)
             loop.wait("the labels", lambda: len(statuses(loop)) == 10)
             clocks.pass_(loop, 40)
@@ -121,7 +96,7 @@ def test_only_silence_that_was_observed_moves_time(
             send(loop, clocks.start_ms, range(20, 25), labelled=5)
             loop.wait("their labels", lambda: len(statuses(loop)) == 20)
             assert {reason for _, _, reason in statuses(loop)} == {"first"}
-        with joining(loop, clocks):
+        with joining(loop, clocks.wall_ms, clocks.monotonic_s):
             clocks.pass_(loop, 40)
             before = len(idle_steps(loop))
             loop.wait("partitions", lambda: clocks.pass_(loop, 40) is None and len(idle_steps(loop)) > before)

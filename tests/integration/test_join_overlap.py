@@ -4,29 +4,25 @@ Covers `streams.join_worker.committer`, `streams.join_worker.role`.
 """
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
+from join_thread import joining
 from live_case import DAY_MS, Loop, Traffic, finish, running
 
 from streams.join_worker import role as join_role
 from streams.join_worker import task as join_task
 from streams.join_worker.committed import CommittedPosition
 from streams.join_worker.committer import StepCommitter
-from streams.join_worker.role import JoinRole
 from streams.join_worker.task import Incoming, PartitionTask, StepResult
 from streams.kafka.topics import Topics
 from streams.kafka.transaction import Transactions, TransactionUndoneError
-from streams.runtime.health import Health
-from streams.runtime.worker import Worker
 from truthloop.clock import now_ms
 from truthloop.config.settings import load_settings
-from truthloop.run.roles import kafka_clients
 
 EVERY = 6
 """Of so many commits one ends as the test wants."""
@@ -110,23 +106,6 @@ class Watched:
 
 def _passed_to(owner: Any, watcher: Callable[..., Any], *args: Any) -> Any:
     return watcher(owner, *args)
-
-
-@contextmanager
-def joining(loop: Loop) -> Iterator[None]:
-    """Run a join in a thread of this process."""
-    settings = load_settings(loop.config)
-    worker = Worker("0", settings.state, settings.lake, Health("join"), now_ms)
-    role = JoinRole(kafka_clients(settings, "join"), settings.config, worker)
-    stop = threading.Event()
-    thread = threading.Thread(target=role.run, args=(stop.is_set,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 @pytest.mark.timeout(400)
