@@ -1,5 +1,6 @@
 """Real servers as processes of their own, data sets for them to train on, and waiting until something is done."""
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -9,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,13 +18,29 @@ import pytest
 from target_case import OpenRetrain
 
 from retrain.poll import POLL_MS
+from retrain.schedule import Attempt, Due
+from retrain.sender import send
 from schemas.events.evidence import Decision, Event
 
-__all__ = ["HOUR_MS", "TRAIN", "ServerProcess", "call", "ended", "environment", "taken", "waited", "write_dataset"]
+__all__ = [
+    "HOUR_MS",
+    "TRAIN",
+    "ServerProcess",
+    "answered",
+    "call",
+    "ended",
+    "environment",
+    "sent",
+    "taken",
+    "waited",
+    "write_dataset",
+]
 
 _Found = TypeVar("_Found")
 
 HOUR_MS = 3_600_000
+BUSY = 503
+"""A real server's answer while it has too much to do: Prefect's, whose SQLite is locked, too."""
 WAIT_S = 300
 """For whatever a real server does; on a busy machine it takes long."""
 
@@ -150,10 +167,36 @@ def ended(retrain: OpenRetrain, fault: Callable[[], str]) -> Decision:
     return waited("the run's end", told, fault)
 
 
+def answered(retrain: OpenRetrain) -> list[Decision]:
+    """Return the entries of the first attempt that is not answered 503; a busy server is asked again as any."""
+    for entries in _steps(retrain):
+        if retrain.attempts()[-1].status != BUSY:
+            return entries
+    pytest.fail(f"the server stayed busy: {retrain.attempts()}")
+
+
+def sent(retrain: OpenRetrain, decision: str, body: bytes) -> Attempt:
+    """Send a request past the log, as before a crash; return the first attempt that is not answered 503."""
+    receiver = retrain.receiver
+    assert receiver is not None
+
+    def attempt() -> Attempt | None:
+        made = asyncio.run(send(receiver, Due(decision, 1, 0, None), body, 0))
+        return None if made.status == BUSY else made
+
+    return waited("an answer", attempt)
+
+
 def taken(retrain: OpenRetrain) -> Decision:
-    """Return the entry that tells of the delivery; a busy server may answer 503 first, and is asked again as any."""
-    for after_ms in (0, HOUR_MS, HOUR_MS, HOUR_MS):
-        for entry in retrain.step(after_ms):
+    """Return the entry that tells of the delivery, at whichever attempt."""
+    for entries in _steps(retrain):
+        for entry in entries:
             if entry.event is Event.DELIVERED:
                 return entry
     pytest.fail(f"the request was not taken: {retrain.attempts()}")
+
+
+def _steps(retrain: OpenRetrain) -> Iterator[list[Decision]]:
+    """Yield the entries of four attempts, an hour apart."""
+    for after_ms in (0, HOUR_MS, HOUR_MS, HOUR_MS):
+        yield retrain.step(after_ms)
