@@ -11,7 +11,7 @@ prediction exists; mostly the label of record. A label that is withdrawn leaves 
 is the head again. All counters are cumulative over the partition's life.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -50,9 +50,14 @@ class OutcomeCounts(msgspec.Struct):
             self.pending -= 1
             self.joined += 1
             return
-        field = "aged_out" if reason is _AGED_OUT else after.value
-        setattr(self, before.value, getattr(self, before.value) - 1)
-        setattr(self, field, getattr(self, field) + 1)
+        self.move_all({before: 1}, {_AGED_OUT if reason is _AGED_OUT else after: 1})
+
+    def move_all(self, before: Mapping[Status, int], after: Mapping[Status | Reason, int]) -> None:
+        """Count outcomes that changed, by their statuses before and after; those that aged out by that reason."""
+        for status, count in before.items():
+            setattr(self, status.value, getattr(self, status.value) - count)
+        for counted, count in after.items():
+            setattr(self, counted.value, getattr(self, counted.value) + count)
 
 
 class LabelCounts(msgspec.Struct):

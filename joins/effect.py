@@ -42,11 +42,11 @@ class RejectRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Effects(msgspec.Struct):
-    """All that one step produced, in the order in which it was decided.
+    """All that one step produced. Its order does not tell in which form the store had the keys.
 
     Attributes:
-        outcomes: revisions.
-        rejects: records that ended without an outcome.
+        outcomes: revisions, by number, then by the prediction's offset, then by kind and definition.
+        rejects: records that ended without an outcome, by input and offset.
     """
 
     outcomes: list[OutcomeRow]

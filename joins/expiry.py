@@ -4,19 +4,18 @@ Every pass follows an index from a cursor and stops at the policy's limit, so th
 has leapt; the next step goes on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from joins.keyed_state import KeyedState
+from joins.keyed_state import Entry, KeyedState, WaitingLabel
 from joins.record import Idle
-from joins.state import ChainName
 from joins.store import EntriesByTime
 from joins.watermark import PREDICTIONS, stream_time_ms
 
-__all__ = ["Expiry", "WaitingLabel"]
+__all__ = ["Expiry"]
 
-WaitingLabel = tuple[str, int, str, ChainName]
-"""(kind, offset, key, chain name)."""
+READ_AHEAD = 1_024
+"""States read together while labels are evicted, of which it is not known how many will be."""
 
 OFFSET_MAX = (1 << 62) - 1
 """Greater than every offset: a cursor at (t, OFFSET_MAX) has passed all of time t."""
@@ -42,7 +41,7 @@ class Expiry:
             for kind in self._policy.kinds
         }
 
-    def run(self, predictions: Iterable[tuple[int, int, str, str]], labels: Iterable[WaitingLabel]) -> bool:
+    def run(self, predictions: Sequence[Entry], labels: Iterable[WaitingLabel]) -> bool:
         """Do everything that the watermarks allow; False if the limit stopped a pass, so that more is left.
 
         Args:
@@ -50,9 +49,7 @@ class Expiry:
             labels: of this step's, those that wait and that the cursor of waiting labels has passed already.
         """
         for kind, cursor in self._checkpoint.cursors.items():
-            for time_ms, offset, key, id_ in predictions:
-                if (time_ms, offset) <= cursor:
-                    self._state.time_out(key, id_, kind, self._revision)
+            self._state.time_out_all([entry for entry in predictions if entry[:2] <= cursor], kind, self._revision)
         swept = [self._sweep(kind) for kind in self._policy.kinds]
         aged_out = [self._age_out_labels(kind) for kind in self._policy.kinds]
         for kind, offset, key, name in labels:
@@ -73,8 +70,7 @@ class Expiry:
         until_ms = min(stream_ms, proof_ms) - self._policy.kinds[kind].horizon_ms
         cursor = self._checkpoint.cursors.get(kind)
         due = self._store.by_prediction.between(cursor, until_ms, self._policy.expiry_limit)
-        for _, _, key, id_ in due:
-            self._state.time_out(key, id_, kind, self._revision)
+        self._state.time_out_all(due, kind, self._revision)
         complete = len(due) < self._policy.expiry_limit
         reached = (until_ms - 1, OFFSET_MAX) if complete else (due[-1][0], due[-1][1])
         self._checkpoint.cursors[kind] = reached if cursor is None else max(cursor, reached)
@@ -88,8 +84,7 @@ class Expiry:
         reached = self._checkpoint.reach_ms.get(kind)
         until_ms = stream_ms - self._policy.kinds[kind].retain_ms
         taken, reach_ms, complete = self._take(self._store.by_label[kind], reached, until_ms)
-        for _, offset, key, name in taken:
-            self._state.age_out_label(key, name, offset, kind)
+        self._state.age_out_labels(taken, kind)
         self._checkpoint.reach_ms[kind] = reach_ms
         return complete
 
@@ -121,7 +116,9 @@ class Expiry:
             if not oldest:
                 return
             kind = min(oldest, key=lambda candidate: oldest[candidate][0])
-            for known_at_ms, offset, key, name in oldest[kind]:
+            for number, (known_at_ms, offset, key, name) in enumerate(oldest[kind]):
+                if number % READ_AHEAD == 0:
+                    self._store.prefetch(entry[2] for entry in oldest[kind][number : number + READ_AHEAD])
                 self._state.evict_label(key, name, offset, kind)
                 self._checkpoint.waiting[kind] = (known_at_ms, offset)
                 if self._checkpoint.waiting_bytes <= self._policy.waiting_bytes_max:
@@ -141,7 +138,6 @@ class Expiry:
         if floor_ms is None:
             return True
         taken, left_ms, complete = self._take(self._store.by_prediction, self._checkpoint.left_ms, floor_ms)
-        for _, _, key, id_ in taken:
-            self._state.age_out_prediction(key, id_, self._revision)
+        self._state.age_out_predictions(taken, self._revision)
         self._checkpoint.left_ms = left_ms
         return complete

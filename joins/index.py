@@ -12,8 +12,9 @@ Cursor = tuple[int, int]
 class TimeIndex:
     """Entries `(time_ms, offset, ...)` in order of time and offset.
 
-    `add(entry)` adds one, in any order. Records come nearly in order, so entries are kept in one sorted list, and new
-    ones are sorted in at the next read. (time, offset) is unique, so nothing further is compared.
+    `add(entry)` adds one and `extend(entries)` many, in any order. Records come nearly in order, so entries are kept in
+    one sorted list, and new ones are sorted in at the next read. (time, offset) is unique, so nothing further is
+    compared.
 
     Example:
         >>> index = TimeIndex()
@@ -29,6 +30,7 @@ class TimeIndex:
         self._entries: list[tuple[Any, ...]] = []
         self._fresh: list[tuple[Any, ...]] = []
         self.add = self._fresh.append
+        self.extend = self._fresh.extend
 
     def between(self, after: Cursor | None, until_ms: int, limit: int) -> list[tuple[Any, ...]]:
         """Return up to `limit` entries behind `after` whose time is less than `until_ms`, in order."""

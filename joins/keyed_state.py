@@ -1,18 +1,19 @@
 """The state of one partition, key by key, and every change of it.
 
-Only `KeyedState` changes a key's state, the counters, the fingerprint and the bytes of waiting labels, so none of them
-can drift from the others (`tests/unit/joins/test_keyed_state.py` checks that no other module does). When something
-changes is decided elsewhere: `joins.partition` reads records, `joins.expiry` follows time, `joins.rebuild` restores.
+Only `KeyedState`, and for many keys at once `ColumnarState`, change a key's state, the counters, the fingerprint and
+the bytes of waiting labels, so none of them can drift from the others (`tests/unit/joins/test_keyed_state.py` checks
+that no other module does). When something changes is decided elsewhere: `joins.partition` has the order of a step,
+`joins.expiry` follows time, `joins.rebuild` restores.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from joins.chain import ChainEvent, follow, reason_of_label
 from joins.checkpoint import Checkpoint
 from joins.effect import Effects, OutcomeRow, RejectRow
-from joins.policy import LABELS_PER_CHAIN_MAX, ChainRules, KindRules, Policy
+from joins.policy import FUTURE_REJECT_MS, LABELS_PER_CHAIN_MAX, ChainRules, KindRules, Policy
 from joins.record import DecidedOutcome, LabelRecord, Op, PredictionRecord
 from joins.state import (
     FINGERPRINT_MASK,
@@ -35,7 +36,13 @@ from joins.store import Store
 from joins.watermark import PREDICTIONS
 from schemas.base.status import Reason, RejectReason, Status
 
-__all__ = ["KeyedState"]
+__all__ = ["Entry", "KeyedState", "WaitingLabel"]
+
+Entry = tuple[int, int, str, str]
+"""(time in ms, offset, key, id or chain name), as the store's indexes keep it."""
+
+WaitingLabel = tuple[str, int, str, ChainName]
+"""(kind, offset, key, chain name)."""
 
 CONTRACT_SHIFT = 48
 """The bits of a digest above this identify the contract: a change of contract is never a conflict."""
@@ -46,8 +53,17 @@ _PENDING = Status.PENDING
 _LABEL, _RETRACTION, _WITHDRAW = ChainEvent.LABEL, ChainEvent.RETRACTION, ChainEvent.WITHDRAW
 _EARLY = Reason.EARLY
 _HEAD, _SUPERSEDED, _STALE, _WITHDRAWN = CountedAs.HEAD, CountedAs.SUPERSEDED, CountedAs.STALE, CountedAs.WITHDRAWN
-_DELETE = Op.DELETE
+_DELETE, _HEARTBEAT = Op.DELETE, Op.HEARTBEAT
 _new_tuple = tuple.__new__
+
+_NEVER_MS = -(1 << 62)
+_NEVER = (_NEVER_MS, -1)
+
+_decision = itemgetter(
+    *(OutcomeRow._fields.index(name) for name in ("revision", "prediction_offset", "kind", "definition"))
+)
+_position = attrgetter("input", "offset")
+_key, _key_of_entry = itemgetter(1), itemgetter(2)
 
 
 class KeyedState:
@@ -83,8 +99,10 @@ class KeyedState:
         self._label_counts = self.checkpoint.counters.labels
 
     def end_step(self) -> Effects:
-        """Bring the fingerprint into its range, and return the step's effects."""
+        """Bring the fingerprint into its range and the effects into their order, and return them."""
         self.checkpoint.fingerprint &= FINGERPRINT_MASK
+        self.effects.outcomes.sort(key=_decision)
+        self.effects.rejects.sort(key=_position)
         return self.effects
 
     def count_consumed(self, predictions: int, unreadable: tuple[int, int]) -> None:
@@ -98,6 +116,64 @@ class KeyedState:
         """Reject a prediction that is out of bounds."""
         self.checkpoint.counters.predictions.rejected += 1
         self.effects.rejects.append(RejectRow(PREDICTIONS, offset, reason))
+
+    def apply_predictions(self, records: Sequence[PredictionRecord], base: int, now_ms: int) -> list[Entry]:
+        """Apply predictions in offset order.
+
+        Args:
+            records: of the step.
+            base: the next offset of the labels, and the withdrawals so far; makes revisions grow.
+            now_ms: the wall clock.
+
+        Returns:
+            The index's entries of those that some cursor has passed already.
+        """
+        self.store.prefetch(map(_key, records))
+        too_new_ms, floor_ms, behind_ms = self._bounds(now_ms)
+        behind = []
+        accepted = 0
+        for record in records:
+            offset, key, id_, time_ms, _, _, _ = record
+            if time_ms > too_new_ms or time_ms < floor_ms:
+                self.refuse_prediction(offset, RejectReason.FUTURE if time_ms > too_new_ms else RejectReason.TOO_OLD)
+            elif self.add_prediction(record, base):
+                accepted += 1
+                if time_ms <= behind_ms:
+                    behind.append((time_ms, offset, key, id_))
+        self._count_accepted(accepted)
+        return behind
+
+    def apply_labels(self, records: Sequence[LabelRecord], base: int, now_ms: int) -> list[WaitingLabel]:
+        """Apply labels in offset order.
+
+        Args:
+            records: of the step.
+            base: the next offset of the predictions, and the withdrawals so far; makes revisions grow.
+            now_ms: the wall clock.
+
+        Returns:
+            Those that wait and that the cursor of waiting labels has passed already.
+        """
+        self.store.prefetch(map(_key, records))
+        waiting, too_new_ms = self.checkpoint.waiting, now_ms + FUTURE_REJECT_MS
+        behind = []
+        for record in records:
+            offset, key, kind, _, op, _, time_ms, known_at_ms = record
+            if op is _HEARTBEAT:
+                self.count_heartbeat(kind)
+            elif known_at_ms > too_new_ms or time_ms > too_new_ms:
+                self.refuse_label(offset, kind)
+            else:
+                name = self.add_label(record, base)
+                if waiting and name is not None and (known_at_ms, offset) <= waiting.get(kind, _NEVER):
+                    behind.append((kind, offset, key, name))
+        return behind
+
+    def _bounds(self, now_ms: int) -> tuple[int, int, int]:
+        """Return the greatest and the least time of a prediction, and the time that some cursor has passed."""
+        floor_ms = _NEVER_MS if self.checkpoint.floor_ms is None else self.checkpoint.floor_ms
+        behind_ms = max((time_ms for time_ms, _ in self.checkpoint.cursors.values()), default=_NEVER_MS)
+        return now_ms + FUTURE_REJECT_MS, floor_ms, behind_ms
 
     def add_prediction(self, record: PredictionRecord, base: int) -> bool:
         """Keep a prediction and join it with labels that wait; False if its (key, id) is known: the first stands.
@@ -113,7 +189,7 @@ class KeyedState:
         if state is None:
             self.store.put(key, KeyState({id_: prediction}, {}))
         elif (known := state.predictions.get(id_)) is not None:
-            self._refuse_again(offset, digest, known)
+            self._refuse_again(offset, digest, known.digest)
             return False
         else:
             if not state.predictions:
@@ -125,7 +201,7 @@ class KeyedState:
         checkpoint.fingerprint += prediction_part(prediction)
         return True
 
-    def count_accepted(self, predictions: int) -> None:
+    def _count_accepted(self, predictions: int) -> None:
         """Count predictions that were kept: each is pending for every kind."""
         counters = self.checkpoint.counters
         counters.predictions.accepted += predictions
@@ -144,6 +220,24 @@ class KeyedState:
         chain = self._ended(prediction, kind, aged_out=aged_out)
         reason = Reason.AGED_OUT if aged_out else Reason.TIMEOUT
         self._revise(key, id_, prediction, rules, (None, chain, reason, revision))
+
+    def time_out_all(self, entries: Sequence[Entry], kind: str, revision: int) -> None:
+        """End the pending outcomes of these entries without a label."""
+        self.store.prefetch(map(_key_of_entry, entries))
+        for _, _, key, id_ in entries:
+            self.time_out(key, id_, kind, revision)
+
+    def age_out_predictions(self, entries: Sequence[Entry], revision: int) -> None:
+        """Drop the predictions of these entries, which the floor has passed; pending outcomes end as aged out."""
+        self.store.prefetch(map(_key_of_entry, entries))
+        for _, _, key, id_ in entries:
+            self.age_out_prediction(key, id_, revision)
+
+    def age_out_labels(self, entries: Sequence[Entry], kind: str) -> None:
+        """Drop the labels of these entries, which no prediction to come can reach."""
+        self.store.prefetch(map(_key_of_entry, entries))
+        for _, offset, key, name in entries:
+            self.age_out_label(key, name, offset, kind)
 
     def _ended(self, prediction: PredictionState, kind: str, *, aged_out: bool = False) -> Chain:
         """Return the chain of a pending outcome that ends without a label."""
@@ -507,11 +601,11 @@ class KeyedState:
         self.effects.rejects.append(RejectRow("labels", offset, reason, rules.kind))
         return True
 
-    def _refuse_again(self, offset: int, digest: int, known: PredictionState) -> None:
-        """Reject a prediction whose (key, id) is known: the first stands."""
+    def _refuse_again(self, offset: int, digest: int, known: int) -> None:
+        """Reject a prediction whose (key, id) is known, with the digest `known`: the first stands."""
         counts = self.checkpoint.counters.predictions
-        is_another_contract = (digest ^ known.digest) >> CONTRACT_SHIFT != 0
-        if digest == known.digest or is_another_contract:
+        is_another_contract = (digest ^ known) >> CONTRACT_SHIFT != 0
+        if digest == known or is_another_contract:
             counts.duplicate += 1
             reason = RejectReason.DUPLICATE
         else:

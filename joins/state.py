@@ -20,6 +20,7 @@ from schemas.base.status import Status
 __all__ = [
     "FINGERPRINT_MASK",
     "STATE_FORMAT",
+    "STATUS_CODE",
     "Chain",
     "ChainName",
     "CountedAs",
@@ -42,8 +43,8 @@ ChainName = str
 FINGERPRINT_MASK = (1 << 63) - 1
 """Fingerprints are added modulo 2**63, so that they fit a signed column."""
 
-STATE_FORMAT = 2
-"""The stored form of the structs below; a store of another form is rebuilt."""
+STATE_FORMAT = 3
+"""The stored form of the structs below and of `joins.flat_form`; a store of another form is rebuilt."""
 
 WAITING_LABEL_BYTES = 400
 """Estimated memory of one label of a key without a prediction, without the key itself."""
@@ -51,7 +52,7 @@ WAITING_LABEL_BYTES = 400
 _pack_three = Struct("<qqq").pack
 _pack_five = Struct("<qqqqq").pack
 _NO_LABEL = -1
-_STATUS_CODE = {status: code for code, status in enumerate(Status)}
+STATUS_CODE = {status: code for code, status in enumerate(Status)}
 
 
 class CountedAs:
@@ -191,7 +192,7 @@ def prediction_part(prediction: PredictionState) -> int:
 def chain_part(prediction_offset: int, name_code: int, chain: Chain) -> int:
     """Return a chain's part of the fingerprint; `name_code` stands for its kind and definition."""
     label_offset = _NO_LABEL if chain.label_offset is None else chain.label_offset
-    code = _STATUS_CODE[chain.status]
+    code = STATUS_CODE[chain.status]
     return xxh3_64_intdigest(_pack_five(prediction_offset, name_code, label_offset, chain.known_at_ms, code))
 
 

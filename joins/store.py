@@ -3,13 +3,14 @@
 A store finds keys, and entries by time; it knows nothing of joining.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from joins.index import Cursor, TimeIndex
-from joins.state import KeyState
+from joins.rows import KeyRows, Places
+from joins.state import ChainName, KeyState
 
-__all__ = ["EntriesByTime", "MemoryStore", "Store"]
+__all__ = ["EntriesByTime", "MemoryStore", "RowStore", "Store"]
 
 
 class EntriesByTime(Protocol):
@@ -17,6 +18,9 @@ class EntriesByTime(Protocol):
 
     def add(self, entry: tuple[Any, ...], /) -> None:
         """Add an entry, in any order."""
+
+    def extend(self, entries: Iterable[tuple[Any, ...]], /) -> None:
+        """Add entries, in any order."""
 
     def between(self, after: Cursor | None, until_ms: int, limit: int) -> list[tuple[Any, ...]]:
         """Return up to `limit` entries behind `after` whose time is less than `until_ms`, in order."""
@@ -59,6 +63,20 @@ class Store(Protocol):
 
     def __len__(self) -> int:
         """Return the number of keys."""
+
+
+@runtime_checkable
+class RowStore(Store, Protocol):
+    """A store that can hold states as rows."""
+
+    def rows_of(self, names: Sequence[ChainName]) -> KeyRows | None:
+        """Return the rows, in which these chains have a place; None if others have."""
+
+    def locate(self, keys: Sequence[str]) -> Places:
+        """Return the places of keys, or `NO_ROW`; they are good until the next flush or spill."""
+
+    def count_keys(self, change: int) -> None:
+        """Note how many keys were added to the rows, or (negative) removed from them."""
 
 
 class MemoryStore:

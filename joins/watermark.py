@@ -5,7 +5,6 @@ heartbeat, or a close. It never goes back.
 """
 
 from collections.abc import Iterable
-from heapq import nlargest
 
 import msgspec
 
@@ -52,7 +51,7 @@ class Watermark(msgspec.Struct, frozen=True):
             >>> Watermark().advance([], assured_ms=500, disorder_ms=0).reached_ms
             500
         """
-        greatest = tuple(nlargest(CONFIRMATIONS, (*self.greatest, *times_ms)))
+        greatest = tuple(sorted((*self.greatest, *times_ms))[: -CONFIRMATIONS - 1 : -1])  # they come nearly in order
         assured = _greatest(self.assured_ms, assured_ms)
         confirmed = greatest[-1] - disorder_ms if len(greatest) == CONFIRMATIONS else None
         return Watermark(greatest, assured, _greatest(self.reached_ms, assured, confirmed))

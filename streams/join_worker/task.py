@@ -143,7 +143,7 @@ class PartitionTask:
         close_at_ms, withdrawals = commanded
         records = (predictions.records, labels.records)
         batch = Batch(*records, *following, now_ms, close_at_ms, idle, unreadable, withdrawals=withdrawals)
-        effects = self._apply(batch)
+        effects = self.partition.step(batch)
         record = LedgerRecord(
             sequence=self.sequence,
             partition=self.number,
@@ -174,7 +174,7 @@ class PartitionTask:
         batch = record.batch(
             reader.prediction_records(*predictions.columns).records, reader.label_records(*labels.columns).records
         )
-        self._apply(batch)
+        self.partition.step(batch)
         self.sequence = record.sequence + 1
         self.commands_next = self._commands_read = record.commands[1]
 
@@ -197,12 +197,6 @@ class PartitionTask:
     def close(self) -> None:
         """Close the store; steps that were not flushed will be redone from the ledger."""
         self.store.close()
-
-    def _apply(self, batch: Batch) -> Effects:
-        keys = {record[1] for record in batch.predictions}
-        keys.update(record[1] for record in batch.labels)
-        self.store.prefetch(keys)
-        return self.partition.step(batch)
 
     def _change_rules(self, rules: str) -> None:
         if rules != self.rules:

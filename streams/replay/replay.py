@@ -311,9 +311,6 @@ class _Replay:
                 close_at_ms,
                 withdrawals=withdrawals.get(number, ()),
             )
-            keys = {record[1] for record in batch.predictions}
-            keys.update(record[1] for record in batch.labels)
-            self._stores[number].prefetch(keys)
             effects.append((number, partition.step(batch)))
         checkpoints = [copy_of(partition.checkpoint) for partition in self._partitions]
         step = ReplayStep(

@@ -8,7 +8,7 @@ queries saw between stored entries are remembered.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby, repeat, takewhile
 from struct import Struct
 from typing import Any, Final
@@ -90,18 +90,15 @@ class RocksIndex:
         database: shared by all indexes and the states of a store.
         prefix: begins the stored keys of this index; no other index's prefix may begin with it.
         stored: number of stored entries.
-        expect: called with the keys of the returned entries, in order, because their states will be read next.
     """
 
-    def __init__(
-        self, database: RocksDatabase, prefix: bytes, stored: int, expect: Callable[[Iterable[str]], None]
-    ) -> None:
+    def __init__(self, database: RocksDatabase, prefix: bytes, stored: int) -> None:
         self._database = database
         self._prefix = prefix
         self._stored = stored
-        self._expect = expect
         self._fresh = TimeIndex()
         self.add = self._fresh.add
+        self.extend = self._fresh.extend
         self._open: dict[bytes, list[Entry]] = {}  # entries of chunks by their stored keys, newest last
         self._cut: dict[bytes, list[Entry]] = {}  # those of which entries were taken since the last flush
         # No stored entry that is not taken is before `_low`, nor in any gap [first, end) of `_gaps`, newest first.
@@ -114,10 +111,7 @@ class RocksIndex:
         start = _FIRST if after is None else (after[0], after[1] + 1)
         stored, _ = self._find(start, until_ms, limit)
         fresh = self._fresh.between(after, until_ms, limit)
-        found = sorted(stored + fresh)[:limit] if stored and fresh else stored or fresh
-        if stored:
-            self._expect(entry[2] for entry in found)
-        return found
+        return sorted(stored + fresh)[:limit] if stored and fresh else stored or fresh
 
     def take(self, until_ms: int, limit: int) -> list[Entry]:
         """Remove and return up to `limit` of the first entries with a time before `until_ms`."""
@@ -130,8 +124,6 @@ class RocksIndex:
         self._fresh.take(until_ms, of_fresh)
         self._stored -= of_stored
         self._low = following if of_stored == len(stored) else _position(stored[of_stored])
-        if stored:
-            self._expect(entry[2] for entry in found)
         return found
 
     def __len__(self) -> int:

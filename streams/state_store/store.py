@@ -5,68 +5,66 @@ store is exactly at that checkpoint. It behaves like `joins.store.MemoryStore`; 
 thread-safe.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, filterfalse, repeat
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from rocksdict import WriteBatch
 
-from joins.state import STATE_FORMAT, KeyState
+from joins.flat_form import FLAT
+from joins.rows import NO_ROW, KeyRows, Places
+from joins.state import STATE_FORMAT, ChainName, KeyState
 from schemas.errors import StateError
 from streams.state_store.database import CHECKPOINT, COUNTS, RocksDatabase
 from streams.state_store.index import CHUNK_FORMAT, RocksIndex
 
 __all__ = ["RocksStore"]
 
-CLEAN_KEYS = 8_192
-"""Keys in each of two generations that stay in memory after a flush, because labels often come within seconds of
-their prediction: 15 MB a partition, or three to six seconds at 20,000 records a second over eight partitions."""
-
-LOOK_AHEAD = 1_024
-"""States read together once the first of the keys that an index returned is read; more gains nothing."""
-
-_FORM_UNKNOWN = b""
-"""Placeholder for the stored bytes of a state that was still in memory: it is stored, and mostly about to change."""
+CLEAN_KEYS = 16_384
+"""Rows, and states, that stay in memory after a flush, because labels often come within seconds of their prediction."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(KeyState).decode
 
 
 class _Counts(msgspec.Struct, array_like=True):
-    """Number of keys and of index entries, stored so that opening need not count them."""
+    """Number of keys and of index entries, stored so that opening need not count them, and the chains of the rows."""
 
     keys: int = 0
     predictions: int = 0
     labels: dict[str, int] = {}
+    chains: list[str] = []
 
 
 _decode_counts = msgspec.msgpack.Decoder(_Counts).decode
 
 
-class _Touched(dict[str, KeyState | None]):
-    """States by key that were touched since the last flush; a missing key is fetched by the store."""
+class _States(dict[str, KeyState | None]):
+    """States of keys that have no row; a missing one is fetched by the store."""
 
     def __init__(self, store: "RocksStore") -> None:
         super().__init__()
         self._store = store
 
     def __missing__(self, key: str) -> KeyState | None:
-        self._store.fetch_with_expected(key)
+        self._store.take_out(key)
         return self[key]
 
 
 class RocksStore:
-    """A `joins.store.Store` in a folder of its own.
+    """A `joins.store.RowStore` in a folder of its own.
 
-    A state from `get` may be changed in place until the next flush; after that it must be read again.
+    In memory a key is a row of arrays, or where it does not fit one or someone has asked for its state, a state of its
+    own. A state from `get` may be changed in place until the next flush; after that it must be read again.
 
     Args:
         folder: created if missing; emptied if a flush never finished what was spilled into it.
         kinds: label kinds, one index each.
 
     Attributes:
-        get: returns the state of a key, or None; a dictionary look-up unless the key must be fetched.
+        get: returns the state of a key, or None.
 
     Raises:
         StateError: the folder is in use, damaged or of another format, or the disk refuses.
@@ -82,72 +80,124 @@ class RocksStore:
         self._keys = counts.keys
         self._has_states = counts.keys > 0
         self._labels = counts.labels
-        self._touched = _Touched(self)
-        self._stored: dict[str, bytes] = {}  # stored bytes of the touched keys that the database has
-        self._young: dict[str, KeyState] = {}
-        self._old: dict[str, KeyState] = {}
-        self._expected: Iterator[str] = iter(())
-        self.get = self._touched.__getitem__
-        self.by_prediction = RocksIndex(self._database, b"p", counts.predictions, self._expect)
+        self._rows = KeyRows(counts.chains)
+        self._places: dict[str, int] = {}
+        self._clean_rows = self._rows.used
+        self._states = _States(self)
+        self._clean_states: set[str] = set()
+        self._stored: dict[str, bytes] = {}  # of keys with a state of their own: what is stored, or nothing if unknown
+        self.get = self._states.__getitem__
+        self.by_prediction = RocksIndex(self._database, b"p", counts.predictions)
         self.by_label = {
-            kind: RocksIndex(self._database, b"l" + kind.encode() + b"\0", self._labels.get(kind, 0), self._expect)
-            for kind in kinds
+            kind: RocksIndex(self._database, b"l" + kind.encode() + b"\0", self._labels.get(kind, 0)) for kind in kinds
         }
 
     @property
     def touched(self) -> int:
-        """The number of keys that were read or changed since the last flush."""
-        return len(self._touched)
+        """The number of keys that were read or changed since the last flush, but for states that were kept then."""
+        rows, clean = self._rows, self._clean_rows
+        changed = int(np.count_nonzero(rows.is_changed[:clean]))
+        return rows.used - clean + changed + len(self._states) - len(self._clean_states)
+
+    def rows_of(self, names: Sequence[ChainName]) -> KeyRows | None:
+        """Return the rows, in which these chains have a place; None if others have: they are those of the first."""
+        if not (self._places or self._has_states):
+            self._rows = KeyRows(names)
+        return self._rows if self._rows.form.names == tuple(names) else None
+
+    def locate(self, keys: Sequence[str]) -> Places:
+        """Return the places of keys in the rows; they are good until the next flush or spill."""
+        places = list(map(self._places.get, keys))
+        if None in places:
+            self._make_rows(keys)
+            places = list(map(self._places.get, keys, repeat(NO_ROW)))
+        return np.array(places, np.intp)
+
+    def count_keys(self, change: int) -> None:
+        """Note how many keys were added to the rows, or (negative) removed from them."""
+        self._keys += change
 
     def put(self, key: str, state: KeyState) -> None:
         """Set a key's state."""
-        if self._touched[key] is None:
+        if self._states[key] is None:
             self._keys += 1
-        self._touched[key] = state
+        self._states[key] = state
 
     def delete(self, key: str) -> None:
         """Delete a key."""
-        if self._touched[key] is None:
+        if self._states[key] is None:
             raise KeyError(key)
         self._keys -= 1
-        self._touched[key] = None
+        self._states[key] = None
 
     def items(self) -> Iterator[tuple[str, KeyState]]:
         """Iterate over all keys, read-only; nothing may be changed meanwhile."""
-        touched = dict(self._touched)
-        yield from ((key, state) for key, state in touched.items() if state is not None)
+        rows, places, states = self._rows, dict(self._places), dict(self._states)
+        in_rows = ((key, rows.state(place)) for key, place in places.items())
+        yield from ((key, state) for key, state in chain(states.items(), in_rows) if state is not None)
         for raw_key, raw in self._database.walk_states():
             key = raw_key.decode()
-            if key not in touched:
-                yield key, _decode(raw)
+            if key not in places and key not in states:
+                yield key, self._decoded(key, raw)
 
     def __len__(self) -> int:
         return self._keys
 
     def prefetch(self, keys: Iterable[str]) -> None:
-        """Read all keys that are not in memory, at once; absent ones are remembered as absent."""
-        touched, stored = self._touched, self._stored
-        missing = [key for key in keys if key not in touched]
-        for clean in (self._young, self._old):
-            found = clean.keys() & missing if clean else set()
-            for key in found:
-                touched[key] = clean.pop(key)
-                stored[key] = _FORM_UNKNOWN
-            if found:
-                missing = [key for key in missing if key not in found]
-        if missing and not self._has_states:
-            touched.update(dict.fromkeys(missing))
-        elif missing:
-            raws = self._database.states([key.encode() for key in missing])
-            touched.update(dict.fromkeys(missing))
-            for key, raw in zip(missing, raws, strict=True):
-                if raw is not None:
-                    touched[key] = _decode(raw)
-                    stored[key] = raw
+        """Read the states of all keys that are not in memory, at once; absent ones are remembered as absent."""
+        missing = self._missing(keys)
+        states = self._states
+        states.update(dict.fromkeys(missing))
+        for key, raw in self._read(missing):
+            state = states[key] = self._decoded(key, raw)
+            self._stored[key] = _encode(state) if raw[0] == FLAT else raw
 
-    def fetch_with_expected(self, key: str) -> None:
-        """Read a key, together with keys that an index returned and that will be read next."""
-        self.prefetch([key, *islice(self._expected, LOOK_AHEAD)])
+    def take_out(self, key: str) -> None:
+        """Give a key a state of its own in place of its row."""
+        place = self._places.pop(key, None)
+        if place is None:
+            self.prefetch([key])
+            return
+        rows = self._rows
+        state = self._states[key] = rows.state(place)
+        if rows.is_stored[place]:
+            self._stored[key] = b"" if rows.is_changed[place] else _encode(state)
+        rows.release(place)
+
+    def _make_rows(self, keys: Sequence[str]) -> None:
+        """Make rows of all keys that are not in memory; of those that do not fit, states of their own."""
+        missing = self._missing(keys)
+        if not missing:
+            return
+        flat: dict[str, bytes] = {}
+        for key, raw in self._read(missing):
+            row: bytes | None = raw
+            if raw[0] != FLAT:
+                state = _decode(raw)
+                row = self._rows.form.encode(key, state)
+                if row is None:
+                    self._states[key], self._stored[key] = state, raw
+            if row is not None:
+                flat[key] = row
+        if self._states:
+            missing = [key for key in missing if key not in self._states]
+        self._places.update(zip(missing, self._rows.take(missing).tolist(), strict=True))
+        if flat:
+            self._rows.load(np.fromiter(map(self._places.__getitem__, flat), np.intp, len(flat)), list(flat.values()))
+
+    def _missing(self, keys: Iterable[str]) -> list[str]:
+        """Return the keys that are not in memory, each once."""
+        unlocated = filterfalse(self._places.__contains__, dict.fromkeys(keys))
+        return list(filterfalse(self._states.__contains__, unlocated))
+
+    def _read(self, keys: list[str]) -> Iterator[tuple[str, bytes]]:
+        """Read those of the keys that are stored."""
+        if self._has_states and keys:
+            raws = self._database.states([key.encode() for key in keys])
+            yield from ((key, raw) for key, raw in zip(keys, raws, strict=True) if raw is not None)
+
+    def _decoded(self, key: str, raw: bytes) -> KeyState:
+        return self._rows.form.decode(key, raw) if raw[0] == FLAT else _decode(raw)
 
     def checkpoint(self) -> bytes | None:
         """Return the checkpoint of the last flush; None before the first flush and after a spill."""
@@ -184,42 +234,54 @@ class RocksStore:
         return checkpoint, _Counts() if raw_counts is None else _decode_counts(raw_counts)
 
     def _write(self, batch: WriteBatch) -> None:
-        changed = self._put_states_into(batch)
+        changed_states = self._put_states_into(batch)
         indexes = (self.by_prediction, *self.by_label.values())
         for index in indexes:
             index.put_into(batch)
         self._labels |= {kind: len(index) for kind, index in self.by_label.items()}
-        batch.put(COUNTS, _encode(_Counts(self._keys, len(self.by_prediction), self._labels)))
+        batch.put(
+            COUNTS, _encode(_Counts(self._keys, len(self.by_prediction), self._labels, list(self._rows.form.names)))
+        )
         self._database.write(batch)
         self._has_states = True
         for index in indexes:
             index.flushed()
-        self._touched.clear()
-        self._stored.clear()
-        self._expected = iter(())
-        self._keep_clean(changed)
+        self._keep_clean(changed_states)
 
-    def _put_states_into(self, batch: WriteBatch) -> dict[str, KeyState]:
-        """Add changed and deleted keys to a batch; return the changed ones."""
-        family, stored, put = self._database.states_family, self._stored, batch.put
-        changed: dict[str, KeyState] = {}
-        for key, state in self._touched.items():
+    def _put_states_into(self, batch: WriteBatch) -> dict[str, bytes]:
+        """Add changed and deleted keys to a batch; return what is stored of the states that were changed."""
+        family, rows, put = self._database.states_family, self._rows, batch.put
+        changed, emptied = rows.to_store()
+        for key in rows.keys[emptied].tolist():
+            batch.delete(key.encode(), family)
+        for key, raw in zip(rows.keys[changed].tolist(), rows.stored(changed), strict=True):
+            put(key.encode(), raw, family)
+        stored = self._stored
+        changed_states: dict[str, bytes] = {}
+        for key, state in self._states.items():
             if state is None:
                 if key in stored:
                     batch.delete(key.encode(), family)
                 continue
             raw = _encode(state)
-            # A sweep reads many states without changing them.
+            # states are also asked for to be read
             if stored.get(key) != raw:
                 put(key.encode(), raw, family)
-                changed[key] = state
-        return changed
+                changed_states[key] = raw
+        return changed_states
 
-    def _keep_clean(self, changed: dict[str, KeyState]) -> None:
-        """Keep the states that were changed last; those that were only read are rarely read again soon."""
-        if len(self._young) + len(changed) > CLEAN_KEYS:
-            self._old, self._young = self._young, {}
-        self._young.update(islice(changed.items(), max(0, len(changed) - CLEAN_KEYS), None))
-
-    def _expect(self, keys: Iterable[str]) -> None:
-        self._expected = iter(keys)
+    def _keep_clean(self, changed_states: dict[str, bytes]) -> None:
+        """Keep the keys that were changed last; those that were only read are rarely read again soon."""
+        self._rows.keep(CLEAN_KEYS)
+        self._clean_rows = self._rows.used
+        self._places = self._rows.places()
+        self._stored |= changed_states
+        kept = [
+            (key, state)
+            for key, state in self._states.items()
+            if state is not None and (key in changed_states or key in self._clean_states)
+        ][-CLEAN_KEYS:]
+        self._states.clear()
+        self._states.update(kept)
+        self._clean_states = set(self._states)
+        self._stored = {key: self._stored[key] for key in self._states}

@@ -16,7 +16,7 @@ from properties import test_join_equals_oracle as oracle_suite
 from rocks_folder import rocks_folder
 from unit.joins import test_partition as rule_suite
 
-from joins import Batch, Checkpoint, Effects, Partition, Policy
+from joins import Batch, Checkpoint, Effects, Partition, Policy, columnar_state
 from streams.state_store.store import RocksStore
 
 EXAMPLES = settings(
@@ -63,10 +63,14 @@ class Stores:
         shutil.rmtree(self.folders.pop(id(store)))
 
 
-@pytest.fixture(autouse=True)
-def stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
-    """Make the suites create durable stores, and play histories on a worker that is interrupted."""
+@pytest.fixture(autouse=True, params=[1, columnar_state.RECORDS_LEAST], ids=["columns", "records"])
+def stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
+    """Make the suites create durable stores, and play histories on a worker that is interrupted.
+
+    All steps here are so small that they take records one by one, if they may.
+    """
     made = Stores()
+    monkeypatch.setattr(columnar_state, "RECORDS_LEAST", request.param)
     monkeypatch.setattr(rule_suite, "MemoryStore", made.make)
     monkeypatch.setattr(oracle_suite, "MemoryStore", made.make)
     monkeypatch.setattr(oracle_suite, "play", lambda *args, **how: play(made, *args, **how))

@@ -40,7 +40,6 @@ class StoreMachine(RuleBasedStateMachine):
         # So small that a few calls reach every branch.
         self.patches = [
             patch.object(rocks_store, "CLEAN_KEYS", 2),
-            patch.object(rocks_store, "LOOK_AHEAD", 1),
             patch.object(rocks_index, "CHUNK_ENTRIES", 2),
             patch.object(rocks_index, "SPAN_MS", 4),
             patch.object(rocks_index, "OPEN_CHUNKS", 1),

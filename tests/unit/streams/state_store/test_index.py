@@ -33,7 +33,7 @@ def database() -> Iterator[RocksDatabase]:
 @pytest.fixture
 def index(database: RocksDatabase) -> RocksIndex:
     """Return an empty index."""
-    return RocksIndex(database, b"p", 0, lambda _keys: None)
+    return RocksIndex(database, b"p", 0)
 
 
 def flush(index: RocksIndex, database: RocksDatabase) -> None:
@@ -90,7 +90,7 @@ def test_it_answers_like_the_index_in_memory(
             until_ms -= chance.randrange(20)
             assert index.take(until_ms, limit) == memory.take(until_ms, limit)
         assert len(index) == len(memory)
-    again = RocksIndex(database, b"p", len(index), lambda _keys: None)
+    again = RocksIndex(database, b"p", len(index))
     flush(index, database)
     assert again.between(None, 1_000, 1_000) == memory.between(None, 1_000, 1_000)
 

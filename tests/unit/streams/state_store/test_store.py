@@ -32,11 +32,12 @@ from joins import (
     PredictionRecord,
     rebuild,
 )
+from joins.keyed_state import KeyedState
 from joins.state import STATE_FORMAT, Chain, KeyState, LabelState, PredictionState
 from schemas.base.status import Status
 from schemas.errors import StateError
 from streams.state_store import store as rocks_store
-from streams.state_store.store import LOOK_AHEAD, RocksStore
+from streams.state_store.store import RocksStore
 
 KINDS = ["click"]
 POLICY = Policy({"click": KindPolicy("d1", horizon_ms=100, retain_ms=200)})
@@ -132,7 +133,7 @@ def test_another_state_format_is_refused_and_may_be_rebuilt(store: RocksStore, f
     raw = Rdict(str(folder), Options(raw_mode=True))
     raw[b"\0format"] = b"7"
     raw.close()
-    with pytest.raises(StateError, match="holds a state of format 7, and this version reads 2") as caught:
+    with pytest.raises(StateError, match="holds a state of format 7, and this version reads 3") as caught:
         RocksStore(folder, KINDS)
     assert caught.value.must_rebuild
     assert "Move the folder away" in str(caught.value)
@@ -156,7 +157,7 @@ def test_the_stored_form_is_pinned_to_its_format() -> None:
         b"\x92\x81\xa2id\x96\x01\x02\x03\xc3\x92\xa2v1\xc0\x81\xa7click\x00d\x95\xa6joined\xcb?\xf0\0\0\0\0\0\0\x03\x02\x07"
         b"\x81\xa7click\x00d\x91\x98\x02\x07\xa5class\x03\x01\xc3\xc2\x09"
     )
-    assert (STATE_FORMAT, msgspec.msgpack.encode(key)) == (2, form)
+    assert (STATE_FORMAT, msgspec.msgpack.encode(key)) == (3, form)
     assert msgspec.msgpack.decode(form, type=KeyState) == key
 
 
@@ -293,39 +294,45 @@ def clean_keys(monkeypatch: pytest.MonkeyPatch) -> int:
     return 100
 
 
-def test_the_keys_flushed_last_are_still_in_memory(
+def test_the_keys_changed_last_are_still_in_memory_after_a_flush(
     store: RocksStore, clean_keys: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two generations of changed keys stay in memory, and no more than two."""
-    for first in range(0, 3 * clean_keys, clean_keys):
-        for number in range(first, first + clean_keys):
+    """Those of the last flush, and of earlier ones as many as there is room for."""
+    half = clean_keys // 2
+    for first in range(0, 3 * half, half):
+        for number in range(first, first + half):
             store.put(str(number), state(number))
         store.flush(b"checkpoint")
     reads = Watch(monkeypatch, store._database, "states")
-    for number in range(clean_keys, 3 * clean_keys):
+    for number in range(half, 3 * half):
         assert store.get(str(number)) == state(number)
     assert reads.calls == []
-    assert store.get(str(clean_keys - 1)) == state(clean_keys - 1)
+    assert store.get(str(half - 1)) == state(half - 1)
     assert len(reads.calls) == 1
 
 
-def test_one_flush_of_very_much_does_not_stay_in_memory(store: RocksStore, clean_keys: int) -> None:
+def test_one_flush_of_very_much_does_not_stay_in_memory(
+    store: RocksStore, clean_keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The limit holds for any flush; the newest keys stay."""
     for number in range(2 * clean_keys + 1):
         store.put(str(number), state())
     store.flush(b"checkpoint")
-    assert len(store._young) + len(store._old) <= 2 * clean_keys
-    assert str(2 * clean_keys) in store._young
+    reads = Watch(monkeypatch, store._database, "states")
+    store.prefetch(map(str, range(2 * clean_keys + 1)))
+    [([*keys],)] = reads.calls
+    assert keys == [str(number).encode() for number in range(clean_keys + 1)]
 
 
-def test_states_of_due_entries_are_read_many_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sweep gets its keys from the index before it reads their states one by one."""
-    filled(folder, 3 * LOOK_AHEAD)
+def test_states_of_due_entries_are_read_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep reads the keys of its entries before it looks at the first one."""
+    filled(folder, 500)
     store = RocksStore(folder, KINDS)
     reads = Watch(monkeypatch, store._database, "states")
-    for _, _, key, _ in store.by_prediction.between(None, 10_000, 10_000):
-        assert store.get(key) is not None
-    assert len(reads.calls) == 3
+    keyed = KeyedState(POLICY, store)
+    keyed.time_out_all(store.by_prediction.between(None, 10_000, 10_000), "click", 1)
+    assert len(keyed.effects.outcomes) == 500
+    assert len(reads.calls) == 1
     store.close()
 
 
