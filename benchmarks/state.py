@@ -8,9 +8,9 @@ the wanted number of live entries; then come
 - sweep: a tenth of the entries pass their deadline, nothing else.
 
 Then that process is gone as if killed, and another opens all partitions. Costs are microseconds of CPU time of the
-calling thread a record (an entry passed in the sweep), by what was called: prefetch (before a step), the step itself,
-and the flush after every fourth; RocksDB's own threads come on top. The last column is the step on a store in memory,
-in the same run, with at most 200,000 entries.
+calling thread a record (an entry passed in the sweep), by what was called: the step, which reads the store, and the
+flush after every fourth; RocksDB's own threads come on top. The last column is the step on a store in memory, in the
+same run, with at most 200,000 entries.
 """
 
 import argparse
@@ -54,7 +54,7 @@ class Lane:
         self.partition = Partition(POLICY, store)
         self.made = 0
         self.random = np.random.default_rng(number)
-        self.spent_s = {"prefetch": 0.0, "step": 0.0, "flush": 0.0}
+        self.spent_s = {"step": 0.0, "flush": 0.0}
         self.records = 0
 
     def key(self, n: int) -> str:
@@ -95,16 +95,13 @@ class Lane:
     def step(
         self, predictions: list[PredictionRecord], labels: list[LabelRecord], close_at_ms: int | None = None
     ) -> None:
-        """Prefetch and take a step."""
+        """Take a step."""
         checkpoint = self.partition.checkpoint
         ends = (checkpoint.predictions_next + len(predictions), checkpoint.labels_next + len(labels))
         batch = Batch(predictions, labels, *ends, now_ms=START_MS + HORIZON_MS, close_at_ms=close_at_ms)
         started = time.thread_time()
-        self.store.prefetch(record[1] for records in (predictions, labels) for record in records)
-        fetched = time.thread_time()
         self.partition.step(batch)
-        self.spent_s["step"] += time.thread_time() - fetched
-        self.spent_s["prefetch"] += fetched - started
+        self.spent_s["step"] += time.thread_time() - started
         self.records += len(predictions) + len(labels)
 
     def flush(self) -> None:
@@ -212,9 +209,9 @@ def in_process(*arguments: str) -> dict[str, Any]:
 
 def table(done: dict[str, Any], again: dict[str, Any], memory: dict[str, Any]) -> None:
     """Print the figures."""
-    print("| us a record | prefetch | step | flush | all | step in memory |\n|---|---|---|---|---|---|")
+    print("| us a record | step | flush | all | step in memory |\n|---|---|---|---|---|")
     for mix in ("fill", "hot", "cold", "sweep"):
-        cells = [f"{done[mix][call]:.2f}" for call in ("prefetch", "step", "flush")]
+        cells = [f"{done[mix][call]:.2f}" for call in ("step", "flush")]
         print(f"| {mix} | {' | '.join(cells)} | {sum(done[mix].values()):.2f} | {memory[mix]['step']:.2f} |")
     live, live_after = done["live"], done["live_after"]
     print("\n| what | figure |\n|---|---|")

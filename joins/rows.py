@@ -242,14 +242,23 @@ class KeyRows:
         is_held = self.is_held(changed)
         return changed[is_held], changed[~is_held & self.is_stored[changed]]
 
-    def keep(self, count: int) -> None:
-        """Keep up to `count` rows that were changed or kept before, those taken last, and forget all others.
+    def keep(self, count: int) -> bool:
+        """Note that everything that was changed is stored, and forget rows if there are more than twice `count`.
 
-        Everything that was changed is stored.
+        Then as many are kept, of those that were changed since the rows were last forgotten, those taken last.
+
+        Returns:
+            Whether rows were forgotten, so that all have other places.
         """
         used = self.used
+        changed = np.flatnonzero(self.is_changed[:used])
+        self.is_stored[changed] = self.is_held(changed)
+        self._was_changed[changed] = True
+        self.is_changed[:used] = False
+        if used <= 2 * count:
+            return False
         is_flat = self.head["form"][:used] == FLAT
-        places = np.flatnonzero(is_flat & (self.is_changed[:used] | self._is_clean[:used]))
+        places = np.flatnonzero(is_flat & self._was_changed[:used])
         places = places[self.is_held(places)][-count:]
         first, end = NO_ROW + 1, NO_ROW + 1 + len(places)
         for array in self._arrays():
@@ -261,8 +270,7 @@ class KeyRows:
             array[first:end] = kept
         self.head["form"][first:used] = FLAT
         self.used = end
-        self.is_changed[first:end] = False
-        self.is_stored[first:end] = self._is_clean[first:end] = True
+        return True
 
     def places(self) -> dict[str, int]:
         """Return the place of each key."""
@@ -272,7 +280,7 @@ class KeyRows:
     def _arrays(self) -> list[npt.NDArray[Any]]:
         return [
             *(self.keys, self.head, *self.predictions, *self.ids, *self.projections, self.texts),
-            *(self.is_changed, self.is_stored, self._is_clean, self._is_closed, self._tails),
+            *(self.is_changed, self.is_stored, self._was_changed, self._is_closed, self._tails),
         ]
 
     def _make(self, capacity: int) -> None:
@@ -286,7 +294,7 @@ class KeyRows:
         self.texts = np.full((capacity, 1 + PREDICTIONS_MAX, kinds), None, object)
         self.is_changed = np.zeros(capacity, bool)
         self.is_stored = np.zeros(capacity, bool)
-        self._is_clean = np.zeros(capacity, bool)
+        self._was_changed = np.zeros(capacity, bool)
         self._tails = np.full(capacity, None, object)
         self._is_closed = np.zeros(capacity, bool)
 

@@ -23,7 +23,8 @@ from streams.state_store.index import CHUNK_FORMAT, RocksIndex
 __all__ = ["RocksStore"]
 
 CLEAN_KEYS = 16_384
-"""Rows, and states, that stay in memory after a flush, because labels often come within seconds of their prediction."""
+"""States, and at least as many rows, that stay in memory after a flush, because labels often come within seconds of
+their prediction; of rows twice as many at most."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(KeyState).decode
@@ -272,9 +273,9 @@ class RocksStore:
 
     def _keep_clean(self, changed_states: dict[str, bytes]) -> None:
         """Keep the keys that were changed last; those that were only read are rarely read again soon."""
-        self._rows.keep(CLEAN_KEYS)
+        if self._rows.keep(CLEAN_KEYS):
+            self._places = self._rows.places()
         self._clean_rows = self._rows.used
-        self._places = self._rows.places()
         self._stored |= changed_states
         kept = [
             (key, state)

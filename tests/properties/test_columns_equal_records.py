@@ -33,6 +33,7 @@ from joins import (
     columnar_state,
 )
 from joins.state import KeyState, waiting_bytes
+from streams.state_store import store as rocks_store
 from streams.state_store.store import RocksStore
 
 STEPS = 40
@@ -173,6 +174,7 @@ def test_every_step_gives_the_same_and_leaves_the_same(
     """Outcomes, rejects, checkpoint, states and their fingerprint; also after a flush, a restart or a crash."""
     monkeypatch.setattr(columnar_state, "RECORDS_LEAST", least)
     chance = Random(seed)
+    monkeypatch.setattr(rocks_store, "CLEAN_KEYS", chance.choice([50, rocks_store.CLEAN_KEYS]))
     limits = {"expiry_limit": chance.choice([50, 100_000])}
     if chance.random() < 0.5:
         limits["waiting_bytes_max"] = 150 * waiting_bytes("k123")

@@ -47,13 +47,27 @@ def test_what_is_kept_of_the_stored_rows_is_clean_and_all_else_is_forgotten() ->
     rows.release(int(places[4]))
     changed, emptied = rows.to_store()
     assert (changed.tolist(), emptied.tolist()) == (places[:3].tolist(), [])
-    rows.keep(2)
+    assert rows.keep(2)
     assert rows.places() == {"key 1": NO_ROW + 1, "key 2": NO_ROW + 2}
     assert not rows.is_changed.any()
     again = rows.take(["new"])
     assert rows.state(int(again[0])) is None
     assert rows.is_flat(np.array([NO_ROW, NO_ROW + 1, again[0]])).tolist() == [False, True, True]
     assert rows.state(NO_ROW + 2) == state(1)
+
+
+def test_few_rows_stay_where_they_are() -> None:
+    """So a flush of few keys does not move many."""
+    rows = KeyRows([CLICK])
+    places = rows.take(["full", "emptied", "read"])
+    rows.load(places, [FORM.encode("key", state(3)) or b""] * 3)
+    rows.head["flags"][places[1]] = 0
+    rows.is_changed[places[:2]] = True
+    assert not rows.keep(2)
+    assert rows.is_stored[places].tolist() == [True, False, True]
+    assert not rows.is_changed.any()
+    assert rows.keep(1)
+    assert rows.places() == {"full": NO_ROW + 1}
 
 
 def test_a_row_that_lost_all_it_had_is_removed() -> None:
