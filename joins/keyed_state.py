@@ -128,6 +128,8 @@ class KeyedState:
         Returns:
             The index's entries of those that some cursor has passed already.
         """
+        if not records:
+            return []
         self.store.prefetch(map(_key, records))
         too_new_ms, floor_ms, behind_ms = self._bounds(now_ms)
         behind = []
@@ -154,6 +156,8 @@ class KeyedState:
         Returns:
             Those that wait and that the cursor of waiting labels has passed already.
         """
+        if not records:
+            return []
         self.store.prefetch(map(_key, records))
         waiting, too_new_ms = self.checkpoint.waiting, now_ms + FUTURE_REJECT_MS
         behind = []
