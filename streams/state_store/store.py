@@ -102,7 +102,7 @@ class RocksStore:
 
     def rows_of(self, names: Sequence[ChainName]) -> KeyRows | None:
         """Return the rows, in which these chains have a place; None if others have: they are those of the first."""
-        if not (self._places or self._has_states):
+        if not self._rows.form.names:  # nobody has asked before, so there is no row yet, in memory or stored
             self._rows = KeyRows(names)
         return self._rows if self._rows.form.names == tuple(names) else None
 

@@ -33,7 +33,7 @@ from joins import (
     rebuild,
 )
 from joins.keyed_state import KeyedState
-from joins.state import STATE_FORMAT, Chain, KeyState, LabelState, PredictionState
+from joins.state import STATE_FORMAT, Chain, KeyState, LabelState, PredictionState, chain_name
 from schemas.base.status import Status
 from schemas.errors import StateError
 from streams.state_store import store as rocks_store
@@ -414,6 +414,10 @@ def test_a_rebuild_of_more_than_fits_in_memory_spills(
     store.close()
     again = RocksStore(folder, KINDS)
     assert full_fingerprint(state for _, state in again.items()) == memory.checkpoint.fingerprint
+    assert dict(again.items()) == dict(memory.store.items())
+    rows = again.rows_of([chain_name("click", "d1")])
+    assert rows is not None  # what was restored key by key is taken as rows from then on
+    assert rows.is_flat(again.locate([key for key, _ in again.items()])).any()
     assert dict(again.items()) == dict(memory.store.items())
     assert msgspec.msgpack.decode(again.checkpoint() or b"", type=Checkpoint) == memory.checkpoint
     again.close()
