@@ -1,7 +1,7 @@
 """The flat form of a key's state: numbers in fixed places, so that arrays of many keys are read and written at once.
 
 Most keys fit: at most two predictions, and of each label kind at most one label, which was never corrected. All others
-stay `KeyState` (`FlatForm.pack` says which). The two forms mean the same; nothing that the join decides depends on
+stay `KeyState` (`FlatForm.encode` says which). The two forms mean the same; nothing that the join decides depends on
 which of them a key has.
 
 A row is a head, a row for each of two predictions (the second is stored only where there is one), and a tail of
@@ -125,8 +125,9 @@ class FlatForm:
 
     def encode(self, key: str, state: KeyState) -> bytes | None:
         """Return a state as a row to store; None if it does not fit."""
-        parts = self.pack(state)
-        if parts is None:
+        try:
+            parts = self._pack(state)
+        except (_UnfitError, KeyError, StructError):  # of a chain without a place, and of a number that is too great
             return None
         [tail] = self.tails([key], [[id_] for id_ in parts.ids], [[one] for one in parts.projections])
         head = parts.head[:3] + len(tail).to_bytes(4, "little") + parts.head[_FLAGS_AT:]
@@ -210,14 +211,12 @@ class FlatForm:
         }
         return KeyState(predictions, labels)
 
-    def pack(self, state: KeyState) -> Parts | None:
-        """Return a state as a row; None if it does not fit."""
-        try:
-            return self._pack(state)
-        except (_UnfitError, KeyError, StructError):  # of a chain without a place, and of a number that is too great
-            return None
-
     def _pack(self, state: KeyState) -> Parts:
+        """Return a state as a row.
+
+        Raises:
+            _UnfitError: it does not fit; KeyError and `struct.error` mean the same.
+        """
         if not (state.predictions or state.labels) or len(state.predictions) > PREDICTIONS_MAX:
             raise _UnfitError
         kinds, texts = self._kinds, self.no_texts()

@@ -71,11 +71,11 @@ class KeyRows:
         both = np.frombuffer(blob, np.uint8).reshape(len(raws), first)
         self.head[places] = _as_rows(both[:, :head_bytes], form.head_type)
         self.predictions[0][places] = _as_rows(both[:, head_bytes:], form.prediction_type)
-        seconds = np.flatnonzero(self.head["predictions"][places] == PREDICTIONS_MAX)
-        if seconds.size:
-            blob = b"".join([raws[at][first : first + prediction_bytes] for at in seconds.tolist()])
-            self.predictions[1][places[seconds]] = np.frombuffer(blob, form.prediction_type)
-        starts = np.where(self.head["predictions"][places] == PREDICTIONS_MAX, first + prediction_bytes, first)
+        has_second = self.head["predictions"][places] == PREDICTIONS_MAX
+        if has_second.any():
+            blob = b"".join([raws[at][first : first + prediction_bytes] for at in np.flatnonzero(has_second).tolist()])
+            self.predictions[1][places[has_second]] = np.frombuffer(blob, form.prediction_type)
+        starts = np.where(has_second, first + prediction_bytes, first)
         ends = starts + self.head["tail_bytes"][places]
         tails = [raw[start:end] for raw, start, end in zip(raws, starts.tolist(), ends.tolist(), strict=True)]
         self._tails[places] = _objects(tails)
@@ -143,7 +143,6 @@ class KeyRows:
     def stored(self, places: Places) -> list[bytes]:
         """Return flat rows as they are stored."""
         form = self.form
-        seconds = self.head["predictions"][places] == PREDICTIONS_MAX
         self._encode_tails(places)
         tails = self._tails[places].tolist()
         self.head["tail_bytes"][places] = list(map(len, tails))
@@ -153,7 +152,7 @@ class KeyRows:
         rows[:, form.head_bytes :] = _as_bytes(self.predictions[0][places])
         blob = rows.tobytes()
         found = [blob[at : at + width] for at in range(0, len(blob), width)]
-        for at in np.flatnonzero(seconds).tolist():
+        for at in np.flatnonzero(self.head["predictions"][places] == PREDICTIONS_MAX).tolist():
             found[at] += self.predictions[1][places[at]].tobytes()
         found = [row + tail for row, tail in zip(found, tails, strict=True)]
         for at in np.flatnonzero(self.head["has_texts"][places]).tolist():
