@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from durable_partition import DurablePartition
 from effort import some
 from fingerprint import full_fingerprint
 from rocks_folder import rocks_folder
 
 from joins import (
     Batch,
-    Checkpoint,
     Idle,
     KindPolicy,
     LabelRecord,
@@ -126,38 +126,6 @@ class Traffic:
         return record
 
 
-class Worker:
-    """A partition on a durable store that is flushed, reopened and killed between steps."""
-
-    def __init__(self, folder: Path, policy: Policy) -> None:
-        self.folder, self.policy = folder, policy
-        self.store = RocksStore(folder, list(policy.kinds))
-        self.partition = Partition(policy, self.store)
-        self.unflushed: list[tuple[Batch, Policy]] = []
-
-    def step(self, batch: Batch) -> Any:
-        """Take a step."""
-        self.unflushed.append((batch, self.partition.policy))
-        return self.partition.step(batch)
-
-    def flush(self) -> None:
-        """Flush."""
-        self.store.flush(msgspec.msgpack.encode(self.partition.checkpoint))
-        self.policy = self.partition.policy
-        self.unflushed.clear()
-
-    def reopen(self) -> None:
-        """Close without a flush, open again and redo the steps since the last flush."""
-        self.store.close()
-        self.store = RocksStore(self.folder, list(self.policy.kinds))
-        raw = self.store.checkpoint()
-        checkpoint = None if raw is None else msgspec.msgpack.decode(raw, type=Checkpoint)
-        self.partition = Partition(self.policy, self.store, checkpoint)
-        for batch, policy in self.unflushed:
-            self.partition.change_rules(policy)
-            self.partition.step(batch)
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Return the folder of a store."""
@@ -180,8 +148,14 @@ def test_every_step_gives_the_same_and_leaves_the_same(
         limits["waiting_bytes_max"] = 150 * waiting_bytes("k123")
     policy = replace(RULES, **limits)
     traffic = Traffic(chance)
-    memory = Partition(policy, MemoryStore(list(policy.kinds)))
-    worker = Worker(folder, policy)
+    kinds = list(policy.kinds)
+    memory = Partition(policy, MemoryStore(kinds))
+
+    def again(store: RocksStore) -> RocksStore:
+        store.close()
+        return RocksStore(folder, kinds)
+
+    worker = DurablePartition(RocksStore(folder, kinds), policy, again)
     for number in range(STEPS):
         if number == STEPS // 2:
             policy = with_other_times(policy, chance)

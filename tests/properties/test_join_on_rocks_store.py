@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-import msgspec
 import pytest
+from durable_partition import DurablePartition
 from effort import examples
 from history import FAR_MS, History, batch_of, histories
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +16,7 @@ from properties import test_join_equals_oracle as oracle_suite
 from rocks_folder import rocks_folder
 from unit.joins import test_partition as rule_suite
 
-from joins import Batch, Checkpoint, Effects, Partition, Policy, columnar_state
+from joins import Batch, Effects, Partition, columnar_state
 from streams.state_store.store import RocksStore
 
 EXAMPLES = settings(
@@ -80,52 +80,32 @@ def stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 class Worker:
-    """A partition on a durable store, and the steps since its last flush, which are redone after a crash."""
+    """A partition on a durable store that is interrupted at random."""
 
     def __init__(self, stores: Stores, history: History, chance: Random) -> None:
-        self.stores = stores
-        self.policy = self.policy_flushed = history.policy
-        self.kinds = list(history.policy.kinds)
         self.chance = chance
-        self.store = stores.make(self.kinds)
-        self.partition = Partition(self.policy, self.store)
-        self.unflushed: list[tuple[Batch, Effects, Policy]] = []
+        kinds = list(history.policy.kinds)
+        self.durable = DurablePartition(stores.make(kinds), history.policy, lambda store: stores.again(store, kinds))
         self.is_caught_up = True
+
+    @property
+    def partition(self) -> Partition:
+        """The partition as it is now."""
+        return self.durable.partition
 
     def step(self, batch: Batch) -> Effects:
         """Take a step, with a random prefetch before it and a flush, restart or crash after it."""
         if self.chance.random() < 0.6:
             keys = [record[1] for records in (batch.predictions, batch.labels) for record in records]
-            self.store.prefetch([key for key in [*keys, "a", "e"] if self.chance.random() < 0.8])
-        effects = self.partition.step(batch)
+            self.durable.store.prefetch([key for key in [*keys, "a", "e"] if self.chance.random() < 0.8])
+        effects = self.durable.step(batch)
         self.is_caught_up = self.partition.is_caught_up  # a restart does not know it; the next step finds out
-        self.unflushed.append((batch, effects, self.policy))
         what = self.chance.choices(["nothing", "flush", "restart", "crash"], [3, 3, 1, 1])[0]
         if what in {"flush", "restart"}:
-            self.store.flush(msgspec.msgpack.encode(self.partition.checkpoint))
-            self.policy_flushed = self.policy
-            self.unflushed.clear()
+            self.durable.flush()
         if what in {"restart", "crash"}:
-            self.reopen()
+            self.durable.reopen()
         return effects
-
-    def change_rules(self, policy: Policy) -> None:
-        """Continue under other rules."""
-        self.partition.change_rules(policy)
-        self.policy = policy
-
-    def reopen(self) -> None:
-        """Open the store again and redo the steps since its last flush: they must give the same rows."""
-        self.store = self.stores.again(self.store, self.kinds)
-        raw = self.store.checkpoint()
-        checkpoint = None if raw is None else msgspec.msgpack.decode(raw, type=Checkpoint)
-        self.partition = Partition(self.policy_flushed, self.store, checkpoint)
-        policy = self.policy_flushed
-        for batch, effects, policy_then in self.unflushed:
-            if policy_then is not policy:
-                self.partition.change_rules(policy_then)
-                policy = policy_then
-            assert self.partition.step(batch) == effects
 
 
 def play(
@@ -137,7 +117,7 @@ def play(
     p0 = l0 = 0
     for number, (p1, l1) in enumerate(boundaries):
         if history.later is not None and number == len(boundaries) // 2:
-            worker.change_rules(history.later)
+            worker.partition.change_rules(history.later)
         effects.append(worker.step(batch_of(history, (p0, l0), (p1, l1))))
         p0, l0 = p1, l1
     is_caught_up = not settle
