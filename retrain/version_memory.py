@@ -23,11 +23,17 @@ def memories_of(entries: Iterable[Decision], since: date = date.max) -> dict[str
         since: windows from this day on are wanted, too; those of the last year always are.
     """
     known: dict[str, list[VersionMemory]] = {}
+    before_ruling: dict[str, int] = {}
     for entry in entries:
         if entry.event is Event.RESTATED:
-            known = {version: [*map(for_restated_labels, found)] for version, found in known.items()}
+            before_ruling = {version: len(found) for version, found in known.items()}
         if entry.memory is not None:
             known.setdefault(entry.memory.version, []).append(entry.memory)
     newest = max((found[-1].day for found in known.values()), default=None)
-    together = {version: continued(found, since) for version, found in known.items()}
-    return {version: one for version, one in together.items() if newest is not None and newest - one.day <= PAST}
+    recent = {
+        version: found for version, found in known.items() if newest is not None and newest - found[-1].day <= PAST
+    }
+    for version, found in recent.items():
+        ruled = before_ruling.get(version, 0)
+        found[:ruled] = map(for_restated_labels, found[:ruled])
+    return {version: continued(found, since) for version, found in recent.items()}

@@ -128,7 +128,6 @@ def judge_arrivals(arrivals: HourlyArrivals, until_ms: int, labels_seen_ms: int)
     begun = int(np.searchsorted(arrivals.hour_ms, labels_seen_ms))
     judged = max(known, begun)
     is_known = np.arange(judged) < known
-    older = np.pad(arrivals.first, ((0, 0), (0, 1)))[:, ::-1].cumsum(axis=1)[:, ::-1]
     volume = arrivals.first.sum(axis=1) + arrivals.changed
     least = np.clip(_VOLUME_SHARE * volume, _COUNT_MIN, _COUNT_MAX)
     stale, corrected, retimed = (np.zeros(judged, np.bool_) for _ in range(3))
@@ -145,7 +144,10 @@ def judge_arrivals(arrivals: HourlyArrivals, until_ms: int, labels_seen_ms: int)
         age_ms = stale_age(by_age, arrivals.edges_ms, seen_ms)
         if age_ms is not None:
             edge = int(np.searchsorted(arrivals.edges_ms, age_ms)) + 1
-            stale[day] = is_known[day] & _is_exceeded(older[:, edge], least[day], arrivals.hour_of_day, kept, day)
+            older = np.zeros(judged, np.int64)
+            seen = slice(window.start, day.stop)
+            older[seen] = arrivals.first[seen, edge:].sum(axis=1)
+            stale[day] = is_known[day] & _is_exceeded(older, least[day], arrivals.hour_of_day, kept, day)
             stale_from[day] = edge
     latest = int(stale_from[known - 1]) if known else _UNKNOWN
     found = {Cause.STALE: stale, Cause.CORRECTED: corrected, Cause.RETIMED: retimed}

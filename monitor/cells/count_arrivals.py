@@ -144,7 +144,7 @@ def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str) -> Hour
     """Return the arrivals of a kind's own definition, hour by hour.
 
     Args:
-        cells: merged cells, at least those of `IS_OF_ARRIVALS`.
+        cells: at least those of `IS_OF_ARRIVALS`; a cell may have several rows.
         plan: the plan the cells were folded with.
         kind: name of a kind of the plan.
 
@@ -152,22 +152,19 @@ def read_hourly_arrivals(cells: pl.DataFrame, plan: CellPlan, kind: str) -> Hour
         ValueError: the plan has no such kind.
     """
     own = plan.kind(kind)
-    mine = cells.filter(
-        pl.col("kind") == kind,
-        pl.col("definition") == own.definition,
-        IS_OF_ARRIVALS,
-    )
-    spanning = mine.filter(pl.col("measure").is_in(_SPANNING))
-    days = spanning.get_column("day")
-    again = mine.filter(pl.col("measure") == TOLD_AGAIN, pl.col("day") >= pl.lit(days.min(), dtype=pl.Date))
+    mine = cells.lazy().filter(kind=kind, definition=own.definition, slice=ALL)
+    measures = [*_SPANNING, TOLD_AGAIN]
+    parts = [mine.filter(measure=measure).select("day", "bin", "amount") for measure in measures]
+    predictions, ages, corrected, again = pl.collect_all(parts)
+    days = pl.concat([part.get_column("day") for part in (predictions, ages, corrected)])
+    again = again.filter(pl.col("day") >= pl.lit(days.min(), dtype=pl.Date))
     last = pl.concat([days, again.get_column("day")]).max()
     edges_ms = np.asarray(own.age_edges_ms, dtype=np.int64)
     hours = _Hours.of(days.min(), last, plan.timezone)
     first = np.zeros((len(hours.hour_ms), len(edges_ms)), dtype=np.int64)
-    ages = spanning.filter(pl.col("measure") == _FIRST)
     numbers, edges = np.divmod(ages.get_column("bin").to_numpy(), AGES_MAX)
     np.add.at(first, (hours.index(ages, numbers), edges), ages.get_column("amount").to_numpy())
-    changed = hours.amounts(spanning.filter(pl.col("measure") == _CHANGED))
+    changed = hours.amounts(corrected)
     return HourlyArrivals(edges_ms, hours.hour_ms, hours.hour_of_day, first, changed, hours.amounts(again))
 
 
@@ -175,7 +172,7 @@ def read_hourly_conflicts(cells: pl.DataFrame, plan: CellPlan, kind: str) -> pl.
     """Return hour_ms, the first instant of an hour, growing, and count of the predictions that were sent again.
 
     Args:
-        cells: merged cells, at least those of `IS_OF_ARRIVALS`.
+        cells: at least those of `IS_OF_ARRIVALS`; a cell may have several rows.
         plan: the plan the cells were folded with.
         kind: any kind of the plan: these predictions are those of all kinds.
     """

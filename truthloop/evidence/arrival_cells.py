@@ -27,7 +27,7 @@ class ArrivalCellReader:
         self._of: tuple[str, list[object]] | None = None
 
     def read(self, evidence: Evidence) -> pl.DataFrame:
-        """Return the cells of all days as of some evidence.
+        """Return the cells of all days as of some evidence, as they lie in the files.
 
         After a change of the plan or a ruling, all of them are read again.
         """
@@ -45,7 +45,7 @@ class ArrivalCellReader:
         if not changed.is_empty():
             ordered = changed.sort()
             first, last = ordered[0], ordered[-1]
-            new = evidence.cells.of_days(first, last, pl.col("kind") == self._kind, IS_OF_ARRIVALS)
+            new = evidence.cells.rows_of_days(first, last, pl.col("kind") == self._kind, IS_OF_ARRIVALS)
             self._cells = pl.concat([self._cells.filter(~pl.col("day").is_between(first, last)), new])
         self._counted, self._of = counted, of
         return self._cells

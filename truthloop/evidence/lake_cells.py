@@ -77,12 +77,21 @@ class LakeCells:
         if self.is_other_plan:
             return CELL_SCHEMA.to_frame()
         if conditions:
-            return merge(self._scan(days).filter(*conditions).collect())
+            return merge(self.rows_of_days(first, last, *conditions))
         parts = self._kept.pop(days, None) or [self._scan(days).collect()]
         while len(self._kept) >= _RANGES_KEPT:
             self._kept.pop(next(iter(self._kept)))
         self._kept[days] = [merge(*parts)]
         return self._kept[days][0]
+
+    def rows_of_days(self, first: date, last: date, *conditions: pl.Expr) -> pl.DataFrame:
+        """Return the cells of some days, both included, that meet some conditions, as they lie in the files.
+
+        A cell has as many rows as it has been added to: for readers that add them up themselves.
+        """
+        if self.is_other_plan:
+            return CELL_SCHEMA.to_frame()
+        return self._scan((max(first, FIRST_DAY), last)).filter(*conditions).collect()
 
     def whole(self, *conditions: pl.Expr) -> pl.DataFrame:
         """Return the cells of all days, as `of_days` does; what it costs grows with the loop's age."""

@@ -184,6 +184,27 @@ def test_labels_told_again_have_their_hours_though_nothing_else_arrives() -> Non
     assert read_hourly_arrivals(merge(cells, other), PLAN, "late").retimed.sum() == 0
 
 
+def test_rows_of_one_cell_are_added_up() -> None:
+    """Cells as they lie in the files: every fold has its own rows."""
+    at_ms = ONE.predicted_at_ms
+    changed = label(2 * HOUR_MS, "correction", previous=("joined", 0.0), revision=2)
+    once = pl.concat(
+        [
+            fold(PLAN, predictions_frame([ONE]), outcomes_frame([label(), changed]), NONE),
+            again(TOLD_AGAIN, (at_ms, 2)),
+            again(SENT_AGAIN, (at_ms, 3), kind=None),
+        ]
+    )
+    twice = pl.concat([once, once])
+    assert merge(twice).height == once.height < twice.height
+    found, alone = (read_hourly_arrivals(cells, PLAN, "late") for cells in (twice, once))
+    for name in ("first", "changed", "retimed"):
+        assert getattr(alone, name).sum() > 0
+        assert (getattr(found, name) == 2 * getattr(alone, name)).all()
+    [(_, conflicts)] = read_hourly_conflicts(twice, PLAN, "late").rows()
+    assert conflicts == 6
+
+
 def test_conflicts_are_of_every_kind_and_need_no_other_cells() -> None:
     """Their hours begin where those of the day do, also on the day of 23 hours; the series of arrivals has none."""
     five, forward = at("2013-03-09T05:10:00"), at("2013-03-10T07:30:00")

@@ -20,10 +20,10 @@ class AskedCells(FrameCells):
         super().__init__(cells)
         self.asked: list[tuple[date, date]] = []
 
-    def of_days(self, first: date, last: date, *conditions: pl.Expr) -> pl.DataFrame:
+    def rows_of_days(self, first: date, last: date, *conditions: pl.Expr) -> pl.DataFrame:
         """Return the cells of some days, and note them."""
         self.asked.append((first, last))
-        return super().of_days(first, last, *conditions)
+        return self.of_days(first, last, *conditions)
 
 
 STORY = Story(plain_config(), [Era("v1", 0, 12, 200)])
