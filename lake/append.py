@@ -108,6 +108,11 @@ class TableWriter:
                 if not attempts:
                     raise self._unreadable(error) from error
 
+    @property
+    def newest_commit(self) -> tuple[int, str | None]:
+        """The version of the table and the identity of its log entry, which a lake from a backup has anew."""
+        return self.handle.version(), self._entry
+
     def _newest(self) -> DeltaTable:
         handle = self._handle
         if handle is not None and self._is_asked:
@@ -123,7 +128,13 @@ class TableWriter:
 
     @contextmanager
     def look(self) -> Iterator[None]:
-        """Ask once for newer commits, however often the table is used meanwhile; a commit or a conflict asks again."""
+        """Ask once for newer commits, however often the table is used meanwhile; a commit or a conflict asks again.
+
+        A look within a look is part of it.
+        """
+        if self._is_asked is not None:
+            yield
+            return
         self._is_asked = False
         try:
             yield

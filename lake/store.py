@@ -3,7 +3,7 @@
 It knows columns and positions; what a row means is up to the callers.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -145,6 +145,10 @@ class Lake:
     def version(self, table: str) -> int:
         """Return the version of the table: the number of its newest commit."""
         return int(self._writer(table).handle.version())
+
+    def newest_commits(self, tables: Iterable[str]) -> list[tuple[int, str | None]]:
+        """Return what tells the newest commit of each table from all others, also from those of a restored lake."""
+        return [self._writer(table).newest_commit for table in tables]
 
     def schema(self, table: str) -> pl.Schema:
         """Return the table's columns and types, in order."""

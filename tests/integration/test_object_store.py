@@ -26,6 +26,7 @@ from schemas.base.location import BucketUri, location_of_uri
 from schemas.errors import LakeError
 from truthloop.config.settings import Settings
 from truthloop.evidence.cells import read_evidence
+from truthloop.feedback.reconcile import LOOKED_AT, Reconciler, ReconcileResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +123,21 @@ def test_a_look_at_an_unchanged_table_is_one_list(bucket: Bucket, proxy: FaultPr
     proxy.set()
     add_predictions(builder, 1, first=3)
     assert kinds(proxy.requests()) == {"LIST": 5, "GET": 2, "PUT": 2}
+
+
+def test_a_look_of_the_feedback_role_at_an_unchanged_lake_is_one_list_a_table(
+    bucket: Bucket, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    """The figures of docs/operations.md, Object storage; the first looks read it."""
+    files = write_files(tmp_path, seed=1)
+    run(bucket.place, files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
+    reconciler = Reconciler(settings_in(bucket.place, tmp_path), lambda: 0)
+    while reconciler.run() != ReconcileResult([], [], 0):
+        pass
+    reconciler.run()
+    proxy.set()
+    assert reconciler.run().decisions == []
+    assert kinds(proxy.requests()) == {"LIST": len(LOOKED_AT)}
 
 
 WRITER = """

@@ -32,6 +32,7 @@ from retrain.sender import Receiver
 from schemas.errors import LakeError
 from schemas.events.evidence import Decision, Event, GateState
 from truthloop.config.settings import Settings
+from truthloop.evidence.cells import Evidence, read_evidence
 from truthloop.feedback.deliveries import Deliveries
 from truthloop.feedback.reconcile import DAYS_AT_ONCE, Reconciler
 
@@ -212,6 +213,39 @@ def test_days_behind_a_decision_are_evaluated_by_the_next_look(early: Path, tmp_
         assert len(one.run().evaluations) == 1
     assert logged(other) == logged(settings)
     assert evidence_of(other) == evidence_of(settings)
+
+
+def test_a_lake_in_which_nothing_happens_is_not_read(
+    early: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two looks that find nothing to do are enough; a new day is seen, and so is a lake restored from a backup."""
+    settings = copy_of(early, tmp_path, "http://127.0.0.1:9/hook")
+    looks: list[Evidence | None] = []
+
+    def noted(*words: Any) -> Evidence:
+        looks.append(words[1])
+        return read_evidence(*words)
+
+    monkeypatch.setattr("truthloop.feedback.reconcile.read_evidence", noted)
+
+    def looks_of(turn: Reconciler, times: int) -> int:
+        looks.clear()
+        assert [turn.run().decisions for _ in range(times)] == [[]] * times
+        return len(looks)
+
+    turn = Reconciler(settings, lambda: START_MS)
+    while turn.run().decisions:
+        pass
+    assert looks_of(turn, 5) == 1
+    backup = shutil.copytree(settings.path.parent / "lake", tmp_path / "backup")
+    write_days(settings, (LAST, LAST + 1))
+    [evaluated] = turn.run().evaluations
+    assert looks_of(turn, 5) == 2
+    shutil.rmtree(settings.path.parent / "lake")
+    shutil.copytree(backup, settings.path.parent / "lake")
+    assert looks_of(turn, 5) == 2
+    write_days(settings, (LAST, LAST + 1))
+    assert turn.run().evaluations == [evaluated]
 
 
 def test_killed_at_any_step_the_log_is_the_same_and_the_effect_is_one(

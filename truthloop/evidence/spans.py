@@ -90,6 +90,8 @@ def new_spans(
         row, so it is unknown which rows were counted.
     """
     behind = [number for number, row in newest.items() if folded[number] <= row.sequence]
+    if not behind:
+        return []
     starts = _ends_of_steps(lake, {number: folded[number] - 1 for number in behind if folded[number]})
     if any(folded[number] and number not in starts for number in behind):
         return None

@@ -26,6 +26,7 @@ from retrain.retrains import approved_before
 from retrain.version_memory import memories_of
 from schemas.events.dataset_rows import DatasetRows
 from schemas.events.evidence import Decision, Evaluation, GateState
+from streams.ledger.table import STEP_TABLES
 from truthloop.config.settings import Settings
 from truthloop.evidence.approved_rows import order_of
 from truthloop.evidence.arrivals import arrivals_to_evaluate, label_memory
@@ -37,7 +38,13 @@ from truthloop.feedback.label_looks import LabelLooks
 
 __all__ = ["ReconcileResult", "Reconciler"]
 
+LOOKED_AT = (*STEP_TABLES, "ledger", "cells", "decisions")
+"""Tables of which a commit can give a reconciliation something to do; what it writes itself it has decided before."""
+
 log = logging.getLogger("truthloop.feedback")
+
+Commits = Sequence[tuple[int, str | None]]
+"""The newest of each table of `LOOKED_AT`."""
 
 DAYS_AT_ONCE = 14
 """Days that are judged before they are logged: whoever catches up with a year shows how far it is, and once killed goes
@@ -109,6 +116,8 @@ class Reconciler:
         self._on_part = on_part
         self._lake = Lake.open(settings.lake)
         self._evidence: Evidence | None = None
+        self._found_idle: Commits | None = None
+        self._at_rest: Commits | None = None
         self._kinds = {name: self._new_kind(name) for name in settings.config.labels}
 
     @property
@@ -133,10 +142,26 @@ class Reconciler:
     def run(self) -> ReconcileResult:
         """Reconcile once.
 
+        Everything follows from the lake: as long as it is as two runs have found it that had nothing to do, nothing is
+        read. One is not enough: a backfill that has stopped growing is logged by the second.
+
         Raises:
             LakeError: it cannot be read or written, or a data set cannot be written; the next run continues from there.
         """
-        evidence = self._evidence = read_evidence(self._settings, self._evidence, self._on_part)
+        lake = self._lake if self._evidence is None else self._evidence.lake
+        with lake.look():
+            commits = lake.newest_commits(LOOKED_AT)
+            if commits == self._at_rest:
+                return ReconcileResult([], [], 0)
+            evidence = self._evidence = read_evidence(self._settings, self._evidence, self._on_part)
+        result = self._reconciled(evidence)
+        is_idle = not (result.evaluations or result.decisions or result.behind)
+        self._at_rest = commits if is_idle and commits == self._found_idle else None
+        self._found_idle = commits if is_idle else None
+        return result
+
+    def _reconciled(self, evidence: Evidence) -> ReconcileResult:
+        """Do what the evidence gives to do."""
         evaluations: list[Evaluation] = []
         decisions: list[Decision] = []
         behind = 0
