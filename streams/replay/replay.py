@@ -3,17 +3,22 @@
 Every step is written to the ledger first. A killed run is finished by a run with the same files: it joins the last step
 again from its recorded offset ranges, and writes only the tables that lack it. A file that an earlier run has read to
 its end is skipped, by its content.
+
+The state is kept once every table holds the last step. A run that does not find it, or finds another one, restores it
+from the lake.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
+import msgspec
 import polars as pl
 from filelock import FileLock, Timeout
 
@@ -22,7 +27,7 @@ from joins.accounting import Counters
 from lake import Lake
 from schemas.base.location import Location
 from schemas.config.loop import LoopConfig
-from schemas.errors import InputError, LakeError
+from schemas.errors import InputError, LakeError, StateError
 from streams.ledger.lake_kind import refuse_live
 from streams.ledger.row import RunFile, RunRecord
 from streams.ledger.rules import check_rules, rules_text
@@ -34,20 +39,53 @@ from streams.messages.records import Projection, label_records, partition_of, pr
 from streams.replay.merge import aligned_batches, window
 from streams.replay.sorted_input import SortedInput
 from streams.replay.writer import LakeWriter, StepFrames
+from streams.state_store.kept import KeptStores, kept_stores
 from streams.state_store.restore import restore
-from streams.state_store.temporary import temporary_stores
 
 if TYPE_CHECKING:
     from streams.state_store.store import RocksStore
 
-__all__ = ["Progress", "ReplaySummary", "replay", "withdraw"]
+__all__ = ["Places", "Progress", "ReplaySummary", "replay", "withdraw"]
 
-Progress = Callable[[int, int | None], None]
-"""Called after every step with (records joined so far, event time reached in ms or None)."""
+
+class Progress(Protocol):
+    """What a run tells while it works."""
+
+    def restored(self, rows: int, total: int) -> None:
+        """So many rows of the lake have been read again, of all, to restore the state; not called where it was kept."""
+
+    def joined(self, records: int, event_time_ms: int | None) -> None:
+        """A step has been taken: so many records of this run have been joined, up to an event time, if it has one."""
+
+
+class _Silent:
+    def restored(self, rows: int, total: int) -> None:
+        """Say nothing."""
+
+    def joined(self, records: int, event_time_ms: int | None) -> None:
+        """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a loop's replays write.
+
+    Attributes:
+        lake: folder or bucket; created if it does not exist.
+        state: folder in which the join's state is kept for the next run; if it is lost, the next run takes longer.
+    """
+
+    lake: Location
+    state: Path
+
 
 KEYS_IN_MEMORY = 3_000_000
 """Keys touched, of all partitions together, before their states leave memory: some 4 GB. They are put into files, and
 read from there when their keys come again, at more than twice the price of a record (docs/adr/0024)."""
+
+log = logging.getLogger("truthloop.replay")
+
+_SILENT: Final = _Silent()
 
 _END = 1 << 62
 """Greater than every offset."""
@@ -73,49 +111,48 @@ class ReplaySummary:
 
 
 def replay(
-    lake_path: Location,
+    places: Places,
     config: LoopConfig,
     files: Sequence[RecordFile],
     *,
     now_ms: int,
     close_at_ms: int | None = None,
-    progress: Progress = lambda _records, _time_ms: None,
+    progress: Progress = _SILENT,
 ) -> ReplaySummary:
     """Join files and write their outcomes to the lake.
 
     Args:
-        lake_path: folder of the lake; created if it does not exist.
+        places: of the lake and of the state.
         config: mapping and rules; the rules must be those of earlier runs.
         files: predictions and labels; records of equal time are joined in this order.
         now_ms: wall clock; recorded, and the bound for times in the future.
         close_at_ms: if given, all inputs are complete up to this time: deadlines before it pass.
-        progress: called after every step.
+        progress: is told how far the run has come.
 
     Raises:
         InputError: a file or the time to close at is unusable, or an earlier run with other files has to be finished
             first.
         LakeError: the lake cannot be written, belongs to a live join, or another replay is running on it.
+        StateError: the folder of the state cannot be used.
         ConfigError: the rules differ from those of earlier runs.
     """
     if close_at_ms is not None and close_at_ms > now_ms:
         raise InputError(
             "the time to close at lies in the future",
-            where=str(lake_path),
+            where=str(places.lake),
             hint="A closed time is never reopened: all later records before it would be rejected.",
         )
     for file in files:
         Mapper(file, config)  # refuses a file that lacks mapped columns, before anything is written
-    with _only_replay(lake_path, config) as lake:
-        return _Replay(lake, config, now_ms, progress).run(files, close_at_ms)
+    with _only_replay(places.lake, config) as lake:
+        return _Replay(lake, config, places.state, now_ms, progress).run(files, close_at_ms)
 
 
-def withdraw(
-    lake_path: Location, config: LoopConfig, labels: Mapping[int, Sequence[Withdrawal]], *, now_ms: int
-) -> bool:
+def withdraw(places: Places, config: LoopConfig, labels: Mapping[int, Sequence[Withdrawal]], *, now_ms: int) -> bool:
     """Withdraw labels of earlier runs, in a run of their own that reads no file.
 
     Args:
-        lake_path: folder of a lake that replays fill.
+        places: of a lake that replays fill, and of the state.
         config: as for `replay`.
         labels: by partition; those that have been withdrawn already, or have left the state, are passed over.
         now_ms: wall clock; recorded.
@@ -124,13 +161,13 @@ def withdraw(
         False if a run was interrupted: it has to be finished first, and the next run withdraws.
 
     Raises:
-        LakeError, ConfigError: as `replay` does.
+        LakeError, ConfigError, StateError: as `replay` does.
     """
-    with _only_replay(lake_path, config) as lake:
+    with _only_replay(places.lake, config) as lake:
         last = ReplayLedger(lake).last
         if last is None or not last.run.finished:
             return False
-        _Replay(lake, config, now_ms, lambda _records, _time_ms: None).run([], None, labels)
+        _Replay(lake, config, places.state, now_ms).run([], None, labels)
         return True
 
 
@@ -157,9 +194,17 @@ def _only_replay(lake_path: Location, config: LoopConfig) -> Iterator[Lake]:
 class _Replay:
     """One run: the partitions' state, and the writer that stores its steps."""
 
-    def __init__(self, lake: Lake, config: LoopConfig, now_ms: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        config: LoopConfig,
+        state: Path,
+        now_ms: int,
+        progress: Progress = _SILENT,
+    ) -> None:
         self._lake = lake
         self._config = config
+        self._state = state
         self._now_ms = now_ms
         self._progress = progress
         self._policy = policy_from(config)
@@ -168,7 +213,7 @@ class _Replay:
         self._writer = LakeWriter(lake, datetime.fromtimestamp(now_ms / 1000, UTC))
         self._stores: Sequence[RocksStore] = []
         self._partitions: list[Partition] = []
-        self._sequence = 0
+        self._last: ReplayStep | None = None
         self._steps = 0
         self._records = 0
 
@@ -199,27 +244,59 @@ class _Replay:
             # nothing to do: the counters are in the ledger, and no state is needed
             return ReplaySummary(empty, skipped, self._counters(last.checkpoints), 0, redone=False)
         base = ledger.before_last if is_torn else last
-        self._sequence = 0 if base is None else base.sequence + 1
-        with self._writer, temporary_stores(self._config.partitions, list(self._policy.kinds)) as stores:
-            self._partitions = restore(self._lake, self._policy, self._projection, base, stores)
-            self._stores = stores
-            torn = last if is_torn else None
-            if torn is not None and torn.run.finished:
-                self._step(None, None, torn, torn.run)
-                torn = None
-            if withdrawals:
-                run.finished = True
-                self._step(None, None, None, run, withdrawals=withdrawals)
-            with (
-                SortedInput(
-                    "predictions", _with_role(new_files, "predictions"), self._config, run.predictions_first
-                ) as predictions,
-                SortedInput("labels", _with_role(new_files, "labels"), self._config, run.labels_first) as labels,
-            ):
-                self._read((predictions, labels), run, torn)
-                self._finish((predictions, labels), run, close_at_ms)
+        self._last = base
+        with kept_stores(self._state, self._config.partitions, list(self._policy.kinds), _mark(base)) as kept:
+            with self._writer:
+                self._open(kept)
+                self._join(new_files, run, last if is_torn else None, close_at_ms, withdrawals)
+            self._keep(kept)
         counters = self._counters([partition.checkpoint for partition in self._partitions])
         return ReplaySummary([*run.files, *empty], skipped, counters, self._steps, is_torn)
+
+    def _open(self, kept: KeptStores) -> None:
+        """Take the state after the last step, or restore it."""
+        self._stores, last = kept.stores, self._last
+        if last is None or not kept.is_kept:
+            self._partitions = restore(
+                self._lake, self._policy, self._projection, last, kept.stores, self._progress.restored
+            )
+        else:
+            states = zip(kept.stores, last.checkpoints, strict=True)
+            self._partitions = [Partition(self._policy, *state) for state in states]
+
+    def _join(
+        self,
+        files: Sequence[RecordFile],
+        run: RunRecord,
+        torn: ReplayStep | None,
+        close_at_ms: int | None,
+        withdrawals: Mapping[int, Sequence[Withdrawal]],
+    ) -> None:
+        """Take all steps of the run; first the torn one, if there is one."""
+        if torn is not None and torn.run.finished:
+            self._step(None, None, torn, torn.run)
+            torn = None
+        if withdrawals:
+            run.finished = True
+            self._step(None, None, None, run, withdrawals=withdrawals)
+        with (
+            SortedInput(
+                "predictions", _with_role(files, "predictions"), self._config, run.predictions_first
+            ) as predictions,
+            SortedInput("labels", _with_role(files, "labels"), self._config, run.labels_first) as labels,
+        ):
+            self._read((predictions, labels), run, torn)
+            self._finish((predictions, labels), run, close_at_ms)
+
+    def _keep(self, kept: KeptStores) -> None:
+        """Keep the state for the next run: every table holds the last step."""
+        mark = _mark(self._last)
+        if mark is None:
+            return
+        try:
+            kept.keep(mark)
+        except StateError as error:  # the lake has everything
+            log.warning("the next run restores the state from the lake, because this one is not kept: %s", error)
 
     def _counters(self, checkpoints: Sequence[Checkpoint]) -> Counters:
         """Return the counters of all partitions together."""
@@ -313,32 +390,42 @@ class _Replay:
             )
             effects.append((number, partition.step(batch)))
         checkpoints = [copy_of(partition.checkpoint) for partition in self._partitions]
-        step = ReplayStep(
-            self._sequence, now_ms, *ranges, close_at_ms, checkpoints, copy_of(run), self._rules, withdrawals
+        sequence = 0 if self._last is None else self._last.sequence + 1
+        step = self._last = ReplayStep(
+            sequence, now_ms, *ranges, close_at_ms, checkpoints, copy_of(run), self._rules, withdrawals
         )
-        self._writer.write(step, self._frames(predictions, labels, effects))
+        self._writer.write(step, self._frames(predictions, labels, effects, sequence))
         if sum(store.touched for store in self._stores) > KEYS_IN_MEMORY:
             for store in self._stores:
                 store.spill()
-        self._sequence += 1
         self._steps += 1
         self._records += sum(following - first for first, following in ranges)
         reached = predictions if predictions is not None else labels
-        self._progress(self._records, None if reached is None else reached["order_ms"][-1])
+        self._progress.joined(self._records, None if reached is None else reached["order_ms"][-1])
 
     def _frames(
         self,
         predictions: pl.DataFrame | None,
         labels: pl.DataFrame | None,
         effects: list[tuple[int, Effects]],
+        sequence: int,
     ) -> StepFrames:
-        sequence = pl.lit(self._sequence, dtype=pl.Int64).alias("sequence")
+        step = pl.lit(sequence, dtype=pl.Int64).alias("sequence")
         return StepFrames(
             None if predictions is None else prediction_rows(predictions),
             None if labels is None else label_rows(labels),
-            outcome_rows(effects, self._projection).with_columns(sequence),
-            reject_rows(effects, (predictions, labels)).with_columns(sequence),
+            outcome_rows(effects, self._projection).with_columns(step),
+            reject_rows(effects, (predictions, labels)).with_columns(step),
         )
+
+
+def _mark(step: ReplayStep | None) -> bytes | None:
+    """Return what tells the state after a step from all others: the fingerprints say what the keys hold."""
+    if step is None:
+        return None
+    fingerprints = [checkpoint.fingerprint for checkpoint in step.checkpoints]
+    facts = (step.policy, step.sequence, step.now_ms, step.predictions, step.labels, fingerprints)
+    return msgspec.json.encode(facts)
 
 
 def _refuse_duplicates(files: Sequence[RecordFile]) -> None:

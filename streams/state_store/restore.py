@@ -4,7 +4,7 @@ Only records that the state still holds at the checkpoint are read, from files t
 decided again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -59,6 +59,11 @@ class _Kept:
     labels: pl.DataFrame
     decisions: pl.DataFrame
 
+    @property
+    def rows(self) -> int:
+        """The number of all rows."""
+        return self.predictions.height + self.labels.height + self.decisions.height
+
     def of(self, partition: int) -> "_Kept":
         """Return the rows of one partition."""
         is_mine = pl.col("partition") == partition
@@ -66,7 +71,12 @@ class _Kept:
 
 
 def restore(
-    lake: Lake, policy: Policy, projection: Projection, step: ReplayStep | None, stores: Sequence[RocksStore]
+    lake: Lake,
+    policy: Policy,
+    projection: Projection,
+    step: ReplayStep | None,
+    stores: Sequence[RocksStore],
+    restoring: Callable[[int, int], None] = lambda _rows, _total: None,
 ) -> list[Partition]:
     """Return every partition with its state after a replay's `step`; empty ones where there was none.
 
@@ -76,6 +86,7 @@ def restore(
         projection: columns that outcomes repeat of their predictions.
         step: a step of the ledger.
         stores: an empty store for each partition.
+        restoring: called now and then with the number of rows read so far, and of all that are to be read.
 
     Raises:
         LakeError: the state restored from the lake differs from the one that the ledger describes.
@@ -84,7 +95,7 @@ def restore(
         return [Partition(policy, store) for store in stores]
     extent = _Extent(None, step.predictions[1], step.labels[1], step.sequence)
     kept = _read(lake, extent, projection, step.checkpoints, policy.retain_ms)
-    rebuilt = _Rebuilt(policy, projection, step.sequence)
+    rebuilt = _Rebuilt(policy, projection, step.sequence, _Rows(kept.rows, restoring))
     return [
         rebuilt.partition(number, checkpoint, kept.of(number), store)
         for number, (checkpoint, store) in enumerate(zip(step.checkpoints, stores, strict=True))
@@ -108,7 +119,21 @@ def restore_partition(
     """
     extent = _Extent(row.partition, row.predictions[1], row.labels[1], row.sequence)
     kept = _read(Lake.open(path), extent, projection, [row.checkpoint], policy.retain_ms)
-    return _Rebuilt(policy, projection, row.sequence).partition(row.partition, row.checkpoint, kept, store)
+    rows = _Rows(kept.rows, lambda _rows, _total: None)
+    return _Rebuilt(policy, projection, row.sequence, rows).partition(row.partition, row.checkpoint, kept, store)
+
+
+@dataclass
+class _Rows:
+    """Counts the rows that were read of all."""
+
+    total: int
+    report: Callable[[int, int], None]
+    read: int = 0
+
+    def add(self, rows: int) -> None:
+        self.read += rows
+        self.report(self.read, self.total)
 
 
 @dataclass(frozen=True)
@@ -118,6 +143,7 @@ class _Rebuilt:
     policy: Policy
     projection: Projection
     sequence: int
+    rows: _Rows
 
     def partition(self, number: int, checkpoint: Checkpoint, kept: _Kept, store: RocksStore) -> Partition:
         def in_pieces(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -125,6 +151,7 @@ class _Rebuilt:
                 store.spill()
                 store.prefetch(piece["key"].to_list())
                 yield piece
+                self.rows.add(piece.height)
 
         predictions = (prediction_records(piece, self.projection) for piece in in_pieces(kept.predictions))
         labels = map(_kept_labels, in_pieces(kept.labels))

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from live_lake import settings_of
 from polars.testing import assert_frame_equal
-from replay_case import CONFIG
+from replay_case import CONFIG, places_of
 
 from lake import Lake, connect
 from lake.maintenance.maintainer import Maintainer
@@ -74,7 +74,7 @@ def lived(lake: Path, folder: Path, config: LoopConfig, nights: Sequence[int]) -
         pairs = zip(files_of(folder, night), ("predictions", "labels"), strict=True)
         files = [open_record_file(path, name, config.ingest) for path, name in pairs]
         now_ms = START_MS + (night + 1) * DAY_MS + 3_600_000
-        replay(lake, config, files, now_ms=now_ms)
+        replay(places_of(lake), config, files, now_ms=now_ms)
         found = evidence_of(lake, config)
         if config.retention.lake is not None:
             begins_ms = advance_history(Lake.open(lake), config, now_ms)
@@ -199,6 +199,6 @@ def test_history_waits_for_cells_that_are_behind(kept: Path, tmp_path: Path) -> 
     for night in range(NIGHTS, NIGHTS + 12):
         pairs = zip(files_of(tmp_path, night), ("predictions", "labels"), strict=True)
         files = [open_record_file(path, name, KEEPING.ingest) for path, name in pairs]
-        replay(kept, KEEPING, files, now_ms=START_MS + (night + 1) * DAY_MS)
+        replay(places_of(kept), KEEPING, files, now_ms=START_MS + (night + 1) * DAY_MS)
     advance_history(Lake.open(kept), KEEPING, START_MS + 40 * DAY_MS)
     assert begins < begins_of(kept) <= datetime.fromtimestamp(START_MS / 1000, UTC).date() + timedelta(days=NIGHTS)

@@ -16,7 +16,19 @@ import polars as pl
 import pytest
 from effort import THOROUGH
 from polars.testing import assert_frame_equal
-from replay_case import CLOSE_MS, CONFIG, NOW_MS, START_MS, Files, finals, oracle_of, run, table, write_files
+from replay_case import (
+    CLOSE_MS,
+    CONFIG,
+    NOW_MS,
+    START_MS,
+    Files,
+    finals,
+    lose_state,
+    oracle_of,
+    run,
+    table,
+    write_files,
+)
 
 from lake import Claim, Lake
 from lake.session import connect
@@ -45,11 +57,14 @@ def test_a_replay_leaves_the_oracles_outcomes_in_the_lake(tmp_path: Path, seed: 
 
 
 @pytest.mark.parametrize("nights", [2, 5])
-def test_night_after_night_gives_what_one_run_gives(tmp_path: Path, nights: int) -> None:
-    """A nightly job continues from the lake; the state is restored and verified every time."""
+@pytest.mark.parametrize("is_kept", [True, False], ids=["state kept", "state lost"])
+def test_night_after_night_gives_what_one_run_gives(tmp_path: Path, nights: int, *, is_kept: bool) -> None:
+    """A nightly job goes on with its state, or restores and verifies it every time."""
     files = write_files(tmp_path, nights=nights)
     for predictions, labels in zip(files.prediction_files, files.label_files, strict=True):
         run(tmp_path / "lake", [predictions], [labels])
+        if not is_kept:
+            lose_state(tmp_path / "lake")
     run(tmp_path / "lake", [], [], close_at_ms=CLOSE_MS)
     assert finals(tmp_path / "lake") == oracle_of(files)
 
@@ -90,6 +105,7 @@ def test_a_state_with_deletions_is_restored_from_the_lake(tmp_path: Path) -> Non
         label("c", 5, value=1),
     )
     run(tmp_path / "lake", [predictions], [first])
+    lose_state(tmp_path / "lake")
     second = write("m.jsonl", label("a", 6, op="delete"), label("b", 7, value=0), label("c", 8, op="delete"))
     run(tmp_path / "lake", [], [second], close_at_ms=CLOSE_MS)
     with connect(tmp_path / "lake") as connection:

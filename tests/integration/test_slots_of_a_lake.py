@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from live_lake import settings_of
 from polars.testing import assert_frame_equal
-from replay_case import CONFIG, NOW_MS
+from replay_case import CONFIG, NOW_MS, places_of
 
 from lake import Lake
 from monitor.cells import slot_admission, slots
@@ -78,7 +78,7 @@ def test_slots_are_the_same_after_each_night_after_all_and_counted_anew(
             open_record_file(path, name, CONFIG.ingest)
             for path, name in zip(paths, ("predictions", "labels"), strict=True)
         ]
-        replay(lake, BY_COUNTRY, files, now_ms=NOW_MS)
+        replay(places_of(lake), BY_COUNTRY, files, now_ms=NOW_MS)
         nightly = evidence_of(lake)
     copy = tmp_path / "copy"
     shutil.copytree(lake, copy)

@@ -15,7 +15,7 @@ from retrain.decision_log import DecisionLog
 from schemas.config.loop import LoopConfig
 from schemas.events.evidence import Decision, Event, FindingKind, GateState, Level
 from streams.mapping.record_file import open_record_file
-from streams.replay.replay import replay
+from streams.replay.replay import Places, replay
 from truthloop.config.settings import Settings
 from truthloop.page.gather import Gatherer
 from truthloop.page.panels.view import Selection
@@ -143,7 +143,7 @@ def make_lake(
             path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
             files.append(open_record_file(path, "predictions" if name == "predictions" else "labels", config.ingest))
     if files:
-        replay(settings.lake, config, files, now_ms=NOW_MS, close_at_ms=None)
+        replay(Places(settings.lake, settings.state / "replay"), config, files, now_ms=NOW_MS, close_at_ms=None)
     return settings
 
 

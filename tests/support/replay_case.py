@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,25 @@ from oracle import Final, final_outcomes
 
 from joins import LabelRecord, Op, PredictionRecord, policy_from
 from lake import Lake
+from schemas.base.location import Location
 from schemas.config.loop import LoopConfig
 from streams.mapping.record_file import open_record_file
-from streams.replay.replay import ReplaySummary, replay
+from streams.replay.replay import Places, ReplaySummary, replay
 
-__all__ = ["CLOSE_MS", "CONFIG", "NOW_MS", "START_MS", "Files", "finals", "oracle_of", "run", "table", "write_files"]
+__all__ = [
+    "CLOSE_MS",
+    "CONFIG",
+    "NOW_MS",
+    "START_MS",
+    "Files",
+    "finals",
+    "lose_state",
+    "oracle_of",
+    "places_of",
+    "run",
+    "table",
+    "write_files",
+]
 
 MINUTE_MS = 60_000
 START_MS = 1_700_000_000_000
@@ -111,7 +126,7 @@ def _write_nights(folder: Path, name: str, rows: list[dict], cut_ms: Sequence[in
 
 
 def run(
-    lake: Path,
+    lake: Location,
     predictions: Sequence[Path],
     labels: Sequence[Path],
     *,
@@ -121,7 +136,21 @@ def run(
     """Replay files into a lake."""
     files = [open_record_file(path, "predictions", config.ingest) for path in predictions]
     files += [open_record_file(path, "labels", config.ingest) for path in labels]
-    return replay(lake, config, files, now_ms=NOW_MS, close_at_ms=close_at_ms)
+    places = places_of(lake, predictions[0].parent if predictions else None)
+    return replay(places, config, files, now_ms=NOW_MS, close_at_ms=close_at_ms)
+
+
+def places_of(lake: Location, folder: Path | None = None) -> Places:
+    """Return a lake, and the folder for the state of the replays that fill it: beside it, or in `folder`."""
+    if isinstance(lake, Path):
+        return Places(lake, lake.parent / f"state of {lake.name}")
+    assert folder is not None
+    return Places(lake, folder / "state of a bucket")
+
+
+def lose_state(lake: Path) -> None:
+    """Remove the state of a lake's replays: the next one restores it."""
+    shutil.rmtree(places_of(lake).state)
 
 
 def table(lake: Path, name: str) -> pl.DataFrame:

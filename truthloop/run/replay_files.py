@@ -11,7 +11,7 @@ from lake import Lake
 from schemas.errors import InputError, LakeError
 from streams.mapping.record_file import RecordFile, open_record_file
 from streams.mapping.tools import mapping_tools
-from streams.replay.replay import ReplaySummary, withdraw
+from streams.replay.replay import Places, ReplaySummary, withdraw
 from streams.replay.replay import replay as replay_records
 from truthloop.config.settings import Settings
 from truthloop.evidence.withdrawals import due_withdrawals
@@ -37,23 +37,22 @@ def replay_files(
         ConfigError: a hook function of the mapping, or the key for personal data, is missing.
     """
     files = open_record_files(settings, predictions, labels)
-    withdrawn = _withdraw_rejected(settings, now_ms)
+    places = Places(settings.lake, settings.state / "replay")
+    withdrawn = _withdraw_rejected(settings, places, now_ms)
     if not files and close_at_ms is None and not withdrawn:
         raise InputError("no files were given", hint="truthloop replay --predictions FILE --labels FILE")
-    with _without_garbage_collection(), progress_bar(total, settings.config.timezone) as report:
-        return replay_records(
-            settings.lake, settings.config, files, now_ms=now_ms, close_at_ms=close_at_ms, progress=report
-        )
+    with _without_garbage_collection(), progress_bar(total, settings.config.timezone) as bar:
+        return replay_records(places, settings.config, files, now_ms=now_ms, close_at_ms=close_at_ms, progress=bar)
 
 
-def _withdraw_rejected(settings: Settings, now_ms: int) -> int:
+def _withdraw_rejected(settings: Settings, places: Places, now_ms: int) -> int:
     """Have the join withdraw the labels of backfills that were rejected since the last run; return their number."""
     try:
         lake = Lake.open(settings.lake)
     except LakeError:
         return 0  # there is none yet, or not all of it: the replay makes it, or says what is wrong
     due = due_withdrawals(lake, settings.config)
-    if not due or not withdraw(settings.lake, settings.config, due, now_ms=now_ms):
+    if not due or not withdraw(places, settings.config, due, now_ms=now_ms):
         return 0
     count = sum(len(labels) for labels in due.values())
     note(f"{count:,} labels of rejected backfills are withdrawn.")

@@ -152,11 +152,11 @@ def _running(prepared: "Prepared", servers: str | None) -> "Iterator[tuple[Setti
         return
     os.environ |= demo_environment(servers)  # also for the roles and the company, which read the same config
     settings = load_settings(prepared.config)
-    with ExitStack() as bar:
-        report = bar.enter_context(progress_bar(None))
-        live = running_live(settings, close_at_ms=close_at_ms, report=lambda joined: report(joined, None))
+    with ExitStack() as shown:
+        bar = shown.enter_context(progress_bar(None))
+        live = running_live(settings, close_at_ms=close_at_ms, report=lambda joined: bar.joined(joined, None))
         with live as run:
-            bar.close()
+            shown.close()
             yield settings, run
 
 

@@ -53,8 +53,8 @@ def rescale(
         check_finished(status, topics)
         create_topics(clients, Topics.of(new.config))
         Lake.create(new.lake, new.config)
-        with progress_bar(None) as report:
-            sent = send_lake(clients, new.config, Lake.open(old.lake), lambda count: report(count, None))
+        with progress_bar(None) as bar:
+            sent = send_lake(clients, new.config, Lake.open(old.lake), lambda count: bar.joined(count, None))
         note(f"{sent:,} records of loop {old.config.loop} sent to loop {new.config.loop}.")
         if (closed_ms := least_watermark_ms(status)) is not None:
             send_close(clients, Topics.of(new.config), closed_ms)

@@ -89,8 +89,8 @@ def _send(clients: "KafkaClients", settings: "Settings", predictions: list[Path]
     from truthloop.terminal.progress import progress_bar  # noqa: PLC0415 - the same
 
     files = open_record_files(settings, predictions, labels)
-    with progress_bar(None) as report:
-        counts = send_history(clients, settings.config, files, lambda sent: report(sent, None))
+    with progress_bar(None) as bar:
+        counts = send_history(clients, settings.config, files, lambda sent: bar.joined(sent, None))
     for file in counts:
         note(f"{file.name}: {file.mapped:,} records sent, {file.filtered:,} filtered, {file.rejected:,} rejected")
         for reason, count in sorted(file.reasons.items(), key=lambda item: -item[1]):

@@ -17,7 +17,7 @@ from retrain.gate import gate_of
 from retrain.log_entries import EntryOrigin, backfilled
 from schemas.events.backfill import Cause, Episode, Ruling, Verdict
 from streams.mapping.record_file import open_record_file
-from streams.replay.replay import replay
+from streams.replay.replay import Places, replay
 from truthloop.cli.commands.affected import affected
 from truthloop.config.settings import load_settings
 
@@ -144,7 +144,7 @@ def restated(folder: Path) -> Path:
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = load_settings(folder / "truthloop.yaml", {})
     files = [open_record_file(folder / f"{name}.jsonl", name, []) for name in ("predictions", "labels")]
-    replay(settings.lake, settings.config, files, now_ms=MORNING_MS + 100 * HOUR_MS)
+    replay(Places(settings.lake, settings.state / "replay"), settings.config, files, now_ms=MORNING_MS + 100 * HOUR_MS)
     return folder / "truthloop.yaml"
 
 
