@@ -45,10 +45,10 @@ from streams.state_store.restore import restore
 if TYPE_CHECKING:
     from streams.state_store.store import RocksStore
 
-__all__ = ["Places", "Progress", "ReplaySummary", "replay", "withdraw"]
+__all__ = ["Places", "ReplayProgress", "ReplaySummary", "replay", "withdraw"]
 
 
-class Progress(Protocol):
+class ReplayProgress(Protocol):
     """What a run tells while it works."""
 
     def restored(self, rows: int, total: int) -> None:
@@ -117,7 +117,7 @@ def replay(
     *,
     now_ms: int,
     close_at_ms: int | None = None,
-    progress: Progress = _SILENT,
+    progress: ReplayProgress = _SILENT,
 ) -> ReplaySummary:
     """Join files and write their outcomes to the lake.
 
@@ -200,7 +200,7 @@ class _Replay:
         config: LoopConfig,
         state: Path,
         now_ms: int,
-        progress: Progress = _SILENT,
+        progress: ReplayProgress = _SILENT,
     ) -> None:
         self._lake = lake
         self._config = config

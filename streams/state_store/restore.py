@@ -95,7 +95,7 @@ def restore(
         return [Partition(policy, store) for store in stores]
     extent = _Extent(None, step.predictions[1], step.labels[1], step.sequence)
     kept = _read(lake, extent, projection, step.checkpoints, policy.retain_ms)
-    rebuilt = _Rebuilt(policy, projection, step.sequence, _Rows(kept.rows, restoring))
+    rebuilt = _Rebuilt(policy, projection, step.sequence, _RowCount(kept.rows, restoring))
     return [
         rebuilt.partition(number, checkpoint, kept.of(number), store)
         for number, (checkpoint, store) in enumerate(zip(step.checkpoints, stores, strict=True))
@@ -119,12 +119,12 @@ def restore_partition(
     """
     extent = _Extent(row.partition, row.predictions[1], row.labels[1], row.sequence)
     kept = _read(Lake.open(path), extent, projection, [row.checkpoint], policy.retain_ms)
-    rows = _Rows(kept.rows, lambda _rows, _total: None)
+    rows = _RowCount(kept.rows, lambda _rows, _total: None)
     return _Rebuilt(policy, projection, row.sequence, rows).partition(row.partition, row.checkpoint, kept, store)
 
 
 @dataclass
-class _Rows:
+class _RowCount:
     """Counts the rows that were read of all."""
 
     total: int
@@ -143,7 +143,7 @@ class _Rebuilt:
     policy: Policy
     projection: Projection
     sequence: int
-    rows: _Rows
+    rows: _RowCount
 
     def partition(self, number: int, checkpoint: Checkpoint, kept: _Kept, store: RocksStore) -> Partition:
         def in_pieces(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:

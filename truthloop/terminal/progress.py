@@ -30,7 +30,7 @@ class _Rate(ProgressColumn):
 
 
 class ReplayBar:
-    """The bar of one replay: a `streams.replay.replay.Progress`.
+    """The bar of one replay: a `streams.replay.replay.ReplayProgress`.
 
     Args:
         bar: what is shown.
