@@ -258,8 +258,23 @@ class KeyRows:
             return False
         is_flat = self.head["form"][:used] == FLAT
         places = np.flatnonzero(is_flat & self._was_changed[:used])
-        places = places[self.is_held(places)][-count:]
-        first, end = NO_ROW + 1, NO_ROW + 1 + len(places)
+        self._keep_only(places[self.is_held(places)][-count:])
+        return True
+
+    def forget_empty(self) -> Places:
+        """Forget rows with nothing in them of which nothing is stored, so that all have other places.
+
+        Returns:
+            The places that the others had, in the order in which they follow each other now.
+        """
+        places = np.flatnonzero(self.head["form"][: self.used] == FLAT)
+        places = places[self.is_held(places) | self.is_stored[places]]
+        self._keep_only(places)
+        return places
+
+    def _keep_only(self, places: Places) -> None:
+        """Move these rows to the first places, and forget all others."""
+        used, first, end = self.used, NO_ROW + 1, NO_ROW + 1 + len(places)
         for array in self._arrays():
             kept = array[places]
             if array.dtype == object:
@@ -269,7 +284,6 @@ class KeyRows:
             array[first:end] = kept
         self.head["form"][first:used] = FLAT
         self.used = end
-        return True
 
     def places(self) -> dict[str, int]:
         """Return the place of each key."""

@@ -79,9 +79,13 @@ class Places:
     state: Path
 
 
-KEYS_IN_MEMORY = 3_000_000
-"""Keys touched, of all partitions together, before their states leave memory: some 4 GB. They are put into files, and
-read from there when their keys come again, at more than twice the price of a record (docs/adr/0024)."""
+KEYS_IN_MEMORY = 4_000_000
+"""Keys touched, of all partitions together, before those that have come and gone are forgotten, and if that is not
+enough, all states leave memory: some 3.8 GB. They are put into files, and read from there when their keys come again,
+at up to twice the price of a record (docs/adr/0024)."""
+
+_ENOUGH_FREED: Final = 0.8
+"""Share of `KEYS_IN_MEMORY` that may be left when empty ones were forgotten: with more it would soon be done again."""
 
 log = logging.getLogger("truthloop.replay")
 
@@ -395,13 +399,22 @@ class _Replay:
             sequence, now_ms, *ranges, close_at_ms, checkpoints, copy_of(run), self._rules, withdrawals
         )
         self._writer.write(step, self._frames(predictions, labels, effects, sequence))
-        if sum(store.touched for store in self._stores) > KEYS_IN_MEMORY:
-            for store in self._stores:
-                store.spill()
+        self._free_memory()
         self._steps += 1
         self._records += sum(following - first for first, following in ranges)
         reached = predictions if predictions is not None else labels
         self._progress.joined(self._records, None if reached is None else reached["order_ms"][-1])
+
+    def _free_memory(self) -> None:
+        """Forget keys that have come and gone once many were touched; where that is not enough, put all into files."""
+        stores = self._stores
+        if sum(store.touched for store in stores) <= KEYS_IN_MEMORY:
+            return
+        for store in stores:
+            store.forget_empty()
+        if sum(store.touched for store in stores) > _ENOUGH_FREED * KEYS_IN_MEMORY:
+            for store in stores:
+                store.spill()
 
     def _frames(
         self,

@@ -222,6 +222,15 @@ class RocksStore:
         self._write(batch)
         self._checkpoint = None
 
+    def forget_empty(self) -> None:
+        """Forget keys that have come and gone since the last flush, to free memory without writing."""
+        places = self._rows.forget_empty()
+        self._places = self._rows.places()
+        self._clean_rows = NO_ROW + 1 + int(np.searchsorted(places, self._clean_rows))
+        gone = [key for key, state in self._states.items() if state is None and key not in self._stored]
+        for key in gone:
+            del self._states[key]
+
     def close(self) -> None:
         """Close the store, so that it can be opened elsewhere; changes since the last flush are lost."""
         self._database.close()

@@ -170,6 +170,8 @@ def test_every_step_gives_the_same_and_leaves_the_same(
             worker.flush()
         if chance.random() < 0.2:
             worker.reopen()
+        if chance.random() < 0.3:
+            worker.store.forget_empty()
         assert plain(worker.partition.checkpoint) == plain(memory.checkpoint)
         assert worker.partition.checkpoint.counters.violations() == []
         states = plain(dict(worker.store.items()))

@@ -103,6 +103,8 @@ class Worker:
         what = self.chance.choices(["nothing", "flush", "restart", "crash"], [3, 3, 1, 1])[0]
         if what in {"flush", "restart"}:
             self.durable.flush()
+        if self.chance.random() < 0.3:
+            self.durable.store.forget_empty()
         if what in {"restart", "crash"}:
             self.durable.reopen()
         return effects

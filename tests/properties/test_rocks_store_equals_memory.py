@@ -144,6 +144,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.touched == 0
 
     @rule()
+    def forget_empty(self) -> None:
+        """Nobody can tell."""
+        self.store.forget_empty()
+
+    @rule()
     def spill(self) -> None:
         """Has no visible effect, but a crash now leaves an empty store."""
         self.store.spill()

@@ -56,6 +56,24 @@ def test_what_is_kept_of_the_stored_rows_is_clean_and_all_else_is_forgotten() ->
     assert rows.state(NO_ROW + 2) == state(1)
 
 
+def test_rows_with_nothing_in_them_are_forgotten_unless_something_is_stored() -> None:
+    """The others keep their order and whether they were changed."""
+    rows = KeyRows([CLICK])
+    keys = [f"key {number}" for number in range(5)]
+    places = rows.take(keys)
+    rows.load(places[[1, 3]], [FORM.encode(key, state(1)) or b"" for key in (keys[1], keys[3])])
+    rows.drop_prediction(0, places[[3]])
+    rows.head["flags"][places[3]] = 0
+    rows.is_changed[places[[3, 4]]] = True
+    assert rows.forget_empty().tolist() == places[[1, 3]].tolist()
+    assert rows.places() == {"key 1": NO_ROW + 1, "key 3": NO_ROW + 2}
+    assert rows.is_changed[: rows.used].tolist() == [False, False, True]
+    assert rows.state(NO_ROW + 1) == state(1)
+    assert [of.tolist() for of in rows.to_store()] == [[], [NO_ROW + 2]]
+    [new] = rows.take(["new"]).tolist()
+    assert (rows.state(new), rows.is_changed[new]) == (None, False)
+
+
 def test_few_rows_stay_where_they_are() -> None:
     """So a flush of few keys does not move many."""
     rows = KeyRows([CLICK])
