@@ -132,6 +132,7 @@ def judge_arrivals(arrivals: HourlyArrivals, until_ms: int, labels_seen_ms: int)
     least = np.clip(_VOLUME_SHARE * volume, _COUNT_MIN, _COUNT_MAX)
     stale, corrected, retimed = (np.zeros(judged, np.bool_) for _ in range(3))
     stale_from = np.full(judged, _UNKNOWN, np.int64)
+    older = np.zeros(judged, np.int64)  # of the day that is judged and its history: labels older than the stale age
     fewest = np.full(len(volume), _COUNT_MIN, np.float64)
     for day, window in _days(arrivals.hour_of_day[:judged]):
         kept = np.flatnonzero(~(stale | corrected | retimed)[window]) + window.start
@@ -144,7 +145,6 @@ def judge_arrivals(arrivals: HourlyArrivals, until_ms: int, labels_seen_ms: int)
         age_ms = stale_age(by_age, arrivals.edges_ms, seen_ms)
         if age_ms is not None:
             edge = int(np.searchsorted(arrivals.edges_ms, age_ms)) + 1
-            older = np.zeros(judged, np.int64)
             seen = slice(window.start, day.stop)
             older[seen] = arrivals.first[seen, edge:].sum(axis=1)
             stale[day] = is_known[day] & _is_exceeded(older, least[day], arrivals.hour_of_day, kept, day)

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 
 import polars as pl
 
-__all__ = ["aligned_batches", "window"]
+__all__ = ["AlignedBatch", "aligned_batches", "cut_first", "following_offset", "window"]
+
+AlignedBatch = tuple[pl.DataFrame | None, pl.DataFrame | None]
+"""Predictions and labels; None for an input without records."""
+
+_END = 1 << 62
+"""Greater than every offset."""
 
 
-def aligned_batches(
-    predictions: Iterator[pl.DataFrame], labels: Iterator[pl.DataFrame]
-) -> Iterator[tuple[pl.DataFrame | None, pl.DataFrame | None]]:
+def aligned_batches(predictions: Iterator[pl.DataFrame], labels: Iterator[pl.DataFrame]) -> Iterator[AlignedBatch]:
     """Yield (predictions, labels) up to growing bounds of `order_ms`; None for an input without records in between.
 
     Args:
@@ -30,12 +34,38 @@ def aligned_batches(
         yield first, second
 
 
-def window(frame: pl.DataFrame | None, first: int, following: int) -> pl.DataFrame | None:
+def cut_first(
+    batches: Iterator[AlignedBatch], predictions: tuple[int, int], labels: tuple[int, int]
+) -> Iterator[AlignedBatch]:
+    """Yield a batch with exactly these offset ranges, the first ones of the logs, then the rest as it is aligned."""
+    buffered: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
+    ranges = (predictions, labels)
+    for batch in batches:
+        for frames, frame, (start, _) in zip(buffered, batch, ranges, strict=True):
+            if (part := window(frame, start)) is not None:
+                frames.append(part)
+        if all(
+            start == end or (frames and following_offset(frames[-1], 0) >= end)
+            for frames, (start, end) in zip(buffered, ranges, strict=True)
+        ):
+            break
+    first, second = (pl.concat(frames) if frames else None for frames in buffered)
+    yield window(first, *predictions), window(second, *labels)
+    yield window(first, predictions[1]), window(second, labels[1])
+    yield from batches
+
+
+def window(frame: pl.DataFrame | None, first: int, following: int = _END) -> pl.DataFrame | None:
     """Return the part of a log with offsets in [first, following), or None if there is none."""
     if frame is None:
         return None
     part = frame.filter(pl.col("offset").is_between(first, following, closed="left"))
     return None if part.is_empty() else part
+
+
+def following_offset(frame: pl.DataFrame | None, first: int) -> int:
+    """Return the offset after a frame's last record, or `first` where there is none."""
+    return first if frame is None else int(frame["offset"][-1]) + 1
 
 
 class _Buffer:

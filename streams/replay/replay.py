@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import polars as pl
@@ -36,7 +36,7 @@ from streams.mapping.mapper import Mapper
 from streams.mapping.record_file import RecordFile
 from streams.messages.lake_rows import label_rows, outcome_rows, prediction_rows, reject_rows
 from streams.messages.records import Projection, label_records, partition_of, prediction_records
-from streams.replay.merge import aligned_batches, window
+from streams.replay.merge import aligned_batches, cut_first, following_offset, window
 from streams.replay.sorted_input import SortedInput
 from streams.replay.writer import LakeWriter, StepFrames
 from streams.state_store.kept import KeptStores, kept_stores
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["Places", "ReplayProgress", "ReplaySummary", "replay", "withdraw"]
 
 
-class ReplayProgress(Protocol):
-    """What a run tells while it works."""
+class ReplayProgress:
+    """Is told how far a run has come; this one says nothing."""
 
     def restored(self, rows: int, total: int) -> None:
         """So many rows of the lake have been read again, of all, to restore the state; not called where it was kept."""
@@ -58,12 +58,7 @@ class ReplayProgress(Protocol):
         """A step has been taken: so many records of this run have been joined, up to an event time, if it has one."""
 
 
-class _Silent:
-    def restored(self, rows: int, total: int) -> None:
-        """Say nothing."""
-
-    def joined(self, records: int, event_time_ms: int | None) -> None:
-        """Say nothing."""
+_SILENT: Final = ReplayProgress()
 
 
 @dataclass(frozen=True)
@@ -88,11 +83,6 @@ _ENOUGH_FREED: Final = 0.8
 """Share of `KEYS_IN_MEMORY` that may be left when empty ones were forgotten: with more it would soon be done again."""
 
 log = logging.getLogger("truthloop.replay")
-
-_SILENT: Final = _Silent()
-
-_END = 1 << 62
-"""Greater than every offset."""
 
 
 @dataclass(frozen=True)
@@ -330,11 +320,11 @@ class _Replay:
         """Join the logs from the partitions' checkpoint on; first the torn step, if there is one."""
         batches = aligned_batches(logs[0].slices(), logs[1].slices())
         if torn is not None:
-            batches = _step_first(batches, torn)
+            batches = cut_first(batches, torn.predictions, torn.labels)
         for batch in batches:
             checkpoint = self._partitions[0].checkpoint
-            predictions = window(batch[0], checkpoint.predictions_next, _END)
-            labels = window(batch[1], checkpoint.labels_next, _END)
+            predictions = window(batch[0], checkpoint.predictions_next)
+            labels = window(batch[1], checkpoint.labels_next)
             if predictions is not None or labels is not None:
                 self._step(predictions, labels, torn, run)
             torn = None
@@ -373,8 +363,8 @@ class _Replay:
         close_at_ms = close_at_ms if recorded is None else recorded.close_at_ms
         checkpoint = self._partitions[0].checkpoint
         ranges = (
-            (checkpoint.predictions_next, _following(predictions, checkpoint.predictions_next)),
-            (checkpoint.labels_next, _following(labels, checkpoint.labels_next)),
+            (checkpoint.predictions_next, following_offset(predictions, checkpoint.predictions_next)),
+            (checkpoint.labels_next, following_offset(labels, checkpoint.labels_next)),
         )
         if predictions is not None:
             predictions = predictions.with_columns(partition_of(predictions["key"], self._config.partitions))
@@ -446,32 +436,6 @@ def _refuse_duplicates(files: Sequence[RecordFile]) -> None:
     for file in files:
         if (other := seen.setdefault(file.sha256, file)) is not file:
             raise InputError(f"has the same content as {other.path}", where=str(file.path), hint="Give it once.")
-
-
-def _step_first(
-    batches: Iterator[tuple[pl.DataFrame | None, pl.DataFrame | None]], step: ReplayStep
-) -> Iterator[tuple[pl.DataFrame | None, pl.DataFrame | None]]:
-    """Yield a batch with exactly the recorded offset ranges of `step`, then the rest."""
-    buffered: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
-    ranges = (step.predictions, step.labels)
-    for batch in batches:
-        for frames, frame, (first, _) in zip(buffered, batch, ranges, strict=True):
-            if (part := window(frame, first, _END)) is not None:
-                frames.append(part)
-        if all(
-            first == following or (frames and _following(frames[-1], 0) >= following)
-            for frames, (first, following) in zip(buffered, ranges, strict=True)
-        ):
-            break
-    predictions, labels = (pl.concat(frames) if frames else None for frames in buffered)
-    yield window(predictions, *ranges[0]), window(labels, *ranges[1])
-    yield window(predictions, ranges[0][1], _END), window(labels, ranges[1][1], _END)
-    yield from batches
-
-
-def _following(frame: pl.DataFrame | None, first: int) -> int:
-    """Return the offset after a frame's last record, or `first` where there is none."""
-    return first if frame is None else int(frame["offset"][-1]) + 1
 
 
 def _with_role(files: Sequence[RecordFile], role: str) -> list[RecordFile]:

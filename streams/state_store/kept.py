@@ -52,19 +52,20 @@ def kept_stores(folder: Path, partitions: int, kinds: list[str], mark: bytes | N
     Raises:
         StateError: another process has a store open, or the disk refuses.
     """
+    is_usable = False
     with ExitStack() as opened:
         try:
             stores = _opened(folder, partitions, kinds, opened)
+            marks = {store.checkpoint() for store in stores}
+            is_usable = marks in ({mark}, {None})  # a store without a mark is empty
         except StateError as error:
             if not error.must_rebuild:
                 raise
-            stores = []
-        marks = {store.checkpoint() for store in stores} or {b""}
-        if marks not in ({mark}, {None}):
+        if not is_usable:
             opened.close()
             shutil.rmtree(folder)
             stores = _opened(folder, partitions, kinds, opened)
-        yield KeptStores(stores, is_kept=mark is not None and marks == {mark})
+        yield KeptStores(stores, is_kept=mark is not None and stores[0].checkpoint() == mark)
 
 
 def _opened(folder: Path, partitions: int, kinds: list[str], opened: ExitStack) -> list[RocksStore]:

@@ -76,7 +76,7 @@ def restore(
     projection: Projection,
     step: ReplayStep | None,
     stores: Sequence[RocksStore],
-    restoring: Callable[[int, int], None] = lambda _rows, _total: None,
+    restoring: Callable[[int, int], None],
 ) -> list[Partition]:
     """Return every partition with its state after a replay's `step`; empty ones where there was none.
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from polars.testing import assert_frame_equal
-from replay_case import CLOSE_MS, Files, finals, oracle_of, places_of, run, table, write_files
+from replay_case import CLOSE_MS, Files, finals, lose_state, oracle_of, run, table, write_files
+from restatement_case import Killed, killed_at
 from rocksdict import WriteBatch
 
 from joins import Partition
@@ -24,10 +25,6 @@ from streams.state_store.database import RocksDatabase
 
 TABLES = ("predictions", "labels", "outcomes", "rejects")
 NIGHTS = 4
-
-
-class KilledError(BaseException):
-    """What a process that is killed leaves behind: nothing catches it."""
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +47,7 @@ def whole(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(sorted_input, "ROWS_PER_SLICE", 20)
         for number in range(NIGHTS):
             night(lake, files, number)
-            shutil.rmtree(places_of(lake).state)
+            lose_state(lake)
     return lake
 
 
@@ -109,14 +106,14 @@ def test_killed_while_the_state_is_kept_the_next_night_restores_it(
 
         def write(database: RocksDatabase, batch: WriteBatch) -> None:
             if next(writes) == step:  # noqa: B023 - called in this round alone
-                raise KilledError
+                raise Killed
             real(database, batch)
 
         with monkeypatch.context() as patched:
             patched.setattr(RocksDatabase, "write", write)
             try:
                 night(lake, files, 1)
-            except KilledError:
+            except Killed:
                 killed += 1
         with restores(monkeypatch) as begun:
             for number in range(1, NIGHTS):
@@ -130,25 +127,15 @@ def test_killed_while_the_state_is_kept_the_next_night_restores_it(
 
 
 def test_a_night_that_was_killed_leaves_a_state_behind_the_lake_that_is_not_used(
-    files: Files, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: Files, whole: Path, tmp_path: Path
 ) -> None:
-    """At any append: what is kept is of the night before, and the lake says more."""
-    append = Lake.append
-    for last in range(0, 60, 7):
-        lake = tmp_path / str(last) / "lake"
+    """At any commit: what is kept is of the night before, and the lake says more."""
+    for step in range(-1, 60, 7):
+        lake = tmp_path / str(step) / "lake"
         lake.parent.mkdir()
         night(lake, files, 0)
-        appends = count()
-
-        def failing(own: Lake, *words: Any, **named: Any) -> bool:
-            if next(appends) >= last:  # noqa: B023 - called in this round alone
-                raise KilledError
-            return append(own, *words, **named)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(Lake, "append", failing)
-            with suppress(KilledError):
-                night(lake, files, 1)
+        with killed_at(step), suppress(Killed):
+            night(lake, files, 1)
         for number in range(1, NIGHTS):
             night(lake, files, number)
         same(lake, whole)

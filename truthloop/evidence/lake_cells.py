@@ -73,12 +73,10 @@ class LakeCells:
         Args:
             conditions: on columns of `monitor.cells.packing.CELL_KEY`: they are met before cells are added up.
         """
-        days = max(first, FIRST_DAY), last
-        if self.is_other_plan:
-            return CELL_SCHEMA.to_frame()
-        if conditions:
+        if conditions or self.is_other_plan:
             return merge(self.rows_of_days(first, last, *conditions))
-        parts = self._kept.pop(days, None) or [self._scan(days).collect()]
+        days = max(first, FIRST_DAY), last
+        parts = self._kept.pop(days, None) or [self.rows_of_days(*days)]
         while len(self._kept) >= _RANGES_KEPT:
             self._kept.pop(next(iter(self._kept)))
         self._kept[days] = [merge(*parts)]

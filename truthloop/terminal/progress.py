@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 from schemas.base.figures import zone_of
+from streams.replay.replay import ReplayProgress
 from truthloop.terminal.console import notes
 
 __all__ = ["ReplayBar", "progress_bar"]
@@ -29,8 +30,8 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed or 0:>9,.0f}/s")
 
 
-class ReplayBar:
-    """The bar of one replay: a `streams.replay.replay.ReplayProgress`.
+class ReplayBar(ReplayProgress):
+    """The bar of one replay.
 
     Args:
         bar: what is shown.
