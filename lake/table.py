@@ -38,7 +38,8 @@ a crash is rebuilt from them; its steps count once every table has them.
 Then come four that the feedback role writes, after everything that they refer to, and `scored`, which follows from all
 others (`lake.closed_days`).
 
-Readers read the tables in the opposite order, so an outcome whose row is still to be written shows as pending.
+Readers read the tables in the opposite order, so they have all rows of each step that the ledger holds; the views leave
+out those of later steps.
 """
 
 LATER_TABLES = frozenset({"scored"})

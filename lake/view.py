@@ -29,7 +29,16 @@ _CHECKPOINT_SCHEMA = {
 }
 """Columns of a Delta checkpoint that the views read."""
 
-_IS_HISTORY = " WHERE predicted_at >= getvariable('truthloop_history')"
+_IS_HISTORY = "predicted_at >= getvariable('truthloop_history')"
+_COMPLETE = """getvariable('truthloop_complete')["partition"]"""
+_IS_COMPLETE = {
+    "predictions": f'"offset" < {_COMPLETE}.predictions',
+    "labels": f'"offset" < {_COMPLETE}.labels',
+    "outcomes": f'"sequence" < {_COMPLETE}.steps',
+    "ledger": f'"sequence" < {_COMPLETE}.steps',
+    "rejects": f'("sequence" IS NULL OR "sequence" < {_COMPLETE}.steps)',
+}
+"""Condition of rows that belong to complete steps. Where nothing is torn, DuckDB drops it before it reads a row."""
 _SCORED_FORMAT = 3
 """Greater with each change of what the views make of the same rows of the lake."""
 
@@ -117,8 +126,11 @@ def _table(table: str, schema: pl.Schema) -> str:
         "default_value: NULL}"
         for name, dtype in columns
     ]
-    condition = _IS_HISTORY if "predicted_at" in schema else ""
-    return _TABLE.substitute(table=table, columns=",\n    ".join(entries), condition=condition)
+    conditions = [_IS_HISTORY] if "predicted_at" in schema else []
+    if table in _IS_COMPLETE:
+        conditions.append(f"(NOT getvariable('truthloop_is_torn') OR {_IS_COMPLETE[table]})")
+    where = f"\n  WHERE {' AND '.join(conditions)}" if conditions else ""
+    return _TABLE.substitute(table=table, columns=",\n    ".join(entries), condition=where)
 
 
 def _kinds(config: LoopConfig) -> str:

@@ -5,7 +5,7 @@ overlap between partitions and have gaps, as in transactional topics.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 from replay_case import CONFIG
 
 from joins import Batch, Checkpoint, MemoryStore, Partition, policy_from
-from lake import Claim, Lake
+from lake import Claim, Lake, connect
 from schemas.config.loop import LoopConfig
 from streams.ledger.row import LedgerRow, ledger_frame
 from streams.ledger.rules import rules_text
@@ -25,7 +25,15 @@ from streams.messages.records import Projection, label_records, prediction_recor
 from truthloop.config.settings import Settings
 from truthloop.evidence.cells import Evidence, read_evidence
 
-__all__ = ["RECORDED_AT", "LiveLake", "assert_same", "recounted_evidence", "settings_of"]
+__all__ = [
+    "RECORDED_AT",
+    "LiveLake",
+    "assert_same",
+    "assert_same_rows",
+    "recounted_evidence",
+    "settings_of",
+    "view_rows",
+]
 
 RECORDED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
 TABLES = ("rejects", "labels", "predictions", "outcomes", "ledger")
@@ -82,9 +90,9 @@ class LiveLake:
         for table in TABLES[:tables]:
             frames, claims = [], []
             for number in steps:
-                done = self.lake.applied(table, f"{table}:{number}")
+                done, claim = self._claim(table, number)
                 frames += [made[table] for made in self._made[number][done:] if table in made]
-                claims.append(Claim(f"{table}:{number}", done, self._taken[number]))
+                claims.append(claim)
                 if table == "ledger" and self._rows[number][done:]:
                     frames.append(ledger_frame([_joined(self._rows[number][done:])]))
             if frames:
@@ -104,6 +112,18 @@ class LiveLake:
             if several:
                 self.advance(several)
         return self
+
+    def _claim(self, table: str, number: int) -> tuple[int, Claim]:
+        """Return how many steps of a partition a table has, and the claim on the others, as lake writers name them."""
+        rows = self._rows[number]
+        if table not in ("predictions", "labels"):
+            app = f"ledger:{number}" if table == "ledger" else f"id:loop.ledger:{number}:steps"
+            done = self.lake.applied(table, app)
+            return done, Claim(app, done, self._taken[number])
+        app = f"id:loop.{table}:{number}"
+        position = self.lake.applied(table, app)
+        done = sum(getattr(row, table)[1] <= position for row in rows)
+        return done, Claim(app, position, max(position, getattr(rows[-1], table)[1] if rows else 0))
 
     def _take(self, number: int) -> None:
         step = self._steps[number][self._taken[number]]
@@ -192,6 +212,19 @@ def assert_same(one: Evidence, two: Evidence) -> None:
     """Compare cells, which must be exactly equal, and the reach."""
     assert_frame_equal(one.cells.whole(), two.cells.whole(), check_exact=True)
     assert one.reach == two.reach
+
+
+def view_rows(lake: Path, views: Iterable[str]) -> dict[str, pl.DataFrame]:
+    """Return all rows of some views, in one order."""
+    with connect(lake) as connection:
+        return {view: connection.sql(f"SELECT * FROM {view} ORDER BY ALL").pl() for view in views}  # noqa: S608 - names of a test
+
+
+def assert_same_rows(one: Mapping[str, pl.DataFrame], two: Mapping[str, pl.DataFrame]) -> None:
+    """Compare the rows of views; sums of decimals may be added up in another order."""
+    assert one.keys() == two.keys()
+    for view, rows in one.items():
+        assert_frame_equal(rows, two[view])
 
 
 def _joined(rows: list[LedgerRow]) -> LedgerRow:
