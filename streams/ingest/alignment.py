@@ -6,14 +6,19 @@ read has reached its time. Once the partitions are read to their ends, nothing w
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from itertools import accumulate, islice
+from operator import itemgetter
+from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["Alignment"]
+__all__ = ["Alignment", "Taken", "in_order"]
 
 Partition = TypeVar("Partition", bound=Hashable)
 Record = TypeVar("Record")
+
+_NO_TIME = -1
+"""Time of a record without one."""
 
 
 @dataclass
@@ -25,34 +30,49 @@ class _Queue(Generic[Record]):
     reached_ms: int | None = None
 
 
+class Taken(NamedTuple, Generic[Partition, Record]):
+    """Records of one partition, at least one, that need not wait any more.
+
+    Attributes:
+        times: of each record, the greatest up to it.
+    """
+
+    partition: Partition
+    times: list[int]
+    records: list[Record]
+
+
 class Alignment(Generic[Partition, Record]):
     """Delays records that are ahead of other partitions."""
 
     def __init__(self) -> None:
         self._queues: dict[Partition, _Queue[Record]] = {}
 
-    def add(self, partition: Partition, record: Record, time_ms: int) -> None:
-        """Add the next record of a partition."""
+    def add(self, partition: Partition, records: Sequence[Record], times_ms: Iterable[int]) -> None:
+        """Add the next records of a partition, each with its time in ms; -1 where it has none."""
         queue = self._queues.setdefault(partition, _Queue())
-        queue.reached_ms = time_ms if queue.reached_ms is None else max(queue.reached_ms, time_ms)
-        queue.times.append(queue.reached_ms)
-        queue.records.append(record)
+        reached_ms = _NO_TIME if queue.reached_ms is None else queue.reached_ms
+        times = list(islice(accumulate(times_ms, max, initial=reached_ms), 1, None))
+        if times:
+            queue.reached_ms = times[-1]
+            queue.times += times
+            queue.records += records
 
-    def take(self, behind: Collection[Partition]) -> list[Record]:
-        """Remove and return, in order of time, the records that all partitions in `behind` have reached.
+    def take(self, behind: Collection[Partition]) -> list[Taken[Partition, Record]]:
+        """Remove and return the records that all partitions in `behind` have reached; `in_order` merges them.
 
         Args:
             behind: partitions that have more to read and must be waited for.
         """
         reached = [self._reached_ms(partition) for partition in behind]
-        bound = None if not reached else min(-1 if time is None else time for time in reached)
-        found: list[tuple[int, Record]] = []
-        for queue in self._queues.values():
+        bound = None if not reached else min(_NO_TIME if time is None else time for time in reached)
+        found: list[Taken[Partition, Record]] = []
+        for partition, queue in self._queues.items():
             count = len(queue.times) if bound is None else bisect_right(queue.times, bound)
-            found += zip(queue.times[:count], queue.records[:count], strict=True)
-            del queue.times[:count], queue.records[:count]
-        found.sort(key=_time)
-        return [record for _, record in found]
+            if count:
+                found.append(Taken(partition, queue.times[:count], queue.records[:count]))
+                del queue.times[:count], queue.records[:count]
+        return found
 
     def first(self, partition: Partition) -> Record | None:
         """Return the oldest waiting record of a partition; None if none waits."""
@@ -83,5 +103,10 @@ class Alignment(Generic[Partition, Record]):
         return None if queue is None else queue.reached_ms
 
 
-def _time(pair: tuple[int, object]) -> int:
-    return pair[0]
+def in_order(parts: Sequence[Taken[Partition, Record]]) -> list[Record]:
+    """Return the records of several partitions in the order of their times."""
+    if len(parts) == 1:
+        return parts[0].records
+    pairs = [pair for part in parts for pair in zip(part.times, part.records, strict=True)]
+    pairs.sort(key=itemgetter(0))
+    return [record for _, record in pairs]

@@ -6,7 +6,7 @@ cannot map is a reject. Personal features are redacted before anything leaves th
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
@@ -17,7 +17,7 @@ from streams.columns.digest import record_digest
 from streams.columns.raw import Reject
 from streams.columns.schema import Role
 from streams.columns.times import arrival_ms
-from streams.kafka.messages import SourceMessages, metadata_paths
+from streams.kafka.messages import KeyedValue, SourceMessages, metadata_paths
 from streams.mapping.mapper import MappedChunk, MessageMapper, deletions_in
 from streams.mapping.tools import MappingTools
 from streams.messages.reject import ORIGINAL_BYTES_MAX, RejectMessage
@@ -41,16 +41,16 @@ class MappedMessages:
     """Result of mapping some messages.
 
     Attributes:
-        predictions: canonical messages for the topic of predictions: value and key, as `produce_batch` takes them.
+        predictions: canonical messages for the topic of predictions: key and value.
         labels: the same for the topic of labels.
         heartbeats: labels without a key, to be sent to every partition.
         rejects: messages that could not be mapped.
         filtered: number of messages that no source selects; of those without a value, the ones that every source skips.
     """
 
-    predictions: list[dict[str, Any]] = field(default_factory=list)
-    labels: list[dict[str, Any]] = field(default_factory=list)
-    heartbeats: list[dict[str, Any]] = field(default_factory=list)
+    predictions: list[KeyedValue] = field(default_factory=list)
+    labels: list[KeyedValue] = field(default_factory=list)
+    heartbeats: list[KeyedValue] = field(default_factory=list)
     rejects: list[RejectMessage] = field(default_factory=list)
     filtered: int = 0
 
@@ -133,9 +133,9 @@ class TopicMapper:
                 detail = f"its canonical message has {size:,} bytes, and {self._payload_bytes_max:,} are carried"
                 rejects.append(Reject(row, RejectReason.TOO_LARGE, detail, 0))
             elif key is not None:
-                found.append({"value": value, "key": key})
+                found.append((key, value))
             else:
-                mapped.heartbeats.append({"value": value})
+                mapped.heartbeats.append((None, value))
         mapped.rejects += self._rejects(messages, role, rejects, seen_at_ms)
         return {*rows, *(reject.row for reject in rejects)}
 

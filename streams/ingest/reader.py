@@ -1,12 +1,12 @@
 """Reads a worker's source partitions as one log in the order of their timestamps: see `streams.ingest.alignment`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from streams.ingest.alignment import Alignment
+from streams.ingest.alignment import Alignment, Taken, in_order
 from streams.ingest.assignment import SourcePartition
 
 __all__ = ["SourceRead", "SourceReader"]
@@ -66,34 +66,39 @@ class SourceReader:
         self._paused.clear()
         self._size.clear()
 
-    def read(self, consumer: Consumer, starts: dict[SourcePartition, int], messages: Iterable[Message]) -> SourceRead:
+    def read(
+        self,
+        consumer: Consumer,
+        starts: dict[SourcePartition, int],
+        messages: Mapping[SourcePartition, Sequence[Message]],
+    ) -> SourceRead:
         """Add messages, none of them an error, and return those that need not wait any more.
 
         Args:
             consumer: where the messages come from.
             starts: the partitions that are read, with the offsets at which they were last assigned.
-            messages: just consumed.
+            messages: just consumed, by partition.
         """
         now_s = self._clock()
-        for message in messages:
-            partition = (message.topic() or "", message.partition() or 0)
+        for partition, some in messages.items():
             if partition in starts:  # else it was stopped
-                self._alignment.add(partition, message, message.timestamp()[1])
+                self._alignment.add(partition, some, [stamp for _, stamp in map(Message.timestamp, some)])
                 self._heard_s[partition] = now_s
-                self._size[partition] = self._size.get(partition, 0) + len(message.value() or b"")
+                self._size[partition] = self._size.get(partition, 0) + _bytes(some)
         self._alignment.keep_only(starts)
         positions = self._positions(consumer, starts)
         behind = [partition for partition in starts if self._is_behind(consumer, partition, positions, now_s)]
-        found: dict[str, list[Message]] = {}
-        first: dict[SourcePartition, int] = {}
-        for message in self._alignment.take(behind):
-            topic, offset = message.topic() or "", message.offset() or 0
-            partition = (topic, message.partition() or 0)
-            first.setdefault(partition, offset)
-            found.setdefault(topic, []).append(message)
-            self._size[partition] -= len(message.value() or b"")
+        taken = self._alignment.take(behind)
+        parts: dict[str, list[Taken[SourcePartition, Message]]] = {}
+        for one in taken:
+            self._size[one.partition] -= _bytes(one.records)
+            parts.setdefault(one.partition[0], []).append(one)
         self._pause_and_resume(consumer, starts)
-        return SourceRead(found, first, {partition: self._following(partition, positions) for partition in first})
+        return SourceRead(
+            {topic: in_order(some) for topic, some in parts.items()},
+            {one.partition: one.records[0].offset() or 0 for one in taken},
+            {one.partition: self._following(one.partition, positions) for one in taken},
+        )
 
     def _positions(self, consumer: Consumer, starts: dict[SourcePartition, int]) -> dict[SourcePartition, int]:
         found = consumer.position([TopicPartition(*partition) for partition in starts]) if starts else []
@@ -132,3 +137,8 @@ class SourceReader:
         messages = min(most, max(least, WAITING_MESSAGES_MAX // partitions))
         size = self._size.get(partition, 0) / (WAITING_BYTES_MAX / partitions)
         return max(self._alignment.count(partition) / messages, size)
+
+
+def _bytes(messages: Iterable[Message]) -> int:
+    """Return the size of the values of messages."""
+    return sum(map(len, filter(None, map(Message.value, messages))))

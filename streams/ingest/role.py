@@ -20,9 +20,9 @@ from streams.ingest.poison_pill import PoisonPillGuard, RecordPosition
 from streams.ingest.preflight import check_destinations, check_sources, message_bytes_max
 from streams.ingest.reader import SourceRead, SourceReader
 from streams.kafka.client import KafkaClients
-from streams.kafka.consume import IDLE_S, consume_batch
+from streams.kafka.consume import IDLE_S, by_partition, consume_batch
 from streams.kafka.fencing import membership_ended
-from streams.kafka.messages import SourceMessages
+from streams.kafka.messages import KeyedValue, SourceMessages
 from streams.kafka.topics import Topics
 from streams.kafka.transaction import Transactions, TransactionUndoneError
 from streams.mapping.tools import MappingTools
@@ -135,13 +135,10 @@ class IngestRole:
 
     def _read(self, consumer: Consumer, messages: Sequence[Message]) -> SourceRead:
         """Handle error messages; return the others that need not wait for other partitions."""
-        good = []
-        for message in messages:
-            if message.error() is None:
-                good.append(message)
-            else:
-                self._read_error(consumer, message)
-        batch = self._reader.read(consumer, self._assignment.positions, good)
+        found, errors = by_partition(messages)
+        for message in errors:
+            self._read_error(consumer, message)
+        batch = self._reader.read(consumer, self._assignment.positions, found)
         for topic in batch.messages:
             self._read_errors.pop(topic, None)
         return batch
@@ -192,11 +189,11 @@ class IngestRole:
                 send(topic, messages)
         if mapped.heartbeats:
             for number in range(topics.partitions):
-                send(topics.labels, [dict(message) for message in mapped.heartbeats], number)
-        by_partition: dict[int, list[dict[str, Any]]] = {}
+                send(topics.labels, mapped.heartbeats, number)
+        by_partition: dict[int, list[KeyedValue]] = {}
         for reject in mapped.rejects:
             number = reject.source_partition % topics.partitions
-            by_partition.setdefault(number, []).append({"value": reject.encode()})
+            by_partition.setdefault(number, []).append((None, reject.encode()))
         for number, rejects in by_partition.items():
             send(topics.rejects, rejects, number)
         self._transactions.commit(self._assignment.to_commit(batch.following), metadata)

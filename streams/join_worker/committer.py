@@ -75,13 +75,12 @@ class StepCommitter:
             record, number = step.record, step.record.partition
             revisions = step.effects.outcomes
             values = self._wire.encode(number, record.sequence, revisions)
-            keys = self._wire.keys(revisions)
-            outcomes = [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
-            rejects = [{"value": value} for value in join_rejects(step, self._topics, record.now)]
+            outcomes = list(zip(self._wire.keys(revisions), values, strict=True))
+            rejects = [(None, value) for value in join_rejects(step, self._topics, record.now)]
             for topic, messages in (
                 (self._topics.outcomes, outcomes),
                 (self._topics.rejects, rejects),
-                (self._topics.ledger, [{"value": record.encode()}]),
+                (self._topics.ledger, [(None, record.encode())]),
             ):
                 if messages:
                     self._transactions.send(topic, messages, number)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from joins import Idle, policy_from
 from joins.watermark import PREDICTIONS
@@ -24,8 +24,9 @@ from streams.join_worker.idleness import Idleness
 from streams.join_worker.recovery import TaskRestorer
 from streams.join_worker.task import Incoming, StepResult
 from streams.kafka.client import KafkaClients
-from streams.kafka.consume import IDLE_S, consume_batch
+from streams.kafka.consume import IDLE_S, TopicPartitionKey, by_partition, consume_batch
 from streams.kafka.fencing import membership_ended
+from streams.kafka.messages import PartitionMessages
 from streams.kafka.topics import Topics, check_topics, partition_counts
 from streams.kafka.transaction import Transactions, TransactionUndoneError
 from streams.messages.canonical import CanonicalReader
@@ -221,21 +222,23 @@ class JoinRole:
 
     def _by_partition(self, consumer: Consumer, messages: Iterable[Message]) -> dict[int, Incoming]:
         """Return the messages by partition, with the next offsets after them."""
-        found: dict[tuple[str, int], Incoming] = {}
         incoming: dict[int, Incoming] = {}
+        moved: list[TopicPartitionKey] = []
         predictions, labels, _ = self._topics.inputs
-        for message in messages:
-            if (error := message.error()) is not None:
-                self._read_error(message, error)
-                continue
-            topic, number = message.topic() or "", message.partition() or 0
+        found, errors = by_partition(messages)
+        for message in errors:
+            self._read_error(message)
+        for (topic, number), some in found.items():
             if number not in self._assignment.tasks:
                 continue  # it was stopped, and is read again once it is restored
-            one = found.get((topic, number))
-            if one is None:
-                one = found[topic, number] = incoming.setdefault(number, Incoming())
-            (one.predictions if topic == predictions else one.labels if topic == labels else one.commands).add(message)
-        moved = list(found)
+            one, columns = incoming.setdefault(number, Incoming()), PartitionMessages.of(some)
+            if topic == predictions:
+                one.predictions = columns
+            elif topic == labels:
+                one.labels = columns
+            else:
+                one.commands = columns
+            moved.append((topic, number))
         for number, task in self._assignment.tasks.items():
             if task.has_waiting_command and number not in incoming:
                 incoming[number] = Incoming()
@@ -317,10 +320,13 @@ class JoinRole:
             unread[one] = None if high < 0 else max(0, high - max(positions[one], at.offset))
         return unread
 
-    def _read_error(self, message: Message, error: Any) -> None:  # noqa: ANN401 - the library's
+    def _read_error(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            return
         if (fenced := membership_ended(error, self._instance)) is not None:
             raise fenced
         log.warning("%s, partition %s: %s", message.topic(), message.partition(), error.str())
-        number = message.partition()
-        if number in self._assignment.tasks and error.code() in (error._AUTO_OFFSET_RESET, error.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - its public name
+        is_gone = error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 - its public name
+        if is_gone and (number := message.partition()) in self._assignment.tasks:
             self._missing.add(number)

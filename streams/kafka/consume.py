@@ -1,11 +1,15 @@
 """Reads the next batch of a consumer: soon where there is something to read, and seldom where there is not."""
 
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from confluent_kafka import Consumer, Message
 
-__all__ = ["IDLE_S", "consume_batch"]
+__all__ = ["IDLE_S", "TopicPartitionKey", "by_partition", "consume_batch"]
+
+TopicPartitionKey = tuple[str, int]
+"""Topic and number of a partition."""
 
 IDLE_S: Final = 0.5
 """Longest wait for a first message: a role without any wakes up twice a second, for other work and to be stopped."""
@@ -30,3 +34,19 @@ def consume_batch(consumer: Consumer, count: int, batch_s: float, wait_s: float 
         left_s = batch_s - (time.monotonic() - started_s)
         messages += consumer.consume(count - 1, timeout=max(left_s, batch_s * _AFTER_FIRST))
     return messages
+
+
+def by_partition(messages: Iterable[Message]) -> tuple[dict[TopicPartitionKey, list[Message]], list[Message]]:
+    """Return messages by the partitions that they are of, and those that tell errors of the client."""
+    found: dict[TopicPartitionKey, list[Message]] = {}
+    errors: list[Message] = []
+    for message in messages:
+        if message.error() is not None:
+            errors.append(message)
+            continue
+        partition = (message.topic() or "", message.partition() or 0)
+        if partition in found:
+            found[partition].append(message)
+        else:
+            found[partition] = [message]
+    return found, errors

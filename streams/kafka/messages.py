@@ -16,10 +16,13 @@ from schemas.config.record_metadata import HEADER_PREFIX, HEADERS_PATH, METADATA
 from streams.columns.scalar import NON_SCALAR
 from streams.readers.json_records import RecordMetadata
 
-__all__ = ["Headers", "PartitionMessages", "SourceMessages", "metadata_paths"]
+__all__ = ["Headers", "KeyedValue", "PartitionMessages", "SourceMessages", "metadata_paths"]
 
 Headers = list[tuple[str, bytes | None]] | None
 """Headers of one message; None where it has none."""
+
+KeyedValue = tuple[bytes | None, bytes]
+"""A message to send: its key, None where it has none, and its value."""
 
 
 @dataclass
@@ -45,12 +48,12 @@ class SourceMessages:
         """Return messages of a topic as columns; the caller has taken out the client's error messages."""
         return cls(
             topic,
-            [message.value() for message in messages],
-            [cast("int", message.partition()) for message in messages],
-            [cast("int", message.offset()) for message in messages],
-            [message.timestamp()[1] for message in messages],
-            [message.key() for message in messages],
-            [cast("Headers", message.headers()) for message in messages],
+            list(map(Message.value, messages)),
+            cast("list[int]", list(map(Message.partition, messages))),
+            cast("list[int]", list(map(Message.offset, messages))),
+            [stamp for _, stamp in map(Message.timestamp, messages)],
+            list(map(Message.key, messages)),
+            cast("list[Headers]", list(map(Message.headers, messages))),
         )
 
     def __len__(self) -> int:
@@ -98,11 +101,15 @@ class PartitionMessages:
     values: list[bytes] = field(default_factory=list)
     timestamps: list[int] = field(default_factory=list)
 
-    def add(self, message: Message) -> None:
-        """Append a message; a missing value becomes an empty one, which is unreadable as a record."""
-        self.offsets.append(message.offset() or 0)
-        self.values.append(message.value() or b"")
-        self.timestamps.append(message.timestamp()[1])
+    @classmethod
+    def of(cls, messages: Sequence[Message]) -> "PartitionMessages":
+        """Return messages as columns; a missing value becomes an empty one, which is unreadable as a record."""
+        values = list(map(Message.value, messages))
+        return cls(
+            cast("list[int]", list(map(Message.offset, messages))),
+            [value or b"" for value in values] if None in values else cast("list[bytes]", values),
+            [stamp for _, stamp in map(Message.timestamp, messages)],
+        )
 
     @property
     def columns(self) -> tuple[list[int], list[bytes], list[int]]:

@@ -87,11 +87,11 @@ def read_range(
         deadline = time.monotonic() + VISIBLE_WITHIN_S
         reached = first
         while reached < following:
-            piece = PartitionMessages()
+            some = []
             for message in reader.consume(MESSAGES_PER_READ, timeout=0.5):
                 at_end = _is_end(clients, message, topic, partition)
                 if not at_end and (message.offset() or 0) < following:
-                    piece.add(message)
+                    some.append(message)
                 elif at_end and until_end:
                     reached = following
             position = reader.position([start])[0].offset
@@ -105,8 +105,8 @@ def read_range(
                     where=f"topic {topic}, partition {partition}",
                     hint="A transaction may hang: kafka-transactions.sh find-hanging shows it.",
                 )
-            if len(piece):
-                yield piece
+            if some:
+                yield PartitionMessages.of(some)
     finally:
         reader.close()
 

@@ -8,13 +8,14 @@ group's committed offsets (`streams.join_worker.recovery`).
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from streams.kafka.client import KafkaClients, broker_error
 from streams.kafka.fencing import FencedError
+from streams.kafka.messages import KeyedValue
 
 __all__ = ["TransactionUndoneError", "Transactions"]
 
@@ -33,6 +34,9 @@ RETRIES_MAX = 10
 """Of a call whose error librdkafka reports as retriable."""
 
 ANY_PARTITION = -1
+
+QUEUE_FULL_S = 0.05
+"""Wait before a message is offered again to a full queue."""
 
 GROUP_METADATA_PREFIX = b"CGMDv2:"
 """librdkafka's serialised group metadata begins with it; the generation follows, as a signed 32-bit integer."""
@@ -89,21 +93,25 @@ class Transactions:
         self._is_open = True
         self._crash("begun")
 
-    def send(self, topic: str, messages: Sequence[dict[str, Any]], partition: int = ANY_PARTITION) -> None:
-        """Add messages ({value, key?}) to the open transaction, by default to the partitions of their keys.
+    def send(self, topic: str, messages: Iterable[KeyedValue], partition: int = ANY_PARTITION) -> None:
+        """Add messages to the open transaction, by default to the partitions of their keys.
 
-        The library's `produce_batch` ignores a partition that a message itself names (measured).
+        Raises:
+            TransactionUndoneError: one was refused.
         """
         producer = self._live()
-        unsent = list(messages)
-        while unsent:
-            producer.produce_batch(topic, unsent, partition)
-            unsent = [message for message in unsent if "_error" in message]
-            for message in unsent:
-                fault = message.pop("_error")
-                if fault.code() != fault._QUEUE_FULL:  # noqa: SLF001 - its public name
-                    raise TransactionUndoneError(f"{topic}: {fault.str()}")
-            producer.poll(0.05 if unsent else 0)
+        produce = producer.produce
+        for key, value in messages:
+            while True:
+                try:
+                    produce(topic, value, key, partition)
+                except BufferError:
+                    producer.poll(QUEUE_FULL_S)
+                except KafkaException as error:
+                    raise TransactionUndoneError(f"{topic}: {error.args[0].str()}") from None
+                else:
+                    break
+        producer.poll(0)
         self._crash("sent")
 
     def commit(self, offsets: list[TopicPartition], group_metadata: Any) -> None:  # noqa: ANN401 - opaque in the library

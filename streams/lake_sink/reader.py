@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.errors import LakeError, TruthloopError
-from streams.kafka.consume import consume_batch
+from streams.kafka.consume import by_partition, consume_batch
 from streams.kafka.fencing import membership_ended
 from streams.kafka.messages import PartitionMessages
 from streams.lake_sink.backpressure import is_full, tables_to_pause
 from streams.lake_sink.buffer import MemoryShare
 from streams.lake_sink.commit import PartitionRows
-from streams.lake_sink.cut import INPUTS, STEPPED, TABLES, PendingPartition
+from streams.lake_sink.cut import STEPPED, TABLES, PendingPartition
 from streams.readers.json_lines import no_cycle_search
 from streams.runtime.health import Health
 
@@ -86,20 +86,13 @@ class LakeReader:
         Raises:
             FencedError: another worker has this worker's slot.
         """
-        found: dict[tuple[str | None, int | None], list[Message]] = {}
         with no_cycle_search():
-            for message in consume_batch(self._consumer, MESSAGES_PER_READ, READ_S, wait_s):
-                if message.error() is not None:
-                    self._read_error(message)
-                    continue
-                partition = (message.topic(), message.partition())
-                if partition in found:
-                    found[partition].append(message)
-                else:
-                    found[partition] = [message]
+            found, errors = by_partition(consume_batch(self._consumer, MESSAGES_PER_READ, READ_S, wait_s))
+        for message in errors:
+            self._read_error(message)
         if self.is_reset:  # the messages may be of partitions that another worker has by now
             return 0
-        count = sum(self._add(topic or "", number or 0, messages) for (topic, number), messages in found.items())
+        count = sum(self._add(topic, number, messages) for (topic, number), messages in found.items())
         self._note_positions()
         return count
 
@@ -171,7 +164,7 @@ class LakeReader:
         if pending is None or self.is_reset:
             return 0
         table = self._tables[topic]
-        some = _columns(messages, with_times=table in INPUTS)
+        some = PartitionMessages.of(messages)
         if some.offsets[0] < pending.buffers[table].position:
             log.warning("%s, partition %d: offset %d was read twice", topic, number, some.offsets[0])
             self.reset()
@@ -217,11 +210,3 @@ class LakeReader:
         log.warning("%s, partition %s: %s", message.topic(), message.partition(), error.str())
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - its public name
             self.reset()  # the next positions from the lake report what is missing
-
-
-def _columns(messages: list[Message], *, with_times: bool) -> PartitionMessages:
-    """Return messages as columns; takes half as long as adding them one by one."""
-    offsets = [message.offset() or 0 for message in messages]
-    values = [message.value() or b"" for message in messages]
-    times = [message.timestamp()[1] for message in messages] if with_times else [0] * len(messages)
-    return PartitionMessages(offsets, values, times)

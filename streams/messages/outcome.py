@@ -94,11 +94,10 @@ class OutcomeWire:
         output_at, first = self._output_at, self._first_slice
         messages = []
         for row in revisions:
-            *facts, projected = row
-            version, weight = projected[:_OUTPUTS_FROM]
-            output = projected[output_at[row.kind]]
-            slices = make_slices(*projected[first:])
-            messages.append(encode(make(1, sequence, partition, *facts, version, weight, output, slices)))
+            projected = row.projection
+            output, slices = projected[output_at[row.kind]], make_slices(*projected[first:])
+            facts = make(1, sequence, partition, *row[:-1], projected[0], projected[1], output, slices)
+            messages.append(encode(facts))
         return messages
 
     @staticmethod

@@ -6,6 +6,7 @@ A path is first a literal name, then nested fields. Values of one type keep it; 
 
 import re
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, Final
 
 import msgspec
@@ -71,8 +72,8 @@ def _filled(found: list[Any], others: list[Any]) -> list[Any]:
 
 def _pick(objects: Sequence[Any], name: str) -> list[Any]:
     try:
-        return [value.get(name) for value in objects]
-    except AttributeError:  # not all of them are objects
+        return list(map(dict.get, objects, repeat(name)))
+    except TypeError:  # not all of them are objects
         return [value.get(name) if type(value) is dict else None for value in objects]
 
 

@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
+from operator import add
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +26,8 @@ __all__ = ["MAX_DEPTH", "ParsedLines", "no_cycle_search", "parse_lines"]
 
 MAX_DEPTH: Final = 64
 """Nested objects and lists. No scoring record comes near it; the parsers of later stages fail at some depth."""
+LINES_AT_ONCE: Final = 128
+"""Most lines that are decoded without a look at each."""
 _NAME: Final = re.compile(rb'"\s*:')
 _NOT_FINITE: Final = re.compile(rb"NaN|Infinity|[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
 """What a text contains that has a number which is not finite; most texts with it have none."""
@@ -77,32 +81,72 @@ def parse_lines(lines: Sequence[bytes], first_row: int) -> ParsedLines:
         lines: without newlines; a line above `MAX_LINE_BYTES` is rejected without parsing.
         first_row: record number of the first line.
     """
-    objects: list[dict[str, Any]] = []
-    positions: list[int] = []
-    rejects: list[Reject] = []
-    blank = 0
-    for position, line in enumerate(lines):
-        try:
-            value = _decoded(line) if len(line) <= MAX_LINE_BYTES else None
-            if type(value) is dict:
-                _check_whole(line, value)
-                objects.append(value)
-                positions.append(position)
-                continue
-            reason, detail = _NO_OBJECT if len(line) <= MAX_LINE_BYTES else _TOO_LARGE
-        except (_TooDeepError, RecursionError):
-            reason, detail = RejectReason.TOO_DEEP, f"nested deeper than {MAX_DEPTH}"
-        except RepeatedNameError:
-            reason, detail = RejectReason.DUPLICATE_JSON_KEY, "an object has the same name twice"
-        except UnicodeDecodeError:
-            reason, detail = RejectReason.NOT_JSON, "not UTF-8"
-        except ValueError as error:  # the decoders' own errors are ValueErrors, as is an integer of too many digits
-            if not line.strip():
-                blank += 1
-                continue
-            reason, detail = RejectReason.NOT_JSON, _syntax_detail(error)
-        rejects.append(Reject(first_row + position, reason, detail, record_digest(line)))
-    return ParsedLines(objects, positions, rejects, len(lines) - blank)
+    parsed = ParsedLines([], [], [], 0)
+    for start in range(0, len(lines), LINES_AT_ONCE):
+        _parse(parsed, lines[start : start + LINES_AT_ONCE], start, first_row)
+    return parsed
+
+
+def _parse(parsed: ParsedLines, lines: Sequence[bytes], start: int, first_row: int) -> None:
+    """Add lines, of which the first has the position `start`: at once, or in halves until a line is alone."""
+    objects = _plain_objects(lines)
+    if objects is not None:
+        parsed.objects += objects
+        parsed.positions += range(start, start + len(lines))
+        parsed.rows_read += len(lines)
+    elif len(lines) == 1:
+        _parse_line(parsed, lines[0], start, first_row)
+    else:
+        half = len(lines) // 2
+        _parse(parsed, lines[:half], start, first_row)
+        _parse(parsed, lines[half:], start + half, first_row)
+
+
+def _plain_objects(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
+    """Decode lines that are certainly valid objects, in half the time of one by one; None if one may be no such line.
+
+    Without escapes, quotes occur only around names and texts, so encoding an object again gives fewer quotes if a name
+    that was there twice was dropped, and never more.
+    """
+    if max(map(len, lines)) > MAX_LINE_BYTES:
+        return None
+    joined = b"\n".join(lines)
+    if b"\\" in joined:
+        return None
+    depths = map(add, map(bytes.count, lines, repeat(b"{")), map(bytes.count, lines, repeat(b"[")))
+    if max(depths) > MAX_DEPTH:
+        return None
+    try:
+        objects = list(map(_decode, lines))
+    except (ValueError, RecursionError):
+        return None
+    is_whole = set(map(type, objects)) == {dict} and _encode(objects).count(b'"') == joined.count(b'"')
+    return objects if is_whole else None
+
+
+def _parse_line(parsed: ParsedLines, line: bytes, position: int, first_row: int) -> None:
+    """Add a line's object, or the reason why it has none."""
+    try:
+        value = _decoded(line) if len(line) <= MAX_LINE_BYTES else None
+        if type(value) is dict:
+            _check_whole(line, value)
+            parsed.objects.append(value)
+            parsed.positions.append(position)
+            parsed.rows_read += 1
+            return
+        reason, detail = _NO_OBJECT if len(line) <= MAX_LINE_BYTES else _TOO_LARGE
+    except (_TooDeepError, RecursionError):
+        reason, detail = RejectReason.TOO_DEEP, f"nested deeper than {MAX_DEPTH}"
+    except RepeatedNameError:
+        reason, detail = RejectReason.DUPLICATE_JSON_KEY, "an object has the same name twice"
+    except UnicodeDecodeError:
+        reason, detail = RejectReason.NOT_JSON, "not UTF-8"
+    except ValueError as error:  # the decoders' own errors are ValueErrors, as is an integer of too many digits
+        if not line.strip():
+            return
+        reason, detail = RejectReason.NOT_JSON, _syntax_detail(error)
+    parsed.rejects.append(Reject(first_row + position, reason, detail, record_digest(line)))
+    parsed.rows_read += 1
 
 
 def _decoded(line: bytes) -> Any:  # noqa: ANN401 - any JSON value
@@ -128,14 +172,7 @@ def _syntax_detail(error: ValueError) -> str:
 
 
 def _check_whole(line: bytes, value: dict[str, Any]) -> None:
-    """Refuse a line that is nested too deep or has a name twice in one object.
-
-    The decoder keeps the last of two equal names. Without escapes, quotes occur only around names and texts, so
-    encoding the value again gives fewer quotes if a name was dropped.
-    """
-    is_simple = b"\\" not in line and line.count(b"{") + line.count(b"[") <= MAX_DEPTH
-    if is_simple and line.count(b'"') == _encode(value).count(b'"'):
-        return
+    """Refuse a line that is nested too deep or has a name twice in one object, of which the decoder keeps the last."""
     # every name ends in a quote and a colon, so equal counts prove that none was dropped
     if _count_names(value, 1) != len(_NAME.findall(line)):
         json.loads(line, object_pairs_hook=names_once)

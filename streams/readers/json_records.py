@@ -209,6 +209,10 @@ def _fan_out(whole: JsonObjects, each: str) -> tuple[list[int], JsonObjects, lis
 
 def _unknown_features(objects: list[Any], known_names: frozenset[str]) -> list[pl.Series]:
     """Return the members of each object that are no known features, as one JSON object per record, and their faults."""
+    names: set[str] = set().union(*(value for value in objects if type(value) is dict))
+    if names <= known_names:
+        none, sound = pl.Series(UNKNOWN, [None], dtype=pl.String), pl.Series(INVALID, [False])
+        return [none.new_from_index(0, len(objects)), sound.new_from_index(0, len(objects))]
     encode = msgspec.json.Encoder(order="sorted").encode
     found: list[str | None] = []
     faults: list[bool] = []

@@ -74,12 +74,12 @@ def map_values(
 
 def predictions_of(made: MappedMessages) -> list[Record]:
     """Return the predictions as objects."""
-    return [json.loads(message["value"]) for message in made.predictions]
+    return [json.loads(value) for _, value in made.predictions]
 
 
 def labels_of(made: MappedMessages) -> list[Record]:
     """Return the labels as objects, without heartbeats."""
-    return [json.loads(message["value"]) for message in made.labels]
+    return [json.loads(value) for _, value in made.labels]
 
 
 def reasons_of(made: MappedMessages) -> list[tuple[int, str]]:

@@ -3,38 +3,18 @@
 from typing import Any
 
 import pytest
+from confluent_kafka import Message
 
 from streams.ingest import reader as source_reader
 from streams.ingest.reader import SHARE_MESSAGES, SourceReader
+from streams.kafka.consume import by_partition
 
 A, B = ("t", 0), ("t", 1)
 
 
-class Record:
-    """The parts of a message that the reader uses."""
-
-    def __init__(self, partition: int, offset: int, time_ms: int, size: int = 10) -> None:
-        self._facts = (partition, offset, time_ms, size)
-
-    def topic(self) -> str:
-        """Return the topic."""
-        return "t"
-
-    def partition(self) -> int:
-        """Return the partition."""
-        return self._facts[0]
-
-    def offset(self) -> int:
-        """Return the offset."""
-        return self._facts[1]
-
-    def timestamp(self) -> tuple[int, int]:
-        """Return type and time."""
-        return 1, self._facts[2]
-
-    def value(self) -> bytes:
-        """Return a value of the wanted size."""
-        return b"x" * self._facts[3]
+def record(partition: int, offset: int, time_ms: int, size: int = 10) -> Message:
+    """Return a message of a wanted size."""
+    return Message(topic="t", partition=partition, offset=offset, timestamp=(1, time_ms), value=b"x" * size)
 
 
 class FakeConsumer:
@@ -65,16 +45,18 @@ class FakeConsumer:
         self.paused -= {(one.topic, one.partition) for one in partitions}
 
 
-def read(reader: SourceReader, consumer: FakeConsumer, *records: Record) -> dict[tuple[str, int], int]:
+def read(reader: SourceReader, consumer: FakeConsumer, *messages: Message) -> dict[tuple[str, int], int]:
     """Give records to the reader and return the positions after those that it returns."""
-    for record in records:
-        consumer.positions["t", record.partition()] = record.offset() + 1
-    return reader.read(consumer, dict.fromkeys(consumer.ends, 0), records).following  # type: ignore[arg-type]
+    found, errors = by_partition(messages)
+    assert not errors
+    for partition, some in found.items():
+        consumer.positions[partition] = (some[-1].offset() or 0) + 1
+    return reader.read(consumer, dict.fromkeys(consumer.ends, 0), found).following  # type: ignore[arg-type]
 
 
-def ahead(count: int, size: int = 10) -> list[Record]:
+def ahead(count: int, size: int = 10) -> list[Message]:
     """Return records of partition 0 that are later than anything of partition 1."""
-    return [Record(0, offset, 1_000 + offset, size) for offset in range(count)]
+    return [record(0, offset, 1_000 + offset, size) for offset in range(count)]
 
 
 @pytest.mark.parametrize(("count", "size"), [(SHARE_MESSAGES[1] + 1, 1), (10, 1_001)])
@@ -84,10 +66,10 @@ def test_a_partition_that_is_far_ahead_is_paused(count: int, size: int, monkeypa
     consumer, reader = FakeConsumer({A: 10**6, B: 3}), SourceReader(lambda: 0.0)
     assert read(reader, consumer, *ahead(count - 1, size)) == {}
     assert consumer.paused == set()
-    assert read(reader, consumer, Record(0, count - 1, 5_000, size)) == {}
+    assert read(reader, consumer, record(0, count - 1, 5_000, size)) == {}
     assert consumer.paused == {A}
-    assert read(reader, consumer, Record(1, 0, 1), Record(1, 1, 2)) == {B: 2}
-    assert read(reader, consumer, Record(1, 2, 3)) == {A: count, B: 3}
+    assert read(reader, consumer, record(1, 0, 1), record(1, 1, 2)) == {B: 2}
+    assert read(reader, consumer, record(1, 2, 3)) == {A: count, B: 3}
     assert consumer.paused == set()
 
 
@@ -98,14 +80,14 @@ def test_many_partitions_share_what_may_wait(monkeypatch: pytest.MonkeyPatch) ->
     consumer, reader = FakeConsumer(ends), SourceReader(lambda: 0.0)
     read(reader, consumer, *ahead(2_500))
     assert consumer.paused == set()
-    read(reader, consumer, Record(0, 2_500, 9_000))
+    read(reader, consumer, record(0, 2_500, 9_000))
     assert consumer.paused == {A}
 
 
 def test_waiting_messages_are_not_committed() -> None:
     """The position to commit is that of the first message that still waits."""
     consumer, reader = FakeConsumer({A: 10**6, B: 10**6}), SourceReader(lambda: 0.0)
-    records = [Record(0, 0, 5), Record(0, 1, 7), Record(0, 2, 9), Record(1, 0, 7)]
+    records = [record(0, 0, 5), record(0, 1, 7), record(0, 2, 9), record(1, 0, 7)]
     assert read(reader, consumer, *records) == {A: 2, B: 1}
 
 
@@ -113,6 +95,6 @@ def test_a_partition_that_delivers_nothing_is_not_waited_for_for_ever() -> None:
     """Its leader may be away."""
     now = [0.0]
     consumer, reader = FakeConsumer({A: 10**6, B: 10**6}), SourceReader(lambda: now[0])
-    assert read(reader, consumer, Record(0, 0, 5)) == {}
+    assert read(reader, consumer, record(0, 0, 5)) == {}
     now[0] = source_reader.PATIENCE_S
     assert read(reader, consumer) == {A: 1}

@@ -46,8 +46,8 @@ def test_sources_of_one_topic_may_read_its_keys_in_their_own_form() -> None:
     as_text = source | {"key_format": "text", "where": {"$key": "7"}}
     keys = [b"\x00\x00\x00\x2a", b"\x00\x00\x00\x07", b"7"]
     found = map_values(loop_with(source, labels, as_text), [{"t": 10**12 + 5}] * 3, keys=keys)
-    assert [message["key"] for message in found.predictions] == [b"42", b"7", b"7"]
-    assert [message["key"] for message in found.labels] == [b"42"]
+    assert [key for key, _ in found.predictions] == [b"42", b"7", b"7"]
+    assert [key for key, _ in found.labels] == [b"42"]
     assert [(reject.reason, reject.source_row) for reject in found.rejects] == [("bad_key", 102)]
 
 
@@ -55,4 +55,4 @@ def test_a_hook_gets_the_decoded_key() -> None:
     """What cannot be decoded is no key for it."""
     source = {"topic": "t", "as": "predictions", "map": {"python": "ingest_hook:key_as_id"}, "key_format": "int64"}
     found = map_values(loop_with(source), [{"t": 10**12 + 5}] * 2, keys=[(2**40).to_bytes(8, "big"), b"x"])
-    assert [json.loads(message["value"])["id"] for message in found.predictions] == [str(2**40), "None"]
+    assert [json.loads(value)["id"] for _, value in found.predictions] == [str(2**40), "None"]

@@ -6,6 +6,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mapping_case import loop, map_file, reasons
 
 from streams.columns.digest import record_digest
@@ -103,6 +105,22 @@ def test_line_is_parsed_or_rejected(line: bytes, reason: str | None) -> None:
     [reject] = parsed.rejects
     assert (reject.row, reject.reason, reject.digest) == (11, reason, record_digest(line))
     assert len(reject.detail) < 80
+
+
+@given(
+    st.lists(
+        st.sampled_from([line for _, line, _ in CASES if len(line) < 1_000] + [b"", b'{"plain":"text"}'] * 20),
+        max_size=300,
+    )
+)
+def test_lines_are_parsed_at_once_as_one_by_one(lines: list[bytes]) -> None:
+    """What becomes of a line does not depend on the lines beside it."""
+    parsed = parse_lines(lines, first_row=5)
+    alone = [parse_lines([line], first_row=5 + position) for position, line in enumerate(lines)]
+    assert repr(parsed.objects) == repr([value for one in alone for value in one.objects])
+    assert parsed.positions == [position for position, one in enumerate(alone) if one.objects]
+    assert parsed.rejects == [reject for one in alone for reject in one.rejects]
+    assert parsed.rows_read == sum(one.rows_read for one in alone)
 
 
 def test_blank_lines_keep_the_numbering(tmp_path: Path) -> None:
