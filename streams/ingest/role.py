@@ -190,12 +190,12 @@ class IngestRole:
         if mapped.heartbeats:
             for number in range(topics.partitions):
                 send(topics.labels, mapped.heartbeats, number)
-        by_partition: dict[int, list[KeyedValue]] = {}
+        rejects: dict[int, list[KeyedValue]] = {}
         for reject in mapped.rejects:
             number = reject.source_partition % topics.partitions
-            by_partition.setdefault(number, []).append((None, reject.encode()))
-        for number, rejects in by_partition.items():
-            send(topics.rejects, rejects, number)
+            rejects.setdefault(number, []).append((None, reject.encode()))
+        for number, some in rejects.items():
+            send(topics.rejects, some, number)
         self._transactions.commit(self._assignment.to_commit(batch.following), metadata)
         self._assignment.advance(batch.following)
         self._guard.committed((*partition, at) for partition, at in batch.following.items())

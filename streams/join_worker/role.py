@@ -24,7 +24,7 @@ from streams.join_worker.idleness import Idleness
 from streams.join_worker.recovery import TaskRestorer
 from streams.join_worker.task import Incoming, StepResult
 from streams.kafka.client import KafkaClients
-from streams.kafka.consume import IDLE_S, TopicPartitionKey, by_partition, consume_batch
+from streams.kafka.consume import IDLE_S, by_partition, consume_batch
 from streams.kafka.fencing import membership_ended
 from streams.kafka.messages import PartitionMessages
 from streams.kafka.topics import Topics, check_topics, partition_counts
@@ -223,7 +223,7 @@ class JoinRole:
     def _by_partition(self, consumer: Consumer, messages: Iterable[Message]) -> dict[int, Incoming]:
         """Return the messages by partition, with the next offsets after them."""
         incoming: dict[int, Incoming] = {}
-        moved: list[TopicPartitionKey] = []
+        moved: list[tuple[str, int]] = []
         predictions, labels, _ = self._topics.inputs
         found, errors = by_partition(messages)
         for message in errors:

@@ -6,10 +6,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, Message
 
-__all__ = ["IDLE_S", "TopicPartitionKey", "by_partition", "consume_batch"]
-
-TopicPartitionKey = tuple[str, int]
-"""Topic and number of a partition."""
+__all__ = ["IDLE_S", "by_partition", "consume_batch"]
 
 IDLE_S: Final = 0.5
 """Longest wait for a first message: a role without any wakes up twice a second, for other work and to be stopped."""
@@ -36,9 +33,9 @@ def consume_batch(consumer: Consumer, count: int, batch_s: float, wait_s: float 
     return messages
 
 
-def by_partition(messages: Iterable[Message]) -> tuple[dict[TopicPartitionKey, list[Message]], list[Message]]:
-    """Return messages by the partitions that they are of, and those that tell errors of the client."""
-    found: dict[TopicPartitionKey, list[Message]] = {}
+def by_partition(messages: Iterable[Message]) -> tuple[dict[tuple[str, int], list[Message]], list[Message]]:
+    """Return messages by topic and number of their partition, and those that tell errors of the client."""
+    found: dict[tuple[str, int], list[Message]] = {}
     errors: list[Message] = []
     for message in messages:
         if message.error() is not None:

@@ -7,6 +7,7 @@ import pytest
 from effort import some
 from live_lake import (
     RECORDED_AT,
+    VIEWS,
     LiveLake,
     assert_same,
     assert_same_rows,
@@ -30,7 +31,6 @@ from truthloop.evidence.conservation import check_conservation
 
 HOUR_MS = 3_600_000
 POSITIONS = ["partition", "prediction_offset", "label_offset", "revision"]
-VIEWS = ("scored", "revisions", "counts", "coverage", "metrics", "unmatched", "rejects", "ledger", "all_labels")
 DEFINITIONS = {kind: label.definition for kind, label in CONFIG.labels.items()}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 from effort import some
-from live_lake import assert_same, assert_same_rows, settings_of, view_rows
+from live_lake import VIEWS, assert_same, assert_same_rows, settings_of, view_rows
 from replay_case import CLOSE_MS, CONFIG, Files, run, write_files
 
 from lake import Lake
@@ -19,8 +19,7 @@ from truthloop.evidence.conservation import check_conservation
 APPENDS = 5
 """Appends of one step: ledger, rejects, labels, predictions, outcomes."""
 
-VIEWS = ("scored", "revisions", "counts", "coverage", "metrics", "unmatched", "rejects", "ledger", "all_labels")
-VIEWS += ("truthloop_observed", "truthloop_stand")
+SHOWN = (*VIEWS, "truthloop_observed", "truthloop_stand")
 DEFINITIONS = {kind: label.definition for kind, label in CONFIG.labels.items()}
 
 
@@ -50,7 +49,7 @@ def test_an_incomplete_step_is_ignored(tmp_path: Path, *, back: int, checkpointe
         run(tmp_path / "whole", files.prediction_files, files.label_files, close_at_ms=CLOSE_MS)
     steps = Lake.open(tmp_path / "whole").applied("ledger", "replay")
     clean = interrupted(tmp_path / "clean", files, APPENDS * (steps - back))
-    before, expected = read_evidence(settings_of(clean)), view_rows(clean, VIEWS)
+    before, expected = read_evidence(settings_of(clean)), view_rows(clean, SHOWN)
     for appends in range(1, APPENDS):
         torn = interrupted(tmp_path / f"torn-{appends}", files, APPENDS * (steps - back) + appends)
         lake = Lake.open(torn)
@@ -60,5 +59,5 @@ def test_an_incomplete_step_is_ignored(tmp_path: Path, *, back: int, checkpointe
             for table in ("ledger", "outcomes"):
                 DeltaTable(str(torn / table)).create_checkpoint()
         assert_same(read_evidence(settings_of(torn)), before)
-        assert_same_rows(view_rows(torn, VIEWS), expected)
+        assert_same_rows(view_rows(torn, SHOWN), expected)
         assert check_conservation(lake, DEFINITIONS).violations == []

@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 RECORDED_AT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
+VIEWS = ("scored", "revisions", "counts", "coverage", "metrics", "unmatched", "rejects", "ledger", "all_labels")
+"""Views whose rows end with the last whole step."""
 TABLES = ("rejects", "labels", "predictions", "outcomes", "ledger")
 
 
