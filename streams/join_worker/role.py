@@ -231,13 +231,9 @@ class JoinRole:
         for (topic, number), some in found.items():
             if number not in self._assignment.tasks:
                 continue  # it was stopped, and is read again once it is restored
-            one, columns = incoming.setdefault(number, Incoming()), PartitionMessages.of(some)
-            if topic == predictions:
-                one.predictions = columns
-            elif topic == labels:
-                one.labels = columns
-            else:
-                one.commands = columns
+            one = incoming.setdefault(number, Incoming())
+            of_topic = one.predictions if topic == predictions else one.labels if topic == labels else one.commands
+            of_topic.extend(PartitionMessages.of(some))
             moved.append((topic, number))
         for number, task in self._assignment.tasks.items():
             if task.has_waiting_command and number not in incoming:

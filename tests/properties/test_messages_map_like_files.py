@@ -161,11 +161,11 @@ def test_messages_of_ingest_decode_to_the_same_frames(content: list[bytes], sour
     replayed = from_file(content, config)
     wire = PredictionWire(config) if role == "predictions" else LabelWire(config)
     sent = made.predictions if role == "predictions" else made.labels
-    frame, undecoded = wire.frame([message["value"] for message in sent])
+    frame, undecoded = wire.frame([value for _, value in sent])
     assert undecoded == []
     expected = replayed.records if role == "predictions" else replayed.records.filter(pl.col("op") != "heartbeat")
     assert frame.drop("row").equals(expected.drop("row"))
-    assert [message["key"].decode() for message in sent] == expected["key"].to_list()
+    assert [None if key is None else key.decode() for key, _ in sent] == expected["key"].to_list()
     assert len(made.heartbeats) == replayed.records.height - expected.height
     found = [(reject.source_row + 1, reject.reason) for reject in made.rejects]
     assert found == replayed.rejects.select("row", "reason").rows()
