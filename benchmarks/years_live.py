@@ -102,7 +102,8 @@ class LiveJoin:
             while not is_caught_up:
                 self._step(task, incoming, now_ms, found)
                 incoming, is_caught_up = Incoming(), task.partition.is_caught_up
-            task.flush_if_due(now_ms)
+            if task.is_flush_due(now_ms):
+                task.flush()
         return found
 
     def _step(self, task: PartitionTask, incoming: Incoming, now_ms: int, found: Round) -> None:

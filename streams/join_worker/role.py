@@ -22,7 +22,7 @@ from streams.join_worker.backpressure import LABELS, Lag, input_to_pause
 from streams.join_worker.committer import StepCommitter
 from streams.join_worker.idleness import Idleness
 from streams.join_worker.recovery import TaskRestorer
-from streams.join_worker.task import Incoming, StepResult
+from streams.join_worker.task import Incoming, PartitionTask, StepResult, tasks_to_flush
 from streams.kafka.client import KafkaClients
 from streams.kafka.consume import IDLE_S, by_partition, consume_batch
 from streams.kafka.fencing import membership_ended
@@ -44,8 +44,11 @@ log = logging.getLogger("truthloop.join")
 BATCH_MESSAGES = 20_000
 """Larger batches cost memory and gain nothing (measured; see benchmarks)."""
 
-BATCH_S = 0.05
-"""Longest time that a record waits to be read: the greater part of the join's latency."""
+BATCH_S = 0.025
+"""Longest time that a record waits to be read while there are others."""
+
+BEHIND_BATCH_S = 0.05
+"""The same while a whole batch is still to be read: fewer and larger turns, which cost less (measured)."""
 
 
 class JoinRole:
@@ -77,6 +80,7 @@ class JoinRole:
         self._wait_for_cluster = worker.wait_for_cluster
         self._backoff = Backoff(worker.health)
         self._missing: set[int] = set()
+        self._lag = 0
         self._turn = TurnClock("join", worker.health.registry)
 
     def run(self, should_stop: Callable[[], bool]) -> None:
@@ -119,7 +123,8 @@ class JoinRole:
             waiting = mine.restoring
             self._health.set_readiness(f"{waiting} partitions are being restored" if waiting else "")
         self._turn.ends("other")
-        messages = consume_batch(consumer, BATCH_MESSAGES, BATCH_S, BATCH_S if self._has_work else IDLE_S)
+        batch_s = BATCH_S if self._lag < BATCH_MESSAGES else BEHIND_BATCH_S
+        messages = consume_batch(consumer, BATCH_MESSAGES, batch_s, batch_s if self._has_work else IDLE_S)
         self._turn.ends("consume")
         metadata = consumer.consumer_group_metadata()
         if mine.has_changed:  # the messages may be of a partition that another worker has by now
@@ -138,8 +143,8 @@ class JoinRole:
             return
         unread = self._unread(consumer)
         self._apply_backpressure(consumer, unread)
-        lag = sum(count or 0 for count in unread.values())
-        self._backoff.report_progress(len(messages), lag + mine.is_waiting)
+        self._lag = sum(count or 0 for count in unread.values())
+        self._backoff.report_progress(len(messages), self._lag + mine.is_waiting)
 
     @property
     def _has_work(self) -> bool:
@@ -173,8 +178,8 @@ class JoinRole:
             return False
         self._turn.ends("commit")
         if not further:
-            for step in steps:
-                self._assignment.tasks[step.record.partition].flush_if_due(step.record.now)
+            for task in tasks_to_flush(self._tasks_of(steps)):
+                task.flush()
             self._turn.ends("flush")
         return True
 
@@ -187,8 +192,11 @@ class JoinRole:
         self._backoff.failed("place", error)
 
     def _is_flush_due(self) -> bool:
-        tasks = self._assignment.tasks
-        return any(tasks[step.record.partition].is_flush_due(step.record.now) for step in self._committer.steps)
+        return any(task.is_flush_due(now_ms) for task, now_ms in self._tasks_of(self._committer.steps))
+
+    def _tasks_of(self, steps: Iterable[StepResult]) -> list[tuple[PartitionTask, int]]:
+        """Return the task of each step, with the time of that step."""
+        return [(self._assignment.tasks[step.record.partition], step.record.now) for step in steps]
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._settle()

@@ -65,6 +65,11 @@ _CONSUMER_DEFAULTS: Mapping[str, Any] = {
     "max.partition.fetch.bytes": 4_000_000,
     "queued.max.messages.kbytes": 65_536,
 }
+_MEMBER_DEFAULTS: Mapping[str, Any] = {
+    # or every few records are an answer of their own, which costs broker and client more than the records; where there
+    # are fewer, the broker answers after `fetch.wait.max.ms`
+    "fetch.min.bytes": 30_000,
+}
 _CONSUMER: Mapping[str, Any] = {
     # the only assignor that gives one worker the same partitions of every topic; fixed, because the join would break
     # silently under another one
@@ -81,7 +86,11 @@ _PRODUCER_DEFAULTS: Mapping[str, Any] = {
     "queue.buffering.max.messages": 500_000,
 }
 _PRODUCER: Mapping[str, Any] = {"partitioner": "murmur2_random", "enable.idempotence": True, "acks": "all"}
-_CONSUMERS_ONLY = frozenset(_CONSUMER_DEFAULTS) | {"fetch.max.bytes", "max.poll.interval.ms", "session.timeout.ms"}
+_CONSUMERS_ONLY = (
+    frozenset(_CONSUMER_DEFAULTS)
+    | frozenset(_MEMBER_DEFAULTS)
+    | {"fetch.max.bytes", "max.poll.interval.ms", "session.timeout.ms"}
+)
 _PRODUCERS_ONLY = frozenset(_PRODUCER_DEFAULTS) | {
     *("compression.type", "linger.ms", "message.max.bytes", "transaction.timeout.ms")
 }
@@ -165,7 +174,7 @@ class KafkaClients:
         own: dict[str, Any] = {"group.id": group}
         if instance is not None:
             own["group.instance.id"] = instance
-        return self._make(Consumer, self._consumer_properties({**_CONSUMER, **own}))
+        return self._make(Consumer, {**_MEMBER_DEFAULTS, **self._consumer_properties({**_CONSUMER, **own})})
 
     def reader(self) -> Consumer:
         """Return a consumer for partitions that are assigned by hand; it commits nothing."""
