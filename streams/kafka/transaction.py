@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.kafka.client import KafkaClients, broker_error
 from streams.kafka.fencing import FencedError
@@ -29,6 +29,17 @@ CALL_TIMEOUT_S = 20.0
 
 ABORT_TIMEOUT_S = 5.0
 """The broker aborts it anyway, when the next producer begins."""
+
+_FENCED = frozenset(
+    {
+        KafkaError._FENCED,  # noqa: SLF001 - its public name
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
+    }
+)
+"""Another worker has this one's producer, or its membership. Who tried again would begin a new producer, and thereby
+shut the other one out."""
 
 RETRIES_MAX = 10
 """Of a call whose error librdkafka reports as retriable."""
@@ -178,7 +189,7 @@ class Transactions:
                 fault = error.args[0]
                 if fault.retriable() and fault.code() != fault._TIMED_OUT:  # noqa: SLF001 - its public name
                     continue
-                if fault.code() in (fault._FENCED, fault.INVALID_PRODUCER_EPOCH, fault.PRODUCER_FENCED):  # noqa: SLF001 - its public name
+                if fault.code() in _FENCED:
                     raise FencedError(
                         f"{name}: another worker has taken over the slot of {self._id}",
                         where=f"kafka {self._clients.bootstrap_servers}",

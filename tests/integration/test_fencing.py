@@ -1,15 +1,19 @@
 """A worker that is fenced: it ends where another one has its slot, and begins again where that can have been itself.
 
-Covers `streams.kafka.fencing`.
+Covers `streams.kafka.fencing` and `streams.kafka.transaction`.
 """
 
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, TopicPartition
+from ingest_case import TIME
+from ingest_loop import IngestLoop
 from kafka_fixture import QUICK_START
 from live_case import DAY_MS, Loop, Traffic, finish, lake_differences, running
 
+from streams.kafka.fencing import FencedError
+from streams.kafka.transaction import Transactions
 from truthloop.broker.local_broker import LocalBroker
 from truthloop.clock import now_ms
 
@@ -77,3 +81,43 @@ def test_a_worker_that_is_fenced_by_another_one_ends(kafka: str, tmp_path: Path,
         take_slot(loop, role, ENDS)
         assert process.wait(60) == 4
         assert BEGINS_AGAIN not in loop.log(role)
+
+
+def test_a_commit_under_a_membership_that_another_worker_has_replaced_ends_the_worker(
+    kafka: str, tmp_path: Path
+) -> None:
+    """At once, before its own client knows: if it tried again, its new producer would shut the other worker out."""
+    fields = {"key": "id", "time": TIME, "outputs.fraud": "s"}
+    source = {"topic": "scores", "as": "predictions", "map": fields}
+    loop = IngestLoop(tmp_path, kafka, [source])
+    loop.create("scores", 1)
+    topic, group = loop.topic("scores"), f"{loop.name}-ingest"
+
+    def member() -> Consumer:
+        """Join the group under the one name that both have, and return with the partition."""
+        consumer = loop.clients.member(group, instance="slot-0")
+        consumer.subscribe([topic])
+
+        def is_assigned() -> bool:
+            consumer.consume(1, timeout=0.1)
+            return bool(consumer.assignment())
+
+        loop.wait("its partition", is_assigned)
+        return consumer
+
+    earlier = member()
+    metadata = earlier.consumer_group_metadata()
+    later = member()
+    transactions = Transactions(loop.clients, f"{group}-0")
+    try:
+        transactions.begin()
+        with pytest.raises(FencedError, match="--slot N"):
+            transactions.commit([TopicPartition(topic, 0, 1)], metadata)
+        transactions.abandon()
+        transactions.begin()
+        transactions.commit([TopicPartition(topic, 0, 1)], later.consumer_group_metadata())
+        assert later.committed([TopicPartition(topic, 0)], timeout=30)[0].offset == 1
+    finally:
+        transactions.abandon()
+        later.close()
+        earlier.close()
