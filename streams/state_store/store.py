@@ -264,7 +264,7 @@ class RocksStore:
         changed, emptied = rows.to_store()
         for key in rows.keys[emptied].tolist():
             batch.delete(key.encode(), family)
-        # sorted, because RocksDB inserts each one from where the last one went: a third less CPU time
+        # sorted, because RocksDB inserts each one from where the last one went: a fifth less CPU time, sorting included
         for key, raw in sorted(zip(rows.keys[changed].tolist(), rows.stored(changed), strict=True)):
             put(key.encode(), raw, family)
         stored = self._stored

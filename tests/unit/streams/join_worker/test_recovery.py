@@ -4,16 +4,15 @@ from pathlib import Path
 
 import pytest
 from join_case import live_config
+from join_task import task_in
 from rocksdict import Options, Rdict
 
-from joins import Partition
 from schemas.errors import BrokerError, StateError
 from streams.join_worker import recovery
 from streams.join_worker.committed import CommittedPosition
 from streams.join_worker.recovery import TaskRestorer
 from streams.join_worker.task import PartitionTask, StoredCheckpoint
 from streams.kafka.client import KafkaClients
-from streams.ledger.rules import read_rules, rules_text
 from streams.messages.canonical import CanonicalReader
 from streams.state_store.store import RocksStore
 
@@ -39,10 +38,7 @@ def restorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskRestorer:
 
 def store_at(folder: Path, sequence: int) -> None:
     """Leave a partition's store on disk, with this many steps."""
-    rules = rules_text(CONFIG)
-    store = RocksStore(folder, KINDS)
-    partition = Partition(read_rules(rules).policy, store)
-    task = PartitionTask(0, partition, store, StoredCheckpoint(sequence, 0, partition.checkpoint, rules))
+    task = task_in(folder, CONFIG, sequence)
     task.flush()
     task.close()
 

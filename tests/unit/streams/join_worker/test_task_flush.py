@@ -8,48 +8,36 @@ from pathlib import Path
 import msgspec
 import pytest
 from join_case import live_config
+from join_task import task_in
 
-from joins import Idle, Partition
+from joins import Idle
 from streams.join_worker.task import (
     FLUSH_AFTER_MS,
     FLUSHED_KEYS,
     Incoming,
     PartitionTask,
-    StoredCheckpoint,
     tasks_to_flush,
 )
 from streams.kafka.messages import PartitionMessages
-from streams.ledger.rules import read_rules, rules_text
 from streams.messages.canonical import CanonicalReader
-from streams.state_store.store import RocksStore
 
 CONFIG = live_config("127.0.0.1:1")
 READER = CanonicalReader(CONFIG)
-RULES = rules_text(CONFIG)
 NOW_MS = 1_700_000_000_000
 DUE_MS = NOW_MS + FLUSH_AFTER_MS
 
 
 def task_with(folder: Path, keys: int) -> PartitionTask:
-    """Return a task with so many new predictions, at which no turn has looked yet."""
-    store = RocksStore(folder, list(CONFIG.labels))
-    partition = Partition(read_rules(RULES).policy, store)
-    task = PartitionTask(0, partition, store, StoredCheckpoint(0, 0, partition.checkpoint, RULES))
-    add_predictions(task, keys)
-    return task
-
-
-def add_predictions(task: PartitionTask, keys: int) -> None:
-    """Take a step with so many predictions of new keys."""
-    first = task.checkpoint.predictions_next
-    offsets = [*range(first, first + keys)]
+    """Return a task with predictions of so many new keys, at which no turn has looked yet."""
+    task = task_in(folder, CONFIG)
     outputs = {"click": 0.5, "sale": 1.0}
     values = [
-        msgspec.json.encode({"v": 1, "key": f"k{at}", "time": NOW_MS, "version": "v1", "outputs": outputs})
-        for at in offsets
+        msgspec.json.encode({"v": 1, "key": f"k{number}", "time": NOW_MS, "version": "v1", "outputs": outputs})
+        for number in range(keys)
     ]
-    predictions = PartitionMessages(offsets, values, [NOW_MS] * keys)
-    task.step(Incoming(predictions, predictions_next=first + keys), READER, NOW_MS, Idle())
+    predictions = PartitionMessages([*range(keys)], values, [NOW_MS] * keys)
+    task.step(Incoming(predictions, predictions_next=keys), READER, NOW_MS, Idle())
+    return task
 
 
 def at(now_ms: int, *tasks: PartitionTask) -> list[PartitionTask]:

@@ -7,30 +7,21 @@ from pathlib import Path
 
 import msgspec
 from join_case import live_config
+from join_task import task_in
 
-from joins import Idle, Partition, Withdrawal
-from streams.join_worker.task import Incoming, PartitionTask, StepResult, StoredCheckpoint
+from joins import Idle, Withdrawal
+from streams.join_worker.task import Incoming, PartitionTask, StepResult
 from streams.kafka.messages import PartitionMessages
 from streams.ledger.entry import LedgerRecord
-from streams.ledger.rules import read_rules, rules_text
 from streams.messages.canonical import CanonicalReader
 from streams.messages.command import WITHDRAWN_AT_ONCE, withdraw_commands
-from streams.state_store.store import RocksStore
 
 CONFIG = live_config("127.0.0.1:1")
 READER = CanonicalReader(CONFIG)
-RULES = rules_text(CONFIG)
 START_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
 NOW_MS = START_MS + 600 * MINUTE_MS
 KEYS = 30
-
-
-def task_in(folder: Path) -> PartitionTask:
-    """Return a task on a new store."""
-    store = RocksStore(folder, list(CONFIG.labels))
-    partition = Partition(read_rules(RULES).policy, store)
-    return PartitionTask(0, partition, store, StoredCheckpoint(0, 0, partition.checkpoint, RULES))
 
 
 def messages(values: list[bytes], first: int = 0) -> PartitionMessages:
@@ -67,7 +58,7 @@ def commanded(task: PartitionTask, values: list[bytes]) -> StepResult:
 
 def test_a_step_withdraws_what_a_command_names_and_the_ledger_has_it(tmp_path: Path) -> None:
     """Every outcome falls back; a copy of the command changes nothing; a redo of the entries is the same state."""
-    task = task_in(tmp_path / "0")
+    task = task_in(tmp_path / "0", CONFIG)
     read = task.step(records(), READER, NOW_MS, Idle())
     [(_, command)] = withdraw_commands("bf-1", {0: later_labels()})
     step = commanded(task, [command])
@@ -76,7 +67,7 @@ def test_a_step_withdraws_what_a_command_names_and_the_ledger_has_it(tmp_path: P
     assert task.checkpoint.counters.violations() == []
     again = commanded(task, [command])
     assert (again.effects.outcomes, again.effects.rejects) == ([], [])
-    other, incoming = task_in(tmp_path / "1"), records()
+    other, incoming = task_in(tmp_path / "1", CONFIG), records()
     for result in (read, step, again):
         entry = LedgerRecord.decode(result.record.encode())
         assert entry == result.record
@@ -90,7 +81,7 @@ def test_a_step_withdraws_what_a_command_names_and_the_ledger_has_it(tmp_path: P
 
 def test_a_step_takes_no_more_commands_than_its_entry_can_hold(tmp_path: Path) -> None:
     """The rest waits, its offset is not committed, and the next steps take it."""
-    task = task_in(tmp_path / "0")
+    task = task_in(tmp_path / "0", CONFIG)
     task.step(records(), READER, NOW_MS, Idle())
     many = [
         *later_labels(),
