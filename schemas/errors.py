@@ -5,6 +5,7 @@
     ├── InputError         an input file cannot be used (exit code 2)
     ├── BrokerError        the Kafka cluster cannot be reached, refuses a request, or cannot be started (exit code 4)
     │   └── ClusterAway    it does not answer; a role waits for it
+    ├── RegistryAway       the schema registry does not answer; ingest waits for it (exit code 4)
     ├── StateError         the join's local state cannot be used (exit code 1)
     └── LakeError          the lake cannot be read or written (exit code 1)
         ├── LakeConflict   another writer wrote the same range first
@@ -22,6 +23,7 @@ __all__ = [
     "LakeConflict",
     "LakeError",
     "LakeTooNew",
+    "RegistryAway",
     "StateError",
     "TruthloopError",
 ]
@@ -70,6 +72,12 @@ class BrokerError(TruthloopError):
 
 class ClusterAway(BrokerError):  # noqa: N818 - the tree above names what it is; the suffix adds nothing
     """The Kafka cluster does not answer, or not in time: the same request may work later."""
+
+
+class RegistryAway(TruthloopError):  # noqa: N818 - the same
+    """The schema registry does not answer, or does not know a schema yet: the same request may work later."""
+
+    exit_code = 4
 
 
 class StateError(TruthloopError):

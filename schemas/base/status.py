@@ -51,6 +51,8 @@ class RejectReason(StrEnum):
     BAD_OP = "bad_op"
     UNKNOWN_KIND = "unknown_kind"
     AVRO_OR_PROTOBUF = "avro_or_protobuf"
+    UNKNOWN_SCHEMA = "unknown_schema"
+    UNDECODABLE = "undecodable"
     HOOK_FAILED = "hook_failed"
     CRASHED_THE_PROCESS = "crashed_the_process"
     # by the join

@@ -27,6 +27,7 @@ from schemas.config.mapping import SourceMap
 from schemas.config.metric import MetricChoice, metrics_once
 from schemas.config.prediction import Name, PredictionConfig
 from schemas.config.privacy import privacy_problems
+from schemas.config.registry import SchemaRegistryConfig
 from schemas.config.retention import RetentionConfig, retention_problems
 from schemas.config.retrain import DriftConfig, RetrainConfig
 
@@ -71,6 +72,9 @@ class LoopConfig(StrictModel):
         description="arrival: a label is known once it has arrived; event: at its own time (files, demos).",
     )
     kafka: KafkaConfig | None = Field(default=None, description="Kafka cluster; left out if only files are read.")
+    schema_registry: SchemaRegistryConfig | None = Field(
+        default=None, description="Registry with the schemas of Avro values; left out if all values are JSON."
+    )
     lake: LakeConfig = Field(default_factory=LakeConfig, description="Where results are stored.")
     retention: RetentionConfig = Field(default_factory=RetentionConfig, description="How long records stay in it.")
     state: StateConfig = Field(default_factory=StateConfig, description="Where the join stores its state.")

@@ -28,7 +28,8 @@ INTERVAL_S = 5.0
 """Between two reconciliations when no notice comes."""
 
 REST_MAX_S = 10.0
-"""After a reconciliation the role rests for half of its duration, up to this: it uses a whole core only to catch up."""
+"""After a reconciliation that found nothing to log the role rests for half of its duration, up to this: it uses a whole
+core only to catch up."""
 
 DELIVERY_INTERVAL_S = 1.0
 
@@ -138,12 +139,13 @@ class FeedbackRole:
                     await app.rest(rest_s, should_stop)
                 if should_stop():
                     break
-                started_s, is_catching_up = time.monotonic(), False
+                started_s, moved, behind = time.monotonic(), 0, 0
                 if app.is_active() and not self._backoff.must_wait:
-                    is_catching_up = await self._advance(app, pool)
+                    moved, behind = await self._advance(app, pool)
                 elif not app.is_active():
                     self._backoff.report_progress(0, 0)
-                rest_s = min((time.monotonic() - started_s) / 2, REST_MAX_S)
+                is_catching_up = moved > 0 and behind > 0
+                rest_s = 0.0 if moved else min((time.monotonic() - started_s) / 2, REST_MAX_S)
             if deliveries.done() and not deliveries.cancelled():
                 deliveries.result()
             deliveries.cancel()
@@ -151,8 +153,8 @@ class FeedbackRole:
             pool.shutdown(wait=True, cancel_futures=True)
             await app.stop()
 
-    async def _advance(self, app: FaustApp, pool: ThreadPoolExecutor) -> bool:
-        """Reconcile once, publish the result, and return whether it has moved and there is more to be done."""
+    async def _advance(self, app: FaustApp, pool: ThreadPoolExecutor) -> tuple[int, int]:
+        """Reconcile once, publish the result, and return how far it has moved and how far it is behind."""
         loop = asyncio.get_running_loop()
         try:
             with self._worker.health.seconds.labels("feedback").time():
@@ -164,11 +166,11 @@ class FeedbackRole:
         except TruthloopError as error:
             self._backoff.failed("advance", error)
             self._backoff.report_progress(0, 1)
-            return False
+            return 0, 1
         self._backoff.succeeded("advance")
         self._worker.health.records.labels("feedback", "steps").inc(progress.moved)
         self._backoff.report_progress(progress.moved, progress.behind)
-        return progress.moved > 0 and progress.behind > 0
+        return progress.moved, progress.behind
 
     async def _deliver(self, app: FaustApp, should_stop: Callable[[], bool]) -> None:
         while not should_stop():

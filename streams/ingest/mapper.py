@@ -4,7 +4,7 @@ Every source of the topic sees every message. One that no source selects is filt
 cannot map is a reject. Personal features are redacted before anything leaves this module.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,7 +22,7 @@ from streams.mapping.mapper import MappedChunk, MessageMapper, deletions_in
 from streams.mapping.tools import MappingTools
 from streams.messages.reject import ORIGINAL_BYTES_MAX, RejectMessage
 from streams.messages.wire import encode_records
-from streams.readers.format import foreign_binary, json_text_in
+from streams.readers.format import Unusable, ValueFormat
 from streams.readers.json_lines import ParsedLines, no_cycle_search, parse_lines
 
 __all__ = ["PAYLOAD_BYTES_MAX", "MappedMessages", "TopicMapper"]
@@ -67,7 +67,7 @@ class TopicMapper:
     """Maps the messages of one topic.
 
     Args:
-        tools: hooks and redaction of the mapping.
+        tools: hooks, redaction and formats of the mapping.
         payload_bytes_max: limit of key and value of a canonical message.
     """
 
@@ -77,6 +77,7 @@ class TopicMapper:
         self._topic = topic
         self._sources = [source for source in config.ingest if source.topic == topic]
         self._mappers = [MessageMapper(source.as_, source, config, tools) for source in self._sources]
+        self._format = tools.format
         self._payload_bytes_max = payload_bytes_max
         # base64 makes an original a third longer; the rest of a reject is short
         self._original_bytes_max = min(ORIGINAL_BYTES_MAX, payload_bytes_max * 3 // 4 - REJECT_BYTES)
@@ -84,7 +85,11 @@ class TopicMapper:
         self._metadata_paths = sorted({path for source in self._sources for path in metadata_paths(source)})
 
     def map(self, messages: SourceMessages, seen_at_ms: int) -> MappedMessages:
-        """Map messages of the topic; `seen_at_ms` goes into their rejects."""
+        """Map messages of the topic; `seen_at_ms` goes into their rejects.
+
+        Raises:
+            RegistryAway: a schema cannot be read now.
+        """
         with no_cycle_search():
             return self._map(messages, seen_at_ms)
 
@@ -99,9 +104,9 @@ class TopicMapper:
 
     def _map(self, messages: SourceMessages, seen_at_ms: int) -> MappedMessages:
         values = messages.values
-        texts = [b"{}" if value is None else value if value[:1] == b"{" else json_text_in(value) for value in values]
+        texts, unusable = self._format.texts(values, missing=b"{}")
         parsed = _without_tombstones(parse_lines(texts, 0), values)
-        unreadable = _unreadable(parsed, values)
+        unreadable = _unreadable(parsed, values, unusable, self._format)
         mapped = MappedMessages(rejects=self._rejects(messages, self._sources[0].as_, unreadable, seen_at_ms))
         used = {reject.row for reject in unreadable}
         formats = {source.key_format for source in self._sources}
@@ -178,12 +183,14 @@ def _without_tombstones(parsed: ParsedLines, values: Sequence[bytes | None]) -> 
     return ParsedLines(objects, positions, parsed.rejects, parsed.rows_read)
 
 
-def _unreadable(parsed: ParsedLines, values: Sequence[bytes | None]) -> list[Reject]:
+def _unreadable(
+    parsed: ParsedLines, values: Sequence[bytes | None], unusable: Mapping[int, Unusable], form: ValueFormat
+) -> list[Reject]:
     """Return rejects of messages that no source can read; binary formats are named."""
-    found = []
+    found = [Reject(row, reason, detail, 0) for row, (reason, detail) in unusable.items()]
     for reject in parsed.rejects:
         value = values[reject.row] or b""
-        binary = foreign_binary(value) if reject.reason == RejectReason.NOT_JSON else None
+        binary = form.foreign(value) if reject.reason == RejectReason.NOT_JSON else None
         reason, detail = binary or (reject.reason, reject.detail)
         found.append(Reject(reject.row, reason, detail.replace("the line", "the value"), reject.digest))
     if parsed.rows_read < len(values):

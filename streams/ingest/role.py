@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, Message
 from prometheus_client import Counter
 
 from schemas.config.loop import LoopConfig
-from schemas.errors import ClusterAway
+from schemas.errors import ClusterAway, RegistryAway
 from streams.ingest.assignment import SourceAssignment, UnassignedPartitions
 from streams.ingest.mapper import MappedMessages, TopicMapper
 from streams.ingest.offsets import SourcePositions, commit_start, source_topics
@@ -92,9 +92,9 @@ class IngestRole:
             while not should_stop():
                 try:
                     self._poll(consumer)
-                except (TransactionUndoneError, ClusterAway) as error:
+                except (TransactionUndoneError, ClusterAway, RegistryAway) as error:
                     self._transactions.abandon()
-                    self._backoff.failed("commit", error)
+                    self._backoff.failed("map" if isinstance(error, RegistryAway) else "commit", error)
                     self._reader.clear()
                     self._assignment.suspend(consumer)
         finally:
@@ -128,7 +128,9 @@ class IngestRole:
         batch = self._read(consumer, messages)
         if batch.following:
             with self._health.seconds.labels(ROLE).time():
-                self._commit(batch, self._map(batch), metadata)
+                mapped = self._map(batch)
+                self._backoff.succeeded("map")
+                self._commit(batch, mapped, metadata)
         self._backoff.succeeded("commit")
         self._health.set_readiness("; ".join(self._read_errors.values()))
         self._health.report_progress(sum(map(len, batch.messages.values())), mine.lag(consumer))

@@ -8,13 +8,13 @@ import logging
 import math
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+from schemas.base.secret import secret_value
 from schemas.config.connection import KAFKA_SECRETS, KafkaConfig
 from schemas.errors import BrokerError, ClusterAway, ConfigError
 
@@ -318,18 +318,8 @@ def kafka_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigError: a file cannot be read.
     """
-    secrets = {}
-    for name, variable in KAFKA_SECRETS.items():
-        if file := environ.get(f"{variable}_FILE"):
-            try:
-                secrets[name] = Path(file).read_text("utf-8").strip("\r\n")
-            except OSError as error:
-                raise ConfigError(
-                    f"the file it names cannot be read: {error.strerror}", where=f"environment variable {variable}_FILE"
-                ) from None
-        elif value := environ.get(variable):
-            secrets[name] = value
-    return secrets
+    secrets = {name: secret_value(environ, variable) for name, variable in KAFKA_SECRETS.items()}
+    return {name: secret for name, secret in secrets.items() if secret is not None}
 
 
 def _without(properties: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:

@@ -1,25 +1,31 @@
-"""Recognises the format of a topic's values: JSON, or another one that a reject should name.
+"""Recognises the format of a topic's values, and turns those that can be read into JSON texts.
 
-A value in Confluent's wire format begins with a zero byte and the id of its schema; if JSON follows, it is read. Avro,
-Protobuf and compressed values are recognised by their first bytes only.
+A value in Confluent's wire format begins with a zero byte and the id of its schema. With a Schema Registry the schema
+says how the rest is read; without one it is read if it is JSON. Other formats are recognised by their first bytes, for
+the reject that names them.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+from uuid import UUID
 
 from schemas.base.status import RejectReason
 
-__all__ = ["Unusable", "foreign_binary", "json_text_in"]
+__all__ = ["Decoder", "JsonDecoder", "UndecodableError", "Unusable", "ValueFormat"]
 
 _HEADER_BYTES: Final = 5
 """The zero byte, and four bytes of the schema id."""
 
-_ONLY_JSON: Final = "only JSON is supported"
+_ONLY_JSON: Final = "only JSON is read"
 _MAGIC_BYTES: Final = {
     b"Obj\x01": (RejectReason.AVRO_OR_PROTOBUF, f"an Avro file; {_ONLY_JSON}"),
     b"\xc3\x01": (RejectReason.AVRO_OR_PROTOBUF, f"Avro in single-object encoding; {_ONLY_JSON}"),
     b"\x1f\x8b": (RejectReason.NOT_JSON, f"compressed by its producer (gzip); {_ONLY_JSON}"),
     b"\x28\xb5\x2f\xfd": (RejectReason.NOT_JSON, f"compressed by its producer (zstd); {_ONLY_JSON}"),
 }
+_GLUE_BEGINNINGS: Final = (b"\x03\x00", b"\x03\x05")
+"""Version 3, and plain or compressed; the id of the schema's version follows."""
+_GLUE_HEADER_BYTES: Final = 18
 _TEXT_CONTROLS: Final = b"\t\n\r"
 _FIRST_PRINTABLE: Final = 0x20
 
@@ -31,16 +37,97 @@ class Unusable(NamedTuple):
     detail: str
 
 
-def json_text_in(value: bytes) -> bytes:
-    """Return the value without Confluent's header if a JSON object may follow it, else the whole value."""
-    return value[_HEADER_BYTES:] if value[:1] == b"\0" and value[_HEADER_BYTES : _HEADER_BYTES + 1] == b"{" else value
+class UndecodableError(ValueError):
+    """Bytes that are no record of their schema; the message repeats none of them."""
 
 
-def foreign_binary(value: bytes) -> Unusable | None:
-    """Return the format of a value that is no JSON, or None if it is probably broken JSON."""
-    if value[:1] == b"\0" and len(value) >= _HEADER_BYTES:
-        schema = int.from_bytes(value[1:_HEADER_BYTES], "big")
-        detail = f"Confluent's wire format with schema {schema}, probably Avro or Protobuf; {_ONLY_JSON}"
+class Decoder(Protocol):
+    """Reads the values of one schema."""
+
+    def json_text(self, payload: bytes) -> bytes:
+        """Return a record, without the header of its value, as JSON text.
+
+        Raises:
+            UndecodableError: the bytes are not one whole record of the schema.
+        """
+
+
+class JsonDecoder:
+    """Reads the values of a JSON Schema, which are JSON texts; the schema itself is not enforced."""
+
+    def json_text(self, payload: bytes) -> bytes:
+        """Return the payload."""
+        return payload
+
+
+class ValueFormat:
+    """Turns the values of topics into JSON texts.
+
+    Args:
+        decoder_of: returns the decoder of the schema with an id, or why its values cannot be read; None: there is no
+            registry.
+    """
+
+    def __init__(self, decoder_of: Callable[[int], Decoder | Unusable] | None = None) -> None:
+        self._decoder_of = decoder_of
+
+    def texts(self, values: Sequence[bytes | None], missing: bytes = b"") -> tuple[list[bytes], dict[int, Unusable]]:
+        """Return a JSON text for each value, and by index why a value cannot be read: its text is empty.
+
+        Args:
+            values: None where a message has none.
+            missing: the text of those.
+
+        Raises:
+            RegistryAway: a schema cannot be read now.
+        """
+        unusable: dict[int, Unusable] = {}
+        texts = [missing if value is None else value for value in values]
+        for index, text in enumerate(texts):
+            if _has_header(text):
+                found = self._text(text)
+                if isinstance(found, Unusable):
+                    unusable[index], found = found, b""
+                texts[index] = found
+        return texts, unusable
+
+    def foreign(self, value: bytes) -> Unusable | None:
+        """Return the format of a value whose text is no JSON, or None if it is probably broken JSON."""
+        if not _has_header(value):
+            return _foreign(value)
+        return None if self._decoder_of is not None else _without_registry(value)
+
+    def _text(self, value: bytes) -> bytes | Unusable:
+        """Return the JSON text in Confluent's wire format."""
+        payload, schema = value[_HEADER_BYTES:], _schema_id(value)
+        if self._decoder_of is None:
+            return payload if payload[:1] == b"{" else _without_registry(value)
+        decoder = self._decoder_of(schema)
+        if isinstance(decoder, Unusable):
+            return decoder
+        try:
+            return decoder.json_text(payload)
+        except UndecodableError as error:
+            return Unusable(RejectReason.UNDECODABLE, f"schema {schema}: {error}")
+
+
+def _has_header(value: bytes) -> bool:
+    return value[:1] == b"\0" and len(value) >= _HEADER_BYTES
+
+
+def _schema_id(value: bytes) -> int:
+    return int.from_bytes(value[1:_HEADER_BYTES], "big")
+
+
+def _without_registry(value: bytes) -> Unusable:
+    detail = f"Confluent's wire format with schema {_schema_id(value)}; without `schema_registry` {_ONLY_JSON}"
+    return Unusable(RejectReason.AVRO_OR_PROTOBUF, detail)
+
+
+def _foreign(value: bytes) -> Unusable | None:
+    if value.startswith(_GLUE_BEGINNINGS) and len(value) >= _GLUE_HEADER_BYTES:
+        version = UUID(bytes=value[2:_GLUE_HEADER_BYTES])
+        detail = f"AWS Glue's wire format with schema version {version}, which is not read"
         return Unusable(RejectReason.AVRO_OR_PROTOBUF, detail)
     for magic, found in _MAGIC_BYTES.items():
         if value.startswith(magic):

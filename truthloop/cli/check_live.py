@@ -39,6 +39,7 @@ def inspect_topics(
     Raises:
         ConfigError: the loop has no `kafka` section, or a secret or hook function of the mapping is missing.
         BrokerError: the cluster does not answer, or refuses.
+        RegistryAway: the schema registry does not answer.
     """
     config = settings.config
     if config.kafka is None:
@@ -47,7 +48,7 @@ def inspect_topics(
             where=str(settings.path),
             hint="Add kafka: {bootstrap_servers: HOST:PORT}; without --live the file alone is checked.",
         )
-    tools = mapping_tools(config, environ, settings.path.parent)
+    tools = mapping_tools(config, environ, settings.path.parent, patience_s=0)
     clients = sampling_clients(config.kafka, environ)
     wanted = plan_inspection(config)
     read = [*wanted.sources, *wanted.inputs.values()]

@@ -11,6 +11,7 @@ from typing import Any
 from schemas.base.problem import Path, did_you_mean, dotted
 from schemas.config.connection import HTTP_TOKEN_VARIABLE, KAFKA_SECRETS
 from schemas.config.privacy import PII_KEY_VARIABLE
+from schemas.config.registry import REGISTRY_PASSWORD_VARIABLE
 from schemas.config.targets import AIRFLOW_PASSWORD_VARIABLE, GITHUB_TOKEN_VARIABLE, WEBHOOK_SECRET_VARIABLE
 from truthloop.config.shape import Shape, config_shape
 from truthloop.config.yaml_source import YamlError, read_scalar, read_yaml
@@ -68,12 +69,13 @@ def apply_overrides(value: dict[str, object], environ: Mapping[str, str]) -> Ove
 
 
 def _secret_variables(value: Mapping[str, object]) -> frozenset[str]:
-    """Return the variables with a target's secrets: the default ones, and those that the config names."""
-    names = [WEBHOOK_SECRET_VARIABLE, AIRFLOW_PASSWORD_VARIABLE, GITHUB_TOKEN_VARIABLE]
+    """Return the variables with secrets that the config may name: the default ones, and those that it names."""
+    names = [WEBHOOK_SECRET_VARIABLE, AIRFLOW_PASSWORD_VARIABLE, GITHUB_TOKEN_VARIABLE, REGISTRY_PASSWORD_VARIABLE]
     retrain = value.get("retrain")
     target = retrain.get("target") if isinstance(retrain, dict) else None
-    if isinstance(target, dict):
-        names += [name for key, name in target.items() if str(key).endswith("_env") and isinstance(name, str)]
+    for section in (target, value.get("schema_registry")):
+        if isinstance(section, dict):
+            names += [name for key, name in section.items() if str(key).endswith("_env") and isinstance(name, str)]
     return frozenset(f"{name}{end}" for name in names for end in ("", "_FILE"))
 
 

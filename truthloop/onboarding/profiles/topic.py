@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from streams.columns.scalar import NON_SCALAR
 from streams.kafka.sample import TopicSample
-from streams.readers.format import foreign_binary, json_text_in
+from streams.readers.format import ValueFormat
 from streams.readers.json_lines import no_cycle_search, parse_lines
 from truthloop.onboarding.profiles.envelope import Envelope, envelope_of
 from truthloop.onboarding.profiles.field import FieldProfile, fields_of
@@ -126,12 +126,13 @@ class TopicProfile:
 def profile_topic(sample: TopicSample, now_ms: int) -> TopicProfile:
     """Return the profile of a sample; `now_ms` is the present."""
     messages = sample.messages
-    values = messages.values
+    values, form = messages.values, ValueFormat()
     with no_cycle_search():
-        parsed = parse_lines([b"" if value is None else json_text_in(value) for value in values], 0)
-    unreadable: Counter[str] = Counter()
+        texts, unusable = form.texts(values)
+        parsed = parse_lines(texts, 0)
+    unreadable = Counter(one.detail for one in unusable.values())
     for reject in parsed.rejects:
-        binary = foreign_binary(values[reject.row] or b"")
+        binary = form.foreign(values[reject.row] or b"")
         unreadable[binary.detail if binary else "no JSON object"] += 1
     envelope = envelope_of(parsed.objects)
     fields = {

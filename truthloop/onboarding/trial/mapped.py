@@ -19,7 +19,6 @@ from streams.kafka.sample import TopicSample
 from streams.mapping.mapper import MessageMapper
 from streams.mapping.tools import MappingTools
 from streams.messages.canonical import CanonicalReader
-from streams.readers.format import json_text_in
 from streams.readers.json_lines import no_cycle_search
 from truthloop.onboarding.trial.spellings import SpellingCount, Spellings
 
@@ -144,7 +143,8 @@ def _mapped(sample: TopicSample, source: SourceMap, config: LoopConfig, tools: M
     paths = sorted(metadata_paths(source))
     frames = []
     for number, chunk in enumerate(_chunks(sample.messages)):
-        texts = [None if value is None else json_text_in(value) for value in chunk.values]
+        found, _ = tools.format.texts(chunk.values)
+        texts = [None if value is None else text for value, text in zip(chunk.values, found, strict=True)]
         metadata = chunk.metadata(paths, source.key_format)
         with no_cycle_search():
             records = mapper.map(texts, metadata).records

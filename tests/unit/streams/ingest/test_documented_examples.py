@@ -41,6 +41,14 @@ def test_every_source_is_valid() -> None:
     assert all(SourceMap.model_validate(source) for source in sources())
 
 
+def test_the_section_of_a_registry_is_valid() -> None:
+    """As part of a whole config."""
+    (block,) = (one for one in blocks("yaml") if one.startswith("schema_registry:"))
+    registry = loop_with(**read_yaml(block).value).schema_registry  # type: ignore[arg-type]
+    assert registry is not None
+    assert registry.user == "truthloop"
+
+
 def test_paths_and_composites() -> None:
     """A record that the example is for, and one that it is not for."""
     record = {
@@ -136,5 +144,5 @@ def test_the_names_on_the_page_exist() -> None:
         r"`([a-z_]+)`", "".join(line.split("|")[1] for line in table.splitlines() if line.count("|") > 2)
     )
     assert {reason.value for reason in RejectReason} >= set(named)
-    assert len(named) == 15
+    assert len(named) == 17
     assert all(f"`{path}`" in PAGE for path in METADATA_PATHS)

@@ -276,6 +276,7 @@ BINARY: list[tuple[bytes, str, str]] = [
     (b'\x00\x00\x00\x00\x07{"id": broken', "avro_or_protobuf", "Confluent's wire format with schema 7"),
     (b"Obj\x01\x04\x14avro.codec", "avro_or_protobuf", "an Avro file"),
     (b"\xc3\x01\x11\x22\x33\x44\x55\x66\x77\x88abc", "avro_or_protobuf", "Avro in single-object encoding"),
+    (b"\x03\x00" + bytes(range(16)) + b"x", "avro_or_protobuf", "AWS Glue's wire format with schema version 00010203-"),
     (b"\x0a\x03abc\x10\x96\x01", "avro_or_protobuf", "binary data without a schema id"),
     (b"\x08\x01", "avro_or_protobuf", "binary data"),
     (b"\x1f\x8b\x08\x00\x00", "not_json", "compressed by its producer (gzip)"),

@@ -1,0 +1,198 @@
+"""Decodes Avro records to JSON texts, which all other readers then take as they take a producer's own JSON.
+
+A JSON text keeps what the schema means: times, dates and UUIDs are ISO text, a decimal is a number, an enum its symbol,
+a union the value of its branch, a map an object. Bytes are base64, as in the JSON forms of Protobuf and Kafka Connect.
+
+https://avro.apache.org/docs/1.12.0/specification/
+"""
+
+import base64
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+import fastavro
+import msgspec
+from fastavro.read import LOGICAL_READERS
+from fastavro.schema import SchemaParseException
+
+from streams.columns.scalar import NON_SCALAR
+from streams.readers.format import UndecodableError
+
+__all__ = ["AvroDecoder", "AvroSchemaError"]
+
+Schema = str | list[Any] | dict[str, Any]
+"""An Avro schema as decoded JSON."""
+
+_PREFIX: Final = "truthloop-"
+"""Before the names of logical types: fastavro's own readers refuse a whole record for one value out of range."""
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - the reader adds the zone as text
+_WHOLE_MAX: Final = 1 << 63
+_FLOATS: Final = frozenset({"float", "double"})
+
+
+class AvroSchemaError(ValueError):
+    """A schema is no valid Avro schema."""
+
+
+class AvroDecoder:
+    """Decodes the records of one schema.
+
+    Args:
+        schema: as JSON text.
+        referenced: schemas that it names, in an order in which each names only those before it.
+
+    Raises:
+        AvroSchemaError: one of them is no valid schema.
+    """
+
+    def __init__(self, schema: str, referenced: Sequence[str] = ()) -> None:
+        named: dict[str, dict[str, Any]] = {}
+        try:
+            for text in referenced:
+                fastavro.parse_schema(_with_own_types(json.loads(text)), named_schemas=named)
+            parsed = _with_own_types(json.loads(schema))
+            self._schema = fastavro.parse_schema(parsed, named_schemas=named)
+        except (ValueError, SchemaParseException, TypeError, KeyError, RecursionError) as error:
+            raise AvroSchemaError(f"no Avro schema ({type(error).__name__})") from error
+        self._has_floats = any(f'"{name}"' in text for name in _FLOATS for text in (schema, *referenced))
+
+    def json_text(self, payload: bytes) -> bytes:
+        """Return a record as JSON text.
+
+        Raises:
+            UndecodableError: the bytes are not one whole record of the schema.
+        """
+        source = io.BytesIO(payload)
+        try:
+            value = fastavro.schemaless_reader(source, self._schema, None)
+        except Exception as error:  # noqa: BLE001 - see below
+            # it raises whatever its parts do: EOFError, IndexError, UnicodeDecodeError, OverflowError, ...
+            raise UndecodableError(f"no record of its schema ({type(error).__name__})") from None
+        if source.tell() != len(payload):
+            raise UndecodableError(f"{len(payload) - source.tell():,} bytes follow the record of its schema")
+        return self._encoded(value)
+
+    def _encoded(self, value: Any) -> bytes:  # noqa: ANN401 - any decoded value
+        try:
+            text = msgspec.json.encode(value)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise UndecodableError(f"a value has no JSON form ({type(error).__name__})") from None
+        # the encoder writes null for a number that is not finite, and a field that has one is to be flagged
+        if self._has_floats and b"null" in text and _has_not_finite(value):
+            return json.dumps(value, default=_base64).encode()
+        return text
+
+
+def _base64(value: object) -> str:
+    """Return the text of bytes, as msgspec writes it."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(type(value).__name__)
+
+
+def _has_not_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_has_not_finite, value.values()))
+    return isinstance(value, list) and any(map(_has_not_finite, value))
+
+
+def _with_own_types(schema: Schema) -> Schema:
+    """Return a schema with the logical types that this module reads under its own names."""
+    if isinstance(schema, list):
+        return [_with_own_types(branch) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = dict(schema)
+    logical, base = schema.get("logicalType"), schema.get("type")
+    if isinstance(logical, str):
+        del found["logicalType"]  # a type that is unknown is read as what it stands on
+        if isinstance(base, str) and f"{base}-{_PREFIX}{logical}" in _READERS:
+            found["logicalType"] = f"{_PREFIX}{logical}"
+    for part in ("type", "items", "values"):
+        if isinstance(schema.get(part), (list, dict)):
+            found[part] = _with_own_types(schema[part])
+    if isinstance(schema.get("fields"), list):
+        found["fields"] = [_with_own_types(field) for field in schema["fields"]]
+    return found
+
+
+Reader = Callable[..., Any]
+
+
+def _moment(units_per_s: int, end: str) -> Reader:
+    """Return a reader of times since 1970 in fractions of a second; what is finer than microseconds is cut off."""
+
+    def read(value: int, _writer: object = None, _reader: object = None) -> str:
+        seconds, rest = divmod(value, units_per_s)
+        try:
+            moment = _EPOCH + timedelta(0, seconds, rest * 1_000_000 // units_per_s)
+        except OverflowError:
+            return f"{NON_SCALAR}{value}"
+        return moment.isoformat() + end
+
+    return read
+
+
+def _day(value: int, _writer: object = None, _reader: object = None) -> str:
+    try:
+        return date.fromordinal(date(1970, 1, 1).toordinal() + value).isoformat()
+    except (OverflowError, ValueError):
+        return f"{NON_SCALAR}{value}"
+
+
+def _time_of_day(units_per_s: int) -> Reader:
+    def read(value: int, _writer: object = None, _reader: object = None) -> str:
+        seconds, rest = divmod(value, units_per_s)
+        minutes, second = divmod(seconds, 60)
+        hour, minute = divmod(minutes, 60)
+        try:
+            return time(hour, minute, second, rest * 1_000_000 // units_per_s).isoformat()
+        except ValueError:
+            return f"{NON_SCALAR}{value}"
+
+    return read
+
+
+def _decimal(value: bytes, writer: Mapping[str, Any], _reader: object = None) -> int | float | str:
+    """Return an unscaled integer of two's complement and its scale as the number that JSON would have."""
+    unscaled, scale = int.from_bytes(value, "big", signed=True), int(writer.get("scale", 0))
+    if len(str(abs(unscaled))) > int(writer["precision"]):
+        return f"{NON_SCALAR}{unscaled}"
+    if scale == 0 and -_WHOLE_MAX <= unscaled < _WHOLE_MAX:
+        return unscaled
+    return float(Decimal(unscaled).scaleb(-scale))
+
+
+def _uuid(value: bytes, _writer: object = None, _reader: object = None) -> str:
+    return str(UUID(bytes=value))
+
+
+_READERS: Final[Mapping[str, Reader]] = {
+    f"{base}-{_PREFIX}{logical}": reader
+    for base, logical, reader in (
+        ("long", "timestamp-millis", _moment(1_000, "Z")),
+        ("long", "timestamp-micros", _moment(1_000_000, "Z")),
+        ("long", "timestamp-nanos", _moment(1_000_000_000, "Z")),
+        ("long", "local-timestamp-millis", _moment(1_000, "")),
+        ("long", "local-timestamp-micros", _moment(1_000_000, "")),
+        ("long", "local-timestamp-nanos", _moment(1_000_000_000, "")),
+        ("int", "date", _day),
+        ("int", "time-millis", _time_of_day(1_000)),
+        ("long", "time-micros", _time_of_day(1_000_000)),
+        ("bytes", "decimal", _decimal),
+        ("fixed", "decimal", _decimal),
+        ("fixed", "uuid", _uuid),
+    )
+}
+"""By base and logical type, as fastavro looks them up."""
+
+LOGICAL_READERS.update(_READERS)

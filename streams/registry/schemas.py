@@ -1,0 +1,82 @@
+"""The schemas of a registry as decoders, by id. An id means the same schema for ever, so each is asked for once.
+
+A producer may send its first record before the registry's other nodes know the schema: an id that is not known is asked
+for again for a minute, in which ingest waits. Only then its records are rejected, and can be taken again later.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from schemas.base.status import RejectReason
+from schemas.errors import RegistryAway
+from streams.readers.avro import AvroDecoder, AvroSchemaError
+from streams.readers.format import Decoder, JsonDecoder, Unusable
+from streams.registry.client import RegisteredSchema
+
+__all__ = ["UNKNOWN_FOR_S", "RegistryDecoders", "SchemaSource"]
+
+UNKNOWN_FOR_S: Final = 60.0
+"""How long an id is asked for until its records are rejected, and how long that answer is kept."""
+
+
+class SchemaSource(Protocol):
+    """Where schemas come from; `RegistryClient` is one."""
+
+    def schema(self, number: int) -> RegisteredSchema | None:
+        """Return the schema with an id; None if there is none."""
+
+
+class RegistryDecoders:
+    """Decoders by schema id.
+
+    Args:
+        clock: a monotonic clock, in seconds.
+        patience_s: how long an id that is not known is asked for; 0 where nobody waits for it.
+    """
+
+    def __init__(self, source: SchemaSource, clock: Callable[[], float], patience_s: float = UNKNOWN_FOR_S) -> None:
+        self._source = source
+        self._clock = clock
+        self._patience_s = patience_s
+        self._known: dict[int, Decoder | Unusable] = {}
+        self._unknown: dict[int, tuple[float, float]] = {}  # id -> when it was first and last asked for
+
+    def __call__(self, number: int) -> Decoder | Unusable:
+        """Return the decoder of a schema, or why its values cannot be read.
+
+        Raises:
+            RegistryAway: the registry does not answer, or does not know the id yet: to be tried again.
+        """
+        found = self._known.get(number)
+        if found is not None:
+            return found
+        now_s = self._clock()
+        unknown = Unusable(RejectReason.UNKNOWN_SCHEMA, f"the registry knows no schema {number}")
+        first_s, last_s = self._unknown.get(number, (now_s, -math.inf))
+        if last_s - first_s >= self._patience_s and now_s - last_s < UNKNOWN_FOR_S:
+            return unknown
+        schema = self._source.schema(number)
+        if schema is not None:
+            self._unknown.pop(number, None)
+            self._known[number] = found = _decoder(number, schema)
+            return found
+        self._unknown[number] = first_s, now_s
+        if now_s - first_s < self._patience_s:
+            raise RegistryAway(
+                f"the registry does not know schema {number} yet",
+                hint=f"After {self._patience_s:.0f} s its records are rejected as `{RejectReason.UNKNOWN_SCHEMA}`.",
+            )
+        return unknown
+
+
+def _decoder(number: int, schema: RegisteredSchema) -> Decoder | Unusable:
+    if schema.form == "JSON":
+        return JsonDecoder()
+    if schema.form != "AVRO":
+        detail = f"schema {number} of the registry is of the form {schema.form:.20}, which is not read"
+        return Unusable(RejectReason.AVRO_OR_PROTOBUF, detail)
+    try:
+        return AvroDecoder(schema.text, schema.referenced)
+    except AvroSchemaError as error:
+        return Unusable(RejectReason.UNKNOWN_SCHEMA, f"schema {number} of the registry is {error}")

@@ -1,0 +1,170 @@
+"""Avro on a real broker with schemas of a real registry: read as their schemas say, whatever the registry does.
+
+Tests `streams.registry` in ingest, and `truthloop check --live`.
+"""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+from ingest_loop import IngestLoop, ingest_loop
+from schema_registry import SchemaRegistry, wire
+
+MODEL = {
+    "type": "record",
+    "name": "acme.Model",
+    "fields": [{"name": "name", "type": "string"}, {"name": "version", "type": ["null", "int"], "default": None}],
+}
+SCORE = {
+    "type": "record",
+    "name": "acme.Score",
+    "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "score", "type": ["null", "double"]},
+        {"name": "amount", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
+        {"name": "model", "type": "acme.Model"},
+        {"name": "channel", "type": {"type": "enum", "name": "Channel", "symbols": ["WEB", "SHOP"]}},
+    ],
+}
+NEWER = SCORE | {"fields": [*SCORE["fields"], {"name": "country", "type": ["null", "string"], "default": None}]}
+MAP = {"key": "id", "time": "at", "outputs.fraud": "score", "version": "model.version"}
+MAP |= {"features.amount": "amount", "features.channel": "channel", "features.country": "country"}
+SOURCE: dict[str, Any] = {"topic": "scores", "as": "predictions", "map": MAP}
+FEATURES = {"amount": {"type": "float"}, "channel": {"type": "string"}, "country": {"type": "string"}}
+BEGIN = datetime(2026, 12, 2, 10, tzinfo=UTC)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[SchemaRegistry]:
+    """A registry that has just started."""
+    made = SchemaRegistry(tmp_path)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def loop(tmp_path: Path, kafka: str, registry: SchemaRegistry) -> Iterator[IngestLoop]:
+    """A loop whose predictions are Avro."""
+    parts: dict[str, Any] = {"schema_registry": {"url": registry.url}, "features": FEATURES}
+    with ingest_loop(tmp_path, kafka, [SOURCE], **parts) as made:
+        made.create("scores")
+        made.begin()
+        yield made
+
+
+def score(number: int, **more: Any) -> dict[str, Any]:
+    """Return a record as its producer has it."""
+    return {
+        "id": f"k{number}",
+        "at": BEGIN + timedelta(milliseconds=number),
+        "score": None if number % 5 == 0 else number / 1000,
+        "amount": Decimal(number) / 4,
+        "model": {"name": "fraud", "version": number % 3},
+        "channel": "WEB" if number % 2 else "SHOP",
+        **more,
+    }
+
+
+def canonical(number: int, country: str | None = None) -> dict[str, Any]:
+    """Return what is to become of it, computed without any reader of ours."""
+    return {
+        "key": f"k{number}",
+        "time": int(BEGIN.timestamp() * 1000) + number,
+        "version": str(number % 3),
+        "outputs": {"fraud": None if number % 5 == 0 else number / 1000},
+        "features": {"amount": number / 4, "channel": "WEB" if number % 2 else "SHOP", "country": country},
+    }
+
+
+def payload(schema: object, value: dict[str, Any]) -> bytes:
+    """Return a record as Avro."""
+    named: dict[str, Any] = {}
+    fastavro.parse_schema(json.loads(json.dumps(MODEL)), named_schemas=named)
+    parsed, target = fastavro.parse_schema(json.loads(json.dumps(schema)), named_schemas=named), io.BytesIO()
+    fastavro.schemaless_writer(target, parsed, value)
+    return target.getvalue()
+
+
+def register(registry: SchemaRegistry) -> tuple[int, int]:
+    """Register both versions of the scores' schema, and return their ids."""
+    registry.register("acme.Model", MODEL)
+    reference = [{"name": "acme.Model", "subject": "acme.Model", "version": 1}]
+    first = registry.register("scores-value", SCORE, references=reference)
+    return first, registry.register("scores-value", NEWER, references=reference)
+
+
+def found(loop: IngestLoop) -> dict[str, dict[str, Any]]:
+    """Return the canonical predictions by key."""
+    values = loop.values("predictions")
+    assert len({one["key"] for one in values}) == len(values)
+    return {
+        one["key"]: {name: one[name] for name in ("key", "time", "version", "outputs", "features")} for one in values
+    }
+
+
+def test_schemas_that_evolve_while_ingest_runs(loop: IngestLoop, registry: SchemaRegistry) -> None:
+    """Every record by its own schema; what is no record of it becomes a reject, and blocks nothing."""
+    older, newer = register(registry)
+    worker = loop.work()
+    loop.produce("scores", [{"value": wire(older, payload(SCORE, score(number)))} for number in range(200)])
+    loop.wait("the first records", lambda: len(loop.read("predictions")) >= 200)
+    torn = wire(older, payload(SCORE, score(1))[:-3])
+    loop.produce("scores", [{"value": torn}, {"value": wire(older, b"")}, {"value": json.dumps({"id": "no time"})}])
+    values = [payload(NEWER, score(number, country="DE")) for number in range(200, 400)]
+    loop.produce("scores", [{"value": wire(newer, value)} for value in values])
+    loop.wait("all records", lambda: len(loop.read("predictions")) >= 400 and len(loop.read("rejects")) >= 3)
+    worker.stop()
+    expected = [canonical(number) for number in range(200)] + [canonical(number, "DE") for number in range(200, 400)]
+    assert found(loop) == {one["key"]: one for one in expected}
+    assert sorted(one["reason"] for one in loop.values("rejects")) == ["bad_time", "undecodable", "undecodable"]
+
+
+def test_a_registry_that_is_away_holds_ingest_and_loses_nothing(loop: IngestLoop, registry: SchemaRegistry) -> None:
+    """Records of a schema that is known already are read meanwhile; a process that is killed begins where it was."""
+    older, _ = register(registry)
+    registry.stop()
+    process = loop.run()
+    loop.produce("scores", [{"value": wire(older, payload(SCORE, score(number)))} for number in range(50)])
+    loop.wait("the wait", lambda: "does not answer" in loop.log())
+    process.kill()
+    process.wait()
+    worker = loop.work()
+    loop.wait("readiness that says why", lambda: "schema registry" in worker.health.unready())
+    assert loop.read("predictions") == []
+    registry.start()
+    assert register(registry)[0] == older
+    loop.wait("all records", lambda: len(loop.read("predictions")) >= 50)
+    registry.stop()
+    loop.produce("scores", [{"value": wire(older, payload(SCORE, score(number)))} for number in range(50, 60)])
+    loop.wait("records of a known schema", lambda: len(loop.read("predictions")) >= 60)
+    worker.stop()
+    assert found(loop) == {f"k{number}": canonical(number) for number in range(60)}
+    assert loop.read("rejects") == []
+
+
+def test_check_looks_at_avro(loop: IngestLoop, registry: SchemaRegistry) -> None:
+    """It reads as ingest does; a schema that nobody knows is a reject at once, and a registry that is away is said."""
+    older, _ = register(registry)
+    values = [wire(older, payload(SCORE, score(number))) for number in range(100)]
+    loop.produce("scores", [{"value": value} for value in [*values, wire(999_999, b"\0")]])
+    command = [sys.executable, "-m", "truthloop", "check", "--live", "--json", "-c", str(loop.path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    text = json.dumps(json.loads(done.stdout)["live"])
+    assert "unknown_schema" in text, text
+    assert "avro_or_protobuf" not in text
+    registry.stop()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 4, done.stdout
+    assert f"schema registry {registry.url}: does not answer" in done.stderr
