@@ -120,7 +120,8 @@ def _schema_id(value: bytes) -> int:
 
 
 def _without_registry(value: bytes) -> Unusable:
-    detail = f"Confluent's wire format with schema {_schema_id(value)}; without `schema_registry` {_ONLY_JSON}"
+    schema = f"Confluent's wire format with schema {_schema_id(value)}, probably Avro or Protobuf"
+    detail = f"{schema}; without `schema_registry` {_ONLY_JSON}"
     return Unusable(RejectReason.AVRO_OR_PROTOBUF, detail)
 
 

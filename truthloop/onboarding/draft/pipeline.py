@@ -128,7 +128,7 @@ def _check_readable(topic: TopicProfile) -> None:
         raise InputError(
             f"none of {read:,} sampled records is a JSON object: {what}",
             where=where,
-            hint="Only JSON is supported: let a converter write JSON to another topic.",
+            hint="`new` reads JSON only: let a converter write JSON to another topic.",
         )
 
 
