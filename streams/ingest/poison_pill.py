@@ -117,6 +117,14 @@ class PoisonPillGuard:
         """Write down that no record is being mapped on its own any more."""
         self._write(None)
 
+    def survived(self) -> None:
+        """Forget a batch that was begun and not committed for a reason outside: the process lives, and reads it again.
+
+        Else a process that is restarted while it waits for a cluster or a registry would seem killed by its records.
+        """
+        self._ranges = dict(self._inherited)
+        self._write_or_remove()
+
     def committed(self, positions: Iterable[tuple[str, int, int]]) -> None:
         """Drop everything before these committed positions (topic, partition, offset)."""
         for topic, number, offset in positions:
@@ -129,6 +137,9 @@ class PoisonPillGuard:
                 self._inherited.pop(partition, None)
                 self._ranges.pop(partition, None)
             self._poison_pills = {one for one in self._poison_pills if one[:2] != partition or one.offset >= offset}
+        self._write_or_remove()
+
+    def _write_or_remove(self) -> None:
         if self._ranges or self._poison_pills:
             self._write(None)
         else:

@@ -95,6 +95,7 @@ class IngestRole:
                 except (TransactionUndoneError, ClusterAway, RegistryAway) as error:
                     self._transactions.abandon()
                     self._backoff.failed("map" if isinstance(error, RegistryAway) else "commit", error)
+                    self._guard.survived()
                     self._reader.clear()
                     self._assignment.suspend(consumer)
         finally:

@@ -140,3 +140,20 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(StateError, match="cannot be read"):
         PoisonPillGuard(tmp_path / "folder.json")
+
+
+def test_a_process_that_is_restarted_while_it_waits_was_not_killed_by_its_records(path: Path) -> None:
+    """However often; what earlier processes died of still counts, and the record in hand is none that killed."""
+    for _ in range(STARTS_MAX + 1):
+        guard = PoisonPillGuard(path)
+        guard.begin([RANGE])
+        guard.survived()
+    assert not path.exists()
+    crash(path, STARTS_MAX, RANGE)
+    guard, record = PoisonPillGuard(path), RecordPosition("t", 0, 10)
+    guard.begin([RANGE])
+    guard.begin_record(record)
+    guard.survived()
+    following = PoisonPillGuard(path)
+    assert following.is_isolating
+    assert not following.is_poison_pill(record)
