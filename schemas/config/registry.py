@@ -45,6 +45,11 @@ class SchemaRegistryConfig(StrictModel):
         default=None, min_length=1, description="PEM file of its key; left out if the certificate's file has it."
     )
 
+    @property
+    def secret_env(self) -> str | None:
+        """Variable with the token or password; None if requests carry neither."""
+        return self.token_env or (self.password_env if self.user is not None else None)
+
     @field_validator("url")
     @classmethod
     def _is_plain_url(cls, url: str) -> str:

@@ -133,7 +133,8 @@ class IngestRole:
                 self._backoff.succeeded("map")
                 self._commit(batch, mapped, metadata)
         self._backoff.succeeded("commit")
-        self._health.set_readiness("; ".join(self._read_errors.values()))
+        if not self._backoff:
+            self._health.set_readiness("; ".join(self._read_errors.values()))
         self._health.report_progress(sum(map(len, batch.messages.values())), mine.lag(consumer))
 
     def _read(self, consumer: Consumer, messages: Sequence[Message]) -> SourceRead:

@@ -318,7 +318,7 @@ def kafka_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigError: a file cannot be read.
     """
-    secrets = {name: secret_value(environ, variable) for name, variable in KAFKA_SECRETS.items()}
+    secrets = {name: secret_value(variable, environ) for name, variable in KAFKA_SECRETS.items()}
     return {name: secret for name, secret in secrets.items() if secret is not None}
 
 

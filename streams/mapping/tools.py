@@ -3,7 +3,6 @@
 They are loaded once at the start, so that a missing module or key is reported before anything is read.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +14,6 @@ from schemas.errors import ConfigError
 from streams.mapping.redaction import Redaction, pii_key
 from streams.readers.format import ValueFormat
 from streams.readers.hook import Hook, load_hook
-from streams.registry.client import RegistryClient
-from streams.registry.schemas import UNKNOWN_FOR_S, RegistryDecoders
 
 __all__ = ["MappingTools", "mapping_tools", "plain_tools"]
 
@@ -39,28 +36,20 @@ class MappingTools:
         return None if source is None or source.hook is None else self.hooks[source.hook]
 
 
-def mapping_tools(
-    config: LoopConfig, environ: Mapping[str, str], folder: Path, patience_s: float = UNKNOWN_FOR_S
-) -> MappingTools:
+def mapping_tools(config: LoopConfig, environ: Mapping[str, str], folder: Path) -> MappingTools:
     """Load the hooks and the key of a loop.
 
     Args:
         config: names hooks and features to redact.
-        environ: has the secrets, or the names of their files.
+        environ: has the key of hashed features, or the name of its file.
         folder: of the config; modules with hooks are searched there, too.
-        patience_s: how long a schema that its registry does not know is waited for.
 
     Raises:
-        ConfigError: a secret is missing, a hook cannot be imported, or a certificate cannot be used.
+        ConfigError: the key is missing, or a hook cannot be imported.
     """
     key = pii_key(config, environ)
     names = {source.hook for source in config.ingest if source.hook is not None}
-    hooks = {name: load_hook(name, folder) for name in sorted(names)}
-    registry = config.schema_registry
-    if registry is None:
-        return MappingTools(Redaction(config, key), hooks)
-    decoders = RegistryDecoders(RegistryClient(registry, environ, folder), time.monotonic, patience_s)
-    return MappingTools(Redaction(config, key), hooks, ValueFormat(decoders))
+    return MappingTools(Redaction(config, key), {name: load_hook(name, folder) for name in sorted(names)})
 
 
 def plain_tools(config: LoopConfig, source: SourceMap | None) -> MappingTools:

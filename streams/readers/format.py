@@ -83,12 +83,11 @@ class ValueFormat:
         """
         unusable: dict[int, Unusable] = {}
         texts = [missing if value is None else value for value in values]
-        for index, text in enumerate(texts):
-            if _has_header(text):
-                found = self._text(text)
-                if isinstance(found, Unusable):
-                    unusable[index], found = found, b""
-                texts[index] = found
+        for index in [index for index, text in enumerate(texts) if text[:1] == b"\0" and _has_header(text)]:
+            found = self._text(texts[index])
+            if isinstance(found, Unusable):
+                unusable[index], found = found, b""
+            texts[index] = found
         return texts, unusable
 
     def foreign(self, value: bytes) -> Unusable | None:

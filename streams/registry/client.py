@@ -12,19 +12,11 @@ from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
-from urllib.error import HTTPError, URLError
+from urllib.error import URLError
 from urllib.parse import quote
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-)
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
-from schemas.base.secret import secret_value
+from schemas.base.secret import read_credential
 from schemas.config.registry import SchemaRegistryConfig
 from schemas.errors import ConfigError, RegistryAway
 
@@ -63,7 +55,6 @@ class RegistryClient:
 
     def __init__(self, config: SchemaRegistryConfig, environ: Mapping[str, str], folder: Path) -> None:
         self._config = config
-        self._url = config.url
         self._headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
         if (authorization := _authorization(config, environ)) is not None:
             self._headers["Authorization"] = authorization
@@ -108,30 +99,26 @@ class RegistryClient:
 
     def _get(self, path: str) -> dict[str, Any] | None:
         """Return the JSON object at a path; None if the registry says that there is none."""
+        request = Request(self._config.url + path, headers=self._headers)  # noqa: S310 - the config admits http and https only
         try:
-            with self._opener.open(Request(self._url + path, headers=self._headers), timeout=TIMEOUT_S) as answer:  # noqa: S310 - the config admits http and https only
-                return self._document(answer.read(ANSWER_BYTES_MAX + 1))
-        except HTTPError as error:
-            with error:
-                self._check_missing(error)
-            return None
+            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
+                status, body = int(answer.status), answer.read(ANSWER_BYTES_MAX)
         except URLError as error:
             raise self._away(f"does not answer: {error.reason}") from None
         except (OSError, HTTPException) as error:
             raise self._away(f"does not answer: {type(error).__name__}") from None
-
-    def _check_missing(self, error: HTTPError) -> None:
-        """Raise an error unless the registry says that there is no such schema."""
-        if error.code == HTTPStatus.NOT_FOUND:
+        if status == HTTPStatus.OK:
+            return self._document(body)
+        if status == HTTPStatus.NOT_FOUND:
             # a server that is no registry has no page there either, and says so in HTML or not at all
-            if "error_code" not in self._document(error.read(ANSWER_BYTES_MAX)):
-                raise self._away("has nothing at this path: is it the URL of the registry's API?")
-            return
-        if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            name = self._config.token_env or (self._config.password_env if self._config.user else None)
+            if "error_code" in self._document(body):
+                return None
+            raise self._away("has nothing at this path: is it the URL of the registry's API?")
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            name = self._config.secret_env
             advice = f"Check {name}." if name else "Give `user` or `token_env`."
-            raise self._away(f"refuses our credentials (HTTP {error.code})", advice)
-        raise self._away(f"answers HTTP {error.code}")
+            raise self._away(f"refuses our credentials (HTTP {status})", advice)
+        raise self._away(f"answers HTTP {status}")
 
     def _document(self, body: bytes) -> dict[str, Any]:
         try:
@@ -143,36 +130,27 @@ class RegistryClient:
         return document
 
     def _away(self, what: str, hint: str = "Check that it runs, and schema_registry in the config.") -> RegistryAway:
-        return RegistryAway(what, where=f"schema registry {self._url}", hint=hint)
+        return RegistryAway(what, where=f"schema registry {self._config.url}", hint=hint)
 
 
 def _authorization(config: SchemaRegistryConfig, environ: Mapping[str, str]) -> str | None:
-    variable = config.token_env or (config.password_env if config.user is not None else None)
-    if variable is None:
+    if config.secret_env is None:
         return None
-    secret = secret_value(environ, variable)
-    if secret is None:
-        raise ConfigError(
-            "is not set; it is the secret of the schema registry",
-            where=f"environment variable {variable}",
-            hint=f"Set it, or {variable}_FILE to the name of its file.",
-        )
+    secret = read_credential(config.secret_env, environ).encode()
     if config.user is None:
-        return f"Bearer {secret}"
-    return "Basic " + base64.b64encode(f"{config.user}:{secret}".encode()).decode()
+        return f"Bearer {secret.decode('latin-1')}"  # headers are sent as Latin-1: these bytes arrive as they are
+    return "Basic " + base64.b64encode(config.user.encode() + b":" + secret).decode()
 
 
 def _opener(config: SchemaRegistryConfig, folder: Path) -> OpenerDirector:
-    """Return what opens URLs, by the proxy that the environment names; it follows no redirect.
+    """Return what opens URLs, by the proxy that the environment names. Every status is an answer to it.
 
-    Our credentials would go to whoever a redirect names.
+    So it follows no redirect: our credentials would go to whoever it names.
     """
     opener = OpenerDirector()
-    handlers = [ProxyHandler(), HTTPHandler(), HTTPDefaultErrorHandler(), HTTPErrorProcessor()]
-    if config.url.startswith("https://"):
-        handlers.append(HTTPSHandler(context=_tls(config, folder)))
-    for handler in handlers:
-        opener.add_handler(handler)
+    opener.add_handler(ProxyHandler())
+    is_secure = config.url.startswith("https://")
+    opener.add_handler(HTTPSHandler(context=_tls(config, folder)) if is_secure else HTTPHandler())
     return opener
 
 

@@ -22,7 +22,7 @@ from schemas.config.loop import LoopConfig
 from streams.ingest.role import IngestRole, commit_start
 from streams.kafka.client import KafkaClients
 from streams.kafka.topics import Topics, create_topics
-from streams.mapping.tools import mapping_tools
+from streams.registry.topic_tools import topic_tools
 from streams.runtime.health import Health
 from streams.runtime.worker import Worker
 
@@ -47,7 +47,7 @@ class RunningWorker:
         clients = KafkaClients(loop.config.kafka, {}, f"test-{slot}") if loop.config.kafka else None
         assert clients is not None
         worker = Worker(slot, loop.folder, loop.folder, self.health, lambda: 1_000)
-        tools = mapping_tools(loop.config, PII_KEY, Path(__file__).parent)
+        tools = topic_tools(loop.config, PII_KEY, Path(__file__).parent)
         self.role = IngestRole(clients, loop.config, worker, tools)
         self.error: BaseException | None = None
         self._stop = Event()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from schemas.base.figures import plain_text
 from schemas.config.loop import LoopConfig
 from schemas.errors import ConfigError
-from streams.mapping.tools import mapping_tools
+from streams.registry.topic_tools import topic_tools
 from truthloop.cli.sampling import RECORDS, sampling_clients, take_samples
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
@@ -48,7 +48,7 @@ def inspect_topics(
             where=str(settings.path),
             hint="Add kafka: {bootstrap_servers: HOST:PORT}; without --live the file alone is checked.",
         )
-    tools = mapping_tools(config, environ, settings.path.parent, patience_s=0)
+    tools = topic_tools(config, environ, settings.path.parent, patience_s=0)
     clients = sampling_clients(config.kafka, environ)
     wanted = plan_inspection(config)
     read = [*wanted.sources, *wanted.inputs.values()]

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from retrain.address_guard import check_url, parse_allowed
 from retrain.sender import Receiver
 from retrain.signing import Secret, read_secret
-from retrain.target.choice import choose_target, read_credential
+from retrain.target.choice import choose_target
+from schemas.base.secret import read_credential
 from schemas.config.connection import HTTP_TOKEN_VARIABLE
 from schemas.config.targets import WebhookConfig
 from schemas.errors import ConfigError

@@ -218,9 +218,9 @@ def _role_factory(
         return make
     if name == "ingest":
         from streams.ingest.role import IngestRole  # noqa: PLC0415 - see above
-        from streams.mapping.tools import mapping_tools  # noqa: PLC0415 - see above
+        from streams.registry.topic_tools import topic_tools  # noqa: PLC0415 - see above
 
-        return partial(IngestRole, tools=mapping_tools(settings.config, os.environ, settings.path.parent))
+        return partial(IngestRole, tools=topic_tools(settings.config, os.environ, settings.path.parent))
     if name == "join":
         from streams.join_worker.role import JoinRole  # noqa: PLC0415 - see above
 

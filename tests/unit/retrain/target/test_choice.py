@@ -10,9 +10,10 @@ from jsonschema import Draft202012Validator
 from lake_builder import CONFIG_TEXT
 
 from retrain.target.airflow import Airflow
-from retrain.target.choice import choose_target, read_credential
+from retrain.target.choice import choose_target
 from retrain.target.github import Github
 from retrain.target.prefect import Prefect
+from schemas.base.secret import read_credential
 from schemas.config.retrain import RetrainConfig
 from schemas.config.targets import WebhookConfig
 from schemas.errors import ConfigError

@@ -160,6 +160,31 @@ def test_no_answer() -> None:
         thread.join()
 
 
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "503 Service Unavailable"])
+def test_an_answer_that_breaks_off(status: str) -> None:
+    """Whatever it was going to be."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def break_off() -> None:
+            connection, _ = listening.accept()
+            connection.recv(1_000)
+            connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 1000\r\n\r\n{{".encode())
+            connection.close()
+
+        thread = threading.Thread(target=break_off)
+        thread.start()
+        with pytest.raises(RegistryAway):
+            client(f"http://127.0.0.1:{listening.getsockname()[1]}").schema(1)
+        thread.join()
+
+
+def test_a_token_may_have_any_letters(server: Server) -> None:
+    """It is sent as UTF-8."""
+    client(server.url, {"REGISTRY_TOKEN": "t\u20ac"}, token_env="REGISTRY_TOKEN").schema(1)  # noqa: S106 - a name
+    ((_, sent),) = server.asked
+    assert (sent or "").encode("latin-1").decode() == "Bearer t\u20ac"
+
+
 def test_credentials(server: Server, tmp_path: Path) -> None:
     """Basic, or a bearer token, from the environment or a file; a refusal names the variable to check."""
     (tmp_path / "token").write_text("t-1\n")
@@ -199,7 +224,7 @@ def _missing_certificate() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (_missing_secret, "environment variable TRUTHLOOP_SCHEMA_REGISTRY_PASSWORD: is not set"),
+        (_missing_secret, "environment variable TRUTHLOOP_SCHEMA_REGISTRY_PASSWORD: holds no password or token"),
         (_missing_authorities, "schema_registry.ca_file: cannot be used"),
         (_missing_certificate, "schema_registry.certificate_file: cannot be used"),
     ],

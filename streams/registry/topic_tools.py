@@ -1,0 +1,35 @@
+"""What the mapping of a loop's topics needs: that of its files, and the schemas of a registry."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from schemas.config.loop import LoopConfig
+from streams.mapping.tools import MappingTools, mapping_tools
+from streams.readers.format import ValueFormat
+from streams.registry.client import RegistryClient
+from streams.registry.schemas import UNKNOWN_FOR_S, RegistryDecoders
+
+__all__ = ["topic_tools"]
+
+
+def topic_tools(
+    config: LoopConfig, environ: Mapping[str, str], folder: Path, patience_s: float = UNKNOWN_FOR_S
+) -> MappingTools:
+    """Load the tools of a loop, and get ready to ask its registry, if it has one.
+
+    Args:
+        config: names hooks, features to redact, and the registry.
+        environ: has the secrets, or the names of their files.
+        folder: of the config; modules with hooks are searched there, too.
+        patience_s: how long a schema that the registry does not know is waited for.
+
+    Raises:
+        ConfigError: a secret is missing, a hook cannot be imported, or a certificate cannot be used.
+    """
+    tools, registry = mapping_tools(config, environ, folder), config.schema_registry
+    if registry is None:
+        return tools
+    decoders = RegistryDecoders(RegistryClient(registry, environ, folder), time.monotonic, patience_s)
+    return replace(tools, format=ValueFormat(decoders))
