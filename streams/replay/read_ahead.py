@@ -14,15 +14,17 @@ Item = TypeVar("Item")
 def reading_ahead(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
     """Give an iterator over the same items, of which the next one is made while this one is used.
 
+    The first item, for which a replay sorts all files, is made in the caller's thread: Ctrl-C ends that at once.
     An error of `items` is raised where its item was due. The end of the block waits for the item that is being made.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
 
         def ahead() -> Iterator[Item]:
-            following = pool.submit(_next, items)
-            while (found := following.result()) is not None:
+            found = _next(items)
+            while found is not None:
                 following = pool.submit(_next, items)
                 yield found[0]
+                found = following.result()
 
         yield ahead()
 

@@ -1,7 +1,7 @@
 """The next item is made while one is used, all come once and in order, and an error comes where its item was due."""
 
 from collections.abc import Iterator
-from threading import Event
+from threading import Event, current_thread
 
 import pytest
 
@@ -36,6 +36,14 @@ def test_the_next_item_is_made_while_one_is_used_and_no_further_one() -> None:
         assert begun[1].wait(PATIENCE_S)
         assert not begun[2].is_set()
         assert list(items) == [1, 2]
+
+
+def test_the_first_item_is_made_in_the_callers_thread_and_the_others_in_another() -> None:
+    """Sorting comes before the first item, and Ctrl-C reaches only the caller's thread."""
+    with reading_ahead(current_thread() for _ in range(3)) as items:
+        first, *others = items
+    assert first is current_thread()
+    assert current_thread() not in others
 
 
 def test_an_error_comes_where_its_item_was_due() -> None:
