@@ -37,7 +37,6 @@ from streams.mapping.record_file import RecordFile
 from streams.messages.lake_rows import label_rows, outcome_rows, prediction_rows, reject_rows
 from streams.messages.records import Projection, label_records, partition_of, prediction_records
 from streams.replay.merge import aligned_batches, cut_first, following_offset, window
-from streams.replay.read_ahead import reading_ahead
 from streams.replay.sorted_input import SortedInput
 from streams.replay.writer import LakeWriter, StepFrames
 from streams.state_store.kept import KeptStores, kept_stores
@@ -322,14 +321,13 @@ class _Replay:
         batches = aligned_batches(logs[0].slices(), logs[1].slices())
         if torn is not None:
             batches = cut_first(batches, torn.predictions, torn.labels)
-        with reading_ahead(batches) as batches_read:
-            for batch in batches_read:
-                checkpoint = self._partitions[0].checkpoint
-                predictions = window(batch[0], checkpoint.predictions_next)
-                labels = window(batch[1], checkpoint.labels_next)
-                if predictions is not None or labels is not None:
-                    self._step(predictions, labels, torn, run)
-                torn = None
+        for batch in batches:
+            checkpoint = self._partitions[0].checkpoint
+            predictions = window(batch[0], checkpoint.predictions_next)
+            labels = window(batch[1], checkpoint.labels_next)
+            if predictions is not None or labels is not None:
+                self._step(predictions, labels, torn, run)
+            torn = None
 
     def _finish(self, logs: tuple[SortedInput, SortedInput], run: RunRecord, close_at_ms: int | None) -> None:
         """Write the mapping's rejects, mark the run as finished, and step until every partition is caught up."""
