@@ -1,4 +1,4 @@
-# Truthloop as an image: the wheel, its pinned dependencies, and nothing else. No extras: no demo, no Java, no broker.
+# Truthloop as an image: the wheel, its pinned dependencies, and nothing else. Protobuf is read; no demo, no Java, no broker.
 #
 #   docker build -t truthloop:local .
 #   docker run --rm truthloop:local --help
@@ -21,7 +21,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 COPY constraints.txt ./
 RUN python -m venv --without-pip /opt/truthloop \
  && pip --python /opt/truthloop/bin/python install --no-cache-dir --only-binary :all: \
-      --constraint constraints.txt /wheels/truthloop-*.whl
+      --constraint constraints.txt "$(ls /wheels/truthloop-*.whl)[protobuf]"
 
 FROM python:3.12-slim
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin truthloop \

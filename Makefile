@@ -65,13 +65,13 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(call install,$(VENV),-c constraints.txt -e '.[$(EXTRAS)]')
 	@touch $@
 
-$(VENV)/.dev: EXTRAS := demo,dev
+$(VENV)/.dev: EXTRAS := demo,protobuf,dev
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing into $(VENV): about 395 MB to download from PyPI, 1.4 GB on disk. Nothing else is touched."
+	@echo "Installing into $(VENV): about 405 MB to download from PyPI, 1.4 GB on disk. Nothing else is touched."
 	@$(call install,$(VENV),-c constraints.txt -e '.[$(EXTRAS)]')
 	@touch $@ $(VENV)/.demo
 
-$(VENV)/.browser: EXTRAS := demo,dev,browser
+$(VENV)/.browser: EXTRAS := demo,protobuf,dev,browser
 $(VENV)/.browser: $(VENV)/.dev
 	@echo "Installing Playwright into $(VENV): about 50 MB to download from PyPI, 160 MB on disk. Nothing else is touched."
 	@$(call install,$(VENV),-c constraints.txt -e '.[$(EXTRAS)]')

@@ -1,15 +1,13 @@
-"""Decodes Avro records to JSON texts, which all other readers then take as they take a producer's own JSON.
+"""Decodes Avro records to JSON texts, which keep what the schema means.
 
-A JSON text keeps what the schema means: times, dates and UUIDs are ISO text, a decimal is a number, an enum its symbol,
-a union the value of its branch, a map an object. Bytes are base64, as in the JSON forms of Protobuf and Kafka Connect.
+Times, dates and UUIDs are ISO text, a decimal is a number, an enum its symbol, a union the value of its branch, and a
+map an object.
 
 https://avro.apache.org/docs/1.12.0/specification/
 """
 
-import base64
 import io
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -17,12 +15,12 @@ from typing import Any, Final
 from uuid import UUID
 
 import fastavro
-import msgspec
 from fastavro.read import LOGICAL_READERS
 from fastavro.schema import SchemaParseException
 
 from streams.columns.scalar import NON_SCALAR
 from streams.readers.format import UndecodableError
+from streams.readers.json_text import json_text
 
 __all__ = ["AvroDecoder", "AvroSchemaError"]
 
@@ -77,32 +75,7 @@ class AvroDecoder:
             raise UndecodableError(f"no record of its schema ({type(error).__name__})") from None
         if source.tell() != len(payload):
             raise UndecodableError(f"{len(payload) - source.tell():,} bytes follow the record of its schema")
-        return self._encoded(value)
-
-    def _encoded(self, value: Any) -> bytes:  # noqa: ANN401 - any decoded value
-        try:
-            text = msgspec.json.encode(value)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise UndecodableError(f"a value has no JSON form ({type(error).__name__})") from None
-        # the encoder writes null for a number that is not finite, and a field that has one is to be flagged
-        if self._has_floats and b"null" in text and _has_not_finite(value):
-            return json.dumps(value, default=_base64).encode()
-        return text
-
-
-def _base64(value: object) -> str:
-    """Return the text of bytes, as msgspec writes it."""
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    raise TypeError(type(value).__name__)
-
-
-def _has_not_finite(value: object) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, dict):
-        return any(map(_has_not_finite, value.values()))
-    return isinstance(value, list) and any(map(_has_not_finite, value))
+        return json_text(value, has_floats=self._has_floats)
 
 
 def _with_own_types(schema: Schema) -> Schema:

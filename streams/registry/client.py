@@ -20,7 +20,7 @@ from schemas.base.secret import read_credential
 from schemas.config.registry import SchemaRegistryConfig
 from schemas.errors import ConfigError, RegistryAway
 
-__all__ = ["RegisteredSchema", "RegistryClient"]
+__all__ = ["ReferencedSchema", "RegisteredSchema", "RegistryClient"]
 
 TIMEOUT_S: Final = 10.0
 ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -29,17 +29,29 @@ REFERENCES_MAX: Final = 200
 
 
 @dataclass(frozen=True)
+class ReferencedSchema:
+    """A schema that another one names.
+
+    Attributes:
+        name: that it is named by: of an Avro type, or of the file that Protobuf imports.
+    """
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class RegisteredSchema:
-    """A schema, and those that it names.
+    """A schema, and those that it stands on.
 
     Attributes:
         form: AVRO, PROTOBUF or JSON.
-        referenced: their texts, in an order in which each names only those before it.
+        referenced: in an order in which each names only those before it.
     """
 
     form: str
     text: str
-    referenced: tuple[str, ...] = ()
+    referenced: tuple[ReferencedSchema, ...] = ()
 
 
 class RegistryClient:
@@ -69,25 +81,29 @@ class RegistryClient:
         found = self._get(f"/schemas/ids/{number}")
         if found is None:
             return None
-        texts: list[str] = []
-        self._collect(found, texts, set())
-        return RegisteredSchema(str(found.get("schemaType") or "AVRO"), self._text(found), tuple(texts))
+        referenced: list[ReferencedSchema] = []
+        self._collect(found, referenced, set())
+        return RegisteredSchema(str(found.get("schemaType") or "AVRO"), self._text(found), tuple(referenced))
 
-    def _collect(self, schema: Mapping[str, Any], texts: list[str], seen: set[tuple[str, int]]) -> None:
+    def _collect(
+        self, schema: Mapping[str, Any], referenced: list[ReferencedSchema], seen: set[tuple[str, int]]
+    ) -> None:
         """Add the schemas that a schema names, each after those that it names itself."""
-        for subject, version in self._references(schema):
+        for name, subject, version in self._references(schema):
             if (subject, version) in seen:
                 continue
             seen.add((subject, version))
             found = self._get(f"/subjects/{quote(subject, safe='')}/versions/{version}")
             if found is None or len(seen) > REFERENCES_MAX:
                 raise self._away(f"a schema names version {version} of {subject!r:.200}, which cannot be read")
-            self._collect(found, texts, seen)
-            texts.append(self._text(found))
+            self._collect(found, referenced, seen)
+            referenced.append(ReferencedSchema(name, self._text(found)))
 
-    def _references(self, schema: Mapping[str, Any]) -> list[tuple[str, int]]:
+    def _references(self, schema: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+        """Return the name, subject and version of each schema that a schema names."""
         try:
-            return [(str(one["subject"]), int(one["version"])) for one in schema.get("references") or ()]
+            found = schema.get("references") or ()
+            return [(str(one["name"]), str(one["subject"]), int(one["version"])) for one in found]
         except (TypeError, KeyError, ValueError):
             raise self._away("its answer has references of another form") from None
 

@@ -12,6 +12,7 @@ from schemas.base.status import RejectReason
 from schemas.errors import RegistryAway
 from streams.readers.avro import AvroDecoder, AvroSchemaError
 from streams.readers.format import Decoder, JsonDecoder, Unusable
+from streams.registry import protobuf_compiler
 from streams.registry.client import RegisteredSchema
 
 __all__ = ["UNKNOWN_FOR_S", "RegistryDecoders", "SchemaSource"]
@@ -46,7 +47,8 @@ class RegistryDecoders:
         """Return the decoder of a schema, or why its values cannot be read.
 
         Raises:
-            RegistryAway: the registry does not answer, or does not know the id yet: to be tried again.
+            RegistryAway: the registry does not answer, or does not know the id yet, or the schema needs what is not
+                installed: to be tried again.
         """
         found = self._known.get(number)
         if found is not None:
@@ -73,10 +75,24 @@ class RegistryDecoders:
 def _decoder(number: int, schema: RegisteredSchema) -> Decoder | Unusable:
     if schema.form == "JSON":
         return JsonDecoder()
-    if schema.form != "AVRO":
-        detail = f"schema {number} of the registry is of the form {schema.form:.20}, which is not read"
-        return Unusable(RejectReason.AVRO_OR_PROTOBUF, detail)
+    texts = [one.text for one in schema.referenced]
     try:
-        return AvroDecoder(schema.text, schema.referenced)
-    except AvroSchemaError as error:
+        if schema.form == "AVRO":
+            return AvroDecoder(schema.text, texts)
+        if schema.form == "PROTOBUF":
+            return _protobuf_decoder(number, schema)
+    except (AvroSchemaError, protobuf_compiler.ProtobufTextError) as error:
         return Unusable(RejectReason.UNKNOWN_SCHEMA, f"schema {number} of the registry is {error}")
+    detail = f"schema {number} of the registry is of the form {schema.form:.20}, which is not read"
+    return Unusable(RejectReason.AVRO_OR_PROTOBUF, detail)
+
+
+def _protobuf_decoder(number: int, schema: RegisteredSchema) -> Decoder:
+    if not protobuf_compiler.is_compiler_installed():
+        raise RegistryAway(
+            f"schema {number} of the registry is Protobuf, which this installation does not read",
+            hint="pip install 'truthloop[protobuf]', and start again.",
+        )
+    from streams.readers.protobuf import ProtobufDecoder  # noqa: PLC0415 - it needs the extra
+
+    return ProtobufDecoder(protobuf_compiler.compiled(schema.text, schema.referenced), protobuf_compiler.FILE)

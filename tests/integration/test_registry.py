@@ -1,4 +1,4 @@
-"""Avro on a real broker with schemas of a real registry: read as their schemas say, whatever the registry does.
+"""Avro and Protobuf on a real broker with schemas of a real registry: read as they say, whatever the registry does.
 
 Tests `streams.registry` in ingest, and `truthloop check --live`.
 """
@@ -7,7 +7,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,8 +15,12 @@ from typing import Any
 
 import fastavro
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from ingest_loop import IngestLoop, ingest_loop
 from schema_registry import SchemaRegistry, wire
+
+from streams.registry.client import ReferencedSchema
+from streams.registry.protobuf_compiler import compiled
 
 MODEL = {
     "type": "record",
@@ -41,6 +45,25 @@ MAP |= {"features.amount": "amount", "features.channel": "channel", "features.co
 SOURCE: dict[str, Any] = {"topic": "scores", "as": "predictions", "map": MAP}
 FEATURES = {"amount": {"type": "float"}, "channel": {"type": "string"}, "country": {"type": "string"}}
 BEGIN = datetime(2026, 12, 2, 10, tzinfo=UTC)
+
+
+COMMON = """syntax = "proto3";
+package acme;
+enum Channel { NONE = 0; WEB = 1; SHOP = 2; }
+message Model { string name = 1; int32 version = 2; }
+"""
+PROTOBUF = """syntax = "proto3";
+package acme;
+import "acme/common.proto";
+import "google/protobuf/timestamp.proto";
+import "google/protobuf/wrappers.proto";
+message Unused { string x = 1; }
+message Score {
+  string id = 1; google.protobuf.Timestamp at = 2; google.protobuf.DoubleValue score = 3; double amount = 4;
+  Model model = 5; Channel channel = 6; %s
+}
+"""
+SECOND_TYPE = b"\x02\x02"
 
 
 @pytest.fixture
@@ -152,6 +175,53 @@ def test_a_registry_that_is_away_holds_ingest_and_loses_nothing(loop: IngestLoop
     worker.stop()
     assert found(loop) == {f"k{number}": canonical(number) for number in range(60)}
     assert loop.read("rejects") == []
+
+
+def test_protobuf_whose_schemas_evolve(tmp_path: Path, kafka: str, registry: SchemaRegistry) -> None:
+    """A field that its producer leaves out, since it is 0 or false, is 0; a newer schema's records among older ones."""
+    registry.register("common", COMMON, "PROTOBUF")
+    reference = [{"name": "acme/common.proto", "subject": "common", "version": 1}]
+    texts = [PROTOBUF % more for more in ("", "optional string country = 7;")]
+    schemas = [registry.register("scores-value", text, "PROTOBUF", reference) for text in texts]
+    older, newer = [written_protobuf(text) for text in texts]
+    parts: dict[str, Any] = {"schema_registry": {"url": registry.url}, "features": FEATURES}
+    with ingest_loop(tmp_path, kafka, [SOURCE], **parts) as loop:
+        loop.create("scores")
+        loop.begin()
+        worker = loop.work()
+        values = [wire(schemas[0], SECOND_TYPE + older(protobuf_score(number))) for number in range(200)]
+        values += [wire(schemas[1], SECOND_TYPE + newer(protobuf_score(number, "DE"))) for number in range(200, 400)]
+        torn = [wire(schemas[0], b""), wire(schemas[0], b"\x02\x08x"), values[1][:-1]]
+        loop.produce("scores", [{"value": value} for value in [*values[:300], *torn, *values[300:]]])
+        loop.wait("all records", lambda: len(loop.read("predictions")) >= 400 and len(loop.read("rejects")) >= 3)
+        worker.stop()
+        expected = [canonical(number) for number in range(200)]
+        expected += [canonical(number, "DE") for number in range(200, 400)]
+        assert found(loop) == {one["key"]: one for one in expected}
+        assert [one["reason"] for one in loop.values("rejects")] == ["undecodable"] * 3
+
+
+def protobuf_score(number: int, country: str | None = None) -> dict[str, Any]:
+    """Return the record of `canonical` as Protobuf's JSON form has it."""
+    at = (BEGIN + timedelta(milliseconds=number)).isoformat(timespec="milliseconds")
+    return {
+        "id": f"k{number}",
+        "at": at.replace("+00:00", "Z"),
+        "score": None if number % 5 == 0 else number / 1000,
+        "amount": number / 4,
+        "model": {"name": "fraud", "version": number % 3},
+        "channel": "WEB" if number % 2 else "SHOP",
+        **({} if country is None else {"country": country}),
+    }
+
+
+def written_protobuf(text: str) -> Callable[[dict[str, Any]], bytes]:
+    """Return a writer of the scores of a schema, by Protobuf's own library."""
+    files, pool = compiled(text, [ReferencedSchema("acme/common.proto", COMMON)]), descriptor_pool.DescriptorPool()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(files).file:
+        pool.Add(file)
+    score_type = message_factory.GetMessageClass(pool.FindMessageTypeByName("acme.Score"))
+    return lambda document: bytes(json_format.ParseDict(document, score_type()).SerializeToString())
 
 
 def test_check_looks_at_avro(loop: IngestLoop, registry: SchemaRegistry) -> None:

@@ -32,7 +32,7 @@ NAMES_SHOWN: Final = 5
 _REJECT_HINTS: Final = {
     RejectReason.NOT_JSON: "Look at the record; ingest keeps it in `rejects` and goes on.",
     RejectReason.NOT_AN_OBJECT: "Records must be JSON objects; to map the elements of a list, name it in `each`.",
-    RejectReason.AVRO_OR_PROTOBUF: "Give `schema_registry` for Avro; else let a converter write JSON to another topic.",
+    RejectReason.AVRO_OR_PROTOBUF: "Give `schema_registry`, if they have a schema id; else let a converter write JSON.",
     RejectReason.UNSUPPORTED_VERSION: "Is `v` the version of the message format? It is 1, or left out.",
     RejectReason.BAD_KEY: "Is `map.key` the right path? Leave out records of another type with `where`.",
     RejectReason.BAD_ID: "Is `map.id` the right path?",

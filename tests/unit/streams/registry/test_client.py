@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from schemas.config.registry import SchemaRegistryConfig
 from schemas.errors import ConfigError, RegistryAway
-from streams.registry.client import RegisteredSchema, RegistryClient
+from streams.registry.client import ReferencedSchema, RegisteredSchema, RegistryClient
 
 Answer = tuple[int, str]
 
@@ -105,7 +105,9 @@ def test_references_come_before_what_names_them(server: Server) -> None:
         "/api/subjects/b%2Fc/versions/1": naming("middle", "a"),
         "/api/subjects/a/versions/1": naming("inner", "a"),
     }
-    assert client(server.url).schema(7) == RegisteredSchema("AVRO", "outer", ("inner", "middle"))
+    assert client(server.url).schema(7) == RegisteredSchema(
+        "AVRO", "outer", (ReferencedSchema("a", "inner"), ReferencedSchema("b/c", "middle"))
+    )
     assert len(server.asked) == 3
 
 
@@ -120,7 +122,10 @@ def test_references_come_before_what_names_them(server: Server) -> None:
         ((200, '{"schema": 5}'), "its answer has no schema"),
         ((200, '{"schema": "x", "references": [{"name": 1}]}'), "references of another form"),
         ((200, '{"schema": "x", "references": 5}'), "references of another form"),
-        ((200, '{"schema": "x", "references": [{"subject": "s", "version": 2}]}'), "version 2 of 's', which cannot"),
+        (
+            (200, '{"schema": "x", "references": [{"name": "n", "subject": "s", "version": 2}]}'),
+            "version 2 of 's', which cannot",
+        ),
         ((404, "<html>nothing here</html>"), "no JSON object"),
         ((404, '{"status": 404}'), "has nothing at this path"),
         ((401, "{}"), "refuses our credentials (HTTP 401)"),

@@ -55,7 +55,7 @@ def test_each_schema_is_asked_for_once() -> None:
 def test_what_cannot_be_read_is_said_by_index() -> None:
     """A form that is not read, a text that is no schema, bytes that are no record."""
     registry = Registry(
-        n1=RegisteredSchema("PROTOBUF", "syntax"), n2=RegisteredSchema("AVRO", "{"), n3=RegisteredSchema("AVRO", SCHEMA)
+        n1=RegisteredSchema("THRIFT", "syntax"), n2=RegisteredSchema("AVRO", "{"), n3=RegisteredSchema("AVRO", SCHEMA)
     )
     form = ValueFormat(RegistryDecoders(registry, Clock()))
     texts, unusable = form.texts([value(1), value(2), value(3), value(3, b"\x0a\x0a"), value(1)])
@@ -66,7 +66,7 @@ def test_what_cannot_be_read_is_said_by_index() -> None:
         3: "undecodable",
         4: "avro_or_protobuf",
     }
-    assert unusable[0].detail == "schema 1 of the registry is of the form PROTOBUF, which is not read"
+    assert unusable[0].detail == "schema 1 of the registry is of the form THRIFT, which is not read"
     assert unusable[3].detail == "schema 3: 1 bytes follow the record of its schema"
     assert registry.asked == [1, 2, 3]
 

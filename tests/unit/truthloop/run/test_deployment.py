@@ -352,7 +352,7 @@ def test_grafana_shows_the_dashboard_and_needs_a_password() -> None:
 
 
 def test_the_image_has_the_wheel_and_pinned_packages_only() -> None:
-    """No extras, no sources, not root; every direct dependency has a pinned version."""
+    """Protobuf is read, no demo, no sources, not root; every direct dependency has a pinned version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     build, final = DOCKERFILE.split("\nFROM ")[1:]
@@ -362,13 +362,14 @@ def test_the_image_has_the_wheel_and_pinned_packages_only() -> None:
         "--from=build /opt/truthloop /opt/truthloop",
         "deploy/livez.py /opt/truthloop/livez.py",
     ]
-    assert "[demo]" not in DOCKERFILE
-    assert "--constraint constraints.txt /wheels/truthloop-*.whl" in build
+    assert re.findall(r"\[[a-z]+\]", build) == ["[protobuf]"]
+    assert '--constraint constraints.txt "$(ls /wheels/truthloop-*.whl)[protobuf]"' in build
     assert re.search(r"^USER 10001", final, re.MULTILINE)
     ignored = (ROOT / ".dockerignore").read_text("utf-8").split()
     assert {f"!{package}" for package in packages} | {"*", "!constraints.txt", "!deploy/livez.py"} <= set(ignored)
     pinned = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()}
-    named = {re.split(r"[<>=\[]", name)[0].lower() for name in project["project"]["dependencies"]}
+    wanted = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["protobuf"]]
+    named = {re.split(r"[<>=\[]", name)[0].lower() for name in wanted}
     assert named <= pinned
 
 
