@@ -15,6 +15,7 @@ from schemas.config.label import CohortConfig, CoverageGoal, LabelConfig
 from schemas.config.mapping import Scalar, SourceMap
 from schemas.config.metric import MetricChoice, name_of_choice
 from schemas.config.prediction import OutputConfig, PredictionConfig
+from schemas.config.registry import SchemaRegistryConfig
 
 __all__ = [
     "age_problems",
@@ -23,6 +24,7 @@ __all__ = [
     "delay_problems",
     "kind_problems",
     "metric_problems",
+    "registry_problems",
     "source_problems",
 ]
 
@@ -97,6 +99,13 @@ def age_problems(evaluate_at: Sequence[int | Literal["final"]], labels: Labels) 
     for at, age in enumerate(evaluate_at):
         if age != "final" and age > shortest:
             yield Problem(("evaluate_at", at), f"{format_duration(age)} is beyond the shortest horizon; write final")
+
+
+def registry_problems(sources: Sequence[SourceMap], registry: SchemaRegistryConfig | None) -> Iterator[Problem]:
+    """Find keys that are read by the schemas of a registry where there is none."""
+    for at, source in enumerate(sources):
+        if source.key_format == "registry" and registry is None:
+            yield Problem(("ingest", at, "key_format"), "registry: needs `schema_registry`, which says where it is")
 
 
 def source_problems(

@@ -20,6 +20,7 @@ from schemas.config.consistency import (
     delay_problems,
     kind_problems,
     metric_problems,
+    registry_problems,
     source_problems,
 )
 from schemas.config.label import CohortConfig, CoverageGoal, EvaluationAges, LabelConfig
@@ -73,7 +74,7 @@ class LoopConfig(StrictModel):
     )
     kafka: KafkaConfig | None = Field(default=None, description="Kafka cluster; left out if only files are read.")
     schema_registry: SchemaRegistryConfig | None = Field(
-        default=None, description="Registry with the schemas of Avro values; left out if all values are JSON."
+        default=None, description="Registry with the schemas of Avro and Protobuf; left out if all values are JSON."
     )
     lake: LakeConfig = Field(default_factory=LakeConfig, description="Where results are stored.")
     retention: RetentionConfig = Field(default_factory=RetentionConfig, description="How long records stay in it.")
@@ -135,6 +136,7 @@ class LoopConfig(StrictModel):
             *metric_problems(self.metrics, outputs, self.labels),
             *delay_problems(self.labels, slices),
             *age_problems(self.evaluate_at, self.labels),
+            *registry_problems(self.ingest, self.schema_registry),
             *source_problems(self.ingest, self.loop, self.predictions, self.labels),
             *privacy_problems(self.ingest, self.predictions),
             *retention_problems(self.retention, self.labels),

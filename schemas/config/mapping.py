@@ -14,7 +14,7 @@ from schemas.base.model import StrictModel
 from schemas.base.problem import Path, Problem, ProblemsError, nearest
 from schemas.base.scalar_key import typed_key
 from schemas.base.time_zone import known_zone
-from schemas.config.record_metadata import metadata_problems
+from schemas.config.record_metadata import KeyFormat, key_problems, metadata_problems
 from schemas.config.tombstone import Tombstone, tombstone_problems
 
 __all__ = ["HOOK_TARGET", "FieldMap", "Scalar", "SourceMap", "is_target"]
@@ -69,8 +69,8 @@ class FieldMap(StrictModel):
     path: Annotated[str | list[str], AfterValidator(_not_empty)] | None = Field(
         default=None,
         description="Dotted path into the record, or several that are joined with '|' (composite ids). "
-        "A trailing '.*' takes every field below (features only). Metadata of a Kafka record: $key, $timestamp, "
-        "$topic, $partition, $offset, $headers.NAME.",
+        "A trailing '.*' takes every field below (features only). Metadata of a Kafka record: $key, $key.FIELD, "
+        "$timestamp, $topic, $partition, $offset, $headers.NAME.",
     )
     otherwise: Annotated[str | list[str], AfterValidator(_not_empty)] | None = Field(
         default=None,
@@ -152,9 +152,11 @@ class SourceMap(StrictModel):
         "and 1 in any case, false likewise; an unquoted number equals numbers and plain numeric text (10.40 is 10.4); "
         "quoted text equals the same text, or the number that it reads as in a column of numbers.",
     )
-    key_format: Literal["text", "int32", "int64", "uuid"] = Field(
+    key_format: KeyFormat = Field(
         default="text",
-        description="How $key is written: text in UTF-8, a big-endian integer of 4 or 8 bytes, a UUID of 16 bytes.",
+        description="How $key is written: text in UTF-8, a big-endian integer of 4 or 8 bytes, a UUID of 16 bytes, "
+        "JSON, or registry: by the schema whose id it begins with (Avro, Protobuf, JSON Schema). $key.FIELD is a field "
+        "of a key that is an object.",
     )
     tombstone: Tombstone = Field(
         default="skip",
@@ -196,11 +198,11 @@ class SourceMap(StrictModel):
     @model_validator(mode="after")
     def _targets_exist(self) -> "SourceMap":
         own = _canonical_problems(self) if self.is_canonical else (*_target_problems(self), *_missing_problems(self))
-        if self.key_format != "text" and self.topic is None:
-            own = (*own, Problem(("key_format",), "is for topics; records of files have no $key"))
         keys = self.map["key"].ways if "key" in self.map and self.kind is not None else None
         own = (*own, *tombstone_problems(self.tombstone, self.as_, keys, has_hook=self.hook is not None))
-        if problems := [*own, *metadata_problems(_all_paths(self), self.topic, self.files)]:
+        paths = [*_all_paths(self)]
+        own = (*own, *key_problems(paths, self.key_format, self.topic))
+        if problems := [*own, *metadata_problems(paths, self.topic, self.files)]:
             raise ProblemsError(problems)
         return self
 

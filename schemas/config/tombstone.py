@@ -31,4 +31,6 @@ def tombstone_problems(
     elif keys is None:
         yield Problem(path, "retract: needs `kind` and `map.key`; the message has nothing but its key")
     elif not any(all(one.startswith("$") for one in way) for way in keys):
-        yield Problem(path, "retract: needs the message's own key: key: $key, or key: {path: ..., otherwise: $key}")
+        yield Problem(
+            path, "retract: needs the message's own key: key: $key or $key.FIELD, or key: {path: ..., otherwise: $key}"
+        )

@@ -110,7 +110,7 @@ class TopicMapper:
         mapped = MappedMessages(rejects=self._rejects(messages, self._sources[0].as_, unreadable, seen_at_ms))
         used = {reject.row for reject in unreadable}
         formats = {source.key_format for source in self._sources}
-        metadata = {form: messages.metadata(self._metadata_paths, form) for form in formats}
+        metadata = {form: messages.metadata(self._metadata_paths, form, self._format) for form in formats}
         deletions = deletions_in(values)
         for mapper, source in zip(self._mappers, self._sources, strict=True):
             own = ParsedLines(parsed.objects, parsed.positions, [], parsed.rows_read)

@@ -9,11 +9,22 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from uuid import UUID
 
+import msgspec
 from confluent_kafka import Message
 
 from schemas.config.mapping import SourceMap
-from schemas.config.record_metadata import HEADER_PREFIX, HEADERS_PATH, METADATA_PATHS
+from schemas.config.record_metadata import (
+    HEADER_PREFIX,
+    HEADERS_PATH,
+    KEY_PATH,
+    KEY_PREFIX,
+    METADATA_PATHS,
+    KeyFormat,
+    is_key_path,
+)
 from streams.columns.scalar import NON_SCALAR
+from streams.readers.format import ValueFormat
+from streams.readers.json_columns import JsonObjects
 from streams.readers.json_records import RecordMetadata
 
 __all__ = ["Headers", "KeyedValue", "PartitionMessages", "SourceMessages", "metadata_paths"]
@@ -72,14 +83,37 @@ class SourceMessages:
             self.headers[part],
         )
 
-    def metadata(self, paths: Iterable[str], key_format: str = "text") -> RecordMetadata:
-        """Return the record metadata as columns, by `$` path; keys are decoded as `key_format` of a source says."""
-        return {path: self._column(path, key_format) for path in paths}
+    def metadata(
+        self, paths: Iterable[str], key_format: KeyFormat = "text", schemas: ValueFormat | None = None
+    ) -> RecordMetadata:
+        """Return the record metadata as columns, by `$` path.
 
-    def _column(self, path: str, key_format: str) -> Sequence[Any]:
-        if path == "$key":
+        Args:
+            key_format: of a source: how keys are decoded.
+            schemas: of a registry, for keys with the id of a schema.
+
+        Raises:
+            RegistryAway: the schema of a key cannot be read now.
+        """
+        paths = list(paths)
+        keys = self._decoded_keys(key_format, schemas) if any(map(is_key_path, paths)) else JsonObjects([])
+        return {path: self._column(path, keys) for path in paths}
+
+    def _decoded_keys(self, key_format: KeyFormat, schemas: ValueFormat | None) -> JsonObjects:
+        if key_format in _KEY_DECODERS:
             decode = _KEY_DECODERS[key_format]
-            column: Sequence[Any] = [None if key is None else decode(key) for key in self.keys]
+            return JsonObjects([None if key is None else decode(key) for key in self.keys])
+        form = schemas if schemas is not None and key_format == "registry" else ValueFormat()
+        texts, _unusable = form.texts(self.keys)
+        return JsonObjects(
+            [None if key is None else _json_value(text) for key, text in zip(self.keys, texts, strict=True)]
+        )
+
+    def _column(self, path: str, keys: JsonObjects) -> Sequence[Any]:
+        if path == KEY_PATH:
+            column: Sequence[Any] = keys.objects
+        elif path.startswith(KEY_PREFIX):
+            column = keys.column(path.removeprefix(KEY_PREFIX))
         elif path == "$timestamp":
             column = [None if ms < 0 else ms for ms in self.timestamps]
         elif path == "$topic":
@@ -165,14 +199,22 @@ def _uuid(key: bytes) -> str:
         return NON_SCALAR
 
 
+def _json_value(text: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """Return the value of a JSON text; of none, `NON_SCALAR`."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return NON_SCALAR
+
+
 _UUID_BYTES: Final = 16
-_KEY_DECODERS: Final[Mapping[str, Callable[[bytes], int | str | None]]] = {
+_KEY_DECODERS: Final[Mapping[KeyFormat, Callable[[bytes], int | str | None]]] = {
     "text": _text,
     "int32": _integer(4),
     "int64": _integer(8),
     "uuid": _uuid,
 }
-"""By `key_format` of a source. What cannot be decoded becomes `NON_SCALAR`, which no conversion accepts."""
+"""By `key_format` of a source; other forms are JSON, or become it. What cannot be decoded becomes `NON_SCALAR`."""
 
 
 def _header(headers: Headers, name: str) -> str | None:

@@ -201,6 +201,30 @@ def test_protobuf_whose_schemas_evolve(tmp_path: Path, kafka: str, registry: Sch
         assert [one["reason"] for one in loop.values("rejects")] == ["undecodable"] * 3
 
 
+def test_avro_keys(tmp_path: Path, kafka: str, registry: SchemaRegistry) -> None:
+    """The key names the record, and a tombstone retracts the label of its key; torn keys are rejects."""
+    schema = {"type": "record", "name": "acme.Key", "fields": [{"name": "id", "type": "long"}]}
+    number = registry.register("labels-key", schema)
+    time = {"path": "$timestamp", "unit": "ms"}
+    source: dict[str, Any] = {"topic": "labels", "as": "labels", "kind": "fraud", "key_format": "registry"}
+    source |= {"tombstone": "retract", "map": {"key": "$key.id", "time": time, "value": "v"}}
+    with ingest_loop(tmp_path, kafka, [source], schema_registry={"url": registry.url}) as loop:
+        loop.create("labels")
+        loop.begin()
+        worker = loop.work()
+        keys = [wire(number, payload(schema, {"id": 2**40 + one})) for one in range(50)]
+        records = [{"key": key, "value": json.dumps({"v": at % 2})} for at, key in enumerate(keys)]
+        torn = [{"key": key, "value": json.dumps({"v": 1})} for key in (wire(number, b""), b"text")]
+        loop.produce("labels", [*records, *torn, {"key": keys[7], "value": None}])
+        loop.wait("all records", lambda: len(loop.read("labels")) >= 51 and len(loop.read("rejects")) >= 2)
+        worker.stop()
+        labels = loop.values("labels")
+        told = sorted((one["key"], one["value"]) for one in labels if one["op"] == "upsert")
+        assert told == [(str(2**40 + at), at % 2) for at in range(50)]
+        assert [one["key"] for one in labels if one["op"] == "delete"] == [str(2**40 + 7)]
+        assert [one["reason"] for one in loop.values("rejects")] == ["bad_key"] * 2
+
+
 def protobuf_score(number: int, country: str | None = None) -> dict[str, Any]:
     """Return the record of `canonical` as Protobuf's JSON form has it."""
     at = (BEGIN + timedelta(milliseconds=number)).isoformat(timespec="milliseconds")

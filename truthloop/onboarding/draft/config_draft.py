@@ -9,6 +9,7 @@ from typing import Literal
 
 from schemas.base.metric_name import Task
 from schemas.config.mapping import Scalar
+from schemas.config.record_metadata import KeyFormat
 from streams.columns.schema import Role
 
 __all__ = ["ConfigDraft", "FeatureLine", "KindDraft", "MapLine", "SourceDraft"]
@@ -74,7 +75,7 @@ class SourceDraft:
     lines: list[MapLine] = field(default_factory=list)
     kind: str = ""
     where: dict[str, Scalar | list[Scalar]] = field(default_factory=dict)
-    key_format: str = "text"
+    key_format: KeyFormat = "text"
     is_own: bool = False
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from schemas.config.record_metadata import HEADER_PREFIX
+from schemas.config.record_metadata import HEADER_PREFIX, KEY_PREFIX, is_key_path
 from truthloop.onboarding.draft.suggestions import PRESENT
 from truthloop.onboarding.profiles.field import FieldProfile
 from truthloop.onboarding.profiles.names import IDENTITY_HINTS, last_name_parts, similarity
-from truthloop.onboarding.profiles.topic import KEY, TopicProfile
+from truthloop.onboarding.profiles.topic import TopicProfile
 
 __all__ = ["KeyPair", "suggest_key_pairs", "suggest_keys"]
 
@@ -21,6 +21,9 @@ KEYS_MAX: Final = 12
 
 DISTINCT_SHARE: Final = 0.05
 """A key has more distinct values than this share of its records; a field with fewer is a category."""
+
+METADATA_PENALTY: Final = 0.1
+"""An equal field of the record is better than one of its metadata: files have it, too."""
 
 CHANCE: Final = 0.2
 """Whole numbers of a dense range are equal by chance; only matches above this share of the density count."""
@@ -47,9 +50,14 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class _Side:
-    """A field of one topic, with the index of the first record of each value."""
+    """A field of one topic, with the index of the first record of each value.
+
+    Attributes:
+        name: its path in the record or the key, whatever is around that.
+    """
 
     field: FieldProfile
+    name: str
     first_index: dict[str, int]
 
 
@@ -72,44 +80,45 @@ def _weight_alone(topic: TopicProfile, field: FieldProfile) -> float:
     """Return the weight of a field as a key, from its own topic only."""
     weight = 2 * field.distinct / field.present
     if _is_metadata(field):
-        return weight - 0.1  # an equal field of the record is better: files have it, too
+        return weight - METADATA_PENALTY
     weight += 0.5 * bool(last_name_parts(field.path) & IDENTITY_HINTS)
     return weight - topic.is_feature(field.path) - 0.05 * topic.inner_path(field.path).count(".")
 
 
 def _is_metadata(field: FieldProfile) -> bool:
     """Return whether a field is Kafka's key or a header, as the attributes of a CloudEvent in binary mode are."""
-    return field.path == KEY or field.path.startswith(HEADER_PREFIX)
+    return is_key_path(field.path) or field.path.startswith(HEADER_PREFIX)
 
 
 def suggest_key_pairs(
     predictions: TopicProfile, labels: TopicProfile, times: Mapping[str, str | None]
 ) -> list[KeyPair]:
     """Return pairs of fields that may be the key, best first; `times` are the paths of the times, by role."""
-    label_sides = [_side(field) for field in suggest_keys(labels)]
+    label_sides = [_side(labels, field) for field in suggest_keys(labels)]
     times_ms = [_times_ms(predictions, times["predictions"]), _times_ms(labels, times["labels"])]
     found = []
-    for one in map(_side, suggest_keys(predictions)):
+    for one in (_side(predictions, field) for field in suggest_keys(predictions)):
         for other in label_sides:
             common = one.first_index.keys() & other.first_index.keys()
             weight = _weight_alone(predictions, one.field) + _weight_together(one, other, len(common))
+            weight -= METADATA_PENALTY * _is_metadata(other.field)
             if common and all(times_ms):
                 weight += 2 * _time_order(common, (one, other), times_ms)
             found.append(KeyPair(one.field.path, other.field.path, len(common), len(other.first_index), weight))
     return sorted(found, key=lambda pair: (-pair.weight, len(pair.prediction) + len(pair.label)))
 
 
-def _side(field: FieldProfile) -> _Side:
+def _side(topic: TopicProfile, field: FieldProfile) -> _Side:
     first_index: dict[str, int] = {}
     for index, value in enumerate(field.values):
         if value is not None:
             first_index.setdefault(str(value), index)
-    return _Side(field, first_index)
+    return _Side(field, topic.inner_path(field.path).removeprefix(KEY_PREFIX), first_index)
 
 
 def _weight_together(one: _Side, other: _Side, common: int) -> float:
     """Return the weight of a pair by its names, patterns and common values."""
-    weight = 2 * similarity(one.field.path, other.field.path)
+    weight = 2 * similarity(one.name, other.name)
     if one.field.pattern != other.field.pattern:
         weight -= 2
     surplus = common / min(len(one.first_index), len(other.first_index)) - CHANCE * _density(one, other)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from schemas.base.duration import format_duration
 from schemas.base.figures import share as as_share
 from schemas.config.mapping import Scalar
+from schemas.config.record_metadata import KeyFormat, is_key_path
 from streams.columns.schema import Role
 from truthloop.onboarding.draft.config_draft import MapLine, SourceDraft
 from truthloop.onboarding.draft.contract import Contract, suggest_contract
@@ -26,7 +27,7 @@ from truthloop.onboarding.profiles.describe import range_text, values_text
 from truthloop.onboarding.profiles.field import FieldProfile
 from truthloop.onboarding.profiles.names import IDENTITY_HINTS, last_name_parts, name_parts
 from truthloop.onboarding.profiles.time_format import HOUR_MS, zone_with_offset
-from truthloop.onboarding.profiles.topic import KEY, NEARLY_ALL, TopicProfile
+from truthloop.onboarding.profiles.topic import NEARLY_ALL, TopicProfile
 
 __all__ = ["ChosenKey", "draft_label_source", "draft_prediction_source", "time_path", "topic_notes"]
 
@@ -123,9 +124,13 @@ def topic_notes(topic: TopicProfile) -> list[str]:
     return notes
 
 
-def _key_format(topic: TopicProfile, draft: SourceDraft) -> str:
+def _key_format(topic: TopicProfile, draft: SourceDraft) -> KeyFormat:
     """Return the form of Kafka's keys if the map reads them."""
-    return topic.key_format if any(line.path == KEY for line in draft.lines) else "text"
+    return (
+        topic.key_format
+        if any(isinstance(line.path, str) and is_key_path(line.path) for line in draft.lines)
+        else "text"
+    )
 
 
 def _id(topic: TopicProfile, key: str, version: FieldProfile | None) -> Iterator[MapLine]:
@@ -245,7 +250,7 @@ def _where(topic: TopicProfile, needed: list[str]) -> dict[str, Scalar | list[Sc
         return {}
     best: tuple[int, str, list[Scalar]] | None = None
     for field in topic.fields.values():
-        if field.path in needed or field.path == KEY or not field.categories or field.share < NEARLY_ALL:
+        if field.path in needed or is_key_path(field.path) or not field.categories or field.share < NEARLY_ALL:
             continue  # a field that incomplete records lack, too, would leave out records with a new value
         pairs = set(zip(field.values, complete, strict=True))
         selected = sorted(value for value, ok in pairs if ok and value is not None and (value, False) not in pairs)

@@ -10,6 +10,7 @@ from dataclasses import field as dataclass_field
 from functools import cached_property
 from typing import Any, Final
 
+from schemas.config.record_metadata import KEY_PATH, KEY_PREFIX, KeyFormat
 from streams.columns.scalar import NON_SCALAR
 from streams.kafka.sample import TopicSample
 from streams.readers.format import ValueFormat
@@ -18,7 +19,7 @@ from truthloop.onboarding.profiles.envelope import Envelope, envelope_of
 from truthloop.onboarding.profiles.field import FieldProfile, fields_of
 from truthloop.onboarding.profiles.time_format import ClockLag, TimeFormat, clock_lag, find_time_format
 
-__all__ = ["KEY", "NEARLY_ALL", "TopicProfile", "profile_topic"]
+__all__ = ["NEARLY_ALL", "TopicProfile", "profile_topic"]
 
 HEADERS_MAX: Final = 30
 RECORD_TYPES_MAX: Final = 5
@@ -26,8 +27,7 @@ RECORD_TYPES_MAX: Final = 5
 NEARLY_ALL: Final = 0.995
 """Share of the records that counts as all: a few may be broken."""
 
-KEY: Final = "$key"
-_KEY_FORMATS: Final = {4: "int32", 8: "int64", 16: "uuid"}
+_KEY_FORMATS: Final[Mapping[int, KeyFormat]] = {4: "int32", 8: "int64", 16: "uuid"}
 _FEATURE_PARENTS: Final = frozenset({"features", "feature", "f", "inputs", "input", "attributes", "attrs", "x"})
 
 
@@ -53,7 +53,7 @@ class TopicProfile:
     kafka_ms: list[int | None]
     unreadable: Mapping[str, int]
     tombstones: int
-    key_format: str = "text"
+    key_format: KeyFormat = "text"
     _shares: dict[str, float] = dataclass_field(default_factory=dict)
 
     @property
@@ -160,15 +160,18 @@ def profile_topic(sample: TopicSample, now_ms: int) -> TopicProfile:
     )
 
 
-def key_format_of(keys: Sequence[bytes | None]) -> str:
-    """Return the form of Kafka's keys: of one size that an integer or a UUID has, and no printable text.
+def key_format_of(keys: Sequence[bytes | None]) -> KeyFormat:
+    """Return the form of Kafka's keys: JSON objects, or of the size of an integer or a UUID and no printable text.
 
     >>> key_format_of([(7).to_bytes(8, "big"), None]), key_format_of([b"a-000001", b"a-000002"])
     ('int64', 'text')
     """
-    sizes = {len(key) for key in keys if key is not None}
+    given = [key for key in keys if key is not None]
+    if given and all(key[:1] == b"{" for key in given):
+        return "json"
+    sizes = set(map(len, given))
     form = _KEY_FORMATS.get(next(iter(sizes))) if len(sizes) == 1 else None
-    return form if form is not None and not any(_is_printable(key) for key in keys if key is not None) else "text"
+    return form if form is not None and not any(map(_is_printable, given)) else "text"
 
 
 def _is_printable(key: bytes) -> bool:
@@ -182,10 +185,13 @@ def _metadata_fields(sample: TopicSample, indexes: list[int]) -> Iterator[FieldP
     """Yield the Kafka key and the headers of the messages at these indexes as fields."""
     messages = sample.messages
     headers = Counter(name for pairs in messages.headers for name, _ in pairs or ())
-    paths = [KEY, *(f"$headers.{name}" for name, _ in headers.most_common(HEADERS_MAX) if name.isprintable())]
+    paths = [KEY_PATH, *(f"$headers.{name}" for name, _ in headers.most_common(HEADERS_MAX) if name.isprintable())]
     for path, column in messages.metadata(paths, key_format_of(messages.keys)).items():
         values = [None if column[index] == NON_SCALAR else column[index] for index in indexes]
-        if any(value is not None for value in values):
+        if path == KEY_PATH and any(type(value) is dict for value in values):
+            keys = [value if type(value) is dict else {} for value in values]
+            yield from (FieldProfile(f"{KEY_PREFIX}{field.path}", field.values) for field in fields_of(keys))
+        elif any(value is not None for value in values):
             yield FieldProfile(path, values)
 
 

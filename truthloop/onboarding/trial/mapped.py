@@ -145,7 +145,7 @@ def _mapped(sample: TopicSample, source: SourceMap, config: LoopConfig, tools: M
     for number, chunk in enumerate(_chunks(sample.messages)):
         found, _ = tools.format.texts(chunk.values)
         texts = [None if value is None else text for value, text in zip(chunk.values, found, strict=True)]
-        metadata = chunk.metadata(paths, source.key_format)
+        metadata = chunk.metadata(paths, source.key_format, tools.format)
         with no_cycle_search():
             records = mapper.map(texts, metadata).records
             count.add([text or b"" for text in texts], metadata)

@@ -67,6 +67,15 @@ def test_the_config_of_these_tests_is_valid(tmp_path: Path) -> None:
         ("    map:", "    each: $key\n    map:", "each: '$key' is not a list"),
         ("key: id", "key: {constant: 1, otherwise: id}", "goes with a `path`; a constant is never missing"),
         ("key: id, time", "key: id, version: {path: v, type: int}, time", "is for keys, ids and classes"),
+        ("key: id", "key: $key.id", "'$key.id' is a field of the key, which is read as text; write `key_format: json`"),
+        (
+            "topic: scores",
+            "topic: scores\n    key_format: int64\n    where: {$key.a: x}",
+            "where.$key.a: '$key.a' is a field of the key, which is read as int64",
+        ),
+        ("key: id", "key: $key.", "'$key.' is not metadata of a record; did you mean '$key'?"),
+        ("topic: scores", "topic: scores\n    key_format: registry", "registry: needs `schema_registry`"),
+        ("topic: scores", "topic: scores\n    key_format: avro", "must be 'text', 'int32'"),
         (
             "topic: scores",
             "files: scores\n    key_format: int32",

@@ -176,7 +176,7 @@ def test_rejects_are_forecast_with_an_example_each() -> None:
         (changed(flat_prediction, scored_at=lambda event: event.made_ms * 1000), "bad_time", "`unit` the right one"),
         (changed(flat_prediction, transaction_id=lambda _: None), "bad_key", "Is `map.key` the right path?"),
         (changed(flat_prediction, model_version=lambda _: None), "bad_version", "{constant: v1} sets a version"),
-        (avro_record, "avro_or_protobuf", "Give `schema_registry` for Avro"),
+        (avro_record, "avro_or_protobuf", "Give `schema_registry`, if"),
     ],
 )
 def test_a_config_that_fits_no_record_is_an_error(shape: Shape, reason: str, hint: str) -> None:

@@ -304,6 +304,7 @@ def test_a_header_may_be_the_key() -> None:
         (lambda event: (10_000 + event.number).to_bytes(8, "big"), "int64"),
         (lambda event: UUID(int=event.number << 64).bytes, "uuid"),
         (lambda event: f"{event.number:08d}".encode(), "text"),
+        (lambda event: encode({"tx": {"id": event.number + 10_000}, "tenant": "a"}), "json"),
     ],
 )
 def test_keys_that_are_no_text_are_decoded(encoded: Callable[[Event], bytes], form: str) -> None:
@@ -313,7 +314,8 @@ def test_keys_that_are_no_text_are_decoded(encoded: Callable[[Event], bytes], fo
         for shape in (key_only_prediction, key_only_label)
     )
     found = pair(prediction, label)
-    assert [plain(one["key"]) for one in maps(found).values()] == [{"path": "$key"}] * 2
+    path = "$key.tx.id" if form == "json" else "$key"
+    assert [plain(one["key"]) for one in maps(found).values()] == [{"path": path}] * 2
     assert [source.key_format for source in found.config.ingest] == [form, form]
     assert [topic.rejects for topic in found.topics] == [{}, {}]
 
