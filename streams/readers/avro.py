@@ -8,9 +8,10 @@ https://avro.apache.org/docs/1.12.0/specification/
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from fastavro.read import LOGICAL_READERS
 from fastavro.schema import SchemaParseException
 
 from streams.columns.scalar import NON_SCALAR
+from streams.readers.declared_field import FIELDS_MAX, DeclaredField, FieldKind
 from streams.readers.format import UndecodableError
 from streams.readers.json_text import json_text
 
@@ -32,6 +34,16 @@ _PREFIX: Final = "truthloop-"
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - the reader adds the zone as text
 _WHOLE_MAX: Final = 1 << 63
+_KINDS: Final[Mapping[str, FieldKind]] = {
+    "string": "text",
+    "bytes": "text",
+    "fixed": "text",
+    "int": "whole number",
+    "long": "whole number",
+    "float": "number",
+    "double": "number",
+    "boolean": "true or false",
+}
 _FLOATS: Final = frozenset({"float", "double"})
 
 
@@ -59,6 +71,7 @@ class AvroDecoder:
             self._schema = fastavro.parse_schema(parsed, named_schemas=named)
         except (ValueError, SchemaParseException, TypeError, KeyError, RecursionError) as error:
             raise AvroSchemaError(f"no Avro schema ({type(error).__name__})") from error
+        self._named = named
         self._has_floats = any(f'"{name}"' in text for name in _FLOATS for text in (schema, *referenced))
 
     def json_text(self, payload: bytes) -> bytes:
@@ -76,6 +89,52 @@ class AvroDecoder:
         if source.tell() != len(payload):
             raise UndecodableError(f"{len(payload) - source.tell():,} bytes follow the record of its schema")
         return json_text(value, has_floats=self._has_floats)
+
+    def fields(self, _payload: bytes) -> dict[str, DeclaredField]:
+        """Return the fields of the schema by path."""
+        return dict(islice(_declared(self._schema, self._named, "", "", ()), FIELDS_MAX))
+
+
+def _declared(
+    schema: Schema, named: Mapping[str, Any], path: str, doc: str, above: tuple[str, ...]
+) -> Iterator[tuple[str, DeclaredField]]:
+    """Yield the fields of a type.
+
+    Args:
+        named: types by name.
+        path: of the field that has the type; empty for the whole record.
+        doc: of that field.
+        above: names of the records that it lies in.
+    """
+    while isinstance(schema, list):
+        branches = [branch for branch in schema if branch != "null"]
+        if len(branches) != 1:
+            yield path, DeclaredField(None, (), doc)
+            return
+        schema = branches[0]
+    schema = named.get(schema, schema) if isinstance(schema, str) else schema
+    kind = schema if isinstance(schema, str) else schema["type"]
+    if not isinstance(kind, str):
+        yield from _declared(kind, named, path, doc, above)
+    elif isinstance(schema, dict) and kind in ("record", "error"):
+        for field in schema["fields"] if schema["name"] not in above else ():
+            below = f"{path}.{field['name']}" if path else field["name"]
+            yield from _declared(field["type"], named, below, _first_line(field.get("doc")), (*above, schema["name"]))
+    elif isinstance(schema, dict) and kind == "enum":
+        yield path, DeclaredField("text", tuple(schema["symbols"]), doc or _first_line(schema.get("doc")))
+    elif kind in _KINDS:
+        logical = schema.get("logicalType", "") if isinstance(schema, dict) else ""
+        yield path, DeclaredField(_logical_kind(logical, schema) if logical else _KINDS[kind], (), doc)
+
+
+def _logical_kind(logical: str, schema: Schema) -> FieldKind:
+    if logical != f"{_PREFIX}decimal" or not isinstance(schema, dict):
+        return "text"
+    return "number" if schema.get("scale") else "whole number"
+
+
+def _first_line(doc: object) -> str:
+    return next(iter(doc.strip().splitlines()), "") if isinstance(doc, str) else ""
 
 
 def _with_own_types(schema: Schema) -> Schema:

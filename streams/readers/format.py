@@ -5,13 +5,15 @@ says how the rest is read; without one it is read if it is JSON. Other formats a
 the reject that names them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from schemas.base.status import RejectReason
+from streams.readers.declared_field import DeclaredField
 
-__all__ = ["Decoder", "JsonDecoder", "UndecodableError", "Unusable", "ValueFormat"]
+__all__ = ["Decoder", "UndecodableError", "Unusable", "ValueFormat", "has_schema_id", "values_by_schema"]
 
 _HEADER_BYTES: Final = 5
 """The zero byte, and four bytes of the schema id."""
@@ -51,13 +53,8 @@ class Decoder(Protocol):
             UndecodableError: the bytes are not one whole record of the schema.
         """
 
-
-class JsonDecoder:
-    """Reads the values of a JSON Schema, which are JSON texts; the schema itself is not enforced."""
-
-    def json_text(self, payload: bytes) -> bytes:
-        """Return the payload."""
-        return payload
+    def fields(self, payload: bytes) -> Mapping[str, DeclaredField]:
+        """Return the fields that the schema declares for a record, by path."""
 
 
 class ValueFormat:
@@ -71,6 +68,11 @@ class ValueFormat:
     def __init__(self, decoder_of: Callable[[int], Decoder | Unusable] | None = None) -> None:
         self._decoder_of = decoder_of
 
+    @property
+    def has_registry(self) -> bool:
+        """Whether values are read by the schemas of a registry."""
+        return self._decoder_of is not None
+
     def texts(self, values: Sequence[bytes | None], missing: bytes = b"") -> tuple[list[bytes], dict[int, Unusable]]:
         """Return a JSON text for each value, and by index why a value cannot be read: its text is empty.
 
@@ -83,16 +85,31 @@ class ValueFormat:
         """
         unusable: dict[int, Unusable] = {}
         texts = [missing if value is None else value for value in values]
-        for index in [index for index, text in enumerate(texts) if text[:1] == b"\0" and _has_header(text)]:
+        for index in [index for index, text in enumerate(texts) if text[:1] == b"\0" and has_schema_id(text)]:
             found = self._text(texts[index])
             if isinstance(found, Unusable):
                 unusable[index], found = found, b""
             texts[index] = found
         return texts, unusable
 
+    def declared(self, values: Sequence[bytes | None]) -> dict[str, DeclaredField]:
+        """Return the fields that the schemas of values declare, by path; of several schemas the greatest id's counts.
+
+        Raises:
+            RegistryAway: a schema cannot be read now.
+        """
+        found: dict[str, DeclaredField] = {}
+        if self._decoder_of is None:
+            return found
+        for number, (_count, payload) in sorted(values_by_schema(values).items()):
+            decoder = self._decoder_of(number)
+            with suppress(UndecodableError):
+                found |= {} if isinstance(decoder, Unusable) else decoder.fields(payload)
+        return found
+
     def foreign(self, value: bytes) -> Unusable | None:
         """Return the format of a value whose text is no JSON, or None if it is probably broken JSON."""
-        if not _has_header(value):
+        if not has_schema_id(value):
             return _foreign(value)
         return None if self._decoder_of is not None else _without_registry(value)
 
@@ -110,7 +127,18 @@ class ValueFormat:
             return Unusable(RejectReason.UNDECODABLE, f"schema {schema}: {error}")
 
 
-def _has_header(value: bytes) -> bool:
+def values_by_schema(values: Sequence[bytes | None]) -> dict[int, tuple[int, bytes]]:
+    """Return by schema id how many values have it, and the first one's bytes behind the header."""
+    found: dict[int, tuple[int, bytes]] = {}
+    for value in values:
+        if value is not None and has_schema_id(value):
+            count, payload = found.get(_schema_id(value), (0, value[_HEADER_BYTES:]))
+            found[_schema_id(value)] = count + 1, payload
+    return found
+
+
+def has_schema_id(value: bytes) -> bool:
+    """Tell whether bytes begin as Confluent's wire format does."""
     return value[:1] == b"\0" and len(value) >= _HEADER_BYTES
 
 

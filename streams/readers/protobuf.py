@@ -7,17 +7,19 @@ leaves out a label of 0. One with presence that is not set is left out.
 https://protobuf.dev/programming-guides/encoding/
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from streams.columns.scalar import NON_SCALAR
+from streams.readers.declared_field import FIELDS_MAX, DeclaredField, FieldKind
 from streams.readers.format import UndecodableError
 from streams.readers.json_text import json_text
 
@@ -34,6 +36,22 @@ _WRAPPERS: Final = frozenset(
 _OWN_TEXT: Final = frozenset(f"{_WELL_KNOWN}{name}" for name in ("Timestamp", "Duration", "FieldMask"))
 _JSON_VALUES: Final = frozenset(f"{_WELL_KNOWN}{name}" for name in ("Struct", "Value", "ListValue"))
 _ANY: Final = f"{_WELL_KNOWN}Any"
+
+_KINDS: Final[Mapping[int, FieldKind]] = {
+    FieldDescriptor.CPPTYPE_STRING: "text",
+    FieldDescriptor.CPPTYPE_ENUM: "text",
+    FieldDescriptor.CPPTYPE_BOOL: "true or false",
+    FieldDescriptor.CPPTYPE_INT32: "whole number",
+    FieldDescriptor.CPPTYPE_INT64: "whole number",
+    FieldDescriptor.CPPTYPE_UINT32: "whole number",
+    FieldDescriptor.CPPTYPE_UINT64: "whole number",
+    FieldDescriptor.CPPTYPE_FLOAT: "number",
+    FieldDescriptor.CPPTYPE_DOUBLE: "number",
+}
+_FILE_MESSAGE: Final = 4
+"""Number of the field that has a file's messages; locations in its source are paths of such numbers and indexes."""
+_MESSAGE_FIELD: Final = 2
+_MESSAGE_NESTED: Final = 3
 
 _INDEXES_MAX: Final = 32
 """Levels of nested message types: compilers allow no more."""
@@ -58,8 +76,10 @@ class ProtobufDecoder:
 
     def __init__(self, files: bytes, name: str) -> None:
         self._pool = DescriptorPool()
+        self._docs: dict[str, str] = {}
         try:
             for file in FileDescriptorSet.FromString(files).file:
+                self._docs.update(_docs(file))
                 self._pool.Add(file)
             self._file = self._pool.FindFileByName(name)
         except (DecodeError, KeyError, TypeError) as error:
@@ -88,6 +108,32 @@ class ProtobufDecoder:
         except (DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UndecodableError(f"no message of its schema ({type(error).__name__})") from None
         return json_text(value, has_floats=True)
+
+    def fields(self, payload: bytes) -> dict[str, DeclaredField]:
+        """Return the fields of a message's type by path.
+
+        Args:
+            payload: as of `json_text`; the indexes in front of it are read.
+        """
+        return dict(islice(self._declared(self._message_type(_indexes(payload)[1]), "", ()), FIELDS_MAX))
+
+    def _declared(
+        self, descriptor: Descriptor, prefix: str, above: tuple[str, ...]
+    ) -> Iterator[tuple[str, DeclaredField]]:
+        """Yield the fields of a type; `above` are the names of those that it lies in."""
+        for field in descriptor.fields if descriptor.full_name not in above else ():
+            path, doc = prefix + field.name, self._docs.get(field.full_name, "")
+            if field.is_repeated:
+                continue
+            if field.message_type is None:
+                symbols = () if field.enum_type is None else tuple(one.name for one in field.enum_type.values)
+                yield path, DeclaredField("text" if symbols else _KINDS[field.cpp_type], symbols, doc)
+            elif field.message_type.full_name in _OWN_TEXT:
+                yield path, DeclaredField("text", (), doc)
+            elif field.message_type.full_name in _WRAPPERS:
+                yield path, DeclaredField(_KINDS[field.message_type.fields_by_name["value"].cpp_type], (), doc)
+            elif not field.message_type.full_name.startswith(_WELL_KNOWN):
+                yield from self._declared(field.message_type, f"{path}.", (*above, descriptor.full_name))
 
     def _message_type(self, indexes: list[int]) -> Descriptor:
         """Return the type that indexes name: the first of the file's, then of the nested types."""
@@ -150,6 +196,24 @@ class ProtobufDecoder:
             return {**found, "value": message.value}
         value = self._reader(descriptor)(GetMessageClass(descriptor).FromString(message.value))
         return {**found, **value} if isinstance(value, dict) else {**found, "value": value}
+
+
+def _docs(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
+    """Yield the full names of documented fields, and the first lines of the comments above or behind them."""
+    for location in file.source_code_info.location:
+        path = list(location.path)
+        lines = (location.leading_comments or location.trailing_comments).strip().splitlines()
+        if not lines or len(path) % 2 or path[:1] != [_FILE_MESSAGE] or path[-2] != _MESSAGE_FIELD:
+            continue
+        names, message = [file.package] if file.package else [], file.message_type[path[1]]
+        names.append(message.name)
+        for part, index in zip(path[2:-2:2], path[3:-2:2], strict=True):
+            if part != _MESSAGE_NESTED:
+                break
+            message = message.nested_type[index]
+            names.append(message.name)
+        else:
+            yield ".".join([*names, message.field[path[-1]].name]), lines[0].strip()
 
 
 def _object_reader(plain: list[str], parts: list[tuple[str, bool, Reader]]) -> Reader:

@@ -19,6 +19,7 @@ from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandl
 from schemas.base.secret import read_credential
 from schemas.config.registry import SchemaRegistryConfig
 from schemas.errors import ConfigError, RegistryAway
+from streams.registry.catalog import SchemaVersion
 
 __all__ = ["ReferencedSchema", "RegisteredSchema", "RegistryClient"]
 
@@ -26,6 +27,9 @@ TIMEOUT_S: Final = 10.0
 ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
 REFERENCES_MAX: Final = 200
 """Schemas that one schema may stand on, each counted once."""
+
+
+_NO_OBJECT: Final = "answers something that is no JSON object: is it the URL of the registry's API?"
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,40 @@ class RegistryClient:
         Raises:
             RegistryAway: it does not answer, or not as a registry does.
         """
-        found = self._get(f"/schemas/ids/{number}")
+        found = self._object(f"/schemas/ids/{number}")
         if found is None:
             return None
         referenced: list[ReferencedSchema] = []
         self._collect(found, referenced, set())
         return RegisteredSchema(str(found.get("schemaType") or "AVRO"), self._text(found), tuple(referenced))
+
+    def versions(self, number: int) -> list[SchemaVersion]:
+        """Return the subjects and versions that a schema is registered under.
+
+        Raises:
+            RegistryAway: as of `schema`.
+        """
+        found = self._get(f"/schemas/ids/{number}/versions")
+        if found is None:
+            return []
+        try:
+            return [SchemaVersion(str(one["subject"]), int(one["version"]), number) for one in found]
+        except (TypeError, KeyError, ValueError):
+            raise self._away("its answer has versions of another form") from None
+
+    def newest(self, subject: str) -> SchemaVersion | None:
+        """Return the newest version of a subject; None if there is none.
+
+        Raises:
+            RegistryAway: as of `schema`.
+        """
+        found = self._object(f"/subjects/{quote(subject, safe='')}/versions/latest")
+        if found is None:
+            return None
+        try:
+            return SchemaVersion(subject, int(found["version"]), int(found["id"]))
+        except (TypeError, KeyError, ValueError):
+            raise self._away("its answer has a version of another form") from None
 
     def _collect(
         self, schema: Mapping[str, Any], referenced: list[ReferencedSchema], seen: set[tuple[str, int]]
@@ -93,7 +125,7 @@ class RegistryClient:
             if (subject, version) in seen:
                 continue
             seen.add((subject, version))
-            found = self._get(f"/subjects/{quote(subject, safe='')}/versions/{version}")
+            found = self._object(f"/subjects/{quote(subject, safe='')}/versions/{version}")
             if found is None or len(seen) > REFERENCES_MAX:
                 raise self._away(f"a schema names version {version} of {subject!r:.200}, which cannot be read")
             self._collect(found, referenced, seen)
@@ -113,8 +145,14 @@ class RegistryClient:
             raise self._away("its answer has no schema")
         return text
 
-    def _get(self, path: str) -> dict[str, Any] | None:
-        """Return the JSON object at a path; None if the registry says that there is none."""
+    def _object(self, path: str) -> dict[str, Any] | None:
+        found = self._get(path)
+        if found is not None and not isinstance(found, dict):
+            raise self._away(_NO_OBJECT)
+        return found
+
+    def _get(self, path: str) -> Any:  # noqa: ANN401 - any JSON
+        """Return the JSON document at a path; None if the registry says that there is none."""
         request = Request(self._config.url + path, headers=self._headers)  # noqa: S310 - the config admits http and https only
         try:
             with self._opener.open(request, timeout=TIMEOUT_S) as answer:
@@ -127,7 +165,8 @@ class RegistryClient:
             return self._document(body)
         if status == HTTPStatus.NOT_FOUND:
             # a server that is no registry has no page there either, and says so in HTML or not at all
-            if "error_code" in self._document(body):
+            document = self._document(body)
+            if isinstance(document, dict) and "error_code" in document:
                 return None
             raise self._away("has nothing at this path: is it the URL of the registry's API?")
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -136,13 +175,13 @@ class RegistryClient:
             raise self._away(f"refuses our credentials (HTTP {status})", advice)
         raise self._away(f"answers HTTP {status}")
 
-    def _document(self, body: bytes) -> dict[str, Any]:
+    def _document(self, body: bytes) -> Any:  # noqa: ANN401 - any JSON
         try:
             document = json.loads(body)
         except ValueError:
             document = None
-        if not isinstance(document, dict):
-            raise self._away("answers something that is no JSON object: is it the URL of the registry's API?")
+        if not isinstance(document, (dict, list)):
+            raise self._away(_NO_OBJECT)
         return document
 
     def _away(self, what: str, hint: str = "Check that it runs, and schema_registry in the config.") -> RegistryAway:

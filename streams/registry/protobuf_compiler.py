@@ -49,6 +49,7 @@ def compiled(text: str, referenced: Sequence[ReferencedSchema]) -> bytes:
             f"-I{sources}",
             *(f"-I{one}" for one in _google_files()),
             "--include_imports",
+            "--include_source_info",
             f"--descriptor_set_out={target}",
         ]
         command = [sys.executable, "-m", "grpc_tools.protoc", *options, FILE]

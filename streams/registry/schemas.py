@@ -11,7 +11,8 @@ from typing import Final, Protocol
 from schemas.base.status import RejectReason
 from schemas.errors import RegistryAway
 from streams.readers.avro import AvroDecoder, AvroSchemaError
-from streams.readers.format import Decoder, JsonDecoder, Unusable
+from streams.readers.format import Decoder, Unusable
+from streams.readers.json_schema import JsonDecoder
 from streams.registry import protobuf_compiler
 from streams.registry.client import RegisteredSchema
 
@@ -74,7 +75,7 @@ class RegistryDecoders:
 
 def _decoder(number: int, schema: RegisteredSchema) -> Decoder | Unusable:
     if schema.form == "JSON":
-        return JsonDecoder()
+        return JsonDecoder(schema.text)
     texts = [one.text for one in schema.referenced]
     try:
         if schema.form == "AVRO":

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from schemas.config.loop import LoopConfig
+from schemas.config.registry import SchemaRegistryConfig
 from streams.mapping.tools import MappingTools, mapping_tools
 from streams.readers.format import ValueFormat
+from streams.registry.catalog import RegistryCatalog
 from streams.registry.client import RegistryClient
 from streams.registry.schemas import UNKNOWN_FOR_S, RegistryDecoders
 
-__all__ = ["topic_tools"]
+__all__ = ["registry_catalog", "registry_format", "topic_tools"]
 
 
 def topic_tools(
@@ -31,5 +33,17 @@ def topic_tools(
     tools, registry = mapping_tools(config, environ, folder), config.schema_registry
     if registry is None:
         return tools
-    decoders = RegistryDecoders(RegistryClient(registry, environ, folder), time.monotonic, patience_s)
-    return replace(tools, format=ValueFormat(decoders))
+    return replace(tools, format=registry_format(registry, environ, folder, patience_s))
+
+
+def registry_format(
+    registry: SchemaRegistryConfig, environ: Mapping[str, str], folder: Path, patience_s: float
+) -> ValueFormat:
+    """Return what reads values by the schemas of a registry; the arguments and errors are those of `topic_tools`."""
+    return ValueFormat(RegistryDecoders(RegistryClient(registry, environ, folder), time.monotonic, patience_s))
+
+
+def registry_catalog(registry: SchemaRegistryConfig, environ: Mapping[str, str], folder: Path) -> RegistryCatalog:
+    """Return what names the schemas of values; the arguments and errors are those of `topic_tools`."""
+    client = RegistryClient(registry, environ, folder)
+    return RegistryCatalog(client, RegistryDecoders(client, time.monotonic, patience_s=0))

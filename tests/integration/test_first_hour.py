@@ -285,6 +285,9 @@ def test_a_file_that_is_there_is_left_alone(tmp_path: Path, topics: Topics) -> N
     assert load_settings(path, {}).config.ingest
 
 
+ONE_TOPIC = ["--from-topic", "a", "--bootstrap-servers", "b:1"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -299,6 +302,14 @@ def test_a_file_that_is_there_is_left_alone(tmp_path: Path, topics: Topics) -> N
             ["--from-topic", "a", "--bootstrap-servers", "b:1", "--client-property", "group.id=x"],
             "is set by Truthloop",
         ),
+        ([*ONE_TOPIC, "--registry-property", "user=me"], "--registry-property needs --schema-registry URL"),
+        ([*ONE_TOPIC, "--schema-registry", "r:1", "--registry-property", "user"], "write NAME=VALUE"),
+        ([*ONE_TOPIC, "--schema-registry", "r:1"], "url: must be http://HOST or https://HOST"),
+        (
+            [*ONE_TOPIC, "--schema-registry", "http://r:1", "--registry-property", "password=x"],
+            "there is no password in schema_registry; there are url, user, password_env",
+        ),
+        (["--registry-property", "user=me"], "--registry-property needs --from-topic"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(

@@ -34,12 +34,26 @@ SCORE = {
         {"name": "id", "type": "string"},
         {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
         {"name": "score", "type": ["null", "double"]},
-        {"name": "amount", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
+        {
+            "name": "amount",
+            "doc": "Before tax.",
+            "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2},
+        },
         {"name": "model", "type": "acme.Model"},
-        {"name": "channel", "type": {"type": "enum", "name": "Channel", "symbols": ["WEB", "SHOP"]}},
+        {"name": "channel", "type": {"type": "enum", "name": "Channel", "symbols": ["WEB", "SHOP", "KIOSK"]}},
+    ],
+}
+OUTCOME = {
+    "type": "record",
+    "name": "acme.Outcome",
+    "fields": [
+        {"name": "tx", "type": "string"},
+        {"name": "known", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "fraud", "type": "boolean"},
     ],
 }
 NEWER = SCORE | {"fields": [*SCORE["fields"], {"name": "country", "type": ["null", "string"], "default": None}]}
+REFERENCE = [{"name": "acme.Model", "subject": "acme.Model", "version": 1}]
 MAP = {"key": "id", "time": "at", "outputs.fraud": "score", "version": "model.version"}
 MAP |= {"features.amount": "amount", "features.channel": "channel", "features.country": "country"}
 SOURCE: dict[str, Any] = {"topic": "scores", "as": "predictions", "map": MAP}
@@ -123,9 +137,8 @@ def payload(schema: object, value: dict[str, Any]) -> bytes:
 def register(registry: SchemaRegistry) -> tuple[int, int]:
     """Register both versions of the scores' schema, and return their ids."""
     registry.register("acme.Model", MODEL)
-    reference = [{"name": "acme.Model", "subject": "acme.Model", "version": 1}]
-    first = registry.register("scores-value", SCORE, references=reference)
-    return first, registry.register("scores-value", NEWER, references=reference)
+    first = registry.register("scores-value", SCORE, references=REFERENCE)
+    return first, registry.register("scores-value", NEWER, references=REFERENCE)
 
 
 def found(loop: IngestLoop) -> dict[str, dict[str, Any]]:
@@ -201,6 +214,38 @@ def test_protobuf_whose_schemas_evolve(tmp_path: Path, kafka: str, registry: Sch
         assert [one["reason"] for one in loop.values("rejects")] == ["undecodable"] * 3
 
 
+def test_a_config_is_drafted_from_schemas(loop: IngestLoop, registry: SchemaRegistry, tmp_path: Path) -> None:
+    """Types, enums and documentation are those of the schemas, and the draft reads the records without an edit."""
+    older, _ = register(registry)
+    loop.produce("scores", [{"value": wire(older, payload(SCORE, score(number)))} for number in range(300)])
+    number = registry.register("outcomes-value", OUTCOME)
+    loop.create("outcomes")
+    outcomes = [
+        {"tx": f"k{number}", "known": BEGIN + timedelta(hours=1, milliseconds=number), "fraud": number % 3 == 0}
+        for number in range(300)
+    ]
+    loop.produce("outcomes", [{"value": wire(number, payload(OUTCOME, one))} for one in outcomes])
+    topics = [loop.topic("scores"), loop.topic("outcomes")]
+    drafted = tmp_path / "drafted.yaml"
+    command = [sys.executable, "-m", "truthloop", "new", str(drafted), "--bootstrap-servers", loop.servers]
+    command += [part for topic in topics for part in ("--from-topic", topic)]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert refused.returncode == 2, refused.stderr
+    assert "give --schema-registry" in refused.stderr
+    command += ["--schema-registry", registry.url, "--registry-property", "password_env=ITS_PASSWORD"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    text = drafted.read_text()
+    assert f"schema_registry:\n  url: {registry.url}\n  password_env: ITS_PASSWORD\n" in text.replace('"', "")
+    assert "amount: {type: float}" in text
+    assert "channel: {type: string, categories: [KIOSK, SHOP, WEB]}" in text
+    assert '"Before tax."' in text
+    check = [sys.executable, "-m", "truthloop", "check", "--live", "--json", "-c", str(drafted)]
+    found = subprocess.run(check, capture_output=True, text=True, timeout=120, check=False)
+    live = json.loads(found.stdout)["live"]
+    assert [one for one in live["findings"] if one["severity"] == "error"] == []
+
+
 def test_avro_keys(tmp_path: Path, kafka: str, registry: SchemaRegistry) -> None:
     """The key names the record, and a tombstone retracts the label of its key; torn keys are rejects."""
     schema = {"type": "record", "name": "acme.Key", "fields": [{"name": "id", "type": "long"}]}
@@ -258,6 +303,15 @@ def test_check_looks_at_avro(loop: IngestLoop, registry: SchemaRegistry) -> None
     text = json.dumps(json.loads(done.stdout)["live"])
     assert "unknown_schema" in text, text
     assert "avro_or_protobuf" not in text
+    live = json.loads(done.stdout)["live"]
+    named = [{"subject": "scores-value", "version": 1}]
+    assert live["topics"][0]["schemas"] == [{"id": older, "records": 100, "names": named}]
+    assert [one for one in live["findings"] if one["code"] == "schema_change"] == []
+    without = [field for field in SCORE["fields"] if field["name"] != "score"]
+    registry.register("scores-value", NEWER | {"fields": without}, references=REFERENCE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    (change,) = [one for one in json.loads(done.stdout)["live"]["findings"] if one["code"] == "schema_change"]
+    assert change["what"] == "version 3 of scores-value, the newest, lacks score"
     registry.stop()
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 4, done.stdout

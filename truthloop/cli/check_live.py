@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from schemas.base.figures import plain_text
 from schemas.config.loop import LoopConfig
 from schemas.errors import ConfigError
-from streams.registry.topic_tools import topic_tools
+from streams.registry.topic_tools import registry_catalog, topic_tools
 from truthloop.cli.sampling import RECORDS, sampling_clients, take_samples
 from truthloop.clock import now_ms
 from truthloop.config.settings import Settings
@@ -56,7 +56,9 @@ def inspect_topics(
     cluster, samples = take_samples(clients, read, [*wanted.probed.values(), *wanted.others], count)
     probed = [name for name in wanted.probed.values() if name in cluster.topics]
     samples |= take_samples(clients, probed, records=min(count, PROBE_RECORDS))[1] if probed else {}
-    return inspect(config, cluster, samples, tools, now_ms())
+    registry = config.schema_registry
+    catalog = None if registry is None else registry_catalog(registry, environ, settings.path.parent)
+    return inspect(config, cluster, samples, tools, now_ms(), catalog)
 
 
 def print_inspection(found: Inspection, config: LoopConfig, document: Mapping[str, object] | None) -> bool:

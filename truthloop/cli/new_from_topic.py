@@ -3,14 +3,20 @@
 Shows the fields of records, never their values, except the names of a field's few categories.
 """
 
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.markup import escape
 
 from schemas.base.figures import plain_text, share
 from schemas.base.problem import did_you_mean
 from schemas.errors import ConfigError
-from truthloop.cli.sampling import cluster_of_options, sampling_clients, take_samples
+from streams.readers.format import ValueFormat
+from streams.registry.topic_tools import registry_format
+from truthloop.cli.sampling import cluster_of_options, registry_of_options, sampling_clients, take_samples
 from truthloop.clock import now_ms
 from truthloop.onboarding.draft.builder import DraftOptions
 from truthloop.onboarding.draft.pipeline import DraftResult, draft_from_samples
@@ -20,34 +26,54 @@ from truthloop.onboarding.profiles.describe import missing_text
 from truthloop.terminal.console import results, warn
 from truthloop.terminal.tables import plain_table, print_table
 
-__all__ = ["draft_document", "draft_from_topics", "print_draft"]
+__all__ = ["SampleOrigin", "draft_document", "draft_from_topics", "print_draft"]
 
 NAMES_SHOWN = 1_000
 """Topics that are searched for the nearest name."""
 
 
+@dataclass(frozen=True)
+class SampleOrigin:
+    """Where topics and the schemas of their records are, as the command line says it.
+
+    Attributes:
+        client_properties: of librdkafka, each as NAME=VALUE.
+        schema_registry: its URL; empty without one.
+        registry_properties: of the section `schema_registry`, each as NAME=VALUE.
+    """
+
+    bootstrap_servers: str
+    client_properties: Sequence[str] = ()
+    schema_registry: str = ""
+    registry_properties: Sequence[str] = ()
+
+
 def draft_from_topics(
-    topics: list[str], cluster: tuple[str, list[str]], given: list[str], options: DraftOptions, records: int
+    topics: list[str], origin: SampleOrigin, given: list[str], options: DraftOptions, records: int
 ) -> DraftResult:
     """Sample topics and draft a config.
 
     Args:
         topics: to sample.
-        cluster: bootstrap servers, and properties of librdkafka as NAME=VALUE.
+        origin: where the topics and their schemas are.
         given: TOPIC=ROLE, for topics whose role is not to be guessed.
         options: names for the draft.
         records: at most so many of each topic.
 
     Raises:
-        ConfigError: no cluster is named, a topic does not exist, or predictions and labels cannot be distinguished.
+        ConfigError: no cluster is named, a topic does not exist, predictions and labels cannot be distinguished, or the
+            registry's credentials or certificates cannot be used.
         InputError: a topic's records cannot be read.
         BrokerError: the cluster does not answer.
+        RegistryAway: the registry does not answer.
     """
-    servers, properties = cluster
+    servers = origin.bootstrap_servers
     if not servers:
         raise ConfigError("--from-topic needs --bootstrap-servers HOST:PORT")
     roles = parse_roles(given, topics)
-    kafka = cluster_of_options(servers, properties)
+    kafka = cluster_of_options(servers, origin.client_properties)
+    registry = registry_of_options(origin.schema_registry, origin.registry_properties)
+    form = ValueFormat() if registry is None else registry_format(registry, os.environ, Path(), patience_s=0)
     known, samples = take_samples(sampling_clients(kafka), topics, records=records)
     for topic in topics:
         if topic not in samples:
@@ -56,8 +82,14 @@ def draft_from_topics(
             )
     now = now_ms()
     client = {name: yaml_value(value) for name, value in kafka.client.items()}
-    origin = DraftOrigin(servers, client, f"{datetime.fromtimestamp(now / 1000, UTC):%Y-%m-%d %H:%M} UTC")
-    return draft_from_samples([samples[topic] for topic in topics], roles, options, origin, now)
+    section = {} if registry is None else registry.model_dump(exclude_unset=True)
+    drafted = DraftOrigin(
+        servers,
+        client,
+        f"{datetime.fromtimestamp(now / 1000, UTC):%Y-%m-%d %H:%M} UTC",
+        {name: yaml_value(value) for name, value in section.items()},
+    )
+    return draft_from_samples([samples[topic] for topic in topics], roles, options, drafted, now, form)
 
 
 def print_draft(draft: DraftResult) -> None:

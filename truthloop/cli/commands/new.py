@@ -134,6 +134,19 @@ def new(  # noqa: PLR0913 - Typer takes every option for a parameter
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A property of librdkafka, as security.protocol=SSL; may be repeated."),
     ] = None,
+    schema_registry: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar="TRUTHLOOP_SCHEMA_REGISTRY__URL",
+            help="Schema Registry with the schemas of Avro and Protobuf.",
+            show_envvar=False,
+        ),
+    ] = "",
+    registry_property: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Of the section schema_registry, as user=NAME; may be repeated."),
+    ] = None,
     as_: Annotated[
         list[str] | None,
         typer.Option("--as", metavar="TOPIC=ROLE", help="What a topic holds: predictions or labels; default: guessed."),
@@ -147,22 +160,26 @@ def new(  # noqa: PLR0913 - Typer takes every option for a parameter
     """
     with reporting_errors():
         if not from_topic:
-            _refuse_alone({"--client-property": client_property, "--as": as_})
+            _refuse_alone({"--client-property": client_property, "--registry-property": registry_property, "--as": as_})
             _write(path, starting_config(loop or "my-model", kind or "purchase", task or "binary"), force=force)
             if as_json:
                 print_json({"path": str(path)})
             else:
                 _note_next(path, "Written. Adapt it to your files, then check it:", "check")
             return
-        from truthloop.cli.new_from_topic import draft_document, draft_from_topics, print_draft  # noqa: PLC0415 - keeps --help fast
+        from truthloop.cli.new_from_topic import (  # noqa: PLC0415 - keeps --help fast
+            SampleOrigin,
+            draft_document,
+            draft_from_topics,
+            print_draft,
+        )
         from truthloop.onboarding.draft.builder import DraftOptions  # noqa: PLC0415 - the same
 
         _check_names(loop or "a", kind or "a")
         _check_free(path, force=force)
-        cluster = (bootstrap_servers, list(client_property or ()))
-        draft = draft_from_topics(
-            list(dict.fromkeys(from_topic)), cluster, list(as_ or ()), DraftOptions(loop, kind, task), sample
-        )
+        origin = SampleOrigin(bootstrap_servers, client_property or (), schema_registry, registry_property or ())
+        options = DraftOptions(loop, kind, task)
+        draft = draft_from_topics(list(dict.fromkeys(from_topic)), origin, list(as_ or ()), options, sample)
         _write(path, draft.text, force=force)
         if as_json:
             print_json({"path": str(path), **draft_document(draft)})

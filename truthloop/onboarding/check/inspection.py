@@ -12,6 +12,7 @@ from streams.ingest.offsets import source_topics
 from streams.kafka.sample import Cluster, TopicSample
 from streams.kafka.topics import Topics
 from streams.mapping.tools import MappingTools
+from streams.registry.catalog import RegistryCatalog, SchemaUse
 from truthloop.onboarding.check.classes import check_classes
 from truthloop.onboarding.check.clocks import check_clocks
 from truthloop.onboarding.check.delays import check_delays
@@ -19,6 +20,7 @@ from truthloop.onboarding.check.forecast import Forecast, TopicFlow, flow_of, fo
 from truthloop.onboarding.check.issue import Issue, by_severity, issue
 from truthloop.onboarding.check.keys import Overlap, check_overlap, check_partitions, overlap_of
 from truthloop.onboarding.check.mapping import check_mapping
+from truthloop.onboarding.check.schemas import check_schemas
 from truthloop.onboarding.check.topics import check_existence, check_settings
 from truthloop.onboarding.trial.delays import Delays, measure_delays
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic, map_canonical_topic, map_topic
@@ -50,6 +52,7 @@ class Inspection:
     Attributes:
         topics: sampled sources and inputs, mapped.
         flows: by topic.
+        schemas: of the values, by topic; empty without a registry.
         delays: by kind, where sampled labels have sampled predictions.
         overlaps: by kind, where both sides have keys.
         source_overlaps: the same by kind and source, where several sources have labels of a kind.
@@ -59,6 +62,7 @@ class Inspection:
 
     topics: list[MappedTopic] = field(default_factory=list)
     flows: dict[str, TopicFlow] = field(default_factory=dict)
+    schemas: dict[str, list[SchemaUse]] = field(default_factory=dict)
     delays: dict[str, Delays] = field(default_factory=dict)
     overlaps: dict[str, Overlap] = field(default_factory=dict)
     source_overlaps: dict[str, dict[str, Overlap]] = field(default_factory=dict)
@@ -80,7 +84,12 @@ def plan_inspection(config: LoopConfig) -> InspectionPlan:
 
 
 def inspect(
-    config: LoopConfig, cluster: Cluster, samples: Mapping[str, TopicSample], tools: MappingTools, now_ms: int
+    config: LoopConfig,
+    cluster: Cluster,
+    samples: Mapping[str, TopicSample],
+    tools: MappingTools,
+    now_ms: int,
+    catalog: RegistryCatalog | None = None,
 ) -> Inspection:
     """Run all checks.
 
@@ -89,6 +98,10 @@ def inspect(
         samples: of the topics that exist and are planned to be sampled.
         tools: hooks and redaction of the mapping.
         now_ms: present.
+        catalog: of the schemas of a registry; None without one.
+
+    Raises:
+        RegistryAway: the registry does not answer.
     """
     plan = plan_inspection(config)
     found = Inspection(is_started=all(name in cluster.topics for name in Topics.of(config).all))
@@ -103,6 +116,8 @@ def inspect(
     issues = [*check_existence(cluster, config, plan.sources, list(plan.inputs.values())), *_check_emptiness(found)]
     for topic in found.topics:
         issues += check_mapping(topic, config)
+        found.schemas[topic.topic] = [] if catalog is None else catalog.uses(topic.sample.messages.values)
+        issues += check_schemas(topic.topic, found.schemas[topic.topic], config)
     issues += check_clocks(found.topics, config)
     issues += _check_kinds(found, config)
     for topic in canonical:

@@ -41,6 +41,7 @@ _TABLE: Final[dict[str, tuple[Severity, str]]] = {
     # mapping
     "all_filtered": (_ERROR, "Compare `where` with the spellings above: the type of its value decides what it equals."),
     "rejects": (_WARNING, ""),
+    "schema_change": (_WARNING, "Change the map together with the producer; `otherwise` reads a second path."),
     "tombstones": (_NOTE, "Where they delete labels, `tombstone: retract` retracts the label of their key."),
     "output_invalid": (_WARNING, "Are the path and the task right?"),
     "output_missing": (_WARNING, "Is the path right?"),

@@ -10,11 +10,12 @@ from schemas.config.loop import LoopConfig
 from truthloop.config.age_table import age_table
 from truthloop.onboarding.check.clocks import lag_of_source
 from truthloop.onboarding.check.examples import examples_of, shown_spellings
-from truthloop.onboarding.check.forecast import ENTRY_BYTES, Forecast, TopicFlow
+from truthloop.onboarding.check.forecast import ENTRY_BYTES, Forecast
 from truthloop.onboarding.check.inspection import Inspection
 from truthloop.onboarding.check.issue import Issue, Severity, has_errors
 from truthloop.onboarding.check.keys import Overlap
 from truthloop.onboarding.check.mapping import deletion_text, reject_shares
+from truthloop.onboarding.check.schemas import schema_lines
 from truthloop.onboarding.trial.delays import Delays, age_text, two_units
 from truthloop.onboarding.trial.mapped import MappedSource, MappedTopic
 
@@ -28,7 +29,7 @@ SPELLINGS_MAX: Final = 8
 def report_lines(found: Inspection, config: LoopConfig) -> Iterator[str]:
     """Yield the report as lines, without the issues and the verdict."""
     for topic in found.topics:
-        yield from _topic_lines(topic, found.flows[topic.topic], config)
+        yield from _topic_lines(topic, found, config)
         yield ""
     for kind, label in config.labels.items():
         yield f"Kind {kind}, definition {label.definition}"
@@ -41,8 +42,8 @@ def report_lines(found: Inspection, config: LoopConfig) -> Iterator[str]:
     yield from _forecast_lines(found.forecast, config)
 
 
-def _topic_lines(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> Iterator[str]:
-    sample, read = topic.sample, len(topic.sample.messages)
+def _topic_lines(topic: MappedTopic, found: Inspection, config: LoopConfig) -> Iterator[str]:
+    flow, sample, read = found.flows[topic.topic], topic.sample, len(topic.sample.messages)
     yield f"{topic.topic} -> {' and '.join(_roles(topic))}"
     sampled = "all" if sample.is_whole else f"{read:,}"
     stopped = {"time": ", then the time limit was reached", "size": ", then the size limit was reached"}
@@ -65,6 +66,7 @@ def _topic_lines(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> Ite
             lags = f"half within {age_text(lag.p50)}, 90 % within {age_text(lag.p90)}"
             yield f"  {source.role} arrived in Kafka after their own time: {lags}"
         yield from _spelling_lines(source, config)
+    yield from schema_lines(topic.topic, found.schemas.get(topic.topic, ()), config)
     rate = "too short a time span for a rate" if flow.per_day is None else f"about {about(flow.per_day)} a day"
     yield f"  {rate}, {flow.bytes_each:,.0f} bytes each, own times over {age_text(flow.span_ms)}"
     for source in topic.sources:
@@ -170,7 +172,7 @@ def report_document(found: Inspection, config: LoopConfig) -> dict[str, Any]:
             }
             for one in found.issues
         ],
-        "topics": [_topic_document(topic, found.flows[topic.topic], config) for topic in found.topics],
+        "topics": [_topic_document(topic, found, config) for topic in found.topics],
         "kinds": {kind: _kind_document(found, kind) for kind in config.labels},
         "forecast": {
             "predictions_per_day": _whole(forecast.predictions_per_day),
@@ -182,7 +184,8 @@ def report_document(found: Inspection, config: LoopConfig) -> dict[str, Any]:
     }
 
 
-def _topic_document(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> dict[str, Any]:
+def _topic_document(topic: MappedTopic, found: Inspection, config: LoopConfig) -> dict[str, Any]:
+    flow = found.flows[topic.topic]
     lags = {source.role: lag_of_source(source) for source in topic.sources}
     return {
         "topic": topic.topic,
@@ -202,6 +205,14 @@ def _topic_document(topic: MappedTopic, flow: TopicFlow, config: LoopConfig) -> 
                 "example": {"topic": topic.topic, "partition": one.example.partition, "offset": one.example.offset},
             }
             for one in reject_shares(topic)
+        ],
+        "schemas": [
+            {
+                "id": use.number,
+                "records": use.records,
+                "names": [{"subject": one.subject, "version": one.version} for one in use.names],
+            }
+            for use in found.schemas.get(topic.topic, ())
         ],
         "records_per_day": _whole(flow.per_day),
         "bytes_each": round(flow.bytes_each),

@@ -16,6 +16,7 @@ from streams.columns.schema import Role
 from streams.kafka.sample import TopicSample
 from streams.mapping.redaction import Redaction
 from streams.mapping.tools import MappingTools
+from streams.readers.format import ValueFormat
 from truthloop.config.yaml_source import YamlError, read_yaml
 from truthloop.onboarding.draft.builder import DraftOptions, build_draft
 from truthloop.onboarding.draft.config_draft import SourceDraft
@@ -85,26 +86,34 @@ class DraftResult:
 
 
 def draft_from_samples(
-    samples: Sequence[TopicSample], given: Mapping[str, Role], options: DraftOptions, origin: DraftOrigin, now_ms: int
+    samples: Sequence[TopicSample],
+    given: Mapping[str, Role],
+    options: DraftOptions,
+    origin: DraftOrigin,
+    now_ms: int,
+    form: ValueFormat | None = None,
 ) -> DraftResult:
     """Draft a config from samples, and try it on them.
 
     Args:
         given: roles that the user gave, by topic.
         now_ms: present.
+        form: how values are read; None: there is no registry.
 
     Raises:
         InputError: a topic has no readable records, or no field that could be a key.
         ConfigError: predictions cannot be distinguished from labels.
+        RegistryAway: a schema cannot be read now.
     """
-    topics = [profile_topic(sample, now_ms) for sample in samples]
+    form = form or ValueFormat()
+    topics = [profile_topic(sample, now_ms, form) for sample in samples]
     for topic in topics:
         _check_readable(topic)
     guesses = assign_roles(topics, given)
     draft = build_draft(topics, guesses, options)
     # the delays are measured with the config, and the config's ages come from the delays
     config = _config(config_text(draft, suggest_ages(None), origin))
-    mapped = _map_samples(samples, guesses, config, now_ms)
+    mapped = _map_samples(samples, guesses, config, MappingTools(Redaction(config), format=form), now_ms)
     delays = _delays(mapped, config)
     text = config_text(draft, suggest_ages(delays), origin)
     sources = {source.topic: source for source in draft.sources}
@@ -128,7 +137,7 @@ def _check_readable(topic: TopicProfile) -> None:
         raise InputError(
             f"none of {read:,} sampled records is a JSON object: {what}",
             where=where,
-            hint="`new` reads JSON only: let a converter write JSON to another topic.",
+            hint="For Avro and Protobuf give --schema-registry, if the records begin with the id of a schema.",
         )
 
 
@@ -147,9 +156,12 @@ def _config(text: str) -> LoopConfig:
 
 
 def _map_samples(
-    samples: Sequence[TopicSample], guesses: Mapping[str, RoleGuess], config: LoopConfig, now_ms: int
+    samples: Sequence[TopicSample],
+    guesses: Mapping[str, RoleGuess],
+    config: LoopConfig,
+    tools: MappingTools,
+    now_ms: int,
 ) -> dict[str, MappedTopic]:
-    tools = MappingTools(Redaction(config))
     sources = {source.topic for source in config.ingest}
     return {
         sample.topic: map_topic(sample, config, tools, now_ms)

@@ -142,7 +142,7 @@ def _label(topic: TopicProfile, field: FieldProfile) -> LabelSuggestion | None:
     if field.categories and name > 0:
         mapping = {value: int(value.lower() in YES_VALUES) for value in field.categories}
         if 1 not in mapping.values():
-            mapping[field.categories[-1]] = 1  # the rarest: the positive class mostly is
+            mapping[field.counts.most_common()[-1][0]] = 1  # the rarest: the positive class mostly is
         reason = f"{field.path} has {distinct} values and is named like a result"
         return LabelSuggestion(field, "binary", mapping, 0.5 + name - identity, reason, is_sure=False)
     if field.is_number and distinct > CATEGORIES and name >= 3 and not identity:  # noqa: PLR2004 - a strong hint

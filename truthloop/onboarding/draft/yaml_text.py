@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Final
 
@@ -37,11 +37,13 @@ class DraftOrigin:
     Attributes:
         client: client properties that the user gave, as YAML.
         at: when the samples were taken, as text.
+        registry: section `schema_registry`, as YAML; empty without a registry.
     """
 
     bootstrap_servers: str
     client: Mapping[str, str]
     at: str
+    registry: Mapping[str, str] = field(default_factory=dict)
 
 
 def config_text(draft: ConfigDraft, ages: SuggestedAges, origin: DraftOrigin) -> str:
@@ -93,6 +95,11 @@ def _cluster(draft: ConfigDraft, origin: DraftOrigin) -> Iterator[str]:
     if origin.client:
         yield "  client:"
         yield from (f"    {yaml_value(name)}: {value}" for name, value in origin.client.items())
+    if origin.registry:
+        yield ""
+        yield "# The schemas of the records. The password comes from the environment, too: see docs/ingest.md."
+        yield "schema_registry:"
+        yield from (f"  {yaml_value(name)}: {value}" for name, value in origin.registry.items())
     yield ""
     yield "# Where results and the join's state are kept: folders, relative to this file."
     yield "lake: {uri: ./lake}"

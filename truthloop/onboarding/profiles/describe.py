@@ -13,6 +13,7 @@ from truthloop.onboarding.profiles.field import FieldProfile
 __all__ = ["list_text", "missing_text", "range_text", "values_text"]
 
 CATEGORIES_SHOWN: Final = 6
+DOC_LENGTH: Final = 60
 LARGEST: Final = 1e15
 """Larger numbers are shown as this one."""
 
@@ -57,7 +58,7 @@ def missing_text(share: float) -> str:
 def values_text(field: FieldProfile, share: float) -> str:
     """Describe the values of a field that `share` of the records have."""
     if field.categories:
-        text = f"{field.distinct} values: {list_text(field.categories, CATEGORIES_SHOWN)}"
+        text = f"{len(field.categories)} values: {list_text(field.categories, CATEGORIES_SHOWN)}"
     elif field.is_number:
         text = f"{field.kind}, {range_text(*field.limits)}"
     elif field.kind == "text" and not field.looks_personal:
@@ -65,4 +66,11 @@ def values_text(field: FieldProfile, share: float) -> str:
         text = "text" if pattern in _PLAIN_PATTERNS else f"text, {_PATTERN_NAMES.get(pattern, f'like {pattern}')}"
     else:
         text = field.kind or " or ".join(field.types)
-    return ", ".join(part for part in (text, missing_text(share)) if part)
+    return ", ".join(part for part in (text, missing_text(share), _doc(field)) if part)
+
+
+def _doc(field: FieldProfile) -> str:
+    """Return what a schema says of the field, if it can stand in one line."""
+    doc = "" if field.declared is None else field.declared.doc
+    cut = doc if len(doc) <= DOC_LENGTH else f"{doc[:DOC_LENGTH]}..."
+    return f'"{cut}"' if doc.isprintable() and doc else ""

@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, Final
 
+from streams.readers.declared_field import DeclaredField
 from truthloop.onboarding.profiles.names import PERSONAL_HINTS, last_name_parts
 
 __all__ = ["CATEGORIES_MAX", "CATEGORY_LENGTH", "FieldProfile", "fields_of", "pattern_of"]
@@ -27,6 +28,9 @@ FIELDS_MAX: Final = 1_000
 
 CATEGORIES_MAX: Final = 20
 """A field with more distinct values is not categorical."""
+
+SYMBOLS_MAX: Final = 100
+"""An enum with more is no list that a person reads."""
 
 CATEGORY_LENGTH: Final = 40
 RECORDS_PER_CATEGORY: Final = 10
@@ -57,10 +61,12 @@ class FieldProfile:
     Attributes:
         path: dotted path, as in a map of the config.
         values: one per record; None where the field is missing. Lists and objects are kept as they are.
+        declared: what a schema says of it; None without one.
     """
 
     path: str
     values: Sequence[Any]
+    declared: DeclaredField | None = None
 
     @cached_property
     def types(self) -> dict[str, int]:
@@ -92,6 +98,9 @@ class FieldProfile:
     def kind(self) -> str:
         """`text`, `whole number`, `number` or `true or false`; empty for mixed types, lists and objects."""
         names = set(self.types)
+        declared = None if self.declared is None else self.declared.kind
+        if declared is not None and names <= ({declared, "whole number"} if declared == "number" else {declared}):
+            return declared
         if names == {"whole number", "number"}:
             return "number"
         (name,) = names if len(names) == 1 else ("",)
@@ -123,6 +132,10 @@ class FieldProfile:
     @cached_property
     def categories(self) -> list[str]:
         """Category names, most frequent first; empty if the field is not categorical, or personal."""
+        if self.declared is not None and self.declared.symbols:
+            names = [name for name, _ in self.counts.most_common() if isinstance(name, str)]
+            names = list(dict.fromkeys([*names, *self.declared.symbols]))
+            return names if len(names) <= SYMBOLS_MAX and all(map(_is_category, names)) else []
         if self.kind != "text" or self.looks_personal or not 1 < self.distinct <= CATEGORIES_MAX:
             return []
         if self.present < RECORDS_PER_CATEGORY * self.distinct:

@@ -4,8 +4,8 @@ Interprets nothing: `truthloop.onboarding.draft` decides what the topic and its 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import cached_property
 from typing import Any, Final
@@ -13,7 +13,8 @@ from typing import Any, Final
 from schemas.config.record_metadata import KEY_PATH, KEY_PREFIX, KeyFormat
 from streams.columns.scalar import NON_SCALAR
 from streams.kafka.sample import TopicSample
-from streams.readers.format import ValueFormat
+from streams.readers.declared_field import DeclaredField
+from streams.readers.format import ValueFormat, has_schema_id
 from streams.readers.json_lines import no_cycle_search, parse_lines
 from truthloop.onboarding.profiles.envelope import Envelope, envelope_of
 from truthloop.onboarding.profiles.field import FieldProfile, fields_of
@@ -123,10 +124,18 @@ class TopicProfile:
         return None if time_format is None else clock_lag(time_format.ms, self.kafka_ms)
 
 
-def profile_topic(sample: TopicSample, now_ms: int) -> TopicProfile:
-    """Return the profile of a sample; `now_ms` is the present."""
+def profile_topic(sample: TopicSample, now_ms: int, form: ValueFormat) -> TopicProfile:
+    """Return the profile of a sample.
+
+    Args:
+        now_ms: present.
+        form: how values are read; with a registry it also says what their schemas declare.
+
+    Raises:
+        RegistryAway: a schema cannot be read now.
+    """
     messages = sample.messages
-    values, form = messages.values, ValueFormat()
+    values = messages.values
     with no_cycle_search():
         texts, unusable = form.texts(values)
         parsed = parse_lines(texts, 0)
@@ -135,9 +144,11 @@ def profile_topic(sample: TopicSample, now_ms: int) -> TopicProfile:
         binary = form.foreign(values[reject.row] or b"")
         unreadable[binary.detail if binary else "no JSON object"] += 1
     envelope = envelope_of(parsed.objects)
+    key_format = key_format_of(messages.keys, has_registry=form.has_registry)
+    metadata = _metadata_fields(sample, parsed.positions, key_format, form)
     fields = {
         field.path: field
-        for field in (*fields_of(parsed.objects), *_metadata_fields(sample, parsed.positions))
+        for field in (*_declared_fields(fields_of(parsed.objects), form.declared(values)), *metadata)
         if not (envelope.inner.startswith("payload.") and field.path.startswith("schema."))
     }
     time_formats = {
@@ -156,11 +167,16 @@ def profile_topic(sample: TopicSample, now_ms: int) -> TopicProfile:
         kafka_ms,
         unreadable,
         values.count(None),
-        key_format_of(messages.keys),
+        key_format,
     )
 
 
-def key_format_of(keys: Sequence[bytes | None]) -> KeyFormat:
+def _declared_fields(fields: Iterable[FieldProfile], declared: Mapping[str, DeclaredField]) -> Iterator[FieldProfile]:
+    for field in fields:
+        yield replace(field, declared=declared[field.path]) if field.path in declared else field
+
+
+def key_format_of(keys: Sequence[bytes | None], *, has_registry: bool = False) -> KeyFormat:
     """Return the form of Kafka's keys: JSON objects, or of the size of an integer or a UUID and no printable text.
 
     >>> key_format_of([(7).to_bytes(8, "big"), None]), key_format_of([b"a-000001", b"a-000002"])
@@ -169,6 +185,8 @@ def key_format_of(keys: Sequence[bytes | None]) -> KeyFormat:
     given = [key for key in keys if key is not None]
     if given and all(key[:1] == b"{" for key in given):
         return "json"
+    if has_registry and given and all(map(has_schema_id, given)):
+        return "registry"
     sizes = set(map(len, given))
     form = _KEY_FORMATS.get(next(iter(sizes))) if len(sizes) == 1 else None
     return form if form is not None and not any(map(_is_printable, given)) else "text"
@@ -181,12 +199,14 @@ def _is_printable(key: bytes) -> bool:
         return False
 
 
-def _metadata_fields(sample: TopicSample, indexes: list[int]) -> Iterator[FieldProfile]:
+def _metadata_fields(
+    sample: TopicSample, indexes: list[int], key_format: KeyFormat, form: ValueFormat
+) -> Iterator[FieldProfile]:
     """Yield the Kafka key and the headers of the messages at these indexes as fields."""
     messages = sample.messages
     headers = Counter(name for pairs in messages.headers for name, _ in pairs or ())
     paths = [KEY_PATH, *(f"$headers.{name}" for name, _ in headers.most_common(HEADERS_MAX) if name.isprintable())]
-    for path, column in messages.metadata(paths, key_format_of(messages.keys)).items():
+    for path, column in messages.metadata(paths, key_format, form).items():
         values = [None if column[index] == NON_SCALAR else column[index] for index in indexes]
         if path == KEY_PATH and any(type(value) is dict for value in values):
             keys = [value if type(value) is dict else {} for value in values]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from streams.columns.scalar import NON_SCALAR
 from streams.readers.avro import AvroDecoder, AvroSchemaError
+from streams.readers.declared_field import DeclaredField
 from streams.readers.format import UndecodableError
 
 Type = Any
@@ -213,3 +214,42 @@ def test_a_schema_that_is_none(schema: str) -> None:
     """Its kind of error is named."""
     with pytest.raises(AvroSchemaError, match="no Avro schema"):
         AvroDecoder(schema)
+
+
+def test_what_a_schema_declares() -> None:
+    """By path, through unions with null and named types; a record in itself is described once."""
+    channel = {"type": "enum", "name": "Channel", "symbols": ["WEB", "SHOP"], "doc": "Where it was bought."}
+    inner = {
+        "type": "record",
+        "name": "Inner",
+        "fields": [
+            {"name": "day", "type": {"type": "int", "logicalType": "date"}, "doc": "\n The day.\nMore."},
+            {"name": "again", "type": ["null", "Inner"]},
+            {"name": "channel", "type": ["null", "Channel"], "doc": "of the inner one"},
+        ],
+    }
+    schema = record(
+        id="string",
+        count=["long", "null"],
+        score=["null", "double"],
+        either=["null", "int", "string"],
+        channel=channel,
+        price=logical("bytes", "decimal", precision=9, scale=2),
+        whole=logical("bytes", "decimal", precision=9),
+        late="boolean",
+        inner=inner,
+        tags={"type": "array", "items": "string"},
+        more={"type": "map", "values": "string"},
+    )
+    assert AvroDecoder(schema).fields(b"") == {
+        "id": DeclaredField("text"),
+        "count": DeclaredField("whole number"),
+        "score": DeclaredField("number"),
+        "either": DeclaredField(None),
+        "channel": DeclaredField("text", ("WEB", "SHOP"), "Where it was bought."),
+        "price": DeclaredField("number"),
+        "whole": DeclaredField("whole number"),
+        "late": DeclaredField("true or false"),
+        "inner.day": DeclaredField("text", (), "The day."),
+        "inner.channel": DeclaredField("text", ("WEB", "SHOP"), "of the inner one"),
+    }

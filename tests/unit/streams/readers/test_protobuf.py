@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.columns.scalar import NON_SCALAR
+from streams.readers.declared_field import DeclaredField
 from streams.readers.format import UndecodableError
 from streams.readers.protobuf import ProtobufDecoder, ProtobufSchemaError
 from streams.registry.protobuf_compiler import FILE, compiled
@@ -256,3 +257,31 @@ def test_any_bytes_are_read_or_refused(payload: bytes) -> None:
     """Never another error, which would stop ingest."""
     with suppress(UndecodableError):
         json.loads(DECODER.json_text(payload))
+
+
+def test_what_a_schema_declares() -> None:
+    """By path, with the comment above or behind a field; lists, maps and a type in itself are left out."""
+    text = """syntax = "proto3"; package acme; import "google/protobuf/timestamp.proto";
+    import "google/protobuf/wrappers.proto"; import "google/protobuf/struct.proto";
+    message M {
+      // Who it is.
+      // More.
+      string id = 1;
+      Inner inner = 2;
+      message Inner { double z = 1; // How deep.
+        M up = 2; enum E { NONE = 0; SOME = 1; } E e = 3; }
+      google.protobuf.Timestamp at = 3;
+      google.protobuf.Int64Value count = 4;
+      google.protobuf.Struct free = 5;
+      repeated string tags = 6;
+      map<string, string> more = 7;
+      bool late = 8;
+    }"""
+    assert ProtobufDecoder(compiled(text, ()), FILE).fields(b"\0") == {
+        "id": DeclaredField("text", (), "Who it is."),
+        "inner.z": DeclaredField("number", (), "How deep."),
+        "inner.e": DeclaredField("text", ("NONE", "SOME")),
+        "at": DeclaredField("text"),
+        "count": DeclaredField("whole number"),
+        "late": DeclaredField("true or false"),
+    }

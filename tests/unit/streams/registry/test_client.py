@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from schemas.config.registry import SchemaRegistryConfig
 from schemas.errors import ConfigError, RegistryAway
+from streams.registry.catalog import SchemaVersion
 from streams.registry.client import ReferencedSchema, RegisteredSchema, RegistryClient
 
 Answer = tuple[int, str]
@@ -91,6 +92,34 @@ def test_a_schema_by_its_id(server: Server) -> None:
     assert registry.schema(8) == RegisteredSchema("JSON", "{}")
     assert registry.schema(9) is None
     assert [path for path, _ in server.asked] == [f"/api/schemas/ids/{number}" for number in (7, 8, 9)]
+
+
+def test_the_names_of_a_schema(server: Server) -> None:
+    """It may have several; one that is unknown has none, and neither has a subject that is gone."""
+    unknown = (404, '{"error_code": 40403}')
+    server.answers = {
+        "/api/schemas/ids/7/versions": (200, '[{"subject": "a", "version": 2}, {"subject": "b/c", "version": 1}]'),
+        "/api/schemas/ids/8/versions": unknown,
+        "/api/schemas/ids/9/versions": (200, '[{"subject": "a"}]'),
+        "/api/schemas/ids/10/versions": (200, '{"subject": "a", "version": 2}'),
+        "/api/subjects/b%2Fc/versions/latest": (200, '{"id": 11, "version": 3}'),
+        "/api/subjects/gone/versions/latest": unknown,
+        "/api/subjects/odd/versions/latest": (200, "[]"),
+        "/api/subjects/empty/versions/latest": (200, "{}"),
+    }
+    registry = client(server.url)
+    assert registry.versions(7) == [SchemaVersion("a", 2, 7), SchemaVersion("b/c", 1, 7)]
+    assert registry.versions(8) == []
+    assert registry.newest("b/c") == SchemaVersion("b/c", 3, 11)
+    assert registry.newest("gone") is None
+    for ask, says in (
+        (lambda: registry.versions(9), "versions of another form"),
+        (lambda: registry.versions(10), "versions of another form"),
+        (lambda: registry.newest("odd"), "no JSON object"),
+        (lambda: registry.newest("empty"), "a version of another form"),
+    ):
+        with pytest.raises(RegistryAway, match=says):
+            ask()
 
 
 def test_references_come_before_what_names_them(server: Server) -> None:

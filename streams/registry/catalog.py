@@ -1,0 +1,92 @@
+"""Which schemas the values of a topic have, by their names in the registry, and what the newest versions declare."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from streams.readers.declared_field import DeclaredField
+from streams.readers.format import Decoder, UndecodableError, Unusable, values_by_schema
+
+__all__ = ["RegistryCatalog", "SchemaNames", "SchemaUse", "SchemaVersion"]
+
+
+@dataclass(frozen=True)
+class SchemaVersion:
+    """A schema under one of its names.
+
+    Attributes:
+        number: its id.
+    """
+
+    subject: str
+    version: int
+    number: int
+
+
+class SchemaNames(Protocol):
+    """Names of schemas; `RegistryClient` is one."""
+
+    def versions(self, number: int) -> list[SchemaVersion]:
+        """Return the names of a schema."""
+
+    def newest(self, subject: str) -> SchemaVersion | None:
+        """Return the newest version of a subject; None if there is none."""
+
+
+@dataclass(frozen=True)
+class SchemaUse:
+    """A schema of a topic's values.
+
+    Attributes:
+        number: its id.
+        records: number of values that have it.
+        names: in the registry.
+        fields: that it declares, by path.
+        newer: the newest version of each of its subjects that is another schema, and the fields that it declares.
+    """
+
+    number: int
+    records: int
+    names: Sequence[SchemaVersion]
+    fields: Mapping[str, DeclaredField]
+    newer: Sequence[tuple[SchemaVersion, Mapping[str, DeclaredField]]] = ()
+
+
+class RegistryCatalog:
+    """The schemas of one registry.
+
+    Args:
+        decoder_of: returns the decoder of the schema with an id.
+    """
+
+    def __init__(self, names: SchemaNames, decoder_of: Callable[[int], Decoder | Unusable]) -> None:
+        self._names = names
+        self._decoder_of = decoder_of
+
+    def uses(self, values: Sequence[bytes | None]) -> list[SchemaUse]:
+        """Return the schemas of some values, by id; those that the registry does not know are left out.
+
+        Raises:
+            RegistryAway: the registry does not answer.
+        """
+        found = []
+        for number, (count, payload) in sorted(values_by_schema(values).items()):
+            names = self._names.versions(number)
+            if not names:
+                continue
+            newest = [self._names.newest(subject) for subject in dict.fromkeys(one.subject for one in names)]
+            newer = [one for one in newest if one is not None and one.number != number]
+            fields = self._fields(number, payload)
+            found.append(
+                SchemaUse(number, count, names, fields, [(one, self._fields(one.number, payload)) for one in newer])
+            )
+        return found
+
+    def _fields(self, number: int, payload: bytes) -> Mapping[str, DeclaredField]:
+        """Return the fields that a schema declares for a record; none if it cannot be read."""
+        decoder = self._decoder_of(number)
+        with suppress(UndecodableError):
+            if not isinstance(decoder, Unusable):
+                return decoder.fields(payload)
+        return {}
