@@ -104,7 +104,7 @@ class TopicMapper:
 
     def _map(self, messages: SourceMessages, seen_at_ms: int) -> MappedMessages:
         values = messages.values
-        texts, unusable = self._format.texts(values, missing=b"{}")
+        texts, unusable = self._format.texts(values, b"{}", messages.headers)
         parsed = _without_tombstones(parse_lines(texts, 0), values)
         unreadable = _unreadable(parsed, values, unusable, self._format)
         mapped = MappedMessages(rejects=self._rejects(messages, self._sources[0].as_, unreadable, seen_at_ms))

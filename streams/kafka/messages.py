@@ -104,7 +104,7 @@ class SourceMessages:
             decode = _KEY_DECODERS[key_format]
             return JsonObjects([None if key is None else decode(key) for key in self.keys])
         form = schemas if schemas is not None and key_format == "registry" else ValueFormat()
-        texts, _unusable = form.texts(self.keys)
+        texts, _unusable = form.texts(self.keys, headers=self.headers, part="key")
         return JsonObjects(
             [None if key is None else _json_value(text) for key, text in zip(self.keys, texts, strict=True)]
         )

@@ -1,7 +1,7 @@
 """Recognises the format of a topic's values, and turns those that can be read into JSON texts.
 
-A value in Confluent's wire format begins with a zero byte and the id of its schema. With a Schema Registry the schema
-says how the rest is read; without one it is read if it is JSON. Other formats are recognised by their first bytes, for
+With a Schema Registry the schema that a message names says how its value is read; without one it is read if it is JSON.
+Other formats are recognised by their first bytes, for
 the reject that names them.
 """
 
@@ -12,11 +12,9 @@ from uuid import UUID
 
 from schemas.base.status import RejectReason
 from streams.readers.declared_field import DeclaredField
+from streams.readers.schema_id import Located, MessageHeaders, Part, SchemaId, has_schema_id, located
 
-__all__ = ["Decoder", "UndecodableError", "Unusable", "ValueFormat", "has_schema_id", "values_by_schema"]
-
-_HEADER_BYTES: Final = 5
-"""The zero byte, and four bytes of the schema id."""
+__all__ = ["Decoder", "UndecodableError", "Unusable", "ValueFormat", "values_by_schema"]
 
 _ONLY_JSON: Final = "only JSON is read"
 _MAGIC_BYTES: Final = {
@@ -65,7 +63,7 @@ class ValueFormat:
             registry.
     """
 
-    def __init__(self, decoder_of: Callable[[int], Decoder | Unusable] | None = None) -> None:
+    def __init__(self, decoder_of: Callable[[SchemaId], Decoder | Unusable] | None = None) -> None:
         self._decoder_of = decoder_of
 
     @property
@@ -73,26 +71,40 @@ class ValueFormat:
         """Whether values are read by the schemas of a registry."""
         return self._decoder_of is not None
 
-    def texts(self, values: Sequence[bytes | None], missing: bytes = b"") -> tuple[list[bytes], dict[int, Unusable]]:
+    def texts(
+        self,
+        values: Sequence[bytes | None],
+        missing: bytes = b"",
+        headers: Sequence[MessageHeaders] = (),
+        part: Part = "value",
+    ) -> tuple[list[bytes], dict[int, Unusable]]:
         """Return a JSON text for each value, and by index why a value cannot be read: its text is empty.
 
         Args:
-            values: None where a message has none.
+            values: or keys; None where a message has none.
             missing: the text of those.
+            headers: of the messages; empty: none of them has any.
+            part: of the messages that `values` are.
 
         Raises:
             RegistryAway: a schema cannot be read now.
         """
         unusable: dict[int, Unusable] = {}
         texts = [missing if value is None else value for value in values]
-        for index in [index for index, text in enumerate(texts) if text[:1] == b"\0" and has_schema_id(text)]:
-            found = self._text(texts[index])
+        begun = {index for index, text in enumerate(texts) if text[:1] == b"\0" and has_schema_id(text)}
+        if self._decoder_of is not None:
+            begun.update(index for index, own in enumerate(headers) if own and values[index] is not None)
+        for index in sorted(begun):
+            place = located(texts[index], headers[index] if headers else None, part)
+            found = texts[index] if place is None else self._text(place)
             if isinstance(found, Unusable):
                 unusable[index], found = found, b""
             texts[index] = found
         return texts, unusable
 
-    def declared(self, values: Sequence[bytes | None]) -> dict[str, DeclaredField]:
+    def declared(
+        self, values: Sequence[bytes | None], headers: Sequence[MessageHeaders] = ()
+    ) -> dict[str, DeclaredField]:
         """Return the fields that the schemas of values declare, by path; of several schemas the greatest id's counts.
 
         Raises:
@@ -101,54 +113,49 @@ class ValueFormat:
         found: dict[str, DeclaredField] = {}
         if self._decoder_of is None:
             return found
-        for number, (_count, payload) in sorted(values_by_schema(values).items()):
-            decoder = self._decoder_of(number)
+        schemas = values_by_schema(values, headers)
+        for schema in sorted(schemas, key=lambda one: one if isinstance(one, int) else 0):
+            decoder = self._decoder_of(schema)
             with suppress(UndecodableError):
-                found |= {} if isinstance(decoder, Unusable) else decoder.fields(payload)
+                found |= {} if isinstance(decoder, Unusable) else decoder.fields(schemas[schema][1])
         return found
 
     def foreign(self, value: bytes) -> Unusable | None:
         """Return the format of a value whose text is no JSON, or None if it is probably broken JSON."""
-        if not has_schema_id(value):
+        place = located(value)
+        if place is None:
             return _foreign(value)
-        return None if self._decoder_of is not None else _without_registry(value)
+        return None if self._decoder_of is not None else _without_registry(place.schema)
 
-    def _text(self, value: bytes) -> bytes | Unusable:
-        """Return the JSON text in Confluent's wire format."""
-        payload, schema = value[_HEADER_BYTES:], _schema_id(value)
+    def _text(self, place: Located) -> bytes | Unusable:
+        """Return the JSON text of what a schema was named for."""
         if self._decoder_of is None:
-            return payload if payload[:1] == b"{" else _without_registry(value)
-        decoder = self._decoder_of(schema)
+            return place.payload if place.payload[:1] == b"{" else _without_registry(place.schema)
+        decoder = self._decoder_of(place.schema)
         if isinstance(decoder, Unusable):
             return decoder
         try:
-            return decoder.json_text(payload)
+            return decoder.json_text(place.payload)
         except UndecodableError as error:
-            return Unusable(RejectReason.UNDECODABLE, f"schema {schema}: {error}")
+            return Unusable(RejectReason.UNDECODABLE, f"schema {place.schema}: {error}")
 
 
-def values_by_schema(values: Sequence[bytes | None]) -> dict[int, tuple[int, bytes]]:
-    """Return by schema id how many values have it, and the first one's bytes behind the header."""
-    found: dict[int, tuple[int, bytes]] = {}
-    for value in values:
-        if value is not None and has_schema_id(value):
-            count, payload = found.get(_schema_id(value), (0, value[_HEADER_BYTES:]))
-            found[_schema_id(value)] = count + 1, payload
+def values_by_schema(
+    values: Sequence[bytes | None], headers: Sequence[MessageHeaders] = ()
+) -> dict[SchemaId, tuple[int, bytes]]:
+    """Return by schema how many values have it, and what is read by it of the first one."""
+    found: dict[SchemaId, tuple[int, bytes]] = {}
+    for index, value in enumerate(values):
+        place = None if value is None else located(value, headers[index] if headers else None)
+        if place is not None:
+            count, payload = found.get(place.schema, (0, place.payload))
+            found[place.schema] = count + 1, payload
     return found
 
 
-def has_schema_id(value: bytes) -> bool:
-    """Tell whether bytes begin as Confluent's wire format does."""
-    return value[:1] == b"\0" and len(value) >= _HEADER_BYTES
-
-
-def _schema_id(value: bytes) -> int:
-    return int.from_bytes(value[1:_HEADER_BYTES], "big")
-
-
-def _without_registry(value: bytes) -> Unusable:
-    schema = f"Confluent's wire format with schema {_schema_id(value)}, probably Avro or Protobuf"
-    detail = f"{schema}; without `schema_registry` {_ONLY_JSON}"
+def _without_registry(schema: SchemaId) -> Unusable:
+    named = f"Confluent's wire format with schema {schema}, probably Avro or Protobuf"
+    detail = f"{named}; without `schema_registry` {_ONLY_JSON}"
     return Unusable(RejectReason.AVRO_OR_PROTOBUF, detail)
 
 

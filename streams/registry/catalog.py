@@ -7,6 +7,7 @@ from typing import Protocol
 
 from streams.readers.declared_field import DeclaredField
 from streams.readers.format import Decoder, UndecodableError, Unusable, values_by_schema
+from streams.readers.schema_id import SchemaId
 
 __all__ = ["RegistryCatalog", "SchemaNames", "SchemaUse", "SchemaVersion"]
 
@@ -60,18 +61,19 @@ class RegistryCatalog:
         decoder_of: returns the decoder of the schema with an id.
     """
 
-    def __init__(self, names: SchemaNames, decoder_of: Callable[[int], Decoder | Unusable]) -> None:
+    def __init__(self, names: SchemaNames, decoder_of: Callable[[SchemaId], Decoder | Unusable]) -> None:
         self._names = names
         self._decoder_of = decoder_of
 
     def uses(self, values: Sequence[bytes | None]) -> list[SchemaUse]:
-        """Return the schemas of some values, by id; those that the registry does not know are left out.
+        """Return the schemas of values that begin with an id; those that the registry does not know are left out.
 
         Raises:
             RegistryAway: the registry does not answer.
         """
         found = []
-        for number, (count, payload) in sorted(values_by_schema(values).items()):
+        schemas = {one: what for one, what in values_by_schema(values).items() if isinstance(one, int)}
+        for number, (count, payload) in sorted(schemas.items()):
             names = self._names.versions(number)
             if not names:
                 continue

@@ -15,10 +15,12 @@ from typing import Any, Final
 from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
+from uuid import UUID
 
 from schemas.base.secret import read_credential
 from schemas.config.registry import SchemaRegistryConfig
 from schemas.errors import ConfigError, RegistryAway
+from streams.readers.schema_id import GlobalId, SchemaId
 from streams.registry.catalog import SchemaVersion
 
 __all__ = ["ReferencedSchema", "RegisteredSchema", "RegistryClient"]
@@ -29,6 +31,8 @@ REFERENCES_MAX: Final = 200
 """Schemas that one schema may stand on, each counted once."""
 
 
+_AVRO_TYPES: Final = frozenset({"record", "error", "enum", "fixed", "map"})
+"""Types that no JSON Schema has."""
 _NO_OBJECT: Final = "answers something that is no JSON object: is it the URL of the registry's API?"
 
 
@@ -76,13 +80,16 @@ class RegistryClient:
             self._headers["Authorization"] = authorization
         self._opener = _opener(config, folder)
 
-    def schema(self, number: int) -> RegisteredSchema | None:
-        """Return the schema with an id; None if the registry knows none.
+    def schema(self, schema: SchemaId) -> RegisteredSchema | None:
+        """Return a schema; None if the registry knows none.
 
         Raises:
-            RegistryAway: it does not answer, or not as a registry does.
+            RegistryAway: it does not answer, or not as a registry does, or it has no ids of this sort.
         """
-        found = self._object(f"/schemas/ids/{number}")
+        if isinstance(schema, GlobalId):
+            found = self._global_schema(schema)
+        else:
+            found = self._object(f"/schemas/{'guids' if isinstance(schema, UUID) else 'ids'}/{schema}")
         if found is None:
             return None
         referenced: list[ReferencedSchema] = []
@@ -116,6 +123,29 @@ class RegistryClient:
             return SchemaVersion(subject, int(found["version"]), int(found["id"]))
         except (TypeError, KeyError, ValueError):
             raise self._away("its answer has a version of another form") from None
+
+    def _global_schema(self, schema: GlobalId) -> dict[str, Any] | None:
+        """Return a schema by Apicurio's own API, in the form of Confluent's."""
+        root, separator, _ = self._config.url.partition("/apis/ccompat/")
+        if not separator:
+            raise self._away(
+                f"a record has a schema {schema}, which is an id of Apicurio's",
+                "Give the URL of Apicurio's Confluent API, or let its serializers write 4 bytes of a content id.",
+            )
+        own = f"{root}/apis/registry/v2"
+        content = self._body(f"{own}/ids/globalIds/{schema.number}")
+        if content is None:
+            return None
+        references = self._request(f"{own}/ids/globalIds/{schema.number}/references")
+        try:
+            named = [
+                {"name": one["name"], "subject": one["artifactId"], "version": one["version"]}
+                for one in references or ()
+            ]
+            text = content.decode()
+        except (TypeError, KeyError, LookupError, UnicodeDecodeError):
+            raise self._away("its answer has a schema of another form") from None
+        return {"schemaType": _form_of(text), "schema": text, "references": named}
 
     def _collect(
         self, schema: Mapping[str, Any], referenced: list[ReferencedSchema], seen: set[tuple[str, int]]
@@ -152,8 +182,17 @@ class RegistryClient:
         return found
 
     def _get(self, path: str) -> Any:  # noqa: ANN401 - any JSON
-        """Return the JSON document at a path; None if the registry says that there is none."""
-        request = Request(self._config.url + path, headers=self._headers)  # noqa: S310 - the config admits http and https only
+        """Return the JSON document at a path of the API; None if the registry says that there is none."""
+        return self._request(self._config.url + path)
+
+    def _request(self, url: str) -> Any:  # noqa: ANN401 - any JSON
+        """Return the JSON document at a URL; None if the registry says that there is none."""
+        body = self._body(url)
+        return None if body is None else self._document(body)
+
+    def _body(self, url: str) -> bytes | None:
+        """Return what is at a URL; None if the registry says that there is nothing."""
+        request = Request(url, headers=self._headers)  # noqa: S310 - the config admits http and https only
         try:
             with self._opener.open(request, timeout=TIMEOUT_S) as answer:
                 status, body = int(answer.status), answer.read(ANSWER_BYTES_MAX)
@@ -162,7 +201,7 @@ class RegistryClient:
         except (OSError, HTTPException) as error:
             raise self._away(f"does not answer: {type(error).__name__}") from None
         if status == HTTPStatus.OK:
-            return self._document(body)
+            return bytes(body)
         if status == HTTPStatus.NOT_FOUND:
             # a server that is no registry has no page there either, and says so in HTML or not at all
             document = self._document(body)
@@ -186,6 +225,15 @@ class RegistryClient:
 
     def _away(self, what: str, hint: str = "Check that it runs, and schema_registry in the config.") -> RegistryAway:
         return RegistryAway(what, where=f"schema registry {self._config.url}", hint=hint)
+
+
+def _form_of(text: str) -> str:
+    """Return the form of a schema that is given without it."""
+    try:
+        schema = json.loads(text)
+    except ValueError:
+        return "PROTOBUF"
+    return "JSON" if isinstance(schema, dict) and schema.get("type") not in _AVRO_TYPES else "AVRO"
 
 
 def _authorization(config: SchemaRegistryConfig, environ: Mapping[str, str]) -> str | None:

@@ -190,6 +190,29 @@ def test_a_registry_that_is_away_holds_ingest_and_loses_nothing(loop: IngestLoop
     assert loop.read("rejects") == []
 
 
+def test_ids_as_apicurio_and_headers_have_them(loop: IngestLoop, registry: SchemaRegistry) -> None:
+    """Eight bytes in front of a value, a header with a global id, and one with a content id, which is the id."""
+    registry.register("twin", SCORE | {"name": "acme.Twin", "fields": SCORE["fields"][:2]})
+    older, _ = register(registry)
+    global_id = registry.global_id("scores-value", 1)
+    eight, number = global_id.to_bytes(8, "big"), older.to_bytes(8, "big")
+    values = [payload(SCORE, score(at)) for at in range(90)]
+    records: list[dict[str, Any]] = [{"value": b"\0" + eight + value} for value in values[:30]]
+    records += [{"value": value, "headers": [("apicurio.value.globalId", eight)]} for value in values[30:60]]
+    records += [
+        {"value": value, "headers": [("x", None), ("apicurio.value.contentId", number)]} for value in values[60:]
+    ]
+    records += [{"value": values[0], "headers": [("apicurio.value.globalId", (10**6).to_bytes(8, "big"))]}]
+    worker = loop.work()
+    loop.produce("scores", records[:90])
+    loop.wait("all records", lambda: len(loop.read("predictions")) >= 90)
+    loop.produce("scores", records[90:])
+    loop.wait("readiness that says why", lambda: "with the global id 1000000" in worker.health.unready())
+    worker.stop()
+    assert found(loop) == {f"k{at}": canonical(at) for at in range(90)}
+    assert loop.read("rejects") == []
+
+
 def test_protobuf_whose_schemas_evolve(tmp_path: Path, kafka: str, registry: SchemaRegistry) -> None:
     """A field that its producer leaves out, since it is 0 or false, is 0; a newer schema's records among older ones."""
     registry.register("common", COMMON, "PROTOBUF")

@@ -69,6 +69,12 @@ class SchemaRegistry:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - the same
             return int(json.load(answer)["id"])
 
+    def global_id(self, subject: str, version: int) -> int:
+        """Return the id that Apicurio's own API has for a version."""
+        path = f"apis/registry/v2/groups/default/artifacts/{subject}/versions/{version}/meta"
+        with urllib.request.urlopen(f"{self.url.partition('apis/')[0]}{path}", timeout=30) as answer:  # noqa: S310 - the same
+            return int(json.load(answer)["globalId"])
+
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/subjects", timeout=5) as answer:  # noqa: S310 - the same

@@ -14,8 +14,9 @@ from schemas.config.record_metadata import KEY_PATH, KEY_PREFIX, KeyFormat
 from streams.columns.scalar import NON_SCALAR
 from streams.kafka.sample import TopicSample
 from streams.readers.declared_field import DeclaredField
-from streams.readers.format import ValueFormat, has_schema_id
+from streams.readers.format import ValueFormat
 from streams.readers.json_lines import no_cycle_search, parse_lines
+from streams.readers.schema_id import has_schema_id
 from truthloop.onboarding.profiles.envelope import Envelope, envelope_of
 from truthloop.onboarding.profiles.field import FieldProfile, fields_of
 from truthloop.onboarding.profiles.time_format import ClockLag, TimeFormat, clock_lag, find_time_format
@@ -137,7 +138,7 @@ def profile_topic(sample: TopicSample, now_ms: int, form: ValueFormat) -> TopicP
     messages = sample.messages
     values = messages.values
     with no_cycle_search():
-        texts, unusable = form.texts(values)
+        texts, unusable = form.texts(values, headers=messages.headers)
         parsed = parse_lines(texts, 0)
     unreadable = Counter(one.detail for one in unusable.values())
     for reject in parsed.rejects:
@@ -148,7 +149,7 @@ def profile_topic(sample: TopicSample, now_ms: int, form: ValueFormat) -> TopicP
     metadata = _metadata_fields(sample, parsed.positions, key_format, form)
     fields = {
         field.path: field
-        for field in (*_declared_fields(fields_of(parsed.objects), form.declared(values)), *metadata)
+        for field in (*_declared_fields(fields_of(parsed.objects), form.declared(values, messages.headers)), *metadata)
         if not (envelope.inner.startswith("payload.") and field.path.startswith("schema."))
     }
     time_formats = {

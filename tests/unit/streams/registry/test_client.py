@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from cryptography import x509
@@ -18,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from schemas.config.registry import SchemaRegistryConfig
 from schemas.errors import ConfigError, RegistryAway
+from streams.readers.schema_id import GlobalId
 from streams.registry.catalog import SchemaVersion
 from streams.registry.client import ReferencedSchema, RegisteredSchema, RegistryClient
 
@@ -92,6 +94,39 @@ def test_a_schema_by_its_id(server: Server) -> None:
     assert registry.schema(8) == RegisteredSchema("JSON", "{}")
     assert registry.schema(9) is None
     assert [path for path, _ in server.asked] == [f"/api/schemas/ids/{number}" for number in (7, 8, 9)]
+
+
+def test_a_schema_by_its_guid(server: Server) -> None:
+    """Where Confluent's serializers write a header, and nothing in front of the value."""
+    guid = UUID("0198c3e0-0000-4000-8000-00000000002a")
+    server.answers = {f"/api/schemas/guids/{guid}": (200, '{"schema": "x", "schemaType": "AVRO"}')}
+    assert client(server.url).schema(guid) == RegisteredSchema("AVRO", "x")
+
+
+def test_a_schema_by_a_global_id(server: Server) -> None:
+    """By Apicurio's own API, beside its Confluent API; another registry has no such ids."""
+    own = "/apis/registry/v2"
+    server.answers = {
+        f"{own}/ids/globalIds/7": (200, '{"type": "record"}'),
+        f"{own}/ids/globalIds/7/references": (200, '[{"name": "N", "artifactId": "a", "version": "2"}]'),
+        "/apis/ccompat/v7/subjects/a/versions/2": (200, '{"schema": "inner"}'),
+        f"{own}/ids/globalIds/8": (404, '{"error_code": 404}'),
+        f"{own}/ids/globalIds/9": (200, "x"),
+        f"{own}/ids/globalIds/9/references": (200, '["a"]'),
+        f"{own}/ids/globalIds/10": (200, '{"type": "object"}'),
+        f"{own}/ids/globalIds/11": (200, 'syntax = "proto3";'),
+        **{f"{own}/ids/globalIds/{number}/references": (200, "[]") for number in (10, 11)},
+    }
+    apicurio = client(f"{server.url.removesuffix('/api')}/apis/ccompat/v7")
+    found = RegisteredSchema("AVRO", '{"type": "record"}', (ReferencedSchema("N", "inner"),))
+    assert apicurio.schema(GlobalId(7)) == found
+    assert apicurio.schema(GlobalId(8)) is None
+    assert apicurio.schema(GlobalId(10)) == RegisteredSchema("JSON", '{"type": "object"}')
+    assert apicurio.schema(GlobalId(11)) == RegisteredSchema("PROTOBUF", 'syntax = "proto3";')
+    with pytest.raises(RegistryAway, match="a schema of another form"):
+        apicurio.schema(GlobalId(9))
+    with pytest.raises(RegistryAway, match="schema with the global id 7, which is an id of Apicurio's"):
+        client(server.url).schema(GlobalId(7))
 
 
 def test_the_names_of_a_schema(server: Server) -> None:
