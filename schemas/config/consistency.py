@@ -25,6 +25,7 @@ __all__ = [
     "kind_problems",
     "metric_problems",
     "registry_problems",
+    "schema_problems",
     "source_problems",
 ]
 
@@ -106,6 +107,15 @@ def registry_problems(sources: Sequence[SourceMap], registry: SchemaRegistryConf
     for at, source in enumerate(sources):
         if source.key_format == "registry" and registry is None:
             yield Problem(("ingest", at, "key_format"), "registry: needs `schema_registry`, which says where it is")
+
+
+def schema_problems(sources: Sequence[SourceMap]) -> Iterator[Problem]:
+    """Find sources of one topic that read its values by different schemas."""
+    first: dict[str, SourceMap] = {}
+    for at, source in enumerate(sources):
+        if source.topic is not None and first.setdefault(source.topic, source).value_schema != source.value_schema:
+            message = f"is another one than that of the source before: {source.topic} has one schema"
+            yield Problem(("ingest", at, "value_schema"), message)
 
 
 def source_problems(

@@ -21,6 +21,7 @@ from schemas.config.consistency import (
     kind_problems,
     metric_problems,
     registry_problems,
+    schema_problems,
     source_problems,
 )
 from schemas.config.label import CohortConfig, CoverageGoal, EvaluationAges, LabelConfig
@@ -137,6 +138,7 @@ class LoopConfig(StrictModel):
             *delay_problems(self.labels, slices),
             *age_problems(self.evaluate_at, self.labels),
             *registry_problems(self.ingest, self.schema_registry),
+            *schema_problems(self.ingest),
             *source_problems(self.ingest, self.loop, self.predictions, self.labels),
             *privacy_problems(self.ingest, self.predictions),
             *retention_problems(self.retention, self.labels),

@@ -15,6 +15,7 @@ from schemas.base.problem import Path, Problem, ProblemsError, nearest
 from schemas.base.scalar_key import typed_key
 from schemas.base.time_zone import known_zone
 from schemas.config.record_metadata import KeyFormat, key_problems, metadata_problems
+from schemas.config.schema_file import SchemaFileConfig
 from schemas.config.tombstone import Tombstone, tombstone_problems
 
 __all__ = ["HOOK_TARGET", "FieldMap", "Scalar", "SourceMap", "is_target"]
@@ -158,6 +159,10 @@ class SourceMap(StrictModel):
         "JSON, or registry: by the schema whose id it begins with (Avro, Protobuf, JSON Schema). $key.FIELD is a field "
         "of a key that is an object.",
     )
+    value_schema: SchemaFileConfig | None = Field(
+        default=None,
+        description="Schema of the topic's values, if they are Avro or Protobuf and no registry has it.",
+    )
     tombstone: Tombstone = Field(
         default="skip",
         description="What a message without a value is: compacted topics and Debezium have one for a deleted row. "
@@ -202,6 +207,8 @@ class SourceMap(StrictModel):
         own = (*own, *tombstone_problems(self.tombstone, self.as_, keys, has_hook=self.hook is not None))
         paths = [*_all_paths(self)]
         own = (*own, *key_problems(paths, self.key_format, self.topic))
+        if self.value_schema is not None and self.topic is None:
+            own = (*own, Problem(("value_schema",), "is for topics; files are read by their names"))
         if problems := [*own, *metadata_problems(paths, self.topic, self.files)]:
             raise ProblemsError(problems)
         return self

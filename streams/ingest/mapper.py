@@ -77,7 +77,8 @@ class TopicMapper:
         self._topic = topic
         self._sources = [source for source in config.ingest if source.topic == topic]
         self._mappers = [MessageMapper(source.as_, source, config, tools) for source in self._sources]
-        self._format = tools.format
+        self._format = tools.format_of(topic)
+        self._key_schemas = tools.format
         self._payload_bytes_max = payload_bytes_max
         # base64 makes an original a third longer; the rest of a reject is short
         self._original_bytes_max = min(ORIGINAL_BYTES_MAX, payload_bytes_max * 3 // 4 - REJECT_BYTES)
@@ -106,11 +107,11 @@ class TopicMapper:
         values = messages.values
         texts, unusable = self._format.texts(values, b"{}", messages.headers)
         parsed = _without_tombstones(parse_lines(texts, 0), values)
-        unreadable = _unreadable(parsed, values, unusable, self._format)
+        unreadable = _unreadable(parsed, texts, values, unusable, self._format)
         mapped = MappedMessages(rejects=self._rejects(messages, self._sources[0].as_, unreadable, seen_at_ms))
         used = {reject.row for reject in unreadable}
         formats = {source.key_format for source in self._sources}
-        metadata = {form: messages.metadata(self._metadata_paths, form, self._format) for form in formats}
+        metadata = {form: messages.metadata(self._metadata_paths, form, self._key_schemas) for form in formats}
         deletions = deletions_in(values)
         for mapper, source in zip(self._mappers, self._sources, strict=True):
             own = ParsedLines(parsed.objects, parsed.positions, [], parsed.rows_read)
@@ -184,7 +185,11 @@ def _without_tombstones(parsed: ParsedLines, values: Sequence[bytes | None]) -> 
 
 
 def _unreadable(
-    parsed: ParsedLines, values: Sequence[bytes | None], unusable: Mapping[int, Unusable], form: ValueFormat
+    parsed: ParsedLines,
+    texts: Sequence[bytes],
+    values: Sequence[bytes | None],
+    unusable: Mapping[int, Unusable],
+    form: ValueFormat,
 ) -> list[Reject]:
     """Return rejects of messages that no source can read; binary formats are named."""
     found = [Reject(row, reason, detail, 0) for row, (reason, detail) in unusable.items()]
@@ -195,7 +200,7 @@ def _unreadable(
         found.append(Reject(reject.row, reason, detail.replace("the line", "the value"), reject.digest))
     if parsed.rows_read < len(values):
         # the parser skips blank lines, as of a file; a blank message must be accounted for, so it is a reject
-        blank = [index for index, value in enumerate(values) if value is not None and not value.strip()]
+        blank = [index for index, text in enumerate(texts) if not text.strip() and index not in unusable]
         found += [Reject(index, RejectReason.NOT_JSON, _EMPTY, 0) for index in blank]
     return found
 

@@ -24,12 +24,18 @@ class MappingTools:
 
     Attributes:
         hooks: functions by their names in the config.
-        format: how the values of topics are read.
+        format: how the values and keys of topics are read.
+        own_formats: how the values of topics with a schema of their own are read, by topic.
     """
 
     redaction: Redaction
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     format: ValueFormat = field(default_factory=ValueFormat)
+    own_formats: Mapping[str, ValueFormat] = field(default_factory=dict)
+
+    def format_of(self, topic: str) -> ValueFormat:
+        """Return how the values of a topic are read."""
+        return self.own_formats.get(topic, self.format)
 
     def hook_of(self, source: SourceMap | None) -> Hook | None:
         """Return a source's hook; None if it maps by paths, or is canonical."""

@@ -5,7 +5,7 @@ Other formats are recognised by their first bytes, for
 the reject that names them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
@@ -55,21 +55,29 @@ class Decoder(Protocol):
         """Return the fields that the schema declares for a record, by path."""
 
 
+Locate = Callable[[bytes, MessageHeaders, Part], Located | None]
+"""Finds which schema a value has, and what is to be read by it."""
+
+
 class ValueFormat:
     """Turns the values of topics into JSON texts.
 
     Args:
         decoder_of: returns the decoder of the schema with an id, or why its values cannot be read; None: there is no
             registry.
+        locate: finds the schema of any value; None: by its id.
     """
 
-    def __init__(self, decoder_of: Callable[[SchemaId], Decoder | Unusable] | None = None) -> None:
+    def __init__(
+        self, decoder_of: Callable[[SchemaId], Decoder | Unusable] | None = None, locate: Locate | None = None
+    ) -> None:
         self._decoder_of = decoder_of
+        self._locate = locate
 
     @property
     def has_registry(self) -> bool:
         """Whether values are read by the schemas of a registry."""
-        return self._decoder_of is not None
+        return self._decoder_of is not None and self._locate is None
 
     def texts(
         self,
@@ -91,16 +99,23 @@ class ValueFormat:
         """
         unusable: dict[int, Unusable] = {}
         texts = [missing if value is None else value for value in values]
-        begun = {index for index, text in enumerate(texts) if text[:1] == b"\0" and has_schema_id(text)}
-        if self._decoder_of is not None:
-            begun.update(index for index, own in enumerate(headers) if own and values[index] is not None)
-        for index in sorted(begun):
-            place = located(texts[index], headers[index] if headers else None, part)
+        locate = self._locate or located
+        for index in self._maybe_located(values, headers):
+            place = locate(texts[index], headers[index] if headers else None, part)
             found = texts[index] if place is None else self._text(place)
             if isinstance(found, Unusable):
                 unusable[index], found = found, b""
             texts[index] = found
         return texts, unusable
+
+    def _maybe_located(self, values: Sequence[bytes | None], headers: Sequence[MessageHeaders]) -> Iterable[int]:
+        """Return the indexes of values that may have a schema: few, where a topic has plain JSON."""
+        if self._locate is not None:
+            return [index for index, value in enumerate(values) if value is not None]
+        found = {index for index, value in enumerate(values) if value and value[:1] == b"\0" and has_schema_id(value)}
+        if self._decoder_of is not None:
+            found.update(index for index, own in enumerate(headers) if own and values[index] is not None)
+        return sorted(found)
 
     def declared(
         self, values: Sequence[bytes | None], headers: Sequence[MessageHeaders] = ()
@@ -122,7 +137,7 @@ class ValueFormat:
 
     def foreign(self, value: bytes) -> Unusable | None:
         """Return the format of a value whose text is no JSON, or None if it is probably broken JSON."""
-        place = located(value)
+        place = (self._locate or located)(value, None, "value")
         if place is None:
             return _foreign(value)
         return None if self._decoder_of is not None else _without_registry(place.schema)

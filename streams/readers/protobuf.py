@@ -7,12 +7,12 @@ leaves out a label of 0. One with presence that is not set is left out.
 https://protobuf.dev/programming-guides/encoding/
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
@@ -23,7 +23,7 @@ from streams.readers.declared_field import FIELDS_MAX, DeclaredField, FieldKind
 from streams.readers.format import UndecodableError
 from streams.readers.json_text import json_text
 
-__all__ = ["ProtobufDecoder", "ProtobufSchemaError"]
+__all__ = ["ProtobufDecoder", "ProtobufSchemaError", "decoder_of_message"]
 
 Reader = Callable[[Any], Any]
 """Returns what JSON has of a value."""
@@ -216,6 +216,35 @@ def _docs(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
             yield ".".join([*names, message.field[path[-1]].name]), lines[0].strip()
 
 
+def decoder_of_message(files: bytes, message: str) -> tuple[ProtobufDecoder, bytes]:
+    """Return the decoder of one message type, and the indexes of the type, which it expects in front of a message.
+
+    Args:
+        files: as of `ProtobufDecoder`.
+        message: full name of the type.
+
+    Raises:
+        ProtobufSchemaError: the files are no whole schema, or have no such message.
+    """
+    try:
+        found = FileDescriptorSet.FromString(files).file
+    except DecodeError:
+        raise ProtobufSchemaError("no descriptors of Protobuf") from None
+    for file in found:
+        for indexes, name in _message_names(file.message_type, f"{file.package}." if file.package else ""):
+            if name == message:
+                numbers = (len(indexes), *indexes)
+                return ProtobufDecoder(files, file.name), b"".join(map(_zigzag, numbers))
+    raise ProtobufSchemaError(f"has no message {message!r:.100}")
+
+
+def _message_names(types: Iterable[DescriptorProto], prefix: str) -> Iterator[tuple[tuple[int, ...], str]]:
+    for index, one in enumerate(types):
+        yield (index,), f"{prefix}{one.name}"
+        for indexes, name in _message_names(one.nested_type, f"{prefix}{one.name}."):
+            yield (index, *indexes), name
+
+
 def _object_reader(plain: list[str], parts: list[tuple[str, bool, Reader]]) -> Reader:
     """Return a reader of messages; both lists are still filled, since a type may contain itself."""
 
@@ -276,6 +305,15 @@ def _indexes(payload: bytes) -> tuple[int, list[int]]:
         index, at = _varint(payload, at)
         indexes.append(index)
     return at, indexes or [0]
+
+
+def _zigzag(number: int) -> bytes:
+    """Return a number that is not negative as `_varint` reads it."""
+    rest, out = number << 1, bytearray()
+    while rest > _LOW_BITS:
+        out.append(rest & _LOW_BITS | (_LOW_BITS + 1))
+        rest >>= 7
+    return bytes([*out, rest])
 
 
 def _varint(payload: bytes, at: int) -> tuple[int, int]:

@@ -11,7 +11,17 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
-__all__ = ["GlobalId", "Located", "MessageHeaders", "Part", "SchemaId", "has_schema_id", "located"]
+__all__ = [
+    "FileId",
+    "GlobalId",
+    "Located",
+    "MessageHeaders",
+    "Part",
+    "SchemaId",
+    "has_schema_id",
+    "located",
+    "skip_schema_id",
+]
 
 
 class GlobalId(NamedTuple):
@@ -23,8 +33,17 @@ class GlobalId(NamedTuple):
         return f"with the global id {self.number}"
 
 
-SchemaId = int | UUID | GlobalId
-"""An id of Confluent's API, a GUID, or a global id."""
+class FileId(NamedTuple):
+    """A schema that is a file; its name."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"of {self.name}"
+
+
+SchemaId = int | UUID | GlobalId | FileId
+"""An id of Confluent's API, a GUID, a global id, or none of a registry."""
 
 MessageHeaders = Sequence[tuple[str, bytes | None]] | None
 """Headers of one message; None where it has none."""
@@ -49,6 +68,11 @@ _LONG_BYTES: Final = 8
 def has_schema_id(value: bytes) -> bool:
     """Tell whether bytes begin as Confluent's wire format does."""
     return value[:1] == b"\0" and len(value) >= _HEADER_BYTES
+
+
+def skip_schema_id(value: bytes) -> bytes | None:
+    """Return what follows Confluent's header; None if there is none."""
+    return value[_HEADER_BYTES:] if has_schema_id(value) else None
 
 
 def located(value: bytes, headers: MessageHeaders = None, part: Part = "value") -> Located | None:

@@ -9,6 +9,7 @@ from schemas.config.loop import LoopConfig
 from schemas.config.registry import SchemaRegistryConfig
 from streams.mapping.tools import MappingTools, mapping_tools
 from streams.readers.format import ValueFormat
+from streams.readers.schema_file import schema_file_format
 from streams.registry.catalog import RegistryCatalog
 from streams.registry.client import RegistryClient
 from streams.registry.schemas import UNKNOWN_FOR_S, RegistryDecoders
@@ -28,9 +29,15 @@ def topic_tools(
         patience_s: how long a schema that the registry does not know is waited for.
 
     Raises:
-        ConfigError: a secret is missing, a hook cannot be imported, or a certificate cannot be used.
+        ConfigError: a secret is missing, a hook cannot be imported, or a schema file or certificate cannot be used.
     """
-    tools, registry = mapping_tools(config, environ, folder), config.schema_registry
+    registry = config.schema_registry
+    own = {
+        source.topic: schema_file_format(source.value_schema, folder)
+        for source in config.ingest
+        if source.topic is not None and source.value_schema is not None
+    }
+    tools = replace(mapping_tools(config, environ, folder), own_formats=own)
     if registry is None:
         return tools
     return replace(tools, format=registry_format(registry, environ, folder, patience_s))

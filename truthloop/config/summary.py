@@ -69,6 +69,9 @@ def _source(source: SourceMap) -> Iterator[str]:
     yield f"  {source.title} -> {source.as_}{kind}{condition if source.where else ''}"
     if source.key_format != "text":
         yield f"    Kafka's keys are {source.key_format}"
+    if source.value_schema is not None:
+        named = f"{source.value_schema.message} of " if source.value_schema.message is not None else ""
+        yield f"    read by the schema {named}{source.value_schema.file}"
     if not source.map:
         yield "    in the canonical form"
     if source.tombstone != "skip":

@@ -116,8 +116,9 @@ def inspect(
     issues = [*check_existence(cluster, config, plan.sources, list(plan.inputs.values())), *_check_emptiness(found)]
     for topic in found.topics:
         issues += check_mapping(topic, config)
-        found.schemas[topic.topic] = [] if catalog is None else catalog.uses(topic.sample.messages.values)
-        issues += check_schemas(topic.topic, found.schemas[topic.topic], config)
+        if catalog is not None and topic.topic not in tools.own_formats:
+            found.schemas[topic.topic] = catalog.uses(topic.sample.messages.values)
+        issues += check_schemas(topic.topic, found.schemas.get(topic.topic, ()), config)
     issues += check_clocks(found.topics, config)
     issues += _check_kinds(found, config)
     for topic in canonical:

@@ -143,7 +143,7 @@ def _mapped(sample: TopicSample, source: SourceMap, config: LoopConfig, tools: M
     paths = sorted(metadata_paths(source))
     frames = []
     for number, chunk in enumerate(_chunks(sample.messages)):
-        found, _ = tools.format.texts(chunk.values, headers=chunk.headers)
+        found, _ = tools.format_of(sample.topic).texts(chunk.values, headers=chunk.headers)
         texts = [None if value is None else text for value, text in zip(chunk.values, found, strict=True)]
         metadata = chunk.metadata(paths, source.key_format, tools.format)
         with no_cycle_search():

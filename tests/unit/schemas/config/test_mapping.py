@@ -78,6 +78,26 @@ def test_the_config_of_these_tests_is_valid(tmp_path: Path) -> None:
         ("topic: scores", "topic: scores\n    key_format: avro", "must be 'text', 'int32'"),
         (
             "topic: scores",
+            "topic: scores\n    value_schema: {file: a.avsc, message: M}",
+            "value_schema.message: is for descriptors of Protobuf; an .avsc has one record",
+        ),
+        (
+            "topic: scores",
+            "topic: scores\n    value_schema: {file: a.binpb}",
+            "value_schema.message: is missing",
+        ),
+        (
+            "topic: scores",
+            "files: scores\n    value_schema: {file: a.avsc}",
+            "value_schema: is for topics; files are read by their names",
+        ),
+        (
+            "ingest:\n",
+            "ingest:\n  - {topic: scores, as: labels, value_schema: {file: a.avsc}}\n",
+            "value_schema: is another one than that of the source before: scores has one schema",
+        ),
+        (
+            "topic: scores",
             "files: scores\n    key_format: int32",
             "key_format: is for topics; records of files have no",
         ),
