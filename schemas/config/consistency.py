@@ -5,7 +5,7 @@ a single field are with the field.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal
 
 from schemas.base.duration import format_duration
@@ -16,6 +16,7 @@ from schemas.config.mapping import Scalar, SourceMap
 from schemas.config.metric import MetricChoice, name_of_choice
 from schemas.config.prediction import OutputConfig, PredictionConfig
 from schemas.config.registry import SchemaRegistryConfig
+from schemas.config.topic_names import TopicNames
 
 __all__ = [
     "age_problems",
@@ -24,18 +25,22 @@ __all__ = [
     "delay_problems",
     "kind_problems",
     "metric_problems",
+    "own_topics",
     "registry_problems",
     "schema_problems",
     "source_problems",
 ]
 
-_OWN_TOPICS = frozenset(
-    {"predictions", "labels", "commands", "outcomes", "rejects", "ledger", "commits", "evidence", "decisions"}
-)
+_OWN_TOPICS = ("predictions", "labels", "commands", "outcomes", "rejects", "ledger", "commits", "evidence", "decisions")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 Outputs = Mapping[str, OutputConfig]
 Labels = Mapping[str, LabelConfig]
+
+
+def own_topics(loop: str, names: TopicNames) -> frozenset[str]:
+    """Return the names of the topics that a loop has for itself."""
+    return frozenset(names.topic(loop, one) for one in _OWN_TOPICS)
 
 
 def kind_problems(outputs: Outputs, labels: Labels) -> Iterator[Problem]:
@@ -119,16 +124,14 @@ def schema_problems(sources: Sequence[SourceMap]) -> Iterator[Problem]:
 
 
 def source_problems(
-    sources: Sequence[SourceMap], loop: str, predictions: PredictionConfig, labels: Labels
+    sources: Sequence[SourceMap], own_topics: Collection[str], predictions: PredictionConfig, labels: Labels
 ) -> Iterator[Problem]:
     """Find kinds, slices and outputs that a source names and the loop lacks, and topics that ingest writes itself."""
     groups = {"outputs": set(predictions.outputs), "slices": set(predictions.slices)}
     for at, source in enumerate(sources):
-        if source.topic is not None and source.topic.startswith(f"{loop}."):
-            own = source.topic.removeprefix(f"{loop}.")
-            if own in _OWN_TOPICS:
-                message = "is one of the loop's own topics, and ingest would read what it writes"
-                yield Problem(("ingest", at, "topic"), message)
+        if source.topic in own_topics:
+            message = "is one of the loop's own topics, and ingest would read what it writes"
+            yield Problem(("ingest", at, "topic"), message)
         if source.kind is not None and source.kind not in labels:
             hint = did_you_mean(source.kind, labels)
             yield Problem(("ingest", at, "kind"), f"{source.kind!r} is not a label kind{hint}")

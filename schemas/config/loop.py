@@ -20,6 +20,7 @@ from schemas.config.consistency import (
     delay_problems,
     kind_problems,
     metric_problems,
+    own_topics,
     registry_problems,
     schema_problems,
     source_problems,
@@ -32,10 +33,11 @@ from schemas.config.privacy import privacy_problems
 from schemas.config.registry import SchemaRegistryConfig
 from schemas.config.retention import RetentionConfig, retention_problems
 from schemas.config.retrain import DriftConfig, RetrainConfig
+from schemas.config.topic_names import TopicNames
 
 __all__ = ["LOOP_PATTERN", "MAX_PARTITIONS", "LakeConfig", "LoopConfig"]
 
-LOOP_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+LOOP_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 MAX_PARTITIONS = 1_024
 
 
@@ -76,6 +78,9 @@ class LoopConfig(StrictModel):
     kafka: KafkaConfig | None = Field(default=None, description="Kafka cluster; left out if only files are read.")
     schema_registry: SchemaRegistryConfig | None = Field(
         default=None, description="Registry with the schemas of Avro and Protobuf; left out if all values are JSON."
+    )
+    topics: TopicNames = Field(
+        default_factory=TopicNames, description="How the loop's own topics and groups are named; fixed for its life."
     )
     lake: LakeConfig = Field(default_factory=LakeConfig, description="Where results are stored.")
     retention: RetentionConfig = Field(default_factory=RetentionConfig, description="How long records stay in it.")
@@ -139,7 +144,7 @@ class LoopConfig(StrictModel):
             *age_problems(self.evaluate_at, self.labels),
             *registry_problems(self.ingest, self.schema_registry),
             *schema_problems(self.ingest),
-            *source_problems(self.ingest, self.loop, self.predictions, self.labels),
+            *source_problems(self.ingest, own_topics(self.loop, self.topics), self.predictions, self.labels),
             *privacy_problems(self.ingest, self.predictions),
             *retention_problems(self.retention, self.labels),
         ]

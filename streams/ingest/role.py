@@ -66,7 +66,7 @@ class IngestRole:
         self._mappers = {topic: TopicMapper(topic, config, tools, limit) for topic in self._sources}
         self._guard = PoisonPillGuard(worker.state / f"{ROLE}-{worker.slot}.json")
         self._assignment = SourceAssignment(SourcePositions(clients, config), self._guard, worker.health)
-        self._transactions = Transactions(clients, f"tl-{self._instance}", worker.crash)
+        self._transactions = Transactions(clients, self._topics.transactional_id(ROLE, worker.slot), worker.crash)
         self._unassigned = UnassignedPartitions(clients, self._topics, self._sources)
         self._reader = SourceReader()
         self._backoff = Backoff(worker.health)

@@ -73,7 +73,7 @@ class JoinRole:
             worker.state / f"join-{worker.slot}",
             worker.lake,
         )
-        transactions = Transactions(clients, f"tl-{self._instance}", worker.crash)
+        transactions = Transactions(clients, self._topics.transactional_id("join", worker.slot), worker.crash)
         wire = OutcomeWire(Projection.of(config))
         self._committer = StepCommitter(transactions, self._topics, wire, worker.health, worker.crash)
         self._assignment = Assignment(clients, self._topics, restorer, worker.health, self._monotonic_ms)

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
@@ -97,6 +97,9 @@ _PRODUCERS_ONLY = frozenset(_PRODUCER_DEFAULTS) | {
 _SECURITY = ("ssl.", "sasl.", "security.", "enable.ssl.", "enable.sasl.", "https.")
 _PROPERTY = re.compile(r"`([a-z.]+)`")
 
+READER_GROUP: Final = "truthloop-reader"
+"""Name under which single ranges of topics are read; nothing is ever committed for it."""
+
 _ROOT_CAUSES = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})  # noqa: SLF001 - their public names
 """Errors that explain why a connection fails; the 'all brokers are down' that follows them explains nothing."""
 
@@ -178,7 +181,7 @@ class KafkaClients:
 
     def reader(self) -> Consumer:
         """Return a consumer for partitions that are assigned by hand; it commits nothing."""
-        own = {"group.id": "truthloop-reader", "enable.partition.eof": True}
+        own = {"group.id": READER_GROUP, "enable.partition.eof": True}
         return self._make(Consumer, self._consumer_properties({**_CONSUMER, **own}))
 
     def observer(self, group: str) -> Consumer:

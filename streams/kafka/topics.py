@@ -1,7 +1,7 @@
 """The loop's own topics: their names, their creation, and the check that they have the loop's partitions."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from time import monotonic
 
@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.config.loop import LoopConfig
+from schemas.config.topic_names import TopicNames
 from schemas.errors import BrokerError
 from streams.kafka.client import REQUEST_TIMEOUT_S, KafkaClients, broker_error
 
@@ -22,60 +23,69 @@ _TOPIC_CONFIG: Mapping[str, str] = {"retention.ms": str(RETENTION_MS), "cleanup.
 
 @dataclass(frozen=True)
 class Topics:
-    """The topics of one loop."""
+    """The topics of one loop.
+
+    Attributes:
+        names: how topics and groups are named.
+    """
 
     loop: str
     partitions: int
+    names: TopicNames = field(default_factory=TopicNames)
 
     @classmethod
     def of(cls, config: LoopConfig) -> "Topics":
         """Return the topics of a config's loop."""
-        return cls(config.loop, config.partitions)
+        return cls(config.loop, config.partitions, config.topics)
+
+    def name(self, short: str) -> str:
+        """Return the full name of a topic, such as `predictions`; tables of the lake have the names of theirs."""
+        return self.names.topic(self.loop, short)
 
     @property
     def predictions(self) -> str:
         """Canonical predictions."""
-        return f"{self.loop}.predictions"
+        return self.name("predictions")
 
     @property
     def labels(self) -> str:
         """Canonical labels."""
-        return f"{self.loop}.labels"
+        return self.name("labels")
 
     @property
     def commands(self) -> str:
         """Commands for the join: close, config."""
-        return f"{self.loop}.commands"
+        return self.name("commands")
 
     @property
     def outcomes(self) -> str:
         """Every revision of every outcome."""
-        return f"{self.loop}.outcomes"
+        return self.name("outcomes")
 
     @property
     def rejects(self) -> str:
         """Records that made no outcome, with their bytes."""
-        return f"{self.loop}.rejects"
+        return self.name("rejects")
 
     @property
     def ledger(self) -> str:
         """One entry per transaction and partition of the join."""
-        return f"{self.loop}.ledger"
+        return self.name("ledger")
 
     @property
     def commits(self) -> str:
         """Commit notices of the lake; written without transactions."""
-        return f"{self.loop}.commits"
+        return self.name("commits")
 
     @property
     def evidence(self) -> str:
         """Findings at the end of each day; written without transactions."""
-        return f"{self.loop}.evidence"
+        return self.name("evidence")
 
     @property
     def decisions(self) -> str:
         """Entries of the gate's log; written without transactions."""
-        return f"{self.loop}.decisions"
+        return self.name("decisions")
 
     @property
     def leader(self) -> str:
@@ -99,11 +109,21 @@ class Topics:
 
     def group(self, role: str) -> str:
         """Return the consumer group of a role."""
-        return f"{self.loop}-{role}"
+        return self.names.group_of(self.loop, role)
 
     def instance(self, role: str, slot: str) -> str:
         """Return the name of a role's worker as a static member of its group."""
         return f"{self.group(role)}-{slot}"
+
+    def transactional_id(self, role: str, slot: str) -> str:
+        """Return the transactional id of a role's worker."""
+        return f"tl-{self.instance(role, slot)}"
+
+    @property
+    def name_prefix(self) -> str:
+        """What the names of all topics but the leader's begin with; empty where that is not the loop's alone."""
+        before = self.names.name.partition("{topic}")[0]
+        return before.replace("{loop}", self.loop) if "{loop}" in before else ""
 
 
 def partition_counts(clients: KafkaClients, names: Iterable[str]) -> dict[str, int]:

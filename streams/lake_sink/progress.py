@@ -70,7 +70,7 @@ class LakeProgress:
     def __init__(self, clients: KafkaClients, topics: Topics, lake: Lake) -> None:
         self._clients = clients
         self._admin = clients.admin()
-        self._topics = {table: f"{topics.loop}.{table}" for table in TABLES}
+        self._topics = {table: topics.name(table) for table in TABLES}
         self._lake = lake
         self._ids: dict[str, str] = {}
 

@@ -13,6 +13,7 @@ from schemas.errors import LakeError, TruthloopError
 from streams.kafka.consume import by_partition, consume_batch
 from streams.kafka.fencing import membership_ended
 from streams.kafka.messages import PartitionMessages
+from streams.kafka.topics import Topics
 from streams.lake_sink.backpressure import is_full, tables_to_pause
 from streams.lake_sink.buffer import MemoryShare
 from streams.lake_sink.commit import PartitionRows
@@ -46,10 +47,10 @@ class LakeReader:
         is_reset: nothing is read before the next `assign`.
     """
 
-    def __init__(self, consumer: Consumer, loop: str, instance: str, health: Health) -> None:
+    def __init__(self, consumer: Consumer, topics: Topics, instance: str, health: Health) -> None:
         self._consumer = consumer
         self._instance = instance
-        self._topics = {table: f"{loop}.{table}" for table in TABLES}
+        self._topics = {table: topics.name(table) for table in TABLES}
         self._tables = {topic: table for table, topic in self._topics.items()}
         self._health = health
         self._paused: dict[int, frozenset[str]] = {}

@@ -61,7 +61,7 @@ class LakeRole:
         notices = NoticeSender(self._clients.producer(), self._topics.commits)
         instance = self._topics.instance("lake", self._worker.slot)
         consumer = self._clients.member(self._topics.group("lake"), instance=instance)
-        reader = LakeReader(consumer, self._topics.loop, instance, self._worker.health)
+        reader = LakeReader(consumer, self._topics, instance, self._worker.health)
         self._worker.health.set_readiness("it waits for its partitions")
         written_s = time.monotonic()
         try:

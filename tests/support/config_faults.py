@@ -105,7 +105,7 @@ ERRORS = [
         "loop: card-fraud",
         "loop: Card Fraud",
         2,
-        "loop: 'Card Fraud' must be lower-case letters, digits and -",
+        "loop: 'Card Fraud' must be letters, digits, '.', '_' and '-'",
     ),
     ("version: 1", "version: true", 1, "version: must be a whole number, not true"),
     ("version: 1", "version: 2", 1, "version: must be 1, not 2"),

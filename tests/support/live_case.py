@@ -26,6 +26,7 @@ from processes import end_all
 
 from lake import connect
 from schemas.base.location import BucketUri
+from schemas.config.topic_names import TopicNames
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -38,6 +39,7 @@ DEADLINE_S = 150
 CONFIG = """\
 version: 1
 loop: {loop}
+topics: {topics}
 clock: event
 kafka: {{bootstrap_servers: "{servers}", client: {client}}}
 lake: {{uri: "{lake}", freshness: 1s}}
@@ -133,14 +135,17 @@ class Loop:
         client: Mapping[str, str] | None = None,
         secrets: Mapping[str, str] | None = None,
         place: BucketUri | None = None,
+        names: TopicNames | None = None,
+        prefix: str = "",
     ) -> None:
-        """Write the config; `client` goes into it, `secrets` only into the test's own clients."""
+        """Write the config; `client` goes into it, `secrets` only into the test's clients, `prefix` into its name."""
         self.folder = folder
         self.servers = servers
         self.client = {**(client or {}), **(secrets or {}), "bootstrap.servers": servers, "log_level": 0}
         self.partitions = partitions
         self.place = place or folder / "lake"
-        self.name = f"t-{os.getpid()}-{random.getrandbits(32):08x}"
+        self.name = f"{prefix}t-{os.getpid()}-{random.getrandbits(32):08x}"
+        self.names = names or TopicNames()
         self._properties = msgspec.json.encode({"session.timeout.ms": session_ms, **(client or {})}).decode()
         self._write_config()
         self.environ = {"PYTHONFAULTHANDLER": "1"}  # for all its processes, in addition to this one's
@@ -157,6 +162,7 @@ class Loop:
         self.config = self.folder / "truthloop.yaml"
         text = CONFIG.format(
             loop=self.name,
+            topics=self.names.model_dump_json(),
             servers=self.servers,
             lake=self.place.as_uri() if isinstance(self.place, BucketUri) else self.place,
             folder=self.folder,
@@ -213,7 +219,7 @@ class Loop:
                 raw = value if isinstance(value, bytes) else msgspec.json.encode(value)
                 while True:
                     try:
-                        producer.produce(f"{self.name}.{topic}", value=raw, key=key)
+                        producer.produce(self.names.topic(self.name, topic), value=raw, key=key)
                         break
                     except BufferError:
                         producer.poll(0.1)
@@ -232,7 +238,7 @@ class Loop:
                 "auto.offset.reset": "earliest",
             }
         )
-        name = f"{self.name}.{topic}"
+        name = self.names.topic(self.name, topic)
         reader.assign([TopicPartition(name, partition, 0) for partition in range(self.partitions)])
         ended, found = set(), []
         deadline = time.monotonic() + DEADLINE_S
@@ -271,8 +277,8 @@ class Loop:
 
     def lag(self, group: str, topics: tuple[str, ...]) -> int:
         """Return how many offsets a group has not committed of these topics; 1 while the broker does not know."""
-        reader = Consumer(self.client | {"group.id": f"{self.name}-{group}"})
-        places = [TopicPartition(f"{self.name}.{t}", p) for t in topics for p in range(self.partitions)]
+        reader = Consumer(self.client | {"group.id": self.names.group_of(self.name, group)})
+        places = [TopicPartition(self.names.topic(self.name, t), p) for t in topics for p in range(self.partitions)]
         try:
             committed = reader.committed(places, timeout=30)
             highs = [reader.get_watermark_offsets(place, timeout=10)[1] for place in committed]

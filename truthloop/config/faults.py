@@ -24,7 +24,7 @@ _EXPECTED = {
 }
 _PATTERN_TEXTS = {
     NAME_PATTERN: "a plain name: letters, digits and _, not starting with a digit, at most 63",
-    LOOP_PATTERN: "lower-case letters, digits and -, not starting with -, at most 63",
+    LOOP_PATTERN: "letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 63",
 }
 _TEXT_MAX = 60
 

@@ -112,7 +112,7 @@ _TASKS: dict[Task, dict[str, str]] = {
 def new(  # noqa: PLR0913 - Typer takes every option for a parameter
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("truthloop.yaml"),
     *,
-    loop: Annotated[str, typer.Option(help="Name of the loop: lower-case letters, digits and -.")] = "",
+    loop: Annotated[str, typer.Option(help="Name of the loop: letters, digits, ., _ and -.")] = "",
     kind: Annotated[str, typer.Option(help="Name of the label kind: letters, digits and _.")] = "",
     task: Annotated[Task | None, typer.Option(help="What the model predicts.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if there is one.")] = False,
@@ -223,7 +223,9 @@ def _check_names(loop: str, kind: str) -> None:
     from schemas.config.prediction import NAME_PATTERN  # noqa: PLC0415 - the same
 
     if not re.fullmatch(LOOP_PATTERN, loop) or loop.endswith("\n"):
-        raise ConfigError(f"--loop {loop!r}: a name is at most 63 lower-case letters, digits and -")
+        raise ConfigError(
+            f"--loop {loop!r}: a name is at most 63 letters, digits, '.', '_' and '-', the first one a letter or digit"
+        )
     if not re.fullmatch(NAME_PATTERN, kind) or kind.endswith("\n"):
         raise ConfigError(f"--kind {kind!r}: a name is letters, digits and _, and does not start with a digit")
 

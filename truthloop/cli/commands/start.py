@@ -47,6 +47,9 @@ def start(
             help="With --from history: what to read of the source topics afterwards. Records in both count once.",
         ),
     ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print the access rules of each role, as kafka-acls.sh takes them.")
+    ] = False,
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The loop's config.")] = Path(
         "truthloop.yaml"
     ),
@@ -65,6 +68,9 @@ def start(
         if (begin is Where.HISTORY) != bool(predictions or labels):
             raise typer.BadParameter("--from history needs files (-p FILE, -l FILE), and files need --from history")
         settings = load_settings(config)
+        if dry_run:
+            _print_plan(settings)
+            return
         clients = kafka_clients(settings, "start")
         created = create_topics(clients, Topics.of(settings.config))
         note(f"Topics created: {', '.join(created)}" if created else "All topics of the loop exist.")
@@ -80,6 +86,23 @@ def start(
         if begin is Where.HISTORY:
             _send(clients, settings, predictions or [], labels or [])
         note(f"Next: truthloop run all --config {settings.path}")
+
+
+def _print_plan(settings: "Settings") -> None:
+    """Say what would be created, and print the rights that each role needs; the cluster is not asked."""
+    from schemas.errors import ConfigError  # noqa: PLC0415 - keeps --help fast
+    from streams.kafka.access import acl_commands  # noqa: PLC0415 - the same
+    from streams.kafka.topics import Topics  # noqa: PLC0415 - the same
+
+    if settings.config.kafka is None:
+        raise ConfigError("has no `kafka` section", where=str(settings.path))
+    topics = Topics.of(settings.config)
+    for name in topics.all:
+        note(f"Topic {name} is created if it does not exist, with {topics.partitions_of(name)} partitions.")
+    note(f"Lake: {settings.lake} is created if it does not exist.")
+    note("Give each role a user of its own, with these rights and no more; put their names in the place of ours:")
+    for line in acl_commands(settings.config, settings.config.kafka.bootstrap_servers):
+        typer.echo(line)
 
 
 def _send(clients: "KafkaClients", settings: "Settings", predictions: list[Path], labels: list[Path]) -> None:

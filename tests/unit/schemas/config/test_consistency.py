@@ -12,11 +12,13 @@ from schemas.config.consistency import (
     delay_problems,
     kind_problems,
     metric_problems,
+    own_topics,
     source_problems,
 )
 from schemas.config.label import CohortConfig, CoverageGoal, LabelConfig
 from schemas.config.mapping import SourceMap
 from schemas.config.prediction import OutputConfig, PredictionConfig
+from schemas.config.topic_names import TopicNames
 
 OUTPUTS = {"fraud": OutputConfig(task="binary")}
 LABELS = {"fraud": LabelConfig.model_validate({"definition": "d", "horizon": "7d", "retain": "9d"})}
@@ -52,8 +54,16 @@ def sources(**changes: object) -> list[SourceMap]:
         (metric_problems({"fraud": ["mae"]}, OUTPUTS, LABELS), "metrics.fraud[0]", "is not for task: binary"),
         (delay_problems(labels(delay_by="county"), SLICES), "labels.fraud.delay_by", "did you mean 'country'?"),
         (age_problems([86_400_000, 8 * 86_400_000, "final"], LABELS), "evaluate_at[1]", "beyond the shortest horizon"),
-        (source_problems(sources(topic="l.labels"), "l", PREDICTIONS, LABELS), "ingest[0].topic", "own topics"),
-        (source_problems(sources(kind="freud"), "l", PREDICTIONS, LABELS), "ingest[0].kind", "did you mean 'fraud'?"),
+        (
+            source_problems(sources(topic="l.labels"), own_topics("l", TopicNames()), PREDICTIONS, LABELS),
+            "ingest[0].topic",
+            "own topics",
+        ),
+        (
+            source_problems(sources(kind="freud"), own_topics("l", TopicNames()), PREDICTIONS, LABELS),
+            "ingest[0].kind",
+            "did you mean 'fraud'?",
+        ),
     ],
 )
 def test_a_problem_has_the_path_of_its_field_and_says_what_would_fit(
@@ -73,5 +83,5 @@ def test_sections_that_agree_have_no_problems() -> None:
         *metric_problems({"fraud": ["roc_auc"]}, OUTPUTS, LABELS),
         *delay_problems(labels(delay_by="country"), SLICES),
         *age_problems([86_400_000, "final"], LABELS),
-        *source_problems(sources(), "l", PREDICTIONS, LABELS),
+        *source_problems(sources(), own_topics("l", TopicNames()), PREDICTIONS, LABELS),
     ]

@@ -130,7 +130,7 @@ def test_a_kind_that_only_one_section_names_is_reported_with_its_line(tmp_path: 
 
 def test_all_errors_are_reported_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
     """One message with a line for each error."""
-    text = changed("card-fraud", "X").replace("horizon: 120d", "horizn: 120x").replace("unit: ms", "unit: min")
+    text = changed("card-fraud", "a b").replace("horizon: 120d", "horizn: 120x").replace("unit: ms", "unit: min")
     path = write(tmp_path, text + "zookeeper: {}\n")
     with pytest.raises(ConfigError) as caught:
         load_settings(path, {})
