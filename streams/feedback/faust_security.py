@@ -5,12 +5,14 @@ A property that secures the connection is translated or refused by name, never d
 
 import ssl
 from collections.abc import Mapping
+from typing import Final
 
 import faust
 
 from schemas.config.connection import KAFKA_SECRETS, KafkaConfig
 from schemas.config.mapping import Scalar
 from schemas.errors import ConfigError
+from streams.feedback.oauth_tokens import OAuthTokens, TokenEndpoint
 from streams.kafka.client import tied_limits
 
 __all__ = ["broker_urls", "credentials", "group_timeouts"]
@@ -21,6 +23,14 @@ _UNDERSTOOD = frozenset(
         *("sasl.mechanism", "sasl.mechanisms", "sasl.username"),
     }
 )
+_OAUTH: Final = "sasl.oauthbearer."
+_OAUTH_UNDERSTOOD: Final = frozenset(
+    {
+        *(f"{_OAUTH}{name}" for name in ("method", "client.id", "token.endpoint.url", "scope", "extensions")),
+        "https.ca.location",
+    }
+)
+_SECRETS_UNDERSTOOD: Final = frozenset({"sasl.password", "ssl.key.password", f"{_OAUTH}client.secret"})
 _SECURES = ("ssl.", "sasl.", "security.", "enable.ssl.", "enable.sasl.", "https.")
 _MECHANISMS = frozenset({"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"})
 _PROTOCOLS = frozenset({"plaintext", "ssl", "sasl_plaintext", "sasl_ssl"})
@@ -55,7 +65,9 @@ def group_timeouts(config: KafkaConfig) -> dict[str, float]:
     return found
 
 
-def credentials(config: KafkaConfig, secrets: Mapping[str, str]) -> faust.SASLCredentials | faust.SSLCredentials | None:
+def credentials(
+    config: KafkaConfig, secrets: Mapping[str, str]
+) -> faust.SASLCredentials | faust.SSLCredentials | faust.OAuthCredentials | None:
     """Return Faust's credentials; None for a cluster without TLS and SASL.
 
     Args:
@@ -67,7 +79,7 @@ def credentials(config: KafkaConfig, secrets: Mapping[str, str]) -> faust.SASLCr
     """
     client: dict[str, Scalar] = {**config.client, **secrets}
     for name in client:
-        if name.startswith(_SECURES) and name not in _UNDERSTOOD and name not in {"sasl.password", "ssl.key.password"}:
+        if name.startswith(_SECURES) and name not in _UNDERSTOOD | _OAUTH_UNDERSTOOD | _SECRETS_UNDERSTOOD:
             raise _refused(name, "has no counterpart in Faust's client")
     protocol = str(client.get("security.protocol", "plaintext")).lower()
     if protocol not in _PROTOCOLS:
@@ -76,8 +88,13 @@ def credentials(config: KafkaConfig, secrets: Mapping[str, str]) -> faust.SASLCr
     if not protocol.startswith("sasl"):
         return None if context is None else faust.SSLCredentials(context)
     mechanism = str(client.get("sasl.mechanism", client.get("sasl.mechanisms", "")))
+    if mechanism == "OAUTHBEARER":
+        return faust.OAuthCredentials(oauth_cb=OAuthTokens(_token_endpoint(client)), ssl_context=context)
     if mechanism not in _MECHANISMS:
-        raise _refused("sasl.mechanism", f"is {mechanism!r}, and Faust's client knows {', '.join(sorted(_MECHANISMS))}")
+        raise _refused(
+            "sasl.mechanism",
+            f"is {mechanism!r}, and Faust's client knows {', '.join(sorted(_MECHANISMS))} and OAUTHBEARER",
+        )
     return faust.SASLCredentials(
         username=str(client.get("sasl.username", "")),
         password=str(client.get("sasl.password", "")),
@@ -86,19 +103,48 @@ def credentials(config: KafkaConfig, secrets: Mapping[str, str]) -> faust.SASLCr
     )
 
 
-def _context(client: Mapping[str, Scalar]) -> ssl.SSLContext:
-    name = "ssl.ca.location"  # the property that an error is about
+def _token_endpoint(client: Mapping[str, Scalar]) -> TokenEndpoint:
+    """Return where tokens come from.
+
+    Raises:
+        ConfigError: a property is missing, or tokens come otherwise than by OIDC.
+    """
+    if str(client.get(f"{_OAUTH}method", "")).lower() != "oidc":
+        raise _refused(f"{_OAUTH}method", "must be oidc: tokens are asked of an endpoint")
+    for name in ("token.endpoint.url", "client.id", "client.secret"):
+        if not client.get(_OAUTH + name):
+            raise _refused(_OAUTH + name, "is missing, and OAUTHBEARER needs it")
+    pairs = [one.partition("=") for one in str(client.get(f"{_OAUTH}extensions", "")).split(",") if one]
+    url = str(client[f"{_OAUTH}token.endpoint.url"])
+    return TokenEndpoint(
+        url,
+        str(client[f"{_OAUTH}client.id"]),
+        str(client[f"{_OAUTH}client.secret"]),
+        str(client.get(f"{_OAUTH}scope", "")),
+        {name.strip(): value.strip() for name, _, value in pairs},
+        _trusting(client, "https.ca.location") if url.startswith("https:") else None,
+    )
+
+
+def _trusting(client: Mapping[str, Scalar], name: str) -> ssl.SSLContext:
+    """Return a context that trusts the authorities in the file that a property names."""
+    authority = client.get(name)
     try:
-        authority = client.get(name)
-        context = ssl.create_default_context(cafile=None if authority is None else str(authority))
+        return ssl.create_default_context(cafile=None if authority is None else str(authority))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cannot be used: {error}", where=f"kafka.client.{name}") from None
+
+
+def _context(client: Mapping[str, Scalar]) -> ssl.SSLContext:
+    context = _trusting(client, "ssl.ca.location")
+    try:
         if (certificate := client.get("ssl.certificate.location")) is not None:
-            name = "ssl.certificate.location"
             key, password = client.get("ssl.key.location"), client.get("ssl.key.password")
             context.load_cert_chain(
                 str(certificate), None if key is None else str(key), None if password is None else str(password)
             )
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cannot be used: {error}", where=f"kafka.client.{name}") from None
+        raise ConfigError(f"cannot be used: {error}", where="kafka.client.ssl.certificate.location") from None
     return context
 
 

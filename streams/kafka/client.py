@@ -156,6 +156,15 @@ class KafkaClients:
         }
 
     @property
+    def credential_names(self) -> str:
+        """Names of the settings that hold the credentials."""
+        mechanism = self._configured.get("sasl.mechanism", self._configured.get("sasl.mechanisms"))
+        if mechanism == "OAUTHBEARER":
+            secret = KAFKA_SECRETS["sasl.oauthbearer.client.secret"]
+            return f"sasl.oauthbearer.client.id, .token.endpoint.url and .scope in kafka.client, and {secret}"
+        return f"sasl.username in kafka.client and {KAFKA_SECRETS['sasl.password']}"
+
+    @property
     def session_ended_after_s(self) -> float:
         """Time after which a stopped worker has certainly lost its partitions.
 
@@ -300,7 +309,7 @@ def broker_error(what: str, error: KafkaException, clients: KafkaClients) -> Bro
     cause = clients.last_error or error.args[0]
     code = cause.code()
     if code in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):  # noqa: SLF001 - its public name
-        hint = "It rejects our credentials: check sasl.username in kafka.client and TRUTHLOOP_KAFKA_SASL_PASSWORD."
+        hint = f"It rejects our credentials: check {clients.credential_names}."
     elif code == KafkaError._SSL:  # noqa: SLF001 - the same
         hint = "No TLS connection: check security.protocol and ssl.ca.location in kafka.client."
     elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):

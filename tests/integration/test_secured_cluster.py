@@ -1,10 +1,13 @@
 """A cluster with TLS and passwords: our clients get in with the right secret, and say what is wrong without it."""
 
+import re
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from kafka_fixture import QUICK_START
 from live_case import DAY_MS, Loop, Traffic, finish, running
+from token_endpoint import CLIENT, SECRET, issuing
 
 from truthloop.broker.local_broker import LocalBroker
 from truthloop.broker.security import BrokerSecurity
@@ -38,6 +41,59 @@ def test_a_loop_runs_on_a_cluster_with_tls_and_passwords(tmp_path: Path) -> None
             assert finish(loop, traffic) == []
             said = loop.log("join") + done.stdout + done.stderr + wrong.stdout + wrong.stderr
             assert password not in said
+
+
+@pytest.mark.timeout(400)
+def test_a_loop_runs_with_tokens_of_oauth(tmp_path: Path) -> None:
+    """All roles, feedback by Faust among them, ask the endpoint for tokens; a wrong secret is told, and hidden."""
+    variable = "TRUTHLOOP_KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET"
+    module = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
+    properties = {
+        "sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER",
+        "listener.name.clients.oauthbearer.sasl.jaas.config": f'{module} required unsecuredLoginStringClaim_sub="b";',
+    }
+    security = BrokerSecurity()
+    with (
+        issuing() as issuer,
+        LocalBroker(tmp_path / "kafka", security=security, properties=properties, java_options=QUICK_START) as broker,
+    ):
+        client = {
+            "security.protocol": "SASL_SSL",
+            "ssl.ca.location": broker.client_properties["ssl.ca.location"],
+            "sasl.mechanism": "OAUTHBEARER",
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.client.id": CLIENT,
+            "sasl.oauthbearer.token.endpoint.url": issuer.url,
+            "sasl.oauthbearer.scope": "kafka",
+        }
+        hidden = {"sasl.oauthbearer.client.secret": SECRET}
+        with running(Loop(tmp_path, broker.bootstrap_servers, client=client, secrets=hidden)) as loop:
+            wrong = loop.command("start", "--from", "earliest", **{variable: "wrong"})
+            assert wrong.returncode == 4
+            assert variable in wrong.stderr
+            loop.environ |= {variable: SECRET}
+            loop.begin()
+            traffic = Traffic(4, 200, now_ms() - 4 * DAY_MS)
+            loop.produce(traffic)
+            for role in ("join", "lake", "feedback"):
+                loop.run(role)
+            assert finish(loop, traffic) == []
+            loop.wait("feedback, which has read its first message", lambda: is_ready(loop))
+            assert len(issuer.asked) >= 5
+            logs = "".join(loop.log(role) for role in ("join", "lake", "feedback"))
+            assert SECRET not in logs + wrong.stdout + wrong.stderr
+
+
+def is_ready(loop: Loop) -> bool:
+    """Tell whether the feedback role is: it has read a message that it has sent."""
+    port = re.search(r"the page is at http://127.0.0.1:(\d+)/", loop.log("feedback"))
+    if port is None:
+        return False
+    try:
+        with urlopen(f"http://127.0.0.1:{port[1]}/readyz", timeout=10) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def test_a_secret_in_the_config_is_refused(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ def test_a_file_that_is_not_there_is_named() -> None:
         "sasl.kerberos.keytab",
         "sasl.oauthbearer.config",
         "enable.sasl.oauthbearer.unsecure.jwt",
-        "https.ca.location",
+        "https.ca.pem",
+        "sasl.oauthbearer.assertion.algorithm",
         "security.something.new",
     ],
 )
@@ -109,9 +110,9 @@ def test_a_security_property_without_a_counterpart_is_refused_by_name(name: str)
 
 @pytest.mark.parametrize("name", sorted(KAFKA_SECRETS))
 def test_every_secret_is_translated_or_refused_by_its_variable(name: str) -> None:
-    """The two that Faust's client can use, and the others; no message repeats a secret."""
+    """Those that Faust's client can use, and the others; no message repeats a secret."""
     secrets = {name: "whatever"}
-    if name in {"sasl.password", "ssl.key.password"}:
+    if name in {"sasl.password", "ssl.key.password", "sasl.oauthbearer.client.secret"}:
         assert credentials(kafka(), secrets) is None
         return
     with pytest.raises(ConfigError) as refused:
@@ -125,7 +126,7 @@ def test_every_secret_is_translated_or_refused_by_its_variable(name: str) -> Non
     [
         ({"security_protocol": "sasl_ssl"}, "sasl.mechanism"),
         ({"security_protocol": "sasl_plaintext", "sasl_mechanism": "GSSAPI"}, "sasl.mechanism"),
-        ({"security_protocol": "sasl_plaintext", "sasl_mechanism": "OAUTHBEARER"}, "sasl.mechanism"),
+        ({"security_protocol": "sasl_plaintext", "sasl_mechanism": "OAUTHBEARER"}, "sasl.oauthbearer.method"),
         ({"security_protocol": "quic"}, "security.protocol"),
     ],
 )
@@ -164,3 +165,49 @@ def test_the_timeouts_of_the_group_are_those_of_the_config(
     assert found["broker_heartbeat_interval"] == beat_s
     assert found["broker_request_timeout"] == request_s
     assert group_timeouts(kafka(max_poll_interval_ms=60_000))["broker_max_poll_interval"] == 60.0
+
+
+OIDC = {
+    "security.protocol": "SASL_SSL",
+    "sasl.mechanism": "OAUTHBEARER",
+    "sasl.oauthbearer.method": "oidc",
+    "sasl.oauthbearer.client.id": "loop",
+    "sasl.oauthbearer.token.endpoint.url": "https://issuer/token",
+    "sasl.oauthbearer.scope": "kafka",
+    "sasl.oauthbearer.extensions": "logicalCluster=lkc-1, identityPoolId=pool-2",
+}
+OAUTH_SECRET = {"sasl.oauthbearer.client.secret": PASSWORD}
+
+
+def test_oauth_is_translated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Endpoint, client, scope, extensions, and TLS of both connections."""
+    seen: list[Any] = []
+    monkeypatch.setattr("streams.feedback.faust_security.OAuthTokens", seen.append)
+    found = credentials(KafkaConfig(bootstrap_servers="a:1", client=OIDC), OAUTH_SECRET)
+    assert isinstance(found, faust.OAuthCredentials)
+    assert found.ssl_context is not None
+    (endpoint,) = seen
+    assert (endpoint.url, endpoint.client_id, endpoint.client_secret) == ("https://issuer/token", "loop", PASSWORD)
+    assert (endpoint.scope, endpoint.context is not None) == ("kafka", True)
+    assert endpoint.extensions == {"logicalCluster": "lkc-1", "identityPoolId": "pool-2"}
+    assert PASSWORD not in repr(endpoint)
+
+
+@pytest.mark.parametrize("name", ["method", "client.id", "token.endpoint.url"])
+def test_oauth_without_a_property(name: str) -> None:
+    """It is named; the secret by its variable."""
+    client = {key: value for key, value in OIDC.items() if key != f"sasl.oauthbearer.{name}"}
+    with pytest.raises(ConfigError) as refused:
+        credentials(KafkaConfig(bootstrap_servers="a:1", client=client), OAUTH_SECRET)
+    assert refused.value.where == f"kafka.client.sasl.oauthbearer.{name}"
+    with pytest.raises(ConfigError, match="OAUTHBEARER needs it") as secret:
+        credentials(KafkaConfig(bootstrap_servers="a:1", client=OIDC), {})
+    assert secret.value.where == "TRUTHLOOP_KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET"
+
+
+def test_an_authority_of_the_endpoint_that_cannot_be_read(tmp_path: Path) -> None:
+    """By the property that names its file."""
+    client = OIDC | {"https.ca.location": str(tmp_path / "no.pem")}
+    with pytest.raises(ConfigError) as refused:
+        credentials(KafkaConfig(bootstrap_servers="a:1", client=client), OAUTH_SECRET)
+    assert refused.value.where == "kafka.client.https.ca.location"
