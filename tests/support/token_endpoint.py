@@ -61,6 +61,7 @@ def issuing() -> Iterator[Issuer]:
                 status, body = 200, json.dumps(document).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
+            self.send_header("location", issuer.url)  # of a redirect
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

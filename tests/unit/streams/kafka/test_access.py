@@ -37,14 +37,14 @@ def test_names_of_a_company() -> None:
     """A prefix where it is the loop's own, else every topic by its name."""
     before = {rule.name for rule in access_rules(config(topics={"name": "acme.{loop}.{topic}.v1"})) if rule.is_prefix}
     assert before == {"acme.LOOP.", "LOOP-feedback-", "tl-LOOP-ingest-", "tl-LOOP-join-"}
-    rules = list(access_rules(config(topics={"name": "{topic}.{loop}", "group": "g.{role}.{loop}"})))
+    rules = list(access_rules(config(topics={"name": "acme.{topic}.{loop}", "group": "g.{role}.{loop}"})))
     assert {rule.name for rule in rules if rule.is_prefix} == {
         "g.feedback.LOOP-",
         "tl-g.ingest.LOOP-",
         "tl-g.join.LOOP-",
     }
     described = [rule.name for rule in rules if rule.principal == "lake" and rule.rights == ("Describe",)]
-    assert sorted(described)[:3] == ["commands.LOOP", "commits.LOOP", "decisions.LOOP"]
+    assert sorted(described)[:3] == ["acme.commands.LOOP", "acme.commits.LOOP", "acme.decisions.LOOP"]
     assert len(described) == 10
 
 

@@ -13,7 +13,7 @@ from schemas.base.status import RejectReason
 from schemas.config.record_metadata import KeyFormat
 from schemas.errors import RegistryAway
 from streams.columns.scalar import NON_SCALAR
-from streams.kafka.messages import SourceMessages
+from streams.kafka.messages import Headers, SourceMessages
 from streams.readers.avro import AvroDecoder
 from streams.readers.format import Decoder, Unusable, ValueFormat
 
@@ -80,6 +80,15 @@ def test_a_registry_that_is_away_holds_keys_too() -> None:
     assert messages.metadata(["$offset"], "registry", ValueFormat(away)) == {"$offset": [0]}
     with pytest.raises(RegistryAway):
         messages.metadata(["$key.id"], "registry", ValueFormat(away))
+
+
+def test_the_schema_of_a_key_in_a_header() -> None:
+    """Not that of the value."""
+    headers: list[Headers] = [
+        [("apicurio.value.contentId", (2).to_bytes(8, "big")), ("apicurio.key.contentId", (1).to_bytes(8, "big"))]
+    ]
+    messages = SourceMessages("t", [b"{}"], [0], [0], [-1], [b"\x54"], headers)
+    assert messages.metadata(["$key.id"], "registry", SCHEMAS) == {"$key.id": [42]}
 
 
 def test_records_by_a_field_of_their_key() -> None:

@@ -65,4 +65,5 @@ def test_values_by_the_schemas_of_their_headers() -> None:
     assert texts == [b'"a"', b"5", b"{}", b"null", b""]
     assert {index: one.detail for index, one in unusable.items()} == {4: "no with the global id 7"}
     assert ValueFormat().texts(values, b"null", headers)[0] == [b"\x02a", b"\x0a", b"{}", b"null", b"\x0a"]
+    assert values_by_schema([b"\0\0\0\0\x05a", b"\0\0\0\0\x05b"]) == {5: (2, b"a")}
     assert values_by_schema(values, headers) == {GUID: (1, b"\x02a"), 7: (1, b"\x0a"), GlobalId(7): (1, b"\x0a")}

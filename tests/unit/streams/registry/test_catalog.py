@@ -28,7 +28,11 @@ class Names:
 
     def versions(self, number: int) -> list[SchemaVersion]:
         """Return the names of a schema."""
-        known = {1: [SchemaVersion("a", 1, 1), SchemaVersion("b", 1, 1)], 2: [SchemaVersion("a", 2, 2)]}
+        known = {
+            1: [SchemaVersion("a", 1, 1), SchemaVersion("b", 1, 1)],
+            2: [SchemaVersion("a", 2, 2)],
+            3: [SchemaVersion("a", 3, 3)],
+        }
         return known.get(number, [])
 
     def newest(self, subject: str) -> SchemaVersion | None:
@@ -39,6 +43,12 @@ class Names:
 def value(number: int) -> bytes:
     """Return a value in Confluent's wire format."""
     return b"\0" + number.to_bytes(4, "big")
+
+
+def test_the_newest_version_has_no_newer_one() -> None:
+    """It is what it would be compared with."""
+    (found,) = RegistryCatalog(Names(), decoder_of).uses([value(3)])
+    assert found.newer == []
 
 
 def test_schemas_by_their_names() -> None:
