@@ -86,7 +86,7 @@ class ProtobufDecoder:
             raise ProtobufSchemaError(f"no Protobuf schema ({type(error).__name__})") from error
         self._messages = list(self._file.message_types_by_name.values())
         self._readers: dict[str, Reader] = {}
-        self._by_indexes: dict[bytes, tuple[type[Message], Reader]] = {}
+        self._by_indexes: dict[tuple[int, ...], tuple[type[Message], Reader]] = {}
 
     def json_text(self, payload: bytes) -> bytes:
         """Return a message as JSON text.
@@ -98,10 +98,10 @@ class ProtobufDecoder:
             UndecodableError: the bytes are no message of the schema.
         """
         size, indexes = _indexes(payload)
-        found = self._by_indexes.get(payload[:size])
+        found = self._by_indexes.get(indexes)
         if found is None:
             descriptor = self._message_type(indexes)
-            found = self._by_indexes[payload[:size]] = GetMessageClass(descriptor), self._reader(descriptor)
+            found = self._by_indexes[indexes] = GetMessageClass(descriptor), self._reader(descriptor)
         message_type, read = found
         try:
             value = read(message_type.FromString(payload[size:]))
@@ -135,7 +135,7 @@ class ProtobufDecoder:
             elif not field.message_type.full_name.startswith(_WELL_KNOWN):
                 yield from self._declared(field.message_type, f"{path}.", (*above, descriptor.full_name))
 
-    def _message_type(self, indexes: list[int]) -> Descriptor:
+    def _message_type(self, indexes: tuple[int, ...]) -> Descriptor:
         """Return the type that indexes name: the first of the file's, then of the nested types."""
         descriptors = self._messages
         for level, index in enumerate(indexes, 1):
@@ -144,7 +144,7 @@ class ProtobufDecoder:
             if level == len(indexes):
                 return descriptors[index]
             descriptors = list(descriptors[index].nested_types)
-        raise UndecodableError(f"its schema has no message with the indexes {indexes}")
+        raise UndecodableError(f"its schema has no message with the indexes {list(indexes)}")
 
     def _reader(self, descriptor: Descriptor) -> Reader:
         """Return the reader of a message type; a type may contain itself."""
@@ -295,7 +295,7 @@ def _wrapped(message: Any) -> Any:  # noqa: ANN401 - of the type that it wraps
     return message.value
 
 
-def _indexes(payload: bytes) -> tuple[int, list[int]]:
+def _indexes(payload: bytes) -> tuple[int, tuple[int, ...]]:
     """Return the indexes in front of a message, and their size in bytes; a single zero stands for the first type."""
     count, at = _varint(payload, 0)
     if not 0 <= count <= _INDEXES_MAX:
@@ -304,7 +304,7 @@ def _indexes(payload: bytes) -> tuple[int, list[int]]:
     for _ in range(count):
         index, at = _varint(payload, at)
         indexes.append(index)
-    return at, indexes or [0]
+    return at, tuple(indexes) or (0,)
 
 
 def _zigzag(number: int) -> bytes:

@@ -145,7 +145,7 @@ def profile_topic(sample: TopicSample, now_ms: int, form: ValueFormat) -> TopicP
         binary = form.foreign(values[reject.row] or b"")
         unreadable[binary.detail if binary else "no JSON object"] += 1
     envelope = envelope_of(parsed.objects)
-    key_format = key_format_of(messages.keys, has_registry=form.has_registry)
+    key_format = key_format_of(messages.keys, form)
     metadata = _metadata_fields(sample, parsed.positions, key_format, form)
     fields = {
         field.path: field
@@ -177,20 +177,26 @@ def _declared_fields(fields: Iterable[FieldProfile], declared: Mapping[str, Decl
         yield replace(field, declared=declared[field.path]) if field.path in declared else field
 
 
-def key_format_of(keys: Sequence[bytes | None], *, has_registry: bool = False) -> KeyFormat:
+def key_format_of(keys: Sequence[bytes | None], form: ValueFormat) -> KeyFormat:
     """Return the form of Kafka's keys: JSON objects, or of the size of an integer or a UUID and no printable text.
 
-    >>> key_format_of([(7).to_bytes(8, "big"), None]), key_format_of([b"a-000001", b"a-000002"])
-    ('int64', 'text')
+    Args:
+        form: with a registry: keys are of its schemas if it can read all of them; eight bytes of a small integer begin
+            as the id of a schema does.
+
+    >>> key_format_of([(7).to_bytes(8, "big"), None], ValueFormat())
+    'int64'
+    >>> key_format_of([b"a-000001", b"a-000002"], ValueFormat())
+    'text'
     """
     given = [key for key in keys if key is not None]
     if given and all(key[:1] == b"{" for key in given):
         return "json"
-    if has_registry and given and all(map(has_schema_id, given)):
+    if form.has_registry and given and all(map(has_schema_id, given)) and not form.texts(given, part="key")[1]:
         return "registry"
     sizes = set(map(len, given))
-    form = _KEY_FORMATS.get(next(iter(sizes))) if len(sizes) == 1 else None
-    return form if form is not None and not any(map(_is_printable, given)) else "text"
+    found = _KEY_FORMATS.get(next(iter(sizes))) if len(sizes) == 1 else None
+    return found if found is not None and not any(map(_is_printable, given)) else "text"
 
 
 def _is_printable(key: bytes) -> bool:
