@@ -9,6 +9,7 @@ from schemas.base.status import RejectReason
 from schemas.errors import RegistryAway
 from streams.readers.format import Unusable
 from streams.readers.protobuf import ProtobufDecoder
+from streams.readers.schema_id import GlobalId, SchemaId
 from streams.registry import protobuf_compiler
 from streams.registry.client import ReferencedSchema, RegisteredSchema
 from streams.registry.protobuf_compiler import FILE, ProtobufTextError, compiled
@@ -27,9 +28,9 @@ class Registry:
     def __init__(self, schema: RegisteredSchema) -> None:
         self._schema = schema
 
-    def schema(self, number: int) -> RegisteredSchema | None:
+    def schema(self, schema: SchemaId) -> RegisteredSchema | None:
         """Return it for every id."""
-        del number
+        del schema
         return self._schema
 
 
@@ -80,6 +81,14 @@ def test_a_schema_that_does_not_compile_rejects_its_records() -> None:
     assert found.reason == RejectReason.UNKNOWN_SCHEMA
     assert "schema 4" in found.detail
     assert "acme/common.proto" in found.detail
+
+
+def test_apicurios_own_form_is_named() -> None:
+    """Its serializer writes the name of the message where Confluent's writes indexes."""
+    found = decoders(RegisteredSchema("PROTOBUF", SCORE, (COMMON,)))(GlobalId(4))
+    assert isinstance(found, Unusable)
+    assert found.reason == RejectReason.AVRO_OR_PROTOBUF
+    assert "schema with the global id 4 is Protobuf in Apicurio's own form" in found.detail
 
 
 def test_without_the_extra_ingest_waits(monkeypatch: pytest.MonkeyPatch) -> None:
