@@ -190,6 +190,12 @@ class SourceMap(StrictModel):
         return not self.map or HOOK_TARGET in self.map
 
     @property
+    def paths(self) -> list[str]:
+        """Every path that its conditions and its map read; of a hook, the conditions' alone."""
+        mapped = [] if self.hook is not None else [path for field in self.map.values() for path in field.paths]
+        return [*self.where, *mapped]
+
+    @property
     def title(self) -> str:
         """Name of the source for people: its topic, or its files' pattern."""
         return self.topic or self.files or ""

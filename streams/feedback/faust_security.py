@@ -17,20 +17,15 @@ from streams.kafka.client import tied_limits
 
 __all__ = ["broker_urls", "credentials", "group_timeouts"]
 
+_OAUTH: Final = "sasl.oauthbearer."
 _UNDERSTOOD = frozenset(
     {
-        *("security.protocol", "ssl.ca.location", "ssl.certificate.location", "ssl.key.location"),
-        *("sasl.mechanism", "sasl.mechanisms", "sasl.username"),
+        *("security.protocol", "ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.key.password"),
+        *("sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password", "https.ca.location"),
+        *(f"{_OAUTH}{name}" for name in ("method", "client.id", "client.secret", "token.endpoint.url")),
+        *(f"{_OAUTH}{name}" for name in ("scope", "extensions")),
     }
 )
-_OAUTH: Final = "sasl.oauthbearer."
-_OAUTH_UNDERSTOOD: Final = frozenset(
-    {
-        *(f"{_OAUTH}{name}" for name in ("method", "client.id", "token.endpoint.url", "scope", "extensions")),
-        "https.ca.location",
-    }
-)
-_SECRETS_UNDERSTOOD: Final = frozenset({"sasl.password", "ssl.key.password", f"{_OAUTH}client.secret"})
 _SECURES = ("ssl.", "sasl.", "security.", "enable.ssl.", "enable.sasl.", "https.")
 _MECHANISMS = frozenset({"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"})
 _PROTOCOLS = frozenset({"plaintext", "ssl", "sasl_plaintext", "sasl_ssl"})
@@ -79,7 +74,7 @@ def credentials(
     """
     client: dict[str, Scalar] = {**config.client, **secrets}
     for name in client:
-        if name.startswith(_SECURES) and name not in _UNDERSTOOD | _OAUTH_UNDERSTOOD | _SECRETS_UNDERSTOOD:
+        if name.startswith(_SECURES) and name not in _UNDERSTOOD:
             raise _refused(name, "has no counterpart in Faust's client")
     protocol = str(client.get("security.protocol", "plaintext")).lower()
     if protocol not in _PROTOCOLS:

@@ -26,11 +26,9 @@ from streams.columns.scalar import NON_SCALAR
 from streams.readers.format import ValueFormat
 from streams.readers.json_columns import JsonObjects
 from streams.readers.json_records import RecordMetadata
+from streams.readers.schema_id import MessageHeaders
 
-__all__ = ["Headers", "KeyedValue", "PartitionMessages", "SourceMessages", "metadata_paths"]
-
-Headers = list[tuple[str, bytes | None]] | None
-"""Headers of one message; None where it has none."""
+__all__ = ["KeyedValue", "PartitionMessages", "SourceMessages", "metadata_paths"]
 
 KeyedValue = tuple[bytes | None, bytes]
 """A message to send: its key, None where it has none, and its value."""
@@ -52,7 +50,7 @@ class SourceMessages:
     offsets: list[int] = field(default_factory=list)
     timestamps: list[int] = field(default_factory=list)
     keys: list[bytes | None] = field(default_factory=list)
-    headers: list[Headers] = field(default_factory=list)
+    headers: list[MessageHeaders] = field(default_factory=list)
 
     @classmethod
     def of(cls, topic: str, messages: Sequence[Message]) -> "SourceMessages":
@@ -64,7 +62,7 @@ class SourceMessages:
             cast("list[int]", list(map(Message.offset, messages))),
             [stamp for _, stamp in map(Message.timestamp, messages)],
             list(map(Message.key, messages)),
-            cast("list[Headers]", list(map(Message.headers, messages))),
+            cast("list[MessageHeaders]", list(map(Message.headers, messages))),
         )
 
     def __len__(self) -> int:
@@ -169,10 +167,9 @@ class PartitionMessages:
 
 def metadata_paths(source: SourceMap) -> set[str]:
     """Return the `$` paths that a source reads; a hook gets all of them."""
+    found = {path for path in source.paths if path.startswith("$")}
     if source.hook is not None:
-        return {*METADATA_PATHS, HEADERS_PATH} | {path for path in source.where if path.startswith("$")}
-    paths = [*source.where, *(path for how in source.map.values() for path in how.paths)]
-    found = {path for path in paths if path.startswith("$")}
+        return found | {*METADATA_PATHS, HEADERS_PATH}
     return found | {"$timestamp"} if source.tombstone == "retract" else found
 
 
@@ -217,6 +214,6 @@ _KEY_DECODERS: Final[Mapping[KeyFormat, Callable[[bytes], int | str | None]]] = 
 """By `key_format` of a source; other forms are JSON, or become it. What cannot be decoded becomes `NON_SCALAR`."""
 
 
-def _header(headers: Headers, name: str) -> str | None:
+def _header(headers: MessageHeaders, name: str) -> str | None:
     found = [value for known, value in headers or () if known == name]
     return _text(found[-1]) if found else None

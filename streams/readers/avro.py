@@ -20,7 +20,7 @@ from fastavro.read import LOGICAL_READERS
 from fastavro.schema import SchemaParseException
 
 from streams.columns.scalar import NON_SCALAR
-from streams.readers.declared_field import FIELDS_MAX, DeclaredField, FieldKind
+from streams.readers.declared_field import FIELDS_MAX, DeclaredField, FieldKind, first_line
 from streams.readers.format import UndecodableError
 from streams.readers.json_text import json_text
 
@@ -119,9 +119,9 @@ def _declared(
     elif isinstance(schema, dict) and kind in ("record", "error"):
         for field in schema["fields"] if schema["name"] not in above else ():
             below = f"{path}.{field['name']}" if path else field["name"]
-            yield from _declared(field["type"], named, below, _first_line(field.get("doc")), (*above, schema["name"]))
+            yield from _declared(field["type"], named, below, first_line(field.get("doc")), (*above, schema["name"]))
     elif isinstance(schema, dict) and kind == "enum":
-        yield path, DeclaredField("text", tuple(schema["symbols"]), doc or _first_line(schema.get("doc")))
+        yield path, DeclaredField("text", tuple(schema["symbols"]), doc or first_line(schema.get("doc")))
     elif kind in _KINDS:
         logical = schema.get("logicalType", "") if isinstance(schema, dict) else ""
         yield path, DeclaredField(_logical_kind(logical, schema) if logical else _KINDS[kind], (), doc)
@@ -131,10 +131,6 @@ def _logical_kind(logical: str, schema: Schema) -> FieldKind:
     if logical != f"{_PREFIX}decimal" or not isinstance(schema, dict):
         return "text"
     return "number" if schema.get("scale") else "whole number"
-
-
-def _first_line(doc: object) -> str:
-    return next(iter(doc.strip().splitlines()), "") if isinstance(doc, str) else ""
 
 
 def _with_own_types(schema: Schema) -> Schema:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["FIELDS_MAX", "DeclaredField", "FieldKind"]
+__all__ = ["FIELDS_MAX", "DeclaredField", "FieldKind", "first_line"]
 
 FieldKind = Literal["text", "whole number", "number", "true or false"]
 
@@ -24,3 +24,8 @@ class DeclaredField:
     kind: FieldKind | None
     symbols: tuple[str, ...] = ()
     doc: str = ""
+
+
+def first_line(doc: object) -> str:
+    """Return the first line of a documentation; nothing if it is no text."""
+    return next(iter(doc.strip().splitlines()), "").strip() if isinstance(doc, str) else ""

@@ -6,7 +6,6 @@ the reject that names them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
@@ -130,10 +129,22 @@ class ValueFormat:
             return found
         schemas = values_by_schema(values, headers)
         for schema in sorted(schemas, key=lambda one: one if isinstance(one, int) else 0):
-            decoder = self._decoder_of(schema)
-            with suppress(UndecodableError):
-                found |= {} if isinstance(decoder, Unusable) else decoder.fields(schemas[schema][1])
+            found |= self.fields_of(schema, schemas[schema][1])
         return found
+
+    def fields_of(self, schema: SchemaId, payload: bytes) -> Mapping[str, DeclaredField]:
+        """Return the fields that a schema declares for a record, by path; none if it cannot be read.
+
+        Raises:
+            RegistryAway: the schema cannot be read now.
+        """
+        decoder = None if self._decoder_of is None else self._decoder_of(schema)
+        if decoder is None or isinstance(decoder, Unusable):
+            return {}
+        try:
+            return decoder.fields(payload)
+        except UndecodableError:
+            return {}
 
     def foreign(self, value: bytes) -> Unusable | None:
         """Return the format of a value whose text is no JSON, or None if it is probably broken JSON."""

@@ -4,7 +4,6 @@ Files and Kafka messages use the same code. A CloudEvent in structured mode is r
 expected in the canonical form.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from streams.columns.scalar_match import ScalarMatch, condition_met, unread_cond
 from streams.readers.hook import Hook, apply_hook
 from streams.readers.json_columns import JsonObjects, json_series, typed_series
 from streams.readers.json_lines import ParsedLines, no_cycle_search, parse_lines
+from streams.readers.json_text import has_not_finite
 from streams.readers.text_lines import read_lines
 
 __all__ = ["NO_METADATA", "JsonRecords", "RecordMetadata"]
@@ -223,13 +223,5 @@ def _unknown_features(objects: list[Any], known_names: frozenset[str]) -> list[p
             text = encode(unknown).decode() if unknown else None
         found.append(text)
         # the encoder writes null for a number that is not finite
-        faults.append(text is not None and "null" in text and _has_not_finite(unknown))
+        faults.append(text is not None and "null" in text and has_not_finite(unknown))
     return [pl.Series(UNKNOWN, found, dtype=pl.String), pl.Series(INVALID, faults, dtype=pl.Boolean)]
-
-
-def _has_not_finite(value: object) -> bool:
-    if isinstance(value, dict):
-        return any(map(_has_not_finite, value.values()))
-    if isinstance(value, list):
-        return any(map(_has_not_finite, value))
-    return isinstance(value, float) and not math.isfinite(value)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
-from streams.readers.declared_field import FIELDS_MAX, DeclaredField, FieldKind
+from streams.readers.declared_field import FIELDS_MAX, DeclaredField, FieldKind, first_line
 
 __all__ = ["JsonDecoder"]
 
@@ -76,4 +76,4 @@ def _field(schema: dict[str, Any]) -> DeclaredField:
     texts = tuple(one for one in symbols if isinstance(one, str)) if isinstance(symbols, list) else ()
     kind = _KINDS.get(str(names[0])) if len(names) == 1 else None
     doc = next((schema[name] for name in ("description", "title") if isinstance(schema.get(name), str)), "")
-    return DeclaredField("text" if texts else kind, texts, next(iter(doc.strip().splitlines()), ""))
+    return DeclaredField("text" if texts else kind, texts, first_line(doc))

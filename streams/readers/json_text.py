@@ -9,7 +9,7 @@ import msgspec
 
 from streams.readers.format import UndecodableError
 
-__all__ = ["json_text"]
+__all__ = ["has_not_finite", "json_text"]
 
 
 def json_text(value: Any, *, has_floats: bool) -> bytes:  # noqa: ANN401 - any decoded value
@@ -27,7 +27,7 @@ def json_text(value: Any, *, has_floats: bool) -> bytes:  # noqa: ANN401 - any d
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UndecodableError(f"a value has no JSON form ({type(error).__name__})") from None
     # the encoder writes null for a number that is not finite, and a field that has one is to be flagged
-    if has_floats and b"null" in text and _has_not_finite(value):
+    if has_floats and b"null" in text and has_not_finite(value):
         return json.dumps(value, default=_base64).encode()
     return text
 
@@ -39,9 +39,10 @@ def _base64(value: object) -> str:
     raise TypeError(type(value).__name__)
 
 
-def _has_not_finite(value: object) -> bool:
+def has_not_finite(value: object) -> bool:
+    """Tell whether a number in a decoded value, at any depth, is infinite or NaN."""
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, dict):
-        return any(map(_has_not_finite, value.values()))
-    return isinstance(value, list) and any(map(_has_not_finite, value))
+        return any(map(has_not_finite, value.values()))
+    return isinstance(value, list) and any(map(has_not_finite, value))

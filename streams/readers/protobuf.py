@@ -19,11 +19,11 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from streams.columns.scalar import NON_SCALAR
-from streams.readers.declared_field import FIELDS_MAX, DeclaredField, FieldKind
+from streams.readers.declared_field import FIELDS_MAX, DeclaredField, FieldKind, first_line
 from streams.readers.format import UndecodableError
 from streams.readers.json_text import json_text
 
-__all__ = ["ProtobufDecoder", "ProtobufSchemaError", "decoder_of_message"]
+__all__ = ["MessageDecoder", "ProtobufDecoder", "ProtobufSchemaError"]
 
 Reader = Callable[[Any], Any]
 """Returns what JSON has of a value."""
@@ -98,13 +98,17 @@ class ProtobufDecoder:
             UndecodableError: the bytes are no message of the schema.
         """
         size, indexes = _indexes(payload)
+        return self.message_text(indexes, payload[size:])
+
+    def message_text(self, indexes: tuple[int, ...], content: bytes) -> bytes:
+        """Return a message of a type as JSON text; see `json_text`."""
         found = self._by_indexes.get(indexes)
         if found is None:
             descriptor = self._message_type(indexes)
             found = self._by_indexes[indexes] = GetMessageClass(descriptor), self._reader(descriptor)
         message_type, read = found
         try:
-            value = read(message_type.FromString(payload[size:]))
+            value = read(message_type.FromString(content))
         except (DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UndecodableError(f"no message of its schema ({type(error).__name__})") from None
         return json_text(value, has_floats=True)
@@ -115,7 +119,11 @@ class ProtobufDecoder:
         Args:
             payload: as of `json_text`; the indexes in front of it are read.
         """
-        return dict(islice(self._declared(self._message_type(_indexes(payload)[1]), "", ()), FIELDS_MAX))
+        return self.message_fields(_indexes(payload)[1])
+
+    def message_fields(self, indexes: tuple[int, ...]) -> dict[str, DeclaredField]:
+        """Return the fields of a type by path."""
+        return dict(islice(self._declared(self._message_type(indexes), "", ()), FIELDS_MAX))
 
     def _declared(
         self, descriptor: Descriptor, prefix: str, above: tuple[str, ...]
@@ -153,7 +161,7 @@ class ProtobufDecoder:
             if name in _OWN_TEXT:
                 self._readers[name] = _own_text
             elif name in _JSON_VALUES:
-                self._readers[name] = _json_value
+                self._readers[name] = MessageToDict
             elif name == _ANY:
                 self._readers[name] = self._any
             elif name in _WRAPPERS:
@@ -202,8 +210,8 @@ def _docs(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
     """Yield the full names of documented fields, and the first lines of the comments above or behind them."""
     for location in file.source_code_info.location:
         path = list(location.path)
-        lines = (location.leading_comments or location.trailing_comments).strip().splitlines()
-        if not lines or len(path) % 2 or path[:1] != [_FILE_MESSAGE] or path[-2] != _MESSAGE_FIELD:
+        doc = first_line(location.leading_comments or location.trailing_comments)
+        if not doc or len(path) % 2 or path[:1] != [_FILE_MESSAGE] or path[-2] != _MESSAGE_FIELD:
             continue
         names, message = [file.package] if file.package else [], file.message_type[path[1]]
         names.append(message.name)
@@ -213,11 +221,11 @@ def _docs(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
             message = message.nested_type[index]
             names.append(message.name)
         else:
-            yield ".".join([*names, message.field[path[-1]].name]), lines[0].strip()
+            yield ".".join([*names, message.field[path[-1]].name]), doc
 
 
-def decoder_of_message(files: bytes, message: str) -> tuple[ProtobufDecoder, bytes]:
-    """Return the decoder of one message type, and the indexes of the type, which it expects in front of a message.
+class MessageDecoder:
+    """Decodes messages of one type, with nothing in front of them.
 
     Args:
         files: as of `ProtobufDecoder`.
@@ -226,16 +234,26 @@ def decoder_of_message(files: bytes, message: str) -> tuple[ProtobufDecoder, byt
     Raises:
         ProtobufSchemaError: the files are no whole schema, or have no such message.
     """
-    try:
-        found = FileDescriptorSet.FromString(files).file
-    except DecodeError:
-        raise ProtobufSchemaError("no descriptors of Protobuf") from None
-    for file in found:
-        for indexes, name in _message_names(file.message_type, f"{file.package}." if file.package else ""):
-            if name == message:
-                numbers = (len(indexes), *indexes)
-                return ProtobufDecoder(files, file.name), b"".join(map(_zigzag, numbers))
-    raise ProtobufSchemaError(f"has no message {message!r:.100}")
+
+    def __init__(self, files: bytes, message: str) -> None:
+        try:
+            found = FileDescriptorSet.FromString(files).file
+        except DecodeError:
+            raise ProtobufSchemaError("no descriptors of Protobuf") from None
+        for file in found:
+            for indexes, name in _message_names(file.message_type, f"{file.package}." if file.package else ""):
+                if name == message:
+                    self._decoder, self._indexes = ProtobufDecoder(files, file.name), indexes
+                    return
+        raise ProtobufSchemaError(f"has no message {message!r:.100}")
+
+    def json_text(self, payload: bytes) -> bytes:
+        """Return a message as JSON text; the errors are those of `ProtobufDecoder`."""
+        return self._decoder.message_text(self._indexes, payload)
+
+    def fields(self, _payload: bytes) -> dict[str, DeclaredField]:
+        """Return the fields of the type by path."""
+        return self._decoder.message_fields(self._indexes)
 
 
 def _message_names(types: Iterable[DescriptorProto], prefix: str) -> Iterator[tuple[tuple[int, ...], str]]:
@@ -287,10 +305,6 @@ def _own_text(message: Any) -> str:  # noqa: ANN401 - well-known types have the 
         return f"{NON_SCALAR}{type(message).__name__}"
 
 
-def _json_value(message: Any) -> Any:  # noqa: ANN401 - any JSON
-    return MessageToDict(message)
-
-
 def _wrapped(message: Any) -> Any:  # noqa: ANN401 - of the type that it wraps
     return message.value
 
@@ -305,15 +319,6 @@ def _indexes(payload: bytes) -> tuple[int, tuple[int, ...]]:
         index, at = _varint(payload, at)
         indexes.append(index)
     return at, tuple(indexes) or (0,)
-
-
-def _zigzag(number: int) -> bytes:
-    """Return a number that is not negative as `_varint` reads it."""
-    rest, out = number << 1, bytearray()
-    while rest > _LOW_BITS:
-        out.append(rest & _LOW_BITS | (_LOW_BITS + 1))
-        rest >>= 7
-    return bytes([*out, rest])
 
 
 def _varint(payload: bytes, at: int) -> tuple[int, int]:

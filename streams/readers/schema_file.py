@@ -22,40 +22,31 @@ def schema_file_format(config: SchemaFileConfig, folder: Path) -> ValueFormat:
     """
     path = folder / config.file
     try:
-        content = path.read_bytes()
-        decoder, before = _decoder(content, config.message)
+        decoder = _decoder(path.read_bytes(), config.message, path)
     except OSError as error:
         raise ConfigError(f"cannot be read: {(error.strerror or '').lower()}", where=str(path)) from None
-    except (AvroSchemaError, UnicodeDecodeError) as error:
-        raise ConfigError(str(error), where=str(path)) from None
-    except _DescriptorsError as error:
-        raise ConfigError(error.what, where=str(path), hint=error.hint) from None
     schema = FileId(path.name)
 
-    def locate(value: bytes, _headers: MessageHeaders = None, _part: Part = "value") -> Located | None:
+    def locate(value: bytes, _headers: MessageHeaders, _part: Part) -> Located | None:
         payload = value if config.header == "none" else skip_schema_id(value)
-        return None if payload is None else Located(schema, before + payload)
+        return None if payload is None else Located(schema, payload)
 
     return ValueFormat(lambda _schema: decoder, locate)
 
 
-class _DescriptorsError(ValueError):
-    def __init__(self, what: str, hint: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.hint = hint
-
-
-def _decoder(content: bytes, message: str | None) -> tuple[Decoder, bytes]:
-    """Return the decoder of a schema, and what it expects in front of a record."""
+def _decoder(content: bytes, message: str | None, path: Path) -> Decoder:
+    """Return the decoder of a schema: of Avro, or of a message of Protobuf."""
     if message is None:
-        return AvroDecoder(content.decode()), b""
+        try:
+            return AvroDecoder(content.decode())
+        except (AvroSchemaError, UnicodeDecodeError) as error:
+            raise ConfigError(str(error), where=str(path)) from None
     try:
-        from streams.readers.protobuf import ProtobufSchemaError, decoder_of_message  # noqa: PLC0415 - it needs the extra
+        from streams.readers.protobuf import MessageDecoder, ProtobufSchemaError  # noqa: PLC0415 - it needs the extra
     except ModuleNotFoundError:
-        raise _DescriptorsError("needs Protobuf", "pip install 'truthloop[protobuf]'") from None
+        raise ConfigError("needs Protobuf", where=str(path), hint="pip install 'truthloop[protobuf]'") from None
     try:
-        return decoder_of_message(content, message)
+        return MessageDecoder(content, message)
     except ProtobufSchemaError as error:
         hint = "Write it by protoc --include_imports --descriptor_set_out=FILE."
-        raise _DescriptorsError(str(error), hint) from None
+        raise ConfigError(str(error), where=str(path), hint=hint) from None

@@ -1,13 +1,11 @@
 """Which schemas the values of a topic have, by their names in the registry, and what the newest versions declare."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from streams.readers.declared_field import DeclaredField
-from streams.readers.format import Decoder, UndecodableError, Unusable, values_by_schema
-from streams.readers.schema_id import SchemaId
+from streams.readers.format import ValueFormat, values_by_schema
 
 __all__ = ["RegistryCatalog", "SchemaNames", "SchemaUse", "SchemaVersion"]
 
@@ -58,12 +56,12 @@ class RegistryCatalog:
     """The schemas of one registry.
 
     Args:
-        decoder_of: returns the decoder of the schema with an id.
+        form: reads values by the same schemas.
     """
 
-    def __init__(self, names: SchemaNames, decoder_of: Callable[[SchemaId], Decoder | Unusable]) -> None:
+    def __init__(self, names: SchemaNames, form: ValueFormat) -> None:
         self._names = names
-        self._decoder_of = decoder_of
+        self._form = form
 
     def uses(self, values: Sequence[bytes | None]) -> list[SchemaUse]:
         """Return the schemas of values that begin with an id; those that the registry does not know are left out.
@@ -79,16 +77,7 @@ class RegistryCatalog:
                 continue
             newest = [self._names.newest(subject) for subject in dict.fromkeys(one.subject for one in names)]
             newer = [one for one in newest if one is not None and one.number != number]
-            fields = self._fields(number, payload)
-            found.append(
-                SchemaUse(number, count, names, fields, [(one, self._fields(one.number, payload)) for one in newer])
-            )
+            fields_of = self._form.fields_of
+            declared = [(one, fields_of(one.number, payload)) for one in newer]
+            found.append(SchemaUse(number, count, names, fields_of(number, payload), declared))
         return found
-
-    def _fields(self, number: int, payload: bytes) -> Mapping[str, DeclaredField]:
-        """Return the fields that a schema declares for a record; none if it cannot be read."""
-        decoder = self._decoder_of(number)
-        with suppress(UndecodableError):
-            if not isinstance(decoder, Unusable):
-                return decoder.fields(payload)
-        return {}

@@ -30,7 +30,6 @@ ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
 REFERENCES_MAX: Final = 200
 """Schemas that one schema may stand on, each counted once."""
 
-
 _AVRO_TYPES: Final = frozenset({"record", "error", "enum", "fixed", "map"})
 """Types that no JSON Schema has."""
 _NO_OBJECT: Final = "answers something that is no JSON object: is it the URL of the registry's API?"

@@ -77,10 +77,9 @@ class RegistryDecoders:
 def _decoder(schema: SchemaId, registered: RegisteredSchema) -> Decoder | Unusable:
     if registered.form == "JSON":
         return JsonDecoder(registered.text)
-    texts = [one.text for one in registered.referenced]
     try:
         if registered.form == "AVRO":
-            return AvroDecoder(registered.text, texts)
+            return AvroDecoder(registered.text, [one.text for one in registered.referenced])
         if registered.form == "PROTOBUF" and isinstance(schema, GlobalId):
             detail = f"schema {schema} is Protobuf in Apicurio's own form, which is not read; its serializer can write"
             return Unusable(RejectReason.AVRO_OR_PROTOBUF, f"{detail} Confluent's")

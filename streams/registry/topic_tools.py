@@ -50,7 +50,8 @@ def registry_format(
     return ValueFormat(RegistryDecoders(RegistryClient(registry, environ, folder), time.monotonic, patience_s))
 
 
-def registry_catalog(registry: SchemaRegistryConfig, environ: Mapping[str, str], folder: Path) -> RegistryCatalog:
-    """Return what names the schemas of values; the arguments and errors are those of `topic_tools`."""
-    client = RegistryClient(registry, environ, folder)
-    return RegistryCatalog(client, RegistryDecoders(client, time.monotonic, patience_s=0))
+def registry_catalog(
+    registry: SchemaRegistryConfig, environ: Mapping[str, str], folder: Path, form: ValueFormat
+) -> RegistryCatalog:
+    """Return what names the schemas of values that `form` reads; else as `topic_tools`."""
+    return RegistryCatalog(RegistryClient(registry, environ, folder), form)

@@ -57,7 +57,7 @@ def inspect_topics(
     probed = [name for name in wanted.probed.values() if name in cluster.topics]
     samples |= take_samples(clients, probed, records=min(count, PROBE_RECORDS))[1] if probed else {}
     registry = config.schema_registry
-    catalog = None if registry is None else registry_catalog(registry, environ, settings.path.parent)
+    catalog = None if registry is None else registry_catalog(registry, environ, settings.path.parent, tools.format)
     return inspect(config, cluster, samples, tools, now_ms(), catalog)
 
 

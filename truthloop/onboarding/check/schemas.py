@@ -16,8 +16,9 @@ def paths_read(topic: str, config: LoopConfig) -> list[str]:
     found: dict[str, None] = {}
     for source in config.ingest:
         if source.topic == topic and source.hook is None:
-            paths = [*source.where, *(path for field in source.map.values() for path in field.paths)]
-            found |= dict.fromkeys(path for path in paths if not path.startswith("$") and not path.endswith(".*"))
+            found |= dict.fromkeys(
+                path for path in source.paths if not path.startswith("$") and not path.endswith(".*")
+            )
     return list(found)
 
 

@@ -13,7 +13,7 @@ from schemas.base.status import RejectReason
 from schemas.config.record_metadata import KeyFormat
 from schemas.errors import RegistryAway
 from streams.columns.scalar import NON_SCALAR
-from streams.kafka.messages import Headers, SourceMessages
+from streams.kafka.messages import SourceMessages
 from streams.readers.avro import AvroDecoder
 from streams.readers.format import Decoder, Unusable, ValueFormat
 
@@ -84,7 +84,7 @@ def test_a_registry_that_is_away_holds_keys_too() -> None:
 
 def test_the_schema_of_a_key_in_a_header() -> None:
     """Not that of the value."""
-    headers: list[Headers] = [
+    headers = [
         [("apicurio.value.contentId", (2).to_bytes(8, "big")), ("apicurio.key.contentId", (1).to_bytes(8, "big"))]
     ]
     messages = SourceMessages("t", [b"{}"], [0], [0], [-1], [b"\x54"], headers)

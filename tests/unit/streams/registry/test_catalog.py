@@ -5,7 +5,8 @@ import json
 from schemas.base.status import RejectReason
 from streams.readers.avro import AvroDecoder
 from streams.readers.declared_field import DeclaredField
-from streams.readers.format import Decoder, Unusable
+from streams.readers.format import Decoder, Unusable, ValueFormat
+from streams.readers.schema_id import SchemaId
 from streams.registry.catalog import RegistryCatalog, SchemaUse, SchemaVersion
 
 
@@ -15,10 +16,10 @@ def schema(**fields: str) -> AvroDecoder:
     return AvroDecoder(json.dumps({"type": "record", "name": "R", "fields": named}))
 
 
-DECODERS: dict[int, Decoder] = {1: schema(id="string"), 2: schema(id="string", n="long"), 3: schema(n="long")}
+DECODERS: dict[SchemaId, Decoder] = {1: schema(id="string"), 2: schema(id="string", n="long"), 3: schema(n="long")}
 
 
-def decoder_of(number: int) -> Decoder | Unusable:
+def decoder_of(number: SchemaId) -> Decoder | Unusable:
     """Return one of the decoders."""
     return DECODERS.get(number, Unusable(RejectReason.UNKNOWN_SCHEMA, ""))
 
@@ -47,13 +48,15 @@ def value(number: int) -> bytes:
 
 def test_the_newest_version_has_no_newer_one() -> None:
     """It is what it would be compared with."""
-    (found,) = RegistryCatalog(Names(), decoder_of).uses([value(3)])
+    (found,) = RegistryCatalog(Names(), ValueFormat(decoder_of)).uses([value(3)])
     assert found.newer == []
 
 
 def test_schemas_by_their_names() -> None:
     """Each once with its records; text, nothing, and an id that nobody knows are left out."""
-    found = RegistryCatalog(Names(), decoder_of).uses([value(2), value(1), None, b"{}", value(2), value(9)])
+    found = RegistryCatalog(Names(), ValueFormat(decoder_of)).uses(
+        [value(2), value(1), None, b"{}", value(2), value(9)]
+    )
     newer = [(SchemaVersion("a", 3, 3), {"n": DeclaredField("whole number")})]
     assert found == [
         SchemaUse(1, 1, [SchemaVersion("a", 1, 1), SchemaVersion("b", 1, 1)], {"id": DeclaredField("text")}, newer),
