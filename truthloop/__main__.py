@@ -12,6 +12,7 @@ from truthloop.cli.commands.check import check
 from truthloop.cli.commands.close import close
 from truthloop.cli.commands.coverage import coverage
 from truthloop.cli.commands.demo import demo
+from truthloop.cli.commands.dlq import dlq
 from truthloop.cli.commands.explain import explain
 from truthloop.cli.commands.lake import lake
 from truthloop.cli.commands.metrics import metrics
@@ -60,7 +61,7 @@ for command in (
     broker,
 ):
     app.command()(command)
-for group in (retrain, backfill, source, lake, webhook):
+for group in (retrain, backfill, source, dlq, lake, webhook):
     app.add_typer(group)
 
 

@@ -30,6 +30,9 @@ __all__ = ["PAYLOAD_BYTES_MAX", "MappedMessages", "TopicMapper"]
 PAYLOAD_BYTES_MAX: Final = 999_000
 """Key and value of a canonical message: the usual limit of a message (1 MB) minus overhead of message and batch."""
 
+REPAIRED_FLAG: Final = "record:repaired"
+"""Of a record that was rejected before."""
+
 REJECT_BYTES: Final = 4_096
 """Size of a reject without its original."""
 
@@ -69,12 +72,19 @@ class TopicMapper:
     Args:
         tools: hooks, redaction and formats of the mapping.
         payload_bytes_max: limit of key and value of a canonical message.
+        repaired_at_ms: when rejected messages are taken again: they arrive then, and have a flag. None: they are new.
     """
 
     def __init__(
-        self, topic: str, config: LoopConfig, tools: MappingTools, payload_bytes_max: int = PAYLOAD_BYTES_MAX
+        self,
+        topic: str,
+        config: LoopConfig,
+        tools: MappingTools,
+        payload_bytes_max: int = PAYLOAD_BYTES_MAX,
+        repaired_at_ms: int | None = None,
     ) -> None:
         self._topic = topic
+        self._repaired_at_ms = repaired_at_ms
         self._sources = [source for source in config.ingest if source.topic == topic]
         self._mappers = [MessageMapper(source.as_, source, config, tools) for source in self._sources]
         self._format = tools.format_of(topic)
@@ -129,6 +139,8 @@ class TopicMapper:
     ) -> set[int]:
         """Add what one source maps, and return the indexes of the messages that it selects."""
         records = _with_arrival(chunk.records, messages.timestamps)
+        if self._repaired_at_ms is not None:
+            records = _repaired(records, self._repaired_at_ms)
         rows = records["row"].to_list()
         found = mapped.predictions if role == "predictions" else mapped.labels
         rejects = [Reject(row, RejectReason(why), detail, digest) for row, why, detail, digest in chunk.rejects.rows()]
@@ -209,3 +221,9 @@ def _with_arrival(records: pl.DataFrame, timestamps: Sequence[int]) -> pl.DataFr
     """Use the message's timestamp as the arrival of records that name none."""
     stamps = arrival_ms(timestamps)
     return records.with_columns(pl.coalesce("arrived_at_ms", stamps.gather(records["row"])).alias("arrived_at_ms"))
+
+
+def _repaired(records: pl.DataFrame, repaired_at_ms: int) -> pl.DataFrame:
+    """Return records that arrive when they are taken again, whatever they say, with the flag of a repair."""
+    arrived = pl.lit(repaired_at_ms, dtype=records.schema["arrived_at_ms"]).alias("arrived_at_ms")
+    return records.with_columns(arrived, pl.col("flags").list.concat(pl.lit([REPAIRED_FLAG])))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
@@ -11,9 +12,12 @@ from schemas.errors import BrokerError
 from streams.kafka.client import MESSAGE_BYTES_MAX, REQUEST_TIMEOUT_S, KafkaClients
 from streams.kafka.topics import Topics, check_topics, partition_counts
 
-__all__ = ["check_destinations", "check_sources", "message_bytes_max"]
+__all__ = ["canonical_bytes_max", "check_destinations", "check_sources", "message_bytes_max"]
 
 log = logging.getLogger("truthloop.ingest")
+
+OVERHEAD_BYTES: Final = 1_000
+"""Of a message and its batch, in addition to key and value."""
 
 
 def check_sources(clients: KafkaClients, sources: Sequence[str]) -> None:
@@ -49,6 +53,11 @@ def message_bytes_max(config: LoopConfig) -> int:
     """Return the size limit of messages that ingest sends, in bytes."""
     limit = config.kafka.client.get("message.max.bytes", MESSAGE_BYTES_MAX) if config.kafka else MESSAGE_BYTES_MAX
     return int(limit)
+
+
+def canonical_bytes_max(config: LoopConfig) -> int:
+    """Return the size limit of key and value of a canonical message, in bytes."""
+    return message_bytes_max(config) - OVERHEAD_BYTES
 
 
 def _size_limits(clients: KafkaClients, topics: Topics) -> Iterator[tuple[str, int]]:

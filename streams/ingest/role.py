@@ -17,7 +17,7 @@ from streams.ingest.assignment import SourceAssignment, UnassignedPartitions
 from streams.ingest.mapper import MappedMessages, TopicMapper
 from streams.ingest.offsets import SourcePositions, commit_start, source_topics
 from streams.ingest.poison_pill import PoisonPillGuard, RecordPosition
-from streams.ingest.preflight import check_destinations, check_sources, message_bytes_max
+from streams.ingest.preflight import canonical_bytes_max, check_destinations, check_sources, message_bytes_max
 from streams.ingest.reader import SourceRead, SourceReader
 from streams.kafka.client import KafkaClients
 from streams.kafka.consume import IDLE_S, by_partition, consume_batch
@@ -47,9 +47,6 @@ BATCH_S: Final = 0.1
 SLICE_BYTES: Final = 8 * 1024 * 1024
 """Bytes of messages that are decoded at once: objects and columns take many times as much memory."""
 
-OVERHEAD_BYTES: Final = 1_000
-"""Of a message and its batch, in addition to key and value."""
-
 
 class IngestRole:
     """One worker of ingest."""
@@ -62,7 +59,7 @@ class IngestRole:
         self._worker = worker
         self._health = worker.health
         self._message_bytes = message_bytes_max(config)
-        limit = self._message_bytes - OVERHEAD_BYTES
+        limit = canonical_bytes_max(config)
         self._mappers = {topic: TopicMapper(topic, config, tools, limit) for topic in self._sources}
         self._guard = PoisonPillGuard(worker.state / f"{ROLE}-{worker.slot}.json")
         self._assignment = SourceAssignment(SourcePositions(clients, config), self._guard, worker.health)

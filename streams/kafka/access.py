@@ -16,7 +16,8 @@ class AccessRule(NamedTuple):
     """One principal's rights on one resource.
 
     Attributes:
-        principal: the role, or `operator`: who runs `truthloop start`, `close`, `plan`, `apply` and `status`.
+        principal: the role, `repair`: who runs `truthloop dlq`, or `operator`: who runs `truthloop start`,
+            `close`, `plan`, `apply` and `status`.
         name: of the resource, or of all that begin with it.
         rights: names of Kafka's operations.
     """
@@ -34,6 +35,7 @@ def access_rules(config: LoopConfig) -> Iterator[AccessRule]:
     sources = list(dict.fromkeys(source.topic for source in config.ingest if source.topic is not None))
     if sources:
         yield from _ingest(topics, sources)
+        yield from _repair(topics, sources)
     yield from _join(topics)
     yield from _lake(topics)
     yield from _feedback(topics)
@@ -46,6 +48,15 @@ def _ingest(topics: Topics, sources: Sequence[str]) -> Iterator[AccessRule]:
     yield from _on_topics("ingest", [topics.predictions, topics.labels, topics.rejects], "Write", "DescribeConfigs")
     yield _on_group("ingest", topics.group("ingest"), "Read")
     yield _on_transactions(topics, "ingest")
+
+
+def _repair(topics: Topics, sources: Sequence[str]) -> Iterator[AccessRule]:
+    yield from _described(topics, "repair")
+    yield from _on_topics("repair", sources, "Read")
+    yield from _on_topics("repair", [topics.rejects], "Read", "Write")
+    yield from _on_topics("repair", [topics.predictions, topics.labels], "Write")
+    yield _on_group("repair", READER_GROUP, "Describe")
+    yield _on_transactions(topics, "repair")
 
 
 def _join(topics: Topics) -> Iterator[AccessRule]:

@@ -71,15 +71,16 @@ class SourceMessages:
     def part(self, first: int, following: int) -> "SourceMessages":
         """Return the messages at the indexes [first, following)."""
         part = slice(first, following)
-        return SourceMessages(
-            self.topic,
-            self.values[part],
-            self.partitions[part],
-            self.offsets[part],
-            self.timestamps[part],
-            self.keys[part],
-            self.headers[part],
-        )
+        return SourceMessages(self.topic, *(column[part] for column in _columns(self)))
+
+    def at(self, indexes: Sequence[int]) -> "SourceMessages":
+        """Return the messages at these indexes."""
+        return SourceMessages(self.topic, *([column[index] for index in indexes] for column in _columns(self)))
+
+    def extend(self, other: "SourceMessages") -> None:
+        """Append messages of the same topic."""
+        for column, more in zip(_columns(self), _columns(other), strict=True):
+            column.extend(more)
 
     def metadata(
         self, paths: Iterable[str], key_format: KeyFormat = "text", schemas: ValueFormat | None = None
@@ -123,6 +124,14 @@ class SourceMessages:
         else:
             column = [_header(headers, path.removeprefix(HEADER_PREFIX)) for headers in self.headers]
         return column
+
+
+def _columns(messages: SourceMessages) -> tuple[list[Any], ...]:
+    """Return the columns, in the order of the fields."""
+    return (
+        *(messages.values, messages.partitions, messages.offsets),
+        *(messages.timestamps, messages.keys, messages.headers),
+    )
 
 
 @dataclass

@@ -141,8 +141,17 @@ class Transactions:
             raise TransactionUndoneError("this worker is not a member of its group any more")
         self._call("send offsets", producer.send_offsets_to_transaction, offsets, group_metadata, CALL_TIMEOUT_S)
         self._crash("offsets sent")
+        self.commit_messages()
+
+    def commit_messages(self) -> None:
+        """Commit the open transaction as it is: what it was made from is told by its own messages.
+
+        Raises:
+            TransactionUndoneError: the transaction failed, or its commit is in doubt.
+            FencedError: another worker has this worker's slot.
+        """
         started = time.monotonic()
-        self._call("commit", producer.commit_transaction, CALL_TIMEOUT_S)
+        self._call("commit", self._live().commit_transaction, CALL_TIMEOUT_S)
         self._is_open = False
         self._crash("committed")
         if time.monotonic() - started > DOUBTFUL_SHARE * self._clients.resent_after_s:

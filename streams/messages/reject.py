@@ -1,7 +1,8 @@
 """Reject messages: ingest and the join write them to `<loop>.rejects`, and the lake reads them as columns.
 
 A message gives the record's position, the reason and the stage that rejected it. The record's own bytes are included
-only where the config declares no personal data, and never reach the lake.
+only where the config declares no personal data, and never reach the lake. A message of the stage `repair` is a mark:
+the record was taken again. The lake has no row for it: the record itself has a flag there.
 """
 
 import logging
@@ -46,9 +47,9 @@ class RejectMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
     Attributes:
         v: version of this message's form.
-        stage: mapping (the record never became a canonical message) or join.
+        stage: mapping (the record never became a canonical message) or join; repair: it was taken again.
         reason: one of `schemas.base.status.RejectReason`.
-        seen_at: time of the rejection, ms UTC.
+        seen_at: time of the rejection, or of the repair, ms UTC.
         source: topic of the record.
         source_partition: partition in the source topic.
         source_row: offset in the source topic.
@@ -63,7 +64,7 @@ class RejectMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
     v: Literal[1]
     input: Literal["predictions", "labels"]
-    stage: Literal["mapping", "join"]
+    stage: Literal["mapping", "join", "repair"]
     reason: str
     seen_at: int
     source: str
@@ -96,7 +97,7 @@ _decode = msgspec.json.Decoder(RejectMessage).decode
 
 
 def reject_frame(values: Sequence[bytes]) -> pl.DataFrame:
-    """Return messages in the lake's columns, without the originals; a message that is no reject has no row."""
+    """Return rejects in the lake's columns, without the originals; marks, and what is neither, have no row."""
     rows = []
     for value in values:
         try:
@@ -104,5 +105,6 @@ def reject_frame(values: Sequence[bytes]) -> pl.DataFrame:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             log.warning("a message in the topic of rejects is no reject, and is left out")
             continue
-        rows.append(tuple(getattr(reject, name) for name in _COLUMNS))
+        if reject.stage != "repair":
+            rows.append(tuple(getattr(reject, name) for name in _COLUMNS))
     return pl.DataFrame(rows, schema=_COLUMNS, orient="row")

@@ -1,6 +1,7 @@
 """docs/operations.md is true: its rights are enough, and the messages that it lists are the product's own."""
 
 import ast
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import yaml
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import (
     AclBinding,
@@ -28,7 +30,7 @@ from truthloop.broker.security import BrokerSecurity
 from truthloop.clock import now_ms
 
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
-PRINCIPALS = ("ingest", "join", "lake", "feedback", "operator")
+PRINCIPALS = ("ingest", "repair", "join", "lake", "feedback", "operator")
 PASSWORD = "not-a-secret"  # noqa: S105 - of a broker that lives as long as a test
 RIGHTS = {
     "Read": AclOperation.READ,
@@ -119,7 +121,23 @@ def test_the_rights_on_the_page_are_enough(guarded: LocalBroker, tmp_path: Path)
         loop.wait("the restored state", lambda: all(loop.log("join").count(line) == 2 for line in on))
         assert loop.log("join").count("the state is restored from the lake") == loop.partitions
         assert loop.command("status").returncode == 0
+        assert "Taken again: 1 records." in redriven(loop, guarded, producer)
         assert refusal(guarded, "lake", f"{loop.name}.outcomes") == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+def redriven(loop: ExampleLoop, broker: LocalBroker, producer: Producer) -> str:
+    """Have a record rejected whose producer has renamed its key, mend the map, and return what `redrive` says."""
+    verdict = {"txn": "tx-renamed", "decided_at": now_ms() // 1000, "verdict": "FRAUD"}
+    producer.produce(f"{loop.prefix}review.verdicts", json.dumps(verdict))
+    assert producer.flush(30) == 0
+    loop.environ |= login_of(broker, "repair")
+    loop.wait("a reject", lambda: "bad_key" in loop.command("dlq", "list").stdout)
+    config = yaml.safe_load(loop.config.read_text("utf-8"))
+    config["ingest"][1]["map"]["key"] = "txn"
+    loop.config.write_text(yaml.safe_dump(config), "utf-8")
+    done = loop.command("dlq", "redrive", "--reason", "bad_key")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def published(loop: ExampleLoop) -> int:

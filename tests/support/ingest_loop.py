@@ -126,6 +126,12 @@ class IngestLoop:
         topic = NewTopic(name, partitions, 1, config={key.replace("_", "."): value for key, value in config.items()})
         self._admin.create_topics([topic])[name].result(30)
 
+    def remove(self, short: str) -> None:
+        """Delete a source topic, and wait until the broker does not report it any more."""
+        name = self.topic(short)
+        self._admin.delete_topics([name])[name].result(30)
+        self.wait("the deletion", lambda: name not in self._admin.list_topics(timeout=30).topics)
+
     def grow(self, short: str, partitions: int) -> None:
         """Add partitions to a source topic, and wait until the broker reports them."""
         name = self.topic(short)

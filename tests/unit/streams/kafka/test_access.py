@@ -36,12 +36,13 @@ def test_the_rules_are_those_of_the_page() -> None:
 def test_names_of_a_company() -> None:
     """A prefix where it is the loop's own, else every topic by its name."""
     before = {rule.name for rule in access_rules(config(topics={"name": "acme.{loop}.{topic}.v1"})) if rule.is_prefix}
-    assert before == {"acme.LOOP.", "LOOP-feedback-", "tl-LOOP-ingest-", "tl-LOOP-join-"}
+    assert before == {"acme.LOOP.", "LOOP-feedback-", "tl-LOOP-ingest-", "tl-LOOP-join-", "tl-LOOP-repair-"}
     rules = list(access_rules(config(topics={"name": "acme.{topic}.{loop}", "group": "g.{role}.{loop}"})))
     assert {rule.name for rule in rules if rule.is_prefix} == {
         "g.feedback.LOOP-",
         "tl-g.ingest.LOOP-",
         "tl-g.join.LOOP-",
+        "tl-g.repair.LOOP-",
     }
     described = [rule.name for rule in rules if rule.principal == "lake" and rule.rights == ("Describe",)]
     assert sorted(described)[:3] == ["acme.commands.LOOP", "acme.commits.LOOP", "acme.decisions.LOOP"]
