@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+import polars as pl
 import pytest
 import yaml
 from confluent_kafka import Consumer, KafkaError, Producer
@@ -122,6 +123,8 @@ def test_the_rights_on_the_page_are_enough(guarded: LocalBroker, tmp_path: Path)
         assert loop.log("join").count("the state is restored from the lake") == loop.partitions
         assert loop.command("status").returncode == 0
         assert "Taken again: 1 records." in redriven(loop, guarded, producer)
+        loop.wait("the label in the lake", lambda: repaired_labels(loop) == ["tx-renamed"])
+        assert Lake.open(loop.settings.lake).scan("rejects").filter(pl.col("stage") == "repair").collect().is_empty()
         assert refusal(guarded, "lake", f"{loop.name}.outcomes") == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
@@ -138,6 +141,12 @@ def redriven(loop: ExampleLoop, broker: LocalBroker, producer: Producer) -> str:
     done = loop.command("dlq", "redrive", "--reason", "bad_key")
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def repaired_labels(loop: ExampleLoop) -> list[str]:
+    """Return the keys of labels in the lake that were taken again."""
+    labels = Lake.open(loop.settings.lake).scan("labels")
+    return labels.filter(pl.col("flags").list.contains("record:repaired")).collect()["key"].to_list()
 
 
 def published(loop: ExampleLoop) -> int:

@@ -16,6 +16,13 @@ import pytest
 from ingest_case import PII_KEY, TIME
 from ingest_loop import IngestLoop, ingest_loop
 
+from schemas.config.loop import LoopConfig
+from schemas.errors import BrokerError
+from streams.kafka.topics import Topics
+from streams.kafka.transaction import Transactions
+from streams.registry.topic_tools import topic_tools
+from streams.repair.redrive import Redrive
+from streams.repair.reject_log import RejectChoice
 from truthloop.clock import now_ms
 
 Record = dict[str, Any]
@@ -125,6 +132,36 @@ def test_a_redrive_that_dies_is_gone_on_with(loop: IngestLoop, step: str) -> Non
     mend(loop, **BY_TXN)
     dlq(loop, "redrive", code=137, TRUTHLOOP_CRASH_AT=f"repair:{step}:1")
     assert dlq(loop, "redrive")["repaired"] == (0 if step == "committed" else 4)
+    assert loop.keys() == ["k1", "k2", "k3", "k4"]
+
+
+class _Overtaken(Transactions):
+    """Transactions of a redrive that another one overtakes, just before or just after it begins its first one."""
+
+    def __init__(self, loop: IngestLoop, *, is_before: bool) -> None:
+        super().__init__(loop.clients, Redrive.transactional_id(Topics.of(loop.config)))
+        self._loop = loop
+        self._is_before = is_before
+
+    def begin(self) -> None:
+        if self._is_before:
+            assert dlq(self._loop, "redrive")["repaired"] == 4
+        super().begin()
+        if not self._is_before:
+            assert dlq(self._loop, "redrive")["repaired"] == 4
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_of_two_redrives_one_takes_a_record(loop: IngestLoop, is_before: bool) -> None:
+    """Both have found it; the one that is late sends nothing, and says so."""
+    loop.produce("scores", renamed(1, 5))
+    rejected(loop, 4)
+    mend(loop, **BY_TXN)
+    config = LoopConfig.model_validate_json(loop.path.read_text())
+    tools = topic_tools(config, PII_KEY, loop.folder)
+    late = Redrive(loop.clients, config, tools, now_ms(), _Overtaken(loop, is_before=is_before))
+    with pytest.raises(BrokerError, match="another redrive has taken some of its records meanwhile"):
+        late.run(RejectChoice())
     assert loop.keys() == ["k1", "k2", "k3", "k4"]
 
 

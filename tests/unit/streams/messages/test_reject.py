@@ -104,6 +104,13 @@ def test_rejects_become_rows_of_the_lake() -> None:
     assert reject_frame([]).schema == frame.schema
 
 
+def test_a_mark_of_a_repair_has_no_row() -> None:
+    """The record itself has a flag in the lake, and its reject stays one."""
+    mark = msgspec.structs.replace(MAPPING, stage="repair", original=None)
+    assert RejectMessage.decode(mark.encode()) == mark
+    assert reject_frame([MAPPING.encode(), mark.encode()]).height == 1
+
+
 @pytest.mark.parametrize(
     "message",
     [
