@@ -54,6 +54,7 @@ _UNREAD: Final = frozenset(
 NO_SOURCE: Final = "no source of the config reads the topic"
 NOT_THERE: Final = "the record is not in its topic any more, and no bytes were kept"
 NO_METADATA: Final = "the record is not in its topic any more, and the mapping needs its key, time or headers"
+DANGEROUS: Final = f"the record has killed the process; --reason {RejectReason.CRASHED_THE_PROCESS} tries it"
 NOT_SELECTED: Final = "no source selects it now"
 
 
@@ -138,7 +139,7 @@ class Redrive:
         """
         self._log.read()
         try:
-            for batch in self._batches(self._log.unrepaired(choice)):
+            for batch in self._batches(self._chosen(choice)):
                 clean, mapped = self._map(batch)
                 if clean and not dry_run:
                     self._commit(clean, mapped)
@@ -152,6 +153,14 @@ class Redrive:
         finally:
             self._transactions.abandon()
         return self._counts
+
+    def _chosen(self, choice: RejectChoice) -> list[KeptReject]:
+        """Return the rejects to try: those that have killed a process only where they are asked for."""
+        found, crashed = self._log.unrepaired(choice), RejectReason.CRASHED_THE_PROCESS
+        if choice.reason == crashed:
+            return found
+        self._counts.left.update((one.reject.source, DANGEROUS) for one in found if one.reject.reason == crashed)
+        return [one for one in found if one.reject.reason != crashed]
 
     def _batches(self, rejects: Iterable[KeptReject]) -> Iterator[_Batch]:
         """Yield the records that can be read again, in the order of their places; count the others."""

@@ -18,17 +18,18 @@ __all__ = ["KeptReject", "RejectChoice", "RejectLog", "RejectedRecord"]
 
 
 class RejectedRecord(NamedTuple):
-    """The identity of a rejected record: its place, and what it was read as."""
+    """The identity of a rejected record: its place, what it was read as, and its digest, for topics are recreated."""
 
     source: str
     partition: int
     offset: int
     input: str
+    digest: int
 
     @classmethod
     def of(cls, reject: RejectMessage) -> "RejectedRecord":
         """Return the record that a reject is about."""
-        return cls(reject.source, reject.source_partition, reject.source_row, reject.input)
+        return cls(reject.source, reject.source_partition, reject.source_row, reject.input, reject.digest or 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from ingest_case import PII_KEY, TIME
 from ingest_loop import IngestLoop, ingest_loop
 
 from schemas.config.loop import LoopConfig
 from schemas.errors import BrokerError
+from streams.columns.digest import record_digest
 from streams.kafka.topics import Topics
 from streams.kafka.transaction import Transactions
+from streams.messages.reject import RejectMessage
 from streams.registry.topic_tools import topic_tools
 from streams.repair.redrive import Redrive
 from streams.repair.reject_log import RejectChoice
@@ -214,3 +217,48 @@ def test_the_source_that_rejected_takes_again_and_no_other(tmp_path: Path, kafka
         config["ingest"] = config["ingest"][:1]
         loop.path.write_text(json.dumps(config))
         assert dlq(loop, "redrive")["left"] == []
+
+
+def test_a_record_that_killed_the_process_is_tried_only_where_it_is_asked_for(loop: IngestLoop) -> None:
+    """One that kills it again would hold up all others."""
+    value = json.dumps({"txn": "k1", "t": 10**12, "s": 0.5}).encode()
+    loop.produce("scores", [{"value": value, "partition": 0}])
+    crashed = RejectMessage(
+        v=1,
+        input="predictions",
+        stage="mapping",
+        reason="crashed_the_process",
+        seen_at=5,
+        source=loop.topic("scores"),
+        source_partition=0,
+        source_row=0,
+        digest=record_digest(value),
+    )
+    producer = loop.clients.producer()
+    producer.produce(f"{loop.name}.rejects", crashed.encode(), partition=1)
+    assert producer.flush(30) == 0
+    mend(loop, **BY_TXN)
+    done = dlq(loop, "redrive")
+    assert (done["repaired"], done["left"][0]["records"]) == (0, 1)
+    assert "--reason crashed_the_process" in done["left"][0]["why"]
+    assert dlq(loop, "redrive", "--reason", "crashed_the_process")["repaired"] == 1
+    assert loop.keys() == ["k1"]
+
+
+def test_a_record_at_the_place_of_a_repaired_one_is_another(loop: IngestLoop) -> None:
+    """The topic was recreated, and its new record was rejected, too."""
+    loop.produce("scores", [{"value": json.dumps({"txn": "k1", "t": 10**12, "s": 0.5}), "partition": 0}])
+    rejected(loop, 1)
+    value = json.dumps({"txn": "k2", "t": 10**12, "s": 0.5}).encode()
+    loop.remove("scores")
+    loop.create("scores")
+    loop.produce("scores", [{"value": value, "partition": 0}])
+    (first,) = [RejectMessage.decode(message.value() or b"") for message in loop.read("rejects")]
+    second = msgspec.structs.replace(first, digest=record_digest(value), original=None)
+    mend(loop, **BY_TXN)
+    assert dlq(loop, "redrive")["repaired"] == 1
+    producer = loop.clients.producer()
+    producer.produce(f"{loop.name}.rejects", second.encode(), partition=1)
+    assert producer.flush(30) == 0
+    assert dlq(loop, "redrive")["repaired"] == 1
+    assert loop.keys() == ["k1", "k2"]
