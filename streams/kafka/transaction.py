@@ -67,6 +67,9 @@ class Transactions:
         clients: makes the producers.
         transactional_id: the same after every restart of this worker, so that the broker ends its old transaction.
         crash: called with the name of each step; tests end the process there.
+
+    Attributes:
+        producers: how many were made. While it is the same number, nobody else has committed under this id.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Transactions:
         self._clients = clients
         self._id = transactional_id
         self._crash = crash
+        self.producers = 0
         self._producer: Producer | None = None
         self._errors_seen = 0
         self._is_open = False
@@ -88,6 +92,7 @@ class Transactions:
         """
         if self._producer is None:
             self._producer = self._start()
+            self.producers += 1
             self._errors_seen = self._clients.error_count
 
     def begin(self) -> None:

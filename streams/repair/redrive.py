@@ -1,8 +1,9 @@
 """Maps rejected records again, and sends those that can be read now, each once.
 
 A record is read again from its source topic, with its key, headers and time; where it is not there any more, the bytes
-that its reject kept are taken. Messages and marks are one transaction. Marks are read again after each transaction
-has begun, which ends those of any other redrive: so a record that two of them find is sent by one.
+that its reject kept are taken. Messages and marks are one transaction. All redrives of a loop have one transactional
+id, so a new producer ends any other redrive; marks are read after it was made, and again after each further one. So a
+record that two of them find is sent by one.
 """
 
 from collections import Counter
@@ -23,6 +24,7 @@ from streams.columns.schema import Role
 from streams.ingest.mapper import MappedMessages, TopicMapper
 from streams.ingest.preflight import canonical_bytes_max
 from streams.kafka.client import KafkaClients
+from streams.kafka.fencing import FencedError
 from streams.kafka.messages import KeyedValue, SourceMessages, metadata_paths
 from streams.kafka.topics import Topics, partition_counts
 from streams.kafka.transaction import Transactions, TransactionUndoneError
@@ -120,6 +122,7 @@ class Redrive:
         self._transactions = transactions
         self._counts = RedriveCounts()
         self._mappers: dict[_Readers, TopicMapper] = {}
+        self._producers_at_reading = 0
 
     @classmethod
     def transactional_id(cls, topics: Topics) -> str:
@@ -137,8 +140,10 @@ class Redrive:
                 that the next run goes on after it.
             RegistryAway: a schema cannot be read now.
         """
-        self._log.read()
         try:
+            if not dry_run:
+                self._transactions.open()
+            self._read_log()
             for batch in self._batches(self._chosen(choice)):
                 clean, mapped = self._map(batch)
                 if clean and not dry_run:
@@ -150,9 +155,19 @@ class Redrive:
                 where=f"kafka {self._clients.bootstrap_servers}",
                 hint="Run it again: records that were taken again before are marked, and are not sent twice.",
             ) from None
+        except FencedError:
+            raise BrokerError(
+                "another redrive of this loop has begun, and goes on with what is left",
+                where=f"kafka {self._clients.bootstrap_servers}",
+                hint="One at a time is enough. What was sent is marked, and is not sent twice.",
+            ) from None
         finally:
             self._transactions.abandon()
         return self._counts
+
+    def _read_log(self) -> None:
+        self._producers_at_reading = self._transactions.producers
+        self._log.read()
 
     def _chosen(self, choice: RejectChoice) -> list[KeptReject]:
         """Return the rejects to try: those that have killed a process only where they are asked for."""
@@ -234,7 +249,8 @@ class Redrive:
         """Send messages and marks, unless another redrive has taken some of the records meanwhile."""
         topics, send = self._topics, self._transactions.send
         self._transactions.begin()
-        self._log.read()
+        if self._transactions.producers != self._producers_at_reading:
+            self._read_log()
         if any(RejectedRecord.of(one.reject) in self._log.repaired_at_ms for one in rejects):
             raise TransactionUndoneError("another redrive has taken some of its records meanwhile")
         for topic, messages in ((topics.predictions, mapped.predictions), (topics.labels, mapped.labels)):

@@ -139,31 +139,37 @@ def test_a_redrive_that_dies_is_gone_on_with(loop: IngestLoop, step: str) -> Non
 
 
 class _Overtaken(Transactions):
-    """Transactions of a redrive that another one overtakes, just before or just after it begins its first one."""
+    """Transactions of a redrive that another one overtakes, between what it has read and what it sends.
 
-    def __init__(self, loop: IngestLoop, *, is_before: bool) -> None:
+    Args:
+        has_trouble: errors of the cluster have it make a new producer after that.
+    """
+
+    def __init__(self, loop: IngestLoop, *, has_trouble: bool) -> None:
         super().__init__(loop.clients, Redrive.transactional_id(Topics.of(loop.config)))
         self._loop = loop
-        self._is_before = is_before
+        self._has_trouble = has_trouble
 
     def begin(self) -> None:
-        if self._is_before:
-            assert dlq(self._loop, "redrive")["repaired"] == 4
+        assert dlq(self._loop, "redrive")["repaired"] == 4
+        if self._has_trouble:
+            self.abandon()
         super().begin()
-        if not self._is_before:
-            assert dlq(self._loop, "redrive")["repaired"] == 4
 
 
-@pytest.mark.parametrize("is_before", [True, False])
-def test_of_two_redrives_one_takes_a_record(loop: IngestLoop, is_before: bool) -> None:
+OVERTAKEN = [(False, "another redrive of this loop has begun"), (True, "another redrive has taken some of its records")]
+
+
+@pytest.mark.parametrize(("has_trouble", "message"), OVERTAKEN)
+def test_of_two_redrives_one_takes_a_record(loop: IngestLoop, *, has_trouble: bool, message: str) -> None:
     """Both have found it; the one that is late sends nothing, and says so."""
     loop.produce("scores", renamed(1, 5))
     rejected(loop, 4)
     mend(loop, **BY_TXN)
     config = LoopConfig.model_validate_json(loop.path.read_text())
     tools = topic_tools(config, PII_KEY, loop.folder)
-    late = Redrive(loop.clients, config, tools, now_ms(), _Overtaken(loop, is_before=is_before))
-    with pytest.raises(BrokerError, match="another redrive has taken some of its records meanwhile"):
+    late = Redrive(loop.clients, config, tools, now_ms(), _Overtaken(loop, has_trouble=has_trouble))
+    with pytest.raises(BrokerError, match=message):
         late.run(RejectChoice())
     assert loop.keys() == ["k1", "k2", "k3", "k4"]
 
