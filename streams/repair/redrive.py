@@ -226,12 +226,13 @@ class Redrive:
     def _map(self, batch: _Batch) -> tuple[list[KeptReject], MappedMessages]:
         """Return the records that can be taken again, with their messages; count the others."""
         topic, mapper = batch.readers.topic, self._mapper(batch.readers)
-        faults = mapper.map(batch.messages, self._now_ms).rejects
-        refused = {(one.source_partition, one.source_row): one.reason for one in faults}
+        mapped = mapper.map(batch.messages, self._now_ms)
+        refused = {(one.source_partition, one.source_row): one.reason for one in mapped.rejects}
         places = list(zip(batch.messages.partitions, batch.messages.offsets, strict=True))
         self._counts.refused.update((topic, refused[place]) for place in places if place in refused)
         readable = [index for index, place in enumerate(places) if place not in refused]
-        mapped = mapper.map(batch.messages.at(readable), self._now_ms)
+        if refused:
+            mapped = mapper.map(batch.messages.at(readable), self._now_ms)
         if mapped.filtered:
             taken = [at for at in readable if not mapper.map(batch.messages.part(at, at + 1), self._now_ms).filtered]
             self._counts.left[topic, NOT_SELECTED] += len(readable) - len(taken)

@@ -225,6 +225,21 @@ def test_the_source_that_rejected_takes_again_and_no_other(tmp_path: Path, kafka
         assert dlq(loop, "redrive")["left"] == []
 
 
+def test_what_no_source_selects_any_more_is_left(loop: IngestLoop) -> None:
+    """It is no reject of the mended mapping, and nothing is sent of it; a topic that nobody reads is told from that."""
+    values = [{"txn": f"k{at}", "t": 10**12, "s": 0.5, "type": "ab"[at % 2]} for at in range(6)]
+    loop.produce("scores", [{"value": json.dumps(value), "partition": 0} for value in values])
+    rejected(loop, 6)
+    mend(loop, **BY_TXN, where={"type": "b"})
+    done = dlq(loop, "redrive")
+    assert (done["repaired"], done["refused"]) == (3, [])
+    assert done["left"] == [{"source": loop.topic("scores"), "why": "no source selects it now", "records": 3}]
+    assert loop.keys() == ["k1", "k3", "k5"]
+    mend(loop, topic=loop.topic("others"))
+    (left,) = dlq(loop, "redrive")["left"]
+    assert (left["why"], left["records"]) == ("no source of the config reads the topic", 3)
+
+
 def test_a_record_that_killed_the_process_is_tried_only_where_it_is_asked_for(loop: IngestLoop) -> None:
     """One that kills it again would hold up all others."""
     value = json.dumps({"txn": "k1", "t": 10**12, "s": 0.5}).encode()
