@@ -122,13 +122,13 @@ def test_the_rights_on_the_page_are_enough(guarded: LocalBroker, tmp_path: Path)
         loop.wait("the restored state", lambda: all(loop.log("join").count(line) == 2 for line in on))
         assert loop.log("join").count("the state is restored from the lake") == loop.partitions
         assert loop.command("status").returncode == 0
-        assert "Taken again: 1 records." in redriven(loop, guarded, producer)
+        assert "Taken again: 1 records." in redriven(loop, guarded, producer, tmp_path)
         loop.wait("the label in the lake", lambda: repaired_labels(loop) == ["tx-renamed"])
         assert Lake.open(loop.settings.lake).scan("rejects").filter(pl.col("stage") == "repair").collect().is_empty()
         assert refusal(guarded, "lake", f"{loop.name}.outcomes") == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
-def redriven(loop: ExampleLoop, broker: LocalBroker, producer: Producer) -> str:
+def redriven(loop: ExampleLoop, broker: LocalBroker, producer: Producer, tmp_path: Path) -> str:
     """Have a record rejected whose producer has renamed its key, mend the map, and return what `redrive` says."""
     verdict = {"txn": "tx-renamed", "decided_at": now_ms() // 1000, "verdict": "FRAUD"}
     producer.produce(f"{loop.prefix}review.verdicts", json.dumps(verdict))
@@ -137,6 +137,7 @@ def redriven(loop: ExampleLoop, broker: LocalBroker, producer: Producer) -> str:
     loop.wait("a reject", lambda: "bad_key" in loop.command("dlq", "list").stdout)
     config = yaml.safe_load(loop.config.read_text("utf-8"))
     config["ingest"][1]["map"]["key"] = "txn"
+    loop.config = tmp_path / "mended.yaml"  # not the example's own file
     loop.config.write_text(yaml.safe_dump(config), "utf-8")
     done = loop.command("dlq", "redrive", "--reason", "bad_key")
     assert done.returncode == 0, done.stderr
