@@ -19,10 +19,11 @@ from streams.ingest.offsets import SourcePositions, commit_start, source_topics
 from streams.ingest.poison_pill import PoisonPillGuard, RecordPosition
 from streams.ingest.preflight import canonical_bytes_max, check_destinations, check_sources, message_bytes_max
 from streams.ingest.reader import SourceRead, SourceReader
+from streams.ingest.sending import send_records, send_rejects
 from streams.kafka.client import KafkaClients
 from streams.kafka.consume import IDLE_S, by_partition, consume_batch
 from streams.kafka.fencing import membership_ended
-from streams.kafka.messages import KeyedValue, SourceMessages
+from streams.kafka.messages import SourceMessages
 from streams.kafka.topics import Topics
 from streams.kafka.transaction import Transactions, TransactionUndoneError
 from streams.mapping.tools import MappingTools
@@ -183,21 +184,12 @@ class IngestRole:
 
     def _commit(self, batch: SourceRead, mapped: MappedMessages, metadata: Any) -> None:  # noqa: ANN401 - opaque in the library
         """Send the mapped messages and commit them with the source offsets, in one transaction."""
-        topics, send = self._topics, self._transactions.send
-        self._transactions.begin()
-        for topic, messages in ((topics.predictions, mapped.predictions), (topics.labels, mapped.labels)):
-            if messages:
-                send(topic, messages)
-        if mapped.heartbeats:
-            for number in range(topics.partitions):
-                send(topics.labels, mapped.heartbeats, number)
-        rejects: dict[int, list[KeyedValue]] = {}
-        for reject in mapped.rejects:
-            number = reject.source_partition % topics.partitions
-            rejects.setdefault(number, []).append((None, reject.encode()))
-        for number, some in rejects.items():
-            send(topics.rejects, some, number)
-        self._transactions.commit(self._assignment.to_commit(batch.following), metadata)
+        topics, transactions = self._topics, self._transactions
+        transactions.begin()
+        send_records(transactions, topics, mapped)
+        rejects = ((reject.source_partition % topics.partitions, reject) for reject in mapped.rejects)
+        send_rejects(transactions, topics, rejects)
+        transactions.commit(self._assignment.to_commit(batch.following), metadata)
         self._assignment.advance(batch.following)
         self._guard.committed((*partition, at) for partition, at in batch.following.items())
         for topic, read in batch.messages.items():

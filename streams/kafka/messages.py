@@ -128,10 +128,8 @@ class SourceMessages:
 
 def _columns(messages: SourceMessages) -> tuple[list[Any], ...]:
     """Return the columns, in the order of the fields."""
-    return (
-        *(messages.values, messages.partitions, messages.offsets),
-        *(messages.timestamps, messages.keys, messages.headers),
-    )
+    m = messages
+    return m.values, m.partitions, m.offsets, m.timestamps, m.keys, m.headers
 
 
 @dataclass

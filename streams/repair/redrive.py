@@ -23,15 +23,16 @@ from streams.columns.digest import record_digest
 from streams.columns.schema import Role
 from streams.ingest.mapper import MappedMessages, TopicMapper
 from streams.ingest.preflight import canonical_bytes_max
+from streams.ingest.sending import send_records, send_rejects
 from streams.kafka.client import KafkaClients
 from streams.kafka.fencing import FencedError
-from streams.kafka.messages import KeyedValue, SourceMessages, metadata_paths
+from streams.kafka.messages import SourceMessages, metadata_paths
+from streams.kafka.range import read_records
 from streams.kafka.topics import Topics, partition_counts
 from streams.kafka.transaction import Transactions, TransactionUndoneError
 from streams.mapping.tools import MappingTools
 from streams.messages.reject import RejectMessage
 from streams.repair.reject_log import KeptReject, RejectChoice, RejectedRecord, RejectLog
-from streams.repair.source_records import read_records
 
 __all__ = ["Redrive", "RedriveCounts"]
 
@@ -124,8 +125,8 @@ class Redrive:
         self._mappers: dict[_Readers, TopicMapper] = {}
         self._producers_at_reading = 0
 
-    @classmethod
-    def transactional_id(cls, topics: Topics) -> str:
+    @staticmethod
+    def transactional_id(topics: Topics) -> str:
         """Return the transactional id of all redrives of a loop: a new one ends the one before."""
         return topics.transactional_id(ROLE, "0")
 
@@ -182,19 +183,20 @@ class Redrive:
         groups: dict[_Readers, list[KeptReject]] = {}
         for one in sorted(rejects, key=lambda one: RejectedRecord.of(one.reject)):
             groups.setdefault(_Readers.of(one.reject), []).append(one)
+        counts = partition_counts(self._clients, {readers.topic for readers in groups})
         for readers, some in groups.items():
             if not readers.among(self._config.ingest):
                 self._counts.left[readers.topic, NO_SOURCE] += len(some)
                 continue
             for first in range(0, len(some), RECORDS_PER_STEP):
-                found = self._records(readers, some[first : first + RECORDS_PER_STEP])
+                found = self._records(readers, some[first : first + RECORDS_PER_STEP], counts.get(readers.topic, 0))
                 if found.rejects:
                     yield found
 
-    def _records(self, readers: _Readers, rejects: Sequence[KeptReject]) -> _Batch:
+    def _records(self, readers: _Readers, rejects: Sequence[KeptReject], partitions: int) -> _Batch:
         source = readers.topic
         needs_metadata = any(metadata_paths(one) for one in readers.among(self._config.ingest))
-        messages, originals = self._messages(source, rejects), self._log.originals(rejects)
+        messages, originals = self._messages(source, rejects, partitions), self._log.originals(rejects)
         kept, found = list[KeptReject](), SourceMessages(source)
         for one in rejects:
             number, offset = one.reject.source_partition, one.reject.source_row
@@ -212,13 +214,12 @@ class Redrive:
             kept.append(one)
         return _Batch(readers, kept, found)
 
-    def _messages(self, source: str, rejects: Sequence[KeptReject]) -> dict[tuple[int, int], Message]:
+    def _messages(self, source: str, rejects: Sequence[KeptReject], partitions: int) -> dict[tuple[int, int], Message]:
         """Return the records that are still in their topic, by partition and offset."""
         found: dict[tuple[int, int], Message] = {}
-        count = partition_counts(self._clients, [source]).get(source, 0)
         for number, some in groupby(rejects, key=lambda one: one.reject.source_partition):
             offsets = [one.reject.source_row for one in some]
-            if number < count:
+            if number < partitions:
                 records = read_records(self._clients, source, number, offsets)
                 found |= {(number, offset): message for offset, message in records.items()}
         return found
@@ -248,21 +249,15 @@ class Redrive:
 
     def _commit(self, rejects: Sequence[KeptReject], mapped: MappedMessages) -> None:
         """Send messages and marks, unless another redrive has taken some of the records meanwhile."""
-        topics, send = self._topics, self._transactions.send
         self._transactions.begin()
         if self._transactions.producers != self._producers_at_reading:
             self._read_log()
         if any(RejectedRecord.of(one.reject) in self._log.repaired_at_ms for one in rejects):
             raise TransactionUndoneError("another redrive has taken some of its records meanwhile")
-        for topic, messages in ((topics.predictions, mapped.predictions), (topics.labels, mapped.labels)):
-            if messages:
-                send(topic, messages)
-        for number in range(topics.partitions if mapped.heartbeats else 0):
-            send(topics.labels, mapped.heartbeats, number)
-        marks: dict[int, list[KeyedValue]] = {}
-        for one in rejects:
-            mark = msgspec.structs.replace(one.reject, stage="repair", seen_at=self._now_ms, detail=None)
-            marks.setdefault(one.partition, []).append((None, mark.encode()))
-        for number, some in marks.items():
-            send(topics.rejects, some, number)
+        send_records(self._transactions, self._topics, mapped)
+        marks = (
+            (one.partition, msgspec.structs.replace(one.reject, stage="repair", seen_at=self._now_ms, detail=None))
+            for one in rejects
+        )
+        send_rejects(self._transactions, self._topics, marks)
         self._transactions.commit_messages()

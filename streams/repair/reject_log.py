@@ -9,10 +9,9 @@ from typing import NamedTuple
 import msgspec
 
 from streams.kafka.client import KafkaClients
-from streams.kafka.range import offset_bounds, read_range
+from streams.kafka.range import offset_bounds, read_range, read_records
 from streams.kafka.topics import Topics
 from streams.messages.reject import RejectMessage
-from streams.repair.source_records import read_records
 
 __all__ = ["KeptReject", "RejectChoice", "RejectLog", "RejectedRecord"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from ingest_case import TIME
+from ingest_case import SCORES
 from ingest_loop import IngestLoop
 from kafka_fixture import QUICK_START
 from live_case import DAY_MS, Loop, Traffic, finish, lake_differences, running
@@ -87,9 +87,7 @@ def test_a_commit_under_a_membership_that_another_worker_has_replaced_ends_the_w
     kafka: str, tmp_path: Path
 ) -> None:
     """At once, before its own client knows: if it tried again, its new producer would shut the other worker out."""
-    fields = {"key": "id", "time": TIME, "outputs.fraud": "s"}
-    source = {"topic": "scores", "as": "predictions", "map": fields}
-    loop = IngestLoop(tmp_path, kafka, [source])
+    loop = IngestLoop(tmp_path, kafka, [SCORES])
     loop.create("scores", 1)
     topic, group = loop.topic("scores"), f"{loop.name}-ingest"
 

@@ -1,6 +1,6 @@
 """Ingest on a real broker: every source record once, whatever happens to workers, partitions and records.
 
-Tests `streams.ingest.role` with `streams.ingest.assignment`.
+Tests `streams.ingest.role` with `streams.ingest.assignment` and `streams.ingest.sending`.
 """
 
 import base64
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from confluent_kafka import murmur2
 from effort import some
-from ingest_case import TIME
+from ingest_case import SCORES, TIME
 from ingest_loop import IngestLoop, ingest_loop
 
 import truthloop
@@ -23,8 +23,6 @@ from streams.messages.reject import RejectMessage
 from truthloop.evidence.conservation import check_conservation
 
 Record = dict[str, Any]
-
-SCORES: Record = {"topic": "scores", "as": "predictions", "map": {"key": "id", "time": TIME, "outputs.fraud": "s"}}
 
 
 @pytest.fixture

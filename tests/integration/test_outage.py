@@ -17,6 +17,7 @@ from threading import Event
 
 import pytest
 from effort import THOROUGH
+from ingest_case import SCORES
 from ingest_loop import IngestLoop, ingest_loop
 from kafka_fixture import QUICK_START
 from processes import end_all
@@ -30,11 +31,6 @@ OUTAGE_S = 90.0 if THOROUGH else 66.0
 
 READY_S = 120
 ROLES = ("ingest", "join", "lake", "feedback")
-SCORES = {
-    "topic": "scores",
-    "as": "predictions",
-    "map": {"key": "id", "time": {"path": "t", "unit": "ms"}, "outputs.fraud": "s"},
-}
 BEFORE, AFTER = 3_000, 2_000
 START_MS = 1_760_000_000_000
 LINES_MAX = 12

@@ -1,7 +1,6 @@
 """`truthloop dlq` on a real broker: what a mapping has rejected is taken again once it is mended, each record once.
 
-Tests `streams.repair.redrive`, `streams.repair.reject_log`, `streams.repair.source_records` and
-`truthloop.cli.commands.dlq`.
+Tests `streams.repair.redrive`, `streams.repair.reject_log` and `truthloop.cli.commands.dlq`.
 """
 
 import json
@@ -14,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from ingest_case import PII_KEY, TIME
+from ingest_case import PII_KEY, SCORES, TIME
 from ingest_loop import IngestLoop, ingest_loop
 
 from schemas.config.loop import LoopConfig
@@ -30,7 +29,6 @@ from truthloop.clock import now_ms
 
 Record = dict[str, Any]
 
-SCORES: Record = {"topic": "scores", "as": "predictions", "map": {"key": "id", "time": TIME, "outputs.fraud": "s"}}
 LABELS: Record = {
     "topic": "scores",
     "as": "labels",

@@ -12,6 +12,7 @@ from streams.mapping.tools import mapping_tools
 
 __all__ = [
     "PII_KEY",
+    "SCORES",
     "STAMP",
     "TIME",
     "labels_of",
@@ -27,6 +28,12 @@ Record = dict[str, Any]
 STAMP = 1_000_000_000_077
 """Kafka's timestamp of the messages, ms."""
 TIME = {"path": "t", "unit": "ms"}
+SCORES: dict[str, Any] = {
+    "topic": "scores",
+    "as": "predictions",
+    "map": {"key": "id", "time": TIME, "outputs.fraud": "s"},
+}
+"""A source of predictions: {id, t, s}."""
 PII_KEY = {"TRUTHLOOP_PII_KEY": "a secret of this test"}
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,12 +43,12 @@ def list_(config: Config = CONFIG, reason: Reason = None, source: Source = None,
 
         from truthloop.terminal.tables import plain_table, print_table  # noqa: PLC0415 - the same
 
-        log = _read_log(_settings(config))
+        settings, choice = _settings(config), _choice(reason, source)
+        log = _read_log(settings)
         groups: dict[tuple[str, str, str, str], list[KeptReject]] = {}
-        for one in log.chosen(_choice(reason, source)):
-            groups.setdefault((one.reject.source, one.reject.input, one.reject.stage, one.reject.reason), []).append(
-                one
-            )
+        for one in log.chosen(choice):
+            names = one.reject.source, one.reject.input, one.reject.stage, one.reject.reason
+            groups.setdefault(names, []).append(one)
         rows: list[dict[str, Any]] = [
             {
                 **dict(zip(("source", "input", "stage", "reason"), names, strict=True)),
@@ -85,10 +84,10 @@ def show(
     with reporting_errors():
         from schemas.base.figures import moment, zone_of  # noqa: PLC0415 - keeps --help fast
 
-        settings = _settings(config)
+        settings, choice = _settings(config), _choice(reason, source)
         log = _read_log(settings)
-        ordered = sorted(log.chosen(_choice(reason, source)), key=lambda one: one.reject.seen_at, reverse=True)
-        chosen = list(islice(ordered, limit))
+        ordered = sorted(log.chosen(choice), key=lambda one: one.reject.seen_at, reverse=True)
+        chosen = ordered[:limit]
         originals = log.originals(chosen)
         zone, rows = zone_of(settings.config.timezone), list[dict[str, Any]]()
         for one in chosen:
@@ -140,12 +139,12 @@ def redrive(
         from streams.runtime.crash_point import crash_points  # noqa: PLC0415 - the same
         from truthloop.clock import now_ms  # noqa: PLC0415 - the same
 
-        settings = _settings(config)
+        settings, choice = _settings(config), _choice(reason, source)
         clients, topics = _cluster(settings)
         tools = topic_tools(settings.config, os.environ, settings.path.parent)
         transactions = Transactions(clients, Redrive.transactional_id(topics), crash_points("repair", os.environ))
         run = Redrive(clients, settings.config, tools, now_ms(), transactions)
-        counts = run.run(_choice(reason, source), dry_run=dry_run)
+        counts = run.run(choice, dry_run=dry_run)
         if as_json:
             print_json(
                 {
