@@ -117,6 +117,7 @@ class Transactions:
 
         Raises:
             TransactionUndoneError: one was refused.
+            FencedError: another worker has this worker's slot.
         """
         producer = self._live()
         unsent: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in messages]
@@ -125,9 +126,11 @@ class Transactions:
             unsent = [message for message in unsent if "_error" in message]
             for message in unsent:
                 fault = message.pop("_error")
+                if fault.code() == fault._FATAL:  # noqa: SLF001 - its public name
+                    self._call("send", producer.abort_transaction, ABORT_TIMEOUT_S)  # tells what was fatal
                 if fault.code() != fault._QUEUE_FULL:  # noqa: SLF001 - its public name
                     raise TransactionUndoneError(f"{topic}: {fault.str()}")
-            producer.poll(QUEUE_FULL_S if unsent else 0)
+            self._call("send", producer.poll, QUEUE_FULL_S if unsent else 0)  # it raises what is fatal
         self._crash("sent")
 
     def commit(self, offsets: list[TopicPartition], group_metadata: Any) -> None:  # noqa: ANN401 - opaque in the library

@@ -119,3 +119,25 @@ def test_a_commit_under_a_membership_that_another_worker_has_replaced_ends_the_w
         transactions.abandon()
         later.close()
         earlier.close()
+
+
+def test_a_worker_that_is_fenced_while_it_sends_ends(kafka: str, tmp_path: Path) -> None:
+    """As it does at its commit: a new producer would shut out the one that has its slot."""
+    loop = IngestLoop(tmp_path, kafka, [SCORES])
+    loop.create("scores", 1)
+    earlier, later = (Transactions(loop.clients, f"{loop.name}-0") for _ in range(2))
+
+    def has_sent_all() -> bool:
+        earlier.send(loop.topic("scores"), [(None, b"{}")], 0)
+        return False
+
+    try:
+        earlier.begin()
+        later.begin()
+        with pytest.raises(FencedError, match="--slot N"):
+            loop.wait("the end of the earlier one", has_sent_all)
+        later.send(loop.topic("scores"), [(None, b"{}")], 0)
+        later.commit_messages()
+    finally:
+        earlier.abandon()
+        later.abandon()
